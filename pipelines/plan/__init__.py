@@ -1,0 +1,9 @@
+"""From a request to numbers: families, sigma grids, and the plan of a run. numpy only."""
+
+from __future__ import annotations
+
+from .families import FAMILIES, Family
+from .plan import Plan, describe, make_plan
+from .sigmas import GRIDS, SigmaGrid
+
+__all__ = ["FAMILIES", "GRIDS", "Family", "Plan", "SigmaGrid", "describe", "make_plan"]

@@ -1,0 +1,125 @@
+"""The Wan model families: the few numbers in which a plan differs from one to the next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+__all__ = ["FAMILIES", "Family", "Sizes"]
+
+Sizes = Mapping[str, Mapping[str, tuple[int, int]]]  # {tier: {aspect ratio: (width, height)}} in pixels
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a plan needs to know of a model.
+
+    experts:        1 or 2.
+    boundary:       share of the noise range (0 to 1) where the high expert works; None with one expert.
+    tasks:          the tasks it can do, as `WanRequest.task`.
+    size_multiple:  width and height are multiples of it, in pixels.
+    vae_stride:     (frames, rows, columns) that one latent value stands for.
+    native_frames:  clip length of a model that draws only that one well, else None.
+    own_sizes:      resolution tiers are only names for this model's own sizes.
+    source:         where the numbers come from.
+    """
+
+    name: str
+    experts: int
+    boundary: float | None
+    default_shift: float
+    default_fps: int
+    tasks: frozenset[str]
+    sizes: Sizes
+    source: str
+    size_multiple: int = 16
+    vae_stride: tuple[int, int, int] = (4, 8, 8)
+    latent_channels: int = 16
+    text_length: int = 512
+    native_frames: int | None = None
+    own_sizes: bool = False
+
+
+# 480p and 720p: SIZE_CONFIGS of the official code. The rest is our choice: 576 lines for 580p, and squares of
+# (nearly) the area of the tier.
+_SIZES: Sizes = {
+    "480p": {"16:9": (832, 480), "9:16": (480, 832), "1:1": (640, 640)},
+    "580p": {"16:9": (1024, 576), "9:16": (576, 1024), "1:1": (768, 768)},
+    "720p": {"16:9": (1280, 720), "9:16": (720, 1280), "1:1": (960, 960)},
+}
+# The 5B works in multiples of 32, so its 720p is 704 lines (SUPPORTED_SIZES of the official code).
+_SIZES_5B: Sizes = {**_SIZES, "720p": {"16:9": (1280, 704), "9:16": (704, 1280), "1:1": (960, 960)}}
+_TOY: Mapping[str, tuple[int, int]] = {"16:9": (112, 64), "9:16": (64, 112), "1:1": (64, 64)}
+
+_TEXT = frozenset({"text-to-video"})
+
+FAMILIES: dict[str, Family] = {
+    family.name: family
+    for family in (
+        Family(
+            name="wan2.2-t2v-a14b",
+            experts=2,
+            boundary=0.875,
+            default_shift=12.0,
+            default_fps=16,
+            tasks=_TEXT,
+            sizes=_SIZES,
+            source="Wan-Video/Wan2.2 wan/configs/wan_t2v_A14B.py",
+        ),
+        Family(
+            name="wan2.2-i2v-a14b",
+            experts=2,
+            boundary=0.9,
+            default_shift=5.0,
+            default_fps=16,
+            tasks=frozenset({"image-to-video"}),
+            sizes=_SIZES,
+            source="Wan-Video/Wan2.2 wan/configs/wan_i2v_A14B.py",
+        ),
+        Family(
+            name="wan2.2-ti2v-5b",
+            experts=1,
+            boundary=None,
+            default_shift=5.0,
+            default_fps=24,
+            tasks=_TEXT | {"image-to-video"},
+            sizes=_SIZES_5B,
+            source="Wan-Video/Wan2.2 wan/configs/wan_ti2v_5B.py",
+            size_multiple=32,
+            vae_stride=(4, 16, 16),
+            latent_channels=48,
+        ),
+        Family(
+            name="wan2.1-t2v-14b",
+            experts=1,
+            boundary=None,
+            default_shift=5.0,
+            default_fps=16,
+            tasks=_TEXT,
+            sizes=_SIZES,
+            source="Wan-Video/Wan2.1 wan/configs/wan_t2v_14B.py and generate.py",
+        ),
+        Family(
+            name="wan2.1-t2v-1.3b",
+            experts=1,
+            boundary=None,
+            default_shift=5.0,
+            default_fps=16,
+            tasks=_TEXT,
+            sizes=_SIZES,
+            source="Wan-Video/Wan2.1 wan/configs/wan_t2v_1_3B.py and generate.py",
+        ),
+        Family(
+            name="toy",
+            experts=2,
+            boundary=0.875,
+            default_shift=5.0,
+            default_fps=16,
+            tasks=_TEXT,
+            sizes=dict.fromkeys(_SIZES, _TOY),
+            source="the embedded model of this package",
+            native_frames=17,
+            own_sizes=True,
+        ),
+    )
+}

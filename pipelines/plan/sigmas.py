@@ -1,0 +1,114 @@
+"""Sigma grids: the noise level of every step, and what the expert is told about it.
+
+The UniPC and DPM++ grids equal the official Wan 2.2 code bit for bit (wan/utils/fm_solvers_unipc.py and
+fm_solvers.py): float64 up to the end, then rounded to float32 once. tests/golden holds official values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import RequestError
+
+__all__ = [
+    "GRIDS",
+    "SigmaGrid",
+    "dpmpp_grid",
+    "from_sigmas",
+    "lightning_grid",
+    "linear_grid",
+    "split",
+    "start_step",
+    "unipc_grid",
+]
+
+# 1 - 1/1000 as the official table of 1000 training steps stores it: in float32.
+_SIGMA_MAX = float(np.float32(1.0 - 1.0 / 1000.0))
+_LIGHTNING = (1.0, 0.75, 0.5, 0.25)  # LightX2V Wan22StepDistillScheduler: steps 1000, 750, 500, 250
+
+_Array = npt.NDArray[np.float64]
+
+
+class SigmaGrid(NamedTuple):
+    """sigmas:    n + 1 falling noise levels in [0, 1], float32 values; a whole run ends at 0.
+    timesteps: n values in [0, 1000]; whole numbers where the official solver truncates.
+    """
+
+    sigmas: tuple[float, ...]
+    timesteps: tuple[float, ...]
+
+
+def unipc_grid(steps: int, shift: float) -> SigmaGrid:
+    """The grid of the official UniPC solver: from 0.999 down, whole timesteps."""
+    return _grid(_shifted(np.linspace(_SIGMA_MAX, 0.0, steps + 1)[:-1], shift), truncate=True)
+
+
+def dpmpp_grid(steps: int, shift: float) -> SigmaGrid:
+    """The grid of the official DPM++ 2M solver: from 1 down, whole timesteps."""
+    return _grid(_shifted(np.linspace(1.0, 0.0, steps + 1)[:-1], shift), truncate=True)
+
+
+def linear_grid(steps: int, shift: float) -> SigmaGrid:
+    """The same sigmas as DPM++ with exact timesteps, for Euler."""
+    return _grid(_shifted(np.linspace(1.0, 0.0, steps + 1)[:-1], shift), truncate=False)
+
+
+def lightning_grid(shift: float = 5.0) -> SigmaGrid:
+    """The four steps that Lightning LoRAs are distilled for: at shift 5 sigma 1, .9375, .8333, .625."""
+    return _grid(_shifted(np.array(_LIGHTNING), shift), truncate=False)
+
+
+def from_sigmas(values: Iterable[float]) -> SigmaGrid:
+    """A grid around somebody else's sigmas, for example a SIGMAS tensor of ComfyUI; it may end above 0."""
+    sigmas = tuple(float(np.float32(value)) for value in values)
+    falling = all(earlier > later for earlier, later in pairwise(sigmas))
+    if len(sigmas) < 2 or not falling or not (sigmas[0] <= 1.0 and sigmas[-1] >= 0.0):
+        shown = ", ".join(f"{sigma:.4g}" for sigma in sigmas[:12])
+        raise RequestError.of("sigmas", f"got {shown}", "give two or more falling values within 1 to 0")
+    return SigmaGrid(sigmas, tuple(1000.0 * sigma for sigma in sigmas[:-1]))
+
+
+def _lightning(steps: int, shift: float) -> SigmaGrid:
+    if steps != len(_LIGHTNING):
+        raise RequestError.of("num_inference_steps", f"got {steps}", "give 4, what lightning is made for")
+    return lightning_grid(shift)
+
+
+# What a user can ask for -> (grid, solver that walks it).
+GRIDS: Mapping[str, tuple[Callable[[int, float], SigmaGrid], str]] = {
+    "unipc": (unipc_grid, "unipc"),
+    "dpm++": (dpmpp_grid, "dpm++"),
+    "euler": (linear_grid, "euler"),
+    "lightning": (_lightning, "euler"),
+}
+
+
+def split(grid: SigmaGrid, boundary: float | None) -> int:
+    """The index of the first step of the low expert; the number of steps when the high one runs them all.
+
+    boundary: 0 to 1, None for one expert. As in the official code, a timestep on the boundary is still high.
+    """
+    if boundary is None:
+        return len(grid.timesteps)
+    return sum(timestep >= boundary * 1000 for timestep in grid.timesteps)
+
+
+def start_step(steps: int, strength: float) -> int:
+    """How many steps to skip so that `strength` (0 to 1) of the way is denoised; 0 at strength 1."""
+    return steps - min(int(steps * strength), steps)
+
+
+def _shifted(sigmas: _Array, shift: float) -> _Array:
+    shifted: _Array = shift * sigmas / (1 + (shift - 1) * sigmas)
+    return shifted
+
+
+def _grid(sigmas: _Array, *, truncate: bool) -> SigmaGrid:
+    rounded = tuple(float(sigma) for sigma in sigmas.astype(np.float32))
+    timesteps = (sigmas * 1000).astype(np.int64) if truncate else (1000.0 * sigma for sigma in rounded)
+    return SigmaGrid((*rounded, 0.0), tuple(float(timestep) for timestep in timesteps))

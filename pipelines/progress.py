@@ -1,0 +1,44 @@
+"""How a long job tells somebody how far it is, and hears that it should stop.
+
+The job calls, the caller implements: a terminal bar in the command line, a node's bar and preview in ComfyUI.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["Progress", "Silent"]
+
+
+class Progress(Protocol):
+    """What a long job needs of its caller."""
+
+    def begin(self, stage: str, total: int, unit: str) -> None:
+        """A stage starts: `total` pieces of `unit` ("steps", "frames") are to come."""
+
+    def advance(self, done: int, preview: Callable[[], Tensor] | None = None) -> None:
+        """`done` pieces of the stage are finished.
+
+        `preview` makes the current estimate of the clean video when somebody wants to look:
+        (1, C, T, H/8, W/8), normalised latents.
+        """
+
+    def check(self) -> None:
+        """Raise, with whatever exception the host uses, when the user asked to stop."""
+
+
+class Silent:
+    """Nobody is watching."""
+
+    def begin(self, stage: str, total: int, unit: str) -> None:
+        del stage, total, unit
+
+    def advance(self, done: int, preview: Callable[[], Tensor] | None = None) -> None:
+        del done, preview
+
+    def check(self) -> None:
+        return

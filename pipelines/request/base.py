@@ -1,0 +1,68 @@
+"""What every kind of request has in common: plain, frozen, strict data with the provider's limits."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from .descriptions import DESCRIPTIONS
+from .limits import dated_limits, newest_limit
+
+__all__ = ["StrictModel", "WanRequest"]
+
+
+def _complete_schema(schema: dict[str, Any], model: type[Any]) -> None:
+    """Add what is kept as data: descriptions, the newest range, and all dated ones as `x-limits`."""
+    for field, entry in schema.get("properties", {}).items():
+        entry["description"] = DESCRIPTIONS[field]
+        limits = dated_limits(getattr(model, "contract", ""), field)
+        if not limits:
+            continue
+        for key, bound in (("minimum", limits[-1].min), ("maximum", limits[-1].max)):
+            if bound is not None:
+                entry[key] = bound
+        entry["x-limits"] = [limit._asdict() for limit in limits]
+
+
+class StrictModel(BaseModel):
+    """Frozen data that takes no value for another: no "81" for 81, no true for 1, no NaN, no unknown key."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, json_schema_extra=_complete_schema
+    )
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _can_be_written(cls, value: Any) -> Any:
+        # JSON can spell half a surrogate pair ("\ud800"), which no file, tokenizer or provider takes.
+        if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
+            raise PydanticCustomError("half_character", "half of a surrogate pair")
+        return value
+
+
+class WanRequest(StrictModel):
+    """What somebody wants, in the provider's vocabulary. Data from outside goes through `parse`.
+
+    A field for which the provider states no default is None until the user sets it, and is then not sent.
+    """
+
+    kind: ClassVar[str]  # our name: "text-to-video"
+    contract: ClassVar[str]  # the entry of requests.json that this class mirrors
+    task: ClassVar[str]  # kinds of one task share a node
+    provider: ClassVar[str]
+    endpoint: ClassVar[str]
+    title: ClassVar[str]
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _within_newest_limit(cls, value: Any, info: ValidationInfo) -> Any:
+        limit = newest_limit(cls.contract, info.field_name or "")
+        if limit is not None and value is not None and not limit.allows(value):
+            raise PydanticCustomError("out_of_range", "outside the range the provider allows")
+        return value
+
+    def payload(self) -> dict[str, Any]:
+        """The JSON object for the provider: every stated default, and no key that is unset."""
+        return self.model_dump(mode="json", exclude_none=True)

@@ -1,0 +1,52 @@
+"""What range a provider allows, as dated data. Where sources disagree, the newest validates."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+__all__ = ["Limit", "dated_limits", "newest_limit"]
+
+
+class Limit(NamedTuple):
+    """One published range, both ends included; None where the source states no such end."""
+
+    min: float | None
+    max: float | None
+    as_of: str
+    source: str
+
+    def allows(self, value: float) -> bool:
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+
+    def __str__(self) -> str:
+        if self.max is None:
+            return f"{self.min} or more"
+        return f"{self.max} or less" if self.min is None else f"from {self.min} to {self.max}"
+
+
+def _read() -> dict[str, dict[str, tuple[Limit, ...]]]:
+    data: dict[str, Any] = json.loads(Path(__file__).with_name("limits.json").read_text(encoding="utf-8"))
+    return {
+        contract: {
+            field: tuple(
+                Limit(item.get("min"), item.get("max"), item["as_of"], item["source"]) for item in items
+            )
+            for field, items in fields.items()
+        }
+        for contract, fields in data.items()
+        if not contract.startswith("_")
+    }
+
+
+_LIMITS = _read()
+
+
+def dated_limits(contract: str, field: str) -> tuple[Limit, ...]:
+    """Every published range of the field, oldest first; empty where no source states one."""
+    return _LIMITS.get(contract, {}).get(field, ())
+
+
+def newest_limit(contract: str, field: str) -> Limit | None:
+    return next(reversed(dated_limits(contract, field)), None)

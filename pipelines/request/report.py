@@ -1,0 +1,85 @@
+"""The answer of a check: one finding per field, and what the run would cost."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from ..errors import Problem
+
+__all__ = ["Finding", "Report", "Status"]
+
+Status = Literal["supported", "adjusted", "impossible", "warning"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What becomes of one field. `asked` and `used` are JSON values; None means unset."""
+
+    field: str
+    status: Status
+    asked: Any
+    used: Any
+    reason: str
+
+    def text(self) -> str:
+        change = (
+            f"{_shown(self.asked)} -> {_shown(self.used)}"
+            if self.status == "adjusted"
+            else _shown(self.asked)
+        )
+        return f"{self.status}: {self.field} {change}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Report:
+    """`model` names the model family, None when none was given. `price` is in US dollars, None if unknown."""
+
+    runner: str
+    kind: str
+    model: str | None
+    findings: tuple[Finding, ...]
+    price: float | None
+    price_note: str
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    @property
+    def adjustments(self) -> tuple[Finding, ...]:
+        return tuple(finding for finding in self.findings if finding.status == "adjusted")
+
+    @property
+    def problems(self) -> tuple[Problem, ...]:
+        """What makes the run impossible, ready for a RequestError."""
+        return tuple(
+            Problem(finding.field, f"asked for {_shown(finding.asked)}", finding.reason)
+            for finding in self.findings
+            if finding.status == "impossible"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-safe, for receipts and `--json`."""
+        return {**asdict(self), "findings": [asdict(finding) for finding in self.findings], "ok": self.ok}
+
+    def text(self) -> str:
+        """For people: the verdict, then every field that is not simply done as asked."""
+        where = self.runner if self.model is None else f"{self.runner} on {self.model}"
+        told = [finding for finding in self.findings if finding.status != "supported"]
+        as_asked = sum(finding.status == "supported" for finding in self.findings)
+        verdict = "can run" if self.ok else "cannot run"
+        price = "unknown" if self.price is None else f"${self.price:.2f}"
+        return "\n".join(
+            [
+                f"{self.kind} {verdict} ({where})",
+                *(f"  {finding.text()}" for finding in told),
+                f"  {as_asked} fields as asked",
+                f"  price: {price} ({self.price_note})",
+            ]
+        )
+
+
+def _shown(value: Any) -> str:
+    text = "unset" if value is None else str(value)
+    return text if len(text) <= 60 else text[:57] + "..."
