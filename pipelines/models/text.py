@@ -1,0 +1,89 @@
+"""The UMT5 text encoder: a prompt becomes what the experts attend to."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
+
+from ..errors import ModelError
+from ..memory import Memory
+from ..weights.recipe import Recipe, materialise
+
+__all__ = ["EncodedPrompt", "TextEncoder", "clean_prompt", "load_text_encoder"]
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """A prompt as the experts read it.
+
+    embeddings: (1, L, D) float32 on the CPU, zero after the prompt's own `tokens`.
+    dropped:    tokens that did not fit into L.
+    """
+
+    embeddings: Tensor
+    tokens: int
+    dropped: int
+
+
+class TextEncoder:
+    """A materialised UMT5 with its tokenizer."""
+
+    def __init__(
+        self, network: UMT5EncoderModel, tokenizer: object, length: int, device: torch.device
+    ) -> None:
+        self._network, self._tokenizer, self._length, self._device = network, tokenizer, length, device
+
+    def encode(self, prompt: str) -> EncodedPrompt:
+        """Run the prompt at its true length and pad with zeros after.
+
+        Equal to padding first and masking, as the official code does: masked positions are never attended to.
+        """
+        ids: list[int] = self._tokenizer(clean_prompt(prompt), add_special_tokens=True)["input_ids"]  # type: ignore[operator]
+        kept = ids if len(ids) <= self._length else [*ids[: self._length - 1], ids[-1]]
+        tokens = torch.tensor([kept], device=self._device)
+        hidden = self._network(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
+        padded = torch.zeros(1, self._length, hidden.shape[-1])
+        padded[:, : len(kept)] = hidden.float().cpu()
+        return EncodedPrompt(padded, len(kept), len(ids) - len(kept))
+
+
+def load_text_encoder(
+    recipe: Recipe,
+    tokenizer_folder: Path,
+    length: int,
+    dtype: torch.dtype,
+    memory: Memory,
+    check: Callable[[], None],
+) -> TextEncoder:
+    """Materialise UMT5 and read its tokenizer, from local files only.
+
+    length: tokens the experts were trained on (512 for every Wan model).
+    Raises ModelError naming the file that does not fit.
+    """
+    memory.reserve(recipe.elements * dtype.itemsize, "text encoder")
+    with torch.device("meta"):
+        network = UMT5EncoderModel(UMT5Config.from_dict(dict(recipe.config)))
+    network.encoder.embed_tokens = (
+        network.shared
+    )  # one table under two names; on meta the tie must be made by hand
+    materialise(recipe, network, memory.device, lambda _: dtype, check)
+    return TextEncoder(network, _read_tokenizer(tokenizer_folder), length, memory.device)
+
+
+def clean_prompt(prompt: str) -> str:
+    """HTML entities resolved and whitespace collapsed, as the official tokenizer wrapper does."""
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(prompt))).strip()
+
+
+def _read_tokenizer(folder: Path) -> object:
+    try:
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelError(f"{folder}: not a readable tokenizer folder: {error}") from error

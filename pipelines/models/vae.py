@@ -1,0 +1,48 @@
+"""The Wan VAE: latents in its own space, and the normalised space the experts work in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+
+from ..errors import ModelError
+from ..memory import Memory
+from ..weights.recipe import Recipe, materialise
+
+__all__ = ["denormalise", "load_vae", "normalise"]
+
+
+def load_vae(
+    recipe: Recipe, dtype: torch.dtype, memory: Memory, check: Callable[[], None]
+) -> AutoencoderKLWan:
+    """Materialise the VAE on the device of `memory`. Raises ModelError when the recipe does not fit."""
+    memory.reserve(recipe.elements * dtype.itemsize, "VAE")
+    try:
+        with torch.device("meta"):
+            network = AutoencoderKLWan.from_config(dict(recipe.config))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{recipe.files[0].parent / 'config.json'}: not a Wan VAE: {error}") from error
+    materialise(recipe, network, memory.device, lambda _: dtype, check)
+    return network
+
+
+def normalise(latents: Tensor, recipe: Recipe) -> Tensor:
+    """VAE space -> the space of the experts: (z - mean) / std per channel. Latents (B, C, T, H/8, W/8)."""
+    mean, std = _statistics(latents, recipe)
+    return (latents - mean) / std
+
+
+def denormalise(latents: Tensor, recipe: Recipe) -> Tensor:
+    """The inverse of `normalise`: what a LATENT socket holds and a VAE decodes."""
+    mean, std = _statistics(latents, recipe)
+    return latents * std + mean
+
+
+def _statistics(latents: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    return tuple(  # type: ignore[return-value]
+        torch.tensor(recipe.config[key], dtype=latents.dtype, device=latents.device).view(1, -1, 1, 1, 1)
+        for key in ("latents_mean", "latents_std")
+    )

@@ -1,0 +1,47 @@
+"""Which sigma, which timestep and which expert every step of a run uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..plan.plan import Plan
+from ..plan.sigmas import SigmaGrid, split
+
+__all__ = ["Schedule"]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The steps of one run, in order.
+
+    sigmas:    n + 1 falling noise levels in [0, 1]; step i goes from sigmas[i] to sigmas[i + 1].
+    timesteps: n values in [0, 1000], what the expert is told.
+    experts:   n names, "high" or "low".
+    """
+
+    sigmas: tuple[float, ...]
+    timesteps: tuple[float, ...]
+    experts: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.timesteps)
+
+    @classmethod
+    def of_plan(cls, plan: Plan) -> Schedule:
+        """The steps of a plan that really run."""
+        start = plan.start_step
+        return cls(plan.sigmas[start:], plan.timesteps[start:], plan.experts[start:])
+
+    @classmethod
+    def of_grid(cls, grid: SigmaGrid, boundary: float | None, start: int = 0) -> Schedule:
+        """A grid from step `start` on. boundary: 0 to 1, from where on the high expert works; None for one
+        expert.
+        """
+        low_from = split(grid, boundary)
+        experts = ("high",) * low_from + ("low",) * (len(grid.timesteps) - low_from)
+        return cls(grid.sigmas[start:], grid.timesteps[start:], experts[start:])
+
+    @classmethod
+    def of_stage(cls, grid: SigmaGrid, expert: str) -> Schedule:
+        """A grid run by one expert alone."""
+        return cls(grid.sigmas, grid.timesteps, (expert,) * len(grid.timesteps))

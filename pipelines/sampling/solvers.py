@@ -1,0 +1,145 @@
+"""Numerical solvers of the flow-matching ODE: how one velocity becomes the next, less noisy latents.
+
+Every solver is built from the whole sigma grid and then called once a step, in order. Latents are
+x(sigma) = (1 - sigma) * clean + sigma * noise, and velocity = noise - clean, so the clean estimate is
+x - sigma * velocity.
+
+The arithmetic of `UniPC` and `DPMPlusPlus2M` follows the official Wan 2.2 solvers operation by operation, in
+float32: the tests hold them to the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+__all__ = ["SOLVERS", "DPMPlusPlus2M", "Euler", "Solver", "UniPC"]
+
+
+class Solver(Protocol):
+    """Turns the velocity at step `index` into the latents of step `index + 1`."""
+
+    def step(self, index: int, latents: Tensor, velocity: Tensor) -> Tensor: ...
+
+
+class Euler:
+    """First order; the only solver here without memory, so it may be cut in two at any step."""
+
+    def __init__(self, sigmas: Sequence[float]) -> None:
+        self._sigmas = tuple(sigmas)
+
+    def step(self, index: int, latents: Tensor, velocity: Tensor) -> Tensor:
+        return latents + (self._sigmas[index + 1] - self._sigmas[index]) * velocity
+
+
+class _LogSnrGrid:
+    """Alpha, sigma and half log-SNR (lambda) of every grid point, float32 scalars on the CPU."""
+
+    def __init__(self, sigmas: Sequence[float]) -> None:
+        self.sigma = torch.tensor(tuple(sigmas), dtype=torch.float32)
+        self.alpha = 1 - self.sigma
+        self.lam = torch.log(self.alpha) - torch.log(self.sigma)
+        self.steps = len(self.sigma) - 1
+
+    def is_pure_noise(self, index: int) -> bool:
+        """Whether lambda is minus infinity here: such a point cannot carry a multistep slope."""
+        return bool(torch.isinf(self.lam[index]) and self.lam[index] < 0)
+
+
+class DPMPlusPlus2M:
+    """DPM-Solver++(2M), midpoint form, data prediction (https://arxiv.org/abs/2211.01095, eq. 4.1)."""
+
+    def __init__(self, sigmas: Sequence[float]) -> None:
+        self._grid = _LogSnrGrid(sigmas)
+        self._previous: Tensor | None = None
+
+    def step(self, index: int, latents: Tensor, velocity: Tensor) -> Tensor:
+        grid = self._grid
+        clean = latents - grid.sigma[index] * velocity
+        h = grid.lam[index + 1] - grid.lam[index]
+        decay = grid.alpha[index + 1] * (torch.exp(-h) - 1.0)
+        result = (grid.sigma[index + 1] / grid.sigma[index]) * latents - decay * clean
+        last_step = index == grid.steps - 1 and grid.sigma[index + 1] == 0
+        if self._previous is not None and not last_step:
+            ratio = (grid.lam[index] - grid.lam[index - 1]) / h
+            slope = (1.0 / ratio) * (clean - self._previous)
+            result = result - 0.5 * decay * slope
+        self._previous = clean
+        return result
+
+
+class UniPC:
+    """UniPC of order 2, B(h) = expm1(h), data prediction (https://arxiv.org/abs/2302.04867, algorithms 5 to
+    8).
+
+    Each step first corrects the point it stands on with the velocity found there, then predicts the next one.
+    The first and the last step are first order.
+    """
+
+    _ORDER = 2
+
+    def __init__(self, sigmas: Sequence[float]) -> None:
+        self._grid = _LogSnrGrid(sigmas)
+        self._clean: list[Tensor] = []
+        self._predicted_from: Tensor | None = None
+        self._order = 0
+
+    def step(self, index: int, latents: Tensor, velocity: Tensor) -> Tensor:
+        clean = latents - self._grid.sigma[index] * velocity
+        if self._predicted_from is not None:
+            latents = self._correct(index, self._predicted_from, clean)
+        self._clean = [*self._clean[-1:], clean]
+        self._order = min(self._ORDER, self._grid.steps - index, len(self._clean))
+        self._predicted_from = latents
+        return self._predict(index, latents)
+
+    def _predict(self, index: int, latents: Tensor) -> Tensor:
+        base, scale, h = self._first_order(index, index + 1, latents)
+        if self._order == 1:
+            return base
+        return base - scale * (0.5 * self._slope(index, h))
+
+    def _correct(self, index: int, latents: Tensor, clean: Tensor) -> Tensor:
+        base, scale, h = self._first_order(index - 1, index, latents)
+        change = clean - self._clean[-1]
+        if self._order == 1 or self._grid.is_pure_noise(index - 2):
+            return base - scale * (0.5 * change)
+        slope_weight, change_weight = self._corrector_weights(index - 1, h, latents)
+        return base - scale * (slope_weight * self._slope(index - 1, h) + change_weight * change)
+
+    def _first_order(self, start: int, end: int, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The first-order move, the factor of every higher-order term, and h = lambda_end - lambda_start."""
+        grid = self._grid
+        h = grid.lam[end] - grid.lam[start]
+        growth = torch.expm1(-h)
+        base = grid.sigma[end] / grid.sigma[start] * latents - grid.alpha[end] * growth * self._clean[-1]
+        return base, grid.alpha[end] * growth, h
+
+    def _slope(self, start: int, h: Tensor) -> Tensor:
+        """The first divided difference of the clean estimates that end at `start`."""
+        return (self._clean[-2] - self._clean[-1]) / self._ratio(start, h)
+
+    def _ratio(self, start: int, h: Tensor) -> Tensor:
+        return (self._grid.lam[start - 1] - self._grid.lam[start]) / h
+
+    def _corrector_weights(self, start: int, h: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Solve the two order conditions of UniC (paper eq. 9) for the weights of slope and change."""
+        ratios = torch.stack([self._ratio(start, h), torch.ones_like(h)]).to(latents.device)
+        growth = torch.expm1(-h)
+        phi_1 = growth / -h - 1
+        phi_2 = phi_1 / -h - 0.5
+        weights = torch.linalg.solve(
+            torch.stack([torch.ones_like(ratios), ratios]),
+            torch.stack([phi_1 / growth, phi_2 * 2 / growth]).to(latents.device),
+        )
+        return weights[0].to(latents.dtype), weights[1].to(latents.dtype)
+
+
+SOLVERS: dict[str, Callable[[Sequence[float]], Solver]] = {
+    "unipc": UniPC,
+    "dpm++": DPMPlusPlus2M,
+    "euler": Euler,
+}

@@ -1,0 +1,132 @@
+"""The stages of a local run as plain calls: text, sampling, decoding.
+
+`local.run` chains them and the building-block nodes call them one by one, so both give the same bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from .errors import ModelError, SamplingError
+from .media.vae_decode import stream_decode
+from .memory import Memory, compute_dtype
+from .models.expert import ExpertPair
+from .models.text import EncodedPrompt, load_text_encoder
+from .models.vae import denormalise, load_vae, normalise
+from .models.wan_model import WanModel
+from .progress import Progress
+from .sampling.engine import Condition, Prompts
+from .sampling.loop import denoise
+from .sampling.noise import add_noise, from_leftover, to_leftover
+from .sampling.schedule import Schedule
+from .sampling.solvers import SOLVERS
+
+__all__ = ["decode", "encode_prompts", "sample"]
+
+# The official grid starts at 0.999 before the shift, and is fed pure noise there: wan/text2video.py.
+_PURE_NOISE_FROM = 0.999
+
+
+def encode_prompts(
+    model: WanModel, prompts: Sequence[str], memory: Memory, progress: Progress
+) -> list[EncodedPrompt]:
+    """Each prompt as UMT5 embeddings (1, 512, D), float32, CPU. The encoder is gone when this returns."""
+    progress.begin("text", len(prompts), "prompts")
+    try:
+        return _encode(model, prompts, memory, progress)
+    finally:
+        memory.release()
+
+
+@torch.inference_mode()
+def _encode(
+    model: WanModel, prompts: Sequence[str], memory: Memory, progress: Progress
+) -> list[EncodedPrompt]:
+    dtype = compute_dtype(model.precision, memory.device)
+    length = model.family.text_length
+    encoder = load_text_encoder(model.text_encoder, model.tokenizer, length, dtype, memory, progress.check)
+    encoded = []
+    for prompt in prompts:
+        progress.check()
+        encoded.append(encoder.encode(prompt))
+        progress.advance(len(encoded))
+    return encoded
+
+
+@torch.inference_mode()
+def sample(
+    model: WanModel,
+    schedule: Schedule,
+    solver: str,
+    latents: Tensor,
+    noise: Tensor | None,
+    prompts: Prompts,
+    guidance: Mapping[str, float],
+    memory: Memory,
+    progress: Progress,
+) -> Tensor:
+    """Run `schedule` and return latents in VAE space, float32, CPU.
+
+    latents: (B, C, T, H/8, W/8) in VAE space; zeros where there is nothing yet. When `noise` is None they
+             still
+             hold noise of level schedule.sigmas[0], in the leftover form x / (1 - sigma).
+    noise:   normal noise of the same shape to start from.
+
+    A schedule that ends above sigma 0 gives its latents in the leftover form too.
+    """
+    _check_latents(model, latents, noise)
+    device, start, end = memory.device, schedule.sigmas[0], schedule.sigmas[-1]
+    clean = latents.to(device=device, dtype=torch.float32)
+    if clean.any():
+        clean = normalise(clean, model.vae)
+    if noise is None:
+        current = from_leftover(clean, start)
+    elif start >= _PURE_NOISE_FROM:
+        current = noise.to(device)
+    else:
+        current = add_noise(clean, noise.to(device), start)
+    if not len(schedule):
+        raise SamplingError("sigmas: no step to make; give at least two values")
+    on_device = Prompts(*(_to(condition, device) for condition in (prompts.positive, prompts.negative)))  # type: ignore[arg-type]
+    dtype = compute_dtype(model.precision, device)
+    with ExpertPair(dict(model.experts), dtype, memory, progress.check) as experts:
+        current = denoise(
+            current, schedule, SOLVERS[solver](schedule.sigmas), experts, on_device, dict(guidance), progress
+        )
+    if end > 0:
+        current = to_leftover(current, end)
+    return denormalise(current, model.vae).cpu()
+
+
+def decode(model: WanModel, latents: Tensor, memory: Memory, progress: Progress) -> Iterator[Tensor]:
+    """Frames (3, H, W) in [-1, 1] of `latents` (1, C, T, H/8, W/8) in VAE space, one by one.
+
+    The VAE is loaded at the first frame and dropped when the iterator ends or is closed.
+    """
+    try:
+        yield from _decode(model, latents, memory, progress)
+    finally:
+        memory.release()
+
+
+def _decode(model: WanModel, latents: Tensor, memory: Memory, progress: Progress) -> Iterator[Tensor]:
+    vae = load_vae(model.vae, compute_dtype(model.precision, memory.device), memory, progress.check)
+    yield from stream_decode(vae, latents.to(memory.device))
+
+
+def _check_latents(model: WanModel, latents: Tensor, noise: Tensor | None) -> None:
+    channels = model.family.latent_channels
+    if latents.ndim != 5 or latents.shape[1] != channels:
+        raise ModelError(
+            f"latents: shape {tuple(latents.shape)}; {model.family.name} needs "
+            f"(1, {channels}, frames, height, width)"
+        )
+    if noise is not None and noise.shape != latents.shape:
+        raise SamplingError(f"noise: shape {tuple(noise.shape)}, but the latents have {tuple(latents.shape)}")
+
+
+def _to(condition: Condition | None, device: torch.device) -> Condition | None:
+    return None if condition is None else Condition(condition.text.to(device))

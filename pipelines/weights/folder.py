@@ -1,0 +1,81 @@
+"""Component folders in diffusers layout: `config.json` beside one or more safetensors files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from safetensors import safe_open
+
+from ..errors import ModelError
+from .recipe import Ingredient, Recipe
+
+__all__ = ["read_component", "read_json"]
+
+_STEMS = ("diffusion_pytorch_model", "model")
+
+
+def read_component(folder: Path) -> Recipe:
+    """The recipe of one component folder (`transformer/`, `vae/`, ...). Reads headers only, no tensor data.
+
+    Raises ModelError when the folder, its configuration or a shard is missing or unreadable.
+    """
+    config = read_json(folder / "config.json")
+    tensors: dict[str, Ingredient] = {}
+    for file in _weight_files(folder):
+        tensors.update(_read_header(file))
+    return Recipe(MappingProxyType(config), MappingProxyType(tensors))
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """A JSON object from a file. Raises ModelError naming the file."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ModelError(f"{file}: not found; a model folder in diffusers layout has one") from None
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file}: not readable as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{file}: holds a {type(content).__name__}; a JSON object is needed")
+    return content
+
+
+def _weight_files(folder: Path) -> list[Path]:
+    for stem in _STEMS:
+        single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
+        if single.is_file():
+            return [single]
+        if index.is_file():
+            return [_shard(folder, name) for name in sorted(set(_weight_map(index).values()))]
+    raise ModelError(
+        f"{folder}: holds no {' or '.join(f'{stem}.safetensors' for stem in _STEMS)}; "
+        "only safetensors weights are read"
+    )
+
+
+def _read_header(file: Path) -> dict[str, Ingredient]:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            keys: list[str] = list(opened.keys())
+            return {key: Ingredient(file, key, tuple(opened.get_slice(key).get_shape())) for key in keys}
+    except Exception as error:  # safetensors raises its own type, OSError or RuntimeError
+        raise ModelError(f"{file}: not a readable safetensors file: {error}") from error
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    found = read_json(index).get("weight_map")
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found.values()):
+        raise ModelError(f"{index}: has no weight_map from tensor to file name")
+    return found
+
+
+def _shard(folder: Path, name: str) -> Path:
+    if Path(name).name != name:
+        raise ModelError(f"{folder}: the index names {name!r}; a shard must lie in the folder itself")
+    if not (folder / name).is_file():
+        raise ModelError(
+            f"{folder / name}: not found, but the index of the folder names it; download it again"
+        )
+    return folder / name

@@ -1,0 +1,147 @@
+"""Loading: what a folder in diffusers layout says about itself, and that its networks compute what they
+should.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoTokenizer, UMT5EncoderModel
+
+from wan_duet.pipelines.errors import ModelError
+from wan_duet.pipelines.memory import DeviceMemory, compute_dtype
+from wan_duet.pipelines.models.text import clean_prompt, load_text_encoder
+from wan_duet.pipelines.models.vae import denormalise, load_vae, normalise
+from wan_duet.pipelines.models.wan_model import WanModel, load_model
+from wan_duet.pipelines.toy.embedded import toy_folder
+
+CPU = DeviceMemory("cpu")
+
+
+@pytest.fixture(scope="module")
+def toy() -> WanModel:
+    return load_model("toy")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A copy of the embedded model that no longer says it is one."""
+    copy = tmp_path / "model"
+    shutil.copytree(toy_folder(), copy)
+    index = json.loads((copy / "model_index.json").read_text())
+    del index["wan_duet"]
+    (copy / "model_index.json").write_text(json.dumps(index))
+    return copy
+
+
+def edit_config(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+
+
+def test_the_embedded_model_has_two_experts_and_its_own_family(toy: WanModel) -> None:
+    assert toy.family.name == "toy"
+    assert set(toy.experts) == {"high", "low"}
+    assert toy.boundary == 0.875
+
+
+def test_a_folder_with_two_sixteen_channel_experts_is_text_to_video_a14b(folder: Path) -> None:
+    model = load_model(folder)
+    assert model.family.name == "wan2.2-t2v-a14b"
+    assert model.boundary == 0.875
+
+
+def test_a_boundary_in_the_folder_wins_over_the_family(folder: Path) -> None:
+    edit_config(folder / "model_index.json", boundary_ratio=0.8)
+    assert load_model(folder).boundary == 0.8
+
+
+def test_a_folder_with_one_expert_is_wan_2_1(folder: Path) -> None:
+    shutil.rmtree(folder / "transformer_2")
+    model = load_model(folder)
+    assert model.family.name == "wan2.1-t2v-1.3b"
+    assert model.boundary is None
+
+
+def test_experts_of_two_models_are_refused(folder: Path) -> None:
+    edit_config(folder / "transformer_2" / "config.json", in_channels=36)
+    with pytest.raises(ModelError, match="16 and 36 input channels"):
+        load_model(folder)
+
+
+def test_the_vae_of_another_family_is_refused(folder: Path) -> None:
+    edit_config(folder / "vae" / "config.json", z_dim=48)
+    with pytest.raises(ModelError, match=r"48 latent channels.*needs 16"):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("part", ["model_index.json", "transformer", "vae", "text_encoder"])
+def test_a_missing_part_is_named(folder: Path, part: str) -> None:
+    target = folder / part
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
+    with pytest.raises(ModelError, match=part):
+        load_model(folder)
+
+
+def test_a_model_that_is_not_there_says_what_would_be(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="'toy' or a folder in diffusers layout"):
+        load_model(tmp_path / "nothing")
+
+
+def test_hashes_name_every_file_by_content(toy: WanModel, folder: Path) -> None:
+    hashes = toy.hashes()
+    assert hashes == load_model(folder).hashes()
+    assert {name.split("/")[0] for name in hashes} == {"high", "low", "vae", "text_encoder"}
+    weights = folder / "vae" / "diffusion_pytorch_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    changed = load_model(folder).hashes()
+    assert [name for name in hashes if hashes[name] != changed[name]] == [
+        "vae/diffusion_pytorch_model.safetensors"
+    ]
+
+
+@torch.inference_mode()
+def test_a_prompt_at_its_true_length_equals_padding_and_masking(toy: WanModel) -> None:
+    encoder = load_text_encoder(toy.text_encoder, toy.tokenizer, 512, torch.float32, CPU, lambda: None)
+    ours = encoder.encode("a red ball moves left")
+    tokenizer = AutoTokenizer.from_pretrained(toy.tokenizer)
+    stock = UMT5EncoderModel.from_pretrained(toy_folder() / "text_encoder").float()
+    padded = tokenizer("a red ball moves left", padding="max_length", max_length=512, return_tensors="pt")
+    theirs = stock(padded.input_ids, attention_mask=padded.attention_mask).last_hidden_state
+    length = int(padded.attention_mask.sum())
+    assert ours.tokens == length
+    assert torch.allclose(ours.embeddings[:, :length], theirs[:, :length], atol=1e-5)
+    assert not ours.embeddings[:, length:].any()
+
+
+@torch.inference_mode()
+def test_a_prompt_that_is_too_long_says_how_much_is_not_read(toy: WanModel) -> None:
+    encoder = load_text_encoder(toy.text_encoder, toy.tokenizer, 512, torch.float32, CPU, lambda: None)
+    encoded = encoder.encode("ball " * 700)
+    assert encoded.tokens == 512
+    assert encoded.dropped == 189  # 700 words and the end mark
+
+
+def test_prompts_are_cleaned_as_the_official_tokenizer_does() -> None:
+    assert clean_prompt("  a &amp;amp; b\n\n c\t") == "a & b c"
+
+
+def test_normalising_is_undone_exactly_enough(toy: WanModel) -> None:
+    latents = torch.randn(1, 16, 2, 4, 4)
+    assert torch.allclose(denormalise(normalise(latents, toy.vae), toy.vae), latents, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_the_vae_turns_five_latent_frames_into_seventeen(toy: WanModel) -> None:
+    vae = load_vae(toy.vae, torch.float32, CPU, lambda: None)
+    assert vae.decode(torch.zeros(1, 16, 5, 8, 8)).sample.shape == (1, 3, 17, 64, 64)
+
+
+def test_precision_auto_is_exact_on_a_cpu() -> None:
+    assert compute_dtype("auto", torch.device("cpu")) == torch.float32
+    assert compute_dtype("bf16", torch.device("cpu")) == torch.bfloat16
