@@ -101,20 +101,24 @@ def sample(
     return denormalise(current, model.vae).cpu()
 
 
-def decode(model: WanModel, latents: Tensor, memory: Memory, progress: Progress) -> Iterator[Tensor]:
-    """Frames (3, H, W) in [-1, 1] of `latents` (1, C, T, H/8, W/8) in VAE space, one by one.
+def decode(
+    model: WanModel, latents: Tensor, memory: Memory, progress: Progress, *, frames: int | None = None
+) -> Iterator[Tensor]:
+    """Frames (3, H, W) in [-1, 1] of `latents` (1, C, T, H/8, W/8) in VAE space; the first `frames` of them.
 
     The VAE is loaded at the first frame and dropped when the iterator ends or is closed.
     """
     try:
-        yield from _decode(model, latents, memory, progress)
+        yield from _decode(model, latents, memory, progress, frames)
     finally:
         memory.release()
 
 
-def _decode(model: WanModel, latents: Tensor, memory: Memory, progress: Progress) -> Iterator[Tensor]:
+def _decode(
+    model: WanModel, latents: Tensor, memory: Memory, progress: Progress, frames: int | None
+) -> Iterator[Tensor]:
     vae = load_vae(model.vae, compute_dtype(model.precision, memory.device), memory, progress.check)
-    yield from stream_decode(vae, latents.to(memory.device))
+    yield from stream_decode(vae, latents, frames=frames)
 
 
 def _check_latents(model: WanModel, latents: Tensor, noise: Tensor | None) -> None:

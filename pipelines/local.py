@@ -1,0 +1,225 @@
+"""Runs a request on this machine: check, plan, text, sampling, decode -> interpolate -> encode, receipt."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import SamplingError
+from .media.encode import encode_video
+from .media.flow import FlowInterpolator
+from .media.frames import Frame, FrameStream, video_frames
+from .media.interpolate import interpolated
+from .media.probe import probe, verify
+from .media.reverse import reversed_stream
+from .media.tags import RECEIPT
+from .memory import Memory, compute_dtype
+from .models.wan_model import WanModel
+from .plan.plan import Plan, describe, make_plan
+from .progress import Progress
+from .receipt import Recorded, differences, latents_hash, make_receipt, require_same_files, sidecar
+from .request.base import WanRequest
+from .request.check import check
+from .request.report import Report
+from .sampling.engine import Condition, Prompts
+from .sampling.noise import draw_noise
+from .sampling.schedule import Schedule
+from .stages import decode, encode_prompts, sample
+from .weights.lora_source import find_lora
+
+__all__ = ["Result", "repeat", "run"]
+
+log = logging.getLogger(__name__)
+
+_DRAWN_SEEDS = 2**53  # every JSON reader keeps these exact
+_INTERPOLATORS = {"flow": FlowInterpolator}
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished run. `images` is (frames, H, W, 3) float32 in [0, 1] when they were asked for, else None."""
+
+    path: Path
+    seed: int
+    prompt: str
+    receipt: Mapping[str, Any]
+    images: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Everything that is decided before anything is loaded."""
+
+    request: WanRequest
+    report: Report
+    plan: Plan
+    model: WanModel
+    out: Path
+    tags: Mapping[str, str]
+
+
+@dataclass
+class _Clock:
+    """Seconds per stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+
+
+def run(
+    request: WanRequest,
+    model: WanModel,
+    *,
+    out: Path,
+    memory: Memory,
+    progress: Progress,
+    tags: Mapping[str, str] | None = None,
+    lora_folders: Sequence[Path] | None = None,
+    return_images: bool = False,
+) -> Result:
+    """Make the video of `request` in `out` (an .mp4) and its receipt beside it.
+
+    tags:         metadata to write into the file beside the receipt, for example ComfyUI's prompt and
+                  workflow.
+    lora_folders: where LoRA names are looked up; None allows any path, as on a command line.
+
+    Raises RequestError before anything is loaded when the request cannot be honoured, ModelError,
+    SamplingError or MediaError when a stage fails, and what `progress.check` raises when the user stops: then
+    nothing is left behind.
+    """
+    report = check(request, family=model.family)
+    seed = getattr(request, "seed", None)
+    if seed is None:
+        seed = secrets.randbelow(_DRAWN_SEEDS)
+    plan = make_plan(request, model.family, seed, boundary=model.boundary, report=report)
+    job = _Job(request, report, plan, _with_loras(request, model, lora_folders), out, dict(tags or {}))
+    return _execute(job, memory, progress, return_images=return_images)
+
+
+def repeat(recorded: Recorded, model: WanModel, *, out: Path, memory: Memory, progress: Progress) -> Result:
+    """Make the video of a receipt again.
+
+    Raises ModelError when the weight files are not the recorded ones, and SamplingError when the latents came
+    out different, naming what differs between the two machines.
+    """
+    model = _with_loras(recorded.request, model, None)
+    require_same_files(recorded, model)
+    report = check(recorded.request, family=model.family)
+    job = _Job(recorded.request, report, recorded.plan, model, out, {})
+    return _execute(job, memory, progress, expected=recorded)
+
+
+def _execute(
+    job: _Job,
+    memory: Memory,
+    progress: Progress,
+    *,
+    return_images: bool = False,
+    expected: Recorded | None = None,
+) -> Result:
+    plan, model, out, clock = job.plan, job.model, job.out, _Clock()
+    log.info("%s", describe(plan))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with clock.stage("text"):
+        prompts, notes = _read_prompts(job, memory, progress)
+    with clock.stage("sampling"):
+        latents = sample(
+            model,
+            Schedule.of_plan(plan),
+            plan.solver,
+            torch.zeros(1, *plan.latent_shape),
+            draw_noise((1, *plan.latent_shape), plan.seed),
+            prompts,
+            plan.guidance,
+            memory,
+            progress,
+        )
+    fingerprint = latents_hash(latents)
+    if expected is not None and fingerprint != expected.latents_sha256:
+        raise SamplingError(f"the latents are not those of the receipt; {differences(expected)}")
+    dtype = str(compute_dtype(model.precision, memory.device)).removeprefix("torch.")
+    receipt = make_receipt(
+        job.request,
+        job.report,
+        plan,
+        model,
+        notes,
+        dtype=dtype,
+        device=str(memory.device),
+        latents_sha256=fingerprint,
+    )
+    shown: list[Frame] = []
+    with clock.stage("video"):
+        frames = _frames(job, latents, memory, progress)
+        encode_video(
+            _kept(frames, shown) if return_images else frames,
+            out,
+            width=plan.width,
+            height=plan.height,
+            fps=plan.fps_out,
+            quality=plan.video_quality,
+            write_mode=plan.video_write_mode,
+            tags={**job.tags, RECEIPT: json.dumps({**receipt, "timings_s": clock.seconds})},
+            progress=progress,
+            frame_count=plan.frames_out,
+        )
+        verify(probe(out), frames=plan.frames_out, width=plan.width, height=plan.height, fps=plan.fps_out)
+    receipt["timings_s"] = clock.seconds
+    sidecar(out).write_text(json.dumps(receipt, indent=2, ensure_ascii=False), encoding="utf-8")
+    images = torch.from_numpy(np.stack(shown)).float() / 255 if return_images else None
+    return Result(out, plan.seed, dict(job.request)["prompt"], receipt, images)
+
+
+def _with_loras(request: WanRequest, model: WanModel, folders: Sequence[Path] | None) -> WanModel:
+    for lora in getattr(request, "loras", None) or ():
+        model = model.with_lora(find_lora(lora.path, folders), lora.scale, lora.transformer)
+    return model
+
+
+def _read_prompts(job: _Job, memory: Memory, progress: Progress) -> tuple[Prompts, dict[str, str]]:
+    """The prompts as conditions, and a note per prompt that was too long to be read whole."""
+    fields = dict(job.request)
+    guided = any(job.plan.guidance[expert] != 1 for expert in job.plan.experts[job.plan.start_step :])
+    names = ["prompt", "negative_prompt"] if guided else ["prompt"]
+    encoded = encode_prompts(job.model, [fields[name] for name in names], memory, progress)
+    notes = {
+        name: f"only its first {prompt.tokens} tokens are read; the last {prompt.dropped} do not fit"
+        for name, prompt in zip(names, encoded, strict=True)
+        if prompt.dropped
+    }
+    conditions = [Condition(prompt.embeddings) for prompt in encoded]
+    return Prompts(conditions[0], conditions[1] if guided else None), notes
+
+
+def _frames(job: _Job, latents: Tensor, memory: Memory, progress: Progress) -> FrameStream:
+    """The frames of the file: as many as asked for, reversed before new ones are drawn in between."""
+    plan = job.plan
+    frames = video_frames(decode(job.model, latents, memory, progress, frames=plan.frames_delivered))
+    if plan.reverse:
+        frames = reversed_stream(frames, job.out.parent)
+    if plan.num_interpolated_frames:
+        interpolator = _INTERPOLATORS[plan.interpolator](memory.device)
+        frames = interpolated(frames, interpolator, plan.num_interpolated_frames)
+    return frames
+
+
+def _kept(frames: FrameStream, shown: list[Frame]) -> FrameStream:
+    for frame in frames:
+        shown.append(frame)
+        yield frame

@@ -1,0 +1,68 @@
+"""The frame stream: one picture at a time, never the whole clip.
+
+Decoder, interpolator, reverser and encoder are generators that pull from each other. A frame on its way is a
+uint8 RGB array; only the decoder's end of the chain knows floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from ..errors import MediaError
+
+__all__ = ["Frame", "FrameStream", "close", "image_frames", "to_uint8", "video_frames"]
+
+Frame: TypeAlias = npt.NDArray[np.uint8]
+"""(H, W, 3) uint8 RGB. Whoever yields one never writes to it again."""
+
+FrameStream: TypeAlias = Iterator[Frame]
+
+
+def to_uint8(frame: Tensor, *, low: float = -1.0) -> Frame:
+    """(3, H, W) float with values in [low, 1] -> (H, W, 3) uint8, rounded to the nearest level.
+
+    Values outside the range are clipped. Converts where the tensor is: a frame crosses the bus as bytes.
+
+    Raises:
+        MediaError: the frame contains NaN or infinity; a black or grey picture would hide that.
+    """
+    if not bool(torch.isfinite(frame).all()):
+        raise MediaError(
+            "a decoded frame contains NaN or infinite values, so there is no picture to show; "
+            "decoding with a float32 VAE, or another seed, usually helps"
+        )
+    levels = (frame.float() - low) * (255.0 / (1.0 - low))
+    picture = levels.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
+    return np.asarray(picture.cpu().numpy(), dtype=np.uint8)
+
+
+def video_frames(decoded: Iterator[Tensor]) -> FrameStream:
+    """Decoder output, (3, H, W) in [-1, 1] each, as a frame stream."""
+    try:
+        for frame in decoded:
+            yield to_uint8(frame)
+    finally:
+        close(decoded)
+
+
+def image_frames(images: Iterable[Tensor]) -> FrameStream:
+    """A ComfyUI IMAGE, (N, H, W, 3) in [0, 1], as a frame stream. Alpha, if there is any, is left out."""
+    for image in images:
+        yield to_uint8(image[..., :3].permute(2, 0, 1), low=0.0)
+
+
+def close(stream: Iterable[object]) -> None:
+    """Tell a generator that nobody will pull from it again.
+
+    Every stage does this for its source. Waiting for the garbage collector is not enough: the traceback of an
+    error keeps the whole chain alive, and with it the decoder's memory and the temporary file.
+    """
+    end = getattr(stream, "close", None)
+    if end is not None:
+        end()

@@ -1,0 +1,42 @@
+"""More frames from few: k new ones between each pair, pair by pair.
+
+n frames become n + max(n - 1, 0) * k, and the first and last stay what they were.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from .frames import Frame, FrameStream, close
+
+__all__ = ["Interpolator", "interpolated"]
+
+
+class Interpolator(Protocol):
+    """What makes the frames in between. One instance serves any number of clips and sizes."""
+
+    def between(self, a: Frame, b: Frame, times: Sequence[float]) -> Sequence[Frame]:
+        """One new frame for each of `times`, rising, 0 < t < 1, where 0 is `a` and 1 is `b`."""
+
+
+def interpolated(stream: FrameStream, interpolator: Interpolator, k: int) -> FrameStream:
+    """`stream` with `k` frames added between each pair; never holds more than one pair and what lies between.
+
+    k = 0 passes the frames on untouched and does not call the interpolator.
+    """
+    if k < 0:
+        raise ValueError(f"cannot add {k} frames between two; 0 or more works")
+    return _pairwise(stream, interpolator, [(i + 1) / (k + 1) for i in range(k)])
+
+
+def _pairwise(stream: FrameStream, interpolator: Interpolator, times: Sequence[float]) -> FrameStream:
+    try:
+        before: Frame | None = None
+        for frame in stream:
+            if before is not None and times:
+                yield from interpolator.between(before, frame, times)
+            yield frame
+            before = frame
+    finally:
+        close(stream)

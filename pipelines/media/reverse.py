@@ -1,0 +1,49 @@
+"""A clip played backwards, without holding it in memory.
+
+The VAE decodes forwards only, so the frames wait in a temporary file. Reverse before interpolating: the new
+frames are the same either way round, and then only the source frames are spooled.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import MediaError
+from .frames import FrameStream, close
+
+__all__ = ["reversed_stream"]
+
+
+def reversed_stream(stream: FrameStream, folder: Path) -> FrameStream:
+    """The frames of `stream`, last first, spooled to a file in `folder` that never outlives the stream.
+
+    Raises:
+        MediaError: the folder cannot be written or is full, or the frames differ in size.
+    """
+    try:
+        with tempfile.TemporaryFile(prefix="wan-duet-", dir=folder) as spool:
+            shape: tuple[int, ...] = ()
+            count = 0
+            for frame in stream:
+                shape = shape or frame.shape
+                if frame.shape != shape:
+                    raise MediaError(
+                        f"cannot reverse the video: frame {count} is {frame.shape[1]}x{frame.shape[0]}, "
+                        f"the ones before are {shape[1]}x{shape[0]}; all must have one size"
+                    )
+                spool.write(np.ascontiguousarray(frame).data)
+                count += 1
+            size_bytes = int(np.prod(shape))
+            for index in reversed(range(count)):
+                spool.seek(index * size_bytes)
+                yield np.frombuffer(spool.read(size_bytes), np.uint8).reshape(shape)
+    except OSError as error:
+        raise MediaError(
+            f"cannot keep the frames to reverse in {folder}: {error.strerror or error}; "
+            "a writable folder with room for the uncompressed clip works"
+        ) from error
+    finally:
+        close(stream)

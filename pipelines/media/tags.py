@@ -1,0 +1,38 @@
+"""What a finished file says about itself.
+
+ComfyUI restores a graph from `prompt` and `workflow` when a file is dropped on it; `wan_duet` is our receipt.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from ..errors import MediaError
+
+__all__ = ["PROMPT", "RECEIPT", "WORKFLOW", "checked", "json_tags"]
+
+PROMPT = "prompt"
+WORKFLOW = "workflow"
+RECEIPT = "wan_duet"
+
+
+def json_tags(**values: object) -> dict[str, str]:
+    """Each value as JSON under its own name; the ones that are None are left out."""
+    return {key: json.dumps(value, ensure_ascii=False) for key, value in values.items() if value is not None}
+
+
+def checked(tags: Mapping[str, str]) -> dict[str, str]:
+    """A copy that every container can hold.
+
+    Raises:
+        MediaError: a tag has no name, or contains what a file cannot keep (NUL, half of a surrogate pair).
+    """
+    for key, value in tags.items():
+        text = key + value
+        if not key or "=" in key or "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+            raise MediaError(
+                f"the tag {key!r} cannot be written into a file; a name without '=', and text without NUL "
+                "characters and lone surrogates, works"
+            )
+    return dict(tags)

@@ -1,0 +1,187 @@
+"""The receipt: what was asked, what was decided, what it was made with. Enough to make the same video again.
+
+It names files by their content, not by where they lie: a video is shared, a home folder is not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import ModelError, RequestError
+from .plan.plan import Plan
+from .request.base import WanRequest
+from .request.parse import parse
+from .request.report import Report
+from .version import VERSION
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .models.wan_model import WanModel
+
+__all__ = [
+    "Recorded",
+    "differences",
+    "latents_hash",
+    "make_receipt",
+    "read_receipt",
+    "require_same_files",
+    "sidecar",
+]
+
+_FORMAT = 1
+_LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "numpy", "av", "pydantic")
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a receipt says of a run that is to be repeated."""
+
+    request: WanRequest
+    plan: Plan
+    model_name: str
+    precision: str
+    files: Mapping[str, str]
+    latents_sha256: str
+    versions: Mapping[str, str]
+
+
+def make_receipt(
+    request: WanRequest,
+    report: Report,
+    plan: Plan,
+    model: WanModel,
+    notes: Mapping[str, str],
+    *,
+    dtype: str,
+    device: str,
+    latents_sha256: str,
+) -> dict[str, Any]:
+    """The receipt of one local run, ready for JSON. `notes` are adjustments that only the run itself could
+    know.
+    """
+    adjustments: list[dict[str, Any]] = [
+        {"field": finding.field, "asked": finding.asked, "used": finding.used, "reason": finding.reason}
+        for finding in report.adjustments
+    ]
+    adjustments += [{"field": field, "reason": reason} for field, reason in notes.items()]
+    return {
+        "wan_duet": VERSION,
+        "format": _FORMAT,
+        "runner": "local",
+        "kind": request.kind,
+        "request": request.payload(),
+        "seed": plan.seed,
+        "adjustments": adjustments,
+        "plan": plan.as_dict(),
+        "model": {
+            "name": Path(model.name).name,
+            "family": model.family.name,
+            "precision": model.precision,
+            "dtype": dtype,
+            "device": device,
+            "files": model.hashes(),
+            "loras": [
+                {
+                    "file": lora.file.name,
+                    "expert": lora.expert,
+                    "strength": lora.strength,
+                    "ranks": list(lora.ranks),
+                    "tensors": lora.matched,
+                }
+                for lora in model.loras
+            ],
+        },
+        "latents_sha256": latents_sha256,
+        "versions": _versions(),
+    }
+
+
+def read_receipt(file: Path) -> Recorded:
+    """A receipt as written beside a video.
+
+    Raises RequestError when the file is not one, or of a newer format than this version knows.
+    """
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RequestError.of(
+            "from-receipt", f"{file} is not readable as JSON: {error}", "give the .json beside a video"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT or content.get("runner") != "local":
+        raise RequestError.of(
+            "from-receipt",
+            f"{file} is not a local receipt of format {_FORMAT}",
+            "give the .json beside a local video",
+        )
+    try:
+        model = content["model"]
+        return Recorded(
+            request=parse(content["kind"], {**content["request"], "seed": content["seed"]}),
+            plan=Plan.from_dict(content["plan"]),
+            model_name=model["name"],
+            precision=model["precision"],
+            files=model["files"],
+            latents_sha256=content["latents_sha256"],
+            versions=content["versions"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RequestError.of(
+            "from-receipt", f"{file} is damaged: {error!r}", "make a new one from the request"
+        ) from error
+
+
+def require_same_files(recorded: Recorded, model: WanModel) -> None:
+    """Raise ModelError when the model is not, byte for byte, the one the receipt was made with."""
+    found = model.hashes()
+    different = sorted(
+        name for name in {*found, *recorded.files} if found.get(name) != recorded.files.get(name)
+    )
+    if different:
+        raise ModelError(
+            f"{model.name}: {', '.join(different)} differ from the files of the receipt; "
+            "use the same model and LoRA files to get the same video"
+        )
+
+
+def differences(recorded: Recorded) -> str:
+    """What is not the same here as where the receipt was made, in words."""
+    here = _versions()
+    changed = [
+        f"{name} {recorded.versions.get(name)} there, {here.get(name)} here"
+        for name in sorted({*here, *recorded.versions})
+        if here.get(name) != recorded.versions.get(name)
+    ]
+    return "; ".join(changed) or "versions are the same, so the device or its settings differ"
+
+
+def latents_hash(latents: Tensor) -> str:
+    """sha256 over shape and values of latents (B, C, T, H/8, W/8), float32."""
+    contiguous = latents.float().cpu().contiguous()
+    digest = hashlib.sha256(str(tuple(contiguous.shape)).encode())
+    digest.update(contiguous.numpy().tobytes())
+    return digest.hexdigest()
+
+
+def sidecar(video: Path) -> Path:
+    """Where the receipt of a video lies: beside it, with the suffix .json."""
+    return video.with_suffix(".json")
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": platform.python_version(), "system": platform.platform(terse=True)}
+    return {**found, **{library: _version(library) for library in _LIBRARIES}}
+
+
+def _version(library: str) -> str:
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return "unknown"

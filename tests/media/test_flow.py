@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wan_duet.pipelines.media.flow import FlowInterpolator
+from wan_duet.pipelines.media.frames import Frame
+
+from .scenes import SCENES, Scene, blend, psnr, scene
+
+FLOW = FlowInterpolator()
+SIZE = (320, 176)
+
+
+@pytest.mark.parametrize("t", [0.25, 0.5, 0.8])
+@pytest.mark.parametrize(
+    ("name", "gain"),
+    [("translation", 18), ("rotation", 14), ("zoom", 12), ("fast pan", 18), ("occlusion", 6), ("mixed", 6)],
+)
+def test_a_moving_scene_is_nearer_to_the_truth_than_a_blend_by_decibels(
+    name: str, gain: float, t: float
+) -> None:
+    film = scene(name, *SIZE)
+    a, b, truth = film.frame(0), film.frame(1), film.frame(t)
+    (made,) = FLOW.between(a, b, [t])
+    assert psnr(made, truth) >= psnr(blend(a, b, t), truth) + gain
+
+
+@pytest.mark.parametrize("shape", [(176, 320), (64, 112), (17, 33), (1, 1)])
+def test_a_still_picture_comes_out_as_it_went_in(shape: tuple[int, int]) -> None:
+    still = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    for made in FLOW.between(still, still.copy(), [0.2, 0.5, 0.8]):
+        assert np.array_equal(made, still)
+
+
+def test_plain_areas_stay_plain() -> None:
+    dark, light = np.full((32, 48, 3), 100, np.uint8), np.full((32, 48, 3), 110, np.uint8)
+    (middle,) = FLOW.between(dark, light, [0.5])
+    assert np.array_equal(middle, np.full((32, 48, 3), 105, np.uint8))
+
+
+def test_motion_runs_forward_in_even_steps() -> None:
+    a, b = spot(20.0), spot(30.0)
+    places = [centre(frame) for frame in FLOW.between(a, b, [0.2, 0.4, 0.6, 0.8])]
+    assert places == pytest.approx([22.0, 24.0, 26.0, 28.0], abs=0.25)
+
+
+def test_swapping_the_frames_mirrors_time() -> None:
+    film = scene("mixed", 112, 64)
+    a, b = film.frame(0), film.frame(1)
+    (forward,), (backward,) = FLOW.between(a, b, [0.25]), FLOW.between(b, a, [0.75])
+    assert np.abs(forward.astype(int) - backward).max() <= 1
+
+
+def test_the_same_pair_gives_the_same_bits() -> None:
+    film = scene("mixed", *SIZE)
+    a, b = film.frame(0), film.frame(1)
+    assert np.array_equal(FLOW.between(a, b, [0.3])[0], FLOW.between(a, b, [0.3])[0])
+
+
+def test_across_a_cut_the_nearer_frame_is_repeated() -> None:
+    a, b = scene("zoom", *SIZE).frame(0), Scene(*SIZE, pan=(400.0, 300.0)).frame(1)
+    early, late = FLOW.between(a, b, [0.4, 0.6])
+    assert np.array_equal(early, a)
+    assert np.array_equal(late, b)
+
+
+@pytest.mark.parametrize("name", SCENES)
+def test_motion_is_not_mistaken_for_a_cut(name: str) -> None:
+    film = scene(name, *SIZE)
+    a, b = film.frame(0), film.frame(1)
+    (made,) = FLOW.between(a, b, [0.5])
+    assert not np.array_equal(made, a)
+    assert not np.array_equal(made, b)
+
+
+def spot(x: float) -> Frame:
+    """A soft bright spot at column x on a dark ground, 64 x 48."""
+    rows, columns = np.mgrid[:48, :64]
+    light = 200 * np.exp(-((columns - x) ** 2 + (rows - 24) ** 2) / 50)
+    return np.repeat(np.rint(light).astype(np.uint8)[..., None], 3, 2)
+
+
+def centre(frame: Frame) -> float:
+    light = frame[..., 0].astype(float).sum(0)
+    return float((light * np.arange(light.size)).sum() / light.sum())

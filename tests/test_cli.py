@@ -1,0 +1,159 @@
+"""The command line: answers on stdout, everything else on stderr, and exit codes that scripts can rely on."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wan_duet.pipelines.cli import main
+from wan_duet.pipelines.media.probe import probe
+from wan_duet.pipelines.toy.embedded import toy_folder
+
+REQUEST = {"prompt": "a red ball moves left", "num_frames": 17, "num_inference_steps": 2, "seed": 7}
+
+Write = Callable[..., str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    def write_request(**changes: object) -> str:
+        file = tmp_path / "request.json"
+        file.write_text(json.dumps({**REQUEST, **changes}), encoding="utf-8")
+        return str(file)
+
+    return write_request
+
+
+def test_generate_writes_the_video_and_ends_with_its_path(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "deep" / "out.mp4"
+    assert main(["generate", write(), "--model", "toy", "-o", str(out)]) == 0
+    shown = capsys.readouterr()
+    assert shown.out.splitlines() == [str(out)]
+    assert "sampling: 2 steps" in shown.err
+    assert "adjusted interpolator_model" in shown.err
+    assert probe(out).frames == 33
+    assert json.loads(out.with_suffix(".json").read_text())["seed"] == 7
+
+
+def test_generate_repeats_a_receipt(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    assert main(["generate", write(), "--model", "toy", "-o", str(first)]) == 0
+    assert main(["generate", "--from-receipt", str(tmp_path / "a.json"), "-o", str(second)]) == 0
+    latents = [
+        json.loads(file.with_suffix(".json").read_text())["latents_sha256"] for file in (first, second)
+    ]
+    assert latents[0] == latents[1]
+
+
+def test_generate_reads_stdin_a_folder_and_answers_with_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(REQUEST).encode())))
+    out = tmp_path / "out.mp4"
+    assert main(["generate", "-", "--model", str(toy_folder()), "-o", str(out), "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["video"] == str(out)
+    assert answer["seed"] == 7
+    assert answer["prompt"] == REQUEST["prompt"]
+    assert answer["receipt"]["plan"]["forwards"] == 4
+
+
+def test_check_says_what_happens_to_each_field(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", write(), "--on", "local", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["ok"]
+    assert {finding["field"] for finding in report["findings"]} >= set(REQUEST)
+    assert main(["check", write(interpolator_model="rife")]) == 2
+    assert "impossible: interpolator_model" in capsys.readouterr().out
+
+
+def test_plan_prints_the_numbers_of_the_default_request(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "r.json"
+    file.write_text('{"prompt": "a"}')
+    assert main(["plan", str(file)]) == 0
+    assert capsys.readouterr().out.strip() == (
+        "high: 12 steps (sigma 1.000-0.879), low: 15 steps, 54 forwards, 81 frames at 16 fps -> 161 at 32 fps"
+    )
+    assert main(["plan", str(file), "--json", "--model", "toy"]) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert (plan["width"], plan["height"], plan["frames_generated"]) == (112, 64, 17)
+
+
+def test_kinds_names_kind_and_contract(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["kinds", "--json"]) == 0
+    kinds = json.loads(capsys.readouterr().out)
+    assert {"text-to-video", "text-to-video-lora", "text-to-video-lora-161"} <= {
+        kind["kind"] for kind in kinds
+    }
+    assert kinds[0]["contract"] == "WanT2VRequest"
+    assert main(["kinds"]) == 0
+    assert "text-to-video " in capsys.readouterr().out
+
+
+def test_schema_prints_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["schema", "text-to-video"]) == 0
+    schema = json.loads(capsys.readouterr().out)
+    assert schema["required"] == ["prompt"]
+    assert schema["properties"]["num_frames"]["maximum"] == 161
+
+
+@pytest.mark.parametrize(
+    ("content", "field"),
+    [
+        ("not json", "request"),
+        ('{"prompt": ""}', "prompt"),
+        ('{"prompt": "a", "num_frames": 16}', "num_frames"),
+        ('{"prompt": "a", "num_framse": 17}', "num_framse"),
+        ('{"prompt": "a", "interpolator_model": "rife"}', "interpolator_model"),
+    ],
+)
+def test_a_bad_request_is_exit_code_2_and_names_the_field(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, field: str
+) -> None:
+    file, out = tmp_path / "r.json", tmp_path / "out.mp4"
+    file.write_text(content)
+    assert main(["generate", str(file), "--model", "toy", "-o", str(out), "--json"]) == 2
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert [problem["field"] for problem in json.loads(shown.err)["problems"]] == [field]
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["generate", "nowhere.json", "--model", "toy", "-o", "a.mp4"], "nowhere.json"),
+        (["generate", "nowhere.json", "-o", "a.avi", "--model", "toy"], ".mp4"),
+        (["generate", "-o", "a.mp4", "--model", "toy"], "REQUEST.json"),
+        (["generate", "a.json", "--from-receipt", "b.json", "-o", "a.mp4"], "give one of the two"),
+    ],
+)
+def test_a_wrong_command_is_exit_code_2_and_says_what_would_work(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], word: str
+) -> None:
+    assert main(arguments) == 2
+    assert word in capsys.readouterr().err
+
+
+def test_a_model_that_is_missing_is_exit_code_1(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code = main(["generate", write(), "--model", str(tmp_path / "none"), "-o", str(tmp_path / "a.mp4")])
+    assert code == 1
+    assert "no such model" in capsys.readouterr().err
+
+
+def test_generate_without_a_model_says_which_there_are(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["generate", write(), "-o", str(tmp_path / "a.mp4")]) == 2
+    assert "give toy, or a folder" in capsys.readouterr().err
