@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any
 from .errors import RequestError, WanDuetError
 from .memory import PRECISIONS
 from .plan.families import FAMILIES, Family
-from .plan.plan import Plan, describe, make_plan
+from .plan.plan import describe, make_plan
 from .request.base import WanRequest
 from .request.check import check
 from .request.kinds import KINDS, describe_kinds, json_schema
 from .request.parse import parse
-from .request.report import Report
 from .version import VERSION
 
 if TYPE_CHECKING:
@@ -130,9 +129,12 @@ def _check(options: argparse.Namespace) -> int:
 def _plan(options: argparse.Namespace) -> int:
     request, family = _read_request(options), _family(options)
     report = check(request, options.on, family=family)
-    plan = make_plan(request, family, getattr(request, "seed", None) or 0, report=report)
+    seed = getattr(request, "seed", None)
+    plan = make_plan(request, family, seed or 0, report=report)
     if options.json:
-        print(json.dumps(_plan_answer(plan, report), indent=2, ensure_ascii=False))
+        numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
+        answer = {"text": describe(plan), "plan": numbers, "report": report.as_dict()}
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         print(describe(plan))
     return 0
@@ -187,10 +189,6 @@ def _family(options: argparse.Namespace) -> Family:
 def _require_mp4(out: Path) -> None:
     if out.suffix.lower() != ".mp4":
         raise RequestError.of("--output", str(out), "give a file name that ends in .mp4")
-
-
-def _plan_answer(plan: Plan, report: Report) -> dict[str, Any]:
-    return {"text": describe(plan), "plan": plan.as_dict(), "report": report.as_dict()}
 
 
 def _print_result(result: Result, *, as_json: bool) -> None:

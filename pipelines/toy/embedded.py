@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 TOY = "toy"
 _SEED = 22
+_FORMAT = 2  # counts changes of the files that the configurations do not show
 _INDEX = {
     "_class_name": "WanPipeline",
     "boundary_ratio": 0.875,  # T2V, official wan/configs/wan_t2v_A14B.py
@@ -41,7 +42,13 @@ def toy_folder() -> Path:
     """
     from .networks import expert_config, text_encoder_config, vae_config
 
-    configs = {"vae": vae_config(), "expert": expert_config(), "text": text_encoder_config(), "seed": _SEED}
+    configs = {
+        "vae": vae_config(),
+        "expert": expert_config(),
+        "text": text_encoder_config(),
+        "seed": _SEED,
+        "format": _FORMAT,
+    }
     version = hashlib.sha256(json.dumps(configs, sort_keys=True).encode()).hexdigest()[:12]
     folder = cache_folder() / f"toy-{version}"
     if not (folder / "model_index.json").is_file():

@@ -5,6 +5,7 @@ Byte fallback means that no text is ever unknown: a user's Chinese negative prom
 
 from __future__ import annotations
 
+import json
 import string
 from pathlib import Path
 
@@ -63,4 +64,11 @@ def build_tokenizer(folder: Path | None = None) -> PreTrainedTokenizerFast:
     )
     if folder is not None:
         tokenizer.save_pretrained(str(folder))
+        _name_the_class(folder / "tokenizer_config.json")
     return tokenizer
+
+
+def _name_the_class(config: Path) -> None:
+    """transformers 5 writes its own name of the class, unknown to transformers 4; both know this one."""
+    written = json.loads(config.read_text(encoding="utf-8")) | {"tokenizer_class": "PreTrainedTokenizerFast"}
+    config.write_text(json.dumps(written, indent=2), encoding="utf-8")
