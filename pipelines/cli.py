@@ -67,6 +67,11 @@ def _parser() -> argparse.ArgumentParser:
         "--from-receipt", type=Path, metavar="OUT.json", help="repeat the run of a receipt exactly"
     )
 
+    generate.add_argument(
+        "--precision", choices=PRECISIONS, default=None, help="what networks compute in; default: auto"
+    )
+    generate.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+
     _add_request(command("check", _check, "say what a runner supports, adjusts or cannot do; loads nothing"))
     _add_request(command("plan", _plan, "print every number a run would use; loads nothing"))
 
@@ -88,10 +93,6 @@ def _add_request(parser: argparse.ArgumentParser, *, optional: bool = False) -> 
     parser.add_argument(
         "--model", metavar="toy|FOLDER", help="the embedded model, or a folder in diffusers layout"
     )
-    parser.add_argument(
-        "--precision", choices=PRECISIONS, default=None, help="what networks compute in; default: auto"
-    )
-    parser.add_argument("--device", help="cpu, cuda, mps; default: the best there is")
 
 
 def _generate(options: argparse.Namespace) -> int:

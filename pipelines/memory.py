@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from .errors import RequestError
+
 if TYPE_CHECKING:
     import torch
 
@@ -35,12 +37,21 @@ class Memory(Protocol):
 
 
 class DeviceMemory:
-    """Memory outside ComfyUI: this process has the device to itself."""
+    """Memory outside ComfyUI: this process has the device to itself.
+
+    Raises RequestError when `device` is not one that this machine has.
+    """
 
     def __init__(self, device: str | None = None) -> None:
         import torch
 
-        self._device = torch.device(device or _best_device())
+        name = device or _best_device()
+        try:
+            self._device = torch.empty(0, device=name).device
+        except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+            raise RequestError.of(
+                "device", f"{name}: {error}", "give cpu, or a device of this machine"
+            ) from error
 
     @property
     def device(self) -> torch.device:

@@ -157,3 +157,12 @@ def test_generate_without_a_model_says_which_there_are(
 ) -> None:
     assert main(["generate", write(), "-o", str(tmp_path / "a.mp4")]) == 2
     assert "give toy, or a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("device", ["quantum", "cuda:99"])
+def test_a_device_that_is_not_there_is_exit_code_2(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], device: str
+) -> None:
+    out = str(tmp_path / "a.mp4")
+    assert main(["generate", write(), "--model", "toy", "-o", out, "--device", device]) == 2
+    assert f"device: {device}" in capsys.readouterr().err

@@ -76,9 +76,8 @@ def encode_video(
         finally:
             part.unlink(missing_ok=True)
     except (OSError, av.FFmpegError) as error:
-        reason = error.strerror or error
         raise MediaError(
-            f"cannot write {path}: {reason}; a folder that exists, is writable and has free space works"
+            f"cannot write {path}: {error}; a folder that exists, is writable and has free space works"
         ) from error
     finally:
         close(frames)
@@ -88,7 +87,7 @@ def encode_video(
 
 def _mp4_options(fps: Fraction) -> dict[str, str]:
     return {
-        "movflags": "use_metadata_tags+faststart",  # any tag name is kept; the index comes before the pictures
+        "movflags": "use_metadata_tags+faststart",  # any tag name is kept; index before the pictures
         "movie_timescale": str(100 * fps.numerator),  # the default, 1000, would round the duration
     }
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from .frames import Frame, to_uint8
 
@@ -40,7 +40,7 @@ class FlowInterpolator:
     @torch.inference_mode()
     def between(self, a: Frame, b: Frame, times: Sequence[float]) -> list[Frame]:
         """Frames at `times` (0 = a, 1 = b). Across a cut, the nearer of the two is repeated instead."""
-        pair = torch.stack([torch.from_numpy(np.ascontiguousarray(f)) for f in (a, b)])
+        pair = torch.from_numpy(np.stack((a, b)))
         pair = pair.to(self.device).permute(0, 3, 1, 2).float() / 255
         luma = (pair * pair.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
         flows = _estimate(luma)
@@ -126,7 +126,9 @@ def _pulled(picture: Tensor, move: Tensor, mode: str) -> tuple[Tensor, Tensor]:
     y = torch.arange(height, device=move.device, dtype=torch.float32)[:, None] + move[:, 1].float()
     grid = torch.stack((x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1), -1)
     inside = (grid.abs().amax(-1) <= 1.0 + 1e-6)[:, None].to(picture.dtype)
-    pulled = F.grid_sample(picture.float(), grid, mode=mode, padding_mode="border", align_corners=True)
+    pulled = functional.grid_sample(
+        picture.float(), grid, mode=mode, padding_mode="border", align_corners=True
+    )
     return pulled, inside
 
 
@@ -135,12 +137,14 @@ def _resized(flow: Tensor, height: int, width: int) -> Tensor:
     if flow.shape[-2:] == (height, width):
         return flow
     scale = flow.new_tensor((width / flow.shape[-1], height / flow.shape[-2])).view(1, 2, 1, 1)
-    return F.interpolate(flow, (height, width), mode="bilinear", align_corners=False) * scale
+    return functional.interpolate(flow, (height, width), mode="bilinear", align_corners=False) * scale
 
 
 def _half(picture: Tensor) -> Tensor:
     kernel = picture.new_tensor((1, 4, 6, 4, 1)) / 16
-    return F.interpolate(_separable(picture, kernel), scale_factor=0.5, mode="bilinear", align_corners=False)
+    return functional.interpolate(
+        _separable(picture, kernel), scale_factor=0.5, mode="bilinear", align_corners=False
+    )
 
 
 def _window(values: Tensor) -> Tensor:
@@ -152,15 +156,15 @@ def _window(values: Tensor) -> Tensor:
 
 def _separable(values: Tensor, kernel: Tensor) -> Tensor:
     channels, pad = values.shape[1], kernel.numel() // 2
-    values = F.pad(values, (pad, pad, pad, pad), mode="replicate")
+    values = functional.pad(values, (pad, pad, pad, pad), mode="replicate")
     values = values.contiguous(memory_format=torch.channels_last)  # twice as fast on a CPU
-    values = F.conv2d(values, kernel.view(1, 1, 1, -1).repeat(channels, 1, 1, 1), groups=channels)
-    return F.conv2d(values, kernel.view(1, 1, -1, 1).repeat(channels, 1, 1, 1), groups=channels)
+    values = functional.conv2d(values, kernel.view(1, 1, 1, -1).repeat(channels, 1, 1, 1), groups=channels)
+    return functional.conv2d(values, kernel.view(1, 1, -1, 1).repeat(channels, 1, 1, 1), groups=channels)
 
 
 def _gradient(picture: Tensor) -> Tensor:
     """(N, 1, H, W) -> (N, 2, H, W): change per pixel to the right and down."""
-    padded = F.pad(picture, (1, 1, 1, 1), mode="replicate")
+    padded = functional.pad(picture, (1, 1, 1, 1), mode="replicate")
     right = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) * 0.5
     down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) * 0.5
     return torch.cat((right, down), 1)

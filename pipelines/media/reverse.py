@@ -42,7 +42,7 @@ def reversed_stream(stream: FrameStream, folder: Path) -> FrameStream:
                 yield np.frombuffer(spool.read(size_bytes), np.uint8).reshape(shape)
     except OSError as error:
         raise MediaError(
-            f"cannot keep the frames to reverse in {folder}: {error.strerror or error}; "
+            f"cannot keep the frames to reverse in {folder}: {error}; "
             "a writable folder with room for the uncompressed clip works"
         ) from error
     finally:

@@ -25,7 +25,7 @@ def save_png(frame: Frame, path: Path, tags: Mapping[str, str] | None = None) ->
     try:
         Image.fromarray(frame).save(path, format="PNG", pnginfo=info)
     except OSError as error:
-        raise MediaError(f"cannot write {path}: {error.strerror or error}") from error
+        raise MediaError(f"cannot write {path}: {error}") from error
 
 
 def contact_sheet(frames: Sequence[Frame], columns: int) -> Frame:

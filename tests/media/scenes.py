@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional
 
 from wan_duet.pipelines.media.frames import Frame
 
@@ -29,7 +29,7 @@ def texture(seed: int, finest: float = 1.4) -> Tensor:
         size = max(int(TEXTURE / (finest * 2**octave)), 4)
         noise = torch.randn(1, 3, size, size, generator=random)
         noise = noise + 1.5 * noise.mean(1, keepdim=True)
-        total += F.interpolate(noise, (TEXTURE, TEXTURE), mode="bicubic") * 1.2**octave
+        total += functional.interpolate(noise, (TEXTURE, TEXTURE), mode="bicubic") * 1.2**octave
     total = (total - total.mean()) / total.std()
     return torch.sigmoid(1.4 * total)
 
@@ -101,6 +101,6 @@ def _look_at(seed: int, u: Tensor, v: Tensor, width: int) -> Tensor:
         _textures[seed] = texture(seed)
     period = TEXTURE * max(1.0, width / 900)
     grid = torch.stack((u, v), -1)[None].float() * (2 / period)
-    return F.grid_sample(
+    return functional.grid_sample(
         _textures[seed], grid, mode="bicubic", padding_mode="reflection", align_corners=False
     )
