@@ -67,6 +67,7 @@ class _Job:
     model: WanModel
     out: Path
     tags: Mapping[str, str]
+    embed_receipt: bool = True
 
 
 @dataclass
@@ -92,12 +93,14 @@ def run(
     tags: Mapping[str, str] | None = None,
     lora_folders: Sequence[Path] | None = None,
     return_images: bool = False,
+    embed_receipt: bool = True,
 ) -> Result:
     """Make the video of `request` in `out` (an .mp4) and its receipt beside it.
 
     tags:         metadata to write into the file beside the receipt, for example ComfyUI's prompt and
                   workflow.
     lora_folders: where LoRA names are looked up; None allows any path, as on a command line.
+    embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
 
     Raises RequestError before anything is loaded when the request cannot be honoured, ModelError,
     SamplingError or MediaError when a stage fails, and what `progress.check` raises when the user stops: then
@@ -108,7 +111,8 @@ def run(
     if seed is None:
         seed = secrets.randbelow(_DRAWN_SEEDS)
     plan = make_plan(request, model.family, seed, boundary=model.boundary, report=report)
-    job = _Job(request, report, plan, _with_loras(request, model, lora_folders), out, dict(tags or {}))
+    with_loras = _with_loras(request, model, lora_folders)
+    job = _Job(request, report, plan, with_loras, out, dict(tags or {}), embed_receipt)
     return _execute(job, memory, progress, return_images=return_images)
 
 
@@ -164,6 +168,9 @@ def _execute(
         device=str(memory.device),
         latents_sha256=fingerprint,
     )
+    tags = dict(job.tags)
+    if job.embed_receipt:
+        tags[RECEIPT] = json.dumps({**receipt, "timings_s": clock.seconds})
     shown: list[Frame] = []
     with clock.stage("video"):
         frames = _frames(job, latents, memory, progress)
@@ -175,7 +182,7 @@ def _execute(
             fps=plan.fps_out,
             quality=plan.video_quality,
             write_mode=plan.video_write_mode,
-            tags={**job.tags, RECEIPT: json.dumps({**receipt, "timings_s": clock.seconds})},
+            tags=tags,
             progress=progress,
             frame_count=plan.frames_out,
         )

@@ -71,13 +71,15 @@ def sample(
     """Run `schedule` and return latents in VAE space, float32, CPU.
 
     latents: (B, C, T, H/8, W/8) in VAE space; zeros where there is nothing yet. When `noise` is None they
-             still
-             hold noise of level schedule.sigmas[0], in the leftover form x / (1 - sigma).
+             still hold noise of level schedule.sigmas[0], in the leftover form x / (1 - sigma).
     noise:   normal noise of the same shape to start from.
 
-    A schedule that ends above sigma 0 gives its latents in the leftover form too.
+    A schedule that ends above sigma 0 gives its latents in the leftover form too; one without a step, which
+    is what a strength of 0 leaves, gives back what it was given.
     """
     _check_latents(model, latents, noise)
+    if not len(schedule):
+        return latents
     device, start, end = memory.device, schedule.sigmas[0], schedule.sigmas[-1]
     clean = latents.to(device=device, dtype=torch.float32)
     if clean.any():
@@ -88,8 +90,6 @@ def sample(
         current = noise.to(device)
     else:
         current = add_noise(clean, noise.to(device), start)
-    if not len(schedule):
-        raise SamplingError("sigmas: no step to make; give at least two values")
     on_device = Prompts(*(_to(condition, device) for condition in (prompts.positive, prompts.negative)))  # type: ignore[arg-type]
     dtype = compute_dtype(model.precision, device)
     with ExpertPair(dict(model.experts), dtype, memory, progress.check) as experts:

@@ -347,3 +347,20 @@ def test_a_parsed_json_request_runs_like_a_built_one(toy: WanModel, tmp_path: Pa
     request: WanRequest = parse("text-to-video", json.dumps(SMALL))
     again = run(request, toy, out=tmp_path / "a.mp4", memory=DeviceMemory("cpu"), progress=Silent())
     assert again.receipt["latents_sha256"] == result.receipt["latents_sha256"]
+
+
+def test_a_file_tells_nothing_when_it_should_not(toy: WanModel, tmp_path: Path) -> None:
+    out = tmp_path / "a.mp4"
+    memory, request = DeviceMemory("cpu"), t2v_request(**SMALL)
+    run(request, toy, out=out, memory=memory, progress=Silent(), embed_receipt=False)
+    assert "wan_duet" not in probe(out).tags
+    assert sidecar(out).exists()
+
+
+def test_strength_zero_gives_the_latents_back(toy: WanModel) -> None:
+    latents = torch.randn(1, 16, 2, 4, 4)
+    nothing = Schedule((0.0,), (), ())
+    prompts = Prompts(Condition(torch.zeros(1, 1, 128)), None)
+    memory = DeviceMemory("cpu")
+    kept = sample(toy, nothing, "euler", latents, None, prompts, {"high": 1.0, "low": 1.0}, memory, Silent())
+    assert torch.equal(kept, latents)

@@ -69,8 +69,9 @@ def load_model(source: str | Path, *, precision: Precision = "auto") -> WanModel
     """
     folder = toy_folder() if source == TOY else Path(source)
     if not folder.is_dir():
+        found = "a file, which this version does not read" if folder.exists() else "no such model"
         raise ModelError(
-            f"{source}: no such model; give {TOY!r} or a folder in diffusers layout (model_index.json)"
+            f"{source}: {found}; give {TOY!r} or a folder in diffusers layout (model_index.json)"
         )
     index = read_json(folder / "model_index.json")
     experts = {"high": read_component(folder / "transformer")}

@@ -25,6 +25,9 @@ def find_lora(path: str, folders: Sequence[Path] | None) -> Path:
         raise LoraError(f"loras: {path} not found; give the path of a .safetensors file")
     for folder in folders:
         root, file = folder.resolve(), (folder / name).resolve()
-        if file.is_file() and file.is_relative_to(root):
-            return file
+        if not file.is_file():
+            continue
+        if not file.is_relative_to(root):
+            raise LoraError(f"loras: {path} leads out of {folder}; copy the file into that folder")
+        return file
     raise LoraError(f"loras: {path} not found in {', '.join(map(str, folders))}; put the file there")

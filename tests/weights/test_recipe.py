@@ -193,6 +193,10 @@ def test_a_lora_is_found_by_either_slash_and_never_outside_its_folders(tmp_path:
     (tmp_path / "secret.safetensors").touch()
     folders = [tmp_path / "loras"]
     assert find_lora("style/a.safetensors", folders) == find_lora("style\\a.safetensors", folders) == inside
+    if sys.platform != "win32":  # links need rights there
+        (tmp_path / "loras" / "linked.safetensors").symlink_to(tmp_path / "secret.safetensors")
+        with pytest.raises(LoraError, match="leads out of"):
+            find_lora("linked.safetensors", folders)
     for path in (
         "../secret.safetensors",
         str(tmp_path / "secret.safetensors"),

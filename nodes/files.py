@@ -1,0 +1,52 @@
+"""Where a node may write, and what it writes into a file beside the pictures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import folder_paths
+from comfy.cli_args import args
+from comfy_api.latest import InputImpl, io, ui
+
+__all__ = ["EMBED_METADATA", "VideoFile", "new_video_file", "workflow_tags"]
+
+EMBED_METADATA = (
+    not args.disable_metadata
+)  # --disable-metadata: the user wants nothing about the making in a file
+
+
+class VideoFile(NamedTuple):
+    """A file to be written, and how the browser finds it."""
+
+    path: Path
+    listed: ui.SavedResult
+
+    def output(self) -> InputImpl.VideoFromFile:
+        return InputImpl.VideoFromFile(str(self.path))
+
+    def preview(self) -> ui.PreviewVideo:
+        return ui.PreviewVideo([self.listed])
+
+
+def new_video_file(prefix: str, save: bool, width: int, height: int) -> VideoFile:
+    """The next free name for `prefix` in the output folder, or in temp when it is not to be saved.
+
+    ComfyUI refuses a prefix that leads out of that folder, and fills in %width%, %height% and dates.
+    """
+    kind = io.FolderType.output if save else io.FolderType.temp
+    root = folder_paths.get_output_directory() if save else folder_paths.get_temp_directory()
+    folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, root, width, height)
+    file = f"{name}_{counter:05}_.mp4"
+    return VideoFile(Path(folder) / file, ui.SavedResult(file, subfolder, kind))
+
+
+def workflow_tags(hidden: io.HiddenHolder) -> dict[str, str]:
+    """The graph as core's SaveVideo writes it, so that dropping the video on the canvas opens it again."""
+    if not EMBED_METADATA:
+        return {}
+    tags = dict(hidden.extra_pnginfo or {})
+    if hidden.prompt is not None:
+        tags["prompt"] = hidden.prompt
+    return {name: json.dumps(value) for name, value in tags.items()}

@@ -1,0 +1,105 @@
+"""Inputs that several nodes have, and request fields as inputs."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..pipelines.plan import GRIDS
+from ..pipelines.request import SEED_MAX
+from ..pipelines.request.descriptions import DESCRIPTIONS
+from .widgets import Widget, widgets
+
+__all__ = [
+    "MODEL_BOUNDARY",
+    "boundary_input",
+    "field_inputs",
+    "filename_input",
+    "guidance_input",
+    "save_input",
+    "seed_input",
+    "shift_input",
+    "solver_input",
+    "steps_input",
+]
+
+MODEL_BOUNDARY = -1.0
+_TENTH = {"step": 0.1, "round": 0.001}  # arrows move by a tenth, typed values keep three digits
+
+
+def field_inputs(task: str, names: tuple[str, ...]) -> list[io.Input]:
+    """One input for each of these fields of the requests of `task`."""
+    return [_field_input(widget) for widget in widgets(task, names)]
+
+
+def seed_input() -> io.Input:
+    return io.Int.Input(
+        "seed",
+        default=0,
+        min=0,
+        max=SEED_MAX,
+        control_after_generate=io.ControlAfterGenerate.fixed,
+        tooltip="Where the noise starts: the same seed and settings give the same video.",
+    )
+
+
+def steps_input() -> io.Input:
+    return io.Int.Input("steps", default=27, min=1, max=200, tooltip=DESCRIPTIONS["num_inference_steps"])
+
+
+def shift_input() -> io.Input:
+    return io.Float.Input("shift", default=5.0, min=0.1, max=100.0, tooltip=DESCRIPTIONS["shift"], **_TENTH)
+
+
+def guidance_input(name: str, default: float, tooltip: str = "") -> io.Input:
+    tooltip = tooltip or DESCRIPTIONS[name]
+    return io.Float.Input(name, default=default, min=0.0, max=100.0, tooltip=tooltip, **_TENTH)
+
+
+def solver_input(tooltip: str) -> io.Input:
+    return io.Combo.Input("solver", options=list(GRIDS), default="unipc", tooltip=tooltip)
+
+
+def boundary_input() -> io.Input:
+    return io.Float.Input(
+        "boundary",
+        default=MODEL_BOUNDARY,
+        min=MODEL_BOUNDARY,
+        max=1.0,
+        step=0.005,
+        round=0.001,
+        tooltip="From which share of the noise on the high expert works. -1 is what the model was made for.",
+    )
+
+
+def filename_input() -> io.Input:
+    return io.String.Input(
+        "filename_prefix",
+        default="video/WanDuet",
+        tooltip="Start of the file name, with folders if you like. "
+        "%date:yyyy-MM-dd%, %width% and %height% are filled in.",
+    )
+
+
+def save_input() -> io.Input:
+    return io.Boolean.Input(
+        "save",
+        default=False,
+        tooltip="On keeps the file in the output folder. "
+        "Off leaves it in temp, which is emptied at the next start; connect Save Video to keep it.",
+    )
+
+
+def _field_input(widget: Widget) -> io.Input:
+    common = {"default": widget.default, "tooltip": widget.tooltip}
+    bounds = {"min": widget.min, "max": widget.max}
+    if widget.name == "seed":
+        return seed_input()
+    if widget.type == "COMBO":
+        return io.Combo.Input(widget.name, options=list(widget.options), **common)
+    if widget.type == "BOOLEAN":
+        return io.Boolean.Input(widget.name, **common)
+    if widget.type == "STRING":
+        return io.String.Input(widget.name, multiline=True, **common)
+    if widget.type == "FLOAT":
+        return io.Float.Input(widget.name, **bounds, **_TENTH, **common)
+    return io.Int.Input(widget.name, **bounds, **common)

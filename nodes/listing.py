@@ -1,0 +1,47 @@
+"""Which models lie in ComfyUI's model folders.
+
+ComfyUI lists neither folders in diffusers layout nor GGUF files, and its lists belong to everybody: so we
+look for ourselves and change nothing there. A name is the path below the model folder, with / on every
+system.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+__all__ = ["find_models", "pick", "stamp"]
+
+_Value = TypeVar("_Value")
+
+
+def find_models(roots: Iterable[str]) -> dict[str, Path]:
+    """Every folder with a model_index.json and every .gguf file below `roots`; the first root wins a name."""
+    found: dict[str, Path] = {}
+    for root in map(Path, roots):
+        for folder, subfolders, files in os.walk(root, followlinks=True):
+            here = Path(folder)
+            if "model_index.json" in files and here != root:
+                found.setdefault(here.relative_to(root).as_posix(), here)
+                subfolders.clear()
+                continue
+            subfolders.sort()
+            for file in sorted(files):
+                if file.lower().endswith(".gguf"):
+                    found.setdefault((here / file).relative_to(root).as_posix(), here / file)
+    return found
+
+
+def pick(name: str, listed: Mapping[str, _Value]) -> _Value | None:
+    """The entry called `name`, whichever separator the workflow's author had; None when there is none."""
+    wanted = name.replace("\\", "/")
+    return next((value for key, value in listed.items() if key.replace("\\", "/") == wanted), None)
+
+
+def stamp(path: Path) -> list[tuple[str, int, int]]:
+    """Changes whenever a file of the model at `path` does: (name, bytes, modification time) of each."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
+    facts = [(file, file.stat()) for file in files if file.is_file()]
+    return [(file.name, status.st_size, status.st_mtime_ns) for file, status in facts]

@@ -1,0 +1,120 @@
+"""Nodes that prepare sampling: the empty latent and the sigmas."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..pipelines.errors import RequestError
+from ..pipelines.plan import GRIDS
+from ..pipelines.request.timing import generated_frames
+from .inputs import MODEL_BOUNDARY, boundary_input, shift_input, solver_input, steps_input
+from .latents import to_latent
+from .sockets import WanModelSocket
+
+if TYPE_CHECKING:
+    from ..pipelines.models.wan_model import WanModel
+
+
+class WanDuetEmptyLatent(io.ComfyNode):
+    """Zeros of the right shape."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetEmptyLatent",
+            display_name="Wan Duet Empty Latent",
+            category="Wan Duet/blocks",
+            description="A latent video of nothing, in the shape the model works in.",
+            search_aliases=["empty latent video", "wan latent"],
+            inputs=[
+                WanModelSocket.Input("model", tooltip="The model the latent is for."),
+                io.Int.Input("width", default=832, min=16, max=4096, step=16, tooltip="Width in pixels."),
+                io.Int.Input("height", default=480, min=16, max=4096, step=16, tooltip="Height in pixels."),
+                io.Int.Input(
+                    "num_frames",
+                    default=81,
+                    min=1,
+                    max=1001,
+                    tooltip="Frames of the video, rounded up to one more than a multiple of 4.",
+                ),
+            ],
+            outputs=[io.Latent.Output("latent", tooltip="The empty latent.")],
+        )
+
+    @classmethod
+    def execute(cls, model: WanModel, width: int, height: int, num_frames: int) -> io.NodeOutput:
+        import torch
+
+        family = model.family
+        for name, size in (("width", width), ("height", height)):
+            if size % family.size_multiple:
+                raise RequestError.of(
+                    name,
+                    f"got {size}",
+                    f"give a multiple of {family.size_multiple}, which {family.name} works in",
+                )
+        frames, rows, columns = family.vae_stride
+        depth = (generated_frames(num_frames, frames) - 1) // frames + 1
+        shape = (1, family.latent_channels, depth, height // rows, width // columns)
+        return io.NodeOutput(to_latent(torch.zeros(shape)))
+
+
+class WanDuetSigmas(io.ComfyNode):
+    """The noise levels of a run, cut where the experts change."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetSigmas",
+            display_name="Wan Duet Sigmas",
+            category="Wan Duet/blocks",
+            description="The noise levels of a run, whole and cut in two where the high expert hands "
+            "over to the low one. Works with the samplers of this pack and with core's SamplerCustom.",
+            search_aliases=["wan scheduler", "split sigmas", "high low sigmas"],
+            inputs=[
+                WanModelSocket.Input("model", tooltip="The model whose experts share the steps."),
+                steps_input(),
+                shift_input(),
+                solver_input(
+                    "Whose noise levels: each solver of the official code has its own. lightning has 4 steps."
+                ),
+                boundary_input(),
+            ],
+            outputs=[
+                io.Sigmas.Output(
+                    "high", tooltip="Steps of the high expert; the last value is where low begins."
+                ),
+                io.Sigmas.Output("low", tooltip="Steps of the low expert."),
+                io.Sigmas.Output("sigmas", tooltip="All steps."),
+            ],
+        )
+
+    @classmethod
+    def execute(
+        cls, model: WanModel, steps: int, shift: float, solver: str, boundary: float
+    ) -> io.NodeOutput:
+        import torch
+
+        from ..pipelines.sampling.schedule import Schedule
+
+        make_grid, _ = GRIDS[solver]
+        schedule = Schedule.of_grid(
+            make_grid(steps, shift), model.boundary if boundary == MODEL_BOUNDARY else boundary
+        )
+        sigmas = torch.tensor(schedule.sigmas, dtype=torch.float32)
+        switch = schedule.experts.count("high")
+        stages = {"high": sigmas[: switch + 1], "low": sigmas[switch:]}
+        return io.NodeOutput(
+            *(
+                stages[expert]
+                if expert in schedule.experts
+                else ExecutionBlocker(
+                    f"None of the {steps} steps belongs to the {expert} expert of {model.name}."
+                )
+                for expert in stages
+            ),
+            sigmas,
+        )

@@ -1,0 +1,122 @@
+"""Nodes that carry a request out, or say what would come of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import folder_paths
+from comfy_api.latest import io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
+from server import PromptServer
+
+from ..pipelines.plan import make_plan
+from ..pipelines.request import RequestWithMedia, check
+from .files import EMBED_METADATA, new_video_file, workflow_tags
+from .inputs import filename_input, save_input
+from .memory import HostMemory
+from .progress import NodeProgress
+from .sockets import WanModelSocket, WanRequestSocket
+
+if TYPE_CHECKING:
+    from ..pipelines.models.wan_model import WanModel
+
+
+_NO_IMAGES = ExecutionBlocker("Wan Duet Run Local gives images only when its return_images is on.")
+
+
+class WanDuetRunLocal(io.ComfyNode):
+    """A request becomes a video on this machine."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetRunLocal",
+            display_name="Wan Duet Run Local",
+            category="Wan Duet/run",
+            description="Makes the video of a request on this machine. Connect video to Save Video.",
+            search_aliases=["generate video", "wan local", "run request", "render wan"],
+            inputs=[
+                WanRequestSocket.Input("request", tooltip="What is wanted."),
+                WanModelSocket.Input("model", tooltip="The model that makes it."),
+                filename_input(),
+                save_input(),
+                io.Boolean.Input(
+                    "return_images",
+                    default=False,
+                    tooltip="On also fills the images output, for which all frames are held in memory.",
+                ),
+            ],
+            outputs=[
+                io.Video.Output("video", tooltip="The finished video file."),
+                io.Image.Output("images", tooltip="Its frames, when return_images is on."),
+                io.Int.Output("seed", tooltip="The seed that was used."),
+                io.String.Output("prompt", tooltip="The prompt that was used."),
+                io.String.Output(
+                    "receipt", tooltip="JSON: what was asked, decided and used. Also inside the video."
+                ),
+            ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    def execute(
+        cls, request: RequestWithMedia, model: WanModel, filename_prefix: str, save: bool, return_images: bool
+    ) -> io.NodeOutput:
+        from ..pipelines.local import run
+
+        # Refuses before anything is loaded. Only the size is needed here, and no seed changes it.
+        plan = make_plan(request.request, model.family, seed=0)
+        file = new_video_file(filename_prefix, save, plan.width, plan.height)
+        result = run(
+            request.request,
+            model,
+            out=file.path,
+            memory=HostMemory(),
+            progress=NodeProgress(cls.hidden.unique_id, model.family.latent_channels),
+            tags=workflow_tags(cls.hidden),
+            lora_folders=[Path(folder) for folder in folder_paths.get_folder_paths("loras")],
+            return_images=return_images,
+            embed_receipt=EMBED_METADATA,
+        )
+        images = result.images if return_images else _NO_IMAGES
+        receipt = json.dumps(result.receipt, ensure_ascii=False)
+        return io.NodeOutput(file.output(), images, result.seed, result.prompt, receipt, ui=file.preview())
+
+
+class WanDuetCheck(io.ComfyNode):
+    """What a runner would do with a request, before anything is spent."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetCheck",
+            display_name="Wan Duet Check",
+            category="Wan Duet/run",
+            description="Says field by field what a runner would do as asked, adjust or refuse, and why. "
+            "Instant: nothing is loaded or sent.",
+            search_aliases=["validate request", "dry run", "price", "can it run"],
+            inputs=[
+                WanRequestSocket.Input("request", tooltip="The request to look at."),
+                io.Combo.Input(
+                    "runner", options=["local"], default="local", tooltip="Who would carry it out."
+                ),
+                WanModelSocket.Input(
+                    "model",
+                    optional=True,
+                    tooltip="With a model, the answer is for that model and not in general.",
+                ),
+            ],
+            outputs=[io.String.Output("report", tooltip="The answer, as shown in the node.")],
+            hidden=[io.Hidden.unique_id],
+            is_output_node=True,
+        )
+
+    @classmethod
+    def execute(cls, request: RequestWithMedia, runner: str, model: WanModel | None = None) -> io.NodeOutput:
+        report = check(request.request, runner, family=None if model is None else model.family).text()
+        # The result of a node is text for programs only; this is the text a user sees in the node.
+        PromptServer.instance.send_progress_text(report, cls.hidden.unique_id)
+        return io.NodeOutput(report, ui=ui.PreviewText(report))

@@ -1,0 +1,195 @@
+"""Nodes that denoise: both experts in one go, or one stage at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from ..pipelines.plan import GRIDS
+from .conditioning import from_conditioning
+from .inputs import (
+    MODEL_BOUNDARY,
+    boundary_input,
+    guidance_input,
+    seed_input,
+    shift_input,
+    solver_input,
+    steps_input,
+)
+from .latents import latents_to_sample, to_latent
+from .memory import HostMemory
+from .progress import NodeProgress
+from .sockets import WanModelSocket
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pipelines.models.wan_model import WanModel
+    from ..pipelines.sampling.schedule import Schedule
+
+
+class WanDuetTwoStageSampler(io.ComfyNode):
+    """The whole denoising, with the change of experts where the model wants it."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetTwoStageSampler",
+            display_name="Wan Duet Two-Stage Sampler",
+            category="Wan Duet/blocks",
+            description="Denoises from start to end: first the high expert, then the low one, "
+            "never both in memory.",
+            search_aliases=["wan sampler", "wan 2.2 ksampler", "high low sampler", "moe sampler"],
+            inputs=[
+                WanModelSocket.Input("model", tooltip="The model whose experts denoise."),
+                *_material(),
+                seed_input(),
+                steps_input(),
+                guidance_input("guidance_scale", 3.5),
+                guidance_input("guidance_scale_2", 4.0),
+                shift_input(),
+                solver_input("How one noise level becomes the next. lightning is for the 4-step LoRAs."),
+                boundary_input(),
+                io.Float.Input(
+                    "strength",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="How much of the latent is made new. 0.5 makes only the later half of the steps.",
+                ),
+                io.Sigmas.Input(
+                    "sigmas",
+                    optional=True,
+                    tooltip="Noise levels in place of the solver's own; steps and shift then have no effect.",
+                ),
+            ],
+            outputs=[io.Latent.Output("latent", tooltip="The finished latent.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: WanModel,
+        positive: Any,
+        negative: Any,
+        latent: Any,
+        seed: int,
+        steps: int,
+        guidance_scale: float,
+        guidance_scale_2: float,
+        shift: float,
+        solver: str,
+        boundary: float,
+        strength: float,
+        sigmas: Tensor | None = None,
+    ) -> io.NodeOutput:
+        from ..pipelines.plan.sigmas import from_sigmas, start_step
+        from ..pipelines.sampling.schedule import Schedule
+
+        make_grid, walker = GRIDS[solver]
+        grid = make_grid(steps, shift) if sigmas is None else from_sigmas(sigmas.tolist())
+        start = start_step(len(grid.timesteps), strength)
+        schedule = Schedule.of_grid(grid, model.boundary if boundary == MODEL_BOUNDARY else boundary, start)
+        guidance = {"high": guidance_scale, "low": guidance_scale_2}
+        return _sample(cls, model, schedule, walker, (positive, negative, latent), seed, guidance)
+
+
+class WanDuetStageSampler(io.ComfyNode):
+    """One expert over the sigmas it is given."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetStageSampler",
+            display_name="Wan Duet Stage Sampler",
+            category="Wan Duet/blocks",
+            description="Denoises with one expert only, so that something can happen between the two. "
+            "Connect high sigmas to the first and low sigmas to the second; switch add_noise off there.",
+            search_aliases=["wan single expert sampler", "ksampler advanced wan"],
+            inputs=[
+                WanModelSocket.Input("model", tooltip="The model whose expert denoises."),
+                io.Combo.Input(
+                    "stage",
+                    options=["high", "low"],
+                    default="high",
+                    tooltip="Which expert: high for early, low for late steps.",
+                ),
+                *_material(),
+                io.Sigmas.Input("sigmas", tooltip="The noise levels of this stage, from Wan Duet Sigmas."),
+                seed_input(),
+                guidance_input("guidance_scale", 3.5, "How strictly the expert follows the prompt."),
+                io.Combo.Input(
+                    "solver",
+                    options=["euler", "unipc", "dpm++"],
+                    default="euler",
+                    tooltip="How one noise level becomes the next. Only euler gives the same cut in two as "
+                    "whole; the others remember steps, which a latent cannot carry.",
+                ),
+                io.Boolean.Input(
+                    "add_noise",
+                    default=True,
+                    tooltip="On for the first stage. Off where the latent still holds noise.",
+                ),
+            ],
+            outputs=[io.Latent.Output("latent", tooltip="The latent, with what noise is left.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: WanModel,
+        stage: str,
+        positive: Any,
+        negative: Any,
+        latent: Any,
+        sigmas: Tensor,
+        seed: int,
+        guidance_scale: float,
+        solver: str,
+        add_noise: bool,
+    ) -> io.NodeOutput:
+        from ..pipelines.plan.sigmas import from_sigmas
+        from ..pipelines.sampling.schedule import Schedule
+
+        schedule = Schedule.of_stage(from_sigmas(sigmas.tolist()), stage)
+        material = (positive, negative, latent)
+        noise_seed = seed if add_noise else None
+        return _sample(cls, model, schedule, solver, material, noise_seed, {stage: guidance_scale})
+
+
+def _sample(
+    node: type[io.ComfyNode],
+    model: WanModel,
+    schedule: Schedule,
+    solver: str,
+    material: tuple[Any, Any, Any],
+    seed: int | None,
+    guidance: dict[str, float],
+) -> io.NodeOutput:
+    """material: positive, negative, latent. seed: None when the latent still holds its noise."""
+    from ..pipelines.sampling.engine import Prompts
+    from ..pipelines.sampling.noise import draw_noise
+    from ..pipelines.stages import sample
+
+    positive, negative, latent = material
+    latents = latents_to_sample(latent)
+    noise = None if seed is None else draw_noise(latents.shape, seed)
+    prompts = Prompts(
+        from_conditioning(positive, "positive", model), from_conditioning(negative, "negative", model)
+    )
+    progress = NodeProgress(node.hidden.unique_id, model.family.latent_channels)
+    finished = sample(model, schedule, solver, latents, noise, prompts, guidance, HostMemory(), progress)
+    return io.NodeOutput(to_latent(finished))
+
+
+def _material() -> list[io.Input]:
+    return [
+        io.Conditioning.Input("positive", tooltip="What the video should show."),
+        io.Conditioning.Input("negative", tooltip="What it should not show. Unused at guidance scale 1."),
+        io.Latent.Input("latent", tooltip="Where to start: an empty latent, or one to be changed."),
+    ]

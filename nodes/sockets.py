@@ -1,0 +1,10 @@
+"""The sockets that only this pack has."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+__all__ = ["WanModelSocket", "WanRequestSocket"]
+
+WanModelSocket = io.Custom("WAN_MODEL")  # carries pipelines.models.wan_model.WanModel
+WanRequestSocket = io.Custom("WAN_REQUEST")  # carries pipelines.request.RequestWithMedia

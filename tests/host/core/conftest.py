@@ -1,0 +1,143 @@
+"""A second ComfyUI for tests of how we get along with core's own nodes.
+
+It has tiny models in the folders that core reads, with the same weights in the layouts of both sides, and
+a few nodes for tests (probe/).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import UMT5Config, UMT5EncoderModel
+
+from wan_duet.pipelines.headless.client import ComfyClient
+from wan_duet.pipelines.headless.host import Host
+from wan_duet.pipelines.headless.server import HeadlessComfyUI, stopped_by_sigterm
+from wan_duet.pipelines.toy.embedded import toy_folder
+from wan_duet.pipelines.toy.networks import expert_config, text_encoder_config
+
+HERE = Path(__file__).parent
+MODEL = "tiny/wan 4096"  # the real width of text embeddings, two tiny experts
+
+
+@pytest.fixture(scope="session")
+def tiny() -> ModuleType:
+    """The tiny experts of the golden numbers."""
+    file = HERE.parents[1] / "golden" / "tiny.py"
+    spec = importlib.util.spec_from_file_location("tiny", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def core(
+    comfyui: Host, tiny: ModuleType, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[HeadlessComfyUI]:
+    models = tmp_path_factory.mktemp("models")
+    write_models(models, tiny)
+    folders = {
+        "custom_nodes": str(HERE),
+        **{kind: str(models / kind) for kind in ("diffusers", "diffusion_models", "vae", "loras")},
+    }
+    config = models / "paths.yaml"
+    config.write_text(json.dumps({"tests": folders}))  # JSON is YAML
+    allowed = ("--whitelist-custom-nodes", "wan-duet", comfyui.pack_name or "wan-duet", "probe")
+    arguments = ("--extra-model-paths-config", str(config), *allowed)
+    with stopped_by_sigterm(), HeadlessComfyUI(comfyui, extra_args=arguments) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def first_look(core: HeadlessComfyUI) -> dict[str, Any]:
+    """What ProbeProcess found before any test ran."""
+    job = core.run({"process": {"class_type": "ProbeProcess", "inputs": {}}})
+    found: dict[str, Any] = json.loads(job.outputs["process"]["text"][0])
+    return found
+
+
+@pytest.fixture
+def core_client(core: HeadlessComfyUI, first_look: dict[str, Any]) -> Iterator[ComfyClient]:
+    with ComfyClient(core.url) as made:
+        yield made
+
+
+def write_models(models: Path, tiny: ModuleType) -> None:
+    for folder in ("diffusers", "diffusion_models", "vae", "loras"):
+        (models / folder).mkdir()
+    mine = models / "diffusers" / MODEL
+    toy = toy_folder()
+    for component in ("vae", "tokenizer"):
+        shutil.copytree(toy / component, mine / component)
+    for component, expert in (("transformer", "high"), ("transformer_2", "low")):
+        weights = tiny.expert_weights(tiny.SEEDS[expert])
+        save_file(weights, models / "diffusion_models" / f"{expert}.safetensors")
+        (mine / component).mkdir()
+        save_file(tiny.to_diffusers(weights), mine / component / "diffusion_pytorch_model.safetensors")
+        (mine / component / "config.json").write_text(json.dumps(tiny.DIFFUSERS_CONFIG))
+    write_text_encoder(mine / "text_encoder", tiny.TEXT_DIM)
+    (mine / "model_index.json").write_text(json.dumps({"boundary_ratio": tiny.BOUNDARY}))
+    (models / "diffusion_models" / "some.gguf").write_bytes(b"GGUF")
+    write_lora(models / "loras" / "styles" / "toy high.safetensors")
+    vae = load_file(toy / "vae" / "diffusion_pytorch_model.safetensors")
+    save_file(original_vae_keys(vae), models / "vae" / "toy.safetensors")
+
+
+def write_lora(file: Path) -> None:
+    """A LoRA of rank 2 on one tensor of a toy expert."""
+    file.parent.mkdir()
+    config = expert_config()
+    width = config["num_attention_heads"] * config["attention_head_dim"]
+    generator = torch.Generator().manual_seed(0)
+    down, up = torch.randn(2, width, generator=generator), torch.randn(width, 2, generator=generator)
+    name = "transformer.blocks.0.attn1.to_q"
+    save_file({f"{name}.lora_A.weight": down * 0.1, f"{name}.lora_B.weight": up * 0.1}, file)
+
+
+def write_text_encoder(folder: Path, width: int) -> None:
+    torch.manual_seed(0)
+    small: dict[str, Any] = {"d_model": width, "d_ff": 64, "d_kv": 16, "num_heads": 2, "num_layers": 1}
+    UMT5EncoderModel(UMT5Config(**{**text_encoder_config(), **small})).save_pretrained(folder)
+
+
+_VAE_KEYS = [  # diffusers -> the names of the official Wan 2.1 VAE
+    (r"\.norm1\.", ".residual.0."),
+    (r"\.conv1\.", ".residual.2."),
+    (r"\.norm2\.", ".residual.3."),
+    (r"\.conv2\.", ".residual.6."),
+    (r"\.conv_shortcut\.", ".shortcut."),
+    (r"\.mid_block\.resnets\.0\.", ".middle.0."),
+    (r"\.mid_block\.attentions\.0\.", ".middle.1."),
+    (r"\.mid_block\.resnets\.1\.", ".middle.2."),
+    (r"\.down_blocks\.", ".downsamples."),
+    (r"\.conv_in\.", ".conv1."),
+    (r"\.norm_out\.", ".head.0."),
+    (r"\.conv_out\.", ".head.2."),
+    (r"^quant_conv\.", "conv1."),
+    (r"^post_quant_conv\.", "conv2."),
+]
+_UP_BLOCK = re.compile(r"\.up_blocks\.(\d)\.(?:resnets\.(\d)|upsamplers\.0)\.")
+
+
+def original_vae_keys(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    renamed = {}
+    for name, tensor in weights.items():
+        for pattern, replacement in _VAE_KEYS:
+            name = re.sub(pattern, replacement, name)
+        # Three residual blocks and one upsampler in a row, in one flat list.
+        name = _UP_BLOCK.sub(lambda m: f".upsamples.{4 * int(m[1]) + int(m[2] or 3)}.", name)
+        renamed[name] = tensor
+    return renamed

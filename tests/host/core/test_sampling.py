@@ -1,0 +1,203 @@
+"""Our samplers and core's on equal weights: what goes from one to the other means the same."""
+
+from __future__ import annotations
+
+import json
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from wan_duet.pipelines.errors import HostError
+from wan_duet.pipelines.headless.client import ComfyClient
+from wan_duet.pipelines.headless.server import HeadlessComfyUI
+
+MODEL = "tiny/wan 4096"
+SEED = 5
+SOURCES = {"model": ["model", 0], "positive": ["positive", 0], "negative": ["negative", 0]}
+STEPS = {"steps": 6, "shift": 5.0, "boundary": -1.0}
+
+Node = dict[str, Any]
+
+
+def node(kind: str, **inputs: object) -> Node:
+    return {"class_type": kind, "inputs": inputs}
+
+
+def start(
+    solver: str = "euler", tokens: int = 512, padded_to: int = 512, extra: str = "{}"
+) -> dict[str, Node]:
+    """Everything that a sampler needs."""
+    text = {"tokens": tokens, "padded_to": padded_to, "extra": extra}
+    return {
+        "model": node("WanDuetLoadModel", model=MODEL, precision="auto"),
+        "positive": node("ProbeConditioning", seed=1, **text),
+        "negative": node("ProbeConditioning", seed=2, **{**text, "extra": "{}"}),
+        "latent": node("WanDuetEmptyLatent", model=["model", 0], width=80, height=64, num_frames=9),
+        "sigmas": node("WanDuetSigmas", model=["model", 0], solver=solver, **STEPS),
+        "core high": node("UNETLoader", unet_name="high.safetensors", weight_dtype="default"),
+        "core low": node("UNETLoader", unet_name="low.safetensors", weight_dtype="default"),
+        "euler": node("KSamplerSelect", sampler_name="euler"),
+    }
+
+
+def ours(solver: str = "euler", **changed: object) -> Node:
+    return node(
+        "WanDuetTwoStageSampler",
+        **SOURCES,
+        latent=["latent", 0],
+        seed=SEED,
+        guidance_scale=3.5,
+        guidance_scale_2=4.0,
+        solver=solver,
+        strength=1.0,
+        **{**STEPS, **changed},
+    )
+
+
+def our_stage(stage: str, latent: list[object], **changed: object) -> Node:
+    scale, output = {"high": (3.5, 0), "low": (4.0, 1)}[stage]
+    settings = {"sigmas": ["sigmas", output], "seed": SEED, "guidance_scale": scale, "solver": "euler"}
+    add_noise = stage == "high"
+    settings = {**settings, "stage": stage, "latent": latent, "add_noise": add_noise, **changed}
+    return node("WanDuetStageSampler", **SOURCES, **settings)
+
+
+def core_stage(stage: str, latent: list[object]) -> Node:
+    scale, output = {"high": (3.5, 0), "low": (4.0, 1)}[stage]
+    return node(
+        "SamplerCustom",
+        model=[f"core {stage}", 0],
+        positive=["positive", 0],
+        negative=["negative", 0],
+        add_noise=stage == "high",
+        noise_seed=SEED,
+        cfg=scale,
+        sampler=["euler", 0],
+        sigmas=["sigmas", output],
+        latent_image=latent,
+    )
+
+
+class Bench:
+    def __init__(self, comfyui: HeadlessComfyUI, client: ComfyClient) -> None:
+        self.comfyui, self.client = comfyui, client
+
+    def values(self, graph: dict[str, Node], *names: str) -> list[Tensor]:
+        """The first output of each named node, bit for bit."""
+        saves = {
+            f"save {name}": node("ProbeSave", value=[name, 0], name=f"{name}.safetensors") for name in names
+        }
+        self.client.run({**graph, **saves}, timeout_s=120)
+        files = [self.comfyui.output / f"{name}.safetensors" for name in names]
+        values = [load_file(file)["value"] for file in files]
+        for file in files:
+            file.unlink()
+        return values
+
+
+@pytest.fixture
+def bench(core: HeadlessComfyUI, core_client: ComfyClient) -> Bench:
+    return Bench(core, core_client)
+
+
+def distance(one: Tensor, other: Tensor) -> float:
+    """Relative L2."""
+    return float((one - other).norm() / other.norm())
+
+
+def test_two_stages_chained_equal_both_in_one(bench: Bench) -> None:
+    graph = start() | {
+        "whole": ours(),
+        "first": our_stage("high", ["latent", 0]),
+        "second": our_stage("low", ["first", 0]),
+    }
+    whole, chained = bench.values(graph, "whole", "second")
+    assert distance(chained, whole) <= 1e-5
+
+
+def test_cores_samplers_on_our_sigmas_equal_ours(bench: Bench) -> None:
+    graph = start() | {
+        "whole": ours(),
+        "first": core_stage("high", ["latent", 0]),
+        "second": core_stage("low", ["first", 0]),
+    }
+    whole, native = bench.values(graph, "whole", "second")
+    assert distance(whole, native) <= 1e-5
+
+
+def test_either_side_continues_what_the_other_began(bench: Bench) -> None:
+    graph = start() | {
+        "whole": ours(),
+        "ours first": our_stage("high", ["latent", 0]),
+        "then core": core_stage("low", ["ours first", 0]),
+        "core first": core_stage("high", ["latent", 0]),
+        "then ours": our_stage("low", ["core first", 0]),
+    }
+    whole, *mixed = bench.values(graph, "whole", "then core", "then ours")
+    assert [distance(value, whole) <= 1e-5 for value in mixed] == [True, True]
+
+
+def test_sigmas_from_a_wire_equal_the_same_settings(bench: Bench) -> None:
+    graph = start() | {"own": ours(), "wired": ours(sigmas=["sigmas", 2], steps=99, shift=1.0)}
+    own, wired = bench.values(graph, "own", "wired")
+    assert torch.equal(own, wired)
+
+
+@pytest.mark.parametrize("tokens", [1, 77])
+def test_embeddings_of_any_length_mean_the_same_padded_and_not(bench: Bench, tokens: int) -> None:
+    (short,) = bench.values(start(tokens=tokens, padded_to=tokens) | {"whole": ours()}, "whole")
+    (padded,) = bench.values(start(tokens=tokens, padded_to=512) | {"whole": ours()}, "whole")
+    assert torch.equal(short, padded)
+
+
+def test_our_prompts_drive_cores_sampler(bench: Bench, tiny: ModuleType) -> None:
+    text = node("WanDuetEncodePrompt", model=["model", 0], prompt="a red ball", negative_prompt="")
+    graph = start() | {"text": text, "whole": ours(), "first": core_stage("high", ["latent", 0])}
+    graph |= {"second": core_stage("low", ["first", 0])}
+    for name in ("whole", "first", "second"):
+        graph[name]["inputs"] |= {"positive": ["text", 0], "negative": ["text", 1]}
+    whole, native = bench.values(graph, "whole", "second")
+    assert distance(whole, native) <= 1e-5
+
+
+def test_a_key_we_would_ignore_is_refused_in_the_words_of_the_node(bench: Bench) -> None:
+    graph = start(extra=json.dumps({"strength": 0.5})) | {"whole": ours()}
+    with pytest.raises(HostError, match="positive: carries strength"):
+        bench.values(graph, "whole")
+
+
+def test_high_and_low_sigmas_meet_at_the_boundary(bench: Bench, tiny: ModuleType) -> None:
+    high, low, both = sigmas(bench, start(solver="unipc"))
+    assert torch.equal(torch.cat([high[:-1], low]), both)
+    assert high[-1] == low[0]
+    assert high[-2] >= tiny.BOUNDARY > low[0]
+    assert both.dtype == torch.float32
+    assert both[-1] == 0
+
+
+def sigmas(bench: Bench, graph: dict[str, Node]) -> list[Tensor]:
+    outputs = {"high": 0, "low": 1, "all": 2}
+    saves = {
+        name: node("ProbeSave", value=["sigmas", slot], name=f"{name}.safetensors")
+        for name, slot in outputs.items()
+    }
+    bench.client.run(graph | saves)
+    files = [bench.comfyui.output / f"{name}.safetensors" for name in outputs]
+    values = [load_file(file)["value"] for file in files]
+    for file in files:
+        file.unlink()
+    return values
+
+
+def test_a_stage_without_steps_blocks_only_what_needs_it(bench: Bench) -> None:
+    graph = start() | {"low": node("ProbeSave", value=["sigmas", 1], name="low.safetensors")}
+    graph |= {"high": node("ProbeSave", value=["sigmas", 0], name="high.safetensors")}
+    graph["sigmas"]["inputs"]["boundary"] = 1.0  # sigma 1 alone is high
+    graph["sigmas"]["inputs"]["solver"] = "unipc"  # and this grid begins below it
+    bench.client.run(graph)
+    assert (bench.comfyui.output / "low.safetensors").exists()
+    assert not (bench.comfyui.output / "high.safetensors").exists()

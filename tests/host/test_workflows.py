@@ -1,0 +1,168 @@
+"""The shipped workflows run in a real ComfyUI, and what comes out is what the receipt says."""
+
+from __future__ import annotations
+
+import json
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors.torch import load_file
+
+from wan_duet.pipelines.errors import HostError
+from wan_duet.pipelines.headless.client import ComfyClient, Job
+from wan_duet.pipelines.headless.server import HeadlessComfyUI
+from wan_duet.pipelines.media.probe import VideoFacts, probe
+from wan_duet.pipelines.plan import Plan
+from wan_duet.pipelines.receipt import latents_hash
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+DRAWN = {"drawn": "in the browser"}  # stands for the graph with its layout
+ONE_REQUEST, BLOCKS = "Text to Video (one request)", "Text to Video (building blocks)"
+
+
+def workflow(name: str, **changed: object) -> dict[str, Any]:
+    """A shipped workflow, with these inputs changed wherever a node has them."""
+    graph: dict[str, Any] = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    for node in graph.values():
+        node["inputs"].update({key: value for key, value in changed.items() if key in node["inputs"]})
+    return graph
+
+
+def add(graph: dict[str, Any], kind: str, **inputs: object) -> str:
+    """Add a node and return its id. An input like ("WanDuetDecode", 0) is linked to that node's output."""
+    linked = {
+        name: [id_of(graph, value[0]), value[1]] if isinstance(value, tuple) else value
+        for name, value in inputs.items()
+    }
+    name = f"added {len(graph)}"
+    graph[name] = {"class_type": kind, "inputs": linked}
+    return name
+
+
+def id_of(graph: dict[str, Any], kind: str) -> str:
+    (found,) = (name for name, node in graph.items() if node["class_type"] == kind)
+    return found
+
+
+def video_of(kind: str, client: ComfyClient, job: Job, graph: dict[str, Any], to: Path) -> VideoFacts:
+    """The video that the history lists for the node of this class, read back."""
+    recorded = client.job(job.prompt_id)
+    assert recorded is not None
+    (file,) = (file for file in recorded.files if file.node_id == id_of(graph, kind))
+    assert file.folder == ("output" if kind == "SaveVideo" else "temp")
+    return probe(client.download(file, to / file.name))
+
+
+def text_of(job: Job, node: str) -> str:
+    return str(job.outputs[node]["text"][0])
+
+
+@pytest.fixture(scope="module")
+def shared(host: HeadlessComfyUI) -> dict[str, Any]:
+    """The one-request workflow, run once, with what its text outputs say."""
+    graph = workflow(ONE_REQUEST)
+    texts = {
+        key: add(graph, "PreviewAny", source=("WanDuetRunLocal", slot))
+        for key, slot in (("seed", 2), ("prompt", 3), ("receipt", 4))
+    }
+    job = host.run(graph, extra_data={"extra_pnginfo": {"workflow": DRAWN}})
+    return {"graph": graph, "job": job, **{key: text_of(job, node) for key, node in texts.items()}}
+
+
+def test_one_request_becomes_the_video_its_receipt_describes(
+    client: ComfyClient, shared: dict[str, Any], tmp_path: Path
+) -> None:
+    graph, job, receipt = shared["graph"], shared["job"], json.loads(shared["receipt"])
+    facts = video_of("SaveVideo", client, job, graph, tmp_path)
+    plan = Plan.from_dict(receipt["plan"])
+    assert (facts.frames, facts.fps) == (plan.frames_out, plan.fps_out)
+    assert (facts.width, facts.height) == (plan.width, plan.height) == (112, 64)
+    request = graph[id_of(graph, "WanDuetTextToVideo")]["inputs"]
+    assert (shared["seed"], shared["prompt"]) == (str(request["seed"]), request["prompt"])
+
+
+@pytest.mark.parametrize("node", ["WanDuetRunLocal", "SaveVideo"])
+def test_the_video_carries_graph_and_receipt(
+    client: ComfyClient, shared: dict[str, Any], tmp_path: Path, node: str
+) -> None:
+    tags = video_of(node, client, shared["job"], shared["graph"], tmp_path).tags
+    assert json.loads(tags["workflow"]) == DRAWN
+    sent, found = shared["graph"], json.loads(tags["prompt"])
+    assert {name: item["inputs"] for name, item in found.items()} == {
+        name: item["inputs"] for name, item in sent.items()
+    }
+    embedded, shown = json.loads(tags["wan_duet"]), json.loads(shared["receipt"])
+    assert embedded["latents_sha256"] == shown["latents_sha256"]
+    assert embedded["plan"] == shown["plan"]
+
+
+def test_runner_shows_its_video_and_check_its_answer(shared: dict[str, Any]) -> None:
+    graph, outputs = shared["graph"], shared["job"].outputs
+    runner = outputs[id_of(graph, "WanDuetRunLocal")]
+    assert [item["type"] for item in runner["images"]] == ["temp"]
+    assert runner["animated"] == [True]
+    assert "text-to-video can run (local on toy)" in outputs[id_of(graph, "WanDuetCheck")]["text"][0]
+
+
+def test_building_blocks_give_the_same_bits(
+    host: HeadlessComfyUI, client: ComfyClient, shared: dict[str, Any], tmp_path: Path
+) -> None:
+    graph = workflow(BLOCKS)
+    add(graph, "SaveLatent", samples=("WanDuetTwoStageSampler", 0), filename_prefix="blocks")
+    job = client.run(graph)
+    (saved,) = host.output.glob("blocks_*.latent")
+    receipt = json.loads(shared["receipt"])
+    assert latents_hash(load_file(saved)["latent_tensor"]) == receipt["latents_sha256"]
+    facts = video_of("SaveVideo", client, job, graph, tmp_path)
+    assert (facts.width, facts.height, facts.frames, facts.fps) == (112, 64, 17, 16)
+
+
+def test_images_are_given_when_asked_for_and_else_block_only_what_needs_them(client: ComfyClient) -> None:
+    graph = workflow(ONE_REQUEST, num_inference_steps=2)
+    images = add(graph, "PreviewImage", images=("WanDuetRunLocal", 1))
+    without = client.run(graph)
+    assert images not in without.outputs
+    assert id_of(graph, "SaveVideo") in without.outputs
+    graph[id_of(graph, "WanDuetRunLocal")]["inputs"]["return_images"] = True
+    assert len(client.run(graph).outputs[images]["images"]) == 33
+
+
+def test_saved_runs_lie_in_output_with_their_receipt(host: HeadlessComfyUI, client: ComfyClient) -> None:
+    prefix = "mine/%width%x%height%"
+    graph = workflow(ONE_REQUEST, num_inference_steps=2, save=True)
+    graph[id_of(graph, "WanDuetRunLocal")]["inputs"]["filename_prefix"] = prefix
+    client.run(graph)
+    files = sorted(file.name for file in (host.output / "mine").iterdir())
+    assert files == ["112x64_00001_.json", "112x64_00001_.mp4"]
+
+
+@pytest.mark.parametrize("prefix", ["../evil", "/evil", "a/../../evil"])
+@pytest.mark.parametrize("name", [ONE_REQUEST, BLOCKS])
+def test_no_prefix_leads_out_of_the_folder(
+    host: HeadlessComfyUI, client: ComfyClient, name: str, prefix: str
+) -> None:
+    with pytest.raises(HostError, match="outside the output folder"):
+        client.run(workflow(name, num_inference_steps=2, steps=2, save=True, filename_prefix=prefix))
+    assert not list(host.base.rglob("*evil*"))
+
+
+def test_a_demand_that_cannot_be_met_stops_before_anything_is_loaded(
+    host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    before = host.log().count("loading")
+    graph = workflow(ONE_REQUEST, enable_prompt_expansion="on")
+    with pytest.raises(HostError, match="enable_prompt_expansion"):
+        client.run(graph)
+    assert host.log().count("loading") == before
+
+
+def test_the_template_browser_offers_them_with_a_picture(host: HeadlessComfyUI, client: ComfyClient) -> None:
+    ((pack, names),) = client.get("/workflow_templates").items()
+    assert sorted(names) == sorted([ONE_REQUEST, BLOCKS])
+    for file in (f"{name}{suffix}" for name in names for suffix in (".json", ".jpg")):
+        url = f"{host.url}/api/workflow_templates/{pack}/{urllib.parse.quote(file)}"
+        with urllib.request.urlopen(url) as answer:  # noqa: S310 (our own server)
+            assert answer.read() == (WORKFLOWS / file).read_bytes()

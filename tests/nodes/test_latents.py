@@ -1,0 +1,39 @@
+"""What may come in on a LATENT, and what is refused by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from wan_duet.nodes.latents import from_latent, latents_to_sample, to_latent
+from wan_duet.pipelines.errors import SamplingError
+
+VIDEO = torch.randn(1, 16, 5, 8, 14, generator=torch.Generator().manual_seed(0))
+
+
+def test_what_goes_out_comes_in_again_unchanged() -> None:
+    assert torch.equal(from_latent(to_latent(VIDEO)), VIDEO)
+
+
+def test_half_precision_becomes_float32() -> None:
+    assert from_latent({"samples": VIDEO.half()}).dtype == torch.float32
+
+
+@pytest.mark.parametrize("shape", [(2, 16, 5, 8, 14), (1, 16, 8, 14)])
+def test_batches_and_pictures_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(SamplingError, match="latent: shape"):
+        from_latent({"samples": torch.zeros(shape)})
+
+
+def test_noise_mask_is_refused_where_it_would_matter() -> None:
+    masked = {"samples": VIDEO, "noise_mask": torch.zeros(1, 1, 8, 14)}
+    with pytest.raises(SamplingError, match="noise_mask"):
+        latents_to_sample(masked)
+    assert torch.equal(from_latent(masked), VIDEO)  # decoding does not look at it
+    assert torch.equal(latents_to_sample({**masked, "noise_mask": torch.ones(1, 1, 8, 14)}), VIDEO)
+
+
+def test_place_in_a_batch_is_refused_where_it_would_change_the_noise() -> None:
+    assert torch.equal(latents_to_sample({"samples": VIDEO, "batch_index": [0]}), VIDEO)
+    with pytest.raises(SamplingError, match="batch_index"):
+        latents_to_sample({"samples": VIDEO, "batch_index": [3]})

@@ -1,0 +1,69 @@
+"""Which models are found in ComfyUI's folders."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from wan_duet.nodes.listing import find_models, pick, stamp
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for file in (
+        "a/b/model_index.json",
+        "a/b/transformer/config.json",
+        "c.gguf",
+        "d/E.GGUF",
+        "f.safetensors",
+    ):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_text("{}")
+    return tmp_path
+
+
+def test_diffusers_folders_and_gguf_files_are_found_and_nothing_else(root: Path) -> None:
+    assert find_models([str(root)]) == {
+        "a/b": root / "a/b",
+        "c.gguf": root / "c.gguf",
+        "d/E.GGUF": root / "d/E.GGUF",
+    }
+
+
+def test_first_folder_wins_a_name(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("other")
+    (other / "c.gguf").write_text("")
+    (other / "z.gguf").write_text("")
+    found = find_models([str(root), str(other)])
+    assert found["c.gguf"] == root / "c.gguf"
+    assert found["z.gguf"] == other / "z.gguf"
+
+
+def test_missing_folder_is_no_error(tmp_path: Path) -> None:
+    assert find_models([str(tmp_path / "none")]) == {}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+def test_links_to_another_disk_are_followed(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    here = tmp_path_factory.mktemp("here")
+    (here / "nas").symlink_to(root)
+    assert "nas/a/b" in find_models([str(here)])
+
+
+@pytest.mark.parametrize("name", ["a/b", "a\\b"])
+def test_workflows_of_both_systems_find_the_model(root: Path, name: str) -> None:
+    assert pick(name, find_models([str(root)])) == root / "a/b"
+
+
+def test_listed_names_of_both_systems_are_matched() -> None:
+    assert pick("a/b", {"a\\b": 1}) == 1
+    assert pick("a/c", {"a\\b": 1}) is None
+
+
+def test_stamp_changes_with_any_file(root: Path) -> None:
+    before = stamp(root / "a")
+    assert stamp(root / "a") == before
+    (root / "a/b/transformer/config.json").write_text('{"changed": 1}')
+    assert stamp(root / "a") != before
