@@ -18,6 +18,6 @@ WEB_DIRECTORY = "./web"
 
 async def comfy_entrypoint() -> ComfyExtension:
     """What ComfyUI awaits to learn the nodes of the pack."""
-    from .nodes import WanDuetExtension
+    from .nodes import extension
 
-    return WanDuetExtension()
+    return extension()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from comfy_api.latest import ComfyExtension
 
-__all__ = ["WanDuetExtension"]
+__all__ = ["extension"]
 
 
-def WanDuetExtension() -> ComfyExtension:  # noqa: N802 (stands for the class it makes)
+def extension() -> ComfyExtension:
     """The pack as ComfyUI wants it. ComfyUI is imported in here, so that tests of the rest do without."""
     from comfy_api.latest import ComfyExtension, io
 

@@ -8,6 +8,7 @@ import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from transformers import UMT5Config, UMT5EncoderModel
 
+from .image_start import start_as_image_vae
 from .vocabulary import VOCABULARY_SIZE, build_tokenizer
 
 __all__ = [
@@ -74,7 +75,7 @@ def text_encoder_config() -> dict[str, Any]:
 
 def new_vae(seed: int = 0) -> AutoencoderKLWan:
     torch.manual_seed(seed)
-    return AutoencoderKLWan(**vae_config())
+    return start_as_image_vae(AutoencoderKLWan(**vae_config()))
 
 
 def new_expert(in_channels: int = 16, seed: int = 0) -> WanTransformer3DModel:
