@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import RequestError, WanDuetError
-from .memory import PRECISIONS
+from .memory import PRECISIONS, DeviceMemory
 from .plan.families import FAMILIES, Family
 from .plan.plan import describe, make_plan
+from .progress import Progress
 from .request.base import WanRequest
 from .request.check import check
 from .request.kinds import KINDS, describe_kinds, json_schema
@@ -96,29 +97,29 @@ def _add_request(parser: argparse.ArgumentParser, *, optional: bool = False) -> 
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from .local import repeat, run
-    from .memory import DeviceMemory
-    from .receipt import read_receipt
-    from .terminal import TerminalProgress
+    from .terminal import TerminalProgress, stopped_by_sigterm
 
-    _require_mp4(options.output)
-    progress = TerminalProgress(sys.stderr)
-    if options.from_receipt is not None:
-        if options.request is not None:
-            raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")
-        recorded = read_receipt(options.from_receipt)
-        model = _load(options.model or recorded.model_name, options.precision or recorded.precision)
-        result = repeat(
-            recorded, model, out=options.output, memory=DeviceMemory(options.device), progress=progress
-        )
-    else:
-        request = _read_request(options)
-        model = _load(_required_model(options), options.precision)
-        result = run(
-            request, model, out=options.output, memory=DeviceMemory(options.device), progress=progress
-        )
+    if options.output.suffix.lower() != ".mp4":
+        raise RequestError.of("--output", str(options.output), "give a file name that ends in .mp4")
+    with stopped_by_sigterm():
+        result = _make(options, TerminalProgress(sys.stderr))
     _print_result(result, as_json=options.json)
     return 0
+
+
+def _make(options: argparse.Namespace, progress: Progress) -> Result:
+    from .local import repeat, run
+    from .receipt import read_receipt
+
+    if options.from_receipt is None:
+        request = _read_request(options)
+        model = _load(_required_model(options), options.precision)
+        return run(request, model, out=options.output, memory=DeviceMemory(options.device), progress=progress)
+    if options.request is not None:
+        raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")
+    recorded = read_receipt(options.from_receipt)
+    model = _load(options.model or recorded.model_name, options.precision or recorded.precision)
+    return repeat(recorded, model, out=options.output, memory=DeviceMemory(options.device), progress=progress)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -185,11 +186,6 @@ def _load(model: str, precision: Any) -> WanModel:
 def _family(options: argparse.Namespace) -> Family:
     """The family of --model; without one, the family the kind was made for."""
     return FAMILIES[_DEFAULT_FAMILY] if options.model is None else _load(options.model, "auto").family
-
-
-def _require_mp4(out: Path) -> None:
-    if out.suffix.lower() != ".mp4":
-        raise RequestError.of("--output", str(out), "give a file name that ends in .mp4")
 
 
 def _print_result(result: Result, *, as_json: bool) -> None:

@@ -1,9 +1,12 @@
-"""Progress of a long job on a terminal, and as one line per stage where stderr is not one."""
+"""What a command line owes a long job: progress on stderr, and a clean end when somebody stops it."""
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
@@ -11,11 +14,14 @@ from tqdm import tqdm
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TerminalProgress"]
+__all__ = ["TerminalProgress", "stopped_by_sigterm"]
 
 
 class TerminalProgress:
-    """A bar per stage. Ctrl-C arrives as KeyboardInterrupt by itself, so `check` has nothing to do."""
+    """A bar per stage, or one line per stage where `stream` is no terminal.
+
+    Ctrl-C arrives as KeyboardInterrupt by itself, so `check` has nothing to do.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._started = stream, 0.0
@@ -45,3 +51,18 @@ class TerminalProgress:
 
     def check(self) -> None:
         return
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Let a kill unwind like Ctrl-C, so that nothing half-made stays behind. For the main thread."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

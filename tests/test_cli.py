@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -166,3 +167,18 @@ def test_a_device_that_is_not_there_is_exit_code_2(
     out = str(tmp_path / "a.mp4")
     assert main(["generate", write(), "--model", "toy", "-o", out, "--device", device]) == 2
     assert f"device: {device}" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there a kill cannot be caught")
+def test_a_kill_in_the_middle_leaves_nothing_behind(write: Write, tmp_path: Path) -> None:
+    out = tmp_path / "out" / "a.mp4"
+    command = [sys.executable, "-m", "wan_duet", "generate", write(num_inference_steps=40), "--model", "toy"]
+    process = subprocess.Popen([*command, "-o", str(out)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("video: "):
+            process.terminate()
+            break
+    assert "stopped" in process.stderr.read()
+    assert process.wait(60) == 130
+    assert list(out.parent.iterdir()) == []

@@ -12,7 +12,8 @@ import pytest
 
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import Host
-from wan_duet.pipelines.headless.server import HeadlessComfyUI, stopped_by_sigterm
+from wan_duet.pipelines.headless.server import HeadlessComfyUI
+from wan_duet.pipelines.terminal import stopped_by_sigterm
 
 
 @pytest.fixture(scope="session")

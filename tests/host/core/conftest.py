@@ -23,7 +23,8 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import Host
-from wan_duet.pipelines.headless.server import HeadlessComfyUI, stopped_by_sigterm
+from wan_duet.pipelines.headless.server import HeadlessComfyUI
+from wan_duet.pipelines.terminal import stopped_by_sigterm
 from wan_duet.pipelines.toy.embedded import toy_folder
 from wan_duet.pipelines.toy.networks import expert_config, text_encoder_config
 

@@ -1,0 +1,310 @@
+"""The conversation with a running ComfyUI: queue a workflow, follow it, fetch what it made.
+
+Plain blocking calls. Progress comes over ComfyUI's websocket, everything else over its HTTP API. Whatever
+goes wrong is a HostError in the words of the node that failed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias, TypeVar
+
+import aiohttp
+
+from ..errors import HostError
+
+__all__ = ["ComfyClient", "Job", "NodeProgress", "OutputFile", "Workflow"]
+
+T = TypeVar("T")
+_Socket: TypeAlias = "aiohttp.ClientWebSocketResponse[bool]"
+Workflow: TypeAlias = Mapping[str, Any]  # the API format: {node id: {"class_type": ..., "inputs": {...}}}
+
+_LOOK_S = 0.5  # how often a silent websocket is left to look at the clock
+_RECORD_S = 30.0  # how long the history may take to list a job that has ended
+
+
+@dataclass(frozen=True)
+class NodeProgress:
+    """A node is at `done` of `total`; both are 0 for a node that has just begun and counts nothing."""
+
+    node_id: str
+    done: float
+    total: float
+
+
+@dataclass(frozen=True)
+class OutputFile:
+    """A file that a node has listed among its outputs; `folder` is "output", "temp" or "input"."""
+
+    node_id: str
+    name: str
+    subfolder: str
+    folder: str
+
+
+@dataclass(frozen=True)
+class Job:
+    """A workflow that has ended: `status` is "success", "error" or "interrupted", `error` says why."""
+
+    prompt_id: str
+    status: str
+    error: str
+    outputs: Mapping[str, Any]  # as in /history: {node id: {"images": [...], ...}}
+
+    @property
+    def files(self) -> list[OutputFile]:
+        """Every file in the outputs, in the order of the nodes."""
+        return [
+            OutputFile(node_id, item["filename"], item.get("subfolder", ""), item.get("type", "output"))
+            for node_id, output in self.outputs.items()
+            for items in output.values()
+            if isinstance(items, list)
+            for item in items
+            if isinstance(item, dict) and "filename" in item
+        ]
+
+
+class ComfyClient:
+    """One client of the ComfyUI at `url`; close it, or use it in a `with`. Not for several threads at once.
+
+    It has an event loop of its own, which runs only inside its calls: a progress callback may call it again.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 60.0) -> None:
+        self.url = url.rstrip("/")
+        self.client_id = uuid.uuid4().hex
+        self._loop = asyncio.new_event_loop()
+        self._session = self._loop.run_until_complete(_open_session(timeout_s))
+
+    def __enter__(self) -> ComfyClient:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        del kind, error, trace
+        self.close()
+
+    def close(self) -> None:
+        if not self._loop.is_closed():
+            self._loop.run_until_complete(self._session.close())
+            self._loop.close()
+
+    def get(self, path: str, **params: str) -> Any:
+        """The JSON that ComfyUI answers to GET `path`."""
+        return self._await(self._request("GET", path, params=params))
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """The JSON, or None for an empty body, that ComfyUI answers to POST `path`."""
+        return self._await(self._request("POST", path, body=body))
+
+    def queue(self, workflow: Workflow, extra_data: Mapping[str, Any] | None = None) -> str:
+        """Hand in a workflow; returns its prompt id. Raises HostError naming the nodes ComfyUI refuses."""
+        body = {"prompt": workflow, "client_id": self.client_id, "extra_data": dict(extra_data or {})}
+        answer = self.post("/prompt", body)
+        prompt_id = str(answer["prompt_id"])
+        if answer.get("node_errors"):  # a part of the graph is refused, the rest would run
+            self.cancel(prompt_id)
+            raise HostError(_refusal(answer))
+        return prompt_id
+
+    def run(
+        self,
+        workflow: Workflow,
+        *,
+        on_progress: Callable[[NodeProgress], None] | None = None,
+        extra_data: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> Job:
+        """Queue a workflow and wait for its success. Raises HostError when it fails or is interrupted."""
+        job = self.follow(workflow, on_progress=on_progress, extra_data=extra_data, timeout_s=timeout_s)
+        if job.status != "success":
+            raise HostError(job.error)
+        return job
+
+    def follow(
+        self,
+        workflow: Workflow,
+        *,
+        on_progress: Callable[[NodeProgress], None] | None = None,
+        extra_data: Mapping[str, Any] | None = None,
+        timeout_s: float | None = None,
+    ) -> Job:
+        """Queue a workflow and wait until it has ended, however it does. Leaving early cancels it."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        socket = self._await(self._listen())
+        try:
+            prompt_id = self.queue(workflow, extra_data)
+            try:
+                while not self._hear(socket, prompt_id, on_progress):
+                    if deadline is not None and time.monotonic() > deadline:
+                        raise HostError(f"ComfyUI has not finished the workflow after {timeout_s:.0f} s.")
+                return self._record(prompt_id)
+            except BaseException:
+                with contextlib.suppress(HostError):  # the reason for leaving matters more
+                    self.cancel(prompt_id)
+                raise
+        finally:
+            self._loop.run_until_complete(socket.close())
+
+    def cancel(self, prompt_id: str) -> None:
+        """Take a job out of the queue, or stop it if it runs."""
+        self.post("/queue", {"delete": [prompt_id]})
+        self.interrupt(prompt_id)
+
+    def interrupt(self, prompt_id: str | None = None) -> None:
+        """Stop what runs now (only if it is `prompt_id`, when given)."""
+        self.post("/interrupt", {} if prompt_id is None else {"prompt_id": prompt_id})
+
+    def job(self, prompt_id: str) -> Job | None:
+        """What the history says of a job; None until it has ended."""
+        entry = self.get(f"/history/{prompt_id}").get(prompt_id)
+        return None if entry is None else _job(prompt_id, entry)
+
+    def download(self, file: OutputFile, to: Path) -> Path:
+        """Fetch one output file; `to` appears only when it is complete."""
+        return self._await(self._download(file, to))
+
+    # ---- inside the loop
+
+    def _await(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            return self._loop.run_until_complete(work)
+        except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
+            reason = str(error) or type(error).__name__
+            raise HostError(f"The ComfyUI at {self.url} does not answer: {reason}") from error
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+    ) -> Any:
+        async with self._session.request(method, self.url + path, params=params, json=body) as answer:
+            text = await answer.text()
+            if answer.status == 400 and path == "/prompt":
+                raise HostError(_refusal(json.loads(text)))
+            if answer.status != 200:
+                raise HostError(f"ComfyUI answered {answer.status} to {method} {path}: {text[:500].strip()}")
+            return json.loads(text) if text.strip() else None
+
+    async def _listen(self) -> _Socket:
+        # Previews arrive on the same socket and may be large: no limit on the size of a message.
+        return await self._session.ws_connect(
+            f"{self.url}/ws", params={"clientId": self.client_id}, max_msg_size=0
+        )
+
+    def _hear(
+        self,
+        socket: _Socket,
+        prompt_id: str,
+        on_progress: Callable[[NodeProgress], None] | None,
+    ) -> bool:
+        """Take one message from the socket; True when it says that the job has ended."""
+        try:
+            message = self._loop.run_until_complete(socket.receive(timeout=_LOOK_S))
+        except asyncio.TimeoutError:
+            return False
+        if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING):
+            raise HostError(f"The ComfyUI at {self.url} closed the connection while it was working.")
+        if message.type is aiohttp.WSMsgType.ERROR:
+            raise HostError(f"The connection to the ComfyUI at {self.url} broke: {socket.exception()}")
+        if message.type is not aiohttp.WSMsgType.TEXT:
+            return False
+        event = json.loads(message.data)
+        data = event.get("data") or {}
+        if data.get("prompt_id") != prompt_id:
+            return False
+        if on_progress is not None:
+            for progress in _progress_in(event["type"], data):
+                on_progress(progress)
+        return event["type"] in ("execution_success", "execution_error", "execution_interrupted")
+
+    def _record(self, prompt_id: str) -> Job:
+        """The job's entry in the history, which ComfyUI writes a moment after it says the job has ended."""
+        deadline = time.monotonic() + _RECORD_S
+        while time.monotonic() < deadline:
+            job = self.job(prompt_id)
+            if job is not None:
+                return job
+            time.sleep(0.05)
+        raise HostError(f"ComfyUI has ended job {prompt_id} but does not list it in its history.")
+
+    async def _download(self, file: OutputFile, to: Path) -> Path:
+        params = {"filename": file.name, "subfolder": file.subfolder, "type": file.folder}
+        part = to.with_name(f"{to.name}.part")
+        try:
+            async with self._session.get(f"{self.url}/view", params=params) as answer:
+                if answer.status != 200:
+                    raise HostError(
+                        f"ComfyUI lists {file.name} but answered {answer.status} when asked for it."
+                    )
+                with part.open("wb") as out:
+                    async for chunk in answer.content.iter_chunked(1 << 20):
+                        out.write(chunk)
+            os.replace(part, to)
+        finally:
+            part.unlink(missing_ok=True)
+        return to
+
+
+async def _open_session(timeout_s: float) -> aiohttp.ClientSession:
+    # trust_env stays off: a proxy set for the internet must not be asked for this machine.
+    return aiohttp.ClientSession(
+        timeout=aiohttp.ClientTimeout(total=None, connect=timeout_s, sock_read=timeout_s)
+    )
+
+
+def _progress_in(kind: str, data: Mapping[str, Any]) -> list[NodeProgress]:
+    if kind == "executing" and data.get("node") is not None:
+        return [NodeProgress(str(data["node"]), 0, 0)]
+    if kind == "progress_state":
+        running = [node for node in data["nodes"].values() if node["state"] == "running"]
+        return [NodeProgress(str(n["display_node_id"]), n["value"], n["max"]) for n in running]
+    return []
+
+
+def _job(prompt_id: str, entry: Mapping[str, Any]) -> Job:
+    status = entry.get("status") or {}
+    outputs = entry.get("outputs") or {}
+    for kind, data in status.get("messages") or []:
+        if kind == "execution_interrupted":
+            where = f"{data.get('node_type')} (node {data.get('node_id')})"
+            return Job(prompt_id, "interrupted", f"The workflow was interrupted in {where}.", outputs)
+        if kind == "execution_error":
+            return Job(prompt_id, "error", _failure(data), outputs)
+    if status.get("status_str") != "success":
+        return Job(
+            prompt_id, "error", f"ComfyUI reports {status.get('status_str')!r} and no reason.", outputs
+        )
+    return Job(prompt_id, "success", "", outputs)
+
+
+def _failure(data: Mapping[str, Any]) -> str:
+    kind = str(data.get("exception_type", "")).rsplit(".", 1)[-1]
+    message = str(data.get("exception_message", "")).strip()
+    return f"{data.get('node_type')} (node {data.get('node_id')}) failed: {kind}: {message}"
+
+
+def _refusal(answer: Mapping[str, Any]) -> str:
+    """ComfyUI's reasons for not taking a workflow: one line per input of a node, or its general error."""
+    lines = [
+        f"{errors.get('class_type')} (node {node_id}): {error.get('message')}: {error.get('details')}"
+        for node_id, errors in (answer.get("node_errors") or {}).items()
+        for error in errors.get("errors", [])
+    ]
+    error = answer.get("error")
+    if not lines and isinstance(error, dict):
+        lines = [f"{error.get('message')}: {error.get('details')}"]
+    return "ComfyUI does not take this workflow:\n" + "\n".join(lines or [str(error)])

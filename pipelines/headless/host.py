@@ -1,0 +1,229 @@
+"""Which ComfyUI is meant, which Python runs it, and whether the two can run this pack.
+
+Nothing is installed into a host and nothing is changed there: what is missing is said, with the command that
+adds it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+from ..errors import HostError
+from ..version import PACK, REQUIRED_COMFYUI
+
+__all__ = ["Found", "Host", "examine", "find_comfyui", "find_python", "without_our_python"]
+
+
+@dataclass(frozen=True)
+class Found:
+    """A ComfyUI folder, and whether somebody named it (`given`) or it merely was there."""
+
+    path: Path
+    given: bool
+
+
+@dataclass(frozen=True)
+class Host:
+    """A ComfyUI that can run this pack.
+
+    `cpu`: it must be told to use the CPU. `pack_name`: the pack's folder in its `custom_nodes`, if there.
+    """
+
+    path: Path
+    python: Path
+    pack: Path
+    cpu: bool
+    pack_name: str | None
+
+
+def find_comfyui(
+    comfyui: str | Path | None = None,
+    *,
+    pack: Path = PACK,
+    environ: Mapping[str, str] = os.environ,
+) -> Found | None:
+    """The ComfyUI of the argument, of $COMFYUI_PATH, or the one in whose `custom_nodes` the pack lies.
+
+    Raises HostError when the first two name a folder that is no ComfyUI.
+    """
+    for source, value in (("--comfyui", comfyui), ("$COMFYUI_PATH", environ.get("COMFYUI_PATH"))):
+        if value:
+            path = Path(value).expanduser().absolute()
+            if not _is_comfyui(path):
+                raise HostError(
+                    f"{source}: {path} is not a ComfyUI folder (no main.py beside a folder comfy)."
+                )
+            return Found(path, given=True)
+    around = pack.parent.parent
+    if pack.parent.name == "custom_nodes" and _is_comfyui(around):
+        return Found(around, given=False)
+    return None
+
+
+def find_python(path: Path, *, environ: Mapping[str, str] = os.environ) -> Path:
+    """The Python that runs the ComfyUI at `path`.
+
+    In this order: $COMFYUI_PYTHON; an environment in the folder; the Windows portable's; the Python that
+    started us, if it has what ComfyUI needs. Raises HostError when there is none.
+    """
+    named = environ.get("COMFYUI_PYTHON")
+    if named:
+        if not Path(named).expanduser().is_file():
+            raise HostError(f"$COMFYUI_PYTHON: there is no file {named}.")
+        return Path(named).expanduser().absolute()
+    for folder in (path / "venv", path / ".venv"):
+        for python in (folder / "bin" / "python", folder / "Scripts" / "python.exe"):
+            if python.is_file():
+                return python  # not resolved: a link out of the environment would lose the environment
+    portable = path.parent / "python_embeded" / "python.exe"  # ComfyUI's own spelling
+    if portable.is_file():
+        return portable
+    ours = Path(environ.get("WAN_DUET_STARTED_WITH") or sys.executable)
+    needed = _own_requirements(path)
+    installed = _ask(ours, [r.name for r in needed]).installed
+    if any(installed[requirement.name] is None for requirement in needed):
+        raise HostError(
+            f"No Python found that runs the ComfyUI in {path}: it has no venv or .venv, and {ours} lacks its "
+            "requirements. Set COMFYUI_PYTHON to the python of that ComfyUI."
+        )
+    return ours
+
+
+def examine(path: Path, python: Path | None = None, *, pack: Path = PACK, cpu: bool | None = None) -> Host:
+    """Make sure that the ComfyUI at `path` can run the pack; raises HostError saying what it lacks.
+
+    `cpu` None asks the host's own torch whether it has something better.
+    """
+    _check_version(path)
+    python = find_python(path) if python is None else python
+    ours = _requirements_in(pack / "requirements.txt")
+    answer = _ask(python, [r.name for r in [*ours, *_own_requirements(path)]])
+    absent = [r.name for r in _own_requirements(path) if answer.installed[r.name] is None]
+    if absent:
+        file = path / "requirements.txt"
+        raise HostError(
+            f"{python} cannot run the ComfyUI in {path}: it lacks {', '.join(absent)}. "
+            f"Install its requirements:\n    {_pip(python, file)}\n"
+            "or set COMFYUI_PYTHON to the python that has them."
+        )
+    lacking = [
+        text for requirement in ours if (text := _lack(requirement, answer.installed[requirement.name]))
+    ]
+    if lacking:
+        raise HostError(
+            f"The ComfyUI in {path} lacks what Wan Duet needs: {', '.join(lacking)}. "
+            f"Add it to its Python:\n    {_pip(python, pack / 'requirements.txt')}"
+        )
+    cpu = not answer.accelerator if cpu is None else cpu
+    return Host(path, python, pack, cpu, _name_in_custom_nodes(path, pack))
+
+
+def without_our_python(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The environment variables for another Python: without those that tie a process to ours."""
+    ties = {"VIRTUAL_ENV", "PYTHONHOME", "__PYVENV_LAUNCHER__", "WAN_DUET_STARTED_WITH"}
+    return {name: value for name, value in environ.items() if name not in ties}
+
+
+def _is_comfyui(path: Path) -> bool:
+    return (path / "main.py").is_file() and (path / "comfy").is_dir()
+
+
+def _check_version(path: Path) -> None:
+    file = path / "comfyui_version.py"
+    text = file.read_text(encoding="utf-8") if file.is_file() else ""
+    found = re.search(r'__version__ = "([^"]+)"', text)
+    if found is None:
+        raise HostError(
+            f"The ComfyUI in {path} does not say its version; Wan Duet needs {REQUIRED_COMFYUI} or newer."
+        )
+    if Version(found.group(1)) < Version(REQUIRED_COMFYUI):
+        raise HostError(
+            f"The ComfyUI in {path} is {found.group(1)}; update it to {REQUIRED_COMFYUI} or newer."
+        )
+
+
+def _name_in_custom_nodes(path: Path, pack: Path) -> str | None:
+    folder = path / "custom_nodes"
+    entries = sorted(folder.iterdir()) if folder.is_dir() else []
+    return next((entry.name for entry in entries if entry.resolve() == pack.resolve()), None)
+
+
+def _requirements_in(file: Path) -> list[Requirement]:
+    lines = file.read_text(encoding="utf-8").splitlines()
+    texts = (line.split("#", 1)[0].strip() for line in lines)
+    return [Requirement(text) for text in texts if text]
+
+
+def _own_requirements(path: Path) -> list[Requirement]:
+    """What ComfyUI cannot start without: its requirements.txt down to the part it calls non essential."""
+    text = (path / "requirements.txt").read_text(encoding="utf-8")
+    essential = re.split(r"^#\s*non essential", text, flags=re.MULTILINE)[0]
+    return [Requirement(line) for line in essential.splitlines() if line.strip() and not line.startswith("#")]
+
+
+def _lack(requirement: Requirement, installed: str | None) -> str:
+    """What to say about one requirement; empty when it is met."""
+    if installed is None:
+        return f"{requirement} (not installed)"
+    if not requirement.specifier.contains(installed, prereleases=True):
+        return f"{requirement} ({installed} is installed)"
+    return ""
+
+
+def _pip(python: Path, file: Path) -> str:
+    return subprocess.list2cmdline([str(python), "-m", "pip", "install", "-r", str(file)])
+
+
+@dataclass(frozen=True)
+class _Answer:
+    installed: dict[str, str | None]  # distribution -> version
+    accelerator: bool
+
+
+_QUESTION = """
+import importlib.metadata as metadata, json, sys
+def version(name):
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+installed = {name: version(name) for name in sys.argv[1:]}
+accelerator = False
+if installed.get("torch"):
+    import torch
+    xpu = getattr(torch, "xpu", None)
+    accelerator = torch.cuda.is_available() or torch.backends.mps.is_available()
+    accelerator = accelerator or bool(xpu and xpu.is_available())
+print(json.dumps({"installed": installed, "accelerator": accelerator}))
+"""
+
+
+def _ask(python: Path, names: list[str]) -> _Answer:
+    """Which of the distributions `names` a Python has, and whether its torch, if asked of, has a device."""
+    command = [str(python), "-c", _QUESTION, *names]
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=300,
+            env=without_our_python(),
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise HostError(f"{python} could not be asked what it has installed: {error}") from error
+    if done.returncode != 0:
+        raise HostError(f"{python} could not be asked what it has installed:\n{done.stderr.strip()}")
+    answer = json.loads(done.stdout.splitlines()[-1])  # the last line: torch may print warnings before it
+    return _Answer(answer["installed"], answer["accelerator"])

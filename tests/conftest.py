@@ -1,0 +1,65 @@
+"""What every test may rely on: nothing remote, and a word at the end about tests that had no ComfyUI."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Tiny networks run faster on one thread, on a busy machine many times. Set before torch is imported;
+# a ComfyUI that a test starts inherits it.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import pytest
+
+from wan_duet.pipelines.errors import HostError
+from wan_duet.pipelines.headless.host import Host, examine, find_comfyui
+
+HOST_TESTS = Path(__file__).parent / "host"
+HOST_KEY = pytest.StashKey["Host | str"]()  # the ComfyUI of this run, or why there is none
+SKIPPED_KEY = pytest.StashKey[int]()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    needing = [item for item in items if HOST_TESTS in item.path.parents]
+    if not needing:
+        return
+    config.stash[HOST_KEY] = host = look_for_host()
+    for item in needing:
+        item.add_marker(pytest.mark.host)
+        if isinstance(host, str):
+            item.add_marker(pytest.mark.skip(reason=host))
+    config.stash[SKIPPED_KEY] = len(needing) if isinstance(host, str) else 0
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    skipped = config.stash.get(SKIPPED_KEY, 0)
+    if skipped:
+        line = f"HOST TESTS SKIPPED: {skipped} ({config.stash[HOST_KEY]})"
+        terminalreporter.write_line(line, yellow=True, bold=True)
+
+
+@pytest.fixture(scope="session")
+def comfyui(request: pytest.FixtureRequest) -> Host:
+    """The ComfyUI on disk, for host tests that start it in their own way."""
+    host = request.config.stash[HOST_KEY]
+    assert isinstance(host, Host)
+    return host
+
+
+def look_for_host() -> Host | str:
+    """The ComfyUI in $COMFYUI_PATH, or in ~/ComfyUI; or why there is none to test with.
+
+    One that was named and cannot run the pack is a failure of the run, not a reason to skip.
+    """
+    named = os.environ.get("COMFYUI_PATH")
+    path = Path(named or "~/ComfyUI").expanduser()
+    if not named and not path.exists():
+        return "no ComfyUI at ~/ComfyUI; set COMFYUI_PATH"
+    try:
+        found = find_comfyui(path)
+        assert found is not None
+        return examine(found.path)
+    except HostError as error:
+        if named:
+            raise pytest.UsageError(str(error)) from error
+        return str(error)

@@ -1,0 +1,102 @@
+"""Promises about the repository itself: what importing costs, where it may lie, what its metadata says."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from wan_duet.pipelines.headless.server import link_folder
+from wan_duet.pipelines.version import REQUIRED_COMFYUI, VERSION
+
+ROOT = Path(__file__).resolve().parents[1]
+HEAVY = ["torch", "diffusers", "transformers", "av"]
+
+
+def modules_after(code: str) -> list[str]:
+    """The top-level modules a fresh Python has after running `code`."""
+    report = "; import json, sys; print(json.dumps(sorted({name.partition('.')[0] for name in sys.modules})))"
+    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True)
+    found: list[str] = json.loads(done.stdout)
+    return found
+
+
+def test_importing_the_pack_costs_nothing() -> None:
+    assert not {*HEAVY, "pydantic", "numpy", "aiohttp"} & set(modules_after("import wan_duet"))
+
+
+@pytest.mark.parametrize("module", ["errors", "request", "plan", "cli"])
+def test_looking_at_a_request_loads_no_network_library(module: str) -> None:
+    assert not set(HEAVY) & set(modules_after(f"import wan_duet.pipelines.{module}"))
+
+
+def test_loads_under_any_folder_name_as_comfyui_loads_it(tmp_path: Path) -> None:
+    folder = tmp_path / "custom_nodes" / "Wan Duet 2.2-main"
+    folder.parent.mkdir()
+    link_folder(folder, ROOT)
+    code = """
+import asyncio, importlib, importlib.util, inspect, os, sys
+folder = sys.argv[1]
+name = folder.replace(".", "_x_")  # as load_custom_node in ComfyUI's nodes.py
+spec = importlib.util.spec_from_file_location(name, os.path.join(folder, "__init__.py"))
+module = importlib.util.module_from_spec(spec)
+sys.modules[name] = module
+spec.loader.exec_module(module)
+assert inspect.iscoroutinefunction(module.comfy_entrypoint)
+assert os.path.isdir(os.path.join(folder, module.WEB_DIRECTORY))
+assert importlib.import_module(name + ".pipelines.request").KINDS
+assert "wan_duet" not in sys.modules
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_requirements_txt_is_made_from_pyproject() -> None:
+    render = load(ROOT / "tools" / "requirements.py").render
+    assert (ROOT / "requirements.txt").read_text(encoding="utf-8") == render(), (
+        "requirements.txt is out of date. Run: python tools/requirements.py"
+    )
+
+
+def test_every_package_is_listed_for_wheels() -> None:
+    folders = [
+        ROOT,
+        *(file.parent for top in ("nodes", "pipelines") for file in (ROOT / top).rglob("__init__.py")),
+    ]
+    packages = {".".join(["wan_duet", *folder.relative_to(ROOT).parts]) for folder in folders}
+    assert set(pyproject()["tool"]["setuptools"]["packages"]) == packages
+
+
+def test_the_registry_gets_what_it_asks_for() -> None:
+    """As docs.comfy.org/registry/specifications says; and our JavaScript is not loaded twice."""
+    stated = pyproject()
+    assert stated["project"]["name"] == "wan-duet"
+    assert stated["project"]["version"] == VERSION
+    assert len(VERSION.split(".")) == len(REQUIRED_COMFYUI.split(".")) == 3
+    comfy = stated["tool"]["comfy"]
+    assert comfy["PublisherId"]
+    assert comfy["DisplayName"]
+    assert comfy["requires-comfyui"] == f">={REQUIRED_COMFYUI}"
+    assert "web" not in comfy
+    assert (ROOT / comfy["Icon"].partition("/main/")[2]).is_file()
+
+
+def pyproject() -> dict:
+    tomllib = load(ROOT / "tools" / "requirements.py").tomllib
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def load(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
