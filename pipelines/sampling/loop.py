@@ -51,7 +51,7 @@ def denoise(
 def _guided(
     expert: Engine, latents: Tensor, timestep: float, prompts: Prompts, scale: float, progress: Progress
 ) -> Tensor:
-    """Classifier-free guidance, https://arxiv.org/abs/2207.12598: negative + scale * (positive - negative)."""
+    """Classifier-free guidance, arxiv.org/abs/2207.12598: negative + scale * (positive - negative)."""
     positive = expert.predict(latents, timestep, prompts.positive)
     if scale == 1:
         return positive
