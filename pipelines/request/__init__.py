@@ -3,45 +3,54 @@
 from __future__ import annotations
 
 from .base import WanRequest
-from .check import check
+from .check import RUNNERS, check, check_all
 from .fields import SEED_MAX
-from .kinds import (
-    KINDS,
-    WanLoRAT2VRequest,
-    WanLoRAT2VRequest_llms_161,
-    WanT2VRequest,
-    class_of,
-    describe_kinds,
-    field_table,
-    json_schema,
-    kind_of,
-)
+from .file import File
+from .image_size import ImageSize
+from .kinds import KINDS, class_of, describe_kinds, field_table, json_schema, kind_of, kinds_of, seed_of
 from .local_rules import LocalAbilities
-from .lora import LoRAWeight
-from .parse import parse, t2v_request
-from .report import Finding, Report
-from .rows import FieldRow
-from .socket import RequestWithMedia
+from .lora import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
+from .novita_rules import for_novita
+from .parse import parse, read_json, request_for, t2v_request
+from .prices import Price, estimate
+from .report import Finding, Report, side_by_side
+from .rows import MEDIA, FieldRow
+from .socket import Medium, RequestWithMedia, bind, bind_task
 
 __all__ = [
     "KINDS",
+    "MEDIA",
+    "RUNNERS",
     "SEED_MAX",
     "FieldRow",
+    "File",
     "Finding",
+    "ImageSize",
+    "LegacyLoRAWeight",
     "LoRAWeight",
     "LocalAbilities",
+    "Medium",
+    "NovitaLoRA",
+    "Price",
     "Report",
     "RequestWithMedia",
-    "WanLoRAT2VRequest",
-    "WanLoRAT2VRequest_llms_161",
     "WanRequest",
-    "WanT2VRequest",
+    "bind",
+    "bind_task",
     "check",
+    "check_all",
     "class_of",
     "describe_kinds",
+    "estimate",
     "field_table",
+    "for_novita",
     "json_schema",
     "kind_of",
+    "kinds_of",
     "parse",
+    "read_json",
+    "request_for",
+    "seed_of",
+    "side_by_side",
     "t2v_request",
 ]
