@@ -11,7 +11,7 @@ from .kinds import KINDS, class_of, describe_kinds, field_table, json_schema, ki
 from .local_rules import LocalAbilities
 from .lora import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
 from .novita_rules import for_novita
-from .parse import parse, read_json, request_for, t2v_request
+from .parse import parse, read_json, request_for, t2v_request, with_lora
 from .prices import Price, estimate
 from .report import Finding, Report, side_by_side
 from .rows import MEDIA, FieldRow
@@ -53,4 +53,5 @@ __all__ = [
     "seed_of",
     "side_by_side",
     "t2v_request",
+    "with_lora",
 ]

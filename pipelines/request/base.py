@@ -44,7 +44,12 @@ class StrictModel(BaseModel):
     """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, json_schema_extra=_complete_schema
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra=_complete_schema,
+        protected_namespaces=(),  # Novita has a field called model_name
     )
 
     contract: ClassVar[str]  # the entry of requests.json that this class mirrors

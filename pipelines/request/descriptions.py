@@ -14,10 +14,11 @@ DESCRIPTIONS: Mapping[str, str] = {
     "negative_prompt": "What not to show. Has no effect in a stage whose guidance scale is 1.",
     "num_frames": "How many frames the video has before interpolation. Exactly that many are delivered.",
     "frames_per_second": "Frames per second before interpolation; num_frames divided by it is the duration.",
-    "seed": "Where the noise starts, 0 to 18446744073709551615: the same seed and request give the "
-    "same result. Unset draws one and reports it.",
+    "seed": "Where the noise starts: the same seed and request give the same result. Unset, or -1 at Novita, "
+    "draws one and reports it.",
     "resolution": "Size tier. Larger is sharper and takes much longer.",
-    "aspect_ratio": "Shape of the picture, width to height. auto is the shape of what comes in.",
+    "aspect_ratio": "Shape of the picture, width to height. auto, where there is one, "
+    "keeps that of the input.",
     "num_inference_steps": "Denoising steps, over both experts where there are two. More is finer and "
     "slower.",
     "enable_safety_checker": "Check the prompt and the inputs for unsafe content before the run.",

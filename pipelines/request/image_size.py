@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from .base import StrictModel
 
-__all__ = ["PRESETS", "ImageSize", "SizeOrPreset", "pixels"]
+__all__ = ["LONGEST_SIDE", "PRESETS", "ImageSize", "SizeOrPreset", "pixels"]
 
 # What fal's image endpoints mean by the names (fal documentation, "image_size"; the pages of Wan do not say).
 PRESETS: Mapping[str, tuple[int, int]] = {
@@ -21,6 +21,9 @@ PRESETS: Mapping[str, tuple[int, int]] = {
     "landscape_4_3": (1024, 768),
     "landscape_16_9": (1024, 576),
 }
+
+
+LONGEST_SIDE = 65535  # of a JPEG
 
 
 class ImageSize(StrictModel):
@@ -34,8 +37,8 @@ class ImageSize(StrictModel):
     @field_validator("width", "height")
     @classmethod
     def _is_a_length(cls, value: int) -> int:
-        if value < 1:
-            raise PydanticCustomError("not_positive", "below 1")
+        if not 1 <= value <= LONGEST_SIDE:
+            raise PydanticCustomError("side_range", "no side of an image")
         return value
 
 

@@ -275,7 +275,9 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
         _num_frames,
     ),
     "frames_per_second": _honoured("the rate before interpolation"),
-    "seed": _honoured("noise is drawn on the CPU from it; unset draws one and reports it"),
+    "seed": _honoured(
+        "0 to 18446744073709551615; noise is drawn on the CPU from it; unset draws one and reports it"
+    ),
     "resolution": LocalRule(
         "chooses the row of the size table. The embedded model has sizes of its own.", _resolution
     ),

@@ -12,11 +12,12 @@ from pydantic import ValidationError
 from ..errors import Problem, RequestError
 from .base import WanRequest
 from .fields import SEED_MAX
+from .image_size import LONGEST_SIDE
 from .kinds import KINDS, class_of, kinds_of
 from .novita import SIZE_PAIRS
 from .rows import FieldRow, closest, rows
 
-__all__ = ["parse", "read_json", "request_for", "t2v_request"]
+__all__ = ["parse", "read_json", "request_for", "t2v_request", "with_lora"]
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
@@ -36,7 +37,7 @@ def request_for(task: str, values: Mapping[str, Any]) -> WanRequest:
     """A request from the fields of a task, which are those of all its kinds together.
 
     The kind is the first of the task that has every field somebody set. A field counts as set when its value
-    is not None, False, an empty list or the default of the kind that has it. What is left out has the default
+    is not None, off, an empty list or the default of the kind that has it. What is left out has the default
     of the task's first kind, whichever is chosen: a LoRA changes no other value.
     """
     plain, *others = kinds_of(task)
@@ -54,6 +55,12 @@ def request_for(task: str, values: Mapping[str, Any]) -> WanRequest:
         if name in chosen.model_fields or name not in known or name in wanted
     }
     return _validate(chosen, {**defaults, **given})
+
+
+def with_lora(request: WanRequest, lora: Mapping[str, Any]) -> WanRequest:
+    """The request with one more LoRA, as the kind of its task that takes LoRAs."""
+    values = request.payload()
+    return request_for(request.task, {**values, "loras": [*values.get("loras", ()), lora]})
 
 
 def t2v_request(**values: Any) -> WanRequest:
@@ -78,8 +85,10 @@ def read_json(text: str | bytes) -> dict[str, Any]:
 
 
 def _is_set(value: Any, row: FieldRow) -> bool:
-    if value is None or value is False or (isinstance(value, list | tuple) and not value):
+    if value is None or (isinstance(value, list | tuple) and not value):
         return False
+    if value is False:
+        return row.default is True
     return type(value) is not type(row.default) or bool(value != row.default)
 
 
@@ -140,6 +149,8 @@ def _problem(item: Any, cls: type[WanRequest]) -> Problem:
         )
     if item["type"] == "not_positive":
         return Problem(field, found, "give 1 or more")
+    if item["type"] == "side_range":
+        return Problem(field, found, f"give 1 to {LONGEST_SIDE} pixels")
     if item["type"] == "size_pair":
         pairs = ", ".join(f"{width}x{height}" for width, height in SIZE_PAIRS)
         return Problem(field, f"{found} does not go with the width", f"give one of {pairs}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,20 @@ def estimate(request: WanRequest, runner: str, prices: PriceTable = PRICES) -> P
         return Price(0.0, 0.0, 0.0, "your own machine")
     entry = prices.get(request.endpoint)
     if entry is None or request.provider != runner:
-        return Price(None, None, None, f"no price is published for {request.endpoint}")
+        return _unknown(f"{runner} has no published price for {request.kind}")
     values = request.model_dump()
-    usd = entry["usd"] if "by" not in entry else entry["usd"][values[entry["by"]]]
+    usd = entry["usd"] if "by" not in entry else entry["usd"].get(values[entry["by"]])
+    if usd is None:
+        return _unknown(f"no price is published for {values[entry['by']]}")
+    if entry["unit"] == "video_second" and "num_frames" not in values:
+        return _unknown("the provider decides the length")
     likely, others, assumption = _counts(entry, values)
     amounts = [usd * count for count in (likely, *others)]
     return Price(amounts[0], min(amounts), max(amounts), assumption, entry["source"], entry["as_of"])
+
+
+def _unknown(why: str) -> Price:
+    return Price(None, None, None, why)
 
 
 def _counts(entry: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[float, list[float], str]:
@@ -71,8 +80,9 @@ def _counts(entry: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[float,
     if entry["unit"] == "video":
         return 1, [], "one price for a video of any length"
     if entry["unit"] == "image":
-        width, height = pixels(values["image_size"])
-        return 1, [width * height / 1e6], "per image; it may be per megapixel"
+        if values.get("image_size") is None:
+            return 1, [], "per image; it may be per megapixel, and the size depends on the input"
+        return 1, [prod(pixels(values["image_size"])) / 1e6], "per image; it may be per megapixel"
     frames: int = values["num_frames"]
     between: int = values.get("num_interpolated_frames") or 0
     if values.get("interpolator_model") == "none":
@@ -84,8 +94,8 @@ def _counts(entry: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[float,
         others.append(delivered / counted)
         assumption += "; interpolated frames may count too"
     if "counted_fps" not in entry:
-        fps = output_fps(values["frames_per_second"], frames, between, values["adjust_fps_for_interpolation"])
-        others.append(float(delivered / fps))
+        adjust = values.get("adjust_fps_for_interpolation", True)
+        others.append(float(delivered / output_fps(values["frames_per_second"], frames, between, adjust)))
         assumption += "; it may be the length of the file"
     return frames / counted, others, assumption
 

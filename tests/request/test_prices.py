@@ -12,9 +12,13 @@ from wan_duet.pipelines.request.prices import PRICES
 MEDIA = {"image_url": "https://a/b.png", "video_url": "https://a/b.mp4", "audio_url": "https://a/b.wav"}
 
 
+def values_for(kind: str) -> dict[str, Any]:
+    needed = {**MEDIA, "width": 832, "height": 480, "seed": 1}
+    return {name: value for name, value in needed.items() if name in KINDS[kind].model_fields}
+
+
 def request(kind: str, **values: Any) -> WanRequest:
-    needed = {name: value for name, value in MEDIA.items() if name in KINDS[kind].model_fields}
-    return parse(kind, {"prompt": "a", **needed, **values})
+    return parse(kind, {"prompt": "a", **values_for(kind), **values})
 
 
 def price(kind: str, **values: Any) -> Price:
@@ -84,6 +88,25 @@ def test_another_table_of_prices_can_be_used() -> None:
     endpoint = "fal-ai/wan/v2.2-5b/text-to-video"
     table = {endpoint: {"unit": "video", "usd": 0.2, "as_of": "2026-11", "source": "your bill"}}
     assert estimate(request("small-text-to-video"), "fal", table).usd == 0.2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("unit", ["video_second", "video", "image"])
+def test_any_table_gives_any_kind_a_price_or_says_why_not(kind: str, unit: str) -> None:
+    asked = parse(kind, {**values_for(kind), "prompt": "a"})
+    if (unit == "image") != ("to-image" in kind):
+        return
+    table = {asked.endpoint: {"unit": unit, "usd": 0.2, "as_of": "2026-11", "source": "your bill"}}
+    found = estimate(asked, asked.provider, table)
+    assert found.usd is not None or "provider decides the length" in found.text()
+
+
+def test_a_tier_that_is_not_in_the_table_is_unknown() -> None:
+    endpoint = "fal-ai/wan/v2.2-a14b/text-to-video"
+    table = {endpoint: {**PRICES[endpoint], "usd": {"480p": 0.04}}}
+    assert (
+        estimate(request("text-to-video"), "fal", table).text() == "unknown (no price is published for 720p)"
+    )
 
 
 @pytest.mark.parametrize("endpoint", PRICES)

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.request import KINDS, MEDIA, bind, bind_task, field_table, kind_of, request_for
+from wan_duet.pipelines.request import (
+    KINDS,
+    MEDIA,
+    bind,
+    bind_task,
+    field_table,
+    kind_of,
+    parse,
+    request_for,
+    with_lora,
+)
 
 
 @dataclass(frozen=True)
@@ -97,3 +107,16 @@ def test_unknown_field_of_a_task_is_refused_by_name() -> None:
         request_for("text-to-video", {"prompt": "a", "num_framse": 1})
     with pytest.raises(RequestError, match="known tasks"):
         request_for("text-to-music", {"prompt": "a"})
+
+
+def test_loras_are_added_one_by_one() -> None:
+    plain = request_for("text-to-video", {"prompt": "a", "shift": 3.0})
+    twice = with_lora(with_lora(plain, {"path": "a"}), {"path": "b", "transformer": "low"})
+    assert kind_of(twice) == "text-to-video-lora"
+    assert [lora["path"] for lora in twice.payload()["loras"]] == ["a", "b"]
+    assert twice.payload()["shift"] == 3.0
+
+
+def test_a_task_without_loras_refuses_one_by_name() -> None:
+    with pytest.raises(RequestError, match="loras: there is no such field"):
+        with_lora(parse("text-to-video-turbo", {"prompt": "a"}), {"path": "a"})
