@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+from .a14b_image import WanI2IRequest, WanLoRAT2IRequest, WanT2IRequest
+from .a14b_video import (
+    WanI2VRequest,
+    WanI2VRequest_llms_121,
+    WanLoRAI2VRequest,
+    WanLoRAT2VRequest,
+    WanLoRAT2VRequest_llms_161,
+    WanS2VRequest,
+    WanT2VRequest,
+    WanTurboI2VRequest,
+    WanTurboT2VRequest,
+    WanV2VRequest,
+)
 from .base import WanRequest
+from .case import LocalAbilities
 from .check import RUNNERS, check, check_all
 from .fields import SEED_MAX
 from .file import File
 from .image_size import ImageSize
 from .kinds import KINDS, class_of, describe_kinds, field_table, json_schema, kind_of, kinds_of, seed_of
-from .local_rules import LocalAbilities
+from .legacy import Wan22LoRAT2VRequest, Wan22T2VRequest
 from .lora import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
+from .novita import NovitaWan21T2VRequest
 from .novita_rules import for_novita
 from .parse import parse, read_json, request_for, t2v_request, with_lora
 from .prices import Price, estimate
 from .report import Finding, Report, side_by_side
 from .rows import MEDIA, FieldRow
+from .small import (
+    WanDistillT2VRequest,
+    WanSmallFastVideoT2VRequest,
+    WanSmallI2VRequest,
+    WanSmallT2IRequest,
+    WanSmallT2VRequest,
+)
 from .socket import Medium, RequestWithMedia, bind, bind_task
 
 __all__ = [
@@ -31,10 +53,31 @@ __all__ = [
     "LocalAbilities",
     "Medium",
     "NovitaLoRA",
+    "NovitaWan21T2VRequest",
     "Price",
     "Report",
     "RequestWithMedia",
+    "Wan22LoRAT2VRequest",
+    "Wan22T2VRequest",
+    "WanDistillT2VRequest",
+    "WanI2IRequest",
+    "WanI2VRequest",
+    "WanI2VRequest_llms_121",
+    "WanLoRAI2VRequest",
+    "WanLoRAT2IRequest",
+    "WanLoRAT2VRequest",
+    "WanLoRAT2VRequest_llms_161",
     "WanRequest",
+    "WanS2VRequest",
+    "WanSmallFastVideoT2VRequest",
+    "WanSmallI2VRequest",
+    "WanSmallT2IRequest",
+    "WanSmallT2VRequest",
+    "WanT2IRequest",
+    "WanT2VRequest",
+    "WanTurboI2VRequest",
+    "WanTurboT2VRequest",
+    "WanV2VRequest",
     "bind",
     "bind_task",
     "check",

@@ -7,9 +7,10 @@ from typing import Any
 
 from ..errors import RequestError
 from .base import WanRequest
+from .case import Case, LocalAbilities, ModelFacts
 from .fal_rules import fal_findings
 from .limits import dated_limits
-from .local_rules import LOCAL_RULES, Case, LocalAbilities, ModelFacts
+from .local_rules import LOCAL_RULES
 from .novita_rules import for_novita, novita_findings
 from .prices import estimate
 from .report import Finding, Report

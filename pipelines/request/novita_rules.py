@@ -7,12 +7,13 @@ Video", before 2026-08).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from .base import WanRequest
+from .case import Case
 from .limits import newest_limit
 from .novita import NovitaWan21T2VRequest
-from .report import Finding, Status
+from .report import Finding
 
 __all__ = ["DRAW_SEED", "for_novita", "novita_findings"]
 
@@ -27,31 +28,6 @@ _SIZES: Mapping[tuple[str, str], tuple[int, int]] = {
 _LOCAL_LORA = "Novita takes no files; give a Hugging Face repository or a Civitai address"
 
 
-class _Case(NamedTuple):
-    """One field of a fal request to judge; `preference` as in `WanRequest.is_preference`."""
-
-    field: str
-    preference: bool
-    values: Mapping[str, Any]
-
-    @property
-    def value(self) -> Any:
-        return self.values[self.field]
-
-    def supported(self, reason: str, used: object = None) -> Finding:
-        return self._finding("supported", self.value if used is None else used, reason)
-
-    def impossible(self, reason: str) -> Finding:
-        return self._finding("impossible", None, reason)
-
-    def cannot(self, used: object, reason: str) -> Finding:
-        """A preference gives way to `used`, a demand is refused."""
-        return self._finding("adjusted", used, reason) if self.preference else self.impossible(reason)
-
-    def _finding(self, status: Status, used: object, reason: str) -> Finding:
-        return Finding(self.field, status, self.value, used, reason)
-
-
 def novita_findings(request: WanRequest) -> list[Finding]:
     """One finding per field; of a request of fal, what becomes of it in Novita's words."""
     values = request.model_dump(mode="json")
@@ -63,7 +39,7 @@ def novita_findings(request: WanRequest) -> list[Finding]:
     model = Finding("model", "adjusted", "Wan 2.2 A14B", "Wan 2.1 14B", "what Novita's endpoint draws with")
     return [
         model,
-        *(_RULES[field](_Case(field, request.is_preference(field), values)) for field in values),
+        *(_RULES[field](Case(request.task, field, request.is_preference(field), values)) for field in values),
     ]
 
 
@@ -115,8 +91,8 @@ def _is_file(path: str) -> bool:
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".gguf")
 
 
-def _sent_as(name: str) -> Callable[[_Case], Finding]:
-    def judge(case: _Case) -> Finding:
+def _sent_as(name: str) -> Callable[[Case], Finding]:
+    def judge(case: Case) -> Finding:
         limit = newest_limit(NovitaWan21T2VRequest.contract, name)
         if case.value is not None and limit is not None and not limit.allows(case.value):
             size = "characters" if isinstance(case.value, str) else "allowed"
@@ -126,10 +102,10 @@ def _sent_as(name: str) -> Callable[[_Case], Finding]:
     return judge
 
 
-def _has_no(what: str, used: object = None) -> Callable[[_Case], Finding]:
+def _has_no(what: str, used: object = None) -> Callable[[Case], Finding]:
     """A field that Novita has nothing for; `used` is what happens instead."""
 
-    def judge(case: _Case) -> Finding:
+    def judge(case: Case) -> Finding:
         if not case.value:
             return case.supported("off")
         reason = f"Novita has no {what}"
@@ -138,54 +114,54 @@ def _has_no(what: str, used: object = None) -> Callable[[_Case], Finding]:
     return judge
 
 
-def _resolution(case: _Case) -> Finding:
+def _resolution(case: Case) -> Finding:
     if case.value == "580p":
         return case.impossible("Novita draws 480p and 720p; use one of these")
     return case.supported("with aspect_ratio: sent as width and height")
 
 
-def _aspect_ratio(case: _Case) -> Finding:
+def _aspect_ratio(case: Case) -> Finding:
     if case.value == "1:1":
         return case.impossible("Novita draws 16:9 and 9:16; use one of these")
     return case.supported("with resolution: sent as width and height")
 
 
-def _seed(case: _Case) -> Finding:
+def _seed(case: Case) -> Finding:
     if case.value is None:
         return case.supported(f"sent as {DRAW_SEED}: Novita draws one")
     return _sent_as("seed")(case)
 
 
-def _acceleration(case: _Case) -> Finding:
+def _acceleration(case: Case) -> Finding:
     if case.value == "none":
         return case.supported("Novita is asked for no shortcut")
     return case.cannot("none", "Novita has no step cache to ask for")
 
 
-def _frames_added(case: _Case) -> bool:
+def _frames_added(case: Case) -> bool:
     values = case.values
     return values["interpolator_model"] != "none" and bool(values["num_interpolated_frames"])
 
 
-def _interpolator(case: _Case) -> Finding:
+def _interpolator(case: Case) -> Finding:
     if not _frames_added(case):
         return case.supported("no frames are added")
     return case.cannot("none", "Novita does not interpolate")
 
 
-def _between(case: _Case) -> Finding:
+def _between(case: Case) -> Finding:
     if not _frames_added(case):
         return case.supported("no frames are added")
     return case.cannot(0, "Novita does not interpolate")
 
 
-def _adjust(case: _Case) -> Finding:
+def _adjust(case: Case) -> Finding:
     if case.value or not _frames_added(case):
         return case.supported("no frames are added")
     return case.impossible("Novita does not interpolate, so there is no slow motion; leave it on")
 
 
-def _loras(case: _Case) -> Finding:
+def _loras(case: Case) -> Finding:
     loras = case.value or ()
     most = newest_limit(NovitaWan21T2VRequest.contract, "loras")
     if most is not None and not most.allows(loras):
@@ -208,7 +184,7 @@ def _loras(case: _Case) -> Finding:
     return case.supported("sent without transformer; each has to be made for Wan 2.1 14B")
 
 
-_RULES: Mapping[str, Callable[[_Case], Finding]] = {
+_RULES: Mapping[str, Callable[[Case], Finding]] = {
     "prompt": _sent_as("prompt"),
     "negative_prompt": _sent_as("negative_prompt"),
     "num_frames": _has_no("number of frames: a video is five seconds long", "5 s"),
