@@ -140,7 +140,7 @@ def make_plan(
         frames = family.native_frames
     generated = generated_frames(frames, family.vae_stride[0])
     between: int = 0 if values["interpolator_model"] == "none" else values["num_interpolated_frames"]
-    fps: int = values["frames_per_second"]
+    fps: int = values.get("frames_per_second", family.default_fps)
     delivered = frames_out(frames, between)
 
     name, grid, walker = _grid(request, solver, values["num_inference_steps"], values["shift"])

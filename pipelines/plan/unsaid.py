@@ -15,7 +15,6 @@ __all__ = ["grid_of", "is_image", "values_of"]
 
 _ALWAYS: Mapping[str, Any] = {
     "num_frames": 81,
-    "frames_per_second": 16,
     "strength": 1.0,
     "shift": 5.0,
     "interpolator_model": "none",

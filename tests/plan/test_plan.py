@@ -225,6 +225,10 @@ def test_speech_generates_one_frame_more_for_its_image() -> None:
     assert (made.frames_generated, made.frames_delivered, made.latent_shape[1]) == (121, 120, 31)
 
 
+def test_an_image_has_the_rate_of_its_model() -> None:
+    assert (any_plan("text-to-image").fps_out, any_plan("small-text-to-image").fps_out) == (16, 24)
+
+
 def test_unset_interpolation_of_the_5b_model_adds_nothing() -> None:
     assert any_plan("small-text-to-video").frames_out == 81
     assert any_plan("small-text-to-video", num_interpolated_frames=1).fps_out == 48

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.plan import FAMILIES, Plan, default_family, describe, make_plan
 from wan_duet.pipelines.request import KINDS, parse
 
-I2V, SMALL, TOY = FAMILIES["wan2.2-i2v-a14b"], FAMILIES["wan2.2-ti2v-5b"], FAMILIES["toy"]
+EVERYTHING = frozenset(cls.task for cls in KINDS.values())
+TOY = replace(FAMILIES["toy"], tasks=EVERYTHING)  # as if it were trained for more than text-to-video
 
 
 def plan(kind: str, media_size: tuple[int, int] | None = None, **values: Any) -> Plan:
@@ -64,8 +67,7 @@ def test_a_plan_without_the_input_says_so() -> None:
 
 def test_speech_has_the_shape_of_its_image() -> None:
     made = plan("speech-to-video", (480, 832), image_url="a.png", audio_url="a.wav")
-    assert (made.width, made.height) == (448, 880) or (made.width, made.height) == (480, 832)
-    assert not made.size_assumed
+    assert (made.width, made.height, made.size_assumed) == (480, 832, False)
 
 
 @pytest.mark.parametrize(
@@ -90,3 +92,28 @@ def test_image_size_is_a_name_or_pixels(image_size: Any, size: tuple[int, int]) 
 def test_image_size_wins_over_the_shape_of_the_input() -> None:
     made = plan("image-to-image", (1000, 500), image_url="a.png", image_size="square")
     assert (made.width, made.height, made.size_assumed) == (512, 512, False)
+
+
+def toy_plan(kind: str, media_size: tuple[int, int] | None = None, **values: Any) -> Plan:
+    return make_plan(parse(kind, {"prompt": "a", **values}), TOY, 0, media_size=media_size)
+
+
+@pytest.mark.parametrize(
+    ("media_size", "size"), [((1000, 500), (112, 64)), ((500, 1000), (64, 112)), ((500, 480), (64, 64))]
+)
+def test_the_toy_takes_its_own_size_nearest_in_shape(
+    media_size: tuple[int, int], size: tuple[int, int]
+) -> None:
+    made = toy_plan("image-to-video", media_size, image_url="a.png")
+    assert (made.width, made.height) == size
+
+
+def test_the_toy_draws_a_default_image_in_its_own_size_and_refuses_any_other() -> None:
+    made = toy_plan("text-to-image")
+    assert (made.width, made.height) == (64, 64)
+    with pytest.raises(RequestError, match="image_size"):
+        toy_plan("text-to-image", image_size="square")
+
+
+def test_the_toy_draws_its_own_length_where_the_kind_names_none() -> None:
+    assert toy_plan("text-to-video-turbo").frames_delivered == 17
