@@ -15,13 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import RequestError, WanDuetError
 from .memory import PRECISIONS, DeviceMemory
-from .plan.families import FAMILIES, Family
+from .plan.families import Family, default_family
 from .plan.plan import describe, make_plan
 from .progress import Progress
 from .request.base import WanRequest
-from .request.check import check
-from .request.kinds import KINDS, describe_kinds, json_schema
-from .request.parse import parse
+from .request.check import RUNNERS, check, check_all
+from .request.flags import add_flags, given
+from .request.kinds import KINDS, describe_kinds, json_schema, seed_of
+from .request.parse import parse, read_json
+from .request.report import side_by_side
 from .version import VERSION
 
 if TYPE_CHECKING:
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-_DEFAULT_FAMILY = "wan2.2-t2v-a14b"
+_DEFAULT_KIND = "text-to-video"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -38,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # a legacy console must not break on a prompt
-    options = _parser().parse_args(arguments)
+    options = _parser(_kind_of(arguments)).parse_args(arguments)
     try:
         code: int = options.command(options)
     except WanDuetError as error:
@@ -50,19 +52,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _parser() -> argparse.ArgumentParser:
+def _kind_of(arguments: Sequence[str] | None) -> str:
+    """The value of --kind: it decides which flags there are. A wrong one is refused by the real parser."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--kind", nargs="?", default=_DEFAULT_KIND)
+    kind: str = parser.parse_known_args(arguments)[0].kind
+    return kind if kind in KINDS else _DEFAULT_KIND
+
+
+def _parser(kind: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="wan-duet", description="One request for the Wan 2.2 video models.")
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, function: Any, text: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+        # No abbreviations: --model must not become --model-name where a kind has such a field.
+        added: argparse.ArgumentParser = commands.add_parser(
+            name, help=text, description=text, allow_abbrev=False
+        )
         added.set_defaults(command=function)
         added.add_argument("--json", action="store_true", help="answer with JSON on stdout")
         return added
 
     generate = command("generate", _generate, "run a request and write the video and its receipt")
-    _add_request(generate, optional=True)
+    generate.add_argument("--on", choices=["local"], default="local", help="the runner; default: %(default)s")
     generate.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.mp4")
     generate.add_argument(
         "--from-receipt", type=Path, metavar="OUT.json", help="repeat the run of a receipt exactly"
@@ -73,8 +86,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     generate.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
 
-    _add_request(command("check", _check, "say what a runner supports, adjusts or cannot do; loads nothing"))
-    _add_request(command("plan", _plan, "print every number a run would use; loads nothing"))
+    _add_request(generate, kind)
+
+    checked = command("check", _check, "say what a runner supports, adjusts or cannot do; loads nothing")
+    checked.add_argument(
+        "--on",
+        type=_runners,
+        default=["local"],
+        metavar="RUNNERS",
+        help="local,fal,novita or all; default: local",
+    )
+    _add_request(checked, kind)
+
+    planned = command("plan", _plan, "print every number a run would use; loads nothing")
+    planned.add_argument(
+        "--input-size", type=_size, metavar="WxH", help="the size of the image or video that comes in"
+    )
+    planned.add_argument(
+        "--seconds-per-forward", type=float, metavar="S", help="as measured for this model; tells the time"
+    )
+    _add_request(planned, kind)
 
     command("kinds", _kinds, "list the kinds of request")
     schema = command("schema", _schema, "print the JSON Schema of a kind")
@@ -82,18 +113,30 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_request(parser: argparse.ArgumentParser, *, optional: bool = False) -> None:
+def _add_request(parser: argparse.ArgumentParser, kind: str) -> None:
+    parser.add_argument("request", nargs="?", metavar="REQUEST.json", help="a JSON object; - reads stdin")
     parser.add_argument(
-        "request",
-        nargs="?" if optional else None,
-        metavar="REQUEST.json",
-        help="a JSON object; - reads stdin",
+        "--kind", choices=list(KINDS), default=_DEFAULT_KIND, metavar="KIND", help="default: %(default)s"
     )
-    parser.add_argument("--kind", choices=list(KINDS), default="text-to-video", help="default: %(default)s")
-    parser.add_argument("--on", choices=["local"], default="local", help="the runner; default: %(default)s")
     parser.add_argument(
         "--model", metavar="toy|FOLDER", help="the embedded model, or a folder in diffusers layout"
     )
+    add_flags(parser, kind)
+
+
+def _runners(text: str) -> list[str]:
+    names = list(RUNNERS) if text == "all" else text.split(",")
+    for name in names:
+        if name not in RUNNERS:
+            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(RUNNERS)}, all")
+    return names
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, _, height = text.partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 1920x1080")
+    return int(width), int(height)
 
 
 def _generate(options: argparse.Namespace) -> int:
@@ -115,7 +158,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
         request = _read_request(options)
         model = _load(_required_model(options), options.precision)
         return run(request, model, out=options.output, memory=DeviceMemory(options.device), progress=progress)
-    if options.request is not None:
+    if options.request is not None or given(options):
         raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")
     recorded = read_receipt(options.from_receipt)
     model = _load(options.model or recorded.model_name, options.precision or recorded.precision)
@@ -123,22 +166,30 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
 
 
 def _check(options: argparse.Namespace) -> int:
-    report = check(_read_request(options), options.on, family=_family(options))
-    print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False) if options.json else report.text())
-    return 0 if report.ok else 2
+    """0 when at least one of the runners asked about can run the request."""
+    request = _read_request(options)
+    family = _family(options) if "local" in options.on else None
+    reports = check_all(request, options.on, family)
+    if options.json:
+        answers = [report.as_dict() for report in reports]
+        answer = answers[0] if len(answers) == 1 else {"reports": answers}
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        print(reports[0].text() if len(reports) == 1 else side_by_side(reports))
+    return 0 if any(report.ok for report in reports) else 2
 
 
 def _plan(options: argparse.Namespace) -> int:
     request, family = _read_request(options), _family(options)
-    report = check(request, options.on, family=family)
-    seed = getattr(request, "seed", None)
-    plan = make_plan(request, family, seed or 0, report=report)
+    seed = seed_of(request)
+    plan = make_plan(request, family, seed or 0, media_size=options.input_size)
+    text = describe(plan, seconds_per_forward=options.seconds_per_forward)
     if options.json:
         numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
-        answer = {"text": describe(plan), "plan": numbers, "report": report.as_dict()}
+        answer = {"text": text, "plan": numbers, "report": check(request, family=family).as_dict()}
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
-        print(describe(plan))
+        print(text)
     return 0
 
 
@@ -159,16 +210,21 @@ def _schema(options: argparse.Namespace) -> int:
 
 
 def _read_request(options: argparse.Namespace) -> WanRequest:
-    if options.request is None:
-        raise RequestError.of("REQUEST.json", "not given", "give a file, or - to read stdin")
-    if options.request == "-":
-        return parse(options.kind, sys.stdin.buffer.read())
+    """The request of the file and the flags; a flag wins."""
+    flags = given(options)
+    if options.request is None and not flags:
+        raise RequestError.of("REQUEST.json", "not given", "give a file, - to read stdin, or --prompt")
+    values = {} if options.request is None else read_json(_read(options.request))
+    return parse(options.kind, {**values, **flags})
+
+
+def _read(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read()
     try:
-        return parse(options.kind, Path(options.request).read_bytes())
+        return Path(file).read_bytes()
     except OSError as error:
-        raise RequestError.of(
-            "REQUEST.json", f"{options.request}: {error.strerror}", "give a readable file"
-        ) from None
+        raise RequestError.of("REQUEST.json", f"{file}: {error.strerror}", "give a readable file") from None
 
 
 def _required_model(options: argparse.Namespace) -> str:
@@ -185,7 +241,9 @@ def _load(model: str, precision: Any) -> WanModel:
 
 def _family(options: argparse.Namespace) -> Family:
     """The family of --model; without one, the family the kind was made for."""
-    return FAMILIES[_DEFAULT_FAMILY] if options.model is None else _load(options.model, "auto").family
+    if options.model is None:
+        return default_family(KINDS[options.kind].task)
+    return _load(options.model, "auto").family
 
 
 def _print_result(result: Result, *, as_json: bool) -> None:

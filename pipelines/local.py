@@ -31,6 +31,7 @@ from .progress import Progress
 from .receipt import Recorded, differences, latents_hash, make_receipt, require_same_files, sidecar
 from .request.base import WanRequest
 from .request.check import check
+from .request.kinds import seed_of
 from .request.report import Report
 from .sampling.engine import Condition, Prompts
 from .sampling.noise import draw_noise
@@ -107,7 +108,7 @@ def run(
     nothing is left behind.
     """
     report = check(request, family=model.family)
-    seed = getattr(request, "seed", None)
+    seed = seed_of(request)
     if seed is None:
         seed = secrets.randbelow(_DRAWN_SEEDS)
     plan = make_plan(request, model.family, seed, boundary=model.boundary, report=report)

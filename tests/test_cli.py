@@ -13,6 +13,7 @@ import pytest
 
 from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.media.probe import probe
+from wan_duet.pipelines.request import KINDS
 from wan_duet.pipelines.toy.embedded import toy_folder
 
 REQUEST = {"prompt": "a red ball moves left", "num_frames": 17, "num_inference_steps": 2, "seed": 7}
@@ -182,3 +183,102 @@ def test_a_kill_in_the_middle_leaves_nothing_behind(write: Write, tmp_path: Path
     assert "stopped" in process.stderr.read()
     assert process.wait(60) == 130
     assert list(out.parent.iterdir()) == []
+
+
+def test_flags_make_a_request_and_win_over_the_file(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plan", "--prompt", "a", "--num-frames", "33", "--json", "--model", "toy"]) == 0
+    assert json.loads(capsys.readouterr().out)["plan"]["frames_delivered"] == 33
+    assert main(["plan", write(num_frames=41), "--num-frames", "33", "--shift", "3", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert (plan["frames_delivered"], plan["shift"], plan["seed"]) == (33, 3, 7)
+
+
+@pytest.mark.parametrize(
+    ("kind", "flags", "field", "value"),
+    [
+        ("text-to-video", ["--adjust-fps-for-interpolation", "no"], "adjust_fps_for_interpolation", False),
+        ("text-to-video-lora", ["--loras", '[{"path": "a"}]'], "loras", [{"path": "a", "weight_name": None,
+          "scale": 1.0, "transformer": "high"}]),
+        ("text-to-image", ["--image-size", "512x768"], "image_size", {"width": 512, "height": 768}),
+        ("text-to-image", ["--image-size", "square"], "image_size", "square"),
+        ("image-to-video", ["--image-url", "100%.png"], "image_url", "100%.png"),
+    ],
+)  # fmt: skip
+def test_every_type_of_field_has_a_flag(
+    capsys: pytest.CaptureFixture[str], kind: str, flags: list[str], field: str, value: object
+) -> None:
+    main(["check", "--kind", kind, "--prompt", "a", *flags, "--on", "fal", "--json"])
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert next(finding["asked"] for finding in findings if finding["field"] == field) == value
+
+
+@pytest.mark.parametrize(
+    "flag", ["--num-frames", "--shift", "--loras", "--enable-safety-checker", "--resolution"]
+)
+def test_a_wrong_flag_is_refused_like_the_same_field_in_a_file(
+    capsys: pytest.CaptureFixture[str], flag: str
+) -> None:
+    assert main(["check", "--kind", "text-to-video-lora", "--prompt", "a", flag, "often"]) == 2
+    assert f"{flag[2:].replace('-', '_')}: got 'often'" in capsys.readouterr().err
+
+
+def test_help_of_a_kind_shows_its_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["generate", "--kind=speech-to-video", "--help"])
+    shown = capsys.readouterr().out
+    assert caught.value.code == 0
+    assert "fields of speech-to-video" in shown
+    assert "from 40 to 120 in multiples of 4" in " ".join(shown.split())
+    assert "--guidance-scale-2" not in shown
+
+
+def test_unknown_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["plan", "--kind", "text-to-music", "--prompt", "a"])
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_schema_of_every_kind(capsys: pytest.CaptureFixture[str], kind: str) -> None:
+    assert main(["schema", kind]) == 0
+    assert json.loads(capsys.readouterr().out)["title"] == KINDS[kind].__name__
+
+
+def test_check_lays_runners_side_by_side(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["check", write(), "--on", "local,novita"]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].split() == ["local", "novita"]
+    assert shown[1].split() == ["can", "run", "yes", "no"]
+    assert main(["check", write(), "--on", "all", "--json"]) == 0
+    reports = json.loads(capsys.readouterr().out)["reports"]
+    assert [(report["runner"], report["ok"]) for report in reports] == [
+        ("local", True),
+        ("fal", True),
+        ("novita", False),
+    ]
+    assert main(["check", write(), "--on", "novita"]) == 2
+    with pytest.raises(SystemExit):
+        main(["check", write(), "--on", "replicate"])
+
+
+def test_plan_of_a_kind_that_does_not_run_here_yet(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["plan", "--kind", "image-to-video", "--prompt", "a", "--image-url", "a.png"]
+    assert main(arguments) == 0
+    assert "depends on the input" in capsys.readouterr().out
+    assert main([*arguments, "--input-size", "1000x500", "--seconds-per-forward", "2", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["plan"]["width"], answer["plan"]["height"]) == (1360, 672)
+    assert "(about 108 s)" in answer["text"]
+    assert not answer["report"]["ok"]
+    with pytest.raises(SystemExit):
+        main([*arguments, "--input-size", "wide"])
+
+
+def test_a_kind_that_does_not_run_here_is_refused_before_anything_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.mp4"
+    arguments = ["--kind", "text-to-image", "--prompt", "a", "--model", "toy", "-o", str(out)]
+    assert main(["generate", *arguments]) == 2
+    assert "does not run text-to-image on this machine" in capsys.readouterr().err
+    assert not out.exists()

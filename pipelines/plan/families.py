@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-__all__ = ["FAMILIES", "Family", "Sizes"]
+from ..errors import RequestError
+
+__all__ = ["FAMILIES", "Family", "Sizes", "default_family"]
 
 Sizes = Mapping[str, Mapping[str, tuple[int, int]]]  # {tier: {aspect ratio: (width, height)}} in pixels
 
@@ -19,6 +21,7 @@ class Family:
     tasks:          the tasks it can do, as `WanRequest.task`.
     size_multiple:  width and height are multiples of it, in pixels.
     vae_stride:     (frames, rows, columns) that one latent value stands for.
+    hidden_width:   numbers per token inside the network; a token is 2 x 2 latent values.
     native_frames:  clip length of a model that draws only that one well, else None.
     own_sizes:      resolution tiers are only names for this model's own sizes.
     source:         where the numbers come from.
@@ -32,6 +35,7 @@ class Family:
     tasks: frozenset[str]
     sizes: Sizes
     source: str
+    hidden_width: int = 5120
     size_multiple: int = 16
     vae_stride: tuple[int, int, int] = (4, 8, 8)
     latent_channels: int = 16
@@ -52,7 +56,24 @@ _SIZES_5B: Sizes = {**_SIZES, "720p": {"16:9": (1280, 704), "9:16": (704, 1280),
 _TOY: Mapping[str, tuple[int, int]] = {"16:9": (112, 64), "9:16": (64, 112), "1:1": (64, 64)}
 
 _TEXT = frozenset({"text-to-video"})
+_TEXT_A14B = _TEXT | {
+    "text-to-image",
+    "image-to-image",
+    "video-to-video",
+    "turbo-text-to-video",
+    "legacy-text-to-video",
+}
+_SMALL = frozenset(
+    {
+        "small-text-to-video",
+        "small-image-to-video",
+        "small-text-to-image",
+        "small-distill",
+        "small-fast-video",
+    }
+)
 
+# The first one that can do a task is the one that the task was made for.
 FAMILIES: dict[str, Family] = {
     family.name: family
     for family in (
@@ -62,7 +83,7 @@ FAMILIES: dict[str, Family] = {
             boundary=0.875,
             default_shift=12.0,
             default_fps=16,
-            tasks=_TEXT,
+            tasks=_TEXT_A14B,
             sizes=_SIZES,
             source="Wan-Video/Wan2.2 wan/configs/wan_t2v_A14B.py",
         ),
@@ -72,9 +93,19 @@ FAMILIES: dict[str, Family] = {
             boundary=0.9,
             default_shift=5.0,
             default_fps=16,
-            tasks=frozenset({"image-to-video"}),
+            tasks=frozenset({"image-to-video", "turbo-image-to-video"}),
             sizes=_SIZES,
             source="Wan-Video/Wan2.2 wan/configs/wan_i2v_A14B.py",
+        ),
+        Family(
+            name="wan2.2-s2v-14b",
+            experts=1,
+            boundary=None,
+            default_shift=3.0,
+            default_fps=16,
+            tasks=frozenset({"speech-to-video"}),
+            sizes=_SIZES,
+            source="Wan-Video/Wan2.2 wan/configs/wan_s2v_14B.py",
         ),
         Family(
             name="wan2.2-ti2v-5b",
@@ -82,9 +113,10 @@ FAMILIES: dict[str, Family] = {
             boundary=None,
             default_shift=5.0,
             default_fps=24,
-            tasks=_TEXT | {"image-to-video"},
+            tasks=_SMALL | _TEXT | {"image-to-video"},
             sizes=_SIZES_5B,
             source="Wan-Video/Wan2.2 wan/configs/wan_ti2v_5B.py",
+            hidden_width=3072,
             size_multiple=32,
             vae_stride=(4, 16, 16),
             latent_channels=48,
@@ -95,7 +127,7 @@ FAMILIES: dict[str, Family] = {
             boundary=None,
             default_shift=5.0,
             default_fps=16,
-            tasks=_TEXT,
+            tasks=_TEXT | {"wan21-text-to-video"},
             sizes=_SIZES,
             source="Wan-Video/Wan2.1 wan/configs/wan_t2v_14B.py and generate.py",
         ),
@@ -105,7 +137,8 @@ FAMILIES: dict[str, Family] = {
             boundary=None,
             default_shift=5.0,
             default_fps=16,
-            tasks=_TEXT,
+            tasks=_TEXT | {"wan21-text-to-video"},
+            hidden_width=1536,
             sizes=_SIZES,
             source="Wan-Video/Wan2.1 wan/configs/wan_t2v_1_3B.py and generate.py",
         ),
@@ -118,8 +151,17 @@ FAMILIES: dict[str, Family] = {
             tasks=_TEXT,
             sizes=dict.fromkeys(_SIZES, _TOY),
             source="the embedded model of this package",
+            hidden_width=256,
             native_frames=17,
             own_sizes=True,
         ),
     )
 }
+
+
+def default_family(task: str) -> Family:
+    """The family that a task was made for. RequestError on `task` when none can do it."""
+    found = next((family for family in FAMILIES.values() if task in family.tasks), None)
+    if found is None:
+        raise RequestError.of("task", f"got {task!r}", "give a task that a model family has")
+    return found

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
+from math import prod
 from typing import Any
 
 from ..errors import RequestError
-from ..request import SEED_MAX, Report, WanRequest, check
+from ..request import SEED_MAX, LocalAbilities, Report, WanRequest, check
 from ..request.timing import frames_out, generated_frames, output_fps
 from .families import Family
-from .sigmas import GRIDS, split, start_step
+from .sigmas import DISTILLED, GRIDS, SigmaGrid, split, start_step
+from .sizes import choose_size
+from .unsaid import grid_of, is_image, values_of
 
 __all__ = ["Plan", "describe", "make_plan"]
 
@@ -20,23 +23,32 @@ __all__ = ["Plan", "describe", "make_plan"]
 class Plan:
     """What a run will do.
 
+    output:            "mp4", "png" or "jpeg".
+    size_assumed:      the shape of the input decides the size and was not known: 16:9 stands in for it, and
+                       no run may start from this plan.
     latent_shape:      (channels, latent frames, rows, columns).
-    frames_generated:  4n + 1, what the VAE can code; frames_delivered of them are kept.
-    fps:               before interpolation; fps_out is the rate of the file.
+    frames_generated:  4n + 1, what the VAE can code; frames_delivered of them are kept. With speech the first
+                       is the image that the person comes from.
+    fps:               before interpolation; fps_out is the rate of the file. Of an image, that of its model.
     grid, solver:      which sigma grid was asked for, and which solver walks it.
     sigmas:            n + 1 float32 values; timesteps and experts have n.
     start_step:        the first step that runs; those before it are skipped (strength below 1).
     guidance:          scale of each expert that the family has; 1 makes no unconditional forward.
     forwards:          how often an expert is called in all.
     interpolator:      "none" when no frames are added.
+    tokens:            the length of the sequence in an expert.
+    size_bytes:        of the latents (float32), of one hidden state in an expert (bfloat16), and of all
+                       frames of the file (8 bits a channel).
     """
 
     kind: str
     contract: str
     family: str
     seed: int
+    output: str
     width: int
     height: int
+    size_assumed: bool
     latent_shape: tuple[int, int, int, int]
     frames_generated: int
     frames_delivered: int
@@ -59,6 +71,17 @@ class Plan:
     video_quality: str
     video_write_mode: str
     text_length: int
+    tokens: int
+    size_bytes: Mapping[str, int]
+
+    @property
+    def needed_experts(self) -> tuple[str, ...]:
+        """The experts that a step runs on, in that order; what is not among them need not be loaded."""
+        return tuple(dict.fromkeys(self.experts[self.start_step :]))
+
+    def expected_seconds(self, seconds_per_forward: float) -> float:
+        """How long denoising takes at a measured rate."""
+        return self.forwards * seconds_per_forward
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-safe; `from_dict` gives the same plan back, bit for bit."""
@@ -85,58 +108,69 @@ def make_plan(
     family: Family,
     seed: int,
     *,
-    solver: str = "unipc",
+    solver: str | None = None,
     boundary: float | None = None,
     report: Report | None = None,
+    media_size: tuple[int, int] | None = None,
 ) -> Plan:
     """Decide every number of `request` on `family`.
 
-    solver:   a key of GRIDS.
-    boundary: 0 to 1, instead of the family's own.
-    report:   the check whose adjustments are applied; made here for the local runner when None.
+    solver:     a key of GRIDS; None for unipc, or for what the weights of a task are distilled for.
+    boundary:   0 to 1, instead of the family's own.
+    report:     the check whose adjustments are applied. When None, one is made as if this machine ran every
+                kind, so that a plan can be looked at before its runner exists.
+    media_size: (width, height) in pixels of the input whose shape the result keeps.
     RequestError when the report holds something impossible, or an argument does not fit.
     """
-    report = report or check(request, family=family)
+    report = report or check(
+        request, family=family, abilities=LocalAbilities(tasks=frozenset({request.task}))
+    )
     if not report.ok:
         raise RequestError(report.problems)
     if not 0 <= seed <= SEED_MAX:
         raise RequestError.of("seed", f"got {seed}", f"give 0 to {SEED_MAX}")
-    values = {**dict(request), **{finding.field: finding.used for finding in report.adjustments}}
+    if media_size is not None and min(media_size) < 1:
+        raise RequestError.of("media_size", f"got {media_size}", "give width and height in pixels")
+    asked = values_of(request)
+    size = choose_size(asked, family, media_size)
+    values = {**asked, **{finding.field: finding.used for finding in report.adjustments}}
 
-    # The adjusted resolution is a size in words; the tier asked for is what the table knows.
-    width, height = family.sizes[dict(request)["resolution"]][values["aspect_ratio"]]
     frames: int = values["num_frames"]
+    if family.native_frames is not None and not (is_image(request) or hasattr(request, "num_frames")):
+        frames = family.native_frames
     generated = generated_frames(frames, family.vae_stride[0])
     between: int = 0 if values["interpolator_model"] == "none" else values["num_interpolated_frames"]
-    fps: int = values["frames_per_second"]
+    fps: int = values.get("frames_per_second", family.default_fps)
+    delivered = frames_out(frames, between)
 
-    if solver not in GRIDS:
-        raise RequestError.of("solver", f"got {solver!r}", "give one of " + ", ".join(GRIDS))
-    make_grid, walker = GRIDS[solver]
-    grid = make_grid(values["num_inference_steps"], values["shift"])
+    name, grid, walker = _grid(request, solver, values["num_inference_steps"], values["shift"])
     boundary = _boundary(family, boundary)
     low_from = split(grid, boundary)
     steps = len(grid.timesteps)
     experts = ("high",) * low_from + ("low",) * (steps - low_from)
-    start = start_step(steps, values.get("strength", 1.0))
+    start = start_step(steps, values["strength"])
     guidance: dict[str, float] = {"high": values["guidance_scale"]}
     if family.experts == 2:
         guidance["low"] = values["guidance_scale_2"]
 
     stride_t, stride_h, stride_w = family.vae_stride
     latent_frames = (generated - 1) // stride_t + 1
+    shape = (family.latent_channels, latent_frames, size.height // stride_h, size.width // stride_w)
+    tokens = shape[1] * (shape[2] // 2) * (shape[3] // 2)
     return Plan(
         kind=request.kind,
         contract=request.contract,
         family=family.name,
         seed=seed,
-        width=width,
-        height=height,
-        latent_shape=(family.latent_channels, latent_frames, height // stride_h, width // stride_w),
+        output=values["image_format"] if is_image(request) else "mp4",
+        width=size.width,
+        height=size.height,
+        size_assumed=size.assumed,
+        latent_shape=shape,
         frames_generated=generated,
         frames_delivered=frames,
         fps=fps,
-        grid=solver,
+        grid=name,
         solver=walker,
         shift=values["shift"],
         boundary=boundary,
@@ -145,20 +179,29 @@ def make_plan(
         experts=experts,
         start_step=start,
         guidance=guidance,
-        forwards=sum(1 if guidance[expert] == 1 else 2 for expert in experts[start:]),
+        forwards=sum(_forwards(name, guidance[expert]) for expert in experts[start:]),
         interpolator=values["interpolator_model"] if between else "none",
         num_interpolated_frames=between,
-        frames_out=frames_out(frames, between),
+        frames_out=delivered,
         fps_out=output_fps(fps, frames, between, values["adjust_fps_for_interpolation"]),
-        reverse=bool(values.get("reverse_video")),
+        reverse=bool(values["reverse_video"]),
         video_quality=values["video_quality"],
         video_write_mode=values["video_write_mode"],
         text_length=family.text_length,
+        tokens=tokens,
+        size_bytes={
+            "latents": 4 * prod(shape),
+            "hidden_state": 2 * tokens * family.hidden_width,
+            "frames": 3 * delivered * size.width * size.height,
+        },
     )
 
 
-def describe(plan: Plan) -> str:
-    """The plan in one line for people: the steps of each stage, the work, and what comes out."""
+def describe(plan: Plan, *, seconds_per_forward: float | None = None) -> str:
+    """The plan in one line for people: the steps of each stage, the work, and what comes out.
+
+    seconds_per_forward: as measured for this model and size; without it no time is named.
+    """
     running = plan.experts[plan.start_step :]
     parts: list[str] = []
     for expert in ("high", "low"):
@@ -170,10 +213,39 @@ def describe(plan: Plan) -> str:
             first, last = plan.sigmas[plan.start_step], plan.sigmas[plan.start_step + steps - 1]
             part += f" (sigma {first:.3f}-{last:.3f})"
         parts.append(part)
-    clip = f"{plan.frames_delivered} frames at {plan.fps} fps"
-    if plan.num_interpolated_frames:
-        clip += f" -> {plan.frames_out} at {plan.fps_out} fps"
-    return ", ".join([*parts, f"{plan.forwards} forwards", clip])
+    work = f"{plan.forwards} forwards"
+    if seconds_per_forward is not None:
+        work += f" (about {plan.expected_seconds(seconds_per_forward):.0f} s)"
+    if plan.output == "mp4":
+        result = f"{plan.frames_delivered} frames at {plan.fps} fps"
+        if plan.num_interpolated_frames:
+            result += f" -> {plan.frames_out} at {plan.fps_out} fps"
+    else:
+        result = f"1 {plan.output} of {plan.width}x{plan.height}"
+    if plan.size_assumed:
+        result += f" (the size depends on the input; {plan.width}x{plan.height} at 16:9)"
+    return ", ".join([*parts, work, result])
+
+
+def _grid(request: WanRequest, solver: str | None, steps: int, shift: float) -> tuple[str, SigmaGrid, str]:
+    """(name, grid, solver that walks it)"""
+    own = grid_of(request)
+    if own is not None:
+        if solver not in (None, own):
+            fix = f"leave it out: the weights are distilled for {own}"
+            raise RequestError.of("solver", f"got {solver!r}", fix)
+        make_grid, walker = DISTILLED[own]
+        return own, make_grid(steps, shift), walker
+    name = solver or "unipc"
+    if name not in GRIDS:
+        raise RequestError.of("solver", f"got {solver!r}", "give one of " + ", ".join(GRIDS))
+    make_grid, walker = GRIDS[name]
+    return name, make_grid(steps, shift), walker
+
+
+def _forwards(grid: str, guidance: float) -> int:
+    """How often an expert is called in one step; DMD never asks for the negative prompt."""
+    return 1 if guidance == 1 or grid == "dmd" else 2
 
 
 def _boundary(family: Family, asked: float | None) -> float | None:

@@ -2,46 +2,99 @@
 
 from __future__ import annotations
 
-from .base import WanRequest
-from .check import check
-from .fields import SEED_MAX
-from .kinds import (
-    KINDS,
+from .a14b_image import WanI2IRequest, WanLoRAT2IRequest, WanT2IRequest
+from .a14b_video import (
+    WanI2VRequest,
+    WanI2VRequest_llms_121,
+    WanLoRAI2VRequest,
     WanLoRAT2VRequest,
     WanLoRAT2VRequest_llms_161,
+    WanS2VRequest,
     WanT2VRequest,
-    class_of,
-    describe_kinds,
-    field_table,
-    json_schema,
-    kind_of,
+    WanTurboI2VRequest,
+    WanTurboT2VRequest,
+    WanV2VRequest,
 )
-from .local_rules import LocalAbilities
-from .lora import LoRAWeight
-from .parse import parse, t2v_request
-from .report import Finding, Report
-from .rows import FieldRow
-from .socket import RequestWithMedia
+from .base import WanRequest
+from .case import LocalAbilities
+from .check import RUNNERS, check, check_all
+from .fields import SEED_MAX
+from .file import File
+from .image_size import ImageSize
+from .kinds import KINDS, class_of, describe_kinds, field_table, json_schema, kind_of, kinds_of, seed_of
+from .legacy import Wan22LoRAT2VRequest, Wan22T2VRequest
+from .lora import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
+from .novita import NovitaWan21T2VRequest
+from .novita_rules import for_novita
+from .parse import parse, read_json, request_for, t2v_request, with_lora
+from .prices import Price, estimate
+from .report import Finding, Report, side_by_side
+from .rows import MEDIA, FieldRow
+from .small import (
+    WanDistillT2VRequest,
+    WanSmallFastVideoT2VRequest,
+    WanSmallI2VRequest,
+    WanSmallT2IRequest,
+    WanSmallT2VRequest,
+)
+from .socket import Medium, RequestWithMedia, bind, bind_task
 
 __all__ = [
     "KINDS",
+    "MEDIA",
+    "RUNNERS",
     "SEED_MAX",
     "FieldRow",
+    "File",
     "Finding",
+    "ImageSize",
+    "LegacyLoRAWeight",
     "LoRAWeight",
     "LocalAbilities",
+    "Medium",
+    "NovitaLoRA",
+    "NovitaWan21T2VRequest",
+    "Price",
     "Report",
     "RequestWithMedia",
+    "Wan22LoRAT2VRequest",
+    "Wan22T2VRequest",
+    "WanDistillT2VRequest",
+    "WanI2IRequest",
+    "WanI2VRequest",
+    "WanI2VRequest_llms_121",
+    "WanLoRAI2VRequest",
+    "WanLoRAT2IRequest",
     "WanLoRAT2VRequest",
     "WanLoRAT2VRequest_llms_161",
     "WanRequest",
+    "WanS2VRequest",
+    "WanSmallFastVideoT2VRequest",
+    "WanSmallI2VRequest",
+    "WanSmallT2IRequest",
+    "WanSmallT2VRequest",
+    "WanT2IRequest",
     "WanT2VRequest",
+    "WanTurboI2VRequest",
+    "WanTurboT2VRequest",
+    "WanV2VRequest",
+    "bind",
+    "bind_task",
     "check",
+    "check_all",
     "class_of",
     "describe_kinds",
+    "estimate",
     "field_table",
+    "for_novita",
     "json_schema",
     "kind_of",
+    "kinds_of",
     "parse",
+    "read_json",
+    "request_for",
+    "seed_of",
+    "side_by_side",
     "t2v_request",
+    "with_lora",
 ]

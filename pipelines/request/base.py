@@ -13,25 +13,46 @@ from .limits import dated_limits, newest_limit
 __all__ = ["StrictModel", "WanRequest"]
 
 
+_BOUNDS = {
+    "string": ("minLength", "maxLength"),
+    "array": ("minItems", "maxItems"),
+    "number": ("minimum", "maximum"),
+}
+
+
 def _complete_schema(schema: dict[str, Any], model: type[Any]) -> None:
     """Add what is kept as data: descriptions, the newest range, and all dated ones as `x-limits`."""
     for field, entry in schema.get("properties", {}).items():
         entry["description"] = DESCRIPTIONS[field]
-        limits = dated_limits(getattr(model, "contract", ""), field)
+        limits = dated_limits(model.contract, field)
         if not limits:
             continue
-        for key, bound in (("minimum", limits[-1].min), ("maximum", limits[-1].max)):
+        types = {arm.get("type") for arm in entry.get("anyOf", [entry])}
+        names = next((_BOUNDS[name] for name in ("string", "array") if name in types), _BOUNDS["number"])
+        for key, bound in zip(names, (limits[-1].min, limits[-1].max), strict=True):
             if bound is not None:
                 entry[key] = bound
+        if limits[-1].multiple_of is not None:
+            entry["multipleOf"] = limits[-1].multiple_of
         entry["x-limits"] = [limit._asdict() for limit in limits]
 
 
 class StrictModel(BaseModel):
-    """Frozen data that takes no value for another: no "81" for 81, no true for 1, no NaN, no unknown key."""
+    """Frozen data that takes no value for another: no "81" for 81, no true for 1, no NaN, no unknown key.
+
+    A field for which the provider states no default is None until the user sets it, and is then not sent.
+    """
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, json_schema_extra=_complete_schema
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra=_complete_schema,
+        protected_namespaces=(),  # Novita has a field called model_name
     )
+
+    contract: ClassVar[str]  # the entry of requests.json that this class mirrors
 
     @field_validator("*", mode="after")
     @classmethod
@@ -41,20 +62,6 @@ class StrictModel(BaseModel):
             raise PydanticCustomError("half_character", "half of a surrogate pair")
         return value
 
-
-class WanRequest(StrictModel):
-    """What somebody wants, in the provider's vocabulary. Data from outside goes through `parse`.
-
-    A field for which the provider states no default is None until the user sets it, and is then not sent.
-    """
-
-    kind: ClassVar[str]  # our name: "text-to-video"
-    contract: ClassVar[str]  # the entry of requests.json that this class mirrors
-    task: ClassVar[str]  # kinds of one task share a node
-    provider: ClassVar[str]
-    endpoint: ClassVar[str]
-    title: ClassVar[str]
-
     @field_validator("*", mode="after")
     @classmethod
     def _within_newest_limit(cls, value: Any, info: ValidationInfo) -> Any:
@@ -63,6 +70,21 @@ class WanRequest(StrictModel):
             raise PydanticCustomError("out_of_range", "outside the range the provider allows")
         return value
 
+
+class WanRequest(StrictModel):
+    """What somebody wants, in the provider's vocabulary. Data from outside goes through `parse`."""
+
+    kind: ClassVar[str]  # our name: "text-to-video"
+    task: ClassVar[str]  # kinds of one task share a node
+    provider: ClassVar[str]
+    endpoint: ClassVar[str]
+    title: ClassVar[str]
+
     def payload(self) -> dict[str, Any]:
         """The JSON object for the provider: every stated default, and no key that is unset."""
         return self.model_dump(mode="json", exclude_none=True)
+
+    def is_preference(self, field: str) -> bool:
+        """Whether the value is the provider's default, or unset: a runner may adjust it and says so."""
+        info = type(self).model_fields[field]
+        return not info.is_required() and getattr(self, field) in (info.default, None)

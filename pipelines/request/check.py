@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import RequestError
 from .base import WanRequest
+from .case import Case, LocalAbilities, ModelFacts
+from .fal_rules import fal_findings
 from .limits import dated_limits
-from .local_rules import LOCAL_RULES, Case, LocalAbilities, ModelFacts
+from .local_rules import LOCAL_RULES
+from .novita_rules import for_novita, novita_findings
+from .prices import estimate
 from .report import Finding, Report
 from .timing import output_fps
 
-__all__ = ["check"]
+__all__ = ["RUNNERS", "check", "check_all"]
 
+RUNNERS = ("local", "fal", "novita")
 _FAST_FPS = 120  # most displays and players end here
+
+_REMOTE: Mapping[str, Callable[[WanRequest], list[Finding]]] = {
+    "fal": fal_findings,
+    "novita": novita_findings,
+}
 
 
 def check(
@@ -23,33 +33,60 @@ def check(
     family: ModelFacts | None = None,
     abilities: LocalAbilities | None = None,
 ) -> Report:
-    """What `runner` would do with each field of the request, on a model of `family` when one is given.
+    """What `runner` would do with each field of the request.
 
     A value equal to the provider's default is a preference, which may be adjusted; any other is a demand.
+    family:    for local: the model it would run on.
+    abilities: for local: what the runner has at hand.
     """
-    if runner != "local":
-        raise RequestError.of("runner", f"got {runner!r}", "give local, the one runner of this version")
+    if runner not in RUNNERS:
+        raise RequestError.of("runner", f"got {runner!r}", f"give one of {', '.join(RUNNERS)}")
+    local = runner == "local"
+    findings = (
+        _local_findings(request, family, abilities or LocalAbilities()) if local else _REMOTE[runner](request)
+    )
     values = request.model_dump(mode="json")
-    findings: list[Finding] = []
-    if family is not None and request.task not in family.tasks:
-        can = ", ".join(sorted(family.tasks))
-        reason = f"it cannot do {request.task}, only {can}; load another model"
-        findings.append(Finding("model", "impossible", family.name, None, reason))
-    for field, info in type(request).model_fields.items():
-        preference = not info.is_required() and getattr(request, field) in (info.default, None)
-        case = Case(field, preference, values, family, abilities or LocalAbilities())
-        findings.append(LOCAL_RULES[field](case))
     used = {**values, **{finding.field: finding.used for finding in findings}}
-    findings.extend(_older_limits(request, values))
+    if runner in ("local", request.provider):
+        findings.extend(_older_limits(request, values))
     findings.extend(_side_effects(used))
+    sent = for_novita(request) if runner == "novita" else request
     return Report(
         runner=runner,
         kind=request.kind,
-        model=None if family is None else family.name,
+        model=family.name if local and family is not None else None,
         findings=tuple(findings),
-        price=0.0,
-        price_note="your own machine",
+        price=estimate(sent or request, runner),
     )
+
+
+def check_all(
+    request: WanRequest,
+    runners: Sequence[str] = RUNNERS,
+    family: ModelFacts | None = None,
+    abilities: LocalAbilities | None = None,
+) -> list[Report]:
+    """The reports of several runners, to lay side by side."""
+    return [check(request, runner, family, abilities) for runner in runners]
+
+
+def _local_findings(
+    request: WanRequest, family: ModelFacts | None, abilities: LocalAbilities
+) -> list[Finding]:
+    findings: list[Finding] = []
+    if request.task not in abilities.tasks:
+        can = ", ".join(sorted(abilities.tasks))
+        reason = f"this version does not run {request.task} on this machine, only {can}"
+        findings.append(Finding("kind", "impossible", request.kind, None, reason))
+    elif family is not None and request.task not in family.tasks:
+        can = ", ".join(sorted(family.tasks & abilities.tasks)) or "nothing that this version runs"
+        reason = f"it cannot do {request.task}, only {can}; load another model"
+        findings.append(Finding("model", "impossible", family.name, None, reason))
+    values = request.model_dump(mode="json")
+    for field in type(request).model_fields:
+        case = Case(request.task, field, request.is_preference(field), values, family, abilities)
+        findings.append(LOCAL_RULES[field].judge(case))
+    return findings
 
 
 def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Finding]:
@@ -62,8 +99,8 @@ def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Fi
 
 def _side_effects(used: Mapping[str, Any]) -> Iterator[Finding]:
     """Things that happen as asked but that the user may not have meant."""
-    if "num_interpolated_frames" in used:
-        between = 0 if used["interpolator_model"] == "none" else used["num_interpolated_frames"]
+    between = 0 if used.get("interpolator_model") == "none" else used.get("num_interpolated_frames")
+    if between:
         rate = used["frames_per_second"]
         fps = output_fps(rate, used["num_frames"], between, used["adjust_fps_for_interpolation"])
         if fps > _FAST_FPS:

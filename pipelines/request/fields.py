@@ -11,36 +11,91 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from .base import WanRequest
+from .image_size import SizeOrPreset
 from .lora import LoRAWeight
 
 __all__ = [
     "SEED_MAX",
     "Checkers",
+    "Denoising",
+    "EndImage",
+    "Guidance",
+    "ImageFormat",
+    "InputAudio",
+    "InputImage",
+    "InputVideo",
     "Interpolation",
     "Length",
     "LoRAs",
+    "NegativePrompt",
+    "OptionalPictureSize",
+    "OutputChecker",
     "Picture",
+    "PictureOfInput",
+    "PictureSize",
     "Prompt",
+    "PromptExpansion",
+    "Resampling",
+    "SafetyChecker",
+    "SecondGuidance",
     "Seed",
+    "Shift",
+    "SmallDenoising",
+    "SmallInterpolation",
+    "SmallPicture",
+    "SmallPictureOfInput",
     "Speed",
     "Steps",
-    "TwoStageGuidance",
+    "Strength",
+    "Tier",
     "VideoFile",
 ]
 
 SEED_MAX = 2**64 - 1  # the largest that torch.Generator.manual_seed takes
 
 
+def _not_blank(text: str | None) -> str | None:
+    if text is not None and not text.strip():
+        raise PydanticCustomError("blank", "empty")
+    return text
+
+
 class Prompt(WanRequest):
     prompt: str
+
+    _says_something = field_validator("prompt")(_not_blank)
+
+
+class NegativePrompt(WanRequest):
     negative_prompt: str = ""
 
-    @field_validator("prompt")
-    @classmethod
-    def _says_something(cls, prompt: str) -> str:
-        if not prompt.strip():
-            raise PydanticCustomError("blank", "empty")
-        return prompt
+
+class InputImage(WanRequest):
+    image_url: str
+
+    _names_an_image = field_validator("image_url")(_not_blank)
+
+
+class EndImage(WanRequest):
+    end_image_url: str | None = None
+
+    _names_an_end_image = field_validator("end_image_url")(_not_blank)
+
+
+class InputVideo(WanRequest):
+    video_url: str
+
+    _names_a_video = field_validator("video_url")(_not_blank)
+
+
+class InputAudio(WanRequest):
+    audio_url: str
+
+    _names_audio = field_validator("audio_url")(_not_blank)
+
+
+class Strength(WanRequest):
+    strength: float = 0.9
 
 
 class Length(WanRequest):
@@ -59,29 +114,90 @@ class Seed(WanRequest):
         return seed
 
 
-class Picture(WanRequest):
+class Tier(WanRequest):
     resolution: Literal["480p", "580p", "720p"] = "720p"
+
+
+class Picture(Tier):
     aspect_ratio: Literal["16:9", "9:16", "1:1"] = "16:9"
+
+
+class PictureOfInput(Tier):
+    aspect_ratio: Literal["auto", "16:9", "9:16", "1:1"] = "auto"
+
+
+class SmallPicture(WanRequest):
+    resolution: Literal["580p", "720p"] = "720p"
+    aspect_ratio: Literal["16:9", "9:16", "1:1"] = "16:9"
+
+
+class SmallPictureOfInput(WanRequest):
+    resolution: Literal["580p", "720p"] = "720p"
+    aspect_ratio: Literal["auto", "16:9", "9:16", "1:1"] = "auto"
+
+
+class PictureSize(WanRequest):
+    image_size: SizeOrPreset = "square_hd"
+
+
+class OptionalPictureSize(WanRequest):
+    image_size: SizeOrPreset | None = None
+
+
+class ImageFormat(WanRequest):
+    image_format: Literal["png", "jpeg"] = "jpeg"
 
 
 class Steps(WanRequest):
     num_inference_steps: int = 27
 
+    @field_validator("num_inference_steps")
+    @classmethod
+    def _goes_somewhere(cls, steps: int) -> int:
+        # Not every provider states a range, but fewer than one step is nowhere a request.
+        if steps < 1:
+            raise PydanticCustomError("not_positive", "below 1")
+        return steps
 
-class Checkers(WanRequest):
+
+class SafetyChecker(WanRequest):
     enable_safety_checker: bool | None = None
+
+
+class OutputChecker(WanRequest):
     enable_output_safety_checker: bool | None = None
+
+
+class PromptExpansion(WanRequest):
     enable_prompt_expansion: bool | None = None
+
+
+class Checkers(PromptExpansion, OutputChecker, SafetyChecker):
+    """What may happen before and after drawing."""
 
 
 class Speed(WanRequest):
     acceleration: Literal["none", "regular"] = "regular"
 
 
-class TwoStageGuidance(WanRequest):
+class Guidance(WanRequest):
     guidance_scale: float = 3.5
+
+
+class SecondGuidance(WanRequest):
     guidance_scale_2: float = 4.0
+
+
+class Shift(WanRequest):
     shift: float = 5.0
+
+
+class Denoising(Shift, SecondGuidance, Guidance, Speed, Checkers, Steps):
+    """How the two experts draw."""
+
+
+class SmallDenoising(Shift, Guidance, Checkers, Steps):
+    """How the one expert of the 5B model draws."""
 
 
 class Interpolation(WanRequest):
@@ -90,9 +206,19 @@ class Interpolation(WanRequest):
     adjust_fps_for_interpolation: bool = True
 
 
+class SmallInterpolation(WanRequest):
+    interpolator_model: Literal["none", "film", "rife"] = "film"
+    num_interpolated_frames: int | None = None
+    adjust_fps_for_interpolation: bool = True
+
+
 class VideoFile(WanRequest):
     video_quality: Literal["low", "medium", "high", "maximum"] = "high"
     video_write_mode: Literal["fast", "balanced", "small"] = "balanced"
+
+
+class Resampling(WanRequest):
+    resample_fps: bool | None = None
 
 
 class LoRAs(WanRequest):

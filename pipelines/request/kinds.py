@@ -1,83 +1,72 @@
-"""The kinds of request, each mirroring one contract of the provider, and what can be asked about them.
-
-pydantic orders fields from the last base class to the first, so bases are listed in reverse order.
-"""
+"""The kinds of request, each mirroring one contract of a provider, and what can be asked about them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar
-
-from pydantic import Field
+from typing import Any
 
 from ..errors import RequestError
-from .base import WanRequest
-from .fields import (
-    Checkers,
-    Interpolation,
-    Length,
-    LoRAs,
-    Picture,
-    Prompt,
-    Seed,
-    Speed,
-    Steps,
-    TwoStageGuidance,
-    VideoFile,
+from .a14b_image import WanI2IRequest, WanLoRAT2IRequest, WanT2IRequest
+from .a14b_video import (
+    WanI2VRequest,
+    WanI2VRequest_llms_121,
+    WanLoRAI2VRequest,
+    WanLoRAT2VRequest,
+    WanLoRAT2VRequest_llms_161,
+    WanS2VRequest,
+    WanT2VRequest,
+    WanTurboI2VRequest,
+    WanTurboT2VRequest,
+    WanV2VRequest,
 )
-from .lora import LoRAWeight
+from .base import WanRequest
+from .legacy import Wan22LoRAT2VRequest, Wan22T2VRequest
+from .novita import NovitaWan21T2VRequest
 from .rows import FieldRow, closest, rows
+from .small import (
+    WanDistillT2VRequest,
+    WanSmallFastVideoT2VRequest,
+    WanSmallI2VRequest,
+    WanSmallT2IRequest,
+    WanSmallT2VRequest,
+)
 
 __all__ = [
     "KINDS",
-    "WanLoRAT2VRequest",
-    "WanLoRAT2VRequest_llms_161",
-    "WanT2VRequest",
     "class_of",
     "describe_kinds",
     "field_table",
     "json_schema",
     "kind_of",
+    "kinds_of",
+    "seed_of",
 ]
 
-
-class WanT2VRequest(
-    VideoFile, Interpolation, TwoStageGuidance, Speed, Checkers, Steps, Picture, Seed, Length, Prompt
-):
-    """A prompt becomes a video, with the two experts of Wan 2.2 A14B."""
-
-    kind: ClassVar[str] = "text-to-video"
-    contract: ClassVar[str] = "WanT2VRequest"
-    task: ClassVar[str] = "text-to-video"
-    provider: ClassVar[str] = "fal"
-    endpoint: ClassVar[str] = "fal-ai/wan/v2.2-a14b/text-to-video"
-    title: ClassVar[str] = "Wan 2.2 A14B text to video"
-
-
-class WanLoRAT2VRequest(LoRAs, WanT2VRequest):
-    """As text-to-video, with LoRAs on either expert, and reversible."""
-
-    kind: ClassVar[str] = "text-to-video-lora"
-    contract: ClassVar[str] = "WanLoRAT2VRequest"
-    endpoint: ClassVar[str] = "fal-ai/wan/v2.2-a14b/text-to-video/lora"
-    title: ClassVar[str] = "Wan 2.2 A14B text to video with LoRA"
-
-
-class WanLoRAT2VRequest_llms_161(WanLoRAT2VRequest):  # noqa: N801
-    """As text-to-video-lora, after the page that allows 161 frames and states every default."""
-
-    kind: ClassVar[str] = "text-to-video-lora-161"
-    contract: ClassVar[str] = "WanLoRAT2VRequest_llms_161"
-    title: ClassVar[str] = "Wan 2.2 A14B text to video with LoRA (161 frames)"
-
-    enable_safety_checker: bool = False
-    enable_output_safety_checker: bool = False
-    enable_prompt_expansion: bool = False
-    loras: Annotated[tuple[LoRAWeight, ...], Field(strict=False)] = ()
-    reverse_video: bool = False
-
-
+# The first kind of a task is the plain one.
 KINDS: dict[str, type[WanRequest]] = {
-    cls.kind: cls for cls in (WanT2VRequest, WanLoRAT2VRequest, WanLoRAT2VRequest_llms_161)
+    cls.kind: cls
+    for cls in (
+        WanT2VRequest,
+        WanLoRAT2VRequest,
+        WanLoRAT2VRequest_llms_161,
+        WanI2VRequest,
+        WanI2VRequest_llms_121,
+        WanLoRAI2VRequest,
+        WanT2IRequest,
+        WanLoRAT2IRequest,
+        WanI2IRequest,
+        WanV2VRequest,
+        WanTurboT2VRequest,
+        WanTurboI2VRequest,
+        WanS2VRequest,
+        WanSmallT2VRequest,
+        WanSmallI2VRequest,
+        WanSmallT2IRequest,
+        WanDistillT2VRequest,
+        WanSmallFastVideoT2VRequest,
+        Wan22T2VRequest,
+        Wan22LoRAT2VRequest,
+        NovitaWan21T2VRequest,
+    )
 }
 
 
@@ -92,6 +81,21 @@ def class_of(kind: str) -> type[WanRequest]:
 
 def kind_of(request: WanRequest) -> str:
     return request.kind
+
+
+def seed_of(request: WanRequest) -> int | None:
+    """The seed that is asked for, None when one is to be drawn."""
+    seed: int | None = getattr(request, "seed", None)
+    return None if seed is None or seed < 0 else seed
+
+
+def kinds_of(task: str) -> tuple[type[WanRequest], ...]:
+    """The kinds that share a node, the plain one first. RequestError on `task` when there is no such task."""
+    found = tuple(cls for cls in KINDS.values() if cls.task == task)
+    if not found:
+        known = ", ".join(dict.fromkeys(cls.task for cls in KINDS.values()))
+        raise RequestError.of("task", f"no task is called {task[:60]!r}", f"known tasks: {known}")
+    return found
 
 
 def describe_kinds() -> list[dict[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sized
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,20 +11,28 @@ __all__ = ["Limit", "dated_limits", "newest_limit"]
 
 
 class Limit(NamedTuple):
-    """One published range, both ends included; None where the source states no such end."""
+    """One published range, both ends included; None where the source states no such end.
+
+    For text it is the range of the number of characters, for a list that of the number of items.
+    """
 
     min: float | None
     max: float | None
     as_of: str
     source: str
+    multiple_of: int | None = None
 
-    def allows(self, value: float) -> bool:
-        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+    def allows(self, value: float | Sized) -> bool:
+        size = len(value) if isinstance(value, Sized) else value
+        within = (self.min is None or size >= self.min) and (self.max is None or size <= self.max)
+        return within and (self.multiple_of is None or size % self.multiple_of == 0)
 
     def __str__(self) -> str:
         if self.max is None:
-            return f"{self.min} or more"
-        return f"{self.max} or less" if self.min is None else f"from {self.min} to {self.max}"
+            text = f"{self.min} or more"
+        else:
+            text = f"{self.max} or less" if self.min is None else f"from {self.min} to {self.max}"
+        return text if self.multiple_of is None else f"{text} in multiples of {self.multiple_of}"
 
 
 def _read() -> dict[str, dict[str, tuple[Limit, ...]]]:
@@ -31,7 +40,10 @@ def _read() -> dict[str, dict[str, tuple[Limit, ...]]]:
     return {
         contract: {
             field: tuple(
-                Limit(item.get("min"), item.get("max"), item["as_of"], item["source"]) for item in items
+                Limit(
+                    item.get("min"), item.get("max"), item["as_of"], item["source"], item.get("multiple_of")
+                )
+                for item in items
             )
             for field, items in fields.items()
         }

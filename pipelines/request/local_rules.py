@@ -3,98 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import NamedTuple
 
-from .report import Finding, Status
+from .case import Case, LocalAbilities
+from .image_size import pixels
+from .report import Finding
 from .timing import generated_frames
 
-__all__ = ["LOCAL_RULES", "Case", "LocalAbilities", "ModelFacts"]
+__all__ = ["LOCAL_RULES", "LocalRule"]
 
 
-class ModelFacts(Protocol):
-    """What a check needs to know of a model; `plan.families.Family` is one.
-
-    experts:          how many there are, 1 or 2.
-    tasks:            the tasks it can do, as `WanRequest.task`.
-    sizes:            {tier: {aspect ratio: (width, height)}} in pixels.
-    own_sizes:        the tiers are only names for this model's own sizes.
-    native_frames:    the clip length of a model that can only draw that one well, else None.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def experts(self) -> int: ...
-    @property
-    def tasks(self) -> frozenset[str]: ...
-    @property
-    def sizes(self) -> Mapping[str, Mapping[str, tuple[int, int]]]: ...
-    @property
-    def own_sizes(self) -> bool: ...
-    @property
-    def native_frames(self) -> int | None: ...
+Judge = Callable[[Case], Finding]
 
 
-@dataclass(frozen=True)
-class LocalAbilities:
-    """What the local runner has at hand. `interpolators` are names, "flow" needs no files."""
+class LocalRule(NamedTuple):
+    """meaning: what the field does here, and what is impossible so far; a line of the documents."""
 
-    interpolators: tuple[str, ...] = ("flow",)
-    prompt_expander: bool = False
-    safety_checker: bool = False
-    step_cache: bool = False
-    reverse: bool = True
-    loras: bool = True
+    meaning: str
+    judge: Judge
 
 
-@dataclass(frozen=True)
-class Case:
-    """One field to judge. `values` are all fields of the request, for rules that look at two."""
-
-    field: str
-    preference: bool  # equal to the provider's default, or unset: may be adjusted
-    values: Mapping[str, Any]
-    model: ModelFacts | None
-    abilities: LocalAbilities
-
-    @property
-    def value(self) -> Any:
-        return self.values[self.field]
-
-    def supported(self, reason: str) -> Finding:
-        return self._finding("supported", self.value, reason)
-
-    def adjusted(self, used: object, reason: str) -> Finding:
-        return self._finding("adjusted", used, reason)
-
-    def impossible(self, reason: str) -> Finding:
-        return self._finding("impossible", None, reason)
-
-    def cannot(self, used: object, reason: str) -> Finding:
-        """What was asked is not to be had: a preference gives way to `used`, a demand is refused."""
-        return self.adjusted(used, reason) if self.preference else self.impossible(reason)
-
-    def _finding(self, status: Status, used: object, reason: str) -> Finding:
-        return Finding(self.field, status, self.value, used, reason)
+def _honoured(meaning: str) -> LocalRule:
+    return LocalRule(meaning, lambda case: case.supported(meaning))
 
 
-Rule = Callable[[Case], Finding]
+_MOST_STEPS = 1000  # num_train_timesteps of the official configurations
+_NO_DOWNLOAD = "a local run downloads nothing; save it and give the file"
 
 
-def _honoured(meaning: str) -> Rule:
-    return lambda case: case.supported(meaning)
-
-
-def _optional(ability: str, meaning: str, missing: str) -> Rule:
+def _optional(ability: str, meaning: str, missing: str) -> LocalRule:
     """A switch that needs `ability` of the runner; off, or unset, needs nothing."""
 
-    def rule(case: Case) -> Finding:
+    def judge(case: Case) -> Finding:
         if not case.value:
             return case.supported("off")
         return case.supported(meaning) if getattr(case.abilities, ability) else case.cannot(False, missing)
 
-    return rule
+    has_it = getattr(LocalAbilities(), ability)
+    return LocalRule(f"{meaning}." if has_it else f"{meaning}. On is impossible: {missing}.", judge)
 
 
 def _num_frames(case: Case) -> Finding:
@@ -109,19 +55,60 @@ def _num_frames(case: Case) -> Finding:
     )
 
 
+def _steps(case: Case) -> Finding:
+    if case.value > _MOST_STEPS:
+        return case.impossible(f"the models know {_MOST_STEPS} noise levels; give that many or fewer")
+    return case.supported("shared by the experts; the boundary of the model splits them")
+
+
 def _resolution(case: Case) -> Finding:
+    if case.values.get("image_size") is not None:
+        return _overruled_by_image_size(case)
     if case.model is None:
         return case.supported("the size comes from the model's table")
-    aspect = case.values["aspect_ratio"]
-    size = case.model.sizes.get(case.value, {}).get(aspect)
-    if size is None:
+    table = case.model.sizes.get(case.value)
+    if table is None:
         return case.impossible(f"{case.model.name} draws {', '.join(case.model.sizes)}; use one of these")
-    shown = f"{size[0]}x{size[1]}"
+    aspect = case.values.get("aspect_ratio", "auto")
     if case.model.own_sizes:
+        shown = "own size" if aspect == "auto" else "{}x{}".format(*table[aspect])
+        shape = "the input" if aspect == "auto" else aspect
         return case.adjusted(
-            shown, f"{case.model.name} has its own small size for {aspect}, whatever the tier"
+            shown, f"{case.model.name} has its own small size for {shape}, whatever the tier"
         )
-    return case.supported(f"{shown} pixels")
+    if aspect == "auto":
+        width, height = table["16:9"]
+        return case.supported(f"the area of {width}x{height} in the shape of the input")
+    return case.supported("{}x{} pixels".format(*table[aspect]))
+
+
+def _aspect_ratio(case: Case) -> Finding:
+    if case.values.get("image_size") is not None:
+        return _overruled_by_image_size(case)
+    if case.value == "auto":
+        return case.supported("the shape of the input, at the area of the tier")
+    return case.supported("chooses the size within the tier")
+
+
+def _overruled_by_image_size(case: Case) -> Finding:
+    if case.preference:
+        return case.adjusted(None, "image_size decides")
+    return case.impossible("image_size decides the size; leave one of the two out")
+
+
+def _image_size(case: Case) -> Finding:
+    if case.value is None:
+        return case.supported("unset: resolution and aspect_ratio decide")
+    width, height = pixels(case.value)
+    if case.model is None:
+        return case.supported(f"{width}x{height} pixels")
+    if case.model.own_sizes:
+        return case.cannot("own size", f"{case.model.name} has its own small sizes; keep the default")
+    step = case.model.size_multiple
+    if width % step or height % step:
+        near = "{}x{}".format(*(max(round(side / step), 1) * step for side in (width, height)))
+        return case.impossible(f"{case.model.name} draws multiples of {step} pixels; the nearest is {near}")
+    return case.supported(f"{width}x{height} pixels")
 
 
 def _acceleration(case: Case) -> Finding:
@@ -130,6 +117,12 @@ def _acceleration(case: Case) -> Finding:
     if case.abilities.step_cache:
         return case.supported("steps that change little are reused")
     return case.cannot("none", "this version computes every step exactly; use none")
+
+
+def _guidance_scale(case: Case) -> Finding:
+    if case.task == "small-fast-video" and case.value != 1:
+        return case.cannot(1.0, "the weights of FastVideo have guidance inside; use 1")
+    return case.supported("guidance of the first expert, or of the only one")
 
 
 def _guidance_scale_2(case: Case) -> Finding:
@@ -157,47 +150,123 @@ def _loras(case: Case) -> Finding:
         return case.supported("none")
     if not case.abilities.loras:
         return case.impossible("this runner cannot apply LoRAs; remove them")
-    if case.model is not None and case.model.experts == 1:
-        for index, lora in enumerate(case.value):
-            if lora["transformer"] == "low":
-                where = f"loras[{index}].transformer is low"
-                return case.impossible(f"{where}, but {case.model.name} has one expert; use high or both")
-    return case.supported("added to the weights of the chosen expert")
+    one_expert = case.model is not None and case.model.experts == 1
+    for index, lora in enumerate(case.value):
+        where = f"loras[{index}]"
+        if "://" in lora["path"]:
+            return case.impossible(f"{where}.path is an address: {_NO_DOWNLOAD}")
+        if lora.get("weight_name") is not None:
+            return case.impossible(f"{where}.weight_name names a file of a repository: {_NO_DOWNLOAD}")
+        if one_expert and lora.get("transformer") == "low":
+            return case.impossible(
+                f"{where}.transformer is low, but the model has one expert; use high or both"
+            )
+    return case.supported("added to the weights of the chosen expert, or of both where there is no choice")
 
 
-LOCAL_RULES: Mapping[str, Rule] = {
+def _medium(meaning: str) -> LocalRule:
+    """A file of the input."""
+
+    def judge(case: Case) -> Finding:
+        if case.value is None:
+            return case.supported("none")
+        if case.value.startswith(("http://", "https://")):
+            return case.impossible(f"an address: {_NO_DOWNLOAD}, or connect it")
+        return case.supported(meaning)
+
+    return LocalRule(f"{meaning}. An address is impossible: {_NO_DOWNLOAD}.", judge)
+
+
+def _extra(case: Case) -> Finding:
+    if case.value is None:
+        return case.supported("none")
+    return case.impossible("there is no Novita task to report; leave it out")
+
+
+_NO_CHECKER = "no safety checker runs on this machine yet; unset it"
+
+LOCAL_RULES: Mapping[str, LocalRule] = {
     "prompt": _honoured("encoded with UMT5, 512 tokens"),
     "negative_prompt": _honoured("encoded with UMT5, 512 tokens"),
-    "num_frames": _num_frames,
+    "image_url": _medium("resized to cover the size and cropped in the centre, never stretched"),
+    "end_image_url": _medium("the last frame, resized and cropped like the first"),
+    "video_url": _medium("its frames, resized to cover the size and cropped in the centre"),
+    "audio_url": _medium("heard in the video, and what the lips follow"),
+    "strength": _honoured("the share of the steps that run; those before are skipped with their expert"),
+    "num_frames": LocalRule(
+        "delivered exactly; generated is the next number that is one more than a multiple of 4. The embedded "
+        "model draws its own clip length unless another number than the default is asked for.",
+        _num_frames,
+    ),
     "frames_per_second": _honoured("the rate before interpolation"),
-    "seed": _honoured("noise is drawn on the CPU from it; unset draws one and reports it"),
-    "resolution": _resolution,
-    "aspect_ratio": _honoured("chooses the size within the tier"),
-    "num_inference_steps": _honoured("shared by the experts; the boundary of the model splits them"),
-    "enable_safety_checker": _optional(
-        "safety_checker",
-        "prompt and inputs are checked",
-        "no safety checker runs on this machine yet; unset it",
+    "seed": _honoured(
+        "0 to 18446744073709551615; noise is drawn on the CPU from it; unset draws one and reports it"
     ),
-    "enable_output_safety_checker": _optional(
-        "safety_checker", "the result is checked", "no safety checker runs on this machine yet; unset it"
+    "resolution": LocalRule(
+        "chooses the row of the size table. The embedded model has sizes of its own.", _resolution
     ),
+    "aspect_ratio": LocalRule(
+        "chooses the size within the tier; auto is the shape of the input at the area of the tier.",
+        _aspect_ratio,
+    ),
+    "image_size": LocalRule(
+        "overrules resolution and aspect_ratio, which then have to be left out. A size that is not a "
+        "multiple of 16 (5B: 32) is impossible: nothing is cropped; use the size that the refusal names.",
+        _image_size,
+    ),
+    "image_format": _honoured("the format of the file"),
+    "num_inference_steps": LocalRule(
+        "shared by the experts; the boundary of the model splits them. More than "
+        f"{_MOST_STEPS} are impossible: the models know that many noise levels.",
+        _steps,
+    ),
+    "enable_safety_checker": _optional("safety_checker", "prompt and inputs are checked", _NO_CHECKER),
+    "enable_output_safety_checker": _optional("safety_checker", "the result is checked", _NO_CHECKER),
     "enable_prompt_expansion": _optional(
         "prompt_expander",
         "the prompt is expanded before the run",
         "no prompt expander runs on this machine yet; unset it and write the longer prompt yourself",
     ),
-    "acceleration": _acceleration,
-    "guidance_scale": _honoured("guidance of the high expert"),
-    "guidance_scale_2": _guidance_scale_2,
+    "acceleration": LocalRule(
+        "none computes every step. regular, the default, is adjusted to none: there is no step cache yet.",
+        _acceleration,
+    ),
+    "guidance_scale": LocalRule(
+        "guidance of the first expert, or of the only one. With FastVideo other values than 1 are "
+        "impossible: guidance is in its weights; the default is adjusted to 1.",
+        _guidance_scale,
+    ),
+    "guidance_scale_2": LocalRule(
+        "guidance of the low expert. On a model with one expert the default is ignored and reported, and any "
+        "other value is impossible: use guidance_scale.",
+        _guidance_scale_2,
+    ),
     "shift": _honoured("shifts the sigma grid as the official code does"),
-    "interpolator_model": _interpolator,
-    "num_interpolated_frames": _honoured("new frames in every gap between two generated ones"),
+    "interpolator_model": LocalRule(
+        "what draws the frames in between. film, the default, falls back to rife and then to optical flow. "
+        "rife is impossible: it needs its model files, which come with a later version.",
+        _interpolator,
+    ),
+    "num_interpolated_frames": _honoured("new frames in every gap between two generated ones; unset is 0"),
     "adjust_fps_for_interpolation": _honoured("decides the rate of the file"),
     "video_quality": _honoured("sets the quality of the H.264 encoder"),
     "video_write_mode": _honoured("sets the preset of the H.264 encoder"),
-    "loras": _loras,
+    "resample_fps": _honoured("frames of the input are chosen by their time; off takes one after the other"),
+    "loras": LocalRule(
+        "added to the weights of the chosen expert, or of both where there is no choice. A LoRA for the low "
+        "expert is impossible on a model with one: use high or both. An address or a weight_name is "
+        f"impossible: {_NO_DOWNLOAD}.",
+        _loras,
+    ),
     "reverse_video": _optional(
         "reverse", "frames are reversed before interpolation", "this runner cannot reverse a video; unset it"
     ),
+    "extra": LocalRule(
+        "impossible: there is no Novita task to report, and no local run will have one; leave it out.", _extra
+    ),
+    "model_name": _honoured("the family of the model that is loaded"),
+    "width": _honoured("as asked"),
+    "height": _honoured("as asked"),
+    "steps": _honoured("shared by the experts; the boundary of the model splits them"),
+    "flow_shift": _honoured("shifts the sigma grid as the official code does"),
 }

@@ -1,24 +1,19 @@
-"""One LoRA of a request."""
+"""One LoRA of a request, in the three forms that providers take it."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import field_validator
 from pydantic_core import PydanticCustomError
 
 from .base import StrictModel
 
-__all__ = ["LoRAWeight"]
+__all__ = ["LegacyLoRAWeight", "LoRAWeight", "NovitaLoRA"]
 
 
-class LoRAWeight(StrictModel):
-    """A small weight file that changes one expert or both. Mirrors the type `LoRAWeight` of requests.json."""
-
+class _HasPath(StrictModel):
     path: str
-    weight_name: str | None = None
-    scale: float = 1.0
-    transformer: Literal["high", "low", "both"] = "high"
 
     @field_validator("path")
     @classmethod
@@ -26,3 +21,31 @@ class LoRAWeight(StrictModel):
         if not path.strip():
             raise PydanticCustomError("blank", "empty")
         return path
+
+
+class _LoRA(_HasPath):
+    weight_name: str | None = None
+    scale: float = 1.0
+
+
+class LoRAWeight(_LoRA):
+    """A small weight file that changes one expert or both."""
+
+    contract: ClassVar[str] = "LoRAWeight"
+
+    transformer: Literal["high", "low", "both"] = "high"
+
+
+class LegacyLoRAWeight(_LoRA):
+    """As fal-ai/wan-22 takes it: there is no choosing an expert."""
+
+    contract: ClassVar[str] = "LoRAWeight_wan22_seed001"
+    transformer: ClassVar[str] = "both"  # what a local run does with it
+
+
+class NovitaLoRA(_HasPath):
+    """As Novita takes it; the model has one expert."""
+
+    contract: ClassVar[str] = "NovitaLoRA"
+
+    scale: float

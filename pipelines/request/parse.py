@@ -5,59 +5,73 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
 from ..errors import Problem, RequestError
 from .base import WanRequest
 from .fields import SEED_MAX
-from .kinds import KINDS, WanLoRAT2VRequest, WanT2VRequest, class_of
-from .lora import LoRAWeight
+from .image_size import LONGEST_SIDE
+from .kinds import KINDS, class_of, kinds_of
+from .novita import SIZE_PAIRS
 from .rows import FieldRow, closest, rows
 
-__all__ = ["parse", "t2v_request"]
+__all__ = ["parse", "read_json", "request_for", "t2v_request", "with_lora"]
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
 _SHORT.maxlevel = 2
 
-_Request = TypeVar("_Request", bound=WanRequest)
-
 
 def parse(kind: str, data: Mapping[str, Any] | str | bytes) -> WanRequest:
     """A request of `kind` from a mapping or JSON text. RequestError has a problem for every bad field."""
     cls = class_of(kind)
-    values = _from_json(data) if isinstance(data, str | bytes) else data
+    values = read_json(data) if isinstance(data, str | bytes) else data
     if not isinstance(values, Mapping):
         raise RequestError.of("request", f"got {_found(values)}", "give a JSON object of fields")
     return _validate(cls, values)
 
 
-def t2v_request(**values: Any) -> WanT2VRequest:
-    """A text-to-video request: the plain kind, or the LoRA kind when `loras` or `reverse_video` is set.
+def request_for(task: str, values: Mapping[str, Any]) -> WanRequest:
+    """A request from the fields of a task, which are those of all its kinds together.
 
-    No LoRAs and not reversed is what the plain kind does, so an empty list and False select it too.
+    The kind is the first of the task that has every field somebody set. A field counts as set when its value
+    is not None, off, an empty list or the default of the kind that has it. What is left out has the default
+    of the task's first kind, whichever is chosen: a LoRA changes no other value.
     """
-    loras, reverse = values.get("loras"), values.get("reverse_video")
-    if loras not in (None, [], ()) or not (reverse is None or reverse is False):
-        return _validate(WanLoRAT2VRequest, values)
-    plain = {name: value for name, value in values.items() if name not in ("loras", "reverse_video")}
-    return _validate(WanT2VRequest, plain)
+    plain, *others = kinds_of(task)
+    known = {name: row for cls in (*others, plain) for name, row in _table(cls).items()}
+    wanted = {name for name, value in values.items() if name in known and _is_set(value, known[name])}
+    chosen = next((cls for cls in (plain, *others) if wanted <= cls.model_fields.keys()), plain)
+    defaults = {
+        name: row.default
+        for name, row in _table(plain).items()
+        if name in chosen.model_fields and row.default is not None
+    }
+    given = {
+        name: value
+        for name, value in values.items()
+        if name in chosen.model_fields or name not in known or name in wanted
+    }
+    return _validate(chosen, {**defaults, **given})
 
 
-def _validate(cls: type[_Request], values: Mapping[Any, Any]) -> _Request:
-    named = {name if isinstance(name, str) else _SHORT.repr(name): value for name, value in values.items()}
+def with_lora(request: WanRequest, lora: Mapping[str, Any]) -> WanRequest:
+    """The request with one more LoRA, as the kind of its task that takes LoRAs."""
+    values = request.payload()
+    return request_for(request.task, {**values, "loras": [*values.get("loras", ()), lora]})
+
+
+def t2v_request(**values: Any) -> WanRequest:
+    """A text-to-video request: the plain kind, or the LoRA kind when `loras` or `reverse_video` is set."""
+    return request_for("text-to-video", values)
+
+
+def read_json(text: str | bytes) -> dict[str, Any]:
+    """The JSON object of a request: nothing twice, nothing that JSON does not have."""
     try:
-        return cls.model_validate(named)
-    except ValidationError as error:
-        table = {row.name: row for row in rows(cls)}
-        raise RequestError([_problem(item, table) for item in error.errors(include_url=False)]) from None
-
-
-def _from_json(text: str | bytes) -> Any:
-    try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+        values = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
     except RecursionError:
         raise RequestError.of(
             "request", "the JSON is nested too deeply", "give a flat object of fields"
@@ -65,6 +79,29 @@ def _from_json(text: str | bytes) -> Any:
     except ValueError as error:  # also bad UTF-8 and numbers too long to read
         fix = 'give a JSON object such as {"prompt": "a red ball"}'
         raise RequestError.of("request", f"not JSON: {str(error)[:120]}", fix) from None
+    if not isinstance(values, dict):
+        raise RequestError.of("request", f"got {_found(values)}", "give a JSON object of fields")
+    return values
+
+
+def _is_set(value: Any, row: FieldRow) -> bool:
+    if value is None or (isinstance(value, list | tuple) and not value):
+        return False
+    if value is False:
+        return row.default is True
+    return type(value) is not type(row.default) or bool(value != row.default)
+
+
+def _table(cls: type[WanRequest]) -> dict[str, FieldRow]:
+    return {row.name: row for row in rows(cls)}
+
+
+def _validate(cls: type[WanRequest], values: Mapping[Any, Any]) -> WanRequest:
+    named = {name if isinstance(name, str) else _SHORT.repr(name): value for name, value in values.items()}
+    try:
+        return cls.model_validate(named)
+    except ValidationError as error:
+        raise RequestError([_problem(item, cls) for item in error.errors(include_url=False)]) from None
 
 
 def _no_constant(name: str) -> Any:
@@ -80,20 +117,25 @@ def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return values
 
 
-def _problem(item: Any, table: Mapping[str, FieldRow]) -> Problem:
-    location = item["loc"]
+def _problem(item: Any, cls: type[WanRequest]) -> Problem:
+    location = _location(item["loc"])
+    table, row = _table(cls), None
+    for part in location:
+        if isinstance(part, str):
+            if row is not None:
+                table = {nested.name: nested for nested in row.fields}
+            row = table.get(part)
     nested = len(location) > 1
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)[1:]
-    leaf = location[-1]
-    if nested:
-        table = {row.name: row for row in rows(LoRAWeight)}
     if item["type"] == "extra_forbidden":
         return Problem(
-            field[:80], "there is no such field", _unknown(str(leaf), table, KINDS if not nested else {})
+            field[:80],
+            "there is no such field",
+            _unknown(str(location[-1]), table, KINDS if not nested else {}),
         )
-    row = table.get(leaf) if isinstance(leaf, str) else None
-    # A list item that is no object has an index for a leaf: the list's own row says what belongs there.
-    wanted = "an object with at least a path" if row is None else row.wanted()
+    # A list item that is no object has an index for a leaf: its list says what belongs there.
+    is_item = isinstance(location[-1], int)
+    wanted = "an object with at least a path" if row is None or is_item else row.wanted()
     if item["type"] == "missing":
         return Problem(field, "missing", f"give {wanted}")
     found = f"got {_found(item['input'])}"
@@ -105,16 +147,34 @@ def _problem(item: Any, table: Mapping[str, FieldRow]) -> Problem:
         return Problem(
             field, found, f"give 0 to {SEED_MAX} (what the noise generator takes), or leave it out"
         )
+    if item["type"] == "not_positive":
+        return Problem(field, found, "give 1 or more")
+    if item["type"] == "side_range":
+        return Problem(field, found, f"give 1 to {LONGEST_SIDE} pixels")
+    if item["type"] == "size_pair":
+        pairs = ", ".join(f"{width}x{height}" for width, height in SIZE_PAIRS)
+        return Problem(field, f"{found} does not go with the width", f"give one of {pairs}")
     near = None
     if row is not None and row.enum is not None and isinstance(item["input"], str):
-        near = closest(item["input"].strip().lower(), row.enum)
+        near = closest(item["input"].strip().lower(), map(str, row.enum))
     return Problem(field, found, f"give {wanted}" + (f"; did you mean {near}?" if near else ""))
+
+
+def _location(parts: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Where the value is, without pydantic's words for which arm of a union was tried."""
+    return tuple(
+        part for at, part in enumerate(parts) if not (at and parts[at - 1] == "image_size" and part in _ARMS)
+    )
+
+
+_ARMS = ("preset", "size")  # the tags of image_size.SizeOrPreset
 
 
 def _unknown(name: str, table: Mapping[str, FieldRow], kinds: Mapping[str, type[WanRequest]]) -> str:
     owners = [kind for kind, cls in kinds.items() if name in cls.model_fields]
     if owners:
-        return f"kind {' and '.join(owners)} has it"
+        shown = ", ".join(owners[:3]) + (f" and {len(owners) - 3} more" if len(owners) > 3 else "")
+        return f"kind {shown} has it" if len(owners) == 1 else f"kinds {shown} have it"
     near = closest(name, table)
     return f"did you mean {near}?" if near else "known fields: " + ", ".join(table)
 

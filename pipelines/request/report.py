@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ..errors import Problem
+from .prices import Price
 
-__all__ = ["Finding", "Report", "Status"]
+__all__ = ["Finding", "Report", "Status", "side_by_side"]
 
 Status = Literal["supported", "adjusted", "impossible", "warning"]
 
@@ -33,14 +35,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """`model` names the model family, None when none was given. `price` is in US dollars, None if unknown."""
+    """`model` names the model family, None when none was given."""
 
     runner: str
     kind: str
     model: str | None
     findings: tuple[Finding, ...]
-    price: float | None
-    price_note: str
+    price: Price
 
     @property
     def ok(self) -> bool:
@@ -69,15 +70,37 @@ class Report:
         told = [finding for finding in self.findings if finding.status != "supported"]
         as_asked = sum(finding.status == "supported" for finding in self.findings)
         verdict = "can run" if self.ok else "cannot run"
-        price = "unknown" if self.price is None else f"${self.price:.2f}"
         return "\n".join(
             [
                 f"{self.kind} {verdict} ({where})",
                 *(f"  {finding.text()}" for finding in told),
                 f"  {as_asked} fields as asked",
-                f"  price: {price} ({self.price_note})",
+                f"  price: {self.price.text()}",
             ]
         )
+
+
+def side_by_side(reports: Sequence[Report]) -> str:
+    """For people: several runners in one table, and below it why they adjust or refuse."""
+    fields = dict.fromkeys(finding.field for report in reports for finding in report.findings)
+    table = [["", *(report.runner for report in reports)]]
+    table.append(["can run", *("yes" if report.ok else "no" for report in reports)])
+    table += [[field, *(_verdict(report, field) for report in reports)] for field in fields]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+    return "\n\n".join(["\n".join(lines), *(report.text() for report in reports)])
+
+
+def _verdict(report: Report, field: str) -> str:
+    found = {finding.status: finding for finding in report.findings if finding.field == field}
+    for status in ("impossible", "adjusted", "warning", "supported"):
+        if status in found:
+            used = _shown(found[status].used)
+            return f"{status}: {used[:30]}" if status == "adjusted" else status
+    return "-"
 
 
 def _shown(value: Any) -> str:

@@ -4,78 +4,149 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Iterable
-from typing import Any, Literal, NamedTuple, Union, get_args, get_origin
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from pydantic import BaseModel
-
+from .base import StrictModel
 from .descriptions import DESCRIPTIONS
-from .limits import newest_limit
+from .limits import Limit, dated_limits
 
-__all__ = ["FieldRow", "closest", "rows"]
+__all__ = ["MEDIA", "FieldRow", "closest", "rows"]
+
+# Fields that name a file. On a socket the image, video or audio itself may come instead.
+MEDIA: Mapping[str, str] = {
+    "image_url": "image",
+    "end_image_url": "image",
+    "video_url": "video",
+    "audio_url": "audio",
+}
 
 _NAMES: dict[object, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _WANTED = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
+_UNITS = {"string": " characters", "array": " items"}
 
 
 class FieldRow(NamedTuple):
     """One field. `default` None of a field that is not required means: unset, the key is left out.
 
-    type:  "string", "integer", "number", "boolean", "enum" or "array<NAME>", as in requests.json.
-    range: the newest (min, max), both included, None where an end is open; None where no range is stated.
+    type:        "string", "integer", "number", "boolean", "enum", "object", "ImageSize|enum" or
+                 "array<NAME>", as in requests.json.
+    range:       the newest (min, max), both included, None where an end is open; None where no range is
+                 stated. Of text it is the number of characters, of a list the number of items.
+    limits:      every published range, oldest first; the last one validates.
+    media:       "image", "video" or "audio" when the field names such a file, else None.
+    fields:      the fields of the object that the value is, or that its items are; else empty.
     """
 
     name: str
     type: str
     default: Any
     range: tuple[float | None, float | None] | None
-    enum: tuple[str, ...] | None
+    enum: tuple[Any, ...] | None
     description: str
     required: bool
+    limits: tuple[Limit, ...] = ()
+    media: str | None = None
+    fields: tuple[FieldRow, ...] = ()
 
     def wanted(self) -> str:
         """What would be a right value, for an error text."""
-        if self.enum is not None:
-            return "one of " + ", ".join(self.enum)
+        if self.media is not None:
+            return f"a URL, a data URI or a file with {self.media}, or connect {self.media} to the node"
+        choices = "" if self.enum is None else "one of " + ", ".join(map(str, self.enum))
+        if self.type == "ImageSize|enum":
+            return f"{choices}, or {self._example()}"
+        if choices:
+            return choices
+        if self.type == "object":
+            return self._example()
         if self.type.startswith("array"):
-            return 'a list of objects such as {"path": "FILE", "scale": 1.0, "transformer": "high"}'
+            text = f"a list of objects such as {self._example()}"
+            return text if self.range is None else f"{text}, {self.range_text()}"
         text = _WANTED[self.type]
         if self.range is None:
             return text
-        low, high = self.range
-        if low is None or high is None:
-            return f"{text}, {low} or more" if high is None else f"{text}, {high} or less"
-        return f"{text} from {low} to {high}"
+        return f"{text} {self.range_text()}" if None not in self.range else f"{text}, {self.range_text()}"
+
+    @property
+    def multiple_of(self) -> int | None:
+        """What a number has to be a multiple of, None where nothing is stated."""
+        return self.limits[-1].multiple_of if self.limits else None
+
+    def range_text(self, limit: Limit | None = None) -> str:
+        """A published range in words, by default the newest; empty where none is stated."""
+        if not self.limits:
+            return ""
+        unit = _UNITS.get(self.type.split("<")[0], "")
+        return f"{limit or self.limits[-1]}{unit}"
+
+    def _example(self) -> str:
+        shown = ", ".join(
+            f'"{row.name}": {_EXAMPLES[row.name]}' for row in self.fields if row.name in _EXAMPLES
+        )
+        return f"{{{shown}}}"
 
 
-def rows(model: type[BaseModel]) -> list[FieldRow]:
+_EXAMPLES = {
+    "path": '"FILE"',
+    "scale": "1.0",
+    "transformer": '"high"',
+    "width": "512",
+    "height": "512",
+    "webhook": '{"url": "https://..."}',
+    "url": '"https://..."',
+    "return_task_status": '"TASK_STATUS_SUCCEED"',
+}
+
+
+def rows(model: type[StrictModel]) -> list[FieldRow]:
     """The fields in the order of the class."""
     table = []
     for name, info in model.model_fields.items():
-        kind, enum = _type_of(info.annotation)
-        limit = newest_limit(getattr(model, "contract", ""), name)
+        kind, enum, nested = _type_of(info.annotation)
+        limits = dated_limits(model.contract, name)
         table.append(
             FieldRow(
                 name=name,
                 type=kind,
                 default=None if info.is_required() else info.default,
-                range=None if limit is None else (limit.min, limit.max),
+                range=(limits[-1].min, limits[-1].max) if limits else None,
                 enum=enum,
                 description=DESCRIPTIONS[name],
                 required=info.is_required(),
+                limits=limits,
+                media=MEDIA.get(name),
+                fields=() if nested is None else tuple(rows(nested)),
             )
         )
     return table
 
 
-def _type_of(annotation: Any) -> tuple[str, tuple[str, ...] | None]:
+def _type_of(annotation: Any) -> tuple[str, tuple[Any, ...] | None, type[StrictModel] | None]:
+    """The name of the type, its choices, and the class of the object in it."""
+    arms = [arm for arm in _arms(annotation) if arm is not types.NoneType]
+    if len(arms) == 2:
+        preset, nested = arms
+        return f"{nested.contract}|enum", get_args(preset), nested
+    (arm,) = arms
+    if get_origin(arm) is Literal:
+        choices = get_args(arm)
+        return "enum" if isinstance(choices[0], str) else "integer", choices, None
+    if get_origin(arm) is tuple:
+        item = get_args(arm)[0]
+        return f"array<{item.contract.split('_')[0]}>", None, item
+    if arm in _NAMES:
+        return _NAMES[arm], None, None
+    return "object", None, arm
+
+
+def _arms(annotation: Any) -> list[Any]:
+    """The members of a union at any depth, without what annotates them."""
+    if get_origin(annotation) is Annotated:
+        return _arms(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
-        (annotation,) = (arm for arm in get_args(annotation) if arm is not types.NoneType)
-    if get_origin(annotation) is Literal:
-        return "enum", get_args(annotation)
-    if get_origin(annotation) is tuple:
-        return f"array<{get_args(annotation)[0].__name__}>", None
-    return _NAMES[annotation], None
+        return [arm for member in get_args(annotation) for arm in _arms(member)]
+    return [annotation]
 
 
 def closest(word: str, words: Iterable[str]) -> str | None:

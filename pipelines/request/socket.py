@@ -4,15 +4,69 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
+from ..errors import Problem, RequestError
 from .base import WanRequest
+from .kinds import class_of, kinds_of
+from .parse import parse, request_for
+from .rows import MEDIA
 
-__all__ = ["RequestWithMedia"]
+__all__ = ["Medium", "RequestWithMedia", "bind", "bind_task"]
+
+
+class Medium(Protocol):
+    """An image, a video or audio. sha256: of its bytes, in hex; it stands for the medium in the request."""
+
+    @property
+    def sha256(self) -> str: ...
 
 
 class RequestWithMedia(NamedTuple):
-    """media maps a field ("image_url", "audio_url", ...) to the image, video or audio given for it."""
+    """media maps a field ("image_url", "audio_url", ...) to the medium given for it.
+
+    The field itself then holds "sha256:..." of the medium, so that receipts and journals say what was used;
+    whoever sends the request puts the address of the upload there.
+    """
 
     request: WanRequest
-    media: Mapping[str, object] = MappingProxyType({})
+    media: Mapping[str, Medium] = MappingProxyType({})
+
+
+def bind(kind: str, values: Mapping[str, Any], media: Mapping[str, Medium | None]) -> RequestWithMedia:
+    """A request of `kind` whose media come as values (a URL, a data URI, a file) or from sockets.
+
+    An empty text and None count as not given. RequestError names a field that is given both ways, a required
+    one that is given neither way, and a medium that the kind has no field for.
+    """
+    fields, connected = _joined(set(class_of(kind).model_fields), values, media)
+    return RequestWithMedia(parse(kind, fields), connected)
+
+
+def bind_task(task: str, values: Mapping[str, Any], media: Mapping[str, Medium | None]) -> RequestWithMedia:
+    """As `bind`, with the kind chosen from what is set, as `request_for` does."""
+    known = {name for cls in kinds_of(task) for name in cls.model_fields}
+    fields, connected = _joined(known, values, media)
+    return RequestWithMedia(request_for(task, fields), connected)
+
+
+def _joined(
+    known: set[str], values: Mapping[str, Any], media: Mapping[str, Medium | None]
+) -> tuple[dict[str, Any], Mapping[str, Medium]]:
+    """The values with media named by their hash, and the media."""
+    given = {name: value for name, value in values.items() if name not in MEDIA or value not in (None, "")}
+    connected = {name: medium for name, medium in media.items() if medium is not None}
+    problems = [
+        Problem(name, "given as text and from a socket", "give one of the two")
+        for name in connected
+        if name in given
+    ]
+    problems += [
+        Problem(name, "there is no such input", f"connect one of {', '.join(sorted(known & set(MEDIA)))}")
+        for name in connected
+        if name not in known or name not in MEDIA
+    ]
+    if problems:
+        raise RequestError(problems)
+    hashes = {name: f"sha256:{medium.sha256}" for name, medium in connected.items()}
+    return {**given, **hashes}, MappingProxyType(connected)

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.plan import FAMILIES, GRIDS, Plan, describe, make_plan
-from wan_duet.pipelines.request import KINDS, SEED_MAX, FieldRow, check, field_table, parse
+from wan_duet.pipelines.request import (
+    KINDS,
+    RUNNERS,
+    SEED_MAX,
+    FieldRow,
+    LocalAbilities,
+    check,
+    field_table,
+    for_novita,
+    parse,
+)
+from wan_duet.pipelines.request.image_size import pixels
+from wan_duet.pipelines.request.novita import SIZE_PAIRS
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(str.strip)
-LORA = st.fixed_dictionaries(
-    {"path": TEXT},
-    optional={
-        "weight_name": TEXT,
-        "scale": st.floats(-4, 4),
-        "transformer": st.sampled_from(["high", "low", "both"]),
-    },
+ADDRESS = st.sampled_from(["a.png", "data:image/png;base64,AAAA", "https://a.b/c", "sha256:00"])
+TASKS = frozenset(cls.task for cls in KINDS.values())
+RUNS_ALL = LocalAbilities(tasks=TASKS)
+HAS_ALL = LocalAbilities(
+    tasks=TASKS,
+    interpolators=("flow", "film", "rife"),
+    prompt_expander=True,
+    safety_checker=True,
+    step_cache=True,
 )
 WRONG_TYPE = {
     "string": 1,
@@ -29,22 +44,41 @@ WRONG_TYPE = {
     "number": True,
     "boolean": 1,
     "enum": "?",
-    "array<LoRAWeight>": "a",
+    "object": "a",
+    "ImageSize|enum": "?",
 }
 
 
+def right_object(fields: Sequence[FieldRow]) -> st.SearchStrategy[dict[str, Any]]:
+    required = {row.name: right_value(row) for row in fields if row.required}
+    optional = {row.name: right_value(row) for row in fields if not row.required}
+    return st.fixed_dictionaries(required, optional=optional)
+
+
 def right_value(row: FieldRow) -> st.SearchStrategy[Any]:
+    if row.type == "ImageSize|enum":
+        sides = st.integers(1, 160).map(lambda n: 16 * n) | st.integers(1, 2000)
+        size = st.fixed_dictionaries({}, optional={"width": sides, "height": sides})
+        return st.sampled_from(row.enum or ()) | size
     if row.enum is not None:
         return st.sampled_from(row.enum)
-    if row.name == "seed":
-        return st.integers(0, SEED_MAX)
+    if row.media is not None:
+        return ADDRESS
+    if row.type == "object":
+        return right_object(row.fields)
     low, high = row.range or (None, None)
+    if row.type.startswith("array"):
+        return st.lists(right_object(row.fields), max_size=int(high or 3))
+    if row.name == "seed" and row.range is None:
+        return st.integers(0, SEED_MAX)
+    if row.name == "num_inference_steps" and row.range is None:
+        return st.integers(1, 60)
+    step = row.multiple_of or 1
     return {
         "string": TEXT,
         "boolean": st.booleans(),
-        "integer": st.integers(low, high),
+        "integer": st.integers(low and low // step, high and high // step).map(lambda n: n * step),
         "number": st.floats(low, high, allow_nan=False, allow_infinity=False),
-        "array<LoRAWeight>": st.lists(LORA, max_size=3),
     }[row.type]
 
 
@@ -52,72 +86,126 @@ def right_value(row: FieldRow) -> st.SearchStrategy[Any]:
 def requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     """A kind, and a JSON object for it with any field left out that may be."""
     kind = draw(st.sampled_from(sorted(KINDS)))
-    table = field_table(kind)
-    required = {row.name: right_value(row) for row in table if row.required}
-    optional = {row.name: right_value(row) for row in table if not row.required}
-    return kind, draw(st.fixed_dictionaries(required, optional=optional))
+    values = draw(right_object(field_table(kind)))
+    if "width" in values:
+        values["width"], values["height"] = draw(st.sampled_from(SIZE_PAIRS))
+    return kind, values
 
 
-@settings(max_examples=100, deadline=None)
+def wrong_values(row: FieldRow) -> list[object]:
+    wrong: list[object] = [object(), {"a": 1}, float("nan"), b"bytes", WRONG_TYPE.get(row.type, "a")]
+    low, high = row.range or (None, None)
+    if row.type == "string":
+        return wrong + ([] if high is None else ["", "a" * (int(high) + 1)])
+    if row.type.startswith("array"):
+        return wrong + ([] if high is None else [[{"path": "a", "scale": 1.0}] * (int(high) + 1)])
+    return wrong + [bound + step for bound, step in ((low, -1), (high, 1)) if bound is not None]
+
+
+def family_names(kind: str) -> st.SearchStrategy[str]:
+    """Mostly families that can do it."""
+    able = [name for name, family in FAMILIES.items() if KINDS[kind].task in family.tasks]
+    return st.sampled_from(able) | st.sampled_from(sorted(FAMILIES))
+
+
+@settings(max_examples=150, deadline=None)
 @given(requests())
 def test_json_to_class_to_json_is_the_identity(drawn: tuple[str, dict[str, Any]]) -> None:
     kind, values = drawn
     request = parse(kind, json.dumps(values))
     payload = request.payload()
-    for name in values.keys() - {"loras"}:  # a LoRA gets its defaults filled in
-        assert payload[name] == values[name]
+    for row in field_table(kind):
+        if row.name in values and not row.fields:  # objects get their defaults filled in
+            assert payload[row.name] == values[row.name]
     again = parse(kind, json.dumps(payload))
     assert again == request
     assert again.payload() == payload
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=250, deadline=None)
 @given(requests(), st.data())
 def test_any_spoiled_field_is_named(drawn: tuple[str, dict[str, Any]], data: st.DataObject) -> None:
     kind, values = drawn
     row = data.draw(st.sampled_from(field_table(kind)))
-    wrong: list[object] = [object(), {"a": 1}, float("nan"), b"bytes", WRONG_TYPE[row.type]]
-    if row.range is not None:
-        wrong += [row.range[0] - 1, row.range[1] + 1]
     with pytest.raises(RequestError) as caught:
-        parse(kind, {**values, row.name: data.draw(st.sampled_from(wrong))})
-    assert [problem.field for problem in caught.value.problems] == [row.name]
+        parse(kind, {**values, row.name: data.draw(st.sampled_from(wrong_values(row)))})
+    named = {problem.field.split(".")[0].split("[")[0] for problem in caught.value.problems}
+    assert named == {row.name}
 
 
-@settings(max_examples=200, deadline=None)
-@given(requests(), st.sampled_from(sorted(FAMILIES)), st.sampled_from(["unipc", "dpm++", "euler"]))
+@settings(max_examples=150, deadline=None)
+@given(requests(), st.sampled_from(RUNNERS))
+def test_any_check_answers_every_field_or_refuses_the_kind(
+    drawn: tuple[str, dict[str, Any]], runner: str
+) -> None:
+    request = parse(*drawn)
+    report = check(request, runner, abilities=RUNS_ALL)
+    answered = [item.field for item in report.findings if item.status != "warning"]
+    own = [field for field in answered if field not in ("kind", "model")]
+    assert own == list(type(request).model_fields) or (answered == ["kind"] and not report.ok)
+    for item in report.adjustments:
+        assert item.field == "model" or request.is_preference(item.field)
+    assert json.loads(json.dumps(report.as_dict())) == report.as_dict()
+    assert report.price.usd is None or report.price.low <= report.price.usd <= report.price.high
+    if runner == "novita":
+        sent = for_novita(request)
+        assert (sent is not None) == report.ok or request.provider == "novita"
+
+
+@settings(max_examples=500, deadline=None)
+@given(requests(), st.data())
 def test_any_request_is_refused_by_name_or_gives_consistent_numbers(
-    drawn: tuple[str, dict[str, Any]], family_name: str, solver: str
+    drawn: tuple[str, dict[str, Any]], data: st.DataObject
 ) -> None:
     kind, values = drawn
-    request, family = parse(kind, values), FAMILIES[family_name]
-    report = check(request, family=family)
-    if not report.ok:
+    request, family = parse(kind, values), FAMILIES[data.draw(family_names(kind))]
+    media_size = data.draw(st.none() | st.tuples(st.integers(1, 5000), st.integers(1, 5000)))
+    solver = data.draw(st.none() | st.sampled_from(["unipc", "dpm++", "euler"]))
+    report = check(request, family=family, abilities=data.draw(st.sampled_from([HAS_ALL, RUNS_ALL])))
+    distilled = {"text-to-video-turbo": 4, "image-to-video-turbo": 4, "small-fast-video": 3}
+    if not report.ok or (kind in distilled and solver is not None):
         with pytest.raises(RequestError) as caught:
-            make_plan(request, family, 0, report=report)
-        assert {p.field for p in caught.value.problems} <= {*type(request).model_fields, "model"}
+            make_plan(request, family, 0, report=report, solver=solver)
+        fields = {problem.field for problem in caught.value.problems}
+        assert fields <= {*type(request).model_fields, "model", "solver"}
         return
-    plan = make_plan(request, family, 0, solver=solver, report=report)
+    plan = make_plan(request, family, 0, solver=solver, report=report, media_size=media_size)
+    assert Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan
 
     adjusted = {item.field: item.used for item in report.adjustments}
-    assert plan.frames_delivered == adjusted.get("num_frames", request.payload()["num_frames"])
+    payload = {**request.payload(), **adjusted}
+    if "num_frames" in payload:
+        assert plan.frames_delivered == payload["num_frames"]
     assert 0 <= plan.frames_generated - plan.frames_delivered < 4
     assert plan.frames_generated % 4 == 1
+    assert (plan.frames_delivered == 1) == (plan.output in ("png", "jpeg")) == kind.count("to-image")
     assert plan.width % family.size_multiple == 0
     assert plan.height % family.size_multiple == 0
+    if isinstance(payload.get("image_size"), dict):
+        assert (plan.width, plan.height) == pixels(payload["image_size"])
+    if "width" in payload:
+        assert (plan.width, plan.height) == (payload["width"], payload["height"])
+    if plan.size_assumed:
+        assert media_size is None
+        assert "depends on the input" in describe(plan)
     channels, latent_frames, rows, columns = plan.latent_shape
     stride_t, stride_h, stride_w = family.vae_stride
     assert channels == family.latent_channels
     assert (latent_frames - 1) * stride_t + 1 == plan.frames_generated
     assert (rows * stride_h, columns * stride_w) == (plan.height, plan.width)
+    assert plan.tokens * 4 == latent_frames * rows * columns
+    assert plan.size_bytes["frames"] == plan.frames_out * plan.width * plan.height * 3
 
-    steps = request.payload()["num_inference_steps"]
+    steps = distilled.get(kind) or payload.get("num_inference_steps") or payload["steps"]
     assert len(plan.timesteps) == len(plan.experts) == len(plan.sigmas) - 1 == steps
     assert plan.sigmas[-1] == 0
     assert list(plan.sigmas) == sorted(set(plan.sigmas), reverse=True)
     assert plan.experts == tuple(sorted(plan.experts))  # "high" before "low"
     assert set(plan.guidance) == ({"high", "low"} if family.experts == 2 else {"high"})
-    assert steps <= plan.forwards <= 2 * steps
+    running = steps - plan.start_step
+    assert running == int(steps * payload.get("strength", 1.0))
+    assert running <= plan.forwards <= 2 * running
+    assert bool(plan.needed_experts) == bool(running)
 
     gaps = plan.num_interpolated_frames * (plan.frames_delivered - 1)
     assert plan.frames_out == plan.frames_delivered + gaps
@@ -127,14 +215,9 @@ def test_any_request_is_refused_by_name_or_gives_consistent_numbers(
 
 
 @settings(max_examples=60, deadline=None)
-@given(requests(), st.integers(0, SEED_MAX), st.sampled_from(sorted(GRIDS)))
-def test_plan_to_json_to_plan_is_the_identity(
-    drawn: tuple[str, dict[str, Any]], seed: int, solver: str
-) -> None:
-    kind, values = drawn
-    if solver == "lightning":
-        values["num_inference_steps"] = 4
-    request, family = parse(kind, values), FAMILIES["toy"]
-    assume(check(request, family=family).ok)
-    plan = make_plan(request, family, seed, solver=solver)
+@given(st.integers(0, SEED_MAX), st.sampled_from(sorted(GRIDS)))
+def test_plan_to_json_to_plan_is_the_identity(seed: int, solver: str) -> None:
+    steps = 4 if solver == "lightning" else 9
+    request = parse("text-to-video", {"prompt": "a", "num_inference_steps": steps})
+    plan = make_plan(request, FAMILIES["toy"], seed, solver=solver)
     assert Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.plan import FAMILIES, Plan, describe, make_plan
-from wan_duet.pipelines.request import t2v_request
+from wan_duet.pipelines.plan import FAMILIES, Plan, default_family, describe, make_plan
+from wan_duet.pipelines.request import KINDS, check, parse, t2v_request
 
 A14B, TOY = FAMILIES["wan2.2-t2v-a14b"], FAMILIES["toy"]
 T2V = [family for family in FAMILIES.values() if "text-to-video" in family.tasks]
@@ -166,3 +166,125 @@ def test_planning_loads_neither_torch_nor_diffusers() -> None:
     code = "import sys, wan_duet.pipelines.plan; print(sorted({'torch', 'diffusers'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+MEDIA = {
+    "image_url": "a.png",
+    "video_url": "a.mp4",
+    "audio_url": "a.wav",
+    "width": 832,
+    "height": 480,
+    "seed": 7,
+}
+
+
+def any_plan(kind: str, **values: Any) -> Plan:
+    cls = KINDS[kind]
+    needed = {name: value for name, value in MEDIA.items() if name in cls.model_fields}
+    request = parse(kind, {"prompt": "a", **needed, **values})
+    return make_plan(request, default_family(cls.task), 7, media_size=(1920, 1080))
+
+
+@pytest.mark.parametrize(
+    ("kind", "line"),
+    [
+        ("image-to-video", "high: 10 steps (sigma 1.000-0.909), low: 17 steps, 54 forwards, 81 frames"),
+        (
+            "text-to-image",
+            "high: 6 steps (sigma 0.999-0.897), low: 21 steps, 54 forwards, 1 png of 1024x1024",
+        ),
+        ("text-to-image-lora", "1 jpeg of 1024x1024"),
+        ("image-to-image", "low: 13 steps (sigma 0.650-0.071), 26 forwards, 1 jpeg of 1280x720"),
+        ("video-to-video", "high: 9 steps (sigma 0.975-0.879), low: 15 steps, 48 forwards, 81 frames"),
+        ("text-to-video-turbo", "high: 2 steps (sigma 1.000-0.938), low: 2 steps, 4 forwards, 81 frames"),
+        ("image-to-video-turbo", "high: 2 steps (sigma 1.000-0.938), low: 2 steps, 4 forwards, 81 frames"),
+        ("speech-to-video", "27 steps (sigma 1.000-0.161), 54 forwards, 80 frames at 16 fps"),
+        ("small-text-to-video", "40 steps (sigma 1.000-0.114), 80 forwards, 81 frames at 24 fps"),
+        ("small-text-to-image", "80 forwards, 1 jpeg of 1024x1024"),
+        ("small-distill", "40 steps (sigma 1.000-0.114), 40 forwards, 81 frames at 24 fps"),
+        ("small-fast-video", "3 steps (sigma 1.000-0.522), 3 forwards, 81 frames at 24 fps"),
+        ("legacy-text-to-video", "high: 13 steps (sigma 1.000-0.882), low: 17 steps, 60 forwards, 81 frames"),
+        ("wan21-text-to-video", "30 steps (sigma 1.000-0.147), 60 forwards, 81 frames at 16 fps"),
+    ],
+)
+def test_every_kind_has_a_plan(kind: str, line: str) -> None:
+    assert line in describe(any_plan(kind))
+
+
+@pytest.mark.parametrize(
+    ("strength", "needed"), [(1.0, ("high", "low")), (0.9, ("high", "low")), (0.5, ("low",)), (0.0, ())]
+)
+def test_strength_decides_which_experts_are_needed(strength: float, needed: tuple[str, ...]) -> None:
+    made = any_plan("video-to-video", strength=strength)
+    assert made.needed_experts == needed
+    assert made.forwards == 2 * int(27 * strength)
+
+
+def test_speech_generates_one_frame_more_for_its_image() -> None:
+    made = any_plan("speech-to-video", num_frames=120)
+    assert (made.frames_generated, made.frames_delivered, made.latent_shape[1]) == (121, 120, 31)
+
+
+def test_an_image_has_the_rate_of_its_model() -> None:
+    assert (any_plan("text-to-image").fps_out, any_plan("small-text-to-image").fps_out) == (16, 24)
+
+
+def test_unset_interpolation_of_the_5b_model_adds_nothing() -> None:
+    assert any_plan("small-text-to-video").frames_out == 81
+    assert any_plan("small-text-to-video", num_interpolated_frames=1).fps_out == 48
+
+
+# reference: tokens and hidden state of a 14B expert, and of the 5B model
+@pytest.mark.parametrize(
+    ("kind", "values", "tokens", "gigabytes"),
+    [
+        ("text-to-video", {"resolution": "480p"}, 32760, 0.335),
+        ("text-to-video", {"num_frames": 161}, 147600, 1.511),
+        ("small-text-to-video", {"num_frames": 121}, 27280, 0.168),
+    ],
+)
+def test_sizes_in_memory_follow_the_shape(
+    kind: str, values: dict[str, Any], tokens: int, gigabytes: float
+) -> None:
+    made = any_plan(kind, **values)
+    assert made.tokens == tokens
+    assert made.size_bytes["hidden_state"] / 1e9 == pytest.approx(gigabytes, abs=6e-4)
+    channels, frames, rows, columns = made.latent_shape
+    assert made.size_bytes["latents"] == 4 * channels * frames * rows * columns
+
+
+def test_time_is_only_told_at_a_known_rate() -> None:
+    made = plan()
+    assert made.expected_seconds(9.5) == 54 * 9.5
+    assert "54 forwards (about 513 s), 81 frames" in describe(made, seconds_per_forward=9.5)
+    assert " s)" not in describe(made)
+
+
+@pytest.mark.parametrize("kind", ["text-to-video-turbo", "small-fast-video"])
+def test_distilled_weights_walk_their_own_grid(kind: str) -> None:
+    request = parse(kind, {"prompt": "a"})
+    with pytest.raises(RequestError, match="solver"):
+        make_plan(request, default_family(request.task), 0, solver="unipc")
+
+
+def test_a_plan_can_be_looked_at_before_its_runner_exists_but_not_run() -> None:
+    request = parse("text-to-image", {"prompt": "a"})
+    assert make_plan(request, A14B, 0).output == "png"
+    with pytest.raises(RequestError, match="kind"):
+        make_plan(request, A14B, 0, report=check(request, family=A14B))
+
+
+def test_size_of_the_input_has_to_be_one() -> None:
+    request = parse("image-to-video", {"prompt": "a", "image_url": "a.png"})
+    with pytest.raises(RequestError, match="media_size"):
+        make_plan(request, FAMILIES["wan2.2-i2v-a14b"], 0, media_size=(0, 480))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_task_has_a_family_made_for_it(kind: str) -> None:
+    assert KINDS[kind].task in default_family(KINDS[kind].task).tasks
+
+
+def test_a_task_without_a_family_is_refused_by_name() -> None:
+    with pytest.raises(RequestError, match="text-to-music"):
+        default_family("text-to-music")

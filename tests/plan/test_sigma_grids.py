@@ -11,6 +11,7 @@ import pytest
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.plan import GRIDS
 from wan_duet.pipelines.plan.sigmas import (
+    dmd_grid,
     from_sigmas,
     lightning_grid,
     linear_grid,
@@ -37,6 +38,13 @@ def test_lightning_is_four_fixed_steps_with_exact_timesteps() -> None:
     assert grid.sigmas == pytest.approx((1, 0.9375, 5 / 6, 0.625, 0), abs=1e-7)
     assert grid.timesteps == pytest.approx((1000, 937.5, 5000 / 6, 625), abs=1e-4)
     assert split(grid, 0.875) == 2
+
+
+@pytest.mark.parametrize("shift", [5.0, 8.0])
+def test_dmd_takes_the_noise_levels_nearest_to_its_three_steps(shift: float) -> None:
+    grid = dmd_grid(shift)
+    assert grid.timesteps == (1000, 757, 522)
+    assert grid.sigmas == pytest.approx((1, 0.757, 0.522, 0), abs=1e-3)
 
 
 def test_euler_timesteps_are_not_truncated() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.plan import FAMILIES
-from wan_duet.pipelines.request import Finding, LocalAbilities, Report, check, t2v_request
+from wan_duet.pipelines.request import KINDS, Finding, LocalAbilities, Report, check, parse, t2v_request
 
 A14B, TOY, ONE_EXPERT = FAMILIES["wan2.2-t2v-a14b"], FAMILIES["toy"], FAMILIES["wan2.1-t2v-14b"]
 
@@ -138,4 +138,75 @@ def test_check_needs_no_model() -> None:
 
 def test_unknown_runner_is_refused_by_name() -> None:
     with pytest.raises(RequestError, match="runner"):
-        check(t2v_request(prompt="a"), runner="fal")
+        check(t2v_request(prompt="a"), runner="replicate")
+
+
+def local(kind: str, family: Any = None, **values: Any) -> Report:
+    """As if this machine ran every kind."""
+    abilities = LocalAbilities(tasks=frozenset({KINDS[kind].task}))
+    return check(parse(kind, {"prompt": "a", **values}), family=family, abilities=abilities)
+
+
+def test_a_kind_that_does_not_run_here_is_one_finding_that_names_what_does() -> None:
+    (problem,) = check(parse("text-to-image", {"prompt": "a"}), family=A14B).problems
+    assert problem.field == "kind"
+    assert "only text-to-video" in problem.fix
+
+
+def test_image_size_overrules_the_tier_and_a_demand_for_both_is_refused() -> None:
+    both = {"image_url": "a.png", "image_size": "square"}
+    overruled = local("image-to-image", **both)
+    assert {item.field for item in overruled.adjustments} >= {"resolution", "aspect_ratio"}
+    (problem,) = local("image-to-image", resolution="480p", **both).problems
+    assert problem.field == "resolution"
+    assert local("image-to-image", image_url="a.png", resolution="480p").ok
+
+
+@pytest.mark.parametrize(
+    ("family", "width", "ok"), [("wan2.2-t2v-a14b", 528, True), ("wan2.2-t2v-a14b", 520, False)]
+)
+def test_a_size_between_multiples_is_refused_with_the_nearest_one(family: str, width: int, ok: bool) -> None:
+    asked = local("text-to-image", FAMILIES[family], image_size={"width": width, "height": 512})
+    assert asked.ok == ok
+    assert ok or "the nearest is 512x512" in asked.text()
+
+
+def test_the_5b_model_draws_multiples_of_32() -> None:
+    small = FAMILIES["wan2.2-ti2v-5b"]
+    assert not local("small-text-to-image", small, image_size={"width": 528, "height": 512}).ok
+    assert local("small-text-to-image", small, image_size={"width": 544, "height": 512}).ok
+
+
+def test_auto_keeps_the_shape_of_the_input() -> None:
+    auto = local("image-to-video", FAMILIES["wan2.2-i2v-a14b"], image_url="a.png")
+    assert "1280x720 in the shape of the input" in finding(auto, "resolution").reason
+
+
+def test_a_local_run_downloads_nothing() -> None:
+    remote = local("image-to-video", image_url="https://a.b/c.png")
+    assert [problem.field for problem in remote.problems] == ["image_url"]
+    for lora in (
+        {"path": "https://a.b/c.safetensors"},
+        {"path": "owner/name", "weight_name": "a.safetensors"},
+    ):
+        (problem,) = report(loras=[lora]).problems
+        assert "downloads nothing" in problem.fix
+
+
+def test_fastvideo_has_its_guidance_inside() -> None:
+    assert finding(local("small-fast-video"), "guidance_scale").used == 1.0
+    assert not local("small-fast-video", guidance_scale=2.0).ok
+    assert finding(local("small-fast-video", negative_prompt="blur"), "negative_prompt", "warning")
+
+
+def test_a_webhook_is_of_no_use_here() -> None:
+    novita = {"width": 832, "height": 480, "seed": 1}
+    assert local("wan21-text-to-video", **novita).ok
+    (problem,) = local("wan21-text-to-video", extra={"webhook": {"url": "https://a.b"}}, **novita).problems
+    assert problem.field == "extra"
+
+
+def test_more_steps_than_noise_levels_are_refused() -> None:
+    (problem,) = local("legacy-text-to-video", num_inference_steps=1001).problems
+    assert problem.field == "num_inference_steps"
+    assert local("legacy-text-to-video", num_inference_steps=1000).ok

@@ -7,9 +7,17 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.request import KINDS, parse, t2v_request
+from wan_duet.pipelines.request import KINDS, field_table, parse, t2v_request
 
 PLAIN, LORA = "text-to-video", "text-to-video-lora"
+NEEDED = {
+    "image_url": "a.png",
+    "video_url": "a.mp4",
+    "audio_url": "a.wav",
+    "width": 832,
+    "height": 480,
+    "seed": 7,
+}
 
 WRONG_VALUES: list[tuple[str, str, object]] = [
     (PLAIN, "prompt", ""),
@@ -67,6 +75,51 @@ WRONG_LORAS: list[tuple[str, object]] = [
     ("loras[0].strength", {"path": "a", "strength": 1}),
 ]
 
+WRONG_ELSEWHERE: list[tuple[str, str, object]] = [
+    ("image-to-video", "image_url", ""),
+    ("image-to-video", "image_url", None),
+    ("image-to-video", "end_image_url", " "),
+    ("image-to-video", "aspect_ratio", "4:3"),
+    ("video-to-video", "strength", 1.01),
+    ("video-to-video", "resample_fps", "yes"),
+    ("image-to-image", "strength", -0.1),
+    ("text-to-image", "image_size", "huge"),
+    ("text-to-image", "image_size", None),
+    ("text-to-image", "image_size", 512),
+    ("text-to-image", "image_size.width", {"width": 0}),
+    ("text-to-image", "image_size.height", {"height": 512.0}),
+    ("text-to-image", "image_size.height", {"height": 10**400}),
+    ("text-to-image", "image_size.depth", {"depth": 3}),
+    ("text-to-image", "image_format", "png"),
+    ("text-to-image-lora", "image_format", "webp"),
+    ("text-to-video-turbo", "num_frames", 81),
+    ("speech-to-video", "num_frames", 82),
+    ("speech-to-video", "num_frames", 124),
+    ("small-text-to-video", "resolution", "480p"),
+    ("small-text-to-video", "num_inference_steps", 51),
+    ("small-distill", "negative_prompt", "blur"),
+    ("legacy-text-to-video", "num_frames", 80),
+    ("legacy-text-to-video", "frames_per_second", 25),
+    ("legacy-text-to-video", "num_inference_steps", 0),
+    ("legacy-text-to-video", "guidance_scale", 10**400),
+    ("legacy-text-to-video-lora", "loras[0].transformer", [{"path": "a", "transformer": "high"}]),
+    ("wan21-text-to-video", "prompt", "a" * 2001),
+    ("wan21-text-to-video", "width", 831),
+    ("wan21-text-to-video", "height", 832),
+    ("wan21-text-to-video", "seed", 10**10),
+    ("wan21-text-to-video", "steps", 41),
+    ("wan21-text-to-video", "model_name", "wan2.2-t2v"),
+    ("wan21-text-to-video", "loras", [{"path": "a/b", "scale": 1.0}] * 4),
+    ("wan21-text-to-video", "loras[0].scale", [{"path": "a/b"}]),
+    ("wan21-text-to-video", "loras[1].scale", [{"path": "a/b", "scale": 1.0}, {"path": "a/b", "scale": 4.1}]),
+    ("wan21-text-to-video", "extra.webhook.url", {"webhook": {}}),
+    (
+        "wan21-text-to-video",
+        "extra.webhook.test_mode.return_task_status",
+        {"webhook": {"url": "https://a.b", "test_mode": {"enabled": True, "return_task_status": "DONE"}}},
+    ),
+]
+
 WRONG_JSON: list[str | bytes] = [
     "",
     "{",
@@ -110,9 +163,36 @@ def test_wrong_json_is_one_problem_of_the_request(text: str | bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_missing_prompt_is_named(kind: str) -> None:
-    (problem,) = refusal(kind, {}).problems
-    assert (problem.field, problem.found) == ("prompt", "missing")
+def test_everything_missing_is_named(kind: str) -> None:
+    problems = {problem.field: problem.found for problem in refusal(kind, {}).problems}
+    assert problems == {row.name: "missing" for row in field_table(kind) if row.required}
+
+
+@pytest.mark.parametrize(("kind", "field", "value"), WRONG_ELSEWHERE)
+def test_wrong_value_of_another_kind_names_its_field(kind: str, field: str, value: object) -> None:
+    needed = {row.name: NEEDED.get(row.name, "a") for row in field_table(kind) if row.required}
+    name = field.split(".")[0].split("[")[0]
+    error = refusal(kind, {**needed, name: value})
+    assert [problem.field for problem in error.problems] == [field]
+
+
+def test_the_fix_of_an_object_shows_one() -> None:
+    assert 'or {"width": 512, "height": 512}' in str(
+        refusal("text-to-image", {"prompt": "a", "image_size": 1})
+    )
+    novita = {"prompt": "a", "seed": 1, "width": 832, "height": 480, "loras": 1}
+    assert 'objects such as {"path": "FILE", "scale": 1.0}' in str(refusal("wan21-text-to-video", novita))
+
+
+def test_the_fix_of_a_medium_says_how_it_can_come() -> None:
+    assert "connect audio" in str(refusal("speech-to-video", {"prompt": "a", "image_url": "b"}))
+
+
+def test_a_size_that_novita_does_not_draw_gets_those_that_it_does() -> None:
+    values = {"prompt": "a", "seed": 1, "width": 480, "height": 480}
+    assert "height: got 480" in str(refusal("wan21-text-to-video", values))
+    values["height"] = 720
+    assert "832x480" in str(refusal("wan21-text-to-video", values))
 
 
 def test_every_bad_field_is_named_at_once() -> None:
@@ -131,7 +211,10 @@ def test_misspelt_field_gets_the_right_name() -> None:
 
 
 def test_field_of_another_kind_names_that_kind() -> None:
-    assert "kind text-to-video-lora" in str(refusal(PLAIN, {"prompt": "a", "loras": []}))
+    assert "kinds text-to-video-lora, text-to-video-lora-161" in str(
+        refusal(PLAIN, {"prompt": "a", "loras": []})
+    )
+    assert "kind video-to-video has it" in str(refusal(PLAIN, {"prompt": "a", "resample_fps": True}))
 
 
 def test_unknown_kind_gets_the_right_name() -> None:

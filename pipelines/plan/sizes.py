@@ -1,0 +1,71 @@
+"""How large the picture is: from a tier and a shape, from the shape of an input, or as asked."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from ..request.image_size import pixels
+from .families import Family
+
+__all__ = ["Size", "choose_size"]
+
+_SHAPES = {"16:9": 16 / 9, "9:16": 9 / 16, "1:1": 1.0}
+_SAME_SHAPE = 0.01  # as large a difference as cropping to even numbers makes
+
+
+class Size(NamedTuple):
+    """In pixels. assumed: the shape of the input was not known, and another one stands in for it."""
+
+    width: int
+    height: int
+    assumed: bool = False
+
+
+def choose_size(values: Mapping[str, Any], family: Family, media_size: tuple[int, int] | None) -> Size:
+    """The size of the result of a request with these field values.
+
+    media_size: (width, height) of the input whose shape is kept, None when it is not known yet.
+    """
+    if values.get("image_size") is not None:
+        size = pixels(values["image_size"])
+        return Size(*(_own_size(family, size) if family.own_sizes else size))
+    if "width" in values:
+        size = values["width"], values["height"]
+        return Size(*(_own_size(family, size) if family.own_sizes else size))
+    table, aspect = family.sizes[values["resolution"]], values.get("aspect_ratio", "auto")
+    if aspect != "auto":
+        return Size(*table[aspect])
+    if media_size is None:
+        return Size(*table["16:9"], assumed=True)
+    return Size(
+        *(_own_size(family, media_size) if family.own_sizes else _in_shape(family, table, media_size))
+    )
+
+
+def _in_shape(
+    family: Family, table: Mapping[str, tuple[int, int]], shape: tuple[int, int]
+) -> tuple[int, int]:
+    """The area of the tier in this shape, each side to the nearest multiple.
+
+    A shape that the table has gets the size of the table.
+    """
+    ratio, step = shape[0] / shape[1], family.size_multiple
+    for name, named in _SHAPES.items():
+        if abs(ratio / named - 1) < _SAME_SHAPE:
+            return table[name]
+    area = math.prod(table["16:9"])
+    wide, high = (
+        max(round(side / step), 1) * step for side in (math.sqrt(area * ratio), math.sqrt(area / ratio))
+    )
+    return wide, high
+
+
+def _own_size(family: Family, shape: tuple[int, int]) -> tuple[int, int]:
+    """The model's own size that is nearest in shape."""
+    ratio = math.log(shape[0] / shape[1])
+    return min(
+        next(iter(family.sizes.values())).values(),
+        key=lambda size: abs(math.log(size[0] / size[1]) - ratio),
+    )

@@ -1,0 +1,87 @@
+"""One field in front of one runner, and the verdicts there are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from .report import Finding, Status
+
+__all__ = ["Case", "LocalAbilities", "ModelFacts"]
+
+
+class ModelFacts(Protocol):
+    """What a check needs to know of a model; `plan.families.Family` is one.
+
+    experts:          how many there are, 1 or 2.
+    tasks:            the tasks it can do, as `WanRequest.task`.
+    sizes:            {tier: {aspect ratio: (width, height)}} in pixels.
+    own_sizes:        the tiers are only names for this model's own sizes.
+    size_multiple:    width and height are multiples of it, in pixels.
+    native_frames:    the clip length of a model that can only draw that one well, else None.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def experts(self) -> int: ...
+    @property
+    def tasks(self) -> frozenset[str]: ...
+    @property
+    def sizes(self) -> Mapping[str, Mapping[str, tuple[int, int]]]: ...
+    @property
+    def own_sizes(self) -> bool: ...
+    @property
+    def size_multiple(self) -> int: ...
+    @property
+    def native_frames(self) -> int | None: ...
+
+
+@dataclass(frozen=True)
+class LocalAbilities:
+    """What the local runner has at hand.
+
+    tasks:         what it can run at all, as `WanRequest.task`.
+    interpolators: names; "flow" needs no files.
+    """
+
+    tasks: frozenset[str] = frozenset({"text-to-video"})
+    interpolators: tuple[str, ...] = ("flow",)
+    prompt_expander: bool = False
+    safety_checker: bool = False
+    step_cache: bool = False
+    reverse: bool = True
+    loras: bool = True
+
+
+@dataclass(frozen=True)
+class Case:
+    """One field to judge. `values` are all fields of the request, for rules that look at two."""
+
+    task: str
+    field: str
+    preference: bool  # equal to the provider's default, or unset: may be adjusted
+    values: Mapping[str, Any]
+    model: ModelFacts | None = None  # the last two are of the local runner
+    abilities: LocalAbilities = LocalAbilities()
+
+    @property
+    def value(self) -> Any:
+        return self.values[self.field]
+
+    def supported(self, reason: str) -> Finding:
+        return self._finding("supported", self.value, reason)
+
+    def adjusted(self, used: object, reason: str) -> Finding:
+        return self._finding("adjusted", used, reason)
+
+    def impossible(self, reason: str) -> Finding:
+        return self._finding("impossible", None, reason)
+
+    def cannot(self, used: object, reason: str) -> Finding:
+        """What was asked is not to be had: a preference gives way to `used`, a demand is refused."""
+        return self.adjusted(used, reason) if self.preference else self.impossible(reason)
+
+    def _finding(self, status: Status, used: object, reason: str) -> Finding:
+        return Finding(self.field, status, self.value, used, reason)

@@ -1,0 +1,47 @@
+"""What every field means at fal: its own kinds are sent as they are."""
+
+from __future__ import annotations
+
+from .base import WanRequest
+from .report import Finding
+from .rows import MEDIA, rows
+
+__all__ = ["fal_findings"]
+
+# The Novita kind of a task -> the fal kind that draws the same sort of video.
+_INSTEAD = {"wan21-text-to-video": "text-to-video"}
+# Contracts whose address rests on less than a page of the provider.
+_DOUBTS = {
+    "Wan22T2VRequest": "the listing of 2026-08 no longer names this endpoint; text-to-video is newer",
+    "Wan22LoRAT2VRequest": "no source names this endpoint, its address is a guess; text-to-video-lora is "
+    "newer",
+}
+
+
+def fal_findings(request: WanRequest) -> list[Finding]:
+    """One finding per field; impossible is only what belongs to another provider."""
+    if request.provider != "fal":
+        reason = f"{request.kind} belongs to {request.provider}; use the kind {_INSTEAD[request.kind]}"
+        return [Finding("kind", "impossible", request.kind, None, reason)]
+    findings = []
+    if request.contract in _DOUBTS:
+        doubt = _DOUBTS[request.contract]
+        findings.append(Finding("kind", "warning", request.kind, request.kind, doubt))
+    values = request.model_dump(mode="json")
+    for row in rows(type(request)):
+        value = values[row.name]
+        findings.append(Finding(row.name, "supported", value, value, _meaning(row.name, value)))
+    if request.kind == "image-to-image":
+        reason = "the listing of 2026-08 no longer names this field; fal may not look at it"
+        findings.append(Finding("resolution", "warning", values["resolution"], values["resolution"], reason))
+    return findings
+
+
+def _meaning(field: str, value: object) -> str:
+    if value is None:
+        return "not sent, the provider decides"
+    if field in MEDIA and not str(value).startswith(("http://", "https://", "data:")):
+        return "uploaded first, then sent as an address"
+    if field == "loras":
+        return "sent as they are; files of this machine are uploaded first"
+    return "sent as it is"

@@ -1,0 +1,87 @@
+"""The fields of a kind as flags of a command line: --num-frames 33."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from typing import Any
+
+from .kinds import field_table
+from .rows import FieldRow
+
+__all__ = ["add_flags", "given"]
+
+_PREFIX = "field "  # keeps the values of fields apart from a command's own options
+_METAVARS = {"string": "TEXT", "integer": "N", "number": "X", "boolean": "yes|no"}
+_BOOLEANS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
+
+
+def add_flags(parser: argparse.ArgumentParser, kind: str) -> None:
+    """One flag per field of `kind`. What is wrong with a value is said by `parse`, which names the field."""
+    group = parser.add_argument_group(f"fields of {kind}", "They win over REQUEST.json.")
+    for row in field_table(kind):
+        group.add_argument(
+            "--" + row.name.replace("_", "-"),
+            dest=_PREFIX + row.name,
+            type=_reader(row),
+            default=argparse.SUPPRESS,
+            metavar=_metavar(row),
+            help=_help(row).replace("%", "%%"),
+        )
+
+
+def given(options: argparse.Namespace) -> dict[str, Any]:
+    """The fields that were set by flags."""
+    return {
+        name.removeprefix(_PREFIX): value for name, value in vars(options).items() if name.startswith(_PREFIX)
+    }
+
+
+def _reader(row: FieldRow) -> Callable[[str], Any]:
+    """Text -> value; text that cannot be read stays text, for `parse` to refuse."""
+
+    def read(text: str) -> Any:
+        if row.type in ("string", "enum"):
+            return text
+        if row.type == "boolean":
+            return _BOOLEANS.get(text.lower(), text)
+        if row.type == "ImageSize|enum" and "x" in text:
+            sides = text.split("x")
+            if len(sides) == 2 and all(side.isdecimal() for side in sides):
+                return {"width": int(sides[0]), "height": int(sides[1])}
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
+    return read
+
+
+def _metavar(row: FieldRow) -> str:
+    if row.type == "ImageSize|enum":
+        return "NAME|WxH"
+    if row.enum is not None:
+        return "|".join(map(str, row.enum))
+    if row.media is not None:
+        return "FILE|URL"
+    return _METAVARS.get(row.type, "JSON")
+
+
+def _help(row: FieldRow) -> str:
+    notes = [row.range_text()]
+    if row.type == "ImageSize|enum" and row.enum is not None:
+        notes.append("one of " + ", ".join(row.enum))
+    if row.required:
+        notes.append("required")
+    elif row.default not in (None, "", ()):
+        notes.append(f"default: {_shown(row.default)}")
+    said = "; ".join(note for note in notes if note)
+    return f"{row.description} ({said})" if said else row.description
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    text = str(default)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,210 @@
+"""What every field means at Novita, and how a text-to-video request of fal becomes one of Novita's.
+
+Novita's endpoint draws with Wan 2.1 14B: five seconds, one expert, four sizes (novita.ai, "Wan 2.1 Text to
+Video", before 2026-08).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .base import WanRequest
+from .case import Case
+from .limits import newest_limit
+from .novita import NovitaWan21T2VRequest
+from .report import Finding
+
+__all__ = ["DRAW_SEED", "for_novita", "novita_findings"]
+
+DRAW_SEED = -1  # Novita draws one
+_TASKS = frozenset({"text-to-video", "legacy-text-to-video"})  # of fal, that can be said in Novita's words
+_SIZES: Mapping[tuple[str, str], tuple[int, int]] = {
+    ("480p", "16:9"): (832, 480),
+    ("480p", "9:16"): (480, 832),
+    ("720p", "16:9"): (1280, 720),
+    ("720p", "9:16"): (720, 1280),
+}
+_LOCAL_LORA = "Novita takes no files; give a Hugging Face repository or a Civitai address"
+
+
+def novita_findings(request: WanRequest) -> list[Finding]:
+    """One finding per field; of a request of fal, what becomes of it in Novita's words."""
+    values = request.model_dump(mode="json")
+    if isinstance(request, NovitaWan21T2VRequest):
+        return [_own(field, value) for field, value in values.items()]
+    if request.task not in _TASKS:
+        reason = f"Novita is only asked for text-to-video, not for {request.task}; use another runner"
+        return [Finding("kind", "impossible", request.kind, None, reason)]
+    model = Finding("model", "adjusted", "Wan 2.2 A14B", "Wan 2.1 14B", "what Novita's endpoint draws with")
+    return [
+        model,
+        *(_RULES[field](Case(request.task, field, request.is_preference(field), values)) for field in values),
+    ]
+
+
+def for_novita(request: WanRequest) -> NovitaWan21T2VRequest | None:
+    """The request in Novita's words; None when something in it is impossible there.
+
+    An unset seed becomes DRAW_SEED.
+    """
+    if isinstance(request, NovitaWan21T2VRequest):
+        return request
+    if any(finding.status == "impossible" for finding in novita_findings(request)):
+        return None
+    values = request.model_dump(mode="json")
+    width, height = _SIZES[values["resolution"], values["aspect_ratio"]]
+    loras = [{"path": lora["path"], "scale": lora["scale"]} for lora in values.get("loras") or ()]
+    return NovitaWan21T2VRequest.model_validate(
+        {
+            "width": width,
+            "height": height,
+            "loras": loras or None,
+            "seed": DRAW_SEED if values["seed"] is None else values["seed"],
+            "prompt": values["prompt"],
+            "negative_prompt": values["negative_prompt"] or None,
+            "steps": values["num_inference_steps"],
+            "guidance_scale": values["guidance_scale"],
+            "flow_shift": values["shift"],
+        }
+    )
+
+
+def _own(field: str, value: Any) -> Finding:
+    if field == "loras":
+        for index, lora in enumerate(value or ()):
+            if _is_file(lora["path"]):
+                return Finding(field, "impossible", value, None, f"loras[{index}].path: {_LOCAL_LORA}")
+    reason = "not sent, the provider decides" if value is None else "sent as it is"
+    return Finding(field, "supported", value, value, reason)
+
+
+def _is_file(path: str) -> bool:
+    """Whether `path` means a file of this machine, and not an address or a repository (owner/name)."""
+    if path.startswith(("http://", "https://")):
+        return False
+    return (
+        path.count("/") != 1 or "\\" in path or path.startswith((".", "/", "~")) or path.endswith(_SUFFIXES)
+    )
+
+
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".gguf")
+
+
+def _sent_as(name: str) -> Callable[[Case], Finding]:
+    def judge(case: Case) -> Finding:
+        limit = newest_limit(NovitaWan21T2VRequest.contract, name)
+        if case.value is not None and limit is not None and not limit.allows(case.value):
+            size = "characters" if isinstance(case.value, str) else "allowed"
+            return case.impossible(f"Novita takes {limit} {size}")
+        return case.supported(f"sent as {name}")
+
+    return judge
+
+
+def _has_no(what: str, used: object = None) -> Callable[[Case], Finding]:
+    """A field that Novita has nothing for; `used` is what happens instead."""
+
+    def judge(case: Case) -> Finding:
+        if not case.value:
+            return case.supported("off")
+        reason = f"Novita has no {what}"
+        return case.cannot(used, reason if case.preference else f"{reason}; keep the default")
+
+    return judge
+
+
+def _resolution(case: Case) -> Finding:
+    if case.value == "580p":
+        return case.impossible("Novita draws 480p and 720p; use one of these")
+    return case.supported("with aspect_ratio: sent as width and height")
+
+
+def _aspect_ratio(case: Case) -> Finding:
+    if case.value == "1:1":
+        return case.impossible("Novita draws 16:9 and 9:16; use one of these")
+    return case.supported("with resolution: sent as width and height")
+
+
+def _seed(case: Case) -> Finding:
+    if case.value is None:
+        return case.supported(f"sent as {DRAW_SEED}: Novita draws one")
+    return _sent_as("seed")(case)
+
+
+def _acceleration(case: Case) -> Finding:
+    if case.value == "none":
+        return case.supported("Novita is asked for no shortcut")
+    return case.cannot("none", "Novita has no step cache to ask for")
+
+
+def _frames_added(case: Case) -> bool:
+    values = case.values
+    return values["interpolator_model"] != "none" and bool(values["num_interpolated_frames"])
+
+
+def _interpolator(case: Case) -> Finding:
+    if not _frames_added(case):
+        return case.supported("no frames are added")
+    return case.cannot("none", "Novita does not interpolate")
+
+
+def _between(case: Case) -> Finding:
+    if not _frames_added(case):
+        return case.supported("no frames are added")
+    return case.cannot(0, "Novita does not interpolate")
+
+
+def _adjust(case: Case) -> Finding:
+    if case.value or not _frames_added(case):
+        return case.supported("no frames are added")
+    return case.impossible("Novita does not interpolate, so there is no slow motion; leave it on")
+
+
+def _loras(case: Case) -> Finding:
+    loras = case.value or ()
+    most = newest_limit(NovitaWan21T2VRequest.contract, "loras")
+    if most is not None and not most.allows(loras):
+        return case.impossible(f"Novita takes {most} LoRAs; remove some")
+    scales = newest_limit("NovitaLoRA", "scale")
+    for index, lora in enumerate(loras):
+        where = f"loras[{index}]"
+        if _is_file(lora["path"]):
+            return case.impossible(f"{where}.path: {_LOCAL_LORA}")
+        if lora["weight_name"] is not None:
+            return case.impossible(f"{where}.weight_name: Novita takes no file name; leave it out")
+        if scales is not None and not scales.allows(lora["scale"]):
+            return case.impossible(f"{where}.scale: Novita takes {scales}")
+        if lora.get("transformer") == "low":
+            return case.impossible(
+                f"{where}.transformer is low, but Wan 2.1 has one expert; use high or both"
+            )
+    if not loras:
+        return case.supported("none")
+    return case.supported("sent without transformer; each has to be made for Wan 2.1 14B")
+
+
+_RULES: Mapping[str, Callable[[Case], Finding]] = {
+    "prompt": _sent_as("prompt"),
+    "negative_prompt": _sent_as("negative_prompt"),
+    "num_frames": _has_no("number of frames: a video is five seconds long", "5 s"),
+    "frames_per_second": _has_no("choice of the frame rate"),
+    "seed": _seed,
+    "resolution": _resolution,
+    "aspect_ratio": _aspect_ratio,
+    "num_inference_steps": _sent_as("steps"),
+    "enable_safety_checker": _has_no("such switch on this endpoint", False),
+    "enable_output_safety_checker": _has_no("such switch on this endpoint", False),
+    "enable_prompt_expansion": _has_no("prompt expansion on this endpoint", False),
+    "acceleration": _acceleration,
+    "guidance_scale": _sent_as("guidance_scale"),
+    "guidance_scale_2": _has_no("second guidance scale: guidance_scale is used for every step"),
+    "shift": _sent_as("flow_shift"),
+    "interpolator_model": _interpolator,
+    "num_interpolated_frames": _between,
+    "adjust_fps_for_interpolation": _adjust,
+    "video_quality": _has_no("choice of the encoding"),
+    "video_write_mode": _has_no("choice of the encoding"),
+    "loras": _loras,
+    "reverse_video": _has_no("reversing", False),
+}

@@ -1,0 +1,104 @@
+"""What a run would cost: published prices as dated data, and an estimate that says what it assumes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from .base import WanRequest
+from .image_size import pixels
+from .timing import frames_out, output_fps
+
+__all__ = ["PRICES", "Price", "estimate"]
+
+PriceTable = Mapping[str, Mapping[str, Any]]
+
+
+def _read() -> PriceTable:
+    data: dict[str, Any] = json.loads(Path(__file__).with_name("prices.json").read_text(encoding="utf-8"))
+    return {endpoint: entry for endpoint, entry in data.items() if not endpoint.startswith("_")}
+
+
+PRICES: PriceTable = _read()  # {endpoint: entry}, described in the note of prices.json
+
+
+@dataclass(frozen=True)
+class Price:
+    """US dollars. None is unknown, never free.
+
+    usd:      the likely one.
+    low/high: what it is between, where the provider does not say how it counts; else equal to usd.
+    as_of:    "2026-08", "before 2026-08" (captured on an unknown earlier day), or None with no source.
+    """
+
+    usd: float | None
+    low: float | None
+    high: float | None
+    assumption: str
+    source: str | None = None
+    as_of: str | None = None
+
+    def text(self) -> str:
+        if self.usd is None or self.low is None or self.high is None:
+            return f"unknown ({self.assumption})"
+        if self.source is None:
+            return f"${self.usd:.2f} ({self.assumption})"
+        amount = f"about {_dollars(self.usd)}"
+        if self.low != self.high:
+            amount += f", from {_dollars(self.low)} to {_dollars(self.high)}"
+        return f"{amount} ({self.assumption}; {self.source}, {self.as_of})"
+
+
+def estimate(request: WanRequest, runner: str, prices: PriceTable = PRICES) -> Price:
+    """What `request`, of the provider's own kind, costs on `runner`."""
+    if runner == "local":
+        return Price(0.0, 0.0, 0.0, "your own machine")
+    entry = prices.get(request.endpoint)
+    if entry is None or request.provider != runner:
+        return _unknown(f"{runner} has no published price for {request.kind}")
+    values = request.model_dump()
+    usd = entry["usd"] if "by" not in entry else entry["usd"].get(values[entry["by"]])
+    if usd is None:
+        return _unknown(f"no price is published for {values[entry['by']]}")
+    if entry["unit"] == "video_second" and "num_frames" not in values:
+        return _unknown("the provider decides the length")
+    likely, others, assumption = _counts(entry, values)
+    amounts = [usd * count for count in (likely, *others)]
+    return Price(amounts[0], min(amounts), max(amounts), assumption, entry["source"], entry["as_of"])
+
+
+def _unknown(why: str) -> Price:
+    return Price(None, None, None, why)
+
+
+def _counts(entry: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[float, list[float], str]:
+    """How many units: the likely number, what else it may be, and why."""
+    if entry["unit"] == "video":
+        return 1, [], "one price for a video of any length"
+    if entry["unit"] == "image":
+        if values.get("image_size") is None:
+            return 1, [], "per image; it may be per megapixel, and the size depends on the input"
+        return 1, [prod(pixels(values["image_size"])) / 1e6], "per image; it may be per megapixel"
+    frames: int = values["num_frames"]
+    between: int = values.get("num_interpolated_frames") or 0
+    if values.get("interpolator_model") == "none":
+        between = 0
+    counted: int = entry.get("counted_fps", 16)
+    others, assumption = [], f"video seconds counted at {counted} fps"
+    delivered = frames_out(frames, between)
+    if between:
+        others.append(delivered / counted)
+        assumption += "; interpolated frames may count too"
+    if "counted_fps" not in entry:
+        adjust = values.get("adjust_fps_for_interpolation", True)
+        others.append(float(delivered / output_fps(values["frames_per_second"], frames, between, adjust)))
+        assumption += "; it may be the length of the file"
+    return frames / counted, others, assumption
+
+
+def _dollars(usd: float) -> str:
+    return f"${usd:.2f}" if usd >= 0.1 else f"${usd:.4f}".rstrip("0")

@@ -1,0 +1,199 @@
+"""What fal and Novita would do with a request: send it as it is or in other words, or refuse it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wan_duet.pipelines.request import (
+    KINDS,
+    Report,
+    WanRequest,
+    check,
+    check_all,
+    for_novita,
+    parse,
+    request_for,
+    side_by_side,
+)
+
+NEEDED = {
+    "image_url": "https://a/b.png",
+    "video_url": "https://a/b.mp4",
+    "audio_url": "https://a/b.wav",
+    "width": 832,
+    "height": 480,
+    "seed": 7,
+}
+
+
+def request(kind: str, **values: Any) -> WanRequest:
+    cls = KINDS[kind]
+    needed = {name: value for name, value in NEEDED.items() if cls.model_fields.get(name) is not None}
+    return parse(kind, {"prompt": "a", **needed, **values})
+
+
+def t2v(**values: Any) -> WanRequest:
+    return request_for("text-to-video", {"prompt": "a", **values})
+
+
+def verdicts(report: Report) -> dict[str, str]:
+    return {item.field: item.status for item in report.findings if item.status != "warning"}
+
+
+def reason(report: Report, field: str) -> str:
+    return next(item.reason for item in report.findings if item.field == field)
+
+
+@pytest.mark.parametrize("kind", [kind for kind, cls in KINDS.items() if cls.provider == "fal"])
+def test_fal_honours_its_own_kinds_as_they_are(kind: str) -> None:
+    asked = request(kind)
+    report = check(asked, "fal")
+    assert report.ok
+    assert not report.adjustments
+    assert set(verdicts(report)) == set(type(asked).model_fields)
+
+
+def test_fal_refuses_a_kind_of_novita_and_names_its_own() -> None:
+    (problem,) = check(request("wan21-text-to-video"), "fal").problems
+    assert problem.field == "kind"
+    assert "use the kind text-to-video" in problem.fix
+
+
+def test_fal_says_what_is_uploaded_and_what_is_left_to_it() -> None:
+    report = check(request("image-to-video", image_url="a.png", seed=None), "fal")
+    assert "uploaded" in reason(report, "image_url")
+    assert "provider decides" in reason(report, "seed")
+    assert "sent as it is" in reason(check(request("image-to-video"), "fal"), "image_url")
+
+
+@pytest.mark.parametrize("kind", ["legacy-text-to-video", "legacy-text-to-video-lora", "image-to-image"])
+def test_fal_doubts_are_warnings(kind: str) -> None:
+    report = check(request(kind), "fal")
+    assert [item.field for item in report.findings if item.status == "warning"]
+    assert report.ok
+
+
+def test_older_limits_warn_where_the_request_is_sent_as_it_is() -> None:
+    long = t2v(num_frames=141)
+    assert "from 17 to 121" in check(long, "fal").text()
+    assert "from 17 to 121" not in check(long, "novita").text()
+
+
+def test_novita_gets_the_default_request_in_its_own_words() -> None:
+    asked = t2v(seed=7, negative_prompt="blur", resolution="480p", aspect_ratio="9:16")
+    sent = for_novita(asked)
+    assert sent is not None
+    assert sent.payload() == {
+        "model_name": "wan2.1-t2v",
+        "width": 480,
+        "height": 832,
+        "seed": 7,
+        "prompt": "a",
+        "negative_prompt": "blur",
+        "steps": 27,
+        "guidance_scale": 3.5,
+        "flow_shift": 5.0,
+    }
+
+
+def test_novita_adjusts_preferences_and_reports_each() -> None:
+    adjusted = {item.field: item.used for item in check(t2v(), "novita").adjustments}
+    assert adjusted == {
+        "model": "Wan 2.1 14B",
+        "num_frames": "5 s",
+        "frames_per_second": None,
+        "acceleration": "none",
+        "guidance_scale_2": None,
+        "interpolator_model": "none",
+        "num_interpolated_frames": 0,
+        "video_quality": None,
+        "video_write_mode": None,
+    }
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"num_frames": 33},
+        {"frames_per_second": 24},
+        {"guidance_scale_2": 3.0},
+        {"resolution": "580p"},
+        {"aspect_ratio": "1:1"},
+        {"seed": 10**10},
+        {"prompt": "a" * 2001},
+        {"enable_safety_checker": True},
+        {"enable_output_safety_checker": True},
+        {"enable_prompt_expansion": True},
+        {"interpolator_model": "rife"},
+        {"num_interpolated_frames": 2},
+        {"adjust_fps_for_interpolation": False},
+        {"video_quality": "low"},
+        {"video_write_mode": "small"},
+        {"reverse_video": True},
+        {"loras": [{"path": "owner/name"}] * 4},
+        {"loras": [{"path": "owner/name", "scale": 4.5}]},
+        {"loras": [{"path": "owner/name", "weight_name": "a.safetensors"}]},
+        {"loras": [{"path": "owner/name", "transformer": "low"}]},
+        {"loras": [{"path": "style.safetensors"}]},
+        {"loras": [{"path": "C:\\loras\\style.safetensors"}]},
+        {"loras": [{"path": "/home/me/style"}]},
+        {"loras": [{"path": "folder/style.safetensors"}]},
+    ],
+    ids=str,
+)
+def test_novita_refuses_a_demand_by_name(values: dict[str, Any]) -> None:
+    asked = t2v(**values)
+    assert [problem.field for problem in check(asked, "novita").problems] == list(values)
+    assert for_novita(asked) is None
+
+
+def test_novita_takes_loras_without_their_expert() -> None:
+    address = "https://civitai.com/api/download/models/1"
+    sent = for_novita(
+        t2v(loras=[{"path": "owner/name"}, {"path": address, "scale": 0.5, "transformer": "both"}])
+    )
+    assert sent is not None
+    assert sent.payload()["loras"] == [{"path": "owner/name", "scale": 1.0}, {"path": address, "scale": 0.5}]
+
+
+def test_novita_does_not_interpolate_but_takes_a_request_that_asks_for_none() -> None:
+    report = check(
+        t2v(interpolator_model="none", adjust_fps_for_interpolation=False, acceleration="none"), "novita"
+    )
+    assert report.ok
+    assert verdicts(report)["num_interpolated_frames"] == "supported"
+
+
+def test_novita_honours_its_own_kind_but_takes_no_files() -> None:
+    asked = request("wan21-text-to-video")
+    assert check(asked, "novita").ok
+    assert for_novita(asked) is asked
+    lora = {"path": "style.safetensors", "scale": 1.0}
+    (problem,) = check(request("wan21-text-to-video", loras=[lora]), "novita").problems
+    assert problem.field == "loras"
+    assert "takes no files" in problem.fix
+
+
+def test_novita_refuses_other_tasks_as_a_whole() -> None:
+    (problem,) = check(request("image-to-video"), "novita").problems
+    assert problem.field == "kind"
+
+
+def test_novita_has_no_published_price() -> None:
+    assert check(t2v(), "novita").price.usd is None
+
+
+def test_runners_stand_side_by_side() -> None:
+    reports = check_all(t2v(num_frames=33))
+    assert [report.runner for report in reports] == ["local", "fal", "novita"]
+    table = side_by_side(reports).splitlines()
+    assert table[0].split() == ["local", "fal", "novita"]
+    assert table[1].split() == ["can", "run", "yes", "yes", "no"]
+    assert next(line.split() for line in table if line.startswith("num_frames"))[1:] == [
+        "supported",
+        "supported",
+        "impossible",
+    ]
+    assert "price: about $0.17" in side_by_side(reports)
