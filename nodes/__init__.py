@@ -20,15 +20,16 @@ def extension() -> ComfyExtension:
 
     from .model import WanDuetEncodePrompt, WanDuetLoadModel
     from .prepare import WanDuetEmptyLatent, WanDuetSigmas
-    from .request import WanDuetRequestLora, WanDuetTextToVideo
+    from .request import WanDuetRequestLora, request_node
     from .run import WanDuetCheck, WanDuetRunLocal
     from .sample import WanDuetStageSampler, WanDuetTwoStageSampler
+    from .tasks import REQUEST_NODES
     from .video import WanDuetDecode, WanDuetEncodeVideo
 
     class Extension(ComfyExtension):
         async def get_node_list(self) -> list[type[io.ComfyNode]]:
             return [
-                WanDuetTextToVideo,
+                *(request_node(node) for node in REQUEST_NODES),
                 WanDuetRequestLora,
                 WanDuetRunLocal,
                 WanDuetCheck,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..pipelines.plan import GRIDS
-from ..pipelines.request import SEED_MAX
+from ..pipelines.request import SEED_MAX, FieldRow
 from ..pipelines.request.descriptions import DESCRIPTIONS
-from .widgets import Widget, widgets
+from .widgets import Widget, fields_of, socket_of, widgets
 
 __all__ = [
     "MODEL_BOUNDARY",
@@ -27,8 +27,14 @@ _TENTH = {"step": 0.1, "round": 0.001}  # arrows move by a tenth, typed values k
 
 
 def field_inputs(task: str, names: tuple[str, ...]) -> list[io.Input]:
-    """One input for each of these fields of the requests of `task`."""
-    return [_field_input(widget) for widget in widgets(task, names)]
+    """The inputs of these fields of the requests of `task`. A medium has two: a socket, or a text instead."""
+    known = fields_of(task)
+    inputs: list[io.Input] = []
+    for name in names:
+        if known[name].media is not None:
+            inputs.append(_socket(known[name]))
+        inputs += [_field_input(widget) for widget in widgets(task, (name,))]
+    return inputs
 
 
 def seed_input() -> io.Input:
@@ -38,7 +44,7 @@ def seed_input() -> io.Input:
         min=0,
         max=SEED_MAX,
         control_after_generate=io.ControlAfterGenerate.fixed,
-        tooltip="Where the noise starts: the same seed and settings give the same video.",
+        tooltip="Where the noise starts: the same seed and settings give the same result.",
     )
 
 
@@ -89,17 +95,23 @@ def save_input() -> io.Input:
     )
 
 
+def _socket(row: FieldRow) -> io.Input:
+    kind = {"image": io.Image, "video": io.Video, "audio": io.Audio}[str(row.media)]
+    what = row.description.split(":")[0]
+    return kind.Input(socket_of(row), optional=True, tooltip=f"{what}. Or give its address in {row.name}.")
+
+
 def _field_input(widget: Widget) -> io.Input:
-    common = {"default": widget.default, "tooltip": widget.tooltip}
+    common = {"default": widget.default, "tooltip": widget.tooltip, "optional": widget.optional}
     bounds = {"min": widget.min, "max": widget.max}
     if widget.name == "seed":
-        return seed_input()
+        return io.Int.Input("seed", **bounds, **common, control_after_generate=io.ControlAfterGenerate.fixed)
     if widget.type == "COMBO":
         return io.Combo.Input(widget.name, options=list(widget.options), **common)
     if widget.type == "BOOLEAN":
         return io.Boolean.Input(widget.name, **common)
     if widget.type == "STRING":
-        return io.String.Input(widget.name, multiline=True, **common)
+        return io.String.Input(widget.name, multiline=not widget.optional, **common)
     if widget.type == "FLOAT":
         return io.Float.Input(widget.name, **bounds, **_TENTH, **common)
-    return io.Int.Input(widget.name, **bounds, **common)
+    return io.Int.Input(widget.name, step=widget.step, **bounds, **common)

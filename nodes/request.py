@@ -9,34 +9,49 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..pipelines.errors import RequestError
-from ..pipelines.request import RequestWithMedia, t2v_request
+from ..pipelines.request import RequestWithMedia, bind_task, with_lora
 from ..pipelines.request.descriptions import DESCRIPTIONS
 from .inputs import field_inputs
 from .listing import pick, stamp
+from .media import from_socket
 from .sockets import WanRequestSocket
-from .widgets import TEXT_TO_VIDEO, chosen
+from .tasks import LORAS, RequestNode
+from .widgets import chosen, fields_of, socket_of
 
 _NONE = "none"
 
 
-class WanDuetTextToVideo(io.ComfyNode):
-    """All fields of text-to-video, with and without LoRA."""
+def request_node(node: RequestNode) -> type[io.ComfyNode]:
+    """The node that asks for a task, with every field of all its kinds."""
+    media = {row.name: row.media for row in fields_of(node.task).values() if row.media is not None}
+    sockets = {socket_of(fields_of(node.task)[field]): field for field in media}
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return io.Schema(
-            node_id="WanDuetTextToVideo",
-            display_name="Wan Duet Text to Video",
-            category="Wan Duet/request",
-            description="Says which video you want. Connect it to a runner, which makes it.",
-            search_aliases=["wan 2.2 t2v", "wan text to video", "prompt to video"],
-            inputs=field_inputs("text-to-video", TEXT_TO_VIDEO),
-            outputs=[WanRequestSocket.Output("request", tooltip="What is wanted, checked field by field.")],
-        )
+    class Request(io.ComfyNode):
+        @classmethod
+        def define_schema(cls) -> io.Schema:
+            return io.Schema(
+                node_id=node.node_id,
+                display_name=node.display_name,
+                category="Wan Duet/request",
+                description=node.description,
+                search_aliases=list(node.search_aliases),
+                inputs=field_inputs(node.task, node.fields),
+                outputs=[
+                    WanRequestSocket.Output("request", tooltip="What is wanted, checked field by field.")
+                ],
+            )
 
-    @classmethod
-    def execute(cls, **settings: Any) -> io.NodeOutput:
-        return io.NodeOutput(RequestWithMedia(t2v_request(**chosen(settings))))
+        @classmethod
+        def execute(cls, **settings: Any) -> io.NodeOutput:
+            connected = {
+                field: from_socket(field, media[field], settings[socket])
+                for socket, field in sockets.items()
+                if settings.get(socket) is not None
+            }
+            return io.NodeOutput(bind_task(node.task, chosen(node.task, settings), connected))
+
+    Request.__name__ = Request.__qualname__ = node.node_id
+    return Request
 
 
 class WanDuetRequestLora(io.ComfyNode):
@@ -102,12 +117,23 @@ class WanDuetRequestLora(io.ComfyNode):
         if (file == _NONE) == (not path.strip()):
             found = "neither file nor path is given" if file == _NONE else "both file and path are given"
             raise RequestError.of("loras", found, "give one of the two")
-        lora = {"path": path.strip() or file.replace("\\", "/"), "scale": scale, "transformer": transformer}
+        lora = {"path": path.strip() or file.replace("\\", "/"), "scale": scale}
+        if _chooses_expert(request.request.task):
+            lora["transformer"] = transformer
+        elif transformer != "both":
+            raise RequestError.of(
+                "transformer",
+                f"{request.request.kind} has no choice of the expert",
+                "choose both, which is what its LoRAs change",
+            )
         if weight_name.strip():
             lora["weight_name"] = weight_name.strip()
-        values = request.request.payload()
-        loras = [*values.get("loras", ()), lora]
-        return io.NodeOutput(request._replace(request=t2v_request(**{**values, "loras": loras})))
+        return io.NodeOutput(request._replace(request=with_lora(request.request, lora)))
+
+
+def _chooses_expert(task: str) -> bool:
+    loras = fields_of(task).get(LORAS)
+    return loras is None or any(row.name == "transformer" for row in loras.fields)
 
 
 def _pick(file: str) -> str | None:

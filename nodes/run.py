@@ -12,7 +12,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from server import PromptServer
 
 from ..pipelines.plan import make_plan
-from ..pipelines.request import RequestWithMedia, check
+from ..pipelines.request import RequestWithMedia, check, check_all, side_by_side
 from .files import EMBED_METADATA, new_video_file, workflow_tags
 from .inputs import filename_input, save_input
 from .memory import HostMemory
@@ -22,7 +22,7 @@ from .sockets import WanModelSocket, WanRequestSocket
 if TYPE_CHECKING:
     from ..pipelines.models.wan_model import WanModel
 
-
+_ALL = "all"
 _NO_IMAGES = ExecutionBlocker("Wan Duet Run Local gives images only when its return_images is on.")
 
 
@@ -68,7 +68,8 @@ class WanDuetRunLocal(io.ComfyNode):
         from ..pipelines.local import run
 
         # Refuses before anything is loaded. Only the size is needed here, and no seed changes it.
-        plan = make_plan(request.request, model.family, seed=0)
+        report = check(request.request, family=model.family)
+        plan = make_plan(request.request, model.family, seed=0, report=report)
         file = new_video_file(filename_prefix, save, plan.width, plan.height)
         result = run(
             request.request,
@@ -101,7 +102,10 @@ class WanDuetCheck(io.ComfyNode):
             inputs=[
                 WanRequestSocket.Input("request", tooltip="The request to look at."),
                 io.Combo.Input(
-                    "runner", options=["local"], default="local", tooltip="Who would carry it out."
+                    "runner",
+                    options=["local", "fal", "novita", _ALL],
+                    default="local",
+                    tooltip="Who would carry it out. all lays the answers side by side.",
                 ),
                 WanModelSocket.Input(
                     "model",
@@ -116,7 +120,11 @@ class WanDuetCheck(io.ComfyNode):
 
     @classmethod
     def execute(cls, request: RequestWithMedia, runner: str, model: WanModel | None = None) -> io.NodeOutput:
-        report = check(request.request, runner, family=None if model is None else model.family).text()
+        family = None if model is None else model.family
+        if runner == _ALL:
+            report = side_by_side(check_all(request.request, family=family))
+        else:
+            report = check(request.request, runner, family=family).text()
         # The result of a node is text for programs only; this is the text a user sees in the node.
         PromptServer.instance.send_progress_text(report, cls.hidden.unique_id)
         return io.NodeOutput(report, ui=ui.PreviewText(report))

@@ -1,48 +1,36 @@
-"""Request fields as widgets: which control a field gets, and what its setting says about the field.
-
-The order of a node's widgets is fixed here and not taken from the class, because saved workflows know widgets
-by position: a new field goes to the end, whatever its place in the contract.
-"""
+"""Request fields as widgets: which controls a field gets, and what their settings say about the field."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
-from ..pipelines.request import KINDS, SEED_MAX, FieldRow, field_table
+from ..pipelines.errors import RequestError
+from ..pipelines.request import SEED_MAX, FieldRow, field_table, kinds_of, read_json
+from ..pipelines.request.image_size import LONGEST_SIDE
 
-__all__ = ["PROVIDER_DEFAULT", "TEXT_TO_VIDEO", "Widget", "chosen", "widgets"]
+__all__ = ["CUSTOM", "PROVIDER_DEFAULT", "UNSET", "Widget", "chosen", "fields_of", "socket_of", "widgets"]
 
 PROVIDER_DEFAULT = "provider default"
+UNSET = -1
+CUSTOM = "custom"
 _SWITCH = {"on": True, "off": False}
-
-TEXT_TO_VIDEO = (
-    "prompt",
-    "negative_prompt",
-    "num_frames",
-    "frames_per_second",
-    "seed",
-    "resolution",
-    "aspect_ratio",
-    "num_inference_steps",
-    "guidance_scale",
-    "guidance_scale_2",
-    "shift",
-    "acceleration",
-    "interpolator_model",
-    "num_interpolated_frames",
-    "adjust_fps_for_interpolation",
-    "video_quality",
-    "video_write_mode",
-    "enable_safety_checker",
-    "enable_output_safety_checker",
-    "enable_prompt_expansion",
-    "reverse_video",
-)
+_CONTROLS = {
+    "string": "STRING",
+    "object": "STRING",
+    "integer": "INT",
+    "number": "FLOAT",
+    "boolean": "BOOLEAN",
+}
 
 
 class Widget(NamedTuple):
-    """type: "STRING", "INT", "FLOAT", "BOOLEAN" or "COMBO". `min` and `max` are included; None where open."""
+    """type: "STRING", "INT", "FLOAT", "BOOLEAN" or "COMBO". `min` and `max` are included; None where open.
+
+    step: what whole numbers are a multiple of, None where any will do.
+    optional: a graph may leave it out.
+    """
 
     name: str
     type: str
@@ -50,50 +38,112 @@ class Widget(NamedTuple):
     tooltip: str
     min: float | None = None
     max: float | None = None
-    options: tuple[str, ...] = ()
+    options: tuple[str | int, ...] = ()
+    step: int | None = None
+    optional: bool = False
 
 
-def widgets(task: str, order: tuple[str, ...]) -> list[Widget]:
-    """One widget for each name in `order`, with the widest range that any kind of the task allows."""
+@cache
+def fields_of(task: str) -> Mapping[str, FieldRow]:
+    """The fields of all kinds of a task, each with the default of the first kind that has it and the widest
+    range that any kind allows."""
     union: dict[str, FieldRow] = {}
-    for kind, cls in KINDS.items():
-        if cls.task == task:
-            for row in field_table(kind):
-                union[row.name] = _wider(union[row.name], row) if row.name in union else row
-    return [_widget(union[name]) for name in order]
+    for cls in kinds_of(task):
+        for row in field_table(cls.kind):
+            union[row.name] = _wider(union[row.name], row) if row.name in union else row
+    return union
 
 
-def chosen(settings: Mapping[str, Any]) -> dict[str, Any]:
+def widgets(task: str, names: tuple[str, ...]) -> list[Widget]:
+    """The widgets of these fields, in this order."""
+    return [widget for name in names for widget in _widgets(fields_of(task)[name])]
+
+
+def socket_of(row: FieldRow) -> str:
+    """What the socket of a medium is called: image for image_url."""
+    return row.name.removesuffix("_url")
+
+
+def chosen(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Widget settings -> field values; a field left to the provider is left out."""
-    values: dict[str, Any] = {}
-    for name, value in settings.items():
-        if name not in _switches():
-            values[name] = value
-        elif value != PROVIDER_DEFAULT:
-            values[name] = _SWITCH[value]
+    known = fields_of(task)
+    values = {}
+    for name, setting in settings.items():
+        row = known.get(name)
+        if row is None or _is_unset(row, setting):
+            continue  # the sides of a custom image_size belong to it
+        if row.type == "ImageSize|enum" and setting == CUSTOM:
+            values[name] = {side.name: settings[side.name] for side in row.fields}
+        elif row.type == "object":
+            values[name] = _object(name, setting)
+        else:
+            values[name] = _SWITCH[setting] if _is_switch(row) else setting
     return values
 
 
-def _switches() -> set[str]:
-    """Fields with a switch of three positions: a checkbox could not leave them to the provider."""
-    return {row.name for kind in KINDS for row in field_table(kind) if _is_switch(row)}
+def _widgets(row: FieldRow) -> list[Widget]:
+    low, high = row.range or (None, None)
+    unset = row.default is None and not row.required
+    if row.name == "seed":
+        low, high = row.range or (0, SEED_MAX)
+        text = "Where the noise starts: the same seed and settings give the same result."
+        return [Widget(row.name, "INT", 0, f"{text} -1 draws one." if low else text, low, high)]
+    if row.type == "ImageSize|enum":
+        size = _combo(row, (*(row.enum or ()), CUSTOM), unset)
+        return [size, *(_side(side) for side in row.fields)]
+    if row.enum is not None:
+        return [_combo(row, row.enum, unset)]
+    if _is_switch(row):
+        return [_combo(row, tuple(_SWITCH), unset)]
+    kind = _CONTROLS[row.type]
+    if kind == "STRING":
+        text = _tooltip(row)
+        return [Widget(row.name, kind, row.default or "", text, optional=row.media is not None)]
+    if unset:
+        low = min(UNSET, UNSET if low is None else low)
+    default = UNSET if unset else row.default
+    return [Widget(row.name, kind, default, _tooltip(row), low, high, step=row.multiple_of)]
+
+
+def _combo(row: FieldRow, options: tuple[str | int, ...], unset: bool) -> Widget:
+    """A required choice without a default begins with the first one."""
+    options = (PROVIDER_DEFAULT, *options) if unset else options
+    default = options[0] if row.default is None else row.default
+    return Widget(row.name, "COMBO", default, row.description, options=options)
+
+
+def _side(row: FieldRow) -> Widget:
+    text = f"{row.description} Only for the image size {CUSTOM}."
+    return Widget(row.name, "INT", row.default, text, 1, LONGEST_SIDE)
+
+
+def _tooltip(row: FieldRow) -> str:
+    if row.media is not None:
+        return f"{row.description} Leave empty when {socket_of(row)} is connected."
+    if row.type == "object":
+        return f"{row.description} A JSON object, such as {row.wanted()}; empty for none."
+    if row.default is None and row.type in ("integer", "number"):
+        return f"{row.description} {UNSET} leaves it to the provider."
+    return row.description
 
 
 def _is_switch(row: FieldRow) -> bool:
+    """Three positions: a checkbox could not leave it to the provider."""
     return row.type == "boolean" and row.default is None
 
 
-def _widget(row: FieldRow) -> Widget:
-    low, high = row.range or (None, None)
-    if row.name == "seed":
-        return Widget(row.name, "INT", 0, row.description, 0, SEED_MAX)
-    if row.enum is not None:
-        return Widget(row.name, "COMBO", row.default, row.description, options=row.enum)
-    if _is_switch(row):
-        options = (PROVIDER_DEFAULT, *_SWITCH)
-        return Widget(row.name, "COMBO", PROVIDER_DEFAULT, row.description, options=options)
-    kind = {"string": "STRING", "integer": "INT", "number": "FLOAT", "boolean": "BOOLEAN"}[row.type]
-    return Widget(row.name, kind, "" if row.required else row.default, row.description, low, high)
+def _is_unset(row: FieldRow, setting: Any) -> bool:
+    if row.default is not None or (row.required and row.media is None):
+        return False
+    return setting in {"STRING": ("",), "INT": (UNSET,)}.get(_CONTROLS.get(row.type, ""), (PROVIDER_DEFAULT,))
+
+
+def _object(name: str, text: str) -> dict[str, Any]:
+    try:
+        return read_json(text)
+    except RequestError as error:
+        (problem,) = error.problems
+        raise RequestError.of(name, problem.found, problem.fix) from None
 
 
 def _wider(one: FieldRow, other: FieldRow) -> FieldRow:

@@ -11,11 +11,13 @@ from typing import Any
 import pytest
 
 from wan_duet.nodes.help_pages import DOCS, help_page, own_nodes
-from wan_duet.nodes.widgets import TEXT_TO_VIDEO, widgets
+from wan_duet.nodes.tasks import REQUEST_NODES, RequestNode
+from wan_duet.nodes.widgets import fields_of, widgets
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 
 SNAPSHOT = Path(__file__).parents[1] / "nodes" / "snapshot.json"
+SOCKETS = ("IMAGE", "VIDEO", "AUDIO")
 
 
 @pytest.fixture
@@ -31,14 +33,27 @@ def test_ids_input_order_types_and_defaults_never_change(nodes: dict[str, Any]) 
     assert now == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
 
 
-def test_request_widgets_reach_comfyui_as_the_table_says(nodes: dict[str, Any]) -> None:
-    shown = nodes["WanDuetTextToVideo"]["input"]["required"]
-    assert list(shown) == list(TEXT_TO_VIDEO)
-    for widget in widgets("text-to-video", TEXT_TO_VIDEO):
+@pytest.mark.parametrize("node", REQUEST_NODES, ids=lambda node: node.task)
+def test_request_widgets_reach_comfyui_as_the_table_says(nodes: dict[str, Any], node: RequestNode) -> None:
+    inputs = nodes[node.node_id]["input"]
+    optional = inputs.get("optional", {})
+    shown = {name: item for name, item in (inputs["required"] | optional).items() if item[0] not in SOCKETS}
+    assert list(shown) == [widget.name for widget in widgets(node.task, node.fields)]
+    for widget in widgets(node.task, node.fields):
         kind, options = shown[widget.name]
-        assert (kind, options["default"]) == (widget.type, widget.default)
+        assert (kind, options["default"], options["tooltip"]) == (widget.type, widget.default, widget.tooltip)
         assert (options.get("min"), options.get("max")) == (widget.min, widget.max)
         assert tuple(options.get("options", ())) == widget.options
+        assert (widget.name in optional) == widget.optional
+        assert kind != "INT" or options.get("step") == widget.step
+
+
+@pytest.mark.parametrize("node", REQUEST_NODES, ids=lambda node: node.task)
+def test_every_medium_has_a_socket_of_its_type(nodes: dict[str, Any], node: RequestNode) -> None:
+    inputs = nodes[node.node_id]["input"]
+    sockets = {name: item[0] for name, item in inputs.get("optional", {}).items() if item[0] in SOCKETS}
+    media = [row for row in fields_of(node.task).values() if row.media is not None]
+    assert sockets == {row.name.removesuffix("_url"): str(row.media).upper() for row in media}
 
 
 def test_every_node_and_input_explains_itself(nodes: dict[str, Any]) -> None:

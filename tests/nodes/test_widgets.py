@@ -2,69 +2,145 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from wan_duet.nodes.widgets import PROVIDER_DEFAULT, TEXT_TO_VIDEO, chosen, widgets
+from wan_duet.nodes.tasks import LORAS, REQUEST_NODES, RequestNode
+from wan_duet.nodes.widgets import CUSTOM, PROVIDER_DEFAULT, Widget, chosen, fields_of, widgets
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.request import KINDS, WanLoRAT2VRequest, WanT2VRequest, t2v_request
+from wan_duet.pipelines.request import KINDS, RequestWithMedia, WanLoRAT2VRequest, bind_task, kinds_of
+from wan_duet.pipelines.request.image_size import ImageSize
 
-TABLE = {widget.name: widget for widget in widgets("text-to-video", TEXT_TO_VIDEO)}
-
-
-def settings(**changed: object) -> dict[str, object]:
-    """What the node gets when the user changed only these widgets."""
-    return {**{name: widget.default for name, widget in TABLE.items()}, "prompt": "a ball", **changed}
+NODES = {node.task: node for node in REQUEST_NODES}
+MEDIA = {"image_url": "a.png", "video_url": "a.mp4", "audio_url": "a.wav"}
+every_task = pytest.mark.parametrize("node", REQUEST_NODES, ids=lambda node: node.task)
 
 
-def test_every_field_of_the_task_has_a_widget_but_the_lora_list() -> None:
-    fields = {name for cls in KINDS.values() if cls.task == "text-to-video" for name in cls.model_fields}
-    assert set(TEXT_TO_VIDEO) == fields - {"loras"}
+def table(task: str) -> dict[str, Widget]:
+    return {widget.name: widget for widget in widgets(task, NODES[task].fields)}
 
 
-def test_widgets_are_in_the_order_that_saved_workflows_know() -> None:
-    assert tuple(TABLE) == TEXT_TO_VIDEO
+def asked(task: str, **changed: object) -> RequestWithMedia:
+    """What the node of a task makes when the user changed only these widgets."""
+    settings: dict[str, Any] = {name: widget.default for name, widget in table(task).items()}
+    settings |= {name: value for name, value in MEDIA.items() if name in settings}
+    return bind_task(task, chosen(task, {**settings, "prompt": "a ball", **changed}), {})
 
 
-def test_untouched_widgets_are_the_default_request() -> None:
-    made = t2v_request(**chosen(settings()))
-    assert made == WanT2VRequest(prompt="a ball", seed=0)
+def test_every_task_has_one_node() -> None:
+    tasks = [node.task for node in REQUEST_NODES]
+    assert sorted(tasks) == sorted({cls.task for cls in KINDS.values()})
+
+
+@every_task
+def test_every_field_of_every_kind_is_in_its_node_but_the_lora_list(node: RequestNode) -> None:
+    fields = {name for cls in kinds_of(node.task) for name in cls.model_fields}
+    assert sorted(node.fields) == sorted(fields - {LORAS})
+
+
+@every_task
+def test_only_media_are_optional_and_they_stand_last(node: RequestNode) -> None:
+    optional = [widget.optional for widget in widgets(node.task, node.fields)]
+    assert optional == sorted(optional)
+    assert sum(optional) == sum(fields_of(node.task)[name].media is not None for name in node.fields)
+
+
+@every_task
+def test_untouched_widgets_are_the_default_request(node: RequestNode) -> None:
+    cls = kinds_of(node.task)[0]
+    made = asked(node.task).request
+    given = {"prompt": "a ball", "seed": 0, **MEDIA, "width": 480, "height": 832}
+    assert made == cls(**{name: value for name, value in given.items() if name in cls.model_fields})
+
+
+@every_task
+def test_every_widget_says_what_it_is_for(node: RequestNode) -> None:
+    assert all(widget.tooltip for widget in widgets(node.task, node.fields))
+
+
+@every_task
+def test_empty_prompt_is_refused_by_name(node: RequestNode) -> None:
+    with pytest.raises(RequestError, match=r"^prompt: "):
+        asked(node.task, prompt="")
 
 
 def test_range_is_the_widest_of_all_kinds() -> None:
-    assert (TABLE["num_frames"].min, TABLE["num_frames"].max) == (17, 161)
+    assert (table("text-to-video")["num_frames"].min, table("text-to-video")["num_frames"].max) == (17, 161)
 
 
-def test_seed_fits_the_generator() -> None:
-    assert (TABLE["seed"].default, TABLE["seed"].min, TABLE["seed"].max) == (0, 0, 2**64 - 1)
+def test_whole_numbers_step_as_the_contract_says() -> None:
+    frames = table("speech-to-video")["num_frames"]
+    assert (frames.min, frames.max, frames.step) == (40, 120, 4)
 
 
 @pytest.mark.parametrize(
-    "field", ["enable_safety_checker", "enable_output_safety_checker", "enable_prompt_expansion"]
+    ("task", "low", "high"), [("text-to-video", 0, 2**64 - 1), ("wan21-text-to-video", -1, 9999999999)]
+)
+def test_seed_fits_whoever_draws_the_noise(task: str, low: int, high: int) -> None:
+    assert table(task)["seed"][2:6] == (0, table(task)["seed"].tooltip, low, high)
+
+
+@pytest.mark.parametrize(
+    ("task", "field"),
+    [
+        (node.task, name)
+        for node in REQUEST_NODES
+        for name in node.fields
+        if fields_of(node.task)[name].type == "boolean" and fields_of(node.task)[name].default is None
+    ],
 )
 @pytest.mark.parametrize(("setting", "value"), [(PROVIDER_DEFAULT, None), ("on", True), ("off", False)])
-def test_switch_can_be_left_to_the_provider(field: str, setting: str, value: bool | None) -> None:
-    assert TABLE[field].options == (PROVIDER_DEFAULT, "on", "off")
-    made = t2v_request(**chosen(settings(**{field: setting})))
-    assert getattr(made, field) is value
-    assert (field in made.payload()) == (value is not None)
+def test_switch_can_be_left_to_the_provider(task: str, field: str, setting: str, value: bool | None) -> None:
+    assert table(task)[field].options == (PROVIDER_DEFAULT, "on", "off")
+    request = asked(task, **{field: setting}).request
+    sent = request.payload()
+    assert sent.get(field) == (value or None if field == "reverse_video" else value)
+
+
+def test_whole_number_can_be_left_to_the_provider() -> None:
+    between = table("small-distill")["num_interpolated_frames"]
+    assert (between.default, between.min, between.max) == (-1, -1, 4)
+    assert "num_interpolated_frames" not in asked("small-distill").request.payload()
+    asked_for = asked("small-distill", num_interpolated_frames=0).request.payload()
+    assert asked_for["num_interpolated_frames"] == 0
+
+
+def test_text_can_be_left_to_the_provider() -> None:
+    sent = asked("wan21-text-to-video").request.payload()
+    assert not {"negative_prompt", "extra"} & set(sent)
+    assert asked("legacy-text-to-video", negative_prompt="").request.payload()["negative_prompt"] == ""
+
+
+def test_image_size_is_a_name_or_two_sides() -> None:
+    shown = table("text-to-image")
+    assert shown["image_size"].options[-1] == CUSTOM
+    assert (shown["width"].default, shown["height"].default) == (512, 512)
+    assert asked("text-to-image", width=640).request.payload()["image_size"] == "square_hd"
+    custom = asked("text-to-image", image_size=CUSTOM, width=640).request.payload()["image_size"]
+    assert custom == ImageSize(width=640, height=512).model_dump()
+
+
+def test_image_size_can_be_left_to_resolution_and_shape() -> None:
+    assert table("image-to-image")["image_size"].options[0] == PROVIDER_DEFAULT
+    assert "image_size" not in asked("image-to-image").request.payload()
+
+
+def test_an_object_is_written_as_json() -> None:
+    extra = '{"webhook": {"url": "https://example.org"}}'
+    sent = asked("wan21-text-to-video", extra=extra).request.payload()
+    assert sent["extra"] == {"webhook": {"url": "https://example.org"}}
+    with pytest.raises(RequestError, match=r"^extra: not JSON"):
+        asked("wan21-text-to-video", extra="{")
 
 
 def test_a_prompt_that_reads_like_a_setting_stays_a_prompt() -> None:
-    assert chosen(settings(prompt=PROVIDER_DEFAULT))["prompt"] == PROVIDER_DEFAULT
-    assert chosen(settings(prompt="on"))["prompt"] == "on"
+    for text in (PROVIDER_DEFAULT, "on", CUSTOM):
+        assert asked("text-to-image", prompt=text).request.payload()["prompt"] == text
 
 
 def test_reverse_selects_the_lora_contract_and_changes_nothing_else() -> None:
-    plain, reversed_ = (t2v_request(**chosen(settings(reverse_video=value))) for value in ("off", "on"))
-    assert type(plain) is WanT2VRequest
+    plain, reversed_ = (asked("text-to-video", reverse_video=value).request for value in ("off", "on"))
+    assert plain.kind == "text-to-video"
     assert type(reversed_) is WanLoRAT2VRequest
     assert reversed_.payload() == {**plain.payload(), "reverse_video": True}
-
-
-def test_empty_prompt_is_refused_by_name() -> None:
-    with pytest.raises(RequestError, match=r"^prompt: "):
-        t2v_request(**chosen(settings(prompt="")))
-
-
-def test_every_widget_says_what_it_is_for() -> None:
-    assert all(widget.tooltip for widget in TABLE.values())

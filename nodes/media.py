@@ -1,0 +1,60 @@
+"""IMAGE, VIDEO and AUDIO from a socket, with the hash that stands for them in a request."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..pipelines.errors import RequestError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["SocketMedium", "from_socket"]
+
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class SocketMedium:
+    """pipelines.request.Medium: `value` is what lay on the socket, a `medium` of "image", "video" or "audio".
+
+    image: (1, H, W, C), 0 to 1. audio: {"waveform": (1, channels, samples), "sample_rate": Hz}.
+    """
+
+    medium: str
+    value: Any
+    sha256: str
+
+
+def from_socket(field: str, medium: str, value: Any) -> SocketMedium:
+    """RequestError on `field` when several images or sounds come as a batch."""
+    digest = hashlib.sha256(medium.encode())
+    if medium == "video":
+        _add_video(digest, value)
+    else:
+        tensor = value if medium == "image" else value["waveform"]
+        if len(tensor) != 1:
+            raise RequestError.of(field, f"{len(tensor)} in a batch", f"connect one {medium}")
+        _add_tensor(digest, tensor)
+        if medium == "audio":
+            digest.update(str(value["sample_rate"]).encode())
+    return SocketMedium(medium, value, digest.hexdigest())
+
+
+def _add_tensor(digest: Any, tensor: Tensor) -> None:
+    digest.update(str(tuple(tensor.shape)).encode())
+    digest.update(tensor.detach().float().cpu().contiguous().numpy())
+
+
+def _add_video(digest: Any, video: Any) -> None:
+    """The file, and which part of it: trimming changes no byte."""
+    digest.update(str(video.get_active_trim_window()).encode())
+    source = video.get_stream_source()
+    if not isinstance(source, str):
+        digest.update(source.getbuffer())
+        return
+    with open(source, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
