@@ -1,8 +1,8 @@
-"""The help page of each node, web/docs/<node id>.md, written from what the node says about itself.
+"""The help page of each node, web/docs/<node id>.md, and the README's tables, from what the nodes say.
 
     python -m wan_duet.nodes.help_pages http://127.0.0.1:8188
 
-asks a running ComfyUI with this pack and writes all pages. A host test fails when they are out of date.
+asks a running ComfyUI with this pack and writes them all. A host test fails when they are out of date.
 """
 
 from __future__ import annotations
@@ -14,9 +14,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["DOCS", "help_page", "own_nodes"]
+from ..pipelines.request import LocalAbilities, kinds_of
+from ..pipelines.request.local_rules import LOCAL_RULES
+from .tasks import REQUEST_NODES
 
-DOCS = Path(__file__).resolve().parents[1] / "web" / "docs"
+__all__ = ["DOCS", "README", "help_page", "own_nodes", "with_tables"]
+
+_ROOT = Path(__file__).resolve().parents[1]
+DOCS, README = _ROOT / "web" / "docs", _ROOT / "README.md"
 _PREFIX = "WanDuet"
 # Choices that differ from machine to machine.
 _FOUND_ON_DISK = {
@@ -39,12 +44,55 @@ def help_page(node: str, info: Info) -> str:
     for group in ("required", "optional"):
         for name, (kind, options) in info["input"].get(group, {}).items():
             shown = f"{name} (optional)" if group == "optional" else name
-            cells = (shown, kind, _default(options), _choices(node, name, options), options["tooltip"])
+            cells = (shown, kind, _default(options), _choices(node, name, kind, options), options["tooltip"])
             lines.append(f"| {' | '.join(cells)} |")
     lines += ["", "## Outputs", "", "| output | type | what it is |", "| --- | --- | --- |"]
     for row in zip(info["output_name"], info["output"], info["output_tooltips"], strict=True):
         lines.append(f"| {' | '.join(row)} |")
+    return "\n".join([*lines, *_on_this_machine(node), ""])
+
+
+def with_tables(readme: str, nodes: Mapping[str, Info]) -> str:
+    """The README with its tables renewed; each lies between <!-- NAME --> and <!-- /NAME -->."""
+    for name, table in (("kinds", _kinds_table()), ("nodes", _nodes_table(nodes))):
+        begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+        before, rest = readme.split(begin)
+        readme = f"{before}{begin}\n{table}\n{end}{rest.split(end)[1]}"
+    return readme
+
+
+def _kinds_table() -> str:
+    here = LocalAbilities().tasks
+    lines = ["| what | kind | node | runs on this machine |", "| --- | --- | --- | --- |"]
+    for node in REQUEST_NODES:
+        for cls in kinds_of(node.task):
+            kind = f"[`{cls.kind}`](docs/requests.md#{cls.kind})"
+            runs = "yes" if cls.task in here else "not yet"
+            lines.append(f"| {cls.title} | {kind} | {node.display_name} | {runs} |")
     return "\n".join([*lines, ""])
+
+
+def _nodes_table(nodes: Mapping[str, Info]) -> str:
+    requests = {node.node_id for node in REQUEST_NODES}
+    lines = ["| node | what it does |", "| --- | --- |"]
+    lines += [
+        f"| {info['display_name']} | {info['description']} |"
+        for node, info in nodes.items()
+        if node not in requests
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _on_this_machine(node: str) -> list[str]:
+    """What the fields of a request node mean to Run Local."""
+    request = next((request for request in REQUEST_NODES if request.node_id == node), None)
+    if request is None:
+        return []
+    lines = ["", "## On this machine", ""]
+    if request.task not in LocalAbilities().tasks:
+        lines += ["This version does not run this kind here yet. What the fields will mean:", ""]
+    lines += ["| field | what Run Local does with it |", "| --- | --- |"]
+    return lines + [f"| {field} | {LOCAL_RULES[field].meaning} |" for field in request.fields]
 
 
 def _default(options: Mapping[str, Any]) -> str:
@@ -54,12 +102,15 @@ def _default(options: Mapping[str, Any]) -> str:
     return str(default)
 
 
-def _choices(node: str, name: str, options: Mapping[str, Any]) -> str:
+def _choices(node: str, name: str, kind: str, options: Mapping[str, Any]) -> str:
     if (node, name) in _FOUND_ON_DISK:
         return _FOUND_ON_DISK[node, name]
     if "options" in options:
-        return ", ".join(options["options"])
-    return f"{options['min']} to {options['max']}" if "min" in options else ""
+        return ", ".join(map(str, options["options"]))
+    if "min" not in options:
+        return ""
+    text = f"{options['min']} to {options['max']}" if "max" in options else f"{options['min']} or more"
+    return f"{text} in steps of {options['step']}" if kind == "INT" and "step" in options else text
 
 
 def _write(url: str) -> None:
@@ -70,6 +121,7 @@ def _write(url: str) -> None:
         page.unlink()
     for node, info in nodes.items():
         (DOCS / f"{node}.md").write_text(help_page(node, info), encoding="utf-8")
+    README.write_text(with_tables(README.read_text(encoding="utf-8"), nodes), encoding="utf-8")
 
 
 if __name__ == "__main__":

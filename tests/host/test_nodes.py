@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from wan_duet.nodes.help_pages import DOCS, help_page, own_nodes
+from wan_duet.nodes.help_pages import DOCS, README, help_page, own_nodes, with_tables
 from wan_duet.nodes.tasks import REQUEST_NODES, RequestNode
 from wan_duet.nodes.widgets import fields_of, widgets
 from wan_duet.pipelines.headless.client import ComfyClient
@@ -77,6 +77,11 @@ def test_help_pages_are_up_to_date(nodes: dict[str, Any]) -> None:
     written = {page.stem: page.read_text(encoding="utf-8") for page in DOCS.glob("*.md")}
     made = {node: help_page(node, info) for node, info in nodes.items()}
     assert written == made, "run: python -m wan_duet.nodes.help_pages URL_OF_A_COMFYUI_WITH_THIS_PACK"
+
+
+def test_tables_of_the_readme_are_up_to_date(nodes: dict[str, Any]) -> None:
+    readme = README.read_text(encoding="utf-8")
+    assert readme == with_tables(readme, nodes), "write them as the help pages"
 
 
 def test_help_pages_are_where_the_help_panel_looks(host: HeadlessComfyUI, nodes: dict[str, Any]) -> None:
