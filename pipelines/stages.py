@@ -48,10 +48,11 @@ def _encode(
     dtype = compute_dtype(model.precision, memory.device)
     length = model.family.text_length
     encoder = load_text_encoder(model.text_encoder, model.tokenizer, length, dtype, memory, progress.check)
-    encoded = []
+    encoded: list[EncodedPrompt] = []
     for prompt in prompts:
         progress.check()
         encoded.append(encoder.encode(prompt))
+        _check_finite(text_encoder=encoded[-1].embeddings)
         progress.advance(len(encoded))
     return encoded
 
@@ -78,6 +79,15 @@ def sample(
     is what a strength of 0 leaves, gives back what it was given.
     """
     _check_latents(model, latents, noise)
+    _check_finite(latents=latents, positive=prompts.positive.text)
+    if prompts.negative is not None:
+        _check_finite(negative=prompts.negative.text)
+    for expert in dict.fromkeys(schedule.experts):
+        if expert not in model.experts:
+            raise ModelError(
+                f"{model.name}: has no {expert}-noise expert, which these steps need; load a model with "
+                "both, or leave the boundary to the model"
+            )
     if not len(schedule):
         return latents
     device, start, end = memory.device, schedule.sigmas[0], schedule.sigmas[-1]
@@ -118,7 +128,9 @@ def _decode(
     model: WanModel, latents: Tensor, memory: Memory, progress: Progress, frames: int | None
 ) -> Iterator[Tensor]:
     vae = load_vae(model.vae, compute_dtype(model.precision, memory.device), memory, progress.check)
-    yield from stream_decode(vae, latents, frames=frames)
+    for frame in stream_decode(vae, latents, frames=frames):
+        _check_finite(VAE=frame)
+        yield frame
 
 
 def _check_latents(model: WanModel, latents: Tensor, noise: Tensor | None) -> None:
@@ -128,8 +140,25 @@ def _check_latents(model: WanModel, latents: Tensor, noise: Tensor | None) -> No
             f"latents: shape {tuple(latents.shape)}; {model.family.name} needs "
             f"(1, {channels}, frames, height, width)"
         )
+    frames, rows, columns = latents.shape[2:]
+    if not frames or rows % 2 or columns % 2 or not rows * columns:
+        stride = model.family.vae_stride[1]
+        raise ModelError(
+            f"latents: {frames} frames of {columns}x{rows}; {model.family.name} needs one frame or more, "
+            f"and a picture whose sides are multiples of {2 * stride} pixels"
+        )
     if noise is not None and noise.shape != latents.shape:
         raise SamplingError(f"noise: shape {tuple(noise.shape)}, but the latents have {tuple(latents.shape)}")
+
+
+def _check_finite(**tensors: Tensor) -> None:
+    """Stop at the stage that made a number which is not finite; named for the user who must look there."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise SamplingError(
+                f"{name.replace('_', ' ')}: holds numbers that are not finite; look at what made it, or try "
+                "precision fp32"
+            )
 
 
 def _to(condition: Condition | None, device: torch.device) -> Condition | None:

@@ -4,10 +4,10 @@ behind.
 
 from __future__ import annotations
 
+import gc
 import json
-import tracemalloc
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -258,18 +258,28 @@ def test_a_stop_leaves_nothing_behind_and_the_next_run_works(
     assert make(toy, tmp_path / "clip.mp4").receipt["latents_sha256"] == result.receipt["latents_sha256"]
 
 
+NETWORKS = ("WanTransformer3DModel", "AutoencoderKLWan", "UMT5EncoderModel")
+
+
+def alive() -> list[str]:
+    """The networks that exist in this process, without a garbage collection that would help."""
+    return [type(item).__name__ for item in gc.get_objects() if type(item).__name__ in NETWORKS]
+
+
 @dataclass
 class Ledger:
-    """A Memory that writes down what was asked of it."""
+    """A Memory that writes down what was asked of it, and sees to it that nothing lives while it is asked."""
 
     entries: list[str]
     device = torch.device("cpu")
 
     def reserve(self, size_bytes: int, what: str) -> None:
         assert size_bytes > 0
+        assert alive() == []
         self.entries.append(what)
 
     def release(self) -> None:
+        assert alive() == []
         self.entries.append("released")
 
 
@@ -329,18 +339,14 @@ def test_prompt_too_long_is_reported_not_dropped_in_silence(toy: WanModel, tmp_p
 
 
 def test_three_runs_in_a_row_leak_nothing(toy: WanModel, tmp_path: Path) -> None:
-    def size() -> int:
+    def left() -> int:
         make(toy, tmp_path / "a.mp4")
-        return tracemalloc.get_traced_memory()[0]
+        gc.collect()
+        return sum(issubclass(type(item), torch.Tensor) for item in gc.get_objects())
 
-    tracemalloc.start()
-    try:
-        size()
-        second, third, fourth = size(), size(), size()
-    finally:
-        tracemalloc.stop()
-    assert fourth - second < 200_000
-    assert third - second < 200_000
+    first, second, third = left(), left(), left()
+    assert alive() == []
+    assert first == second == third
 
 
 def test_a_parsed_json_request_runs_like_a_built_one(toy: WanModel, tmp_path: Path, result: Result) -> None:
@@ -364,3 +370,63 @@ def test_strength_zero_gives_the_latents_back(toy: WanModel) -> None:
     memory = DeviceMemory("cpu")
     kept = sample(toy, nothing, "euler", latents, None, prompts, {"high": 1.0, "low": 1.0}, memory, Silent())
     assert torch.equal(kept, latents)
+
+
+def arguments(model: WanModel, **changes: Any) -> dict[str, Any]:
+    """What `sample` needs for one step on the high expert."""
+    defaults: dict[str, Any] = {
+        "model": model,
+        "schedule": Schedule((1.0, 0.0), (1000.0,), ("high",)),
+        "solver": "euler",
+        "latents": torch.zeros(1, 16, 2, 4, 4),
+        "noise": torch.zeros(1, 16, 2, 4, 4),
+        "prompts": Prompts(Condition(torch.zeros(1, 512, 128)), None),
+        "guidance": {"high": 1.0, "low": 1.0},
+        "memory": Ledger([]),
+        "progress": Silent(),
+    }
+    return {**defaults, **changes}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "word"),
+    [
+        ({"latents": torch.zeros(1, 16, 2, 9, 8)}, ModelError, "multiples of 16 pixels"),
+        ({"latents": torch.zeros(1, 16, 0, 8, 8)}, ModelError, "0 frames"),
+        ({"latents": torch.zeros(1, 4, 2, 8, 8)}, ModelError, r"needs \(1, 16, frames"),
+        ({"latents": torch.full((1, 16, 2, 4, 4), torch.nan)}, SamplingError, "latents: .* not finite"),
+        (
+            {"prompts": Prompts(Condition(torch.full((1, 512, 128), torch.inf)), None)},
+            SamplingError,
+            "positive: .* not finite",
+        ),
+    ],
+)
+def test_material_that_cannot_be_sampled_loads_nothing(
+    toy: WanModel, changes: dict[str, Any], error: type[Exception], word: str
+) -> None:
+    given = arguments(toy, **changes)
+    with pytest.raises(error, match=word):
+        sample(**given)
+    assert given["memory"].entries == []
+
+
+def test_an_expert_that_the_model_lacks_is_named_before_anything_is_loaded(toy: WanModel) -> None:
+    single = replace(toy, experts={"high": toy.experts["high"]})
+    given = arguments(single, schedule=Schedule((1.0, 0.5, 0.0), (1000.0, 500.0), ("high", "low")))
+    with pytest.raises(ModelError, match="no low-noise expert"):
+        sample(**given)
+    assert given["memory"].entries == []
+
+
+def test_a_stop_between_the_experts_leaves_no_network(toy: WanModel) -> None:
+    class StopAtLow(Ledger):
+        def reserve(self, size_bytes: int, what: str) -> None:
+            super().reserve(size_bytes, what)
+            if what == "low-noise expert":
+                raise Stopped
+
+    given = arguments(toy, schedule=Schedule((1.0, 0.5, 0.0), (1000.0, 500.0), ("high", "low")))
+    with pytest.raises(Stopped):
+        sample(**{**given, "memory": StopAtLow([])})
+    assert alive() == []

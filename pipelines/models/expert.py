@@ -11,7 +11,7 @@ from torch import Tensor
 from ..errors import ModelError
 from ..memory import Memory
 from ..sampling.engine import Condition
-from ..weights.recipe import Recipe, materialise
+from ..weights.recipe import Recipe, keeping_fp32, materialise
 
 __all__ = ["ExpertPair", "WanEngine", "load_expert"]
 
@@ -20,9 +20,16 @@ class WanEngine:
     """One materialised expert. Latents and velocity are float32; the network computes in its own dtype."""
 
     def __init__(self, network: WanTransformer3DModel, dtype: torch.dtype) -> None:
-        self._network, self._dtype = network, dtype
+        self._network: WanTransformer3DModel | None = network
+        self._dtype = dtype
+
+    def close(self) -> None:
+        """Give the network up, whoever still holds the engine. It cannot predict any more."""
+        self._network = None
 
     def predict(self, latents: Tensor, timestep: float, condition: Condition) -> Tensor:
+        if self._network is None:
+            raise RuntimeError("this engine was closed when the other expert took over")
         velocity: Tensor = self._network(
             hidden_states=latents.to(self._dtype),
             timestep=torch.tensor([timestep], dtype=torch.float32, device=latents.device),
@@ -51,12 +58,8 @@ class ExpertPair:
 
     def use(self, expert: str) -> WanEngine:
         if self._engine is None or self._name != expert:
-            self._drop()
-            if expert not in self._recipes:
-                raise ModelError(
-                    f"{expert}-noise expert: the sampling steps need it, but the model has only "
-                    f"{', '.join(self._recipes)}; load a model with both experts"
-                )
+            if self._engine is not None:
+                self._drop()
             self._engine = load_expert(
                 self._recipes[expert], f"{expert}-noise expert", self._dtype, self._memory, self._check
             )
@@ -71,8 +74,9 @@ class ExpertPair:
 
     def _drop(self) -> None:
         if self._engine is not None:
+            self._engine.close()  # the denoise loop still holds the engine while it asks for the next one
             self._engine, self._name = None, None
-            self._memory.release()
+        self._memory.release()
 
 
 def load_expert(
@@ -85,11 +89,7 @@ def load_expert(
     """
     memory.reserve(recipe.elements * dtype.itemsize, what)
     network = blank_expert(recipe)
-    keep = tuple(WanTransformer3DModel._keep_in_fp32_modules)
-
-    def dtype_of(name: str) -> torch.dtype:
-        return torch.float32 if any(part in keep for part in name.split(".")) else dtype
-
+    dtype_of = keeping_fp32(WanTransformer3DModel._keep_in_fp32_modules, dtype)
     materialise(recipe, network, memory.device, dtype_of, check)
     return WanEngine(network, dtype)
 

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
 
-from ..errors import ModelError
+from ..errors import ModelError, RequestError
 from ..memory import Memory
-from ..weights.recipe import Recipe, materialise
+from ..weights.recipe import Recipe, keeping_fp32, materialise
 
 __all__ = ["EncodedPrompt", "TextEncoder", "clean_prompt", "load_text_encoder"]
 
@@ -45,6 +45,10 @@ class TextEncoder:
 
         Equal to padding first and masking, as the official code does: masked positions are never attended to.
         """
+        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+            raise RequestError.of(
+                "prompt", "holds half of a surrogate pair", "give text that is valid Unicode"
+            )
         ids: list[int] = self._tokenizer(clean_prompt(prompt), add_special_tokens=True)["input_ids"]  # type: ignore[operator]
         kept = ids if len(ids) <= self._length else [*ids[: self._length - 1], ids[-1]]
         tokens = torch.tensor([kept], device=self._device)
@@ -70,10 +74,10 @@ def load_text_encoder(
     memory.reserve(recipe.elements * dtype.itemsize, "text encoder")
     with torch.device("meta"):
         network = UMT5EncoderModel(UMT5Config.from_dict(dict(recipe.config)))
-    network.encoder.embed_tokens = (
-        network.shared
-    )  # one table under two names; on meta the tie must be made by hand
-    materialise(recipe, network, memory.device, lambda _: dtype, check)
+    network.encoder.embed_tokens = network.shared  # one table, two names: on meta the tie is made by hand
+    # In fp16 the second feed-forward layer of T5 overflows; transformers keeps it back for that alone.
+    keep = UMT5EncoderModel._keep_in_fp32_modules if dtype == torch.float16 else ()
+    materialise(recipe, network, memory.device, keeping_fp32(keep or (), dtype), check)
     return TextEncoder(network, _read_tokenizer(tokenizer_folder), length, memory.device)
 
 

@@ -57,7 +57,8 @@ class WanModel:
         """Content hash of every weight file, LoRAs included, by `component/file name`."""
         components = {**self.experts, "vae": self.vae, "text_encoder": self.text_encoder}
         named = {f"{name}/{file.name}": file for name, recipe in components.items() for file in recipe.files}
-        named.update({f"lora/{report.file.name}": report.file for report in self.loras})
+        loras = dict.fromkeys(report.file for report in self.loras)
+        named.update({f"loras[{index}]/{file.name}": file for index, file in enumerate(loras)})
         return {name: file_hash(file) for name, file in sorted(named.items())}
 
 
@@ -101,7 +102,10 @@ def _family(folder: Path, index: Mapping[str, Any], experts: Mapping[str, Recipe
     """Channels and the number of experts tell the family; the folder's name does not count."""
     own = index.get("wan_duet")
     if isinstance(own, dict) and own.get("family") in FAMILIES:
-        return FAMILIES[own["family"]]
+        family = FAMILIES[own["family"]]
+        if len(experts) != family.experts:
+            raise ModelError(f"{folder}: has {len(experts)} transformers, {family.name} has {family.experts}")
+        return family
     channels = {int(recipe.config.get("in_channels", 16)) for recipe in experts.values()}
     if len(channels) != 1:
         raise ModelError(

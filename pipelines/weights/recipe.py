@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 
-__all__ = ["DTypeRule", "Delta", "Ingredient", "Recipe", "materialise"]
+__all__ = ["DTypeRule", "Delta", "Ingredient", "Recipe", "keeping_fp32", "materialise"]
 
 DTypeRule = Callable[[str], torch.dtype]
 
@@ -118,12 +118,17 @@ def materialise(
     for unit in recipe.units:
         check()
         recipe.into(unit, network, device, dtype_of)
-    missing = [name for name, parameter in network.named_parameters() if parameter.is_meta]
+    missing = [name for name, _ in network.named_parameters() if name not in recipe.tensors]
     if missing:
         raise ModelError(
             f"{recipe.files[0]}: has no tensor for {', '.join(missing[:3])} ({len(missing)} missing)"
         )
-    network.requires_grad_(False).eval()
+    network.to(device).requires_grad_(False).eval()  # what is left to move are buffers, such as rotary tables
+
+
+def keeping_fp32(modules: Collection[str], dtype: torch.dtype) -> DTypeRule:
+    """`dtype` for every parameter but those of the named modules, which stay float32."""
+    return lambda name: torch.float32 if any(part in modules for part in name.split(".")) else dtype
 
 
 class _Files:

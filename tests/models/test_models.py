@@ -10,13 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import AutoTokenizer, UMT5EncoderModel
 
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.memory import DeviceMemory, compute_dtype
+from wan_duet.pipelines.models.expert import load_expert
 from wan_duet.pipelines.models.text import clean_prompt, load_text_encoder
 from wan_duet.pipelines.models.vae import denormalise, load_vae, normalise
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
+from wan_duet.pipelines.sampling.engine import Condition
 from wan_duet.pipelines.toy.embedded import toy_folder
 
 CPU = DeviceMemory("cpu")
@@ -145,3 +148,66 @@ def test_the_vae_turns_five_latent_frames_into_seventeen(toy: WanModel) -> None:
 def test_precision_auto_is_exact_on_a_cpu() -> None:
     assert compute_dtype("auto", torch.device("cpu")) == torch.float32
     assert compute_dtype("bf16", torch.device("cpu")) == torch.bfloat16
+
+
+class Elsewhere:
+    """A Memory on a device that is not the CPU and holds no data: enough to see what was left behind."""
+
+    device = torch.device("meta")
+
+    def reserve(self, size_bytes: int, what: str) -> None: ...
+
+    def release(self) -> None: ...
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("name", ["high", "vae", "text_encoder"])
+def test_everything_a_network_needs_is_on_the_device(toy: WanModel, name: str) -> None:
+    if name == "vae":
+        network = load_vae(toy.vae, torch.bfloat16, Elsewhere(), lambda: None)
+    elif name == "high":
+        network = load_expert(
+            toy.experts["high"], "expert", torch.bfloat16, Elsewhere(), lambda: None
+        )._network
+    else:
+        network = load_text_encoder(
+            toy.text_encoder, toy.tokenizer, 512, torch.bfloat16, Elsewhere(), lambda: None
+        )._network
+    left = [
+        item for item, tensor in network.state_dict(keep_vars=True).items() if tensor.device.type != "meta"
+    ]
+    left += [item for item, tensor in network.named_buffers() if tensor.device.type != "meta"]
+    assert left == []
+
+
+@torch.inference_mode()
+def test_an_expert_runs_on_another_device(toy: WanModel) -> None:
+    engine = load_expert(toy.experts["high"], "expert", torch.bfloat16, Elsewhere(), lambda: None)
+    latents = torch.zeros(1, 16, 2, 4, 4, device="meta")
+    velocity = engine.predict(latents, 900.0, Condition(torch.zeros(1, 512, 128, device="meta")))
+    assert (velocity.shape, velocity.dtype) == (latents.shape, torch.float32)
+
+
+def test_t5_keeps_what_overflows_in_half_precision(toy: WanModel) -> None:
+    encoder = load_text_encoder(toy.text_encoder, toy.tokenizer, 512, torch.float16, CPU, lambda: None)
+    feed_forward = encoder._network.encoder.block[0].layer[-1].DenseReluDense
+    assert (feed_forward.wo.weight.dtype, feed_forward.wi_0.weight.dtype) == (torch.float32, torch.float16)
+
+
+def test_a_toy_without_its_second_expert_is_refused(folder: Path) -> None:
+    edit_config(folder / "model_index.json", wan_duet={"family": "toy"})
+    shutil.rmtree(folder / "transformer_2")
+    with pytest.raises(ModelError, match="has 1 transformers, toy has 2"):
+        load_model(folder)
+
+
+def test_two_loras_of_one_name_have_two_hashes(toy: WanModel, tmp_path: Path) -> None:
+    shape = toy.experts["high"].tensors["blocks.0.attn1.to_q.weight"].shape
+    for index, name in enumerate(("one", "two")):
+        (tmp_path / name).mkdir()
+        parts = {"A": torch.full((1, shape[1]), float(index)), "B": torch.ones(shape[0], 1)}
+        weights = {f"blocks.0.attn1.to_q.lora_{side}.weight": tensor for side, tensor in parts.items()}
+        save_file(weights, tmp_path / name / "l.safetensors")
+    model = toy.with_lora(tmp_path / "one" / "l.safetensors", 1.0, "high")
+    hashes = model.with_lora(tmp_path / "two" / "l.safetensors", 1.0, "low").hashes()
+    assert hashes["loras[0]/l.safetensors"] != hashes["loras[1]/l.safetensors"]
