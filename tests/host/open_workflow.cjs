@@ -1,8 +1,11 @@
 // Opens one workflow in the real frontend and prints, as JSON, what a user would see of it.
 //
-//   node open_workflow.cjs URL WORKFLOW.json SCREENSHOT.png [run]
+//   node open_workflow.cjs URL WORKFLOW.json SCREENSHOT.png [run] [append=NODE]
+//   node open_workflow.cjs URL "Name of a blueprint" SCREENSHOT.png [run]
 //
-// With `run` the workflow is run first, so that the picture shows the finished video.
+// A blueprint is inserted into an empty graph, and the picture shows what is inside. With `run` the workflow is
+// run first, so that the picture shows the finished video. With `append` the nodes of this class have one input
+// more than ComfyUI says, as in a later version: "appended", optional, 5 by default.
 // PLAYWRIGHT_CORE is the module's folder, CHROMIUM the browser.
 
 const fs = require("fs");
@@ -10,7 +13,9 @@ const os = require("os");
 const path = require("path");
 const { chromium } = require(process.env.PLAYWRIGHT_CORE);
 
-const [url, file, screenshot, run] = process.argv.slice(2);
+const [url, file, screenshot, ...extras] = process.argv.slice(2);
+const run = extras.includes("run");
+const append = extras.find((extra) => extra.startsWith("append="))?.slice("append=".length);
 const SIZE = { width: 2000, height: 1000 };
 const ARGUMENTS = [
   "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -34,6 +39,7 @@ async function main(profile) {
     page.on("console", (line) => {
       if (line.type() === "error") errors.push(`${line.text()} (${line.location().url})`);
     });
+    if (append) await page.route("**/object_info", (route) => withOneInputMore(route, append));
     await page.goto(url);
     await page.waitForFunction(() => window.app?.canvas && window.LiteGraph?.registered_node_types.WanDuetRunLocal);
     // The page has errors of its own: a new user's settings do not exist yet, its first graph has models to download.
@@ -43,8 +49,9 @@ async function main(profile) {
       await page.waitForTimeout(2000);
     }
 
-    const workflow = JSON.parse(fs.readFileSync(file, "utf8"));
-    await page.evaluate((graph) => window.app.loadGraphData(graph), workflow);
+    const isBlueprint = !file.endsWith(".json");
+    if (isBlueprint) await insertBlueprint(page, file);
+    else await page.evaluate((graph) => window.app.loadGraphData(graph), JSON.parse(fs.readFileSync(file, "utf8")));
     const prompt = await page.evaluate(async () => (await window.app.graphToPrompt()).output);
     if (run) {
       await page.evaluate(() => window.app.queuePrompt(0));
@@ -54,12 +61,19 @@ async function main(profile) {
         left = (await (await fetch(`${url}/prompt`)).json()).exec_info.queue_remaining;
       }
     }
-    await page.mouse.click(SIZE.width / 2, SIZE.height - 20);
+    if (isBlueprint) await page.evaluate(() => {
+      const [node] = window.app.graph.nodes;
+      window.app.canvas.openSubgraph(node.subgraph, node);
+    });
+    if (isBlueprint) await page.mouse.move(SIZE.width / 2, SIZE.height - 20); // away, without a tooltip
+    else await page.mouse.click(SIZE.width / 2, SIZE.height - 20);
     await page.keyboard.press("."); // fit the graph into the window
     await page.waitForTimeout(2000);
     const clip = await page.evaluate(() => {
-      const { graph, canvas } = window.app;
-      const boxes = [...graph.nodes, ...graph.groups].map((item) => [...item.boundingRect]);
+      const { canvas } = window.app;
+      const { graph } = canvas;
+      const ends = [graph.inputNode, graph.outputNode].filter(Boolean);
+      const boxes = [...graph.nodes, ...graph.groups, ...ends].map((item) => [...item.boundingRect]);
       const [left, top] = [0, 1].map((axis) => Math.min(...boxes.map((box) => box[axis])));
       const [right, bottom] = [0, 1].map((axis) => Math.max(...boxes.map((box) => box[axis] + box[axis + 2])));
       const { scale, offset } = canvas.ds;
@@ -74,6 +88,7 @@ async function main(profile) {
     await page.screenshot({ path: screenshot, clip });
     const seen = await page.evaluate(() => ({
       missing: window.app.graph.nodes
+        .flatMap((node) => [node, ...(node.subgraph?.nodes ?? [])])
         .map((node) => node.type)
         .filter((type) => !(type in window.LiteGraph.registered_node_types)),
       dialogs: [...document.querySelectorAll('[role="dialog"]')].map((dialog) => dialog.innerText),
@@ -82,6 +97,30 @@ async function main(profile) {
   } finally {
     await browser.close();
   }
+}
+
+// As a user does: a double click on the empty canvas, the name, Enter, and a click where it should lie.
+async function insertBlueprint(page, name) {
+  await page.evaluate(() => window.app.loadGraphData({ version: 0.4, nodes: [], links: [], last_node_id: 0, last_link_id: 0 }));
+  await page.mouse.dblclick(SIZE.width / 2, SIZE.height / 2);
+  await page.keyboard.type(name);
+  await page.getByText(name).first().waitFor();
+  await page.keyboard.press("Enter");
+  const placed = () => page.evaluate(() => window.app.graph.nodes[0]?.flags.ghost === undefined);
+  await page.waitForFunction(() => window.app.graph.nodes.length === 1);
+  while (!(await placed())) {
+    await page.mouse.move(SIZE.width / 3, SIZE.height / 4, { steps: 5 });
+    await page.mouse.click(SIZE.width / 3, SIZE.height / 4);
+    await page.waitForTimeout(200);
+  }
+}
+
+async function withOneInputMore(route, node) {
+  const answer = await route.fetch();
+  const nodes = await answer.json();
+  (nodes[node].input.optional ??= {}).appended = ["INT", { default: 5, min: 0, max: 9 }];
+  (nodes[node].input_order.optional ??= []).push("appended");
+  await route.fulfill({ response: answer, json: nodes });
 }
 
 const profile = fs.mkdtempSync(path.join(os.tmpdir(), "wan-duet-browser-"));

@@ -1,4 +1,4 @@
-"""The shipped workflows in the real frontend, in a headless Chromium.
+"""The shipped workflows and the blueprint in the real frontend, in a headless Chromium.
 
 Needs node, $CHROMIUM (else /usr/bin/chromium) and playwright-core in $PLAYWRIGHT_CORE (else
 ~/browser/node_modules/playwright-core). WAN_DUET_SCREENSHOTS=write runs the workflows too and renews the
@@ -12,11 +12,13 @@ import os
 import shutil
 import subprocess
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 
 ROOT = Path(__file__).parents[2]
@@ -33,10 +35,10 @@ LACKING = [
     }.items()
     if not there
 ]
-PICTURES = {
-    "Text to Video (one request)": "one-request",
-    "Text to Video (building blocks)": "building-blocks",
-}
+ONE_REQUEST, BLOCKS = "Text to Video (one request)", "Text to Video (building blocks)"
+BLUEPRINT = "Text to Video (Wan Duet)"
+PICTURES = {ONE_REQUEST: "one-request", BLOCKS: "building-blocks"}
+SAVED = ROOT / "tests" / "nodes" / "saved"  # with the version that had text-to-video only
 SKIPPED = f"BROWSER TESTS SKIPPED: no {', '.join(LACKING)}"
 if LACKING:
     warnings.warn(SKIPPED, stacklevel=1)  # pytest lists it at the end, unlike the reason of a skip
@@ -47,7 +49,7 @@ RENEW = os.environ.get("WAN_DUET_SCREENSHOTS") == "write"
 @pytest.mark.parametrize("name", PICTURES)
 def test_opens_with_every_node_known_and_no_error(host: HeadlessComfyUI, tmp_path: Path, name: str) -> None:
     picture = (ROOT / "docs" / "images" if RENEW else tmp_path) / f"{PICTURES[name]}.png"
-    seen = open_workflow(host.url, ROOT / "workflows" / f"{name}.json", picture)
+    seen = open_workflow(host.url, ROOT / "workflows" / f"{name}.json", picture, ["run"] if RENEW else [])
     assert seen["missing"] == []
     assert seen["errors"] == []
     assert seen["dialogs"] == []
@@ -57,10 +59,50 @@ def test_opens_with_every_node_known_and_no_error(host: HeadlessComfyUI, tmp_pat
     assert picture.stat().st_size > 50_000  # more than an empty canvas
 
 
-def open_workflow(url: str, workflow: Path, picture: Path) -> dict[str, Any]:
+@pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
+@pytest.mark.parametrize(
+    ("name", "node"), [(ONE_REQUEST, "WanDuetTextToVideo"), (BLOCKS, "WanDuetTwoStageSampler")]
+)
+def test_a_saved_workflow_keeps_its_values_when_an_input_is_appended(
+    host: HeadlessComfyUI, tmp_path: Path, name: str, node: str
+) -> None:
+    extras = [f"append={node}"]
+    seen = open_workflow(host.url, SAVED / f"{name}.json", tmp_path / "picture.png", extras)
+    assert seen["errors"] == seen["missing"] == seen["dialogs"] == []
+    then = json.loads((SAVED / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    (changed,) = (item for item in then.values() if item["class_type"] == node)
+    changed["inputs"]["appended"] = 5
+    assert seen["prompt"] == then
+
+
+@pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
+def test_the_blueprint_is_found_by_name_and_only_the_chosen_runner_works(
+    host: HeadlessComfyUI, client: ComfyClient, tmp_path: Path
+) -> None:
+    picture = (ROOT / "docs" / "images" if RENEW else tmp_path) / "blueprint.png"
+    seen = open_workflow(host.url, BLUEPRINT, picture, ["run"] if RENEW else [])
+    assert seen["errors"] == seen["missing"] == seen["dialogs"] == []
+    graph, names = seen["prompt"], {}
+    for name, item in graph.items():
+        names[item["_meta"]["title"]] = name
+        if item["class_type"] == "WanDuetTextToVideo":
+            item["inputs"]["num_inference_steps"] = 2
+    assert [item["class_type"] for item in graph.values()].count("WanDuetRunLocal") == 2
+    for second, runner in ((False, "First runner"), (True, "Second runner")):
+        graph[names["Which runner"]]["inputs"]["switch"] = second
+        ran: set[str] = set()
+        job = client.run(graph, on_progress=lambda progress, ran=ran: ran.add(progress.node_id))
+        assert ran & {names["First runner"], names["Second runner"]} == {names[runner]}
+        assert names["Save Video"] in job.outputs
+
+
+def open_workflow(
+    url: str, workflow: Path | str, picture: Path, extras: Sequence[str] = ()
+) -> dict[str, Any]:
+    """What open_workflow.cjs saw of a workflow file, or of a blueprint."""
     picture.parent.mkdir(parents=True, exist_ok=True)
     done = subprocess.run(
-        [str(NODE), str(SCRIPT), url, str(workflow), str(picture), *(["run"] if RENEW else [])],
+        [str(NODE), str(SCRIPT), url, str(workflow), str(picture), *extras],
         env={**os.environ, "CHROMIUM": str(CHROMIUM), "PLAYWRIGHT_CORE": str(PLAYWRIGHT)},
         capture_output=True,
         text=True,

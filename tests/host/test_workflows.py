@@ -19,13 +19,14 @@ from wan_duet.pipelines.plan import Plan
 from wan_duet.pipelines.receipt import latents_hash
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
+SAVED = Path(__file__).parents[1] / "nodes" / "saved"
 DRAWN = {"drawn": "in the browser"}  # stands for the graph with its layout
 ONE_REQUEST, BLOCKS = "Text to Video (one request)", "Text to Video (building blocks)"
 
 
-def workflow(name: str, **changed: object) -> dict[str, Any]:
+def workflow(name: str, folder: Path = WORKFLOWS, **changed: object) -> dict[str, Any]:
     """A shipped workflow, with these inputs changed wherever a node has them."""
-    graph: dict[str, Any] = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
+    graph: dict[str, Any] = json.loads((folder / "api" / f"{name}.json").read_text(encoding="utf-8"))
     for node in graph.values():
         node["inputs"].update({key: value for key, value in changed.items() if key in node["inputs"]})
     return graph
@@ -157,6 +158,12 @@ def test_a_demand_that_cannot_be_met_stops_before_anything_is_loaded(
     with pytest.raises(HostError, match="enable_prompt_expansion"):
         client.run(graph)
     assert host.log().count("loading") == before
+
+
+@pytest.mark.parametrize("name", [ONE_REQUEST, BLOCKS])
+def test_what_was_saved_with_an_older_version_still_runs(client: ComfyClient, name: str) -> None:
+    graph = workflow(name, SAVED, num_inference_steps=2, steps=2)
+    assert id_of(graph, "SaveVideo") in client.run(graph).outputs
 
 
 def test_the_template_browser_offers_them_with_a_picture(host: HeadlessComfyUI, client: ComfyClient) -> None:

@@ -1,4 +1,7 @@
-"""The shipped workflows: each one for the browser, with a picture, and the same graph for programs."""
+"""The shipped workflows: each one for the browser, with a picture, and the same graph for programs.
+
+Those in saved/ were saved with the version that had text-to-video only.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from typing import Any
 import pytest
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
+SAVED, SNAPSHOT = Path(__file__).with_name("saved"), Path(__file__).with_name("snapshot.json")
 NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
 ONLY_IN_THE_BROWSER = {"MarkdownNote"}
 
@@ -32,6 +36,20 @@ def test_a_note_says_what_to_do_first(name: str) -> None:
     (note,) = (node for node in nodes if node["type"] == "MarkdownNote")
     assert note["title"] == "Start here"
     assert "**Run**" in note["widgets_values"][0]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_was_saved_is_the_beginning_of_what_there_is_now(name: str) -> None:
+    """Values are saved in order, so anything but an addition at the end would move them to other inputs."""
+    now = json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+    saved = json.loads((SAVED / f"{name}.json").read_text(encoding="utf-8"))
+    for node in saved["nodes"]:
+        if node["type"] not in now:
+            continue
+        widgets = [item for item in now[node["type"]]["inputs"] if item[2] is not None]
+        then = [item["name"] for item in node["inputs"] if "widget" in item]
+        assert [item[0] for item in widgets[: len(then)]] == then
+        assert all(item[3] == "optional" for item in widgets[len(then) :])
 
 
 def read(file: Path, as_api: bool = False) -> dict[str, Any]:
