@@ -12,6 +12,7 @@ import argparse
 import hashlib
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,8 @@ def prepare(venv: Path, extras: list[str]) -> str:
     stamp = venv / STAMP
     if is_ready(stamp, extras) and works(venv):
         return str(python_of(venv))
+    if sys.platform == "darwin" and platform.machine() == "x86_64":
+        raise SetupError(f"There is no {TORCH} for Macs with an Intel processor; Apple silicon works.")
     make(venv)
     had = read_stamp(stamp).get("extras", [])
     wanted = sorted({*had, *extras})  # a `demo` after a `test` must not leave the tests without theirs

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +26,8 @@ from .request.flags import add_flags, given
 from .request.kinds import KINDS, describe_kinds, json_schema, seed_of
 from .request.parse import parse, read_json
 from .request.report import side_by_side
+from .terminal import TerminalProgress, run_command
+from .toy.embedded import TOY
 from .version import VERSION
 
 if TYPE_CHECKING:
@@ -37,19 +41,10 @@ _DEFAULT_KIND = "text-to-video"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a legacy console must not break on a prompt
     options = _parser(_kind_of(arguments)).parse_args(arguments)
-    try:
-        code: int = options.command(options)
-    except WanDuetError as error:
-        _print_error(error, as_json=options.json)
-        return 2 if isinstance(error, RequestError) else 1
-    except KeyboardInterrupt:
-        print("stopped", file=sys.stderr)
-        return 130
-    return code
+    return run_command(
+        lambda: int(options.command(options)), lambda error: _print_error(error, as_json=options.json)
+    )
 
 
 def _kind_of(arguments: Sequence[str] | None) -> str:
@@ -103,7 +98,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         "--input-size", type=_size, metavar="WxH", help="the size of the image or video that comes in"
     )
     planned.add_argument(
-        "--seconds-per-forward", type=float, metavar="S", help="as measured for this model; tells the time"
+        "--seconds-per-forward", type=_seconds, metavar="S", help="as measured for this model; tells the time"
     )
     _add_request(planned, kind)
 
@@ -133,19 +128,26 @@ def _runners(text: str) -> list[str]:
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, _, height = text.partition("x")
-    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 1920x1080")
-    return int(width), int(height)
+    return int(found[1]), int(found[2])
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+    return seconds
 
 
 def _generate(options: argparse.Namespace) -> int:
-    from .terminal import TerminalProgress, stopped_by_sigterm
-
     if options.output.suffix.lower() != ".mp4":
         raise RequestError.of("--output", str(options.output), "give a file name that ends in .mp4")
-    with stopped_by_sigterm():
-        result = _make(options, TerminalProgress(sys.stderr))
+    result = _make(options, TerminalProgress(sys.stderr))
     _print_result(result, as_json=options.json)
     return 0
 
@@ -161,6 +163,9 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
     if options.request is not None or given(options):
         raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")
     recorded = read_receipt(options.from_receipt)
+    if options.model is None and recorded.model_name != TOY:
+        found = f"not given, and the receipt names {recorded.model_name}"
+        raise RequestError.of("--model", found, "give the folder of that model")
     model = _load(options.model or recorded.model_name, options.precision or recorded.precision)
     return repeat(recorded, model, out=options.output, memory=DeviceMemory(options.device), progress=progress)
 

@@ -13,17 +13,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .errors import HostError, RequestError, WanDuetError
+from .errors import HostError, RequestError
 from .headless.client import Job, NodeProgress, OutputFile
 from .headless.host import Host, examine, find_comfyui
 from .headless.server import HeadlessComfyUI
 from .media.probe import VideoFacts, probe, verify
 from .media.tags import RECEIPT
+from .output import output_place, write_sidecar
 from .plan import FAMILIES, make_plan
 from .progress import Progress
-from .receipt import sidecar
 from .request import WanRequest, t2v_request
-from .terminal import TerminalProgress, stopped_by_sigterm
+from .terminal import TerminalProgress, run_command
 from .version import PACK
 
 __all__ = ["main", "parser"]
@@ -38,21 +38,13 @@ Workflow = dict[str, Any]  # ComfyUI's API format: {node id: {"class_type": ...,
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the video. Returns 0 only when it was read back as planned."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")  # a legacy console must not break on a prompt
     options = parser().parse_args(arguments)
-    try:
-        with stopped_by_sigterm():
-            out = _make(options.prompt, options.comfyui, options.output)
-    except WanDuetError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if isinstance(error, RequestError) else 1
-    except KeyboardInterrupt:
-        print("Stopped.", file=sys.stderr)
-        return 130
-    print(out)
-    return 0
+
+    def make() -> int:
+        print(_make(options.prompt, options.comfyui, options.output))
+        return 0
+
+    return run_command(make, lambda error: print(f"error: {error}", file=sys.stderr))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -93,7 +85,6 @@ def _output_file(given: str | None) -> Path:
         raise RequestError.of(
             "--output", f"{out} is there and is no MP4", "give another name, or move that file"
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
     return out
 
 
@@ -151,7 +142,7 @@ def _run_here(request: WanRequest, model: str, out: Path) -> None:
 def _run_in(host: Host, workflow: Workflow, out: Path) -> None:
     where = "on the CPU" if host.cpu else "on its device"
     print(f"Starting the ComfyUI in {host.path} {where} ...", file=sys.stderr, flush=True)
-    with HeadlessComfyUI(host) as comfyui:
+    with output_place(out), HeadlessComfyUI(host) as comfyui:
         print("It runs; the workflow is queued.", file=sys.stderr, flush=True)
         shown = _Shown(workflow, TerminalProgress(sys.stderr))
         job = comfyui.run(workflow, on_progress=shown)
@@ -159,7 +150,7 @@ def _run_in(host: Host, workflow: Workflow, out: Path) -> None:
     receipt = probe(out).tags.get(RECEIPT)
     if receipt is None:
         raise HostError(f"The video that ComfyUI saved, {out}, carries no receipt.")
-    sidecar(out).write_text(json.dumps(json.loads(receipt), indent=2, ensure_ascii=False), encoding="utf-8")
+    write_sidecar(out, json.loads(receipt))
 
 
 def _saved(job: Job, workflow: Workflow) -> OutputFile:

@@ -26,9 +26,10 @@ from .media.reverse import reversed_stream
 from .media.tags import RECEIPT
 from .memory import Memory, compute_dtype
 from .models.wan_model import WanModel
+from .output import output_place, write_sidecar
 from .plan.plan import Plan, describe, make_plan
 from .progress import Progress
-from .receipt import Recorded, differences, latents_hash, make_receipt, require_same_files, sidecar
+from .receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
 from .request.base import WanRequest
 from .request.check import check
 from .request.kinds import seed_of
@@ -138,60 +139,72 @@ def _execute(
     return_images: bool = False,
     expected: Recorded | None = None,
 ) -> Result:
-    plan, model, out, clock = job.plan, job.model, job.out, _Clock()
+    plan, out, clock = job.plan, job.out, _Clock()
     log.info("%s", describe(plan))
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with clock.stage("text"):
-        prompts, notes = _read_prompts(job, memory, progress)
-    with clock.stage("sampling"):
-        latents = sample(
-            model,
-            Schedule.of_plan(plan),
-            plan.solver,
-            torch.zeros(1, *plan.latent_shape),
-            draw_noise((1, *plan.latent_shape), plan.seed),
-            prompts,
-            plan.guidance,
-            memory,
-            progress,
+    with output_place(out):
+        with clock.stage("text"):
+            prompts, notes = _read_prompts(job, memory, progress)
+        with clock.stage("sampling"):
+            latents = _sample(job, prompts, memory, progress)
+        fingerprint = latents_hash(latents)
+        if expected is not None and fingerprint != expected.latents_sha256:
+            raise SamplingError(f"the latents are not those of the receipt; {differences(expected)}")
+        receipt = make_receipt(
+            job.request,
+            job.report,
+            plan,
+            job.model,
+            notes,
+            dtype=str(compute_dtype(job.model.precision, memory.device)).removeprefix("torch."),
+            device=str(memory.device),
+            latents_sha256=fingerprint,
         )
-    fingerprint = latents_hash(latents)
-    if expected is not None and fingerprint != expected.latents_sha256:
-        raise SamplingError(f"the latents are not those of the receipt; {differences(expected)}")
-    dtype = str(compute_dtype(model.precision, memory.device)).removeprefix("torch.")
-    receipt = make_receipt(
-        job.request,
-        job.report,
-        plan,
-        model,
-        notes,
-        dtype=dtype,
-        device=str(memory.device),
-        latents_sha256=fingerprint,
-    )
-    tags = dict(job.tags)
-    if job.embed_receipt:
-        tags[RECEIPT] = json.dumps({**receipt, "timings_s": clock.seconds})
-    shown: list[Frame] = []
-    with clock.stage("video"):
-        frames = _frames(job, latents, memory, progress)
-        encode_video(
-            _kept(frames, shown) if return_images else frames,
-            out,
-            width=plan.width,
-            height=plan.height,
-            fps=plan.fps_out,
-            quality=plan.video_quality,
-            write_mode=plan.video_write_mode,
-            tags=tags,
-            progress=progress,
-            frame_count=plan.frames_out,
-        )
-        verify(probe(out), frames=plan.frames_out, width=plan.width, height=plan.height, fps=plan.fps_out)
-    receipt["timings_s"] = clock.seconds
-    sidecar(out).write_text(json.dumps(receipt, indent=2, ensure_ascii=False), encoding="utf-8")
+        with clock.stage("video"):
+            tags = dict(job.tags)
+            if job.embed_receipt:
+                tags[RECEIPT] = json.dumps({**receipt, "timings_s": clock.seconds})
+            shown = _write_video(job, latents, tags, memory, progress, keep=return_images)
+        receipt["timings_s"] = clock.seconds
+        write_sidecar(out, receipt)
     images = torch.from_numpy(np.stack(shown)).float() / 255 if return_images else None
     return Result(out, plan.seed, dict(job.request)["prompt"], receipt, images)
+
+
+def _sample(job: _Job, prompts: Prompts, memory: Memory, progress: Progress) -> Tensor:
+    shape = (1, *job.plan.latent_shape)
+    return sample(
+        job.model,
+        Schedule.of_plan(job.plan),
+        job.plan.solver,
+        torch.zeros(shape),
+        draw_noise(shape, job.plan.seed),
+        prompts,
+        job.plan.guidance,
+        memory,
+        progress,
+    )
+
+
+def _write_video(
+    job: _Job, latents: Tensor, tags: Mapping[str, str], memory: Memory, progress: Progress, *, keep: bool
+) -> list[Frame]:
+    """Decode, interpolate, encode, and read the file back. Returns its frames if they are to be kept."""
+    plan, kept = job.plan, list[Frame]()
+    frames = _frames(job, latents, memory, progress)
+    encode_video(
+        _tee(frames, kept) if keep else frames,
+        job.out,
+        width=plan.width,
+        height=plan.height,
+        fps=plan.fps_out,
+        quality=plan.video_quality,
+        write_mode=plan.video_write_mode,
+        tags=tags,
+        progress=progress,
+        frame_count=plan.frames_out,
+    )
+    verify(probe(job.out), frames=plan.frames_out, width=plan.width, height=plan.height, fps=plan.fps_out)
+    return kept
 
 
 def _with_loras(request: WanRequest, model: WanModel, folders: Sequence[Path] | None) -> WanModel:
@@ -222,12 +235,13 @@ def _frames(job: _Job, latents: Tensor, memory: Memory, progress: Progress) -> F
     if plan.reverse:
         frames = reversed_stream(frames, job.out.parent)
     if plan.num_interpolated_frames:
-        interpolator = _INTERPOLATORS[plan.interpolator](memory.device)
-        frames = interpolated(frames, interpolator, plan.num_interpolated_frames)
+        # Before torch 2.13, MPS cannot sample beyond the border of a picture, which the flow does.
+        device = "cpu" if memory.device.type == "mps" else memory.device
+        frames = interpolated(frames, _INTERPOLATORS[plan.interpolator](device), plan.num_interpolated_frames)
     return frames
 
 
-def _kept(frames: FrameStream, shown: list[Frame]) -> FrameStream:
+def _tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:
     for frame in frames:
-        shown.append(frame)
+        kept.append(frame)
         yield frame

@@ -47,10 +47,12 @@ class DeviceMemory:
 
         name = device or _best_device()
         try:
-            self._device = torch.empty(0, device=name).device
+            torch.zeros(1, device=name).cpu()  # one that holds no numbers, such as meta, fails here too
+            self._device = torch.device(name)
         except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
+            reason = str(error).partition("\n")[0]
             raise RequestError.of(
-                "device", f"{name}: {error}", "give cpu, or a device of this machine"
+                "device", f"{name}: {reason}", "give cpu, or a device of this machine"
             ) from error
 
     @property

@@ -11,11 +11,13 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from .errors import ModelError, RequestError
+from .memory import PRECISIONS, Precision
 from .plan.plan import Plan
+from .plan.sigmas import GRIDS
 from .request.base import WanRequest
 from .request.parse import parse
 from .request.report import Report
@@ -33,7 +35,6 @@ __all__ = [
     "make_receipt",
     "read_receipt",
     "require_same_files",
-    "sidecar",
 ]
 
 _FORMAT = 1
@@ -47,7 +48,7 @@ class Recorded:
     request: WanRequest
     plan: Plan
     model_name: str
-    precision: str
+    precision: Precision
     files: Mapping[str, str]
     latents_sha256: str
     versions: Mapping[str, str]
@@ -64,9 +65,7 @@ def make_receipt(
     device: str,
     latents_sha256: str,
 ) -> dict[str, Any]:
-    """The receipt of one local run, ready for JSON. `notes` are adjustments that only the run itself could
-    know.
-    """
+    """The receipt of one local run, ready for JSON. `notes`: adjustments only the run itself could know."""
     adjustments: list[dict[str, Any]] = [
         {"field": finding.field, "asked": finding.asked, "used": finding.used, "reason": finding.reason}
         for finding in report.adjustments
@@ -77,12 +76,12 @@ def make_receipt(
         "format": _FORMAT,
         "runner": "local",
         "kind": request.kind,
-        "request": request.payload(),
+        "request": _without_folders(request.payload()),
         "seed": plan.seed,
         "adjustments": adjustments,
         "plan": plan.as_dict(),
         "model": {
-            "name": Path(model.name).name,
+            "name": Path(model.name).resolve().name,
             "family": model.family.name,
             "precision": model.precision,
             "dtype": dtype,
@@ -111,7 +110,7 @@ def read_receipt(file: Path) -> Recorded:
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RequestError.of(
             "from-receipt", f"{file} is not readable as JSON: {error}", "give the .json beside a video"
         ) from error
@@ -122,24 +121,31 @@ def read_receipt(file: Path) -> Recorded:
             "give the .json beside a local video",
         )
     try:
-        model = content["model"]
-        return Recorded(
-            request=parse(content["kind"], {**content["request"], "seed": content["seed"]}),
-            plan=Plan.from_dict(content["plan"]),
-            model_name=model["name"],
-            precision=model["precision"],
-            files=model["files"],
-            latents_sha256=content["latents_sha256"],
-            versions=content["versions"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        return _recorded(content)
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise RequestError.of(
             "from-receipt", f"{file} is damaged: {error!r}", "make a new one from the request"
         ) from error
 
 
+def _recorded(content: Mapping[str, Any]) -> Recorded:
+    """Raises KeyError, TypeError, ValueError or ArithmeticError where the content is not a receipt's."""
+    model, plan = content["model"], Plan.from_dict(content["plan"])
+    if model["precision"] not in PRECISIONS or plan.solver not in {solver for _, solver in GRIDS.values()}:
+        raise ValueError(f"precision {model['precision']!r} or solver {plan.solver!r} is unknown")
+    return Recorded(
+        request=parse(content["kind"], {**content["request"], "seed": content["seed"]}),
+        plan=plan,
+        model_name=str(model["name"]),
+        precision=model["precision"],
+        files=dict(model["files"]),
+        latents_sha256=str(content["latents_sha256"]),
+        versions=dict(content["versions"]),
+    )
+
+
 def require_same_files(recorded: Recorded, model: WanModel) -> None:
-    """Raise ModelError when the model is not, byte for byte, the one the receipt was made with."""
+    """Raise ModelError when a weight file has another hash than the receipt says."""
     found = model.hashes()
     different = sorted(
         name for name in {*found, *recorded.files} if found.get(name) != recorded.files.get(name)
@@ -170,9 +176,19 @@ def latents_hash(latents: Tensor) -> str:
     return digest.hexdigest()
 
 
-def sidecar(video: Path) -> Path:
-    """Where the receipt of a video lies: beside it, with the suffix .json."""
-    return video.with_suffix(".json")
+def _without_folders(payload: dict[str, Any]) -> dict[str, Any]:
+    """A LoRA that was given by its whole path goes by its name: the rest is nobody's business."""
+    loras = payload.get("loras")
+    if not loras:
+        return payload
+    return {**payload, "loras": [{**lora, "path": _bare(lora["path"])} for lora in loras]}
+
+
+def _bare(path: str) -> str:
+    for flavour in (PurePosixPath, PureWindowsPath):
+        if flavour(path).is_absolute():
+            return flavour(path).name
+    return path
 
 
 def _versions() -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
+from .errors import MediaError, ModelError, RequestError, WanDuetError
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TerminalProgress", "stopped_by_sigterm"]
+__all__ = ["TerminalProgress", "run_command", "stopped_by_sigterm"]
 
 
 class TerminalProgress:
@@ -51,6 +54,40 @@ class TerminalProgress:
 
     def check(self) -> None:
         return
+
+
+def run_command(command: Callable[[], int], show: Callable[[WanDuetError], None]) -> int:
+    """The exit code of a command: its own, 1 when it failed, 2 for a wrong request, 130 when it was stopped.
+
+    show: prints an error. What the machine refuses (files, memory) is shown as one of ours, without a
+          traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a legacy console must not break on a prompt
+    try:
+        with stopped_by_sigterm():
+            return command()
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped.\n")
+        return 130
+    except (WanDuetError, OSError, MemoryError, RuntimeError) as error:
+        ours = _as_ours(error)
+        if ours is None:
+            raise
+        show(ours)
+        return 2 if isinstance(ours, RequestError) else 1
+
+
+def _as_ours(error: Exception) -> WanDuetError | None:
+    if isinstance(error, WanDuetError):
+        return error
+    if isinstance(error, OSError):
+        return MediaError(f"{error.filename or 'a file'}: {error.strerror or error}")
+    # torch has an error of its own, which is a RuntimeError; its name is enough and costs no import of torch.
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return ModelError("out of memory; try a smaller resolution, fewer frames, or precision bf16")
+    return None
 
 
 @contextmanager

@@ -180,9 +180,9 @@ def test_a_kill_in_the_middle_leaves_nothing_behind(write: Write, tmp_path: Path
         if line.startswith("video: "):
             process.terminate()
             break
-    assert "stopped" in process.stderr.read()
+    assert "Stopped." in process.stderr.read()
     assert process.wait(60) == 130
-    assert list(out.parent.iterdir()) == []
+    assert not out.parent.exists()
 
 
 def test_flags_make_a_request_and_win_over_the_file(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
@@ -282,3 +282,58 @@ def test_a_kind_that_does_not_run_here_is_refused_before_anything_is_loaded(
     assert main(["generate", *arguments]) == 2
     assert "does not run text-to-image on this machine" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_the_request_itself_is_never_replaced_by_the_receipt(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = tmp_path / "clip.json"
+    request.write_text(json.dumps(REQUEST))
+    assert main(["generate", str(request), "--model", "toy", "-o", str(tmp_path / "clip.mp4")]) == 2
+    assert "clip.json, which is not a receipt" in capsys.readouterr().err
+    assert json.loads(request.read_text()) == REQUEST
+    assert [file.name for file in tmp_path.iterdir()] == ["clip.json"]
+
+
+@pytest.mark.parametrize("spoil", ["folder", "file in the way", "too long"])
+def test_a_place_that_cannot_be_written_is_found_before_any_work(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str], spoil: str
+) -> None:
+    out = {"folder": tmp_path / "d.mp4", "file in the way": tmp_path / "f" / "a.mp4"}.get(
+        spoil, tmp_path / f"{'x' * 300}.mp4"
+    )
+    (tmp_path / "d.mp4").mkdir()
+    (tmp_path / "f").touch()
+    assert main(["generate", write(), "--model", "toy", "-o", str(out)]) == 1
+    shown = capsys.readouterr().err
+    assert "cannot write" in shown
+    assert "text:" not in shown
+
+
+def test_a_damaged_receipt_is_exit_code_2(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, file = tmp_path / "a.mp4", tmp_path / "damaged.json"
+    assert main(["generate", write(), "--model", "toy", "-o", str(out)]) == 0
+    receipt = json.loads(out.with_suffix(".json").read_text())
+    for damage in (
+        {"plan": receipt["plan"] | {"fps_out": "1/0"}},
+        {"plan": receipt["plan"] | {"solver": "x"}},
+        {"model": receipt["model"] | {"precision": "int4"}},
+        {"model": receipt["model"] | {"files": [1]}},
+        {"versions": None},
+    ):
+        file.write_text(json.dumps(receipt | damage))
+        assert main(["generate", "--from-receipt", str(file), "-o", str(tmp_path / "b.mp4")]) == 2
+        assert "is damaged" in capsys.readouterr().err
+
+
+def test_a_receipt_of_a_folder_asks_for_that_folder(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out, again = str(toy_folder()), tmp_path / "a.mp4", str(tmp_path / "b.mp4")
+    assert main(["generate", write(), "--model", folder, "-o", str(out)]) == 0
+    receipt = str(out.with_suffix(".json"))
+    assert main(["generate", "--from-receipt", receipt, "-o", again]) == 2
+    assert f"the receipt names {toy_folder().name}" in capsys.readouterr().err
+    assert main(["generate", "--from-receipt", receipt, "--model", folder, "-o", again]) == 0

@@ -21,8 +21,9 @@ from wan_duet.pipelines.local import Result, repeat, run
 from wan_duet.pipelines.media.probe import probe
 from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
+from wan_duet.pipelines.output import sidecar
 from wan_duet.pipelines.progress import Silent
-from wan_duet.pipelines.receipt import latents_hash, read_receipt, sidecar
+from wan_duet.pipelines.receipt import latents_hash, read_receipt
 from wan_duet.pipelines.request import WanRequest, parse, t2v_request
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.noise import draw_noise
@@ -218,6 +219,16 @@ def test_a_lora_on_one_expert_changes_the_video_and_stands_in_the_receipt(
     assert with_lora.receipt["latents_sha256"] != result.receipt["latents_sha256"]
     without = make(toy, tmp_path / "b.mp4", loras=[{"path": str(file), "transformer": "low", "scale": 0.0}])
     assert without.receipt["latents_sha256"] == result.receipt["latents_sha256"]
+
+
+def test_a_lora_given_by_its_whole_path_goes_by_its_name(toy: WanModel, tmp_path: Path) -> None:
+    shape = toy.experts["high"].tensors["blocks.0.attn1.to_q.weight"].shape
+    file = tmp_path / "style.safetensors"
+    parts = {"A": torch.zeros(1, shape[1]), "B": torch.zeros(shape[0], 1)}
+    save_file({f"blocks.0.attn1.to_q.lora_{side}.weight": part for side, part in parts.items()}, file)
+    done = make(toy, tmp_path / "a.mp4", loras=[{"path": str(file)}])
+    assert str(tmp_path) not in json.dumps([done.receipt, dict(probe(done.path).tags)])
+    assert done.receipt["request"]["loras"][0]["path"] == "style.safetensors"
 
 
 def test_a_missing_lora_is_named_before_anything_runs(toy: WanModel, tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_an_install_cut_short_or_outdated_is_done_again(tmp_path: Path, text: st
 def test_a_half_made_environment_is_made_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     venv = tmp_path / "with space" / ".venv"
     (venv / "lib").mkdir(parents=True)
+    (venv / "lib" / "leftover").touch()
     (venv / run.STAMP).write_text("{}", encoding="utf-8")
     run.make(venv)
     assert run.works(venv)

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import aiohttp
 
-from ..errors import HostError
+from ..errors import HostError, MediaError
 
 __all__ = ["ComfyClient", "Job", "NodeProgress", "OutputFile", "Workflow"]
 
@@ -250,13 +250,23 @@ class ComfyClient:
                     raise HostError(
                         f"ComfyUI lists {file.name} but answered {answer.status} when asked for it."
                     )
-                with part.open("wb") as out:
-                    async for chunk in answer.content.iter_chunked(1 << 20):
-                        out.write(chunk)
+                await _save(answer, part)
             os.replace(part, to)
         finally:
             part.unlink(missing_ok=True)
         return to
+
+
+async def _save(answer: aiohttp.ClientResponse, part: Path) -> None:
+    """A disk that is full is not ComfyUI's fault, and must not look like a connection that broke."""
+    try:
+        with part.open("wb") as out:
+            async for chunk in answer.content.iter_chunked(1 << 20):
+                out.write(chunk)
+    except aiohttp.ClientError:
+        raise
+    except OSError as error:
+        raise MediaError(f"cannot write {part}: {error.strerror or error}") from error
 
 
 async def _open_session(timeout_s: float) -> aiohttp.ClientSession:

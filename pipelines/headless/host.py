@@ -158,17 +158,21 @@ def _name_in_custom_nodes(path: Path, pack: Path) -> str | None:
     return next((entry.name for entry in entries if entry.resolve() == pack.resolve()), None)
 
 
-def _requirements_in(file: Path) -> list[Requirement]:
-    lines = file.read_text(encoding="utf-8").splitlines()
-    texts = (line.split("#", 1)[0].strip() for line in lines)
-    return [Requirement(text) for text in texts if text]
+def _requirements_in(file: Path, until: str = r"\Z") -> list[Requirement]:
+    """What a requirements.txt asks for on this machine, down to the line that matches `until`."""
+    text = re.split(until, file.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[0]
+    lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
+    asked = (
+        Requirement(line) for line in lines if line and not line.startswith("-")
+    )  # - starts an option of pip
+    return [
+        requirement for requirement in asked if requirement.marker is None or requirement.marker.evaluate()
+    ]
 
 
 def _own_requirements(path: Path) -> list[Requirement]:
     """What ComfyUI cannot start without: its requirements.txt down to the part it calls non essential."""
-    text = (path / "requirements.txt").read_text(encoding="utf-8")
-    essential = re.split(r"^#\s*non essential", text, flags=re.MULTILINE)[0]
-    return [Requirement(line) for line in essential.splitlines() if line.strip() and not line.startswith("#")]
+    return _requirements_in(path / "requirements.txt", until=r"^#\s*non essential")
 
 
 def _lack(requirement: Requirement, installed: str | None) -> str:

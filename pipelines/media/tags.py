@@ -5,21 +5,15 @@ ComfyUI restores a graph from `prompt` and `workflow` when a file is dropped on 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from ..errors import MediaError
 
-__all__ = ["PROMPT", "RECEIPT", "WORKFLOW", "checked", "json_tags"]
+__all__ = ["PROMPT", "RECEIPT", "WORKFLOW", "checked"]
 
 PROMPT = "prompt"
 WORKFLOW = "workflow"
 RECEIPT = "wan_duet"
-
-
-def json_tags(**values: object) -> dict[str, str]:
-    """Each value as JSON under its own name; the ones that are None are left out."""
-    return {key: json.dumps(value, ensure_ascii=False) for key, value in values.items() if value is not None}
 
 
 def checked(tags: Mapping[str, str]) -> dict[str, str]:

@@ -6,7 +6,6 @@ it one latent frame after the other therefore gives the bits of a whole decode: 
 
 from __future__ import annotations
 
-import inspect
 import threading
 import weakref
 from collections.abc import Iterator
@@ -76,10 +75,7 @@ def _decode_one(vae: AutoencoderKLWan, latent: Tensor, cache: list[Any], *, firs
     """(1, C, 1, h, w) -> (1, 3, 1 or 4, H, W) in [-1, 1]."""
     weight = next(vae.decoder.parameters())
     latent = vae.post_quant_conv(latent.to(device=weight.device, dtype=weight.dtype))
-    # diffusers has known `first_chunk` since the 2.2 layout; a 2.1-only decoder must not be given it.
-    known = inspect.signature(vae.decoder.forward).parameters
-    extra = {"first_chunk": first} if "first_chunk" in known else {}
-    pixels: Tensor = vae.decoder(latent, feat_cache=cache, feat_idx=[0], **extra)
+    pixels: Tensor = vae.decoder(latent, feat_cache=cache, feat_idx=[0], first_chunk=first)
     patch = vae.config.patch_size
     if patch:
         pixels = _unpatched(pixels, patch)

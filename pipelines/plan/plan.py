@@ -12,7 +12,7 @@ from ..errors import RequestError
 from ..request import SEED_MAX, LocalAbilities, Report, WanRequest, check
 from ..request.timing import frames_out, generated_frames, output_fps
 from .families import Family
-from .sigmas import DISTILLED, GRIDS, SigmaGrid, split, start_step
+from .sigmas import DISTILLED, GRIDS, SigmaGrid, experts_of, start_step
 from .sizes import choose_size
 from .unsaid import grid_of, is_image, values_of
 
@@ -145,10 +145,8 @@ def make_plan(
 
     name, grid, walker = _grid(request, solver, values["num_inference_steps"], values["shift"])
     boundary = _boundary(family, boundary)
-    low_from = split(grid, boundary)
-    steps = len(grid.timesteps)
-    experts = ("high",) * low_from + ("low",) * (steps - low_from)
-    start = start_step(steps, values["strength"])
+    experts = experts_of(grid, boundary)
+    start = start_step(len(experts), values["strength"])
     guidance: dict[str, float] = {"high": values["guidance_scale"]}
     if family.experts == 2:
         guidance["low"] = values["guidance_scale_2"]

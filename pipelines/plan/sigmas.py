@@ -21,6 +21,7 @@ __all__ = [
     "SigmaGrid",
     "dmd_grid",
     "dpmpp_grid",
+    "experts_of",
     "from_sigmas",
     "lightning_grid",
     "linear_grid",
@@ -91,7 +92,7 @@ def from_sigmas(values: Iterable[float]) -> SigmaGrid:
 
 def _lightning(steps: int, shift: float) -> SigmaGrid:
     if steps != len(_LIGHTNING):
-        raise RequestError.of("num_inference_steps", f"got {steps}", "give 4, what lightning is made for")
+        raise RequestError.of("steps", f"got {steps}", "give 4, what lightning is made for")
     return lightning_grid(shift)
 
 
@@ -123,6 +124,12 @@ def split(grid: SigmaGrid, boundary: float | None) -> int:
     if boundary is None:
         return len(grid.timesteps)
     return sum(timestep >= boundary * 1000 for timestep in grid.timesteps)
+
+
+def experts_of(grid: SigmaGrid, boundary: float | None) -> tuple[str, ...]:
+    """The expert of each step, "high" or "low"; see `split`."""
+    low_from = split(grid, boundary)
+    return ("high",) * low_from + ("low",) * (len(grid.timesteps) - low_from)
 
 
 def start_step(steps: int, strength: float) -> int:

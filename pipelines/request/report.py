@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -10,6 +11,8 @@ from ..errors import Problem
 from .prices import Price
 
 __all__ = ["Finding", "Report", "Status", "side_by_side"]
+
+_ADDRESS = re.compile(r"://[^\s'\"]+")  # may hold a password or a token
 
 Status = Literal["supported", "adjusted", "impossible", "warning"]
 
@@ -104,5 +107,5 @@ def _verdict(report: Report, field: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = "unset" if value is None else str(value)
+    text = "unset" if value is None else _ADDRESS.sub("://...", str(value))
     return text if len(text) <= 60 else text[:57] + "..."

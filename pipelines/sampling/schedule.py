@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..plan.plan import Plan
-from ..plan.sigmas import SigmaGrid, split
+from ..plan.sigmas import SigmaGrid, experts_of
 
 __all__ = ["Schedule"]
 
@@ -37,8 +37,7 @@ class Schedule:
         """A grid from step `start` on. boundary: 0 to 1, from where on the high expert works; None for one
         expert.
         """
-        low_from = split(grid, boundary)
-        experts = ("high",) * low_from + ("low",) * (len(grid.timesteps) - low_from)
+        experts = experts_of(grid, boundary)
         return cls(grid.sigmas[start:], grid.timesteps[start:], experts[start:])
 
     @classmethod

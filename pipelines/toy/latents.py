@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,8 @@ def latent_set(
     name: str, clips: Sequence[Clip], vae: AutoencoderKLWan, run: Run, conditions: bool
 ) -> LatentSet | None:
     """The set, encoded in chunks that survive a killed call; None when the deadline came first."""
-    folder = run.out / "latents" / f"{name}-vae{run.trained_steps('vae')}"  # another VAE, other latents
+    same = f"{name}-{zlib.crc32(repr(clips).encode()):08x}-vae{run.trained_steps('vae')}"
+    folder = run.out / "latents" / same  # other clips or another VAE: other latents
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
     for start in range(0, len(clips), _CHUNK):

@@ -1,0 +1,73 @@
+"""Where a result goes: looked at before any work is done, so that no hour of sampling ends at a full stop."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from .errors import MediaError, RequestError
+
+__all__ = ["output_place", "sidecar", "write_sidecar"]
+
+
+def sidecar(video: Path) -> Path:
+    """Where the receipt of a video lies: beside it, with the suffix .json."""
+    return video.with_suffix(".json")
+
+
+@contextmanager
+def output_place(video: Path) -> Iterator[None]:
+    """Make the folder of `video`, see that both files can be written, and undo that when the work fails.
+
+    Raises RequestError when something else lies where the receipt would go, MediaError when the folder cannot
+    be written.
+    """
+    _require_no_stranger(sidecar(video))
+    made = [folder for folder in video.absolute().parents if not folder.exists()]
+    probe = video.with_name(f"{video.name}.part")
+    try:
+        video.parent.mkdir(parents=True, exist_ok=True)
+        if video.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        _remove_empty(made)
+        raise MediaError(f"cannot write {video}: {error.strerror or error}; give another place") from error
+    try:
+        yield
+    except BaseException:
+        _remove_empty(made)
+        raise
+
+
+def write_sidecar(video: Path, receipt: Mapping[str, Any]) -> None:
+    """Raises MediaError when the file cannot be written."""
+    try:
+        sidecar(video).write_text(json.dumps(receipt, indent=2, ensure_ascii=False), encoding="utf-8")
+    except OSError as error:
+        raise MediaError(f"cannot write {sidecar(video)}: {error.strerror or error}") from error
+
+
+def _require_no_stranger(file: Path) -> None:
+    """A receipt of ours may be replaced; somebody's request, or any other file, may not."""
+    if not os.path.exists(file):  # unlike Path.exists, no error for a name that is too long
+        return
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or "wan_duet" not in content:
+        raise RequestError.of(
+            "output", f"its receipt would replace {file}, which is not a receipt", "give another name"
+        )
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    with suppress(OSError):  # somebody put something there: so do the folders around it stay
+        for folder in folders:  # the innermost first
+            folder.rmdir()
