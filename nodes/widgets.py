@@ -23,6 +23,7 @@ _CONTROLS = {
     "number": "FLOAT",
     "boolean": "BOOLEAN",
 }
+_LEFT = {"STRING": "", "INT": UNSET, "FLOAT": UNSET}  # what leaves a field to the provider
 
 
 class Widget(NamedTuple):
@@ -97,10 +98,9 @@ def _widgets(row: FieldRow) -> list[Widget]:
         return [_combo(row, tuple(_SWITCH), unset)]
     kind = _CONTROLS[row.type]
     if kind == "STRING":
-        text = _tooltip(row)
-        return [Widget(row.name, kind, row.default or "", text, optional=row.media is not None)]
+        return [Widget(row.name, kind, row.default or "", _tooltip(row), optional=row.media is not None)]
     if unset:
-        low = min(UNSET, UNSET if low is None else low)
+        low = UNSET if low is None else min(UNSET, low)
     default = UNSET if unset else row.default
     return [Widget(row.name, kind, default, _tooltip(row), low, high, step=row.multiple_of)]
 
@@ -135,7 +135,7 @@ def _is_switch(row: FieldRow) -> bool:
 def _is_unset(row: FieldRow, setting: Any) -> bool:
     if row.default is not None or (row.required and row.media is None):
         return False
-    return setting in {"STRING": ("",), "INT": (UNSET,)}.get(_CONTROLS.get(row.type, ""), (PROVIDER_DEFAULT,))
+    return bool(setting == _LEFT.get(_CONTROLS.get(row.type, ""), PROVIDER_DEFAULT))
 
 
 def _object(name: str, text: str) -> dict[str, Any]:
