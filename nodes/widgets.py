@@ -10,7 +10,7 @@ from ..pipelines.errors import RequestError
 from ..pipelines.request import SEED_MAX, FieldRow, field_table, kinds_of, read_json
 from ..pipelines.request.image_size import LONGEST_SIDE
 
-__all__ = ["CUSTOM", "PROVIDER_DEFAULT", "UNSET", "Widget", "chosen", "fields_of", "socket_of", "widgets"]
+__all__ = ["CUSTOM", "PROVIDER_DEFAULT", "Widget", "chosen", "fields_of", "socket_of", "widgets"]
 
 PROVIDER_DEFAULT = "provider default"
 UNSET = -1
