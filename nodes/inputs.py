@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from comfy_api.latest import io
 
 from ..pipelines.plan import GRIDS
@@ -9,9 +11,12 @@ from ..pipelines.request import SEED_MAX, FieldRow
 from ..pipelines.request.descriptions import DESCRIPTIONS
 from .widgets import Widget, fields_of, socket_of, widgets
 
+if TYPE_CHECKING:
+    from ..pipelines.models.wan_model import WanModel
+
 __all__ = [
-    "MODEL_BOUNDARY",
     "boundary_input",
+    "chosen_boundary",
     "field_inputs",
     "filename_input",
     "guidance_input",
@@ -22,7 +27,7 @@ __all__ = [
     "steps_input",
 ]
 
-MODEL_BOUNDARY = -1.0
+_MODEL_BOUNDARY = -1.0
 _TENTH = {"step": 0.1, "round": 0.001}  # arrows move by a tenth, typed values keep three digits
 
 
@@ -68,13 +73,18 @@ def solver_input(tooltip: str) -> io.Input:
 def boundary_input() -> io.Input:
     return io.Float.Input(
         "boundary",
-        default=MODEL_BOUNDARY,
-        min=MODEL_BOUNDARY,
+        default=_MODEL_BOUNDARY,
+        min=_MODEL_BOUNDARY,
         max=1.0,
         step=0.005,
         round=0.001,
         tooltip="From which share of the noise on the high expert works. -1 is what the model was made for.",
     )
+
+
+def chosen_boundary(setting: float, model: WanModel) -> float | None:
+    """What the boundary widget says: anything below 0 leaves it to the model."""
+    return model.boundary if setting < 0 else setting
 
 
 def filename_input() -> io.Input:

@@ -10,7 +10,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..pipelines.errors import RequestError
 from ..pipelines.plan import GRIDS
 from ..pipelines.request.timing import generated_frames
-from .inputs import MODEL_BOUNDARY, boundary_input, shift_input, solver_input, steps_input
+from .inputs import boundary_input, chosen_boundary, shift_input, solver_input, steps_input
 from .latents import to_latent
 from .sockets import WanModelSocket
 
@@ -101,9 +101,7 @@ class WanDuetSigmas(io.ComfyNode):
         from ..pipelines.sampling.schedule import Schedule
 
         make_grid, _ = GRIDS[solver]
-        schedule = Schedule.of_grid(
-            make_grid(steps, shift), model.boundary if boundary == MODEL_BOUNDARY else boundary
-        )
+        schedule = Schedule.of_grid(make_grid(steps, shift), chosen_boundary(boundary, model))
         sigmas = torch.tensor(schedule.sigmas, dtype=torch.float32)
         switch = schedule.experts.count("high")
         stages = {"high": sigmas[: switch + 1], "low": sigmas[switch:]}

@@ -9,8 +9,8 @@ from comfy_api.latest import io
 from ..pipelines.plan import GRIDS
 from .conditioning import from_conditioning
 from .inputs import (
-    MODEL_BOUNDARY,
     boundary_input,
+    chosen_boundary,
     guidance_input,
     seed_input,
     shift_input,
@@ -93,7 +93,7 @@ class WanDuetTwoStageSampler(io.ComfyNode):
         make_grid, walker = GRIDS[solver]
         grid = make_grid(steps, shift) if sigmas is None else from_sigmas(sigmas.tolist())
         start = start_step(len(grid.timesteps), strength)
-        schedule = Schedule.of_grid(grid, model.boundary if boundary == MODEL_BOUNDARY else boundary, start)
+        schedule = Schedule.of_grid(grid, chosen_boundary(boundary, model), start)
         guidance = {"high": guidance_scale, "low": guidance_scale_2}
         return _sample(cls, model, schedule, walker, (positive, negative, latent), seed, guidance)
 
