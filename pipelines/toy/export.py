@@ -84,6 +84,7 @@ def _write_index(folder: Path, pipeline: str, boundary: float) -> None:
         "_diffusers_version": "0.35.0",
         "boundary_ratio": boundary,
         "expand_timesteps": False,
+        "wan_duet": {"family": "toy"},
         "scheduler": ["diffusers", "UniPCMultistepScheduler"],
         "text_encoder": ["transformers", "UMT5EncoderModel"],
         "tokenizer": ["transformers", "PreTrainedTokenizerFast"],

@@ -65,8 +65,11 @@ async function main(profile) {
       const [node] = window.app.graph.nodes;
       window.app.canvas.openSubgraph(node.subgraph, node);
     });
-    if (isBlueprint) await page.mouse.move(SIZE.width / 2, SIZE.height - 20); // away, without a tooltip
-    else await page.mouse.click(SIZE.width / 2, SIZE.height - 20);
+    await page.mouse.move(SIZE.width / 2, SIZE.height - 20); // away, without a tooltip
+    await page.evaluate(() => {
+      window.app.canvas.deselectAll();
+      window.app.canvas.canvas.focus();
+    });
     await page.keyboard.press("."); // fit the graph into the window
     await page.waitForTimeout(2000);
     const clip = await page.evaluate(() => {

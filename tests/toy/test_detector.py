@@ -1,15 +1,10 @@
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
+from detector import look_at
 
 from wan_duet.pipelines.toy.clips import SIZES, render
 from wan_duet.pipelines.toy.grammar import random_scene, scenes
-
-sys.path.insert(0, str(Path(__file__).parent))
-from detector import look_at
 
 SCENES = list(scenes())
 COUNT = 240
