@@ -20,6 +20,7 @@ from .progress import NodeProgress
 from .sockets import WanModelSocket, WanRequestSocket
 
 if TYPE_CHECKING:
+    from ..pipelines.local import Acceleration
     from ..pipelines.models.wan_model import WanModel
 
 _ALL = "all"
@@ -47,6 +48,14 @@ class WanDuetRunLocal(io.ComfyNode):
                     default=False,
                     tooltip="On also fills the images output, for which all frames are held in memory.",
                 ),
+                io.Combo.Input(
+                    "acceleration",
+                    options=["exact", "as requested"],
+                    default="exact",
+                    optional=True,
+                    tooltip="exact computes every step, whatever the request prefers. as requested does what "
+                    "the request says, or refuses: this version cannot skip work yet.",
+                ),
             ],
             outputs=[
                 io.Video.Output("video", tooltip="The finished video file."),
@@ -63,7 +72,13 @@ class WanDuetRunLocal(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, request: RequestWithMedia, model: WanModel, filename_prefix: str, save: bool, return_images: bool
+        cls,
+        request: RequestWithMedia,
+        model: WanModel,
+        filename_prefix: str,
+        save: bool,
+        return_images: bool,
+        acceleration: Acceleration = "exact",
     ) -> io.NodeOutput:
         from ..pipelines.local import run
 
@@ -81,6 +96,7 @@ class WanDuetRunLocal(io.ComfyNode):
             lora_folders=[Path(folder) for folder in folder_paths.get_folder_paths("loras")],
             return_images=return_images,
             embed_receipt=EMBED_METADATA,
+            acceleration=acceleration,
         )
         images = result.images if return_images else _NO_IMAGES
         receipt = json.dumps(result.receipt, ensure_ascii=False)

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import SamplingError
+from .errors import RequestError, SamplingError
 from .media.encode import encode_video
 from .media.flow import FlowInterpolator
 from .media.frames import Frame, FrameStream, video_frames
@@ -40,10 +40,11 @@ from .sampling.schedule import Schedule
 from .stages import decode, encode_prompts, sample
 from .weights.lora_source import find_lora
 
-__all__ = ["Result", "repeat", "run"]
+__all__ = ["Acceleration", "Result", "repeat", "run"]
 
 log = logging.getLogger(__name__)
 
+Acceleration = Literal["exact", "as requested"]
 _DRAWN_SEEDS = 2**53  # every JSON reader keeps these exact
 _INTERPOLATORS = {"flow": FlowInterpolator}
 
@@ -96,18 +97,27 @@ def run(
     lora_folders: Sequence[Path] | None = None,
     return_images: bool = False,
     embed_receipt: bool = True,
+    acceleration: Acceleration = "exact",
 ) -> Result:
     """Make the video of `request` in `out` (an .mp4) and its receipt beside it.
 
     tags:         metadata to write into the file beside the receipt, for example ComfyUI's prompt and
                   workflow.
     lora_folders: where LoRA names are looked up; None allows any path, as on a command line.
+    acceleration: "exact" computes every step whatever the request prefers; "as requested" does what its
+                  `acceleration` says, or refuses.
     embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
 
     Raises RequestError before anything is loaded when the request cannot be honoured, ModelError,
     SamplingError or MediaError when a stage fails, and what `progress.check` raises when the user stops: then
     nothing is left behind.
     """
+    if acceleration == "as requested" and getattr(request, "acceleration", "none") != "none":
+        raise RequestError.of(
+            "acceleration",
+            "regular, to be done as requested, but this version computes every step",
+            "choose exact at the runner, or none in the request",
+        )
     report = check(request, family=model.family)
     seed = seed_of(request)
     if seed is None:

@@ -441,3 +441,13 @@ def test_a_stop_between_the_experts_leaves_no_network(toy: WanModel) -> None:
     with pytest.raises(Stopped):
         sample(**{**given, "memory": StopAtLow([])})
     assert alive() == []
+
+
+def test_acceleration_is_exact_unless_the_runner_is_told_otherwise(toy: WanModel, tmp_path: Path) -> None:
+    out, memory = tmp_path / "a.mp4", Ledger([])
+    with pytest.raises(RequestError, match="acceleration: regular, to be done as requested"):
+        run(t2v_request(**SMALL), toy, out=out, memory=memory, progress=Silent(), acceleration="as requested")
+    assert memory.entries == []
+    plain = t2v_request(**SMALL, acceleration="none")
+    run(plain, toy, out=out, memory=memory, progress=Silent(), acceleration="as requested")
+    assert out.exists()
