@@ -89,7 +89,7 @@ def latent_set(
 @torch.no_grad()
 def encode_frames(vae: AutoencoderKLWan, frames: np.ndarray, run: Run) -> torch.Tensor:
     """(B, T, H, W, 3) uint8 -> (B, 16, t, H/8, W/8) normalised, float32."""
-    with run.autocast():
+    with run.autocast(convolutions=True):
         moments = encode_clip(vae, frames_to_tensor(frames, run.device))
     return normalise(moments[:, : vae.config.z_dim].float(), vae)
 
@@ -132,7 +132,7 @@ def _encode_given(vae: AutoencoderKLWan, frames: np.ndarray, run: Run) -> torch.
     """(B, 2, 16, t, H/8, W/8) float16."""
     views = []
     for last in (False, True):
-        with run.autocast():
+        with run.autocast(convolutions=True):
             moments = encode_clip(vae, given_frames(frames, last).to(run.device))
         views.append(normalise(moments[:, : vae.config.z_dim].float(), vae).half().cpu())
     return torch.stack(views, dim=1)

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 
 import torch
 
+from .schedule import fast_in_bfloat16
+
 __all__ = ["Muon", "orthogonal"]
 
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the Newton-Schulz iteration in the Muon article
@@ -28,26 +30,36 @@ class Muon(torch.optim.Optimizer):
         if closure is not None:
             raise ValueError("This optimiser does not evaluate closures.")
         for group in self.param_groups:
+            keep = group["momentum"]
+            alike: dict[tuple[int, ...], list[tuple[torch.nn.Parameter, torch.Tensor]]] = {}
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
                 state = self.state[parameter]
                 if not state:
                     state["momentum"] = torch.zeros_like(parameter)
-                keep = group["momentum"]
                 state["momentum"].lerp_(parameter.grad, 1 - keep)
                 update = parameter.grad.lerp(state["momentum"], keep).flatten(1)
-                rows, columns = update.shape
+                alike.setdefault(tuple(update.shape), []).append((parameter, update))
+            for (rows, columns), members in alike.items():
                 size = group["lr"] * max(1.0, rows / columns) ** 0.5
-                parameter.sub_(orthogonal(update).view(parameter.shape), alpha=size)
+                steps = orthogonal(torch.stack([update for _, update in members]))
+                for (parameter, _), step in zip(members, steps, strict=True):
+                    parameter.sub_(step.view(parameter.shape), alpha=size)
 
 
-def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
-    """The nearest matrix with all singular values about 1 (between 0.7 and 1.2), by Newton and Schulz."""
+def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
+    """The nearest matrices (..., rows, columns) with all singular values about 1 (between 0.7 and 1.2).
+
+    By Newton and Schulz's iteration, in bfloat16 where that is faster: it is self-correcting.
+    """
     a, b, c = _COEFFICIENTS
-    wide: torch.Tensor = matrix.float() if matrix.shape[0] <= matrix.shape[1] else matrix.float().T
-    wide = wide / (wide.norm() + 1e-7)
+    tall = matrices.shape[-2] > matrices.shape[-1]
+    wide = matrices.mT.float() if tall else matrices.float()
+    wide = wide / (torch.linalg.matrix_norm(wide, keepdim=True) + 1e-7)
+    wide = wide.bfloat16() if fast_in_bfloat16(wide.device) else wide
     for _ in range(_ITERATIONS):
-        square = wide @ wide.T
+        square = wide @ wide.mT
         wide = a * wide + (b * square + c * square @ square) @ wide
-    return wide if matrix.shape[0] <= matrix.shape[1] else wide.T
+    found: torch.Tensor = wide.to(matrices.dtype)
+    return found.mT if tall else found

@@ -14,7 +14,7 @@ import torch
 
 from .checkpoint import TrainingState
 
-__all__ = ["Figures", "Run", "learning_rate_factor", "train_steps"]
+__all__ = ["Figures", "Run", "fast_in_bfloat16", "learning_rate_factor", "train_steps"]
 
 Figures = Mapping[str, float | torch.Tensor]
 
@@ -44,8 +44,10 @@ class Run:
     def fast(self) -> bool:
         return self.device.type == "cuda"
 
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.fast)
+    def autocast(self, convolutions: bool = False) -> torch.autocast:
+        """bfloat16 where it is faster: for the VAE's convolutions only on a GPU."""
+        enabled = self.fast if convolutions else fast_in_bfloat16(self.device)
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
 
     def checkpoint(self, stage: str) -> Path:
         return self.out / "checkpoints" / f"{stage}.pt"
@@ -53,6 +55,14 @@ class Run:
     def trained_steps(self, stage: str) -> int:
         saved = torch.load(self.checkpoint(stage), map_location="cpu", weights_only=True, mmap=True)
         return int(saved["step"])
+
+
+def fast_in_bfloat16(device: torch.device) -> bool:
+    """Whether matrices multiply faster in bfloat16: on GPUs, and on CPUs made for it (2.7 times)."""
+    if device.type != "cpu":
+        return True
+    able = torch.cpu.get_capabilities()
+    return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
 def learning_rate_factor(step: int, steps: int) -> float:

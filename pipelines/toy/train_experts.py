@@ -40,6 +40,11 @@ log = logging.getLogger(__name__)
 
 _RATE = 1.5e-3
 _MATRIX_RATE = 8e-3
+_CPU_STEPS = {"high": 4000, "low": 7000, "high_image": 1000, "low_image": 2000}  # details need the most
+_MOSTLY_SQUARE: tuple[tuple[int, int], ...] = ((64, 64),) * 6 + (
+    (112, 64),
+    (64, 112),
+)  # a square clip costs 4/7 of the others
 _STILLS = 0.1  # share of batches that are the first frame alone: text-to-image
 
 
@@ -52,11 +57,14 @@ class ExpertTraining:
     sizes: tuple[tuple[int, int], ...] = SIZES
 
     @classmethod
-    def for_run(cls, run: Run, image: bool) -> ExpertTraining:
-        steps, batch, clips = (8000, 384, 16384) if run.fast else (6000, 24, 4096)
-        if image:
-            steps, clips = steps // 2, clips // 2
-        return cls(max(1, int(steps * run.scale)), batch, clips)
+    def for_run(cls, stage: str, run: Run) -> ExpertTraining:
+        image = stage.endswith("_image")
+        if run.fast:
+            steps, batch, clips = 4000 if image else 8000, 384, 16384
+        else:
+            steps, batch, clips = _CPU_STEPS[stage], 32, 3072
+        sizes = SIZES if run.fast else _MOSTLY_SQUARE
+        return cls(max(1, int(steps * run.scale)), batch, clips // 2 if image else clips, sizes=sizes)
 
 
 @dataclass(frozen=True)
@@ -70,8 +78,8 @@ class Batch:
 
 def train_expert(name: str, run: Run, image: bool = False, plan: ExpertTraining | None = None) -> bool:
     """`name`: high or low; stages are called high, low, high_image and low_image."""
-    plan = plan or ExpertTraining.for_run(run, image)
     stage = f"{name}_image" if image else name
+    plan = plan or ExpertTraining.for_run(stage, run)
     boundary = IMAGE_BOUNDARY if image else BOUNDARY
     vae = folded_vae(run)
     kind = "image" if image else "text"
@@ -190,7 +198,7 @@ def expert_optimizers(expert: WanTransformer3DModel, rate: float) -> list[torch.
 def latents_to_frames(vae: AutoencoderKLWan, latents: torch.Tensor, run: Run) -> np.ndarray:
     """(B, 16, t, h, w) normalised -> (B, T, H, W, 3) uint8."""
     mean, std = official_statistics(vae)
-    with run.autocast():
+    with run.autocast(convolutions=True):
         return tensor_to_frames(decode_clip(vae, latents * std + mean))
 
 

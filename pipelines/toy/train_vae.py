@@ -78,7 +78,7 @@ def train_vae(run: Run, plan: VaeTraining | None = None) -> bool:
         else:
             frames = crop_batch(clips, plan.batch * min(3, 9 // length), length, rng)
         pixels = frames_to_tensor(frames, run.device)
-        with run.autocast():
+        with run.autocast(convolutions=True):
             latents = encode_clip(vae, pixels)[:, :channels]
             noisy = latents
             if index >= plan.noise_after * plan.steps:
@@ -200,7 +200,7 @@ def _middle(clip: np.ndarray, side: int = 64) -> np.ndarray:
 
 
 def _round_trip(vae: AutoencoderKLWan, clip: np.ndarray, run: Run) -> np.ndarray:
-    with run.autocast():
+    with run.autocast(convolutions=True):
         latents = encode_clip(vae, frames_to_tensor(clip[None], run.device))[:, : vae.config.z_dim]
         frames: np.ndarray = tensor_to_frames(decode_clip(vae, latents))[0]
     return frames

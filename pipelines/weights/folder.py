@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
-from safetensors import safe_open
-
 from ..errors import ModelError
-from .recipe import Ingredient, Recipe
+from .recipe import Recipe
+from .stored import Source, read_header
 
 __all__ = ["read_component", "read_json"]
 
@@ -23,10 +21,10 @@ def read_component(folder: Path) -> Recipe:
     Raises ModelError when the folder, its configuration or a shard is missing or unreadable.
     """
     config = read_json(folder / "config.json")
-    tensors: dict[str, Ingredient] = {}
+    sources: dict[str, Source] = {}
     for file in _weight_files(folder):
-        tensors.update(_read_header(file))
-    return Recipe(MappingProxyType(config), MappingProxyType(tensors))
+        sources.update(read_header(file))
+    return Recipe.of(config, sources)
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -53,15 +51,6 @@ def _weight_files(folder: Path) -> list[Path]:
         f"{folder}: holds no {' or '.join(f'{stem}.safetensors' for stem in _STEMS)}; "
         "only safetensors weights are read"
     )
-
-
-def _read_header(file: Path) -> dict[str, Ingredient]:
-    try:
-        with safe_open(file, framework="pt") as opened:
-            keys: list[str] = list(opened.keys())
-            return {key: Ingredient(file, key, tuple(opened.get_slice(key).get_shape())) for key in keys}
-    except Exception as error:  # safetensors raises its own type, OSError or RuntimeError
-        raise ModelError(f"{file}: not a readable safetensors file: {error}") from error
 
 
 def _weight_map(index: Path) -> dict[str, str]:

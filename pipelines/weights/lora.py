@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import safe_open
+from torch import Tensor
 
 from ..errors import LoraError
-from .recipe import Delta, Recipe
+from .recipe import Recipe
+from .stored import Files
 
 __all__ = ["LoraReport", "attach_lora"]
 
@@ -35,6 +38,24 @@ class LoraReport:
 
 
 @dataclass(frozen=True)
+class LowRank:
+    """scale * (up @ down); `scale` is alpha / rank."""
+
+    file: Path
+    down: str
+    up: str
+    scale: float
+    strength: float
+
+    def change(self, files: Files, base: Tensor) -> Tensor:
+        down, up = (
+            files.read(self.file, key).to(device=files.device, dtype=torch.float32).flatten(1)
+            for key in (self.down, self.up)
+        )
+        return (up @ down).reshape(base.shape).mul_(self.scale)
+
+
+@dataclass(frozen=True)
 class _Pair:
     down: str
     up: str
@@ -54,7 +75,7 @@ def attach_lora(recipe: Recipe, file: Path, strength: float, expert: str) -> tup
     Raises LoraError when the file is unreadable, speaks another dialect, or does not fit this expert.
     """
     pairs = _read_pairs(file)
-    deltas: dict[str, Delta] = {}
+    deltas: dict[str, tuple[LowRank]] = {}
     for module, pair in pairs.items():
         name = f"{module}.weight"
         if name not in recipe.tensors:
@@ -66,7 +87,7 @@ def attach_lora(recipe: Recipe, file: Path, strength: float, expert: str) -> tup
                 f"noise expert has {shape[0]}x{math.prod(shape[1:])}; this LoRA belongs to another model"
             )
         scale = 1.0 if pair.alpha is None else pair.alpha / pair.rank
-        deltas[name] = Delta(file, pair.down, pair.up, scale, strength)
+        deltas[name] = (LowRank(file, pair.down, pair.up, scale, strength),)
     ranks = tuple(sorted({pair.rank for pair in pairs.values()}))
     return recipe.with_deltas(deltas), LoraReport(file, expert, strength, ranks, len(deltas))
 

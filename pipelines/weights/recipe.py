@@ -1,58 +1,74 @@
 """How to make each tensor of a network, written down instead of done.
 
-A recipe says: this tensor comes from that file, plus these LoRA deltas. It is immutable and cheap; attaching
-a LoRA makes a new recipe. Only `materialise` reads data: unit by unit, into a network that was built on meta,
-on the device that needs it. So there is nothing to unpatch, and a second full copy never exists.
+A recipe says: this tensor is stored there, in that way, plus these LoRA deltas. It is immutable and cheap;
+attaching a LoRA makes a new recipe. Only `materialise` reads data: unit by unit, into a network that was
+built on meta, on the device that needs it. So there is nothing to unpatch, and a second full copy never
+exists.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from .stored import Files, Source
 
 __all__ = ["DTypeRule", "Delta", "Ingredient", "Recipe", "keeping_fp32", "materialise"]
 
 DTypeRule = Callable[[str], torch.dtype]
 
 
-@dataclass(frozen=True, order=True)
-class Delta:
-    """One low-rank change of one tensor: strength * scale * (up @ down).
+class Delta(Protocol):
+    """One change of one tensor by a LoRA, whatever its dialect. Frozen, and written down in its repr."""
 
-    `scale` is alpha / rank. Ordered, so that a sum over deltas does not depend on the order they were
-    attached in.
-    """
+    @property
+    def file(self) -> Path: ...
 
-    file: Path
-    down: str
-    up: str
-    scale: float
-    strength: float
+    @property
+    def strength(self) -> float: ...
+
+    def change(self, files: Files, base: Tensor) -> Tensor:
+        """What strength 1 adds to `base`, the float32 tensor as stored, on `files.device`: same shape."""
 
 
 @dataclass(frozen=True)
 class Ingredient:
-    """One tensor of the network: where it is stored, in which shape, and what is added to it."""
+    """One tensor of the network: where it is stored, and what is added to it."""
 
-    file: Path
-    key: str
-    shape: tuple[int, ...]
+    source: Source
     deltas: tuple[Delta, ...] = ()
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.source.shape
 
     @property
     def elements(self) -> int:
         return math.prod(self.shape)
+
+    def bake(self, files: Files) -> Tensor:
+        """The tensor with its deltas added, in float32 where there are any.
+
+        Every delta sees the stored tensor alone, and they are summed in one order: neither the order of
+        attaching nor what else is attached changes what a LoRA does.
+        """
+        base = self.source.read(files)
+        if not self.deltas:
+            return base
+        base = base.to(device=files.device, dtype=torch.float32)
+        total = base.clone()
+        for delta in self.deltas:
+            total.add_(delta.change(files, base), alpha=delta.strength)
+        return total
 
 
 @dataclass(frozen=True)
@@ -61,6 +77,11 @@ class Recipe:
 
     config: Mapping[str, Any]
     tensors: Mapping[str, Ingredient] = field(repr=False)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any], sources: Mapping[str, Source]) -> Recipe:
+        tensors = {name: Ingredient(source) for name, source in sources.items()}
+        return cls(MappingProxyType(dict(config)), MappingProxyType(tensors))
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -77,15 +98,24 @@ class Recipe:
     @property
     def files(self) -> tuple[Path, ...]:
         """The weight files, LoRAs not included."""
-        return tuple(sorted({ingredient.file for ingredient in self.tensors.values()}))
+        return tuple(sorted({ingredient.source.file for ingredient in self.tensors.values()}))
 
-    def with_deltas(self, deltas: Mapping[str, Delta]) -> Recipe:
-        """A new recipe with one more delta on each named tensor. Strength 0 adds nothing at all."""
+    def with_deltas(self, deltas: Mapping[str, Iterable[Delta]]) -> Recipe:
+        """A new recipe with more deltas on each named tensor. Strength 0 adds nothing at all."""
         tensors = dict(self.tensors)
-        for name, delta in deltas.items():
-            if delta.strength != 0:
-                tensors[name] = replace(tensors[name], deltas=tuple(sorted((*tensors[name].deltas, delta))))
+        for name, added in deltas.items():
+            acting = [delta for delta in added if delta.strength != 0]
+            if acting:
+                every = sorted((*tensors[name].deltas, *acting), key=lambda d: (d.file.name, repr(d)))
+                tensors[name] = replace(tensors[name], deltas=tuple(every))
         return Recipe(self.config, MappingProxyType(tensors))
+
+    def changed_units(self, other: Recipe) -> tuple[str, ...]:
+        """The units whose tensors `other` makes in another way; all of them when the networks differ."""
+        if dict(self.config) != dict(other.config) or self.tensors.keys() != other.tensors.keys():
+            return other.units
+        changed = {_unit_of(name) for name, item in other.tensors.items() if self.tensors[name] != item}
+        return tuple(unit for unit in other.units if unit in changed)
 
     def into(self, unit: str, network: nn.Module, device: torch.device, dtype_of: DTypeRule) -> None:
         """Fill the parameters of one unit of `network`, which may still be on meta.
@@ -95,11 +125,10 @@ class Recipe:
         Raises ModelError when a file cannot be read or a tensor does not fit the network.
         """
         state: dict[str, Tensor] = {}
-        with _Files(device) as files:
+        with Files(device) as files:
             for name, ingredient in self.tensors.items():
                 if _unit_of(name) == unit:
-                    tensor = _bake(files, ingredient)
-                    state[name] = tensor.to(device=device, dtype=dtype_of(name))
+                    state[name] = ingredient.bake(files).to(device=device, dtype=dtype_of(name))
         try:
             unexpected = network.load_state_dict(state, strict=False, assign=True).unexpected_keys
         except RuntimeError as error:
@@ -129,43 +158,6 @@ def materialise(
 def keeping_fp32(modules: Collection[str], dtype: torch.dtype) -> DTypeRule:
     """`dtype` for every parameter but those of the named modules, which stay float32."""
     return lambda name: torch.float32 if any(part in modules for part in name.split(".")) else dtype
-
-
-class _Files:
-    """Memory-mapped safetensors files, opened once each."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self._open: dict[Path, Any] = {}
-
-    def __enter__(self) -> _Files:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self._open.clear()
-
-    def read(self, file: Path, key: str) -> Tensor:
-        try:
-            if file not in self._open:
-                self._open[file] = safe_open(file, framework="pt")
-            tensor: Tensor = self._open[file].get_tensor(key)
-        except Exception as error:  # safetensors raises its own type, OSError or RuntimeError
-            raise ModelError(f"{file}: cannot read {key}: {error}") from error
-        return tensor
-
-
-def _bake(files: _Files, ingredient: Ingredient) -> Tensor:
-    """The tensor with its deltas added, in float32 where there are any."""
-    tensor = files.read(ingredient.file, ingredient.key)
-    if not ingredient.deltas:
-        return tensor
-    total = tensor.to(device=files.device, dtype=torch.float32)
-    for delta in ingredient.deltas:
-        down = files.read(delta.file, delta.down).to(device=files.device, dtype=torch.float32)
-        up = files.read(delta.file, delta.up).to(device=files.device, dtype=torch.float32)
-        change = up.flatten(1) @ down.flatten(1)
-        total = total + (delta.strength * delta.scale) * change.reshape(total.shape)
-    return total
 
 
 _BLOCK = re.compile(r"blocks\.\d+(?=\.)")

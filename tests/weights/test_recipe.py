@@ -75,7 +75,7 @@ def test_weights_are_those_of_the_file(recipe: Recipe) -> None:
 def test_matching_dtype_stays_the_memory_mapped_file(recipe: Recipe) -> None:
     network = blank_expert(recipe)
     recipe.into("tail", network, CPU, lambda _: torch.float16)
-    address, file = network.proj_out.weight.data_ptr(), str(recipe.files[0])
+    address, file = network.proj_out.weight.data_ptr(), str(recipe.files[0].resolve())
     ranges = [
         [int(end, 16) for end in line.split()[0].split("-")]
         for line in Path("/proc/self/maps").read_text().splitlines()
