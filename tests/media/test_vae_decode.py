@@ -1,44 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from wan_duet.pipelines.errors import MediaError
+from wan_duet.pipelines.media.tiles import Tiling
 from wan_duet.pipelines.media.vae_decode import stream_decode
 
-LAYOUTS = {
-    "2.1": {"base_dim": 8, "z_dim": 4, "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4},
-    "2.2": {
-        "base_dim": 8,
-        "decoder_base_dim": 12,
-        "z_dim": 6,
-        "latents_mean": [0.0] * 6,
-        "latents_std": [1.0] * 6,
-        "is_residual": True,
-        "in_channels": 12,
-        "out_channels": 12,
-        "patch_size": 2,
-        "scale_factor_spatial": 16,
-    },
-}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """For networks this small, threads only wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def make_vae(layout: str = "2.1", dtype: torch.dtype = torch.float32) -> AutoencoderKLWan:
-    torch.manual_seed(0)
-    return AutoencoderKLWan(num_res_blocks=1, **LAYOUTS[layout]).eval().to(dtype)
+from .tiny_vae import LAYOUTS, make_vae
 
 
 def some_latents(vae: AutoencoderKLWan, frames: int = 3) -> Tensor:
@@ -50,8 +21,8 @@ def whole(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
     return vae.decode(latents.to(vae.dtype)).sample
 
 
-def streamed(vae: AutoencoderKLWan, latents: Tensor) -> Tensor:
-    return torch.stack(list(stream_decode(vae, latents)), 1)[None]
+def streamed(vae: AutoencoderKLWan, latents: Tensor, tiling: Tiling | None = None) -> Tensor:
+    return torch.stack(list(stream_decode(vae, latents, tiling=tiling)), 1)[None]
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -61,6 +32,26 @@ def test_streamed_frames_are_the_bits_of_a_whole_decode(layout: str, dtype: torc
     vae = make_vae(layout, dtype)
     latents = some_latents(vae, frames)
     assert torch.equal(streamed(vae, latents), whole(vae, latents))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("size", "stride"), [(32, 16), (32, 32)])
+def test_tiled_frames_are_the_bits_of_a_tiled_decode(
+    layout: str, dtype: torch.dtype, size: int, stride: int
+) -> None:
+    vae = make_vae(layout, dtype)
+    latents = some_latents(vae)
+    tiled = streamed(vae, latents, Tiling(size, stride, spill=True))
+    assert not torch.equal(tiled, whole(vae, latents))
+    vae.enable_tiling(size, size, stride, stride)
+    assert torch.equal(tiled, whole(vae, latents))
+
+
+def test_a_picture_that_is_one_tile_is_not_cut() -> None:
+    vae = make_vae()
+    latents = some_latents(vae)
+    assert torch.equal(streamed(vae, latents, Tiling(48, 32)), whole(vae, latents))
 
 
 def test_only_as_much_is_decoded_as_was_asked_for() -> None:
@@ -84,7 +75,7 @@ def test_a_second_stream_on_one_vae_is_refused_until_the_first_is_closed() -> No
     latents = some_latents(vae)
     first = stream_decode(vae, latents)
     next(first)
-    with pytest.raises(MediaError, match="already decoding"):
+    with pytest.raises(MediaError, match="already at work"):
         next(stream_decode(vae, latents))
     first.close()
     assert torch.equal(streamed(vae, latents), whole(vae, latents))
@@ -100,13 +91,14 @@ def test_a_decode_by_somebody_else_in_between_does_not_disturb_the_stream() -> N
     assert torch.equal(torch.stack(frames, 1)[None], expected)
 
 
+@pytest.mark.parametrize("tiling", [None, Tiling(32, 16)])
 @pytest.mark.parametrize("how", ["finished", "closed", "failed"])
-def test_the_cache_is_given_back_on_every_exit(how: str) -> None:
+def test_the_caches_are_given_back_on_every_exit(how: str, tiling: Tiling | None) -> None:
     vae, caches = make_vae(), []
     hook = vae.decoder.register_forward_pre_hook(
         lambda _module, _args, kwargs: caches.append(kwargs["feat_cache"]), with_kwargs=True
     )
-    stream = stream_decode(vae, some_latents(vae))
+    stream = stream_decode(vae, some_latents(vae), tiling=tiling)
     next(stream)
     assert any(torch.is_tensor(entry) for entry in caches[0])
     if how == "finished":
@@ -117,7 +109,7 @@ def test_the_cache_is_given_back_on_every_exit(how: str) -> None:
         vae.decoder.register_forward_hook(lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             next(stream)
-    assert caches[0] == []
+    assert all(cache == [] for cache in caches)
     hook.remove()
     vae.decoder._forward_hooks.clear()
     assert torch.equal(streamed(vae, some_latents(vae)), whole(vae, some_latents(vae)))

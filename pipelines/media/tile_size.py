@@ -1,0 +1,87 @@
+"""Whether a picture is cut into tiles, and into which, by what the device has room for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from .tiles import Tiling
+
+__all__ = ["choose_tiling", "smaller_tiling", "vae_bytes"]
+
+_LADDER = (
+    Tiling(512, 448),
+    Tiling(512, 448, spill=True),
+    Tiling(256, 192, spill=True),
+    Tiling(128, 96, spill=True),
+)
+"""From quick to small. All overlap by 32 pixels or more."""
+
+# Numbers per output pixel and unit of network width, (feature cache, working room beside it), counted over
+# the live tensors of four chunks through the real networks on meta tensors; no size changes them.
+_COST = {
+    ("2.1", "decode"): (24.7, 26.1),
+    ("2.1", "encode"): (14.7, 22.2),
+    ("2.2", "decode"): (7.0, 14.1),
+    ("2.2", "encode"): (3.7, 7.6),
+}
+_MARGIN = 1.25  # for what a convolution library takes on top, which differs per device
+
+
+def vae_bytes(
+    config: Mapping[str, Any],
+    way: Literal["decode", "encode"],
+    width: int,
+    height: int,
+    itemsize: int,
+    tiling: Tiling | None = None,
+) -> int:
+    """What a stream needs on the device beside the weights, in bytes.
+
+    config: of the VAE, as diffusers has it. width, height: of the video, in pixels. itemsize: of its dtype.
+    """
+    units = config.get("base_dim", 96)
+    if way == "decode":
+        units = config.get("decoder_base_dim") or units
+    cache, work = _COST["2.2" if config.get("patch_size") else "2.1", way]
+    if tiling is None:
+        pixels = cached_pixels = width * height
+    else:
+        pixels = min(width, tiling.size) * min(height, tiling.size)
+        cached_pixels = pixels
+        if not tiling.spill:
+            cached_pixels = _covered(width, tiling) * _covered(height, tiling)
+    return int((cache * cached_pixels + _MARGIN * work * pixels) * units * itemsize)
+
+
+def choose_tiling(
+    free_bytes: int | None,
+    config: Mapping[str, Any],
+    way: Literal["decode", "encode"],
+    width: int,
+    height: int,
+    itemsize: int,
+) -> Tiling | None:
+    """The quickest way that fits in `free_bytes`: None for the whole picture, else the tiles to cut it into.
+
+    None for `free_bytes` means that nobody knows: then the whole picture is worth a try. The smallest tiles
+    are also the answer when not even they fit.
+    """
+    tiling: Tiling | None = None
+    while free_bytes is not None and vae_bytes(config, way, width, height, itemsize, tiling) > free_bytes:
+        smaller = smaller_tiling(tiling, width, height)
+        if smaller is None:
+            break
+        tiling = smaller
+    return tiling
+
+
+def smaller_tiling(tiling: Tiling | None, width: int, height: int) -> Tiling | None:
+    """What to try when `tiling` did not fit; None when nothing smaller would make a difference."""
+    start = 0 if tiling is None else _LADDER.index(tiling) + 1
+    return next((step for step in _LADDER[start:] if max(width, height) > step.size), None)
+
+
+def _covered(side: int, tiling: Tiling) -> int:
+    """Pixels of all tiles along one side, overlaps counted as often as they are worked on."""
+    return sum(min(tiling.size, side - start) for start in range(0, side, tiling.stride))
