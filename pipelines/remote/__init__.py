@@ -1,0 +1,1 @@
+"""Runs at hosted providers: what is bought is written down first, and bought once."""
