@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import MediaError
 
-__all__ = ["Frame", "FrameStream", "close", "image_frames", "to_uint8", "video_frames"]
+__all__ = ["Frame", "FrameStream", "close", "image_frames", "to_tensor", "to_uint8", "video_frames"]
 
 Frame: TypeAlias = npt.NDArray[np.uint8]
 """(H, W, 3) uint8 RGB. Whoever yields one never writes to it again."""
@@ -40,6 +40,12 @@ def to_uint8(frame: Tensor, *, low: float = -1.0) -> Frame:
     levels = (frame.float() - low) * (255.0 / (1.0 - low))
     picture = levels.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
     return np.asarray(picture.cpu().numpy(), dtype=np.uint8)
+
+
+def to_tensor(frame: Frame, device: str | torch.device) -> Tensor:
+    """The way back: (H, W, 3) uint8 -> (1, 3, H, W) float32 in [0, 1]. Crosses the bus as bytes."""
+    picture = torch.from_numpy(np.array(frame))  # a copy: torch warns of arrays that cannot be written to
+    return picture.to(device).permute(2, 0, 1)[None].float() / 255
 
 
 def video_frames(decoded: Iterator[Tensor]) -> FrameStream:

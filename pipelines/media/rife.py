@@ -1,0 +1,199 @@
+"""The network of RIFE 4.7 and later: Huang et al., ECCV 2022, as Practical-RIFE trains it.
+
+Both frames are brought towards time t by a flow that a few blocks refine, coarse to fine, and blended by a
+mask. The versions differ in the number, width and scale of the blocks, in the head that looks at each frame
+once, and in what one block tells the next; tensor names and shapes say which it is.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from ..errors import ModelError
+from .warp import warp
+
+__all__ = ["RifeLayout", "RifeNet", "is_rife", "rife_keys", "rife_layout"]
+
+_RESIDUALS = 8  # per block, in every version
+_FLOW_AND_MASK = 5  # channels of a block's answer: two flows of two, one mask
+_FOUR_SCALES, _FIVE_SCALES, _LITE_SCALES = (8, 4, 2, 1), (16, 8, 4, 2, 1), (32, 16, 8, 4, 1)
+_LITE_LAST_WIDTH = 24  # only 4.25.lite has it, and only 4.25.lite has those scales
+_HEAD = r"encode\.(?:cnn)?(\d+)\."
+_TRAINING_ONLY = ("teacher.", "caltime.")
+
+
+@dataclass(frozen=True)
+class RifeLayout:
+    """What differs between the versions.
+
+    widths:  channels of each block, coarse to fine.
+    scales:  how many times smaller than the frame each block sees it.
+    head:    channels of each convolution of the head; the last is what it says about every pixel of a frame.
+    carried: channels that a block hands to the next beside flow and mask; none before 4.21.
+    groups:  of the convolutions inside the blocks.
+    """
+
+    widths: tuple[int, ...]
+    scales: tuple[int, ...]
+    head: tuple[int, ...]
+    carried: int
+    groups: int
+
+    @property
+    def answer(self) -> int:
+        """Channels of a block's answer. Where nothing is carried there is one more, which nobody reads."""
+        return _FLOW_AND_MASK + (self.carried or 1)
+
+
+def rife_keys(keys: Sequence[str]) -> dict[str, str]:
+    """{key of a file: name in `RifeNet`}: of a raw checkpoint, of its parts, or as ComfyUI stores it."""
+    bare = {key: re.sub(r"^(module\.|flownet\.)+", "", key) for key in keys}
+    bare = {key: name for key, name in bare.items() if not name.startswith(_TRAINING_ONLY)}
+    # The head is encode.0, encode.2, ... or encode.cnn0, encode.cnn1, ...: its convolutions, in their order.
+    found = (re.match(_HEAD, name) for name in bare.values())
+    heads = sorted({int(match[1]) for match in found if match})
+
+    def own(name: str) -> str:
+        name = re.sub(r"^block(\d)\.", r"blocks.\1.", name)
+        return re.sub(
+            r"^encode\.(?:cnn)?(\d+)\.", lambda match: f"encode.{heads.index(int(match[1]))}.", name
+        )
+
+    return {key: own(name) for key, name in bare.items()}
+
+
+def is_rife(names: Sequence[str]) -> bool:
+    """Whether names, as `rife_keys` gives them, are of a RIFE of any version 4."""
+    return any(re.match(r"blocks\.0\.conv0\.0\.[01]\.weight$", name) for name in names)
+
+
+def rife_layout(shapes: Mapping[str, Sequence[int]]) -> RifeLayout:
+    """The layout of a file from the shapes of its tensors, by their names in `RifeNet`.
+
+    Raises ModelError when it is older than 4.7 or not a RIFE that is known.
+    """
+    if "encode.0.weight" not in shapes:
+        raise ModelError("a RIFE before 4.7 (it has no tensors encode.*); 4.7 and later work")
+    try:
+        blocks = 0
+        widths: list[int] = []
+        while f"blocks.{blocks}.conv0.1.0.weight" in shapes:
+            widths.append(shapes[f"blocks.{blocks}.conv0.1.0.weight"][0])
+            blocks += 1
+        convs = sum(name.startswith("encode.") and name.endswith(".weight") for name in shapes)
+        head = [shapes[f"encode.{i}.weight"][0] for i in range(convs - 1)]
+        head.append(shapes[f"encode.{convs - 1}.weight"][1])  # transposed: (in, out, 4, 4)
+        answer = shapes["blocks.0.lastconv.0.weight"][1] // 4
+        groups = widths[0] // shapes["blocks.0.convblock.0.conv.weight"][1]
+    except (KeyError, IndexError) as error:
+        raise ModelError(f"a RIFE of an unknown version ({error} is missing); 4.7 to 4.26 work") from error
+    scales = {4: _FOUR_SCALES, 5: _LITE_SCALES if widths[-1] == _LITE_LAST_WIDTH else _FIVE_SCALES}
+    if blocks not in scales:
+        raise ModelError(f"a RIFE of an unknown version ({blocks} blocks); 4.7 to 4.26, with 4 or 5, work")
+    carried = 0 if answer == _FLOW_AND_MASK + 1 else answer - _FLOW_AND_MASK
+    return RifeLayout(tuple(widths), scales[blocks], tuple(head), carried, groups)
+
+
+class RifeNet(nn.Module):
+    """Names of the tensors are those of Practical-RIFE's files, with lists for what those number by hand.
+
+    The convolutions work in the dtype of the weights; frames, flow and mask stay float32, because the flow
+    is a sum of up to five answers and ends as positions in a picture.
+
+    scale: below 1 lets the blocks see smaller pictures: faster, and larger motion is found, in less detail.
+           Practical-RIFE advises 0.5 for 4K.
+    """
+
+    def __init__(self, layout: RifeLayout, scale: float = 1.0) -> None:
+        super().__init__()
+        self.scales = [coarse / scale for coarse in layout.scales]
+        ins = (3, *layout.head[:-1])
+        convs = [nn.Conv2d(*sides, 3, 1 if i else 2, 1) for i, sides in enumerate(pairwise(ins))]
+        self.encode = nn.ModuleList([*convs, nn.ConvTranspose2d(ins[-1], layout.head[-1], 4, 2, 1)])
+        first = 2 * (3 + layout.head[-1]) + 1
+        later = first + _FLOW_AND_MASK + layout.carried
+        self.blocks = nn.ModuleList(
+            _Block(later if i else first, width, layout) for i, width in enumerate(layout.widths)
+        )
+
+    @property
+    def alignment(self) -> int:
+        """Width and height of a frame have to be multiples of this, in pixels."""
+        return max(round(4 * self.scales[0]), 1)  # a block halves what it sees twice
+
+    def look_at(self, picture: Tensor) -> Tensor:
+        """A frame (1, 3, H, W) in [0, 1] with what the head says of it: (1, 3 + C, H, W), float32."""
+        x = picture.to(next(self.parameters()).dtype)
+        for conv in self.encode[:-1]:
+            x = conv(x)
+            if len(self.encode) > 2:  # the short head of 4.7 to 4.9 is linear
+                x = functional.leaky_relu(x, 0.2)
+        return torch.cat((picture.float(), self.encode[-1](x).float()), 1)
+
+    def draw(self, before: Tensor, after: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+        """The frames at `times` between two that were looked at: (1, 3, H, W) each, float32."""
+        return (self(before, after, t) for t in times)
+
+    def forward(self, before: Tensor, after: Tensor, t: float) -> Tensor:
+        pair = torch.cat((before, after))  # (2, 3 + C, H, W), and both flows likewise (2, 2, H, W)
+        time = pair.new_full((1, 1, *pair.shape[-2:]), t)
+        flow, mask, carried = self.blocks[0](torch.cat((*_side_by_side(pair), time), 1), self.scales[0])
+        for block, scale in zip(self.blocks[1:], self.scales[1:], strict=True):
+            seen = _side_by_side(warp(pair, flow))
+            shorter = flow.reshape(1, 4, *flow.shape[-2:]) / scale
+            change, mask, carried = block(torch.cat((*seen, time, mask, carried, shorter), 1), scale)
+            flow = flow + change
+        moved = warp(pair[:, :3], flow)
+        return torch.lerp(moved[1:], moved[:1], torch.sigmoid(mask))
+
+
+def _side_by_side(pair: Tensor) -> tuple[Tensor, Tensor]:
+    """(2, 3 + C, H, W) -> both pictures (1, 6, H, W), and what the head said (1, 2C, H, W)."""
+    return pair[:, :3].flatten(0, 1)[None], pair[:, 3:].flatten(0, 1)[None]
+
+
+class _Block(nn.Module):
+    """One refinement of flow and mask."""
+
+    def __init__(self, channels: int, width: int, layout: RifeLayout) -> None:
+        super().__init__()
+        self.carried = layout.carried
+        self.conv0 = nn.Sequential(_halving(channels, width // 2), _halving(width // 2, width))
+        self.convblock = nn.Sequential(*(_Residual(width, layout.groups) for _ in range(_RESIDUALS)))
+        self.lastconv = nn.Sequential(
+            nn.ConvTranspose2d(width, 4 * layout.answer, 4, 2, 1), nn.PixelShuffle(2)
+        )
+
+    def forward(self, seen: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
+        """(1, C, H, W) -> change of the flow (2, 2, H, W) in pixels, mask, and what the next block hears."""
+        height, width = seen.shape[-2:]
+        smaller = _resized(seen, round(height / scale), round(width / scale))
+        x = self.conv0(smaller.to(next(self.parameters()).dtype))
+        answer = _resized(self.lastconv(self.convblock(x)).float(), height, width)
+        flow, mask, carried = answer[:, :4], answer[:, 4:5], answer[:, 5 : 5 + self.carried]
+        return flow.reshape(2, 2, height, width) * scale, mask, carried
+
+
+class _Residual(nn.Module):
+    def __init__(self, width: int, groups: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(width, width, 3, 1, 1, groups=groups)
+        self.beta = nn.Parameter(torch.ones(1, width, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.leaky_relu(torch.addcmul(x, self.conv(x), self.beta), 0.2)
+
+
+def _halving(ins: int, outs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(ins, outs, 3, 2, 1), nn.LeakyReLU(0.2))
+
+
+def _resized(x: Tensor, height: int, width: int) -> Tensor:
+    return functional.interpolate(x, (height, width), mode="bilinear", align_corners=False)
