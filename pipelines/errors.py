@@ -16,6 +16,7 @@
     │   ├── JobLostError       the provider no longer has the job or its file
     │   ├── JobStoppedError    the user stopped the job
     │   └── SpendingError      above what the user allows to be spent; nothing was sent
+    ├── JournalError      the record of remote jobs cannot be read or written, so nothing may be bought
     └── HostError         a ComfyUI we started or talk to did not do its part
 
 Each message says which field or file, what was found, and what would work. An interruption by the user is not
@@ -35,6 +36,7 @@ __all__ = [
     "JobFailedError",
     "JobLostError",
     "JobStoppedError",
+    "JournalError",
     "LoraError",
     "MediaError",
     "ModelError",
@@ -165,3 +167,7 @@ class SpendingError(RemoteError):
 
     def __init__(self, message: str, *, provider: str) -> None:
         super().__init__(message, provider=provider, money="none spent")
+
+
+class JournalError(WanDuetError):
+    """The record of remote jobs cannot be read or written, so nothing may be bought."""

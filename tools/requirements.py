@@ -24,6 +24,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BROUGHT_BY_COMFYUI = {
     "aiohttp",
     "av",
+    "filelock",
     "numpy",
     "packaging",
     "pillow",

@@ -1,0 +1,1 @@
+"""Files from the web that a request names: public https only, looked at, and kept by their content."""

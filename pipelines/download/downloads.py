@@ -1,0 +1,107 @@
+"""A file of the web by its address: from the folder of downloads, or fetched into it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from ..errors import DownloadError
+from ..progress import Progress
+from .address import HubFile, WebFile
+from .fetch import Limits, fetch
+from .hub import choose_file
+from .store import Origin, Store
+from .web import Web, tokens_from
+
+__all__ = ["Downloads"]
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 2**20
+_LARGEST = 8 * 2**30  # bytes; rank 256 on every linear of a 14B expert is 5 GB in fp32
+
+
+def _free_bytes(folder: Path) -> int:
+    return shutil.disk_usage(folder).free
+
+
+@dataclass(frozen=True)
+class Downloads:
+    """Files that were asked for by their address, kept in `folder`. Nothing else is ever fetched."""
+
+    folder: Path
+    web: Web = field(default_factory=Web)
+    limits: Limits = field(default_factory=lambda: Limits(_LARGEST, _free_bytes))
+
+    @classmethod
+    def into(cls, folder: Path, environ: Mapping[str, str] = os.environ) -> Downloads:
+        """With the tokens that `environ` holds. DownloadError for a malformed one."""
+        return cls(folder, Web(tokens=tokens_from(environ)))
+
+    def get(self, wanted: WebFile | HubFile, progress: Progress) -> Path:
+        """The safetensors file at an address. A second call asks nobody.
+
+        Raises DownloadError, and what `progress.check` raises.
+        """
+        store = Store(self.folder)
+        if (kept := store.find(wanted.key)) is not None:
+            log.info("%s: using %s, downloaded before", wanted.shown, kept[0].name)
+            return kept[0]
+        with store.locked(progress.check):
+            if (kept := store.find(wanted.key)) is not None:  # by the process that had the lock
+                return kept[0]
+            try:
+                return self._fetch(wanted, store, progress)
+            except httpx.TransportError as error:
+                raise DownloadError(f"{wanted.shown}: {error or type(error).__name__}; try again") from error
+
+    def _fetch(self, wanted: WebFile | HubFile, store: Store, progress: Progress) -> Path:
+        remote = _locate(wanted, self.web)
+        sha256, file = remote.sha256, store.with_content(remote.sha256)
+        if file is None:
+            log.info("downloading %s into %s", remote.shown, self.folder)
+            part = store.part(wanted.key)
+            name = fetch(remote.url, remote.shown, part, self.web, self.limits, progress)
+            sha256 = _sha256(part, progress)
+            if remote.sha256 not in ("", sha256):
+                part.unlink()
+                raise DownloadError(
+                    f"{remote.shown}: arrived with sha256 {sha256[:12]}, but {remote.sha256[:12]} is listed; "
+                    "try again"
+                )
+            file = store.adopt(part, name or remote.shown.partition("?")[0], sha256)
+        store.remember(wanted.key, file, Origin(remote.shown, sha256, remote.commit))
+        return file
+
+
+class _Remote(NamedTuple):
+    """sha256: "" where none is known before."""
+
+    url: str
+    shown: str
+    sha256: str = ""
+    commit: str | None = None
+
+
+def _locate(wanted: WebFile | HubFile, web: Web) -> _Remote:
+    if isinstance(wanted, WebFile):
+        return _Remote(wanted.url, wanted.shown)
+    chosen = choose_file(wanted, web)
+    return _Remote(chosen.url, f"{wanted.repository}/{chosen.file}", chosen.sha256, chosen.commit)
+
+
+def _sha256(file: Path, progress: Progress) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            progress.check()
+            digest.update(chunk)
+    return digest.hexdigest()

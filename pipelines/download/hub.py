@@ -1,0 +1,117 @@
+"""Which file of a Hugging Face repository is meant, and at which commit.
+
+Asked of the Hub's own HTTP interface through the same `Web` as every download: huggingface_hub would keep a
+second cache, follow redirects to anywhere, and could not be stopped between two chunks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+
+from ..errors import DownloadError
+from .address import HubFile
+from .web import Web
+
+__all__ = ["ChosenFile", "choose_file"]
+
+_HUB = "https://huggingface.co"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_LARGEST_LISTING = 16 * 2**20  # bytes of JSON
+
+
+@dataclass(frozen=True)
+class ChosenFile:
+    """One file at one commit. sha256: as the Hub lists it, "" for what is not kept as a large file."""
+
+    file: str
+    commit: str
+    url: str
+    sha256: str
+
+
+def choose_file(wanted: HubFile, web: Web) -> ChosenFile:
+    """The only .safetensors file of a repository, or the one that is named.
+
+    Raises DownloadError for a repository that cannot be read, and one listing the files when the name is
+    wrong or missing.
+    """
+    if not _NAME.fullmatch(wanted.repository) or ".." in wanted.repository:
+        raise DownloadError(f"{wanted.repository[:100]!r} is not the name of a repository; give owner/name")
+    if wanted.file is not None:
+        _require_inside(wanted.file)
+    listing = _listing(wanted, web)
+    files = _safetensors(listing)
+    name = wanted.file
+    if name is None and len(files) == 1:
+        (name,) = files
+    if name not in files:
+        found = f"has no file {name}" if name else f"has {len(files)} .safetensors files"
+        raise DownloadError(f"{wanted.repository}: {found}; {_offer(list(files))}")
+    commit = listing.get("sha")
+    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+        raise DownloadError(f"{wanted.repository}: the Hub names no commit; try again later")
+    url = f"{_HUB}/{wanted.repository}/resolve/{commit}/{quote(name)}"
+    return ChosenFile(name, commit, url, files[name])
+
+
+def _require_inside(file: str) -> None:
+    parts = file.replace("\\", "/").split("/")
+    if ".." in parts or "" in parts or "\\" in file or ":" in parts[0]:
+        raise DownloadError(
+            f"weight_name: {file[:100]!r} leads out of the repository; give the name of one of its files"
+        )
+
+
+def _listing(wanted: HubFile, web: Web) -> Mapping[str, Any]:
+    revision = quote(unquote(wanted.revision), safe="")
+    url = f"{_HUB}/api/models/{wanted.repository}/revision/{revision}?blobs=true"
+    with web.get(url, {"Accept": "application/json"}) as answer:
+        if answer.status_code in (401, 403, 404):
+            raise DownloadError(
+                f"{wanted.repository}: Hugging Face shows no such repository; check the name, and for a "
+                "private or gated one set HF_TOKEN to a token that may read it"
+            )
+        if answer.status_code != 200:
+            raise DownloadError(
+                f"{wanted.repository}: Hugging Face answered {answer.status_code}; try again later"
+            )
+        body = bytearray()
+        for chunk in answer.iter_raw():
+            body += chunk
+            if len(body) > _LARGEST_LISTING:
+                raise DownloadError(
+                    f"{wanted.repository}: lists too many files to read; give a file's address"
+                )
+    try:
+        content = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise DownloadError(f"{wanted.repository}: the Hub's list of files is no JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DownloadError(f"{wanted.repository}: the Hub's list of files is no JSON object")
+    return content
+
+
+def _safetensors(listing: Mapping[str, Any]) -> dict[str, str]:
+    """{name: sha256, or "" where none is listed}."""
+    files: dict[str, str] = {}
+    entries = listing.get("siblings")
+    for entry in entries if isinstance(entries, list) else ():
+        name = entry.get("rfilename") if isinstance(entry, dict) else None
+        if isinstance(name, str) and name.endswith(".safetensors"):
+            large = entry.get("lfs")
+            sha256 = large.get("sha256") if isinstance(large, dict) else None
+            files[name] = sha256 if isinstance(sha256, str) else ""
+    return files
+
+
+def _offer(names: list[str]) -> str:
+    if not names:
+        return "it holds no .safetensors file, and nothing else is read"
+    more = f" and {len(names) - 20} more" if len(names) > 20 else ""
+    return f"give one of these as weight_name: {', '.join(sorted(names)[:20])}{more}"

@@ -1,0 +1,168 @@
+"""The folder that downloads are kept in: each content once, under a name people can read.
+
+Beside the files lies `index.json`: which address gave which file. The folder may be emptied, or any file in
+it deleted, at any time; what is missing is fetched again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from ..errors import DownloadError
+
+__all__ = ["Origin", "Store", "origin_of"]
+
+log = logging.getLogger(__name__)
+
+_INDEX = "index.json"
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a kept file came from. address: as it may be shown. revision: the commit of a repository."""
+
+    address: str
+    sha256: str
+    revision: str | None = None
+
+
+@dataclass(frozen=True)
+class Store:
+    """folder: need not exist yet. Raises DownloadError when it cannot be written."""
+
+    folder: Path
+
+    def find(self, key: str) -> tuple[Path, Origin] | None:
+        """What `key` gave before, if it still lies there untouched."""
+        entry = self._entries().get(_digest(key))
+        return None if entry is None else self._kept(entry)
+
+    def with_content(self, sha256: str) -> Path | None:
+        """The file with this content, whatever address it came from."""
+        for entry in self._entries().values():
+            if entry.origin.sha256 == sha256 and (found := self._kept(entry)):
+                return found[0]
+        return None
+
+    def part(self, key: str) -> Path:
+        """Where the bytes of `key` gather. Only for who holds the lock."""
+        return self.folder / f"{_digest(key)}.part"
+
+    def adopt(self, part: Path, name: str, sha256: str) -> Path:
+        """Keep a whole file with this content, named after both. A content that is there already stays."""
+        file = self.with_content(sha256)
+        if file is not None:
+            part.unlink()
+            return file
+        file = self.folder / f"{_stem(name)}.{sha256[:12]}.safetensors"
+        os.replace(part, file)
+        return file
+
+    def remember(self, key: str, file: Path, origin: Origin) -> None:
+        """Note that `key` gave `file`. Only for who holds the lock."""
+        status = file.stat()
+        entry = _Entry(file.name, status.st_size, status.st_mtime_ns, origin)
+        entries = {**self._entries(), _digest(key): entry}
+        text = json.dumps({name: asdict(entry) for name, entry in entries.items()}, indent=1)
+        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=_INDEX)
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        os.replace(temporary, self.folder / _INDEX)
+
+    @contextmanager
+    def locked(self, check: Callable[[], None]) -> Iterator[None]:
+        """Alone in the folder: no other process downloads into it meanwhile. `check` may end the wait."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / "download.lock")
+            waited = False
+            while True:
+                check()
+                try:
+                    lock.acquire(timeout=0.5)
+                    break
+                except Timeout:
+                    if not waited:
+                        log.info("another process downloads into %s; waiting for it", self.folder)
+                    waited = True
+        except OSError as error:
+            raise DownloadError(
+                f"{self.folder}: downloads cannot be kept there: {error.strerror or error}"
+            ) from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _kept(self, entry: _Entry) -> tuple[Path, Origin] | None:
+        file = self.folder / entry.file
+        try:
+            status = file.stat()
+        except OSError:
+            return None
+        if (status.st_size, status.st_mtime_ns) != (entry.size_bytes, entry.mtime_ns):
+            log.warning("%s has changed since it was downloaded and is not used again", file)
+            return None
+        return file, entry.origin
+
+    def _entries(self) -> dict[str, _Entry]:
+        file = self.folder / _INDEX
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+            return {key: _Entry.of(values) for key, values in content.items()}
+        except (FileNotFoundError, NotADirectoryError):
+            return {}
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+            raise DownloadError(
+                f"{file}: damaged ({error}); delete it, files are then fetched again"
+            ) from error
+
+
+def origin_of(file: Path) -> Origin | None:
+    """Where a file came from, None when it lies in no folder of downloads, or not as it was downloaded."""
+    if not (file.parent / _INDEX).is_file():
+        return None
+    store = Store(file.parent)
+    try:
+        entries = store._entries()
+    except DownloadError:
+        return None  # somebody else's index.json
+    named = (store._kept(entry) for entry in entries.values() if entry.file == file.name)
+    return next((found[1] for found in named if found is not None), None)
+
+
+@dataclass(frozen=True)
+class _Entry:
+    file: str
+    size_bytes: int
+    mtime_ns: int
+    origin: Origin = field(repr=False)
+
+    @classmethod
+    def of(cls, values: Any) -> _Entry:
+        name = values["file"]
+        if Path(name).name != name or not name.endswith(".safetensors"):
+            raise ValueError(f"{name!r} is no file of this folder")
+        return cls(name, values["size_bytes"], values["mtime_ns"], Origin(**values["origin"]))
+
+
+def _digest(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def _stem(name: str) -> str:
+    """The part of a name from outside that is safe on every system."""
+    last = re.split(r"[/\\]", name)[-1].removesuffix(".safetensors")
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-")[:60] or "file"

@@ -1,0 +1,234 @@
+"""Whom a download may talk to, and who gets to see a token."""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import socket
+import ssl
+import subprocess
+import threading
+from pathlib import Path
+
+import httpx
+import pytest
+
+from wan_duet.pipelines.download.address import HubFile, WebFile, read_address
+from wan_duet.pipelines.download.downloads import Downloads
+from wan_duet.pipelines.download.public_web import PublicTransport, is_public
+from wan_duet.pipelines.download.web import Web, tokens_from
+from wan_duet.pipelines.errors import DownloadError
+from wan_duet.pipelines.progress import Silent
+
+from .conftest import MakeDownloads
+from .small_web import PUBLIC, Loopback, Site
+
+CIVITAI = "https://civitai.com/api/download/models/7"
+TOKENS = {"civitai.com": "s3cret-token", "huggingface.co": "other-s3cret"}
+
+
+def web_file(text: str) -> WebFile:
+    found = read_address(text)
+    assert isinstance(found, WebFile)
+    return found
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "127.8.9.1",
+        "0.0.0.0",  # noqa: S104 (nothing listens here)
+        "10.0.0.1",
+        "172.16.5.4",
+        "192.168.1.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "224.0.0.1",
+        "255.255.255.255",
+        "::1",
+        "::",
+        "fe80::1",
+        "fd00::1",
+        "fec0::1",
+        "ff02::1",
+        "::ffff:127.0.0.1",
+        "::ffff:169.254.169.254",
+        "64:ff9b::7f00:1",
+        "64:ff9b::a9fe:a9fe",
+        "2002:7f00:1::",
+    ],
+)
+def test_addresses_of_this_machine_and_its_network_are_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+@pytest.mark.parametrize("address", [PUBLIC, "1.1.1.1", "2606:4700::1111", "64:ff9b::101:101"])
+def test_addresses_of_the_internet_are_public(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "localhost", "[::1]", "2130706433", "0x7f000001", "169.254.169.254", "10.1.2.3"]
+)
+def test_a_local_address_is_refused_however_it_is_spelled(tmp_path: Path, host: str) -> None:
+    """With the name service and sockets of this machine."""
+    with pytest.raises(DownloadError, match=r"not on the public internet|no such machine"):
+        Downloads(tmp_path).get(web_file(f"https://{host}/a.safetensors"), Silent())
+
+
+@pytest.mark.parametrize(
+    "found", [["10.0.0.1"], [PUBLIC, "127.0.0.1"], ["::ffff:10.0.0.1"], ["fe80::1%eth0"], []]
+)
+def test_a_name_with_any_local_address_is_refused_and_never_called(
+    loopback: Loopback, downloads: MakeDownloads, found: list[str]
+) -> None:
+    made = downloads(names={"rebind.example": found})
+    with pytest.raises(DownloadError, match=r"rebind\.example: not on the public internet"):
+        made.get(web_file("https://rebind.example/a"), Silent())
+    assert loopback.called == []
+
+
+def test_a_redirect_to_a_local_machine_is_refused(
+    site: Site, loopback: Loopback, downloads: MakeDownloads
+) -> None:
+    site.redirect("a.example", "/a", "https://metadata.internal/latest")
+    made = downloads(names={"metadata.internal": ["169.254.169.254"]})
+    with pytest.raises(DownloadError, match=r"metadata\.internal: not on the public internet"):
+        made.get(web_file("https://a.example/a"), Silent())
+    assert len(loopback.called) == 1
+
+
+@pytest.mark.parametrize(
+    "to", ["http://b.example/b", "ftp://b.example/b", "https://me:s3cret@b.example/b", ""]
+)
+def test_a_redirect_that_leaves_plain_https_is_refused(site: Site, downloads: MakeDownloads, to: str) -> None:
+    site.redirect("a.example", "/a", to)
+    with pytest.raises(DownloadError, match="only plain https is followed") as refusal:
+        downloads().get(web_file("https://a.example/a"), Silent())
+    assert "s3cret" not in str(refusal.value)
+
+
+def test_endless_redirects_are_given_up(site: Site, downloads: MakeDownloads) -> None:
+    site.redirect("a.example", "/a", "/a")
+    with pytest.raises(DownloadError, match="redirected more than 5 times"):
+        downloads().get(web_file("https://a.example/a"), Silent())
+    assert len(site.asked) == 6
+
+
+def test_what_was_looked_at_is_what_is_called_under_its_own_name(
+    site: Site, loopback: Loopback, downloads: MakeDownloads, weights: bytes
+) -> None:
+    """The numeric address is called, so no second look-up can name another one; TLS checks the name."""
+    site.file("a.example", "/a", weights)
+    downloads().get(web_file("https://a.example/a"), Silent())
+    (called,) = loopback.called
+    assert (called.url.scheme, called.url.host) == ("https", PUBLIC)
+    assert (called.headers["Host"], called.extensions["sni_hostname"]) == ("a.example", "a.example")
+
+
+def test_the_next_address_is_tried_when_the_first_cannot_be_reached(site: Site, weights: bytes) -> None:
+    site.file("a.example", "/a", weights)
+    loopback = Loopback(site)
+
+    class NoIPv6(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            if ":" in request.url.host:
+                raise httpx.ConnectError("no route to host")
+            return loopback.handle_request(request)
+
+    web = Web(PublicTransport(NoIPv6(), lambda *_: ["2606:4700::1111", PUBLIC]))
+    with web.get("https://a.example/a") as answer:
+        assert answer.read() == weights
+
+
+def test_a_token_goes_to_its_own_host_and_nowhere_else(
+    site: Site, downloads: MakeDownloads, weights: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.redirect("civitai.com", "/api/download/models/7", "https://cdn.example/f?X-Signature=sign3d")
+    site.file("cdn.example", "/f", weights)
+    with caplog.at_level(logging.INFO):
+        made = downloads(tokens=TOKENS)
+        file = made.get(web_file(CIVITAI), Silent())
+    sent = [(asked.host, asked.headers.get("Authorization")) for asked in site.asked]
+    assert sent == [("civitai.com", "Bearer s3cret-token"), ("cdn.example", None)]
+    written = (file.parent / "index.json").read_text() + caplog.text + repr(made)
+    assert not re.search("s3cret|sign3d", written)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["evil-civitai.com", "civitai.com.evil.example", "sub.civitai.com", "civitai.com:8443", "a.example"],
+)
+def test_a_host_that_only_looks_like_the_provider_gets_no_token(
+    site: Site, downloads: MakeDownloads, weights: bytes, host: str
+) -> None:
+    site.file(host, "/a", weights)
+    downloads(tokens=TOKENS).get(web_file(f"https://{host}/a"), Silent())
+    assert "Authorization" not in site.asked[0].headers
+
+
+def test_the_hub_gets_its_own_token(site: Site, downloads: MakeDownloads) -> None:
+    with pytest.raises(DownloadError, match="no such repository") as refusal:
+        downloads(tokens=TOKENS).get(HubFile("owner/name"), Silent())
+    assert site.asked[0].headers["Authorization"] == "Bearer other-s3cret"
+    assert "s3cret" not in str(refusal.value)
+
+
+def test_tokens_come_from_the_environment() -> None:
+    found = tokens_from({"CIVITAI_API_TOKEN": " abc\n", "HF_TOKEN": ""})
+    assert found == {"civitai.com": "abc", "www.civitai.com": "abc"}
+    with pytest.raises(DownloadError, match=r"^HF_TOKEN: holds characters") as refusal:
+        tokens_from({"HF_TOKEN": "s3cret\r\nX-Evil: 1"})
+    assert "s3cret" not in str(refusal.value)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes certificates with openssl")
+@pytest.mark.parametrize(("name", "trusted"), [("models.example", True), ("other.example", False)])
+def test_tls_verifies_the_name_although_a_number_is_called(tmp_path: Path, name: str, trusted: bool) -> None:
+    """A real TLS server with a certificate for `name`; asked for is models.example."""
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            *(
+                "openssl",
+                "req",
+                "-x509",
+                "-nodes",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:prime256v1",
+            ),
+            *("-days", "1", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"),
+            *("-keyout", str(key), "-out", str(certificate)),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    server.load_cert_chain(certificate, key)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer_once, args=(listener, server))
+        thread.start()
+        inner = httpx.HTTPTransport(verify=ssl.create_default_context(cafile=str(certificate)))
+        web = Web(PublicTransport(inner, lambda *_: ["127.0.0.1"], allowed=lambda _: True))
+        url = f"https://models.example:{listener.getsockname()[1]}/a"
+        if trusted:
+            with web.get(url) as answer:
+                assert answer.read() == b"ok"
+        else:
+            with pytest.raises(httpx.ConnectError, match="certificate"), web.get(url):
+                pass
+        thread.join()
+
+
+def answer_once(listener: socket.socket, context: ssl.SSLContext) -> None:
+    connection, _ = listener.accept()
+    try:
+        with context.wrap_socket(connection, server_side=True) as secure:
+            secure.recv(4096)
+            secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+    except OSError:
+        pass  # the client did not like the certificate
