@@ -8,10 +8,23 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+from PIL import Image
 
 from ..errors import MediaError
+from .tags import folded
+from .webp_tags import read_webp_tags
 
-__all__ = ["VideoFacts", "probe", "verify"]
+__all__ = ["AudioFacts", "VideoFacts", "probe", "verify"]
+
+
+@dataclass(frozen=True)
+class AudioFacts:
+    """The sound of a file. `rate` in samples per second."""
+
+    codec: str
+    rate: int
+    channels: int
+    duration_s: float
 
 
 @dataclass(frozen=True)
@@ -27,21 +40,30 @@ class VideoFacts:
     codec: str
     pix_fmt: str
     tags: Mapping[str, str] = field(default_factory=dict)
+    audio: AudioFacts | None = None
 
 
 def probe(path: Path) -> VideoFacts:
-    """Decode every frame of the first video stream of `path`.
+    """Decode every frame of the first video stream of `path`, and every sample of its first sound.
 
     Raises:
         MediaError: the file is missing, damaged, or has no picture in it.
     """
     path = Path(path)
     try:
+        if path.suffix.lower() == ".webp":
+            return _probe_webp(path)
         with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.video:
                 raise MediaError(f"{path} has no video stream in it")
             stream = container.streams.video[0]
-            frames = sum(1 for _ in container.decode(stream))
+            sound = container.streams.audio[0] if container.streams.audio else None
+            frames = samples = 0
+            for frame in container.decode([stream] if sound is None else [stream, sound]):
+                if isinstance(frame, av.VideoFrame):
+                    frames += 1
+                else:
+                    samples += frame.samples
             fps = stream.average_rate or stream.guessed_rate
             if not frames or fps is None:
                 raise MediaError(f"{path} has a video stream without a single readable frame")
@@ -56,12 +78,35 @@ def probe(path: Path) -> VideoFacts:
                 frames=frames,
                 fps=Fraction(fps),
                 duration_s=float(seconds),
-                codec=context.name,
+                codec=context.codec.canonical_name,
                 pix_fmt=str(context.pix_fmt),
-                tags=dict(container.metadata),
+                tags=folded(container.metadata),
+                audio=None if sound is None else _audio_facts(sound, samples),
             )
     except (OSError, av.FFmpegError) as error:
         raise MediaError(f"cannot read {path} as a video: {error.strerror or error}") from error
+
+
+def _audio_facts(stream: av.AudioStream, samples: int) -> AudioFacts:
+    context = stream.codec_context
+    rate = context.sample_rate
+    return AudioFacts(context.codec.canonical_name, rate, context.layout.nb_channels, samples / rate)
+
+
+def _probe_webp(path: Path) -> VideoFacts:
+    """libav reads the first picture of an animation only; Pillow reads all."""
+    with Image.open(path) as image:
+        milliseconds = 0
+        frames = getattr(image, "n_frames", 1)
+        for index in range(frames):
+            image.seek(index)
+            image.load()
+            milliseconds += image.info.get("duration", 0)
+        tags = read_webp_tags(image.getexif())
+        fps = Fraction(1000 * frames, milliseconds) if milliseconds else Fraction(1)
+        return VideoFacts(
+            path, image.width, image.height, frames, fps, milliseconds / 1000, "webp", "bgra", tags
+        )
 
 
 def verify(facts: VideoFacts, *, frames: int, width: int, height: int, fps: Fraction) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ..errors import MediaError
 
-__all__ = ["PROMPT", "RECEIPT", "WORKFLOW", "checked"]
+__all__ = ["PROMPT", "RECEIPT", "WORKFLOW", "checked", "folded"]
 
 PROMPT = "prompt"
 WORKFLOW = "workflow"
@@ -30,3 +30,9 @@ def checked(tags: Mapping[str, str]) -> dict[str, str]:
                 "characters and lone surrogates, works"
             )
     return dict(tags)
+
+
+def folded(tags: Mapping[str, str]) -> dict[str, str]:
+    """The tags of a file with our names as we write them: Matroska and WebM keep names in capitals."""
+    ours = {name.upper(): name for name in (PROMPT, WORKFLOW, RECEIPT)}
+    return {ours.get(name, name): text for name, text in tags.items()}

@@ -16,12 +16,13 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import MediaError
-from wan_duet.pipelines.media.encode import QUALITIES, WRITE_MODES, encode_video
+from wan_duet.pipelines.media.containers import QUALITIES, WRITE_MODES
 from wan_duet.pipelines.media.frames import Frame
-from wan_duet.pipelines.media.probe import VideoFacts, probe, verify
+from wan_duet.pipelines.media.probe import probe, verify
 from wan_duet.pipelines.media.tags import PROMPT, RECEIPT, WORKFLOW
 
-WIDTH, HEIGHT = 112, 64
+from .clips import HEIGHT, WIDTH, moving, write
+
 BARS = (
     (235, 235, 235),
     (235, 235, 16),
@@ -31,24 +32,6 @@ BARS = (
     (16, 16, 235),
     (180, 120, 90),
 )
-
-
-def moving(count: int, width: int = WIDTH, height: int = HEIGHT) -> Iterator[Frame]:
-    wide = np.random.default_rng(0).integers(0, 256, (height, width + 2 * count, 3), np.uint8)
-    for i in range(count):
-        yield np.ascontiguousarray(wide[:, 2 * i : 2 * i + width])
-
-
-def write(path: Path, count: int = 5, frames: Iterator[Frame] | None = None, **changes: object) -> VideoFacts:
-    values: dict[str, Any] = {
-        "width": WIDTH,
-        "height": HEIGHT,
-        "fps": Fraction(16),
-        "frame_count": count,
-        "write_mode": "fast",
-        **changes,
-    }
-    return encode_video(moving(count) if frames is None else frames, path, **values)
 
 
 def assert_nothing_is_left(folder: Path) -> None:
@@ -86,16 +69,18 @@ def test_every_quality_and_write_mode_plays(tmp_path: Path, quality: str, write_
 def test_a_better_quality_is_a_larger_file(tmp_path: Path) -> None:
     sizes = []
     for quality in ("low", "medium", "high", "maximum"):
-        write(tmp_path / quality, quality=quality)
-        sizes.append((tmp_path / quality).stat().st_size)
+        file = tmp_path / f"{quality}.mp4"
+        write(file, quality=quality)
+        sizes.append(file.stat().st_size)
     assert sizes == sorted(sizes)
 
 
-def test_colour_bars_come_back_within_two_levels(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["mp4", "webm"])
+def test_colour_bars_come_back_within_two_levels(tmp_path: Path, suffix: str) -> None:
     bars = np.zeros((64, 32 * len(BARS), 3), np.uint8)
     for i, colour in enumerate(BARS):
         bars[:, 32 * i : 32 * (i + 1)] = colour
-    path = tmp_path / "bars.mp4"
+    path = tmp_path / f"bars.{suffix}"
     write(path, frames=iter([bars] * 5), width=bars.shape[1], quality="maximum")
     with av.open(str(path)) as container:
         context = container.streams.video[0].codec_context

@@ -1,0 +1,117 @@
+"""Sound beside the pictures: as long as they are, and never stretched."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.container import OutputContainer
+
+from ..errors import MediaError
+from .containers import Container
+
+__all__ = ["Audio", "AudioTrack", "read_audio"]
+
+_LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+_ANY_RATE = 48_000  # what every encoder of ours takes
+
+
+@dataclass(frozen=True)
+class Audio:
+    """samples: (channels, n) float32, -1 to 1. rate: samples per second.
+
+    Raises MediaError when it is empty, not finite, or of a shape that no file holds.
+    """
+
+    samples: npt.NDArray[np.float32]
+    rate: int
+
+    def __post_init__(self) -> None:
+        shape = self.samples.shape
+        if self.samples.ndim != 2 or shape[0] not in _LAYOUTS or not shape[1]:
+            raise MediaError(
+                f"the audio has the shape {shape}; (channels, samples) with "
+                f"{', '.join(map(str, _LAYOUTS))} channels and at least one sample works"
+            )
+        if self.rate < 1:
+            raise MediaError(f"the audio has {self.rate} samples per second; 44100 or 48000 is usual")
+        if not np.isfinite(self.samples).all():
+            raise MediaError("the audio contains NaN or infinite samples; look at what made it")
+
+    @property
+    def layout(self) -> str:
+        return _LAYOUTS[len(self.samples)]
+
+
+class AudioTrack:
+    """One sound on its way into a container, beside the frames. For the thread that encodes.
+
+    What is longer than the video is cut; what is shorter ends earlier, and the rest of the video is silent.
+    """
+
+    def __init__(
+        self, output: OutputContainer, container: Container, audio: Audio, frame_count: int, fps: Fraction
+    ) -> None:
+        rates = av.codec.Codec(container.audio, "w").audio_rates
+        rate = audio.rate if not rates or audio.rate in rates else _ANY_RATE
+        self._output, self._audio, self._fps, self._at = output, audio, fps, 0
+        self._end = min(audio.samples.shape[1], math.ceil(audio.rate * frame_count / fps))
+        stream = output.add_stream(container.audio, rate=rate, layout=audio.layout)
+        self._stream = cast(av.AudioStream, stream)
+        if container.audio == "flac":
+            self._stream.codec_context.format = (
+                "s32"  # 24 bits of it; the default of 16 would be audible in a master
+            )
+
+    def write_until(self, frame_count: int) -> None:
+        """Everything that sounds while the first `frame_count` frames are shown."""
+        until = min(self._end, math.ceil(self._audio.rate * frame_count / self._fps))
+        if until <= self._at:
+            return
+        samples = np.ascontiguousarray(self._audio.samples[:, self._at : until], np.float32)
+        sound = av.AudioFrame.from_ndarray(samples, format="fltp", layout=self._audio.layout)
+        sound.sample_rate, sound.pts, sound.time_base = (
+            self._audio.rate,
+            self._at,
+            Fraction(1, self._audio.rate),
+        )
+        self._at = until
+        self._output.mux(self._stream.encode(sound))
+
+    def finish(self) -> None:
+        self._output.mux(self._stream.encode(None))
+
+
+def read_audio(path: Path) -> Audio | None:
+    """The first sound of a file, whole; None when it has none.
+
+    Raises:
+        MediaError: the file or its sound cannot be read.
+    """
+    try:
+        with av.open(str(path), metadata_errors="replace") as container:
+            if not container.streams.audio:
+                return None
+            stream = container.streams.audio[0]
+            rate = stream.codec_context.sample_rate
+            layout = stream.codec_context.layout.name
+            resampler = av.AudioResampler(format="fltp", layout=_known(layout), rate=rate)
+            parts = [
+                part.to_ndarray() for frame in container.decode(stream) for part in resampler.resample(frame)
+            ]
+            parts += [part.to_ndarray() for part in resampler.resample(None)]
+    except (OSError, ValueError, av.FFmpegError) as error:
+        raise MediaError(f"cannot read the sound of {path}: {error}; leaving the sound out works") from error
+    if not parts:
+        raise MediaError(f"the sound of {path} has no samples; leaving the sound out works")
+    return Audio(np.concatenate(parts, 1), rate)
+
+
+def _known(layout: str) -> str:
+    return layout if layout in _LAYOUTS.values() else "stereo"
