@@ -1,0 +1,196 @@
+"""Which interpolation networks lie on this disk, and how one becomes an interpolator.
+
+A file is known by the names and shapes of its tensors; what it is called decides nothing but the order among
+equals. Nothing is executed: safetensors, or checkpoints read as weights only.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from ..errors import ModelError
+from .film import FilmLayout, FilmNet, film_keys, film_layout, is_film
+from .learned import LearnedInterpolator
+from .rife import RifeLayout, RifeNet, is_rife, rife_keys, rife_layout
+
+__all__ = ["Found", "find_interpolators", "folders_of_other_packs", "load_interpolator"]
+
+log = logging.getLogger(__name__)
+
+_SAFE = (".safetensors", ".sft")
+_CHECKPOINTS = (".pth", ".pkl", ".pt", ".ckpt", ".bin")
+_OTHER_PACKS = ("ckpts/rife", "ckpts/film")  # of ComfyUI-Frame-Interpolation, in its own folder
+
+_Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class _Network:
+    """Layout of a file, and the name in our network of each of its tensors that is needed."""
+
+    layout: FilmLayout | RifeLayout
+    names: Mapping[str, str]
+
+    @property
+    def kind(self) -> Literal["film", "rife"]:
+        return "film" if isinstance(self.layout, FilmLayout) else "rife"
+
+    def build(self, scale: float = 1.0) -> FilmNet | RifeNet:
+        """The network without numbers."""
+        with torch.device("meta"):
+            return (
+                FilmNet(self.layout) if isinstance(self.layout, FilmLayout) else RifeNet(self.layout, scale)
+            )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search came to.
+
+    files:   the file to use for "film" and for "rife", where there is one.
+    refused: a line for each file that looks like one but cannot be used, and why.
+    """
+
+    files: Mapping[str, Path] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()
+
+
+def find_interpolators(folders: Iterable[Path]) -> Found:
+    """The interpolation files in `folders` and below them; reads headers only.
+
+    The first folder that has a kind decides. Of several RIFE files there, the one with most blocks is used,
+    and among equals the last by name, numbers read as numbers: the newest version.
+    """
+    files: dict[str, Path] = {}
+    refused: list[str] = []
+    for folder in folders:
+        here: dict[str, tuple[Any, Path]] = {}
+        for file in sorted(folder.rglob("*")):
+            if not file.name.lower().endswith((*_SAFE, *_CHECKPOINTS)) or not file.is_file():
+                continue
+            try:
+                network = _recognised(_shapes(file))
+            except ModelError as error:
+                # Not the whole path: this goes into receipts, and those are shared.
+                refused.append(f"{folder.name}/{file.relative_to(folder).as_posix()}: {error}")
+                continue
+            if network is not None:
+                here[network.kind] = max(here.get(network.kind, ((-1,), file)), (_rank(network, file), file))
+        files = {**{kind: file for kind, (_, file) in here.items()}, **files}
+    return Found(files, tuple(refused))
+
+
+def folders_of_other_packs(custom_nodes: Iterable[Path]) -> list[Path]:
+    """Where ComfyUI-Frame-Interpolation has put its files, below ComfyUI's folders of custom nodes."""
+    packs = (pack for root in custom_nodes if root.is_dir() for pack in sorted(root.iterdir()))
+    places = (pack / place for pack in packs for place in _OTHER_PACKS)
+    return [place for place in places if place.is_dir()]
+
+
+def load_interpolator(
+    file: Path, device: torch.device, dtype: torch.dtype = torch.float32, scale: float = 1.0
+) -> LearnedInterpolator:
+    """The interpolator in `file`, its convolutions in `dtype` on `device`.
+
+    scale: of RIFE; below 1 the motion is found on smaller pictures.
+
+    Raises ModelError naming the file when it is not one that works, or damaged.
+    """
+    try:
+        tensors = _tensors(file)
+        network = _recognised({key: tuple(tensor.shape) for key, tensor in tensors.items()})
+        if network is None:
+            raise ModelError("neither RIFE nor FILM: it has none of their tensors")
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from error
+    net = network.build(scale)
+    net.load_state_dict({name: tensors[key] for key, name in network.names.items()}, assign=True)
+    log.info("interpolation: %s, %s on %s in %s", network.kind, file.name, device, dtype)
+    return LearnedInterpolator(net.to(device, dtype).eval().requires_grad_(False), device)
+
+
+def _recognised(shapes: _Shapes) -> _Network | None:
+    """None when it is something else. Raises ModelError when it is a RIFE or FILM that does not work here."""
+    names = film_keys([*shapes])
+    if is_film([*names.values()]):
+        network = _Network(film_layout({name: shapes[key] for key, name in names.items()}), names)
+    else:
+        names = rife_keys([*shapes])
+        if not is_rife([*names.values()]):
+            return None
+        network = _Network(rife_layout({name: shapes[key] for key, name in names.items()}), names)
+    wanted = {name: tuple(tensor.shape) for name, tensor in network.build().state_dict().items()}
+    given = {name: shapes[key] for key, name in names.items()}
+    odd = sorted(name for name in {*wanted, *given} if wanted.get(name) != given.get(name))
+    if odd:
+        name = odd[0]
+        raise ModelError(
+            f"a {network.kind.upper()} that is damaged or of an unknown version: {len(odd)} tensors differ, "
+            f"the first is {name}: {given.get(name, 'missing')} instead of {wanted.get(name, 'nothing')}"
+        )
+    return network
+
+
+def _rank(network: _Network, file: Path) -> tuple[Any, ...]:
+    blocks = len(network.layout.widths) if isinstance(network.layout, RifeLayout) else 0
+    # re.split alternates text and digits, so that numbers are only ever compared with numbers.
+    return blocks, [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.stem.lower())]
+
+
+def _shapes(file: Path) -> _Shapes:
+    """Of every tensor in the file. Raises ModelError when it cannot be read without running what is in it."""
+    if file.suffix.lower() not in _SAFE:
+        return {key: tuple(tensor.shape) for key, tensor in _checkpoint(file, "meta").items()}
+    with _opened(file) as opened:
+        return {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    if file.suffix.lower() not in _SAFE:
+        return _checkpoint(file, "cpu")
+    with _opened(file) as opened:
+        return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            yield opened
+    except Exception as error:  # safetensors raises its own type, OSError or RuntimeError
+        raise ModelError(f"not a readable safetensors file: {error}") from error
+
+
+def _checkpoint(file: Path, device: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint on `device`; "meta" reads none of their numbers."""
+    if zipfile.is_zipfile(file) and _is_program(file):
+        raise ModelError(
+            "TorchScript, a program that would run when it is loaded. If you trust its source, convert it "
+            'once: python -c "import torch, safetensors.torch as s; '
+            "s.save_file({k: v.contiguous() for k, v in torch.jit.load('IN.pt', map_location='cpu')"
+            ".state_dict().items()}, 'OUT.safetensors')\""
+        )
+    try:
+        content = torch.load(file, map_location=device, weights_only=True)
+    except Exception as error:  # pickle, zip and torch each raise their own types
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ModelError(f"cannot be read as weights only: {reason}") from error
+    if not isinstance(content, dict):
+        return {}
+    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def _is_program(file: Path) -> bool:
+    with zipfile.ZipFile(file) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
