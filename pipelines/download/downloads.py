@@ -43,7 +43,7 @@ class Downloads:
 
     @classmethod
     def into(cls, folder: Path, environ: Mapping[str, str] = os.environ) -> Downloads:
-        """With the tokens that `environ` holds. DownloadError for a malformed one."""
+        """With the tokens that `environ` holds."""
         return cls(folder, Web(tokens=tokens_from(environ)))
 
     def get(self, wanted: WebFile | HubFile, progress: Progress) -> Path:

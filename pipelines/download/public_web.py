@@ -14,6 +14,7 @@ from ..errors import DownloadError
 __all__ = ["PublicTransport", "is_public", "resolve"]
 
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address is in the last 32 bits
+_GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291 and IANA: all that is given out
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -33,7 +34,7 @@ def is_public(address: str) -> bool:
     inner = _wrapped(ip)
     if inner is not None:
         return is_public(str(inner))
-    return ip.is_global and not ip.is_multicast and not ip.is_site_local
+    return ip in _GLOBAL_UNICAST and ip.is_global
 
 
 class PublicTransport(httpx.BaseTransport):

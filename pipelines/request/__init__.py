@@ -26,7 +26,7 @@ from .legacy import Wan22LoRAT2VRequest, Wan22T2VRequest
 from .lora import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
 from .novita import NovitaWan21T2VRequest
 from .novita_rules import for_novita
-from .parse import parse, read_json, request_for, t2v_request, with_lora
+from .parse import parse, read_json, read_list, read_loras, request_for, t2v_request, with_lora
 from .prices import Price, estimate
 from .report import Finding, Report, side_by_side
 from .rows import MEDIA, FieldRow
@@ -92,6 +92,8 @@ __all__ = [
     "kinds_of",
     "parse",
     "read_json",
+    "read_list",
+    "read_loras",
     "request_for",
     "seed_of",
     "side_by_side",

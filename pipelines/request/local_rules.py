@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from .case import Case, LocalAbilities
 from .image_size import pixels
+from .lora import place_of
 from .report import Finding
 from .timing import generated_frames
 
@@ -28,7 +29,7 @@ def _honoured(meaning: str) -> LocalRule:
 
 
 _MOST_STEPS = 1000  # num_train_timesteps of the official configurations
-_NO_DOWNLOAD = "a local run downloads nothing; save it and give the file"
+_NO_DOWNLOAD = "a local run downloads no media; save it and give the file"
 
 
 def _optional(ability: str, meaning: str, missing: str) -> LocalRule:
@@ -152,11 +153,13 @@ def _loras(case: Case) -> Finding:
         return case.impossible("this runner cannot apply LoRAs; remove them")
     one_expert = case.model is not None and case.model.experts == 1
     for index, lora in enumerate(case.value):
-        where = f"loras[{index}]"
-        if "://" in lora["path"]:
-            return case.impossible(f"{where}.path is an address: {_NO_DOWNLOAD}")
-        if lora.get("weight_name") is not None:
-            return case.impossible(f"{where}.weight_name names a file of a repository: {_NO_DOWNLOAD}")
+        where, place = f"loras[{index}]", place_of(lora["path"])
+        if place == "address" and not lora["path"].lower().startswith("https://"):
+            return case.impossible(f"{where}.path is fetched over https only; give such an address")
+        if place in ("file", "embedded") and lora.get("weight_name") is not None:
+            return case.impossible(
+                f"{where}.weight_name chooses a file of a repository, and path is a file; leave one out"
+            )
         if one_expert and lora.get("transformer") == "low":
             return case.impossible(
                 f"{where}.transformer is low, but the model has one expert; use high or both"
@@ -254,8 +257,9 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     "resample_fps": _honoured("frames of the input are chosen by their time; off takes one after the other"),
     "loras": LocalRule(
         "added to the weights of the chosen expert, or of both where there is no choice. A LoRA for the low "
-        "expert is impossible on a model with one: use high or both. An address or a weight_name is "
-        f"impossible: {_NO_DOWNLOAD}.",
+        "expert is impossible on a model with one: use high or both. An https address or a Hugging Face "
+        "repository is downloaded once and kept; weight_name chooses a file of a repository, and beside the "
+        "name of a file it is impossible: leave it out.",
         _loras,
     ),
     "reverse_video": _optional(

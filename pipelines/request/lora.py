@@ -9,7 +9,20 @@ from pydantic_core import PydanticCustomError
 
 from .base import StrictModel
 
-__all__ = ["LegacyLoRAWeight", "LoRAWeight", "NovitaLoRA"]
+__all__ = ["LegacyLoRAWeight", "LoRAWeight", "NovitaLoRA", "Place", "place_of"]
+
+Place = Literal["address", "embedded", "repository", "file"]
+_EMBEDDED = "toy/"
+_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".gguf")
+
+
+def place_of(path: str) -> Place:
+    """What the `path` of a LoRA means: a URL, `toy/NAME`, a Hugging Face `owner/name`, or a file."""
+    if "://" in path:
+        return "address"
+    if path.count("/") != 1 or "\\" in path or path.startswith((".", "/", "~")) or path.endswith(_SUFFIXES):
+        return "file"
+    return "embedded" if path.startswith(_EMBEDDED) else "repository"
 
 
 class _HasPath(StrictModel):

@@ -12,6 +12,7 @@ from typing import Any
 from .base import WanRequest
 from .case import Case
 from .limits import newest_limit
+from .lora import place_of
 from .novita import NovitaWan21T2VRequest
 from .report import Finding
 
@@ -80,15 +81,8 @@ def _own(field: str, value: Any) -> Finding:
 
 
 def _is_file(path: str) -> bool:
-    """Whether `path` means a file of this machine, and not an address or a repository (owner/name)."""
-    if path.startswith(("http://", "https://")):
-        return False
-    return (
-        path.count("/") != 1 or "\\" in path or path.startswith((".", "/", "~")) or path.endswith(_SUFFIXES)
-    )
-
-
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".gguf")
+    """Whether `path` means a file of this machine, and not an address or a repository."""
+    return place_of(path) in ("file", "embedded")
 
 
 def _sent_as(name: str) -> Callable[[Case], Finding]:

@@ -5,19 +5,22 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
 from ..errors import Problem, RequestError
 from .base import WanRequest
-from .fields import SEED_MAX
+from .fields import SEED_MAX, LoRAs
 from .image_size import LONGEST_SIDE
 from .kinds import KINDS, class_of, kinds_of
+from .lora import LoRAWeight
 from .novita import SIZE_PAIRS
 from .rows import FieldRow, closest, rows
 
-__all__ = ["parse", "read_json", "request_for", "t2v_request", "with_lora"]
+__all__ = ["parse", "read_json", "read_list", "read_loras", "request_for", "t2v_request", "with_lora"]
+
+_Request = TypeVar("_Request", bound=WanRequest)
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 60
@@ -63,6 +66,11 @@ def with_lora(request: WanRequest, lora: Mapping[str, Any]) -> WanRequest:
     return request_for(request.task, {**values, "loras": [*values.get("loras", ()), lora]})
 
 
+def read_loras(values: Any) -> tuple[LoRAWeight, ...]:
+    """LoRAs without a request around them. RequestError names the entry and its field: loras[1].scale."""
+    return _validate(_OnlyLoRAs, {"loras": values}).loras or ()
+
+
 def t2v_request(**values: Any) -> WanRequest:
     """A text-to-video request: the plain kind, or the LoRA kind when `loras` or `reverse_video` is set."""
     return request_for("text-to-video", values)
@@ -70,8 +78,27 @@ def t2v_request(**values: Any) -> WanRequest:
 
 def read_json(text: str | bytes) -> dict[str, Any]:
     """The JSON object of a request: nothing twice, nothing that JSON does not have."""
+    values = _read(text)
+    if not isinstance(values, dict):
+        raise RequestError.of("request", f"got {_found(values)}", "give a JSON object of fields")
+    return values
+
+
+def read_list(field: str, text: str) -> list[Any]:
+    """The JSON list of a field. RequestError on `field`."""
     try:
-        values = json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+        values = _read(text)
+    except RequestError as error:
+        (problem,) = error.problems
+        raise RequestError.of(field, problem.found, "give a JSON list of objects") from None
+    if not isinstance(values, list):
+        raise RequestError.of(field, f"got {_found(values)}", "give a JSON list of objects")
+    return values
+
+
+def _read(text: str | bytes) -> Any:
+    try:
+        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
     except RecursionError:
         raise RequestError.of(
             "request", "the JSON is nested too deeply", "give a flat object of fields"
@@ -79,9 +106,6 @@ def read_json(text: str | bytes) -> dict[str, Any]:
     except ValueError as error:  # also bad UTF-8 and numbers too long to read
         fix = 'give a JSON object such as {"prompt": "a red ball"}'
         raise RequestError.of("request", f"not JSON: {str(error)[:120]}", fix) from None
-    if not isinstance(values, dict):
-        raise RequestError.of("request", f"got {_found(values)}", "give a JSON object of fields")
-    return values
 
 
 def _is_set(value: Any, row: FieldRow) -> bool:
@@ -96,7 +120,11 @@ def _table(cls: type[WanRequest]) -> dict[str, FieldRow]:
     return {row.name: row for row in rows(cls)}
 
 
-def _validate(cls: type[WanRequest], values: Mapping[Any, Any]) -> WanRequest:
+class _OnlyLoRAs(LoRAs):
+    contract = "WanLoRAT2VRequest"
+
+
+def _validate(cls: type[_Request], values: Mapping[Any, Any]) -> _Request:
     named = {name if isinstance(name, str) else _SHORT.repr(name): value for name, value in values.items()}
     try:
         return cls.model_validate(named)

@@ -179,9 +179,16 @@ def test_the_hub_gets_its_own_token(site: Site, downloads: MakeDownloads) -> Non
 def test_tokens_come_from_the_environment() -> None:
     found = tokens_from({"CIVITAI_API_TOKEN": " abc\n", "HF_TOKEN": ""})
     assert found == {"civitai.com": "abc", "www.civitai.com": "abc"}
+
+
+def test_a_token_that_would_be_two_headers_is_refused_by_the_name_of_its_variable(
+    site: Site, downloads: MakeDownloads
+) -> None:
+    broken = downloads(tokens=tokens_from({"HF_TOKEN": "s3cret\r\nX-Evil: 1"}))
     with pytest.raises(DownloadError, match=r"^HF_TOKEN: holds characters") as refusal:
-        tokens_from({"HF_TOKEN": "s3cret\r\nX-Evil: 1"})
+        broken.get(HubFile("owner/name"), Silent())
     assert "s3cret" not in str(refusal.value)
+    assert site.asked == []
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="makes certificates with openssl")

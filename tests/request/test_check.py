@@ -182,15 +182,23 @@ def test_auto_keeps_the_shape_of_the_input() -> None:
     assert "1280x720 in the shape of the input" in finding(auto, "resolution").reason
 
 
-def test_a_local_run_downloads_nothing() -> None:
+def test_a_local_run_downloads_no_media() -> None:
     remote = local("image-to-video", image_url="https://a.b/c.png")
     assert [problem.field for problem in remote.problems] == ["image_url"]
-    for lora in (
-        {"path": "https://a.b/c.safetensors"},
-        {"path": "owner/name", "weight_name": "a.safetensors"},
-    ):
-        (problem,) = report(loras=[lora]).problems
-        assert "downloads nothing" in problem.fix
+
+
+def test_a_local_run_takes_loras_from_https_and_from_repositories() -> None:
+    for path in ("https://a.b/c", "HTTPS://a.b/c", "owner/name", "toy/name", "a.safetensors"):
+        assert report(loras=[{"path": path}]).ok
+    (problem,) = report(loras=[{"path": "http://a.b/c"}]).problems
+    assert "loras[0].path is fetched over https only" in problem.fix
+
+
+@pytest.mark.parametrize("path", ["a.safetensors", "toy/name"])
+def test_a_weight_name_beside_a_file_is_refused(path: str) -> None:
+    assert report(loras=[{"path": "owner/name", "weight_name": "a.safetensors"}]).ok
+    (problem,) = report(loras=[{"path": path, "weight_name": "a.safetensors"}]).problems
+    assert "loras[0].weight_name" in problem.fix
 
 
 def test_fastvideo_has_its_guidance_inside() -> None:
