@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import RequestError, WanDuetError
+from .lora_command import add_lora_command
 from .memory import PRECISIONS, DeviceMemory
 from .plan.families import Family, default_family
 from .plan.plan import describe, make_plan
@@ -105,6 +106,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     command("kinds", _kinds, "list the kinds of request")
     schema = command("schema", _schema, "print the JSON Schema of a kind")
     schema.add_argument("kind", choices=list(KINDS), metavar="KIND")
+    add_lora_command(commands)
     return parser
 
 

@@ -87,16 +87,7 @@ def make_receipt(
             "dtype": dtype,
             "device": device,
             "files": model.hashes(),
-            "loras": [
-                {
-                    "file": lora.file.name,
-                    "expert": lora.expert,
-                    "strength": lora.strength,
-                    "ranks": list(lora.ranks),
-                    "tensors": lora.matched,
-                }
-                for lora in model.loras
-            ],
+            "loras": [lora.as_dict() for lora in model.loras],
         },
         "latents_sha256": latents_sha256,
         "versions": _versions(),

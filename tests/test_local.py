@@ -213,12 +213,23 @@ def test_a_lora_on_one_expert_changes_the_video_and_stands_in_the_receipt(
         file,
     )
     with_lora = make(toy, tmp_path / "a.mp4", loras=[{"path": str(file), "transformer": "low"}])
-    assert with_lora.receipt["model"]["loras"] == [
-        {"file": "style.safetensors", "expert": "low", "strength": 1.0, "ranks": [2], "tensors": 1}
-    ]
+    (applied,) = with_lora.receipt["model"]["loras"]
+    told = {"file": "style.safetensors", "expert": "low", "strength": 1.0, "ranks": [2], "tensors": 1}
+    assert told.items() <= applied.items()
+    assert (applied["keys"]["matched"], applied["keys"]["unmatched"]) == (2, 0)
     assert with_lora.receipt["latents_sha256"] != result.receipt["latents_sha256"]
     without = make(toy, tmp_path / "b.mp4", loras=[{"path": str(file), "transformer": "low", "scale": 0.0}])
     assert without.receipt["latents_sha256"] == result.receipt["latents_sha256"]
+
+
+def test_a_receipt_from_before_lora_coverage_is_still_read(tmp_path: Path, result: Result) -> None:
+    model = {
+        **result.receipt["model"],
+        "loras": [{"file": "a.safetensors", "expert": "low", "strength": 1.0, "ranks": [2], "tensors": 1}],
+    }
+    file = tmp_path / "old.json"
+    file.write_text(json.dumps({**result.receipt, "model": model}))
+    assert read_receipt(file) == read_receipt(sidecar(result.path))
 
 
 def test_a_lora_given_by_its_whole_path_goes_by_its_name(toy: WanModel, tmp_path: Path) -> None:

@@ -14,7 +14,9 @@ from ..plan.families import FAMILIES, Family
 from ..toy.embedded import TOY, toy_folder
 from ..weights.folder import read_component, read_json
 from ..weights.hashing import file_hash
-from ..weights.lora import LoraReport, attach_lora
+from ..weights.lora import attach_lora
+from ..weights.lora_file import read_lora
+from ..weights.lora_report import LoraReport
 from ..weights.recipe import Recipe
 
 __all__ = ["WanModel", "load_model"]
@@ -40,16 +42,20 @@ class WanModel:
     precision: Precision = "auto"
     loras: tuple[LoraReport, ...] = ()
 
-    def with_lora(self, file: Path, scale: float, transformer: str) -> WanModel:
+    def with_lora(
+        self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False
+    ) -> WanModel:
         """This model with one more LoRA on its "high", "low" or "both" experts.
 
-        On a model with a single expert every choice means that one.
-        Raises LoraError when the file does not fit.
+        On a model with a single expert every choice means that one. `scale` is any finite number; 0 changes
+        nothing and is reported all the same. allow_partial: apply what fits of a file that mostly does not.
+        Raises LoraError when the file cannot be read or does not fit.
         """
         targets = tuple(self.experts) if transformer == "both" or len(self.experts) == 1 else (transformer,)
+        lora = read_lora(file)
         experts, reports = dict(self.experts), list(self.loras)
         for name in targets:
-            experts[name], report = attach_lora(experts[name], file, scale, name)
+            experts[name], report = attach_lora(experts[name], lora, scale, name, allow_partial=allow_partial)
             reports.append(report)
         return replace(self, experts=MappingProxyType(experts), loras=tuple(reports))
 

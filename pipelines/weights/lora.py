@@ -1,127 +1,93 @@
-"""Reads a LoRA file: which tensors of an expert it changes, and by what."""
+"""Attaches a LoRA to an expert, or says why it would do nothing there."""
 
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-import torch
-from safetensors import safe_open
-from torch import Tensor
 
 from ..errors import LoraError
+from .lora_change import Change
+from .lora_delta import LoraDelta
+from .lora_file import LoraFile
+from .lora_names import is_image_path
+from .lora_report import Coverage, LoraReport, Misfit, describe_lora
 from .recipe import Recipe
-from .stored import Files
 
-__all__ = ["LoraReport", "attach_lora"]
+__all__ = ["MATCH_AT_LEAST", "attach_lora", "cover", "refusal"]
 
-_KEY = re.compile(
-    r"(?:transformer\.)?(?P<module>.+)\.(?:lora_(?P<side>[AB])(?:\.default)?\.weight|(?P<alpha>alpha))"
-)
+# Share of a file's keys that must find a place. A LoRA of the right model misses an odd layer or two (a head
+# or patch embedding of another task) or, made for VACE, its 8 extra blocks beside 40: 17 %. One of another
+# model misses nearly everything. In between lies no LoRA that we know.
+MATCH_AT_LEAST = 0.75
 
 
-@dataclass(frozen=True)
-class LoraReport:
-    """What one LoRA did to one expert. `matched` counts tensors; a scale of alpha / rank is already in the
-    weights.
+def attach_lora(
+    recipe: Recipe, lora: LoraFile, strength: float, expert: str, *, allow_partial: bool = False
+) -> tuple[Recipe, LoraReport]:
+    """A recipe with the LoRA added at `strength`, and what it found there. Reads no file.
+
+    expert: "high" or "low", for messages and for files that tell their experts apart.
+    Strength 0 leaves the recipe as it is, and is reported all the same.
+
+    Raises LoraError when the strength is no finite number, when nothing in the file fits this expert, or when
+    less than MATCH_AT_LEAST of it does and `allow_partial` is off.
     """
-
-    file: Path
-    expert: str
-    strength: float
-    ranks: tuple[int, ...]
-    matched: int
-
-
-@dataclass(frozen=True)
-class LowRank:
-    """scale * (up @ down); `scale` is alpha / rank."""
-
-    file: Path
-    down: str
-    up: str
-    scale: float
-    strength: float
-
-    def change(self, files: Files, base: Tensor) -> Tensor:
-        down, up = (
-            files.read(self.file, key).to(device=files.device, dtype=torch.float32).flatten(1)
-            for key in (self.down, self.up)
-        )
-        return (up @ down).reshape(base.shape).mul_(self.scale)
+    if not math.isfinite(strength):
+        raise LoraError(f"{lora.file.name}: a scale of {strength}; give a finite number")
+    report = LoraReport(lora.file, expert, strength, describe_lora(lora), cover(recipe, lora, expert))
+    reason = refusal(report)
+    if reason and not (allow_partial and report.coverage.matched):
+        raise LoraError(reason)
+    deltas: dict[str, list[LoraDelta]] = {}
+    for change in lora.changes_of(expert):
+        if _has_place(recipe, change):
+            deltas.setdefault(change.name, []).append(change.delta(lora.file, strength))
+    return recipe.with_deltas(deltas), report
 
 
-@dataclass(frozen=True)
-class _Pair:
-    down: str
-    up: str
-    rank: int
-    out_features: int
-    in_features: int
-    alpha: float | None
+def cover(recipe: Recipe, lora: LoraFile, expert: str) -> Coverage:
+    """Where every key of the file goes in this expert."""
+    matched: list[Change] = []
+    misfit: list[Change] = []
+    unmatched: list[str] = list(lora.strangers)
+    image_path: list[str] = []
+    for change in lora.changes_of(expert):
+        if change.name not in recipe.tensors:
+            absent = image_path if is_image_path(change.name.rpartition(".")[0]) else unmatched
+            absent.extend(change.keys)
+        else:
+            (matched if _has_place(recipe, change) else misfit).append(change)
+    return Coverage(
+        tensors=len({change.name for change in matched}),
+        matched=sum(len(change.keys) for change in matched),
+        unmatched=tuple(sorted(unmatched)),
+        image_path=tuple(sorted(image_path)),
+        misfits=tuple(
+            Misfit(change.keys[0], change.form.matrix, _matrix(recipe.tensors[change.name].shape))
+            for change in misfit
+        ),
+        misfit_keys=sum(len(change.keys) for change in misfit),
+    )
 
 
-def attach_lora(recipe: Recipe, file: Path, strength: float, expert: str) -> tuple[Recipe, LoraReport]:
-    """A recipe with the LoRA in `file` added at `strength`, and what was matched. Reads headers and alphas
-    only.
-
-    Reads the diffusers / PEFT dialect: `[transformer.]<module>.lora_A.weight` and `lora_B.weight`, with an
-    optional `<module>.alpha`; without one, alpha equals the rank.
-
-    Raises LoraError when the file is unreadable, speaks another dialect, or does not fit this expert.
-    """
-    pairs = _read_pairs(file)
-    deltas: dict[str, tuple[LowRank]] = {}
-    for module, pair in pairs.items():
-        name = f"{module}.weight"
-        if name not in recipe.tensors:
-            raise LoraError(f"{file.name}: changes {module}, which the {expert}-noise expert does not have")
-        shape = recipe.tensors[name].shape
-        if (pair.out_features, pair.in_features) != (shape[0], math.prod(shape[1:])):
-            raise LoraError(
-                f"{file.name}: {module} is made for {pair.out_features}x{pair.in_features}, the {expert}-"
-                f"noise expert has {shape[0]}x{math.prod(shape[1:])}; this LoRA belongs to another model"
-            )
-        scale = 1.0 if pair.alpha is None else pair.alpha / pair.rank
-        deltas[name] = (LowRank(file, pair.down, pair.up, scale, strength),)
-    ranks = tuple(sorted({pair.rank for pair in pairs.values()}))
-    return recipe.with_deltas(deltas), LoraReport(file, expert, strength, ranks, len(deltas))
+def refusal(report: LoraReport) -> str:
+    """Why a LoRA with that report is not applied; empty when it is."""
+    coverage, base, intended = report.coverage, report.facts.base, report.facts.intended
+    if coverage.matched and coverage.share >= MATCH_AT_LEAST:
+        return ""
+    fits = f"only {coverage.share:.0%} of it fits" if coverage.matched else "nothing in it fits"
+    made_for = f"It seems made for {base.name}" if base.evidence else "It may not be made for Wan"
+    if report.of_other_expert:
+        made_for += f", for its {intended.expert}-noise expert"
+    advice = "; allow a partial match to use what fits" if coverage.matched else ""
+    return (
+        f"{report.file.name}: {fits} the {report.expert}-noise expert: {coverage.text()}. {made_for}{advice}"
+    )
 
 
-def _read_pairs(file: Path) -> Mapping[str, _Pair]:
-    if file.suffix != ".safetensors":
-        raise LoraError(f"{file}: only .safetensors LoRA files are read")
-    sides: dict[str, dict[str, str]] = {}
-    strangers: list[str] = []
-    try:
-        with safe_open(file, framework="pt") as opened:
-            for key in opened.keys():  # noqa: SIM118  safe_open is not a mapping
-                match = _KEY.fullmatch(key)
-                if match is None:
-                    strangers.append(key)
-                else:
-                    sides.setdefault(match["module"], {})[match["side"] or "alpha"] = key
-            if strangers or not sides:
-                raise LoraError(
-                    f"{file.name}: keys like {', '.join(strangers[:3]) or 'none at all'} are not of the "
-                    "diffusers dialect (<module>.lora_A.weight and lora_B.weight), which this version reads"
-                )
-            return {module: _pair(file, module, keys, opened) for module, keys in sides.items()}
-    except LoraError:
-        raise
-    except Exception as error:  # safetensors raises its own type, OSError or RuntimeError
-        raise LoraError(f"{file}: not a readable safetensors file: {error}") from error
+def _has_place(recipe: Recipe, change: Change) -> bool:
+    target = recipe.tensors.get(change.name)
+    return target is not None and change.fits(target.shape)
 
 
-def _pair(file: Path, module: str, keys: Mapping[str, str], opened: Any) -> _Pair:
-    if not {"A", "B"} <= keys.keys():
-        raise LoraError(f"{file.name}: {module} has only one of lora_A and lora_B; the file is incomplete")
-    down, up = (tuple(opened.get_slice(keys[side]).get_shape()) for side in "AB")
-    if down[0] != up[1]:
-        raise LoraError(f"{file.name}: {module} has rank {down[0]} in lora_A and {up[1]} in lora_B")
-    alpha = float(opened.get_tensor(keys["alpha"])) if "alpha" in keys else None
-    return _Pair(keys["A"], keys["B"], down[0], up[0], math.prod(down[1:]), alpha)
+def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    return shape[0], math.prod(shape[1:])

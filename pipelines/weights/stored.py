@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 
-__all__ = ["Files", "Source", "StoredTensor", "read_header"]
+__all__ = ["Files", "Source", "StoredTensor", "read_header", "read_metadata"]
 
 _ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}  # all others: 1
 
@@ -90,3 +90,12 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
     except Exception as error:  # safetensors raises its own type, OSError or RuntimeError
         raise ModelError(f"{file}: not a readable safetensors file: {error}") from error
     return found
+
+
+def read_metadata(file: Path) -> dict[str, str]:
+    """The free text beside the tensors of a safetensors file. Raises ModelError naming the file."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return dict(opened.metadata() or {})
+    except Exception as error:  # safetensors raises its own type, OSError or RuntimeError
+        raise ModelError(f"{file}: not a readable safetensors file: {error}") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import sys
 from pathlib import Path
@@ -12,38 +11,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wan_duet.pipelines.errors import LoraError, ModelError
+from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.expert import blank_expert, load_expert
 from wan_duet.pipelines.models.wan_model import load_model
 from wan_duet.pipelines.weights.folder import read_component
-from wan_duet.pipelines.weights.lora import attach_lora
-from wan_duet.pipelines.weights.lora_source import find_lora
 from wan_duet.pipelines.weights.recipe import Recipe, materialise
 
 CPU = torch.device("cpu")
-TARGETS = {"blocks.0.attn1.to_q": 4, "blocks.1.ffn.net.2": 2, "condition_embedder.text_embedder.linear_1": 3}
 
 
 @pytest.fixture(scope="module")
 def recipe() -> Recipe:
     return load_model("toy").experts["high"]
-
-
-def lora_file(
-    folder: Path, name: str, recipe: Recipe, *, seed: int = 0, alpha: float | None = None, prefix: str = ""
-) -> Path:
-    generator = torch.Generator().manual_seed(seed)
-    weights: dict[str, Tensor] = {}
-    for module, rank in TARGETS.items():
-        out_features, in_features = recipe.tensors[f"{module}.weight"].shape
-        weights[f"{prefix}{module}.lora_A.weight"] = torch.randn(rank, in_features, generator=generator)
-        weights[f"{prefix}{module}.lora_B.weight"] = torch.randn(out_features, rank, generator=generator)
-        if alpha is not None:
-            weights[f"{prefix}{module}.alpha"] = torch.tensor(alpha)
-    file = folder / f"{name}.safetensors"
-    save_file(weights, file)
-    return file
 
 
 def made(recipe: Recipe, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
@@ -97,114 +77,6 @@ def test_norms_and_modulation_stay_float32_in_a_half_precision_expert(recipe: Re
     assert network.scale_shift_table.dtype == torch.float32
     assert network.condition_embedder.time_embedder.linear_1.weight.dtype == torch.float32
     assert network.blocks[0].ffn.net[2].weight.dtype == torch.bfloat16
-
-
-@pytest.mark.parametrize("alpha", [None, 2.0])
-@pytest.mark.parametrize("prefix", ["", "transformer."])
-def test_lora_equals_a_manual_merge_in_float64(
-    tmp_path: Path, recipe: Recipe, alpha: float | None, prefix: str
-) -> None:
-    file = lora_file(tmp_path, "a", recipe, alpha=alpha, prefix=prefix)
-    weights = load_file(file)
-    merged = made(attach_lora(recipe, file, 0.7, "high")[0])
-    plain = made(recipe)
-    for module, rank in TARGETS.items():
-        down, up = (weights[f"{prefix}{module}.lora_{side}.weight"].double() for side in "AB")
-        scale = 1.0 if alpha is None else alpha / rank
-        expected = plain[f"{module}.weight"].double() + 0.7 * scale * (up @ down)
-        difference = (merged[f"{module}.weight"].double() - expected).norm() / expected.norm()
-        assert float(difference) <= 1e-6
-    touched = {f"{module}.weight" for module in TARGETS}
-    assert all(torch.equal(merged[name], plain[name]) for name in plain if name not in touched)
-
-
-def test_the_order_of_loras_does_not_matter_to_a_bit(tmp_path: Path, recipe: Recipe) -> None:
-    files = [lora_file(tmp_path, name, recipe, seed=seed) for seed, name in enumerate("abc")]
-    results = []
-    for order in itertools.permutations(zip(files, (0.3, -0.5, 1.1), strict=True)):
-        current = recipe
-        for file, strength in order:
-            current = attach_lora(current, file, strength, "high")[0]
-        results.append(made(current)["blocks.0.attn1.to_q.weight"])
-    assert all(torch.equal(result, results[0]) for result in results)
-
-
-def test_strength_zero_is_no_lora_at_all(tmp_path: Path, recipe: Recipe) -> None:
-    attached = attach_lora(recipe, lora_file(tmp_path, "a", recipe), 0.0, "high")[0]
-    assert attached == recipe
-
-
-def test_high_lora_leaves_the_low_expert_unchanged(tmp_path: Path) -> None:
-    model = load_model("toy")
-    file = lora_file(tmp_path, "a", model.experts["high"])
-    changed = model.with_lora(file, 1.0, "high")
-    assert changed.experts["low"] is model.experts["low"]
-    assert changed.experts["high"] != model.experts["high"]
-    assert model.with_lora(file, 1.0, "both").experts["low"] != model.experts["low"]
-
-
-def test_lora_of_another_model_is_refused_with_both_shapes(tmp_path: Path, recipe: Recipe) -> None:
-    file = tmp_path / "wide.safetensors"
-    save_file(
-        {
-            "blocks.0.attn1.to_q.lora_A.weight": torch.ones(2, 5120),
-            "blocks.0.attn1.to_q.lora_B.weight": torch.ones(5120, 2),
-        },
-        file,
-    )
-    with pytest.raises(LoraError, match=r"5120x5120.*256x256"):
-        attach_lora(recipe, file, 1.0, "high")
-
-
-@pytest.mark.parametrize(
-    ("weights", "message"),
-    [
-        ({"lora_unet_blocks_0_self_attn_q.lora_down.weight": torch.ones(1, 1)}, "diffusers dialect"),
-        (
-            {
-                "blocks.99.attn1.to_q.lora_A.weight": torch.ones(1, 256),
-                "blocks.99.attn1.to_q.lora_B.weight": torch.ones(256, 1),
-            },
-            "does not have",
-        ),
-        ({"blocks.0.attn1.to_q.lora_A.weight": torch.ones(1, 256)}, "only one of"),
-        (
-            {
-                "blocks.0.attn1.to_q.lora_A.weight": torch.ones(2, 256),
-                "blocks.0.attn1.to_q.lora_B.weight": torch.ones(256, 3),
-            },
-            "rank 2 in lora_A and 3",
-        ),
-    ],
-)
-def test_a_lora_that_would_not_act_is_refused(
-    tmp_path: Path, recipe: Recipe, weights: dict[str, Tensor], message: str
-) -> None:
-    file = tmp_path / "odd.safetensors"
-    save_file(weights, file)
-    with pytest.raises(LoraError, match=message):
-        attach_lora(recipe, file, 1.0, "high")
-
-
-def test_a_lora_is_found_by_either_slash_and_never_outside_its_folders(tmp_path: Path) -> None:
-    (tmp_path / "loras" / "style").mkdir(parents=True)
-    inside = tmp_path / "loras" / "style" / "a.safetensors"
-    inside.touch()
-    (tmp_path / "secret.safetensors").touch()
-    folders = [tmp_path / "loras"]
-    assert find_lora("style/a.safetensors", folders) == find_lora("style\\a.safetensors", folders) == inside
-    if sys.platform != "win32":  # links need rights there
-        (tmp_path / "loras" / "linked.safetensors").symlink_to(tmp_path / "secret.safetensors")
-        with pytest.raises(LoraError, match="leads out of"):
-            find_lora("linked.safetensors", folders)
-    for path in (
-        "../secret.safetensors",
-        str(tmp_path / "secret.safetensors"),
-        "https://x.y/a.safetensors",
-        "nothing",
-    ):
-        with pytest.raises(LoraError):
-            find_lora(path, folders)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,71 @@
+"""`wan-duet lora inspect`: what a LoRA file holds, and what it would do to a model. Loads no weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .weights.lora_file import LoraFile
+    from .weights.lora_report import LoraReport
+
+__all__ = ["add_lora_command"]
+
+
+def add_lora_command(commands: Any) -> None:
+    """Add `lora inspect` to the commands of an argument parser (what `add_subparsers` returned)."""
+    text = "look into LoRA files"
+    lora = commands.add_parser("lora", help=text, description=text, allow_abbrev=False)
+    text = "say what a LoRA file holds and, with --model, what of it fits; exit code 2 when nothing would run"
+    inspect = lora.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "inspect", help=text, description=text, allow_abbrev=False
+    )
+    inspect.set_defaults(command=_inspect)
+    inspect.add_argument("file", type=Path, metavar="FILE", help="a .safetensors file of any dialect")
+    inspect.add_argument("--model", metavar="toy|FOLDER|FILE", help="the model to try it on")
+    inspect.add_argument("--json", action="store_true", help="answer with JSON on stdout")
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from .weights.lora_file import read_lora
+    from .weights.lora_report import describe_lora
+
+    lora = read_lora(options.file)
+    facts = describe_lora(lora)
+    reports = [] if options.model is None else _reports(lora, options.model)
+    refused = {report.expert: reason for report, reason in reports if reason}
+    if options.json:
+        answer = {"file": options.file.name, **facts.as_dict(), "strangers": len(lora.strangers)}
+        if reports:
+            answer["experts"] = {
+                report.expert: {**report.coverage.as_dict(), "refused": reason or None}
+                for report, reason in reports
+            }
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        print(options.file.name)
+        print(facts.text())
+        if lora.strangers:
+            print(f"{len(lora.strangers)} keys that nobody knows, such as {', '.join(lora.strangers[:3])}")
+        for report, _ in reports:
+            print(report.summary())
+        for reason in refused.values():
+            print(f"refused: {reason}")
+    usable = len(refused) < len(reports) if reports else bool(lora.changes)
+    return 0 if usable else 2
+
+
+def _reports(lora: LoraFile, model: str) -> list[tuple[LoraReport, str]]:
+    """For every expert of the model: the report at strength 1, and why it would be refused, or nothing."""
+    from .models.wan_model import load_model
+    from .weights.lora import cover, refusal
+    from .weights.lora_report import LoraReport, describe_lora
+
+    facts = describe_lora(lora)
+    found = [
+        LoraReport(lora.file, expert, 1.0, facts, cover(recipe, lora, expert))
+        for expert, recipe in load_model(model).experts.items()
+    ]
+    return [(report, refusal(report)) for report in found]
