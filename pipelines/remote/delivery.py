@@ -1,0 +1,114 @@
+"""From a completed job to a file on disk with its receipt beside it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit
+
+from ..errors import JobLostError
+from ..output import sidecar, write_sidecar
+from .desk import Desk
+from .provider import Downloaded, RemoteFile
+from .receipt import remote_receipt
+from .record import Job, outcome_json
+
+__all__ = ["fetch"]
+
+log = logging.getLogger(__name__)
+
+_SUFFIXES = {
+    "video/mp4": ".mp4",
+    "video/webm": ".webm",
+    "image/png": ".png",
+    "image/jpeg": ".jpg",
+    "image/webp": ".webp",
+}
+_CHUNK = 1 << 20
+
+
+async def fetch(job: Job, desk: Desk, tell: Callable[..., None]) -> Job:
+    """Download, write the receipt, and close the job as done. A file of the user is never replaced.
+
+    Raises RemoteError; unless it is JobLostError the job stays open and may be fetched again.
+    """
+    file = job.outcome.files[0]
+    for other in job.outcome.files[1:]:
+        log.warning("%s gave more than one file; not saved: %s", job.request_id, other.url.partition("?")[0])
+    place = _place(job, desk, file)
+    desk.at("place reserved")
+    whole = await asyncio.to_thread(_whole, place, file)
+    if whole is None:
+        async with desk.transfers:
+            whole = await _download(job, desk, place, tell)
+    desk.at("downloaded")
+    write_sidecar(place, remote_receipt(job))
+    desk.at("receipt written")
+    job = desk.journal.move(job.job_id, desk.owner, "done", size_bytes=whole.size_bytes, sha256=whole.sha256)
+    desk.at("done written")
+    log.info("saved %s", place)
+    return job
+
+
+async def _download(job: Job, desk: Desk, place: Path, tell: Callable[..., None]) -> Downloaded:
+    """An address that gives nothing any more is asked for anew, once: a provider may sign it again."""
+
+    def progress(done: int, total: int | None) -> None:
+        desk.at("downloading")
+        tell(job, "downloading", bytes_done=done, bytes_total=total)
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    file = job.outcome.files[0]
+    try:
+        return await desk.provider.download(file, place, progress=progress, check=_never)
+    except JobLostError as error:
+        gone = error
+    try:
+        outcome = await desk.provider.result(job.submitted)
+        if not outcome.files or outcome.files[0].url == file.url:
+            raise gone
+        desk.journal.note(job.job_id, desk.owner, outcome_json=outcome_json(outcome))
+        return await desk.provider.download(outcome.files[0], place, progress=progress, check=_never)
+    except JobLostError as error:
+        desk.journal.move(job.job_id, desk.owner, "lost", error=error.message)
+        raise
+
+
+def _never() -> None:
+    """A stop does not end a download: its file is paid for."""
+
+
+def _place(job: Job, desk: Desk, file: RemoteFile) -> Path:
+    """Where the file goes, noted in the journal. Names of other files and other jobs are left alone."""
+    if job.file_path is not None:
+        return Path(job.file_path)
+    wished = Path(job.out_path).with_suffix(_suffix(file, Path(job.out_path)))
+    own = wished.with_name(f"{wished.stem}-{job.job_id[:8]}{wished.suffix}")
+    for place in (wished, own):
+        free = not place.exists() and not sidecar(place).exists()
+        if free and desk.journal.reserve(job.job_id, desk.owner, place):
+            return place
+    unique = own.with_name(f"{wished.stem}-{job.job_id}{wished.suffix}")
+    desk.journal.reserve(job.job_id, desk.owner, unique)
+    return unique
+
+
+def _suffix(file: RemoteFile, wished: Path) -> str:
+    if file.content_type in _SUFFIXES:
+        return _SUFFIXES[file.content_type]
+    named = PurePosixPath(urlsplit(file.url).path).suffix.lower()
+    return named if named in _SUFFIXES.values() else wished.suffix or ".mp4"
+
+
+def _whole(place: Path, file: RemoteFile) -> Downloaded | None:
+    """The file, where it arrived before the process ended: a download puts it there whole or not at all."""
+    if not place.is_file() or (file.size_bytes is not None and place.stat().st_size != file.size_bytes):
+        return None
+    digest = hashlib.sha256()
+    with place.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return Downloaded(place, place.stat().st_size, digest.hexdigest())

@@ -1,0 +1,81 @@
+"""What one job needs around it: the journal, a provider, a clock, and how patient to be."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from .journal import Journal
+from .owner import Owner
+from .provider import Provider
+
+__all__ = ["PATIENCE", "Clock", "Desk", "Patience", "SystemClock"]
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Seconds since 1970."""
+
+    async def sleep(self, seconds: float) -> None: ...
+
+
+class SystemClock:
+    """The time of this machine."""
+
+    def now(self) -> float:
+        return time.time()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often to ask, and for how long. In seconds.
+
+    first, growth, longest: the pauses between two looks at a job.
+    deadline: a job that takes longer, counted from its submit, is cancelled; None waits for ever.
+    grace:    how long to wait beyond the deadline for the provider to say that it is over.
+    look:     the most that a stop has to wait before it is seen.
+    """
+
+    first: float = 1.0
+    growth: float = 1.3
+    longest: float = 5.0
+    deadline: float | None = 3600.0
+    grace: float = 60.0
+    look: float = 0.5
+
+
+PATIENCE: Mapping[str, Patience] = {
+    "fal": Patience(),
+    "novita": Patience(
+        first=3.0, longest=10.0
+    ),  # 20 requests a minute, Novita's page of rate limits (2026-11)
+}
+
+
+def _pass(point: str) -> None:
+    del point
+
+
+def _transfers() -> asyncio.Semaphore:
+    return asyncio.Semaphore(4)
+
+
+@dataclass(frozen=True)
+class Desk:
+    """transfers: how many uploads and downloads go on at once.
+    at: called with the name of each point that a job passes; lets a test end the process there.
+    """
+
+    journal: Journal
+    owner: Owner
+    provider: Provider
+    clock: Clock = field(default_factory=SystemClock)
+    patience: Patience = field(default_factory=Patience)
+    transfers: asyncio.Semaphore = field(default_factory=_transfers)
+    at: Callable[[str], None] = _pass

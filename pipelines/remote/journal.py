@@ -1,0 +1,284 @@
+"""What was bought, and what is about to be: one SQLite table that is on disk before money can be spent."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..errors import JournalError
+from ..request.prices import Price
+from .owner import Owner
+from .provider import Payload, Submitted
+from .record import FOLLOWS, OPEN, Job, State
+from .schema import bring_up_to_date
+from .written import fingerprint, written_form
+
+__all__ = ["Journal", "Order", "Spent"]
+
+_COLUMNS = ", ".join(field.name for field in fields(Job))
+_AT_PROVIDER: Sequence[State] = ("submitted", "running")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What somebody wants to buy.
+
+    payload: for `endpoint` of `provider`, with an explicit seed and "sha256:..." where a file is to be
+             uploaded, so that the same order is known again.
+    out:     where the file should go; its suffix becomes that of what arrives.
+    about:   what the receipt says of the request; JSON.
+    """
+
+    provider: str
+    endpoint: str
+    payload: Payload
+    out: Path
+    price: Price
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Spent:
+    """US dollars since some moment, with open jobs at the most they may cost, and how many jobs are not in it
+    because their price is unknown.
+    """
+
+    usd: float
+    jobs_of_unknown_price: int
+
+
+class Journal:
+    """The table. May be shared by threads; several processes may open the same file.
+
+    now: seconds since 1970.
+
+    Raises JournalError when the file cannot be read or written.
+    """
+
+    def __init__(self, file: Path, now: Callable[[], float]) -> None:
+        self.file, self._now, self._lock = file, now, threading.RLock()
+        with _as_journal_error(file):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # prompts are nobody else's business
+            self._database = sqlite3.connect(file, timeout=10, isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode = WAL")
+            self._database.execute("PRAGMA synchronous = FULL")  # a commit outlives a loss of power
+            bring_up_to_date(self._database, str(file))
+
+    def close(self) -> None:
+        self._database.close()
+
+    def begin(
+        self,
+        order: Order,
+        account: str,
+        *,
+        reuse: bool,
+        resubmit: bool,
+        allow: Callable[[Spent], None],
+        since: float,
+    ) -> Job:
+        """The job of an order: an open one that is the same, a finished one with its file, or a new one.
+
+        One transaction, so that neither two nodes nor two processes buy the same thing, or go over a limit
+        together.
+
+        reuse:    whether a finished job may be given.
+        resubmit: the user says that a job of unknown fate is to be bought anew.
+        allow:    told what was spent since `since`; raises when there is to be no new job.
+        """
+        key = (order.provider, order.endpoint, fingerprint(order.payload), account)
+        with self._transaction():
+            same = self._select(
+                "provider = ? AND endpoint = ? AND payload_sha256 = ? AND account = ? "
+                "ORDER BY created_at DESC, rowid DESC",
+                *key,
+            )
+            for job in same:
+                if job.is_open and not (job.stop_asked and job.state in _AT_PROVIDER):
+                    if not (resubmit and job.state == "unknown"):
+                        self._set(job.job_id, {"stop_asked": False})
+                        return self.job(job.job_id)
+                    text = "bought anew by the user, who could not know what became of this one"
+                    self._set(job.job_id, {"state": "failed", "closed_at": self._now(), "error": text})
+            finished = next((job for job in same if reuse and job.file is not None), None)
+            if finished is not None:
+                return finished
+            allow(self.spent(since))
+            return self._insert(order, key)
+
+    def claim(self, job_id: str, owner: Owner) -> bool:
+        """Whether `owner` now works on the job; False while another living one does."""
+        with self._transaction():
+            holder = self.job(job_id).owner
+            if holder is not None and owner.is_alive(holder):
+                return holder == owner.token
+            self._set(job_id, {"owner": owner.token})
+            return True
+
+    def release(self, job_id: str, owner: Owner) -> None:
+        """Let others work on the job."""
+        with self._transaction():
+            if self.job(job_id).owner == owner.token:
+                self._set(job_id, {"owner": None})
+
+    def move(self, job_id: str, owner: Owner, state: State, **columns: Any) -> Job:
+        """Into the next state, on disk when this returns.
+
+        Raises JournalError when the state does not follow, or when the job is another owner's: a programming
+        error that must not cost money.
+        """
+        with self._transaction():
+            job = self.job(job_id)
+            if state not in FOLLOWS.get(job.state, ()):
+                raise JournalError(f"job {job_id} cannot go from {job.state} to {state}")
+            if state not in OPEN:
+                columns["closed_at"] = self._now()
+            return self.note(job_id, owner, state=state, **columns)
+
+    def note(self, job_id: str, owner: Owner, **columns: Any) -> Job:
+        """Write into a row. Raises JournalError when the job is another owner's."""
+        with self._lock, _as_journal_error(self.file):
+            self._set(job_id, columns, "AND owner = ?", owner.token)
+        job = self.job(job_id)
+        if job.owner != owner.token:
+            raise JournalError(f"job {job_id} is worked on by {job.owner or 'nobody'}, not by {owner.token}")
+        return job
+
+    def submitted(self, job_id: str, owner: Owner, ids: Submitted) -> Job:
+        """The provider has given the job a name."""
+        return self.move(
+            job_id,
+            owner,
+            "submitted",
+            request_id=ids.request_id,
+            status_url=ids.status_url,
+            response_url=ids.response_url,
+            cancel_url=ids.cancel_url,
+        )
+
+    def reserve(self, job_id: str, owner: Owner, file: Path) -> bool:
+        """Note where the file of the job will be; False when another job has that name."""
+        try:
+            self.note(job_id, owner, file_path=str(file))
+        except sqlite3.IntegrityError:
+            return False
+        return True
+
+    def has_request(self, provider: str, request_id: str) -> bool:
+        """Whether some job is known to be this one of the provider's."""
+        return bool(self._select("provider = ? AND request_id = ?", provider, request_id))
+
+    def ask_to_stop(self, job_id: str) -> None:
+        """Whoever owns the job will see to it."""
+        with self._transaction():
+            if self.job(job_id).is_open:
+                self._set(job_id, {"stop_asked": True})
+
+    def forget(self, job_id: str) -> None:
+        """Take the row away; the caller makes sure that nobody works on the job."""
+        with self._transaction():
+            self._database.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,))
+
+    def job(self, job_id: str) -> Job:
+        """Raises JournalError when there is none."""
+        found = self._select("job_id = ?", job_id)
+        if not found:
+            raise JournalError(f"{self.file} has no job {job_id}; `wan-duet jobs list` names those it has")
+        return found[0]
+
+    def jobs(self, *, open_only: bool = False) -> list[Job]:
+        """The oldest first."""
+        states = ", ".join(f"'{state}'" for state in sorted(OPEN))
+        return self._select(f"{f'state IN ({states})' if open_only else '1'} ORDER BY created_at, rowid")
+
+    def spent(self, since: float) -> Spent:
+        """By all providers and accounts, at what was charged, else at the most it was expected to cost."""
+        counted = [
+            job.price_high if job.charged is None else job.charged
+            for job in self._select("created_at >= ?", since)
+            if job.is_open or job.money != "none spent"
+        ]
+        known = [usd for usd in counted if usd is not None]
+        return Spent(sum(known), len(counted) - len(known))
+
+    def _insert(self, order: Order, key: tuple[str, str, str, str]) -> Job:
+        now = self._now()
+        provider, endpoint, payload_sha256, account = key
+        job = Job(
+            job_id=uuid.uuid4().hex,
+            provider=provider,
+            account=account,
+            endpoint=endpoint,
+            payload_sha256=payload_sha256,
+            payload_json=_json(order.payload),
+            about_json=_json(order.about),
+            out_path=str(order.out.absolute()),
+            state="intent",
+            money="none spent",
+            stop_asked=False,
+            owner=None,
+            price_usd=order.price.usd,
+            price_high=order.price.high,
+            price_text=order.price.text(),
+            charged=None,
+            created_at=now,
+            updated_at=now,
+        )
+        marks = ", ".join("?" * len(fields(Job)))
+        self._database.execute(
+            f"INSERT INTO jobs ({_COLUMNS}) VALUES ({marks})",  # noqa: S608 - the columns are our own
+            tuple(vars(job).values()),
+        )
+        return job
+
+    def _set(self, job_id: str, columns: Mapping[str, Any], only: str = "", *values: Any) -> None:
+        names = ", ".join(f"{name} = ?" for name in (*columns, "updated_at"))
+        self._database.execute(
+            f"UPDATE jobs SET {names} WHERE job_id = ? {only}",  # noqa: S608 - the columns are our own
+            (*columns.values(), self._now(), job_id, *values),
+        )
+
+    def _select(self, where: str, *values: Any) -> list[Job]:
+        with self._lock, _as_journal_error(self.file):
+            rows = self._database.execute(f"SELECT {_COLUMNS} FROM jobs WHERE {where}", values).fetchall()  # noqa: S608
+        return [_job(row) for row in rows]
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        """Alone among all writers, and on disk at the end or not at all."""
+        with self._lock, _as_journal_error(self.file):
+            self._database.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._database.execute("COMMIT")
+            except BaseException:
+                self._database.execute("ROLLBACK")
+                raise
+
+
+def _job(row: Sequence[Any]) -> Job:
+    values = dict(zip((field.name for field in fields(Job)), row, strict=True))
+    return Job(**{**values, "stop_asked": bool(values["stop_asked"])})
+
+
+def _json(value: Any) -> str:
+    return json.dumps(written_form(value), ensure_ascii=False)
+
+
+@contextmanager
+def _as_journal_error(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except (OSError, sqlite3.Error) as error:
+        raise JournalError(f"{file}: {error}; nothing is bought without a journal") from error

@@ -1,0 +1,53 @@
+"""What a job tells those who wait for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+__all__ = ["News", "Tell"]
+
+
+@dataclass(frozen=True)
+class News:
+    """step:         "uploading", "sending", "queued", "running", "downloading", "stopping", or "waiting" for
+                  another process that works on the job.
+    log_line:     the last thing that the model has printed.
+    bytes_done:   of `bytes_total`, while downloading.
+    """
+
+    job_id: str
+    step: str
+    elapsed_s: float
+    price: str
+    queue_position: int | None = None
+    percent: float | None = None
+    eta_s: float | None = None
+    log_line: str | None = None
+    bytes_done: int | None = None
+    bytes_total: int | None = None
+
+    def text(self) -> str:
+        """One line: "queued #3 · 00:42 · about $0.40"."""
+        minutes, seconds = divmod(int(self.elapsed_s), 60)
+        step = self.step if self.queue_position is None else f"{self.step} #{self.queue_position}"
+        return " · ".join(
+            part
+            for part in (
+                step,
+                "" if self.percent is None else f"{self.percent:.0f} %",
+                f"{minutes:02}:{seconds:02}",
+                "" if not self.eta_s else f"about {self.eta_s:.0f} s to go",
+                "" if self.bytes_done is None else _megabytes(self.bytes_done, self.bytes_total),
+                self.log_line or "",
+                self.price,
+            )
+            if part
+        )
+
+
+Tell = Callable[[News], None]
+
+
+def _megabytes(done: int, total: int | None) -> str:
+    return f"{done / 1e6:.1f} MB" if total is None else f"{done / 1e6:.1f} of {total / 1e6:.1f} MB"

@@ -1,0 +1,52 @@
+"""Who works on a job. An owner is a process that holds a lock file: the system frees it however the process
+ends, so that a job is never left to a dead owner, nor taken from one that was only slow or asleep.
+"""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..errors import JournalError
+
+__all__ = ["Owner"]
+
+
+class Owner:
+    """This process, as long as it lives or until `retire`. folder: where the lock files of all owners lie."""
+
+    def __init__(self, folder: Path) -> None:
+        self.token = uuid.uuid4().hex
+        self._folder = folder
+        self._lock = FileLock(self._file(self.token))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock.acquire(timeout=0)
+        except (OSError, Timeout) as error:
+            raise JournalError(f"{folder}: cannot keep a lock file there: {error}") from error
+
+    def is_alive(self, token: str) -> bool:
+        """Whether the owner with this token still holds its lock. Tidies up after one that does not."""
+        if token == self.token:
+            return True
+        file = self._file(token)
+        if not file.exists():
+            return False
+        lock = FileLock(file)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            return True
+        lock.release()
+        file.unlink(missing_ok=True)
+        return False
+
+    def retire(self) -> None:
+        """Give the lock back; others may go on with the jobs."""
+        self._lock.release()
+        self._file(self.token).unlink(missing_ok=True)
+
+    def _file(self, token: str) -> Path:
+        return self._folder / f"{token}.lock"

@@ -1,0 +1,42 @@
+"""The receipt of a remote run, made from the row of its job alone, so that a restart writes the same one."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from typing import Any
+
+from ..version import VERSION
+from .record import Job
+from .written import written_form
+
+__all__ = ["remote_receipt"]
+
+_FORMAT = 1
+
+
+def remote_receipt(job: Job) -> dict[str, Any]:
+    """What was asked, what came, and what it cost; ready for JSON. For completed jobs."""
+    return {
+        "wan_duet": VERSION,
+        "format": _FORMAT,
+        "runner": job.provider,
+        **json.loads(job.about_json),
+        "seed": job.seed,
+        "prompt": job.prompt,
+        "job": {
+            "job_id": job.job_id,
+            "request_id": job.request_id,
+            "endpoint": job.endpoint,
+            "sent": json.loads(job.sent_json or "null"),
+            "sent_at": _moment(job.sent_at),
+            "answer": written_form(job.outcome.raw),
+        },
+        "price": {"estimate": job.price_text, "estimate_usd": job.price_usd, "charged_usd": job.charged},
+    }
+
+
+def _moment(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")

@@ -1,0 +1,145 @@
+"""One job as the journal knows it, and how its states may follow each other.
+
+    intent ──> submitting ──> submitted ──> running ──> completed ──> done
+                   │              ^
+                   └──> unknown ──┘
+
+Any of them may also end as failed, what is at the provider as lost, and what is not completed as cancelled.
+
+`intent`: nothing was sent. `submitting`: a request may be on its way. `unknown`: it was, and the answer is
+lost. `completed`: paid for and its result known, the file not here yet.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import JournalError, Money
+from .provider import Outcome, RemoteFile, Submitted
+
+__all__ = ["FOLLOWS", "OPEN", "Job", "State", "outcome_json"]
+
+State = Literal[
+    "intent",
+    "submitting",
+    "unknown",
+    "submitted",
+    "running",
+    "completed",
+    "done",
+    "failed",
+    "cancelled",
+    "lost",
+]
+
+FOLLOWS: Mapping[State, frozenset[State]] = {
+    "intent": frozenset({"submitting", "failed", "cancelled"}),
+    "submitting": frozenset({"submitted", "unknown", "failed"}),
+    "unknown": frozenset({"submitted", "failed"}),
+    "submitted": frozenset({"running", "completed", "failed", "cancelled", "lost"}),
+    "running": frozenset({"completed", "failed", "cancelled", "lost"}),
+    "completed": frozenset({"done", "lost"}),
+}
+OPEN: frozenset[State] = frozenset(FOLLOWS)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One row; the fields are the columns. Times are seconds since 1970, prices US dollars.
+
+    payload_sha256: of what was ordered: with provider, endpoint and account it tells whether two jobs are the
+                    same. payload_json: its written form.
+    sent_json:      the written form of what was sent, with addresses where the order has hashes.
+    about_json:     what the receipt says of the request.
+    out_path:       where the user wants the file; file_path is where it is, or will be, without replacing
+                    another one.
+    money:          of this row; an open job that has none spent is still counted as if, because it may be.
+    stop_asked:     the user wants it stopped, and whoever owns the job has to see to it.
+    owner:          the token of who works on it.
+    price_high:     the most of what it was expected to cost, None where unknown.
+    charged:        what it did cost, None where the provider does not say.
+    """
+
+    job_id: str
+    provider: str
+    account: str
+    endpoint: str
+    payload_sha256: str
+    payload_json: str
+    about_json: str
+    out_path: str
+    state: State
+    money: Money
+    stop_asked: bool
+    owner: str | None
+    price_usd: float | None
+    price_high: float | None
+    price_text: str
+    charged: float | None
+    created_at: float
+    updated_at: float
+    sent_at: float | None = None
+    closed_at: float | None = None
+    sent_json: str | None = None
+    request_id: str | None = None
+    status_url: str | None = None
+    response_url: str | None = None
+    cancel_url: str | None = None
+    outcome_json: str | None = None
+    file_path: str | None = None
+    size_bytes: int | None = None
+    sha256: str | None = None
+    error_type: str | None = None
+    error: str | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self.state in OPEN
+
+    @property
+    def submitted(self) -> Submitted:
+        """How to ask the provider about it. For jobs that have a request id."""
+        if self.request_id is None:
+            raise JournalError(f"job {self.job_id} is {self.state} and has no request id")
+        return Submitted(self.endpoint, self.request_id, self.status_url, self.response_url, self.cancel_url)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What it gave. For completed jobs."""
+        values = json.loads(self.outcome_json or "null")
+        return Outcome(**{**values, "files": tuple(RemoteFile(**file) for file in values["files"])})
+
+    @property
+    def seed(self) -> int | None:
+        """The one that was used, as far as anybody knows. For completed jobs."""
+        told = self.outcome.seed
+        ordered: int | None = json.loads(self.payload_json).get("seed")
+        return ordered if told is None else told
+
+    @property
+    def prompt(self) -> str | None:
+        """The one that was used, as far as anybody knows. For completed jobs."""
+        told = self.outcome.prompt
+        ordered: str | None = json.loads(self.payload_json).get("prompt")
+        return ordered if told is None else told
+
+    @property
+    def file(self) -> Path | None:
+        """The finished file, if it still lies there as it was written."""
+        if self.state != "done" or self.file_path is None:
+            return None
+        file = Path(self.file_path)
+        try:
+            return file if file.stat().st_size == self.size_bytes else None
+        except OSError:
+            return None
+
+
+def outcome_json(outcome: Outcome) -> str:
+    """The inverse of `Job.outcome`."""
+    files = [vars(file) for file in outcome.files]
+    return json.dumps({**vars(outcome), "files": files, "raw": dict(outcome.raw)}, ensure_ascii=False)

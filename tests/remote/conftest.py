@@ -1,0 +1,94 @@
+"""A journal in a folder of the test, and a clock that waits for nobody."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wan_duet.pipelines.remote.desk import Desk, Patience
+from wan_duet.pipelines.remote.journal import Journal, Order
+from wan_duet.pipelines.remote.owner import Owner
+from wan_duet.pipelines.remote.record import Job
+from wan_duet.pipelines.request.prices import Price
+
+from .workshop import Workshop
+
+CENTS_FIVE = Price(0.05, 0.04, 0.06, "video seconds", "a page", "2026-08")
+
+
+class FastClock:
+    """Time passes when somebody sleeps, at once."""
+
+    def __init__(self) -> None:
+        self.time = 1_800_000_000.0
+
+    def now(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        await asyncio.sleep(0)
+
+
+@pytest.fixture
+def clock() -> FastClock:
+    return FastClock()
+
+
+@pytest.fixture
+def owner(tmp_path: Path) -> Iterator[Owner]:
+    made = Owner(tmp_path / "owners")
+    yield made
+    made.retire()
+
+
+@pytest.fixture
+def journal(tmp_path: Path, clock: FastClock) -> Iterator[Journal]:
+    made = Journal(tmp_path / "jobs.sqlite", clock.now)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def workshop() -> Workshop:
+    return Workshop()
+
+
+@pytest.fixture
+def desk(journal: Journal, owner: Owner, workshop: Workshop, clock: FastClock) -> Desk:
+    return Desk(journal, owner, workshop, clock, Patience(deadline=600.0))
+
+
+@pytest.fixture
+def order(tmp_path: Path) -> Callable[..., Order]:
+    def make(prompt: str = "a red ball", price: Price = CENTS_FIVE, **payload: Any) -> Order:
+        return Order(
+            provider="fal",
+            endpoint="fal-ai/wan/v2.2-a14b/text-to-video",
+            payload={"prompt": prompt, "seed": 7, **payload},
+            out=tmp_path / "out" / "film.mp4",
+            price=price,
+            about={"kind": "text-to-video", "request": {"prompt": prompt}, "adjustments": []},
+        )
+
+    return make
+
+
+@pytest.fixture
+def begin(journal: Journal) -> Callable[..., Job]:
+    """A row for an order, with nobody minding the money."""
+
+    def begin(order: Order, account: str = "0badcafe", **choices: Any) -> Job:
+        defaults: dict[str, Any] = {
+            "reuse": True,
+            "resubmit": False,
+            "allow": lambda spent: None,
+            "since": 0.0,
+        }
+        return journal.begin(order, account, **{**defaults, **choices})
+
+    return begin
