@@ -30,6 +30,7 @@ BROUGHT_BY_COMFYUI = {
     "pillow",
     "pydantic",
     "safetensors",
+    "sentencepiece",
     "tokenizers",
     "torch",
     "tqdm",

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
 
 from ..errors import ModelError
 from ..memory import Precision
-from ..plan.families import FAMILIES, Family
+from ..plan.families import Family
 from ..toy.embedded import TOY, toy_folder
 from ..weights.folder import read_component, read_json
 from ..weights.hashing import file_hash
@@ -18,18 +17,24 @@ from ..weights.lora import attach_lora
 from ..weights.lora_file import read_lora
 from ..weights.lora_report import LoraReport
 from ..weights.recipe import Recipe
+from .fit import family_of, require_fit
+from .identify import Kind, choose, read_part
+from .parts import Slot, missing
+from .tokenizer import find_tokenizer
 
-__all__ = ["WanModel", "load_model"]
+__all__ = ["Given", "WanModel", "load_model"]
+
+Given = str | Path | Sequence[Path] | None
 
 
 @dataclass(frozen=True)
 class WanModel:
     """One model, ready to be asked for its networks.
 
-    name:      as the user chose it ("toy" or a folder).
+    name:      as the user chose it ("toy", a folder, or the file of the first expert).
     boundary:  share of the noise range from which on the high expert works; None with a single expert.
     experts:   recipes of "high" and "low"; a model with one transformer has only "high".
-    tokenizer: a folder.
+    tokenizer: a file or folder that `read_tokenizer` reads.
     """
 
     name: str
@@ -68,63 +73,89 @@ class WanModel:
         return {name: file_hash(file) for name, file in sorted(named.items())}
 
 
-def load_model(source: str | Path, *, precision: Precision = "auto") -> WanModel:
-    """The model "toy", or the one in a folder in diffusers layout. Reads headers only.
+def load_model(
+    source: str | Path,
+    *,
+    low: str | Path | None = None,
+    vae: Given = None,
+    text_encoder: Given = None,
+    tokenizer: str | Path | None = None,
+    precision: Precision = "auto",
+) -> WanModel:
+    """A model from a folder or from single files. Reads headers only.
 
-    The family follows from the configurations, never from the folder's name.
-    Raises ModelError naming what is missing or does not fit together.
+    source:       "toy", a folder in diffusers layout, or a transformer: a .safetensors or .gguf file or a
+                  folder with its shards. Of the two experts of Wan 2.2 14B, the high-noise one.
+    low:          the low-noise expert, likewise.
+    vae,
+    text_encoder: a file or folder; a list of files stands for the one of them that fits. With a folder in
+                  diffusers layout these three replace what the folder has.
+    tokenizer:    needed only where the text encoder carries none and none lies beside it: a tokenizer.json, a
+                  SentencePiece model, or a folder with one.
+
+    The family follows from the tensors, never from the name of a file or folder.
+    Raises ModelError naming what is missing, of the wrong kind, or of another model.
     """
-    folder = toy_folder() if source == TOY else Path(source)
-    if not folder.is_dir():
-        found = "a file, which this version does not read" if folder.exists() else "no such model"
+    path = toy_folder() if source == TOY else Path(source)
+    if not path.exists():
         raise ModelError(
-            f"{source}: {found}; give {TOY!r} or a folder in diffusers layout (model_index.json)"
+            f"{source}: no such model; give {TOY!r} or a folder in diffusers layout, or the transformer as a "
+            ".safetensors or .gguf file"
         )
-    index = read_json(folder / "model_index.json")
-    experts = {"high": read_component(folder / "transformer")}
-    if (folder / "transformer_2").is_dir():
-        experts["low"] = read_component(folder / "transformer_2")
-    family = _family(folder, index, experts)
-    vae = read_component(folder / "vae")
-    if vae.config.get("z_dim") != family.latent_channels:
-        raise ModelError(
-            f"{folder / 'vae'}: has {vae.config.get('z_dim')} latent channels, {family.name} needs "
-            f"{family.latent_channels}; this VAE belongs to another model"
-        )
+    is_folder = path.is_dir() and (
+        (path / "model_index.json").is_file() or not any(path.glob("*.safetensors"))
+    )
+    index = read_json(path / "model_index.json") if is_folder else {}
+    experts = {
+        "high": read_component(path / "transformer") if is_folder else _read(path, "transformer", "model")
+    }
+    if low is not None:
+        experts["low"] = _read(Path(low), "transformer", "low")
+    elif is_folder and (path / "transformer_2").is_dir():
+        experts["low"] = read_component(path / "transformer_2")
+    family = family_of(path, index, experts)
+    beside = path if is_folder else None
+    vae_recipe, _ = _part("vae", vae, beside, family)
+    text_recipe, text_path = _part("text_encoder", text_encoder, beside, family)
+    require_fit(family, experts, vae_recipe, text_recipe)
     boundary = family.boundary if index.get("boundary_ratio") is None else float(index["boundary_ratio"])
     return WanModel(
         name=str(source),
         family=family,
         boundary=boundary if family.experts == 2 else None,
         experts=MappingProxyType(experts),
-        vae=vae,
-        text_encoder=read_component(folder / "text_encoder"),
-        tokenizer=folder / "tokenizer",
+        vae=vae_recipe,
+        text_encoder=text_recipe,
+        tokenizer=_tokenizer(tokenizer, text_path),
         precision=precision,
     )
 
 
-def _family(folder: Path, index: Mapping[str, Any], experts: Mapping[str, Recipe]) -> Family:
-    """Channels and the number of experts tell the family; the folder's name does not count."""
-    own = index.get("wan_duet")
-    if isinstance(own, dict) and own.get("family") in FAMILIES:
-        family = FAMILIES[own["family"]]
-        if len(experts) != family.experts:
-            raise ModelError(f"{folder}: has {len(experts)} transformers, {family.name} has {family.experts}")
-        return family
-    channels = {int(recipe.config.get("in_channels", 16)) for recipe in experts.values()}
-    if len(channels) != 1:
+def _read(path: Path, kind: Kind, slot: str) -> Recipe:
+    if not path.exists():
+        raise ModelError(f"{slot}: {path} not found")
+    return read_part(path, kind, slot)
+
+
+_KINDS: dict[Slot, Kind] = {"vae": "VAE", "text_encoder": "text encoder"}
+
+
+def _part(slot: Slot, given: Given, folder: Path | None, family: Family) -> tuple[Recipe, Path]:
+    """The recipe that was given for a slot, else the folder's own, and where it lies."""
+    if given is None and folder is not None:
+        return read_component(folder / slot), folder / slot
+    if given is None:
+        raise ModelError(missing(slot, family.name))
+    kind = _KINDS[slot]
+    path = Path(given) if isinstance(given, (str, Path)) else choose(given, kind, family.name, slot)
+    return _read(path, kind, slot), path
+
+
+def _tokenizer(given: str | Path | None, text_encoder: Path) -> Path:
+    found = Path(given) if given is not None else find_tokenizer(text_encoder)
+    if found is None:
         raise ModelError(
-            f"{folder}: transformer and transformer_2 have {' and '.join(map(str, sorted(channels)))} input "
-            "channels; both experts must come from the same model"
+            f"tokenizer: {text_encoder} carries none and none lies beside it; put the tokenizer.json of "
+            "google/umt5-xxl there, or take umt5_xxl_fp16.safetensors of Comfy-Org, which carries its own"
         )
-    heads = int(experts["high"].config.get("num_attention_heads", 40))
-    name = {
-        (16, 2): "wan2.2-t2v-a14b",
-        (36, 2): "wan2.2-i2v-a14b",
-        (48, 1): "wan2.2-ti2v-5b",
-        (16, 1): "wan2.1-t2v-1.3b" if heads <= 12 else "wan2.1-t2v-14b",
-    }.get((channels.pop(), len(experts)))
-    if name is None:
-        raise ModelError(f"{folder}: no Wan model that this version runs has these transformers")
-    return FAMILIES[name]
+    return found

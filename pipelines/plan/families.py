@@ -143,6 +143,16 @@ FAMILIES: dict[str, Family] = {
             source="Wan-Video/Wan2.1 wan/configs/wan_t2v_1_3B.py and generate.py",
         ),
         Family(
+            name="wan2.1-i2v-14b",  # FLF2V too: it differs in its image embedding only
+            experts=1,
+            boundary=None,
+            default_shift=5.0,
+            default_fps=16,
+            tasks=frozenset({"image-to-video"}),
+            sizes=_SIZES,
+            source="Wan-Video/Wan2.1 wan/configs/wan_i2v_14B.py and generate.py",
+        ),
+        Family(
             name="toy",
             experts=2,
             boundary=0.875,

@@ -8,9 +8,9 @@ from typing import Any
 
 from ..errors import ModelError
 from .recipe import Recipe
-from .stored import Source, read_header
+from .scaled import read_safetensors
 
-__all__ = ["read_component", "read_json"]
+__all__ = ["read_component", "read_json", "weight_files"]
 
 _STEMS = ("diffusion_pytorch_model", "model")
 
@@ -21,10 +21,7 @@ def read_component(folder: Path) -> Recipe:
     Raises ModelError when the folder, its configuration or a shard is missing or unreadable.
     """
     config = read_json(folder / "config.json")
-    sources: dict[str, Source] = {}
-    for file in _weight_files(folder):
-        sources.update(read_header(file))
-    return Recipe.of(config, sources)
+    return Recipe.of(config, read_safetensors(weight_files(folder)))
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -40,7 +37,11 @@ def read_json(file: Path) -> dict[str, Any]:
     return content
 
 
-def _weight_files(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors file of a component folder, or all of its shards.
+
+    Raises ModelError when the folder holds none, or a shard that its index names is missing.
+    """
     for stem in _STEMS:
         single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
         if single.is_file():

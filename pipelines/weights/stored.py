@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor
@@ -24,12 +25,14 @@ class Files:
     def __init__(self, device: torch.device) -> None:
         self.device = device
         self._open: dict[Path, Any] = {}
+        self._mapped: dict[Path, Any] = {}
 
     def __enter__(self) -> Files:
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._open.clear()
+        self._mapped.clear()  # tensors made from it keep their file mapped
 
     def read(self, file: Path, key: str) -> Tensor:
         """A tensor of a safetensors file, as stored, on the CPU. Raises ModelError naming file and key."""
@@ -40,6 +43,19 @@ class Files:
         except Exception as error:  # safetensors raises its own type, OSError or RuntimeError
             raise ModelError(f"{file}: cannot read {key}: {error}") from error
         return tensor
+
+    def raw(self, file: Path, offset: int, size_bytes: int) -> Tensor:
+        """Bytes of any file, uint8, on the CPU: memory-mapped. Raises ModelError naming the file.
+
+        The file must reach that far; who read its header has seen to that.
+        """
+        try:
+            if file not in self._mapped:
+                # Copy on write: torch has no read-only tensors, and nothing must ever reach the file.
+                self._mapped[file] = np.memmap(file, dtype=np.uint8, mode="c")
+        except (OSError, ValueError) as error:
+            raise ModelError(f"{file}: cannot be read: {error}") from error
+        return torch.from_numpy(self._mapped[file][offset : offset + size_bytes])
 
 
 class Source(Protocol):

@@ -1,0 +1,50 @@
+"""Where the parts of a model belong, and where they can be had: for the message when one is missing.
+
+Nothing is downloaded from here. The sources are those of Comfy-Org's workflow templates
+(Comfy-Org/workflow_templates, templates/video_wan2_2_*.json; 2026-11-20).
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+__all__ = ["Slot", "missing"]
+
+Slot = Literal["low", "vae", "text_encoder"]
+
+_WAN22 = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/tree/main/split_files"
+_WAN21 = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/tree/main/split_files"
+
+
+class _Part(NamedTuple):
+    """folder: below ComfyUI's models folder.   file: its usual name.   source: the page that has it."""
+
+    folder: str
+    file: str
+    source: str
+
+
+_WHAT = {"low": "low-noise expert", "vae": "VAE", "text_encoder": "text encoder"}
+_LOW = {
+    "wan2.2-t2v-a14b": "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors",
+    "wan2.2-i2v-a14b": "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors",
+}
+
+
+def missing(slot: Slot, family: str) -> str:
+    """One sentence: which part of a model of `family` was not given, where it belongs, who has it."""
+    part = _part(slot, family)
+    return (
+        f"{slot}: {family} also needs its {_WHAT[slot]}; put {part.file} into models/{part.folder} "
+        f"({part.source}/{part.folder}) and choose it here"
+    )
+
+
+def _part(slot: Slot, family: str) -> _Part:
+    if slot == "low":
+        return _Part("diffusion_models", _LOW[family], _WAN22)
+    if slot == "text_encoder":
+        return _Part("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors", _WAN21)
+    if family == "wan2.2-ti2v-5b":
+        return _Part("vae", "wan2.2_vae.safetensors", _WAN22)
+    return _Part("vae", "wan_2.1_vae.safetensors", _WAN22)

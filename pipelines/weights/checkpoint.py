@@ -1,0 +1,57 @@
+"""A weight file, whatever its container: its tensors by its own key, ready to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import ModelError
+from .folder import weight_files
+from .gguf_file import read_gguf
+from .scaled import read_safetensors
+from .stored import Source
+
+__all__ = ["SUFFIXES", "Checkpoint", "read_checkpoint"]
+
+SUFFIXES = (".safetensors", ".gguf")
+_PICKLES = {".pth", ".pt", ".ckpt", ".bin", ".pkl"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What one file, or the shards of a folder, hold. `path` is that file or folder.
+
+    architecture: what a GGUF file says it is, such as "wan"; empty elsewhere.
+    """
+
+    path: Path
+    tensors: Mapping[str, Source] = field(repr=False)
+    architecture: str = ""
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {key: source.shape for key, source in self.tensors.items()}
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read the header of a .safetensors or .gguf file, or of all shards in a folder; no tensor data.
+
+    Raises ModelError naming the file when it is missing, damaged, of another kind, or compressed in a way
+    that is not read here.
+    """
+    if path.is_dir():
+        return Checkpoint(path, read_safetensors(weight_files(path)))
+    if path.suffix.lower() in _PICKLES:
+        raise ModelError(
+            f"{path}: a pickle, which can run any code when it is opened; only {' and '.join(SUFFIXES)} "
+            "files are read. Take the .safetensors version of this model"
+        )
+    if path.suffix.lower() not in SUFFIXES:
+        raise ModelError(f"{path}: no weight file; give a {' or '.join(SUFFIXES)} file")
+    if not path.is_file():
+        raise ModelError(f"{path}: not found")
+    if path.suffix.lower() == ".gguf":
+        tensors, metadata = read_gguf(path)
+        return Checkpoint(path, tensors, str(metadata.get("general.architecture") or ""))
+    return Checkpoint(path, read_safetensors([path]))
