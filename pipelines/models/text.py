@@ -10,11 +10,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from transformers import AutoTokenizer, UMT5Config, UMT5EncoderModel
+from transformers import UMT5Config, UMT5EncoderModel
 
-from ..errors import ModelError, RequestError
+from ..errors import RequestError
 from ..memory import Memory
 from ..weights.recipe import Recipe, keeping_fp32, materialise
+from .tokenizer import Tokenize, read_tokenizer
 
 __all__ = ["EncodedPrompt", "TextEncoder", "clean_prompt", "load_text_encoder"]
 
@@ -36,9 +37,9 @@ class TextEncoder:
     """A materialised UMT5 with its tokenizer."""
 
     def __init__(
-        self, network: UMT5EncoderModel, tokenizer: object, length: int, device: torch.device
+        self, network: UMT5EncoderModel, tokenize: Tokenize, length: int, device: torch.device
     ) -> None:
-        self._network, self._tokenizer, self._length, self._device = network, tokenizer, length, device
+        self._network, self._tokenize, self._length, self._device = network, tokenize, length, device
 
     def encode(self, prompt: str) -> EncodedPrompt:
         """Run the prompt at its true length and pad with zeros after.
@@ -49,7 +50,7 @@ class TextEncoder:
             raise RequestError.of(
                 "prompt", "holds half of a surrogate pair", "give text that is valid Unicode"
             )
-        ids: list[int] = self._tokenizer(clean_prompt(prompt), add_special_tokens=True)["input_ids"]  # type: ignore[operator]
+        ids = self._tokenize(clean_prompt(prompt))
         kept = ids if len(ids) <= self._length else [*ids[: self._length - 1], ids[-1]]
         tokens = torch.tensor([kept], device=self._device)
         hidden = self._network(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
@@ -60,7 +61,7 @@ class TextEncoder:
 
 def load_text_encoder(
     recipe: Recipe,
-    tokenizer_folder: Path,
+    tokenizer: Path,
     length: int,
     dtype: torch.dtype,
     memory: Memory,
@@ -68,7 +69,8 @@ def load_text_encoder(
 ) -> TextEncoder:
     """Materialise UMT5 and read its tokenizer, from local files only.
 
-    length: tokens the experts were trained on (512 for every Wan model).
+    tokenizer: what `read_tokenizer` reads.
+    length:    tokens the experts were trained on (512 for every Wan model).
     Raises ModelError naming the file that does not fit.
     """
     memory.reserve(recipe.elements * dtype.itemsize, "text encoder")
@@ -78,16 +80,9 @@ def load_text_encoder(
     # In fp16 the second feed-forward layer of T5 overflows; transformers keeps it back for that alone.
     keep = UMT5EncoderModel._keep_in_fp32_modules if dtype == torch.float16 else ()
     materialise(recipe, network, memory.device, keeping_fp32(keep or (), dtype), check)
-    return TextEncoder(network, _read_tokenizer(tokenizer_folder), length, memory.device)
+    return TextEncoder(network, read_tokenizer(tokenizer), length, memory.device)
 
 
 def clean_prompt(prompt: str) -> str:
     """HTML entities resolved and whitespace collapsed, as the official tokenizer wrapper does."""
     return re.sub(r"\s+", " ", html.unescape(html.unescape(prompt))).strip()
-
-
-def _read_tokenizer(folder: Path) -> object:
-    try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelError(f"{folder}: not a readable tokenizer folder: {error}") from error
