@@ -90,7 +90,7 @@ class WanDuetRunLocal(io.ComfyNode):
             request.request,
             model,
             out=file.path,
-            memory=HostMemory(),
+            memory=HostMemory(model.seat),
             progress=NodeProgress(cls.hidden.unique_id, model.family.latent_channels),
             tags=workflow_tags(cls.hidden),
             lora_folders=[Path(folder) for folder in folder_paths.get_folder_paths("loras")],

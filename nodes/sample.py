@@ -183,7 +183,8 @@ def _sample(
         from_conditioning(positive, "positive", model), from_conditioning(negative, "negative", model)
     )
     progress = NodeProgress(node.hidden.unique_id, model.family.latent_channels)
-    finished = sample(model, schedule, solver, latents, noise, prompts, guidance, HostMemory(), progress)
+    memory = HostMemory(model.seat)
+    finished = sample(model, schedule, solver, latents, noise, prompts, guidance, memory, progress)
     return io.NodeOutput(to_latent(finished))
 
 

@@ -28,6 +28,7 @@ from .memory import Memory, compute_dtype
 from .models.wan_model import WanModel
 from .output import output_place, write_sidecar
 from .plan.plan import Plan, describe, make_plan
+from .preflight import look_ahead
 from .progress import Progress
 from .receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
 from .request.base import WanRequest
@@ -98,6 +99,7 @@ def run(
     return_images: bool = False,
     embed_receipt: bool = True,
     acceleration: Acceleration = "exact",
+    check_memory: bool = True,
 ) -> Result:
     """Make the video of `request` in `out` (an .mp4) and its receipt beside it.
 
@@ -107,6 +109,7 @@ def run(
     acceleration: "exact" computes every step whatever the request prefers; "as requested" does what its
                   `acceleration` says, or refuses.
     embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
+    check_memory: refuse, before anything is loaded, what cannot fit into memory.
 
     Raises RequestError before anything is loaded when the request cannot be honoured, ModelError,
     SamplingError or MediaError when a stage fails, and what `progress.check` raises when the user stops: then
@@ -125,7 +128,7 @@ def run(
     plan = make_plan(request, model.family, seed, boundary=model.boundary, report=report)
     with_loras = _with_loras(request, model, lora_folders)
     job = _Job(request, report, plan, with_loras, out, dict(tags or {}), embed_receipt)
-    return _execute(job, memory, progress, return_images=return_images)
+    return _execute(job, memory, progress, return_images=return_images, check_memory=check_memory)
 
 
 def repeat(recorded: Recorded, model: WanModel, *, out: Path, memory: Memory, progress: Progress) -> Result:
@@ -147,15 +150,20 @@ def _execute(
     progress: Progress,
     *,
     return_images: bool = False,
+    check_memory: bool = True,
     expected: Recorded | None = None,
 ) -> Result:
     plan, out, clock = job.plan, job.out, _Clock()
     log.info("%s", describe(plan))
+    ahead = look_ahead(job.model, memory, plan.latent_shape, plan.experts[plan.start_step :])
+    log.info("%s", ahead.text())
+    if check_memory:
+        ahead.require_room()
     with output_place(out):
         with clock.stage("text"):
             prompts, notes = _read_prompts(job, memory, progress)
         with clock.stage("sampling"):
-            latents = _sample(job, prompts, memory, progress)
+            latents = _sample(job, prompts, memory, progress, check_memory=check_memory)
         fingerprint = latents_hash(latents)
         if expected is not None and fingerprint != expected.latents_sha256:
             raise SamplingError(f"the latents are not those of the receipt; {differences(expected)}")
@@ -168,6 +176,7 @@ def _execute(
             dtype=str(compute_dtype(job.model.precision, memory.device)).removeprefix("torch."),
             device=str(memory.device),
             latents_sha256=fingerprint,
+            memory=ahead.as_dict(),
         )
         with clock.stage("video"):
             tags = dict(job.tags)
@@ -180,7 +189,7 @@ def _execute(
     return Result(out, plan.seed, dict(job.request)["prompt"], receipt, images)
 
 
-def _sample(job: _Job, prompts: Prompts, memory: Memory, progress: Progress) -> Tensor:
+def _sample(job: _Job, prompts: Prompts, memory: Memory, progress: Progress, *, check_memory: bool) -> Tensor:
     shape = (1, *job.plan.latent_shape)
     return sample(
         job.model,
@@ -192,6 +201,7 @@ def _sample(job: _Job, prompts: Prompts, memory: Memory, progress: Progress) -> 
         job.plan.guidance,
         memory,
         progress,
+        check_memory=check_memory,
     )
 
 

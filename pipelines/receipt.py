@@ -64,8 +64,13 @@ def make_receipt(
     dtype: str,
     device: str,
     latents_sha256: str,
+    memory: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The receipt of one local run, ready for JSON. `notes`: adjustments only the run itself could know."""
+    """The receipt of one local run, ready for JSON.
+
+    notes:  adjustments only the run itself could know.
+    memory: what the run was expected to take, and what there was.
+    """
     adjustments: list[dict[str, Any]] = [
         {"field": finding.field, "asked": finding.asked, "used": finding.used, "reason": finding.reason}
         for finding in report.adjustments
@@ -90,6 +95,7 @@ def make_receipt(
             "loras": [lora.as_dict() for lora in model.loras],
         },
         "latents_sha256": latents_sha256,
+        "memory": dict(memory),
         "versions": _versions(),
     }
 

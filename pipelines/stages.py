@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from .errors import ModelError, SamplingError
+from .media.tiles import Tiling
 from .media.vae_decode import stream_decode
 from .memory import Memory, compute_dtype
 from .models.expert import ExpertPair
-from .models.text import EncodedPrompt, load_text_encoder
+from .models.text import EncodedPrompt, load_text_encoder, reading_bytes
 from .models.vae import denormalise, load_vae, normalise
 from .models.wan_model import WanModel
+from .preflight import decode_bytes, look_ahead
 from .progress import Progress
 from .sampling.engine import Condition, Prompts
 from .sampling.loop import denoise
@@ -47,7 +49,8 @@ def _encode(
 ) -> list[EncodedPrompt]:
     dtype = compute_dtype(model.precision, memory.device)
     length = model.family.text_length
-    encoder = load_text_encoder(model.text_encoder, model.tokenizer, length, dtype, memory, progress.check)
+    recipe, working = model.text_encoder, reading_bytes(model.text_encoder.config, length)
+    encoder = load_text_encoder(recipe, model.tokenizer, length, dtype, memory, progress.check, working)
     encoded: list[EncodedPrompt] = []
     for prompt in prompts:
         progress.check()
@@ -68,12 +71,16 @@ def sample(
     guidance: Mapping[str, float],
     memory: Memory,
     progress: Progress,
+    *,
+    check_memory: bool = True,
 ) -> Tensor:
     """Run `schedule` and return latents in VAE space, float32, CPU.
 
     latents: (B, C, T, H/8, W/8) in VAE space; zeros where there is nothing yet. When `noise` is None they
              still hold noise of level schedule.sigmas[0], in the leftover form x / (1 - sigma).
     noise:   normal noise of the same shape to start from.
+
+    check_memory: refuse with ModelError, before anything is loaded, what cannot fit.
 
     A schedule that ends above sigma 0 gives its latents in the leftover form too; one without a step, which
     is what a strength of 0 leaves, gives back what it was given.
@@ -90,6 +97,9 @@ def sample(
             )
     if not len(schedule):
         return latents
+    ahead = look_ahead(model, memory, latents.shape, schedule.experts, sampling_only=True)
+    if check_memory:
+        ahead.require_room()
     device, start, end = memory.device, schedule.sigmas[0], schedule.sigmas[-1]
     clean = latents.to(device=device, dtype=torch.float32)
     if clean.any():
@@ -102,7 +112,8 @@ def sample(
         current = add_noise(clean, noise.to(device), start)
     on_device = Prompts(*(_to(condition, device) for condition in (prompts.positive, prompts.negative)))  # type: ignore[arg-type]
     dtype = compute_dtype(model.precision, device)
-    with ExpertPair(dict(model.experts), dtype, memory, progress.check) as experts:
+    working_bytes = max(stage.working_bytes for stage in ahead.stages)
+    with ExpertPair(model.experts, dtype, memory, progress.check, working_bytes) as experts:
         current = denoise(
             current, schedule, SOLVERS[solver](schedule.sigmas), experts, on_device, dict(guidance), progress
         )
@@ -112,25 +123,38 @@ def sample(
 
 
 def decode(
-    model: WanModel, latents: Tensor, memory: Memory, progress: Progress, *, frames: int | None = None
+    model: WanModel,
+    latents: Tensor,
+    memory: Memory,
+    progress: Progress,
+    *,
+    frames: int | None = None,
+    tiling: Tiling | None = None,
 ) -> Iterator[Tensor]:
     """Frames (3, H, W) in [-1, 1] of `latents` (1, C, T, H/8, W/8) in VAE space; the first `frames` of them.
+
+    tiling: cut pictures that are larger than its tiles; `render.first_tiling` knows what there is room for.
 
     The VAE is loaded at the first frame and dropped when the iterator ends or is closed.
     """
     try:
-        yield from _decode(model, latents, memory, progress, frames)
+        yield from _decode(model, latents, memory, progress, frames, tiling)
     finally:
         memory.release()
 
 
 def _decode(
-    model: WanModel, latents: Tensor, memory: Memory, progress: Progress, frames: int | None
+    model: WanModel,
+    latents: Tensor,
+    memory: Memory,
+    progress: Progress,
+    frames: int | None,
+    tiling: Tiling | None,
 ) -> Iterator[Tensor]:
-    vae = load_vae(model.vae, compute_dtype(model.precision, memory.device), memory, progress.check)
-    for frame in stream_decode(vae, latents, frames=frames):
-        _check_finite(VAE=frame)
-        yield frame
+    dtype = compute_dtype(model.precision, memory.device)
+    working = decode_bytes(model, latents.shape, dtype)
+    vae = load_vae(model.vae, dtype, memory, progress.check, working)
+    yield from stream_decode(vae, latents, frames=frames, tiling=tiling)
 
 
 def _check_latents(model: WanModel, latents: Tensor, noise: Tensor | None) -> None:

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from wan_duet.pipelines.errors import LoraError, ModelError, RequestError, SamplingError
 from wan_duet.pipelines.local import Result, repeat, run
 from wan_duet.pipelines.media.probe import probe
-from wan_duet.pipelines.memory import DeviceMemory
+from wan_duet.pipelines.memory import DeviceMemory, Resident
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.output import sidecar
 from wan_duet.pipelines.progress import Silent
@@ -295,14 +295,25 @@ class Ledger:
     entries: list[str]
     device = torch.device("cpu")
 
-    def reserve(self, size_bytes: int, what: str) -> None:
+    def free_bytes(self) -> None: ...
+
+    def total_bytes(self) -> None: ...
+
+    def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:
         assert size_bytes > 0
+        assert working_bytes > 0
         assert alive() == []
         self.entries.append(what)
 
     def release(self) -> None:
         assert alive() == []
         self.entries.append("released")
+
+    def keep(self, resident: Resident) -> None:
+        resident.close()
+        self.release()
+
+    def take(self, working_bytes: int = 0) -> None: ...
 
 
 def reserved(model: WanModel, tmp_path: Path, **changes: Any) -> list[str]:
@@ -443,8 +454,8 @@ def test_an_expert_that_the_model_lacks_is_named_before_anything_is_loaded(toy: 
 
 def test_a_stop_between_the_experts_leaves_no_network(toy: WanModel) -> None:
     class StopAtLow(Ledger):
-        def reserve(self, size_bytes: int, what: str) -> None:
-            super().reserve(size_bytes, what)
+        def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:
+            super().reserve(size_bytes, what, working_bytes)
             if what == "low-noise expert":
                 raise Stopped
 

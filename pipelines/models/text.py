@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,10 +15,18 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from ..errors import RequestError
 from ..memory import Memory
-from ..weights.recipe import Recipe, keeping_fp32, materialise
+from ..weights.footprint import weight_bytes
+from ..weights.recipe import DTypeRule, Recipe, keeping_fp32, materialise
 from .tokenizer import Tokenize, read_tokenizer
 
-__all__ = ["EncodedPrompt", "TextEncoder", "clean_prompt", "load_text_encoder"]
+__all__ = [
+    "EncodedPrompt",
+    "TextEncoder",
+    "clean_prompt",
+    "load_text_encoder",
+    "reading_bytes",
+    "text_dtypes",
+]
 
 
 @dataclass(frozen=True)
@@ -66,6 +75,7 @@ def load_text_encoder(
     dtype: torch.dtype,
     memory: Memory,
     check: Callable[[], None],
+    working_bytes: int = 0,
 ) -> TextEncoder:
     """Materialise UMT5 and read its tokenizer, from local files only.
 
@@ -73,14 +83,26 @@ def load_text_encoder(
     length:    tokens the experts were trained on (512 for every Wan model).
     Raises ModelError naming the file that does not fit.
     """
-    memory.reserve(recipe.elements * dtype.itemsize, "text encoder")
+    dtype_of = text_dtypes(dtype)
+    memory.reserve(weight_bytes(recipe, dtype_of), "text encoder", working_bytes)
     with torch.device("meta"):
         network = UMT5EncoderModel(UMT5Config.from_dict(dict(recipe.config)))
     network.encoder.embed_tokens = network.shared  # one table, two names: on meta the tie is made by hand
-    # In fp16 the second feed-forward layer of T5 overflows; transformers keeps it back for that alone.
-    keep = UMT5EncoderModel._keep_in_fp32_modules if dtype == torch.float16 else ()
-    materialise(recipe, network, memory.device, keeping_fp32(keep or (), dtype), check)
+    materialise(recipe, network, memory.device, dtype_of, check)
     return TextEncoder(network, read_tokenizer(tokenizer), length, memory.device)
+
+
+def text_dtypes(dtype: torch.dtype) -> DTypeRule:
+    """In fp16 the second feed-forward layer of T5 overflows; transformers keeps it back for that alone."""
+    keep = UMT5EncoderModel._keep_in_fp32_modules if dtype == torch.float16 else ()
+    return keeping_fp32(keep or (), dtype)
+
+
+def reading_bytes(config: Mapping[str, Any], length: int) -> int:
+    """What reading a prompt of `length` tokens takes beside the weights: attention scores in float32, and
+    three more of their size for the position bias and the softmax. All else is small.
+    """
+    return 4 * 4 * int(config.get("num_heads", 64)) * length * length
 
 
 def clean_prompt(prompt: str) -> str:

@@ -10,16 +10,20 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..memory import Memory
+from ..weights.footprint import weight_bytes
 from ..weights.recipe import Recipe, materialise
 
 __all__ = ["denormalise", "load_vae", "normalise"]
 
 
 def load_vae(
-    recipe: Recipe, dtype: torch.dtype, memory: Memory, check: Callable[[], None]
+    recipe: Recipe, dtype: torch.dtype, memory: Memory, check: Callable[[], None], working_bytes: int = 0
 ) -> AutoencoderKLWan:
-    """Materialise the VAE on the device of `memory`. Raises ModelError when the recipe does not fit."""
-    memory.reserve(recipe.elements * dtype.itemsize, "VAE")
+    """Materialise the VAE on the device of `memory`, where its work will take `working_bytes` more.
+
+    Raises ModelError when the recipe does not fit.
+    """
+    memory.reserve(weight_bytes(recipe, lambda _: dtype), "VAE", working_bytes)
     try:
         with torch.device("meta"):
             network = AutoencoderKLWan.from_config(dict(recipe.config))

@@ -8,7 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..errors import ModelError
-from ..memory import Precision
+from ..memory import Precision, Seat
 from ..plan.families import Family
 from ..toy.embedded import TOY, toy_folder
 from ..weights.folder import read_component, read_json
@@ -46,6 +46,7 @@ class WanModel:
     tokenizer: Path
     precision: Precision = "auto"
     loras: tuple[LoraReport, ...] = ()
+    seat: Seat = field(default_factory=Seat, repr=False, compare=False)
 
     def with_lora(
         self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False

@@ -138,13 +138,21 @@ class Recipe:
 
 
 def materialise(
-    recipe: Recipe, network: nn.Module, device: torch.device, dtype_of: DTypeRule, check: Callable[[], None]
+    recipe: Recipe,
+    network: nn.Module,
+    device: torch.device,
+    dtype_of: DTypeRule,
+    check: Callable[[], None],
+    units: Collection[str] | None = None,
 ) -> None:
     """Fill all of `network` from `recipe`, unit by unit; `check` is called before each and may stop it.
 
+    units: the only ones to fill, where the others are already as `recipe` makes them. A stop on the way
+           leaves a network of two recipes, which is good for nothing.
+
     Raises ModelError when the recipe leaves a parameter without a value.
     """
-    for unit in recipe.units:
+    for unit in recipe.units if units is None else units:
         check()
         recipe.into(unit, network, device, dtype_of)
     missing = [name for name, _ in network.named_parameters() if name not in recipe.tensors]

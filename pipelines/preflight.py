@@ -1,0 +1,153 @@
+"""What a run will take in memory and what there is, in numbers, before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from .errors import ModelError
+from .media.tile_size import vae_bytes
+from .memory import Memory, compute_dtype
+from .models.expert import expert_dtypes, forward_bytes
+from .models.text import reading_bytes, text_dtypes
+from .models.wan_model import WanModel
+from .weights.footprint import making_bytes, mapped_bytes, weight_bytes
+from .weights.recipe import DTypeRule, Recipe
+
+__all__ = ["Preflight", "Stage", "decode_bytes", "look_ahead"]
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One network of a run, alone on the device while it works.
+
+    weights_bytes: in the dtypes they are kept in.
+    mapped_bytes:  how much of that stays a memory-mapped file, which the system may drop; 0 but on a CPU.
+    working_bytes: an estimate of what the work takes beside them.
+    """
+
+    name: str
+    weights_bytes: int
+    mapped_bytes: int
+    working_bytes: int
+
+    @property
+    def fixed_bytes(self) -> int:
+        """What no smaller picture makes smaller."""
+        return self.weights_bytes - self.mapped_bytes
+
+    @property
+    def needed_bytes(self) -> int:
+        return self.fixed_bytes + self.working_bytes
+
+
+@dataclass(frozen=True)
+class Preflight:
+    """The stages of a run in order, and what `device` has. None where nobody knows what it has."""
+
+    device: str
+    dtype: str
+    stages: tuple[Stage, ...]
+    free_bytes: int | None
+    total_bytes: int | None
+
+    @property
+    def largest(self) -> Stage:
+        return max(self.stages, key=lambda stage: stage.needed_bytes)
+
+    def require_room(self) -> None:
+        """Raise ModelError when the largest stage needs more than can be had, with what would help.
+
+        Where nobody knows what there is, nothing is refused.
+        """
+        stage = self.largest
+        if self.free_bytes is None or stage.needed_bytes <= self.free_bytes:
+            return
+        if stage.fixed_bytes <= self.free_bytes:
+            helps = "give a smaller size or fewer frames"
+        else:
+            helps = "the weights alone do not fit; free memory, or run on a device that has more"
+        if self.dtype == "float32":
+            helps += ", or give precision bf16"
+        raise ModelError(
+            f"memory: the {stage.name} needs {_gib(stage.needed_bytes)} GiB on {self.device}, of it "
+            f"{_gib(stage.fixed_bytes)} for {self.dtype} weights and {_gib(stage.working_bytes)} to work in; "
+            f"{self._room()} can be had; {helps}, or run without this check"
+        )
+
+    def text(self) -> str:
+        """One line for people."""
+        stages = ", ".join(
+            f"{stage.name} {_gib(stage.weights_bytes)} + {_gib(stage.working_bytes)}"
+            + (f" ({_gib(stage.mapped_bytes)} of it mapped files)" if stage.mapped_bytes else "")
+            for stage in self.stages
+        )
+        room = "unknown room" if self.free_bytes is None else f"{self._room()} can be had"
+        return f"memory on {self.device}, GiB of {self.dtype} weights + work: {stages}; {room}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same for the receipt, in bytes."""
+        return asdict(self)
+
+    def _room(self) -> str:
+        total = "" if self.total_bytes is None else f" of {_gib(self.total_bytes)}"
+        return f"{_gib(self.free_bytes or 0)}{total} GiB"
+
+
+def look_ahead(
+    model: WanModel,
+    memory: Memory,
+    latent_shape: Sequence[int],
+    experts: Iterable[str],
+    *,
+    sampling_only: bool = False,
+) -> Preflight:
+    """Reads nothing but what recipes already know.
+
+    latent_shape:  (..., C, T, H/8, W/8) of the run.
+    experts:       those that steps will use, each named as often as you like.
+    sampling_only: leaves the text encoder and the VAE out.
+    """
+    device = memory.device
+    dtype = compute_dtype(model.precision, device)
+    on_cpu = device.type == "cpu"
+
+    def stage(name: str, recipe: Recipe, dtype_of: DTypeRule, working_bytes: int) -> Stage:
+        mapped = mapped_bytes(recipe, dtype_of) if on_cpu else 0
+        return Stage(name, weight_bytes(recipe, dtype_of), mapped, max(working_bytes, making_bytes(recipe)))
+
+    stages = [
+        stage(
+            f"{name}-noise expert",
+            model.experts[name],
+            expert_dtypes(dtype),
+            forward_bytes(model.experts[name].config, latent_shape, dtype),
+        )
+        for name in dict.fromkeys(experts)
+    ]
+    if not sampling_only:
+        text, vae = model.text_encoder, model.vae
+        reading = reading_bytes(text.config, model.family.text_length)
+        stages.insert(0, stage("text encoder", text, text_dtypes(dtype), reading))
+        stages.append(stage("VAE", vae, lambda _: dtype, decode_bytes(model, latent_shape, dtype)))
+    return Preflight(
+        str(device),
+        str(dtype).removeprefix("torch."),
+        tuple(stages),
+        memory.free_bytes(),
+        memory.total_bytes(),
+    )
+
+
+def decode_bytes(model: WanModel, latent_shape: Sequence[int], dtype: torch.dtype) -> int:
+    """What decoding one latent frame after the other takes beside the weights of the VAE."""
+    _, rows, columns = model.family.vae_stride
+    height, width = latent_shape[-2] * rows, latent_shape[-1] * columns
+    return vae_bytes(model.vae.config, "decode", width, height, dtype.itemsize)
+
+
+def _gib(size_bytes: int) -> str:
+    return f"{size_bytes / 2**30:.2f}"

@@ -1,0 +1,48 @@
+"""What a network made from a recipe takes in memory, counted before a byte of it is read."""
+
+from __future__ import annotations
+
+import torch
+
+from .recipe import DTypeRule, Ingredient, Recipe
+from .stored import StoredTensor
+
+__all__ = ["making_bytes", "mapped_bytes", "weight_bytes"]
+
+_FILE_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+
+
+def weight_bytes(recipe: Recipe, dtype_of: DTypeRule) -> int:
+    """Bytes of all tensors in the dtypes they are kept in."""
+    return sum(item.elements * dtype_of(name).itemsize for name, item in recipe.tensors.items())
+
+
+def mapped_bytes(recipe: Recipe, dtype_of: DTypeRule) -> int:
+    """How much of `weight_bytes` stays the memory-mapped file when the network is on the CPU.
+
+    Such pages belong to the file: the system drops them when it needs the room, and reads them again.
+    """
+    return sum(
+        item.elements * dtype_of(name).itemsize
+        for name, item in recipe.tensors.items()
+        if _stays_mapped(item, dtype_of(name))
+    )
+
+
+def making_bytes(recipe: Recipe) -> int:
+    """What is needed beside the weights while they are made: the largest tensor that has to be computed, in
+    float32 and three times where LoRAs change it (as stored, the change, the sum).
+    """
+    return max(
+        (
+            item.elements * 4 * (3 if item.deltas else 1)
+            for item in recipe.tensors.values()
+            if item.deltas or not isinstance(item.source, StoredTensor)
+        ),
+        default=0,
+    )
+
+
+def _stays_mapped(item: Ingredient, dtype: torch.dtype) -> bool:
+    source = item.source
+    return not item.deltas and isinstance(source, StoredTensor) and _FILE_DTYPES.get(source.dtype) is dtype
