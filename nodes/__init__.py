@@ -18,9 +18,10 @@ def extension() -> ComfyExtension:
     """The pack as ComfyUI wants it. ComfyUI is imported in here, so that tests of the rest do without."""
     from comfy_api.latest import ComfyExtension, io
 
+    from .lora import WanDuetLora, WanDuetRequestLora
     from .model import WanDuetEncodePrompt, WanDuetLoadModel
     from .prepare import WanDuetEmptyLatent, WanDuetSigmas
-    from .request import WanDuetRequestLora, request_node
+    from .request import request_node
     from .run import WanDuetCheck, WanDuetRunLocal
     from .sample import WanDuetStageSampler, WanDuetTwoStageSampler
     from .tasks import REQUEST_NODES
@@ -34,6 +35,7 @@ def extension() -> ComfyExtension:
                 WanDuetRunLocal,
                 WanDuetCheck,
                 WanDuetLoadModel,
+                WanDuetLora,
                 WanDuetEncodePrompt,
                 WanDuetEmptyLatent,
                 WanDuetSigmas,

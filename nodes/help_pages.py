@@ -26,7 +26,13 @@ _PREFIX = "WanDuet"
 # Choices that differ from machine to machine.
 _FOUND_ON_DISK = {
     ("WanDuetLoadModel", "model"): "toy, and every model found",
-    ("WanDuetRequestLora", "file"): "none, and every file found",
+    ("WanDuetLoadModel", "low_model"): "none, and every model found",
+    ("WanDuetLoadModel", "vae"): "auto, and every file found",
+    ("WanDuetLoadModel", "text_encoder"): "auto, and every file found",
+    ("WanDuetLora", "file"): "none, the embedded ones, and every file found",
+    ("WanDuetLora", "low_file"): "none, the embedded ones, and every file found",
+    ("WanDuetRequestLora", "file"): "none, the embedded ones, and every file found",
+    ("WanDuetRequestLora", "low_file"): "none, the embedded ones, and every file found",
 }
 
 Info = Mapping[str, Any]  # of one node, as in ComfyUI's /object_info

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import folder_paths
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from server import PromptServer
@@ -15,6 +13,7 @@ from ..pipelines.plan import make_plan
 from ..pipelines.request import RequestWithMedia, check, check_all, side_by_side
 from .files import EMBED_METADATA, new_video_file, workflow_tags
 from .inputs import filename_input, save_input
+from .lora_files import lora_sources
 from .memory import HostMemory
 from .progress import NodeProgress
 from .sockets import WanModelSocket, WanRequestSocket
@@ -93,7 +92,7 @@ class WanDuetRunLocal(io.ComfyNode):
             memory=HostMemory(model.seat),
             progress=NodeProgress(cls.hidden.unique_id, model.family.latent_channels),
             tags=workflow_tags(cls.hidden),
-            lora_folders=[Path(folder) for folder in folder_paths.get_folder_paths("loras")],
+            lora_sources=lora_sources(),
             return_images=return_images,
             embed_receipt=EMBED_METADATA,
             acceleration=acceleration,

@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from .errors import RequestError, SamplingError
+from .lora_chain import with_loras
 from .media.encode import encode_video
 from .media.flow import FlowInterpolator
 from .media.frames import Frame, FrameStream, video_frames
@@ -39,7 +40,8 @@ from .sampling.engine import Condition, Prompts
 from .sampling.noise import draw_noise
 from .sampling.schedule import Schedule
 from .stages import decode, encode_prompts, sample
-from .weights.lora_source import find_lora
+from .toy.embedded import embedded_loras
+from .weights.lora_source import LoraSources
 
 __all__ = ["Acceleration", "Result", "repeat", "run"]
 
@@ -95,7 +97,7 @@ def run(
     memory: Memory,
     progress: Progress,
     tags: Mapping[str, str] | None = None,
-    lora_folders: Sequence[Path] | None = None,
+    lora_sources: LoraSources | None = None,
     return_images: bool = False,
     embed_receipt: bool = True,
     acceleration: Acceleration = "exact",
@@ -105,7 +107,7 @@ def run(
 
     tags:         metadata to write into the file beside the receipt, for example ComfyUI's prompt and
                   workflow.
-    lora_folders: where LoRA names are looked up; None allows any path, as on a command line.
+    lora_sources: what LoRA paths may mean; None knows any local file and the embedded LoRAs.
     acceleration: "exact" computes every step whatever the request prefers; "as requested" does what its
                   `acceleration` says, or refuses.
     embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
@@ -126,22 +128,37 @@ def run(
     if seed is None:
         seed = secrets.randbelow(_DRAWN_SEEDS)
     plan = make_plan(request, model.family, seed, boundary=model.boundary, report=report)
-    with_loras = _with_loras(request, model, lora_folders)
-    job = _Job(request, report, plan, with_loras, out, dict(tags or {}), embed_receipt)
+    model = _with_loras(request, model, lora_sources, progress)
+    job = _Job(request, report, plan, model, out, dict(tags or {}), embed_receipt)
     return _execute(job, memory, progress, return_images=return_images, check_memory=check_memory)
 
 
-def repeat(recorded: Recorded, model: WanModel, *, out: Path, memory: Memory, progress: Progress) -> Result:
+def repeat(
+    recorded: Recorded,
+    model: WanModel,
+    *,
+    out: Path,
+    memory: Memory,
+    progress: Progress,
+    lora_sources: LoraSources | None = None,
+) -> Result:
     """Make the video of a receipt again.
 
     Raises ModelError when the weight files are not the recorded ones, and SamplingError when the latents came
     out different, naming what differs between the two machines.
     """
-    model = _with_loras(recorded.request, model, None)
+    model = _with_loras(recorded.request, model, lora_sources, progress)
     require_same_files(recorded, model)
     report = check(recorded.request, family=model.family)
     job = _Job(recorded.request, report, recorded.plan, model, out, {})
     return _execute(job, memory, progress, expected=recorded)
+
+
+def _with_loras(
+    request: WanRequest, model: WanModel, sources: LoraSources | None, progress: Progress
+) -> WanModel:
+    loras = getattr(request, "loras", None) or ()
+    return with_loras(model, loras, sources or LoraSources(embedded=embedded_loras()), progress)
 
 
 def _execute(
@@ -225,12 +242,6 @@ def _write_video(
     )
     verify(probe(job.out), frames=plan.frames_out, width=plan.width, height=plan.height, fps=plan.fps_out)
     return kept
-
-
-def _with_loras(request: WanRequest, model: WanModel, folders: Sequence[Path] | None) -> WanModel:
-    for lora in getattr(request, "loras", None) or ():
-        model = model.with_lora(find_lora(lora.path, folders), lora.scale, lora.transformer)
-    return model
 
 
 def _read_prompts(job: _Job, memory: Memory, progress: Progress) -> tuple[Prompts, dict[str, str]]:

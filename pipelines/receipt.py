@@ -9,16 +9,19 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+from .download.address import shown
+from .download.store import origin_of
 from .errors import ModelError, RequestError
 from .memory import PRECISIONS, Precision
 from .plan.plan import Plan
 from .plan.sigmas import GRIDS
 from .request.base import WanRequest
+from .request.lora import place_of
 from .request.parse import parse
 from .request.report import Report
 from .version import VERSION
@@ -81,7 +84,7 @@ def make_receipt(
         "format": _FORMAT,
         "runner": "local",
         "kind": request.kind,
-        "request": _without_folders(request.payload()),
+        "request": _fit_to_share(request.payload()),
         "seed": plan.seed,
         "adjustments": adjustments,
         "plan": plan.as_dict(),
@@ -92,7 +95,7 @@ def make_receipt(
             "dtype": dtype,
             "device": device,
             "files": model.hashes(),
-            "loras": [lora.as_dict() for lora in model.loras],
+            "loras": [{**lora.as_dict(), **_origin(lora.file)} for lora in model.loras],
         },
         "latents_sha256": latents_sha256,
         "memory": dict(memory),
@@ -173,8 +176,8 @@ def latents_hash(latents: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _without_folders(payload: dict[str, Any]) -> dict[str, Any]:
-    """A LoRA that was given by its whole path goes by its name: the rest is nobody's business."""
+def _fit_to_share(payload: dict[str, Any]) -> dict[str, Any]:
+    """A LoRA given by its whole path goes by its name, an address without what could be a signature."""
     loras = payload.get("loras")
     if not loras:
         return payload
@@ -182,10 +185,18 @@ def _without_folders(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bare(path: str) -> str:
+    if place_of(path) == "address":
+        return shown(path)
     for flavour in (PurePosixPath, PureWindowsPath):
         if flavour(path).is_absolute():
             return flavour(path).name
     return path
+
+
+def _origin(file: Path) -> dict[str, Any]:
+    """Where a downloaded file came from."""
+    origin = origin_of(file)
+    return {} if origin is None else {"origin": asdict(origin)}
 
 
 def _versions() -> dict[str, str]:

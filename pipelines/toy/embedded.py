@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import ModelError
 
-__all__ = ["TOY", "toy_folder"]
+__all__ = ["TOY", "embedded_loras", "toy_folder"]
 
 TOY = "toy"
 _WEIGHTS = Path(__file__).with_name("weights")
@@ -22,3 +22,8 @@ def toy_folder() -> Path:
             f"{_WEIGHTS}: the embedded model is missing from this copy of the pack; install it again"
         )
     return _WEIGHTS
+
+
+def embedded_loras() -> dict[str, Path]:
+    """The LoRAs that come with the embedded model, {"toy/NAME": file}; none in a copy without them."""
+    return {f"{TOY}/{file.stem}": file for file in sorted((_WEIGHTS / "loras").glob("*.safetensors"))}

@@ -25,7 +25,7 @@ HEAVY = (
 
 
 def test_what_needs_no_comfyui_needs_no_torch() -> None:
-    names = ("conditioning", "help_pages", "latents", "listing", "media", "tasks", "widgets")
+    names = ("conditioning", "help_pages", "latents", "listing", "lora_choice", "media", "tasks", "widgets")
     imports = ", ".join(f"wan_duet.nodes.{name}" for name in names)
     code = f"import {imports}, json, sys; print(json.dumps([*sys.modules]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,0 +1,156 @@
+"""LoRAs, on a model and on a request."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io, ui
+from server import PromptServer
+
+from ..pipelines.request import RequestWithMedia, read_loras, with_lora
+from ..pipelines.request.descriptions import DESCRIPTIONS
+from .lora_choice import NONE, chosen_loras, for_task
+from .lora_files import listed_loras, lora_sources, missing_lora, stamps
+from .progress import NodeProgress
+from .sockets import WanModelSocket, WanRequestSocket
+
+if TYPE_CHECKING:
+    from ..pipelines.models.wan_model import WanModel
+
+
+class _LoraNode(io.ComfyNode):
+    """What both nodes share: which files may be chosen, and when they have changed."""
+
+    @classmethod
+    def validate_inputs(cls, file: str | None, low_file: str | None = None) -> bool | str:
+        return missing_lora(file, low_file) or True
+
+    @classmethod
+    def fingerprint_inputs(
+        cls, file: str | None, path: str | None, low_file: str | None = None, **_others: Any
+    ) -> object:
+        return stamps((file, path, low_file))
+
+
+class WanDuetLora(_LoraNode):
+    """One more LoRA, or a pair, on a model."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetLora",
+            display_name="Wan Duet LoRA",
+            category="Wan Duet/blocks",
+            description="Adds a LoRA to the experts of a model and says what of it fits. Chain several for "
+            "several LoRAs; their order does not matter.",
+            search_aliases=["wan lora loader", "lora high low", "load lora", "lora wan 2.2"],
+            inputs=[
+                WanModelSocket.Input("model", tooltip="The model to add the LoRA to. It stays as it is."),
+                *_lora_inputs(),
+                io.Boolean.Input(
+                    "allow_partial",
+                    default=False,
+                    optional=True,
+                    tooltip="On also applies a LoRA of which only a small part fits this model. "
+                    "Off refuses it, because it would do little or nothing.",
+                ),
+            ],
+            outputs=[
+                WanModelSocket.Output("model", tooltip="The model with this LoRA."),
+                io.String.Output("report", tooltip="What is in the file and what of it fits, per expert."),
+            ],
+            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    def execute(cls, model: WanModel, allow_partial: bool = False, **settings: Any) -> io.NodeOutput:
+        from ..pipelines.lora_chain import lora_report, with_loras
+
+        loras, progress = read_loras(chosen_loras(**settings)), NodeProgress(cls.hidden.unique_id)
+        changed = with_loras(model, loras, lora_sources(), progress, allow_partial=allow_partial)
+        report = lora_report(changed.loras[len(model.loras) :])
+        PromptServer.instance.send_progress_text(report, cls.hidden.unique_id)
+        return io.NodeOutput(changed, report, ui=ui.PreviewText(report))
+
+
+class WanDuetRequestLora(_LoraNode):
+    """One more LoRA, or a pair, on a request."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetRequestLora",
+            display_name="Wan Duet Request LoRA",
+            category="Wan Duet/request",
+            description="Adds a LoRA to the request. Chain several for several LoRAs.",
+            search_aliases=["wan lora", "lora high low", "request lora"],
+            inputs=[
+                WanRequestSocket.Input("request", tooltip="The request to add the LoRA to."),
+                *_lora_inputs(),
+            ],
+            outputs=[WanRequestSocket.Output("request", tooltip="The request with this LoRA.")],
+        )
+
+    @classmethod
+    def execute(cls, request: RequestWithMedia, **settings: Any) -> io.NodeOutput:
+        wanted = request.request
+        for lora in for_task(wanted.task, wanted.kind, chosen_loras(**settings)):
+            wanted = with_lora(wanted, lora)
+        return io.NodeOutput(request._replace(request=wanted))
+
+
+def _lora_inputs() -> list[io.Input]:
+    """In the order that saved workflows know."""
+    return [
+        io.Combo.Input(
+            "file",
+            options=listed_loras(),
+            default=NONE,
+            tooltip="A LoRA in models/loras, or one of the embedded model's own (toy/...). "
+            "Choose none to give a path instead.",
+        ),
+        io.String.Input(
+            "path",
+            default="",
+            tooltip="Where else the LoRA is: a Hugging Face repository (owner/name) or an https address, "
+            "also of Civitai. A local run downloads it once, into models/loras. Empty to use file.",
+        ),
+        io.String.Input("weight_name", default="", tooltip=DESCRIPTIONS["weight_name"]),
+        _scale_input("scale", DESCRIPTIONS["scale"]),
+        io.Combo.Input(
+            "transformer",
+            options=["high", "low", "both"],
+            default="high",
+            tooltip=DESCRIPTIONS["transformer"],
+        ),
+        io.Combo.Input(
+            "low_file",
+            options=listed_loras(),
+            default=NONE,
+            optional=True,
+            tooltip="For LoRAs that come as a pair: this file goes to the low expert, the other to the high.",
+        ),
+        _scale_input("low_scale", "How strongly low_file acts.", optional=True),
+        io.String.Input(
+            "loras",
+            default="",
+            optional=True,
+            multiline=True,
+            tooltip="For programs: more LoRAs as a JSON list, as in the field loras of a request. "
+            'Such as [{"path": "a.safetensors", "scale": 1.0, "transformer": "both"}].',
+        ),
+    ]
+
+
+def _scale_input(name: str, tooltip: str, optional: bool = False) -> io.Input:
+    return io.Float.Input(
+        name,
+        default=1.0,
+        min=-10.0,
+        max=10.0,
+        step=0.05,
+        round=0.001,
+        optional=optional,
+        tooltip=tooltip,
+    )

@@ -1,0 +1,80 @@
+"""What the widgets of a LoRA node say: one LoRA, or a pair of them, and a list for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..pipelines.errors import RequestError
+from ..pipelines.request import read_list
+from .tasks import LORAS
+from .widgets import fields_of
+
+__all__ = ["NONE", "chosen_loras", "for_task"]
+
+NONE = "none"
+
+
+def chosen_loras(
+    file: str,
+    path: str,
+    weight_name: str,
+    scale: float,
+    transformer: str,
+    low_file: str = NONE,
+    low_scale: float = 1.0,
+    loras: str = "",
+) -> list[Any]:
+    """The entries of the request field `loras`: the widgets' own first, then those of the JSON list.
+
+    With `low_file` the two are a pair: `file` or `path` for the high expert, `low_file` for the low one.
+    Raises RequestError when nothing is chosen, or one thing in two ways.
+    """
+    path, weight_name = path.strip(), weight_name.strip()
+    entries: list[Any] = []
+    if file != NONE and path:
+        raise RequestError.of(LORAS, "both file and path are given", "give one of the two")
+    if weight_name and not path:
+        raise RequestError.of(
+            "weight_name", "given without path", "give the repository in path, or leave it out"
+        )
+    if file != NONE or path:
+        if low_file != NONE and transformer != "high":
+            raise RequestError.of(
+                "transformer", f"{transformer}, beside a low_file", "choose high: the pair shares the experts"
+            )
+        entry = {"path": path or _portable(file), "scale": scale, "transformer": transformer}
+        entries.append({**entry, "weight_name": weight_name} if weight_name else entry)
+    if low_file != NONE:
+        entries.append({"path": _portable(low_file), "scale": low_scale, "transformer": "low"})
+    if loras.strip():
+        entries += read_list(LORAS, loras)
+    if not entries:
+        raise RequestError.of(LORAS, "no LoRA is chosen", "choose a file, or give a path or a list")
+    return entries
+
+
+def for_task(task: str, kind: str, entries: Sequence[Any]) -> list[Any]:
+    """The entries without their expert where a task has no choice of it.
+
+    Raises RequestError naming `kind` when one expert of the two was chosen all the same.
+    """
+    known = fields_of(task).get(LORAS)
+    if known is None or any(row.name == "transformer" for row in known.fields):
+        return list(entries)
+    if any(isinstance(entry, Mapping) and entry.get("transformer", "both") != "both" for entry in entries):
+        raise RequestError.of(
+            "transformer",
+            f"{kind} has no choice of the expert",
+            "choose both, which is what its LoRAs change",
+        )
+    return [
+        {name: value for name, value in entry.items() if name != "transformer"}
+        if isinstance(entry, Mapping)
+        else entry
+        for entry in entries
+    ]
+
+
+def _portable(name: str) -> str:
+    return name.replace("\\", "/")

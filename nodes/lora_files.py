@@ -1,0 +1,57 @@
+"""The LoRA files of this ComfyUI: those it lists, the embedded ones, and where downloads are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import folder_paths
+
+from ..pipelines.download.downloads import Downloads
+from ..pipelines.errors import WanDuetError
+from ..pipelines.toy.embedded import embedded_loras
+from ..pipelines.weights.lora_source import LoraSources
+from .listing import pick, stamp
+from .lora_choice import NONE
+
+__all__ = ["listed_loras", "lora_sources", "missing_lora", "stamps"]
+
+# Among the LoRAs, so that every loader lists what was downloaded, and users see what they may delete.
+_DOWNLOADS = "wan_duet_downloads"
+
+
+def listed_loras() -> list[str]:
+    """Names for the widget: none, the embedded ones, and the files below models/loras."""
+    files = [name for name in folder_paths.get_filename_list("loras") if name.endswith(".safetensors")]
+    return [NONE, *embedded_loras(), *files]
+
+
+def lora_sources(*, online: bool = True) -> LoraSources:
+    """online: whether an address may be asked; False looks on the disk alone."""
+    kept = Path(folder_paths.models_dir) / "loras" / _DOWNLOADS
+    return LoraSources(
+        [Path(folder) for folder in folder_paths.get_folder_paths("loras")],
+        embedded_loras(),
+        Downloads.into(kept) if online else None,
+    )
+
+
+def missing_lora(*names: str | None) -> str | None:
+    """Which of the names chosen in a list is not there, and where it belongs; None when all are."""
+    listed = {name: name for name in listed_loras()}
+    for name in names:
+        if name is not None and pick(name, listed) is None:
+            return f"{name} is not in models/loras; put it there and press R, or choose another"
+    return None
+
+
+def stamps(names: Iterable[str | None]) -> list[object]:
+    """What changes when one of these files does; nothing for what is no file of this machine."""
+    return [_stamp(name) for name in names if name not in (None, "", NONE)]
+
+
+def _stamp(name: str) -> object:
+    try:
+        return stamp(lora_sources(online=False).find(name))
+    except WanDuetError:
+        return None  # an address, or missing: execute says so
