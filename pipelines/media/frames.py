@@ -16,7 +16,16 @@ from torch import Tensor
 
 from ..errors import MediaError
 
-__all__ = ["Frame", "FrameStream", "close", "image_frames", "to_tensor", "to_uint8", "video_frames"]
+__all__ = [
+    "Frame",
+    "FrameStream",
+    "close",
+    "image_frames",
+    "to_image",
+    "to_tensor",
+    "to_uint8",
+    "video_frames",
+]
 
 Frame: TypeAlias = npt.NDArray[np.uint8]
 """(H, W, 3) uint8 RGB. Whoever yields one never writes to it again."""
@@ -32,14 +41,20 @@ def to_uint8(frame: Tensor, *, low: float = -1.0) -> Frame:
     Raises:
         MediaError: the frame contains NaN or infinity; a black or grey picture would hide that.
     """
-    if not bool(torch.isfinite(frame).all()):
-        raise MediaError(
-            "a decoded frame contains NaN or infinite values, so there is no picture to show; "
-            "decoding with a float32 VAE, or another seed, usually helps"
-        )
+    _require_finite(frame)
     levels = (frame.float() - low) * (255.0 / (1.0 - low))
     picture = levels.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
     return np.asarray(picture.cpu().numpy(), dtype=np.uint8)
+
+
+def to_image(frame: Tensor) -> Tensor:
+    """(3, H, W) in [-1, 1] -> (H, W, 3) float32 in [0, 1] on the CPU, as in a ComfyUI IMAGE.
+
+    Raises:
+        MediaError: as `to_uint8`.
+    """
+    _require_finite(frame)
+    return (frame.float().permute(1, 2, 0) * 0.5 + 0.5).clamp_(0, 1).cpu()
 
 
 def to_tensor(frame: Frame, device: str | torch.device) -> Tensor:
@@ -61,6 +76,14 @@ def image_frames(images: Iterable[Tensor]) -> FrameStream:
     """A ComfyUI IMAGE, (N, H, W, 3) in [0, 1], as a frame stream. Alpha, if there is any, is left out."""
     for image in images:
         yield to_uint8(image[..., :3].permute(2, 0, 1), low=0.0)
+
+
+def _require_finite(frame: Tensor) -> None:
+    if not bool(torch.isfinite(frame).all()):
+        raise MediaError(
+            "a decoded frame contains NaN or infinite values, so there is no picture to show; "
+            "decoding with a float32 VAE, or another seed, usually helps"
+        )
 
 
 def close(stream: Iterable[object]) -> None:

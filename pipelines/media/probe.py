@@ -29,7 +29,10 @@ class AudioFacts:
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """One video file. `frames` is how many there are, `duration_s` how long they are shown."""
+    """One video file. `frames` is how many there are, `duration_s` how long they are shown.
+
+    width, height: as a player shows it, after the turn that a phone may have written into the file.
+    """
 
     path: Path
     width: int
@@ -58,10 +61,10 @@ def probe(path: Path) -> VideoFacts:
                 raise MediaError(f"{path} has no video stream in it")
             stream = container.streams.video[0]
             sound = container.streams.audio[0] if container.streams.audio else None
-            frames = samples = 0
+            frames = samples = turn = 0
             for frame in container.decode([stream] if sound is None else [stream, sound]):
                 if isinstance(frame, av.VideoFrame):
-                    frames += 1
+                    frames, turn = frames + 1, frame.rotation
                 else:
                     samples += frame.samples
             fps = stream.average_rate or stream.guessed_rate
@@ -71,10 +74,12 @@ def probe(path: Path) -> VideoFacts:
             if stream.duration is not None and stream.time_base is not None:
                 seconds = stream.duration * stream.time_base
             context = stream.codec_context
+            size = (context.width, context.height)
+            width, height = size[::-1] if round(turn / 90) % 2 else size
             return VideoFacts(
                 path=path,
-                width=context.width,
-                height=context.height,
+                width=width,
+                height=height,
                 frames=frames,
                 fps=Fraction(fps),
                 duration_s=float(seconds),

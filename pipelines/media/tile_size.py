@@ -9,13 +9,11 @@ from .tiles import Tiling
 
 __all__ = ["choose_tiling", "smaller_tiling", "vae_bytes"]
 
-_LADDER = (
-    Tiling(512, 448),
-    Tiling(512, 448, spill=True),
-    Tiling(256, 192, spill=True),
-    Tiling(128, 96, spill=True),
-)
-"""From quick to small. All overlap by 32 pixels or more."""
+_SIDES = ((512, 448), (256, 192), (128, 96))
+"""Size and stride of tiles. Neighbours share 32 pixels or more, over which one fades into the other."""
+
+_LADDER = (Tiling(*_SIDES[0]), *(Tiling(*sides, spill=True) for sides in _SIDES))
+"""From quick to small. Smaller tiles that do not spill would need more: they overlap more."""
 
 # Numbers per output pixel and unit of network width, (feature cache, working room beside it), counted over
 # the live tensors of four chunks through the real networks on meta tensors; no size changes them.
@@ -61,25 +59,32 @@ def choose_tiling(
     width: int,
     height: int,
     itemsize: int,
+    *,
+    can_spill: bool = True,
 ) -> Tiling | None:
     """The quickest way that fits in `free_bytes`: None for the whole picture, else the tiles to cut it into.
+
+    can_spill: whether the device has main memory beside its own; a CPU has not.
 
     None for `free_bytes` means that nobody knows: then the whole picture is worth a try. The smallest tiles
     are also the answer when not even they fit.
     """
     tiling: Tiling | None = None
     while free_bytes is not None and vae_bytes(config, way, width, height, itemsize, tiling) > free_bytes:
-        smaller = smaller_tiling(tiling, width, height)
+        smaller = smaller_tiling(tiling, width, height, can_spill=can_spill)
         if smaller is None:
             break
         tiling = smaller
     return tiling
 
 
-def smaller_tiling(tiling: Tiling | None, width: int, height: int) -> Tiling | None:
+def smaller_tiling(
+    tiling: Tiling | None, width: int, height: int, *, can_spill: bool = True
+) -> Tiling | None:
     """What to try when `tiling` did not fit; None when nothing smaller would make a difference."""
-    start = 0 if tiling is None else _LADDER.index(tiling) + 1
-    return next((step for step in _LADDER[start:] if max(width, height) > step.size), None)
+    ladder = _LADDER if can_spill else tuple(Tiling(*sides) for sides in _SIDES)
+    start = 0 if tiling is None else ladder.index(tiling) + 1
+    return next((step for step in ladder[start:] if max(width, height) > step.size), None)
 
 
 def _covered(side: int, tiling: Tiling) -> int:

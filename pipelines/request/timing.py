@@ -17,6 +17,6 @@ def frames_out(num_frames: int, between: int) -> int:
     return num_frames + max(num_frames - 1, 0) * between
 
 
-def output_fps(fps: int, num_frames: int, between: int, adjust: bool) -> Fraction:
+def output_fps(fps: int | Fraction, num_frames: int, between: int, adjust: bool) -> Fraction:
     """The rate of the file. Not multiplied without a gap to fill (one frame), and never clamped."""
     return Fraction(fps * (between + 1 if adjust and num_frames > 1 else 1))

@@ -1,0 +1,225 @@
+"""Latents become a video file, frame by frame, and stay safe on disk until it is there."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from .errors import MediaError, ModelError
+from .media.audio import Audio
+from .media.edit import Edit, edited
+from .media.encode import encode_video
+from .media.frames import Frame, FrameStream, video_frames
+from .media.interpolate import Interpolator
+from .media.latent_file import LatentFile, write_latents
+from .media.probe import VideoFacts, probe, verify
+from .media.tile_size import choose_tiling, smaller_tiling
+from .media.tiles import Tiling
+from .memory import Memory, compute_dtype
+from .models.wan_model import WanModel
+from .progress import Progress
+from .stages import decode
+
+__all__ = ["Rendered", "first_tiling", "picture_size", "render", "tiling_note", "with_room"]
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A finished video; how its pictures were cut; its frames, if they were to be kept."""
+
+    facts: VideoFacts
+    tiling: Tiling | None
+    frames: list[Frame] = field(default_factory=list)
+
+
+def render(
+    model: WanModel,
+    latents: Tensor,
+    out: Path,
+    edit: Edit,
+    memory: Memory,
+    progress: Progress,
+    *,
+    frames: int | None = None,
+    interpolator: Interpolator | None = None,
+    tags: Callable[[Tiling | None], Mapping[str, str]] = lambda _: {},
+    audio: Audio | None = None,
+    keep_frames: bool = False,
+) -> Rendered:
+    """Write `latents` (1, C, T, h, w), in VAE space, to `out`.
+
+    frames: how many of the decoded ones are wanted; all when left out.
+    tags:   what to write into the file, told how the pictures were cut.
+
+    Until the file is complete, the latents lie beside it. When the user stops the run they are removed; when
+    it fails they stay, and the error says where. Memory that runs out makes it start again in tiles.
+
+    Raises:
+        MediaError, ModelError: as the stages do.
+    """
+    width, height = picture_size(model, latents)
+    count = (latents.shape[2] - 1) * model.family.vae_stride[0] + 1
+    count = count if frames is None else min(frames, count)
+    watched = _Watched(progress)
+
+    def attempt(tiling: Tiling | None) -> Rendered:
+        kept: list[Frame] = []
+        stream = video_frames(decode(model, latents, memory, watched, frames=count, tiling=tiling))
+        stream = edited(stream, edit, interpolator, out.parent)
+        facts = encode_video(
+            _tee(stream, kept) if keep_frames else stream,
+            out,
+            width=width,
+            height=height,
+            fps=edit.fps_out(count),
+            frame_count=edit.frames_out(count),
+            quality=edit.quality,
+            write_mode=edit.write_mode,
+            tags=tags(tiling),
+            audio=audio,
+            progress=watched,
+        )
+        if facts.codec != "webp":  # whose times are whole milliseconds
+            verify(probe(out), frames=facts.frames, width=width, height=height, fps=facts.fps)
+        return Rendered(facts, tiling, kept)
+
+    file = LatentFile(latents, edit, count, tags(None))
+    with _kept_while_working(file, out, watched):
+        return with_room(attempt, model, latents, memory)
+
+
+def picture_size(model: WanModel, latents: Tensor) -> tuple[int, int]:
+    """Width and height in pixels."""
+    _, rows, columns = model.family.vae_stride
+    return latents.shape[-1] * columns, latents.shape[-2] * rows
+
+
+def first_tiling(model: WanModel, latents: Tensor, memory: Memory) -> Tiling | None:
+    """The quickest way to decode for which there is room beside the weights of the VAE."""
+    itemsize = compute_dtype(model.precision, memory.device).itemsize
+    free = memory.free_bytes()
+    if free is not None:
+        free = max(free - model.vae.elements * itemsize, 0)
+    size = picture_size(model, latents)
+    return choose_tiling(free, model.vae.config, "decode", *size, itemsize, can_spill=_can_spill(memory))
+
+
+def with_room(attempt: Callable[[Tiling | None], _T], model: WanModel, latents: Tensor, memory: Memory) -> _T:
+    """What `attempt` comes to with the largest tiles that fit; it starts anew when memory runs out.
+
+    Raises ModelError when it does so with the smallest tiles too.
+    """
+    width, height = picture_size(model, latents)
+    tiling = first_tiling(model, latents, memory)
+    while True:
+        if tiling is not None:
+            log.info("decoding %dx%d %s", width, height, tiling_note(tiling))
+        try:
+            return attempt(tiling)
+        except (MemoryError, RuntimeError) as error:
+            if not _out_of_memory(error):
+                raise
+            smaller = smaller_tiling(tiling, width, height, can_spill=_can_spill(memory))
+            if smaller is None:
+                raise ModelError(
+                    f"out of memory while decoding {width}x{height}, {tiling_note(tiling)}; "
+                    "precision bf16, a smaller picture or a device with more memory works"
+                ) from error
+        # Out here the error is gone, and with it the tensors that its traceback held.
+        log.warning("out of memory while decoding %dx%d, %s; once more", width, height, tiling_note(tiling))
+        memory.release()
+        tiling = smaller
+
+
+def tiling_note(tiling: Tiling | None) -> str:
+    """How the pictures were cut, for people."""
+    return "whole" if tiling is None else f"in tiles of {tiling.size} pixels every {tiling.stride}"
+
+
+def _can_spill(memory: Memory) -> bool:
+    return memory.device.type != "cpu"
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """torch has an error of its own for CUDA only; a CPU or MPS says so in words."""
+    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
+        return True
+    return any(words in str(error) for words in ("out of memory", "can't allocate memory"))
+
+
+@contextmanager
+def _kept_while_working(file: LatentFile, out: Path, watched: _Watched) -> Iterator[None]:
+    kept = _keep(file, out)
+    try:
+        yield
+    except BaseException as error:
+        if kept is None:
+            raise
+        if watched.stopped or not isinstance(error, Exception):
+            kept.unlink(missing_ok=True)
+            raise
+        resume = (
+            f"the latents are kept in {kept}: `wan-duet media decode`, or Load Latent and Wan Duet Render "
+            "Video in ComfyUI, makes the video from them without sampling again"
+        )
+        if isinstance(error, (MediaError, ModelError)):
+            raise type(error)(f"{error}; {resume}") from error
+        log.error("%s", resume)
+        raise
+    if kept is not None:
+        kept.unlink(missing_ok=True)
+
+
+def _keep(file: LatentFile, out: Path) -> Path | None:
+    """Beside the video, or in the system's temporary folder, or nowhere: a full disk must not end a run that
+    may yet succeed.
+    """
+    for folder in (out.parent, Path(tempfile.gettempdir())):
+        path = folder / f"{out.name}.latent"
+        try:
+            write_latents(path, file)
+        except (OSError, SafetensorError) as error:
+            log.warning("cannot keep the latents in %s: %s", path, error)
+        else:
+            return path
+    return None
+
+
+class _Watched:
+    """A progress that remembers whether the user stopped the run: that is no failure."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.stopped = False
+
+    def begin(self, stage: str, total: int, unit: str) -> None:
+        self._progress.begin(stage, total, unit)
+
+    def advance(self, done: int, preview: Callable[[], Tensor] | None = None) -> None:
+        self._progress.advance(done, preview)
+
+    def check(self) -> None:
+        try:
+            self._progress.check()
+        except BaseException:
+            self.stopped = True
+            raise
+
+
+def _tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:
+    for frame in frames:
+        kept.append(frame)
+        yield frame

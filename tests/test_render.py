@@ -1,0 +1,165 @@
+"""Latents to a file: nothing is lost when it fails, and memory that runs out is not the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from wan_duet.pipelines.errors import MediaError, ModelError
+from wan_duet.pipelines.media.edit import Edit
+from wan_duet.pipelines.media.latent_file import read_latents
+from wan_duet.pipelines.media.probe import probe
+from wan_duet.pipelines.media.read import read_frames
+from wan_duet.pipelines.media.tiles import Tiling
+from wan_duet.pipelines.memory import DeviceMemory
+from wan_duet.pipelines.models.wan_model import WanModel, load_model
+from wan_duet.pipelines.progress import Silent
+from wan_duet.pipelines.render import Rendered, render, tiling_note
+
+EDIT = Edit(Fraction(16), write_mode="fast")
+
+
+@pytest.fixture(scope="module")
+def toy() -> WanModel:
+    return load_model("toy")
+
+
+def some_latents(width: int = 64, height: int = 32, frames: int = 2) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(1, 16, frames, height // 8, width // 8, generator=generator)
+
+
+def make(model: WanModel, out: Path, **changes: Any) -> Rendered:
+    values: dict[str, Any] = {
+        "latents": some_latents(),
+        "edit": EDIT,
+        "memory": DeviceMemory("cpu"),
+        "progress": Silent(),
+        **changes,
+    }
+    return render(model, values.pop("latents"), out, **values)
+
+
+@dataclass(eq=False)
+class Tight(DeviceMemory):
+    """A device on which the VAE does not fit the first `failures` times."""
+
+    failures: int
+    reserved: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__("cpu")
+
+    def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:
+        self.reserved.append(what)
+        if len(self.reserved) <= self.failures:
+            raise MemoryError
+
+
+def test_the_file_has_what_was_decoded_and_nothing_else_is_left(toy: WanModel, tmp_path: Path) -> None:
+    made = make(toy, tmp_path / "a.mkv", keep_frames=True)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mkv"]
+    back = list(read_frames(tmp_path / "a.mkv"))
+    assert len(back) == len(made.frames) == 5
+    assert all(np.array_equal(a, b) for a, b in zip(back, made.frames, strict=True))
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm", "mkv", "webp"])
+def test_every_container_can_be_rendered(toy: WanModel, tmp_path: Path, suffix: str) -> None:
+    made = make(toy, tmp_path / f"a.{suffix}", frames=3)
+    assert probe(made.facts.path).frames == 3
+
+
+def test_a_reversed_clip_is_the_same_backwards(toy: WanModel, tmp_path: Path) -> None:
+    forward = make(toy, tmp_path / "a.mkv", keep_frames=True).frames
+    edit = Edit(Fraction(16), reverse=True, write_mode="fast")
+    backward = make(toy, tmp_path / "b.mkv", keep_frames=True, edit=edit).frames
+    assert all(np.array_equal(a, b) for a, b in zip(forward, reversed(backward), strict=True))
+
+
+def test_out_of_memory_starts_again_in_tiles_and_says_so(
+    toy: WanModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    told: list[Tiling | None] = []
+
+    def tags(tiling: Tiling | None) -> dict[str, str]:
+        told.append(tiling)
+        return {"wan_duet": tiling_note(tiling)}
+
+    memory = Tight(failures=1)
+    made = make(toy, tmp_path / "a.mp4", latents=some_latents(144, 32, frames=1), memory=memory, tags=tags)
+    assert made.tiling == Tiling(128, 96)
+    assert made.facts.frames == 1
+    assert "out of memory while decoding 144x32, whole; once more" in caplog.text
+    assert probe(tmp_path / "a.mp4").tags["wan_duet"] == "in tiles of 128 pixels every 96"
+
+
+def test_out_of_memory_with_the_smallest_tiles_is_an_error_and_keeps_the_latents(
+    toy: WanModel, tmp_path: Path
+) -> None:
+    memory, latents = Tight(failures=9), some_latents(144, 32, frames=1)
+    with pytest.raises(ModelError, match=r"out of memory .* tiles of 128 .* kept in .*a\.mp4\.latent"):
+        make(toy, tmp_path / "a.mp4", latents=latents, memory=memory)
+    assert memory.reserved == ["VAE", "VAE"]
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mp4.latent"]
+
+
+def test_a_failure_keeps_the_latents_and_what_was_to_be_made_of_them(toy: WanModel, tmp_path: Path) -> None:
+    edit = Edit(Fraction(24), reverse=True, quality="best")
+    tags = {"prompt": "{}"}
+    with pytest.raises(MediaError, match=r"'best' is unknown.*kept in .*a\.mp4\.latent"):
+        make(toy, tmp_path / "a.mp4", edit=edit, frames=3, tags=lambda _: tags)
+    kept = read_latents(tmp_path / "a.mp4.latent")
+    assert torch.equal(kept.latents, some_latents())
+    assert (kept.edit, kept.frames, kept.tags) == (edit, 3, tags)
+
+
+def test_broken_numbers_are_an_error_and_not_a_black_picture(toy: WanModel, tmp_path: Path) -> None:
+    latents = some_latents()
+    latents[0, 0, 1] = torch.nan
+    with pytest.raises(MediaError, match="NaN or infinite"):
+        make(toy, tmp_path / "a.mp4", latents=latents)
+    assert [file.name for file in tmp_path.iterdir()] == ["a.mp4.latent"]
+
+
+class Stopped(Exception):  # noqa: N818  as a host may call it
+    """An interruption that is an ordinary exception, as that of some ComfyUIs."""
+
+
+class StopLater(Silent):
+    def __init__(self, error: type[BaseException], checks: int) -> None:
+        self._error, self._left = error, checks
+
+    def check(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise self._error
+
+
+@pytest.mark.parametrize("error", [Stopped, KeyboardInterrupt])
+@pytest.mark.parametrize("checks", [0, 30, 33])
+def test_a_stop_leaves_nothing(
+    toy: WanModel, tmp_path: Path, error: type[BaseException], checks: int
+) -> None:
+    """In the midst of loading, or of the frames."""
+    with pytest.raises(error):
+        make(toy, tmp_path / "a.mp4", latents=some_latents(frames=40), progress=StopLater(error, checks))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_latents_that_cannot_lie_beside_the_video_lie_in_the_temporary_folder(
+    toy: WanModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import tempfile
+
+    other = tmp_path / "tmp"
+    other.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(other))
+    with pytest.raises(MediaError, match=r"missing.*kept in .*tmp/a\.mp4\.latent"):
+        make(toy, tmp_path / "missing" / "a.mp4")
