@@ -1,4 +1,4 @@
-"""The one gate before money: every job that may cost something passes `require_within` first."""
+"""The one gate before money: there is no other way to a job than `admit`."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 from ..errors import SpendingError
 from ..request.prices import Price
-from .journal import Spent
+from .desk import Desk
+from .journal import Order, Spent
+from .record import Job
 
-__all__ = ["Limits", "require_within", "start_of_day"]
+__all__ = ["Limits", "admit", "require_within", "start_of_day"]
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,21 @@ class Limits:
 
     per_run_usd: float | None = None
     per_day_usd: float | None = None
+
+
+def admit(order: Order, desk: Desk, limits: Limits, *, reuse: bool, resubmit: bool) -> Job:
+    """The job of an order: one that is on its way or finished already, or a new one within the limits.
+
+    reuse, resubmit: as in `Journal.begin`. Raises SpendingError.
+    """
+    return desk.journal.begin(
+        order,
+        desk.provider.account,
+        reuse=reuse,
+        resubmit=resubmit,
+        allow=lambda spent: require_within(limits, order.price, spent, order.provider),
+        since=start_of_day(desk.clock.now()),
+    )
 
 
 def require_within(limits: Limits, price: Price, spent: Spent, provider: str) -> None:

@@ -137,21 +137,20 @@ class Journal:
         error that must not cost money.
         """
         with self._transaction():
-            job = self.job(job_id)
+            job = self._mine(job_id, owner)
             if state not in FOLLOWS.get(job.state, ()):
                 raise JournalError(f"job {job_id} cannot go from {job.state} to {state}")
             if state not in OPEN:
-                columns["closed_at"] = self._now()
-            return self.note(job_id, owner, state=state, **columns)
+                columns |= {"closed_at": self._now(), "owner": None}
+            self._set(job_id, {**columns, "state": state})
+            return self.job(job_id)
 
     def note(self, job_id: str, owner: Owner, **columns: Any) -> Job:
         """Write into a row. Raises JournalError when the job is another owner's."""
-        with self._lock, _as_journal_error(self.file):
-            self._set(job_id, columns, "AND owner = ?", owner.token)
-        job = self.job(job_id)
-        if job.owner != owner.token:
-            raise JournalError(f"job {job_id} is worked on by {job.owner or 'nobody'}, not by {owner.token}")
-        return job
+        with self._transaction():
+            self._mine(job_id, owner)
+            self._set(job_id, columns)
+            return self.job(job_id)
 
     def submitted(self, job_id: str, owner: Owner, ids: Submitted) -> Job:
         """The provider has given the job a name."""
@@ -240,11 +239,17 @@ class Journal:
         )
         return job
 
-    def _set(self, job_id: str, columns: Mapping[str, Any], only: str = "", *values: Any) -> None:
+    def _mine(self, job_id: str, owner: Owner) -> Job:
+        job = self.job(job_id)
+        if job.owner != owner.token:
+            raise JournalError(f"job {job_id} is worked on by {job.owner or 'nobody'}, not by {owner.token}")
+        return job
+
+    def _set(self, job_id: str, columns: Mapping[str, Any]) -> None:
         names = ", ".join(f"{name} = ?" for name in (*columns, "updated_at"))
         self._database.execute(
-            f"UPDATE jobs SET {names} WHERE job_id = ? {only}",  # noqa: S608 - the columns are our own
-            (*columns.values(), self._now(), job_id, *values),
+            f"UPDATE jobs SET {names} WHERE job_id = ?",  # noqa: S608 - the columns are our own
+            (*columns.values(), self._now(), job_id),
         )
 
     def _select(self, where: str, *values: Any) -> list[Job]:
