@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .download.home import data_folder
 from .errors import RequestError, WanDuetError
 from .lora_command import add_lora_command
 from .memory import PRECISIONS, DeviceMemory
@@ -28,12 +29,13 @@ from .request.kinds import KINDS, describe_kinds, json_schema, seed_of
 from .request.parse import parse, read_json
 from .request.report import side_by_side
 from .terminal import TerminalProgress, run_command
-from .toy.embedded import TOY
+from .toy.embedded import TOY, embedded_loras
 from .version import VERSION
 
 if TYPE_CHECKING:
     from .local import Result
     from .models.wan_model import WanModel
+    from .weights.lora_source import LoraSources
 
 __all__ = ["main"]
 
@@ -81,6 +83,13 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         "--precision", choices=PRECISIONS, default=None, help="what networks compute in; default: auto"
     )
     generate.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    generate.add_argument(
+        "--cache",
+        type=Path,
+        default=data_folder() / "loras",
+        metavar="FOLDER",
+        help="where LoRAs from the web are kept; default: %(default)s",
+    )
 
     _add_request(generate, kind)
 
@@ -161,7 +170,14 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
     if options.from_receipt is None:
         request = _read_request(options)
         model = _load(_required_model(options), options.precision)
-        return run(request, model, out=options.output, memory=DeviceMemory(options.device), progress=progress)
+        return run(
+            request,
+            model,
+            out=options.output,
+            memory=DeviceMemory(options.device),
+            progress=progress,
+            lora_sources=_lora_sources(options),
+        )
     if options.request is not None or given(options):
         raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")
     recorded = read_receipt(options.from_receipt)
@@ -169,7 +185,22 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
         found = f"not given, and the receipt names {recorded.model_name}"
         raise RequestError.of("--model", found, "give the folder of that model")
     model = _load(options.model or recorded.model_name, options.precision or recorded.precision)
-    return repeat(recorded, model, out=options.output, memory=DeviceMemory(options.device), progress=progress)
+    return repeat(
+        recorded,
+        model,
+        out=options.output,
+        memory=DeviceMemory(options.device),
+        progress=progress,
+        lora_sources=_lora_sources(options),
+    )
+
+
+def _lora_sources(options: argparse.Namespace) -> LoraSources:
+    """Any local file, the embedded LoRAs, and the web."""
+    from .download.downloads import Downloads
+    from .weights.lora_source import LoraSources
+
+    return LoraSources(embedded=embedded_loras(), downloads=Downloads.into(options.cache))
 
 
 def _check(options: argparse.Namespace) -> int:

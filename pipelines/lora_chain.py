@@ -10,7 +10,7 @@ from .download.store import origin_of
 from .errors import LoraError
 from .models.wan_model import WanModel
 from .progress import Progress
-from .request.lora import LoRAWeight
+from .request.lora import LoRAWeight, place_of
 from .weights.lora_report import LoraReport
 from .weights.lora_source import LoraSources
 
@@ -36,10 +36,17 @@ def with_loras(
             raise LoraError(
                 f"loras[{index}].transformer: low, but the model has one expert; use high or both"
             )
-    files = [sources.find(lora.path, lora.weight_name, progress) for lora in loras]
-    for lora, file in zip(loras, files, strict=True):
-        model = model.with_lora(file, lora.scale, lora.transformer, allow_partial=allow_partial)
+    # What needs no network first: a misspelt name must not cost a download.
+    files = {
+        lora: sources.find(lora.path, lora.weight_name, progress) for lora in sorted(loras, key=_is_remote)
+    }
+    for lora in loras:
+        model = model.with_lora(files[lora], lora.scale, lora.transformer, allow_partial=allow_partial)
     return model
+
+
+def _is_remote(lora: LoRAWeight) -> bool:
+    return place_of(lora.path) in ("address", "repository")
 
 
 def lora_report(reports: Sequence[LoraReport]) -> str:

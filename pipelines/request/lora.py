@@ -60,5 +60,7 @@ class NovitaLoRA(_HasPath):
     """As Novita takes it; the model has one expert."""
 
     contract: ClassVar[str] = "NovitaLoRA"
+    weight_name: ClassVar[None] = None
+    transformer: ClassVar[str] = "both"
 
     scale: float
