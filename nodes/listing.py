@@ -8,17 +8,27 @@ system.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["find_models", "pick", "stamp"]
+__all__ = ["expert_in_name", "find_models", "pick", "stamp"]
 
 _Value = TypeVar("_Value")
 
+_SUFFIXES = (".safetensors", ".gguf")
+_EXPERTS = {
+    "high": re.compile(r"high[ _-]?noise|(?<![a-z])high(?![a-z])"),
+    "low": re.compile(r"low[ _-]?noise|(?<![a-z])low(?![a-z])"),
+}
+
 
 def find_models(roots: Iterable[str]) -> dict[str, Path]:
-    """Every folder with a model_index.json and every .gguf file below `roots`; the first root wins a name."""
+    """Every folder with a model_index.json, and every .safetensors or .gguf file that lies in no such folder.
+
+    The first root wins a name.
+    """
     found: dict[str, Path] = {}
     for root in map(Path, roots):
         for folder, subfolders, files in os.walk(root, followlinks=True):
@@ -29,7 +39,7 @@ def find_models(roots: Iterable[str]) -> dict[str, Path]:
                 continue
             subfolders.sort()
             for file in sorted(files):
-                if file.lower().endswith(".gguf"):
+                if file.lower().endswith(_SUFFIXES):
                     found.setdefault((here / file).relative_to(root).as_posix(), here / file)
     return found
 
@@ -38,6 +48,13 @@ def pick(name: str, listed: Mapping[str, _Value]) -> _Value | None:
     """The entry called `name`, whichever separator the workflow's author had; None when there is none."""
     wanted = name.replace("\\", "/")
     return next((value for key, value in listed.items() if key.replace("\\", "/") == wanted), None)
+
+
+def expert_in_name(name: str) -> str | None:
+    """Which expert a file says it is, "high" or "low". Only a hint: anybody may call a file anything."""
+    bare = name.replace("\\", "/").rpartition("/")[2].lower()
+    said = [expert for expert, pattern in _EXPERTS.items() if pattern.search(bare)]
+    return said[0] if len(said) == 1 else None
 
 
 def stamp(path: Path) -> list[tuple[str, int, int]]:

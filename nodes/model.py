@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import folder_paths
 from comfy_api.latest import io
@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from ..pipelines.errors import ModelError
 from ..pipelines.memory import PRECISIONS, Precision
 from .conditioning import to_conditioning
-from .listing import find_models, pick, stamp
+from .listing import expert_in_name, find_models, pick, stamp
 from .memory import HostMemory
 from .progress import NodeProgress
 from .sockets import WanModelSocket
@@ -22,8 +22,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TOY = "toy"
-_FOLDERS = ("diffusers", "diffusion_models")
+_TOY, _NONE, _AUTO = "toy", "none", "auto"
+# The folders that each input looks in, and what it may say instead of naming a file.
+_SLOTS = {
+    "model": (("diffusers", "diffusion_models"), _TOY),
+    "low_model": (("diffusers", "diffusion_models"), _NONE),
+    "vae": (("vae",), _AUTO),
+    "text_encoder": (("text_encoders",), _AUTO),
+}
 
 
 class WanDuetLoadModel(io.ComfyNode):
@@ -35,15 +41,15 @@ class WanDuetLoadModel(io.ComfyNode):
             node_id="WanDuetLoadModel",
             display_name="Wan Duet Load Model",
             category="Wan Duet/blocks",
-            description="Chooses a Wan model. Weights are read when a step needs them, one expert at a time.",
-            search_aliases=["wan model loader", "diffusers loader", "load wan 2.2"],
+            description="Chooses a Wan model: a folder with everything, or single files. Weights are read "
+            "when a step needs them, one expert at a time.",
+            search_aliases=["wan model loader", "diffusers loader", "load wan 2.2", "unet loader gguf"],
             inputs=[
-                io.Combo.Input(
+                _file_input(
                     "model",
-                    options=[_TOY, *_listed()],
-                    default=_TOY,
-                    tooltip="toy is tiny, comes with the pack and runs on any machine. "
-                    "The others are in models/diffusers or models/diffusion_models.",
+                    "toy is tiny, comes with the pack and runs on any machine. The others are in "
+                    "models/diffusers or models/diffusion_models. Of the two files of Wan 2.2 A14B, choose "
+                    "the high-noise one.",
                 ),
                 io.Combo.Input(
                     "precision",
@@ -51,31 +57,73 @@ class WanDuetLoadModel(io.ComfyNode):
                     default="auto",
                     tooltip="What networks compute in. auto: fp32 on a CPU, bf16 on most GPUs, else fp16.",
                 ),
+                _file_input(
+                    "low_model",
+                    "The low-noise file of Wan 2.2 A14B, when model is the high-noise file. Nothing inside "
+                    "the files tells the two apart: take care of the order. none for models of one file or "
+                    "folder.",
+                    optional=True,
+                ),
+                _file_input(
+                    "vae",
+                    "A file in models/vae. auto takes the one of the folder; for a model of single files, "
+                    "the one in models/vae that fits.",
+                    optional=True,
+                ),
+                _file_input(
+                    "text_encoder",
+                    "A UMT5 file in models/text_encoders. auto takes the one of the folder; for a model of "
+                    "single files, the one in models/text_encoders that fits.",
+                    optional=True,
+                ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="Both experts, the VAE and the text encoder.")],
         )
 
     @classmethod
-    def validate_inputs(cls, model: str | None) -> bool | str:
-        if model is None or model == _TOY or pick(model, _listed()) is not None:
-            return True
-        return f"{model} is not in models/{' or models/'.join(_FOLDERS)}; put it there, or choose another"
+    def validate_inputs(
+        cls,
+        model: str | None,
+        low_model: str | None = None,
+        vae: str | None = None,
+        text_encoder: str | None = None,
+    ) -> bool | str:
+        chosen = {"model": model, "low_model": low_model, "vae": vae, "text_encoder": text_encoder}
+        for slot, name in chosen.items():
+            if name not in (None, _SLOTS[slot][1]) and pick(name, _listed(slot)) is None:
+                return f"{_missing(slot, name)}; put it there, or choose another"
+        return True
 
     @classmethod
-    def fingerprint_inputs(cls, model: str | None, **_others: Any) -> object:
-        path = None if model is None else pick(model, _listed())
-        return stamp(path) if path else None
+    def fingerprint_inputs(cls, **chosen: str | None) -> object:
+        """Of every file that may be read. A value that comes over a link is None."""
+        names = {slot: chosen.get(slot, instead) for slot, (_, instead) in _SLOTS.items()}
+        whole = _is_whole(names["model"])
+        return [stamp(path) for slot, name in names.items() for path in _may_read(slot, name, whole)]
 
     @classmethod
-    def execute(cls, model: str, precision: Precision) -> io.NodeOutput:
+    def execute(
+        cls,
+        model: str,
+        precision: Precision,
+        low_model: str = _NONE,
+        vae: str = _AUTO,
+        text_encoder: str = _AUTO,
+    ) -> io.NodeOutput:
         from ..pipelines.models.wan_model import load_model
 
-        source: Path | str | None = _TOY if model == _TOY else pick(model, _listed())
-        if source is None:
-            raise ModelError(
-                f"{model}: no longer in models/{' or models/'.join(_FOLDERS)}; choose another model"
-            )
-        return io.NodeOutput(load_model(source, precision=precision))
+        for expert, slot, name in (("high", "model", model), ("low", "low_model", low_model)):
+            if expert_in_name(name) not in (None, expert):
+                log.warning("%s: %s sounds like the other expert; high belongs in model", slot, name)
+        whole = _is_whole(model)
+        loaded = load_model(
+            _TOY if model == _TOY else _chosen("model", model),
+            low=None if low_model == _NONE else _chosen("low_model", low_model),
+            vae=_part("vae", vae, whole),
+            text_encoder=_part("text_encoder", text_encoder, whole),
+            precision=precision,
+        )
+        return io.NodeOutput(loaded)
 
 
 class WanDuetEncodePrompt(io.ComfyNode):
@@ -124,6 +172,44 @@ class WanDuetEncodePrompt(io.ComfyNode):
         return io.NodeOutput(*(to_conditioning(text.embeddings) for text in encoded))
 
 
-def _listed() -> dict[str, Path]:
-    roots = [root for folder in _FOLDERS for root in folder_paths.get_folder_paths(folder)]
-    return find_models(roots)
+def _file_input(slot: str, tooltip: str, optional: bool = False) -> io.Input:
+    instead = _SLOTS[slot][1]
+    return io.Combo.Input(
+        slot, options=[instead, *_listed(slot)], default=instead, tooltip=tooltip, optional=optional
+    )
+
+
+def _listed(slot: str) -> dict[str, Path]:
+    folders = _SLOTS[slot][0]
+    return find_models(root for folder in folders for root in folder_paths.get_folder_paths(folder))
+
+
+def _is_whole(model: str | None) -> bool:
+    """Whether the model brings its own VAE and text encoder."""
+    found = None if model in (None, _TOY) else pick(model, _listed("model"))
+    return found is None or (found / "model_index.json").is_file()
+
+
+def _part(slot: str, name: str, whole: bool) -> Path | list[Path] | None:
+    """The file that was chosen; on auto the model's own (None), or, where it has none, all there are."""
+    if name != _AUTO:
+        return _chosen(slot, name)
+    return None if whole else list(_listed(slot).values())
+
+
+def _may_read(slot: str, name: str | None, whole: bool) -> list[Path]:
+    if name == _AUTO:
+        return [] if whole else list(_listed(slot).values())
+    found = None if name is None else pick(name, _listed(slot))
+    return [] if found is None else [found]
+
+
+def _chosen(slot: str, name: str) -> Path:
+    found = pick(name, _listed(slot))
+    if found is None:
+        raise ModelError(f"{_missing(slot, name)} any more; choose another")
+    return found
+
+
+def _missing(slot: str, name: str) -> str:
+    return f"{slot}: {name} is not in models/{' or models/'.join(_SLOTS[slot][0])}"

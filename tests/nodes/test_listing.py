@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wan_duet.nodes.listing import find_models, pick, stamp
+from wan_duet.nodes.listing import expert_in_name, find_models, pick, stamp
 
 
 @pytest.fixture
@@ -15,6 +15,8 @@ def root(tmp_path: Path) -> Path:
     for file in (
         "a/b/model_index.json",
         "a/b/transformer/config.json",
+        "a/b/transformer/diffusion_pytorch_model.safetensors",
+        "notes.txt",
         "c.gguf",
         "d/E.GGUF",
         "f.safetensors",
@@ -24,11 +26,12 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_diffusers_folders_and_gguf_files_are_found_and_nothing_else(root: Path) -> None:
+def test_folders_and_single_files_are_found_and_not_the_files_inside_a_folder(root: Path) -> None:
     assert find_models([str(root)]) == {
         "a/b": root / "a/b",
         "c.gguf": root / "c.gguf",
         "d/E.GGUF": root / "d/E.GGUF",
+        "f.safetensors": root / "f.safetensors",
     }
 
 
@@ -67,3 +70,19 @@ def test_stamp_changes_with_any_file(root: Path) -> None:
     assert stamp(root / "a") == before
     (root / "a/b/transformer/config.json").write_text('{"changed": 1}')
     assert stamp(root / "a") != before
+
+
+@pytest.mark.parametrize(
+    ("name", "expert"),
+    [
+        ("wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors", "high"),
+        ("Wan2.2-I2V-A14B-LowNoise-Q4_K_M.gguf", "low"),
+        ("style\\My-LOW.safetensors", "low"),
+        ("high_noise/model.safetensors", None),
+        ("high_low_merged.safetensors", None),
+        ("slow_highway.safetensors", None),
+        ("toy", None),
+    ],
+)
+def test_the_name_of_a_file_hints_at_its_expert(name: str, expert: str | None) -> None:
+    assert expert_in_name(name) == expert
