@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from .errors import ModelError
-from .media.tile_size import vae_bytes
+from .media.tile_size import choose_tiling, vae_bytes
+from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
 from .models.expert import expert_dtypes, forward_bytes
 from .models.text import reading_bytes, text_dtypes
@@ -111,42 +112,56 @@ def look_ahead(
     experts:       those that steps will use, each named as often as you like.
     sampling_only: leaves the text encoder and the VAE out.
     """
-    device = memory.device
+    device, free = memory.device, memory.free_bytes()
     dtype = compute_dtype(model.precision, device)
-    on_cpu = device.type == "cpu"
 
     def stage(name: str, recipe: Recipe, dtype_of: DTypeRule, working_bytes: int) -> Stage:
-        mapped = mapped_bytes(recipe, dtype_of) if on_cpu else 0
+        mapped = mapped_bytes(recipe, dtype_of) if device.type == "cpu" else 0
         return Stage(name, weight_bytes(recipe, dtype_of), mapped, max(working_bytes, making_bytes(recipe)))
 
     stages = [
         stage(
             f"{name}-noise expert",
-            model.experts[name],
+            recipe,
             expert_dtypes(dtype),
-            forward_bytes(model.experts[name].config, latent_shape, dtype),
+            forward_bytes(recipe.config, latent_shape, dtype),
         )
-        for name in dict.fromkeys(experts)
+        for name, recipe in ((name, model.experts[name]) for name in dict.fromkeys(experts))
     ]
     if not sampling_only:
         text, vae = model.text_encoder, model.vae
         reading = reading_bytes(text.config, model.family.text_length)
-        stages.insert(0, stage("text encoder", text, text_dtypes(dtype), reading))
-        stages.append(stage("VAE", vae, lambda _: dtype, decode_bytes(model, latent_shape, dtype)))
-    return Preflight(
-        str(device),
-        str(dtype).removeprefix("torch."),
-        tuple(stages),
-        memory.free_bytes(),
-        memory.total_bytes(),
-    )
+        decoding = decode_bytes(model, latent_shape, dtype, _tiling(model, latent_shape, dtype, free))
+        stages = [
+            stage("text encoder", text, text_dtypes(dtype), reading),
+            *stages,
+            stage("VAE", vae, lambda _: dtype, decoding),
+        ]
+    name = str(dtype).removeprefix("torch.")
+    return Preflight(str(device), name, tuple(stages), free, memory.total_bytes())
 
 
-def decode_bytes(model: WanModel, latent_shape: Sequence[int], dtype: torch.dtype) -> int:
+def decode_bytes(
+    model: WanModel, latent_shape: Sequence[int], dtype: torch.dtype, tiling: Tiling | None
+) -> int:
     """What decoding one latent frame after the other takes beside the weights of the VAE."""
+    size = _picture_size(model, latent_shape)
+    return vae_bytes(model.vae.config, "decode", *size, dtype.itemsize, tiling)
+
+
+def _tiling(
+    model: WanModel, latent_shape: Sequence[int], dtype: torch.dtype, free_bytes: int | None
+) -> Tiling | None:
+    """The tiles that a run chooses when it comes to decoding."""
+    room = None if free_bytes is None else max(free_bytes - weight_bytes(model.vae, lambda _: dtype), 0)
+    size = _picture_size(model, latent_shape)
+    return choose_tiling(room, model.vae.config, "decode", *size, dtype.itemsize)
+
+
+def _picture_size(model: WanModel, latent_shape: Sequence[int]) -> tuple[int, int]:
+    """Width and height in pixels."""
     _, rows, columns = model.family.vae_stride
-    height, width = latent_shape[-2] * rows, latent_shape[-1] * columns
-    return vae_bytes(model.vae.config, "decode", width, height, dtype.itemsize)
+    return latent_shape[-1] * columns, latent_shape[-2] * rows
 
 
 def _gib(size_bytes: int) -> str:

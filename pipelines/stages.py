@@ -152,7 +152,7 @@ def _decode(
     tiling: Tiling | None,
 ) -> Iterator[Tensor]:
     dtype = compute_dtype(model.precision, memory.device)
-    working = decode_bytes(model, latents.shape, dtype)
+    working = decode_bytes(model, latents.shape, dtype, tiling)
     vae = load_vae(model.vae, dtype, memory, progress.check, working)
     yield from stream_decode(vae, latents, frames=frames, tiling=tiling)
 

@@ -79,8 +79,9 @@ def load_text_encoder(
 ) -> TextEncoder:
     """Materialise UMT5 and read its tokenizer, from local files only.
 
-    tokenizer: what `read_tokenizer` reads.
-    length:    tokens the experts were trained on (512 for every Wan model).
+    tokenizer:     what `read_tokenizer` reads.
+    length:        tokens the experts were trained on (512 for every Wan model).
+    working_bytes: what reading a prompt takes beside the weights.
     Raises ModelError naming the file that does not fit.
     """
     dtype_of = text_dtypes(dtype)
@@ -99,10 +100,10 @@ def text_dtypes(dtype: torch.dtype) -> DTypeRule:
 
 
 def reading_bytes(config: Mapping[str, Any], length: int) -> int:
-    """What reading a prompt of `length` tokens takes beside the weights: attention scores in float32, and
-    three more of their size for the position bias and the softmax. All else is small.
+    """What reading a prompt of `length` tokens takes beside the weights, in bytes: attention scores in float32,
+    once as they are, and again for the position bias and for the softmax. All else is small.
     """
-    return 4 * 4 * int(config.get("num_heads", 64)) * length * length
+    return 3 * 4 * int(config.get("num_heads", 64)) * length * length
 
 
 def clean_prompt(prompt: str) -> str:

@@ -35,6 +35,7 @@ class WanModel:
     boundary:  share of the noise range from which on the high expert works; None with a single expert.
     experts:   recipes of "high" and "low"; a model with one transformer has only "high".
     tokenizer: a file or folder that `read_tokenizer` reads.
+    seat:      where one of the experts may stay between runs; models made from this one share it.
     """
 
     name: str

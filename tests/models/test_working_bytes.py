@@ -1,0 +1,87 @@
+"""Whether the estimates of what work takes beside the weights cover what is counted, at full size.
+
+Counted on meta tensors: every storage that a forward makes, from where it is made to where it dies.
+"""
+
+from __future__ import annotations
+
+import weakref
+from typing import Any
+
+import pytest
+import torch
+from diffusers import WanTransformer3DModel
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+from transformers import UMT5Config, UMT5EncoderModel
+
+from wan_duet.pipelines.models.expert import expert_dtypes, forward_bytes
+from wan_duet.pipelines.models.text import reading_bytes
+
+
+class Live(TorchDispatchMode):
+    """Bytes of the storages that were made under it and are alive; `peak` is the most there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.peak = self._now = 0
+        self._sizes: dict[int, int] = {}
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        given = {_place(item) for item in tree_flatten((args, kwargs))[0] if isinstance(item, Tensor)}
+        for item in tree_flatten(made)[0]:
+            if isinstance(item, Tensor) and _place(item) not in given and _place(item) not in self._sizes:
+                storage = item.untyped_storage()
+                self._sizes[_place(item)] = storage.nbytes()
+                self._now += storage.nbytes()
+                self.peak = max(self.peak, self._now)
+                weakref.finalize(storage, self._died, _place(item))
+        return made
+
+    def _died(self, place: int) -> None:
+        self._now -= self._sizes.pop(place)
+
+
+def _place(tensor: Tensor) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+A14B = {"num_attention_heads": 40, "ffn_dim": 13824, "in_channels": 16, "out_channels": 16}
+TI2V = {"num_attention_heads": 24, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
+
+
+@pytest.mark.parametrize(
+    ("config", "shape", "dtype"),
+    [
+        (A14B, (16, 21, 60, 104), torch.bfloat16),
+        (A14B, (16, 21, 90, 160), torch.bfloat16),
+        (A14B, (16, 21, 60, 104), torch.float32),
+        (A14B, (16, 1, 90, 160), torch.float16),
+        (TI2V, (48, 31, 44, 80), torch.bfloat16),
+    ],
+)
+@torch.inference_mode()
+def test_a_forward_takes_what_is_foretold(
+    config: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    dtype_of = expert_dtypes(dtype)
+    with torch.device("meta"):
+        network = WanTransformer3DModel(**config, num_layers=2).eval()
+        latents, text = torch.zeros(1, *shape, dtype=dtype), torch.zeros(1, 512, 4096, dtype=dtype)
+    for name, parameter in network.named_parameters():
+        parameter.data = parameter.data.to(dtype_of(name))
+    with Live() as live:
+        network(latents, torch.zeros(1, device="meta"), text, return_dict=False)
+    assert live.peak <= forward_bytes(config, shape, dtype) <= 1.2 * live.peak
+
+
+@torch.inference_mode()
+def test_reading_a_prompt_takes_what_is_foretold() -> None:
+    config = UMT5Config(d_model=64, d_ff=160, d_kv=8, num_heads=16, num_layers=2, vocab_size=32)
+    network, tokens = UMT5EncoderModel(config).eval(), torch.zeros(1, 512, dtype=torch.long)
+    with Live() as live:
+        network(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+    foretold = reading_bytes(config.to_dict(), 512)
+    assert live.peak <= foretold <= 1.6 * live.peak

@@ -1,0 +1,145 @@
+"""What a run will take and what there is, before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from wan_duet.pipelines.errors import ModelError
+from wan_duet.pipelines.memory import DeviceMemory
+from wan_duet.pipelines.models.wan_model import WanModel, load_model
+from wan_duet.pipelines.preflight import Preflight, Stage, look_ahead
+from wan_duet.pipelines.weights.recipe import Recipe
+from wan_duet.pipelines.weights.stored import StoredTensor
+
+GIB = 2**30
+SHAPE = (16, 21, 60, 104)  # 832x480, 81 frames
+
+
+class Device:
+    """A device of any kind and size that nothing is ever loaded on."""
+
+    def __init__(self, kind: str, free_bytes: int | None, total_bytes: int | None = None) -> None:
+        self.device = torch.device(kind)
+        self._free_bytes, self._total_bytes = free_bytes, total_bytes
+
+    def free_bytes(self) -> int | None:
+        return self._free_bytes
+
+    def total_bytes(self) -> int | None:
+        return self._total_bytes
+
+    def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:
+        raise AssertionError("a preflight loads nothing")
+
+    def release(self) -> None: ...
+
+    def keep(self, resident: object) -> None: ...
+
+    def take(self, working_bytes: int = 0) -> None: ...
+
+
+@pytest.fixture(scope="module")
+def toy() -> WanModel:
+    return load_model("toy")
+
+
+@pytest.fixture(scope="module")
+def a14b(toy: WanModel) -> WanModel:
+    """The sizes of a real expert: forty blocks as one tensor, stored in bf16."""
+    config = {"num_attention_heads": 40, "attention_head_dim": 128, "ffn_dim": 13824}
+    blocks = StoredTensor(Path("high.safetensors"), "w", (14_288_491_584 // 1024, 1024), "BF16")
+    recipe = Recipe.of(config, {"blocks.0.attn1.to_q.weight": blocks})
+    return replace(toy, experts={"high": recipe, "low": recipe}, precision="bf16")
+
+
+def stages(ahead: Preflight) -> dict[str, Stage]:
+    return {stage.name: stage for stage in ahead.stages}
+
+
+def test_every_network_of_the_run_is_a_stage_in_its_order(toy: WanModel) -> None:
+    ahead = look_ahead(toy, Device("cpu", None), SHAPE, ["high", "high", "low"])
+    assert list(stages(ahead)) == ["text encoder", "high-noise expert", "low-noise expert", "VAE"]
+    assert list(stages(look_ahead(toy, Device("cpu", None), SHAPE, ["low"]))) == [
+        "text encoder", "low-noise expert", "VAE",
+    ]  # fmt: skip
+    only = look_ahead(toy, Device("cpu", None), SHAPE, ["low"], sampling_only=True)
+    assert list(stages(only)) == ["low-noise expert"]
+
+
+def test_weights_are_counted_in_the_dtypes_they_are_kept_in(toy: WanModel) -> None:
+    whole, half = (
+        look_ahead(replace(toy, precision=precision), Device("cuda", None), SHAPE, ["high"])
+        for precision in ("fp32", "bf16")
+    )
+    elements = toy.experts["high"].elements
+    assert stages(whole)["high-noise expert"].weights_bytes == 4 * elements
+    assert 2 * elements < stages(half)["high-noise expert"].weights_bytes < 2.2 * elements  # norms and such
+    assert stages(half)["VAE"].weights_bytes == 2 * toy.vae.elements
+
+
+def test_files_of_the_right_dtype_stay_files_on_a_cpu_and_nowhere_else(a14b: WanModel) -> None:
+    on_cpu, on_gpu, converted = (
+        stages(look_ahead(replace(a14b, precision=precision), Device(kind, None), SHAPE, ["high"]))
+        for kind, precision in (("cpu", "bf16"), ("cuda", "bf16"), ("cpu", "fp32"))
+    )
+    assert on_cpu["high-noise expert"].fixed_bytes == 0
+    assert on_cpu["high-noise expert"].mapped_bytes == on_cpu["high-noise expert"].weights_bytes
+    assert on_gpu["high-noise expert"].mapped_bytes == 0
+    assert converted["high-noise expert"].mapped_bytes == 0
+
+
+def test_a_run_that_fits_is_let_through(a14b: WanModel) -> None:
+    look_ahead(a14b, Device("cuda", 40 * GIB), SHAPE, ["high"]).require_room()
+    look_ahead(a14b, Device("cuda", None), SHAPE, ["high"]).require_room()
+
+
+def test_weights_that_do_not_fit_are_refused_in_numbers(a14b: WanModel) -> None:
+    ahead = look_ahead(a14b, Device("cuda", 22 * GIB, 24 * GIB), SHAPE, ["high", "low"])
+    message = (
+        r"memory: the high-noise expert needs 30\.\d\d GiB on cuda, of it 26\.61 for bfloat16 weights and "
+        r"3\.\d\d to work in; 22\.00 of 24\.00 GiB can be had; .*device that has more"
+    )
+    with pytest.raises(ModelError, match=message):
+        ahead.require_room()
+
+
+def test_a_picture_that_does_not_fit_asks_for_a_smaller_one(a14b: WanModel) -> None:
+    shape = (16, 41, 90, 160)  # 1280x720, 161 frames
+    with pytest.raises(ModelError, match="smaller size or fewer frames"):
+        look_ahead(a14b, Device("cuda", 30 * GIB), shape, ["high"]).require_room()
+
+
+def test_float32_is_told_of_bf16(a14b: WanModel) -> None:
+    whole = replace(a14b, precision="fp32")
+    with pytest.raises(ModelError, match="precision bf16"):
+        look_ahead(whole, Device("cuda", 40 * GIB), SHAPE, ["high"]).require_room()
+
+
+def test_a_vae_with_little_room_is_counted_in_tiles(toy: WanModel) -> None:
+    shape = (16, 21, 180, 320)
+    roomy, tight = (
+        stages(look_ahead(toy, Device("cuda", free), shape, ["high"]))["VAE"].working_bytes
+        for free in (None, GIB // 8)
+    )
+    assert tight < roomy / 2
+
+
+@pytest.mark.parametrize("free", [None, 3 * GIB])
+def test_the_line_for_people_names_every_stage_and_the_room(toy: WanModel, free: int | None) -> None:
+    text = look_ahead(toy, Device("cpu", free, free), SHAPE, ["high", "low"]).text()
+    assert "\n" not in text
+    assert all(name in text for name in ("text encoder", "high-noise", "low-noise", "VAE"))
+    assert ("3.00 of 3.00 GiB can be had" if free else "unknown room") in text
+
+
+def test_the_receipt_gets_the_same_in_bytes(toy: WanModel) -> None:
+    ahead = look_ahead(toy, DeviceMemory("cpu"), SHAPE, ["high"])
+    told: dict[str, Any] = json.loads(json.dumps(ahead.as_dict()))
+    assert told["stages"][1]["weights_bytes"] == stages(ahead)["high-noise expert"].weights_bytes
+    assert told["device"] == "cpu"
