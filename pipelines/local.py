@@ -6,9 +6,10 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,13 +19,11 @@ from torch import Tensor
 
 from .errors import RequestError, SamplingError
 from .lora_chain import with_loras
-from .media.encode import encode_video
+from .media.edit import Edit
 from .media.flow import FlowInterpolator
-from .media.frames import Frame, FrameStream, video_frames
-from .media.interpolate import interpolated
-from .media.probe import probe, verify
-from .media.reverse import reversed_stream
+from .media.interpolate import Interpolator
 from .media.tags import RECEIPT
+from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
 from .models.wan_model import WanModel
 from .output import output_place, write_sidecar
@@ -32,6 +31,7 @@ from .plan.plan import Plan, describe, make_plan
 from .preflight import look_ahead
 from .progress import Progress
 from .receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
+from .render import Rendered, render, tiling_note
 from .request.base import WanRequest
 from .request.check import check
 from .request.kinds import seed_of
@@ -39,7 +39,7 @@ from .request.report import Report
 from .sampling.engine import Condition, Prompts
 from .sampling.noise import draw_noise
 from .sampling.schedule import Schedule
-from .stages import decode, encode_prompts, sample
+from .stages import encode_prompts, sample
 from .toy.embedded import embedded_loras
 from .weights.lora_source import LoraSources
 
@@ -196,13 +196,18 @@ def _execute(
             memory=ahead.as_dict(),
         )
         with clock.stage("video"):
-            tags = dict(job.tags)
-            if job.embed_receipt:
-                tags[RECEIPT] = json.dumps({**receipt, "timings_s": clock.seconds})
-            shown = _write_video(job, latents, tags, memory, progress, keep=return_images)
+
+            def tags(tiling: Tiling | None) -> dict[str, str]:
+                if not job.embed_receipt:
+                    return dict(job.tags)
+                known = {**receipt, "decoded": tiling_note(tiling), "timings_s": clock.seconds}
+                return {**job.tags, RECEIPT: json.dumps(known)}
+
+            video = _render(job, latents, tags, memory, progress, keep_frames=return_images)
+        receipt["decoded"] = tiling_note(video.tiling)
         receipt["timings_s"] = clock.seconds
         write_sidecar(out, receipt)
-    images = torch.from_numpy(np.stack(shown)).float() / 255 if return_images else None
+    images = torch.from_numpy(np.stack(video.frames)).float() / 255 if return_images else None
     return Result(out, plan.seed, dict(job.request)["prompt"], receipt, images)
 
 
@@ -222,26 +227,45 @@ def _sample(job: _Job, prompts: Prompts, memory: Memory, progress: Progress, *, 
     )
 
 
-def _write_video(
-    job: _Job, latents: Tensor, tags: Mapping[str, str], memory: Memory, progress: Progress, *, keep: bool
-) -> list[Frame]:
-    """Decode, interpolate, encode, and read the file back. Returns its frames if they are to be kept."""
-    plan, kept = job.plan, list[Frame]()
-    frames = _frames(job, latents, memory, progress)
-    encode_video(
-        _tee(frames, kept) if keep else frames,
-        job.out,
-        width=plan.width,
-        height=plan.height,
-        fps=plan.fps_out,
-        quality=plan.video_quality,
-        write_mode=plan.video_write_mode,
-        tags=tags,
-        progress=progress,
-        frame_count=plan.frames_out,
+def _render(
+    job: _Job,
+    latents: Tensor,
+    tags: Callable[[Tiling | None], Mapping[str, str]],
+    memory: Memory,
+    progress: Progress,
+    *,
+    keep_frames: bool,
+) -> Rendered:
+    plan = job.plan
+    edit = Edit(
+        Fraction(plan.fps),
+        plan.reverse,
+        plan.interpolator,
+        plan.num_interpolated_frames,
+        plan.fps_out != plan.fps,
+        plan.video_quality,
+        plan.video_write_mode,
     )
-    verify(probe(job.out), frames=plan.frames_out, width=plan.width, height=plan.height, fps=plan.fps_out)
-    return kept
+    return render(
+        job.model,
+        latents,
+        job.out,
+        edit,
+        memory,
+        progress,
+        frames=plan.frames_delivered,
+        interpolator=_interpolator(edit, memory),
+        tags=tags,
+        keep_frames=keep_frames,
+    )
+
+
+def _interpolator(edit: Edit, memory: Memory) -> Interpolator | None:
+    if not edit.between:
+        return None
+    # Before torch 2.13, MPS cannot sample beyond the border of a picture, which the flow does.
+    device = "cpu" if memory.device.type == "mps" else memory.device
+    return _INTERPOLATORS[edit.interpolator](device)
 
 
 def _read_prompts(job: _Job, memory: Memory, progress: Progress) -> tuple[Prompts, dict[str, str]]:
@@ -257,22 +281,3 @@ def _read_prompts(job: _Job, memory: Memory, progress: Progress) -> tuple[Prompt
     }
     conditions = [Condition(prompt.embeddings) for prompt in encoded]
     return Prompts(conditions[0], conditions[1] if guided else None), notes
-
-
-def _frames(job: _Job, latents: Tensor, memory: Memory, progress: Progress) -> FrameStream:
-    """The frames of the file: as many as asked for, reversed before new ones are drawn in between."""
-    plan = job.plan
-    frames = video_frames(decode(job.model, latents, memory, progress, frames=plan.frames_delivered))
-    if plan.reverse:
-        frames = reversed_stream(frames, job.out.parent)
-    if plan.num_interpolated_frames:
-        # Before torch 2.13, MPS cannot sample beyond the border of a picture, which the flow does.
-        device = "cpu" if memory.device.type == "mps" else memory.device
-        frames = interpolated(frames, _INTERPOLATORS[plan.interpolator](device), plan.num_interpolated_frames)
-    return frames
-
-
-def _tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:
-    for frame in frames:
-        kept.append(frame)
-        yield frame
