@@ -35,7 +35,6 @@ def _inspect(options: argparse.Namespace) -> int:
     lora = read_lora(options.file)
     facts = describe_lora(lora)
     reports = [] if options.model is None else _reports(lora, options.model)
-    refused = {report.expert: reason for report, reason in reports if reason}
     if options.json:
         answer = {"file": options.file.name, **facts.as_dict(), "strangers": len(lora.strangers)}
         if reports:
@@ -49,11 +48,9 @@ def _inspect(options: argparse.Namespace) -> int:
         print(facts.text())
         if lora.strangers:
             print(f"{len(lora.strangers)} keys that nobody knows, such as {', '.join(lora.strangers[:3])}")
-        for report, _ in reports:
-            print(report.summary())
-        for reason in refused.values():
-            print(f"refused: {reason}")
-    usable = len(refused) < len(reports) if reports else bool(lora.changes)
+        for report, reason in reports:
+            print(f"refused: {reason}" if reason else report.summary())
+    usable = any(not reason for _, reason in reports) if reports else bool(lora.changes)
     return 0 if usable else 2
 
 

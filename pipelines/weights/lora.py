@@ -74,14 +74,15 @@ def refusal(report: LoraReport) -> str:
     coverage, base, intended = report.coverage, report.facts.base, report.facts.intended
     if coverage.matched and coverage.share >= MATCH_AT_LEAST:
         return ""
+    found = (
+        "; ".join(coverage.lines() if coverage.matched else coverage.lines()[1:]) or "it holds nothing for it"
+    )
     fits = f"only {coverage.share:.0%} of it fits" if coverage.matched else "nothing in it fits"
     made_for = f"It seems made for {base.name}" if base.evidence else "It may not be made for Wan"
     if report.of_other_expert:
         made_for += f", for its {intended.expert}-noise expert"
     advice = "; allow a partial match to use what fits" if coverage.matched else ""
-    return (
-        f"{report.file.name}: {fits} the {report.expert}-noise expert: {coverage.text()}. {made_for}{advice}"
-    )
+    return f"{report.file.name}: {fits} the {report.expert}-noise expert: {found}. {made_for}{advice}"
 
 
 def _has_place(recipe: Recipe, change: Change) -> bool:

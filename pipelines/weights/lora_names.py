@@ -34,7 +34,7 @@ _KEY = re.compile(
     rf"""
     (?P<prefix>
         (?:base_model\.model\. | (?:model\.)?diffusion_model\. | pipe\.dit2?\. | transformer(?:_2)?\.)*
-        (?:lora_unet_ | lycoris_)?
+        (?:lora_unet__? | lora_transformer_ | lycoris_)?
     )
     (?P<stem>.+?)\.
     (?:

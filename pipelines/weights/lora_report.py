@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -97,18 +97,18 @@ class Coverage:
         counted = self.matched + len(self.unmatched) + self.misfit_keys
         return self.matched / counted if counted else 0.0
 
-    def text(self) -> str:
-        lines = [f"{self.matched} keys matched, {self.tensors} tensors changed"]
+    def lines(self) -> list[str]:
+        found = [f"{self.matched} keys matched, {self.tensors} tensors changed"]
         if self.unmatched:
-            lines.append(f"{len(self.unmatched)} without a place in it, such as {_some(self.unmatched)}")
+            found.append(f"{len(self.unmatched)} without a place in it, such as {self.unmatched[0]}")
         if self.misfits:
-            lines.append(f"{self.misfit_keys} of another shape: {_some(map(str, self.misfits), '; ')}")
+            found.append(f"{self.misfit_keys} of another shape: {self.misfits[0]}")
         if self.image_path:
-            lines.append(
-                f"{len(self.image_path)} of the image path of Wan 2.1, which it does not need: "
-                f"{_some(self.image_path)}"
+            found.append(
+                f"{len(self.image_path)} of the image path of Wan 2.1, which it does not need, "
+                f"such as {self.image_path[0]}"
             )
-        return "; ".join(lines)
+        return found
 
     def as_dict(self) -> dict[str, Any]:
         return {
@@ -144,13 +144,16 @@ class LoraReport:
 
     def summary(self) -> str:
         """Without the facts of the file, which are the same for both experts."""
-        notes = [f"{self.expert} at {self.strength:g}: {self.coverage.text()}"]
+        first, *others = self.coverage.lines()
+        notes = [f"{self.expert} at {self.strength:g}: {first}", *(f"  {line}" for line in others)]
         if self.strength == 0:
-            notes.append("at strength 0 it changes nothing")
+            notes.append("  at strength 0 it changes nothing")
+        if any("DoRA" in kind for kind in self.facts.kinds):
+            notes.append("  DoRA: the strength goes from the stored weight (0) to the trained one (1)")
         if self.of_other_expert:
             intended = self.facts.intended
             told = _told([intended.evidence])
-            notes.append(f"note: seems made for the {intended.expert}-noise expert{told}")
+            notes.append(f"  note: seems made for the {intended.expert}-noise expert{told}")
         return "\n".join(notes)
 
     def as_dict(self) -> dict[str, Any]:
@@ -183,11 +186,6 @@ def describe_lora(lora: LoraFile) -> LoraFacts:
 def _span(values: Sequence[float]) -> str:
     few = len(values) <= 2
     return " and ".join(f"{v:g}" for v in values) if few else f"{values[0]:g} to {values[-1]:g}"
-
-
-def _some(items: Iterable[str], joint: str = ", ") -> str:
-    every = list(items)
-    return joint.join(every[:_EXAMPLES]) + (joint + "..." if len(every) > _EXAMPLES else "")
 
 
 def _told(evidence: Sequence[str]) -> str:

@@ -104,6 +104,8 @@ DIALECTS = [
     Dialect(
         "kohya with diffusers names", "lora_unet_", wan_names=False, **_KOHYA, alpha=True, underscores=True
     ),
+    Dialect("videox-fun", "lora_unet__", wan_names=True, **_KOHYA, alpha=True, underscores=True),
+    Dialect("onetrainer", "lora_transformer_", wan_names=False, **_KOHYA, alpha=True, underscores=True),
     Dialect("lycoris", "lycoris_", wan_names=True, **_KOHYA, alpha=True, underscores=True),
 ]
 

@@ -122,7 +122,9 @@ def test_a_file_that_names_its_experts_gives_each_its_own(
 def test_a_file_for_the_low_expert_alone_is_refused_on_the_high_one(tmp_path: Path, model: WanModel) -> None:
     file = small_file(tmp_path / "a.safetensors", {f"transformer_2.{Q}": (24, 24)})
     assert model.with_lora(file, 1.0, "low").loras[0].coverage.tensors == 1
-    with pytest.raises(LoraError, match=r"nothing in it fits the high-noise.* for its low-noise expert"):
+    with pytest.raises(
+        LoraError, match=r"high-noise expert: it holds nothing for it.* for its low-noise expert"
+    ):
         model.with_lora(file, 1.0, "high")
 
 
@@ -148,6 +150,15 @@ def test_strength_zero_is_no_lora_at_all_and_is_reported(model: WanModel, file: 
         (report,) = attached.loras
         assert report.coverage.tensors == len(matrices())
         assert "changes nothing" in report.text()
+
+
+def test_the_report_says_what_a_strength_means_to_dora(model: WanModel, file: Path, tmp_path: Path) -> None:
+    dora = dora_file(tmp_path / "dora.safetensors", model.experts["high"], 3)
+    assert (
+        "from the stored weight (0) to the trained one (1)"
+        in model.with_lora(dora, 0.5, "low").loras[0].text()
+    )
+    assert "DoRA" not in model.with_lora(file, 0.5, "low").loras[0].text()
 
 
 @pytest.mark.parametrize("scale", [math.nan, math.inf, -math.inf])

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
 from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -85,6 +88,7 @@ def test_each_expert_has_its_own_alpha_in_the_header(tmp_path: Path) -> None:
         '{"transformer.lora_alpha": NaN}',
         '{"transformer.lora_alpha": 1e999}',
         '{"transformer.lora_alpha": null}',
+        '{"transformer.lora_alpha": 1' + "0" * 400 + "}",
         '{"transformer.lora_alpha": 8, "transformer.alpha_pattern": [1]}',
         '{"transformer.lora_alpha": 8, "transformer.alpha_pattern": {"(a+)+$": 1}}',
     ],
@@ -190,6 +194,23 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-8])
     with pytest.raises(LoraError, match=r"a\.safetensors"):
         read_lora(file)
+
+
+@given(st.data())
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+def test_any_damage_to_the_header_is_an_error_of_ours_or_none(tmp_path: Path, data: st.DataObject) -> None:
+    weights = {**pair(rank=1), f"{MODULE}.alpha": torch.tensor(1.0), f"{OTHER}.diff": torch.ones(6, 6)}
+    config = json.dumps({"transformer.lora_alpha": 8, "transformer.alpha_pattern": {"attn2.to_k": 1}})
+    read(tmp_path, weights, {"lora_adapter_metadata": config})
+    file = tmp_path / "a.safetensors"
+    content = bytearray(file.read_bytes())
+    header = 8 + struct.unpack("<Q", content[:8])[0]
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, header - 1))
+        content[at] = data.draw(st.sampled_from(b'0123456789-e.,:"[]{}AB_\xff\x00'))
+    (tmp_path / "b.safetensors").write_bytes(content)
+    with contextlib.suppress(LoraError):
+        read_lora(tmp_path / "b.safetensors")
 
 
 def test_pickles_are_not_read(tmp_path: Path) -> None:
