@@ -14,6 +14,7 @@ from ..weights.checkpoint import Checkpoint, read_checkpoint
 from ..weights.names import PREFIXES
 from ..weights.recipe import Recipe
 from .architecture import families_of, transformer_recipe
+from .parts import Slot, missing
 from .text_layout import text_recipe
 from .vae_layout import vae_recipe
 
@@ -81,10 +82,11 @@ def read_part(path: Path, kind: Kind, slot: str) -> Recipe:
     return _READERS[kind](checkpoint)
 
 
-def choose(files: Sequence[Path], kind: Kind, family: str, slot: str) -> Path:
+def choose(files: Sequence[Path], kind: Kind, family: str, slot: Slot) -> Path:
     """The one file of `files` that is this part of a model of `family`.
 
-    Raises ModelError when none fits, and when several do: then the user has to say which.
+    Raises ModelError when none fits, saying where one can be had, and when several do: then the user has to
+    say which.
     """
     fitting = [file for file in files if _fits(identify(file), kind, family)]
     if len(fitting) == 1:
@@ -92,8 +94,8 @@ def choose(files: Sequence[Path], kind: Kind, family: str, slot: str) -> Path:
     if fitting:
         names = ", ".join(file.name for file in fitting)
         raise ModelError(f"{slot}: {len(fitting)} files fit {family}: {names}; choose one of them")
-    looked = _named(files) if files else "there are no files to choose from"
-    raise ModelError(f"{slot}: no {kind} for {family} among them: {looked}")
+    looked = f" None of these fits: {_named(files)}." if files else ""
+    raise ModelError(f"{missing(slot, family)}.{looked}")
 
 
 def _fits(identity: Identity, kind: Kind, family: str) -> bool:

@@ -82,4 +82,6 @@ def _from_pieces(file: Path, model: bytes) -> Tokenize:
         processor = SentencePieceProcessor(model_proto=model)
     except RuntimeError as error:
         raise ModelError(f"{file}: its tokenizer is damaged: {error}") from error
+    if not model or processor.eos_id() < 0:  # an empty one is no error to the library
+        raise ModelError(f"{file}: its tokenizer is damaged, or not one of T5: it has no end mark")
     return lambda text: [*processor.encode(text), processor.eos_id()]

@@ -31,7 +31,7 @@ MODULES = {
     "head.modulation": "scale_shift_table",
 }
 
-# The same below `blocks.N.`. Wan counts the norm before cross attention as the third, diffusers as the second.
+# The same below `blocks.N.`. Wan counts the norm before cross attention third, diffusers second.
 BLOCK_MODULES = {
     "modulation": "scale_shift_table",
     **{f"self_attn.{part}": f"attn1.to_{part}" for part in "qkv"},
