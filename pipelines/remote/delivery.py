@@ -6,10 +6,11 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from ..errors import JobLostError
+from ..errors import JobLostError, MediaError
 from ..output import sidecar, write_sidecar
 from .desk import Desk
 from .provider import Downloaded, RemoteFile
@@ -40,7 +41,7 @@ async def fetch(job: Job, desk: Desk, tell: Callable[..., None]) -> Job:
         log.warning("%s gave more than one file; not saved: %s", job.request_id, other.url.partition("?")[0])
     place = _place(job, desk, file)
     desk.at("place reserved")
-    whole = await asyncio.to_thread(_whole, place, file)
+    whole = await asyncio.to_thread(_whole, place)
     if whole is None:
         async with desk.transfers:
             whole = await _download(job, desk, place, tell)
@@ -60,7 +61,6 @@ async def _download(job: Job, desk: Desk, place: Path, tell: Callable[..., None]
         desk.at("downloading")
         tell(job, "downloading", bytes_done=done, bytes_total=total)
 
-    place.parent.mkdir(parents=True, exist_ok=True)
     file = job.outcome.files[0]
     try:
         return await desk.provider.download(file, place, progress=progress, check=_never)
@@ -74,6 +74,7 @@ async def _download(job: Job, desk: Desk, place: Path, tell: Callable[..., None]
         return await desk.provider.download(outcome.files[0], place, progress=progress, check=_never)
     except JobLostError as error:
         desk.journal.move(job.job_id, desk.owner, "lost", error=error.message)
+        place.unlink(missing_ok=True)
         raise
 
 
@@ -82,18 +83,19 @@ def _never() -> None:
 
 
 def _place(job: Job, desk: Desk, file: RemoteFile) -> Path:
-    """Where the file goes, noted in the journal. Names of other files and other jobs are left alone."""
+    """Where the file goes: a name that is the job's own, in the journal and, as an empty file, on disk."""
     if job.file_path is not None:
         return Path(job.file_path)
     wished = Path(job.out_path).with_suffix(_suffix(file, Path(job.out_path)))
-    own = wished.with_name(f"{wished.stem}-{job.job_id[:8]}{wished.suffix}")
-    for place in (wished, own):
-        free = not place.exists() and not sidecar(place).exists()
-        if free and desk.journal.reserve(job.job_id, desk.owner, place):
+    wished.parent.mkdir(parents=True, exist_ok=True)
+    for ending in ("", f"-{job.job_id[:8]}", f"-{job.job_id}"):
+        place = wished.with_name(f"{wished.stem}{ending}{wished.suffix}")
+        if sidecar(place).exists() or not desk.journal.reserve(job.job_id, desk.owner, place):
+            continue
+        with suppress(FileExistsError):
+            place.touch(exist_ok=False)
             return place
-    unique = own.with_name(f"{wished.stem}-{job.job_id}{wished.suffix}")
-    desk.journal.reserve(job.job_id, desk.owner, unique)
-    return unique
+    raise MediaError(f"{wished}: this name is taken, and so are others like it; move those files")
 
 
 def _suffix(file: RemoteFile, wished: Path) -> str:
@@ -103,9 +105,9 @@ def _suffix(file: RemoteFile, wished: Path) -> str:
     return named if named in _SUFFIXES.values() else wished.suffix or ".mp4"
 
 
-def _whole(place: Path, file: RemoteFile) -> Downloaded | None:
+def _whole(place: Path) -> Downloaded | None:
     """The file, where it arrived before the process ended: a download puts it there whole or not at all."""
-    if not place.is_file() or (file.size_bytes is not None and place.stat().st_size != file.size_bytes):
+    if not place.is_file() or not place.stat().st_size:
         return None
     digest = hashlib.sha256()
     with place.open("rb") as stream:

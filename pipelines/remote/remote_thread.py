@@ -1,0 +1,217 @@
+"""The thread that remote jobs live on, with an event loop of its own.
+
+A host may run a graph on a loop that any synchronous node blocks, and that ends when the graph does. A job
+must not wait for either.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import RemoteError
+from .desk import PATIENCE, Clock, Desk, Patience, SystemClock
+from .gate import Limits, admit
+from .job import Prepare, carry_out
+from .journal import Journal, Order
+from .news import News, Tell
+from .owner import Owner
+from .provider import Provider
+from .record import Job
+
+__all__ = ["RemoteThread", "Ticket"]
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 0.1
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """One caller's interest in a job. `done` holds the finished job, or why there is none."""
+
+    job_id: str
+    done: Future[Job]
+    stop: Callable[[], object]  # the job is cancelled once nobody waits for it any more
+
+    async def wait(self, check: Callable[[], None]) -> Job:
+        """The finished job, waited for on the caller's own loop.
+
+        check: raises when the user wants to stop. Its exception comes out at once; the job is cancelled
+               behind it, and what it made in spite of that is kept.
+        """
+        try:
+            while not self.done.done():
+                check()
+                await asyncio.sleep(_LOOK_S)
+        except BaseException:
+            self.stop()
+            raise
+        return self.done.result()
+
+
+@dataclass
+class _Running:
+    """A job that this process works on. waiting: nobody after a restart; left: who wanted it stopped."""
+
+    waiting: dict[Future[Job], Tell] = field(default_factory=dict)
+    left: list[Future[Job]] = field(default_factory=list)
+
+
+class RemoteThread:
+    """All remote jobs of this process.
+
+    folder:   the journal and its locks lie there; every process of the user shares it.
+    patience: by the name of a provider.
+    at:       as in `Desk`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Clock | None = None,
+        patience: Mapping[str, Patience] = PATIENCE,
+        at: Callable[[str], None] | None = None,
+    ) -> None:
+        self._clock, self._patience = clock or SystemClock(), patience
+        self.journal = Journal(folder / "jobs.sqlite", self._clock.now)
+        self._owner = Owner(folder / "owners")
+        self._more: dict[str, Any] = {"transfers": asyncio.Semaphore(4)} | ({"at": at} if at else {})
+        self._running: dict[str, _Running] = {}
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="wan-duet-remote", daemon=True)
+        self._thread.start()
+
+    def buy(
+        self,
+        order: Order,
+        provider: Provider,
+        *,
+        limits: Limits,
+        prepare: Prepare,
+        tell: Tell,
+        reuse: bool = True,
+        resubmit: bool = False,
+    ) -> Ticket:
+        """Begin, join or find the job of an order. Raises SpendingError before anything is begun.
+
+        prepare and tell are called on this thread.
+        """
+        desk = self._desk(provider)
+        job = admit(order, desk, limits, reuse=reuse, resubmit=resubmit)
+        return self._join(job.job_id, desk, tell, prepare)
+
+    def attach(self, job_id: str, provider: Provider, tell: Tell) -> Ticket:
+        """Wait for a job that was begun earlier, here or in another process."""
+        return self._join(self.journal.job(job_id).job_id, self._desk(provider), tell, None)
+
+    def resume(self, providers: Iterable[Provider]) -> list[str]:
+        """Go on in the background with the open jobs that no living process works on; returns their ids."""
+        by_account = {(provider.name, provider.account): provider for provider in providers}
+        resumed = []
+        for job in self.journal.jobs(open_only=True):
+            if job.owner is not None and self._owner.is_alive(job.owner):
+                continue
+            provider = by_account.get((job.provider, job.account))
+            if provider is None:
+                log.info("job %s waits for the %s key it was begun with", job.job_id[:8], job.provider)
+                continue
+            log.info("going on with job %s at %s", job.job_id[:8], job.provider)
+            self._loop.call_soon_threadsafe(self._begin, job.job_id, self._desk(provider), None)
+            resumed.append(job.job_id)
+        return resumed
+
+    def run(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """The value of a coroutine that needs this loop, such as a provider's `close`."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def close(self) -> None:
+        """End here; open jobs stay in the journal for the next process."""
+        self.run(_cancel_all())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        self._owner.retire()
+        self.journal.close()
+
+    def _desk(self, provider: Provider) -> Desk:
+        patience = self._patience[provider.name]
+        return Desk(self.journal, self._owner, provider, self._clock, patience, **self._more)
+
+    def _join(self, job_id: str, desk: Desk, tell: Tell, prepare: Prepare | None) -> Ticket:
+        done: Future[Job] = Future()
+
+        def join() -> None:
+            self._begin(job_id, desk, prepare).waiting[done] = tell
+
+        self._loop.call_soon_threadsafe(join)
+        return Ticket(job_id, done, lambda: self._loop.call_soon_threadsafe(self._leave, job_id, done))
+
+    # ---- on the thread
+
+    def _begin(self, job_id: str, desk: Desk, prepare: Prepare | None) -> _Running:
+        running = self._running.get(job_id)
+        if running is None:
+            running = self._running[job_id] = _Running()
+            task = self._loop.create_task(self._carry_out(job_id, desk, prepare, running))
+            task.add_done_callback(lambda task: self._end(job_id, task))
+        return running
+
+    async def _carry_out(self, job_id: str, desk: Desk, prepare: Prepare | None, running: _Running) -> Job:
+        def tell_all(news: News) -> None:
+            for done, tell in list(running.waiting.items()):
+                if not _heard(tell, news):
+                    running.waiting[done] = _nobody
+
+        return await carry_out(job_id, desk, tell=tell_all, prepare=prepare)
+
+    def _end(self, job_id: str, task: asyncio.Task[Job]) -> None:
+        running = self._running.pop(job_id)
+        error = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if error is not None and not running.waiting:
+            level = (
+                logging.WARNING if isinstance(error, (RemoteError, asyncio.CancelledError)) else logging.ERROR
+            )
+            log.log(level, "job %s: %s", job_id[:8], error, exc_info=level == logging.ERROR and error)
+        for done in (*running.waiting, *running.left):
+            if error is None:
+                done.set_result(task.result())
+            else:
+                done.set_exception(error)
+
+    def _leave(self, job_id: str, done: Future[Job]) -> None:
+        running = self._running.get(job_id)
+        if running is None or done not in running.waiting:
+            return
+        del running.waiting[done]
+        running.left.append(done)
+        if not running.waiting:
+            self.journal.ask_to_stop(job_id)
+
+
+def _heard(tell: Tell, news: News) -> bool:
+    """Whether the listener works; its own fault must not end a job that is paid for."""
+    try:
+        tell(news)
+    except Exception:
+        log.exception("job %s: the progress can no longer be shown", news.job_id[:8])
+        return False
+    return True
+
+
+def _nobody(news: News) -> None:
+    del news
+
+
+async def _cancel_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -1,0 +1,102 @@
+"""What the user has to say about money: limits, and prices that are better known than ours.
+
+    {"per_run_usd": 0.5, "per_day_usd": 5,
+     "prices": {"fal-ai/wan-22": {"unit": "video", "usd": 0.1, "as_of": "2026-11", "source": "my invoice"}}}
+
+An entry has the form of those in request/prices.json, and takes the place of ours.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import RequestError
+from ..request.kinds import KINDS
+from ..request.prices import PRICES, PriceTable
+from ..request.rows import closest
+from .gate import Limits
+
+__all__ = ["Spending", "read_spending"]
+
+_FILE = "spending.json"
+_UNITS = ("video_second", "video", "image")
+_ENTRY = {"unit", "usd", "as_of", "source"}
+
+
+@dataclass(frozen=True)
+class Spending:
+    """prices: of every endpoint, the user's before ours."""
+
+    limits: Limits = field(default_factory=Limits)
+    prices: PriceTable = field(default_factory=lambda: PRICES)
+
+
+def read_spending(folder: Path | None) -> Spending:
+    """What the file in `folder` says. RequestError names the entry that is wrong: a limit that is misread is
+    no limit.
+    """
+    if folder is None:
+        return Spending()
+    file = folder / _FILE
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Spending()
+    except (OSError, ValueError, RecursionError) as error:
+        raise RequestError.of(str(file), f"cannot be read: {error}", "correct or delete it") from None
+    known = {"per_run_usd", "per_day_usd", "prices"}
+    if not isinstance(content, dict) or set(content) - known:
+        found = ", ".join(sorted(set(content) - known)) if isinstance(content, dict) else "no table"
+        raise RequestError.of(str(file), f"found {found}", f"give {', '.join(sorted(known))}")
+    limits = Limits(
+        **{
+            name: None if content.get(name) is None else _usd(content[name], f"{file}: {name}")
+            for name in ("per_run_usd", "per_day_usd")
+        }
+    )
+    prices = content.get("prices", {})
+    if not isinstance(prices, dict):
+        raise RequestError.of(f"{file}: prices", "not a table", "give {endpoint: entry}")
+    own = {
+        endpoint: _entry(endpoint, entry, f"{file}: prices.{endpoint}") for endpoint, entry in prices.items()
+    }
+    return Spending(limits, {**PRICES, **own})
+
+
+def _entry(endpoint: str, entry: Any, where: str) -> dict[str, Any]:
+    cls = next((cls for cls in KINDS.values() if cls.endpoint == endpoint), None)
+    if cls is None:
+        near = closest(endpoint, {cls.endpoint for cls in KINDS.values()})
+        fix = f"did you mean {near}?" if near else "`wan-duet kinds` lists the endpoints"
+        raise RequestError.of(where, "there is no such endpoint", fix)
+    if not isinstance(entry, dict) or _ENTRY - set(entry) or set(entry) - _ENTRY - {"by", "counted_fps"}:
+        raise RequestError.of(
+            where, "not a price", f"give {', '.join(sorted(_ENTRY))}; by and counted_fps too"
+        )
+    if entry["unit"] not in _UNITS:
+        raise RequestError.of(f"{where}.unit", f"got {entry['unit']!r}", f"give one of {', '.join(_UNITS)}")
+    for name in ("as_of", "source"):
+        if not isinstance(entry[name], str) or not entry[name]:
+            raise RequestError.of(f"{where}.{name}", f"got {entry[name]!r}", "say it in words")
+    fps = entry.get("counted_fps", 16)
+    if not isinstance(fps, int) or isinstance(fps, bool) or fps < 1:
+        raise RequestError.of(f"{where}.counted_fps", f"got {fps!r}", "give frames per second")
+    if "by" not in entry:
+        return {**entry, "usd": _usd(entry["usd"], f"{where}.usd")}
+    if entry["by"] not in list(cls.model_fields):
+        fix = f"give a field of {cls.kind}, or leave it out"
+        raise RequestError.of(f"{where}.by", f"got {entry['by']!r}", fix)
+    if not isinstance(entry["usd"], dict):
+        raise RequestError.of(f"{where}.usd", "not a table", f"give a price for each {entry['by']}")
+    usd = {value: _usd(one, f"{where}.usd.{value}") for value, one in entry["usd"].items()}
+    return {**entry, "usd": usd}
+
+
+def _usd(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
+        raise RequestError.of(where, f"got {value!r}", "give US dollars, 0 or more")
+    return float(value)

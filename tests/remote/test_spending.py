@@ -1,0 +1,94 @@
+"""What the user's file about money promises: read as written, or refused with the entry that is wrong."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wan_duet.pipelines.errors import RequestError
+from wan_duet.pipelines.remote.gate import Limits
+from wan_duet.pipelines.remote.spending import Spending, read_spending
+from wan_duet.pipelines.request import parse
+from wan_duet.pipelines.request.prices import PRICES, estimate
+
+ENDPOINT = "fal-ai/wan/v2.2-a14b/image-to-video/lora"
+ENTRY = {"unit": "video", "usd": 0.3, "as_of": "2026-11", "source": "my invoice"}
+
+
+def read(folder: Path, content: Any) -> Spending:
+    (folder / "spending.json").write_text(json.dumps(content), encoding="utf-8")
+    return read_spending(folder)
+
+
+def test_without_a_file_there_are_our_prices_and_no_limits(tmp_path: Path) -> None:
+    assert read_spending(tmp_path) == read_spending(None) == Spending(Limits(), PRICES)
+
+
+def test_a_price_of_the_user_takes_the_place_of_ours_and_is_named_in_the_estimate(tmp_path: Path) -> None:
+    spending = read(tmp_path, {"per_run_usd": 0.5, "per_day_usd": 5, "prices": {ENDPOINT: ENTRY}})
+    assert spending.limits == Limits(0.5, 5.0)
+    request = parse("image-to-video-lora", {"prompt": "a dog", "image_url": "https://a.test/dog.png"})
+    assert estimate(request, "fal").usd is None
+    text = estimate(request, "fal", spending.prices).text()
+    assert text == "about $0.30 (one price for a video of any length; my invoice, 2026-11)"
+
+
+def test_our_own_prices_would_pass_as_the_users(tmp_path: Path) -> None:
+    assert read(tmp_path, {"prices": dict(PRICES)}).prices == PRICES
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ([], "no table"),
+        ({"per_week_usd": 1}, "per_week_usd"),
+        ({"per_day_usd": "5"}, "per_day_usd: got '5'"),
+        ({"per_day_usd": True}, "per_day_usd: got True"),
+        ({"per_run_usd": -1}, "per_run_usd: got -1"),
+        ({"per_run_usd": float("nan")}, "per_run_usd: got nan"),
+        ({"prices": {"fal-ai/wan/v2.2-a14b/text-to-vide": ENTRY}}, "did you mean fal-ai/wan/v2.2-a14b/text"),
+        ({"prices": {ENDPOINT: {"usd": 1}}}, "not a price"),
+        ({"prices": {ENDPOINT: {**ENTRY, "unit": "hour"}}}, "unit: got 'hour'"),
+        ({"prices": {ENDPOINT: {**ENTRY, "usd": None}}}, "usd: got None"),
+        ({"prices": {ENDPOINT: {**ENTRY, "by": "colour"}}}, "by: got 'colour'"),
+        ({"prices": {ENDPOINT: {**ENTRY, "by": "resolution"}}}, "a price for each resolution"),
+        ({"prices": {ENDPOINT: {**ENTRY, "counted_fps": 0}}}, "counted_fps: got 0"),
+        ({"prices": {ENDPOINT: {**ENTRY, "as_of": ""}}}, "as_of: got ''"),
+        ({"prices": []}, "prices: not a table"),
+    ],
+)
+def test_a_wrong_entry_is_named(tmp_path: Path, content: Any, told: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        read(tmp_path, content)
+    assert told in str(caught.value)
+
+
+def test_a_file_that_is_not_json_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "spending.json").write_text("{per_day: 5}")
+    with pytest.raises(RequestError, match="cannot be read"):
+        read_spending(tmp_path)
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.sampled_from(["unit", "usd", "as_of", "source", "by", "counted_fps"]), anything))
+def test_no_entry_is_misread(entry: dict[str, Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            spending = read(Path(folder), {"prices": {ENDPOINT: {**ENTRY, **entry}}})
+        except RequestError:
+            return
+    request = parse("image-to-video-lora", {"prompt": "a dog", "image_url": "https://a.test/dog.png"})
+    price = estimate(request, "fal", spending.prices)
+    assert price.usd is None or price.usd >= 0
