@@ -7,6 +7,7 @@
     ├── DownloadError     a file of the web that could not be had, or must not be
     ├── SamplingError     the numbers went wrong while denoising
     ├── MediaError        a video or image could not be read or written
+    ├── KeyProblemError   a provider's key is missing, or cannot be used
     ├── RemoteError       a provider did not do its part, or was not asked to
     │   ├── NotAcceptedError   surely no job was made; asking again may help
     │   ├── RefusedError       surely no job was made, and the same request never will be one
@@ -37,6 +38,7 @@ __all__ = [
     "JobLostError",
     "JobStoppedError",
     "JournalError",
+    "KeyProblemError",
     "LoraError",
     "MediaError",
     "ModelError",
@@ -105,6 +107,10 @@ class MediaError(WanDuetError):
 
 class HostError(WanDuetError):
     """A ComfyUI we started or talk to did not do its part."""
+
+
+class KeyProblemError(WanDuetError):
+    """A provider's key is missing, or cannot be used. Says nothing of the key itself."""
 
 
 Money = Literal["none spent", "may have been spent", "spent"]

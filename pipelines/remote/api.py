@@ -1,0 +1,178 @@
+"""One provider's API: JSON there, JSON back, the key with every request, and repeats where a policy allows.
+
+No httpx.Client: it writes whole addresses into the log, follows proxies and cookies, and knows one set of
+connections. A submit gets a connection of its own, because one that was kept may end just when it is used,
+and nobody could tell whether the job was made.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+import httpx
+
+from .attempts import CallFailedError, Said, repeat
+from .redaction import Redaction, one_line
+from .retry import Happening, Pace, Policy, happening_of_error, happening_of_status, retry_after_s
+
+__all__ = ["Answer", "Api", "Timeouts", "same_origin", "tls"]
+
+_LARGEST_ANSWER = 8 * 2**20  # bytes
+_CONNECTIONS = 16  # fifty jobs that look every few seconds need no more
+
+
+@dataclass(frozen=True)
+class Timeouts:
+    """In seconds. answer: for one whole call, however slowly it trickles in."""
+
+    connect: float = 10.0
+    read: float = 60.0
+    write: float = 120.0
+    pool: float = 30.0
+    answer: float = 180.0
+
+    def as_dict(self) -> dict[str, float]:
+        return {"connect": self.connect, "read": self.read, "write": self.write, "pool": self.pool}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """body: with the key taken out, should it stand there. data: the body as JSON, {} unless an object."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+    data: Mapping[str, Any] = field(repr=False)
+
+
+class Api:
+    """bases:   the only addresses that get the key.
+    explain: reads an answer that is no success.
+    """
+
+    def __init__(
+        self,
+        provider: str,
+        authorization: str,
+        redaction: Redaction,
+        bases: tuple[str, ...],
+        explain: Callable[[Mapping[str, Any]], Said | None],
+        *,
+        pace: Pace,
+        timeouts: Timeouts,
+    ) -> None:
+        self._provider, self._authorization, self._redaction = provider, authorization, redaction
+        self._bases, self._explain, self._pace, self._timeouts = bases, explain, pace, timeouts
+        self._kept = httpx.AsyncHTTPTransport(
+            verify=tls(), limits=httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=5.0)
+        )
+        self._fresh = httpx.AsyncHTTPTransport(
+            verify=tls(), limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=0)
+        )
+
+    async def close(self) -> None:
+        await self._kept.aclose()
+        await self._fresh.aclose()
+
+    async def call(
+        self,
+        policy: Policy,
+        method: str,
+        url: str,
+        *,
+        params: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] | None = None,
+        fresh: bool = False,
+        needs_json: bool = True,
+    ) -> Answer:
+        """The answer, a JSON object unless `needs_json` is off. Raises CallFailedError as `policy` says.
+
+        fresh: on a connection of its own.
+        """
+        if not any(same_origin(url, base) for base in self._bases):
+            raise ValueError(f"{one_line(url)}: the key does not go there")
+        sent = {
+            "Authorization": self._authorization,
+            "User-Agent": "wan-duet",
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            **(headers or {}),
+        }
+        where = httpx.URL(url, params=dict(params)) if params else url
+        content = None if body is None else dict(body)
+        extensions = {"timeout": self._timeouts.as_dict()}
+
+        async def once() -> Answer:
+            request = httpx.Request(method, where, headers=sent, json=content, extensions=extensions)
+            return await self._once(request, fresh, needs_json)
+
+        return await repeat(once, policy, self._pace)
+
+    async def _once(self, request: httpx.Request, fresh: bool, needs_json: bool) -> Answer:
+        try:
+            answer = await asyncio.wait_for(self._exchange(request, fresh), self._timeouts.answer)
+        except httpx.TransportError as error:
+            reason = one_line(self._redaction.text(f"{type(error).__name__} {error}"))
+            raise self._failed(happening_of_error(error), reason) from None
+        except (httpx.DecodingError, httpx.StreamError) as error:
+            raise self._failed("lost", f"the answer cannot be read: {type(error).__name__}") from None
+        except asyncio.TimeoutError:
+            raise self._failed("lost", f"no whole answer within {self._timeouts.answer:.0f} s") from None
+        happening = happening_of_status(answer.status)
+        if happening is not None:
+            said = self._explain(answer.data)
+            text = said.message if said else one_line(answer.body.decode("utf-8", "replace"), 120)
+            raise CallFailedError(
+                happening,
+                f"answered {answer.status}: {text}" if text else f"answered {answer.status}",
+                self._provider,
+                status=answer.status,
+                said=said,
+                retry_after_s=retry_after_s(answer.headers.get("retry-after")),
+            )
+        if needs_json and not answer.data:
+            raise self._failed("lost", f"answered {answer.status} without a JSON object")
+        return answer
+
+    async def _exchange(self, request: httpx.Request, fresh: bool) -> Answer:
+        response = await (self._fresh if fresh else self._kept).handle_async_request(request)
+        try:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > _LARGEST_ANSWER:
+                    raise self._failed("lost", f"the answer is larger than {_LARGEST_ANSWER // 2**20} MiB")
+        finally:
+            await response.aclose()
+        clean = self._redaction.data(bytes(body))
+        try:
+            data = json.loads(clean)
+        except (ValueError, RecursionError):
+            data = None
+        headers = {name.lower(): self._redaction.text(value) for name, value in response.headers.items()}
+        return Answer(response.status_code, headers, clean, data if isinstance(data, dict) else {})
+
+    def _failed(self, happening: Happening, reason: str) -> CallFailedError:
+        return CallFailedError(happening, reason, self._provider)
+
+
+@cache
+def tls() -> ssl.SSLContext:
+    """What verifies the other side. Made once: it reads all the certificates that are trusted."""
+    return httpx.create_ssl_context()
+
+
+def same_origin(url: str, base: str) -> bool:
+    """Whether both mean the same scheme, host and port, and `url` carries no user."""
+    try:
+        one, other = httpx.URL(url), httpx.URL(base)
+    except (httpx.InvalidURL, TypeError):
+        return False
+    return (one.scheme, one.host, one.port) == (other.scheme, other.host, other.port) and not one.userinfo

@@ -1,0 +1,86 @@
+"""One call, made as often as its policy allows."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from ..errors import AmbiguousError, Money, NotAcceptedError, RefusedError, RemoteError
+from .retry import Happening, Pace, Policy
+
+__all__ = ["CallFailedError", "Said", "repeat"]
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Said:
+    """What an answer that is no success says: a text, the field it blames, and the provider's word for it."""
+
+    message: str
+    field: str | None = None
+    code: str | None = None
+
+
+class CallFailedError(Exception):
+    """An attempt that did not succeed. `as_error` is what the rest of the program sees of the last one.
+
+    status: of the answer, None where there was none.
+    error:  what the policy makes of it; `repeat` puts it there.
+    """
+
+    error: type[RemoteError] = RemoteError
+
+    def __init__(
+        self,
+        happening: Happening,
+        reason: str,
+        provider: str,
+        *,
+        status: int | None = None,
+        said: Said | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(reason)
+        self.happening, self.provider, self.status, self.said = happening, provider, status, said
+        self.retry_after_s = retry_after_s
+
+    def as_error(
+        self,
+        what: str,
+        *,
+        error: type[RemoteError] | None = None,
+        money: Money = "none spent",
+        request_id: str | None = None,
+    ) -> RemoteError:
+        """what: what was tried, such as "asking how far the job is". error: instead of the policy's."""
+        kind, message = error or self.error, f"{what}: {self}"
+        if kind is RefusedError:
+            field = None if self.said is None else self.said.field
+            return RefusedError(message, provider=self.provider, field=field)
+        if kind is NotAcceptedError:
+            return NotAcceptedError(message, provider=self.provider)
+        if kind is AmbiguousError:
+            return AmbiguousError(message, provider=self.provider)
+        return kind(message, provider=self.provider, money=money, request_id=request_id)
+
+
+async def repeat(once: Callable[[], Awaitable[T]], policy: Policy, pace: Pace) -> T:
+    """The value of the first attempt that succeeds. Raises the CallFailedError of the last one."""
+    begin, attempt = pace.now(), 0
+    while True:
+        attempt += 1
+        try:
+            return await once()
+        except CallFailedError as failed:
+            rule = policy.rules[failed.happening]
+            if attempt >= rule.attempts or pace.now() - begin > policy.total_s:
+                failed.error = rule.error
+                raise
+            wait_s = pace.wait_s(attempt, failed.retry_after_s)
+            log.info("%s: %s; asking again in %.1f s", failed.provider, failed, wait_s)
+        await pace.sleep(wait_s)

@@ -1,0 +1,285 @@
+"""One finished file from a provider onto the disk: continued where it broke off, capped, and looked at.
+
+The key never goes along: the file lies on a host of somebody else, and its address is all it takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import logging
+import os
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+
+from ..download.address import shown
+from ..errors import DownloadError, JobLostError, RemoteError, UnreachableError
+from .addresses import PublicTransport
+from .api import Timeouts
+from .provider import Downloaded, RemoteFile
+from .retry import Pace, happening_of_status, retry_after_s
+
+__all__ = ["Caps", "Cdn", "kind_of_file"]
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 6  # in a row that bring nothing new
+_REDIRECTS = {301, 302, 303, 307, 308}
+_MOST_REDIRECTS = 3
+_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_GONE = {401, 403, 404, 410}  # a signed address that has expired answers 403
+
+
+@dataclass(frozen=True)
+class Caps:
+    """The largest file that is taken, in bytes."""
+
+    video: int = 2 * 2**30
+    image: int = 100 * 2**20
+
+    def for_type(self, content_type: str | None) -> int:
+        return self.image if (content_type or "").startswith("image/") else self.video
+
+
+class _BrokenError(Exception):
+    """The connection ended too early; what came so far is kept."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True)
+class Cdn:
+    """Where files are fetched from: any public machine, and without a key.
+
+    transport: refuses machines that are not public.
+    """
+
+    provider: str
+    transport: httpx.AsyncBaseTransport
+    pace: Pace = field(default_factory=Pace)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+    caps: Caps = field(default_factory=Caps)
+
+    @classmethod
+    def for_results(
+        cls,
+        provider: str,
+        *,
+        allow_loopback: bool,
+        pace: Pace,
+        timeouts: Timeouts,
+        caps: Caps | None = None,
+    ) -> Cdn:
+        """Over the internet; with `allow_loopback` also on this machine."""
+        transport = PublicTransport(allow_loopback=allow_loopback)
+        return cls(provider, transport, pace, timeouts, caps or Caps())
+
+    async def close(self) -> None:
+        await self.transport.aclose()
+
+    async def download(
+        self,
+        file: RemoteFile,
+        to: Path,
+        *,
+        progress: Callable[[int, int | None], None],
+        check: Callable[[], None],
+    ) -> Downloaded:
+        """As `Provider.download`."""
+        part = to.with_name(f"{to.name}.part")
+        idle, most = 0, _size(part)
+        while True:
+            try:
+                check()
+                await self._gather(file, part, progress, check)
+                break
+            except (httpx.TransportError, httpx.StreamError, _BrokenError) as error:
+                idle = 0 if _size(part) > most else idle + 1
+                most = max(most, _size(part))
+                reason = str(error) or type(error).__name__
+                if idle >= _ATTEMPTS:
+                    raise self._error(UnreachableError, f"downloading {shown(file.url)}: {reason}") from None
+                log.info("%s: %s; continuing at %d bytes", shown(file.url), reason, _size(part))
+                asked = error.retry_after_s if isinstance(error, _BrokenError) else None
+                await self.pace.sleep(self.pace.wait_s(max(idle, 1), asked))
+            except DownloadError as error:
+                raise self._error(RemoteError, f"downloading the result: {error}") from None
+            except OSError as error:
+                raise self._error(
+                    RemoteError, f"{part}: cannot be written: {error.strerror or error}"
+                ) from error
+        return await self._keep(file, part, to)
+
+    async def holds(self, url: str) -> bool:
+        """Whether a file is still there, for an upload that may be used again. Never raises for a no."""
+        try:
+            response = await self._get(url, {"Range": "bytes=0-0"})
+            await response.aclose()
+        except (httpx.HTTPError, httpx.StreamError, DownloadError):
+            return False
+        return response.status_code in (200, 206)
+
+    async def _keep(self, file: RemoteFile, part: Path, to: Path) -> Downloaded:
+        size = _size(part)
+        if kind_of_file(part) is None:
+            _forget(part)
+            raise self._error(
+                RemoteError, f"{shown(file.url)}: what came is neither a video nor an image ({size} bytes)"
+            )
+        if file.size_bytes is not None and file.size_bytes != size:
+            log.warning("%s told a size of %d bytes, the file has %d", self.provider, file.size_bytes, size)
+        try:
+            digest = await asyncio.to_thread(_settle, part)
+            os.replace(part, to)
+            _forget(part)
+        except OSError as error:
+            raise self._error(RemoteError, f"{to}: cannot be written: {error.strerror or error}") from error
+        return Downloaded(to, size, digest)
+
+    async def _gather(
+        self,
+        file: RemoteFile,
+        part: Path,
+        progress: Callable[[int, int | None], None],
+        check: Callable[[], None],
+    ) -> None:
+        etag, have = _version_of(part)
+        headers = {"Range": f"bytes={have}-", "If-Range": etag} if have else {}
+        cap = self.caps.for_type(file.content_type)
+        response = await self._get(file.url, headers)
+        try:
+            begin, total = self._extent(response, have, file, part)
+            if begin is None:
+                return  # everything is here already
+            if total is not None and total > cap:
+                raise DownloadError(f"the file has {total} bytes, and no more than {cap} are fetched")
+            if begin == 0:
+                _forget(part)
+            _note_version(part, response)
+            size = begin
+            with part.open("ab") as stream:
+                progress(size, total)
+                async for chunk in response.aiter_raw():
+                    check()
+                    size += len(chunk)
+                    if size > cap or (total is not None and size > total):
+                        stream.close()
+                        _forget(part)
+                        raise DownloadError(f"the file goes on after {size} bytes; no more are fetched")
+                    stream.write(chunk)
+                    progress(size, total)
+        finally:
+            await response.aclose()
+        if total is not None and size < total:
+            raise _BrokenError(f"broke off after {size} of {total} bytes")
+
+    async def _get(self, url: str, headers: dict[str, str]) -> httpx.Response:
+        """The answer behind all redirects, its body unread. Raises DownloadError, and what httpx raises."""
+        try:
+            at = httpx.URL(url)
+        except httpx.InvalidURL:
+            raise DownloadError("the provider names an unreadable address") from None
+        every = {"User-Agent": "wan-duet", "Accept": "*/*", "Accept-Encoding": "identity", **headers}
+        for _ in range(_MOST_REDIRECTS + 1):
+            request = httpx.Request("GET", at, headers=every, extensions={"timeout": self.timeouts.as_dict()})
+            response = await self.transport.handle_async_request(request)
+            if response.status_code not in _REDIRECTS:
+                return response
+            await response.aclose()
+            try:
+                at = at.join(response.headers.get("location", ""))
+            except httpx.InvalidURL:
+                raise DownloadError(f"{shown(url)}: redirects to an unreadable address") from None
+        raise DownloadError(f"{shown(url)}: redirected more than {_MOST_REDIRECTS} times")
+
+    def _extent(
+        self, response: httpx.Response, have: int, file: RemoteFile, part: Path
+    ) -> tuple[int | None, int | None]:
+        """The first byte of the answer within the file, None when there are no more, and the whole size."""
+        status, headers = response.status_code, response.headers
+        if headers.get("content-encoding", "identity") != "identity":
+            raise DownloadError("the file comes compressed, which was not asked for")
+        if status == 200:
+            length = headers.get("content-length", "")
+            return 0, int(length) if length.isdecimal() else None
+        if status == 206:
+            match = _RANGE.fullmatch(headers.get("content-range", ""))
+            if have and match is not None and int(match[1]) == have:
+                return have, int(match[3])
+            _forget(part)
+            raise _BrokenError("answered with another part than was asked for")
+        if status == 416 and have:
+            if headers.get("content-range", "") == f"bytes */{have}":
+                return None, have
+            _forget(part)
+            raise _BrokenError("the server has less of the file than was gathered")
+        if status in _GONE:
+            raise self._error(
+                JobLostError, f"{shown(file.url)}: answered {status}; the file is no longer there"
+            )
+        if happening_of_status(status) == "refused":
+            raise DownloadError(f"{shown(file.url)}: answered {status}")
+        raise _BrokenError(f"answered {status}", retry_after_s(headers.get("retry-after")))
+
+    def _error(self, error: type[RemoteError], message: str) -> RemoteError:
+        return error(message, provider=self.provider, money="spent")
+
+
+def kind_of_file(path: Path) -> str | None:
+    """ "mp4", "webm", "png", "jpeg" or "webp", by the first bytes; None for anything else."""
+    with path.open("rb") as stream:
+        head = stream.read(12)
+    if head[4:8] == b"ftyp":
+        return "mp4"
+    if head.startswith(b"\x1aE\xdf\xa3"):  # EBML
+        return "webm"
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "jpeg"
+    return "webp" if head[:4] == b"RIFF" and head[8:] == b"WEBP" else None
+
+
+def _settle(part: Path) -> str:
+    """sha256 of the file, once it is on the disk for good."""
+    digest = hashlib.sha256()
+    with part.open("rb+") as stream:
+        while chunk := stream.read(2**20):
+            digest.update(chunk)
+        os.fsync(stream.fileno())
+    return digest.hexdigest()
+
+
+def _version_of(part: Path) -> tuple[str, int]:
+    """The ETag of what was gathered, and how many bytes of it there are; 0 when it cannot be continued."""
+    try:
+        etag = json.loads(_note(part).read_text(encoding="utf-8"))["etag"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return "", 0
+    return (etag, _size(part)) if isinstance(etag, str) and etag else ("", 0)
+
+
+def _note_version(part: Path, response: httpx.Response) -> None:
+    """Only a strong ETag says that bytes are the same (RFC 9110, 13.1.5)."""
+    etag = response.headers.get("etag", "")
+    _note(part).write_text(json.dumps({"etag": etag if etag.startswith('"') else ""}), encoding="utf-8")
+
+
+def _forget(part: Path) -> None:
+    for file in (part, _note(part)):
+        file.unlink(missing_ok=True)
+
+
+def _note(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0

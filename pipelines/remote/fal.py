@@ -1,0 +1,326 @@
+"""fal.ai's queue: jobs that are asked for, looked at, cancelled, and found again when an answer was lost.
+
+The addresses of a job are the ones fal gives: an endpoint has more parts than the addresses of its jobs.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import AmbiguousError, JobFailedError, JobLostError, RemoteError, UnreachableError
+from .api import Answer, Api, Timeouts, same_origin
+from .attempts import CallFailedError, Said
+from .download import Caps, Cdn
+from .fal_storage import FalStorage, UploadSizes
+from .keys import Key
+from .local_file import LocalFile
+from .provider import Cancelled, Downloaded, Outcome, Payload, RemoteFile, Status, Submitted
+from .redaction import Redaction, one_line
+from .retry import CANCEL, CHEAP, READ, SUBMIT, Pace
+from .settings import Addresses
+from .written import written_form
+
+__all__ = ["Fal"]
+
+log = logging.getLogger(__name__)
+
+_LOOKS_FOR_A_NEW_JOB = 3  # a job may not be known everywhere at once
+_LOOKS_AT_THE_LIST = 3
+_BETWEEN_LOOKS_S = 5.0
+_BEFORE_S = 30.0  # how much the clocks may differ
+_PAGES = 20
+_STATES: Mapping[str, Literal["queued", "running"]] = {"IN_QUEUE": "queued", "IN_PROGRESS": "running"}
+
+
+class Fal:
+    """One account at fal.ai; `Provider` says what the calls do. For one event loop; close it.
+
+    folder: where uploads are remembered, None for nowhere.
+    """
+
+    name = "fal"
+
+    def __init__(
+        self,
+        key: Key,
+        addresses: Addresses,
+        folder: Path | None = None,
+        *,
+        pace: Pace | None = None,
+        timeouts: Timeouts | None = None,
+        caps: Caps | None = None,
+        sizes: UploadSizes | None = None,
+    ) -> None:
+        self.account = key.account
+        self._queue, self._platform = addresses.fal_queue, addresses.fal_api
+        self._pace, timeouts = pace or Pace(), timeouts or Timeouts()
+        bases = (addresses.fal_queue, addresses.fal_rest, addresses.fal_api)
+        redaction = Redaction(key.reveal())
+        self._api = Api(
+            "fal", f"Key {key.reveal()}", redaction, bases, _explain, pace=self._pace, timeouts=timeouts
+        )
+        self._cdn = Cdn.for_results(
+            "fal", allow_loopback=addresses.allow_loopback, pace=self._pace, timeouts=timeouts, caps=caps
+        )
+        self._storage = FalStorage(
+            self._api,
+            addresses.fal_rest,
+            self._cdn,
+            key.account,
+            folder,
+            sizes or UploadSizes(),
+            self._pace,
+            timeouts,
+        )
+        self._unit_prices: dict[str, float] = {}
+
+    async def close(self) -> None:
+        await self._api.close()
+        await self._cdn.close()
+
+    async def upload(self, file: LocalFile) -> str:
+        """The address under which fal can read a file of this machine; see `FalStorage.upload`."""
+        return await self._storage.upload(file)
+
+    async def submit(self, endpoint: str, payload: Payload, *, job_id: str) -> Submitted:
+        tags = {"X-Fal-Tags": f"wan-duet.job={job_id}"}
+        url = f"{self._queue}/{endpoint}"
+        try:
+            answer = await self._api.call(SUBMIT, "POST", url, body=payload, headers=tags, fresh=True)
+        except CallFailedError as failed:
+            raise failed.as_error("asking for the job") from None
+        request_id = answer.data.get("request_id")
+        if not isinstance(request_id, str) or not request_id:
+            raise AmbiguousError("asking for the job: answered without a request id", provider="fal")
+        return Submitted(
+            endpoint,
+            request_id,
+            *(self._own(answer.data.get(name)) for name in ("status_url", "response_url", "cancel_url")),
+        )
+
+    async def status(self, job: Submitted) -> Status:
+        url = job.status_url or f"{self._job(job)}/status"
+        for look in range(_LOOKS_FOR_A_NEW_JOB):
+            try:
+                answer = await self._api.call(READ, "GET", url, params={"logs": "1"})
+                return _status(answer.data)
+            except CallFailedError as failed:
+                if failed.status != 404:
+                    raise self._about(failed, "asking how far the job is", job) from None
+            if look < _LOOKS_FOR_A_NEW_JOB - 1:
+                await self._pace.sleep(_BETWEEN_LOOKS_S)
+        return Status("lost", error="fal does not know the request")
+
+    async def result(self, job: Submitted) -> Outcome:
+        what = "asking for the result"
+        try:
+            answer = await self._api.call(READ, "GET", job.response_url or self._job(job))
+        except CallFailedError as failed:
+            status = failed.status
+            if status == 404:
+                message = f"{what}: fal no longer keeps it"
+                raise JobLostError(
+                    message, provider="fal", money="spent", request_id=job.request_id
+                ) from None
+            if _is_of_the_model(failed):
+                raise self._about(failed, "the job failed", job, JobFailedError) from None
+            early = UnreachableError if status == 400 else None  # not finished, or not known everywhere yet
+            raise self._about(failed, what, job, early) from None
+        return await self._outcome(job, answer)
+
+    async def cancel(self, job: Submitted) -> Cancelled:
+        url = job.cancel_url or f"{self._job(job)}/cancel"
+        try:
+            await self._api.call(CANCEL, "PUT", url, needs_json=False)
+        except CallFailedError as failed:
+            if failed.status in (400, 404):
+                return "too late"
+            raise self._about(failed, "cancelling the job", job) from None
+        return "cancelled"
+
+    async def reconcile(
+        self, endpoint: str, payload: Payload, since: float
+    ) -> Submitted | Literal["cannot tell"] | None:
+        wanted = written_form(payload)
+        for _ in range(_LOOKS_AT_THE_LIST):
+            await self._pace.sleep(_BETWEEN_LOOKS_S)
+            requests = await self._list(endpoint, since)
+            if requests is None or any(not isinstance(one.get("json_input"), dict) for one in requests):
+                return "cannot tell"
+            fitting = [one for one in requests if written_form(one["json_input"]) == wanted]
+            if len(fitting) > 1:
+                return "cannot tell"
+            if fitting and isinstance(fitting[0].get("request_id"), str):
+                return Submitted(endpoint, fitting[0]["request_id"])
+        return None
+
+    async def download(
+        self,
+        file: RemoteFile,
+        to: Path,
+        *,
+        progress: Callable[[int, int | None], None],
+        check: Callable[[], None],
+    ) -> Downloaded:
+        return await self._cdn.download(file, to, progress=progress, check=check)
+
+    async def accepts_key(self) -> bool:
+        """Whether fal takes the key. Asks about a job that does not exist, which costs nothing."""
+        url = f"{self._queue}/fal-ai/wan/requests/00000000-0000-4000-8000-000000000000/status"
+        try:
+            await self._api.call(CHEAP, "GET", url)
+        except CallFailedError as failed:
+            if failed.status in (401, 403):
+                return False
+            if failed.status != 404:
+                raise failed.as_error("trying the key") from None
+        return True
+
+    # ---- inside
+
+    def _own(self, url: object) -> str | None:
+        """An address that fal gave, if the key may go there."""
+        return url if isinstance(url, str) and same_origin(url, self._queue) else None
+
+    def _job(self, job: Submitted) -> str:
+        """The address of a job by its id: only the first two parts of the endpoint belong to it."""
+        return f"{self._queue}/{'/'.join(job.endpoint.split('/')[:2])}/requests/{job.request_id}"
+
+    def _about(
+        self, failed: CallFailedError, what: str, job: Submitted, error: type[RemoteError] | None = None
+    ) -> RemoteError:
+        return failed.as_error(what, error=error, money="may have been spent", request_id=job.request_id)
+
+    async def _outcome(self, job: Submitted, answer: Answer) -> Outcome:
+        data = answer.data
+        seed, prompt = data.get("seed"), data.get("prompt")
+        return Outcome(
+            files=tuple(_files(data)),
+            seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
+            prompt=prompt if isinstance(prompt, str) and prompt else None,
+            raw=data,
+            charged=await self._charged(job.endpoint, answer),
+        )
+
+    async def _charged(self, endpoint: str, answer: Answer) -> float | None:
+        """Billed units times fal's price of a unit, in US dollars."""
+        try:
+            units = float(answer.headers.get("x-fal-billable-units", ""))
+            if endpoint not in self._unit_prices:
+                url = f"{self._platform}/v1/models/pricing"
+                found = await self._api.call(CHEAP, "GET", url, params={"endpoint_id": endpoint})
+                (entry,) = found.data["prices"]
+                if entry["currency"] != "USD":
+                    return None
+                self._unit_prices[endpoint] = float(entry["unit_price"])
+        except CallFailedError as failed:
+            log.info("fal does not tell the price of %s: %s", endpoint, failed)
+            return None
+        except (ValueError, TypeError, KeyError):
+            return None
+        return round(units * self._unit_prices[endpoint], 6)
+
+    async def _list(self, endpoint: str, since: float) -> list[dict[str, Any]] | None:
+        """The account's requests of an endpoint since a time; None when there is no whole list."""
+        start = datetime.fromtimestamp(since - _BEFORE_S, timezone.utc).isoformat(timespec="milliseconds")
+        params = {
+            "endpoint_id": endpoint,
+            "start": start.replace("+00:00", "Z"),
+            "limit": "100",
+            "expand": "payloads",
+        }
+        items: list[dict[str, Any]] = []
+        for _ in range(_PAGES):
+            url = f"{self._platform}/v1/models/requests/by-endpoint"
+            try:
+                answer = await self._api.call(CHEAP, "GET", url, params=params)
+            except CallFailedError as failed:
+                log.info("fal does not list the requests of this key: %s", failed)
+                return None
+            page = answer.data.get("items")
+            if not isinstance(page, list) or not all(isinstance(one, dict) for one in page):
+                return None
+            items += page
+            cursor = answer.data.get("next_cursor")
+            if not isinstance(cursor, str) or not cursor:
+                return items
+            params["cursor"] = cursor
+        return None
+
+
+def _status(data: Mapping[str, Any]) -> Status:
+    word, error = data.get("status"), data.get("error")
+    logs = data.get("logs")
+    lines = tuple(
+        one_line(entry["message"])
+        for entry in (logs if isinstance(logs, list) else ())
+        if isinstance(entry, dict) and isinstance(entry.get("message"), str)
+    )
+    if word == "COMPLETED":
+        if error:
+            kind = data.get("error_type")
+            text = one_line(error if isinstance(error, str) else str(error))
+            return Status("failed", log_lines=lines, error=f"{text} ({kind})" if kind else text)
+        return Status("completed", log_lines=lines)
+    if word not in _STATES:
+        log.warning("fal reports the unknown status %s; waiting", one_line(str(word), 40))
+    position = data.get("queue_position")
+    return Status(
+        _STATES.get(str(word), "running"),
+        queue_position=position if isinstance(position, int) else None,
+        log_lines=lines,
+    )
+
+
+def _files(data: Mapping[str, Any]) -> list[RemoteFile]:
+    found = [data.get(name) for name in ("video", "image")]
+    for several in (data.get("videos"), data.get("images")):
+        found += several if isinstance(several, list) else []
+    files = []
+    for file in found:
+        if isinstance(file, dict) and isinstance(file.get("url"), str):
+            kind, size = file.get("content_type"), file.get("file_size")
+            files.append(
+                RemoteFile(
+                    file["url"],
+                    kind if isinstance(kind, str) else None,
+                    size if isinstance(size, int) else None,
+                )
+            )
+    return files
+
+
+def _explain(data: Mapping[str, Any]) -> Said | None:
+    """fal's two shapes: a list of faults with their places, or one text."""
+    detail, code = data.get("detail"), data.get("error_type")
+    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+        first = detail[0]
+        message = "; ".join(
+            one_line(str(item.get("msg", item))) for item in detail[:3] if isinstance(item, dict)
+        )
+        return Said(message, _place(first.get("loc")), str(first.get("type", "")) or None)
+    if isinstance(detail, str):
+        return Said(one_line(detail), None, code if isinstance(code, str) else None)
+    return None
+
+
+def _place(loc: object) -> str | None:
+    """["body", "loras", 0, "path"] as the rest of the program writes it: loras[0].path."""
+    if not isinstance(loc, list):
+        return None
+    parts = loc[1:] if loc[:1] == ["body"] else loc
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)[1:] or None
+
+
+def _is_of_the_model(failed: CallFailedError) -> bool:
+    """Whether an answer in place of a result is the result: a job that failed has its error there."""
+    said, status = failed.said, failed.status
+    if said is None or status is None:
+        return False
+    if status >= 500:
+        return status == 500 or said.code is not None
+    return said.field is not None or status in (422, 499)

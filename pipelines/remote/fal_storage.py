@@ -1,0 +1,207 @@
+"""Files of this machine, put where fal's models can read them: each content once.
+
+One call with the key says where a file will be; the bytes then go to an address that needs none. Whoever
+knows the address of an uploaded file can read it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ..errors import DownloadError, RefusedError, UnreachableError
+from .api import Api, Timeouts
+from .attempts import CallFailedError, repeat
+from .download import Cdn
+from .local_file import LocalFile
+from .redaction import one_line
+from .retry import CHEAP, Pace, happening_of_error, happening_of_status, retry_after_s
+
+__all__ = ["FalStorage", "UploadSizes"]
+
+log = logging.getLogger(__name__)
+
+_STORAGE = {"storage_type": "fal-cdn-v3"}  # fal-js, storage.ts
+_MEMORY = "uploads.json"
+_MOST_REMEMBERED = 200
+_AT_ONCE = 4
+
+
+@dataclass(frozen=True)
+class UploadSizes:
+    """In bytes, as fal's own clients have them. whole: the largest file that goes in one piece."""
+
+    whole: int = 90 * 10**6
+    part: int = 10 * 10**6
+
+
+@dataclass(frozen=True)
+class FalStorage:
+    """rest:    base address of the service that hands out places.
+    cdn:     carries the bytes, without a key.
+    account: whose uploads are remembered in `folder`; None remembers them nowhere.
+    """
+
+    api: Api
+    rest: str
+    cdn: Cdn
+    account: str
+    folder: Path | None = None
+    sizes: UploadSizes = field(default_factory=UploadSizes)
+    pace: Pace = field(default_factory=Pace)
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+    async def upload(self, file: LocalFile) -> str:
+        """The address under which fal can read the file; of an earlier upload if it still lies there.
+
+        Raises UnreachableError, or RefusedError when fal does not take it. Nothing is spent by it.
+        """
+        known = self._remembered().get(self._name(file))
+        if known is not None and await self.cdn.holds(known):
+            log.info("%s is at fal already", file.name)
+            return known
+        log.info("uploading %s to fal (%.1f MB)", file.name, file.size_bytes / 1e6)
+        try:
+            address = await (self._whole if file.size_bytes <= self.sizes.whole else self._in_parts)(file)
+        except CallFailedError as failed:
+            refused = RefusedError if failed.happening == "refused" else None
+            raise failed.as_error(f"uploading {file.name}", error=refused) from None
+        self._remember(file, address)
+        return address
+
+    async def _whole(self, file: LocalFile) -> str:
+        to, address = await self._place("initiate", file)
+        data = await asyncio.to_thread(file.read, 0, file.size_bytes)
+        await self._send("PUT", to, data, {"Content-Type": file.content_type}, file.name)
+        return address
+
+    async def _in_parts(self, file: LocalFile) -> str:
+        to, address = await self._place("initiate-multipart", file)
+        free = asyncio.Semaphore(_AT_ONCE)
+
+        async def send(number: int) -> dict[str, Any]:
+            async with free:
+                begin = (number - 1) * self.sizes.part
+                data = await asyncio.to_thread(file.read, begin, self.sizes.part)
+                response = await self._send("PUT", _below(to, str(number)), data, {}, file.name)
+            etag = response.headers.get("etag")
+            if etag is None:
+                raise UnreachableError(
+                    f"uploading {file.name}: part {number} was not acknowledged",
+                    provider="fal",
+                    money="none spent",
+                )
+            return {"partNumber": number, "etag": etag}
+
+        count = -(-file.size_bytes // self.sizes.part)
+        parts = await _all([send(number) for number in range(1, count + 1)])  # in the order of their numbers
+        listed = json.dumps({"parts": parts}).encode()
+        kind = {"Content-Type": "application/json"}
+        await self._send("POST", _below(to, "complete"), listed, kind, file.name)
+        return address
+
+    async def _place(self, how: str, file: LocalFile) -> tuple[str, str]:
+        """Where to send a file, and where it will then be."""
+        wish = {"content_type": file.content_type, "file_name": _plain(file.name)}
+        url = f"{self.rest}/storage/upload/{how}"
+        answer = await self.api.call(CHEAP, "POST", url, params=_STORAGE, body=wish)
+        to, address = answer.data.get("upload_url"), answer.data.get("file_url")
+        if not isinstance(to, str) or not isinstance(address, str):
+            message = f"uploading {file.name}: fal named no place for it"
+            raise UnreachableError(message, provider="fal", money="none spent")
+        return to, address
+
+    async def _send(
+        self, method: str, url: str, data: bytes, headers: Mapping[str, str], name: str
+    ) -> httpx.Response:
+        """The answer, read and closed. Repeats as the policy of cheap calls says."""
+
+        async def once() -> httpx.Response:
+            request = httpx.Request(
+                method,
+                url,
+                content=data,
+                headers={"User-Agent": "wan-duet", "Accept-Encoding": "identity", **headers},
+                extensions={"timeout": self.timeouts.as_dict()},
+            )
+            try:
+                response = await self.cdn.transport.handle_async_request(request)
+                await response.aclose()
+            except httpx.TransportError as error:
+                reason = one_line(f"{type(error).__name__} {error}")
+                raise CallFailedError(happening_of_error(error), reason, "fal") from None
+            except DownloadError as error:
+                raise RefusedError(f"uploading {name}: {error}", provider="fal") from None
+            happening = happening_of_status(response.status_code)
+            if happening is not None:
+                asked = retry_after_s(response.headers.get("retry-after"))
+                reason = f"answered {response.status_code}"
+                raise CallFailedError(happening, reason, "fal", retry_after_s=asked)
+            return response
+
+        return await repeat(once, CHEAP, self.pace)
+
+    # ---- what lies there already
+
+    def _name(self, file: LocalFile) -> str:
+        return f"{self.account}:{file.sha256}"
+
+    def _remembered(self) -> dict[str, str]:
+        if self.folder is None:
+            return {}
+        try:
+            content = json.loads((self.folder / _MEMORY).read_text(encoding="utf-8"))
+        except (OSError, ValueError, RecursionError):
+            return {}  # then it is uploaded again
+        return (
+            {name: url for name, url in content.items() if isinstance(url, str)}
+            if isinstance(content, dict)
+            else {}
+        )
+
+    def _remember(self, file: LocalFile, address: str) -> None:
+        """In a file that only its owner can read: the addresses are all it takes to read the uploads."""
+        if self.folder is None:
+            return
+        known = {**self._remembered(), self._name(file): address}
+        newest = dict(list(known.items())[-_MOST_REMEMBERED:])
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=_MEMORY)
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump(newest, stream)
+            os.replace(temporary, self.folder / _MEMORY)
+        except OSError as error:
+            log.warning("%s: the upload is not remembered: %s", self.folder, error.strerror or error)
+
+
+async def _all(work: list[Any]) -> list[Any]:
+    """The values in their order. The first error ends the rest before it comes out."""
+    tasks = [asyncio.ensure_future(one) for one in work]
+    try:
+        return list(await asyncio.gather(*tasks))
+    finally:
+        for task in tasks:
+            task.cancel()
+
+
+def _below(url: str, name: str) -> str:
+    """`url` one level deeper; what follows the path is its signature and stays."""
+    parsed = httpx.URL(url)
+    path, _, query = parsed.raw_path.decode("ascii").partition("?")
+    return str(parsed.copy_with(raw_path=f"{path}/{name}{'?' if query else ''}{query}".encode("ascii")))
+
+
+def _plain(name: str) -> str:
+    """A file name becomes part of an address: only what needs no escaping there."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-80:] or "file"

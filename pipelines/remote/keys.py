@@ -1,0 +1,146 @@
+"""The keys of the providers: from the environment, or from a file that only its owner can read.
+
+A key goes from here into the Authorization header and nowhere else: into no workflow, log, receipt or
+journal, and not back to the browser.
+"""
+
+from __future__ import annotations
+
+import hmac
+import json
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from ..errors import KeyProblemError
+
+__all__ = ["PROVIDERS", "Key", "find_key", "forget_key", "keep_key", "where_keys_are"]
+
+Source = Literal["environment", "file"]
+PROVIDERS: Mapping[str, str] = {"fal": "FAL_KEY", "novita": "NOVITA_API_KEY"}  # {provider: its variable}
+_PAGES = {"fal": "https://fal.ai/dashboard/keys", "novita": "https://novita.ai/settings/key-management"}
+_FILE = "keys.json"
+_LONGEST = 500  # characters
+
+
+class Key:
+    """One provider's key. Neither `repr` nor pickling nor an exception shows it."""
+
+    __slots__ = ("_text", "provider")
+
+    def __init__(self, provider: str, text: str) -> None:
+        self.provider = provider
+        self._text = _checked(provider, text)
+
+    @property
+    def account(self) -> str:
+        """Eight hex digits that tell one key from another, and from which no key can be found."""
+        return hmac.new(b"wan-duet account", self._text.encode(), "sha256").hexdigest()[:8]
+
+    def reveal(self) -> str:
+        """The key itself, for the header of a request."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return f"Key({self.provider}, account {self.account})"
+
+    def __reduce__(self) -> str:
+        raise TypeError("a key is not written anywhere")
+
+
+def find_key(provider: str, folder: Path | None, environ: Mapping[str, str] = os.environ) -> Key:
+    """The key of `provider`: of the environment if it has one, else of the file in `folder`.
+
+    Raises KeyProblemError when there is none, when others can read the file, and for text that is no key.
+    """
+    text = _in_environment(provider, environ)
+    if text is None and folder is not None:
+        text = _read(folder).get(provider)
+    if text is None:
+        raise KeyProblemError(
+            f"{provider}: no key; make one at {_PAGES[provider]} and set {PROVIDERS[provider]} in the "
+            "environment of ComfyUI, or enter it in the settings of Wan Duet"
+        )
+    return Key(provider, text)
+
+
+def where_keys_are(folder: Path, environ: Mapping[str, str] = os.environ) -> dict[str, Source | None]:
+    """{provider: "environment", "file", or None where there is none}: all that a settings page may know."""
+    kept = _read(folder)
+    return {
+        provider: "environment"
+        if _in_environment(provider, environ)
+        else "file"
+        if provider in kept
+        else None
+        for provider in PROVIDERS
+    }
+
+
+def keep_key(provider: str, text: str, folder: Path) -> None:
+    """Write a key into `folder`, for its owner only. Raises KeyProblemError for text that is no key."""
+    _write(folder, {**_read(folder), provider: _checked(provider, text)})
+
+
+def forget_key(provider: str, folder: Path) -> None:
+    kept = _read(folder)
+    if kept.pop(provider, None) is not None:
+        _write(folder, kept)
+
+
+def _in_environment(provider: str, environ: Mapping[str, str]) -> str | None:
+    if text := environ.get(PROVIDERS[provider], "").strip():
+        return text
+    halves = (environ.get("FAL_KEY_ID", "").strip(), environ.get("FAL_KEY_SECRET", "").strip())
+    return ":".join(halves) if provider == "fal" and all(halves) else None
+
+
+def _checked(provider: str, text: str) -> str:
+    """A key that fits into a header; anything else would end up in the error text of some library."""
+    text = text.strip()
+    if not text:
+        raise KeyProblemError(f"{provider}: the key is empty; copy it again from {_PAGES[provider]}")
+    if len(text) > _LONGEST or not all("!" <= character <= "~" for character in text):
+        raise KeyProblemError(
+            f"{provider}: the key holds characters that no key has, or is too long; copy it again from "
+            f"{_PAGES[provider]}"
+        )
+    return text
+
+
+def _read(folder: Path) -> dict[str, str]:
+    file = folder / _FILE
+    try:
+        with file.open("rb") as stream:
+            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
+            if os.name == "posix" and mode & 0o077:
+                raise KeyProblemError(f"{file}: others can read it (mode {mode:o}); run: chmod 600 '{file}'")
+            content = json.load(stream)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise KeyProblemError(f"{file}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, RecursionError):
+        content = None  # its text may hold a key: neither it nor the error goes into a message
+    if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
+        raise KeyProblemError(f"{file}: damaged; delete it and enter the keys again")
+    return {provider: text for provider, text in content.items() if provider in PROVIDERS}
+
+
+def _write(folder: Path, keys: Mapping[str, str]) -> None:
+    """mkstemp makes a file that only its owner can read; it takes the place of the old one in one step."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=_FILE)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump(dict(keys), stream)
+            os.replace(temporary, folder / _FILE)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise KeyProblemError(f"{folder}: the key cannot be kept there: {error.strerror or error}") from None

@@ -1,0 +1,82 @@
+"""A file of this machine that a provider is to read: what it holds, and what kind of file it is."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import mimetypes
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import unquote_to_bytes
+
+from ..errors import RequestError
+
+__all__ = ["LocalFile", "file_at", "file_in_data_uri"]
+
+# Python's own table differs between systems.
+_TYPES = {
+    ".safetensors": "application/octet-stream",
+    ".webp": "image/webp",
+    ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".webm": "video/webm",
+    ".wav": "audio/wav",
+    ".flac": "audio/flac",
+    ".mp3": "audio/mpeg",
+}
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """content: where the bytes are, or the bytes themselves. sha256: of them, in hex."""
+
+    name: str
+    content_type: str
+    size_bytes: int
+    sha256: str
+    content: Path | bytes = field(repr=False)
+
+    def read(self, begin: int, size_bytes: int) -> bytes:
+        if isinstance(self.content, bytes):
+            return self.content[begin : begin + size_bytes]
+        with self.content.open("rb") as stream:
+            stream.seek(begin)
+            return stream.read(size_bytes)
+
+
+def file_at(path: Path, field: str) -> LocalFile:
+    """Reads it all once, for the hash. RequestError on `field` when it cannot be read."""
+    digest, size = hashlib.sha256(), 0
+    try:
+        with path.open("rb") as stream:
+            while chunk := stream.read(_CHUNK):
+                digest.update(chunk)
+                size += len(chunk)
+    except OSError as error:
+        found = f"{path}: {error.strerror or error}"
+        raise RequestError.of(field, found, "give a file that can be read, or an https address") from None
+    if size == 0:
+        raise RequestError.of(field, f"{path} is empty", "give another file")
+    suffix = path.suffix.lower()
+    guessed = _TYPES.get(suffix) or mimetypes.guess_type(f"file{suffix}")[0] or "application/octet-stream"
+    return LocalFile(path.name, guessed, size, digest.hexdigest(), path)
+
+
+def file_in_data_uri(uri: str, field: str) -> LocalFile:
+    """The file that a data URI holds. RequestError on `field` when it holds none."""
+    head, comma, data = uri.partition(",")
+    content_type, *options = head[len("data:") :].split(";")
+    try:
+        content = unquote_to_bytes(data)
+        if "base64" in [option.strip().lower() for option in options]:
+            content = base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError):
+        content = b""
+    if not comma or not content:
+        raise RequestError.of(field, "a data URI without readable data", "give data:image/png;base64,...")
+    content_type = content_type.strip().lower() or "application/octet-stream"
+    suffix = mimetypes.guess_extension(content_type) or ""
+    digest = hashlib.sha256(content).hexdigest()
+    return LocalFile(f"{digest[:12]}{suffix}", content_type, len(content), digest, content)

@@ -1,0 +1,234 @@
+"""Novita's asynchronous tasks: asked for once and looked at. Novita can neither cancel nor list them.
+
+So a submit without an answer stays unknown for good, and a stop leaves the task to finish.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import httpx
+
+from ..errors import AmbiguousError, JobFailedError, JobLostError, NotAcceptedError, UnreachableError
+from .api import Answer, Api, Timeouts
+from .attempts import CallFailedError, Said
+from .download import Caps, Cdn
+from .keys import Key
+from .provider import Cancelled, Downloaded, Outcome, Payload, RemoteFile, Status, Submitted
+from .rate_limit import RateLimit
+from .redaction import Redaction, one_line
+from .retry import CHEAP, READ, SUBMIT, Pace
+from .settings import Addresses
+
+__all__ = ["Novita"]
+
+log = logging.getLogger(__name__)
+
+_LOOKS_FOR_A_NEW_JOB = 3
+_BETWEEN_LOOKS_S = 5.0
+# 20 requests a minute (Novita's page of rate limits, 2026-11), which does not say of which kind: stay below.
+_CALLS_PER_MINUTE = 15
+_STATES: Mapping[str, Literal["queued", "running", "completed", "failed"]] = {
+    "TASK_STATUS_QUEUED": "queued",
+    "TASK_STATUS_PROCESSING": "running",
+    "TASK_STATUS_SUCCEED": "completed",
+    "TASK_STATUS_FAILED": "failed",
+}
+
+
+class Novita:
+    """One account at Novita; `Provider` says what the calls do. For one event loop; close it.
+
+    wall_clock: seconds since 1970.
+    """
+
+    name = "novita"
+
+    def __init__(
+        self,
+        key: Key,
+        addresses: Addresses,
+        *,
+        pace: Pace | None = None,
+        timeouts: Timeouts | None = None,
+        caps: Caps | None = None,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.account = key.account
+        self._base, self._wall_clock = addresses.novita_api, wall_clock
+        self._pace, timeouts = pace or Pace(), timeouts or Timeouts()
+        self._api = Api(
+            "novita",
+            f"Bearer {key.reveal()}",
+            Redaction(key.reveal()),
+            (self._base,),
+            _explain,
+            pace=self._pace,
+            timeouts=timeouts,
+        )
+        self._cdn = Cdn.for_results(
+            "novita", allow_loopback=addresses.allow_loopback, pace=self._pace, timeouts=timeouts, caps=caps
+        )
+        self._submits = RateLimit(_CALLS_PER_MINUTE, 60.0, self._pace)
+        self._looks = RateLimit(_CALLS_PER_MINUTE, 60.0, self._pace)
+
+    async def close(self) -> None:
+        await self._api.close()
+        await self._cdn.close()
+
+    async def submit(self, endpoint: str, payload: Payload, *, job_id: str) -> Submitted:
+        del job_id  # Novita has no place for it
+        await self._submits.turn()
+        url = self._base + httpx.URL(endpoint.removeprefix("POST ")).path
+        try:
+            answer = await self._api.call(SUBMIT, "POST", url, body=payload, fresh=True)
+        except CallFailedError as failed:
+            code = None if failed.said is None else failed.said.code
+            surely = NotAcceptedError if code == "CREATE_TASK_FAILED" else None
+            raise failed.as_error("asking for the task", error=surely) from None
+        task_id = answer.data.get("task_id")
+        if not isinstance(task_id, str) or not task_id:
+            raise AmbiguousError("asking for the task: answered without a task id", provider="novita")
+        return Submitted(endpoint, task_id)
+
+    async def status(self, job: Submitted) -> Status:
+        for look in range(_LOOKS_FOR_A_NEW_JOB):
+            try:
+                return _status((await self._look(job)).data)
+            except CallFailedError as failed:
+                if failed.status != 404:
+                    raise self._about(failed, "asking how far the task is", job) from None
+            if look < _LOOKS_FOR_A_NEW_JOB - 1:
+                await self._pace.sleep(_BETWEEN_LOOKS_S)
+        return Status("lost", error="Novita does not know the task")
+
+    async def result(self, job: Submitted) -> Outcome:
+        what = "asking for the result"
+        try:
+            data = (await self._look(job)).data
+        except CallFailedError as failed:
+            lost = JobLostError if failed.status == 404 else None
+            raise self._about(failed, what, job, lost) from None
+        status = _status(data)
+        if status.state == "failed":
+            raise JobFailedError(
+                status.error or "the task failed",
+                provider="novita",
+                money="may have been spent",
+                request_id=job.request_id,
+            )
+        if status.state != "completed":
+            raise UnreachableError(
+                f"{what}: the task is {status.state}",
+                provider="novita",
+                money="may have been spent",
+                request_id=job.request_id,
+            )
+        return Outcome(tuple(self._files(data)), _seed(data), None, data)
+
+    async def cancel(self, job: Submitted) -> Cancelled:
+        del job
+        return "not offered"
+
+    async def reconcile(
+        self, endpoint: str, payload: Payload, since: float
+    ) -> Submitted | Literal["cannot tell"] | None:
+        del endpoint, payload, since
+        return "cannot tell"
+
+    async def download(
+        self,
+        file: RemoteFile,
+        to: Path,
+        *,
+        progress: Callable[[int, int | None], None],
+        check: Callable[[], None],
+    ) -> Downloaded:
+        return await self._cdn.download(file, to, progress=progress, check=check)
+
+    async def accepts_key(self) -> bool:
+        """Whether Novita takes the key. Asks for the balance, which costs nothing."""
+        try:
+            await self._api.call(CHEAP, "GET", f"{self._base}/v1/user/balance")
+        except CallFailedError as failed:
+            if failed.status in (401, 403):
+                return False
+            raise failed.as_error("trying the key") from None
+        return True
+
+    # ---- inside
+
+    async def _look(self, job: Submitted) -> Answer:
+        await self._looks.turn()
+        url = f"{self._base}/v3/async/task-result"
+        return await self._api.call(READ, "GET", url, params={"task_id": job.request_id})
+
+    def _about(
+        self, failed: CallFailedError, what: str, job: Submitted, error: type[JobLostError] | None = None
+    ) -> Exception:
+        return failed.as_error(what, error=error, money="may have been spent", request_id=job.request_id)
+
+    def _files(self, data: Mapping[str, Any]) -> list[RemoteFile]:
+        """The signed addresses of one answer, which end together with their signature."""
+        files = []
+        for kind in ("video", "image"):
+            listed = data.get(f"{kind}s")
+            for file in listed if isinstance(listed, list) else ():
+                if not isinstance(file, dict) or not isinstance(file.get(f"{kind}_url"), str):
+                    continue
+                life_s = _number(file.get(f"{kind}_url_ttl"))
+                word = file.get(f"{kind}_type")
+                files.append(
+                    RemoteFile(
+                        file[f"{kind}_url"],
+                        content_type=f"{kind}/{word}" if isinstance(word, str) and word else None,
+                        expires_at=None if not life_s else self._wall_clock() + life_s,
+                    )
+                )
+        return files
+
+
+def _status(data: Mapping[str, Any]) -> Status:
+    task = data.get("task")
+    task = task if isinstance(task, dict) else {}
+    word = task.get("status")
+    if word not in _STATES:
+        log.warning("Novita reports the unknown status %s; waiting", one_line(str(word), 40))
+    state = _STATES.get(str(word), "running")
+    reason = task.get("reason")
+    return Status(
+        state,
+        percent=_number(task.get("progress_percent")) if state == "running" else None,
+        eta_s=_number(task.get("eta")) if state == "running" else None,
+        error=one_line(str(reason)) if state == "failed" and reason else None,
+    )
+
+
+def _seed(data: Mapping[str, Any]) -> int | None:
+    """Told as text; -1 says that Novita does not tell."""
+    extra = data.get("extra")
+    seed = _number(extra.get("seed")) if isinstance(extra, dict) else None
+    return None if seed is None or seed < 0 else int(seed)
+
+
+def _number(value: object) -> float | None:
+    """Numbers come as numbers or as text, depending on the page."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    try:
+        return float(value)
+    except ValueError:
+        return None
+
+
+def _explain(data: Mapping[str, Any]) -> Said | None:
+    reason, message = data.get("reason"), data.get("message")
+    if not isinstance(reason, str) and not isinstance(message, str):
+        return None
+    code = reason if isinstance(reason, str) else None
+    text = one_line(message) if isinstance(message, str) and message else ""
+    return Said(" ".join(part for part in (text, f"({code})" if code else "") if part), None, code)

@@ -1,0 +1,132 @@
+"""What is sent for a request: as it is written down, with a hash in place of every file, and as it goes out.
+
+Media lie on sockets, in files and in data URIs. A provider wants addresses. So a payload first names each
+file by its hash, which is what the journal keeps and compares; only when a job is really submitted are the
+files uploaded, and their addresses put in.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ..errors import RequestError
+from ..request import MEDIA, WanRequest
+from .local_file import LocalFile, file_at, file_in_data_uri
+from .provider import Payload
+
+__all__ = ["Prepared", "prepare", "sendable"]
+
+# fal keeps the result of a payload below 10 KB for an hour, of any other for six minutes (fal.ai/docs, queue
+# result, 2026-11): only what surely stays below goes into the payload itself.
+_INLINE_BYTES = 3000
+_NO_STORAGE = "Novita takes addresses only and stores no files; give an https address, or run on fal or here"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """payload: with "sha256:..." in place of every file of this machine. files: by that text."""
+
+    endpoint: str
+    payload: Payload
+    files: Mapping[str, LocalFile] = field(default_factory=lambda: MappingProxyType({}))
+
+    @property
+    def upload_bytes(self) -> int:
+        return sum(file.size_bytes for file in self.files.values() if not _is_inline(file))
+
+
+def prepare(request: WanRequest, media: Mapping[str, Path] = MappingProxyType({})) -> Prepared:
+    """Find every file that `request` names, and hash it.
+
+    media: {field: the file written for the medium that was connected to it}.
+
+    RequestError for a file that cannot be read, for an address that is not https, and for any file when the
+    provider has no place for it.
+    """
+    payload: dict[str, Any] = request.payload()
+    files: dict[str, LocalFile] = {}
+
+    def named(file: LocalFile, where: str, text: str = "") -> str:
+        if request.provider == "novita":
+            raise RequestError.of(where, f"{file.name} is a file of this machine", _NO_STORAGE)
+        text = text or f"sha256:{file.sha256}"
+        files[text] = file
+        return text
+
+    for name in MEDIA:
+        if name in media:  # the hash of the medium stays: the same picture may be written in other bytes
+            named(file_at(media[name], name), name, payload[name])
+        elif name in payload:
+            file = _file_of(payload[name], name)
+            payload[name] = payload[name] if file is None else named(file, name)
+    loras = [dict(lora) for lora in payload.get("loras", ())]
+    for index, lora in enumerate(loras):
+        where = f"loras[{index}].path"
+        if (file := _lora_file(lora["path"], where)) is not None:
+            if lora.pop("weight_name", None) is not None:
+                raise RequestError.of(f"loras[{index}].weight_name", "given for a file", "leave it out")
+            lora["path"] = named(file, where)
+    if loras:
+        payload["loras"] = loras
+    return Prepared(request.endpoint, MappingProxyType(payload), MappingProxyType(files))
+
+
+async def sendable(prepared: Prepared, upload: Callable[[LocalFile], Awaitable[str]]) -> dict[str, Any]:
+    """The payload as it goes out: every file uploaded, or in the payload itself where it is very small."""
+    addresses: dict[str, str] = {}
+    for text, file in prepared.files.items():
+        addresses[text] = _data_uri(file) if _is_inline(file) else await upload(file)
+    return {name: _replaced(value, addresses) for name, value in prepared.payload.items()}
+
+
+def _file_of(value: str, where: str) -> LocalFile | None:
+    """None for an address, which is sent as it is."""
+    if value[:5].lower() == "data:":
+        return file_in_data_uri(value, where)
+    if value[:8].lower() == "https://":
+        return None
+    if value.startswith("sha256:"):
+        raise RequestError.of(
+            where, "its medium is missing", "connect it again, or give a file or an address"
+        )
+    if "://" in value:
+        raise RequestError.of(where, "not an https address", "give https, or save the file and give its name")
+    return file_at(Path(value).expanduser(), where)
+
+
+def _lora_file(path: str, where: str) -> LocalFile | None:
+    """The file that `path` means, None for an address or a repository (owner/name)."""
+    if path[:8].lower() == "https://":
+        return None
+    if "://" in path:
+        raise RequestError.of(where, "not an https address", "give https, a repository or a file")
+    file = Path(path).expanduser()
+    is_repository = path.count("/") == 1 and not path.startswith((".", "/", "~")) and "\\" not in path
+    if is_repository and file.suffix != ".safetensors" and not file.is_file():
+        return None
+    if file.suffix.lower() != ".safetensors":
+        raise RequestError.of(where, f"{os.path.basename(path)[:80]!r} is no .safetensors file", "give one")
+    return file_at(file, where)
+
+
+def _is_inline(file: LocalFile) -> bool:
+    return file.size_bytes <= _INLINE_BYTES and file.content_type.startswith("image/")
+
+
+def _data_uri(file: LocalFile) -> str:
+    data = base64.b64encode(file.read(0, file.size_bytes)).decode()
+    return f"data:{file.content_type};base64,{data}"
+
+
+def _replaced(value: Any, addresses: Mapping[str, str]) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _replaced(item, addresses) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_replaced(item, addresses) for item in value]
+    return addresses.get(value, value) if isinstance(value, str) else value

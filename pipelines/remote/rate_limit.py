@@ -1,0 +1,28 @@
+"""No more calls in a span of time than a provider allows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from .retry import Pace
+
+__all__ = ["RateLimit"]
+
+
+class RateLimit:
+    """At most `calls` within any `per_s` seconds; who comes too early waits, in the order of coming."""
+
+    def __init__(self, calls: int, per_s: float, pace: Pace) -> None:
+        self._calls, self._per_s, self._pace = calls, per_s, pace
+        self._made: deque[float] = deque(maxlen=calls)
+        self._next = asyncio.Lock()
+
+    async def turn(self) -> None:
+        """Returns when one more call may be made, and counts it."""
+        async with self._next:
+            if len(self._made) == self._calls:
+                wait_s = self._made[0] + self._per_s - self._pace.now()
+                if wait_s > 0:
+                    await self._pace.sleep(wait_s)
+            self._made.append(self._pace.now())

@@ -1,0 +1,53 @@
+"""Taking out of a text what must not be shown: keys, and addresses that open a file for whoever has them."""
+
+from __future__ import annotations
+
+import base64
+import re
+from urllib.parse import quote, quote_plus
+
+from ..download.address import shown
+
+__all__ = ["Redaction", "one_line"]
+
+_SHORTEST = 6  # characters; a shorter part of a key is a word that texts contain anyway
+_ADDRESS = re.compile(r"https?://[^\s\"'<>()]+")
+_MARK = "[key]"
+
+
+class Redaction:
+    """Removes secrets in every spelling in which a provider, a proxy or a library may repeat them."""
+
+    def __init__(self, *secrets: str) -> None:
+        parts = {part for secret in secrets for part in (secret, *secret.split(":"))}
+        spelled = {
+            form
+            for part in parts
+            if len(part) >= _SHORTEST
+            for form in (part, quote(part, safe=""), quote_plus(part), _base64(part))
+        }
+        self._spelled = tuple(sorted(spelled, key=lambda form: (-len(form), form)))  # the whole before a half
+
+    def __repr__(self) -> str:
+        return "Redaction()"
+
+    def text(self, text: str) -> str:
+        for form in self._spelled:
+            text = text.replace(form, _MARK)
+        return text
+
+    def data(self, data: bytes) -> bytes:
+        for form in self._spelled:
+            data = data.replace(form.encode(), _MARK.encode())
+        return data
+
+
+def one_line(text: str, most: int = 300) -> str:
+    """A text from outside for a message or a log: no control characters, no signatures, not too long."""
+    bare = _ADDRESS.sub(lambda found: shown(found[0]), text)
+    line = " ".join("".join(c if c.isprintable() else " " for c in bare).split())
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def _base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode().rstrip("=")

@@ -1,0 +1,139 @@
+"""What a call to a provider may do when something goes wrong: the whole table, as data.
+
+A rule says how often the call is made in all, and which error it ends with. Only a submit can cost money, so
+it is repeated only where surely nothing happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from types import MappingProxyType
+from typing import Literal, NamedTuple
+
+import httpx
+
+from ..errors import AmbiguousError, NotAcceptedError, RefusedError, RemoteError, UnreachableError
+
+__all__ = [
+    "CANCEL",
+    "CHEAP",
+    "READ",
+    "SUBMIT",
+    "Happening",
+    "Pace",
+    "Policy",
+    "Rule",
+    "happening_of_error",
+    "happening_of_status",
+    "retry_after_s",
+]
+
+Happening = Literal["not sent", "busy", "timed out", "gateway", "crash", "lost", "refused"]
+_LONGEST_WAIT_S = 30.0
+_LONGEST_RETRY_AFTER_S = 120.0
+
+
+class Rule(NamedTuple):
+    attempts: int
+    error: type[RemoteError]
+
+
+@dataclass(frozen=True)
+class Policy:
+    """rules:   what each happening leads to.
+    total_s: after so long no further attempt begins.
+    """
+
+    rules: Mapping[Happening, Rule]
+    total_s: float = 180.0
+
+
+def _policy(**rules: Rule) -> Policy:
+    return Policy(MappingProxyType({name.replace("_", " "): rule for name, rule in rules.items()}))  # type: ignore[misc]
+
+
+_ONCE = Rule(1, AmbiguousError)
+SUBMIT = _policy(
+    not_sent=Rule(4, NotAcceptedError),
+    busy=Rule(4, NotAcceptedError),
+    timed_out=_ONCE,
+    gateway=_ONCE,  # an ingress may lose the answer of a queue that took the job
+    crash=_ONCE,
+    lost=_ONCE,
+    refused=Rule(1, RefusedError),
+)
+READ = _policy(
+    not_sent=Rule(6, UnreachableError),
+    busy=Rule(6, UnreachableError),
+    timed_out=Rule(6, UnreachableError),
+    gateway=Rule(6, UnreachableError),
+    crash=Rule(6, UnreachableError),
+    lost=Rule(6, UnreachableError),
+    refused=Rule(1, RemoteError),
+)
+# Repeating these costs nothing, and somebody waits for them to end.
+CANCEL = Policy(
+    {name: rule if name == "refused" else Rule(3, rule.error) for name, rule in READ.rules.items()}, 30.0
+)
+CHEAP = Policy(
+    {name: rule if name == "refused" else Rule(4, rule.error) for name, rule in READ.rules.items()}
+)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Time, as the calls see it. jitter: what each wait is multiplied by."""
+
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    now: Callable[[], float] = time.monotonic
+    jitter: Callable[[], float] = lambda: random.uniform(0.5, 1.5)  # noqa: S311
+
+    def wait_s(self, attempt: int, retry_after_s: float | None) -> float:
+        """How long to wait after the given attempt, the first being 1."""
+        if retry_after_s is not None:
+            return retry_after_s
+        return min(_LONGEST_WAIT_S, 0.25 * 2.0**attempt) * self.jitter()
+
+
+def happening_of_status(status: int) -> Happening | None:
+    """None for an answer that is no trouble at all."""
+    if 200 <= status < 300:
+        return None
+    if status in (425, 429):
+        return "busy"
+    if status == 408:
+        return "timed out"
+    if status == 500:
+        return "crash"
+    if 400 <= status < 500:
+        return "refused"
+    return "gateway"  # 502, 503, 504, and what only something in between can say
+
+
+def happening_of_error(error: httpx.TransportError) -> Happening:
+    """Connecting, or waiting for a connection, sends nothing. Whatever comes after it may have arrived."""
+    before = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+    return "not sent" if isinstance(error, before) else "lost"
+
+
+def retry_after_s(value: str | None, now: datetime | None = None) -> float | None:
+    """The wait a provider asks for, at most two minutes: a number of seconds or a date (RFC 9110, 10.2.3)."""
+    if value is None:
+        return None
+    text = value.strip()
+    if text.isascii() and text.isdigit():
+        return min(float(text[:9]), _LONGEST_RETRY_AFTER_S)
+    try:
+        when = parsedate_to_datetime(text)
+    except (TypeError, ValueError, IndexError, OverflowError):
+        return None
+    if when.tzinfo is None:
+        when = when.replace(tzinfo=timezone.utc)
+    seconds = (when - (now or datetime.now(timezone.utc))).total_seconds()
+    return min(max(seconds, 0.0), _LONGEST_RETRY_AFTER_S)

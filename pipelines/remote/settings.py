@@ -1,0 +1,114 @@
+"""Where the providers are. A file beside the keys may say otherwise; a workflow or the environment never may.
+
+    {"fal": {"queue": "https://queue.fal.run", "rest": "https://rest.fal.ai", "api": "https://api.fal.ai"},
+     "novita": {"api": "https://api.novita.ai"}}
+
+Whoever is named there gets the keys. Only https is taken; plain http is taken to this machine, when the same
+file says "allow_loopback": true. A text in place of a table is one server for all services of a provider,
+like those in tests/servers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ..errors import RequestError
+
+__all__ = ["Addresses", "read_addresses"]
+
+_FILE = "providers.json"
+_ONE_SERVER = {
+    "fal": {"queue": "/queue", "rest": "/rest", "api": "/api"},
+    "novita": {"api": ""},
+}
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Base addresses, without a slash at the end.
+
+    allow_loopback: this machine may be asked, and may be where results are.
+    """
+
+    fal_queue: str = "https://queue.fal.run"
+    fal_rest: str = "https://rest.fal.ai"
+    fal_api: str = "https://api.fal.ai"
+    novita_api: str = "https://api.novita.ai"
+    allow_loopback: bool = False
+
+    def at(self, provider: str, url: str, *, allow_loopback: bool) -> Addresses:
+        """With one server for all services of a provider. RequestError when it may not be asked."""
+        base = url.rstrip("/")
+        given = {name: base + path for name, path in _ONE_SERVER[provider].items()}
+        return _with(self, provider, given, allow_loopback or self.allow_loopback, "--provider-url")
+
+
+def read_addresses(folder: Path | None) -> Addresses:
+    """What the file in `folder` says, else the providers' own. RequestError names the entry that is wrong."""
+    if folder is None:
+        return Addresses()
+    file = folder / _FILE
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return Addresses()
+    except (OSError, ValueError, RecursionError) as error:
+        raise RequestError.of(str(file), f"cannot be read: {error}", "correct or delete it") from None
+    if not isinstance(content, dict) or set(content) - {"fal", "novita", "allow_loopback"}:
+        raise RequestError.of(str(file), "not a table of providers", 'give "fal", "novita", "allow_loopback"')
+    allow = content.get("allow_loopback", False)
+    if not isinstance(allow, bool):
+        raise RequestError.of(f"{file}: allow_loopback", f"got {allow!r}", "give true or false")
+    addresses = replace(Addresses(), allow_loopback=allow)
+    for provider, services in _ONE_SERVER.items():
+        given = content.get(provider, {})
+        if isinstance(given, str):
+            given = {name: given.rstrip("/") + path for name, path in services.items()}
+        if not isinstance(given, dict) or set(given) - set(services):
+            fix = f"give an address, or a table of {', '.join(services)}"
+            raise RequestError.of(f"{file}: {provider}", "not addresses", fix)
+        addresses = _with(addresses, provider, given, allow, str(file))
+    return addresses
+
+
+def _with(
+    addresses: Addresses, provider: str, given: Mapping[str, Any], allow_loopback: bool, source: str
+) -> Addresses:
+    checked = {
+        f"{provider}_{name}": _checked(url, allow_loopback, f"{source}: {provider}.{name}")
+        for name, url in given.items()
+    }
+    return replace(addresses, allow_loopback=allow_loopback, **checked)
+
+
+def _checked(url: Any, allow_loopback: bool, field: str) -> str:
+    try:
+        parsed = httpx.URL(url.rstrip("/"))
+    except (AttributeError, TypeError, httpx.InvalidURL):
+        raise RequestError.of(field, "not an address", "give one that begins with https://") from None
+    if not parsed.host or parsed.userinfo or parsed.query or parsed.fragment:
+        fix = "give https:// and the name of a host, without a user, a query or a fragment"
+        raise RequestError.of(field, "not a base address", fix)
+    here = _is_loopback(parsed.host)
+    if parsed.scheme != "https" and not (parsed.scheme == "http" and here and allow_loopback):
+        fix = "give https; plain http only to this machine, with allow_loopback beside it"
+        raise RequestError.of(field, f"{parsed.scheme or 'no scheme'}, which would show the key", fix)
+    if here and not allow_loopback:
+        raise RequestError.of(field, "this machine", 'set "allow_loopback": true beside it')
+    return str(parsed).rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

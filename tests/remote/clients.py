@@ -1,0 +1,65 @@
+"""Clients of the loopback servers that never really wait."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wan_duet.pipelines.remote.api import Timeouts
+from wan_duet.pipelines.remote.fal import Fal
+from wan_duet.pipelines.remote.keys import Key
+from wan_duet.pipelines.remote.novita import Novita
+from wan_duet.pipelines.remote.retry import Pace
+from wan_duet.pipelines.remote.settings import Addresses
+
+from ..servers.fal import FalServer
+from ..servers.novita import NovitaServer
+
+FAL_KEY = "5f0c1d2e-aaaa-4bbb-8ccc-123456789abc:c0ffee00112233445566778899aabbcc"
+NOVITA_KEY = "sk_Zm9yLXRlc3RzLW9ubHktMDEyMzQ1Njc4OQ"
+QUICK = Timeouts(connect=2.0, read=0.3, write=2.0, pool=2.0, answer=2.0)
+FILM = b"\0\0\0\x18ftypmp42" + bytes(range(256)) * 400
+
+
+@dataclass
+class Waits:
+    """The waits that were asked for; time passes at once."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    def pace(self) -> Pace:
+        async def sleep(seconds: float) -> None:
+            self.seconds.append(seconds)
+            await asyncio.sleep(0)
+
+        return Pace(sleep, lambda: sum(self.seconds), lambda: 1.0)
+
+
+@asynccontextmanager
+async def fal_at(
+    server: FalServer, folder: Path | None = None, *, key: str = FAL_KEY, waits: Waits | None = None, **more: Any
+) -> AsyncIterator[Fal]:
+    where = Addresses().at("fal", server.url, allow_loopback=True)
+    more.setdefault("timeouts", QUICK)
+    fal = Fal(Key("fal", key), where, folder, pace=(waits or Waits()).pace(), **more)
+    try:
+        yield fal
+    finally:
+        await fal.close()
+
+
+@asynccontextmanager
+async def novita_at(
+    server: NovitaServer, *, key: str = NOVITA_KEY, waits: Waits | None = None, **more: Any
+) -> AsyncIterator[Novita]:
+    where = Addresses().at("novita", server.url, allow_loopback=True)
+    more.setdefault("timeouts", QUICK)
+    novita = Novita(Key("novita", key), where, pace=(waits or Waits()).pace(), **more)
+    try:
+        yield novita
+    finally:
+        await novita.close()

@@ -1,0 +1,340 @@
+"""A fal.ai on this machine: queue, storage, files, list of requests and prices, as strict as the real one.
+
+    python -m tests.servers.fal --port 8900
+
+It moves a job on whenever somebody looks at it, so nothing in it waits.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import hashlib
+import json
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import Any
+
+from aiohttp import web
+
+from .cdn import Cdn, Stored
+from .contract import entries_of, faults_in
+from .faults import Script
+from .results import clip, picture
+
+PRICES = {"fal-ai/wan/v2.2-a14b/text-to-video": 0.08}
+
+
+@dataclass
+class Job:
+    """state: as fal names it, or CANCELLED."""
+
+    request_id: str
+    endpoint: str
+    body: dict[str, Any]
+    sent_at: str
+    headers: Mapping[str, str]
+    state: str = "IN_QUEUE"
+    looks: int = 0
+
+    @property
+    def app(self) -> str:
+        return "/".join(self.endpoint.split("/")[:2])
+
+
+@dataclass
+class FalServer:
+    """key:         the only one that is let in; None lets every key in, if its scheme is right.
+    queue_looks: how often the status says IN_QUEUE before the job runs.
+    run_looks:   how often it says IN_PROGRESS before the job is finished.
+    full_ids:    answer with the addresses that some pages show: the whole endpoint, and /response.
+    stores_payloads: the list of requests says what was sent.
+    """
+
+    key: str | None = None
+    queue_looks: int = 1
+    run_looks: int = 1
+    full_ids: bool = False
+    stores_payloads: bool = True
+    data: bytes | None = None  # the file that comes out, instead of a real one
+    script: Script = field(default_factory=Script)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    seen: list[tuple[str, str]] = field(default_factory=list)  # (method, path and query)
+    most_connections: int = 0
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        self.cdn = Cdn(self.script)
+
+    async def __aenter__(self) -> FalServer:
+        return await self.start()
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
+
+    async def start(self, port: int = 0) -> FalServer:
+        app = web.Application(client_max_size=2**30, middlewares=[self._note])
+        app.add_routes(
+            [
+                web.post("/queue/{endpoint:.+}", self._submit),
+                web.get("/queue/{app:.+}/requests/{id}/status", self._status),
+                web.get("/queue/{app:.+}/requests/{id}/response", self._result),
+                web.get("/queue/{app:.+}/requests/{id}", self._result),
+                web.put("/queue/{app:.+}/requests/{id}/cancel", self._cancel),
+                web.post("/rest/storage/upload/initiate", self._initiate),
+                web.post("/rest/storage/upload/initiate-multipart", self._initiate_multipart),
+                web.get("/api/v1/models/requests/by-endpoint", self._list),
+                web.get("/api/v1/models/pricing", self._pricing),
+                web.get("/_seen", self._summary),
+                *self.cdn.routes(),
+            ]
+        )
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", port)
+        await site.start()
+        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
+        return self
+
+    async def stop(self) -> None:
+        self.script.released.set()
+        await self._runner.cleanup()
+
+    # ---- queue
+
+    async def _submit(self, request: web.Request) -> web.StreamResponse:
+        async def create(request: web.Request) -> web.StreamResponse:
+            if (refusal := self._unauthorized(request)) is not None:
+                return refusal
+            endpoint = request.match_info["endpoint"]
+            if not entries_of("fal", endpoint):
+                return web.json_response({"detail": f"Path /{endpoint} not found"}, status=404)
+            body = await request.json()
+            problems = [
+                {"loc": list(loc), "msg": message, "type": kind, "input": None}
+                for loc, kind, message in faults_in("fal", endpoint, body)
+            ] or list(self._files_that_cannot_be_had(body))
+            if problems:
+                return web.json_response({"detail": problems}, status=422)
+            now = datetime.now(timezone.utc).isoformat()
+            job = Job(str(uuid.uuid4()), endpoint, body, now, dict(request.headers))
+            self.jobs[job.request_id] = job
+            return web.json_response({"status": "IN_QUEUE", "queue_position": 0, **self._addresses(job)})
+
+        return await self.script.serve("submit", request, create)
+
+    async def _status(self, request: web.Request) -> web.StreamResponse:
+        async def tell(request: web.Request) -> web.StreamResponse:
+            if (refusal := self._unauthorized(request)) is not None:
+                return refusal
+            if (job := self._job(request)) is None:
+                return web.json_response({"status": "NOT_FOUND"}, status=404)
+            self._move_on(job)
+            body: dict[str, Any] = {"status": job.state, **self._addresses(job)}
+            if job.state == "IN_QUEUE":
+                body["queue_position"] = self.queue_looks - job.looks
+                return web.json_response(body, status=202)
+            body["logs"] = self._logs(job) if request.query.get("logs") in ("1", "true") else None
+            if job.state == "IN_PROGRESS":
+                return web.json_response(body, status=202)
+            body["metrics"] = {"inference_time": 1.5}
+            if job.state == "CANCELLED":
+                body |= {"status": "COMPLETED", "error": "cancelled", "error_type": "client_cancelled"}
+            return web.json_response(body)
+
+        return await self.script.serve("status", request, tell)
+
+    async def _result(self, request: web.Request) -> web.StreamResponse:
+        async def give(request: web.Request) -> web.StreamResponse:
+            if (refusal := self._unauthorized(request)) is not None:
+                return refusal
+            if (job := self._job(request)) is None:
+                return web.json_response({"status": "NOT_FOUND"}, status=404)
+            if job.state == "CANCELLED":
+                gone = {"detail": "Request was cancelled", "error_type": "client_cancelled"}
+                return web.json_response(gone, status=499)
+            if job.state != "COMPLETED":
+                return web.json_response({"detail": "Request is still in progress"}, status=400)
+            return web.json_response(self._outcome(job), headers={"X-Fal-Billable-Units": "5.06"})
+
+        return await self.script.serve("result", request, give)
+
+    async def _cancel(self, request: web.Request) -> web.StreamResponse:
+        async def stop(request: web.Request) -> web.StreamResponse:
+            if (refusal := self._unauthorized(request)) is not None:
+                return refusal
+            if (job := self._job(request)) is None:
+                return web.json_response({"status": "NOT_FOUND"}, status=404)
+            if job.state in ("COMPLETED", "CANCELLED"):
+                return web.json_response({"status": "ALREADY_COMPLETED"}, status=400)
+            was_queued, job.state = job.state == "IN_QUEUE", "CANCELLED"
+            return web.json_response({"status": "CANCELLATION_REQUESTED"}, status=200 if was_queued else 202)
+
+        return await self.script.serve("cancel", request, stop)
+
+    # ---- storage and account
+
+    async def _initiate(self, request: web.Request) -> web.StreamResponse:
+        return await self.script.serve("initiate", request, lambda request: self._place(request, "put"))
+
+    async def _initiate_multipart(self, request: web.Request) -> web.StreamResponse:
+        return await self.script.serve("initiate", request, lambda request: self._place(request, "parts"))
+
+    async def _place(self, request: web.Request, where: str) -> web.StreamResponse:
+        if (refusal := self._unauthorized(request)) is not None:
+            return refusal
+        if request.query.get("storage_type") != "fal-cdn-v3":
+            return web.json_response({"detail": "unknown storage type"}, status=400)
+        body = await request.json()
+        if set(body) != {"content_type", "file_name"}:
+            return web.json_response({"detail": [{"loc": ["body"], "msg": "wrong fields"}]}, status=422)
+        name = f"{uuid.uuid4().hex}_{body['file_name']}"
+        return web.json_response(
+            {
+                "upload_url": f"{self.url}/cdn/{where}/{name}?signature=upload",
+                "file_url": f"{self.url}/cdn/files/{name}",
+            }
+        )
+
+    async def _list(self, request: web.Request) -> web.StreamResponse:
+        async def tell(request: web.Request) -> web.StreamResponse:
+            if (refusal := self._unauthorized(request)) is not None:
+                return refusal
+            wanted, since = request.query["endpoint_id"], request.query.get("start", "")
+            items = [
+                {"request_id": job.request_id, "endpoint_id": job.endpoint, "sent_at": job.sent_at}
+                | (
+                    {"json_input": job.body}
+                    if self.stores_payloads and request.query.get("expand") == "payloads"
+                    else {}
+                )
+                for job in self.jobs.values()
+                if job.endpoint == wanted and job.sent_at >= since.replace("Z", "+00:00")
+            ]
+            return web.json_response({"items": items, "next_cursor": None, "has_more": False})
+
+        return await self.script.serve("list", request, tell)
+
+    async def _pricing(self, request: web.Request) -> web.StreamResponse:
+        async def tell(request: web.Request) -> web.StreamResponse:
+            if (refusal := self._unauthorized(request)) is not None:
+                return refusal
+            names = request.query.getall("endpoint_id")
+            if any(name not in PRICES for name in names):
+                return web.json_response({"detail": "unknown endpoint"}, status=404)
+            prices = [
+                {"endpoint_id": name, "unit_price": PRICES[name], "unit": "seconds", "currency": "USD"}
+                for name in names
+            ]
+            return web.json_response({"prices": prices})
+
+        return await self.script.serve("pricing", request, tell)
+
+    async def _summary(self, request: web.Request) -> web.StreamResponse:
+        """For a test in another process."""
+        return web.json_response(
+            {
+                "jobs": len(self.jobs),
+                "cancelled": sum(job.state == "CANCELLED" for job in self.jobs.values()),
+                "leaks": self.cdn.leaks,
+                "calls": self.script.calls,
+            }
+        )
+
+    # ---- inside
+
+    @web.middleware
+    async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.path != "/_seen":
+            self.seen.append((request.method, request.path_qs))
+        if self._runner.server is not None:
+            self.most_connections = max(self.most_connections, len(self._runner.server.connections))
+        answer: web.StreamResponse = await handler(request)
+        return answer
+
+    def _unauthorized(self, request: web.Request) -> web.Response | None:
+        scheme, _, key = request.headers.get("Authorization", "").partition(" ")
+        if scheme == "Key" and key and self.key in (None, key):
+            return None
+        # Some services repeat what they were given. Whoever shows this text must not show the key.
+        return web.json_response({"detail": f"Cannot authenticate with {scheme} {key}"}, status=401)
+
+    def _job(self, request: web.Request) -> Job | None:
+        """By the address a real queue answers to: two parts of the endpoint, with full_ids also all of it."""
+        job = self.jobs.get(request.match_info["id"])
+        if job is None:
+            return None
+        known = {job.app, job.endpoint} if self.full_ids else {job.app}
+        return job if request.match_info["app"] in known else None
+
+    def _addresses(self, job: Job) -> dict[str, str]:
+        base = f"{self.url}/queue/{job.endpoint if self.full_ids else job.app}/requests/{job.request_id}"
+        return {
+            "request_id": job.request_id,
+            "response_url": f"{base}/response" if self.full_ids else base,
+            "status_url": f"{base}/status",
+            "cancel_url": f"{base}/cancel",
+        }
+
+    def _move_on(self, job: Job) -> None:
+        if job.state in ("IN_QUEUE", "IN_PROGRESS"):
+            waits = job.looks < self.queue_looks
+            runs = job.looks < self.queue_looks + self.run_looks
+            job.state = "IN_QUEUE" if waits else "IN_PROGRESS" if runs else "COMPLETED"
+            job.looks += 1
+
+    def _logs(self, job: Job) -> list[dict[str, str]]:
+        line = f"step {job.looks - self.queue_looks} of {self.run_looks}"
+        return [{"message": line, "level": "INFO", "source": "USER", "timestamp": job.sent_at}]
+
+    def _outcome(self, job: Job) -> dict[str, Any]:
+        is_image = any("image" in entry["output"] for entry in entries_of("fal", job.endpoint))
+        data = self.data or (picture() if is_image else clip())
+        content_type = "image/png" if is_image else "video/mp4"
+        name = f"{job.request_id}.{'png' if is_image else 'mp4'}"
+        self.cdn.files[name] = Stored(data, content_type)
+        url = f"{self.url}/cdn/files/{name}"
+        file = {"url": url, "content_type": content_type, "file_name": name, "file_size": len(data)}
+        seed = job.body.get("seed", int(hashlib.sha256(job.request_id.encode()).hexdigest()[:8], 16))
+        return {"image" if is_image else "video": file, "seed": seed, "prompt": job.body.get("prompt", "")}
+
+    def _files_that_cannot_be_had(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+        given = [(name, value) for name, value in body.items() if name.endswith("_url")]
+        problems = []
+        for name, value in given:
+            stored = value.startswith(f"{self.url}/cdn/files/")
+            there = value.rpartition("/")[2] in self.cdn.files if stored else _is_address(value)
+            if not there:
+                problems.append(
+                    {"loc": ["body", name], "msg": "cannot be read", "type": "file_download_error"}
+                )
+        for index, lora in enumerate(body.get("loras") or ()):
+            path = lora["path"]
+            if path.startswith(("/", ".", "sha256:")) or "\\" in path:
+                where = ["body", "loras", index, "path"]
+                problems.append({"loc": where, "msg": "cannot be read", "type": "file_download_error"})
+        return problems
+
+
+def _is_address(value: str) -> bool:
+    return value.startswith(("https://", "data:"))
+
+
+async def _run(port: int, key: str | None) -> None:
+    server = await FalServer(key=key, queue_looks=2, run_looks=4).start(port)
+    print(json.dumps({"fal": server.url, "allow_loopback": True}), flush=True)  # noqa: T201
+    await asyncio.Event().wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A fal.ai on this machine, for trying things without a key.")
+    parser.add_argument("--port", type=int, default=8900)
+    parser.add_argument("--key", help="the only key that is let in; without it every key is")
+    given = parser.parse_args()
+    asyncio.run(_run(given.port, given.key))
+
+
+if __name__ == "__main__":
+    main()
