@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from .download.home import data_folder
 from .errors import RequestError, WanDuetError
 from .lora_command import add_lora_command
+from .media_command import add_media_command
 from .memory import PRECISIONS, DeviceMemory
 from .plan.families import Family, default_family
 from .plan.plan import describe, make_plan
@@ -116,6 +117,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     schema = command("schema", _schema, "print the JSON Schema of a kind")
     schema.add_argument("kind", choices=list(KINDS), metavar="KIND")
     add_lora_command(commands)
+    add_media_command(commands)
     return parser
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from ..errors import MediaError
 
-__all__ = ["PROMPT", "RECEIPT", "WORKFLOW", "checked", "folded"]
+__all__ = ["PROMPT", "RECEIPT", "WORKFLOW", "checked", "folded", "kept"]
 
 PROMPT = "prompt"
 WORKFLOW = "workflow"
@@ -36,3 +36,11 @@ def folded(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags of a file with our names as we write them: Matroska and WebM keep names in capitals."""
     ours = {name.upper(): name for name in (PROMPT, WORKFLOW, RECEIPT)}
     return {ours.get(name, name): text for name, text in tags.items()}
+
+
+_OF_THE_MUXER = {"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration"}
+
+
+def kept(tags: Mapping[str, str]) -> dict[str, str]:
+    """Of a file that is written anew, the tags that are about the video and not about that file."""
+    return {name: text for name, text in tags.items() if name.lower() not in _OF_THE_MUXER}

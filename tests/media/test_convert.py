@@ -1,0 +1,239 @@
+"""`wan-duet media`: files are read upright and in colour, written anew with what is theirs, and probed."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from wan_duet.pipelines.cli import main
+from wan_duet.pipelines.errors import MediaError
+from wan_duet.pipelines.media.edit import Edit
+from wan_duet.pipelines.media.latent_file import LatentFile, read_latents, write_latents
+from wan_duet.pipelines.media.probe import VideoFacts, probe
+from wan_duet.pipelines.media.read import read_frames
+
+from .clips import HEIGHT, WIDTH, moving, soft, tone, write
+
+TAGS = {"prompt": "{}", "workflow": '{"nodes": []}', "wan_duet": "{}"}
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    """9 frames at 16 fps with a sound that is longer, lossless."""
+    write(tmp_path / "clip.mkv", 9, tags=TAGS, audio=tone(2))
+    return tmp_path / "clip.mkv"
+
+
+def convert(clip: Path, name: str, *flags: str) -> VideoFacts:
+    out = clip.with_name(name)
+    assert main(["media", "convert", str(clip), "-o", str(out), "--write-mode", "fast", *flags]) == 0
+    return probe(out)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm", "mkv", "webp"])
+def test_a_file_is_read_as_it_was_written(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    write(path, 5, soft(5), quality="maximum")
+    frames = list(read_frames(path))
+    assert len(frames) == 5
+    for frame, was in zip(frames, soft(5), strict=True):
+        assert frame.shape == (HEIGHT, WIDTH, 3)
+        assert np.abs((frame - was.astype(float)) @ (0.2126, 0.7152, 0.0722)).mean() < 3  # colour is halved
+
+
+def test_colours_are_read_by_the_matrix_that_the_file_names(tmp_path: Path) -> None:
+    colours = np.array([[235, 16, 16], [16, 235, 16], [16, 16, 235], [180, 120, 90]], np.uint8)
+    picture = np.repeat(np.repeat(colours[None], 32, 1), 64, 0)
+    write(tmp_path / "a.mp4", 1, iter([picture]), width=128, height=64, quality="maximum")
+    (frame,) = read_frames(tmp_path / "a.mp4")
+    assert np.abs(frame[32, 16::32].astype(int) - colours).max() <= 2
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turn"),
+    [((0, 1, -1, 0), -1), ((0, -1, 1, 0), 1), ((-1, 0, 0, -1), 2)],
+    ids=["clockwise", "counterclockwise", "upside down"],
+)
+def test_a_turned_phone_is_read_upright(tmp_path: Path, matrix: tuple[int, ...], turn: int) -> None:
+    path = tmp_path / "a.mp4"
+    write(path, 2)
+    straight = list(read_frames(path))
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 4 + 40  # ISO/IEC 14496-12 8.3.2, version 0
+    a, b, c, d = (value * 0x10000 for value in matrix)
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 0x40000000)
+    path.write_bytes(data)
+    frames = list(read_frames(path))
+    assert np.array_equal(frames[0], np.rot90(straight[0], turn))
+    assert (probe(path).height, probe(path).width) == frames[0].shape[:2]
+
+
+def test_reading_stops_where_nobody_reads_on(tmp_path: Path) -> None:
+    write(tmp_path / "a.mp4", 33)
+    stream = read_frames(tmp_path / "a.mp4")
+    next(stream)
+    stream.close()
+    (tmp_path / "a.mp4").unlink()
+
+
+@pytest.mark.parametrize("read", [lambda path: list(read_frames(path)), probe])
+@pytest.mark.parametrize("suffix", ["mp4", "webp"])
+def test_a_file_that_is_no_video_is_named(
+    tmp_path: Path, suffix: str, read: Callable[[Path], object]
+) -> None:
+    path = tmp_path / f"text.{suffix}"
+    for content in (None, b"", b"this is no video"):
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(MediaError, match=rf"text\.{suffix}"):
+            read(path)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm"])
+def test_another_container_keeps_pictures_times_tags_and_sound(clip: Path, suffix: str) -> None:
+    made = convert(clip, f"a.{suffix}")
+    assert (made.frames, made.fps, made.width, made.height) == (9, 16, WIDTH, HEIGHT)
+    assert TAGS.items() <= made.tags.items()
+    assert made.audio is not None
+    assert made.audio.duration_s == pytest.approx(9 / 16, abs=0.025)
+
+
+def test_a_lossless_copy_is_the_same_to_the_bit(clip: Path) -> None:
+    convert(clip, "copy.mkv")
+    pairs = zip(read_frames(clip), read_frames(clip.with_name("copy.mkv")), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_a_thumbnail_leaves_the_sound_out_and_says_so(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = convert(clip, "a.webp")
+    assert made.audio is None
+    assert TAGS.items() <= made.tags.items()
+    assert "the sound is left out" in capsys.readouterr().err
+
+
+def test_the_sound_is_left_out_when_asked(clip: Path) -> None:
+    assert convert(clip, "a.mp4", "--no-audio").audio is None
+
+
+def test_backwards_is_the_last_frame_first(clip: Path) -> None:
+    convert(clip, "back.mkv", "--reverse")
+    pairs = zip(read_frames(clip.with_name("back.mkv")), reversed(list(moving(9))), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    ("flags", "frames", "fps"),
+    [
+        (["--num-interpolated-frames", "1"], 17, "32"),
+        (["--num-interpolated-frames", "4", "--interpolator", "flow"], 41, "80"),
+        (["--num-interpolated-frames", "4", "--no-adjust-fps"], 41, "16"),
+        (["--num-interpolated-frames", "1", "--fps", "24000/1001"], 17, "48000/1001"),
+        (["--num-interpolated-frames", "4", "--interpolator", "none"], 9, "16"),
+        (["--num-interpolated-frames", "0"], 9, "16"),
+        (["--fps", "60"], 9, "60"),
+    ],
+)
+def test_counts_and_rates(clip: Path, flags: list[str], frames: int, fps: str) -> None:
+    made = convert(clip, "a.mp4", *flags)
+    assert (made.frames, made.fps) == (frames, Fraction(fps))
+
+
+def test_one_frame_stays_one_frame_at_its_rate(tmp_path: Path) -> None:
+    write(tmp_path / "one.mkv", 1)
+    made = convert(tmp_path / "one.mkv", "a.mp4", "--num-interpolated-frames", "4")
+    assert (made.frames, made.fps) == (1, 16)
+
+
+def test_a_file_may_be_written_over_itself(clip: Path) -> None:
+    assert convert(clip, clip.name, "--reverse").frames == 9
+    assert np.array_equal(next(read_frames(clip)), list(moving(9))[-1])
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["-o", "a.avi"], 1, "cannot write .avi"),
+        (["-o", "a.mp4", "--interpolator", "rife"], 2, "--num-interpolated-frames: not given"),
+        (
+            ["-o", "a.mp4", "--interpolator", "rife", "--num-interpolated-frames", "1"],
+            2,
+            "--interpolator-file",
+        ),
+        (["-o", "no such folder/a.mp4"], 1, "no such folder"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    clip: Path, flags: list[str], code: int, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags[1] = str(clip.parent / flags[1])
+    assert main(["media", "convert", str(clip), *flags]) == code
+    assert message in capsys.readouterr().err
+    assert [file.name for file in clip.parent.iterdir()] == ["clip.mkv"]
+
+
+@pytest.mark.parametrize("flag", [["--fps", "0"], ["--fps", "1/0"], ["--num-interpolated-frames", "-1"]])
+def test_numbers_that_are_none_are_refused(clip: Path, flag: list[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["media", "convert", str(clip), "-o", "a.mp4", *flag])
+
+
+def test_probe_answers_with_json(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["media", "probe", str(clip), "--json"]) == 0
+    answer: dict[str, Any] = json.loads(capsys.readouterr().out)
+    assert (answer["frames"], answer["fps"], answer["codec"]) == (9, "16", "ffv1")
+    assert answer["audio"]["codec"] == "flac"
+    assert TAGS.items() <= answer["tags"].items()
+
+
+def test_probe_answers_people(clip: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["media", "probe", str(clip)]) == 0
+    assert "112x64, 9 frames, 16 fps" in capsys.readouterr().out
+
+
+def some_latents() -> torch.Tensor:
+    return torch.randn(1, 16, 2, 4, 8, generator=torch.Generator().manual_seed(0))
+
+
+def test_kept_latents_become_the_video_they_were_meant_for(tmp_path: Path) -> None:
+    edit = Edit(Fraction(24), reverse=True, interpolator="flow", num_interpolated_frames=1)
+    write_latents(tmp_path / "a.latent", LatentFile(some_latents(), edit, 3, TAGS))
+    out = tmp_path / "a.mkv"
+    assert main(["media", "decode", str(tmp_path / "a.latent"), "--model", "toy", "-o", str(out)]) == 0
+    made = probe(out)
+    assert (made.frames, made.fps) == (5, 48)
+    assert TAGS.items() <= made.tags.items()
+    assert (tmp_path / "a.latent").exists()
+
+
+def test_flags_win_over_what_the_latents_were_meant_for(tmp_path: Path) -> None:
+    write_latents(tmp_path / "a.latent", LatentFile(some_latents(), Edit(Fraction(24), reverse=True)))
+    out = tmp_path / "a.mkv"
+    command = ["media", "decode", str(tmp_path / "a.latent"), "--model", "toy", "-o", str(out)]
+    assert main([*command, "--fps", "8"]) == 0
+    backward = list(read_frames(out))
+    assert main([*command, "--no-reverse"]) == 0
+    pairs = zip(read_frames(out), reversed(backward), strict=True)
+    assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+@pytest.mark.parametrize(
+    "write_it",
+    [
+        lambda path: path.write_bytes(b"\0" * 20),
+        lambda path: write_latents(path, LatentFile(torch.zeros(1, 16, 4, 4))),
+        lambda path: write_latents(path, LatentFile(torch.zeros(2, 16, 1, 4, 4))),
+    ],
+    ids=["damaged", "an image", "a batch"],
+)
+def test_latents_that_are_none_are_refused(tmp_path: Path, write_it: Callable[[Path], object]) -> None:
+    write_it(tmp_path / "a.latent")
+    with pytest.raises(MediaError, match=r"a\.latent"):
+        read_latents(tmp_path / "a.latent")
