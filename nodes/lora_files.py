@@ -9,6 +9,7 @@ import folder_paths
 
 from ..pipelines.download.downloads import Downloads
 from ..pipelines.errors import WanDuetError
+from ..pipelines.request.lora import place_of
 from ..pipelines.toy.embedded import embedded_loras
 from ..pipelines.weights.lora_source import LoraSources
 from .listing import pick, stamp
@@ -37,11 +38,14 @@ def lora_sources(*, online: bool = True) -> LoraSources:
 
 
 def missing_lora(*names: str | None) -> str | None:
-    """Which of the names chosen in a list is not there, and where it belongs; None when all are."""
+    """What is wrong with the first of these names that is not in the list; None when all are."""
     listed = {name: name for name in listed_loras()}
     for name in names:
-        if name is not None and pick(name, listed) is None:
-            return f"{name} is not in models/loras; put it there and press R, or choose another"
+        if name is None or pick(name, listed) is not None:
+            continue
+        if place_of(name) == "embedded":
+            return f"{name} is no LoRA of the embedded model; choose another, or install the pack again"
+        return f"{name} is not in models/loras; put it there and press R, or choose another"
     return None
 
 

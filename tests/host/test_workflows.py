@@ -17,10 +17,12 @@ from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.media.probe import VideoFacts, probe
 from wan_duet.pipelines.plan import Plan
 from wan_duet.pipelines.receipt import latents_hash
+from wan_duet.pipelines.toy.embedded import embedded_loras
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 SAVED = Path(__file__).parents[1] / "nodes" / "saved"
 DRAWN = {"drawn": "in the browser"}  # stands for the graph with its layout
+LORAS = "LoRA high, low and both"
 ONE_REQUEST, BLOCKS = "Text to Video (one request)", "Text to Video (building blocks)"
 
 
@@ -166,9 +168,27 @@ def test_what_was_saved_with_an_older_version_still_runs(client: ComfyClient, na
     assert id_of(graph, "SaveVideo") in client.run(graph).outputs
 
 
+@pytest.mark.skipif(not embedded_loras(), reason="this copy has no embedded LoRAs")
+def test_loras_act_on_the_experts_they_are_chosen_for(client: ComfyClient) -> None:
+    graph = workflow(LORAS, num_inference_steps=4, interpolator_model="none")
+    receipts = [
+        add(graph, "PreviewAny", source=[name, 4])
+        for name, node in list(graph.items())
+        if node["class_type"] == "WanDuetRunLocal"
+    ]
+    job = client.run(graph)
+    used = [json.loads(text_of(job, node))["model"]["loras"] for node in receipts]
+    assert [[(lora["file"], lora["expert"]) for lora in loras] for loras in used] == [
+        [("circling.safetensors", "high"), ("outlined.safetensors", "low")],
+        [("hopping_stripes.safetensors", "high"), ("hopping_stripes.safetensors", "low")],
+    ]
+    saved = [name for name, node in graph.items() if node["class_type"] == "SaveVideo"]
+    assert all(name in job.outputs for name in saved)
+
+
 def test_the_template_browser_offers_them_with_a_picture(host: HeadlessComfyUI, client: ComfyClient) -> None:
     ((pack, names),) = client.get("/workflow_templates").items()
-    assert sorted(names) == sorted([ONE_REQUEST, BLOCKS])
+    assert sorted(names) == sorted(file.stem for file in WORKFLOWS.glob("*.json"))
     for file in (f"{name}{suffix}" for name in names for suffix in (".json", ".jpg")):
         url = f"{host.url}/api/workflow_templates/{pack}/{urllib.parse.quote(file)}"
         with urllib.request.urlopen(url) as answer:  # noqa: S310 (our own server)

@@ -1,0 +1,145 @@
+"""Model files and LoRAs on the host: what may be chosen, what the nodes say, what is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from wan_duet.pipelines.errors import HostError
+from wan_duet.pipelines.headless.client import ComfyClient
+from wan_duet.pipelines.headless.server import HeadlessComfyUI
+from wan_duet.pipelines.models.wan_model import load_model
+from wan_duet.pipelines.toy.embedded import embedded_loras
+
+STYLE = "style/a.safetensors"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def files(models: Path) -> None:
+    """A LoRA of which everything fits the toy model, and one of which little does."""
+    rows, columns = load_model("toy").experts["high"].tensors["blocks.0.attn1.to_q.weight"].shape
+    (models / "loras" / "style").mkdir()
+    for name, modules in ((STYLE, ["blocks.0"]), ("foreign.safetensors", [f"blocks.{n}" for n in range(40)])):
+        pairs = {}
+        for module in modules:
+            pairs[f"{module}.attn1.to_q.lora_A.weight"] = torch.full((1, columns), 0.01)
+            pairs[f"{module}.attn1.to_q.lora_B.weight"] = torch.ones(rows, 1)
+        save_file(pairs, models / "loras" / name)
+
+
+def options(client: ComfyClient, node: str, name: str) -> list[str]:
+    groups = client.get(f"/object_info/{node}")[node]["input"]
+    inputs = {**groups["required"], **groups.get("optional", {})}
+    return list(inputs[name][1]["options"])
+
+
+def lora_graph(**settings: object) -> dict[str, Any]:
+    """toy -> LoRA -> its report, shown."""
+    unset = {"file": "none", "path": "", "weight_name": "", "scale": 1.0, "transformer": "high"}
+    return {
+        "model": {"class_type": "WanDuetLoadModel", "inputs": {"model": "toy", "precision": "auto"}},
+        "lora": {"class_type": "WanDuetLora", "inputs": {"model": ["model", 0], **unset, **settings}},
+        "shown": {"class_type": "PreviewAny", "inputs": {"source": ["lora", 1]}},
+    }
+
+
+def report(client: ComfyClient, **settings: object) -> str:
+    outputs = client.run(lora_graph(**settings)).outputs
+    assert outputs["lora"]["text"] == outputs["shown"]["text"]  # on the node itself, and for other nodes
+    return str(outputs["shown"]["text"][0])
+
+
+def test_single_files_and_folders_can_be_chosen_in_every_slot(client: ComfyClient) -> None:
+    models = options(client, "WanDuetLoadModel", "model")
+    assert models[0] == "toy"
+    assert {"wan_high_noise.safetensors", "wan_low_noise.safetensors", "wan.gguf"} <= set(models)
+    assert options(client, "WanDuetLoadModel", "low_model") == ["none", *models[1:]]
+    for slot, file in (("vae", "small_vae.safetensors"), ("text_encoder", "umt5.safetensors")):
+        listed = options(client, "WanDuetLoadModel", slot)
+        assert listed[0] == "auto"
+        assert file in listed
+
+
+@pytest.mark.parametrize("node", ["WanDuetLora", "WanDuetRequestLora"])
+@pytest.mark.parametrize("name", ["file", "low_file"])
+def test_embedded_loras_and_files_can_be_chosen(client: ComfyClient, node: str, name: str) -> None:
+    listed = options(client, node, name)
+    assert listed[: 1 + len(embedded_loras())] == ["none", *embedded_loras()]
+    assert STYLE in listed
+
+
+def test_the_report_is_shown_on_the_node_and_names_the_expert(client: ComfyClient) -> None:
+    high = report(client, file=STYLE)
+    assert "high at 1: 2 keys matched, 1 tensors changed" in high
+    assert "low at" not in high
+    both = report(client, path=STYLE, transformer="both", scale=0.5)
+    assert both.count("at 0.5: 2 keys matched") == 2
+
+
+def test_a_pair_shares_the_experts(client: ComfyClient) -> None:
+    text = report(client, file=STYLE, low_file=STYLE, low_scale=0.25)
+    assert "high at 1: 2 keys" in text
+    assert "low at 0.25: 2 keys" in text
+
+
+def test_a_list_is_for_programs_and_its_wrong_entry_is_named(client: ComfyClient) -> None:
+    assert "low at 2: 2 keys" in report(
+        client, loras=f'[{{"path": "{STYLE}", "scale": 2.0, "transformer": "low"}}]'
+    )
+    with pytest.raises(HostError, match=r"loras\[1\]\.scale: got"):
+        report(client, file=STYLE, loras='[{"path": "b", "scale": "1"}]')
+
+
+def test_a_lora_of_which_little_fits_is_refused_unless_allowed(client: ComfyClient) -> None:
+    with pytest.raises(HostError, match=r"foreign\.safetensors"):
+        report(client, file="foreign.safetensors")
+    assert "without a place in it" in report(client, file="foreign.safetensors", allow_partial=True)
+
+
+@pytest.mark.parametrize("name", ["file", "low_file"])
+def test_a_missing_lora_is_named_with_its_folder_before_anything_runs(client: ComfyClient, name: str) -> None:
+    with pytest.raises(HostError, match=r"gone\.safetensors is not in models/loras; put it there"):
+        client.run(lora_graph(**{"file": STYLE, name: "gone.safetensors"}))
+
+
+@pytest.mark.parametrize(
+    ("slot", "folder"),
+    [
+        ("model", "diffusers or models/diffusion_models"),
+        ("low_model", "diffusers or models/diffusion_models"),
+        ("vae", "vae"),
+        ("text_encoder", "text_encoders"),
+    ],
+)
+def test_a_missing_model_file_is_named_with_its_folder(client: ComfyClient, slot: str, folder: str) -> None:
+    graph = lora_graph(file=STYLE)
+    graph["model"]["inputs"][slot] = "gone.safetensors"
+    with pytest.raises(HostError, match=rf"{slot}: gone\.safetensors is not in models/{folder}; put it"):
+        client.run(graph)
+
+
+@pytest.mark.parametrize(
+    "path", ["../outside.safetensors", "/etc/passwd", "http://files.example/a.safetensors"]
+)
+def test_no_path_leads_out_of_the_folders_or_of_https(client: ComfyClient, models: Path, path: str) -> None:
+    save_file({"a": torch.ones(1)}, models / "outside.safetensors")
+    with pytest.raises(HostError, match=r"leads out of|only https addresses"):
+        report(client, path=path)
+
+
+def test_names_in_the_wrong_slots_are_warned_of(host: HeadlessComfyUI, client: ComfyClient) -> None:
+    graph = lora_graph(file=STYLE)
+    graph["model"]["inputs"] |= {
+        "model": "wan_low_noise.safetensors",
+        "low_model": "wan_high_noise.safetensors",
+        "precision": "fp32",
+    }
+    with pytest.raises(HostError):  # no family has experts of this size
+        client.run(graph)
+    log = host.log()
+    assert "model: wan_low_noise.safetensors sounds like the other expert" in log
+    assert "low_model: wan_high_noise.safetensors sounds like the other expert" in log
