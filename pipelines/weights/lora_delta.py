@@ -185,7 +185,7 @@ def _as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _read(files: Files, stored: StoredTensor) -> Tensor:
-    tensor = stored.read(files).to(device=files.device, dtype=torch.float32)
+    tensor = stored.read(files).to(torch.float32).to(files.device)  # not every device knows float64 and fp8
     if not bool(torch.isfinite(tensor).all()):
         raise LoraError(f"{stored.file.name}: {stored.key} holds NaN or infinity; the file is damaged")
     return tensor

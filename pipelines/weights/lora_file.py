@@ -19,11 +19,12 @@ __all__ = ["LoraFile", "read_lora"]
 # Weights that mean nothing without these; a LoRA made of them would be noise.
 _QUANTISED = (".scale_weight", ".weight_scale", "scaled_fp8", ".comfy_quant", ".scale_input", ".input_scale")
 _LABELS_SHOWN = 6
+_SHOWN = 120  # characters of a key that nobody knows: it can hold anything, at any length
 
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A parsed LoRA file. `strangers`: keys that mean no change of a Wan transformer."""
+    """A parsed LoRA file. `strangers`: keys that mean no change of a Wan transformer, fit to be shown."""
 
     file: Path
     dialect: str
@@ -50,7 +51,7 @@ def read_lora(file: Path) -> LoraFile:
         tensors, metadata = read_header(file), read_metadata(file)
     except ModelError as error:
         raise LoraError(str(error)) from error
-    scaled = [key for key in tensors if key.endswith(_QUANTISED)]
+    scaled = [_shown(key) for key in tensors if key.endswith(_QUANTISED)]
     if scaled:
         raise LoraError(f"{file.name}: is quantised ({', '.join(scaled[:3])}), which is read in no LoRA file")
     modules: dict[tuple[bool, str], Parts] = {}
@@ -59,7 +60,7 @@ def read_lora(file: Path) -> LoraFile:
     for text, tensor in tensors.items():
         key = read_key(text)
         if key is None:
-            strangers.append(text)
+            strangers.append(_shown(text))
             continue
         known.append(key)
         place = (key.second, key.module)
@@ -71,6 +72,10 @@ def read_lora(file: Path) -> LoraFile:
             changes += parts.changes(configs.get(second), files)
             strangers += parts.left
     return LoraFile(file, _dialect(known), tuple(changes), tuple(sorted(strangers)), metadata)
+
+
+def _shown(key: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in key[:_SHOWN])
 
 
 def _dialect(keys: list[LoraKey]) -> str:

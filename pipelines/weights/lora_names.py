@@ -29,11 +29,11 @@ def _spellings(names: Mapping[str, str]) -> dict[str, str]:
 _IN_BLOCK, _AT_TOP = _spellings(BLOCK_MODULES), _spellings(MODULES)
 
 _BLOCK = re.compile(r"blocks(?P<joint>[._])(?P<index>0|[1-9][0-9]{0,3})(?P=joint)(?P<leaf>.+)")
-_ADAPTER = r"(?:\.[^.]+)?"  # PEFT puts the name of the adapter there, mostly `default`
+_ADAPTER = r"(?:\.[\w-]{1,64})?"  # PEFT puts the name of the adapter there, mostly `default`
 _KEY = re.compile(
     rf"""
     (?P<prefix>
-        (?:base_model\.model\. | (?:model\.)?diffusion_model\. | pipe\.dit2?\. | transformer(?:_2)?\.)*
+        (?:base_model\.model\. | (?:model\.)?diffusion_model\. | pipe\.dit2?\. | transformer(?:_2)?\.){{0,3}}
         (?:lora_unet__? | lora_transformer_ | lycoris_)?
     )
     (?P<stem>.+?)\.
