@@ -41,7 +41,12 @@ class Waits:
 
 @asynccontextmanager
 async def fal_at(
-    server: FalServer, folder: Path | None = None, *, key: str = FAL_KEY, waits: Waits | None = None, **more: Any
+    server: FalServer,
+    folder: Path | None = None,
+    *,
+    key: str = FAL_KEY,
+    waits: Waits | None = None,
+    **more: Any,
 ) -> AsyncIterator[Fal]:
     where = Addresses().at("fal", server.url, allow_loopback=True)
     more.setdefault("timeouts", QUICK)

@@ -202,7 +202,6 @@ DOWNLOADS: dict[str, Callable[[web.Request, Stored], Awaitable[web.StreamRespons
     "page": _page,
     "squeezed": _squeezed,
     "redirect to itself": _redirect_here,
-    "redirect to this machine": _redirect("https://127.0.0.1/x.mp4"),
     "redirect to the cloud's metadata": _redirect("https://169.254.169.254/latest/meta-data/"),
     "redirect to http": _redirect("http://example.com/x.mp4"),
     "redirect with a password": _redirect("https://user:secret@example.com/x.mp4"),

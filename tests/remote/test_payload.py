@@ -1,0 +1,155 @@
+"""What is sent for a request: the contract's fields, hashes where files are, addresses where files were."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wan_duet.pipelines.errors import RequestError
+from wan_duet.pipelines.remote.local_file import LocalFile
+from wan_duet.pipelines.remote.payload import Prepared, prepare, sendable
+from wan_duet.pipelines.remote.written import fingerprint
+from wan_duet.pipelines.request import KINDS, field_table, parse
+
+from ..servers.contract import entries_of, faults_in
+
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(60)
+LARGE = b"\x89PNG\r\n\x1a\n" + bytes(40_000)
+
+
+def sent(prepared: Prepared) -> dict[str, Any]:
+    """The payload as it goes out, every upload having "https://cdn/" and its hash for an address."""
+
+    async def upload(file: LocalFile) -> str:
+        assert len(file.read(0, file.size_bytes)) == file.size_bytes
+        return f"https://cdn/{file.sha256[:8]}"
+
+    return asyncio.run(sendable(prepared, upload))
+
+
+def required(kind: str) -> dict[str, Any]:
+    values: dict[str, Any] = {"string": "https://example.com/a.png", "integer": 0}
+    needed = {
+        row.name: row.enum[-1] if row.enum else values[row.type] for row in field_table(kind) if row.required
+    }
+    return {**needed, "height": 480, "width": 832} if "width" in needed else needed
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_payload_of_a_kind_is_taken_by_its_contract(kind: str) -> None:
+    prepared = prepare(parse(kind, required(kind)))
+    provider = KINDS[kind].provider
+    assert faults_in(provider, prepared.endpoint, sent(prepared)) == []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_unset_and_has_no_stated_default_is_absent(kind: str) -> None:
+    values = required(kind)
+    stated: dict[str, Any] = {}
+    for entry in entries_of(KINDS[kind].provider, KINDS[kind].endpoint):
+        stated |= {name: item for name, item in entry["params"].items() if item["default_stated"]}
+    payload = sent(prepare(parse(kind, values)))
+    assert set(payload) <= set(values) | set(stated)
+    assert None not in payload.values()
+
+
+@pytest.mark.parametrize("kind", [kind for kind, cls in KINDS.items() if "image_url" in cls.model_fields])
+def test_a_file_is_named_by_its_hash_and_then_uploaded(tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "a cat.png"
+    file.write_bytes(LARGE)
+    prepared = prepare(parse(kind, {**required(kind), "image_url": str(file)}))
+    (text,) = prepared.files
+    assert prepared.payload["image_url"] == text
+    assert prepared.upload_bytes == len(LARGE)
+    assert str(tmp_path) not in json.dumps(dict(prepared.payload))
+    assert sent(prepared)["image_url"] == f"https://cdn/{text[7:15]}"
+
+
+def test_a_very_small_image_goes_along_and_a_larger_one_does_not(tmp_path: Path) -> None:
+    for data, inline in ((PNG, True), (LARGE, False)):
+        (tmp_path / "a.png").write_bytes(data)
+        prepared = prepare(parse("image-to-video", {"prompt": "a", "image_url": str(tmp_path / "a.png")}))
+        address = sent(prepared)["image_url"]
+        assert address.startswith("data:image/png;base64,") == inline
+        assert not inline or base64.b64decode(address.partition(",")[2]) == data
+
+
+def test_a_data_uri_is_written_down_by_its_hash() -> None:
+    uri = f"data:image/png;base64,{base64.b64encode(LARGE).decode()}"
+    prepared = prepare(parse("image-to-video", {"prompt": "a", "image_url": uri}))
+    (text,) = prepared.files
+    assert prepared.payload["image_url"] == text
+    assert sent(prepared)["image_url"].startswith("https://cdn/")
+    assert fingerprint({"image_url": uri}) == fingerprint({"image_url": text})
+
+
+def test_a_connected_medium_keeps_its_own_hash(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(LARGE)
+    medium = "sha256:" + "ab" * 32
+    request = parse("image-to-video", {"prompt": "a", "image_url": medium})
+    prepared = prepare(request, {"image_url": tmp_path / "a.png"})
+    assert prepared.payload["image_url"] == medium
+    assert sent(prepared)["image_url"].startswith("https://cdn/")
+
+
+def test_a_lora_file_is_uploaded_and_a_repository_is_named(tmp_path: Path) -> None:
+    (tmp_path / "style.safetensors").write_bytes(bytes(5000))
+    loras = [
+        {"path": str(tmp_path / "style.safetensors"), "scale": 0.5, "transformer": "low"},
+        {"path": "owner/name", "weight_name": "a.safetensors"},
+        {"path": "https://example.com/b.safetensors"},
+    ]
+    prepared = prepare(parse("text-to-video-lora", {"prompt": "a", "loras": loras}))
+    out = sent(prepared)["loras"]
+    assert out[0] == {"path": out[0]["path"], "scale": 0.5, "transformer": "low"}
+    assert out[0]["path"].startswith("https://cdn/")
+    assert [lora["path"] for lora in out[1:]] == ["owner/name", "https://example.com/b.safetensors"]
+    assert str(tmp_path) not in json.dumps(prepared.payload["loras"])
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "field"),
+    [
+        ("image-to-video", {"prompt": "a", "image_url": "no such file.png"}, "image_url"),
+        ("image-to-video", {"prompt": "a", "image_url": "http://example.com/a.png"}, "image_url"),
+        ("image-to-video", {"prompt": "a", "image_url": "data:image/png;base64,%%%"}, "image_url"),
+        ("image-to-video", {"prompt": "a", "image_url": "data:image/png;base64,"}, "image_url"),
+        ("image-to-video", {"prompt": "a", "image_url": "sha256:00"}, "image_url"),
+        (
+            "text-to-video-lora",
+            {"prompt": "a", "loras": [{"path": "./missing.safetensors"}]},
+            "loras[0].path",
+        ),
+        ("text-to-video-lora", {"prompt": "a", "loras": [{"path": "/etc/passwd"}]}, "loras[0].path"),
+        (
+            "text-to-video-lora",
+            {"prompt": "a", "loras": [{"path": "http://a/b.safetensors"}]},
+            "loras[0].path",
+        ),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_by_its_field(kind: str, values: dict[str, Any], field: str) -> None:
+    with pytest.raises(RequestError) as caught:
+        prepare(parse(kind, values))
+    assert [problem.field for problem in caught.value.problems] == [field]
+
+
+def test_an_empty_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    with pytest.raises(RequestError, match="empty"):
+        prepare(parse("image-to-video", {"prompt": "a", "image_url": str(tmp_path / "a.png")}))
+
+
+def test_novita_takes_no_files(tmp_path: Path) -> None:
+    (tmp_path / "style.safetensors").write_bytes(bytes(10))
+    lora = {"path": str(tmp_path / "style.safetensors"), "scale": 1.0}
+    request = parse(
+        "wan21-text-to-video", {"prompt": "a", "width": 832, "height": 480, "seed": 1, "loras": [lora]}
+    )
+    with pytest.raises(RequestError, match="stores no files"):
+        prepare(request)

@@ -1,0 +1,103 @@
+"""What is repeated, how often, and after which wait."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from typing import get_args
+
+import httpx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from wan_duet.pipelines.errors import AmbiguousError
+from wan_duet.pipelines.remote.retry import (
+    CANCEL,
+    CHEAP,
+    READ,
+    SUBMIT,
+    Happening,
+    Pace,
+    happening_of_error,
+    happening_of_status,
+    retry_after_s,
+)
+
+NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize("policy", [SUBMIT, READ, CANCEL, CHEAP])
+def test_every_policy_has_a_rule_for_everything_that_happens(policy: object) -> None:
+    assert set(policy.rules) == set(get_args(Happening))
+
+
+def test_a_submit_is_repeated_only_where_surely_no_job_was_made() -> None:
+    assert {happening for happening, rule in SUBMIT.rules.items() if rule.attempts > 1} == {
+        "not sent",
+        "busy",
+    }
+    for happening in ("timed out", "gateway", "crash", "lost"):
+        assert SUBMIT.rules[happening].error is AmbiguousError
+
+
+@given(st.integers(100, 599))
+def test_every_status_is_a_success_or_has_a_rule(status: int) -> None:
+    happening = happening_of_status(status)
+    assert (happening is None) == (200 <= status < 300)
+    assert happening is None or happening in SUBMIT.rules
+
+
+@pytest.mark.parametrize(
+    ("error", "happening"),
+    [
+        (httpx.ConnectError, "not sent"),
+        (httpx.ConnectTimeout, "not sent"),
+        (httpx.PoolTimeout, "not sent"),
+        (httpx.ReadTimeout, "lost"),
+        (httpx.ReadError, "lost"),
+        (httpx.WriteError, "lost"),
+        (httpx.WriteTimeout, "lost"),
+        (httpx.RemoteProtocolError, "lost"),
+        (httpx.ProxyError, "lost"),
+        (httpx.LocalProtocolError, "lost"),
+    ],
+)
+def test_only_what_comes_before_the_first_byte_was_surely_not_sent(
+    error: type[httpx.TransportError], happening: Happening
+) -> None:
+    assert happening_of_error(error("x")) == happening
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"),
+    [
+        ("7", 7.0),
+        (" 7 ", 7.0),
+        ("100000", 120.0),
+        ("Fri, 20 Nov 2026 12:00:30 GMT", 30.0),
+        ("Fri, 20 Nov 2026 11:00:00 GMT", 0.0),
+        ("Sat, 21 Nov 2026 12:00:00 GMT", 120.0),
+        ("soon", None),
+        ("-1", None),
+        ("", None),
+        ("٣", None),
+        (None, None),
+    ],
+)
+def test_the_wait_that_is_asked_for(value: str | None, seconds: float | None) -> None:
+    assert retry_after_s(value, NOW) == seconds
+
+
+@given(st.text())
+def test_no_header_breaks_the_wait(value: str) -> None:
+    seconds = retry_after_s(value, NOW)
+    assert seconds is None or 0.0 <= seconds <= 120.0
+
+
+def test_waits_grow_and_end_at_half_a_minute() -> None:
+    pace = Pace(jitter=lambda: 1.0)
+    waits = [pace.wait_s(attempt, None) for attempt in range(1, 12)]
+    assert waits[:4] == [0.5, 1.0, 2.0, 4.0]
+    assert waits == sorted(waits)
+    assert waits[-1] == 30.0
+    assert pace.wait_s(1, 12.0) == 12.0
