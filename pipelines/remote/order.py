@@ -1,0 +1,56 @@
+"""From a request to an order: what would be bought for it, where, and at which price."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ..errors import RequestError
+from ..request import WanRequest, check, estimate, for_novita, seed_of
+from ..request.prices import PRICES, PriceTable
+from .journal import Order
+from .payload import Prepared, prepare
+
+__all__ = ["order_for"]
+
+_DRAWN_SEEDS = 2**31  # what every provider takes
+
+
+def order_for(
+    request: WanRequest,
+    runner: str,
+    out: Path,
+    *,
+    media: Mapping[str, Path] = MappingProxyType({}),
+    prices: PriceTable = PRICES,
+) -> tuple[Order, Prepared]:
+    """The order, and the files that it takes to send it. Spends and sends nothing.
+
+    runner: "fal" or "novita".
+    media:  {field: the file written for the medium that was connected to it}.
+
+    A seed that is not set is drawn here, so that a job whose submit was not answered can be told from others.
+    Raises RequestError with everything that the runner cannot do.
+    """
+    if "seed" in type(request).model_fields and seed_of(request) is None:
+        request = request.model_copy(update={"seed": secrets.randbelow(_DRAWN_SEEDS)})
+    report = check(request, runner)
+    if not report.ok:
+        raise RequestError(report.problems)
+    sent = for_novita(request) if runner == "novita" else request
+    if sent is None:
+        raise RequestError.of("kind", f"{request.kind} is not what {runner} runs", "choose another runner")
+    prepared = prepare(sent, media)
+    about: dict[str, Any] = {
+        "kind": request.kind,
+        "request": dict(prepared.payload) if sent is request else request.payload(),
+        "adjustments": [
+            {"field": finding.field, "asked": finding.asked, "used": finding.used, "reason": finding.reason}
+            for finding in report.adjustments
+        ],
+    }
+    price = estimate(sent, runner, prices)
+    return Order(runner, prepared.endpoint, prepared.payload, out, price, about), prepared
