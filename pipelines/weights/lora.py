@@ -52,7 +52,7 @@ def cover(recipe: Recipe, lora: LoraFile, expert: str) -> Coverage:
     image_path: list[str] = []
     for change in lora.changes_of(expert):
         if change.name not in recipe.tensors:
-            absent = image_path if is_image_path(change.name.rpartition(".")[0]) else unmatched
+            absent = image_path if is_image_path(change.name) else unmatched
             absent.extend(change.keys)
         else:
             (matched if _has_place(recipe, change) else misfit).append(change)

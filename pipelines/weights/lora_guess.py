@@ -111,7 +111,7 @@ def _from_shapes(changes: tuple[Change, ...]) -> tuple[str, str, str, list[str]]
     if channels and channels[0] in _TASKS:
         task = _TASKS[channels[0]]
         evidence.append(f"{channels[0]} input channels")
-    if any(is_image_path(change.name.rpartition(".")[0]) for change in changes):
+    if any(is_image_path(change.name) for change in changes):
         version, task = "2.1", "I2V"
         evidence.append("keys of the image encoder's path")
     return version, size, task, evidence

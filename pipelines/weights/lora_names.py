@@ -49,6 +49,7 @@ _KEY = re.compile(
     )""",
     re.VERBOSE,
 )
+_IMAGE_PATH = ("image_embedder", "add_k_proj", "add_v_proj", "norm_added_k")
 _SAME_AS = {"w_norm": "diff", "b_norm": "diff_b"}  # LyCORIS' names for the change of a norm
 
 
@@ -103,11 +104,9 @@ def resolve(spelled: str) -> str | None:
     return None if leaf is None else f"blocks.{block['index']}.{leaf}"
 
 
-def is_image_path(module: str) -> bool:
-    """Whether the module belongs to the image encoder's path, which only Wan 2.1 image-to-video has."""
-    return module.startswith("condition_embedder.image_embedder.") or module.endswith(
-        (".add_k_proj", ".add_v_proj", ".norm_added_k")
-    )
+def is_image_path(name: str) -> bool:
+    """Whether a module or parameter is of the image encoder's path, which only Wan 2.1 image-to-video has."""
+    return any(f".{part}." in f"{name}." for part in _IMAGE_PATH)
 
 
 def _names_of(stem: str, module: str) -> str:

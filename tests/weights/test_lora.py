@@ -227,9 +227,10 @@ def test_a_lora_of_another_model_is_refused_with_both_shapes(tmp_path: Path, mod
 def test_keys_of_the_image_path_are_reported_and_never_fatal(tmp_path: Path, model: WanModel) -> None:
     image = {f"blocks.0.cross_attn.{part}_img": (24, 24) for part in "kv"}
     file = small_file(tmp_path / "a.safetensors", {Q: (24, 24), **image, "img_emb.proj.1": (24, 24)})
+    save_file({**load_file(file), "img_emb.emb_pos.diff": torch.ones(1, 514, 12)}, file)
     (report,) = model.with_lora(file, 1.0, "high").loras
-    assert (report.coverage.share, len(report.coverage.image_path)) == (1.0, 6)
-    assert "6 of the image path of Wan 2.1" in report.text()
+    assert (report.coverage.share, len(report.coverage.image_path)) == (1.0, 7)
+    assert "7 of the image path of Wan 2.1" in report.text()
 
 
 def test_keys_of_the_image_path_are_used_where_there_is_one(tmp_path: Path) -> None:
