@@ -36,14 +36,18 @@ LACKING = [
     if not there
 ]
 ONE_REQUEST, BLOCKS = "Text to Video (one request)", "Text to Video (building blocks)"
+LORAS = "LoRA high, low and both"
 BLUEPRINT = "Text to Video (Wan Duet)"
-PICTURES = {ONE_REQUEST: "one-request", BLOCKS: "building-blocks"}
+PICTURES = {ONE_REQUEST: "one-request", BLOCKS: "building-blocks", LORAS: "loras"}
 SAVED = ROOT / "tests" / "nodes" / "saved"  # with the version that had text-to-video only
 SKIPPED = f"BROWSER TESTS SKIPPED: no {', '.join(LACKING)}"
 if LACKING:
     warnings.warn(SKIPPED, stacklevel=1)  # pytest lists it at the end, unlike the reason of a skip
 # Inputs that nodes gained after tests/nodes/saved was saved, at the value an older workflow gets.
-APPENDED_SINCE = {"WanDuetRunLocal": {"acceleration": "exact"}}
+APPENDED_SINCE = {
+    "WanDuetRunLocal": {"acceleration": "exact"},
+    "WanDuetLoadModel": {"low_model": "none", "vae": "auto", "text_encoder": "auto"},
+}
 RENEW = os.environ.get("WAN_DUET_SCREENSHOTS") == "write"
 
 
