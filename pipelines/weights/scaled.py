@@ -143,7 +143,7 @@ def _hints(tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str]) -> 
             if leaf == _HINT:
                 if stored.dtype != "U8" or stored.stored_bytes > _MAX_HINT_BYTES:
                     raise ModelError(f"{stored.file}: {key} is no short text; the file is damaged")
-                said[layer] = _json(stored.file, key, bytes(stored.read(files).tolist()))
+                said[layer] = _json(stored.file, key, stored.read(files).numpy().tobytes())
     return {layer: _dtype_of(file, layer, hint) for layer, hint in said.items()}
 
 
