@@ -25,7 +25,7 @@ def extension() -> ComfyExtension:
     from .run import WanDuetCheck, WanDuetRunLocal
     from .sample import WanDuetStageSampler, WanDuetTwoStageSampler
     from .tasks import REQUEST_NODES
-    from .video import WanDuetDecode, WanDuetEncodeVideo
+    from .video import WanDuetDecode, WanDuetEncodeVideo, WanDuetRenderVideo
 
     class Extension(ComfyExtension):
         async def get_node_list(self) -> list[type[io.ComfyNode]]:
@@ -43,6 +43,7 @@ def extension() -> ComfyExtension:
                 WanDuetStageSampler,
                 WanDuetDecode,
                 WanDuetEncodeVideo,
+                WanDuetRenderVideo,
             ]
 
     return Extension()

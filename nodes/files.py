@@ -30,7 +30,7 @@ class VideoFile(NamedTuple):
         return ui.PreviewVideo([self.listed])
 
 
-def new_video_file(prefix: str, save: bool, width: int, height: int) -> VideoFile:
+def new_video_file(prefix: str, save: bool, width: int, height: int, container: str = "mp4") -> VideoFile:
     """The next free name for `prefix` in the output folder, or in temp when it is not to be saved.
 
     ComfyUI refuses a prefix that leads out of that folder, and fills in %width%, %height% and dates.
@@ -38,7 +38,7 @@ def new_video_file(prefix: str, save: bool, width: int, height: int) -> VideoFil
     kind = io.FolderType.output if save else io.FolderType.temp
     root = folder_paths.get_output_directory() if save else folder_paths.get_temp_directory()
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, root, width, height)
-    file = f"{name}_{counter:05}_.mp4"
+    file = f"{name}_{counter:05}_.{container}"
     return VideoFile(Path(folder) / file, ui.SavedResult(file, subfolder, kind))
 
 

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 from ..pipelines.errors import RequestError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
-__all__ = ["SocketMedium", "from_socket"]
+    from ..pipelines.media.audio import Audio
+
+__all__ = ["SocketMedium", "audio_of", "from_socket"]
 
 _CHUNK = 1 << 20
 
@@ -41,6 +45,18 @@ def from_socket(field: str, medium: str, value: Any) -> SocketMedium:
         if medium == "audio":
             digest.update(str(value["sample_rate"]).encode())
     return SocketMedium(medium, value, digest.hexdigest())
+
+
+def audio_of(value: Mapping[str, Any] | None) -> Audio | None:
+    """An AUDIO for a video file. RequestError when several sounds come as a batch."""
+    from ..pipelines.media.audio import Audio
+
+    if value is None:
+        return None
+    waveform = value["waveform"]
+    if len(waveform) != 1:
+        raise RequestError.of("audio", f"{len(waveform)} in a batch", "connect one audio")
+    return Audio(waveform[0].detach().float().cpu().numpy(), int(value["sample_rate"]))
 
 
 def _add_tensor(digest: Any, tensor: Tensor) -> None:

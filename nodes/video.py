@@ -1,4 +1,4 @@
-"""Nodes at the end: latents become images, images become a video file."""
+"""Nodes at the end: latents become images or a video file, images become a video file."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
+from .core_vae import chosen_vae
 from .files import new_video_file, workflow_tags
 from .inputs import field_inputs, filename_input, save_input
 from .latents import from_latent
+from .media import audio_of
 from .memory import HostMemory
 from .progress import NodeProgress
 from .sockets import WanModelSocket
@@ -18,7 +20,11 @@ from .sockets import WanModelSocket
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..pipelines.media.tiles import Tiling
     from ..pipelines.models.wan_model import WanModel
+
+_SLOWEST_FPS, _FASTEST_FPS = 0.01, 300.0
+_LARGEST_DENOMINATOR = 1001  # of a rate: 23.976 is 24000/1001
 
 
 class WanDuetDecode(io.ComfyNode):
@@ -44,19 +50,114 @@ class WanDuetDecode(io.ComfyNode):
     def execute(cls, model: WanModel, latent: Any) -> io.NodeOutput:
         import torch
 
+        from ..pipelines.media.frames import to_image
+        from ..pipelines.preflight import picture_size
+        from ..pipelines.render import with_room
         from ..pipelines.stages import decode
 
-        latents, progress = from_latent(latent), NodeProgress(cls.hidden.unique_id)
+        latents, memory, progress = from_latent(latent), HostMemory(), NodeProgress(cls.hidden.unique_id)
         count = (latents.shape[2] - 1) * model.family.vae_stride[0] + 1
-        progress.begin("decoding", count, "frames")
-        images: Tensor | None = None
-        with closing(decode(model, latents, HostMemory(), progress)) as frames:
-            for index, frame in enumerate(frames):
-                if images is None:
-                    images = torch.empty(count, *frame.shape[1:], 3)
-                images[index] = (frame.permute(1, 2, 0) * 0.5 + 0.5).clamp(0, 1)
-                progress.advance(index + 1)
-        return io.NodeOutput(images)
+        width, height = picture_size(model, latents.shape)
+
+        def attempt(tiling: Tiling | None) -> Tensor:
+            progress.begin("decoding", count, "frames")
+            images = torch.empty(count, height, width, 3)
+            with closing(decode(model, latents, memory, progress, tiling=tiling)) as frames:
+                for index, frame in enumerate(frames):
+                    progress.check()
+                    images[index] = to_image(frame)
+                    progress.advance(index + 1)
+            return images
+
+        return io.NodeOutput(with_room(attempt, model, latents, memory))
+
+
+class WanDuetRenderVideo(io.ComfyNode):
+    """LATENT -> VIDEO, without the frames ever being in memory together."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetRenderVideo",
+            display_name="Wan Duet Render Video",
+            category="Wan Duet/blocks",
+            description="Makes a video file of a latent, frame by frame: long clips need no more memory than "
+            "short ones. If it fails, the latent is kept on disk and the error says where.",
+            search_aliases=["decode to video", "vae decode video", "create video", "video combine"],
+            inputs=[
+                io.Latent.Input("latent", tooltip="The latent of the video."),
+                WanModelSocket.Input(
+                    "model", optional=True, tooltip="The model whose VAE decodes. Or give vae."
+                ),
+                io.Vae.Input("vae", optional=True, tooltip="A Wan VAE from Load VAE. Or give model."),
+                _rate_input(),
+                io.Boolean.Input(
+                    "reverse", default=False, tooltip="Plays the pictures backwards, not the sound."
+                ),
+                io.Combo.Input(
+                    "interpolator",
+                    options=["none", "flow"],
+                    default="none",
+                    tooltip="What draws new frames between the decoded ones. flow needs no model file.",
+                ),
+                *field_inputs("text-to-video", ("num_interpolated_frames", "adjust_fps_for_interpolation")),
+                *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
+                _container_input(),
+                _audio_input(),
+                filename_input(),
+                save_input(),
+            ],
+            outputs=[io.Video.Output("video", tooltip="The finished video file.")],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        latent: Any,
+        frames_per_second: float,
+        reverse: bool,
+        interpolator: str,
+        num_interpolated_frames: int,
+        adjust_fps_for_interpolation: bool,
+        video_quality: str,
+        video_write_mode: str,
+        filename_prefix: str,
+        save: bool,
+        model: WanModel | None = None,
+        vae: Any | None = None,
+        container: str = "mp4",
+        audio: Any | None = None,
+    ) -> io.NodeOutput:
+        from ..pipelines.media.edit import Edit
+        from ..pipelines.media.flow import FlowInterpolator
+        from ..pipelines.preflight import picture_size
+        from ..pipelines.render import render
+
+        latents, source, memory = from_latent(latent), chosen_vae(model, vae), HostMemory()
+        edit = Edit(
+            _rate(frames_per_second),
+            reverse,
+            interpolator,
+            num_interpolated_frames,
+            adjust_fps_for_interpolation,
+            video_quality,
+            video_write_mode,
+        )
+        file = new_video_file(filename_prefix, save, *picture_size(source, latents.shape), container)
+        render(
+            source,
+            latents,
+            file.path,
+            edit,
+            memory,
+            NodeProgress(cls.hidden.unique_id),
+            interpolator=FlowInterpolator(memory.device) if edit.between else None,
+            tags=lambda _: workflow_tags(cls.hidden),
+            audio=audio_of(audio),
+        )
+        return io.NodeOutput(file.output(), ui=file.preview())
 
 
 class WanDuetEncodeVideo(io.ComfyNode):
@@ -68,22 +169,16 @@ class WanDuetEncodeVideo(io.ComfyNode):
             node_id="WanDuetEncodeVideo",
             display_name="Wan Duet Encode Video",
             category="Wan Duet/blocks",
-            description="Writes images into an MP4 that plays everywhere.",
+            description="Writes images into a video file that plays everywhere.",
             search_aliases=["create video", "video combine", "mp4"],
             inputs=[
                 io.Image.Input("images", tooltip="The frames of the video."),
-                io.Float.Input(
-                    "frames_per_second",
-                    default=16.0,
-                    min=0.01,
-                    max=300.0,
-                    step=1.0,
-                    round=0.001,
-                    tooltip="How fast it plays. Wan 2.2 A14B is made for 16.",
-                ),
+                _rate_input(),
                 *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
                 filename_input(),
                 save_input(),
+                _container_input(),
+                _audio_input(),
             ],
             outputs=[io.Video.Output("video", tooltip="The finished video file.")],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
@@ -99,22 +194,60 @@ class WanDuetEncodeVideo(io.ComfyNode):
         video_write_mode: str,
         filename_prefix: str,
         save: bool,
+        container: str = "mp4",
+        audio: Any | None = None,
     ) -> io.NodeOutput:
         from ..pipelines.media.encode import encode_video
         from ..pipelines.media.frames import image_frames
 
         count, height, width = images.shape[:3]
-        file = new_video_file(filename_prefix, save, width, height)
+        file = new_video_file(filename_prefix, save, width, height, container)
         encode_video(
             image_frames(images),
             file.path,
             width=width,
             height=height,
-            fps=Fraction(frames_per_second).limit_denominator(1001),
+            fps=_rate(frames_per_second),
             quality=video_quality,
             write_mode=video_write_mode,
             tags=workflow_tags(cls.hidden),
             progress=NodeProgress(cls.hidden.unique_id),
             frame_count=count,
+            audio=audio_of(audio),
         )
         return io.NodeOutput(file.output(), ui=file.preview())
+
+
+def _rate_input() -> io.Input:
+    return io.Float.Input(
+        "frames_per_second",
+        default=16.0,
+        min=_SLOWEST_FPS,
+        max=_FASTEST_FPS,
+        step=1.0,
+        round=0.001,
+        tooltip="How fast it plays. Wan 2.2 A14B is made for 16.",
+    )
+
+
+def _rate(frames_per_second: float) -> Fraction:
+    return Fraction(frames_per_second).limit_denominator(_LARGEST_DENOMINATOR)
+
+
+def _container_input() -> io.Input:
+    return io.Combo.Input(
+        "container",
+        options=["mp4", "webm", "mkv"],
+        default="mp4",
+        optional=True,
+        tooltip="mp4 plays everywhere, webm on web pages. mkv keeps every pixel, whatever the quality "
+        "says, and is large.",
+    )
+
+
+def _audio_input() -> io.Input:
+    return io.Audio.Input(
+        "audio",
+        optional=True,
+        tooltip="A sound beside the pictures, cut to their length and never stretched.",
+    )

@@ -13,12 +13,13 @@ from .media.tile_size import choose_tiling, vae_bytes
 from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
 from .models.expert import expert_dtypes, forward_bytes
+from .models.held_vae import HasVae
 from .models.text import reading_bytes, text_dtypes
 from .models.wan_model import WanModel
 from .weights.footprint import making_bytes, mapped_bytes, weight_bytes
 from .weights.recipe import DTypeRule, Recipe
 
-__all__ = ["Preflight", "Stage", "decode_bytes", "look_ahead"]
+__all__ = ["Preflight", "Stage", "decode_bytes", "decode_tiling", "look_ahead", "picture_size"]
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def look_ahead(
     if not sampling_only:
         text, vae = model.text_encoder, model.vae
         reading = reading_bytes(text.config, model.family.text_length)
-        decoding = decode_bytes(model, latent_shape, dtype, _tiling(model, latent_shape, dtype, free))
+        decoding = decode_bytes(model, latent_shape, dtype, decode_tiling(model, latent_shape, memory))
         stages = [
             stage("text encoder", text, text_dtypes(dtype), reading),
             *stages,
@@ -142,23 +143,22 @@ def look_ahead(
 
 
 def decode_bytes(
-    model: WanModel, latent_shape: Sequence[int], dtype: torch.dtype, tiling: Tiling | None
+    model: HasVae, latent_shape: Sequence[int], dtype: torch.dtype, tiling: Tiling | None
 ) -> int:
     """What decoding one latent frame after the other takes beside the weights of the VAE."""
-    size = _picture_size(model, latent_shape)
+    size = picture_size(model, latent_shape)
     return vae_bytes(model.vae.config, "decode", *size, dtype.itemsize, tiling)
 
 
-def _tiling(
-    model: WanModel, latent_shape: Sequence[int], dtype: torch.dtype, free_bytes: int | None
-) -> Tiling | None:
-    """The tiles that a run chooses when it comes to decoding."""
-    room = None if free_bytes is None else max(free_bytes - weight_bytes(model.vae, lambda _: dtype), 0)
-    size = _picture_size(model, latent_shape)
-    return choose_tiling(room, model.vae.config, "decode", *size, dtype.itemsize)
+def decode_tiling(model: HasVae, latent_shape: Sequence[int], memory: Memory) -> Tiling | None:
+    """The tiles that a run chooses when it comes to decoding; None for the whole picture."""
+    dtype, free = compute_dtype(model.precision, memory.device), memory.free_bytes()
+    room = None if free is None else max(free - weight_bytes(model.vae, lambda _: dtype), 0)
+    size, beside = picture_size(model, latent_shape), memory.device.type != "cpu"
+    return choose_tiling(room, model.vae.config, "decode", *size, dtype.itemsize, can_spill=beside)
 
 
-def _picture_size(model: WanModel, latent_shape: Sequence[int]) -> tuple[int, int]:
+def picture_size(model: HasVae, latent_shape: Sequence[int]) -> tuple[int, int]:
     """Width and height in pixels."""
     _, rows, columns = model.family.vae_stride
     return latent_shape[-1] * columns, latent_shape[-2] * rows

@@ -22,14 +22,15 @@ from .media.frames import Frame, FrameStream, video_frames
 from .media.interpolate import Interpolator
 from .media.latent_file import LatentFile, write_latents
 from .media.probe import VideoFacts, probe, verify
-from .media.tile_size import choose_tiling, smaller_tiling
+from .media.tile_size import smaller_tiling
 from .media.tiles import Tiling
-from .memory import Memory, compute_dtype
-from .models.wan_model import WanModel
+from .memory import Memory
+from .models.held_vae import HasVae
+from .preflight import decode_tiling, picture_size
 from .progress import Progress
 from .stages import decode
 
-__all__ = ["Rendered", "first_tiling", "picture_size", "render", "tiling_note", "with_room"]
+__all__ = ["Rendered", "render", "tiling_note", "with_room"]
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Rendered:
 
 
 def render(
-    model: WanModel,
+    model: HasVae,
     latents: Tensor,
     out: Path,
     edit: Edit,
@@ -70,7 +71,7 @@ def render(
     Raises:
         MediaError, ModelError: as the stages do.
     """
-    width, height = picture_size(model, latents)
+    width, height = picture_size(model, latents.shape)
     count = (latents.shape[2] - 1) * model.family.vae_stride[0] + 1
     count = count if frames is None else min(frames, count)
     watched = _Watched(progress)
@@ -101,29 +102,13 @@ def render(
         return with_room(attempt, model, latents, memory)
 
 
-def picture_size(model: WanModel, latents: Tensor) -> tuple[int, int]:
-    """Width and height in pixels."""
-    _, rows, columns = model.family.vae_stride
-    return latents.shape[-1] * columns, latents.shape[-2] * rows
-
-
-def first_tiling(model: WanModel, latents: Tensor, memory: Memory) -> Tiling | None:
-    """The quickest way to decode for which there is room beside the weights of the VAE."""
-    itemsize = compute_dtype(model.precision, memory.device).itemsize
-    free = memory.free_bytes()
-    if free is not None:
-        free = max(free - model.vae.elements * itemsize, 0)
-    size = picture_size(model, latents)
-    return choose_tiling(free, model.vae.config, "decode", *size, itemsize, can_spill=_can_spill(memory))
-
-
-def with_room(attempt: Callable[[Tiling | None], _T], model: WanModel, latents: Tensor, memory: Memory) -> _T:
+def with_room(attempt: Callable[[Tiling | None], _T], model: HasVae, latents: Tensor, memory: Memory) -> _T:
     """What `attempt` comes to with the largest tiles that fit; it starts anew when memory runs out.
 
     Raises ModelError when it does so with the smallest tiles too.
     """
-    width, height = picture_size(model, latents)
-    tiling = first_tiling(model, latents, memory)
+    width, height = picture_size(model, latents.shape)
+    tiling = decode_tiling(model, latents.shape, memory)
     while True:
         if tiling is not None:
             log.info("decoding %dx%d %s", width, height, tiling_note(tiling))
@@ -132,7 +117,7 @@ def with_room(attempt: Callable[[Tiling | None], _T], model: WanModel, latents: 
         except (MemoryError, RuntimeError) as error:
             if not _out_of_memory(error):
                 raise
-            smaller = smaller_tiling(tiling, width, height, can_spill=_can_spill(memory))
+            smaller = smaller_tiling(tiling, width, height, can_spill=memory.device.type != "cpu")
             if smaller is None:
                 raise ModelError(
                     f"out of memory while decoding {width}x{height}, {tiling_note(tiling)}; "
@@ -147,10 +132,6 @@ def with_room(attempt: Callable[[Tiling | None], _T], model: WanModel, latents: 
 def tiling_note(tiling: Tiling | None) -> str:
     """How the pictures were cut, for people."""
     return "whole" if tiling is None else f"in tiles of {tiling.size} pixels every {tiling.stride}"
-
-
-def _can_spill(memory: Memory) -> bool:
-    return memory.device.type != "cpu"
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -15,6 +15,7 @@ from .media.tiles import Tiling
 from .media.vae_decode import stream_decode
 from .memory import Memory, compute_dtype
 from .models.expert import ExpertPair
+from .models.held_vae import HasVae
 from .models.text import EncodedPrompt, load_text_encoder, reading_bytes
 from .models.vae import denormalise, load_vae, normalise
 from .models.wan_model import WanModel
@@ -123,7 +124,7 @@ def sample(
 
 
 def decode(
-    model: WanModel,
+    model: HasVae,
     latents: Tensor,
     memory: Memory,
     progress: Progress,
@@ -133,7 +134,7 @@ def decode(
 ) -> Iterator[Tensor]:
     """Frames (3, H, W) in [-1, 1] of `latents` (1, C, T, H/8, W/8) in VAE space; the first `frames` of them.
 
-    tiling: cut pictures that are larger than its tiles; `render.first_tiling` knows what there is room for.
+    tiling: cut pictures that are larger than its tiles; `preflight.decode_tiling` knows what there is room for.
 
     The VAE is loaded at the first frame and dropped when the iterator ends or is closed.
     """
@@ -144,7 +145,7 @@ def decode(
 
 
 def _decode(
-    model: WanModel,
+    model: HasVae,
     latents: Tensor,
     memory: Memory,
     progress: Progress,

@@ -1,0 +1,25 @@
+"""The VAE of a model of ours, or one that core's Load VAE holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..pipelines.errors import RequestError
+
+if TYPE_CHECKING:
+    from ..pipelines.models.held_vae import HasVae
+
+__all__ = ["chosen_vae"]
+
+
+def chosen_vae(model: HasVae | None, vae: Any | None) -> HasVae:
+    """Whichever of the two is connected. RequestError when both or none is, ModelError for a foreign VAE."""
+    if (model is None) == (vae is None):
+        found = "nothing is connected" if model is None else "both are connected"
+        raise RequestError.of("model, vae", found, "connect one of them")
+    if model is not None:
+        return model
+    from ..pipelines.models.held_vae import held_vae
+
+    vae.throw_exception_if_invalid()
+    return held_vae(vae.first_stage_model.state_dict(), vae.vae_dtype)

@@ -1,0 +1,86 @@
+"""A VAE that somebody else loaded, such as ComfyUI, as a recipe over the tensors they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..errors import ModelError
+from ..memory import Precision
+from ..plan.families import FAMILIES, Family
+from ..weights.checkpoint import Checkpoint
+from ..weights.recipe import Recipe
+from ..weights.stored import Files
+from .vae_layout import vae_recipe
+
+__all__ = ["HasVae", "HeldVae", "held_vae"]
+
+_WHO = Path("the connected VAE")  # stands in errors where a file's name would
+_PRECISIONS: dict[torch.dtype, Precision] = {
+    torch.float32: "fp32",
+    torch.bfloat16: "bf16",
+    torch.float16: "fp16",
+}
+
+
+class HasVae(Protocol):
+    """What decoding needs of a model: a WanModel, or a VAE alone."""
+
+    @property
+    def family(self) -> Family: ...
+
+    @property
+    def vae(self) -> Recipe: ...
+
+    @property
+    def precision(self) -> Precision: ...
+
+
+@dataclass(frozen=True)
+class HeldVae:
+    """`family`: one that uses this VAE; which, makes no difference to it."""
+
+    family: Family
+    vae: Recipe = field(repr=False)
+    precision: Precision
+
+
+def held_vae(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> HeldVae:
+    """The VAE with these tensors, in Wan's or diffusers' names, to be computed in `dtype`.
+
+    Nothing is copied before it is used, nor then where device and dtype agree.
+    Raises ModelError when they are no Wan VAE's.
+    """
+    recipe = vae_recipe(Checkpoint(_WHO, {name: _Held(tensor) for name, tensor in tensors.items()}))
+    channels = recipe.config["z_dim"]
+    family = next((family for family in FAMILIES.values() if family.latent_channels == channels), None)
+    if family is None or dtype not in _PRECISIONS:
+        raise ModelError(
+            f"{_WHO}: {channels} latent channels in {dtype}; a Wan VAE in fp32, bf16 or fp16 works"
+        )
+    return HeldVae(family, recipe, _PRECISIONS[dtype])
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A `Source` that is a tensor already."""
+
+    tensor: Tensor
+    file: Path = _WHO
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.tensor.shape)
+
+    @property
+    def stored_bytes(self) -> int:
+        return self.tensor.nbytes
+
+    def read(self, files: Files) -> Tensor:
+        del files
+        return self.tensor.detach()
