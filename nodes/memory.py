@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from comfy import model_management
 
 from ..pipelines.memory import Seat
+from ..pipelines.ram import give_back
 
 if TYPE_CHECKING:
     import torch
@@ -55,6 +56,7 @@ class HostMemory:
 
     def release(self) -> None:
         self._in_use.clear()
+        give_back()
         model_management.soft_empty_cache()
 
     def keep(self, resident: Resident) -> None:

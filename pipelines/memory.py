@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from .errors import RequestError
-from .ram import free_ram, total_ram
+from .ram import free_ram, give_back, total_ram
 
 if TYPE_CHECKING:
     import torch
@@ -122,6 +122,7 @@ class DeviceMemory:
         log.info("loading %s: %.2f GiB on %s", what, size_bytes / 2**30, self._device)
 
     def release(self) -> None:
+        give_back()
         if self._device.type == "cuda":
             import torch
 

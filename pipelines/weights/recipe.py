@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from ..ram import give_back
 from .stored import Files, Source
 
 __all__ = ["DTypeRule", "Delta", "Ingredient", "Recipe", "keeping_fp32", "materialise"]
@@ -155,6 +156,8 @@ def materialise(
     for unit in recipe.units if units is None else units:
         check()
         recipe.into(unit, network, device, dtype_of)
+        if device.type == "cpu":
+            give_back()  # what was computed on the way would pile up, unit by unit
     missing = [name for name, _ in network.named_parameters() if name not in recipe.tensors]
     if missing:
         raise ModelError(
