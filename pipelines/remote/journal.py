@@ -194,6 +194,13 @@ class Journal:
             raise JournalError(f"{self.file} has no job {job_id}; `wan-duet jobs list` names those it has")
         return found[0]
 
+    def find(self, beginning: str) -> Job:
+        """The job whose id begins so. Raises JournalError when there is none, or more than one."""
+        found = [job for job in self.jobs() if job.job_id.startswith(beginning)]
+        if len(found) > 1:
+            raise JournalError(f"{len(found)} jobs begin with {beginning!r}; give more of the id")
+        return found[0] if found else self.job(beginning)
+
     def jobs(self, *, open_only: bool = False) -> list[Job]:
         """The oldest first."""
         states = ", ".join(f"'{state}'" for state in sorted(OPEN))

@@ -9,12 +9,15 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import RequestError
-from ..request import WanRequest, check, estimate, for_novita, seed_of
+from ..request import WanRequest, check, for_novita, seed_of
 from ..request.prices import PRICES, PriceTable
+from .fal import Fal
+from .job import Prepare
 from .journal import Order
-from .payload import Prepared, prepare
+from .payload import Prepared, prepare, sendable
+from .provider import Payload, Provider
 
-__all__ = ["order_for"]
+__all__ = ["order_for", "uploading"]
 
 _DRAWN_SEEDS = 2**31  # what every provider takes
 
@@ -37,7 +40,7 @@ def order_for(
     """
     if "seed" in type(request).model_fields and seed_of(request) is None:
         request = request.model_copy(update={"seed": secrets.randbelow(_DRAWN_SEEDS)})
-    report = check(request, runner)
+    report = check(request, runner, prices=prices)
     if not report.ok:
         raise RequestError(report.problems)
     sent = for_novita(request) if runner == "novita" else request
@@ -52,5 +55,14 @@ def order_for(
             for finding in report.adjustments
         ],
     }
-    price = estimate(sent, runner, prices)
-    return Order(runner, prepared.endpoint, prepared.payload, out, price, about), prepared
+    return Order(runner, prepared.endpoint, prepared.payload, out, report.price, about), prepared
+
+
+def uploading(prepared: Prepared, account: Provider) -> Prepare:
+    """What a job calls before it is submitted: puts the files where the provider can read them."""
+
+    async def send() -> Payload:
+        # An order for Novita has no files: `prepare` refuses them.
+        return await sendable(prepared, account.upload) if isinstance(account, Fal) else prepared.payload
+
+    return send

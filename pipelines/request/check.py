@@ -12,7 +12,7 @@ from .fal_rules import fal_findings
 from .limits import dated_limits
 from .local_rules import LOCAL_RULES
 from .novita_rules import for_novita, novita_findings
-from .prices import estimate
+from .prices import PRICES, PriceTable, estimate
 from .report import Finding, Report
 from .timing import output_fps
 
@@ -32,12 +32,14 @@ def check(
     runner: str = "local",
     family: ModelFacts | None = None,
     abilities: LocalAbilities | None = None,
+    prices: PriceTable = PRICES,
 ) -> Report:
     """What `runner` would do with each field of the request.
 
     A value equal to the provider's default is a preference, which may be adjusted; any other is a demand.
     family:    for local: the model it would run on.
     abilities: for local: what the runner has at hand.
+    prices:    for the others: what they ask.
     """
     if runner not in RUNNERS:
         raise RequestError.of("runner", f"got {runner!r}", f"give one of {', '.join(RUNNERS)}")
@@ -56,7 +58,7 @@ def check(
         kind=request.kind,
         model=family.name if local and family is not None else None,
         findings=tuple(findings),
-        price=estimate(sent or request, runner),
+        price=estimate(sent or request, runner, prices),
     )
 
 
@@ -65,9 +67,10 @@ def check_all(
     runners: Sequence[str] = RUNNERS,
     family: ModelFacts | None = None,
     abilities: LocalAbilities | None = None,
+    prices: PriceTable = PRICES,
 ) -> list[Report]:
     """The reports of several runners, to lay side by side."""
-    return [check(request, runner, family, abilities) for runner in runners]
+    return [check(request, runner, family, abilities, prices) for runner in runners]
 
 
 def _local_findings(

@@ -13,7 +13,7 @@ from .base import WanRequest
 from .image_size import pixels
 from .timing import frames_out, output_fps
 
-__all__ = ["PRICES", "Price", "estimate"]
+__all__ = ["PRICES", "Price", "PriceTable", "estimate"]
 
 PriceTable = Mapping[str, Mapping[str, Any]]
 

@@ -22,8 +22,7 @@ from wan_duet.pipelines.remote.desk import Patience
 from wan_duet.pipelines.remote.fal import Fal
 from wan_duet.pipelines.remote.gate import Limits
 from wan_duet.pipelines.remote.keys import Key
-from wan_duet.pipelines.remote.order import order_for
-from wan_duet.pipelines.remote.payload import sendable
+from wan_duet.pipelines.remote.order import order_for, uploading
 from wan_duet.pipelines.remote.remote_thread import RemoteThread
 from wan_duet.pipelines.remote.retry import Pace
 from wan_duet.pipelines.remote.settings import Addresses
@@ -57,7 +56,7 @@ def buy(folder: Path, url: str, prompt: str, die_at: str | None, resubmit: bool)
             order,
             fal,
             limits=Limits(),
-            prepare=lambda: sendable(prepared, fal.upload),
+            prepare=uploading(prepared, fal),
             tell=lambda news: None,
             resubmit=resubmit,
         ).done.result(20)
