@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from .download.home import data_folder
 from .errors import RequestError, WanDuetError
+from .jobs_command import add_jobs_command
 from .lora_command import add_lora_command
 from .media_command import add_media_command
 from .memory import PRECISIONS, DeviceMemory
 from .plan.families import Family, default_family
 from .plan.plan import describe, make_plan
 from .progress import Progress
+from .remote_command import add_remote_flags, generate_remotely, require_local_flags
 from .request.base import WanRequest
 from .request.check import RUNNERS, check, check_all
 from .request.flags import add_flags, given
@@ -74,7 +76,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         return added
 
     generate = command("generate", _generate, "run a request and write the video and its receipt")
-    generate.add_argument("--on", choices=["local"], default="local", help="the runner; default: %(default)s")
+    generate.add_argument("--on", choices=RUNNERS, default="local", help="the runner; default: %(default)s")
     generate.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.mp4")
     generate.add_argument(
         "--from-receipt", type=Path, metavar="OUT.json", help="repeat the run of a receipt exactly"
@@ -92,6 +94,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         help="where LoRAs from the web are kept; default: %(default)s",
     )
 
+    add_remote_flags(generate)
     _add_request(generate, kind)
 
     checked = command("check", _check, "say what a runner supports, adjusts or cannot do; loads nothing")
@@ -116,6 +119,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     command("kinds", _kinds, "list the kinds of request")
     schema = command("schema", _schema, "print the JSON Schema of a kind")
     schema.add_argument("kind", choices=list(KINDS), metavar="KIND")
+    add_jobs_command(commands)
     add_lora_command(commands)
     add_media_command(commands)
     return parser
@@ -158,6 +162,9 @@ def _seconds(text: str) -> float:
 
 
 def _generate(options: argparse.Namespace) -> int:
+    if options.on != "local":
+        return generate_remotely(_read_request(options), options)
+    require_local_flags(options)
     if options.output.suffix.lower() != ".mp4":
         raise RequestError.of("--output", str(options.output), "give a file name that ends in .mp4")
     result = _make(options, TerminalProgress(sys.stderr))

@@ -1,0 +1,188 @@
+"""`wan-duet generate --on fal` and `wan-duet jobs`, against a fal on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wan_duet.pipelines.cli import main
+from wan_duet.pipelines.remote.journal import Journal
+from wan_duet.pipelines.remote.keys import Key
+from wan_duet.pipelines.remote.order import order_for
+from wan_duet.pipelines.remote.owner import Owner
+from wan_duet.pipelines.request import parse
+
+from .servers.fal import FalServer
+
+KEY = "5f0c1d2e-aaaa-4bbb-8ccc-123456789abc:c0ffee00112233445566778899aabbcc"
+
+
+@pytest.fixture
+def server() -> Iterator[FalServer]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    made = FalServer(key=KEY, queue_looks=0, run_looks=0)
+    asyncio.run_coroutine_threadsafe(made.start(), loop).result()
+    yield made
+    asyncio.run_coroutine_threadsafe(made.stop(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, server: FalServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keys and addresses of the user, in a ComfyUI that shares them."""
+    made = tmp_path / "ComfyUI" / "user" / "__wan_duet"
+    made.mkdir(parents=True)
+    (made / "keys.json").write_text(json.dumps({"fal": KEY}))
+    (made / "keys.json").chmod(0o600)
+    (made / "providers.json").write_text(json.dumps({"fal": server.url, "allow_loopback": True}))
+    monkeypatch.setenv("COMFYUI_PATH", str(tmp_path / "ComfyUI"))
+    for name in ("FAL_KEY", "FAL_KEY_ID", "NOVITA_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+def generate(tmp_path: Path, *more: str) -> int:
+    out = str(tmp_path / "film.mp4")
+    return main(["generate", "--on", "fal", "-o", out, "--prompt", "a red ball", "--seed", "7", *more])
+
+
+def jobs(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    capsys.readouterr()
+    assert main(["jobs", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_request_of_the_command_line_is_bought_once_and_listed(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(tmp_path, "--json") == 0
+    told = capsys.readouterr()
+    answer = json.loads(told.out)
+    assert answer["video"] == str(tmp_path / "film.mp4")
+    assert answer["seed"] == 7
+    assert answer["receipt"]["runner"] == "fal"
+    assert "price: about $0.4" in told.err
+    assert "downloading" in told.err
+    assert generate(tmp_path) == 0  # the same again is there already
+    assert len(server.jobs) == 1
+    (listed,) = jobs(capsys, "list")
+    assert (listed["state"], listed["money"], listed["file"]) == ("done", "spent", answer["video"])
+    assert jobs(capsys, "show", answer["job"][:6]) == listed
+    assert jobs(capsys, "attach", answer["job"]) == listed
+    assert main(["jobs", "list"]) == 0
+    assert "film.mp4" in capsys.readouterr().out
+
+
+def test_no_reuse_buys_again_beside_the_first_file(tmp_path: Path, folder: Path, server: FalServer) -> None:
+    assert generate(tmp_path) == generate(tmp_path, "--no-reuse") == 0
+    assert len(server.jobs) == len(list(tmp_path.glob("film*.mp4"))) == 2
+
+
+def test_a_limit_of_the_user_is_kept(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "spending.json").write_text(json.dumps({"per_run_usd": 0.1}))
+    assert generate(tmp_path) == 1
+    assert "the limit is $0.10 per run" in capsys.readouterr().err
+    assert server.jobs == {}
+
+
+def test_resubmit_buys_anew_what_nobody_knows_the_fate_of(
+    tmp_path: Path, folder: Path, server: FalServer
+) -> None:
+    journal, owner = Journal(folder / "jobs.sqlite", lambda: 0.0), Owner(folder / "owners")
+    request = parse("text-to-video", {"prompt": "a red ball", "seed": 7})
+    order, _ = order_for(request, "fal", tmp_path / "film.mp4")
+    account = Key("fal", KEY).account
+    choices = {"reuse": True, "resubmit": False, "allow": lambda spent: None, "since": 0.0}
+    lost = journal.begin(order, account, **choices)
+    journal.claim(lost.job_id, owner)
+    for state in ("submitting", "unknown"):
+        journal.move(lost.job_id, owner, state)
+    journal.release(lost.job_id, owner)
+    assert generate(tmp_path, "--resubmit") == 0
+    assert len(server.jobs) == 1
+    assert journal.job(lost.job_id).state == "failed"
+    owner.retire()
+    journal.close()
+
+
+def test_a_job_left_open_is_cancelled_by_its_id(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.queue_looks = 10**6
+    server.script.plan("status", "401")  # the command ends, the job does not
+    assert generate(tmp_path) == 1
+    (listed,) = jobs(capsys, "list", "--open")
+    assert main(["jobs", "forget", listed["job"]]) == 1
+    assert main(["jobs", "cancel", listed["job"][:8]]) == 0
+    (after,) = jobs(capsys, "list")
+    assert after["state"] == "cancelled"
+    assert [job.state for job in server.jobs.values()] == ["CANCELLED"]
+    assert main(["jobs", "forget", listed["job"]]) == 0
+    assert jobs(capsys, "list") == []
+
+
+def test_a_job_left_open_is_brought_home_by_its_id(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.script.plan("status", "401")
+    assert generate(tmp_path) == 1
+    (listed,) = jobs(capsys, "list", "--open")
+    assert main(["jobs", "attach", listed["job"]]) == 0
+    assert (tmp_path / "film.mp4").is_file()
+    assert len(server.jobs) == 1
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [["--on", "fal", "--model", "toy"], ["--model", "toy", "--resubmit"], ["--on", "fal", "--device", "cpu"]],
+)
+def test_a_flag_that_would_do_nothing_is_refused(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    assert main(["generate", "-o", str(tmp_path / "a.mp4"), "--prompt", "x", *flags]) == 2
+    assert "given with --on" in capsys.readouterr().err
+
+
+def test_an_address_of_the_command_line_goes_before_the_file(
+    tmp_path: Path, folder: Path, server: FalServer
+) -> None:
+    (folder / "providers.json").write_text(json.dumps({"fal": "https://nowhere.test"}))
+    assert generate(tmp_path, "--provider-url", server.url, "--allow-loopback") == 0
+    assert len(server.jobs) == 1
+
+
+def test_without_a_key_nothing_is_sent(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.unlink(folder / "keys.json")
+    assert generate(tmp_path) == 1
+    assert "no key" in capsys.readouterr().err
+    assert server.jobs == {}
+
+
+def test_the_key_is_written_nowhere(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate(tmp_path) == 0
+    told = capsys.readouterr()
+    secret = KEY.partition(":")[2]
+    assert secret not in told.out + told.err
+    for file in tmp_path.rglob("*"):
+        if file.is_file() and file.name != "keys.json":
+            assert secret.encode() not in file.read_bytes(), file
+
+
+def test_a_job_nobody_knows_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["jobs", "show", "nonsense"]) == 1
+    assert "no job nonsense" in capsys.readouterr().err
