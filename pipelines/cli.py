@@ -12,6 +12,7 @@ import math
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from .plan.plan import describe, make_plan
 from .progress import Progress
 from .remote_command import add_remote_flags, generate_remotely, require_local_flags
 from .request.base import WanRequest
+from .request.case import LocalAbilities
 from .request.check import RUNNERS, check, check_all
 from .request.flags import add_flags, given
 from .request.kinds import KINDS, describe_kinds, json_schema, seed_of
@@ -133,6 +135,14 @@ def _add_request(parser: argparse.ArgumentParser, kind: str) -> None:
     parser.add_argument(
         "--model", metavar="toy|FOLDER", help="the embedded model, or a folder in diffusers layout"
     )
+    parser.add_argument(
+        "--interpolator-folder",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="where files of film or rife lie; may be given again",
+    )
     add_flags(parser, kind)
 
 
@@ -186,6 +196,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             memory=DeviceMemory(options.device),
             progress=progress,
             lora_sources=_lora_sources(options),
+            interpolator_folders=options.interpolator_folder,
         )
     if options.request is not None or given(options):
         raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")
@@ -201,7 +212,18 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
         memory=DeviceMemory(options.device),
         progress=progress,
         lora_sources=_lora_sources(options),
+        interpolator_folders=options.interpolator_folder,
     )
+
+
+def _abilities(options: argparse.Namespace) -> LocalAbilities | None:
+    """None, what a runner without files can do, when no folder is given: then torch need not be loaded."""
+    if not options.interpolator_folder:
+        return None
+    from .local import local_abilities
+    from .media.interpolator_files import find_interpolators
+
+    return local_abilities(find_interpolators(options.interpolator_folder))
 
 
 def _lora_sources(options: argparse.Namespace) -> LoraSources:
@@ -216,7 +238,7 @@ def _check(options: argparse.Namespace) -> int:
     """0 when at least one of the runners asked about can run the request."""
     request = _read_request(options)
     family = _family(options) if "local" in options.on else None
-    reports = check_all(request, options.on, family)
+    reports = check_all(request, options.on, family, _abilities(options))
     if options.json:
         answers = [report.as_dict() for report in reports]
         answer = answers[0] if len(answers) == 1 else {"reports": answers}
@@ -228,12 +250,16 @@ def _check(options: argparse.Namespace) -> int:
 
 def _plan(options: argparse.Namespace) -> int:
     request, family = _read_request(options), _family(options)
-    seed = seed_of(request)
-    plan = make_plan(request, family, seed or 0, media_size=options.input_size)
+    seed, abilities = seed_of(request), _abilities(options)
+    # A plan may be looked at before this machine runs its kind.
+    any_task = replace(abilities or LocalAbilities(), tasks=frozenset({request.task}))
+    judged = check(request, family=family, abilities=any_task)
+    plan = make_plan(request, family, seed or 0, media_size=options.input_size, report=judged)
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
     if options.json:
+        report = check(request, family=family, abilities=abilities)
         numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
-        answer = {"text": text, "plan": numbers, "report": check(request, family=family).as_dict()}
+        answer = {"text": text, "plan": numbers, "report": report.as_dict()}
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         print(text)

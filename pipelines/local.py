@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import RequestError, SamplingError
+from .errors import ModelError, RequestError, SamplingError
 from .lora_chain import with_loras
 from .media.edit import Edit
-from .media.flow import FlowInterpolator
 from .media.interpolate import Interpolator
+from .media.interpolator_files import Found, find_interpolators, make_interpolator
 from .media.tags import RECEIPT
 from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
@@ -33,6 +33,7 @@ from .progress import Progress
 from .receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
 from .render import Rendered, render, tiling_note
 from .request.base import WanRequest
+from .request.case import LocalAbilities
 from .request.check import check
 from .request.kinds import seed_of
 from .request.report import Report
@@ -41,15 +42,15 @@ from .sampling.noise import draw_noise
 from .sampling.schedule import Schedule
 from .stages import encode_prompts, sample
 from .toy.embedded import embedded_loras
+from .weights.hashing import file_hash
 from .weights.lora_source import LoraSources
 
-__all__ = ["Acceleration", "Result", "repeat", "run"]
+__all__ = ["Acceleration", "Result", "local_abilities", "repeat", "run"]
 
 log = logging.getLogger(__name__)
 
 Acceleration = Literal["exact", "as requested"]
 _DRAWN_SEEDS = 2**53  # every JSON reader keeps these exact
-_INTERPOLATORS = {"flow": FlowInterpolator}
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class _Job:
     out: Path
     tags: Mapping[str, str]
     embed_receipt: bool = True
+    interpolators: Found = field(default_factory=Found)
 
 
 @dataclass
@@ -102,6 +104,7 @@ def run(
     embed_receipt: bool = True,
     acceleration: Acceleration = "exact",
     check_memory: bool = True,
+    interpolator_folders: Sequence[Path] = (),
 ) -> Result:
     """Make the video of `request` in `out` (an .mp4) and its receipt beside it.
 
@@ -112,6 +115,7 @@ def run(
                   `acceleration` says, or refuses.
     embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
     check_memory: refuse, before anything is loaded, what cannot fit into memory.
+    interpolator_folders: where the files of film and rife are looked for.
 
     Raises RequestError before anything is loaded when the request cannot be honoured, ModelError,
     SamplingError or MediaError when a stage fails, and what `progress.check` raises when the user stops: then
@@ -123,13 +127,14 @@ def run(
             "regular, to be done as requested, but this version computes every step",
             "choose exact at the runner, or none in the request",
         )
-    report = check(request, family=model.family)
+    found = find_interpolators(interpolator_folders)
+    report = check(request, family=model.family, abilities=local_abilities(found))
     seed = seed_of(request)
     if seed is None:
         seed = secrets.randbelow(_DRAWN_SEEDS)
     plan = make_plan(request, model.family, seed, boundary=model.boundary, report=report)
     model = _with_loras(request, model, lora_sources, progress)
-    job = _Job(request, report, plan, model, out, dict(tags or {}), embed_receipt)
+    job = _Job(request, report, plan, model, out, dict(tags or {}), embed_receipt, found)
     return _execute(job, memory, progress, return_images=return_images, check_memory=check_memory)
 
 
@@ -141,6 +146,7 @@ def repeat(
     memory: Memory,
     progress: Progress,
     lora_sources: LoraSources | None = None,
+    interpolator_folders: Sequence[Path] = (),
 ) -> Result:
     """Make the video of a receipt again.
 
@@ -149,8 +155,10 @@ def repeat(
     """
     model = _with_loras(recorded.request, model, lora_sources, progress)
     require_same_files(recorded, model)
-    report = check(recorded.request, family=model.family)
-    job = _Job(recorded.request, report, recorded.plan, model, out, {})
+    found = find_interpolators(interpolator_folders)
+    _require_interpolator(recorded.plan, found)
+    report = check(recorded.request, family=model.family, abilities=local_abilities(found))
+    job = _Job(recorded.request, report, recorded.plan, model, out, {}, interpolators=found)
     return _execute(job, memory, progress, expected=recorded)
 
 
@@ -194,7 +202,7 @@ def _execute(
             device=str(memory.device),
             latents_sha256=fingerprint,
             memory=ahead.as_dict(),
-        )
+        ) | _interpolator_record(plan, job.interpolators)
         with clock.stage("video"):
 
             def tags(tiling: Tiling | None) -> dict[str, str]:
@@ -254,18 +262,35 @@ def _render(
         memory,
         progress,
         frames=plan.frames_delivered,
-        interpolator=_interpolator(edit, memory),
+        interpolator=_interpolator(edit, job.interpolators, memory),
         tags=tags,
         keep_frames=keep_frames,
     )
 
 
-def _interpolator(edit: Edit, memory: Memory) -> Interpolator | None:
-    if not edit.between:
-        return None
-    # Before torch 2.13, MPS cannot sample beyond the border of a picture, which the flow does.
-    device = "cpu" if memory.device.type == "mps" else memory.device
-    return _INTERPOLATORS[edit.interpolator](device)
+def local_abilities(found: Found) -> LocalAbilities:
+    """What a check needs to know of the interpolators that were found."""
+    return LocalAbilities(interpolators=found.names, unusable_interpolators=found.refused)
+
+
+def _require_interpolator(plan: Plan, found: Found) -> None:
+    if plan.interpolator not in ("none", *found.names):
+        raise ModelError(
+            f"interpolator_model: the receipt says {plan.interpolator}, and no file for it was found; "
+            "give the folder that has one"
+        )
+
+
+def _interpolator(edit: Edit, found: Found, memory: Memory) -> Interpolator | None:
+    return make_interpolator(edit.interpolator, found, memory.device) if edit.between else None
+
+
+def _interpolator_record(plan: Plan, found: Found) -> dict[str, Any]:
+    """What drew the frames in between, for the receipt."""
+    file = found.files.get(plan.interpolator)
+    if file is None:
+        return {}
+    return {"interpolator": {"name": plan.interpolator, "file": file.name, "hash": file_hash(file)}}
 
 
 def _read_prompts(job: _Job, memory: Memory, progress: Progress) -> tuple[Prompts, dict[str, str]]:

@@ -21,10 +21,12 @@ from torch import Tensor
 
 from ..errors import ModelError
 from .film import FilmLayout, FilmNet, film_keys, film_layout, is_film
+from .flow import FlowInterpolator
+from .interpolate import Interpolator
 from .learned import LearnedInterpolator
 from .rife import RifeLayout, RifeNet, is_rife, rife_keys, rife_layout
 
-__all__ = ["Found", "find_interpolators", "folders_of_other_packs", "load_interpolator"]
+__all__ = ["Found", "find_interpolators", "folders_of_other_packs", "load_interpolator", "make_interpolator"]
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +67,11 @@ class Found:
     files: Mapping[str, Path] = field(default_factory=dict)
     refused: tuple[str, ...] = ()
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What can draw frames here."""
+        return ("flow", *sorted(self.files))
+
 
 def find_interpolators(folders: Iterable[Path]) -> Found:
     """The interpolation files in `folders` and below them; reads headers only.
@@ -89,6 +96,22 @@ def find_interpolators(folders: Iterable[Path]) -> Found:
                 here[network.kind] = max(here.get(network.kind, ((-1,), file)), (_rank(network, file), file))
         files = {**{kind: file for kind, (_, file) in here.items()}, **files}
     return Found(files, tuple(refused))
+
+
+def make_interpolator(name: str, found: Found, device: torch.device) -> Interpolator:
+    """ "flow", or the "film" or "rife" that was found.
+
+    Raises ModelError when there is no file for it.
+    """
+    if device.type == "mps":
+        device = torch.device("cpu")  # before torch 2.13, MPS cannot sample beyond the border of a picture
+    if name == "flow":
+        return FlowInterpolator(device)
+    if name not in found.files:
+        raise ModelError(f"there is no file for the interpolator {name}; give its folder, or use flow")
+    # The published FILM is half precision already, and large; RIFE is small, and its flow gains by more.
+    half = name == "film" and device.type == "cuda"
+    return load_interpolator(found.files[name], device, torch.float16 if half else torch.float32)
 
 
 def folders_of_other_packs(custom_nodes: Iterable[Path]) -> list[Path]:

@@ -44,6 +44,7 @@ class LocalAbilities:
 
     tasks:         what it can run at all, as `WanRequest.task`.
     interpolators: names; "flow" needs no files.
+    unusable_interpolators: a line for each file that looks like one and cannot be used, with the reason.
     """
 
     tasks: frozenset[str] = frozenset({"text-to-video"})
@@ -53,6 +54,7 @@ class LocalAbilities:
     step_cache: bool = False
     reverse: bool = True
     loras: bool = True
+    unusable_interpolators: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,11 @@ def _honoured(meaning: str) -> LocalRule:
 
 
 _MOST_STEPS = 1000  # num_train_timesteps of the official configurations
+_INTERPOLATION_FILES = {
+    name: f"a file such as {file}, from huggingface.co/Comfy-Org/frame_interpolation, in "
+    "models/frame_interpolation or, on a command line, in the folder of --interpolator-folder"
+    for name, file in {"film": "film_net_fp16.safetensors", "rife": "rife_v4.26.safetensors"}.items()
+}
 _NO_DOWNLOAD = "a local run downloads no media; save it and give the file"
 
 
@@ -140,7 +145,9 @@ def _interpolator(case: Case) -> Finding:
         return case.supported(f"{case.value} draws the frames in between")
     # Learned interpolators first: they draw large motion better than optical flow.
     used = next((name for name in ("film", "rife", "flow") if name in have), "none")
-    missing = f"{case.value} needs its model files, which come with a later version"
+    missing = f"{case.value} needs {_INTERPOLATION_FILES[case.value]}"
+    if case.abilities.unusable_interpolators:
+        missing += f"; what lies there does not work: {'; '.join(case.abilities.unusable_interpolators)}"
     if case.preference:
         return case.adjusted(used, missing)
     return case.impossible(f"{missing}; use none, or keep the default, which falls back to {used}")
@@ -246,8 +253,9 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     ),
     "shift": _honoured("shifts the sigma grid as the official code does"),
     "interpolator_model": LocalRule(
-        "what draws the frames in between. film, the default, falls back to rife and then to optical flow. "
-        "rife is impossible: it needs its model files, which come with a later version.",
+        "what draws the frames in between. film, the default, falls back to rife and then to optical flow, "
+        "which needs no file. rife is impossible without one: it needs "
+        f"{_INTERPOLATION_FILES['rife']}. For film: {_INTERPOLATION_FILES['film'].partition(',')[0]}.",
         _interpolator,
     ),
     "num_interpolated_frames": _honoured("new frames in every gap between two generated ones; unset is 0"),

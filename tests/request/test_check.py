@@ -52,7 +52,13 @@ def test_rife_is_a_demand_and_says_what_would_make_it_possible() -> None:
     assert not asked.ok
     (problem,) = asked.problems
     assert problem.field == "interpolator_model"
-    assert "later version" in problem.fix
+    for said in ("rife_v4.26.safetensors", "models/frame_interpolation", "Comfy-Org/frame_interpolation"):
+        assert said in problem.fix
+
+
+def test_a_file_that_cannot_be_used_is_named_where_one_is_missing() -> None:
+    abilities = LocalAbilities(unusable_interpolators=("film/film_net_fp32.pt: TorchScript",))
+    assert "film_net_fp32.pt" in finding(report(abilities=abilities), "interpolator_model").reason
 
 
 def test_interpolator_does_not_matter_when_no_frame_is_added() -> None:
