@@ -132,9 +132,7 @@ def _add_request(parser: argparse.ArgumentParser, kind: str) -> None:
     parser.add_argument(
         "--kind", choices=list(KINDS), default=_DEFAULT_KIND, metavar="KIND", help="default: %(default)s"
     )
-    parser.add_argument(
-        "--model", metavar="toy|FOLDER", help="the embedded model, or a folder in diffusers layout"
-    )
+    _add_model(parser)
     parser.add_argument(
         "--interpolator-folder",
         type=Path,
@@ -144,6 +142,27 @@ def _add_request(parser: argparse.ArgumentParser, kind: str) -> None:
         help="where files of film or rife lie; may be given again",
     )
     add_flags(parser, kind)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "the model",
+        "The embedded one, a folder in diffusers layout, or single files (.safetensors, .gguf), each named. "
+        "A file that is named replaces the part of a folder.",
+    )
+    group.add_argument(
+        "--model",
+        metavar="toy|FOLDER|FILE",
+        help="all of it, or its transformer; of two, the high-noise one",
+    )
+    group.add_argument("--low-model", metavar="FILE", help="the low-noise expert")
+    group.add_argument("--vae", metavar="FILE")
+    group.add_argument("--text-encoder", metavar="FILE", help="UMT5")
+    group.add_argument(
+        "--tokenizer",
+        metavar="FILE|FOLDER",
+        help="only for a text encoder that carries none: a tokenizer.json or spiece.model",
+    )
 
 
 def _runners(text: str) -> list[str]:
@@ -188,7 +207,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
 
     if options.from_receipt is None:
         request = _read_request(options)
-        model = _load(_required_model(options), options.precision)
+        model = _load(options, _required_model(options), options.precision)
         return run(
             request,
             model,
@@ -203,8 +222,8 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
     recorded = read_receipt(options.from_receipt)
     if options.model is None and recorded.model_name != TOY:
         found = f"not given, and the receipt names {recorded.model_name}"
-        raise RequestError.of("--model", found, "give the folder of that model")
-    model = _load(options.model or recorded.model_name, options.precision or recorded.precision)
+        raise RequestError.of("--model", found, "give the folder or the files of that model")
+    model = _load(options, options.model or recorded.model_name, options.precision or recorded.precision)
     return repeat(
         recorded,
         model,
@@ -302,21 +321,35 @@ def _read(file: str) -> bytes:
 
 def _required_model(options: argparse.Namespace) -> str:
     if options.model is None:
-        raise RequestError.of("--model", "not given", "give toy, or a folder in diffusers layout")
+        raise RequestError.of("--model", "not given", "give toy, a folder in diffusers layout, or a file")
     return str(options.model)
 
 
-def _load(model: str, precision: Any) -> WanModel:
+def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
     from .models.wan_model import load_model
 
-    return load_model(model, precision=precision or "auto")
+    return load_model(
+        model,
+        low=options.low_model,
+        vae=options.vae,
+        text_encoder=options.text_encoder,
+        tokenizer=options.tokenizer,
+        precision=precision or "auto",
+    )
 
 
 def _family(options: argparse.Namespace) -> Family:
     """The family of --model; without one, the family the kind was made for."""
     if options.model is None:
+        _refuse_parts_alone(options)
         return default_family(KINDS[options.kind].task)
-    return _load(options.model, "auto").family
+    return _load(options, options.model, "auto").family
+
+
+def _refuse_parts_alone(options: argparse.Namespace) -> None:
+    for flag in ("--low-model", "--vae", "--text-encoder", "--tokenizer"):
+        if getattr(options, flag[2:].replace("-", "_")) is not None:
+            raise RequestError.of(flag, "given without --model", "give the transformer as --model")
 
 
 def _print_result(result: Result, *, as_json: bool) -> None:
