@@ -56,7 +56,7 @@ class PublicTransport(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Raises DownloadError for a machine that is not public, else what httpx raises."""
-        host = request.url.host
+        host = request.url.raw_host.decode("ascii")  # as TLS and name servers know it
         *others, last = self._addresses(host, request.url.port or 443)
         for address in others:  # a machine without IPv6 cannot reach the first of most names
             with suppress(httpx.ConnectError, httpx.ConnectTimeout):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -50,7 +50,7 @@ class Web:
         their signatures. Raises DownloadError for a redirect that is endless or leaves https, and
         httpx.TransportError.
         """
-        at = httpx.URL(url)
+        at = _readable(url, httpx.URL)
         for _ in range(_MOST_REDIRECTS + 1):
             response = self.transport.handle_request(self._request(at, headers or {}))
             try:
@@ -67,22 +67,27 @@ class Web:
     def _request(self, url: httpx.URL, headers: Mapping[str, str]) -> httpx.Request:
         # identity: what is counted and hashed are the bytes of the file, and nothing can inflate.
         every = {"User-Agent": "wan-duet", "Accept": "*/*", "Accept-Encoding": "identity", **headers}
-        token = self.tokens.get(url.host) if url.port is None else None
+        host = url.raw_host.decode("ascii")  # as it is sent; `host` decodes foreign letters, or fails to
+        token = self.tokens.get(host) if url.port is None else None
         if token is not None:
             if not re.fullmatch(r"[!-~]+", token):  # a header with a line break in it would be two
-                raise DownloadError(f"{TOKEN_NAMES[url.host]}: holds characters no token has; copy it again")
+                raise DownloadError(f"{TOKEN_NAMES[host]}: holds characters no token has; copy it again")
             every["Authorization"] = f"Bearer {token}"
         return httpx.Request("GET", url, headers=every, extensions={"timeout": _TIMEOUT.as_dict()})
 
 
 def _target(at: httpx.URL, response: httpx.Response) -> httpx.URL:
     location = response.headers.get("location", "")
-    try:
-        target = at.join(location)
-    except httpx.InvalidURL:
-        raise DownloadError(f"{shown(str(at))}: redirects to an unreadable address") from None
+    target = _readable(location, at.join)
     if not location or target.scheme != "https" or target.userinfo:
         raise DownloadError(
             f"{shown(str(at))}: redirects to {shown(str(target))}, and only plain https is followed"
         )
     return target
+
+
+def _readable(text: str, read: Callable[[str], httpx.URL]) -> httpx.URL:
+    try:
+        return read(text)
+    except httpx.InvalidURL:
+        raise DownloadError(f"{shown(text)}: not an address that can be asked for") from None

@@ -110,6 +110,24 @@ def test_a_redirect_that_leaves_plain_https_is_refused(site: Site, downloads: Ma
     assert "s3cret" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://a.example/\0",
+        "https://xn--.example/a",
+        f"https://{'a' * 300}.b/c",
+        f"https://a.b/{'c' * 70000}",
+    ],
+)
+def test_an_address_that_nobody_could_ask_for_is_refused(
+    site: Site, downloads: MakeDownloads, url: str
+) -> None:
+    site.redirect("a.example", "/a", url)
+    for asked in (url, "https://a.example/a"):
+        with pytest.raises(DownloadError):
+            downloads().get(web_file(asked), Silent())
+
+
 def test_endless_redirects_are_given_up(site: Site, downloads: MakeDownloads) -> None:
     site.redirect("a.example", "/a", "/a")
     with pytest.raises(DownloadError, match="redirected more than 5 times"):
