@@ -136,7 +136,6 @@ def _lora_inputs() -> list[io.Input]:
             "loras",
             default="",
             optional=True,
-            multiline=True,
             tooltip="For programs: more LoRAs as a JSON list, as in the field loras of a request. "
             'Such as [{"path": "a.safetensors", "scale": 1.0, "transformer": "both"}].',
         ),
