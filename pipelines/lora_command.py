@@ -56,13 +56,13 @@ def _inspect(options: argparse.Namespace) -> int:
 
 def _reports(lora: LoraFile, model: str) -> list[tuple[LoraReport, str]]:
     """For every expert of the model: the report at strength 1, and why it would be refused, or nothing."""
-    from .models.wan_model import load_model
+    from .models.wan_model import read_experts
     from .weights.lora import cover, refusal
     from .weights.lora_report import LoraReport, describe_lora
 
     facts = describe_lora(lora)
     found = [
         LoraReport(lora.file, expert, 1.0, facts, cover(recipe, lora, expert))
-        for expert, recipe in load_model(model).experts.items()
+        for expert, recipe in read_experts(model).items()
     ]
     return [(report, refusal(report)) for report in found]

@@ -158,7 +158,7 @@ def test_generate_without_a_model_says_which_there_are(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["generate", write(), "-o", str(tmp_path / "a.mp4")]) == 2
-    assert "give toy, or a folder" in capsys.readouterr().err
+    assert "give toy, a folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("device", ["quantum", "cuda:99"])

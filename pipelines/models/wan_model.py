@@ -22,7 +22,7 @@ from .identify import Kind, choose, read_part
 from .parts import Slot, missing
 from .tokenizer import find_tokenizer
 
-__all__ = ["Given", "WanModel", "load_model"]
+__all__ = ["Given", "WanModel", "load_model", "read_experts"]
 
 Given = str | Path | Sequence[Path] | None
 
@@ -98,27 +98,12 @@ def load_model(
     The family follows from the tensors, never from the name of a file or folder.
     Raises ModelError naming what is missing, of the wrong kind, or of another model.
     """
-    path = toy_folder() if source == TOY else Path(source)
-    if not path.exists():
-        raise ModelError(
-            f"{source}: no such model; give {TOY!r} or a folder in diffusers layout, or the transformer as a "
-            ".safetensors or .gguf file"
-        )
-    is_folder = path.is_dir() and (
-        (path / "model_index.json").is_file() or not any(path.glob("*.safetensors"))
-    )
-    index = read_json(path / "model_index.json") if is_folder else {}
-    experts = {
-        "high": read_component(path / "transformer") if is_folder else _read(path, "transformer", "model")
-    }
-    if low is not None:
-        experts["low"] = _read(Path(low), "transformer", "low")
-    elif is_folder and (path / "transformer_2").is_dir():
-        experts["low"] = read_component(path / "transformer_2")
+    path, experts = _located(source), read_experts(source, low)
+    folder = path if _is_whole(path) else None
+    index = read_json(path / "model_index.json") if folder else {}
     family = family_of(path, index, experts)
-    beside = path if is_folder else None
-    vae_recipe, _ = _part("vae", vae, beside, family)
-    text_recipe, text_path = _part("text_encoder", text_encoder, beside, family)
+    vae_recipe, _ = _part("vae", vae, folder, family)
+    text_recipe, text_path = _part("text_encoder", text_encoder, folder, family)
     require_fit(family, experts, vae_recipe, text_recipe)
     boundary = family.boundary if index.get("boundary_ratio") is None else float(index["boundary_ratio"])
     return WanModel(
@@ -133,6 +118,40 @@ def load_model(
     )
 
 
+def read_experts(source: str | Path, low: str | Path | None = None) -> dict[str, Recipe]:
+    """The transformers of a model alone, {"high": ...} and perhaps "low": enough to hold a LoRA against.
+
+    source, low: as for `load_model`, which also sees whether the two belong together.
+    """
+    path = _located(source)
+    experts: dict[str, Recipe] = {}
+    if _is_whole(path):
+        read_json(path / "model_index.json")  # a folder without one is not said to lack a transformer
+        experts["high"] = read_component(path / "transformer")
+        if (path / "transformer_2").is_dir():
+            experts["low"] = read_component(path / "transformer_2")
+    else:
+        experts["high"] = _read(path, "transformer", "model")
+    if low is not None:
+        experts["low"] = _read(Path(low), "transformer", "low")
+    return experts
+
+
+def _located(source: str | Path) -> Path:
+    path = toy_folder() if source == TOY else Path(source)
+    if not path.exists():
+        raise ModelError(
+            f"{source}: no such model; give {TOY!r} or a folder in diffusers layout, or the transformer as a "
+            ".safetensors or .gguf file"
+        )
+    return path
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether this is a folder with all parts, in diffusers layout; a folder of shards is a transformer."""
+    return path.is_dir() and ((path / "model_index.json").is_file() or not any(path.glob("*.safetensors")))
+
+
 def _read(path: Path, kind: Kind, slot: str) -> Recipe:
     if not path.exists():
         raise ModelError(f"{slot}: {path} not found")
@@ -144,11 +163,13 @@ _KINDS: dict[Slot, Kind] = {"vae": "VAE", "text_encoder": "text encoder"}
 
 def _part(slot: Slot, given: Given, folder: Path | None, family: Family) -> tuple[Recipe, Path]:
     """The recipe that was given for a slot, else the folder's own, and where it lies."""
+    kind = _KINDS[slot]
     if given is None and folder is not None:
-        return read_component(folder / slot), folder / slot
+        own = folder / slot
+        # The table of UMT5 has two names, and folders hold either or both: its reader knows.
+        return (read_part(own, kind, slot) if slot == "text_encoder" else read_component(own)), own
     if given is None:
         raise ModelError(missing(slot, family.name))
-    kind = _KINDS[slot]
     path = Path(given) if isinstance(given, (str, Path)) else choose(given, kind, family.name, slot)
     return _read(path, kind, slot), path
 

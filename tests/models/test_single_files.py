@@ -24,7 +24,7 @@ from wan_duet.pipelines.models.identify import choose, identify, read_part
 from wan_duet.pipelines.models.text import clean_prompt, load_text_encoder
 from wan_duet.pipelines.models.tokenizer import read_tokenizer
 from wan_duet.pipelines.models.vae import load_vae
-from wan_duet.pipelines.models.wan_model import WanModel, load_model
+from wan_duet.pipelines.models.wan_model import WanModel, load_model, read_experts
 from wan_duet.pipelines.toy.embedded import toy_folder
 
 CPU = DeviceMemory("cpu")
@@ -435,3 +435,24 @@ def test_a_folder_of_shards_is_a_part(tmp_path: Path, files: Files) -> None:
     model = load_model(tmp_path, low=files["t2v_b"], vae=files["vae_21"], text_encoder=files["text"])
     assert model.family.name == "wan2.2-t2v-a14b"
     assert len(model.experts["high"].files) == 2
+
+
+@pytest.mark.parametrize(
+    "names", [["encoder.embed_tokens.weight"], ["encoder.embed_tokens.weight", "shared.weight"]]
+)
+def test_a_folder_may_hold_the_table_of_umt5_under_either_name(tmp_path: Path, names: list[str]) -> None:
+    copy = tmp_path / "model"
+    shutil.copytree(toy_folder(), copy)
+    file = copy / "text_encoder" / "model.safetensors"
+    weights = load_file(file)
+    table = weights.pop("shared.weight")
+    save_file({**weights, **{name: table.clone() for name in names}}, file)
+    model = load_model(copy)
+    assert model.text_encoder.tensors.keys() == load_model("toy").text_encoder.tensors.keys()
+
+
+def test_the_experts_of_a_lone_file_can_be_had_without_its_other_parts(files: Files) -> None:
+    assert list(read_experts(files["t2v_a"])) == ["high"]
+    assert list(read_experts("toy")) == list(read_experts(files["t2v_a"], files["t2v_b"])) == ["high", "low"]
+    with pytest.raises(ModelError, match="is a VAE; a transformer is needed"):
+        read_experts(files["vae_21"])
