@@ -231,7 +231,8 @@ async def _completed(job: Job, desk: Desk) -> Job:
 async def _cancel(job: Job, desk: Desk) -> None:
     answer = await desk.provider.cancel(job.submitted)
     desk.at("cancel answered")
-    if answer == "not offered":
+    if answer == "not offered":  # then it runs on, and the same order is this job again
+        desk.journal.note(job.job_id, desk.owner, stop_asked=False)
         log.info("%s cannot cancel; the result of %s is kept", job.provider, job.request_id)
     else:
         log.info("cancel of %s at %s: %s", job.request_id, job.provider, answer)
@@ -242,10 +243,10 @@ def _watch_the_deadline(job: Job, desk: Desk, stop_seen_at: float | None) -> Non
     deadline, now = desk.patience.deadline, desk.clock.now()
     if deadline is None or now - (job.sent_at or job.created_at) < deadline:
         return
-    if not job.stop_asked:
+    if stop_seen_at is None:
         log.warning("%s took longer than %.0f minutes and is cancelled", job.request_id, deadline / 60)
         desk.journal.ask_to_stop(job.job_id)
-    elif stop_seen_at is not None and now - stop_seen_at >= desk.patience.grace:
+    elif now - stop_seen_at >= desk.patience.grace:
         raise _error(
             UnreachableError,
             job,

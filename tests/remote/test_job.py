@@ -321,6 +321,18 @@ def test_a_result_that_was_finished_anyway_is_kept(
     assert workshop.calls.count("cancel") == 1
 
 
+def test_a_job_that_cannot_be_cancelled_is_the_job_of_the_next_run(
+    desk: Desk, workshop: Workshop, order: Make
+) -> None:
+    workshop.cancels = "not offered"
+    workshop.faults["status"] = [None, RemoteError("off", provider="fal", money="may have been spent")]
+    stop_when(desk, workshop, "submit")
+    with pytest.raises(RemoteError, match="off"):
+        run(order(), desk)
+    assert run(order(), desk).state == "done"
+    assert len(workshop.made) == 1
+
+
 def test_a_stop_does_not_end_a_download(desk: Desk, workshop: Workshop, order: Make) -> None:
     stop_when(desk, workshop, "download")
     assert run(order(), desk).file is not None

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from ..servers.fal import FalServer
-from .buyer import KEY
+from .buyer import KEY, buy
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kill -9 and fork are POSIX")
 ROOT = Path(__file__).parents[2]
@@ -129,6 +129,13 @@ def arrived(answer: dict[str, Any]) -> bool:
     return file.read_bytes()[4:8] == b"ftyp" and receipt["seed"] == 7
 
 
+def until(happened: Callable[[], object]) -> None:
+    end = time.monotonic() + 10
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
 @pytest.mark.parametrize("point", POINTS)
 def test_killed_at_a_point_the_file_arrives_and_one_job_was_created(
     point: str, buyer: Buyer, server: FalServer
@@ -152,11 +159,25 @@ def test_killed_while_the_provider_is_silent_the_file_arrives_and_one_job_was_cr
 ) -> None:
     server.script.plan(call, "stall", after=True)
     child = buyer.start("a blue ball")
-    end = time.monotonic() + 10
-    while not (server.jobs if call == "submit" else server.script.calls[call]):
-        assert time.monotonic() < end
-        time.sleep(0.005)
+    until(lambda: server.jobs if call == "submit" else server.script.calls[call])
     os.kill(child, signal.SIGKILL)
     assert buyer.end() == -signal.SIGKILL
     assert arrived(buyer.run("a blue ball"))
+    assert len(server.jobs) == 1
+
+
+def test_when_the_process_that_runs_a_job_is_killed_the_one_that_waits_goes_on_with_it(
+    buyer: Buyer, server: FalServer
+) -> None:
+    server.script.plan("status", "stall")
+    child = buyer.start("a green ball")
+    until(lambda: server.script.calls["status"])
+    other = threading.Thread(target=buy, args=(buyer.folder, server.url, "a green ball", None, False))
+    other.start()
+    time.sleep(0.1)
+    assert server.script.calls["status"] == 1, "two processes never look at one job"
+    os.kill(child, signal.SIGKILL)
+    assert buyer.end() == -signal.SIGKILL
+    other.join()
+    assert arrived(json.loads((buyer.folder / "bought.json").read_text()))
     assert len(server.jobs) == 1

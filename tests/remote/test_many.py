@@ -1,0 +1,86 @@
+"""Fifty jobs at once over real sockets: few connections, each wait that is asked for, no job lost."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from wan_duet.pipelines.remote.desk import Patience
+from wan_duet.pipelines.remote.fal import Fal
+from wan_duet.pipelines.remote.gate import Limits
+from wan_duet.pipelines.remote.job import Prepare
+from wan_duet.pipelines.remote.journal import Order
+from wan_duet.pipelines.remote.keys import Key
+from wan_duet.pipelines.remote.provider import Payload
+from wan_duet.pipelines.remote.remote_thread import RemoteThread
+from wan_duet.pipelines.remote.settings import Addresses
+
+from ..servers.fal import FalServer
+from .clients import FAL_KEY, FILM, Waits
+
+resource = pytest.importorskip("resource", reason="measures memory as POSIX does")
+JOBS = 50
+LONG_FILM = FILM + bytes(2_000_000)
+QUICK = {"fal": Patience(first=0.05, longest=0.05, look=0.05)}
+
+
+@pytest.fixture
+def server() -> Iterator[FalServer]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    made = FalServer(key=FAL_KEY, data=LONG_FILM)
+    asyncio.run_coroutine_threadsafe(made.start(), loop).result()
+    yield made
+    asyncio.run_coroutine_threadsafe(made.stop(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+def test_fifty_jobs_arrive_over_few_connections(
+    server: FalServer, tmp_path: Path, order: Callable[..., Order]
+) -> None:
+    for call in ("submit", "status", "result"):
+        server.script.plan(call, "429 wait", first=5, times=10)
+    server.script.plan("download", "cut body", first=3, times=5)
+    waits = Waits()
+    fal = Fal(
+        Key("fal", FAL_KEY),
+        Addresses().at("fal", server.url, allow_loopback=True),
+        tmp_path,
+        pace=waits.pace(),
+    )
+    thread = RemoteThread(tmp_path, patience=QUICK)
+
+    def sending(payload: Payload) -> Prepare:
+        async def prepare() -> Payload:
+            return payload
+
+        return prepare
+
+    before = peak_mb()
+    orders = [order(prompt=str(number)) for number in range(JOBS)]
+    tickets = [
+        thread.buy(one, fal, limits=Limits(), prepare=sending(one.payload), tell=lambda news: None)
+        for one in orders
+    ]
+    jobs = [ticket.done.result(60) for ticket in tickets]
+    thread.run(fal.close())
+    thread.close()
+    assert {job.state for job in jobs} == {"done"}
+    assert all(Path(job.file_path).read_bytes() == LONG_FILM for job in jobs)
+    assert len(server.jobs) == len({job.request_id for job in jobs}) == JOBS
+    assert waits.seconds.count(7.0) == 30, "each Retry-After is waited for"
+    assert server.most_connections <= 16 + 16 + 4, "kept, for submits, for files"
+    assert peak_mb() - before < 0.6 * JOBS * len(LONG_FILM) / 1e6, "files go to disk as they come"
+
+
+def peak_mb() -> float:
+    unit = 1 if sys.platform == "darwin" else 1024  # getrusage(2): bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
