@@ -67,11 +67,10 @@ class Web:
     def _request(self, url: httpx.URL, headers: Mapping[str, str]) -> httpx.Request:
         # identity: what is counted and hashed are the bytes of the file, and nothing can inflate.
         every = {"User-Agent": "wan-duet", "Accept": "*/*", "Accept-Encoding": "identity", **headers}
-        host = url.raw_host.decode("ascii")  # as it is sent; `host` decodes foreign letters, or fails to
-        token = self.tokens.get(host) if url.port is None else None
+        token = self.tokens.get(url.host) if url.port is None else None
         if token is not None:
             if not re.fullmatch(r"[!-~]+", token):  # a header with a line break in it would be two
-                raise DownloadError(f"{TOKEN_NAMES[host]}: holds characters no token has; copy it again")
+                raise DownloadError(f"{TOKEN_NAMES[url.host]}: holds characters no token has; copy it again")
             every["Authorization"] = f"Bearer {token}"
         return httpx.Request("GET", url, headers=every, extensions={"timeout": _TIMEOUT.as_dict()})
 
@@ -88,6 +87,8 @@ def _target(at: httpx.URL, response: httpx.Response) -> httpx.URL:
 
 def _readable(text: str, read: Callable[[str], httpx.URL]) -> httpx.URL:
     try:
-        return read(text)
-    except httpx.InvalidURL:
+        url = read(text)
+        _ = url.host  # httpx decodes it in many places, and not every name can be
+        return url
+    except (httpx.InvalidURL, UnicodeError):
         raise DownloadError(f"{shown(text)}: not an address that can be asked for") from None
