@@ -35,6 +35,7 @@ from wan_duet.pipelines.memory import DeviceMemory, compute_dtype
 from wan_duet.pipelines.models.expert import expert_dtypes
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent
+from wan_duet.pipelines.ram import give_back
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.schedule import Schedule
 from wan_duet.pipelines.stages import sample
@@ -76,6 +77,7 @@ class Watch:
 
 @contextmanager
 def watched() -> Iterator[Watch]:
+    give_back()  # so that what the imports left does not hide what follows
     start, watch, done = anonymous_bytes(), Watch(), threading.Event()
 
     def look() -> None:

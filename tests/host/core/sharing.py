@@ -1,0 +1,222 @@
+"""Run by test_sharing.py in ComfyUI's own interpreter: ComfyUI's model management, its models and ours.
+
+    python sharing.py COMFYUI PACK
+
+The processor plays a graphics card here: a device that is not ComfyUI's "cpu", so that room has to be made on
+it, with as much memory as a scene says. The last line it prints is what happened in every scene, as JSON.
+"""
+
+# ruff: noqa: E402  (ComfyUI reads its arguments when it is imported)
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import json
+import logging
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+GIB = 2**30
+COMFYUI, PACK = Path(sys.argv[1]), Path(sys.argv[2])
+sys.path.insert(0, str(COMFYUI))
+sys.argv = sys.argv[:1]
+
+from comfy.cli_args import args
+
+args.cpu = True
+
+import torch
+from comfy import model_management
+from comfy.model_patcher import ModelPatcher
+from safetensors.torch import save_file
+
+spec = importlib.util.spec_from_file_location(
+    "pack", PACK / "__init__.py", submodule_search_locations=[str(PACK)]
+)
+pack = importlib.util.module_from_spec(spec)
+sys.modules["pack"] = pack
+spec.loader.exec_module(pack)
+
+from pack.nodes.memory import HostMemory
+from pack.pipelines.models.wan_model import load_model
+from pack.pipelines.progress import Silent
+from pack.pipelines.sampling.engine import Condition, Prompts
+from pack.pipelines.sampling.schedule import Schedule
+from pack.pipelines.stages import sample
+
+FOLDER = tempfile.TemporaryDirectory()
+CARD = torch.device("cpu", 0)  # unlike torch.device("cpu")
+
+
+class Card:
+    """How much memory there is, and what is loaded takes of it."""
+
+    total = 8 * GIB
+
+    def free(self, device: Any = None, torch_free_too: bool = False) -> Any:
+        taken = sum(
+            loaded.model.model_size()
+            for loaded in model_management.current_loaded_models
+            if is_loaded(loaded)
+        )
+        return (self.total - taken, 0) if torch_free_too else self.total - taken
+
+
+def is_loaded(entry: Any) -> bool:
+    return entry.model is not None and entry.model.loaded_size() > 0
+
+
+card = Card()
+model_management.get_torch_device = lambda: CARD
+model_management.is_device_cpu = lambda device: device == torch.device("cpu")
+model_management.get_free_memory = card.free
+model_management.get_total_memory = lambda device: card.total
+
+
+class CoreModel(torch.nn.Linear):
+    """A model of ComfyUI's side."""
+
+
+def core_model(size_bytes: int) -> ModelPatcher:
+    return ModelPatcher(CoreModel(4, 4), CARD, torch.device("cpu"), size=size_bytes)
+
+
+def listed() -> list[str]:
+    return [type(entry.model.model).__name__ for entry in model_management.current_loaded_models]
+
+
+def networks() -> int:
+    return sum(type(thing).__name__ == "WanTransformer3DModel" for thing in gc.get_objects())
+
+
+def state() -> dict[str, Any]:
+    return {"listed": listed(), "networks": networks()}
+
+
+class Watching(Silent):
+    """Notes, whenever a unit is about to be filled or a step to be made, what is loaded then."""
+
+    def __init__(self) -> None:
+        self.seen: list[dict[str, Any]] = []
+
+    def check(self) -> None:
+        self.seen.append(state())
+
+
+class Reserved(logging.Handler):
+    """The networks that were loaded, by the lines of the log."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.getMessage().startswith("loading "):
+            self.lines.append(record.getMessage().partition(":")[0].removeprefix("loading "))
+
+
+def run(model: Any, *experts: str) -> dict[str, Any]:
+    sigmas = tuple(1 - index / len(experts) for index in range(len(experts) + 1))
+    schedule = Schedule(sigmas, tuple(1000 * sigma for sigma in sigmas[:-1]), experts)
+    latents, prompts = torch.zeros(1, 16, 1, 4, 4), Prompts(Condition(torch.zeros(1, 8, 128)), None)
+    progress, reserved = Watching(), Reserved()
+    logging.getLogger("pack").addHandler(reserved)
+    guidance = dict.fromkeys(experts, 1.0)
+    sample(model, schedule, "euler", latents, latents, prompts, guidance, HostMemory(model.seat), progress)
+    logging.getLogger("pack").removeHandler(reserved)
+    return {"loaded": reserved.lines, "seen": progress.seen, **state()}
+
+
+def with_lora(model: Any) -> Any:
+    """The model with one block of its low expert changed."""
+    file = Path(FOLDER.name) / "lora.safetensors"
+    parts = {"A": torch.ones(1, 256), "B": torch.ones(256, 1)}
+    save_file({f"blocks.0.attn1.to_q.lora_{side}.weight": part for side, part in parts.items()}, file)
+    return model.with_lora(file, 0.5, "low")
+
+
+def ours_makes_core_leave() -> dict[str, Any]:
+    card.total = 4 * GIB
+    core = core_model(2 * GIB)
+    model_management.load_models_gpu([core])
+    memory, told = HostMemory(), {"free": 0}
+    memory.reserve(GIB // 4, "VAE")
+    told["both"], told["free"] = listed(), memory.free_bytes()
+    memory.release()
+    told["released"] = listed()
+    memory.reserve(2 * GIB, "VAE")
+    told["ours"], told["core bytes"] = listed(), core.loaded_size()
+    memory.release()
+    return {**told, "end": listed()}
+
+
+def working_room_counts() -> dict[str, Any]:
+    card.total = 4 * GIB
+    core = core_model(2 * GIB)
+    model_management.load_models_gpu([core])
+    memory = HostMemory()
+    memory.reserve(GIB // 4, "VAE", 3 * GIB)
+    told = listed()
+    memory.release()
+    return {"listed": told}
+
+
+def a_run_and_then_core() -> dict[str, Any]:
+    model, card.total = load_model("toy"), 4 * GIB
+    core = core_model(2 * GIB + GIB // 2 + GIB // 4)
+    model_management.load_models_gpu([core])
+    told = {"first": run(model, "high", "low")}
+    told["same again"] = run(model, "low")
+    told["with a LoRA"] = run(with_lora(model), "low")
+    big = core_model(4 * GIB)
+    model_management.load_models_gpu([big])
+    return {**told, "core came": state(), "after": run(model, "low")}
+
+
+def unload_button() -> dict[str, Any]:
+    model, card.total = load_model("toy"), 8 * GIB
+    told = {"kept": run(model, "low")}
+    model_management.unload_all_models()
+    told["unloaded"] = state()
+    return {**told, "again": run(model, "low")}
+
+
+def loader_forgotten() -> dict[str, Any]:
+    model, card.total = load_model("toy"), 8 * GIB
+    derived = with_lora(model)
+    del model
+    told = {"kept": run(derived, "low")}
+    del derived
+    return {**told, "gone": state()}
+
+
+def keeps_nothing_on_a_cpu() -> dict[str, Any]:
+    model = load_model("toy")
+    model_management.get_torch_device = lambda: torch.device("cpu")
+    told = {"run": run(model, "high", "low")}
+    model_management.get_torch_device = lambda: CARD
+    return told
+
+
+def main() -> None:
+    logging.getLogger("pack").setLevel(logging.INFO)
+    scenes = (
+        ours_makes_core_leave,
+        working_room_counts,
+        a_run_and_then_core,
+        unload_button,
+        loader_forgotten,
+        keeps_nothing_on_a_cpu,
+    )
+    told = {}
+    for scene in scenes:
+        told[scene.__name__] = scene()
+        model_management.unload_all_models()
+        gc.collect()
+    sys.stdout.write(f"\n{json.dumps(told)}\n")
+
+
+main()

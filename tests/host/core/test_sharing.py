@@ -1,0 +1,103 @@
+"""ComfyUI's models and ours make room for each other, and nothing of ours stays when it should not."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wan_duet.pipelines.headless.host import Host
+
+OURS, CORE = "WanDuetNetwork", "CoreModel"
+
+Scene = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def scenes(comfyui: Host) -> dict[str, Scene]:
+    """What happened in each scene of sharing.py."""
+    script = Path(__file__).with_name("sharing.py")
+    command = [str(comfyui.python), str(script), str(comfyui.path), str(comfyui.pack)]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=comfyui.path,
+        env={**os.environ, "PYTHONPATH": ""},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    told: dict[str, Scene] = json.loads(done.stdout.splitlines()[-1])
+    return told
+
+
+def test_a_core_model_leaves_when_ours_needs_the_room_and_not_before(scenes: dict[str, Scene]) -> None:
+    scene = scenes["ours_makes_core_leave"]
+    assert scene["both"] == [OURS, CORE]
+    assert scene["released"] == [CORE]
+    assert scene["ours"] == [OURS]
+    assert scene["core bytes"] == 0
+    assert scene["end"] == []
+
+
+def test_what_core_would_give_back_counts_as_free(scenes: dict[str, Scene]) -> None:
+    assert scenes["ours_makes_core_leave"]["free"] == 4 * 2**30
+
+
+def test_room_is_made_for_the_work_too(scenes: dict[str, Scene]) -> None:
+    assert scenes["working_room_counts"]["listed"] == [OURS]
+
+
+def test_one_expert_stays_after_a_run_and_is_used_again(scenes: dict[str, Scene]) -> None:
+    scene = scenes["a_run_and_then_core"]
+    assert scene["first"]["loaded"] == ["high-noise expert", "low-noise expert"]
+    assert scene["first"]["networks"] == 1
+    assert scene["same again"]["loaded"] == []
+    assert len(scene["same again"]["seen"]) == 1  # its step
+    assert scene["with a LoRA"]["loaded"] == []
+    assert len(scene["with a LoRA"]["seen"]) == 2  # one block made again, and the step
+    assert scene["with a LoRA"]["listed"] == [OURS, CORE]
+
+
+def test_never_more_than_one_of_our_networks_is_listed_or_alive(scenes: dict[str, Scene]) -> None:
+    seen = [
+        moment
+        for scene in scenes.values()
+        for run in scene.values()
+        if isinstance(run, dict) and "seen" in run
+        for moment in run["seen"]
+    ]
+    assert seen
+    assert all(moment["listed"].count(OURS) <= 1 and moment["networks"] <= 1 for moment in seen)
+
+
+def test_an_expert_that_stayed_leaves_when_core_needs_the_room(scenes: dict[str, Scene]) -> None:
+    assert scenes["a_run_and_then_core"]["core came"] == {"listed": [CORE], "networks": 0}
+
+
+def test_core_is_gone_before_a_unit_of_ours_is_filled(scenes: dict[str, Scene]) -> None:
+    before, *filling = scenes["a_run_and_then_core"]["after"]["seen"]
+    assert before["listed"] == [CORE]
+    assert all(moment["listed"] == [OURS] for moment in filling)
+
+
+def test_unload_models_frees_ours_and_the_next_run_works(scenes: dict[str, Scene]) -> None:
+    scene = scenes["unload_button"]
+    assert scene["kept"]["networks"] == 1
+    assert scene["unloaded"] == {"listed": [], "networks": 0}
+    assert scene["again"]["loaded"] == ["low-noise expert"]
+
+
+def test_an_expert_goes_with_the_last_model_that_was_made_from_its_loader(scenes: dict[str, Scene]) -> None:
+    scene = scenes["loader_forgotten"]
+    assert scene["kept"]["networks"] == 1
+    assert scene["gone"] == {"listed": [], "networks": 0}
+
+
+def test_nothing_stays_on_a_cpu_where_comfyui_never_asks_for_room(scenes: dict[str, Scene]) -> None:
+    run = scenes["keeps_nothing_on_a_cpu"]["run"]
+    assert (run["networks"], run["listed"]) == (0, [])
