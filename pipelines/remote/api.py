@@ -129,6 +129,8 @@ class Api:
         if happening is not None:
             said = self._explain(answer.data)
             text = said.message if said else one_line(answer.body.decode("utf-8", "replace"), 120)
+            if answer.status in (401, 403):
+                text = f"{text}; check the key and the account"
             raise CallFailedError(
                 happening,
                 f"answered {answer.status}: {text}" if text else f"answered {answer.status}",

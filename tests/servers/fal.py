@@ -11,8 +11,9 @@ import argparse
 import asyncio
 import hashlib
 import json
+import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
@@ -59,6 +60,7 @@ class FalServer:
     full_ids: bool = False
     stores_payloads: bool = True
     data: bytes | None = None  # the file that comes out, instead of a real one
+    now: Callable[[], float] = time.time
     script: Script = field(default_factory=Script)
     jobs: dict[str, Job] = field(default_factory=dict)
     seen: list[tuple[str, str]] = field(default_factory=list)  # (method, path and query)
@@ -118,7 +120,7 @@ class FalServer:
             ] or list(self._files_that_cannot_be_had(body))
             if problems:
                 return web.json_response({"detail": problems}, status=422)
-            now = datetime.now(timezone.utc).isoformat()
+            now = datetime.fromtimestamp(self.now(), timezone.utc).isoformat()
             job = Job(str(uuid.uuid4()), endpoint, body, now, dict(request.headers))
             self.jobs[job.request_id] = job
             return web.json_response({"status": "IN_QUEUE", "queue_position": 0, **self._addresses(job)})

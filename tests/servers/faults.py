@@ -93,6 +93,13 @@ async def _stall(request: web.Request, script: Script) -> web.StreamResponse:
     return await _drop(request, script)
 
 
+async def _tell_the_key(request: web.Request, script: Script) -> web.StreamResponse:
+    """A proxy or a program that crashed shows the request it got, headers and all."""
+    given = request.headers.get("Authorization", "")
+    text = {"detail": f"upstream failed: {given}", "message": given, "error_type": given, "reason": given}
+    return web.json_response(text, status=503)
+
+
 async def _cut(request: web.Request, script: Script) -> web.StreamResponse:
     """A JSON answer whose body breaks off."""
     answer = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": "200"})
@@ -107,6 +114,7 @@ FAULTS: dict[str, Callable[[web.Request, Script], Awaitable[web.StreamResponse]]
     "reset": _reset,
     "stall": _stall,
     "cut json": _cut,
+    "tells the key": _tell_the_key,
 }
 
 
@@ -169,6 +177,15 @@ def _edited(change: Callable[[dict[str, Any]], None]) -> Callable[..., Awaitable
     return apply
 
 
+async def _repeated(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
+    """A success that repeats the key wherever a text may stand."""
+    assert isinstance(answer, web.Response)
+    given = request.headers.get("Authorization", "")
+    body = json.loads(answer.text or "{}")
+    body |= {"logs": [{"message": given}], "prompt": given, "note": given}
+    return web.json_response(body, status=answer.status)
+
+
 def _told_size(body: dict[str, Any]) -> None:
     for name in ("video", "image"):
         if name in body:
@@ -182,6 +199,7 @@ CHANGES: dict[str, Callable[..., Awaitable[web.StreamResponse]]] = {
         lambda body: body.update(status="COMPLETED", error="out of memory", error_type="internal_error")
     ),
     "wrong size told": _edited(_told_size),
+    "repeats the key": _repeated,
 }
 
 KNOWN = {*FAULTS, *ANSWERS, *CHANGES}  # cdn.py adds those of a download
