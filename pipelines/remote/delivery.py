@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from urllib.parse import urlsplit
 from ..errors import JobLostError, MediaError
 from ..output import sidecar, write_sidecar
 from .desk import Desk
+from .news import Tell, news_of
 from .provider import Downloaded, RemoteFile
 from .receipt import remote_receipt
 from .record import Job, outcome_json
@@ -31,7 +31,7 @@ _SUFFIXES = {
 _CHUNK = 1 << 20
 
 
-async def fetch(job: Job, desk: Desk, tell: Callable[..., None]) -> Job:
+async def fetch(job: Job, desk: Desk, tell: Tell) -> Job:
     """Download, write the receipt, and close the job as done. A file of the user is never replaced.
 
     Raises RemoteError; unless it is JobLostError the job stays open and may be fetched again.
@@ -54,12 +54,12 @@ async def fetch(job: Job, desk: Desk, tell: Callable[..., None]) -> Job:
     return job
 
 
-async def _download(job: Job, desk: Desk, place: Path, tell: Callable[..., None]) -> Downloaded:
+async def _download(job: Job, desk: Desk, place: Path, tell: Tell) -> Downloaded:
     """An address that gives nothing any more is asked for anew, once: a provider may sign it again."""
 
     def progress(done: int, total: int | None) -> None:
         desk.at("downloading")
-        tell(job, "downloading", bytes_done=done, bytes_total=total)
+        tell(news_of(job, "downloading", desk.clock.now(), bytes_done=done, bytes_total=total))
 
     file = job.outcome.files[0]
     try:

@@ -5,37 +5,20 @@ Each step commits what it knows before the next one begins, so that any process 
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import replace
-from functools import partial
-from typing import Any, TypeVar
 
-from ..errors import (
-    AmbiguousError,
-    JobFailedError,
-    JobLostError,
-    JobStoppedError,
-    NotAcceptedError,
-    RefusedError,
-    RemoteError,
-    UnreachableError,
-)
+from ..errors import JobFailedError, JobLostError, JobStoppedError, UnreachableError
 from .delivery import fetch
 from .desk import Desk
-from .news import News, Tell
-from .provider import Payload, Status, Submitted
-from .record import Job, State, outcome_json
-from .written import written_form
+from .news import Tell, news_of
+from .provider import Status
+from .purchase import Prepare, reconcile, submit
+from .record import Job, outcome_json
 
-__all__ = ["Prepare", "carry_out"]
+__all__ = ["carry_out"]
 
 log = logging.getLogger(__name__)
-
-Prepare = Callable[[], Awaitable[Payload]]  # uploads what has to be, and gives the payload as it is sent
-T = TypeVar("T")
 
 
 async def carry_out(job_id: str, desk: Desk, *, tell: Tell, prepare: Prepare | None = None) -> Job:
@@ -55,15 +38,15 @@ async def carry_out(job_id: str, desk: Desk, *, tell: Tell, prepare: Prepare | N
     try:
         job = desk.journal.job(job_id)
         if job.state == "intent":
-            job = await _submit(job, desk, prepare, tell)
+            job = await submit(job, desk, prepare, tell)
         if job.state == "submitting":  # its owner died between asking and being answered
             job = desk.journal.move(job_id, desk.owner, "unknown")
         if job.state == "unknown":
-            job = await _reconcile(job, desk)
+            job = await reconcile(job, desk)
         if job.state in ("submitted", "running"):
             job = await _follow(job, desk, tell)
         if job.state == "completed":
-            job = await fetch(job, desk, partial(_tell, tell, desk))
+            job = await fetch(job, desk, tell)
         return _finished(job)
     finally:
         desk.journal.release(job_id, desk.owner)
@@ -75,7 +58,7 @@ async def _claim(job_id: str, desk: Desk, tell: Tell) -> bool:
         job = desk.journal.job(job_id)
         if not job.is_open:
             return False
-        _tell(tell, desk, job, "waiting")
+        tell(news_of(job, "waiting", desk.clock.now()))
         await desk.clock.sleep(desk.patience.look)
     return True
 
@@ -86,78 +69,7 @@ def _finished(job: Job) -> Job:
         return job
     kinds = {"cancelled": JobStoppedError, "lost": JobLostError}
     kind = kinds.get(job.state, JobFailedError)
-    raise _error(kind, job, job.error or f"the job is {job.state}")
-
-
-# ---- asking for it
-
-
-async def _submit(job: Job, desk: Desk, prepare: Prepare | None, tell: Tell) -> Job:
-    journal, owner = desk.journal, desk.owner
-    if prepare is None:
-        return journal.move(job.job_id, owner, "failed", error="the process ended before anything was sent")
-    desk.at("intent written")
-    try:
-        _tell(tell, desk, job, "uploading")
-        async with desk.transfers:
-            payload = await _unless_stopped(prepare(), job, desk)
-    except BaseException as error:
-        state: State = "cancelled" if isinstance(error, JobStoppedError) else "failed"
-        journal.move(job.job_id, owner, state, error=_text(error), error_type=type(error).__name__)
-        raise
-    desk.at("uploaded")
-    job = journal.move(
-        job.job_id,
-        owner,
-        "submitting",
-        sent_at=desk.clock.now(),
-        sent_json=json.dumps(written_form(payload), ensure_ascii=False),
-        money="may have been spent",
-    )
-    desk.at("submitting written")
-    _tell(tell, desk, job, "sending")
-    try:
-        ids = await desk.provider.submit(job.endpoint, payload, job_id=job.job_id)
-    except (NotAcceptedError, RefusedError) as error:
-        closed = {"error": error.message, "error_type": type(error).__name__}
-        journal.move(job.job_id, owner, "failed", money="none spent", **closed)
-        raise
-    except AmbiguousError as error:
-        log.warning("%s; looking for the job", error)
-        return journal.move(job.job_id, owner, "unknown", error=error.message)
-    except BaseException:  # a fault of ours, or the end of the program: the request may be on its way
-        journal.move(job.job_id, owner, "unknown")
-        raise
-    desk.at("answered")
-    job = journal.submitted(job.job_id, owner, ids)
-    desk.at("submitted written")
-    log.info("%s has taken request %s (%s)", job.provider, job.request_id, job.price_text)
-    return job
-
-
-async def _reconcile(job: Job, desk: Desk) -> Job:
-    """Find the job of a lost answer. It is never asked for again without the user."""
-    sent: dict[str, Any] = json.loads(job.sent_json or "null")
-    found = await desk.provider.reconcile(job.endpoint, sent, job.sent_at or job.created_at)
-    if isinstance(found, Submitted) and desk.journal.has_request(job.provider, found.request_id):
-        found = "cannot tell"  # it is another job of ours, with the same payload
-    if isinstance(found, Submitted):
-        log.info("%s has the request after all: %s", job.provider, found.request_id)
-        return desk.journal.submitted(job.job_id, desk.owner, found)
-    cost = "an unknown amount" if job.price_high is None else f"up to ${job.price_high:.2f}"
-    chance = (
-        f"{job.provider} lists no such request, so most likely nothing was charged"
-        if found is None
-        else f"{job.provider} cannot say whether it took the request, which may have been charged {cost}"
-    )
-    raise AmbiguousError(
-        f"the answer to the submit of job {job.job_id[:8]} was lost; {chance}. Look at the list on "
-        f"{job.provider}'s site, and turn resubmit on to run it again",
-        provider=job.provider,
-    )
-
-
-# ---- waiting for it
+    raise job.as_error(kind, job.error or f"the job is {job.state}")
 
 
 async def _follow(job: Job, desk: Desk, tell: Tell) -> Job:
@@ -215,7 +127,7 @@ async def _completed(job: Job, desk: Desk) -> Job:
     outcome = await desk.provider.result(job.submitted)
     desk.at("result read")
     if not outcome.files:
-        raise _error(JobFailedError, job, f"the result names no file: {json.dumps(outcome.raw)[:300]}")
+        raise job.as_error(JobFailedError, f"the result names no file: {json.dumps(outcome.raw)[:300]}")
     job = desk.journal.move(
         job.job_id,
         desk.owner,
@@ -247,9 +159,8 @@ def _watch_the_deadline(job: Job, desk: Desk, stop_seen_at: float | None) -> Non
         log.warning("%s took longer than %.0f minutes and is cancelled", job.request_id, deadline / 60)
         desk.journal.ask_to_stop(job.job_id)
     elif now - stop_seen_at >= desk.patience.grace:
-        raise _error(
+        raise job.as_error(
             UnreachableError,
-            job,
             f"not over after {deadline / 60:.0f} minutes; it is looked for again at the next start, or by "
             f"`wan-duet jobs attach {job.job_id[:8]}`",
         )
@@ -264,47 +175,14 @@ async def _pause(seconds: float, job: Job, desk: Desk) -> None:
             return
 
 
-async def _unless_stopped(work: Awaitable[T], job: Job, desk: Desk) -> T:
-    """The value of `work`. Ends it and raises JobStoppedError at a stop."""
-    task = asyncio.ensure_future(work)
-    try:
-        while not task.done():
-            watch = asyncio.ensure_future(desk.clock.sleep(desk.patience.look))
-            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-            watch.cancel()
-            if desk.journal.job(job.job_id).stop_asked:
-                raise _error(JobStoppedError, job, "stopped before anything was sent")
-        return task.result()
-    finally:
-        task.cancel()
-
-
-# ---- words
-
-
-def _error(kind: Callable[..., RemoteError], job: Job, message: str) -> RemoteError:
-    return kind(message, provider=job.provider, money=job.money, request_id=job.request_id)
-
-
-def _text(error: BaseException) -> str:
-    return error.message if isinstance(error, RemoteError) else str(error) or type(error).__name__
-
-
 def _tell_status(tell: Tell, desk: Desk, job: Job, status: Status) -> None:
-    _tell(
-        tell,
-        desk,
+    news = news_of(
         job,
         "stopping" if job.stop_asked else status.state,
+        desk.clock.now(),
         queue_position=status.queue_position,
         percent=status.percent,
         eta_s=status.eta_s,
         log_line=status.log_lines[-1] if status.log_lines else None,
     )
-
-
-def _tell(tell: Tell, desk: Desk, job: Job, step: str, **more: Any) -> None:
-    price = "price unknown" if job.price_usd is None else job.price_text.partition(" (")[0]
-    since = job.sent_at or job.created_at
-    news = News(job.job_id, step, max(0.0, desk.clock.now() - since), price)
-    tell(replace(news, **more))
+    tell(news)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["News", "Tell"]
+from .record import Job
+
+__all__ = ["News", "Tell", "news_of"]
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,12 @@ class News:
 
 
 Tell = Callable[[News], None]
+
+
+def news_of(job: Job, step: str, now: float, **more: Any) -> News:
+    """now: seconds since 1970. more: the fields of News that are known of this step."""
+    price = "price unknown" if job.price_usd is None else job.price_text.partition(" (")[0]
+    return News(job.job_id, step, max(0.0, now - (job.sent_at or job.created_at)), price, **more)
 
 
 def _megabytes(done: int, total: int | None) -> str:

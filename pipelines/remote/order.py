@@ -12,10 +12,10 @@ from ..errors import RequestError
 from ..request import WanRequest, check, for_novita, seed_of
 from ..request.prices import PRICES, PriceTable
 from .fal import Fal
-from .job import Prepare
 from .journal import Order
 from .payload import Prepared, prepare, sendable
 from .provider import Payload, Provider
+from .purchase import Prepare
 
 __all__ = ["order_for", "uploading"]
 

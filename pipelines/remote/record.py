@@ -13,12 +13,12 @@ lost. `completed`: paid for and its result known, the file not here yet.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..errors import JournalError, Money
+from ..errors import JournalError, Money, RemoteError
 from .provider import Outcome, RemoteFile, Submitted
 
 __all__ = ["FOLLOWS", "OPEN", "Job", "State", "outcome_json"]
@@ -93,12 +93,15 @@ class Job:
     file_path: str | None = None
     size_bytes: int | None = None
     sha256: str | None = None
-    error_type: str | None = None
     error: str | None = None
 
     @property
     def is_open(self) -> bool:
         return self.state in OPEN
+
+    def as_error(self, kind: Callable[..., RemoteError], message: str) -> RemoteError:
+        """An error of `kind` that says what it is about, and what became of the money."""
+        return kind(message, provider=self.provider, money=self.money, request_id=self.request_id)
 
     @property
     def submitted(self) -> Submitted:

@@ -18,11 +18,12 @@ from typing import Any
 from ..errors import RemoteError
 from .desk import PATIENCE, Clock, Desk, Patience, SystemClock
 from .gate import Limits, admit
-from .job import Prepare, carry_out
+from .job import carry_out
 from .journal import Journal, Order
 from .news import News, Tell
 from .owner import Owner
 from .provider import Provider
+from .purchase import Prepare
 from .record import Job
 
 __all__ = ["RemoteThread", "Ticket"]

@@ -40,7 +40,6 @@ CREATE TABLE jobs (
   file_path TEXT,
   size_bytes INTEGER,
   sha256 TEXT,
-  error_type TEXT,
   error TEXT
 );
 CREATE INDEX jobs_by_payload ON jobs (provider, endpoint, payload_sha256, account);

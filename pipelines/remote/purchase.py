@@ -1,0 +1,116 @@
+"""Asking for a job: the one step that costs money, taken once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from ..errors import AmbiguousError, JobStoppedError, NotAcceptedError, RefusedError, RemoteError
+from .desk import Desk
+from .news import Tell, news_of
+from .provider import Payload, Submitted
+from .record import Job, State
+from .written import written_form
+
+__all__ = ["Prepare", "reconcile", "submit"]
+
+log = logging.getLogger(__name__)
+
+Prepare = Callable[[], Awaitable[Payload]]  # uploads what has to be, and gives the payload as it is sent
+T = TypeVar("T")
+
+
+async def submit(job: Job, desk: Desk, prepare: Prepare | None, tell: Tell) -> Job:
+    """From intent to submitted; to unknown where the answer is lost.
+
+    prepare: without it the job is closed: nobody is there any more who wanted it.
+    """
+    journal, owner = desk.journal, desk.owner
+    if prepare is None:
+        return journal.move(job.job_id, owner, "failed", error="the process ended before anything was sent")
+    desk.at("intent written")
+    tell(news_of(job, "uploading", desk.clock.now()))
+    payload = await _prepared(job, desk, prepare)
+    desk.at("uploaded")
+    job = journal.move(
+        job.job_id,
+        owner,
+        "submitting",
+        sent_at=desk.clock.now(),
+        sent_json=json.dumps(written_form(payload), ensure_ascii=False),
+        money="may have been spent",
+    )
+    desk.at("submitting written")
+    tell(news_of(job, "sending", desk.clock.now()))
+    try:
+        ids = await desk.provider.submit(job.endpoint, payload, job_id=job.job_id)
+    except (NotAcceptedError, RefusedError) as error:
+        journal.move(job.job_id, owner, "failed", money="none spent", error=error.message)
+        raise
+    except AmbiguousError as error:
+        log.warning("%s; looking for the job", error)
+        return journal.move(job.job_id, owner, "unknown", error=error.message)
+    except BaseException:  # a fault of ours, or the end of the program: the request may be on its way
+        journal.move(job.job_id, owner, "unknown")
+        raise
+    desk.at("answered")
+    job = journal.submitted(job.job_id, owner, ids)
+    desk.at("submitted written")
+    log.info("%s has taken request %s (%s)", job.provider, job.request_id, job.price_text)
+    return job
+
+
+async def _prepared(job: Job, desk: Desk, prepare: Prepare) -> Payload:
+    """The payload as it is sent. Closes the job when that cannot be made, or when the user stops it."""
+
+    async def upload() -> Payload:
+        async with desk.transfers:
+            return await prepare()
+
+    try:
+        return await _unless_stopped(upload(), job, desk)
+    except BaseException as error:
+        state: State = "cancelled" if isinstance(error, JobStoppedError) else "failed"
+        text = error.message if isinstance(error, RemoteError) else str(error) or type(error).__name__
+        desk.journal.move(job.job_id, desk.owner, state, error=text)
+        raise
+
+
+async def reconcile(job: Job, desk: Desk) -> Job:
+    """Find the job of a lost answer. It is never asked for again without the user."""
+    sent: dict[str, Any] = json.loads(job.sent_json or "null")
+    found = await desk.provider.reconcile(job.endpoint, sent, job.sent_at or job.created_at)
+    if isinstance(found, Submitted) and desk.journal.has_request(job.provider, found.request_id):
+        found = "cannot tell"  # it is another job of ours, with the same payload
+    if isinstance(found, Submitted):
+        log.info("%s has the request after all: %s", job.provider, found.request_id)
+        return desk.journal.submitted(job.job_id, desk.owner, found)
+    cost = "an unknown amount" if job.price_high is None else f"up to ${job.price_high:.2f}"
+    chance = (
+        f"{job.provider} lists no such request, so most likely nothing was charged"
+        if found is None
+        else f"{job.provider} cannot say whether it took the request, which may have been charged {cost}"
+    )
+    raise AmbiguousError(
+        f"the answer to the submit of job {job.job_id[:8]} was lost; {chance}. Look at the list on "
+        f"{job.provider}'s site, and turn resubmit on to run it again",
+        provider=job.provider,
+    )
+
+
+async def _unless_stopped(work: Awaitable[T], job: Job, desk: Desk) -> T:
+    """The value of `work`. Ends it and raises JobStoppedError at a stop."""
+    task = asyncio.ensure_future(work)
+    try:
+        while not task.done():
+            watch = asyncio.ensure_future(desk.clock.sleep(desk.patience.look))
+            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
+            watch.cancel()
+            if desk.journal.job(job.job_id).stop_asked:
+                raise job.as_error(JobStoppedError, "stopped before anything was sent")
+        return task.result()
+    finally:
+        task.cancel()

@@ -1,0 +1,43 @@
+"""What ownership promises: it lasts as long as the process, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from wan_duet.pipelines.errors import JournalError
+from wan_duet.pipelines.remote.owner import Owner
+
+
+def test_an_owner_is_alive_until_it_retires(tmp_path: Path) -> None:
+    one, other = Owner(tmp_path), Owner(tmp_path)
+    assert one.is_alive(one.token)
+    assert one.is_alive(other.token)
+    other.retire()
+    assert not one.is_alive(other.token)
+    one.retire()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_removed_and_a_living_owner_is_not(tmp_path: Path) -> None:
+    living = Owner(tmp_path)
+    dead, young = tmp_path / "dead.lock", tmp_path / "young.lock"
+    for file in (dead, young):
+        file.touch()
+    long_ago = time.time() - 24 * 3600
+    for file in (dead, tmp_path / f"{living.token}.lock"):
+        os.utime(file, (long_ago, long_ago))
+    other = Owner(tmp_path)
+    assert not dead.exists()
+    assert young.exists(), "it may be about to be locked"
+    assert other.is_alive(living.token)
+
+
+def test_a_folder_that_cannot_hold_locks_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(JournalError, match="file"):
+        Owner(file)
