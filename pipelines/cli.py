@@ -23,7 +23,7 @@ from .lora_command import add_lora_command
 from .media_command import add_media_command
 from .memory import PRECISIONS, DeviceMemory
 from .plan.families import Family, default_family
-from .plan.plan import describe, make_plan
+from .plan.plan import Plan, describe, make_plan
 from .progress import Progress
 from .remote_command import add_remote_flags, generate_remotely, require_local_flags
 from .request.base import WanRequest
@@ -40,6 +40,7 @@ from .version import VERSION
 if TYPE_CHECKING:
     from .local import Result
     from .models.wan_model import WanModel
+    from .preflight import Preflight
     from .weights.lora_source import LoraSources
 
 __all__ = ["main"]
@@ -88,6 +89,9 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         "--precision", choices=PRECISIONS, default=None, help="what networks compute in; default: auto"
     )
     generate.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    generate.add_argument(
+        "--ignore-memory", action="store_true", help="try what is not expected to fit into memory"
+    )
     generate.add_argument(
         "--cache",
         type=Path,
@@ -216,6 +220,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             progress=progress,
             lora_sources=_lora_sources(options),
             interpolator_folders=options.interpolator_folder,
+            check_memory=not options.ignore_memory,
         )
     if options.request is not None or given(options):
         raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")
@@ -232,6 +237,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
         progress=progress,
         lora_sources=_lora_sources(options),
         interpolator_folders=options.interpolator_folder,
+        check_memory=not options.ignore_memory,
     )
 
 
@@ -275,14 +281,23 @@ def _plan(options: argparse.Namespace) -> int:
     judged = check(request, family=family, abilities=any_task)
     plan = make_plan(request, family, seed or 0, media_size=options.input_size, report=judged)
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
+    ahead = None if options.model is None else _look_ahead(options, plan)
     if options.json:
         report = check(request, family=family, abilities=abilities)
         numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
-        answer = {"text": text, "plan": numbers, "report": report.as_dict()}
+        memory = None if ahead is None else ahead.as_dict()
+        answer = {"text": text, "plan": numbers, "report": report.as_dict(), "memory": memory}
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
-        print(text)
+        print(text if ahead is None else f"{text}\n{ahead.text()}")
     return 0
+
+
+def _look_ahead(options: argparse.Namespace, plan: Plan) -> Preflight:
+    from .preflight import look_ahead
+
+    model = _load(options, options.model, "auto")
+    return look_ahead(model, DeviceMemory(), plan.latent_shape, plan.experts[plan.start_step :])
 
 
 def _kinds(options: argparse.Namespace) -> int:

@@ -147,8 +147,9 @@ def repeat(
     progress: Progress,
     lora_sources: LoraSources | None = None,
     interpolator_folders: Sequence[Path] = (),
+    check_memory: bool = True,
 ) -> Result:
-    """Make the video of a receipt again.
+    """Make the video of a receipt again. check_memory: as for `run`.
 
     Raises ModelError when the weight files are not the recorded ones, and SamplingError when the latents came
     out different, naming what differs between the two machines.
@@ -159,7 +160,7 @@ def repeat(
     _require_interpolator(recorded.plan, found)
     report = check(recorded.request, family=model.family, abilities=local_abilities(found))
     job = _Job(recorded.request, report, recorded.plan, model, out, {}, interpolators=found)
-    return _execute(job, memory, progress, expected=recorded)
+    return _execute(job, memory, progress, check_memory=check_memory, expected=recorded)
 
 
 def _with_loras(

@@ -165,4 +165,4 @@ def picture_size(model: HasVae, latent_shape: Sequence[int]) -> tuple[int, int]:
 
 
 def _gib(size_bytes: int) -> str:
-    return f"{size_bytes / 2**30:.2f}"
+    return f"{size_bytes / 2**30:.3g}"

@@ -86,8 +86,12 @@ def test_plan_prints_the_numbers_of_the_default_request(
         "high: 12 steps (sigma 1.000-0.879), low: 15 steps, 54 forwards, 81 frames at 16 fps -> 161 at 32 fps"
     )
     assert main(["plan", str(file), "--json", "--model", "toy"]) == 0
-    plan = json.loads(capsys.readouterr().out)["plan"]
+    answer = json.loads(capsys.readouterr().out)
+    plan = answer["plan"]
     assert (plan["width"], plan["height"], plan["frames_generated"]) == (112, 64, 17)
+    assert answer["memory"]["stages"][0]["name"] == "text encoder"
+    assert main(["plan", str(file), "--model", "toy"]) == 0
+    assert "GiB" in capsys.readouterr().out
 
 
 def test_kinds_names_kind_and_contract(capsys: pytest.CaptureFixture[str]) -> None:
