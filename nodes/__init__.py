@@ -18,6 +18,7 @@ def extension() -> ComfyExtension:
     """The pack as ComfyUI wants it. ComfyUI is imported in here, so that tests of the rest do without."""
     from comfy_api.latest import ComfyExtension, io
 
+    from .interpolate import WanDuetInterpolate
     from .lora import WanDuetLora, WanDuetRequestLora
     from .model import WanDuetEncodePrompt, WanDuetLoadModel
     from .prepare import WanDuetEmptyLatent, WanDuetSigmas
@@ -44,6 +45,7 @@ def extension() -> ComfyExtension:
                 WanDuetDecode,
                 WanDuetEncodeVideo,
                 WanDuetRenderVideo,
+                WanDuetInterpolate,
             ]
 
     return Extension()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from comfy_api.latest import io
@@ -20,6 +21,8 @@ __all__ = [
     "field_inputs",
     "filename_input",
     "guidance_input",
+    "rate",
+    "rate_input",
     "save_input",
     "seed_input",
     "shift_input",
@@ -28,6 +31,8 @@ __all__ = [
 ]
 
 _MODEL_BOUNDARY = -1.0
+_SLOWEST_FPS, _FASTEST_FPS = 0.01, 300.0
+_LARGEST_DENOMINATOR = 1001  # of a rate
 _TENTH = {"step": 0.1, "round": 0.001}  # arrows move by a tenth, typed values keep three digits
 
 
@@ -85,6 +90,23 @@ def boundary_input() -> io.Input:
 def chosen_boundary(setting: float, model: WanModel) -> float | None:
     """What the boundary widget says: anything below 0 leaves it to the model."""
     return model.boundary if setting < 0 else setting
+
+
+def rate_input(tooltip: str = "How fast it plays. Wan 2.2 A14B is made for 16.") -> io.Input:
+    return io.Float.Input(
+        "frames_per_second",
+        default=16.0,
+        min=_SLOWEST_FPS,
+        max=_FASTEST_FPS,
+        step=1.0,
+        round=0.001,
+        tooltip=tooltip,
+    )
+
+
+def rate(frames_per_second: float) -> Fraction:
+    """What `rate_input` says, exactly: 23.976 is 24000/1001."""
+    return Fraction(frames_per_second).limit_denominator(_LARGEST_DENOMINATOR)
 
 
 def filename_input() -> io.Input:

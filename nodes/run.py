@@ -13,6 +13,7 @@ from ..pipelines.plan import make_plan
 from ..pipelines.request import RequestWithMedia, check, check_all, side_by_side
 from .files import EMBED_METADATA, new_video_file, workflow_tags
 from .inputs import filename_input, save_input
+from .interpolators import interpolator_folders, local_abilities
 from .lora_files import lora_sources
 from .memory import HostMemory
 from .progress import NodeProgress
@@ -82,7 +83,7 @@ class WanDuetRunLocal(io.ComfyNode):
         from ..pipelines.local import run
 
         # Refuses before anything is loaded. Only the size is needed here, and no seed changes it.
-        report = check(request.request, family=model.family)
+        report = check(request.request, family=model.family, abilities=local_abilities())
         plan = make_plan(request.request, model.family, seed=0, report=report)
         file = new_video_file(filename_prefix, save, plan.width, plan.height)
         result = run(
@@ -96,6 +97,7 @@ class WanDuetRunLocal(io.ComfyNode):
             return_images=return_images,
             embed_receipt=EMBED_METADATA,
             acceleration=acceleration,
+            interpolator_folders=interpolator_folders(),
         )
         images = result.images if return_images else _NO_IMAGES
         receipt = json.dumps(result.receipt, ensure_ascii=False)
@@ -135,11 +137,11 @@ class WanDuetCheck(io.ComfyNode):
 
     @classmethod
     def execute(cls, request: RequestWithMedia, runner: str, model: WanModel | None = None) -> io.NodeOutput:
-        family = None if model is None else model.family
+        family, abilities = None if model is None else model.family, local_abilities()
         if runner == _ALL:
-            report = side_by_side(check_all(request.request, family=family))
+            report = side_by_side(check_all(request.request, family=family, abilities=abilities))
         else:
-            report = check(request.request, runner, family=family).text()
+            report = check(request.request, runner, family, abilities).text()
         # The result of a node is text for programs only; this is the text a user sees in the node.
         PromptServer.instance.send_progress_text(report, cls.hidden.unique_id)
         return io.NodeOutput(report, ui=ui.PreviewText(report))

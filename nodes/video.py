@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import closing
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 
 from .core_vae import chosen_vae
 from .files import new_video_file, workflow_tags
-from .inputs import field_inputs, filename_input, save_input
+from .inputs import field_inputs, filename_input, rate, rate_input, save_input
+from .interpolators import chosen_interpolator, interp_model_input
 from .latents import from_latent
 from .media import audio_of
 from .memory import HostMemory
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
     from ..pipelines.media.tiles import Tiling
     from ..pipelines.models.wan_model import WanModel
-
-_SLOWEST_FPS, _FASTEST_FPS = 0.01, 300.0
-_LARGEST_DENOMINATOR = 1001  # of a rate: 23.976 is 24000/1001
 
 
 class WanDuetDecode(io.ComfyNode):
@@ -90,15 +87,16 @@ class WanDuetRenderVideo(io.ComfyNode):
                     "model", optional=True, tooltip="The model whose VAE decodes. Or give vae."
                 ),
                 io.Vae.Input("vae", optional=True, tooltip="A Wan VAE from Load VAE. Or give model."),
-                _rate_input(),
+                rate_input(),
                 io.Boolean.Input(
                     "reverse", default=False, tooltip="Plays the pictures backwards, not the sound."
                 ),
                 io.Combo.Input(
                     "interpolator",
-                    options=["none", "flow"],
+                    options=["none", "flow", "film", "rife"],
                     default="none",
-                    tooltip="What draws new frames between the decoded ones. flow needs no model file.",
+                    tooltip="What draws new frames between the decoded ones. film and rife need a file in "
+                    "models/frame_interpolation; flow needs none.",
                 ),
                 *field_inputs("text-to-video", ("num_interpolated_frames", "adjust_fps_for_interpolation")),
                 *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
@@ -106,6 +104,7 @@ class WanDuetRenderVideo(io.ComfyNode):
                 _audio_input(),
                 filename_input(),
                 save_input(),
+                interp_model_input(),
             ],
             outputs=[io.Video.Output("video", tooltip="The finished video file.")],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
@@ -129,23 +128,24 @@ class WanDuetRenderVideo(io.ComfyNode):
         vae: Any | None = None,
         container: str = "mp4",
         audio: Any | None = None,
+        interp_model: Any | None = None,
     ) -> io.NodeOutput:
         from ..pipelines.media.edit import Edit
-        from ..pipelines.media.flow import FlowInterpolator
         from ..pipelines.preflight import picture_size
         from ..pipelines.render import render
 
         latents, source, memory = from_latent(latent), chosen_vae(model, vae), HostMemory()
         edit = Edit(
-            _rate(frames_per_second),
+            rate(frames_per_second),
             reverse,
-            interpolator,
+            "interp_model" if interp_model is not None else interpolator,
             num_interpolated_frames,
             adjust_fps_for_interpolation,
             video_quality,
             video_write_mode,
         )
-        file = new_video_file(filename_prefix, save, *picture_size(source, latents.shape), container)
+        size = picture_size(source, latents.shape)
+        file = new_video_file(filename_prefix, save, *size, container)
         render(
             source,
             latents,
@@ -153,7 +153,7 @@ class WanDuetRenderVideo(io.ComfyNode):
             edit,
             memory,
             NodeProgress(cls.hidden.unique_id),
-            interpolator=FlowInterpolator(memory.device) if edit.between else None,
+            interpolator=chosen_interpolator(edit, interp_model, memory, *size),
             tags=lambda _: workflow_tags(cls.hidden),
             audio=audio_of(audio),
         )
@@ -173,7 +173,7 @@ class WanDuetEncodeVideo(io.ComfyNode):
             search_aliases=["create video", "video combine", "mp4"],
             inputs=[
                 io.Image.Input("images", tooltip="The frames of the video."),
-                _rate_input(),
+                rate_input(),
                 *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
                 filename_input(),
                 save_input(),
@@ -207,7 +207,7 @@ class WanDuetEncodeVideo(io.ComfyNode):
             file.path,
             width=width,
             height=height,
-            fps=_rate(frames_per_second),
+            fps=rate(frames_per_second),
             quality=video_quality,
             write_mode=video_write_mode,
             tags=workflow_tags(cls.hidden),
@@ -216,22 +216,6 @@ class WanDuetEncodeVideo(io.ComfyNode):
             audio=audio_of(audio),
         )
         return io.NodeOutput(file.output(), ui=file.preview())
-
-
-def _rate_input() -> io.Input:
-    return io.Float.Input(
-        "frames_per_second",
-        default=16.0,
-        min=_SLOWEST_FPS,
-        max=_FASTEST_FPS,
-        step=1.0,
-        round=0.001,
-        tooltip="How fast it plays. Wan 2.2 A14B is made for 16.",
-    )
-
-
-def _rate(frames_per_second: float) -> Fraction:
-    return Fraction(frames_per_second).limit_denominator(_LARGEST_DENOMINATOR)
 
 
 def _container_input() -> io.Input:

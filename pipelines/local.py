@@ -263,7 +263,7 @@ def _render(
         memory,
         progress,
         frames=plan.frames_delivered,
-        interpolator=_interpolator(edit, job.interpolators, memory),
+        interpolator=_interpolator(plan, job.interpolators, memory),
         tags=tags,
         keep_frames=keep_frames,
     )
@@ -282,8 +282,10 @@ def _require_interpolator(plan: Plan, found: Found) -> None:
         )
 
 
-def _interpolator(edit: Edit, found: Found, memory: Memory) -> Interpolator | None:
-    return make_interpolator(edit.interpolator, found, memory.device) if edit.between else None
+def _interpolator(plan: Plan, found: Found, memory: Memory) -> Interpolator | None:
+    if not plan.num_interpolated_frames:
+        return None
+    return make_interpolator(plan.interpolator, found, memory, width=plan.width, height=plan.height)
 
 
 def _interpolator_record(plan: Plan, found: Found) -> dict[str, Any]:

@@ -8,9 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from .frames import Frame, FrameStream, close
+import torch
+from torch import Tensor
 
-__all__ = ["Interpolator", "interpolated"]
+from ..progress import Progress
+from .frames import Frame, FrameStream, close, image_frames
+
+__all__ = ["Interpolator", "interpolated", "interpolated_images"]
 
 
 class Interpolator(Protocol):
@@ -28,6 +32,23 @@ def interpolated(stream: FrameStream, interpolator: Interpolator, k: int) -> Fra
     if k < 0:
         raise ValueError(f"cannot add {k} frames between two; 0 or more works")
     return _pairwise(stream, interpolator, [(i + 1) / (k + 1) for i in range(k)])
+
+
+def interpolated_images(images: Tensor, interpolator: Interpolator, k: int, progress: Progress) -> Tensor:
+    """The same for a ComfyUI IMAGE, (N, H, W, C) in [0, 1]: (N + (N - 1) k, H, W, 3) float32 on the CPU.
+
+    The images themselves keep every digit; only the new frames have been bytes.
+    """
+    count = max(len(images) + (len(images) - 1) * k, 0)
+    result = torch.empty(count, *images.shape[1:3], 3)
+    result[:: k + 1] = images[..., :3]
+    progress.begin("interpolation", count, "frames")
+    for index, frame in enumerate(interpolated(image_frames(images), interpolator, k)):
+        progress.check()
+        if index % (k + 1):
+            result[index] = torch.from_numpy(frame).float() / 255
+        progress.advance(index + 1)
+    return result
 
 
 def _pairwise(stream: FrameStream, interpolator: Interpolator, times: Sequence[float]) -> FrameStream:

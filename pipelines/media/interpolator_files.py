@@ -20,6 +20,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from ..errors import ModelError
+from ..memory import Memory
+from ..request.local_rules import INTERPOLATION_FILES
 from .film import FilmLayout, FilmNet, film_keys, film_layout, is_film
 from .flow import FlowInterpolator
 from .interpolate import Interpolator
@@ -33,6 +35,8 @@ log = logging.getLogger(__name__)
 _SAFE = (".safetensors", ".sft")
 _CHECKPOINTS = (".pth", ".pkl", ".pt", ".ckpt", ".bin")
 _OTHER_PACKS = ("ckpts/rife", "ckpts/film")  # of ComfyUI-Frame-Interpolation, in its own folder
+
+_WORKING_BYTES = {"rife": 300, "film": 1700}  # times pixels and bytes per number, as ComfyUI 0.25 reckons
 
 _Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
@@ -98,20 +102,24 @@ def find_interpolators(folders: Iterable[Path]) -> Found:
     return Found(files, tuple(refused))
 
 
-def make_interpolator(name: str, found: Found, device: torch.device) -> Interpolator:
-    """ "flow", or the "film" or "rife" that was found.
+def make_interpolator(name: str, found: Found, memory: Memory, *, width: int, height: int) -> Interpolator:
+    """ "flow", or the "film" or "rife" that was found, with room for frames of that size.
 
-    Raises ModelError when there is no file for it.
+    Raises ModelError when there is no file for it, with the file that works.
     """
+    device = memory.device
     if device.type == "mps":
         device = torch.device("cpu")  # before torch 2.13, MPS cannot sample beyond the border of a picture
     if name == "flow":
         return FlowInterpolator(device)
     if name not in found.files:
-        raise ModelError(f"there is no file for the interpolator {name}; give its folder, or use flow")
+        unusable = "".join(f"; what lies there does not work: {line}" for line in found.refused)
+        raise ModelError(f"{name} needs {INTERPOLATION_FILES[name]}{unusable}; or choose flow")
     # The published FILM is half precision already, and large; RIFE is small, and its flow gains by more.
-    half = name == "film" and device.type == "cuda"
-    return load_interpolator(found.files[name], device, torch.float16 if half else torch.float32)
+    dtype = torch.float16 if name == "film" and device.type == "cuda" else torch.float32
+    file = found.files[name]
+    memory.reserve(file.stat().st_size, file.name, _WORKING_BYTES[name] * width * height * dtype.itemsize)
+    return load_interpolator(file, device, dtype)
 
 
 def folders_of_other_packs(custom_nodes: Iterable[Path]) -> list[Path]:

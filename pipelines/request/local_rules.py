@@ -11,7 +11,7 @@ from .lora import place_of
 from .report import Finding
 from .timing import generated_frames
 
-__all__ = ["LOCAL_RULES", "LocalRule"]
+__all__ = ["INTERPOLATION_FILES", "LOCAL_RULES", "LocalRule"]
 
 
 Judge = Callable[[Case], Finding]
@@ -29,7 +29,7 @@ def _honoured(meaning: str) -> LocalRule:
 
 
 _MOST_STEPS = 1000  # num_train_timesteps of the official configurations
-_INTERPOLATION_FILES = {
+INTERPOLATION_FILES = {
     name: f"a file such as {file}, from huggingface.co/Comfy-Org/frame_interpolation, in "
     "models/frame_interpolation or, on a command line, in the folder of --interpolator-folder"
     for name, file in {"film": "film_net_fp16.safetensors", "rife": "rife_v4.26.safetensors"}.items()
@@ -145,7 +145,7 @@ def _interpolator(case: Case) -> Finding:
         return case.supported(f"{case.value} draws the frames in between")
     # Learned interpolators first: they draw large motion better than optical flow.
     used = next((name for name in ("film", "rife", "flow") if name in have), "none")
-    missing = f"{case.value} needs {_INTERPOLATION_FILES[case.value]}"
+    missing = f"{case.value} needs {INTERPOLATION_FILES[case.value]}"
     if case.abilities.unusable_interpolators:
         missing += f"; what lies there does not work: {'; '.join(case.abilities.unusable_interpolators)}"
     if case.preference:
@@ -255,7 +255,7 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     "interpolator_model": LocalRule(
         "what draws the frames in between. film, the default, falls back to rife and then to optical flow, "
         "which needs no file. rife is impossible without one: it needs "
-        f"{_INTERPOLATION_FILES['rife']}. For film: {_INTERPOLATION_FILES['film'].partition(',')[0]}.",
+        f"{INTERPOLATION_FILES['rife']}. For film: {INTERPOLATION_FILES['film'].partition(',')[0]}.",
         _interpolator,
     ),
     "num_interpolated_frames": _honoured("new frames in every gap between two generated ones; unset is 0"),

@@ -4,11 +4,13 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.media.frames import Frame
-from wan_duet.pipelines.media.interpolate import interpolated
+from wan_duet.pipelines.media.interpolate import interpolated, interpolated_images
+from wan_duet.pipelines.progress import Silent
 
 
 class Ramp:
@@ -73,3 +75,24 @@ def test_closing_the_stream_closes_its_source() -> None:
 def test_a_negative_number_of_frames_is_refused() -> None:
     with pytest.raises(ValueError, match="0 or more"):
         interpolated(clip(2), Ramp(), -1)
+
+
+@pytest.mark.parametrize(("n", "k"), [(0, 2), (1, 2), (2, 0), (3, 2)])
+def test_images_keep_every_digit_and_new_ones_lie_between(n: int, k: int) -> None:
+    images = (
+        torch.linspace(0.1, 0.9, 7)[:n].view(-1, 1, 1, 1).expand(-1, 2, 4, 4)
+    )  # the last channel is alpha
+    result = interpolated_images(images, Ramp(), k, Silent())
+    assert result.shape == (n + max(n - 1, 0) * k, 2, 4, 3)
+    assert torch.equal(result[:: k + 1], images[..., :3])
+    shades = result[:, 0, 0, 0]
+    assert torch.equal(shades, shades.sort().values)
+
+
+def test_a_stop_reaches_the_clip_between_two_frames() -> None:
+    class Stopped(Silent):
+        def check(self) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interpolated_images(torch.zeros(2, 2, 4, 3), Ramp(), 1, Stopped())

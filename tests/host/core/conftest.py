@@ -15,6 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import frame_nets
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -29,6 +30,8 @@ from wan_duet.pipelines.toy.embedded import toy_folder
 from wan_duet.pipelines.toy.networks import expert_config, text_encoder_config
 
 HERE = Path(__file__).parent
+FOLDERS = ("diffusers", "diffusion_models", "vae", "loras", "frame_interpolation")
+RIFE = frame_nets.Rife((8,) * 5, hidden=16, seen=4, last=52)  # like 4.25, which core knows too
 MODEL = "tiny/wan 4096"  # the real width of text embeddings, two tiny experts
 
 
@@ -52,7 +55,7 @@ def core(
     write_models(models, tiny)
     folders = {
         "custom_nodes": str(HERE),
-        **{kind: str(models / kind) for kind in ("diffusers", "diffusion_models", "vae", "loras")},
+        **{kind: str(models / kind) for kind in FOLDERS},
     }
     config = models / "paths.yaml"
     config.write_text(json.dumps({"tests": folders}))  # JSON is YAML
@@ -77,7 +80,7 @@ def core_client(core: HeadlessComfyUI, first_look: dict[str, Any]) -> Iterator[C
 
 
 def write_models(models: Path, tiny: ModuleType) -> None:
-    for folder in ("diffusers", "diffusion_models", "vae", "loras"):
+    for folder in FOLDERS:
         (models / folder).mkdir()
     mine = models / "diffusers" / MODEL
     toy = toy_folder()
@@ -93,6 +96,7 @@ def write_models(models: Path, tiny: ModuleType) -> None:
     (mine / "model_index.json").write_text(json.dumps({"boundary_ratio": tiny.BOUNDARY}))
     (models / "diffusion_models" / "some.gguf").write_bytes(b"GGUF")
     write_lora(models / "loras" / "styles" / "toy high.safetensors")
+    save_file(frame_nets.weights(RIFE.shapes()), models / "frame_interpolation" / "rife.safetensors")
     vae = load_file(toy / "vae" / "diffusion_pytorch_model.safetensors")
     save_file(original_vae_keys(vae), models / "vae" / "toy.safetensors")
 

@@ -1,0 +1,155 @@
+"""More frames from few, for images or a video file."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import folder_paths
+from comfy_api.latest import io
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ..pipelines.errors import RequestError
+from .files import new_video_file, workflow_tags
+from .inputs import field_inputs, filename_input, rate, rate_input, save_input
+from .interpolators import chosen_interpolator, interp_model_input
+from .memory import HostMemory
+from .progress import NodeProgress
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pipelines.media.edit import Edit
+
+_NO_IMAGES = ExecutionBlocker(
+    "Wan Duet Interpolate gives images only for images; its video output has the video."
+)
+_NO_VIDEO = ExecutionBlocker(
+    "Wan Duet Interpolate gives a video only for a video; its images output has the images."
+)
+
+
+class WanDuetInterpolate(io.ComfyNode):
+    """IMAGE -> IMAGE, VIDEO -> VIDEO."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetInterpolate",
+            display_name="Wan Duet Interpolate",
+            category="Wan Duet/blocks",
+            description="Draws new frames between each two, for images or for a video, one pair at a time.",
+            search_aliases=["frame interpolation", "rife", "film", "vfi", "slow motion", "smooth video"],
+            inputs=[
+                io.Image.Input("images", optional=True, tooltip="Frames to add to. Or connect video."),
+                io.Video.Input("video", optional=True, tooltip="A video to add frames to. Its sound stays."),
+                interp_model_input(),
+                io.Combo.Input(
+                    "interpolator",
+                    options=["none", "flow", "film", "rife"],
+                    default="flow",
+                    tooltip="flow needs no file. film and rife draw large motion better and need a file in "
+                    "models/frame_interpolation.",
+                ),
+                *field_inputs("text-to-video", ("num_interpolated_frames", "adjust_fps_for_interpolation")),
+                rate_input("How fast the images play, for the output of that name. A video knows its own."),
+                *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
+                filename_input(),
+                save_input(),
+            ],
+            outputs=[
+                io.Image.Output("images", tooltip="The images and those between them."),
+                io.Video.Output("video", tooltip="The finished video file."),
+                io.Float.Output("frames_per_second", tooltip="How fast the result plays."),
+            ],
+            hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        interpolator: str,
+        num_interpolated_frames: int,
+        adjust_fps_for_interpolation: bool,
+        frames_per_second: float,
+        video_quality: str,
+        video_write_mode: str,
+        filename_prefix: str,
+        save: bool,
+        images: Tensor | None = None,
+        video: Any | None = None,
+        interp_model: Any | None = None,
+    ) -> io.NodeOutput:
+        from ..pipelines.media.edit import Edit
+
+        if (images is None) == (video is None):
+            found = "nothing is connected" if images is None else "both are connected"
+            raise RequestError.of("images, video", found, "connect one of them")
+        edit = Edit(
+            rate(frames_per_second),
+            interpolator="interp_model" if interp_model is not None else interpolator,
+            num_interpolated_frames=num_interpolated_frames,
+            adjust_fps=adjust_fps_for_interpolation,
+            quality=video_quality,
+            write_mode=video_write_mode,
+        )
+        if images is not None:
+            return _of_images(images, edit, interp_model, NodeProgress(cls.hidden.unique_id))
+        return _of_video(video, edit, interp_model, cls.hidden, filename_prefix, save)
+
+
+def _of_images(images: Tensor, edit: Edit, interp_model: Any | None, progress: NodeProgress) -> io.NodeOutput:
+    from ..pipelines.media.interpolate import interpolated_images
+
+    count, height, width = images.shape[:3]
+    fps, memory = float(edit.fps_out(count)), HostMemory()
+    interpolator = chosen_interpolator(edit, interp_model, memory, width, height)
+    if interpolator is not None:
+        images = interpolated_images(images, interpolator, edit.between, progress)
+    return io.NodeOutput(images, _NO_VIDEO, fps)
+
+
+def _of_video(
+    video: Any, edit: Edit, interp_model: Any | None, hidden: io.HiddenHolder, prefix: str, save: bool
+) -> io.NodeOutput:
+    """A video to which nothing is added is passed on as it is."""
+    from ..pipelines.media.audio import read_audio
+    from ..pipelines.media.edit import write_edited
+    from ..pipelines.media.probe import probe
+    from ..pipelines.media.read import read_frames
+
+    source = _file_of(video)
+    facts, memory = probe(source), HostMemory()
+    interpolator = chosen_interpolator(edit, interp_model, memory, facts.width, facts.height)
+    if interpolator is None:
+        return io.NodeOutput(_NO_IMAGES, video, float(facts.fps))
+    file = new_video_file(prefix, save, facts.width, facts.height)
+    written = write_edited(
+        read_frames(source),
+        file.path,
+        replace(edit, fps=facts.fps),
+        count=facts.frames,
+        width=facts.width,
+        height=facts.height,
+        interpolator=interpolator,
+        tags=workflow_tags(hidden),
+        audio=read_audio(source),
+        progress=NodeProgress(hidden.unique_id),
+    )
+    return io.NodeOutput(_NO_IMAGES, file.output(), float(written.fps), ui=file.preview())
+
+
+def _file_of(video: Any) -> Path:
+    """Where the video lies. What is in memory, or a part of a file, ComfyUI writes to its temp folder."""
+    copy = Path(folder_paths.get_temp_directory()) / f"wan_duet_{uuid.uuid4().hex}.mp4"
+    if any(video.get_active_trim_window()):
+        video.save_to(str(copy))
+        return copy
+    source = video.get_stream_source()
+    if isinstance(source, str):
+        return Path(source)
+    copy.write_bytes(source.getbuffer())
+    return copy

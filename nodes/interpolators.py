@@ -1,0 +1,127 @@
+"""Who draws frames in between on this ComfyUI: files where it keeps them, or a model of its own loader."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import folder_paths
+from comfy import model_management
+from comfy_api.latest import io
+
+from ..pipelines.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..pipelines.media.edit import Edit
+    from ..pipelines.media.interpolate import Interpolator
+    from ..pipelines.request import LocalAbilities
+    from .memory import HostMemory
+
+__all__ = ["chosen_interpolator", "interp_model_input", "interpolator_folders", "local_abilities"]
+
+_CORE_NAMES = ("INTERP_MODEL", "FRAME_INTERPOLATION_MODEL")  # the socket of core's loader, in 0.25 and later
+_LITE_WIDTH, _LITE_SCALES, _LITE_ALIGNMENT = 24, [32, 16, 8, 4, 1], 128  # RIFE 4.25.lite, as vs-rife has them
+_FILM_ALIGNMENT = 64
+
+
+def interp_model_input() -> io.Input:
+    return io.MultiType.Input(
+        "interp_model",
+        types=[io.Custom(name) for name in _CORE_NAMES],
+        optional=True,
+        tooltip="A model from ComfyUI's Load Frame Interpolation Model, used in place of interpolator.",
+    )
+
+
+def interpolator_folders() -> list[Path]:
+    """models/frame_interpolation, then the folders of ComfyUI-Frame-Interpolation, which are only read."""
+    from ..pipelines.media.interpolator_files import folders_of_other_packs
+
+    own = [Path(folder) for folder in folder_paths.get_folder_paths("frame_interpolation")]
+    packs = [Path(folder) for folder in folder_paths.get_folder_paths("custom_nodes")]
+    return [*own, *folders_of_other_packs(packs)]
+
+
+def local_abilities() -> LocalAbilities:
+    """What a check needs to know of the files on this machine."""
+    from ..pipelines.local import local_abilities as abilities
+    from ..pipelines.media.interpolator_files import find_interpolators
+
+    return abilities(find_interpolators(interpolator_folders()))
+
+
+def chosen_interpolator(
+    edit: Edit, interp_model: Any | None, memory: HostMemory, width: int, height: int
+) -> Interpolator | None:
+    """None when no frame is to be drawn.
+
+    ModelError when the interpolator has no file, or `interp_model` is not what this version knows.
+    """
+    from ..pipelines.media.interpolator_files import find_interpolators, make_interpolator
+    from ..pipelines.media.learned import LearnedInterpolator
+
+    if not edit.between:
+        return None
+    if interp_model is not None:
+        return LearnedInterpolator(_CoreNet(interp_model), interp_model.load_device)
+    found = find_interpolators(interpolator_folders())
+    return make_interpolator(edit.interpolator, found, memory, width=width, height=height)
+
+
+class _Seen(NamedTuple):
+    picture: Tensor
+    features: Any
+
+
+class _CoreNet:
+    """A FILM or RIFE that core loaded, as pipelines.media.learned.FrameNet. Core moves it to the device."""
+
+    def __init__(self, patcher: Any) -> None:
+        self._patcher, self._model = patcher, _with_own_scales(patcher.model)
+        missing = [
+            name for name in ("extract_features", "memory_used_forward") if not hasattr(self._model, name)
+        ]
+        if missing:
+            raise ModelError(
+                f"interp_model: {type(self._model).__name__} has no {missing[0]}, as it had in ComfyUI 0.25; "
+                "disconnect it and choose an interpolator"
+            )
+        self._loaded = False
+
+    @property
+    def alignment(self) -> int:
+        return int(getattr(self._model, "pad_align", _FILM_ALIGNMENT))
+
+    def look_at(self, picture: Tensor) -> _Seen:
+        dtype = self._patcher.model_dtype()
+        if not self._loaded:
+            size = (1, *picture.shape[-2:], 3)
+            memory = self._model.memory_used_forward(size, dtype)
+            model_management.load_models_gpu([self._patcher], memory_required=memory)
+            self._loaded = True
+        picture = picture.to(dtype)
+        return _Seen(picture, self._model.extract_features(picture))
+
+    def draw(self, before: _Seen, after: _Seen, times: Sequence[float]) -> Iterable[Tensor]:
+        cache = {"img0": before.features, "img1": after.features}
+        several = getattr(self._model, "forward_multi_timestep", None)
+        if several is not None:  # FILM: one flow for all times
+            yield from several(before.picture, after.picture, list(times), cache=cache).split(1)
+            return
+        for t in times:
+            plane = before.picture[:, :1] * 0 + t
+            yield self._model(before.picture, after.picture, timestep=plane, cache=cache)
+
+
+def _with_own_scales(model: Any) -> Any:
+    """Core 0.25 runs RIFE 4.25.lite at the scales of 4.25. The model of the socket itself is left alone."""
+    blocks = getattr(model, "blocks", None)
+    if blocks is None or blocks[-1].conv0[1][0].weight.shape[0] != _LITE_WIDTH:
+        return model
+    model = copy.copy(model)
+    model.scale_list, model.pad_align = _LITE_SCALES, _LITE_ALIGNMENT
+    return model
