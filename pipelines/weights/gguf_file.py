@@ -1,7 +1,7 @@
 """GGUF: weights in blocks that share a scale, as llama.cpp and ComfyUI-GGUF write them.
 
-The header is read here, since a damaged one must not cost memory or time; what the blocks mean is known to
-the package `gguf`, which is imported only when such a file is read. Layout: ggml/docs/gguf.md.
+The header is read here, since a damaged one must not cost memory or time. What the rarer blocks mean is known
+to the package `gguf`, which is imported only when such a file is read. Layout: ggml/docs/gguf.md.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
+from .ggml_blocks import FORMATS, numbers_of
 from .stored import Files, Source
 
 __all__ = ["GgufTensor", "read_gguf"]
@@ -53,6 +54,8 @@ class GgufTensor:
         raw = files.raw(self.file, self.offset, self.stored_bytes)
         if self.kind in _AS_IS:
             return raw.view(_AS_IS[self.kind]).reshape(self.shape)
+        if self.kind in FORMATS:
+            return numbers_of(raw.to(files.device), self.kind).reshape(self.shape)
         gguf = _package()
         blocks = raw.numpy().reshape(-1, self.row_bytes)
         numbers = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[self.kind])
