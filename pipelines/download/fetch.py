@@ -50,14 +50,14 @@ def fetch(url: str, shown: str, part: Path, web: Web, limits: Limits, progress: 
     unless it is of no use; so it does when `progress.check` raises.
     """
     for attempt in range(_ATTEMPTS):
-        before = _size(part)
+        _, before = _version_of(part)
         try:
             name = _gather(url, shown, part, web, limits, progress)
             _require_whole(part, shown)
             _note(part).unlink()
             return name
-        except (httpx.TransportError, httpx.StreamError, _BrokenOffError) as error:
-            kept, reason = _size(part), str(error) or type(error).__name__
+        except (httpx.TransportError, _BrokenOffError) as error:
+            (_, kept), reason = _version_of(part), str(error) or type(error).__name__
             if attempt == _ATTEMPTS - 1 or kept <= before:
                 at = f"; {kept // _MIB} MiB are kept, run again to continue" if kept else "; try again"
                 raise DownloadError(f"{shown}: {reason}{at}") from error
@@ -174,7 +174,9 @@ def _version_of(part: Path) -> tuple[str, int]:
         version = json.loads(_note(part).read_text(encoding="utf-8"))["etag"]
     except (OSError, ValueError, TypeError, KeyError):
         return "", 0
-    return (version, _size(part)) if isinstance(version, str) and version else ("", 0)
+    if not isinstance(version, str) or not version or not part.is_file():
+        return "", 0
+    return version, part.stat().st_size
 
 
 def _note_version(part: Path, answer: httpx.Response) -> None:
@@ -190,10 +192,6 @@ def _forget(part: Path) -> None:
 
 def _note(part: Path) -> Path:
     return part.with_name(f"{part.name}.json")
-
-
-def _size(part: Path) -> int:
-    return part.stat().st_size if part.is_file() else 0
 
 
 def _name_of(answer: httpx.Response) -> str:

@@ -51,7 +51,7 @@ class PublicTransport(httpx.BaseTransport):
         resolve: Callable[[str, int], Sequence[str]] = resolve,
         allowed: Callable[[str], bool] = is_public,
     ) -> None:
-        self._inner = inner or httpx.HTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
+        self._inner = inner
         self._resolve, self._allowed = resolve, allowed
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
@@ -64,7 +64,8 @@ class PublicTransport(httpx.BaseTransport):
         return self._send(request, host, last)
 
     def close(self) -> None:
-        self._inner.close()
+        if self._inner is not None:
+            self._inner.close()
 
     def _send(self, request: httpx.Request, host: str, address: str) -> httpx.Response:
         pinned = httpx.Request(
@@ -73,6 +74,8 @@ class PublicTransport(httpx.BaseTransport):
             headers=request.headers,  # with the Host that was asked for
             extensions={**request.extensions, "sni_hostname": host},
         )
+        if self._inner is None:  # made late: it reads all certificates of the system
+            self._inner = httpx.HTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
         return self._inner.handle_request(pinned)
 
     def _addresses(self, host: str, port: int) -> list[str]:
