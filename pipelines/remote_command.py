@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from .remote.record import Job
     from .remote.settings import Addresses
     from .request.base import WanRequest
+    from .request.prices import PriceTable
 
-__all__ = ["add_remote_flags", "generate_remotely", "require_local_flags"]
+__all__ = ["add_remote_flags", "generate_remotely", "known_prices", "require_local_flags"]
 
 _LOCAL = ("model", "precision", "device", "from_receipt")
 _REMOTE = ("no_reuse", "resubmit", "provider_url", "allow_loopback", "folder")
@@ -46,6 +47,14 @@ def add_remote_flags(parser: argparse.ArgumentParser) -> None:
 def require_local_flags(options: argparse.Namespace) -> None:
     """Raise RequestError for flags that a run on this machine would not look at."""
     _refuse(options, _REMOTE, "leave it out, or give --on fal or --on novita")
+
+
+def known_prices() -> PriceTable:
+    """What providers ask, as far as we or the user know."""
+    from .remote.home import remote_folder
+    from .remote.spending import read_spending
+
+    return read_spending(remote_folder()).prices
 
 
 def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,22 +24,37 @@ from wan_duet.pipelines.remote.owner import Owner
 from wan_duet.pipelines.request import parse
 
 from .servers.fal import FalServer
+from .servers.novita import NovitaServer
 
 KEY = "5f0c1d2e-aaaa-4bbb-8ccc-123456789abc:c0ffee00112233445566778899aabbcc"
 
 
 @pytest.fixture
-def server() -> Iterator[FalServer]:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop that servers run on, beside the test."""
+    made = asyncio.new_event_loop()
+    thread = threading.Thread(target=made.run_forever, daemon=True)
     thread.start()
+    yield made
+    made.call_soon_threadsafe(made.stop)
+    thread.join()
+    made.close()
+
+
+@pytest.fixture
+def server(loop: asyncio.AbstractEventLoop) -> Iterator[FalServer]:
     made = FalServer(key=KEY, queue_looks=0, run_looks=0)
     asyncio.run_coroutine_threadsafe(made.start(), loop).result()
     yield made
     asyncio.run_coroutine_threadsafe(made.stop(), loop).result()
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join()
-    loop.close()
+
+
+@pytest.fixture
+def novita(loop: asyncio.AbstractEventLoop) -> Iterator[NovitaServer]:
+    made = NovitaServer(queue_looks=0, run_looks=0)
+    asyncio.run_coroutine_threadsafe(made.start(), loop).result()
+    yield made
+    asyncio.run_coroutine_threadsafe(made.stop(), loop).result()
 
 
 @pytest.fixture
@@ -143,6 +162,46 @@ def test_a_job_left_open_is_brought_home_by_its_id(
     assert main(["jobs", "attach", listed["job"]]) == 0
     assert (tmp_path / "film.mp4").is_file()
     assert len(server.jobs) == 1
+
+
+def test_novita_is_reached_the_same_way(
+    tmp_path: Path, folder: Path, novita: NovitaServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["generate", "--on", "novita", "-o", str(tmp_path / "film.mp4"), "--prompt", "a red ball"]
+    flags = ["--provider-url", novita.url, "--allow-loopback", "--json"]
+    (folder / "keys.json").write_text(json.dumps({"novita": "sk_one"}))
+    assert main([*command, "--aspect-ratio", "16:9", "--resolution", "480p", *flags]) == 0
+    told = capsys.readouterr()
+    assert "adjusted model: what Novita's endpoint draws with" in told.err
+    assert "price: unknown" in told.err
+    assert json.loads(told.out)["receipt"]["runner"] == "novita"
+    assert len(novita.jobs) == 1
+
+
+def test_check_knows_the_prices_of_the_user(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    endpoint = "fal-ai/wan/v2.2-a14b/text-to-video"
+    price = {"unit": "video", "usd": 3.0, "as_of": "2026-11", "source": "my invoice"}
+    (folder / "spending.json").write_text(json.dumps({"prices": {endpoint: price}}))
+    assert main(["check", "--on", "fal", "--prompt", "x"]) == 0
+    assert "about $3.00 (one price for a video of any length; my invoice, 2026-11)" in capsys.readouterr().out
+
+
+def test_ctrl_c_cancels_the_job_at_the_provider(tmp_path: Path, folder: Path, server: FalServer) -> None:
+    server.queue_looks = 10**6
+    command = ["generate", "--on", "fal", "-o", str(tmp_path / "film.mp4"), "--prompt", "a red ball"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wan_duet.pipelines.cli", *command], stderr=subprocess.PIPE, text=True
+    )
+    end = time.monotonic() + 30
+    while not server.script.calls["status"]:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, told
+    assert "stopped; fal says: cancelled" in told
+    assert [job.state for job in server.jobs.values()] == ["CANCELLED"]
+    assert not list(tmp_path.glob("film*"))
 
 
 @pytest.mark.parametrize(

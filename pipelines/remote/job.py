@@ -113,7 +113,7 @@ async def _advance(job: Job, status: Status, desk: Desk) -> Job:
         except (JobFailedError, JobLostError) as error:
             status = Status("lost" if isinstance(error, JobLostError) else "failed", error=error.message)
     if job.stop_asked:
-        stopped = "stopped" if status.error is None else f"stopped ({status.error})"
+        stopped = "stopped" if status.error is None else f"stopped; {job.provider} says: {status.error}"
         return _finished(desk.journal.move(job.job_id, desk.owner, "cancelled", error=stopped))
     if status.state == "lost":
         text = status.error or f"{job.provider} no longer knows the request"
