@@ -20,7 +20,7 @@ def account_at(
     environ: Mapping[str, str] = os.environ,
     addresses: Addresses | None = None,
 ) -> Fal | Novita:
-    """The account of the user at "fal" or "novita". Call it in the event loop that uses it.
+    """The account of the user at "fal" or "novita", for use in one event loop.
 
     folder:    with keys and addresses; only its owner may look into it.
     addresses: instead of those in the folder.

@@ -103,7 +103,7 @@ class Fal:
         )
 
     async def status(self, job: Submitted) -> Status:
-        url = job.status_url or f"{self._job(job)}/status"
+        url = self._own(job.status_url) or f"{self._job(job)}/status"
         for look in range(_LOOKS_FOR_A_NEW_JOB):
             try:
                 answer = await self._api.call(READ, "GET", url, params={"logs": "1"})
@@ -118,7 +118,7 @@ class Fal:
     async def result(self, job: Submitted) -> Outcome:
         what = "asking for the result"
         try:
-            answer = await self._api.call(READ, "GET", job.response_url or self._job(job))
+            answer = await self._api.call(READ, "GET", self._own(job.response_url) or self._job(job))
         except CallFailedError as failed:
             status = failed.status
             if status == 404:
@@ -133,7 +133,7 @@ class Fal:
         return await self._outcome(job, answer)
 
     async def cancel(self, job: Submitted) -> Cancelled:
-        url = job.cancel_url or f"{self._job(job)}/cancel"
+        url = self._own(job.cancel_url) or f"{self._job(job)}/cancel"
         try:
             await self._api.call(CANCEL, "PUT", url, needs_json=False)
         except CallFailedError as failed:

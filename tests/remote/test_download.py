@@ -121,7 +121,7 @@ def test_a_part_without_a_version_is_not_trusted(tmp_path: Path) -> None:
     with_cdn(use)
 
 
-@pytest.mark.parametrize("name", ["wrong range", "ignore range"])
+@pytest.mark.parametrize("name", ["wrong range", "ignore range", "short range"])
 def test_a_server_that_answers_with_another_part_does_not_spoil_the_file(tmp_path: Path, name: str) -> None:
     async def use(cdn: Cdn, server: FalServer, file: RemoteFile) -> None:
         server.script.plan("download", "cut body")

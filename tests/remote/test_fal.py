@@ -95,6 +95,17 @@ def test_the_key_goes_to_no_address_of_another_host() -> None:
     with_fal(use)
 
 
+def test_the_key_goes_to_no_address_that_an_older_setting_left_in_the_journal() -> None:
+    async def use(fal: Fal, server: FalServer) -> None:
+        request_id = (await submitted(fal)).request_id
+        foreign = f"http://127.0.0.1:1/queue/fal-ai/wan/requests/{request_id}"
+        job = Submitted(T2V, request_id, f"{foreign}/status", foreign, f"{foreign}/cancel")
+        assert (await fal.status(job)).state == "queued"
+        assert await fal.cancel(job) == "cancelled"
+
+    with_fal(use)
+
+
 def test_our_id_is_in_the_tags() -> None:
     async def use(fal: Fal, server: FalServer) -> None:
         job = await submitted(fal)

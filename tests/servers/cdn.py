@@ -160,6 +160,14 @@ async def _wrong_range(request: web.Request, stored: Stored) -> web.StreamRespon
     )
 
 
+async def _short_range(request: web.Request, stored: Stored) -> web.StreamResponse:
+    """A right part, and not all that was asked for."""
+    begin, total = _begin(request, stored), len(stored.data)
+    end = begin + (total - begin) // 2
+    headers = {"ETag": stored.etag, "Content-Range": f"bytes {begin}-{end - 1}/{total}"}
+    return web.Response(status=206, body=stored.data[begin:end], headers=headers)
+
+
 async def _page(request: web.Request, stored: Stored) -> web.StreamResponse:
     return web.Response(text="<html>sign in</html>", content_type="text/html")
 
@@ -199,6 +207,7 @@ DOWNLOADS: dict[str, Callable[[web.Request, Stored], Awaitable[web.StreamRespons
     "too long": _too_long,
     "wrong range": _wrong_range,
     "ignore range": _ignore_range,
+    "short range": _short_range,
     "page": _page,
     "squeezed": _squeezed,
     "redirect to itself": _redirect_here,
