@@ -11,14 +11,24 @@ import pytest
 import torch
 
 from wan_duet.pipelines.errors import ModelError
+from wan_duet.pipelines.local import run
 from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.preflight import Preflight, Stage, look_ahead
+from wan_duet.pipelines.progress import Silent
+from wan_duet.pipelines.request import t2v_request
+from wan_duet.pipelines.sampling.engine import Condition, Prompts
+from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.stages import sample
 from wan_duet.pipelines.weights.recipe import Recipe
 from wan_duet.pipelines.weights.stored import StoredTensor
 
 GIB = 2**30
 SHAPE = (16, 21, 60, 104)  # 832x480, 81 frames
+
+
+class Loaded(Exception):  # noqa: N818
+    """Something was about to be loaded."""
 
 
 class Device:
@@ -35,7 +45,7 @@ class Device:
         return self._total_bytes
 
     def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:
-        raise AssertionError("a preflight loads nothing")
+        raise Loaded
 
     def release(self) -> None: ...
 
@@ -113,6 +123,34 @@ def test_a_picture_that_does_not_fit_asks_for_a_smaller_one(a14b: WanModel) -> N
     shape = (16, 41, 90, 160)  # 1280x720, 161 frames
     with pytest.raises(ModelError, match="smaller size or fewer frames"):
         look_ahead(a14b, Device("cuda", 30 * GIB), shape, ["high"]).require_room()
+
+
+def test_a_run_that_cannot_fit_loads_nothing_unless_told_to_try(toy: WanModel, tmp_path: Path) -> None:
+    request = t2v_request(prompt="a", seed=1)
+
+    def go(**options: bool) -> None:
+        out, memory = tmp_path / "a.mp4", Device("cpu", 1000)
+        run(request, toy, out=out, memory=memory, progress=Silent(), **options)
+
+    with pytest.raises(ModelError, match="memory: the "):
+        go()
+    with pytest.raises(Loaded):
+        go(check_memory=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stage_that_cannot_fit_loads_nothing_unless_told_to_try(toy: WanModel) -> None:
+    latents, prompts = torch.zeros(1, 16, 1, 4, 4), Prompts(Condition(torch.zeros(1, 8, 128)), None)
+    schedule = Schedule((1.0, 0.0), (1000.0,), ("low",))
+
+    def go(**options: bool) -> None:
+        memory = Device("cpu", 1000)
+        sample(toy, schedule, "euler", latents, latents, prompts, {"low": 1.0}, memory, Silent(), **options)
+
+    with pytest.raises(ModelError, match="memory: the low-noise expert"):
+        go()
+    with pytest.raises(Loaded):
+        go(check_memory=False)
 
 
 def test_float32_is_told_of_bf16(a14b: WanModel) -> None:

@@ -1,4 +1,4 @@
-"""What loading and running experts really take, on files of a quarter of a GB; bench/memory_use.py has larger ones.
+"""What loading and running experts take, on files of a quarter of a GB; bench/memory_use.py has larger ones.
 
 Anonymous memory is what counts: pages of mapped files go when the system needs the room.
 """
@@ -47,6 +47,11 @@ def test_two_experts_take_hardly_more_than_one(used: dict[str, dict[str, int]]) 
     assert used["two experts"]["peak_bytes"] <= 1.15 * used["converted"]["peak_bytes"]
 
 
+def test_a_run_leaves_nothing(used: dict[str, dict[str, int]]) -> None:
+    assert all(case["left_bytes"] <= SMALL for case in used.values())
+
+
 def test_three_runs_leave_no_more_than_one(used: dict[str, dict[str, int]]) -> None:
-    assert used["two experts, three times"]["left_bytes"] <= used["two experts"]["left_bytes"] + SMALL
-    assert used["two experts, three times"]["peak_bytes"] <= 1.05 * used["two experts"]["peak_bytes"]
+    three, one = used["two experts, three times"], used["two experts"]
+    assert three["left_bytes"] <= one["left_bytes"] + SMALL / 4
+    assert three["peak_bytes"] <= 1.05 * one["peak_bytes"]
