@@ -92,20 +92,28 @@ def test_diffusers_names_give_the_same_output(tmp_path: Path, weights: tiny.Weig
     assert is_made_of(made(recipe_of(file)), weights)
 
 
-# What rounding the stored numbers does to the output; the numbers themselves are exact (asserted below).
-ERROR = {"bf16": 0.03, "fp16": 0.004, "fp8": 0.35, "scaled": 0.25}
+# What rounding the stored numbers does to the output of this network, with half as much again for other seeds
+# and machines. The numbers themselves are exact, which is asserted too.
+PLAIN_ERROR = {
+    torch.bfloat16: 0.006,
+    torch.float16: 0.0007,
+    torch.float8_e4m3fn: 0.09,
+    torch.float8_e5m2: 0.17,
+}
+SCALED_ERROR = {"e4m3fn": 0.045, "e5m2": 0.085}
+GGUF_ERROR = {
+    "F32": 1e-5,
+    "F16": 0.0007,
+    "BF16": 0.006,
+    "Q8_0": 0.015,
+    "Q5_1": 0.11,
+    "Q5_0": 0.12,
+    "Q4_1": 0.23,
+    "Q4_0": 0.28,
+}
 
 
-@pytest.mark.parametrize(
-    ("dtype", "bound"),
-    [
-        (torch.bfloat16, ERROR["bf16"]),
-        (torch.float16, ERROR["fp16"]),
-        (torch.float8_e4m3fn, ERROR["fp8"]),
-        (torch.float8_e5m2, ERROR["fp8"]),
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize(("dtype", "bound"), PLAIN_ERROR.items(), ids=str)
 def test_plain_low_precision_means_its_own_numbers(
     tmp_path: Path, weights: tiny.Weights, dtype: torch.dtype, bound: float
 ) -> None:
@@ -130,7 +138,7 @@ def test_scaled_fp8_means_numbers_times_scales(
     network = made(recipe_of(tiny.save(tmp_path / "m.safetensors", held, **said)))
     expected = {name: meant[own] for own, name in zip(names, weights, strict=True)}
     assert is_made_of(network, expected)
-    assert relative(output(network), output(reference(weights))) < ERROR["scaled"]
+    assert relative(output(network), output(reference(weights))) < SCALED_ERROR[kind]
 
 
 def test_a_scaled_file_without_its_scales_would_be_noise(tmp_path: Path, weights: tiny.Weights) -> None:
@@ -138,18 +146,6 @@ def test_a_scaled_file_without_its_scales_would_be_noise(tmp_path: Path, weights
     held, _ = tiny.scaled(weights, "scale_weight")
     bare = {name: tensor.float() for name, tensor in held.items() if name in weights}
     assert relative(output(reference(bare)), output(reference(weights))) > 0.5
-
-
-GGUF_ERROR = {
-    "F32": 1e-5,
-    "F16": 0.004,
-    "BF16": 0.03,
-    "Q8_0": 0.03,
-    "Q5_1": 0.15,
-    "Q5_0": 0.2,
-    "Q4_1": 0.3,
-    "Q4_0": 0.35,
-}
 
 
 @pytest.mark.parametrize(("kind", "bound"), GGUF_ERROR.items())
