@@ -7,35 +7,32 @@ skipped.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tiny_files as tiny
 
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.terminal import stopped_by_sigterm
-from wan_duet.pipelines.toy.embedded import toy_folder
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Model folders of our own, which ComfyUI lists beside the host's."""
+    """Model folders of our own, listed beside the host's: a tiny Wan 2.2 A14B of single files."""
     folder = tmp_path_factory.mktemp("models")
-    toy = toy_folder()
-    for name, source in (
-        ("diffusion_models/wan_high_noise.safetensors", toy / "transformer"),
-        ("diffusion_models/wan_low_noise.safetensors", toy / "transformer_2"),
-        ("vae/small_vae.safetensors", toy / "vae"),
-    ):
-        (folder / name).parent.mkdir(exist_ok=True)
-        shutil.copy(source / "diffusion_pytorch_model.safetensors", folder / name)
-    (folder / "text_encoders").mkdir()
-    shutil.copy(toy / "text_encoder" / "model.safetensors", folder / "text_encoders" / "umt5.safetensors")
+    for name in ("diffusion_models", "vae", "text_encoders", "loras"):
+        (folder / name).mkdir()
+    for seed, noise in enumerate(("high", "low")):
+        weights = tiny.wan_transformer_names(tiny.transformer(seed))
+        tiny.save(folder / "diffusion_models" / f"wan_{noise}_noise.safetensors", weights)
     (folder / "diffusion_models" / "wan.gguf").touch()
-    (folder / "loras").mkdir()
+    for version in ("2.1", "2.2"):
+        tiny.save(folder / "vae" / f"{version}.safetensors", tiny.wan_vae_names(tiny.vae(version)))
+    text = {**tiny.text_encoder(), "spiece_model": tiny.spiece_tensor(tiny.spiece_model())}
+    tiny.save(folder / "text_encoders" / "umt5.safetensors", text)
     return folder
 
 

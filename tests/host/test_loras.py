@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.models.wan_model import load_model
 from wan_duet.pipelines.toy.embedded import embedded_loras
 
+BLOCKS = Path(__file__).parents[2] / "workflows" / "api" / "Text to Video (building blocks).json"
 STYLE = "style/a.safetensors"
 
 
@@ -58,7 +60,7 @@ def test_single_files_and_folders_can_be_chosen_in_every_slot(client: ComfyClien
     assert models[0] == "toy"
     assert {"wan_high_noise.safetensors", "wan_low_noise.safetensors", "wan.gguf"} <= set(models)
     assert options(client, "WanDuetLoadModel", "low_model") == ["none", *models[1:]]
-    for slot, file in (("vae", "small_vae.safetensors"), ("text_encoder", "umt5.safetensors")):
+    for slot, file in (("vae", "2.1.safetensors"), ("text_encoder", "umt5.safetensors")):
         listed = options(client, "WanDuetLoadModel", slot)
         assert listed[0] == "auto"
         assert file in listed
@@ -131,15 +133,42 @@ def test_no_path_leads_out_of_the_folders_or_of_https(client: ComfyClient, model
         report(client, path=path)
 
 
+def blocks(**files: str) -> dict[str, Any]:
+    """The building blocks on single files: one small frame in two steps."""
+    graph: dict[str, Any] = json.loads(BLOCKS.read_text(encoding="utf-8"))
+    small = {"width": 64, "height": 48, "num_frames": 1, "steps": 2}
+    for node in graph.values():
+        changed = files if node["class_type"] == "WanDuetLoadModel" else small
+        node["inputs"].update({name: value for name, value in changed.items() if name in node["inputs"]})
+    return graph
+
+
+def test_single_files_make_a_video_and_auto_finds_what_fits(
+    host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    graph = blocks(model="wan_high_noise.safetensors", low_model="wan_low_noise.safetensors")
+    job = client.run(graph)
+    (saved,) = (name for name, node in graph.items() if node["class_type"] == "SaveVideo")
+    assert saved in job.outputs
+    assert "sounds like the other expert" not in host.log()
+
+
 def test_names_in_the_wrong_slots_are_warned_of(host: HeadlessComfyUI, client: ComfyClient) -> None:
-    graph = lora_graph(file=STYLE)
-    graph["model"]["inputs"] |= {
-        "model": "wan_low_noise.safetensors",
-        "low_model": "wan_high_noise.safetensors",
-        "precision": "fp32",
-    }
-    with pytest.raises(HostError):  # no family has experts of this size
-        client.run(graph)
-    log = host.log()
-    assert "model: wan_low_noise.safetensors sounds like the other expert" in log
-    assert "low_model: wan_high_noise.safetensors sounds like the other expert" in log
+    client.run(blocks(model="wan_low_noise.safetensors", low_model="wan_high_noise.safetensors"))
+    assert "model: wan_low_noise.safetensors sounds like the other expert" in host.log()
+    assert "low_model: wan_high_noise.safetensors sounds like the other expert" in host.log()
+
+
+def test_a_vae_that_does_not_fit_is_refused_before_anything_is_loaded(
+    host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    before = host.log().count("loading")
+    with pytest.raises(HostError, match="48 latent channels"):
+        client.run(
+            blocks(
+                model="wan_high_noise.safetensors",
+                low_model="wan_low_noise.safetensors",
+                vae="2.2.safetensors",
+            )
+        )
+    assert host.log().count("loading") == before
