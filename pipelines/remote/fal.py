@@ -6,20 +6,21 @@ The addresses of a job are the ones fal gives: an endpoint has more parts than t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import AmbiguousError, JobFailedError, JobLostError, RemoteError, UnreachableError
 from .api import Answer, Api, Timeouts, same_origin
-from .attempts import CallFailedError, Said
+from .attempts import CallFailedError
 from .download import Caps, Cdn
+from .fal_answers import explain, is_of_the_model, read_files, read_status
 from .fal_storage import FalStorage, UploadSizes
 from .keys import Key
 from .local_file import LocalFile
 from .provider import Cancelled, Downloaded, Outcome, Payload, RemoteFile, Status, Submitted
-from .redaction import Redaction, one_line
+from .redaction import Redaction
 from .retry import CANCEL, CHEAP, READ, SUBMIT, Pace
 from .settings import Addresses
 from .written import written_form
@@ -33,7 +34,6 @@ _LOOKS_AT_THE_LIST = 3
 _BETWEEN_LOOKS_S = 5.0
 _BEFORE_S = 30.0  # how much the clocks may differ
 _PAGES = 20
-_STATES: Mapping[str, Literal["queued", "running"]] = {"IN_QUEUE": "queued", "IN_PROGRESS": "running"}
 
 
 class Fal:
@@ -61,7 +61,7 @@ class Fal:
         bases = (addresses.fal_queue, addresses.fal_rest, addresses.fal_api)
         redaction = Redaction(key.reveal())
         self._api = Api(
-            "fal", f"Key {key.reveal()}", redaction, bases, _explain, pace=self._pace, timeouts=timeouts
+            "fal", f"Key {key.reveal()}", redaction, bases, explain, pace=self._pace, timeouts=timeouts
         )
         self._cdn = Cdn.for_results(
             "fal", allow_loopback=addresses.allow_loopback, pace=self._pace, timeouts=timeouts, caps=caps
@@ -107,7 +107,7 @@ class Fal:
         for look in range(_LOOKS_FOR_A_NEW_JOB):
             try:
                 answer = await self._api.call(READ, "GET", url, params={"logs": "1"})
-                return _status(answer.data)
+                return read_status(answer.data)
             except CallFailedError as failed:
                 if failed.status != 404:
                     raise self._about(failed, "asking how far the job is", job) from None
@@ -126,7 +126,7 @@ class Fal:
                 raise JobLostError(
                     message, provider="fal", money="spent", request_id=job.request_id
                 ) from None
-            if _is_of_the_model(failed):
+            if is_of_the_model(failed):
                 raise self._about(failed, "the job failed", job, JobFailedError) from None
             early = UnreachableError if status == 400 else None  # not finished, or not known everywhere yet
             raise self._about(failed, what, job, early) from None
@@ -199,7 +199,7 @@ class Fal:
         data = answer.data
         seed, prompt = data.get("seed"), data.get("prompt")
         return Outcome(
-            files=tuple(_files(data)),
+            files=tuple(read_files(data)),
             seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,
             prompt=prompt if isinstance(prompt, str) and prompt else None,
             raw=data,
@@ -250,77 +250,3 @@ class Fal:
                 return items
             params["cursor"] = cursor
         return None
-
-
-def _status(data: Mapping[str, Any]) -> Status:
-    word, error = data.get("status"), data.get("error")
-    logs = data.get("logs")
-    lines = tuple(
-        one_line(entry["message"])
-        for entry in (logs if isinstance(logs, list) else ())
-        if isinstance(entry, dict) and isinstance(entry.get("message"), str)
-    )
-    if word == "COMPLETED":
-        if error:
-            kind = data.get("error_type")
-            text = one_line(error if isinstance(error, str) else str(error))
-            return Status("failed", log_lines=lines, error=f"{text} ({kind})" if kind else text)
-        return Status("completed", log_lines=lines)
-    if word not in _STATES:
-        log.warning("fal reports the unknown status %s; waiting", one_line(str(word), 40))
-    position = data.get("queue_position")
-    return Status(
-        _STATES.get(str(word), "running"),
-        queue_position=position if isinstance(position, int) else None,
-        log_lines=lines,
-    )
-
-
-def _files(data: Mapping[str, Any]) -> list[RemoteFile]:
-    found = [data.get(name) for name in ("video", "image")]
-    for several in (data.get("videos"), data.get("images")):
-        found += several if isinstance(several, list) else []
-    files = []
-    for file in found:
-        if isinstance(file, dict) and isinstance(file.get("url"), str):
-            kind, size = file.get("content_type"), file.get("file_size")
-            files.append(
-                RemoteFile(
-                    file["url"],
-                    kind if isinstance(kind, str) else None,
-                    size if isinstance(size, int) else None,
-                )
-            )
-    return files
-
-
-def _explain(data: Mapping[str, Any]) -> Said | None:
-    """fal's two shapes: a list of faults with their places, or one text."""
-    detail, code = data.get("detail"), data.get("error_type")
-    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
-        first = detail[0]
-        message = "; ".join(
-            one_line(str(item.get("msg", item))) for item in detail[:3] if isinstance(item, dict)
-        )
-        return Said(message, _place(first.get("loc")), str(first.get("type", "")) or None)
-    if isinstance(detail, str):
-        return Said(one_line(detail), None, code if isinstance(code, str) else None)
-    return None
-
-
-def _place(loc: object) -> str | None:
-    """["body", "loras", 0, "path"] as the rest of the program writes it: loras[0].path."""
-    if not isinstance(loc, list):
-        return None
-    parts = loc[1:] if loc[:1] == ["body"] else loc
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)[1:] or None
-
-
-def _is_of_the_model(failed: CallFailedError) -> bool:
-    """Whether an answer in place of a result is the result: a job that failed has its error there."""
-    said, status = failed.said, failed.status
-    if said is None or status is None:
-        return False
-    if status >= 500:
-        return status == 500 or said.code is not None
-    return said.field is not None or status in (422, 499)

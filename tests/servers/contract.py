@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -114,3 +114,19 @@ def _of_list(
             yield from _of_object(fields, entry, (*at, index))
         else:
             yield Fault((*at, index), "dict_type", "Input should be a valid dictionary")
+
+
+def files_that_cannot_be_had(body: Mapping[str, Any], has: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
+    """What fal answers about the files that a body names. has: whether there is a file at an address."""
+    loras = enumerate(body.get("loras") or ())
+    named = [(["body", name], value) for name, value in body.items() if name.endswith("_url")]
+    named += [(["body", "loras", index, "path"], lora["path"]) for index, lora in loras if _is_no_name(lora)]
+    for loc, address in named:
+        if not has(address):
+            yield {"loc": loc, "msg": "cannot be read", "type": "file_download_error"}
+
+
+def _is_no_name(lora: Mapping[str, Any]) -> bool:
+    """Whether its path is anything but a repository (owner/name)."""
+    path = lora["path"]
+    return "://" in path or path.count("/") != 1 or path.startswith((".", "/", "sha256:")) or "\\" in path

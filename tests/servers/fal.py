@@ -7,10 +7,7 @@ It moves a job on whenever somebody looks at it, so nothing in it waits.
 
 from __future__ import annotations
 
-import argparse
-import asyncio
 import hashlib
-import json
 import time
 import uuid
 from collections.abc import Callable, Mapping
@@ -20,9 +17,9 @@ from typing import Any
 
 from aiohttp import web
 
-from .cdn import Cdn, Stored
-from .contract import entries_of, faults_in
-from .faults import Script
+from .cdn import Stored
+from .contract import entries_of, faults_in, files_that_cannot_be_had
+from .loopback import Loopback, run_by_hand
 from .results import clip, picture
 
 PRICES = {"fal-ai/wan/v2.2-a14b/text-to-video": 0.08}
@@ -46,63 +43,36 @@ class Job:
 
 
 @dataclass
-class FalServer:
-    """key:         the only one that is let in; None lets every key in, if its scheme is right.
-    queue_looks: how often the status says IN_QUEUE before the job runs.
+class FalServer(Loopback):
+    """queue_looks: how often the status says IN_QUEUE before the job runs.
     run_looks:   how often it says IN_PROGRESS before the job is finished.
     full_ids:    answer with the addresses that some pages show: the whole endpoint, and /response.
     stores_payloads: the list of requests says what was sent.
     """
 
-    key: str | None = None
     queue_looks: int = 1
     run_looks: int = 1
     full_ids: bool = False
     stores_payloads: bool = True
-    data: bytes | None = None  # the file that comes out, instead of a real one
     now: Callable[[], float] = time.time
-    script: Script = field(default_factory=Script)
     jobs: dict[str, Job] = field(default_factory=dict)
-    seen: list[tuple[str, str]] = field(default_factory=list)  # (method, path and query)
-    most_connections: int = 0
-    url: str = ""
 
-    def __post_init__(self) -> None:
-        self.cdn = Cdn(self.script)
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/queue/{endpoint:.+}", self._submit),
+            web.get("/queue/{app:.+}/requests/{id}/status", self._status),
+            web.get("/queue/{app:.+}/requests/{id}/response", self._result),
+            web.get("/queue/{app:.+}/requests/{id}", self._result),
+            web.put("/queue/{app:.+}/requests/{id}/cancel", self._cancel),
+            web.post("/rest/storage/upload/initiate", self._initiate),
+            web.post("/rest/storage/upload/initiate-multipart", self._initiate_multipart),
+            web.get("/api/v1/models/requests/by-endpoint", self._list),
+            web.get("/api/v1/models/pricing", self._pricing),
+        ]
 
-    async def __aenter__(self) -> FalServer:
-        return await self.start()
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    async def start(self, port: int = 0) -> FalServer:
-        app = web.Application(client_max_size=2**30, middlewares=[self._note])
-        app.add_routes(
-            [
-                web.post("/queue/{endpoint:.+}", self._submit),
-                web.get("/queue/{app:.+}/requests/{id}/status", self._status),
-                web.get("/queue/{app:.+}/requests/{id}/response", self._result),
-                web.get("/queue/{app:.+}/requests/{id}", self._result),
-                web.put("/queue/{app:.+}/requests/{id}/cancel", self._cancel),
-                web.post("/rest/storage/upload/initiate", self._initiate),
-                web.post("/rest/storage/upload/initiate-multipart", self._initiate_multipart),
-                web.get("/api/v1/models/requests/by-endpoint", self._list),
-                web.get("/api/v1/models/pricing", self._pricing),
-                web.get("/_seen", self._summary),
-                *self.cdn.routes(),
-            ]
-        )
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def stop(self) -> None:
-        self.script.released.set()
-        await self._runner.cleanup()
+    def summary(self) -> dict[str, int]:
+        cancelled = sum(job.state == "CANCELLED" for job in self.jobs.values())
+        return {"jobs": len(self.jobs), "cancelled": cancelled}
 
     # ---- queue
 
@@ -117,7 +87,7 @@ class FalServer:
             problems = [
                 {"loc": list(loc), "msg": message, "type": kind, "input": None}
                 for loc, kind, message in faults_in("fal", endpoint, body)
-            ] or list(self._files_that_cannot_be_had(body))
+            ] or list(files_that_cannot_be_had(body, self._has))
             if problems:
                 return web.json_response({"detail": problems}, status=422)
             now = datetime.fromtimestamp(self.now(), timezone.utc).isoformat()
@@ -234,27 +204,7 @@ class FalServer:
 
         return await self.script.serve("pricing", request, tell)
 
-    async def _summary(self, request: web.Request) -> web.StreamResponse:
-        """For a test in another process."""
-        return web.json_response(
-            {
-                "jobs": len(self.jobs),
-                "cancelled": sum(job.state == "CANCELLED" for job in self.jobs.values()),
-                "leaks": self.cdn.leaks,
-                "calls": self.script.calls,
-            }
-        )
-
     # ---- inside
-
-    @web.middleware
-    async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        if request.path != "/_seen":
-            self.seen.append((request.method, request.path_qs))
-        if self._runner.server is not None:
-            self.most_connections = max(self.most_connections, len(self._runner.server.connections))
-        answer: web.StreamResponse = await handler(request)
-        return answer
 
     def _unauthorized(self, request: web.Request) -> web.Response | None:
         scheme, _, key = request.headers.get("Authorization", "").partition(" ")
@@ -262,6 +212,11 @@ class FalServer:
             return None
         # Some services repeat what they were given. Whoever shows this text must not show the key.
         return web.json_response({"detail": f"Cannot authenticate with {scheme} {key}"}, status=401)
+
+    def _has(self, address: str) -> bool:
+        if address.startswith(f"{self.url}/cdn/files/"):
+            return address.rpartition("/")[2] in self.cdn.files
+        return address.startswith(("https://", "data:"))
 
     def _job(self, request: web.Request) -> Job | None:
         """By the address a real queue answers to: two parts of the endpoint, with full_ids also all of it."""
@@ -302,41 +257,6 @@ class FalServer:
         seed = job.body.get("seed", int(hashlib.sha256(job.request_id.encode()).hexdigest()[:8], 16))
         return {"image" if is_image else "video": file, "seed": seed, "prompt": job.body.get("prompt", "")}
 
-    def _files_that_cannot_be_had(self, body: Mapping[str, Any]) -> list[dict[str, Any]]:
-        given = [(name, value) for name, value in body.items() if name.endswith("_url")]
-        problems = []
-        for name, value in given:
-            stored = value.startswith(f"{self.url}/cdn/files/")
-            there = value.rpartition("/")[2] in self.cdn.files if stored else _is_address(value)
-            if not there:
-                problems.append(
-                    {"loc": ["body", name], "msg": "cannot be read", "type": "file_download_error"}
-                )
-        for index, lora in enumerate(body.get("loras") or ()):
-            path = lora["path"]
-            if path.startswith(("/", ".", "sha256:")) or "\\" in path:
-                where = ["body", "loras", index, "path"]
-                problems.append({"loc": where, "msg": "cannot be read", "type": "file_download_error"})
-        return problems
-
-
-def _is_address(value: str) -> bool:
-    return value.startswith(("https://", "data:"))
-
-
-async def _run(port: int, key: str | None) -> None:
-    server = await FalServer(key=key, queue_looks=2, run_looks=4).start(port)
-    print(json.dumps({"fal": server.url, "allow_loopback": True}), flush=True)  # noqa: T201
-    await asyncio.Event().wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="A fal.ai on this machine, for trying things without a key.")
-    parser.add_argument("--port", type=int, default=8900)
-    parser.add_argument("--key", help="the only key that is let in; without it every key is")
-    given = parser.parse_args()
-    asyncio.run(_run(given.port, given.key))
-
 
 if __name__ == "__main__":
-    main()
+    run_by_hand("fal", lambda key: FalServer(key=key, queue_looks=2, run_looks=4), port=8900)

@@ -5,18 +5,15 @@ python -m tests.servers.novita --port 8901
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import json
 import uuid
 from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
-from .cdn import Cdn, Stored
+from .cdn import Stored
 from .contract import faults_in
-from .faults import Script
+from .loopback import Loopback, run_by_hand
 from .results import clip
 
 ENDPOINTS = {
@@ -39,50 +36,24 @@ class Task:
 
 
 @dataclass
-class NovitaServer:
-    """key: as for FalServer. failure: the reason with which every task ends. ttl: as it is told."""
+class NovitaServer(Loopback):
+    """failure: the reason with which every task ends. ttl: as it is told, a text or a number."""
 
-    key: str | None = None
     queue_looks: int = 1
     run_looks: int = 2
     failure: str | None = None
     ttl: str | int = "3600"
-    data: bytes | None = None
-    script: Script = field(default_factory=Script)
     jobs: dict[str, Task] = field(default_factory=dict)
-    seen: list[tuple[str, str]] = field(default_factory=list)
-    url: str = ""
 
-    def __post_init__(self) -> None:
-        self.cdn = Cdn(self.script)
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            *(web.post(path, self._submit) for path in ENDPOINTS),
+            web.get("/v3/async/task-result", self._result),
+            web.get("/v1/user/balance", self._balance),
+        ]
 
-    async def __aenter__(self) -> NovitaServer:
-        return await self.start()
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.stop()
-
-    async def start(self, port: int = 0) -> NovitaServer:
-        app = web.Application(client_max_size=2**26, middlewares=[self._note])
-        app.add_routes([web.post(path, self._submit) for path in ENDPOINTS])
-        app.add_routes(
-            [
-                web.get("/v3/async/task-result", self._result),
-                web.get("/v1/user/balance", self._balance),
-                web.get("/_seen", self._summary),
-                *self.cdn.routes(),
-            ]
-        )
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
-        await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", port)
-        await site.start()
-        self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}"
-        return self
-
-    async def stop(self) -> None:
-        self.script.released.set()
-        await self._runner.cleanup()
+    def summary(self) -> dict[str, int]:
+        return {"jobs": len(self.jobs)}
 
     async def _submit(self, request: web.Request) -> web.StreamResponse:
         async def create(request: web.Request) -> web.StreamResponse:
@@ -118,18 +89,6 @@ class NovitaServer:
             return self._unauthorized(request) or web.json_response({"credit_balance": 100000})
 
         return await self.script.serve("balance", request, tell)
-
-    async def _summary(self, request: web.Request) -> web.StreamResponse:
-        """For a test in another process."""
-        told = {"jobs": len(self.jobs), "leaks": self.cdn.leaks, "calls": self.script.calls}
-        return web.json_response(told)
-
-    @web.middleware
-    async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        if request.path != "/_seen":
-            self.seen.append((request.method, request.path_qs))
-        answer: web.StreamResponse = await handler(request)
-        return answer
 
     def _unauthorized(self, request: web.Request) -> web.Response | None:
         given = request.headers.get("Authorization")
@@ -173,19 +132,5 @@ def _refuse(status: int, reason: str, message: str) -> web.Response:
     return web.json_response(body, status=status)
 
 
-async def _run(port: int, key: str | None) -> None:
-    server = await NovitaServer(key=key).start(port)
-    print(json.dumps({"novita": server.url, "allow_loopback": True}), flush=True)  # noqa: T201
-    await asyncio.Event().wait()
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description="A Novita on this machine, for trying things without a key.")
-    parser.add_argument("--port", type=int, default=8901)
-    parser.add_argument("--key", help="the only key that is let in; without it every key is")
-    given = parser.parse_args()
-    asyncio.run(_run(given.port, given.key))
-
-
 if __name__ == "__main__":
-    main()
+    run_by_hand("novita", lambda key: NovitaServer(key=key), port=8901)

@@ -1,0 +1,91 @@
+"""What fal's answers mean."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from .attempts import CallFailedError, Said
+from .provider import RemoteFile, Status
+from .redaction import one_line
+
+__all__ = ["explain", "is_of_the_model", "read_files", "read_status"]
+
+log = logging.getLogger(__name__)
+
+_STATES: Mapping[str, Literal["queued", "running"]] = {"IN_QUEUE": "queued", "IN_PROGRESS": "running"}
+
+
+def read_status(data: Mapping[str, Any]) -> Status:
+    word, error = data.get("status"), data.get("error")
+    logs = data.get("logs")
+    lines = tuple(
+        one_line(entry["message"])
+        for entry in (logs if isinstance(logs, list) else ())
+        if isinstance(entry, dict) and isinstance(entry.get("message"), str)
+    )
+    if word == "COMPLETED":
+        if error:
+            kind = data.get("error_type")
+            text = one_line(error if isinstance(error, str) else str(error))
+            return Status("failed", log_lines=lines, error=f"{text} ({kind})" if kind else text)
+        return Status("completed", log_lines=lines)
+    if word not in _STATES:
+        log.warning("fal reports the unknown status %s; waiting", one_line(str(word), 40))
+    position = data.get("queue_position")
+    return Status(
+        _STATES.get(str(word), "running"),
+        queue_position=position if isinstance(position, int) else None,
+        log_lines=lines,
+    )
+
+
+def read_files(data: Mapping[str, Any]) -> list[RemoteFile]:
+    found = [data.get(name) for name in ("video", "image")]
+    for several in (data.get("videos"), data.get("images")):
+        found += several if isinstance(several, list) else []
+    files = []
+    for file in found:
+        if isinstance(file, dict) and isinstance(file.get("url"), str):
+            kind, size = file.get("content_type"), file.get("file_size")
+            files.append(
+                RemoteFile(
+                    file["url"],
+                    kind if isinstance(kind, str) else None,
+                    size if isinstance(size, int) else None,
+                )
+            )
+    return files
+
+
+def explain(data: Mapping[str, Any]) -> Said | None:
+    """fal's two shapes: a list of faults with their places, or one text."""
+    detail, code = data.get("detail"), data.get("error_type")
+    if isinstance(detail, list) and detail and isinstance(detail[0], dict):
+        first = detail[0]
+        message = "; ".join(
+            one_line(str(item.get("msg", item))) for item in detail[:3] if isinstance(item, dict)
+        )
+        return Said(message, _place(first.get("loc")), str(first.get("type", "")) or None)
+    if isinstance(detail, str):
+        return Said(one_line(detail), None, code if isinstance(code, str) else None)
+    return None
+
+
+def _place(loc: object) -> str | None:
+    """["body", "loras", 0, "path"] as the rest of the program writes it: loras[0].path."""
+    if not isinstance(loc, list):
+        return None
+    parts = loc[1:] if loc[:1] == ["body"] else loc
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)[1:] or None
+
+
+def is_of_the_model(failed: CallFailedError) -> bool:
+    """Whether an answer in place of a result is the result: a job that failed has its error there."""
+    said, status = failed.said, failed.status
+    if said is None or status is None:
+        return False
+    if status >= 500:
+        return status == 500 or said.code is not None
+    return said.field is not None or status in (422, 499)
