@@ -108,10 +108,9 @@ def _bring_home(options: argparse.Namespace, *, stop: bool) -> int:
                 job = follow(thread.attach(job.job_id, account, line), sys.stderr)
             finally:
                 line.end()
-    print(
-        json.dumps(_facts(job), indent=2, ensure_ascii=False) if options.json else job.file_path or job.error
-    )
-    return 0 if job.state == "done" else 1
+    job.delivered()
+    print(json.dumps(_facts(job), indent=2, ensure_ascii=False) if options.json else job.file_path)
+    return 0
 
 
 def _forget(options: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 
-from ..errors import JobFailedError, JobLostError, JobStoppedError, UnreachableError
+from ..errors import JobFailedError, JobLostError, UnreachableError
 from .delivery import fetch
 from .desk import Desk
 from .news import Tell, news_of
@@ -34,7 +34,7 @@ async def carry_out(job_id: str, desk: Desk, *, tell: Tell, prepare: Prepare | N
     """
     claimed = await _claim(job_id, desk, tell)
     if not claimed:
-        return _finished(desk.journal.job(job_id))
+        return desk.journal.job(job_id).delivered()
     try:
         job = desk.journal.job(job_id)
         if job.state == "intent":
@@ -47,7 +47,7 @@ async def carry_out(job_id: str, desk: Desk, *, tell: Tell, prepare: Prepare | N
             job = await _follow(job, desk, tell)
         if job.state == "completed":
             job = await fetch(job, desk, tell)
-        return _finished(job)
+        return job.delivered()
     finally:
         desk.journal.release(job_id, desk.owner)
 
@@ -61,15 +61,6 @@ async def _claim(job_id: str, desk: Desk, tell: Tell) -> bool:
         tell(news_of(job, "waiting", desk.clock.now()))
         await desk.clock.sleep(desk.patience.look)
     return True
-
-
-def _finished(job: Job) -> Job:
-    """The job if it is done, else what became of it as an error."""
-    if job.state == "done":
-        return job
-    kinds = {"cancelled": JobStoppedError, "lost": JobLostError}
-    kind = kinds.get(job.state, JobFailedError)
-    raise job.as_error(kind, job.error or f"the job is {job.state}")
 
 
 async def _follow(job: Job, desk: Desk, tell: Tell) -> Job:
@@ -111,15 +102,16 @@ async def _advance(job: Job, status: Status, desk: Desk) -> Job:
         try:
             return await _completed(job, desk)
         except (JobFailedError, JobLostError) as error:
+            job = desk.journal.note(job.job_id, desk.owner, money=error.money)
             status = Status("lost" if isinstance(error, JobLostError) else "failed", error=error.message)
     if job.stop_asked:
         stopped = "stopped" if status.error is None else f"stopped; {job.provider} says: {status.error}"
-        return _finished(desk.journal.move(job.job_id, desk.owner, "cancelled", error=stopped))
+        return desk.journal.move(job.job_id, desk.owner, "cancelled", error=stopped).delivered()
     if status.state == "lost":
         text = status.error or f"{job.provider} no longer knows the request"
-        return _finished(desk.journal.move(job.job_id, desk.owner, "lost", error=text))
+        return desk.journal.move(job.job_id, desk.owner, "lost", error=text).delivered()
     text = status.error or f"{job.provider} gives no reason"
-    return _finished(desk.journal.move(job.job_id, desk.owner, "failed", error=text))
+    return desk.journal.move(job.job_id, desk.owner, "failed", error=text).delivered()
 
 
 async def _completed(job: Job, desk: Desk) -> Job:

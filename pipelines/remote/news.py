@@ -13,8 +13,8 @@ __all__ = ["News", "Tell", "news_of"]
 
 @dataclass(frozen=True)
 class News:
-    """step:         "uploading", "sending", "queued", "running", "downloading", "stopping", or "waiting" for
-                  another process that works on the job.
+    """step:         "preparing" (uploads), "sending", "queued", "running", "downloading", "stopping", or
+                  "waiting" for another process that works on the job.
     log_line:     the last thing that the model has printed.
     bytes_done:   of `bytes_total`, while downloading.
     """

@@ -32,7 +32,7 @@ async def submit(job: Job, desk: Desk, prepare: Prepare | None, tell: Tell) -> J
     if prepare is None:
         return journal.move(job.job_id, owner, "failed", error="the process ended before anything was sent")
     desk.at("intent written")
-    tell(news_of(job, "uploading", desk.clock.now()))
+    tell(news_of(job, "preparing", desk.clock.now()))
     payload = await _prepared(job, desk, prepare)
     desk.at("uploaded")
     job = journal.move(

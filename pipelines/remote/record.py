@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..errors import JournalError, Money, RemoteError
+from ..errors import JobFailedError, JobLostError, JobStoppedError, JournalError, Money, RemoteError
 from .provider import Outcome, RemoteFile, Submitted
 
 __all__ = ["FOLLOWS", "OPEN", "Job", "State", "outcome_json"]
@@ -98,6 +98,17 @@ class Job:
     @property
     def is_open(self) -> bool:
         return self.state in OPEN
+
+    def delivered(self) -> Job:
+        """The job itself when its file is here. Else raises what became of it, as a RemoteError."""
+        if self.file is not None:
+            return self
+        if self.state == "done":
+            text = f"its file was saved as {self.file_path}, and has since been moved, changed or deleted"
+            raise self.as_error(JobLostError, text)
+        kinds = {"cancelled": JobStoppedError, "lost": JobLostError}
+        kind = kinds.get(self.state, JobFailedError)
+        raise self.as_error(kind, self.error or f"the job is {self.state}")
 
     def as_error(self, kind: Callable[..., RemoteError], message: str) -> RemoteError:
         """An error of `kind` that says what it is about, and what became of the money."""

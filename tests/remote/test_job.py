@@ -80,7 +80,7 @@ def test_a_job_ends_as_a_file_with_its_receipt(desk: Desk, workshop: Workshop, o
     assert receipt["price"]["estimate_usd"] == 0.05
     assert (job.state, job.money, len(workshop.made)) == ("done", "spent", 1)
     steps = [news.step for news in told]
-    assert steps == ["uploading", "sending", "queued", "running", "downloading"]
+    assert steps == ["preparing", "sending", "queued", "running", "downloading"]
     assert told[2].text() == "queued #0 · 00:00 · about $0.05, from $0.04 to $0.06"
     assert "step 2" in told[3].text()
 
@@ -230,6 +230,15 @@ def test_a_failed_job_says_why_and_stays_failed(desk: Desk, workshop: Workshop, 
     assert the_row(desk).state == "failed"
     with pytest.raises(JobFailedError, match="ran out of memory"):
         resume(desk)
+
+
+def test_a_result_that_is_no_longer_kept_is_lost_and_said_to_be_paid(
+    desk: Desk, workshop: Workshop, order: Make
+) -> None:
+    workshop.faults["result"] = [gone()]
+    with pytest.raises(JobLostError) as caught:
+        run(order(), desk)
+    assert caught.value.money == the_row(desk).money == "spent"
 
 
 def test_a_job_that_the_provider_no_longer_knows_is_lost(desk: Desk, workshop: Workshop, order: Make) -> None:
@@ -399,6 +408,14 @@ def test_a_file_that_nobody_has_any_more_is_lost_and_said_to_be_paid(
         run(order(), desk)
     assert caught.value.money == "spent"
     assert (the_row(desk).state, the_row(desk).money) == ("lost", "spent")
+
+
+def test_a_file_that_the_user_has_deleted_is_not_said_to_be_there(desk: Desk, order: Make) -> None:
+    job = run(order(), desk)
+    assert job.file is not None
+    job.file.unlink()
+    with pytest.raises(JobLostError, match="moved, changed or deleted"):
+        asyncio.run(carry_out(job.job_id, desk, tell=lambda news: None))
 
 
 def test_a_second_process_waits_and_buys_nothing(
