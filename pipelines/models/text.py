@@ -100,10 +100,10 @@ def text_dtypes(dtype: torch.dtype) -> DTypeRule:
 
 
 def reading_bytes(config: Mapping[str, Any], length: int) -> int:
-    """What reading a prompt of `length` tokens takes beside the weights, in bytes: attention scores in float32,
-    once as they are, and again for the position bias and for the softmax. All else is small.
+    """What reading a prompt of `length` tokens takes beside the weights, in bytes: float32 attention scores, and
+    up to three more of their size for the position bias and the softmax. All else is small.
     """
-    return 3 * 4 * int(config.get("num_heads", 64)) * length * length
+    return 4 * 4 * int(config.get("num_heads", 64)) * length * length
 
 
 def clean_prompt(prompt: str) -> str:

