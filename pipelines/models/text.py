@@ -100,7 +100,7 @@ def text_dtypes(dtype: torch.dtype) -> DTypeRule:
 
 
 def reading_bytes(config: Mapping[str, Any], length: int) -> int:
-    """What reading a prompt of `length` tokens takes beside the weights, in bytes: float32 attention scores, and
+    """What reading a prompt of `length` tokens takes beside the weights: float32 attention scores, and
     up to three more of their size for the position bias and the softmax. All else is small.
     """
     return 4 * 4 * int(config.get("num_heads", 64)) * length * length
