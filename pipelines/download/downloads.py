@@ -18,6 +18,7 @@ from ..progress import Progress
 from .address import HubFile, WebFile
 from .fetch import Limits, fetch
 from .hub import choose_file
+from .public_web import PublicTransport, proxy_of
 from .store import Origin, Store
 from .web import Web, tokens_from
 
@@ -43,8 +44,8 @@ class Downloads:
 
     @classmethod
     def into(cls, folder: Path, environ: Mapping[str, str] = os.environ) -> Downloads:
-        """With the tokens that `environ` holds."""
-        return cls(folder, Web(tokens=tokens_from(environ)))
+        """With the tokens and the proxy that `environ` holds."""
+        return cls(folder, Web(PublicTransport(proxy=proxy_of(environ)), tokens_from(environ)))
 
     def get(self, wanted: WebFile | HubFile, progress: Progress) -> Path:
         """The safetensors file at an address. A second call asks nobody.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
@@ -11,10 +12,19 @@ import httpx
 
 from ..errors import DownloadError
 
-__all__ = ["PublicTransport", "is_public", "resolve"]
+__all__ = ["PublicTransport", "is_public", "proxy_of", "resolve"]
 
 _NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address is in the last 32 bits
 _GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291 and IANA: all that is given out
+# With a dot and a last label of letters: 127.1 and 0x7f000001 are numbers to many resolvers.
+_PUBLIC_NAME = re.compile(r"(?:[a-z0-9_-]+\.)+(?:[a-z]{2,63}|xn--[a-z0-9-]+)")
+_LOCAL_NAMES = (".localhost", ".local", ".internal", ".home.arpa", ".lan")
+_PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+
+
+def proxy_of(environ: Mapping[str, str]) -> str | None:
+    """The proxy for https that the user has set, None without one."""
+    return next((environ[name].strip() for name in _PROXIES if environ.get(name, "").strip()), None)
 
 
 def resolve(host: str, port: int) -> list[str]:
@@ -43,6 +53,8 @@ class PublicTransport(httpx.BaseTransport):
     A name that changes its address in between (DNS rebinding) gains nothing. TLS still verifies the name.
     inner:   makes the connections. It must keep none alive: two names may share an address, not a connection.
     resolve: numeric addresses of (host, port).
+    proxy:   the address of the user's own proxy. It resolves names itself and so decides what they reach;
+             only what no public machine is called is refused here.
     """
 
     def __init__(
@@ -50,13 +62,22 @@ class PublicTransport(httpx.BaseTransport):
         inner: httpx.BaseTransport | None = None,
         resolve: Callable[[str, int], Sequence[str]] = resolve,
         allowed: Callable[[str], bool] = is_public,
+        proxy: str | None = None,
     ) -> None:
-        self._inner = inner
+        self._inner, self._proxy = inner, proxy
         self._resolve, self._allowed = resolve, allowed
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         """Raises DownloadError for a machine that is not public, else what httpx raises."""
         host = request.url.raw_host.decode("ascii")  # as TLS and name servers know it
+        if self._proxy is not None:
+            if not self._proxy.startswith(("http://", "https://")):  # not shown: it may hold a password
+                raise DownloadError(
+                    f"{_PROXIES[0]}: only proxies at http:// and https:// addresses are known"
+                )
+            if not self._sounds_public(host):
+                raise _not_public(host)
+            return self._connections().handle_request(request)
         *others, last = self._addresses(host, request.url.port or 443)
         for address in others:  # a machine without IPv6 cannot reach the first of most names
             with suppress(httpx.ConnectError, httpx.ConnectTimeout):
@@ -74,9 +95,19 @@ class PublicTransport(httpx.BaseTransport):
             headers=request.headers,  # with the Host that was asked for
             extensions={**request.extensions, "sni_hostname": host},
         )
+        return self._connections().handle_request(pinned)
+
+    def _connections(self) -> httpx.BaseTransport:
         if self._inner is None:  # made late: it reads all certificates of the system
-            self._inner = httpx.HTTPTransport(limits=httpx.Limits(max_keepalive_connections=0))
-        return self._inner.handle_request(pinned)
+            limits = httpx.Limits(max_keepalive_connections=0)
+            self._inner = httpx.HTTPTransport(limits=limits, proxy=self._proxy)
+        return self._inner
+
+    def _sounds_public(self, host: str) -> bool:
+        try:
+            return self._allowed(host)
+        except ValueError:  # a name
+            return _PUBLIC_NAME.fullmatch(host) is not None and not host.endswith(_LOCAL_NAMES)
 
     def _addresses(self, host: str, port: int) -> list[str]:
         try:
@@ -84,9 +115,7 @@ class PublicTransport(httpx.BaseTransport):
         except (OSError, UnicodeError) as error:
             raise DownloadError(f"{host}: no such machine found: {error}") from None
         if not found or not all(map(self._allowed, found)):
-            raise DownloadError(
-                f"{host}: not on the public internet; save the file yourself and give its name"
-            )
+            raise _not_public(host)
         return found
 
 
@@ -94,3 +123,7 @@ def _wrapped(ip: IPv6Address) -> IPv4Address | None:
     if ip in _NAT64:
         return IPv4Address(int(ip) & 0xFFFFFFFF)
     return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+
+
+def _not_public(host: str) -> DownloadError:
+    return DownloadError(f"{host}: not on the public internet; save the file yourself and give its name")

@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shutil
-import socket
-import ssl
-import subprocess
-import threading
 from pathlib import Path
 
 import httpx
@@ -16,7 +11,7 @@ import pytest
 
 from wan_duet.pipelines.download.address import HubFile, WebFile, read_address
 from wan_duet.pipelines.download.downloads import Downloads
-from wan_duet.pipelines.download.public_web import PublicTransport, is_public
+from wan_duet.pipelines.download.public_web import PublicTransport, is_public, proxy_of
 from wan_duet.pipelines.download.web import Web, tokens_from
 from wan_duet.pipelines.errors import DownloadError
 from wan_duet.pipelines.progress import Silent
@@ -209,51 +204,49 @@ def test_a_token_that_would_be_two_headers_is_refused_by_the_name_of_its_variabl
     assert site.asked == []
 
 
-@pytest.mark.skipif(shutil.which("openssl") is None, reason="makes certificates with openssl")
-@pytest.mark.parametrize(("name", "trusted"), [("models.example", True), ("other.example", False)])
-def test_tls_verifies_the_name_although_a_number_is_called(tmp_path: Path, name: str, trusted: bool) -> None:
-    """A real TLS server with a certificate for `name`; asked for is models.example."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            *(
-                "openssl",
-                "req",
-                "-x509",
-                "-nodes",
-                "-newkey",
-                "ec",
-                "-pkeyopt",
-                "ec_paramgen_curve:prime256v1",
-            ),
-            *("-days", "1", "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}"),
-            *("-keyout", str(key), "-out", str(certificate)),
-        ],
-        check=True,
-        capture_output=True,
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "10.0.0.1",
+        "[::1]",
+        "localhost",
+        "127.1",
+        "0x7f.1",
+        "nas",
+        "nas.local",
+        "a.internal",
+        "a.b.1",
+    ],
+)
+def test_behind_a_proxy_what_is_plainly_local_is_refused(loopback: Loopback, host: str) -> None:
+    web = Web(PublicTransport(loopback, proxy="http://proxy.example:3128"))
+    with pytest.raises(DownloadError, match="not on the public internet"), web.get(f"https://{host}/a"):
+        pass
+    assert loopback.called == []
+
+
+def test_behind_a_proxy_names_are_left_to_it(site: Site, loopback: Loopback, weights: bytes) -> None:
+    site.file("a.example", "/a", weights)
+
+    def no_names_here(host: str, port: int) -> list[str]:
+        raise OSError("no name server")
+
+    web = Web(PublicTransport(loopback, no_names_here, proxy="http://proxy.example:3128"))
+    with web.get("https://a.example/a") as answer:
+        assert answer.read() == weights
+    assert loopback.called[0].url.host == "a.example"
+
+
+def test_the_proxy_is_the_one_for_https() -> None:
+    assert (
+        proxy_of({"http_proxy": "http://a", "ALL_PROXY": "http://b", "https_proxy": "http://c"}) == "http://c"
     )
-    server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    server.load_cert_chain(certificate, key)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        thread = threading.Thread(target=answer_once, args=(listener, server))
-        thread.start()
-        inner = httpx.HTTPTransport(verify=ssl.create_default_context(cafile=str(certificate)))
-        web = Web(PublicTransport(inner, lambda *_: ["127.0.0.1"], allowed=lambda _: True))
-        url = f"https://models.example:{listener.getsockname()[1]}/a"
-        if trusted:
-            with web.get(url) as answer:
-                assert answer.read() == b"ok"
-        else:
-            with pytest.raises(httpx.ConnectError, match="certificate"), web.get(url):
-                pass
-        thread.join()
+    assert proxy_of({"HTTPS_PROXY": " "}) is None
 
 
-def answer_once(listener: socket.socket, context: ssl.SSLContext) -> None:
-    connection, _ = listener.accept()
-    try:
-        with context.wrap_socket(connection, server_side=True) as secure:
-            secure.recv(4096)
-            secure.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-    except OSError:
-        pass  # the client did not like the certificate
+def test_a_proxy_of_another_kind_is_refused_without_its_password(loopback: Loopback) -> None:
+    web = Web(PublicTransport(loopback, proxy="socks5://me:s3cret@proxy.example"))
+    with pytest.raises(DownloadError, match="HTTPS_PROXY: only") as refusal, web.get("https://a.example/a"):
+        pass
+    assert "s3cret" not in str(refusal.value)
