@@ -25,7 +25,17 @@ NAME = "models.example"
 def certificate(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A certificate with its key, in one file; its stem is the name it is for."""
     file = tmp_path_factory.mktemp("tls") / f"{request.param}.pem"
-    kind = "req -x509 -nodes -days 1 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1".split()
+    kind = [
+        "req",
+        "-x509",
+        "-nodes",
+        "-days",
+        "1",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+    ]
     names = ["-subj", f"/CN={file.stem}", "-addext", f"subjectAltName=DNS:{file.stem}"]
     files = ["-keyout", f"{file}.key", "-out", str(file)]
     subprocess.run(["openssl", *kind, *names, *files], check=True, capture_output=True)
