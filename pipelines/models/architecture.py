@@ -19,7 +19,7 @@ from ..weights.recipe import Recipe
 from ..weights.stored import Source
 from .shapes import Shapes, require_shapes, shape_of
 
-__all__ = ["bare", "families_of", "transformer_recipe"]
+__all__ = ["families_of", "transformer_recipe"]
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def transformer_recipe(checkpoint: Checkpoint) -> Recipe:
     tensors = _in_diffusers_names(checkpoint)
     shapes = {name: source.shape for name, source in tensors.items()}
     config = _config(checkpoint, shapes)
-    require_shapes(checkpoint.path, "this Wan transformer", shapes, _shapes_of(config))
+    require_shapes(checkpoint.path, "this Wan transformer", tensors, _shapes_of(config))
     return Recipe.of(config, tensors)
 
 
@@ -76,18 +76,14 @@ def families_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     return table.get((channels, clip), ())
 
 
-def bare(keys: Collection[str]) -> str:
-    """The prefix that all of `keys` share, of those that are put before Wan's own names; mostly none."""
-    return next((prefix for prefix in PREFIXES if any(key.startswith(prefix) for key in keys)), "")
-
-
 def _in_diffusers_names(checkpoint: Checkpoint) -> dict[str, Source]:
-    prefix = bare(checkpoint.tensors)
+    keys = checkpoint.tensors
+    prefix = next((known for known in PREFIXES if any(key.startswith(known) for key in keys)), "")
     tensors: dict[str, Source] = {}
     unknown: list[str] = []
     gates = 0
-    already = any(key.startswith(f"{prefix}condition_embedder.") for key in checkpoint.tensors)
-    for key, source in checkpoint.tensors.items():
+    already = any(key.startswith(f"{prefix}condition_embedder.") for key in keys)
+    for key, source in keys.items():
         own = key.removeprefix(prefix)
         name = own if already else _renamed(own)
         if _GATE in own:

@@ -131,9 +131,7 @@ def _families(kind: Kind, recipe: Recipe) -> tuple[str, ...]:
         return tuple(
             name for name, family in FAMILIES.items() if family.latent_channels == recipe.config["z_dim"]
         )
-    return tuple(
-        FAMILIES
-    )  # every Wan model reads the same UMT5; its width is checked against the transformer
+    return tuple(FAMILIES)  # all read the same UMT5; its width is held against the transformer's
 
 
 def _strange(checkpoint: Checkpoint) -> str:

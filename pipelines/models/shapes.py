@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import ModelError
+from ..weights.stored import NUMBERS, Source, StoredTensor
 
 __all__ = ["Shapes", "require_shapes", "shape_of"]
 
@@ -21,8 +22,9 @@ def shape_of(path: Path, shapes: Shapes, name: str, dims: int) -> tuple[int, ...
     return found
 
 
-def require_shapes(path: Path, what: str, found: Shapes, wanted: Shapes) -> None:
+def require_shapes(path: Path, what: str, tensors: Mapping[str, Source], wanted: Shapes) -> None:
     """That a file has every parameter of a network, in its shape, and nothing else. ModelError otherwise."""
+    found = {name: source.shape for name, source in tensors.items()}
     missing = sorted(wanted.keys() - found.keys())
     if missing:
         raise ModelError(
@@ -41,3 +43,6 @@ def require_shapes(path: Path, what: str, found: Shapes, wanted: Shapes) -> None
                 f"{path}: {name} has shape {list(found[name])}; by the rest of the file it should be "
                 f"{list(shape)}. It is damaged, or compressed in a way that is not read here"
             )
+        source = tensors[name]
+        if isinstance(source, StoredTensor) and source.dtype not in NUMBERS:
+            raise ModelError(f"{path}: {name} is {source.dtype}; parameters are floats. It is damaged")

@@ -90,7 +90,8 @@ def load_text_encoder(
         network = UMT5EncoderModel(UMT5Config.from_dict(dict(recipe.config)))
     network.encoder.embed_tokens = network.shared  # one table, two names: on meta the tie is made by hand
     materialise(recipe, network, memory.device, dtype_of, check)
-    return TextEncoder(network, read_tokenizer(tokenizer), length, memory.device)
+    tokenize = read_tokenizer(tokenizer, network.shared.num_embeddings)
+    return TextEncoder(network, tokenize, length, memory.device)
 
 
 def text_dtypes(dtype: torch.dtype) -> DTypeRule:

@@ -60,7 +60,7 @@ def text_recipe(checkpoint: Checkpoint) -> Recipe:
         tensors.setdefault("shared.weight", table)
     shapes = {name: source.shape for name, source in tensors.items()}
     config = _config(checkpoint, shapes)
-    require_shapes(checkpoint.path, "a UMT5 encoder", shapes, _shapes_of(config))
+    require_shapes(checkpoint.path, "a UMT5 encoder", tensors, _shapes_of(config))
     return Recipe.of(config, tensors)
 
 

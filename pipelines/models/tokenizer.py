@@ -39,21 +39,35 @@ def find_tokenizer(weights: Path) -> Path | None:
     return None
 
 
-def read_tokenizer(path: Path) -> Tokenize:
+def read_tokenizer(path: Path, rows: int) -> Tokenize:
     """The tokenizer in a folder, a tokenizer.json, a SentencePiece .model, or a ComfyUI weight file.
 
-    Raises ModelError naming the file when there is none or it cannot be read.
+    rows: of the encoder's table. UMT5 fills 256300 of 256384; that of another T5 would fill an eighth, and
+          every prompt would read as noise.
+
+    Raises ModelError naming the file when there is none, it cannot be read, or it belongs to another encoder.
     """
+    file, tokenize, pieces = _read(path)
+    if not rows // 2 <= pieces <= rows:
+        raise ModelError(
+            f"{file}: a vocabulary of {pieces} pieces for a text encoder that has {rows}; it belongs to "
+            "another model. Put the tokenizer.json of google/umt5-xxl beside the text encoder"
+        )
+    return tokenize
+
+
+def _read(path: Path) -> tuple[Path, Tokenize, int]:
+    """The file that was read, its tokenizer, and how many pieces its vocabulary has."""
     file = _in_folder(path) if path.is_dir() else path
     if file is None:
         raise ModelError(f"{path}: holds no tokenizer; it needs a {_JSON} or a {_SPIECES[0]}")
     if file.suffix == ".json":
-        return _from_json(file)
+        return file, *_from_json(file)
     if file.suffix == ".safetensors":
         with Files(torch.device("cpu")) as files:
-            return _from_pieces(file, bytes(files.read(file, SPIECE).numpy().tobytes()))
+            return file, *_from_pieces(file, files.read(file, SPIECE).numpy().tobytes())
     try:
-        return _from_pieces(file, file.read_bytes())
+        return file, *_from_pieces(file, file.read_bytes())
     except OSError as error:
         raise ModelError(f"{file}: cannot be read: {error.strerror}") from error
 
@@ -62,15 +76,15 @@ def _in_folder(folder: Path) -> Path | None:
     return next((folder / name for name in (_JSON, *_SPIECES) if (folder / name).is_file()), None)
 
 
-def _from_json(file: Path) -> Tokenize:
+def _from_json(file: Path) -> tuple[Tokenize, int]:
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception
         raise ModelError(f"{file}: not a readable tokenizer: {error}") from error
-    return lambda text: list(tokenizer.encode(text).ids)
+    return lambda text: list(tokenizer.encode(text).ids), tokenizer.get_vocab_size()
 
 
-def _from_pieces(file: Path, model: bytes) -> Tokenize:
+def _from_pieces(file: Path, model: bytes) -> tuple[Tokenize, int]:
     try:
         from sentencepiece import SentencePieceProcessor
     except ImportError:
@@ -84,4 +98,4 @@ def _from_pieces(file: Path, model: bytes) -> Tokenize:
         raise ModelError(f"{file}: its tokenizer is damaged: {error}") from error
     if not model or processor.eos_id() < 0:  # an empty one is no error to the library
         raise ModelError(f"{file}: its tokenizer is damaged, or not one of T5: it has no end mark")
-    return lambda text: [*processor.encode(text), processor.eos_id()]
+    return lambda text: [*processor.encode(text), processor.eos_id()], processor.get_piece_size()

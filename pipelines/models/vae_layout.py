@@ -92,7 +92,7 @@ def vae_recipe(checkpoint: Checkpoint) -> Recipe:
     tensors = _in_diffusers_names(checkpoint)
     shapes = {name: source.shape for name, source in tensors.items()}
     config = _config(checkpoint, shapes)
-    require_shapes(checkpoint.path, "this Wan VAE", shapes, _shapes_of(config))
+    require_shapes(checkpoint.path, "this Wan VAE", tensors, _shapes_of(config))
     return Recipe.of(config, tensors)
 
 

@@ -29,10 +29,6 @@ class Checkpoint:
     tensors: Mapping[str, Source] = field(repr=False)
     architecture: str = ""
 
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {key: source.shape for key, source in self.tensors.items()}
-
 
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read the header of a .safetensors or .gguf file, or of all shards in a folder; no tensor data.

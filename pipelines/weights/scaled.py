@@ -22,11 +22,10 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from .stored import Files, Source, StoredTensor, read_header, read_metadata
+from .stored import NUMBERS, Files, Source, StoredTensor, read_header, read_metadata
 
 __all__ = ["ScaledTensor", "read_safetensors"]
 
-_NUMBERS = {"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"}
 _SCALES = ("scale_weight", "weight_scale")
 _UNUSED = ("scale_input", "input_scale")
 _HINT = "comfy_quant"
@@ -34,7 +33,7 @@ _MARKER = "scaled_fp8"
 _METADATA = "_quantization_metadata"
 _FORMATS = {"float8_e4m3fn": "F8_E4M3", "float8_e5m2": "F8_E5M2"}
 # What a hint may say beside its format without changing what the numbers mean.
-_HARMLESS = {"format", "full_precision_matrix_mult"}
+_HARMLESS = {"format", "full_precision_matrix_mult", "orig_dtype", "orig_shape"}
 _MAX_HINT_BYTES = 4096
 
 
@@ -99,7 +98,7 @@ def _with_scales(tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str
             raise ModelError(f"{stored.file}: {key} is said to be scaled, and its scale is not in the file")
         if scales:
             found[key] = _scaled(stored, tensors[scales[0]])
-        elif stored.dtype in _NUMBERS:
+        elif stored.dtype in NUMBERS:
             found[key] = stored
         else:
             raise _compressed(stored, [name for name in tensors if name.startswith(f"{layer}.")])
@@ -119,7 +118,7 @@ def _compressed(weight: StoredTensor, layer: list[str]) -> ModelError:
 
 def _scaled(weight: StoredTensor, scale: StoredTensor) -> ScaledTensor:
     rows = weight.shape[:1] or (1,)
-    if weight.dtype not in _NUMBERS or scale.dtype not in {"F32", "F16", "BF16"}:
+    if weight.dtype not in NUMBERS or scale.dtype not in {"F32", "F16", "BF16"}:
         raise _compressed(weight, [weight.key, f"{scale.key} in {scale.dtype}"])
     if math.prod(scale.shape) != 1 and (math.prod(scale.shape), scale.shape[:1]) != (rows[0], rows):
         raise ModelError(

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from ..errors import ModelError
 
-__all__ = ["Files", "Source", "StoredTensor", "read_header", "read_metadata"]
+__all__ = ["NUMBERS", "Files", "Source", "StoredTensor", "read_header", "read_metadata"]
 
+# The dtypes that parameters of a network can have, as safetensors calls them.
+NUMBERS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 _ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}  # all others: 1
 
 

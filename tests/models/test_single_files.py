@@ -243,6 +243,7 @@ def test_an_incomplete_vae_is_found_before_anything_runs(tmp_path: Path) -> None
         read_part(file, "VAE", "vae")
 
 
+ROWS = tiny.text_config().vocab_size
 PROMPT = "the red ball moves left over the sea"
 
 
@@ -297,7 +298,7 @@ def test_a_text_encoder_reads_alike_in_every_layout(tmp_path: Path, pieces: byte
         tiny.save(file, weights)
     else:
         tiny.save(file, {**weights, "encoder.embed_tokens.weight": weights["shared.weight"].clone()})
-    ids = read_tokenizer(tmp_path)(PROMPT)
+    ids = read_tokenizer(tmp_path, ROWS)(PROMPT)
     assert torch.allclose(embeddings(file, tmp_path), expected_embeddings(weights, ids), atol=1e-5)
 
 
@@ -308,7 +309,7 @@ def test_a_scaled_text_encoder_means_numbers_times_scales(
     held, meant = tiny.scaled(tiny.text_encoder(), spelling)
     held["spiece_model"] = tiny.spiece_tensor(pieces)
     file = tiny.save(tmp_path / "t.safetensors", held)
-    ids = read_tokenizer(file)(PROMPT)
+    ids = read_tokenizer(file, ROWS)(PROMPT)
     assert torch.allclose(embeddings(file, file), expected_embeddings(meant, ids), atol=1e-5)
 
 
@@ -347,7 +348,7 @@ def test_every_form_of_a_vocabulary_gives_the_same_tokens(tmp_path: Path, pieces
     rust_tokenizer(pieces).save(str(tmp_path / "tokenizer.json"))
     embedded = tiny.save(tmp_path / "t.safetensors", {"spiece_model": tiny.spiece_tensor(pieces)})
     forms = [tmp_path / "a", tmp_path / "a" / "spiece.model", tmp_path / "tokenizer.json", tmp_path, embedded]
-    ids = [read_tokenizer(form)(clean_prompt(prompt)) for form in forms]
+    ids = [read_tokenizer(form, ROWS)(clean_prompt(prompt)) for form in forms]
     assert all(found == ids[0] for found in ids)
     assert ids[0][-1] == 1  # the end mark, once
     assert ids[0].count(1) == 1
@@ -379,7 +380,14 @@ def test_a_damaged_vocabulary_is_named(tmp_path: Path, content: bytes) -> None:
     for name in ("spiece.model", "tokenizer.json"):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ModelError, match=name):
-            read_tokenizer(tmp_path / name)
+            read_tokenizer(tmp_path / name, ROWS)
+
+
+@pytest.mark.parametrize("rows", [20, 4000])
+def test_the_vocabulary_of_another_encoder_is_refused(tmp_path: Path, pieces: bytes, rows: int) -> None:
+    (tmp_path / "spiece.model").write_bytes(pieces)
+    with pytest.raises(ModelError, match=rf"spiece\.model: a vocabulary of \d+ pieces .* that has {rows}"):
+        read_tokenizer(tmp_path, rows)
 
 
 def test_the_embedded_model_in_single_files_is_the_same_model(tmp_path: Path) -> None:

@@ -356,6 +356,10 @@ UNKNOWN = {
     ),
     "a missing tensor": (lambda w, layer: w.pop("head.head.bias"), r"no tensor for proj_out\.bias \(1"),
     "another shape": (lambda w, layer: w.update({f"{layer}.bias": torch.ones(3)}), r"has shape \[3\]"),
+    "a parameter in whole numbers": (
+        lambda w, layer: w.update({f"{layer}.bias": torch.ones(256, dtype=torch.int32)}),
+        "bias is I32; parameters are floats",
+    ),
     "a camera": (
         lambda w, layer: w.update({"control_adapter.conv.weight": torch.ones(1)}),
         "Wan Fun camera control",

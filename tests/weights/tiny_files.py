@@ -121,7 +121,7 @@ def vae(version: str, seed: int = 0) -> Weights:
 
 def text_config(width: int = TEXT) -> UMT5Config:
     return UMT5Config(
-        vocab_size=400, d_model=width, d_kv=16, d_ff=256, num_layers=2, num_heads=4,
+        vocab_size=64, d_model=width, d_kv=16, d_ff=256, num_layers=2, num_heads=4,
         feed_forward_proj="gated-gelu", dropout_rate=0.0,
     )  # fmt: skip
 
