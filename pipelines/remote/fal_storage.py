@@ -116,10 +116,10 @@ class FalStorage:
         url = f"{self.rest}/storage/upload/{how}"
         answer = await self.api.call(CHEAP, "POST", url, params=_STORAGE, body=wish)
         to, address = answer.data.get("upload_url"), answer.data.get("file_url")
-        if not isinstance(to, str) or not isinstance(address, str):
+        if not _is_address(to) or not _is_address(address):
             message = f"uploading {file.name}: fal named no place for it"
             raise UnreachableError(message, provider="fal", money="none spent")
-        return to, address
+        return str(to), str(address)
 
     async def _send(
         self, method: str, url: str, data: bytes, headers: Mapping[str, str], name: str
@@ -186,13 +186,20 @@ class FalStorage:
 
 
 async def _all(work: list[Any]) -> list[Any]:
-    """The values in their order. The first error ends the rest before it comes out."""
+    """The values in their order. The first error cancels the rest."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return list(await asyncio.gather(*tasks))
     finally:
         for task in tasks:
             task.cancel()
+
+
+def _is_address(value: object) -> bool:
+    try:
+        return isinstance(value, str) and bool(httpx.URL(value).host)
+    except httpx.InvalidURL:
+        return False
 
 
 def _below(url: str, name: str) -> str:

@@ -13,7 +13,7 @@ from ..request import WanRequest, check, for_novita, seed_of
 from ..request.prices import PRICES, PriceTable
 from .fal import Fal
 from .journal import Order
-from .payload import Prepared, prepare, sendable
+from .payload import FindFile, Prepared, any_file, prepare, sendable
 from .provider import Payload, Provider
 from .purchase import Prepare
 
@@ -29,11 +29,13 @@ def order_for(
     *,
     media: Mapping[str, Path] = MappingProxyType({}),
     prices: PriceTable = PRICES,
+    find: FindFile = any_file,
 ) -> tuple[Order, Prepared]:
     """The order, and the files that it takes to send it. Spends and sends nothing.
 
     runner: "fal" or "novita".
     media:  {field: the file written for the medium that was connected to it}.
+    find:   the file that a name in a field means; refuses files that are not meant to leave.
 
     A seed that is not set is drawn here, so that a job whose submit was not answered can be told from others.
     Raises RequestError with everything that the runner cannot do.
@@ -46,7 +48,7 @@ def order_for(
     sent = for_novita(request) if runner == "novita" else request
     if sent is None:
         raise RequestError.of("kind", f"{request.kind} is not what {runner} runs", "choose another runner")
-    prepared = prepare(sent, media)
+    prepared = prepare(sent, media, find)
     about: dict[str, Any] = {
         "kind": request.kind,
         "request": dict(prepared.payload) if sent is request else request.payload(),

@@ -8,7 +8,6 @@ files uploaded, and their addresses put in.
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +16,13 @@ from typing import Any
 
 from ..errors import RequestError
 from ..request import MEDIA, WanRequest
+from ..request.lora import place_of
 from .local_file import LocalFile, file_at, file_in_data_uri
 from .provider import Payload
 
-__all__ = ["Prepared", "prepare", "sendable"]
+__all__ = ["FindFile", "Prepared", "any_file", "prepare", "sendable"]
+
+FindFile = Callable[[str, str], Path]  # (what a field says, the field) -> the file
 
 # fal keeps the result of a payload below 10 KB for an hour, of any other for six minutes (fal.ai/docs, queue
 # result, 2026-11): only what surely stays below goes into the payload itself.
@@ -41,10 +43,20 @@ class Prepared:
         return sum(file.size_bytes for file in self.files.values() if not _is_inline(file))
 
 
-def prepare(request: WanRequest, media: Mapping[str, Path] = MappingProxyType({})) -> Prepared:
+def any_file(name: str, field: str) -> Path:
+    """`find` for a user at a terminal: what they name, they may read."""
+    del field
+    return Path(name).expanduser()
+
+
+def prepare(
+    request: WanRequest, media: Mapping[str, Path] = MappingProxyType({}), find: FindFile = any_file
+) -> Prepared:
     """Find every file that `request` names, and hash it.
 
     media: {field: the file written for the medium that was connected to it}.
+    find:  the file that a name in a field means. A request may come from somebody else, and an upload can be
+           read by whoever has its address: this is where to refuse files that are not meant to leave.
 
     RequestError for a file that cannot be read, for an address that is not https, and for any file when the
     provider has no place for it.
@@ -61,14 +73,14 @@ def prepare(request: WanRequest, media: Mapping[str, Path] = MappingProxyType({}
 
     for name in MEDIA:
         if name in media:  # the hash of the medium stays: the same picture may be written in other bytes
-            named(file_at(media[name], name), name, payload[name])
+            named(_of_type(file_at(media[name], name), name), name, payload[name])
         elif name in payload:
-            file = _file_of(payload[name], name)
-            payload[name] = payload[name] if file is None else named(file, name)
+            file = _file_of(payload[name], name, find)
+            payload[name] = payload[name] if file is None else named(_of_type(file, name), name)
     loras = [dict(lora) for lora in payload.get("loras", ())]
     for index, lora in enumerate(loras):
         where = f"loras[{index}].path"
-        if (file := _lora_file(lora["path"], where)) is not None:
+        if (file := _lora_file(lora["path"], where, find)) is not None:
             if lora.pop("weight_name", None) is not None:
                 raise RequestError.of(f"loras[{index}].weight_name", "given for a file", "leave it out")
             lora["path"] = named(file, where)
@@ -85,7 +97,7 @@ async def sendable(prepared: Prepared, upload: Callable[[LocalFile], Awaitable[s
     return {name: _replaced(value, addresses) for name, value in prepared.payload.items()}
 
 
-def _file_of(value: str, where: str) -> LocalFile | None:
+def _file_of(value: str, where: str, find: FindFile) -> LocalFile | None:
     """None for an address, which is sent as it is."""
     if value[:5].lower() == "data:":
         return file_in_data_uri(value, where)
@@ -97,21 +109,29 @@ def _file_of(value: str, where: str) -> LocalFile | None:
         )
     if "://" in value:
         raise RequestError.of(where, "not an https address", "give https, or save the file and give its name")
-    return file_at(Path(value).expanduser(), where)
+    return file_at(find(value, where), where)
 
 
-def _lora_file(path: str, where: str) -> LocalFile | None:
-    """The file that `path` means, None for an address or a repository (owner/name)."""
-    if path[:8].lower() == "https://":
-        return None
-    if "://" in path:
+def _of_type(file: LocalFile, where: str) -> LocalFile:
+    if not file.content_type.startswith(f"{MEDIA[where]}/"):
+        raise RequestError.of(
+            where, f"{file.name} is {file.content_type}", f"give a file with {MEDIA[where]}"
+        )
+    return file
+
+
+def _lora_file(path: str, where: str, find: FindFile) -> LocalFile | None:
+    """None for what the provider fetches itself: an address or a repository."""
+    place = place_of(path)
+    if place == "embedded":
+        raise RequestError.of(where, "belongs to the embedded model", "give a LoRA for the real one")
+    if place == "address" and path[:8].lower() != "https://":
         raise RequestError.of(where, "not an https address", "give https, a repository or a file")
-    file = Path(path).expanduser()
-    is_repository = path.count("/") == 1 and not path.startswith((".", "/", "~")) and "\\" not in path
-    if is_repository and file.suffix != ".safetensors" and not file.is_file():
+    if place != "file":
         return None
+    file = find(path, where)
     if file.suffix.lower() != ".safetensors":
-        raise RequestError.of(where, f"{os.path.basename(path)[:80]!r} is no .safetensors file", "give one")
+        raise RequestError.of(where, f"{file.name[:80]!r} is no .safetensors file", "give one that is")
     return file_at(file, where)
 
 

@@ -24,7 +24,13 @@ class Redaction:
             form
             for part in parts
             if len(part) >= _SHORTEST
-            for form in (part, quote(part, safe=""), quote_plus(part), _base64(part))
+            for form in (
+                part,
+                quote(part, safe=""),
+                quote_plus(part),
+                _base64(part),
+                part.replace("/", "\\/"),
+            )
         }
         self._spelled = tuple(sorted(spelled, key=lambda form: (-len(form), form)))  # the whole before a half
 

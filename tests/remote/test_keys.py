@@ -112,7 +112,7 @@ def test_no_text_keeps_a_key(key: str, before: str, after: str) -> None:
 
 def test_a_half_of_a_key_and_its_other_spellings_are_taken_out_too() -> None:
     redaction = Redaction("name:se/cret+half")
-    for text in ("se/cret+half", "name%3Ase%2Fcret%2Bhalf", "bmFtZTpzZS9jcmV0K2hhbGY"):
+    for text in ("se/cret+half", "se\\/cret+half", "name%3Ase%2Fcret%2Bhalf", "bmFtZTpzZS9jcmV0K2hhbGY"):
         assert redaction.text(f"not allowed: {text}!") == "not allowed: [key]!"
 
 

@@ -126,6 +126,9 @@ def test_a_lora_file_is_uploaded_and_a_repository_is_named(tmp_path: Path) -> No
             "loras[0].path",
         ),
         ("text-to-video-lora", {"prompt": "a", "loras": [{"path": "/etc/passwd"}]}, "loras[0].path"),
+        ("image-to-video", {"prompt": "a", "image_url": "/etc/passwd"}, "image_url"),
+        ("image-to-video", {"prompt": "a", "image_url": "data:text/plain,secret"}, "image_url"),
+        ("text-to-video-lora", {"prompt": "a", "loras": [{"path": "toy/red"}]}, "loras[0].path"),
         (
             "text-to-video-lora",
             {"prompt": "a", "loras": [{"path": "http://a/b.safetensors"}]},
@@ -137,6 +140,22 @@ def test_what_cannot_be_sent_is_refused_by_its_field(kind: str, values: dict[str
     with pytest.raises(RequestError) as caught:
         prepare(parse(kind, values))
     assert [problem.field for problem in caught.value.problems] == [field]
+
+
+def test_whoever_asks_says_which_files_may_leave(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(LARGE)
+    asked: list[tuple[str, str]] = []
+
+    def find(name: str, field: str) -> Path:
+        asked.append((name, field))
+        if "/" in name:
+            raise RequestError.of(field, "outside of the input folder", "copy it there")
+        return tmp_path / name
+
+    assert prepare(parse("image-to-video", {"prompt": "a", "image_url": "a.png"}), find=find).files
+    with pytest.raises(RequestError, match="outside"):
+        prepare(parse("image-to-video", {"prompt": "a", "image_url": "/home/me/a.png"}), find=find)
+    assert asked == [("a.png", "image_url"), ("/home/me/a.png", "image_url")]
 
 
 def test_an_empty_file_is_refused(tmp_path: Path) -> None:
