@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
-from ..errors import JobLostError, MediaError
+from ..errors import JobFailedError, JobLostError, MediaError
 from ..output import sidecar, write_sidecar
 from .desk import Desk
 from .news import Tell, news_of
@@ -72,7 +71,7 @@ async def _download(job: Job, desk: Desk, place: Path, tell: Tell) -> Downloaded
             raise gone
         desk.journal.note(job.job_id, desk.owner, outcome_json=outcome_json(outcome))
         return await desk.provider.download(outcome.files[0], place, progress=progress, check=_never)
-    except JobLostError as error:
+    except (JobFailedError, JobLostError) as error:
         desk.journal.move(job.job_id, desk.owner, "lost", error=error.message)
         place.unlink(missing_ok=True)
         raise
@@ -90,12 +89,23 @@ def _place(job: Job, desk: Desk, file: RemoteFile) -> Path:
     wished.parent.mkdir(parents=True, exist_ok=True)
     for ending in ("", f"-{job.job_id[:8]}", f"-{job.job_id}"):
         place = wished.with_name(f"{wished.stem}{ending}{wished.suffix}")
-        if sidecar(place).exists() or not desk.journal.reserve(job.job_id, desk.owner, place):
+        if _taken(place):
             continue
-        with suppress(FileExistsError):
-            place.touch(exist_ok=False)
+        if desk.journal.reserve(job.job_id, desk.owner, place):
             return place
+        place.unlink()  # another job has the name, though no file yet
     raise MediaError(f"{wished}: this name is taken, and so are others like it; move those files")
+
+
+def _taken(place: Path) -> bool:
+    """Whether there is a file, or what could be its receipt. If not, an empty one is there now."""
+    if sidecar(place).exists():
+        return True
+    try:
+        place.touch(exist_ok=False)
+    except FileExistsError:
+        return True
+    return False
 
 
 def _suffix(file: RemoteFile, wished: Path) -> str:

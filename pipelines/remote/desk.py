@@ -12,7 +12,7 @@ from .journal import Journal
 from .owner import Owner
 from .provider import Provider
 
-__all__ = ["PATIENCE", "Clock", "Desk", "Patience", "SystemClock"]
+__all__ = ["PATIENCE", "Clock", "Desk", "Patience", "SystemClock", "few_transfers", "go_on"]
 
 
 class Clock(Protocol):
@@ -52,24 +52,25 @@ class Patience:
 
 PATIENCE: Mapping[str, Patience] = {
     "fal": Patience(),
-    "novita": Patience(
-        first=3.0, longest=10.0
-    ),  # 20 requests a minute, Novita's page of rate limits (2026-11)
+    # 20 requests a minute (Novita's page of rate limits, 2026-11)
+    "novita": Patience(first=3.0, longest=10.0),
 }
 
 
-def _pass(point: str) -> None:
-    del point
-
-
-def _transfers() -> asyncio.Semaphore:
+def few_transfers() -> asyncio.Semaphore:
+    """What uploads and downloads wait for: enough at once to fill a line, few enough to finish some."""
     return asyncio.Semaphore(4)
+
+
+def go_on(point: str) -> None:
+    """What happens at a point that a job passes: nothing."""
+    del point
 
 
 @dataclass(frozen=True)
 class Desk:
-    """transfers: how many uploads and downloads go on at once.
-    at: called with the name of each point that a job passes; lets a test end the process there.
+    """transfers: shared by all jobs of a process.
+    at:        called with the name of each point that a job passes; lets a test end the process there.
     """
 
     journal: Journal
@@ -77,5 +78,5 @@ class Desk:
     provider: Provider
     clock: Clock = field(default_factory=SystemClock)
     patience: Patience = field(default_factory=Patience)
-    transfers: asyncio.Semaphore = field(default_factory=_transfers)
-    at: Callable[[str], None] = _pass
+    transfers: asyncio.Semaphore = field(default_factory=few_transfers)
+    at: Callable[[str], None] = go_on

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import RemoteError
-from .desk import PATIENCE, Clock, Desk, Patience, SystemClock
+from ..errors import JobStoppedError, RemoteError
+from .desk import PATIENCE, Clock, Desk, Patience, SystemClock, few_transfers, go_on
 from .gate import Limits, admit
 from .job import carry_out
 from .journal import Journal, Order
@@ -79,12 +79,12 @@ class RemoteThread:
         *,
         clock: Clock | None = None,
         patience: Mapping[str, Patience] = PATIENCE,
-        at: Callable[[str], None] | None = None,
+        at: Callable[[str], None] = go_on,
     ) -> None:
         self._clock, self._patience = clock or SystemClock(), patience
         self.journal = Journal(folder / "jobs.sqlite", self._clock.now)
         self._owner = Owner(folder / "owners")
-        self._more: dict[str, Any] = {"transfers": asyncio.Semaphore(4)} | ({"at": at} if at else {})
+        self._transfers, self._at = few_transfers(), at
         self._running: dict[str, _Running] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="wan-duet-remote", daemon=True)
@@ -144,7 +144,7 @@ class RemoteThread:
 
     def _desk(self, provider: Provider) -> Desk:
         patience = self._patience[provider.name]
-        return Desk(self.journal, self._owner, provider, self._clock, patience, **self._more)
+        return Desk(self.journal, self._owner, provider, self._clock, patience, self._transfers, self._at)
 
     def _join(self, job_id: str, desk: Desk, tell: Tell, prepare: Prepare | None) -> Ticket:
         done: Future[Job] = Future()
@@ -177,10 +177,7 @@ class RemoteThread:
         running = self._running.pop(job_id)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None and not running.waiting:
-            level = (
-                logging.WARNING if isinstance(error, (RemoteError, asyncio.CancelledError)) else logging.ERROR
-            )
-            log.log(level, "job %s: %s", job_id[:8], error, exc_info=level == logging.ERROR and error)
+            _report(job_id, error)
         for done in (*running.waiting, *running.left):
             if error is None:
                 done.set_result(task.result())
@@ -195,6 +192,16 @@ class RemoteThread:
         running.left.append(done)
         if not running.waiting:
             self.journal.ask_to_stop(job_id)
+
+
+def _report(job_id: str, error: BaseException) -> None:
+    """For an end that nobody waits for."""
+    if isinstance(error, (JobStoppedError, asyncio.CancelledError)):
+        log.info("job %s has stopped: %s", job_id[:8], error)
+    elif isinstance(error, RemoteError):
+        log.warning("job %s: %s", job_id[:8], error)
+    else:
+        log.error("job %s has failed", job_id[:8], exc_info=error)
 
 
 def _heard(tell: Tell, news: News) -> bool:
