@@ -1,0 +1,100 @@
+"""What a clip takes in memory on its way into a file, at most, by its length.
+
+    python bench/media_memory.py [--source vae] [--edits plain reverse flow] [--frames 49 201 801]
+
+Prints JSON: bytes above the start, per edit and number of frames. Each case is a fork of its own, because the
+peak of a process never falls. The VAE is so narrow that the frames, and not the network, are what counts.
+Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLWan
+
+from wan_duet.pipelines.media.edit import Edit, write_edited
+from wan_duet.pipelines.media.flow import FlowInterpolator
+from wan_duet.pipelines.media.frames import Frame, FrameStream, video_frames
+from wan_duet.pipelines.media.vae_decode import stream_decode
+
+EDITS = {
+    "plain": Edit(Fraction(16)),
+    "reverse": Edit(Fraction(16), reverse=True),
+    "flow": Edit(Fraction(16), interpolator="flow", num_interpolated_frames=1),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--source", choices=["pictures", "vae"], default="vae")
+    parser.add_argument("--edits", choices=EDITS, nargs="+", default=["plain", "reverse"])
+    parser.add_argument("--frames", type=int, nargs="+", default=[49, 201, 801])
+    parser.add_argument("--size", type=int, nargs=2, default=[320, 176], metavar=("W", "H"))
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    width, height = given.size
+    with tempfile.TemporaryDirectory() as folder:
+
+        def write(count: int, edit: Edit) -> None:
+            frames = decoded(count, width, height) if given.source == "vae" else drawn(count, width, height)
+            interpolator = FlowInterpolator() if edit.between else None
+            clip = {"count": count, "width": width, "height": height}
+            write_edited(frames, Path(folder, "clip.mp4"), edit, **clip, interpolator=interpolator)
+
+        for name in given.edits:
+            write(9, EDITS[name])  # what is loaded once does not count
+        peaks = {
+            name: {count: peak_of(lambda n=count, edit=EDITS[name]: write(n, edit)) for count in given.frames}
+            for name in given.edits
+        }
+    print(json.dumps(peaks))
+
+
+def decoded(count: int, width: int, height: int) -> FrameStream:
+    torch.manual_seed(0)
+    narrow = {"base_dim": 2, "z_dim": 2, "num_res_blocks": 1}
+    vae = AutoencoderKLWan(**narrow, latents_mean=[0.0] * 2, latents_std=[1.0] * 2)
+    latents = torch.randn(1, 2, (count + 6) // 4, height // 8, width // 8)
+    return video_frames(stream_decode(vae, latents, frames=count))
+
+
+def drawn(count: int, width: int, height: int) -> Iterator[Frame]:
+    picture = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    for index in range(count):
+        yield np.roll(picture, 2 * index, 1)
+
+
+def peak_of(job) -> int:
+    """Bytes that `job` takes at most, above what this process has now."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
+        before = resident("VmRSS")
+        job()
+        os.write(write, str(resident("VmHWM") - before).encode())
+        os._exit(0)
+    os.close(write)
+    _, status = os.waitpid(child, 0)
+    with os.fdopen(read) as answer:
+        if status:
+            raise SystemExit(status)
+        return int(answer.read())
+
+
+def resident(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{name}:"))
+
+
+if __name__ == "__main__":
+    main()
