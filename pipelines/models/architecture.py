@@ -63,17 +63,18 @@ def families_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     >>> families_of({"in_channels": 36, "image_dim": 1280})
     ('wan2.1-i2v-14b',)
     """
-    channels, clip = int(config.get("in_channels", 16)), config.get("image_dim") is not None
+    channels, out = int(config.get("in_channels", 16)), int(config.get("out_channels", 16))
+    clip = config.get("image_dim") is not None
     heads = int(config.get("num_attention_heads", 40))
     if (channels, heads, config.get("num_layers")) == (16, 12, 30):  # wan/configs/wan_t2v_1_3B.py
         return ("wan2.1-t2v-1.3b",)
     table = {
-        (16, False): ("wan2.2-t2v-a14b", "wan2.1-t2v-1.3b" if heads <= 12 else "wan2.1-t2v-14b"),
-        (36, False): ("wan2.2-i2v-a14b",),
-        (36, True): ("wan2.1-i2v-14b",),
-        (48, False): ("wan2.2-ti2v-5b",),
+        (16, 16, False): ("wan2.2-t2v-a14b", "wan2.1-t2v-1.3b" if heads <= 12 else "wan2.1-t2v-14b"),
+        (36, 16, False): ("wan2.2-i2v-a14b",),
+        (36, 16, True): ("wan2.1-i2v-14b",),
+        (48, 48, False): ("wan2.2-ti2v-5b",),
     }
-    return table.get((channels, clip), ())
+    return table.get((channels, out, clip), ())
 
 
 def _in_diffusers_names(checkpoint: Checkpoint) -> dict[str, Source]:

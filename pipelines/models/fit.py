@@ -46,8 +46,9 @@ def family_of(path: Path, index: Mapping[str, Any], experts: Mapping[str, Recipe
         return found
     if not possible:
         raise ModelError(
-            f"{path}: a Wan transformer with {config.get('in_channels')} input channels, which this version "
-            "does not run; text to video has 16, image to video 36, TI2V 5B 48"
+            f"{path}: a Wan transformer with {config.get('in_channels')} input and "
+            f"{config.get('out_channels')} output channels, which this version does not run; text to video "
+            "has 16 and 16, image to video 36 and 16, TI2V 5B 48 and 48"
         )
     if len(experts) == 1:
         raise ModelError(missing("low", possible[0].name))
