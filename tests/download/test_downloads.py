@@ -262,3 +262,30 @@ def test_content_that_is_kept_already_is_not_fetched_for_another_repository(
 def test_a_repository_that_is_not_shown_asks_for_the_token(downloads: MakeDownloads) -> None:
     with pytest.raises(DownloadError, match=r"owner/name: Hugging Face shows no such repository.*HF_TOKEN"):
         get(downloads(), HubFile("owner/name"))
+
+
+@pytest.mark.parametrize(
+    "listing",
+    [
+        "",
+        "[]",
+        "null",
+        "[" * 100_000,
+        "{}",
+        '{"siblings": null}',
+        '{"siblings": [null, 1, {"rfilename": 1}]}',
+        '{"siblings": [{"rfilename": "a.safetensors", "lfs": 1}]}',
+        '{"siblings": [{"rfilename": "a.safetensors"}], "sha": "../../evil"}',
+        '{"siblings": [{"rfilename": "a.safetensors"}], "sha": 1}',
+    ],
+    ids=lambda text: text[:60],
+)
+def test_an_odd_answer_of_the_hub_is_refused_and_nothing_is_kept(
+    site: Site, downloads: MakeDownloads, listing: str
+) -> None:
+    site.file("huggingface.co", "/api/models/owner/name/revision/main", listing.encode())
+    made = downloads()
+    with pytest.raises(DownloadError, match="owner/name"):
+        get(made, HubFile("owner/name"))
+    assert list(made.folder.glob("*.safetensors")) == []
+    assert len(site.asked) == 1

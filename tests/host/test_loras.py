@@ -102,6 +102,16 @@ def test_a_lora_of_which_little_fits_is_refused_unless_allowed(client: ComfyClie
     assert "without a place in it" in report(client, file="foreign.safetensors", allow_partial=True)
 
 
+@pytest.mark.parametrize("slot", ["file", "low_file", "path"])
+def test_a_file_that_was_written_again_is_read_again(client: ComfyClient, models: Path, slot: str) -> None:
+    shape = load_model("toy").experts["high"].tensors["blocks.0.attn1.to_q.weight"].shape
+    for rank in (1, 3):
+        factors = {"A": torch.ones(rank, shape[1]), "B": torch.ones(shape[0], rank)}
+        pair = {f"blocks.0.attn1.to_q.lora_{side}.weight": factor for side, factor in factors.items()}
+        save_file(pair, models / "loras" / "again.safetensors")
+        assert f"rank {rank}," in report(client, **{slot: "again.safetensors"})
+
+
 @pytest.mark.parametrize("name", ["file", "low_file"])
 def test_a_missing_lora_is_named_with_its_folder_before_anything_runs(client: ComfyClient, name: str) -> None:
     with pytest.raises(HostError, match=r"gone\.safetensors is not in models/loras; put it there"):
