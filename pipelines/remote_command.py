@@ -75,6 +75,7 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
     print(f"price: {order.price.text()}", file=sys.stderr)
     line = NewsLine(sys.stderr)
     with open_account(options.on, folder, _addresses(options, folder)) as (thread, account):
+        thread.resume([account])  # what a former command left open comes home, if there is time
         ticket = thread.buy(
             order,
             account,

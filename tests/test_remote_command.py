@@ -125,8 +125,7 @@ def test_resubmit_buys_anew_what_nobody_knows_the_fate_of(
     order, _ = order_for(request, "fal", tmp_path / "film.mp4")
     account = Key("fal", KEY).account
     choices = {"reuse": True, "resubmit": False, "allow": lambda spent: None, "since": 0.0}
-    lost = journal.begin(order, account, **choices)
-    journal.claim(lost.job_id, owner)
+    lost = journal.begin(order, account, owner, **choices)
     for state in ("submitting", "unknown"):
         journal.move(lost.job_id, owner, state)
     journal.release(lost.job_id, owner)

@@ -30,6 +30,7 @@ def admit(order: Order, desk: Desk, limits: Limits, *, reuse: bool, resubmit: bo
     return desk.journal.begin(
         order,
         desk.provider.account,
+        desk.owner,
         reuse=reuse,
         resubmit=resubmit,
         allow=lambda spent: require_within(limits, order.price, spent, order.provider),

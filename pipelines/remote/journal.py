@@ -80,6 +80,7 @@ class Journal:
         self,
         order: Order,
         account: str,
+        owner: Owner,
         *,
         reuse: bool,
         resubmit: bool,
@@ -91,6 +92,7 @@ class Journal:
         One transaction, so that neither two nodes nor two processes buy the same thing, or go over a limit
         together.
 
+        owner:    of a new job, so that nobody takes it for one that was left.
         reuse:    whether a finished job may be given.
         resubmit: the user says that a job of unknown fate is to be bought anew.
         allow:    told what was spent since `since`; raises when there is to be no new job.
@@ -113,7 +115,7 @@ class Journal:
             if finished is not None:
                 return finished
             allow(self.spent(since))
-            return self._insert(order, key)
+            return self._insert(order, key, owner)
 
     def claim(self, job_id: str, owner: Owner) -> bool:
         """Whether `owner` now works on the job; False while another living one does."""
@@ -216,7 +218,7 @@ class Journal:
         known = [usd for usd in counted if usd is not None]
         return Spent(sum(known), len(counted) - len(known))
 
-    def _insert(self, order: Order, key: tuple[str, str, str, str]) -> Job:
+    def _insert(self, order: Order, key: tuple[str, str, str, str], owner: Owner) -> Job:
         now = self._now()
         provider, endpoint, payload_sha256, account = key
         job = Job(
@@ -231,7 +233,7 @@ class Journal:
             state="intent",
             money="none spent",
             stop_asked=False,
-            owner=None,
+            owner=owner.token,
             price_usd=order.price.usd,
             price_high=order.price.high,
             price_text=order.price.text(),

@@ -10,12 +10,14 @@ from typing import Any, TypeVar
 
 from ..errors import AmbiguousError, JobStoppedError, NotAcceptedError, RefusedError, RemoteError
 from .desk import Desk
+from .journal import Journal
 from .news import Tell, news_of
+from .owner import Owner
 from .provider import Payload, Submitted
 from .record import Job, State
 from .written import written_form
 
-__all__ = ["Prepare", "reconcile", "submit"]
+__all__ = ["Prepare", "give_up", "reconcile", "submit"]
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +32,7 @@ async def submit(job: Job, desk: Desk, prepare: Prepare | None, tell: Tell) -> J
     """
     journal, owner = desk.journal, desk.owner
     if prepare is None:
-        return journal.move(job.job_id, owner, "failed", error="the process ended before anything was sent")
+        return give_up(job, journal, owner)
     desk.at("intent written")
     tell(news_of(job, "preparing", desk.clock.now()))
     payload = await _prepared(job, desk, prepare)
@@ -61,6 +63,11 @@ async def submit(job: Job, desk: Desk, prepare: Prepare | None, tell: Tell) -> J
     desk.at("submitted written")
     log.info("%s has taken request %s (%s)", job.provider, job.request_id, job.price_text)
     return job
+
+
+def give_up(job: Job, journal: Journal, owner: Owner) -> Job:
+    """Close a job that was never sent: whoever wanted it is gone."""
+    return journal.move(job.job_id, owner, "failed", error="the process ended before anything was sent")
 
 
 async def _prepared(job: Job, desk: Desk, prepare: Prepare) -> Payload:

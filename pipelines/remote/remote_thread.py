@@ -23,7 +23,7 @@ from .journal import Journal, Order
 from .news import News, Tell
 from .owner import Owner
 from .provider import Provider
-from .purchase import Prepare
+from .purchase import Prepare, give_up
 from .record import Job
 
 __all__ = ["RemoteThread", "Ticket"]
@@ -114,11 +114,18 @@ class RemoteThread:
         return self._join(self.journal.job(job_id).job_id, self._desk(provider), tell, None)
 
     def resume(self, providers: Iterable[Provider]) -> list[str]:
-        """Go on in the background with the open jobs that no living process works on; returns their ids."""
+        """Go on in the background with the open jobs that no living process works on; returns their ids.
+
+        Those that were never sent are closed: nobody is there any more who wanted them.
+        """
         by_account = {(provider.name, provider.account): provider for provider in providers}
         resumed = []
         for job in self.journal.jobs(open_only=True):
             if job.owner is not None and self._owner.is_alive(job.owner):
+                continue
+            if job.state == "intent":
+                if self.journal.claim(job.job_id, self._owner):
+                    give_up(job, self.journal, self._owner)
                 continue
             provider = by_account.get((job.provider, job.account))
             if provider is None:

@@ -79,7 +79,7 @@ def order(tmp_path: Path) -> Callable[..., Order]:
 
 
 @pytest.fixture
-def begin(journal: Journal) -> Callable[..., Job]:
+def begin(journal: Journal, owner: Owner) -> Callable[..., Job]:
     """A row for an order, with nobody minding the money."""
 
     def begin(order: Order, account: str = "0badcafe", **choices: Any) -> Job:
@@ -89,6 +89,6 @@ def begin(journal: Journal) -> Callable[..., Job]:
             "allow": lambda spent: None,
             "since": 0.0,
         }
-        return journal.begin(order, account, **{**defaults, **choices})
+        return journal.begin(order, account, owner, **{**defaults, **choices})
 
     return begin

@@ -368,7 +368,6 @@ def test_what_was_not_sent_is_not_sent_without_its_user(desk: Desk, workshop: Wo
 
 def test_a_row_that_was_being_sent_is_looked_for(desk: Desk, workshop: Workshop, order: Make) -> None:
     job = admit(order(), desk, Limits(), reuse=True, resubmit=False)
-    desk.journal.claim(job.job_id, desk.owner)
     sent = json.dumps(dict(order().payload))
     desk.journal.move(job.job_id, desk.owner, "submitting", sent_json=sent, sent_at=desk.clock.now())
     asyncio.run(workshop.submit(job.endpoint, order().payload, job_id=job.job_id))
@@ -416,6 +415,16 @@ def test_a_file_that_the_user_has_deleted_is_not_said_to_be_there(desk: Desk, or
     job.file.unlink()
     with pytest.raises(JobLostError, match="moved, changed or deleted"):
         asyncio.run(carry_out(job.job_id, desk, tell=lambda news: None))
+
+
+def test_a_provider_that_forgets_the_result_with_the_file_leaves_nothing_to_wait_for(
+    desk: Desk, workshop: Workshop, order: Make
+) -> None:
+    workshop.faults["download"], workshop.faults["result"] = [gone()], [None, broken("expired")]
+    with pytest.raises(JobFailedError):
+        run(order(), desk)
+    assert the_row(desk).state == "lost"
+    assert not list(order().out.parent.iterdir())
 
 
 def test_a_second_process_waits_and_buys_nothing(

@@ -28,7 +28,6 @@ FREE = Price(None, None, None, "nobody knows")
 
 
 def bring_to(journal: Journal, job: Job, owner: Owner, *states: str, **columns: object) -> Job:
-    journal.claim(job.job_id, owner)
     for state in states:
         job = journal.move(job.job_id, owner, state, **(columns if state == states[-1] else {}))
     return job
@@ -158,7 +157,6 @@ def test_only_one_owner_works_on_a_job(
 ) -> None:
     job = begin(order())
     other = Owner(tmp_path / "owners")
-    assert journal.claim(job.job_id, owner)
     assert not journal.claim(job.job_id, other)
     with pytest.raises(JournalError, match="worked on by"):
         journal.move(job.job_id, other, "submitting")
@@ -174,6 +172,7 @@ def test_the_jobs_of_a_killed_process_are_free_at_once(
     journal: Journal, owner: Owner, order: Make, begin: Begin, tmp_path: Path
 ) -> None:
     job = begin(order())
+    journal.release(job.job_id, owner)
     code = """
 import sys, time
 from pathlib import Path
@@ -223,8 +222,6 @@ def test_two_jobs_never_get_the_same_file(
     journal: Journal, owner: Owner, order: Make, begin: Begin, tmp_path: Path
 ) -> None:
     one, other = begin(order(prompt="1")), begin(order(prompt="2"))
-    for job in (one, other):
-        journal.claim(job.job_id, owner)
     assert journal.reserve(one.job_id, owner, tmp_path / "film.mp4")
     assert not journal.reserve(other.job_id, owner, tmp_path / "film.mp4")
     assert journal.reserve(other.job_id, owner, tmp_path / "other.mp4")

@@ -153,6 +153,21 @@ def test_open_jobs_go_on_at_the_next_start_and_save_their_files(
     second.close()
 
 
+def test_what_was_never_sent_is_closed_at_the_next_start_and_may_be_ordered_again(
+    tmp_path: Path, workshop: Workshop, order: Make
+) -> None:
+    first = RemoteThread(tmp_path, patience=QUICK)
+    left = first.journal.begin(
+        order(), "0badcafe", first._owner, reuse=True, resubmit=False, allow=lambda spent: None, since=0.0
+    )
+    first.close()
+    second = RemoteThread(tmp_path, patience=QUICK)
+    assert second.resume([workshop]) == []
+    assert second.journal.job(left.job_id).state == "failed"
+    assert buy(second, order(), workshop).done.result(5).job_id != left.job_id
+    second.close()
+
+
 def test_a_second_process_leaves_the_jobs_of_a_living_one_alone(
     thread: RemoteThread, workshop: Workshop, order: Make, tmp_path: Path
 ) -> None:
