@@ -65,7 +65,14 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .webm, .mkv (lossless), .webp"
     )
     parser.add_argument("--interpolator", choices=_INTERPOLATORS, help="who draws new frames; default: flow")
-    parser.add_argument("--interpolator-file", type=Path, metavar="FILE", help="of film or rife")
+    parser.add_argument(
+        "--interpolator-folder",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="where files of film or rife lie; may be given again",
+    )
     parser.add_argument(
         "--num-interpolated-frames", type=_between, metavar="N", help="new frames between each two"
     )
@@ -115,7 +122,7 @@ def _convert(options: argparse.Namespace) -> int:
         count=found.frames,
         width=found.width,
         height=found.height,
-        interpolator=_interpolator(options, edit),
+        interpolator=_interpolator(options, edit, DeviceMemory(options.device), found.width, found.height),
         tags=kept(found.tags),
         audio=audio,
         progress=TerminalProgress(sys.stderr),
@@ -130,21 +137,23 @@ def _decode(options: argparse.Namespace) -> int:
     from .media.latent_file import read_latents
     from .media.probe import probe
     from .models.wan_model import load_model
+    from .preflight import picture_size
     from .render import render
 
     container_of(options.output)
     file = read_latents(options.file)
     model = load_model(options.model, precision=options.precision)
     edit = _edit(options, file.edit or Edit(Fraction(model.family.default_fps)))
+    memory = DeviceMemory(options.device)
     render(
         model,
         file.latents,
         options.output,
         edit,
-        DeviceMemory(options.device),
+        memory,
         TerminalProgress(sys.stderr),
         frames=file.frames,
-        interpolator=_interpolator(options, edit),
+        interpolator=_interpolator(options, edit, memory, *picture_size(model, file.latents.shape)),
         tags=lambda _: file.tags,
     )
     _show(probe(options.output), as_json=options.json)
@@ -172,21 +181,15 @@ def _edit(options: argparse.Namespace, base: Edit) -> Edit:
     return edit
 
 
-def _interpolator(options: argparse.Namespace, edit: Edit) -> Interpolator | None:
+def _interpolator(
+    options: argparse.Namespace, edit: Edit, memory: DeviceMemory, width: int, height: int
+) -> Interpolator | None:
     if not edit.between:
         return None
-    device = DeviceMemory(options.device).device
-    if edit.interpolator == "flow":
-        from .media.flow import FlowInterpolator
+    from .media.interpolator_files import find_interpolators, make_interpolator
 
-        # Before torch 2.13, MPS cannot sample beyond the border of a picture, which the flow does.
-        return FlowInterpolator("cpu" if device.type == "mps" else device)
-    if options.interpolator_file is None:
-        fix = f"give a file of {edit.interpolator}, or --interpolator flow, which needs none"
-        raise RequestError.of("--interpolator-file", "not given", fix)
-    from .media.interpolator_files import load_interpolator
-
-    return load_interpolator(options.interpolator_file, device)
+    found = find_interpolators(options.interpolator_folder)
+    return make_interpolator(edit.interpolator, found, memory, width=width, height=height)
 
 
 def _fps(text: str) -> Fraction:

@@ -134,7 +134,7 @@ def decode(
 ) -> Iterator[Tensor]:
     """Frames (3, H, W) in [-1, 1] of `latents` (1, C, T, H/8, W/8) in VAE space; the first `frames` of them.
 
-    tiling: cut pictures that are larger than its tiles; `preflight.decode_tiling` knows what there is room for.
+    tiling: cut pictures that are larger than its tiles; see `preflight.decode_tiling`.
 
     The VAE is loaded at the first frame and dropped when the iterator ends or is closed.
     """

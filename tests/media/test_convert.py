@@ -164,8 +164,8 @@ def test_a_file_may_be_written_over_itself(clip: Path) -> None:
         (["-o", "a.mp4", "--interpolator", "rife"], 2, "--num-interpolated-frames: not given"),
         (
             ["-o", "a.mp4", "--interpolator", "rife", "--num-interpolated-frames", "1"],
-            2,
-            "--interpolator-file",
+            1,
+            "rife needs",
         ),
         (["-o", "no such folder/a.mp4"], 1, "no such folder"),
     ],
