@@ -24,7 +24,7 @@ from .image_size import ImageSize
 from .kinds import KINDS, class_of, describe_kinds, field_table, json_schema, kind_of, kinds_of, seed_of
 from .legacy import Wan22LoRAT2VRequest, Wan22T2VRequest
 from .lora import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
-from .novita import NovitaWan21T2VRequest
+from .novita import NovitaWan21I2VRequest, NovitaWan21T2VRequest
 from .novita_rules import for_novita
 from .parse import parse, read_json, read_list, read_loras, request_for, t2v_request, with_lora
 from .prices import Price, estimate
@@ -53,6 +53,7 @@ __all__ = [
     "LocalAbilities",
     "Medium",
     "NovitaLoRA",
+    "NovitaWan21I2VRequest",
     "NovitaWan21T2VRequest",
     "Price",
     "Report",

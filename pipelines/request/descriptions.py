@@ -55,6 +55,7 @@ DESCRIPTIONS: Mapping[str, str] = {
     "extra": "What Novita takes that is not about the video.",
     "model_name": "The model at Novita.",
     "steps": "Denoising steps. More is finer and slower.",
+    "fast_mode": "Faster and cheaper at Novita, at some loss of quality.",
     "flow_shift": "Spends more steps at the noisy end, which decides motion and layout; 1 spreads them "
     "evenly.",
     "webhook": "Where Novita reports the end of a task.",

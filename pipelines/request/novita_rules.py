@@ -1,7 +1,7 @@
-"""What every field means at Novita, and how a text-to-video request of fal becomes one of Novita's.
+"""What every field means at Novita, and how a request of fal becomes one of Novita's.
 
-Novita's endpoint draws with Wan 2.1 14B: five seconds, one expert, four sizes (novita.ai, "Wan 2.1 Text to
-Video", before 2026-08).
+Novita's endpoints draw with Wan 2.1 14B: five seconds, one expert, four sizes (novita.ai, "Wan 2.1 Text to
+Video", before 2026-08, and "Wan 2.1 Image to Video", 2026-11).
 """
 
 from __future__ import annotations
@@ -13,18 +13,19 @@ from .base import WanRequest
 from .case import Case
 from .limits import newest_limit
 from .lora import place_of
-from .novita import NovitaWan21T2VRequest
+from .novita import NovitaWan21I2VRequest, NovitaWan21T2VRequest
 from .report import Finding
 
 __all__ = ["DRAW_SEED", "for_novita", "novita_findings"]
 
 DRAW_SEED = -1  # Novita draws one
-_TASKS = frozenset({"text-to-video", "legacy-text-to-video"})  # of fal, that can be said in Novita's words
 _SIZES: Mapping[tuple[str, str], tuple[int, int]] = {
     ("480p", "16:9"): (832, 480),
     ("480p", "9:16"): (480, 832),
     ("720p", "16:9"): (1280, 720),
     ("720p", "9:16"): (720, 1280),
+    ("480p", "auto"): (832, 480),  # of image to video, which keeps the shape of the image
+    ("720p", "auto"): (1280, 720),
 }
 _LOCAL_LORA = "Novita takes no files; give a Hugging Face repository or a Civitai address"
 
@@ -34,17 +35,19 @@ def novita_findings(request: WanRequest) -> list[Finding]:
     values = request.model_dump(mode="json")
     if isinstance(request, NovitaWan21T2VRequest):
         return [_own(field, value) for field, value in values.items()]
-    if request.task not in _TASKS:
-        reason = f"Novita is only asked for text-to-video, not for {request.task}; use another runner"
+    if request.task not in _RULES_OF_TASK:
+        can = ", ".join(sorted(_RULES_OF_TASK))
+        reason = f"Novita is only asked for {can}, not for {request.task}; use another runner"
         return [Finding("kind", "impossible", request.kind, None, reason)]
     model = Finding("model", "adjusted", "Wan 2.2 A14B", "Wan 2.1 14B", "what Novita's endpoint draws with")
+    rules = _RULES_OF_TASK[request.task]
     return [
         model,
-        *(_RULES[field](Case(request.task, field, request.is_preference(field), values)) for field in values),
+        *(rules[field](Case(request.task, field, request.is_preference(field), values)) for field in values),
     ]
 
 
-def for_novita(request: WanRequest) -> NovitaWan21T2VRequest | None:
+def for_novita(request: WanRequest) -> NovitaWan21T2VRequest | NovitaWan21I2VRequest | None:
     """The request in Novita's words; None when something in it is impossible there.
 
     An unset seed becomes DRAW_SEED.
@@ -56,19 +59,22 @@ def for_novita(request: WanRequest) -> NovitaWan21T2VRequest | None:
     values = request.model_dump(mode="json")
     width, height = _SIZES[values["resolution"], values["aspect_ratio"]]
     loras = [{"path": lora["path"], "scale": lora["scale"]} for lora in values.get("loras") or ()]
-    return NovitaWan21T2VRequest.model_validate(
-        {
-            "width": width,
-            "height": height,
-            "loras": loras or None,
-            "seed": DRAW_SEED if values["seed"] is None else values["seed"],
-            "prompt": values["prompt"],
-            "negative_prompt": values["negative_prompt"] or None,
-            "steps": values["num_inference_steps"],
-            "guidance_scale": values["guidance_scale"],
-            "flow_shift": values["shift"],
-        }
-    )
+    said = {
+        "width": width,
+        "height": height,
+        "loras": loras or None,
+        "seed": DRAW_SEED if values["seed"] is None else values["seed"],
+        "prompt": values["prompt"],
+        "negative_prompt": values["negative_prompt"] or None,
+        "steps": values["num_inference_steps"],
+        "guidance_scale": values["guidance_scale"],
+        "flow_shift": values["shift"],
+    }
+    if request.task != "image-to-video":
+        return NovitaWan21T2VRequest.model_validate(said)
+    if values["enable_safety_checker"] is not None:
+        said["enable_safety_checker"] = values["enable_safety_checker"]
+    return NovitaWan21I2VRequest.model_validate({**said, "image_url": values["image_url"]})
 
 
 def _own(field: str, value: Any) -> Finding:
@@ -118,6 +124,30 @@ def _aspect_ratio(case: Case) -> Finding:
     if case.value == "1:1":
         return case.impossible("Novita draws 16:9 and 9:16; use one of these")
     return case.supported("with resolution: sent as width and height")
+
+
+def _second_guidance(case: Case) -> Finding:
+    if case.value == case.values["guidance_scale"]:
+        return case.supported("the same as guidance_scale, which is used for every step")
+    return _has_no("second guidance scale: guidance_scale is used for every step")(case)
+
+
+def _shape_of_image(case: Case) -> Finding:
+    if case.value == "auto":
+        return case.supported("Novita keeps the shape of the image")
+    return case.impossible("Novita keeps the shape of the image; use auto")
+
+
+def _image(case: Case) -> Finding:
+    if not case.value.lower().startswith("https://"):
+        return case.impossible("Novita takes no files; give an https address")
+    return case.supported("sent as it is")
+
+
+def _safety_checker(case: Case) -> Finding:
+    if case.value is None:
+        return case.supported("not asked for: Novita checks by default")
+    return case.supported("sent as it is")
 
 
 def _seed(case: Case) -> Finding:
@@ -192,7 +222,7 @@ _RULES: Mapping[str, Callable[[Case], Finding]] = {
     "enable_prompt_expansion": _has_no("prompt expansion on this endpoint", False),
     "acceleration": _acceleration,
     "guidance_scale": _sent_as("guidance_scale"),
-    "guidance_scale_2": _has_no("second guidance scale: guidance_scale is used for every step"),
+    "guidance_scale_2": _second_guidance,
     "shift": _sent_as("flow_shift"),
     "interpolator_model": _interpolator,
     "num_interpolated_frames": _between,
@@ -201,4 +231,17 @@ _RULES: Mapping[str, Callable[[Case], Finding]] = {
     "video_write_mode": _has_no("choice of the encoding"),
     "loras": _loras,
     "reverse_video": _has_no("reversing", False),
+}
+
+_IMAGE_RULES: Mapping[str, Callable[[Case], Finding]] = {
+    **_RULES,
+    "image_url": _image,
+    "end_image_url": _has_no("end image"),
+    "aspect_ratio": _shape_of_image,
+    "enable_safety_checker": _safety_checker,
+}
+_RULES_OF_TASK: Mapping[str, Mapping[str, Callable[[Case], Finding]]] = {
+    "text-to-video": _RULES,
+    "legacy-text-to-video": _RULES,
+    "image-to-video": _IMAGE_RULES,
 }

@@ -20,7 +20,7 @@ from wan_duet.pipelines.errors import (
 from wan_duet.pipelines.remote.novita import Novita
 from wan_duet.pipelines.remote.payload import prepare
 from wan_duet.pipelines.remote.provider import Outcome, Provider, Submitted
-from wan_duet.pipelines.request import parse
+from wan_duet.pipelines.request import for_novita, parse
 
 from ..servers.novita import ENDPOINTS, NovitaServer
 from .clients import FILM, NOVITA_KEY, Waits, novita_at
@@ -93,6 +93,21 @@ def test_every_endpoint_takes_the_body_of_its_contract(path: str) -> None:
     async def use(novita: Novita, server: NovitaServer) -> None:
         job = await novita.submit(ENDPOINTS[path], BODIES[path], job_id="job-1")
         assert server.jobs[job.request_id].body == BODIES[path]
+
+    with_novita(use)
+
+
+def test_a_request_of_fal_becomes_a_task_of_each_endpoint_it_can_be_said_to() -> None:
+    async def use(novita: Novita, server: NovitaServer) -> None:
+        for kind, image in (
+            ("text-to-video", {}),
+            ("image-to-video", {"image_url": "https://example.com/a.png"}),
+        ):
+            sent = for_novita(parse(kind, {"prompt": "a red ball", "seed": 7, **image}))
+            assert sent is not None
+            prepared = prepare(sent)
+            await novita.submit(prepared.endpoint, prepared.payload, job_id="job-1")
+        assert [task.path for task in server.jobs.values()] == ["/v3/async/wan-t2v", "/v3/async/wan-i2v"]
 
     with_novita(use)
 

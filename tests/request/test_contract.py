@@ -15,6 +15,7 @@ from wan_duet.pipelines.request import (
     ImageSize,
     LegacyLoRAWeight,
     LoRAWeight,
+    NovitaWan21I2VRequest,
     describe_kinds,
     field_table,
     json_schema,
@@ -191,6 +192,18 @@ def test_type_equals_the_contract_s(cls: Any) -> None:
 
 def test_size_presets_are_the_contract_s() -> None:
     assert list(PRESETS) == CONTRACT["_types"]["ImageSize"]["_presets"]
+
+
+def test_what_is_only_said_to_novita_equals_its_contract() -> None:
+    contract = CONTRACT[NovitaWan21I2VRequest.contract]
+    table = rows(NovitaWan21I2VRequest)
+    assert [row.name for row in table] == list(contract["params"])
+    assert (NovitaWan21I2VRequest.provider, NovitaWan21I2VRequest.endpoint) == (
+        "novita",
+        contract["endpoint"],
+    )
+    for row in table:
+        assert_same(row, contract["params"][row.name], extra=False)
 
 
 def test_novita_sizes_are_the_contract_s() -> None:

@@ -176,8 +176,55 @@ def test_novita_honours_its_own_kind_but_takes_no_files() -> None:
     assert "takes no files" in problem.fix
 
 
+def i2v(**values: Any) -> WanRequest:
+    return request_for("image-to-video", {"prompt": "a", "image_url": "https://a/b.png", **values})
+
+
+def test_novita_gets_an_image_in_its_own_words() -> None:
+    sent = for_novita(i2v(seed=7, resolution="480p", enable_safety_checker=False, loras=[{"path": "a/b"}]))
+    assert sent is not None
+    assert sent.endpoint == "POST https://api.novita.ai/v3/async/wan-i2v"
+    assert sent.payload() == {
+        "prompt": "a",
+        "image_url": "https://a/b.png",
+        "width": 832,
+        "height": 480,
+        "loras": [{"path": "a/b", "scale": 1.0}],
+        "seed": 7,
+        "steps": 27,
+        "guidance_scale": 3.5,
+        "flow_shift": 5.0,
+        "enable_safety_checker": False,
+        "fast_mode": False,
+    }
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"image_url": "cat.png"},
+        {"image_url": "sha256:00"},
+        {"image_url": "data:image/png;base64,AA=="},
+        {"image_url": "http://a/b.png"},
+        {"end_image_url": "https://a/c.png"},
+        {"aspect_ratio": "16:9"},
+        {"resolution": "580p"},
+        {"guidance_scale_2": 3.0},
+    ],
+    ids=str,
+)
+def test_novita_refuses_a_demand_on_an_image_by_name(values: dict[str, Any]) -> None:
+    asked = i2v(**values)
+    assert [problem.field for problem in check(asked, "novita").problems] == list(values)
+    assert for_novita(asked) is None
+
+
+def test_novita_honours_a_second_guidance_scale_that_is_the_first() -> None:
+    assert check(t2v(guidance_scale=3.0, guidance_scale_2=3.0), "novita").ok
+
+
 def test_novita_refuses_other_tasks_as_a_whole() -> None:
-    (problem,) = check(request("image-to-video"), "novita").problems
+    (problem,) = check(request("video-to-video"), "novita").problems
     assert problem.field == "kind"
 
 
