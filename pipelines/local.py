@@ -21,7 +21,12 @@ from .errors import ModelError, RequestError, SamplingError
 from .lora_chain import with_loras
 from .media.edit import Edit
 from .media.interpolate import Interpolator
-from .media.interpolator_files import Found, find_interpolators, make_interpolator
+from .media.interpolator_files import (
+    Found,
+    find_interpolators,
+    interpolator_record,
+    make_interpolator,
+)
 from .media.tags import RECEIPT
 from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
@@ -42,7 +47,6 @@ from .sampling.noise import draw_noise
 from .sampling.schedule import Schedule
 from .stages import encode_prompts, sample
 from .toy.embedded import embedded_loras
-from .weights.hashing import file_hash
 from .weights.lora_source import LoraSources
 
 __all__ = ["Acceleration", "Result", "local_abilities", "repeat", "run"]
@@ -203,7 +207,9 @@ def _execute(
             device=str(memory.device),
             latents_sha256=fingerprint,
             memory=ahead.as_dict(),
-        ) | _interpolator_record(plan, job.interpolators)
+        )
+        if plan.num_interpolated_frames:
+            receipt["interpolator"] = interpolator_record(plan.interpolator, job.interpolators, memory)
         with clock.stage("video"):
 
             def tags(tiling: Tiling | None) -> dict[str, str]:
@@ -286,14 +292,6 @@ def _interpolator(plan: Plan, found: Found, memory: Memory) -> Interpolator | No
     if not plan.num_interpolated_frames:
         return None
     return make_interpolator(plan.interpolator, found, memory, width=plan.width, height=plan.height)
-
-
-def _interpolator_record(plan: Plan, found: Found) -> dict[str, Any]:
-    """What drew the frames in between, for the receipt."""
-    file = found.files.get(plan.interpolator)
-    if file is None:
-        return {}
-    return {"interpolator": {"name": plan.interpolator, "file": file.name, "hash": file_hash(file)}}
 
 
 def _read_prompts(job: _Job, memory: Memory, progress: Progress) -> tuple[Prompts, dict[str, str]]:

@@ -1,13 +1,18 @@
-"""New frames between two, from optical flow alone: no weights, any device, the same bits every time.
+"""New frames between two, from optical flow alone: no weights, any device.
 
-The motion of every pixel is estimated in both directions (Lucas & Kanade 1981, coarse to fine, on luma), both
-frames are pulled to the time in between, and each pixel is taken from the frame in which it can be seen.
+The motion of every pixel is estimated in both directions, both frames are pulled to the time in between, and
+each pixel is taken from the frame in which it can be seen, or mixed where motion explains nothing. The motion
+is found here (Lucas & Kanade 1981, coarse to fine, on luma) or, on a CPU, by OpenCV where it is installed
+(Kroeger et al. 2016): four times as fast, and up to a decibel worse, or eight where the camera pans fast.
+Each gives the same bits every time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -15,8 +20,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from .frames import Frame, to_uint8
+from .warp import Smoothing, look_up, places
 
-__all__ = ["FlowInterpolator"]
+__all__ = ["FlowInterpolator", "Motion", "motion_on"]
+
+Motion: TypeAlias = Literal["torch", "opencv"]
+
+_LEAST_FOR_OPENCV = 128  # pixels on the short side; smaller frames are quick anyway
 
 _COARSEST = 12  # pixels on the short side of the smallest picture of the pyramid, at least
 _ROUNDS = 4  # refinements of the flow per level
@@ -27,15 +37,21 @@ _SMOOTHNESS = (
 )
 _SURPRISE = 0.03  # luma difference from which a pixel counts little: it is likely covered in the other frame
 _LUMA = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
+_NEAR, _FAR = 0.3, 1.0  # pixels of motion up to which a mix is shown, and from which none is for that reason
 _CUT_DIFFERENCE = 0.06  # mean luma change below which two frames are never taken for different shots
 _CUT_LOST = 0.6  # share of pixels whose forward and backward motion must disagree for a cut
 
 
 @dataclass(frozen=True)
 class FlowInterpolator:
-    """An `Interpolator` that needs no file. Works on `device` in float32."""
+    """An `Interpolator` that needs no file. Works on `device` in float32.
+
+    motion: who finds it; None for `motion_on(device)`. OpenCV works on the CPU, and leaves small frames to
+            torch.
+    """
 
     device: str | torch.device = "cpu"
+    motion: Motion | None = None
 
     @torch.inference_mode()
     def between(self, a: Frame, b: Frame, times: Sequence[float]) -> list[Frame]:
@@ -43,10 +59,27 @@ class FlowInterpolator:
         pair = torch.from_numpy(np.stack((a, b)))
         pair = pair.to(self.device).permute(0, 3, 1, 2).float() / 255
         luma = (pair * pair.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-        flows = _estimate(luma)
+        motion = self.motion or motion_on(self.device)
+        by_opencv = motion == "opencv" and min(luma.shape[-2:]) >= _LEAST_FOR_OPENCV
+        flows = _estimate_by_opencv(luma) if by_opencv else _estimate(luma)
         if _is_cut(luma, flows):
             return [a.copy() if t < 0.5 else b.copy() for t in times]
         return [to_uint8(_render(pair, flows, t), low=0.0) for t in times]
+
+
+def motion_on(device: str | torch.device) -> Motion:
+    """Who finds the motion on `device` when nobody says: a GPU is faster than OpenCV."""
+    return "opencv" if torch.device(device).type == "cpu" and find_spec("cv2") is not None else "torch"
+
+
+def _estimate_by_opencv(luma: Tensor) -> Tensor:
+    """As `_estimate`."""
+    import cv2
+
+    a, b = (luma[:, 0] * 255).round().byte().cpu().numpy()
+    search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    flows = np.stack((search.calc(a, b, None), search.calc(b, a, None)))
+    return torch.from_numpy(flows).permute(0, 3, 1, 2).to(luma)
 
 
 def _estimate(luma: Tensor) -> Tensor:
@@ -90,10 +123,25 @@ def _render(pair: Tensor, flows: Tensor, t: float) -> Tensor:
     # if the motion were the same at x and x0, then solve; where that does not settle, x is hidden there.
     to_a, gap_a = _source(flows[:1], t)
     to_b, gap_b = _source(flows[1:], 1 - t)
-    trust = torch.cat(((1 - t) * torch.exp(-gap_a), t * torch.exp(-gap_b))) + 1e-4
+    found = torch.exp(-torch.cat((gap_a, gap_b)))
     pulled, inside = _pulled(pair, torch.cat((to_a, to_b)), "bicubic")
-    weight = trust * (inside + 1e-4)
-    return torch.clamp((pulled * weight).sum(0) / weight.sum(0), 0, 1)
+    share = pair.new_tensor((1 - t, t)).view(2, 1, 1, 1)
+    weight = (share * found + 1e-4) * (inside + 1e-4)
+    moved = (pulled * weight).sum(0) / weight.sum(0)
+    trust = _trust(pair, pulled, (found * inside).prod(0), to_a - to_b)
+    return torch.lerp((share * pair).sum(0), moved, trust).clamp(0, 1)
+
+
+def _trust(pair: Tensor, pulled: Tensor, seen: Tensor, travel: Tensor) -> Tensor:
+    """(1, H, W): how much to prefer the moved frames to a plain mix of both, 0 to 1.
+
+    A mix is hard to beat where little moves, and right where the motion makes the frames agree no better than
+    they do in place. seen: 1 where both frames show the pixel; only there can they disagree.
+    """
+    far = ((travel.square().sum(1).sqrt() - _NEAR) / (_FAR - _NEAR)).clamp(0, 1)
+    in_place, on_the_way = ((two[0] - two[1]).square().mean(0, keepdim=True)[None] for two in (pair, pulled))
+    in_place, on_the_way = _window(in_place)[0], _window(on_the_way * seen)[0]
+    return far * in_place / (in_place + on_the_way + 1e-12)
 
 
 def _source(flow: Tensor, t: float) -> tuple[Tensor, Tensor]:
@@ -116,20 +164,11 @@ def _is_cut(luma: Tensor, flows: Tensor) -> bool:
     return float(lost.float().mean()) > _CUT_LOST
 
 
-def _pulled(picture: Tensor, move: Tensor, mode: str) -> tuple[Tensor, Tensor]:
-    """picture(x + move(x)), and 1 where that lies inside the picture, 0 outside.
-
-    The grid is float32 whatever the picture is: half precision would miss by up to a pixel at 1280 wide.
-    """
-    height, width = picture.shape[-2:]
-    x = torch.arange(width, device=move.device, dtype=torch.float32) + move[:, 0].float()
-    y = torch.arange(height, device=move.device, dtype=torch.float32)[:, None] + move[:, 1].float()
-    grid = torch.stack((x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1), -1)
-    inside = (grid.abs().amax(-1) <= 1.0 + 1e-6)[:, None].to(picture.dtype)
-    pulled = functional.grid_sample(
-        picture.float(), grid, mode=mode, padding_mode="border", align_corners=True
-    )
-    return pulled, inside
+def _pulled(picture: Tensor, move: Tensor, mode: Smoothing) -> tuple[Tensor, Tensor]:
+    """picture(x + move(x)), and 1 where that lies inside the picture, 0 outside."""
+    where = places(move)
+    inside = (where.abs().amax(-1) <= 1.0 + 1e-6)[:, None].to(picture.dtype)
+    return look_up(picture, where, mode), inside
 
 
 def _resized(flow: Tensor, height: int, width: int) -> Tensor:

@@ -22,13 +22,21 @@ from torch import Tensor
 from ..errors import ModelError
 from ..memory import Memory
 from ..request.local_rules import INTERPOLATION_FILES
+from ..weights.hashing import file_hash
 from .film import FilmLayout, FilmNet, film_keys, film_layout, is_film
-from .flow import FlowInterpolator
+from .flow import FlowInterpolator, motion_on
 from .interpolate import Interpolator
 from .learned import LearnedInterpolator
 from .rife import RifeLayout, RifeNet, is_rife, rife_keys, rife_layout
 
-__all__ = ["Found", "find_interpolators", "folders_of_other_packs", "load_interpolator", "make_interpolator"]
+__all__ = [
+    "Found",
+    "find_interpolators",
+    "folders_of_other_packs",
+    "interpolator_record",
+    "load_interpolator",
+    "make_interpolator",
+]
 
 log = logging.getLogger(__name__)
 
@@ -107,9 +115,7 @@ def make_interpolator(name: str, found: Found, memory: Memory, *, width: int, he
 
     Raises ModelError when there is no file for it, with the file that works.
     """
-    device = memory.device
-    if device.type == "mps":
-        device = torch.device("cpu")  # before torch 2.13, MPS cannot sample beyond the border of a picture
+    device = _drawing_device(memory)
     if name == "flow":
         return FlowInterpolator(device)
     if name not in found.files:
@@ -120,6 +126,19 @@ def make_interpolator(name: str, found: Found, memory: Memory, *, width: int, he
     file = found.files[name]
     memory.reserve(file.stat().st_size, file.name, _WORKING_BYTES[name] * width * height * dtype.itemsize)
     return load_interpolator(file, device, dtype)
+
+
+def interpolator_record(name: str, found: Found, memory: Memory) -> dict[str, str]:
+    """What a receipt says of the interpolator that `make_interpolator` makes of the same."""
+    file = found.files.get(name)
+    if file is not None:
+        return {"name": name, "file": file.name, "hash": file_hash(file)}
+    return {"name": name, "motion": motion_on(_drawing_device(memory))}
+
+
+def _drawing_device(memory: Memory) -> torch.device:
+    # Before torch 2.13, MPS cannot sample beyond the border of a picture.
+    return torch.device("cpu") if memory.device.type == "mps" else memory.device
 
 
 def folders_of_other_packs(custom_nodes: Iterable[Path]) -> list[Path]:

@@ -88,6 +88,24 @@ def psnr(a: Frame, b: Frame) -> float:
     return math.inf if error == 0 else 10 * math.log10(255**2 / error)
 
 
+def ssim(a: Frame, b: Frame) -> float:
+    """Structural similarity (Wang et al. 2004), the mean over the picture and its colours."""
+    x, y = (torch.from_numpy(frame.astype(np.float64)).permute(2, 0, 1)[:, None] for frame in (a, b))
+    window = torch.exp(-0.5 * ((torch.arange(11, dtype=torch.float64) - 5) / 1.5) ** 2)
+    window = window / window.sum()
+
+    def mean(values: Tensor) -> Tensor:
+        return functional.conv2d(
+            functional.conv2d(values, window.view(1, 1, 1, -1)), window.view(1, 1, -1, 1)
+        )
+
+    mx, my = mean(x), mean(y)
+    vx, vy, both = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    alike = (2 * mx * my + c1) * (2 * both + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
+    return float(alike.mean())
+
+
 def blend(a: Frame, b: Frame, t: float) -> Frame:
     return np.asarray(np.rint(a * (1 - t) + b * t), dtype=np.uint8)
 
