@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from datetime import date
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -60,8 +61,9 @@ def main() -> None:
     sample_once(load_model("toy"), ("high",), width=128)  # what libraries take once
     with tempfile.TemporaryDirectory() as made:
         model = make_model(Path(made), options.layers)
-        result = {name: in_a_child(lambda case=CASES[name]: case(model)) for name in options.only}
-    text = json.dumps(result, indent=2)
+        cases = {name: in_a_child(lambda case=CASES[name]: case(model)) for name in options.only}
+    result = {"date": date.today().isoformat(), "torch": torch.__version__, "layers": options.layers}
+    text = json.dumps({**result, "cases": cases}, indent=2)
     print(text)
     if options.output:
         options.output.write_text(text + "\n", encoding="utf-8")

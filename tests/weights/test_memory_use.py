@@ -22,7 +22,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tell
 def used() -> dict[str, dict[str, int]]:
     command = [sys.executable, str(BENCH), "--layers", "1"]
     answer = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
-    found: dict[str, dict[str, int]] = json.loads(answer.stdout)
+    found: dict[str, dict[str, int]] = json.loads(answer.stdout)["cases"]
     return found
 
 
