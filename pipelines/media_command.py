@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .media.edit import Edit
     from .media.interpolate import Interpolator
     from .media.probe import VideoFacts
+    from .models.lone_vae import HasVae
 
 __all__ = ["add_media_command"]
 
@@ -54,7 +55,9 @@ def add_media_command(commands: Any) -> None:
     text = "make the video of latents that were kept when a run failed, or that ComfyUI saved"
     decode = verb("decode", _decode, text)
     decode.add_argument("file", type=Path, metavar="LATENTS", help="a .latent file")
-    decode.add_argument("--model", required=True, metavar="toy|FOLDER|FILE", help="the model they are of")
+    source = decode.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", metavar="toy|FOLDER", help="the model they are of")
+    source.add_argument("--vae", type=Path, metavar="FILE|FOLDER", help="or its VAE alone")
     decode.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the VAE; default: auto")
     _add_edit(decode)
 
@@ -136,13 +139,17 @@ def _decode(options: argparse.Namespace) -> int:
     from .media.edit import Edit
     from .media.latent_file import read_latents
     from .media.probe import probe
+    from .models.lone_vae import read_vae
     from .models.wan_model import load_model
     from .preflight import picture_size
     from .render import render
 
     container_of(options.output)
     file = read_latents(options.file)
-    model = load_model(options.model, precision=options.precision)
+    if options.vae is None:
+        model: HasVae = load_model(options.model, precision=options.precision)
+    else:
+        model = read_vae(options.vae, options.precision)
     edit = _edit(options, file.edit or Edit(Fraction(model.family.default_fps)))
     memory = DeviceMemory(options.device)
     render(

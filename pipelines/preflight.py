@@ -13,7 +13,7 @@ from .media.tile_size import choose_tiling, vae_bytes
 from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
 from .models.expert import expert_dtypes, forward_bytes
-from .models.held_vae import HasVae
+from .models.lone_vae import HasVae
 from .models.text import reading_bytes, text_dtypes
 from .models.wan_model import WanModel
 from .weights.footprint import making_bytes, mapped_bytes, weight_bytes

@@ -25,7 +25,7 @@ from .media.probe import VideoFacts, probe, verify
 from .media.tile_size import smaller_tiling
 from .media.tiles import Tiling
 from .memory import Memory
-from .models.held_vae import HasVae
+from .models.lone_vae import HasVae
 from .preflight import decode_tiling, picture_size
 from .progress import Progress
 from .stages import decode

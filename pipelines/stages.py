@@ -15,7 +15,7 @@ from .media.tiles import Tiling
 from .media.vae_decode import stream_decode
 from .memory import Memory, compute_dtype
 from .models.expert import ExpertPair
-from .models.held_vae import HasVae
+from .models.lone_vae import HasVae
 from .models.text import EncodedPrompt, load_text_encoder, reading_bytes
 from .models.vae import denormalise, load_vae, normalise
 from .models.wan_model import WanModel

@@ -19,6 +19,7 @@ from wan_duet.pipelines.media.edit import Edit
 from wan_duet.pipelines.media.latent_file import LatentFile, read_latents, write_latents
 from wan_duet.pipelines.media.probe import VideoFacts, probe
 from wan_duet.pipelines.media.read import read_frames
+from wan_duet.pipelines.toy.embedded import toy_folder
 
 from .clips import HEIGHT, WIDTH, moving, soft, tone, write
 
@@ -222,6 +223,15 @@ def test_flags_win_over_what_the_latents_were_meant_for(tmp_path: Path) -> None:
     assert main([*command, "--no-reverse"]) == 0
     pairs = zip(read_frames(out), reversed(backward), strict=True)
     assert all(np.array_equal(a, b) for a, b in pairs)
+
+
+def test_the_vae_alone_is_enough(tmp_path: Path) -> None:
+    write_latents(tmp_path / "a.latent", LatentFile(some_latents()))
+    command = ["media", "decode", str(tmp_path / "a.latent"), "--precision", "fp32", "-o"]
+    whole, alone = tmp_path / "whole.mkv", tmp_path / "alone.mkv"
+    assert main([*command, str(whole), "--model", "toy"]) == 0
+    assert main([*command, str(alone), "--vae", str(toy_folder() / "vae")]) == 0
+    assert all(np.array_equal(a, b) for a, b in zip(read_frames(whole), read_frames(alone), strict=True))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""A VAE that lies in somebody else's memory decodes like the file it came from, and is not copied."""
+"""A VAE alone, in a file or in somebody else's memory, decodes as it does within its model."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.memory import DeviceMemory
-from wan_duet.pipelines.models.held_vae import HasVae, held_vae
+from wan_duet.pipelines.models.lone_vae import HasVae, held_vae, read_vae
 from wan_duet.pipelines.models.vae import load_vae
 from wan_duet.pipelines.models.wan_model import load_model
 from wan_duet.pipelines.progress import Silent
@@ -32,6 +32,18 @@ def frames(source: HasVae) -> Tensor:
 def test_it_decodes_as_the_file_does(tensors: dict[str, Tensor]) -> None:
     held = held_vae(tensors, torch.float32)
     assert torch.equal(frames(held), frames(replace(load_model("toy"), precision="fp32")))
+
+
+def test_a_file_or_folder_alone_is_enough() -> None:
+    folder = toy_folder() / "vae"
+    expected = frames(replace(load_model("toy"), precision="fp32"))
+    for path in (folder, folder / "diffusion_pytorch_model.safetensors"):
+        assert torch.equal(frames(read_vae(path, "fp32")), expected)
+
+
+def test_another_file_is_refused_by_name() -> None:
+    with pytest.raises(ModelError, match=r"diffusion_pytorch_model\.safetensors"):
+        read_vae(toy_folder() / "transformer" / "diffusion_pytorch_model.safetensors", "fp32")
 
 
 def test_the_tensors_are_used_where_they_are(tensors: dict[str, Tensor]) -> None:

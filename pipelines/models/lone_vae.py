@@ -1,4 +1,4 @@
-"""A VAE that somebody else loaded, such as ComfyUI, as a recipe over the tensors they hold."""
+"""A VAE without the rest of its model: one that somebody else loaded, such as ComfyUI, or a file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from ..plan.families import FAMILIES, Family
 from ..weights.checkpoint import Checkpoint
 from ..weights.recipe import Recipe
 from ..weights.stored import Files
+from .identify import read_part
 from .vae_layout import vae_recipe
 
-__all__ = ["HasVae", "HeldVae", "held_vae"]
+__all__ = ["HasVae", "LoneVae", "held_vae", "read_vae"]
 
 _WHO = Path("the connected VAE")  # stands in errors where a file's name would
 _PRECISIONS: dict[torch.dtype, Precision] = {
@@ -42,7 +43,7 @@ class HasVae(Protocol):
 
 
 @dataclass(frozen=True)
-class HeldVae:
+class LoneVae:
     """`family`: one that uses this VAE; which, makes no difference to it."""
 
     family: Family
@@ -50,20 +51,29 @@ class HeldVae:
     precision: Precision
 
 
-def held_vae(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> HeldVae:
+def held_vae(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> LoneVae:
     """The VAE with these tensors, in Wan's or diffusers' names, to be computed in `dtype`.
 
     Nothing is copied before it is used, nor then where device and dtype agree.
     Raises ModelError when they are no Wan VAE's.
     """
     recipe = vae_recipe(Checkpoint(_WHO, {name: _Held(tensor) for name, tensor in tensors.items()}))
-    channels = recipe.config["z_dim"]
+    if dtype not in _PRECISIONS:
+        raise ModelError(f"{_WHO}: in {dtype}; a Wan VAE in fp32, bf16 or fp16 works")
+    return _lone(_WHO, recipe, _PRECISIONS[dtype])
+
+
+def read_vae(path: Path, precision: Precision) -> LoneVae:
+    """The VAE in a file or a folder. Raises ModelError when there is none."""
+    return _lone(path, read_part(path, "VAE", "vae"), precision)
+
+
+def _lone(path: Path, recipe: Recipe, precision: Precision) -> LoneVae:
+    channels = recipe.config.get("z_dim")
     family = next((family for family in FAMILIES.values() if family.latent_channels == channels), None)
-    if family is None or dtype not in _PRECISIONS:
-        raise ModelError(
-            f"{_WHO}: {channels} latent channels in {dtype}; a Wan VAE in fp32, bf16 or fp16 works"
-        )
-    return HeldVae(family, recipe, _PRECISIONS[dtype])
+    if family is None:
+        raise ModelError(f"{path}: a VAE with {channels} latent channels, which no Wan model has")
+    return LoneVae(family, recipe, precision)
 
 
 @dataclass(frozen=True, eq=False)
