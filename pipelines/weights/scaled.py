@@ -57,8 +57,9 @@ class ScaledTensor:
         return self.weight.stored_bytes + self.scale.stored_bytes
 
     def read(self, files: Files) -> Tensor:
-        weight = self.weight.read(files).to(files.device)
-        scale = self.scale.read(files).to(device=files.device, dtype=torch.float32)
+        device = "cpu" if files.device.type == "mps" else files.device  # MPS has no 8-bit floats
+        weight = self.weight.read(files).to(device)
+        scale = self.scale.read(files).to(device=device, dtype=torch.float32)
         per_row = scale.reshape(-1, *[1] * (len(self.shape) - 1))
         return weight.to(torch.float32, copy=True).mul_(per_row)
 

@@ -19,6 +19,8 @@ from wan_duet.pipelines.models.architecture import families_of, transformer_reci
 from wan_duet.pipelines.models.expert import blank_expert
 from wan_duet.pipelines.weights.checkpoint import read_checkpoint
 from wan_duet.pipelines.weights.ggml_blocks import FORMATS, numbers_of
+from wan_duet.pipelines.weights.lora import attach_lora
+from wan_duet.pipelines.weights.lora_file import read_lora
 from wan_duet.pipelines.weights.recipe import Recipe, keeping_fp32, materialise
 from wan_duet.pipelines.weights.stored import Files
 
@@ -237,6 +239,26 @@ def test_the_family_follows_from_shapes(
     recipe = recipe_of(path)
     assert families_of(recipe.config) == families
     made(recipe)  # the network has exactly these parameters
+
+
+@pytest.mark.parametrize("container", ["scaled", "gguf"])
+def test_a_lora_is_added_to_what_compressed_numbers_mean(
+    tmp_path: Path, weights: tiny.Weights, container: str
+) -> None:
+    names = tiny.wan_transformer_names(weights)
+    if container == "gguf":
+        file, meant = tiny.save_gguf(tmp_path / "m.gguf", names, "Q4_0")
+    else:
+        held, meant = tiny.scaled(names, "scale_weight")
+        file = tiny.save(tmp_path / "m.safetensors", held)
+    down, up = torch.randn(2, tiny.WIDTH), torch.randn(tiny.WIDTH, 2)
+    module = "diffusion_model.blocks.1.cross_attn.v"
+    sides = {f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}
+    lora = read_lora(tiny.save(tmp_path / "lora.safetensors", sides))
+    network = made(attach_lora(recipe_of(file), lora, 0.5, "high")[0])
+    expected = meant["blocks.1.cross_attn.v.weight"].double() + 0.5 * up.double() @ down.double()
+    assert relative(network.blocks[1].attn2.to_v.weight.double(), expected) <= 1e-6
+    assert torch.equal(network.blocks[1].attn2.to_k.weight, meant["blocks.1.cross_attn.k.weight"])
 
 
 def test_sparse_attention_of_fastwan_is_left_out(tmp_path: Path, weights: tiny.Weights) -> None:
