@@ -127,7 +127,7 @@ def test_resubmit_buys_anew_what_nobody_knows_the_fate_of(
     choices = {"reuse": True, "resubmit": False, "allow": lambda spent: None, "since": 0.0}
     lost = journal.begin(order, account, owner, **choices)
     for state in ("submitting", "unknown"):
-        journal.move(lost.job_id, owner, state)
+        journal.move(lost.job_id, owner, state, told=True)
     journal.release(lost.job_id, owner)
     assert generate(tmp_path, "--resubmit") == 0
     assert len(server.jobs) == 1

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from ..errors import SpendingError
 from ..request.prices import Price
 from .desk import Desk
-from .journal import Order, Spent
-from .record import Job
+from .journal import Spent
+from .record import Job, Order
 
 __all__ = ["Limits", "admit", "require_within", "start_of_day"]
 

@@ -14,35 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JournalError
-from ..request.prices import Price
 from .owner import Owner
-from .provider import Payload, Submitted
-from .record import FOLLOWS, OPEN, Job, State
+from .provider import Submitted
+from .record import FOLLOWS, OPEN, Job, Order, State
 from .schema import bring_up_to_date
 from .written import fingerprint, written_form
 
-__all__ = ["Journal", "Order", "Spent"]
+__all__ = ["Journal", "Spent"]
 
 _COLUMNS = ", ".join(field.name for field in fields(Job))
 _AT_PROVIDER: Sequence[State] = ("submitted", "running")
-
-
-@dataclass(frozen=True)
-class Order:
-    """What somebody wants to buy.
-
-    payload: for `endpoint` of `provider`, with an explicit seed and "sha256:..." where a file is to be
-             uploaded, so that the same order is known again.
-    out:     where the file should go; its suffix becomes that of what arrives.
-    about:   what the receipt says of the request; JSON.
-    """
-
-    provider: str
-    endpoint: str
-    payload: Payload
-    out: Path
-    price: Price
-    about: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -94,7 +75,7 @@ class Journal:
 
         owner:    of a new job, so that nobody takes it for one that was left.
         reuse:    whether a finished job may be given.
-        resubmit: the user says that a job of unknown fate is to be bought anew.
+        resubmit: a job of unknown fate is to be bought anew, if the user has been told of it.
         allow:    told what was spent since `since`; raises when there is to be no new job.
         """
         key = (order.provider, order.endpoint, fingerprint(order.payload), account)
@@ -105,12 +86,13 @@ class Journal:
                 *key,
             )
             for job in same:
-                if job.is_open and not (job.stop_asked and job.state in _AT_PROVIDER):
-                    if not (resubmit and job.state == "unknown"):
-                        self._set(job.job_id, {"stop_asked": False})
-                        return self.job(job.job_id)
-                    text = "bought anew by the user, who could not know what became of this one"
-                    self._set(job.job_id, {"state": "failed", "closed_at": self._now(), "error": text})
+                if not job.is_open or (job.stop_asked and job.state in _AT_PROVIDER):
+                    continue
+                if not (resubmit and job.told and self._is_idle(job, owner)):
+                    self._set(job.job_id, {"stop_asked": False})
+                    return self.job(job.job_id)
+                text = "bought anew by the user, who could not know what became of this one"
+                self._set(job.job_id, {"state": "failed", "closed_at": self._now(), "error": text})
             finished = next((job for job in same if reuse and job.file is not None), None)
             if finished is not None:
                 return finished
@@ -120,9 +102,9 @@ class Journal:
     def claim(self, job_id: str, owner: Owner) -> bool:
         """Whether `owner` now works on the job; False while another living one does."""
         with self._transaction():
-            holder = self.job(job_id).owner
-            if holder is not None and owner.is_alive(holder):
-                return holder == owner.token
+            job = self.job(job_id)
+            if not self._is_idle(job, owner):
+                return job.owner == owner.token
             self._set(job_id, {"owner": owner.token})
             return True
 
@@ -233,6 +215,7 @@ class Journal:
             state="intent",
             money="none spent",
             stop_asked=False,
+            told=False,
             owner=owner.token,
             price_usd=order.price.usd,
             price_high=order.price.high,
@@ -247,6 +230,10 @@ class Journal:
             tuple(vars(job).values()),
         )
         return job
+
+    def _is_idle(self, job: Job, owner: Owner) -> bool:
+        """Whether nobody who lives works on the job."""
+        return job.owner is None or not owner.is_alive(job.owner)
 
     def _mine(self, job_id: str, owner: Owner) -> Job:
         job = self.job(job_id)
@@ -281,7 +268,7 @@ class Journal:
 
 def _job(row: Sequence[Any]) -> Job:
     values = dict(zip((field.name for field in fields(Job)), row, strict=True))
-    return Job(**{**values, "stop_asked": bool(values["stop_asked"])})
+    return Job(**{**values, "stop_asked": bool(values["stop_asked"]), "told": bool(values["told"])})
 
 
 def _json(value: Any) -> str:

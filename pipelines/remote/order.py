@@ -12,10 +12,10 @@ from ..errors import RequestError
 from ..request import WanRequest, check, for_novita, seed_of
 from ..request.prices import PRICES, PriceTable
 from .fal import Fal
-from .journal import Order
 from .payload import FindFile, Prepared, any_file, prepare, sendable
 from .provider import Payload, Provider
 from .purchase import Prepare
+from .record import Order
 
 __all__ = ["order_for", "uploading"]
 

@@ -8,7 +8,14 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from ..errors import AmbiguousError, JobStoppedError, NotAcceptedError, RefusedError, RemoteError
+from ..errors import (
+    AmbiguousError,
+    JobStoppedError,
+    NotAcceptedError,
+    RefusedError,
+    RemoteError,
+    UnreachableError,
+)
 from .desk import Desk
 from .journal import Journal
 from .news import Tell, news_of
@@ -87,9 +94,16 @@ async def _prepared(job: Job, desk: Desk, prepare: Prepare) -> Payload:
 
 
 async def reconcile(job: Job, desk: Desk) -> Job:
-    """Find the job of a lost answer. It is never asked for again without the user."""
+    """Find the job of a lost answer. It is never asked for again without the user, who is told by an
+    AmbiguousError.
+    """
     sent: dict[str, Any] = json.loads(job.sent_json or "null")
-    found = await desk.provider.reconcile(job.endpoint, sent, job.sent_at or job.created_at)
+    found: Submitted | str | None
+    try:
+        found = await desk.provider.reconcile(job.endpoint, sent, job.sent_at or job.created_at)
+    except UnreachableError as error:
+        log.warning("%s", error)
+        found = "cannot tell"
     if isinstance(found, Submitted) and desk.journal.has_request(job.provider, found.request_id):
         found = "cannot tell"  # it is another job of ours, with the same payload
     if isinstance(found, Submitted):
@@ -101,6 +115,7 @@ async def reconcile(job: Job, desk: Desk) -> Job:
         if found is None
         else f"{job.provider} cannot say whether it took the request, which may have been charged {cost}"
     )
+    desk.journal.note(job.job_id, desk.owner, told=True)
     raise AmbiguousError(
         f"the answer to the submit of job {job.job_id[:8]} was lost; {chance}. Look at the list on "
         f"{job.provider}'s site, and turn resubmit on to run it again",

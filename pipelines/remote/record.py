@@ -1,4 +1,4 @@
-"""One job as the journal knows it, and how its states may follow each other.
+"""An order, the job that comes of it as the journal knows it, and how its states may follow each other.
 
     intent ──> submitting ──> submitted ──> running ──> completed ──> done
                    │              ^
@@ -16,12 +16,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import JobFailedError, JobLostError, JobStoppedError, JournalError, Money, RemoteError
-from .provider import Outcome, RemoteFile, Submitted
+from ..request.prices import Price
+from .provider import Outcome, Payload, RemoteFile, Submitted
 
-__all__ = ["FOLLOWS", "OPEN", "Job", "State", "outcome_json"]
+__all__ = ["FOLLOWS", "OPEN", "Job", "Order", "State", "outcome_json"]
 
 State = Literal[
     "intent",
@@ -48,6 +49,24 @@ OPEN: frozenset[State] = frozenset(FOLLOWS)
 
 
 @dataclass(frozen=True)
+class Order:
+    """What somebody wants to buy.
+
+    payload: for `endpoint` of `provider`, with an explicit seed and "sha256:..." where a file is to be
+             uploaded, so that the same order is known again.
+    out:     where the file should go; its suffix becomes that of what arrives.
+    about:   what the receipt says of the request; JSON.
+    """
+
+    provider: str
+    endpoint: str
+    payload: Payload
+    out: Path
+    price: Price
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Job:
     """One row; the fields are the columns. Times are seconds since 1970, prices US dollars.
 
@@ -59,6 +78,7 @@ class Job:
                     another one.
     money:          of this row; an open job that has none spent is still counted as if, because it may be.
     stop_asked:     the user wants it stopped, and whoever owns the job has to see to it.
+    told:           the user knows that the fate of this job is unknown, and may order it anew.
     owner:          the token of who works on it.
     price_high:     the most of what it was expected to cost, None where unknown.
     charged:        what it did cost, None where the provider does not say.
@@ -75,6 +95,7 @@ class Job:
     state: State
     money: Money
     stop_asked: bool
+    told: bool
     owner: str | None
     price_usd: float | None
     price_high: float | None

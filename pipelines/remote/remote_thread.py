@@ -19,12 +19,12 @@ from ..errors import JobStoppedError, RemoteError
 from .desk import PATIENCE, Clock, Desk, Patience, SystemClock, few_transfers, go_on
 from .gate import Limits, admit
 from .job import carry_out
-from .journal import Journal, Order
+from .journal import Journal
 from .news import News, Tell
 from .owner import Owner
 from .provider import Provider
 from .purchase import Prepare, give_up
-from .record import Job
+from .record import Job, Order
 
 __all__ = ["RemoteThread", "Ticket"]
 
@@ -116,7 +116,8 @@ class RemoteThread:
     def resume(self, providers: Iterable[Provider]) -> list[str]:
         """Go on in the background with the open jobs that no living process works on; returns their ids.
 
-        Those that were never sent are closed: nobody is there any more who wanted them.
+        Those that were never sent are closed, as nobody is there any more who wanted them. Those of unknown
+        fate are looked for once; then the user is asked.
         """
         by_account = {(provider.name, provider.account): provider for provider in providers}
         resumed = []
@@ -126,6 +127,8 @@ class RemoteThread:
             if job.state == "intent":
                 if self.journal.claim(job.job_id, self._owner):
                     give_up(job, self.journal, self._owner)
+                continue
+            if job.told:  # it is for the user to say what becomes of it
                 continue
             provider = by_account.get((job.provider, job.account))
             if provider is None:

@@ -22,6 +22,7 @@ CREATE TABLE jobs (
   state TEXT NOT NULL,
   money TEXT NOT NULL,
   stop_asked INTEGER NOT NULL,
+  told INTEGER NOT NULL,
   owner TEXT,
   price_usd REAL,
   price_high REAL,

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.remote.desk import Desk, Patience
-from wan_duet.pipelines.remote.journal import Journal, Order
+from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.owner import Owner
-from wan_duet.pipelines.remote.record import Job
+from wan_duet.pipelines.remote.record import Job, Order
 from wan_duet.pipelines.request.prices import Price
 
 from .workshop import Workshop

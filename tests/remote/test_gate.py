@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from wan_duet.pipelines.errors import SpendingError
 from wan_duet.pipelines.remote.desk import Desk
 from wan_duet.pipelines.remote.gate import Limits, admit, require_within, start_of_day
-from wan_duet.pipelines.remote.journal import Order, Spent
+from wan_duet.pipelines.remote.journal import Spent
+from wan_duet.pipelines.remote.record import Order
 from wan_duet.pipelines.request.prices import Price
 
 NOTHING = Spent(0.0, 0)

@@ -24,10 +24,9 @@ from wan_duet.pipelines.errors import (
 from wan_duet.pipelines.remote.desk import Desk
 from wan_duet.pipelines.remote.gate import Limits, admit
 from wan_duet.pipelines.remote.job import carry_out
-from wan_duet.pipelines.remote.journal import Order
 from wan_duet.pipelines.remote.news import News
 from wan_duet.pipelines.remote.owner import Owner
-from wan_duet.pipelines.remote.record import Job
+from wan_duet.pipelines.remote.record import Job, Order
 
 from .workshop import FILM, Workshop, broken, gone, silent
 
@@ -142,6 +141,15 @@ def test_a_request_that_never_arrived_is_not_sent_again_by_itself(
         run(order(), desk)
     assert workshop.made == {}
     assert run(order(), desk, resubmit=True).state == "done"
+
+
+def test_resubmit_that_was_on_before_the_answer_was_lost_buys_nothing(
+    desk: Desk, workshop: Workshop, order: Make
+) -> None:
+    workshop.faults["submit"], workshop.faults["reconcile"] = ["answer lost"], [silent()]
+    with pytest.raises(AmbiguousError):
+        run(order(), desk, resubmit=True)
+    assert len(workshop.made) == 1
 
 
 def test_the_job_of_another_row_is_not_taken_for_the_lost_one(

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import JournalError, SpendingError
-from wan_duet.pipelines.remote.journal import Journal, Order, Spent
+from wan_duet.pipelines.remote.journal import Journal, Spent
 from wan_duet.pipelines.remote.owner import Owner
 from wan_duet.pipelines.remote.provider import Outcome, RemoteFile, Submitted
-from wan_duet.pipelines.remote.record import FOLLOWS, OPEN, Job, outcome_json
+from wan_duet.pipelines.remote.record import FOLLOWS, OPEN, Job, Order, outcome_json
 from wan_duet.pipelines.remote.schema import MIGRATIONS, bring_up_to_date
 from wan_duet.pipelines.request.prices import Price
 
@@ -83,10 +83,16 @@ def test_running_again_takes_back_a_stop_that_was_not_passed_on(
     assert not journal.job(first.job_id).stop_asked
 
 
-def test_a_job_of_unknown_fate_is_bought_anew_only_when_the_user_says_so(
+def test_a_job_of_unknown_fate_is_bought_anew_only_by_a_user_who_was_told(
     journal: Journal, owner: Owner, order: Make, begin: Begin
 ) -> None:
     first = bring_to(journal, begin(order()), owner, "submitting", "unknown", money="may have been spent")
+    journal.release(first.job_id, owner)
+    assert begin(order(), resubmit=True).job_id == first.job_id
+    journal.claim(first.job_id, owner)
+    journal.note(first.job_id, owner, told=True)
+    assert begin(order(), resubmit=True).job_id == first.job_id, "somebody is looking for it"
+    journal.release(first.job_id, owner)
     assert begin(order()).job_id == first.job_id
     assert begin(order(), resubmit=True).job_id != first.job_id
     assert journal.job(first.job_id).state == "failed"

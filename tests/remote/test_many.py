@@ -13,10 +13,10 @@ import pytest
 from wan_duet.pipelines.remote.desk import Patience
 from wan_duet.pipelines.remote.fal import Fal
 from wan_duet.pipelines.remote.gate import Limits
-from wan_duet.pipelines.remote.journal import Order
 from wan_duet.pipelines.remote.keys import Key
 from wan_duet.pipelines.remote.provider import Payload
 from wan_duet.pipelines.remote.purchase import Prepare
+from wan_duet.pipelines.remote.record import Order
 from wan_duet.pipelines.remote.remote_thread import RemoteThread
 from wan_duet.pipelines.remote.settings import Addresses
 

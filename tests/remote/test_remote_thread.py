@@ -14,9 +14,9 @@ import pytest
 from wan_duet.pipelines.errors import JobStoppedError, SpendingError
 from wan_duet.pipelines.remote.desk import Patience
 from wan_duet.pipelines.remote.gate import Limits
-from wan_duet.pipelines.remote.journal import Order
 from wan_duet.pipelines.remote.news import News
 from wan_duet.pipelines.remote.purchase import Prepare
+from wan_duet.pipelines.remote.record import Order
 from wan_duet.pipelines.remote.remote_thread import RemoteThread, Ticket
 
 from .workshop import Workshop
