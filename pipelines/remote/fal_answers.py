@@ -18,7 +18,7 @@ _STATES: Mapping[str, Literal["queued", "running"]] = {"IN_QUEUE": "queued", "IN
 
 
 def read_status(data: Mapping[str, Any]) -> Status:
-    word, error = data.get("status"), data.get("error")
+    word, error = str(data.get("status")), data.get("error")
     logs = data.get("logs")
     lines = tuple(
         one_line(entry["message"])
@@ -28,14 +28,15 @@ def read_status(data: Mapping[str, Any]) -> Status:
     if word == "COMPLETED":
         if error:
             kind = data.get("error_type")
-            text = one_line(error if isinstance(error, str) else str(error))
-            return Status("failed", log_lines=lines, error=f"{text} ({kind})" if kind else text)
+            return Status(
+                "failed", log_lines=lines, error=one_line(f"{error} ({kind})" if kind else str(error))
+            )
         return Status("completed", log_lines=lines)
     if word not in _STATES:
-        log.warning("fal reports the unknown status %s; waiting", one_line(str(word), 40))
+        log.warning("fal reports the unknown status %s; waiting", one_line(word, 40))
     position = data.get("queue_position")
     return Status(
-        _STATES.get(str(word), "running"),
+        _STATES.get(word, "running"),
         queue_position=position if isinstance(position, int) else None,
         log_lines=lines,
     )
@@ -53,7 +54,7 @@ def read_files(data: Mapping[str, Any]) -> list[RemoteFile]:
                 RemoteFile(
                     file["url"],
                     kind if isinstance(kind, str) else None,
-                    size if isinstance(size, int) else None,
+                    size if isinstance(size, int) and size >= 0 else None,
                 )
             )
     return files
@@ -78,14 +79,18 @@ def _place(loc: object) -> str | None:
     if not isinstance(loc, list):
         return None
     parts = loc[1:] if loc[:1] == ["body"] else loc
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)[1:] or None
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts)
+    return one_line(text.removeprefix("."), 80) or None
 
 
 def is_of_the_model(failed: CallFailedError) -> bool:
-    """Whether an answer in place of a result is the result: a job that failed has its error there."""
+    """Whether an answer in place of a result is the result: a job that failed may have its error there.
+
+    502 and 503 are not: a result that is paid for must not be given up because a gateway is down for a while.
+    """
     said, status = failed.said, failed.status
-    if said is None or status is None:
+    if said is None:
         return False
-    if status >= 500:
-        return status == 500 or said.code is not None
-    return said.field is not None or status in (422, 499)
+    if status == 504:
+        return said.code is not None  # of the job's own time limit, and not of a gateway's
+    return status in (422, 499, 500) or (status == 400 and said.field is not None)

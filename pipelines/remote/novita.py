@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import httpx
 
 from ..errors import AmbiguousError, JobFailedError, JobLostError, NotAcceptedError, UnreachableError
 from .api import Answer, Api, Timeouts
-from .attempts import CallFailedError, Said
+from .attempts import CallFailedError
 from .download import Caps, Cdn
 from .keys import Key
+from .novita_answers import explain, read_files, read_seed, read_status
 from .provider import Cancelled, Downloaded, Outcome, Payload, RemoteFile, Status, Submitted
 from .rate_limit import RateLimit
-from .redaction import Redaction, one_line
+from .redaction import Redaction
 from .retry import CHEAP, READ, SUBMIT, Pace
 from .settings import Addresses
 
@@ -32,12 +33,6 @@ _LOOKS_FOR_A_NEW_JOB = 3
 _BETWEEN_LOOKS_S = 5.0
 # 20 requests a minute (Novita's page of rate limits, 2026-11), which does not say of which kind: stay below.
 _CALLS_PER_MINUTE = 15
-_STATES: Mapping[str, Literal["queued", "running", "completed", "failed"]] = {
-    "TASK_STATUS_QUEUED": "queued",
-    "TASK_STATUS_PROCESSING": "running",
-    "TASK_STATUS_SUCCEED": "completed",
-    "TASK_STATUS_FAILED": "failed",
-}
 
 
 class Novita:
@@ -66,7 +61,7 @@ class Novita:
             f"Bearer {key.reveal()}",
             Redaction(key.reveal()),
             (self._base,),
-            _explain,
+            explain,
             pace=self._pace,
             timeouts=timeouts,
         )
@@ -98,7 +93,7 @@ class Novita:
     async def status(self, job: Submitted) -> Status:
         for look in range(_LOOKS_FOR_A_NEW_JOB):
             try:
-                return _status((await self._look(job)).data)
+                return read_status((await self._look(job)).data)
             except CallFailedError as failed:
                 if failed.status != 404:
                     raise self._about(failed, "asking how far the task is", job) from None
@@ -113,7 +108,7 @@ class Novita:
         except CallFailedError as failed:
             lost = JobLostError if failed.status == 404 else None
             raise self._about(failed, what, job, lost) from None
-        status = _status(data)
+        status = read_status(data)
         if status.state == "failed":
             raise JobFailedError(
                 status.error or "the task failed",
@@ -128,7 +123,7 @@ class Novita:
                 money="may have been spent",
                 request_id=job.request_id,
             )
-        return Outcome(tuple(self._files(data)), _seed(data), None, data)
+        return Outcome(tuple(read_files(data, self._wall_clock())), read_seed(data), None, data)
 
     async def cancel(self, job: Submitted) -> Cancelled:
         del job
@@ -171,64 +166,3 @@ class Novita:
         self, failed: CallFailedError, what: str, job: Submitted, error: type[JobLostError] | None = None
     ) -> Exception:
         return failed.as_error(what, error=error, money="may have been spent", request_id=job.request_id)
-
-    def _files(self, data: Mapping[str, Any]) -> list[RemoteFile]:
-        """The signed addresses of one answer, which end together with their signature."""
-        files = []
-        for kind in ("video", "image"):
-            listed = data.get(f"{kind}s")
-            for file in listed if isinstance(listed, list) else ():
-                if not isinstance(file, dict) or not isinstance(file.get(f"{kind}_url"), str):
-                    continue
-                life_s = _number(file.get(f"{kind}_url_ttl"))
-                word = file.get(f"{kind}_type")
-                files.append(
-                    RemoteFile(
-                        file[f"{kind}_url"],
-                        content_type=f"{kind}/{word}" if isinstance(word, str) and word else None,
-                        expires_at=None if not life_s else self._wall_clock() + life_s,
-                    )
-                )
-        return files
-
-
-def _status(data: Mapping[str, Any]) -> Status:
-    task = data.get("task")
-    task = task if isinstance(task, dict) else {}
-    word = task.get("status")
-    if word not in _STATES:
-        log.warning("Novita reports the unknown status %s; waiting", one_line(str(word), 40))
-    state = _STATES.get(str(word), "running")
-    reason = task.get("reason")
-    return Status(
-        state,
-        percent=_number(task.get("progress_percent")) if state == "running" else None,
-        eta_s=_number(task.get("eta")) if state == "running" else None,
-        error=one_line(str(reason)) if state == "failed" and reason else None,
-    )
-
-
-def _seed(data: Mapping[str, Any]) -> int | None:
-    """Told as text; -1 says that Novita does not tell."""
-    extra = data.get("extra")
-    seed = _number(extra.get("seed")) if isinstance(extra, dict) else None
-    return None if seed is None or seed < 0 else int(seed)
-
-
-def _number(value: object) -> float | None:
-    """Numbers come as numbers or as text, depending on the page."""
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        return None
-    try:
-        return float(value)
-    except ValueError:
-        return None
-
-
-def _explain(data: Mapping[str, Any]) -> Said | None:
-    reason, message = data.get("reason"), data.get("message")
-    if not isinstance(reason, str) and not isinstance(message, str):
-        return None
-    code = reason if isinstance(reason, str) else None
-    text = one_line(message) if isinstance(message, str) and message else ""
-    return Said(" ".join(part for part in (text, f"({code})" if code else "") if part), None, code)
