@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import RequestError
+from .media.containers import QUALITIES, WRITE_MODES, container_of
 from .memory import PRECISIONS, DeviceMemory
 from .terminal import TerminalProgress
 
@@ -21,10 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_media_command"]
 
-# As the request language and the encoder have them; reading theirs would import torch for `--help`.
 _INTERPOLATORS = ("none", "flow", "film", "rife")
-_QUALITIES = ("low", "medium", "high", "maximum")
-_WRITE_MODES = ("fast", "balanced", "small")
 _MOST_BETWEEN = 16
 _FASTEST_FPS = 1000
 
@@ -89,8 +87,8 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reverse", action=argparse.BooleanOptionalAction, default=None, help="the pictures backwards"
     )
-    parser.add_argument("--quality", choices=_QUALITIES, help="default: high; .mkv is always lossless")
-    parser.add_argument("--write-mode", choices=_WRITE_MODES, help="default: balanced")
+    parser.add_argument("--quality", choices=QUALITIES, help="default: high; .mkv is always lossless")
+    parser.add_argument("--write-mode", choices=WRITE_MODES, help="default: balanced")
     parser.add_argument("--device", help="that draws new frames: cpu, cuda, mps; default: the best there is")
 
 
@@ -103,7 +101,6 @@ def _probe(options: argparse.Namespace) -> int:
 
 def _convert(options: argparse.Namespace) -> int:
     from .media.audio import read_audio
-    from .media.containers import container_of
     from .media.edit import Edit, write_edited
     from .media.probe import probe
     from .media.read import read_frames
@@ -135,7 +132,6 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _decode(options: argparse.Namespace) -> int:
-    from .media.containers import container_of
     from .media.edit import Edit
     from .media.latent_file import read_latents
     from .media.probe import probe

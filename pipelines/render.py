@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -169,7 +170,10 @@ def _keep(file: LatentFile, out: Path) -> Path | None:
     may yet succeed.
     """
     for folder in (out.parent, Path(tempfile.gettempdir())):
-        path = folder / f"{out.name}.latent"
+        # Never over those of an earlier failure: they may be the ones that are being rendered.
+        names = itertools.chain([out.name], (f"{out.name}.{number}" for number in itertools.count(2)))
+        paths = (folder / f"{name}.latent" for name in names)
+        path = next(path for path in paths if not path.exists())
         try:
             write_latents(path, file)
         except (OSError, SafetensorError) as error:

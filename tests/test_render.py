@@ -120,6 +120,16 @@ def test_a_failure_keeps_the_latents_and_what_was_to_be_made_of_them(toy: WanMod
     assert (kept.edit, kept.frames, kept.tags) == (edit, 3, tags)
 
 
+def test_latents_of_an_earlier_failure_are_not_written_over(toy: WanModel, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"kept in .*a\.mp4\.latent"):
+        make(toy, tmp_path / "a.mp4", edit=Edit(Fraction(16), quality="best"))
+    kept = read_latents(tmp_path / "a.mp4.latent")
+    before = (tmp_path / "a.mp4.latent").read_bytes()
+    make(toy, tmp_path / "a.mp4", latents=kept.latents)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.mp4", "a.mp4.latent"]
+    assert (tmp_path / "a.mp4.latent").read_bytes() == before
+
+
 def test_broken_numbers_are_an_error_and_not_a_black_picture(toy: WanModel, tmp_path: Path) -> None:
     latents = some_latents()
     latents[0, 0, 1] = torch.nan
