@@ -113,8 +113,8 @@ class _CoreNet:
             yield from several(before.picture, after.picture, list(times), cache=cache).split(1)
             return
         for t in times:
-            plane = before.picture[:, :1] * 0 + t
-            yield self._model(before.picture, after.picture, timestep=plane, cache=cache)
+            time = before.picture.new_full((1, 1, *before.picture.shape[-2:]), t)
+            yield self._model(before.picture, after.picture, timestep=time, cache=cache)
 
 
 def _with_own_scales(model: Any) -> Any:

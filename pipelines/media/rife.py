@@ -25,7 +25,7 @@ _RESIDUALS = 8  # per block, in every version
 _FLOW_AND_MASK = 5  # channels of a block's answer: two flows of two, one mask
 _FOUR_SCALES, _FIVE_SCALES, _LITE_SCALES = (8, 4, 2, 1), (16, 8, 4, 2, 1), (32, 16, 8, 4, 1)
 _LITE_LAST_WIDTH = 24  # only 4.25.lite has it, and only 4.25.lite has those scales
-_HEAD = r"encode\.(?:cnn)?(\d+)\."
+_HEAD = r"^encode\.(?:cnn)?(\d+)\."
 _TRAINING_ONLY = ("teacher.", "caltime.")
 
 
@@ -62,9 +62,7 @@ def rife_keys(keys: Sequence[str]) -> dict[str, str]:
 
     def own(name: str) -> str:
         name = re.sub(r"^block(\d)\.", r"blocks.\1.", name)
-        return re.sub(
-            r"^encode\.(?:cnn)?(\d+)\.", lambda match: f"encode.{heads.index(int(match[1]))}.", name
-        )
+        return re.sub(_HEAD, lambda match: f"encode.{heads.index(int(match[1]))}.", name)
 
     return {key: own(name) for key, name in bare.items()}
 
@@ -82,23 +80,21 @@ def rife_layout(shapes: Mapping[str, Sequence[int]]) -> RifeLayout:
     if "encode.0.weight" not in shapes:
         raise ModelError("a RIFE before 4.7 (it has no tensors encode.*); 4.7 and later work")
     try:
-        blocks = 0
         widths: list[int] = []
-        while f"blocks.{blocks}.conv0.1.0.weight" in shapes:
-            widths.append(shapes[f"blocks.{blocks}.conv0.1.0.weight"][0])
-            blocks += 1
+        while (key := f"blocks.{len(widths)}.conv0.1.0.weight") in shapes:
+            widths.append(shapes[key][0])
         convs = sum(name.startswith("encode.") and name.endswith(".weight") for name in shapes)
         head = [shapes[f"encode.{i}.weight"][0] for i in range(convs - 1)]
         head.append(shapes[f"encode.{convs - 1}.weight"][1])  # transposed: (in, out, 4, 4)
         answer = shapes["blocks.0.lastconv.0.weight"][1] // 4
         groups = widths[0] // shapes["blocks.0.convblock.0.conv.weight"][1]
-    except (KeyError, IndexError) as error:
-        raise ModelError(f"a RIFE of an unknown version ({error} is missing); 4.7 to 4.26 work") from error
+    except (LookupError, ZeroDivisionError) as error:
+        raise ModelError(f"a RIFE of an unknown version ({error}); 4.7 to 4.26 work") from error
     scales = {4: _FOUR_SCALES, 5: _LITE_SCALES if widths[-1] == _LITE_LAST_WIDTH else _FIVE_SCALES}
-    if blocks not in scales:
-        raise ModelError(f"a RIFE of an unknown version ({blocks} blocks); 4.7 to 4.26, with 4 or 5, work")
+    if len(widths) not in scales:
+        raise ModelError(f"a RIFE of an unknown version ({len(widths)} blocks); 4.7 to 4.26 have 4 or 5")
     carried = 0 if answer == _FLOW_AND_MASK + 1 else answer - _FLOW_AND_MASK
-    return RifeLayout(tuple(widths), scales[blocks], tuple(head), carried, groups)
+    return RifeLayout(tuple(widths), scales[len(widths)], tuple(head), carried, groups)
 
 
 class RifeNet(nn.Module):

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import frame_nets
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -132,6 +135,20 @@ def test_a_file_with_other_tensors_than_its_version_has_is_refused_before_it_is_
     save_file(tensors, tmp_path / "a.safetensors")
     (line,) = find_interpolators([tmp_path]).refused
     assert "blocks.2" in line
+
+
+@pytest.mark.filterwarnings("ignore:Initializing zero-element tensors")
+@given(
+    key=st.sampled_from(sorted(SMALL.shapes())),
+    shape=st.lists(st.integers(0, 9), max_size=4).map(tuple),
+)
+@settings(deadline=None, max_examples=40)
+def test_whatever_shape_a_tensor_has_it_is_refused_and_not_a_crash(key: str, shape: tuple[int, ...]) -> None:
+    shapes = {**SMALL.shapes(), key: shape}
+    with TemporaryDirectory() as folder:
+        save_file({name: torch.zeros(each) for name, each in shapes.items()}, Path(folder) / "a.safetensors")
+        found = find_interpolators([Path(folder)])
+    assert len(found.files) + len(found.refused) == 1
 
 
 def test_a_rife_before_4_7_says_so(tmp_path: Path) -> None:

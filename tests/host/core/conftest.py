@@ -31,7 +31,8 @@ from wan_duet.pipelines.toy.networks import expert_config, text_encoder_config
 
 HERE = Path(__file__).parent
 FOLDERS = ("diffusers", "diffusion_models", "vae", "loras", "frame_interpolation")
-RIFE = frame_nets.Rife((8,) * 5, hidden=16, seen=4, last=52)  # like 4.25, which core knows too
+# Like 4.25.lite: core knows its layout, and runs it at the scales of 4.25.
+RIFE = frame_nets.Rife((8, 8, 8, 8, 24), hidden=16, seen=4, last=52)
 MODEL = "tiny/wan 4096"  # the real width of text embeddings, two tiny experts
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from wan_duet.pipelines.media.frames import Frame, to_uint8
 from wan_duet.pipelines.media.probe import probe
 from wan_duet.pipelines.media.read import read_frames
 
+WORKFLOW = Path(__file__).parents[3] / "workflows" / "api" / "Text to Video (one request).json"
 SETTINGS: dict[str, object] = {
     "interpolator": "rife",
     "num_interpolated_frames": 2,
@@ -123,3 +125,19 @@ def test_what_is_missing_is_named(
 ) -> None:
     with pytest.raises(HostError, match=found):
         core_client.run(graph("images", "none", **settings))
+
+
+def test_a_request_for_rife_runs_with_the_file_that_is_there(
+    core: HeadlessComfyUI, core_client: ComfyClient
+) -> None:
+    workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
+    changes = {
+        "WanDuetTextToVideo": {"interpolator_model": "rife", "num_interpolated_frames": 2, "num_frames": 17},
+        "WanDuetRunLocal": {"filename_prefix": "requested", "save": True},
+    }
+    for step in workflow.values():
+        step["inputs"].update(changes.get(step["class_type"], {}))
+    core_client.run(workflow)
+    facts = probe(next(file for file in core.output.glob("requested_*") if file.suffix == ".mp4"))
+    assert facts.frames == 17 + 16 * 2
+    assert json.loads(facts.tags["wan_duet"])["interpolator"]["file"] == "rife.safetensors"
