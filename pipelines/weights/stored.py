@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -16,48 +17,66 @@ from ..errors import ModelError
 
 __all__ = ["NUMBERS", "Files", "Source", "StoredTensor", "read_header", "read_metadata"]
 
-# The dtypes that parameters of a network can have, as safetensors calls them.
+# As safetensors calls them. The 4- and 6-bit floats that it also knows have no dtype of their own in torch.
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+# What parameters of a network can have.
 NUMBERS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
-_ITEM_BYTES = {"F64": 8, "I64": 8, "F32": 4, "I32": 4, "F16": 2, "BF16": 2, "I16": 2}  # all others: 1
 
 
 class Files:
-    """Memory-mapped weight files, opened once each. `device` is where what must be computed is computed."""
+    """Memory-mapped weight files. `device` is where what must be computed is computed.
+
+    Each tensor is mapped for itself. Mapping a file as a whole, as safetensors does for torch, is refused by
+    Linux when the file is larger than the memory, although none of it would be needed at once.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self._open: dict[Path, Any] = {}
-        self._mapped: dict[Path, Any] = {}
+        self._headers: dict[Path, dict[str, _Place]] = {}
 
     def __enter__(self) -> Files:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._open.clear()
-        self._mapped.clear()  # tensors made from it keep their file mapped
+        self._headers.clear()
 
     def read(self, file: Path, key: str) -> Tensor:
         """A tensor of a safetensors file, as stored, on the CPU. Raises ModelError naming file and key."""
-        try:
-            if file not in self._open:
-                self._open[file] = safe_open(file, framework="pt")
-            tensor: Tensor = self._open[file].get_tensor(key)
-        except Exception as error:  # safetensors raises its own type, OSError or RuntimeError
-            raise ModelError(f"{file}: cannot read {key}: {error}") from error
-        return tensor
+        if file not in self._headers:
+            self._headers[file] = _read(file)[0]
+        place = self._headers[file].get(key)
+        dtype = _DTYPES.get(place.dtype) if place else None
+        if place is None or dtype is None:
+            found = f"stored as {place.dtype}" if place else "not in the file"
+            raise ModelError(f"{file}: cannot read {key}: it is {found}")
+        if place.size_bytes != math.prod(place.shape) * dtype.itemsize:
+            raise ModelError(f"{file}: cannot read {key}: {place.size_bytes} bytes are not {place.shape}")
+        raw = self.raw(file, place.offset, place.size_bytes)
+        aligned = raw if place.offset % dtype.itemsize == 0 else raw.clone()
+        return aligned.view(dtype).reshape(place.shape)
 
     def raw(self, file: Path, offset: int, size_bytes: int) -> Tensor:
-        """Bytes of any file, uint8, on the CPU: memory-mapped. Raises ModelError naming the file.
-
-        The file must reach that far; who read its header has seen to that.
-        """
+        """Bytes of any file, uint8, on the CPU: memory-mapped. Raises ModelError naming the file."""
+        if not size_bytes:
+            return torch.empty(0, dtype=torch.uint8)  # nothing cannot be mapped
         try:
-            if file not in self._mapped:
-                # Copy on write: torch has no read-only tensors, and nothing must ever reach the file.
-                self._mapped[file] = np.memmap(file, dtype=np.uint8, mode="c")
+            # Copy on write: torch has no read-only tensors, and nothing must ever reach the file.
+            return torch.from_numpy(np.memmap(file, np.uint8, "c", offset, (size_bytes,)))
         except (OSError, ValueError) as error:
             raise ModelError(f"{file}: cannot be read: {error}") from error
-        return torch.from_numpy(self._mapped[file][offset : offset + size_bytes])
 
 
 class Source(Protocol):
@@ -88,7 +107,8 @@ class StoredTensor:
 
     @property
     def stored_bytes(self) -> int:
-        return math.prod(self.shape) * _ITEM_BYTES.get(self.dtype, 1)
+        known = _DTYPES.get(self.dtype)
+        return math.prod(self.shape) * (known.itemsize if known else 1)
 
     def read(self, files: Files) -> Tensor:
         return files.read(self.file, self.key)
@@ -99,21 +119,34 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
 
     Raises ModelError naming the file when it is not a readable safetensors file.
     """
-    found: dict[str, StoredTensor] = {}
-    try:
-        with safe_open(file, framework="pt") as opened:
-            for key in opened.keys():  # noqa: SIM118  safe_open is not a mapping
-                view = opened.get_slice(key)
-                found[key] = StoredTensor(file, key, tuple(view.get_shape()), str(view.get_dtype()))
-    except Exception as error:  # safetensors raises its own type, OSError or RuntimeError
-        raise ModelError(f"{file}: not a readable safetensors file: {error}") from error
-    return found
+    return {key: StoredTensor(file, key, place.shape, place.dtype) for key, place in _read(file)[0].items()}
 
 
 def read_metadata(file: Path) -> dict[str, str]:
     """The free text beside the tensors of a safetensors file. Raises ModelError naming the file."""
+    return _read(file)[1]
+
+
+class _Place(NamedTuple):
+    """Where a tensor lies in its file; `offset` counts from the start of the file."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    offset: int
+    size_bytes: int
+
+
+def _read(file: Path) -> tuple[dict[str, _Place], dict[str, str]]:
+    """The places of all tensors and the metadata, after safetensors itself has found the file in order."""
     try:
-        with safe_open(file, framework="pt") as opened:
-            return dict(opened.metadata() or {})
+        with safe_open(file, framework="np"), file.open("rb") as stream:
+            size = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(size))
     except Exception as error:  # safetensors raises its own type, OSError or RuntimeError
         raise ModelError(f"{file}: not a readable safetensors file: {error}") from error
+    metadata = header.pop("__metadata__", None) or {}
+    places = {}
+    for key, entry in header.items():
+        start, end = entry["data_offsets"]
+        places[key] = _Place(entry["dtype"], tuple(entry["shape"]), 8 + size + start, end - start)
+    return places, metadata

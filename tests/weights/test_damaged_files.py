@@ -89,6 +89,16 @@ def test_a_damaged_safetensors_file_is_named(tmp_path: Path, what: str) -> None:
     assert "not a readable safetensors file" in refused(tmp_path / "m.safetensors", SAFETENSORS[what])
 
 
+@pytest.mark.parametrize("second", [tensor(end=2**40), tensor(shape=(9,)), tensor("F64"), {"dtype": 3}, 7])
+def test_a_tensor_described_twice_is_refused(tmp_path: Path, second: object) -> None:
+    """safetensors may have looked at the one description, and we at the other."""
+    for pair in ((tensor(), second), (second, tensor())):
+        both = ",".join(f'"a":{json.dumps(one)}' for one in pair)
+        file = tmp_path / "m.safetensors"
+        file.write_bytes(header(f"{{{both}}}".encode(), bytes(4)))
+        assert not (problem := problem_of(file)) or file.name in problem
+
+
 def text(value: str) -> bytes:
     return struct.pack("<Q", len(value)) + value.encode()
 

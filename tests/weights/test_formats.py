@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -424,6 +426,24 @@ def test_matching_dtype_stays_the_mapped_file_in_every_container(
     for path in paths:
         network = made(recipe_of(path), torch.float16)
         assert mapped(network.blocks[0].attn1.to_q.weight.data_ptr()) == path.resolve()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs files with holes")
+def test_a_file_larger_than_memory_is_read_tensor_by_tensor(tmp_path: Path) -> None:
+    """A writable mapping of the whole file, which safetensors makes for torch, is refused by the system."""
+    huge = 2**39
+    header = {
+        "huge": {"dtype": "U8", "shape": [huge], "data_offsets": [0, huge]},
+        "small": {"dtype": "F32", "shape": [2], "data_offsets": [huge, huge + 8]},
+    }
+    text = tiny.json.dumps(header).encode()
+    file = tmp_path / "m.safetensors"
+    with file.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        stream.seek(huge, os.SEEK_CUR)
+        stream.write(np.array([1.5, -2.5], "<f4").tobytes())
+    with Files(CPU) as files:
+        assert files.read(file, "small").tolist() == [1.5, -2.5]
 
 
 def test_mapped_weights_cannot_be_written_into_the_file(tmp_path: Path, weights: tiny.Weights) -> None:
