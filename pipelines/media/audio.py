@@ -89,7 +89,7 @@ class AudioTrack:
 
 
 def read_audio(path: Path) -> Audio | None:
-    """The first sound of a file, whole; None when it has none.
+    """The first sound of a file, whole; None when it has none. Unusual layouts are mixed down to stereo.
 
     Raises:
         MediaError: the file or its sound cannot be read.
