@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
+from typing import Any
 
+from ..errors import KeyProblemError
 from .fal import Fal
-from .keys import find_key
+from .keys import Key, find_key, where_keys_are
 from .novita import Novita
+from .record import Job
 from .settings import Addresses, read_addresses
 
-__all__ = ["account_at"]
+__all__ = ["Accounts", "account_at"]
 
 
 def account_at(
@@ -28,5 +32,55 @@ def account_at(
     Raises KeyProblemError without a key, RequestError for addresses that may not be asked.
     """
     where = addresses or read_addresses(folder)
-    key = find_key(provider, folder, environ)
-    return Fal(key, where, folder) if provider == "fal" else Novita(key, where)
+    return _account(find_key(provider, folder, environ), where, folder)
+
+
+class Accounts:
+    """The accounts of a process that runs for long, each made once: its jobs share connections and a pace.
+
+    Key and addresses are read for every job, so that a change needs no restart. A job goes on with the
+    account it was begun with.
+
+    run: gives the value of a coroutine on the loop that the accounts are for, as `RemoteThread.run`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        run: Callable[[Coroutine[Any, Any, Any]], Any],
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._folder, self._run, self._environ = folder, run, environ
+        self._made: dict[tuple[str, str, Addresses], Fal | Novita] = {}
+        self._lock = threading.Lock()
+
+    def at(self, provider: str) -> Fal | Novita:
+        """Raises as `account_at`."""
+        key, where = find_key(provider, self._folder, self._environ), read_addresses(self._folder)
+        name = (provider, key.account, where)
+
+        async def connect() -> Fal | Novita:
+            return _account(key, where, self._folder)
+
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = self._run(connect())
+            return self._made[name]
+
+    def of(self, job: Job) -> Fal | Novita:
+        """The account that a job was begun with. Raises KeyProblemError when its key is not set any more."""
+        account = self.at(job.provider)
+        if account.account != job.account:
+            raise KeyProblemError(
+                f"job {job.job_id[:8]} was begun with another {job.provider} key; set that one"
+            )
+        return account
+
+    def all(self) -> list[Fal | Novita]:
+        """Those that a key is set for."""
+        keys = where_keys_are(self._folder, self._environ)
+        return [self.at(provider) for provider, place in keys.items() if place is not None]
+
+
+def _account(key: Key, addresses: Addresses, folder: Path | None) -> Fal | Novita:
+    return Fal(key, addresses, folder) if key.provider == "fal" else Novita(key, addresses)

@@ -97,7 +97,7 @@ def _checked(url: Any, allow_loopback: bool, field: str) -> str:
         fix = "give https:// and the name of a host, without a user, a query or a fragment"
         raise RequestError.of(field, "not a base address", fix)
     here = _is_loopback(parsed.host)
-    if parsed.scheme != "https" and not (parsed.scheme == "http" and here and allow_loopback):
+    if parsed.scheme != "https" and not (parsed.scheme == "http" and here):
         fix = "give https; plain http only to this machine, with allow_loopback beside it"
         raise RequestError.of(field, f"{parsed.scheme or 'no scheme'}, which would show the key", fix)
     if here and not allow_loopback:

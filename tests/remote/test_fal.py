@@ -202,6 +202,19 @@ def test_what_fal_does_not_take_is_named_by_its_field() -> None:
     with_fal(use)
 
 
+def test_a_submit_has_a_connection_of_its_own() -> None:
+    async def use(fal: Fal, server: FalServer) -> None:
+        job = await submitted(fal)
+        await fal.status(job)
+        await fal.status(job)
+        await submitted(fal)
+        first, look, again, second = server.ports
+        assert look == again  # kept, and may end at any moment
+        assert len({first, look, second}) == 3
+
+    with_fal(use)
+
+
 # ---- calls that may be repeated
 
 HICCUPS = (*NO_ANSWER, *TROUBLED, "not json", "empty", "not an object", "huge json", "425", "429")
@@ -340,6 +353,11 @@ def test_a_job_whose_answer_was_lost_is_found() -> None:
     assert found == Submitted(T2V, expected)
 
 
+def test_a_job_is_found_on_a_later_page() -> None:
+    found, server = reconciled({"page": 2}, (*({**RED_BALL, "seed": seed} for seed in range(5)), RED_BALL))
+    assert found == Submitted(T2V, list(server.jobs)[-1])
+
+
 def test_no_such_job_is_told_after_several_looks() -> None:
     found, server = reconciled({}, ({**RED_BALL, "seed": 8},))
     assert found is None
@@ -393,6 +411,13 @@ def test_a_price_that_cannot_be_had_is_unknown() -> None:
         assert (await fal.result(job)).charged is None
 
     with_fal(use)
+
+
+def test_a_price_in_another_currency_is_not_taken_for_dollars() -> None:
+    async def use(fal: Fal, server: FalServer) -> None:
+        assert (await fal.result(await finished(fal))).charged is None
+
+    with_fal(use, currency="EUR")
 
 
 def test_fifty_jobs_at_once_share_few_connections() -> None:

@@ -48,12 +48,15 @@ class FalServer(Loopback):
     run_looks:   how often it says IN_PROGRESS before the job is finished.
     full_ids:    answer with the addresses that some pages show: the whole endpoint, and /response.
     stores_payloads: the list of requests says what was sent.
+    page:        how many of them are listed at a time.
     """
 
     queue_looks: int = 1
     run_looks: int = 1
     full_ids: bool = False
     stores_payloads: bool = True
+    page: int = 100
+    currency: str = "USD"
     now: Callable[[], float] = time.time
     jobs: dict[str, Job] = field(default_factory=dict)
 
@@ -175,7 +178,7 @@ class FalServer(Loopback):
             if (refusal := self._unauthorized(request)) is not None:
                 return refusal
             wanted, since = request.query["endpoint_id"], request.query.get("start", "")
-            items = [
+            found = [
                 {"request_id": job.request_id, "endpoint_id": job.endpoint, "sent_at": job.sent_at}
                 | (
                     {"json_input": job.body}
@@ -185,7 +188,10 @@ class FalServer(Loopback):
                 for job in self.jobs.values()
                 if job.endpoint == wanted and job.sent_at >= since.replace("Z", "+00:00")
             ]
-            return web.json_response({"items": items, "next_cursor": None, "has_more": False})
+            begin = int(request.query.get("cursor", "0"))
+            end = begin + self.page
+            cursor = str(end) if end < len(found) else None
+            return web.json_response({"items": found[begin:end], "next_cursor": cursor})
 
         return await self.script.serve("list", request, tell)
 
@@ -197,7 +203,12 @@ class FalServer(Loopback):
             if any(name not in PRICES for name in names):
                 return web.json_response({"detail": "unknown endpoint"}, status=404)
             prices = [
-                {"endpoint_id": name, "unit_price": PRICES[name], "unit": "seconds", "currency": "USD"}
+                {
+                    "endpoint_id": name,
+                    "unit_price": PRICES[name],
+                    "unit": "seconds",
+                    "currency": self.currency,
+                }
                 for name in names
             ]
             return web.json_response({"prices": prices})

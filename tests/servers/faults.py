@@ -23,7 +23,7 @@ from aiohttp import web
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _PAGE = "<html><head><title>{0}</title></head><body><center><h1>{0}</h1></center><hr>nginx</body></html>"
-_HUGE = 9 * 2**20  # bytes; above every cap on JSON
+_HUGE = " " * 9 * 2**20  # above every cap on JSON
 
 
 @dataclass
@@ -157,7 +157,9 @@ ANSWERS: dict[str, Callable[[], web.Response]] = {
     "not json": lambda: web.Response(text="OK", content_type="application/json"),
     "empty": lambda: web.Response(body=b"", content_type="application/json"),
     "not an object": _json(200, ["request_id"]),
-    "huge json": lambda: web.Response(body=b" " * _HUGE + b"{}", content_type="application/json"),
+    "huge json": _json(
+        200, {"request_id": "a", "task_id": "a", "status": "COMPLETED", "items": [], "a": _HUGE}
+    ),
     "create failed": _json(
         500, {"code": 500, "reason": "CREATE_TASK_FAILED", "message": "create task failed", "metadata": {}}
     ),

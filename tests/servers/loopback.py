@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from aiohttp import web
 
 from .cdn import Cdn
-from .faults import Script
+from .faults import Script, connection
 
 Server = TypeVar("Server", bound="Loopback")
 
@@ -21,13 +21,14 @@ Server = TypeVar("Server", bound="Loopback")
 class Loopback:
     """key:  the only one that is let in; None lets every key in, if its scheme is right.
     data: the file that comes out of every job, instead of a real one.
-    seen: method, path and query of every request.
+    seen: method, path and query of every request. ports: of the client, one for each connection it makes.
     """
 
     key: str | None = None
     data: bytes | None = None
     script: Script = field(default_factory=Script)
     seen: list[tuple[str, str]] = field(default_factory=list)
+    ports: list[int] = field(default_factory=list)
     most_connections: int = 0
     url: str = ""
 
@@ -68,6 +69,7 @@ class Loopback:
     async def _note(self, request: web.Request, handler: Any) -> web.StreamResponse:
         if request.path != "/_seen":
             self.seen.append((request.method, request.path_qs))
+            self.ports.append(connection(request).get_extra_info("peername")[1])
         if self._runner.server is not None:
             self.most_connections = max(self.most_connections, len(self._runner.server.connections))
         answer: web.StreamResponse = await handler(request)
