@@ -14,7 +14,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from ..pipelines.errors import RequestError
 from .files import new_video_file, workflow_tags
 from .inputs import field_inputs, filename_input, rate, rate_input, save_input
-from .interpolators import chosen_interpolator, interp_model_input
+from .interpolators import chosen_interpolator, interp_model_input, interpolator_name
 from .memory import HostMemory
 from .progress import NodeProgress
 
@@ -90,7 +90,7 @@ class WanDuetInterpolate(io.ComfyNode):
             raise RequestError.of("images, video", found, "connect one of them")
         edit = Edit(
             rate(frames_per_second),
-            interpolator="interp_model" if interp_model is not None else interpolator,
+            interpolator=interpolator_name(interpolator, interp_model),
             num_interpolated_frames=num_interpolated_frames,
             adjust_fps=adjust_fps_for_interpolation,
             quality=video_quality,

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
     from ..pipelines.media.edit import Edit
     from ..pipelines.media.interpolate import Interpolator
-    from ..pipelines.request import LocalAbilities
+    from ..pipelines.media.interpolator_files import Found
     from .memory import HostMemory
 
-__all__ = ["chosen_interpolator", "interp_model_input", "interpolator_folders", "local_abilities"]
+__all__ = ["chosen_interpolator", "interp_model_input", "interpolator_name", "interpolators"]
 
 _CORE_NAMES = ("INTERP_MODEL", "FRAME_INTERPOLATION_MODEL")  # the socket of core's loader, in 0.25 and later
 _LITE_WIDTH, _LITE_SCALES, _LITE_ALIGNMENT = 24, [32, 16, 8, 4, 1], 128  # RIFE 4.25.lite, as vs-rife has them
@@ -37,38 +37,37 @@ def interp_model_input() -> io.Input:
     )
 
 
-def interpolator_folders() -> list[Path]:
-    """models/frame_interpolation, then the folders of ComfyUI-Frame-Interpolation, which are only read."""
-    from ..pipelines.media.interpolator_files import folders_of_other_packs
+def interpolators(interp_model: Any | None = None) -> Found:
+    """`interp_model`, or the files in models/frame_interpolation and where ComfyUI-Frame-Interpolation keeps
+    its own. ModelError when `interp_model` is not what this version knows.
+    """
+    from ..pipelines.media.interpolator_files import Found, find_interpolators, folders_of_other_packs
+    from ..pipelines.media.learned import LearnedInterpolator
 
+    if interp_model is not None:
+        loaded = LearnedInterpolator(_CoreNet(interp_model), interp_model.load_device)
+        return Found(loaded={interpolator_name("", interp_model): loaded})
     own = [Path(folder) for folder in folder_paths.get_folder_paths("frame_interpolation")]
     packs = [Path(folder) for folder in folder_paths.get_folder_paths("custom_nodes")]
-    return [*own, *folders_of_other_packs(packs)]
+    return find_interpolators([*own, *folders_of_other_packs(packs)])
 
 
-def local_abilities() -> LocalAbilities:
-    """What a check needs to know of the files on this machine."""
-    from ..pipelines.local import local_abilities as abilities
-    from ..pipelines.media.interpolator_files import find_interpolators
-
-    return abilities(find_interpolators(interpolator_folders()))
+def interpolator_name(chosen: str, interp_model: Any | None) -> str:
+    """`chosen`, or what `interp_model` is, where one is connected."""
+    if interp_model is None:
+        return chosen
+    return "film" if _draws_several(interp_model.model) else "rife"
 
 
 def chosen_interpolator(
     edit: Edit, interp_model: Any | None, memory: HostMemory, width: int, height: int
 ) -> Interpolator | None:
-    """None when no frame is to be drawn.
-
-    ModelError when the interpolator has no file, or `interp_model` is not what this version knows.
-    """
-    from ..pipelines.media.interpolator_files import find_interpolators, make_interpolator
-    from ..pipelines.media.learned import LearnedInterpolator
+    """None when no frame is to be drawn. ModelError when the interpolator has no file."""
+    from ..pipelines.media.interpolator_files import make_interpolator
 
     if not edit.between:
         return None
-    if interp_model is not None:
-        return LearnedInterpolator(_CoreNet(interp_model), interp_model.load_device)
-    found = find_interpolators(interpolator_folders())
+    found = interpolators(interp_model)
     return make_interpolator(edit.interpolator, found, memory, width=width, height=height)
 
 
@@ -108,13 +107,20 @@ class _CoreNet:
 
     def draw(self, before: _Seen, after: _Seen, times: Sequence[float]) -> Iterable[Tensor]:
         cache = {"img0": before.features, "img1": after.features}
-        several = getattr(self._model, "forward_multi_timestep", None)
-        if several is not None:  # FILM: one flow for all times
-            yield from several(before.picture, after.picture, list(times), cache=cache).split(1)
+        if _draws_several(self._model):  # with one flow for all times
+            pictures = self._model.forward_multi_timestep(
+                before.picture, after.picture, list(times), cache=cache
+            )
+            yield from pictures.split(1)
             return
         for t in times:
             time = before.picture.new_full((1, 1, *before.picture.shape[-2:]), t)
             yield self._model(before.picture, after.picture, timestep=time, cache=cache)
+
+
+def _draws_several(model: Any) -> bool:
+    """Of core's models, only FILM does."""
+    return hasattr(model, "forward_multi_timestep")
 
 
 def _with_own_scales(model: Any) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
@@ -13,7 +13,7 @@ from ..pipelines.plan import make_plan
 from ..pipelines.request import RequestWithMedia, check, check_all, side_by_side
 from .files import EMBED_METADATA, new_video_file, workflow_tags
 from .inputs import filename_input, save_input
-from .interpolators import interpolator_folders, local_abilities
+from .interpolators import interp_model_input, interpolators
 from .lora_files import lora_sources
 from .memory import HostMemory
 from .progress import NodeProgress
@@ -56,6 +56,7 @@ class WanDuetRunLocal(io.ComfyNode):
                     tooltip="exact computes every step, whatever the request prefers. as requested does what "
                     "the request says, or refuses: this version cannot skip work yet.",
                 ),
+                interp_model_input(),
             ],
             outputs=[
                 io.Video.Output("video", tooltip="The finished video file."),
@@ -79,11 +80,13 @@ class WanDuetRunLocal(io.ComfyNode):
         save: bool,
         return_images: bool,
         acceleration: Acceleration = "exact",
+        interp_model: Any | None = None,
     ) -> io.NodeOutput:
-        from ..pipelines.local import run
+        from ..pipelines.local import local_abilities, run
 
         # Refuses before anything is loaded. Only the size is needed here, and no seed changes it.
-        report = check(request.request, family=model.family, abilities=local_abilities())
+        found = interpolators(interp_model)
+        report = check(request.request, family=model.family, abilities=local_abilities(found))
         plan = make_plan(request.request, model.family, seed=0, report=report)
         file = new_video_file(filename_prefix, save, plan.width, plan.height)
         result = run(
@@ -97,7 +100,7 @@ class WanDuetRunLocal(io.ComfyNode):
             return_images=return_images,
             embed_receipt=EMBED_METADATA,
             acceleration=acceleration,
-            interpolator_folders=interpolator_folders(),
+            interpolators=found,
         )
         images = result.images if return_images else _NO_IMAGES
         receipt = json.dumps(result.receipt, ensure_ascii=False)
@@ -137,7 +140,9 @@ class WanDuetCheck(io.ComfyNode):
 
     @classmethod
     def execute(cls, request: RequestWithMedia, runner: str, model: WanModel | None = None) -> io.NodeOutput:
-        family, abilities = None if model is None else model.family, local_abilities()
+        from ..pipelines.local import local_abilities
+
+        family, abilities = None if model is None else model.family, local_abilities(interpolators())
         if runner == _ALL:
             report = side_by_side(check_all(request.request, family=family, abilities=abilities))
         else:

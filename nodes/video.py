@@ -10,7 +10,7 @@ from comfy_api.latest import io
 from .core_vae import chosen_vae
 from .files import new_video_file, workflow_tags
 from .inputs import field_inputs, filename_input, rate, rate_input, save_input
-from .interpolators import chosen_interpolator, interp_model_input
+from .interpolators import chosen_interpolator, interp_model_input, interpolator_name
 from .latents import from_latent
 from .media import audio_of
 from .memory import HostMemory
@@ -138,7 +138,7 @@ class WanDuetRenderVideo(io.ComfyNode):
         edit = Edit(
             rate(frames_per_second),
             reverse,
-            "interp_model" if interp_model is not None else interpolator,
+            interpolator_name(interpolator, interp_model),
             num_interpolated_frames,
             adjust_fps_for_interpolation,
             video_quality,

@@ -207,6 +207,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _make(options: argparse.Namespace, progress: Progress) -> Result:
     from .local import repeat, run
+    from .media.interpolator_files import find_interpolators
     from .receipt import read_receipt
 
     if options.from_receipt is None:
@@ -219,7 +220,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             memory=DeviceMemory(options.device),
             progress=progress,
             lora_sources=_lora_sources(options),
-            interpolator_folders=options.interpolator_folder,
+            interpolators=find_interpolators(options.interpolator_folder),
             check_memory=not options.ignore_memory,
         )
     if options.request is not None or given(options):
@@ -236,7 +237,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
         memory=DeviceMemory(options.device),
         progress=progress,
         lora_sources=_lora_sources(options),
-        interpolator_folders=options.interpolator_folder,
+        interpolators=find_interpolators(options.interpolator_folder),
         check_memory=not options.ignore_memory,
     )
 

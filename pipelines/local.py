@@ -6,7 +6,7 @@ import json
 import logging
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -21,12 +21,7 @@ from .errors import ModelError, RequestError, SamplingError
 from .lora_chain import with_loras
 from .media.edit import Edit
 from .media.interpolate import Interpolator
-from .media.interpolator_files import (
-    Found,
-    find_interpolators,
-    interpolator_record,
-    make_interpolator,
-)
+from .media.interpolator_files import Found, interpolator_record, make_interpolator
 from .media.tags import RECEIPT
 from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
@@ -108,7 +103,7 @@ def run(
     embed_receipt: bool = True,
     acceleration: Acceleration = "exact",
     check_memory: bool = True,
-    interpolator_folders: Sequence[Path] = (),
+    interpolators: Found | None = None,
 ) -> Result:
     """Make the video of `request` in `out` (an .mp4) and its receipt beside it.
 
@@ -119,7 +114,7 @@ def run(
                   `acceleration` says, or refuses.
     embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
     check_memory: refuse, before anything is loaded, what cannot fit into memory.
-    interpolator_folders: where the files of film and rife are looked for.
+    interpolators: the film and rife there are, as `find_interpolators` finds them; None knows only flow.
 
     Raises RequestError before anything is loaded when the request cannot be honoured, ModelError,
     SamplingError or MediaError when a stage fails, and what `progress.check` raises when the user stops: then
@@ -131,7 +126,7 @@ def run(
             "regular, to be done as requested, but this version computes every step",
             "choose exact at the runner, or none in the request",
         )
-    found = find_interpolators(interpolator_folders)
+    found = interpolators or Found()
     report = check(request, family=model.family, abilities=local_abilities(found))
     seed = seed_of(request)
     if seed is None:
@@ -150,7 +145,7 @@ def repeat(
     memory: Memory,
     progress: Progress,
     lora_sources: LoraSources | None = None,
-    interpolator_folders: Sequence[Path] = (),
+    interpolators: Found | None = None,
     check_memory: bool = True,
 ) -> Result:
     """Make the video of a receipt again. check_memory: as for `run`.
@@ -160,7 +155,7 @@ def repeat(
     """
     model = _with_loras(recorded.request, model, lora_sources, progress)
     require_same_files(recorded, model)
-    found = find_interpolators(interpolator_folders)
+    found = interpolators or Found()
     _require_interpolator(recorded.plan, found)
     report = check(recorded.request, family=model.family, abilities=local_abilities(found))
     job = _Job(recorded.request, report, recorded.plan, model, out, {}, interpolators=found)

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.errors import ModelError, RequestError
 from wan_duet.pipelines.local import Result, repeat, run
+from wan_duet.pipelines.media.interpolator_files import find_interpolators
 from wan_duet.pipelines.media.probe import probe
 from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
@@ -42,7 +43,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make(model: WanModel, out: Path, folders: list[Path], **changes: Any) -> Result:
     request = t2v_request(**{**RIFE, **changes})
     memory = DeviceMemory("cpu")
-    return run(request, model, out=out, memory=memory, progress=Silent(), interpolator_folders=folders)
+    return run(
+        request, model, out=out, memory=memory, progress=Silent(), interpolators=find_interpolators(folders)
+    )
 
 
 def test_a_network_draws_the_frames_and_the_receipt_names_its_file(
@@ -58,7 +61,12 @@ def test_a_network_draws_the_frames_and_the_receipt_names_its_file(
     recorded = read_receipt(sidecar(result.path))
     again = tmp_path / "again.mp4"
     repeat(
-        recorded, toy, out=again, memory=DeviceMemory("cpu"), progress=Silent(), interpolator_folders=[folder]
+        recorded,
+        toy,
+        out=again,
+        memory=DeviceMemory("cpu"),
+        progress=Silent(),
+        interpolators=find_interpolators([folder]),
     )
     assert probe(again).frames == 49
     with pytest.raises(ModelError, match="no file for it"):

@@ -71,19 +71,21 @@ class _Network:
 
 @dataclass(frozen=True)
 class Found:
-    """What a search came to.
+    """What there is to draw with.
 
     files:   the file to use for "film" and for "rife", where there is one.
     refused: a line for each file that looks like one but cannot be used, and why.
+    loaded:  what somebody else has loaded already, by the same names; it comes before a file.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
     refused: tuple[str, ...] = ()
+    loaded: Mapping[str, Interpolator] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
         """What can draw frames here."""
-        return ("flow", *sorted(self.files))
+        return ("flow", *sorted({*self.files, *self.loaded}))
 
 
 def find_interpolators(folders: Iterable[Path]) -> Found:
@@ -116,6 +118,8 @@ def make_interpolator(name: str, found: Found, memory: Memory, *, width: int, he
 
     Raises ModelError when there is no file for it, with the file that works.
     """
+    if name in found.loaded:
+        return found.loaded[name]
     device = _drawing_device(memory)
     if name == "flow":
         return FlowInterpolator(device)
@@ -131,6 +135,8 @@ def make_interpolator(name: str, found: Found, memory: Memory, *, width: int, he
 
 def interpolator_record(name: str, found: Found, memory: Memory) -> dict[str, str]:
     """What a receipt says of the interpolator that `make_interpolator` makes of the same."""
+    if name in found.loaded:
+        return {"name": name, "file": "not known, the model was loaded by another node"}
     file = found.files.get(name)
     if file is not None:
         return {"name": name, "file": file.name, "hash": file_hash(file)}

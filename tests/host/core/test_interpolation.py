@@ -127,17 +127,24 @@ def test_what_is_missing_is_named(
         core_client.run(graph("images", "none", **settings))
 
 
-def test_a_request_for_rife_runs_with_the_file_that_is_there(
-    core: HeadlessComfyUI, core_client: ComfyClient
+@pytest.mark.parametrize(
+    ("asked", "connected", "file"),
+    [("rife", {}, "rife.safetensors"), ("film", {"interp_model": ["core", 0]}, "")],
+)
+def test_a_request_is_drawn_by_the_file_that_is_there_or_by_the_model_that_is_connected(
+    core: HeadlessComfyUI, core_client: ComfyClient, asked: str, connected: dict[str, object], file: str
 ) -> None:
     workflow = json.loads(WORKFLOW.read_text(encoding="utf-8"))
     changes = {
-        "WanDuetTextToVideo": {"interpolator_model": "rife", "num_interpolated_frames": 2, "num_frames": 17},
-        "WanDuetRunLocal": {"filename_prefix": "requested", "save": True},
+        "WanDuetTextToVideo": {"interpolator_model": asked, "num_interpolated_frames": 2, "num_frames": 17},
+        "WanDuetRunLocal": {"filename_prefix": f"asked {asked}", "save": True, **connected},
     }
     for step in workflow.values():
         step["inputs"].update(changes.get(step["class_type"], {}))
+    workflow["core"] = node("FrameInterpolationModelLoader", model_name="rife.safetensors")
     core_client.run(workflow)
-    facts = probe(next(file for file in core.output.glob("requested_*") if file.suffix == ".mp4"))
+    facts = probe(next(video for video in core.output.glob(f"asked {asked}_*") if video.suffix == ".mp4"))
     assert facts.frames == 17 + 16 * 2
-    assert json.loads(facts.tags["wan_duet"])["interpolator"]["file"] == "rife.safetensors"
+    used = json.loads(facts.tags["wan_duet"])["interpolator"]
+    assert used["name"] == "rife"
+    assert used["file"].startswith(file)
