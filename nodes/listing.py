@@ -8,20 +8,15 @@ system.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["expert_in_name", "find_models", "pick", "stamp"]
+__all__ = ["find_models", "pick", "stamp"]
 
 _Value = TypeVar("_Value")
 
 _SUFFIXES = (".safetensors", ".gguf")
-_EXPERTS = {
-    "high": re.compile(r"high[ _-]?noise|(?<![a-z])high(?![a-z])"),
-    "low": re.compile(r"low[ _-]?noise|(?<![a-z])low(?![a-z])"),
-}
 
 
 def find_models(roots: Iterable[str]) -> dict[str, Path]:
@@ -48,13 +43,6 @@ def pick(name: str, listed: Mapping[str, _Value]) -> _Value | None:
     """The entry called `name`, whichever separator the workflow's author had; None when there is none."""
     wanted = name.replace("\\", "/")
     return next((value for key, value in listed.items() if key.replace("\\", "/") == wanted), None)
-
-
-def expert_in_name(name: str) -> str | None:
-    """Which expert a file says it is, "high" or "low". Only a hint: anybody may call a file anything."""
-    bare = name.replace("\\", "/").rpartition("/")[2].lower()
-    said = [expert for expert, pattern in _EXPERTS.items() if pattern.search(bare)]
-    return said[0] if len(said) == 1 else None
 
 
 def stamp(path: Path) -> list[tuple[str, int, int]]:

@@ -12,7 +12,7 @@ from comfy_api.latest import io
 from ..pipelines.errors import ModelError
 from ..pipelines.memory import PRECISIONS, Precision
 from .conditioning import to_conditioning
-from .listing import expert_in_name, find_models, pick, stamp
+from .listing import find_models, pick, stamp
 from .memory import HostMemory
 from .progress import NodeProgress
 from .sockets import WanModelSocket
@@ -112,9 +112,6 @@ class WanDuetLoadModel(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..pipelines.models.wan_model import load_model
 
-        for expert, slot, name in (("high", "model", model), ("low", "low_model", low_model)):
-            if expert_in_name(name) not in (None, expert):
-                log.warning("%s: %s sounds like the other expert; high belongs in model", slot, name)
         whole = _is_whole(model)
         loaded = load_model(
             _TOY if model == _TOY else _chosen("model", model),

@@ -15,11 +15,14 @@ from ..weights.recipe import Recipe
 from .architecture import families_of
 from .parts import missing
 
-__all__ = ["family_of", "require_fit"]
+__all__ = ["expert_in_name", "family_of", "require_fit"]
 
 log = logging.getLogger(__name__)
 
-_HINT = re.compile(r"(?<![a-z])(high|low)(?![a-z])|(?<![a-z])(high|low)noise")
+_IN_NAMES = {
+    "high": re.compile(r"high[ _-]?noise|(?<![a-z])high(?![a-z])"),
+    "low": re.compile(r"low[ _-]?noise|(?<![a-z])low(?![a-z])"),
+}
 _OF_THE_SAME_MODEL = ("num_attention_heads", "num_layers", "ffn_dim", "text_dim", "image_dim")
 
 
@@ -70,6 +73,13 @@ def require_fit(family: Family, experts: Mapping[str, Recipe], vae: Recipe, text
         )
 
 
+def expert_in_name(name: str) -> str | None:
+    """Which expert a file says it is, "high" or "low". Only a hint: anybody may call a file anything."""
+    bare = name.replace("\\", "/").rpartition("/")[2].lower()
+    said = [expert for expert, pattern in _IN_NAMES.items() if pattern.search(bare)]
+    return said[0] if len(said) == 1 else None
+
+
 def _require_pair(path: Path, experts: Mapping[str, Recipe]) -> None:
     if "low" not in experts:
         return
@@ -106,8 +116,7 @@ def _warn_of_names(experts: Mapping[str, Recipe], family: Family) -> None:
     """A word where a file name contradicts its slot. Only that: tensors do not tell high from low."""
     for slot, recipe in experts.items():
         name = recipe.files[0].name
-        hint = _HINT.search(name.lower())
-        said = hint and (hint[1] or hint[2])
+        said = expert_in_name(name)
         if said and len(experts) == 1:
             log.warning(
                 "%s is alone and runs as %s; if it is an expert of Wan 2.2, choose the other one too",

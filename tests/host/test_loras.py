@@ -160,13 +160,13 @@ def test_single_files_make_a_video_and_auto_finds_what_fits(
     job = client.run(graph)
     (saved,) = (name for name, node in graph.items() if node["class_type"] == "SaveVideo")
     assert saved in job.outputs
-    assert "sounds like the other expert" not in host.log()
+    assert "its name says" not in host.log()
 
 
 def test_names_in_the_wrong_slots_are_warned_of(host: HeadlessComfyUI, client: ComfyClient) -> None:
     client.run(blocks(model="wan_low_noise.safetensors", low_model="wan_high_noise.safetensors"))
-    assert "model: wan_low_noise.safetensors sounds like the other expert" in host.log()
-    assert "low_model: wan_high_noise.safetensors sounds like the other expert" in host.log()
+    assert "wan_low_noise.safetensors is used as the high-noise expert; its name says low" in host.log()
+    assert "wan_high_noise.safetensors is used as the low-noise expert; its name says high" in host.log()
 
 
 def test_a_vae_that_does_not_fit_is_refused_before_anything_is_loaded(

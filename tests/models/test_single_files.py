@@ -20,6 +20,7 @@ from transformers import UMT5EncoderModel
 
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.memory import DeviceMemory
+from wan_duet.pipelines.models.fit import expert_in_name
 from wan_duet.pipelines.models.identify import choose, identify, read_part
 from wan_duet.pipelines.models.text import clean_prompt, load_text_encoder
 from wan_duet.pipelines.models.tokenizer import read_tokenizer
@@ -466,3 +467,19 @@ def test_the_experts_of_a_lone_file_can_be_had_without_its_other_parts(files: Fi
     assert list(read_experts("toy")) == list(read_experts(files["t2v_a"], files["t2v_b"])) == ["high", "low"]
     with pytest.raises(ModelError, match="is a VAE; a transformer is needed"):
         read_experts(files["vae_21"])
+
+
+@pytest.mark.parametrize(
+    ("name", "expert"),
+    [
+        ("wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors", "high"),
+        ("Wan2.2-I2V-A14B-LowNoise-Q4_K_M.gguf", "low"),
+        ("style\\My-LOW.safetensors", "low"),
+        ("high_noise/model.safetensors", None),
+        ("high_low_merged.safetensors", None),
+        ("slow_highway.safetensors", None),
+        ("toy", None),
+    ],
+)
+def test_the_name_of_a_file_hints_at_its_expert(name: str, expert: str | None) -> None:
+    assert expert_in_name(name) == expert

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wan_duet.nodes.listing import expert_in_name, find_models, pick, stamp
+from wan_duet.nodes.listing import find_models, pick, stamp
 
 
 @pytest.fixture
@@ -70,19 +70,3 @@ def test_stamp_changes_with_any_file(root: Path) -> None:
     assert stamp(root / "a") == before
     (root / "a/b/transformer/config.json").write_text('{"changed": 1}')
     assert stamp(root / "a") != before
-
-
-@pytest.mark.parametrize(
-    ("name", "expert"),
-    [
-        ("wan2.2_t2v_high_noise_14B_fp8_scaled.safetensors", "high"),
-        ("Wan2.2-I2V-A14B-LowNoise-Q4_K_M.gguf", "low"),
-        ("style\\My-LOW.safetensors", "low"),
-        ("high_noise/model.safetensors", None),
-        ("high_low_merged.safetensors", None),
-        ("slow_highway.safetensors", None),
-        ("toy", None),
-    ],
-)
-def test_the_name_of_a_file_hints_at_its_expert(name: str, expert: str | None) -> None:
-    assert expert_in_name(name) == expert
