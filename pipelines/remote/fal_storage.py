@@ -76,6 +76,8 @@ class FalStorage:
         except CallFailedError as failed:
             refused = RefusedError if failed.happening == "refused" else None
             raise failed.as_error(f"uploading {file.name}", error=refused) from None
+        if not file.is_unchanged():  # the receipt names the content by its hash
+            raise RefusedError(f"{file.name} was changed while it was uploaded; run again", provider="fal")
         self._remember(file, address)
         return address
 

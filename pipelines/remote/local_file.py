@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import mimetypes
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -30,20 +31,38 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True)
 class LocalFile:
-    """content: where the bytes are, or the bytes themselves. sha256: of them, in hex."""
+    """content: where the bytes are, or the bytes themselves. sha256: of them, in hex.
+
+    mtime_ns: of the file when it was hashed, None for bytes.
+    """
 
     name: str
     content_type: str
     size_bytes: int
     sha256: str
     content: Path | bytes = field(repr=False)
+    mtime_ns: int | None = None
 
     def read(self, begin: int, size_bytes: int) -> bytes:
         if isinstance(self.content, bytes):
             return self.content[begin : begin + size_bytes]
-        with self.content.open("rb") as stream:
-            stream.seek(begin)
-            return stream.read(size_bytes)
+        try:
+            with self.content.open("rb") as stream:
+                stream.seek(begin)
+                return stream.read(size_bytes)
+        except OSError as error:
+            found = f"cannot be read any more: {error.strerror or error}"
+            raise RequestError.of(str(self.content), found, "put it back and run again") from None
+
+    def is_unchanged(self) -> bool:
+        """Whether the file still is what was hashed, as far as its size and time tell."""
+        if isinstance(self.content, bytes):
+            return True
+        try:
+            status = self.content.stat()
+        except OSError:
+            return False
+        return (status.st_size, status.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
 
 
 def file_at(path: Path, field: str) -> LocalFile:
@@ -51,6 +70,7 @@ def file_at(path: Path, field: str) -> LocalFile:
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as stream:
+            mtime_ns = os.fstat(stream.fileno()).st_mtime_ns
             while chunk := stream.read(_CHUNK):
                 digest.update(chunk)
                 size += len(chunk)
@@ -61,7 +81,7 @@ def file_at(path: Path, field: str) -> LocalFile:
         raise RequestError.of(field, f"{path} is empty", "give another file")
     suffix = path.suffix.lower()
     guessed = _TYPES.get(suffix) or mimetypes.guess_type(f"file{suffix}")[0] or "application/octet-stream"
-    return LocalFile(path.name, guessed, size, digest.hexdigest(), path)
+    return LocalFile(path.name, guessed, size, digest.hexdigest(), path, mtime_ns)
 
 
 def file_in_data_uri(uri: str, field: str) -> LocalFile:

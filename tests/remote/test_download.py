@@ -121,6 +121,16 @@ def test_a_part_without_a_version_is_not_trusted(tmp_path: Path) -> None:
     with_cdn(use)
 
 
+def test_a_version_that_only_means_nearly_the_same_is_not_gone_on_with(tmp_path: Path) -> None:
+    async def use(cdn: Cdn, server: FalServer, file: RemoteFile) -> None:
+        server.cdn.files["a.mp4"].weak = True
+        server.script.plan("download", "cut body")
+        assert await fetched(cdn, file, tmp_path / "a.mp4") == FILM
+        assert server.cdn.ranges == [None, None]
+
+    with_cdn(use)
+
+
 @pytest.mark.parametrize("name", ["wrong range", "ignore range", "short range"])
 def test_a_server_that_answers_with_another_part_does_not_spoil_the_file(tmp_path: Path, name: str) -> None:
     async def use(cdn: Cdn, server: FalServer, file: RemoteFile) -> None:

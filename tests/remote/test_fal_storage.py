@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import stat
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from wan_duet.pipelines.errors import RefusedError, UnreachableError
+from wan_duet.pipelines.errors import RefusedError, RequestError, UnreachableError
 from wan_duet.pipelines.remote.fal import Fal
 from wan_duet.pipelines.remote.fal_storage import UploadSizes
 from wan_duet.pipelines.remote.local_file import file_at
@@ -125,6 +126,38 @@ def test_an_upload_that_has_expired_is_made_again(tmp_path: Path) -> None:
         assert stored(server, second) == SMALL
 
     with_fal(use, tmp_path / "keys")
+
+
+def test_a_file_that_changes_while_it_is_uploaded_is_not_sent(tmp_path: Path) -> None:
+    file = tmp_path / "a.mp4"
+    file.write_bytes(SMALL)
+
+    async def use(fal: Fal, server: FalServer) -> None:
+        hashed = file_at(file, "video_url")
+        file.write_bytes(SMALL + b"more")
+        with pytest.raises(RefusedError, match="changed"):
+            await fal.upload(hashed)
+        file.unlink()
+        with pytest.raises(RequestError, match="cannot be read any more"):
+            await fal.upload(hashed)
+
+    with_fal(use)
+
+
+def test_only_the_latest_uploads_are_remembered(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(SMALL)
+    memory = tmp_path / "keys" / "uploads.json"
+    memory.parent.mkdir()
+    memory.write_text(json.dumps({str(number): "https://a/b" for number in range(300)}))
+
+    async def use(fal: Fal, server: FalServer) -> None:
+        await fal.upload(file_at(tmp_path / "a.mp4", "video_url"))
+
+    with_fal(use, tmp_path / "keys")
+    kept = json.loads(memory.read_text())
+    assert len(kept) == 200
+    assert "0" not in kept
+    assert "299" in kept
 
 
 def test_another_account_uploads_for_itself(tmp_path: Path) -> None:

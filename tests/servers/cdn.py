@@ -19,10 +19,11 @@ _RANGE = re.compile(r"bytes=(\d+)-")
 class Stored:
     data: bytes
     content_type: str
+    weak: bool = False
 
     @property
     def etag(self) -> str:
-        return f'"{hashlib.sha256(self.data).hexdigest()[:16]}"'
+        return ("W/" if self.weak else "") + f'"{hashlib.sha256(self.data).hexdigest()[:16]}"'
 
 
 @dataclass
