@@ -15,7 +15,7 @@ from .tiny_vae import LAYOUTS, make_vae
 
 
 def some_pixels(frames: int = 9, height: int = 32, width: int = 128) -> Tensor:
-    """(1, 3, T, H, W) in [-1, 1]."""
+    """(1, 3, T, H, W) in [-1, 1]. Of 2x3 latents the last bit may differ: libraries have a way for so few."""
     return torch.rand(1, 3, frames, height, width, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
