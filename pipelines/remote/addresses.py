@@ -13,7 +13,9 @@ from ..download.public_web import is_public, resolve
 from ..errors import DownloadError
 from .api import tls
 
-__all__ = ["PublicTransport", "require_fetchable"]
+__all__ = ["ProxiedTransport", "PublicTransport", "require_fetchable"]
+
+_FEW = httpx.Limits(max_connections=16, max_keepalive_connections=0)
 
 
 def require_fetchable(url: httpx.URL, *, allow_loopback: bool) -> None:
@@ -46,8 +48,7 @@ class PublicTransport(httpx.AsyncBaseTransport):
         *,
         allow_loopback: bool = False,
     ) -> None:
-        limits = httpx.Limits(max_connections=16, max_keepalive_connections=0)
-        self._inner = inner or httpx.AsyncHTTPTransport(verify=tls(), limits=limits)
+        self._inner = inner or httpx.AsyncHTTPTransport(verify=tls(), limits=_FEW)
         self._resolve, self._allow_loopback = resolve, allow_loopback
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -87,8 +88,33 @@ class PublicTransport(httpx.AsyncBaseTransport):
         return is_public(address) or (self._allow_loopback and _is_loopback(address))
 
 
-def _is_loopback(host: str) -> bool:
+class ProxiedTransport(httpx.AsyncBaseTransport):
+    """Through the proxy that the user has set. It resolves the names, often because nobody else can, and it
+    decides which machines it reaches; addresses that are private as they stand are refused all the same.
+    """
+
+    def __init__(self, proxy: str | None, inner: httpx.AsyncBaseTransport | None = None) -> None:
+        self._inner = inner or httpx.AsyncHTTPTransport(verify=tls(), limits=_FEW, proxy=proxy)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Raises DownloadError for an address that is not public, else what httpx raises."""
+        require_fetchable(request.url, allow_loopback=False)
+        host = request.url.host
+        if host == "localhost" or (_is_numeric(host) and not is_public(host)):
+            raise DownloadError(f"{host}: not on the public internet")
+        return await self._inner.handle_async_request(request)
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+
+def _is_numeric(host: str) -> bool:
     try:
-        return ip_address(host).is_loopback
+        ip_address(host)
     except ValueError:
         return False
+    return True
+
+
+def _is_loopback(host: str) -> bool:
+    return _is_numeric(host) and ip_address(host).is_loopback

@@ -54,6 +54,7 @@ class Answer:
 class Api:
     """bases:   the only addresses that get the key.
     explain: reads an answer that is no success.
+    proxy:   what the connections go through. It sees where they lead, and nothing that is said.
     """
 
     def __init__(
@@ -66,15 +67,14 @@ class Api:
         *,
         pace: Pace,
         timeouts: Timeouts,
+        proxy: str | None = None,
     ) -> None:
         self._provider, self._authorization, self._redaction = provider, authorization, redaction
         self._bases, self._explain, self._pace, self._timeouts = bases, explain, pace, timeouts
-        self._kept = httpx.AsyncHTTPTransport(
-            verify=tls(), limits=httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=5.0)
-        )
-        self._fresh = httpx.AsyncHTTPTransport(
-            verify=tls(), limits=httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=0)
-        )
+        some = httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=5.0)
+        none_kept = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=0)
+        self._kept = httpx.AsyncHTTPTransport(verify=tls(), limits=some, proxy=proxy)
+        self._fresh = httpx.AsyncHTTPTransport(verify=tls(), limits=none_kept, proxy=proxy)
 
     async def close(self) -> None:
         await self._kept.aclose()

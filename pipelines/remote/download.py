@@ -19,7 +19,7 @@ import httpx
 
 from ..download.address import shown
 from ..errors import DownloadError, JobLostError, RemoteError, UnreachableError
-from .addresses import PublicTransport
+from .addresses import ProxiedTransport, PublicTransport
 from .api import Timeouts
 from .provider import Downloaded, RemoteFile
 from .retry import Pace, happening_of_status, retry_after_s
@@ -76,9 +76,12 @@ class Cdn:
         pace: Pace,
         timeouts: Timeouts,
         caps: Caps | None = None,
+        proxy: str | None = None,
     ) -> Cdn:
-        """Over the internet; with `allow_loopback` also on this machine."""
-        transport = PublicTransport(allow_loopback=allow_loopback)
+        """Over the internet, through `proxy` if there is one; with `allow_loopback` also on this machine."""
+        transport: httpx.AsyncBaseTransport = PublicTransport(allow_loopback=allow_loopback)
+        if proxy is not None:
+            transport = ProxiedTransport(proxy)
         return cls(provider, transport, pace, timeouts, caps or Caps())
 
     async def close(self) -> None:

@@ -61,10 +61,22 @@ class Fal:
         bases = (addresses.fal_queue, addresses.fal_rest, addresses.fal_api)
         redaction = Redaction(key.reveal())
         self._api = Api(
-            "fal", f"Key {key.reveal()}", redaction, bases, explain, pace=self._pace, timeouts=timeouts
+            "fal",
+            f"Key {key.reveal()}",
+            redaction,
+            bases,
+            explain,
+            pace=self._pace,
+            timeouts=timeouts,
+            proxy=addresses.proxy,
         )
         self._cdn = Cdn.for_results(
-            "fal", allow_loopback=addresses.allow_loopback, pace=self._pace, timeouts=timeouts, caps=caps
+            "fal",
+            allow_loopback=addresses.allow_loopback,
+            pace=self._pace,
+            timeouts=timeouts,
+            caps=caps,
+            proxy=addresses.proxy,
         )
         self._storage = FalStorage(
             self._api,

@@ -64,9 +64,15 @@ class Novita:
             explain,
             pace=self._pace,
             timeouts=timeouts,
+            proxy=addresses.proxy,
         )
         self._cdn = Cdn.for_results(
-            "novita", allow_loopback=addresses.allow_loopback, pace=self._pace, timeouts=timeouts, caps=caps
+            "novita",
+            allow_loopback=addresses.allow_loopback,
+            pace=self._pace,
+            timeouts=timeouts,
+            caps=caps,
+            proxy=addresses.proxy,
         )
         self._submits = RateLimit(_CALLS_PER_MINUTE, 60.0, self._pace)
         self._looks = RateLimit(_CALLS_PER_MINUTE, 60.0, self._pace)

@@ -118,7 +118,13 @@ def happening_of_status(status: int) -> Happening | None:
 
 def happening_of_error(error: httpx.TransportError) -> Happening:
     """Connecting, or waiting for a connection, sends nothing. Whatever comes after it may have arrived."""
-    before = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+    before = (
+        httpx.ConnectError,
+        httpx.ConnectTimeout,
+        httpx.PoolTimeout,
+        httpx.ProxyError,  # of its CONNECT: plain http never goes through one
+        httpx.UnsupportedProtocol,
+    )
     return "not sent" if isinstance(error, before) else "lost"
 
 

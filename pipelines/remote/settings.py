@@ -6,13 +6,16 @@
 Whoever is named there gets the keys. Only https is taken; plain http is taken to this machine, when the same
 file says "allow_loopback": true. A text in place of a table is one server for all services of a provider,
 like those in tests/servers.
+
+"proxy": "http://host:port" beside them is the way out of this network. Proxies of the environment are not
+used: where the keys go is said in one place.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from ..errors import RequestError
 __all__ = ["Addresses", "read_addresses"]
 
 _FILE = "providers.json"
+_KNOWN = {"fal", "novita", "allow_loopback", "proxy"}
 _ONE_SERVER = {
     "fal": {"queue": "/queue", "rest": "/rest", "api": "/api"},
     "novita": {"api": ""},
@@ -35,6 +39,7 @@ class Addresses:
     """Base addresses, without a slash at the end.
 
     allow_loopback: this machine may be asked, and may be where results are.
+    proxy:          what every connection goes through, None for none.
     """
 
     fal_queue: str = "https://queue.fal.run"
@@ -42,11 +47,14 @@ class Addresses:
     fal_api: str = "https://api.fal.ai"
     novita_api: str = "https://api.novita.ai"
     allow_loopback: bool = False
+    proxy: str | None = field(default=None, repr=False)  # may hold a password
 
     def at(self, provider: str, url: str, *, allow_loopback: bool) -> Addresses:
         """With one server for all services of a provider. RequestError when it may not be asked."""
         base = url.rstrip("/")
         given = {name: base + path for name, path in _ONE_SERVER[provider].items()}
+        if allow_loopback and self.proxy is not None:
+            raise RequestError.of("proxy", "set, and this machine is to be asked", "remove it for this")
         return _with(self, provider, given, allow_loopback or self.allow_loopback, "--provider-url")
 
 
@@ -61,12 +69,13 @@ def read_addresses(folder: Path | None) -> Addresses:
         return Addresses()
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError.of(str(file), f"cannot be read: {error}", "correct or delete it") from None
-    if not isinstance(content, dict) or set(content) - {"fal", "novita", "allow_loopback"}:
-        raise RequestError.of(str(file), "not a table of providers", 'give "fal", "novita", "allow_loopback"')
+    if not isinstance(content, dict) or set(content) - _KNOWN:
+        raise RequestError.of(str(file), "not a table of providers", f"give {', '.join(sorted(_KNOWN))}")
     allow = content.get("allow_loopback", False)
     if not isinstance(allow, bool):
         raise RequestError.of(f"{file}: allow_loopback", f"got {allow!r}", "give true or false")
-    addresses = replace(Addresses(), allow_loopback=allow)
+    proxy = _checked_proxy(content.get("proxy"), allow, f"{file}: proxy")
+    addresses = replace(Addresses(), allow_loopback=allow, proxy=proxy)
     for provider, services in _ONE_SERVER.items():
         given = content.get(provider, {})
         if isinstance(given, str):
@@ -103,6 +112,21 @@ def _checked(url: Any, allow_loopback: bool, field: str) -> str:
     if here and not allow_loopback:
         raise RequestError.of(field, "this machine", 'set "allow_loopback": true beside it')
     return str(parsed).rstrip("/")
+
+
+def _checked_proxy(url: Any, allow_loopback: bool, field: str) -> str | None:
+    """Neither the address nor the error is repeated: it may hold a password."""
+    if url is None:
+        return None
+    try:
+        sound = isinstance(url, str) and httpx.Proxy(url).url.scheme in ("http", "https")
+    except (ValueError, httpx.InvalidURL):
+        sound = False
+    if not sound:
+        raise RequestError.of(field, "not the address of a proxy", "give http://host:port")
+    if allow_loopback:  # plain http would show the key to the proxy
+        raise RequestError.of(field, "given with allow_loopback", "give one of the two")
+    return str(url)
 
 
 def _is_loopback(host: str) -> bool:

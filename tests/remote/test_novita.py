@@ -17,13 +17,17 @@ from wan_duet.pipelines.errors import (
     RefusedError,
     UnreachableError,
 )
+from wan_duet.pipelines.remote.desk import Desk, Patience
+from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.novita import Novita
+from wan_duet.pipelines.remote.owner import Owner
 from wan_duet.pipelines.remote.payload import prepare
 from wan_duet.pipelines.remote.provider import Outcome, Provider, Submitted
 from wan_duet.pipelines.request import for_novita, parse
 
 from ..servers.novita import ENDPOINTS, NovitaServer
-from .clients import FILM, NOVITA_KEY, Waits, novita_at
+from .clients import FILM, NOVITA_KEY, Waits, bought, novita_at
+from .conftest import FastClock
 
 REQUEST = parse("wan21-text-to-video", {"prompt": "a red ball", "width": 832, "height": 480, "seed": 7})
 PREPARED = prepare(REQUEST)
@@ -242,12 +246,31 @@ def test_trying_a_key_makes_no_task() -> None:
     with_novita(use)
 
 
-def test_fifty_tasks_at_once_keep_to_the_rate_that_novita_allows() -> None:
+def test_fifty_tasks_at_once_keep_to_the_rate_that_novita_allows_and_none_is_lost(
+    tmp_path: Path, journal: Journal, owner: Owner, clock: FastClock
+) -> None:
+    waits = Waits()
+
     async def run() -> None:
-        waits = Waits()
-        async with NovitaServer() as server, novita_at(server, waits=waits) as novita:
-            await asyncio.gather(*(submitted(novita) for _ in range(50)))
-            assert len(server.jobs) == 50
-            assert sum(waits.seconds) >= 180.0  # 15 in the first moment of each of four minutes
+        async with NovitaServer(data=FILM) as server, novita_at(server, waits=waits) as novita:
+            for route in ("submit", "status", "download"):
+                server.script.plan(route, "429 wait", first=5, times=3)
+            desk = Desk(journal, owner, novita, clock, Patience(look=5.0, deadline=None))
+            jobs = await asyncio.gather(
+                *(
+                    bought(
+                        REQUEST.model_copy(update={"seed": seed}),
+                        novita,
+                        desk,
+                        tmp_path / f"{seed}.mp4",
+                        quietly,
+                    )
+                    for seed in range(50)
+                )
+            )
+            assert len(server.jobs) == len({job.request_id for job in jobs}) == 50
+            assert {Path(job.file_path or "").read_bytes() for job in jobs} == {FILM}
+            minutes = server.script.calls["status"] // 15 - 1  # 15 in the first moment of each
+            assert sum(waits.seconds) >= 60.0 * minutes
 
     asyncio.run(run())

@@ -53,12 +53,12 @@ def test_every_status_is_a_success_or_has_a_rule(status: int) -> None:
         (httpx.ConnectError, "not sent"),
         (httpx.ConnectTimeout, "not sent"),
         (httpx.PoolTimeout, "not sent"),
+        (httpx.ProxyError, "not sent"),
         (httpx.ReadTimeout, "lost"),
         (httpx.ReadError, "lost"),
         (httpx.WriteError, "lost"),
         (httpx.WriteTimeout, "lost"),
         (httpx.RemoteProtocolError, "lost"),
-        (httpx.ProxyError, "lost"),
         (httpx.LocalProtocolError, "lost"),
     ],
 )
