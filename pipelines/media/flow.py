@@ -3,7 +3,7 @@
 The motion of every pixel is estimated in both directions, both frames are pulled to the time in between, and
 each pixel is taken from the frame in which it can be seen, or mixed where motion explains nothing. The motion
 is found here (Lucas & Kanade 1981, coarse to fine, on luma) or, on a CPU, by OpenCV where it is installed
-(Kroeger et al. 2016): four times as fast, and up to a decibel worse, or eight where the camera pans fast.
+(Kroeger et al. 2016): three times as fast, and about a decibel worse, or eight where the camera pans fast.
 Each gives the same bits every time.
 """
 
