@@ -17,11 +17,15 @@ __all__ = ["extension"]
 def extension() -> ComfyExtension:
     """The pack as ComfyUI wants it. ComfyUI is imported in here, so that tests of the rest do without."""
     from comfy_api.latest import ComfyExtension, io
+    from server import PromptServer
 
     from .interpolate import WanDuetInterpolate
+    from .key_routes import add_key_routes
     from .lora import WanDuetLora, WanDuetRequestLora
     from .model import WanDuetEncodePrompt, WanDuetLoadModel
     from .prepare import WanDuetEmptyLatent, WanDuetSigmas
+    from .remote import RUNNERS, WanDuetJob, runner_node
+    from .remote_jobs import accepts_key, go_on_with_open_jobs, remote_folder
     from .request import request_node
     from .run import WanDuetCheck, WanDuetRunLocal
     from .sample import WanDuetStageSampler, WanDuetTwoStageSampler
@@ -29,11 +33,17 @@ def extension() -> ComfyExtension:
     from .video import WanDuetDecode, WanDuetEncodeVideo, WanDuetRenderVideo
 
     class Extension(ComfyExtension):
+        async def on_load(self) -> None:
+            add_key_routes(PromptServer.instance.routes, remote_folder, accepts_key)
+            go_on_with_open_jobs()
+
         async def get_node_list(self) -> list[type[io.ComfyNode]]:
             return [
                 *(request_node(node) for node in REQUEST_NODES),
                 WanDuetRequestLora,
                 WanDuetRunLocal,
+                *(runner_node(runner) for runner in RUNNERS),
+                WanDuetJob,
                 WanDuetCheck,
                 WanDuetLoadModel,
                 WanDuetLora,

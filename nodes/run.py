@@ -17,6 +17,7 @@ from .interpolators import interp_model_input, interpolators
 from .lora_files import lora_sources
 from .memory import HostMemory
 from .progress import NodeProgress
+from .remote_jobs import remote_folder
 from .sockets import WanModelSocket, WanRequestSocket
 
 if TYPE_CHECKING:
@@ -141,12 +142,15 @@ class WanDuetCheck(io.ComfyNode):
     @classmethod
     def execute(cls, request: RequestWithMedia, runner: str, model: WanModel | None = None) -> io.NodeOutput:
         from ..pipelines.local import local_abilities
+        from ..pipelines.remote.spending import read_spending
 
         family, abilities = None if model is None else model.family, local_abilities(interpolators())
+        prices = read_spending(remote_folder()).prices  # the user's own before the published ones
         if runner == _ALL:
-            report = side_by_side(check_all(request.request, family=family, abilities=abilities))
+            reports = check_all(request.request, family=family, abilities=abilities, prices=prices)
+            report = side_by_side(reports)
         else:
-            report = check(request.request, runner, family, abilities).text()
+            report = check(request.request, runner, family, abilities, prices).text()
         # The result of a node is text for programs only; this is the text a user sees in the node.
         PromptServer.instance.send_progress_text(report, cls.hidden.unique_id)
         return io.NodeOutput(report, ui=ui.PreviewText(report))

@@ -71,7 +71,8 @@ def test_only_the_check_is_an_output_node_and_none_is_paid(nodes: dict[str, Any]
     assert not [node for node, info in nodes.items() if info["api_node"] or info["price_badge"]]
     kept = {node for node, info in nodes.items() if info["has_intermediate_output"]}
     writing = {"WanDuetRunLocal", "WanDuetEncodeVideo", "WanDuetRenderVideo", "WanDuetInterpolate"}
-    assert kept == {*writing, "WanDuetLora"}
+    remote = {"WanDuetRunFal", "WanDuetRunNovita", "WanDuetJob"}
+    assert kept == {*writing, *remote, "WanDuetLora"}
 
 
 def test_help_pages_are_up_to_date(nodes: dict[str, Any]) -> None:

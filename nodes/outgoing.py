@@ -1,0 +1,91 @@
+"""What may leave this machine for a provider: media from sockets, and files that a request names.
+
+A request may come out of a workflow from the web, and an upload can be read by whoever has its address. So a
+name means a file that the user has given to ComfyUI, and no other file of the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import wave
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import folder_paths
+
+from ..pipelines.errors import RequestError
+from .lora_files import lora_sources
+
+if TYPE_CHECKING:
+    from .media import SocketMedium
+
+__all__ = ["allowed_file", "written_media"]
+
+_FOLDER = "wan_duet_outgoing"  # in temp, which ComfyUI empties at its start
+_WAV_FULL = 2**15 - 1
+
+
+def allowed_file(name: str, field: str) -> Path:
+    """The LoRA of models/loras, or the file in the input folder. RequestError on `field` for any other."""
+    if field.startswith("loras"):
+        return lora_sources(online=False).find(name)
+    bare, folder = folder_paths.annotated_filepath(name)  # the name may end with [output]
+    root = Path(folder or folder_paths.get_input_directory()).resolve()
+    file = (root / bare.strip()).resolve()
+    if not file.is_relative_to(root) or not file.is_file():
+        fix = "copy the file into ComfyUI's input folder and give its name, connect it, or give an address"
+        raise RequestError.of(field, f"{name[:200]} is no file of ComfyUI's input folder", fix)
+    return file
+
+
+def written_media(media: Mapping[str, SocketMedium]) -> dict[str, Path]:
+    """A file for every medium of a request, by its field. What is written once is used again."""
+    return {field: _WRITERS[medium.medium](medium.value, medium.sha256) for field, medium in media.items()}
+
+
+def _picture(image: Any, sha256: str) -> Path:
+    from ..pipelines.media.picture import picture_bytes
+
+    pixels = (image[0].detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy()
+    return _written(f"{sha256}.png", lambda part: part.write_bytes(picture_bytes(pixels, "png", {})))
+
+
+def _sound(audio: Mapping[str, Any], sha256: str) -> Path:
+    """16 bits, which every reader of WAV knows."""
+    samples = audio["waveform"][0].detach().float().cpu().clamp(-1, 1)
+    pcm = (samples * _WAV_FULL).round().short().T.contiguous().numpy()
+
+    def write(part: Path) -> None:
+        with wave.open(str(part), "wb") as file:
+            file.setnchannels(pcm.shape[1])
+            file.setsampwidth(2)
+            file.setframerate(int(audio["sample_rate"]))
+            file.writeframes(pcm.astype("<i2").tobytes())
+
+    return _written(f"{sha256}.wav", write)
+
+
+def _film(video: Any, sha256: str) -> Path:
+    """The file itself, where all of it is meant; else ComfyUI writes one."""
+    source = video.get_stream_source()
+    if isinstance(source, str) and video.get_active_trim_window() == (0.0, 0.0):
+        return Path(source)
+    return _written(f"{sha256}.mp4", lambda part: video.save_to(str(part)))
+
+
+_WRITERS: Mapping[str, Callable[[Any, str], Path]] = {"image": _picture, "audio": _sound, "video": _film}
+
+
+def _written(name: str, write: Callable[[Path], object]) -> Path:
+    """Whole or not at all, as several runs may write the same."""
+    folder = Path(folder_paths.get_temp_directory()) / _FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / name
+    if not file.exists():
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            part = Path(place) / name
+            write(part)
+            os.replace(part, file)
+    return file

@@ -1,0 +1,228 @@
+"""Nodes that have a request carried out by a provider, or wait for what was begun there."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from comfy_api.latest import io
+
+from ..pipelines.errors import RequestError
+from ..pipelines.request import RequestWithMedia
+from .files import new_video_file
+from .outgoing import allowed_file, written_media
+from .remote_jobs import remote_folder, remote_jobs
+from .remote_news import NodeNews
+from .remote_result import result_outputs, return_images_input, to_outputs
+from .sockets import WanRequestSocket
+
+if TYPE_CHECKING:
+    from ..pipelines.remote.gate import Limits
+    from ..pipelines.remote.payload import Prepared
+    from ..pipelines.remote.record import Job, Order
+    from ..pipelines.remote.spending import Spending
+
+__all__ = ["RUNNERS", "WanDuetJob", "runner_node"]
+
+_DEAREST = 10_000.0  # US dollars; no run costs as much
+
+
+class Runner(NamedTuple):
+    node_id: str
+    display_name: str
+    provider: str
+    description: str
+    search_aliases: tuple[str, ...]
+
+
+RUNNERS = (
+    Runner(
+        "WanDuetRunFal",
+        "Wan Duet Run fal",
+        "fal",
+        "Has the video or picture of a request made at fal.ai, with your own key, and saves it in the output "
+        "folder. Stop cancels the job there; after a restart of ComfyUI an open job goes on.",
+        ("fal.ai", "fal api", "wan api", "run remotely", "cloud"),
+    ),
+    Runner(
+        "WanDuetRunNovita",
+        "Wan Duet Run Novita",
+        "novita",
+        "Has the video of a request made at Novita AI, with your own key, and saves it in the output folder. "
+        "Novita cannot cancel: after Stop the video still arrives, and the same request gets it free.",
+        ("novita.ai", "novita api", "wan api", "run remotely", "cloud"),
+    ),
+)
+
+
+def runner_node(runner: Runner) -> type[io.ComfyNode]:
+    """The node that runs requests at one provider."""
+
+    class Run(io.ComfyNode):
+        @classmethod
+        def define_schema(cls) -> io.Schema:
+            return io.Schema(
+                node_id=runner.node_id,
+                display_name=runner.display_name,
+                category="Wan Duet/run",
+                description=runner.description,
+                search_aliases=list(runner.search_aliases),
+                inputs=_runner_inputs(),
+                outputs=result_outputs(),
+                hidden=[io.Hidden.unique_id],
+                has_intermediate_output=True,
+            )
+
+        @classmethod
+        async def execute(
+            cls,
+            request: RequestWithMedia,
+            filename_prefix: str,
+            reuse: bool,
+            resubmit: bool,
+            max_price_usd: float,
+            return_images: bool,
+        ) -> io.NodeOutput:
+            from ..pipelines.remote.order import uploading
+            from ..pipelines.remote.spending import read_spending
+
+            spending = read_spending(remote_folder())
+            # Files are read for their hashes, which must not hold up the nodes beside this one.
+            order, prepared = await asyncio.to_thread(
+                _order, request, runner.provider, filename_prefix, spending
+            )
+            thread, accounts = remote_jobs()
+            account = accounts.at(runner.provider)
+            news = NodeNews(cls.hidden.unique_id, _remarks(order))
+            ticket = thread.buy(
+                order,
+                account,
+                limits=_limits(spending.limits, max_price_usd),
+                prepare=uploading(prepared, account),
+                tell=news.hear,
+                reuse=reuse,
+                resubmit=resubmit,
+            )
+            job = await ticket.wait(news.look)
+            news.say(_end(job, reused=not news.heard))
+            return to_outputs(job, return_images=return_images)
+
+    Run.__name__ = Run.__qualname__ = runner.node_id
+    return Run
+
+
+class WanDuetJob(io.ComfyNode):
+    """Back to a job that was begun earlier."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetJob",
+            display_name="Wan Duet Job",
+            category="Wan Duet/run",
+            description="Waits for a job that was begun at a provider earlier, here or with wan-duet, and "
+            "gives what it made. Never buys anything. Stop cancels the job.",
+            search_aliases=["attach job", "resume job", "request id", "lost video"],
+            inputs=[
+                io.String.Input(
+                    "job_id",
+                    default="",
+                    tooltip="The id of the job, or how it begins. wan-duet jobs list shows all of them.",
+                ),
+                return_images_input(),
+            ],
+            outputs=result_outputs(),
+            hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
+        )
+
+    @classmethod
+    async def execute(cls, job_id: str, return_images: bool) -> io.NodeOutput:
+        if not job_id.strip():
+            raise RequestError.of("job_id", "empty", "give the id of a job, which wan-duet jobs list shows")
+        thread, accounts = remote_jobs()
+        job = thread.journal.find(job_id.strip())
+        if job.is_open:
+            news = NodeNews(cls.hidden.unique_id)
+            job = await thread.attach(job.job_id, accounts.of(job), news.hear).wait(news.look)
+            news.say(_end(job, reused=False))
+        return to_outputs(job.delivered(), return_images=return_images)
+
+
+def _runner_inputs() -> list[io.Input]:
+    return [
+        WanRequestSocket.Input("request", tooltip="What is wanted."),
+        io.String.Input(
+            "filename_prefix",
+            default="video/WanDuet",
+            tooltip="Start of the file name in the output folder, with folders if you like. "
+            "%date:yyyy-MM-dd% is filled in.",
+        ),
+        io.Boolean.Input(
+            "reuse",
+            default=True,
+            tooltip="On gives the file of an equal request that was paid for before, as long as it is "
+            "there, and costs nothing. Off buys anew whenever ComfyUI runs the node.",
+        ),
+        io.Boolean.Input(
+            "resubmit",
+            default=False,
+            tooltip="On buys anew where the answer to a former submit was lost and nobody could tell "
+            "whether the job exists. That may cost twice, so look at the provider's site first.",
+        ),
+        io.Float.Input(
+            "max_price_usd",
+            default=0.0,
+            min=0.0,
+            max=_DEAREST,
+            step=0.1,
+            round=0.001,
+            tooltip="Refuses a run that may cost more, or whose price is unknown. 0 leaves it to the "
+            "limits in spending.json.",
+        ),
+        return_images_input(),
+    ]
+
+
+def _order(
+    request: RequestWithMedia, provider: str, filename_prefix: str, spending: Spending
+) -> tuple[Order, Prepared]:
+    """RequestError with everything that the provider cannot do. Sends nothing."""
+    from ..pipelines.remote.order import order_for
+
+    for size in ("%width%", "%height%"):
+        if size in filename_prefix:
+            fix = "leave it out; the provider decides the size"
+            raise RequestError.of("filename_prefix", f"{size} is not known before", fix)
+    file = new_video_file(filename_prefix, save=True, width=0, height=0)
+    return order_for(
+        request.request,
+        provider,
+        file.path,
+        media=written_media(request.media),
+        prices=spending.prices,
+        find=allowed_file,
+    )
+
+
+def _limits(limits: Limits, max_price_usd: float) -> Limits:
+    """Those of the settings, and the node's own where it is lower."""
+    if not max_price_usd:
+        return limits
+    per_run = limits.per_run_usd
+    return replace(limits, per_run_usd=max_price_usd if per_run is None else min(per_run, max_price_usd))
+
+
+def _remarks(order: Order) -> tuple[str, ...]:
+    adjustments = order.about["adjustments"]
+    return tuple(f"adjusted {adjusted['field']}: {adjusted['reason']}" for adjusted in adjustments)
+
+
+def _end(job: Job, *, reused: bool) -> str:
+    """What a node says of a job that is done: how long it took, and what it cost."""
+    if reused:
+        return f"job {job.job_id[:8]} · paid for before, nothing spent now"
+    cost = job.price_text.partition(" (")[0] if job.charged is None else f"${job.charged:.4f} charged"
+    minutes, seconds = divmod(int((job.closed_at or job.updated_at) - (job.sent_at or job.created_at)), 60)
+    return f"job {job.job_id[:8]} · done · {minutes:02}:{seconds:02} · {cost}"

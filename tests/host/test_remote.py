@@ -1,0 +1,428 @@
+"""Remote runs on the host: against loopback servers, bought once, stopped as the user says, never lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wan_duet.pipelines.errors import HostError
+from wan_duet.pipelines.headless.client import ComfyClient, Job
+from wan_duet.pipelines.headless.host import Host
+from wan_duet.pipelines.headless.server import HeadlessComfyUI
+from wan_duet.pipelines.media.probe import probe
+from wan_duet.pipelines.remote.keys import keep_key
+
+from ..servers.fal import FalServer
+from ..servers.novita import NovitaServer
+from .test_progress import TEXT, binary_messages
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows" / "api"
+KEYS = {
+    "fal": "5f0c1d2e-aaaa-4bbb-8ccc-123456789abc:c0ffee00112233445566778899aabbcc",
+    "novita": "sk_Zm9yLXRlc3RzLW9ubHktMDEyMzQ1Njc4OQ",
+}
+RUNNERS = {"fal": "WanDuetRunFal", "novita": "WanDuetRunNovita"}
+NAMES = {"fal": "fal", "novita": "Novita"}
+STAR = "Same request, here or there"
+RUNNER = {"reuse": True, "resubmit": False, "max_price_usd": 0, "return_images": False}
+STOP_S = 2.0  # what the user may have to wait for
+
+
+@dataclass
+class Providers:
+    """Both, on a loop of their own, and the settings with which they are asked."""
+
+    fal: FalServer
+    novita: NovitaServer
+    loop: asyncio.AbstractEventLoop
+
+    def write_settings(self, user: Path) -> None:
+        folder = user / "__wan_duet"
+        for provider, key in KEYS.items():
+            keep_key(provider, key, folder)
+        addresses = {"fal": self.fal.url, "novita": self.novita.url, "allow_loopback": True}
+        (folder / "providers.json").write_text(json.dumps(addresses), encoding="utf-8")
+
+    def jobs(self) -> dict[str, int]:
+        return {"fal": len(self.fal.jobs), "novita": len(self.novita.jobs)}
+
+    def release(self) -> None:
+        """End what stalls."""
+        self.loop.call_soon_threadsafe(self.fal.script.released.set)
+
+
+@pytest.fixture(scope="module")
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    yield loop
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+@pytest.fixture
+def servers(loop: asyncio.AbstractEventLoop) -> Iterator[Providers]:
+    """Which finish a job at the first look."""
+
+    def wait(work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, loop).result()
+
+    made = Providers(
+        FalServer(key=KEYS["fal"], queue_looks=0, run_looks=0),
+        NovitaServer(key=KEYS["novita"], queue_looks=0, run_looks=0),
+        loop,
+    )
+    for server in (made.fal, made.novita):
+        wait(server.start())
+    yield made
+    for server in (made.fal, made.novita):
+        wait(server.stop())
+
+
+@pytest.fixture
+def providers(servers: Providers, host: HeadlessComfyUI) -> Providers:
+    servers.write_settings(host.user)
+    return servers
+
+
+def workflow(name: str, seed: int, **changed: object) -> dict[str, Any]:
+    """A shipped workflow. Each test has a seed of its own, as an equal request is the same job."""
+    graph: dict[str, Any] = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+    for node in graph.values():
+        node["inputs"].update(
+            {key: value for key, value in {"seed": seed, **changed}.items() if key in node["inputs"]}
+        )
+    return graph
+
+
+def id_of(graph: dict[str, Any], kind: str) -> str:
+    (found,) = (name for name, node in graph.items() if node["class_type"] == kind)
+    return found
+
+
+def show(graph: dict[str, Any], kind: str, slot: int) -> str:
+    """Add a node that shows an output of the node of this class; returns its id."""
+    name = f"shown {len(graph)}"
+    graph[name] = {"class_type": "PreviewAny", "inputs": {"source": [id_of(graph, kind), slot]}}
+    return name
+
+
+def text_of(job: Job, node: str) -> str:
+    return str(job.outputs[node]["text"][0])
+
+
+def request(node: str, seed: int, host: HeadlessComfyUI, **changed: object) -> dict[str, Any]:
+    """A graph of a new request node."""
+    (info,) = host.client.get(f"/object_info/{node}").values()
+    required = info["input"]["required"].items()
+    settings = {name: item[1]["default"] for name, item in required if "default" in item[1]}
+    inputs = {**settings, "prompt": "a ball", "seed": seed, **changed}
+    return {"request": {"class_type": node, "inputs": inputs}}
+
+
+def run_on(graph: dict[str, Any], kind: str, slot: int = 5, **changed: object) -> dict[str, Any]:
+    """With a runner of this class, one of whose outputs is shown."""
+    inputs = {**RUNNER, "request": ["request", 0], "filename_prefix": "video/remote", **changed}
+    graph["run"] = {"class_type": kind, "inputs": inputs}
+    show(graph, kind, slot)
+    return graph
+
+
+def until(happened: Callable[[], object], timeout_s: float = 15.0) -> None:
+    end = time.monotonic() + timeout_s
+    while not happened():
+        assert time.monotonic() < end, "has not happened"
+        time.sleep(0.02)
+
+
+def saved_in(folder: Path) -> set[Path]:
+    """What was saved with its receipt: a place is reserved by an empty file."""
+    return {file for file in folder.rglob("*.mp4") if file.with_suffix(".json").exists()}
+
+
+@pytest.mark.parametrize("provider", RUNNERS)
+def test_a_remote_workflow_saves_its_video_with_a_receipt(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient, provider: str
+) -> None:
+    graph = workflow(f"Text to Video on {NAMES[provider]}", seed=1)
+    texts = [show(graph, RUNNERS[provider], slot) for slot in (2, 3, 4)]
+    done = client.run(graph)
+    seed, prompt, receipt = (text_of(done, node) for node in texts)
+    asked = graph[id_of(graph, "WanDuetTextToVideo")]["inputs"]
+    assert (seed, prompt) == ("1", asked["prompt"])
+    (file,) = (file for file in done.files if file.node_id == id_of(graph, RUNNERS[provider]))
+    assert file.folder == "output"
+    saved = host.output / file.subfolder / file.name
+    assert probe(saved).frames == 8
+    assert json.loads(saved.with_suffix(".json").read_text(encoding="utf-8")) == json.loads(receipt)
+    server = providers.fal if provider == "fal" else providers.novita
+    assert list(server.jobs) == [json.loads(receipt)["job"]["request_id"]]
+    assert providers.jobs()[provider] == sum(providers.jobs().values())
+
+
+@pytest.mark.parametrize(
+    ("remote", "fal", "chosen"), [(False, True, "local"), (True, True, "fal"), (True, False, "novita")]
+)
+def test_only_the_chosen_branch_submits(
+    providers: Providers, client: ComfyClient, remote: bool, fal: bool, chosen: str
+) -> None:
+    graph = workflow(STAR, seed=2, num_inference_steps=2, interpolator_model="none")
+    for node in graph.values():
+        if node["class_type"] == "ComfySwitchNode":
+            node["inputs"]["switch"] = remote if node["_meta"]["title"] == "At a provider" else fal
+    ran: set[str] = set()
+    done = client.run(graph, on_progress=lambda progress: ran.add(graph[progress.node_id]["class_type"]))
+    assert id_of(graph, "SaveVideo") in done.outputs
+    runners = {"local": "WanDuetRunLocal", **RUNNERS}
+    assert ran & set(runners.values()) == {runners[chosen]}
+    assert providers.jobs() == {name: int(name == chosen) for name in RUNNERS}
+
+
+def test_a_node_that_comfyui_runs_again_costs_nothing(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    graph = run_on(request("WanDuetTextToVideo", 3, host), "WanDuetRunFal")
+    first = client.run(graph)
+    client.post("/free", {"free_memory": True})  # ComfyUI forgets every output
+    again = client.run(graph)
+    assert "run" in again.outputs
+    assert again.outputs["run"] == first.outputs["run"]
+    job_id = {"class_type": "WanDuetJob", "inputs": {"job_id": text_of(first, "shown 2")[:8]}}
+    job_id["inputs"]["return_images"] = True
+    attached = {"job": job_id, "images": {"class_type": "PreviewImage", "inputs": {"images": ["job", 1]}}}
+    assert len(client.run(attached).outputs["images"]["images"]) == 8
+    assert providers.jobs() == {"fal": 1, "novita": 0}
+    graph["run"]["inputs"]["reuse"] = False
+    client.run(graph)
+    assert providers.jobs() == {"fal": 2, "novita": 0}
+
+
+def test_a_picture_comes_out_of_images_and_blocks_video(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    graph = run_on(request("WanDuetTextToImage", 4, host), "WanDuetRunFal")
+    graph["image"] = {"class_type": "PreviewImage", "inputs": {"images": ["run", 1]}}
+    graph["video"] = {
+        "class_type": "SaveVideo",
+        "inputs": {"video": ["run", 0], "filename_prefix": "no", "format": "auto", "codec": "auto"},
+    }
+    done = client.run(graph)
+    assert len(done.outputs["image"]["images"]) == 1
+    assert "video" not in done.outputs
+    assert done.outputs["run"]["images"][0]["filename"].endswith(".png")
+
+
+def test_media_of_sockets_are_where_the_provider_reads_them(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    media = {
+        "image": {
+            "class_type": "EmptyImage",
+            "inputs": {"width": 64, "height": 64, "batch_size": 2, "color": 255},
+        },
+        "video": {"class_type": "CreateVideo", "inputs": {"images": ["image", 0], "fps": 16.0}},
+        "one": {
+            "class_type": "ImageFromBatch",
+            "inputs": {"image": ["image", 0], "batch_index": 0, "length": 1},
+        },
+        "audio": {
+            "class_type": "EmptyAudio",
+            "inputs": {"duration": 0.1, "sample_rate": 8000, "channels": 1},
+        },
+    }
+    speech = request("WanDuetSpeechToVideo", 5, host, image=["one", 0], audio=["audio", 0])
+    edit = request("WanDuetVideoToVideo", 5, host, video=["video", 0])
+    for graph in (speech, edit):
+        client.run(run_on({**graph, **media}, "WanDuetRunFal"))
+    spoken, edited = (job.body for job in providers.fal.jobs.values())
+    stored = {name: file.data for name, file in providers.fal.cdn.files.items()}
+    assert spoken["image_url"].startswith("data:image/png;base64,")  # small enough to go along
+    assert stored[spoken["audio_url"].rpartition("/")[2]].startswith(b"RIFF")
+    assert stored[edited["video_url"].rpartition("/")[2]][4:8] == b"ftyp"
+    assert providers.fal.cdn.leaks == []
+
+
+@pytest.mark.parametrize(
+    ("node", "runner", "asked", "limits", "says"),
+    [
+        (
+            "WanDuetImageToVideo",
+            "WanDuetRunFal",
+            {"image_url": "/etc/hostname"},
+            {},
+            "image_url: .*input folder",
+        ),
+        (
+            "WanDuetImageToVideo",
+            "WanDuetRunFal",
+            {"image_url": "../user/__wan_duet/keys.json"},
+            {},
+            "image_url: ",
+        ),
+        ("WanDuetTextToVideo", "WanDuetRunNovita", {"guidance_scale_2": 7}, {}, "guidance_scale_2: .*Novita"),
+        ("WanDuetTextToVideo", "WanDuetRunFal", {}, {"max_price_usd": 0.01}, r"limit is \$0.01 per run"),
+        ("WanDuetTextToVideo", "WanDuetRunNovita", {}, {"max_price_usd": 5}, "price is unknown"),
+        (
+            "WanDuetTextToVideo",
+            "WanDuetRunFal",
+            {},
+            {"filename_prefix": "../evil"},
+            "outside the output folder",
+        ),
+        (
+            "WanDuetTextToVideo",
+            "WanDuetRunFal",
+            {},
+            {"filename_prefix": "%width%"},
+            "filename_prefix: %width%",
+        ),
+    ],
+)
+def test_what_cannot_be_honoured_is_refused_by_name_before_anything_is_sent(
+    providers: Providers,
+    host: HeadlessComfyUI,
+    client: ComfyClient,
+    node: str,
+    runner: str,
+    asked: dict[str, object],
+    limits: dict[str, object],
+    says: str,
+) -> None:
+    with pytest.raises(HostError, match=says):
+        client.run(run_on(request(node, 6, host, **asked), runner, **limits))
+    assert providers.fal.seen == providers.novita.seen == []
+
+
+def test_the_node_tells_where_its_job_is(providers: Providers, host: HeadlessComfyUI) -> None:
+    providers.fal.queue_looks, providers.fal.run_looks = 1, 1
+    graph = run_on(request("WanDuetTextToVideo", 7, host), "WanDuetRunFal")
+    shown = [
+        message.decode("utf-8", "replace") for message in asyncio.run(binary_messages(host.url, graph, TEXT))
+    ]
+    assert any("queued #" in text and "about $" in text for text in shown)
+    assert any("running" in text and "step " in text for text in shown)
+    assert "done" in shown[-1]
+    assert "charged" in shown[-1]
+
+
+@dataclass
+class Stopped:
+    """A run on which Stop is pressed once `reached`."""
+
+    job: Job
+    seconds: float
+
+
+def stop_when(
+    client: ComfyClient, host: HeadlessComfyUI, graph: dict[str, Any], reached: Callable[[], object]
+) -> Stopped:
+    pressed: Future[float] = Future()
+
+    def press() -> None:
+        until(reached)
+        with ComfyClient(host.url) as other:
+            begin = time.monotonic()
+            other.interrupt()
+        pressed.set_result(begin)
+
+    threading.Thread(target=press, daemon=True).start()
+    job = client.follow(graph, timeout_s=30)
+    return Stopped(job, time.monotonic() - pressed.result())
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_stop_cancels_the_job_at_the_provider_and_the_node_returns_at_once(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient, state: str
+) -> None:
+    server = providers.fal
+    server.queue_looks, server.run_looks = (10**6, 0) if state == "queued" else (0, 10**6)
+    word = {"queued": "IN_QUEUE", "running": "IN_PROGRESS"}[state]
+    graph = run_on(request("WanDuetTextToVideo", 8, host), "WanDuetRunFal", filename_prefix=f"stop/{state}")
+    graph["request"]["inputs"]["prompt"] = state
+    stopped = stop_when(
+        client, host, graph, lambda: any(job.looks and job.state == word for job in server.jobs.values())
+    )
+    assert stopped.job.status == "interrupted"
+    assert stopped.seconds < STOP_S
+    until(lambda: server.summary() == {"jobs": 1, "cancelled": 1})
+    assert not list((host.output / "stop").rglob(f"{state}*"))
+
+
+def test_stop_during_the_download_frees_the_node_and_keeps_what_is_paid_for(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    server, folder = providers.fal, host.output / "paid"
+    server.script.plan("download", "stall")
+    graph = run_on(request("WanDuetTextToVideo", 9, host), "WanDuetRunFal", filename_prefix="paid/for")
+    stopped = stop_when(client, host, graph, lambda: server.script.calls["download"])
+    assert stopped.job.status == "interrupted"
+    assert stopped.seconds < STOP_S
+    providers.release()
+    until(lambda: saved_in(folder))
+    assert client.run(graph).status == "success"
+    assert server.summary() == {"jobs": 1, "cancelled": 0}
+
+
+def test_after_stop_the_next_run_of_the_same_request_is_a_new_job(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    server = providers.fal
+    server.queue_looks = 10**6
+    graph = run_on(request("WanDuetTextToVideo", 10, host), "WanDuetRunFal")
+    stop_when(client, host, graph, lambda: server.jobs)
+    server.queue_looks = 0
+    assert client.run(graph).status == "success"
+    until(lambda: server.summary() == {"jobs": 2, "cancelled": 1})
+
+
+def test_an_open_job_comes_home_after_comfyui_was_killed(
+    servers: Providers, comfyui: Host, tmp_path: Path
+) -> None:
+    servers.write_settings(tmp_path / "user")
+    servers.fal.queue_looks = 10**6
+    extra = ["--user-directory", str(tmp_path / "user"), "--output-directory", str(tmp_path / "output")]
+    with HeadlessComfyUI(comfyui, extra_args=extra) as first:
+        graph = run_on(request("WanDuetTextToVideo", 11, first), "WanDuetRunFal")
+        first.client.queue(graph)
+        until(lambda: any(job.looks for job in servers.fal.jobs.values()))
+        os.kill(first.pid, signal.SIGKILL)
+    servers.fal.queue_looks = 0
+    with HeadlessComfyUI(comfyui, extra_args=extra) as second:
+        until(lambda: saved_in(tmp_path / "output"))
+        assert second.client.run(graph).outputs["run"]["images"]  # free, as the file is there
+    assert servers.fal.summary() == {"jobs": 1, "cancelled": 0}
+    assert len(saved_in(tmp_path / "output")) == 1
+
+
+def test_the_key_is_nowhere_but_in_its_file(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    providers.fal.script.plan("status", "tells the key")
+    client.run(run_on(request("WanDuetTextToVideo", 12, host), "WanDuetRunFal"))
+    providers.fal.key = "another"  # a server that refuses a key repeats it
+    with pytest.raises(HostError) as refused:
+        client.run(run_on(request("WanDuetTextToVideo", 13, host), "WanDuetRunFal"))
+    assert "Cannot authenticate" in str(refused.value)
+    texts = [str(refused.value), json.dumps(client.get("/history")), json.dumps(client.get("/wan_duet/keys"))]
+    files = {
+        file: file.read_bytes()
+        for file in host.base.rglob("*")
+        if file.is_file() and "custom_nodes" not in file.relative_to(host.base).parts
+    }
+    assert {"jobs.sqlite", "comfyui.log"} <= {file.name for file in files}
+    for secret in (*KEYS.values(), KEYS["fal"].partition(":")[2]):
+        assert [file.name for file, data in files.items() if secret.encode() in data] == ["keys.json"]
+        assert not [text for text in texts if secret in text]
