@@ -1,8 +1,8 @@
 """One provider's API: JSON there, JSON back, the key with every request, and repeats where a policy allows.
 
-No httpx.Client: it writes whole addresses into the log, keeps cookies, takes proxies from the environment,
-and has one set of connections. A submit gets a connection of its own, because one that was kept may end just when
-it is used, and nobody could tell whether the job was made.
+No httpx.Client: it writes whole addresses into the log, keeps cookies and looks for proxies in the environment.
+A submit gets a connection of its own: one that was kept may end just when it is used, and then nobody could
+tell whether the job was made.
 """
 
 from __future__ import annotations

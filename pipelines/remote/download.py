@@ -24,7 +24,7 @@ from .api import Timeouts
 from .provider import Downloaded, RemoteFile
 from .retry import Pace, happening_of_status, retry_after_s
 
-__all__ = ["Caps", "Cdn", "kind_of_file"]
+__all__ = ["Caps", "Cdn"]
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class Cdn:
 
     async def _keep(self, file: RemoteFile, part: Path, to: Path) -> Downloaded:
         size = _size(part)
-        if kind_of_file(part) is None:
+        if not _is_video_or_image(part):
             _forget(part)
             raise self._error(
                 RemoteError, f"{shown(file.url)}: what came is neither a video nor an image ({size} bytes)"
@@ -235,19 +235,12 @@ class Cdn:
         return error(message, provider=self.provider, money="spent")
 
 
-def kind_of_file(path: Path) -> str | None:
-    """ "mp4", "webm", "png", "jpeg" or "webp", by the first bytes; None for anything else."""
+def _is_video_or_image(path: Path) -> bool:
+    """By the first bytes: MP4 and MOV, WebM, PNG, JPEG or WebP."""
     with path.open("rb") as stream:
         head = stream.read(12)
-    if head[4:8] == b"ftyp":
-        return "mp4"
-    if head.startswith(b"\x1aE\xdf\xa3"):  # EBML
-        return "webm"
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if head.startswith(b"\xff\xd8\xff"):
-        return "jpeg"
-    return "webp" if head[:4] == b"RIFF" and head[8:] == b"WEBP" else None
+    starts = (b"\x1aE\xdf\xa3", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
+    return head[4:8] == b"ftyp" or head.startswith(starts) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
 
 
 def _settle(part: Path) -> str:
