@@ -1,6 +1,6 @@
 """One provider's API: JSON there, JSON back, the key with every request, and repeats where a policy allows.
 
-No httpx.Client: it writes whole addresses into the log, keeps cookies and looks for proxies in the environment.
+No httpx.Client: it logs whole addresses, keeps cookies and takes proxies from the environment.
 A submit gets a connection of its own: one that was kept may end just when it is used, and then nobody could
 tell whether the job was made.
 """
