@@ -223,6 +223,8 @@ def _end(job: Job, *, reused: bool) -> str:
     """What a node says of a job that is done: how long it took, and what it cost."""
     if reused:
         return f"job {job.job_id[:8]} · paid for before, nothing spent now"
-    cost = job.price_text.partition(" (")[0] if job.charged is None else f"${job.charged:.4f} charged"
+    cost = (
+        f"price {job.price_text.partition(' (')[0]}" if job.charged is None else f"${job.charged:.4f} charged"
+    )
     minutes, seconds = divmod(int((job.closed_at or job.updated_at) - (job.sent_at or job.created_at)), 60)
     return f"job {job.job_id[:8]} · done · {minutes:02}:{seconds:02} · {cost}"

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from .download.home import data_folder
 from .errors import RequestError, WanDuetError
 from .jobs_command import add_jobs_command
+from .keys_command import add_keys_command
 from .lora_command import add_lora_command
 from .media_command import add_media_command
 from .memory import PRECISIONS, DeviceMemory
@@ -126,6 +127,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     schema = command("schema", _schema, "print the JSON Schema of a kind")
     schema.add_argument("kind", choices=list(KINDS), metavar="KIND")
     add_jobs_command(commands)
+    add_keys_command(commands)
     add_lora_command(commands)
     add_media_command(commands)
     return parser

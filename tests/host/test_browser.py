@@ -22,7 +22,6 @@ from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 
 ROOT = Path(__file__).parents[2]
-SCRIPT = Path(__file__).with_name("open_workflow.cjs")
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 PLAYWRIGHT = Path(os.environ.get("PLAYWRIGHT_CORE", Path.home() / "browser/node_modules/playwright-core"))
 NODE = shutil.which("node")
@@ -38,7 +37,14 @@ LACKING = [
 ONE_REQUEST, BLOCKS = "Text to Video (one request)", "Text to Video (building blocks)"
 LORAS = "LoRA high, low and both"
 BLUEPRINT = "Text to Video (Wan Duet)"
-PICTURES = {ONE_REQUEST: "one-request", BLOCKS: "building-blocks", LORAS: "loras"}
+HERE_OR_THERE = "Same request, here or there"
+PICTURES = {
+    ONE_REQUEST: "one-request",
+    BLOCKS: "building-blocks",
+    LORAS: "loras",
+    HERE_OR_THERE: "here-or-there",
+}
+REMOTE = ["Text to Video on fal", "Text to Video on Novita"]  # which would need a key to be run for a picture
 SAVED = ROOT / "tests" / "nodes" / "saved"  # with the version that had text-to-video only
 SKIPPED = f"BROWSER TESTS SKIPPED: no {', '.join(LACKING)}"
 if LACKING:
@@ -52,10 +58,11 @@ RENEW = os.environ.get("WAN_DUET_SCREENSHOTS") == "write"
 
 
 @pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", [*PICTURES, *REMOTE])
 def test_opens_with_every_node_known_and_no_error(host: HeadlessComfyUI, tmp_path: Path, name: str) -> None:
-    picture = (ROOT / "docs" / "images" if RENEW else tmp_path) / f"{PICTURES[name]}.png"
-    seen = open_workflow(host.url, ROOT / "workflows" / f"{name}.json", picture, ["run"] if RENEW else [])
+    renew = RENEW and name in PICTURES
+    picture = (ROOT / "docs" / "images" if renew else tmp_path) / f"{PICTURES.get(name, 'remote')}.png"
+    seen = open_workflow(host.url, ROOT / "workflows" / f"{name}.json", picture, ["run"] if renew else [])
     assert seen["missing"] == []
     assert seen["errors"] == []
     assert seen["dialogs"] == []
@@ -104,13 +111,27 @@ def test_the_blueprint_is_found_by_name_and_only_the_chosen_runner_works(
         assert names["Save Video"] in job.outputs
 
 
+@pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
+def test_a_key_is_kept_in_the_settings_and_is_no_setting(host: HeadlessComfyUI, tmp_path: Path) -> None:
+    key = "sk_Zm9yLXRoZS1icm93c2VyLW9ubHk"
+    seen = in_browser("open_settings.cjs", host.url, "novita", key, str(tmp_path / "picture.png"))
+    assert (seen["before"], seen["kept"], seen["forgotten"]) == ("no key", "set, from the file", "no key")
+    assert seen["field"] == ""
+    assert key not in json.dumps(seen)
+
+
 def open_workflow(
     url: str, workflow: Path | str, picture: Path, extras: Sequence[str] = ()
 ) -> dict[str, Any]:
     """What open_workflow.cjs saw of a workflow file, or of a blueprint."""
     picture.parent.mkdir(parents=True, exist_ok=True)
+    return in_browser("open_workflow.cjs", url, str(workflow), str(picture), *extras)
+
+
+def in_browser(script: str, *arguments: str) -> dict[str, Any]:
+    """What a script of this folder prints."""
     done = subprocess.run(
-        [str(NODE), str(SCRIPT), url, str(workflow), str(picture), *extras],
+        [str(NODE), str(Path(__file__).with_name(script)), *arguments],
         env={**os.environ, "CHROMIUM": str(CHROMIUM), "PLAYWRIGHT_CORE": str(PLAYWRIGHT)},
         capture_output=True,
         text=True,

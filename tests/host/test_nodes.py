@@ -94,8 +94,8 @@ def test_help_pages_are_where_the_help_panel_looks(host: HeadlessComfyUI, nodes:
             assert answer.read() == (DOCS / f"{node}.md").read_bytes()
 
 
-def test_web_holds_the_help_pages_only() -> None:
-    assert [path.name for path in DOCS.parent.iterdir()] == ["docs"]
+def test_web_holds_the_help_pages_and_the_settings_of_keys() -> None:
+    assert sorted(path.name for path in DOCS.parent.iterdir()) == ["docs", "keys.js"]
 
 
 def _interface(info: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,61 @@
+// The keys of fal and Novita on the page of ComfyUI's settings. They go to the pack's own file on the server and
+// are never settings themselves, which are served to whoever opens ComfyUI. No key comes back.
+
+import { app } from "../../scripts/app.js";
+import { api } from "../../scripts/api.js";
+
+const PROVIDERS = { fal: "fal.ai", novita: "Novita AI" };
+
+async function ask(path, body) {
+  const headers = { "Content-Type": "application/json" };
+  const sent = body && { method: "POST", headers, body: JSON.stringify(body) };
+  const answer = await api.fetchApi(`/wan_duet/keys${path}`, sent);
+  const told = await answer.json();
+  if (!answer.ok) throw new Error(told.error);
+  return told;
+}
+
+function element(tag, properties) {
+  return Object.assign(document.createElement(tag), properties);
+}
+
+function keyOf(provider) {
+  const row = element("div", { className: "flex flex-wrap items-center gap-2" });
+  const field = element("input", { type: "password", autocomplete: "off", placeholder: "paste a key" });
+  const status = element("span", { role: "status" });
+  const tell = async (work) => {
+    status.textContent = "…";
+    try {
+      status.textContent = await work();
+    } catch (error) {
+      status.textContent = error.message;
+    }
+  };
+  const button = (text, work) => element("button", { textContent: text, onclick: () => tell(work) });
+  const place = (keys) => (keys[provider] ? `set, from the ${keys[provider]}` : "no key");
+  const keep = async (key) => {
+    field.value = "";
+    return place(await ask("", { provider, key }));
+  };
+  const test = async () => ((await ask("/test", { provider })).accepted ? "accepted" : "not accepted");
+
+  row.dataset.wanDuetKey = provider;
+  row.append(
+    field,
+    button("Keep", () => (field.value.trim() ? keep(field.value) : "paste a key first")),
+    button("Forget", () => keep("")),
+    button("Test", test),
+    status,
+  );
+  tell(async () => place(await ask("")));
+  return row;
+}
+
+const settings = Object.entries(PROVIDERS).map(([provider, name]) => ({
+  id: `WanDuet.Keys.${provider}`,
+  category: ["Wan Duet", "Keys", provider],
+  name: `Key of ${name}`,
+  tooltip: "Kept in a file that only the owner of this ComfyUI can read. Test spends nothing.",
+  type: () => keyOf(provider),
+}));
+app.registerExtension({ name: "WanDuet.Keys", settings });
