@@ -93,7 +93,7 @@ def _require_own_page(request: web.Request) -> None:
         origin is not None and urlsplit(origin).netloc.lower() != request.headers.get("Host", "").lower()
     )
     if foreign or site not in ("same-origin", "none"):
-        raise _refusal(web.HTTPForbidden, "keys are set from ComfyUI's own page")
+        raise _refusal(web.HTTPForbidden, "keys are set from ComfyUI's own page, or by wan-duet keys set")
     if request.content_type != "application/json":
         raise _refusal(web.HTTPUnsupportedMediaType, "send application/json")
 

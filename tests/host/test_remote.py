@@ -25,6 +25,7 @@ from wan_duet.pipelines.remote.keys import keep_key
 
 from ..servers.fal import FalServer
 from ..servers.novita import NovitaServer
+from ..servers.results import clip
 from .test_progress import TEXT, binary_messages
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows" / "api"
@@ -32,6 +33,7 @@ KEYS = {
     "fal": "5f0c1d2e-aaaa-4bbb-8ccc-123456789abc:c0ffee00112233445566778899aabbcc",
     "novita": "sk_Zm9yLXRlc3RzLW9ubHktMDEyMzQ1Njc4OQ",
 }
+T2V, I2V = "WanDuetTextToVideo", "WanDuetImageToVideo"
 RUNNERS = {"fal": "WanDuetRunFal", "novita": "WanDuetRunNovita"}
 NAMES = {"fal": "fal", "novita": "Novita"}
 STAR = "Same request, here or there"
@@ -113,10 +115,14 @@ def id_of(graph: dict[str, Any], kind: str) -> str:
     return found
 
 
+def node(kind: str, **inputs: object) -> dict[str, Any]:
+    return {"class_type": kind, "inputs": inputs}
+
+
 def show(graph: dict[str, Any], kind: str, slot: int) -> str:
     """Add a node that shows an output of the node of this class; returns its id."""
     name = f"shown {len(graph)}"
-    graph[name] = {"class_type": "PreviewAny", "inputs": {"source": [id_of(graph, kind), slot]}}
+    graph[name] = node("PreviewAny", source=[id_of(graph, kind), slot])
     return name
 
 
@@ -124,19 +130,18 @@ def text_of(job: Job, node: str) -> str:
     return str(job.outputs[node]["text"][0])
 
 
-def request(node: str, seed: int, host: HeadlessComfyUI, **changed: object) -> dict[str, Any]:
+def request(kind: str, seed: int, host: HeadlessComfyUI, **changed: object) -> dict[str, Any]:
     """A graph of a new request node."""
-    (info,) = host.client.get(f"/object_info/{node}").values()
+    (info,) = host.client.get(f"/object_info/{kind}").values()
     required = info["input"]["required"].items()
     settings = {name: item[1]["default"] for name, item in required if "default" in item[1]}
-    inputs = {**settings, "prompt": "a ball", "seed": seed, **changed}
-    return {"request": {"class_type": node, "inputs": inputs}}
+    return {"request": node(kind, **{**settings, "prompt": "a ball", "seed": seed, **changed})}
 
 
 def run_on(graph: dict[str, Any], kind: str, slot: int = 5, **changed: object) -> dict[str, Any]:
     """With a runner of this class, one of whose outputs is shown."""
     inputs = {**RUNNER, "request": ["request", 0], "filename_prefix": "video/remote", **changed}
-    graph["run"] = {"class_type": kind, "inputs": inputs}
+    graph["run"] = node(kind, **inputs)
     show(graph, kind, slot)
     return graph
 
@@ -194,15 +199,19 @@ def test_only_the_chosen_branch_submits(
 def test_a_node_that_comfyui_runs_again_costs_nothing(
     providers: Providers, host: HeadlessComfyUI, client: ComfyClient
 ) -> None:
-    graph = run_on(request("WanDuetTextToVideo", 3, host), "WanDuetRunFal")
+    graph = run_on(request(T2V, 3, host), "WanDuetRunFal")
     first = client.run(graph)
-    client.post("/free", {"free_memory": True})  # ComfyUI forgets every output
-    again = client.run(graph)
-    assert "run" in again.outputs
-    assert again.outputs["run"] == first.outputs["run"]
-    job_id = {"class_type": "WanDuetJob", "inputs": {"job_id": text_of(first, "shown 2")[:8]}}
-    job_id["inputs"]["return_images"] = True
-    attached = {"job": job_id, "images": {"class_type": "PreviewImage", "inputs": {"images": ["job", 1]}}}
+    ran: set[str] = set()
+
+    def again() -> bool:
+        client.post("/free", {"free_memory": True})  # ComfyUI forgets every output, a little later
+        done = client.run(graph, on_progress=lambda progress: ran.add(progress.node_id))
+        assert done.outputs["run"] == first.outputs["run"]
+        return "run" in ran
+
+    until(again)
+    job = node("WanDuetJob", job_id=text_of(first, "shown 2")[:8], return_images=True)
+    attached = {"job": job, "images": node("PreviewImage", images=["job", 1])}
     assert len(client.run(attached).outputs["images"]["images"]) == 8
     assert providers.jobs() == {"fal": 1, "novita": 0}
     graph["run"]["inputs"]["reuse"] = False
@@ -214,101 +223,98 @@ def test_a_picture_comes_out_of_images_and_blocks_video(
     providers: Providers, host: HeadlessComfyUI, client: ComfyClient
 ) -> None:
     graph = run_on(request("WanDuetTextToImage", 4, host), "WanDuetRunFal")
-    graph["image"] = {"class_type": "PreviewImage", "inputs": {"images": ["run", 1]}}
-    graph["video"] = {
-        "class_type": "SaveVideo",
-        "inputs": {"video": ["run", 0], "filename_prefix": "no", "format": "auto", "codec": "auto"},
-    }
+    graph["image"] = node("PreviewImage", images=["run", 1])
+    graph["video"] = node("SaveVideo", video=["run", 0], filename_prefix="no", format="auto", codec="auto")
     done = client.run(graph)
     assert len(done.outputs["image"]["images"]) == 1
     assert "video" not in done.outputs
     assert done.outputs["run"]["images"][0]["filename"].endswith(".png")
 
 
+def sent(providers: Providers, client: ComfyClient, graph: dict[str, Any]) -> dict[str, Any]:
+    """What fal gets for a graph with a request, with the bytes that it can read in place of addresses."""
+    client.run(run_on(graph, "WanDuetRunFal"))
+    (*_, job) = providers.fal.jobs.values()
+    assert providers.fal.cdn.leaks == []
+    stored = {f"{providers.fal.url}/cdn/files/{name}": file for name, file in providers.fal.cdn.files.items()}
+    values = {**job.body, "lora": job.body.get("loras", [{"path": None}])[0]["path"]}
+    return {name: stored[value].data if str(value) in stored else value for name, value in values.items()}
+
+
 def test_media_of_sockets_are_where_the_provider_reads_them(
     providers: Providers, host: HeadlessComfyUI, client: ComfyClient
 ) -> None:
+    (host.input / "clip.mp4").write_bytes(clip())
     media = {
-        "image": {
-            "class_type": "EmptyImage",
-            "inputs": {"width": 64, "height": 64, "batch_size": 2, "color": 255},
-        },
-        "video": {"class_type": "CreateVideo", "inputs": {"images": ["image", 0], "fps": 16.0}},
-        "one": {
-            "class_type": "ImageFromBatch",
-            "inputs": {"image": ["image", 0], "batch_index": 0, "length": 1},
-        },
-        "audio": {
-            "class_type": "EmptyAudio",
-            "inputs": {"duration": 0.1, "sample_rate": 8000, "channels": 1},
-        },
+        "image": node("EmptyImage", width=64, height=64, batch_size=2, color=255),
+        "one": node("ImageFromBatch", image=["image", 0], batch_index=0, length=1),
+        "audio": node("EmptyAudio", duration=0.1, sample_rate=8000, channels=1),
+        "made": node("CreateVideo", images=["image", 0], fps=16.0),
+        "loaded": node("LoadVideo", file="clip.mp4"),
     }
-    speech = request("WanDuetSpeechToVideo", 5, host, image=["one", 0], audio=["audio", 0])
-    edit = request("WanDuetVideoToVideo", 5, host, video=["video", 0])
-    for graph in (speech, edit):
-        client.run(run_on({**graph, **media}, "WanDuetRunFal"))
-    spoken, edited = (job.body for job in providers.fal.jobs.values())
-    stored = {name: file.data for name, file in providers.fal.cdn.files.items()}
+    graph = request("WanDuetSpeechToVideo", 5, host, image=["one", 0], audio=["audio", 0])
+    spoken = sent(providers, client, {**graph, **media})
     assert spoken["image_url"].startswith("data:image/png;base64,")  # small enough to go along
-    assert stored[spoken["audio_url"].rpartition("/")[2]].startswith(b"RIFF")
-    assert stored[edited["video_url"].rpartition("/")[2]][4:8] == b"ftyp"
-    assert providers.fal.cdn.leaks == []
+    assert (spoken["audio_url"][:4], spoken["audio_url"][8:12]) == (b"RIFF", b"WAVE")
+    for source, looks in (
+        ("made", lambda data: data[4:8] == b"ftyp"),
+        ("loaded", lambda data: data == clip()),
+    ):
+        graph = request("WanDuetVideoToVideo", 5, host, video=[source, 0])
+        assert looks(sent(providers, client, {**graph, **media})["video_url"])
+
+
+def test_files_of_the_input_folder_and_of_models_loras_may_be_named(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient, models: Path
+) -> None:
+    lora = models / "loras" / "mine.safetensors"
+    lora.write_bytes(b"weights")
+    (host.input / "start.mp4").write_bytes(clip())
+    graph = request("WanDuetVideoToVideo", 16, host, video_url="start.mp4")
+    assert sent(providers, client, graph)["video_url"] == clip()
+    graph = {"plain": request(T2V, 16, host)["request"]}
+    inputs = {"file": lora.name, "path": "", "weight_name": "", "scale": 1.0, "transformer": "high"}
+    graph["request"] = node("WanDuetRequestLora", request=["plain", 0], **inputs)
+    try:
+        assert sent(providers, client, graph)["lora"] == b"weights"
+    finally:
+        lora.unlink()
+
+
+KEYS_FILE = "../user/__wan_duet/keys.json"
 
 
 @pytest.mark.parametrize(
-    ("node", "runner", "asked", "limits", "says"),
+    ("kind", "provider", "asked", "settings", "says"),
     [
-        (
-            "WanDuetImageToVideo",
-            "WanDuetRunFal",
-            {"image_url": "/etc/hostname"},
-            {},
-            "image_url: .*input folder",
-        ),
-        (
-            "WanDuetImageToVideo",
-            "WanDuetRunFal",
-            {"image_url": "../user/__wan_duet/keys.json"},
-            {},
-            "image_url: ",
-        ),
-        ("WanDuetTextToVideo", "WanDuetRunNovita", {"guidance_scale_2": 7}, {}, "guidance_scale_2: .*Novita"),
-        ("WanDuetTextToVideo", "WanDuetRunFal", {}, {"max_price_usd": 0.01}, r"limit is \$0.01 per run"),
-        ("WanDuetTextToVideo", "WanDuetRunNovita", {}, {"max_price_usd": 5}, "price is unknown"),
-        (
-            "WanDuetTextToVideo",
-            "WanDuetRunFal",
-            {},
-            {"filename_prefix": "../evil"},
-            "outside the output folder",
-        ),
-        (
-            "WanDuetTextToVideo",
-            "WanDuetRunFal",
-            {},
-            {"filename_prefix": "%width%"},
-            "filename_prefix: %width%",
-        ),
+        (I2V, "fal", {"image_url": "/etc/hostname"}, {}, "image_url: .*input folder"),
+        (I2V, "fal", {"image_url": KEYS_FILE}, {}, "image_url: .*input folder"),
+        (I2V, "fal", {"image_url": f"{KEYS_FILE} [output]"}, {}, "image_url: .*input folder"),
+        (T2V, "novita", {"guidance_scale_2": 7}, {}, "guidance_scale_2: .*Novita"),
+        (T2V, "fal", {}, {"max_price_usd": 0.01}, r"limit is \$0.01 per run"),
+        (T2V, "novita", {}, {"max_price_usd": 5}, "price is unknown"),
+        (T2V, "fal", {}, {"filename_prefix": "../evil"}, "outside the output folder"),
+        (T2V, "fal", {}, {"filename_prefix": "%width%"}, "filename_prefix: %width%"),
     ],
 )
 def test_what_cannot_be_honoured_is_refused_by_name_before_anything_is_sent(
     providers: Providers,
     host: HeadlessComfyUI,
     client: ComfyClient,
-    node: str,
-    runner: str,
+    kind: str,
+    provider: str,
     asked: dict[str, object],
-    limits: dict[str, object],
+    settings: dict[str, object],
     says: str,
 ) -> None:
     with pytest.raises(HostError, match=says):
-        client.run(run_on(request(node, 6, host, **asked), runner, **limits))
+        client.run(run_on(request(kind, 6, host, **asked), RUNNERS[provider], **settings))
     assert providers.fal.seen == providers.novita.seen == []
 
 
 def test_the_node_tells_where_its_job_is(providers: Providers, host: HeadlessComfyUI) -> None:
     providers.fal.queue_looks, providers.fal.run_looks = 1, 1
-    graph = run_on(request("WanDuetTextToVideo", 7, host), "WanDuetRunFal")
+    graph = run_on(request(T2V, 7, host), "WanDuetRunFal")
     shown = [
         message.decode("utf-8", "replace") for message in asyncio.run(binary_messages(host.url, graph, TEXT))
     ]
@@ -350,7 +356,7 @@ def test_stop_cancels_the_job_at_the_provider_and_the_node_returns_at_once(
     server = providers.fal
     server.queue_looks, server.run_looks = (10**6, 0) if state == "queued" else (0, 10**6)
     word = {"queued": "IN_QUEUE", "running": "IN_PROGRESS"}[state]
-    graph = run_on(request("WanDuetTextToVideo", 8, host), "WanDuetRunFal", filename_prefix=f"stop/{state}")
+    graph = run_on(request(T2V, 8, host), "WanDuetRunFal", filename_prefix=f"stop/{state}")
     graph["request"]["inputs"]["prompt"] = state
     stopped = stop_when(
         client, host, graph, lambda: any(job.looks and job.state == word for job in server.jobs.values())
@@ -361,12 +367,30 @@ def test_stop_cancels_the_job_at_the_provider_and_the_node_returns_at_once(
     assert not list((host.output / "stop").rglob(f"{state}*"))
 
 
+def test_stop_reaches_all_jobs_of_a_graph(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    providers.fal.queue_looks = 10**6
+    graph = run_on(request(T2V, 14, host), "WanDuetRunFal")
+    for name, node in run_on(request(T2V, 15, host), "WanDuetRunFal").items():
+        inputs = {
+            key: ["second", *link[1:]] if link == ["request", 0] else link
+            for key, link in node["inputs"].items()
+        }
+        graph["second" if name == "request" else f"second {name}"] = {**node, "inputs": inputs}
+    graph["second shown 2"]["inputs"]["source"] = ["second run", 5]
+    stopped = stop_when(client, host, graph, lambda: len(providers.fal.jobs) == 2)
+    assert stopped.job.status == "interrupted"
+    assert stopped.seconds < STOP_S
+    until(lambda: providers.fal.summary() == {"jobs": 2, "cancelled": 2})
+
+
 def test_stop_during_the_download_frees_the_node_and_keeps_what_is_paid_for(
     providers: Providers, host: HeadlessComfyUI, client: ComfyClient
 ) -> None:
     server, folder = providers.fal, host.output / "paid"
     server.script.plan("download", "stall")
-    graph = run_on(request("WanDuetTextToVideo", 9, host), "WanDuetRunFal", filename_prefix="paid/for")
+    graph = run_on(request(T2V, 9, host), "WanDuetRunFal", filename_prefix="paid/for")
     stopped = stop_when(client, host, graph, lambda: server.script.calls["download"])
     assert stopped.job.status == "interrupted"
     assert stopped.seconds < STOP_S
@@ -381,7 +405,7 @@ def test_after_stop_the_next_run_of_the_same_request_is_a_new_job(
 ) -> None:
     server = providers.fal
     server.queue_looks = 10**6
-    graph = run_on(request("WanDuetTextToVideo", 10, host), "WanDuetRunFal")
+    graph = run_on(request(T2V, 10, host), "WanDuetRunFal")
     stop_when(client, host, graph, lambda: server.jobs)
     server.queue_looks = 0
     assert client.run(graph).status == "success"
@@ -395,7 +419,7 @@ def test_an_open_job_comes_home_after_comfyui_was_killed(
     servers.fal.queue_looks = 10**6
     extra = ["--user-directory", str(tmp_path / "user"), "--output-directory", str(tmp_path / "output")]
     with HeadlessComfyUI(comfyui, extra_args=extra) as first:
-        graph = run_on(request("WanDuetTextToVideo", 11, first), "WanDuetRunFal")
+        graph = run_on(request(T2V, 11, first), "WanDuetRunFal")
         first.client.queue(graph)
         until(lambda: any(job.looks for job in servers.fal.jobs.values()))
         os.kill(first.pid, signal.SIGKILL)
@@ -411,10 +435,10 @@ def test_the_key_is_nowhere_but_in_its_file(
     providers: Providers, host: HeadlessComfyUI, client: ComfyClient
 ) -> None:
     providers.fal.script.plan("status", "tells the key")
-    client.run(run_on(request("WanDuetTextToVideo", 12, host), "WanDuetRunFal"))
+    client.run(run_on(request(T2V, 12, host), "WanDuetRunFal"))
     providers.fal.key = "another"  # a server that refuses a key repeats it
     with pytest.raises(HostError) as refused:
-        client.run(run_on(request("WanDuetTextToVideo", 13, host), "WanDuetRunFal"))
+        client.run(run_on(request(T2V, 13, host), "WanDuetRunFal"))
     assert "Cannot authenticate" in str(refused.value)
     texts = [str(refused.value), json.dumps(client.get("/history")), json.dumps(client.get("/wan_duet/keys"))]
     files = {
