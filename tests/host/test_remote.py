@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.errors import HostError
-from wan_duet.pipelines.headless.client import ComfyClient, Job
+from wan_duet.pipelines.headless.client import ComfyClient, Job, NodeProgress
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.media.probe import probe
@@ -333,7 +333,11 @@ class Stopped:
 
 
 def stop_when(
-    client: ComfyClient, host: HeadlessComfyUI, graph: dict[str, Any], reached: Callable[[], object]
+    client: ComfyClient,
+    host: HeadlessComfyUI,
+    graph: dict[str, Any],
+    reached: Callable[[], object],
+    on_progress: Callable[[NodeProgress], None] | None = None,
 ) -> Stopped:
     pressed: Future[float] = Future()
 
@@ -345,7 +349,7 @@ def stop_when(
         pressed.set_result(begin)
 
     threading.Thread(target=press, daemon=True).start()
-    job = client.follow(graph, timeout_s=30)
+    job = client.follow(graph, on_progress=on_progress, timeout_s=30)
     return Stopped(job, time.monotonic() - pressed.result())
 
 
@@ -398,6 +402,20 @@ def test_stop_during_the_download_frees_the_node_and_keeps_what_is_paid_for(
     until(lambda: saved_in(folder))
     assert client.run(graph).status == "success"
     assert server.summary() == {"jobs": 1, "cancelled": 0}
+
+
+def test_stop_where_nothing_can_be_cancelled_frees_the_node_and_the_video_still_arrives(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    providers.novita.run_looks = 1
+    graph = run_on(request(T2V, 17, host), "WanDuetRunNovita", filename_prefix="arrives/later")
+    bars: set[float] = set()
+    stopped = stop_when(client, host, graph, lambda: 100 in bars, lambda progress: bars.add(progress.total))
+    assert stopped.job.status == "interrupted"
+    assert stopped.seconds < STOP_S
+    until(lambda: saved_in(host.output / "arrives"))
+    client.run(graph)
+    assert providers.jobs() == {"fal": 0, "novita": 1}
 
 
 def test_after_stop_the_next_run_of_the_same_request_is_a_new_job(

@@ -6,18 +6,19 @@ import asyncio
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from wan_duet.pipelines.errors import KeyProblemError
-from wan_duet.pipelines.remote.accounts import account_at
+from wan_duet.pipelines.remote.accounts import Accounts, account_at
 from wan_duet.pipelines.remote.desk import Desk, Patience
 from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.keys import keep_key
 from wan_duet.pipelines.remote.owner import Owner
+from wan_duet.pipelines.remote.record import Order
 from wan_duet.pipelines.request import WanRequest, parse
 
 from .clients import FAL_KEY, NOVITA_KEY, bought
@@ -74,3 +75,34 @@ def test_the_account_is_the_same_wherever_its_key_lies(tmp_path: Path) -> None:
     one, other = account_at("fal", tmp_path, {}), account_at("fal", None, {"FAL_KEY": FAL_KEY})
     assert one.account == other.account
     assert FAL_KEY not in repr(vars(one))
+
+
+def test_jobs_with_one_key_share_an_account_and_a_changed_setting_is_seen_at_once(tmp_path: Path) -> None:
+    accounts = Accounts(tmp_path, asyncio.run, {})
+    assert accounts.all() == []
+    with pytest.raises(KeyProblemError):
+        accounts.at("fal")
+    keep_key("fal", FAL_KEY, tmp_path)
+    first = accounts.at("fal")
+    assert accounts.at("fal") is first
+    assert accounts.all() == [first]
+    keep_key("fal", "another:key", tmp_path)
+    assert accounts.at("fal").account != first.account
+    keep_key("fal", FAL_KEY, tmp_path)
+    (tmp_path / "providers.json").write_text(json.dumps({"fal": "https://elsewhere.example"}))
+    moved = accounts.at("fal")
+    assert moved is not first
+    assert moved.account == first.account
+
+
+def test_a_job_is_not_asked_for_with_another_key(
+    tmp_path: Path, journal: Journal, owner: Owner, order: Callable[..., Order]
+) -> None:
+    keep_key("fal", FAL_KEY, tmp_path)
+    accounts = Accounts(tmp_path, asyncio.run, {})
+    wanted = {"reuse": True, "resubmit": False, "allow": lambda spent: None, "since": 0.0}
+    job = journal.begin(order(), accounts.at("fal").account, owner, **wanted)
+    assert accounts.of(job) is accounts.at("fal")
+    keep_key("fal", "another:key", tmp_path)
+    with pytest.raises(KeyProblemError, match="was begun with another fal key"):
+        accounts.of(job)
