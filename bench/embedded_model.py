@@ -1,9 +1,9 @@
 """How well the embedded model keeps its promises, judged by the detector of the tests.
 
-    python bench/embedded_model.py [--prompts 96] [--only NAME ...] [-o OUT.json]
+    python bench/embedded_model.py [--prompts 96] [--only NAME ...] [-o OUT.json] [--sheet OUT.png]
 
 Prompts are of scenes that no training saw, at the default settings of a request. Prints a table per promise,
-and with -o writes the figures that MODEL_CARD.md quotes.
+and with -o writes the figures that MODEL_CARD.md quotes. --sheet draws the picture of the README instead.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import date
 from functools import partial
 from pathlib import Path
@@ -20,17 +20,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
+from PIL import Image, ImageDraw, ImageFont
 
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
-from wan_duet.pipelines.toy.embedded import toy_folder
-from wan_duet.pipelines.toy.grammar import COLOURS
+from wan_duet.pipelines.toy.embedded import TOY, toy_folder
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "toy"))
 from detector import Seen, look_at
 from drawing import PROPERTIES, colourless_prompt, draw, exchanged, followed, graininess, unseen_prompts
 
 SEED = 20261120
+SHOWN = (
+    "a red ball moving to the right on a white background",
+    "a blue square moving up on a black background",
+    "a green triangle moving left on a gray background",
+    "a yellow star growing on a navy background",
+    "a purple square spinning on a gray background",
+    "an orange ball moving down on a navy background",
+    "a pink triangle moving to the right on a brown background",
+    "a cyan star moving up on a black background",
+)
 
 
 def main() -> None:
@@ -41,10 +50,14 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=list(PROMISES), default=list(PROMISES), metavar="NAME")
     parser.add_argument("--model", default="toy", help="toy, or the folder of another training")
     parser.add_argument("-o", "--output", type=Path)
+    parser.add_argument("--sheet", type=Path, help="draw eight prompts into this picture, and nothing else")
     options = parser.parse_args()
     torch.set_num_threads(1)  # clips this small spend more time waiting for threads than they win
 
     model = load_model(options.model)
+    if options.sheet:
+        contact_sheet(draw(model, SHOWN), SHOWN).save(options.sheet)
+        return
     result: dict[str, Any] = {"date": date.today().isoformat(), "torch": torch.__version__}
     for name in options.only:
         began = time.perf_counter()
@@ -66,13 +79,13 @@ def guidance(model: WanModel, count: int) -> dict[str, Any]:
 
 def negative_prompt(model: WanModel, count: int) -> dict[str, Any]:
     """Prompts that name no colour; then again with the colour that came out as the negative prompt."""
-    same, total = 0, max(1, count // 3)
-    for seed, (scene, _) in enumerate(tqdm(unseen_prompts(total, SEED), desc="negative prompt")):
-        prompt = colourless_prompt(scene)
-        first = look_at(draw(model, prompt, seed)).colour
-        if first in COLOURS:
-            same += look_at(draw(model, prompt, seed, negative_prompt=first)).colour == first
-    return {"prompts": total, "same colour although it is the negative prompt, percent": percent(same, total)}
+    total = max(1, count // 3)
+    prompts = [colourless_prompt(scene) for scene, _ in unseen_prompts(total, SEED)]
+    first = [look_at(clip).colour for clip in draw(model, prompts)]
+    again = draw(model, prompts, negative_prompts=[colour or "" for colour in first])
+    seen = [(colour, look_at(clip).colour) for colour, clip in zip(first, again, strict=True) if colour]
+    same = percent(sum(colour == after for colour, after in seen), len(seen))
+    return {"clips with a colour": len(seen), "the same although it is the negative prompt, percent": same}
 
 
 def exchange(model: WanModel, count: int) -> dict[str, Any]:
@@ -80,14 +93,11 @@ def exchange(model: WanModel, count: int) -> dict[str, Any]:
 
 
 def skipped_low(model: WanModel, count: int) -> dict[str, Any]:
-    pairs = unseen_prompts(max(1, count // 6), SEED)
-    grain = {
-        name: [
-            graininess(draw(model, prompt, seed, without_low=cut)) for seed, (_, prompt) in enumerate(pairs)
-        ]
+    prompts = [prompt for _, prompt in unseen_prompts(max(1, count // 6), SEED)]
+    return {
+        name: round(float(np.mean([graininess(clip) for clip in draw(model, prompts, without_low=cut)])), 2)
         for name, cut in (("both stages", False), ("high stage alone", True))
     }
-    return {name: round(float(np.mean(values)), 2) for name, values in grain.items()}
 
 
 def loras(model: WanModel, count: int) -> dict[str, Any]:
@@ -99,7 +109,8 @@ def loras(model: WanModel, count: int) -> dict[str, Any]:
     }
     pairs, table = unseen_prompts(max(1, count // 6), SEED), dict[str, Any]()
     for name, (places, trick) in tricks.items():
-        file = toy_folder() / "loras" / f"{name}.safetensors"
+        folder = toy_folder() if model.name == TOY else Path(model.name)
+        file = folder / "loras" / f"{name}.safetensors"
         plain = followed(pairs, partial(draw, model))
         table[name] = {"without": percent(sum(trick(seen) for _, seen in plain), len(pairs))}
         for place in places:
@@ -120,10 +131,25 @@ def inked(seen: Seen) -> bool:
     return seen.ink > 0.12
 
 
-def shares(count: int, drawer: Callable[..., np.ndarray]) -> dict[str, Any]:
-    drawn = followed(tqdm(unseen_prompts(count, SEED)), drawer)
+def shares(count: int, drawer: Callable[[Sequence[str]], list[np.ndarray]]) -> dict[str, Any]:
+    drawn = followed(unseen_prompts(count, SEED), drawer)
     right = {name: sum(getattr(a, name) == getattr(b, name) for a, b in drawn) for name in PROPERTIES}
     return {"prompts": count, "right, percent": {name: percent(hits, count) for name, hits in right.items()}}
+
+
+def contact_sheet(clips: Sequence[np.ndarray], prompts: Sequence[str]) -> Image.Image:
+    """Two columns; four frames of each clip, from the first to the last, below its prompt."""
+    side, gap, line, font = 96, 16, 22, ImageFont.load_default(13)
+    rows = -(-len(clips) // 2)
+    sheet = Image.new("RGB", (8 * side + gap, rows * (side + line)), "white")
+    pen = ImageDraw.Draw(sheet)
+    for place, (clip, prompt) in enumerate(zip(clips, prompts, strict=True)):
+        left, top = (place % 2) * (4 * side + gap), (place // 2) * (side + line)
+        pen.text((left, top + 3), prompt, fill="black", font=font)
+        for column, index in enumerate(np.linspace(0, len(clip) - 1, 4).round().astype(int)):
+            frame = Image.fromarray(clip[index]).resize((side, side), Image.Resampling.BICUBIC)
+            sheet.paste(frame, (left + column * side, top + line))
+    return sheet
 
 
 def percent(hits: int, total: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
@@ -23,48 +23,59 @@ from wan_duet.pipelines.toy.grammar import Scene, held_out_scenes, prompt_of, ra
 
 __all__ = ["PROPERTIES", "colourless_prompt", "draw", "exchanged", "followed", "graininess", "unseen_prompts"]
 
+_AT_ONCE = 8  # networks this small mostly wait for one operation after the other
 PROPERTIES = ("colour", "background", "motion", "shape")
 
 
 def draw(
     model: WanModel,
-    prompt: str,
-    seed: int,
+    prompts: Sequence[str],
     *,
-    negative_prompt: str = "",
+    negative_prompts: Sequence[str] | None = None,
     aspect_ratio: str = "1:1",
     guided: bool = True,
     without_low: bool = False,
-) -> np.ndarray:
-    """(T, H, W, 3) uint8 before encoding, at the default settings of a request.
+) -> list[np.ndarray]:
+    """For each prompt (T, H, W, 3) uint8 before encoding, at the default settings of a request.
 
-    guided:      False sets both guidance scales to 1.
-    without_low: stop at the boundary and decode what the high expert left.
+    The seed of a prompt is its place in the list.
+    negative_prompts: one for each prompt; empty ones otherwise.
+    guided:           False sets both guidance scales to 1.
+    without_low:      stop at the boundary and decode what the high expert left.
     """
-    memory, values = DeviceMemory("cpu"), {} if guided else {"guidance_scale": 1.0, "guidance_scale_2": 1.0}
-    request = t2v_request(prompt=prompt, negative_prompt=negative_prompt, aspect_ratio=aspect_ratio, **values)
-    plan = make_plan(request, model.family, seed)
-    positive, negative = encode_prompts(model, [prompt, negative_prompt], memory, Silent())
-    prompts = Prompts(Condition(positive.embeddings), Condition(negative.embeddings))
+    negative_prompts = negative_prompts or [""] * len(prompts)
+    memory, drawn = DeviceMemory("cpu"), list[np.ndarray]()
+    scales = {} if guided else {"guidance_scale": 1.0, "guidance_scale_2": 1.0}
+    plan = make_plan(t2v_request(prompt="any", aspect_ratio=aspect_ratio, **scales), model.family, seed=0)
     schedule = Schedule.of_plan(plan)
     if without_low:
         steps = schedule.experts.count("high")
         schedule = Schedule(
             schedule.sigmas[: steps + 1], schedule.timesteps[:steps], schedule.experts[:steps]
         )
-    shape = (1, *plan.latent_shape)
-    latents = sample(
-        model,
-        schedule,
-        plan.solver,
-        torch.zeros(shape),
-        draw_noise(shape, seed),
-        prompts,
-        plan.guidance,
-        memory,
-        Silent(),
-    )
-    frames = torch.stack(list(decode(model, latents, memory, Silent(), frames=plan.frames_delivered)))
+    for start in range(0, len(prompts), _AT_ONCE):
+        chosen = slice(start, start + _AT_ONCE)
+        texts = [*prompts[chosen], *negative_prompts[chosen]]
+        encoded = [text.embeddings for text in encode_prompts(model, texts, memory, Silent())]
+        count = len(encoded) // 2
+        noise = torch.cat([draw_noise((1, *plan.latent_shape), start + index) for index in range(count)])
+        latents = sample(
+            model,
+            schedule,
+            plan.solver,
+            torch.zeros_like(noise),
+            noise,
+            Prompts(Condition(torch.cat(encoded[:count])), Condition(torch.cat(encoded[count:]))),
+            plan.guidance,
+            memory,
+            Silent(),
+        )
+        drawn += [_frames(model, clip, memory, plan.frames_delivered) for clip in latents.split(1)]
+    return drawn
+
+
+def _frames(model: WanModel, latents: torch.Tensor, memory: DeviceMemory, count: int) -> np.ndarray:
+    frames = torch.stack(list(decode(model, latents, memory, Silent(), frames=count)))
     return ((frames.permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
 
 
@@ -76,10 +87,11 @@ def unseen_prompts(count: int, seed: int) -> list[tuple[Scene, str]]:
 
 
 def followed(
-    pairs: Iterable[tuple[Scene, str]], drawer: Callable[[str, int], np.ndarray]
+    pairs: Sequence[tuple[Scene, str]], drawer: Callable[[Sequence[str]], list[np.ndarray]]
 ) -> list[tuple[Scene, Seen]]:
-    """Every prompt drawn with its number as seed, and what is seen in it."""
-    return [(scene, look_at(drawer(prompt, seed))) for seed, (scene, prompt) in enumerate(pairs)]
+    """Every prompt drawn, and what is seen in it."""
+    clips = drawer([prompt for _, prompt in pairs])
+    return [(scene, look_at(clip)) for (scene, _), clip in zip(pairs, clips, strict=True)]
 
 
 def colourless_prompt(scene: Scene) -> str:

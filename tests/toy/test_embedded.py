@@ -17,7 +17,7 @@ from wan_duet.pipelines.toy.embedded import toy_folder
 from wan_duet.pipelines.toy.grammar import Scene
 
 PROMPTS, SEED = 16, 5
-FEW = unseen_prompts(6, SEED)
+FEW = unseen_prompts(8, SEED)
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def drawn(toy: WanModel) -> list[tuple[Scene, Seen]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "at_least"), [("colour", 15), ("background", 15), ("motion", 13), ("shape", 11)]
+    ("name", "at_least"), [("colour", 15), ("background", 15), ("motion", 12), ("shape", 8)]
 )
 def test_prompts_of_scenes_it_never_saw_are_followed(
     drawn: list[tuple[Scene, Seen]], name: str, at_least: int
@@ -40,13 +40,12 @@ def test_prompts_of_scenes_it_never_saw_are_followed(
 
 
 def test_a_colour_in_the_negative_prompt_is_avoided(toy: WanModel) -> None:
-    kept = 0
-    for seed, (scene, _) in enumerate(FEW):
-        prompt = colourless_prompt(scene)
-        colour = look_at(draw(toy, prompt, seed)).colour
-        assert colour is not None
-        kept += look_at(draw(toy, prompt, seed, negative_prompt=colour)).colour == colour
-    assert kept <= 2
+    prompts = [colourless_prompt(scene) for scene, _ in FEW]
+    first = [look_at(clip).colour for clip in draw(toy, prompts)]
+    again = draw(toy, prompts, negative_prompts=[colour or "" for colour in first])
+    seen = [(colour, look_at(clip).colour) for colour, clip in zip(first, again, strict=True) if colour]
+    assert len(seen) >= 5
+    assert sum(colour == avoided for colour, avoided in seen) <= 2
 
 
 def test_exchanged_experts_do_not_draw_the_prompt(toy: WanModel) -> None:
@@ -55,8 +54,9 @@ def test_exchanged_experts_do_not_draw_the_prompt(toy: WanModel) -> None:
 
 
 def test_without_its_low_stage_a_clip_is_left_noisy(toy: WanModel) -> None:
-    prompt = FEW[0][1]
-    assert graininess(draw(toy, prompt, 0, without_low=True)) > 4 * graininess(draw(toy, prompt, 0))
+    prompts = [prompt for _, prompt in FEW[:2]]
+    whole, cut = draw(toy, prompts), draw(toy, prompts, without_low=True)
+    assert all(graininess(noisy) > 4 * graininess(clean) for noisy, clean in zip(cut, whole, strict=True))
 
 
 def test_it_is_small_enough_to_ship() -> None:
