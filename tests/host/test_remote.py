@@ -312,6 +312,26 @@ def test_what_cannot_be_honoured_is_refused_by_name_before_anything_is_sent(
     assert providers.fal.seen == providers.novita.seen == []
 
 
+def test_prices_and_limits_of_the_user_are_those_of_check_and_run(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    price = {"unit": "video", "usd": 7, "as_of": "2026-11", "source": "my invoice"}
+    spending = {"per_run_usd": 5, "prices": {"fal-ai/wan/v2.2-a14b/text-to-video": price}}
+    file = host.user / "__wan_duet" / "spending.json"
+    file.write_text(json.dumps(spending), encoding="utf-8")
+    graph = request(T2V, 18, host)
+    try:
+        check = {**graph, "check": node("WanDuetCheck", request=["request", 0], runner="fal")}
+        said = text_of(client.run(check), "check")
+        assert "price: about $7.00" in said
+        assert "my invoice" in said
+        with pytest.raises(HostError, match=r"may cost \$7.00, and the limit is \$5.00 per run"):
+            client.run(run_on(graph, "WanDuetRunFal", max_price_usd=6))
+    finally:
+        file.unlink()
+    assert providers.fal.seen == []
+
+
 def test_the_node_tells_where_its_job_is(providers: Providers, host: HeadlessComfyUI) -> None:
     providers.fal.queue_looks, providers.fal.run_looks = 1, 1
     graph = run_on(request(T2V, 7, host), "WanDuetRunFal")
@@ -350,7 +370,7 @@ def stop_when(
 
     threading.Thread(target=press, daemon=True).start()
     job = client.follow(graph, on_progress=on_progress, timeout_s=30)
-    return Stopped(job, time.monotonic() - pressed.result())
+    return Stopped(job, time.monotonic() - pressed.result(timeout=20))
 
 
 @pytest.mark.parametrize("state", ["queued", "running"])
