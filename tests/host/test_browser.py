@@ -13,13 +13,20 @@ import shutil
 import subprocess
 import warnings
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
+from wan_duet.pipelines.media.audio import Audio
+from wan_duet.pipelines.media.encode import encode_video
+from wan_duet.pipelines.media.latent_file import LatentFile, write_latents
+from wan_duet.pipelines.media.picture import picture_bytes
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
@@ -38,11 +45,14 @@ ONE_REQUEST, BLOCKS = "Text to Video (one request)", "Text to Video (building bl
 LORAS = "LoRA high, low and both"
 BLUEPRINT = "Text to Video (Wan Duet)"
 HERE_OR_THERE = "Same request, here or there"
+LONG, SMOOTHER = "Render a long video", "Interpolate and re-encode"
 PICTURES = {
     ONE_REQUEST: "one-request",
     BLOCKS: "building-blocks",
     LORAS: "loras",
     HERE_OR_THERE: "here-or-there",
+    LONG: "long-video",
+    SMOOTHER: "interpolate",
 }
 REMOTE = ["Text to Video on fal", "Text to Video on Novita"]  # which would need a key to be run for a picture
 SAVED = ROOT / "tests" / "nodes" / "saved"  # with the version that had text-to-video only
@@ -118,6 +128,32 @@ def test_a_key_is_kept_in_the_settings_and_is_no_setting(host: HeadlessComfyUI, 
     assert (seen["before"], seen["kept"], seen["forgotten"]) == ("no key", "set, from the file", "no key")
     assert seen["field"] == ""
     assert key not in json.dumps(seen)
+
+
+@pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
+def test_a_file_of_ours_dropped_on_the_canvas_brings_its_graph_back(
+    host: HeadlessComfyUI, tmp_path: Path
+) -> None:
+    graph, prompt = (
+        json.loads((ROOT / "workflows" / folder / f"{LONG}.json").read_text(encoding="utf-8"))
+        for folder in (".", "api")
+    )
+    tags = {"workflow": json.dumps(graph), "prompt": json.dumps(prompt), "wan_duet": "{}"}
+    picture = np.zeros((64, 112, 3), np.uint8)
+    clip = {"width": 112, "height": 64, "fps": Fraction(16), "frame_count": 2, "tags": tags}
+    sound = Audio(np.zeros((1, 8000), np.float32), 16000)
+    for file, audio in {
+        "silent.mp4": None,
+        "loud.mp4": sound,
+        "loud.webm": sound,
+        "still.webp": None,
+    }.items():
+        encode_video(iter([picture, picture]), tmp_path / file, audio=audio, **clip)
+    (tmp_path / "picture.png").write_bytes(picture_bytes(picture, "png", tags))
+    write_latents(tmp_path / "kept.latent", LatentFile(torch.zeros(1, 16, 1, 8, 14), tags=tags))
+    files = sorted(tmp_path.iterdir())
+    seen = in_browser("drop_files.cjs", host.url, *map(str, files))
+    assert seen == {file.name: {"prompt": prompt, "missing": [], "dialogs": []} for file in files}
 
 
 def open_workflow(

@@ -123,6 +123,21 @@ def test_building_blocks_give_the_same_bits(
     assert (facts.width, facts.height, facts.frames, facts.fps) == (112, 64, 17, 16)
 
 
+@pytest.mark.parametrize(
+    ("name", "changed", "frames", "fps"),
+    [
+        ("Render a long video", {"num_frames": 9}, 17, 32),
+        ("Interpolate and re-encode", {}, 65, 64),  # the 17 frames of the toy, and 3 between each two
+    ],
+)
+def test_a_workflow_that_smooths_gives_the_frames_in_between(
+    client: ComfyClient, tmp_path: Path, name: str, changed: dict[str, object], frames: int, fps: int
+) -> None:
+    graph = workflow(name, steps=2, num_inference_steps=2, **changed)
+    facts = video_of("SaveVideo", client, client.run(graph), graph, tmp_path)
+    assert (facts.width, facts.height, facts.frames, facts.fps) == (112, 64, frames, fps)
+
+
 def test_images_are_given_when_asked_for_and_else_block_only_what_needs_them(client: ComfyClient) -> None:
     graph = workflow(ONE_REQUEST, num_inference_steps=2)
     images = add(graph, "PreviewImage", images=("WanDuetRunLocal", 1))

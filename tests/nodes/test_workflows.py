@@ -71,7 +71,7 @@ def api_form(ui: dict[str, Any]) -> dict[str, Any]:
                 inputs[item["name"]] = next(values)
                 if item["name"] == "seed":
                     assert next(values) == "fixed"  # control after generate, for the browser only
-            elif item["link"] is not None:
+            if item["link"] is not None:  # which wins over the widget of that name
                 inputs[item["name"]] = links[item["link"]]
         assert list(values) == []
         graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}

@@ -12,8 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from wan_duet.pipelines.errors import HostError
-from wan_duet.pipelines.headless.client import ComfyClient
+from wan_duet.pipelines.headless.client import ComfyClient, Job
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
+from wan_duet.pipelines.media.audio import Audio, read_audio
+from wan_duet.pipelines.media.encode import encode_video
 from wan_duet.pipelines.media.probe import probe
 from wan_duet.pipelines.media.read import read_frames
 
@@ -28,6 +30,7 @@ SETTINGS: dict[str, object] = {
     "container": "mkv",
     "save": True,
 }
+COLOUR = (0x30, 0x60, 0xA0)
 
 
 def node(kind: str, **inputs: object) -> dict[str, Any]:
@@ -97,12 +100,12 @@ def test_a_latent_of_a_picture_is_refused_before_anything_is_written(
 
 
 @pytest.mark.parametrize("container", ["mp4", "webm", "mkv"])
-def test_core_reads_and_saves_what_we_encode(
+def test_core_takes_apart_and_saves_what_we_encode(
     core: HeadlessComfyUI, core_client: ComfyClient, container: str
 ) -> None:
     prompt = {
-        "images": node("EmptyImage", width=112, height=64, batch_size=5, color=0x3060A0),
-        "sound": node("EmptyAudio", duration=4.0, sample_rate=44100, channels=2),
+        "images": node("EmptyImage", width=112, height=64, batch_size=5, color=int.from_bytes(COLOUR, "big")),
+        "sound": node("EmptyAudio", duration=4.0, sample_rate=48000, channels=2),
         "video": node(
             "WanDuetEncodeVideo",
             images=["images", 0],
@@ -114,14 +117,61 @@ def test_core_reads_and_saves_what_we_encode(
             container=container,
             audio=["sound", 0],
         ),
-        "parts": node("GetVideoComponents", video=["video", 0]),
-        "probe": node("ProbeSave", value=["parts", 0], name=f"{container}.safetensors"),
+        **taken_apart(container),
         "save": node("SaveVideo", video=["video", 0], filename_prefix=container, format="auto", codec="auto"),
     }
-    core_client.run(prompt)
-    images = load_file(core.output / f"{container}.safetensors")["value"]
-    assert images.shape == (5, 64, 112, 3)
+    job = core_client.run(prompt)
+    expect_the_clip(core, job, container)
     (saved,) = (file for file in core.output.glob(f"{container}_*") if file.suffix != ".safetensors")
-    assert probe(saved).frames == 5
-    assert probe(saved).audio is not None
-    assert torch.isfinite(images).all()
+    facts = probe(saved)
+    assert facts.frames == 5
+    assert float(facts.fps) == pytest.approx(16, abs=0.05)  # WebM and MKV know whole milliseconds only
+    assert facts.audio is not None
+    assert "WanDuetEncodeVideo" in facts.tags["prompt"]
+
+
+@pytest.mark.parametrize("container", ["mp4", "webm", "mkv"])
+def test_core_loads_what_we_wrote(core: HeadlessComfyUI, core_client: ComfyClient, container: str) -> None:
+    name, frame = f"ours.{container}", np.full((64, 112, 3), COLOUR, np.uint8)
+    encode_video(
+        iter([frame] * 5), core.input / name, width=112, height=64, fps=Fraction(16), frame_count=5,
+        quality="maximum", audio=Audio(np.zeros((2, 192000), np.float32), 48000),
+    )  # fmt: skip
+    job = core_client.run({"video": node("LoadVideo", file=name), **taken_apart(container)})
+    expect_the_clip(core, job, container)
+
+
+def test_core_loads_our_webp_as_images(core: HeadlessComfyUI, core_client: ComfyClient) -> None:
+    greys = (0, 60, 120, 180, 240)  # like pictures in a row would become one that is shown longer
+    frames = (np.full((64, 112, 3), grey, np.uint8) for grey in greys)
+    clip = {"width": 112, "height": 64, "fps": Fraction(16), "frame_count": 5}
+    encode_video(frames, core.input / "ours.webp", **clip)
+    prompt = {
+        "images": node("LoadImage", image="ours.webp"),
+        "probe": node("ProbeSave", value=["images", 0], name="webp.safetensors"),
+    }
+    core_client.run(prompt)
+    images = load_file(core.output / "webp.safetensors")["value"]
+    assert images.mean((1, 2, 3)).mul(255).tolist() == pytest.approx(greys, abs=3)
+
+
+def taken_apart(name: str) -> dict[str, Any]:
+    """What core finds in the video of the node "video"."""
+    return {
+        "parts": node("GetVideoComponents", video=["video", 0]),
+        "probe": node("ProbeSave", value=["parts", 0], name=f"{name}.safetensors"),
+        "rate": node("PreviewAny", source=["parts", 2]),
+        "sound of it": node("SaveAudio", audio=["parts", 1], filename_prefix=f"sound {name}"),
+    }
+
+
+def expect_the_clip(core: HeadlessComfyUI, job: Job, name: str) -> None:
+    images = load_file(core.output / f"{name}.safetensors")["value"]
+    assert images.shape == (5, 64, 112, 3)
+    assert torch.allclose(images * 255, torch.tensor(COLOUR).float(), atol=3)
+    assert job.outputs["rate"]["text"] == ["16.0"]
+    (file,) = core.output.glob(f"sound {name}_*")
+    sound = read_audio(file)
+    assert sound is not None
+    assert sound.samples.shape[1] == pytest.approx(5 / 16 * 48000, abs=2048)  # AAC comes in packets
+    file.unlink()
