@@ -77,7 +77,7 @@ class Preflight:
         raise ModelError(
             f"memory: the {stage.name} needs {_gib(stage.needed_bytes)} GiB on {self.device}, of it "
             f"{_gib(stage.fixed_bytes)} for {self.dtype} weights and {_gib(stage.working_bytes)} to work in; "
-            f"{self._room()} can be had; {helps}, or run without this check"
+            f"{self._room()} can be had; {helps}; wan-duet generate --ignore-memory tries it anyway"
         )
 
     def text(self) -> str:
