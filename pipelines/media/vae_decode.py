@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError
+from ..ram import give_back
 from .tiles import Tile, TileCaches, Tiling, in_tiles
 from .vae_stream import exclusive, unpatched
 
@@ -59,6 +60,8 @@ def _decode(
                 if left is not None and left <= 0:
                     return
                 chunk = _decode_one(vae, latents[:, :, index : index + 1], caches, tiling, first=index == 0)
+                if chunk.device.type == "cpu":
+                    give_back()  # what the layers worked with would stay with the process, in ever more pieces
                 yield from chunk[0].unbind(1)[:left]
                 left = None if left is None else left - chunk.shape[2]
         finally:
