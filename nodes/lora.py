@@ -146,8 +146,8 @@ def _scale_input(name: str, tooltip: str, optional: bool = False) -> io.Input:
     return io.Float.Input(
         name,
         default=1.0,
-        min=-10.0,
-        max=10.0,
+        min=-100.0,
+        max=100.0,
         step=0.05,
         round=0.001,
         optional=optional,
