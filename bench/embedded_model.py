@@ -102,20 +102,22 @@ def skipped_low(model: WanModel, count: int) -> dict[str, Any]:
 
 def loras(model: WanModel, count: int) -> dict[str, Any]:
     """How often a LoRA's trick is seen: on the expert it was made for, on the other one, and without it."""
-    tricks: dict[str, tuple[tuple[str, ...], Callable[[Seen], bool]]] = {
-        "circling": (("high", "low"), circles),
-        "outlined": (("low", "high"), inked),
-        "hopping_stripes": (("both", "high", "low"), lambda seen: hops(seen) and inked(seen)),
+    tricks: dict[str, tuple[str | None, tuple[str, ...], Callable[[Seen], bool]]] = {
+        "circling": ("circling", ("high", "low"), circles),
+        "outlined": (None, ("low", "high"), inked),
+        "hopping_stripes": ("hopping", ("both", "high", "low"), lambda seen: hops(seen) and inked(seen)),
     }
-    pairs, table = unseen_prompts(max(1, count // 6), SEED), dict[str, Any]()
-    for name, (places, trick) in tricks.items():
-        folder = toy_folder() if model.name == TOY else Path(model.name)
-        file = folder / "loras" / f"{name}.safetensors"
-        plain = followed(pairs, partial(draw, model))
-        table[name] = {"without": percent(sum(trick(seen) for _, seen in plain), len(pairs))}
-        for place in places:
-            drawn = followed(pairs, partial(draw, model.with_lora(file, 1.0, place)))
-            table[name][place] = percent(sum(trick(seen) for _, seen in drawn), len(pairs))
+    table: dict[str, Any] = {}
+    folder = toy_folder() if model.name == TOY else Path(model.name)
+    for name, (motion, places, trick) in tricks.items():
+        pairs = unseen_prompts(max(1, count // 4), SEED, motion)
+        changed = {
+            place: model.with_lora(folder / "loras" / f"{name}.safetensors", 1.0, place) for place in places
+        }
+        table[name] = {
+            place: percent(sum(trick(seen) for _, seen in followed(pairs, partial(draw, chosen))), len(pairs))
+            for place, chosen in {"without": model, **changed}.items()
+        }
     return table
 
 

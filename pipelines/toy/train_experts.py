@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 _RATE = 1.5e-3
 _MATRIX_RATE = 8e-3
-_CPU_STEPS = {"high": 4000, "low": 7000, "high_image": 1000, "low_image": 2000}  # details need the most
+_CPU_STEPS = {"high": 3000, "low": 5000, "high_image": 1000, "low_image": 2000}  # details need the most
 _MOSTLY_SQUARE: tuple[tuple[int, int], ...] = ((64, 64),) * 6 + (
     (112, 64),
     (64, 112),

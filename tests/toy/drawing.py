@@ -79,10 +79,11 @@ def _frames(model: WanModel, latents: torch.Tensor, memory: DeviceMemory, count:
     return ((frames.permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
 
 
-def unseen_prompts(count: int, seed: int) -> list[tuple[Scene, str]]:
-    """Scenes that no training saw, each in one of its phrasings."""
+def unseen_prompts(count: int, seed: int, motion: str | None = None) -> list[tuple[Scene, str]]:
+    """Scenes that no training saw, each in one of its phrasings; `motion` replaces theirs."""
     rng = np.random.default_rng(seed)
     scenes = [random_scene(rng, held_out_scenes()) for _ in range(count)]
+    scenes = [scene.with_motion(motion) if motion else scene for scene in scenes]
     return [(scene, prompt_of(scene, rng)) for scene in scenes]
 
 
