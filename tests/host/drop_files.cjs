@@ -29,6 +29,7 @@ async function main(profile) {
     const seen = {};
     for (const file of files) {
       await page.evaluate((graph) => window.app.loadGraphData(graph), EMPTY);
+      await page.waitForFunction(() => window.app.graph.nodes.length === 0);
       await page.evaluate(drop, {
         name: path.basename(file), type: KINDS[path.extname(file)] ?? "", base64: fs.readFileSync(file, "base64"),
       });
