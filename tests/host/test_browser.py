@@ -63,6 +63,7 @@ if LACKING:
 APPENDED_SINCE = {
     "WanDuetRunLocal": {"acceleration": "exact"},
     "WanDuetLoadModel": {"low_model": "none", "vae": "auto", "text_encoder": "auto"},
+    "WanDuetEncodeVideo": {"container": "mp4"},
 }
 RENEW = os.environ.get("WAN_DUET_SCREENSHOTS") == "write"
 
