@@ -27,7 +27,20 @@ def begin(comfyui: Host, cwd: Path, *arguments: str) -> subprocess.Popen[str]:
     environ |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
     command = [sys.executable, "-m", "wan_duet.pipelines.demo", "--comfyui", str(comfyui.path), *arguments]
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, cwd=cwd, env=environ, stdout=pipe, stderr=pipe, text=True)
+    return subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=environ,
+        stdout=pipe,
+        stderr=pipe,
+        text=True,
+        preexec_fn=_hear_ctrl_c if sys.platform != "win32" else None,
+    )
+
+
+def _hear_ctrl_c() -> None:
+    """Tests that run in the background of a shell inherit that this signal is ignored."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def listing(comfyui: Host) -> set[Path]:
