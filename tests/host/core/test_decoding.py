@@ -48,5 +48,5 @@ def test_core_decodes_our_latents_to_the_same_images(
     core_client.run(graph)
     ours, native = (load_file(core.output / f"{name}.safetensors")["value"] for name in ("ours", "core"))
     assert ours.shape == native.shape == (num_frames, 64, 112, 3)
-    assert ours.std() > 0.05
+    assert ours.std() > 0.02  # something is drawn
     assert torch.allclose(ours, native.float(), atol=1e-3)
