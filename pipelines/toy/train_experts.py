@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 _RATE = 1.5e-3
 _MATRIX_RATE = 8e-3
-_CPU_STEPS = {"high": 3000, "low": 5000, "high_image": 1000, "low_image": 2000}  # details need the most
+_CPU_STEPS = {"high": 3000, "low": 5000, "high_image": 900, "low_image": 1500}  # details need the most
 _MOSTLY_SQUARE: tuple[tuple[int, int], ...] = ((64, 64),) * 6 + (
     (112, 64),
     (64, 112),
@@ -72,11 +72,11 @@ class ExpertTraining:
     def for_run(cls, stage: str, run: Run) -> ExpertTraining:
         image = stage.endswith("_image")
         if run.fast:
-            steps, batch, clips = 3000 if image else 6000, 256, 12288
+            steps, batch, clips = 3000 if image else 6000, 256, 8192 if image else 12288
         else:
-            steps, batch, clips = _CPU_STEPS[stage], 32, 3072
+            steps, batch, clips = _CPU_STEPS[stage], 32, 1024 if image else 3072
         sizes = SIZES if run.fast else _MOSTLY_SQUARE
-        return cls(max(1, int(steps * run.scale)), batch, clips // 2 if image else clips, sizes=sizes)
+        return cls(max(1, int(steps * run.scale)), batch, clips, sizes=sizes)
 
 
 @dataclass(frozen=True)
