@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..pipelines.errors import ModelError
 from ..pipelines.memory import PRECISIONS, Precision
+from ..pipelines.models.parts import public_page
 from .conditioning import to_conditioning
 from .listing import find_models, pick, stamp
 from .memory import HostMemory
@@ -91,7 +92,8 @@ class WanDuetLoadModel(io.ComfyNode):
         chosen = {"model": model, "low_model": low_model, "vae": vae, "text_encoder": text_encoder}
         for slot, name in chosen.items():
             if name not in (None, _SLOTS[slot][1]) and pick(name, _listed(slot)) is None:
-                return f"{_missing(slot, name)}; put it there, or choose another"
+                page = public_page(_SLOTS[slot][0][-1])
+                return f"{_missing(slot, name)}; put it there, or choose another. Such files are at {page}"
         return True
 
     @classmethod

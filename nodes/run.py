@@ -58,6 +58,13 @@ class WanDuetRunLocal(io.ComfyNode):
                     "the request says, or refuses: this version cannot skip work yet.",
                 ),
                 interp_model_input(),
+                io.Boolean.Input(
+                    "allow_partial_loras",
+                    default=False,
+                    optional=True,
+                    tooltip="On also applies a LoRA of the request of which only a part fits this model. "
+                    "Off refuses it, because it would do little or nothing.",
+                ),
             ],
             outputs=[
                 io.Video.Output("video", tooltip="The finished video file."),
@@ -82,6 +89,7 @@ class WanDuetRunLocal(io.ComfyNode):
         return_images: bool,
         acceleration: Acceleration = "exact",
         interp_model: Any | None = None,
+        allow_partial_loras: bool = False,
     ) -> io.NodeOutput:
         from ..pipelines.local import local_abilities, run
 
@@ -102,6 +110,7 @@ class WanDuetRunLocal(io.ComfyNode):
             embed_receipt=EMBED_METADATA,
             acceleration=acceleration,
             interpolators=found,
+            allow_partial_loras=allow_partial_loras,
         )
         images = result.images if return_images else _NO_IMAGES
         receipt = json.dumps(result.receipt, ensure_ascii=False)

@@ -94,6 +94,11 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         "--ignore-memory", action="store_true", help="try what is not expected to fit into memory"
     )
     generate.add_argument(
+        "--allow-partial-loras",
+        action="store_true",
+        help="also apply a LoRA of which only a part fits the model",
+    )
+    generate.add_argument(
         "--cache",
         type=Path,
         default=data_folder() / "loras",
@@ -224,6 +229,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             lora_sources=_lora_sources(options),
             interpolators=find_interpolators(options.interpolator_folder),
             check_memory=not options.ignore_memory,
+            allow_partial_loras=options.allow_partial_loras,
         )
     if options.request is not None or given(options):
         raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")

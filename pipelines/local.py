@@ -104,6 +104,7 @@ def run(
     acceleration: Acceleration = "exact",
     check_memory: bool = True,
     interpolators: Found | None = None,
+    allow_partial_loras: bool = False,
 ) -> Result:
     """Make the video of `request` in `out` (an .mp4) and its receipt beside it.
 
@@ -115,6 +116,7 @@ def run(
     embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
     check_memory: refuse, before anything is loaded, what cannot fit into memory.
     interpolators: the film and rife there are, as `find_interpolators` finds them; None knows only flow.
+    allow_partial_loras: also apply LoRAs of which only a part fits the model.
 
     Raises RequestError before anything is loaded when the request cannot be honoured, ModelError,
     SamplingError or MediaError when a stage fails, and what `progress.check` raises when the user stops: then
@@ -132,7 +134,7 @@ def run(
     if seed is None:
         seed = secrets.randbelow(_DRAWN_SEEDS)
     plan = make_plan(request, model.family, seed, boundary=model.boundary, report=report)
-    model = _with_loras(request, model, lora_sources, progress)
+    model = _with_loras(request, model, lora_sources, progress, allow_partial=allow_partial_loras)
     job = _Job(request, report, plan, model, out, dict(tags or {}), embed_receipt, found)
     return _execute(job, memory, progress, return_images=return_images, check_memory=check_memory)
 
@@ -153,7 +155,8 @@ def repeat(
     Raises ModelError when the weight files are not the recorded ones, and SamplingError when the latents came
     out different, naming what differs between the two machines.
     """
-    model = _with_loras(recorded.request, model, lora_sources, progress)
+    # What fitted then fits now: the files must be the same.
+    model = _with_loras(recorded.request, model, lora_sources, progress, allow_partial=True)
     require_same_files(recorded, model)
     found = interpolators or Found()
     _require_interpolator(recorded.plan, found)
@@ -163,10 +166,15 @@ def repeat(
 
 
 def _with_loras(
-    request: WanRequest, model: WanModel, sources: LoraSources | None, progress: Progress
+    request: WanRequest,
+    model: WanModel,
+    sources: LoraSources | None,
+    progress: Progress,
+    *,
+    allow_partial: bool,
 ) -> WanModel:
-    loras = getattr(request, "loras", None) or ()
-    return with_loras(model, loras, sources or LoraSources(embedded=embedded_loras()), progress)
+    loras, sources = getattr(request, "loras", None) or (), sources or LoraSources(embedded=embedded_loras())
+    return with_loras(model, loras, sources, progress, allow_partial=allow_partial)
 
 
 def _execute(

@@ -29,6 +29,7 @@ from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.noise import draw_noise
 from wan_duet.pipelines.sampling.schedule import Schedule
 from wan_duet.pipelines.stages import encode_prompts, sample
+from wan_duet.pipelines.weights.lora_source import LoraSources
 
 SMALL = {"prompt": "a red ball moves left", "num_frames": 17, "num_inference_steps": 4, "seed": 7}
 
@@ -240,6 +241,28 @@ def test_a_lora_given_by_its_whole_path_goes_by_its_name(toy: WanModel, tmp_path
     done = make(toy, tmp_path / "a.mp4", loras=[{"path": str(file)}])
     assert str(tmp_path) not in json.dumps([done.receipt, dict(probe(done.path).tags)])
     assert done.receipt["request"]["loras"][0]["path"] == "style.safetensors"
+
+
+def test_a_lora_of_which_little_fits_is_refused_unless_the_user_allows_it(
+    toy: WanModel, tmp_path: Path
+) -> None:
+    shape = toy.experts["high"].tensors["blocks.0.attn1.to_q.weight"].shape
+    file = tmp_path / "foreign.safetensors"
+    parts = {"A": torch.ones(1, shape[1]), "B": torch.ones(shape[0], 1)}
+    blocks = ("blocks.0", "blocks.38", "blocks.39")
+    pairs = {
+        f"{b}.attn1.to_q.lora_{side}.weight": part.clone() for b in blocks for side, part in parts.items()
+    }
+    save_file(pairs, file)
+    request = t2v_request(**SMALL, loras=[{"path": str(file)}])
+    settings: dict[str, Any] = {"memory": DeviceMemory("cpu"), "progress": Silent()}
+    with pytest.raises(LoraError, match=r"only 33% of it fits.*--allow-partial-loras"):
+        run(request, toy, out=tmp_path / "a.mp4", **settings)
+    done = run(request, toy, out=tmp_path / "a.mp4", allow_partial_loras=True, **settings)
+    assert done.receipt["model"]["loras"][0]["keys"]["unmatched"] == 4
+    recorded = read_receipt(sidecar(done.path))
+    again = repeat(recorded, toy, out=tmp_path / "b.mp4", lora_sources=LoraSources([tmp_path]), **settings)
+    assert again.receipt["latents_sha256"] == done.receipt["latents_sha256"]
 
 
 def test_a_missing_lora_is_named_before_anything_runs(toy: WanModel, tmp_path: Path) -> None:

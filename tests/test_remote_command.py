@@ -210,7 +210,12 @@ def test_ctrl_c_cancels_the_job_at_the_provider(tmp_path: Path, folder: Path, se
 
 @pytest.mark.parametrize(
     "flags",
-    [["--on", "fal", "--model", "toy"], ["--model", "toy", "--resubmit"], ["--on", "fal", "--device", "cpu"]],
+    [
+        ["--on", "fal", "--model", "toy"],
+        ["--model", "toy", "--resubmit"],
+        ["--on", "fal", "--device", "cpu"],
+        ["--on", "fal", "--allow-partial-loras"],
+    ],
 )
 def test_a_flag_that_would_do_nothing_is_refused(
     tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str]

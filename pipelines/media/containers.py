@@ -137,7 +137,7 @@ def storable(fps: Fraction) -> Fraction:
     most = _MOST_TICKS // _TICKS
     if max(fps.numerator, fps.denominator) <= most:
         return fps
-    return fps.limit_denominator(max(int(most / max(fps, 1)) - 1, 1))
+    return fps.limit_denominator(max(int(most / max(fps, Fraction(1))) - 1, 1))
 
 
 def _choices() -> str:

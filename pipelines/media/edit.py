@@ -63,8 +63,8 @@ class Edit:
             found.append("a single frame has no next one: nothing is drawn, and its rate stays as it is")
         if (fps := self.fps_out(frames)) > _USUAL_FPS:
             found.append(
-                f"{float(fps):g} frames per second, more than most screens show; fewer frames between, or not "
-                "adjusting the rate, makes fewer"
+                f"{float(fps):g} frames per second, more than most screens show; fewer new frames, or a rate "
+                "that is not adjusted, makes fewer"
             )
         return found
 

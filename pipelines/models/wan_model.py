@@ -19,7 +19,7 @@ from ..weights.lora_report import LoraReport
 from ..weights.recipe import Recipe
 from .fit import family_of, require_fit
 from .identify import Kind, choose, read_part
-from .parts import Slot, missing
+from .parts import Slot, missing, public_page
 from .tokenizer import find_tokenizer
 
 __all__ = ["Given", "WanModel", "load_model", "read_experts"]
@@ -142,7 +142,7 @@ def _located(source: str | Path) -> Path:
     if not path.exists():
         raise ModelError(
             f"{source}: no such model; give {TOY!r} or a folder in diffusers layout, or the transformer as a "
-            ".safetensors or .gguf file"
+            f".safetensors or .gguf file, which can be had at {public_page('diffusion_models')}"
         )
     return path
 
@@ -154,10 +154,15 @@ def _is_whole(path: Path) -> bool:
 
 def _read(path: Path, kind: Kind, slot: str) -> Recipe:
     if not path.exists():
-        raise ModelError(f"{slot}: {path} not found")
+        raise ModelError(f"{slot}: {path} not found; such files can be had at {public_page(_FOLDERS[kind])}")
     return read_part(path, kind, slot)
 
 
+_FOLDERS: dict[Kind, str] = {
+    "transformer": "diffusion_models",
+    "VAE": "vae",
+    "text encoder": "text_encoders",
+}
 _KINDS: dict[Slot, Kind] = {"vae": "VAE", "text_encoder": "text encoder"}
 
 
