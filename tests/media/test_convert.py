@@ -159,6 +159,18 @@ def test_a_file_may_be_written_over_itself(clip: Path) -> None:
     assert np.array_equal(next(read_frames(clip)), list(moving(9))[-1])
 
 
+def test_a_place_that_cannot_be_written_is_found_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    for command in ("convert", "decode"):
+        source = ["--model", "toy"] if command == "decode" else []
+        for out in ("folder.mp4", "no such folder/a.mp4"):
+            missing = str(tmp_path / "missing")
+            assert main(["media", command, missing, "-o", str(tmp_path / out), *source]) == 1
+            assert f"cannot write {tmp_path / out}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
