@@ -36,7 +36,6 @@ __all__ = [
     "interpolator_record",
     "load_interpolator",
     "make_interpolator",
-    "rife_scale",
 ]
 
 log = logging.getLogger(__name__)
@@ -131,12 +130,12 @@ def make_interpolator(name: str, found: Found, memory: Memory, *, width: int, he
         raise ModelError(f"{name} needs {INTERPOLATION_FILES[name]}{unusable}; or choose flow")
     # The published FILM is half precision already, and large; RIFE is small, and its flow gains by more.
     dtype = torch.float16 if name == "film" and device.type == "cuda" else torch.float32
-    file, scale = found.files[name], rife_scale(width, height)
+    file, scale = found.files[name], _rife_scale(width, height)
     memory.reserve(file.stat().st_size, file.name, _WORKING_BYTES[name] * width * height * dtype.itemsize)
     return load_interpolator(file, device, dtype, scale)
 
 
-def rife_scale(width: int, height: int) -> float:
+def _rife_scale(width: int, height: int) -> float:
     """At which scale RIFE looks for motion: on 4K it is further than the network reaches otherwise."""
     return 0.5 if max(width, height) >= _LARGE else 1.0
 
