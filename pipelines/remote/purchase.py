@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 from ..errors import (
     AmbiguousError,
@@ -21,7 +21,8 @@ from .journal import Journal
 from .news import Tell, news_of
 from .owner import Owner
 from .provider import Payload, Submitted
-from .record import Job, State
+from .record import Job
+from .stop import StopAsked, unless_stopped
 from .written import written_form
 
 __all__ = ["Prepare", "give_up", "reconcile", "submit"]
@@ -29,7 +30,6 @@ __all__ = ["Prepare", "give_up", "reconcile", "submit"]
 log = logging.getLogger(__name__)
 
 Prepare = Callable[[], Awaitable[Payload]]  # uploads what has to be, and gives the payload as it is sent
-T = TypeVar("T")
 
 
 async def submit(job: Job, desk: Desk, prepare: Prepare | None, tell: Tell) -> Job:
@@ -85,11 +85,14 @@ async def _prepared(job: Job, desk: Desk, prepare: Prepare) -> Payload:
             return await prepare()
 
     try:
-        return await _unless_stopped(upload(), job, desk)
+        # A stop that was asked for already counts as well.
+        return await unless_stopped(upload(), replace(job, stop_asked=False), desk)
+    except StopAsked:
+        desk.journal.move(job.job_id, desk.owner, "cancelled", error="stopped before anything was sent")
+        raise job.as_error(JobStoppedError, "stopped before anything was sent") from None
     except BaseException as error:
-        state: State = "cancelled" if isinstance(error, JobStoppedError) else "failed"
         text = error.message if isinstance(error, RemoteError) else str(error) or type(error).__name__
-        desk.journal.move(job.job_id, desk.owner, state, error=text)
+        desk.journal.move(job.job_id, desk.owner, "failed", error=text)
         raise
 
 
@@ -121,18 +124,3 @@ async def reconcile(job: Job, desk: Desk) -> Job:
         f"{job.provider}'s site, and turn resubmit on to run it again",
         provider=job.provider,
     )
-
-
-async def _unless_stopped(work: Awaitable[T], job: Job, desk: Desk) -> T:
-    """The value of `work`. Ends it and raises JobStoppedError at a stop."""
-    task = asyncio.ensure_future(work)
-    try:
-        while not task.done():
-            watch = asyncio.ensure_future(desk.clock.sleep(desk.patience.look))
-            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-            watch.cancel()
-            if desk.journal.job(job.job_id).stop_asked:
-                raise job.as_error(JobStoppedError, "stopped before anything was sent")
-        return task.result()
-    finally:
-        task.cancel()

@@ -297,7 +297,30 @@ def test_a_night_without_this_machine_does_not_cancel_what_is_finished(
     assert "cancel" not in workshop.calls
 
 
+def test_a_clock_that_is_put_forward_cancels_nothing(desk: Desk, workshop: Workshop, order: Make) -> None:
+    def put_forward() -> None:
+        desk.clock.time += 3 * 3600  # type: ignore[attr-defined]
+
+    workshop.looks, workshop.during["status"] = 3, put_forward
+    assert run(order(), desk).state == "done"
+    assert "cancel" not in workshop.calls
+
+
+def test_a_clock_that_is_put_back_delays_nothing(desk: Desk, workshop: Workshop, order: Make) -> None:
+    def put_back(number: int) -> None:
+        desk.clock.time -= 3 * 3600  # type: ignore[attr-defined]
+
+    workshop.looks = 3
+    desk.clock.at_sleep = put_back  # type: ignore[attr-defined]
+    assert run(order(), desk).state == "done"
+    assert desk.clock.slept < 60  # type: ignore[attr-defined]
+
+
 # ---- stop
+
+
+def impatient(desk: Desk) -> Desk:
+    return replace(desk, patience=replace(desk.patience, look=0.01))
 
 
 def stop_when(desk: Desk, workshop: Workshop, call: str) -> None:
@@ -314,17 +337,34 @@ def test_a_stop_reaches_the_provider(desk: Desk, workshop: Workshop, order: Make
     assert the_row(desk).state == "cancelled"
 
 
-def test_a_stop_before_the_submit_sends_nothing(desk: Desk, workshop: Workshop, order: Make) -> None:
+@pytest.mark.parametrize("before", [True, False])
+def test_a_stop_before_the_submit_sends_nothing(
+    desk: Desk, workshop: Workshop, order: Make, before: bool
+) -> None:
     async def endless() -> dict:
         desk.journal.ask_to_stop(the_row(desk).job_id)
         await asyncio.Event().wait()
         return {}
 
     job = admit(order(), desk, Limits(), reuse=True, resubmit=False)
+    if before:
+        desk.journal.ask_to_stop(job.job_id)
     with pytest.raises(JobStoppedError):
-        asyncio.run(carry_out(job.job_id, desk, tell=lambda news: None, prepare=endless))
+        asyncio.run(carry_out(job.job_id, impatient(desk), tell=lambda news: None, prepare=endless))
     assert workshop.calls == []
     assert (the_row(desk).state, the_row(desk).money) == ("cancelled", "none spent")
+
+
+def test_a_stop_does_not_wait_for_an_answer_about_the_job(
+    desk: Desk, workshop: Workshop, order: Make
+) -> None:
+    workshop.looks = 10
+    workshop.stalls["status"] = 1
+    stop_when(desk, workshop, "status")
+    job = admit(order(), desk, Limits(), reuse=True, resubmit=False)
+    with pytest.raises(JobStoppedError):
+        asyncio.run(asyncio.wait_for(go_on(job, impatient(desk), order(), []), 5))
+    assert workshop.calls == ["submit", "status", "cancel", "status"]
 
 
 @pytest.mark.parametrize("answer", ["too late", "not offered"])
