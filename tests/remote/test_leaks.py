@@ -26,6 +26,7 @@ from .clients import FAL_KEY, NOVITA_KEY, bought, fal_at, novita_at
 from .conftest import FastClock
 
 ROUTES = ("initiate", "upload", "submit", "status", "result", "cancel", "list", "pricing", "download")
+ANSWERED = ("initiate", "submit", "status", "result", "list")
 I2V = {"prompt": "a red ball", "seed": 7}
 T2V = {**I2V, "width": 832, "height": 480}
 
@@ -91,9 +92,10 @@ async def told(provider: str, folder: Path, faults: list[tuple[str, str, int]]) 
         [(route, "tells the key", 1) for route in ROUTES if route != "submit"],
         [("submit", "tells the key", 1)],
         [(route, "tells the key", 1000) for route in ("status", "result", "download")],
-        [(route, "repeats the key", 1000) for route in ("initiate", "submit", "status", "result", "list")],
+        [(route, "repeats the key", 1000) for route in ANSWERED],
+        [(route, "spells the key", 1000) for route in ANSWERED],
     ],
-    ids=["well", "every call", "submit", "for ever", "successes"],
+    ids=["well", "every call", "submit", "for ever", "successes", "escapes"],
 )
 def test_the_key_is_in_no_log_file_row_receipt_or_error(
     provider: str, faults: list[tuple[str, str, int]], tmp_path: Path, caplog: pytest.LogCaptureFixture
