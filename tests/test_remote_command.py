@@ -163,6 +163,36 @@ def test_a_job_left_open_is_brought_home_by_its_id(
     assert len(server.jobs) == 1
 
 
+def test_a_file_that_cannot_be_taken_is_tried_again_until_its_job_is_forgotten(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.script.plan("download", "page", times=3)
+    for _ in range(2):
+        assert generate(tmp_path) == 1
+        assert "jobs forget" in capsys.readouterr().err
+    (listed,) = jobs(capsys, "list", "--open")
+    assert (listed["state"], listed["money"], len(server.jobs)) == ("completed", "spent", 1)
+    assert main(["jobs", "cancel", listed["job"]]) == 1
+    assert main(["jobs", "forget", listed["job"]]) == 0
+    assert f"not fetched: {server.url}/cdn/files/" in capsys.readouterr().out
+    assert generate(tmp_path) == 0
+    assert len(server.jobs) == 2
+
+
+def test_a_job_that_somebody_works_on_is_not_forgotten(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal, owner = Journal(folder / "jobs.sqlite", lambda: 0.0), Owner(folder / "owners")
+    order, _ = order_for(parse("text-to-video", {"prompt": "a", "seed": 7}), "fal", tmp_path / "film.mp4")
+    choices: Any = {"reuse": True, "resubmit": False, "allow": lambda spent: None, "since": 0.0}
+    job = journal.begin(order, Key("fal", KEY).account, owner, **choices)
+    assert main(["jobs", "forget", job.job_id]) == 1
+    assert "worked on by another process" in capsys.readouterr().err
+    owner.retire()
+    assert main(["jobs", "forget", job.job_id]) == 0
+    journal.close()
+
+
 def test_novita_is_reached_the_same_way(
     tmp_path: Path, folder: Path, novita: NovitaServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

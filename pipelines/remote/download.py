@@ -32,6 +32,7 @@ _ATTEMPTS = 6  # in a row that bring nothing new
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MOST_REDIRECTS = 3
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_TRY_OR_FORGET = "The job stays open, to be tried again; `wan-duet jobs forget` gives its file up"
 _GONE = {401, 403, 404, 410}  # a signed address that has expired answers 403
 
 
@@ -113,7 +114,9 @@ class Cdn:
                 asked = error.retry_after_s if isinstance(error, _BrokenError) else None
                 await self.pace.sleep(self.pace.wait_s(max(idle, 1), asked))
             except DownloadError as error:
-                raise self._error(RemoteError, f"downloading the result: {error}") from None
+                raise self._error(
+                    RemoteError, f"downloading the result: {error}. {_TRY_OR_FORGET}"
+                ) from None
             except OSError as error:
                 raise self._error(
                     RemoteError, f"{part}: cannot be written: {error.strerror or error}"
@@ -134,7 +137,8 @@ class Cdn:
         if not _is_video_or_image(part):
             _forget(part)
             raise self._error(
-                RemoteError, f"{shown(file.url)}: what came is neither a video nor an image ({size} bytes)"
+                RemoteError,
+                f"{shown(file.url)}: what came is neither a video nor an image ({size} bytes). {_TRY_OR_FORGET}",
             )
         if file.size_bytes is not None and file.size_bytes != size:
             log.warning("%s told a size of %d bytes, the file has %d", self.provider, file.size_bytes, size)

@@ -5,6 +5,7 @@ The addresses of a job are the ones fal gives: an endpoint has more parts than t
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -21,7 +22,7 @@ from .keys import Key
 from .local_file import LocalFile
 from .provider import Cancelled, Downloaded, Outcome, Payload, RemoteFile, Status, Submitted
 from .redaction import Redaction
-from .retry import CANCEL, CHEAP, READ, SUBMIT, Pace
+from .retry import CANCEL, CHEAP, ONCE, READ, SUBMIT, Pace
 from .settings import Addresses
 from .written import written_form
 
@@ -34,6 +35,7 @@ _LOOKS_AT_THE_LIST = 3
 _BETWEEN_LOOKS_S = 5.0
 _BEFORE_S = 30.0  # how much the clocks may differ
 _PAGES = 20
+_FOR_A_PRICE_S = 10.0
 
 
 class Fal:
@@ -219,12 +221,13 @@ class Fal:
         )
 
     async def _charged(self, endpoint: str, answer: Answer) -> float | None:
-        """Billed units times fal's price of a unit, in US dollars."""
+        """Billed units times fal's price of a unit, in US dollars. The result waits for it, so not for long."""
         try:
             units = float(answer.headers.get("x-fal-billable-units", ""))
             if endpoint not in self._unit_prices:
                 url = f"{self._platform}/v1/models/pricing"
-                found = await self._api.call(CHEAP, "GET", url, params={"endpoint_id": endpoint})
+                asked = self._api.call(ONCE, "GET", url, params={"endpoint_id": endpoint})
+                found = await asyncio.wait_for(asked, _FOR_A_PRICE_S)
                 (entry,) = found.data["prices"]
                 if entry["currency"] != "USD":
                     return None
@@ -232,7 +235,7 @@ class Fal:
         except CallFailedError as failed:
             log.info("fal does not tell the price of %s: %s", endpoint, failed)
             return None
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, asyncio.TimeoutError):
             return None
         return round(units * self._unit_prices[endpoint], 6)
 

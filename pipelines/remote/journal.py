@@ -281,5 +281,12 @@ def _as_journal_error(file: Path) -> Iterator[None]:
         yield
     except sqlite3.IntegrityError:
         raise
-    except (OSError, sqlite3.Error) as error:
+    except sqlite3.OperationalError as error:  # locked, full, not writable: the file itself may be sound
+        raise JournalError(f"{file}: {error}; nothing is bought without a journal") from error
+    except sqlite3.DatabaseError as error:
+        raise JournalError(
+            f"{file}: {error}. Nothing is bought without a journal: move it away with the files whose names begin "
+            "so, and look on the providers' sites for jobs that were open"
+        ) from error
+    except OSError as error:
         raise JournalError(f"{file}: {error}; nothing is bought without a journal") from error

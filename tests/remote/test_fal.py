@@ -404,11 +404,13 @@ def test_trying_a_key_makes_no_job() -> None:
     with_fal(use)
 
 
-def test_a_price_that_cannot_be_had_is_unknown() -> None:
+@pytest.mark.parametrize("fault", ["403", "stall", "503 page", "not json", "cut json"])
+def test_a_price_that_cannot_be_had_is_unknown_and_holds_up_no_result(fault: str) -> None:
     async def use(fal: Fal, server: FalServer) -> None:
         job = await finished(fal)
-        server.script.plan("pricing", "403")
+        server.script.plan("pricing", fault, times=100)
         assert (await fal.result(job)).charged is None
+        assert server.script.calls["pricing"] == 1
 
     with_fal(use)
 
