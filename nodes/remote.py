@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from comfy import model_management
 from comfy_api.latest import io
 
 from ..pipelines.errors import RequestError
@@ -203,6 +204,7 @@ def _order(
         media=written_media(request.media),
         prices=spending.prices,
         find=allowed_file,
+        check_stop=model_management.throw_exception_if_processing_interrupted,
     )
 
 
@@ -215,8 +217,9 @@ def _limits(limits: Limits, max_price_usd: float) -> Limits:
 
 
 def _remarks(order: Order) -> tuple[str, ...]:
-    adjustments = order.about["adjustments"]
-    return tuple(f"adjusted {adjusted['field']}: {adjusted['reason']}" for adjusted in adjustments)
+    """What the price rests on, and what the provider does otherwise than asked."""
+    adjusted = (f"adjusted {one['field']}: {one['reason']}" for one in order.about["adjustments"])
+    return (f"price: {order.price.text()}", *adjusted)
 
 
 def _end(job: Job, *, reused: bool) -> str:

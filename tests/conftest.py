@@ -10,9 +10,14 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.headless.host import Host, examine, find_comfyui
+
+# How long an example takes says nothing on a machine that does other things too.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 HOST_TESTS = Path(__file__).parent / "host"
 HOST_KEY = pytest.StashKey["Host | str"]()  # the ComfyUI of this run, or why there is none

@@ -179,8 +179,10 @@ class Journal:
         return found[0]
 
     def find(self, beginning: str) -> Job:
-        """The job whose id begins so. Raises JournalError when there is none, or more than one."""
-        found = [job for job in self.jobs() if job.job_id.startswith(beginning)]
+        """The job whose id begins so, or which the provider calls so. Raises JournalError when there is none,
+        or more than one.
+        """
+        found = [job for job in self.jobs() if job.job_id.startswith(beginning) or job.request_id == beginning]
         if len(found) > 1:
             raise JournalError(f"{len(found)} jobs begin with {beginning!r}; give more of the id")
         return found[0] if found else self.job(beginning)

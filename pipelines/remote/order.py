@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -30,12 +30,14 @@ def order_for(
     media: Mapping[str, Path] = MappingProxyType({}),
     prices: PriceTable = PRICES,
     find: FindFile = any_file,
+    check_stop: Callable[[], None] = lambda: None,
 ) -> tuple[Order, Prepared]:
     """The order, and the files that it takes to send it. Spends and sends nothing.
 
     runner: "fal" or "novita".
     media:  {field: the file written for the medium that was connected to it}.
     find:   the file that a name in a field means; refuses files that are not meant to leave.
+    check_stop: raises when the user has lost patience with large files.
 
     A seed that is not set is drawn here, so that a job whose submit was not answered can be told from others.
     Raises RequestError with everything that the runner cannot do.
@@ -48,7 +50,7 @@ def order_for(
     sent = for_novita(request) if runner == "novita" else request
     if sent is None:
         raise RequestError.of("kind", f"{request.kind} is not what {runner} runs", "choose another runner")
-    prepared = prepare(sent, media, find)
+    prepared = prepare(sent, media, find, check_stop)
     about: dict[str, Any] = {
         "kind": request.kind,
         "request": dict(prepared.payload) if sent is request else request.payload(),

@@ -65,10 +65,11 @@ async def submit(job: Job, desk: Desk, prepare: Prepare | None, tell: Tell) -> J
     except BaseException:  # a fault of ours, or the end of the program: the request may be on its way
         journal.move(job.job_id, owner, "unknown")
         raise
+    # First of all to the console: should the disk be full, it is all that is left to find the job by.
+    log.info("%s has taken request %s (%s)", job.provider, ids.request_id, job.price_text)
     desk.at("answered")
     job = journal.submitted(job.job_id, owner, ids)
     desk.at("submitted written")
-    log.info("%s has taken request %s (%s)", job.provider, job.request_id, job.price_text)
     return job
 
 
@@ -96,9 +97,9 @@ async def _prepared(job: Job, desk: Desk, prepare: Prepare) -> Payload:
         raise
 
 
-async def reconcile(job: Job, desk: Desk) -> Job:
+async def reconcile(job: Job, desk: Desk, heard: Callable[[], bool]) -> Job:
     """Find the job of a lost answer. It is never asked for again without the user, who is told by an
-    AmbiguousError.
+    AmbiguousError, if one is there to hear it.
     """
     sent: dict[str, Any] = json.loads(job.sent_json or "null")
     found: Submitted | str | None
@@ -118,7 +119,7 @@ async def reconcile(job: Job, desk: Desk) -> Job:
         if found is None
         else f"{job.provider} cannot say whether it took the request, which may have been charged {cost}"
     )
-    desk.journal.note(job.job_id, desk.owner, told=True)
+    desk.journal.note(job.job_id, desk.owner, told=job.told or heard())
     raise AmbiguousError(
         f"the answer to the submit of job {job.job_id[:8]} was lost; {chance}. Look at the list on "
         f"{job.provider}'s site, and turn resubmit on to run it again",

@@ -117,7 +117,7 @@ class RemoteThread:
         """Go on in the background with the open jobs that no living process works on; returns their ids.
 
         Those that were never sent are closed, as nobody is there any more who wanted them. Those of unknown
-        fate are looked for once; then the user is asked.
+        fate are looked for until the user has been told.
         """
         by_account = {(provider.name, provider.account): provider for provider in providers}
         resumed = []
@@ -181,7 +181,10 @@ class RemoteThread:
                 if not _heard(tell, news):
                     running.waiting[done] = _nobody
 
-        return await carry_out(job_id, desk, tell=tell_all, prepare=prepare)
+        def heard() -> bool:
+            return bool(running.waiting)
+
+        return await carry_out(job_id, desk, tell=tell_all, prepare=prepare, heard=heard)
 
     def _end(self, job_id: str, task: asyncio.Task[Job]) -> None:
         running = self._running.pop(job_id)

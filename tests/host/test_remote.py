@@ -340,6 +340,7 @@ def test_the_node_tells_where_its_job_is(providers: Providers, host: HeadlessCom
     ]
     assert any("queued #" in text and "about $" in text for text in shown)
     assert any("running" in text and "step " in text for text in shown)
+    assert all("video seconds counted at 16 fps" in text for text in shown)
     assert "done" in shown[-1]
     assert "charged" in shown[-1]
 

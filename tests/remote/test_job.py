@@ -84,6 +84,19 @@ def test_a_job_ends_as_a_file_with_its_receipt(desk: Desk, workshop: Workshop, o
     assert "step 2" in told[3].text()
 
 
+def test_a_receipt_holds_no_address_under_which_an_upload_can_be_read(desk: Desk, order: Make) -> None:
+    async def prepare() -> dict:
+        return {"prompt": "a red ball", "seed": 7, "image_url": "https://files.test/private.png"}
+
+    wanted = order(image_url="sha256:00")
+    job = admit(wanted, desk, Limits(), reuse=True, resubmit=False)
+    done = asyncio.run(carry_out(job.job_id, desk, tell=lambda news: None, prepare=prepare))
+    assert done.file is not None
+    receipt = done.file.with_suffix(".json").read_text()
+    assert "private.png" not in receipt
+    assert json.loads(receipt)["job"]["sent"]["image_url"] == "sha256:00"
+
+
 def test_the_same_order_again_is_served_from_the_file(desk: Desk, workshop: Workshop, order: Make) -> None:
     first = run(order(), desk)
     again = run(order(), desk)

@@ -328,6 +328,18 @@ def test_all_who_begin_together_share_one_new_journal(tmp_path: Path, order: Mak
     assert len(set(found)) == 1
 
 
+def test_a_job_is_found_by_its_beginning_and_by_what_the_provider_calls_it(
+    journal: Journal, owner: Owner, order: Make, begin: Begin
+) -> None:
+    job = bring_to(journal, begin(order()), owner, "submitting")
+    journal.submitted(job.job_id, owner, Submitted(job.endpoint, "3f1c-request"))
+    begin(order(prompt="another"))
+    for name in (job.job_id, job.job_id[:8], "3f1c-request"):
+        assert journal.find(name).job_id == job.job_id
+    with pytest.raises(JournalError, match="2 jobs begin with"):
+        journal.find("")
+
+
 def test_a_job_that_does_not_exist_is_named(journal: Journal) -> None:
     with pytest.raises(JournalError, match="no job nonsense"):
         journal.job("nonsense")
