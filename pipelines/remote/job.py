@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable
 
 from ..errors import JobFailedError, JobLostError, UnreachableError
 from .delivery import fetch
@@ -23,25 +22,13 @@ __all__ = ["carry_out"]
 log = logging.getLogger(__name__)
 
 
-def _somebody() -> bool:
-    return True
-
-
-async def carry_out(
-    job_id: str,
-    desk: Desk,
-    *,
-    tell: Tell,
-    prepare: Prepare | None = None,
-    heard: Callable[[], bool] = _somebody,
-) -> Job:
+async def carry_out(job_id: str, desk: Desk, *, tell: Tell, prepare: Prepare | None = None) -> Job:
     """Bring a job of the journal to its end, from wherever it is, and return it done.
 
     While another process works on the job, waits for what becomes of it.
 
     prepare: for a job that was not sent yet. Without it such a job is closed: nobody is there any more who
              wanted it.
-    heard:   whether a user is there to read what this raises.
 
     Raises RemoteError when there will be no file, or not without the user: JobStoppedError after a stop,
     AmbiguousError while nobody knows whether the job exists. UnreachableError leaves the job open.
@@ -56,7 +43,7 @@ async def carry_out(
         if job.state == "submitting":  # its owner died between asking and being answered
             job = desk.journal.move(job_id, desk.owner, "unknown")
         if job.state == "unknown":
-            job = await reconcile(job, desk, heard)
+            job = await reconcile(job, desk)
         if job.state in ("submitted", "running"):
             job = await _follow(job, desk, tell)
         if job.state == "completed":

@@ -166,6 +166,11 @@ class Journal:
             if self.job(job_id).is_open:
                 self._set(job_id, {"stop_asked": True})
 
+    def note_told(self, job_id: str) -> None:
+        """The user has read that the fate of the job is unknown."""
+        with self._transaction():
+            self._set(job_id, {"told": True})
+
     def forget(self, job_id: str) -> None:
         """Take the row away; the caller makes sure that nobody works on the job."""
         with self._transaction():

@@ -97,9 +97,9 @@ async def _prepared(job: Job, desk: Desk, prepare: Prepare) -> Payload:
         raise
 
 
-async def reconcile(job: Job, desk: Desk, heard: Callable[[], bool]) -> Job:
-    """Find the job of a lost answer. It is never asked for again without the user, who is told by an
-    AmbiguousError, if one is there to hear it.
+async def reconcile(job: Job, desk: Desk) -> Job:
+    """Find the job of a lost answer. It is never asked for again without the user: whoever tells them of the
+    AmbiguousError notes it with `Journal.note_told`.
     """
     sent: dict[str, Any] = json.loads(job.sent_json or "null")
     found: Submitted | str | None
@@ -119,7 +119,6 @@ async def reconcile(job: Job, desk: Desk, heard: Callable[[], bool]) -> Job:
         if found is None
         else f"{job.provider} cannot say whether it took the request, which may have been charged {cost}"
     )
-    desk.journal.note(job.job_id, desk.owner, told=job.told or heard())
     raise AmbiguousError(
         f"the answer to the submit of job {job.job_id[:8]} was lost; {chance}. Look at the list on "
         f"{job.provider}'s site, and turn resubmit on to run it again",

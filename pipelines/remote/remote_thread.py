@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobStoppedError, RemoteError
+from ..errors import AmbiguousError, JobStoppedError, RemoteError
 from .desk import PATIENCE, Clock, Desk, Patience, SystemClock, few_transfers, go_on
 from .gate import Limits, admit
 from .job import carry_out
@@ -181,16 +181,15 @@ class RemoteThread:
                 if not _heard(tell, news):
                     running.waiting[done] = _nobody
 
-        def heard() -> bool:
-            return bool(running.waiting)
-
-        return await carry_out(job_id, desk, tell=tell_all, prepare=prepare, heard=heard)
+        return await carry_out(job_id, desk, tell=tell_all, prepare=prepare)
 
     def _end(self, job_id: str, task: asyncio.Task[Job]) -> None:
         running = self._running.pop(job_id)
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None and not running.waiting:
             _report(job_id, error)
+        if isinstance(error, AmbiguousError) and running.waiting:
+            self.journal.note_told(job_id)
         for done in (*running.waiting, *running.left):
             if error is None:
                 done.set_result(task.result())

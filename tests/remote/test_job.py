@@ -36,7 +36,11 @@ Make = Callable[..., Order]
 def run(order: Order, desk: Desk, told: list[News] | None = None, *, resubmit: bool = False) -> Job:
     """Admit the order and carry it out, as a node does."""
     job = admit(order, desk, Limits(), reuse=True, resubmit=resubmit)
-    return asyncio.run(go_on(job, desk, order, [] if told is None else told))
+    try:
+        return asyncio.run(go_on(job, desk, order, [] if told is None else told))
+    except AmbiguousError:
+        desk.journal.note_told(job.job_id)
+        raise
 
 
 async def go_on(job: Job, desk: Desk, order: Order | None, told: list[News]) -> Job:
