@@ -6,6 +6,7 @@ The key never goes along: the file lies on a host of somebody else, and its addr
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import json
 import logging
@@ -33,6 +34,7 @@ _REDIRECTS = {301, 302, 303, 307, 308}
 _MOST_REDIRECTS = 3
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _TRY_OR_FORGET = "The job stays open, to be tried again; `wan-duet jobs forget` gives its file up"
+_MD5 = re.compile(r"md5=([A-Za-z0-9+/]{22}==)")
 _GONE = {401, 403, 404, 410}  # a signed address that has expired answers 403
 
 
@@ -103,6 +105,7 @@ class Cdn:
             try:
                 check()
                 await self._gather(file, part, progress, check)
+                await asyncio.to_thread(_verify, part)
                 break
             except (httpx.TransportError, httpx.StreamError, _BrokenError) as error:
                 idle = 0 if _size(part) > most else idle + 1
@@ -267,9 +270,30 @@ def _version_of(part: Path) -> tuple[str, int]:
 
 
 def _note_version(part: Path, response: httpx.Response) -> None:
-    """Only a strong ETag says that bytes are the same (RFC 9110, 13.1.5)."""
+    """Only a strong ETag says that bytes are the same (RFC 9110, 13.1.5). Some servers add a hash of the file
+    (cloud.google.com/storage/docs, x-goog-hash, 2026-11).
+    """
     etag = response.headers.get("etag", "")
-    _note(part).write_text(json.dumps({"etag": etag if etag.startswith('"') else ""}), encoding="utf-8")
+    hashes = _MD5.search(response.headers.get("x-goog-hash", ""))
+    note = {"etag": etag if etag.startswith('"') else "", "md5": hashes and hashes[1]}
+    _note(part).write_text(json.dumps(note), encoding="utf-8")
+
+
+def _verify(part: Path) -> None:
+    """Raise _BrokenError, and begin anew, when the file is not what the server says it sent."""
+    try:
+        told = json.loads(_note(part).read_text(encoding="utf-8")).get("md5")
+    except (OSError, ValueError, AttributeError):
+        return
+    if told is None:
+        return
+    digest = hashlib.md5(usedforsecurity=False)
+    with part.open("rb") as stream:
+        while chunk := stream.read(2**20):
+            digest.update(chunk)
+    if base64.b64encode(digest.digest()).decode() != told:
+        _forget(part)
+        raise _BrokenError("the file was damaged on its way")
 
 
 def _forget(part: Path) -> None:

@@ -64,6 +64,7 @@ async def fetched(cdn: Cdn, file: RemoteFile, to: Path) -> bytes:
         "502 page",
         "503 page",
         "504 page",
+        "damaged",
     ],
 )
 def test_a_download_outlasts_a_fault(tmp_path: Path, name: str) -> None:
