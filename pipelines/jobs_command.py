@@ -59,8 +59,7 @@ def _list(options: argparse.Namespace) -> int:
         return 0
     for job in jobs:
         when = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
-        prompt = str(json.loads(job.payload_json).get("prompt", ""))
-        what = job.file_path if job.state == "done" else job.error or prompt
+        what = job.file_path if job.state == "done" else job.error or job.ordered("prompt") or ""
         print(f"{job.job_id[:8]}  {when}  {job.provider:<6}  {job.state:<10}  {_cost(job):<22}  {what}")
     return 0
 

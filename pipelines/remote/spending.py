@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RequestError
-from ..request.kinds import KINDS
+from ..request.kinds import SENDABLE
 from ..request.prices import PRICES, PriceTable
 from ..request.rows import closest, rows
 from .gate import Limits
@@ -68,9 +68,9 @@ def read_spending(folder: Path | None) -> Spending:
 
 
 def _entry(endpoint: str, entry: Any, where: str) -> dict[str, Any]:
-    cls = next((cls for cls in KINDS.values() if cls.endpoint == endpoint), None)
+    cls = next((cls for cls in SENDABLE if cls.endpoint == endpoint), None)
     if cls is None:
-        near = closest(endpoint, {cls.endpoint for cls in KINDS.values()})
+        near = closest(endpoint, {cls.endpoint for cls in SENDABLE})
         fix = f"did you mean {near}?" if near else "`wan-duet kinds` lists the endpoints"
         raise RequestError.of(where, "there is no such endpoint", fix)
     if not isinstance(entry, dict) or _ENTRY - set(entry) or set(entry) - _ENTRY - {"by", "counted_fps"}:
