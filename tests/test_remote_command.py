@@ -205,6 +205,10 @@ def test_novita_is_reached_the_same_way(
     assert "price: unknown" in told.err
     assert json.loads(told.out)["receipt"]["runner"] == "novita"
     assert len(novita.jobs) == 1
+    assert main([*command, "--novita-model", "Wan 2.2", "--seed", "7", *flags]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["seed"], told["prompt"]) == (7, "a red ball")
+    assert [task.path for task in novita.jobs.values()] == ["/v3/async/wan-t2v", "/v3/async/wan-2.2-t2v"]
 
 
 def test_check_knows_the_prices_of_the_user(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -240,13 +244,29 @@ def test_ctrl_c_cancels_the_job_at_the_provider(tmp_path: Path, folder: Path, se
 
 @pytest.mark.parametrize(
     "flags",
-    [["--on", "fal", "--model", "toy"], ["--model", "toy", "--resubmit"], ["--on", "fal", "--device", "cpu"]],
+    [
+        ["--on", "fal", "--model", "toy"],
+        ["--model", "toy", "--resubmit"],
+        ["--on", "fal", "--device", "cpu"],
+        ["--on", "fal", "--novita-model", "Wan 2.2"],
+        ["--model", "toy", "--novita-model", "Wan 2.2"],
+    ],
 )
 def test_a_flag_that_would_do_nothing_is_refused(
     tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
 ) -> None:
     assert main(["generate", "-o", str(tmp_path / "a.mp4"), "--prompt", "x", *flags]) == 2
     assert "given with --on" in capsys.readouterr().err
+
+
+def test_check_speaks_of_the_model_that_is_asked_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["check", "--prompt", "x", "--num-inference-steps", "20", "--novita-model", "Wan 2.2"]
+    assert main([*asked, "--on", "novita"]) == 2
+    assert "num_inference_steps" in capsys.readouterr().out
+    assert main([*asked, "--on", "fal"]) == 2
+    assert "given with --on fal" in capsys.readouterr().err
 
 
 def test_an_address_of_the_command_line_goes_before_the_file(

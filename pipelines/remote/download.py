@@ -117,9 +117,7 @@ class Cdn:
                 asked = error.retry_after_s if isinstance(error, _BrokenError) else None
                 await self.pace.sleep(self.pace.wait_s(max(idle, 1), asked))
             except DownloadError as error:
-                raise self._error(
-                    RemoteError, f"downloading the result: {error}. {_TRY_OR_FORGET}"
-                ) from None
+                raise self._error(RemoteError, f"downloading the result: {error}. {_TRY_OR_FORGET}") from None
             except OSError as error:
                 raise self._error(
                     RemoteError, f"{part}: cannot be written: {error.strerror or error}"
@@ -141,7 +139,8 @@ class Cdn:
             _forget(part)
             raise self._error(
                 RemoteError,
-                f"{shown(file.url)}: what came is neither a video nor an image ({size} bytes). {_TRY_OR_FORGET}",
+                f"{shown(file.url)}: what came is neither a video nor an image ({size} bytes). "
+                f"{_TRY_OR_FORGET}",
             )
         if file.size_bytes is not None and file.size_bytes != size:
             log.warning("%s told a size of %d bytes, the file has %d", self.provider, file.size_bytes, size)

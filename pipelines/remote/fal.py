@@ -221,7 +221,7 @@ class Fal:
         )
 
     async def _charged(self, endpoint: str, answer: Answer) -> float | None:
-        """Billed units times fal's price of a unit, in US dollars. The result waits for it, so not for long."""
+        """Billed units times fal's price of a unit, in US dollars. The result waits for it: not for long."""
         try:
             units = float(answer.headers.get("x-fal-billable-units", ""))
             if endpoint not in self._unit_prices:

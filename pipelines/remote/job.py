@@ -15,7 +15,7 @@ from .news import Tell, news_of
 from .provider import Status
 from .purchase import Prepare, reconcile, submit
 from .record import Job, outcome_json
-from .stop import StopAsked, unless_stopped
+from .stop import StopAskedError, unless_stopped
 
 __all__ = ["carry_out"]
 
@@ -84,7 +84,7 @@ async def _follow(job: Job, desk: Desk, tell: Tell) -> Job:
                 return job
             _tell_status(tell, desk, job, status)
             reached = True
-        except StopAsked:  # an answer may take minutes, in which the job costs more
+        except StopAskedError:  # an answer may take minutes, in which the job costs more
             continue
         except UnreachableError as error:
             if reached:

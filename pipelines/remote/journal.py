@@ -187,7 +187,9 @@ class Journal:
         """The job whose id begins so, or which the provider calls so. Raises JournalError when there is none,
         or more than one.
         """
-        found = [job for job in self.jobs() if job.job_id.startswith(beginning) or job.request_id == beginning]
+        found = [
+            job for job in self.jobs() if job.job_id.startswith(beginning) or job.request_id == beginning
+        ]
         if len(found) > 1:
             raise JournalError(f"{len(found)} jobs begin with {beginning!r}; give more of the id")
         return found[0] if found else self.job(beginning)
@@ -292,8 +294,8 @@ def _as_journal_error(file: Path) -> Iterator[None]:
         raise JournalError(f"{file}: {error}; nothing is bought without a journal") from error
     except sqlite3.DatabaseError as error:
         raise JournalError(
-            f"{file}: {error}. Nothing is bought without a journal: move it away with the files whose names begin "
-            "so, and look on the providers' sites for jobs that were open"
+            f"{file}: {error}. Nothing is bought without a journal: move it away, with the files whose names "
+            "begin so, and look on the providers' sites for jobs that were open"
         ) from error
     except OSError as error:
         raise JournalError(f"{file}: {error}; nothing is bought without a journal") from error

@@ -22,7 +22,7 @@ from .news import Tell, news_of
 from .owner import Owner
 from .provider import Payload, Submitted
 from .record import Job
-from .stop import StopAsked, unless_stopped
+from .stop import StopAskedError, unless_stopped
 from .written import written_form
 
 __all__ = ["Prepare", "give_up", "reconcile", "submit"]
@@ -88,7 +88,7 @@ async def _prepared(job: Job, desk: Desk, prepare: Prepare) -> Payload:
     try:
         # A stop that was asked for already counts as well.
         return await unless_stopped(upload(), replace(job, stop_asked=False), desk)
-    except StopAsked:
+    except StopAskedError:
         desk.journal.move(job.job_id, desk.owner, "cancelled", error="stopped before anything was sent")
         raise job.as_error(JobStoppedError, "stopped before anything was sent") from None
     except BaseException as error:

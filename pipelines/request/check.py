@@ -11,7 +11,7 @@ from .case import Case, LocalAbilities, ModelFacts
 from .fal_rules import fal_findings
 from .limits import dated_limits
 from .local_rules import LOCAL_RULES
-from .novita_rules import NovitaModel, for_novita, novita_findings
+from .novita_words import NovitaModel, for_novita, novita_findings
 from .prices import PRICES, PriceTable, estimate
 from .report import Finding, Report
 from .timing import output_fps

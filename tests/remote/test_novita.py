@@ -23,7 +23,7 @@ from wan_duet.pipelines.remote.novita import Novita
 from wan_duet.pipelines.remote.owner import Owner
 from wan_duet.pipelines.remote.payload import prepare
 from wan_duet.pipelines.remote.provider import Outcome, Provider, Submitted
-from wan_duet.pipelines.request import for_novita, parse
+from wan_duet.pipelines.request import NOVITA_MODELS, for_novita, parse
 
 from ..servers.novita import ENDPOINTS, NovitaServer
 from .clients import FILM, NOVITA_KEY, Waits, bought, novita_at
@@ -103,15 +103,16 @@ def test_every_endpoint_takes_the_body_of_its_contract(path: str) -> None:
 
 def test_a_request_of_fal_becomes_a_task_of_each_endpoint_it_can_be_said_to() -> None:
     async def use(novita: Novita, server: NovitaServer) -> None:
-        for kind, image in (
-            ("text-to-video", {}),
-            ("image-to-video", {"image_url": "https://example.com/a.png"}),
-        ):
-            sent = for_novita(parse(kind, {"prompt": "a red ball", "seed": 7, **image}))
-            assert sent is not None
-            prepared = prepare(sent)
-            await novita.submit(prepared.endpoint, prepared.payload, job_id="job-1")
-        assert [task.path for task in server.jobs.values()] == ["/v3/async/wan-t2v", "/v3/async/wan-i2v"]
+        for model in NOVITA_MODELS:
+            for kind, image in (
+                ("text-to-video", {}),
+                ("image-to-video", {"image_url": "https://example.com/a.png"}),
+            ):
+                sent = for_novita(parse(kind, {"prompt": "a red ball", "seed": 7, **image}), model)
+                assert sent is not None
+                prepared = prepare(sent)
+                await novita.submit(prepared.endpoint, prepared.payload, job_id="job-1")
+        assert [task.path for task in server.jobs.values()] == list(ENDPOINTS)
 
     with_novita(use)
 

@@ -151,7 +151,9 @@ def test_reading_a_large_file_can_be_stopped(tmp_path: Path) -> None:
         if len(looks) == 2:
             raise KeyboardInterrupt
 
-    request = parse("text-to-video-lora", {"prompt": "a", "loras": [{"path": str(tmp_path / "a.safetensors")}]})
+    request = parse(
+        "text-to-video-lora", {"prompt": "a", "loras": [{"path": str(tmp_path / "a.safetensors")}]}
+    )
     with pytest.raises(KeyboardInterrupt):
         prepare(request, check=check)
 
