@@ -61,7 +61,7 @@ async def told(provider: str, folder: Path, faults: list[tuple[str, str, int]]) 
             server.script.plan(route, name, times=times)
         more = {"folder": folder} if provider == "fal" else {}
         async with at[1](server, **more) as account:
-            desk = Desk(journal, owner, account, clock, Patience(deadline=600.0, look=5.0))
+            desk = Desk(journal, owner, account, clock, Patience(deadline=60.0, look=5.0, grace=20.0))
             lines.append(repr(account))
             for number, stops in enumerate((False, True, False)):
                 if number == 2:
