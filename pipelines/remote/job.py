@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 
-from ..errors import JobFailedError, JobLostError, UnreachableError
+from ..errors import JobFailedError, JobLostError, RemoteError, UnreachableError
 from .delivery import fetch
 from .desk import Desk
 from .news import Tell, news_of
@@ -137,11 +137,17 @@ async def _completed(job: Job, desk: Desk) -> Job:
 
 
 async def _cancel(job: Job, desk: Desk) -> None:
-    answer = await desk.provider.cancel(job.submitted)
+    try:
+        answer = await desk.provider.cancel(job.submitted)
+    except UnreachableError:
+        raise
+    except RemoteError as error:
+        log.warning("%s", error)
+        answer = "not offered"
     desk.at("cancel answered")
     if answer == "not offered":  # then it runs on, and the same order is this job again
         desk.journal.note(job.job_id, desk.owner, stop_asked=False)
-        log.info("%s cannot cancel; the result of %s is kept", job.provider, job.request_id)
+        log.info("%s does not cancel; the result of %s is kept", job.provider, job.request_id)
     else:
         log.info("cancel of %s at %s: %s", job.request_id, job.provider, answer)
 

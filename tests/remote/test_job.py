@@ -372,6 +372,14 @@ def test_a_stop_before_the_submit_sends_nothing(
     assert (the_row(desk).state, the_row(desk).money) == ("cancelled", "none spent")
 
 
+def test_a_cancel_that_is_refused_leaves_no_job_alone(desk: Desk, workshop: Workshop, order: Make) -> None:
+    workshop.looks = 3
+    workshop.faults["cancel"] = [RemoteError("403", provider="fal", money="may have been spent")]
+    stop_when(desk, workshop, "submit")
+    assert run(order(), desk).file is not None
+    assert workshop.calls.count("cancel") == len(workshop.made) == 1
+
+
 def test_a_stop_does_not_wait_for_an_answer_about_the_job(
     desk: Desk, workshop: Workshop, order: Make
 ) -> None:
