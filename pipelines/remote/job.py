@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 
 from ..errors import JobFailedError, JobLostError, RemoteError, UnreachableError
 from .delivery import fetch
@@ -20,6 +21,8 @@ from .stop import StopAskedError, unless_stopped
 __all__ = ["carry_out"]
 
 log = logging.getLogger(__name__)
+
+_MAY_COME_BACK_S = 300.0  # a provider that forgets what it has just shown may have trouble of its own
 
 
 async def carry_out(job_id: str, desk: Desk, *, tell: Tell, prepare: Prepare | None = None) -> Job:
@@ -69,6 +72,7 @@ async def _follow(job: Job, desk: Desk, tell: Tell) -> Job:
     pause, reached, cancelled = desk.patience.first, True, False
     age = max(0.0, desk.clock.now() - (job.sent_at or job.created_at))
     sent_at, stop_seen_at = desk.clock.elapsed() - age, None
+    seen_at = desk.clock.elapsed() if job.state == "running" else -math.inf
     while True:
         job = desk.journal.job(job.job_id)
         if job.stop_asked and stop_seen_at is None:
@@ -79,6 +83,10 @@ async def _follow(job: Job, desk: Desk, tell: Tell) -> Job:
                 cancelled = True
             status = await unless_stopped(desk.provider.status(job.submitted), job, desk)
             desk.at("status read")
+            if status.state != "lost":
+                seen_at = desk.clock.elapsed()
+            elif not job.stop_asked and desk.clock.elapsed() - seen_at < _MAY_COME_BACK_S:
+                raise job.as_error(UnreachableError, f"{job.provider} does not know the request any more")
             job = await _advance(job, status, desk)
             if job.state == "completed":
                 return job

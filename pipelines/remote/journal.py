@@ -184,9 +184,7 @@ class Journal:
         return found[0]
 
     def find(self, beginning: str) -> Job:
-        """The job whose id begins so, or which the provider calls so. Raises JournalError when there is none,
-        or more than one.
-        """
+        """The job whose id begins so, or which the provider calls so. JournalError unless there is one."""
         found = [
             job for job in self.jobs() if job.job_id.startswith(beginning) or job.request_id == beginning
         ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -271,6 +272,27 @@ def test_a_job_that_the_provider_no_longer_knows_is_lost(desk: Desk, workshop: W
     with pytest.raises(JobLostError):
         run(order(), desk)
     assert (the_row(desk).state, the_row(desk).money) == ("lost", "may have been spent")
+
+
+@pytest.mark.parametrize(("forgotten", "state"), [(3, "done"), (10_000, "lost")])
+def test_a_job_that_was_seen_is_not_given_up_at_once(
+    desk: Desk, workshop: Workshop, order: Make, forgotten: int, state: str
+) -> None:
+    kept: dict = {}
+
+    def forget() -> None:
+        looks = workshop.calls.count("status")
+        if looks == 2:
+            kept.update(workshop.made)
+            workshop.made.clear()
+        if looks == 2 + forgotten:
+            workshop.made.update(kept)
+
+    workshop.looks, workshop.during["status"] = 3, forget
+    with nullcontext() if state == "done" else pytest.raises(JobLostError):
+        run(order(), desk)
+    assert the_row(desk).state == state
+    assert desk.clock.slept < 400  # type: ignore[attr-defined]
 
 
 def test_a_key_that_is_no_longer_valid_leaves_the_job_open(
