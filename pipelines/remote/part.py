@@ -13,6 +13,7 @@ import httpx
 
 __all__ = ["BrokenError", "forget", "note_version", "settle", "size_of", "verify", "version_of"]
 
+_STRONG = re.compile(r'"[!-~]*"')
 _MD5 = re.compile(r"md5=([A-Za-z0-9+/]{22}==)")
 
 
@@ -40,7 +41,9 @@ def version_of(part: Path) -> tuple[str, int]:
         etag = json.loads(_note(part).read_text(encoding="utf-8"))["etag"]
     except (OSError, ValueError, TypeError, KeyError):
         return "", 0
-    return (etag, size_of(part)) if isinstance(etag, str) and etag else ("", 0)
+    # It goes into a header, as it came out of one.
+    sound = isinstance(etag, str) and _STRONG.fullmatch(etag) is not None
+    return (etag, size_of(part)) if sound else ("", 0)
 
 
 def note_version(part: Path, response: httpx.Response) -> None:
@@ -49,7 +52,7 @@ def note_version(part: Path, response: httpx.Response) -> None:
     """
     etag = response.headers.get("etag", "")
     hashes = _MD5.search(response.headers.get("x-goog-hash", ""))
-    note = {"etag": etag if etag.startswith('"') else "", "md5": hashes and hashes[1]}
+    note = {"etag": etag if _STRONG.fullmatch(etag) else "", "md5": hashes and hashes[1]}
     _note(part).write_text(json.dumps(note), encoding="utf-8")
 
 
