@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
@@ -36,6 +37,11 @@ _BETWEEN_LOOKS_S = 5.0
 _BEFORE_S = 30.0  # how much the clocks may differ
 _PAGES = 20
 _FOR_A_PRICE_S = 10.0
+
+
+def _is_id(value: object) -> bool:
+    """Whether it can be a part of an address."""
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._~-]{1,200}", value) is not None
 
 
 class Fal:
@@ -108,11 +114,11 @@ class Fal:
         except CallFailedError as failed:
             raise failed.as_error("asking for the job") from None
         request_id = answer.data.get("request_id")
-        if not isinstance(request_id, str) or not request_id:
+        if not _is_id(request_id):
             raise AmbiguousError("asking for the job: answered without a request id", provider="fal")
         return Submitted(
             endpoint,
-            request_id,
+            str(request_id),
             *(self._own(answer.data.get(name)) for name in ("status_url", "response_url", "cancel_url")),
         )
 
@@ -168,7 +174,7 @@ class Fal:
             fitting = [one for one in requests if written_form(one["json_input"]) == wanted]
             if len(fitting) > 1:
                 return "cannot tell"
-            if fitting and isinstance(fitting[0].get("request_id"), str):
+            if fitting and _is_id(fitting[0].get("request_id")):
                 return Submitted(endpoint, fitting[0]["request_id"])
         return None
 

@@ -157,6 +157,7 @@ ANSWERS: dict[str, Callable[[], web.Response]] = {
     "not json": lambda: web.Response(text="OK", content_type="application/json"),
     "empty": lambda: web.Response(body=b"", content_type="application/json"),
     "not an object": _json(200, ["request_id"]),
+    "odd id": _json(200, {"request_id": "../a b\n", "task_id": ""}),
     "huge json": _json(
         200, {"request_id": "a", "task_id": "a", "status": "COMPLETED", "items": [], "a": _HUGE}
     ),
