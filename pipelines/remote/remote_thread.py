@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import AmbiguousError, JobStoppedError, RemoteError
+from ..errors import AmbiguousError, JobStoppedError, JournalError, RemoteError
 from .desk import PATIENCE, Clock, Desk, Patience, SystemClock, few_transfers, go_on
 from .gate import Limits, admit
 from .job import carry_out
@@ -189,12 +189,19 @@ class RemoteThread:
         if error is not None and not running.waiting:
             _report(job_id, error)
         if isinstance(error, AmbiguousError) and running.waiting:
-            self.journal.note_told(job_id)
+            self._note_told(job_id)
         for done in (*running.waiting, *running.left):
             if error is None:
                 done.set_result(task.result())
             else:
                 done.set_exception(error)
+
+    def _note_told(self, job_id: str) -> None:
+        """Whoever waits is told in any case; without the note, they are told once more."""
+        try:
+            self.journal.note_told(job_id)
+        except JournalError as error:
+            log.warning("%s", error)
 
     def _leave(self, job_id: str, done: Future[Job]) -> None:
         running = self._running.get(job_id)

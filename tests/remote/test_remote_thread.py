@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from wan_duet.pipelines.errors import AmbiguousError, JobStoppedError, SpendingError
+from wan_duet.pipelines.errors import AmbiguousError, JobStoppedError, SpendingError, WanDuetError
 from wan_duet.pipelines.remote.desk import Patience
 from wan_duet.pipelines.remote.gate import Limits
 from wan_duet.pipelines.remote.news import News
@@ -178,6 +178,17 @@ def test_what_is_told_to_nobody_does_not_let_resubmit_buy_anew(
     buy(second, order(), workshop, resubmit=True).done.result(5)
     assert len(workshop.made) == 2
     second.close()
+
+
+def test_whoever_waits_gets_an_answer_when_the_journal_breaks(
+    tmp_path: Path, workshop: Workshop, order: Make
+) -> None:
+    thread = RemoteThread(tmp_path, patience=QUICK)
+    workshop.lists, workshop.faults["submit"] = False, ["answer lost"]
+    workshop.during["reconcile"] = lambda: thread.journal._database.execute("DROP TABLE jobs") and None
+    with pytest.raises(WanDuetError):
+        buy(thread, order(), workshop).done.result(5)
+    thread.close()
 
 
 def test_what_was_never_sent_is_closed_at_the_next_start_and_may_be_ordered_again(
