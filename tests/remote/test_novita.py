@@ -17,6 +17,7 @@ from wan_duet.pipelines.errors import (
     RefusedError,
     UnreachableError,
 )
+from wan_duet.pipelines.remote.api import Timeouts
 from wan_duet.pipelines.remote.desk import Desk, Patience
 from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.novita import Novita
@@ -253,7 +254,8 @@ def test_fifty_tasks_at_once_keep_to_the_rate_that_novita_allows_and_none_is_los
     waits = Waits()
 
     async def run() -> None:
-        async with NovitaServer(data=FILM) as server, novita_at(server, waits=waits) as novita:
+        patient = {"waits": waits, "timeouts": Timeouts()}
+        async with NovitaServer(data=FILM) as server, novita_at(server, **patient) as novita:
             for route in ("submit", "status", "download"):
                 server.script.plan(route, "429 wait", first=5, times=3)
             desk = Desk(journal, owner, novita, clock, Patience(look=5.0, deadline=None))
