@@ -10,13 +10,21 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from server import PromptServer
 
 from ..pipelines.plan import make_plan
-from ..pipelines.request import RequestWithMedia, check, check_all, side_by_side
+from ..pipelines.request import (
+    NOVITA_MODELS,
+    NovitaModel,
+    RequestWithMedia,
+    check,
+    check_all,
+    side_by_side,
+)
 from .files import EMBED_METADATA, new_video_file, workflow_tags
 from .inputs import filename_input, save_input
 from .interpolators import interp_model_input, interpolators
 from .lora_files import lora_sources
 from .memory import HostMemory
 from .progress import NodeProgress
+from .remote import novita_model_input
 from .remote_jobs import remote_folder
 from .sockets import WanModelSocket, WanRequestSocket
 
@@ -142,6 +150,7 @@ class WanDuetCheck(io.ComfyNode):
                     optional=True,
                     tooltip="With a model, the answer is for that model and not in general.",
                 ),
+                novita_model_input(),
             ],
             outputs=[io.String.Output("report", tooltip="The answer, as shown in the node.")],
             hidden=[io.Hidden.unique_id],
@@ -149,17 +158,29 @@ class WanDuetCheck(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, request: RequestWithMedia, runner: str, model: WanModel | None = None) -> io.NodeOutput:
+    def execute(
+        cls,
+        request: RequestWithMedia,
+        runner: str,
+        model: WanModel | None = None,
+        novita_model: NovitaModel = NOVITA_MODELS[0],
+    ) -> io.NodeOutput:
         from ..pipelines.local import local_abilities
         from ..pipelines.remote.spending import read_spending
 
         family, abilities = None if model is None else model.family, local_abilities(interpolators())
         prices = read_spending(remote_folder()).prices  # the user's own before the published ones
         if runner == _ALL:
-            reports = check_all(request.request, family=family, abilities=abilities, prices=prices)
+            reports = check_all(
+                request.request,
+                family=family,
+                abilities=abilities,
+                prices=prices,
+                novita_model=novita_model,
+            )
             report = side_by_side(reports)
         else:
-            report = check(request.request, runner, family, abilities, prices).text()
+            report = check(request.request, runner, family, abilities, prices, novita_model).text()
         # The result of a node is text for programs only; this is the text a user sees in the node.
         PromptServer.instance.send_progress_text(report, cls.hidden.unique_id)
         return io.NodeOutput(report, ui=ui.PreviewText(report))

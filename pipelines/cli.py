@@ -26,7 +26,14 @@ from .memory import PRECISIONS, DeviceMemory
 from .plan.families import Family, default_family
 from .plan.plan import Plan, describe, make_plan
 from .progress import Progress
-from .remote_command import add_remote_flags, generate_remotely, known_prices, require_local_flags
+from .remote_command import (
+    add_novita_model,
+    add_remote_flags,
+    generate_remotely,
+    known_prices,
+    novita_model,
+    require_local_flags,
+)
 from .request.base import WanRequest
 from .request.case import LocalAbilities
 from .request.check import RUNNERS, check, check_all
@@ -117,6 +124,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         metavar="RUNNERS",
         help="local,fal,novita or all; default: local",
     )
+    add_novita_model(checked)
     _add_request(checked, kind)
 
     planned = command("plan", _plan, "print every number a run would use; loads nothing")
@@ -272,7 +280,8 @@ def _check(options: argparse.Namespace) -> int:
     """0 when at least one of the runners asked about can run the request."""
     request = _read_request(options)
     family = _family(options) if "local" in options.on else None
-    reports = check_all(request, options.on, family, _abilities(options), known_prices())
+    model = novita_model(options, options.on)
+    reports = check_all(request, options.on, family, _abilities(options), known_prices(), model)
     if options.json:
         answers = [report.as_dict() for report in reports]
         answer = answers[0] if len(answers) == 1 else {"reports": answers}
