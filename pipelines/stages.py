@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -28,6 +29,8 @@ from .sampling.schedule import Schedule
 from .sampling.solvers import SOLVERS
 
 __all__ = ["decode", "encode_prompts", "sample"]
+
+log = logging.getLogger(__name__)
 
 # The official grid starts at 0.999 before the shift, and is fed pure noise there: wan/text2video.py.
 _PURE_NOISE_FROM = 0.999
@@ -113,6 +116,8 @@ def sample(
         current = add_noise(clean, noise.to(device), start)
     on_device = Prompts(*(_to(condition, device) for condition in (prompts.positive, prompts.negative)))  # type: ignore[arg-type]
     dtype = compute_dtype(model.precision, device)
+    if ahead.residency is not None:
+        log.info("experts: %s", ahead.residency.text())
     working_bytes = max(stage.working_bytes for stage in ahead.stages)
     with Executor(
         model.experts,
@@ -121,6 +126,7 @@ def sample(
         progress.check,
         working_bytes,
         forwards=forwards_of(schedule, guidance),
+        residency=ahead.residency,
     ) as experts:
         current = denoise(
             current, schedule, SOLVERS[solver](schedule.sigmas), experts, on_device, dict(guidance), progress

@@ -92,8 +92,11 @@ class LinkLane:
         self._device, self._dtype_of = device, dtype_of
         with torch.inference_mode():
             self._slots = [torch.empty(slot_bytes, dtype=torch.uint8, device=device) for _ in range(slots)]
-        self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._staging = Staging() if device.type == "cuda" else None
+        self._stream: torch.cuda.Stream | None = None
+        self._staging: Staging | None = None
+        if device.type == "cuda":
+            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._staging = Staging()
         self._mapped = Files(torch.device("cpu"))
         self._files = self._device_files()
 
@@ -155,7 +158,7 @@ class LinkLane:
     def _record(self) -> Mark:
         if self._stream is None:
             return None
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self._device))
         return event
 

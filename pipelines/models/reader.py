@@ -15,6 +15,9 @@ __all__ = ["Reader", "Stopped"]
 _LOOK_S = 0.05  # how often somebody who waits looks whether the user wants to stop
 
 
+Bring = Callable[[Load, Mark, Callable[[], None]], Mark]
+
+
 class Stopped(Exception):  # noqa: N818
     """Nobody waits for this unit any more."""
 
@@ -25,16 +28,20 @@ class Reader:
     What goes wrong in the thread is raised where the next unit is asked for.
     """
 
-    def __init__(self, timetable: Timetable, bring: Callable[[Load, Mark, Callable[[], None]], Mark]) -> None:
+    def __init__(self, timetable: Timetable, bring: Bring) -> None:
         """bring: (load, mark after which its slot is free, stop check) -> mark from which on it is there."""
-        self._timetable, self._bring = timetable, bring
+        self._loads = timetable.loads
         self._changed = threading.Condition()
         self._ready: dict[int, Mark] = {}
         self._over: list[Mark] = []  # a mark for every use that is over
         self._error: BaseException | None = None
         self._stop = False
-        self._thread = threading.Thread(target=self._run, name="wan-duet weights", daemon=True)
-        if timetable.loads:
+        self._thread: threading.Thread | None = None
+        if self._loads:
+            # The thread alone holds `bring`, which may hold whoever holds this: it ends with the thread.
+            self._thread = threading.Thread(
+                target=self._run, args=(bring,), name="wan-duet weights", daemon=True
+            )
             self._thread.start()
 
     def ready(self, load: int, check: Callable[[], None]) -> Mark:
@@ -59,14 +66,14 @@ class Reader:
         with self._changed:
             self._stop = True
             self._changed.notify_all()
-        if self._thread.is_alive():
+        if self._thread is not None:
             self._thread.join()
 
-    def _run(self) -> None:
+    def _run(self, bring: Bring) -> None:
         try:
             with torch.inference_mode():  # each thread for itself
-                for number, load in enumerate(self._timetable.loads):
-                    self._make(number, load)
+                for number, load in enumerate(self._loads):
+                    self._make(number, load, bring)
         except Stopped:
             return
         except BaseException as error:  # it is raised again where somebody waits
@@ -74,7 +81,7 @@ class Reader:
                 self._error = error
                 self._changed.notify_all()
 
-    def _make(self, number: int, load: Load) -> None:
+    def _make(self, number: int, load: Load, bring: Bring) -> None:
         with self._changed:
             self._changed.wait_for(lambda: self._stop or load.after < len(self._over))
             if self._stop:
@@ -82,7 +89,7 @@ class Reader:
             if load.last < len(self._over):
                 return  # its uses were skipped
             after = self._over[load.after] if load.after >= 0 else None
-        mark = self._bring(load, after, self._check)
+        mark = bring(load, after, self._check)
         with self._changed:
             self._ready[number] = mark
             self._changed.notify_all()

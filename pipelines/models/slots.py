@@ -42,7 +42,8 @@ def made_from(recipe: Recipe) -> tuple[Made, ...]:
     stamps: dict[Path, tuple[int, int, int]] = {}
 
     def stamps_of(tensors: Mapping[str, Ingredient]) -> dict[Path, tuple[int, int, int]]:
-        files = {file for item in tensors.values() for file in (item.source.file, *(d.file for d in item.deltas))}
+        files = {item.source.file for item in tensors.values()}
+        files |= {delta.file for item in tensors.values() for delta in item.deltas}
         return {file: stamps.setdefault(file, _stamp(file)) for file in files}
 
     return tuple(Made(tensors, stamps_of(tensors)) for tensors in recipe.moves)
@@ -57,10 +58,19 @@ class _Slot:
 
 
 class Slots:
-    """The slots of one device, and the networks they serve. This is what may stay between runs."""
+    """The slots of one device, and the networks they serve. This is what may stay between runs.
+
+    size_bytes: what they take when they are full.
+    """
 
     def __init__(
-        self, lane: Lane, device: torch.device, dtype: torch.dtype, count: int, slot_bytes: int, size_bytes: int
+        self,
+        lane: Lane,
+        device: torch.device,
+        dtype: torch.dtype,
+        count: int,
+        slot_bytes: int,
+        size_bytes: int,
     ) -> None:
         self.lane, self.last_mark = lane, None
         self._device, self._dtype, self._slot_bytes, self._size_bytes = device, dtype, slot_bytes, size_bytes
@@ -83,7 +93,7 @@ class Slots:
 
     def contents(self, made: Mapping[str, Sequence[Made]]) -> list[Unit | None]:
         """Which units of these experts are here, by slot."""
-        known = [(Unit(name, index), unit) for name, units in made.items() for index, unit in enumerate(units)]
+        known = [(Unit(name, number), how) for name, hows in made.items() for number, how in enumerate(hows)]
         return [next((unit for unit, how in known if how == slot.made), None) for slot in self._slots]
 
     def fill(self, number: int, made: Made, after: Mark, check: Callable[[], None]) -> Mark:
@@ -102,11 +112,12 @@ class Slots:
 
     def shell_of(self, recipe: Recipe, block_forward: BlockForward) -> Shell:
         """The network of a recipe; one serves all recipes of its configuration."""
-        for shell in self._shells:
-            if shell.serves(recipe, block_forward):
-                return shell
-        self._shells.append(Shell(recipe, self._device, block_forward))
-        return self._shells[-1]
+        shell = next((shell for shell in self._shells if shell.serves(recipe)), None)
+        if shell is None:
+            shell = Shell(recipe, self._device)
+            self._shells.append(shell)
+        shell.block_forward = block_forward
+        return shell
 
     def rest(self) -> None:
         """A run is over: what stays, stays in the slots alone."""
@@ -128,35 +139,35 @@ class Shell:
     before_blocks: how many units come before the first block: 1, the head.
     """
 
-    def __init__(self, recipe: Recipe, device: torch.device, block_forward: BlockForward) -> None:
+    block_forward: BlockForward
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
         """Raises ModelError when the recipe does not fit the network."""
         network = blank_expert(recipe).requires_grad_(False).eval()
         network.rope.to(device)
         _require_fit(recipe, network)
         self.network: nn.Module = network
         self.before_blocks = int(recipe.units[0] == "head")
-        self._config, self._block_forward = dict(recipe.config), block_forward
+        self._config = dict(recipe.config)
         modules = dict(network.named_modules())
-        self._places = tuple(
-            {name: _place(modules, name) for name in tensors} for tensors in recipe.moves
-        )
-        self._blank = {name: parameter for name, parameter in network.named_parameters()}
+        self._places = tuple({name: _place(modules, name) for name in tensors} for tensors in recipe.moves)
+        self._blank: dict[str, Tensor] = dict(network.named_parameters())
         self._bound: list[Mapping[str, Tensor] | None] = [None] * len(self._places)
-        self._turns = [_Turn(block, number, block_forward) for number, block in enumerate(network.blocks)]
+        self._turns = [_Turn(block, number) for number, block in enumerate(network.blocks)]
         network.blocks = nn.ModuleList(self._turns)
 
-    def serves(self, recipe: Recipe, block_forward: BlockForward) -> bool:
-        return self._config == dict(recipe.config) and self._block_forward is block_forward
+    def serves(self, recipe: Recipe) -> bool:
+        return self._config == dict(recipe.config)
 
     @contextmanager
     def visited_by(self, visit: Visit) -> Iterator[None]:
         for turn in self._turns:
-            turn.visit = visit
+            turn.visit, turn.block_forward = visit, self.block_forward
         try:
             yield
         finally:
             for turn in self._turns:
-                turn.visit = None
+                turn.visit = turn.block_forward = None
 
     def bind(self, index: int, tensors: Mapping[str, Tensor]) -> None:
         """Put parameters in place; nothing is copied."""
@@ -178,19 +189,19 @@ class Shell:
 class _Turn(nn.Module):
     """A block whose parameters are there while it is called."""
 
-    def __init__(self, block: nn.Module, number: int, forward: BlockForward) -> None:
-        super().__init__()
-        self.block, self.visit = block, None
-        self._number, self._forward = number, forward
-
     visit: Visit | None
+    block_forward: BlockForward | None
+
+    def __init__(self, block: nn.Module, number: int) -> None:
+        super().__init__()
+        self.block, self._number = block, number
+        self.visit = self.block_forward = None
 
     def forward(self, *arguments: Any) -> Tensor:
-        visit = self.visit
-        if visit is None:
+        if self.visit is None or self.block_forward is None:
             raise ModelError("a block was called outside a forward of its expert")
-        with visit(self._number):
-            return self._forward(self.block, *arguments)
+        with self.visit(self._number):
+            return self.block_forward(self.block, *arguments)
 
 
 def _place(modules: Mapping[str, nn.Module], name: str) -> tuple[nn.Module, str]:

@@ -16,10 +16,10 @@ __all__ = ["Load", "Timetable", "Unit", "make_timetable", "staying"]
 
 
 class Unit(NamedTuple):
-    """One piece of one expert: the `index`th of those it moves in."""
+    """One piece of one expert: the `number`th of those that are brought together."""
 
     expert: str
-    index: int
+    number: int
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,11 @@ def make_timetable(
     uses: Sequence[Unit], slots: int, stay: Collection[Unit], contents: Sequence[Unit | None] = ()
 ) -> Timetable:
     """slots:    how many there are, 1 or more.
-    stay:     units that keep their slot from one use to the next, as long as another slot can be had.
+    stay:     units that keep their slot between the forwards of their expert, as long as another can be had.
     contents: what each slot holds at the start, as far as this run knows it; None or left out for nothing.
 
-    A unit takes an empty slot, else the one whose unit has been done with for longest, else the one whose unit
-    is needed last.
+    A unit takes an empty slot, else the one that has been done with for longest, else the one of its own expert
+    that is needed last.
     """
     places: dict[Unit, list[int]] = {}
     for index, unit in enumerate(uses):
@@ -68,23 +68,24 @@ def make_timetable(
     held: list[Unit | None] = [*contents, *[None] * (slots - len(contents))]
     where = {unit: slot for slot, unit in enumerate(held) if unit is not None}
     last_use, serving = [-1] * slots, [-1] * slots  # by slot: the last use, and the load it serves
-    staying_units, loads = frozenset(stay), []
+    staying_units = frozenset(stay)
+    loads: list[Load] = []
     slot_of, served = [], []
 
-    def rank(slot: int, now: int) -> tuple[int, int]:
+    def rank(slot: int, wanted: Unit, now: int) -> tuple[int, int]:
         unit = held[slot]
         if unit is None:
             return 0, last_use[slot]
         coming = places.get(unit, [])
         following = bisect_right(coming, now)
-        if following == len(coming) or (last_use[slot] >= 0 and unit not in staying_units):
+        if unit.expert != wanted.expert or unit not in staying_units or following == len(coming):
             return 1, last_use[slot]
         return 2, -coming[following]
 
     for index, unit in enumerate(uses):
         slot = where.get(unit, -1)
         if slot < 0:
-            slot = min(range(slots), key=lambda slot: rank(slot, index))
+            slot = min(range(slots), key=lambda slot: rank(slot, unit, index))
             if (old := held[slot]) is not None:
                 del where[old]
             held[slot], where[unit] = unit, slot

@@ -48,7 +48,7 @@ class Staging:
     def _next(self, device: torch.device) -> None:
         """Leave a full chunk to the device, and wait until the next one has been copied from."""
         if device.type == "cuda":
-            event = torch.cuda.Event()
+            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
             event.record()
             self._sent[self._at] = event
         self._at, self._filled = (self._at + 1) % len(self._chunks), 0
