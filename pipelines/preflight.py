@@ -31,7 +31,7 @@ class Stage:
     weights_bytes: in the dtypes they are kept in.
     mapped_bytes:  how much of that stays a memory-mapped file, which the system may drop; 0 but on a CPU.
     working_bytes: an estimate of what the work takes beside them.
-    slots_bytes:   of weights that come and go unit by unit, what is there at once; None where all of it is.
+    slots_bytes:   of weights that come and go unit by unit, what is there at once; None where all stay.
     """
 
     name: str
@@ -43,8 +43,7 @@ class Stage:
     @property
     def fixed_bytes(self) -> int:
         """What no smaller picture makes smaller."""
-        whole = self.weights_bytes - self.mapped_bytes
-        return whole if self.slots_bytes is None else min(whole, self.slots_bytes)
+        return self.weights_bytes - self.mapped_bytes if self.slots_bytes is None else self.slots_bytes
 
     @property
     def needed_bytes(self) -> int:

@@ -19,7 +19,7 @@ from ..weights.recipe import DTypeRule, Recipe
 from .expert import expert_dtypes
 from .lane import lane_of, padded_bytes
 from .passage import Passage
-from .residency import Residency, Room, choose_residency
+from .residency import Residency, Room, choose_residency, held_bytes
 from .slots import BlockForward, LaneMaker, Slots, made_from
 from .timetable import Unit, staying
 
@@ -131,17 +131,13 @@ class Executor:
             left.close()
             self._memory.release()
         what = f"{' and '.join(f'{name}-noise' for name in self._recipes)} expert"
-        size_bytes = self._full_bytes(count, dtype_of) if device.type == "cpu" else count * slot_bytes
+        size_bytes = count * slot_bytes
+        if device.type == "cpu":
+            sizes = {name: move_bytes(recipe, dtype_of) for name, recipe in self._recipes.items()}
+            size_bytes = held_bytes(sizes, count)
         self._memory.reserve(size_bytes, what, self._working_bytes)
         lane = self._make_lane(device, dtype_of, count, slot_bytes)
         return Slots(lane, device, self._dtype, count, slot_bytes, size_bytes)
-
-    def _full_bytes(self, count: int, dtype_of: DTypeRule) -> int:
-        """What `count` slots hold at most, where a slot is as large as what is in it."""
-        experts = [move_bytes(recipe, dtype_of) for recipe in self._recipes.values()]
-        if count == max(map(len, experts)):
-            return max(map(sum, experts))
-        return sum(sorted((size for sizes in experts for size in sizes), reverse=True)[:count])
 
 
 class _Expert:

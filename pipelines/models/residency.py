@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from ..errors import RequestError
 
-__all__ = ["RING", "Residency", "Room", "choose_residency", "parse_residency"]
+__all__ = ["RING", "Residency", "Room", "choose_residency", "held_bytes", "parse_residency"]
 
 RING = 3  # slots that keep the link busy: one is in use, one is ready, one is being filled
 _LEAST = 2  # with one slot nothing could be loaded while something is used
@@ -36,18 +36,14 @@ class Residency:
     largest:    units of the expert that has most.
     slots:      how many are there at once.
     ring:       how many of these slots others pass through, one after the other.
-    slot_bytes: the largest unit.
+    bytes:      what they take on the device; in main memory without what stays the memory-mapped file.
     """
 
     units: int
     largest: int
     slots: int
     ring: int
-    slot_bytes: int
-
-    @property
-    def bytes(self) -> int:
-        return self.slots * self.slot_bytes
+    bytes: int
 
     def text(self) -> str:
         """One line for people."""
@@ -83,13 +79,19 @@ def choose_residency(
     units, largest = sum(counts), max(counts)
     slot_bytes = max(size for expert in sizes.values() for size in expert)
     if wanted == "resident":
-        return Residency(units, largest, units, 0, slot_bytes)
-    if wanted != "auto":
+        slots = units
+    elif wanted != "auto":
         slots = min(int(wanted.partition(":")[2] or RING), units)
-        return Residency(units, largest, slots, slots, slot_bytes)
-    slots = _that_fit(units, largest, slot_bytes, room, beside=beside)
-    ring = min(RING, slots) if slots < largest else slots - largest
-    return Residency(units, largest, slots, 0 if slots >= units else ring, slot_bytes)
+    else:
+        slots = _that_fit(units, largest, slot_bytes, room, beside=beside)
+    if slots >= units:
+        ring = 0
+    elif wanted != "auto":
+        ring = slots
+    else:
+        ring = min(RING, slots) if slots < largest else slots - largest
+    taken = slots * slot_bytes if beside else held_bytes(sizes, slots)
+    return Residency(units, largest, slots, ring, taken)
 
 
 def _that_fit(units: int, largest: int, slot_bytes: int, room: Room, *, beside: bool) -> int:
@@ -101,3 +103,11 @@ def _that_fit(units: int, largest: int, slot_bytes: int, room: Room, *, beside: 
     fitting = max(room.free - room.working - spare, 0) // slot_bytes
     most = min(largest + RING, units) if beside else largest
     return min(max(fitting, _LEAST), most, units)
+
+
+def held_bytes(sizes: Mapping[str, Sequence[int]], slots: int) -> int:
+    """What `slots` slots hold at most, where a slot is as large as what is in it."""
+    if slots == max(map(len, sizes.values())):
+        return max(map(sum, sizes.values()))
+    every = sorted((size for expert in sizes.values() for size in expert), reverse=True)
+    return sum(every[:slots])

@@ -59,8 +59,8 @@ def make_timetable(
     stay:     units that keep their slot between the forwards of their expert, as long as another can be had.
     contents: what each slot holds at the start, as far as this run knows it; None or left out for nothing.
 
-    A unit takes an empty slot, else the one that has been done with for longest, else the one of its own expert
-    that is needed last.
+    A unit takes an empty slot, else the one that has been done with for longest, else the one of its own
+    expert that is needed last.
     """
     places: dict[Unit, list[int]] = {}
     for index, unit in enumerate(uses):
