@@ -182,8 +182,9 @@ def under_cap(device: torch.device, free_bytes: int) -> int:
     told = getattr(torch.cuda, "get_per_process_memory_fraction", None)
     if device.type != "cuda" or told is None:
         return free_bytes
-    allowed = int(told(device) * torch.cuda.get_device_properties(device).total_memory)
-    return max(min(free_bytes, allowed - torch.cuda.memory_allocated(device)), 0)
+    index = torch.cuda.current_device() if device.index is None else device.index
+    allowed = int(told(index) * torch.cuda.get_device_properties(index).total_memory)
+    return max(min(free_bytes, allowed - torch.cuda.memory_allocated(index)), 0)
 
 
 def _free_bytes(device: torch.device) -> int | None:
