@@ -2,11 +2,11 @@
 
     python bench/gpu_executor.py -o OUT.json [--budget-s 140] [--skip 720p ...] [--tiny]
 
-Two experts of A14B in full size with normal random weights (standard deviation 0.02, made on the device, never
-zeros: they draw less power) are written to files once, and everything else reads those files, as a run
-of a user does. To keep that short, a file holds `--distinct` blocks and the forty blocks take turns with them:
-as many bytes are read and sent as with forty different ones, and no cache on the way is as large as they are.
-The files lie in /dev/shm where there is room, which is what a file is that the system has read before.
+Two experts of A14B in full size with normal random weights (standard deviation 0.02, made on the device, and
+never zeros: those draw less power) are written to files once, and everything else reads those files, as a run
+of a user does. To keep that short, a file holds `--distinct` blocks, and the forty blocks take turns with
+them: as many bytes are read and sent as with forty different ones, and no cache on the way is as large as
+they are. The files lie in /dev/shm where there is room: like files that the system has read before.
 
 Parts, in this order, each skippable by name with --skip:
 

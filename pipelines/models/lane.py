@@ -30,7 +30,9 @@ class Lane(Protocol):
     """Fills slots, and keeps the two sides apart."""
 
     def open(self) -> None:
-        """Filling begins: files may have been written again since the last time. On the filling side."""
+        """Filling begins, and nobody fills yet. Files may have been written again since the last time, and
+        what either side did before is over for the other one from here on.
+        """
 
     def fill(
         self, slot: int, tensors: Mapping[str, Ingredient], after: Mark, check: Callable[[], None]
@@ -102,6 +104,10 @@ class LinkLane:
 
     def open(self) -> None:
         self._mapped, self._files = Files(torch.device("cpu")), self._device_files()
+        if self._stream is not None:
+            computing = torch.cuda.current_stream(self._device)
+            self._stream.wait_stream(computing)
+            computing.wait_stream(self._stream)
 
     def fill(
         self, slot: int, tensors: Mapping[str, Ingredient], after: Mark, check: Callable[[], None]
