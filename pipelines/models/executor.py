@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..errors import ModelError
 from ..memory import Memory
 from ..sampling.engine import Condition
-from ..weights.footprint import making_bytes, move_bytes
+from ..weights.footprint import move_bytes
 from ..weights.recipe import DTypeRule, Recipe
 from .expert import expert_dtypes
 from .lane import lane_of, padded_bytes
@@ -117,8 +117,7 @@ class Executor:
         )
 
     def _decide(self, dtype_of: DTypeRule, device: torch.device) -> Residency:
-        making = max(making_bytes(recipe) for recipe in self._recipes.values())
-        room = Room(self._memory.free_bytes(), self._working_bytes + making)
+        room = Room(self._memory.free_bytes(), self._working_bytes)
         sizes = unit_sizes(self._recipes, dtype_of, device)
         return choose_residency("auto", sizes, room, beside=device.type != "cpu")
 

@@ -33,7 +33,12 @@ class Passage:
         block_forward: BlockForward,
         check: Callable[[], None],
     ) -> None:
-        """made: of every recipe, as `made_from` has it. forwards: the expert of each."""
+        """made: of every recipe, as `made_from` has it. forwards: the expert of each.
+
+        Raises ModelError, before anything is read, when a recipe does not fit its network.
+        """
+        for recipe in recipes.values():
+            slots.shell_of(recipe, block_forward).require_fit(recipe)
         self._slots, self._recipes, self._made, self._stay = slots, recipes, made, stay
         self._block_forward, self._check = block_forward, check
         self._open: tuple[int, Unit, Shell] | None = None  # the use that is not over yet

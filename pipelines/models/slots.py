@@ -145,19 +145,30 @@ class Shell:
         """Raises ModelError when the recipe does not fit the network."""
         network = blank_expert(recipe).requires_grad_(False).eval()
         network.rope.to(device)
-        _require_fit(recipe, network)
         self.network: nn.Module = network
         self.before_blocks = int(recipe.units[0] == "head")
         self._config = dict(recipe.config)
         modules = dict(network.named_modules())
-        self._places = tuple({name: _place(modules, name) for name in tensors} for tensors in recipe.moves)
         self._blank: dict[str, Tensor] = dict(network.named_parameters())
+        self.require_fit(recipe)
+        self._places = tuple({name: _place(modules, name) for name in tensors} for tensors in recipe.moves)
         self._bound: list[Mapping[str, Tensor] | None] = [None] * len(self._places)
         self._turns = [_Turn(block, number) for number, block in enumerate(network.blocks)]
         network.blocks = nn.ModuleList(self._turns)
 
     def serves(self, recipe: Recipe) -> bool:
         return self._config == dict(recipe.config)
+
+    def require_fit(self, recipe: Recipe) -> None:
+        """Raises ModelError when a recipe of this configuration has other tensors than the network."""
+        file = recipe.files[0]
+        if unexpected := [name for name in recipe.tensors if name not in self._blank]:
+            raise ModelError(f"{file}: the network has no place for {', '.join(unexpected[:3])}")
+        if missing := [name for name in self._blank if name not in recipe.tensors]:
+            raise ModelError(f"{file}: has no tensor for {', '.join(missing[:3])} ({len(missing)} missing)")
+        for name, parameter in self._blank.items():
+            if (found := recipe.tensors[name].shape) != (wanted := tuple(parameter.shape)):
+                raise ModelError(f"{file}: {name} has shape {found}, the network needs {wanted}")
 
     @contextmanager
     def visited_by(self, visit: Visit) -> Iterator[None]:
@@ -207,18 +218,6 @@ class _Turn(nn.Module):
 def _place(modules: Mapping[str, nn.Module], name: str) -> tuple[nn.Module, str]:
     owner, _, attribute = name.rpartition(".")
     return modules[owner], attribute
-
-
-def _require_fit(recipe: Recipe, network: nn.Module) -> None:
-    wanted = {name: tuple(parameter.shape) for name, parameter in network.named_parameters()}
-    file = recipe.files[0]
-    if unexpected := [name for name in recipe.tensors if name not in wanted]:
-        raise ModelError(f"{file}: the network has no place for {', '.join(unexpected[:3])}")
-    if missing := [name for name in wanted if name not in recipe.tensors]:
-        raise ModelError(f"{file}: has no tensor for {', '.join(missing[:3])} ({len(missing)} missing)")
-    for name, shape in wanted.items():
-        if (found := recipe.tensors[name].shape) != shape:
-            raise ModelError(f"{file}: {name} has shape {found}, the network needs {shape}")
 
 
 def _stamp(file: Path) -> tuple[int, int, int]:

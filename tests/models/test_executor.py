@@ -261,8 +261,11 @@ def test_a_recipe_that_does_not_fit_the_network_is_refused(
     recipe = recipe_of(folder)
     tensors = dict(recipe.tensors)
     spoil(tensors)
-    with pytest.raises(ModelError, match=message):
-        run_all({"high": Recipe(recipe.config, tensors)}, ("high",))
+    spoilt, lane = Recipe(recipe.config, tensors), Watched()
+    for recipes in ({"high": spoilt}, {"high": recipe, "low": spoilt}):
+        with pytest.raises(ModelError, match=message):
+            run_all(recipes, tuple(recipes), make_lane=lambda *_: lane)
+    assert lane.filled == []
 
 
 class VirtualClock(FileLane):
