@@ -10,8 +10,8 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..pipelines.errors import ModelError
-from ..pipelines.memory import PRECISIONS, Precision
 from ..pipelines.models.parts import public_page
+from ..pipelines.memory import PRECISIONS, RESIDENCIES, Precision
 from .conditioning import to_conditioning
 from .listing import find_models, pick, stamp
 from .memory import HostMemory
@@ -43,7 +43,7 @@ class WanDuetLoadModel(io.ComfyNode):
             display_name="Wan Duet Load Model",
             category="Wan Duet/blocks",
             description="Chooses a Wan model: a folder with everything, or single files. Weights are read "
-            "when a step needs them, one expert at a time.",
+            "when a step needs them.",
             search_aliases=["wan model loader", "diffusers loader", "load wan 2.2", "unet loader gguf"],
             inputs=[
                 _file_input(
@@ -76,6 +76,15 @@ class WanDuetLoadModel(io.ComfyNode):
                     "A UMT5 file in models/text_encoders. auto takes the one of the folder; for a model of "
                     "single files, the one in models/text_encoders that fits.",
                     optional=True,
+                ),
+                io.Combo.Input(
+                    "residency",
+                    options=list(RESIDENCIES),
+                    default="auto",
+                    optional=True,
+                    tooltip="How much of the experts lies on the device while they run. auto: what fits. "
+                    "resident: all of it. ring: a few blocks at a time, the rest comes while they compute. "
+                    "The result is the same to the bit.",
                 ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="Both experts, the VAE and the text encoder.")],
@@ -111,6 +120,7 @@ class WanDuetLoadModel(io.ComfyNode):
         low_model: str = _NONE,
         vae: str = _AUTO,
         text_encoder: str = _AUTO,
+        residency: str = "auto",
     ) -> io.NodeOutput:
         from ..pipelines.models.wan_model import load_model
 
@@ -121,6 +131,7 @@ class WanDuetLoadModel(io.ComfyNode):
             vae=_part("vae", vae, whole),
             text_encoder=_part("text_encoder", text_encoder, whole),
             precision=precision,
+            residency=residency,
         )
         return io.NodeOutput(loaded)
 

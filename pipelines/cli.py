@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -97,6 +99,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         "--precision", choices=PRECISIONS, default=None, help="what networks compute in; default: auto"
     )
     generate.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    _add_residency(generate)
     generate.add_argument(
         "--ignore-memory", action="store_true", help="try what is not expected to fit into memory"
     )
@@ -131,6 +134,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     planned.add_argument(
         "--input-size", type=_size, metavar="WxH", help="the size of the image or video that comes in"
     )
+    _add_residency(planned)
     planned.add_argument(
         "--seconds-per-forward", type=_seconds, metavar="S", help="as measured for this model; tells the time"
     )
@@ -184,6 +188,16 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_residency(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--residency",
+        default=None,
+        metavar="auto|resident|ring[:N]",
+        help="how much of the experts lies on the device: what fits, all of it, or N slots that the units "
+        "pass through; changes no bit of the result; default: auto",
+    )
+
+
 def _runners(text: str) -> list[str]:
     names = list(RUNNERS) if text == "all" else text.split(",")
     for name in names:
@@ -215,9 +229,24 @@ def _generate(options: argparse.Namespace) -> int:
     require_local_flags(options)
     if options.output.suffix.lower() != ".mp4":
         raise RequestError.of("--output", str(options.output), "give a file name that ends in .mp4")
-    result = _make(options, TerminalProgress(sys.stderr))
+    with _showing_residency():
+        result = _make(options, TerminalProgress(sys.stderr))
     _print_result(result, as_json=options.json)
     return 0
+
+
+@contextmanager
+def _showing_residency() -> Iterator[None]:
+    """What `stages` says of where the weights will lie, as a line on stderr."""
+    said, handler = logging.getLogger(f"{__package__}.stages"), logging.StreamHandler(sys.stderr)
+    before = said.level
+    said.addHandler(handler)
+    said.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        said.setLevel(before)
+        said.removeHandler(handler)
 
 
 def _make(options: argparse.Namespace, progress: Progress) -> Result:
@@ -368,6 +397,7 @@ def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
         text_encoder=options.text_encoder,
         tokenizer=options.tokenizer,
         precision=precision or "auto",
+        residency=getattr(options, "residency", None) or "auto",  # a check has no such flag
     )
 
 

@@ -27,7 +27,7 @@ __all__ = [
     "require_local_flags",
 ]
 
-_LOCAL = ("model", "precision", "device", "from_receipt", "allow_partial_loras")
+_LOCAL = ("model", "precision", "device", "residency", "from_receipt", "allow_partial_loras")
 _REMOTE = ("no_reuse", "resubmit", "provider_url", "allow_loopback", "folder", "novita_model")
 
 

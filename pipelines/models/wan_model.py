@@ -20,6 +20,7 @@ from ..weights.recipe import Recipe
 from .fit import family_of, require_fit
 from .identify import Kind, choose, read_part
 from .parts import Slot, missing, public_page
+from .residency import parse_residency
 from .tokenizer import find_tokenizer
 
 __all__ = ["Given", "WanModel", "load_model", "read_experts"]
@@ -35,7 +36,8 @@ class WanModel:
     boundary:  share of the noise range from which on the high expert works; None with a single expert.
     experts:   recipes of "high" and "low"; a model with one transformer has only "high".
     tokenizer: a file or folder that `read_tokenizer` reads.
-    seat:      where one of the experts may stay between runs; models made from this one share it.
+    seat:      where experts may stay between runs; models made from this one share it.
+    residency: how much of the experts lies on the device, as `parse_residency` has it.
     """
 
     name: str
@@ -48,6 +50,7 @@ class WanModel:
     precision: Precision = "auto"
     loras: tuple[LoraReport, ...] = ()
     seat: Seat = field(default_factory=Seat, repr=False, compare=False)
+    residency: str = "auto"
 
     def with_lora(
         self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False
@@ -83,6 +86,7 @@ def load_model(
     text_encoder: Given = None,
     tokenizer: str | Path | None = None,
     precision: Precision = "auto",
+    residency: str = "auto",
 ) -> WanModel:
     """A model from a folder or from single files. Reads headers only.
 
@@ -94,10 +98,12 @@ def load_model(
                   diffusers layout these three replace what the folder has.
     tokenizer:    needed only where the text encoder carries none and none lies beside it: a tokenizer.json, a
                   SentencePiece model, or a folder with one.
+    residency:    how much of the experts lies on the device while they run: auto, resident, ring or ring:N.
 
     The family follows from the tensors, never from the name of a file or folder.
     Raises ModelError naming what is missing, of the wrong kind, or of another model.
     """
+    parse_residency(residency)
     path, experts = _located(source), read_experts(source, low)
     folder = path if _is_whole(path) else None
     index = read_json(path / "model_index.json") if folder else {}
@@ -115,6 +121,7 @@ def load_model(
         text_encoder=text_recipe,
         tokenizer=_tokenizer(tokenizer, text_path),
         precision=precision,
+        residency=residency,
     )
 
 
