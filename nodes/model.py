@@ -10,7 +10,6 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..pipelines.errors import ModelError
-from ..pipelines.models.parts import public_page
 from ..pipelines.memory import PRECISIONS, RESIDENCIES, Precision
 from .conditioning import to_conditioning
 from .listing import find_models, pick, stamp
@@ -98,6 +97,8 @@ class WanDuetLoadModel(io.ComfyNode):
         vae: str | None = None,
         text_encoder: str | None = None,
     ) -> bool | str:
+        from ..pipelines.models.parts import public_page
+
         chosen = {"model": model, "low_model": low_model, "vae": vae, "text_encoder": text_encoder}
         for slot, name in chosen.items():
             if name not in (None, _SLOTS[slot][1]) and pick(name, _listed(slot)) is None:
