@@ -11,27 +11,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from .beginning import starting_latents
 from .errors import ModelError, RequestError, SamplingError
+from .given import Given, judged, look_at_media
 from .lora_chain import with_loras
 from .media.edit import Edit
 from .media.interpolate import Interpolator
 from .media.interpolator_files import Found, interpolator_record, make_interpolator
+from .media.local_file import FindFile, any_file
 from .media.tags import RECEIPT
 from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
 from .models.wan_model import WanModel
-from .output import output_place, write_sidecar
+from .output import output_place, require_suffix, write_sidecar
 from .plan.plan import Plan, describe, make_plan
 from .preflight import look_ahead
 from .progress import Progress
 from .receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
-from .render import Rendered, render, tiling_note
+from .render import Rendered, render, render_picture, tiling_note
 from .request.base import WanRequest
 from .request.case import LocalAbilities
 from .request.check import check
@@ -54,7 +58,9 @@ _DRAWN_SEEDS = 2**53  # every JSON reader keeps these exact
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run. `images` is (frames, H, W, 3) float32 in [0, 1] when they were asked for, else None."""
+    """A finished run. `images` is (frames, H, W, 3) float32 in [0, 1] of a picture, and of a video when they
+    were asked for, else None.
+    """
 
     path: Path
     seed: int
@@ -71,6 +77,7 @@ class _Job:
     report: Report
     plan: Plan
     model: WanModel
+    given: Given
     out: Path
     tags: Mapping[str, str]
     embed_receipt: bool = True
@@ -97,6 +104,8 @@ def run(
     out: Path,
     memory: Memory,
     progress: Progress,
+    media: Mapping[str, Path] = MappingProxyType({}),
+    find: FindFile = any_file,
     tags: Mapping[str, str] | None = None,
     lora_sources: LoraSources | None = None,
     return_images: bool = False,
@@ -105,8 +114,10 @@ def run(
     check_memory: bool = True,
     interpolators: Found | None = None,
 ) -> Result:
-    """Make the video of `request` in `out` (an .mp4) and its receipt beside it.
+    """Make the video or picture of `request` in `out` (.mp4, .png or .jpg) and its receipt beside it.
 
+    media:        {field: the file written for the medium that was connected to it}.
+    find:         the file that a name in a field of a medium means.
     tags:         metadata to write into the file beside the receipt, for example ComfyUI's prompt and
                   workflow.
     lora_sources: what LoRA paths may mean; None knows any local file and the embedded LoRAs.
@@ -127,13 +138,16 @@ def run(
             "choose exact at the runner, or none in the request",
         )
     found = interpolators or Found()
-    report = check(request, family=model.family, abilities=local_abilities(found))
+    given = look_at_media(request, media, find)
+    report = judged(check(request, family=model.family, abilities=local_abilities(found)), request, given)
     seed = seed_of(request)
     if seed is None:
         seed = secrets.randbelow(_DRAWN_SEEDS)
-    plan = make_plan(request, model.family, seed, boundary=model.boundary, report=report)
+    plan = make_plan(
+        request, model.family, seed, boundary=model.boundary, report=report, media_size=given.size
+    )
     model = _with_loras(request, model, lora_sources, progress)
-    job = _Job(request, report, plan, model, out, dict(tags or {}), embed_receipt, found)
+    job = _Job(request, report, plan, model, given, out, dict(tags or {}), embed_receipt, found)
     return _execute(job, memory, progress, return_images=return_images, check_memory=check_memory)
 
 
@@ -144,21 +158,28 @@ def repeat(
     out: Path,
     memory: Memory,
     progress: Progress,
+    media: Mapping[str, Path] = MappingProxyType({}),
     lora_sources: LoraSources | None = None,
     interpolators: Found | None = None,
     check_memory: bool = True,
 ) -> Result:
-    """Make the video of a receipt again. check_memory: as for `run`.
+    """Make the video or picture of a receipt again.
 
-    Raises ModelError when the weight files are not the recorded ones, and SamplingError when the latents came
-    out different, naming what differs between the two machines.
+    media: {field: file} of the inputs; one that is left out is looked for by its name, in this folder.
+    check_memory: as for `run`.
+
+    Raises ModelError when weight files or inputs are not the recorded ones, and SamplingError when the
+    latents came out different, naming what differs between the two machines.
     """
     model = _with_loras(recorded.request, model, lora_sources, progress)
     require_same_files(recorded, model)
     found = interpolators or Found()
     _require_interpolator(recorded.plan, found)
+    given = look_at_media(recorded.request, media)
+    given.require(recorded.inputs)
     report = check(recorded.request, family=model.family, abilities=local_abilities(found))
-    job = _Job(recorded.request, report, recorded.plan, model, out, {}, interpolators=found)
+    report = judged(report, recorded.request, given)
+    job = _Job(recorded.request, report, recorded.plan, model, given, out, {}, interpolators=found)
     return _execute(job, memory, progress, check_memory=check_memory, expected=recorded)
 
 
@@ -179,6 +200,7 @@ def _execute(
     expected: Recorded | None = None,
 ) -> Result:
     plan, out, clock = job.plan, job.out, _Clock()
+    require_suffix(out, plan.output)
     log.info("%s", describe(plan))
     ahead = look_ahead(job.model, memory, plan.latent_shape, plan.experts[plan.start_step :])
     log.info("%s", ahead.text())
@@ -187,8 +209,10 @@ def _execute(
     with output_place(out):
         with clock.stage("text"):
             prompts, notes = _read_prompts(job, memory, progress)
+        with clock.stage("input"):
+            latents = starting_latents(job.model, job.request, plan, job.given, memory, progress)
         with clock.stage("sampling"):
-            latents = _sample(job, prompts, memory, progress, check_memory=check_memory)
+            latents = _sample(job, latents, prompts, memory, progress, check_memory=check_memory)
         fingerprint = latents_hash(latents)
         if expected is not None and fingerprint != expected.latents_sha256:
             raise SamplingError(f"the latents are not those of the receipt; {differences(expected)}")
@@ -197,6 +221,7 @@ def _execute(
             job.report,
             plan,
             job.model,
+            job.given,
             notes,
             dtype=str(compute_dtype(job.model.precision, memory.device)).removeprefix("torch."),
             device=str(memory.device),
@@ -213,22 +238,23 @@ def _execute(
                 known = {**receipt, "decoded": tiling_note(tiling), "timings_s": clock.seconds}
                 return {**job.tags, RECEIPT: json.dumps(known)}
 
-            video = _render(job, latents, tags, memory, progress, keep_frames=return_images)
-        receipt["decoded"] = tiling_note(video.tiling)
+            made = _render(job, latents, tags, memory, progress, keep_frames=return_images)
+        receipt["decoded"] = tiling_note(made.tiling)
         receipt["timings_s"] = clock.seconds
         write_sidecar(out, receipt)
-    images = torch.from_numpy(np.stack(video.frames)).float() / 255 if return_images else None
+    images = torch.from_numpy(np.stack(made.frames)).float() / 255 if made.frames else None
     return Result(out, plan.seed, dict(job.request)["prompt"], receipt, images)
 
 
-def _sample(job: _Job, prompts: Prompts, memory: Memory, progress: Progress, *, check_memory: bool) -> Tensor:
-    shape = (1, *job.plan.latent_shape)
+def _sample(
+    job: _Job, latents: Tensor, prompts: Prompts, memory: Memory, progress: Progress, *, check_memory: bool
+) -> Tensor:
     return sample(
         job.model,
         Schedule.of_plan(job.plan),
         job.plan.solver,
-        torch.zeros(shape),
-        draw_noise(shape, job.plan.seed),
+        latents,
+        draw_noise(latents.shape, job.plan.seed),
         prompts,
         job.plan.guidance,
         memory,
@@ -247,6 +273,8 @@ def _render(
     keep_frames: bool,
 ) -> Rendered:
     plan = job.plan
+    if plan.output != "mp4":
+        return render_picture(job.model, latents, job.out, plan.output, memory, progress, tags=tags)
     edit = Edit(
         Fraction(plan.fps),
         plan.reverse,

@@ -9,7 +9,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from .version import VERSION
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .given import Given
     from .models.wan_model import WanModel
 
 __all__ = [
@@ -55,6 +56,7 @@ class Recorded:
     files: Mapping[str, str]
     latents_sha256: str
     versions: Mapping[str, str]
+    inputs: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_receipt(
@@ -62,6 +64,7 @@ def make_receipt(
     report: Report,
     plan: Plan,
     model: WanModel,
+    given: Given,
     notes: Mapping[str, str],
     *,
     dtype: str,
@@ -84,7 +87,8 @@ def make_receipt(
         "format": _FORMAT,
         "runner": "local",
         "kind": request.kind,
-        "request": _fit_to_share(request.payload()),
+        "request": _fit_to_share(request.payload(), given),
+        "inputs": given.as_dict(),
         "seed": plan.seed,
         "adjustments": adjustments,
         "plan": plan.as_dict(),
@@ -141,6 +145,7 @@ def _recorded(content: Mapping[str, Any]) -> Recorded:
         files=dict(model["files"]),
         latents_sha256=str(content["latents_sha256"]),
         versions=dict(content["versions"]),
+        inputs=dict(content.get("inputs", {})),  # which receipts had not before there were any
     )
 
 
@@ -176,12 +181,19 @@ def latents_hash(latents: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _fit_to_share(payload: dict[str, Any]) -> dict[str, Any]:
-    """A LoRA given by its whole path goes by its name, an address without what could be a signature."""
+def _fit_to_share(payload: dict[str, Any], given: Given) -> dict[str, Any]:
+    """Files given by their whole path go by their name, an address without what could be a signature."""
+    names = {field: file.name for field, file in given.files.items()}
+    payload = {**payload, **{field: name for field, name in names.items() if not _is_hash(payload[field])}}
     loras = payload.get("loras")
     if not loras:
         return payload
     return {**payload, "loras": [{**lora, "path": _bare(lora["path"])} for lora in loras]}
+
+
+def _is_hash(value: str) -> bool:
+    """Whether a medium came from a socket."""
+    return value.startswith("sha256:")
 
 
 def _bare(path: str) -> str:

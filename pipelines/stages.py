@@ -11,8 +11,10 @@ import torch
 from torch import Tensor
 
 from .errors import ModelError, SamplingError
+from .media.frames import close
 from .media.tiles import Tiling
 from .media.vae_decode import stream_decode
+from .media.vae_encode import stream_encode
 from .memory import Memory, compute_dtype
 from .models.expert import ExpertPair
 from .models.lone_vae import HasVae
@@ -27,10 +29,10 @@ from .sampling.noise import add_noise, from_leftover, to_leftover
 from .sampling.schedule import Schedule
 from .sampling.solvers import SOLVERS
 
-__all__ = ["decode", "encode_prompts", "sample"]
+__all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "sample"]
 
 # The official grid starts at 0.999 before the shift, and is fed pure noise there: wan/text2video.py.
-_PURE_NOISE_FROM = 0.999
+PURE_NOISE_FROM = 0.999
 
 
 def encode_prompts(
@@ -107,7 +109,7 @@ def sample(
         clean = normalise(clean, model.vae)
     if noise is None:
         current = from_leftover(clean, start)
-    elif start >= _PURE_NOISE_FROM:
+    elif start >= PURE_NOISE_FROM:
         current = noise.to(device)
     else:
         current = add_noise(clean, noise.to(device), start)
@@ -121,6 +123,49 @@ def sample(
     if end > 0:
         current = to_leftover(current, end)
     return denormalise(current, model.vae).cpu()
+
+
+def encode(
+    model: HasVae,
+    frames: Iterator[Tensor],
+    latent_shape: Sequence[int],
+    memory: Memory,
+    progress: Progress,
+    *,
+    tiling: Tiling | None = None,
+) -> Tensor:
+    """Latents (1, C, T, H/8, W/8) in VAE space, float32, CPU, of `frames` (3, H, W) in [-1, 1].
+
+    latent_shape: (..., T, H/8, W/8) that the frames will come to.
+    tiling:       cut pictures that are larger than its tiles; see `preflight.decode_tiling`.
+    """
+    try:
+        return _encode_frames(model, frames, latent_shape, memory, progress, tiling)
+    finally:
+        close(frames)
+        memory.release()
+
+
+def _encode_frames(
+    model: HasVae,
+    frames: Iterator[Tensor],
+    latent_shape: Sequence[int],
+    memory: Memory,
+    progress: Progress,
+    tiling: Tiling | None,
+) -> Tensor:
+    progress.begin("input", latent_shape[-3], "latent frames")
+    dtype = compute_dtype(model.precision, memory.device)
+    working = decode_bytes(model, latent_shape, dtype, tiling)  # encoding takes less
+    vae = load_vae(model.vae, dtype, memory, progress.check, working)
+    done: list[Tensor] = []
+    for latent in stream_encode(vae, frames, tiling=tiling):
+        progress.check()
+        done.append(latent.float().cpu())
+        progress.advance(len(done))
+    latents = torch.stack(done, 1)[None]
+    _check_finite(input=latents)
+    return latents
 
 
 def decode(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch.nn import functional
 
 from ..errors import MediaError
 
-__all__ = ["PICTURE_FORMATS", "fit", "picture_bytes", "read_picture"]
+__all__ = ["PICTURE_FORMATS", "fit", "picture_bytes", "read_picture", "write_picture"]
 
 PICTURE_FORMATS = ("png", "jpeg")
 _MOST_PIXELS = 2**28  # beyond it a small file can hold a picture that fills the memory
@@ -85,6 +86,18 @@ def picture_bytes(pixels: np.ndarray[Any, Any], kind: str, tags: Mapping[str, st
         exif[_EXIF_MODEL if place == 0 else _EXIF_MAKE - place + 1] = f"{name}:{_ascii(value)}"
     image.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0, exif=exif.tobytes() if tags else b"")
     return buffer.getvalue()
+
+
+def write_picture(path: Path, content: bytes) -> None:
+    """The file whole, or none; MediaError when it cannot be written."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        raise MediaError(f"cannot write {path}: {error.strerror or error}; give another place") from error
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _ascii(value: str) -> str:
