@@ -34,6 +34,7 @@ from .request.flags import add_flags, given
 from .request.kinds import KINDS, describe_kinds, json_schema, seed_of
 from .request.parse import parse, read_json
 from .request.report import side_by_side
+from .request.rows import MEDIA
 from .terminal import TerminalProgress, run_command
 from .toy.embedded import TOY, embedded_loras
 from .version import VERSION
@@ -79,17 +80,28 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         added.add_argument("--json", action="store_true", help="answer with JSON on stdout")
         return added
 
-    generate = command("generate", _generate, "run a request and write the video and its receipt")
+    generate = command("generate", _generate, "run a request; writes the result and its receipt")
     generate.add_argument("--on", choices=RUNNERS, default="local", help="the runner; default: %(default)s")
-    generate.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.mp4")
     generate.add_argument(
-        "--from-receipt", type=Path, metavar="OUT.json", help="repeat the run of a receipt exactly"
+        "-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .png or .jpg"
+    )
+    generate.add_argument(
+        "--from-receipt",
+        type=Path,
+        metavar="OUT.json",
+        help="repeat the run of a receipt exactly; its inputs are looked for in this folder, or say --kind "
+        "and where they are",
     )
 
     generate.add_argument(
         "--precision", choices=PRECISIONS, default=None, help="what networks compute in; default: auto"
     )
     generate.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    generate.add_argument(
+        "--as-requested",
+        action="store_true",
+        help="accelerate as the request says; without it every step is computed",
+    )
     generate.add_argument(
         "--ignore-memory", action="store_true", help="try what is not expected to fit into memory"
     )
@@ -200,8 +212,6 @@ def _generate(options: argparse.Namespace) -> int:
     if options.on != "local":
         return generate_remotely(_read_request(options), options)
     require_local_flags(options)
-    if options.output.suffix.lower() != ".mp4":
-        raise RequestError.of("--output", str(options.output), "give a file name that ends in .mp4")
     result = _make(options, TerminalProgress(sys.stderr))
     _print_result(result, as_json=options.json)
     return 0
@@ -223,9 +233,11 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             progress=progress,
             lora_sources=_lora_sources(options),
             interpolators=find_interpolators(options.interpolator_folder),
+            acceleration="as requested" if options.as_requested else "exact",
             check_memory=not options.ignore_memory,
         )
-    if options.request is not None or given(options):
+    flags = given(options)
+    if options.request is not None or not flags.keys() <= set(MEDIA):
         raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")
     recorded = read_receipt(options.from_receipt)
     if options.model is None and recorded.model_name != TOY:
@@ -238,6 +250,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
         out=options.output,
         memory=DeviceMemory(options.device),
         progress=progress,
+        media={name: Path(file).expanduser() for name, file in flags.items()},
         lora_sources=_lora_sources(options),
         interpolators=find_interpolators(options.interpolator_folder),
         check_memory=not options.ignore_memory,
@@ -373,7 +386,7 @@ def _refuse_parts_alone(options: argparse.Namespace) -> None:
 def _print_result(result: Result, *, as_json: bool) -> None:
     if as_json:
         answer = {
-            "video": str(result.path),
+            "video" if result.path.suffix.lower() == ".mp4" else "image": str(result.path),
             "seed": result.seed,
             "prompt": result.prompt,
             "receipt": result.receipt,

@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from .beginning import starting_latents
-from .errors import ModelError, RequestError, SamplingError
+from .errors import ModelError, SamplingError
 from .given import Given, judged, look_at_media
 from .lora_chain import with_loras
 from .media.edit import Edit
@@ -44,6 +44,7 @@ from .request.report import Report
 from .sampling.engine import Condition, Prompts
 from .sampling.noise import draw_noise
 from .sampling.schedule import Schedule
+from .sampling.step_cache import REGULAR, StepCache
 from .stages import encode_prompts, sample
 from .toy.embedded import embedded_loras
 from .weights.lora_source import LoraSources
@@ -82,6 +83,7 @@ class _Job:
     tags: Mapping[str, str]
     embed_receipt: bool = True
     interpolators: Found = field(default_factory=Found)
+    cache_threshold: float | None = None  # None computes every step
 
 
 @dataclass
@@ -101,7 +103,7 @@ def run(
     request: WanRequest,
     model: WanModel,
     *,
-    out: Path,
+    out: Path | Callable[[Plan], Path],
     memory: Memory,
     progress: Progress,
     media: Mapping[str, Path] = MappingProxyType({}),
@@ -116,13 +118,14 @@ def run(
 ) -> Result:
     """Make the video or picture of `request` in `out` (.mp4, .png or .jpg) and its receipt beside it.
 
+    out:          may follow from the plan, which knows size and kind of the result.
     media:        {field: the file written for the medium that was connected to it}.
     find:         the file that a name in a field of a medium means.
     tags:         metadata to write into the file beside the receipt, for example ComfyUI's prompt and
                   workflow.
     lora_sources: what LoRA paths may mean; None knows any local file and the embedded LoRAs.
     acceleration: "exact" computes every step whatever the request prefers; "as requested" does what its
-                  `acceleration` says, or refuses.
+                  `acceleration` says, by a step cache.
     embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
     check_memory: refuse, before anything is loaded, what cannot fit into memory.
     interpolators: the film and rife there are, as `find_interpolators` finds them; None knows only flow.
@@ -131,15 +134,10 @@ def run(
     SamplingError or MediaError when a stage fails, and what `progress.check` raises when the user stops: then
     nothing is left behind.
     """
-    if acceleration == "as requested" and getattr(request, "acceleration", "none") != "none":
-        raise RequestError.of(
-            "acceleration",
-            "regular, to be done as requested, but this version computes every step",
-            "choose exact at the runner, or none in the request",
-        )
     found = interpolators or Found()
     given = look_at_media(request, media, find)
-    report = judged(check(request, family=model.family, abilities=local_abilities(found)), request, given)
+    abilities = replace(local_abilities(found), step_cache=acceleration == "as requested")
+    report = judged(check(request, family=model.family, abilities=abilities), request, given)
     seed = seed_of(request)
     if seed is None:
         seed = secrets.randbelow(_DRAWN_SEEDS)
@@ -147,7 +145,10 @@ def run(
         request, model.family, seed, boundary=model.boundary, report=report, media_size=given.size
     )
     model = _with_loras(request, model, lora_sources, progress)
-    job = _Job(request, report, plan, model, given, out, dict(tags or {}), embed_receipt, found)
+    out = out if isinstance(out, Path) else out(plan)
+    cached = abilities.step_cache and getattr(request, "acceleration", "none") == "regular"
+    cache = REGULAR if cached else None
+    job = _Job(request, report, plan, model, given, out, dict(tags or {}), embed_receipt, found, cache)
     return _execute(job, memory, progress, return_images=return_images, check_memory=check_memory)
 
 
@@ -177,9 +178,22 @@ def repeat(
     _require_interpolator(recorded.plan, found)
     given = look_at_media(recorded.request, media)
     given.require(recorded.inputs)
-    report = check(recorded.request, family=model.family, abilities=local_abilities(found))
-    report = judged(report, recorded.request, given)
-    job = _Job(recorded.request, report, recorded.plan, model, given, out, {}, interpolators=found)
+    threshold = recorded.cache_threshold
+    abilities = replace(local_abilities(found), step_cache=threshold is not None)
+    report = judged(
+        check(recorded.request, family=model.family, abilities=abilities), recorded.request, given
+    )
+    job = _Job(
+        recorded.request,
+        report,
+        recorded.plan,
+        model,
+        given,
+        out,
+        {},
+        interpolators=found,
+        cache_threshold=threshold,
+    )
     return _execute(job, memory, progress, check_memory=check_memory, expected=recorded)
 
 
@@ -211,8 +225,9 @@ def _execute(
             prompts, notes = _read_prompts(job, memory, progress)
         with clock.stage("input"):
             latents = starting_latents(job.model, job.request, plan, job.given, memory, progress)
+        cache = None if job.cache_threshold is None else StepCache(job.cache_threshold)
         with clock.stage("sampling"):
-            latents = _sample(job, latents, prompts, memory, progress, check_memory=check_memory)
+            latents = _sample(job, latents, prompts, memory, progress, cache, check_memory=check_memory)
         fingerprint = latents_hash(latents)
         if expected is not None and fingerprint != expected.latents_sha256:
             raise SamplingError(f"the latents are not those of the receipt; {differences(expected)}")
@@ -228,6 +243,8 @@ def _execute(
             latents_sha256=fingerprint,
             memory=ahead.as_dict(),
         )
+        if cache is not None:
+            receipt["acceleration"] = cache.as_dict()
         if plan.num_interpolated_frames:
             receipt["interpolator"] = interpolator_record(plan.interpolator, job.interpolators, memory)
         with clock.stage("video"):
@@ -247,7 +264,14 @@ def _execute(
 
 
 def _sample(
-    job: _Job, latents: Tensor, prompts: Prompts, memory: Memory, progress: Progress, *, check_memory: bool
+    job: _Job,
+    latents: Tensor,
+    prompts: Prompts,
+    memory: Memory,
+    progress: Progress,
+    cache: StepCache | None,
+    *,
+    check_memory: bool,
 ) -> Tensor:
     return sample(
         job.model,
@@ -260,6 +284,7 @@ def _sample(
         memory,
         progress,
         check_memory=check_memory,
+        cache=cache,
     )
 
 

@@ -57,6 +57,7 @@ class Recorded:
     latents_sha256: str
     versions: Mapping[str, str]
     inputs: Mapping[str, Any] = field(default_factory=dict)
+    cache_threshold: float | None = None  # of the step cache
 
 
 def make_receipt(
@@ -146,6 +147,7 @@ def _recorded(content: Mapping[str, Any]) -> Recorded:
         latents_sha256=str(content["latents_sha256"]),
         versions=dict(content["versions"]),
         inputs=dict(content.get("inputs", {})),  # which receipts had not before there were any
+        cache_threshold=content["acceleration"]["threshold"] if "acceleration" in content else None,
     )
 
 

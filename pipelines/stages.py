@@ -28,6 +28,7 @@ from .sampling.loop import denoise
 from .sampling.noise import add_noise, from_leftover, to_leftover
 from .sampling.schedule import Schedule
 from .sampling.solvers import SOLVERS
+from .sampling.step_cache import CACHED_SHARE, StepCache
 
 __all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "sample"]
 
@@ -76,6 +77,7 @@ def sample(
     progress: Progress,
     *,
     check_memory: bool = True,
+    cache: StepCache | None = None,
 ) -> Tensor:
     """Run `schedule` and return latents in VAE space, float32, CPU.
 
@@ -84,6 +86,7 @@ def sample(
     noise:   normal noise of the same shape to start from.
 
     check_memory: refuse with ModelError, before anything is loaded, what cannot fit.
+    cache:        a fresh one to skip work with; None computes everything.
 
     A schedule that ends above sigma 0 gives its latents in the leftover form too; one without a step, which
     is what a strength of 0 leaves, gives back what it was given.
@@ -116,7 +119,10 @@ def sample(
     on_device = Prompts(*(_to(condition, device) for condition in (prompts.positive, prompts.negative)))  # type: ignore[arg-type]
     dtype = compute_dtype(model.precision, device)
     working_bytes = max(stage.working_bytes for stage in ahead.stages)
-    with ExpertPair(model.experts, dtype, memory, progress.check, working_bytes) as experts:
+    if cache is not None:
+        working_bytes += int(working_bytes * CACHED_SHARE)
+    with ExpertPair(model.experts, dtype, memory, progress.check, working_bytes) as pair:
+        experts = pair if cache is None else cache.around(pair)
         current = denoise(
             current, schedule, SOLVERS[solver](schedule.sigmas), experts, on_device, dict(guidance), progress
         )

@@ -13,8 +13,10 @@ from torch import Tensor
 from ..errors import ModelError
 from ..memory import Memory
 from ..sampling.engine import Condition
+from ..sampling.step_cache import BlockCache
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32, materialise
+from .first_block import asking
 
 __all__ = ["ExpertPair", "WanEngine", "expert_dtypes", "forward_bytes", "load_expert"]
 
@@ -37,13 +39,17 @@ class WanEngine:
         """Give the network up, whoever still holds the engine. It cannot predict any more."""
         self._network = None
 
-    def predict(self, latents: Tensor, timestep: float, condition: Condition) -> Tensor:
-        velocity: Tensor = self._open()(
-            hidden_states=latents.to(self._dtype),
-            timestep=torch.tensor([timestep], dtype=torch.float32, device=latents.device),
-            encoder_hidden_states=condition.text.to(device=latents.device, dtype=self._dtype),
-            return_dict=False,
-        )[0]
+    def predict(
+        self, latents: Tensor, timestep: float, condition: Condition, cache: BlockCache | None = None
+    ) -> Tensor:
+        network = self._open()
+        with asking(network, cache):
+            velocity: Tensor = network(
+                hidden_states=latents.to(self._dtype),
+                timestep=torch.tensor([timestep], dtype=torch.float32, device=latents.device),
+                encoder_hidden_states=condition.text.to(device=latents.device, dtype=self._dtype),
+                return_dict=False,
+            )[0]
         return velocity.float()
 
     def can_become(self, recipe: Recipe, dtype: torch.dtype, device: torch.device) -> bool:

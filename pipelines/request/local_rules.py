@@ -121,8 +121,8 @@ def _acceleration(case: Case) -> Finding:
     if case.value == "none":
         return case.supported("every step is computed")
     if case.abilities.step_cache:
-        return case.supported("steps that change little are reused")
-    return case.cannot("none", "this version computes every step exactly; use none")
+        return case.supported("steps that would change little are skipped; the receipt counts them")
+    return case.cannot("none", "every step is computed, unless the runner's acceleration is as requested")
 
 
 def _guidance_scale(case: Case) -> Finding:
@@ -238,7 +238,8 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
         "no prompt expander runs on this machine yet; unset it and write the longer prompt yourself",
     ),
     "acceleration": LocalRule(
-        "none computes every step. regular, the default, is adjusted to none: there is no step cache yet.",
+        "none computes every step. regular, the default, does so too, and says it, unless the runner is told "
+        "to accelerate as requested: then a first block cache skips what changes less than 5 %.",
         _acceleration,
     ),
     "guidance_scale": LocalRule(
