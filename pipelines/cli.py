@@ -181,6 +181,20 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         metavar="FILE|FOLDER",
         help="only for a text encoder that carries none: a tokenizer.json or spiece.model",
     )
+    helpers = parser.add_argument_group("its helpers", "Folders as transformers saves them, in safetensors.")
+    helpers.add_argument(
+        "--prompt-expander",
+        type=Path,
+        metavar="FOLDER",
+        help="an instruct language model, for enable_prompt_expansion",
+    )
+    helpers.add_argument(
+        "--safety-checker",
+        type=Path,
+        metavar="FOLDER",
+        help="a classifier of texts or images, or one of each in FOLDER/text and FOLDER/image, for "
+        "enable_safety_checker and enable_output_safety_checker",
+    )
 
 
 def _runners(text: str) -> list[str]:
@@ -257,14 +271,19 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
     )
 
 
-def _abilities(options: argparse.Namespace) -> LocalAbilities | None:
-    """None, what a runner without files can do, when no folder is given: then torch need not be loaded."""
-    if not options.interpolator_folder:
-        return None
-    from .local import local_abilities
-    from .media.interpolator_files import find_interpolators
+def _abilities(options: argparse.Namespace) -> LocalAbilities:
+    """With no folder of interpolators, what a runner without files can do: then torch need not be loaded."""
+    known = LocalAbilities()
+    if options.interpolator_folder:
+        from .local import local_abilities
+        from .media.interpolator_files import find_interpolators
 
-    return local_abilities(find_interpolators(options.interpolator_folder))
+        known = local_abilities(find_interpolators(options.interpolator_folder))
+    return replace(
+        known,
+        prompt_expander=options.prompt_expander is not None,
+        safety_checker=options.safety_checker is not None,
+    )
 
 
 def _lora_sources(options: argparse.Namespace) -> LoraSources:
@@ -293,7 +312,7 @@ def _plan(options: argparse.Namespace) -> int:
     request, family = _read_request(options), _family(options)
     seed, abilities = seed_of(request), _abilities(options)
     # A plan may be looked at before this machine runs its kind.
-    any_task = replace(abilities or LocalAbilities(), tasks=frozenset({request.task}))
+    any_task = replace(abilities, tasks=frozenset({request.task}))
     judged = check(request, family=family, abilities=any_task)
     plan = make_plan(request, family, seed or 0, media_size=options.input_size, report=judged)
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
@@ -359,7 +378,7 @@ def _required_model(options: argparse.Namespace) -> str:
 def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
     from .models.wan_model import load_model
 
-    return load_model(
+    loaded = load_model(
         model,
         low=options.low_model,
         vae=options.vae,
@@ -367,6 +386,7 @@ def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
         tokenizer=options.tokenizer,
         precision=precision or "auto",
     )
+    return replace(loaded, prompt_expander=options.prompt_expander, safety_checker=options.safety_checker)
 
 
 def _family(options: argparse.Namespace) -> Family:

@@ -34,13 +34,15 @@ from .output import output_place, require_suffix, write_sidecar
 from .plan.plan import Plan, describe, make_plan
 from .preflight import look_ahead
 from .progress import Progress
+from .prompt import drawn_prompt, helpers_record
 from .receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
-from .render import Rendered, render, render_picture, tiling_note
+from .render import Look, Rendered, render, render_picture, tiling_note
 from .request.base import WanRequest
 from .request.case import LocalAbilities
 from .request.check import check
 from .request.kinds import seed_of
 from .request.report import Report
+from .safety import chosen_checker, look_at_result
 from .sampling.engine import Condition, Prompts
 from .sampling.noise import draw_noise
 from .sampling.schedule import Schedule
@@ -84,6 +86,7 @@ class _Job:
     embed_receipt: bool = True
     interpolators: Found = field(default_factory=Found)
     cache_threshold: float | None = None  # None computes every step
+    prompt: str | None = None  # as a receipt has it, already expanded
 
 
 @dataclass
@@ -136,7 +139,7 @@ def run(
     """
     found = interpolators or Found()
     given = look_at_media(request, media, find)
-    abilities = replace(local_abilities(found), step_cache=acceleration == "as requested")
+    abilities = replace(local_abilities(found, model), step_cache=acceleration == "as requested")
     report = judged(check(request, family=model.family, abilities=abilities), request, given)
     seed = seed_of(request)
     if seed is None:
@@ -179,7 +182,7 @@ def repeat(
     given = look_at_media(recorded.request, media)
     given.require(recorded.inputs)
     threshold = recorded.cache_threshold
-    abilities = replace(local_abilities(found), step_cache=threshold is not None)
+    abilities = replace(local_abilities(found, model), step_cache=threshold is not None)
     report = judged(
         check(recorded.request, family=model.family, abilities=abilities), recorded.request, given
     )
@@ -193,6 +196,7 @@ def repeat(
         {},
         interpolators=found,
         cache_threshold=threshold,
+        prompt=recorded.prompt,
     )
     return _execute(job, memory, progress, check_memory=check_memory, expected=recorded)
 
@@ -220,9 +224,12 @@ def _execute(
     log.info("%s", ahead.text())
     if check_memory:
         ahead.require_room()
+    checker = chosen_checker(job.request, job.model, job.given)
     with output_place(out):
+        with clock.stage("prompt"):
+            prompt = drawn_prompt(job.request, job.model, job.given, checker, job.prompt, memory, progress)
         with clock.stage("text"):
-            prompts, notes = _read_prompts(job, memory, progress)
+            prompts, notes = _read_prompts(job, prompt, memory, progress)
         with clock.stage("input"):
             latents = starting_latents(job.model, job.request, plan, job.given, memory, progress)
         cache = None if job.cache_threshold is None else StepCache(job.cache_threshold)
@@ -238,11 +245,13 @@ def _execute(
             job.model,
             job.given,
             notes,
+            prompt=prompt,
             dtype=str(compute_dtype(job.model.precision, memory.device)).removeprefix("torch."),
             device=str(memory.device),
             latents_sha256=fingerprint,
             memory=ahead.as_dict(),
         )
+        receipt.update(helpers_record(job.request, job.model, checker))
         if cache is not None:
             receipt["acceleration"] = cache.as_dict()
         if plan.num_interpolated_frames:
@@ -255,12 +264,13 @@ def _execute(
                 known = {**receipt, "decoded": tiling_note(tiling), "timings_s": clock.seconds}
                 return {**job.tags, RECEIPT: json.dumps(known)}
 
-            made = _render(job, latents, tags, memory, progress, keep_frames=return_images)
+            look = look_at_result(checker, job.request)
+            made = _render(job, latents, tags, memory, progress, look, keep_frames=return_images)
         receipt["decoded"] = tiling_note(made.tiling)
         receipt["timings_s"] = clock.seconds
         write_sidecar(out, receipt)
     images = torch.from_numpy(np.stack(made.frames)).float() / 255 if made.frames else None
-    return Result(out, plan.seed, dict(job.request)["prompt"], receipt, images)
+    return Result(out, plan.seed, prompt, receipt, images)
 
 
 def _sample(
@@ -294,12 +304,15 @@ def _render(
     tags: Callable[[Tiling | None], Mapping[str, str]],
     memory: Memory,
     progress: Progress,
+    look: Look,
     *,
     keep_frames: bool,
 ) -> Rendered:
     plan = job.plan
     if plan.output != "mp4":
-        return render_picture(job.model, latents, job.out, plan.output, memory, progress, tags=tags)
+        return render_picture(
+            job.model, latents, job.out, plan.output, memory, progress, tags=tags, look=look
+        )
     edit = Edit(
         Fraction(plan.fps),
         plan.reverse,
@@ -320,12 +333,18 @@ def _render(
         interpolator=_interpolator(plan, job.interpolators, memory),
         tags=tags,
         keep_frames=keep_frames,
+        look=look,
     )
 
 
-def local_abilities(found: Found) -> LocalAbilities:
-    """What a check needs to know of the interpolators that were found."""
-    return LocalAbilities(interpolators=found.names, unusable_interpolators=found.refused)
+def local_abilities(found: Found, model: WanModel | None = None) -> LocalAbilities:
+    """What a check needs to know of the interpolators that were found, and of a model's helpers."""
+    return LocalAbilities(
+        interpolators=found.names,
+        unusable_interpolators=found.refused,
+        prompt_expander=model is not None and model.prompt_expander is not None,
+        safety_checker=model is not None and model.safety_checker is not None,
+    )
 
 
 def _require_interpolator(plan: Plan, found: Found) -> None:
@@ -342,9 +361,11 @@ def _interpolator(plan: Plan, found: Found, memory: Memory) -> Interpolator | No
     return make_interpolator(plan.interpolator, found, memory, width=plan.width, height=plan.height)
 
 
-def _read_prompts(job: _Job, memory: Memory, progress: Progress) -> tuple[Prompts, dict[str, str]]:
+def _read_prompts(
+    job: _Job, prompt: str, memory: Memory, progress: Progress
+) -> tuple[Prompts, dict[str, str]]:
     """The prompts as conditions, and a note per prompt that was too long to be read whole."""
-    fields = dict(job.request)
+    fields = {**dict(job.request), "prompt": prompt}
     guided = any(job.plan.guidance[expert] != 1 for expert in job.plan.experts[job.plan.start_step :])
     names = ["prompt", "negative_prompt"] if guided else ["prompt"]
     encoded = encode_prompts(job.model, [fields[name] for name in names], memory, progress)

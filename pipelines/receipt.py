@@ -58,6 +58,7 @@ class Recorded:
     versions: Mapping[str, str]
     inputs: Mapping[str, Any] = field(default_factory=dict)
     cache_threshold: float | None = None  # of the step cache
+    prompt: str | None = None  # that was drawn
 
 
 def make_receipt(
@@ -68,6 +69,7 @@ def make_receipt(
     given: Given,
     notes: Mapping[str, str],
     *,
+    prompt: str,
     dtype: str,
     device: str,
     latents_sha256: str,
@@ -76,6 +78,7 @@ def make_receipt(
     """The receipt of one local run, ready for JSON.
 
     notes:  adjustments only the run itself could know.
+    prompt: what was drawn, which is not what was asked where a language model expanded it.
     memory: what the run was expected to take, and what there was.
     """
     adjustments: list[dict[str, Any]] = [
@@ -90,6 +93,7 @@ def make_receipt(
         "kind": request.kind,
         "request": _fit_to_share(request.payload(), given),
         "inputs": given.as_dict(),
+        "prompt": prompt,
         "seed": plan.seed,
         "adjustments": adjustments,
         "plan": plan.as_dict(),
@@ -148,6 +152,7 @@ def _recorded(content: Mapping[str, Any]) -> Recorded:
         versions=dict(content["versions"]),
         inputs=dict(content.get("inputs", {})),  # which receipts had not before there were any
         cache_threshold=content["acceleration"]["threshold"] if "acceleration" in content else None,
+        prompt=content.get("prompt"),
     )
 
 

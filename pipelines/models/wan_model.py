@@ -36,6 +36,8 @@ class WanModel:
     experts:   recipes of "high" and "low"; a model with one transformer has only "high".
     tokenizer: a file or folder that `read_tokenizer` reads.
     seat:      where one of the experts may stay between runs; models made from this one share it.
+    prompt_expander,
+    safety_checker: folders with the models that were chosen for it; None where nobody did.
     """
 
     name: str
@@ -48,6 +50,8 @@ class WanModel:
     precision: Precision = "auto"
     loras: tuple[LoraReport, ...] = ()
     seat: Seat = field(default_factory=Seat, repr=False, compare=False)
+    prompt_expander: Path | None = None
+    safety_checker: Path | None = None
 
     def with_lora(
         self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False

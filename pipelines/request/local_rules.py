@@ -193,7 +193,14 @@ def _extra(case: Case) -> Finding:
     return case.impossible("there is no Novita task to report; leave it out")
 
 
-_NO_CHECKER = "no safety checker runs on this machine yet; unset it"
+_NO_CHECKER = (
+    "no safety checker is chosen: connect Wan Duet Safety Checker between the model and the runner, or give "
+    "--safety-checker FOLDER; or switch it off"
+)
+_NO_EXPANDER = (
+    "no language model is chosen: connect Wan Duet Prompt Expander between the model and the runner, or give "
+    "--prompt-expander FOLDER; or switch it off"
+)
 
 LOCAL_RULES: Mapping[str, LocalRule] = {
     "prompt": _honoured("encoded with UMT5, 512 tokens"),
@@ -235,11 +242,11 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     "enable_prompt_expansion": _optional(
         "prompt_expander",
         "the prompt is expanded before the run",
-        "no prompt expander runs on this machine yet; unset it and write the longer prompt yourself",
+        _NO_EXPANDER,
     ),
     "acceleration": LocalRule(
         "none computes every step. regular, the default, does so too, and says it, unless the runner is told "
-        "to accelerate as requested: then a first block cache skips what changes less than 5 %.",
+        "to accelerate as requested: then a first block cache skips what changes less than 6 %.",
         _acceleration,
     ),
     "guidance_scale": LocalRule(
