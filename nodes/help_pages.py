@@ -29,6 +29,8 @@ _FOUND_ON_DISK = {
     ("WanDuetLoadModel", "low_model"): "none, and every model found",
     ("WanDuetLoadModel", "vae"): "auto, and every file found",
     ("WanDuetLoadModel", "text_encoder"): "auto, and every file found",
+    ("WanDuetPromptExpander", "language_model"): "none, and every folder found",
+    ("WanDuetSafetyChecker", "checker"): "none, and every folder found",
     ("WanDuetLora", "file"): "none, the embedded ones, and every file found",
     ("WanDuetLora", "low_file"): "none, the embedded ones, and every file found",
     ("WanDuetRequestLora", "file"): "none, the embedded ones, and every file found",

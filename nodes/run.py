@@ -157,7 +157,7 @@ class WanDuetCheck(io.ComfyNode):
         from ..pipelines.local import local_abilities
         from ..pipelines.remote.spending import read_spending
 
-        family, abilities = None if model is None else model.family, local_abilities(interpolators())
+        family, abilities = None if model is None else model.family, local_abilities(interpolators(), model)
         prices = read_spending(remote_folder()).prices  # the user's own before the published ones
         if runner == _ALL:
             reports = check_all(request.request, family=family, abilities=abilities, prices=prices)

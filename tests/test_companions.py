@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny_helpers as tiny
+import tiny_companions as tiny
 
 from wan_duet.pipelines.errors import ModelError, RequestError, SafetyError
 from wan_duet.pipelines.local import Result, local_abilities, repeat, run
