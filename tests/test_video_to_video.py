@@ -24,7 +24,7 @@ from wan_duet.pipelines.receipt import read_receipt
 from wan_duet.pipelines.request import parse
 from wan_duet.pipelines.toy.clips import PALETTE
 
-PROMPT = "a blue ball moving to the left on a white background"
+PROMPT = "a green ball moving to the left on a white background"
 RED, WHITE = PALETTE["red"], PALETTE["white"]
 
 
@@ -91,7 +91,7 @@ def test_strength_decides_between_the_input_and_the_prompt(toy: WanModel, tmp_pa
     kept = seen(make(toy, tmp_path, strength=0.3, num_inference_steps=27))
     new = seen(make(toy, tmp_path, strength=0.95, num_inference_steps=27))
     assert (kept.colour, kept.motion) == ("red", "right")
-    assert (new.colour, new.motion) == ("blue", "left")
+    assert (new.colour, new.motion) == ("green", "left")
 
 
 def test_strength_1_is_text_to_video(toy: WanModel, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_acceleration_as_requested_skips_and_counts_and_repeats(toy: WanModel, t
     plan = made.receipt["plan"]
     assert sum(counted["forwards"].values()) == plan["forwards"] == 54
     assert 0 < sum(counted["skipped"].values()) < 54
-    assert (seen(made).colour, seen(made).motion) == ("blue", "left")
+    assert (seen(made).colour, seen(made).motion) == ("green", "left")
     again = repeat(
         read_receipt(sidecar(made.path)), toy, out=tmp_path / "b.mp4", memory=DeviceMemory("cpu"),
         progress=Silent(),
