@@ -36,7 +36,7 @@ from .request.parse import parse, read_json
 from .request.report import side_by_side
 from .request.rows import MEDIA
 from .terminal import TerminalProgress, run_command
-from .toy.embedded import TOY, embedded_loras
+from .toy.embedded import EMBEDDED, embedded_loras
 from .version import VERSION
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--model",
-        metavar="toy|FOLDER|FILE",
+        metavar="toy|toy-image|FOLDER|FILE",
         help="all of it, or its transformer; of two, the high-noise one",
     )
     group.add_argument("--low-model", metavar="FILE", help="the low-noise expert")
@@ -254,7 +254,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
     if options.request is not None or not flags.keys() <= set(MEDIA):
         raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")
     recorded = read_receipt(options.from_receipt)
-    if options.model is None and recorded.model_name != TOY:
+    if options.model is None and recorded.model_name not in EMBEDDED:
         found = f"not given, and the receipt names {recorded.model_name}"
         raise RequestError.of("--model", found, "give the folder or the files of that model")
     model = _load(options, options.model or recorded.model_name, options.precision or recorded.precision)

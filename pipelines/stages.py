@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -16,6 +16,7 @@ from .media.tiles import Tiling
 from .media.vae_decode import stream_decode
 from .media.vae_encode import stream_encode
 from .memory import Memory, compute_dtype
+from .models.conditions import require_channels
 from .models.expert import ExpertPair
 from .models.lone_vae import HasVae
 from .models.text import EncodedPrompt, load_text_encoder, reading_bytes
@@ -23,11 +24,11 @@ from .models.vae import denormalise, load_vae, normalise
 from .models.wan_model import WanModel
 from .preflight import decode_bytes, look_ahead
 from .progress import Progress
-from .sampling.engine import Condition, Prompts
+from .sampling.engine import Prompts
 from .sampling.loop import denoise
 from .sampling.noise import add_noise, from_leftover, to_leftover
 from .sampling.schedule import Schedule
-from .sampling.solvers import SOLVERS
+from .sampling.solvers import new_solver
 from .sampling.step_cache import CACHED_SHARE, StepCache
 
 __all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "sample"]
@@ -78,6 +79,8 @@ def sample(
     *,
     check_memory: bool = True,
     cache: StepCache | None = None,
+    given: Tensor | None = None,
+    draw: Callable[[], Tensor] | None = None,
 ) -> Tensor:
     """Run `schedule` and return latents in VAE space, float32, CPU.
 
@@ -87,11 +90,15 @@ def sample(
 
     check_memory: refuse with ModelError, before anything is loaded, what cannot fit.
     cache:        a fresh one to skip work with; None computes everything.
+    given:        (T,) bool, the frames of `latents` that are there already and come back as they are; only
+                  the 5B model can do that. None where all are drawn.
+    draw:         more noise, for a solver that noises anew (`later_noise`).
 
     A schedule that ends above sigma 0 gives its latents in the leftover form too; one without a step, which
     is what a strength of 0 leaves, gives back what it was given.
     """
     _check_latents(model, latents, noise)
+    require_channels(model, prompts, latents, given)
     _check_finite(latents=latents, positive=prompts.positive.text)
     if prompts.negative is not None:
         _check_finite(negative=prompts.negative.text)
@@ -116,19 +123,23 @@ def sample(
         current = noise.to(device)
     else:
         current = add_noise(clean, noise.to(device), start)
-    on_device = Prompts(*(_to(condition, device) for condition in (prompts.positive, prompts.negative)))  # type: ignore[arg-type]
+    if given is not None:
+        current = torch.where(_by_frame(given).to(device), clean, current)
+    on_device = prompts.to(device, given)
     dtype = compute_dtype(model.precision, device)
     working_bytes = max(stage.working_bytes for stage in ahead.stages)
+    walker = new_solver(solver, schedule.sigmas, draw)
     if cache is not None:
         working_bytes += int(working_bytes * CACHED_SHARE)
     with ExpertPair(model.experts, dtype, memory, progress.check, working_bytes) as pair:
         experts = pair if cache is None else cache.around(pair)
         current = denoise(
-            current, schedule, SOLVERS[solver](schedule.sigmas), experts, on_device, dict(guidance), progress
+            current, schedule, walker, experts, on_device, dict(guidance), progress
         )
     if end > 0:
         current = to_leftover(current, end)
-    return denormalise(current, model.vae).cpu()
+    finished = denormalise(current, model.vae).cpu()
+    return finished if given is None else torch.where(_by_frame(given), latents, finished)
 
 
 def encode(
@@ -237,5 +248,5 @@ def _check_finite(**tensors: Tensor) -> None:
             )
 
 
-def _to(condition: Condition | None, device: torch.device) -> Condition | None:
-    return None if condition is None else Condition(condition.text.to(device))
+def _by_frame(given: Tensor) -> Tensor:
+    return given.view(1, 1, -1, 1, 1)

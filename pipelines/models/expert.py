@@ -17,6 +17,7 @@ from ..sampling.step_cache import BlockCache
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32, materialise
 from .first_block import asking
+from .frame_times import forward_by_frames, with_frame_times
 
 __all__ = ["ExpertPair", "WanEngine", "expert_dtypes", "forward_bytes", "load_expert"]
 
@@ -42,15 +43,21 @@ class WanEngine:
     def predict(
         self, latents: Tensor, timestep: float, condition: Condition, cache: BlockCache | None = None
     ) -> Tensor:
-        network = self._open()
+        network, device = self._open(), latents.device
+        channels = () if condition.channels is None else (condition.channels,)
+        entering = torch.cat([latents, *channels], dim=1).to(self._dtype)
+        text = condition.text.to(device=device, dtype=self._dtype)
+        picture = None if condition.picture is None else condition.picture.to(self._dtype)
+        if picture is not None and network.config.pos_embed_seq_len is not None:
+            picture = picture.unflatten(1, (2, -1))[0]  # its embedder counts first and last picture apart
+        time = torch.tensor([timestep], dtype=torch.float32, device=device)
         with asking(network, cache):
-            velocity: Tensor = network(
-                hidden_states=latents.to(self._dtype),
-                timestep=torch.tensor([timestep], dtype=torch.float32, device=latents.device),
-                encoder_hidden_states=condition.text.to(device=latents.device, dtype=self._dtype),
-                return_dict=False,
-            )[0]
-        return velocity.float()
+            if condition.given is None:
+                velocity: Tensor = network(entering, time, text, picture, return_dict=False)[0]
+                return velocity.float()
+            drawn = ~condition.given
+            velocity = forward_by_frames(network, entering, time * drawn, text, picture)
+            return velocity.float() * drawn.view(1, 1, -1, 1, 1)
 
     def can_become(self, recipe: Recipe, dtype: torch.dtype, device: torch.device) -> bool:
         """Whether at least one unit would stay as it is: same device, same dtype, same bytes in the files."""
@@ -190,7 +197,7 @@ def blank_expert(recipe: Recipe) -> WanTransformer3DModel:
         raise ModelError(
             f"{recipe.files[0].parent / 'config.json'}: not a Wan transformer: {error}"
         ) from error
-    return network
+    return with_frame_times(network)
 
 
 def _stamps(recipe: Recipe) -> dict[Path, tuple[int, int, int]]:

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from ..errors import ModelError
 from ..memory import Precision, Seat
 from ..plan.families import Family
-from ..toy.embedded import TOY, toy_folder
+from ..toy.embedded import EMBEDDED, toy_folder
 from ..weights.folder import read_component, read_json
 from ..weights.hashing import file_hash
 from ..weights.lora import attach_lora
@@ -142,10 +142,10 @@ def read_experts(source: str | Path, low: str | Path | None = None) -> dict[str,
 
 
 def _located(source: str | Path) -> Path:
-    path = toy_folder() if source == TOY else Path(source)
+    path = toy_folder(str(source)) if source in EMBEDDED else Path(source)
     if not path.exists():
         raise ModelError(
-            f"{source}: no such model; give {TOY!r} or a folder in diffusers layout, or the transformer as a "
+            f"{source}: no such model; give {' or '.join(EMBEDDED)}, or a folder in diffusers layout, or the transformer as a "
             ".safetensors or .gguf file"
         )
     return path
@@ -169,13 +169,21 @@ def _part(slot: Slot, given: Given, folder: Path | None, family: Family) -> tupl
     """The recipe that was given for a slot, else the folder's own, and where it lies."""
     kind = _KINDS[slot]
     if given is None and folder is not None:
-        own = folder / slot
+        own = _own_or_shared(folder, slot)
         # The table of UMT5 has two names, and folders hold either or both: its reader knows.
         return (read_part(own, kind, slot) if slot == "text_encoder" else read_component(own)), own
     if given is None:
         raise ModelError(missing(slot, family.name))
     path = Path(given) if isinstance(given, (str, Path)) else choose(given, kind, family.name, slot)
     return _read(path, kind, slot), path
+
+
+def _own_or_shared(folder: Path, slot: str) -> Path:
+    """A part of a whole model; one inside another whole model may leave out what that one has."""
+    own, shared = folder / slot, folder.parent / slot
+    if not own.is_dir() and shared.is_dir() and (folder.parent / "model_index.json").is_file():
+        return shared
+    return own
 
 
 def _tokenizer(given: str | Path | None, text_encoder: Path) -> Path:

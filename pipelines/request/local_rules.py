@@ -187,12 +187,25 @@ def _medium(meaning: str) -> LocalRule:
     return LocalRule(f"{meaning}. An address is impossible: {_NO_DOWNLOAD}.", judge)
 
 
+def _end_image(case: Case) -> Finding:
+    ends = "may" if case.model is None else case.model.end_image
+    name = "this model" if case.model is None else case.model.name
+    if case.value is None and ends == "must":
+        return case.impossible(f"{name} draws from one picture to another; give the one that it ends with")
+    if case.value is not None and ends == "never":
+        return case.impossible(
+            f"{name} has no place for a picture to end with; leave it out, or load wan2.2-i2v-a14b"
+        )
+    return _END_IMAGE.judge(case)
+
+
 def _extra(case: Case) -> Finding:
     if case.value is None:
         return case.supported("none")
     return case.impossible("there is no Novita task to report; leave it out")
 
 
+_END_IMAGE = _medium("the last frame, resized and cropped like the first")
 _NO_CHECKER = (
     "no safety checker is chosen: connect Wan Duet Safety Checker between the model and the runner, or give "
     "--safety-checker FOLDER; or switch it off"
@@ -206,7 +219,11 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     "prompt": _honoured("encoded with UMT5, 512 tokens"),
     "negative_prompt": _honoured("encoded with UMT5, 512 tokens"),
     "image_url": _medium("resized to cover the size and cropped in the centre, never stretched"),
-    "end_image_url": _medium("the last frame, resized and cropped like the first"),
+    "end_image_url": LocalRule(
+        f"{_END_IMAGE.meaning} On the 5B and on Wan 2.1 I2V it is impossible: they learnt to begin with a "
+        "picture only; leave it out, or load wan2.2-i2v-a14b. Wan 2.1 FLF2V must have it.",
+        _end_image,
+    ),
     "video_url": _medium("its frames, resized to cover the size and cropped in the centre"),
     "audio_url": _medium("heard in the video, and what the lips follow"),
     "strength": _honoured("the share of the steps that run; those before are skipped with their expert"),
