@@ -30,7 +30,9 @@ from .media.tags import RECEIPT
 from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
 from .models.wan_model import WanModel
+from .models.conditions import Pictures
 from .output import output_place, require_suffix, write_sidecar
+from .pictures import pictures_of
 from .plan.plan import Plan, describe, make_plan
 from .preflight import look_ahead
 from .progress import Progress
@@ -44,7 +46,7 @@ from .request.kinds import seed_of
 from .request.report import Report
 from .safety import chosen_checker, look_at_result
 from .sampling.engine import Condition, Prompts
-from .sampling.noise import draw_noise
+from .sampling.noise import draw_noise, later_noise
 from .sampling.schedule import Schedule
 from .sampling.step_cache import REGULAR, StepCache
 from .stages import encode_prompts, sample
@@ -232,9 +234,12 @@ def _execute(
             prompts, notes = _read_prompts(job, prompt, memory, progress)
         with clock.stage("input"):
             latents = starting_latents(job.model, job.request, plan, job.given, memory, progress)
+            pictures = pictures_of(job.model, plan, job.given, memory, progress)
         cache = None if job.cache_threshold is None else StepCache(job.cache_threshold)
         with clock.stage("sampling"):
-            latents = _sample(job, latents, prompts, memory, progress, cache, check_memory=check_memory)
+            latents = _sample(
+                job, latents, pictures, prompts, memory, progress, cache, check_memory=check_memory
+            )
         fingerprint = latents_hash(latents)
         if expected is not None and fingerprint != expected.latents_sha256:
             raise SamplingError(f"the latents are not those of the receipt; {differences(expected)}")
@@ -276,6 +281,7 @@ def _execute(
 def _sample(
     job: _Job,
     latents: Tensor,
+    pictures: Pictures,
     prompts: Prompts,
     memory: Memory,
     progress: Progress,
@@ -287,14 +293,16 @@ def _sample(
         job.model,
         Schedule.of_plan(job.plan),
         job.plan.solver,
-        latents,
+        latents if pictures.latents is None else pictures.latents,
         draw_noise(latents.shape, job.plan.seed),
-        prompts,
+        pictures.beside(prompts),
         job.plan.guidance,
         memory,
         progress,
         check_memory=check_memory,
         cache=cache,
+        given=pictures.frames,
+        draw=later_noise(latents.shape, job.plan.seed),
     )
 
 
@@ -368,7 +376,7 @@ def _read_prompts(
     fields = {**dict(job.request), "prompt": prompt}
     guided = any(job.plan.guidance[expert] != 1 for expert in job.plan.experts[job.plan.start_step :])
     names = ["prompt", "negative_prompt"] if guided else ["prompt"]
-    encoded = encode_prompts(job.model, [fields[name] for name in names], memory, progress)
+    encoded = encode_prompts(job.model, [fields.get(name) or "" for name in names], memory, progress)
     notes = {
         name: f"only its first {prompt.tokens} tokens are read; the last {prompt.dropped} do not fit"
         for name, prompt in zip(names, encoded, strict=True)

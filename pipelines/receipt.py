@@ -19,7 +19,7 @@ from .download.store import origin_of
 from .errors import ModelError, RequestError
 from .memory import PRECISIONS, Precision
 from .plan.plan import Plan
-from .plan.sigmas import GRIDS
+from .plan.sigmas import DISTILLED, GRIDS
 from .request.base import WanRequest
 from .request.lora import place_of
 from .request.parse import parse
@@ -42,6 +42,7 @@ __all__ = [
 ]
 
 _FORMAT = 1
+_SOLVERS = {solver for _, solver in (*GRIDS.values(), *DISTILLED.values())}
 _LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "numpy", "av", "pydantic")
 
 
@@ -140,7 +141,7 @@ def read_receipt(file: Path) -> Recorded:
 def _recorded(content: Mapping[str, Any]) -> Recorded:
     """Raises KeyError, TypeError, ValueError or ArithmeticError where the content is not a receipt's."""
     model, plan = content["model"], Plan.from_dict(content["plan"])
-    if model["precision"] not in PRECISIONS or plan.solver not in {solver for _, solver in GRIDS.values()}:
+    if model["precision"] not in PRECISIONS or plan.solver not in _SOLVERS:
         raise ValueError(f"precision {model['precision']!r} or solver {plan.solver!r} is unknown")
     return Recorded(
         request=parse(content["kind"], {**content["request"], "seed": content["seed"]}),

@@ -20,7 +20,7 @@ from ..weights.recipe import Recipe
 from .vae import normalise
 from .wan_model import WanModel
 
-__all__ = ["Pictures", "entering_channels", "given_mask", "reads_clip", "require_channels"]
+__all__ = ["Pictures", "entering_channels", "given_mask", "require_channels"]
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,15 @@ class Pictures:
         return Prompts(with_pictures(prompts.positive), negative)
 
 
-def given_mask(latent_shape: Sequence[int], *, last: bool) -> Tensor:
-    """(1, 4, T, H/8, W/8): 1 for pixel frames that are given, 0 for those to be drawn.
+def given_mask(latent_shape: Sequence[int], *, last: int) -> Tensor:
+    """(1, 4, T, H/8, W/8): 1 for pixel frames that are given, the first and the `last` ones, 0 for the rest.
 
     A latent frame stands for four pixel frames, the first one for one, which fills its four places.
     """
     frames, rows, columns = latent_shape[-3:]
     given = torch.zeros(4 * frames)
     given[:4] = 1
-    if last:
-        given[-1] = 1
+    given[4 * frames - last :] = 1
     return given.view(frames, 4).T[None, :, :, None, None].expand(1, 4, frames, rows, columns)
 
 
@@ -67,11 +66,6 @@ def entering_channels(mask: Tensor, latents: Tensor, vae: Recipe) -> Tensor:
     latents: (1, C, T, H/8, W/8) in VAE space, of the given frames with grey in between.
     """
     return torch.cat([mask.to(latents), normalise(latents, vae)], dim=1)
-
-
-def reads_clip(model: WanModel) -> bool:
-    """Whether the network wants CLIP's features of the picture."""
-    return model.experts["high"].config.get("image_dim") is not None
 
 
 def require_channels(model: WanModel, prompts: Prompts, latents: Tensor, given: Tensor | None) -> None:
@@ -104,7 +98,7 @@ def require_channels(model: WanModel, prompts: Prompts, latents: Tensor, given: 
                 f"{name}: its picture is {tuple(condition.channels.shape)}, the latent needs {shape}; give both "
                 "the same width, height and number of frames"
             )
-        if reads_clip(model) and condition.picture is None:
+        if model.family.reads_clip and condition.picture is None:
             raise ModelError(
                 f"{name}: {model.family.name} also reads the picture with CLIP, and nothing of that is "
                 "connected; load an image encoder with the model"

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 __all__ = ["Slot", "missing"]
 
-Slot = Literal["low", "vae", "text_encoder"]
+Slot = Literal["low", "vae", "text_encoder", "image_encoder"]
 
 _WAN22 = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/tree/main/split_files"
 _WAN21 = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/tree/main/split_files"
@@ -24,7 +24,7 @@ class _Part(NamedTuple):
     source: str
 
 
-_WHAT = {"low": "low-noise expert", "vae": "VAE", "text_encoder": "text encoder"}
+_WHAT = {"low": "low-noise expert", "vae": "VAE", "text_encoder": "text encoder", "image_encoder": "image encoder"}
 _LOW = {
     "wan2.2-t2v-a14b": "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors",
     "wan2.2-i2v-a14b": "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors",
@@ -45,6 +45,8 @@ def _part(slot: Slot, family: str) -> _Part:
         return _Part("diffusion_models", _LOW[family], _WAN22)
     if slot == "text_encoder":
         return _Part("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors", _WAN21)
+    if slot == "image_encoder":
+        return _Part("clip_vision", "clip_vision_h.safetensors", _WAN21)
     if family == "wan2.2-ti2v-5b":
         return _Part("vae", "wan2.2_vae.safetensors", _WAN22)
     return _Part("vae", "wan_2.1_vae.safetensors", _WAN22)

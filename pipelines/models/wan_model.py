@@ -35,6 +35,7 @@ class WanModel:
     boundary:  share of the noise range from which on the high expert works; None with a single expert.
     experts:   recipes of "high" and "low"; a model with one transformer has only "high".
     tokenizer: a file or folder that `read_tokenizer` reads.
+    image_encoder: CLIP's, for Wan 2.1 image to video; it may be missing until a run needs it.
     seat:      where one of the experts may stay between runs; models made from this one share it.
     prompt_expander,
     safety_checker: folders with the models that were chosen for it; None where nobody did.
@@ -49,6 +50,7 @@ class WanModel:
     tokenizer: Path
     precision: Precision = "auto"
     loras: tuple[LoraReport, ...] = ()
+    image_encoder: Recipe | None = field(default=None, repr=False)
     seat: Seat = field(default_factory=Seat, repr=False, compare=False)
     prompt_expander: Path | None = None
     safety_checker: Path | None = None
@@ -73,6 +75,8 @@ class WanModel:
     def hashes(self) -> dict[str, str]:
         """Content hash of every weight file, LoRAs included, by `component/file name`."""
         components = {**self.experts, "vae": self.vae, "text_encoder": self.text_encoder}
+        if self.image_encoder is not None:
+            components["image_encoder"] = self.image_encoder
         named = {f"{name}/{file.name}": file for name, recipe in components.items() for file in recipe.files}
         loras = dict.fromkeys(report.file for report in self.loras)
         named.update({f"loras[{index}]/{file.name}": file for index, file in enumerate(loras)})
@@ -87,6 +91,7 @@ def load_model(
     text_encoder: Given = None,
     tokenizer: str | Path | None = None,
     precision: Precision = "auto",
+    image_encoder: Given = None,
 ) -> WanModel:
     """A model from a folder or from single files. Reads headers only.
 
@@ -94,8 +99,10 @@ def load_model(
                   folder with its shards. Of the two experts of Wan 2.2 14B, the high-noise one.
     low:          the low-noise expert, likewise.
     vae,
-    text_encoder: a file or folder; a list of files stands for the one of them that fits. With a folder in
-                  diffusers layout these three replace what the folder has.
+    text_encoder,
+    image_encoder: a file or folder; a list of files stands for the one of them that fits. With a folder in
+                  diffusers layout these replace what the folder has. An image encoder is needed by Wan 2.1
+                  image to video alone, and only once it runs.
     tokenizer:    needed only where the text encoder carries none and none lies beside it: a tokenizer.json, a
                   SentencePiece model, or a folder with one.
 
@@ -119,6 +126,7 @@ def load_model(
         text_encoder=text_recipe,
         tokenizer=_tokenizer(tokenizer, text_path),
         precision=precision,
+        image_encoder=_image_encoder(image_encoder, folder, family),
     )
 
 
@@ -162,7 +170,11 @@ def _read(path: Path, kind: Kind, slot: str) -> Recipe:
     return read_part(path, kind, slot)
 
 
-_KINDS: dict[Slot, Kind] = {"vae": "VAE", "text_encoder": "text encoder"}
+_KINDS: dict[Slot, Kind] = {
+    "vae": "VAE",
+    "text_encoder": "text encoder",
+    "image_encoder": "image encoder",
+}
 
 
 def _part(slot: Slot, given: Given, folder: Path | None, family: Family) -> tuple[Recipe, Path]:
@@ -171,11 +183,23 @@ def _part(slot: Slot, given: Given, folder: Path | None, family: Family) -> tupl
     if given is None and folder is not None:
         own = _own_or_shared(folder, slot)
         # The table of UMT5 has two names, and folders hold either or both: its reader knows.
-        return (read_part(own, kind, slot) if slot == "text_encoder" else read_component(own)), own
+        return (read_component(own) if slot == "vae" else read_part(own, kind, slot)), own
     if given is None:
         raise ModelError(missing(slot, family.name))
     path = Path(given) if isinstance(given, (str, Path)) else choose(given, kind, family.name, slot)
     return _read(path, kind, slot), path
+
+
+def _image_encoder(given: Given, folder: Path | None, family: Family) -> Recipe | None:
+    """The one that a family with CLIP reads with; None where nothing was given, or none is needed."""
+    if not family.reads_clip:
+        return None
+    own = folder is not None and _own_or_shared(folder, "image_encoder").is_dir()
+    if given is None and not own:
+        return None
+    if not isinstance(given, (str, Path, type(None))) and not list(given):
+        return None
+    return _part("image_encoder", given, folder, family)[0]
 
 
 def _own_or_shared(folder: Path, slot: str) -> Path:

@@ -27,6 +27,7 @@ class Family:
     own_sizes:      resolution tiers are only names for this model's own sizes.
     pictures:       how it takes a picture to begin with: not at all, as "channels" behind the latents, or as
                     latent "frames" that hold no noise.
+    reads_clip:     whether it also reads those pictures with CLIP's image encoder.
     end_image:      whether a clip "never", "may" or "must" also have a picture to end with.
     source:         where the numbers come from.
     """
@@ -47,6 +48,7 @@ class Family:
     native_frames: int | None = None
     own_sizes: bool = False
     pictures: Literal["none", "channels", "frames"] = "none"
+    reads_clip: bool = False
     end_image: Literal["never", "may", "must"] = "never"
 
     def able_to(self, task: str) -> tuple[str, ...]:
@@ -164,6 +166,7 @@ FAMILIES: dict[str, Family] = {
             tasks=frozenset({"image-to-video"}),
             sizes=_SIZES,
             pictures="channels",
+            reads_clip=True,
             source="Wan-Video/Wan2.1 wan/configs/wan_i2v_14B.py and generate.py",
         ),
         Family(
@@ -175,6 +178,7 @@ FAMILIES: dict[str, Family] = {
             tasks=frozenset({"image-to-video"}),
             sizes=_SIZES,
             pictures="channels",
+            reads_clip=True,
             end_image="must",
             source="Wan-Video/Wan2.1 wan/configs/__init__.py and generate.py",
         ),
