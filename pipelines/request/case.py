@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .report import Finding, Status
@@ -49,6 +49,7 @@ class LocalAbilities:
 
     tasks:         what it can run at all, as `WanRequest.task`.
     interpolators: names; "flow" needs no files.
+    lacking:       {task: what the model that was loaded lacks for it, and what to do}.
     unusable_interpolators: a line for each file that looks like one and cannot be used, with the reason.
     """
 
@@ -77,6 +78,7 @@ class LocalAbilities:
     reverse: bool = True
     loras: bool = True
     unusable_interpolators: tuple[str, ...] = ()
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

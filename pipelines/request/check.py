@@ -86,6 +86,9 @@ def _local_findings(
         others = " or ".join(family.able_to(request.task)) or "another model"
         reason = f"it cannot do {request.task}, only {can}; load {others}"
         findings.append(Finding("model", "impossible", family.name, None, reason))
+    elif family is not None and request.task in abilities.lacking:
+        reason = abilities.lacking[request.task]
+        findings.append(Finding("model", "impossible", family.name, None, reason))
     values = request.model_dump(mode="json")
     for field in type(request).model_fields:
         case = Case(request.task, field, request.is_preference(field), values, family, abilities)
