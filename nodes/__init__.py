@@ -20,6 +20,7 @@ def extension() -> ComfyExtension:
     from server import PromptServer
 
     from .companions import WanDuetPromptExpander, WanDuetSafetyChecker
+    from .image_condition import WanDuetImageCondition
     from .interpolate import WanDuetInterpolate
     from .key_routes import add_key_routes
     from .lora import WanDuetLora, WanDuetRequestLora
@@ -50,6 +51,7 @@ def extension() -> ComfyExtension:
                 WanDuetLora,
                 WanDuetEncodePrompt,
                 WanDuetEmptyLatent,
+                WanDuetImageCondition,
                 WanDuetSigmas,
                 WanDuetTwoStageSampler,
                 WanDuetStageSampler,

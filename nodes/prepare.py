@@ -44,8 +44,8 @@ class WanDuetEmptyLatent(io.ComfyNode):
             search_aliases=["empty latent video", "wan latent"],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The model the latent is for."),
-                *_size_inputs(),
-                _length_input("Frames of the video, rounded up to one more than a multiple of 4."),
+                *size_inputs(),
+                length_input("Frames of the video, rounded up to one more than a multiple of 4."),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The empty latent.")],
         )
@@ -54,7 +54,7 @@ class WanDuetEmptyLatent(io.ComfyNode):
     def execute(cls, model: WanModel, width: int, height: int, num_frames: int) -> io.NodeOutput:
         import torch
 
-        return io.NodeOutput(to_latent(torch.zeros(_latent_shape(model, width, height, num_frames))))
+        return io.NodeOutput(to_latent(torch.zeros(latent_shape(model, width, height, num_frames))))
 
 
 class WanDuetVideoCondition(io.ComfyNode):
@@ -72,8 +72,8 @@ class WanDuetVideoCondition(io.ComfyNode):
             inputs=[
                 WanModelSocket.Input("model", tooltip="The model whose VAE encodes."),
                 io.Video.Input("video", tooltip="The video to start from."),
-                *_size_inputs(),
-                _length_input(
+                *size_inputs(),
+                length_input(
                     "Frames to use. The last one is repeated up to one more than a multiple of 4; a video "
                     "with fewer is refused."
                 ),
@@ -98,7 +98,7 @@ class WanDuetVideoCondition(io.ComfyNode):
         from ..pipelines.beginning import encode_with_room
         from ..pipelines.media.clip import clip_frames
 
-        shape = _latent_shape(model, width, height, num_frames)
+        shape = latent_shape(model, width, height, num_frames)
         file = written_media({"video": from_socket("video", "video", video)})["video"]
         settings = {
             "fps": rate(frames_per_second) if resample_fps else None,
@@ -171,18 +171,18 @@ class WanDuetSigmas(io.ComfyNode):
         )
 
 
-def _size_inputs() -> list[io.Input]:
+def size_inputs() -> list[io.Input]:
     return [
         io.Int.Input("width", default=832, min=16, max=4096, step=16, tooltip="Width in pixels."),
         io.Int.Input("height", default=480, min=16, max=4096, step=16, tooltip="Height in pixels."),
     ]
 
 
-def _length_input(tooltip: str) -> io.Input:
+def length_input(tooltip: str) -> io.Input:
     return io.Int.Input("num_frames", default=81, min=1, max=1001, tooltip=tooltip)
 
 
-def _latent_shape(
+def latent_shape(
     model: WanModel, width: int, height: int, num_frames: int
 ) -> tuple[int, int, int, int, int]:
     """RequestError for a size that the model does not work in."""

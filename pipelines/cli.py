@@ -177,6 +177,9 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--vae", metavar="FILE")
     group.add_argument("--text-encoder", metavar="FILE", help="UMT5")
     group.add_argument(
+        "--image-encoder", metavar="FILE", help="CLIP's, only for Wan 2.1 image to video"
+    )
+    group.add_argument(
         "--tokenizer",
         metavar="FILE|FOLDER",
         help="only for a text encoder that carries none: a tokenizer.json or spiece.model",
@@ -271,14 +274,18 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
     )
 
 
-def _abilities(options: argparse.Namespace) -> LocalAbilities:
-    """With no folder of interpolators, what a runner without files can do: then torch need not be loaded."""
+def _abilities(options: argparse.Namespace, model: WanModel | None) -> LocalAbilities:
+    """With neither model nor folder, what a runner without files can do: then torch need not be loaded."""
     known = LocalAbilities()
-    if options.interpolator_folder:
+    if model is not None or options.interpolator_folder:
+        from .distilled import with_lightning
         from .local import local_abilities
         from .media.interpolator_files import find_interpolators
+        from .weights.lora_source import LoraSources
 
-        known = local_abilities(find_interpolators(options.interpolator_folder))
+        if model is not None:
+            model = with_lightning(model, KINDS[options.kind].task, LoraSources())
+        known = local_abilities(find_interpolators(options.interpolator_folder), model)
     return replace(
         known,
         prompt_expander=options.prompt_expander is not None,
@@ -297,8 +304,9 @@ def _lora_sources(options: argparse.Namespace) -> LoraSources:
 def _check(options: argparse.Namespace) -> int:
     """0 when at least one of the runners asked about can run the request."""
     request = _read_request(options)
-    family = _family(options) if "local" in options.on else None
-    reports = check_all(request, options.on, family, _abilities(options), known_prices())
+    model = _chosen_model(options) if "local" in options.on else None
+    family = _family(options, model) if "local" in options.on else None
+    reports = check_all(request, options.on, family, _abilities(options, model), known_prices())
     if options.json:
         answers = [report.as_dict() for report in reports]
         answer = answers[0] if len(answers) == 1 else {"reports": answers}
@@ -309,14 +317,14 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    request, family = _read_request(options), _family(options)
-    seed, abilities = seed_of(request), _abilities(options)
+    request, model = _read_request(options), _chosen_model(options)
+    family, seed, abilities = _family(options, model), seed_of(request), _abilities(options, model)
     # A plan may be looked at before this machine runs its kind.
-    any_task = replace(abilities, tasks=frozenset({request.task}))
+    any_task = replace(abilities, tasks=frozenset({request.task}), lacking={})
     judged = check(request, family=family, abilities=any_task)
     plan = make_plan(request, family, seed or 0, media_size=options.input_size, report=judged)
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
-    ahead = None if options.model is None else _look_ahead(options, plan)
+    ahead = None if model is None else _look_ahead(model, plan)
     if options.json:
         report = check(request, family=family, abilities=abilities)
         numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
@@ -328,10 +336,9 @@ def _plan(options: argparse.Namespace) -> int:
     return 0
 
 
-def _look_ahead(options: argparse.Namespace, plan: Plan) -> Preflight:
+def _look_ahead(model: WanModel, plan: Plan) -> Preflight:
     from .preflight import look_ahead
 
-    model = _load(options, options.model, "auto")
     return look_ahead(model, DeviceMemory(), plan.latent_shape, plan.experts[plan.start_step :])
 
 
@@ -384,21 +391,26 @@ def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
         vae=options.vae,
         text_encoder=options.text_encoder,
         tokenizer=options.tokenizer,
+        image_encoder=options.image_encoder,
         precision=precision or "auto",
     )
     return replace(loaded, prompt_expander=options.prompt_expander, safety_checker=options.safety_checker)
 
 
-def _family(options: argparse.Namespace) -> Family:
-    """The family of --model; without one, the family the kind was made for."""
+def _chosen_model(options: argparse.Namespace) -> WanModel | None:
     if options.model is None:
         _refuse_parts_alone(options)
-        return default_family(KINDS[options.kind].task)
-    return _load(options, options.model, "auto").family
+        return None
+    return _load(options, options.model, "auto")
+
+
+def _family(options: argparse.Namespace, model: WanModel | None) -> Family:
+    """The family of --model; without one, the family the kind was made for."""
+    return default_family(KINDS[options.kind].task) if model is None else model.family
 
 
 def _refuse_parts_alone(options: argparse.Namespace) -> None:
-    for flag in ("--low-model", "--vae", "--text-encoder", "--tokenizer"):
+    for flag in ("--low-model", "--vae", "--text-encoder", "--tokenizer", "--image-encoder"):
         if getattr(options, flag[2:].replace("-", "_")) is not None:
             raise RequestError.of(flag, "given without --model", "give the transformer as --model")
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from .beginning import starting_latents
+from .distilled import lacking, with_lightning
 from .errors import ModelError, SamplingError
 from .given import Given, judged, look_at_media
 from .lora_chain import with_loras
@@ -128,7 +129,8 @@ def run(
     find:         the file that a name in a field of a medium means.
     tags:         metadata to write into the file beside the receipt, for example ComfyUI's prompt and
                   workflow.
-    lora_sources: what LoRA paths may mean; None knows any local file and the embedded LoRAs.
+    lora_sources: what LoRA paths may mean, and where the LoRAs of turbo lie; None knows any local file and the
+                  embedded LoRAs.
     acceleration: "exact" computes every step whatever the request prefers; "as requested" does what its
                   `acceleration` says, by a step cache.
     embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
@@ -141,6 +143,7 @@ def run(
     """
     found = interpolators or Found()
     given = look_at_media(request, media, find)
+    model = with_lightning(model, request.task, _sources(lora_sources))
     abilities = replace(local_abilities(found, model), step_cache=acceleration == "as requested")
     report = judged(check(request, family=model.family, abilities=abilities), request, given)
     seed = seed_of(request)
@@ -177,6 +180,7 @@ def repeat(
     Raises ModelError when weight files or inputs are not the recorded ones, and SamplingError when the
     latents came out different, naming what differs between the two machines.
     """
+    model = with_lightning(model, recorded.request.task, _sources(lora_sources))
     model = _with_loras(recorded.request, model, lora_sources, progress)
     require_same_files(recorded, model)
     found = interpolators or Found()
@@ -207,7 +211,11 @@ def _with_loras(
     request: WanRequest, model: WanModel, sources: LoraSources | None, progress: Progress
 ) -> WanModel:
     loras = getattr(request, "loras", None) or ()
-    return with_loras(model, loras, sources or LoraSources(embedded=embedded_loras()), progress)
+    return with_loras(model, loras, _sources(sources), progress)
+
+
+def _sources(sources: LoraSources | None) -> LoraSources:
+    return sources or LoraSources(embedded=embedded_loras())
 
 
 def _execute(
@@ -293,9 +301,9 @@ def _sample(
         job.model,
         Schedule.of_plan(job.plan),
         job.plan.solver,
-        latents if pictures.latents is None else pictures.latents,
+        pictures.start(latents),
         draw_noise(latents.shape, job.plan.seed),
-        pictures.beside(prompts),
+        pictures.beside(prompts, job.model.vae),
         job.plan.guidance,
         memory,
         progress,
@@ -346,12 +354,13 @@ def _render(
 
 
 def local_abilities(found: Found, model: WanModel | None = None) -> LocalAbilities:
-    """What a check needs to know of the interpolators that were found, and of a model's helpers."""
+    """What a check needs to know of the interpolators that were found, and of the model if there is one."""
     return LocalAbilities(
         interpolators=found.names,
         unusable_interpolators=found.refused,
         prompt_expander=model is not None and model.prompt_expander is not None,
         safety_checker=model is not None and model.safety_checker is not None,
+        lacking={} if model is None else lacking(model),
     )
 
 

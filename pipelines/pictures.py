@@ -9,16 +9,17 @@ import torch
 from torch import Tensor
 
 from .beginning import encode_with_room
+from .errors import ModelError
 from .given import Given
 from .media.picture import fit, read_picture
 from .memory import Memory
 from .models.clip import picture_features
-from .models.conditions import Pictures, entering_channels, given_mask
+from .models.conditions import Pictures, given_mask
 from .models.wan_model import WanModel
 from .plan.plan import Plan
 from .progress import Progress
 
-__all__ = ["encode_pictures", "pictures_of"]
+__all__ = ["encode_pictures", "pictures_of", "require_pictures"]
 
 
 def pictures_of(model: WanModel, plan: Plan, given: Given, memory: Memory, progress: Progress) -> Pictures:
@@ -38,6 +39,21 @@ def pictures_of(model: WanModel, plan: Plan, given: Given, memory: Memory, progr
     return encode_pictures(
         model, first, last, size, plan.latent_shape, plan.frames_delivered, memory, progress
     )
+
+
+def require_pictures(model: WanModel, ends: bool) -> None:
+    """That `model` can begin a clip with a picture, and end one where `ends`. ModelError otherwise.
+
+    The check says the same of a request; this is for who puts the blocks together.
+    """
+    family = model.family
+    if family.pictures == "none":
+        others = " or ".join(family.able_to("image-to-video"))
+        raise ModelError(f"model: {family.name} cannot begin with a picture; load {others}")
+    if ends and family.end_image == "never":
+        raise ModelError(f"end_image: {family.name} has no place for it; leave it out, or load wan2.2-i2v-a14b")
+    if not ends and family.end_image == "must":
+        raise ModelError(f"end_image: {family.name} draws from one picture to another; connect it")
 
 
 def encode_pictures(
@@ -74,7 +90,7 @@ def encode_pictures(
     latents = encode_with_room(model, clip, latent_shape, memory, progress)
     mask = given_mask(latent_shape, last=at_the_end)
     features = picture_features(model, shown, memory, progress) if model.family.reads_clip else None
-    return Pictures(entering_channels(mask, latents, model.vae), features)
+    return Pictures(latents, mask, features)
 
 
 def _levelled(picture: Tensor, size: tuple[int, int]) -> Tensor:

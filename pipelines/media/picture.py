@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from ..errors import MediaError
 
-__all__ = ["PICTURE_FORMATS", "fit", "picture_bytes", "read_picture", "write_picture"]
+__all__ = ["PICTURE_FORMATS", "fit", "over_white", "picture_bytes", "read_picture", "write_picture"]
 
 PICTURE_FORMATS = ("png", "jpeg")
 _MOST_PIXELS = 2**28  # beyond it a small file can hold a picture that fills the memory
@@ -106,6 +106,14 @@ def _ascii(value: str) -> str:
         return json.dumps(json.loads(value))
     except ValueError:
         return value.encode("ascii", "backslashreplace").decode()
+
+
+def over_white(pixels: Tensor) -> Tensor:
+    """(H, W, 3 or 4) in [0, 1] -> (H, W, 3): what is transparent shows white."""
+    if pixels.shape[-1] == 3:
+        return pixels
+    alpha = pixels[..., 3:]
+    return pixels[..., :3] * alpha + (1 - alpha)
 
 
 def _over_white(image: Image.Image) -> np.ndarray[Any, Any]:

@@ -25,24 +25,31 @@ __all__ = ["Pictures", "entering_channels", "given_mask", "require_channels"]
 
 @dataclass(frozen=True)
 class Pictures:
-    """What a run is given beside its text; all None without a picture.
+    """What a run is given beside its text; all None without a picture. float32, CPU.
 
-    channels: (1, 4 + C, T, H/8, W/8), see `entering_channels`.
+    latents:  (1, C, T, H/8, W/8) in VAE space, of the given frames, with grey in between or nothing.
+    mask:     (1, 4, T, H/8, W/8) of them, for a network that they enter as channels; see `given_mask`.
     features: (1, tokens, D) of CLIP.
-    latents:  (1, C, T, H/8, W/8) in VAE space that hold the frames of `frames`.
-    frames:   (T,) bool, latent frames that hold no noise.
+    frames:   (T,) bool, for a network in whose latents they stand without noise.
     """
 
-    channels: Tensor | None = None
-    features: Tensor | None = None
     latents: Tensor | None = None
+    mask: Tensor | None = None
+    features: Tensor | None = None
     frames: Tensor | None = None
 
-    def beside(self, prompts: Prompts) -> Prompts:
+    def start(self, latents: Tensor) -> Tensor:
+        """What sampling starts from, where it would start from `latents` without a picture."""
+        return latents if self.frames is None or self.latents is None else self.latents
+
+    def beside(self, prompts: Prompts, vae: Recipe) -> Prompts:
         """The prompts, each with these pictures."""
+        channels = None
+        if self.mask is not None and self.latents is not None:
+            channels = entering_channels(self.mask, self.latents, vae)
 
         def with_pictures(condition: Condition) -> Condition:
-            return replace(condition, channels=self.channels, picture=self.features)
+            return replace(condition, channels=channels, picture=self.features)
 
         negative = None if prompts.negative is None else with_pictures(prompts.negative)
         return Prompts(with_pictures(prompts.positive), negative)
