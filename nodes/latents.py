@@ -24,7 +24,9 @@ def from_latent(latent: Mapping[str, Any]) -> Tensor:
     return samples.float().cpu()
 
 
-def latents_to_sample(latent: Mapping[str, Any], *, frames_stay: bool = False) -> tuple[Tensor, Tensor | None]:
+def latents_to_sample(
+    latent: Mapping[str, Any], *, frames_stay: bool = False
+) -> tuple[Tensor, Tensor | None]:
     """As `from_latent`, with (T,) bool for the latent frames that are to stay as they are, None without any.
 
     frames_stay: whether the model can do that. Refuses what would change the sampling but is not done here.

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NONE, _AUTO = "none", "auto"
-# The folders that each input looks in, and what it may say instead of naming a file; the first is the default.
+# The folders that each input looks in, and what it may say instead of naming a file: first the default.
 _SLOTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "model": (("diffusers", "diffusion_models"), tuple(EMBEDDED)),
     "low_model": (("diffusers", "diffusion_models"), (_NONE,)),
@@ -49,9 +49,9 @@ class WanDuetLoadModel(io.ComfyNode):
             inputs=[
                 _file_input(
                     "model",
-                    "toy is tiny, comes with the pack and runs on any machine; toy-image is the same and "
-                    "begins with an image. The others are in models/diffusers or models/diffusion_models. Of the two files of Wan 2.2 A14B, choose "
-                    "the high-noise one.",
+                    "toy is tiny, comes with the pack and runs on any machine; toy-image is its pair that "
+                    "begins with an image. The others are in models/diffusers or models/diffusion_models. Of "
+                    "the two files of Wan 2.2 A14B, choose the high-noise one.",
                 ),
                 io.Combo.Input(
                     "precision",
@@ -80,8 +80,8 @@ class WanDuetLoadModel(io.ComfyNode):
                 ),
                 _file_input(
                     "image_encoder",
-                    "A CLIP file in models/clip_vision. Only Wan 2.1 image to video has one; auto takes the one "
-                    "that fits.",
+                    "A CLIP file in models/clip_vision. Only Wan 2.1 image to video needs one; auto takes "
+                    "the one that fits.",
                     optional=True,
                 ),
             ],

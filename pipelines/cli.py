@@ -176,9 +176,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--low-model", metavar="FILE", help="the low-noise expert")
     group.add_argument("--vae", metavar="FILE")
     group.add_argument("--text-encoder", metavar="FILE", help="UMT5")
-    group.add_argument(
-        "--image-encoder", metavar="FILE", help="CLIP's, only for Wan 2.1 image to video"
-    )
+    group.add_argument("--image-encoder", metavar="FILE", help="CLIP's, only for Wan 2.1 image to video")
     group.add_argument(
         "--tokenizer",
         metavar="FILE|FOLDER",

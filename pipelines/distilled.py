@@ -20,6 +20,7 @@ _LIGHTNING = {
     "turbo-text-to-video": "wan2.2_t2v_lightx2v_4steps_lora_v1.1_{}_noise.safetensors",
     "turbo-image-to-video": "wan2.2_i2v_lightx2v_4steps_lora_v1_{}_noise.safetensors",
 }
+_ALIKE = "diffusion_pytorch_model"
 _FASTWAN = "FastVideo/FastWan2.2-TI2V-5B-FullAttn-Diffusers"
 
 
@@ -49,15 +50,15 @@ def lacking(model: WanModel) -> Mapping[str, str]:
         if task in model.family.tasks and without:
             files = " and ".join(file.format(name) for name in without)
             found[task] = (
-                f"not distilled for four steps; put {files} into models/loras ({_LORAS}), or on a command line "
-                "into the folder you run it in, and it is used; or load a distilled model, whose file or "
-                "folder says lightning, lightx2v, distill, turbo or 4step in its name"
+                f"not distilled for four steps; put {files} into models/loras ({_LORAS}), or on a command "
+                "line into the folder you run it in, and it is used; or load a distilled model, whose file, or "
+                "folder in diffusers layout, says lightning, lightx2v, distill, turbo or 4step in its name"
             )
     if "small-fast-video" in model.family.tasks and not _says(_FAST, model, "high"):
         found["small-fast-video"] = (
             "not the weights of FastVideo, and its three steps make nothing of others; put the folder "
-            f"https://huggingface.co/{_FASTWAN} into models/diffusers and load that; a file or folder of it "
-            "says FastWan, FastVideo or DMD in its name"
+            f"https://huggingface.co/{_FASTWAN} into models/diffusers and load that; its name, or that of a "
+            "single file, says FastWan, FastVideo or DMD"
         )
     return found
 
@@ -71,10 +72,13 @@ def _undistilled(model: WanModel) -> list[str]:
 
 
 def _says(words: re.Pattern[str], model: WanModel, expert: str) -> bool:
-    """Whether a file of an expert, or a folder it lies in, has one of the words."""
-    return any(words.search(part) for file in model.experts[expert].files for part in _near(file))
+    """Whether the name of a file of an expert has one of the words."""
+    return any(words.search(_name(file)) for file in model.experts[expert].files)
 
 
-def _near(file: Path) -> tuple[str, ...]:
-    """The file, its folder, and the one around it, where a model in diffusers layout has its name."""
-    return (file.name, *(folder.name for folder in list(file.parents)[:2]))
+def _name(file: Path) -> str:
+    """What somebody called it: the file, or in diffusers layout, where all have one name, the folder."""
+    if not file.name.startswith(_ALIKE):
+        return file.name
+    folder = file.parent
+    return (folder.parent if folder.name.startswith("transformer") else folder).name

@@ -30,8 +30,8 @@ from .media.local_file import FindFile, any_file
 from .media.tags import RECEIPT
 from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
-from .models.wan_model import WanModel
 from .models.conditions import Pictures
+from .models.wan_model import WanModel
 from .output import output_place, require_suffix, write_sidecar
 from .pictures import pictures_of
 from .plan.plan import Plan, describe, make_plan
@@ -129,7 +129,7 @@ def run(
     find:         the file that a name in a field of a medium means.
     tags:         metadata to write into the file beside the receipt, for example ComfyUI's prompt and
                   workflow.
-    lora_sources: what LoRA paths may mean, and where the LoRAs of turbo lie; None knows any local file and the
+    lora_sources: what LoRA paths may mean, and where those of turbo lie; None knows any local file and the
                   embedded LoRAs.
     acceleration: "exact" computes every step whatever the request prefers; "as requested" does what its
                   `acceleration` says, by a step cache.

@@ -51,7 +51,9 @@ def require_pictures(model: WanModel, ends: bool) -> None:
         others = " or ".join(family.able_to("image-to-video"))
         raise ModelError(f"model: {family.name} cannot begin with a picture; load {others}")
     if ends and family.end_image == "never":
-        raise ModelError(f"end_image: {family.name} has no place for it; leave it out, or load wan2.2-i2v-a14b")
+        raise ModelError(
+            f"end_image: {family.name} has no place for it; leave it out, or load wan2.2-i2v-a14b"
+        )
     if not ends and family.end_image == "must":
         raise ModelError(f"end_image: {family.name} draws from one picture to another; connect it")
 

@@ -133,9 +133,7 @@ def sample(
         working_bytes += int(working_bytes * CACHED_SHARE)
     with ExpertPair(model.experts, dtype, memory, progress.check, working_bytes) as pair:
         experts = pair if cache is None else cache.around(pair)
-        current = denoise(
-            current, schedule, walker, experts, on_device, dict(guidance), progress
-        )
+        current = denoise(current, schedule, walker, experts, on_device, dict(guidance), progress)
     if end > 0:
         current = to_leftover(current, end)
     finished = denormalise(current, model.vae).cpu()

@@ -18,7 +18,7 @@ from wan_duet.pipelines.toy.networks import new_expert
 CLIP_WIDTH, CLIP_SIDE, CLIP_PATCH = 64, 28, 14
 TOKENS = (CLIP_SIDE // CLIP_PATCH) ** 2 + 1
 
-# transformers of a family: one or two, by (seed, input channels, output channels, width of CLIP, tokens of CLIP)
+# The transformers of a family, as arguments of tiny_files.transformer.
 _EXPERTS: dict[str, list[dict[str, Any]]] = {
     "wan2.2-t2v-a14b": [{"seed": 1}, {"seed": 2}],
     "wan2.2-i2v-a14b": [{"seed": 1, "channels": 36}, {"seed": 2, "channels": 36}],
@@ -38,9 +38,7 @@ def make_model(family: str, folder: Path, *, name: str = "model", small: bool = 
     """
     vae = "2.2" if family == "wan2.2-ti2v-5b" else "2.1"
     pieces = tiny_files.spiece_tensor(tiny_files.spiece_model())
-    text = tiny_files.save(
-        folder / "text.safetensors", {**tiny_files.text_encoder(), "spiece_model": pieces}
-    )
+    text = tiny_files.save(folder / "text.safetensors", {**tiny_files.text_encoder(), "spiece_model": pieces})
     experts = [
         tiny_files.save(
             folder / f"{name}_{slot}.safetensors",

@@ -43,7 +43,8 @@ def picture_features(
         hidden = body.embeddings(_prepared(pictures, recipe.config["image_size"]).to(memory.device, dtype))
         hidden = body.pre_layrnorm(hidden)
         hidden = body.encoder(inputs_embeds=hidden).last_hidden_state
-        return hidden.flatten(0, 1)[None].float().cpu()
+        features: Tensor = hidden.flatten(0, 1)[None].float().cpu()
+        return features
     finally:
         memory.release()
 
@@ -62,9 +63,7 @@ def _body(recipe: Recipe) -> Any:
 def _prepared(pictures: Sequence[Tensor], side: int) -> Tensor:
     """(N, 3, side, side), scaled without antialiasing and normalised as clip.py of the official code does."""
     squares = [
-        functional.interpolate(
-            picture[None].float(), size=(side, side), mode="bicubic", align_corners=False
-        )
+        functional.interpolate(picture[None].float(), size=(side, side), mode="bicubic", align_corners=False)
         for picture in pictures
     ]
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))

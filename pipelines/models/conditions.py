@@ -102,8 +102,8 @@ def require_channels(model: WanModel, prompts: Prompts, latents: Tensor, given: 
         shape = (1, wanted, *latents.shape[2:])
         if condition.channels is not None and condition.channels.shape != shape:
             raise SamplingError(
-                f"{name}: its picture is {tuple(condition.channels.shape)}, the latent needs {shape}; give both "
-                "the same width, height and number of frames"
+                f"{name}: its picture is {tuple(condition.channels.shape)}, the latent needs {shape}; give "
+                "both the same width, height and number of frames"
             )
         if model.family.reads_clip and condition.picture is None:
             raise ModelError(

@@ -49,7 +49,9 @@ class WanEngine:
         text = condition.text.to(device=device, dtype=self._dtype)
         picture = None if condition.picture is None else condition.picture.to(self._dtype)
         if picture is not None and network.config.pos_embed_seq_len is not None:
-            picture = picture.unflatten(1, (2, -1))[0]  # its embedder counts first and last picture apart
+            picture = picture.view(
+                2, -1, picture.shape[-1]
+            )  # its embedder counts first and last picture apart
         time = torch.tensor([timestep], dtype=torch.float32, device=device)
         with asking(network, cache):
             if condition.given is None:

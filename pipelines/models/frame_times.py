@@ -21,7 +21,9 @@ __all__ = ["FrameBlock", "forward_by_frames", "with_frame_times"]
 class FrameBlock(WanTransformerBlock):  # type: ignore[misc]
     """The same block, which also takes a modulation per frame."""
 
-    def forward(self, hidden_states: Tensor, encoder_hidden_states: Tensor, temb: Tensor, rope: Any) -> Tensor:
+    def forward(
+        self, hidden_states: Tensor, encoder_hidden_states: Tensor, temb: Tensor, rope: Any
+    ) -> Tensor:
         """temb: (1, 6, D), or (1, T, 6, D) when the tokens are those of T frames, one after the other."""
         if temb.ndim == 3:
             result: Tensor = super().forward(hidden_states, encoder_hidden_states, temb, rope)
@@ -34,7 +36,8 @@ class FrameBlock(WanTransformerBlock):  # type: ignore[misc]
         hidden = (hidden.float() + _gated(attended, gate)).type_as(hidden)
         hidden = hidden + self.attn2(self.norm2(hidden.float()).type_as(hidden), encoder_hidden_states)
         moved = _by_frames(self.norm3(hidden.float()), ffn_scale, ffn_shift).type_as(hidden)
-        return (hidden.float() + _gated(self.ffn(moved).float(), ffn_gate)).type_as(hidden)
+        fed = hidden.float() + _gated(self.ffn(moved).float(), ffn_gate)
+        return fed.type_as(hidden)
 
 
 def with_frame_times(network: WanTransformer3DModel) -> WanTransformer3DModel:
@@ -68,14 +71,16 @@ def forward_by_frames(
         hidden = block(hidden, context, modulation, rope)
     shift, scale = (network.scale_shift_table + time.unsqueeze(1))[which][None].chunk(2, dim=2)
     hidden = network.proj_out(_by_frames(network.norm_out(hidden.float()), scale, shift).type_as(hidden))
-    patches = hidden.reshape(1, frames, rows, columns, patch_frames, patch_rows, patch_columns, -1)
-    return patches.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+    hidden = hidden.reshape(1, frames, rows, columns, patch_frames, patch_rows, patch_columns, -1)
+    drawn: Tensor = hidden.permute(0, 7, 1, 4, 2, 5, 3, 6).reshape(1, -1, *latents.shape[2:])
+    return drawn
 
 
 def _by_frames(tokens: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
     """tokens: (1, T P, D); scale and shift: (1, T, 1, D)."""
-    return (tokens.unflatten(1, (scale.shape[1], -1)) * (1 + scale) + shift).flatten(1, 2)
+    frames = tokens.view(1, scale.shape[1], -1, tokens.shape[-1])
+    return (frames * (1 + scale) + shift).flatten(1, 2)
 
 
 def _gated(tokens: Tensor, gate: Tensor) -> Tensor:
-    return (tokens.unflatten(1, (gate.shape[1], -1)) * gate).flatten(1, 2)
+    return (tokens.view(1, gate.shape[1], -1, tokens.shape[-1]) * gate).flatten(1, 2)

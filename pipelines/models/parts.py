@@ -24,7 +24,12 @@ class _Part(NamedTuple):
     source: str
 
 
-_WHAT = {"low": "low-noise expert", "vae": "VAE", "text_encoder": "text encoder", "image_encoder": "image encoder"}
+_WHAT = {
+    "low": "low-noise expert",
+    "vae": "VAE",
+    "text_encoder": "text encoder",
+    "image_encoder": "image encoder",
+}
 _LOW = {
     "wan2.2-t2v-a14b": "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors",
     "wan2.2-i2v-a14b": "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors",

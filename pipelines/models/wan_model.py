@@ -153,8 +153,8 @@ def _located(source: str | Path) -> Path:
     path = toy_folder(str(source)) if source in EMBEDDED else Path(source)
     if not path.exists():
         raise ModelError(
-            f"{source}: no such model; give {' or '.join(EMBEDDED)}, or a folder in diffusers layout, or the transformer as a "
-            ".safetensors or .gguf file"
+            f"{source}: no such model; give {' or '.join(map(repr, EMBEDDED))}, a folder in diffusers "
+            "layout, or the transformer as a .safetensors or .gguf file"
         )
     return path
 

@@ -170,7 +170,7 @@ FAMILIES: dict[str, Family] = {
             source="Wan-Video/Wan2.1 wan/configs/wan_i2v_14B.py and generate.py",
         ),
         Family(
-            name="wan2.1-flf2v-14b",  # the same network but for its image embedding, which counts two pictures
+            name="wan2.1-flf2v-14b",  # the same network, but its image embedding counts two pictures
             experts=1,
             boundary=None,
             default_shift=16.0,

@@ -11,7 +11,7 @@ __all__ = ["EMBEDDED", "TOY", "TOY_IMAGE", "embedded_loras", "toy_folder"]
 TOY, TOY_IMAGE = "toy", "toy-image"
 _WEIGHTS = Path(__file__).with_name("weights")
 EMBEDDED = {TOY: _WEIGHTS, TOY_IMAGE: _WEIGHTS / "image"}
-"""By name: the one that draws from text, and the one that begins with a picture and shares all but experts."""
+"""By name: the one that draws from text, and the one that begins with a picture; their experts differ."""
 
 
 def toy_folder(name: str = TOY) -> Path:

@@ -40,7 +40,9 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadExpert]:
     def loaded(name: str) -> ExpertPair:
         """From a file in the original names, as users have it: what it is follows from its tensors."""
         file = tmp_path_factory.mktemp(name) / "model.safetensors"
-        save_file({key: tensor.contiguous() for key, tensor in tiny_kinds.KINDS[name].weights().items()}, file)
+        save_file(
+            {key: tensor.contiguous() for key, tensor in tiny_kinds.KINDS[name].weights().items()}, file
+        )
         recipe = read_part(file, "transformer", "model")
         return ExpertPair({"high": recipe}, torch.float32, DeviceMemory("cpu"), lambda: None)
 
@@ -56,9 +58,7 @@ def made(experts: ExpertPair, name: str, grid: SigmaGrid, **given: Tensor | None
         start = torch.where(frames.view(1, 1, -1, 1, 1), kind.given(), start)
     schedule, solver = Schedule.of_grid(grid, None), new_solver("unipc", grid.sigmas)
     with experts:
-        return denoise(
-            start, schedule, solver, experts, prompts, {"high": tiny_kinds.GUIDANCE}, Silent()
-        )
+        return denoise(start, schedule, solver, experts, prompts, {"high": tiny_kinds.GUIDANCE}, Silent())
 
 
 def padded(name: str) -> Tensor:

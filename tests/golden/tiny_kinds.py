@@ -111,7 +111,10 @@ def clip_weights(seed: int = 740) -> dict[str, Tensor]:
             ("mlp.0", inner, dim),
             ("mlp.2", dim, inner),
         ):
-            weights[f"{block}.{name}.weight"], weights[f"{block}.{name}.bias"] = normal(outs, ins), normal(outs)
+            weights[f"{block}.{name}.weight"], weights[f"{block}.{name}.bias"] = (
+                normal(outs, ins),
+                normal(outs),
+            )
     return weights
 
 

@@ -62,7 +62,12 @@ if LACKING:
 # Inputs that nodes gained after tests/nodes/saved was saved, at the value an older workflow gets.
 APPENDED_SINCE = {
     "WanDuetRunLocal": {"acceleration": "exact"},
-    "WanDuetLoadModel": {"low_model": "none", "vae": "auto", "text_encoder": "auto"},
+    "WanDuetLoadModel": {
+        "low_model": "none",
+        "vae": "auto",
+        "text_encoder": "auto",
+        "image_encoder": "auto",
+    },
     "WanDuetEncodeVideo": {"container": "mp4"},
 }
 RENEW = os.environ.get("WAN_DUET_SCREENSHOTS") == "write"
