@@ -51,8 +51,8 @@ def lacking(model: WanModel) -> Mapping[str, str]:
             files = " and ".join(file.format(name) for name in without)
             found[task] = (
                 f"not distilled for four steps; put {files} into models/loras ({_LORAS}), or on a command "
-                "line into the folder you run it in, and it is used; or load a distilled model, whose file, or "
-                "folder in diffusers layout, says lightning, lightx2v, distill, turbo or 4step in its name"
+                "line into the folder you run it in, and it is used; or load a distilled model, whose file, "
+                "or folder in diffusers layout, says lightning, lightx2v, distill, turbo or 4step in its name"
             )
     if "small-fast-video" in model.family.tasks and not _says(_FAST, model, "high"):
         found["small-fast-video"] = (

@@ -5,7 +5,10 @@ The fixture is made by make_official_kinds.py, which says how.
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,9 +19,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan_duet.pipelines.memory import DeviceMemory
+from wan_duet.pipelines.models.clip import picture_features
 from wan_duet.pipelines.models.conditions import given_mask
 from wan_duet.pipelines.models.expert import ExpertPair
 from wan_duet.pipelines.models.identify import read_part
+from wan_duet.pipelines.models.wan_model import load_model
 from wan_duet.pipelines.plan.sigmas import SigmaGrid, dmd_grid, unipc_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
@@ -93,6 +98,54 @@ def test_image_to_video_of_wan_21_equals_the_official_code(
     features = official[f"{name} clip"].reshape(1, -1, tiny_kinds.CLIP["dim"])
     ours = made(load(name), name, GRID, channels=channels(name, last=last), picture=features)
     assert relative_l2(ours[0], official[name]) <= 1e-5
+
+
+@pytest.mark.parametrize("name", ["i2v-2.1", "flf2v-2.1"])
+def test_clip_reads_pictures_as_the_official_code_does(
+    official: dict[str, Tensor], name: str, tmp_path: Path
+) -> None:
+    tensors = {f"vision_model.{key}": tensor.contiguous() for key, tensor in clip_in_hf_names().items()}
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(
+        json.dumps({"num_attention_heads": tiny_kinds.CLIP["heads"], "hidden_act": "gelu"})
+    )
+    model = replace(load_model("toy"), image_encoder=read_part(tmp_path, "image encoder", "image_encoder"))
+    pictures = [tiny_kinds.picture(), tiny_kinds.second_picture()][: len(official[f"{name} clip"])]
+    ours = picture_features(model, pictures, DeviceMemory("cpu"), Silent())
+    assert relative_l2(ours[0], official[f"{name} clip"].flatten(0, 1)) <= 1e-5
+
+
+def clip_in_hf_names() -> dict[str, Tensor]:
+    named: dict[str, Tensor] = {}
+    for key, tensor in tiny_kinds.clip_weights().items():
+        name = re.sub(r"^transformer\.", "encoder.layers.", key)
+        for own, theirs in CLIP_NAMES.items():
+            name = name.replace(own, theirs)
+        if ".to_qkv." in name:
+            for part, third in zip("qkv", tensor.chunk(3), strict=True):
+                named[name.replace("attn.to_qkv", f"self_attn.{part}_proj")] = third
+        elif name == "embeddings.class_embedding":
+            named[name] = tensor.flatten()
+        elif name == "embeddings.position_embedding.weight":
+            named[name] = tensor[0]
+        else:
+            named[name] = tensor
+    return named
+
+
+CLIP_NAMES = {
+    "patch_embedding": "embeddings.patch_embedding",
+    "cls_embedding": "embeddings.class_embedding",
+    "pos_embedding": "embeddings.position_embedding.weight",
+    "pre_norm": "pre_layrnorm",
+    "post_norm": "post_layernorm",
+    ".norm1": ".layer_norm1",
+    ".norm2": ".layer_norm2",
+    "attn.proj": "self_attn.out_proj",
+    "mlp.0": "mlp.fc1",
+    "mlp.2": "mlp.fc2",
+    "head": "visual_projection.weight",
+}
 
 
 def test_a_picture_on_the_5b_equals_the_official_code(load: LoadExpert, official: dict[str, Tensor]) -> None:
