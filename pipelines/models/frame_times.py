@@ -36,7 +36,7 @@ class FrameBlock(WanTransformerBlock):  # type: ignore[misc]
         hidden = (hidden.float() + _gated(attended, gate)).type_as(hidden)
         hidden = hidden + self.attn2(self.norm2(hidden.float()).type_as(hidden), encoder_hidden_states)
         moved = _by_frames(self.norm3(hidden.float()), ffn_scale, ffn_shift).type_as(hidden)
-        fed = hidden.float() + _gated(self.ffn(moved).float(), ffn_gate)
+        fed: Tensor = hidden.float() + _gated(self.ffn(moved).float(), ffn_gate)
         return fed.type_as(hidden)
 
 

@@ -154,7 +154,8 @@ def local(kind: str, family: Any = None, **values: Any) -> Report:
 
 
 def test_a_kind_that_does_not_run_here_is_one_finding_that_names_what_does() -> None:
-    (problem,) = check(parse("text-to-image", {"prompt": "a"}), family=A14B).problems
+    only = LocalAbilities(tasks=frozenset({"text-to-video"}))
+    (problem,) = check(parse("text-to-image", {"prompt": "a"}), family=A14B, abilities=only).problems
     assert problem.field == "kind"
     assert "only text-to-video" in problem.fix
 
