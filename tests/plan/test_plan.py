@@ -11,7 +11,7 @@ import pytest
 
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.plan import FAMILIES, Plan, default_family, describe, make_plan
-from wan_duet.pipelines.request import KINDS, check, parse, t2v_request
+from wan_duet.pipelines.request import KINDS, LocalAbilities, check, parse, t2v_request
 
 A14B, TOY = FAMILIES["wan2.2-t2v-a14b"], FAMILIES["toy"]
 T2V = [family for family in FAMILIES.values() if "text-to-video" in family.tasks]
