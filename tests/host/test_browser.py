@@ -42,7 +42,7 @@ LACKING = [
     if not there
 ]
 ONE_REQUEST, BLOCKS = "Text to Video (one request)", "Text to Video (building blocks)"
-LORAS = "LoRA high, low and both"
+LORAS, IMAGE = "LoRA high, low and both", "Image to Video"
 BLUEPRINT = "Text to Video (Wan Duet)"
 HERE_OR_THERE = "Same request, here or there"
 LONG, SMOOTHER = "Render a long video", "Interpolate and re-encode"
@@ -53,6 +53,7 @@ PICTURES = {
     HERE_OR_THERE: "here-or-there",
     LONG: "long-video",
     SMOOTHER: "interpolate",
+    IMAGE: "image-to-video",
 }
 REMOTE = ["Text to Video on fal", "Text to Video on Novita"]  # which would need a key to be run for a picture
 SAVED = ROOT / "tests" / "nodes" / "saved"  # with the version that had text-to-video only

@@ -17,13 +17,15 @@ from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.media.probe import VideoFacts, probe
 from wan_duet.pipelines.plan import Plan
 from wan_duet.pipelines.receipt import latents_hash
-from wan_duet.pipelines.toy.embedded import embedded_loras
+from wan_duet.pipelines.toy.embedded import EMBEDDED, TOY_IMAGE, embedded_loras
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 SAVED = Path(__file__).parents[1] / "nodes" / "saved"
 DRAWN = {"drawn": "in the browser"}  # stands for the graph with its layout
 LORAS = "LoRA high, low and both"
 ONE_REQUEST, BLOCKS = "Text to Video (one request)", "Text to Video (building blocks)"
+IMAGE = "Image to Video"
+NO_TOY_IMAGE = not (EMBEDDED[TOY_IMAGE] / "model_index.json").is_file()
 
 
 def workflow(name: str, folder: Path = WORKFLOWS, **changed: object) -> dict[str, Any]:
@@ -121,6 +123,69 @@ def test_building_blocks_give_the_same_bits(
     assert latents_hash(load_file(saved)["latent_tensor"]) == receipt["latents_sha256"]
     facts = video_of("SaveVideo", client, job, graph, tmp_path)
     assert (facts.width, facts.height, facts.frames, facts.fps) == (112, 64, 17, 16)
+
+
+@pytest.fixture(scope="module")
+def from_a_picture(host: HeadlessComfyUI) -> dict[str, Any]:
+    """The image-to-video workflow with few steps, and the same with building blocks, on one picture."""
+    graph = workflow(IMAGE, num_inference_steps=4, interpolator_model="none")
+    request, runner = id_of(graph, "WanDuetImageToVideo"), graph[id_of(graph, "SaveVideo")]["inputs"]["video"]
+    asked, model = graph[request]["inputs"], graph[runner[0]]["inputs"]["model"]
+    texts = ("prompt", "negative_prompt")
+    prompts = add(graph, "WanDuetEncodePrompt", model=model, **{name: asked[name] for name in texts})
+    size = {"width": 64, "height": 64, "num_frames": 17}
+    condition = add(
+        graph,
+        "WanDuetImageCondition",
+        model=model,
+        positive=[prompts, 0],
+        negative=[prompts, 1],
+        image=asked["image"],
+        **size,
+    )
+    sampled = add(
+        graph,
+        "WanDuetTwoStageSampler",
+        model=model,
+        positive=[condition, 0],
+        negative=[condition, 1],
+        latent=[condition, 2],
+        seed=asked["seed"],
+        steps=4,
+        guidance_scale=asked["guidance_scale"],
+        guidance_scale_2=asked["guidance_scale_2"],
+        shift=asked["shift"],
+        solver="unipc",
+        boundary=-1.0,
+        strength=1.0,
+    )
+    add(graph, "SaveLatent", samples=[sampled, 0], filename_prefix="from_a_picture")
+    receipt = add(graph, "PreviewAny", source=[runner[0], 4])
+    job = host.run(graph)
+    return {"graph": graph, "job": job, "receipt": json.loads(text_of(job, receipt))}
+
+
+@pytest.mark.skipif(NO_TOY_IMAGE, reason="this copy has no embedded model that begins with a picture")
+def test_a_picture_becomes_a_video_of_its_shape(
+    client: ComfyClient, from_a_picture: dict[str, Any], tmp_path: Path
+) -> None:
+    facts = video_of("SaveVideo", client, from_a_picture["job"], from_a_picture["graph"], tmp_path)
+    assert (facts.width, facts.height, facts.frames, facts.fps) == (64, 64, 17, 16)
+    receipt = from_a_picture["receipt"]
+    assert receipt["plan"]["family"] == "toy-image"
+    assert receipt["request"]["image_url"].startswith("sha256:")
+    assert receipt["inputs"]["image_url"]["sha256"]
+    answer = from_a_picture["job"].outputs[id_of(from_a_picture["graph"], "WanDuetCheck")]["text"][0]
+    assert "image-to-video can run (local on toy-image)" in answer
+
+
+@pytest.mark.skipif(NO_TOY_IMAGE, reason="this copy has no embedded model that begins with a picture")
+def test_building_blocks_with_a_picture_give_the_same_bits(
+    host: HeadlessComfyUI, from_a_picture: dict[str, Any]
+) -> None:
+    (saved,) = host.output.glob("from_a_picture_*.latent")
+    latents = load_file(saved)["latent_tensor"]
+    assert latents_hash(latents) == from_a_picture["receipt"]["latents_sha256"]
 
 
 @pytest.mark.parametrize(
