@@ -182,9 +182,7 @@ def length_input(tooltip: str) -> io.Input:
     return io.Int.Input("num_frames", default=81, min=1, max=1001, tooltip=tooltip)
 
 
-def latent_shape(
-    model: WanModel, width: int, height: int, num_frames: int
-) -> tuple[int, int, int, int, int]:
+def latent_shape(model: WanModel, width: int, height: int, num_frames: int) -> tuple[int, int, int, int, int]:
     """RequestError for a size that the model does not work in."""
     family = model.family
     for name, size in (("width", width), ("height", height)):

@@ -99,7 +99,7 @@ def require_channels(model: WanModel, prompts: Prompts, latents: Tensor, given: 
                 f"{name}: {model.family.name} begins with a picture, and none is connected; use Wan Duet "
                 "Image Condition, or load a text-to-video model"
             )
-        shape = (1, wanted, *latents.shape[2:])
+        shape = (latents.shape[0], wanted, *latents.shape[2:])
         if condition.channels is not None and condition.channels.shape != shape:
             raise SamplingError(
                 f"{name}: its picture is {tuple(condition.channels.shape)}, the latent needs {shape}; give "
