@@ -23,6 +23,7 @@ from .keys_command import add_keys_command
 from .lora_command import add_lora_command
 from .media_command import add_media_command
 from .memory import PRECISIONS, DeviceMemory
+from .output import ENDINGS
 from .plan.families import Family, default_family
 from .plan.plan import Plan, describe, make_plan
 from .progress import Progress
@@ -227,6 +228,9 @@ def _generate(options: argparse.Namespace) -> int:
     if options.on != "local":
         return generate_remotely(_read_request(options), options)
     require_local_flags(options)
+    if options.output.suffix.lower() not in ENDINGS:
+        fix = f"give a name that ends in {', '.join(ENDINGS)}"
+        raise RequestError.of("--output", str(options.output), fix)
     result = _make(options, TerminalProgress(sys.stderr))
     _print_result(result, as_json=options.json)
     return 0

@@ -11,9 +11,12 @@ from typing import Any
 
 from .errors import MediaError, RequestError
 
-__all__ = ["output_place", "require_suffix", "sidecar", "suffix_of", "write_sidecar"]
+__all__ = ["ENDINGS", "output_place", "require_suffix", "sidecar", "suffix_of", "write_sidecar"]
 
 _SUFFIXES = {"mp4": (".mp4",), "png": (".png",), "jpeg": (".jpg", ".jpeg")}
+
+ENDINGS = tuple(ending for endings in _SUFFIXES.values() for ending in endings)
+"""Of every file that a run can write."""
 
 
 def suffix_of(output: str) -> str:

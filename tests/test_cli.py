@@ -352,3 +352,26 @@ def test_a_receipt_of_a_folder_asks_for_that_folder(
     assert main(["generate", "--from-receipt", receipt, "-o", again]) == 2
     assert f"the receipt names {toy_folder().name}" in capsys.readouterr().err
     assert main(["generate", "--from-receipt", receipt, "--model", folder, "-o", again]) == 0
+
+
+def test_a_picture_is_drawn_redrawn_and_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, again = (tmp_path / name for name in ("first.png", "second.jpg", "again.jpg"))
+    common = ["generate", "--model", "toy", "--prompt", "a red ball", "--num-inference-steps", "2", "--json"]
+    assert main([*common, "--kind", "text-to-image", "-o", str(first)]) == 0
+    assert json.loads(capsys.readouterr().out)["image"] == str(first)
+    redraw = ["--kind", "image-to-image", "--image-url", str(first), "--strength", "0.5"]
+    assert main([*common, *redraw, "-o", str(second)]) == 0
+    receipt = json.loads(capsys.readouterr().out)["receipt"]
+    assert receipt["request"]["image_url"] == "first.png"
+    repeat = ["--from-receipt", str(tmp_path / "second.json"), *redraw[:4], "-o", str(again), "--json"]
+    assert main(["generate", *repeat]) == 0
+    assert json.loads(capsys.readouterr().out)["receipt"]["latents_sha256"] == receipt["latents_sha256"]
+
+
+def test_a_switch_of_a_request_is_told_how_to_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["check", "--prompt", "a", "--enable-safety-checker", "yes"]
+    assert main(arguments) == 2
+    assert "--safety-checker FOLDER" in capsys.readouterr().out
+    assert main([*arguments, "--safety-checker", str(tmp_path)]) == 0
