@@ -154,8 +154,8 @@ def run(
     )
     model = _with_loras(request, model, lora_sources, progress)
     out = out if isinstance(out, Path) else out(plan)
-    cached = abilities.step_cache and getattr(request, "acceleration", "none") == "regular"
-    cache = REGULAR if cached else None
+    used = {finding.field: finding.used for finding in report.findings}
+    cache = REGULAR if used.get("acceleration") == "regular" else None
     job = _Job(request, report, plan, model, given, out, dict(tags or {}), embed_receipt, found, cache)
     return _execute(job, memory, progress, return_images=return_images, check_memory=check_memory)
 

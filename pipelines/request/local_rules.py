@@ -120,6 +120,8 @@ def _image_size(case: Case) -> Finding:
 def _acceleration(case: Case) -> Finding:
     if case.value == "none":
         return case.supported("every step is computed")
+    if case.task.startswith("turbo-"):
+        return case.cannot("none", "four steps leave nothing to skip, and every one is computed")
     if case.abilities.step_cache:
         return case.supported("steps that would change little are skipped; the receipt counts them")
     return case.cannot("none", "every step is computed, unless the runner's acceleration is as requested")
@@ -263,7 +265,8 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     ),
     "acceleration": LocalRule(
         "none computes every step. regular, the default, does so too, and says it, unless the runner is told "
-        "to accelerate as requested: then a first block cache skips what changes less than 6 %.",
+        "to accelerate as requested: then a first block cache skips what changes less than 6 %, but not in "
+        "the four steps of turbo.",
         _acceleration,
     ),
     "guidance_scale": LocalRule(

@@ -55,6 +55,7 @@ PICTURES = {
     SMOOTHER: "interpolate",
     IMAGE: "image-to-video",
 }
+REDRAWN = ["Text to Image", "Image to Image", "Video to Video"]
 REMOTE = ["Text to Video on fal", "Text to Video on Novita"]  # which would need a key to be run for a picture
 SAVED = ROOT / "tests" / "nodes" / "saved"  # with the version that had text-to-video only
 SKIPPED = f"BROWSER TESTS SKIPPED: no {', '.join(LACKING)}"
@@ -75,10 +76,10 @@ RENEW = os.environ.get("WAN_DUET_SCREENSHOTS") == "write"
 
 
 @pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
-@pytest.mark.parametrize("name", [*PICTURES, *REMOTE])
+@pytest.mark.parametrize("name", [*PICTURES, *REDRAWN, *REMOTE])
 def test_opens_with_every_node_known_and_no_error(host: HeadlessComfyUI, tmp_path: Path, name: str) -> None:
     renew = RENEW and name in PICTURES
-    picture = (ROOT / "docs" / "images" if renew else tmp_path) / f"{PICTURES.get(name, 'remote')}.png"
+    picture = (ROOT / "docs" / "images" if renew else tmp_path) / f"{PICTURES.get(name, 'seen')}.png"
     seen = open_workflow(host.url, ROOT / "workflows" / f"{name}.json", picture, ["run"] if renew else [])
     assert seen["missing"] == []
     assert seen["errors"] == []
