@@ -103,7 +103,10 @@ def judged(report: Report, request: WanRequest, given: Given) -> Report:
             finding = replace(asked, status="adjusted", used=given.frames, reason=f"{has}, and all are used")
         else:
             finding = replace(
-                asked, status="impossible", used=None, reason=f"{has}; ask for that many or fewer"
+                asked,
+                status="impossible",
+                used=None,
+                reason=f"{has}; keep the default to use all of them, or give a longer one",
             )
     elif given.more or given.frames > wanted:
         reason = f"{asked.reason}; the rest of the video is left out"

@@ -226,9 +226,15 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
         "picture only; leave it out, or load wan2.2-i2v-a14b. Wan 2.1 FLF2V must have it.",
         _end_image,
     ),
-    "video_url": _medium("its frames, resized to cover the size and cropped in the centre"),
+    "video_url": _medium(
+        "its frames, resized to cover the size and cropped in the centre; the first ones where it is longer, "
+        "and a video that is shorter shortens the default num_frames. Its sound is not kept"
+    ),
     "audio_url": _medium("heard in the video, and what the lips follow"),
-    "strength": _honoured("the share of the steps that run; those before are skipped with their expert"),
+    "strength": _honoured(
+        "the share of the steps that run; those before are skipped with their expert. 0 gives the input "
+        "back, once through the VAE; 1 looks at its size and length alone"
+    ),
     "num_frames": LocalRule(
         "delivered exactly; generated is the next number that is one more than a multiple of 4. The embedded "
         "model draws its own clip length unless another number than the default is asked for.",
