@@ -154,9 +154,12 @@ class WanDuetCheck(io.ComfyNode):
 
     @classmethod
     def execute(cls, request: RequestWithMedia, runner: str, model: WanModel | None = None) -> io.NodeOutput:
+        from ..pipelines.distilled import with_lightning
         from ..pipelines.local import local_abilities
         from ..pipelines.remote.spending import read_spending
 
+        if model is not None:  # with the LoRAs of turbo where they lie, as a run would have it
+            model = with_lightning(model, request.request.task, lora_sources(online=False))
         family, abilities = None if model is None else model.family, local_abilities(interpolators(), model)
         prices = read_spending(remote_folder()).prices  # the user's own before the published ones
         if runner == _ALL:
