@@ -27,7 +27,17 @@ __all__ = [
     "require_local_flags",
 ]
 
-_LOCAL = ("model", "precision", "device", "residency", "from_receipt", "allow_partial_loras")
+_LOCAL = (
+    "model",
+    "precision",
+    "device",
+    "residency",
+    "from_receipt",
+    "allow_partial_loras",
+    "prompt_expander",
+    "safety_checker",
+    "as_requested",
+)
 _REMOTE = ("no_reuse", "resubmit", "provider_url", "allow_loopback", "folder", "novita_model")
 
 

@@ -100,7 +100,7 @@ def read_audio(path: Path) -> Audio | None:
             if not container.streams.audio:
                 return None
             stream = container.streams.audio[0]
-            require_codec(stream, path)
+            require_codec(stream, str(path))
             rate = stream.codec_context.sample_rate
             layout = stream.codec_context.layout.name
             resampler = av.AudioResampler(format="fltp", layout=_known(layout), rate=rate)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 __all__ = ["Slot", "missing", "public_page"]
 
-Slot = Literal["low", "vae", "text_encoder"]
+Slot = Literal["low", "vae", "text_encoder", "image_encoder"]
 
 _WAN22 = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/tree/main/split_files"
 _WAN21 = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/tree/main/split_files"
@@ -20,6 +20,7 @@ _PAGES = {
     "diffusion_models": f"{_WAN22}/diffusion_models",
     "vae": f"{_WAN22}/vae",
     "text_encoders": f"{_WAN21}/text_encoders",
+    "clip_vision": f"{_WAN21}/clip_vision",
 }
 
 
@@ -30,7 +31,12 @@ class _Part(NamedTuple):
     file: str
 
 
-_WHAT = {"low": "low-noise expert", "vae": "VAE", "text_encoder": "text encoder"}
+_WHAT = {
+    "low": "low-noise expert",
+    "vae": "VAE",
+    "text_encoder": "text encoder",
+    "image_encoder": "image encoder",
+}
 _LOW = {
     "wan2.2-t2v-a14b": "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors",
     "wan2.2-i2v-a14b": "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors",
@@ -47,7 +53,7 @@ def missing(slot: Slot, family: str) -> str:
 
 
 def public_page(folder: str) -> str:
-    """Where the files for a folder of ComfyUI's models can be had: diffusion_models, vae or text_encoders."""
+    """Where the files for a folder of ComfyUI's models can be had, such as diffusion_models or vae."""
     return _PAGES[folder]
 
 
@@ -56,6 +62,8 @@ def _part(slot: Slot, family: str) -> _Part:
         return _Part("diffusion_models", _LOW[family])
     if slot == "text_encoder":
         return _Part("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors")
+    if slot == "image_encoder":
+        return _Part("clip_vision", "clip_vision_h.safetensors")
     if family == "wan2.2-ti2v-5b":
         return _Part("vae", "wan2.2_vae.safetensors")
     return _Part("vae", "wan_2.1_vae.safetensors")
