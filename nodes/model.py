@@ -10,7 +10,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..pipelines.errors import ModelError
-from ..pipelines.memory import PRECISIONS, Precision
+from ..pipelines.memory import PRECISIONS, RESIDENCIES, Precision
 from ..pipelines.toy.embedded import EMBEDDED
 from .conditioning import to_conditioning
 from .listing import find_models, pick, stamp
@@ -44,7 +44,7 @@ class WanDuetLoadModel(io.ComfyNode):
             display_name="Wan Duet Load Model",
             category="Wan Duet/blocks",
             description="Chooses a Wan model: a folder with everything, or single files. Weights are read "
-            "when a step needs them, one expert at a time.",
+            "when a step needs them.",
             search_aliases=["wan model loader", "diffusers loader", "load wan 2.2", "unet loader gguf"],
             inputs=[
                 _file_input(
@@ -78,6 +78,15 @@ class WanDuetLoadModel(io.ComfyNode):
                     "single files, the one in models/text_encoders that fits.",
                     optional=True,
                 ),
+                io.Combo.Input(
+                    "residency",
+                    options=list(RESIDENCIES),
+                    default="auto",
+                    optional=True,
+                    tooltip="How much of the experts lies on the device while they run. auto: what fits. "
+                    "resident: all of it. ring: a few blocks at a time, the rest comes while they compute. "
+                    "The result is the same to the bit.",
+                ),
                 _file_input(
                     "image_encoder",
                     "A CLIP file in models/clip_vision. Only Wan 2.1 image to video needs one; auto takes "
@@ -97,6 +106,8 @@ class WanDuetLoadModel(io.ComfyNode):
         text_encoder: str | None = None,
         image_encoder: str | None = None,
     ) -> bool | str:
+        from ..pipelines.models.parts import public_page
+
         chosen = {
             "model": model,
             "low_model": low_model,
@@ -106,7 +117,8 @@ class WanDuetLoadModel(io.ComfyNode):
         }
         for slot, name in chosen.items():
             if name not in (None, *_SLOTS[slot][1]) and pick(name, _listed(slot)) is None:
-                return f"{_missing(slot, name)}; put it there, or choose another"
+                page = public_page(_SLOTS[slot][0][-1])
+                return f"{_missing(slot, name)}; put it there, or choose another. Such files are at {page}"
         return True
 
     @classmethod
@@ -124,6 +136,7 @@ class WanDuetLoadModel(io.ComfyNode):
         low_model: str = _NONE,
         vae: str = _AUTO,
         text_encoder: str = _AUTO,
+        residency: str = "auto",
         image_encoder: str = _AUTO,
     ) -> io.NodeOutput:
         from ..pipelines.models.wan_model import load_model
@@ -136,6 +149,7 @@ class WanDuetLoadModel(io.ComfyNode):
             text_encoder=_part("text_encoder", text_encoder, whole),
             precision=precision,
             image_encoder=_part("image_encoder", image_encoder, whole),
+            residency=residency,
         )
         return io.NodeOutput(loaded)
 

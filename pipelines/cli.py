@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +29,14 @@ from .output import ENDINGS
 from .plan.families import Family, default_family
 from .plan.plan import Plan, describe, make_plan
 from .progress import Progress
-from .remote_command import add_remote_flags, generate_remotely, known_prices, require_local_flags
+from .remote_command import (
+    add_novita_model,
+    add_remote_flags,
+    generate_remotely,
+    known_prices,
+    novita_model,
+    require_local_flags,
+)
 from .request.base import WanRequest
 from .request.case import LocalAbilities
 from .request.check import RUNNERS, check, check_all
@@ -98,6 +107,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         "--precision", choices=PRECISIONS, default=None, help="what networks compute in; default: auto"
     )
     generate.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    _add_residency(generate)
     generate.add_argument(
         "--as-requested",
         action="store_true",
@@ -105,6 +115,11 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     )
     generate.add_argument(
         "--ignore-memory", action="store_true", help="try what is not expected to fit into memory"
+    )
+    generate.add_argument(
+        "--allow-partial-loras",
+        action="store_true",
+        help="also apply a LoRA of which only a part fits the model",
     )
     generate.add_argument(
         "--cache",
@@ -125,12 +140,14 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         metavar="RUNNERS",
         help="local,fal,novita or all; default: local",
     )
+    add_novita_model(checked)
     _add_request(checked, kind)
 
     planned = command("plan", _plan, "print every number a run would use; loads nothing")
     planned.add_argument(
         "--input-size", type=_size, metavar="WxH", help="the size of the image or video that comes in"
     )
+    _add_residency(planned)
     planned.add_argument(
         "--seconds-per-forward", type=_seconds, metavar="S", help="as measured for this model; tells the time"
     )
@@ -199,6 +216,16 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_residency(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--residency",
+        default=None,
+        metavar="auto|resident|ring[:N]",
+        help="how much of the experts lies on the device: what fits, all of it, or N slots that the units "
+        "pass through; changes no bit of the result; default: auto",
+    )
+
+
 def _runners(text: str) -> list[str]:
     names = list(RUNNERS) if text == "all" else text.split(",")
     for name in names:
@@ -231,9 +258,24 @@ def _generate(options: argparse.Namespace) -> int:
     if options.output.suffix.lower() not in ENDINGS:
         fix = f"give a name that ends in {', '.join(ENDINGS)}"
         raise RequestError.of("--output", str(options.output), fix)
-    result = _make(options, TerminalProgress(sys.stderr))
+    with _showing_residency():
+        result = _make(options, TerminalProgress(sys.stderr))
     _print_result(result, as_json=options.json)
     return 0
+
+
+@contextmanager
+def _showing_residency() -> Iterator[None]:
+    """What `stages` says of where the weights will lie, as a line on stderr."""
+    said, handler = logging.getLogger(f"{__package__}.stages"), logging.StreamHandler(sys.stderr)
+    before = said.level
+    said.addHandler(handler)
+    said.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        said.setLevel(before)
+        said.removeHandler(handler)
 
 
 def _make(options: argparse.Namespace, progress: Progress) -> Result:
@@ -254,6 +296,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             interpolators=find_interpolators(options.interpolator_folder),
             acceleration="as requested" if options.as_requested else "exact",
             check_memory=not options.ignore_memory,
+            allow_partial_loras=options.allow_partial_loras,
         )
     flags = given(options)
     if options.request is not None or not flags.keys() <= set(MEDIA):
@@ -308,7 +351,8 @@ def _check(options: argparse.Namespace) -> int:
     request = _read_request(options)
     model = _chosen_model(options) if "local" in options.on else None
     family = _family(options, model) if "local" in options.on else None
-    reports = check_all(request, options.on, family, _abilities(options, model), known_prices())
+    abilities, novita = _abilities(options, model), novita_model(options, options.on)
+    reports = check_all(request, options.on, family, abilities, known_prices(), novita)
     if options.json:
         answers = [report.as_dict() for report in reports]
         answer = answers[0] if len(answers) == 1 else {"reports": answers}
@@ -395,6 +439,7 @@ def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
         tokenizer=options.tokenizer,
         image_encoder=options.image_encoder,
         precision=precision or "auto",
+        residency=getattr(options, "residency", None) or "auto",  # a check has no such flag
     )
     return replace(loaded, prompt_expander=options.prompt_expander, safety_checker=options.safety_checker)
 

@@ -121,6 +121,7 @@ def run(
     acceleration: Acceleration = "exact",
     check_memory: bool = True,
     interpolators: Found | None = None,
+    allow_partial_loras: bool = False,
 ) -> Result:
     """Make the video or picture of `request` in `out` (.mp4, .png or .jpg) and its receipt beside it.
 
@@ -136,6 +137,7 @@ def run(
     embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
     check_memory: refuse, before anything is loaded, what cannot fit into memory.
     interpolators: the film and rife there are, as `find_interpolators` finds them; None knows only flow.
+    allow_partial_loras: also apply LoRAs of which only a part fits the model.
 
     Raises RequestError before anything is loaded when the request cannot be honoured, ModelError,
     SamplingError or MediaError when a stage fails, and what `progress.check` raises when the user stops: then
@@ -152,7 +154,7 @@ def run(
     plan = make_plan(
         request, model.family, seed, boundary=model.boundary, report=report, media_size=given.size
     )
-    model = _with_loras(request, model, lora_sources, progress)
+    model = _with_loras(request, model, lora_sources, progress, allow_partial=allow_partial_loras)
     out = out if isinstance(out, Path) else out(plan)
     used = {finding.field: finding.used for finding in report.findings}
     cache = REGULAR if used.get("acceleration") == "regular" else None
@@ -181,7 +183,8 @@ def repeat(
     latents came out different, naming what differs between the two machines.
     """
     model = with_lightning(model, recorded.request.task, _sources(lora_sources))
-    model = _with_loras(recorded.request, model, lora_sources, progress)
+    # What fitted then fits now: the files must be the same.
+    model = _with_loras(recorded.request, model, lora_sources, progress, allow_partial=True)
     require_same_files(recorded, model)
     found = interpolators or Found()
     _require_interpolator(recorded.plan, found)
@@ -208,10 +211,15 @@ def repeat(
 
 
 def _with_loras(
-    request: WanRequest, model: WanModel, sources: LoraSources | None, progress: Progress
+    request: WanRequest,
+    model: WanModel,
+    sources: LoraSources | None,
+    progress: Progress,
+    *,
+    allow_partial: bool,
 ) -> WanModel:
     loras = getattr(request, "loras", None) or ()
-    return with_loras(model, loras, _sources(sources), progress)
+    return with_loras(model, loras, _sources(sources), progress, allow_partial=allow_partial)
 
 
 def _sources(sources: LoraSources | None) -> LoraSources:

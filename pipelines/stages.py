@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
@@ -17,7 +18,7 @@ from .media.vae_decode import stream_decode
 from .media.vae_encode import stream_encode
 from .memory import Memory, compute_dtype
 from .models.conditions import require_channels
-from .models.expert import ExpertPair
+from .models.executor import Executor
 from .models.lone_vae import HasVae
 from .models.text import EncodedPrompt, load_text_encoder, reading_bytes
 from .models.vae import denormalise, load_vae, normalise
@@ -25,13 +26,15 @@ from .models.wan_model import WanModel
 from .preflight import decode_bytes, look_ahead
 from .progress import Progress
 from .sampling.engine import Prompts
-from .sampling.loop import denoise
+from .sampling.loop import denoise, forwards_of
 from .sampling.noise import add_noise, from_leftover, to_leftover
 from .sampling.schedule import Schedule
 from .sampling.solvers import new_solver
 from .sampling.step_cache import CACHED_SHARE, StepCache
 
 __all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "sample"]
+
+log = logging.getLogger(__name__)
 
 # The official grid starts at 0.999 before the shift, and is fed pure noise there: wan/text2video.py.
 PURE_NOISE_FROM = 0.999
@@ -127,12 +130,22 @@ def sample(
         current = torch.where(_by_frame(given).to(device), clean, current)
     on_device = prompts.to(device, given)
     dtype = compute_dtype(model.precision, device)
+    if ahead.residency is not None:
+        log.info("experts: %s", ahead.residency.text())
     working_bytes = max(stage.working_bytes for stage in ahead.stages)
     walker = new_solver(solver, schedule.sigmas, draw)
     if cache is not None:
         working_bytes += int(working_bytes * CACHED_SHARE)
-    with ExpertPair(model.experts, dtype, memory, progress.check, working_bytes) as pair:
-        experts = pair if cache is None else cache.around(pair)
+    with Executor(
+        model.experts,
+        dtype,
+        memory,
+        progress.check,
+        working_bytes,
+        forwards=forwards_of(schedule, guidance),
+        residency=ahead.residency,
+    ) as executor:
+        experts = executor if cache is None else cache.around(executor)
         current = denoise(current, schedule, walker, experts, on_device, dict(guidance), progress)
     if end > 0:
         current = to_leftover(current, end)

@@ -75,13 +75,17 @@ def any_file(name: str, field: str) -> Path:
     return Path(name).expanduser()
 
 
-def file_at(path: Path, field: str) -> LocalFile:
-    """Reads it all once, for the hash. RequestError on `field` when it cannot be read."""
+def file_at(path: Path, field: str, check: Callable[[], None] = lambda: None) -> LocalFile:
+    """Reads it all once, for the hash. RequestError on `field` when it cannot be read.
+
+    check: raises when the user has lost patience.
+    """
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as stream:
             mtime_ns = os.fstat(stream.fileno()).st_mtime_ns
             while chunk := stream.read(_CHUNK):
+                check()
                 digest.update(chunk)
                 size += len(chunk)
     except OSError as error:

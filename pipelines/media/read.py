@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -13,10 +12,10 @@ from pathlib import Path
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
-from PIL import Image
 
 from ..errors import MediaError
 from .frames import Frame, FrameStream
+from .source import opened_animation, require_codec
 
 __all__ = ["Picture", "read_frames", "read_pictures"]
 
@@ -60,6 +59,7 @@ def _video(content: Path | bytes, name: str) -> Iterator[Picture]:
             if not container.streams.video:
                 raise MediaError(f"{name} has no video stream in it")
             stream = container.streams.video[0]
+            require_codec(stream, name)
             stream.thread_type = "AUTO"
             rate = stream.average_rate or stream.guessed_rate or _SOME_RATE
             start, end = None, Fraction(0)
@@ -74,18 +74,14 @@ def _video(content: Path | bytes, name: str) -> Iterator[Picture]:
 
 
 def _animation(content: Path | bytes, name: str) -> Iterator[Picture]:
-    """libav reads the first picture of an animated WebP only."""
-    try:
-        with closing(Image.open(BytesIO(content) if isinstance(content, bytes) else content)) as image:
-            seconds = Fraction(0)
-            for index in range(getattr(image, "n_frames", 1)):
-                image.seek(index)
-                pixels = np.asarray(image.convert("RGB"))
-                shown = Fraction(image.info.get("duration", 0), 1000) or 1 / _SOME_RATE
-                yield Picture(seconds, seconds + shown, partial(np.asarray, pixels))
-                seconds += shown
-    except OSError as error:
-        raise MediaError(f"cannot read {name} as a video: {error.strerror or error}") from error
+    with opened_animation(content, name) as image:
+        seconds = Fraction(0)
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            pixels = np.asarray(image.convert("RGB"))
+            shown = Fraction(image.info.get("duration", 0), 1000) or 1 / _SOME_RATE
+            yield Picture(seconds, seconds + shown, partial(np.asarray, pixels))
+            seconds += shown
 
 
 def _upright_rgb(picture: av.VideoFrame) -> Frame:

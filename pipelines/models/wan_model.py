@@ -19,7 +19,8 @@ from ..weights.lora_report import LoraReport
 from ..weights.recipe import Recipe
 from .fit import family_of, require_fit
 from .identify import Kind, choose, read_part
-from .parts import Slot, missing
+from .parts import Slot, missing, public_page
+from .residency import parse_residency
 from .tokenizer import find_tokenizer
 
 __all__ = ["Given", "WanModel", "load_model", "read_experts"]
@@ -36,9 +37,10 @@ class WanModel:
     experts:   recipes of "high" and "low"; a model with one transformer has only "high".
     tokenizer: a file or folder that `read_tokenizer` reads.
     image_encoder: CLIP's, for Wan 2.1 image to video; it may be missing until a run needs it.
-    seat:      where one of the experts may stay between runs; models made from this one share it.
+    seat:      where experts may stay between runs; models made from this one share it.
     prompt_expander,
     safety_checker: folders with the models that were chosen for it; None where nobody did.
+    residency: how much of the experts lies on the device, as `parse_residency` has it.
     """
 
     name: str
@@ -54,6 +56,7 @@ class WanModel:
     seat: Seat = field(default_factory=Seat, repr=False, compare=False)
     prompt_expander: Path | None = None
     safety_checker: Path | None = None
+    residency: str = "auto"
 
     def with_lora(
         self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False
@@ -92,6 +95,7 @@ def load_model(
     tokenizer: str | Path | None = None,
     precision: Precision = "auto",
     image_encoder: Given = None,
+    residency: str = "auto",
 ) -> WanModel:
     """A model from a folder or from single files. Reads headers only.
 
@@ -105,10 +109,12 @@ def load_model(
                   image to video alone, and only once it runs.
     tokenizer:    needed only where the text encoder carries none and none lies beside it: a tokenizer.json, a
                   SentencePiece model, or a folder with one.
+    residency:    how much of the experts lies on the device while they run: auto, resident, ring or ring:N.
 
     The family follows from the tensors, never from the name of a file or folder.
     Raises ModelError naming what is missing, of the wrong kind, or of another model.
     """
+    parse_residency(residency)
     path, experts = _located(source), read_experts(source, low)
     folder = path if _is_whole(path) else None
     index = read_json(path / "model_index.json") if folder else {}
@@ -127,6 +133,7 @@ def load_model(
         tokenizer=_tokenizer(tokenizer, text_path),
         precision=precision,
         image_encoder=_image_encoder(image_encoder, folder, family),
+        residency=residency,
     )
 
 
@@ -154,7 +161,8 @@ def _located(source: str | Path) -> Path:
     if not path.exists():
         raise ModelError(
             f"{source}: no such model; give {' or '.join(map(repr, EMBEDDED))}, a folder in diffusers "
-            "layout, or the transformer as a .safetensors or .gguf file"
+            "layout, or the transformer as a .safetensors or .gguf file, which can be had at "
+            f"{public_page('diffusion_models')}"
         )
     return path
 
@@ -166,10 +174,16 @@ def _is_whole(path: Path) -> bool:
 
 def _read(path: Path, kind: Kind, slot: str) -> Recipe:
     if not path.exists():
-        raise ModelError(f"{slot}: {path} not found")
+        raise ModelError(f"{slot}: {path} not found; such files can be had at {public_page(_FOLDERS[kind])}")
     return read_part(path, kind, slot)
 
 
+_FOLDERS: dict[Kind, str] = {
+    "transformer": "diffusion_models",
+    "VAE": "vae",
+    "text encoder": "text_encoders",
+    "image encoder": "clip_vision",
+}
 _KINDS: dict[Slot, Kind] = {
     "vae": "VAE",
     "text_encoder": "text encoder",

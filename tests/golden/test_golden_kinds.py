@@ -21,7 +21,7 @@ from torch import Tensor
 from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.clip import picture_features
 from wan_duet.pipelines.models.conditions import given_mask
-from wan_duet.pipelines.models.expert import ExpertPair
+from wan_duet.pipelines.models.executor import Executor
 from wan_duet.pipelines.models.identify import read_part
 from wan_duet.pipelines.models.wan_model import load_model
 from wan_duet.pipelines.plan.sigmas import SigmaGrid, dmd_grid, unipc_grid
@@ -32,7 +32,7 @@ from wan_duet.pipelines.sampling.schedule import Schedule
 from wan_duet.pipelines.sampling.solvers import new_solver
 
 HERE = Path(__file__).parent
-LoadExpert = Callable[[str], ExpertPair]
+LoadExpert = Callable[[str], Executor]
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +42,20 @@ def official() -> dict[str, Tensor]:
 
 @pytest.fixture(scope="module")
 def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadExpert]:
-    def loaded(name: str) -> ExpertPair:
+    def loaded(name: str) -> Executor:
         """From a file in the original names, as users have it: what it is follows from its tensors."""
         file = tmp_path_factory.mktemp(name) / "model.safetensors"
         save_file(
             {key: tensor.contiguous() for key, tensor in tiny_kinds.KINDS[name].weights().items()}, file
         )
         recipe = read_part(file, "transformer", "model")
-        return ExpertPair({"high": recipe}, torch.float32, DeviceMemory("cpu"), lambda: None)
+        return Executor({"high": recipe}, torch.float32, DeviceMemory("cpu"), lambda: None)
 
     with torch.inference_mode():
         yield loaded
 
 
-def made(experts: ExpertPair, name: str, grid: SigmaGrid, **given: Tensor | None) -> Tensor:
+def made(experts: Executor, name: str, grid: SigmaGrid, **given: Tensor | None) -> Tensor:
     kind = tiny_kinds.KINDS[name]
     prompts = Prompts(*(Condition(padded(text), **given) for text in ("positive", "negative")))  # type: ignore[arg-type]
     frames, start = given.get("given"), kind.noise()

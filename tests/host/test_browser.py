@@ -63,7 +63,7 @@ if LACKING:
     warnings.warn(SKIPPED, stacklevel=1)  # pytest lists it at the end, unlike the reason of a skip
 # Inputs that nodes gained after tests/nodes/saved was saved, at the value an older workflow gets.
 APPENDED_SINCE = {
-    "WanDuetRunLocal": {"acceleration": "exact"},
+    "WanDuetRunLocal": {"acceleration": "exact", "allow_partial_loras": False},
     "WanDuetLoadModel": {
         "low_model": "none",
         "vae": "auto",
