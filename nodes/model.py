@@ -148,8 +148,8 @@ class WanDuetLoadModel(io.ComfyNode):
             vae=_part("vae", vae, whole),
             text_encoder=_part("text_encoder", text_encoder, whole),
             precision=precision,
-            residency=residency,
             image_encoder=_part("image_encoder", image_encoder, whole),
+            residency=residency,
         )
         return io.NodeOutput(loaded)
 

@@ -351,8 +351,8 @@ def _check(options: argparse.Namespace) -> int:
     request = _read_request(options)
     model = _chosen_model(options) if "local" in options.on else None
     family = _family(options, model) if "local" in options.on else None
-    abilities, asked_of = _abilities(options, model), novita_model(options, options.on)
-    reports = check_all(request, options.on, family, abilities, known_prices(), asked_of)
+    abilities, novita = _abilities(options, model), novita_model(options, options.on)
+    reports = check_all(request, options.on, family, abilities, known_prices(), novita)
     if options.json:
         answers = [report.as_dict() for report in reports]
         answer = answers[0] if len(answers) == 1 else {"reports": answers}

@@ -28,15 +28,8 @@ __all__ = [
 ]
 
 _LOCAL = (
-    "model",
-    "precision",
-    "device",
-    "residency",
-    "from_receipt",
-    "allow_partial_loras",
-    "prompt_expander",
-    "safety_checker",
-    "as_requested",
+    *("model", "precision", "device", "residency", "from_receipt", "allow_partial_loras"),
+    *("prompt_expander", "safety_checker", "as_requested"),
 )
 _REMOTE = ("no_reuse", "resubmit", "provider_url", "allow_loopback", "folder", "novita_model")
 

@@ -7,12 +7,45 @@ from typing import Any
 
 import torch
 from diffusers import WanTransformer3DModel
+from torch import Tensor
 
 from ..errors import ModelError
+from ..sampling.engine import Condition
+from ..sampling.step_cache import BlockCache
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32
-from .frame_times import with_frame_times
+from .first_block import asking
+from .frame_times import forward_by_frames, with_frame_times
 
-__all__ = ["blank_expert", "expert_dtypes", "forward_bytes"]
+__all__ = ["blank_expert", "expert_dtypes", "forward_bytes", "velocity_of"]
+
+
+def velocity_of(
+    network: Any,
+    latents: Tensor,
+    timestep: float,
+    condition: Condition,
+    dtype: torch.dtype,
+    cache: BlockCache | None = None,
+) -> Tensor:
+    """What a Wan transformer predicts, float32. latents: float32; the network computes in `dtype`.
+
+    cache: asked after the first block, and told before the last; None computes every block.
+    """
+    device = latents.device
+    channels = () if condition.channels is None else (condition.channels,)
+    entering = torch.cat([latents, *channels], dim=1).to(dtype)
+    text = condition.text.to(device=device, dtype=dtype)
+    picture = None if condition.picture is None else condition.picture.to(dtype)
+    if picture is not None and network.config.pos_embed_seq_len is not None:
+        picture = picture.view(2, -1, picture.shape[-1])  # first and last picture are counted apart
+    time = torch.tensor([timestep], dtype=torch.float32, device=device)
+    with asking(network, cache):
+        if condition.given is None:
+            velocity: Tensor = network(entering, time, text, picture, return_dict=False)[0]
+            return velocity.float()
+        drawn = ~condition.given
+        velocity = forward_by_frames(network, entering, time * drawn, text, picture)
+        return velocity.float() * drawn.view(1, 1, -1, 1, 1)
 
 
 def expert_dtypes(dtype: torch.dtype) -> DTypeRule:

@@ -53,7 +53,7 @@ def missing(slot: Slot, family: str) -> str:
 
 
 def public_page(folder: str) -> str:
-    """Where the files for a folder of ComfyUI's models can be had, such as diffusion_models or vae."""
+    """Where files for a folder of ComfyUI can be had: diffusion_models, vae, text_encoders, clip_vision."""
     return _PAGES[folder]
 
 

@@ -38,9 +38,9 @@ class WanModel:
     tokenizer: a file or folder that `read_tokenizer` reads.
     image_encoder: CLIP's, for Wan 2.1 image to video; it may be missing until a run needs it.
     seat:      where experts may stay between runs; models made from this one share it.
-    residency: how much of the experts lies on the device, as `parse_residency` has it.
     prompt_expander,
     safety_checker: folders with the models that were chosen for it; None where nobody did.
+    residency: how much of the experts lies on the device, as `parse_residency` has it.
     """
 
     name: str
@@ -54,9 +54,9 @@ class WanModel:
     loras: tuple[LoraReport, ...] = ()
     image_encoder: Recipe | None = field(default=None, repr=False)
     seat: Seat = field(default_factory=Seat, repr=False, compare=False)
-    residency: str = "auto"
     prompt_expander: Path | None = None
     safety_checker: Path | None = None
+    residency: str = "auto"
 
     def with_lora(
         self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False
@@ -94,8 +94,8 @@ def load_model(
     text_encoder: Given = None,
     tokenizer: str | Path | None = None,
     precision: Precision = "auto",
-    residency: str = "auto",
     image_encoder: Given = None,
+    residency: str = "auto",
 ) -> WanModel:
     """A model from a folder or from single files. Reads headers only.
 
@@ -132,8 +132,8 @@ def load_model(
         text_encoder=text_recipe,
         tokenizer=_tokenizer(tokenizer, text_path),
         precision=precision,
-        residency=residency,
         image_encoder=_image_encoder(image_encoder, folder, family),
+        residency=residency,
     )
 
 
