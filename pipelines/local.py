@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -40,6 +41,7 @@ from .request.report import Report
 from .sampling.engine import Condition, Prompts
 from .sampling.noise import draw_noise
 from .sampling.schedule import Schedule
+from .speech import SPEECH, files_of, make_speech
 from .stages import encode_prompts, sample
 from .toy.embedded import embedded_loras
 from .weights.lora_source import LoraSources
@@ -104,6 +106,10 @@ def run(
     acceleration: Acceleration = "exact",
     check_memory: bool = True,
     interpolators: Found | None = None,
+    media: Mapping[str, Path] = MappingProxyType({}),
+    find: Callable[[str, str], Path] = lambda name, _: Path(name).expanduser(),
+    pose_video: Path | None = None,
+    max_seconds: float | None = None,
 ) -> Result:
     """Make the video of `request` in `out` (an .mp4) and its receipt beside it.
 
@@ -115,6 +121,9 @@ def run(
     embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
     check_memory: refuse, before anything is loaded, what cannot fit into memory.
     interpolators: the film and rife there are, as `find_interpolators` finds them; None knows only flow.
+    media:        {field: the file written for the medium that was connected to it}.
+    find:         the file that a name in a field of a medium means.
+    pose_video, max_seconds: of a speech-to-video request, as for `make_speech`; no other has a use for them.
 
     Raises RequestError before anything is loaded when the request cannot be honoured, ModelError,
     SamplingError or MediaError when a stage fails, and what `progress.check` raises when the user stops: then
@@ -131,6 +140,17 @@ def run(
     seed = seed_of(request)
     if seed is None:
         seed = secrets.randbelow(_DRAWN_SEEDS)
+    if request.task == SPEECH and report.ok:
+        files = files_of(request, media, find)
+        spoken = make_speech(
+            request, report, model, seed, files, out=out, memory=memory, progress=progress, tags=tags or {},
+            return_images=return_images, embed_receipt=embed_receipt, check_memory=check_memory,
+            pose_video=pose_video, max_seconds=max_seconds,
+        )  # fmt: skip
+        return Result(**vars(spoken))
+    for name, given in (("pose_video", pose_video), ("max_seconds", max_seconds)):
+        if given is not None and report.ok:
+            raise RequestError.of(name, f"given for {request.task}", f"leave it out; only {SPEECH} takes it")
     plan = make_plan(request, model.family, seed, boundary=model.boundary, report=report)
     model = _with_loras(request, model, lora_sources, progress)
     job = _Job(request, report, plan, model, out, dict(tags or {}), embed_receipt, found)

@@ -16,7 +16,7 @@ from av.container import OutputContainer
 from ..errors import MediaError
 from .containers import Container
 
-__all__ = ["Audio", "AudioTrack", "read_audio"]
+__all__ = ["Audio", "AudioTrack", "mono_at", "read_audio"]
 
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 _ANY_RATE = 48_000  # what every encoder of ours takes
@@ -111,6 +111,20 @@ def read_audio(path: Path) -> Audio | None:
     if not parts:
         raise MediaError(f"the sound of {path} has no samples; leaving the sound out works")
     return Audio(np.concatenate(parts, 1), rate)
+
+
+def mono_at(audio: Audio, rate: int) -> npt.NDArray[np.float32]:
+    """The mean of all channels at `rate` samples per second, (n,); as long as the sound, to the sample."""
+    mono = audio.samples.mean(0, dtype=np.float32)
+    if audio.rate == rate:
+        return mono
+    resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
+    sound = av.AudioFrame.from_ndarray(np.ascontiguousarray(mono[None]), format="fltp", layout="mono")
+    sound.sample_rate, sound.pts, sound.time_base = audio.rate, 0, Fraction(1, audio.rate)
+    parts = [part.to_ndarray()[0] for given in (sound, None) for part in resampler.resample(given)]
+    count = max(round(len(mono) * rate / audio.rate), 1)
+    found = np.concatenate(parts)[:count] if parts else np.zeros(0, np.float32)
+    return np.pad(found, (0, count - len(found)))
 
 
 def _known(layout: str) -> str:

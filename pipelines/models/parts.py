@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 __all__ = ["Slot", "missing"]
 
-Slot = Literal["low", "vae", "text_encoder"]
+Slot = Literal["low", "vae", "text_encoder", "audio_encoder"]
 
 _WAN22 = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/tree/main/split_files"
 _WAN21 = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/tree/main/split_files"
@@ -24,7 +24,12 @@ class _Part(NamedTuple):
     source: str
 
 
-_WHAT = {"low": "low-noise expert", "vae": "VAE", "text_encoder": "text encoder"}
+_WHAT = {
+    "low": "low-noise expert",
+    "vae": "VAE",
+    "text_encoder": "text encoder",
+    "audio_encoder": "audio encoder",
+}
 _LOW = {
     "wan2.2-t2v-a14b": "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors",
     "wan2.2-i2v-a14b": "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors",
@@ -43,6 +48,8 @@ def missing(slot: Slot, family: str) -> str:
 def _part(slot: Slot, family: str) -> _Part:
     if slot == "low":
         return _Part("diffusion_models", _LOW[family], _WAN22)
+    if slot == "audio_encoder":
+        return _Part("audio_encoders", "wav2vec2_large_english_fp16.safetensors", _WAN22)
     if slot == "text_encoder":
         return _Part("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors", _WAN21)
     if family == "wan2.2-ti2v-5b":

@@ -20,7 +20,7 @@ from .s2v import SpeechTransformer
 __all__ = ["ClipCondition", "Speaker", "SpeechEngine", "speech_dtypes"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ClipCondition(Condition):
     """What a clip is made after. Latents are normalised; all are float32 and batches of one.
 
@@ -35,7 +35,7 @@ class ClipCondition(Condition):
     motion: Tensor | None
     pose: Tensor | None
 
-    def to(self, device: torch.device, dtype: torch.dtype) -> ClipCondition:
+    def on(self, device: torch.device, dtype: torch.dtype) -> ClipCondition:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return ClipCondition(
             **{name: None if value is None else value.to(device, dtype) for name, value in values.items()}
@@ -66,7 +66,7 @@ class SpeechEngine:
             raise ModelError("the speech model was taken out of memory while it was in use; run again")
         if not isinstance(condition, ClipCondition):
             raise ModelError("the speech model needs the sound and the image of a clip, and got a prompt alone")
-        given = condition.to(latents.device, self.dtype)
+        given = condition.on(latents.device, self.dtype)
         velocity: Tensor = self._network(
             latents.to(self.dtype), timestep, given.text, given.audio, given.reference, given.motion, given.pose
         )

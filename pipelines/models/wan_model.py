@@ -10,7 +10,7 @@ from types import MappingProxyType
 from ..errors import ModelError
 from ..memory import Precision, Seat
 from ..plan.families import Family
-from ..toy.embedded import TOY, toy_folder
+from ..toy.embedded import EMBEDDED, toy_folder
 from ..weights.folder import read_component, read_json
 from ..weights.hashing import file_hash
 from ..weights.lora import attach_lora
@@ -21,6 +21,7 @@ from .fit import family_of, require_fit
 from .identify import Kind, choose, read_part
 from .parts import Slot, missing
 from .tokenizer import find_tokenizer
+from .wav2vec import audio_encoder_recipe, choose_audio_encoder
 
 __all__ = ["Given", "WanModel", "load_model", "read_experts"]
 
@@ -35,6 +36,7 @@ class WanModel:
     boundary:  share of the noise range from which on the high expert works; None with a single expert.
     experts:   recipes of "high" and "low"; a model with one transformer has only "high".
     tokenizer: a file or folder that `read_tokenizer` reads.
+    audio_encoder: wav2vec 2.0, of a model that hears; None of any other.
     seat:      where one of the experts may stay between runs; models made from this one share it.
     """
 
@@ -47,6 +49,7 @@ class WanModel:
     tokenizer: Path
     precision: Precision = "auto"
     loras: tuple[LoraReport, ...] = ()
+    audio_encoder: Recipe | None = field(default=None, repr=False)
     seat: Seat = field(default_factory=Seat, repr=False, compare=False)
 
     def with_lora(
@@ -69,6 +72,8 @@ class WanModel:
     def hashes(self) -> dict[str, str]:
         """Content hash of every weight file, LoRAs included, by `component/file name`."""
         components = {**self.experts, "vae": self.vae, "text_encoder": self.text_encoder}
+        if self.audio_encoder is not None:
+            components["audio_encoder"] = self.audio_encoder
         named = {f"{name}/{file.name}": file for name, recipe in components.items() for file in recipe.files}
         loras = dict.fromkeys(report.file for report in self.loras)
         named.update({f"loras[{index}]/{file.name}": file for index, file in enumerate(loras)})
@@ -83,6 +88,7 @@ def load_model(
     text_encoder: Given = None,
     tokenizer: str | Path | None = None,
     precision: Precision = "auto",
+    audio_encoder: Given = None,
 ) -> WanModel:
     """A model from a folder or from single files. Reads headers only.
 
@@ -95,6 +101,9 @@ def load_model(
     tokenizer:    needed only where the text encoder carries none and none lies beside it: a tokenizer.json, a
                   SentencePiece model, or a folder with one.
 
+    audio_encoder: of a model for speech: a wav2vec 2.0, its folder or its .safetensors file, likewise. No
+                  other model looks at it.
+
     The family follows from the tensors, never from the name of a file or folder.
     Raises ModelError naming what is missing, of the wrong kind, or of another model.
     """
@@ -104,7 +113,8 @@ def load_model(
     family = family_of(path, index, experts)
     vae_recipe, _ = _part("vae", vae, folder, family)
     text_recipe, text_path = _part("text_encoder", text_encoder, folder, family)
-    require_fit(family, experts, vae_recipe, text_recipe)
+    hearing = _audio_encoder(audio_encoder, folder, family)
+    require_fit(family, experts, vae_recipe, text_recipe, hearing)
     boundary = family.boundary if index.get("boundary_ratio") is None else float(index["boundary_ratio"])
     return WanModel(
         name=str(source),
@@ -115,6 +125,7 @@ def load_model(
         text_encoder=text_recipe,
         tokenizer=_tokenizer(tokenizer, text_path),
         precision=precision,
+        audio_encoder=hearing,
     )
 
 
@@ -138,11 +149,11 @@ def read_experts(source: str | Path, low: str | Path | None = None) -> dict[str,
 
 
 def _located(source: str | Path) -> Path:
-    path = toy_folder() if source == TOY else Path(source)
+    path = toy_folder(str(source)) if source in EMBEDDED else Path(source)
     if not path.exists():
         raise ModelError(
-            f"{source}: no such model; give {TOY!r} or a folder in diffusers layout, or the transformer as a "
-            ".safetensors or .gguf file"
+            f"{source}: no such model; give {' or '.join(EMBEDDED)}, or a folder in diffusers layout, or the "
+            "transformer as a .safetensors or .gguf file"
         )
     return path
 
@@ -165,13 +176,33 @@ def _part(slot: Slot, given: Given, folder: Path | None, family: Family) -> tupl
     """The recipe that was given for a slot, else the folder's own, and where it lies."""
     kind = _KINDS[slot]
     if given is None and folder is not None:
-        own = folder / slot
+        own = _own_or_shared(folder, slot)
         # The table of UMT5 has two names, and folders hold either or both: its reader knows.
         return (read_part(own, kind, slot) if slot == "text_encoder" else read_component(own)), own
     if given is None:
         raise ModelError(missing(slot, family.name))
     path = Path(given) if isinstance(given, (str, Path)) else choose(given, kind, family.name, slot)
     return _read(path, kind, slot), path
+
+
+def _own_or_shared(folder: Path, slot: str) -> Path:
+    """A part of a whole model; one inside another whole model may leave out what that one has."""
+    own, shared = folder / slot, folder.parent / slot
+    if not own.is_dir() and shared.is_dir() and (folder.parent / "model_index.json").is_file():
+        return shared
+    return own
+
+
+def _audio_encoder(given: Given, folder: Path | None, family: Family) -> Recipe | None:
+    """What hears, for a family that does; None for any other."""
+    if not family.hears:
+        return None
+    if given is None and folder is not None:
+        given = _own_or_shared(folder, "audio_encoder")
+    found = given if isinstance(given, (str, Path)) else choose_audio_encoder(given or (), family.name)
+    if not Path(found).exists():
+        raise ModelError(f"{missing('audio_encoder', family.name)}; {found} is not there")
+    return audio_encoder_recipe(Path(found))
 
 
 def _tokenizer(given: str | Path | None, text_encoder: Path) -> Path:

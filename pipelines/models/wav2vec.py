@@ -6,7 +6,7 @@ The released model is wav2vec2-large-xlsr-53-english: 24 layers of 1024 numbers,
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,10 @@ from ..weights.checkpoint import Checkpoint, read_checkpoint
 from ..weights.folder import read_json
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import Recipe, materialise
+from .parts import Slot, missing
 from .shapes import Shapes, shape_of
 
-__all__ = ["SAMPLE_RATE", "audio_encoder_recipe", "hear", "hearing_bytes"]
+__all__ = ["SAMPLE_RATE", "audio_encoder_recipe", "choose_audio_encoder", "hear", "hearing_bytes"]
 
 SAMPLE_RATE = 16_000  # of every wav2vec 2.0
 _LEAST_SAMPLES = 1600  # a tenth of a second; one vector needs 400
@@ -62,6 +63,25 @@ def audio_encoder_recipe(path: Path, slot: str = "audio_encoder") -> Recipe:
     recipe = Recipe.of(config, tensors)
     _require_fit(path, recipe)
     return recipe
+
+
+def choose_audio_encoder(files: Sequence[Path], family: str, slot: Slot = "audio_encoder") -> Path:
+    """The one of `files` that is a wav2vec 2.0. Raises ModelError when none is, or several are."""
+    fitting = [file for file in files if _is_one(file, slot)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(file.name for file in fitting)
+        raise ModelError(f"{slot}: {len(fitting)} files fit {family}: {names}; choose one of them")
+    raise ModelError(missing(slot, family))
+
+
+def _is_one(file: Path, slot: Slot) -> bool:
+    try:
+        audio_encoder_recipe(file, slot)
+    except ModelError:
+        return False
+    return True
 
 
 @torch.inference_mode()

@@ -24,6 +24,7 @@ class Family:
     hidden_width:   numbers per token inside the network; a token is 2 x 2 latent values.
     native_frames:  clip length of a model that draws only that one well, else None.
     own_sizes:      resolution tiers are only names for this model's own sizes.
+    hears:          it needs an audio encoder.
     source:         where the numbers come from.
     """
 
@@ -42,6 +43,7 @@ class Family:
     text_length: int = 512
     native_frames: int | None = None
     own_sizes: bool = False
+    hears: bool = False
 
 
 # 480p and 720p: SIZE_CONFIGS of the official code. The rest is our choice: 576 lines for 580p, and squares of
@@ -106,6 +108,7 @@ FAMILIES: dict[str, Family] = {
             tasks=frozenset({"speech-to-video"}),
             sizes=_SIZES,
             source="Wan-Video/Wan2.2 wan/configs/wan_s2v_14B.py",
+            hears=True,
         ),
         Family(
             name="wan2.2-ti2v-5b",
@@ -164,6 +167,19 @@ FAMILIES: dict[str, Family] = {
             hidden_width=256,
             native_frames=17,
             own_sizes=True,
+        ),
+        Family(
+            name="toy-speech",
+            experts=1,
+            boundary=None,
+            default_shift=3.0,
+            default_fps=16,
+            tasks=frozenset({"speech-to-video"}),
+            sizes=dict.fromkeys(_SIZES, _TOY),
+            source="the embedded model of this package",
+            hidden_width=64,
+            own_sizes=True,
+            hears=True,
         ),
     )
 }

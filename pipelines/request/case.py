@@ -47,7 +47,7 @@ class LocalAbilities:
     unusable_interpolators: a line for each file that looks like one and cannot be used, with the reason.
     """
 
-    tasks: frozenset[str] = frozenset({"text-to-video"})
+    tasks: frozenset[str] = frozenset({"text-to-video", "speech-to-video"})
     interpolators: tuple[str, ...] = ("flow",)
     prompt_expander: bool = False
     safety_checker: bool = False
