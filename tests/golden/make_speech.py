@@ -148,11 +148,11 @@ def modules(official: types.SimpleNamespace, model: Any) -> dict[str, Tensor]:
     pose = tiny.draw("pose", *tiny.CLIP_SHAPE)
     found["forward"] = model(latents, **given, cond_states=pose, drop_motion_frames=False)[0][None]
     # rotary tables: complex numbers of every token, of one head
-    found["rotary"] = torch.view_as_real(model.pre_compute_freqs[0, ::7, 0]).float()
+    found["rotary"] = torch.view_as_real(model.pre_compute_freqs[0, ::29, 0]).float()
     for handle in handles:
         handle.remove()
     found["first clip"] = model(latents, **given, cond_states=pose * 0, drop_motion_frames=True)[0][None]
-    thin = {"heard": 4, "whole": 4, "packed": 4, "injected": 16, "forward": 2, "first clip": 2}
+    thin = {"heard": 16, "whole": 16, "packed": 16, "injected": 64, "forward": 8, "first clip": 8}
     return {name: tensor[..., :: thin.get(name, 1)].contiguous().clone() for name, tensor in found.items()}
 
 
@@ -178,9 +178,8 @@ def run(official: types.SimpleNamespace, model: Any) -> dict[str, Tensor]:
         )  # fmt: skip
     assert frames.shape == (3, 77, tiny.HEIGHT, tiny.WIDTH), frames.shape
     return {
-        "features": features[:, :, ::8].contiguous(),
-        "frames": frames[:, ::3, ::8, ::8].contiguous(),
-        "last frame": frames[:, 60, ::4, ::4].contiguous(),
+        "features": features[:, :, ::32].contiguous(),
+        "frames": frames[:, ::6, ::8, ::8].contiguous(),
     }
 
 
