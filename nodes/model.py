@@ -11,6 +11,7 @@ from comfy_api.latest import io
 
 from ..pipelines.errors import ModelError
 from ..pipelines.memory import PRECISIONS, Precision
+from ..pipelines.toy.embedded import EMBEDDED, TOY
 from .conditioning import to_conditioning
 from .listing import find_models, pick, stamp
 from .memory import HostMemory
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TOY, _NONE, _AUTO = "toy", "none", "auto"
+_NONE, _AUTO = "none", "auto"
 # The folders that each input looks in, and what it may say instead of naming a file.
 _SLOTS = {
-    "model": (("diffusers", "diffusion_models"), _TOY),
+    "model": (("diffusers", "diffusion_models"), TOY),
     "low_model": (("diffusers", "diffusion_models"), _NONE),
     "vae": (("vae",), _AUTO),
     "text_encoder": (("text_encoders",), _AUTO),
+    "audio_encoder": (("audio_encoders",), _AUTO),
 }
 
 
@@ -47,9 +49,9 @@ class WanDuetLoadModel(io.ComfyNode):
             inputs=[
                 _file_input(
                     "model",
-                    "toy is tiny, comes with the pack and runs on any machine. The others are in "
-                    "models/diffusers or models/diffusion_models. Of the two files of Wan 2.2 A14B, choose "
-                    "the high-noise one.",
+                    "toy and toy-speech are tiny, come with the pack and run on any machine. The others "
+                    "are in models/diffusers or models/diffusion_models. Of the two files of Wan 2.2 A14B, "
+                    "choose the high-noise one.",
                 ),
                 io.Combo.Input(
                     "precision",
@@ -76,6 +78,13 @@ class WanDuetLoadModel(io.ComfyNode):
                     "single files, the one in models/text_encoders that fits.",
                     optional=True,
                 ),
+                _file_input(
+                    "audio_encoder",
+                    "Only for speech to video: a wav2vec 2.0 file in models/audio_encoders. auto takes the "
+                    "one of the folder; for a model of single files, the one of models/audio_encoders that "
+                    "fits.",
+                    optional=True,
+                ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="Both experts, the VAE and the text encoder.")],
         )
@@ -87,10 +96,17 @@ class WanDuetLoadModel(io.ComfyNode):
         low_model: str | None = None,
         vae: str | None = None,
         text_encoder: str | None = None,
+        audio_encoder: str | None = None,
     ) -> bool | str:
-        chosen = {"model": model, "low_model": low_model, "vae": vae, "text_encoder": text_encoder}
+        chosen = {
+            "model": model,
+            "low_model": low_model,
+            "vae": vae,
+            "text_encoder": text_encoder,
+            "audio_encoder": audio_encoder,
+        }
         for slot, name in chosen.items():
-            if name not in (None, _SLOTS[slot][1]) and pick(name, _listed(slot)) is None:
+            if name not in (None, *_instead(slot)) and pick(name, _listed(slot)) is None:
                 return f"{_missing(slot, name)}; put it there, or choose another"
         return True
 
@@ -109,16 +125,18 @@ class WanDuetLoadModel(io.ComfyNode):
         low_model: str = _NONE,
         vae: str = _AUTO,
         text_encoder: str = _AUTO,
+        audio_encoder: str = _AUTO,
     ) -> io.NodeOutput:
         from ..pipelines.models.wan_model import load_model
 
         whole = _is_whole(model)
         loaded = load_model(
-            _TOY if model == _TOY else _chosen("model", model),
+            model if model in EMBEDDED else _chosen("model", model),
             low=None if low_model == _NONE else _chosen("low_model", low_model),
             vae=_part("vae", vae, whole),
             text_encoder=_part("text_encoder", text_encoder, whole),
             precision=precision,
+            audio_encoder=_part("audio_encoder", audio_encoder, whole),
         )
         return io.NodeOutput(loaded)
 
@@ -170,10 +188,13 @@ class WanDuetEncodePrompt(io.ComfyNode):
 
 
 def _file_input(slot: str, tooltip: str, optional: bool = False) -> io.Input:
-    instead = _SLOTS[slot][1]
-    return io.Combo.Input(
-        slot, options=[instead, *_listed(slot)], default=instead, tooltip=tooltip, optional=optional
-    )
+    options = [*_instead(slot), *_listed(slot)]
+    return io.Combo.Input(slot, options=options, default=options[0], tooltip=tooltip, optional=optional)
+
+
+def _instead(slot: str) -> list[str]:
+    """What the input may say that is no file; its default first."""
+    return list(EMBEDDED) if slot == "model" else [_SLOTS[slot][1]]
 
 
 def _listed(slot: str) -> dict[str, Path]:
@@ -183,7 +204,7 @@ def _listed(slot: str) -> dict[str, Path]:
 
 def _is_whole(model: str | None) -> bool:
     """Whether the model brings its own VAE and text encoder."""
-    found = None if model in (None, _TOY) else pick(model, _listed("model"))
+    found = None if model is None or model in EMBEDDED else pick(model, _listed("model"))
     return found is None or (found / "model_index.json").is_file()
 
 

@@ -16,6 +16,7 @@ from .inputs import filename_input, save_input
 from .interpolators import interp_model_input, interpolators
 from .lora_files import lora_sources
 from .memory import HostMemory
+from .outgoing import allowed_file, written_media, written_video
 from .progress import NodeProgress
 from .remote_jobs import remote_folder
 from .sockets import WanModelSocket, WanRequestSocket
@@ -58,6 +59,22 @@ class WanDuetRunLocal(io.ComfyNode):
                     "the request says, or refuses: this version cannot skip work yet.",
                 ),
                 interp_model_input(),
+                io.Video.Input(
+                    "pose_video",
+                    optional=True,
+                    tooltip="Only for speech to video: a video whose poses lead the body of the speaker.",
+                ),
+                io.Float.Input(
+                    "max_seconds",
+                    default=0.0,
+                    min=0.0,
+                    max=86400.0,
+                    step=1.0,
+                    round=0.001,
+                    optional=True,
+                    tooltip="Only for speech to video: where the video ends at the latest. "
+                    "0 is as long as the sound.",
+                ),
             ],
             outputs=[
                 io.Video.Output("video", tooltip="The finished video file."),
@@ -82,6 +99,8 @@ class WanDuetRunLocal(io.ComfyNode):
         return_images: bool,
         acceleration: Acceleration = "exact",
         interp_model: Any | None = None,
+        pose_video: Any | None = None,
+        max_seconds: float = 0.0,
     ) -> io.NodeOutput:
         from ..pipelines.local import local_abilities, run
 
@@ -102,6 +121,10 @@ class WanDuetRunLocal(io.ComfyNode):
             embed_receipt=EMBED_METADATA,
             acceleration=acceleration,
             interpolators=found,
+            media=written_media(request.media),
+            find=allowed_file,
+            pose_video=None if pose_video is None else written_video(pose_video),
+            max_seconds=max_seconds or None,
         )
         images = result.images if return_images else _NO_IMAGES
         receipt = json.dumps(result.receipt, ensure_ascii=False)

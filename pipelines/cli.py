@@ -35,7 +35,7 @@ from .request.kinds import KINDS, describe_kinds, json_schema, seed_of
 from .request.parse import parse, read_json
 from .request.report import side_by_side
 from .terminal import TerminalProgress, run_command
-from .toy.embedded import TOY, embedded_loras
+from .toy.embedded import EMBEDDED, embedded_loras
 from .version import VERSION
 
 if TYPE_CHECKING:
@@ -101,6 +101,17 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         help="where LoRAs from the web are kept; default: %(default)s",
     )
 
+    speech = generate.add_argument_group("speech to video")
+    speech.add_argument(
+        "--pose-video", type=Path, metavar="FILE", help="a video whose poses lead the body of the speaker"
+    )
+    speech.add_argument(
+        "--max-seconds",
+        type=_seconds,
+        metavar="S",
+        help="end the video there; else it is as long as the sound",
+    )
+
     add_remote_flags(generate)
     _add_request(generate, kind)
 
@@ -158,12 +169,13 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--model",
-        metavar="toy|FOLDER|FILE",
+        metavar="toy|toy-speech|FOLDER|FILE",
         help="all of it, or its transformer; of two, the high-noise one",
     )
     group.add_argument("--low-model", metavar="FILE", help="the low-noise expert")
     group.add_argument("--vae", metavar="FILE")
     group.add_argument("--text-encoder", metavar="FILE", help="UMT5")
+    group.add_argument("--audio-encoder", metavar="FILE|FOLDER", help="wav2vec 2.0, for speech")
     group.add_argument(
         "--tokenizer",
         metavar="FILE|FOLDER",
@@ -219,16 +231,19 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             request,
             model,
             out=options.output,
-            memory=DeviceMemory(options.device),
+            # Clip after clip is sampled: what was loaded for one may stay for the next, where there is room.
+            memory=DeviceMemory(options.device, keeps=request.task == "speech-to-video"),
             progress=progress,
             lora_sources=_lora_sources(options),
             interpolators=find_interpolators(options.interpolator_folder),
             check_memory=not options.ignore_memory,
+            pose_video=options.pose_video,
+            max_seconds=options.max_seconds,
         )
     if options.request is not None or given(options):
         raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")
     recorded = read_receipt(options.from_receipt)
-    if options.model is None and recorded.model_name != TOY:
+    if options.model is None and recorded.model_name not in EMBEDDED:
         found = f"not given, and the receipt names {recorded.model_name}"
         raise RequestError.of("--model", found, "give the folder or the files of that model")
     model = _load(options, options.model or recorded.model_name, options.precision or recorded.precision)
@@ -241,6 +256,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
         lora_sources=_lora_sources(options),
         interpolators=find_interpolators(options.interpolator_folder),
         check_memory=not options.ignore_memory,
+        pose_video=options.pose_video,
     )
 
 
@@ -353,6 +369,7 @@ def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
         text_encoder=options.text_encoder,
         tokenizer=options.tokenizer,
         precision=precision or "auto",
+        audio_encoder=options.audio_encoder,
     )
 
 
@@ -365,7 +382,7 @@ def _family(options: argparse.Namespace) -> Family:
 
 
 def _refuse_parts_alone(options: argparse.Namespace) -> None:
-    for flag in ("--low-model", "--vae", "--text-encoder", "--tokenizer"):
+    for flag in ("--low-model", "--vae", "--text-encoder", "--audio-encoder", "--tokenizer"):
         if getattr(options, flag[2:].replace("-", "_")) is not None:
             raise RequestError.of(flag, "given without --model", "give the transformer as --model")
 

@@ -167,8 +167,11 @@ def repeat(
     lora_sources: LoraSources | None = None,
     interpolators: Found | None = None,
     check_memory: bool = True,
+    pose_video: Path | None = None,
 ) -> Result:
-    """Make the video of a receipt again. check_memory: as for `run`.
+    """Make the video of a receipt again. check_memory, pose_video: as for `run`.
+
+    An image or a sound is looked for by its name, in this folder.
 
     Raises ModelError when the weight files are not the recorded ones, and SamplingError when the latents came
     out different, naming what differs between the two machines.
@@ -178,6 +181,14 @@ def repeat(
     found = interpolators or Found()
     _require_interpolator(recorded.plan, found)
     report = check(recorded.request, family=model.family, abilities=local_abilities(found))
+    if recorded.request.task == SPEECH:
+        files = files_of(recorded.request, {}, lambda name, _: Path(name))
+        spoken = make_speech(
+            recorded.request, report, model, recorded.plan.seed, files, out=out, memory=memory,
+            progress=progress, tags={}, check_memory=check_memory, pose_video=pose_video,
+            max_seconds=recorded.plan.frames_delivered / recorded.plan.fps, expected=recorded,
+        )  # fmt: skip
+        return Result(**vars(spoken))
     job = _Job(recorded.request, report, recorded.plan, model, out, {}, interpolators=found)
     return _execute(job, memory, progress, check_memory=check_memory, expected=recorded)
 

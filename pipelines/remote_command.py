@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["add_remote_flags", "generate_remotely", "known_prices", "require_local_flags"]
 
-_LOCAL = ("model", "precision", "device", "from_receipt")
+_LOCAL = ("model", "precision", "device", "from_receipt", "pose_video", "max_seconds")
 _REMOTE = ("no_reuse", "resubmit", "provider_url", "allow_loopback", "folder")
 
 

@@ -1,4 +1,4 @@
-"""Runs a speech-to-video request on this machine: sound, image and prompt become a video that is heard too."""
+"""Runs a speech-to-video request on this machine: sound, image and prompt become a video with its sound."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ from .media.tags import RECEIPT
 from .memory import Memory, compute_dtype
 from .models.s2v_engine import Speaker
 from .models.s2v_features import frame_features
-from .models.s2v_motion import MOTION_LATENTS
 from .models.wan_model import WanModel
 from .models.wav2vec import SAMPLE_RATE, hear, hearing_bytes
 from .output import output_place, write_sidecar
@@ -45,6 +44,7 @@ from .speech_clips import Script, speaking_frames
 from .stages import encode_prompts
 from .weights.footprint import weight_bytes
 from .weights.hashing import file_hash
+from .weights.recipe import Recipe
 
 __all__ = ["SPEECH", "Spoken", "files_of", "make_speech"]
 
@@ -71,6 +71,7 @@ class _Job:
     request: WanRequest
     report: Report
     model: WanModel
+    ears: Recipe
     plan: Plan
     files: Mapping[str, Path]
     sound: Audio
@@ -231,7 +232,7 @@ def _decided(
         size_bytes={**plan.size_bytes, "frames": 3 * frames * plan.width * plan.height},
     )
     fitted = fit(picture[None], plan.width, plan.height)[0].permute(2, 0, 1) * 2 - 1
-    return _Job(request, report, model, plan, files, sound, fitted, pose_video)
+    return _Job(request, report, model, model.audio_encoder, plan, files, sound, fitted, pose_video)
 
 
 def _sound(file: Path) -> Audio:
@@ -239,7 +240,9 @@ def _sound(file: Path) -> Audio:
         sound = read_audio(file)
     except MediaError as error:
         found = str(error).partition(";")[0]
-        raise RequestError.of("audio_url", found, "give a file that plays, such as WAV, MP3 or MP4") from error
+        raise RequestError.of(
+            "audio_url", found, "give a file that plays, such as WAV, MP3 or MP4"
+        ) from error
     if sound is None:
         raise RequestError.of("audio_url", f"{file.name} has no sound in it", "give a file that is heard")
     return sound
@@ -250,12 +253,9 @@ def _look_ahead(job: _Job, memory: Memory) -> Preflight:
     channels, frames, rows, columns = job.plan.latent_shape
     # The image is one more latent frame; the motion is packed to the tokens of one and a half.
     ahead = look_ahead(job.model, memory, (channels, frames + 3, rows, columns), job.plan.experts)
-    assert job.model.audio_encoder is not None
     samples = round(job.sound.samples.shape[1] / job.sound.rate * SAMPLE_RATE)
-    recipe = job.model.audio_encoder
-    hearing = Stage(
-        "audio encoder", weight_bytes(recipe, lambda _: torch.float32), 0, hearing_bytes(recipe.config, samples)
-    )
+    weights = weight_bytes(job.ears, lambda _: torch.float32)
+    hearing = Stage("audio encoder", weights, 0, hearing_bytes(job.ears.config, samples))
     return replace(ahead, stages=(hearing, *ahead.stages))
 
 
@@ -275,10 +275,9 @@ def _read_prompts(job: _Job, memory: Memory, progress: Progress) -> tuple[Prompt
 
 def _heard(job: _Job, memory: Memory, progress: Progress) -> Tensor:
     """(1, states, D, clips x clip_frames). In float32, as the official code hears."""
-    assert job.model.audio_encoder is not None
     progress.begin("sound", 1, "sounds")
     samples = mono_at(job.sound, SAMPLE_RATE)
-    states = hear(job.model.audio_encoder, samples, torch.float32, memory, progress.check)
+    states = hear(job.ears, samples, torch.float32, memory, progress.check)
     if not bool(torch.isfinite(states).all()):
         raise SamplingError("the audio encoder gave numbers that are not finite; its file may be damaged")
     progress.advance(1)
@@ -344,9 +343,9 @@ def _receipt(job: _Job, memory: Memory, ahead: Preflight, notes: Mapping[str, st
     del receipt["latents_sha256"]
     files = {**job.files, **({} if job.pose is None else {"pose_video": job.pose})}
     receipt["inputs"] = {name: {"name": file.name, "sha256": file_hash(file)} for name, file in files.items()}
-    receipt["request"] |= {
-        name: file.name for name, file in job.files.items() if not receipt["request"][name].startswith("sha256:")
-    }
+    for name, file in job.files.items():
+        if not receipt["request"][name].startswith("sha256:"):
+            receipt["request"][name] = file.name
     receipt["clips"] = {"count": job.clips, "frames": job.clip_frames}
     return receipt
 

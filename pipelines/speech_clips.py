@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
 
@@ -18,6 +18,7 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
+from .media.frames import close
 from .media.tile_size import choose_tiling, vae_bytes
 from .media.tiles import Tiling
 from .media.vae_decode import stream_decode
@@ -107,9 +108,9 @@ def speaking_frames(
             before = reference if motion is None else motion
             decoded = _decoded(vae, before, latents, max(wanted, SETTLING_FRAMES + 1), script, model, memory)
             progress.begin("decoding", wanted, "frames")
-            with closing(decoded) as frames:
-                given = 0
-                for index, frame in enumerate(frames):
+            given = 0
+            try:
+                for index, frame in enumerate(decoded):
                     progress.check()
                     if clip == 0 and index < SETTLING_FRAMES:
                         continue
@@ -119,6 +120,8 @@ def speaking_frames(
                         yield frame
                         given += 1
                     progress.advance(given)
+            finally:
+                close(decoded)
             if clip + 1 < script.clips:
                 motion = _encoded(vae, recent, script, model, memory)
 
@@ -190,9 +193,12 @@ def _decoded(
     hidden = 4 * before.shape[2] - 3
     whole = denormalise(torch.cat([before, latents], dim=2), model.vae)
     tiling = decode_tiling(model, script.latent_shape, memory)
-    with closing(stream_decode(vae, whole, frames=hidden + frames, tiling=tiling)) as decoded:  # type: ignore[type-var]
+    decoded = stream_decode(vae, whole, frames=hidden + frames, tiling=tiling)
+    try:
         for frame in islice(decoded, hidden, None):
             yield frame.cpu()
+    finally:
+        close(decoded)
 
 
 def _led(frames: Iterable[Tensor]) -> Iterator[Tensor]:

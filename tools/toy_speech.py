@@ -19,7 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
-from wan_duet.pipelines.models.s2v import SPEECH_CLASS, SpeechTransformer
+from wan_duet.pipelines.models.s2v import SpeechTransformer
+from wan_duet.pipelines.models.s2v_layout import SPEECH_CLASS
 from wan_duet.pipelines.toy.embedded import EMBEDDED, TOY_SPEECH
 from wan_duet.pipelines.toy.networks import TEXT_DIM
 

@@ -115,7 +115,7 @@ def read_audio(path: Path) -> Audio | None:
 
 def mono_at(audio: Audio, rate: int) -> npt.NDArray[np.float32]:
     """The mean of all channels at `rate` samples per second, (n,); as long as the sound, to the sample."""
-    mono = audio.samples.mean(0, dtype=np.float32)
+    mono: npt.NDArray[np.float32] = audio.samples.mean(0, dtype=np.float32)
     if audio.rate == rate:
         return mono
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
@@ -124,7 +124,8 @@ def mono_at(audio: Audio, rate: int) -> npt.NDArray[np.float32]:
     parts = [part.to_ndarray()[0] for given in (sound, None) for part in resampler.resample(given)]
     count = max(round(len(mono) * rate / audio.rate), 1)
     found = np.concatenate(parts)[:count] if parts else np.zeros(0, np.float32)
-    return np.pad(found, (0, count - len(found)))
+    whole: npt.NDArray[np.float32] = np.pad(found, (0, count - len(found)))
+    return whole
 
 
 def _known(layout: str) -> str:

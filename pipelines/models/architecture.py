@@ -126,7 +126,7 @@ def _refuse_others(checkpoint: Checkpoint, names: Collection[str]) -> None:
 
 
 def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
-    """The configuration of the transformer that has these shapes: of diffusers' class, or our speech model."""
+    """The configuration of the transformer that has these shapes."""
 
     def shape(name: str, dims: int) -> tuple[int, ...]:
         return shape_of(checkpoint.path, shapes, name, dims)

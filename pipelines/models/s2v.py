@@ -19,9 +19,8 @@ from torch.nn import functional
 from .s2v_audio import AudioEncoder, AudioInjector
 from .s2v_motion import MOTION_FRAMES, MOTION_LATENTS, FramePacker, Grid, rotary_tables
 
-__all__ = ["SPEECH_CLASS", "SpeechTransformer"]
+__all__ = ["SpeechTransformer"]
 
-SPEECH_CLASS = "WanSpeechTransformer3DModel"  # `_class_name` in a configuration
 _REFERENCE_TIME = 30  # where the reference image stands in time: ref_grid_sizes of the official forward
 _VIDEO, _REFERENCE, _MOTION = 0, 1, 2  # rows of trainable_cond_mask
 
@@ -48,9 +47,7 @@ class SpeechBlock(WanTransformerBlock):  # type: ignore[misc]
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (
             self.scale_shift_table.float() + modulation
         ).unbind(1)
-        attended = self.attn1(
-            _modulated(self.norm1, hidden, scale, shift, noisy), None, None, rotary
-        )
+        attended = self.attn1(_modulated(self.norm1, hidden, scale, shift, noisy), None, None, rotary)
         hidden = _gated(hidden, attended, gate, noisy)
         hidden = hidden + self.attn2(self.norm2(hidden.float()).type_as(hidden), text, None, None)
         fed = self.ffn(_modulated(self.norm3, hidden, ffn_scale, ffn_shift, noisy))
@@ -112,8 +109,7 @@ class SpeechTransformer(nn.Module):
         pose:      (1, C, T, h, w), normalised; None is nothing.
         """
         video = self.patch_embedding(latents)
-        # Of no pose the convolution would see zeros only.
-        video = video + (self.cond_encoder.bias[:, None, None, None] if pose is None else self.cond_encoder(pose))
+        video = video + self.cond_encoder(torch.zeros_like(latents) if pose is None else pose)
         frames, rows, columns = video.shape[2:]
         grids = [Grid.of(0, frames, rows, columns), Grid.of(_REFERENCE_TIME, 1, rows, columns)]
         parts = [_tokens(video), _tokens(self.patch_embedding(reference))]
@@ -124,7 +120,8 @@ class SpeechTransformer(nn.Module):
             grids += places
         kinds = (_VIDEO, _REFERENCE, _MOTION)
         hidden = torch.cat(
-            [part + self.trainable_cond_mask.weight[kind] for part, kind in zip(parts, kinds, strict=False)], dim=1
+            [part + self.trainable_cond_mask.weight[kind] for part, kind in zip(parts, kinds, strict=False)],
+            dim=1,
         )
         embedding, modulation = self._times((timestep, 0.0), hidden.device)
         text = self.condition_embedder.text_embedder(text)
@@ -157,7 +154,8 @@ class SpeechTransformer(nn.Module):
     def _pixels(self, tokens: Tensor, grid: tuple[int, int, int]) -> Tensor:
         """(1, L, C x patch) -> (1, C, T, h, w)"""
         boxes = tokens.view(1, *grid, *self.patch, self.out_channels)
-        return boxes.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+        pixels: Tensor = boxes.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
+        return pixels
 
 
 def _tokens(patches: Tensor) -> Tensor:
@@ -169,7 +167,7 @@ def _modulated(norm: nn.Module, hidden: Tensor, scale: Tensor, shift: Tensor, no
     """The norm of `hidden`, scaled and shifted by the first row for the noisy tokens, the second for the
     rest: two views of one tensor, where a modulation per token would take many times the memory.
     """
-    normed = norm(hidden.float())
+    normed: Tensor = norm(hidden.float())
     for part, row in ((normed[:, :noisy], 0), (normed[:, noisy:], 1)):
         part.mul_(1 + scale[row]).add_(shift[row])
     return normed.type_as(hidden)

@@ -103,7 +103,7 @@ class AudioInjector(nn.Module):
     def forward(self, video: Tensor, whole: Tensor, tokens: Tensor) -> Tensor:
         """What is added to `video` (1, T x tokens of a frame, width); the others as `AudioEncoder` gives."""
         frames = whole.shape[1]
-        apart = video.unflatten(1, (frames, -1))[0]
+        apart = video[0].reshape(frames, -1, video.shape[2])
         shift, scale = self.adain(functional.silu(whole[0]))[:, None].chunk(2, dim=2)
         normed = functional.layer_norm(apart.float(), apart.shape[-1:], eps=1e-5)
         heard: Tensor = self.attn((normed * (1 + scale) + shift).type_as(video), tokens[0])

@@ -1,10 +1,11 @@
-"""The speech model as an engine: made from its recipe, given the condition of a clip, asked for velocities."""
+"""The speech model as an engine: made from its recipe, given the condition of a clip."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from types import TracebackType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -37,9 +38,10 @@ class ClipCondition(Condition):
 
     def on(self, device: torch.device, dtype: torch.dtype) -> ClipCondition:
         values = {field.name: getattr(self, field.name) for field in fields(self)}
-        return ClipCondition(
-            **{name: None if value is None else value.to(device, dtype) for name, value in values.items()}
-        )
+        moved: dict[str, Any] = {
+            name: None if value is None else value.to(device, dtype) for name, value in values.items()
+        }
+        return ClipCondition(**moved)
 
 
 class SpeechEngine:
@@ -65,10 +67,18 @@ class SpeechEngine:
         if self._network is None:
             raise ModelError("the speech model was taken out of memory while it was in use; run again")
         if not isinstance(condition, ClipCondition):
-            raise ModelError("the speech model needs the sound and the image of a clip, and got a prompt alone")
+            raise ModelError(
+                "the speech model needs the sound and the image of a clip, and got a prompt alone"
+            )
         given = condition.on(latents.device, self.dtype)
         velocity: Tensor = self._network(
-            latents.to(self.dtype), timestep, given.text, given.audio, given.reference, given.motion, given.pose
+            latents.to(self.dtype),
+            timestep,
+            given.text,
+            given.audio,
+            given.reference,
+            given.motion,
+            given.pose,
         )
         return velocity.float()
 
@@ -144,4 +154,6 @@ def _blank(recipe: Recipe) -> SpeechTransformer:
         with torch.device("meta"):
             return SpeechTransformer(dict(recipe.config))
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(f"{recipe.files[0].parent / 'config.json'}: not a speech model: {error!r}") from error
+        raise ModelError(
+            f"{recipe.files[0].parent / 'config.json'}: not a speech model: {error!r}"
+        ) from error

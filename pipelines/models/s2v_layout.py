@@ -10,11 +10,19 @@ import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from .s2v import SPEECH_CLASS
 from .shapes import Shapes
 
-__all__ = ["SPEECH_MARK", "hearing_blocks", "is_speech", "speech_config", "speech_name", "speech_shapes"]
+__all__ = [
+    "SPEECH_CLASS",
+    "SPEECH_MARK",
+    "hearing_blocks",
+    "is_speech",
+    "speech_config",
+    "speech_name",
+    "speech_shapes",
+]
 
+SPEECH_CLASS = "WanSpeechTransformer3DModel"  # `_class_name` in a configuration
 SPEECH_MARK = "casual_audio_encoder."  # spelled so in every file
 # audio_inject_layers of the official wan/configs/wan_s2v_14B.py, for 40 blocks
 _OFFICIAL = (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
@@ -62,12 +70,18 @@ def speech_name(keys: Collection[str]) -> Callable[[str], str | None]:
         if match is None:
             return key if key.startswith(_OWN) else None
         inner, index = _IN_INJECTOR.get((match[1], match[3])), int(match[2])
-        return None if inner is None or index >= len(places) else f"blocks.{places[index]}.audio.{inner}.{match[4]}"
+        return (
+            None
+            if inner is None or index >= len(places)
+            else f"blocks.{places[index]}.audio.{inner}.{match[4]}"
+        )
 
     return name
 
 
-def speech_config(plain: Mapping[str, Any], shape: Callable[[str, int], tuple[int, ...]], shapes: Shapes) -> dict[str, Any]:
+def speech_config(
+    plain: Mapping[str, Any], shape: Callable[[str, int], tuple[int, ...]], shapes: Shapes
+) -> dict[str, Any]:
     """The configuration of `SpeechTransformer`: that of its blocks, and what only it has.
 
     shape: as `shapes.shape_of`, of the file; it raises ModelError for what is missing.

@@ -50,7 +50,7 @@ class FramePacker(nn.Module):
     def forward(self, motion: Tensor) -> tuple[Tensor, list[Grid]]:
         """motion: (1, C, MOTION_LATENTS, h, w), normalised -> tokens (1, L, width), and where they stand."""
         height, width = motion.shape[-2:]
-        far, middle, near = motion.split(_BUCKETS[::-1], dim=2)
+        far, middle, near = torch.split(motion, list(_BUCKETS[::-1]), dim=2)
         packed, grids, start = [], [], 0
         for part, name, scale in ((near, "proj", 1), (middle, "proj_2x", 2), (far, "proj_4x", 4)):
             packed.append(getattr(self, name)(part).flatten(2).transpose(1, 2))

@@ -21,7 +21,7 @@ from .fit import family_of, require_fit
 from .identify import Kind, choose, read_part
 from .parts import Slot, missing
 from .tokenizer import find_tokenizer
-from .wav2vec import audio_encoder_recipe, choose_audio_encoder
+from .wav2vec_layout import audio_encoder_recipe, choose_audio_encoder
 
 __all__ = ["Given", "WanModel", "load_model", "read_experts"]
 

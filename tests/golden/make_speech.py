@@ -48,13 +48,13 @@ def prepare(checkout: Path) -> types.SimpleNamespace:
     stand_in("decord", VideoReader=nothing)
     transforms = {"Resize": same, "CenterCrop": same, "ToTensor": to_tensor}
     stand_in("torchvision.transforms.functional")
-    stand_in("torchvision.transforms", functional=sys.modules["torchvision.transforms.functional"], **transforms)
+    stand_in(
+        "torchvision.transforms", functional=sys.modules["torchvision.transforms.functional"], **transforms
+    )
     stand_in("torchvision", transforms=sys.modules["torchvision.transforms"])
     stand_in("wan.distributed")
-    stand_in("wan.distributed.sequence_parallel", **dict.fromkeys(
-        ("distributed_attention", "gather_forward", "get_rank", "get_world_size", "sp_attn_forward", "sp_dit_forward"),
-        nothing,
-    ))  # fmt: skip
+    parallel = "distributed_attention gather_forward get_rank get_world_size sp_attn_forward sp_dit_forward"
+    stand_in("wan.distributed.sequence_parallel", **dict.fromkeys(parallel.split(), nothing))
     stand_in("wan.distributed.fsdp", shard_model=nothing)
     stand_in("wan.distributed.util", get_world_size=nothing)
     stand_in("wan.modules.t5", T5EncoderModel=nothing)

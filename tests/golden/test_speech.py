@@ -123,7 +123,10 @@ def test_a_forward_equals_the_official_one(
 def model(tmp_path_factory: pytest.TempPathFactory) -> WanModel:
     """Of single files, in the names of Wan and of Hugging Face."""
     folder = tmp_path_factory.mktemp("whole")
-    text = {**files.text_encoder(width=tiny.TEXT_DIM), "spiece_model": files.spiece_tensor(files.spiece_model())}
+    text = {
+        **files.text_encoder(width=tiny.TEXT_DIM),
+        "spiece_model": files.spiece_tensor(files.spiece_model()),
+    }
     contents = {
         "model": tiny.weights(),
         "vae": files.wan_vae_names(files.vae("2.1")),
@@ -153,7 +156,7 @@ def test_a_sound_is_heard_as_by_the_official_code(official: dict[str, Tensor], f
 def test_two_clips_equal_the_official_run(
     official: dict[str, Tensor], model: WanModel, features: Tensor
 ) -> None:
-    """But for the frames that the first clip does not show: there they are held, so that lips stay in time."""
+    """But for the frames that the first clip does not show: here one is held, so that lips stay in time."""
     memory, silent = DeviceMemory("cpu"), Silent()
     grid = unipc_grid(tiny.STEPS, tiny.SHIFT)
     script = Script(

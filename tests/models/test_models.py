@@ -90,7 +90,7 @@ def test_a_missing_part_is_named(folder: Path, part: str) -> None:
 
 
 def test_a_model_that_is_not_there_says_what_would_be(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="'toy' or a folder in diffusers layout"):
+    with pytest.raises(ModelError, match="toy or toy-speech, or a folder in diffusers layout"):
         load_model(tmp_path / "nothing")
 
 
