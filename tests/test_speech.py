@@ -1,4 +1,4 @@
-"""Speech to video, whole: what is heard and seen together, whatever the sound, and what a stop leaves behind."""
+"""Speech to video, whole: what is heard and seen together, and what a stop leaves behind."""
 
 from __future__ import annotations
 
@@ -267,11 +267,12 @@ def test_a_stop_leaves_nothing_behind(
     assert sorted(folder.iterdir()) == before
 
 
-def test_the_check_says_yes_and_how_long(model: WanModel) -> None:
+def test_the_check_says_yes_and_what_a_clip_is(model: WanModel) -> None:
     request = parse("speech-to-video", {"prompt": "a", "image_url": "a.png", "audio_url": "a.wav"})
     report = check(request, family=model.family)
     assert report.ok
-    assert "clips follow each other until the sound ends" in report.text()
+    (clip,) = (finding for finding in report.findings if finding.field == "num_frames")
+    assert clip.reason == "the length of a clip; clips follow each other until the sound ends"
     assert not check(request, family=load_model("toy").family).ok
 
 
