@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parents[1] / "bench" / "speech_memory.py"
-CLIP_BYTES = 40 * 320 * 176 * 3 * 4  # of the frames of one clip, as float32
+CLIP_BYTES = 76 * 128 * 64 * 3 * 4  # of the frames of one clip, as float32
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="needs Linux's own count of peaks")

@@ -203,7 +203,7 @@ def test_what_is_no_audio_encoder_is_refused(parts: dict[str, Path]) -> None:
 def test_an_audio_encoder_of_another_size_is_refused(parts: dict[str, Path]) -> None:
     given = {name: parts[name] for name in ("source", "vae", "text_encoder")}
     small = EMBEDDED["toy-speech"] / "audio_encoder"
-    with pytest.raises(ModelError, match="gives 32 numbers of 3 layers, wan2.2-s2v-14b hears 64 of 3"):
+    with pytest.raises(ModelError, match=r"gives 32 numbers of 3 layers, wan2\.2-s2v-14b hears 64 of 3"):
         load_model(**given, audio_encoder=small)
 
 
