@@ -27,6 +27,7 @@ from .media.probe import probe, verify
 from .media.read import read_frames
 from .media.tags import RECEIPT
 from .memory import Memory, compute_dtype
+from .models.expert import forward_bytes
 from .models.s2v_engine import Speaker
 from .models.s2v_features import frame_features
 from .models.wan_model import WanModel
@@ -207,9 +208,6 @@ def _decided(
         request, model.family, seed, report=report, media_size=(picture.shape[1], picture.shape[0])
     )
     seconds = sound.samples.shape[1] / sound.rate
-    if max_seconds is not None and max_seconds < seconds:
-        seconds = max_seconds
-        sound = Audio(sound.samples[:, : max(round(seconds * sound.rate), 1)], sound.rate)
     frames = round(seconds * plan.fps)
     if not frames:
         raise RequestError.of(
@@ -217,6 +215,10 @@ def _decided(
             f"{seconds:.3f} s of sound, less than half of a frame",
             f"give a sound of {1 / plan.fps:.3f} s or longer",
         )
+    limit = frames if max_seconds is None else max(round(max_seconds * plan.fps), 1)
+    if limit < frames:  # what is heard then follows from the number of frames, which a receipt has
+        frames = limit
+        sound = Audio(sound.samples[:, : round(frames / plan.fps * sound.rate)], sound.rate)
     if pose_video is not None:
         probe(pose_video)  # before any work: MediaError when it cannot be read
     # The family's plan has a latent frame for the image; here the image is no part of a clip.
@@ -250,13 +252,17 @@ def _sound(file: Path) -> Audio:
 
 def _look_ahead(job: _Job, memory: Memory) -> Preflight:
     """What the other runs need, with the tokens of image and motion, and the audio encoder."""
-    channels, frames, rows, columns = job.plan.latent_shape
-    # The image is one more latent frame; the motion is packed to the tokens of one and a half.
-    ahead = look_ahead(job.model, memory, (channels, frames + 3, rows, columns), job.plan.experts)
+    ahead = look_ahead(job.model, memory, _token_shape(job), job.plan.experts)
     samples = round(job.sound.samples.shape[1] / job.sound.rate * SAMPLE_RATE)
     weights = weight_bytes(job.ears, lambda _: torch.float32)
     hearing = Stage("audio encoder", weights, 0, hearing_bytes(job.ears.config, samples))
     return replace(ahead, stages=(hearing, *ahead.stages))
+
+
+def _token_shape(job: _Job) -> tuple[int, int, int, int]:
+    """Latents with as many tokens: the image is one frame more, the motion is packed into one and a half."""
+    channels, frames, rows, columns = job.plan.latent_shape
+    return channels, frames + 3, rows, columns
 
 
 def _read_prompts(job: _Job, memory: Memory, progress: Progress) -> tuple[Prompts, dict[str, str]]:
@@ -308,9 +314,9 @@ def _frames(
         picture=job.picture,
         pose=None if job.pose is None else _poses(job, job.pose),
     )
-    working = max(stage.working_bytes for stage in _look_ahead(job, memory).stages if "expert" in stage.name)
-    dtype = compute_dtype(model.precision, memory.device)
-    speaker = Speaker(model.experts["high"], dtype, memory, progress.check, working)
+    dtype, recipe = compute_dtype(model.precision, memory.device), model.experts["high"]
+    working = forward_bytes(recipe.config, _token_shape(job), dtype)
+    speaker = Speaker(recipe, dtype, memory, progress.check, working)
     yield from video_frames(speaking_frames(script, model, speaker, memory, progress, hashes))
     if check is not None and _all_of(hashes) != check.latents_sha256:
         raise SamplingError(f"the latents are not those of the receipt; {differences(check)}")

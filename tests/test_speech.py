@@ -26,9 +26,13 @@ from wan_duet.pipelines.media.read import read_frames
 from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.output import sidecar
+from wan_duet.pipelines.plan.sigmas import linear_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.receipt import read_receipt
 from wan_duet.pipelines.request import check, parse
+from wan_duet.pipelines.sampling.engine import Condition, Prompts
+from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.stages import sample
 from wan_duet.pipelines.weights.folder import read_component
 
 FPS, CLIP = 16, 40
@@ -101,8 +105,8 @@ def make(model: WanModel, picture: Path, tmp_path_factory: pytest.TempPathFactor
 
 @pytest.fixture(scope="module")
 def two_clips(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """4 s in stereo: a clip of 2.5 s and one that is cut."""
-    sound = write_wav(tmp_path_factory.mktemp("sound") / "voice.wav", tones(4.0, 44100, 2), 44100)
+    """About 4 s in stereo: a clip of 2.5 s and one that is cut."""
+    sound = write_wav(tmp_path_factory.mktemp("sound") / "voice.wav", tones(4.02, 44100, 2), 44100)
     return make(sound, return_images=True)
 
 
@@ -229,7 +233,7 @@ def test_the_receipt_names_inputs_by_content_and_repeats_the_run(
     assert str(picture.parent) not in json.dumps(beside)
     assert "audio_encoder/model.safetensors" in beside["model"]["files"]
     (tmp_path / "who.png").write_bytes(picture.read_bytes())
-    write_wav(tmp_path / "voice.wav", tones(4.0, 44100, 2), 44100)
+    write_wav(tmp_path / "voice.wav", tones(4.02, 44100, 2), 44100)
     monkeypatch.chdir(tmp_path)  # where the inputs are looked for
     recorded = read_receipt(sidecar(two_clips.path))
     made = repeat(recorded, model, out=tmp_path / "again.mp4", memory=CPU, progress=Silent())
@@ -287,6 +291,13 @@ def test_a_pose_is_for_speech_only(tmp_path: Path) -> None:
             progress=Silent(),
             pose_video=tmp_path,
         )
+
+
+def test_a_sampler_alone_refuses_the_model(model: WanModel) -> None:
+    latents, text = torch.zeros(1, 16, 2, 8, 8), Prompts(Condition(torch.zeros(1, 512, 128)), None)
+    schedule = Schedule.of_grid(linear_grid(2, 3.0), None)
+    with pytest.raises(ModelError, match="draws after a sound, which a sampler does not have"):
+        sample(model, schedule, "euler", latents, latents, text, {"high": 1.0}, CPU, Silent())
 
 
 def test_without_ears_there_is_no_run(model: WanModel, picture: Path, tmp_path: Path) -> None:

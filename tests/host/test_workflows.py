@@ -243,8 +243,10 @@ def test_a_model_that_cannot_speak_is_refused_before_anything_is_loaded(
     host: HeadlessComfyUI, client: ComfyClient
 ) -> None:
     before = host.log().count("loading")
+    graph = workflow(SPEECH)
+    graph[id_of(graph, "WanDuetLoadModel")]["inputs"]["model"] = "toy"
     with pytest.raises(HostError, match="it cannot do speech-to-video"):
-        client.run(workflow(SPEECH, model="toy"))
+        client.run(graph)
     assert host.log().count("loading") == before
 
 
