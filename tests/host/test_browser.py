@@ -45,6 +45,7 @@ ONE_REQUEST, BLOCKS = "Text to Video (one request)", "Text to Video (building bl
 LORAS = "LoRA high, low and both"
 BLUEPRINT = "Text to Video (Wan Duet)"
 HERE_OR_THERE = "Same request, here or there"
+SPEECH = "Speech to Video"
 LONG, SMOOTHER = "Render a long video", "Interpolate and re-encode"
 PICTURES = {
     ONE_REQUEST: "one-request",
@@ -53,6 +54,7 @@ PICTURES = {
     HERE_OR_THERE: "here-or-there",
     LONG: "long-video",
     SMOOTHER: "interpolate",
+    SPEECH: "speech",
 }
 REMOTE = ["Text to Video on fal", "Text to Video on Novita"]  # which would need a key to be run for a picture
 SAVED = ROOT / "tests" / "nodes" / "saved"  # with the version that had text-to-video only
@@ -61,8 +63,13 @@ if LACKING:
     warnings.warn(SKIPPED, stacklevel=1)  # pytest lists it at the end, unlike the reason of a skip
 # Inputs that nodes gained after tests/nodes/saved was saved, at the value an older workflow gets.
 APPENDED_SINCE = {
-    "WanDuetRunLocal": {"acceleration": "exact"},
-    "WanDuetLoadModel": {"low_model": "none", "vae": "auto", "text_encoder": "auto"},
+    "WanDuetRunLocal": {"acceleration": "exact", "max_seconds": 0},
+    "WanDuetLoadModel": {
+        "low_model": "none",
+        "vae": "auto",
+        "text_encoder": "auto",
+        "audio_encoder": "auto",
+    },
     "WanDuetEncodeVideo": {"container": "mp4"},
 }
 RENEW = os.environ.get("WAN_DUET_SCREENSHOTS") == "write"
