@@ -156,7 +156,7 @@ def local(kind: str, family: Any = None, **values: Any) -> Report:
 def test_a_kind_that_does_not_run_here_is_one_finding_that_names_what_does() -> None:
     (problem,) = check(parse("text-to-image", {"prompt": "a"}), family=A14B).problems
     assert problem.field == "kind"
-    assert "only text-to-video" in problem.fix
+    assert "only speech-to-video, text-to-video" in problem.fix
 
 
 def test_image_size_overrules_the_tier_and_a_demand_for_both_is_refused() -> None:
