@@ -10,7 +10,8 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..pipelines.errors import ModelError
-from ..pipelines.memory import PRECISIONS, Precision
+from ..pipelines.memory import PRECISIONS, RESIDENCIES, Precision
+from ..pipelines.models.parts import public_page
 from ..pipelines.toy.embedded import EMBEDDED, TOY
 from .conditioning import to_conditioning
 from .listing import find_models, pick, stamp
@@ -44,7 +45,7 @@ class WanDuetLoadModel(io.ComfyNode):
             display_name="Wan Duet Load Model",
             category="Wan Duet/blocks",
             description="Chooses a Wan model: a folder with everything, or single files. Weights are read "
-            "when a step needs them, one expert at a time.",
+            "when a step needs them.",
             search_aliases=["wan model loader", "diffusers loader", "load wan 2.2", "unet loader gguf"],
             inputs=[
                 _file_input(
@@ -78,6 +79,15 @@ class WanDuetLoadModel(io.ComfyNode):
                     "single files, the one in models/text_encoders that fits.",
                     optional=True,
                 ),
+                io.Combo.Input(
+                    "residency",
+                    options=list(RESIDENCIES),
+                    default="auto",
+                    optional=True,
+                    tooltip="How much of the experts lies on the device while they run. auto: what fits. "
+                    "resident: all of it. ring: a few blocks at a time, the rest comes while they compute. "
+                    "The result is the same to the bit.",
+                ),
                 _file_input(
                     "audio_encoder",
                     "Only for speech to video: a wav2vec 2.0 file in models/audio_encoders. auto takes the "
@@ -107,7 +117,8 @@ class WanDuetLoadModel(io.ComfyNode):
         }
         for slot, name in chosen.items():
             if name not in (None, *_instead(slot)) and pick(name, _listed(slot)) is None:
-                return f"{_missing(slot, name)}; put it there, or choose another"
+                page = public_page(_SLOTS[slot][0][-1])
+                return f"{_missing(slot, name)}; put it there, or choose another. Such files are at {page}"
         return True
 
     @classmethod
@@ -125,6 +136,7 @@ class WanDuetLoadModel(io.ComfyNode):
         low_model: str = _NONE,
         vae: str = _AUTO,
         text_encoder: str = _AUTO,
+        residency: str = "auto",
         audio_encoder: str = _AUTO,
     ) -> io.NodeOutput:
         from ..pipelines.models.wan_model import load_model
@@ -136,6 +148,7 @@ class WanDuetLoadModel(io.ComfyNode):
             vae=_part("vae", vae, whole),
             text_encoder=_part("text_encoder", text_encoder, whole),
             precision=precision,
+            residency=residency,
             audio_encoder=_part("audio_encoder", audio_encoder, whole),
         )
         return io.NodeOutput(loaded)

@@ -10,7 +10,14 @@ from comfy_execution.graph_utils import ExecutionBlocker
 from server import PromptServer
 
 from ..pipelines.plan import make_plan
-from ..pipelines.request import RequestWithMedia, check, check_all, side_by_side
+from ..pipelines.request import (
+    NOVITA_MODELS,
+    NovitaModel,
+    RequestWithMedia,
+    check,
+    check_all,
+    side_by_side,
+)
 from .files import EMBED_METADATA, new_video_file, workflow_tags
 from .inputs import filename_input, save_input
 from .interpolators import interp_model_input, interpolators
@@ -18,6 +25,7 @@ from .lora_files import lora_sources
 from .memory import HostMemory
 from .outgoing import allowed_file, written_media, written_video
 from .progress import NodeProgress
+from .remote import novita_model_input
 from .remote_jobs import remote_folder
 from .sockets import WanModelSocket, WanRequestSocket
 
@@ -59,6 +67,13 @@ class WanDuetRunLocal(io.ComfyNode):
                     "the request says, or refuses: this version cannot skip work yet.",
                 ),
                 interp_model_input(),
+                io.Boolean.Input(
+                    "allow_partial_loras",
+                    default=False,
+                    optional=True,
+                    tooltip="On also applies a LoRA of the request of which only a part fits this model. "
+                    "Off refuses it, because it would do little or nothing.",
+                ),
                 io.Video.Input(
                     "pose_video",
                     optional=True,
@@ -99,6 +114,7 @@ class WanDuetRunLocal(io.ComfyNode):
         return_images: bool,
         acceleration: Acceleration = "exact",
         interp_model: Any | None = None,
+        allow_partial_loras: bool = False,
         pose_video: Any | None = None,
         max_seconds: float = 0.0,
     ) -> io.NodeOutput:
@@ -121,6 +137,7 @@ class WanDuetRunLocal(io.ComfyNode):
             embed_receipt=EMBED_METADATA,
             acceleration=acceleration,
             interpolators=found,
+            allow_partial_loras=allow_partial_loras,
             media=written_media(request.media),
             find=allowed_file,
             pose_video=None if pose_video is None else written_video(pose_video),
@@ -156,6 +173,7 @@ class WanDuetCheck(io.ComfyNode):
                     optional=True,
                     tooltip="With a model, the answer is for that model and not in general.",
                 ),
+                novita_model_input(),
             ],
             outputs=[io.String.Output("report", tooltip="The answer, as shown in the node.")],
             hidden=[io.Hidden.unique_id],
@@ -163,17 +181,29 @@ class WanDuetCheck(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, request: RequestWithMedia, runner: str, model: WanModel | None = None) -> io.NodeOutput:
+    def execute(
+        cls,
+        request: RequestWithMedia,
+        runner: str,
+        model: WanModel | None = None,
+        novita_model: NovitaModel = NOVITA_MODELS[0],
+    ) -> io.NodeOutput:
         from ..pipelines.local import local_abilities
         from ..pipelines.remote.spending import read_spending
 
         family, abilities = None if model is None else model.family, local_abilities(interpolators())
         prices = read_spending(remote_folder()).prices  # the user's own before the published ones
         if runner == _ALL:
-            reports = check_all(request.request, family=family, abilities=abilities, prices=prices)
+            reports = check_all(
+                request.request,
+                family=family,
+                abilities=abilities,
+                prices=prices,
+                novita_model=novita_model,
+            )
             report = side_by_side(reports)
         else:
-            report = check(request.request, runner, family, abilities, prices).text()
+            report = check(request.request, runner, family, abilities, prices, novita_model).text()
         # The result of a node is text for programs only; this is the text a user sees in the node.
         PromptServer.instance.send_progress_text(report, cls.hidden.unique_id)
         return io.NodeOutput(report, ui=ui.PreviewText(report))

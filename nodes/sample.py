@@ -38,8 +38,7 @@ class WanDuetTwoStageSampler(io.ComfyNode):
             node_id="WanDuetTwoStageSampler",
             display_name="Wan Duet Two-Stage Sampler",
             category="Wan Duet/blocks",
-            description="Denoises from start to end: first the high expert, then the low one, "
-            "never both in memory.",
+            description="Denoises from start to end: first the high expert, then the low one.",
             search_aliases=["wan sampler", "wan 2.2 ksampler", "high low sampler", "moe sampler"],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The model whose experts denoise."),

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +28,14 @@ from .memory import PRECISIONS, DeviceMemory
 from .plan.families import Family, default_family
 from .plan.plan import Plan, describe, make_plan
 from .progress import Progress
-from .remote_command import add_remote_flags, generate_remotely, known_prices, require_local_flags
+from .remote_command import (
+    add_novita_model,
+    add_remote_flags,
+    generate_remotely,
+    known_prices,
+    novita_model,
+    require_local_flags,
+)
 from .request.base import WanRequest
 from .request.case import LocalAbilities
 from .request.check import RUNNERS, check, check_all
@@ -90,8 +99,14 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         "--precision", choices=PRECISIONS, default=None, help="what networks compute in; default: auto"
     )
     generate.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    _add_residency(generate)
     generate.add_argument(
         "--ignore-memory", action="store_true", help="try what is not expected to fit into memory"
+    )
+    generate.add_argument(
+        "--allow-partial-loras",
+        action="store_true",
+        help="also apply a LoRA of which only a part fits the model",
     )
     generate.add_argument(
         "--cache",
@@ -123,12 +138,14 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         metavar="RUNNERS",
         help="local,fal,novita or all; default: local",
     )
+    add_novita_model(checked)
     _add_request(checked, kind)
 
     planned = command("plan", _plan, "print every number a run would use; loads nothing")
     planned.add_argument(
         "--input-size", type=_size, metavar="WxH", help="the size of the image or video that comes in"
     )
+    _add_residency(planned)
     planned.add_argument(
         "--seconds-per-forward", type=_seconds, metavar="S", help="as measured for this model; tells the time"
     )
@@ -183,6 +200,16 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_residency(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--residency",
+        default=None,
+        metavar="auto|resident|ring[:N]",
+        help="how much of the experts lies on the device: what fits, all of it, or N slots that the units "
+        "pass through; changes no bit of the result; default: auto",
+    )
+
+
 def _runners(text: str) -> list[str]:
     names = list(RUNNERS) if text == "all" else text.split(",")
     for name in names:
@@ -214,9 +241,24 @@ def _generate(options: argparse.Namespace) -> int:
     require_local_flags(options)
     if options.output.suffix.lower() != ".mp4":
         raise RequestError.of("--output", str(options.output), "give a file name that ends in .mp4")
-    result = _make(options, TerminalProgress(sys.stderr))
+    with _showing_residency():
+        result = _make(options, TerminalProgress(sys.stderr))
     _print_result(result, as_json=options.json)
     return 0
+
+
+@contextmanager
+def _showing_residency() -> Iterator[None]:
+    """What `stages` says of where the weights will lie, as a line on stderr."""
+    said, handler = logging.getLogger(f"{__package__}.stages"), logging.StreamHandler(sys.stderr)
+    before = said.level
+    said.addHandler(handler)
+    said.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        said.setLevel(before)
+        said.removeHandler(handler)
 
 
 def _make(options: argparse.Namespace, progress: Progress) -> Result:
@@ -237,6 +279,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             lora_sources=_lora_sources(options),
             interpolators=find_interpolators(options.interpolator_folder),
             check_memory=not options.ignore_memory,
+            allow_partial_loras=options.allow_partial_loras,
             pose_video=options.pose_video,
             max_seconds=options.max_seconds,
         )
@@ -282,7 +325,8 @@ def _check(options: argparse.Namespace) -> int:
     """0 when at least one of the runners asked about can run the request."""
     request = _read_request(options)
     family = _family(options) if "local" in options.on else None
-    reports = check_all(request, options.on, family, _abilities(options), known_prices())
+    model = novita_model(options, options.on)
+    reports = check_all(request, options.on, family, _abilities(options), known_prices(), model)
     if options.json:
         answers = [report.as_dict() for report in reports]
         answer = answers[0] if len(answers) == 1 else {"reports": answers}
@@ -369,6 +413,7 @@ def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
         text_encoder=options.text_encoder,
         tokenizer=options.tokenizer,
         precision=precision or "auto",
+        residency=getattr(options, "residency", None) or "auto",  # a check has no such flag
         audio_encoder=options.audio_encoder,
     )
 

@@ -106,6 +106,7 @@ def run(
     acceleration: Acceleration = "exact",
     check_memory: bool = True,
     interpolators: Found | None = None,
+    allow_partial_loras: bool = False,
     media: Mapping[str, Path] = MappingProxyType({}),
     find: Callable[[str, str], Path] = lambda name, _: Path(name).expanduser(),
     pose_video: Path | None = None,
@@ -121,6 +122,7 @@ def run(
     embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
     check_memory: refuse, before anything is loaded, what cannot fit into memory.
     interpolators: the film and rife there are, as `find_interpolators` finds them; None knows only flow.
+    allow_partial_loras: also apply LoRAs of which only a part fits the model.
     media:        {field: the file written for the medium that was connected to it}.
     find:         the file that a name in a field of a medium means.
     pose_video, max_seconds: of a speech-to-video request, as for `make_speech`; no other has a use for them.
@@ -152,7 +154,7 @@ def run(
         if given is not None and report.ok:
             raise RequestError.of(name, f"given for {request.task}", f"leave it out; only {SPEECH} takes it")
     plan = make_plan(request, model.family, seed, boundary=model.boundary, report=report)
-    model = _with_loras(request, model, lora_sources, progress)
+    model = _with_loras(request, model, lora_sources, progress, allow_partial=allow_partial_loras)
     job = _Job(request, report, plan, model, out, dict(tags or {}), embed_receipt, found)
     return _execute(job, memory, progress, return_images=return_images, check_memory=check_memory)
 
@@ -176,7 +178,8 @@ def repeat(
     Raises ModelError when the weight files are not the recorded ones, and SamplingError when the latents came
     out different, naming what differs between the two machines.
     """
-    model = _with_loras(recorded.request, model, lora_sources, progress)
+    # What fitted then fits now: the files must be the same.
+    model = _with_loras(recorded.request, model, lora_sources, progress, allow_partial=True)
     require_same_files(recorded, model)
     found = interpolators or Found()
     _require_interpolator(recorded.plan, found)
@@ -194,10 +197,15 @@ def repeat(
 
 
 def _with_loras(
-    request: WanRequest, model: WanModel, sources: LoraSources | None, progress: Progress
+    request: WanRequest,
+    model: WanModel,
+    sources: LoraSources | None,
+    progress: Progress,
+    *,
+    allow_partial: bool,
 ) -> WanModel:
-    loras = getattr(request, "loras", None) or ()
-    return with_loras(model, loras, sources or LoraSources(embedded=embedded_loras()), progress)
+    loras, sources = getattr(request, "loras", None) or (), sources or LoraSources(embedded=embedded_loras())
+    return with_loras(model, loras, sources, progress, allow_partial=allow_partial)
 
 
 def _execute(

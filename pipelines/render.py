@@ -76,6 +76,8 @@ def render(
     count = (latents.shape[2] - 1) * model.family.vae_stride[0] + 1
     count = count if frames is None else min(frames, count)
     watched = _Watched(progress)
+    for remark in edit.remarks(count):
+        log.warning("%s: %s", out.name, remark)
 
     def attempt(tiling: Tiling | None) -> Rendered:
         kept: list[Frame] = []

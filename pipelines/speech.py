@@ -200,6 +200,11 @@ def _decided(
     """RequestError for a sound or an image that cannot be used."""
     if not report.ok:
         raise RequestError(report.problems)
+    if model.residency not in ("auto", "resident"):
+        raise ModelError(
+            f"residency: {model.residency}, but the speech model lies on the device as a whole; use auto or "
+            "resident"
+        )
     if model.audio_encoder is None:
         raise ModelError(f"{model.name}: has no audio encoder; load one with the model")
     sound = _sound(files["audio_url"])

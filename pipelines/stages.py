@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
@@ -14,7 +15,7 @@ from .errors import ModelError, SamplingError
 from .media.tiles import Tiling
 from .media.vae_decode import stream_decode
 from .memory import Memory, compute_dtype
-from .models.expert import ExpertPair
+from .models.executor import Executor
 from .models.lone_vae import HasVae
 from .models.text import EncodedPrompt, load_text_encoder, reading_bytes
 from .models.vae import denormalise, load_vae, normalise
@@ -22,12 +23,14 @@ from .models.wan_model import WanModel
 from .preflight import decode_bytes, look_ahead
 from .progress import Progress
 from .sampling.engine import Condition, Prompts
-from .sampling.loop import denoise
+from .sampling.loop import denoise, forwards_of
 from .sampling.noise import add_noise, from_leftover, to_leftover
 from .sampling.schedule import Schedule
 from .sampling.solvers import SOLVERS
 
 __all__ = ["decode", "encode_prompts", "sample"]
+
+log = logging.getLogger(__name__)
 
 # The official grid starts at 0.999 before the shift, and is fed pure noise there: wan/text2video.py.
 _PURE_NOISE_FROM = 0.999
@@ -113,8 +116,18 @@ def sample(
         current = add_noise(clean, noise.to(device), start)
     on_device = Prompts(*(_to(condition, device) for condition in (prompts.positive, prompts.negative)))  # type: ignore[arg-type]
     dtype = compute_dtype(model.precision, device)
+    if ahead.residency is not None:
+        log.info("experts: %s", ahead.residency.text())
     working_bytes = max(stage.working_bytes for stage in ahead.stages)
-    with ExpertPair(model.experts, dtype, memory, progress.check, working_bytes) as experts:
+    with Executor(
+        model.experts,
+        dtype,
+        memory,
+        progress.check,
+        working_bytes,
+        forwards=forwards_of(schedule, guidance),
+        residency=ahead.residency,
+    ) as experts:
         current = denoise(
             current, schedule, SOLVERS[solver](schedule.sigmas), experts, on_device, dict(guidance), progress
         )

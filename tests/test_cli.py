@@ -54,6 +54,22 @@ def test_generate_repeats_a_receipt(write: Write, tmp_path: Path, capsys: pytest
     assert latents[0] == latents[1]
 
 
+def test_another_residency_is_said_and_changes_no_bit(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["generate", write(), "--model", "toy", "-o", str(tmp_path / "a.mp4")]
+    told = []
+    for residency, words in (("auto", "one expert stays"), ("ring:2", "2 slots stream the others")):
+        assert main([*command, "--residency", residency]) == 0
+        assert words in capsys.readouterr().err
+        receipt = json.loads((tmp_path / "a.json").read_text())
+        assert receipt["memory"]["residency"]["slots"] == (2 if residency == "ring:2" else 4)
+        told.append(receipt["latents_sha256"])
+    assert told[0] == told[1]
+    assert main([*command, "--residency", "some"]) == 2
+    assert "give auto, resident, ring, or ring:N" in capsys.readouterr().err
+
+
 def test_generate_reads_stdin_a_folder_and_answers_with_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

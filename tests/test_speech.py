@@ -293,6 +293,18 @@ def test_a_pose_is_for_speech_only(tmp_path: Path) -> None:
         )
 
 
+def test_a_residency_that_speech_does_not_have_is_refused(
+    model: WanModel, picture: Path, tmp_path: Path
+) -> None:
+    sound = write_wav(tmp_path / "a.wav", tones(1.0))
+    values = {"prompt": "a", "image_url": str(picture), "audio_url": str(sound)}
+    ring, out = replace(model, residency="ring"), tmp_path / "a.mp4"
+    with pytest.raises(
+        ModelError, match="residency: ring, but the speech model lies on the device as a whole"
+    ):
+        run(parse("speech-to-video", values), ring, out=out, memory=CPU, progress=Silent())
+
+
 def test_a_sampler_alone_refuses_the_model(model: WanModel) -> None:
     latents, text = torch.zeros(1, 16, 2, 8, 8), Prompts(Condition(torch.zeros(1, 512, 128)), None)
     schedule = Schedule.of_grid(linear_grid(2, 3.0), None)

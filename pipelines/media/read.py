@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import closing
 from pathlib import Path
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
-from PIL import Image
 
 from ..errors import MediaError
 from .frames import Frame, FrameStream
+from .source import opened_animation, require_codec
 
 __all__ = ["read_frames"]
 
@@ -34,6 +33,7 @@ def _video(path: Path) -> FrameStream:
             if not container.streams.video:
                 raise MediaError(f"{path} has no video stream in it")
             stream = container.streams.video[0]
+            require_codec(stream, path)
             stream.thread_type = "AUTO"
             for picture in container.decode(stream):
                 yield _upright(_rgb(picture), picture.rotation)
@@ -42,14 +42,10 @@ def _video(path: Path) -> FrameStream:
 
 
 def _animation(path: Path) -> FrameStream:
-    """libav reads the first picture of an animated WebP only."""
-    try:
-        with closing(Image.open(path)) as image:
-            for index in range(getattr(image, "n_frames", 1)):
-                image.seek(index)
-                yield np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise MediaError(f"cannot read {path} as a video: {error.strerror or error}") from error
+    with opened_animation(path) as image:
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            yield np.asarray(image.convert("RGB"))
 
 
 def _rgb(picture: av.VideoFrame) -> Frame:

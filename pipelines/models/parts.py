@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["Slot", "missing"]
+__all__ = ["Slot", "missing", "public_page"]
 
 Slot = Literal["low", "vae", "text_encoder", "audio_encoder"]
 
@@ -16,12 +16,19 @@ _WAN22 = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/tree/main/
 _WAN21 = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/tree/main/split_files"
 
 
+_PAGES = {
+    "diffusion_models": f"{_WAN22}/diffusion_models",
+    "vae": f"{_WAN22}/vae",
+    "text_encoders": f"{_WAN21}/text_encoders",
+    "audio_encoders": f"{_WAN22}/audio_encoders",
+}
+
+
 class _Part(NamedTuple):
-    """folder: below ComfyUI's models folder.   file: its usual name.   source: the page that has it."""
+    """folder: below ComfyUI's models folder.   file: its usual name."""
 
     folder: str
     file: str
-    source: str
 
 
 _WHAT = {
@@ -41,17 +48,22 @@ def missing(slot: Slot, family: str) -> str:
     part = _part(slot, family)
     return (
         f"{slot}: {family} also needs its {_WHAT[slot]}; put {part.file} into models/{part.folder} "
-        f"({part.source}/{part.folder}) and choose it here"
+        f"({public_page(part.folder)}) and choose it here"
     )
+
+
+def public_page(folder: str) -> str:
+    """Where the files for a folder of ComfyUI's models can be had: for example vae."""
+    return _PAGES[folder]
 
 
 def _part(slot: Slot, family: str) -> _Part:
     if slot == "low":
-        return _Part("diffusion_models", _LOW[family], _WAN22)
+        return _Part("diffusion_models", _LOW[family])
     if slot == "audio_encoder":
-        return _Part("audio_encoders", "wav2vec2_large_english_fp16.safetensors", _WAN22)
+        return _Part("audio_encoders", "wav2vec2_large_english_fp16.safetensors")
     if slot == "text_encoder":
-        return _Part("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors", _WAN21)
+        return _Part("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors")
     if family == "wan2.2-ti2v-5b":
-        return _Part("vae", "wan2.2_vae.safetensors", _WAN22)
-    return _Part("vae", "wan_2.1_vae.safetensors", _WAN22)
+        return _Part("vae", "wan2.2_vae.safetensors")
+    return _Part("vae", "wan_2.1_vae.safetensors")

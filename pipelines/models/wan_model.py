@@ -19,7 +19,8 @@ from ..weights.lora_report import LoraReport
 from ..weights.recipe import Recipe
 from .fit import family_of, require_fit
 from .identify import Kind, choose, read_part
-from .parts import Slot, missing
+from .parts import Slot, missing, public_page
+from .residency import parse_residency
 from .tokenizer import find_tokenizer
 from .wav2vec_layout import audio_encoder_recipe, choose_audio_encoder
 
@@ -36,8 +37,9 @@ class WanModel:
     boundary:  share of the noise range from which on the high expert works; None with a single expert.
     experts:   recipes of "high" and "low"; a model with one transformer has only "high".
     tokenizer: a file or folder that `read_tokenizer` reads.
+    seat:      where experts may stay between runs; models made from this one share it.
+    residency: how much of the experts lies on the device, as `parse_residency` has it.
     audio_encoder: wav2vec 2.0, of a model that hears; None of any other.
-    seat:      where one of the experts may stay between runs; models made from this one share it.
     """
 
     name: str
@@ -51,6 +53,7 @@ class WanModel:
     loras: tuple[LoraReport, ...] = ()
     audio_encoder: Recipe | None = field(default=None, repr=False)
     seat: Seat = field(default_factory=Seat, repr=False, compare=False)
+    residency: str = "auto"
 
     def with_lora(
         self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False
@@ -88,6 +91,7 @@ def load_model(
     text_encoder: Given = None,
     tokenizer: str | Path | None = None,
     precision: Precision = "auto",
+    residency: str = "auto",
     audio_encoder: Given = None,
 ) -> WanModel:
     """A model from a folder or from single files. Reads headers only.
@@ -100,6 +104,7 @@ def load_model(
                   diffusers layout these three replace what the folder has.
     tokenizer:    needed only where the text encoder carries none and none lies beside it: a tokenizer.json, a
                   SentencePiece model, or a folder with one.
+    residency:    how much of the experts lies on the device while they run: auto, resident, ring or ring:N.
 
     audio_encoder: of a model for speech: a wav2vec 2.0, its folder or its .safetensors file, likewise. No
                   other model looks at it.
@@ -107,6 +112,7 @@ def load_model(
     The family follows from the tensors, never from the name of a file or folder.
     Raises ModelError naming what is missing, of the wrong kind, or of another model.
     """
+    parse_residency(residency)
     path, experts = _located(source), read_experts(source, low)
     folder = path if _is_whole(path) else None
     index = read_json(path / "model_index.json") if folder else {}
@@ -125,6 +131,7 @@ def load_model(
         text_encoder=text_recipe,
         tokenizer=_tokenizer(tokenizer, text_path),
         precision=precision,
+        residency=residency,
         audio_encoder=hearing,
     )
 
@@ -152,8 +159,9 @@ def _located(source: str | Path) -> Path:
     path = toy_folder(str(source)) if source in EMBEDDED else Path(source)
     if not path.exists():
         raise ModelError(
-            f"{source}: no such model; give {' or '.join(EMBEDDED)}, or a folder in diffusers layout, or the "
-            "transformer as a .safetensors or .gguf file"
+            f"{source}: no such model; give {' or '.join(map(repr, EMBEDDED))}, a folder in diffusers "
+            "layout, or the transformer as a .safetensors or .gguf file, which can be had at "
+            f"{public_page('diffusion_models')}"
         )
     return path
 
@@ -165,10 +173,15 @@ def _is_whole(path: Path) -> bool:
 
 def _read(path: Path, kind: Kind, slot: str) -> Recipe:
     if not path.exists():
-        raise ModelError(f"{slot}: {path} not found")
+        raise ModelError(f"{slot}: {path} not found; such files can be had at {public_page(_FOLDERS[kind])}")
     return read_part(path, kind, slot)
 
 
+_FOLDERS: dict[Kind, str] = {
+    "transformer": "diffusion_models",
+    "VAE": "vae",
+    "text encoder": "text_encoders",
+}
 _KINDS: dict[Slot, Kind] = {"vae": "VAE", "text_encoder": "text encoder"}
 
 

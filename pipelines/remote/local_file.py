@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import mimetypes
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
@@ -65,13 +66,17 @@ class LocalFile:
         return (status.st_size, status.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
 
 
-def file_at(path: Path, field: str) -> LocalFile:
-    """Reads it all once, for the hash. RequestError on `field` when it cannot be read."""
+def file_at(path: Path, field: str, check: Callable[[], None] = lambda: None) -> LocalFile:
+    """Reads it all once, for the hash. RequestError on `field` when it cannot be read.
+
+    check: raises when the user has lost patience.
+    """
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as stream:
             mtime_ns = os.fstat(stream.fileno()).st_mtime_ns
             while chunk := stream.read(_CHUNK):
+                check()
                 digest.update(chunk)
                 size += len(chunk)
     except OSError as error:

@@ -34,14 +34,14 @@ def adopted_file(run: Run, stage: str) -> Path:
 
 def adopt(folder: Path, run: Run) -> None:
     """Take over the export in `folder`; what a stage of this run has trained already stays."""
-    for stage, key, file in (
+    for stage, key, part in (
         ("vae", "vae", "vae/diffusion_pytorch_model.safetensors"),
         ("text", "encoder", "text_encoder/model.safetensors"),
     ):
         path = run.checkpoint(stage)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            weights = {name: value.float() for name, value in load_file(folder / file).items()}
+            weights = {name: value.float() for name, value in load_file(folder / part).items()}
             if "shared.weight" in weights:
                 weights["encoder.embed_tokens.weight"] = weights["shared.weight"]  # tied, so exported once
             torch.save({"step": 0, "averages": {key: weights}}, path)

@@ -200,7 +200,8 @@ def starting_expert(stage: str, run: Run) -> WanTransformer3DModel:
         return expert
     if stage == "low":
         return trained_expert("high", run)
-    parent = trained_expert(stage.removesuffix("_image"), run)
+    text = stage.removesuffix("_image")
+    parent = trained_expert(text, run) if run.checkpoint(text).exists() else starting_expert(text, run)
     expert = new_expert(in_channels=36)
     weights = parent.state_dict()
     narrow = weights["patch_embedding.weight"]

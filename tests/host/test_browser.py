@@ -63,11 +63,12 @@ if LACKING:
     warnings.warn(SKIPPED, stacklevel=1)  # pytest lists it at the end, unlike the reason of a skip
 # Inputs that nodes gained after tests/nodes/saved was saved, at the value an older workflow gets.
 APPENDED_SINCE = {
-    "WanDuetRunLocal": {"acceleration": "exact", "max_seconds": 0},
+    "WanDuetRunLocal": {"acceleration": "exact", "allow_partial_loras": False, "max_seconds": 0},
     "WanDuetLoadModel": {
         "low_model": "none",
         "vae": "auto",
         "text_encoder": "auto",
+        "residency": "auto",
         "audio_encoder": "auto",
     },
     "WanDuetEncodeVideo": {"container": "mp4"},

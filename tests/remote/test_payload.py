@@ -142,6 +142,22 @@ def test_what_cannot_be_sent_is_refused_by_its_field(kind: str, values: dict[str
     assert [problem.field for problem in caught.value.problems] == [field]
 
 
+def test_reading_a_large_file_can_be_stopped(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(bytes(3 * 2**20))
+    looks: list[int] = []
+
+    def check() -> None:
+        looks.append(1)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+
+    request = parse(
+        "text-to-video-lora", {"prompt": "a", "loras": [{"path": str(tmp_path / "a.safetensors")}]}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        prepare(request, check=check)
+
+
 def test_whoever_asks_says_which_files_may_leave(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(LARGE)
     asked: list[tuple[str, str]] = []

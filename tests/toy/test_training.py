@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -96,6 +97,9 @@ def test_an_export_is_taken_over_as_it_is(run: Run, tmp_path: Path):
     for stage in ("low", "high_image"):
         start, trained = starting_expert(stage, later).state_dict(), trained_expert(stage, run).state_dict()
         assert all(torch.equal(start[key], trained[key].half().float()) for key in start)
+    shutil.rmtree(tmp_path / "export" / "image")
+    adopt(tmp_path / "export", text_only := replace(run, out=tmp_path / "text only"))
+    assert starting_expert("low_image", text_only).config.in_channels == 36
 
 
 def test_training_by_the_clock_ends_with_it_and_counts_as_complete(run: Run, tmp_path: Path):
