@@ -11,8 +11,7 @@ from comfy_api.latest import io
 
 from ..pipelines.errors import ModelError
 from ..pipelines.memory import PRECISIONS, RESIDENCIES, Precision
-from ..pipelines.models.parts import public_page
-from ..pipelines.toy.embedded import EMBEDDED, TOY
+from ..pipelines.toy.embedded import EMBEDDED
 from .conditioning import to_conditioning
 from .listing import find_models, pick, stamp
 from .memory import HostMemory
@@ -25,13 +24,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _NONE, _AUTO = "none", "auto"
-# The folders that each input looks in, and what it may say instead of naming a file.
-_SLOTS = {
-    "model": (("diffusers", "diffusion_models"), TOY),
-    "low_model": (("diffusers", "diffusion_models"), _NONE),
-    "vae": (("vae",), _AUTO),
-    "text_encoder": (("text_encoders",), _AUTO),
-    "audio_encoder": (("audio_encoders",), _AUTO),
+# The folders that each input looks in, and what it may say instead of naming a file: first the default.
+_SLOTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "model": (("diffusers", "diffusion_models"), tuple(EMBEDDED)),
+    "low_model": (("diffusers", "diffusion_models"), (_NONE,)),
+    "vae": (("vae",), (_AUTO,)),
+    "text_encoder": (("text_encoders",), (_AUTO,)),
+    "image_encoder": (("clip_vision",), (_AUTO,)),
+    "audio_encoder": (("audio_encoders",), (_AUTO,)),
 }
 
 
@@ -50,9 +50,9 @@ class WanDuetLoadModel(io.ComfyNode):
             inputs=[
                 _file_input(
                     "model",
-                    "toy and toy-speech are tiny, come with the pack and run on any machine. The others "
-                    "are in models/diffusers or models/diffusion_models. Of the two files of Wan 2.2 A14B, "
-                    "choose the high-noise one.",
+                    "toy is tiny, comes with the pack and runs on any machine; toy-image is its pair that "
+                    "begins with an image, toy-speech tries speech. The others are in models/diffusers or "
+                    "models/diffusion_models. Of the two files of Wan 2.2 A14B, choose the high-noise one.",
                 ),
                 io.Combo.Input(
                     "precision",
@@ -89,6 +89,12 @@ class WanDuetLoadModel(io.ComfyNode):
                     "The result is the same to the bit.",
                 ),
                 _file_input(
+                    "image_encoder",
+                    "A CLIP file in models/clip_vision. Only Wan 2.1 image to video needs one; auto takes "
+                    "the one that fits.",
+                    optional=True,
+                ),
+                _file_input(
                     "audio_encoder",
                     "Only for speech to video: a wav2vec 2.0 file in models/audio_encoders. auto takes the "
                     "one of the folder; for a model of single files, the one of models/audio_encoders that "
@@ -106,17 +112,21 @@ class WanDuetLoadModel(io.ComfyNode):
         low_model: str | None = None,
         vae: str | None = None,
         text_encoder: str | None = None,
+        image_encoder: str | None = None,
         audio_encoder: str | None = None,
     ) -> bool | str:
+        from ..pipelines.models.parts import public_page
+
         chosen = {
             "model": model,
             "low_model": low_model,
             "vae": vae,
             "text_encoder": text_encoder,
+            "image_encoder": image_encoder,
             "audio_encoder": audio_encoder,
         }
         for slot, name in chosen.items():
-            if name not in (None, *_instead(slot)) and pick(name, _listed(slot)) is None:
+            if name not in (None, *_SLOTS[slot][1]) and pick(name, _listed(slot)) is None:
                 page = public_page(_SLOTS[slot][0][-1])
                 return f"{_missing(slot, name)}; put it there, or choose another. Such files are at {page}"
         return True
@@ -124,7 +134,7 @@ class WanDuetLoadModel(io.ComfyNode):
     @classmethod
     def fingerprint_inputs(cls, **chosen: str | None) -> object:
         """Of every file that may be read. A value that comes over a link is None."""
-        names = {slot: chosen.get(slot, instead) for slot, (_, instead) in _SLOTS.items()}
+        names = {slot: chosen.get(slot, instead[0]) for slot, (_, instead) in _SLOTS.items()}
         whole = _is_whole(names["model"])
         return [stamp(path) for slot, name in names.items() for path in _may_read(slot, name, whole)]
 
@@ -137,6 +147,7 @@ class WanDuetLoadModel(io.ComfyNode):
         vae: str = _AUTO,
         text_encoder: str = _AUTO,
         residency: str = "auto",
+        image_encoder: str = _AUTO,
         audio_encoder: str = _AUTO,
     ) -> io.NodeOutput:
         from ..pipelines.models.wan_model import load_model
@@ -149,6 +160,7 @@ class WanDuetLoadModel(io.ComfyNode):
             text_encoder=_part("text_encoder", text_encoder, whole),
             precision=precision,
             residency=residency,
+            image_encoder=_part("image_encoder", image_encoder, whole),
             audio_encoder=_part("audio_encoder", audio_encoder, whole),
         )
         return io.NodeOutput(loaded)
@@ -201,13 +213,10 @@ class WanDuetEncodePrompt(io.ComfyNode):
 
 
 def _file_input(slot: str, tooltip: str, optional: bool = False) -> io.Input:
-    options = [*_instead(slot), *_listed(slot)]
-    return io.Combo.Input(slot, options=options, default=options[0], tooltip=tooltip, optional=optional)
-
-
-def _instead(slot: str) -> list[str]:
-    """What the input may say that is no file; its default first."""
-    return list(EMBEDDED) if slot == "model" else [_SLOTS[slot][1]]
+    instead = _SLOTS[slot][1]
+    return io.Combo.Input(
+        slot, options=[*instead, *_listed(slot)], default=instead[0], tooltip=tooltip, optional=optional
+    )
 
 
 def _listed(slot: str) -> dict[str, Path]:

@@ -176,15 +176,17 @@ def _sample(
     from ..pipelines.stages import sample
 
     positive, negative, latent = material
-    latents = latents_to_sample(latent)
+    latents, given = latents_to_sample(latent, frames_stay=model.family.pictures == "frames")
     noise = None if seed is None else draw_noise(latents.shape, seed)
     prompts = Prompts(
         from_conditioning(positive, "positive", model), from_conditioning(negative, "negative", model)
     )
     progress = NodeProgress(node.hidden.unique_id, model.family.latent_channels)
     memory = HostMemory(model.seat)
-    finished = sample(model, schedule, solver, latents, noise, prompts, guidance, memory, progress)
-    return io.NodeOutput(to_latent(finished))
+    finished = sample(
+        model, schedule, solver, latents, noise, prompts, guidance, memory, progress, given=given
+    )
+    return io.NodeOutput(to_latent(finished, given))
 
 
 def _material() -> list[io.Input]:

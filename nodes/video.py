@@ -71,7 +71,7 @@ class WanDuetDecode(io.ComfyNode):
                     progress.advance(index + 1)
             return images
 
-        return io.NodeOutput(with_room(attempt, model, latents, memory))
+        return io.NodeOutput(with_room(attempt, model, latents.shape, memory))
 
 
 class WanDuetRenderVideo(io.ComfyNode):

@@ -25,6 +25,7 @@ from .keys_command import add_keys_command
 from .lora_command import add_lora_command
 from .media_command import add_media_command
 from .memory import PRECISIONS, DeviceMemory
+from .output import ENDINGS
 from .plan.families import Family, default_family
 from .plan.plan import Plan, describe, make_plan
 from .progress import Progress
@@ -43,6 +44,7 @@ from .request.flags import add_flags, given
 from .request.kinds import KINDS, describe_kinds, json_schema, seed_of
 from .request.parse import parse, read_json
 from .request.report import side_by_side
+from .request.rows import MEDIA
 from .terminal import TerminalProgress, run_command
 from .toy.embedded import EMBEDDED, embedded_loras
 from .version import VERSION
@@ -88,11 +90,17 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         added.add_argument("--json", action="store_true", help="answer with JSON on stdout")
         return added
 
-    generate = command("generate", _generate, "run a request and write the video and its receipt")
+    generate = command("generate", _generate, "run a request; writes the result and its receipt")
     generate.add_argument("--on", choices=RUNNERS, default="local", help="the runner; default: %(default)s")
-    generate.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.mp4")
     generate.add_argument(
-        "--from-receipt", type=Path, metavar="OUT.json", help="repeat the run of a receipt exactly"
+        "-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .png or .jpg"
+    )
+    generate.add_argument(
+        "--from-receipt",
+        type=Path,
+        metavar="OUT.json",
+        help="repeat the run of a receipt exactly; its inputs are looked for in this folder, or say --kind "
+        "and where they are",
     )
 
     generate.add_argument(
@@ -100,6 +108,11 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     )
     generate.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
     _add_residency(generate)
+    generate.add_argument(
+        "--as-requested",
+        action="store_true",
+        help="accelerate as the request says; without it every step is computed",
+    )
     generate.add_argument(
         "--ignore-memory", action="store_true", help="try what is not expected to fit into memory"
     )
@@ -186,17 +199,32 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--model",
-        metavar="toy|toy-speech|FOLDER|FILE",
+        metavar="toy|toy-image|toy-speech|FOLDER|FILE",
         help="all of it, or its transformer; of two, the high-noise one",
     )
     group.add_argument("--low-model", metavar="FILE", help="the low-noise expert")
     group.add_argument("--vae", metavar="FILE")
     group.add_argument("--text-encoder", metavar="FILE", help="UMT5")
+    group.add_argument("--image-encoder", metavar="FILE", help="CLIP's, only for Wan 2.1 image to video")
     group.add_argument("--audio-encoder", metavar="FILE|FOLDER", help="wav2vec 2.0, for speech")
     group.add_argument(
         "--tokenizer",
         metavar="FILE|FOLDER",
         help="only for a text encoder that carries none: a tokenizer.json or spiece.model",
+    )
+    helpers = parser.add_argument_group("its helpers", "Folders as transformers saves them, in safetensors.")
+    helpers.add_argument(
+        "--prompt-expander",
+        type=Path,
+        metavar="FOLDER",
+        help="an instruct language model, for enable_prompt_expansion",
+    )
+    helpers.add_argument(
+        "--safety-checker",
+        type=Path,
+        metavar="FOLDER",
+        help="a classifier of texts or images, or one of each in FOLDER/text and FOLDER/image, for "
+        "enable_safety_checker and enable_output_safety_checker",
     )
 
 
@@ -239,8 +267,9 @@ def _generate(options: argparse.Namespace) -> int:
     if options.on != "local":
         return generate_remotely(_read_request(options), options)
     require_local_flags(options)
-    if options.output.suffix.lower() != ".mp4":
-        raise RequestError.of("--output", str(options.output), "give a file name that ends in .mp4")
+    if options.output.suffix.lower() not in ENDINGS:
+        fix = f"give a name that ends in {', '.join(ENDINGS)}"
+        raise RequestError.of("--output", str(options.output), fix)
     with _showing_residency():
         result = _make(options, TerminalProgress(sys.stderr))
     _print_result(result, as_json=options.json)
@@ -278,12 +307,14 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             progress=progress,
             lora_sources=_lora_sources(options),
             interpolators=find_interpolators(options.interpolator_folder),
+            acceleration="as requested" if options.as_requested else "exact",
             check_memory=not options.ignore_memory,
             allow_partial_loras=options.allow_partial_loras,
             pose_video=options.pose_video,
             max_seconds=options.max_seconds,
         )
-    if options.request is not None or given(options):
+    flags = given(options)
+    if options.request is not None or not flags.keys() <= set(MEDIA):
         raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")
     recorded = read_receipt(options.from_receipt)
     if options.model is None and recorded.model_name not in EMBEDDED:
@@ -296,6 +327,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
         out=options.output,
         memory=DeviceMemory(options.device),
         progress=progress,
+        media={name: Path(file).expanduser() for name, file in flags.items()},
         lora_sources=_lora_sources(options),
         interpolators=find_interpolators(options.interpolator_folder),
         check_memory=not options.ignore_memory,
@@ -303,14 +335,23 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
     )
 
 
-def _abilities(options: argparse.Namespace) -> LocalAbilities | None:
-    """None, what a runner without files can do, when no folder is given: then torch need not be loaded."""
-    if not options.interpolator_folder:
-        return None
-    from .local import local_abilities
-    from .media.interpolator_files import find_interpolators
+def _abilities(options: argparse.Namespace, model: WanModel | None) -> LocalAbilities:
+    """With neither model nor folder, what a runner without files can do: then torch need not be loaded."""
+    known = LocalAbilities()
+    if model is not None or options.interpolator_folder:
+        from .distilled import with_lightning
+        from .local import local_abilities
+        from .media.interpolator_files import find_interpolators
+        from .weights.lora_source import LoraSources
 
-    return local_abilities(find_interpolators(options.interpolator_folder))
+        if model is not None:
+            model = with_lightning(model, KINDS[options.kind].task, LoraSources())
+        known = local_abilities(find_interpolators(options.interpolator_folder), model)
+    return replace(
+        known,
+        prompt_expander=options.prompt_expander is not None,
+        safety_checker=options.safety_checker is not None,
+    )
 
 
 def _lora_sources(options: argparse.Namespace) -> LoraSources:
@@ -324,9 +365,10 @@ def _lora_sources(options: argparse.Namespace) -> LoraSources:
 def _check(options: argparse.Namespace) -> int:
     """0 when at least one of the runners asked about can run the request."""
     request = _read_request(options)
-    family = _family(options) if "local" in options.on else None
-    model = novita_model(options, options.on)
-    reports = check_all(request, options.on, family, _abilities(options), known_prices(), model)
+    model = _chosen_model(options) if "local" in options.on else None
+    family = _family(options, model) if "local" in options.on else None
+    abilities, asked_of = _abilities(options, model), novita_model(options, options.on)
+    reports = check_all(request, options.on, family, abilities, known_prices(), asked_of)
     if options.json:
         answers = [report.as_dict() for report in reports]
         answer = answers[0] if len(answers) == 1 else {"reports": answers}
@@ -337,14 +379,14 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    request, family = _read_request(options), _family(options)
-    seed, abilities = seed_of(request), _abilities(options)
+    request, model = _read_request(options), _chosen_model(options)
+    family, seed, abilities = _family(options, model), seed_of(request), _abilities(options, model)
     # A plan may be looked at before this machine runs its kind.
-    any_task = replace(abilities or LocalAbilities(), tasks=frozenset({request.task}))
+    any_task = replace(abilities, tasks=frozenset({request.task}), lacking={})
     judged = check(request, family=family, abilities=any_task)
     plan = make_plan(request, family, seed or 0, media_size=options.input_size, report=judged)
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
-    ahead = None if options.model is None else _look_ahead(options, plan)
+    ahead = None if model is None else _look_ahead(model, plan)
     if options.json:
         report = check(request, family=family, abilities=abilities)
         numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
@@ -356,10 +398,9 @@ def _plan(options: argparse.Namespace) -> int:
     return 0
 
 
-def _look_ahead(options: argparse.Namespace, plan: Plan) -> Preflight:
+def _look_ahead(model: WanModel, plan: Plan) -> Preflight:
     from .preflight import look_ahead
 
-    model = _load(options, options.model, "auto")
     return look_ahead(model, DeviceMemory(), plan.latent_shape, plan.experts[plan.start_step :])
 
 
@@ -406,28 +447,35 @@ def _required_model(options: argparse.Namespace) -> str:
 def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
     from .models.wan_model import load_model
 
-    return load_model(
+    loaded = load_model(
         model,
         low=options.low_model,
         vae=options.vae,
         text_encoder=options.text_encoder,
         tokenizer=options.tokenizer,
+        image_encoder=options.image_encoder,
         precision=precision or "auto",
         residency=getattr(options, "residency", None) or "auto",  # a check has no such flag
         audio_encoder=options.audio_encoder,
     )
+    return replace(loaded, prompt_expander=options.prompt_expander, safety_checker=options.safety_checker)
 
 
-def _family(options: argparse.Namespace) -> Family:
-    """The family of --model; without one, the family the kind was made for."""
+def _chosen_model(options: argparse.Namespace) -> WanModel | None:
     if options.model is None:
         _refuse_parts_alone(options)
-        return default_family(KINDS[options.kind].task)
-    return _load(options, options.model, "auto").family
+        return None
+    return _load(options, options.model, "auto")
+
+
+def _family(options: argparse.Namespace, model: WanModel | None) -> Family:
+    """The family of --model; without one, the family the kind was made for."""
+    return default_family(KINDS[options.kind].task) if model is None else model.family
 
 
 def _refuse_parts_alone(options: argparse.Namespace) -> None:
-    for flag in ("--low-model", "--vae", "--text-encoder", "--audio-encoder", "--tokenizer"):
+    parts = ("low-model", "vae", "text-encoder", "tokenizer", "image-encoder", "audio-encoder")
+    for flag in (f"--{part}" for part in parts):
         if getattr(options, flag[2:].replace("-", "_")) is not None:
             raise RequestError.of(flag, "given without --model", "give the transformer as --model")
 
@@ -435,7 +483,7 @@ def _refuse_parts_alone(options: argparse.Namespace) -> None:
 def _print_result(result: Result, *, as_json: bool) -> None:
     if as_json:
         answer = {
-            "video": str(result.path),
+            "video" if result.path.suffix.lower() == ".mp4" else "image": str(result.path),
             "seed": result.seed,
             "prompt": result.prompt,
             "receipt": result.receipt,

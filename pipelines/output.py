@@ -11,7 +11,37 @@ from typing import Any
 
 from .errors import MediaError, RequestError
 
-__all__ = ["output_place", "require_place", "sidecar", "write_sidecar"]
+__all__ = [
+    "ENDINGS",
+    "output_place",
+    "require_place",
+    "require_suffix",
+    "sidecar",
+    "suffix_of",
+    "write_sidecar",
+]
+
+_SUFFIXES = {"mp4": (".mp4",), "png": (".png",), "jpeg": (".jpg", ".jpeg")}
+
+ENDINGS = tuple(ending for endings in _SUFFIXES.values() for ending in endings)
+"""Of every file that a run can write."""
+
+
+def suffix_of(output: str) -> str:
+    """How the name of a file ends that is "mp4", "png" or "jpeg"."""
+    return _SUFFIXES[output][0]
+
+
+def require_suffix(out: Path, output: str) -> None:
+    """RequestError when the name of the file does not end as `output` ("mp4", "png", "jpeg") does."""
+    fitting = _SUFFIXES[output]
+    if out.suffix.lower() not in fitting:
+        kind = "a picture" if output in ("png", "jpeg") else "a video"
+        raise RequestError.of(
+            "output",
+            f"{out.name}, but the result is {kind}",
+            f"give a name that ends in {' or '.join(fitting)}",
+        )
 
 
 def sidecar(video: Path) -> Path:

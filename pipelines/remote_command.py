@@ -28,9 +28,18 @@ __all__ = [
 ]
 
 _LOCAL = (
-    "model", "precision", "device", "residency", "from_receipt", "allow_partial_loras", "pose_video",
+    "model",
+    "precision",
+    "device",
+    "residency",
+    "from_receipt",
+    "allow_partial_loras",
+    "prompt_expander",
+    "safety_checker",
+    "as_requested",
+    "pose_video",
     "max_seconds",
-)  # fmt: skip
+)
 _REMOTE = ("no_reuse", "resubmit", "provider_url", "allow_loopback", "folder", "novita_model")
 
 

@@ -19,9 +19,11 @@ import torch
 from torch import Tensor
 
 from .errors import MediaError, ModelError, RequestError, SamplingError
+from .given import Given
 from .media.audio import Audio, mono_at, read_audio
 from .media.encode import encode_video
 from .media.frames import Frame, FrameStream, video_frames
+from .media.local_file import LocalFile
 from .media.picture import fit, read_picture
 from .media.probe import probe, verify
 from .media.read import read_frames
@@ -32,13 +34,16 @@ from .models.s2v_engine import Speaker
 from .models.s2v_features import frame_features
 from .models.wan_model import WanModel
 from .models.wav2vec import SAMPLE_RATE, hear, hearing_bytes
-from .output import output_place, write_sidecar
+from .output import output_place, require_suffix, write_sidecar
 from .plan.plan import Plan, describe, make_plan
 from .preflight import Preflight, Stage, look_ahead
 from .progress import Progress, Silent
+from .prompt import drawn_prompt, helpers_record
 from .receipt import Recorded, differences, make_receipt
+from .render import Look
 from .request.base import WanRequest
 from .request.report import Report
+from .safety import chosen_checker, look_at_result
 from .sampling.engine import Condition, Prompts
 from .sampling.schedule import Schedule
 from .speech_clips import Script, speaking_frames
@@ -47,7 +52,7 @@ from .weights.footprint import weight_bytes
 from .weights.hashing import file_hash
 from .weights.recipe import Recipe
 
-__all__ = ["SPEECH", "Spoken", "files_of", "make_speech"]
+__all__ = ["SPEECH", "Spoken", "make_speech"]
 
 log = logging.getLogger(__name__)
 
@@ -74,7 +79,7 @@ class _Job:
     model: WanModel
     ears: Recipe
     plan: Plan
-    files: Mapping[str, Path]
+    given: Given
     sound: Audio
     picture: Tensor
     pose: Path | None
@@ -106,9 +111,9 @@ def make_speech(
     report: Report,
     model: WanModel,
     seed: int,
-    files: Mapping[str, Path],
+    given: Given,
     *,
-    out: Path,
+    out: Path | Callable[[Plan], Path],
     memory: Memory,
     progress: Progress,
     tags: Mapping[str, str],
@@ -121,7 +126,7 @@ def make_speech(
 ) -> Spoken:
     """Make the video of `request` in `out` (an .mp4), with its sound, and its receipt beside it.
 
-    files:       of image_url and audio_url.
+    given:       the image and the sound.
     pose_video:  whose frames lead the body; resized and cropped like the image. Where it ends, so does that.
     max_seconds: of the video; None for as long as the sound.
     expected:    of a run that is repeated.
@@ -130,24 +135,31 @@ def make_speech(
     The receipt inside the file is written before the first clip is sampled: it lacks the hash of the latents
     and the timings that the one beside it has.
     """
-    job = _decided(request, report, model, seed, files, pose_video, max_seconds)
+    job = _decided(request, report, model, seed, given, pose_video, max_seconds)
     plan, clock = job.plan, _Clock()
+    out = out if isinstance(out, Path) else out(plan)
+    require_suffix(out, plan.output)
     log.info("%s, in clips of %d frames: %d", describe(plan), job.clip_frames, job.clips)
     ahead = _look_ahead(job, memory)
     log.info("%s", ahead.text())
     if check_memory:
         ahead.require_room()
+    checker = chosen_checker(request, model, given)
     hashes: list[str] = []
     with output_place(out):
+        with clock.stage("prompt"):
+            known = None if expected is None else expected.prompt
+            prompt = drawn_prompt(request, model, given, checker, known, memory, progress)
         with clock.stage("text"):
-            prompts, notes = _read_prompts(job, memory, progress)
+            prompts, notes = _read_prompts(job, prompt, memory, progress)
         with clock.stage("sound"):
             features = _heard(job, memory, progress)
-        receipt = _receipt(job, memory, ahead, notes)
+        receipt = _receipt(job, prompt, memory, ahead, notes) | helpers_record(request, model, checker)
         inside = {**tags, RECEIPT: json.dumps(receipt)} if embed_receipt else dict(tags)
         kept: list[Frame] = []
         with clock.stage("video"):
             frames = _frames(job, prompts, features, memory, progress, hashes, check=expected)
+            frames = _seen(frames, look_at_result(checker, request))
             facts = encode_video(
                 _tee(frames, kept) if return_images else frames,
                 out,
@@ -165,27 +177,7 @@ def make_speech(
         receipt |= {"latents_sha256": _all_of(hashes), "timings_s": clock.seconds}
         write_sidecar(out, receipt)
     images = torch.from_numpy(np.stack(kept)).float() / 255 if return_images else None
-    return Spoken(out, plan.seed, dict(request)["prompt"], receipt, images)
-
-
-def files_of(
-    request: WanRequest, media: Mapping[str, Path], find: Callable[[str, str], Path]
-) -> dict[str, Path]:
-    """The files of image_url and audio_url: written for what was connected, or found by the name given.
-
-    Raises RequestError for what is no file of this machine.
-    """
-    files = {}
-    for name in ("image_url", "audio_url"):
-        value = dict(request)[name]
-        if value.startswith("sha256:") and name not in media:
-            raise RequestError.of(name, "its medium is missing", "connect it again, or give a file")
-        if "://" in value or value.startswith("data:"):
-            raise RequestError.of(name, f"no file: {value[:40]}", "save it and give the file, or connect it")
-        files[name] = media[name] if name in media else find(value, name)
-        if not files[name].is_file():
-            raise RequestError.of(name, f"there is no file {value}", "give a file of this machine")
-    return files
+    return Spoken(out, plan.seed, prompt, receipt, images)
 
 
 def _decided(
@@ -193,7 +185,7 @@ def _decided(
     report: Report,
     model: WanModel,
     seed: int,
-    files: Mapping[str, Path],
+    given: Given,
     pose_video: Path | None,
     max_seconds: float | None,
 ) -> _Job:
@@ -207,11 +199,9 @@ def _decided(
         )
     if model.audio_encoder is None:
         raise ModelError(f"{model.name}: has no audio encoder; load one with the model")
-    sound = _sound(files["audio_url"])
-    picture = read_picture(files["image_url"])
-    plan = make_plan(
-        request, model.family, seed, report=report, media_size=(picture.shape[1], picture.shape[0])
-    )
+    sound = _sound(given.files["audio_url"])
+    picture = read_picture(given.files["image_url"].content)
+    plan = make_plan(request, model.family, seed, report=report, media_size=given.size)
     seconds = sound.samples.shape[1] / sound.rate
     frames = round(seconds * plan.fps)
     if not frames:
@@ -239,12 +229,12 @@ def _decided(
         size_bytes={**plan.size_bytes, "frames": 3 * frames * plan.width * plan.height},
     )
     fitted = fit(picture[None], plan.width, plan.height)[0].permute(2, 0, 1) * 2 - 1
-    return _Job(request, report, model, model.audio_encoder, plan, files, sound, fitted, pose_video)
+    return _Job(request, report, model, model.audio_encoder, plan, given, sound, fitted, pose_video)
 
 
-def _sound(file: Path) -> Audio:
+def _sound(file: LocalFile) -> Audio:
     try:
-        sound = read_audio(file)
+        sound = read_audio(file.content)
     except MediaError as error:
         found = str(error).partition(";")[0]
         raise RequestError.of(
@@ -270,9 +260,11 @@ def _token_shape(job: _Job) -> tuple[int, int, int, int]:
     return channels, frames + 3, rows, columns
 
 
-def _read_prompts(job: _Job, memory: Memory, progress: Progress) -> tuple[Prompts, dict[str, str]]:
+def _read_prompts(
+    job: _Job, prompt: str, memory: Memory, progress: Progress
+) -> tuple[Prompts, dict[str, str]]:
     """The prompts, and a note per prompt that was too long to be read whole."""
-    fields, guided = dict(job.request), job.plan.guidance["high"] != 1
+    fields, guided = {**dict(job.request), "prompt": prompt}, job.plan.guidance["high"] != 1
     names = ["prompt", "negative_prompt"] if guided else ["prompt"]
     encoded = encode_prompts(job.model, [fields[name] for name in names], memory, progress)
     notes = {
@@ -338,25 +330,26 @@ def _poses(job: _Job, file: Path) -> Iterator[Tensor]:
     return islice(chain(shown, repeat(-torch.ones_like(job.picture))), job.clips * job.clip_frames)
 
 
-def _receipt(job: _Job, memory: Memory, ahead: Preflight, notes: Mapping[str, str]) -> dict[str, Any]:
+def _receipt(
+    job: _Job, prompt: str, memory: Memory, ahead: Preflight, notes: Mapping[str, str]
+) -> dict[str, Any]:
     """What is known before the first clip."""
     receipt = make_receipt(
         job.request,
         job.report,
         job.plan,
         job.model,
+        job.given,
         notes,
+        prompt=prompt,
         dtype=str(compute_dtype(job.model.precision, memory.device)).removeprefix("torch."),
         device=str(memory.device),
         latents_sha256="",
         memory=ahead.as_dict(),
     )
     del receipt["latents_sha256"]
-    files = {**job.files, **({} if job.pose is None else {"pose_video": job.pose})}
-    receipt["inputs"] = {name: {"name": file.name, "sha256": file_hash(file)} for name, file in files.items()}
-    for name, file in job.files.items():
-        if not receipt["request"][name].startswith("sha256:"):
-            receipt["request"][name] = file.name
+    if job.pose is not None:
+        receipt["inputs"] |= {"pose_video": {"name": job.pose.name, "sha256": file_hash(job.pose)}}
     receipt["clips"] = {"count": job.clips, "frames": job.clip_frames}
     return receipt
 
@@ -374,6 +367,12 @@ class _OnlyChecks(Silent):
 
     def check(self) -> None:
         self._progress.check()
+
+
+def _seen(frames: FrameStream, look: Look) -> FrameStream:
+    for index, frame in enumerate(frames):
+        look(index, frame)
+        yield frame
 
 
 def _tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:

@@ -60,7 +60,7 @@ def test_the_receipt_is_in_the_file_and_beside_it(result: Result) -> None:
     inside = json.loads(probe(result.path).tags["wan_duet"])
     beside = json.loads(sidecar(result.path).read_text(encoding="utf-8"))
     timings = beside.pop("timings_s")
-    assert set(timings) == {"text", "sampling", "video"}
+    assert set(timings) == {"text", "input", "sampling", "video"}
     inside.pop("timings_s")
     assert inside == beside
 

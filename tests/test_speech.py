@@ -171,7 +171,7 @@ def test_a_sound_of_less_than_half_a_frame_is_refused(make: Make, tmp_path: Path
 @pytest.mark.parametrize("content", [b"", b"RIFF\x00\x00\x00\x00WAVE", b"no sound at all" * 50])
 def test_what_is_no_sound_is_refused_by_name(make: Make, tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.wav").write_bytes(content)
-    with pytest.raises(RequestError, match=r"audio_url: .*a\.wav.*give a file that plays"):
+    with pytest.raises(RequestError, match=r"audio_url: .*a\.wav.*give (?:a file that plays|another file)"):
         make(tmp_path / "a.wav")
 
 
@@ -184,7 +184,7 @@ def test_a_video_without_sound_is_no_sound(make: Make, tmp_path: Path) -> None:
 @pytest.mark.parametrize("field", ["image_url", "audio_url"])
 def test_a_file_that_is_not_there_is_named(make: Make, tmp_path: Path, field: str) -> None:
     sound = write_wav(tmp_path / "a.wav", tones(1.0))
-    with pytest.raises(RequestError, match=f"{field}: there is no file nowhere"):
+    with pytest.raises(RequestError, match=f"{field}: .*nowhere"):
         make(sound, **{field: "nowhere.bin"})
 
 

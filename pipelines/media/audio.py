@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import cast
 
@@ -15,7 +16,6 @@ from av.container import OutputContainer
 
 from ..errors import MediaError
 from .containers import Container
-from .source import require_codec
 
 __all__ = ["Audio", "AudioTrack", "mono_at", "read_audio"]
 
@@ -89,18 +89,20 @@ class AudioTrack:
         self._output.mux(self._stream.encode(None))
 
 
-def read_audio(path: Path) -> Audio | None:
+def read_audio(file: Path | bytes) -> Audio | None:
     """The first sound of a file, whole; None when it has none. Unusual layouts are mixed down to stereo.
 
     Raises:
         MediaError: the file or its sound cannot be read.
     """
+    name = "the file" if isinstance(file, bytes) else str(file)
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(
+            BytesIO(file) if isinstance(file, bytes) else str(file), metadata_errors="replace"
+        ) as container:
             if not container.streams.audio:
                 return None
             stream = container.streams.audio[0]
-            require_codec(stream, path)
             rate = stream.codec_context.sample_rate
             layout = stream.codec_context.layout.name
             resampler = av.AudioResampler(format="fltp", layout=_known(layout), rate=rate)
@@ -109,9 +111,9 @@ def read_audio(path: Path) -> Audio | None:
             ]
             parts += [part.to_ndarray() for part in resampler.resample(None)]
     except (OSError, ValueError, av.FFmpegError) as error:
-        raise MediaError(f"cannot read the sound of {path}: {error}; leaving the sound out works") from error
+        raise MediaError(f"cannot read the sound of {name}: {error}; leaving the sound out works") from error
     if not parts:
-        raise MediaError(f"the sound of {path} has no samples; leaving the sound out works")
+        raise MediaError(f"the sound of {name} has no samples; leaving the sound out works")
     return Audio(np.concatenate(parts, 1), rate)
 
 

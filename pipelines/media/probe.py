@@ -61,9 +61,9 @@ def probe(path: Path) -> VideoFacts:
                 raise MediaError(f"{path} has no video stream in it")
             stream = container.streams.video[0]
             sound = container.streams.audio[0] if container.streams.audio else None
-            require_codec(stream, path)
+            require_codec(stream, str(path))
             if sound is not None:
-                require_codec(sound, path)
+                require_codec(sound, str(path))
             frames = samples = turn = 0
             for frame in container.decode([stream] if sound is None else [stream, sound]):
                 if isinstance(frame, av.VideoFrame):
@@ -102,7 +102,7 @@ def _audio_facts(stream: av.AudioStream, samples: int) -> AudioFacts:
 
 
 def _probe_webp(path: Path) -> VideoFacts:
-    with opened_animation(path) as image:
+    with opened_animation(path, str(path)) as image:
         milliseconds = 0
         frames = getattr(image, "n_frames", 1)
         for index in range(frames):

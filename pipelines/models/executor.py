@@ -14,9 +14,12 @@ from torch import Tensor, nn
 from ..errors import ModelError
 from ..memory import Memory
 from ..sampling.engine import Condition
+from ..sampling.step_cache import BlockCache
 from ..weights.footprint import move_bytes
 from ..weights.recipe import DTypeRule, Recipe
 from .expert import expert_dtypes
+from .first_block import asking
+from .frame_times import forward_by_frames
 from .lane import lane_of, padded_bytes
 from .passage import Passage
 from .residency import Residency, Room, choose_residency, held_bytes
@@ -78,7 +81,7 @@ class Executor:
     def use(self, expert: str) -> _Expert:
         if self._passage is None:
             self._passage = self._begin()
-        return _Expert(self, expert, self._dtype)
+        return _Expert(self, expert, self._recipes[expert], self._dtype)
 
     def passage(self) -> Passage:
         """Raises ModelError when the run is over."""
@@ -144,15 +147,26 @@ class _Expert:
     own dtype.
     """
 
-    def __init__(self, executor: Executor, name: str, dtype: torch.dtype) -> None:
+    def __init__(self, executor: Executor, name: str, recipe: Recipe, dtype: torch.dtype) -> None:
         self._executor, self._name, self._dtype = executor, name, dtype
+        self._sees_two_pictures = recipe.config.get("pos_embed_seq_len") is not None
 
-    def predict(self, latents: Tensor, timestep: float, condition: Condition) -> Tensor:
-        with self._executor.passage().forward(self._name) as network:
-            velocity: Tensor = network(
-                hidden_states=latents.to(self._dtype),
-                timestep=torch.tensor([timestep], dtype=torch.float32, device=latents.device),
-                encoder_hidden_states=condition.text.to(device=latents.device, dtype=self._dtype),
-                return_dict=False,
-            )[0]
-        return velocity.float()
+    def predict(
+        self, latents: Tensor, timestep: float, condition: Condition, cache: BlockCache | None = None
+    ) -> Tensor:
+        device = latents.device
+        channels = () if condition.channels is None else (condition.channels,)
+        entering = torch.cat([latents, *channels], dim=1).to(self._dtype)
+        text = condition.text.to(device=device, dtype=self._dtype)
+        picture = None if condition.picture is None else condition.picture.to(self._dtype)
+        time = torch.tensor([timestep], dtype=torch.float32, device=device)
+        with self._executor.passage().forward(self._name) as network, asking(network, cache):
+            if picture is not None and self._sees_two_pictures:
+                # Its embedder counts the first and the last picture apart.
+                picture = picture.view(2, -1, picture.shape[-1])
+            if condition.given is None:
+                velocity: Tensor = network(entering, time, text, picture, return_dict=False)[0]
+                return velocity.float()
+            drawn = ~condition.given
+            velocity = forward_by_frames(network, entering, time * drawn, text, picture)
+            return velocity.float() * drawn.view(1, 1, -1, 1, 1)

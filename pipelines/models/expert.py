@@ -10,6 +10,7 @@ from diffusers import WanTransformer3DModel
 
 from ..errors import ModelError
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32
+from .frame_times import with_frame_times
 
 __all__ = ["blank_expert", "expert_dtypes", "forward_bytes"]
 
@@ -50,4 +51,4 @@ def blank_expert(recipe: Recipe) -> WanTransformer3DModel:
         raise ModelError(
             f"{recipe.files[0].parent / 'config.json'}: not a Wan transformer: {error}"
         ) from error
-    return network
+    return with_frame_times(network)

@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 __all__ = ["Slot", "missing", "public_page"]
 
-Slot = Literal["low", "vae", "text_encoder", "audio_encoder"]
+Slot = Literal["low", "vae", "text_encoder", "image_encoder", "audio_encoder"]
 
 _WAN22 = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/tree/main/split_files"
 _WAN21 = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/tree/main/split_files"
@@ -20,6 +20,7 @@ _PAGES = {
     "diffusion_models": f"{_WAN22}/diffusion_models",
     "vae": f"{_WAN22}/vae",
     "text_encoders": f"{_WAN21}/text_encoders",
+    "clip_vision": f"{_WAN21}/clip_vision",
     "audio_encoders": f"{_WAN22}/audio_encoders",
 }
 
@@ -35,6 +36,7 @@ _WHAT = {
     "low": "low-noise expert",
     "vae": "VAE",
     "text_encoder": "text encoder",
+    "image_encoder": "image encoder",
     "audio_encoder": "audio encoder",
 }
 _LOW = {
@@ -53,7 +55,7 @@ def missing(slot: Slot, family: str) -> str:
 
 
 def public_page(folder: str) -> str:
-    """Where the files for a folder of ComfyUI's models can be had: for example vae."""
+    """Where the files for a folder of ComfyUI's models can be had, such as diffusion_models or vae."""
     return _PAGES[folder]
 
 
@@ -64,6 +66,8 @@ def _part(slot: Slot, family: str) -> _Part:
         return _Part("audio_encoders", "wav2vec2_large_english_fp16.safetensors")
     if slot == "text_encoder":
         return _Part("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors")
+    if slot == "image_encoder":
+        return _Part("clip_vision", "clip_vision_h.safetensors")
     if family == "wan2.2-ti2v-5b":
         return _Part("vae", "wan2.2_vae.safetensors")
     return _Part("vae", "wan_2.1_vae.safetensors")

@@ -37,8 +37,11 @@ class WanModel:
     boundary:  share of the noise range from which on the high expert works; None with a single expert.
     experts:   recipes of "high" and "low"; a model with one transformer has only "high".
     tokenizer: a file or folder that `read_tokenizer` reads.
+    image_encoder: CLIP's, for Wan 2.1 image to video; it may be missing until a run needs it.
     seat:      where experts may stay between runs; models made from this one share it.
     residency: how much of the experts lies on the device, as `parse_residency` has it.
+    prompt_expander,
+    safety_checker: folders with the models that were chosen for it; None where nobody did.
     audio_encoder: wav2vec 2.0, of a model that hears; None of any other.
     """
 
@@ -51,9 +54,12 @@ class WanModel:
     tokenizer: Path
     precision: Precision = "auto"
     loras: tuple[LoraReport, ...] = ()
+    image_encoder: Recipe | None = field(default=None, repr=False)
     audio_encoder: Recipe | None = field(default=None, repr=False)
     seat: Seat = field(default_factory=Seat, repr=False, compare=False)
     residency: str = "auto"
+    prompt_expander: Path | None = None
+    safety_checker: Path | None = None
 
     def with_lora(
         self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False
@@ -75,6 +81,8 @@ class WanModel:
     def hashes(self) -> dict[str, str]:
         """Content hash of every weight file, LoRAs included, by `component/file name`."""
         components = {**self.experts, "vae": self.vae, "text_encoder": self.text_encoder}
+        if self.image_encoder is not None:
+            components["image_encoder"] = self.image_encoder
         if self.audio_encoder is not None:
             components["audio_encoder"] = self.audio_encoder
         named = {f"{name}/{file.name}": file for name, recipe in components.items() for file in recipe.files}
@@ -92,6 +100,7 @@ def load_model(
     tokenizer: str | Path | None = None,
     precision: Precision = "auto",
     residency: str = "auto",
+    image_encoder: Given = None,
     audio_encoder: Given = None,
 ) -> WanModel:
     """A model from a folder or from single files. Reads headers only.
@@ -100,8 +109,10 @@ def load_model(
                   folder with its shards. Of the two experts of Wan 2.2 14B, the high-noise one.
     low:          the low-noise expert, likewise.
     vae,
-    text_encoder: a file or folder; a list of files stands for the one of them that fits. With a folder in
-                  diffusers layout these three replace what the folder has.
+    text_encoder,
+    image_encoder: a file or folder; a list of files stands for the one of them that fits. With a folder in
+                  diffusers layout these replace what the folder has. An image encoder is needed by Wan 2.1
+                  image to video alone, and only once it runs.
     tokenizer:    needed only where the text encoder carries none and none lies beside it: a tokenizer.json, a
                   SentencePiece model, or a folder with one.
     residency:    how much of the experts lies on the device while they run: auto, resident, ring or ring:N.
@@ -132,6 +143,7 @@ def load_model(
         tokenizer=_tokenizer(tokenizer, text_path),
         precision=precision,
         residency=residency,
+        image_encoder=_image_encoder(image_encoder, folder, family),
         audio_encoder=hearing,
     )
 
@@ -181,8 +193,13 @@ _FOLDERS: dict[Kind, str] = {
     "transformer": "diffusion_models",
     "VAE": "vae",
     "text encoder": "text_encoders",
+    "image encoder": "clip_vision",
 }
-_KINDS: dict[Slot, Kind] = {"vae": "VAE", "text_encoder": "text encoder"}
+_KINDS: dict[Slot, Kind] = {
+    "vae": "VAE",
+    "text_encoder": "text encoder",
+    "image_encoder": "image encoder",
+}
 
 
 def _part(slot: Slot, given: Given, folder: Path | None, family: Family) -> tuple[Recipe, Path]:
@@ -191,11 +208,23 @@ def _part(slot: Slot, given: Given, folder: Path | None, family: Family) -> tupl
     if given is None and folder is not None:
         own = _own_or_shared(folder, slot)
         # The table of UMT5 has two names, and folders hold either or both: its reader knows.
-        return (read_part(own, kind, slot) if slot == "text_encoder" else read_component(own)), own
+        return (read_component(own) if slot == "vae" else read_part(own, kind, slot)), own
     if given is None:
         raise ModelError(missing(slot, family.name))
     path = Path(given) if isinstance(given, (str, Path)) else choose(given, kind, family.name, slot)
     return _read(path, kind, slot), path
+
+
+def _image_encoder(given: Given, folder: Path | None, family: Family) -> Recipe | None:
+    """The one that a family with CLIP reads with; None where nothing was given, or none is needed."""
+    if not family.reads_clip:
+        return None
+    own = folder is not None and _own_or_shared(folder, "image_encoder").is_dir()
+    if given is None and not own:
+        return None
+    if not isinstance(given, (str, Path, type(None))) and not list(given):
+        return None
+    return _part("image_encoder", given, folder, family)[0]
 
 
 def _own_or_shared(folder: Path, slot: str) -> Path:

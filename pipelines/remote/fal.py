@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import AmbiguousError, JobFailedError, JobLostError, RemoteError, UnreachableError
+from ..media.local_file import LocalFile
 from .api import Answer, Api, Timeouts, same_origin
 from .attempts import CallFailedError
 from .download import Caps, Cdn
 from .fal_answers import explain, is_of_the_model, read_files, read_status
 from .fal_storage import FalStorage, UploadSizes
 from .keys import Key
-from .local_file import LocalFile
 from .provider import Cancelled, Downloaded, Outcome, Payload, RemoteFile, Status, Submitted
 from .redaction import Redaction
 from .retry import CANCEL, CHEAP, ONCE, READ, SUBMIT, Pace

@@ -9,10 +9,11 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import RequestError
+from ..media.local_file import FindFile, any_file
 from ..request import NovitaModel, WanRequest, check, for_novita, seed_of
 from ..request.prices import PRICES, PriceTable
 from .fal import Fal
-from .payload import FindFile, Prepared, any_file, prepare, sendable
+from .payload import Prepared, prepare, sendable
 from .provider import Payload, Provider
 from .purchase import Prepare
 from .record import Order

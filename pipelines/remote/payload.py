@@ -15,14 +15,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import RequestError
+from ..media.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
 from ..request import MEDIA, WanRequest
 from ..request.lora import place_of
-from .local_file import LocalFile, file_at, file_in_data_uri
 from .provider import Payload
 
-__all__ = ["FindFile", "Prepared", "any_file", "prepare", "sendable"]
-
-FindFile = Callable[[str, str], Path]  # (what a field says, the field) -> the file
+__all__ = ["Prepared", "prepare", "sendable"]
 
 # fal keeps the result of a payload below 10 KB for an hour, of any other for six minutes (fal.ai/docs, queue
 # result, 2026-11): only what surely stays below goes into the payload itself.
@@ -41,12 +39,6 @@ class Prepared:
     @property
     def upload_bytes(self) -> int:
         return sum(file.size_bytes for file in self.files.values() if not _is_inline(file))
-
-
-def any_file(name: str, field: str) -> Path:
-    """`find` for a user at a terminal: what they name, they may read."""
-    del field
-    return Path(name).expanduser()
 
 
 def prepare(
@@ -77,10 +69,10 @@ def prepare(
 
     for name in MEDIA:
         if name in media:  # the hash of the medium stays: the same picture may be written in other bytes
-            named(_of_type(file_at(media[name], name, check), name), name, payload[name])
+            named(of_type(file_at(media[name], name, check), name), name, payload[name])
         elif name in payload:
             file = _file_of(payload[name], name, find, check)
-            payload[name] = payload[name] if file is None else named(_of_type(file, name), name)
+            payload[name] = payload[name] if file is None else named(of_type(file, name), name)
     loras = [dict(lora) for lora in payload.get("loras", ())]
     for index, lora in enumerate(loras):
         where = f"loras[{index}].path"
@@ -114,14 +106,6 @@ def _file_of(value: str, where: str, find: FindFile, check: Callable[[], None]) 
     if "://" in value:
         raise RequestError.of(where, "not an https address", "give https, or save the file and give its name")
     return file_at(find(value, where), where, check)
-
-
-def _of_type(file: LocalFile, where: str) -> LocalFile:
-    if not file.content_type.startswith(f"{MEDIA[where]}/"):
-        raise RequestError.of(
-            where, f"{file.name} is {file.content_type}", f"give a file with {MEDIA[where]}"
-        )
-    return file
 
 
 def _lora_file(path: str, where: str, find: FindFile, check: Callable[[], None]) -> LocalFile | None:

@@ -82,7 +82,11 @@ def _local_findings(
         findings.append(Finding("kind", "impossible", request.kind, None, reason))
     elif family is not None and request.task not in family.tasks:
         can = ", ".join(sorted(family.tasks & abilities.tasks)) or "nothing that this version runs"
-        reason = f"it cannot do {request.task}, only {can}; load another model"
+        others = " or ".join(family.able_to(request.task)) or "another model"
+        reason = f"it cannot do {request.task}, only {can}; load {others}"
+        findings.append(Finding("model", "impossible", family.name, None, reason))
+    elif family is not None and request.task in abilities.lacking:
+        reason = abilities.lacking[request.task]
         findings.append(Finding("model", "impossible", family.name, None, reason))
     values = request.model_dump(mode="json")
     for field in type(request).model_fields:
