@@ -31,6 +31,7 @@ _SLOTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "vae": (("vae",), (_AUTO,)),
     "text_encoder": (("text_encoders",), (_AUTO,)),
     "image_encoder": (("clip_vision",), (_AUTO,)),
+    "audio_encoder": (("audio_encoders",), (_AUTO,)),
 }
 
 
@@ -50,8 +51,8 @@ class WanDuetLoadModel(io.ComfyNode):
                 _file_input(
                     "model",
                     "toy is tiny, comes with the pack and runs on any machine; toy-image is its pair that "
-                    "begins with an image. The others are in models/diffusers or models/diffusion_models. Of "
-                    "the two files of Wan 2.2 A14B, choose the high-noise one.",
+                    "begins with an image, toy-speech tries speech. The others are in models/diffusers or "
+                    "models/diffusion_models. Of the two files of Wan 2.2 A14B, choose the high-noise one.",
                 ),
                 io.Combo.Input(
                     "precision",
@@ -93,6 +94,13 @@ class WanDuetLoadModel(io.ComfyNode):
                     "the one that fits.",
                     optional=True,
                 ),
+                _file_input(
+                    "audio_encoder",
+                    "Only for speech to video: a wav2vec 2.0 file in models/audio_encoders. auto takes the "
+                    "one of the folder; for a model of single files, the one of models/audio_encoders that "
+                    "fits.",
+                    optional=True,
+                ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="Both experts, the VAE and the text encoder.")],
         )
@@ -105,6 +113,7 @@ class WanDuetLoadModel(io.ComfyNode):
         vae: str | None = None,
         text_encoder: str | None = None,
         image_encoder: str | None = None,
+        audio_encoder: str | None = None,
     ) -> bool | str:
         from ..pipelines.models.parts import public_page
 
@@ -114,6 +123,7 @@ class WanDuetLoadModel(io.ComfyNode):
             "vae": vae,
             "text_encoder": text_encoder,
             "image_encoder": image_encoder,
+            "audio_encoder": audio_encoder,
         }
         for slot, name in chosen.items():
             if name not in (None, *_SLOTS[slot][1]) and pick(name, _listed(slot)) is None:
@@ -138,6 +148,7 @@ class WanDuetLoadModel(io.ComfyNode):
         text_encoder: str = _AUTO,
         residency: str = "auto",
         image_encoder: str = _AUTO,
+        audio_encoder: str = _AUTO,
     ) -> io.NodeOutput:
         from ..pipelines.models.wan_model import load_model
 
@@ -150,6 +161,7 @@ class WanDuetLoadModel(io.ComfyNode):
             precision=precision,
             image_encoder=_part("image_encoder", image_encoder, whole),
             residency=residency,
+            audio_encoder=_part("audio_encoder", audio_encoder, whole),
         )
         return io.NodeOutput(loaded)
 

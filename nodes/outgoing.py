@@ -17,11 +17,12 @@ import folder_paths
 
 from ..pipelines.errors import RequestError
 from .lora_files import lora_sources
+from .media import from_socket
 
 if TYPE_CHECKING:
     from .media import SocketMedium
 
-__all__ = ["allowed_file", "written_media"]
+__all__ = ["allowed_file", "written_media", "written_video"]
 
 _FOLDER = "wan_duet_outgoing"  # in temp, which ComfyUI empties at its start
 _WAV_FULL = 2**15 - 1
@@ -43,6 +44,12 @@ def allowed_file(name: str, field: str) -> Path:
 def written_media(media: Mapping[str, SocketMedium]) -> dict[str, Path]:
     """A file for every medium of a request, by its field. What is written once is used again."""
     return {field: _WRITERS[medium.medium](medium.value, medium.sha256) for field, medium in media.items()}
+
+
+def written_video(video: Any) -> Path:
+    """A file for a VIDEO that is no field of a request."""
+    medium = from_socket("pose_video", "video", video)
+    return _film(video, medium.sha256)
 
 
 def _picture(image: Any, sha256: str) -> Path:

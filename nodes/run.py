@@ -23,7 +23,7 @@ from .inputs import filename_input, save_input
 from .interpolators import interp_model_input, interpolators
 from .lora_files import lora_sources
 from .memory import HostMemory
-from .outgoing import allowed_file, written_media
+from .outgoing import allowed_file, written_media, written_video
 from .progress import NodeProgress
 from .remote import novita_model_input
 from .remote_jobs import remote_folder
@@ -81,6 +81,22 @@ class WanDuetRunLocal(io.ComfyNode):
                     tooltip="On also applies a LoRA of the request of which only a part fits this model. "
                     "Off refuses it, because it would do little or nothing.",
                 ),
+                io.Video.Input(
+                    "pose_video",
+                    optional=True,
+                    tooltip="Only for speech to video: a video whose poses lead the body of the speaker.",
+                ),
+                io.Float.Input(
+                    "max_seconds",
+                    default=0.0,
+                    min=0.0,
+                    max=86400.0,
+                    step=1.0,
+                    round=0.001,
+                    optional=True,
+                    tooltip="Only for speech to video: where the video ends at the latest. "
+                    "0 is as long as the sound.",
+                ),
             ],
             outputs=[
                 io.Video.Output("video", tooltip="The finished video file; nothing for a picture."),
@@ -106,6 +122,8 @@ class WanDuetRunLocal(io.ComfyNode):
         acceleration: Acceleration = "exact",
         interp_model: Any | None = None,
         allow_partial_loras: bool = False,
+        pose_video: Any | None = None,
+        max_seconds: float = 0.0,
     ) -> io.NodeOutput:
         from ..pipelines.local import run
 
@@ -131,6 +149,8 @@ class WanDuetRunLocal(io.ComfyNode):
             acceleration=acceleration,
             interpolators=interpolators(interp_model),
             allow_partial_loras=allow_partial_loras,
+            pose_video=None if pose_video is None else written_video(pose_video),
+            max_seconds=max_seconds or None,
         )
         (file,) = files
         images = _NO_IMAGES if result.images is None else result.images

@@ -129,6 +129,17 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         help="where LoRAs from the web are kept; default: %(default)s",
     )
 
+    speech = generate.add_argument_group("speech to video")
+    speech.add_argument(
+        "--pose-video", type=Path, metavar="FILE", help="a video whose poses lead the body of the speaker"
+    )
+    speech.add_argument(
+        "--max-seconds",
+        type=_seconds,
+        metavar="S",
+        help="end the video there; else it is as long as the sound",
+    )
+
     add_remote_flags(generate)
     _add_request(generate, kind)
 
@@ -188,13 +199,14 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--model",
-        metavar="toy|toy-image|FOLDER|FILE",
+        metavar="toy|toy-image|toy-speech|FOLDER|FILE",
         help="all of it, or its transformer; of two, the high-noise one",
     )
     group.add_argument("--low-model", metavar="FILE", help="the low-noise expert")
     group.add_argument("--vae", metavar="FILE")
     group.add_argument("--text-encoder", metavar="FILE", help="UMT5")
     group.add_argument("--image-encoder", metavar="FILE", help="CLIP's, only for Wan 2.1 image to video")
+    group.add_argument("--audio-encoder", metavar="FILE|FOLDER", help="wav2vec 2.0, for speech")
     group.add_argument(
         "--tokenizer",
         metavar="FILE|FOLDER",
@@ -290,13 +302,16 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             request,
             model,
             out=options.output,
-            memory=DeviceMemory(options.device),
+            # Clip after clip is sampled: what was loaded for one may stay for the next, where there is room.
+            memory=DeviceMemory(options.device, keeps=request.task == "speech-to-video"),
             progress=progress,
             lora_sources=_lora_sources(options),
             interpolators=find_interpolators(options.interpolator_folder),
             acceleration="as requested" if options.as_requested else "exact",
             check_memory=not options.ignore_memory,
             allow_partial_loras=options.allow_partial_loras,
+            pose_video=options.pose_video,
+            max_seconds=options.max_seconds,
         )
     flags = given(options)
     if options.request is not None or not flags.keys() <= set(MEDIA):
@@ -316,6 +331,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
         lora_sources=_lora_sources(options),
         interpolators=find_interpolators(options.interpolator_folder),
         check_memory=not options.ignore_memory,
+        pose_video=options.pose_video,
     )
 
 
@@ -440,6 +456,7 @@ def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
         image_encoder=options.image_encoder,
         precision=precision or "auto",
         residency=getattr(options, "residency", None) or "auto",  # a check has no such flag
+        audio_encoder=options.audio_encoder,
     )
     return replace(loaded, prompt_expander=options.prompt_expander, safety_checker=options.safety_checker)
 
@@ -457,7 +474,8 @@ def _family(options: argparse.Namespace, model: WanModel | None) -> Family:
 
 
 def _refuse_parts_alone(options: argparse.Namespace) -> None:
-    for flag in ("--low-model", "--vae", "--text-encoder", "--tokenizer", "--image-encoder"):
+    parts = ("low-model", "vae", "text-encoder", "tokenizer", "image-encoder", "audio-encoder")
+    for flag in (f"--{part}" for part in parts):
         if getattr(options, flag[2:].replace("-", "_")) is not None:
             raise RequestError.of(flag, "given without --model", "give the transformer as --model")
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .beginning import starting_latents
 from .distilled import lacking, with_lightning
-from .errors import ModelError, SamplingError
+from .errors import ModelError, RequestError, SamplingError
 from .given import Given, judged, look_at_media
 from .lora_chain import with_loras
 from .media.edit import Edit
@@ -50,6 +50,7 @@ from .sampling.engine import Condition, Prompts
 from .sampling.noise import draw_noise, later_noise
 from .sampling.schedule import Schedule
 from .sampling.step_cache import REGULAR, StepCache
+from .speech import SPEECH, make_speech
 from .stages import encode_prompts, sample
 from .toy.embedded import embedded_loras
 from .weights.lora_source import LoraSources
@@ -122,6 +123,8 @@ def run(
     check_memory: bool = True,
     interpolators: Found | None = None,
     allow_partial_loras: bool = False,
+    pose_video: Path | None = None,
+    max_seconds: float | None = None,
 ) -> Result:
     """Make the video or picture of `request` in `out` (.mp4, .png or .jpg) and its receipt beside it.
 
@@ -138,6 +141,7 @@ def run(
     check_memory: refuse, before anything is loaded, what cannot fit into memory.
     interpolators: the film and rife there are, as `find_interpolators` finds them; None knows only flow.
     allow_partial_loras: also apply LoRAs of which only a part fits the model.
+    pose_video, max_seconds: of a speech-to-video request, as for `make_speech`; no other has a use for them.
 
     Raises RequestError before anything is loaded when the request cannot be honoured, ModelError,
     SamplingError or MediaError when a stage fails, and what `progress.check` raises when the user stops: then
@@ -151,6 +155,16 @@ def run(
     seed = seed_of(request)
     if seed is None:
         seed = secrets.randbelow(_DRAWN_SEEDS)
+    if request.task == SPEECH and report.ok:
+        spoken = make_speech(
+            request, report, model, seed, given, out=out, memory=memory, progress=progress, tags=tags or {},
+            return_images=return_images, embed_receipt=embed_receipt, check_memory=check_memory,
+            pose_video=pose_video, max_seconds=max_seconds,
+        )  # fmt: skip
+        return Result(**vars(spoken))
+    for name, value in (("pose_video", pose_video), ("max_seconds", max_seconds)):
+        if value is not None and report.ok:
+            raise RequestError.of(name, f"given for {request.task}", f"leave it out; only {SPEECH} takes it")
     plan = make_plan(
         request, model.family, seed, boundary=model.boundary, report=report, media_size=given.size
     )
@@ -173,11 +187,12 @@ def repeat(
     lora_sources: LoraSources | None = None,
     interpolators: Found | None = None,
     check_memory: bool = True,
+    pose_video: Path | None = None,
 ) -> Result:
     """Make the video or picture of a receipt again.
 
     media: {field: file} of the inputs; one that is left out is looked for by its name, in this folder.
-    check_memory: as for `run`.
+    check_memory, pose_video: as for `run`.
 
     Raises ModelError when weight files or inputs are not the recorded ones, and SamplingError when the
     latents came out different, naming what differs between the two machines.
@@ -195,6 +210,13 @@ def repeat(
     report = judged(
         check(recorded.request, family=model.family, abilities=abilities), recorded.request, given
     )
+    if recorded.request.task == SPEECH:
+        spoken = make_speech(
+            recorded.request, report, model, recorded.plan.seed, given, out=out, memory=memory,
+            progress=progress, tags={}, check_memory=check_memory, pose_video=pose_video,
+            max_seconds=recorded.plan.frames_delivered / recorded.plan.fps, expected=recorded,
+        )  # fmt: skip
+        return Result(**vars(spoken))
     job = _Job(
         recorded.request,
         report,

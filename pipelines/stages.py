@@ -232,6 +232,11 @@ def _decode(
 
 
 def _check_latents(model: WanModel, latents: Tensor, noise: Tensor | None) -> None:
+    if model.family.hears:
+        raise ModelError(
+            f"{model.name}: draws after a sound, which a sampler does not have; use Wan Duet Speech to Video "
+            "and Wan Duet Run Local"
+        )
     channels = model.family.latent_channels
     if latents.ndim != 5 or latents.shape[1] != channels:
         raise ModelError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import cast
 
@@ -15,9 +16,8 @@ from av.container import OutputContainer
 
 from ..errors import MediaError
 from .containers import Container
-from .source import require_codec
 
-__all__ = ["Audio", "AudioTrack", "read_audio"]
+__all__ = ["Audio", "AudioTrack", "mono_at", "read_audio"]
 
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 _ANY_RATE = 48_000  # what every encoder of ours takes
@@ -89,18 +89,20 @@ class AudioTrack:
         self._output.mux(self._stream.encode(None))
 
 
-def read_audio(path: Path) -> Audio | None:
+def read_audio(file: Path | bytes) -> Audio | None:
     """The first sound of a file, whole; None when it has none. Unusual layouts are mixed down to stereo.
 
     Raises:
         MediaError: the file or its sound cannot be read.
     """
+    name = "the file" if isinstance(file, bytes) else str(file)
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(
+            BytesIO(file) if isinstance(file, bytes) else str(file), metadata_errors="replace"
+        ) as container:
             if not container.streams.audio:
                 return None
             stream = container.streams.audio[0]
-            require_codec(stream, str(path))
             rate = stream.codec_context.sample_rate
             layout = stream.codec_context.layout.name
             resampler = av.AudioResampler(format="fltp", layout=_known(layout), rate=rate)
@@ -109,10 +111,25 @@ def read_audio(path: Path) -> Audio | None:
             ]
             parts += [part.to_ndarray() for part in resampler.resample(None)]
     except (OSError, ValueError, av.FFmpegError) as error:
-        raise MediaError(f"cannot read the sound of {path}: {error}; leaving the sound out works") from error
+        raise MediaError(f"cannot read the sound of {name}: {error}; leaving the sound out works") from error
     if not parts:
-        raise MediaError(f"the sound of {path} has no samples; leaving the sound out works")
+        raise MediaError(f"the sound of {name} has no samples; leaving the sound out works")
     return Audio(np.concatenate(parts, 1), rate)
+
+
+def mono_at(audio: Audio, rate: int) -> npt.NDArray[np.float32]:
+    """The mean of all channels at `rate` samples per second, (n,); as long as the sound, to the sample."""
+    mono: npt.NDArray[np.float32] = audio.samples.mean(0, dtype=np.float32)
+    if audio.rate == rate:
+        return mono
+    resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
+    sound = av.AudioFrame.from_ndarray(np.ascontiguousarray(mono[None]), format="fltp", layout="mono")
+    sound.sample_rate, sound.pts, sound.time_base = audio.rate, 0, Fraction(1, audio.rate)
+    parts = [part.to_ndarray()[0] for given in (sound, None) for part in resampler.resample(given)]
+    count = max(round(len(mono) * rate / audio.rate), 1)
+    found = np.concatenate(parts)[:count] if parts else np.zeros(0, np.float32)
+    whole: npt.NDArray[np.float32] = np.pad(found, (0, count - len(found)))
+    return whole
 
 
 def _known(layout: str) -> str:

@@ -118,7 +118,9 @@ def file_in_data_uri(uri: str, field: str) -> LocalFile:
 
 def of_type(file: LocalFile, field: str) -> LocalFile:
     """`file`, when it is of the kind that `field` takes; else RequestError on the field."""
-    if not file.content_type.startswith(f"{MEDIA[field]}/"):
+    # A video is heard too.
+    wanted = ("audio/", "video/") if MEDIA[field] == "audio" else f"{MEDIA[field]}/"
+    if not file.content_type.startswith(wanted):
         raise RequestError.of(
             field, f"{file.name} is {file.content_type}", f"give a file with {MEDIA[field]}"
         )

@@ -17,6 +17,7 @@ from ..weights.checkpoint import Checkpoint
 from ..weights.names import PREFIXES, to_diffusers
 from ..weights.recipe import Recipe
 from ..weights.stored import Source
+from .s2v_layout import SPEECH_MARK, is_speech, speech_config, speech_name, speech_shapes
 from .shapes import Shapes, require_shapes, shape_of
 
 __all__ = ["families_of", "transformer_recipe"]
@@ -31,8 +32,6 @@ _GATE = ".to_gate_compress."  # FastWan's sparse attention; the dense one that r
 
 # Parts that only these models have. None of them can run without the code that belongs to the part.
 _OTHER_MODELS = {
-    "casual_audio_encoder.": "Wan 2.2 S2V",
-    "audio_injector.": "Wan 2.2 S2V",
     "vace_blocks.": "VACE",
     "vace_patch_embedding.": "VACE",
     "motion_encoder.": "Wan 2.2 Animate",
@@ -65,6 +64,8 @@ def families_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     """
     channels, out = int(config.get("in_channels", 16)), int(config.get("out_channels", 16))
     clip = config.get("image_dim") is not None
+    if is_speech(config):
+        return ("wan2.2-s2v-14b",)
     heads = int(config.get("num_attention_heads", 40))
     if (channels, heads, config.get("num_layers")) == (16, 12, 30):  # wan/configs/wan_t2v_1_3B.py
         return ("wan2.1-t2v-1.3b",)
@@ -86,9 +87,10 @@ def _in_diffusers_names(checkpoint: Checkpoint) -> dict[str, Source]:
     unknown: list[str] = []
     gates = 0
     already = any(key.startswith(f"{prefix}condition_embedder.") for key in keys)
+    of_speech = speech_name([key.removeprefix(prefix) for key in keys])
     for key, source in keys.items():
         own = key.removeprefix(prefix)
-        name = own if already else _renamed(own)
+        name = own if already else _renamed(own) or of_speech(own)
         if _GATE in own:
             gates += 1
         elif name is None or not key.startswith(prefix):
@@ -126,7 +128,7 @@ def _refuse_others(checkpoint: Checkpoint, names: Collection[str]) -> None:
 
 
 def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
-    """The configuration of diffusers' WanTransformer3DModel that has these shapes."""
+    """The configuration of the transformer that has these shapes."""
 
     def shape(name: str, dims: int) -> tuple[int, ...]:
         return shape_of(checkpoint.path, shapes, name, dims)
@@ -140,7 +142,7 @@ def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
             f"{checkpoint.path}: is {width} wide; Wan transformers have whole heads of {_HEAD_DIM}"
         )
     blocks = {int(found[1]) for name in shapes if (found := _BLOCK.match(name))}
-    return {
+    plain = {
         "_class_name": "WanTransformer3DModel",
         "patch_size": patch,
         "num_attention_heads": width // _HEAD_DIM,
@@ -159,10 +161,11 @@ def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
         "pos_embed_seq_len": shape(positions, 3)[1] if positions in shapes else None,
         "rope_max_seq_len": 1024,
     }
+    return speech_config(plain, shape, shapes) if f"{SPEECH_MARK}weights" in shapes else plain
 
 
 def _shapes_of(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Every parameter of diffusers' WanTransformer3DModel with this configuration, and its shape."""
+    """Every parameter of the transformer with this configuration, and its shape."""
     width = config["num_attention_heads"] * config["attention_head_dim"]
     image, ffn = config["image_dim"], config["ffn_dim"]
     shapes: dict[str, tuple[int, ...]] = {}
@@ -205,4 +208,4 @@ def _shapes_of(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         shapes[f"{block}.scale_shift_table"] = (1, 6, width)
     linear("proj_out", width, config["out_channels"] * math.prod(patch))
     shapes["scale_shift_table"] = (1, 2, width)
-    return shapes
+    return shapes | speech_shapes(config) if is_speech(config) else shapes

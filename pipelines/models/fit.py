@@ -58,8 +58,14 @@ def family_of(path: Path, index: Mapping[str, Any], experts: Mapping[str, Recipe
     raise ModelError(f"low: {possible[0].name} has a single transformer; leave this empty")
 
 
-def require_fit(family: Family, experts: Mapping[str, Recipe], vae: Recipe, text_encoder: Recipe) -> None:
-    """That VAE and text encoder speak the language of the transformers. ModelError otherwise."""
+def require_fit(
+    family: Family,
+    experts: Mapping[str, Recipe],
+    vae: Recipe,
+    text_encoder: Recipe,
+    audio_encoder: Recipe | None = None,
+) -> None:
+    """That the encoders and the VAE speak the language of the transformers. ModelError otherwise."""
     if vae.config.get("z_dim") != family.latent_channels:
         raise ModelError(
             f"{vae.files[0]}: has {vae.config.get('z_dim')} latent channels, {family.name} needs "
@@ -70,6 +76,19 @@ def require_fit(family: Family, experts: Mapping[str, Recipe], vae: Recipe, text
         raise ModelError(
             f"{text_encoder.files[0]}: gives {width} numbers per token, {family.name} reads {wanted}; this "
             "text encoder belongs to another model"
+        )
+    if audio_encoder is not None:
+        _require_ears(family, experts["high"], audio_encoder)
+
+
+def _require_ears(family: Family, expert: Recipe, audio_encoder: Recipe) -> None:
+    wanted = (expert.config["audio_dim"], expert.config["audio_states"])
+    found = (audio_encoder.config["hidden_size"], audio_encoder.config["num_hidden_layers"] + 1)
+    if found != wanted:
+        raise ModelError(
+            f"{audio_encoder.files[0]}: gives {found[0]} numbers of {found[1]} layers, {family.name} hears "
+            f"{wanted[0]} of {wanted[1]}; this audio encoder belongs to another model, take "
+            "wav2vec2-large-xlsr-53-english"
         )
 
 

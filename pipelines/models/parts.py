@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 __all__ = ["Slot", "missing", "public_page"]
 
-Slot = Literal["low", "vae", "text_encoder", "image_encoder"]
+Slot = Literal["low", "vae", "text_encoder", "image_encoder", "audio_encoder"]
 
 _WAN22 = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/tree/main/split_files"
 _WAN21 = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/tree/main/split_files"
@@ -21,6 +21,7 @@ _PAGES = {
     "vae": f"{_WAN22}/vae",
     "text_encoders": f"{_WAN21}/text_encoders",
     "clip_vision": f"{_WAN21}/clip_vision",
+    "audio_encoders": f"{_WAN22}/audio_encoders",
 }
 
 
@@ -36,6 +37,7 @@ _WHAT = {
     "vae": "VAE",
     "text_encoder": "text encoder",
     "image_encoder": "image encoder",
+    "audio_encoder": "audio encoder",
 }
 _LOW = {
     "wan2.2-t2v-a14b": "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors",
@@ -60,6 +62,8 @@ def public_page(folder: str) -> str:
 def _part(slot: Slot, family: str) -> _Part:
     if slot == "low":
         return _Part("diffusion_models", _LOW[family])
+    if slot == "audio_encoder":
+        return _Part("audio_encoders", "wav2vec2_large_english_fp16.safetensors")
     if slot == "text_encoder":
         return _Part("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors")
     if slot == "image_encoder":

@@ -22,6 +22,7 @@ from .identify import Kind, choose, read_part
 from .parts import Slot, missing, public_page
 from .residency import parse_residency
 from .tokenizer import find_tokenizer
+from .wav2vec_layout import audio_encoder_recipe, choose_audio_encoder
 
 __all__ = ["Given", "WanModel", "load_model", "read_experts"]
 
@@ -41,6 +42,7 @@ class WanModel:
     prompt_expander,
     safety_checker: folders with the models that were chosen for it; None where nobody did.
     residency: how much of the experts lies on the device, as `parse_residency` has it.
+    audio_encoder: wav2vec 2.0, of a model that hears; None of any other.
     """
 
     name: str
@@ -53,6 +55,7 @@ class WanModel:
     precision: Precision = "auto"
     loras: tuple[LoraReport, ...] = ()
     image_encoder: Recipe | None = field(default=None, repr=False)
+    audio_encoder: Recipe | None = field(default=None, repr=False)
     seat: Seat = field(default_factory=Seat, repr=False, compare=False)
     prompt_expander: Path | None = None
     safety_checker: Path | None = None
@@ -80,6 +83,8 @@ class WanModel:
         components = {**self.experts, "vae": self.vae, "text_encoder": self.text_encoder}
         if self.image_encoder is not None:
             components["image_encoder"] = self.image_encoder
+        if self.audio_encoder is not None:
+            components["audio_encoder"] = self.audio_encoder
         named = {f"{name}/{file.name}": file for name, recipe in components.items() for file in recipe.files}
         loras = dict.fromkeys(report.file for report in self.loras)
         named.update({f"loras[{index}]/{file.name}": file for index, file in enumerate(loras)})
@@ -96,6 +101,7 @@ def load_model(
     precision: Precision = "auto",
     image_encoder: Given = None,
     residency: str = "auto",
+    audio_encoder: Given = None,
 ) -> WanModel:
     """A model from a folder or from single files. Reads headers only.
 
@@ -111,6 +117,9 @@ def load_model(
                   SentencePiece model, or a folder with one.
     residency:    how much of the experts lies on the device while they run: auto, resident, ring or ring:N.
 
+    audio_encoder: of a model for speech: a wav2vec 2.0, its folder or its .safetensors file, likewise. No
+                  other model looks at it.
+
     The family follows from the tensors, never from the name of a file or folder.
     Raises ModelError naming what is missing, of the wrong kind, or of another model.
     """
@@ -121,7 +130,8 @@ def load_model(
     family = family_of(path, index, experts)
     vae_recipe, _ = _part("vae", vae, folder, family)
     text_recipe, text_path = _part("text_encoder", text_encoder, folder, family)
-    require_fit(family, experts, vae_recipe, text_recipe)
+    hearing = _audio_encoder(audio_encoder, folder, family)
+    require_fit(family, experts, vae_recipe, text_recipe, hearing)
     boundary = family.boundary if index.get("boundary_ratio") is None else float(index["boundary_ratio"])
     return WanModel(
         name=str(source),
@@ -134,6 +144,7 @@ def load_model(
         precision=precision,
         image_encoder=_image_encoder(image_encoder, folder, family),
         residency=residency,
+        audio_encoder=hearing,
     )
 
 
@@ -222,6 +233,18 @@ def _own_or_shared(folder: Path, slot: str) -> Path:
     if not own.is_dir() and shared.is_dir() and (folder.parent / "model_index.json").is_file():
         return shared
     return own
+
+
+def _audio_encoder(given: Given, folder: Path | None, family: Family) -> Recipe | None:
+    """What hears, for a family that does; None for any other."""
+    if not family.hears:
+        return None
+    if given is None and folder is not None:
+        given = _own_or_shared(folder, "audio_encoder")
+    found = given if isinstance(given, (str, Path)) else choose_audio_encoder(given or (), family.name)
+    if not Path(found).exists():
+        raise ModelError(f"{missing('audio_encoder', family.name)}; {found} is not there")
+    return audio_encoder_recipe(Path(found))
 
 
 def _tokenizer(given: str | Path | None, text_encoder: Path) -> Path:

@@ -29,6 +29,7 @@ class Family:
                     latent "frames" that hold no noise.
     reads_clip:     whether it also reads those pictures with CLIP's image encoder.
     end_image:      whether a clip "never", "may" or "must" also have a picture to end with.
+    hears:          it needs an audio encoder.
     source:         where the numbers come from.
     """
 
@@ -50,6 +51,7 @@ class Family:
     pictures: Literal["none", "channels", "frames"] = "none"
     reads_clip: bool = False
     end_image: Literal["never", "may", "must"] = "never"
+    hears: bool = False
 
     def able_to(self, task: str) -> tuple[str, ...]:
         """The families that can do `task`, for who has loaded this one."""
@@ -120,6 +122,7 @@ FAMILIES: dict[str, Family] = {
             tasks=frozenset({"speech-to-video"}),
             sizes=_SIZES,
             source="Wan-Video/Wan2.2 wan/configs/wan_s2v_14B.py",
+            hears=True,
         ),
         Family(
             name="wan2.2-ti2v-5b",
@@ -209,6 +212,19 @@ FAMILIES: dict[str, Family] = {
             own_sizes=True,
             pictures="channels",
             end_image="may",
+        ),
+        Family(
+            name="toy-speech",
+            experts=1,
+            boundary=None,
+            default_shift=3.0,
+            default_fps=16,
+            tasks=frozenset({"speech-to-video"}),
+            sizes=dict.fromkeys(_SIZES, _TOY),
+            source="the embedded model of this package",
+            hidden_width=64,
+            own_sizes=True,
+            hears=True,
         ),
     )
 }

@@ -69,6 +69,7 @@ class LocalAbilities:
             "small-fast-video",
             "legacy-text-to-video",
             "wan21-text-to-video",
+            "speech-to-video",
         }
     )
     interpolators: tuple[str, ...] = ("flow",)

@@ -50,6 +50,8 @@ def _optional(ability: str, meaning: str, missing: str) -> LocalRule:
 
 
 def _num_frames(case: Case) -> Finding:
+    if case.task == "speech-to-video":
+        return case.supported("the length of a clip; clips follow each other until the sound ends")
     native = case.model.native_frames if case.model is not None else None
     if native is not None and case.preference and case.value != native:
         return case.adjusted(native, "the clip length this model draws; ask for any other number to get it")
@@ -59,6 +61,13 @@ def _num_frames(case: Case) -> Finding:
     return case.supported(
         f"{generated} are generated (one more than a multiple of 4), {case.value} delivered"
     )
+
+
+def _frames_per_second(case: Case) -> Finding:
+    if case.task != "speech-to-video":
+        return case.supported("the rate before interpolation")
+    made_for = "" if case.value == 16 else "; the model is made for 16"
+    return case.supported(f"the sound is heard at this rate too, so lips stay in time{made_for}")
 
 
 def _steps(case: Case) -> Finding:
@@ -237,10 +246,15 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     ),
     "num_frames": LocalRule(
         "delivered exactly; generated is the next number that is one more than a multiple of 4. The embedded "
-        "model draws its own clip length unless another number than the default is asked for.",
+        "model draws its own clip length unless another number than the default is asked for. Of speech it "
+        "is the length of one clip: clips follow each other until the sound ends.",
         _num_frames,
     ),
-    "frames_per_second": _honoured("the rate before interpolation"),
+    "frames_per_second": LocalRule(
+        "the rate before interpolation. Of speech also that at which the sound is heard: lips stay in time "
+        "at any rate, and the model is made for 16.",
+        _frames_per_second,
+    ),
     "seed": _honoured(
         "0 to 18446744073709551615; noise is drawn on the CPU from it; unset draws one and reports it"
     ),

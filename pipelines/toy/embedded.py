@@ -6,16 +6,18 @@ from pathlib import Path
 
 from ..errors import ModelError
 
-__all__ = ["EMBEDDED", "TOY", "TOY_IMAGE", "embedded_loras", "toy_folder"]
+__all__ = ["EMBEDDED", "TOY", "TOY_IMAGE", "TOY_SPEECH", "embedded_loras", "toy_folder"]
 
-TOY, TOY_IMAGE = "toy", "toy-image"
+TOY, TOY_IMAGE, TOY_SPEECH = "toy", "toy-image", "toy-speech"
 _WEIGHTS = Path(__file__).with_name("weights")
-EMBEDDED = {TOY: _WEIGHTS, TOY_IMAGE: _WEIGHTS / "image"}
-"""By name: the one that draws from text, and the one that begins with a picture; their experts differ."""
+EMBEDDED = {TOY: _WEIGHTS, TOY_IMAGE: _WEIGHTS / "image", TOY_SPEECH: _WEIGHTS / "speech"}
+"""By name: the one that draws from text, the one that begins with a picture, the one for speech. They share
+all but their transformers.
+"""
 
 
 def toy_folder(name: str = TOY) -> Path:
-    """An embedded model, a folder in diffusers layout. MODEL_CARD.md in it says what both can draw.
+    """An embedded model, a folder in diffusers layout. MODEL_CARD.md says what each can draw.
 
     Raises ModelError when this copy of the pack came without it.
     """

@@ -45,6 +45,7 @@ ONE_REQUEST, BLOCKS = "Text to Video (one request)", "Text to Video (building bl
 LORAS, IMAGE = "LoRA high, low and both", "Image to Video"
 BLUEPRINT = "Text to Video (Wan Duet)"
 HERE_OR_THERE = "Same request, here or there"
+SPEECH = "Speech to Video"
 LONG, SMOOTHER = "Render a long video", "Interpolate and re-encode"
 PICTURES = {
     ONE_REQUEST: "one-request",
@@ -54,6 +55,7 @@ PICTURES = {
     LONG: "long-video",
     SMOOTHER: "interpolate",
     IMAGE: "image-to-video",
+    SPEECH: "speech",
 }
 REDRAWN = ["Text to Image", "Image to Image", "Video to Video"]
 REMOTE = ["Text to Video on fal", "Text to Video on Novita"]  # which would need a key to be run for a picture
@@ -63,13 +65,14 @@ if LACKING:
     warnings.warn(SKIPPED, stacklevel=1)  # pytest lists it at the end, unlike the reason of a skip
 # Inputs that nodes gained after tests/nodes/saved was saved, at the value an older workflow gets.
 APPENDED_SINCE = {
-    "WanDuetRunLocal": {"acceleration": "exact", "allow_partial_loras": False},
+    "WanDuetRunLocal": {"acceleration": "exact", "allow_partial_loras": False, "max_seconds": 0},
     "WanDuetLoadModel": {
         "low_model": "none",
         "vae": "auto",
         "text_encoder": "auto",
         "residency": "auto",
         "image_encoder": "auto",
+        "audio_encoder": "auto",
     },
     "WanDuetEncodeVideo": {"container": "mp4"},
 }

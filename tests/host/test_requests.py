@@ -157,10 +157,10 @@ def test_a_kind_that_does_not_run_here_yet_stops_before_anything_is_loaded(
     host: HeadlessComfyUI, client: ComfyClient, settings: dict[str, dict[str, Any]]
 ) -> None:
     before = host.log().count("loading")
-    graph = Graph(settings, "WanDuetSpeechToVideo", image_url="a.png", audio_url="a.wav")
+    graph = Graph(settings, "WanDuetVideoToVideo", video_url="a.mp4")
     graph.add("model", "WanDuetLoadModel", **settings["WanDuetLoadModel"])
     run = {**settings["WanDuetRunLocal"], "request": ["request", 0], "model": ["model", 0]}
     graph.add("run", "WanDuetRunLocal", **run).add("save", "PreviewAny", source=["run", 4])
-    with pytest.raises(HostError, match="this version does not run speech-to-video on this machine"):
+    with pytest.raises(HostError, match="this version does not run video-to-video on this machine"):
         client.run(graph.nodes)
     assert host.log().count("loading") == before

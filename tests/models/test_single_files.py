@@ -205,8 +205,8 @@ def test_a_file_says_what_it_is(files: Files, name: str, kind: str, families: tu
 
 
 def test_what_cannot_be_used_says_why_and_raises_nothing(tmp_path: Path) -> None:
-    sound = tiny.wan_transformer_names(tiny.transformer()) | {"audio_injector.x": torch.ones(1)}
-    assert "is Wan 2.2 S2V" in identify(tiny.save(tmp_path / "s2v.safetensors", sound)).problem
+    vace = tiny.wan_transformer_names(tiny.transformer()) | {"vace_blocks.x": torch.ones(1)}
+    assert "is VACE" in identify(tiny.save(tmp_path / "vace.safetensors", vace)).problem
     (tmp_path / "cut.safetensors").write_bytes(b"\xff" * 100)
     assert "not a readable safetensors" in identify(tmp_path / "cut.safetensors").problem
     assert "pickle" in identify(tmp_path / "x.pth").problem

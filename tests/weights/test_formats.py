@@ -388,7 +388,10 @@ UNKNOWN = {
         lambda w, layer: w.update({"control_adapter.conv.weight": torch.ones(1)}),
         "Wan Fun camera control",
     ),
-    "S2V": (lambda w, layer: w.update({"casual_audio_encoder.weights": torch.ones(1)}), "is Wan 2.2 S2V"),
+    "half a S2V": (
+        lambda w, layer: w.update({"casual_audio_encoder.weights": torch.ones(1, 3, 1, 1)}),
+        "incomplete or of another kind: casual_audio_encoder",
+    ),
     "VACE": (lambda w, layer: w.update({"vace_blocks.0.before_proj.weight": torch.ones(1)}), "is VACE"),
     "Animate": (lambda w, layer: w.update({"motion_encoder.enc.fc.0.weight": torch.ones(1)}), "Animate"),
     "a whole checkpoint": (

@@ -1,0 +1,381 @@
+"""Runs a speech-to-video request on this machine: sound, image and prompt become a video with its sound."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+from itertools import chain, islice, repeat
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .errors import MediaError, ModelError, RequestError, SamplingError
+from .given import Given
+from .media.audio import Audio, mono_at, read_audio
+from .media.encode import encode_video
+from .media.frames import Frame, FrameStream, video_frames
+from .media.local_file import LocalFile
+from .media.picture import fit, read_picture
+from .media.probe import probe, verify
+from .media.read import read_frames
+from .media.tags import RECEIPT
+from .memory import Memory, compute_dtype
+from .models.expert import forward_bytes
+from .models.s2v_engine import Speaker
+from .models.s2v_features import frame_features
+from .models.wan_model import WanModel
+from .models.wav2vec import SAMPLE_RATE, hear, hearing_bytes
+from .output import output_place, require_suffix, write_sidecar
+from .plan.plan import Plan, describe, make_plan
+from .preflight import Preflight, Stage, look_ahead
+from .progress import Progress, Silent
+from .prompt import drawn_prompt, helpers_record
+from .receipt import Recorded, differences, make_receipt
+from .render import Look
+from .request.base import WanRequest
+from .request.report import Report
+from .safety import chosen_checker, look_at_result
+from .sampling.engine import Condition, Prompts
+from .sampling.schedule import Schedule
+from .speech_clips import Script, speaking_frames
+from .stages import encode_prompts
+from .weights.footprint import weight_bytes
+from .weights.hashing import file_hash
+from .weights.recipe import Recipe
+
+__all__ = ["SPEECH", "Spoken", "make_speech"]
+
+log = logging.getLogger(__name__)
+
+SPEECH = "speech-to-video"  # the task
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """A finished run. images: (frames, H, W, 3) float32 in [0, 1] when they were asked for, else None."""
+
+    path: Path
+    seed: int
+    prompt: str
+    receipt: Mapping[str, Any]
+    images: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Everything that is decided before anything is loaded."""
+
+    request: WanRequest
+    report: Report
+    model: WanModel
+    ears: Recipe
+    plan: Plan
+    given: Given
+    sound: Audio
+    picture: Tensor
+    pose: Path | None
+
+    @property
+    def clip_frames(self) -> int:
+        return 4 * self.plan.latent_shape[1]
+
+    @property
+    def clips(self) -> int:
+        return -(-self.plan.frames_delivered // self.clip_frames)
+
+
+@dataclass
+class _Clock:
+    """Seconds per stage."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 3)
+
+
+def make_speech(
+    request: WanRequest,
+    report: Report,
+    model: WanModel,
+    seed: int,
+    given: Given,
+    *,
+    out: Path | Callable[[Plan], Path],
+    memory: Memory,
+    progress: Progress,
+    tags: Mapping[str, str],
+    return_images: bool = False,
+    embed_receipt: bool = True,
+    check_memory: bool = True,
+    pose_video: Path | None = None,
+    max_seconds: float | None = None,
+    expected: Recorded | None = None,
+) -> Spoken:
+    """Make the video of `request` in `out` (an .mp4), with its sound, and its receipt beside it.
+
+    given:       the image and the sound.
+    pose_video:  whose frames lead the body; resized and cropped like the image. Where it ends, so does that.
+    max_seconds: of the video; None for as long as the sound.
+    expected:    of a run that is repeated.
+    The others are as for `local.run`, which also says what is raised.
+
+    The receipt inside the file is written before the first clip is sampled: it lacks the hash of the latents
+    and the timings that the one beside it has.
+    """
+    job = _decided(request, report, model, seed, given, pose_video, max_seconds)
+    plan, clock = job.plan, _Clock()
+    out = out if isinstance(out, Path) else out(plan)
+    require_suffix(out, plan.output)
+    log.info("%s, in clips of %d frames: %d", describe(plan), job.clip_frames, job.clips)
+    ahead = _look_ahead(job, memory)
+    log.info("%s", ahead.text())
+    if check_memory:
+        ahead.require_room()
+    checker = chosen_checker(request, model, given)
+    hashes: list[str] = []
+    with output_place(out):
+        with clock.stage("prompt"):
+            known = None if expected is None else expected.prompt
+            prompt = drawn_prompt(request, model, given, checker, known, memory, progress)
+        with clock.stage("text"):
+            prompts, notes = _read_prompts(job, prompt, memory, progress)
+        with clock.stage("sound"):
+            features = _heard(job, memory, progress)
+        receipt = _receipt(job, prompt, memory, ahead, notes) | helpers_record(request, model, checker)
+        inside = {**tags, RECEIPT: json.dumps(receipt)} if embed_receipt else dict(tags)
+        kept: list[Frame] = []
+        with clock.stage("video"):
+            frames = _frames(job, prompts, features, memory, progress, hashes, check=expected)
+            frames = _seen(frames, look_at_result(checker, request))
+            facts = encode_video(
+                _tee(frames, kept) if return_images else frames,
+                out,
+                width=plan.width,
+                height=plan.height,
+                fps=Fraction(plan.fps),
+                frame_count=plan.frames_delivered,
+                quality=plan.video_quality,
+                write_mode=plan.video_write_mode,
+                tags=inside,
+                audio=job.sound,
+                progress=_OnlyChecks(progress),
+            )
+            verify(probe(out), frames=facts.frames, width=plan.width, height=plan.height, fps=facts.fps)
+        receipt |= {"latents_sha256": _all_of(hashes), "timings_s": clock.seconds}
+        write_sidecar(out, receipt)
+    images = torch.from_numpy(np.stack(kept)).float() / 255 if return_images else None
+    return Spoken(out, plan.seed, prompt, receipt, images)
+
+
+def _decided(
+    request: WanRequest,
+    report: Report,
+    model: WanModel,
+    seed: int,
+    given: Given,
+    pose_video: Path | None,
+    max_seconds: float | None,
+) -> _Job:
+    """RequestError for a sound or an image that cannot be used."""
+    if not report.ok:
+        raise RequestError(report.problems)
+    if model.residency not in ("auto", "resident"):
+        raise ModelError(
+            f"residency: {model.residency}, but the speech model lies on the device as a whole; use auto or "
+            "resident"
+        )
+    if model.audio_encoder is None:
+        raise ModelError(f"{model.name}: has no audio encoder; load one with the model")
+    sound = _sound(given.files["audio_url"])
+    picture = read_picture(given.files["image_url"].content)
+    plan = make_plan(request, model.family, seed, report=report, media_size=given.size)
+    seconds = sound.samples.shape[1] / sound.rate
+    frames = round(seconds * plan.fps)
+    if not frames:
+        raise RequestError.of(
+            "audio_url",
+            f"{seconds:.3f} s of sound, less than half of a frame",
+            f"give a sound of {1 / plan.fps:.3f} s or longer",
+        )
+    limit = frames if max_seconds is None else max(round(max_seconds * plan.fps), 1)
+    if limit < frames:  # what is heard then follows from the number of frames, which a receipt has
+        frames = limit
+        sound = Audio(sound.samples[:, : round(frames / plan.fps * sound.rate)], sound.rate)
+    if pose_video is not None:
+        probe(pose_video)  # before any work: MediaError when it cannot be read
+    # The family's plan has a latent frame for the image; here the image is no part of a clip.
+    clip = plan.latent_shape[1] - 1
+    clips = -(-frames // (4 * clip))
+    plan = replace(
+        plan,
+        latent_shape=(plan.latent_shape[0], clip, *plan.latent_shape[2:]),
+        frames_generated=clips * 4 * clip,
+        frames_delivered=frames,
+        frames_out=frames,
+        forwards=clips * plan.forwards,
+        size_bytes={**plan.size_bytes, "frames": 3 * frames * plan.width * plan.height},
+    )
+    fitted = fit(picture[None], plan.width, plan.height)[0].permute(2, 0, 1) * 2 - 1
+    return _Job(request, report, model, model.audio_encoder, plan, given, sound, fitted, pose_video)
+
+
+def _sound(file: LocalFile) -> Audio:
+    try:
+        sound = read_audio(file.content)
+    except MediaError as error:
+        found = str(error).partition(";")[0]
+        raise RequestError.of(
+            "audio_url", found, "give a file that plays, such as WAV, MP3 or MP4"
+        ) from error
+    if sound is None:
+        raise RequestError.of("audio_url", f"{file.name} has no sound in it", "give a file that is heard")
+    return sound
+
+
+def _look_ahead(job: _Job, memory: Memory) -> Preflight:
+    """What the other runs need, with the tokens of image and motion, and the audio encoder."""
+    ahead = look_ahead(job.model, memory, _token_shape(job), job.plan.experts)
+    samples = round(job.sound.samples.shape[1] / job.sound.rate * SAMPLE_RATE)
+    weights = weight_bytes(job.ears, lambda _: torch.float32)
+    hearing = Stage("audio encoder", weights, 0, hearing_bytes(job.ears.config, samples))
+    return replace(ahead, stages=(hearing, *ahead.stages))
+
+
+def _token_shape(job: _Job) -> tuple[int, int, int, int]:
+    """Latents with as many tokens: the image is one frame more, the motion is packed into one and a half."""
+    channels, frames, rows, columns = job.plan.latent_shape
+    return channels, frames + 3, rows, columns
+
+
+def _read_prompts(
+    job: _Job, prompt: str, memory: Memory, progress: Progress
+) -> tuple[Prompts, dict[str, str]]:
+    """The prompts, and a note per prompt that was too long to be read whole."""
+    fields, guided = {**dict(job.request), "prompt": prompt}, job.plan.guidance["high"] != 1
+    names = ["prompt", "negative_prompt"] if guided else ["prompt"]
+    encoded = encode_prompts(job.model, [fields[name] for name in names], memory, progress)
+    notes = {
+        name: f"only its first {prompt.tokens} tokens are read; the last {prompt.dropped} do not fit"
+        for name, prompt in zip(names, encoded, strict=True)
+        if prompt.dropped
+    }
+    conditions = [Condition(prompt.embeddings) for prompt in encoded]
+    return Prompts(conditions[0], conditions[1] if guided else None), notes
+
+
+def _heard(job: _Job, memory: Memory, progress: Progress) -> Tensor:
+    """(1, states, D, clips x clip_frames). In float32, as the official code hears."""
+    progress.begin("sound", 1, "sounds")
+    samples = mono_at(job.sound, SAMPLE_RATE)
+    states = hear(job.ears, samples, torch.float32, memory, progress.check)
+    if not bool(torch.isfinite(states).all()):
+        raise SamplingError("the audio encoder gave numbers that are not finite; its file may be damaged")
+    progress.advance(1)
+    return frame_features(states, job.plan.fps, job.clips * job.clip_frames)
+
+
+def _frames(
+    job: _Job,
+    prompts: Prompts,
+    features: Tensor,
+    memory: Memory,
+    progress: Progress,
+    hashes: list[str],
+    check: Recorded | None,
+) -> FrameStream:
+    """The frames of all clips. Raises SamplingError at the end when they are not those of `check`."""
+    plan, model = job.plan, job.model
+    script = Script(
+        frames=plan.frames_delivered,
+        clip_frames=job.clip_frames,
+        latent_shape=(1, *plan.latent_shape),
+        schedule=Schedule.of_plan(plan),
+        solver=plan.solver,
+        guidance=plan.guidance,
+        seed=plan.seed,
+        prompts=prompts,
+        features=features,
+        picture=job.picture,
+        pose=None if job.pose is None else _poses(job, job.pose),
+    )
+    dtype, recipe = compute_dtype(model.precision, memory.device), model.experts["high"]
+    working = forward_bytes(recipe.config, _token_shape(job), dtype)
+    speaker = Speaker(recipe, dtype, memory, progress.check, working)
+    yield from video_frames(speaking_frames(script, model, speaker, memory, progress, hashes))
+    if check is not None and _all_of(hashes) != check.latents_sha256:
+        raise SamplingError(f"the latents are not those of the receipt; {differences(check)}")
+
+
+def _poses(job: _Job, file: Path) -> Iterator[Tensor]:
+    """Frames at about the rate of the video, (3, H, W) in [-1, 1]; black after the last one."""
+    every = max(1, round(probe(file).fps / job.plan.fps))
+    size = job.plan.width, job.plan.height
+    shown = (
+        fit(torch.from_numpy(np.array(frame))[None].float() / 255, *size)[0].permute(2, 0, 1) * 2 - 1
+        for frame in islice(read_frames(file), 0, None, every)
+    )
+    return islice(chain(shown, repeat(-torch.ones_like(job.picture))), job.clips * job.clip_frames)
+
+
+def _receipt(
+    job: _Job, prompt: str, memory: Memory, ahead: Preflight, notes: Mapping[str, str]
+) -> dict[str, Any]:
+    """What is known before the first clip."""
+    receipt = make_receipt(
+        job.request,
+        job.report,
+        job.plan,
+        job.model,
+        job.given,
+        notes,
+        prompt=prompt,
+        dtype=str(compute_dtype(job.model.precision, memory.device)).removeprefix("torch."),
+        device=str(memory.device),
+        latents_sha256="",
+        memory=ahead.as_dict(),
+    )
+    del receipt["latents_sha256"]
+    if job.pose is not None:
+        receipt["inputs"] |= {"pose_video": {"name": job.pose.name, "sha256": file_hash(job.pose)}}
+    receipt["clips"] = {"count": job.clips, "frames": job.clip_frames}
+    return receipt
+
+
+def _all_of(hashes: list[str]) -> str:
+    """One hash for the latents of all clips."""
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
+
+
+class _OnlyChecks(Silent):
+    """For the encoder: the stages that are shown are those of the clips. A stop is a stop."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def check(self) -> None:
+        self._progress.check()
+
+
+def _seen(frames: FrameStream, look: Look) -> FrameStream:
+    for index, frame in enumerate(frames):
+        look(index, frame)
+        yield frame
+
+
+def _tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:
+    for frame in frames:
+        kept.append(frame)
+        yield frame
