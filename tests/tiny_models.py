@@ -30,11 +30,10 @@ _EXPERTS: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def make_model(family: str, folder: Path, *, name: str = "model", small: bool = True) -> WanModel:
-    """A model of single files in `folder`.
+def make_model(family: str, folder: Path, *, name: str = "model") -> WanModel:
+    """A model of single files in `folder`, which draws 64x64 in place of every size of its family.
 
-    name:  how the file of its transformer begins.
-    small: pictures of 64x64 in place of every size of the family.
+    name: how the files of its transformers begin.
     """
     vae = "2.2" if family == "wan2.2-ti2v-5b" else "2.1"
     pieces = tiny_files.spiece_tensor(tiny_files.spiece_model())
@@ -42,7 +41,7 @@ def make_model(family: str, folder: Path, *, name: str = "model", small: bool = 
     experts = [
         tiny_files.save(
             folder / f"{name}_{slot}.safetensors",
-            tiny_files.wan_transformer_names(tiny_files.transformer(**_for_width(settings))),
+            tiny_files.wan_transformer_names(tiny_files.transformer(**settings)),
         )
         for slot, settings in zip(("high", "low"), _EXPERTS[family], strict=False)
     ]
@@ -54,14 +53,7 @@ def make_model(family: str, folder: Path, *, name: str = "model", small: bool = 
         image_encoder=make_image_encoder(folder / "image_encoder"),
     )
     assert model.family.name == family
-    return smaller(model) if small else model
-
-
-def _for_width(settings: dict[str, Any]) -> dict[str, Any]:
-    heads = settings.get("num_attention_heads")
-    if heads is None or "image" not in settings:
-        return settings
-    return {**settings, "added_kv_proj_dim": heads * 128}
+    return _smaller(model)
 
 
 def make_image_encoder(folder: Path) -> Path:
@@ -77,8 +69,7 @@ def make_image_encoder(folder: Path) -> Path:
     return folder
 
 
-def smaller(model: WanModel) -> WanModel:
-    """The same model in a family whose every size is 64x64."""
+def _smaller(model: WanModel) -> WanModel:
     family = model.family
     sizes = {tier: dict.fromkeys(shapes, (64, 64)) for tier, shapes in family.sizes.items()}
     return replace(model, family=replace(family, sizes=sizes))
