@@ -1,0 +1,83 @@
+"""Which of the equally exact ways to compute a run takes, decided once and written down.
+
+All choices but Sage are of the float class: results differ by rounding only. Equal choices give equal bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import torch
+
+from ..errors import ModelError
+from .attention import ATTENTIONS, Attention, best_attention
+from .fused import fused_operations, triton_works
+from .operations import Operations, kitchen_operations, plain_operations
+from .traceable import traceable_operations
+
+__all__ = ["FloatChoices", "Kernels", "best_choices"]
+
+Kernels = Literal["plain", "kitchen", "triton"]
+
+
+@dataclass(frozen=True)
+class FloatChoices:
+    """How the blocks of one transformer compute.
+
+    attention:    a kernel of `attention.ATTENTIONS`.
+    kernels:      who does the element-wise work.
+    chunk_tokens: feed-forward and norms on so many tokens at a time; 0 for all at once.
+    compiler:     a backend of torch.compile for the block, or none. One graph serves all blocks of all experts.
+    """
+
+    attention: Attention = "sdpa"
+    kernels: Kernels = "plain"
+    chunk_tokens: int = 0
+    compiler: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.attention not in ATTENTIONS:
+            raise ModelError(f"attention: {self.attention!r}; one of {', '.join(ATTENTIONS)} works")
+        if self.chunk_tokens < 0:
+            raise ModelError(f"chunk_tokens: {self.chunk_tokens}; give 0, or the tokens of a chunk")
+
+    @property
+    def lossy(self) -> bool:
+        return self.attention == "sage"
+
+    def operations(self) -> Operations:
+        """Raises ModelError when the kernels are not installed."""
+        if self.compiler is not None and self.kernels == "plain":
+            return traceable_operations()
+        made = _MAKERS[self.kernels]()
+        if made is None:
+            raise ModelError(f"kernels: {self.kernels} is not installed here; take plain")
+        return made
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+_MAKERS = {"plain": plain_operations, "kitchen": kitchen_operations, "triton": fused_operations}
+
+
+def best_choices(
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    attention: Attention | Literal["auto"] = "auto",
+    compiler: str | None = None,
+    chunk_tokens: int = 0,
+    head_width: int = 128,
+) -> FloatChoices:
+    """What is quickest on `device` among what is there. An attention that is named is taken as it is."""
+    if attention == "auto":
+        attention = best_attention(device, dtype, head_width)
+    kernels: Kernels = "plain"
+    if device.type == "cuda" and not torch.version.hip:
+        if triton_works():
+            kernels = "triton"
+        elif kitchen_operations() is not None:
+            kernels = "kitchen"
+    return FloatChoices(attention, kernels, chunk_tokens, compiler)
