@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_flatten
 __all__ = ["Traffic"]
 
 _PRODUCTS = ("mm", "bmm", "addmm", "baddbmm", "_addmm_activation", "linear", "matmul")
-_CONVOLUTIONS = ("convolution", "_convolution", "mkldnn_convolution", "cudnn_convolution")
+_CONVOLUTIONS = ("conv2d", "conv3d", "convolution")
 _ATTENTION = "scaled_dot_product"
 _ONLY_WRITES = ("copy_", "fill_", "zero_", "normal_", "uniform_")
 _MAKES_ROOM = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided")
