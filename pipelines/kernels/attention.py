@@ -28,6 +28,7 @@ Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(query, key, value) -> all of (B, N, heads, head width)."""
 
 
+@lru_cache(maxsize=len(ATTENTIONS))  # one function per kernel: a compiled block is made for it
 def attend_with(name: Attention) -> Attend:
     """The kernel of that name. Raises ModelError when what it needs is not installed."""
     if name not in _MAKERS:

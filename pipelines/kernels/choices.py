@@ -5,7 +5,9 @@ All choices but Sage are of the float class: results differ by rounding only. Eq
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import torch
@@ -49,8 +51,8 @@ class FloatChoices:
     def operations(self) -> Operations:
         """Raises ModelError when the kernels are not installed."""
         if self.compiler is not None and self.kernels == "plain":
-            return traceable_operations()
-        made = _MAKERS[self.kernels]()
+            return _made("traceable")  # type: ignore[return-value]
+        made = _made(self.kernels)
         if made is None:
             raise ModelError(f"kernels: {self.kernels} is not installed here; take plain")
         return made
@@ -59,7 +61,18 @@ class FloatChoices:
         return asdict(self)
 
 
-_MAKERS = {"plain": plain_operations, "kitchen": kitchen_operations, "triton": fused_operations}
+_MAKERS: dict[str, Callable[[], Operations | None]] = {
+    "plain": plain_operations,
+    "kitchen": kitchen_operations,
+    "triton": fused_operations,
+    "traceable": traceable_operations,
+}
+
+
+@lru_cache(maxsize=len(_MAKERS))
+def _made(kernels: str) -> Operations | None:
+    """One object each: a compiled block is made for the functions in it."""
+    return _MAKERS[kernels]()
 
 
 def best_choices(

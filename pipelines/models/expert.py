@@ -11,10 +11,12 @@ from diffusers import WanTransformer3DModel
 from torch import Tensor
 
 from ..errors import ModelError
+from ..kernels.choices import FloatChoices
 from ..memory import Memory
 from ..sampling.engine import Condition
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32, materialise
+from .network import use_own_forward
 
 __all__ = ["ExpertPair", "WanEngine", "expert_dtypes", "forward_bytes", "load_expert"]
 
@@ -168,8 +170,10 @@ def forward_bytes(config: Mapping[str, Any], latent_shape: Sequence[int], dtype:
     return int(states * tokens * width * dtype.itemsize)
 
 
-def blank_expert(recipe: Recipe) -> WanTransformer3DModel:
+def blank_expert(recipe: Recipe, choices: FloatChoices | None = None) -> WanTransformer3DModel:
     """The network on meta, with real rotary tables: those are computed, never stored.
+
+    choices: how it computes; None for plain torch.
 
     Raises ModelError when the configuration is not one of a Wan transformer.
     """
@@ -184,6 +188,7 @@ def blank_expert(recipe: Recipe) -> WanTransformer3DModel:
         raise ModelError(
             f"{recipe.files[0].parent / 'config.json'}: not a Wan transformer: {error}"
         ) from error
+    use_own_forward(network, choices or FloatChoices())
     return network
 
 

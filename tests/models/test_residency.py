@@ -69,7 +69,7 @@ class Loads(DeviceMemory):
 
 def alive() -> int:
     """Networks that exist in this process, without a garbage collection that would help."""
-    return sum(type(thing) is WanTransformer3DModel for thing in gc.get_objects())
+    return sum(isinstance(thing, WanTransformer3DModel) for thing in gc.get_objects())
 
 
 @pytest.fixture(autouse=True, scope="module")
