@@ -1,10 +1,10 @@
 """Counts what a network moves through memory, on meta tensors: they have shapes and no numbers.
 
 Element-wise work is everything but matrix products, convolutions and attention. What it reads and writes is
-counted per operator, each tensor by the numbers that lie in memory: an expanded dimension costs nothing, a view
-costs nothing, and an operator that writes into one of its inputs reads it too, unless it only fills or copies.
+counted per operator, each tensor by the numbers that lie in memory: an expanded dimension costs nothing, nor
+does a view, and an operator that writes into one of its inputs reads it too, unless it only fills or copies.
 
-Count inside of `torch.inference_mode()`: there torch shows an RMS norm as the one kernel that a GPU has for it.
+Count inside of `torch.inference_mode()`: there an RMS norm is the one kernel that a GPU has for it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MAKES_ROOM = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_s
 
 
 class Traffic(TorchDispatchMode):
-    """Bytes moved by element-wise work, and by the inputs and outputs of convolutions; kernels by name; and the
+    """Bytes moved by element-wise work, and by inputs and outputs of convolutions; kernels by name; and the
     most that was alive of what was made while counting.
     """
 
@@ -48,7 +48,9 @@ class Traffic(TorchDispatchMode):
         kwargs = kwargs or {}
         made = func(*args, **kwargs)
         if _ATTENTION in func._schema.name and isinstance(made, Tensor):
-            made = torch.empty_like(args[0])  # kernels answer in the layout of the query, the meta form does not
+            made = torch.empty_like(
+                args[0]
+            )  # kernels answer in the layout of the query, the meta form does not
         self._count(func, args, kwargs, made)
         self._watch(args, kwargs, made)
         return made

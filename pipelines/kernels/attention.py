@@ -1,6 +1,6 @@
 """Attention without a mask, by the quickest kernel that the device has.
 
-Every kernel is called by its own name, so nothing of torch's process-wide switches is read or changed, and two
+Every kernel is called by its own name, so none of torch's process-wide switches is read or changed, and two
 networks of one process may use different ones. All but Sage are of the float class.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 
-__all__ = ["ATTENTIONS", "Attention", "Attend", "attend_with", "best_attention", "usable_attentions"]
+__all__ = ["ATTENTIONS", "Attend", "Attention", "attend_with", "best_attention", "usable_attentions"]
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +47,9 @@ def best_attention(device: torch.device, dtype: torch.dtype, head_width: int = 1
     return "sdpa"
 
 
-def usable_attentions(device: torch.device, dtype: torch.dtype, head_width: int = 128) -> dict[str, str | None]:
+def usable_attentions(
+    device: torch.device, dtype: torch.dtype, head_width: int = 128
+) -> dict[str, str | None]:
     """Of every kernel, None where it runs, else why it does not."""
     return {name: _runs(name, device, dtype, head_width) for name in ATTENTIONS}
 
@@ -80,7 +82,7 @@ def _runs(name: Attention, device: torch.device, dtype: torch.dtype, head_width:
 
 def _sdpa() -> Attend:
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        heads_first = [tensor.transpose(1, 2) for tensor in (query, key, value)]
+        heads_first = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         return F.scaled_dot_product_attention(*heads_first).transpose(1, 2)
 
     return attend
@@ -88,7 +90,7 @@ def _sdpa() -> Attend:
 
 def _cudnn() -> Attend:
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        heads_first = [tensor.transpose(1, 2) for tensor in (query, key, value)]
+        heads_first = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
         attended: Tensor = torch.ops.aten._scaled_dot_product_cudnn_attention(
             *heads_first, None, False, 0.0, False, False
         )[0]
@@ -99,10 +101,10 @@ def _cudnn() -> Attend:
 
 def _flash2() -> Attend:
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        heads_first = [tensor.transpose(1, 2) for tensor in (query, key, value)]
-        attended: Tensor = torch.ops.aten._scaled_dot_product_flash_attention(*heads_first, 0.0, False, False)[
-            0
-        ]
+        heads_first = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        attended: Tensor = torch.ops.aten._scaled_dot_product_flash_attention(
+            *heads_first, 0.0, False, False
+        )[0]
         return attended.transpose(1, 2)
 
     return attend
@@ -113,7 +115,8 @@ def _flash3() -> Attend:
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         attended = flash_attn_func(query, key, value)
-        return attended[0] if isinstance(attended, tuple) else attended
+        found: Tensor = attended[0] if isinstance(attended, tuple) else attended
+        return found
 
     return attend
 

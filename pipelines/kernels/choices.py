@@ -29,8 +29,8 @@ class FloatChoices:
 
     attention:    a kernel of `attention.ATTENTIONS`.
     kernels:      who does the element-wise work.
-    chunk_tokens: feed-forward and norms on so many tokens at a time; 0 for all at once.
-    compiler:     a backend of torch.compile for the block, or none. One graph serves all blocks of all experts.
+    chunk_tokens: all but attention on so many tokens at a time; 0 for all at once.
+    compiler:     a backend of torch.compile for the block, or None. One graph serves all blocks and experts.
     """
 
     attention: Attention = "sdpa"

@@ -34,7 +34,8 @@ def fused_operations() -> Operations | None:
 
 
 def _norm(hidden: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
-    return _norm_op(hidden.contiguous(), weight, bias, eps)
+    normed: Tensor = _norm_op(hidden.contiguous(), weight, bias, eps)
+    return normed
 
 
 def _gated(hidden: Tensor, update: Tensor, gate: Tensor | None) -> Tensor:
@@ -44,12 +45,15 @@ def _gated(hidden: Tensor, update: Tensor, gate: Tensor | None) -> Tensor:
 def _gated_norm(
     hidden: Tensor, update: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor, eps: float
 ) -> tuple[Tensor, Tensor]:
-    return _gated_norm_op(hidden.contiguous(), update.contiguous(), gate, weight, bias, eps)
+    made: tuple[Tensor, Tensor] = _gated_norm_op(
+        hidden.contiguous(), update.contiguous(), gate, weight, bias, eps
+    )
+    return made
 
 
 def _turned(projection: Tensor, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
     _turn_op(projection, weight, rope.cos, rope.sin, eps)
-    return projection.unflatten(2, (heads, -1))
+    return torch.unflatten(projection, 2, (heads, -1))
 
 
 def rms_silu(pixels: Tensor, gamma: Tensor, scale: float, out: Tensor) -> None:

@@ -1,11 +1,11 @@
 """What a transformer block does between its matrix products, as three operations that can be fused.
 
-Each has a plain torch form in this file and, where triton or comfy-kitchen is at hand, a fused one. All are of
-the float class: numbers are computed in float32 and rounded once, or as often as the stock block rounds them.
+Each has a plain torch form in this file and, where triton or comfy-kitchen is at hand, a fused one. All are
+of the float class.
 
 Shapes, the same everywhere: hidden states are (B, N, D). What modulates them, `weight`, `bias` and `gate`, is
-float32 (1 or B, R, D): each of its R rows is for N / R tokens that follow each other, so one row serves a whole
-clip and F rows give every frame a timestep of its own.
+float32 (1 or B, R, D): each of its R rows is for N / R tokens that follow each other, so one row serves a
+whole clip and F rows give every frame a timestep of its own.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _AS_CUDA = ("cuda", "meta")  # without numbers, the work is counted that a GPU w
 
 
 class Rope(NamedTuple):
-    """Rotary positions. cos, sin: (N, head width / 2) float32; `table`: the same as the operations want it."""
+    """Rotary positions. cos, sin: (N, head width / 2) float32. table: the same as operations want it."""
 
     cos: Tensor
     sin: Tensor
@@ -35,13 +35,13 @@ class Rope(NamedTuple):
 class Operations:
     """The element-wise work of a block, in one of its forms.
 
-    norm:       layer norm of the last dimension over (hidden, weight, bias, eps).
-    gated:      hidden + update * gate, where no gate is one of 1.
-    gated_norm: both after each other: the sum, and the sum normed.
-    turned:     RMS norm of the last dimension over (projection, weight, eps), then rotated per head by `rope`,
-                (B, N, D) -> (B, N, heads, D / heads). May write into the projection.
-    gelu_linear: gelu(linear(x)), tanh form, over (x, weight, bias).
-    table:      of a Rope, what `turned` wants as its table.
+    norm:        layer norm of the last dimension: (hidden, weight, bias, eps).
+    gated:       hidden + update * gate, where no gate is one of 1.
+    gated_norm:  both after each other: the sum, and the sum normed.
+    turned:      RMS norm of (projection, weight, eps), then rotated per head by `rope`,
+                 (B, N, D) -> (B, N, heads, D / heads). May write into the projection.
+    gelu_linear: gelu of linear, tanh form: (hidden, weight, bias).
+    table:       made of cos and sin, what `turned` wants as the table of a Rope.
     """
 
     name: str
@@ -66,7 +66,7 @@ def kitchen_operations() -> Operations | None:
         return None
 
     def turned(projection: Tensor, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
-        normed = _rms_norm(projection, weight, eps).unflatten(2, (heads, -1))
+        normed = torch.unflatten(_rms_norm(projection, weight, eps), 2, (heads, -1))
         rotated: Tensor = apply_rope1(normed, rope.table)
         return rotated
 
@@ -79,7 +79,7 @@ def norm(hidden: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
     if one_row and (hidden.dtype == torch.float32 or hidden.device.type == "cpu"):
         return F.layer_norm(hidden, width, weight.view(-1), bias.view(-1), eps)
     # Other devices have no layer norm of half-precision numbers with float32 weights.
-    normed = F.layer_norm(hidden, width, None, None, eps).unflatten(1, (rows, -1))
+    normed = torch.unflatten(F.layer_norm(hidden, width, None, None, eps), 1, (rows, -1))
     torch.addcmul(bias.unsqueeze(2), normed, weight.unsqueeze(2), out=normed)
     return normed.flatten(1, 2)
 
@@ -91,7 +91,7 @@ def gated(hidden: Tensor, update: Tensor, gate: Tensor | None) -> Tensor:
     if rows == 1:
         return torch.addcmul(hidden, update, gate, out=torch.empty_like(hidden))
     total = torch.empty_like(hidden)
-    parts = [tensor.unflatten(1, (rows, -1)) for tensor in (hidden, update, total)]
+    parts = [torch.unflatten(tensor, 1, (rows, -1)) for tensor in (hidden, update, total)]
     torch.addcmul(parts[0], parts[1], gate.unsqueeze(2), out=parts[2])
     return total
 
@@ -114,13 +114,13 @@ def gelu_linear(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _turned(projection: Tensor, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
-    normed = _rms_norm(projection, weight, eps).unflatten(2, (heads, -1))
+    normed = torch.unflatten(_rms_norm(projection, weight, eps), 2, (heads, -1))
     del projection
     dtype = normed.dtype
-    pairs = torch.view_as_complex(normed.float().unflatten(-1, (-1, 2)))
+    pairs = torch.view_as_complex(torch.unflatten(normed.float(), -1, (-1, 2)))
     del normed
-    # What the norm made is nobody else's; its copy in float32, least of all.
-    return torch.view_as_real(pairs.mul_(rope.table)).flatten(-2).to(dtype)
+    table = _complex_table(rope.cos, rope.sin) if rope.table is None else rope.table
+    return torch.view_as_real(pairs.mul_(table)).flatten(-2).to(dtype)
 
 
 def _rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:

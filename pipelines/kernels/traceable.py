@@ -40,7 +40,7 @@ def _gated_norm(
 def _turned(projection: Tensor, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
     numbers = projection.float()
     numbers = numbers * torch.rsqrt(numbers.square().mean(-1, keepdim=True) + eps) * weight.float()
-    first, second = numbers.unflatten(2, (heads, -1, 2)).unbind(-1)
+    first, second = torch.unflatten(numbers, 2, (heads, -1, 2)).unbind(-1)
     cos, sin = rope.cos.unsqueeze(1), rope.sin.unsqueeze(1)
     pairs = torch.stack((first * cos - second * sin, first * sin + second * cos), -1)
     return pairs.flatten(-2).to(projection.dtype)
@@ -52,4 +52,4 @@ def _gelu_linear(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _per_row(tokens: Tensor, rows: Tensor) -> Tensor:
     """(B, N, D) -> (B, R, N / R, D)"""
-    return tokens.unflatten(1, (rows.shape[-2], -1))
+    return torch.unflatten(tokens, 1, (rows.shape[-2], -1))

@@ -1,8 +1,8 @@
 """Our own forward for the whole Wan transformer, with the parameters and the call of diffusers' class.
 
 One more form of the timestep than the stock one knows: (B, R), one for each of R stretches of tokens of equal
-length. With a row per latent frame that is what TI2V 5B needs, for a millionth of the stock one's memory, which
-has a row per token.
+length. With one per latent frame that is what TI2V 5B needs; the stock network has a row of modulation per
+token for it, gigabytes of them.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
         temb, modulation, text, image = self.condition_embedder(
             timestep.flatten(), encoder_hidden_states, encoder_hidden_states_image, timestep_seq_len=stretches
         )
-        modulation = modulation.unflatten(2, (6, -1))
+        modulation = torch.unflatten(modulation, 2, (6, -1))
         if image is not None:
             text = torch.cat([image, text], 1)
         for block in self.blocks:

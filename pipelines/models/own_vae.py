@@ -1,9 +1,9 @@
 """Our own forward for the Wan VAE, with the parameters and the calls of diffusers' classes.
 
-The stock one makes about ten times as many trips through memory as its convolutions need: padded copies, copies
-with the past in front, norms of five steps in float32. Here the channels of a pixel lie next to each other, the
-norm writes its answer where the convolution will read it, behind the two frames of the past, and the
-convolution pads for itself. Results differ by rounding alone, and frame by frame they are what they are at once.
+The stock one moves ten times what its convolutions read and write: padded copies, copies with the past in
+front, norms of five steps in float32. Here the channels of a pixel lie next to each other, the norm writes
+its answer where the convolution will read it, behind the two frames of the past, and the convolution pads for
+itself. Results differ by rounding alone, and those of a stream are those of a whole clip.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class _Places:
         self._cache, self._index = cache, index
 
     def convolve(
-        self, convolution: nn.Conv3d, shape: torch.Size, write: Callable[[Tensor], object], like: Tensor
+        self, convolution: Any, shape: torch.Size, write: Callable[[Tensor], object], like: Tensor
     ) -> Tensor:
         """The causal convolution of what `write` fills in, (B, C, T, H, W) of `shape`, behind its past."""
         batch, channels, frames, height, width = shape
@@ -114,7 +114,7 @@ class _Encoder(WanEncoder3d):  # type: ignore[misc]
 class _ResidualBlock(WanResidualBlock):  # type: ignore[misc]
     def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Tensor:
         places = _Places(feat_cache, [0] if feat_idx is None else feat_idx)
-        result = _normed_convolution(places, self.norm1, self.conv1, x)
+        result: Tensor = _normed_convolution(places, self.norm1, self.conv1, x)
         result = _normed_convolution(places, self.norm2, self.conv2, result)
         shortcut = self.conv_shortcut
         if not isinstance(shortcut, nn.Identity):
@@ -123,7 +123,7 @@ class _ResidualBlock(WanResidualBlock):  # type: ignore[misc]
 
 
 class _Resample(WanResample):  # type: ignore[misc]
-    def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Tensor:
+    def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Any:
         if not self.mode.startswith("upsample"):
             return super().forward(x, feat_cache, [0] if feat_idx is None else feat_idx)
         places = _Places(feat_cache, [0] if feat_idx is None else feat_idx)
@@ -172,12 +172,12 @@ def _enlarged(x: Tensor, copies: int, convolution: nn.Conv2d) -> Tensor:
     """(B, copies C, T, H, W) -> `copies` T frames, every pixel four times, through the convolution."""
     batch, channels, frames, height, width = x.shape
     channels //= copies
-    source = x.permute(0, 2, 3, 4, 1).unflatten(-1, (copies, channels)).permute(0, 1, 4, 2, 3, 5)
+    source = torch.unflatten(x.permute(0, 2, 3, 4, 1), -1, (copies, channels)).permute(0, 1, 4, 2, 3, 5)
     larger = x.new_empty(batch, frames, copies, height, 2, width, 2, channels)
     larger.copy_(source[:, :, :, :, None, :, None])
     pictures = larger.view(batch * frames * copies, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
     made = F.conv2d(pictures, convolution.weight, convolution.bias, padding=convolution.padding)
-    return made.unflatten(0, (batch, frames * copies)).transpose(1, 2)
+    return torch.unflatten(made, 0, (batch, frames * copies)).transpose(1, 2)
 
 
 def _repeated(x: Tensor, shortcut: Any) -> Tensor | None:
@@ -190,7 +190,7 @@ def _repeated(x: Tensor, shortcut: Any) -> Tensor | None:
     for count in range(len(factors) + 1):
         if prod(factors[:count]) == groups:
             leading = (*factors[:count], *(1,) * (len(factors) - count))
-            source = x.permute(0, 2, 3, 4, 1).unflatten(-1, (shortcut.out_channels, *leading))
+            source = torch.unflatten(x.permute(0, 2, 3, 4, 1), -1, (shortcut.out_channels, *leading))
             return source.permute(0, 1, 5, 2, 6, 3, 7, 4)
     return None
 
@@ -198,5 +198,5 @@ def _repeated(x: Tensor, shortcut: Any) -> Tensor | None:
 def _blocks(x: Tensor, shortcut: Any) -> Tensor:
     """(B, C, T, H, W) as (B, T / ft, ft, H / fs, fs, W / fs, fs, C)."""
     spread = x.permute(0, 2, 3, 4, 1)
-    spread = spread.unflatten(3, (-1, shortcut.factor_s)).unflatten(2, (-1, shortcut.factor_s))
-    return spread.unflatten(1, (-1, shortcut.factor_t))
+    spread = torch.unflatten(torch.unflatten(spread, 3, (-1, shortcut.factor_s)), 2, (-1, shortcut.factor_s))
+    return torch.unflatten(spread, 1, (-1, shortcut.factor_t))

@@ -136,7 +136,9 @@ def test_one_compiled_graph_serves_the_blocks_of_both_experts() -> None:
     for expert in (own(stock()), own(stock(num_layers=3))):
         for block in expert.blocks:
             with torch.inference_mode():
-                compiled(block, torch.randn(1, 60, 128), torch.randn(1, 512, 128), torch.randn(1, 6, 128), rope)
+                compiled(
+                    block, torch.randn(1, 60, 128), torch.randn(1, 512, 128), torch.randn(1, 6, 128), rope
+                )
     assert counter.frame_count == 1
 
 
