@@ -8,7 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +40,7 @@ from .request.report import Report
 from .sampling.engine import Condition, Prompts
 from .sampling.noise import draw_noise
 from .sampling.schedule import Schedule
-from .stages import encode_prompts, sample
+from .stages import encode_prompts, float_choices, sample
 from .toy.embedded import embedded_loras
 from .weights.lora_source import LoraSources
 
@@ -155,6 +155,7 @@ def repeat(
     """
     model = _with_loras(recorded.request, model, lora_sources, progress)
     require_same_files(recorded, model)
+    model = replace(model, wishes=recorded.wishes)
     found = interpolators or Found()
     _require_interpolator(recorded.plan, found)
     report = check(recorded.request, family=model.family, abilities=local_abilities(found))
@@ -202,6 +203,7 @@ def _execute(
             device=str(memory.device),
             latents_sha256=fingerprint,
             memory=ahead.as_dict(),
+            choices=float_choices(job.model, memory.device),
         )
         if plan.num_interpolated_frames:
             receipt["interpolator"] = interpolator_record(plan.interpolator, job.interpolators, memory)

@@ -29,6 +29,7 @@ from .version import VERSION
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .kernels.choices import FloatChoices, Wishes
     from .models.wan_model import WanModel
 
 __all__ = [
@@ -55,6 +56,14 @@ class Recorded:
     files: Mapping[str, str]
     latents_sha256: str
     versions: Mapping[str, str]
+    choices: Mapping[str, Any]
+
+    @property
+    def wishes(self) -> Wishes:
+        """Of the run that repeats it. Receipts of version 0.1 say nothing of choices."""
+        from .kernels.choices import Wishes
+
+        return Wishes(**self.choices)
 
 
 def make_receipt(
@@ -68,11 +77,13 @@ def make_receipt(
     device: str,
     latents_sha256: str,
     memory: Mapping[str, Any],
+    choices: FloatChoices,
 ) -> dict[str, Any]:
     """The receipt of one local run, ready for JSON.
 
     notes:  adjustments only the run itself could know.
     memory: what the run was expected to take, and what there was.
+    choices: how the experts computed.
     """
     adjustments: list[dict[str, Any]] = [
         {"field": finding.field, "asked": finding.asked, "used": finding.used, "reason": finding.reason}
@@ -94,6 +105,7 @@ def make_receipt(
             "precision": model.precision,
             "dtype": dtype,
             "device": device,
+            "choices": choices.as_dict(),
             "files": model.hashes(),
             "loras": [{**lora.as_dict(), **_origin(lora.file)} for lora in model.loras],
         },
@@ -141,6 +153,7 @@ def _recorded(content: Mapping[str, Any]) -> Recorded:
         files=dict(model["files"]),
         latents_sha256=str(content["latents_sha256"]),
         versions=dict(content["versions"]),
+        choices=dict(model.get("choices", {})),
     )
 
 

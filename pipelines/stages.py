@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .errors import ModelError, SamplingError
+from .kernels.choices import FloatChoices
 from .media.tiles import Tiling
 from .media.vae_decode import stream_decode
 from .memory import Memory, compute_dtype
@@ -27,7 +28,7 @@ from .sampling.noise import add_noise, from_leftover, to_leftover
 from .sampling.schedule import Schedule
 from .sampling.solvers import SOLVERS
 
-__all__ = ["decode", "encode_prompts", "sample"]
+__all__ = ["decode", "encode_prompts", "float_choices", "sample"]
 
 # The official grid starts at 0.999 before the shift, and is fed pure noise there: wan/text2video.py.
 _PURE_NOISE_FROM = 0.999
@@ -114,13 +115,20 @@ def sample(
     on_device = Prompts(*(_to(condition, device) for condition in (prompts.positive, prompts.negative)))  # type: ignore[arg-type]
     dtype = compute_dtype(model.precision, device)
     working_bytes = max(stage.working_bytes for stage in ahead.stages)
-    with ExpertPair(model.experts, dtype, memory, progress.check, working_bytes) as experts:
+    choices = float_choices(model, device)
+    with ExpertPair(model.experts, dtype, memory, progress.check, working_bytes, choices) as experts:
         current = denoise(
             current, schedule, SOLVERS[solver](schedule.sigmas), experts, on_device, dict(guidance), progress
         )
     if end > 0:
         current = to_leftover(current, end)
     return denormalise(current, model.vae).cpu()
+
+
+def float_choices(model: WanModel, device: torch.device) -> FloatChoices:
+    """How the experts of `model` compute on `device`: as wished, else in the quickest way there is."""
+    head_width = int(model.experts["high"].config.get("attention_head_dim", 128))
+    return model.wishes.granted(device, compute_dtype(model.precision, device), head_width=head_width)
 
 
 def decode(

@@ -18,7 +18,7 @@ from .fused import fused_operations, triton_works
 from .operations import Operations, kitchen_operations, plain_operations
 from .traceable import traceable_operations
 
-__all__ = ["FloatChoices", "Kernels", "best_choices"]
+__all__ = ["FloatChoices", "Kernels", "Wishes"]
 
 Kernels = Literal["plain", "kitchen", "triton"]
 
@@ -75,22 +75,36 @@ def _made(kernels: str) -> Operations | None:
     return _MAKERS[kernels]()
 
 
-def best_choices(
-    device: torch.device,
-    dtype: torch.dtype,
-    *,
-    attention: Attention | Literal["auto"] = "auto",
-    compiler: str | None = None,
-    chunk_tokens: int = 0,
-    head_width: int = 128,
-) -> FloatChoices:
-    """What is quickest on `device` among what is there. An attention that is named is taken as it is."""
-    if attention == "auto":
-        attention = best_attention(device, dtype, head_width)
-    kernels: Kernels = "plain"
-    if device.type == "cuda" and not torch.version.hip:
-        if triton_works():
-            kernels = "triton"
-        elif kitchen_operations() is not None:
-            kernels = "kitchen"
-    return FloatChoices(attention, kernels, chunk_tokens, compiler)
+@dataclass(frozen=True)
+class Wishes:
+    """What somebody wants of the choices; None leaves one to what is quickest on the device.
+
+    Each as in FloatChoices. compiler: None is no compiler: its first run takes a minute.
+    """
+
+    attention: Attention | None = None
+    kernels: Kernels | None = None
+    chunk_tokens: int | None = None
+    compiler: str | None = None
+
+    def granted(
+        self, device: torch.device, dtype: torch.dtype, *, head_width: int = 128, chunk_tokens: int = 0
+    ) -> FloatChoices:
+        """chunk_tokens: where nobody wants another.
+
+        Raises ModelError when what is wanted does not exist; what does not run here fails when it is used.
+        """
+        return FloatChoices(
+            self.attention or best_attention(device, dtype, head_width),
+            self.kernels or _best_kernels(device),
+            chunk_tokens if self.chunk_tokens is None else self.chunk_tokens,
+            self.compiler,
+        )
+
+
+def _best_kernels(device: torch.device) -> Kernels:
+    if device.type != "cuda" or torch.version.hip:
+        return "plain"
+    if triton_works():
+        return "triton"
+    return "plain" if kitchen_operations() is None else "kitchen"

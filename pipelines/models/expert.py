@@ -25,10 +25,15 @@ class WanEngine:
     """One materialised expert. Latents and velocity are float32; the network computes in its own dtype."""
 
     def __init__(
-        self, network: WanTransformer3DModel, recipe: Recipe, dtype: torch.dtype, device: torch.device
+        self,
+        network: WanTransformer3DModel,
+        recipe: Recipe,
+        dtype: torch.dtype,
+        device: torch.device,
+        choices: FloatChoices,
     ) -> None:
         self._network: WanTransformer3DModel | None = network
-        self._recipe, self._dtype, self._device = recipe, dtype, device
+        self._recipe, self._dtype, self._device, self._choices = recipe, dtype, device, choices
         self._stamps = _stamps(recipe)
 
     @property
@@ -48,9 +53,12 @@ class WanEngine:
         )[0]
         return velocity.float()
 
-    def can_become(self, recipe: Recipe, dtype: torch.dtype, device: torch.device) -> bool:
+    def can_become(
+        self, recipe: Recipe, dtype: torch.dtype, device: torch.device, choices: FloatChoices
+    ) -> bool:
         """Whether at least one unit would stay as it is: same device, same dtype, same bytes in the files."""
-        if self._network is None or (dtype, device) != (self._dtype, self._device):
+        here = self._dtype, self._device, self._choices
+        if self._network is None or (dtype, device, choices) != here:
             return False
         now = _stamps(recipe)
         same_files = all(now.get(file, stamp) == stamp for file, stamp in self._stamps.items())
@@ -87,8 +95,12 @@ class ExpertPair:
         memory: Memory,
         check: Callable[[], None],
         working_bytes: int = 0,
+        choices: FloatChoices | None = None,
     ) -> None:
-        """working_bytes: what one forward needs beside the weights."""
+        """working_bytes: what one forward needs beside the weights. choices: how experts compute; None for
+        plain torch.
+        """
+        self._choices = choices or FloatChoices()
         self._recipes, self._dtype, self._memory, self._check = recipes, dtype, memory, check
         self._working_bytes = working_bytes
         self._name: str | None = None
@@ -115,12 +127,14 @@ class ExpertPair:
             left = self._memory.take(self._working_bytes)
             self._engine = left if isinstance(left, WanEngine) else None
         if self._engine is not None:
-            if self._engine.can_become(recipe, self._dtype, self._memory.device):
+            if self._engine.can_become(recipe, self._dtype, self._memory.device, self._choices):
                 self._engine.become(recipe, self._check)
                 return self._engine
             self._drop()
         what = f"{expert}-noise expert"
-        return load_expert(recipe, what, self._dtype, self._memory, self._check, self._working_bytes)
+        return load_expert(
+            recipe, what, self._dtype, self._memory, self._check, self._working_bytes, self._choices
+        )
 
     def _drop(self) -> None:
         if self._engine is not None:
@@ -136,16 +150,17 @@ def load_expert(
     memory: Memory,
     check: Callable[[], None],
     working_bytes: int = 0,
+    choices: FloatChoices | None = None,
 ) -> WanEngine:
-    """Materialise one expert on the device of `memory`.
+    """Materialise one expert on the device of `memory`. choices: as for `blank_expert`.
 
     Raises ModelError when the recipe does not fit the network.
     """
     dtype_of = expert_dtypes(dtype)
     memory.reserve(weight_bytes(recipe, dtype_of), what, working_bytes)
-    network = blank_expert(recipe)
+    network = blank_expert(recipe, choices)
     # Made before the files are read: it notes their state.
-    engine = WanEngine(network, recipe, dtype, memory.device)
+    engine = WanEngine(network, recipe, dtype, memory.device, choices or FloatChoices())
     materialise(recipe, network, memory.device, dtype_of, check)
     return engine
 

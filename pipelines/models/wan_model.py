@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..errors import ModelError
+from ..kernels.choices import Wishes
 from ..memory import Precision, Seat
 from ..plan.families import Family
 from ..toy.embedded import TOY, toy_folder
@@ -36,6 +37,7 @@ class WanModel:
     experts:   recipes of "high" and "low"; a model with one transformer has only "high".
     tokenizer: a file or folder that `read_tokenizer` reads.
     seat:      where one of the experts may stay between runs; models made from this one share it.
+    wishes:    how its experts should compute, where that is not left to the device.
     """
 
     name: str
@@ -48,6 +50,7 @@ class WanModel:
     precision: Precision = "auto"
     loras: tuple[LoraReport, ...] = ()
     seat: Seat = field(default_factory=Seat, repr=False, compare=False)
+    wishes: Wishes = field(default_factory=Wishes)
 
     def with_lora(
         self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False
@@ -83,6 +86,7 @@ def load_model(
     text_encoder: Given = None,
     tokenizer: str | Path | None = None,
     precision: Precision = "auto",
+    wishes: Wishes | None = None,
 ) -> WanModel:
     """A model from a folder or from single files. Reads headers only.
 
@@ -94,6 +98,7 @@ def load_model(
                   diffusers layout these three replace what the folder has.
     tokenizer:    needed only where the text encoder carries none and none lies beside it: a tokenizer.json, a
                   SentencePiece model, or a folder with one.
+    wishes:       how the experts should compute; None leaves all of it to the device.
 
     The family follows from the tensors, never from the name of a file or folder.
     Raises ModelError naming what is missing, of the wrong kind, or of another model.
@@ -115,6 +120,7 @@ def load_model(
         text_encoder=text_recipe,
         tokenizer=_tokenizer(tokenizer, text_path),
         precision=precision,
+        wishes=wishes or Wishes(),
     )
 
 

@@ -15,7 +15,7 @@ from traffic import Traffic
 
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.kernels.attention import ATTENTIONS, attend_with, best_attention
-from wan_duet.pipelines.kernels.choices import FloatChoices, best_choices
+from wan_duet.pipelines.kernels.choices import FloatChoices, Wishes
 from wan_duet.pipelines.models.block import OwnBlock
 from wan_duet.pipelines.models.expert import expert_dtypes
 from wan_duet.pipelines.models.network import use_own_forward
@@ -150,7 +150,7 @@ def test_choices_change_no_switch_of_the_process() -> None:
         "cudnn_sdp_enabled",
     )
     before = [getattr(torch.backends.cuda, name)() for name in switches]
-    run(own(stock(), best_choices(torch.device("cpu"), torch.float32)))
+    run(own(stock(), Wishes().granted(torch.device("cpu"), torch.float32)))
     assert [getattr(torch.backends.cuda, name)() for name in switches] == before
 
 
