@@ -12,9 +12,11 @@ import argparse
 import json
 import os
 import sys
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
-sys.path[:0] = [os.getcwd(), str(Path(__file__).parent)]
+sys.path[:0] = [str(Path(__file__).parent), os.getcwd()]
 
 import comfy.cli_args
 
@@ -25,17 +27,14 @@ import comfy.sd
 import small_model
 import torch
 from comfy_extras.nodes_model_advanced import ModelSamplingSD3
-from protocol import ratio_of
+from pairs import ratio_of
 from safetensors.torch import load_file
 from torch import Tensor
 
-from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.vae import normalise
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan.sigmas import from_sigmas
-from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.schedule import Schedule
-from wan_duet.pipelines.stages import sample
 from wan_duet.pipelines.weights.folder import read_component
 
 NAMES = [
@@ -55,7 +54,6 @@ NAMES = [
     ("condition_embedder.time_proj.", "time_projection.1."),
     ("proj_out.", "head.head."),
 ]
-GUIDANCE = {"high": 3.5, "low": 4.0}
 
 
 def in_wans_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -93,7 +91,7 @@ def main() -> None:
 
     def stage(name: str, drawn: Tensor, latents: Tensor, start: int, end: int) -> Tensor:
         return comfy.sample.sample(
-            shifted[name], drawn, small_model.STEPS, GUIDANCE[name], "euler", "simple",
+            shifted[name], drawn, small_model.STEPS, small_model.GUIDANCE[name], "euler", "simple",
             positive, negative, latents, disable_noise=not bool(drawn.any()), start_step=start, last_step=end,
             force_full_denoise=end >= small_model.STEPS, disable_pbar=True, seed=0,
         )  # fmt: skip
@@ -104,33 +102,25 @@ def main() -> None:
 
     plan = Schedule.of_grid(from_sigmas(sigmas.tolist()), small_model.BOUNDARY)
 
-    def mine() -> Tensor:
-        empty = torch.zeros_like(noise)
-        return sample(ours, plan, "euler", empty, noise, prompts, GUIDANCE, DeviceMemory("cpu"), Silent())
+    experts = small_model.Loaded(ours)
 
-    apart = relative_l2(normalise(mine(), ours.vae), normalise(theirs().float(), ours.vae))
+    def mine() -> Tensor:
+        return small_model.sampled(experts, plan, "euler")
+
+    apart = relative_l2(mine(), normalise(theirs().float(), ours.vae))
     ratio = ratio_of(mine, theirs, options.pairs)
     one = one_forward(ours, models["high"], noise, prompts.positive.text)
     print(json.dumps({"ratio": [ratio.median, ratio.low, ratio.high], "latents": apart, "forward": one}))
 
 
 def load_ours(folder: Path) -> WanModel:
-    from dataclasses import replace
-    from types import MappingProxyType
-
     experts = {name: read_component(folder / name) for name in ("high", "low")}
     return replace(load_model("toy"), name=str(folder), experts=MappingProxyType(experts))
 
 
 def one_forward(ours: WanModel, theirs: object, latents: Tensor, text: Tensor) -> float:
     """Relative distance of one forward of the high expert."""
-    from diffusers import WanTransformer3DModel
-
-    from wan_duet.pipelines.kernels.choices import FloatChoices
-    from wan_duet.pipelines.models.network import use_own_forward
-
-    network = WanTransformer3DModel.from_pretrained(Path(ours.name) / "high")
-    use_own_forward(network, FloatChoices())
+    network = small_model.load(ours, "high")
     made = network(latents, torch.tensor([700.0]), text, return_dict=False)[0]
     diffusion = theirs.model.diffusion_model  # type: ignore[attr-defined]
     return relative_l2(made, diffusion(latents, torch.tensor([700.0]), context=text))

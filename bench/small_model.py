@@ -1,28 +1,48 @@
-"""Two experts in the real layout, small enough for a CPU and large enough that a forward is most of the time."""
+"""Two experts in the real layout: small enough for a CPU, large enough that forwards are most of the time."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 import torch
 from diffusers import UniPCMultistepScheduler, WanPipeline, WanTransformer3DModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan_duet.pipelines.memory import DeviceMemory
+from wan_duet.pipelines.models.expert import blank_expert, expert_dtypes
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Progress, Silent
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
+from wan_duet.pipelines.sampling.loop import denoise
 from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.solvers import SOLVERS
 from wan_duet.pipelines.stages import sample
 from wan_duet.pipelines.weights.folder import read_component
+from wan_duet.pipelines.weights.recipe import materialise
 
-__all__ = ["BOUNDARY", "CONFIG", "LATENT_SHAPE", "SHIFT", "STEPS", "inputs", "make", "pipeline", "run"]
+__all__ = [
+    "BOUNDARY",
+    "CONFIG",
+    "GUIDANCE",
+    "LATENT_SHAPE",
+    "SHIFT",
+    "STEPS",
+    "Loaded",
+    "inputs",
+    "load",
+    "make",
+    "pipeline",
+    "run",
+    "sampled",
+    "schedule",
+    "stock_expert",
+]
 
 CONFIG: dict[str, Any] = {
     "_class_name": "WanTransformer3DModel",
@@ -34,6 +54,7 @@ CONFIG: dict[str, Any] = {
 }
 LATENT_SHAPE = (1, 16, 3, 32, 32)  # 768 tokens
 STEPS, SHIFT, BOUNDARY = 4, 5.0, 0.875
+GUIDANCE = {"high": 3.5, "low": 4.0}
 
 
 def make(folder: Path) -> WanModel:
@@ -55,10 +76,7 @@ def make(folder: Path) -> WanModel:
 
 def pipeline(folder: Path) -> WanPipeline:
     """diffusers' own, on the same files."""
-    high, low = (
-        WanTransformer3DModel.from_pretrained(folder / name).eval().requires_grad_(False)
-        for name in ("high", "low")
-    )
+    high, low = (stock_expert(folder / name) for name in ("high", "low"))
     scheduler = UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=SHIFT, num_train_timesteps=1000
     )
@@ -73,6 +91,46 @@ def pipeline(folder: Path) -> WanPipeline:
     )
     made.set_progress_bar_config(disable=True)
     return made
+
+
+def stock_expert(folder: Path) -> WanTransformer3DModel:
+    network = WanTransformer3DModel.from_config(CONFIG)
+    network.load_state_dict(load_file(folder / "diffusion_pytorch_model.safetensors"))
+    return network.eval().requires_grad_(False)
+
+
+def load(model: WanModel, name: str) -> WanTransformer3DModel:
+    """One expert as a run on a CPU has it."""
+    recipe = model.experts[name]
+    network = blank_expert(recipe)
+    materialise(recipe, network, torch.device("cpu"), expert_dtypes(torch.float32), lambda: None)
+    return network
+
+
+class Loaded:
+    """Both experts in memory, called with nothing around them."""
+
+    def __init__(self, model: WanModel) -> None:
+        self._networks = {name: load(model, name) for name in model.experts}
+
+    def use(self, expert: str) -> _Called:
+        return _Called(self._networks[expert])
+
+
+@dataclass
+class _Called:
+    network: WanTransformer3DModel
+
+    def predict(self, latents: Tensor, timestep: float, condition: Condition) -> Tensor:
+        moment = torch.tensor([timestep])
+        velocity: Tensor = self.network(latents, moment, condition.text, return_dict=False)[0]
+        return velocity
+
+
+def sampled(experts: Loaded, steps: Schedule, solver: str) -> Tensor:
+    """The denoise loop with guidance, in the space of the experts."""
+    noise, prompts = inputs()
+    return denoise(noise, steps, SOLVERS[solver](steps.sigmas), experts, prompts, dict(GUIDANCE), Silent())
 
 
 def inputs() -> tuple[Tensor, Prompts]:

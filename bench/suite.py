@@ -2,8 +2,8 @@
 
     python bench/suite.py [--only C1 ...] [--pairs 12] [-o OUT.json] [--table docs/performance.md]
 
-Everything here runs on a CPU. Counts are exact: full-size networks of A14B and of the VAEs without numbers, whose
-memory traffic a dispatch mode adds up (`traffic`). Ratios are of processor time (`protocol`), and of random
+Everything here runs on a CPU. Counts are exact: full-size networks of A14B and of the VAEs without numbers,
+whose memory traffic a dispatch mode adds up (`traffic`). Ratios are of processor time (`pairs`), of random
 experts that are small and in the real layout (`small_model`). A comparison with ComfyUI needs one in
 $COMFYUI_PATH or ~/ComfyUI. Seconds of a GPU are for `gpu_suite.py`.
 
@@ -33,7 +33,7 @@ import small_model
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from memory_use import in_a_child, watched
-from protocol import Ratio, ratio_of
+from pairs import Ratio, ratio_of
 from safetensors import safe_open
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
@@ -52,7 +52,6 @@ from wan_duet.pipelines.plan.flops import forward_flops, size_of, tokens_of
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.loop import denoise
 from wan_duet.pipelines.sampling.solvers import SOLVERS
-from wan_duet.pipelines.weights.recipe import materialise
 
 ROOT = Path(__file__).resolve().parents[1]
 MARKERS = ("<!-- suite: begin -->", "<!-- suite: end -->")
@@ -108,43 +107,12 @@ class _Answer:
         return latents * 0.1
 
 
-class Bare:
-    """The networks of both experts, called with nothing around them."""
-
-    def __init__(self, model: WanModel) -> None:
-        self.networks = {name: load(model, name) for name in model.experts}
-
-    def use(self, expert: str) -> Any:
-        return _Called(self.networks[expert])
-
-
-@dataclass
-class _Called:
-    network: WanTransformer3DModel
-
-    def predict(self, latents: Tensor, timestep: float, condition: Any) -> Tensor:
-        moment = torch.tensor([timestep])
-        velocity: Tensor = self.network(latents, moment, condition.text, return_dict=False)[0]
-        return velocity
-
-
-def load(model: WanModel, name: str) -> WanTransformer3DModel:
-    from wan_duet.pipelines.models.expert import blank_expert
-
-    recipe = model.experts[name]
-    network = blank_expert(recipe)
-    materialise(recipe, network, torch.device("cpu"), expert_dtypes(torch.float32), lambda: None)
-    return network
-
-
 def loop(at: Setting) -> list[Row]:
-    experts, schedule = Bare(at.model), small_model.schedule()
+    experts, schedule = small_model.Loaded(at.model), small_model.schedule()
     noise, prompts = small_model.inputs()
-    scales = {"high": 3.5, "low": 4.0}
 
     def ours() -> None:
-        solver = SOLVERS["unipc"](schedule.sigmas)
-        denoise(noise, schedule, solver, experts, prompts, scales, Silent())
+        small_model.sampled(experts, schedule, "unipc")
 
     def bare() -> None:
         for name, timestep in zip(schedule.experts, schedule.timesteps, strict=True):
@@ -175,15 +143,19 @@ def against_diffusers(at: Setting) -> list[Row]:
         ).frames
         return made
 
-    ratio = ratio_of(lambda: small_model.run(at.model), theirs, at.pairs)
-    return [of_ratio("C2", "sampling, loading included / diffusers WanPipeline", ratio, 1.0)]
+    experts = small_model.Loaded(at.model)
+
+    def ours() -> Tensor:
+        return small_model.sampled(experts, small_model.schedule(), "unipc")
+
+    return [of_ratio("C2", "sampling / diffusers' WanPipeline", ratio_of(ours, theirs, at.pairs), 1.0)]
 
 
 def against_comfyui(at: Setting) -> list[Row]:
     home = Path(os.environ.get("COMFYUI_PATH", "~/ComfyUI")).expanduser()
     python = Path(os.environ.get("COMFYUI_PYTHON", home / "venv" / "bin" / "python"))
     names = {
-        "C3": "sampling, loading included / ComfyUI's two stages",
+        "C3": "sampling / ComfyUI's two stages",
         "C4": "one forward, distance from ComfyUI's",
         "C5": "latents of both stages, distance from ComfyUI's",
     }
@@ -298,7 +270,7 @@ def lora(at: Setting) -> list[Row]:
     save_file(tensors, file)
     moved = []
     for model in (at.model, at.model.with_lora(file, 0.7, "both")):
-        network, (noise, prompts) = load(model, "high"), small_model.inputs()
+        network, (noise, prompts) = small_model.load(model, "high"), small_model.inputs()
         with torch.inference_mode(), Traffic() as traffic:
             network(noise, torch.tensor([700.0]), prompts.positive.text, return_dict=False)
         moved.append(traffic.element_wise)
@@ -319,7 +291,7 @@ def loading(at: Setting) -> list[Row]:
             tensor.flatten()[::1024].sum()
 
     def ours() -> None:
-        touch(load(at.model, "high").parameters())
+        touch(small_model.load(at.model, "high").parameters())
 
     def mapped() -> None:
         with safe_open(file, "pt") as opened:
@@ -329,7 +301,7 @@ def loading(at: Setting) -> list[Row]:
 
     def peak() -> dict[str, Any]:
         with watched() as watch:
-            load(at.model, "high")
+            small_model.load(at.model, "high")
         return {"peak": watch.peak}
 
     share = in_a_child(peak)["peak"] / whole
