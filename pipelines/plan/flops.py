@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Flops", "Size", "forward_flops", "size_of", "tokens_of"]
+__all__ = ["SIZES", "Flops", "Size", "forward_flops", "size_of", "tokens_of"]
 
 TEXT_TOKENS = 512  # every Wan model reads prompts of this length
 TEXT_WIDTH = 4096  # UMT5-XXL
@@ -26,6 +26,18 @@ class Size:
     layers: int
     channels_in: int
     channels_out: int
+
+
+# By the name of a family; from the official configurations that `families` cites.
+SIZES: dict[str, Size] = {
+    "wan2.2-t2v-a14b": Size(5120, 13824, 40, 16, 16),
+    "wan2.2-i2v-a14b": Size(5120, 13824, 40, 36, 16),
+    "wan2.2-s2v-14b": Size(5120, 13824, 40, 16, 16),
+    "wan2.2-ti2v-5b": Size(3072, 14336, 30, 48, 48),
+    "wan2.1-t2v-14b": Size(5120, 13824, 40, 16, 16),
+    "wan2.1-t2v-1.3b": Size(1536, 8960, 30, 16, 16),
+    "wan2.1-i2v-14b": Size(5120, 13824, 40, 36, 16),
+}
 
 
 @dataclass(frozen=True)
