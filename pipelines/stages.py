@@ -17,7 +17,7 @@ from .media.vae_decode import stream_decode
 from .memory import Memory, compute_dtype
 from .models.expert import ExpertPair
 from .models.lone_vae import HasVae
-from .models.text import EncodedPrompt, load_text_encoder, reading_bytes
+from .models.text import EncodedPrompt, TextEncoder, load_text_encoder, reading_bytes
 from .models.vae import denormalise, load_vae, normalise
 from .models.wan_model import WanModel
 from .preflight import decode_bytes, look_ahead
@@ -37,7 +37,9 @@ _PURE_NOISE_FROM = 0.999
 def encode_prompts(
     model: WanModel, prompts: Sequence[str], memory: Memory, progress: Progress
 ) -> list[EncodedPrompt]:
-    """Each prompt as UMT5 embeddings (1, 512, D), float32, CPU. The encoder is gone when this returns."""
+    """Each prompt as UMT5 embeddings (1, 512, D), float32, CPU. The encoder is gone when this returns, and
+    not even loaded for prompts that the model knows.
+    """
     progress.begin("text", len(prompts), "prompts")
     try:
         return _encode(model, prompts, memory, progress)
@@ -52,12 +54,20 @@ def _encode(
     dtype = compute_dtype(model.precision, memory.device)
     length = model.family.text_length
     recipe, working = model.text_encoder, reading_bytes(model.text_encoder.config, length)
-    encoder = load_text_encoder(recipe, model.tokenizer, length, dtype, memory, progress.check, working)
+    encoder: TextEncoder | None = None
     encoded: list[EncodedPrompt] = []
     for prompt in prompts:
         progress.check()
-        encoded.append(encoder.encode(prompt))
-        _check_finite(text_encoder=encoded[-1].embeddings)
+        key = model.prompts.key(recipe, dtype, memory.device, prompt)
+        known = model.prompts.find(key)
+        if known is None:
+            encoder = encoder or load_text_encoder(
+                recipe, model.tokenizer, length, dtype, memory, progress.check, working
+            )
+            known = encoder.encode(prompt)
+            _check_finite(text_encoder=known.embeddings)
+            model.prompts.keep(key, known)
+        encoded.append(known)
         progress.advance(len(encoded))
     return encoded
 

@@ -21,6 +21,7 @@ from ..weights.recipe import Recipe
 from .fit import family_of, require_fit
 from .identify import Kind, choose, read_part
 from .parts import Slot, missing
+from .prompt_cache import PromptCache
 from .tokenizer import find_tokenizer
 
 __all__ = ["Given", "WanModel", "load_model", "read_experts"]
@@ -38,6 +39,7 @@ class WanModel:
     tokenizer: a file or folder that `read_tokenizer` reads.
     seat:      where one of the experts may stay between runs; models made from this one share it.
     wishes:    how its experts should compute, where that is not left to the device.
+    prompts:   what its text encoder read last; models made from this one share it.
     """
 
     name: str
@@ -51,6 +53,7 @@ class WanModel:
     loras: tuple[LoraReport, ...] = ()
     seat: Seat = field(default_factory=Seat, repr=False, compare=False)
     wishes: Wishes = field(default_factory=Wishes)
+    prompts: PromptCache = field(default_factory=PromptCache, repr=False, compare=False)
 
     def with_lora(
         self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False
