@@ -26,7 +26,9 @@ from .lora_command import add_lora_command
 from .media_command import add_media_command
 from .memory import PRECISIONS, DeviceMemory
 from .output import ENDINGS
+from .plan.expectation import Expectation, expect, read_rates, write_rates
 from .plan.families import Family, default_family
+from .plan.flops import SIZES, size_of
 from .plan.plan import Plan, describe, make_plan
 from .progress import Progress
 from .remote_command import (
@@ -163,6 +165,12 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         "--seconds-per-forward", type=_seconds, metavar="S", help="as measured for this model; tells the time"
     )
     _add_request(planned, kind)
+
+    measured = command(
+        "bench", _bench, "measure this machine and say how many seconds a request will take; runs nothing"
+    )
+    measured.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    _add_request(measured, kind)
 
     command("kinds", _kinds, "list the kinds of request")
     schema = command("schema", _schema, "print the JSON Schema of a kind")
@@ -369,13 +377,54 @@ def _check(options: argparse.Namespace) -> int:
     family = _family(options, model) if "local" in options.on else None
     abilities, novita = _abilities(options, model), novita_model(options, options.on)
     reports = check_all(request, options.on, family, abilities, known_prices(), novita)
+    expected = None if family is None else _expected(options, request, family, model)
     if options.json:
         answers = [report.as_dict() for report in reports]
+        for answer in answers:
+            if expected is not None and answer["runner"] == "local":
+                answer["expected"] = expected.as_dict()
         answer = answers[0] if len(answers) == 1 else {"reports": answers}
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         print(reports[0].text() if len(reports) == 1 else side_by_side(reports))
+        if expected is not None:
+            print(expected.text())
     return 0 if any(report.ok for report in reports) else 2
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from .kernels.rates import measure_rates
+    from .memory import compute_dtype
+
+    request, model = _read_request(options), _chosen_model(options)
+    family = _family(options, model)
+    device = DeviceMemory(options.device).device
+    write_rates(_rates_file(), measure_rates(device, compute_dtype("auto", device)))
+    expected = _expected(options, request, family, model)
+    if expected is None:
+        raise RequestError.of(
+            "--kind", f"{family.name} cannot run this request", "wan-duet check says what is in the way"
+        )
+    print(json.dumps(expected.as_dict(), indent=2) if options.json else expected.text())
+    return 0
+
+
+def _rates_file() -> Path:
+    return data_folder() / "rates.json"
+
+
+def _expected(
+    options: argparse.Namespace, request: WanRequest, family: Family, model: WanModel | None
+) -> Expectation | None:
+    """None where this machine was not measured, or would not run the request."""
+    rates = read_rates(_rates_file())
+    any_task = replace(_abilities(options, model), tasks=frozenset({request.task}), lacking={})
+    judged = check(request, family=family, abilities=any_task)
+    size = SIZES.get(family.name) if model is None else size_of(model.experts["high"].config)
+    if rates is None or size is None or not judged.ok:
+        return None
+    plan = make_plan(request, family, seed_of(request) or 0, report=judged)
+    return expect(plan, size, rates)
 
 
 def _plan(options: argparse.Namespace) -> int:

@@ -51,7 +51,7 @@ from .sampling.noise import draw_noise, later_noise
 from .sampling.schedule import Schedule
 from .sampling.step_cache import REGULAR, StepCache
 from .speech import SPEECH, make_speech
-from .stages import encode_prompts, sample
+from .stages import encode_prompts, float_choices, sample
 from .toy.embedded import embedded_loras
 from .weights.lora_source import LoraSources
 
@@ -201,6 +201,7 @@ def repeat(
     # What fitted then fits now: the files must be the same.
     model = _with_loras(recorded.request, model, lora_sources, progress, allow_partial=True)
     require_same_files(recorded, model)
+    model = replace(model, wishes=recorded.wishes)
     found = interpolators or Found()
     _require_interpolator(recorded.plan, found)
     given = look_at_media(recorded.request, media)
@@ -293,6 +294,7 @@ def _execute(
             device=str(memory.device),
             latents_sha256=fingerprint,
             memory=ahead.as_dict(),
+            choices=float_choices(job.model, memory.device),
         )
         receipt.update(helpers_record(job.request, job.model, checker))
         if cache is not None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .given import Given
+    from .kernels.choices import FloatChoices, Wishes
     from .models.wan_model import WanModel
 
 __all__ = [
@@ -60,6 +61,14 @@ class Recorded:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     cache_threshold: float | None = None  # of the step cache
     prompt: str | None = None  # that was drawn
+    choices: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def wishes(self) -> Wishes:
+        """Of the run that repeats it. Receipts of version 0.1 say nothing of choices."""
+        from .kernels.choices import Wishes
+
+        return Wishes(**self.choices)
 
 
 def make_receipt(
@@ -75,12 +84,14 @@ def make_receipt(
     device: str,
     latents_sha256: str,
     memory: Mapping[str, Any],
+    choices: FloatChoices,
 ) -> dict[str, Any]:
     """The receipt of one local run, ready for JSON.
 
     notes:  adjustments only the run itself could know.
     prompt: what was drawn, which is not what was asked where a language model expanded it.
     memory: what the run was expected to take, and what there was.
+    choices: how the experts computed.
     """
     adjustments: list[dict[str, Any]] = [
         {"field": finding.field, "asked": finding.asked, "used": finding.used, "reason": finding.reason}
@@ -104,6 +115,7 @@ def make_receipt(
             "precision": model.precision,
             "dtype": dtype,
             "device": device,
+            "choices": choices.as_dict(),
             "files": model.hashes(),
             "loras": [{**lora.as_dict(), **_origin(lora.file)} for lora in model.loras],
         },
@@ -154,6 +166,7 @@ def _recorded(content: Mapping[str, Any]) -> Recorded:
         inputs=dict(content.get("inputs", {})),  # which receipts had not before there were any
         cache_threshold=content["acceleration"]["threshold"] if "acceleration" in content else None,
         prompt=content.get("prompt"),
+        choices=dict(model.get("choices", {})),
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from .errors import ModelError, SamplingError
+from .kernels.choices import FloatChoices
 from .media.frames import close
 from .media.tiles import Tiling
 from .media.vae_decode import stream_decode
@@ -20,7 +21,7 @@ from .memory import Memory, compute_dtype
 from .models.conditions import require_channels
 from .models.executor import Executor
 from .models.lone_vae import HasVae
-from .models.text import EncodedPrompt, load_text_encoder, reading_bytes
+from .models.text import EncodedPrompt, TextEncoder, load_text_encoder, reading_bytes
 from .models.vae import denormalise, load_vae, normalise
 from .models.wan_model import WanModel
 from .preflight import decode_bytes, look_ahead
@@ -32,7 +33,7 @@ from .sampling.schedule import Schedule
 from .sampling.solvers import new_solver
 from .sampling.step_cache import CACHED_SHARE, StepCache
 
-__all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "sample"]
+__all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "float_choices", "sample"]
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +44,9 @@ PURE_NOISE_FROM = 0.999
 def encode_prompts(
     model: WanModel, prompts: Sequence[str], memory: Memory, progress: Progress
 ) -> list[EncodedPrompt]:
-    """Each prompt as UMT5 embeddings (1, 512, D), float32, CPU. The encoder is gone when this returns."""
+    """Each prompt as UMT5 embeddings (1, 512, D), float32, CPU. The encoder is gone when this returns, and
+    not even loaded for prompts that the model knows.
+    """
     progress.begin("text", len(prompts), "prompts")
     try:
         return _encode(model, prompts, memory, progress)
@@ -58,12 +61,20 @@ def _encode(
     dtype = compute_dtype(model.precision, memory.device)
     length = model.family.text_length
     recipe, working = model.text_encoder, reading_bytes(model.text_encoder.config, length)
-    encoder = load_text_encoder(recipe, model.tokenizer, length, dtype, memory, progress.check, working)
+    encoder: TextEncoder | None = None
     encoded: list[EncodedPrompt] = []
     for prompt in prompts:
         progress.check()
-        encoded.append(encoder.encode(prompt))
-        _check_finite(text_encoder=encoded[-1].embeddings)
+        key = model.prompts.key(recipe, dtype, memory.device, prompt)
+        known = model.prompts.find(key)
+        if known is None:
+            encoder = encoder or load_text_encoder(
+                recipe, model.tokenizer, length, dtype, memory, progress.check, working
+            )
+            known = encoder.encode(prompt)
+            _check_finite(text_encoder=known.embeddings)
+            model.prompts.keep(key, known)
+        encoded.append(known)
         progress.advance(len(encoded))
     return encoded
 
@@ -144,6 +155,7 @@ def sample(
         working_bytes,
         forwards=forwards_of(schedule, guidance),
         residency=ahead.residency,
+        choices=float_choices(model, device),
     ) as executor:
         experts = executor if cache is None else cache.around(executor)
         current = denoise(current, schedule, walker, experts, on_device, dict(guidance), progress)
@@ -194,6 +206,12 @@ def _encode_frames(
     latents = torch.stack(done, 1)[None]
     _check_finite(input=latents)
     return latents
+
+
+def float_choices(model: WanModel, device: torch.device) -> FloatChoices:
+    """How the experts of `model` compute on `device`: as wished, else in the quickest way there is."""
+    head_width = int(model.experts["high"].config.get("attention_head_dim", 128))
+    return model.wishes.granted(device, compute_dtype(model.precision, device), head_width=head_width)
 
 
 def decode(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from ..kernels.choices import PLAIN, FloatChoices
 from ..memory import Memory
 from ..sampling.engine import Condition
 from ..sampling.step_cache import BlockCache
@@ -60,6 +61,7 @@ class Executor:
         forwards: Sequence[str] = (),
         residency: Residency | None = None,
         block_forward: BlockForward = as_it_is,
+        choices: FloatChoices = PLAIN,
         make_lane: LaneMaker = lane_of,
     ) -> None:
         """working_bytes: what one forward needs beside the weights, making a unit included.
@@ -67,12 +69,13 @@ class Executor:
         residency:     decided beforehand; None decides by what is free when the first expert is asked for.
         block_forward: computes one block, (module, hidden states, text, modulation, rotary tables) -> hidden
                        states; the parameters of the module are there when it is called.
+        choices:       how the networks compute.
         check:         called before every unit and while one is waited for; may stop the run.
         """
         self._recipes = {name: recipes[name] for name in dict.fromkeys(forwards or recipes)}
         self._dtype, self._memory, self._check = dtype, memory, check
         self._working_bytes, self._forwards, self._residency = working_bytes, tuple(forwards), residency
-        self._block_forward, self._make_lane = block_forward, make_lane
+        self._block_forward, self._choices, self._make_lane = block_forward, choices, make_lane
         self._slots: Slots | None = None
         self._passage: Passage | None = None
 
@@ -114,7 +117,14 @@ class Executor:
             for number in staying(len(units), residency.slots, residency.ring)
         ]
         return Passage(
-            self._slots, self._recipes, made, stay, self._forwards, self._block_forward, self._check
+            self._slots,
+            self._recipes,
+            made,
+            stay,
+            self._forwards,
+            self._block_forward,
+            self._choices,
+            self._check,
         )
 
     def _decide(self, dtype_of: DTypeRule, device: torch.device) -> Residency:

@@ -10,11 +10,12 @@ from diffusers import WanTransformer3DModel
 from torch import Tensor
 
 from ..errors import ModelError
+from ..kernels.choices import PLAIN, FloatChoices
 from ..sampling.engine import Condition
 from ..sampling.step_cache import BlockCache
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32
 from .first_block import asking
-from .frame_times import forward_by_frames, with_frame_times
+from .network import use_own_forward
 
 __all__ = ["blank_expert", "expert_dtypes", "forward_bytes", "velocity_of"]
 
@@ -43,8 +44,8 @@ def velocity_of(
         if condition.given is None:
             velocity: Tensor = network(entering, time, text, picture, return_dict=False)[0]
             return velocity.float()
-        drawn = ~condition.given
-        velocity = forward_by_frames(network, entering, time * drawn, text, picture)
+        drawn = ~condition.given  # a given frame has time 0, and stands still
+        velocity = network(entering, (time * drawn)[None], text, picture, return_dict=False)[0]
         return velocity.float() * drawn.view(1, 1, -1, 1, 1)
 
 
@@ -68,8 +69,10 @@ def forward_bytes(config: Mapping[str, Any], latent_shape: Sequence[int], dtype:
     return int(states * tokens * width * dtype.itemsize)
 
 
-def blank_expert(recipe: Recipe) -> WanTransformer3DModel:
+def blank_expert(recipe: Recipe, choices: FloatChoices = PLAIN) -> WanTransformer3DModel:
     """The network on meta, with real rotary tables: those are computed, never stored.
+
+    choices: how it computes.
 
     Raises ModelError when the configuration is not one of a Wan transformer.
     """
@@ -84,4 +87,5 @@ def blank_expert(recipe: Recipe) -> WanTransformer3DModel:
         raise ModelError(
             f"{recipe.files[0].parent / 'config.json'}: not a Wan transformer: {error}"
         ) from error
-    return with_frame_times(network)
+    use_own_forward(network, choices)
+    return network

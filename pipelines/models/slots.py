@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
+from ..kernels.choices import FloatChoices
 from ..weights.recipe import DTypeRule, Ingredient, Recipe
 from .expert import blank_expert
 from .lane import Lane, Mark
@@ -110,11 +111,11 @@ class Slots:
         """What is there is not needed any more; nothing is copied back, since a recipe makes it again."""
         self._slots[number] = _Slot()
 
-    def shell_of(self, recipe: Recipe, block_forward: BlockForward) -> Shell:
-        """The network of a recipe; one serves all recipes of its configuration."""
-        shell = next((shell for shell in self._shells if shell.serves(recipe)), None)
+    def shell_of(self, recipe: Recipe, block_forward: BlockForward, choices: FloatChoices) -> Shell:
+        """The network of a recipe, computing as chosen; one serves all recipes of its configuration."""
+        shell = next((shell for shell in self._shells if shell.serves(recipe, choices)), None)
         if shell is None:
-            shell = Shell(recipe, self._device)
+            shell = Shell(recipe, self._device, choices)
             self._shells.append(shell)
         shell.block_forward = block_forward
         return shell
@@ -141,13 +142,13 @@ class Shell:
 
     block_forward: BlockForward
 
-    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+    def __init__(self, recipe: Recipe, device: torch.device, choices: FloatChoices) -> None:
         """Raises ModelError when the recipe does not fit the network."""
-        network = blank_expert(recipe).requires_grad_(False).eval()
+        network = blank_expert(recipe, choices).requires_grad_(False).eval()
         network.rope.to(device)
         self.network: nn.Module = network
         self.before_blocks = int(recipe.units[0] == "head")
-        self._config = dict(recipe.config)
+        self._config, self._choices = dict(recipe.config), choices
         modules = dict(network.named_modules())
         self._blank: dict[str, Tensor] = dict(network.named_parameters())
         self.require_fit(recipe)
@@ -156,8 +157,8 @@ class Shell:
         self._turns = [_Turn(block, number) for number, block in enumerate(network.blocks)]
         network.blocks = nn.ModuleList(self._turns)
 
-    def serves(self, recipe: Recipe) -> bool:
-        return self._config == dict(recipe.config)
+    def serves(self, recipe: Recipe, choices: FloatChoices) -> bool:
+        return (self._config, self._choices) == (dict(recipe.config), choices)
 
     def require_fit(self, recipe: Recipe) -> None:
         """Raises ModelError when a recipe of this configuration has other tensors than the network."""

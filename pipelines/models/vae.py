@@ -12,6 +12,7 @@ from ..errors import ModelError
 from ..memory import Memory
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import Recipe, materialise
+from .own_vae import use_own_vae
 
 __all__ = ["denormalise", "load_vae", "normalise"]
 
@@ -30,6 +31,7 @@ def load_vae(
     except (TypeError, ValueError) as error:
         raise ModelError(f"{recipe.files[0].parent / 'config.json'}: not a Wan VAE: {error}") from error
     materialise(recipe, network, memory.device, lambda _: dtype, check)
+    use_own_vae(network)
     return network
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from ..errors import ModelError
+from ..kernels.choices import Wishes
 from ..memory import Precision, Seat
 from ..plan.families import Family
 from ..toy.embedded import EMBEDDED, toy_folder
@@ -20,6 +21,7 @@ from ..weights.recipe import Recipe
 from .fit import family_of, require_fit
 from .identify import Kind, choose, read_part
 from .parts import Slot, missing, public_page
+from .prompt_cache import PromptCache
 from .residency import parse_residency
 from .tokenizer import find_tokenizer
 from .wav2vec_layout import audio_encoder_recipe, choose_audio_encoder
@@ -43,6 +45,8 @@ class WanModel:
     safety_checker: folders with the models that were chosen for it; None where nobody did.
     residency: how much of the experts lies on the device, as `parse_residency` has it.
     audio_encoder: wav2vec 2.0, of a model that hears; None of any other.
+    wishes:    how its experts should compute, where that is not left to the device.
+    prompts:   what its text encoder read last; models made from this one share it.
     """
 
     name: str
@@ -60,6 +64,8 @@ class WanModel:
     prompt_expander: Path | None = None
     safety_checker: Path | None = None
     residency: str = "auto"
+    wishes: Wishes = field(default_factory=Wishes)
+    prompts: PromptCache = field(default_factory=PromptCache, repr=False, compare=False)
 
     def with_lora(
         self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False
@@ -102,6 +108,7 @@ def load_model(
     image_encoder: Given = None,
     residency: str = "auto",
     audio_encoder: Given = None,
+    wishes: Wishes | None = None,
 ) -> WanModel:
     """A model from a folder or from single files. Reads headers only.
 
@@ -116,9 +123,9 @@ def load_model(
     tokenizer:    needed only where the text encoder carries none and none lies beside it: a tokenizer.json, a
                   SentencePiece model, or a folder with one.
     residency:    how much of the experts lies on the device while they run: auto, resident, ring or ring:N.
-
     audio_encoder: of a model for speech: a wav2vec 2.0, its folder or its .safetensors file, likewise. No
                   other model looks at it.
+    wishes:       how the experts should compute; None leaves all of it to the device.
 
     The family follows from the tensors, never from the name of a file or folder.
     Raises ModelError naming what is missing, of the wrong kind, or of another model.
@@ -145,6 +152,7 @@ def load_model(
         image_encoder=_image_encoder(image_encoder, folder, family),
         residency=residency,
         audio_encoder=hearing,
+        wishes=wishes or Wishes(),
     )
 
 

@@ -1,0 +1,140 @@
+"""Attention without a mask, by the quickest kernel that the device has.
+
+Every kernel is called by its own name, so none of torch's process-wide switches is read or changed, and two
+networks of one process may use different ones. All but Sage are of the float class.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Literal, TypeAlias
+
+import torch
+import torch.nn.functional as F  # noqa: N812  its usual name
+from torch import Tensor
+
+from ..errors import ModelError
+
+__all__ = ["ATTENTIONS", "Attend", "Attention", "attend_with", "best_attention", "usable_attentions"]
+
+log = logging.getLogger(__name__)
+
+Attention = Literal["flash3", "cudnn", "flash2", "sdpa", "sage"]
+ATTENTIONS: tuple[Attention, ...] = ("flash3", "cudnn", "flash2", "sdpa", "sage")
+
+Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(query, key, value) -> all of (B, N, heads, head width)."""
+
+
+@lru_cache(maxsize=len(ATTENTIONS))  # one function per kernel: a compiled block is made for it
+def attend_with(name: Attention) -> Attend:
+    """The kernel of that name. Raises ModelError when what it needs is not installed."""
+    if name not in _MAKERS:
+        raise ModelError(f"attention: {name!r}; one of {', '.join(ATTENTIONS)} works")
+    try:
+        return _MAKERS[name]()
+    except ImportError as error:
+        raise ModelError(f"attention: {name} needs a package that is missing: {error}; take sdpa") from error
+
+
+def best_attention(device: torch.device, dtype: torch.dtype, head_width: int = 128) -> Attention:
+    """The quickest exact kernel that runs on `device`; each candidate is tried once on a few numbers."""
+    for name in _candidates(device, dtype):
+        if _runs(name, device, dtype, head_width) is None:
+            return name
+    return "sdpa"
+
+
+def usable_attentions(
+    device: torch.device, dtype: torch.dtype, head_width: int = 128
+) -> dict[str, str | None]:
+    """Of every kernel, None where it runs, else why it does not."""
+    return {name: _runs(name, device, dtype, head_width) for name in ATTENTIONS}
+
+
+def _candidates(device: torch.device, dtype: torch.dtype) -> tuple[Attention, ...]:
+    if device.type != "cuda" or dtype == torch.float32 or torch.version.hip:
+        return ()
+    capability = torch.cuda.get_device_capability(device)
+    if capability[0] == 9:
+        return ("flash3", "cudnn", "flash2")
+    if capability[0] == 10:  # no FlashAttention 3 here, and cuDNN's kernel is the one made for it
+        return ("cudnn", "flash2")
+    return ("flash2",)
+
+
+@lru_cache(maxsize=64)
+def _runs(name: Attention, device: torch.device, dtype: torch.dtype, head_width: int) -> str | None:
+    """None, or what a kernel says that does not run here."""
+    try:
+        sample = torch.ones(1, 256, 2, head_width, device=device, dtype=dtype)
+        attended = attend_with(name)(sample, sample, sample)
+        if not torch.allclose(attended.float(), sample.float(), atol=0.05):
+            return "gives wrong numbers"
+    except (ModelError, RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        log.debug("attention %s does not run on %s: %s", name, device, reason)
+        return reason
+    return None
+
+
+def _sdpa() -> Attend:
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        heads_first = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        return F.scaled_dot_product_attention(*heads_first).transpose(1, 2)
+
+    return attend
+
+
+def _cudnn() -> Attend:
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        heads_first = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        attended: Tensor = torch.ops.aten._scaled_dot_product_cudnn_attention(
+            *heads_first, None, False, 0.0, False, False
+        )[0]
+        return attended.transpose(1, 2)
+
+    return attend
+
+
+def _flash2() -> Attend:
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        heads_first = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        attended: Tensor = torch.ops.aten._scaled_dot_product_flash_attention(
+            *heads_first, 0.0, False, False
+        )[0]
+        return attended.transpose(1, 2)
+
+    return attend
+
+
+def _flash3() -> Attend:
+    from flash_attn_interface import flash_attn_func
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        attended = flash_attn_func(query, key, value)
+        found: Tensor = attended[0] if isinstance(attended, tuple) else attended
+        return found
+
+    return attend
+
+
+def _sage() -> Attend:
+    from sageattention import sageattn
+
+    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        attended: Tensor = sageattn(query, key, value, tensor_layout="NHD")
+        return attended
+
+    return attend
+
+
+_MAKERS: dict[str, Callable[[], Attend]] = {
+    "flash3": _flash3,
+    "cudnn": _cudnn,
+    "flash2": _flash2,
+    "sdpa": _sdpa,
+    "sage": _sage,
+}

@@ -1,0 +1,114 @@
+"""Which of the equally exact ways to compute a run takes, decided once and written down.
+
+All choices but Sage are of the float class: results differ by rounding only. Equal choices give equal bits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from typing import Any, Literal
+
+import torch
+
+from ..errors import ModelError
+from .attention import ATTENTIONS, Attention, best_attention
+from .fused import fused_operations, triton_works
+from .operations import Operations, kitchen_operations, plain_operations
+from .traceable import traceable_operations
+
+__all__ = ["PLAIN", "FloatChoices", "Kernels", "Wishes"]
+
+Kernels = Literal["plain", "kitchen", "triton"]
+
+
+@dataclass(frozen=True)
+class FloatChoices:
+    """How the blocks of one transformer compute.
+
+    attention:    a kernel of `attention.ATTENTIONS`.
+    kernels:      who does the element-wise work.
+    chunk_tokens: all but attention on so many tokens at a time; 0 for all at once.
+    compiler:     a backend of torch.compile for the block, or None. One graph serves all blocks and experts.
+    """
+
+    attention: Attention = "sdpa"
+    kernels: Kernels = "plain"
+    chunk_tokens: int = 0
+    compiler: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.attention not in ATTENTIONS:
+            raise ModelError(f"attention: {self.attention!r}; one of {', '.join(ATTENTIONS)} works")
+        if self.chunk_tokens < 0:
+            raise ModelError(f"chunk_tokens: {self.chunk_tokens}; give 0, or the tokens of a chunk")
+
+    @property
+    def lossy(self) -> bool:
+        return self.attention == "sage"
+
+    def operations(self) -> Operations:
+        """Raises ModelError when the kernels are not installed."""
+        if self.compiler is not None and self.kernels == "plain":
+            return _made("traceable")  # type: ignore[return-value]
+        made = _made(self.kernels)
+        if made is None:
+            raise ModelError(f"kernels: {self.kernels} is not installed here; take plain")
+        return made
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+_MAKERS: dict[str, Callable[[], Operations | None]] = {
+    "plain": plain_operations,
+    "kitchen": kitchen_operations,
+    "triton": fused_operations,
+    "traceable": traceable_operations,
+}
+
+
+@lru_cache(maxsize=len(_MAKERS))
+def _made(kernels: str) -> Operations | None:
+    """One object each: a compiled block is made for the functions in it."""
+    return _MAKERS[kernels]()
+
+
+PLAIN = FloatChoices()
+"""Plain torch, all tokens at once."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What somebody wants of the choices; None leaves one to what is quickest on the device.
+
+    Each as in FloatChoices. compiler: None is no compiler: its first run takes a minute.
+    """
+
+    attention: Attention | None = None
+    kernels: Kernels | None = None
+    chunk_tokens: int | None = None
+    compiler: str | None = None
+
+    def granted(
+        self, device: torch.device, dtype: torch.dtype, *, head_width: int = 128, chunk_tokens: int = 0
+    ) -> FloatChoices:
+        """chunk_tokens: where nobody wants another.
+
+        Raises ModelError when what is wanted does not exist; what does not run here fails when it is used.
+        """
+        return FloatChoices(
+            self.attention or best_attention(device, dtype, head_width),
+            self.kernels or _best_kernels(device),
+            chunk_tokens if self.chunk_tokens is None else self.chunk_tokens,
+            self.compiler,
+        )
+
+
+def _best_kernels(device: torch.device) -> Kernels:
+    if device.type != "cuda" or torch.version.hip:
+        return "plain"
+    if triton_works():
+        return "triton"
+    return "plain" if kitchen_operations() is None else "kitchen"

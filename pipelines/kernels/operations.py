@@ -1,0 +1,137 @@
+"""What a transformer block does between its matrix products, as three operations that can be fused.
+
+Each has a plain torch form in this file and, where triton or comfy-kitchen is at hand, a fused one. All are
+of the float class.
+
+Shapes, the same everywhere: hidden states are (B, N, D). What modulates them, `weight`, `bias` and `gate`, is
+float32 (1 or B, R, D): each of its R rows is for N / R tokens that follow each other, so one row serves a
+whole clip and F rows give every frame a timestep of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812  its usual name
+from torch import Tensor
+
+__all__ = ["Operations", "Rope", "kitchen_operations", "plain_operations"]
+
+_AS_CUDA = ("cuda", "meta")  # without numbers, the work is counted that a GPU would do
+
+
+class Rope(NamedTuple):
+    """Rotary positions. cos, sin: (N, head width / 2) float32. table: the same as operations want it."""
+
+    cos: Tensor
+    sin: Tensor
+    table: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The element-wise work of a block, in one of its forms.
+
+    norm:        layer norm of the last dimension: (hidden, weight, bias, eps).
+    gated:       hidden + update * gate, where no gate is one of 1.
+    gated_norm:  both after each other: the sum, and the sum normed.
+    turned:      RMS norm of (projection, weight, eps), then rotated per head by `rope`,
+                 (B, N, D) -> (B, N, heads, D / heads). May write into the projection.
+    gelu_linear: gelu of linear, tanh form: (hidden, weight, bias).
+    table:       made of cos and sin, what `turned` wants as the table of a Rope.
+    """
+
+    name: str
+    norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]
+    gated: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    gated_norm: Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor, float], tuple[Tensor, Tensor]]
+    turned: Callable[[Tensor, Tensor, float, int, Rope], Tensor]
+    gelu_linear: Callable[[Tensor, Tensor, Tensor | None], Tensor]
+    table: Callable[[Tensor, Tensor], Tensor | None]
+
+
+def plain_operations() -> Operations:
+    """torch alone, on every device."""
+    return Operations("plain", norm, gated, gated_norm, _turned, gelu_linear, _complex_table)
+
+
+def kitchen_operations() -> Operations | None:
+    """As plain, but rotated by comfy-kitchen; None where it is not installed."""
+    try:
+        from comfy_kitchen import apply_rope1
+    except ImportError:
+        return None
+
+    def turned(projection: Tensor, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
+        normed = torch.unflatten(_rms_norm(projection, weight, eps), 2, (heads, -1))
+        rotated: Tensor = apply_rope1(normed, rope.table)
+        return rotated
+
+    return Operations("kitchen", norm, gated, gated_norm, turned, gelu_linear, _matrix_table)
+
+
+def norm(hidden: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
+    width, rows = hidden.shape[-1:], weight.shape[-2]
+    one_row = weight.numel() == width[0]
+    if one_row and (hidden.dtype == torch.float32 or hidden.device.type == "cpu"):
+        return F.layer_norm(hidden, width, weight.view(-1), bias.view(-1), eps)
+    # Other devices have no layer norm of half-precision numbers with float32 weights.
+    normed = torch.unflatten(F.layer_norm(hidden, width, None, None, eps), 1, (rows, -1))
+    torch.addcmul(bias.unsqueeze(2), normed, weight.unsqueeze(2), out=normed)
+    return normed.flatten(1, 2)
+
+
+def gated(hidden: Tensor, update: Tensor, gate: Tensor | None) -> Tensor:
+    if gate is None:
+        return hidden + update
+    rows = gate.shape[-2]
+    if rows == 1:
+        return torch.addcmul(hidden, update, gate, out=torch.empty_like(hidden))
+    total = torch.empty_like(hidden)
+    parts = [torch.unflatten(tensor, 1, (rows, -1)) for tensor in (hidden, update, total)]
+    torch.addcmul(parts[0], parts[1], gate.unsqueeze(2), out=parts[2])
+    return total
+
+
+def gated_norm(
+    hidden: Tensor, update: Tensor, gate: Tensor | None, weight: Tensor, bias: Tensor, eps: float
+) -> tuple[Tensor, Tensor]:
+    total = gated(hidden, update, gate)
+    return total, norm(total, weight, bias, eps)
+
+
+def gelu_linear(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    if hidden.device.type in _AS_CUDA and bias is not None and hidden.dtype != torch.float32:
+        # cuBLASLt applies the tanh form in the epilogue of the product; a CPU would apply the other form.
+        flat: Tensor = torch.ops.aten._addmm_activation(
+            bias, hidden.flatten(0, -2), weight.t(), use_gelu=True
+        )
+        return flat.view(*hidden.shape[:-1], -1)
+    return F.gelu(F.linear(hidden, weight, bias), approximate="tanh")
+
+
+def _turned(projection: Tensor, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
+    normed = torch.unflatten(_rms_norm(projection, weight, eps), 2, (heads, -1))
+    del projection
+    dtype = normed.dtype
+    pairs = torch.view_as_complex(torch.unflatten(normed.float(), -1, (-1, 2)))
+    del normed
+    table = _complex_table(rope.cos, rope.sin) if rope.table is None else rope.table
+    return torch.view_as_real(pairs.mul_(table)).flatten(-2).to(dtype)
+
+
+def _rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return F.rms_norm(hidden, hidden.shape[-1:], weight, eps)
+
+
+def _complex_table(cos: Tensor, sin: Tensor) -> Tensor:
+    return torch.complex(cos, sin).unsqueeze(1)
+
+
+def _matrix_table(cos: Tensor, sin: Tensor) -> Tensor:
+    """(1, N, 1, head width / 2, 2, 2) rotation matrices."""
+    rows = torch.stack((torch.stack((cos, -sin), -1), torch.stack((sin, cos), -1)), -2)
+    return rows[None, :, None]

@@ -1,0 +1,198 @@
+"""Our own forward for a block of the Wan transformer: the parameters and the call of diffusers' class.
+
+The stock block moves its hidden state about 125 times through memory; this one 44 times in plain torch and
+19 times with triton (`bench/suite.py --only C7`). What comes out differs by rounding alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from diffusers.models.transformers.transformer_wan import WanTransformerBlock
+from torch import Tensor, nn
+
+from ..kernels.attention import Attend, attend_with
+from ..kernels.choices import FloatChoices
+from ..kernels.operations import Operations, Rope
+
+__all__ = ["OwnBlock", "Rotary", "use_own_block"]
+
+Rotary: TypeAlias = Rope | tuple[Tensor, Tensor]
+"""Ours, or (cos, sin) of (1, N, 1, head width) each, as diffusers makes them."""
+
+_TEXT_TOKENS = 512  # what stands before them is an image: WanAttnProcessor of diffusers
+
+
+class OwnBlock(WanTransformerBlock):  # type: ignore[misc]
+    """Called as the stock block, but with one more `temb`: (B, R, 6, D), R a divisor of the tokens."""
+
+    choices: FloatChoices
+    operations: Operations
+    attend: Attend
+
+    def forward(
+        self, hidden_states: Tensor, encoder_hidden_states: Tensor, temb: Tensor, rotary_emb: Rotary
+    ) -> Tensor:
+        compiler = self.choices.compiler
+        forward = _forward if compiler is None else _compiled(compiler)
+        rope = rotary_emb if isinstance(rotary_emb, Rope) else _from_diffusers(rotary_emb, self.operations)
+        return forward(self, hidden_states, encoder_hidden_states, temb, rope)
+
+
+def use_own_block(block: WanTransformerBlock, choices: FloatChoices) -> None:
+    """From now on `block` computes with our forward, as `choices` say. Its parameters stay what they are."""
+    block.__class__ = OwnBlock
+    block.choices, block.operations = choices, choices.operations()
+    block.attend = attend_with(choices.attention)
+
+
+class _Modulation(NamedTuple):
+    """What the timestep makes of one half of a block: (1 or B, R, D) float32 each."""
+
+    weight: Tensor
+    bias: Tensor
+    gate: Tensor
+
+    def rows(self, chosen: slice) -> _Modulation:
+        return _Modulation(*(rows[:, chosen] for rows in self))
+
+
+@lru_cache(maxsize=4)
+def _compiled(backend: str) -> Callable[..., Tensor]:
+    """One for the whole process: a block's parameters are inputs of the graph, so all blocks share it."""
+    compiled: Callable[..., Tensor] = torch.compile(_forward, backend=backend)
+    return compiled
+
+
+def _forward(block: OwnBlock, hidden: Tensor, text: Tensor, temb: Tensor, rope: Rope) -> Tensor:
+    """hidden: (B, N, D). text: (B, L, D). temb: (B, 6, D) or (B, R, 6, D)."""
+    rows = block.scale_shift_table + (temb if temb.ndim == 4 else temb.unsqueeze(1)).float()
+    shift, scale, gate, ff_shift, ff_scale, ff_gate = rows.unbind(2)
+    about_attention = _Modulation(1 + scale, shift, gate)
+    about_ff = _Modulation(1 + ff_scale, ff_shift, ff_gate)
+    context = _text_context(block.attn2, text)
+    tokens, chunk_tokens = hidden.shape[1], block.choices.chunk_tokens
+
+    if not chunk_tokens or chunk_tokens >= tokens:
+        attended = block.attend(*_projections(block, hidden, about_attention, rope))
+        return _after_attention(block, hidden, attended, context, about_attention, about_ff)
+
+    parts = list(_parts(tokens, rows.shape[1], chunk_tokens))
+    attended = block.attend(*_projections_in_parts(block, hidden, about_attention, rope, parts))
+    result = torch.empty_like(hidden)
+    for here, chosen in parts:
+        modulations = about_attention.rows(chosen), about_ff.rows(chosen)
+        result[:, here] = _after_attention(block, hidden[:, here], attended[:, here], context, *modulations)
+    return result
+
+
+def _projections_in_parts(
+    block: OwnBlock, hidden: Tensor, modulation: _Modulation, rope: Rope, parts: list[tuple[slice, slice]]
+) -> list[Tensor]:
+    shape = (*hidden.shape[:2], block.attn1.heads, hidden.shape[2] // block.attn1.heads)
+    wholes = [hidden.new_empty(shape) for _ in range(3)]
+    for here, chosen in parts:
+        made = _projections(block, hidden[:, here], modulation.rows(chosen), _rope_at(rope, here))
+        for whole, part in zip(wholes, made, strict=True):
+            whole[:, here] = part
+    return wholes
+
+
+def _projections(
+    block: OwnBlock, hidden: Tensor, modulation: _Modulation, rope: Rope
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value of the self-attention, (B, N, heads, D / heads)."""
+    attention, do = block.attn1, block.operations
+    normed = do.norm(hidden, modulation.weight, modulation.bias, block.norm1.eps)
+    value = torch.unflatten(attention.to_v(normed), 2, (attention.heads, -1))
+    query, key = (
+        do.turned(linear(normed), norm.weight, norm.eps, attention.heads, rope)
+        for linear, norm in ((attention.to_q, attention.norm_q), (attention.to_k, attention.norm_k))
+    )
+    return query, key, value
+
+
+def _after_attention(
+    block: OwnBlock,
+    hidden: Tensor,
+    attended: Tensor,
+    context: list[tuple[Tensor, Tensor]],
+    about_attention: _Modulation,
+    about_ff: _Modulation,
+) -> Tensor:
+    """All that follows, in which no token sees another one."""
+    do, cross = block.operations, block.attn2
+    update = block.attn1.to_out[0](attended.flatten(2))
+    del attended
+    if isinstance(block.norm2, nn.Identity):
+        hidden = asking = do.gated(hidden, update, about_attention.gate)
+    else:
+        weight, bias = (tensor.float().view(1, 1, -1) for tensor in (block.norm2.weight, block.norm2.bias))
+        hidden, asking = do.gated_norm(hidden, update, about_attention.gate, weight, bias, block.norm2.eps)
+    del update
+    update = cross.to_out[0](_looked_up(block, asking, context))
+    del asking
+    hidden, normed = do.gated_norm(hidden, update, None, about_ff.weight, about_ff.bias, block.norm3.eps)
+    del update
+    widen, narrow = block.ffn.net[0].proj, block.ffn.net[2]
+    wide = do.gelu_linear(normed, widen.weight, widen.bias)
+    del normed
+    update = narrow(wide)
+    del wide
+    return do.gated(hidden, update, about_ff.gate)
+
+
+def _looked_up(block: OwnBlock, asking: Tensor, context: list[tuple[Tensor, Tensor]]) -> Tensor:
+    cross = block.attn2
+    query = torch.unflatten(cross.norm_q(cross.to_q(asking)), 2, (cross.heads, -1))
+    found = block.attend(query, *context[0])
+    for key, value in context[1:]:
+        found = found + block.attend(query, key, value)
+    return found.flatten(2)
+
+
+def _text_context(attention: Any, text: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Keys and values of the text and, for the models of Wan 2.1 that see one, of the image before it."""
+
+    def heads(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+        return torch.unflatten(key, 2, (attention.heads, -1)), torch.unflatten(
+            value, 2, (attention.heads, -1)
+        )
+
+    image = None
+    if attention.add_k_proj is not None:
+        image, text = text[:, :-_TEXT_TOKENS], text[:, -_TEXT_TOKENS:]
+    context = [heads(attention.norm_k(attention.to_k(text)), attention.to_v(text))]
+    if image is not None:
+        key, value = attention.norm_added_k(attention.add_k_proj(image)), attention.add_v_proj(image)
+        context.insert(0, heads(key, value))
+    return context
+
+
+def _parts(tokens: int, rows: int, chunk_tokens: int) -> Iterator[tuple[slice, slice]]:
+    """Tokens, and the rows of the modulation for them. Cut where two rows meet, if there are several."""
+    if rows == 1:
+        for start in range(0, tokens, chunk_tokens):
+            yield slice(start, start + chunk_tokens), slice(None)
+        return
+    per_row = tokens // rows
+    step = max(1, chunk_tokens // per_row)
+    for start in range(0, rows, step):
+        end = min(start + step, rows)
+        yield slice(start * per_row, end * per_row), slice(start, end)
+
+
+def _rope_at(rope: Rope, here: slice) -> Rope:
+    table = rope.table
+    if table is not None:  # comfy-kitchen's has a batch dimension before the tokens
+        table = table[:, here] if table.ndim > 3 else table[here]
+    return Rope(rope.cos[here], rope.sin[here], table)
+
+
+def _from_diffusers(rotary: tuple[Tensor, Tensor], operations: Operations) -> Rope:
+    """Every angle once, where diffusers has it for both numbers of a pair."""
+    cos, sin = rotary[0][0, :, 0, 0::2].contiguous(), rotary[1][0, :, 0, 1::2].contiguous()
+    return Rope(cos, sin, operations.table(cos, sin))

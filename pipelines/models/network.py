@@ -1,0 +1,105 @@
+"""Our own forward for the whole Wan transformer, with the parameters and the call of diffusers' class.
+
+One more form of the timestep than the stock one knows: (B, R), one for each of R stretches of tokens of equal
+length. With one per latent frame that is what TI2V 5B needs; the stock network has a row of modulation per
+token for it, gigabytes of them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from diffusers import WanTransformer3DModel
+from diffusers.models.transformers.transformer_wan import WanRotaryPosEmbed
+from torch import Tensor
+
+from ..kernels.choices import FloatChoices
+from ..kernels.operations import Operations, Rope
+from .block import use_own_block
+
+__all__ = ["OwnRotary", "OwnTransformer", "use_own_forward"]
+
+
+def use_own_forward(network: WanTransformer3DModel, choices: FloatChoices) -> None:
+    """From now on `network`, its blocks and its positions compute our way, as `choices` say.
+
+    Parameters, their names and how the network is called stay what they are. May be called again with other
+    choices. Raises ModelError when what was chosen is not installed.
+    """
+    network.__class__, network.rope.__class__ = OwnTransformer, OwnRotary
+    network.operations = network.rope.operations = choices.operations()
+    network.rope.last = None
+    for block in network.blocks:
+        use_own_block(block, choices)
+
+
+class OwnRotary(WanRotaryPosEmbed):  # type: ignore[misc]
+    """Rotary positions of a clip, made once for as long as its shape stays the same."""
+
+    operations: Operations
+    last: tuple[object, Rope] | None
+
+    def forward(self, hidden_states: Tensor) -> Rope:
+        wanted = (hidden_states.shape[2:], self.freqs_cos.device)
+        if self.last is None or self.last[0] != wanted:
+            cos, sin = super().forward(hidden_states)
+            cos, sin = cos[0, :, 0, 0::2].contiguous(), sin[0, :, 0, 1::2].contiguous()
+            self.last = wanted, Rope(cos, sin, self.operations.table(cos, sin))
+        return self.last[1]
+
+
+class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
+    """The stock network's parameters; see `use_own_forward`."""
+
+    operations: Operations
+
+    def forward(
+        self,
+        hidden_states: Tensor,
+        timestep: Tensor,
+        encoder_hidden_states: Tensor,
+        encoder_hidden_states_image: Tensor | None = None,
+        return_dict: bool = True,
+        attention_kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """The velocity, in the shape of `hidden_states` but for its channels.
+
+        timestep: (B,), or (B, R) for R equal stretches of tokens: frames, in the order they are in.
+        """
+        if attention_kwargs:
+            raise ValueError(f"attention_kwargs: {sorted(attention_kwargs)} mean nothing here")
+        batch, _, frames, rows, columns = hidden_states.shape
+        by_frame, by_row, by_column = self.config.patch_size
+        grid = frames // by_frame, rows // by_row, columns // by_column
+        rope = self.rope(hidden_states)
+        hidden = self.patch_embedding(hidden_states).flatten(2).transpose(1, 2).contiguous()
+        stretches = timestep.shape[1] if timestep.ndim == 2 else 1
+        if hidden.shape[1] % stretches:
+            raise ValueError(f"{stretches} timesteps for {hidden.shape[1]} tokens: not a divisor")
+        temb, modulation, text, image = self.condition_embedder(
+            timestep.flatten(), encoder_hidden_states, encoder_hidden_states_image, timestep_seq_len=stretches
+        )
+        modulation = torch.unflatten(modulation, 2, (6, -1))
+        if image is not None:
+            text = torch.cat([image, text], 1)
+        for block in self.blocks:
+            hidden = block(hidden, text, modulation, rope)
+        patches = self.proj_out(self._normed(hidden, temb))
+        output = (
+            patches.reshape(batch, *grid, by_frame, by_row, by_column, -1)
+            .permute(0, 7, 1, 4, 2, 5, 3, 6)
+            .flatten(6, 7)
+            .flatten(4, 5)
+            .flatten(2, 3)
+        )
+        if return_dict:
+            from diffusers.models.modeling_outputs import Transformer2DModelOutput
+
+            return Transformer2DModelOutput(sample=output)
+        return (output,)
+
+    def _normed(self, hidden: Tensor, temb: Tensor) -> Tensor:
+        """temb: (B, R, D)."""
+        shift, scale = (self.scale_shift_table.unsqueeze(1) + temb.unsqueeze(2).float()).unbind(2)
+        return self.operations.norm(hidden, 1 + scale, shift, self.norm_out.eps)

@@ -1,0 +1,202 @@
+"""Our own forward for the Wan VAE, with the parameters and the calls of diffusers' classes.
+
+The stock one moves ten times what its convolutions read and write: padded copies, copies with the past in
+front, norms of five steps in float32. Here the channels of a pixel lie next to each other, the norm writes
+its answer where the convolution will read it, behind the two frames of the past, and the convolution pads for
+itself. Results differ by rounding alone, and those of a stream are those of a whole clip.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import torch
+import torch.nn.functional as F  # noqa: N812  its usual name
+from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import (
+    WanDecoder3d,
+    WanEncoder3d,
+    WanResample,
+    WanResidualBlock,
+    WanResidualUpBlock,
+)
+from torch import Tensor, nn
+
+from ..kernels.fused import rms_silu, triton_works
+
+__all__ = ["use_own_vae"]
+
+_PAST = 2  # frames that a causal convolution of three looks back
+_LAYOUT = torch.channels_last_3d
+
+
+def use_own_vae(vae: AutoencoderKLWan) -> None:
+    """From now on `vae` computes with our forward. Its parameters keep their names and numbers; on a device
+    other than the CPU, where they may be a mapped file, they are laid out anew.
+    """
+    own = {cls.__mro__[1]: cls for cls in (_Decoder, _Encoder, _Resample, _ResidualBlock, _ResidualUpBlock)}
+    for module in (*vae.encoder.modules(), *vae.decoder.modules()):
+        module.__class__ = own.get(type(module), type(module))
+        if isinstance(module, nn.Conv3d) and module.weight.device.type not in ("cpu", "meta"):
+            module.weight.data = module.weight.data.contiguous(memory_format=_LAYOUT)
+        if isinstance(module, nn.Conv2d) and module.weight.device.type not in ("cpu", "meta"):
+            module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
+
+
+class _Places:
+    """The feature cache of a network, and how far through it a forward is."""
+
+    def __init__(self, cache: list[Any] | None, index: list[int]) -> None:
+        self._cache, self._index = cache, index
+
+    def convolve(
+        self, convolution: Any, shape: torch.Size, write: Callable[[Tensor], object], like: Tensor
+    ) -> Tensor:
+        """The causal convolution of what `write` fills in, (B, C, T, H, W) of `shape`, behind its past."""
+        batch, channels, frames, height, width = shape
+        whole = torch.empty(
+            (batch, channels, _PAST + frames, height, width),
+            dtype=like.dtype,
+            device=like.device,
+            memory_format=_LAYOUT,
+        )
+        past = self._cache[self._index[0]] if self._cache is not None else None
+        if isinstance(past, Tensor):
+            whole[:, :, :_PAST].copy_(past)
+        else:
+            whole[:, :, :_PAST].zero_()
+        write(whole[:, :, _PAST:])
+        if self._cache is not None:
+            self._cache[self._index[0]] = whole[:, :, -_PAST:].clone(memory_format=torch.preserve_format)
+            self._index[0] += 1
+        height_padding, width_padding = convolution._padding[2], convolution._padding[0]
+        return F.conv3d(
+            whole, convolution.weight, convolution.bias, padding=(0, height_padding, width_padding)
+        )
+
+    def is_first(self) -> bool:
+        """Whether the convolution at hand has seen nothing yet. It is passed over then, and marked."""
+        if self._cache is None:
+            return True
+        if self._cache[self._index[0]] is not None:
+            return False
+        self._cache[self._index[0]] = "passed over"
+        self._index[0] += 1
+        return True
+
+
+class _Decoder(WanDecoder3d):  # type: ignore[misc]
+    def forward(
+        self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None, first_chunk: bool = False
+    ) -> Tensor:
+        index = [0] if feat_idx is None else feat_idx
+        places = _Places(feat_cache, index)
+        x = places.convolve(self.conv_in, x.shape, lambda place: place.copy_(x), x)
+        x = self.mid_block(x, feat_cache=feat_cache, feat_idx=index)
+        for block in self.up_blocks:
+            x = block(x, feat_cache=feat_cache, feat_idx=index, first_chunk=first_chunk)
+        return _normed_convolution(places, self.norm_out, self.conv_out, x)
+
+
+class _Encoder(WanEncoder3d):  # type: ignore[misc]
+    def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Tensor:
+        index = [0] if feat_idx is None else feat_idx
+        places = _Places(feat_cache, index)
+        x = places.convolve(self.conv_in, x.shape, lambda place: place.copy_(x), x)
+        for layer in self.down_blocks:
+            x = layer(x, feat_cache=feat_cache, feat_idx=index)
+        x = self.mid_block(x, feat_cache=feat_cache, feat_idx=index)
+        return _normed_convolution(places, self.norm_out, self.conv_out, x)
+
+
+class _ResidualBlock(WanResidualBlock):  # type: ignore[misc]
+    def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Tensor:
+        places = _Places(feat_cache, [0] if feat_idx is None else feat_idx)
+        result: Tensor = _normed_convolution(places, self.norm1, self.conv1, x)
+        result = _normed_convolution(places, self.norm2, self.conv2, result)
+        shortcut = self.conv_shortcut
+        if not isinstance(shortcut, nn.Identity):
+            x = F.conv3d(x, shortcut.weight, shortcut.bias)
+        return result.add_(x)
+
+
+class _Resample(WanResample):  # type: ignore[misc]
+    def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Any:
+        if not self.mode.startswith("upsample"):
+            return super().forward(x, feat_cache, [0] if feat_idx is None else feat_idx)
+        places = _Places(feat_cache, [0] if feat_idx is None else feat_idx)
+        copies = 1
+        if self.mode == "upsample3d" and not places.is_first():
+            x = places.convolve(self.time_conv, x.shape, lambda place, x=x: place.copy_(x), x)  # type: ignore[misc]
+            copies = 2  # the convolution gives two frames for each, one half of its channels each
+        return _enlarged(x, copies, self.resample[1])
+
+
+class _ResidualUpBlock(WanResidualUpBlock):  # type: ignore[misc]
+    def forward(
+        self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None, first_chunk: bool = False
+    ) -> Tensor:
+        index, before = [0] if feat_idx is None else feat_idx, x
+        for resnet in self.resnets:
+            x = resnet(x, feat_cache=feat_cache, feat_idx=index)
+        if self.upsampler is not None:
+            x = self.upsampler(x, feat_cache=feat_cache, feat_idx=index)
+        if self.avg_shortcut is not None:
+            repeated = None if first_chunk else _repeated(before, self.avg_shortcut)
+            if repeated is None:
+                return x.add_(self.avg_shortcut(before, first_chunk=first_chunk))
+            _blocks(x, self.avg_shortcut).add_(repeated)
+        return x
+
+
+def _normed_convolution(places: _Places, norm: nn.Module, convolution: nn.Conv3d, x: Tensor) -> Tensor:
+    """convolution(silu(norm(x))): RMS over the channels, by their length, as WanRMS_norm."""
+    return places.convolve(convolution, x.shape, lambda place: _rms_silu(norm, x, place), x)
+
+
+def _rms_silu(norm: Any, x: Tensor, place: Tensor) -> None:
+    pixels, out = x.permute(0, 2, 3, 4, 1), place.permute(0, 2, 3, 4, 1)
+    gamma, channels = norm.gamma.view(-1), x.shape[1]
+    if x.device.type == "cuda" and triton_works():
+        for one, into in zip(pixels.contiguous(), out, strict=True):
+            rms_silu(one, gamma, norm.scale, into)
+        return
+    # Its eps stands under the root of the mean, where the stock norm has 1e-12 as the least length.
+    normed = F.rms_norm(pixels, (channels,), gamma, 1e-24 / channels)
+    torch.ops.aten.silu.out(normed, out=out)
+
+
+def _enlarged(x: Tensor, copies: int, convolution: nn.Conv2d) -> Tensor:
+    """(B, copies C, T, H, W) -> `copies` T frames, every pixel four times, through the convolution."""
+    batch, channels, frames, height, width = x.shape
+    channels //= copies
+    source = torch.unflatten(x.permute(0, 2, 3, 4, 1), -1, (copies, channels)).permute(0, 1, 4, 2, 3, 5)
+    larger = x.new_empty(batch, frames, copies, height, 2, width, 2, channels)
+    larger.copy_(source[:, :, :, :, None, :, None])
+    pictures = larger.view(batch * frames * copies, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
+    made = F.conv2d(pictures, convolution.weight, convolution.bias, padding=convolution.padding)
+    return torch.unflatten(made, 0, (batch, frames * copies)).transpose(1, 2)
+
+
+def _repeated(x: Tensor, shortcut: Any) -> Tensor | None:
+    """What DupUp3D adds, as a view (B, T, ft, H, fs, W, fs, C) of `x`; None where it is no view of it."""
+    factors = (shortcut.factor_t, shortcut.factor_s, shortcut.factor_s)
+    groups, rest = divmod(x.shape[1], shortcut.out_channels)
+    if rest:
+        return None
+    # Of the channels of a group, the leading bits of the place inside of a block of pixels choose one.
+    for count in range(len(factors) + 1):
+        if prod(factors[:count]) == groups:
+            leading = (*factors[:count], *(1,) * (len(factors) - count))
+            source = torch.unflatten(x.permute(0, 2, 3, 4, 1), -1, (shortcut.out_channels, *leading))
+            return source.permute(0, 1, 5, 2, 6, 3, 7, 4)
+    return None
+
+
+def _blocks(x: Tensor, shortcut: Any) -> Tensor:
+    """(B, C, T, H, W) as (B, T / ft, ft, H / fs, fs, W / fs, fs, C)."""
+    spread = x.permute(0, 2, 3, 4, 1)
+    spread = torch.unflatten(torch.unflatten(spread, 3, (-1, shortcut.factor_s)), 2, (-1, shortcut.factor_s))
+    return torch.unflatten(spread, 1, (-1, shortcut.factor_t))

@@ -1,0 +1,98 @@
+"""How long a run will take on a machine whose rates were measured: arithmetic, before anything is loaded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from .flops import SIZES, Size, forward_flops, tokens_of
+from .plan import Plan
+
+__all__ = ["Expectation", "Rates", "expect", "read_rates", "write_rates"]
+
+_PASSES = {"triton": 19, "kitchen": 34, "plain": 44}
+"""Trips of the hidden state through memory per block (`bench/suite.py --only C7`), by who does them."""
+
+# Of decoding, per pixel: 275.4 TFLOP for 832x480, 81 frames with the VAE of 2.1, and 2011.1 TFLOP for
+# 1280x704, 121 frames with that of 2.2, by torch's counter on full-size networks.
+_DECODE_FLOPS = {"2.1": 275.4e12 / (832 * 480 * 81), "2.2": 2011.1e12 / (1280 * 704 * 121)}
+_DECODE_SHARE = 0.3  # of the rate of products that convolutions reach: an assumption, not measured
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a device was measured to do, in the dtype that runs on it take.
+
+    products, attention: FLOP/s. copies: bytes/s, reads and writes together. kernels: of FloatChoices.
+    """
+
+    device: str
+    dtype: str
+    item_bytes: int
+    products: float
+    attention: float
+    copies: float
+    kernels: str
+    measured_on: str
+
+
+@dataclass(frozen=True)
+class Expectation:
+    """Seconds. Reading the prompt, loading and encoding the file come on top."""
+
+    device: str
+    forwards: int
+    forward_s: float
+    decode_s: float
+
+    @property
+    def total_s(self) -> float:
+        return self.forwards * self.forward_s + self.decode_s
+
+    def text(self) -> str:
+        return (
+            f"expected on {self.device}: about {_about(self.total_s)}, {self.forwards} forwards of "
+            f"{_about(self.forward_s)} and {_about(self.decode_s)} of decoding; loading and encoding on top"
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "total_s": self.total_s}
+
+
+def expect(plan: Plan, size: Size, rates: Rates) -> Expectation:
+    """size: of the experts of the model that `plan` is for. Decoding counts for published VAEs alone."""
+    tokens = tokens_of(plan.latent_shape)
+    flops = forward_flops(size, tokens)
+    passes = size.layers * _PASSES.get(rates.kernels, _PASSES["plain"])
+    moved = passes * tokens * size.width * rates.item_bytes
+    forward_s = flops.products / rates.products + flops.attention / rates.attention + moved / rates.copies
+    pixels = plan.width * plan.height * (4 * plan.latent_shape[1] - 3)
+    decode = _DECODE_FLOPS["2.2" if plan.latent_shape[0] == 48 else "2.1"] * pixels
+    if size not in SIZES.values():
+        decode = 0.0
+    return Expectation(rates.device, plan.forwards, forward_s, decode / (rates.products * _DECODE_SHARE))
+
+
+def read_rates(file: Path) -> Rates | None:
+    """What was measured on this machine; None where nothing was, or by a version that wrote otherwise."""
+    try:
+        content: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return Rates(**content)
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_rates(file: Path, rates: Rates) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(asdict(rates), indent=1) + "\n", encoding="utf-8")
+
+
+def _about(seconds: float) -> str:
+    if seconds >= 7200:
+        return f"{seconds / 3600:.3g} h"
+    if seconds >= 120:
+        return f"{seconds / 60:.3g} min"
+    return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"

@@ -1,0 +1,83 @@
+"""How much arithmetic a run is, before it is run: the work of the experts is known to the digit.
+
+One multiplication and one addition are two FLOP. torch's own counter finds the same in full-size networks of
+diffusers, to 0.01 % (`tests/plan/test_flops.py`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["SIZES", "Flops", "Size", "forward_flops", "size_of", "tokens_of"]
+
+TEXT_TOKENS = 512  # every Wan model reads prompts of this length
+TEXT_WIDTH = 4096  # UMT5-XXL
+_FREQUENCIES = 256  # the sinusoidal timestep
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of a Wan transformer: width of a token, of the feed-forward layer, blocks, channels in and out."""
+
+    width: int
+    ffn: int
+    layers: int
+    channels_in: int
+    channels_out: int
+
+
+# By the name of a family; from the official configurations that `families` cites.
+SIZES: dict[str, Size] = {
+    "wan2.2-t2v-a14b": Size(5120, 13824, 40, 16, 16),
+    "wan2.2-i2v-a14b": Size(5120, 13824, 40, 36, 16),
+    "wan2.2-s2v-14b": Size(5120, 13824, 40, 16, 16),
+    "wan2.2-ti2v-5b": Size(3072, 14336, 30, 48, 48),
+    "wan2.1-t2v-14b": Size(5120, 13824, 40, 16, 16),
+    "wan2.1-t2v-1.3b": Size(1536, 8960, 30, 16, 16),
+    "wan2.1-i2v-14b": Size(5120, 13824, 40, 36, 16),
+}
+
+
+@dataclass(frozen=True)
+class Flops:
+    """Of one forward. products: those with weights. attention: of tokens with each other and the text."""
+
+    products: float
+    attention: float
+
+    @property
+    def total(self) -> float:
+        return self.products + self.attention
+
+
+def size_of(config: Mapping[str, Any]) -> Size:
+    """From the configuration of the class; what is left out has the value that the 14B models have."""
+    return Size(
+        config.get("num_attention_heads", 40) * config.get("attention_head_dim", 128),
+        config.get("ffn_dim", 13824),
+        config.get("num_layers", 40),
+        config.get("in_channels", 16),
+        config.get("out_channels", None) or config.get("in_channels", 16),
+    )
+
+
+def tokens_of(latent_shape: Sequence[int]) -> int:
+    """latent_shape: (..., T, H/8, W/8); a token is 1 x 2 x 2 of it."""
+    frames, rows, columns = latent_shape[-3:]
+    return frames * (rows // 2) * (columns // 2)
+
+
+def forward_flops(size: Size, tokens: int) -> Flops:
+    """Of one forward of one clip of `tokens` tokens, with a text of full length.
+
+    Per token and block: query, key, value and output of the self-attention (8 d^2), query and output of the
+    cross-attention (4 d^2), the feed-forward layers (4 d f); per text token key and value (4 d^2).
+    """
+    d, f = size.width, size.ffn
+    products = size.layers * (12 * d * d + 4 * d * f) * tokens + size.layers * 4 * d * d * TEXT_TOKENS
+    products += 2 * tokens * d * 4 * (size.channels_in + size.channels_out)
+    products += 2 * TEXT_TOKENS * (TEXT_WIDTH * d + d * d) + 2 * (_FREQUENCIES * d + d * d + 6 * d * d)
+    attention = size.layers * 4 * d * tokens * (tokens + TEXT_TOKENS)
+    return Flops(float(products), float(attention))
