@@ -7,7 +7,6 @@ The fixtures are made by the two make_*.py files beside this one; each says how.
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +30,6 @@ from wan_duet.pipelines.sampling.solvers import SOLVERS
 from wan_duet.pipelines.weights.folder import read_component
 
 HERE = Path(__file__).parent
-SAME_ROUNDING = platform.machine() in ("x86_64", "AMD64")  # the fixtures were made on one
 
 
 @pytest.fixture(scope="module")
@@ -117,10 +115,9 @@ def test_solver_walks_like_the_official_one(
 ) -> None:
     ours = walk(solver, GRIDS[solver][0](steps, shift))
     theirs = official[tiny.trajectory_name(solver, steps, shift)]
-    if SAME_ROUNDING:
-        assert torch.equal(ours, theirs)
-    else:
-        assert relative_l2(ours, theirs) <= 1e-5
+    # The same operations in the same order: bit for bit where the fixtures were made. Another processor's exp
+    # and log may end in another bit.
+    assert relative_l2(ours, theirs) <= 1e-6
 
 
 @pytest.mark.parametrize(("steps", "shift"), [(4, 5.0), (12, 3.0), (27, 8.0)])
