@@ -153,14 +153,16 @@ def test_a_choice_of_expert_is_refused_where_there_is_none(
         Graph(settings, "WanDuetLegacyTextToVideo").lora(transformer="high").check(client)
 
 
-def test_a_kind_that_does_not_run_here_yet_stops_before_anything_is_loaded(
+def test_a_kind_that_the_model_cannot_do_stops_before_anything_is_loaded(
     host: HeadlessComfyUI, client: ComfyClient, settings: dict[str, dict[str, Any]]
 ) -> None:
     before = host.log().count("loading")
-    graph = Graph(settings, "WanDuetVideoToVideo", video_url="a.mp4")
+    graph = Graph(settings, "WanDuetSpeechToVideo", image=["image", 0], audio=["audio", 0])
+    graph.add("image", "EmptyImage", width=32, height=16, batch_size=1, color=0)
+    graph.add("audio", "EmptyAudio", duration=1.0, sample_rate=8000, channels=1)
     graph.add("model", "WanDuetLoadModel", **settings["WanDuetLoadModel"])
     run = {**settings["WanDuetRunLocal"], "request": ["request", 0], "model": ["model", 0]}
     graph.add("run", "WanDuetRunLocal", **run).add("save", "PreviewAny", source=["run", 4])
-    with pytest.raises(HostError, match="this version does not run video-to-video on this machine"):
+    with pytest.raises(HostError, match="it cannot do speech-to-video"):
         client.run(graph.nodes)
     assert host.log().count("loading") == before

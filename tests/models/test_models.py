@@ -92,7 +92,7 @@ def test_a_missing_part_is_named(folder: Path, part: str) -> None:
 def test_a_model_that_is_not_there_says_what_would_be(tmp_path: Path) -> None:
     with pytest.raises(
         ModelError,
-        match=r"'toy' or 'toy-speech', a folder in diffusers layout.*https://\S+/diffusion_models",
+        match=r"'toy' or 'toy-image' or 'toy-speech', a folder in diffusers layout.*https://\S+/diffusion_models",
     ):
         load_model(tmp_path / "nothing")
 
