@@ -35,6 +35,9 @@ STAMP = "wan-duet.json"  # in .venv: says that we made it, and what it is ready 
 # which on Linux also means the newest CUDA, and with it a driver that many machines do not have yet.
 TORCH = "torch==2.13.0"
 
+# Tests of one file stay together: what a file shares, a running ComfyUI above all, is then made once.
+PYTEST = ["-m", "pytest", "-n", "auto", "--dist", "loadfile"]
+
 EXTRAS = {"demo": [], "test": ["dev", "test"]}
 
 
@@ -45,7 +48,7 @@ def main(argv: list[str]) -> int:
     try:
         python = prepare(VENV, EXTRAS[args.command])
         if args.command == "test":
-            return hand_over([python, "-m", "pytest", *pytest_args], cwd=ROOT)
+            return hand_over([python, *PYTEST, *pytest_args], cwd=ROOT)
         return hand_over([python, "-m", "wan_duet.pipelines.demo", *demo_arguments(args)], cwd=None)
     except SetupError as error:
         print(f"\n{error}", file=sys.stderr)

@@ -1,8 +1,9 @@
 """Memory of a ComfyUI that makes a video of one latent: by Wan Duet Render Video, and by core's own nodes.
 
-    python bench/host_memory.py [--frames 49 201] [--sizes 320x176 640x352] [--no-interpolation] [-o OUT.json]
+    python bench/host_memory.py [--frames 49 201] [--sizes 320x176 640x352] [--between 0 1 4] [-o OUT.json]
 
-Core's way is VAE Decode, Run Frame Interpolation Model, Create Video, Save Video. Both ways read the same
+--between: how many frames RIFE draws between each two; 0 is decoding and encoding alone. Core's way is VAE
+Decode, Run Frame Interpolation Model, Create Video, Save Video. Both ways read the same
 latent, and a VAE and a RIFE that are so narrow that frames count and not the networks.
 
 Each figure is of a ComfyUI of its own, the malloc of its system as it is, and its first prompt: the most
@@ -52,22 +53,24 @@ def main() -> None:
     parser.add_argument("--frames", type=int, nargs="+", default=[49, 201])
     parser.add_argument("--sizes", nargs="+", default=["320x176", "640x352"], metavar="WxH")
     parser.add_argument("--ways", choices=WAYS, nargs="+", default=WAYS)
-    parser.add_argument("--no-interpolation", action="store_true")
+    parser.add_argument("--between", type=int, nargs="+", default=[1])
     parser.add_argument("-o", "--out", type=Path)
     given = parser.parse_args()
     host = examine(Path(os.environ.get("COMFYUI_PATH", "~/ComfyUI")).expanduser())
-    smooth = not given.no_interpolation
-    peaks: dict[str, dict[str, dict[int, int]]] = {}
+    peaks: dict[str, dict[str, dict[str, dict[int, int]]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         write_models(Path(folder))
-        for size, frames, way in product(given.sizes, given.frames, given.ways):
-            peak = measured(host, Path(folder), way, size, frames, smooth)
-            peaks.setdefault(size, {}).setdefault(way, {})[frames] = peak
-            print(f"{size}, {frames} frames, {way}: {peak / 2**20:.1f} MiB", file=sys.stderr)
+        for size, between, frames, way in product(given.sizes, given.between, given.frames, given.ways):
+            peak = measured(host, Path(folder), way, size, frames, between)
+            of_size = peaks.setdefault(size, {}).setdefault(f"{between} between", {})
+            of_size.setdefault(way, {})[frames] = peak
+            print(
+                f"{size}, {frames} frames, {between} between, {way}: {peak / 2**20:.1f} MiB", file=sys.stderr
+            )
             found = json.dumps(
                 {
                     "date": str(date.today()),
-                    "interpolation": "rife, one frame between each two" if smooth else "none",
+                    "interpolation": "rife",
                     "frame_bytes_fp32": {size: 12 * area(size) for size in peaks},
                     "peak_bytes": peaks,
                 },
@@ -90,17 +93,17 @@ def write_models(folder: Path) -> None:
     (folder / "paths.yaml").write_text(json.dumps(paths), encoding="utf-8")  # JSON is YAML
 
 
-def measured(host: Host, models: Path, way: str, size: str, frames: int, smooth: bool) -> int:
+def measured(host: Host, models: Path, way: str, size: str, frames: int, between: int) -> int:
     """Bytes that a new ComfyUI takes at most for its first prompt."""
     arguments = ("--extra-model-paths-config", str(models / "paths.yaml"))
     with HeadlessComfyUI(host, extra_args=arguments) as comfyui:
         width, height = sides(size)
         write_latents(comfyui.input / "bench.latent", LatentFile(slow_clouds(frames, width, height)))
         with watched(comfyui.pid) as peak:
-            comfyui.run(graph(way, smooth))
+            comfyui.run(graph(way, between))
         (video,) = comfyui.output.rglob("*.mp4")
         facts = probe(video)
-    expected = 2 * frames - 1 if smooth else frames
+    expected = frames + (frames - 1) * between
     if (facts.frames, facts.width, facts.height) != (expected, width, height):
         raise SystemExit(f"{way} made {facts.frames} frames of {facts.width}x{facts.height}")
     return peak()
@@ -113,7 +116,7 @@ def slow_clouds(frames: int, width: int, height: int) -> Tensor:
     return torch.nn.functional.interpolate(few, size=size, mode="trilinear")
 
 
-def graph(way: str, smooth: bool) -> dict[str, Any]:
+def graph(way: str, between: int) -> dict[str, Any]:
     def node(kind: str, **inputs: object) -> dict[str, Any]:
         return {"class_type": kind, "inputs": inputs}
 
@@ -126,8 +129,8 @@ def graph(way: str, smooth: bool) -> dict[str, Any]:
         settings = {
             "frames_per_second": 16.0,
             "reverse": False,
-            "interpolator": "rife" if smooth else "none",
-            "num_interpolated_frames": 1,
+            "interpolator": "rife" if between else "none",
+            "num_interpolated_frames": between,
             "adjust_fps_for_interpolation": True,
             "video_quality": "high",
             "video_write_mode": "balanced",
@@ -136,13 +139,15 @@ def graph(way: str, smooth: bool) -> dict[str, Any]:
         }
         return {**made, "video": node("WanDuetRenderVideo", latent=["latent", 0], vae=["vae", 0], **settings)}
     made["images"] = node("VAEDecode", samples=["latent", 0], vae=["vae", 0])
-    if not smooth:
+    if not between:
         return {**made, "video": node("CreateVideo", images=["images", 0], fps=16.0)}
     return {
         **made,
         "net": node("FrameInterpolationModelLoader", model_name="bench.safetensors"),
-        "more": node("FrameInterpolate", interp_model=["net", 0], images=["images", 0], multiplier=2),
-        "video": node("CreateVideo", images=["more", 0], fps=32.0),
+        "more": node(
+            "FrameInterpolate", interp_model=["net", 0], images=["images", 0], multiplier=between + 1
+        ),
+        "video": node("CreateVideo", images=["more", 0], fps=16.0 * (between + 1)),
     }
 
 

@@ -1,10 +1,11 @@
 """What a clip takes in memory on its way into a file, at most, by its length.
 
     python bench/media_memory.py [--source vae] [--edits plain reverse flow] [--frames 49 201 801]
+                                 [--sizes 320x176 640x352] [-o OUT.json]
 
-Prints JSON: bytes above the start, per edit and number of frames. Each case is a fork of its own, because the
-peak of a process never falls. The VAE is so narrow that the frames, and not the network, are what counts.
-Linux only.
+Prints JSON: bytes above the start, per size, edit and number of frames. Each case is a fork of its own,
+because the peak of a process never falls. The VAE is so narrow that the frames, and not the network, are what
+counts. Linux only.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import json
 import os
 import tempfile
 from collections.abc import Iterator
+from datetime import date
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -38,25 +41,37 @@ def main() -> None:
     parser.add_argument("--source", choices=["pictures", "vae"], default="vae")
     parser.add_argument("--edits", choices=EDITS, nargs="+", default=["plain", "reverse"])
     parser.add_argument("--frames", type=int, nargs="+", default=[49, 201, 801])
-    parser.add_argument("--size", type=int, nargs=2, default=[320, 176], metavar=("W", "H"))
+    parser.add_argument("--sizes", nargs="+", default=["320x176"], metavar="WxH")
+    parser.add_argument("-o", "--out", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
-    width, height = given.size
+    sides = {size: tuple(map(int, size.split("x"))) for size in given.sizes}
     with tempfile.TemporaryDirectory() as folder:
 
-        def write(count: int, edit: Edit) -> None:
+        def write(count: int, edit: Edit, width: int, height: int) -> None:
             frames = decoded(count, width, height) if given.source == "vae" else drawn(count, width, height)
             interpolator = FlowInterpolator() if edit.between else None
             clip = {"count": count, "width": width, "height": height}
             write_edited(frames, Path(folder, "clip.mp4"), edit, **clip, interpolator=interpolator)
 
-        for name in given.edits:
-            write(9, EDITS[name])  # what is loaded once does not count
-        peaks = {
-            name: {count: peak_of(lambda n=count, edit=EDITS[name]: write(n, edit)) for count in given.frames}
-            for name in given.edits
+        def peaks(name: str, width: int, height: int) -> dict[int, int]:
+            write(9, EDITS[name], width, height)  # what is loaded once does not count
+            return {
+                count: peak_of(partial(write, count, EDITS[name], width, height)) for count in given.frames
+            }
+
+        found = {
+            "date": str(date.today()),
+            "source": given.source,
+            "frame_bytes_fp32": {size: 12 * width * height for size, (width, height) in sides.items()},
+            "peak_bytes": {
+                size: {name: peaks(name, *both) for name in given.edits} for size, both in sides.items()
+            },
         }
-    print(json.dumps(peaks))
+    text = json.dumps(found, indent=2)
+    if given.out is not None:
+        given.out.write_text(text + "\n", encoding="utf-8")
+    print(text)
 
 
 def decoded(count: int, width: int, height: int) -> FrameStream:

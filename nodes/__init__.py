@@ -19,11 +19,13 @@ def extension() -> ComfyExtension:
     from comfy_api.latest import ComfyExtension, io
     from server import PromptServer
 
+    from .companions import WanDuetPromptExpander, WanDuetSafetyChecker
+    from .image_condition import WanDuetImageCondition
     from .interpolate import WanDuetInterpolate
     from .key_routes import add_key_routes
     from .lora import WanDuetLora, WanDuetRequestLora
     from .model import WanDuetEncodePrompt, WanDuetLoadModel
-    from .prepare import WanDuetEmptyLatent, WanDuetSigmas
+    from .prepare import WanDuetEmptyLatent, WanDuetSigmas, WanDuetVideoCondition
     from .remote import RUNNERS, WanDuetJob, runner_node
     from .remote_jobs import accepts_key, go_on_with_open_jobs, remote_folder
     from .request import request_node
@@ -49,6 +51,7 @@ def extension() -> ComfyExtension:
                 WanDuetLora,
                 WanDuetEncodePrompt,
                 WanDuetEmptyLatent,
+                WanDuetImageCondition,
                 WanDuetSigmas,
                 WanDuetTwoStageSampler,
                 WanDuetStageSampler,
@@ -56,6 +59,9 @@ def extension() -> ComfyExtension:
                 WanDuetEncodeVideo,
                 WanDuetRenderVideo,
                 WanDuetInterpolate,
+                WanDuetVideoCondition,
+                WanDuetPromptExpander,
+                WanDuetSafetyChecker,
             ]
 
     return Extension()

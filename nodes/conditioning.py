@@ -1,8 +1,9 @@
-"""CONDITIONING as ComfyUI has it <-> the text an expert is conditioned on."""
+"""CONDITIONING as ComfyUI has it <-> the text and pictures that an expert is conditioned on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from ..pipelines.errors import SamplingError
@@ -10,16 +11,19 @@ from ..pipelines.errors import SamplingError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from ..pipelines.models.conditions import Pictures
     from ..pipelines.models.wan_model import WanModel
     from ..pipelines.sampling.engine import Condition
 
-__all__ = ["from_conditioning", "to_conditioning"]
+__all__ = ["from_conditioning", "to_conditioning", "with_pictures"]
 
 Conditioning = Sequence[Sequence[Any]]
 
 # Keys that change nothing by themselves: Wan reads no pooled text, the others say how a mask, an area or a
 # control acts, and those are refused.
 _IDLE = {"pooled_output", "mask_strength", "set_area_to_bounds", "control_apply_to_uncond", "default", "uuid"}
+# What a picture is, for a model that begins with one.
+_PICTURE = {"concat_latent_image", "concat_mask", "clip_vision_output"}
 # Keys that change nothing at this value.
 _NEUTRAL = {
     "strength": 1,
@@ -31,10 +35,11 @@ _NEUTRAL = {
 
 
 def from_conditioning(conditioning: Conditioning, name: str, model: WanModel) -> Condition:
-    """The one condition in `conditioning`, padded with zeros to the length the experts were trained on.
+    """The one condition in `conditioning`, padded with zeros to the length the experts were trained on, and
+    with its picture where the model begins with one.
 
-    name: the input, for the error. Raises SamplingError when there are several, when the embeddings are not
-    of this model's text encoder, or when a key asks for something that this sampler would not do.
+    name: the input, for the error. Raises SamplingError when there are several, when embeddings or picture
+    are not of this model, or when a key asks for something that this sampler would not do.
     """
     import torch
 
@@ -45,7 +50,10 @@ def from_conditioning(conditioning: Conditioning, name: str, model: WanModel) ->
             f"{name}: {len(conditioning)} conditionings; combined ones are not understood, give one"
         )
     text, options = conditioning[0]
-    refused = [key for key, value in options.items() if not _is_harmless(key, value, text)]
+    takes = _PICTURE if model.family.pictures == "channels" else set()
+    refused = [
+        key for key, value in options.items() if key not in takes and not _is_harmless(key, value, text)
+    ]
     if refused:
         raise SamplingError(
             f"{name}: carries {', '.join(sorted(refused))}, which this sampler would not act on; "
@@ -58,12 +66,65 @@ def from_conditioning(conditioning: Conditioning, name: str, model: WanModel) ->
             f"(1, tokens, {wanted}); encode the prompt with the text encoder of this model"
         )
     missing = model.family.text_length - text.shape[1]
-    return Condition(torch.nn.functional.pad(text.float().cpu(), (0, 0, 0, max(missing, 0))))
+    if missing < 0 and model.family.reads_clip:
+        raise SamplingError(
+            f"{name}: {text.shape[1]} tokens; beside a picture for CLIP {model.family.name} reads "
+            f"{model.family.text_length}, give a shorter prompt"
+        )
+    padded = torch.nn.functional.pad(text.float().cpu(), (0, 0, 0, max(missing, 0)))
+    if not takes:
+        return Condition(padded)
+    return Condition(padded, _channels(options, name, model), _features(options, model))
 
 
 def to_conditioning(embeddings: Tensor) -> list[list[Any]]:
     """embeddings: (1, L, D)."""
     return [[embeddings, {}]]
+
+
+def with_pictures(conditioning: Conditioning, pictures: Pictures) -> list[list[Any]]:
+    """`conditioning` with pictures as core's nodes add them: the mask is 0 where a frame is given."""
+    added: dict[str, Any] = {}
+    if pictures.mask is not None:
+        added = {"concat_latent_image": pictures.latents, "concat_mask": 1 - pictures.mask}
+    if pictures.features is not None:
+        added["clip_vision_output"] = SimpleNamespace(penultimate_hidden_states=pictures.features)
+    return [[text, {**options, **added}] for text, options in conditioning]
+
+
+def _channels(options: Mapping[str, Any], name: str, model: WanModel) -> Tensor | None:
+    """The picture of a condition, and which of its frames are given; None without one."""
+    from ..pipelines.models.conditions import entering_channels
+
+    latents, mask = options.get("concat_latent_image"), options.get("concat_mask")
+    if latents is None:
+        if mask is not None:
+            raise SamplingError(f"{name}: carries concat_mask without concat_latent_image; connect both")
+        return None
+    channels = model.family.latent_channels
+    if latents.ndim != 5 or latents.shape[:2] != (1, channels):
+        raise SamplingError(
+            f"{name}: concat_latent_image has shape {tuple(latents.shape)}; {model.family.name} needs "
+            f"(1, {channels}, frames, height, width)"
+        )
+    if mask is None:  # core takes it that no frame is surely given
+        mask = latents.new_ones(1, 1, *latents.shape[2:])
+    if mask.ndim != 5 or mask.shape[1] not in (1, 4) or mask.shape[2:] != latents.shape[2:]:
+        raise SamplingError(
+            f"{name}: concat_mask has shape {tuple(mask.shape)}; beside this concat_latent_image it needs "
+            f"(1, 1 or 4, {', '.join(map(str, latents.shape[2:]))})"
+        )
+    given = 1 - mask.float().cpu().expand(1, 4, *mask.shape[2:])
+    return entering_channels(given, latents.float().cpu(), model.vae)
+
+
+def _features(options: Mapping[str, Any], model: WanModel) -> Tensor | None:
+    """What CLIP saw, for a model that reads it; core's others pass over it too."""
+    seen = options.get("clip_vision_output")
+    if seen is None or not model.family.reads_clip:
+        return None
+    features: Tensor = seen.penultimate_hidden_states
+    return features.float().cpu()
 
 
 def _is_harmless(key: str, value: Any, text: Tensor) -> bool:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import folder_paths
 from comfy.cli_args import args
 from comfy_api.latest import InputImpl, io, ui
+from comfy_execution.graph_utils import ExecutionBlocker
 
 __all__ = ["EMBED_METADATA", "VideoFile", "new_video_file", "workflow_tags"]
 
@@ -17,21 +18,29 @@ EMBED_METADATA = (
 )  # --disable-metadata: the user wants nothing about the making in a file
 
 
+_NO_VIDEO = ExecutionBlocker("The result is a picture; connect images.")
+_PICTURES = (".png", ".jpg")
+
+
 class VideoFile(NamedTuple):
-    """A file to be written, and how the browser finds it."""
+    """A video, or a picture, to be written, and how the browser finds it."""
 
     path: Path
     listed: ui.SavedResult
 
-    def output(self) -> InputImpl.VideoFromFile:
-        return InputImpl.VideoFromFile(str(self.path))
+    def output(self) -> InputImpl.VideoFromFile | ExecutionBlocker:
+        """The value of a video output."""
+        return _NO_VIDEO if self.path.suffix in _PICTURES else InputImpl.VideoFromFile(str(self.path))
 
-    def preview(self) -> ui.PreviewVideo:
-        return ui.PreviewVideo([self.listed])
+    def preview(self) -> ui.PreviewVideo | ui.SavedImages:
+        picture = self.path.suffix in _PICTURES
+        return ui.SavedImages([self.listed]) if picture else ui.PreviewVideo([self.listed])
 
 
 def new_video_file(prefix: str, save: bool, width: int, height: int, container: str = "mp4") -> VideoFile:
-    """The next free name for `prefix` in the output folder, or in temp when it is not to be saved.
+    """container: how the name ends, without the dot; also of a picture.
+
+    The next free name for `prefix` in the output folder, or in temp when it is not to be saved.
 
     ComfyUI refuses a prefix that leads out of that folder, and fills in %width%, %height% and dates.
     """

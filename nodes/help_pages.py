@@ -25,10 +25,13 @@ DOCS, README = _ROOT / "web" / "docs", _ROOT / "README.md"
 _PREFIX = "WanDuet"
 # Choices that differ from machine to machine.
 _FOUND_ON_DISK = {
-    ("WanDuetLoadModel", "model"): "toy, and every model found",
+    ("WanDuetLoadModel", "model"): "toy, toy-image, and every model found",
     ("WanDuetLoadModel", "low_model"): "none, and every model found",
     ("WanDuetLoadModel", "vae"): "auto, and every file found",
     ("WanDuetLoadModel", "text_encoder"): "auto, and every file found",
+    ("WanDuetPromptExpander", "language_model"): "none, and every folder found",
+    ("WanDuetSafetyChecker", "checker"): "none, and every folder found",
+    ("WanDuetLoadModel", "image_encoder"): "auto, and every file found",
     ("WanDuetLora", "file"): "none, the embedded ones, and every file found",
     ("WanDuetLora", "low_file"): "none, the embedded ones, and every file found",
     ("WanDuetRequestLora", "file"): "none, the embedded ones, and every file found",

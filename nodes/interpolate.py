@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import uuid
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import folder_paths
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
@@ -17,6 +14,7 @@ from .inputs import field_inputs, filename_input, rate, rate_input, save_input
 from .interpolators import chosen_interpolator, interp_model_input, interpolator_name
 from .memory import HostMemory
 from .progress import NodeProgress
+from .video_file import file_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -121,35 +119,23 @@ def _of_video(
     from ..pipelines.media.probe import probe
     from ..pipelines.media.read import read_frames
 
-    source = _file_of(video)
-    facts, memory = probe(source), HostMemory()
-    interpolator = chosen_interpolator(edit, interp_model, memory, facts.width, facts.height)
-    if interpolator is None:
-        return io.NodeOutput(_NO_IMAGES, video, float(facts.fps))
-    file = new_video_file(prefix, save, facts.width, facts.height)
-    written = write_edited(
-        read_frames(source),
-        file.path,
-        replace(edit, fps=facts.fps),
-        count=facts.frames,
-        width=facts.width,
-        height=facts.height,
-        interpolator=interpolator,
-        tags=workflow_tags(hidden),
-        audio=read_audio(source),
-        progress=NodeProgress(hidden.unique_id),
-    )
+    memory = HostMemory()
+    with file_of(video) as source:
+        facts = probe(source)
+        interpolator = chosen_interpolator(edit, interp_model, memory, facts.width, facts.height)
+        if interpolator is None:
+            return io.NodeOutput(_NO_IMAGES, video, float(facts.fps))
+        file = new_video_file(prefix, save, facts.width, facts.height)
+        written = write_edited(
+            read_frames(source),
+            file.path,
+            replace(edit, fps=facts.fps),
+            count=facts.frames,
+            width=facts.width,
+            height=facts.height,
+            interpolator=interpolator,
+            tags=workflow_tags(hidden),
+            audio=read_audio(source),
+            progress=NodeProgress(hidden.unique_id),
+        )
     return io.NodeOutput(_NO_IMAGES, file.output(), float(written.fps), ui=file.preview())
-
-
-def _file_of(video: Any) -> Path:
-    """Where the video lies. What is in memory, or a part of a file, ComfyUI writes to its temp folder."""
-    copy = Path(folder_paths.get_temp_directory()) / f"wan_duet_{uuid.uuid4().hex}.mp4"
-    if any(video.get_active_trim_window()):
-        video.save_to(str(copy))
-        return copy
-    source = video.get_stream_source()
-    if isinstance(source, str):
-        return Path(source)
-    copy.write_bytes(source.getbuffer())
-    return copy

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["find_models", "pick", "stamp"]
+__all__ = ["find_companions", "find_models", "pick", "stamp"]
 
 _Value = TypeVar("_Value")
 
@@ -36,6 +36,23 @@ def find_models(roots: Iterable[str]) -> dict[str, Path]:
             for file in sorted(files):
                 if file.lower().endswith(_SUFFIXES):
                     found.setdefault((here / file).relative_to(root).as_posix(), here / file)
+    return found
+
+
+def find_companions(roots: Iterable[str]) -> dict[str, Path]:
+    """Every folder of transformers with weights in safetensors, and every folder that holds such in `text` or
+    `image`. The first root wins a name.
+    """
+    found: dict[str, Path] = {}
+    for root in map(Path, roots):
+        for config in sorted(root.rglob("config.json")):
+            folder = config.parent
+            if not any(folder.glob("*.safetensors")):
+                continue
+            places = [folder, folder.parent] if folder.name in ("text", "image") else [folder]
+            for place in places:
+                if place != root:
+                    found.setdefault(place.relative_to(root).as_posix(), place)
     return found
 
 

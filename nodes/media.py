@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from ..pipelines.media.audio import Audio
 
-__all__ = ["SocketMedium", "audio_of", "from_socket"]
+__all__ = ["SocketMedium", "audio_of", "from_socket", "picture_of"]
 
 _CHUNK = 1 << 20
 
@@ -45,6 +45,17 @@ def from_socket(field: str, medium: str, value: Any) -> SocketMedium:
         if medium == "audio":
             digest.update(str(value["sample_rate"]).encode())
     return SocketMedium(medium, value, digest.hexdigest())
+
+
+def picture_of(image: Tensor | None, field: str) -> Tensor | None:
+    """An IMAGE as (H, W, 3), what is transparent over white. RequestError when several come as a batch."""
+    from ..pipelines.media.picture import over_white
+
+    if image is None:
+        return None
+    if len(image) != 1:
+        raise RequestError.of(field, f"{len(image)} in a batch", "connect one image")
+    return over_white(image[0].detach().float().cpu())
 
 
 def audio_of(value: Mapping[str, Any] | None) -> Audio | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from comfy import model_management
 
-from ..pipelines.memory import Seat
+from ..pipelines.memory import Seat, under_cap
 from ..pipelines.ram import give_back
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class HostMemory:
                 for loaded in model_management.current_loaded_models
                 if loaded.device == self.device and loaded.model is not None
             )
-        return int(free)
+        return under_cap(self.device, int(free))
 
     def total_bytes(self) -> int:
         return int(model_management.get_total_memory(self.device))

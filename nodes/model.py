@@ -10,7 +10,8 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..pipelines.errors import ModelError
-from ..pipelines.memory import PRECISIONS, Precision
+from ..pipelines.memory import PRECISIONS, RESIDENCIES, Precision
+from ..pipelines.toy.embedded import EMBEDDED
 from .conditioning import to_conditioning
 from .listing import find_models, pick, stamp
 from .memory import HostMemory
@@ -22,13 +23,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TOY, _NONE, _AUTO = "toy", "none", "auto"
-# The folders that each input looks in, and what it may say instead of naming a file.
-_SLOTS = {
-    "model": (("diffusers", "diffusion_models"), _TOY),
-    "low_model": (("diffusers", "diffusion_models"), _NONE),
-    "vae": (("vae",), _AUTO),
-    "text_encoder": (("text_encoders",), _AUTO),
+_NONE, _AUTO = "none", "auto"
+# The folders that each input looks in, and what it may say instead of naming a file: first the default.
+_SLOTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "model": (("diffusers", "diffusion_models"), tuple(EMBEDDED)),
+    "low_model": (("diffusers", "diffusion_models"), (_NONE,)),
+    "vae": (("vae",), (_AUTO,)),
+    "text_encoder": (("text_encoders",), (_AUTO,)),
+    "image_encoder": (("clip_vision",), (_AUTO,)),
 }
 
 
@@ -42,14 +44,14 @@ class WanDuetLoadModel(io.ComfyNode):
             display_name="Wan Duet Load Model",
             category="Wan Duet/blocks",
             description="Chooses a Wan model: a folder with everything, or single files. Weights are read "
-            "when a step needs them, one expert at a time.",
+            "when a step needs them.",
             search_aliases=["wan model loader", "diffusers loader", "load wan 2.2", "unet loader gguf"],
             inputs=[
                 _file_input(
                     "model",
-                    "toy is tiny, comes with the pack and runs on any machine. The others are in "
-                    "models/diffusers or models/diffusion_models. Of the two files of Wan 2.2 A14B, choose "
-                    "the high-noise one.",
+                    "toy is tiny, comes with the pack and runs on any machine; toy-image is its pair that "
+                    "begins with an image. The others are in models/diffusers or models/diffusion_models. Of "
+                    "the two files of Wan 2.2 A14B, choose the high-noise one.",
                 ),
                 io.Combo.Input(
                     "precision",
@@ -76,6 +78,21 @@ class WanDuetLoadModel(io.ComfyNode):
                     "single files, the one in models/text_encoders that fits.",
                     optional=True,
                 ),
+                io.Combo.Input(
+                    "residency",
+                    options=list(RESIDENCIES),
+                    default="auto",
+                    optional=True,
+                    tooltip="How much of the experts lies on the device while they run. auto: what fits. "
+                    "resident: all of it. ring: a few blocks at a time, the rest comes while they compute. "
+                    "The result is the same to the bit.",
+                ),
+                _file_input(
+                    "image_encoder",
+                    "A CLIP file in models/clip_vision. Only Wan 2.1 image to video needs one; auto takes "
+                    "the one that fits.",
+                    optional=True,
+                ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="Both experts, the VAE and the text encoder.")],
         )
@@ -87,17 +104,27 @@ class WanDuetLoadModel(io.ComfyNode):
         low_model: str | None = None,
         vae: str | None = None,
         text_encoder: str | None = None,
+        image_encoder: str | None = None,
     ) -> bool | str:
-        chosen = {"model": model, "low_model": low_model, "vae": vae, "text_encoder": text_encoder}
+        from ..pipelines.models.parts import public_page
+
+        chosen = {
+            "model": model,
+            "low_model": low_model,
+            "vae": vae,
+            "text_encoder": text_encoder,
+            "image_encoder": image_encoder,
+        }
         for slot, name in chosen.items():
-            if name not in (None, _SLOTS[slot][1]) and pick(name, _listed(slot)) is None:
-                return f"{_missing(slot, name)}; put it there, or choose another"
+            if name not in (None, *_SLOTS[slot][1]) and pick(name, _listed(slot)) is None:
+                page = public_page(_SLOTS[slot][0][-1])
+                return f"{_missing(slot, name)}; put it there, or choose another. Such files are at {page}"
         return True
 
     @classmethod
     def fingerprint_inputs(cls, **chosen: str | None) -> object:
         """Of every file that may be read. A value that comes over a link is None."""
-        names = {slot: chosen.get(slot, instead) for slot, (_, instead) in _SLOTS.items()}
+        names = {slot: chosen.get(slot, instead[0]) for slot, (_, instead) in _SLOTS.items()}
         whole = _is_whole(names["model"])
         return [stamp(path) for slot, name in names.items() for path in _may_read(slot, name, whole)]
 
@@ -109,16 +136,20 @@ class WanDuetLoadModel(io.ComfyNode):
         low_model: str = _NONE,
         vae: str = _AUTO,
         text_encoder: str = _AUTO,
+        residency: str = "auto",
+        image_encoder: str = _AUTO,
     ) -> io.NodeOutput:
         from ..pipelines.models.wan_model import load_model
 
         whole = _is_whole(model)
         loaded = load_model(
-            _TOY if model == _TOY else _chosen("model", model),
+            model if model in EMBEDDED else _chosen("model", model),
             low=None if low_model == _NONE else _chosen("low_model", low_model),
             vae=_part("vae", vae, whole),
             text_encoder=_part("text_encoder", text_encoder, whole),
             precision=precision,
+            image_encoder=_part("image_encoder", image_encoder, whole),
+            residency=residency,
         )
         return io.NodeOutput(loaded)
 
@@ -172,7 +203,7 @@ class WanDuetEncodePrompt(io.ComfyNode):
 def _file_input(slot: str, tooltip: str, optional: bool = False) -> io.Input:
     instead = _SLOTS[slot][1]
     return io.Combo.Input(
-        slot, options=[instead, *_listed(slot)], default=instead, tooltip=tooltip, optional=optional
+        slot, options=[*instead, *_listed(slot)], default=instead[0], tooltip=tooltip, optional=optional
     )
 
 
@@ -183,7 +214,7 @@ def _listed(slot: str) -> dict[str, Path]:
 
 def _is_whole(model: str | None) -> bool:
     """Whether the model brings its own VAE and text encoder."""
-    found = None if model in (None, _TOY) else pick(model, _listed("model"))
+    found = None if model is None or model in EMBEDDED else pick(model, _listed("model"))
     return found is None or (found / "model_index.json").is_file()
 
 

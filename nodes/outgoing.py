@@ -1,4 +1,4 @@
-"""What may leave this machine for a provider: media from sockets, and files that a request names.
+"""What a runner may read for a request: media from sockets, and files that it names.
 
 A request may come out of a workflow from the web, and an upload can be read by whoever has its address. So a
 name means a file that the user has given to ComfyUI, and no other file of the machine.

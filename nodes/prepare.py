@@ -1,17 +1,30 @@
-"""Nodes that prepare sampling: the empty latent and the sigmas."""
+"""Nodes that prepare sampling: the latent to start from, and the sigmas."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..pipelines.errors import RequestError
 from ..pipelines.plan import GRIDS
+from ..pipelines.request.descriptions import DESCRIPTIONS
 from ..pipelines.request.timing import generated_frames
-from .inputs import boundary_input, chosen_boundary, shift_input, solver_input, steps_input
+from .inputs import (
+    boundary_input,
+    chosen_boundary,
+    rate,
+    rate_input,
+    shift_input,
+    solver_input,
+    steps_input,
+)
 from .latents import to_latent
+from .media import from_socket
+from .memory import HostMemory
+from .outgoing import written_media
+from .progress import NodeProgress
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
@@ -31,15 +44,8 @@ class WanDuetEmptyLatent(io.ComfyNode):
             search_aliases=["empty latent video", "wan latent"],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The model the latent is for."),
-                io.Int.Input("width", default=832, min=16, max=4096, step=16, tooltip="Width in pixels."),
-                io.Int.Input("height", default=480, min=16, max=4096, step=16, tooltip="Height in pixels."),
-                io.Int.Input(
-                    "num_frames",
-                    default=81,
-                    min=1,
-                    max=1001,
-                    tooltip="Frames of the video, rounded up to one more than a multiple of 4.",
-                ),
+                *size_inputs(),
+                length_input("Frames of the video, rounded up to one more than a multiple of 4."),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The empty latent.")],
         )
@@ -48,18 +54,65 @@ class WanDuetEmptyLatent(io.ComfyNode):
     def execute(cls, model: WanModel, width: int, height: int, num_frames: int) -> io.NodeOutput:
         import torch
 
-        family = model.family
-        for name, size in (("width", width), ("height", height)):
-            if size % family.size_multiple:
-                raise RequestError.of(
-                    name,
-                    f"got {size}",
-                    f"give a multiple of {family.size_multiple}, which {family.name} works in",
-                )
-        frames, rows, columns = family.vae_stride
-        depth = (generated_frames(num_frames, frames) - 1) // frames + 1
-        shape = (1, family.latent_channels, depth, height // rows, width // columns)
-        return io.NodeOutput(to_latent(torch.zeros(shape)))
+        return io.NodeOutput(to_latent(torch.zeros(latent_shape(model, width, height, num_frames))))
+
+
+class WanDuetVideoCondition(io.ComfyNode):
+    """VIDEO -> LATENT, for a sampler with a strength below 1."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetVideoCondition",
+            display_name="Wan Duet Video Condition",
+            category="Wan Duet/blocks",
+            description="Reads the beginning of a video into a latent that a sampler draws over: connect it "
+            "to Two-Stage Sampler with a strength below 1. Resized and cropped, never stretched.",
+            search_aliases=["video to latent", "vae encode video", "vid2vid", "v2v"],
+            inputs=[
+                WanModelSocket.Input("model", tooltip="The model whose VAE encodes."),
+                io.Video.Input("video", tooltip="The video to start from."),
+                *size_inputs(),
+                length_input(
+                    "Frames to use. The last one is repeated up to one more than a multiple of 4; a video "
+                    "with fewer is refused."
+                ),
+                io.Boolean.Input("resample_fps", default=False, tooltip=DESCRIPTIONS["resample_fps"]),
+                rate_input("Frames per second to choose from the video when resample_fps is on."),
+            ],
+            outputs=[io.Latent.Output("latent", tooltip="The video as a latent.")],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: WanModel,
+        video: Any,
+        width: int,
+        height: int,
+        num_frames: int,
+        resample_fps: bool,
+        frames_per_second: float,
+    ) -> io.NodeOutput:
+        from ..pipelines.beginning import encode_with_room
+        from ..pipelines.media.clip import clip_frames
+
+        shape = latent_shape(model, width, height, num_frames)
+        file = written_media({"video": from_socket("video", "video", video)})["video"]
+        settings = {
+            "fps": rate(frames_per_second) if resample_fps else None,
+            "count": num_frames,
+            "padded": generated_frames(num_frames, model.family.vae_stride[0]),
+        }
+        latents = encode_with_room(
+            model,
+            lambda: clip_frames(file, width=width, height=height, **settings),
+            shape,
+            HostMemory(),
+            NodeProgress(cls.hidden.unique_id),
+        )
+        return io.NodeOutput(to_latent(latents))
 
 
 class WanDuetSigmas(io.ComfyNode):
@@ -116,3 +169,29 @@ class WanDuetSigmas(io.ComfyNode):
             ),
             sigmas,
         )
+
+
+def size_inputs() -> list[io.Input]:
+    return [
+        io.Int.Input("width", default=832, min=16, max=4096, step=16, tooltip="Width in pixels."),
+        io.Int.Input("height", default=480, min=16, max=4096, step=16, tooltip="Height in pixels."),
+    ]
+
+
+def length_input(tooltip: str) -> io.Input:
+    return io.Int.Input("num_frames", default=81, min=1, max=1001, tooltip=tooltip)
+
+
+def latent_shape(model: WanModel, width: int, height: int, num_frames: int) -> tuple[int, int, int, int, int]:
+    """RequestError for a size that the model does not work in."""
+    family = model.family
+    for name, size in (("width", width), ("height", height)):
+        if size % family.size_multiple:
+            raise RequestError.of(
+                name,
+                f"got {size}",
+                f"give a multiple of {family.size_multiple}, which {family.name} works in",
+            )
+    frames, rows, columns = family.vae_stride
+    depth = (generated_frames(num_frames, frames) - 1) // frames + 1
+    return (1, family.latent_channels, depth, height // rows, width // columns)

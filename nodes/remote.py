@@ -6,10 +6,11 @@ import asyncio
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from comfy import model_management
 from comfy_api.latest import io
 
 from ..pipelines.errors import RequestError
-from ..pipelines.request import RequestWithMedia
+from ..pipelines.request import NOVITA_MODELS, NovitaModel, RequestWithMedia
 from .files import new_video_file
 from .outgoing import allowed_file, written_media
 from .remote_jobs import remote_folder, remote_jobs
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ..pipelines.remote.record import Job, Order
     from ..pipelines.remote.spending import Spending
 
-__all__ = ["RUNNERS", "WanDuetJob", "runner_node"]
+__all__ = ["RUNNERS", "WanDuetJob", "novita_model_input", "runner_node"]
 
 _DEAREST = 10_000.0  # US dollars; no run costs as much
 
@@ -68,7 +69,7 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
                 category="Wan Duet/run",
                 description=runner.description,
                 search_aliases=list(runner.search_aliases),
-                inputs=_runner_inputs(),
+                inputs=[*_runner_inputs(), *([novita_model_input()] if runner.provider == "novita" else ())],
                 outputs=result_outputs(),
                 hidden=[io.Hidden.unique_id],
                 has_intermediate_output=True,
@@ -83,6 +84,7 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
             resubmit: bool,
             max_price_usd: float,
             return_images: bool,
+            novita_model: NovitaModel = NOVITA_MODELS[0],
         ) -> io.NodeOutput:
             from ..pipelines.remote.order import uploading
             from ..pipelines.remote.spending import read_spending
@@ -90,7 +92,7 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
             spending = read_spending(remote_folder())
             # Files are read for their hashes, which must not hold up the nodes beside this one.
             order, prepared = await asyncio.to_thread(
-                _order, request, runner.provider, filename_prefix, spending
+                _order, request, runner.provider, filename_prefix, spending, novita_model
             )
             thread, accounts = remote_jobs()
             account = accounts.at(runner.provider)
@@ -185,8 +187,23 @@ def _runner_inputs() -> list[io.Input]:
     ]
 
 
+def novita_model_input() -> io.Input:
+    return io.Combo.Input(
+        "novita_model",
+        options=list(NOVITA_MODELS),
+        default=NOVITA_MODELS[0],
+        optional=True,
+        tooltip="Which of Novita's models is to draw. Wan 2.1 minds steps, guidance and shift; Wan 2.2 "
+        "chooses them itself.",
+    )
+
+
 def _order(
-    request: RequestWithMedia, provider: str, filename_prefix: str, spending: Spending
+    request: RequestWithMedia,
+    provider: str,
+    filename_prefix: str,
+    spending: Spending,
+    novita_model: NovitaModel,
 ) -> tuple[Order, Prepared]:
     """RequestError with everything that the provider cannot do. Sends nothing."""
     from ..pipelines.remote.order import order_for
@@ -203,6 +220,8 @@ def _order(
         media=written_media(request.media),
         prices=spending.prices,
         find=allowed_file,
+        check_stop=model_management.throw_exception_if_processing_interrupted,
+        novita_model=novita_model,
     )
 
 
@@ -215,8 +234,9 @@ def _limits(limits: Limits, max_price_usd: float) -> Limits:
 
 
 def _remarks(order: Order) -> tuple[str, ...]:
-    adjustments = order.about["adjustments"]
-    return tuple(f"adjusted {adjusted['field']}: {adjusted['reason']}" for adjusted in adjustments)
+    """What the price rests on, and what the provider does otherwise than asked."""
+    adjusted = (f"adjusted {one['field']}: {one['reason']}" for one in order.about["adjustments"])
+    return (f"price: {order.price.text()}", *adjusted)
 
 
 def _end(job: Job, *, reused: bool) -> str:

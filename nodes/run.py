@@ -9,27 +9,41 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from server import PromptServer
 
-from ..pipelines.plan import make_plan
-from ..pipelines.request import RequestWithMedia, check, check_all, side_by_side
-from .files import EMBED_METADATA, new_video_file, workflow_tags
+from ..pipelines.output import suffix_of
+from ..pipelines.request import (
+    NOVITA_MODELS,
+    NovitaModel,
+    RequestWithMedia,
+    check,
+    check_all,
+    side_by_side,
+)
+from .files import EMBED_METADATA, VideoFile, new_video_file, workflow_tags
 from .inputs import filename_input, save_input
 from .interpolators import interp_model_input, interpolators
 from .lora_files import lora_sources
 from .memory import HostMemory
+from .outgoing import allowed_file, written_media
 from .progress import NodeProgress
+from .remote import novita_model_input
 from .remote_jobs import remote_folder
 from .sockets import WanModelSocket, WanRequestSocket
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..pipelines.local import Acceleration
     from ..pipelines.models.wan_model import WanModel
+    from ..pipelines.plan import Plan
 
 _ALL = "all"
-_NO_IMAGES = ExecutionBlocker("Wan Duet Run Local gives images only when its return_images is on.")
+_NO_IMAGES = ExecutionBlocker(
+    "Wan Duet Run Local gives the frames of a video only when its return_images is on."
+)
 
 
 class WanDuetRunLocal(io.ComfyNode):
-    """A request becomes a video on this machine."""
+    """A request becomes a video, or a picture, on this machine."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -37,7 +51,8 @@ class WanDuetRunLocal(io.ComfyNode):
             node_id="WanDuetRunLocal",
             display_name="Wan Duet Run Local",
             category="Wan Duet/run",
-            description="Makes the video of a request on this machine. Connect video to Save Video.",
+            description="Makes the video or picture of a request on this machine. Connect video to Save "
+            "Video, or the images of a picture to Save Image.",
             search_aliases=["generate video", "wan local", "run request", "render wan"],
             inputs=[
                 WanRequestSocket.Input("request", tooltip="What is wanted."),
@@ -47,7 +62,8 @@ class WanDuetRunLocal(io.ComfyNode):
                 io.Boolean.Input(
                     "return_images",
                     default=False,
-                    tooltip="On also fills the images output, for which all frames are held in memory.",
+                    tooltip="On also fills the images output with the frames of a video, which are all held "
+                    "in memory. A picture is always there.",
                 ),
                 io.Combo.Input(
                     "acceleration",
@@ -55,17 +71,24 @@ class WanDuetRunLocal(io.ComfyNode):
                     default="exact",
                     optional=True,
                     tooltip="exact computes every step, whatever the request prefers. as requested does what "
-                    "the request says, or refuses: this version cannot skip work yet.",
+                    "the request says: regular skips work that would change little.",
                 ),
                 interp_model_input(),
+                io.Boolean.Input(
+                    "allow_partial_loras",
+                    default=False,
+                    optional=True,
+                    tooltip="On also applies a LoRA of the request of which only a part fits this model. "
+                    "Off refuses it, because it would do little or nothing.",
+                ),
             ],
             outputs=[
-                io.Video.Output("video", tooltip="The finished video file."),
-                io.Image.Output("images", tooltip="Its frames, when return_images is on."),
+                io.Video.Output("video", tooltip="The finished video file; nothing for a picture."),
+                io.Image.Output("images", tooltip="The picture, or the frames when return_images is on."),
                 io.Int.Output("seed", tooltip="The seed that was used."),
                 io.String.Output("prompt", tooltip="The prompt that was used."),
                 io.String.Output(
-                    "receipt", tooltip="JSON: what was asked, decided and used. Also inside the video."
+                    "receipt", tooltip="JSON: what was asked, decided and used. Also inside the file."
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
@@ -82,28 +105,35 @@ class WanDuetRunLocal(io.ComfyNode):
         return_images: bool,
         acceleration: Acceleration = "exact",
         interp_model: Any | None = None,
+        allow_partial_loras: bool = False,
     ) -> io.NodeOutput:
-        from ..pipelines.local import local_abilities, run
+        from ..pipelines.local import run
 
-        # Refuses before anything is loaded. Only the size is needed here, and no seed changes it.
-        found = interpolators(interp_model)
-        report = check(request.request, family=model.family, abilities=local_abilities(found))
-        plan = make_plan(request.request, model.family, seed=0, report=report)
-        file = new_video_file(filename_prefix, save, plan.width, plan.height)
+        files: list[VideoFile] = []
+
+        def place(plan: Plan) -> Path:
+            ending = suffix_of(plan.output).removeprefix(".")
+            files.append(new_video_file(filename_prefix, save, plan.width, plan.height, ending))
+            return files[0].path
+
         result = run(
             request.request,
             model,
-            out=file.path,
+            out=place,
             memory=HostMemory(model.seat),
             progress=NodeProgress(cls.hidden.unique_id, model.family.latent_channels),
+            media=written_media(request.media),
+            find=allowed_file,
             tags=workflow_tags(cls.hidden),
             lora_sources=lora_sources(),
             return_images=return_images,
             embed_receipt=EMBED_METADATA,
             acceleration=acceleration,
-            interpolators=found,
+            interpolators=interpolators(interp_model),
+            allow_partial_loras=allow_partial_loras,
         )
-        images = result.images if return_images else _NO_IMAGES
+        (file,) = files
+        images = _NO_IMAGES if result.images is None else result.images
         receipt = json.dumps(result.receipt, ensure_ascii=False)
         return io.NodeOutput(file.output(), images, result.seed, result.prompt, receipt, ui=file.preview())
 
@@ -133,6 +163,7 @@ class WanDuetCheck(io.ComfyNode):
                     optional=True,
                     tooltip="With a model, the answer is for that model and not in general.",
                 ),
+                novita_model_input(),
             ],
             outputs=[io.String.Output("report", tooltip="The answer, as shown in the node.")],
             hidden=[io.Hidden.unique_id],
@@ -140,17 +171,32 @@ class WanDuetCheck(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, request: RequestWithMedia, runner: str, model: WanModel | None = None) -> io.NodeOutput:
+    def execute(
+        cls,
+        request: RequestWithMedia,
+        runner: str,
+        model: WanModel | None = None,
+        novita_model: NovitaModel = NOVITA_MODELS[0],
+    ) -> io.NodeOutput:
+        from ..pipelines.distilled import with_lightning
         from ..pipelines.local import local_abilities
         from ..pipelines.remote.spending import read_spending
 
-        family, abilities = None if model is None else model.family, local_abilities(interpolators())
+        if model is not None:  # with the LoRAs of turbo where they lie, as a run would have it
+            model = with_lightning(model, request.request.task, lora_sources(online=False))
+        family, abilities = None if model is None else model.family, local_abilities(interpolators(), model)
         prices = read_spending(remote_folder()).prices  # the user's own before the published ones
         if runner == _ALL:
-            reports = check_all(request.request, family=family, abilities=abilities, prices=prices)
+            reports = check_all(
+                request.request,
+                family=family,
+                abilities=abilities,
+                prices=prices,
+                novita_model=novita_model,
+            )
             report = side_by_side(reports)
         else:
-            report = check(request.request, runner, family, abilities, prices).text()
+            report = check(request.request, runner, family, abilities, prices, novita_model).text()
         # The result of a node is text for programs only; this is the text a user sees in the node.
         PromptServer.instance.send_progress_text(report, cls.hidden.unique_id)
         return io.NodeOutput(report, ui=ui.PreviewText(report))

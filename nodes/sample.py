@@ -38,8 +38,7 @@ class WanDuetTwoStageSampler(io.ComfyNode):
             node_id="WanDuetTwoStageSampler",
             display_name="Wan Duet Two-Stage Sampler",
             category="Wan Duet/blocks",
-            description="Denoises from start to end: first the high expert, then the low one, "
-            "never both in memory.",
+            description="Denoises from start to end: first the high expert, then the low one.",
             search_aliases=["wan sampler", "wan 2.2 ksampler", "high low sampler", "moe sampler"],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The model whose experts denoise."),
@@ -177,15 +176,17 @@ def _sample(
     from ..pipelines.stages import sample
 
     positive, negative, latent = material
-    latents = latents_to_sample(latent)
+    latents, given = latents_to_sample(latent, frames_stay=model.family.pictures == "frames")
     noise = None if seed is None else draw_noise(latents.shape, seed)
     prompts = Prompts(
         from_conditioning(positive, "positive", model), from_conditioning(negative, "negative", model)
     )
     progress = NodeProgress(node.hidden.unique_id, model.family.latent_channels)
     memory = HostMemory(model.seat)
-    finished = sample(model, schedule, solver, latents, noise, prompts, guidance, memory, progress)
-    return io.NodeOutput(to_latent(finished))
+    finished = sample(
+        model, schedule, solver, latents, noise, prompts, guidance, memory, progress, given=given
+    )
+    return io.NodeOutput(to_latent(finished, given))
 
 
 def _material() -> list[io.Input]:

@@ -16,10 +16,15 @@ from .media import audio_of
 from .memory import HostMemory
 from .progress import NodeProgress
 from .sockets import WanModelSocket
+from .video_file import file_of, is_video
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from torch import Tensor
 
+    from ..pipelines.media.audio import Audio
+    from ..pipelines.media.frames import FrameStream
     from ..pipelines.media.tiles import Tiling
     from ..pipelines.models.wan_model import WanModel
 
@@ -66,7 +71,7 @@ class WanDuetDecode(io.ComfyNode):
                     progress.advance(index + 1)
             return images
 
-        return io.NodeOutput(with_room(attempt, model, latents, memory))
+        return io.NodeOutput(with_room(attempt, model, latents.shape, memory))
 
 
 class WanDuetRenderVideo(io.ComfyNode):
@@ -161,7 +166,7 @@ class WanDuetRenderVideo(io.ComfyNode):
 
 
 class WanDuetEncodeVideo(io.ComfyNode):
-    """IMAGE -> VIDEO."""
+    """IMAGE or VIDEO -> VIDEO."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -169,11 +174,16 @@ class WanDuetEncodeVideo(io.ComfyNode):
             node_id="WanDuetEncodeVideo",
             display_name="Wan Duet Encode Video",
             category="Wan Duet/blocks",
-            description="Writes images into a video file that plays everywhere.",
-            search_aliases=["create video", "video combine", "mp4"],
+            description="Writes images, or a video anew, into a video file that plays everywhere.",
+            search_aliases=["create video", "video combine", "mp4", "re-encode", "convert video"],
             inputs=[
-                io.Image.Input("images", tooltip="The frames of the video."),
-                rate_input(),
+                io.MultiType.Input(
+                    "images",
+                    types=[io.Image, io.Video],
+                    tooltip="The frames of the video. Or a video to be written anew, frame by frame: its "
+                    "rate stays, and so does its sound unless audio is connected.",
+                ),
+                rate_input("How fast images play; Wan 2.2 A14B is made for 16. A video keeps its own rate."),
                 *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
                 filename_input(),
                 save_input(),
@@ -188,7 +198,7 @@ class WanDuetEncodeVideo(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        images: Tensor,
+        images: Any,
         frames_per_second: float,
         video_quality: str,
         video_write_mode: str,
@@ -197,25 +207,38 @@ class WanDuetEncodeVideo(io.ComfyNode):
         container: str = "mp4",
         audio: Any | None = None,
     ) -> io.NodeOutput:
-        from ..pipelines.media.encode import encode_video
+        from ..pipelines.media.audio import read_audio
+        from ..pipelines.media.edit import Edit, write_edited
         from ..pipelines.media.frames import image_frames
+        from ..pipelines.media.probe import probe
+        from ..pipelines.media.read import read_frames
 
-        count, height, width = images.shape[:3]
-        file = new_video_file(filename_prefix, save, width, height, container)
-        encode_video(
-            image_frames(images),
-            file.path,
-            width=width,
-            height=height,
-            fps=rate(frames_per_second),
-            quality=video_quality,
-            write_mode=video_write_mode,
-            tags=workflow_tags(cls.hidden),
-            progress=NodeProgress(cls.hidden.unique_id),
-            frame_count=count,
-            audio=audio_of(audio),
-        )
-        return io.NodeOutput(file.output(), ui=file.preview())
+        def written(
+            frames: FrameStream, count: int, size: tuple[int, int], fps: Fraction, sound: Audio | None
+        ) -> io.NodeOutput:
+            file = new_video_file(filename_prefix, save, *size, container)
+            write_edited(
+                frames,
+                file.path,
+                Edit(fps, quality=video_quality, write_mode=video_write_mode),
+                count=count,
+                width=size[0],
+                height=size[1],
+                tags=workflow_tags(cls.hidden),
+                audio=sound,
+                progress=NodeProgress(cls.hidden.unique_id),
+            )
+            return io.NodeOutput(file.output(), ui=file.preview())
+
+        sound = audio_of(audio)
+        if not is_video(images):
+            count, height, width = images.shape[:3]
+            return written(image_frames(images), count, (width, height), rate(frames_per_second), sound)
+        with file_of(images) as source:
+            facts = probe(source)
+            sound = read_audio(source) if sound is None else sound
+            size = (facts.width, facts.height)
+            return written(read_frames(source), facts.frames, size, facts.fps, sound)
 
 
 def _container_input() -> io.Input:
@@ -225,7 +248,7 @@ def _container_input() -> io.Input:
         default="mp4",
         optional=True,
         tooltip="mp4 plays everywhere, webm on web pages. mkv keeps every pixel, whatever the quality "
-        "says, and is large.",
+        "says, and is large; ComfyUI does not look for a graph in it.",
     )
 
 

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,12 +25,20 @@ from .keys_command import add_keys_command
 from .lora_command import add_lora_command
 from .media_command import add_media_command
 from .memory import PRECISIONS, DeviceMemory
+from .output import ENDINGS
 from .plan.expectation import Expectation, expect, read_rates, write_rates
 from .plan.families import Family, default_family
 from .plan.flops import SIZES, size_of
 from .plan.plan import Plan, describe, make_plan
 from .progress import Progress
-from .remote_command import add_remote_flags, generate_remotely, known_prices, require_local_flags
+from .remote_command import (
+    add_novita_model,
+    add_remote_flags,
+    generate_remotely,
+    known_prices,
+    novita_model,
+    require_local_flags,
+)
 from .request.base import WanRequest
 from .request.case import LocalAbilities
 from .request.check import RUNNERS, check, check_all
@@ -36,8 +46,9 @@ from .request.flags import add_flags, given
 from .request.kinds import KINDS, describe_kinds, json_schema, seed_of
 from .request.parse import parse, read_json
 from .request.report import side_by_side
+from .request.rows import MEDIA
 from .terminal import TerminalProgress, run_command
-from .toy.embedded import TOY, embedded_loras
+from .toy.embedded import EMBEDDED, embedded_loras
 from .version import VERSION
 
 if TYPE_CHECKING:
@@ -81,19 +92,36 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         added.add_argument("--json", action="store_true", help="answer with JSON on stdout")
         return added
 
-    generate = command("generate", _generate, "run a request and write the video and its receipt")
+    generate = command("generate", _generate, "run a request; writes the result and its receipt")
     generate.add_argument("--on", choices=RUNNERS, default="local", help="the runner; default: %(default)s")
-    generate.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.mp4")
     generate.add_argument(
-        "--from-receipt", type=Path, metavar="OUT.json", help="repeat the run of a receipt exactly"
+        "-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .png or .jpg"
+    )
+    generate.add_argument(
+        "--from-receipt",
+        type=Path,
+        metavar="OUT.json",
+        help="repeat the run of a receipt exactly; its inputs are looked for in this folder, or say --kind "
+        "and where they are",
     )
 
     generate.add_argument(
         "--precision", choices=PRECISIONS, default=None, help="what networks compute in; default: auto"
     )
     generate.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    _add_residency(generate)
+    generate.add_argument(
+        "--as-requested",
+        action="store_true",
+        help="accelerate as the request says; without it every step is computed",
+    )
     generate.add_argument(
         "--ignore-memory", action="store_true", help="try what is not expected to fit into memory"
+    )
+    generate.add_argument(
+        "--allow-partial-loras",
+        action="store_true",
+        help="also apply a LoRA of which only a part fits the model",
     )
     generate.add_argument(
         "--cache",
@@ -114,12 +142,14 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         metavar="RUNNERS",
         help="local,fal,novita or all; default: local",
     )
+    add_novita_model(checked)
     _add_request(checked, kind)
 
     planned = command("plan", _plan, "print every number a run would use; loads nothing")
     planned.add_argument(
         "--input-size", type=_size, metavar="WxH", help="the size of the image or video that comes in"
     )
+    _add_residency(planned)
     planned.add_argument(
         "--seconds-per-forward", type=_seconds, metavar="S", help="as measured for this model; tells the time"
     )
@@ -166,16 +196,41 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--model",
-        metavar="toy|FOLDER|FILE",
+        metavar="toy|toy-image|FOLDER|FILE",
         help="all of it, or its transformer; of two, the high-noise one",
     )
     group.add_argument("--low-model", metavar="FILE", help="the low-noise expert")
     group.add_argument("--vae", metavar="FILE")
     group.add_argument("--text-encoder", metavar="FILE", help="UMT5")
+    group.add_argument("--image-encoder", metavar="FILE", help="CLIP's, only for Wan 2.1 image to video")
     group.add_argument(
         "--tokenizer",
         metavar="FILE|FOLDER",
         help="only for a text encoder that carries none: a tokenizer.json or spiece.model",
+    )
+    helpers = parser.add_argument_group("its helpers", "Folders as transformers saves them, in safetensors.")
+    helpers.add_argument(
+        "--prompt-expander",
+        type=Path,
+        metavar="FOLDER",
+        help="an instruct language model, for enable_prompt_expansion",
+    )
+    helpers.add_argument(
+        "--safety-checker",
+        type=Path,
+        metavar="FOLDER",
+        help="a classifier of texts or images, or one of each in FOLDER/text and FOLDER/image, for "
+        "enable_safety_checker and enable_output_safety_checker",
+    )
+
+
+def _add_residency(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--residency",
+        default=None,
+        metavar="auto|resident|ring[:N]",
+        help="how much of the experts lies on the device: what fits, all of it, or N slots that the units "
+        "pass through; changes no bit of the result; default: auto",
     )
 
 
@@ -208,11 +263,27 @@ def _generate(options: argparse.Namespace) -> int:
     if options.on != "local":
         return generate_remotely(_read_request(options), options)
     require_local_flags(options)
-    if options.output.suffix.lower() != ".mp4":
-        raise RequestError.of("--output", str(options.output), "give a file name that ends in .mp4")
-    result = _make(options, TerminalProgress(sys.stderr))
+    if options.output.suffix.lower() not in ENDINGS:
+        fix = f"give a name that ends in {', '.join(ENDINGS)}"
+        raise RequestError.of("--output", str(options.output), fix)
+    with _showing_residency():
+        result = _make(options, TerminalProgress(sys.stderr))
     _print_result(result, as_json=options.json)
     return 0
+
+
+@contextmanager
+def _showing_residency() -> Iterator[None]:
+    """What `stages` says of where the weights will lie, as a line on stderr."""
+    said, handler = logging.getLogger(f"{__package__}.stages"), logging.StreamHandler(sys.stderr)
+    before = said.level
+    said.addHandler(handler)
+    said.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        said.setLevel(before)
+        said.removeHandler(handler)
 
 
 def _make(options: argparse.Namespace, progress: Progress) -> Result:
@@ -231,12 +302,15 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             progress=progress,
             lora_sources=_lora_sources(options),
             interpolators=find_interpolators(options.interpolator_folder),
+            acceleration="as requested" if options.as_requested else "exact",
             check_memory=not options.ignore_memory,
+            allow_partial_loras=options.allow_partial_loras,
         )
-    if options.request is not None or given(options):
+    flags = given(options)
+    if options.request is not None or not flags.keys() <= set(MEDIA):
         raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")
     recorded = read_receipt(options.from_receipt)
-    if options.model is None and recorded.model_name != TOY:
+    if options.model is None and recorded.model_name not in EMBEDDED:
         found = f"not given, and the receipt names {recorded.model_name}"
         raise RequestError.of("--model", found, "give the folder or the files of that model")
     model = _load(options, options.model or recorded.model_name, options.precision or recorded.precision)
@@ -246,20 +320,30 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
         out=options.output,
         memory=DeviceMemory(options.device),
         progress=progress,
+        media={name: Path(file).expanduser() for name, file in flags.items()},
         lora_sources=_lora_sources(options),
         interpolators=find_interpolators(options.interpolator_folder),
         check_memory=not options.ignore_memory,
     )
 
 
-def _abilities(options: argparse.Namespace) -> LocalAbilities | None:
-    """None, what a runner without files can do, when no folder is given: then torch need not be loaded."""
-    if not options.interpolator_folder:
-        return None
-    from .local import local_abilities
-    from .media.interpolator_files import find_interpolators
+def _abilities(options: argparse.Namespace, model: WanModel | None) -> LocalAbilities:
+    """With neither model nor folder, what a runner without files can do: then torch need not be loaded."""
+    known = LocalAbilities()
+    if model is not None or options.interpolator_folder:
+        from .distilled import with_lightning
+        from .local import local_abilities
+        from .media.interpolator_files import find_interpolators
+        from .weights.lora_source import LoraSources
 
-    return local_abilities(find_interpolators(options.interpolator_folder))
+        if model is not None:
+            model = with_lightning(model, KINDS[options.kind].task, LoraSources())
+        known = local_abilities(find_interpolators(options.interpolator_folder), model)
+    return replace(
+        known,
+        prompt_expander=options.prompt_expander is not None,
+        safety_checker=options.safety_checker is not None,
+    )
 
 
 def _lora_sources(options: argparse.Namespace) -> LoraSources:
@@ -273,9 +357,11 @@ def _lora_sources(options: argparse.Namespace) -> LoraSources:
 def _check(options: argparse.Namespace) -> int:
     """0 when at least one of the runners asked about can run the request."""
     request = _read_request(options)
-    family = _family(options) if "local" in options.on else None
-    reports = check_all(request, options.on, family, _abilities(options), known_prices())
-    expected = None if family is None else _expected(options, request, family)
+    model = _chosen_model(options) if "local" in options.on else None
+    family = _family(options, model) if "local" in options.on else None
+    abilities, novita = _abilities(options, model), novita_model(options, options.on)
+    reports = check_all(request, options.on, family, abilities, known_prices(), novita)
+    expected = None if family is None else _expected(request, family, model, abilities)
     if options.json:
         answers = [report.as_dict() for report in reports]
         for answer in answers:
@@ -294,10 +380,10 @@ def _bench(options: argparse.Namespace) -> int:
     from .kernels.rates import measure_rates
     from .memory import compute_dtype
 
-    request, family = _read_request(options), _family(options)
-    device = DeviceMemory(options.device).device
+    request, model = _read_request(options), _chosen_model(options)
+    family, device = _family(options, model), DeviceMemory(options.device).device
     write_rates(_rates_file(), measure_rates(device, compute_dtype("auto", device)))
-    expected = _expected(options, request, family)
+    expected = _expected(request, family, model, _abilities(options, model))
     if expected is None:
         raise RequestError.of(
             "--kind", f"{family.name} cannot run this request", "wan-duet check says what is in the way"
@@ -310,29 +396,28 @@ def _rates_file() -> Path:
     return data_folder() / "rates.json"
 
 
-def _expected(options: argparse.Namespace, request: WanRequest, family: Family) -> Expectation | None:
+def _expected(
+    request: WanRequest, family: Family, model: WanModel | None, abilities: LocalAbilities
+) -> Expectation | None:
     """None where this machine was not measured, or would not run the request."""
     rates = read_rates(_rates_file())
-    any_task = replace(_abilities(options) or LocalAbilities(), tasks=frozenset({request.task}))
-    judged = check(request, family=family, abilities=any_task)
-    if rates is None or not judged.ok:
+    judged = check(request, family=family, abilities=abilities)
+    size = SIZES.get(family.name) if model is None else size_of(model.experts["high"].config)
+    if rates is None or size is None or not judged.ok:
         return None
-    size = SIZES.get(family.name)
-    if size is None:
-        size = size_of(_load(options, _required_model(options), "auto").experts["high"].config)
     plan = make_plan(request, family, seed_of(request) or 0, report=judged)
     return expect(plan, size, rates)
 
 
 def _plan(options: argparse.Namespace) -> int:
-    request, family = _read_request(options), _family(options)
-    seed, abilities = seed_of(request), _abilities(options)
+    request, model = _read_request(options), _chosen_model(options)
+    family, seed, abilities = _family(options, model), seed_of(request), _abilities(options, model)
     # A plan may be looked at before this machine runs its kind.
-    any_task = replace(abilities or LocalAbilities(), tasks=frozenset({request.task}))
+    any_task = replace(abilities, tasks=frozenset({request.task}), lacking={})
     judged = check(request, family=family, abilities=any_task)
     plan = make_plan(request, family, seed or 0, media_size=options.input_size, report=judged)
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
-    ahead = None if options.model is None else _look_ahead(options, plan)
+    ahead = None if model is None else _look_ahead(model, plan)
     if options.json:
         report = check(request, family=family, abilities=abilities)
         numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
@@ -344,10 +429,9 @@ def _plan(options: argparse.Namespace) -> int:
     return 0
 
 
-def _look_ahead(options: argparse.Namespace, plan: Plan) -> Preflight:
+def _look_ahead(model: WanModel, plan: Plan) -> Preflight:
     from .preflight import look_ahead
 
-    model = _load(options, options.model, "auto")
     return look_ahead(model, DeviceMemory(), plan.latent_shape, plan.experts[plan.start_step :])
 
 
@@ -394,26 +478,33 @@ def _required_model(options: argparse.Namespace) -> str:
 def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
     from .models.wan_model import load_model
 
-    return load_model(
+    loaded = load_model(
         model,
         low=options.low_model,
         vae=options.vae,
         text_encoder=options.text_encoder,
         tokenizer=options.tokenizer,
+        image_encoder=options.image_encoder,
         precision=precision or "auto",
+        residency=getattr(options, "residency", None) or "auto",  # a check has no such flag
     )
+    return replace(loaded, prompt_expander=options.prompt_expander, safety_checker=options.safety_checker)
 
 
-def _family(options: argparse.Namespace) -> Family:
-    """The family of --model; without one, the family the kind was made for."""
+def _chosen_model(options: argparse.Namespace) -> WanModel | None:
     if options.model is None:
         _refuse_parts_alone(options)
-        return default_family(KINDS[options.kind].task)
-    return _load(options, options.model, "auto").family
+        return None
+    return _load(options, options.model, "auto")
+
+
+def _family(options: argparse.Namespace, model: WanModel | None) -> Family:
+    """The family of --model; without one, the family the kind was made for."""
+    return default_family(KINDS[options.kind].task) if model is None else model.family
 
 
 def _refuse_parts_alone(options: argparse.Namespace) -> None:
-    for flag in ("--low-model", "--vae", "--text-encoder", "--tokenizer"):
+    for flag in ("--low-model", "--vae", "--text-encoder", "--tokenizer", "--image-encoder"):
         if getattr(options, flag[2:].replace("-", "_")) is not None:
             raise RequestError.of(flag, "given without --model", "give the transformer as --model")
 
@@ -421,7 +512,7 @@ def _refuse_parts_alone(options: argparse.Namespace) -> None:
 def _print_result(result: Result, *, as_json: bool) -> None:
     if as_json:
         answer = {
-            "video": str(result.path),
+            "video" if result.path.suffix.lower() == ".mp4" else "image": str(result.path),
             "seed": result.seed,
             "prompt": result.prompt,
             "receipt": result.receipt,

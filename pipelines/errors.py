@@ -7,6 +7,7 @@
     ├── DownloadError     a file of the web that could not be had, or must not be
     ├── SamplingError     the numbers went wrong while denoising
     ├── MediaError        a video or image could not be read or written
+    ├── SafetyError       a checker flagged what goes in or comes out; nothing was written
     ├── KeyProblemError   a provider's key is missing, or cannot be used
     ├── RemoteError       a provider did not do its part, or was not asked to
     │   ├── NotAcceptedError   surely no job was made; asking again may help
@@ -48,6 +49,7 @@ __all__ = [
     "RefusedError",
     "RemoteError",
     "RequestError",
+    "SafetyError",
     "SamplingError",
     "SpendingError",
     "UnreachableError",
@@ -103,6 +105,10 @@ class SamplingError(WanDuetError):
 
 class MediaError(WanDuetError):
     """A video or image could not be read or written."""
+
+
+class SafetyError(WanDuetError):
+    """A safety checker flagged what goes in or comes out, and nothing was written."""
 
 
 class HostError(WanDuetError):

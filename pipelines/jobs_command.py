@@ -59,8 +59,7 @@ def _list(options: argparse.Namespace) -> int:
         return 0
     for job in jobs:
         when = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
-        prompt = str(json.loads(job.payload_json).get("prompt", ""))
-        what = job.file_path if job.state == "done" else job.error or prompt
+        what = job.file_path if job.state == "done" else job.error or job.ordered("prompt") or ""
         print(f"{job.job_id[:8]}  {when}  {job.provider:<6}  {job.state:<10}  {_cost(job):<22}  {what}")
     return 0
 
@@ -116,13 +115,28 @@ def _bring_home(options: argparse.Namespace, *, stop: bool) -> int:
 def _forget(options: argparse.Namespace) -> int:
     with _journal(options) as journal:
         job = journal.find(options.job)
-        if job.is_open and job.state not in ("intent", "unknown"):
+        if job.state in ("submitting", "submitted", "running"):
             raise JournalError(
                 f"job {job.job_id[:8]} is {job.state} and may bring a file; `wan-duet jobs cancel` it first"
             )
+        if _is_worked_on(job, _folder(options)):
+            raise JournalError(f"job {job.job_id[:8]} is worked on by another process; stop that one first")
         journal.forget(job.job_id)
     print(f"forgot {job.job_id}")
+    if job.state == "completed":
+        for file in job.outcome.files:
+            print(f"not fetched: {file.url}")
     return 0
+
+
+def _is_worked_on(job: Job, folder: Path) -> bool:
+    from .remote.owner import Owner
+
+    owner = Owner(folder / "owners")
+    try:
+        return job.is_open and job.owner is not None and owner.is_alive(job.owner)
+    finally:
+        owner.retire()
 
 
 def _folder(options: argparse.Namespace) -> Path:

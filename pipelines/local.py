@@ -11,35 +11,45 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import ModelError, RequestError, SamplingError
+from .beginning import starting_latents
+from .distilled import lacking, with_lightning
+from .errors import ModelError, SamplingError
+from .given import Given, judged, look_at_media
 from .lora_chain import with_loras
 from .media.edit import Edit
 from .media.interpolate import Interpolator
 from .media.interpolator_files import Found, interpolator_record, make_interpolator
+from .media.local_file import FindFile, any_file
 from .media.tags import RECEIPT
 from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
+from .models.conditions import Pictures
 from .models.wan_model import WanModel
-from .output import output_place, write_sidecar
+from .output import output_place, require_suffix, write_sidecar
+from .pictures import pictures_of
 from .plan.plan import Plan, describe, make_plan
 from .preflight import look_ahead
 from .progress import Progress
+from .prompt import drawn_prompt, helpers_record
 from .receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
-from .render import Rendered, render, tiling_note
+from .render import Look, Rendered, render, render_picture, tiling_note
 from .request.base import WanRequest
 from .request.case import LocalAbilities
 from .request.check import check
 from .request.kinds import seed_of
 from .request.report import Report
+from .safety import chosen_checker, look_at_result
 from .sampling.engine import Condition, Prompts
-from .sampling.noise import draw_noise
+from .sampling.noise import draw_noise, later_noise
 from .sampling.schedule import Schedule
+from .sampling.step_cache import REGULAR, StepCache
 from .stages import encode_prompts, float_choices, sample
 from .toy.embedded import embedded_loras
 from .weights.lora_source import LoraSources
@@ -54,7 +64,9 @@ _DRAWN_SEEDS = 2**53  # every JSON reader keeps these exact
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run. `images` is (frames, H, W, 3) float32 in [0, 1] when they were asked for, else None."""
+    """A finished run. `images` is (frames, H, W, 3) float32 in [0, 1] of a picture, and of a video when they
+    were asked for, else None.
+    """
 
     path: Path
     seed: int
@@ -71,10 +83,13 @@ class _Job:
     report: Report
     plan: Plan
     model: WanModel
+    given: Given
     out: Path
     tags: Mapping[str, str]
     embed_receipt: bool = True
     interpolators: Found = field(default_factory=Found)
+    cache_threshold: float | None = None  # None computes every step
+    prompt: str | None = None  # as a receipt has it, already expanded
 
 
 @dataclass
@@ -94,9 +109,11 @@ def run(
     request: WanRequest,
     model: WanModel,
     *,
-    out: Path,
+    out: Path | Callable[[Plan], Path],
     memory: Memory,
     progress: Progress,
+    media: Mapping[str, Path] = MappingProxyType({}),
+    find: FindFile = any_file,
     tags: Mapping[str, str] | None = None,
     lora_sources: LoraSources | None = None,
     return_images: bool = False,
@@ -104,36 +121,44 @@ def run(
     acceleration: Acceleration = "exact",
     check_memory: bool = True,
     interpolators: Found | None = None,
+    allow_partial_loras: bool = False,
 ) -> Result:
-    """Make the video of `request` in `out` (an .mp4) and its receipt beside it.
+    """Make the video or picture of `request` in `out` (.mp4, .png or .jpg) and its receipt beside it.
 
+    out:          may follow from the plan, which knows size and kind of the result.
+    media:        {field: the file written for the medium that was connected to it}.
+    find:         the file that a name in a field of a medium means.
     tags:         metadata to write into the file beside the receipt, for example ComfyUI's prompt and
                   workflow.
-    lora_sources: what LoRA paths may mean; None knows any local file and the embedded LoRAs.
+    lora_sources: what LoRA paths may mean, and where those of turbo lie; None knows any local file and the
+                  embedded LoRAs.
     acceleration: "exact" computes every step whatever the request prefers; "as requested" does what its
-                  `acceleration` says, or refuses.
+                  `acceleration` says, by a step cache.
     embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
     check_memory: refuse, before anything is loaded, what cannot fit into memory.
     interpolators: the film and rife there are, as `find_interpolators` finds them; None knows only flow.
+    allow_partial_loras: also apply LoRAs of which only a part fits the model.
 
     Raises RequestError before anything is loaded when the request cannot be honoured, ModelError,
     SamplingError or MediaError when a stage fails, and what `progress.check` raises when the user stops: then
     nothing is left behind.
     """
-    if acceleration == "as requested" and getattr(request, "acceleration", "none") != "none":
-        raise RequestError.of(
-            "acceleration",
-            "regular, to be done as requested, but this version computes every step",
-            "choose exact at the runner, or none in the request",
-        )
     found = interpolators or Found()
-    report = check(request, family=model.family, abilities=local_abilities(found))
+    given = look_at_media(request, media, find)
+    model = with_lightning(model, request.task, _sources(lora_sources))
+    abilities = replace(local_abilities(found, model), step_cache=acceleration == "as requested")
+    report = judged(check(request, family=model.family, abilities=abilities), request, given)
     seed = seed_of(request)
     if seed is None:
         seed = secrets.randbelow(_DRAWN_SEEDS)
-    plan = make_plan(request, model.family, seed, boundary=model.boundary, report=report)
-    model = _with_loras(request, model, lora_sources, progress)
-    job = _Job(request, report, plan, model, out, dict(tags or {}), embed_receipt, found)
+    plan = make_plan(
+        request, model.family, seed, boundary=model.boundary, report=report, media_size=given.size
+    )
+    model = _with_loras(request, model, lora_sources, progress, allow_partial=allow_partial_loras)
+    out = out if isinstance(out, Path) else out(plan)
+    used = {finding.field: finding.used for finding in report.findings}
+    cache = REGULAR if used.get("acceleration") == "regular" else None
+    job = _Job(request, report, plan, model, given, out, dict(tags or {}), embed_receipt, found, cache)
     return _execute(job, memory, progress, return_images=return_images, check_memory=check_memory)
 
 
@@ -144,30 +169,62 @@ def repeat(
     out: Path,
     memory: Memory,
     progress: Progress,
+    media: Mapping[str, Path] = MappingProxyType({}),
     lora_sources: LoraSources | None = None,
     interpolators: Found | None = None,
     check_memory: bool = True,
 ) -> Result:
-    """Make the video of a receipt again. check_memory: as for `run`.
+    """Make the video or picture of a receipt again.
 
-    Raises ModelError when the weight files are not the recorded ones, and SamplingError when the latents came
-    out different, naming what differs between the two machines.
+    media: {field: file} of the inputs; one that is left out is looked for by its name, in this folder.
+    check_memory: as for `run`.
+
+    Raises ModelError when weight files or inputs are not the recorded ones, and SamplingError when the
+    latents came out different, naming what differs between the two machines.
     """
-    model = _with_loras(recorded.request, model, lora_sources, progress)
+    model = with_lightning(model, recorded.request.task, _sources(lora_sources))
+    # What fitted then fits now: the files must be the same.
+    model = _with_loras(recorded.request, model, lora_sources, progress, allow_partial=True)
     require_same_files(recorded, model)
     model = replace(model, wishes=recorded.wishes)
     found = interpolators or Found()
     _require_interpolator(recorded.plan, found)
-    report = check(recorded.request, family=model.family, abilities=local_abilities(found))
-    job = _Job(recorded.request, report, recorded.plan, model, out, {}, interpolators=found)
+    given = look_at_media(recorded.request, media)
+    given.require(recorded.inputs)
+    threshold = recorded.cache_threshold
+    abilities = replace(local_abilities(found, model), step_cache=threshold is not None)
+    report = judged(
+        check(recorded.request, family=model.family, abilities=abilities), recorded.request, given
+    )
+    job = _Job(
+        recorded.request,
+        report,
+        recorded.plan,
+        model,
+        given,
+        out,
+        {},
+        interpolators=found,
+        cache_threshold=threshold,
+        prompt=recorded.prompt,
+    )
     return _execute(job, memory, progress, check_memory=check_memory, expected=recorded)
 
 
 def _with_loras(
-    request: WanRequest, model: WanModel, sources: LoraSources | None, progress: Progress
+    request: WanRequest,
+    model: WanModel,
+    sources: LoraSources | None,
+    progress: Progress,
+    *,
+    allow_partial: bool,
 ) -> WanModel:
     loras = getattr(request, "loras", None) or ()
-    return with_loras(model, loras, sources or LoraSources(embedded=embedded_loras()), progress)
+    return with_loras(model, loras, _sources(sources), progress, allow_partial=allow_partial)
+
+
+def _sources(sources: LoraSources | None) -> LoraSources:
+    return sources or LoraSources(embedded=embedded_loras())
 
 
 def _execute(
@@ -180,16 +237,26 @@ def _execute(
     expected: Recorded | None = None,
 ) -> Result:
     plan, out, clock = job.plan, job.out, _Clock()
+    require_suffix(out, plan.output)
     log.info("%s", describe(plan))
     ahead = look_ahead(job.model, memory, plan.latent_shape, plan.experts[plan.start_step :])
     log.info("%s", ahead.text())
     if check_memory:
         ahead.require_room()
+    checker = chosen_checker(job.request, job.model, job.given)
     with output_place(out):
+        with clock.stage("prompt"):
+            prompt = drawn_prompt(job.request, job.model, job.given, checker, job.prompt, memory, progress)
         with clock.stage("text"):
-            prompts, notes = _read_prompts(job, memory, progress)
+            prompts, notes = _read_prompts(job, prompt, memory, progress)
+        with clock.stage("input"):
+            latents = starting_latents(job.model, job.request, plan, job.given, memory, progress)
+            pictures = pictures_of(job.model, plan, job.given, memory, progress)
+        cache = None if job.cache_threshold is None else StepCache(job.cache_threshold)
         with clock.stage("sampling"):
-            latents = _sample(job, prompts, memory, progress, check_memory=check_memory)
+            latents = _sample(
+                job, latents, pictures, prompts, memory, progress, cache, check_memory=check_memory
+            )
         fingerprint = latents_hash(latents)
         if expected is not None and fingerprint != expected.latents_sha256:
             raise SamplingError(f"the latents are not those of the receipt; {differences(expected)}")
@@ -198,13 +265,18 @@ def _execute(
             job.report,
             plan,
             job.model,
+            job.given,
             notes,
+            prompt=prompt,
             dtype=str(compute_dtype(job.model.precision, memory.device)).removeprefix("torch."),
             device=str(memory.device),
             latents_sha256=fingerprint,
             memory=ahead.as_dict(),
-            choices=float_choices(job.model, memory.device),
+            choices=float_choices(job.model, plan.latent_shape, memory),
         )
+        receipt.update(helpers_record(job.request, job.model, checker))
+        if cache is not None:
+            receipt["acceleration"] = cache.as_dict()
         if plan.num_interpolated_frames:
             receipt["interpolator"] = interpolator_record(plan.interpolator, job.interpolators, memory)
         with clock.stage("video"):
@@ -215,27 +287,40 @@ def _execute(
                 known = {**receipt, "decoded": tiling_note(tiling), "timings_s": clock.seconds}
                 return {**job.tags, RECEIPT: json.dumps(known)}
 
-            video = _render(job, latents, tags, memory, progress, keep_frames=return_images)
-        receipt["decoded"] = tiling_note(video.tiling)
+            look = look_at_result(checker, job.request)
+            made = _render(job, latents, tags, memory, progress, look, keep_frames=return_images)
+        receipt["decoded"] = tiling_note(made.tiling)
         receipt["timings_s"] = clock.seconds
         write_sidecar(out, receipt)
-    images = torch.from_numpy(np.stack(video.frames)).float() / 255 if return_images else None
-    return Result(out, plan.seed, dict(job.request)["prompt"], receipt, images)
+    images = torch.from_numpy(np.stack(made.frames)).float() / 255 if made.frames else None
+    return Result(out, plan.seed, prompt, receipt, images)
 
 
-def _sample(job: _Job, prompts: Prompts, memory: Memory, progress: Progress, *, check_memory: bool) -> Tensor:
-    shape = (1, *job.plan.latent_shape)
+def _sample(
+    job: _Job,
+    latents: Tensor,
+    pictures: Pictures,
+    prompts: Prompts,
+    memory: Memory,
+    progress: Progress,
+    cache: StepCache | None,
+    *,
+    check_memory: bool,
+) -> Tensor:
     return sample(
         job.model,
         Schedule.of_plan(job.plan),
         job.plan.solver,
-        torch.zeros(shape),
-        draw_noise(shape, job.plan.seed),
-        prompts,
+        pictures.start(latents),
+        draw_noise(latents.shape, job.plan.seed),
+        pictures.beside(prompts, job.model.vae),
         job.plan.guidance,
         memory,
         progress,
         check_memory=check_memory,
+        cache=cache,
+        given=pictures.frames,
+        draw=later_noise(latents.shape, job.plan.seed),
     )
 
 
@@ -245,10 +330,15 @@ def _render(
     tags: Callable[[Tiling | None], Mapping[str, str]],
     memory: Memory,
     progress: Progress,
+    look: Look,
     *,
     keep_frames: bool,
 ) -> Rendered:
     plan = job.plan
+    if plan.output != "mp4":
+        return render_picture(
+            job.model, latents, job.out, plan.output, memory, progress, tags=tags, look=look
+        )
     edit = Edit(
         Fraction(plan.fps),
         plan.reverse,
@@ -269,12 +359,19 @@ def _render(
         interpolator=_interpolator(plan, job.interpolators, memory),
         tags=tags,
         keep_frames=keep_frames,
+        look=look,
     )
 
 
-def local_abilities(found: Found) -> LocalAbilities:
-    """What a check needs to know of the interpolators that were found."""
-    return LocalAbilities(interpolators=found.names, unusable_interpolators=found.refused)
+def local_abilities(found: Found, model: WanModel | None = None) -> LocalAbilities:
+    """What a check needs to know of the interpolators that were found, and of the model if there is one."""
+    return LocalAbilities(
+        interpolators=found.names,
+        unusable_interpolators=found.refused,
+        prompt_expander=model is not None and model.prompt_expander is not None,
+        safety_checker=model is not None and model.safety_checker is not None,
+        lacking={} if model is None else lacking(model),
+    )
 
 
 def _require_interpolator(plan: Plan, found: Found) -> None:
@@ -291,12 +388,14 @@ def _interpolator(plan: Plan, found: Found, memory: Memory) -> Interpolator | No
     return make_interpolator(plan.interpolator, found, memory, width=plan.width, height=plan.height)
 
 
-def _read_prompts(job: _Job, memory: Memory, progress: Progress) -> tuple[Prompts, dict[str, str]]:
+def _read_prompts(
+    job: _Job, prompt: str, memory: Memory, progress: Progress
+) -> tuple[Prompts, dict[str, str]]:
     """The prompts as conditions, and a note per prompt that was too long to be read whole."""
-    fields = dict(job.request)
+    fields = {**dict(job.request), "prompt": prompt}
     guided = any(job.plan.guidance[expert] != 1 for expert in job.plan.experts[job.plan.start_step :])
     names = ["prompt", "negative_prompt"] if guided else ["prompt"]
-    encoded = encode_prompts(job.model, [fields[name] for name in names], memory, progress)
+    encoded = encode_prompts(job.model, [fields.get(name) or "" for name in names], memory, progress)
     notes = {
         name: f"only its first {prompt.tokens} tokens are read; the last {prompt.dropped} do not fit"
         for name, prompt in zip(names, encoded, strict=True)

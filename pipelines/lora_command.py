@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .errors import RequestError
+from .toy.embedded import embedded_loras
 
 if TYPE_CHECKING:
     from .weights.lora_file import LoraFile
@@ -23,20 +25,24 @@ def add_lora_command(commands: Any) -> None:
         "inspect", help=text, description=text, allow_abbrev=False
     )
     inspect.set_defaults(command=_inspect)
-    inspect.add_argument("file", type=Path, metavar="FILE", help="a .safetensors file of any dialect")
+    inspect.add_argument("file", metavar="FILE", help="a .safetensors file of any dialect, or toy/NAME")
     inspect.add_argument("--model", metavar="toy|FOLDER|FILE", help="the model to try it on")
+    inspect.add_argument("--low-model", metavar="FILE", help="its low-noise expert, where --model is a file")
     inspect.add_argument("--json", action="store_true", help="answer with JSON on stdout")
 
 
 def _inspect(options: argparse.Namespace) -> int:
     from .weights.lora_file import read_lora
     from .weights.lora_report import describe_lora
+    from .weights.lora_source import LoraSources
 
-    lora = read_lora(options.file)
+    if options.low_model is not None and options.model is None:
+        raise RequestError.of("--low-model", "given without --model", "give the high-noise expert as --model")
+    lora = read_lora(LoraSources(embedded=embedded_loras()).find(options.file))
     facts = describe_lora(lora)
-    reports = [] if options.model is None else _reports(lora, options.model)
+    reports = [] if options.model is None else _reports(lora, options.model, options.low_model)
     if options.json:
-        answer = {"file": options.file.name, **facts.as_dict(), "strangers": len(lora.strangers)}
+        answer = {"file": lora.file.name, **facts.as_dict(), "strangers": len(lora.strangers)}
         if reports:
             answer["experts"] = {
                 report.expert: {**report.coverage.as_dict(), "refused": reason or None}
@@ -44,7 +50,7 @@ def _inspect(options: argparse.Namespace) -> int:
             }
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
-        print(options.file.name)
+        print(lora.file.name)
         print(facts.text())
         if lora.strangers:
             print(f"{len(lora.strangers)} keys that nobody knows, such as {', '.join(lora.strangers[:3])}")
@@ -54,7 +60,7 @@ def _inspect(options: argparse.Namespace) -> int:
     return 0 if usable else 2
 
 
-def _reports(lora: LoraFile, model: str) -> list[tuple[LoraReport, str]]:
+def _reports(lora: LoraFile, model: str, low: str | None) -> list[tuple[LoraReport, str]]:
     """For every expert of the model: the report at strength 1, and why it would be refused, or nothing."""
     from .models.wan_model import read_experts
     from .weights.lora import cover, refusal
@@ -63,6 +69,6 @@ def _reports(lora: LoraFile, model: str) -> list[tuple[LoraReport, str]]:
     facts = describe_lora(lora)
     found = [
         LoraReport(lora.file, expert, 1.0, facts, cover(recipe, lora, expert))
-        for expert, recipe in read_experts(model).items()
+        for expert, recipe in read_experts(model, low).items()
     ]
     return [(report, refusal(report)) for report in found]

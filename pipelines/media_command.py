@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .errors import RequestError
 from .media.containers import QUALITIES, WRITE_MODES, container_of
 from .memory import PRECISIONS, DeviceMemory
+from .output import require_place
 from .terminal import TerminalProgress
 
 if TYPE_CHECKING:
@@ -107,6 +108,7 @@ def _convert(options: argparse.Namespace) -> int:
     from .media.tags import kept
 
     takes_sound = bool(container_of(options.output).audio)
+    require_place(options.output)
     found = probe(options.file)
     edit = _edit(options, Edit(found.fps))
     audio = None
@@ -141,6 +143,7 @@ def _decode(options: argparse.Namespace) -> int:
     from .render import render
 
     container_of(options.output)
+    require_place(options.output)
     file = read_latents(options.file)
     if options.vae is None:
         model: HasVae = load_model(options.model, precision=options.precision)

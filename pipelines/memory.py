@@ -20,12 +20,23 @@ from .ram import free_ram, give_back, total_ram
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["PRECISIONS", "DeviceMemory", "Memory", "Precision", "Resident", "Seat", "compute_dtype"]
+__all__ = [
+    "PRECISIONS",
+    "RESIDENCIES",
+    "DeviceMemory",
+    "Memory",
+    "Precision",
+    "Resident",
+    "Seat",
+    "compute_dtype",
+    "under_cap",
+]
 
 log = logging.getLogger(__name__)
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
+RESIDENCIES = ("auto", "resident", "ring")  # `ring:N` names the number of slots too
 
 
 class Resident(Protocol):
@@ -161,12 +172,27 @@ def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     return torch.bfloat16
 
 
+def under_cap(device: torch.device, free_bytes: int) -> int:
+    """`free_bytes`, or what this process may still take where it was told to take less of a device.
+
+    That is torch.cuda.set_per_process_memory_fraction; torch before 2.6 does not tell what it was given.
+    """
+    import torch
+
+    told = getattr(torch.cuda, "get_per_process_memory_fraction", None)
+    if device.type != "cuda" or told is None:
+        return free_bytes
+    index = torch.cuda.current_device() if device.index is None else device.index
+    allowed = int(told(index) * torch.cuda.get_device_properties(index).total_memory)
+    return max(min(free_bytes, allowed - torch.cuda.memory_allocated(index)), 0)
+
+
 def _free_bytes(device: torch.device) -> int | None:
     import torch
 
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + unused
+        return under_cap(device, torch.cuda.mem_get_info(device)[0] + unused)
     return free_ram() if device.type == "cpu" else None
 
 

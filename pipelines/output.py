@@ -11,7 +11,37 @@ from typing import Any
 
 from .errors import MediaError, RequestError
 
-__all__ = ["output_place", "sidecar", "write_sidecar"]
+__all__ = [
+    "ENDINGS",
+    "output_place",
+    "require_place",
+    "require_suffix",
+    "sidecar",
+    "suffix_of",
+    "write_sidecar",
+]
+
+_SUFFIXES = {"mp4": (".mp4",), "png": (".png",), "jpeg": (".jpg", ".jpeg")}
+
+ENDINGS = tuple(ending for endings in _SUFFIXES.values() for ending in endings)
+"""Of every file that a run can write."""
+
+
+def suffix_of(output: str) -> str:
+    """How the name of a file ends that is "mp4", "png" or "jpeg"."""
+    return _SUFFIXES[output][0]
+
+
+def require_suffix(out: Path, output: str) -> None:
+    """RequestError when the name of the file does not end as `output` ("mp4", "png", "jpeg") does."""
+    fitting = _SUFFIXES[output]
+    if out.suffix.lower() not in fitting:
+        kind = "a picture" if output in ("png", "jpeg") else "a video"
+        raise RequestError.of(
+            "output",
+            f"{out.name}, but the result is {kind}",
+            f"give a name that ends in {' or '.join(fitting)}",
+        )
 
 
 def sidecar(video: Path) -> Path:
@@ -28,21 +58,30 @@ def output_place(video: Path) -> Iterator[None]:
     """
     _require_no_stranger(sidecar(video))
     made = [folder for folder in video.absolute().parents if not folder.exists()]
-    probe = video.with_name(f"{video.name}.part")
     try:
-        video.parent.mkdir(parents=True, exist_ok=True)
-        if video.is_dir():
-            raise IsADirectoryError(21, "it is a folder")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
+        require_place(video, make_folder=True)
+    except MediaError:
         _remove_empty(made)
-        raise MediaError(f"cannot write {video}: {error.strerror or error}; give another place") from error
+        raise
     try:
         yield
     except BaseException:
         _remove_empty(made)
         raise
+
+
+def require_place(video: Path, *, make_folder: bool = False) -> None:
+    """Raises MediaError when a file cannot be written to `video`. Leaves nothing but, perhaps, its folder."""
+    probe = video.with_name(f"{video.name}.part")
+    try:
+        if make_folder:
+            video.parent.mkdir(parents=True, exist_ok=True)
+        if video.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise MediaError(f"cannot write {video}: {error.strerror or error}; give another place") from error
 
 
 def write_sidecar(video: Path, receipt: Mapping[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -12,14 +12,26 @@ from .errors import ModelError
 from .media.tile_size import choose_tiling, vae_bytes
 from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
+from .models.executor import unit_sizes
 from .models.expert import expert_dtypes, forward_bytes
 from .models.lone_vae import HasVae
+from .models.residency import Residency, Room, choose_residency
 from .models.text import reading_bytes, text_dtypes
 from .models.wan_model import WanModel
 from .weights.footprint import making_bytes, mapped_bytes, weight_bytes
 from .weights.recipe import DTypeRule, Recipe
 
-__all__ = ["Preflight", "Stage", "decode_bytes", "decode_tiling", "look_ahead", "picture_size"]
+__all__ = [
+    "Preflight",
+    "Stage",
+    "chunk_tokens",
+    "decode_bytes",
+    "decode_tiling",
+    "look_ahead",
+    "picture_size",
+]
+
+_CHUNK = 4096  # tokens; products of fewer rows are slower
 
 
 @dataclass(frozen=True)
@@ -29,17 +41,19 @@ class Stage:
     weights_bytes: in the dtypes they are kept in.
     mapped_bytes:  how much of that stays a memory-mapped file, which the system may drop; 0 but on a CPU.
     working_bytes: an estimate of what the work takes beside them.
+    slots_bytes:   of weights that come and go unit by unit, what is there at once; None where all stay.
     """
 
     name: str
     weights_bytes: int
     mapped_bytes: int
     working_bytes: int
+    slots_bytes: int | None = None
 
     @property
     def fixed_bytes(self) -> int:
         """What no smaller picture makes smaller."""
-        return self.weights_bytes - self.mapped_bytes
+        return self.weights_bytes - self.mapped_bytes if self.slots_bytes is None else self.slots_bytes
 
     @property
     def needed_bytes(self) -> int:
@@ -48,13 +62,17 @@ class Stage:
 
 @dataclass(frozen=True)
 class Preflight:
-    """The stages of a run in order, and what `device` has. None where nobody knows what it has."""
+    """The stages of a run in order, and what `device` has. None where nobody knows what it has.
+
+    residency: how the experts share it; None where the run needs none.
+    """
 
     device: str
     dtype: str
     stages: tuple[Stage, ...]
     free_bytes: int | None
     total_bytes: int | None
+    residency: Residency | None = None
 
     @property
     def largest(self) -> Stage:
@@ -88,7 +106,8 @@ class Preflight:
             for stage in self.stages
         )
         room = "unknown room" if self.free_bytes is None else f"{self._room()} can be had"
-        return f"memory on {self.device}, GiB of {self.dtype} weights + work: {stages}; {room}"
+        line = f"memory on {self.device}, GiB of {self.dtype} weights + work: {stages}; {room}"
+        return line if self.residency is None else f"{line}; {self.residency.text()}"
 
     def as_dict(self) -> dict[str, Any]:
         """The same for the receipt, in bytes."""
@@ -115,31 +134,61 @@ def look_ahead(
     """
     device, free = memory.device, memory.free_bytes()
     dtype = compute_dtype(model.precision, device)
+    name = str(dtype).removeprefix("torch.")
+    text, vae = model.text_encoder, model.vae
 
     def stage(name: str, recipe: Recipe, dtype_of: DTypeRule, working_bytes: int) -> Stage:
         mapped = mapped_bytes(recipe, dtype_of) if device.type == "cpu" else 0
         return Stage(name, weight_bytes(recipe, dtype_of), mapped, max(working_bytes, making_bytes(recipe)))
 
-    stages = [
-        stage(
-            f"{name}-noise expert",
-            recipe,
-            expert_dtypes(dtype),
-            forward_bytes(recipe.config, latent_shape, dtype),
+    decoding = decode_bytes(model, latent_shape, dtype, decode_tiling(model, latent_shape, memory))
+    after = stage("VAE", vae, lambda _: dtype, decoding)
+    recipes = {name: model.experts[name] for name in dict.fromkeys(experts)}
+    denoising, residency = [], None
+    if recipes:
+        chunk = chunk_tokens(model, latent_shape, memory)
+        working = max(_sampling_bytes(recipe, latent_shape, dtype, chunk) for recipe in recipes.values())
+        residency = choose_residency(
+            model.residency,
+            unit_sizes(recipes, expert_dtypes(dtype), device),
+            Room(free, working, after.needed_bytes),
+            beside=device.type != "cpu",
         )
-        for name, recipe in ((name, model.experts[name]) for name in dict.fromkeys(experts))
-    ]
-    if not sampling_only:
-        text, vae = model.text_encoder, model.vae
-        reading = reading_bytes(text.config, model.family.text_length)
-        decoding = decode_bytes(model, latent_shape, dtype, decode_tiling(model, latent_shape, memory))
-        stages = [
-            stage("text encoder", text, text_dtypes(dtype), reading),
-            *stages,
-            stage("VAE", vae, lambda _: dtype, decoding),
+        denoising = [
+            replace(
+                stage(f"{name}-noise expert", recipe, expert_dtypes(dtype), 0),
+                working_bytes=working,
+                slots_bytes=residency.bytes,
+            )
+            for name, recipe in recipes.items()
         ]
-    name = str(dtype).removeprefix("torch.")
-    return Preflight(str(device), name, tuple(stages), free, memory.total_bytes())
+    if sampling_only:
+        return Preflight(str(device), name, tuple(denoising), free, memory.total_bytes(), residency)
+    reading = stage(
+        "text encoder", text, text_dtypes(dtype), reading_bytes(text.config, model.family.text_length)
+    )
+    stages = (reading, *denoising, after)
+    return Preflight(str(device), name, stages, free, memory.total_bytes(), residency)
+
+
+def chunk_tokens(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> int:
+    """On how many tokens at a time a forward works outside of attention; 0 for all of them.
+
+    As wished, else in chunks where a forward at once would take more than an eighth of the device. By what
+    the device has, not by what is free: the same run computes the same way again.
+    """
+    if model.wishes.chunk_tokens is not None:
+        return model.wishes.chunk_tokens
+    total, dtype = memory.total_bytes(), compute_dtype(model.precision, memory.device)
+    if total is None or memory.device.type == "cpu":
+        return 0
+    at_once = max(forward_bytes(recipe.config, latent_shape, dtype) for recipe in model.experts.values())
+    return _CHUNK if at_once > total / 8 else 0
+
+
+def _sampling_bytes(recipe: Recipe, latent_shape: Sequence[int], dtype: torch.dtype, chunk: int) -> int:
+    """One forward, and beside it the next unit being made."""
+    return forward_bytes(recipe.config, latent_shape, dtype, chunk) + making_bytes(recipe)
 
 
 def decode_bytes(

@@ -9,7 +9,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from .download.store import origin_of
 from .errors import ModelError, RequestError
 from .memory import PRECISIONS, Precision
 from .plan.plan import Plan
-from .plan.sigmas import GRIDS
+from .plan.sigmas import DISTILLED, GRIDS
 from .request.base import WanRequest
 from .request.lora import place_of
 from .request.parse import parse
@@ -29,6 +29,7 @@ from .version import VERSION
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .given import Given
     from .kernels.choices import FloatChoices, Wishes
     from .models.wan_model import WanModel
 
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 _FORMAT = 1
+_SOLVERS = {solver for _, solver in (*GRIDS.values(), *DISTILLED.values())}
 _LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "numpy", "av", "pydantic")
 
 
@@ -56,7 +58,10 @@ class Recorded:
     files: Mapping[str, str]
     latents_sha256: str
     versions: Mapping[str, str]
-    choices: Mapping[str, Any]
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    cache_threshold: float | None = None  # of the step cache
+    prompt: str | None = None  # that was drawn
+    choices: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def wishes(self) -> Wishes:
@@ -71,8 +76,10 @@ def make_receipt(
     report: Report,
     plan: Plan,
     model: WanModel,
+    given: Given,
     notes: Mapping[str, str],
     *,
+    prompt: str,
     dtype: str,
     device: str,
     latents_sha256: str,
@@ -82,6 +89,7 @@ def make_receipt(
     """The receipt of one local run, ready for JSON.
 
     notes:  adjustments only the run itself could know.
+    prompt: what was drawn, which is not what was asked where a language model expanded it.
     memory: what the run was expected to take, and what there was.
     choices: how the experts computed.
     """
@@ -95,7 +103,9 @@ def make_receipt(
         "format": _FORMAT,
         "runner": "local",
         "kind": request.kind,
-        "request": _fit_to_share(request.payload()),
+        "request": _fit_to_share(request.payload(), given),
+        "inputs": given.as_dict(),
+        "prompt": prompt,
         "seed": plan.seed,
         "adjustments": adjustments,
         "plan": plan.as_dict(),
@@ -143,7 +153,7 @@ def read_receipt(file: Path) -> Recorded:
 def _recorded(content: Mapping[str, Any]) -> Recorded:
     """Raises KeyError, TypeError, ValueError or ArithmeticError where the content is not a receipt's."""
     model, plan = content["model"], Plan.from_dict(content["plan"])
-    if model["precision"] not in PRECISIONS or plan.solver not in {solver for _, solver in GRIDS.values()}:
+    if model["precision"] not in PRECISIONS or plan.solver not in _SOLVERS:
         raise ValueError(f"precision {model['precision']!r} or solver {plan.solver!r} is unknown")
     return Recorded(
         request=parse(content["kind"], {**content["request"], "seed": content["seed"]}),
@@ -153,6 +163,9 @@ def _recorded(content: Mapping[str, Any]) -> Recorded:
         files=dict(model["files"]),
         latents_sha256=str(content["latents_sha256"]),
         versions=dict(content["versions"]),
+        inputs=dict(content.get("inputs", {})),  # which receipts had not before there were any
+        cache_threshold=content["acceleration"]["threshold"] if "acceleration" in content else None,
+        prompt=content.get("prompt"),
         choices=dict(model.get("choices", {})),
     )
 
@@ -189,12 +202,19 @@ def latents_hash(latents: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _fit_to_share(payload: dict[str, Any]) -> dict[str, Any]:
-    """A LoRA given by its whole path goes by its name, an address without what could be a signature."""
+def _fit_to_share(payload: dict[str, Any], given: Given) -> dict[str, Any]:
+    """Files given by their whole path go by their name, an address without what could be a signature."""
+    names = {field: file.name for field, file in given.files.items()}
+    payload = {**payload, **{field: name for field, name in names.items() if not _is_hash(payload[field])}}
     loras = payload.get("loras")
     if not loras:
         return payload
     return {**payload, "loras": [{**lora, "path": _bare(lora["path"])} for lora in loras]}
+
+
+def _is_hash(value: str) -> bool:
+    """Whether a medium came from a socket."""
+    return value.startswith("sha256:")
 
 
 def _bare(path: str) -> str:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .errors import RequestError
+from .request.novita_words import NOVITA_MODELS, NovitaModel
 
 if TYPE_CHECKING:
     from .remote.record import Job
@@ -16,15 +18,26 @@ if TYPE_CHECKING:
     from .request.base import WanRequest
     from .request.prices import PriceTable
 
-__all__ = ["add_remote_flags", "generate_remotely", "known_prices", "require_local_flags"]
+__all__ = [
+    "add_novita_model",
+    "add_remote_flags",
+    "generate_remotely",
+    "known_prices",
+    "novita_model",
+    "require_local_flags",
+]
 
-_LOCAL = ("model", "precision", "device", "from_receipt")
-_REMOTE = ("no_reuse", "resubmit", "provider_url", "allow_loopback", "folder")
+_LOCAL = (
+    *("model", "precision", "device", "residency", "from_receipt", "allow_partial_loras"),
+    *("prompt_expander", "safety_checker", "as_requested"),
+)
+_REMOTE = ("no_reuse", "resubmit", "provider_url", "allow_loopback", "folder", "novita_model")
 
 
 def add_remote_flags(parser: argparse.ArgumentParser) -> None:
     """What only runs at a provider look at."""
     flags = parser.add_argument_group("at a provider")
+    add_novita_model(flags)
     flags.add_argument("--no-reuse", action="store_true", help="buy again what was bought before")
     flags.add_argument(
         "--resubmit",
@@ -42,6 +55,22 @@ def add_remote_flags(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="where journal and keys lie; default: with the ComfyUI of $COMFYUI_PATH, or the user",
     )
+
+
+def add_novita_model(parser: Any) -> None:
+    """parser: or a group of it."""
+    choices, first = list(NOVITA_MODELS), NOVITA_MODELS[0]
+    text = f"which of Novita's models is to draw; default: {first}"
+    parser.add_argument("--novita-model", choices=choices, metavar="MODEL", help=text)
+
+
+def novita_model(options: argparse.Namespace, runners: Sequence[str]) -> NovitaModel:
+    """The one that is asked for. RequestError when it is, and Novita is not among the runners."""
+    model: NovitaModel | None = options.novita_model
+    if model is not None and "novita" not in runners:
+        fix = "leave it out, or give --on novita"
+        raise RequestError.of("--novita-model", f"given with --on {','.join(runners)}", fix)
+    return model or NOVITA_MODELS[0]
 
 
 def require_local_flags(options: argparse.Namespace) -> None:
@@ -67,9 +96,16 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
     from .remote_terminal import NewsLine, follow, open_account
 
     _refuse(options, _LOCAL, "leave it out: the provider has its own")
+    model = novita_model(options, [options.on])
     folder = options.folder or remote_folder()
     spending = read_spending(folder)
-    order, prepared = order_for(request, options.on, options.output, prices=spending.prices)
+    order, prepared = order_for(
+        request,
+        options.on,
+        options.output,
+        prices=spending.prices,
+        novita_model=model,
+    )
     for adjustment in order.about["adjustments"]:
         print(f"adjusted {adjustment['field']}: {adjustment['reason']}", file=sys.stderr)
     print(f"price: {order.price.text()}", file=sys.stderr)

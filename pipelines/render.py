@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 import logging
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
@@ -15,13 +15,14 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from .errors import MediaError, ModelError
+from .errors import MediaError, ModelError, SafetyError
 from .media.audio import Audio
 from .media.edit import Edit, edited
 from .media.encode import encode_video
-from .media.frames import Frame, FrameStream, video_frames
+from .media.frames import Frame, FrameStream, close, video_frames
 from .media.interpolate import Interpolator
 from .media.latent_file import LatentFile, write_latents
+from .media.picture import picture_bytes, write_picture
 from .media.probe import VideoFacts, probe, verify
 from .media.tile_size import smaller_tiling
 from .media.tiles import Tiling
@@ -31,20 +32,24 @@ from .preflight import decode_tiling, picture_size
 from .progress import Progress
 from .stages import decode
 
-__all__ = ["Rendered", "render", "tiling_note", "with_room"]
+__all__ = ["Look", "Rendered", "render", "render_picture", "tiling_note", "with_room"]
 
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
+Look = Callable[[int, Frame], None]  # (the number of a frame, the frame)
+
 
 @dataclass(frozen=True)
 class Rendered:
-    """A finished video; how its pictures were cut; its frames, if they were to be kept."""
+    """A finished file: how its pictures were cut; its frames, if they were to be kept; of a video, what
+    it is.
+    """
 
-    facts: VideoFacts
     tiling: Tiling | None
     frames: list[Frame] = field(default_factory=list)
+    facts: VideoFacts | None = None
 
 
 def render(
@@ -60,11 +65,13 @@ def render(
     tags: Callable[[Tiling | None], Mapping[str, str]] = lambda _: {},
     audio: Audio | None = None,
     keep_frames: bool = False,
+    look: Look = lambda *_: None,
 ) -> Rendered:
     """Write `latents` (1, C, T, h, w), in VAE space, to `out`.
 
     frames: how many of the decoded ones are wanted; all when left out.
     tags:   what to write into the file, told how the pictures were cut.
+    look:   sees each decoded frame before it is written. A SafetyError of it leaves nothing behind.
 
     Until the file is complete, the latents lie beside it. When the user stops the run they are removed; when
     it fails they stay, and the error says where. Memory that runs out makes it start again in tiles.
@@ -76,11 +83,13 @@ def render(
     count = (latents.shape[2] - 1) * model.family.vae_stride[0] + 1
     count = count if frames is None else min(frames, count)
     watched = _Watched(progress)
+    for remark in edit.remarks(count):
+        log.warning("%s: %s", out.name, remark)
 
     def attempt(tiling: Tiling | None) -> Rendered:
         kept: list[Frame] = []
         stream = video_frames(decode(model, latents, memory, watched, frames=count, tiling=tiling))
-        stream = edited(stream, edit, interpolator, out.parent)
+        stream = edited(_seen(stream, look), edit, interpolator, out.parent)
         facts = encode_video(
             _tee(stream, kept) if keep_frames else stream,
             out,
@@ -96,23 +105,61 @@ def render(
         )
         if facts.codec != "webp":  # whose times are whole milliseconds
             verify(probe(out), frames=facts.frames, width=width, height=height, fps=facts.fps)
-        return Rendered(facts, tiling, kept)
+        return Rendered(tiling, kept, facts)
 
     file = LatentFile(latents, edit, count, tags(None))
     with _kept_while_working(file, out, watched):
-        return with_room(attempt, model, latents, memory)
+        return with_room(attempt, model, latents.shape, memory)
 
 
-def with_room(attempt: Callable[[Tiling | None], _T], model: HasVae, latents: Tensor, memory: Memory) -> _T:
+def render_picture(
+    model: HasVae,
+    latents: Tensor,
+    out: Path,
+    kind: str,
+    memory: Memory,
+    progress: Progress,
+    *,
+    tags: Callable[[Tiling | None], Mapping[str, str]] = lambda _: {},
+    look: Look = lambda *_: None,
+) -> Rendered:
+    """Write the first frame of `latents` (1, C, T, h, w), in VAE space, to `out`: whole or not at all.
+
+    kind: one of PICTURE_FORMATS. The rest is as for `render`, and so is what becomes of the latents.
+    """
+    watched = _Watched(progress)
+
+    def attempt(tiling: Tiling | None) -> Rendered:
+        progress.begin("picture", 1, "frames")
+        decoded = decode(model, latents, memory, watched, frames=1, tiling=tiling)
+        with closing(_seen(video_frames(decoded), look)) as stream:
+            frame = next(stream)
+        watched.check()
+        write_picture(out, picture_bytes(frame, kind, tags(tiling)))
+        progress.advance(1)
+        return Rendered(tiling, [frame])
+
+    with _kept_while_working(LatentFile(latents, tags=tags(None)), out, watched):
+        return with_room(attempt, model, latents.shape, memory)
+
+
+def with_room(
+    attempt: Callable[[Tiling | None], _T],
+    model: HasVae,
+    latent_shape: Sequence[int],
+    memory: Memory,
+    doing: str = "decoding",
+) -> _T:
     """What `attempt` comes to with the largest tiles that fit; it starts anew when memory runs out.
 
-    Raises ModelError when it does so with the smallest tiles too.
+    latent_shape: (..., T, h, w). doing: what the VAE does, for messages; encoding takes less than decoding.
+    Raises ModelError when memory runs out with the smallest tiles too.
     """
-    width, height = picture_size(model, latents.shape)
-    tiling = decode_tiling(model, latents.shape, memory)
+    width, height = picture_size(model, latent_shape)
+    tiling = decode_tiling(model, latent_shape, memory)
     while True:
         if tiling is not None:
-            log.info("decoding %dx%d %s", width, height, tiling_note(tiling))
+            log.info("%s %dx%d %s", doing, width, height, tiling_note(tiling))
         try:
             return attempt(tiling)
         except (MemoryError, RuntimeError) as error:
@@ -121,11 +168,11 @@ def with_room(attempt: Callable[[Tiling | None], _T], model: HasVae, latents: Te
             smaller = smaller_tiling(tiling, width, height, can_spill=memory.device.type != "cpu")
             if smaller is None:
                 raise ModelError(
-                    f"out of memory while decoding {width}x{height}, {tiling_note(tiling)}; "
+                    f"out of memory while {doing} {width}x{height}, {tiling_note(tiling)}; "
                     "precision bf16, a smaller picture or a device with more memory works"
                 ) from error
         # Out here the error is gone, and with it the tensors that its traceback held.
-        log.warning("out of memory while decoding %dx%d, %s; once more", width, height, tiling_note(tiling))
+        log.warning("out of memory while %s %dx%d, %s; once more", doing, width, height, tiling_note(tiling))
         memory.release()
         tiling = smaller
 
@@ -150,7 +197,7 @@ def _kept_while_working(file: LatentFile, out: Path, watched: _Watched) -> Itera
     except BaseException as error:
         if kept is None:
             raise
-        if watched.stopped or not isinstance(error, Exception):
+        if watched.stopped or isinstance(error, SafetyError) or not isinstance(error, Exception):
             kept.unlink(missing_ok=True)
             raise
         resume = (
@@ -202,6 +249,15 @@ class _Watched:
         except BaseException:
             self.stopped = True
             raise
+
+
+def _seen(frames: FrameStream, look: Look) -> Generator[Frame, None, None]:
+    try:
+        for index, frame in enumerate(frames):
+            look(index, frame)
+            yield frame
+    finally:
+        close(frames)
 
 
 def _tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:

@@ -5,33 +5,40 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from .errors import ModelError, SamplingError
 from .kernels.choices import FloatChoices
+from .media.frames import close
 from .media.tiles import Tiling
 from .media.vae_decode import stream_decode
+from .media.vae_encode import stream_encode
 from .memory import Memory, compute_dtype
-from .models.expert import ExpertPair
+from .models.conditions import require_channels
+from .models.executor import Executor
 from .models.lone_vae import HasVae
 from .models.text import EncodedPrompt, TextEncoder, load_text_encoder, reading_bytes
 from .models.vae import denormalise, load_vae, normalise
 from .models.wan_model import WanModel
-from .preflight import decode_bytes, look_ahead
+from .preflight import chunk_tokens, decode_bytes, look_ahead
 from .progress import Progress
-from .sampling.engine import Condition, Prompts
-from .sampling.loop import denoise
+from .sampling.engine import Prompts
+from .sampling.loop import denoise, forwards_of
 from .sampling.noise import add_noise, from_leftover, to_leftover
 from .sampling.schedule import Schedule
-from .sampling.solvers import SOLVERS
+from .sampling.solvers import new_solver
+from .sampling.step_cache import CACHED_SHARE, StepCache
 
-__all__ = ["decode", "encode_prompts", "float_choices", "sample"]
+__all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "float_choices", "sample"]
+
+log = logging.getLogger(__name__)
 
 # The official grid starts at 0.999 before the shift, and is fed pure noise there: wan/text2video.py.
-_PURE_NOISE_FROM = 0.999
+PURE_NOISE_FROM = 0.999
 
 
 def encode_prompts(
@@ -85,6 +92,9 @@ def sample(
     progress: Progress,
     *,
     check_memory: bool = True,
+    cache: StepCache | None = None,
+    given: Tensor | None = None,
+    draw: Callable[[], Tensor] | None = None,
 ) -> Tensor:
     """Run `schedule` and return latents in VAE space, float32, CPU.
 
@@ -93,11 +103,16 @@ def sample(
     noise:   normal noise of the same shape to start from.
 
     check_memory: refuse with ModelError, before anything is loaded, what cannot fit.
+    cache:        a fresh one to skip work with; None computes everything.
+    given:        (T,) bool, the frames of `latents` that are there already and come back as they are; only
+                  the 5B model can do that. None where all are drawn.
+    draw:         more noise, for a solver that noises anew (`later_noise`).
 
     A schedule that ends above sigma 0 gives its latents in the leftover form too; one without a step, which
     is what a strength of 0 leaves, gives back what it was given.
     """
     _check_latents(model, latents, noise)
+    require_channels(model, prompts, latents, given)
     _check_finite(latents=latents, positive=prompts.positive.text)
     if prompts.negative is not None:
         _check_finite(negative=prompts.negative.text)
@@ -118,27 +133,89 @@ def sample(
         clean = normalise(clean, model.vae)
     if noise is None:
         current = from_leftover(clean, start)
-    elif start >= _PURE_NOISE_FROM:
+    elif start >= PURE_NOISE_FROM:
         current = noise.to(device)
     else:
         current = add_noise(clean, noise.to(device), start)
-    on_device = Prompts(*(_to(condition, device) for condition in (prompts.positive, prompts.negative)))  # type: ignore[arg-type]
+    if given is not None:
+        current = torch.where(_by_frame(given).to(device), clean, current)
+    on_device = prompts.to(device, given)
     dtype = compute_dtype(model.precision, device)
+    if ahead.residency is not None:
+        log.info("experts: %s", ahead.residency.text())
     working_bytes = max(stage.working_bytes for stage in ahead.stages)
-    choices = float_choices(model, device)
-    with ExpertPair(model.experts, dtype, memory, progress.check, working_bytes, choices) as experts:
-        current = denoise(
-            current, schedule, SOLVERS[solver](schedule.sigmas), experts, on_device, dict(guidance), progress
-        )
+    walker = new_solver(solver, schedule.sigmas, draw)
+    if cache is not None:
+        working_bytes += int(working_bytes * CACHED_SHARE)
+    with Executor(
+        model.experts,
+        dtype,
+        memory,
+        progress.check,
+        working_bytes,
+        forwards=forwards_of(schedule, guidance),
+        residency=ahead.residency,
+        choices=float_choices(model, latents.shape, memory),
+    ) as executor:
+        experts = executor if cache is None else cache.around(executor)
+        current = denoise(current, schedule, walker, experts, on_device, dict(guidance), progress)
     if end > 0:
         current = to_leftover(current, end)
-    return denormalise(current, model.vae).cpu()
+    finished = denormalise(current, model.vae).cpu()
+    return finished if given is None else torch.where(_by_frame(given), latents, finished)
 
 
-def float_choices(model: WanModel, device: torch.device) -> FloatChoices:
-    """How the experts of `model` compute on `device`: as wished, else in the quickest way there is."""
-    head_width = int(model.experts["high"].config.get("attention_head_dim", 128))
-    return model.wishes.granted(device, compute_dtype(model.precision, device), head_width=head_width)
+def encode(
+    model: HasVae,
+    frames: Iterator[Tensor],
+    latent_shape: Sequence[int],
+    memory: Memory,
+    progress: Progress,
+    *,
+    tiling: Tiling | None = None,
+) -> Tensor:
+    """Latents (1, C, T, H/8, W/8) in VAE space, float32, CPU, of `frames` (3, H, W) in [-1, 1].
+
+    latent_shape: (..., T, H/8, W/8) that the frames will come to.
+    tiling:       cut pictures that are larger than its tiles; see `preflight.decode_tiling`.
+    """
+    try:
+        return _encode_frames(model, frames, latent_shape, memory, progress, tiling)
+    finally:
+        close(frames)
+        memory.release()
+
+
+def _encode_frames(
+    model: HasVae,
+    frames: Iterator[Tensor],
+    latent_shape: Sequence[int],
+    memory: Memory,
+    progress: Progress,
+    tiling: Tiling | None,
+) -> Tensor:
+    progress.begin("input", latent_shape[-3], "latent frames")
+    dtype = compute_dtype(model.precision, memory.device)
+    working = decode_bytes(model, latent_shape, dtype, tiling)  # encoding takes less
+    vae = load_vae(model.vae, dtype, memory, progress.check, working)
+    done: list[Tensor] = []
+    for latent in stream_encode(vae, frames, tiling=tiling):
+        progress.check()
+        done.append(latent.float().cpu())
+        progress.advance(len(done))
+    latents = torch.stack(done, 1)[None]
+    _check_finite(input=latents)
+    return latents
+
+
+def float_choices(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> FloatChoices:
+    """How the experts of `model` compute a run of that shape: as wished, else in the quickest way."""
+    return model.wishes.granted(
+        memory.device,
+        compute_dtype(model.precision, memory.device),
+        head_width=int(next(iter(model.experts.values())).config.get("attention_head_dim", 128)),
+        chunk_tokens=chunk_tokens(model, latent_shape, memory),
+    )
 
 
 def decode(
@@ -204,5 +281,5 @@ def _check_finite(**tensors: Tensor) -> None:
             )
 
 
-def _to(condition: Condition | None, device: torch.device) -> Condition | None:
-    return None if condition is None else Condition(condition.text.to(device))
+def _by_frame(given: Tensor) -> Tensor:
+    return given.view(1, 1, -1, 1, 1)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Tiny networks run faster on one thread, on a busy machine many times. Set before torch is imported;
@@ -10,13 +12,19 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.headless.host import Host, examine, find_comfyui
 
+from .key_watch import LogWatch, files_with_keys
+
+# How long an example takes says nothing on a machine that does other things too.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
+
 HOST_TESTS = Path(__file__).parent / "host"
 HOST_KEY = pytest.StashKey["Host | str"]()  # the ComfyUI of this run, or why there is none
-SKIPPED_KEY = pytest.StashKey[int]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -28,14 +36,26 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.host)
         if isinstance(host, str):
             item.add_marker(pytest.mark.skip(reason=host))
-    config.stash[SKIPPED_KEY] = len(needing) if isinstance(host, str) else 0
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    skipped = config.stash.get(SKIPPED_KEY, 0)
-    if skipped:
-        line = f"HOST TESTS SKIPPED: {skipped} ({config.stash[HOST_KEY]})"
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """One line that counts them, from the reports: the processes that skip the tests have no terminal."""
+    reports = terminalreporter.stats.get("skipped", [])
+    skipped = [report for report in reports if Path(report.fspath).is_relative_to("tests/host")]
+    if skipped and isinstance(host := look_for_host(), str):
+        line = f"HOST TESTS SKIPPED: {len(skipped)} ({host})"
         terminalreporter.write_line(line, yellow=True, bold=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_key_is_left_anywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Of the tests as a whole, whatever they did."""
+    watch = LogWatch()
+    logging.getLogger().addHandler(watch)
+    yield
+    logging.getLogger().removeHandler(watch)
+    assert watch.found == []
+    assert list(files_with_keys(tmp_path_factory.getbasetemp())) == []
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_models import make_model
 
 from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.media.probe import probe
@@ -52,6 +53,22 @@ def test_generate_repeats_a_receipt(write: Write, tmp_path: Path, capsys: pytest
         json.loads(file.with_suffix(".json").read_text())["latents_sha256"] for file in (first, second)
     ]
     assert latents[0] == latents[1]
+
+
+def test_another_residency_is_said_and_changes_no_bit(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["generate", write(), "--model", "toy", "-o", str(tmp_path / "a.mp4")]
+    told = []
+    for residency, words in (("auto", "one expert stays"), ("ring:2", "2 slots stream the others")):
+        assert main([*command, "--residency", residency]) == 0
+        assert words in capsys.readouterr().err
+        receipt = json.loads((tmp_path / "a.json").read_text())
+        assert receipt["memory"]["residency"]["slots"] == (2 if residency == "ring:2" else 4)
+        told.append(receipt["latents_sha256"])
+    assert told[0] == told[1]
+    assert main([*command, "--residency", "some"]) == 2
+    assert "give auto, resident, ring, or ring:N" in capsys.readouterr().err
 
 
 def test_generate_reads_stdin_a_folder_and_answers_with_json(
@@ -265,7 +282,7 @@ def test_check_lays_runners_side_by_side(write: Write, capsys: pytest.CaptureFix
         main(["check", write(), "--on", "replicate"])
 
 
-def test_plan_of_a_kind_that_does_not_run_here_yet(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_whose_size_depends_on_the_input_can_be_told_it(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["plan", "--kind", "image-to-video", "--prompt", "a", "--image-url", "a.png"]
     assert main(arguments) == 0
     assert "depends on the input" in capsys.readouterr().out
@@ -273,19 +290,29 @@ def test_plan_of_a_kind_that_does_not_run_here_yet(capsys: pytest.CaptureFixture
     answer = json.loads(capsys.readouterr().out)
     assert (answer["plan"]["width"], answer["plan"]["height"]) == (1360, 672)
     assert "(about 108 s)" in answer["text"]
-    assert not answer["report"]["ok"]
     with pytest.raises(SystemExit):
         main([*arguments, "--input-size", "wide"])
 
 
-def test_a_kind_that_does_not_run_here_is_refused_before_anything_is_loaded(
+def test_a_kind_that_the_model_cannot_do_is_refused_before_anything_is_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "a.mp4"
-    arguments = ["--kind", "text-to-image", "--prompt", "a", "--model", "toy", "-o", str(out)]
+    arguments = ["--kind", "small-distill", "--prompt", "a", "--model", "toy", "-o", str(out)]
     assert main(["generate", *arguments]) == 2
-    assert "does not run text-to-image on this machine" in capsys.readouterr().err
+    assert "cannot do small-distill" in capsys.readouterr().err
     assert not out.exists()
+
+
+def test_the_check_of_a_model_says_which_weights_it_lacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_model("wan2.2-ti2v-5b", tmp_path)
+    parts = {"--model": "model_high", "--vae": "vae", "--text-encoder": "text"}
+    model = [word for flag, name in parts.items() for word in (flag, str(tmp_path / f"{name}.safetensors"))]
+    assert main(["check", "--kind", "small-fast-video", "--prompt", "a", *model]) == 2
+    assert "not the weights of FastVideo" in capsys.readouterr().out
+    assert main(["check", "--kind", "small-text-to-video", "--prompt", "a", *model]) == 0
 
 
 def test_the_request_itself_is_never_replaced_by_the_receipt(
@@ -341,3 +368,26 @@ def test_a_receipt_of_a_folder_asks_for_that_folder(
     assert main(["generate", "--from-receipt", receipt, "-o", again]) == 2
     assert f"the receipt names {toy_folder().name}" in capsys.readouterr().err
     assert main(["generate", "--from-receipt", receipt, "--model", folder, "-o", again]) == 0
+
+
+def test_a_picture_is_drawn_redrawn_and_repeated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first, second, again = (tmp_path / name for name in ("first.png", "second.jpg", "again.jpg"))
+    common = ["generate", "--model", "toy", "--prompt", "a red ball", "--num-inference-steps", "2", "--json"]
+    assert main([*common, "--kind", "text-to-image", "-o", str(first)]) == 0
+    assert json.loads(capsys.readouterr().out)["image"] == str(first)
+    redraw = ["--kind", "image-to-image", "--image-url", str(first), "--strength", "0.5"]
+    assert main([*common, *redraw, "-o", str(second)]) == 0
+    receipt = json.loads(capsys.readouterr().out)["receipt"]
+    assert receipt["request"]["image_url"] == "first.png"
+    repeat = ["--from-receipt", str(tmp_path / "second.json"), *redraw[:4], "-o", str(again), "--json"]
+    assert main(["generate", *repeat]) == 0
+    assert json.loads(capsys.readouterr().out)["receipt"]["latents_sha256"] == receipt["latents_sha256"]
+
+
+def test_a_switch_of_a_request_is_told_how_to_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["check", "--prompt", "a", "--enable-safety-checker", "yes"]
+    assert main(arguments) == 2
+    assert "--safety-checker FOLDER" in capsys.readouterr().out
+    assert main([*arguments, "--safety-checker", str(tmp_path)]) == 0

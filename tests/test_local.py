@@ -29,6 +29,7 @@ from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.noise import draw_noise
 from wan_duet.pipelines.sampling.schedule import Schedule
 from wan_duet.pipelines.stages import encode_prompts, sample
+from wan_duet.pipelines.weights.lora_source import LoraSources
 
 SMALL = {"prompt": "a red ball moves left", "num_frames": 17, "num_inference_steps": 4, "seed": 7}
 
@@ -59,7 +60,7 @@ def test_the_receipt_is_in_the_file_and_beside_it(result: Result) -> None:
     inside = json.loads(probe(result.path).tags["wan_duet"])
     beside = json.loads(sidecar(result.path).read_text(encoding="utf-8"))
     timings = beside.pop("timings_s")
-    assert set(timings) == {"text", "sampling", "video"}
+    assert set(timings) == {"text", "input", "sampling", "video"}
     inside.pop("timings_s")
     assert inside == beside
 
@@ -242,6 +243,28 @@ def test_a_lora_given_by_its_whole_path_goes_by_its_name(toy: WanModel, tmp_path
     assert done.receipt["request"]["loras"][0]["path"] == "style.safetensors"
 
 
+def test_a_lora_of_which_little_fits_is_refused_unless_the_user_allows_it(
+    toy: WanModel, tmp_path: Path
+) -> None:
+    shape = toy.experts["high"].tensors["blocks.0.attn1.to_q.weight"].shape
+    file = tmp_path / "foreign.safetensors"
+    parts = {"A": torch.ones(1, shape[1]), "B": torch.ones(shape[0], 1)}
+    blocks = ("blocks.0", "blocks.38", "blocks.39")
+    pairs = {
+        f"{b}.attn1.to_q.lora_{side}.weight": part.clone() for b in blocks for side, part in parts.items()
+    }
+    save_file(pairs, file)
+    request = t2v_request(**SMALL, loras=[{"path": str(file)}])
+    settings: dict[str, Any] = {"memory": DeviceMemory("cpu"), "progress": Silent()}
+    with pytest.raises(LoraError, match=r"only 33% of it fits.*--allow-partial-loras"):
+        run(request, toy, out=tmp_path / "a.mp4", **settings)
+    done = run(request, toy, out=tmp_path / "a.mp4", allow_partial_loras=True, **settings)
+    assert done.receipt["model"]["loras"][0]["keys"]["unmatched"] == 4
+    recorded = read_receipt(sidecar(done.path))
+    again = repeat(recorded, toy, out=tmp_path / "b.mp4", lora_sources=LoraSources([tmp_path]), **settings)
+    assert again.receipt["latents_sha256"] == done.receipt["latents_sha256"]
+
+
 def test_a_missing_lora_is_named_before_anything_runs(toy: WanModel, tmp_path: Path) -> None:
     with pytest.raises(LoraError, match=r"nowhere\.safetensors not found"):
         make(toy, tmp_path / "a.mp4", loras=[{"path": "nowhere.safetensors"}])
@@ -324,13 +347,13 @@ def reserved(model: WanModel, tmp_path: Path, **changes: Any) -> list[str]:
 
 def test_one_network_is_in_memory_at_a_time(toy: WanModel, tmp_path: Path) -> None:
     assert reserved(toy, tmp_path) == [
-        "text encoder", "released", "high-noise expert", "released", "low-noise expert", "released", "VAE",
-        "released",
+        "text encoder", "released", "high-noise and low-noise expert", "released", "VAE", "released",
     ]  # fmt: skip
 
 
 def test_an_expert_that_no_step_needs_is_never_loaded(toy: WanModel, tmp_path: Path) -> None:
-    assert "low-noise expert" not in reserved(toy, tmp_path, num_inference_steps=2, shift=10.0)
+    loaded = reserved(toy, tmp_path, num_inference_steps=2, shift=10.0)
+    assert [what for what in loaded if "expert" in what] == ["high-noise expert"]
 
 
 def test_without_guidance_the_negative_prompt_is_not_encoded(toy: WanModel, tmp_path: Path) -> None:
@@ -453,15 +476,19 @@ def test_an_expert_that_the_model_lacks_is_named_before_anything_is_loaded(toy: 
 
 
 def test_a_stop_between_the_experts_leaves_no_network(toy: WanModel) -> None:
-    class StopAtLow(Ledger):
-        def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:
-            super().reserve(size_bytes, what, working_bytes)
-            if what == "low-noise expert":
+    class StopAtLow(Silent):
+        steps = 0
+
+        def advance(self, done: int, preview: object = None) -> None:
+            self.steps = done
+
+        def check(self) -> None:
+            if self.steps:
                 raise Stopped
 
     given = arguments(toy, schedule=Schedule((1.0, 0.5, 0.0), (1000.0, 500.0), ("high", "low")))
     with pytest.raises(Stopped):
-        sample(**{**given, "memory": StopAtLow([])})
+        sample(**{**given, "progress": StopAtLow()})
     assert alive() == []
 
 

@@ -10,6 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from wan_duet.pipelines.cli import main
+from wan_duet.pipelines.toy.embedded import toy_folder
+
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 
 
 def lora(file: Path, *modules: str, width: int = 256) -> Path:
@@ -46,6 +49,22 @@ def test_a_fitting_file_is_not_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert "high at 1: 2 keys matched, 1 tensors changed" in out
     assert "seems made for the low-noise expert" in out
     assert "refused" not in out
+
+
+def test_an_embedded_lora_goes_by_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lora", "inspect", "toy/circling", "--model", "toy"]) == 0
+    assert "intended for: high" in capsys.readouterr().out
+    assert main(["lora", "inspect", "toy/nothing"]) == 1
+    assert "give one of toy/circling" in capsys.readouterr().err
+
+
+def test_two_files_are_a_model_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    high, low = (str(toy_folder() / part / WEIGHTS) for part in ("transformer", "transformer_2"))
+    file = str(lora(tmp_path / "a.safetensors", "blocks.0.attn1.to_q"))
+    assert main(["lora", "inspect", file, "--model", high, "--low-model", low, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["experts"].keys() == {"high", "low"}
+    assert main(["lora", "inspect", file, "--low-model", low]) == 2
+    assert "--low-model: given without --model" in capsys.readouterr().err
 
 
 def test_what_nobody_knows_is_said_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

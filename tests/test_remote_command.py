@@ -163,6 +163,36 @@ def test_a_job_left_open_is_brought_home_by_its_id(
     assert len(server.jobs) == 1
 
 
+def test_a_file_that_cannot_be_taken_is_tried_again_until_its_job_is_forgotten(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.script.plan("download", "page", times=3)
+    for _ in range(2):
+        assert generate(tmp_path) == 1
+        assert "jobs forget" in capsys.readouterr().err
+    (listed,) = jobs(capsys, "list", "--open")
+    assert (listed["state"], listed["money"], len(server.jobs)) == ("completed", "spent", 1)
+    assert main(["jobs", "cancel", listed["job"]]) == 1
+    assert main(["jobs", "forget", listed["job"]]) == 0
+    assert f"not fetched: {server.url}/cdn/files/" in capsys.readouterr().out
+    assert generate(tmp_path) == 0
+    assert len(server.jobs) == 2
+
+
+def test_a_job_that_somebody_works_on_is_not_forgotten(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal, owner = Journal(folder / "jobs.sqlite", lambda: 0.0), Owner(folder / "owners")
+    order, _ = order_for(parse("text-to-video", {"prompt": "a", "seed": 7}), "fal", tmp_path / "film.mp4")
+    choices: Any = {"reuse": True, "resubmit": False, "allow": lambda spent: None, "since": 0.0}
+    job = journal.begin(order, Key("fal", KEY).account, owner, **choices)
+    assert main(["jobs", "forget", job.job_id]) == 1
+    assert "worked on by another process" in capsys.readouterr().err
+    owner.retire()
+    assert main(["jobs", "forget", job.job_id]) == 0
+    journal.close()
+
+
 def test_novita_is_reached_the_same_way(
     tmp_path: Path, folder: Path, novita: NovitaServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -175,6 +205,10 @@ def test_novita_is_reached_the_same_way(
     assert "price: unknown" in told.err
     assert json.loads(told.out)["receipt"]["runner"] == "novita"
     assert len(novita.jobs) == 1
+    assert main([*command, "--novita-model", "Wan 2.2", "--seed", "7", *flags]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["seed"], told["prompt"]) == (7, "a red ball")
+    assert [task.path for task in novita.jobs.values()] == ["/v3/async/wan-t2v", "/v3/async/wan-2.2-t2v"]
 
 
 def test_check_knows_the_prices_of_the_user(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -210,13 +244,30 @@ def test_ctrl_c_cancels_the_job_at_the_provider(tmp_path: Path, folder: Path, se
 
 @pytest.mark.parametrize(
     "flags",
-    [["--on", "fal", "--model", "toy"], ["--model", "toy", "--resubmit"], ["--on", "fal", "--device", "cpu"]],
+    [
+        ["--on", "fal", "--model", "toy"],
+        ["--model", "toy", "--resubmit"],
+        ["--on", "fal", "--device", "cpu"],
+        ["--on", "fal", "--allow-partial-loras"],
+        ["--on", "fal", "--novita-model", "Wan 2.2"],
+        ["--model", "toy", "--novita-model", "Wan 2.2"],
+    ],
 )
 def test_a_flag_that_would_do_nothing_is_refused(
     tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
 ) -> None:
     assert main(["generate", "-o", str(tmp_path / "a.mp4"), "--prompt", "x", *flags]) == 2
     assert "given with --on" in capsys.readouterr().err
+
+
+def test_check_speaks_of_the_model_that_is_asked_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["check", "--prompt", "x", "--num-inference-steps", "20", "--novita-model", "Wan 2.2"]
+    assert main([*asked, "--on", "novita"]) == 2
+    assert "num_inference_steps" in capsys.readouterr().out
+    assert main([*asked, "--on", "fal"]) == 2
+    assert "given with --on fal" in capsys.readouterr().err
 
 
 def test_an_address_of_the_command_line_goes_before_the_file(

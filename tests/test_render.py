@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import torch
 
 from wan_duet.pipelines.errors import MediaError, ModelError
 from wan_duet.pipelines.media.edit import Edit
+from wan_duet.pipelines.media.flow import FlowInterpolator
 from wan_duet.pipelines.media.latent_file import read_latents
 from wan_duet.pipelines.media.probe import probe
 from wan_duet.pipelines.media.read import read_frames
@@ -74,6 +75,26 @@ def test_the_file_has_what_was_decoded_and_nothing_else_is_left(toy: WanModel, t
 def test_every_container_can_be_rendered(toy: WanModel, tmp_path: Path, suffix: str) -> None:
     made = make(toy, tmp_path / f"a.{suffix}", frames=3)
     assert probe(made.facts.path).frames == 3
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm", "mkv"])
+@pytest.mark.parametrize("between", [1, 4])
+def test_a_rate_of_television_can_be_rendered(
+    toy: WanModel, tmp_path: Path, suffix: str, between: int
+) -> None:
+    """Matroska does not keep 30000/1001 times two to the last digit, which is no fault of the file."""
+    edit = replace(EDIT, fps=Fraction(30000, 1001), interpolator="flow", num_interpolated_frames=between)
+    made = make(toy, tmp_path / f"a.{suffix}", edit=edit, interpolator=FlowInterpolator())
+    assert (made.facts.frames, made.facts.fps) == (5 + 4 * between, edit.fps * (between + 1))
+
+
+def test_more_frames_per_second_than_screens_show_are_made_and_remarked_on(
+    toy: WanModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    edit = replace(EDIT, fps=Fraction(60), interpolator="flow", num_interpolated_frames=2)
+    made = make(toy, tmp_path / "a.mp4", edit=edit, interpolator=FlowInterpolator())
+    assert made.facts.fps == 180
+    assert "a.mp4: 180 frames per second, more than most screens show" in caplog.text
 
 
 def test_a_reversed_clip_is_the_same_backwards(toy: WanModel, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from av.container import OutputContainer
 
 from ..errors import MediaError
 from .containers import Container
+from .source import require_codec
 
 __all__ = ["Audio", "AudioTrack", "read_audio"]
 
@@ -99,6 +100,7 @@ def read_audio(path: Path) -> Audio | None:
             if not container.streams.audio:
                 return None
             stream = container.streams.audio[0]
+            require_codec(stream, str(path))
             rate = stream.codec_context.sample_rate
             layout = stream.codec_context.layout.name
             resampler = av.AudioResampler(format="fltp", layout=_known(layout), rate=rate)

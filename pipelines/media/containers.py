@@ -14,10 +14,13 @@ from types import MappingProxyType
 
 from ..errors import MediaError
 
-__all__ = ["CONTAINERS", "QUALITIES", "WRITE_MODES", "Container", "container_of"]
+__all__ = ["CONTAINERS", "QUALITIES", "WRITE_MODES", "Container", "container_of", "storable"]
 
 QUALITIES = ("low", "medium", "high", "maximum")
 WRITE_MODES = ("fast", "balanced", "small")
+
+_TICKS = 100  # of an MP4 per frame, or fewer, so that its duration is exact
+_MOST_TICKS = 2**31 - 1  # per second: a signed number of 32 bits in libav
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ class Container:
         if self.name == "mp4":
             return {
                 "movflags": "use_metadata_tags+faststart",  # any tag name is kept; index before the pictures
-                "movie_timescale": str(100 * fps.numerator),  # the default, 1000, would round the duration
+                "movie_timescale": str(_TICKS * fps.numerator),  # the default, 1000, would round the duration
             }
         return {"loop": "0"} if self.name == "webp" else {}
 
@@ -124,6 +127,17 @@ def container_of(path: Path) -> Container:
             f"{path}: cannot write {path.suffix or 'a file without a suffix'}; {_choices()} work"
         )
     return CONTAINERS[name]
+
+
+def storable(fps: Fraction) -> Fraction:
+    """`fps` itself, or the nearest rate that a file can hold.
+
+    What a phone films has no steady rate: it averages out at numbers such as 54870000/1829159.
+    """
+    most = _MOST_TICKS // _TICKS
+    if max(fps.numerator, fps.denominator) <= most:
+        return fps
+    return fps.limit_denominator(max(int(most / max(fps, Fraction(1))) - 1, 1))
 
 
 def _choices() -> str:

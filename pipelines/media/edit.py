@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -19,6 +20,10 @@ from .probe import VideoFacts
 from .reverse import reversed_stream
 
 __all__ = ["Edit", "edited", "write_edited"]
+
+log = logging.getLogger(__name__)
+
+_USUAL_FPS = 120  # what screens show; faster is written as asked, and players leave frames out
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,18 @@ class Edit:
     def fps_out(self, frames: int) -> Fraction:
         return output_fps(self.fps, frames, self.between, self.adjust_fps)
 
+    def remarks(self, frames: int) -> list[str]:
+        """What people may not expect of the file that `frames` become."""
+        found = []
+        if self.between and frames == 1:
+            found.append("a single frame has no next one: nothing is drawn, and its rate stays as it is")
+        if (fps := self.fps_out(frames)) > _USUAL_FPS:
+            found.append(
+                f"{float(fps):g} frames per second, more than most screens show; fewer new frames, or a rate "
+                "that is not adjusted, makes fewer"
+            )
+        return found
+
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON; `Edit.of` reads them."""
         return {**vars(self), "fps": str(self.fps)}
@@ -59,9 +76,17 @@ class Edit:
     def of(cls, values: Mapping[str, Any]) -> Edit:
         """Raises MediaError when these are not the values of an edit."""
         try:
-            return cls(**{**values, "fps": Fraction(values["fps"])})
+            edit = cls(**{**values, "fps": Fraction(values["fps"])})
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:
             raise MediaError(f"no settings of a video: {error}") from error
+        for name, usual in vars(cls(Fraction(1))).items():
+            if type(getattr(edit, name)) is not type(usual):
+                raise MediaError(f"no settings of a video: {name} is {getattr(edit, name)!r}")
+        if edit.fps <= 0 or edit.num_interpolated_frames < 0:
+            raise MediaError(
+                f"no settings of a video: {edit.fps} fps, {edit.num_interpolated_frames} between"
+            )
+        return edit
 
 
 def edited(frames: FrameStream, edit: Edit, interpolator: Interpolator | None, spool: Path) -> FrameStream:
@@ -97,6 +122,8 @@ def write_edited(
     progress: Progress | None = None,
 ) -> VideoFacts:
     """`count` frames of that size through `edit` into `path`. Raises as `edited` and `encode_video` do."""
+    for remark in edit.remarks(count):
+        log.warning("%s: %s", path.name, remark)
     return encode_video(
         edited(frames, edit, interpolator, path.parent),
         path,

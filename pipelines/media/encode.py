@@ -23,7 +23,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from ..errors import MediaError
 from ..progress import Progress, Silent
 from .audio import Audio, AudioTrack
-from .containers import Container, container_of
+from .containers import Container, container_of, storable
 from .frames import Frame, FrameStream, close
 from .probe import VideoFacts
 from .tags import checked
@@ -53,6 +53,7 @@ def encode_video(
 ) -> VideoFacts:
     """Pull `frame_count` frames and write them to `path`, as what its suffix says (see `containers`).
 
+    fps:   one that no file can hold is written as the nearest that it can, see `storable`.
     audio: cut to the length of the video, and written in the same pass.
 
     Any exception, an interruption included, leaves neither the file nor a part of it, ends the encoder thread
@@ -65,7 +66,7 @@ def encode_video(
         MediaError: odd size, unknown suffix, quality or write mode, frames of another size or number than
             promised, a sound where none can be, or `path` cannot be written.
     """
-    path, progress = Path(path), progress or Silent()
+    path, progress, fps = Path(path), progress or Silent(), storable(fps)
     part = path.with_name(path.name + ".part")
     try:
         kind = container_of(path)

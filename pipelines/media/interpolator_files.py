@@ -47,6 +47,8 @@ _OTHER_PACKS = ("ckpts/rife", "ckpts/film")  # of ComfyUI-Frame-Interpolation, i
 # Times pixels and bytes per number, as ComfyUI 0.25 reckons; 260 and 1510 were measured on a CPU in float32.
 _WORKING_BYTES = {"rife": 300, "film": 1700}
 
+_LARGE = 3000  # pixels on the long side; Practical-RIFE advises half the scale for 4K
+
 _Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 
@@ -128,9 +130,14 @@ def make_interpolator(name: str, found: Found, memory: Memory, *, width: int, he
         raise ModelError(f"{name} needs {INTERPOLATION_FILES[name]}{unusable}; or choose flow")
     # The published FILM is half precision already, and large; RIFE is small, and its flow gains by more.
     dtype = torch.float16 if name == "film" and device.type == "cuda" else torch.float32
-    file = found.files[name]
+    file, scale = found.files[name], _rife_scale(width, height)
     memory.reserve(file.stat().st_size, file.name, _WORKING_BYTES[name] * width * height * dtype.itemsize)
-    return load_interpolator(file, device, dtype)
+    return load_interpolator(file, device, dtype, scale)
+
+
+def _rife_scale(width: int, height: int) -> float:
+    """At which scale RIFE looks for motion: on 4K it is further than the network reaches otherwise."""
+    return 0.5 if max(width, height) >= _LARGE else 1.0
 
 
 def interpolator_record(name: str, found: Found, memory: Memory) -> dict[str, str]:
@@ -173,7 +180,8 @@ def load_interpolator(
         raise ModelError(f"{file}: {error}") from error
     net = network.build(scale)
     net.load_state_dict({name: tensors[key] for key, name in network.names.items()}, assign=True)
-    log.info("interpolation: %s, %s on %s in %s", network.kind, file.name, device, dtype)
+    at = "" if scale == 1 or network.kind == "film" else f" at scale {scale:g}"
+    log.info("interpolation: %s, %s on %s in %s%s", network.kind, file.name, device, dtype, at)
     return LearnedInterpolator(net.to(device, dtype).eval().requires_grad_(False), device)
 
 

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -66,4 +67,14 @@ def read_latents(path: Path) -> LatentFile:
         )
     if not settings:
         return LatentFile(latents, tags=tags)
-    return LatentFile(latents, Edit.of(settings["edit"]), settings["frames"], tags)
+    return LatentFile(latents, *_settings(path, settings), tags)
+
+
+def _settings(path: Path, settings: Any) -> tuple[Edit, int | None]:
+    try:
+        edit, frames = Edit.of(settings["edit"]), settings["frames"]
+    except (KeyError, TypeError, MediaError) as error:
+        raise MediaError(f"{path}: what it says of its video is damaged: {error}") from error
+    if frames is not None and (type(frames) is not int or frames < 1):
+        raise MediaError(f"{path}: says that {frames!r} of its frames are wanted; 1 or more works")
+    return edit, frames

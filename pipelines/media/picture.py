@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -17,7 +18,7 @@ from torch.nn import functional
 
 from ..errors import MediaError
 
-__all__ = ["PICTURE_FORMATS", "fit", "picture_bytes", "read_picture"]
+__all__ = ["PICTURE_FORMATS", "fit", "over_white", "picture_bytes", "read_picture", "write_picture"]
 
 PICTURE_FORMATS = ("png", "jpeg")
 _MOST_PIXELS = 2**28  # beyond it a small file can hold a picture that fills the memory
@@ -87,12 +88,32 @@ def picture_bytes(pixels: np.ndarray[Any, Any], kind: str, tags: Mapping[str, st
     return buffer.getvalue()
 
 
+def write_picture(path: Path, content: bytes) -> None:
+    """The file whole, or none; MediaError when it cannot be written."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        os.replace(part, path)
+    except OSError as error:
+        raise MediaError(f"cannot write {path}: {error.strerror or error}; give another place") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
 def _ascii(value: str) -> str:
     """JSON may write any letter as an escape, and EXIF text is ASCII."""
     try:
         return json.dumps(json.loads(value))
     except ValueError:
         return value.encode("ascii", "backslashreplace").decode()
+
+
+def over_white(pixels: Tensor) -> Tensor:
+    """(H, W, 3 or 4) in [0, 1] -> (H, W, 3): what is transparent shows white."""
+    if pixels.shape[-1] == 3:
+        return pixels
+    alpha = pixels[..., 3:]
+    return pixels[..., :3] * alpha + (1 - alpha)
 
 
 def _over_white(image: Image.Image) -> np.ndarray[Any, Any]:

@@ -8,9 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-from PIL import Image
 
 from ..errors import MediaError
+from .source import opened_animation, require_codec
 from .tags import folded
 from .webp_tags import read_webp_tags
 
@@ -61,6 +61,9 @@ def probe(path: Path) -> VideoFacts:
                 raise MediaError(f"{path} has no video stream in it")
             stream = container.streams.video[0]
             sound = container.streams.audio[0] if container.streams.audio else None
+            require_codec(stream, str(path))
+            if sound is not None:
+                require_codec(sound, str(path))
             frames = samples = turn = 0
             for frame in container.decode([stream] if sound is None else [stream, sound]):
                 if isinstance(frame, av.VideoFrame):
@@ -99,8 +102,7 @@ def _audio_facts(stream: av.AudioStream, samples: int) -> AudioFacts:
 
 
 def _probe_webp(path: Path) -> VideoFacts:
-    """libav reads the first picture of an animation only; Pillow reads all."""
-    with Image.open(path) as image:
+    with opened_animation(path, str(path)) as image:
         milliseconds = 0
         frames = getattr(image, "n_frames", 1)
         for index in range(frames):
@@ -114,6 +116,9 @@ def _probe_webp(path: Path) -> VideoFacts:
         )
 
 
+_RATE_STEP = 1e-5  # Matroska keeps whole nanoseconds per frame, from which libav guesses a short fraction
+
+
 def verify(facts: VideoFacts, *, frames: int, width: int, height: int, fps: Fraction) -> None:
     """Nothing when the file is what was asked for.
 
@@ -124,7 +129,7 @@ def verify(facts: VideoFacts, *, frames: int, width: int, height: int, fps: Frac
         ("frames", facts.frames, frames),
         ("width", facts.width, width),
         ("height", facts.height, height),
-        ("fps", facts.fps, fps),
+        ("fps", fps if abs(facts.fps / fps - 1) <= _RATE_STEP else facts.fps, fps),
     )
     wrong = [f"{name} is {found}, expected {wanted}" for name, found, wanted in pairs if found != wanted]
     if wrong:

@@ -2,54 +2,90 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import partial
+from io import BytesIO
 from pathlib import Path
 
 import av
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
-from PIL import Image
 
 from ..errors import MediaError
 from .frames import Frame, FrameStream
+from .source import opened_animation, require_codec
 
-__all__ = ["read_frames"]
+__all__ = ["Picture", "read_frames", "read_pictures"]
 
+_SOME_RATE = Fraction(25)  # of a file that does not say how fast it plays
 _HD_LINES = 720  # what carries no tag is BT.709 from here on and BT.601 below, as players assume
 
 
-def read_frames(path: Path) -> FrameStream:
-    """Every frame of the first video of `path`, turned as a player would turn it.
+def read_frames(content: Path | bytes) -> FrameStream:
+    """Every frame of the first video of a file, turned as a player would turn it.
 
     Raises:
         MediaError: the file is missing, damaged, or has no picture in it.
     """
-    path = Path(path)
-    return _animation(path) if path.suffix.lower() == ".webp" else _video(path)
+    for picture in read_pictures(content):
+        yield picture.frame()
 
 
-def _video(path: Path) -> FrameStream:
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a video. frame: makes its pixels, upright; only what is looked at is converted.
+
+    seconds, end: when it is shown, from the first picture on.
+    """
+
+    seconds: Fraction
+    end: Fraction
+    frame: Callable[[], Frame]
+
+
+def read_pictures(content: Path | bytes) -> Iterator[Picture]:
+    """Every picture of the first video, as it is decoded. Raises MediaError as `read_frames` does."""
+    name = "the video" if isinstance(content, bytes) else str(content)
+    is_webp = content[8:12] == b"WEBP" if isinstance(content, bytes) else content.suffix.lower() == ".webp"
+    return _animation(content, name) if is_webp else _video(content, name)
+
+
+def _video(content: Path | bytes, name: str) -> Iterator[Picture]:
+    source = BytesIO(content) if isinstance(content, bytes) else str(content)
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(source, metadata_errors="replace") as container:
             if not container.streams.video:
-                raise MediaError(f"{path} has no video stream in it")
+                raise MediaError(f"{name} has no video stream in it")
             stream = container.streams.video[0]
+            require_codec(stream, name)
             stream.thread_type = "AUTO"
+            rate = stream.average_rate or stream.guessed_rate or _SOME_RATE
+            start, end = None, Fraction(0)
             for picture in container.decode(stream):
-                yield _upright(_rgb(picture), picture.rotation)
+                # A picture without a time follows the one before.
+                at = end if picture.pts is None else Fraction(picture.pts) * picture.time_base
+                start = at if start is None else start
+                end = at - start + 1 / Fraction(rate)
+                yield Picture(at - start, end, partial(_upright_rgb, picture))
     except (OSError, av.FFmpegError) as error:
-        raise MediaError(f"cannot read {path} as a video: {error.strerror or error}") from error
+        raise MediaError(f"cannot read {name} as a video: {error.strerror or error}") from error
 
 
-def _animation(path: Path) -> FrameStream:
-    """libav reads the first picture of an animated WebP only."""
-    try:
-        with closing(Image.open(path)) as image:
-            for index in range(getattr(image, "n_frames", 1)):
-                image.seek(index)
-                yield np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise MediaError(f"cannot read {path} as a video: {error.strerror or error}") from error
+def _animation(content: Path | bytes, name: str) -> Iterator[Picture]:
+    with opened_animation(content, name) as image:
+        seconds = Fraction(0)
+        for index in range(getattr(image, "n_frames", 1)):
+            image.seek(index)
+            pixels = np.asarray(image.convert("RGB"))
+            shown = Fraction(image.info.get("duration", 0), 1000) or 1 / _SOME_RATE
+            yield Picture(seconds, seconds + shown, partial(np.asarray, pixels))
+            seconds += shown
+
+
+def _upright_rgb(picture: av.VideoFrame) -> Frame:
+    return _upright(_rgb(picture), picture.rotation)
 
 
 def _rgb(picture: av.VideoFrame) -> Frame:

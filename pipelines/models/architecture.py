@@ -71,7 +71,9 @@ def families_of(config: Mapping[str, Any]) -> tuple[str, ...]:
     table = {
         (16, 16, False): ("wan2.2-t2v-a14b", "wan2.1-t2v-1.3b" if heads <= 12 else "wan2.1-t2v-14b"),
         (36, 16, False): ("wan2.2-i2v-a14b",),
-        (36, 16, True): ("wan2.1-i2v-14b",),
+        (36, 16, True): (
+            "wan2.1-i2v-14b" if config.get("pos_embed_seq_len") is None else "wan2.1-flf2v-14b",
+        ),
         (48, 48, False): ("wan2.2-ti2v-5b",),
     }
     return table.get((channels, out, clip), ())

@@ -35,13 +35,13 @@ def family_of(path: Path, index: Mapping[str, Any], experts: Mapping[str, Recipe
     many.
     """
     _require_pair(path, experts)
+    config = experts["high"].config
     own = index.get("wan_duet")
     if isinstance(own, dict) and own.get("family") in FAMILIES:
-        family = FAMILIES[own["family"]]
+        family = _embedded(str(own["family"]), config)
         if len(experts) != family.experts:
             raise ModelError(f"{path}: has {len(experts)} transformers, {family.name} has {family.experts}")
         return family
-    config = experts["high"].config
     possible = [FAMILIES[name] for name in families_of(config)]
     found = next((family for family in possible if family.experts == len(experts)), None)
     if found is not None:
@@ -78,6 +78,13 @@ def expert_in_name(name: str) -> str | None:
     bare = name.replace("\\", "/").rpartition("/")[2].lower()
     said = [expert for expert, pattern in _IN_NAMES.items() if pattern.search(bare)]
     return said[0] if len(said) == 1 else None
+
+
+def _embedded(name: str, config: Mapping[str, Any]) -> Family:
+    """The family of that name, or its sister that begins with a picture: the channels tell."""
+    takes_picture = int(config.get("in_channels", 16)) > FAMILIES[name].latent_channels
+    sister = f"{name}-image"
+    return FAMILIES[sister if takes_picture and sister in FAMILIES else name]
 
 
 def _require_pair(path: Path, experts: Mapping[str, Recipe]) -> None:

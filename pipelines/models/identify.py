@@ -14,18 +14,20 @@ from ..weights.checkpoint import Checkpoint, read_checkpoint
 from ..weights.names import PREFIXES
 from ..weights.recipe import Recipe
 from .architecture import families_of, transformer_recipe
+from .clip_layout import clip_recipe
 from .parts import Slot, missing
 from .text_layout import text_recipe
 from .vae_layout import vae_recipe
 
 __all__ = ["Identity", "Kind", "choose", "identify", "read_part"]
 
-Kind = Literal["transformer", "VAE", "text encoder", "LoRA", "unknown"]
+Kind = Literal["transformer", "VAE", "text encoder", "image encoder", "LoRA", "unknown"]
 
 _READERS: dict[str, Callable[[Checkpoint], Recipe]] = {
     "transformer": transformer_recipe,
     "VAE": vae_recipe,
     "text encoder": text_recipe,
+    "image encoder": clip_recipe,
 }
 _LORA = re.compile(
     r"(?:.*[._])?(?:lora_(?:A|B|down|up|mid|magnitude_vector)|hada_\w+|lokr_\w+|dora_scale|alpha|diff(?:_[bm])?)"
@@ -121,6 +123,8 @@ def _kind(checkpoint: Checkpoint) -> Kind:
     blocks = ("encoder.block.0.", "blocks.0.attn.", "enc.blk.0.")
     if tables & keys.keys() and any(key.startswith(blocks) for key in keys):
         return "text encoder"
+    if any(f"{prefix}embeddings.class_embedding" in keys for prefix in ("", "vision_model.")):
+        return "image encoder"
     return "unknown"
 
 
@@ -131,6 +135,8 @@ def _families(kind: Kind, recipe: Recipe) -> tuple[str, ...]:
         return tuple(
             name for name, family in FAMILIES.items() if family.latent_channels == recipe.config["z_dim"]
         )
+    if kind == "image encoder":
+        return tuple(name for name, family in FAMILIES.items() if family.reads_clip)
     return tuple(FAMILIES)  # all read the same UMT5; its width is held against the transformer's
 
 

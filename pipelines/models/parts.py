@@ -8,23 +8,35 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["Slot", "missing"]
+__all__ = ["Slot", "missing", "public_page"]
 
-Slot = Literal["low", "vae", "text_encoder"]
+Slot = Literal["low", "vae", "text_encoder", "image_encoder"]
 
 _WAN22 = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/tree/main/split_files"
 _WAN21 = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/tree/main/split_files"
 
 
+_PAGES = {
+    "diffusion_models": f"{_WAN22}/diffusion_models",
+    "vae": f"{_WAN22}/vae",
+    "text_encoders": f"{_WAN21}/text_encoders",
+    "clip_vision": f"{_WAN21}/clip_vision",
+}
+
+
 class _Part(NamedTuple):
-    """folder: below ComfyUI's models folder.   file: its usual name.   source: the page that has it."""
+    """folder: below ComfyUI's models folder.   file: its usual name."""
 
     folder: str
     file: str
-    source: str
 
 
-_WHAT = {"low": "low-noise expert", "vae": "VAE", "text_encoder": "text encoder"}
+_WHAT = {
+    "low": "low-noise expert",
+    "vae": "VAE",
+    "text_encoder": "text encoder",
+    "image_encoder": "image encoder",
+}
 _LOW = {
     "wan2.2-t2v-a14b": "wan2.2_t2v_low_noise_14B_fp8_scaled.safetensors",
     "wan2.2-i2v-a14b": "wan2.2_i2v_low_noise_14B_fp8_scaled.safetensors",
@@ -36,15 +48,22 @@ def missing(slot: Slot, family: str) -> str:
     part = _part(slot, family)
     return (
         f"{slot}: {family} also needs its {_WHAT[slot]}; put {part.file} into models/{part.folder} "
-        f"({part.source}/{part.folder}) and choose it here"
+        f"({public_page(part.folder)}) and choose it here"
     )
+
+
+def public_page(folder: str) -> str:
+    """Where files for a folder of ComfyUI can be had: diffusion_models, vae, text_encoders, clip_vision."""
+    return _PAGES[folder]
 
 
 def _part(slot: Slot, family: str) -> _Part:
     if slot == "low":
-        return _Part("diffusion_models", _LOW[family], _WAN22)
+        return _Part("diffusion_models", _LOW[family])
     if slot == "text_encoder":
-        return _Part("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors", _WAN21)
+        return _Part("text_encoders", "umt5_xxl_fp8_e4m3fn_scaled.safetensors")
+    if slot == "image_encoder":
+        return _Part("clip_vision", "clip_vision_h.safetensors")
     if family == "wan2.2-ti2v-5b":
-        return _Part("vae", "wan2.2_vae.safetensors", _WAN22)
-    return _Part("vae", "wan_2.1_vae.safetensors", _WAN22)
+        return _Part("vae", "wan2.2_vae.safetensors")
+    return _Part("vae", "wan_2.1_vae.safetensors")

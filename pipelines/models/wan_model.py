@@ -11,7 +11,7 @@ from ..errors import ModelError
 from ..kernels.choices import Wishes
 from ..memory import Precision, Seat
 from ..plan.families import Family
-from ..toy.embedded import TOY, toy_folder
+from ..toy.embedded import EMBEDDED, toy_folder
 from ..weights.folder import read_component, read_json
 from ..weights.hashing import file_hash
 from ..weights.lora import attach_lora
@@ -20,8 +20,9 @@ from ..weights.lora_report import LoraReport
 from ..weights.recipe import Recipe
 from .fit import family_of, require_fit
 from .identify import Kind, choose, read_part
-from .parts import Slot, missing
+from .parts import Slot, missing, public_page
 from .prompt_cache import PromptCache
+from .residency import parse_residency
 from .tokenizer import find_tokenizer
 
 __all__ = ["Given", "WanModel", "load_model", "read_experts"]
@@ -37,7 +38,11 @@ class WanModel:
     boundary:  share of the noise range from which on the high expert works; None with a single expert.
     experts:   recipes of "high" and "low"; a model with one transformer has only "high".
     tokenizer: a file or folder that `read_tokenizer` reads.
-    seat:      where one of the experts may stay between runs; models made from this one share it.
+    image_encoder: CLIP's, for Wan 2.1 image to video; it may be missing until a run needs it.
+    seat:      where experts may stay between runs; models made from this one share it.
+    prompt_expander,
+    safety_checker: folders with the models that were chosen for it; None where nobody did.
+    residency: how much of the experts lies on the device, as `parse_residency` has it.
     wishes:    how its experts should compute, where that is not left to the device.
     prompts:   what its text encoder read last; models made from this one share it.
     """
@@ -51,7 +56,11 @@ class WanModel:
     tokenizer: Path
     precision: Precision = "auto"
     loras: tuple[LoraReport, ...] = ()
+    image_encoder: Recipe | None = field(default=None, repr=False)
     seat: Seat = field(default_factory=Seat, repr=False, compare=False)
+    prompt_expander: Path | None = None
+    safety_checker: Path | None = None
+    residency: str = "auto"
     wishes: Wishes = field(default_factory=Wishes)
     prompts: PromptCache = field(default_factory=PromptCache, repr=False, compare=False)
 
@@ -75,6 +84,8 @@ class WanModel:
     def hashes(self) -> dict[str, str]:
         """Content hash of every weight file, LoRAs included, by `component/file name`."""
         components = {**self.experts, "vae": self.vae, "text_encoder": self.text_encoder}
+        if self.image_encoder is not None:
+            components["image_encoder"] = self.image_encoder
         named = {f"{name}/{file.name}": file for name, recipe in components.items() for file in recipe.files}
         loras = dict.fromkeys(report.file for report in self.loras)
         named.update({f"loras[{index}]/{file.name}": file for index, file in enumerate(loras)})
@@ -89,6 +100,8 @@ def load_model(
     text_encoder: Given = None,
     tokenizer: str | Path | None = None,
     precision: Precision = "auto",
+    image_encoder: Given = None,
+    residency: str = "auto",
     wishes: Wishes | None = None,
 ) -> WanModel:
     """A model from a folder or from single files. Reads headers only.
@@ -97,15 +110,19 @@ def load_model(
                   folder with its shards. Of the two experts of Wan 2.2 14B, the high-noise one.
     low:          the low-noise expert, likewise.
     vae,
-    text_encoder: a file or folder; a list of files stands for the one of them that fits. With a folder in
-                  diffusers layout these three replace what the folder has.
+    text_encoder,
+    image_encoder: a file or folder; a list of files stands for the one of them that fits. With a folder in
+                  diffusers layout these replace what the folder has. An image encoder is needed by Wan 2.1
+                  image to video alone, and only once it runs.
     tokenizer:    needed only where the text encoder carries none and none lies beside it: a tokenizer.json, a
                   SentencePiece model, or a folder with one.
+    residency:    how much of the experts lies on the device while they run: auto, resident, ring or ring:N.
     wishes:       how the experts should compute; None leaves all of it to the device.
 
     The family follows from the tensors, never from the name of a file or folder.
     Raises ModelError naming what is missing, of the wrong kind, or of another model.
     """
+    parse_residency(residency)
     path, experts = _located(source), read_experts(source, low)
     folder = path if _is_whole(path) else None
     index = read_json(path / "model_index.json") if folder else {}
@@ -123,6 +140,8 @@ def load_model(
         text_encoder=text_recipe,
         tokenizer=_tokenizer(tokenizer, text_path),
         precision=precision,
+        image_encoder=_image_encoder(image_encoder, folder, family),
+        residency=residency,
         wishes=wishes or Wishes(),
     )
 
@@ -147,11 +166,12 @@ def read_experts(source: str | Path, low: str | Path | None = None) -> dict[str,
 
 
 def _located(source: str | Path) -> Path:
-    path = toy_folder() if source == TOY else Path(source)
+    path = toy_folder(str(source)) if source in EMBEDDED else Path(source)
     if not path.exists():
         raise ModelError(
-            f"{source}: no such model; give {TOY!r} or a folder in diffusers layout, or the transformer as a "
-            ".safetensors or .gguf file"
+            f"{source}: no such model; give {' or '.join(map(repr, EMBEDDED))}, a folder in diffusers "
+            "layout, or the transformer as a .safetensors or .gguf file, which can be had at "
+            f"{public_page('diffusion_models')}"
         )
     return path
 
@@ -163,24 +183,54 @@ def _is_whole(path: Path) -> bool:
 
 def _read(path: Path, kind: Kind, slot: str) -> Recipe:
     if not path.exists():
-        raise ModelError(f"{slot}: {path} not found")
+        raise ModelError(f"{slot}: {path} not found; such files can be had at {public_page(_FOLDERS[kind])}")
     return read_part(path, kind, slot)
 
 
-_KINDS: dict[Slot, Kind] = {"vae": "VAE", "text_encoder": "text encoder"}
+_FOLDERS: dict[Kind, str] = {
+    "transformer": "diffusion_models",
+    "VAE": "vae",
+    "text encoder": "text_encoders",
+    "image encoder": "clip_vision",
+}
+_KINDS: dict[Slot, Kind] = {
+    "vae": "VAE",
+    "text_encoder": "text encoder",
+    "image_encoder": "image encoder",
+}
 
 
 def _part(slot: Slot, given: Given, folder: Path | None, family: Family) -> tuple[Recipe, Path]:
     """The recipe that was given for a slot, else the folder's own, and where it lies."""
     kind = _KINDS[slot]
     if given is None and folder is not None:
-        own = folder / slot
+        own = _own_or_shared(folder, slot)
         # The table of UMT5 has two names, and folders hold either or both: its reader knows.
-        return (read_part(own, kind, slot) if slot == "text_encoder" else read_component(own)), own
+        return (read_component(own) if slot == "vae" else read_part(own, kind, slot)), own
     if given is None:
         raise ModelError(missing(slot, family.name))
     path = Path(given) if isinstance(given, (str, Path)) else choose(given, kind, family.name, slot)
     return _read(path, kind, slot), path
+
+
+def _image_encoder(given: Given, folder: Path | None, family: Family) -> Recipe | None:
+    """The one that a family with CLIP reads with; None where nothing was given, or none is needed."""
+    if not family.reads_clip:
+        return None
+    own = folder is not None and _own_or_shared(folder, "image_encoder").is_dir()
+    if given is None and not own:
+        return None
+    if not isinstance(given, (str, Path, type(None))) and not list(given):
+        return None
+    return _part("image_encoder", given, folder, family)[0]
+
+
+def _own_or_shared(folder: Path, slot: str) -> Path:
+    """A part of a whole model; one inside another whole model may leave out what that one has."""
+    own, shared = folder / slot, folder.parent / slot
+    if not own.is_dir() and shared.is_dir() and (folder.parent / "model_index.json").is_file():
+        return shared
+    return own
 
 
 def _tokenizer(given: str | Path | None, text_encoder: Path) -> Path:

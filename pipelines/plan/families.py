@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from ..errors import RequestError
 
@@ -24,6 +25,10 @@ class Family:
     hidden_width:   numbers per token inside the network; a token is 2 x 2 latent values.
     native_frames:  clip length of a model that draws only that one well, else None.
     own_sizes:      resolution tiers are only names for this model's own sizes.
+    pictures:       how it takes a picture to begin with: not at all, as "channels" behind the latents, or as
+                    latent "frames" that hold no noise.
+    reads_clip:     whether it also reads those pictures with CLIP's image encoder.
+    end_image:      whether a clip "never", "may" or "must" also have a picture to end with.
     source:         where the numbers come from.
     """
 
@@ -42,6 +47,13 @@ class Family:
     text_length: int = 512
     native_frames: int | None = None
     own_sizes: bool = False
+    pictures: Literal["none", "channels", "frames"] = "none"
+    reads_clip: bool = False
+    end_image: Literal["never", "may", "must"] = "never"
+
+    def able_to(self, task: str) -> tuple[str, ...]:
+        """The families that can do `task`, for who has loaded this one."""
+        return tuple(family.name for family in FAMILIES.values() if task in family.tasks)
 
 
 # 480p and 720p: SIZE_CONFIGS of the official code. The rest is our choice: 576 lines for 580p, and squares of
@@ -95,6 +107,8 @@ FAMILIES: dict[str, Family] = {
             default_fps=16,
             tasks=frozenset({"image-to-video", "turbo-image-to-video"}),
             sizes=_SIZES,
+            pictures="channels",
+            end_image="may",  # the official code has none; diffusers and ComfyUI mask it as Wan 2.1 does
             source="Wan-Video/Wan2.2 wan/configs/wan_i2v_A14B.py",
         ),
         Family(
@@ -120,6 +134,7 @@ FAMILIES: dict[str, Family] = {
             size_multiple=32,
             vae_stride=(4, 16, 16),
             latent_channels=48,
+            pictures="frames",
         ),
         Family(
             name="wan2.1-t2v-14b",
@@ -143,14 +158,29 @@ FAMILIES: dict[str, Family] = {
             source="Wan-Video/Wan2.1 wan/configs/wan_t2v_1_3B.py and generate.py",
         ),
         Family(
-            name="wan2.1-i2v-14b",  # FLF2V too: it differs in its image embedding only
+            name="wan2.1-i2v-14b",
             experts=1,
             boundary=None,
             default_shift=5.0,
             default_fps=16,
             tasks=frozenset({"image-to-video"}),
             sizes=_SIZES,
+            pictures="channels",
+            reads_clip=True,
             source="Wan-Video/Wan2.1 wan/configs/wan_i2v_14B.py and generate.py",
+        ),
+        Family(
+            name="wan2.1-flf2v-14b",  # the same network, but its image embedding counts two pictures
+            experts=1,
+            boundary=None,
+            default_shift=16.0,
+            default_fps=16,
+            tasks=frozenset({"image-to-video"}),
+            sizes=_SIZES,
+            pictures="channels",
+            reads_clip=True,
+            end_image="must",
+            source="Wan-Video/Wan2.1 wan/configs/__init__.py and generate.py",
         ),
         Family(
             name="toy",
@@ -158,12 +188,27 @@ FAMILIES: dict[str, Family] = {
             boundary=0.875,
             default_shift=5.0,
             default_fps=16,
-            tasks=_TEXT,
+            tasks=_TEXT | {"text-to-image", "image-to-image", "video-to-video", "legacy-text-to-video"},
             sizes=dict.fromkeys(_SIZES, _TOY),
             source="the embedded model of this package",
             hidden_width=256,
             native_frames=17,
             own_sizes=True,
+        ),
+        Family(
+            name="toy-image",
+            experts=2,
+            boundary=0.9,
+            default_shift=5.0,
+            default_fps=16,
+            tasks=frozenset({"image-to-video"}),
+            sizes=dict.fromkeys(_SIZES, _TOY),
+            source="the embedded model of this package",
+            hidden_width=256,
+            native_frames=17,
+            own_sizes=True,
+            pictures="channels",
+            end_image="may",
         ),
     )
 }

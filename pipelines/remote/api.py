@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -153,16 +154,39 @@ class Api:
                     raise self._failed("lost", f"the answer is larger than {_LARGEST_ANSWER // 2**20} MiB")
         finally:
             await response.aclose()
-        clean = self._redaction.data(bytes(body))
-        try:
-            data = json.loads(clean)
-        except (ValueError, RecursionError):
-            data = None
+        clean, data = self._read(bytes(body))
         headers = {name.lower(): self._redaction.text(value) for name, value in response.headers.items()}
         return Answer(response.status_code, headers, clean, data if isinstance(data, dict) else {})
 
+    def _read(self, body: bytes) -> tuple[bytes, Any]:
+        """The body and what it says as JSON, None where it is none: without the key, and fit to be written.
+
+        JSON can spell a key in escapes, half a character, and numbers that are none; a journal or a receipt
+        takes none of them, and what is paid for must not be lost to that.
+        """
+        text = self._redaction.text(body.decode("utf-8-sig", "replace"))
+        try:
+            data = json.loads(text, parse_constant=_nothing, parse_float=_finite)
+            if "\\u" in text:
+                plain = json.dumps(data, ensure_ascii=False).encode("utf-8", "replace").decode()
+                text = self._redaction.text(plain)
+                data = json.loads(text)
+        except (ValueError, RecursionError):
+            data = None
+        return text.encode(), data
+
     def _failed(self, happening: Happening, reason: str) -> CallFailedError:
         return CallFailedError(happening, reason, self._provider)
+
+
+def _nothing(word: str) -> None:
+    """In place of NaN and Infinity."""
+    del word
+
+
+def _finite(text: str) -> float | None:
+    number = float(text)
+    return number if math.isfinite(number) else None
 
 
 @cache

@@ -17,7 +17,10 @@ __all__ = ["PATIENCE", "Clock", "Desk", "Patience", "SystemClock", "few_transfer
 
 class Clock(Protocol):
     def now(self) -> float:
-        """Seconds since 1970."""
+        """Seconds since 1970, as far as this machine knows: somebody may set it, to any other time."""
+
+    def elapsed(self) -> float:
+        """Seconds since some moment. Nobody can set it; a machine that sleeps may leave that out."""
 
     async def sleep(self, seconds: float) -> None: ...
 
@@ -27,6 +30,9 @@ class SystemClock:
 
     def now(self) -> float:
         return time.time()
+
+    def elapsed(self) -> float:
+        return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

@@ -6,8 +6,6 @@ The key never goes along: the file lies on a host of somebody else, and its addr
 from __future__ import annotations
 
 import asyncio
-import hashlib
-import json
 import logging
 import os
 import re
@@ -21,6 +19,7 @@ from ..download.address import shown
 from ..errors import DownloadError, JobLostError, RemoteError, UnreachableError
 from .addresses import ProxiedTransport, PublicTransport
 from .api import Timeouts
+from .part import BrokenError, forget, note_version, settle, size_of, verify, version_of
 from .provider import Downloaded, RemoteFile
 from .retry import Pace, happening_of_status, retry_after_s
 
@@ -32,6 +31,7 @@ _ATTEMPTS = 6  # in a row that bring nothing new
 _REDIRECTS = {301, 302, 303, 307, 308}
 _MOST_REDIRECTS = 3
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
+_TRY_OR_FORGET = "The job stays open, to be tried again; `wan-duet jobs forget` gives its file up"
 _GONE = {401, 403, 404, 410}  # a signed address that has expired answers 403
 
 
@@ -44,14 +44,6 @@ class Caps:
 
     def for_type(self, content_type: str | None) -> int:
         return self.image if (content_type or "").startswith("image/") else self.video
-
-
-class _BrokenError(Exception):
-    """The connection ended too early; what came so far is kept."""
-
-    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True)
@@ -97,23 +89,24 @@ class Cdn:
     ) -> Downloaded:
         """As `Provider.download`."""
         part = to.with_name(f"{to.name}.part")
-        idle, most = 0, _size(part)
+        idle, most = 0, size_of(part)
         while True:
             try:
                 check()
                 await self._gather(file, part, progress, check)
+                await asyncio.to_thread(verify, part)
                 break
-            except (httpx.TransportError, httpx.StreamError, _BrokenError) as error:
-                idle = 0 if _size(part) > most else idle + 1
-                most = max(most, _size(part))
+            except (httpx.TransportError, httpx.StreamError, BrokenError) as error:
+                idle = 0 if size_of(part) > most else idle + 1
+                most = max(most, size_of(part))
                 reason = str(error) or type(error).__name__
                 if idle >= _ATTEMPTS:
                     raise self._error(UnreachableError, f"downloading {shown(file.url)}: {reason}") from None
-                log.info("%s: %s; continuing at %d bytes", shown(file.url), reason, _size(part))
-                asked = error.retry_after_s if isinstance(error, _BrokenError) else None
+                log.info("%s: %s; continuing at %d bytes", shown(file.url), reason, size_of(part))
+                asked = error.retry_after_s if isinstance(error, BrokenError) else None
                 await self.pace.sleep(self.pace.wait_s(max(idle, 1), asked))
             except DownloadError as error:
-                raise self._error(RemoteError, f"downloading the result: {error}") from None
+                raise self._error(RemoteError, f"downloading the result: {error}. {_TRY_OR_FORGET}") from None
             except OSError as error:
                 raise self._error(
                     RemoteError, f"{part}: cannot be written: {error.strerror or error}"
@@ -130,18 +123,20 @@ class Cdn:
         return response.status_code in (200, 206)
 
     async def _keep(self, file: RemoteFile, part: Path, to: Path) -> Downloaded:
-        size = _size(part)
+        size = size_of(part)
         if not _is_video_or_image(part):
-            _forget(part)
+            forget(part)
             raise self._error(
-                RemoteError, f"{shown(file.url)}: what came is neither a video nor an image ({size} bytes)"
+                RemoteError,
+                f"{shown(file.url)}: what came is neither a video nor an image ({size} bytes). "
+                f"{_TRY_OR_FORGET}",
             )
         if file.size_bytes is not None and file.size_bytes != size:
             log.warning("%s told a size of %d bytes, the file has %d", self.provider, file.size_bytes, size)
         try:
-            digest = await asyncio.to_thread(_settle, part)
+            digest = await asyncio.to_thread(settle, part)
             os.replace(part, to)
-            _forget(part)
+            forget(part)
         except OSError as error:
             raise self._error(RemoteError, f"{to}: cannot be written: {error.strerror or error}") from error
         return Downloaded(to, size, digest)
@@ -153,7 +148,7 @@ class Cdn:
         progress: Callable[[int, int | None], None],
         check: Callable[[], None],
     ) -> None:
-        etag, have = _version_of(part)
+        etag, have = version_of(part)
         headers = {"Range": f"bytes={have}-", "If-Range": etag} if have else {}
         cap = self.caps.for_type(file.content_type)
         response = await self._get(file.url, headers)
@@ -164,8 +159,8 @@ class Cdn:
             if total is not None and total > cap:
                 raise DownloadError(f"the file has {total} bytes, and no more than {cap} are fetched")
             if begin == 0:
-                _forget(part)
-            _note_version(part, response)
+                forget(part)
+            note_version(part, response)
             size = begin
             with part.open("ab") as stream:
                 progress(size, total)
@@ -174,14 +169,14 @@ class Cdn:
                     size += len(chunk)
                     if size > cap or (total is not None and size > total):
                         stream.close()
-                        _forget(part)
+                        forget(part)
                         raise DownloadError(f"the file goes on after {size} bytes; no more are fetched")
                     stream.write(chunk)
                     progress(size, total)
         finally:
             await response.aclose()
         if total is not None and size < total:
-            raise _BrokenError(f"broke off after {size} of {total} bytes")
+            raise BrokenError(f"broke off after {size} of {total} bytes")
 
     async def _get(self, url: str, headers: dict[str, str]) -> httpx.Response:
         """The answer behind all redirects, its body unread. Raises DownloadError, and what httpx raises."""
@@ -216,20 +211,20 @@ class Cdn:
             match = _RANGE.fullmatch(headers.get("content-range", ""))
             if have and match is not None and int(match[1]) == have:
                 return have, int(match[3])
-            _forget(part)
-            raise _BrokenError("answered with another part than was asked for")
+            forget(part)
+            raise BrokenError("answered with another part than was asked for")
         if status == 416 and have:
             if headers.get("content-range", "") == f"bytes */{have}":
                 return None, have
-            _forget(part)
-            raise _BrokenError("the server has less of the file than was gathered")
+            forget(part)
+            raise BrokenError("the server has less of the file than was gathered")
         if status in _GONE:
             raise self._error(
                 JobLostError, f"{shown(file.url)}: answered {status}; the file is no longer there"
             )
         if happening_of_status(status) == "refused":
             raise DownloadError(f"{shown(file.url)}: answered {status}")
-        raise _BrokenError(f"answered {status}", retry_after_s(headers.get("retry-after")))
+        raise BrokenError(f"answered {status}", retry_after_s(headers.get("retry-after")))
 
     def _error(self, error: type[RemoteError], message: str) -> RemoteError:
         return error(message, provider=self.provider, money="spent")
@@ -241,41 +236,3 @@ def _is_video_or_image(path: Path) -> bool:
         head = stream.read(12)
     starts = (b"\x1aE\xdf\xa3", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
     return head[4:8] == b"ftyp" or head.startswith(starts) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
-
-
-def _settle(part: Path) -> str:
-    """sha256 of the file, once it is on the disk for good."""
-    digest = hashlib.sha256()
-    with part.open("rb+") as stream:
-        while chunk := stream.read(2**20):
-            digest.update(chunk)
-        os.fsync(stream.fileno())
-    return digest.hexdigest()
-
-
-def _version_of(part: Path) -> tuple[str, int]:
-    """The ETag of what was gathered, and how many bytes of it there are; 0 when it cannot be continued."""
-    try:
-        etag = json.loads(_note(part).read_text(encoding="utf-8"))["etag"]
-    except (OSError, ValueError, TypeError, KeyError):
-        return "", 0
-    return (etag, _size(part)) if isinstance(etag, str) and etag else ("", 0)
-
-
-def _note_version(part: Path, response: httpx.Response) -> None:
-    """Only a strong ETag says that bytes are the same (RFC 9110, 13.1.5)."""
-    etag = response.headers.get("etag", "")
-    _note(part).write_text(json.dumps({"etag": etag if etag.startswith('"') else ""}), encoding="utf-8")
-
-
-def _forget(part: Path) -> None:
-    for file in (part, _note(part)):
-        file.unlink(missing_ok=True)
-
-
-def _note(part: Path) -> Path:
-    return part.with_name(f"{part.name}.json")
-
-
-def _size(part: Path) -> int:
-    return part.stat().st_size if part.is_file() else 0

@@ -5,23 +5,25 @@ The addresses of a job are the ones fal gives: an endpoint has more parts than t
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import re
 from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import AmbiguousError, JobFailedError, JobLostError, RemoteError, UnreachableError
+from ..media.local_file import LocalFile
 from .api import Answer, Api, Timeouts, same_origin
 from .attempts import CallFailedError
 from .download import Caps, Cdn
 from .fal_answers import explain, is_of_the_model, read_files, read_status
 from .fal_storage import FalStorage, UploadSizes
 from .keys import Key
-from .local_file import LocalFile
 from .provider import Cancelled, Downloaded, Outcome, Payload, RemoteFile, Status, Submitted
 from .redaction import Redaction
-from .retry import CANCEL, CHEAP, READ, SUBMIT, Pace
+from .retry import CANCEL, CHEAP, ONCE, READ, SUBMIT, Pace
 from .settings import Addresses
 from .written import written_form
 
@@ -34,6 +36,12 @@ _LOOKS_AT_THE_LIST = 3
 _BETWEEN_LOOKS_S = 5.0
 _BEFORE_S = 30.0  # how much the clocks may differ
 _PAGES = 20
+_FOR_A_PRICE_S = 10.0
+
+
+def _is_id(value: object) -> bool:
+    """Whether it can be a part of an address."""
+    return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._~-]{1,200}", value) is not None
 
 
 class Fal:
@@ -106,11 +114,11 @@ class Fal:
         except CallFailedError as failed:
             raise failed.as_error("asking for the job") from None
         request_id = answer.data.get("request_id")
-        if not isinstance(request_id, str) or not request_id:
+        if not _is_id(request_id):
             raise AmbiguousError("asking for the job: answered without a request id", provider="fal")
         return Submitted(
             endpoint,
-            request_id,
+            str(request_id),
             *(self._own(answer.data.get(name)) for name in ("status_url", "response_url", "cancel_url")),
         )
 
@@ -166,7 +174,7 @@ class Fal:
             fitting = [one for one in requests if written_form(one["json_input"]) == wanted]
             if len(fitting) > 1:
                 return "cannot tell"
-            if fitting and isinstance(fitting[0].get("request_id"), str):
+            if fitting and _is_id(fitting[0].get("request_id")):
                 return Submitted(endpoint, fitting[0]["request_id"])
         return None
 
@@ -219,12 +227,13 @@ class Fal:
         )
 
     async def _charged(self, endpoint: str, answer: Answer) -> float | None:
-        """Billed units times fal's price of a unit, in US dollars."""
+        """Billed units times fal's price of a unit, in US dollars. The result waits for it: not for long."""
         try:
             units = float(answer.headers.get("x-fal-billable-units", ""))
             if endpoint not in self._unit_prices:
                 url = f"{self._platform}/v1/models/pricing"
-                found = await self._api.call(CHEAP, "GET", url, params={"endpoint_id": endpoint})
+                asked = self._api.call(ONCE, "GET", url, params={"endpoint_id": endpoint})
+                found = await asyncio.wait_for(asked, _FOR_A_PRICE_S)
                 (entry,) = found.data["prices"]
                 if entry["currency"] != "USD":
                     return None
@@ -232,7 +241,7 @@ class Fal:
         except CallFailedError as failed:
             log.info("fal does not tell the price of %s: %s", endpoint, failed)
             return None
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, asyncio.TimeoutError):
             return None
         return round(units * self._unit_prices[endpoint], 6)
 

@@ -20,10 +20,10 @@ from typing import Any
 import httpx
 
 from ..errors import DownloadError, RefusedError, UnreachableError
+from ..media.local_file import LocalFile
 from .api import Api, Timeouts
 from .attempts import CallFailedError, repeat
 from .download import Cdn
-from .local_file import LocalFile
 from .redaction import one_line
 from .retry import CHEAP, Pace, happening_of_error, happening_of_status, retry_after_s
 

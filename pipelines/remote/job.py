@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 
-from ..errors import JobFailedError, JobLostError, UnreachableError
+from ..errors import JobFailedError, JobLostError, RemoteError, UnreachableError
 from .delivery import fetch
 from .desk import Desk
 from .news import Tell, news_of
 from .provider import Status
 from .purchase import Prepare, reconcile, submit
 from .record import Job, outcome_json
+from .stop import StopAskedError, unless_stopped
 
 __all__ = ["carry_out"]
 
 log = logging.getLogger(__name__)
+
+_MAY_COME_BACK_S = 300.0  # a provider that forgets what it has just shown may have trouble of its own
 
 
 async def carry_out(job_id: str, desk: Desk, *, tell: Tell, prepare: Prepare | None = None) -> Job:
@@ -66,27 +70,35 @@ async def _claim(job_id: str, desk: Desk, tell: Tell) -> bool:
 async def _follow(job: Job, desk: Desk, tell: Tell) -> Job:
     """Until the job is completed. Passes a stop on to the provider; what was finished anyway is kept."""
     pause, reached, cancelled = desk.patience.first, True, False
-    stop_seen_at: float | None = None
+    age = max(0.0, desk.clock.now() - (job.sent_at or job.created_at))
+    sent_at, stop_seen_at = desk.clock.elapsed() - age, None
+    seen_at = desk.clock.elapsed() if job.state == "running" else -math.inf
     while True:
         job = desk.journal.job(job.job_id)
         if job.stop_asked and stop_seen_at is None:
-            stop_seen_at = desk.clock.now()
+            stop_seen_at = desk.clock.elapsed()
         try:
             if job.stop_asked and not cancelled:
                 await _cancel(job, desk)
                 cancelled = True
-            status = await desk.provider.status(job.submitted)
+            status = await unless_stopped(desk.provider.status(job.submitted), job, desk)
             desk.at("status read")
+            if status.state != "lost":
+                seen_at = desk.clock.elapsed()
+            elif not job.stop_asked and desk.clock.elapsed() - seen_at < _MAY_COME_BACK_S:
+                raise job.as_error(UnreachableError, f"{job.provider} does not know the request any more")
             job = await _advance(job, status, desk)
             if job.state == "completed":
                 return job
             _tell_status(tell, desk, job, status)
             reached = True
+        except StopAskedError:  # an answer may take minutes, in which the job costs more
+            continue
         except UnreachableError as error:
             if reached:
                 log.warning("%s; asking again until there is an answer", error)
             reached = False
-        _watch_the_deadline(job, desk, stop_seen_at)
+        _watch_the_deadline(job, desk, sent_at, stop_seen_at)
         await _pause(pause, job, desk)
         pause = min(pause * desk.patience.growth, desk.patience.longest)
 
@@ -133,19 +145,28 @@ async def _completed(job: Job, desk: Desk) -> Job:
 
 
 async def _cancel(job: Job, desk: Desk) -> None:
-    answer = await desk.provider.cancel(job.submitted)
+    try:
+        answer = await desk.provider.cancel(job.submitted)
+    except UnreachableError:
+        raise
+    except RemoteError as error:
+        log.warning("%s", error)
+        answer = "not offered"
     desk.at("cancel answered")
     if answer == "not offered":  # then it runs on, and the same order is this job again
         desk.journal.note(job.job_id, desk.owner, stop_asked=False)
-        log.info("%s cannot cancel; the result of %s is kept", job.provider, job.request_id)
+        log.info("%s does not cancel; the result of %s is kept", job.provider, job.request_id)
     else:
         log.info("cancel of %s at %s: %s", job.request_id, job.provider, answer)
 
 
-def _watch_the_deadline(job: Job, desk: Desk, stop_seen_at: float | None) -> None:
-    """Ask for a stop when the job takes too long; raise UnreachableError when even that leads nowhere."""
-    deadline, now = desk.patience.deadline, desk.clock.now()
-    if deadline is None or now - (job.sent_at or job.created_at) < deadline:
+def _watch_the_deadline(job: Job, desk: Desk, sent_at: float, stop_seen_at: float | None) -> None:
+    """Ask for a stop when the job takes too long; raise UnreachableError when even that leads nowhere.
+
+    Both moments are of `Clock.elapsed`: a clock that is put right must not cancel what is paid for.
+    """
+    deadline, now = desk.patience.deadline, desk.clock.elapsed()
+    if deadline is None or now - sent_at < deadline:
         return
     if stop_seen_at is None:
         log.warning("%s took longer than %.0f minutes and is cancelled", job.request_id, deadline / 60)
@@ -160,8 +181,8 @@ def _watch_the_deadline(job: Job, desk: Desk, stop_seen_at: float | None) -> Non
 
 async def _pause(seconds: float, job: Job, desk: Desk) -> None:
     """Shorter when a stop is asked for meanwhile."""
-    end = desk.clock.now() + seconds
-    while (left := end - desk.clock.now()) > 0:
+    end = desk.clock.elapsed() + seconds
+    while (left := end - desk.clock.elapsed()) > 0:
         await desk.clock.sleep(min(left, desk.patience.look))
         if not job.stop_asked and desk.journal.job(job.job_id).stop_asked:
             return

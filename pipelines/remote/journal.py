@@ -166,6 +166,11 @@ class Journal:
             if self.job(job_id).is_open:
                 self._set(job_id, {"stop_asked": True})
 
+    def note_told(self, job_id: str) -> None:
+        """The user has read that the fate of the job is unknown."""
+        with self._transaction():
+            self._set(job_id, {"told": True})
+
     def forget(self, job_id: str) -> None:
         """Take the row away; the caller makes sure that nobody works on the job."""
         with self._transaction():
@@ -179,8 +184,10 @@ class Journal:
         return found[0]
 
     def find(self, beginning: str) -> Job:
-        """The job whose id begins so. Raises JournalError when there is none, or more than one."""
-        found = [job for job in self.jobs() if job.job_id.startswith(beginning)]
+        """The job whose id begins so, or which the provider calls so. JournalError unless there is one."""
+        found = [
+            job for job in self.jobs() if job.job_id.startswith(beginning) or job.request_id == beginning
+        ]
         if len(found) > 1:
             raise JournalError(f"{len(found)} jobs begin with {beginning!r}; give more of the id")
         return found[0] if found else self.job(beginning)
@@ -281,5 +288,12 @@ def _as_journal_error(file: Path) -> Iterator[None]:
         yield
     except sqlite3.IntegrityError:
         raise
-    except (OSError, sqlite3.Error) as error:
+    except sqlite3.OperationalError as error:  # locked, full, not writable: the file itself may be sound
+        raise JournalError(f"{file}: {error}; nothing is bought without a journal") from error
+    except sqlite3.DatabaseError as error:
+        raise JournalError(
+            f"{file}: {error}. Nothing is bought without a journal: move it away, with the files whose names "
+            "begin so, and look on the providers' sites for jobs that were open"
+        ) from error
+    except OSError as error:
         raise JournalError(f"{file}: {error}; nothing is bought without a journal") from error

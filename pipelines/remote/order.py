@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import RequestError
-from ..request import WanRequest, check, for_novita, seed_of
+from ..media.local_file import FindFile, any_file
+from ..request import NovitaModel, WanRequest, check, for_novita, seed_of
 from ..request.prices import PRICES, PriceTable
 from .fal import Fal
-from .payload import FindFile, Prepared, any_file, prepare, sendable
+from .payload import Prepared, prepare, sendable
 from .provider import Payload, Provider
 from .purchase import Prepare
 from .record import Order
@@ -30,25 +31,29 @@ def order_for(
     media: Mapping[str, Path] = MappingProxyType({}),
     prices: PriceTable = PRICES,
     find: FindFile = any_file,
+    check_stop: Callable[[], None] = lambda: None,
+    novita_model: NovitaModel = "Wan 2.1",
 ) -> tuple[Order, Prepared]:
     """The order, and the files that it takes to send it. Spends and sends nothing.
 
     runner: "fal" or "novita".
     media:  {field: the file written for the medium that was connected to it}.
     find:   the file that a name in a field means; refuses files that are not meant to leave.
+    check_stop: raises when the user has lost patience with large files.
+    novita_model: which of Novita's models is to draw.
 
     A seed that is not set is drawn here, so that a job whose submit was not answered can be told from others.
     Raises RequestError with everything that the runner cannot do.
     """
     if "seed" in type(request).model_fields and seed_of(request) is None:
         request = request.model_copy(update={"seed": secrets.randbelow(_DRAWN_SEEDS)})
-    report = check(request, runner, prices=prices)
+    report = check(request, runner, prices=prices, novita_model=novita_model)
     if not report.ok:
         raise RequestError(report.problems)
-    sent = for_novita(request) if runner == "novita" else request
+    sent = for_novita(request, novita_model) if runner == "novita" else request
     if sent is None:
         raise RequestError.of("kind", f"{request.kind} is not what {runner} runs", "choose another runner")
-    prepared = prepare(sent, media, find)
+    prepared = prepare(sent, media, find, check_stop)
     about: dict[str, Any] = {
         "kind": request.kind,
         "request": dict(prepared.payload) if sent is request else request.payload(),

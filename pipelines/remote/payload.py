@@ -15,14 +15,12 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import RequestError
+from ..media.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
 from ..request import MEDIA, WanRequest
 from ..request.lora import place_of
-from .local_file import LocalFile, file_at, file_in_data_uri
 from .provider import Payload
 
-__all__ = ["FindFile", "Prepared", "any_file", "prepare", "sendable"]
-
-FindFile = Callable[[str, str], Path]  # (what a field says, the field) -> the file
+__all__ = ["Prepared", "prepare", "sendable"]
 
 # fal keeps the result of a payload below 10 KB for an hour, of any other for six minutes (fal.ai/docs, queue
 # result, 2026-11): only what surely stays below goes into the payload itself.
@@ -43,20 +41,18 @@ class Prepared:
         return sum(file.size_bytes for file in self.files.values() if not _is_inline(file))
 
 
-def any_file(name: str, field: str) -> Path:
-    """`find` for a user at a terminal: what they name, they may read."""
-    del field
-    return Path(name).expanduser()
-
-
 def prepare(
-    request: WanRequest, media: Mapping[str, Path] = MappingProxyType({}), find: FindFile = any_file
+    request: WanRequest,
+    media: Mapping[str, Path] = MappingProxyType({}),
+    find: FindFile = any_file,
+    check: Callable[[], None] = lambda: None,
 ) -> Prepared:
     """Find every file that `request` names, and hash it.
 
     media: {field: the file written for the medium that was connected to it}.
     find:  the file that a name in a field means. A request may come from somebody else, and an upload can be
            read by whoever has its address: this is where to refuse files that are not meant to leave.
+    check: raises when the user has lost patience; a large file takes seconds.
 
     RequestError for a file that cannot be read, for an address that is not https, and for any file when the
     provider has no place for it.
@@ -73,14 +69,14 @@ def prepare(
 
     for name in MEDIA:
         if name in media:  # the hash of the medium stays: the same picture may be written in other bytes
-            named(_of_type(file_at(media[name], name), name), name, payload[name])
+            named(of_type(file_at(media[name], name, check), name), name, payload[name])
         elif name in payload:
-            file = _file_of(payload[name], name, find)
-            payload[name] = payload[name] if file is None else named(_of_type(file, name), name)
+            file = _file_of(payload[name], name, find, check)
+            payload[name] = payload[name] if file is None else named(of_type(file, name), name)
     loras = [dict(lora) for lora in payload.get("loras", ())]
     for index, lora in enumerate(loras):
         where = f"loras[{index}].path"
-        if (file := _lora_file(lora["path"], where, find)) is not None:
+        if (file := _lora_file(lora["path"], where, find, check)) is not None:
             if lora.pop("weight_name", None) is not None:
                 raise RequestError.of(f"loras[{index}].weight_name", "given for a file", "leave it out")
             lora["path"] = named(file, where)
@@ -97,7 +93,7 @@ async def sendable(prepared: Prepared, upload: Callable[[LocalFile], Awaitable[s
     return {name: _replaced(value, addresses) for name, value in prepared.payload.items()}
 
 
-def _file_of(value: str, where: str, find: FindFile) -> LocalFile | None:
+def _file_of(value: str, where: str, find: FindFile, check: Callable[[], None]) -> LocalFile | None:
     """None for an address, which is sent as it is."""
     if value[:5].lower() == "data:":
         return file_in_data_uri(value, where)
@@ -109,18 +105,10 @@ def _file_of(value: str, where: str, find: FindFile) -> LocalFile | None:
         )
     if "://" in value:
         raise RequestError.of(where, "not an https address", "give https, or save the file and give its name")
-    return file_at(find(value, where), where)
+    return file_at(find(value, where), where, check)
 
 
-def _of_type(file: LocalFile, where: str) -> LocalFile:
-    if not file.content_type.startswith(f"{MEDIA[where]}/"):
-        raise RequestError.of(
-            where, f"{file.name} is {file.content_type}", f"give a file with {MEDIA[where]}"
-        )
-    return file
-
-
-def _lora_file(path: str, where: str, find: FindFile) -> LocalFile | None:
+def _lora_file(path: str, where: str, find: FindFile, check: Callable[[], None]) -> LocalFile | None:
     """None for what the provider fetches itself: an address or a repository."""
     place = place_of(path)
     if place == "embedded":
@@ -132,7 +120,7 @@ def _lora_file(path: str, where: str, find: FindFile) -> LocalFile | None:
     file = find(path, where)
     if file.suffix.lower() != ".safetensors":
         raise RequestError.of(where, f"{file.name[:80]!r} is no .safetensors file", "give one that is")
-    return file_at(file, where)
+    return file_at(file, where, check)
 
 
 def _is_inline(file: LocalFile) -> bool:

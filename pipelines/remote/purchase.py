@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Any
 
 from ..errors import (
     AmbiguousError,
@@ -21,7 +21,8 @@ from .journal import Journal
 from .news import Tell, news_of
 from .owner import Owner
 from .provider import Payload, Submitted
-from .record import Job, State
+from .record import Job
+from .stop import StopAskedError, unless_stopped
 from .written import written_form
 
 __all__ = ["Prepare", "give_up", "reconcile", "submit"]
@@ -29,7 +30,6 @@ __all__ = ["Prepare", "give_up", "reconcile", "submit"]
 log = logging.getLogger(__name__)
 
 Prepare = Callable[[], Awaitable[Payload]]  # uploads what has to be, and gives the payload as it is sent
-T = TypeVar("T")
 
 
 async def submit(job: Job, desk: Desk, prepare: Prepare | None, tell: Tell) -> Job:
@@ -65,10 +65,11 @@ async def submit(job: Job, desk: Desk, prepare: Prepare | None, tell: Tell) -> J
     except BaseException:  # a fault of ours, or the end of the program: the request may be on its way
         journal.move(job.job_id, owner, "unknown")
         raise
+    # First of all to the console: should the disk be full, it is all that is left to find the job by.
+    log.info("%s has taken request %s (%s)", job.provider, ids.request_id, job.price_text)
     desk.at("answered")
     job = journal.submitted(job.job_id, owner, ids)
     desk.at("submitted written")
-    log.info("%s has taken request %s (%s)", job.provider, job.request_id, job.price_text)
     return job
 
 
@@ -85,17 +86,20 @@ async def _prepared(job: Job, desk: Desk, prepare: Prepare) -> Payload:
             return await prepare()
 
     try:
-        return await _unless_stopped(upload(), job, desk)
+        # A stop that was asked for already counts as well.
+        return await unless_stopped(upload(), replace(job, stop_asked=False), desk)
+    except StopAskedError:
+        desk.journal.move(job.job_id, desk.owner, "cancelled", error="stopped before anything was sent")
+        raise job.as_error(JobStoppedError, "stopped before anything was sent") from None
     except BaseException as error:
-        state: State = "cancelled" if isinstance(error, JobStoppedError) else "failed"
         text = error.message if isinstance(error, RemoteError) else str(error) or type(error).__name__
-        desk.journal.move(job.job_id, desk.owner, state, error=text)
+        desk.journal.move(job.job_id, desk.owner, "failed", error=text)
         raise
 
 
 async def reconcile(job: Job, desk: Desk) -> Job:
-    """Find the job of a lost answer. It is never asked for again without the user, who is told by an
-    AmbiguousError.
+    """Find the job of a lost answer. It is never asked for again without the user: whoever tells them of the
+    AmbiguousError notes it with `Journal.note_told`.
     """
     sent: dict[str, Any] = json.loads(job.sent_json or "null")
     found: Submitted | str | None
@@ -115,24 +119,8 @@ async def reconcile(job: Job, desk: Desk) -> Job:
         if found is None
         else f"{job.provider} cannot say whether it took the request, which may have been charged {cost}"
     )
-    desk.journal.note(job.job_id, desk.owner, told=True)
     raise AmbiguousError(
         f"the answer to the submit of job {job.job_id[:8]} was lost; {chance}. Look at the list on "
         f"{job.provider}'s site, and turn resubmit on to run it again",
         provider=job.provider,
     )
-
-
-async def _unless_stopped(work: Awaitable[T], job: Job, desk: Desk) -> T:
-    """The value of `work`. Ends it and raises JobStoppedError at a stop."""
-    task = asyncio.ensure_future(work)
-    try:
-        while not task.done():
-            watch = asyncio.ensure_future(desk.clock.sleep(desk.patience.look))
-            await asyncio.wait({task, watch}, return_when=asyncio.FIRST_COMPLETED)
-            watch.cancel()
-            if desk.journal.job(job.job_id).stop_asked:
-                raise job.as_error(JobStoppedError, "stopped before anything was sent")
-        return task.result()
-    finally:
-        task.cancel()

@@ -16,7 +16,11 @@ _FORMAT = 1
 
 
 def remote_receipt(job: Job) -> dict[str, Any]:
-    """What was asked, what came, and what it cost; ready for JSON. For completed jobs."""
+    """What was asked, what came, and what it cost; ready for JSON. For completed jobs.
+
+    Files that were uploaded stand there by their hash: a receipt is passed on with its video, and whoever has
+    the address of an upload can read it.
+    """
     return {
         "wan_duet": VERSION,
         "format": _FORMAT,
@@ -28,7 +32,7 @@ def remote_receipt(job: Job) -> dict[str, Any]:
             "job_id": job.job_id,
             "request_id": job.request_id,
             "endpoint": job.endpoint,
-            "sent": json.loads(job.sent_json or "null"),
+            "sent": json.loads(job.payload_json),
             "sent_at": _moment(job.sent_at),
             "answer": written_form(job.outcome.raw),
         },

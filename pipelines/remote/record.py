@@ -151,16 +151,20 @@ class Job:
     @property
     def seed(self) -> int | None:
         """The one that was used, as far as anybody knows. For completed jobs."""
-        told = self.outcome.seed
-        ordered: int | None = json.loads(self.payload_json).get("seed")
+        told, ordered = self.outcome.seed, self.ordered("seed")
         return ordered if told is None else told
 
     @property
     def prompt(self) -> str | None:
         """The one that was used, as far as anybody knows. For completed jobs."""
-        told = self.outcome.prompt
-        ordered: str | None = json.loads(self.payload_json).get("prompt")
+        told, ordered = self.outcome.prompt, self.ordered("prompt")
         return ordered if told is None else told
+
+    def ordered(self, field: str) -> Any:
+        """What the payload says, in the groups that some endpoints have; None where it says nothing."""
+        payload: dict[str, Any] = json.loads(self.payload_json)
+        groups = [payload, *(payload.get(group) for group in ("input", "parameters"))]
+        return next((group[field] for group in groups if isinstance(group, dict) and field in group), None)
 
     @property
     def file(self) -> Path | None:

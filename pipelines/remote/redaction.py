@@ -42,11 +42,6 @@ class Redaction:
             text = text.replace(form, _MARK)
         return text
 
-    def data(self, data: bytes) -> bytes:
-        for form in self._spelled:
-            data = data.replace(form.encode(), _MARK.encode())
-        return data
-
 
 def one_line(text: str, most: int = 300) -> str:
     """A text from outside for a message or a log: no control characters, no signatures, not too long."""

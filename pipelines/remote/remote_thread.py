@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import JobStoppedError, RemoteError
+from ..errors import AmbiguousError, JobStoppedError, JournalError, RemoteError
 from .desk import PATIENCE, Clock, Desk, Patience, SystemClock, few_transfers, go_on
 from .gate import Limits, admit
 from .job import carry_out
@@ -117,7 +117,7 @@ class RemoteThread:
         """Go on in the background with the open jobs that no living process works on; returns their ids.
 
         Those that were never sent are closed, as nobody is there any more who wanted them. Those of unknown
-        fate are looked for once; then the user is asked.
+        fate are looked for until the user has been told.
         """
         by_account = {(provider.name, provider.account): provider for provider in providers}
         resumed = []
@@ -188,11 +188,20 @@ class RemoteThread:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None and not running.waiting:
             _report(job_id, error)
+        if isinstance(error, AmbiguousError) and running.waiting:
+            self._note_told(job_id)
         for done in (*running.waiting, *running.left):
             if error is None:
                 done.set_result(task.result())
             else:
                 done.set_exception(error)
+
+    def _note_told(self, job_id: str) -> None:
+        """Whoever waits is told in any case; without the note, they are told once more."""
+        try:
+            self.journal.note_told(job_id)
+        except JournalError as error:
+            log.warning("%s", error)
 
     def _leave(self, job_id: str, done: Future[Job]) -> None:
         running = self._running.get(job_id)

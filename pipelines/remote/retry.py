@@ -23,6 +23,7 @@ from ..errors import AmbiguousError, NotAcceptedError, RefusedError, RemoteError
 __all__ = [
     "CANCEL",
     "CHEAP",
+    "ONCE",
     "READ",
     "SUBMIT",
     "Happening",
@@ -84,6 +85,7 @@ CANCEL = Policy(
 CHEAP = Policy(
     {name: rule if name == "refused" else Rule(4, rule.error) for name, rule in READ.rules.items()}
 )
+ONCE = Policy({name: Rule(1, rule.error) for name, rule in READ.rules.items()})
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,21 @@ An entry has the form of those in request/prices.json, and takes the place of ou
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import RequestError
-from ..request.kinds import KINDS
+from ..request.kinds import SENDABLE
 from ..request.prices import PRICES, PriceTable
-from ..request.rows import closest
+from ..request.rows import closest, rows
 from .gate import Limits
 
 __all__ = ["Spending", "read_spending"]
 
 _FILE = "spending.json"
 _UNITS = ("video_second", "video", "image")
+_MOST_USD, _MOST_FPS = 10**6, 1000  # above them somebody has mistyped
 _ENTRY = {"unit", "usd", "as_of", "source"}
 
 
@@ -68,9 +68,9 @@ def read_spending(folder: Path | None) -> Spending:
 
 
 def _entry(endpoint: str, entry: Any, where: str) -> dict[str, Any]:
-    cls = next((cls for cls in KINDS.values() if cls.endpoint == endpoint), None)
+    cls = next((cls for cls in SENDABLE if cls.endpoint == endpoint), None)
     if cls is None:
-        near = closest(endpoint, {cls.endpoint for cls in KINDS.values()})
+        near = closest(endpoint, {cls.endpoint for cls in SENDABLE})
         fix = f"did you mean {near}?" if near else "`wan-duet kinds` lists the endpoints"
         raise RequestError.of(where, "there is no such endpoint", fix)
     if not isinstance(entry, dict) or _ENTRY - set(entry) or set(entry) - _ENTRY - {"by", "counted_fps"}:
@@ -83,20 +83,24 @@ def _entry(endpoint: str, entry: Any, where: str) -> dict[str, Any]:
         if not isinstance(entry[name], str) or not entry[name]:
             raise RequestError.of(f"{where}.{name}", f"got {entry[name]!r}", "say it in words")
     fps = entry.get("counted_fps", 16)
-    if not isinstance(fps, int) or isinstance(fps, bool) or fps < 1:
-        raise RequestError.of(f"{where}.counted_fps", f"got {fps!r}", "give frames per second")
+    if not isinstance(fps, int) or isinstance(fps, bool) or not 1 <= fps <= _MOST_FPS:
+        raise RequestError.of(f"{where}.counted_fps", f"got {str(fps)[:40]}", "give frames per second")
     if "by" not in entry:
         return {**entry, "usd": _usd(entry["usd"], f"{where}.usd")}
-    if entry["by"] not in list(cls.model_fields):
-        fix = f"give a field of {cls.kind}, or leave it out"
+    choices = {row.name: row.enum for row in rows(cls) if row.type == "enum" and row.enum}
+    chosen = next((values for name, values in choices.items() if name == entry["by"]), None)
+    if chosen is None:
+        fix = f"give one of {', '.join(choices)}, or leave it out"
         raise RequestError.of(f"{where}.by", f"got {entry['by']!r}", fix)
     if not isinstance(entry["usd"], dict):
         raise RequestError.of(f"{where}.usd", "not a table", f"give a price for each {entry['by']}")
+    if unknown := sorted(set(entry["usd"]) - set(chosen)):
+        raise RequestError.of(f"{where}.usd", f"got {unknown[0]!r}", f"give {', '.join(sorted(chosen))}")
     usd = {value: _usd(one, f"{where}.usd.{value}") for value, one in entry["usd"].items()}
     return {**entry, "usd": usd}
 
 
 def _usd(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < math.inf:
-        raise RequestError.of(where, f"got {value!r}", "give US dollars, 0 or more")
-    return float(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MOST_USD:
+        raise RequestError.of(where, f"got {value!r}", f"give US dollars, from 0 to {_MOST_USD}")
+    return abs(float(value))

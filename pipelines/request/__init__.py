@@ -21,11 +21,22 @@ from .check import RUNNERS, check, check_all
 from .fields import SEED_MAX
 from .file import File
 from .image_size import ImageSize
-from .kinds import KINDS, class_of, describe_kinds, field_table, json_schema, kind_of, kinds_of, seed_of
+from .kinds import (
+    KINDS,
+    SENDABLE,
+    class_of,
+    describe_kinds,
+    field_table,
+    json_schema,
+    kind_of,
+    kinds_of,
+    seed_of,
+)
 from .legacy import Wan22LoRAT2VRequest, Wan22T2VRequest
 from .lora import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
 from .novita import NovitaWan21I2VRequest, NovitaWan21T2VRequest
-from .novita_rules import for_novita
+from .novita22 import NovitaWan22I2VRequest, NovitaWan22T2VRequest
+from .novita_words import NOVITA_MODELS, NovitaModel, for_novita
 from .parse import parse, read_json, read_list, read_loras, request_for, t2v_request, with_lora
 from .prices import Price, estimate
 from .report import Finding, Report, side_by_side
@@ -42,8 +53,10 @@ from .socket import Medium, RequestWithMedia, bind, bind_task
 __all__ = [
     "KINDS",
     "MEDIA",
+    "NOVITA_MODELS",
     "RUNNERS",
     "SEED_MAX",
+    "SENDABLE",
     "FieldRow",
     "File",
     "Finding",
@@ -53,8 +66,11 @@ __all__ = [
     "LocalAbilities",
     "Medium",
     "NovitaLoRA",
+    "NovitaModel",
     "NovitaWan21I2VRequest",
     "NovitaWan21T2VRequest",
+    "NovitaWan22I2VRequest",
+    "NovitaWan22T2VRequest",
     "Price",
     "Report",
     "RequestWithMedia",

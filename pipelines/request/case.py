@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from .report import Finding, Status
@@ -20,6 +20,7 @@ class ModelFacts(Protocol):
     own_sizes:        the tiers are only names for this model's own sizes.
     size_multiple:    width and height are multiples of it, in pixels.
     native_frames:    the clip length of a model that can only draw that one well, else None.
+    end_image:        whether a clip "never", "may" or "must" also have a picture to end with.
     """
 
     @property
@@ -36,6 +37,10 @@ class ModelFacts(Protocol):
     def size_multiple(self) -> int: ...
     @property
     def native_frames(self) -> int | None: ...
+    @property
+    def end_image(self) -> str: ...
+    def able_to(self, task: str) -> tuple[str, ...]:
+        """The models that can do `task`."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +49,28 @@ class LocalAbilities:
 
     tasks:         what it can run at all, as `WanRequest.task`.
     interpolators: names; "flow" needs no files.
+    lacking:       {task: what the model that was loaded lacks for it, and what to do}.
     unusable_interpolators: a line for each file that looks like one and cannot be used, with the reason.
     """
 
-    tasks: frozenset[str] = frozenset({"text-to-video"})
+    tasks: frozenset[str] = frozenset(
+        {
+            "text-to-video",
+            "image-to-video",
+            "text-to-image",
+            "image-to-image",
+            "video-to-video",
+            "turbo-text-to-video",
+            "turbo-image-to-video",
+            "small-text-to-video",
+            "small-image-to-video",
+            "small-text-to-image",
+            "small-distill",
+            "small-fast-video",
+            "legacy-text-to-video",
+            "wan21-text-to-video",
+        }
+    )
     interpolators: tuple[str, ...] = ("flow",)
     prompt_expander: bool = False
     safety_checker: bool = False
@@ -55,6 +78,7 @@ class LocalAbilities:
     reverse: bool = True
     loras: bool = True
     unusable_interpolators: tuple[str, ...] = ()
+    lacking: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

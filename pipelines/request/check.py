@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from ..errors import RequestError
@@ -11,7 +11,7 @@ from .case import Case, LocalAbilities, ModelFacts
 from .fal_rules import fal_findings
 from .limits import dated_limits
 from .local_rules import LOCAL_RULES
-from .novita_rules import for_novita, novita_findings
+from .novita_words import NovitaModel, for_novita, novita_findings
 from .prices import PRICES, PriceTable, estimate
 from .report import Finding, Report
 from .timing import output_fps
@@ -21,11 +21,6 @@ __all__ = ["RUNNERS", "check", "check_all"]
 RUNNERS = ("local", "fal", "novita")
 _FAST_FPS = 120  # most displays and players end here
 
-_REMOTE: Mapping[str, Callable[[WanRequest], list[Finding]]] = {
-    "fal": fal_findings,
-    "novita": novita_findings,
-}
-
 
 def check(
     request: WanRequest,
@@ -33,6 +28,7 @@ def check(
     family: ModelFacts | None = None,
     abilities: LocalAbilities | None = None,
     prices: PriceTable = PRICES,
+    novita_model: NovitaModel = "Wan 2.1",
 ) -> Report:
     """What `runner` would do with each field of the request.
 
@@ -40,19 +36,21 @@ def check(
     family:    for local: the model it would run on.
     abilities: for local: what the runner has at hand.
     prices:    for the others: what they ask.
+    novita_model: for novita: which of its models is to draw.
     """
     if runner not in RUNNERS:
         raise RequestError.of("runner", f"got {runner!r}", f"give one of {', '.join(RUNNERS)}")
     local = runner == "local"
-    findings = (
-        _local_findings(request, family, abilities or LocalAbilities()) if local else _REMOTE[runner](request)
-    )
+    if local:
+        findings = _local_findings(request, family, abilities or LocalAbilities())
+    else:
+        findings = fal_findings(request) if runner == "fal" else novita_findings(request, novita_model)
     values = request.model_dump(mode="json")
     used = {**values, **{finding.field: finding.used for finding in findings}}
     if runner in ("local", request.provider):
         findings.extend(_older_limits(request, values))
     findings.extend(_side_effects(used))
-    sent = for_novita(request) if runner == "novita" else request
+    sent = for_novita(request, novita_model) if runner == "novita" else request
     return Report(
         runner=runner,
         kind=request.kind,
@@ -68,9 +66,10 @@ def check_all(
     family: ModelFacts | None = None,
     abilities: LocalAbilities | None = None,
     prices: PriceTable = PRICES,
+    novita_model: NovitaModel = "Wan 2.1",
 ) -> list[Report]:
     """The reports of several runners, to lay side by side."""
-    return [check(request, runner, family, abilities, prices) for runner in runners]
+    return [check(request, runner, family, abilities, prices, novita_model) for runner in runners]
 
 
 def _local_findings(
@@ -83,7 +82,11 @@ def _local_findings(
         findings.append(Finding("kind", "impossible", request.kind, None, reason))
     elif family is not None and request.task not in family.tasks:
         can = ", ".join(sorted(family.tasks & abilities.tasks)) or "nothing that this version runs"
-        reason = f"it cannot do {request.task}, only {can}; load another model"
+        others = " or ".join(family.able_to(request.task)) or "another model"
+        reason = f"it cannot do {request.task}, only {can}; load {others}"
+        findings.append(Finding("model", "impossible", family.name, None, reason))
+    elif family is not None and request.task in abilities.lacking:
+        reason = abilities.lacking[request.task]
         findings.append(Finding("model", "impossible", family.name, None, reason))
     values = request.model_dump(mode="json")
     for field in type(request).model_fields:

@@ -56,6 +56,10 @@ DESCRIPTIONS: Mapping[str, str] = {
     "model_name": "The model at Novita.",
     "steps": "Denoising steps. More is finer and slower.",
     "fast_mode": "Faster and cheaper at Novita, at some loss of quality.",
+    "size": "Width and height in pixels, as Novita names them.",
+    "duration": "Length in seconds.",
+    "prompt_extend": "Let a language model add detail to the prompt.",
+    "img_url": "The image to start from: a URL.",
     "flow_shift": "Spends more steps at the noisy end, which decides motion and layout; 1 spreads them "
     "evenly.",
     "webhook": "Where Novita reports the end of a task.",

@@ -20,7 +20,8 @@ from .a14b_video import (
 )
 from .base import WanRequest
 from .legacy import Wan22LoRAT2VRequest, Wan22T2VRequest
-from .novita import NovitaWan21T2VRequest
+from .novita import NovitaWan21I2VRequest, NovitaWan21T2VRequest
+from .novita22 import NovitaWan22I2VRequest, NovitaWan22T2VRequest
 from .rows import FieldRow, closest, rows
 from .small import (
     WanDistillT2VRequest,
@@ -32,6 +33,7 @@ from .small import (
 
 __all__ = [
     "KINDS",
+    "SENDABLE",
     "class_of",
     "describe_kinds",
     "field_table",
@@ -68,6 +70,14 @@ KINDS: dict[str, type[WanRequest]] = {
         NovitaWan21T2VRequest,
     )
 }
+
+# What a provider may be sent: the kinds, and what other kinds are put into.
+SENDABLE: tuple[type[WanRequest], ...] = (
+    *KINDS.values(),
+    NovitaWan21I2VRequest,
+    NovitaWan22T2VRequest,
+    NovitaWan22I2VRequest,
+)
 
 
 def class_of(kind: str) -> type[WanRequest]:

@@ -120,9 +120,11 @@ def _image_size(case: Case) -> Finding:
 def _acceleration(case: Case) -> Finding:
     if case.value == "none":
         return case.supported("every step is computed")
+    if case.task.startswith("turbo-"):
+        return case.cannot("none", "four steps leave nothing to skip, and every one is computed")
     if case.abilities.step_cache:
-        return case.supported("steps that change little are reused")
-    return case.cannot("none", "this version computes every step exactly; use none")
+        return case.supported("steps that would change little are skipped; the receipt counts them")
+    return case.cannot("none", "every step is computed, unless the runner's acceleration is as requested")
 
 
 def _guidance_scale(case: Case) -> Finding:
@@ -187,22 +189,52 @@ def _medium(meaning: str) -> LocalRule:
     return LocalRule(f"{meaning}. An address is impossible: {_NO_DOWNLOAD}.", judge)
 
 
+def _end_image(case: Case) -> Finding:
+    ends = "may" if case.model is None else case.model.end_image
+    name = "this model" if case.model is None else case.model.name
+    if case.value is None and ends == "must":
+        return case.impossible(f"{name} draws from one picture to another; give the one that it ends with")
+    if case.value is not None and ends == "never":
+        return case.impossible(
+            f"{name} has no place for a picture to end with; leave it out, or load wan2.2-i2v-a14b"
+        )
+    return _END_IMAGE.judge(case)
+
+
 def _extra(case: Case) -> Finding:
     if case.value is None:
         return case.supported("none")
     return case.impossible("there is no Novita task to report; leave it out")
 
 
-_NO_CHECKER = "no safety checker runs on this machine yet; unset it"
+_END_IMAGE = _medium("the last frame, resized and cropped like the first")
+_NO_CHECKER = (
+    "no safety checker is chosen: connect Wan Duet Safety Checker between the model and the runner, or give "
+    "--safety-checker FOLDER; or switch it off"
+)
+_NO_EXPANDER = (
+    "no language model is chosen: connect Wan Duet Prompt Expander between the model and the runner, or give "
+    "--prompt-expander FOLDER; or switch it off"
+)
 
 LOCAL_RULES: Mapping[str, LocalRule] = {
     "prompt": _honoured("encoded with UMT5, 512 tokens"),
     "negative_prompt": _honoured("encoded with UMT5, 512 tokens"),
     "image_url": _medium("resized to cover the size and cropped in the centre, never stretched"),
-    "end_image_url": _medium("the last frame, resized and cropped like the first"),
-    "video_url": _medium("its frames, resized to cover the size and cropped in the centre"),
+    "end_image_url": LocalRule(
+        f"{_END_IMAGE.meaning} On the 5B and on Wan 2.1 I2V it is impossible: they learnt to begin with a "
+        "picture only; leave it out, or load wan2.2-i2v-a14b. Wan 2.1 FLF2V must have it.",
+        _end_image,
+    ),
+    "video_url": _medium(
+        "its frames, resized to cover the size and cropped in the centre; the first ones where it is longer, "
+        "and a video that is shorter shortens the default num_frames. Its sound is not kept"
+    ),
     "audio_url": _medium("heard in the video, and what the lips follow"),
-    "strength": _honoured("the share of the steps that run; those before are skipped with their expert"),
+    "strength": _honoured(
+        "the share of the steps that run; those before are skipped with their expert. 0 gives the input "
+        "back, once through the VAE; 1 looks at its size and length alone"
+    ),
     "num_frames": LocalRule(
         "delivered exactly; generated is the next number that is one more than a multiple of 4. The embedded "
         "model draws its own clip length unless another number than the default is asked for.",
@@ -235,10 +267,12 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     "enable_prompt_expansion": _optional(
         "prompt_expander",
         "the prompt is expanded before the run",
-        "no prompt expander runs on this machine yet; unset it and write the longer prompt yourself",
+        _NO_EXPANDER,
     ),
     "acceleration": LocalRule(
-        "none computes every step. regular, the default, is adjusted to none: there is no step cache yet.",
+        "none computes every step. regular, the default, does so too, and says it, unless the runner is told "
+        "to accelerate as requested: then a first block cache skips what changes less than 6 %, but not in "
+        "the four steps of turbo.",
         _acceleration,
     ),
     "guidance_scale": LocalRule(

@@ -1,99 +1,39 @@
-"""What every field means at Novita, and how a request of fal becomes one of Novita's.
-
-Novita's endpoints draw with Wan 2.1 14B: five seconds, one expert, four sizes (novita.ai, "Wan 2.1 Text to
-Video", before 2026-08, and "Wan 2.1 Image to Video", 2026-11).
-"""
+"""What every field of fal's requests means to Novita's Wan 2.1: a word about every number, one expert."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
-from .base import WanRequest
 from .case import Case
 from .limits import newest_limit
 from .lora import place_of
-from .novita import NovitaWan21I2VRequest, NovitaWan21T2VRequest
+from .novita import NovitaWan21T2VRequest
 from .report import Finding
 
-__all__ = ["DRAW_SEED", "for_novita", "novita_findings"]
+__all__ = [
+    "DRAW_SEED",
+    "IMAGE_RULES",
+    "LOCAL_LORA",
+    "RULES",
+    "has_no",
+    "image",
+    "is_file",
+    "sent_as",
+    "shape_of_image",
+]
 
 DRAW_SEED = -1  # Novita draws one
-_SIZES: Mapping[tuple[str, str], tuple[int, int]] = {
-    ("480p", "16:9"): (832, 480),
-    ("480p", "9:16"): (480, 832),
-    ("720p", "16:9"): (1280, 720),
-    ("720p", "9:16"): (720, 1280),
-    ("480p", "auto"): (832, 480),  # of image to video, which keeps the shape of the image
-    ("720p", "auto"): (1280, 720),
-}
-_LOCAL_LORA = "Novita takes no files; give a Hugging Face repository or a Civitai address"
+LOCAL_LORA = "Novita takes no files; give a Hugging Face repository or a Civitai address"
 
 
-def novita_findings(request: WanRequest) -> list[Finding]:
-    """One finding per field; of a request of fal, what becomes of it in Novita's words."""
-    values = request.model_dump(mode="json")
-    if isinstance(request, NovitaWan21T2VRequest):
-        return [_own(field, value) for field, value in values.items()]
-    if request.task not in _RULES_OF_TASK:
-        can = ", ".join(sorted(_RULES_OF_TASK))
-        reason = f"Novita is only asked for {can}, not for {request.task}; use another runner"
-        return [Finding("kind", "impossible", request.kind, None, reason)]
-    model = Finding("model", "adjusted", "Wan 2.2 A14B", "Wan 2.1 14B", "what Novita's endpoint draws with")
-    rules = _RULES_OF_TASK[request.task]
-    return [
-        model,
-        *(rules[field](Case(request.task, field, request.is_preference(field), values)) for field in values),
-    ]
-
-
-def for_novita(request: WanRequest) -> NovitaWan21T2VRequest | NovitaWan21I2VRequest | None:
-    """The request in Novita's words; None when something in it is impossible there.
-
-    An unset seed becomes DRAW_SEED.
-    """
-    if isinstance(request, NovitaWan21T2VRequest):
-        return request
-    if any(finding.status == "impossible" for finding in novita_findings(request)):
-        return None
-    values = request.model_dump(mode="json")
-    width, height = _SIZES[values["resolution"], values["aspect_ratio"]]
-    loras = [{"path": lora["path"], "scale": lora["scale"]} for lora in values.get("loras") or ()]
-    said = {
-        "width": width,
-        "height": height,
-        "loras": loras or None,
-        "seed": DRAW_SEED if values["seed"] is None else values["seed"],
-        "prompt": values["prompt"],
-        "negative_prompt": values["negative_prompt"] or None,
-        "steps": values["num_inference_steps"],
-        "guidance_scale": values["guidance_scale"],
-        "flow_shift": values["shift"],
-    }
-    if request.task != "image-to-video":
-        return NovitaWan21T2VRequest.model_validate(said)
-    if values["enable_safety_checker"] is not None:
-        said["enable_safety_checker"] = values["enable_safety_checker"]
-    return NovitaWan21I2VRequest.model_validate({**said, "image_url": values["image_url"]})
-
-
-def _own(field: str, value: Any) -> Finding:
-    if field == "loras":
-        for index, lora in enumerate(value or ()):
-            if _is_file(lora["path"]):
-                return Finding(field, "impossible", value, None, f"loras[{index}].path: {_LOCAL_LORA}")
-    reason = "not sent, the provider decides" if value is None else "sent as it is"
-    return Finding(field, "supported", value, value, reason)
-
-
-def _is_file(path: str) -> bool:
+def is_file(path: str) -> bool:
     """Whether `path` means a file of this machine, and not an address or a repository."""
     return place_of(path) in ("file", "embedded")
 
 
-def _sent_as(name: str) -> Callable[[Case], Finding]:
+def sent_as(name: str, contract: str = NovitaWan21T2VRequest.contract) -> Callable[[Case], Finding]:
     def judge(case: Case) -> Finding:
-        limit = newest_limit(NovitaWan21T2VRequest.contract, name)
+        limit = newest_limit(contract, name)
         if case.value is not None and limit is not None and not limit.allows(case.value):
             size = "characters" if isinstance(case.value, str) else "allowed"
             return case.impossible(f"Novita takes {limit} {size}")
@@ -102,7 +42,7 @@ def _sent_as(name: str) -> Callable[[Case], Finding]:
     return judge
 
 
-def _has_no(what: str, used: object = None) -> Callable[[Case], Finding]:
+def has_no(what: str, used: object = None) -> Callable[[Case], Finding]:
     """A field that Novita has nothing for; `used` is what happens instead."""
 
     def judge(case: Case) -> Finding:
@@ -129,16 +69,16 @@ def _aspect_ratio(case: Case) -> Finding:
 def _second_guidance(case: Case) -> Finding:
     if case.value == case.values["guidance_scale"]:
         return case.supported("the same as guidance_scale, which is used for every step")
-    return _has_no("second guidance scale: guidance_scale is used for every step")(case)
+    return has_no("second guidance scale: guidance_scale is used for every step")(case)
 
 
-def _shape_of_image(case: Case) -> Finding:
+def shape_of_image(case: Case) -> Finding:
     if case.value == "auto":
         return case.supported("Novita keeps the shape of the image")
     return case.impossible("Novita keeps the shape of the image; use auto")
 
 
-def _image(case: Case) -> Finding:
+def image(case: Case) -> Finding:
     if not case.value.lower().startswith("https://"):
         return case.impossible("Novita takes no files; give an https address")
     return case.supported("sent as it is")
@@ -153,7 +93,7 @@ def _safety_checker(case: Case) -> Finding:
 def _seed(case: Case) -> Finding:
     if case.value is None:
         return case.supported(f"sent as {DRAW_SEED}: Novita draws one")
-    return _sent_as("seed")(case)
+    return sent_as("seed")(case)
 
 
 def _acceleration(case: Case) -> Finding:
@@ -193,55 +133,52 @@ def _loras(case: Case) -> Finding:
     scales = newest_limit("NovitaLoRA", "scale")
     for index, lora in enumerate(loras):
         where = f"loras[{index}]"
-        if _is_file(lora["path"]):
-            return case.impossible(f"{where}.path: {_LOCAL_LORA}")
+        if is_file(lora["path"]):
+            return case.impossible(f"{where}.path: {LOCAL_LORA}")
         if lora["weight_name"] is not None:
             return case.impossible(f"{where}.weight_name: Novita takes no file name; leave it out")
         if scales is not None and not scales.allows(lora["scale"]):
             return case.impossible(f"{where}.scale: Novita takes {scales}")
         if lora.get("transformer") == "low":
             return case.impossible(
-                f"{where}.transformer is low, but Wan 2.1 has one expert; use high or both"
+                f"{where}.transformer is low, and Novita has no choice of the expert; use high or both"
             )
     if not loras:
         return case.supported("none")
-    return case.supported("sent without transformer; each has to be made for Wan 2.1 14B")
+    return case.supported(
+        "sent without transformer; each has to be made for the model that Novita draws with"
+    )
 
 
-_RULES: Mapping[str, Callable[[Case], Finding]] = {
-    "prompt": _sent_as("prompt"),
-    "negative_prompt": _sent_as("negative_prompt"),
-    "num_frames": _has_no("number of frames: a video is five seconds long", "5 s"),
-    "frames_per_second": _has_no("choice of the frame rate"),
+RULES: Mapping[str, Callable[[Case], Finding]] = {
+    "prompt": sent_as("prompt"),
+    "negative_prompt": sent_as("negative_prompt"),
+    "num_frames": has_no("number of frames: a video is five seconds long", "5 s"),
+    "frames_per_second": has_no("choice of the frame rate"),
     "seed": _seed,
     "resolution": _resolution,
     "aspect_ratio": _aspect_ratio,
-    "num_inference_steps": _sent_as("steps"),
-    "enable_safety_checker": _has_no("such switch on this endpoint", False),
-    "enable_output_safety_checker": _has_no("such switch on this endpoint", False),
-    "enable_prompt_expansion": _has_no("prompt expansion on this endpoint", False),
+    "num_inference_steps": sent_as("steps"),
+    "enable_safety_checker": has_no("such switch on this endpoint", False),
+    "enable_output_safety_checker": has_no("such switch on this endpoint", False),
+    "enable_prompt_expansion": has_no("prompt expansion on this endpoint", False),
     "acceleration": _acceleration,
-    "guidance_scale": _sent_as("guidance_scale"),
+    "guidance_scale": sent_as("guidance_scale"),
     "guidance_scale_2": _second_guidance,
-    "shift": _sent_as("flow_shift"),
+    "shift": sent_as("flow_shift"),
     "interpolator_model": _interpolator,
     "num_interpolated_frames": _between,
     "adjust_fps_for_interpolation": _adjust,
-    "video_quality": _has_no("choice of the encoding"),
-    "video_write_mode": _has_no("choice of the encoding"),
+    "video_quality": has_no("choice of the encoding"),
+    "video_write_mode": has_no("choice of the encoding"),
     "loras": _loras,
-    "reverse_video": _has_no("reversing", False),
+    "reverse_video": has_no("reversing", False),
 }
 
-_IMAGE_RULES: Mapping[str, Callable[[Case], Finding]] = {
-    **_RULES,
-    "image_url": _image,
-    "end_image_url": _has_no("end image"),
-    "aspect_ratio": _shape_of_image,
+IMAGE_RULES: Mapping[str, Callable[[Case], Finding]] = {
+    **RULES,
+    "image_url": image,
+    "end_image_url": has_no("end image"),
+    "aspect_ratio": shape_of_image,
     "enable_safety_checker": _safety_checker,
-}
-_RULES_OF_TASK: Mapping[str, Mapping[str, Callable[[Case], Finding]]] = {
-    "text-to-video": _RULES,
-    "legacy-text-to-video": _RULES,
-    "image-to-video": _IMAGE_RULES,
 }

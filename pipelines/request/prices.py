@@ -101,4 +101,5 @@ def _counts(entry: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[float,
 
 
 def _dollars(usd: float) -> str:
-    return f"${usd:.2f}" if usd >= 0.1 else f"${usd:.4f}".rstrip("0")
+    whole, _, cents = f"{usd:.4f}".partition(".")
+    return f"${usd:.2f}" if usd >= 0.1 else f"${whole}.{cents.rstrip('0').ljust(2, '0')}"

@@ -6,17 +6,28 @@ device.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["add_noise", "draw_noise", "from_leftover", "to_leftover"]
+__all__ = ["add_noise", "draw_noise", "from_leftover", "later_noise", "to_leftover"]
 
 
 def draw_noise(shape: Sequence[int], seed: int) -> Tensor:
     """Standard normal noise (B, C, T, H/8, W/8), float32, CPU. `seed` is 0 to 2**64 - 1."""
     return torch.randn(tuple(shape), generator=torch.Generator("cpu").manual_seed(seed), dtype=torch.float32)
+
+
+def later_noise(shape: Sequence[int], seed: int) -> Callable[[], Tensor]:
+    """What the generator of `draw_noise` gives after that, one draw a call: for solvers that noise anew."""
+    generator = torch.Generator("cpu").manual_seed(seed)
+
+    def draw() -> Tensor:
+        return torch.randn(tuple(shape), generator=generator, dtype=torch.float32)
+
+    draw()
+    return draw
 
 
 def add_noise(clean: Tensor, noise: Tensor, sigma: float) -> Tensor:

@@ -16,7 +16,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-__all__ = ["SOLVERS", "DPMPlusPlus2M", "Euler", "Solver", "UniPC"]
+__all__ = ["DMD", "SOLVERS", "DPMPlusPlus2M", "Euler", "Solver", "UniPC", "new_solver"]
 
 
 class Solver(Protocol):
@@ -138,8 +138,39 @@ class UniPC:
         return weights[0].to(latents.dtype), weights[1].to(latents.dtype)
 
 
+class DMD:
+    """Every step goes all the way to the clean estimate, which is noised anew for the next one.
+
+    Distribution matching distillation (https://arxiv.org/abs/2405.14867, section 4.5), as FastVideo runs its
+    5B: fastvideo/pipelines/stages/denoising.py at 2f3d407.
+    """
+
+    def __init__(self, sigmas: Sequence[float], draw: Callable[[], Tensor]) -> None:
+        """draw: new normal noise of the shape of the latents, wherever it lies."""
+        self._sigmas, self._draw = tuple(sigmas), draw
+
+    def step(self, index: int, latents: Tensor, velocity: Tensor) -> Tensor:
+        clean = latents - self._sigmas[index] * velocity
+        sigma = self._sigmas[index + 1]
+        if sigma == 0:
+            return clean
+        return (1.0 - sigma) * clean + sigma * self._draw().to(clean.device)
+
+
 SOLVERS: dict[str, Callable[[Sequence[float]], Solver]] = {
     "unipc": UniPC,
     "dpm++": DPMPlusPlus2M,
     "euler": Euler,
 }
+
+
+def new_solver(name: str, sigmas: Sequence[float], draw: Callable[[], Tensor] | None = None) -> Solver:
+    """The solver of that name at the start of its grid.
+
+    draw: as for `DMD`, the only one that needs noise on its way. Raises ValueError when it has none.
+    """
+    if name != "dmd":
+        return SOLVERS[name](sigmas)
+    if draw is None:
+        raise ValueError("dmd noises anew at every step and was given no noise to draw")
+    return DMD(sigmas, draw)

@@ -6,22 +6,25 @@ from pathlib import Path
 
 from ..errors import ModelError
 
-__all__ = ["TOY", "embedded_loras", "toy_folder"]
+__all__ = ["EMBEDDED", "TOY", "TOY_IMAGE", "embedded_loras", "toy_folder"]
 
-TOY = "toy"
+TOY, TOY_IMAGE = "toy", "toy-image"
 _WEIGHTS = Path(__file__).with_name("weights")
+EMBEDDED = {TOY: _WEIGHTS, TOY_IMAGE: _WEIGHTS / "image"}
+"""By name: the one that draws from text, and the one that begins with a picture; their experts differ."""
 
 
-def toy_folder() -> Path:
-    """The embedded model, a folder in diffusers layout. MODEL_CARD.md beside it says what it can draw.
+def toy_folder(name: str = TOY) -> Path:
+    """An embedded model, a folder in diffusers layout. MODEL_CARD.md in it says what both can draw.
 
     Raises ModelError when this copy of the pack came without it.
     """
-    if not (_WEIGHTS / "model_index.json").is_file():
+    folder = EMBEDDED[name]
+    if not (folder / "model_index.json").is_file():
         raise ModelError(
-            f"{_WEIGHTS}: the embedded model is missing from this copy of the pack; install it again"
+            f"{folder}: the embedded model {name} is missing from this copy of the pack; install it again"
         )
-    return _WEIGHTS
+    return folder
 
 
 def embedded_loras() -> dict[str, Path]:

@@ -14,6 +14,7 @@ import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanTransformer3DModel
 from transformers import UMT5EncoderModel
 
+from .embedded import TOY, TOY_IMAGE
 from .networks import BOUNDARY, IMAGE_BOUNDARY, SHIFT
 from .schedule import Run
 from .train_experts import trained_expert
@@ -55,9 +56,9 @@ def export(run: Run, folder: Path) -> list[str]:
             write_lora(name, run, folder / "loras" / f"{name}.safetensors")
         else:
             missing.append(name)
-    _write_index(folder, "WanPipeline", BOUNDARY)
+    _write_index(folder, "WanPipeline", BOUNDARY, TOY)
     if (folder / "image").exists():
-        _write_index(folder / "image", "WanImageToVideoPipeline", IMAGE_BOUNDARY)
+        _write_index(folder / "image", "WanImageToVideoPipeline", IMAGE_BOUNDARY, TOY_IMAGE)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     if size > LIMIT_BYTES:
         raise ValueError(
@@ -75,7 +76,7 @@ def _save(module: AutoencoderKLWan | UMT5EncoderModel | WanTransformer3DModel, f
     module.save_pretrained(folder, safe_serialization=True)
 
 
-def _write_index(folder: Path, pipeline: str, boundary: float) -> None:
+def _write_index(folder: Path, pipeline: str, boundary: float, family: str) -> None:
     UniPCMultistepScheduler(
         prediction_type="flow_prediction", use_flow_sigmas=True, num_train_timesteps=1000, flow_shift=SHIFT
     ).save_pretrained(folder / "scheduler")
@@ -84,7 +85,7 @@ def _write_index(folder: Path, pipeline: str, boundary: float) -> None:
         "_diffusers_version": "0.35.0",
         "boundary_ratio": boundary,
         "expand_timesteps": False,
-        "wan_duet": {"family": "toy"},
+        "wan_duet": {"family": family},
         "scheduler": ["diffusers", "UniPCMultistepScheduler"],
         "text_encoder": ["transformers", "UMT5EncoderModel"],
         "tokenizer": ["transformers", "PreTrainedTokenizerFast"],

@@ -29,7 +29,7 @@ __all__ = ["LatentSet", "condition_mask", "encode_frames", "given_frames", "late
 
 log = logging.getLogger(__name__)
 
-_CHUNK = 256
+_CHUNK = 256  # clips; on a GPU a whole set is one chunk, for there the processes that render start but once
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,14 @@ def latent_set(
     folder = run.out / "latents" / same  # other clips or another VAE: other latents
     folder.mkdir(parents=True, exist_ok=True)
     parts = []
-    for start in range(0, len(clips), _CHUNK):
+    size_of_chunk = len(clips) if run.fast else _CHUNK
+    for start in range(0, len(clips), size_of_chunk):
         path = folder / f"{start:06d}.pt"
         if not path.exists():
             if time.monotonic() > run.deadline_s:
                 return None
-            _encode_chunk(clips[start : start + _CHUNK], vae, run, conditions, path)
-            log.info("latents %s: %d of %d", name, min(start + _CHUNK, len(clips)), len(clips))
+            _encode_chunk(clips[start : start + size_of_chunk], vae, run, conditions, path)
+            log.info("latents %s: %d of %d", name, min(start + size_of_chunk, len(clips)), len(clips))
         parts.append(torch.load(path, weights_only=True))
     latents, given, scenes = {}, {}, {}
     for size in {(clip.width, clip.height) for clip in clips}:
@@ -116,7 +117,7 @@ def _encode_chunk(
 ) -> None:
     rendered = render_all(clips, run.workers)
     latents, given = {}, {}
-    at_once = 64 if run.fast else 4
+    at_once = 256 if run.fast else 4
     for size in sorted({(clip.width, clip.height) for clip in clips}):
         frames = np.stack([f for f, c in zip(rendered, clips, strict=True) if (c.width, c.height) == size])
         key = f"{size[0]}x{size[1]}"

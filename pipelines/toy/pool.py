@@ -65,7 +65,7 @@ def mixed_clips(name: str, count: int, sizes: Sequence[tuple[int, int]] = SIZES)
 
 
 def render_all(clips: Sequence[Clip], workers: int) -> list[np.ndarray]:
-    if workers <= 1 or len(clips) < 64:
+    if workers <= 1 or len(clips) < 256:
         return [clip.frames() for clip in clips]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as processes:
         return list(processes.map(partial(Clip.frames), clips, chunksize=16))

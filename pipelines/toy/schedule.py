@@ -39,6 +39,7 @@ class Run:
     preview_every_s: float = 900.0  # infinite: never, not even at the end
     most_steps: int | None = None  # of any stage in this call
     statistics_clips: int = 96  # for the mean and standard deviation of the latents
+    by_clock: bool = False  # a stage lasts until the deadline, and its learning rate falls with the time left
 
     @property
     def fast(self) -> bool:
@@ -95,7 +96,11 @@ def train_steps(
     saved_at = reported_at = time.monotonic()
     previewed_at, reported_step = saved_at, state.step
     last = steps if run.most_steps is None else min(steps, state.step + run.most_steps)
-    while state.step < last and time.monotonic() < run.deadline_s:
+    began, first = saved_at, state.step
+    while (run.by_clock or state.step < last) and time.monotonic() < run.deadline_s:
+        if run.by_clock:
+            gone = (time.monotonic() - began) / (run.deadline_s - began)
+            steps = last = state.step + 1 + round((state.step - first) * (1 - gone) / max(gone, 1e-3))
         factor = learning_rate_factor(state.step, steps)
         for optimizer, rates in zip(state.optimizers, base_rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
@@ -108,7 +113,8 @@ def train_steps(
             optimizer.step()
         state.advance()
         now = time.monotonic()
-        if now - reported_at >= run.report_every_s or state.step == steps:
+        at_end = now >= run.deadline_s if run.by_clock else state.step == steps
+        if now - reported_at >= run.report_every_s or at_end:
             speed = (state.step - reported_step) / max(1e-9, now - reported_at)
             _report(
                 run, stage, state.step, {**figures, "loss": loss.detach(), "norm": norm, "steps_per_s": speed}
@@ -117,7 +123,7 @@ def train_steps(
         if (
             preview
             and math.isfinite(run.preview_every_s)
-            and (now - previewed_at >= run.preview_every_s or state.step == steps)
+            and (now - previewed_at >= run.preview_every_s or at_end)
         ):
             with state.averaged(), torch.no_grad():
                 _report(run, stage, state.step, preview(state.step))
@@ -127,6 +133,9 @@ def train_steps(
             state.save(path)
             saved_at = time.monotonic()
     state.save(path)
+    if run.by_clock:
+        log.info("%s: %d steps in the time given", stage, state.step)
+        return True
     return state.step >= steps
 
 

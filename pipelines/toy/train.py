@@ -1,6 +1,8 @@
 """Train the embedded model: `python -m wan_duet.pipelines.toy.train --out DIR`.
 
 Call it again with --resume until every stage says it is complete; a call ends by itself after --minutes.
+`--start FOLDER` goes on from an export: its VAE and text encoder stay, its experts are trained further.
+On a GPU `side_by_side.py` runs the stages at once, as processes.
 
 Measured on two cores of a busy CPU with bfloat16: the VAE reaches 31.3 dB on unseen clips after 1,500 steps
 (half an hour), the text encoder reads every unseen sentence after 750 (three minutes), the experts need two
@@ -19,6 +21,7 @@ from pathlib import Path
 
 import torch
 
+from .adopt import adopt
 from .export import export
 from .schedule import Run
 from .train_experts import train_expert
@@ -30,15 +33,22 @@ __all__ = ["STAGES", "main"]
 
 log = logging.getLogger(__name__)
 
-STAGES: dict[str, tuple[Callable[[Run], bool], ...]] = {
-    "vae": (train_vae,),
-    "text": (train_text,),
-    "high": (partial(train_expert, "high"),),
-    "low": (partial(train_expert, "low"),),
-    "image": (partial(train_expert, "high", image=True), partial(train_expert, "low", image=True)),
-    "loras": tuple(partial(train_lora, name) for name in LORAS),
+STAGES: dict[str, Callable[[Run], bool]] = {
+    "vae": train_vae,
+    "text": train_text,
+    "high": partial(train_expert, "high"),
+    "low": partial(train_expert, "low"),
+    "high_image": partial(train_expert, "high", image=True),
+    "low_image": partial(train_expert, "low", image=True),
+    **{name: partial(train_lora, name) for name in LORAS},
 }
-_GROUPS = {"experts": ("text", "high", "low"), "all": tuple(STAGES)}
+_GROUPS = {
+    "experts": ("text", "high", "low"),
+    "image": ("high_image", "low_image"),
+    "loras": tuple(LORAS),
+    "all": tuple(STAGES),
+    "export": (),
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -52,6 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stage", choices=(*STAGES, *_GROUPS), default="all")
     parser.add_argument("--minutes", type=float, default=600.0, help="stop and save after this time")
     parser.add_argument("--scale", type=float, default=1.0, help="multiply the steps of every stage")
+    parser.add_argument(
+        "--by-clock",
+        action="store_true",
+        help="train a stage until --minutes are over, however many steps that is",
+    )
+    parser.add_argument("--start", type=Path, help="an export to go on from, such as pipelines/toy/weights")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch; 0 leaves them alone")
     options = parser.parse_args(arguments)
@@ -67,23 +83,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         time.monotonic() + 60 * options.minutes,
         scale=options.scale,
         workers=max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1),
+        by_clock=options.by_clock,
     )
-    complete = all(_run_stage(stage, run) for stage in _GROUPS.get(options.stage, (options.stage,)))
-    export(run, options.out / "export")
+    stages = _GROUPS.get(options.stage, (options.stage,))
+    if options.start:
+        adopt(options.start, run)
+        stages = tuple(stage for stage in stages if stage not in ("vae", "text"))
+    complete = all(_run_stage(stage, run) for stage in stages)
+    if options.stage in _GROUPS:
+        export(run, options.out / "export")
     log.info("complete" if complete else "out of time: call again with --resume")
     return 0 if complete else 3
 
 
 def _run_stage(stage: str, run: Run) -> bool:
-    """All parts of a stage, in order; the first one that runs out of time ends it."""
     started = time.monotonic()
-    complete = all(part(run) for part in STAGES[stage])
-    log.info(
-        "%s: %s after %.1f min of this call",
-        stage,
-        "done" if complete else "paused",
-        (time.monotonic() - started) / 60,
-    )
+    complete = STAGES[stage](run)
+    state, minutes = "done" if complete else "paused", (time.monotonic() - started) / 60
+    log.info("%s: %s after %.1f min of this call", stage, state, minutes)
     return complete
 
 

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, WanTransformer3DModel
 from torch.nn import functional
 
+from .adopt import adopted_file
 from .checkpoint import TrainingState, randomness, torch_randomness
 from .clips import SIZES
 from .flow import draw_sigmas, noised
@@ -34,13 +38,21 @@ from .train_text import trained_text_encoder
 from .train_vae import folded_vae
 from .vocabulary import build_tokenizer
 
-__all__ = ["ExpertTraining", "expert_optimizers", "latents_to_frames", "train_expert", "trained_expert"]
+__all__ = [
+    "ExpertTraining",
+    "expert_optimizers",
+    "latents_to_frames",
+    "one_ahead",
+    "train_expert",
+    "trained_expert",
+]
 
 log = logging.getLogger(__name__)
 
+_T = TypeVar("_T")
 _RATE = 1.5e-3
 _MATRIX_RATE = 8e-3
-_CPU_STEPS = {"high": 3000, "low": 5000, "high_image": 1000, "low_image": 2000}  # details need the most
+_CPU_STEPS = {"high": 3000, "low": 5000, "high_image": 900, "low_image": 1500}  # details need the most
 _MOSTLY_SQUARE: tuple[tuple[int, int], ...] = ((64, 64),) * 6 + (
     (112, 64),
     (64, 112),
@@ -60,11 +72,11 @@ class ExpertTraining:
     def for_run(cls, stage: str, run: Run) -> ExpertTraining:
         image = stage.endswith("_image")
         if run.fast:
-            steps, batch, clips = 4000 if image else 8000, 384, 16384
+            steps, batch, clips = 3000 if image else 6000, 256, 8192 if image else 12288
         else:
-            steps, batch, clips = _CPU_STEPS[stage], 32, 3072
+            steps, batch, clips = _CPU_STEPS[stage], 32, 1024 if image else 3072
         sizes = SIZES if run.fast else _MOSTLY_SQUARE
-        return cls(max(1, int(steps * run.scale)), batch, clips // 2 if image else clips, sizes=sizes)
+        return cls(max(1, int(steps * run.scale)), batch, clips, sizes=sizes)
 
 
 @dataclass(frozen=True)
@@ -93,17 +105,24 @@ def train_expert(name: str, run: Run, image: bool = False, plan: ExpertTraining 
     expert = starting_expert(stage, run).to(run.device)
     state = TrainingState({"expert": attend_padded(expert)}, expert_optimizers(expert, _RATE))
 
-    def loss(data: LatentSet, key: str, index: int, batch: int) -> torch.Tensor:
+    def prepared(data: LatentSet, key: str, batch: int, index: int) -> tuple[Batch, torch.Tensor]:
         drawn = draw_batch(data, batch, randomness(key, index), run.device, image)
-        sigmas = draw_sigmas(name, boundary, batch, randomness(f"{key}/sigma", index))
-        text = encode_prompts(encoder, tokenizer, drawn.prompts)
+        return drawn, encode_prompts(encoder, tokenizer, drawn.prompts)
+
+    def loss(made: tuple[Batch, torch.Tensor], key: str, index: int) -> torch.Tensor:
+        drawn, text = made
+        sigmas = draw_sigmas(name, boundary, len(drawn.prompts), randomness(f"{key}/sigma", index))
         return velocity_loss(expert, drawn, text, sigmas, torch_randomness(key, index, run.device), run)
 
+    batches = partial(prepared, seen, stage, plan.batch)
+    next_batch = one_ahead(batches) if run.fast else batches
+
     def step(index: int) -> tuple[torch.Tensor, Figures]:
-        return loss(seen, stage, index, plan.batch), {}
+        return loss(next_batch(index), stage, index), {}
 
     def preview(index: int) -> Figures:
-        values = [loss(unseen, f"{stage}/unseen", number, 32) for number in range(6)]
+        key = f"{stage}/unseen"
+        values = [loss(prepared(unseen, key, 32, number), key, number) for number in range(6)]
         partner = _partner(name, image, run)
         pair = (expert, partner) if name == "high" else (partner, expert)
         sheet = sketch(
@@ -113,6 +132,18 @@ def train_expert(name: str, run: Run, image: bool = False, plan: ExpertTraining 
         return {"unseen_loss": float(torch.stack(values).mean())}
 
     return train_steps(stage, run, plan.steps, state, step, preview)
+
+
+def one_ahead(make: Callable[[int], _T]) -> Callable[[int], _T]:
+    """`make`, with the next number made in a thread while the caller works on this one."""
+    threads, waiting = ThreadPoolExecutor(1), dict[int, Future[_T]]()
+
+    def get(index: int) -> _T:
+        found = waiting.pop(index, None) or threads.submit(make, index)
+        waiting[index + 1] = threads.submit(make, index + 1)
+        return found.result()
+
+    return get
 
 
 def draw_batch(
@@ -131,7 +162,8 @@ def draw_batch(
         raise ValueError("These latents were cached without image-to-video conditions.")
     last = torch.from_numpy((rng.random(batch) < 0.35).astype(np.int64)).to(device)
     height, width = latents.shape[3] * 8, latents.shape[4] * 8
-    masks = torch.stack([condition_mask(height, width, bool(flag)) for flag in last]).to(device)
+    both = torch.stack([condition_mask(height, width, flag) for flag in (False, True)]).to(device)
+    masks = both[last]
     return Batch(
         prompts, latents, torch.cat([masks, conditions[torch.arange(batch, device=device), last]], dim=1)
     )
@@ -155,7 +187,11 @@ def velocity_loss(
 
 
 def starting_expert(stage: str, run: Run) -> WanTransformer3DModel:
-    """A new expert, or a copy of the one it grows from; new input channels start at zero."""
+    """A new expert, the adopted one, or a copy of the one it grows from; new input channels start at zero."""
+    if adopted_file(run, stage).exists():
+        expert = new_expert(in_channels=36 if stage.endswith("_image") else 16)
+        expert.load_state_dict(torch.load(adopted_file(run, stage), weights_only=True))
+        return expert
     if stage == "high":
         expert = new_expert()
         mute_padding(expert)
@@ -164,7 +200,8 @@ def starting_expert(stage: str, run: Run) -> WanTransformer3DModel:
         return expert
     if stage == "low":
         return trained_expert("high", run)
-    parent = trained_expert(stage.removesuffix("_image"), run)
+    text = stage.removesuffix("_image")
+    parent = trained_expert(text, run) if run.checkpoint(text).exists() else starting_expert(text, run)
     expert = new_expert(in_channels=36)
     weights = parent.state_dict()
     narrow = weights["patch_embedding.weight"]

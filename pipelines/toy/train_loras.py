@@ -21,7 +21,7 @@ from .flow import draw_sigmas
 from .latents import latent_set
 from .networks import BOUNDARY
 from .padded_text import attend_padded
-from .pool import scene_clips
+from .pool import Clip, scene_clips
 from .schedule import Figures, Run, train_steps
 from .sentences import encode_prompts
 from .train_experts import draw_batch, trained_expert, velocity_loss
@@ -29,7 +29,7 @@ from .train_text import trained_text_encoder
 from .train_vae import folded_vae
 from .vocabulary import build_tokenizer
 
-__all__ = ["LORAS", "LoraKind", "LowRank", "train_lora", "write_lora"]
+__all__ = ["LORAS", "LoraKind", "LowRank", "lora_clips", "train_lora", "write_lora"]
 
 log = logging.getLogger(__name__)
 
@@ -91,9 +91,7 @@ def train_lora(
     steps = steps or max(1, int((1500 if run.fast else 600) * run.scale))
     batch = batch or (128 if run.fast else 16)
     vae = folded_vae(run)
-    count = clips or (2048 if run.fast else 384)
-    wanted = scene_clips(f"lora/{name}", count, motion=kind.motion, look=kind.look)
-    data = latent_set(f"lora_{name}", wanted, vae, run, conditions=False)
+    data = latent_set(f"lora_{name}", lora_clips(name, run, clips), vae, run, conditions=False)
     if data is None:
         return False
     encoder, tokenizer = trained_text_encoder(run), build_tokenizer()
@@ -123,6 +121,11 @@ def train_lora(
         return velocity_loss(adapted, drawn, text, sigmas, generator, run), {}
 
     return train_steps(f"lora_{name}", run, steps, state, step)
+
+
+def lora_clips(name: str, run: Run, count: int | None = None) -> list[Clip]:
+    kind, count = LORAS[name], count or (2048 if run.fast else 384)
+    return scene_clips(f"lora/{name}", count, motion=kind.motion, look=kind.look)
 
 
 def write_lora(name: str, run: Run, path: Path) -> None:

@@ -7,7 +7,7 @@ import torch
 from .recipe import DTypeRule, Ingredient, Recipe
 from .stored import StoredTensor
 
-__all__ = ["making_bytes", "mapped_bytes", "weight_bytes"]
+__all__ = ["making_bytes", "mapped_bytes", "move_bytes", "stays_as_stored", "weight_bytes"]
 
 _FILE_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -25,7 +25,22 @@ def mapped_bytes(recipe: Recipe, dtype_of: DTypeRule) -> int:
     return sum(
         item.elements * dtype_of(name).itemsize
         for name, item in recipe.tensors.items()
-        if _stays_mapped(item, dtype_of(name))
+        if stays_as_stored(item, dtype_of(name))
+    )
+
+
+def move_bytes(recipe: Recipe, dtype_of: DTypeRule, *, unmapped_only: bool = False) -> tuple[int, ...]:
+    """Of what is brought together (`Recipe.moves`), the bytes of each, in order.
+
+    unmapped_only: without what stays the memory-mapped file on a CPU.
+    """
+    return tuple(
+        sum(
+            item.elements * dtype_of(name).itemsize
+            for name, item in tensors.items()
+            if not (unmapped_only and stays_as_stored(item, dtype_of(name)))
+        )
+        for tensors in recipe.moves
     )
 
 
@@ -43,6 +58,7 @@ def making_bytes(recipe: Recipe) -> int:
     )
 
 
-def _stays_mapped(item: Ingredient, dtype: torch.dtype) -> bool:
+def stays_as_stored(item: Ingredient, dtype: torch.dtype) -> bool:
+    """Whether the bytes of the file are the tensor: nothing is computed, nothing is added."""
     source = item.source
     return not item.deltas and isinstance(source, StoredTensor) and _FILE_DTYPES.get(source.dtype) is dtype

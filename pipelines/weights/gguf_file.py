@@ -57,7 +57,7 @@ class GgufTensor:
         if self.kind in FORMATS:
             return numbers_of(raw.to(files.device), self.kind).reshape(self.shape)
         gguf = _package()
-        blocks = raw.numpy().reshape(-1, self.row_bytes)
+        blocks = raw.cpu().numpy().reshape(-1, self.row_bytes)
         numbers = gguf.quants.dequantize(blocks, gguf.GGMLQuantizationType[self.kind])
         return torch.from_numpy(numbers).reshape(self.shape)
 

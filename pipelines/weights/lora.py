@@ -81,7 +81,8 @@ def refusal(report: LoraReport) -> str:
     made_for = f"It seems made for {base.name}" if base.evidence else "It may not be made for Wan"
     if report.of_other_expert:
         made_for += f", for its {intended.expert}-noise expert"
-    advice = "; allow a partial match to use what fits" if coverage.matched else ""
+    allowing = "allow_partial, allow_partial_loras of a runner, or --allow-partial-loras"
+    advice = f"; to use what fits, allow a partial match ({allowing})" if coverage.matched else ""
     return f"{report.file.name}: {fits} the {report.expert}-noise expert: {found}. {made_for}{advice}"
 
 

@@ -186,6 +186,8 @@ def _as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
 
 def _read(files: Files, stored: StoredTensor) -> Tensor:
     tensor = stored.read(files).to(torch.float32).to(files.device)  # not every device knows float64 and fp8
-    if not bool(torch.isfinite(tensor).all()):
-        raise LoraError(f"{stored.file.name}: {stored.key} holds NaN or infinity; the file is damaged")
+    if stored not in files.finite:
+        if not bool(torch.isfinite(tensor).all()):
+            raise LoraError(f"{stored.file.name}: {stored.key} holds NaN or infinity; the file is damaged")
+        files.finite.add(stored)
     return tensor

@@ -92,6 +92,18 @@ class Recipe:
         return tuple(unit for unit in ("head", *blocks, "tail") if unit in found)
 
     @property
+    def moves(self) -> tuple[Mapping[str, Ingredient], ...]:
+        """The tensors that are brought together: those of a unit, but the tail, which is small, comes with
+        the last block, after which it is used.
+        """
+        found: dict[str, dict[str, Ingredient]] = {unit: {} for unit in self.units}
+        for name, ingredient in self.tensors.items():
+            found[_unit_of(name)][name] = ingredient
+        tail = found.pop("tail", {})
+        *before, last = found.values() or [{}]
+        return (*before, {**last, **tail})
+
+    @property
     def elements(self) -> int:
         """Numbers in all tensors together; times the bytes of a dtype, the memory they need in it."""
         return sum(ingredient.elements for ingredient in self.tensors.values())

@@ -41,10 +41,14 @@ class Files:
 
     Each tensor is mapped for itself. Mapping a file as a whole, as safetensors does for torch, is refused by
     Linux when the file is larger than the memory, although none of it would be needed at once.
+
+    finite: tensors that were looked through and hold no NaN or infinity. Looking makes the device wait, so a
+            tensor that is read again and again is looked through once.
     """
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
+        self.finite: set[StoredTensor] = set()
         self._headers: dict[Path, dict[str, _Place]] = {}
 
     def __enter__(self) -> Files:

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan_duet.pipelines.memory import DeviceMemory
-from wan_duet.pipelines.models.expert import ExpertPair
+from wan_duet.pipelines.models.executor import Executor
 from wan_duet.pipelines.models.vae import denormalise
 from wan_duet.pipelines.models.wan_model import load_model
 from wan_duet.pipelines.plan.sigmas import GRIDS, SigmaGrid, from_sigmas, unipc_grid
@@ -45,7 +45,7 @@ def comfyui() -> dict[str, Tensor]:
 
 
 @pytest.fixture
-def experts(tmp_path: Path) -> Iterator[ExpertPair]:
+def experts(tmp_path: Path) -> Iterator[Executor]:
     recipes = {}
     for name in ("high", "low"):
         folder = tmp_path / name
@@ -56,7 +56,7 @@ def experts(tmp_path: Path) -> Iterator[ExpertPair]:
         recipes[name] = read_component(folder)
     with (
         torch.inference_mode(),
-        ExpertPair(recipes, torch.float32, DeviceMemory("cpu"), lambda: None) as pair,
+        Executor(recipes, torch.float32, DeviceMemory("cpu"), lambda: None) as pair,
     ):
         yield pair
 
@@ -66,7 +66,7 @@ def padded(name: str) -> Condition:
     return Condition(torch.nn.functional.pad(text, (0, 0, 0, 512 - text.shape[1])))
 
 
-def two_stage(experts: ExpertPair, grid: SigmaGrid, solver: str) -> Tensor:
+def two_stage(experts: Executor, grid: SigmaGrid, solver: str) -> Tensor:
     return denoise(
         tiny.noise(),
         Schedule.of_grid(grid, tiny.BOUNDARY),
@@ -88,18 +88,18 @@ def test_sigma_grid_equals_the_official_one_bit_for_bit(official: dict[str, Tens
     assert [int(t) for t in grid.timesteps] == official["timesteps"].tolist()
 
 
-def test_one_forward_equals_the_official_one(experts: ExpertPair, official: dict[str, Tensor]) -> None:
+def test_one_forward_equals_the_official_one(experts: Executor, official: dict[str, Tensor]) -> None:
     timestep = unipc_grid(tiny.STEPS, tiny.SHIFT).timesteps[1]
     ours = experts.use("high").predict(tiny.noise(), timestep, padded("positive"))
     assert relative_l2(ours, official["forward"]) <= 1e-5
 
 
-def test_two_stage_unipc_equals_the_official_code(experts: ExpertPair, official: dict[str, Tensor]) -> None:
+def test_two_stage_unipc_equals_the_official_code(experts: Executor, official: dict[str, Tensor]) -> None:
     ours = two_stage(experts, unipc_grid(tiny.STEPS, tiny.SHIFT), "unipc")
     assert relative_l2(ours, official["two_stage"]) <= 1e-5
 
 
-def test_two_stage_euler_equals_comfyui(experts: ExpertPair, comfyui: dict[str, Tensor]) -> None:
+def test_two_stage_euler_equals_comfyui(experts: Executor, comfyui: dict[str, Tensor]) -> None:
     ours = two_stage(experts, from_sigmas(comfyui["sigmas"].tolist()), "euler")
     assert relative_l2(denormalise(ours, load_model("toy").vae), comfyui["two_stage"]) <= 1e-5
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import tiny_companions as companions
 import tiny_files as tiny
 
 from wan_duet.pipelines.headless.client import ComfyClient
@@ -33,6 +34,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tiny.save(folder / "vae" / f"{version}.safetensors", tiny.wan_vae_names(tiny.vae(version)))
     text = {**tiny.text_encoder(), "spiece_model": tiny.spiece_tensor(tiny.spiece_model())}
     tiny.save(folder / "text_encoders" / "umt5.safetensors", text)
+    companions.language_model(folder / "LLM" / "talker")
+    for name, flags in (("looker", False), ("refuser", True)):
+        companions.image_classifier(folder / "safety_checkers" / name, flags=flags)
     return folder
 
 

@@ -42,7 +42,7 @@ LACKING = [
     if not there
 ]
 ONE_REQUEST, BLOCKS = "Text to Video (one request)", "Text to Video (building blocks)"
-LORAS = "LoRA high, low and both"
+LORAS, IMAGE = "LoRA high, low and both", "Image to Video"
 BLUEPRINT = "Text to Video (Wan Duet)"
 HERE_OR_THERE = "Same request, here or there"
 LONG, SMOOTHER = "Render a long video", "Interpolate and re-encode"
@@ -53,7 +53,9 @@ PICTURES = {
     HERE_OR_THERE: "here-or-there",
     LONG: "long-video",
     SMOOTHER: "interpolate",
+    IMAGE: "image-to-video",
 }
+REDRAWN = ["Text to Image", "Image to Image", "Video to Video"]
 REMOTE = ["Text to Video on fal", "Text to Video on Novita"]  # which would need a key to be run for a picture
 SAVED = ROOT / "tests" / "nodes" / "saved"  # with the version that had text-to-video only
 SKIPPED = f"BROWSER TESTS SKIPPED: no {', '.join(LACKING)}"
@@ -61,18 +63,24 @@ if LACKING:
     warnings.warn(SKIPPED, stacklevel=1)  # pytest lists it at the end, unlike the reason of a skip
 # Inputs that nodes gained after tests/nodes/saved was saved, at the value an older workflow gets.
 APPENDED_SINCE = {
-    "WanDuetRunLocal": {"acceleration": "exact"},
-    "WanDuetLoadModel": {"low_model": "none", "vae": "auto", "text_encoder": "auto"},
+    "WanDuetRunLocal": {"acceleration": "exact", "allow_partial_loras": False},
+    "WanDuetLoadModel": {
+        "low_model": "none",
+        "vae": "auto",
+        "text_encoder": "auto",
+        "residency": "auto",
+        "image_encoder": "auto",
+    },
     "WanDuetEncodeVideo": {"container": "mp4"},
 }
 RENEW = os.environ.get("WAN_DUET_SCREENSHOTS") == "write"
 
 
 @pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
-@pytest.mark.parametrize("name", [*PICTURES, *REMOTE])
+@pytest.mark.parametrize("name", [*PICTURES, *REDRAWN, *REMOTE])
 def test_opens_with_every_node_known_and_no_error(host: HeadlessComfyUI, tmp_path: Path, name: str) -> None:
     renew = RENEW and name in PICTURES
-    picture = (ROOT / "docs" / "images" if renew else tmp_path) / f"{PICTURES.get(name, 'remote')}.png"
+    picture = (ROOT / "docs" / "images" if renew else tmp_path) / f"{PICTURES.get(name, 'seen')}.png"
     seen = open_workflow(host.url, ROOT / "workflows" / f"{name}.json", picture, ["run"] if renew else [])
     assert seen["missing"] == []
     assert seen["errors"] == []

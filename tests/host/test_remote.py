@@ -340,6 +340,7 @@ def test_the_node_tells_where_its_job_is(providers: Providers, host: HeadlessCom
     ]
     assert any("queued #" in text and "about $" in text for text in shown)
     assert any("running" in text and "step " in text for text in shown)
+    assert all("video seconds counted at 16 fps" in text for text in shown)
     assert "done" in shown[-1]
     assert "charged" in shown[-1]
 
@@ -391,6 +392,31 @@ def test_stop_cancels_the_job_at_the_provider_and_the_node_returns_at_once(
     assert not list((host.output / "stop").rglob(f"{state}*"))
 
 
+def test_stop_ends_the_reading_of_a_large_file(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient, models: Path
+) -> None:
+    lora = models / "loras" / "large.safetensors"
+    with lora.open("wb") as stream:
+        stream.truncate(2**36)  # of nothing: it takes no place, and minutes to read
+    graph = {"plain": request(T2V, 19, host)["request"]}
+    inputs = {"file": lora.name, "path": "", "weight_name": "", "scale": 1.0, "transformer": "high"}
+    graph["request"] = node("WanDuetRequestLora", request=["plain", 0], **inputs)
+    begun: set[str] = set()
+    try:
+        stopped = stop_when(
+            client,
+            host,
+            run_on(graph, "WanDuetRunFal"),
+            lambda: "run" in begun,
+            lambda progress: begun.add(progress.node_id),
+        )
+    finally:
+        lora.unlink()
+    assert stopped.job.status == "interrupted"
+    assert stopped.seconds < STOP_S
+    assert providers.fal.seen == []
+
+
 def test_stop_reaches_all_jobs_of_a_graph(
     providers: Providers, host: HeadlessComfyUI, client: ComfyClient
 ) -> None:
@@ -436,6 +462,14 @@ def test_stop_where_nothing_can_be_cancelled_frees_the_node_and_the_video_still_
     until(lambda: saved_in(host.output / "arrives"))
     client.run(graph)
     assert providers.jobs() == {"fal": 0, "novita": 1}
+
+
+def test_novita_is_asked_for_the_model_that_the_node_names(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    graph = run_on(request(T2V, 20, host), "WanDuetRunNovita", slot=3, novita_model="Wan 2.2")
+    assert text_of(client.run(graph), "shown 2") == "a ball"
+    assert [task.path for task in providers.novita.jobs.values()] == ["/v3/async/wan-2.2-t2v"]
 
 
 def test_after_stop_the_next_run_of_the_same_request_is_a_new_job(

@@ -8,22 +8,28 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from safetensors.torch import load_file
 
 from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.headless.client import ComfyClient, Job
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
+from wan_duet.pipelines.media.picture import picture_bytes
 from wan_duet.pipelines.media.probe import VideoFacts, probe
 from wan_duet.pipelines.plan import Plan
 from wan_duet.pipelines.receipt import latents_hash
-from wan_duet.pipelines.toy.embedded import embedded_loras
+from wan_duet.pipelines.toy.embedded import EMBEDDED, TOY_IMAGE, embedded_loras
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 SAVED = Path(__file__).parents[1] / "nodes" / "saved"
 DRAWN = {"drawn": "in the browser"}  # stands for the graph with its layout
 LORAS = "LoRA high, low and both"
 ONE_REQUEST, BLOCKS = "Text to Video (one request)", "Text to Video (building blocks)"
+IMAGE = "Image to Video"
+PICTURE, REDRAWN, VIDEO = "Text to Image", "Image to Image", "Video to Video"
+NO_TOY_IMAGE = not (EMBEDDED[TOY_IMAGE] / "model_index.json").is_file()
 
 
 def workflow(name: str, folder: Path = WORKFLOWS, **changed: object) -> dict[str, Any]:
@@ -123,6 +129,69 @@ def test_building_blocks_give_the_same_bits(
     assert (facts.width, facts.height, facts.frames, facts.fps) == (112, 64, 17, 16)
 
 
+@pytest.fixture(scope="module")
+def from_a_picture(host: HeadlessComfyUI) -> dict[str, Any]:
+    """The image-to-video workflow with few steps, and the same with building blocks, on one picture."""
+    graph = workflow(IMAGE, num_inference_steps=4, interpolator_model="none")
+    request, runner = id_of(graph, "WanDuetImageToVideo"), graph[id_of(graph, "SaveVideo")]["inputs"]["video"]
+    asked, model = graph[request]["inputs"], graph[runner[0]]["inputs"]["model"]
+    texts = ("prompt", "negative_prompt")
+    prompts = add(graph, "WanDuetEncodePrompt", model=model, **{name: asked[name] for name in texts})
+    size = {"width": 64, "height": 64, "num_frames": 17}
+    condition = add(
+        graph,
+        "WanDuetImageCondition",
+        model=model,
+        positive=[prompts, 0],
+        negative=[prompts, 1],
+        image=asked["image"],
+        **size,
+    )
+    sampled = add(
+        graph,
+        "WanDuetTwoStageSampler",
+        model=model,
+        positive=[condition, 0],
+        negative=[condition, 1],
+        latent=[condition, 2],
+        seed=asked["seed"],
+        steps=4,
+        guidance_scale=asked["guidance_scale"],
+        guidance_scale_2=asked["guidance_scale_2"],
+        shift=asked["shift"],
+        solver="unipc",
+        boundary=-1.0,
+        strength=1.0,
+    )
+    add(graph, "SaveLatent", samples=[sampled, 0], filename_prefix="from_a_picture")
+    receipt = add(graph, "PreviewAny", source=[runner[0], 4])
+    job = host.run(graph)
+    return {"graph": graph, "job": job, "receipt": json.loads(text_of(job, receipt))}
+
+
+@pytest.mark.skipif(NO_TOY_IMAGE, reason="this copy has no embedded model that begins with a picture")
+def test_a_picture_becomes_a_video_of_its_shape(
+    client: ComfyClient, from_a_picture: dict[str, Any], tmp_path: Path
+) -> None:
+    facts = video_of("SaveVideo", client, from_a_picture["job"], from_a_picture["graph"], tmp_path)
+    assert (facts.width, facts.height, facts.frames, facts.fps) == (64, 64, 17, 16)
+    receipt = from_a_picture["receipt"]
+    assert receipt["plan"]["family"] == "toy-image"
+    assert receipt["request"]["image_url"].startswith("sha256:")
+    assert receipt["inputs"]["image_url"]["sha256"]
+    answer = from_a_picture["job"].outputs[id_of(from_a_picture["graph"], "WanDuetCheck")]["text"][0]
+    assert "image-to-video can run (local on toy-image)" in answer
+
+
+@pytest.mark.skipif(NO_TOY_IMAGE, reason="this copy has no embedded model that begins with a picture")
+def test_building_blocks_with_a_picture_give_the_same_bits(
+    host: HeadlessComfyUI, from_a_picture: dict[str, Any]
+) -> None:
+    (saved,) = host.output.glob("from_a_picture_*.latent")
+    latents = load_file(saved)["latent_tensor"]
+    assert latents_hash(latents) == from_a_picture["receipt"]["latents_sha256"]
+
+
 @pytest.mark.parametrize(
     ("name", "changed", "frames", "fps"),
     [
@@ -136,6 +205,111 @@ def test_a_workflow_that_smooths_gives_the_frames_in_between(
     graph = workflow(name, steps=2, num_inference_steps=2, **changed)
     facts = video_of("SaveVideo", client, client.run(graph), graph, tmp_path)
     assert (facts.width, facts.height, facts.frames, facts.fps) == (112, 64, frames, fps)
+
+
+@pytest.mark.parametrize(("name", "ending"), [(PICTURE, ".png"), (REDRAWN, ".jpg")])
+def test_a_picture_goes_to_images_and_carries_graph_and_receipt(
+    client: ComfyClient, tmp_path: Path, name: str, ending: str
+) -> None:
+    graph = workflow(name, num_inference_steps=2)
+    runner = graph[id_of(graph, "SaveImage")]["inputs"]["images"][0]
+    blocked = add(graph, "SaveVideo", video=[runner, 0], filename_prefix="none", format="auto", codec="auto")
+    receipt = add(graph, "PreviewAny", source=[runner, 4])
+    job = client.run(graph)
+    assert blocked not in job.outputs
+    assert job.outputs[id_of(graph, "SaveImage")]["images"]
+    recorded = client.job(job.prompt_id)
+    assert recorded is not None
+    (file,) = (file for file in recorded.files if file.node_id == runner)
+    assert file.name.endswith(ending)
+    shown = json.loads(text_of(job, receipt))
+    with Image.open(client.download(file, tmp_path / file.name)) as image:
+        assert image.size == (64, 64)
+        tags = image.text if ending == ".png" else exif_tags(image)
+    assert json.loads(tags["wan_duet"])["latents_sha256"] == shown["latents_sha256"]
+    assert json.loads(tags["prompt"])[runner]["class_type"] == "WanDuetRunLocal"
+
+
+def exif_tags(image: Image.Image) -> dict[str, str]:
+    lines = (str(line).partition(":") for line in image.getexif().values())
+    return {name: value for name, _, value in lines}
+
+
+def test_a_video_is_drawn_over_by_the_runner_and_by_building_blocks_alike(
+    host: HeadlessComfyUI, client: ComfyClient, tmp_path: Path
+) -> None:
+    graph = workflow(VIDEO, num_inference_steps=4)
+    second = graph[id_of(graph, "SaveVideo")]["inputs"]["video"][0]
+    asked = graph[graph[second]["inputs"]["request"][0]]["inputs"]
+    model = graph[second]["inputs"]["model"]
+    texts = {name: asked[name] for name in ("prompt", "negative_prompt")}
+    prompts = add(graph, "WanDuetEncodePrompt", model=model, **texts)
+    size = {"width": 64, "height": 64, "num_frames": 17, "resample_fps": False, "frames_per_second": 16.0}
+    start = add(graph, "WanDuetVideoCondition", model=model, video=asked["video"], **size)
+    values = {
+        name: asked[name] for name in ("seed", "guidance_scale", "guidance_scale_2", "shift", "strength")
+    }
+    sampled = add(
+        graph, "WanDuetTwoStageSampler", model=model, positive=[prompts, 0], negative=[prompts, 1],
+        latent=[start, 0], steps=4, solver="unipc", boundary=-1.0, **values,
+    )  # fmt: skip
+    add(graph, "SaveLatent", samples=[sampled, 0], filename_prefix="drawn_over")
+    receipt = add(graph, "PreviewAny", source=[second, 4])
+    job = client.run(graph)
+    facts = video_of("SaveVideo", client, job, graph, tmp_path)
+    assert (facts.width, facts.height, facts.frames, facts.fps) == (64, 64, 33, 32)
+    (saved,) = host.output.glob("drawn_over_*.latent")
+    shown = json.loads(text_of(job, receipt))
+    assert latents_hash(load_file(saved)["latent_tensor"]) == shown["latents_sha256"]
+    assert shown["request"]["video_url"].startswith("sha256:")
+    assert shown["inputs"]["video_url"]["sha256"]
+
+
+def test_a_file_of_the_input_folder_may_be_named_and_no_other(
+    host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    graph = workflow(REDRAWN, num_inference_steps=2)
+    node = graph[id_of(graph, "WanDuetImageToImage")]["inputs"]
+    del node["image"]
+    (host.input / "mine.png").write_bytes(picture_bytes(np.zeros((64, 64, 3), np.uint8), "png", {}))
+    node["image_url"] = "mine.png"
+    assert id_of(graph, "SaveImage") in client.run(graph).outputs
+    for name in ("../output/secret.png", "/etc/hostname"):
+        node["image_url"] = name
+        with pytest.raises(HostError, match=r"image_url: .* no file of ComfyUI's input folder"):
+            client.run(graph)
+
+
+def test_acceleration_as_requested_counts_what_it_skipped(client: ComfyClient) -> None:
+    graph = workflow(PICTURE)
+    graph[id_of(graph, "WanDuetRunLocal")]["inputs"]["acceleration"] = "as requested"
+    receipt = add(graph, "PreviewAny", source=("WanDuetRunLocal", 4))
+    counted = json.loads(text_of(client.run(graph), receipt))["acceleration"]
+    assert sum(counted["forwards"].values()) == 54
+    assert sum(counted["skipped"].values()) > 0
+
+
+def test_helpers_are_chosen_on_the_model_and_the_check_knows_them(client: ComfyClient) -> None:
+    graph = workflow(PICTURE, num_inference_steps=2, enable_prompt_expansion="on")
+    graph[id_of(graph, "WanDuetTextToImage")]["inputs"]["enable_output_safety_checker"] = "on"
+    runner, answer = graph[id_of(graph, "WanDuetRunLocal")], graph[id_of(graph, "WanDuetCheck")]
+    alone = client.run({name: node for name, node in graph.items() if node not in (runner, *savers(graph))})
+    assert "Wan Duet Prompt Expander" in alone.outputs[id_of(graph, "WanDuetCheck")]["text"][0]
+    expander = add(graph, "WanDuetPromptExpander", model=("WanDuetLoadModel", 0), language_model="talker")
+    checker = add(graph, "WanDuetSafetyChecker", model=[expander, 0], checker="looker")
+    runner["inputs"]["model"] = answer["inputs"]["model"] = [checker, 0]
+    prompt = add(graph, "PreviewAny", source=("WanDuetRunLocal", 3))
+    job = client.run(graph)
+    assert "text-to-image can run" in job.outputs[id_of(graph, "WanDuetCheck")]["text"][0]
+    asked = graph[id_of(graph, "WanDuetTextToImage")]["inputs"]["prompt"]
+    assert text_of(job, prompt) not in ("", asked)
+    graph[checker]["inputs"]["checker"] = "refuser"
+    with pytest.raises(HostError, match="flagged as nsfw"):
+        client.run(graph)
+
+
+def savers(graph: dict[str, Any]) -> list[dict[str, Any]]:
+    return [node for node in graph.values() if node["class_type"].startswith("Save")]
 
 
 def test_images_are_given_when_asked_for_and_else_block_only_what_needs_them(client: ComfyClient) -> None:

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wan_duet.pipelines.errors import MediaError
-from wan_duet.pipelines.media.containers import CONTAINERS, QUALITIES, WRITE_MODES, container_of
-from wan_duet.pipelines.media.probe import probe
+from wan_duet.pipelines.media.containers import CONTAINERS, QUALITIES, WRITE_MODES, container_of, storable
+from wan_duet.pipelines.media.probe import probe, verify
 from wan_duet.pipelines.media.tags import PROMPT, RECEIPT, WORKFLOW
 from wan_duet.pipelines.media.webp_tags import read_webp_tags, write_webp_tags
 
-from .clips import moving, soft, tone, write
+from .clips import HEIGHT, WIDTH, moving, soft, tone, write
 
 VIDEOS = ("mp4", "webm", "mkv")
 TAGS = {PROMPT: '{"3": {"class_type": "A"}}', WORKFLOW: "ä 鴨 \\;=#\n'\"", RECEIPT: "x" * 70_000}
@@ -34,6 +34,25 @@ def test_count_rate_and_duration_are_exact(tmp_path: Path, suffix: str, count: i
     assert (found.frames, found.fps) == (count, Fraction(fps))
     assert found.duration_s == pytest.approx(told.duration_s, abs=0 if suffix == "mp4" else 1e-3)
     assert (found.codec, found.pix_fmt) == (told.codec, told.pix_fmt)
+
+
+@pytest.mark.parametrize("fps", ["54870000/1829159", "50000000/333667", "2997002997/100000000"])
+@pytest.mark.parametrize("suffix", VIDEOS)
+def test_a_rate_that_no_file_can_hold_becomes_the_nearest_that_can(
+    tmp_path: Path, suffix: str, fps: str
+) -> None:
+    """Phones film at no steady rate, and its mean is such a number."""
+    told = write(tmp_path / f"a.{suffix}", 5, fps=Fraction(fps))
+    assert float(told.fps / Fraction(fps)) == pytest.approx(1, abs=1e-9)
+    verify(probe(told.path), frames=5, width=WIDTH, height=HEIGHT, fps=told.fps)
+
+
+@given(st.fractions(min_value=Fraction(1, 100), max_value=100_000))
+def test_a_storable_rate_is_near_and_stays_as_it_is(fps: Fraction) -> None:
+    rate = storable(fps)
+    assert max(rate.numerator, rate.denominator) * 100 < 2**31
+    assert abs(float(rate / fps) - 1) < 1e-6
+    assert storable(rate) == rate
 
 
 @pytest.mark.parametrize("suffix", VIDEOS)

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ import torch
 
 from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.errors import MediaError
+from wan_duet.pipelines.media.audio import read_audio
 from wan_duet.pipelines.media.edit import Edit
 from wan_duet.pipelines.media.latent_file import LatentFile, read_latents, write_latents
 from wan_duet.pipelines.media.probe import VideoFacts, probe
@@ -158,6 +159,18 @@ def test_a_file_may_be_written_over_itself(clip: Path) -> None:
     assert np.array_equal(next(read_frames(clip)), list(moving(9))[-1])
 
 
+def test_a_place_that_cannot_be_written_is_found_before_anything_is_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    for command in ("convert", "decode"):
+        source = ["--model", "toy"] if command == "decode" else []
+        for out in ("folder.mp4", "no such folder/a.mp4"):
+            missing = str(tmp_path / "missing")
+            assert main(["media", command, missing, "-o", str(tmp_path / out), *source]) == 1
+            assert f"cannot write {tmp_path / out}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
@@ -232,6 +245,55 @@ def test_the_vae_alone_is_enough(tmp_path: Path) -> None:
     assert main([*command, str(whole), "--model", "toy"]) == 0
     assert main([*command, str(alone), "--vae", str(toy_folder() / "vae")]) == 0
     assert all(np.array_equal(a, b) for a, b in zip(read_frames(whole), read_frames(alone), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "what"), [("a.mp4", b"avc1", "picture"), ("a.mkv", b"A_FLAC", "sound")]
+)
+def test_a_stream_that_nobody_decodes_is_named(
+    tmp_path: Path, name: str, codec: bytes, what: Literal["picture", "sound"]
+) -> None:
+    path = tmp_path / name
+    write(path, 5, audio=tone(1))
+    path.write_bytes(path.read_bytes().replace(codec, codec[:-4] + b"ZZZZ"))
+    other: Callable[[Path], object] = read_audio if what == "sound" else lambda path: list(read_frames(path))
+    for read in (probe, other):
+        with pytest.raises(
+            MediaError, match=rf"the {what} of .*{name} is in a format that cannot be decoded"
+        ):
+            read(path)
+
+
+def test_a_small_file_that_promises_a_huge_picture_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.webp"
+    write(path, 3)
+    data = bytearray(path.read_bytes())
+    data[24:30] = b"\xfe\x3f\0" * 2  # 16383 x 16383, the largest that the format knows
+    path.write_bytes(data)
+    for read in (probe, lambda path: list(read_frames(path))):
+        with pytest.raises(MediaError, match=r"a\.webp as a video: Image size"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [1],
+        {"frames": 3},
+        {"edit": {"fps": "16"}},
+        {"edit": {"fps": "0"}, "frames": 3},
+        {"edit": {"fps": "16", "reverse": "yes"}, "frames": 3},
+        {"edit": {"fps": "16", "num_interpolated_frames": -1}, "frames": 3},
+        {"edit": {"fps": "16", "colour": 1}, "frames": 3},
+        {"edit": {"fps": "16"}, "frames": "3"},
+        {"edit": {"fps": "16"}, "frames": 0},
+    ],
+)
+def test_damaged_settings_beside_latents_are_named(tmp_path: Path, settings: object) -> None:
+    latents = torch.zeros(1, 16, 1, 4, 4)
+    write_latents(tmp_path / "a.latent", LatentFile(latents, tags={"wan_duet_edit": json.dumps(settings)}))
+    with pytest.raises(MediaError, match=r"a\.latent"):
+        read_latents(tmp_path / "a.latent")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,9 @@ from wan_duet.pipelines.media.interpolator_files import (
     find_interpolators,
     folders_of_other_packs,
     load_interpolator,
+    make_interpolator,
 )
+from wan_duet.pipelines.memory import DeviceMemory
 
 CPU = torch.device("cpu")
 SMALL = frame_nets.Rife((8, 8, 8, 8), hidden=4, seen=4)
@@ -62,6 +64,22 @@ def test_the_bits_do_not_depend_on_the_file_format(tmp_path: Path) -> None:
         for file in (rife(tmp_path / "a.safetensors"), rife(tmp_path / "b.pth", pickled))
     )
     assert np.array_equal(one, other)
+
+
+@pytest.mark.parametrize(("width", "scale"), [(1280, 1.0), (3840, 0.5)])
+def test_on_large_pictures_rife_looks_for_motion_at_half_the_scale(
+    tmp_path: Path, width: int, scale: float
+) -> None:
+    file = rife(tmp_path / "a.safetensors")
+    found = find_interpolators([tmp_path])
+    chosen = make_interpolator("rife", found, DeviceMemory("cpu"), width=width, height=width * 9 // 16)
+    a, b = (to_uint8(picture[0], low=0.0) for picture in frame_nets.pictures(64, 128))
+    drawn, wanted, other = (
+        net.between(a, b, [0.3])[0]
+        for net in (chosen, *(load_interpolator(file, CPU, scale=s) for s in (scale, 1.5 - scale)))
+    )
+    assert np.array_equal(drawn, wanted)
+    assert not np.array_equal(drawn, other)
 
 
 def test_the_first_folder_decides_then_the_newest_layout_then_the_last_name(tmp_path: Path) -> None:

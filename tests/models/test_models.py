@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, UMT5EncoderModel
 
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.memory import DeviceMemory, compute_dtype
-from wan_duet.pipelines.models.expert import load_expert
+from wan_duet.pipelines.models.executor import Executor
 from wan_duet.pipelines.models.text import clean_prompt, load_text_encoder
 from wan_duet.pipelines.models.vae import denormalise, load_vae, normalise
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
@@ -90,7 +90,9 @@ def test_a_missing_part_is_named(folder: Path, part: str) -> None:
 
 
 def test_a_model_that_is_not_there_says_what_would_be(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="'toy' or a folder in diffusers layout"):
+    with pytest.raises(
+        ModelError, match=r"'toy' or a folder in diffusers layout.*https://\S+/diffusion_models"
+    ):
         load_model(tmp_path / "nothing")
 
 
@@ -159,16 +161,18 @@ class Elsewhere:
 
     def release(self) -> None: ...
 
+    def free_bytes(self) -> None: ...
+
+    def take(self, working_bytes: int = 0) -> None: ...
+
+    def keep(self, resident: object) -> None: ...
+
 
 @torch.inference_mode()
-@pytest.mark.parametrize("name", ["high", "vae", "text_encoder"])
+@pytest.mark.parametrize("name", ["vae", "text_encoder"])
 def test_everything_a_network_needs_is_on_the_device(toy: WanModel, name: str) -> None:
     if name == "vae":
         network = load_vae(toy.vae, torch.bfloat16, Elsewhere(), lambda: None)
-    elif name == "high":
-        network = load_expert(
-            toy.experts["high"], "expert", torch.bfloat16, Elsewhere(), lambda: None
-        )._network
     else:
         network = load_text_encoder(
             toy.text_encoder, toy.tokenizer, 512, torch.bfloat16, Elsewhere(), lambda: None
@@ -182,9 +186,10 @@ def test_everything_a_network_needs_is_on_the_device(toy: WanModel, name: str) -
 
 @torch.inference_mode()
 def test_an_expert_runs_on_another_device(toy: WanModel) -> None:
-    engine = load_expert(toy.experts["high"], "expert", torch.bfloat16, Elsewhere(), lambda: None)
     latents = torch.zeros(1, 16, 2, 4, 4, device="meta")
-    velocity = engine.predict(latents, 900.0, Condition(torch.zeros(1, 512, 128, device="meta")))
+    text = torch.zeros(1, 512, 128, device="meta")
+    with Executor(toy.experts, torch.bfloat16, Elsewhere(), lambda: None) as experts:
+        velocity = experts.use("high").predict(latents, 900.0, Condition(text))
     assert (velocity.shape, velocity.dtype) == (latents.shape, torch.float32)
 
 

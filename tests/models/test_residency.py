@@ -1,57 +1,30 @@
-"""Which expert is in memory, and what is made again when its recipe changes."""
+"""How much lies on the device, what stays after a run, and what is made again when a recipe changes."""
 
 from __future__ import annotations
 
 import gc
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from diffusers import WanTransformer3DModel
+from experts import CHANGED, UNITS, inputs, plain_forward, recipe_of, residency_of, write_experts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wan_duet.pipelines.errors import ModelError
+from wan_duet.pipelines.errors import ModelError, RequestError
 from wan_duet.pipelines.memory import DeviceMemory
-from wan_duet.pipelines.models.expert import ExpertPair, WanEngine, load_expert
-from wan_duet.pipelines.sampling.engine import Condition
-from wan_duet.pipelines.weights.recipe import Recipe
-from wan_duet.pipelines.weights.stored import Files, read_header
+from wan_duet.pipelines.models.executor import Executor
+from wan_duet.pipelines.models.lane import FileLane
+from wan_duet.pipelines.models.residency import RING, Room, choose_residency
+from wan_duet.pipelines.weights.recipe import DTypeRule, Recipe
 
-CONFIG: dict[str, Any] = {
-    "num_attention_heads": 2,
-    "attention_head_dim": 12,
-    "text_dim": 8,
-    "freq_dim": 8,
-    "ffn_dim": 32,
-    "num_layers": 3,
-}
-UNITS = ("head", "blocks.0", "blocks.1", "blocks.2", "tail")
-# One tensor of every unit: by them a unit can be changed alone. The time embedder stays float32.
-CHANGED = {
-    "head": "condition_embedder.time_embedder.linear_1.weight",
-    "blocks.0": "blocks.0.attn1.to_q.weight",
-    "blocks.1": "blocks.1.ffn.net.2.weight",
-    "blocks.2": "blocks.2.norm2.weight",
-    "tail": "proj_out.weight",
-}
-
-
-@dataclass(frozen=True)
-class Change:
-    """Adds `strength` times the tensor itself, as a file of its own has it."""
-
-    file: Path
-    key: str
-    strength: float
-
-    def change(self, files: Files, base: Tensor) -> Tensor:
-        return files.read(self.file, self.key).float().reshape(base.shape)
+GIB = 2**30
+MOVES = len(UNITS) - 1  # the tail comes with the last block
 
 
 class Loads(DeviceMemory):
@@ -68,8 +41,8 @@ class Loads(DeviceMemory):
 
 
 def alive() -> int:
-    """Networks that exist in this process, without a garbage collection that would help."""
-    return sum(isinstance(thing, WanTransformer3DModel) for thing in gc.get_objects())
+    """Bytes of parameters that exist in this process, without a garbage collection that would help."""
+    return sum(p.nbytes for p in gc.get_objects() if type(p) is torch.nn.Parameter and not p.is_meta)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -79,66 +52,49 @@ def _start_clean() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two experts; one block of each is stored in float32, the rest in bf16."""
-    made = tmp_path_factory.mktemp("experts")
-    for seed, name in enumerate(("high", "low")):
-        torch.manual_seed(seed)
-        weights = WanTransformer3DModel(**CONFIG).state_dict()
-        stored = {
-            key: tensor if key.startswith("blocks.1.") else tensor.bfloat16()
-            for key, tensor in weights.items()
-        }
-        save_file(stored, made / f"{name}.safetensors")
-    return made
-
-
-def recipe_of(folder: Path, expert: str = "high", **strengths: float) -> Recipe:
-    """strengths: by unit; blocks.0 is written blocks_0."""
-    file = folder / f"{expert}.safetensors"
-    plain = Recipe.of(CONFIG, read_header(file))
-    names = {unit.replace("_", "."): strength for unit, strength in strengths.items()}
-    return plain.with_deltas(
-        {CHANGED[unit]: [Change(file, CHANGED[unit], strength)] for unit, strength in names.items()}
-    )
-
-
-def weights_of(engine: WanEngine) -> dict[str, Tensor]:
-    assert engine._network is not None
-    return dict(engine._network.state_dict())
-
-
-def fresh(recipe: Recipe, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    return weights_of(load_expert(recipe, "expert", dtype, DeviceMemory("cpu"), lambda: None))
-
-
-def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
-    return one.keys() == other.keys() and all(
-        one[name].dtype == other[name].dtype and torch.equal(one[name], other[name]) for name in one
-    )
+    return write_experts(tmp_path_factory.mktemp("experts"))
 
 
 @dataclass
 class Run:
-    """One use of one expert; `made` counts the units that were filled for it."""
+    """One forward of each expert it is called with. made: the first tensor of every unit filled for it."""
 
     memory: DeviceMemory
     dtype: torch.dtype = torch.float32
-    made: int = 0
+    wanted: str = "auto"
+    made: list[str] = field(default_factory=list)
 
-    def __call__(self, recipe: Recipe, expert: str = "high") -> dict[str, Tensor]:
-        self.made = 0
-        with ExpertPair({expert: recipe}, self.dtype, self.memory, self._count) as experts:
-            return {name: tensor.clone() for name, tensor in weights_of(experts.use(expert)).items()}
+    @torch.inference_mode()
+    def __call__(self, recipe: Recipe, *more: Recipe) -> list[Tensor]:
+        recipes = dict(zip(("high", "low"), (recipe, *more), strict=False))
+        made = self.made
+        made.clear()  # and not replaced: slots that stayed still write to it
 
-    def _count(self) -> None:
-        self.made += 1
+        class Noting(FileLane):
+            def fill(self, slot: int, tensors: Any, *arguments: Any) -> Any:
+                made.append(next(iter(tensors)))
+                return super().fill(slot, tensors, *arguments)
+
+        def lane(device: torch.device, dtype_of: DTypeRule, *sizes: int) -> FileLane:
+            return Noting(device, dtype_of)
+
+        with Executor(
+            recipes,
+            self.dtype,
+            self.memory,
+            lambda: None,
+            forwards=tuple(recipes),
+            residency=residency_of(recipes, self.wanted, self.dtype),
+            make_lane=lane,
+        ) as experts:
+            return [experts.use(name).predict(inputs()[0], 500.0, inputs()[1]) for name in recipes]
 
 
 STRENGTHS = st.dictionaries(st.sampled_from(list(CHANGED)), st.sampled_from([-1.0, 0.0, 0.3, 1.0]))
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.lists(STRENGTHS, min_size=1, max_size=5), st.sampled_from([torch.float32, torch.bfloat16]))
+@settings(max_examples=15, deadline=None)
+@given(st.lists(STRENGTHS, min_size=1, max_size=4), st.sampled_from([torch.float32, torch.bfloat16]))
 def test_after_any_changes_of_strength_the_expert_is_as_if_made_anew(
     folder: Path, runs: list[dict[str, float]], dtype: torch.dtype
 ) -> None:
@@ -146,9 +102,9 @@ def test_after_any_changes_of_strength_the_expert_is_as_if_made_anew(
     before: Recipe | None = None
     for strengths in runs:
         recipe = recipe_of(folder, **{unit.replace(".", "_"): value for unit, value in strengths.items()})
-        assert same(run(recipe), fresh(recipe, dtype))
-        expected = UNITS if before is None else before.changed_units(recipe)
-        assert run.made == len(expected)
+        assert torch.equal(run(recipe)[0], plain_forward(recipe, dtype, *inputs()))
+        changed = UNITS if before is None else before.changed_units(recipe)
+        assert len(run.made) == len({"blocks.2" if unit == "tail" else unit for unit in changed})
         before = recipe
 
 
@@ -156,20 +112,27 @@ def test_the_same_recipe_again_reads_nothing(folder: Path) -> None:
     run, copy = Run(memory := Loads()), recipe_of(folder, blocks_0=0.5)
     run(recipe_of(folder, blocks_0=0.5))
     run(copy)
-    assert run.made == 0
+    assert run.made == []
     assert len(memory.entries) == 1
 
 
 def test_only_the_touched_unit_is_made_again(folder: Path) -> None:
-    memory = DeviceMemory("cpu", keeps=True)
-    places: list[dict[str, int]] = []
-    for strength in (0.5, 0.7):
-        recipes = {"high": recipe_of(folder, blocks_0=strength)}
-        with ExpertPair(recipes, torch.bfloat16, memory, lambda: None) as experts:
-            places.append({name: t.data_ptr() for name, t in weights_of(experts.use("high")).items()})
-    moved = {name for name in places[0] if places[0][name] != places[1][name]}
-    assert CHANGED["blocks.0"] in moved
-    assert all(name.startswith("blocks.0.") for name in moved)
+    run = Run(DeviceMemory("cpu", keeps=True), torch.bfloat16)
+    run(recipe_of(folder, blocks_0=0.5))
+    run(recipe_of(folder, blocks_0=0.7))
+    assert [name.partition(".attn")[0] for name in run.made] == ["blocks.0"]
+
+
+def test_what_stays_of_two_experts_in_a_ring_is_used_again(folder: Path) -> None:
+    run, recipes = (
+        Run(DeviceMemory("cpu", keeps=True), wanted="resident"),
+        [recipe_of(folder, name) for name in ("high", "low")],
+    )
+    first = run(*recipes)
+    assert len(run.made) == 2 * MOVES
+    again = run(*recipes)
+    assert run.made == []
+    assert all(torch.equal(one, other) for one, other in zip(first, again, strict=True))
 
 
 def test_the_files_are_never_written(folder: Path, tmp_path: Path) -> None:
@@ -183,27 +146,28 @@ def test_the_files_are_never_written(folder: Path, tmp_path: Path) -> None:
 
 def test_what_is_reserved_is_what_the_weights_take(folder: Path) -> None:
     for dtype in (torch.float32, torch.bfloat16):
-        memory = Loads(keeps=False)
-        weights = Run(memory, dtype)(recipe_of(folder))
-        assert memory.entries == [("high-noise expert", sum(tensor.nbytes for tensor in weights.values()))]
+        memory = Loads()
+        Run(memory, dtype)(recipe_of(folder))
+        assert memory.entries == [("high-noise expert", alive())]
 
 
-def test_the_other_expert_is_dropped_before_one_is_loaded(folder: Path) -> None:
-    recipes = {name: recipe_of(folder, name) for name in ("high", "low")}
-    memory = Loads()
+def test_two_experts_share_the_slots_of_one(folder: Path) -> None:
+    memory, recipes = Loads(), [recipe_of(folder, name) for name in ("high", "low")]
+    run = Run(memory)
+    run(recipes[0])
+    one = alive()
+    memory.take()
     for _ in range(2):
-        with ExpertPair(recipes, torch.float32, memory, lambda: None) as experts:
-            held = [experts.use("high"), experts.use("low")]
-        assert alive() == 1
-    assert [what for what, _ in memory.entries] == ["high-noise expert", "low-noise expert"] * 2
-    with pytest.raises(ModelError, match="taken out of memory"):
-        held[0].predict(torch.zeros(1, 16, 1, 2, 2), 1.0, Condition(torch.zeros(1, 4, 8)))
+        run(*recipes)
+        assert alive() == one
+        assert len(run.made) == 2 * MOVES
+    assert [what for what, _ in memory.entries] == ["high-noise expert", "high-noise and low-noise expert"]
 
 
 def test_an_expert_that_stayed_goes_when_its_room_is_needed(folder: Path) -> None:
     memory = DeviceMemory("cpu", keeps=True)
     Run(memory)(recipe_of(folder))
-    assert alive() == 1
+    assert alive() > 0
     memory.reserve(2**60, "VAE")
     assert alive() == 0
 
@@ -218,13 +182,11 @@ def test_an_expert_that_stayed_goes_with_its_memory(folder: Path) -> None:
 def test_another_precision_or_another_file_is_loaded_whole(folder: Path) -> None:
     memory = Loads()
     Run(memory)(recipe_of(folder))
-    for run, recipe in (
-        (Run(memory, torch.bfloat16), recipe_of(folder)),
-        (Run(memory, torch.bfloat16), recipe_of(folder, "low")),
-    ):
-        assert same(run(recipe), fresh(recipe, torch.bfloat16))
-        assert run.made == len(UNITS)
-    assert len(memory.entries) == 3
+    run = Run(memory, torch.bfloat16)
+    for recipe in (recipe_of(folder), recipe_of(folder, "low")):
+        assert torch.equal(run(recipe)[0], plain_forward(recipe, torch.bfloat16, *inputs()))
+        assert len(run.made) == MOVES
+    assert len(memory.entries) == 2  # the other file fits into the same slots
 
 
 def test_a_file_that_was_written_again_is_read_again(folder: Path, tmp_path: Path) -> None:
@@ -236,7 +198,8 @@ def test_a_file_that_was_written_again_is_read_again(folder: Path, tmp_path: Pat
     file.unlink()  # as every careful writer does: the old file is still mapped
     save_file(changed, file)
     recipe = recipe_of(tmp_path)
-    assert same(run(recipe), fresh(recipe))
+    assert torch.equal(run(recipe)[0], plain_forward(recipe, torch.float32, *inputs()))
+    assert len(run.made) == MOVES
 
 
 def test_a_file_that_is_gone_is_named(folder: Path, tmp_path: Path) -> None:
@@ -248,37 +211,53 @@ def test_a_file_that_is_gone_is_named(folder: Path, tmp_path: Path) -> None:
         run(recipe)
 
 
-class Stopped(BaseException):
-    pass
+A14B = {"high": (504 * 2**20, *[671 * 2**20] * 40), "low": (504 * 2**20, *[671 * 2**20] * 40)}  # bf16
+FORWARD, VAE = int(4.5 * GIB), 6 * GIB
 
 
-def test_a_stop_while_units_are_made_again_leaves_nothing(folder: Path) -> None:
-    memory, asked = DeviceMemory("cpu", keeps=True), 0
-    Run(memory)(recipe_of(folder))
+@pytest.mark.parametrize(
+    ("free", "slots", "ring", "words"),
+    [
+        (141, 82, 0, "all stay"),
+        (64, 82, 0, "all stay"),
+        (48, 44, 3, "one expert stays, the next one follows"),
+        (24, 29, 3, "26 of an expert's 41 stay, 3 slots stream"),
+        (12, 11, 3, "8 of an expert's 41 stay"),
+        (8, 4, 3, "1 of an expert's 41 stay"),
+        (6.8, 3, 3, "0 of an expert's 41 stay, 3 slots stream the others"),
+        (2, 2, 2, "0 of an expert's 41 stay, 2 slots"),  # refused by the preflight
+        (None, 41, 0, "one expert stays"),
+    ],
+)
+def test_as_much_stays_as_fits_beside_the_work(free: float | None, slots: int, ring: int, words: str) -> None:
+    room = Room(None if free is None else int(free * GIB), FORWARD, VAE)
+    chosen = choose_residency("auto", A14B, room)
+    assert (chosen.slots, chosen.ring) == (slots, ring)
+    assert words in chosen.text()
+    if free is not None and slots > 2:
+        assert chosen.bytes + FORWARD <= free * GIB
 
-    def stop_at_the_second() -> None:
-        nonlocal asked
-        asked += 1
-        if asked == 2:
-            raise Stopped
 
-    every = {unit.replace(".", "_"): 0.5 for unit in ("blocks.0", "blocks.1", "tail")}
-    pair = ExpertPair({"high": recipe_of(folder, **every)}, torch.float32, memory, stop_at_the_second)
-    with pytest.raises(Stopped), pair as experts:
-        experts.use("high")
-    assert memory.take() is None
-    assert alive() == 0
+def test_everything_stays_only_where_the_vae_fits_too() -> None:
+    tight = 82 * 671 * 2**20 + FORWARD + GIB
+    assert choose_residency("auto", A14B, Room(tight, FORWARD, FORWARD)).slots == 82
+    assert choose_residency("auto", A14B, Room(tight, FORWARD, 3 * FORWARD)).slots == 41 + RING
 
 
-def test_a_run_that_fails_keeps_nothing(folder: Path) -> None:
-    memory = DeviceMemory("cpu", keeps=True)
+def test_in_main_memory_the_second_expert_waits_in_its_file() -> None:
+    assert choose_residency("auto", A14B, Room(500 * GIB, FORWARD, VAE), beside=False).slots == 41
+    assert choose_residency("auto", A14B, Room(16 * GIB, FORWARD, VAE), beside=False).slots == 17
 
-    def fail(experts: ExpertPair) -> None:
-        with experts:
-            experts.use("high")
-            raise Stopped
 
-    with pytest.raises(Stopped):
-        fail(ExpertPair({"high": recipe_of(folder)}, torch.float32, memory, lambda: None))
-    assert memory.take() is None
-    assert alive() == 0
+@pytest.mark.parametrize(
+    ("wanted", "slots", "ring"), [("resident", 82, 0), ("ring", 3, 3), ("ring:7", 7, 7), ("ring:999", 82, 0)]
+)
+def test_what_was_asked_for_is_taken_whatever_there_is(wanted: str, slots: int, ring: int) -> None:
+    chosen = choose_residency(wanted, A14B, Room(GIB, FORWARD, VAE))
+    assert (chosen.slots, chosen.ring) == (slots, ring)
+
+
+@pytest.mark.parametrize("wanted", ["", "all", "ring:", "ring:0", "ring:-1", "ring:two", "Ring"])
+def test_another_word_for_the_residency_is_refused(wanted: str) -> None:
+    with pytest.raises(RequestError, match=r"residency: .*auto, resident, ring, or ring:N"):
+        choose_residency(wanted, A14B, Room(None, 0))

@@ -151,6 +151,15 @@ def test_a_missing_part_is_named_with_its_folder_and_its_source(
         load_model(files[model], **parts)
 
 
+@pytest.mark.parametrize(
+    ("slot", "page"), [("low", "diffusion_models"), ("vae", "vae"), ("text_encoder", "text")]
+)
+def test_a_file_that_is_not_there_is_named_with_a_public_source(files: Files, slot: str, page: str) -> None:
+    parts = {"low": files["t2v_b"], "vae": files["vae_21"], "text_encoder": files["text"]}
+    with pytest.raises(ModelError, match=rf"{slot}: gone\.safetensors not found.*https://\S+/{page}"):
+        load_model(files["t2v_a"], **{**parts, slot: "gone.safetensors"})
+
+
 def test_a_name_that_contradicts_its_slot_is_only_a_warning(
     files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from wan_duet.nodes.conditioning import from_conditioning, to_conditioning
+from wan_duet.nodes.conditioning import from_conditioning, to_conditioning, with_pictures
 from wan_duet.pipelines.errors import SamplingError
+from wan_duet.pipelines.models.conditions import Pictures, entering_channels, given_mask
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
+from wan_duet.pipelines.plan.families import FAMILIES
 
 WIDTH = 128
 
@@ -83,6 +86,70 @@ def test_keys_that_change_nothing_pass(model: WanModel, harmless: dict[str, obje
 def test_keys_that_would_be_ignored_are_refused_by_name(model: WanModel, key: str, value: object) -> None:
     with pytest.raises(SamplingError, match=f"positive: carries {key},"):
         from_conditioning(conditioning(**{key: value}), "positive", model)
+
+
+@pytest.fixture
+def image_model(model: WanModel) -> WanModel:
+    return replace(model, family=FAMILIES["toy-image"])
+
+
+SHAPE = (1, 16, 3, 4, 6)
+
+
+def pictures(**more: torch.Tensor) -> Pictures:
+    latents = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
+    return Pictures(latents=latents, mask=given_mask(SHAPE, last=1), **more)
+
+
+def test_a_picture_goes_out_and_in_as_core_has_it(image_model: WanModel) -> None:
+    given = pictures()
+    sent = with_pictures(conditioning(), given)
+    mask = sent[0][1]["concat_mask"]
+    assert torch.equal(mask[0, :, 0, 0, 0], torch.zeros(4))  # core: 0 where a frame is given
+    assert torch.equal(mask[0, :, -1, 0, 0], torch.tensor([1.0, 1.0, 1.0, 0.0]))
+    channels = from_conditioning(sent, "positive", image_model).channels
+    assert given.mask is not None
+    assert given.latents is not None
+    assert channels is not None
+    assert torch.equal(channels, entering_channels(given.mask, given.latents, image_model.vae))
+
+
+def test_cores_one_channel_mask_stands_for_all_four(image_model: WanModel) -> None:
+    mask = torch.ones(1, 1, *SHAPE[2:])
+    mask[:, :, 0] = 0
+    sent = conditioning(concat_latent_image=torch.zeros(SHAPE), concat_mask=mask)
+    channels = from_conditioning(sent, "positive", image_model).channels
+    assert channels is not None
+    assert torch.equal(channels[:, :4], given_mask(SHAPE, last=0))
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"concat_mask": torch.ones(1, 1, 3, 4, 6)}, "without concat_latent_image"),
+        ({"concat_latent_image": torch.zeros(1, 48, 3, 4, 6)}, r"needs \(1, 16,"),
+        (
+            {"concat_latent_image": torch.zeros(SHAPE), "concat_mask": torch.ones(1, 1, 2, 4, 6)},
+            "concat_mask has shape",
+        ),
+    ],
+)
+def test_a_picture_of_another_shape_is_refused(
+    image_model: WanModel, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(SamplingError, match=message):
+        from_conditioning(conditioning(**options), "positive", image_model)
+
+
+def test_what_clip_saw_is_read_by_wan_21_and_passed_over_by_the_others(image_model: WanModel) -> None:
+    sent = with_pictures(conditioning(), pictures(features=torch.ones(1, 5, 8)))
+    reading = replace(image_model, family=replace(image_model.family, reads_clip=True))
+    seen = from_conditioning(sent, "positive", reading).picture
+    assert seen is not None
+    assert torch.equal(seen, torch.ones(1, 5, 8))
+    assert from_conditioning(sent, "positive", image_model).picture is None
+    with pytest.raises(SamplingError, match="shorter prompt"):
+        from_conditioning(with_pictures(conditioning(513), pictures()), "positive", reading)
 
 
 def test_mask_over_padding_passes(model: WanModel) -> None:

@@ -30,10 +30,29 @@ def test_noise_mask_is_refused_where_it_would_matter() -> None:
     with pytest.raises(SamplingError, match="noise_mask"):
         latents_to_sample(masked)
     assert torch.equal(from_latent(masked), VIDEO)  # decoding does not look at it
-    assert torch.equal(latents_to_sample({**masked, "noise_mask": torch.ones(1, 1, 8, 14)}), VIDEO)
+    latents, given = latents_to_sample({**masked, "noise_mask": torch.ones(1, 1, 8, 14)})
+    assert torch.equal(latents, VIDEO)
+    assert given is None
+
+
+def test_whole_frames_may_stay_on_a_model_that_can_keep_them() -> None:
+    given = torch.tensor([True, False, False, False, True])
+    latent = to_latent(VIDEO, given)
+    assert torch.equal(latents_to_sample(latent, frames_stay=True)[1], given)
+    with pytest.raises(SamplingError, match="cannot keep a part"):
+        latents_to_sample(latent)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [torch.zeros(1, 1, 8, 14), torch.full((1, 1, 5, 8, 14), 0.5), torch.eye(14)[:8].expand(1, 1, 5, 8, 14)],
+)
+def test_parts_of_frames_are_refused_there_too(mask: torch.Tensor) -> None:
+    with pytest.raises(SamplingError, match="only whole frames"):
+        latents_to_sample({"samples": VIDEO, "noise_mask": mask}, frames_stay=True)
 
 
 def test_place_in_a_batch_is_refused_where_it_would_change_the_noise() -> None:
-    assert torch.equal(latents_to_sample({"samples": VIDEO, "batch_index": [0]}), VIDEO)
+    assert torch.equal(latents_to_sample({"samples": VIDEO, "batch_index": [0]})[0], VIDEO)
     with pytest.raises(SamplingError, match="batch_index"):
         latents_to_sample({"samples": VIDEO, "batch_index": [3]})

@@ -11,7 +11,7 @@ import pytest
 
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.plan import FAMILIES, Plan, default_family, describe, make_plan
-from wan_duet.pipelines.request import KINDS, check, parse, t2v_request
+from wan_duet.pipelines.request import KINDS, LocalAbilities, check, parse, t2v_request
 
 A14B, TOY = FAMILIES["wan2.2-t2v-a14b"], FAMILIES["toy"]
 T2V = [family for family in FAMILIES.values() if "text-to-video" in family.tasks]
@@ -270,8 +270,9 @@ def test_distilled_weights_walk_their_own_grid(kind: str) -> None:
 def test_a_plan_can_be_looked_at_before_its_runner_exists_but_not_run() -> None:
     request = parse("text-to-image", {"prompt": "a"})
     assert make_plan(request, A14B, 0).output == "png"
+    only = LocalAbilities(tasks=frozenset({"text-to-video"}))
     with pytest.raises(RequestError, match="kind"):
-        make_plan(request, A14B, 0, report=check(request, family=A14B))
+        make_plan(request, A14B, 0, report=check(request, family=A14B, abilities=only))
 
 
 def test_size_of_the_input_has_to_be_one() -> None:

@@ -21,16 +21,26 @@ CENTS_FIVE = Price(0.05, 0.04, 0.06, "video seconds", "a page", "2026-08")
 
 
 class FastClock:
-    """Time passes when somebody sleeps, at once."""
+    """Time passes when somebody sleeps, at once. time: what the clock shows, which a test may set.
+
+    at_sleep: called with the number of each sleep, the first being 1.
+    """
 
     def __init__(self) -> None:
-        self.time = 1_800_000_000.0
+        self.time, self.slept, self.sleeps = 1_800_000_000.0, 0.0, 0
+        self.at_sleep: Callable[[int], None] = lambda number: None
 
     def now(self) -> float:
         return self.time
 
+    def elapsed(self) -> float:
+        return self.slept
+
     async def sleep(self, seconds: float) -> None:
         self.time += seconds
+        self.slept += seconds
+        self.sleeps += 1
+        self.at_sleep(self.sleeps)
         await asyncio.sleep(0)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -64,6 +65,7 @@ async def fetched(cdn: Cdn, file: RemoteFile, to: Path) -> bytes:
         "502 page",
         "503 page",
         "504 page",
+        "damaged",
     ],
 )
 def test_a_download_outlasts_a_fault(tmp_path: Path, name: str) -> None:
@@ -115,6 +117,17 @@ def test_another_version_of_the_file_is_fetched_from_its_beginning(tmp_path: Pat
 def test_a_part_without_a_version_is_not_trusted(tmp_path: Path) -> None:
     async def use(cdn: Cdn, server: FalServer, file: RemoteFile) -> None:
         (tmp_path / "a.mp4.part").write_bytes(b"old" * 100)
+        assert await fetched(cdn, file, tmp_path / "a.mp4") == FILM
+        assert server.cdn.ranges == [None]
+
+    with_cdn(use)
+
+
+@pytest.mark.parametrize("etag", ['"\xff"', '"\u2603"', "unquoted", '"a\nb"', ""])
+def test_a_version_that_no_header_can_carry_is_not_gone_on_with(tmp_path: Path, etag: str) -> None:
+    async def use(cdn: Cdn, server: FalServer, file: RemoteFile) -> None:
+        (tmp_path / "a.mp4.part").write_bytes(b"old" * 100)
+        (tmp_path / "a.mp4.part.json").write_text(json.dumps({"etag": etag}))
         assert await fetched(cdn, file, tmp_path / "a.mp4") == FILM
         assert server.cdn.ranges == [None]
 

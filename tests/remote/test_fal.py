@@ -19,6 +19,7 @@ from wan_duet.pipelines.errors import (
     RemoteError,
     UnreachableError,
 )
+from wan_duet.pipelines.remote.api import Timeouts
 from wan_duet.pipelines.remote.fal import Fal
 from wan_duet.pipelines.remote.provider import Provider, Submitted
 from wan_duet.pipelines.remote.written import written_form
@@ -404,11 +405,13 @@ def test_trying_a_key_makes_no_job() -> None:
     with_fal(use)
 
 
-def test_a_price_that_cannot_be_had_is_unknown() -> None:
+@pytest.mark.parametrize("fault", ["403", "stall", "503 page", "not json", "cut json"])
+def test_a_price_that_cannot_be_had_is_unknown_and_holds_up_no_result(fault: str) -> None:
     async def use(fal: Fal, server: FalServer) -> None:
         job = await finished(fal)
-        server.script.plan("pricing", "403")
+        server.script.plan("pricing", fault, times=100)
         assert (await fal.result(job)).charged is None
+        assert server.script.calls["pricing"] == 1
 
     with_fal(use)
 
@@ -421,9 +424,10 @@ def test_a_price_in_another_currency_is_not_taken_for_dollars() -> None:
 
 
 def test_fifty_jobs_at_once_share_few_connections() -> None:
-    async def use(fal: Fal, server: FalServer) -> None:
-        jobs = await asyncio.gather(*(finished(fal) for _ in range(50)))
-        assert len({job.request_id for job in jobs}) == len(server.jobs) == 50
-        assert server.most_connections <= 32
+    async def run() -> None:
+        async with FalServer(data=FILM) as server, fal_at(server, timeouts=Timeouts()) as fal:
+            jobs = await asyncio.gather(*(finished(fal) for _ in range(50)))
+            assert len({job.request_id for job in jobs}) == len(server.jobs) == 50
+            assert server.most_connections <= 32
 
-    with_fal(use)
+    asyncio.run(run())

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.errors import RefusedError, RequestError, UnreachableError
+from wan_duet.pipelines.media.local_file import file_at
 from wan_duet.pipelines.remote.fal import Fal
 from wan_duet.pipelines.remote.fal_storage import UploadSizes
-from wan_duet.pipelines.remote.local_file import file_at
 from wan_duet.pipelines.remote.payload import prepare, sendable
 from wan_duet.pipelines.request import parse
 

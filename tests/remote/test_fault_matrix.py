@@ -142,7 +142,7 @@ def cells(provider: str, call: str) -> list[Cell]:
         return [Cell(provider, call, fault) for fault in every] + [
             Cell(provider, call, fault, after=True) for fault in every if fault not in SURELY_NO_JOB
         ]
-    more = {"download": tuple(DOWNLOADS), "status": tuple(CHANGES), "result": ("wrong size told",)}
+    more = {"download": tuple(DOWNLOADS), "status": tuple(CHANGES), "result": ("wrong size told", "odd text")}
     return [Cell(provider, call, fault) for fault in (*ALWAYS, *more.get(call, ()))]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,7 +37,11 @@ Make = Callable[..., Order]
 def run(order: Order, desk: Desk, told: list[News] | None = None, *, resubmit: bool = False) -> Job:
     """Admit the order and carry it out, as a node does."""
     job = admit(order, desk, Limits(), reuse=True, resubmit=resubmit)
-    return asyncio.run(go_on(job, desk, order, [] if told is None else told))
+    try:
+        return asyncio.run(go_on(job, desk, order, [] if told is None else told))
+    except AmbiguousError:
+        desk.journal.note_told(job.job_id)
+        raise
 
 
 async def go_on(job: Job, desk: Desk, order: Order | None, told: list[News]) -> Job:
@@ -82,6 +87,19 @@ def test_a_job_ends_as_a_file_with_its_receipt(desk: Desk, workshop: Workshop, o
     assert steps == ["preparing", "sending", "queued", "running", "downloading"]
     assert told[2].text() == "queued #0 · 00:00 · about $0.05, from $0.04 to $0.06"
     assert "step 2" in told[3].text()
+
+
+def test_a_receipt_holds_no_address_under_which_an_upload_can_be_read(desk: Desk, order: Make) -> None:
+    async def prepare() -> dict:
+        return {"prompt": "a red ball", "seed": 7, "image_url": "https://files.test/private.png"}
+
+    wanted = order(image_url="sha256:00")
+    job = admit(wanted, desk, Limits(), reuse=True, resubmit=False)
+    done = asyncio.run(carry_out(job.job_id, desk, tell=lambda news: None, prepare=prepare))
+    assert done.file is not None
+    receipt = done.file.with_suffix(".json").read_text()
+    assert "private.png" not in receipt
+    assert json.loads(receipt)["job"]["sent"]["image_url"] == "sha256:00"
 
 
 def test_the_same_order_again_is_served_from_the_file(desk: Desk, workshop: Workshop, order: Make) -> None:
@@ -256,6 +274,27 @@ def test_a_job_that_the_provider_no_longer_knows_is_lost(desk: Desk, workshop: W
     assert (the_row(desk).state, the_row(desk).money) == ("lost", "may have been spent")
 
 
+@pytest.mark.parametrize(("forgotten", "state"), [(3, "done"), (10_000, "lost")])
+def test_a_job_that_was_seen_is_not_given_up_at_once(
+    desk: Desk, workshop: Workshop, order: Make, forgotten: int, state: str
+) -> None:
+    kept: dict = {}
+
+    def forget() -> None:
+        looks = workshop.calls.count("status")
+        if looks == 2:
+            kept.update(workshop.made)
+            workshop.made.clear()
+        if looks == 2 + forgotten:
+            workshop.made.update(kept)
+
+    workshop.looks, workshop.during["status"] = 3, forget
+    with nullcontext() if state == "done" else pytest.raises(JobLostError):
+        run(order(), desk)
+    assert the_row(desk).state == state
+    assert desk.clock.slept < 400  # type: ignore[attr-defined]
+
+
 def test_a_key_that_is_no_longer_valid_leaves_the_job_open(
     desk: Desk, workshop: Workshop, order: Make
 ) -> None:
@@ -297,7 +336,30 @@ def test_a_night_without_this_machine_does_not_cancel_what_is_finished(
     assert "cancel" not in workshop.calls
 
 
+def test_a_clock_that_is_put_forward_cancels_nothing(desk: Desk, workshop: Workshop, order: Make) -> None:
+    def put_forward() -> None:
+        desk.clock.time += 3 * 3600  # type: ignore[attr-defined]
+
+    workshop.looks, workshop.during["status"] = 3, put_forward
+    assert run(order(), desk).state == "done"
+    assert "cancel" not in workshop.calls
+
+
+def test_a_clock_that_is_put_back_delays_nothing(desk: Desk, workshop: Workshop, order: Make) -> None:
+    def put_back(number: int) -> None:
+        desk.clock.time -= 3 * 3600  # type: ignore[attr-defined]
+
+    workshop.looks = 3
+    desk.clock.at_sleep = put_back  # type: ignore[attr-defined]
+    assert run(order(), desk).state == "done"
+    assert desk.clock.slept < 60  # type: ignore[attr-defined]
+
+
 # ---- stop
+
+
+def impatient(desk: Desk) -> Desk:
+    return replace(desk, patience=replace(desk.patience, look=0.01))
 
 
 def stop_when(desk: Desk, workshop: Workshop, call: str) -> None:
@@ -314,17 +376,42 @@ def test_a_stop_reaches_the_provider(desk: Desk, workshop: Workshop, order: Make
     assert the_row(desk).state == "cancelled"
 
 
-def test_a_stop_before_the_submit_sends_nothing(desk: Desk, workshop: Workshop, order: Make) -> None:
+@pytest.mark.parametrize("before", [True, False])
+def test_a_stop_before_the_submit_sends_nothing(
+    desk: Desk, workshop: Workshop, order: Make, before: bool
+) -> None:
     async def endless() -> dict:
         desk.journal.ask_to_stop(the_row(desk).job_id)
         await asyncio.Event().wait()
         return {}
 
     job = admit(order(), desk, Limits(), reuse=True, resubmit=False)
+    if before:
+        desk.journal.ask_to_stop(job.job_id)
     with pytest.raises(JobStoppedError):
-        asyncio.run(carry_out(job.job_id, desk, tell=lambda news: None, prepare=endless))
+        asyncio.run(carry_out(job.job_id, impatient(desk), tell=lambda news: None, prepare=endless))
     assert workshop.calls == []
     assert (the_row(desk).state, the_row(desk).money) == ("cancelled", "none spent")
+
+
+def test_a_cancel_that_is_refused_leaves_no_job_alone(desk: Desk, workshop: Workshop, order: Make) -> None:
+    workshop.looks = 3
+    workshop.faults["cancel"] = [RemoteError("403", provider="fal", money="may have been spent")]
+    stop_when(desk, workshop, "submit")
+    assert run(order(), desk).file is not None
+    assert workshop.calls.count("cancel") == len(workshop.made) == 1
+
+
+def test_a_stop_does_not_wait_for_an_answer_about_the_job(
+    desk: Desk, workshop: Workshop, order: Make
+) -> None:
+    workshop.looks = 10
+    workshop.stalls["status"] = 1
+    stop_when(desk, workshop, "status")
+    job = admit(order(), desk, Limits(), reuse=True, resubmit=False)
+    with pytest.raises(JobStoppedError):
+        asyncio.run(asyncio.wait_for(go_on(job, impatient(desk), order(), []), 5))
+    assert workshop.calls == ["submit", "status", "cancel", "status"]
 
 
 @pytest.mark.parametrize("answer", ["too late", "not offered"])

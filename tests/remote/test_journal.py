@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -289,6 +290,54 @@ def test_a_file_that_is_no_journal_is_refused_in_words(tmp_path: Path) -> None:
     file.write_text("buy milk, and other things that are longer than a header of SQLite is" * 9)
     with pytest.raises(JournalError, match=r"notes\.txt"):
         Journal(file, lambda: 0.0)
+
+
+@pytest.mark.parametrize("damage", ["cut", "overwritten", "zeros"])
+def test_a_damaged_journal_is_never_taken_for_an_empty_one(
+    journal: Journal, order: Make, begin: Begin, tmp_path: Path, damage: str
+) -> None:
+    for number in range(20):
+        begin(order(prompt=str(number) * 500))
+    journal._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = journal.file.read_bytes()
+    file = tmp_path / "damaged.sqlite"
+    damaged = {"cut": data[: len(data) // 2], "zeros": bytes(len(data))}
+    file.write_bytes(damaged.get(damage, data[:8192] + b"\xff" * (len(data) - 8192)))
+    with pytest.raises(JournalError, match="move it away"):
+        Journal(file, lambda: 0.0).jobs()
+
+
+def test_all_who_begin_together_share_one_new_journal(tmp_path: Path, order: Make) -> None:
+    """Each with a connection of its own, as processes have."""
+    file, together, found = tmp_path / "jobs.sqlite", threading.Barrier(8), []
+
+    def buy() -> None:
+        together.wait()
+        journal, owner = Journal(file, lambda: 0.0), Owner(tmp_path / "owners")
+        choices: Any = {"reuse": True, "resubmit": False, "allow": lambda spent: None, "since": 0.0}
+        found.append(journal.begin(order(), "0badcafe", owner, **choices).job_id)
+        journal.close()
+        owner.retire()
+
+    threads = [threading.Thread(target=buy) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 8
+    assert len(set(found)) == 1
+
+
+def test_a_job_is_found_by_its_beginning_and_by_what_the_provider_calls_it(
+    journal: Journal, owner: Owner, order: Make, begin: Begin
+) -> None:
+    job = bring_to(journal, begin(order()), owner, "submitting")
+    journal.submitted(job.job_id, owner, Submitted(job.endpoint, "3f1c-request"))
+    begin(order(prompt="another"))
+    for name in (job.job_id, job.job_id[:8], "3f1c-request"):
+        assert journal.find(name).job_id == job.job_id
+    with pytest.raises(JournalError, match="2 jobs begin with"):
+        journal.find("")
 
 
 def test_a_job_that_does_not_exist_is_named(journal: Journal) -> None:

@@ -26,6 +26,7 @@ from .clients import FAL_KEY, NOVITA_KEY, bought, fal_at, novita_at
 from .conftest import FastClock
 
 ROUTES = ("initiate", "upload", "submit", "status", "result", "cancel", "list", "pricing", "download")
+ANSWERED = ("initiate", "submit", "status", "result", "list")
 I2V = {"prompt": "a red ball", "seed": 7}
 T2V = {**I2V, "width": 832, "height": 480}
 
@@ -60,7 +61,7 @@ async def told(provider: str, folder: Path, faults: list[tuple[str, str, int]]) 
             server.script.plan(route, name, times=times)
         more = {"folder": folder} if provider == "fal" else {}
         async with at[1](server, **more) as account:
-            desk = Desk(journal, owner, account, clock, Patience(deadline=600.0, look=5.0))
+            desk = Desk(journal, owner, account, clock, Patience(deadline=60.0, look=5.0, grace=20.0))
             lines.append(repr(account))
             for number, stops in enumerate((False, True, False)):
                 if number == 2:
@@ -91,9 +92,10 @@ async def told(provider: str, folder: Path, faults: list[tuple[str, str, int]]) 
         [(route, "tells the key", 1) for route in ROUTES if route != "submit"],
         [("submit", "tells the key", 1)],
         [(route, "tells the key", 1000) for route in ("status", "result", "download")],
-        [(route, "repeats the key", 1000) for route in ("initiate", "submit", "status", "result", "list")],
+        [(route, "repeats the key", 1000) for route in ANSWERED],
+        [(route, "spells the key", 1000) for route in ANSWERED],
     ],
-    ids=["well", "every call", "submit", "for ever", "successes"],
+    ids=["well", "every call", "submit", "for ever", "successes", "escapes"],
 )
 def test_the_key_is_in_no_log_file_row_receipt_or_error(
     provider: str, faults: list[tuple[str, str, int]], tmp_path: Path, caplog: pytest.LogCaptureFixture

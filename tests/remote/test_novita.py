@@ -17,13 +17,14 @@ from wan_duet.pipelines.errors import (
     RefusedError,
     UnreachableError,
 )
+from wan_duet.pipelines.remote.api import Timeouts
 from wan_duet.pipelines.remote.desk import Desk, Patience
 from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.novita import Novita
 from wan_duet.pipelines.remote.owner import Owner
 from wan_duet.pipelines.remote.payload import prepare
 from wan_duet.pipelines.remote.provider import Outcome, Provider, Submitted
-from wan_duet.pipelines.request import for_novita, parse
+from wan_duet.pipelines.request import NOVITA_MODELS, for_novita, parse
 
 from ..servers.novita import ENDPOINTS, NovitaServer
 from .clients import FILM, NOVITA_KEY, Waits, bought, novita_at
@@ -103,15 +104,16 @@ def test_every_endpoint_takes_the_body_of_its_contract(path: str) -> None:
 
 def test_a_request_of_fal_becomes_a_task_of_each_endpoint_it_can_be_said_to() -> None:
     async def use(novita: Novita, server: NovitaServer) -> None:
-        for kind, image in (
-            ("text-to-video", {}),
-            ("image-to-video", {"image_url": "https://example.com/a.png"}),
-        ):
-            sent = for_novita(parse(kind, {"prompt": "a red ball", "seed": 7, **image}))
-            assert sent is not None
-            prepared = prepare(sent)
-            await novita.submit(prepared.endpoint, prepared.payload, job_id="job-1")
-        assert [task.path for task in server.jobs.values()] == ["/v3/async/wan-t2v", "/v3/async/wan-i2v"]
+        for model in NOVITA_MODELS:
+            for kind, image in (
+                ("text-to-video", {}),
+                ("image-to-video", {"image_url": "https://example.com/a.png"}),
+            ):
+                sent = for_novita(parse(kind, {"prompt": "a red ball", "seed": 7, **image}), model)
+                assert sent is not None
+                prepared = prepare(sent)
+                await novita.submit(prepared.endpoint, prepared.payload, job_id="job-1")
+        assert [task.path for task in server.jobs.values()] == list(ENDPOINTS)
 
     with_novita(use)
 
@@ -252,7 +254,8 @@ def test_fifty_tasks_at_once_keep_to_the_rate_that_novita_allows_and_none_is_los
     waits = Waits()
 
     async def run() -> None:
-        async with NovitaServer(data=FILM) as server, novita_at(server, waits=waits) as novita:
+        patient = {"waits": waits, "timeouts": Timeouts()}
+        async with NovitaServer(data=FILM) as server, novita_at(server, **patient) as novita:
             for route in ("submit", "status", "download"):
                 server.script.plan(route, "429 wait", first=5, times=3)
             desk = Desk(journal, owner, novita, clock, Patience(look=5.0, deadline=None))

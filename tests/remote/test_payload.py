@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.remote.local_file import LocalFile
+from wan_duet.pipelines.media.local_file import LocalFile
 from wan_duet.pipelines.remote.payload import Prepared, prepare, sendable
 from wan_duet.pipelines.remote.written import fingerprint
 from wan_duet.pipelines.request import KINDS, field_table, parse
@@ -140,6 +140,22 @@ def test_what_cannot_be_sent_is_refused_by_its_field(kind: str, values: dict[str
     with pytest.raises(RequestError) as caught:
         prepare(parse(kind, values))
     assert [problem.field for problem in caught.value.problems] == [field]
+
+
+def test_reading_a_large_file_can_be_stopped(tmp_path: Path) -> None:
+    (tmp_path / "a.safetensors").write_bytes(bytes(3 * 2**20))
+    looks: list[int] = []
+
+    def check() -> None:
+        looks.append(1)
+        if len(looks) == 2:
+            raise KeyboardInterrupt
+
+    request = parse(
+        "text-to-video-lora", {"prompt": "a", "loras": [{"path": str(tmp_path / "a.safetensors")}]}
+    )
+    with pytest.raises(KeyboardInterrupt):
+        prepare(request, check=check)
 
 
 def test_whoever_asks_says_which_files_may_leave(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from wan_duet.pipelines.errors import JobStoppedError, SpendingError
+from wan_duet.pipelines.errors import AmbiguousError, JobStoppedError, SpendingError, WanDuetError
 from wan_duet.pipelines.remote.desk import Patience
 from wan_duet.pipelines.remote.gate import Limits
 from wan_duet.pipelines.remote.news import News
@@ -151,6 +151,44 @@ def test_open_jobs_go_on_at_the_next_start_and_save_their_files(
     assert job.file is not None
     assert len(workshop.made) == 1
     second.close()
+
+
+def test_what_is_told_to_nobody_does_not_let_resubmit_buy_anew(
+    tmp_path: Path, workshop: Workshop, order: Make
+) -> None:
+    """A workflow may keep resubmit on: the user has to have read that the fate of a job is unknown."""
+    workshop.lists, workshop.faults["submit"] = False, ["answer lost"]
+    gone = threading.Event()
+    workshop.during["submit"] = lambda: gone.wait(5) and None
+    first = RemoteThread(tmp_path, patience=QUICK)
+    ticket = buy(first, order(), workshop)
+    until(lambda: "submit" in workshop.calls)
+    ticket.stop()
+    gone.set()
+    assert isinstance(ticket.done.exception(5), AmbiguousError)
+    assert not first.journal.job(ticket.job_id).told
+    first.close()
+    second = RemoteThread(tmp_path, patience=QUICK)
+    assert second.resume([workshop]) == [ticket.job_id]
+    until(lambda: workshop.calls.count("reconcile") == 2)
+    with pytest.raises(AmbiguousError):
+        buy(second, order(), workshop, resubmit=True).done.result(5)
+    assert len(workshop.made) == 1
+    assert second.resume([workshop]) == []
+    buy(second, order(), workshop, resubmit=True).done.result(5)
+    assert len(workshop.made) == 2
+    second.close()
+
+
+def test_whoever_waits_gets_an_answer_when_the_journal_breaks(
+    tmp_path: Path, workshop: Workshop, order: Make
+) -> None:
+    thread = RemoteThread(tmp_path, patience=QUICK)
+    workshop.lists, workshop.faults["submit"] = False, ["answer lost"]
+    workshop.during["reconcile"] = lambda: thread.journal._database.execute("DROP TABLE jobs") and None
+    with pytest.raises(WanDuetError):
+        buy(thread, order(), workshop).done.result(5)
+    thread.close()
 
 
 def test_what_was_never_sent_is_closed_at_the_next_start_and_may_be_ordered_again(

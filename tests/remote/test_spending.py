@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.remote.gate import Limits
 from wan_duet.pipelines.remote.spending import Spending, read_spending
-from wan_duet.pipelines.request import parse
+from wan_duet.pipelines.request import check, parse
 from wan_duet.pipelines.request.prices import PRICES, estimate
 
 ENDPOINT = "fal-ai/wan/v2.2-a14b/image-to-video/lora"
@@ -39,6 +39,27 @@ def test_a_price_of_the_user_takes_the_place_of_ours_and_is_named_in_the_estimat
     assert text == "about $0.30 (one price for a video of any length; my invoice, 2026-11)"
 
 
+def test_an_endpoint_that_other_kinds_are_put_into_may_have_a_price(tmp_path: Path) -> None:
+    endpoint = "POST https://api.novita.ai/v3/async/wan-2.2-t2v"
+    table = {"832*480": 0.2, "1280*720": 0.4}
+    spending = read(tmp_path, {"prices": {endpoint: {**ENTRY, "by": "size", "usd": table}}})
+    request = parse("text-to-video", {"prompt": "a dog"})
+    report = check(request, "novita", prices=spending.prices, novita_model="Wan 2.2")
+    assert report.price.usd == 0.4
+
+
+def test_a_price_of_nothing_and_a_very_small_one_are_readable(tmp_path: Path) -> None:
+    request = parse("image-to-video-lora", {"prompt": "a dog", "image_url": "https://a.test/dog.png"})
+    for usd, text in (
+        (0, "about $0.00 "),
+        (-0.0, "about $0.00 "),
+        (0.0125, "about $0.0125 "),
+        (1e-6, "$0.00 "),
+    ):
+        spending = read(tmp_path, {"prices": {ENDPOINT: {**ENTRY, "usd": usd}}})
+        assert text in estimate(request, "fal", spending.prices).text()
+
+
 def test_our_own_prices_would_pass_as_the_users(tmp_path: Path) -> None:
     assert read(tmp_path, {"prices": dict(PRICES)}).prices == PRICES
 
@@ -58,6 +79,11 @@ def test_our_own_prices_would_pass_as_the_users(tmp_path: Path) -> None:
         ({"prices": {ENDPOINT: {**ENTRY, "usd": None}}}, "usd: got None"),
         ({"prices": {ENDPOINT: {**ENTRY, "by": "colour"}}}, "by: got 'colour'"),
         ({"prices": {ENDPOINT: {**ENTRY, "by": "resolution"}}}, "a price for each resolution"),
+        ({"prices": {ENDPOINT: {**ENTRY, "by": "loras", "usd": {"a": 1}}}}, "by: got 'loras'"),
+        ({"prices": {ENDPOINT: {**ENTRY, "by": "num_frames", "usd": {"81": 1}}}}, "by: got 'num_frames'"),
+        ({"prices": {ENDPOINT: {**ENTRY, "by": "resolution", "usd": {"720": 1}}}}, "give 480p, 580p, 720p"),
+        ({"prices": {ENDPOINT: {**ENTRY, "usd": 1e308}}}, "usd: got 1e+308"),
+        ({"prices": {ENDPOINT: {**ENTRY, "counted_fps": 10**400}}}, "counted_fps: got 10"),
         ({"prices": {ENDPOINT: {**ENTRY, "counted_fps": 0}}}, "counted_fps: got 0"),
         ({"prices": {ENDPOINT: {**ENTRY, "as_of": ""}}}, "as_of: got ''"),
         ({"prices": []}, "prices: not a table"),

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +40,7 @@ class Workshop:
 
     A fault is an exception to raise or, for submit, "answer lost": the job is made and nobody is told.
     looks: how many times a job is queued, and running, before it is completed.
+    stalls: for each call, how many of them get no answer, ever.
     """
 
     name: str = "fal"
@@ -47,6 +49,7 @@ class Workshop:
     cancels: Cancelled = "cancelled"
     lists: bool = True
     made: dict[str, Made] = field(default_factory=dict)
+    stalls: Counter[str] = field(default_factory=Counter)
     faults: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))
     calls: list[str] = field(default_factory=list)
     during: dict[str, Callable[[], None]] = field(default_factory=dict)
@@ -63,6 +66,9 @@ class Workshop:
 
     async def status(self, job: Submitted) -> Status:
         self._called("status", raises=True)
+        if self.stalls["status"]:
+            self.stalls["status"] -= 1
+            await asyncio.Event().wait()
         made = self.made.get(job.request_id)
         if made is None:
             return Status("lost")
@@ -88,6 +94,7 @@ class Workshop:
     async def reconcile(
         self, endpoint: str, payload: Payload, since: float
     ) -> Submitted | Literal["cannot tell"] | None:
+        await asyncio.sleep(0)
         self._called("reconcile", raises=True)
         if not self.lists:
             return "cannot tell"

@@ -154,7 +154,8 @@ def local(kind: str, family: Any = None, **values: Any) -> Report:
 
 
 def test_a_kind_that_does_not_run_here_is_one_finding_that_names_what_does() -> None:
-    (problem,) = check(parse("text-to-image", {"prompt": "a"}), family=A14B).problems
+    only = LocalAbilities(tasks=frozenset({"text-to-video"}))
+    (problem,) = check(parse("text-to-image", {"prompt": "a"}), family=A14B, abilities=only).problems
     assert problem.field == "kind"
     assert "only text-to-video" in problem.fix
 
@@ -224,3 +225,11 @@ def test_more_steps_than_noise_levels_are_refused() -> None:
     (problem,) = local("legacy-text-to-video", num_inference_steps=1001).problems
     assert problem.field == "num_inference_steps"
     assert local("legacy-text-to-video", num_inference_steps=1000).ok
+
+
+def test_steps_are_skipped_only_at_a_runner_that_may_and_never_in_the_four_of_turbo() -> None:
+    may = LocalAbilities(tasks=frozenset({"text-to-video", "turbo-text-to-video"}), step_cache=True)
+    assert finding(report(), "acceleration").used == "none"
+    assert finding(report(abilities=may), "acceleration").used == "regular"
+    turbo = check(parse("text-to-video-turbo", {"prompt": "a"}), family=A14B, abilities=may)
+    assert finding(turbo, "acceleration").used == "none"

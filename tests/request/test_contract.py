@@ -16,6 +16,8 @@ from wan_duet.pipelines.request import (
     LegacyLoRAWeight,
     LoRAWeight,
     NovitaWan21I2VRequest,
+    NovitaWan22I2VRequest,
+    NovitaWan22T2VRequest,
     describe_kinds,
     field_table,
     json_schema,
@@ -204,6 +206,21 @@ def test_what_is_only_said_to_novita_equals_its_contract() -> None:
     )
     for row in table:
         assert_same(row, contract["params"][row.name], extra=False)
+
+
+@pytest.mark.parametrize("cls", [NovitaWan22T2VRequest, NovitaWan22I2VRequest], ids=lambda cls: cls.contract)
+def test_what_is_said_to_novita_s_newer_model_equals_its_contract_in_its_groups(cls: Any) -> None:
+    contract = CONTRACT[cls.contract]
+    assert (cls.provider, cls.endpoint) == ("novita", contract["endpoint"])
+    nested = {name.partition(".")[2]: parameter for name, parameter in contract["params"].items()}
+    table = rows(cls)
+    assert [row.name for row in table] == list(nested)
+    for row in table:
+        assert_same(row, nested[row.name], extra=False)
+    words = {"string": "a", "integer": 7, "boolean": True, "enum": None, "array<NovitaLoRA>": []}
+    every = {row.name: row.enum[0] if row.enum else words[row.type] for row in table}
+    sent = cls.model_validate(every).payload()
+    assert {f"{group}.{name}" for group, values in sent.items() for name in values} == set(contract["params"])
 
 
 def test_novita_sizes_are_the_contract_s() -> None:

@@ -8,6 +8,8 @@ import pytest
 
 from wan_duet.pipelines.request import (
     KINDS,
+    NOVITA_MODELS,
+    NovitaModel,
     Report,
     WanRequest,
     check,
@@ -217,6 +219,77 @@ def test_novita_refuses_a_demand_on_an_image_by_name(values: dict[str, Any]) -> 
     asked = i2v(**values)
     assert [problem.field for problem in check(asked, "novita").problems] == list(values)
     assert for_novita(asked) is None
+
+
+def test_novita_s_newer_model_gets_the_default_request_in_its_own_words() -> None:
+    sent = for_novita(t2v(seed=7, negative_prompt="blur", resolution="480p", aspect_ratio="1:1"), "Wan 2.2")
+    assert sent is not None
+    assert sent.payload() == {
+        "input": {"prompt": "a", "negative_prompt": "blur"},
+        "parameters": {"size": "624*624", "duration": 5, "prompt_extend": False, "seed": 7},
+    }
+    shown = i2v(resolution="480p", enable_prompt_expansion=True, loras=[{"path": "a/b"}])
+    sent = for_novita(shown, "Wan 2.2")
+    assert sent is not None
+    assert sent.payload() == {
+        "input": {"prompt": "a", "img_url": "https://a/b.png"},
+        "parameters": {
+            "resolution": "480P",
+            "duration": 5,
+            "prompt_extend": True,
+            "loras": [{"path": "a/b", "scale": 1.0}],
+        },
+    }
+
+
+@pytest.mark.parametrize("model", NOVITA_MODELS)
+@pytest.mark.parametrize(
+    "kind",
+    [
+        k
+        for k, cls in KINDS.items()
+        if cls.task in ("text-to-video", "legacy-text-to-video", "image-to-video")
+    ],
+)
+def test_every_kind_that_novita_is_asked_for_can_be_said_to_both_models(
+    kind: str, model: NovitaModel
+) -> None:
+    cls = KINDS[kind]
+    asked = parse(kind, {"prompt": "a", **({"image_url": "https://a/b.png"} if "image" in kind else {})})
+    report = check(asked, "novita", novita_model=model)
+    named = {problem.field for problem in report.problems}
+    assert named <= {"guidance_scale_2"}, "with a LoRA the contract's own default counts as a demand"
+    assert set(cls.model_fields) <= {item.field for item in report.findings}
+    assert (for_novita(asked, model) is None) == bool(named)
+
+
+def test_what_cannot_be_said_to_novita_s_newer_model_is_adjusted_or_refused_by_name() -> None:
+    adjusted = {item.field for item in check(t2v(), "novita", novita_model="Wan 2.2").adjustments}
+    assert {"num_inference_steps", "guidance_scale", "guidance_scale_2", "shift", "num_frames"} <= adjusted
+    assert "model" not in adjusted
+    for values in (
+        {"num_inference_steps": 20},
+        {"guidance_scale": 5.0},
+        {"guidance_scale_2": 3.5},
+        {"shift": 3.0},
+        {"num_frames": 33},
+        {"resolution": "580p"},
+        {"aspect_ratio": "1:1"},
+        {"seed": 2**31},
+        {"loras": [{"path": "owner/name"}] * 4},
+        {"loras": [{"path": "style.safetensors"}]},
+        {"loras": [{"path": "owner/name", "transformer": "low"}]},
+        {"enable_safety_checker": True},
+        {"reverse_video": True},
+    ):
+        report = check(t2v(**values), "novita", novita_model="Wan 2.2")
+        named = [problem.field for problem in report.problems]
+        assert set(named) <= {*values, "aspect_ratio"}, values
+        assert named, values
+        assert for_novita(t2v(**values), "Wan 2.2") is None
+    (problem,) = check(request("wan21-text-to-video"), "novita", novita_model="Wan 2.2").problems
+    assert "text-to-video" in problem.fix
+    assert check(i2v(aspect_ratio="16:9"), "novita", novita_model="Wan 2.2").problems
 
 
 def test_novita_honours_a_second_guidance_scale_that_is_the_first() -> None:

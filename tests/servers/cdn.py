@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import re
 from collections.abc import Awaitable, Callable
@@ -111,7 +112,8 @@ async def _send(request: web.Request, stored: Stored, *, ignore_range: bool = Fa
         begin = 0
     if begin >= total > 0:
         return web.Response(status=416, headers={"Content-Range": f"bytes */{total}"})
-    headers = {"ETag": stored.etag, "Accept-Ranges": "bytes"}
+    digest = base64.b64encode(hashlib.md5(stored.data, usedforsecurity=False).digest()).decode()
+    headers = {"ETag": stored.etag, "Accept-Ranges": "bytes", "x-goog-hash": f"crc32c=AAAAAA==,md5={digest}"}
     if begin:
         headers["Content-Range"] = f"bytes {begin}-{total - 1}/{total}"
     return web.Response(
@@ -198,6 +200,15 @@ async def _squeezed(request: web.Request, stored: Stored) -> web.StreamResponse:
     return answer
 
 
+async def _damaged(request: web.Request, stored: Stored) -> web.StreamResponse:
+    """As long as it should be, with a byte that has changed."""
+    answer = await _send(request, stored)
+    assert isinstance(answer, web.Response)
+    assert isinstance(answer.body, bytes)
+    answer.body = answer.body[:-1] + bytes([answer.body[-1] ^ 1])
+    return answer
+
+
 async def _ignore_range(request: web.Request, stored: Stored) -> web.StreamResponse:
     return await _send(request, stored, ignore_range=True)
 
@@ -208,6 +219,7 @@ DOWNLOADS: dict[str, Callable[[web.Request, Stored], Awaitable[web.StreamRespons
     "too long": _too_long,
     "wrong range": _wrong_range,
     "ignore range": _ignore_range,
+    "damaged": _damaged,
     "short range": _short_range,
     "page": _page,
     "squeezed": _squeezed,

@@ -157,6 +157,7 @@ ANSWERS: dict[str, Callable[[], web.Response]] = {
     "not json": lambda: web.Response(text="OK", content_type="application/json"),
     "empty": lambda: web.Response(body=b"", content_type="application/json"),
     "not an object": _json(200, ["request_id"]),
+    "odd id": _json(200, {"request_id": "../a b\n", "task_id": ""}),
     "huge json": _json(
         200, {"request_id": "a", "task_id": "a", "status": "COMPLETED", "items": [], "a": _HUGE}
     ),
@@ -188,6 +189,22 @@ async def _repeated(request: web.Request, answer: web.StreamResponse) -> web.Str
     return web.json_response(body, status=answer.status)
 
 
+async def _spelled(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
+    """As "repeats the key", each character of it as an escape."""
+    assert isinstance(answer, web.Response)
+    given = "".join(f"\\u{ord(character):04x}" for character in request.headers.get("Authorization", ""))
+    text = (answer.text or "{}")[:-1] + f', "prompt": "{given}", "logs": [{{"message": "{given}"}}]}}'
+    return web.Response(text=text, status=answer.status, content_type="application/json")
+
+
+async def _odd(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
+    """JSON that Python reads and nobody can write: half a character, and numbers that are none."""
+    assert isinstance(answer, web.Response)
+    odd = '"prompt": "half \\ud83d", "note": NaN, "more": [1e999, "\\ud83d\\ude00"]'
+    text = (answer.text or "{}")[:-1] + f", {odd}}}"
+    return web.Response(text=text, status=answer.status, content_type="application/json")
+
+
 def _told_size(body: dict[str, Any]) -> None:
     for name in ("video", "image"):
         if name in body:
@@ -202,6 +219,8 @@ CHANGES: dict[str, Callable[..., Awaitable[web.StreamResponse]]] = {
     ),
     "wrong size told": _edited(_told_size),
     "repeats the key": _repeated,
+    "spells the key": _spelled,
+    "odd text": _odd,
 }
 
 KNOWN = {*FAULTS, *ANSWERS, *CHANGES}  # cdn.py adds those of a download

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,13 +14,20 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, UMT5EncoderModel
 
+from wan_duet.pipelines.toy.adopt import adopt
 from wan_duet.pipelines.toy.export import export
 from wan_duet.pipelines.toy.networks import new_expert
 from wan_duet.pipelines.toy.schedule import Run, learning_rate_factor
-from wan_duet.pipelines.toy.train_experts import ExpertTraining, starting_expert, train_expert, trained_expert
+from wan_duet.pipelines.toy.train_experts import (
+    ExpertTraining,
+    one_ahead,
+    starting_expert,
+    train_expert,
+    trained_expert,
+)
 from wan_duet.pipelines.toy.train_loras import LowRank, train_lora
-from wan_duet.pipelines.toy.train_text import train_text
-from wan_duet.pipelines.toy.train_vae import VaeTraining, psnr, train_vae
+from wan_duet.pipelines.toy.train_text import train_text, trained_text_encoder
+from wan_duet.pipelines.toy.train_vae import VaeTraining, folded_vae, psnr, train_vae
 
 TINY_EXPERT = ExpertTraining(steps=2, batch=2, clips=2, unseen=1, sizes=((32, 32),))
 STAGES: dict[str, Callable[[Run], bool]] = {
@@ -74,6 +82,39 @@ def test_the_image_experts_start_as_the_text_experts(run: Run):
     with torch.no_grad():
         one = wide(torch.cat([x, torch.randn(1, 20, 2, 4, 4)], dim=1), timestep, text, return_dict=False)[0]
         torch.testing.assert_close(one, narrow(x, timestep, text, return_dict=False)[0])
+
+
+def test_an_export_is_taken_over_as_it_is(run: Run, tmp_path: Path):
+    export(run, tmp_path / "export")
+    later = replace(run, out=tmp_path / "later")
+    adopt(tmp_path / "export", later)
+    exported = load_file(tmp_path / "export" / "vae" / "diffusion_pytorch_model.safetensors")
+    for name, value in folded_vae(later).state_dict().items():
+        torch.testing.assert_close(value, exported[name].float(), rtol=1e-3, atol=1e-5)
+    before = trained_text_encoder(run)(torch.tensor([[5, 7, 1]])).last_hidden_state
+    after = trained_text_encoder(later)(torch.tensor([[5, 7, 1]])).last_hidden_state
+    torch.testing.assert_close(after, before, rtol=1e-2, atol=1e-2)  # float16 in between
+    for stage in ("low", "high_image"):
+        start, trained = starting_expert(stage, later).state_dict(), trained_expert(stage, run).state_dict()
+        assert all(torch.equal(start[key], trained[key].half().float()) for key in start)
+    shutil.rmtree(tmp_path / "export" / "image")
+    adopt(tmp_path / "export", text_only := replace(run, out=tmp_path / "text only"))
+    assert starting_expert("low_image", text_only).config.in_channels == 36
+
+
+def test_training_by_the_clock_ends_with_it_and_counts_as_complete(run: Run, tmp_path: Path):
+    adopted = replace(run, out=tmp_path / "clock", by_clock=True)
+    export(run, tmp_path / "export")
+    adopt(tmp_path / "export", adopted)
+    adopted = replace(adopted, deadline_s=time.monotonic() + 3)
+    assert train_expert("low", adopted, plan=TINY_EXPERT)
+    assert adopted.trained_steps("low") > TINY_EXPERT.steps
+    assert time.monotonic() < adopted.deadline_s + 20
+
+
+def test_batches_made_ahead_are_the_same_ones():
+    get = one_ahead(lambda index: 10 * index)
+    assert [get(index) for index in (0, 1, 2, 7, 8)] == [0, 10, 20, 70, 80]
 
 
 def test_the_export_loads_with_the_stock_classes(run: Run, tmp_path: Path):

@@ -20,7 +20,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from wan_duet.pipelines.errors import LoraError
 from wan_duet.pipelines.memory import DeviceMemory
-from wan_duet.pipelines.models.expert import blank_expert, load_expert
+from wan_duet.pipelines.models.executor import Executor
+from wan_duet.pipelines.models.expert import blank_expert
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.sampling.engine import Condition
 from wan_duet.pipelines.weights.lora import attach_lora
@@ -291,13 +292,15 @@ class CountingOperations(TorchDispatchMode):
 
 @torch.inference_mode()
 def forward(recipe: Recipe) -> tuple[Counter[str], Tensor]:
-    """The operations of one forward pass, materialising left out, and what came of it."""
-    engine = load_expert(recipe, "expert", torch.float32, DeviceMemory("cpu"), lambda: None)
+    """The operations of one forward pass, those of the reader beside it left out, and what came of it."""
     generator = torch.Generator().manual_seed(0)
     latents = torch.randn(1, 16, 1, 4, 4, generator=generator)
     condition = Condition(torch.randn(1, 6, 8, generator=generator))
-    with CountingOperations() as counting:
-        velocity = engine.predict(latents, 500.0, condition)
+    memory = DeviceMemory("cpu")
+    with Executor({"high": recipe}, torch.float32, memory, lambda: None, forwards=("high",)) as experts:
+        engine = experts.use("high")
+        with CountingOperations() as counting:  # of this thread
+            velocity = engine.predict(latents, 500.0, condition)
     return counting.counts, velocity
 
 

@@ -12,8 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan_duet.pipelines.errors import ModelError
-from wan_duet.pipelines.memory import DeviceMemory
-from wan_duet.pipelines.models.expert import blank_expert, load_expert
+from wan_duet.pipelines.models.expert import blank_expert, expert_dtypes
 from wan_duet.pipelines.models.wan_model import load_model
 from wan_duet.pipelines.weights.folder import read_component
 from wan_duet.pipelines.weights.recipe import Recipe, materialise
@@ -71,8 +70,8 @@ def test_rotary_tables_are_computed_and_finite(recipe: Recipe) -> None:
 
 
 def test_norms_and_modulation_stay_float32_in_a_half_precision_expert(recipe: Recipe) -> None:
-    engine = load_expert(recipe, "expert", torch.bfloat16, DeviceMemory("cpu"), lambda: None)
-    network = engine._network
+    network = blank_expert(recipe)
+    materialise(recipe, network, CPU, expert_dtypes(torch.bfloat16), lambda: None)
     assert network.blocks[0].norm2.weight.dtype == torch.float32
     assert network.scale_shift_table.dtype == torch.float32
     assert network.condition_embedder.time_embedder.linear_1.weight.dtype == torch.float32

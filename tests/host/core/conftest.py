@@ -11,12 +11,14 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import frame_nets
 import pytest
+import tiny_kinds
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -34,6 +36,7 @@ FOLDERS = ("diffusers", "diffusion_models", "vae", "loras", "frame_interpolation
 # Like 4.25.lite: core knows its layout, and runs it at the scales of 4.25.
 RIFE = frame_nets.Rife((8, 8, 8, 8, 24), hidden=16, seen=4, last=52)
 MODEL = "tiny/wan 4096"  # the real width of text embeddings, two tiny experts
+IMAGE_MODEL = "tiny/wan image"  # the same, that begins with a picture
 
 
 @pytest.fixture(scope="session")
@@ -93,6 +96,7 @@ def write_models(models: Path, tiny: ModuleType) -> None:
         (mine / component).mkdir()
         save_file(tiny.to_diffusers(weights), mine / component / "diffusion_pytorch_model.safetensors")
         (mine / component / "config.json").write_text(json.dumps(tiny.DIFFUSERS_CONFIG))
+    write_image_model(models, tiny)
     write_text_encoder(mine / "text_encoder", tiny.TEXT_DIM)
     (mine / "model_index.json").write_text(json.dumps({"boundary_ratio": tiny.BOUNDARY}))
     (models / "diffusion_models" / "some.gguf").write_bytes(b"GGUF")
@@ -100,6 +104,21 @@ def write_models(models: Path, tiny: ModuleType) -> None:
     save_file(frame_nets.weights(RIFE.shapes()), models / "frame_interpolation" / "rife.safetensors")
     vae = load_file(toy / "vae" / "diffusion_pytorch_model.safetensors")
     save_file(original_vae_keys(vae), models / "vae" / "toy.safetensors")
+
+
+def write_image_model(models: Path, tiny: ModuleType) -> None:
+    """Beside the other one, whose VAE, tokenizer and text encoder are copied by name alone."""
+    mine, other = models / "diffusers" / IMAGE_MODEL, models / "diffusers" / MODEL
+    for component, expert in (("transformer", "high"), ("transformer_2", "low")):
+        kind = replace(tiny_kinds.KINDS["i2v-a14b"], seed=tiny.SEEDS[expert])
+        weights = kind.weights()
+        save_file(weights, models / "diffusion_models" / f"image {expert}.safetensors")
+        (mine / component).mkdir(parents=True)
+        save_file(tiny.to_diffusers(weights), mine / component / "diffusion_pytorch_model.safetensors")
+        (mine / component / "config.json").write_text(json.dumps(tiny_kinds.config(kind)))
+    for component in ("vae", "tokenizer", "text_encoder"):
+        (mine / component).symlink_to(other / component)
+    (mine / "model_index.json").write_text(json.dumps({"boundary_ratio": tiny.BOUNDARY}))
 
 
 def write_lora(file: Path) -> None:

@@ -97,7 +97,7 @@ def state() -> dict[str, Any]:
 
 
 class Watching(Silent):
-    """Notes, whenever a unit is about to be filled or a step to be made, what is loaded then."""
+    """Notes, whenever a step or a unit is about to be used, what is loaded then."""
 
     def __init__(self) -> None:
         self.seen: list[dict[str, Any]] = []

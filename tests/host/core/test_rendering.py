@@ -130,6 +130,35 @@ def test_core_takes_apart_and_saves_what_we_encode(
     assert "WanDuetEncodeVideo" in facts.tags["prompt"]
 
 
+@pytest.mark.parametrize("part", [False, True])
+def test_a_video_is_written_anew_with_its_rate_and_sound(
+    core: HeadlessComfyUI, core_client: ComfyClient, part: bool
+) -> None:
+    """Such as one that came from a provider; also a part of it."""
+    name, frames = f"anew {part}", [np.full((64, 112, 3), level, np.uint8) for level in (10, 90, 170, 250)]
+    encode_video(
+        iter(frames), core.input / "old.mp4", width=112, height=64, fps=Fraction(8), frame_count=4,
+        quality="maximum", audio=Audio(np.zeros((2, 24000), np.float32), 48000),
+    )  # fmt: skip
+    prompt = {
+        "old": node("LoadVideo", file="old.mp4"),
+        "cut": node("Video Slice", video=["old", 0], start_time=0.25, duration=0.25, strict_duration=False),
+        "video": node(
+            "WanDuetEncodeVideo", images=["cut" if part else "old", 0], frames_per_second=24.0,
+            video_quality="low", video_write_mode="fast", container="mkv", filename_prefix=name, save=True,
+        ),
+        "rate": node("GetVideoComponents", video=["video", 0]),
+        "shown": node("PreviewAny", source=["rate", 2]),
+    }  # fmt: skip
+    job = core_client.run(prompt)
+    assert job.outputs["shown"]["text"] == ["8.0"]
+    found = list(read_frames(made(core, name)))
+    wanted = frames[2:4] if part else frames
+    assert [int(frame.mean()) for frame in found] == pytest.approx([f[0, 0, 0] for f in wanted], abs=3)
+    assert probe(made(core, name)).audio is not None
+    assert not list(core.temp.glob("wan_duet_*.mp4"))
+
+
 @pytest.mark.parametrize("container", ["mp4", "webm", "mkv"])
 def test_core_loads_what_we_wrote(core: HeadlessComfyUI, core_client: ComfyClient, container: str) -> None:
     name, frame = f"ours.{container}", np.full((64, 112, 3), COLOUR, np.uint8)

@@ -45,17 +45,9 @@ def start(
 
 
 def ours(solver: str = "euler", **changed: object) -> Node:
-    return node(
-        "WanDuetTwoStageSampler",
-        **SOURCES,
-        latent=["latent", 0],
-        seed=SEED,
-        guidance_scale=3.5,
-        guidance_scale_2=4.0,
-        solver=solver,
-        strength=1.0,
-        **{**STEPS, **changed},
-    )
+    settings = {"seed": SEED, "guidance_scale": 3.5, "guidance_scale_2": 4.0, "strength": 1.0, **STEPS}
+    wires = {**SOURCES, "latent": ["latent", 0]}
+    return node("WanDuetTwoStageSampler", **{**wires, **settings, "solver": solver, **changed})
 
 
 def our_stage(stage: str, latent: list[object], **changed: object) -> Node:
@@ -162,6 +154,49 @@ def test_our_prompts_drive_cores_sampler(bench: Bench, tiny: ModuleType) -> None
         graph[name]["inputs"] |= {"positive": ["text", 0], "negative": ["text", 1]}
     whole, native = bench.values(graph, "whole", "second")
     assert distance(whole, native) <= 1e-5
+
+
+def test_a_picture_means_the_same_to_both_sides_whoever_added_it(bench: Bench) -> None:
+    """First and last frame, by our node and by core's, each through our sampler and through core's."""
+    size = {"width": 80, "height": 64}
+    pictures = {
+        name: node("EmptyImage", batch_size=1, color=colour, **size)
+        for name, colour in (("first", 0xD03020), ("last", 0x2040C0))
+    }
+    text = {"positive": ["positive", 0], "negative": ["negative", 0], **size}
+    graph = start() | {
+        **pictures,
+        "vae": node("VAELoader", vae_name="toy.safetensors"),
+        "by us": node(
+            "WanDuetImageCondition",
+            model=["model", 0],
+            image=["first", 0],
+            end_image=["last", 0],
+            num_frames=9,
+            **text,
+        ),
+        "by core": node(
+            "WanFirstLastFrameToVideo",
+            vae=["vae", 0],
+            start_image=["first", 0],
+            end_image=["last", 0],
+            length=9,
+            batch_size=1,
+            **text,
+        ),
+        "model": node("WanDuetLoadModel", model="tiny/wan image", precision="auto"),
+        "core high": node("UNETLoader", unet_name="image high.safetensors", weight_dtype="default"),
+        "core low": node("UNETLoader", unet_name="image low.safetensors", weight_dtype="default"),
+    }
+    for side in ("by us", "by core"):
+        given = {"positive": [side, 0], "negative": [side, 1]}
+        graph[f"ours {side}"] = ours(latent=[side, 2])
+        graph[f"first stage {side}"] = core_stage("high", [side, 2])
+        graph[f"core {side}"] = core_stage("low", [f"first stage {side}", 0])
+        for name in (f"ours {side}", f"first stage {side}", f"core {side}"):
+            graph[name]["inputs"] |= given
+    reference, *others = bench.values(graph, "ours by us", "core by us", "ours by core", "core by core")
+    assert [distance(value, reference) <= 1e-5 for value in others] == [True, True, True]
 
 
 def test_a_key_we_would_ignore_is_refused_in_the_words_of_the_node(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""A file of this machine that a provider is to read: what it holds, and what kind of file it is."""
+"""A file of this machine that a request names: what it holds, and what kind of file it is."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ import binascii
 import hashlib
 import mimetypes
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from ..errors import RequestError
+from ..request.rows import MEDIA
 
-__all__ = ["LocalFile", "file_at", "file_in_data_uri"]
+__all__ = ["FindFile", "LocalFile", "any_file", "file_at", "file_in_data_uri", "of_type"]
+
+FindFile = Callable[[str, str], Path]  # (what a field says, the field) -> the file
 
 # Python's own table differs between systems.
 _TYPES = {
@@ -65,13 +69,23 @@ class LocalFile:
         return (status.st_size, status.st_mtime_ns) == (self.size_bytes, self.mtime_ns)
 
 
-def file_at(path: Path, field: str) -> LocalFile:
-    """Reads it all once, for the hash. RequestError on `field` when it cannot be read."""
+def any_file(name: str, field: str) -> Path:
+    """`find` for a user at a terminal: what they name, they may read."""
+    del field
+    return Path(name).expanduser()
+
+
+def file_at(path: Path, field: str, check: Callable[[], None] = lambda: None) -> LocalFile:
+    """Reads it all once, for the hash. RequestError on `field` when it cannot be read.
+
+    check: raises when the user has lost patience.
+    """
     digest, size = hashlib.sha256(), 0
     try:
         with path.open("rb") as stream:
             mtime_ns = os.fstat(stream.fileno()).st_mtime_ns
             while chunk := stream.read(_CHUNK):
+                check()
                 digest.update(chunk)
                 size += len(chunk)
     except OSError as error:
@@ -100,3 +114,12 @@ def file_in_data_uri(uri: str, field: str) -> LocalFile:
     suffix = mimetypes.guess_extension(content_type) or ""
     digest = hashlib.sha256(content).hexdigest()
     return LocalFile(f"{digest[:12]}{suffix}", content_type, len(content), digest, content)
+
+
+def of_type(file: LocalFile, field: str) -> LocalFile:
+    """`file`, when it is of the kind that `field` takes; else RequestError on the field."""
+    if not file.content_type.startswith(f"{MEDIA[field]}/"):
+        raise RequestError.of(
+            field, f"{file.name} is {file.content_type}", f"give a file with {MEDIA[field]}"
+        )
+    return file

@@ -1,0 +1,122 @@
+"""Nodes that choose a model to help with a request, beside the one that draws."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import folder_paths
+from comfy_api.latest import io
+
+from ..pipelines.errors import ModelError
+from .listing import find_companions, pick, stamp
+from .sockets import WanModelSocket
+
+if TYPE_CHECKING:
+    from ..pipelines.models.wan_model import WanModel
+
+_NONE = "none"
+
+
+class WanDuetPromptExpander(io.ComfyNode):
+    """A language model for the requests whose enable_prompt_expansion is on."""
+
+    FOLDER = "LLM"
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetPromptExpander",
+            display_name="Wan Duet Prompt Expander",
+            category="Wan Duet/blocks",
+            description="Chooses the language model that adds detail to the prompt of a request whose "
+            "enable_prompt_expansion is on. Connect it between the model and the runner.",
+            search_aliases=["enhance prompt", "prompt extend", "llm", "rewrite prompt"],
+            inputs=[
+                WanModelSocket.Input("model", tooltip="The model that draws."),
+                io.Combo.Input(
+                    "language_model",
+                    options=[_NONE, *_listed(cls.FOLDER)],
+                    default=_NONE,
+                    tooltip="An instruct model as a folder of transformers, in models/LLM.",
+                ),
+            ],
+            outputs=[WanModelSocket.Output("model", tooltip="The same model, with its prompt expander.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, language_model: str | None) -> bool | str:
+        return _missing(cls.FOLDER, language_model) or True
+
+    @classmethod
+    def fingerprint_inputs(cls, language_model: str | None = None, **_: object) -> object:
+        return _stamp(cls.FOLDER, language_model)
+
+    @classmethod
+    def execute(cls, model: WanModel, language_model: str) -> io.NodeOutput:
+        return io.NodeOutput(replace(model, prompt_expander=_chosen(cls.FOLDER, language_model)))
+
+
+class WanDuetSafetyChecker(io.ComfyNode):
+    """Classifiers for the requests whose safety switches are on."""
+
+    FOLDER = "safety_checkers"
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetSafetyChecker",
+            display_name="Wan Duet Safety Checker",
+            category="Wan Duet/blocks",
+            description="Chooses what looks at prompts, inputs and results of a request whose safety "
+            "switches are on; what it flags stops the run. Connect it between the model and the runner.",
+            search_aliases=["nsfw filter", "content filter", "moderation"],
+            inputs=[
+                WanModelSocket.Input("model", tooltip="The model that draws."),
+                io.Combo.Input(
+                    "checker",
+                    options=[_NONE, *_listed(cls.FOLDER)],
+                    default=_NONE,
+                    tooltip="A classifier of texts or images as a folder of transformers, in "
+                    "models/safety_checkers, or a folder there with one of each in text and image.",
+                ),
+            ],
+            outputs=[WanModelSocket.Output("model", tooltip="The same model, with its safety checker.")],
+        )
+
+    @classmethod
+    def validate_inputs(cls, checker: str | None) -> bool | str:
+        return _missing(cls.FOLDER, checker) or True
+
+    @classmethod
+    def fingerprint_inputs(cls, checker: str | None = None, **_: object) -> object:
+        return _stamp(cls.FOLDER, checker)
+
+    @classmethod
+    def execute(cls, model: WanModel, checker: str) -> io.NodeOutput:
+        return io.NodeOutput(replace(model, safety_checker=_chosen(cls.FOLDER, checker)))
+
+
+def _listed(folder: str) -> dict[str, Path]:
+    """ComfyUI has no list of these; where another pack registered the folder, its places count."""
+    if folder in folder_paths.folder_names_and_paths:
+        return find_companions(folder_paths.get_folder_paths(folder))
+    return find_companions([str(Path(folder_paths.models_dir) / folder)])
+
+
+def _missing(folder: str, name: str | None) -> str | None:
+    if name in (None, _NONE) or pick(str(name), _listed(folder)) is not None:
+        return None
+    return f"{name} is not in models/{folder}; put it there, or choose another"
+
+
+def _stamp(folder: str, name: str | None) -> object:
+    found = None if name in (None, _NONE) else pick(str(name), _listed(folder))
+    return None if found is None else stamp(found)
+
+
+def _chosen(folder: str, name: str) -> Path | None:
+    if missing := _missing(folder, name):
+        raise ModelError(missing)
+    return None if name == _NONE else pick(name, _listed(folder))

@@ -1,0 +1,77 @@
+"""The node that gives a sampler the picture a clip begins with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from comfy_api.latest import io
+
+from .conditioning import with_pictures
+from .latents import to_latent
+from .media import picture_of
+from .memory import HostMemory
+from .prepare import latent_shape, length_input, size_inputs
+from .progress import NodeProgress
+from .sockets import WanModelSocket
+
+if TYPE_CHECKING:
+    from ..pipelines.models.wan_model import WanModel
+
+
+class WanDuetImageCondition(io.ComfyNode):
+    """A picture to begin with, and perhaps one to end with."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetImageCondition",
+            display_name="Wan Duet Image Condition",
+            category="Wan Duet/blocks",
+            description="Gives an image-to-video model the picture that a clip begins with, and the latent "
+            "for it. Works with the samplers of this pack and with core's.",
+            search_aliases=["wan image to video", "first last frame", "start image", "i2v conditioning"],
+            inputs=[
+                WanModelSocket.Input("model", tooltip="The image-to-video model that draws the clip."),
+                io.Conditioning.Input("positive", tooltip="The prompt, from Wan Duet Encode Prompt."),
+                io.Conditioning.Input("negative", tooltip="The negative prompt."),
+                io.Image.Input("image", tooltip="The first frame: resized to cover the size and cropped."),
+                *size_inputs(),
+                length_input("Frames of the video, rounded up to one more than a multiple of 4."),
+                io.Image.Input(
+                    "end_image",
+                    optional=True,
+                    tooltip="The last frame, for models that can end with one: A14B, FLF2V, toy-image.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("positive", tooltip="The prompt with the picture."),
+                io.Conditioning.Output("negative", tooltip="The negative prompt with the picture."),
+                io.Latent.Output("latent", tooltip="What to sample; for the 5B it holds the picture."),
+            ],
+            hidden=[io.Hidden.unique_id],
+        )
+
+    @classmethod
+    def execute(
+        cls,
+        model: WanModel,
+        positive: Any,
+        negative: Any,
+        image: Any,
+        width: int,
+        height: int,
+        num_frames: int,
+        end_image: Any | None = None,
+    ) -> io.NodeOutput:
+        import torch
+
+        from ..pipelines.pictures import encode_pictures, require_pictures
+
+        require_pictures(model, end_image is not None)
+        shape = latent_shape(model, width, height, num_frames)
+        first, last = picture_of(image, "image"), picture_of(end_image, "end_image")
+        progress, size = NodeProgress(cls.hidden.unique_id), (width, height)
+        pictures = encode_pictures(model, first, last, size, shape[1:], num_frames, HostMemory(), progress)
+        conditions = (with_pictures(condition, pictures) for condition in (positive, negative))
+        latent = to_latent(pictures.start(torch.zeros(shape)), pictures.frames)
+        return io.NodeOutput(*conditions, latent)

@@ -1,0 +1,59 @@
+"""A transformer that asks a cache after its first block whether those up to the last are worth computing.
+
+The blocks stay the modules that they are, so what compiled or moves them goes on doing that; only the list
+that the forward walks along is another one meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..sampling.step_cache import BlockCache
+
+__all__ = ["asking"]
+
+
+@contextmanager
+def asking(network: nn.Module, cache: BlockCache | None) -> Iterator[None]:
+    """`network.blocks` with `cache` in between, for one forward; None changes nothing."""
+    blocks = network.blocks
+    if cache is None or not isinstance(blocks, nn.ModuleList) or len(blocks) < 3:
+        yield
+        return
+    network.blocks = _Asking(blocks, cache)
+    try:
+        yield
+    finally:
+        network.blocks = blocks
+
+
+class _Asking(nn.ModuleList):
+    def __init__(self, blocks: nn.ModuleList, cache: BlockCache) -> None:
+        super().__init__(blocks)
+        self._cache = cache
+
+    def __iter__(self) -> Iterator[Any]:
+        first, *others, last = super().__iter__()
+        finished = False
+
+        def ask(hidden: Tensor, *arguments: Any) -> Tensor:
+            nonlocal finished
+            after: Tensor = first(hidden, *arguments)
+            done = self._cache.after_first(hidden, after)
+            finished = done is not None
+            return after if done is None else done
+
+        def tell(hidden: Tensor, *arguments: Any) -> Tensor:
+            if not finished:
+                self._cache.before_last(hidden)
+            result: Tensor = last(hidden, *arguments)
+            return result
+
+        yield ask
+        if not finished:
+            yield from others
+        yield tell

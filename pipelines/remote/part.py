@@ -1,0 +1,86 @@
+"""A file that has not arrived as a whole: what is there of it, and of which version."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+
+import httpx
+
+__all__ = ["BrokenError", "forget", "note_version", "settle", "size_of", "verify", "version_of"]
+
+_STRONG = re.compile(r'"[!-~]*"')
+_MD5 = re.compile(r"md5=([A-Za-z0-9+/]{22}==)")
+
+
+class BrokenError(Exception):
+    """The connection ended too early; what came so far is kept."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+def settle(part: Path) -> str:
+    """sha256 of the file, once it is on the disk for good."""
+    digest = hashlib.sha256()
+    with part.open("rb+") as stream:
+        while chunk := stream.read(2**20):
+            digest.update(chunk)
+        os.fsync(stream.fileno())
+    return digest.hexdigest()
+
+
+def version_of(part: Path) -> tuple[str, int]:
+    """The ETag of what was gathered, and how many bytes of it there are; 0 when it cannot be continued."""
+    try:
+        etag = json.loads(_note(part).read_text(encoding="utf-8"))["etag"]
+    except (OSError, ValueError, TypeError, KeyError):
+        return "", 0
+    # It goes into a header, as it came out of one.
+    sound = isinstance(etag, str) and _STRONG.fullmatch(etag) is not None
+    return (etag, size_of(part)) if sound else ("", 0)
+
+
+def note_version(part: Path, response: httpx.Response) -> None:
+    """Only a strong ETag says that bytes are the same (RFC 9110, 13.1.5). Some servers add a hash of the file
+    (cloud.google.com/storage/docs, x-goog-hash, 2026-11).
+    """
+    etag = response.headers.get("etag", "")
+    hashes = _MD5.search(response.headers.get("x-goog-hash", ""))
+    note = {"etag": etag if _STRONG.fullmatch(etag) else "", "md5": hashes and hashes[1]}
+    _note(part).write_text(json.dumps(note), encoding="utf-8")
+
+
+def verify(part: Path) -> None:
+    """Raise BrokenError, and begin anew, when the file is not what the server says it sent."""
+    try:
+        told = json.loads(_note(part).read_text(encoding="utf-8")).get("md5")
+    except (OSError, ValueError, AttributeError):
+        return
+    if told is None:
+        return
+    digest = hashlib.md5(usedforsecurity=False)
+    with part.open("rb") as stream:
+        while chunk := stream.read(2**20):
+            digest.update(chunk)
+    if base64.b64encode(digest.digest()).decode() != told:
+        forget(part)
+        raise BrokenError("the file was damaged on its way")
+
+
+def forget(part: Path) -> None:
+    for file in (part, _note(part)):
+        file.unlink(missing_ok=True)
+
+
+def _note(part: Path) -> Path:
+    return part.with_name(f"{part.name}.json")
+
+
+def size_of(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0

@@ -1,0 +1,74 @@
+"""What every field of fal's requests means to Novita's Wan 2.2, to which little can be said (novita.ai,
+"Wan 2.2 T2V" and "Wan 2.2 I2V", 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from .case import Case
+from .kinds import kinds_of
+from .novita22 import NovitaWan22T2VRequest
+from .novita_rules import RULES, has_no, image, sent_as, shape_of_image
+from .report import Finding
+
+__all__ = ["IMAGE_RULES_22", "RULES_22", "SIZES_22"]
+
+SIZES_22: Mapping[tuple[str, str], str] = {
+    ("480p", "16:9"): "832*480",
+    ("480p", "9:16"): "480*832",
+    ("480p", "1:1"): "624*624",
+    ("720p", "16:9"): "1280*720",
+    ("720p", "9:16"): "720*1280",
+}
+
+
+def _aspect_ratio(case: Case) -> Finding:
+    if (case.values["resolution"], case.value) not in SIZES_22:
+        return case.impossible("Novita draws 16:9 and 9:16, and 1:1 at 480p only; use one of these")
+    return case.supported("with resolution: sent as size")
+
+
+def _resolution(case: Case) -> Finding:
+    if case.value == "580p":
+        return case.impossible("Novita draws 480p and 720p; use one of these")
+    return case.supported("sent to Novita's Wan 2.2")
+
+
+def _seed(case: Case) -> Finding:
+    if case.value is None:
+        return case.supported("not sent: Novita draws one")
+    return sent_as("seed", NovitaWan22T2VRequest.contract)(case)
+
+
+def _expansion(case: Case) -> Finding:
+    return case.supported(f"sent as prompt_extend {'on' if case.value else 'off'}")
+
+
+def _second_guidance(case: Case) -> Finding:
+    judged = has_no("guidance scale for Wan 2.2")(case)
+    # With a LoRA the contract has another default, and the node keeps that of the plain kind.
+    if case.value == kinds_of(case.task)[0].model_fields[case.field].default:
+        return case.adjusted(None, "Novita has no guidance scale for Wan 2.2")
+    return judged
+
+
+RULES_22: Mapping[str, Callable[[Case], Finding]] = {
+    **RULES,
+    "prompt": sent_as("prompt", NovitaWan22T2VRequest.contract),
+    "negative_prompt": sent_as("negative_prompt", NovitaWan22T2VRequest.contract),
+    "seed": _seed,
+    "resolution": _resolution,
+    "aspect_ratio": _aspect_ratio,
+    "num_inference_steps": has_no("choice of the steps of Wan 2.2"),
+    "enable_prompt_expansion": _expansion,
+    "guidance_scale": has_no("guidance scale for Wan 2.2"),
+    "guidance_scale_2": _second_guidance,
+    "shift": has_no("shift for Wan 2.2"),
+}
+IMAGE_RULES_22: Mapping[str, Callable[[Case], Finding]] = {
+    **RULES_22,
+    "image_url": image,
+    "end_image_url": has_no("end image"),
+    "aspect_ratio": shape_of_image,
+}

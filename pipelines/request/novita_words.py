@@ -1,0 +1,124 @@
+"""How a request of fal becomes one of Novita's.
+
+Unless the user wants its Wan 2.2, Novita is asked for Wan 2.1 14B: five seconds, one expert, four sizes
+(novita.ai, "Wan 2.1 Text to Video", before 2026-08, and "Wan 2.1 Image to Video", 2026-11).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+from .base import WanRequest
+from .case import Case
+from .novita import NovitaWan21I2VRequest, NovitaWan21T2VRequest
+from .novita22 import NovitaWan22I2VRequest, NovitaWan22T2VRequest
+from .novita22_rules import IMAGE_RULES_22, RULES_22, SIZES_22
+from .novita_rules import DRAW_SEED, IMAGE_RULES, LOCAL_LORA, RULES, is_file
+from .report import Finding
+
+__all__ = ["NOVITA_MODELS", "NovitaModel", "for_novita", "novita_findings"]
+
+NovitaModel = Literal["Wan 2.1", "Wan 2.2"]
+NOVITA_MODELS: tuple[NovitaModel, ...] = ("Wan 2.1", "Wan 2.2")  # unless told, the first is asked for
+_SIZES: Mapping[tuple[str, str], tuple[int, int]] = {
+    ("480p", "16:9"): (832, 480),
+    ("480p", "9:16"): (480, 832),
+    ("720p", "16:9"): (1280, 720),
+    ("720p", "9:16"): (720, 1280),
+    ("480p", "auto"): (832, 480),  # of image to video, which keeps the shape of the image
+    ("720p", "auto"): (1280, 720),
+}
+_RULES_OF_TASK: Mapping[NovitaModel, Mapping[str, Mapping[str, Callable[[Case], Finding]]]] = {
+    "Wan 2.1": {"text-to-video": RULES, "legacy-text-to-video": RULES, "image-to-video": IMAGE_RULES},
+    "Wan 2.2": {
+        "text-to-video": RULES_22,
+        "legacy-text-to-video": RULES_22,
+        "image-to-video": IMAGE_RULES_22,
+    },
+}
+
+
+def novita_findings(request: WanRequest, model: NovitaModel = "Wan 2.1") -> list[Finding]:
+    """One finding per field; of a request of fal, what becomes of it in Novita's words."""
+    values = request.model_dump(mode="json")
+    if isinstance(request, NovitaWan21T2VRequest):
+        if model == "Wan 2.1":
+            return [_own(field, value) for field, value in values.items()]
+        reason = "belongs to Wan 2.1; choose that model, or use the kind text-to-video"
+        return [Finding("kind", "impossible", request.kind, None, reason)]
+    rules_of_task = _RULES_OF_TASK[model]
+    if request.task not in rules_of_task:
+        can = ", ".join(sorted(rules_of_task))
+        reason = f"Novita is only asked for {can}, not for {request.task}; use another runner"
+        return [Finding("kind", "impossible", request.kind, None, reason)]
+    drawn_with = Finding("model", "supported", "Wan 2.2 A14B", "Wan 2.2", "Novita's Wan 2.2")
+    if model == "Wan 2.1":
+        reason = "what Novita's endpoint draws with; Wan 2.2 is its other model"
+        drawn_with = Finding("model", "adjusted", "Wan 2.2 A14B", "Wan 2.1 14B", reason)
+    rules = rules_of_task[request.task]
+    return [
+        drawn_with,
+        *(rules[field](Case(request.task, field, request.is_preference(field), values)) for field in values),
+    ]
+
+
+def for_novita(request: WanRequest, model: NovitaModel = "Wan 2.1") -> WanRequest | None:
+    """The request in Novita's words, and in those of `model`; None when something in it is impossible there.
+
+    An unset seed becomes DRAW_SEED, or stays unset where Novita has no word for it.
+    """
+    if any(finding.status == "impossible" for finding in novita_findings(request, model)):
+        return None
+    if isinstance(request, NovitaWan21T2VRequest):
+        return request
+    values = request.model_dump(mode="json")
+    return _in_words_of_21(request, values) if model == "Wan 2.1" else _in_words_of_22(request, values)
+
+
+def _in_words_of_22(request: WanRequest, values: Mapping[str, Any]) -> WanRequest:
+    loras = [{"path": lora["path"], "scale": lora["scale"]} for lora in values.get("loras") or ()]
+    said = {
+        "prompt": values["prompt"],
+        "negative_prompt": values["negative_prompt"] or None,
+        "prompt_extend": bool(values["enable_prompt_expansion"]),
+        "seed": values["seed"],
+        "loras": loras or None,
+    }
+    resolution = values["resolution"]
+    if request.task != "image-to-video":
+        size = SIZES_22[resolution, values["aspect_ratio"]]
+        return NovitaWan22T2VRequest.model_validate({**said, "size": size})
+    return NovitaWan22I2VRequest.model_validate(
+        {**said, "img_url": values["image_url"], "resolution": resolution.upper()}
+    )
+
+
+def _in_words_of_21(request: WanRequest, values: Mapping[str, Any]) -> WanRequest:
+    width, height = _SIZES[values["resolution"], values["aspect_ratio"]]
+    loras = [{"path": lora["path"], "scale": lora["scale"]} for lora in values.get("loras") or ()]
+    said = {
+        "width": width,
+        "height": height,
+        "loras": loras or None,
+        "seed": DRAW_SEED if values["seed"] is None else values["seed"],
+        "prompt": values["prompt"],
+        "negative_prompt": values["negative_prompt"] or None,
+        "steps": values["num_inference_steps"],
+        "guidance_scale": values["guidance_scale"],
+        "flow_shift": values["shift"],
+    }
+    if request.task != "image-to-video":
+        return NovitaWan21T2VRequest.model_validate(said)
+    if values["enable_safety_checker"] is not None:
+        said["enable_safety_checker"] = values["enable_safety_checker"]
+    return NovitaWan21I2VRequest.model_validate({**said, "image_url": values["image_url"]})
+
+
+def _own(field: str, value: Any) -> Finding:
+    if field == "loras":
+        for index, lora in enumerate(value or ()):
+            if is_file(lora["path"]):
+                return Finding(field, "impossible", value, None, f"loras[{index}].path: {LOCAL_LORA}")
+    reason = "not sent, the provider decides" if value is None else "sent as it is"
+    return Finding(field, "supported", value, value, reason)
