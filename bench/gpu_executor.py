@@ -66,6 +66,7 @@ find_pack()
 
 from diffusers import WanTransformer3DModel  # noqa: E402
 
+from wan_duet.pipelines.kernels.choices import Wishes  # noqa: E402
 from wan_duet.pipelines.memory import DeviceMemory  # noqa: E402
 from wan_duet.pipelines.models.executor import Executor, as_it_is, unit_sizes  # noqa: E402
 from wan_duet.pipelines.models.expert import expert_dtypes, forward_bytes  # noqa: E402
@@ -321,6 +322,7 @@ def forwards(
             forwards=experts,
             residency=residency,
             block_forward=bench.block_forward,
+            choices=Wishes().granted(bench.device, bench.dtype),
         ) as executor,
     ):
         for name in experts:

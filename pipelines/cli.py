@@ -377,7 +377,7 @@ def _check(options: argparse.Namespace) -> int:
     family = _family(options, model) if "local" in options.on else None
     abilities, novita = _abilities(options, model), novita_model(options, options.on)
     reports = check_all(request, options.on, family, abilities, known_prices(), novita)
-    expected = None if family is None else _expected(options, request, family, model)
+    expected = None if family is None else _expected(request, family, model, abilities)
     if options.json:
         answers = [report.as_dict() for report in reports]
         for answer in answers:
@@ -397,10 +397,9 @@ def _bench(options: argparse.Namespace) -> int:
     from .memory import compute_dtype
 
     request, model = _read_request(options), _chosen_model(options)
-    family = _family(options, model)
-    device = DeviceMemory(options.device).device
+    family, device = _family(options, model), DeviceMemory(options.device).device
     write_rates(_rates_file(), measure_rates(device, compute_dtype("auto", device)))
-    expected = _expected(options, request, family, model)
+    expected = _expected(request, family, model, _abilities(options, model))
     if expected is None:
         raise RequestError.of(
             "--kind", f"{family.name} cannot run this request", "wan-duet check says what is in the way"
@@ -414,12 +413,11 @@ def _rates_file() -> Path:
 
 
 def _expected(
-    options: argparse.Namespace, request: WanRequest, family: Family, model: WanModel | None
+    request: WanRequest, family: Family, model: WanModel | None, abilities: LocalAbilities
 ) -> Expectation | None:
     """None where this machine was not measured, or would not run the request."""
     rates = read_rates(_rates_file())
-    any_task = replace(_abilities(options, model), tasks=frozenset({request.task}), lacking={})
-    judged = check(request, family=family, abilities=any_task)
+    judged = check(request, family=family, abilities=abilities)
     size = SIZES.get(family.name) if model is None else size_of(model.experts["high"].config)
     if rates is None or size is None or not judged.ok:
         return None

@@ -294,7 +294,7 @@ def _execute(
             device=str(memory.device),
             latents_sha256=fingerprint,
             memory=ahead.as_dict(),
-            choices=float_choices(job.model, memory.device),
+            choices=float_choices(job.model, plan.latent_shape, memory),
         )
         receipt.update(helpers_record(job.request, job.model, checker))
         if cache is not None:

@@ -21,7 +21,17 @@ from .models.wan_model import WanModel
 from .weights.footprint import making_bytes, mapped_bytes, weight_bytes
 from .weights.recipe import DTypeRule, Recipe
 
-__all__ = ["Preflight", "Stage", "decode_bytes", "decode_tiling", "look_ahead", "picture_size"]
+__all__ = [
+    "Preflight",
+    "Stage",
+    "chunk_tokens",
+    "decode_bytes",
+    "decode_tiling",
+    "look_ahead",
+    "picture_size",
+]
+
+_CHUNK = 4096  # tokens; products of fewer rows are slower
 
 
 @dataclass(frozen=True)
@@ -136,7 +146,8 @@ def look_ahead(
     recipes = {name: model.experts[name] for name in dict.fromkeys(experts)}
     denoising, residency = [], None
     if recipes:
-        working = max(_sampling_bytes(recipe, latent_shape, dtype) for recipe in recipes.values())
+        chunk = chunk_tokens(model, latent_shape, memory)
+        working = max(_sampling_bytes(recipe, latent_shape, dtype, chunk) for recipe in recipes.values())
         residency = choose_residency(
             model.residency,
             unit_sizes(recipes, expert_dtypes(dtype), device),
@@ -160,9 +171,24 @@ def look_ahead(
     return Preflight(str(device), name, stages, free, memory.total_bytes(), residency)
 
 
-def _sampling_bytes(recipe: Recipe, latent_shape: Sequence[int], dtype: torch.dtype) -> int:
+def chunk_tokens(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> int:
+    """On how many tokens at a time a forward works outside of attention; 0 for all of them.
+
+    As wished, else in chunks where a forward at once would take more than an eighth of the device. By what
+    the device has, not by what is free: the same run computes the same way again.
+    """
+    if model.wishes.chunk_tokens is not None:
+        return model.wishes.chunk_tokens
+    total, dtype = memory.total_bytes(), compute_dtype(model.precision, memory.device)
+    if total is None or memory.device.type == "cpu":
+        return 0
+    at_once = max(forward_bytes(recipe.config, latent_shape, dtype) for recipe in model.experts.values())
+    return _CHUNK if at_once > total / 8 else 0
+
+
+def _sampling_bytes(recipe: Recipe, latent_shape: Sequence[int], dtype: torch.dtype, chunk: int) -> int:
     """One forward, and beside it the next unit being made."""
-    return forward_bytes(recipe.config, latent_shape, dtype) + making_bytes(recipe)
+    return forward_bytes(recipe.config, latent_shape, dtype, chunk) + making_bytes(recipe)
 
 
 def decode_bytes(

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .errors import MediaError, ModelError, RequestError, SamplingError
 from .given import Given
-from .kernels.choices import PLAIN
+from .kernels.choices import FloatChoices
 from .media.audio import Audio, mono_at, read_audio
 from .media.encode import encode_video
 from .media.frames import Frame, FrameStream, video_frames
@@ -347,7 +347,7 @@ def _receipt(
         device=str(memory.device),
         latents_sha256="",
         memory=ahead.as_dict(),
-        choices=PLAIN,  # its blocks are not the ones that have others
+        choices=FloatChoices(),  # its blocks are not the ones that have others
     )
     del receipt["latents_sha256"]
     if job.pose is not None:

@@ -24,7 +24,7 @@ from .models.lone_vae import HasVae
 from .models.text import EncodedPrompt, TextEncoder, load_text_encoder, reading_bytes
 from .models.vae import denormalise, load_vae, normalise
 from .models.wan_model import WanModel
-from .preflight import decode_bytes, look_ahead
+from .preflight import chunk_tokens, decode_bytes, look_ahead
 from .progress import Progress
 from .sampling.engine import Prompts
 from .sampling.loop import denoise, forwards_of
@@ -155,7 +155,7 @@ def sample(
         working_bytes,
         forwards=forwards_of(schedule, guidance),
         residency=ahead.residency,
-        choices=float_choices(model, device),
+        choices=float_choices(model, latents.shape, memory),
     ) as executor:
         experts = executor if cache is None else cache.around(executor)
         current = denoise(current, schedule, walker, experts, on_device, dict(guidance), progress)
@@ -208,10 +208,14 @@ def _encode_frames(
     return latents
 
 
-def float_choices(model: WanModel, device: torch.device) -> FloatChoices:
-    """How the experts of `model` compute on `device`: as wished, else in the quickest way there is."""
-    head_width = int(model.experts["high"].config.get("attention_head_dim", 128))
-    return model.wishes.granted(device, compute_dtype(model.precision, device), head_width=head_width)
+def float_choices(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> FloatChoices:
+    """How the experts of `model` compute a run of that shape: as wished, else in the quickest way."""
+    return model.wishes.granted(
+        memory.device,
+        compute_dtype(model.precision, memory.device),
+        head_width=int(next(iter(model.experts.values())).config.get("attention_head_dim", 128)),
+        chunk_tokens=chunk_tokens(model, latent_shape, memory),
+    )
 
 
 def decode(

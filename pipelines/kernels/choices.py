@@ -18,7 +18,7 @@ from .fused import fused_operations, triton_works
 from .operations import Operations, kitchen_operations, plain_operations
 from .traceable import traceable_operations
 
-__all__ = ["PLAIN", "FloatChoices", "Kernels", "Wishes"]
+__all__ = ["FloatChoices", "Kernels", "Wishes"]
 
 Kernels = Literal["plain", "kitchen", "triton"]
 
@@ -73,10 +73,6 @@ _MAKERS: dict[str, Callable[[], Operations | None]] = {
 def _made(kernels: str) -> Operations | None:
     """One object each: a compiled block is made for the functions in it."""
     return _MAKERS[kernels]()
-
-
-PLAIN = FloatChoices()
-"""Plain torch, all tokens at once."""
 
 
 @dataclass(frozen=True)

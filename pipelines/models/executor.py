@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import ModelError
-from ..kernels.choices import PLAIN, FloatChoices
+from ..kernels.choices import FloatChoices
 from ..memory import Memory
 from ..sampling.engine import Condition
 from ..sampling.step_cache import BlockCache
@@ -61,21 +61,22 @@ class Executor:
         forwards: Sequence[str] = (),
         residency: Residency | None = None,
         block_forward: BlockForward = as_it_is,
-        choices: FloatChoices = PLAIN,
         make_lane: LaneMaker = lane_of,
+        choices: FloatChoices | None = None,
     ) -> None:
         """working_bytes: what one forward needs beside the weights, making a unit included.
         forwards:      the expert of every forward of the run, in order.
         residency:     decided beforehand; None decides by what is free when the first expert is asked for.
         block_forward: computes one block, (module, hidden states, text, modulation, rotary tables) -> hidden
                        states; the parameters of the module are there when it is called.
-        choices:       how the networks compute.
+        choices:       how the networks compute; None for plain torch.
         check:         called before every unit and while one is waited for; may stop the run.
         """
         self._recipes = {name: recipes[name] for name in dict.fromkeys(forwards or recipes)}
         self._dtype, self._memory, self._check = dtype, memory, check
         self._working_bytes, self._forwards, self._residency = working_bytes, tuple(forwards), residency
-        self._block_forward, self._choices, self._make_lane = block_forward, choices, make_lane
+        self._block_forward, self._make_lane = block_forward, make_lane
+        self._choices = choices or FloatChoices()
         self._slots: Slots | None = None
         self._passage: Passage | None = None
 
@@ -111,20 +112,14 @@ class Executor:
         made = {name: made_from(recipe) for name, recipe in self._recipes.items()}
         slot_bytes = max(padded_bytes(unit.tensors, dtype_of) for units in made.values() for unit in units)
         self._slots = self._take_slots(residency.slots, slot_bytes, dtype_of)
+        self._slots.choices = self._choices
         stay = [
             Unit(name, number)
             for name, units in made.items()
             for number in staying(len(units), residency.slots, residency.ring)
         ]
         return Passage(
-            self._slots,
-            self._recipes,
-            made,
-            stay,
-            self._forwards,
-            self._block_forward,
-            self._choices,
-            self._check,
+            self._slots, self._recipes, made, stay, self._forwards, self._block_forward, self._check
         )
 
     def _decide(self, dtype_of: DTypeRule, device: torch.device) -> Residency:

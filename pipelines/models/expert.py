@@ -10,7 +10,7 @@ from diffusers import WanTransformer3DModel
 from torch import Tensor
 
 from ..errors import ModelError
-from ..kernels.choices import PLAIN, FloatChoices
+from ..kernels.choices import FloatChoices
 from ..sampling.engine import Condition
 from ..sampling.step_cache import BlockCache
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32
@@ -44,8 +44,9 @@ def velocity_of(
         if condition.given is None:
             velocity: Tensor = network(entering, time, text, picture, return_dict=False)[0]
             return velocity.float()
-        drawn = ~condition.given  # a given frame has time 0, and stands still
-        velocity = network(entering, (time * drawn)[None], text, picture, return_dict=False)[0]
+        drawn = ~condition.given
+        times = (time * drawn)[None, :: network.config.patch_size[0]]
+        velocity = network(entering, times, text, picture, return_dict=False)[0]
         return velocity.float() * drawn.view(1, 1, -1, 1, 1)
 
 
@@ -54,25 +55,34 @@ def expert_dtypes(dtype: torch.dtype) -> DTypeRule:
     return keeping_fp32(WanTransformer3DModel._keep_in_fp32_modules, dtype)
 
 
-def forward_bytes(config: Mapping[str, Any], latent_shape: Sequence[int], dtype: torch.dtype) -> int:
+def forward_bytes(
+    config: Mapping[str, Any], latent_shape: Sequence[int], dtype: torch.dtype, chunk_tokens: int = 0
+) -> int:
     """What one forward takes beside the weights, in bytes. latent_shape: (..., T, H/8, W/8).
 
-    In hidden states (tokens x width), counted over the live tensors of full-size blocks on meta tensors, the
-    peak is 11.1 in half precision (norms and rotary embeddings make float32 copies), 9.5 in float32, and 4.2
-    with two feed-forward layers where those are wide. Rounded up for what an allocator wastes.
+    chunk_tokens: as in FloatChoices.
+
+    In hidden states (tokens x width), counted over the live tensors of full-size blocks on meta tensors:
+    in half precision 7.2, or 4.2 with a feed-forward layer where that is wide; in float32 4.1 with two of
+    them, since GELU is a step of its own there; in chunks 5.1 and the feed-forward layer of a chunk. Rounded
+    up for what an allocator wastes.
     """
     frames, rows, columns = latent_shape[-3:]
     patch_frames, patch_rows, patch_columns = config.get("patch_size", (1, 2, 2))
     tokens = (frames // patch_frames) * (rows // patch_rows) * (columns // patch_columns)
     width = config.get("num_attention_heads", 40) * config.get("attention_head_dim", 128)
-    states = max(12 if dtype.itemsize < 4 else 10, 4.5 + 2 * config.get("ffn_dim", 13824) / width)
+    wide = config.get("ffn_dim", 13824) / width
+    if 0 < chunk_tokens < tokens:
+        states = 5.3 + wide * chunk_tokens / tokens
+    else:
+        states = max(7.8, 4.6 + wide) if dtype.itemsize < 4 else 4.6 + 2 * wide
     return int(states * tokens * width * dtype.itemsize)
 
 
-def blank_expert(recipe: Recipe, choices: FloatChoices = PLAIN) -> WanTransformer3DModel:
+def blank_expert(recipe: Recipe, choices: FloatChoices | None = None) -> WanTransformer3DModel:
     """The network on meta, with real rotary tables: those are computed, never stored.
 
-    choices: how it computes.
+    choices: how it computes; None for plain torch.
 
     Raises ModelError when the configuration is not one of a Wan transformer.
     """
@@ -87,5 +97,5 @@ def blank_expert(recipe: Recipe, choices: FloatChoices = PLAIN) -> WanTransforme
         raise ModelError(
             f"{recipe.files[0].parent / 'config.json'}: not a Wan transformer: {error}"
         ) from error
-    use_own_forward(network, choices)
+    use_own_forward(network, choices or FloatChoices())
     return network

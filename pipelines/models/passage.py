@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from ..kernels.choices import FloatChoices
 from ..weights.recipe import Recipe
 from .lane import Mark
 from .reader import Reader
@@ -32,7 +31,6 @@ class Passage:
         stay: Collection[Unit],
         forwards: Sequence[str],
         block_forward: BlockForward,
-        choices: FloatChoices,
         check: Callable[[], None],
     ) -> None:
         """made: of every recipe, as `made_from` has it. forwards: the expert of each.
@@ -40,16 +38,16 @@ class Passage:
         Raises ModelError, before anything is read, when a recipe does not fit its network.
         """
         for recipe in recipes.values():
-            slots.shell_of(recipe, block_forward, choices).require_fit(recipe)
+            slots.shell_of(recipe, block_forward).require_fit(recipe)
         self._slots, self._recipes, self._made, self._stay = slots, recipes, made, stay
-        self._block_forward, self._choices, self._check = block_forward, choices, check
+        self._block_forward, self._check = block_forward, check
         self._open: tuple[int, Unit, Shell] | None = None  # the use that is not over yet
         self._follow([unit for name in forwards for unit in self._units(name)])
 
     @contextmanager
     def forward(self, expert: str) -> Iterator[nn.Module]:
         """The network of `expert` for one forward."""
-        shell = self._slots.shell_of(self._recipes[expert], self._block_forward, self._choices)
+        shell = self._slots.shell_of(self._recipes[expert], self._block_forward)
         last = len(self._made[expert]) - 1
 
         @contextmanager

@@ -77,6 +77,7 @@ class Slots:
         self._device, self._dtype, self._slot_bytes, self._size_bytes = device, dtype, slot_bytes, size_bytes
         self._slots = [_Slot() for _ in range(count)]
         self._shells: list[Shell] = []
+        self.choices = FloatChoices()  # of the run at hand
 
     @property
     def size_bytes(self) -> int:
@@ -111,11 +112,11 @@ class Slots:
         """What is there is not needed any more; nothing is copied back, since a recipe makes it again."""
         self._slots[number] = _Slot()
 
-    def shell_of(self, recipe: Recipe, block_forward: BlockForward, choices: FloatChoices) -> Shell:
-        """The network of a recipe, computing as chosen; one serves all recipes of its configuration."""
-        shell = next((shell for shell in self._shells if shell.serves(recipe, choices)), None)
+    def shell_of(self, recipe: Recipe, block_forward: BlockForward) -> Shell:
+        """The network of a recipe; one serves all recipes of its configuration."""
+        shell = next((shell for shell in self._shells if shell.serves(recipe, self.choices)), None)
         if shell is None:
-            shell = Shell(recipe, self._device, choices)
+            shell = Shell(recipe, self._device, self.choices)
             self._shells.append(shell)
         shell.block_forward = block_forward
         return shell
@@ -158,7 +159,7 @@ class Shell:
         network.blocks = nn.ModuleList(self._turns)
 
     def serves(self, recipe: Recipe, choices: FloatChoices) -> bool:
-        return (self._config, self._choices) == (dict(recipe.config), choices)
+        return self._config == dict(recipe.config) and self._choices == choices
 
     def require_fit(self, recipe: Recipe) -> None:
         """Raises ModelError when a recipe of this configuration has other tensors than the network."""

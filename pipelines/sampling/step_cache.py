@@ -22,9 +22,9 @@ __all__ = ["CACHED_SHARE", "REGULAR", "BlockCache", "FirstBlockCache", "StepCach
 REGULAR = 0.06
 """The threshold of `acceleration: regular`: what ParaAttention's documentation names for HunyuanVideo."""
 
-CACHED_SHARE = 0.4
+CACHED_SHARE = 0.8
 """What a cache keeps, as a share of what a forward takes beside the weights: two hidden states for each of
-two conditions, where a forward takes ten (`models.expert.forward_bytes`)."""
+two conditions, where a forward takes five at least (`models.expert.forward_bytes`)."""
 
 
 class BlockCache(Protocol):

@@ -16,7 +16,9 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 from transformers import UMT5Config, UMT5EncoderModel
 
+from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.models.expert import expert_dtypes, forward_bytes
+from wan_duet.pipelines.models.network import use_own_forward
 from wan_duet.pipelines.models.text import reading_bytes
 
 
@@ -52,6 +54,7 @@ A14B = {"num_attention_heads": 40, "ffn_dim": 13824, "in_channels": 16, "out_cha
 TI2V = {"num_attention_heads": 24, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
 
 
+@pytest.mark.parametrize("chunk_tokens", [0, 4096])
 @pytest.mark.parametrize(
     ("config", "shape", "dtype"),
     [
@@ -64,7 +67,7 @@ TI2V = {"num_attention_heads": 24, "ffn_dim": 14336, "in_channels": 48, "out_cha
 )
 @torch.inference_mode()
 def test_a_forward_takes_what_is_foretold(
-    config: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype
+    config: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype, chunk_tokens: int
 ) -> None:
     dtype_of = expert_dtypes(dtype)
     with torch.device("meta"):
@@ -72,9 +75,10 @@ def test_a_forward_takes_what_is_foretold(
         latents, text = torch.zeros(1, *shape, dtype=dtype), torch.zeros(1, 512, 4096, dtype=dtype)
     for name, parameter in network.named_parameters():
         parameter.data = parameter.data.to(dtype_of(name))
+    use_own_forward(network, FloatChoices(chunk_tokens=chunk_tokens))
     with Live() as live:
         network(latents, torch.zeros(1, device="meta"), text, return_dict=False)
-    assert live.peak <= forward_bytes(config, shape, dtype) <= 1.2 * live.peak
+    assert live.peak <= forward_bytes(config, shape, dtype, chunk_tokens) <= 1.2 * live.peak
 
 
 @torch.inference_mode()
