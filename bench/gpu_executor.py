@@ -66,9 +66,9 @@ find_pack()
 
 from diffusers import WanTransformer3DModel  # noqa: E402
 
+from wan_duet.pipelines.kernels.choices import Wishes  # noqa: E402
 from wan_duet.pipelines.memory import DeviceMemory  # noqa: E402
 from wan_duet.pipelines.models.executor import Executor, as_it_is, unit_sizes  # noqa: E402
-from wan_duet.pipelines.kernels.choices import Wishes  # noqa: E402
 from wan_duet.pipelines.models.expert import expert_dtypes, forward_bytes  # noqa: E402
 from wan_duet.pipelines.models.lane import lane_of, padded_bytes  # noqa: E402
 from wan_duet.pipelines.models.residency import Residency, Room, choose_residency  # noqa: E402
