@@ -355,7 +355,8 @@ def two_experts(at: Setting) -> list[Row]:
 def frames(at: Setting) -> list[Row]:
     del at
     found = json.loads((ROOT / "bench" / "results" / "media-memory.json").read_text(encoding="utf-8"))
-    peaks, size = found["peak_bytes"]["plain"], found["frame_bytes_fp32"]
+    picture, by_way = next(iter(found["peak_bytes"].items()))
+    peaks, size = by_way["plain"], found["frame_bytes_fp32"][picture]
     few, many = (int(count) for count in (min(peaks, key=int), max(peaks, key=int)))
     slope = (peaks[str(many)] - peaks[str(few)]) / (many - few) / size
     what = f"memory per further frame / bytes of a frame ({found['date']}, bench/media_memory.py)"
