@@ -67,6 +67,14 @@ END_TO_END: dict[str, tuple[str, tuple[str, ...]]] = {
         (_RUNS, "test_kinds.py::test_turbo_says_which_loras_are_missing_and_uses_them_where_they_lie"),
     ),
     "image-to-video-turbo": ("A14B (random)", (_RUNS,)),
+    "speech-to-video": (
+        "embedded (random); official code on tiny weights",
+        (
+            "golden/test_speech.py::test_two_clips_equal_the_official_run",
+            "test_speech.py::test_the_video_is_as_long_as_the_sound",
+            "test_speech_memory.py::test_five_clips_take_what_two_take",
+        ),
+    ),
     "small-text-to-video": ("5B (random)", (_RUNS, f"{_OFFICIAL}text_on_the_5b_equals_the_official_code")),
     "small-image-to-video": (
         "5B (random)",
@@ -143,6 +151,7 @@ FIELDS: dict[str, tuple[str, ...]] = {
         "test_video_to_video.py::test_a_short_input_is_refused_for_a_length_that_was_asked_for",
         "test_video_to_video.py::test_the_receipt_names_the_input_by_content_and_repeats",
     ),
+    "audio_url": ("test_speech.py::test_the_video_is_as_long_as_the_sound", "media/test_audio.py"),
     "strength": (
         "plan/test_plan.py::test_strength_decides_which_experts_are_needed",
         "test_pictures.py::test_a_low_strength_keeps_the_colour_and_a_high_one_follows_the_prompt",

@@ -15,6 +15,8 @@ from wan_duet.pipelines.download.downloads import Downloads
 from wan_duet.pipelines.download.public_web import PublicTransport
 from wan_duet.pipelines.download.web import Web
 from wan_duet.pipelines.errors import LoraError
+from wan_duet.pipelines.given import Given
+from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.lora_chain import lora_report, with_loras
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan import make_plan
@@ -96,7 +98,18 @@ def test_the_receipt_names_the_address_and_the_content_but_no_signature(
     report = check(request, family=toy.family)
     plan = make_plan(request, toy.family, seed=1, report=report)
     receipt = make_receipt(
-        request, report, plan, model, {}, dtype="float32", device="cpu", latents_sha256="", memory={}
+        request,
+        report,
+        plan,
+        model,
+        Given(),
+        {},
+        prompt="a",
+        dtype="float32",
+        device="cpu",
+        latents_sha256="",
+        memory={},
+        choices=FloatChoices(),
     )
     shown = "https://files.example/style.safetensors"
     assert receipt["request"]["loras"][0]["path"] == shown

@@ -16,6 +16,7 @@ from av.container import OutputContainer
 
 from ..errors import MediaError
 from .containers import Container
+from .source import require_codec
 
 __all__ = ["Audio", "AudioTrack", "mono_at", "read_audio"]
 
@@ -103,6 +104,7 @@ def read_audio(file: Path | bytes) -> Audio | None:
             if not container.streams.audio:
                 return None
             stream = container.streams.audio[0]
+            require_codec(stream, name)
             rate = stream.codec_context.sample_rate
             layout = stream.codec_context.layout.name
             resampler = av.AudioResampler(format="fltp", layout=_known(layout), rate=rate)

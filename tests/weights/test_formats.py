@@ -229,7 +229,7 @@ def test_shards_in_wan_names_are_one_transformer(tmp_path: Path, weights: tiny.W
         (lambda: tiny.transformer(), ("wan2.2-t2v-a14b", "wan2.1-t2v-1.3b")),
         (lambda: tiny.transformer(channels=36), ("wan2.2-i2v-a14b",)),
         (lambda: tiny.transformer(channels=36, image=96), ("wan2.1-i2v-14b",)),
-        (lambda: tiny.transformer(channels=36, image=96, pos_embed_seq_len=10), ("wan2.1-i2v-14b",)),
+        (lambda: tiny.transformer(channels=36, image=96, pos_embed_seq_len=10), ("wan2.1-flf2v-14b",)),
         (lambda: tiny.transformer(channels=48, out=48), ("wan2.2-ti2v-5b",)),
     ],
     ids=["t2v", "i2v-a14b", "i2v-2.1", "flf2v", "ti2v-5b"],

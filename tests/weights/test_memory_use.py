@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 BENCH = Path(__file__).parents[2] / "bench" / "memory_use.py"
+ARENA = 64 * 2**20  # what the C library may keep at the end of a thread's own heap, whatever was freed there
 SMALL = 16 * 2**20  # what a forward and the library take, whatever the size of the model
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells anonymous memory")
@@ -48,7 +49,7 @@ def test_two_experts_take_hardly_more_than_one(used: dict[str, dict[str, int]]) 
 
 
 def test_a_run_leaves_nothing(used: dict[str, dict[str, int]]) -> None:
-    assert all(case["left_bytes"] <= SMALL for case in used.values())
+    assert all(case["left_bytes"] <= ARENA + SMALL for case in used.values())
 
 
 def test_three_runs_leave_no_more_than_one(used: dict[str, dict[str, int]]) -> None:
