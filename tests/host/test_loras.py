@@ -14,7 +14,7 @@ from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.models.wan_model import load_model
-from wan_duet.pipelines.toy.embedded import embedded_loras
+from wan_duet.pipelines.toy.embedded import EMBEDDED, embedded_loras
 
 BLOCKS = Path(__file__).parents[2] / "workflows" / "api" / "Text to Video (building blocks).json"
 STYLE = "style/a.safetensors"
@@ -59,7 +59,7 @@ def test_single_files_and_folders_can_be_chosen_in_every_slot(client: ComfyClien
     models = options(client, "WanDuetLoadModel", "model")
     assert models[0] == "toy"
     assert {"wan_high_noise.safetensors", "wan_low_noise.safetensors", "wan.gguf"} <= set(models)
-    assert options(client, "WanDuetLoadModel", "low_model") == ["none", *models[1:]]
+    assert options(client, "WanDuetLoadModel", "low_model") == ["none", *(name for name in models if name not in EMBEDDED)]
     for slot, file in (("vae", "2.1.safetensors"), ("text_encoder", "umt5.safetensors")):
         listed = options(client, "WanDuetLoadModel", slot)
         assert listed[0] == "auto"

@@ -89,7 +89,7 @@ def listed() -> list[str]:
 
 
 def networks() -> int:
-    return sum(type(thing).__name__ == "WanTransformer3DModel" for thing in gc.get_objects())
+    return sum(type(thing).__name__ == "OwnTransformer" for thing in gc.get_objects())
 
 
 def state() -> dict[str, Any]:
