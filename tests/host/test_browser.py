@@ -75,6 +75,7 @@ APPENDED_SINCE = {
         "audio_encoder": "auto",
     },
     "WanDuetEncodeVideo": {"container": "mp4"},
+    "WanDuetCheck": {"novita_model": "Wan 2.1"},
 }
 RENEW = os.environ.get("WAN_DUET_SCREENSHOTS") == "write"
 
