@@ -23,11 +23,12 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
-from wan_duet.pipelines.toy.embedded import TOY, toy_folder
+from wan_duet.pipelines.toy.embedded import TOY, TOY_IMAGE, toy_folder
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "toy"))
 from detector import Seen, look_at
 from drawing import PROPERTIES, colourless_prompt, draw, exchanged, followed, graininess, unseen_prompts
+from image_drawing import drawn, psnr
 
 SEED = 20261120
 SHOWN = (
@@ -121,6 +122,25 @@ def loras(model: WanModel, count: int) -> dict[str, Any]:
     return table
 
 
+def image_to_video(_: WanModel, count: int) -> dict[str, Any]:
+    """The pair that begins with a picture: is it kept, does it move as told, is the last one reached?"""
+    model, clips = load_model(TOY_IMAGE), max(1, count // 4)
+    begun, ended = (drawn(model, clips, SEED, ends=ends) for ends in (False, True))
+    seen = [(scene, look_at(clip)) for scene, _, clip in begun]
+    return {
+        "clips": clips,
+        "first frame, dB": round(float(np.mean([psnr(clip[0], given[0]) for _, given, clip in begun])), 1),
+        "last frame, dB": round(float(np.mean([psnr(clip[-1], given[-1]) for _, given, clip in ended])), 1),
+        "last frame when it was not given, dB": round(
+            float(np.mean([psnr(clip[-1], given[-1]) for _, given, clip in begun])), 1
+        ),
+        "right, percent": {
+            name: percent(sum(getattr(a, name) == getattr(b, name) for a, b in seen), clips)
+            for name in PROPERTIES
+        },
+    }
+
+
 def circles(seen: Seen) -> bool:
     return seen.winding_degrees > 200
 
@@ -167,6 +187,7 @@ PROMISES: dict[str, Callable[[WanModel, int], dict[str, Any]]] = {
     "experts exchanged": exchange,
     "low stage skipped": skipped_low,
     "loras": loras,
+    "image to video": image_to_video,
 }
 
 if __name__ == "__main__":

@@ -1,0 +1,76 @@
+"""Draws with the embedded pair that begins with a picture, for the tests and for bench/embedded_model.py."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from drawing import unseen_prompts
+
+from wan_duet.pipelines.memory import DeviceMemory
+from wan_duet.pipelines.models.wan_model import WanModel
+from wan_duet.pipelines.pictures import encode_pictures
+from wan_duet.pipelines.plan import make_plan
+from wan_duet.pipelines.progress import Silent
+from wan_duet.pipelines.request import parse
+from wan_duet.pipelines.sampling.engine import Condition, Prompts
+from wan_duet.pipelines.sampling.noise import draw_noise
+from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.stages import decode, encode_prompts, sample
+from wan_duet.pipelines.toy.clips import render
+from wan_duet.pipelines.toy.grammar import Scene
+
+__all__ = ["Drawn", "apart", "drawn", "psnr"]
+
+SIZE, FRAMES, MEMORY = (64, 64), 17, DeviceMemory("cpu")
+Drawn = list[tuple[Scene, np.ndarray, np.ndarray]]  # scene, the clip it was cut from, the clip that was drawn
+
+
+def drawn(model: WanModel, clips: int, seed: int, *, ends: bool) -> Drawn:
+    """At the default settings of a request; the seed of a clip is its place."""
+    pairs = unseen_prompts(clips, seed)
+    given = [render(scene, *SIZE, FRAMES, seed) for seed, (scene, _) in enumerate(pairs)]
+    request = parse("image-to-video", {"prompt": "any", "image_url": "a.png"})
+    plan = make_plan(request, model.family, 0, boundary=model.boundary, media_size=SIZE)
+    texts = encode_prompts(model, [*(prompt for _, prompt in pairs), ""], MEMORY, Silent())
+    channels = [channels_of(model, clip, ends, plan.latent_shape) for clip in given]
+    every, none = torch.cat([text.embeddings for text in texts[:-1]]), texts[-1].embeddings
+    noise = torch.cat([draw_noise((1, *plan.latent_shape), index) for index in range(clips)])
+    latents = sample(
+        model,
+        Schedule.of_plan(plan),
+        plan.solver,
+        torch.zeros_like(noise),
+        noise,
+        Prompts(*(Condition(text, torch.cat(channels)) for text in (every, none.expand_as(every)))),
+        plan.guidance,
+        MEMORY,
+        Silent(),
+    )
+    made = [frames(model, one) for one in latents.split(1)]
+    return [(scene, clip, new) for (scene, _), clip, new in zip(pairs, given, made, strict=True)]
+
+
+def channels_of(
+    model: WanModel, clip: np.ndarray, ends: bool, shape: tuple[int, int, int, int]
+) -> torch.Tensor:
+    first, last = (torch.from_numpy(clip[index]).float() / 255 for index in (0, -1))
+    pictures = encode_pictures(model, first, last if ends else None, SIZE, shape, FRAMES, MEMORY, Silent())
+    channels = pictures.beside(Prompts(Condition(torch.zeros(1)), None), model.vae).positive.channels
+    assert channels is not None
+    return channels
+
+
+def frames(model: WanModel, latents: torch.Tensor) -> np.ndarray:
+    decoded = torch.stack(list(decode(model, latents, MEMORY, Silent())))
+    return ((decoded.permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
+
+
+def apart(one: np.ndarray, other: np.ndarray) -> float:
+    """Mean distance of a channel of a pixel, of 255."""
+    return float(np.abs(one.astype(np.float32) - other.astype(np.float32)).mean())
+
+
+def psnr(one: np.ndarray, other: np.ndarray) -> float:
+    """In dB, of two uint8 pictures."""
+    error = np.square(one.astype(np.float64) - other).mean()
+    return float(20 * np.log10(255) - 10 * np.log10(max(error, 1e-9)))
