@@ -19,6 +19,7 @@ async function main(profile) {
   const browser = await chromium.launchPersistentContext(profile, options);
   try {
     const page = browser.pages()[0] ?? (await browser.newPage());
+    page.setDefaultTimeout(120_000); // a machine that runs tests on all cores opens pages slowly
     await page.goto(url);
     await page.waitForFunction(() => window.app?.canvas && window.LiteGraph?.registered_node_types.WanDuetRunLocal);
     await page.evaluate(() => window.app.extensionManager.command.execute("Comfy.ShowSettingsDialog"));

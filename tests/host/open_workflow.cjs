@@ -34,6 +34,7 @@ async function main(profile) {
   const browser = await chromium.launchPersistentContext(profile, options);
   try {
     const page = browser.pages()[0] ?? (await browser.newPage());
+    page.setDefaultTimeout(120_000); // a machine that runs tests on all cores opens pages slowly
     const errors = [];
     page.on("pageerror", (error) => errors.push(error.message));
     page.on("console", (line) => {

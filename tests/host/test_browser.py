@@ -184,7 +184,7 @@ def in_browser(script: str, *arguments: str) -> dict[str, Any]:
         env={**os.environ, "CHROMIUM": str(CHROMIUM), "PLAYWRIGHT_CORE": str(PLAYWRIGHT)},
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=480,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -59,7 +59,10 @@ def test_single_files_and_folders_can_be_chosen_in_every_slot(client: ComfyClien
     models = options(client, "WanDuetLoadModel", "model")
     assert models[0] == "toy"
     assert {"wan_high_noise.safetensors", "wan_low_noise.safetensors", "wan.gguf"} <= set(models)
-    assert options(client, "WanDuetLoadModel", "low_model") == ["none", *(name for name in models if name not in EMBEDDED)]
+    assert options(client, "WanDuetLoadModel", "low_model") == [
+        "none",
+        *(name for name in models if name not in EMBEDDED),
+    ]
     for slot, file in (("vae", "2.1.safetensors"), ("text_encoder", "umt5.safetensors")):
         listed = options(client, "WanDuetLoadModel", slot)
         assert listed[0] == "auto"
