@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import secrets
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,7 +35,7 @@ from .pictures import pictures_of
 from .plan.plan import Plan, describe, make_plan
 from .preflight import look_ahead
 from .progress import Progress
-from .prompt import drawn_prompt, helpers_record
+from .prompt import drawn_prompt, helpers_record, read_prompts
 from .receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
 from .render import Look, Rendered, render, render_picture, tiling_note
 from .request.base import WanRequest
@@ -45,13 +43,14 @@ from .request.case import LocalAbilities
 from .request.check import check
 from .request.kinds import seed_of
 from .request.report import Report
+from .result import Clock, Result
 from .safety import chosen_checker, look_at_result
-from .sampling.engine import Condition, Prompts
+from .sampling.engine import Prompts
 from .sampling.noise import draw_noise, later_noise
 from .sampling.schedule import Schedule
 from .sampling.step_cache import REGULAR, StepCache
 from .speech import SPEECH, make_speech
-from .stages import encode_prompts, float_choices, sample
+from .stages import float_choices, sample
 from .toy.embedded import embedded_loras
 from .weights.lora_source import LoraSources
 
@@ -61,19 +60,6 @@ log = logging.getLogger(__name__)
 
 Acceleration = Literal["exact", "as requested"]
 _DRAWN_SEEDS = 2**53  # every JSON reader keeps these exact
-
-
-@dataclass(frozen=True)
-class Result:
-    """A finished run. `images` is (frames, H, W, 3) float32 in [0, 1] of a picture, and of a video when they
-    were asked for, else None.
-    """
-
-    path: Path
-    seed: int
-    prompt: str
-    receipt: Mapping[str, Any]
-    images: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -91,19 +77,6 @@ class _Job:
     interpolators: Found = field(default_factory=Found)
     cache_threshold: float | None = None  # None computes every step
     prompt: str | None = None  # as a receipt has it, already expanded
-
-
-@dataclass
-class _Clock:
-    """Seconds per stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - started, 3)
 
 
 def run(
@@ -156,12 +129,11 @@ def run(
     if seed is None:
         seed = secrets.randbelow(_DRAWN_SEEDS)
     if request.task == SPEECH and report.ok:
-        spoken = make_speech(
+        return make_speech(
             request, report, model, seed, given, out=out, memory=memory, progress=progress, tags=tags or {},
             return_images=return_images, embed_receipt=embed_receipt, check_memory=check_memory,
             pose_video=pose_video, max_seconds=max_seconds,
         )  # fmt: skip
-        return Result(**vars(spoken))
     for name, value in (("pose_video", pose_video), ("max_seconds", max_seconds)):
         if value is not None and report.ok:
             raise RequestError.of(name, f"given for {request.task}", f"leave it out; only {SPEECH} takes it")
@@ -212,12 +184,11 @@ def repeat(
         check(recorded.request, family=model.family, abilities=abilities), recorded.request, given
     )
     if recorded.request.task == SPEECH:
-        spoken = make_speech(
+        return make_speech(
             recorded.request, report, model, recorded.plan.seed, given, out=out, memory=memory,
             progress=progress, tags={}, check_memory=check_memory, pose_video=pose_video,
             max_seconds=recorded.plan.frames_delivered / recorded.plan.fps, expected=recorded,
         )  # fmt: skip
-        return Result(**vars(spoken))
     job = _Job(
         recorded.request,
         report,
@@ -258,7 +229,7 @@ def _execute(
     check_memory: bool = True,
     expected: Recorded | None = None,
 ) -> Result:
-    plan, out, clock = job.plan, job.out, _Clock()
+    plan, out, clock = job.plan, job.out, Clock()
     require_suffix(out, plan.output)
     log.info("%s", describe(plan))
     ahead = look_ahead(job.model, memory, plan.latent_shape, plan.experts[plan.start_step :])
@@ -270,7 +241,7 @@ def _execute(
         with clock.stage("prompt"):
             prompt = drawn_prompt(job.request, job.model, job.given, checker, job.prompt, memory, progress)
         with clock.stage("text"):
-            prompts, notes = _read_prompts(job, prompt, memory, progress)
+            prompts, notes = read_prompts(job.model, job.request, plan, prompt, memory, progress)
         with clock.stage("input"):
             latents = starting_latents(job.model, job.request, plan, job.given, memory, progress)
             pictures = pictures_of(job.model, plan, job.given, memory, progress)
@@ -408,20 +379,3 @@ def _interpolator(plan: Plan, found: Found, memory: Memory) -> Interpolator | No
     if not plan.num_interpolated_frames:
         return None
     return make_interpolator(plan.interpolator, found, memory, width=plan.width, height=plan.height)
-
-
-def _read_prompts(
-    job: _Job, prompt: str, memory: Memory, progress: Progress
-) -> tuple[Prompts, dict[str, str]]:
-    """The prompts as conditions, and a note per prompt that was too long to be read whole."""
-    fields = {**dict(job.request), "prompt": prompt}
-    guided = any(job.plan.guidance[expert] != 1 for expert in job.plan.experts[job.plan.start_step :])
-    names = ["prompt", "negative_prompt"] if guided else ["prompt"]
-    encoded = encode_prompts(job.model, [fields.get(name) or "" for name in names], memory, progress)
-    notes = {
-        name: f"only its first {prompt.tokens} tokens are read; the last {prompt.dropped} do not fit"
-        for name, prompt in zip(names, encoded, strict=True)
-        if prompt.dropped
-    }
-    conditions = [Condition(prompt.embeddings) for prompt in encoded]
-    return Prompts(conditions[0], conditions[1] if guided else None), notes

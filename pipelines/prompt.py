@@ -12,11 +12,14 @@ from .models.companion import companion_record
 from .models.prompt_expander import expand_prompt
 from .models.safety_checker import SafetyChecker
 from .models.wan_model import WanModel
+from .plan.plan import Plan
 from .progress import Progress
 from .request import WanRequest
 from .safety import show_inputs, show_prompt
+from .sampling.engine import Condition, Prompts
+from .stages import encode_prompts
 
-__all__ = ["drawn_prompt", "helpers_record"]
+__all__ = ["drawn_prompt", "helpers_record", "read_prompts"]
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +51,23 @@ def drawn_prompt(
     if prompt != asked:
         show_prompt(checker, request, prompt)
     return prompt
+
+
+def read_prompts(
+    model: WanModel, request: WanRequest, plan: Plan, prompt: str, memory: Memory, progress: Progress
+) -> tuple[Prompts, dict[str, str]]:
+    """The prompts as conditions, and a note per prompt that was too long to be read whole."""
+    fields = {**dict(request), "prompt": prompt}
+    guided = any(plan.guidance[expert] != 1 for expert in plan.experts[plan.start_step :])
+    names = ["prompt", "negative_prompt"] if guided else ["prompt"]
+    encoded = encode_prompts(model, [fields.get(name) or "" for name in names], memory, progress)
+    notes = {
+        name: f"only its first {prompt.tokens} tokens are read; the last {prompt.dropped} do not fit"
+        for name, prompt in zip(names, encoded, strict=True)
+        if prompt.dropped
+    }
+    conditions = [Condition(prompt.embeddings) for prompt in encoded]
+    return Prompts(conditions[0], conditions[1] if guided else None), notes
 
 
 def helpers_record(request: WanRequest, model: WanModel, checker: SafetyChecker | None) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from .preflight import decode_tiling, picture_size
 from .progress import Progress
 from .stages import decode
 
-__all__ = ["Look", "Rendered", "render", "render_picture", "tiling_note", "with_room"]
+__all__ = ["Look", "Rendered", "render", "render_picture", "seen", "tee", "tiling_note", "with_room"]
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +89,9 @@ def render(
     def attempt(tiling: Tiling | None) -> Rendered:
         kept: list[Frame] = []
         stream = video_frames(decode(model, latents, memory, watched, frames=count, tiling=tiling))
-        stream = edited(_seen(stream, look), edit, interpolator, out.parent)
+        stream = edited(seen(stream, look), edit, interpolator, out.parent)
         facts = encode_video(
-            _tee(stream, kept) if keep_frames else stream,
+            tee(stream, kept) if keep_frames else stream,
             out,
             width=width,
             height=height,
@@ -132,7 +132,7 @@ def render_picture(
     def attempt(tiling: Tiling | None) -> Rendered:
         progress.begin("picture", 1, "frames")
         decoded = decode(model, latents, memory, watched, frames=1, tiling=tiling)
-        with closing(_seen(video_frames(decoded), look)) as stream:
+        with closing(seen(video_frames(decoded), look)) as stream:
             frame = next(stream)
         watched.check()
         write_picture(out, picture_bytes(frame, kind, tags(tiling)))
@@ -251,7 +251,8 @@ class _Watched:
             raise
 
 
-def _seen(frames: FrameStream, look: Look) -> Generator[Frame, None, None]:
+def seen(frames: FrameStream, look: Look) -> Generator[Frame, None, None]:
+    """The same frames, each looked at before it goes on; they are closed with this stream."""
     try:
         for index, frame in enumerate(frames):
             look(index, frame)
@@ -260,7 +261,8 @@ def _seen(frames: FrameStream, look: Look) -> Generator[Frame, None, None]:
         close(frames)
 
 
-def _tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:
+def tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:
+    """The same frames, which `kept` holds too."""
     for frame in frames:
         kept.append(frame)
         yield frame

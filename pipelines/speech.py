@@ -5,10 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice, repeat
 from pathlib import Path
@@ -39,36 +37,25 @@ from .output import output_place, require_suffix, write_sidecar
 from .plan.plan import Plan, describe, make_plan
 from .preflight import Preflight, Stage, look_ahead
 from .progress import Progress, Silent
-from .prompt import drawn_prompt, helpers_record
+from .prompt import drawn_prompt, helpers_record, read_prompts
 from .receipt import Recorded, differences, make_receipt
-from .render import Look
+from .render import seen, tee
 from .request.base import WanRequest
 from .request.report import Report
+from .result import Clock, Result
 from .safety import chosen_checker, look_at_result
-from .sampling.engine import Condition, Prompts
+from .sampling.engine import Prompts
 from .sampling.schedule import Schedule
 from .speech_clips import Script, speaking_frames
-from .stages import encode_prompts
 from .weights.footprint import weight_bytes
 from .weights.hashing import file_hash
 from .weights.recipe import Recipe
 
-__all__ = ["SPEECH", "Spoken", "make_speech"]
+__all__ = ["SPEECH", "make_speech"]
 
 log = logging.getLogger(__name__)
 
 SPEECH = "speech-to-video"  # the task
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """A finished run. images: (frames, H, W, 3) float32 in [0, 1] when they were asked for, else None."""
-
-    path: Path
-    seed: int
-    prompt: str
-    receipt: Mapping[str, Any]
-    images: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -94,19 +81,6 @@ class _Job:
         return -(-self.plan.frames_delivered // self.clip_frames)
 
 
-@dataclass
-class _Clock:
-    """Seconds per stage."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = round(time.perf_counter() - started, 3)
-
-
 def make_speech(
     request: WanRequest,
     report: Report,
@@ -124,7 +98,7 @@ def make_speech(
     pose_video: Path | None = None,
     max_seconds: float | None = None,
     expected: Recorded | None = None,
-) -> Spoken:
+) -> Result:
     """Make the video of `request` in `out` (an .mp4), with its sound, and its receipt beside it.
 
     given:       the image and the sound.
@@ -137,7 +111,7 @@ def make_speech(
     and the timings that the one beside it has.
     """
     job = _decided(request, report, model, seed, given, pose_video, max_seconds)
-    plan, clock = job.plan, _Clock()
+    plan, clock = job.plan, Clock()
     out = out if isinstance(out, Path) else out(plan)
     require_suffix(out, plan.output)
     log.info("%s, in clips of %d frames: %d", describe(plan), job.clip_frames, job.clips)
@@ -152,7 +126,7 @@ def make_speech(
             known = None if expected is None else expected.prompt
             prompt = drawn_prompt(request, model, given, checker, known, memory, progress)
         with clock.stage("text"):
-            prompts, notes = _read_prompts(job, prompt, memory, progress)
+            prompts, notes = read_prompts(model, request, plan, prompt, memory, progress)
         with clock.stage("sound"):
             features = _heard(job, memory, progress)
         receipt = _receipt(job, prompt, memory, ahead, notes) | helpers_record(request, model, checker)
@@ -160,9 +134,9 @@ def make_speech(
         kept: list[Frame] = []
         with clock.stage("video"):
             frames = _frames(job, prompts, features, memory, progress, hashes, check=expected)
-            frames = _seen(frames, look_at_result(checker, request))
+            frames = seen(frames, look_at_result(checker, request))
             facts = encode_video(
-                _tee(frames, kept) if return_images else frames,
+                tee(frames, kept) if return_images else frames,
                 out,
                 width=plan.width,
                 height=plan.height,
@@ -178,7 +152,7 @@ def make_speech(
         receipt |= {"latents_sha256": _all_of(hashes), "timings_s": clock.seconds}
         write_sidecar(out, receipt)
     images = torch.from_numpy(np.stack(kept)).float() / 255 if return_images else None
-    return Spoken(out, plan.seed, prompt, receipt, images)
+    return Result(out, plan.seed, prompt, receipt, images)
 
 
 def _decided(
@@ -259,22 +233,6 @@ def _token_shape(job: _Job) -> tuple[int, int, int, int]:
     """Latents with as many tokens: the image is one frame more, the motion is packed into one and a half."""
     channels, frames, rows, columns = job.plan.latent_shape
     return channels, frames + 3, rows, columns
-
-
-def _read_prompts(
-    job: _Job, prompt: str, memory: Memory, progress: Progress
-) -> tuple[Prompts, dict[str, str]]:
-    """The prompts, and a note per prompt that was too long to be read whole."""
-    fields, guided = {**dict(job.request), "prompt": prompt}, job.plan.guidance["high"] != 1
-    names = ["prompt", "negative_prompt"] if guided else ["prompt"]
-    encoded = encode_prompts(job.model, [fields[name] for name in names], memory, progress)
-    notes = {
-        name: f"only its first {prompt.tokens} tokens are read; the last {prompt.dropped} do not fit"
-        for name, prompt in zip(names, encoded, strict=True)
-        if prompt.dropped
-    }
-    conditions = [Condition(prompt.embeddings) for prompt in encoded]
-    return Prompts(conditions[0], conditions[1] if guided else None), notes
 
 
 def _heard(job: _Job, memory: Memory, progress: Progress) -> Tensor:
@@ -369,15 +327,3 @@ class _OnlyChecks(Silent):
 
     def check(self) -> None:
         self._progress.check()
-
-
-def _seen(frames: FrameStream, look: Look) -> FrameStream:
-    for index, frame in enumerate(frames):
-        look(index, frame)
-        yield frame
-
-
-def _tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:
-    for frame in frames:
-        kept.append(frame)
-        yield frame

@@ -80,34 +80,35 @@ def _runs(name: Attention, device: torch.device, dtype: torch.dtype, head_width:
     return None
 
 
-def _sdpa() -> Attend:
+def _heads_first(kernel: Attend) -> Attend:
+    """For kernels that want (B, heads, N, D / heads)."""
+
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        heads_first = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-        return F.scaled_dot_product_attention(*heads_first).transpose(1, 2)
+        return kernel(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)).transpose(1, 2)
 
     return attend
+
+
+def _sdpa() -> Attend:
+    return _heads_first(F.scaled_dot_product_attention)
 
 
 def _cudnn() -> Attend:
-    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        heads_first = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-        attended: Tensor = torch.ops.aten._scaled_dot_product_cudnn_attention(
-            *heads_first, None, False, 0.0, False, False
+    def kernel(*qkv: Tensor) -> Tensor:
+        found: Tensor = torch.ops.aten._scaled_dot_product_cudnn_attention(
+            *qkv, None, False, 0.0, False, False
         )[0]
-        return attended.transpose(1, 2)
+        return found
 
-    return attend
+    return _heads_first(kernel)
 
 
 def _flash2() -> Attend:
-    def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-        heads_first = query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-        attended: Tensor = torch.ops.aten._scaled_dot_product_flash_attention(
-            *heads_first, 0.0, False, False
-        )[0]
-        return attended.transpose(1, 2)
+    def kernel(*qkv: Tensor) -> Tensor:
+        found: Tensor = torch.ops.aten._scaled_dot_product_flash_attention(*qkv, 0.0, False, False)[0]
+        return found
 
-    return attend
+    return _heads_first(kernel)
 
 
 def _flash3() -> Attend:

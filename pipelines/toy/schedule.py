@@ -100,7 +100,7 @@ def train_steps(
     while (run.by_clock or state.step < last) and time.monotonic() < run.deadline_s:
         if run.by_clock:
             gone = (time.monotonic() - began) / (run.deadline_s - began)
-            steps = last = state.step + 1 + round((state.step - first) * (1 - gone) / max(gone, 1e-3))
+            steps = state.step + 1 + round((state.step - first) * (1 - gone) / max(gone, 1e-3))
         factor = learning_rate_factor(state.step, steps)
         for optimizer, rates in zip(state.optimizers, base_rates, strict=True):
             for group, rate in zip(optimizer.param_groups, rates, strict=True):

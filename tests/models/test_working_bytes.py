@@ -5,50 +5,18 @@ Counted on meta tensors: every storage that a forward makes, from where it is ma
 
 from __future__ import annotations
 
-import weakref
 from typing import Any
 
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
-from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
+from traffic import Traffic
 from transformers import UMT5Config, UMT5EncoderModel
 
 from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.models.expert import expert_dtypes, forward_bytes
 from wan_duet.pipelines.models.network import use_own_forward
 from wan_duet.pipelines.models.text import reading_bytes
-
-
-class Live(TorchDispatchMode):
-    """Bytes of the storages that were made under it and are alive; `peak` is the most there were."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.peak = self._now = 0
-        self._sizes: dict[int, int] = {}
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        made = func(*args, **(kwargs or {}))
-        given = {_place(item) for item in tree_flatten((args, kwargs))[0] if isinstance(item, Tensor)}
-        for item in tree_flatten(made)[0]:
-            if isinstance(item, Tensor) and _place(item) not in given and _place(item) not in self._sizes:
-                storage = item.untyped_storage()
-                self._sizes[_place(item)] = storage.nbytes()
-                self._now += storage.nbytes()
-                self.peak = max(self.peak, self._now)
-                weakref.finalize(storage, self._died, _place(item))
-        return made
-
-    def _died(self, place: int) -> None:
-        self._now -= self._sizes.pop(place)
-
-
-def _place(tensor: Tensor) -> int:
-    return int(tensor.untyped_storage()._cdata)
-
 
 A14B = {"num_attention_heads": 40, "ffn_dim": 13824, "in_channels": 16, "out_channels": 16}
 TI2V = {"num_attention_heads": 24, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
@@ -76,7 +44,7 @@ def test_a_forward_takes_what_is_foretold(
     for name, parameter in network.named_parameters():
         parameter.data = parameter.data.to(dtype_of(name))
     use_own_forward(network, FloatChoices(chunk_tokens=chunk_tokens))
-    with Live() as live:
+    with Traffic() as live:
         network(latents, torch.zeros(1, device="meta"), text, return_dict=False)
     assert live.peak <= forward_bytes(config, shape, dtype, chunk_tokens) <= 1.2 * live.peak
 
@@ -85,7 +53,7 @@ def test_a_forward_takes_what_is_foretold(
 def test_reading_a_prompt_takes_what_is_foretold() -> None:
     config = UMT5Config(d_model=64, d_ff=160, d_kv=8, num_heads=16, num_layers=2, vocab_size=32)
     network, tokens = UMT5EncoderModel(config).eval(), torch.zeros(1, 512, dtype=torch.long)
-    with Live() as live:
+    with Traffic() as live:
         network(input_ids=tokens, attention_mask=torch.ones_like(tokens))
     foretold = reading_bytes(config.to_dict(), 512)
     assert live.peak <= foretold <= 2 * live.peak  # transformers 4 takes half as much again as 5
