@@ -26,7 +26,7 @@ async function main(profile) {
   // No tour, no template dialog, nothing over the graph.
   for (const [name, value] of Object.entries({
     "Comfy.TutorialCompleted": true, "Comfy.Minimap.Visible": false, "Comfy.Graph.CanvasInfo": false,
-    "Comfy.Workflow.Persist": false,
+    "Comfy.Workflow.Persist": false, "LiteGraph.Canvas.MinFontSizeForLOD": 0, // a large graph keeps its words
   })) {
     await fetch(`${url}/settings/${name}`, { method: "POST", body: JSON.stringify(value) });
   }
@@ -72,8 +72,27 @@ async function main(profile) {
       window.app.canvas.canvas.focus();
     });
     await page.keyboard.press("."); // fit the graph into the window
-    await page.waitForTimeout(2000);
-    const clip = await page.evaluate(() => {
+    const clip = await restingPlace(page);
+    await page.screenshot({ path: screenshot, clip });
+    const seen = await page.evaluate(() => ({
+      missing: window.app.graph.nodes
+        .flatMap((node) => [node, ...(node.subgraph?.nodes ?? [])])
+        .map((node) => node.type)
+        .filter((type) => !(type in window.LiteGraph.registered_node_types)),
+      dialogs: [...document.querySelectorAll('[role="dialog"]')].map((dialog) => dialog.innerText),
+    }));
+    return { ...seen, prompt, errors: errors.slice(ofThePage) };
+  } finally {
+    await browser.close();
+  }
+}
+
+// Where the whole graph is on the page, with a margin, once it is all inside the window and has stopped gliding there.
+async function restingPlace(page) {
+  const deadline = Date.now() + 120_000;
+  for (let before = ""; ; ) {
+    await page.waitForTimeout(1000);
+    const place = await page.evaluate(() => {
       const { canvas } = window.app;
       const { graph } = canvas;
       const ends = [graph.inputNode, graph.outputNode].filter(Boolean);
@@ -89,17 +108,12 @@ async function main(profile) {
         height: (bottom - top) * scale + 2 * margin,
       };
     });
-    await page.screenshot({ path: screenshot, clip });
-    const seen = await page.evaluate(() => ({
-      missing: window.app.graph.nodes
-        .flatMap((node) => [node, ...(node.subgraph?.nodes ?? [])])
-        .map((node) => node.type)
-        .filter((type) => !(type in window.LiteGraph.registered_node_types)),
-      dialogs: [...document.querySelectorAll('[role="dialog"]')].map((dialog) => dialog.innerText),
-    }));
-    return { ...seen, prompt, errors: errors.slice(ofThePage) };
-  } finally {
-    await browser.close();
+    const now = JSON.stringify(place);
+    const inside =
+      place.x >= 0 && place.y >= 0 && place.x + place.width <= SIZE.width && place.y + place.height <= SIZE.height;
+    if (inside && now === before) return place;
+    if (Date.now() > deadline) throw new Error(`The graph does not come to rest inside the window: ${now}`);
+    before = now;
   }
 }
 

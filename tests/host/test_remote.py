@@ -21,7 +21,7 @@ from wan_duet.pipelines.headless.client import ComfyClient, Job, NodeProgress
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.media.probe import probe
-from wan_duet.pipelines.remote.keys import keep_key
+from wan_duet.pipelines.remote.keys import forget_key, keep_key
 
 from ..servers.fal import FalServer
 from ..servers.novita import NovitaServer
@@ -64,6 +64,13 @@ class Providers:
         self.loop.call_soon_threadsafe(self.fal.script.released.set)
 
 
+def forget_settings(user: Path) -> None:
+    folder = user / "__wan_duet"
+    for provider in KEYS:
+        forget_key(provider, folder)
+    (folder / "providers.json").unlink()
+
+
 @pytest.fixture(scope="module")
 def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop = asyncio.new_event_loop()
@@ -95,9 +102,10 @@ def servers(loop: asyncio.AbstractEventLoop) -> Iterator[Providers]:
 
 
 @pytest.fixture
-def providers(servers: Providers, host: HeadlessComfyUI) -> Providers:
+def providers(servers: Providers, host: HeadlessComfyUI) -> Iterator[Providers]:
     servers.write_settings(host.user)
-    return servers
+    yield servers
+    forget_settings(host.user)  # other files' tests share this ComfyUI
 
 
 def workflow(name: str, seed: int, **changed: object) -> dict[str, Any]:
