@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 import folder_paths
 from comfy_api.latest import io
 
 from ..pipelines.errors import ModelError
+from ..pipelines.kernels.names import ATTENTIONS, Attention
 from ..pipelines.memory import PRECISIONS, RESIDENCIES, Precision
 from ..pipelines.toy.embedded import EMBEDDED
 from .conditioning import to_conditioning
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_NONE, _AUTO = "none", "auto"
+_NONE: Final = "none"
+_AUTO: Final = "auto"
 # The folders that each input looks in, and what it may say instead of naming a file: first the default.
 _SLOTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "model": (("diffusers", "diffusion_models"), tuple(EMBEDDED)),
@@ -101,6 +103,21 @@ class WanDuetLoadModel(io.ComfyNode):
                     "fits.",
                     optional=True,
                 ),
+                io.Combo.Input(
+                    "attention",
+                    options=[_AUTO, *ATTENTIONS],
+                    default=_AUTO,
+                    optional=True,
+                    tooltip="The kernel of the experts' attention. auto: the quickest exact one that the "
+                    "device has. sage is quicker still and lossy; it needs the package sageattention.",
+                ),
+                io.Boolean.Input(
+                    "compile",
+                    default=False,
+                    optional=True,
+                    tooltip="Compile the experts' block: the first forward takes a minute, the others less "
+                    "time. Needs triton on a GPU, a C++ compiler on a CPU.",
+                ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="Both experts, the VAE and the text encoder.")],
         )
@@ -149,7 +166,10 @@ class WanDuetLoadModel(io.ComfyNode):
         residency: str = "auto",
         image_encoder: str = _AUTO,
         audio_encoder: str = _AUTO,
+        attention: Attention | Literal["auto"] = _AUTO,
+        compile: bool = False,  # noqa: A002  the name of the input
     ) -> io.NodeOutput:
+        from ..pipelines.kernels.choices import Wishes
         from ..pipelines.models.wan_model import load_model
 
         whole = _is_whole(model)
@@ -162,6 +182,10 @@ class WanDuetLoadModel(io.ComfyNode):
             image_encoder=_part("image_encoder", image_encoder, whole),
             residency=residency,
             audio_encoder=_part("audio_encoder", audio_encoder, whole),
+            wishes=Wishes(
+                attention=None if attention == _AUTO else attention,
+                compiler="inductor" if compile else None,
+            ),
         )
         return io.NodeOutput(loaded)
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .download.home import data_folder
 from .errors import RequestError, WanDuetError
 from .jobs_command import add_jobs_command
+from .kernels.names import ATTENTIONS
 from .keys_command import add_keys_command
 from .lora_command import add_lora_command
 from .media_command import add_media_command
@@ -110,6 +111,17 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     )
     generate.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
     _add_residency(generate)
+    generate.add_argument(
+        "--attention",
+        choices=ATTENTIONS,
+        help="the kernel of the experts' attention; all but sage are exact; default: the quickest exact one",
+    )
+    generate.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the experts' block: the first forward takes a minute, the others less time; needs "
+        "triton on a GPU, a C++ compiler on a CPU",
+    )
     generate.add_argument(
         "--as-requested",
         action="store_true",
@@ -322,6 +334,10 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             max_seconds=options.max_seconds,
         )
     flags = given(options)
+    for flag in ("attention", "compile"):
+        if getattr(options, flag):
+            fix = "leave it out: the receipt says how its run computed"
+            raise RequestError.of(f"--{flag}", "given beside --from-receipt", fix)
     if options.request is not None or not flags.keys() <= set(MEDIA):
         raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")
     recorded = read_receipt(options.from_receipt)
@@ -492,8 +508,11 @@ def _required_model(options: argparse.Namespace) -> str:
 
 
 def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
+    from .kernels.choices import Wishes
     from .models.wan_model import load_model
 
+    # A check has none of these flags.
+    compiler = "inductor" if getattr(options, "compile", False) else None
     loaded = load_model(
         model,
         low=options.low_model,
@@ -502,7 +521,8 @@ def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
         tokenizer=options.tokenizer,
         image_encoder=options.image_encoder,
         precision=precision or "auto",
-        residency=getattr(options, "residency", None) or "auto",  # a check has no such flag
+        residency=getattr(options, "residency", None) or "auto",
+        wishes=Wishes(attention=getattr(options, "attention", None), compiler=compiler),
         audio_encoder=options.audio_encoder,
     )
     return replace(loaded, prompt_expander=options.prompt_expander, safety_checker=options.safety_checker)

@@ -233,6 +233,7 @@ def _execute(
     require_suffix(out, plan.output)
     log.info("%s", describe(plan))
     ahead = look_ahead(job.model, memory, plan.latent_shape, plan.experts[plan.start_step :])
+    choices = float_choices(job.model, plan.latent_shape, memory)
     log.info("%s", ahead.text())
     if check_memory:
         ahead.require_room()
@@ -265,7 +266,7 @@ def _execute(
             device=str(memory.device),
             latents_sha256=fingerprint,
             memory=ahead.as_dict(),
-            choices=float_choices(job.model, plan.latent_shape, memory),
+            choices=choices,
         )
         receipt.update(helpers_record(job.request, job.model, checker))
         if cache is not None:

@@ -172,6 +172,8 @@ def _decided(
             f"residency: {model.residency}, but the speech model lies on the device as a whole; use auto or "
             "resident"
         )
+    if model.wishes.attention not in (None, "sdpa") or model.wishes.compiler is not None:
+        raise ModelError("attention, compile: the speech model has no choice of either; leave them alone")
     if model.audio_encoder is None:
         raise ModelError(f"{model.name}: has no audio encoder; load one with the model")
     sound = _sound(given.files["audio_url"])

@@ -141,8 +141,9 @@ def sample(
         current = torch.where(_by_frame(given).to(device), clean, current)
     on_device = prompts.to(device, given)
     dtype = compute_dtype(model.precision, device)
+    choices = float_choices(model, latents.shape, memory)
     if ahead.residency is not None:
-        log.info("experts: %s", ahead.residency.text())
+        log.info("experts: %s; %s", ahead.residency.text(), choices.text())
     working_bytes = max(stage.working_bytes for stage in ahead.stages)
     walker = new_solver(solver, schedule.sigmas, draw)
     if cache is not None:
@@ -155,7 +156,7 @@ def sample(
         working_bytes,
         forwards=forwards_of(schedule, guidance),
         residency=ahead.residency,
-        choices=float_choices(model, latents.shape, memory),
+        choices=choices,
     ) as executor:
         experts = executor if cache is None else cache.around(executor)
         current = denoise(current, schedule, walker, experts, on_device, dict(guidance), progress)
@@ -209,7 +210,10 @@ def _encode_frames(
 
 
 def float_choices(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> FloatChoices:
-    """How the experts of `model` compute a run of that shape: as wished, else in the quickest way."""
+    """How the experts of `model` compute a run of that shape: as wished, else in the quickest way.
+
+    Raises ModelError when what is wished for does not run on the device.
+    """
     return model.wishes.granted(
         memory.device,
         compute_dtype(model.precision, memory.device),

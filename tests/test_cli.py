@@ -71,6 +71,23 @@ def test_another_residency_is_said_and_changes_no_bit(
     assert "give auto, resident, ring, or ring:N" in capsys.readouterr().err
 
 
+def test_how_the_experts_compute_is_chosen_said_and_recorded(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "a.mp4"
+    command = ["generate", write(), "--model", "toy", "-o", str(out)]
+    assert main([*command, "--attention", "sdpa"]) == 0
+    assert "attention by sdpa, plain kernels" in capsys.readouterr().err
+    assert json.loads((tmp_path / "a.json").read_text())["model"]["choices"]["attention"] == "sdpa"
+    out.unlink()
+    assert main([*command, "--attention", "flash3", "--device", "cpu"]) != 0
+    assert "attention: flash3 does not run on cpu here" in capsys.readouterr().err
+    assert not out.exists()
+    again = ["generate", "--from-receipt", str(tmp_path / "a.json"), "-o", str(out), "--compile"]
+    assert main(again) == 2
+    assert "--compile: given beside --from-receipt" in capsys.readouterr().err
+
+
 def test_generate_reads_stdin_a_folder_and_answers_with_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

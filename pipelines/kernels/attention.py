@@ -9,20 +9,18 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import lru_cache
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor
 
 from ..errors import ModelError
+from .names import ATTENTIONS, Attention
 
-__all__ = ["ATTENTIONS", "Attend", "Attention", "attend_with", "best_attention", "usable_attentions"]
+__all__ = ["Attend", "attend_with", "best_attention", "usable_attentions", "why_not"]
 
 log = logging.getLogger(__name__)
-
-Attention = Literal["flash3", "cudnn", "flash2", "sdpa", "sage"]
-ATTENTIONS: tuple[Attention, ...] = ("flash3", "cudnn", "flash2", "sdpa", "sage")
 
 Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(query, key, value) -> all of (B, N, heads, head width)."""
@@ -42,7 +40,7 @@ def attend_with(name: Attention) -> Attend:
 def best_attention(device: torch.device, dtype: torch.dtype, head_width: int = 128) -> Attention:
     """The quickest exact kernel that runs on `device`; each candidate is tried once on a few numbers."""
     for name in _candidates(device, dtype):
-        if _runs(name, device, dtype, head_width) is None:
+        if why_not(name, device, dtype, head_width) is None:
             return name
     return "sdpa"
 
@@ -51,7 +49,7 @@ def usable_attentions(
     device: torch.device, dtype: torch.dtype, head_width: int = 128
 ) -> dict[str, str | None]:
     """Of every kernel, None where it runs, else why it does not."""
-    return {name: _runs(name, device, dtype, head_width) for name in ATTENTIONS}
+    return {name: why_not(name, device, dtype, head_width) for name in ATTENTIONS}
 
 
 def _candidates(device: torch.device, dtype: torch.dtype) -> tuple[Attention, ...]:
@@ -66,8 +64,8 @@ def _candidates(device: torch.device, dtype: torch.dtype) -> tuple[Attention, ..
 
 
 @lru_cache(maxsize=64)
-def _runs(name: Attention, device: torch.device, dtype: torch.dtype, head_width: int) -> str | None:
-    """None, or what a kernel says that does not run here."""
+def why_not(name: Attention, device: torch.device, dtype: torch.dtype, head_width: int = 128) -> str | None:
+    """What a kernel says that does not run on `device`, tried once; None of one that does."""
     try:
         sample = torch.ones(1, 256, 2, head_width, device=device, dtype=dtype)
         attended = attend_with(name)(sample, sample, sample)

@@ -8,19 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from ..errors import ModelError
-from .attention import ATTENTIONS, Attention, best_attention
+from .attention import best_attention, why_not
 from .fused import fused_operations, triton_works
+from .names import ATTENTIONS, Attention, Kernels
 from .operations import Operations, kitchen_operations, plain_operations
 from .traceable import traceable_operations
 
-__all__ = ["FloatChoices", "Kernels", "Wishes"]
-
-Kernels = Literal["plain", "kitchen", "triton"]
+__all__ = ["FloatChoices", "Wishes"]
 
 
 @dataclass(frozen=True)
@@ -60,6 +59,18 @@ class FloatChoices:
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
 
+    def text(self) -> str:
+        """One line for people."""
+        parts = [
+            f"attention by {self.attention}{' (lossy)' if self.lossy else ''}",
+            f"{self.kernels} kernels",
+        ]
+        if self.chunk_tokens:
+            parts.append(f"{self.chunk_tokens} tokens at a time")
+        if self.compiler is not None:
+            parts.append(f"blocks compiled by {self.compiler}")
+        return ", ".join(parts)
+
 
 _MAKERS: dict[str, Callable[[], Operations | None]] = {
     "plain": plain_operations,
@@ -79,7 +90,7 @@ def _made(kernels: str) -> Operations | None:
 class Wishes:
     """What somebody wants of the choices; None leaves one to what is quickest on the device.
 
-    Each as in FloatChoices. compiler: None is no compiler: its first run takes a minute.
+    Each as in FloatChoices. compiler: None is no compiler, for with one the first forward takes a minute.
     """
 
     attention: Attention | None = None
@@ -92,14 +103,41 @@ class Wishes:
     ) -> FloatChoices:
         """chunk_tokens: where nobody wants another.
 
-        Raises ModelError when what is wanted does not exist; what does not run here fails when it is used.
+        Raises ModelError when what is wanted does not exist or does not run on the device.
         """
+        if self.attention is not None and self.attention in ATTENTIONS:
+            _require(
+                f"attention: {self.attention}", why_not(self.attention, device, dtype, head_width), device
+            )
+        if self.compiler is not None:
+            _require(f"compile: {self.compiler}", _why_not_compiled(self.compiler, device), device)
         return FloatChoices(
             self.attention or best_attention(device, dtype, head_width),
             self.kernels or _best_kernels(device),
             chunk_tokens if self.chunk_tokens is None else self.chunk_tokens,
             self.compiler,
         )
+
+
+def _require(what: str, reason: str | None, device: torch.device) -> None:
+    if reason is not None:
+        raise ModelError(
+            f"{what} does not run on {device} here: {reason}; leave it out, or run where it does"
+        )
+
+
+@lru_cache(maxsize=8)
+def _why_not_compiled(backend: str, device: torch.device) -> str | None:
+    """What a compiler says that lacks something, such as a C++ compiler or triton; tried on one sum."""
+    try:
+        torch.compile(_sum, backend=backend)(*torch.ones(2, 4, device=device))
+    except Exception as error:
+        return str(error).strip().partition("\n")[0] or type(error).__name__
+    return None
+
+
+def _sum(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+    return one + other
 
 
 def _best_kernels(device: torch.device) -> Kernels:

@@ -40,13 +40,18 @@ def scene_clips(
     motion: str | None = None,
     look: str = "plain",
     offset: int = 0,
+    more_stars: float = 0.0,
 ) -> list[Clip]:
-    """Clips of the base training set (or of the held-out one); `motion` and `look` make a LoRA's set."""
+    """Clips of the base training set (or of the held-out one); `motion` and `look` make a LoRA's set.
+
+    more_stars: share of the clips that show a star whatever chance said, 0..1.
+    """
     among = held_out_scenes() if held_out else training_scenes()
+    stars = [scene for scene in among if scene.shape == "star"]
     clips = []
     for index in range(offset, offset + count):
         rng = randomness(f"clips/{name}", index)
-        scene = random_scene(rng, among)
+        scene = random_scene(rng, stars if more_stars and rng.random() < more_stars else among)
         width, height = sizes[int(rng.integers(len(sizes)))]
         scene = scene.with_motion(motion) if motion else scene
         clips.append(Clip(scene, width, height, int(rng.integers(2**31)), look))

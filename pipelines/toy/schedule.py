@@ -7,10 +7,12 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from .checkpoint import TrainingState
 
@@ -40,6 +42,7 @@ class Run:
     most_steps: int | None = None  # of any stage in this call
     statistics_clips: int = 96  # for the mean and standard deviation of the latents
     by_clock: bool = False  # a stage lasts until the deadline, and its learning rate falls with the time left
+    compiled: bool = False  # the blocks of the experts, by torch.compile
 
     @property
     def fast(self) -> bool:
@@ -49,6 +52,11 @@ class Run:
         """bfloat16 where it is faster: for the VAE's convolutions only on a GPU."""
         enabled = self.fast if convolutions else fast_in_bfloat16(self.device)
         return torch.autocast(self.device.type, torch.bfloat16, enabled=enabled)
+
+    def short_attention(self) -> AbstractContextManager[None]:
+        """On a CPU plain matrix products: over a hundred tokens its flash attention is slower backwards."""
+        choice: AbstractContextManager[None] = nullcontext() if self.fast else sdpa_kernel(SDPBackend.MATH)
+        return choice
 
     def checkpoint(self, stage: str) -> Path:
         return self.out / "checkpoints" / f"{stage}.pt"
@@ -141,6 +149,8 @@ def train_steps(
 
 def _report(run: Run, stage: str, step: int, figures: Figures) -> None:
     plain = {name: round(float(value), 6) for name, value in figures.items()}
+    if not all(map(math.isfinite, plain.values())):
+        raise FloatingPointError(f"{stage}, step {step}: {plain}; resume from the checkpoint before it")
     log.info("%s %d  %s", stage, step, "  ".join(f"{name} {value:.4g}" for name, value in plain.items()))
     with (run.out / "progress.jsonl").open("a") as lines:
         lines.write(json.dumps({"stage": stage, "step": step, "at": round(time.time()), **plain}) + "\n")

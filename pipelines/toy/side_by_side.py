@@ -22,7 +22,6 @@ import torch
 from .adopt import adopt
 from .export import export
 from .latents import latent_set
-from .pool import scene_clips
 from .schedule import Run
 from .train_experts import ExpertTraining
 from .train_loras import LORAS, lora_clips
@@ -70,9 +69,8 @@ def encode(kind: str, run: Run) -> None:
     image = kind == "image"
     plan = ExpertTraining.for_run("low_image" if image else "low", run)
     vae = folded_vae(run)
-    latent_set(kind, scene_clips(kind, plan.clips, sizes=plan.sizes), vae, run, image)
-    unseen = scene_clips("unseen", plan.unseen, held_out=True, sizes=plan.sizes)
-    latent_set(f"{kind}_unseen", unseen, vae, run, image)
+    latent_set(kind, plan.seen(image), vae, run, image)
+    latent_set(f"{kind}_unseen", plan.held_out(), vae, run, image)
 
 
 def begin(stage: str, options: argparse.Namespace, minutes: float) -> subprocess.Popen[bytes]:

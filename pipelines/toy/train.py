@@ -67,6 +67,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="train a stage until --minutes are over, however many steps that is",
     )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="compile the experts: steps of half the time, after some minutes; needs a C++ compiler",
+    )
     parser.add_argument("--start", type=Path, help="an export to go on from, such as pipelines/toy/weights")
     parser.add_argument("--resume", action="store_true", help="go on from the checkpoints in --out")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads of torch; 0 leaves them alone")
@@ -84,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         scale=options.scale,
         workers=max(1, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1),
         by_clock=options.by_clock,
+        compiled=options.compile,
     )
     stages = _GROUPS.get(options.stage, (options.stage,))
     if options.start:

@@ -7,8 +7,9 @@ one model.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -20,7 +21,6 @@ from torch.nn import functional
 
 from .adopt import adopted_file
 from .checkpoint import TrainingState, randomness, torch_randomness
-from .clips import SIZES
 from .flow import draw_sigmas, noised
 from .fold import official_statistics
 from .grammar import prompt_of
@@ -29,7 +29,7 @@ from .muon import Muon
 from .networks import BOUNDARY, IMAGE_BOUNDARY, new_expert
 from .one_pass import decode_clip
 from .padded_text import attend_padded, mute_padding
-from .pool import scene_clips
+from .pool import Clip, scene_clips
 from .preview import save_sheet, tensor_to_frames
 from .sampler import draw
 from .schedule import Figures, Run, train_steps
@@ -53,10 +53,8 @@ _T = TypeVar("_T")
 _RATE = 1.5e-3
 _MATRIX_RATE = 8e-3
 _CPU_STEPS = {"high": 3000, "low": 5000, "high_image": 900, "low_image": 1500}  # details need the most
-_MOSTLY_SQUARE: tuple[tuple[int, int], ...] = ((64, 64),) * 6 + (
-    (112, 64),
-    (64, 112),
-)  # a square clip costs 4/7 of the others
+_SIZES = ((112, 64),) * 3 + ((64, 64),) * 3 + ((64, 112),) * 2  # 16:9 is what a request means by default
+_MORE_STARS = 0.3  # share of clips: the points of a star are the finest thing to learn, and came last
 _STILLS = 0.1  # share of batches that are the first frame alone: text-to-image
 
 
@@ -66,7 +64,7 @@ class ExpertTraining:
     batch: int
     clips: int
     unseen: int = 64
-    sizes: tuple[tuple[int, int], ...] = SIZES
+    sizes: tuple[tuple[int, int], ...] = _SIZES
 
     @classmethod
     def for_run(cls, stage: str, run: Run) -> ExpertTraining:
@@ -74,9 +72,17 @@ class ExpertTraining:
         if run.fast:
             steps, batch, clips = 3000 if image else 6000, 256, 8192 if image else 12288
         else:
-            steps, batch, clips = _CPU_STEPS[stage], 32, 1024 if image else 3072
-        sizes = SIZES if run.fast else _MOSTLY_SQUARE
-        return cls(max(1, int(steps * run.scale)), batch, clips, sizes=sizes)
+            steps, batch, clips = _CPU_STEPS[stage], 32, 1024 if image else 4096
+        return cls(max(1, int(steps * run.scale)), batch, clips)
+
+    def seen(self, image: bool) -> list[Clip]:
+        """The clips to train on."""
+        kind = "image" if image else "text"
+        return scene_clips(kind, self.clips, sizes=self.sizes, more_stars=_MORE_STARS)
+
+    def held_out(self) -> list[Clip]:
+        """The clips to measure the loss on."""
+        return scene_clips("unseen", self.unseen, held_out=True, sizes=self.sizes)
 
 
 @dataclass(frozen=True)
@@ -95,10 +101,8 @@ def train_expert(name: str, run: Run, image: bool = False, plan: ExpertTraining 
     boundary = IMAGE_BOUNDARY if image else BOUNDARY
     vae = folded_vae(run)
     kind = "image" if image else "text"
-    seen = latent_set(kind, scene_clips(kind, plan.clips, sizes=plan.sizes), vae, run, image)
-    unseen = latent_set(
-        f"{kind}_unseen", scene_clips("unseen", plan.unseen, held_out=True, sizes=plan.sizes), vae, run, image
-    )
+    seen = latent_set(kind, plan.seen(image), vae, run, image)
+    unseen = latent_set(f"{kind}_unseen", plan.held_out(), vae, run, image)
     if seen is None or unseen is None:
         return False
     encoder, tokenizer = trained_text_encoder(run), build_tokenizer()
@@ -131,7 +135,21 @@ def train_expert(name: str, run: Run, image: bool = False, plan: ExpertTraining 
         save_sheet(run.out / "preview" / f"{stage}-{index:06d}.png", list(sheet))
         return {"unseen_loss": float(torch.stack(values).mean())}
 
-    return train_steps(stage, run, plan.steps, state, step, preview)
+    with run.short_attention(), compiled_blocks(expert, run):
+        return train_steps(stage, run, plan.steps, state, step, preview)
+
+
+@contextmanager
+def compiled_blocks(expert: WanTransformer3DModel, run: Run) -> Iterator[None]:
+    """Block by block, if the run asks for it: inductor's CPU code of the whole gave NaN (torch 2.13)."""
+    if not run.compiled:
+        yield
+        return
+    shapes = 2 * 2 * len(set(_SIZES))  # clips and stills, with gradients and without
+    for block in expert.blocks:
+        block.compile(dynamic=False)
+    with torch._dynamo.config.patch(recompile_limit=shapes * len(expert.blocks)):
+        yield
 
 
 def one_ahead(make: Callable[[int], _T]) -> Callable[[int], _T]:

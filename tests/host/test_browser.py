@@ -73,6 +73,8 @@ APPENDED_SINCE = {
         "residency": "auto",
         "image_encoder": "auto",
         "audio_encoder": "auto",
+        "attention": "auto",
+        "compile": False,
     },
     "WanDuetEncodeVideo": {"container": "mp4"},
     "WanDuetCheck": {"novita_model": "Wan 2.1"},

@@ -14,8 +14,9 @@ from torch._dynamo.testing import CompileCounter
 from traffic import Traffic
 
 from wan_duet.pipelines.errors import ModelError
-from wan_duet.pipelines.kernels.attention import ATTENTIONS, attend_with, best_attention
+from wan_duet.pipelines.kernels.attention import attend_with, best_attention
 from wan_duet.pipelines.kernels.choices import FloatChoices, Wishes
+from wan_duet.pipelines.kernels.names import ATTENTIONS
 from wan_duet.pipelines.models.block import OwnBlock
 from wan_duet.pipelines.models.expert import expert_dtypes
 from wan_duet.pipelines.models.network import use_own_forward
@@ -168,6 +169,20 @@ def test_what_is_not_there_is_refused_by_name() -> None:
     for name in set(ATTENTIONS) - {"sdpa", "cudnn", "flash2"}:
         with pytest.raises(ModelError, match=f"{name} needs a package"):
             attend_with(name)
+
+
+def test_a_wish_that_the_device_cannot_grant_is_refused_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    cpu = torch.device("cpu")
+    for wish, says in (
+        (Wishes(attention="flash3"), "attention: flash3 does not run on cpu here: .*package"),
+        (Wishes(attention="cudnn"), "attention: cudnn does not run on cpu here"),
+        (Wishes(compiler="no such thing"), "compile: no such thing does not run on cpu here"),
+    ):
+        with pytest.raises(ModelError, match=says):
+            wish.granted(cpu, torch.float32)
+    assert Wishes(attention="sdpa", compiler="eager").granted(cpu, torch.float32).compiler == "eager"
 
 
 def test_only_sage_is_lossy() -> None:

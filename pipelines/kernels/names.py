@@ -1,0 +1,11 @@
+"""The names that a user may choose by. Costs no import of torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+__all__ = ["ATTENTIONS", "Attention", "Kernels"]
+
+Attention = Literal["flash3", "cudnn", "flash2", "sdpa", "sage"]
+ATTENTIONS: tuple[Attention, ...] = ("flash3", "cudnn", "flash2", "sdpa", "sage")
+Kernels = Literal["plain", "kitchen", "triton"]
