@@ -40,11 +40,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from traffic import Traffic
 from transformers import UMT5Config, UMT5EncoderModel
 
-from wan_duet.pipelines.kernels.choices import FloatChoices, Kernels
+from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.kernels.fused import triton_works
+from wan_duet.pipelines.kernels.names import Kernels
 from wan_duet.pipelines.kernels.operations import kitchen_operations
 from wan_duet.pipelines.media.vae_stream import new_cache
-from wan_duet.pipelines.models.expert import expert_dtypes
+from wan_duet.pipelines.models.block import modulation_rows
+from wan_duet.pipelines.models.expert import expert_dtypes, velocity_of
 from wan_duet.pipelines.models.network import use_own_forward
 from wan_duet.pipelines.models.own_vae import use_own_vae
 from wan_duet.pipelines.models.wan_model import WanModel
@@ -52,8 +54,13 @@ from wan_duet.pipelines.plan.flops import forward_flops, size_of, tokens_of
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.loop import denoise
 from wan_duet.pipelines.sampling.solvers import SOLVERS
+from wan_duet.pipelines.sampling.step_cache import REGULAR, BlockCache, StepCache
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.append(str(ROOT / "tests" / "models"))
+from experts import recipe_of, write_experts  # noqa: E402
+from virtual_clock import LAYERS, stall  # noqa: E402
+
 MARKERS = ("<!-- suite: begin -->", "<!-- suite: end -->")
 
 
@@ -151,33 +158,38 @@ def against_diffusers(at: Setting) -> list[Row]:
     return [of_ratio("C2", "sampling / diffusers' WanPipeline", ratio_of(ours, theirs, at.pairs), 1.0)]
 
 
-def against_comfyui(at: Setting) -> list[Row]:
+def in_comfyui(*arguments: str) -> Any:
+    """What its interpreter prints as the last line, as JSON, with this package and bench importable; None
+    where there is no ComfyUI.
+    """
     home = Path(os.environ.get("COMFYUI_PATH", "~/ComfyUI")).expanduser()
     python = Path(os.environ.get("COMFYUI_PYTHON", home / "venv" / "bin" / "python"))
-    names = {
-        "C3": "sampling / ComfyUI's two stages",
-        "C4": "one forward, distance from ComfyUI's",
-        "C5": "latents of both stages, distance from ComfyUI's",
-    }
     if not (home / "main.py").is_file() or not python.exists():
-        return [Row(gate, what, "no ComfyUI here", "", "", None) for gate, what in names.items()]
+        return None
     import wan_duet
 
     package = Path(wan_duet.__file__).resolve().parent
     with tempfile.TemporaryDirectory() as linked:
         (Path(linked) / "wan_duet").symlink_to(package)
-        script = [
-            str(python),
-            str(ROOT / "bench" / "comfyui_pair.py"),
-            str(at.folder),
-            "--pairs",
-            str(at.pairs),
-        ]
-        environment = {**os.environ, "PYTHONPATH": linked}
-        done = subprocess.run(script, cwd=home, env=environment, capture_output=True, text=True, check=False)
+        environment = {**os.environ, "PYTHONPATH": f"{linked}{os.pathsep}{ROOT / 'bench'}"}
+        done = subprocess.run(
+            [str(python), *arguments], cwd=home, env=environment, capture_output=True, text=True, check=False
+        )
     if done.returncode:
-        raise SystemExit(f"comfyui_pair.py failed:\n{done.stderr[-3000:]}")
-    found = json.loads(done.stdout.splitlines()[-1])
+        raise SystemExit(f"{' '.join(arguments)} failed in ComfyUI:\n{done.stderr[-3000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def against_comfyui(at: Setting) -> list[Row]:
+    names = {
+        "C3": "sampling / ComfyUI's two stages",
+        "C4": "one forward, distance from ComfyUI's",
+        "C5": "latents of both stages, distance from ComfyUI's",
+    }
+    script = ROOT / "bench" / "comfyui_pair.py"
+    found = in_comfyui(str(script), str(at.folder), "--pairs", str(at.pairs))
+    if found is None:
+        return [Row(gate, what, "no ComfyUI here", "", "", None) for gate, what in names.items()]
     return [
         of_ratio("C3", names["C3"], Ratio(*found["ratio"]), 1.0),
         at_most("C4", names["C4"], found["forward"], 1e-5, text=f"{found['forward']:.1e}"),
@@ -214,7 +226,7 @@ def block_traffic(kernels: Kernels | None, chunk_tokens: int = 0) -> tuple[Traff
     if kernels is not None:
         use_own_forward(network, FloatChoices(kernels=kernels, chunk_tokens=chunk_tokens))
         network.rope.to("meta")
-        rotary = network.rope(latents)
+        rotary, temb = network.rope(latents), modulation_rows(temb)
     with torch.inference_mode(), Traffic() as traffic:
         network.blocks[0](hidden, text, temb, rotary)
     return traffic, hidden.nbytes
@@ -232,15 +244,33 @@ def block(at: Setting) -> list[Row]:
     ]
     for kernels, name, most, here in limits:
         what = f"passes of a hidden state per block, {name}"
-        if not here:
+        found = counted(kernels) if here else elsewhere(kernels)
+        if found is None:
             rows += [Row("C7", what, "not installed here", f"at most {most:g}", passes, None)]
             continue
-        traffic, unit = block_traffic(kernels)
         rows += [
-            at_most("C7", what, traffic.element_wise / unit, most, passes),
-            at_most("C8", f"kernels per block, {name}", traffic.kernel_count, 28, count),
+            at_most("C7", what, found[0], most, passes),
+            at_most("C8", f"kernels per block, {name}", found[1], 28, count),
         ]
     return rows
+
+
+def counted(kernels: Kernels) -> tuple[float, int]:
+    """Passes over a hidden state, and kernels."""
+    traffic, unit = block_traffic(kernels)
+    return traffic.element_wise / unit, traffic.kernel_count
+
+
+def elsewhere(kernels: Kernels) -> tuple[float, int] | None:
+    """The same in ComfyUI's interpreter, which has packages that this one lacks."""
+    code = f"import json, suite; print(json.dumps(suite.counted_where_installed({kernels!r})))"
+    found = in_comfyui("-c", code)
+    return None if found is None else (found[0], found[1])
+
+
+def counted_where_installed(kernels: Kernels) -> tuple[float, int] | None:
+    there = {"kitchen": lambda: kitchen_operations() is not None, "triton": triton_works}[kernels]()
+    return counted(kernels) if there else None
 
 
 def activations(at: Setting) -> list[Row]:
@@ -280,6 +310,75 @@ def lora(at: Setting) -> list[Row]:
             "C9", "memory traffic that a LoRA adds to a step", f"{extra:.0%}", "none", "+68 passes", not extra
         )
     ]
+
+
+def compiled_with_cache(at: Setting) -> list[Row]:
+    """Blocks that the step cache has computed, and how many of them the compiled graph computed."""
+    graphs = 0
+
+    def counting(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:
+        del inputs
+
+        def run(*values: Tensor) -> Any:
+            nonlocal graphs
+            graphs += 1
+            return graph(*values)
+
+        return run
+
+    torch._dynamo.register_backend(counting, name="counting")
+    rows = []
+    for name, threshold in (("no cache", None), ("a step cache", REGULAR), ("one that skips", 1e9)):
+        graphs, blocks = 0, 0
+        cache = None if threshold is None else StepCache(threshold)
+        network = small_model.load(at.model, "high")
+        use_own_forward(network, FloatChoices(compiler="counting"))
+
+        def called(*_: object) -> None:
+            nonlocal blocks
+            blocks += 1
+
+        for block in network.blocks:
+            block.register_forward_hook(called)
+        experts = _Engines(network)
+        small_model.sampled(
+            experts if cache is None else cache.around(experts), small_model.schedule(), "unipc"
+        )
+        what = f"compiled graphs run / blocks computed, with {name}"
+        rows.append(Row("C10", what, f"{graphs} / {blocks}", "equal", "", graphs == blocks > 0))
+    return rows
+
+
+@dataclass
+class _Engines:
+    """One network for both experts, which a step cache can be put around."""
+
+    network: WanTransformer3DModel
+
+    def use(self, expert: str) -> Any:
+        del expert
+        return self
+
+    def predict(
+        self, latents: Tensor, timestep: float, condition: Any, cache: BlockCache | None = None
+    ) -> Tensor:
+        return velocity_of(self.network, latents, timestep, condition, torch.float32, cache)
+
+
+def streaming(at: Setting) -> list[Row]:
+    del at
+    with tempfile.TemporaryDirectory() as folder:
+        write_experts(Path(folder), LAYERS)
+        recipes = {name: recipe_of(Path(folder), name, LAYERS) for name in ("high", "low")}
+        return [
+            at_most(
+                "C19",
+                f"waiting / computing with the switch: {residency}, an expert in {share:.0%} of a forward",
+                stall(recipes, residency, share),
+                0.02,
+            )
+            for residency, share in (("ring:3", 0.24), ("ring:3", 0.8), ("auto", 0.8))
+        ]
 
 
 def loading(at: Setting) -> list[Row]:
@@ -502,6 +601,7 @@ PARTS: dict[str, Callable[[Setting], list[Row]]] = {
     "C6": forwards,
     "C7": block,
     "C9": lora,
+    "C10": compiled_with_cache,
     "C11": loading,
     "C13": two_experts,
     "C14": frames,
@@ -509,6 +609,7 @@ PARTS: dict[str, Callable[[Setting], list[Row]]] = {
     "C16": vae,
     "C17": text,
     "C18": arithmetic,
+    "C19": streaming,
     "C21": importing,
     "C22": stopping,
 }

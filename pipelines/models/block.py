@@ -18,16 +18,17 @@ from ..kernels.attention import Attend, attend_with
 from ..kernels.choices import FloatChoices
 from ..kernels.operations import Operations, Rope
 
-__all__ = ["OwnBlock", "Rotary", "use_own_block"]
+__all__ = ["OwnBlock", "Rotary", "modulation_rows", "use_own_block"]
 
 Rotary: TypeAlias = Rope | tuple[Tensor, Tensor]
 """Ours, or (cos, sin) of (1, N, 1, head width) each, as diffusers makes them."""
 
+_SCALES = slice(1, None, 3)  # of shift, scale, gate, and those of the feed-forward
 _TEXT_TOKENS = 512  # what stands before them is an image: WanAttnProcessor of diffusers
 
 
 class OwnBlock(WanTransformerBlock):  # type: ignore[misc]
-    """Called as the stock block, but with one more `temb`: (B, R, 6, D), R a divisor of the tokens."""
+    """Called as the stock block, or with a `temb` that `modulation_rows` made once for all blocks."""
 
     choices: FloatChoices
     operations: Operations
@@ -40,6 +41,13 @@ class OwnBlock(WanTransformerBlock):  # type: ignore[misc]
         forward = _forward if compiler is None else _compiled(compiler)
         rope = rotary_emb if isinstance(rotary_emb, Rope) else _from_diffusers(rotary_emb, self.operations)
         return forward(self, hidden_states, encoder_hidden_states, temb, rope)
+
+
+def modulation_rows(temb: Tensor) -> Tensor:
+    """(B, 6, D) or (B, R, 6, D) -> (B, R, 6, D) float32, with 1 added to the scales. R divides the tokens."""
+    rows = (temb if temb.ndim == 4 else temb.unsqueeze(1)).to(torch.float32, copy=True)
+    rows[:, :, _SCALES] += 1
+    return rows
 
 
 def use_own_block(block: WanTransformerBlock, choices: FloatChoices) -> None:
@@ -68,11 +76,11 @@ def _compiled(backend: str) -> Callable[..., Tensor]:
 
 
 def _forward(block: OwnBlock, hidden: Tensor, text: Tensor, temb: Tensor, rope: Rope) -> Tensor:
-    """hidden: (B, N, D). text: (B, L, D). temb: (B, 6, D) or (B, R, 6, D)."""
-    rows = block.scale_shift_table + (temb if temb.ndim == 4 else temb.unsqueeze(1)).float()
+    """hidden: (B, N, D). text: (B, L, D). temb: of the stock network, or of `modulation_rows`."""
+    rows = block.scale_shift_table + (temb if temb.ndim == 4 else modulation_rows(temb))
     shift, scale, gate, ff_shift, ff_scale, ff_gate = rows.unbind(2)
-    about_attention = _Modulation(1 + scale, shift, gate)
-    about_ff = _Modulation(1 + ff_scale, ff_shift, ff_gate)
+    about_attention = _Modulation(scale, shift, gate)
+    about_ff = _Modulation(ff_scale, ff_shift, ff_gate)
     context = _text_context(block.attn2, text)
     tokens, chunk_tokens = hidden.shape[1], block.choices.chunk_tokens
 

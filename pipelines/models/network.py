@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..kernels.choices import FloatChoices
 from ..kernels.operations import Operations, Rope
-from .block import use_own_block
+from .block import modulation_rows, use_own_block
 
 __all__ = ["OwnRotary", "OwnTransformer", "use_own_forward"]
 
@@ -80,7 +80,7 @@ class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
         temb, modulation, text, image = self.condition_embedder(
             timestep.flatten(), encoder_hidden_states, encoder_hidden_states_image, timestep_seq_len=stretches
         )
-        modulation = torch.unflatten(modulation, 2, (6, -1))
+        modulation = modulation_rows(torch.unflatten(modulation, 2, (6, -1)))
         if image is not None:
             text = torch.cat([image, text], 1)
         for block in self.blocks:

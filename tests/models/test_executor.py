@@ -20,6 +20,7 @@ from experts import (
     write_experts,
 )
 from torch import Tensor
+from virtual_clock import LAYERS, stall
 
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.memory import DeviceMemory
@@ -268,53 +269,10 @@ def test_a_recipe_that_does_not_fit_the_network_is_refused(
     assert lane.filled == []
 
 
-class VirtualClock(FileLane):
-    """A link and a processor with a clock each, which meet where one waits for the other: marks are times.
-
-    A block computes for one second. Nothing sleeps, so the figures do not depend on this machine.
-    """
-
-    def __init__(self, load_s: float) -> None:
-        super().__init__(CPU, lambda _: torch.float32)
-        self.link = self.now = self.stalled = self.busy = 0.0
-        self._load_s = load_s
-
-    def fill(self, slot: int, tensors: Any, after: Any, check: Callable[[], None]) -> Any:
-        made, _ = super().fill(slot, tensors, after, check)
-        self.link = max(self.link, after or 0.0) + self._load_s
-        return made, self.link
-
-    def wait(self, ready: float) -> None:
-        self.stalled += max(ready - self.now, 0.0)
-        self.now = max(self.now, ready)
-
-    def compute(self, block: torch.nn.Module, *arguments: Tensor) -> Tensor:
-        self.now, self.busy = self.now + 1, self.busy + 1
-        return block(*arguments)
-
-    def done(self) -> float:
-        return self.now
-
-
-LAYERS, STEPS = 12, ("high",) * 4 + ("low",) * 4
-
-
 @pytest.fixture(scope="module")
 def deep(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recipe]:
     folder = write_experts(tmp_path_factory.mktemp("deep"), LAYERS)
     return {name: recipe_of(folder, name, LAYERS) for name in ("high", "low")}
-
-
-def stall(recipes: dict[str, Recipe], wanted: str, link_share: float) -> float:
-    """Seconds waited for after the first unit, the switch included, by seconds computed.
-
-    link_share: of the time that a forward computes, what bringing a whole expert takes.
-    """
-    load_s = link_share * LAYERS / (LAYERS + 1)
-    clock = VirtualClock(load_s)
-    run_all(recipes, STEPS, wanted=wanted, make_lane=lambda *_: clock, block_forward=clock.compute)
-    assert clock.busy == LAYERS * len(STEPS)
-    return (clock.stalled - load_s) / clock.busy
 
 
 @pytest.mark.parametrize(
