@@ -29,9 +29,10 @@ Motion: TypeAlias = Literal["torch", "opencv"]
 _LEAST_FOR_OPENCV = 128  # pixels on the short side; smaller frames are quick anyway
 
 _COARSEST = 12  # pixels on the short side of the smallest picture of the pyramid, at least
-_ROUNDS = 4  # refinements of the flow per level
+_ROUNDS = (4, 6)  # refinements of the flow at full and at half size
+_ROUNDS_BELOW = 12  # and at every smaller size, where they cost next to nothing
 _RADIUS = 3  # of the window in which the motion is taken to be one translation
-_SOLVES = 4  # rounds to find where a pixel came from
+_SOLVES = 6  # rounds to find where a pixel came from
 _SMOOTHNESS = (
     3e-5  # pull towards the neighbours' motion, squared luma per pixel; decides where there is no texture
 )
@@ -88,11 +89,13 @@ def _estimate(luma: Tensor) -> Tensor:
     while min(pyramid[-1].shape[-2:]) >= 2 * _COARSEST:
         pyramid.append(_half(pyramid[-1]))
     flow = luma.new_zeros(2, 2, *pyramid[-1].shape[-2:])
-    for here in reversed(pyramid):
+    rounds = [*_ROUNDS, *[_ROUNDS_BELOW] * len(pyramid)]
+    for level in reversed(range(len(pyramid))):
+        here = pyramid[level]
         flow = _resized(flow, here.shape[-2], here.shape[-1])
         there = here.flip(0)
         slope = _gradient(here)
-        for _ in range(_ROUNDS):
+        for _ in range(rounds[level]):
             flow = _refined(flow, here, there, slope)
     return flow
 
@@ -123,7 +126,7 @@ def _render(pair: Tensor, flows: Tensor, t: float) -> Tensor:
     # if the motion were the same at x and x0, then solve; where that does not settle, x is hidden there.
     to_a, gap_a = _source(flows[:1], t)
     to_b, gap_b = _source(flows[1:], 1 - t)
-    found = torch.exp(-torch.cat((gap_a, gap_b)))
+    found = _window(_window(torch.exp(-torch.cat((gap_a, gap_b)))))  # where a hiding edge runs is a guess
     pulled, inside = _pulled(pair, torch.cat((to_a, to_b)), "bicubic")
     share = pair.new_tensor((1 - t, t)).view(2, 1, 1, 1)
     weight = (share * found + 1e-4) * (inside + 1e-4)
