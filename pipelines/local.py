@@ -232,7 +232,8 @@ def _execute(
     plan, out, clock = job.plan, job.out, Clock()
     require_suffix(out, plan.output)
     log.info("%s", describe(plan))
-    ahead = look_ahead(job.model, memory, plan.latent_shape, plan.experts[plan.start_step :])
+    steps, cached = plan.experts[plan.start_step :], job.cache_threshold is not None
+    ahead = look_ahead(job.model, memory, plan.latent_shape, steps, cached=cached)
     choices = float_choices(job.model, plan.latent_shape, memory)
     log.info("%s", ahead.text())
     if check_memory:

@@ -18,6 +18,7 @@ from .models.lone_vae import HasVae
 from .models.residency import Residency, Room, choose_residency
 from .models.text import reading_bytes, text_dtypes
 from .models.wan_model import WanModel
+from .sampling.step_cache import CACHED_SHARE
 from .weights.footprint import making_bytes, mapped_bytes, weight_bytes
 from .weights.recipe import DTypeRule, Recipe
 
@@ -125,12 +126,14 @@ def look_ahead(
     experts: Iterable[str],
     *,
     sampling_only: bool = False,
+    cached: bool = False,
 ) -> Preflight:
     """Reads nothing but what recipes already know.
 
     latent_shape:  (..., C, T, H/8, W/8) of the run.
     experts:       those that steps will use, each named as often as you like.
     sampling_only: leaves the text encoder and the VAE out.
+    cached:        whether a step cache keeps hidden states beside each forward.
     """
     device, free = memory.device, memory.free_bytes()
     dtype = compute_dtype(model.precision, device)
@@ -148,6 +151,7 @@ def look_ahead(
     if recipes:
         chunk = chunk_tokens(model, latent_shape, memory)
         working = max(_sampling_bytes(recipe, latent_shape, dtype, chunk) for recipe in recipes.values())
+        working += int(working * CACHED_SHARE) if cached else 0
         residency = choose_residency(
             model.residency,
             unit_sizes(recipes, expert_dtypes(dtype), device),

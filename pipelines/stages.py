@@ -31,7 +31,7 @@ from .sampling.loop import denoise, forwards_of
 from .sampling.noise import add_noise, from_leftover, to_leftover
 from .sampling.schedule import Schedule
 from .sampling.solvers import new_solver
-from .sampling.step_cache import CACHED_SHARE, StepCache
+from .sampling.step_cache import StepCache
 
 __all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "float_choices", "sample"]
 
@@ -124,7 +124,9 @@ def sample(
             )
     if not len(schedule):
         return latents
-    ahead = look_ahead(model, memory, latents.shape, schedule.experts, sampling_only=True)
+    ahead = look_ahead(
+        model, memory, latents.shape, schedule.experts, sampling_only=True, cached=cache is not None
+    )
     if check_memory:
         ahead.require_room()
     device, start, end = memory.device, schedule.sigmas[0], schedule.sigmas[-1]
@@ -146,8 +148,6 @@ def sample(
         log.info("experts: %s; %s", ahead.residency.text(), choices.text())
     working_bytes = max(stage.working_bytes for stage in ahead.stages)
     walker = new_solver(solver, schedule.sigmas, draw)
-    if cache is not None:
-        working_bytes += int(working_bytes * CACHED_SHARE)
     with Executor(
         model.experts,
         dtype,

@@ -117,6 +117,16 @@ def test_weights_that_do_not_fit_stream(a14b: WanModel) -> None:
     assert "3 slots stream the others" in ahead.text()
 
 
+def test_what_a_step_cache_keeps_is_counted(a14b: WanModel) -> None:
+    device = Device("cuda", 6 * GIB, 24 * GIB)
+    without, beside = (look_ahead(a14b, device, SHAPE, ["high"], cached=cached) for cached in (False, True))
+    more = beside.stages[1].working_bytes / without.stages[1].working_bytes
+    assert more == pytest.approx(1.8, abs=1e-3)
+    assert without.residency is not None
+    assert beside.residency is not None
+    assert beside.residency.slots < without.residency.slots
+
+
 def test_weights_that_shall_all_stay_and_do_not_fit_are_refused_in_numbers(a14b: WanModel) -> None:
     model = replace(a14b, residency="resident")
     ahead = look_ahead(model, Device("cuda", 22 * GIB, 24 * GIB), SHAPE, ["high", "low"])
