@@ -80,7 +80,8 @@ def random_path(scene: Scene, width: int, height: int, frames: int, rng: np.rand
     elif scene.motion in ("up", "down"):
         reach_y = travel if scene.motion == "down" else -travel
     elif scene.motion == "circling":
-        start, orbit = rng.uniform(0, 2 * math.pi), rng.uniform(0.14, 0.18) * side
+        # From about the top, clockwise: with every start alike, the mean of all ways would be a ring.
+        start, orbit = rng.uniform(-0.3, 0.3) - math.pi / 2, rng.uniform(0.17, 0.21) * side
         reach_x, reach_y = orbit * np.cos(start + 2 * math.pi * t), orbit * np.sin(start + 2 * math.pi * t)
     elif scene.motion == "hopping":
         reach_y = -rng.uniform(0.3, 0.38) * side * np.abs(np.sin(2 * math.pi * t))

@@ -42,10 +42,11 @@ class LoraKind:
     experts: tuple[str, ...]
     motion: str | None
     look: str
+    cpu_steps: int = 600
 
 
 LORAS = {
-    "circling": LoraKind(("high",), "circling", "plain"),
+    "circling": LoraKind(("high",), "circling", "plain", cpu_steps=2400),
     "outlined": LoraKind(("low",), None, "outlined"),
     "hopping_stripes": LoraKind(("high", "low"), "hopping", "striped"),
 }
@@ -88,7 +89,7 @@ def train_lora(
     name: str, run: Run, steps: int | None = None, batch: int | None = None, clips: int | None = None
 ) -> bool:
     kind = LORAS[name]
-    steps = steps or max(1, int((1500 if run.fast else 600) * run.scale))
+    steps = steps or max(1, int((1500 if run.fast else kind.cpu_steps) * run.scale))
     batch = batch or (128 if run.fast else 16)
     vae = folded_vae(run)
     data = latent_set(f"lora_{name}", lora_clips(name, run, clips), vae, run, conditions=False)
@@ -120,7 +121,8 @@ def train_lora(
         generator = torch_randomness(f"lora/{name}", index, run.device)
         return velocity_loss(adapted, drawn, text, sigmas, generator, run), {}
 
-    return train_steps(f"lora_{name}", run, steps, state, step)
+    with run.short_attention():
+        return train_steps(f"lora_{name}", run, steps, state, step)
 
 
 def lora_clips(name: str, run: Run, count: int | None = None) -> list[Clip]:

@@ -31,7 +31,7 @@ def drawn(toy: WanModel) -> list[tuple[Scene, Seen]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "at_least"), [("colour", 15), ("background", 15), ("motion", 12), ("shape", 8)]
+    ("name", "at_least"), [("colour", 15), ("background", 15), ("motion", 12), ("shape", 11)]
 )
 def test_prompts_of_scenes_it_never_saw_are_followed(
     drawn: list[tuple[Scene, Seen]], name: str, at_least: int
