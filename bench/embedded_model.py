@@ -142,7 +142,7 @@ def image_to_video(_: WanModel, count: int) -> dict[str, Any]:
 
 
 def circles(seen: Seen) -> bool:
-    return seen.winding_degrees > 200
+    return seen.winding_degrees > 200 and seen.roamed > 0.15
 
 
 def hops(seen: Seen) -> bool:

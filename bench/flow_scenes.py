@@ -1,4 +1,4 @@
-"""How near `flow` comes to the truth, on scenes whose every moment is known: the table of docs/performance.md.
+"""How near `flow` comes to the truth, on scenes whose truth is known: the table of docs/performance.md.
 
     python bench/flow_scenes.py [--size 1280x720] [--between 1]
 

@@ -58,5 +58,6 @@ def test_the_lora_tricks_are_measured():
         hopping = look_at(render(scene.with_motion("hopping"), 64, 64, 17, index, "striped"))
         outlined = look_at(render(scene.with_motion("left"), 64, 64, 17, index, "outlined"))
         assert circling.winding_degrees > 270 > 90 > straight.winding_degrees
+        assert circling.roamed > 0.3 > 0.1 > straight.roamed
         assert hopping.bounces >= 2 > straight.bounces
         assert min(hopping.ink, outlined.ink) > 0.1 > straight.ink

@@ -59,6 +59,17 @@ def test_without_its_low_stage_a_clip_is_left_noisy(toy: WanModel) -> None:
     assert all(graininess(noisy) > 4 * graininess(clean) for noisy, clean in zip(cut, whole, strict=True))
 
 
+def test_a_lora_for_the_high_expert_changes_what_moves_there_and_not_on_the_low_one(toy: WanModel) -> None:
+    pairs = unseen_prompts(8, SEED, "circling")
+    lora = toy_folder() / "loras" / "circling.safetensors"
+    roamed = {
+        place: [seen.roamed for _, seen in followed(pairs, partial(draw, toy.with_lora(lora, 1.0, place)))]
+        for place in ("high", "low")
+    }
+    assert sum(way > 0.15 for way in roamed["high"]) >= 5
+    assert sum(way > 0.15 for way in roamed["low"]) <= 1
+
+
 def test_it_is_small_enough_to_ship() -> None:
     size = sum(file.stat().st_size for file in Path(toy_folder()).rglob("*") if file.is_file())
     assert size <= 48 * 2**20
