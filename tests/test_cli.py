@@ -14,6 +14,7 @@ from tiny_models import make_model
 
 from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.media.probe import probe
+from wan_duet.pipelines.plan.expectation import Rates, write_rates
 from wan_duet.pipelines.request import KINDS
 from wan_duet.pipelines.toy.embedded import toy_folder
 
@@ -408,3 +409,34 @@ def test_a_switch_of_a_request_is_told_how_to_work(
     assert main(arguments) == 2
     assert "--safety-checker FOLDER" in capsys.readouterr().out
     assert main([*arguments, "--safety-checker", str(tmp_path)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("image-to-video", {"image_url": "a.png"}),
+        ("image-to-image", {"image_url": "a.png"}),
+        ("video-to-video", {"video_url": "a.mp4"}),
+        (
+            "speech-to-video",
+            {"image_url": "a.png", "audio_url": "a.wav"},
+        ),
+    ],
+)
+def test_a_check_where_rates_are_known_says_what_inputs_it_has_not_seen_may_take(
+    kind: str,
+    fields: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("wan_duet.pipelines.cli.data_folder", lambda: tmp_path)
+    rates = Rates("H200", "bfloat16", 2, 790e12, 670e12, 4.3e12, "triton", "2026-11-28")
+    write_rates(tmp_path / "rates.json", rates)
+    file = tmp_path / "request.json"
+    inputs = {field: str(tmp_path / name) for field, name in fields.items()}
+    for name in fields.values():
+        (tmp_path / name).touch()
+    file.write_text(json.dumps({"prompt": "a fox", **inputs}))
+    assert main(["check", str(file), "--kind", kind]) == 0
+    assert "forwards of" in capsys.readouterr().out
