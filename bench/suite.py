@@ -403,7 +403,7 @@ def loading(at: Setting) -> list[Row]:
             small_model.load(at.model, "high")
         return {"peak": watch.peak}
 
-    share = in_a_child(peak)["peak"] / whole
+    share = statistics.median(in_a_child(peak)["peak"] for _ in range(5)) / whole
 
     seconds: dict[str, list[float]] = {"ours": [], "mapped": []}
     for _ in range(5):
@@ -423,7 +423,7 @@ def loading(at: Setting) -> list[Row]:
         ),
         at_most(
             "C12",
-            "mapped and other memory while loading / bytes of the weights",
+            "mapped and other memory while loading / bytes of the weights (median of 5)",
             1 + share,
             1.05,
             text=f"{1 + share:.3f}",
