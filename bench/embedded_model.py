@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw, ImageFont
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.toy.embedded import TOY, TOY_IMAGE, toy_folder
 
+sys.path.append(str(Path(__file__).parents[1] / "tests"))
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "toy"))
 from detector import Seen, look_at
 from drawing import PROPERTIES, colourless_prompt, draw, exchanged, followed, graininess, unseen_prompts

@@ -237,14 +237,14 @@ def block(at: Setting) -> list[Row]:
     stock, unit = block_traffic(None)
     passes, count = f"{stock.element_wise / unit:.1f}", str(stock.kernel_count)
     rows = []
-    limits: list[tuple[Kernels, str, float, bool]] = [
-        ("plain", "plain torch", 56, True),
-        ("kitchen", "comfy-kitchen's rope", 34, kitchen_operations() is not None),
-        ("triton", "triton", 24, triton_works()),
+    limits: list[tuple[Kernels, str, float]] = [
+        ("plain", "plain torch", 56),
+        ("kitchen", "comfy-kitchen's rope", 34),
+        ("triton", "triton", 24),
     ]
-    for kernels, name, most, here in limits:
+    for kernels, name, most in limits:
         what = f"passes of a hidden state per block, {name}"
-        found = counted(kernels) if here else elsewhere(kernels)
+        found = counted(kernels) or elsewhere(kernels)
         if found is None:
             rows += [Row("C7", what, "not installed here", f"at most {most:g}", passes, None)]
             continue
@@ -255,22 +255,21 @@ def block(at: Setting) -> list[Row]:
     return rows
 
 
-def counted(kernels: Kernels) -> tuple[float, int]:
-    """Passes over a hidden state, and kernels."""
+def counted(kernels: Kernels) -> tuple[float, int] | None:
+    """Passes over a hidden state, and kernels; None where these are not installed."""
+    if (kernels == "kitchen" and kitchen_operations() is None) or (
+        kernels == "triton" and not triton_works()
+    ):
+        return None
     traffic, unit = block_traffic(kernels)
     return traffic.element_wise / unit, traffic.kernel_count
 
 
 def elsewhere(kernels: Kernels) -> tuple[float, int] | None:
     """The same in ComfyUI's interpreter, which has packages that this one lacks."""
-    code = f"import json, suite; print(json.dumps(suite.counted_where_installed({kernels!r})))"
+    code = f"import json, suite; print(json.dumps(suite.counted({kernels!r})))"
     found = in_comfyui("-c", code)
     return None if found is None else (found[0], found[1])
-
-
-def counted_where_installed(kernels: Kernels) -> tuple[float, int] | None:
-    there = {"kitchen": lambda: kitchen_operations() is not None, "triton": triton_works}[kernels]()
-    return counted(kernels) if there else None
 
 
 def activations(at: Setting) -> list[Row]:

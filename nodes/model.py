@@ -10,7 +10,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..pipelines.errors import ModelError
-from ..pipelines.kernels.names import ATTENTIONS, Attention
+from ..pipelines.kernels.names import ATTENTIONS, COMPILER, Attention
 from ..pipelines.memory import PRECISIONS, RESIDENCIES, Precision
 from ..pipelines.toy.embedded import EMBEDDED
 from .conditioning import to_conditioning
@@ -184,7 +184,7 @@ class WanDuetLoadModel(io.ComfyNode):
             audio_encoder=_part("audio_encoder", audio_encoder, whole),
             wishes=Wishes(
                 attention=None if attention == _AUTO else attention,
-                compiler="inductor" if compile else None,
+                compiler=COMPILER if compile else None,
             ),
         )
         return io.NodeOutput(loaded)

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .download.home import data_folder
 from .errors import RequestError, WanDuetError
 from .jobs_command import add_jobs_command
-from .kernels.names import ATTENTIONS
+from .kernels.names import ATTENTIONS, COMPILER
 from .keys_command import add_keys_command
 from .lora_command import add_lora_command
 from .media_command import add_media_command
@@ -512,7 +512,7 @@ def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
     from .models.wan_model import load_model
 
     # A check has none of these flags.
-    compiler = "inductor" if getattr(options, "compile", False) else None
+    compiler = COMPILER if getattr(options, "compile", False) else None
     loaded = load_model(
         model,
         low=options.low_model,

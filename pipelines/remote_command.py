@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 _LOCAL = (
-    *("model", "precision", "device", "residency", "attention", "compile", "from_receipt"),
-    *("allow_partial_loras",),
-    *("prompt_expander", "safety_checker", "as_requested", "pose_video", "max_seconds"),
+    *("model", "precision", "device", "residency", "attention", "compile"),
+    *("from_receipt", "allow_partial_loras", "prompt_expander", "safety_checker"),
+    *("as_requested", "pose_video", "max_seconds"),
 )
 _REMOTE = ("no_reuse", "resubmit", "provider_url", "allow_loopback", "folder", "novita_model")
 

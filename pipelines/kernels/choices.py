@@ -105,7 +105,7 @@ class Wishes:
 
         Raises ModelError when what is wanted does not exist or does not run on the device.
         """
-        if self.attention is not None and self.attention in ATTENTIONS:
+        if self.attention in ATTENTIONS:  # FloatChoices refuses another name
             _require(
                 f"attention: {self.attention}", why_not(self.attention, device, dtype, head_width), device
             )

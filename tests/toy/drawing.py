@@ -21,7 +21,16 @@ from wan_duet.pipelines.sampling.schedule import Schedule
 from wan_duet.pipelines.stages import decode, encode_prompts, sample
 from wan_duet.pipelines.toy.grammar import Scene, held_out_scenes, prompt_of, random_scene
 
-__all__ = ["PROPERTIES", "colourless_prompt", "draw", "exchanged", "followed", "graininess", "unseen_prompts"]
+__all__ = [
+    "PROPERTIES",
+    "colourless_prompt",
+    "draw",
+    "exchanged",
+    "followed",
+    "graininess",
+    "pixels",
+    "unseen_prompts",
+]
 
 _AT_ONCE = 8  # networks this small mostly wait for one operation after the other
 PROPERTIES = ("colour", "background", "motion", "shape")
@@ -70,11 +79,12 @@ def draw(
             memory,
             Silent(),
         )
-        drawn += [_frames(model, clip, memory, plan.frames_delivered) for clip in latents.split(1)]
+        drawn += [pixels(model, clip, memory, plan.frames_delivered) for clip in latents.split(1)]
     return drawn
 
 
-def _frames(model: WanModel, latents: torch.Tensor, memory: DeviceMemory, count: int) -> np.ndarray:
+def pixels(model: WanModel, latents: torch.Tensor, memory: DeviceMemory, count: int) -> np.ndarray:
+    """The first `count` frames of one clip's latents: (T, H, W, 3) uint8, before encoding."""
     frames = torch.stack(list(decode(model, latents, memory, Silent(), frames=count)))
     return ((frames.permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from drawing import unseen_prompts
+from drawing import pixels, unseen_prompts
+from media.scenes import psnr
 
 from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.wan_model import WanModel
@@ -15,7 +16,7 @@ from wan_duet.pipelines.request import parse
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.noise import draw_noise
 from wan_duet.pipelines.sampling.schedule import Schedule
-from wan_duet.pipelines.stages import decode, encode_prompts, sample
+from wan_duet.pipelines.stages import encode_prompts, sample
 from wan_duet.pipelines.toy.clips import render
 from wan_duet.pipelines.toy.grammar import Scene
 
@@ -46,7 +47,7 @@ def drawn(model: WanModel, clips: int, seed: int, *, ends: bool) -> Drawn:
         MEMORY,
         Silent(),
     )
-    made = [frames(model, one) for one in latents.split(1)]
+    made = [pixels(model, one, MEMORY, FRAMES) for one in latents.split(1)]
     return [(scene, clip, new) for (scene, _), clip, new in zip(pairs, given, made, strict=True)]
 
 
@@ -60,17 +61,6 @@ def channels_of(
     return channels
 
 
-def frames(model: WanModel, latents: torch.Tensor) -> np.ndarray:
-    decoded = torch.stack(list(decode(model, latents, MEMORY, Silent())))
-    return ((decoded.permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
-
-
 def apart(one: np.ndarray, other: np.ndarray) -> float:
     """Mean distance of a channel of a pixel, of 255."""
     return float(np.abs(one.astype(np.float32) - other.astype(np.float32)).mean())
-
-
-def psnr(one: np.ndarray, other: np.ndarray) -> float:
-    """In dB, of two uint8 pictures."""
-    error = np.square(one.astype(np.float64) - other).mean()
-    return float(20 * np.log10(255) - 10 * np.log10(max(error, 1e-9)))
