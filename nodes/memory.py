@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from comfy import model_management
 
-from ..pipelines.memory import Seat, under_cap
+from ..pipelines.memory import Seat, total_under_cap, under_cap
 from ..pipelines.ram import give_back
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class HostMemory:
         return under_cap(self.device, int(free))
 
     def total_bytes(self) -> int:
-        return int(model_management.get_total_memory(self.device))
+        return total_under_cap(self.device, int(model_management.get_total_memory(self.device)))
 
     def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:
         log.info("loading %s: %.2f GiB on %s", what, size_bytes / 2**30, self.device)

@@ -29,6 +29,7 @@ __all__ = [
     "Resident",
     "Seat",
     "compute_dtype",
+    "total_under_cap",
     "under_cap",
 ]
 
@@ -123,7 +124,7 @@ class DeviceMemory:
         if self._device.type == "cuda":
             import torch
 
-            return torch.cuda.mem_get_info(self._device)[1]
+            return total_under_cap(self._device, torch.cuda.mem_get_info(self._device)[1])
         return total_ram() if self._device.type == "cpu" else None
 
     def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:
@@ -173,18 +174,30 @@ def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
 
 
 def under_cap(device: torch.device, free_bytes: int) -> int:
-    """`free_bytes`, or what this process may still take where it was told to take less of a device.
+    """`free_bytes`, or what this process may still take where it was told to take less of a device."""
+    import torch
 
-    That is torch.cuda.set_per_process_memory_fraction; torch before 2.6 does not tell what it was given.
-    """
+    allowed = _allowed_bytes(device)
+    if allowed is None:
+        return free_bytes
+    return max(min(free_bytes, allowed - torch.cuda.memory_allocated(device)), 0)
+
+
+def total_under_cap(device: torch.device, total_bytes: int) -> int:
+    """`total_bytes` of a device, or the part of it that this process was told to do with."""
+    allowed = _allowed_bytes(device)
+    return total_bytes if allowed is None else min(total_bytes, allowed)
+
+
+def _allowed_bytes(device: torch.device) -> int | None:
+    """What torch.cuda.set_per_process_memory_fraction leaves; torch before 2.6 does not tell what it was."""
     import torch
 
     told = getattr(torch.cuda, "get_per_process_memory_fraction", None)
     if device.type != "cuda" or told is None:
-        return free_bytes
+        return None
     index = torch.cuda.current_device() if device.index is None else device.index
-    allowed = int(told(index) * torch.cuda.get_device_properties(index).total_memory)
-    return max(min(free_bytes, allowed - torch.cuda.memory_allocated(index)), 0)
+    return int(told(index) * torch.cuda.get_device_properties(index).total_memory)
 
 
 def _free_bytes(device: torch.device) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from .media.tile_size import choose_tiling, vae_bytes
 from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
 from .models.executor import unit_sizes
-from .models.expert import expert_dtypes, forward_bytes
+from .models.expert import expert_dtypes, forward_bytes, token_count
 from .models.lone_vae import HasVae
 from .models.residency import Residency, Room, choose_residency
 from .models.text import reading_bytes, text_dtypes
@@ -30,9 +30,11 @@ __all__ = [
     "decode_tiling",
     "look_ahead",
     "picture_size",
+    "usual_chunk",
 ]
 
 _CHUNK = 4096  # tokens; products of fewer rows are slower
+_PARTS = 6  # with a sixth of the tokens attention takes most memory: smaller parts save none, and are slower
 
 
 @dataclass(frozen=True)
@@ -176,18 +178,26 @@ def look_ahead(
 
 
 def chunk_tokens(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> int:
-    """On how many tokens at a time a forward works outside of attention; 0 for all of them.
-
-    As wished, else in chunks where a forward at once would take more than an eighth of the device. By what
-    the device has, not by what is free: the same run computes the same way again.
-    """
+    """On how many tokens at a time a forward works outside of attention, as wished or as usual; 0 for all."""
     if model.wishes.chunk_tokens is not None:
         return model.wishes.chunk_tokens
-    total, dtype = memory.total_bytes(), compute_dtype(model.precision, memory.device)
+    configs = [recipe.config for recipe in model.experts.values()]
+    return usual_chunk(configs, latent_shape, compute_dtype(model.precision, memory.device), memory)
+
+
+def usual_chunk(
+    configs: Sequence[Mapping[str, Any]], latent_shape: Sequence[int], dtype: torch.dtype, memory: Memory
+) -> int:
+    """A sixth of the tokens where a forward at once would take more than an eighth of the device; else 0.
+
+    By what the device has, not by what is free: the same run computes the same way again.
+    """
+    total = memory.total_bytes()
     if total is None or memory.device.type == "cpu":
         return 0
-    at_once = max(forward_bytes(recipe.config, latent_shape, dtype) for recipe in model.experts.values())
-    return _CHUNK if at_once > total / 8 else 0
+    if max(forward_bytes(config, latent_shape, dtype) for config in configs) <= total / 8:
+        return 0
+    return max(_CHUNK, *(-(-token_count(config, latent_shape) // _PARTS) for config in configs))
 
 
 def _sampling_bytes(recipe: Recipe, latent_shape: Sequence[int], dtype: torch.dtype, chunk: int) -> int:

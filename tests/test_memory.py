@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
 
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.memory import DeviceMemory
+from wan_duet.pipelines.memory import DeviceMemory, total_under_cap, under_cap
 from wan_duet.pipelines.ram import free_ram, total_ram
 
 KIB = 1024
@@ -64,6 +66,16 @@ def test_what_stays_counts_as_room_that_can_be_had() -> None:
     if free is not None:  # only Linux says
         assert total is not None
         assert size < free < size + total
+
+
+def test_a_part_of_a_device_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda _: 0.25, raising=False)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=80 * KIB))
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 15 * KIB)
+    card = torch.device("cuda", 0)
+    assert total_under_cap(card, 80 * KIB) == 20 * KIB
+    assert under_cap(card, 60 * KIB) == 5 * KIB
+    assert total_under_cap(torch.device("cpu"), 80 * KIB) == 80 * KIB
 
 
 def test_a_device_that_is_not_there_is_named() -> None:

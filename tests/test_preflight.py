@@ -14,7 +14,7 @@ from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.local import run
 from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
-from wan_duet.pipelines.preflight import Preflight, Stage, look_ahead
+from wan_duet.pipelines.preflight import Preflight, Stage, chunk_tokens, look_ahead
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import t2v_request
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
@@ -115,6 +115,14 @@ def test_weights_that_do_not_fit_stream(a14b: WanModel) -> None:
     assert ahead.residency is not None
     assert 3 < ahead.residency.slots < 40
     assert "3 slots stream the others" in ahead.text()
+
+
+@pytest.mark.parametrize(("total", "chunk"), [(24, 0), (12, 5460), (8, 5460)])
+def test_a_small_device_computes_a_sixth_of_the_tokens_at_a_time(
+    a14b: WanModel, total: int, chunk: int
+) -> None:
+    assert chunk_tokens(a14b, SHAPE, Device("cuda", 6 * GIB, total * GIB)) == chunk  # of 32760
+    assert chunk_tokens(a14b, SHAPE, Device("cpu", 6 * GIB, total * GIB)) == 0
 
 
 def test_what_a_step_cache_keeps_is_counted(a14b: WanModel) -> None:

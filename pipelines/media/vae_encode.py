@@ -23,7 +23,10 @@ __all__ = ["stream_encode"]
 def stream_encode(
     vae: AutoencoderKLWan, frames: Iterator[Tensor], *, tiling: Tiling | None = None
 ) -> Iterator[Tensor]:
-    """Encode `frames` as they come; the bits of the mean that `vae.encode` gives, or its `tiled_encode`.
+    """Encode `frames` as they come: the mean that `vae.encode` gives, or its `tiled_encode`.
+
+    The same bits, but for a last rounding where a device computes the 1x1x1 convolution at the end in another
+    way for one latent frame than for all.
 
     Args:
         vae: 2.1 or 2.2 layout, where its weights are and in their dtype.

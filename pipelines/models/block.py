@@ -6,7 +6,7 @@ The stock block moves its hidden state about 125 times through memory; this one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple, TypeAlias
 
@@ -100,27 +100,46 @@ def _forward(block: OwnBlock, hidden: Tensor, text: Tensor, temb: Tensor, rope: 
 def _projections_in_parts(
     block: OwnBlock, hidden: Tensor, modulation: _Modulation, rope: Rope, parts: list[tuple[slice, slice]]
 ) -> list[Tensor]:
-    shape = (*hidden.shape[:2], block.attn1.heads, hidden.shape[2] // block.attn1.heads)
-    wholes = [hidden.new_empty(shape) for _ in range(3)]
+    wholes = [torch.empty_like(hidden) for _ in range(3)]
     for here, chosen in parts:
-        made = _projections(block, hidden[:, here], modulation.rows(chosen), _rope_at(rope, here))
-        for whole, part in zip(wholes, made, strict=True):
-            whole[:, here] = part
-    return wholes
+        places = [whole[:, here] for whole in wholes]
+        made = _projections(
+            block, hidden[:, here], modulation.rows(chosen), _rope_at(rope, here), places=places
+        )
+        for place, part in zip(places, made, strict=True):
+            if part.data_ptr() != place.data_ptr():  # turned into new memory
+                place.copy_(part.flatten(2))
+    return [torch.unflatten(whole, 2, (block.attn1.heads, -1)) for whole in wholes]
 
 
 def _projections(
-    block: OwnBlock, hidden: Tensor, modulation: _Modulation, rope: Rope
+    block: OwnBlock,
+    hidden: Tensor,
+    modulation: _Modulation,
+    rope: Rope,
+    places: Sequence[Tensor | None] = (None, None, None),
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, key and value of the self-attention, (B, N, heads, D / heads)."""
+    """Query, key and value of the self-attention, (B, N, heads, D / heads). places: where they are wanted."""
     attention, do = block.attn1, block.operations
     normed = do.norm(hidden, modulation.weight, modulation.bias, block.norm1.eps)
-    value = torch.unflatten(attention.to_v(normed), 2, (attention.heads, -1))
+    value = torch.unflatten(_linear(attention.to_v, normed, places[2]), 2, (attention.heads, -1))
     query, key = (
-        do.turned(linear(normed), norm.weight, norm.eps, attention.heads, rope)
-        for linear, norm in ((attention.to_q, attention.norm_q), (attention.to_k, attention.norm_k))
+        do.turned(_linear(linear, normed, place), norm.weight, norm.eps, attention.heads, rope)
+        for linear, norm, place in (
+            (attention.to_q, attention.norm_q, places[0]),
+            (attention.to_k, attention.norm_k, places[1]),
+        )
     )
     return query, key, value
+
+
+def _linear(layer: nn.Linear, hidden: Tensor, place: Tensor | None) -> Tensor:
+    """layer(hidden), written to `place` if that is memory in one piece: a chunk of a batch of one."""
+    if place is None or layer.bias is None or not place.is_contiguous():
+        made: Tensor = layer(hidden)
+        return made
+    torch.addmm(layer.bias, hidden.flatten(0, 1), layer.weight.t(), out=place.view(-1, place.shape[-1]))
+    return place
 
 
 def _after_attention(

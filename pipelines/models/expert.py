@@ -17,7 +17,7 @@ from ..weights.recipe import DTypeRule, Recipe, keeping_fp32
 from .first_block import asking
 from .network import use_own_forward
 
-__all__ = ["blank_expert", "expert_dtypes", "forward_bytes", "velocity_of"]
+__all__ = ["blank_expert", "expert_dtypes", "forward_bytes", "token_count", "velocity_of"]
 
 
 def velocity_of(
@@ -64,19 +64,24 @@ def forward_bytes(
 
     In hidden states (tokens x width), counted over the live tensors of full-size blocks on meta tensors:
     in half precision 7.2, or 4.2 with a feed-forward layer where that is wide; in float32 4.1 with two of
-    them, since GELU is a step of its own there; in chunks 5.1 and the feed-forward layer of a chunk. Rounded
-    up for what an allocator wastes.
+    them, since GELU is a step of its own there; in chunks 5.1 for the attention, or 4.2, and 4.2 with a
+    feed-forward layer for a chunk. Rounded up for what an allocator wastes.
     """
-    frames, rows, columns = latent_shape[-3:]
-    patch_frames, patch_rows, patch_columns = config.get("patch_size", (1, 2, 2))
-    tokens = (frames // patch_frames) * (rows // patch_rows) * (columns // patch_columns)
+    tokens = token_count(config, latent_shape)
     width = config.get("num_attention_heads", 40) * config.get("attention_head_dim", 128)
     wide = config.get("ffn_dim", 13824) / width
     if 0 < chunk_tokens < tokens:
-        states = 5.3 + wide * chunk_tokens / tokens
+        states = max(5.4, 4.3 + (wide + 4.2) * chunk_tokens / tokens)
     else:
         states = max(7.8, 4.6 + wide) if dtype.itemsize < 4 else 4.6 + 2 * wide
     return int(states * tokens * width * dtype.itemsize)
+
+
+def token_count(config: Mapping[str, Any], latent_shape: Sequence[int]) -> int:
+    """Of latents of (..., T, H/8, W/8)."""
+    frames, rows, columns = latent_shape[-3:]
+    patch_frames, patch_rows, patch_columns = config.get("patch_size", (1, 2, 2))
+    return int((frames // patch_frames) * (rows // patch_rows) * (columns // patch_columns))
 
 
 def blank_expert(recipe: Recipe, choices: FloatChoices | None = None) -> WanTransformer3DModel:

@@ -87,7 +87,8 @@ class FileLane:
 class LinkLane:
     """On a device with its own memory: slots are taken once, and filled over and over.
 
-    On CUDA a stream of its own copies, dequantises and adds LoRAs while another one computes.
+    On CUDA a stream of its own copies, dequantises and adds LoRAs while another one computes. It goes first:
+    what it computes is short, and would else wait behind every kernel that was given to the device before.
     """
 
     def __init__(self, device: torch.device, dtype_of: DTypeRule, slots: int, slot_bytes: int) -> None:
@@ -97,7 +98,7 @@ class LinkLane:
         self._stream: torch.cuda.Stream | None = None
         self._staging: Staging | None = None
         if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            self._stream = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
             self._staging = Staging()
         self._mapped = Files(torch.device("cpu"))
         self._files = self._device_files()

@@ -46,11 +46,17 @@ def move_bytes(recipe: Recipe, dtype_of: DTypeRule, *, unmapped_only: bool = Fal
 
 def making_bytes(recipe: Recipe) -> int:
     """What is needed beside the weights while they are made: the largest tensor that has to be computed, in
-    float32 and three times where LoRAs change it (as stored, the change, the sum).
+    float32. Where LoRAs change it, twice (as stored, the sum), and three times if one takes room for itself.
     """
+
+    def copies(item: Ingredient) -> int:
+        if not item.deltas:
+            return 1
+        return 2 if all(delta.adds_in_place for delta in item.deltas) else 3
+
     return max(
         (
-            item.elements * 4 * (3 if item.deltas else 1)
+            item.elements * 4 * copies(item)
             for item in recipe.tensors.values()
             if item.deltas or not isinstance(item.source, StoredTensor)
         ),

@@ -37,12 +37,33 @@ class Form(Protocol):
     @property
     def matrix(self) -> tuple[int, int]: ...
 
+    @property
+    def adds_in_place(self) -> bool:
+        """Whether `add_to` makes no tensor as large as the change."""
+
     def value(self, files: Files) -> Tensor:
         """The change, float32 on `files.device`, in the order of `matrix`. The caller may write to it."""
 
+    def add_to(self, total: Tensor, files: Files, times: float) -> None:
+        """total += times * the change. total: float32, of as many elements."""
+
+
+class _Whole:
+    """A form that is computed as a whole before it is added."""
+
+    @property
+    def adds_in_place(self) -> bool:
+        return False
+
+    def value(self, files: Files) -> Tensor:
+        raise NotImplementedError
+
+    def add_to(self, total: Tensor, files: Files, times: float) -> None:
+        total.add_(self.value(files).reshape(total.shape), alpha=times)
+
 
 @dataclass(frozen=True)
-class Difference:
+class Difference(_Whole):
     """The change itself (`diff`, `diff_b`, `diff_m`)."""
 
     tensor: StoredTensor
@@ -56,7 +77,7 @@ class Difference:
 
 
 @dataclass(frozen=True)
-class LowRank:
+class LowRank(_Whole):
     """up @ down: (out, r) and (r, in). With `mid` (r, r, kernel) a convolution in Tucker form."""
 
     down: StoredTensor
@@ -68,13 +89,27 @@ class LowRank:
         kernel = () if self.mid is None else self.mid.shape[2:]
         return self.up.shape[0], math.prod(self.down.shape[1:]) * math.prod(kernel)
 
+    @property
+    def adds_in_place(self) -> bool:
+        return self.mid is None
+
     def value(self, files: Files) -> Tensor:
-        down, up = _read(files, self.down).flatten(1), _read(files, self.up).flatten(1)
+        up, down = self._factors(files)
         return up @ down if self.mid is None else _tucker(_read(files, self.mid), up.T, down)
+
+    def add_to(self, total: Tensor, files: Files, times: float) -> None:
+        """In one product where it can be: on a GPU that is computing, every kernel has to wait its turn."""
+        if self.mid is None:
+            total.view(self.matrix).addmm_(*self._factors(files), alpha=times)
+        else:
+            super().add_to(total, files, times)
+
+    def _factors(self, files: Files) -> tuple[Tensor, Tensor]:
+        return _read(files, self.up).flatten(1), _read(files, self.down).flatten(1)
 
 
 @dataclass(frozen=True)
-class Product:
+class Product(_Whole):
     """One factor of LoHa or LoKr: a @ b, (n, r) and (r, m). With `core` (r, r, kernel), a is (r, n)."""
 
     a: StoredTensor
@@ -93,7 +128,7 @@ class Product:
 
 
 @dataclass(frozen=True)
-class Hadamard:
+class Hadamard(_Whole):
     """LoHa: the elementwise product of two low-rank factors."""
 
     first: Product
@@ -108,7 +143,7 @@ class Hadamard:
 
 
 @dataclass(frozen=True)
-class Kronecker:
+class Kronecker(_Whole):
     """LoKr: the Kronecker product of two factors, each whole or low-rank; a kernel is in the second one."""
 
     first: Difference | Product
@@ -152,12 +187,22 @@ class LoraDelta:
     form: Form
     magnitude: Magnitude | None = None
 
-    def change(self, files: Files, base: Tensor) -> Tensor:
+    @property
+    def sees_base(self) -> bool:
+        return self.magnitude is not None
+
+    @property
+    def adds_in_place(self) -> bool:
+        return self.magnitude is None and self.form.adds_in_place
+
+    def add_to(self, total: Tensor, files: Files, base: Tensor) -> None:
         """Raises LoraError when the file holds NaN or infinity, ModelError when it is gone."""
-        added = self.form.value(files).reshape(base.shape).mul_(self.scale)
         if self.magnitude is None:
-            return added
-        return _decomposed(base, added, _read(files, self.magnitude.tensor), self.magnitude.of_columns)
+            self.form.add_to(total, files, self.scale * self.strength)
+            return
+        added = self.form.value(files).reshape(base.shape).mul_(self.scale)
+        magnitude = _read(files, self.magnitude.tensor)
+        total.add_(_decomposed(base, added, magnitude, self.magnitude.of_columns), alpha=self.strength)
 
 
 def _decomposed(base: Tensor, added: Tensor, magnitude: Tensor, of_columns: bool) -> Tensor:
@@ -185,9 +230,8 @@ def _as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def _read(files: Files, stored: StoredTensor) -> Tensor:
-    tensor = stored.read(files).to(torch.float32).to(files.device)  # not every device knows float64 and fp8
-    if stored not in files.finite:
-        if not bool(torch.isfinite(tensor).all()):
+    if stored not in files.finite:  # looked through on the CPU: a device would have to be waited for
+        if not bool(torch.isfinite(files.mapped(stored.file, stored.key).to(torch.float32)).all()):
             raise LoraError(f"{stored.file.name}: {stored.key} holds NaN or infinity; the file is damaged")
         files.finite.add(stored)
-    return tensor
+    return stored.read(files).to(torch.float32).to(files.device)  # not every device knows float64 and fp8

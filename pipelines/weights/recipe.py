@@ -37,8 +37,19 @@ class Delta(Protocol):
     @property
     def strength(self) -> float: ...
 
-    def change(self, files: Files, base: Tensor) -> Tensor:
-        """What strength 1 adds to `base`, the float32 tensor as stored, on `files.device`: same shape."""
+    @property
+    def sees_base(self) -> bool:
+        """Whether what it adds depends on the tensor it is added to."""
+
+    @property
+    def adds_in_place(self) -> bool:
+        """Whether adding it makes no other tensor of that size."""
+
+    def add_to(self, total: Tensor, files: Files, base: Tensor) -> None:
+        """Add it, at its strength. Both float32 on `files.device`, of the tensor's shape.
+
+        base: the tensor as stored; may be `total` itself where no delta of the tensor `sees_base`.
+        """
 
 
 @dataclass(frozen=True)
@@ -65,10 +76,11 @@ class Ingredient:
         base = self.source.read(files)
         if not self.deltas:
             return base
-        base = base.to(device=files.device, dtype=torch.float32)
-        total = base.clone()
+        stored, base = base, base.to(device=files.device, dtype=torch.float32)
+        keeps = base is stored or any(delta.sees_base for delta in self.deltas)
+        total = base.clone() if keeps else base
         for delta in self.deltas:
-            total.add_(delta.change(files, base), alpha=delta.strength)
+            delta.add_to(total, files, base)
         return total
 
 

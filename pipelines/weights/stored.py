@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -42,8 +43,8 @@ class Files:
     Each tensor is mapped for itself. Mapping a file as a whole, as safetensors does for torch, is refused by
     Linux when the file is larger than the memory, although none of it would be needed at once.
 
-    finite: tensors that were looked through and hold no NaN or infinity. Looking makes the device wait, so a
-            tensor that is read again and again is looked through once.
+    finite: tensors that were looked through and hold no NaN or infinity: once, where they are read again and
+            again.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -59,6 +60,13 @@ class Files:
 
     def read(self, file: Path, key: str) -> Tensor:
         """A tensor of a safetensors file, as stored, on the CPU. Raises ModelError naming file and key."""
+        return self._tensor(file, key, self.raw)
+
+    def mapped(self, file: Path, key: str) -> Tensor:
+        """As `read`, and on the CPU even where that sends what it reads to a device."""
+        return self._tensor(file, key, lambda *place: Files.raw(self, *place))
+
+    def _tensor(self, file: Path, key: str, read: Callable[[Path, int, int], Tensor]) -> Tensor:
         if file not in self._headers:
             self._headers[file] = _read(file)[0]
         place = self._headers[file].get(key)
@@ -68,7 +76,7 @@ class Files:
             raise ModelError(f"{file}: cannot read {key}: it is {found}")
         if place.size_bytes != math.prod(place.shape) * dtype.itemsize:
             raise ModelError(f"{file}: cannot read {key}: {place.size_bytes} bytes are not {place.shape}")
-        raw = self.raw(file, place.offset, place.size_bytes)
+        raw = read(file, place.offset, place.size_bytes)
         aligned = raw if place.offset % dtype.itemsize == 0 else raw.clone()
         return aligned.view(dtype).reshape(place.shape)
 

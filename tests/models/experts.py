@@ -48,8 +48,18 @@ class Change:
     key: str
     strength: float
 
-    def change(self, files: Files, base: Tensor) -> Tensor:
-        return files.read(self.file, self.key).float().to(base.device).reshape(base.shape)
+    @property
+    def sees_base(self) -> bool:
+        return False
+
+    @property
+    def adds_in_place(self) -> bool:
+        return True
+
+    def add_to(self, total: Tensor, files: Files, base: Tensor) -> None:
+        del base
+        added = files.read(self.file, self.key).float().to(total.device).reshape(total.shape)
+        total.add_(added, alpha=self.strength)
 
 
 def write_experts(folder: Path, layers: int = 3) -> Path:

@@ -79,7 +79,7 @@ def test_in_half_precision_it_errs_no_more_than_the_stock_block(dtype: torch.dty
     exact, theirs = stock(), stock(dtype)
     ours, timestep = own(theirs), torch.full((1, rows), 640.0)
     stock_error, our_error = (
-        sum(relative_l2(run(net, step, seed), run(exact, None, seed)) for seed in range(4))
+        sum(relative_l2(run(net, step, seed), run(exact, None, seed)) for seed in range(16))
         for net, step in ((theirs, None), (ours, timestep))
     )
     assert our_error <= 1.05 * stock_error
@@ -219,5 +219,5 @@ def test_plain_torch_makes_no_more_than_46_passes_with_37_kernels() -> None:
 
 
 def test_in_chunks_no_more_than_6_hidden_states_are_alive() -> None:
-    traffic, unit = full_size(FloatChoices(chunk_tokens=4096))
+    traffic, unit = full_size(FloatChoices(chunk_tokens=5460))
     assert traffic.peak + unit <= 6 * unit

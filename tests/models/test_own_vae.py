@@ -54,7 +54,7 @@ def test_encoding_is_that_of_diffusers_but_for_rounding(layout: str) -> None:
     means = [vae.encode(pixels).latent_dist.mean for vae in (own, stock)]
     assert relative_l2(*means) <= 1e-5
     streamed = torch.stack(list(stream_encode(own, iter(pixels[0].unbind(1)))), 1)[None]
-    assert torch.equal(streamed, means[0])
+    assert relative_l2(streamed, means[0]) <= 1e-6
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

@@ -14,7 +14,7 @@ from traffic import Traffic
 from transformers import UMT5Config, UMT5EncoderModel
 
 from wan_duet.pipelines.kernels.choices import FloatChoices
-from wan_duet.pipelines.models.expert import expert_dtypes, forward_bytes
+from wan_duet.pipelines.models.expert import expert_dtypes, forward_bytes, token_count
 from wan_duet.pipelines.models.network import use_own_forward
 from wan_duet.pipelines.models.text import reading_bytes
 
@@ -22,7 +22,7 @@ A14B = {"num_attention_heads": 40, "ffn_dim": 13824, "in_channels": 16, "out_cha
 TI2V = {"num_attention_heads": 24, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
 
 
-@pytest.mark.parametrize("chunk_tokens", [0, 4096])
+@pytest.mark.parametrize("parts", [1, 2, 4, 6])
 @pytest.mark.parametrize(
     ("config", "shape", "dtype"),
     [
@@ -35,8 +35,9 @@ TI2V = {"num_attention_heads": 24, "ffn_dim": 14336, "in_channels": 48, "out_cha
 )
 @torch.inference_mode()
 def test_a_forward_takes_what_is_foretold(
-    config: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype, chunk_tokens: int
+    config: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype, parts: int
 ) -> None:
+    chunk_tokens = 0 if parts == 1 else max(4096, -(-token_count(config, shape) // parts))
     dtype_of = expert_dtypes(dtype)
     with torch.device("meta"):
         network = WanTransformer3DModel(**config, num_layers=2).eval()
