@@ -18,15 +18,13 @@ Parts, in this order, each skippable by name with --skip:
   lora      as capped with 24 GB, and a LoRA of rank 64 on every linear layer of both experts
 
 A part that fails leaves its error in the JSON and the others go on. No part starts after --budget-s, nor one
-that, by what a forward took so far, would not end in it. --block-forward MODULE:FUNCTION computes blocks in
-another way, (block, hidden states, text, modulation, rotary tables) -> hidden states.
+that, by what a forward took so far, would not end in it.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
-import importlib
 import importlib.util
 import json
 import math
@@ -45,7 +43,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -67,12 +64,14 @@ find_pack()
 from diffusers import WanTransformer3DModel  # noqa: E402
 
 from wan_duet.pipelines.kernels.choices import Wishes  # noqa: E402
+from wan_duet.pipelines.kernels.names import ATTENTIONS  # noqa: E402
 from wan_duet.pipelines.memory import DeviceMemory  # noqa: E402
-from wan_duet.pipelines.models.executor import Executor, as_it_is, unit_sizes  # noqa: E402
+from wan_duet.pipelines.models.executor import Executor, unit_sizes  # noqa: E402
 from wan_duet.pipelines.models.expert import expert_dtypes, forward_bytes  # noqa: E402
 from wan_duet.pipelines.models.lane import lane_of, padded_bytes  # noqa: E402
 from wan_duet.pipelines.models.residency import Residency, Room, choose_residency  # noqa: E402
 from wan_duet.pipelines.models.slots import Slots, made_from  # noqa: E402
+from wan_duet.pipelines.preflight import usual_chunk  # noqa: E402
 from wan_duet.pipelines.sampling.engine import Condition  # noqa: E402
 from wan_duet.pipelines.weights.footprint import making_bytes  # noqa: E402
 from wan_duet.pipelines.weights.lora import attach_lora  # noqa: E402
@@ -110,8 +109,7 @@ class Bench:
     recipes: dict[str, Recipe]
     shapes: dict[str, tuple[int, ...]]
     text: tuple[int, int]
-    block_forward: Callable[..., Tensor]
-    attention: str
+    wishes: Wishes
     folder: Path
     deadline: float
     forward_s: dict[str, float] = field(default_factory=dict)  # of a resident forward, by shape
@@ -140,8 +138,8 @@ def main() -> None:
     parser.add_argument("--budget-s", type=float, default=140, help="no part starts that would end later")
     parser.add_argument("--skip", nargs="+", choices=PARTS, default=[], metavar="PART")
     parser.add_argument("--distinct", type=int, default=8, help="blocks that are really in a file")
-    parser.add_argument("--attention", choices=("cudnn", "flash", "default"), default="cudnn")
-    parser.add_argument("--block-forward", metavar="MODULE:FUNCTION")
+    parser.add_argument("--attention", choices=ATTENTIONS, help="default: the quickest exact one")
+    parser.add_argument("--compile", metavar="BACKEND", help="blocks compiled by torch.compile")
     parser.add_argument("--folder", type=Path, help="where the weight files are written; 2 x 6.7 GB")
     parser.add_argument("--tiny", action="store_true", help="a tiny model on the CPU: does it run at all")
     options = parser.parse_args()
@@ -151,8 +149,6 @@ def main() -> None:
         "torch": torch.__version__,
         "device": "cpu" if options.tiny else torch.cuda.get_device_name(),
         "distinct_blocks": options.distinct,
-        "attention": options.attention,
-        "block_forward": options.block_forward or "diffusers",
     }
 
     def save() -> None:
@@ -214,10 +210,6 @@ def prepare(options: argparse.Namespace, folder: Path, began: float) -> Bench:
         name: write_expert(folder / f"{name}.safetensors", config, options.distinct, device, seed)
         for seed, name in enumerate(("high", "low"))
     }
-    forward = as_it_is
-    if options.block_forward:
-        module, _, function = options.block_forward.partition(":")
-        forward = getattr(importlib.import_module(module), function)
     return Bench(
         device,
         torch.bfloat16,
@@ -225,8 +217,7 @@ def prepare(options: argparse.Namespace, folder: Path, began: float) -> Bench:
         recipes,
         shapes,
         text,
-        forward,
-        options.attention,
+        Wishes(options.attention, compiler=options.compile),
         folder,
         began + options.budget_s,
     )
@@ -278,17 +269,18 @@ def _block(name: str) -> int:
     return int(name.split(".")[1]) if name.startswith("blocks.") else -1
 
 
-def working_bytes(bench: Bench, shape: str, recipes: Mapping[str, Recipe]) -> int:
+def working_bytes(bench: Bench, shape: str, recipes: Mapping[str, Recipe], chunk_tokens: int) -> int:
     making = max(making_bytes(recipe) for recipe in recipes.values())
-    return forward_bytes(bench.config, bench.shapes[shape], bench.dtype) + making
+    return forward_bytes(bench.config, bench.shapes[shape], bench.dtype, chunk_tokens) + making
 
 
 def decide(
-    bench: Bench, wanted: str, shape: str, memory: DeviceMemory, recipes: Mapping[str, Recipe]
+    bench: Bench, wanted: str, working: int, memory: DeviceMemory, recipes: Mapping[str, Recipe]
 ) -> Residency:
     sizes = unit_sizes(recipes, expert_dtypes(bench.dtype), bench.device)
-    room = Room(memory.free_bytes(), working_bytes(bench, shape, recipes))
-    return choose_residency(wanted, sizes, room, beside=bench.device.type != "cpu")
+    return choose_residency(
+        wanted, sizes, Room(memory.free_bytes(), working), beside=bench.device.type != "cpu"
+    )
 
 
 def forwards(
@@ -303,7 +295,10 @@ def forwards(
     if not bench.has_time(shape, len(experts)):
         raise TooLate
     used = {name: (recipes or bench.recipes)[name] for name in dict.fromkeys(experts)}
-    residency = decide(bench, wanted, shape, memory, used)
+    chunk_tokens = usual_chunk([bench.config], bench.shapes[shape], bench.dtype, memory)
+    working = working_bytes(bench, shape, used, chunk_tokens)
+    residency = decide(bench, wanted, working, memory, used)
+    choices = bench.wishes.granted(bench.device, bench.dtype, chunk_tokens=chunk_tokens)
     generator = torch.Generator(bench.device).manual_seed(0)  # the same input for all
     latents = torch.randn(bench.shapes[shape], device=bench.device, generator=generator)
     condition = Condition(torch.randn(1, *bench.text, device=bench.device, generator=generator))
@@ -312,17 +307,15 @@ def forwards(
     fresh_peak(bench)
     began = time.perf_counter()
     with (
-        attention(bench),
         Executor(
             used,
             bench.dtype,
             memory,
             lambda: None,
-            working_bytes(bench, shape, used),
+            working,
             forwards=experts,
             residency=residency,
-            block_forward=bench.block_forward,
-            choices=Wishes().granted(bench.device, bench.dtype),
+            choices=choices,
         ) as executor,
     ):
         for name in experts:
@@ -337,6 +330,7 @@ def forwards(
     same = all(known.setdefault(name, bit) == bit for name, bit in zip(experts, bits, strict=True))
     return {
         "residency": residency.text(),
+        "choices": choices.text(),
         "experts": list(experts),
         "forward_s": seconds,
         "total_s": round(time.perf_counter() - began, 3),
@@ -344,20 +338,6 @@ def forwards(
         "same_bits_as_the_first_run": same,
         **peak,
     }
-
-
-@contextmanager
-def attention(bench: Bench) -> Iterator[None]:
-    """The attention kernel, the same for all: without a choice the figures would compare kernels."""
-    if bench.attention == "default" or bench.device.type != "cuda":
-        yield
-        return
-    from torch.nn.attention import SDPBackend, sdpa_kernel
-
-    cudnn, flash = SDPBackend.CUDNN_ATTENTION, SDPBackend.FLASH_ATTENTION
-    first = [cudnn, flash] if bench.attention == "cudnn" else [flash, cudnn]
-    with sdpa_kernel([*first, SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH], set_priority=True):
-        yield
 
 
 def synchronize(bench: Bench) -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "SHIFT",
     "STEPS",
     "Loaded",
+    "Setting",
     "inputs",
     "load",
     "make",
@@ -55,6 +56,15 @@ CONFIG: dict[str, Any] = {
 LATENT_SHAPE = (1, 16, 3, 32, 32)  # 768 tokens
 STEPS, SHIFT, BOUNDARY = 4, 5.0, 0.875
 GUIDANCE = {"high": 3.5, "low": 4.0}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """The model, the folder its files are in, and how many pairs a ratio is of."""
+
+    model: WanModel
+    folder: Path
+    pairs: int
 
 
 def make(folder: Path) -> WanModel:

@@ -109,14 +109,15 @@ class WanDuetLoadModel(io.ComfyNode):
                     default=_AUTO,
                     optional=True,
                     tooltip="The kernel of the experts' attention. auto: the quickest exact one that the "
-                    "device has. sage is quicker still and lossy; it needs the package sageattention.",
+                    "device has. sage is lossy, and on some GPUs quicker still; it needs the package "
+                    "sageattention.",
                 ),
                 io.Boolean.Input(
                     "compile",
                     default=False,
                     optional=True,
-                    tooltip="Compile the experts' block: the first forward takes a minute, the others less "
-                    "time. Needs triton on a GPU, a C++ compiler on a CPU.",
+                    tooltip="Compile the experts' block, in the first forward: less memory beside the "
+                    "weights, seldom less time. Needs triton on a GPU, a C++ compiler on a CPU.",
                 ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="Both experts, the VAE and the text encoder.")],

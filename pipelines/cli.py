@@ -119,8 +119,8 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     generate.add_argument(
         "--compile",
         action="store_true",
-        help="compile the experts' block: the first forward takes a minute, the others less time; needs "
-        "triton on a GPU, a C++ compiler on a CPU",
+        help="compile the experts' block, in the first forward: less memory beside the weights, seldom less "
+        "time; needs triton on a GPU, a C++ compiler on a CPU",
     )
     generate.add_argument(
         "--as-requested",

@@ -90,7 +90,7 @@ def _made(kernels: str) -> Operations | None:
 class Wishes:
     """What somebody wants of the choices; None leaves one to what is quickest on the device.
 
-    Each as in FloatChoices. compiler: None is no compiler, for with one the first forward takes a minute.
+    Each as in FloatChoices. compiler: None is no compiler, for our kernels leave it little to save.
     """
 
     attention: Attention | None = None
