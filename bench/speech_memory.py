@@ -22,7 +22,8 @@ from media_memory import peak_of
 from wan_duet.pipelines.media.encode import encode_video
 from wan_duet.pipelines.media.frames import video_frames
 from wan_duet.pipelines.memory import DeviceMemory
-from wan_duet.pipelines.models.s2v_engine import Speaker
+from wan_duet.pipelines.models.executor import Executor
+from wan_duet.pipelines.models.s2v_engine import SPEAKER
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan.sigmas import linear_grid
 from wan_duet.pipelines.progress import Silent
@@ -67,7 +68,8 @@ def speak(model: WanModel, clips: int, width: int, height: int, folder: Path) ->
         features=torch.zeros(1, config["audio_states"], config["audio_dim"], clips * CLIP_FRAMES),
         picture=torch.zeros(3, height, width),
     )
-    speaker = Speaker(model.experts["high"], torch.float32, memory, silent.check)
+    recipes = {"high": model.experts["high"]}
+    speaker = Executor(recipes, torch.float32, memory, silent.check, kind=SPEAKER)
     frames = video_frames(speaking_frames(script, model, speaker, memory, silent, []))
     clip = {"width": width, "height": height, "fps": Fraction(16), "frame_count": script.frames}
     encode_video(frames, folder / "clip.mp4", **clip)

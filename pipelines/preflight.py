@@ -13,8 +13,9 @@ from .media.tile_size import choose_tiling, vae_bytes
 from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
 from .models.executor import unit_sizes
-from .models.expert import expert_dtypes, forward_bytes, token_count
+from .models.expert import EXPERT, forward_bytes, token_count
 from .models.lone_vae import HasVae
+from .models.network_kind import NetworkKind
 from .models.residency import Residency, Room, choose_residency
 from .models.text import reading_bytes, text_dtypes
 from .models.wan_model import WanModel
@@ -129,6 +130,7 @@ def look_ahead(
     *,
     sampling_only: bool = False,
     cached: bool = False,
+    kind: NetworkKind = EXPERT,
 ) -> Preflight:
     """Reads nothing but what recipes already know.
 
@@ -136,6 +138,7 @@ def look_ahead(
     experts:       those that steps will use, each named as often as you like.
     sampling_only: leaves the text encoder and the VAE out.
     cached:        whether a step cache keeps hidden states beside each forward.
+    kind:          of the experts.
     """
     device, free = memory.device, memory.free_bytes()
     dtype = compute_dtype(model.precision, device)
@@ -151,18 +154,18 @@ def look_ahead(
     recipes = {name: model.experts[name] for name in dict.fromkeys(experts)}
     denoising, residency = [], None
     if recipes:
-        chunk = chunk_tokens(model, latent_shape, memory)
+        chunk = chunk_tokens(model, latent_shape, memory) if kind.in_parts else 0
         working = max(_sampling_bytes(recipe, latent_shape, dtype, chunk) for recipe in recipes.values())
         working += int(working * CACHED_SHARE) if cached else 0
         residency = choose_residency(
             model.residency,
-            unit_sizes(recipes, expert_dtypes(dtype), device),
+            unit_sizes(recipes, kind.dtypes(dtype), device),
             Room(free, working, after.needed_bytes),
             beside=device.type != "cpu",
         )
         denoising = [
             replace(
-                stage(f"{name}-noise expert", recipe, expert_dtypes(dtype), 0),
+                stage(kind.title([name]), recipe, kind.dtypes(dtype), 0),
                 working_bytes=working,
                 slots_bytes=residency.bytes,
             )

@@ -28,8 +28,10 @@ from .media.probe import probe, verify
 from .media.read import read_frames
 from .media.tags import RECEIPT
 from .memory import Memory, compute_dtype
+from .models.executor import Executor
 from .models.expert import forward_bytes
-from .models.s2v_engine import Speaker
+from .models.residency import Residency
+from .models.s2v_engine import SPEAKER
 from .models.s2v_features import frame_features
 from .models.wan_model import WanModel
 from .models.wav2vec import SAMPLE_RATE, hear, hearing_bytes
@@ -45,9 +47,10 @@ from .request.report import Report
 from .result import Clock, Result
 from .safety import chosen_checker, look_at_result
 from .sampling.engine import Prompts
+from .sampling.loop import forwards_of
 from .sampling.schedule import Schedule
 from .speech_clips import Script, speaking_frames
-from .weights.footprint import weight_bytes
+from .weights.footprint import making_bytes, weight_bytes
 from .weights.hashing import file_hash
 from .weights.recipe import Recipe
 
@@ -133,7 +136,7 @@ def make_speech(
         inside = {**tags, RECEIPT: json.dumps(receipt)} if embed_receipt else dict(tags)
         kept: list[Frame] = []
         with clock.stage("video"):
-            frames = _frames(job, prompts, features, memory, progress, hashes, check=expected)
+            frames = _frames(job, prompts, features, memory, progress, hashes, ahead.residency, expected)
             frames = seen(frames, look_at_result(checker, request))
             facts = encode_video(
                 tee(frames, kept) if return_images else frames,
@@ -167,11 +170,6 @@ def _decided(
     """RequestError for a sound or an image that cannot be used."""
     if not report.ok:
         raise RequestError(report.problems)
-    if model.residency not in ("auto", "resident"):
-        raise ModelError(
-            f"residency: {model.residency}, but the speech model lies on the device as a whole; use auto or "
-            "resident"
-        )
     if model.wishes.attention not in (None, "sdpa") or model.wishes.compiler is not None:
         raise ModelError("attention, compile: the speech model has no choice of either; leave them alone")
     if model.audio_encoder is None:
@@ -224,7 +222,7 @@ def _sound(file: LocalFile) -> Audio:
 
 def _look_ahead(job: _Job, memory: Memory) -> Preflight:
     """What the other runs need, with the tokens of image and motion, and the audio encoder."""
-    ahead = look_ahead(job.model, memory, _token_shape(job), job.plan.experts)
+    ahead = look_ahead(job.model, memory, _token_shape(job), job.plan.experts, kind=SPEAKER)
     samples = round(job.sound.samples.shape[1] / job.sound.rate * SAMPLE_RATE)
     weights = weight_bytes(job.ears, lambda _: torch.float32)
     hearing = Stage("audio encoder", weights, 0, hearing_bytes(job.ears.config, samples))
@@ -255,6 +253,7 @@ def _frames(
     memory: Memory,
     progress: Progress,
     hashes: list[str],
+    residency: Residency | None,
     check: Recorded | None,
 ) -> FrameStream:
     """The frames of all clips. Raises SamplingError at the end when they are not those of `check`."""
@@ -273,8 +272,16 @@ def _frames(
         pose=None if job.pose is None else _poses(job, job.pose),
     )
     dtype, recipe = compute_dtype(model.precision, memory.device), model.experts["high"]
-    working = forward_bytes(recipe.config, _token_shape(job), dtype)
-    speaker = Speaker(recipe, dtype, memory, progress.check, working)
+    speaker = Executor(
+        {"high": recipe},
+        dtype,
+        memory,
+        progress.check,
+        forward_bytes(recipe.config, _token_shape(job), dtype) + making_bytes(recipe),
+        forwards=forwards_of(script.schedule, script.guidance),
+        residency=residency,
+        kind=SPEAKER,
+    )
     yield from video_frames(speaking_frames(script, model, speaker, memory, progress, hashes))
     if check is not None and _all_of(hashes) != check.latents_sha256:
         raise SamplingError(f"the latents are not those of the receipt; {differences(check)}")

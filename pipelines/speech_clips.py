@@ -24,7 +24,8 @@ from .media.tiles import Tiling
 from .media.vae_decode import stream_decode
 from .media.vae_encode import stream_encode
 from .memory import Memory, compute_dtype
-from .models.s2v_engine import ClipCondition, Speaker
+from .models.executor import Executor
+from .models.s2v_engine import ClipCondition
 from .models.s2v_motion import MOTION_FRAMES
 from .models.vae import denormalise, load_vae, normalise
 from .models.wan_model import WanModel
@@ -80,7 +81,7 @@ class Script:
 
 
 def speaking_frames(
-    script: Script, model: WanModel, speaker: Speaker, memory: Memory, progress: Progress, hashes: list[str]
+    script: Script, model: WanModel, speaker: Executor, memory: Memory, progress: Progress, hashes: list[str]
 ) -> Iterator[Tensor]:
     """Every frame of the video, (3, H, W) in [-1, 1], CPU. `hashes` gets one of the latents of each clip.
 
@@ -133,7 +134,7 @@ def _sampled(
     reference: Tensor,
     motion: Tensor | None,
     pose: Tensor | None,
-    speaker: Speaker,
+    speaker: Executor,
     memory: Memory,
     progress: Progress,
 ) -> Tensor:

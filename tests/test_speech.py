@@ -293,16 +293,25 @@ def test_a_pose_is_for_speech_only(tmp_path: Path) -> None:
         )
 
 
-def test_a_residency_that_speech_does_not_have_is_refused(
+def test_how_much_of_it_lies_on_the_device_changes_no_bit(
     model: WanModel, picture: Path, tmp_path: Path
 ) -> None:
     sound = write_wav(tmp_path / "a.wav", tones(1.0))
-    values = {"prompt": "a", "image_url": str(picture), "audio_url": str(sound)}
-    ring, out = replace(model, residency="ring"), tmp_path / "a.mp4"
-    with pytest.raises(
-        ModelError, match="residency: ring, but the speech model lies on the device as a whole"
-    ):
-        run(parse("speech-to-video", values), ring, out=out, memory=CPU, progress=Silent())
+    values = {"image_url": str(picture), "audio_url": str(sound), "num_frames": CLIP, "seed": 3}
+    request = parse("speech-to-video", {"prompt": "a person speaks", "num_inference_steps": 2, **values})
+    hashes, slots = set(), []
+    for residency in ("auto", "ring:2"):
+        made = run(
+            request,
+            replace(model, residency=residency),
+            out=tmp_path / f"{len(slots)}.mp4",
+            memory=CPU,
+            progress=Silent(),
+        )
+        hashes.add(made.receipt["latents_sha256"])
+        slots.append(made.receipt["memory"]["residency"]["slots"])
+    assert len(hashes) == 1
+    assert slots[0] > slots[1] == 2
 
 
 def test_a_sampler_alone_refuses_the_model(model: WanModel) -> None:

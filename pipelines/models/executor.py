@@ -18,8 +18,9 @@ from ..sampling.engine import Condition
 from ..sampling.step_cache import BlockCache
 from ..weights.footprint import move_bytes
 from ..weights.recipe import DTypeRule, Recipe
-from .expert import expert_dtypes, velocity_of
+from .expert import EXPERT
 from .lane import lane_of, padded_bytes
+from .network_kind import NetworkKind
 from .passage import Passage
 from .residency import Residency, Room, choose_residency, held_bytes
 from .slots import BlockForward, LaneMaker, Slots, made_from
@@ -45,9 +46,9 @@ def unit_sizes(
 class Executor:
     """Hands out "high" and "low"; their units come and go as the run needs them.
 
-    Use as a context manager, in inference mode. What is in the slots at the end is left to `memory`, which
-    may keep it; a next run finds there what its recipes would make in the same way. Leaving through an
-    exception ends the reader and frees everything.
+    Use as a context manager, in inference mode, once or again for a run of the same forwards. What is in the
+    slots at the end is left to `memory`, which may keep it; a next run finds there what its recipes would
+    make in the same way. Leaving through an exception ends the reader and frees everything.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Executor:
         block_forward: BlockForward = as_it_is,
         make_lane: LaneMaker = lane_of,
         choices: FloatChoices | None = None,
+        kind: NetworkKind = EXPERT,
     ) -> None:
         """working_bytes: what one forward needs beside the weights, making a unit included.
         forwards:      the expert of every forward of the run, in order.
@@ -70,20 +72,21 @@ class Executor:
         block_forward: computes one block, (module, hidden states, text, modulation, rotary tables) -> hidden
                        states; the parameters of the module are there when it is called.
         choices:       how the networks compute; None for plain torch.
+        kind:          of all networks.
         check:         called before every unit and while one is waited for; may stop the run.
         """
         self._recipes = {name: recipes[name] for name in dict.fromkeys(forwards or recipes)}
         self._dtype, self._memory, self._check = dtype, memory, check
         self._working_bytes, self._forwards, self._residency = working_bytes, tuple(forwards), residency
         self._block_forward, self._make_lane = block_forward, make_lane
-        self._choices = choices or FloatChoices()
+        self._choices, self._kind = choices or FloatChoices(), kind
         self._slots: Slots | None = None
         self._passage: Passage | None = None
 
     def use(self, expert: str) -> _Expert:
         if self._passage is None:
             self._passage = self._begin()
-        return _Expert(self, expert, self._dtype)
+        return _Expert(self, expert, self._dtype, self._kind)
 
     def passage(self) -> Passage:
         """Raises ModelError when the run is over."""
@@ -107,7 +110,7 @@ class Executor:
             self._memory.release()
 
     def _begin(self) -> Passage:
-        dtype_of, device = expert_dtypes(self._dtype), self._memory.device
+        dtype_of, device = self._kind.dtypes(self._dtype), self._memory.device
         residency = self._residency or self._decide(dtype_of, device)
         made = {name: made_from(recipe) for name, recipe in self._recipes.items()}
         slot_bytes = max(padded_bytes(unit.tensors, dtype_of) for units in made.values() for unit in units)
@@ -119,7 +122,14 @@ class Executor:
             for number in staying(len(units), residency.slots, residency.ring)
         ]
         return Passage(
-            self._slots, self._recipes, made, stay, self._forwards, self._block_forward, self._check
+            self._slots,
+            self._recipes,
+            made,
+            stay,
+            self._forwards,
+            self._block_forward,
+            self._check,
+            self._kind,
         )
 
     def _decide(self, dtype_of: DTypeRule, device: torch.device) -> Residency:
@@ -135,12 +145,11 @@ class Executor:
         if left is not None:
             left.close()
             self._memory.release()
-        what = f"{' and '.join(f'{name}-noise' for name in self._recipes)} expert"
         size_bytes = count * slot_bytes
         if device.type == "cpu":
             sizes = {name: move_bytes(recipe, dtype_of) for name, recipe in self._recipes.items()}
             size_bytes = held_bytes(sizes, count)
-        self._memory.reserve(size_bytes, what, self._working_bytes)
+        self._memory.reserve(size_bytes, self._kind.title(self._recipes), self._working_bytes)
         lane = self._make_lane(device, dtype_of, count, slot_bytes)
         return Slots(lane, device, self._dtype, count, slot_bytes, size_bytes)
 
@@ -150,11 +159,11 @@ class _Expert:
     own dtype.
     """
 
-    def __init__(self, executor: Executor, name: str, dtype: torch.dtype) -> None:
-        self._executor, self._name, self._dtype = executor, name, dtype
+    def __init__(self, executor: Executor, name: str, dtype: torch.dtype, kind: NetworkKind) -> None:
+        self._executor, self._name, self._dtype, self._kind = executor, name, dtype, kind
 
     def predict(
         self, latents: Tensor, timestep: float, condition: Condition, cache: BlockCache | None = None
     ) -> Tensor:
         with self._executor.passage().forward(self._name) as network:
-            return velocity_of(network, latents, timestep, condition, self._dtype, cache)
+            return self._kind.velocity(network, latents, timestep, condition, self._dtype, cache)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,8 +16,9 @@ from ..sampling.step_cache import BlockCache
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32
 from .first_block import asking
 from .network import use_own_forward
+from .network_kind import NetworkKind
 
-__all__ = ["blank_expert", "expert_dtypes", "forward_bytes", "token_count", "velocity_of"]
+__all__ = ["EXPERT", "blank_expert", "expert_dtypes", "forward_bytes", "token_count", "velocity_of"]
 
 
 def velocity_of(
@@ -104,3 +105,17 @@ def blank_expert(recipe: Recipe, choices: FloatChoices | None = None) -> WanTran
         ) from error
     use_own_forward(network, choices or FloatChoices())
     return network
+
+
+def _blank_on(recipe: Recipe, choices: FloatChoices, device: torch.device) -> WanTransformer3DModel:
+    network = blank_expert(recipe, choices).requires_grad_(False).eval()
+    network.rope.to(device)
+    return network
+
+
+def _title(names: Collection[str]) -> str:
+    return f"{' and '.join(f'{name}-noise' for name in names)} expert"
+
+
+EXPERT = NetworkKind(_blank_on, expert_dtypes, velocity_of, _title, in_parts=True)
+"""The Wan transformers that are asked with a prompt."""

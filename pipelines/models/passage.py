@@ -9,6 +9,7 @@ from torch import nn
 
 from ..weights.recipe import Recipe
 from .lane import Mark
+from .network_kind import NetworkKind
 from .reader import Reader
 from .slots import BlockForward, Made, Shell, Slots
 from .timetable import Load, Unit, make_timetable
@@ -32,22 +33,23 @@ class Passage:
         forwards: Sequence[str],
         block_forward: BlockForward,
         check: Callable[[], None],
+        kind: NetworkKind,
     ) -> None:
         """made: of every recipe, as `made_from` has it. forwards: the expert of each.
 
         Raises ModelError, before anything is read, when a recipe does not fit its network.
         """
         for recipe in recipes.values():
-            slots.shell_of(recipe, block_forward).require_fit(recipe)
+            slots.shell_of(recipe, block_forward, kind).require_fit(recipe)
         self._slots, self._recipes, self._made, self._stay = slots, recipes, made, stay
-        self._block_forward, self._check = block_forward, check
+        self._block_forward, self._check, self._kind = block_forward, check, kind
         self._open: tuple[int, Unit, Shell] | None = None  # the use that is not over yet
         self._follow([unit for name in forwards for unit in self._units(name)])
 
     @contextmanager
     def forward(self, expert: str) -> Iterator[nn.Module]:
         """The network of `expert` for one forward."""
-        shell = self._slots.shell_of(self._recipes[expert], self._block_forward)
+        shell = self._slots.shell_of(self._recipes[expert], self._block_forward, self._kind)
         last = len(self._made[expert]) - 1
 
         @contextmanager

@@ -1,24 +1,23 @@
-"""The speech model as an engine: made from its recipe, given the condition of a clip."""
+"""The speech model as the executor knows it, and the condition of a clip that it is given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, fields
-from types import TracebackType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from ..memory import Memory
+from ..kernels.choices import FloatChoices
 from ..sampling.engine import Condition
-from ..weights.footprint import weight_bytes
-from ..weights.recipe import DTypeRule, Recipe, materialise
+from ..sampling.step_cache import BlockCache
+from ..weights.recipe import DTypeRule, Recipe
 from .expert import expert_dtypes
+from .network_kind import NetworkKind
 from .s2v import SpeechTransformer
 
-__all__ = ["ClipCondition", "Speaker", "SpeechEngine", "speech_dtypes"]
+__all__ = ["SPEAKER", "ClipCondition"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,103 +43,26 @@ class ClipCondition(Condition):
         return ClipCondition(**moved)
 
 
-class SpeechEngine:
-    """The materialised network. Latents and velocity are float32; it computes in its own dtype."""
+def speech_velocity(
+    network: Any,
+    latents: Tensor,
+    timestep: float,
+    condition: Condition,
+    dtype: torch.dtype,
+    cache: BlockCache | None = None,
+) -> Tensor:
+    """What a speech transformer predicts, float32. Nothing is skipped in it.
 
-    def __init__(self, network: SpeechTransformer, recipe: Recipe, dtype: torch.dtype) -> None:
-        self._network: SpeechTransformer | None = network
-        self.recipe, self.dtype = recipe, dtype
-
-    @property
-    def size_bytes(self) -> int:
-        return weight_bytes(self.recipe, speech_dtypes(self.dtype))
-
-    @property
-    def is_open(self) -> bool:
-        return self._network is not None
-
-    def close(self) -> None:
-        """Give the network up, whoever still holds the engine. It cannot predict any more."""
-        self._network = None
-
-    def predict(self, latents: Tensor, timestep: float, condition: Condition) -> Tensor:
-        if self._network is None:
-            raise ModelError("the speech model was taken out of memory while it was in use; run again")
-        if not isinstance(condition, ClipCondition):
-            raise ModelError(
-                "the speech model needs the sound and the image of a clip, and got a prompt alone"
-            )
-        given = condition.on(latents.device, self.dtype)
-        velocity: Tensor = self._network(
-            latents.to(self.dtype),
-            timestep,
-            given.text,
-            given.audio,
-            given.reference,
-            given.motion,
-            given.pose,
-        )
-        return velocity.float()
-
-
-class Speaker:
-    """Hands the engine out for one clip after the other.
-
-    Between two clips it belongs to `memory`, which may close it to make room for the VAE; then it is made
-    again. Use each clip as a context manager; leaving one through an exception frees everything.
+    Raises ModelError for a condition of another kind.
     """
-
-    def __init__(
-        self,
-        recipe: Recipe,
-        dtype: torch.dtype,
-        memory: Memory,
-        check: Callable[[], None],
-        working_bytes: int = 0,
-    ) -> None:
-        """working_bytes: what one forward needs beside the weights."""
-        self._recipe, self._dtype, self._memory, self._check = recipe, dtype, memory, check
-        self._working_bytes = working_bytes
-        self._engine: SpeechEngine | None = None
-
-    def use(self, expert: str) -> SpeechEngine:
-        """The engine; there is one expert, whatever it is called."""
-        del expert
-        if self._engine is None:
-            self._engine = self._ready()
-        return self._engine
-
-    def __enter__(self) -> Speaker:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        engine, self._engine = self._engine, None
-        if engine is None:
-            return
-        if kind is None:
-            self._memory.keep(engine)
-        else:
-            engine.close()
-            self._memory.release()
-
-    def _ready(self) -> SpeechEngine:
-        left = self._memory.take(self._working_bytes)
-        if isinstance(left, SpeechEngine) and left.is_open and self._is_same(left):
-            return left
-        if left is not None:
-            left.close()
-            self._memory.release()
-        dtype_of = speech_dtypes(self._dtype)
-        self._memory.reserve(weight_bytes(self._recipe, dtype_of), "speech model", self._working_bytes)
-        network = _blank(self._recipe)
-        materialise(self._recipe, network, self._memory.device, dtype_of, self._check)
-        return SpeechEngine(network, self._recipe, self._dtype)
-
-    def _is_same(self, engine: SpeechEngine) -> bool:
-        """Made from this very recipe: an equal one may be of files that were written again since."""
-        return engine.recipe is self._recipe and engine.dtype == self._dtype
+    del cache
+    if not isinstance(condition, ClipCondition):
+        raise ModelError("the speech model needs the sound and the image of a clip, and got a prompt alone")
+    given = condition.on(latents.device, dtype)
+    velocity: Tensor = network(
+        latents.to(dtype), timestep, given.text, given.audio, given.reference, given.motion, given.pose
+    )
+    return velocity.float()
 
 
 def speech_dtypes(dtype: torch.dtype) -> DTypeRule:
@@ -149,11 +71,18 @@ def speech_dtypes(dtype: torch.dtype) -> DTypeRule:
     return lambda name: torch.float32 if name.startswith("casual_audio_encoder.") else of_expert(name)
 
 
-def _blank(recipe: Recipe) -> SpeechTransformer:
+def _blank(recipe: Recipe, choices: FloatChoices, device: torch.device) -> SpeechTransformer:
+    """It has a forward of its own, which computes in one way, and no tables."""
+    del choices, device
     try:
         with torch.device("meta"):
-            return SpeechTransformer(dict(recipe.config))
+            network = SpeechTransformer(dict(recipe.config))
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(
             f"{recipe.files[0].parent / 'config.json'}: not a speech model: {error!r}"
         ) from error
+    return network.requires_grad_(False).eval()
+
+
+SPEAKER = NetworkKind(_blank, speech_dtypes, speech_velocity, lambda _: "speech model", in_parts=False)
+"""The speech transformer, asked with a ClipCondition."""

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from ..errors import ModelError
 from ..kernels.choices import FloatChoices
 from ..weights.recipe import DTypeRule, Ingredient, Recipe
-from .expert import blank_expert
 from .lane import Lane, Mark
+from .network_kind import NetworkKind
 from .timetable import Unit
 
 __all__ = ["BlockForward", "LaneMaker", "Made", "Shell", "Slots", "made_from"]
@@ -112,11 +112,11 @@ class Slots:
         """What is there is not needed any more; nothing is copied back, since a recipe makes it again."""
         self._slots[number] = _Slot()
 
-    def shell_of(self, recipe: Recipe, block_forward: BlockForward) -> Shell:
+    def shell_of(self, recipe: Recipe, block_forward: BlockForward, kind: NetworkKind) -> Shell:
         """The network of a recipe; one serves all recipes of its configuration."""
         shell = next((shell for shell in self._shells if shell.serves(recipe, self.choices)), None)
         if shell is None:
-            shell = Shell(recipe, self._device, self.choices)
+            shell = Shell(recipe, self._device, self.choices, kind)
             self._shells.append(shell)
         shell.block_forward = block_forward
         return shell
@@ -143,10 +143,11 @@ class Shell:
 
     block_forward: BlockForward
 
-    def __init__(self, recipe: Recipe, device: torch.device, choices: FloatChoices) -> None:
+    def __init__(
+        self, recipe: Recipe, device: torch.device, choices: FloatChoices, kind: NetworkKind
+    ) -> None:
         """Raises ModelError when the recipe does not fit the network."""
-        network = blank_expert(recipe, choices).requires_grad_(False).eval()
-        network.rope.to(device)
+        network: Any = kind.blank(recipe, choices, device)
         self.network: nn.Module = network
         self.before_blocks = int(recipe.units[0] == "head")
         self._config, self._choices = dict(recipe.config), choices

@@ -15,19 +15,21 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.memory import DeviceMemory
+from wan_duet.pipelines.models.executor import Executor
 from wan_duet.pipelines.models.identify import read_part
 from wan_duet.pipelines.models.s2v import SpeechTransformer
-from wan_duet.pipelines.models.s2v_engine import ClipCondition, Speaker, SpeechEngine
+from wan_duet.pipelines.models.s2v_engine import SPEAKER, ClipCondition
 from wan_duet.pipelines.models.s2v_features import frame_features
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.models.wav2vec import hear
 from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Silent
-from wan_duet.pipelines.sampling.engine import Condition, Prompts
+from wan_duet.pipelines.sampling.engine import Condition, Engine, Prompts
 from wan_duet.pipelines.sampling.schedule import Schedule
 from wan_duet.pipelines.speech_clips import SETTLING_FRAMES, Script, speaking_frames
-from wan_duet.pipelines.weights.recipe import Recipe
+from wan_duet.pipelines.weights.recipe import Recipe, materialise
 
 HERE = Path(__file__).parent
 EXACT, WHOLE_RUN = 1e-5, 1e-4  # relative L2, float32
@@ -46,16 +48,22 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
 
 
 @pytest.fixture(scope="module")
-def engine(recipe: Recipe) -> Iterator[SpeechEngine]:
-    with torch.inference_mode(), Speaker(recipe, torch.float32, DeviceMemory("cpu"), lambda: None) as speaker:
+def engine(recipe: Recipe) -> Iterator[Engine]:
+    with torch.inference_mode(), speaker_of(recipe) as speaker:
         yield speaker.use("high")
 
 
+def speaker_of(recipe: Recipe) -> Executor:
+    return Executor({"high": recipe}, torch.float32, DeviceMemory("cpu"), lambda: None, kind=SPEAKER)
+
+
 @pytest.fixture(scope="module")
-def inside(engine: SpeechEngine) -> dict[str, Tensor]:
+def inside(recipe: Recipe) -> dict[str, Tensor]:
     """What the parts of the network give during one forward, and the velocity."""
-    network = engine._network
+    cpu = torch.device("cpu")
+    network = SPEAKER.blank(recipe, FloatChoices(), cpu)
     assert isinstance(network, SpeechTransformer)
+    materialise(recipe, network, cpu, SPEAKER.dtypes(torch.float32), lambda: None)
     seen: dict[str, Tensor] = {}
     parts = {
         "casual_audio_encoder": ("whole", "heard"),
@@ -71,7 +79,9 @@ def inside(engine: SpeechEngine) -> dict[str, Tensor]:
 
         handles.append(network.get_submodule(name).register_forward_hook(hook))
     handles.append(network.blocks[0].register_forward_pre_hook(lambda _, given: seen.update(rotary=given[3])))
-    seen["forward"] = engine.predict(tiny.draw("latents", *tiny.CLIP_SHAPE), 700.0, condition(later=True))
+    latents = tiny.draw("latents", *tiny.CLIP_SHAPE)
+    with torch.inference_mode():
+        seen["forward"] = SPEAKER.velocity(network, latents, 700.0, condition(later=True), torch.float32)
     for handle in handles:
         handle.remove()
     return seen
@@ -113,7 +123,7 @@ def test_tokens_stand_where_the_official_code_puts_them(
 
 @pytest.mark.parametrize(("name", "later"), [("forward", True), ("first clip", False)])
 def test_a_forward_equals_the_official_one(
-    official: dict[str, Tensor], engine: SpeechEngine, name: str, later: bool
+    official: dict[str, Tensor], engine: Engine, name: str, later: bool
 ) -> None:
     velocity = engine.predict(tiny.draw("latents", *tiny.CLIP_SHAPE), 700.0, condition(later=later))
     assert off(velocity[..., ::8], official[name]) <= EXACT
@@ -171,7 +181,7 @@ def test_two_clips_equal_the_official_run(
         features=features,
         picture=torch.from_numpy(tiny.picture()).permute(2, 0, 1).float() / 255 * 2 - 1,
     )
-    speaker = Speaker(model.experts["high"], torch.float32, memory, silent.check)
+    speaker = speaker_of(model.experts["high"])
     hashes: list[str] = []
     frames = torch.stack(list(speaking_frames(script, model, speaker, memory, silent, hashes)), 1)
     assert frames.shape == (3, 2 * tiny.CLIP_FRAMES, tiny.HEIGHT, tiny.WIDTH)

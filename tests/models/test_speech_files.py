@@ -13,9 +13,10 @@ from torch import Tensor
 
 from wan_duet.pipelines.errors import LoraError, ModelError
 from wan_duet.pipelines.memory import DeviceMemory
+from wan_duet.pipelines.models.executor import Executor
 from wan_duet.pipelines.models.identify import identify, read_part
 from wan_duet.pipelines.models.s2v import SpeechTransformer
-from wan_duet.pipelines.models.s2v_engine import ClipCondition, Speaker
+from wan_duet.pipelines.models.s2v_engine import SPEAKER, ClipCondition
 from wan_duet.pipelines.models.s2v_layout import hearing_blocks, speech_name
 from wan_duet.pipelines.models.wan_model import load_model
 from wan_duet.pipelines.models.wav2vec_layout import audio_encoder_recipe
@@ -41,7 +42,8 @@ def velocity(recipe: Recipe) -> Tensor:
         motion=tiny.draw("motion", 1, 16, 19, *places),
         pose=None,
     )
-    with torch.inference_mode(), Speaker(recipe, torch.float32, CPU, lambda: None) as speaker:
+    speaker = Executor({"high": recipe}, torch.float32, CPU, lambda: None, kind=SPEAKER)
+    with torch.inference_mode(), speaker:
         return speaker.use("high").predict(tiny.draw("latents", *tiny.CLIP_SHAPE), 500.0, condition)
 
 
