@@ -30,7 +30,16 @@ def fused_operations() -> Operations | None:
     """None where triton is not installed."""
     if not triton_works():
         return None
-    return Operations("triton", _norm, _gated, _gated_norm, _turned, gelu_linear, lambda _cos, _sin: None)
+    return Operations(
+        "triton",
+        _norm,
+        _gated,
+        _gated_norm,
+        _turned,
+        gelu_linear,
+        lambda _cos, _sin: None,
+        turns_in_place=True,
+    )
 
 
 def _norm(hidden: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:

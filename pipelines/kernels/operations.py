@@ -39,7 +39,8 @@ class Operations:
     gated:       hidden + update * gate, where no gate is one of 1.
     gated_norm:  both after each other: the sum, and the sum normed.
     turned:      RMS norm of (projection, weight, eps), then rotated per head by `rope`,
-                 (B, N, D) -> (B, N, heads, D / heads). May write into the projection.
+                 (B, N, D) -> (B, N, heads, D / heads).
+    turns_in_place: whether that is written into the projection.
     gelu_linear: gelu of linear, tanh form: (hidden, weight, bias).
     table:       made of cos and sin, what `turned` wants as the table of a Rope.
     """
@@ -51,6 +52,7 @@ class Operations:
     turned: Callable[[Tensor, Tensor, float, int, Rope], Tensor]
     gelu_linear: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     table: Callable[[Tensor, Tensor], Tensor | None]
+    turns_in_place: bool = False
 
 
 def plain_operations() -> Operations:

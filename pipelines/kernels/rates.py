@@ -62,7 +62,12 @@ def _seconds(work: Callable[[], object], device: torch.device) -> float:
     if device.type != "cuda":
         return min(found)
     times = max(5, int(_HELD_S / min(found)))
-    return _timed(lambda: [work() for _ in range(times)][-1], device) / times
+
+    def often() -> None:
+        for _ in range(times):
+            work()
+
+    return _timed(often, device) / times
 
 
 def _timed(work: Callable[[], object], device: torch.device) -> float:

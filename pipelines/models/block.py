@@ -24,6 +24,7 @@ Rotary: TypeAlias = Rope | tuple[Tensor, Tensor]
 """Ours, or (cos, sin) of (1, N, 1, head width) each, as diffusers makes them."""
 
 _SCALES = slice(1, None, 3)  # of shift, scale, gate, and those of the feed-forward
+_ANYWHERE = (None, None, None)  # query, key and value go where there is room
 _TEXT_TOKENS = 512  # what stands before them is an image: WanAttnProcessor of diffusers
 
 
@@ -101,13 +102,15 @@ def _projections_in_parts(
     block: OwnBlock, hidden: Tensor, modulation: _Modulation, rope: Rope, parts: list[tuple[slice, slice]]
 ) -> list[Tensor]:
     wholes = [torch.empty_like(hidden) for _ in range(3)]
+    turned = block.operations.turns_in_place
+    at_once = hidden.shape[0] == 1  # then a part is memory in one piece, which a product can write to
+    in_place = (turned and at_once, turned and at_once, at_once)
     for here, chosen in parts:
         places = [whole[:, here] for whole in wholes]
-        made = _projections(
-            block, hidden[:, here], modulation.rows(chosen), _rope_at(rope, here), places=places
-        )
-        for place, part in zip(places, made, strict=True):
-            if part.data_ptr() != place.data_ptr():  # turned into new memory
+        wanted = places if at_once else _ANYWHERE
+        made = _projections(block, hidden[:, here], modulation.rows(chosen), _rope_at(rope, here), wanted)
+        for place, part, is_there in zip(places, made, in_place, strict=True):
+            if not is_there:
                 place.copy_(part.flatten(2))
     return [torch.unflatten(whole, 2, (block.attn1.heads, -1)) for whole in wholes]
 
@@ -117,7 +120,7 @@ def _projections(
     hidden: Tensor,
     modulation: _Modulation,
     rope: Rope,
-    places: Sequence[Tensor | None] = (None, None, None),
+    places: Sequence[Tensor | None] = _ANYWHERE,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Query, key and value of the self-attention, (B, N, heads, D / heads). places: where they are wanted."""
     attention, do = block.attn1, block.operations
@@ -134,8 +137,8 @@ def _projections(
 
 
 def _linear(layer: nn.Linear, hidden: Tensor, place: Tensor | None) -> Tensor:
-    """layer(hidden), written to `place` if that is memory in one piece: a chunk of a batch of one."""
-    if place is None or layer.bias is None or not place.is_contiguous():
+    """layer(hidden), written to `place` where there is one: contiguous."""
+    if place is None:
         made: Tensor = layer(hidden)
         return made
     torch.addmm(layer.bias, hidden.flatten(0, 1), layer.weight.t(), out=place.view(-1, place.shape[-1]))

@@ -5,6 +5,7 @@ bfloat16 is left out: the interpreter cuts it off where a GPU rounds it. `bench/
 
 from __future__ import annotations
 
+import copy
 import os
 
 import pytest
@@ -14,8 +15,12 @@ from torch import Tensor
 os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is imported
 pytest.importorskip("triton.language")
 
+from diffusers import WanTransformer3DModel
+
+from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.kernels.fused import fused_operations, rms_silu
 from wan_duet.pipelines.kernels.operations import Operations, Rope, plain_operations
+from wan_duet.pipelines.models.network import use_own_forward
 
 BATCH, TOKENS, WIDTH, HEADS, EPS = 2, 6, 48, 2, 1e-6
 TOLERANCE = {torch.float32: 1e-6, torch.float16: 6e-4}
@@ -74,6 +79,20 @@ def test_projections_are_normed_and_turned_in_place(dtype: torch.dtype) -> None:
     assert turned.data_ptr() == ours.data_ptr()
     expected = plain.turned(projection, weight, EPS, HEADS, rope)
     assert relative_l2(turned, expected) <= TOLERANCE[dtype]
+
+
+@pytest.mark.parametrize("clips", [1, 2])
+@torch.inference_mode()
+def test_a_network_in_parts_is_the_stock_one(clips: int) -> None:
+    torch.manual_seed(0)
+    theirs = WanTransformer3DModel(
+        num_attention_heads=HEADS, attention_head_dim=24, text_dim=8, freq_dim=8, ffn_dim=64, num_layers=2
+    ).eval()
+    ours = copy.deepcopy(theirs)
+    use_own_forward(ours, FloatChoices(kernels="triton", chunk_tokens=7))
+    given = normal(clips, 16, 2, 6, 6, seed=1), torch.full((clips,), 640.0), normal(clips, 512, 8, seed=2)
+    made, expected = (network(*given, return_dict=False)[0] for network in (ours, theirs))
+    assert relative_l2(made, expected) <= 1e-5
 
 
 def test_the_norm_of_the_vae_writes_where_it_is_told() -> None:

@@ -85,6 +85,23 @@ def test_in_half_precision_it_errs_no_more_than_the_stock_block(dtype: torch.dty
     assert our_error <= 1.05 * stock_error
 
 
+def test_parts_of_a_batch_are_those_of_each_clip() -> None:
+    """A part of a batch of two is not memory in one piece."""
+    ours = own(stock(), FloatChoices(chunk_tokens=20))
+    generator = torch.Generator().manual_seed(4)
+    latents, text = (torch.randn(2, *shape, generator=generator) for shape in (SHAPE[1:], (512, 16)))
+    both, *each = (
+        run_on(ours, latents[chosen], text[chosen]) for chosen in (slice(None), slice(0, 1), slice(1, 2))
+    )
+    assert relative_l2(both, torch.cat(each)) <= 1e-6
+
+
+@torch.inference_mode()
+def run_on(network: WanTransformer3DModel, latents: Tensor, text: Tensor) -> Tensor:
+    timestep = torch.full((len(latents),), 640.0)
+    return network(latents, timestep, text, return_dict=False)[0]
+
+
 @pytest.mark.parametrize("chunk_tokens", [0, 25])
 def test_a_timestep_per_frame_is_one_per_token(chunk_tokens: int) -> None:
     theirs, frames = stock(), torch.tensor([[0.0, 640.0, 900.0]])
