@@ -67,13 +67,12 @@ from wan_duet.pipelines.kernels.choices import Wishes  # noqa: E402
 from wan_duet.pipelines.kernels.names import ATTENTIONS  # noqa: E402
 from wan_duet.pipelines.memory import DeviceMemory  # noqa: E402
 from wan_duet.pipelines.models.executor import Executor, unit_sizes  # noqa: E402
-from wan_duet.pipelines.models.expert import expert_dtypes, forward_bytes  # noqa: E402
+from wan_duet.pipelines.models.expert import expert_dtypes  # noqa: E402
 from wan_duet.pipelines.models.lane import lane_of, padded_bytes  # noqa: E402
 from wan_duet.pipelines.models.residency import Residency, Room, choose_residency  # noqa: E402
 from wan_duet.pipelines.models.slots import Slots, made_from  # noqa: E402
-from wan_duet.pipelines.preflight import usual_chunk  # noqa: E402
+from wan_duet.pipelines.preflight import sampling_bytes, usual_chunk  # noqa: E402
 from wan_duet.pipelines.sampling.engine import Condition  # noqa: E402
-from wan_duet.pipelines.weights.footprint import making_bytes  # noqa: E402
 from wan_duet.pipelines.weights.lora import attach_lora  # noqa: E402
 from wan_duet.pipelines.weights.lora_file import read_lora  # noqa: E402
 from wan_duet.pipelines.weights.recipe import Recipe  # noqa: E402
@@ -269,11 +268,6 @@ def _block(name: str) -> int:
     return int(name.split(".")[1]) if name.startswith("blocks.") else -1
 
 
-def working_bytes(bench: Bench, shape: str, recipes: Mapping[str, Recipe], chunk_tokens: int) -> int:
-    making = max(making_bytes(recipe) for recipe in recipes.values())
-    return forward_bytes(bench.config, bench.shapes[shape], bench.dtype, chunk_tokens) + making
-
-
 def decide(
     bench: Bench, wanted: str, working: int, memory: DeviceMemory, recipes: Mapping[str, Recipe]
 ) -> Residency:
@@ -296,7 +290,9 @@ def forwards(
         raise TooLate
     used = {name: (recipes or bench.recipes)[name] for name in dict.fromkeys(experts)}
     chunk_tokens = usual_chunk([bench.config], bench.shapes[shape], bench.dtype, memory)
-    working = working_bytes(bench, shape, used, chunk_tokens)
+    working = max(
+        sampling_bytes(recipe, bench.shapes[shape], bench.dtype, chunk_tokens) for recipe in used.values()
+    )
     residency = decide(bench, wanted, working, memory, used)
     choices = bench.wishes.granted(bench.device, bench.dtype, chunk_tokens=chunk_tokens)
     generator = torch.Generator(bench.device).manual_seed(0)  # the same input for all

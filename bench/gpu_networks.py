@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -26,51 +27,37 @@ def stock_forward(bench: Bench) -> dict[str, Any]:
 
 
 def own_forward(bench: Bench) -> dict[str, Any]:
-    return _own(bench, "tokens_480p", 3, attention=best_attention_of(bench), kernels=fused_kernels(bench))
+    return _own(bench, "tokens_480p", 3)
 
 
 def own_cudnn(bench: Bench) -> dict[str, Any]:
     """Where FlashAttention 3 is not installed."""
-    attention = "cudnn" if bench.cuda else "sdpa"
-    return _own(bench, "tokens_480p", 2, attention=attention, kernels=fused_kernels(bench))
+    return _own(bench, "tokens_480p", 2, attention="cudnn" if bench.cuda else "sdpa")
 
 
 def own_plain(bench: Bench) -> dict[str, Any]:
-    return _own(bench, "tokens_480p", 2, attention=best_attention_of(bench))
+    return _own(bench, "tokens_480p", 2, kernels="plain")
 
 
 def own_compiled(bench: Bench) -> dict[str, Any]:
-    compiler = "inductor" if bench.cuda else "eager"
-    return _own(
-        bench,
-        "tokens_480p",
-        3,
-        attention=best_attention_of(bench),
-        kernels=fused_kernels(bench),
-        compiler=compiler,
-    )
+    return _own(bench, "tokens_480p", 3, compiler=_compiler(bench))
 
 
 def own_traced(bench: Bench) -> dict[str, Any]:
-    compiler = "inductor" if bench.cuda else "eager"
-    return _own(bench, "tokens_480p", 2, attention=best_attention_of(bench), compiler=compiler)
+    return _own(bench, "tokens_480p", 2, kernels="plain", compiler=_compiler(bench))
 
 
 def own_lean(bench: Bench) -> dict[str, Any]:
     """In chunks of tokens: less memory, the same numbers but for rounding."""
-    chunk = 40 if bench.tiny else 5460
-    return _own(
-        bench,
-        "tokens_480p",
-        1,
-        attention=best_attention_of(bench),
-        kernels=fused_kernels(bench),
-        chunk_tokens=chunk,
-    )
+    return _own(bench, "tokens_480p", 1, chunk_tokens=40 if bench.tiny else 5460)
 
 
 def own_720p(bench: Bench) -> dict[str, Any]:
-    return _own(bench, "tokens_720p", 1, attention=best_attention_of(bench), kernels=fused_kernels(bench))
+    return _own(bench, "tokens_720p", 1)
+
+
+def _compiler(bench: Bench) -> str:
+    return "inductor" if bench.cuda else "eager"
 
 
 def chunks(bench: Bench) -> dict[str, Any]:
@@ -78,10 +65,8 @@ def chunks(bench: Bench) -> dict[str, Any]:
     from wan_duet.pipelines.kernels.choices import FloatChoices
     from wan_duet.pipelines.models.network import use_own_forward
 
-    network, blocks = _network(bench), _network(bench).blocks
-    found: dict[str, Any] = {}
-    network.blocks = blocks[:2]
-    try:
+    network, found = _network(bench), {}
+    with _two_blocks(network):
         for label in ("tokens_480p", "tokens_720p"):
             inputs, tokens = _inputs(bench, label), token_count(bench.sizes[label])
             for parts in (1, 2, 3, 4, 5, 6, 8, 12, 1):
@@ -90,21 +75,15 @@ def chunks(bench: Bench) -> dict[str, Any]:
                 use_own_forward(network, choices)
                 network(**inputs)
                 found[f"{label} {parts} ({len(found)})"] = min(bench.seconds(lambda: network(**inputs), 3))  # noqa: B023
-    finally:
-        network.blocks = blocks
     return found
 
 
 def kernel_times(bench: Bench) -> dict[str, Any]:
     """Where the time of two blocks goes, by kernel: the longest, in milliseconds."""
-    network, blocks = _network(bench), _network(bench).blocks
-    inputs = _inputs(bench, "tokens_480p")
-    network.blocks = blocks[:2]
-    try:
+    network, inputs = _network(bench), _inputs(bench, "tokens_480p")
+    with _two_blocks(network):
         network(**inputs)
         return _kernels(bench, lambda: network(**inputs))
-    finally:
-        network.blocks = blocks
 
 
 def step_cache(bench: Bench) -> dict[str, Any]:
@@ -124,12 +103,8 @@ def step_cache(bench: Bench) -> dict[str, Any]:
     forward(skipping)
     found["skipping s"] = min(bench.seconds(lambda: forward(skipping), 3))
     found["skipped"] = skipping.skipped
-    blocks = network.blocks
-    network.blocks = torch.nn.ModuleList([blocks[0], blocks[-1]])
-    try:
+    with _two_blocks(network):
         found["two blocks s"] = min(bench.seconds(lambda: network(**inputs), 3))
-    finally:
-        network.blocks = blocks
     found["overhead of a whole one"] = (found["skipping s"] - found["two blocks s"]) / found["whole s"]
     return found
 
@@ -334,15 +309,12 @@ def _inputs(bench: Bench, label: str) -> dict[str, Any]:
 
 def _measured(bench: Bench, network: Any, label: str, repeats: int) -> tuple[dict[str, Any], Tensor]:
     """Seconds per forward after a warm-up on two blocks, and what came out."""
-    inputs, blocks = _inputs(bench, label), network.blocks
+    inputs = _inputs(bench, label)
     begun = time.perf_counter()
-    network.blocks = blocks[:2]
-    try:
+    with _two_blocks(network):
         network(**inputs)
         network(**inputs)
         bench.sync()
-    finally:
-        network.blocks = blocks
     warm_s = time.perf_counter() - begun
     bench.forget_peak()
     before = torch.cuda.memory_allocated() / 2**30 if bench.cuda else 0.0
@@ -363,12 +335,24 @@ def _measured(bench: Bench, network: Any, label: str, repeats: int) -> tuple[dic
     return found, made[0].float()
 
 
+@contextmanager
+def _two_blocks(network: Any) -> Iterator[None]:
+    blocks = network.blocks
+    network.blocks = blocks[:2]
+    try:
+        yield
+    finally:
+        network.blocks = blocks
+
+
 def _own(bench: Bench, label: str, repeats: int, **choices: Any) -> dict[str, Any]:
+    """choices: of FloatChoices, where they are not the quickest ones."""
     from wan_duet.pipelines.kernels.choices import FloatChoices
     from wan_duet.pipelines.models.network import use_own_forward
 
     network = _network(bench)
-    chosen = FloatChoices(**choices)
+    quickest = {"attention": best_attention_of(bench), "kernels": fused_kernels(bench)}
+    chosen = FloatChoices(**{**quickest, **choices})
     use_own_forward(network, chosen)
     found, made = _measured(bench, network, label, repeats)
     if label == "tokens_480p" and bench.reference is not None:

@@ -43,7 +43,7 @@ def table(head: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
 
 
 def _line(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |".replace("|  |", "| |").replace("|  |", "| |")
+    return f"| {' | '.join(cells)} |"
 
 
 def write_between(page: Path, name: str, lines: Iterable[str]) -> None:

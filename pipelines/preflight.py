@@ -31,6 +31,7 @@ __all__ = [
     "decode_tiling",
     "look_ahead",
     "picture_size",
+    "sampling_bytes",
     "usual_chunk",
 ]
 
@@ -155,7 +156,7 @@ def look_ahead(
     denoising, residency = [], None
     if recipes:
         chunk = chunk_tokens(model, latent_shape, memory) if kind.in_parts else 0
-        working = max(_sampling_bytes(recipe, latent_shape, dtype, chunk) for recipe in recipes.values())
+        working = max(sampling_bytes(recipe, latent_shape, dtype, chunk) for recipe in recipes.values())
         working += int(working * CACHED_SHARE) if cached else 0
         residency = choose_residency(
             model.residency,
@@ -203,7 +204,7 @@ def usual_chunk(
     return max(_CHUNK, *(-(-token_count(config, latent_shape) // _PARTS) for config in configs))
 
 
-def _sampling_bytes(recipe: Recipe, latent_shape: Sequence[int], dtype: torch.dtype, chunk: int) -> int:
+def sampling_bytes(recipe: Recipe, latent_shape: Sequence[int], dtype: torch.dtype, chunk: int = 0) -> int:
     """One forward, and beside it the next unit being made."""
     return forward_bytes(recipe.config, latent_shape, dtype, chunk) + making_bytes(recipe)
 

@@ -29,7 +29,6 @@ from .media.read import read_frames
 from .media.tags import RECEIPT
 from .memory import Memory, compute_dtype
 from .models.executor import Executor
-from .models.expert import forward_bytes
 from .models.residency import Residency
 from .models.s2v_engine import SPEAKER
 from .models.s2v_features import frame_features
@@ -37,7 +36,7 @@ from .models.wan_model import WanModel
 from .models.wav2vec import SAMPLE_RATE, hear, hearing_bytes
 from .output import output_place, require_suffix, write_sidecar
 from .plan.plan import Plan, describe, make_plan
-from .preflight import Preflight, Stage, look_ahead
+from .preflight import Preflight, Stage, look_ahead, sampling_bytes
 from .progress import Progress, Silent
 from .prompt import drawn_prompt, helpers_record, read_prompts
 from .receipt import Recorded, differences, make_receipt
@@ -50,7 +49,7 @@ from .sampling.engine import Prompts
 from .sampling.loop import forwards_of
 from .sampling.schedule import Schedule
 from .speech_clips import Script, speaking_frames
-from .weights.footprint import making_bytes, weight_bytes
+from .weights.footprint import weight_bytes
 from .weights.hashing import file_hash
 from .weights.recipe import Recipe
 
@@ -277,7 +276,7 @@ def _frames(
         dtype,
         memory,
         progress.check,
-        forward_bytes(recipe.config, _token_shape(job), dtype) + making_bytes(recipe),
+        sampling_bytes(recipe, _token_shape(job), dtype),
         forwards=forwards_of(script.schedule, script.guidance),
         residency=residency,
         kind=SPEAKER,

@@ -18,9 +18,7 @@ def kernel(query: Tensor, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("dtype", TOLERANCE)
 @pytest.mark.parametrize("keys", [129, 200, 383])
-@pytest.mark.parametrize(
-    "shift", [-40.0, 0.0, 40.0]
-)  # of the scores in the second part: all or nothing there
+@pytest.mark.parametrize("shift", [-40.0, 0.0, 40.0])  # of the second part's scores: nothing or all is there
 def test_two_parts_are_the_whole(keys: int, shift: float, dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(keys)
     query, key, value = (torch.randn(1, 3, n, 16, generator=generator) * 3 for n in (50, keys, keys))
