@@ -116,7 +116,7 @@ def run_of(
         with watched() as watch:
             for _ in range(times):
                 sample_once(model, experts, WIDTH["text_dim"])
-        dtype_of = expert_dtypes(compute_dtype(precision, torch.device("cpu")))
+        dtype_of = expert_dtypes(compute_dtype(precision, DeviceMemory("cpu"), "transformer"))
         recipe = model.experts[experts[0]]
         return {
             "kept_bytes": weight_bytes(recipe, dtype_of),

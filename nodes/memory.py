@@ -11,19 +11,24 @@ import logging
 import uuid
 from typing import TYPE_CHECKING
 
+import torch
 from comfy import model_management
 
+from ..pipelines.errors import RequestError
 from ..pipelines.memory import Seat, total_under_cap, under_cap
-from ..pipelines.ram import give_back
+from ..pipelines.ram import free_ram, give_back, total_ram
 
 if TYPE_CHECKING:
-    import torch
-
     from ..pipelines.memory import Resident
+    from ..pipelines.precision import Part
 
 __all__ = ["HostMemory"]
 
 log = logging.getLogger(__name__)
+
+# The types that core may choose from, the preferred one first, as each of its models lists them. Wan was
+# trained in bfloat16, and the command line takes it on the same card; core's own Wan lists float16 first.
+_ORDER = (torch.bfloat16, torch.float16, torch.float32)
 
 
 class HostMemory:
@@ -37,17 +42,45 @@ class HostMemory:
     def device(self) -> torch.device:
         return model_management.get_torch_device()
 
-    def free_bytes(self) -> int:
-        free = model_management.get_free_memory(self.device)
-        if not model_management.is_device_cpu(self.device):  # where unloading frees nothing
-            free += sum(
+    def auto_dtype(self, part: Part) -> torch.dtype:
+        """What ComfyUI would compute such a network in on this device, by its flags and its own rules."""
+        if part == "vae":
+            return model_management.vae_dtype(self.device, list(_ORDER))
+        if part == "transformer":
+            held = model_management.unet_dtype(self.device, supported_dtypes=list(_ORDER))
+        else:
+            held = model_management.text_encoder_dtype(self.device)
+        # Where the device does not compute in what core holds weights in, core casts: None means it need not.
+        cast = model_management.unet_manual_cast(held, self.device, list(_ORDER))
+        if cast is None and held not in _ORDER:  # --fp64-unet
+            raise RequestError.of(
+                "precision",
+                f"auto, and ComfyUI was told to compute in {str(held).removeprefix('torch.')}",
+                "choose fp32, bf16 or fp16",
+            )
+        return cast or held
+
+    def free_bytes(self) -> int | None:
+        """Without what ComfyUI keeps for others: --reserve-vram, or its own default. `load_models_gpu` adds
+        that by itself to what `reserve` asks for.
+        """
+        if model_management.is_directml_enabled():
+            return None  # core says 1 GiB there, whatever the card has
+        if model_management.is_device_cpu(self.device):  # where unloading frees nothing
+            free = free_ram()
+        else:
+            free = int(model_management.get_free_memory(self.device)) + sum(
                 loaded.model_loaded_memory()
                 for loaded in model_management.current_loaded_models
                 if loaded.device == self.device and loaded.model is not None
             )
-        return under_cap(self.device, int(free))
+        return under_cap(self.device, max(free - int(model_management.extra_reserved_memory()), 0))
 
-    def total_bytes(self) -> int:
+    def total_bytes(self) -> int | None:
+        if model_management.is_directml_enabled():
+            return None
+        if model_management.is_device_cpu(self.device):
+            return total_ram()
         return total_under_cap(self.device, int(model_management.get_total_memory(self.device)))
 
     def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:

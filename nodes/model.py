@@ -11,7 +11,8 @@ from comfy_api.latest import io
 
 from ..pipelines.errors import ModelError
 from ..pipelines.kernels.names import ATTENTIONS, COMPILER, Attention
-from ..pipelines.memory import PRECISIONS, RESIDENCIES, Precision
+from ..pipelines.memory import RESIDENCIES
+from ..pipelines.precision import PRECISIONS, Precision
 from ..pipelines.toy.embedded import EMBEDDED
 from .conditioning import to_conditioning
 from .listing import find_models, pick, stamp
@@ -60,7 +61,8 @@ class WanDuetLoadModel(io.ComfyNode):
                     "precision",
                     options=list(PRECISIONS),
                     default="auto",
-                    tooltip="What networks compute in. auto: fp32 on a CPU, bf16 on most GPUs, else fp16.",
+                    tooltip="What networks compute in. auto: what ComfyUI would take for them, by its flags "
+                    "and the device: fp32 on a CPU, bf16 on most GPUs.",
                 ),
                 _file_input(
                     "low_model",

@@ -25,12 +25,13 @@ from .kernels.names import ATTENTIONS, COMPILER
 from .keys_command import add_keys_command
 from .lora_command import add_lora_command
 from .media_command import add_media_command
-from .memory import PRECISIONS, DeviceMemory
+from .memory import DeviceMemory
 from .output import ENDINGS
 from .plan.expectation import Expectation, expect, read_rates, write_rates
 from .plan.families import Family, default_family
 from .plan.flops import SIZES, size_of
 from .plan.plan import Plan, describe, make_plan
+from .precision import PRECISIONS
 from .progress import Progress
 from .remote_command import (
     add_novita_model,
@@ -413,8 +414,8 @@ def _bench(options: argparse.Namespace) -> int:
     from .memory import compute_dtype
 
     request, model = _read_request(options), _chosen_model(options)
-    family, device = _family(options, model), DeviceMemory(options.device).device
-    write_rates(_rates_file(), measure_rates(device, compute_dtype("auto", device)))
+    family, memory = _family(options, model), DeviceMemory(options.device)
+    write_rates(_rates_file(), measure_rates(memory.device, compute_dtype("auto", memory, "transformer")))
     expected = _expected(request, family, model, _abilities(options, model))
     if expected is None:
         raise RequestError.of(

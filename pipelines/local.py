@@ -263,7 +263,7 @@ def _execute(
             job.given,
             notes,
             prompt=prompt,
-            dtype=str(compute_dtype(job.model.precision, memory.device)).removeprefix("torch."),
+            dtype=str(compute_dtype(job.model.precision, memory, "transformer")).removeprefix("torch."),
             device=str(memory.device),
             latents_sha256=fingerprint,
             memory=ahead.as_dict(),

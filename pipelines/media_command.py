@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import RequestError
 from .media.containers import QUALITIES, WRITE_MODES, container_of
-from .memory import PRECISIONS, DeviceMemory
+from .memory import DeviceMemory
 from .output import require_place
+from .precision import PRECISIONS
 from .terminal import TerminalProgress
 
 if TYPE_CHECKING:

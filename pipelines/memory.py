@@ -11,23 +11,27 @@ stays on the port's terms: whoever needs the room closes it.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import psutil
 
 from .errors import RequestError
+from .precision import Part, Precision, abilities_of, native_precision, torch_dtype
 from .ram import free_ram, give_back, total_ram
 
 if TYPE_CHECKING:
     import torch
 
 __all__ = [
-    "PRECISIONS",
     "RESIDENCIES",
     "DeviceMemory",
     "Memory",
-    "Precision",
     "Resident",
     "Seat",
+    "bytes_free",
+    "bytes_in_all",
     "compute_dtype",
     "total_under_cap",
     "under_cap",
@@ -35,8 +39,6 @@ __all__ = [
 
 log = logging.getLogger(__name__)
 
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
 RESIDENCIES = ("auto", "resident", "ring")  # `ring:N` names the number of slots too
 
 
@@ -57,6 +59,9 @@ class Memory(Protocol):
     @property
     def device(self) -> torch.device:
         """Where networks run."""
+
+    def auto_dtype(self, part: Part) -> torch.dtype:
+        """What such a network computes in where nobody chose a precision."""
 
     def free_bytes(self) -> int | None:
         """What can be had now: what is free, and what others would give back. None where nobody knows."""
@@ -116,19 +121,18 @@ class DeviceMemory:
     def device(self) -> torch.device:
         return self._device
 
+    def auto_dtype(self, part: Part) -> torch.dtype:  # noqa: ARG002  here all of them compute in the same
+        return torch_dtype(native_precision(abilities_of(self._device)))
+
     def free_bytes(self) -> int | None:
-        free = _free_bytes(self._device)
+        free = bytes_free(self._device)
         return free if free is None or self._kept is None else free + self._kept.size_bytes
 
     def total_bytes(self) -> int | None:
-        if self._device.type == "cuda":
-            import torch
-
-            return total_under_cap(self._device, torch.cuda.mem_get_info(self._device)[1])
-        return total_ram() if self._device.type == "cpu" else None
+        return bytes_in_all(self._device)
 
     def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:
-        free = _free_bytes(self._device)
+        free = bytes_free(self._device)
         if self._kept is not None and (free is None or free < size_bytes + working_bytes):
             self._close_kept()
         log.info("loading %s: %.2f GiB on %s", what, size_bytes / 2**30, self._device)
@@ -160,53 +164,81 @@ class DeviceMemory:
             self.release()
 
 
-def compute_dtype(precision: Precision, device: torch.device) -> torch.dtype:
-    """The dtype networks compute in. `auto` is fp32 on a CPU, bf16 where the device has it, else fp16."""
-    import torch
-
-    if precision != "auto":
-        return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-    if device.type == "cpu":
-        return torch.float32
-    if device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        return torch.float16
-    return torch.bfloat16
+def compute_dtype(precision: Precision, memory: Memory, part: Part) -> torch.dtype:
+    """What a network computes in: what was chosen, or on `auto` what suits the device of `memory`."""
+    return memory.auto_dtype(part) if precision == "auto" else torch_dtype(precision)
 
 
 def under_cap(device: torch.device, free_bytes: int) -> int:
-    """`free_bytes`, or what this process may still take where it was told to take less of a device."""
-    import torch
-
+    """`free_bytes`, or what this process may still take where it may take less of a device."""
     allowed = _allowed_bytes(device)
-    if allowed is None:
-        return free_bytes
-    return max(min(free_bytes, allowed - torch.cuda.memory_allocated(device)), 0)
+    return free_bytes if allowed is None else max(min(free_bytes, allowed - _taken_bytes(device)), 0)
 
 
 def total_under_cap(device: torch.device, total_bytes: int) -> int:
-    """`total_bytes` of a device, or the part of it that this process was told to do with."""
+    """`total_bytes` of a device, or the part of it that this process may take."""
     allowed = _allowed_bytes(device)
     return total_bytes if allowed is None else min(total_bytes, allowed)
 
 
 def _allowed_bytes(device: torch.device) -> int | None:
-    """What torch.cuda.set_per_process_memory_fraction leaves; torch before 2.6 does not tell what it was."""
+    """What torch.cuda.set_per_process_memory_fraction leaves of a card, or Metal lends of main memory.
+
+    None where there is no such limit; torch before 2.6 does not tell the one, before 2.5 the other.
+    """
     import torch
 
-    told = getattr(torch.cuda, "get_per_process_memory_fraction", None)
-    if device.type != "cuda" or told is None:
-        return None
-    index = torch.cuda.current_device() if device.index is None else device.index
-    return int(told(index) * torch.cuda.get_device_properties(index).total_memory)
+    if device.type == "cuda" and (told := getattr(torch.cuda, "get_per_process_memory_fraction", None)):
+        index = torch.cuda.current_device() if device.index is None else device.index
+        return int(told(index) * torch.cuda.get_device_properties(index).total_memory)
+    if device.type == "mps" and (recommended := getattr(torch.mps, "recommended_max_memory", None)):
+        return int(recommended())
+    return None
 
 
-def _free_bytes(device: torch.device) -> int | None:
+def _taken_bytes(device: torch.device) -> int:
+    """What tensors of this process take of a device that has a limit."""
     import torch
 
+    if device.type == "mps":
+        return torch.mps.current_allocated_memory()
+    return torch.cuda.memory_allocated(device)
+
+
+def bytes_free(device: torch.device, system: Callable[[], Any] = psutil.virtual_memory) -> int | None:
+    """What can be had, blocks that torch keeps for later included. None where nobody knows.
+
+    system: as for `free_ram`.
+    """
+    import torch
+
+    if device.type == "cpu":
+        return free_ram(system)
     if device.type == "cuda":
         unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return under_cap(device, torch.cuda.mem_get_info(device)[0] + unused)
-    return free_ram() if device.type == "cpu" else None
+    if device.type == "mps":  # a part of main memory
+        unused = torch.mps.driver_allocated_memory() - torch.mps.current_allocated_memory()
+        return under_cap(device, free_ram(system) + max(unused, 0))
+    if device.type == "xpu" and hasattr(torch.xpu, "mem_get_info"):  # torch 2.6
+        unused = torch.xpu.memory_reserved(device) - torch.xpu.memory_allocated(device)
+        return torch.xpu.mem_get_info(device)[0] + unused
+    return None
+
+
+def bytes_in_all(device: torch.device, system: Callable[[], Any] = psutil.virtual_memory) -> int | None:
+    """What a device has for this process. None where nobody knows."""
+    import torch
+
+    if device.type == "cpu":
+        return total_ram(system)
+    if device.type == "cuda":
+        return total_under_cap(device, torch.cuda.mem_get_info(device)[1])
+    if device.type == "mps":
+        return total_under_cap(device, total_ram(system))
+    if device.type == "xpu":
+        return torch.xpu.get_device_properties(device).total_memory
+    return None
 
 
 def _best_device() -> str:
@@ -214,4 +246,6 @@ def _best_device() -> str:
 
     if torch.cuda.is_available():
         return "cuda"
+    if torch.xpu.is_available():
+        return "xpu"
     return "mps" if torch.backends.mps.is_available() else "cpu"

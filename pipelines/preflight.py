@@ -46,6 +46,7 @@ class Stage:
     weights_bytes: in the dtypes they are kept in.
     mapped_bytes:  how much of that stays a memory-mapped file, which the system may drop; 0 but on a CPU.
     working_bytes: an estimate of what the work takes beside them.
+    dtype:         what it computes in.
     slots_bytes:   of weights that come and go unit by unit, what is there at once; None where all stay.
     """
 
@@ -53,6 +54,7 @@ class Stage:
     weights_bytes: int
     mapped_bytes: int
     working_bytes: int
+    dtype: str
     slots_bytes: int | None = None
 
     @property
@@ -69,6 +71,7 @@ class Stage:
 class Preflight:
     """The stages of a run in order, and what `device` has. None where nobody knows what it has.
 
+    dtype:     what the experts compute in.
     residency: how the experts share it; None where the run needs none.
     """
 
@@ -86,7 +89,8 @@ class Preflight:
     def require_room(self) -> None:
         """Raise ModelError when the largest stage needs more than can be had, with what would help.
 
-        Where nobody knows what there is, nothing is refused.
+        Where nobody knows what there is, nothing is refused; residency, tiles and chunks then take the least
+        they can do with.
         """
         stage = self.largest
         if self.free_bytes is None or stage.needed_bytes <= self.free_bytes:
@@ -95,12 +99,12 @@ class Preflight:
             helps = "give a smaller size or fewer frames"
         else:
             helps = "the weights alone do not fit; free memory, or run on a device that has more"
-        if self.dtype == "float32":
+        if stage.dtype == "float32":
             helps += ", or give precision bf16"
         raise ModelError(
             f"memory: the {stage.name} needs {_gib(stage.needed_bytes)} GiB on {self.device}, of it "
-            f"{_gib(stage.fixed_bytes)} for {self.dtype} weights and {_gib(stage.working_bytes)} to work in; "
-            f"{self._room()} can be had; {helps}; wan-duet generate --ignore-memory tries it anyway"
+            f"{_gib(stage.fixed_bytes)} for {stage.dtype} weights and {_gib(stage.working_bytes)} to work "
+            f"in; {self._room()} can be had; {helps}; wan-duet generate --ignore-memory tries it anyway"
         )
 
     def text(self) -> str:
@@ -110,7 +114,9 @@ class Preflight:
             + (f" ({_gib(stage.mapped_bytes)} of it mapped files)" if stage.mapped_bytes else "")
             for stage in self.stages
         )
-        room = "unknown room" if self.free_bytes is None else f"{self._room()} can be had"
+        room = f"{self._room()} can be had"
+        if self.free_bytes is None:
+            room = f"how much {self.device} has free is unknown, so no more is used than must be"
         line = f"memory on {self.device}, GiB of {self.dtype} weights + work: {stages}; {room}"
         return line if self.residency is None else f"{line}; {self.residency.text()}"
 
@@ -142,16 +148,20 @@ def look_ahead(
     kind:          of the experts.
     """
     device, free = memory.device, memory.free_bytes()
-    dtype = compute_dtype(model.precision, device)
-    name = str(dtype).removeprefix("torch.")
+    dtype, text_dtype, vae_dtype = (
+        compute_dtype(model.precision, memory, part) for part in ("transformer", "text_encoder", "vae")
+    )
     text, vae = model.text_encoder, model.vae
 
-    def stage(name: str, recipe: Recipe, dtype_of: DTypeRule, working_bytes: int) -> Stage:
+    def stage(
+        network: str, recipe: Recipe, dtype: torch.dtype, dtype_of: DTypeRule, working_bytes: int
+    ) -> Stage:
         mapped = mapped_bytes(recipe, dtype_of) if device.type == "cpu" else 0
-        return Stage(name, weight_bytes(recipe, dtype_of), mapped, max(working_bytes, making_bytes(recipe)))
+        working = max(working_bytes, making_bytes(recipe))
+        return Stage(network, weight_bytes(recipe, dtype_of), mapped, working, _name(dtype))
 
-    decoding = decode_bytes(model, latent_shape, dtype, decode_tiling(model, latent_shape, memory))
-    after = stage("VAE", vae, lambda _: dtype, decoding)
+    decoding = decode_bytes(model, latent_shape, vae_dtype, decode_tiling(model, latent_shape, memory))
+    after = stage("VAE", vae, vae_dtype, lambda _: vae_dtype, decoding)
     recipes = {name: model.experts[name] for name in dict.fromkeys(experts)}
     denoising, residency = [], None
     if recipes:
@@ -166,19 +176,18 @@ def look_ahead(
         )
         denoising = [
             replace(
-                stage(kind.title([name]), recipe, kind.dtypes(dtype), 0),
+                stage(kind.title([name]), recipe, dtype, kind.dtypes(dtype), 0),
                 working_bytes=working,
                 slots_bytes=residency.bytes,
             )
             for name, recipe in recipes.items()
         ]
     if sampling_only:
-        return Preflight(str(device), name, tuple(denoising), free, memory.total_bytes(), residency)
-    reading = stage(
-        "text encoder", text, text_dtypes(dtype), reading_bytes(text.config, model.family.text_length)
-    )
+        return Preflight(str(device), _name(dtype), tuple(denoising), free, memory.total_bytes(), residency)
+    reading_work = reading_bytes(text.config, model.family.text_length)
+    reading = stage("text encoder", text, text_dtype, text_dtypes(text_dtype), reading_work)
     stages = (reading, *denoising, after)
-    return Preflight(str(device), name, stages, free, memory.total_bytes(), residency)
+    return Preflight(str(device), _name(dtype), stages, free, memory.total_bytes(), residency)
 
 
 def chunk_tokens(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> int:
@@ -186,20 +195,22 @@ def chunk_tokens(model: WanModel, latent_shape: Sequence[int], memory: Memory) -
     if model.wishes.chunk_tokens is not None:
         return model.wishes.chunk_tokens
     configs = [recipe.config for recipe in model.experts.values()]
-    return usual_chunk(configs, latent_shape, compute_dtype(model.precision, memory.device), memory)
+    dtype = compute_dtype(model.precision, memory, "transformer")
+    return usual_chunk(configs, latent_shape, dtype, memory)
 
 
 def usual_chunk(
     configs: Sequence[Mapping[str, Any]], latent_shape: Sequence[int], dtype: torch.dtype, memory: Memory
 ) -> int:
-    """A sixth of the tokens where a forward at once would take more than an eighth of the device; else 0.
+    """A sixth of the tokens where a forward at once would take more than an eighth of the device, or nobody
+    knows what the device has; else 0.
 
     By what the device has, not by what is free: the same run computes the same way again.
     """
-    total = memory.total_bytes()
-    if total is None or memory.device.type == "cpu":
+    if memory.device.type == "cpu":
         return 0
-    if max(forward_bytes(config, latent_shape, dtype) for config in configs) <= total / 8:
+    at_once = max(forward_bytes(config, latent_shape, dtype) for config in configs)
+    if at_once <= (memory.total_bytes() or 0) / 8:
         return 0
     return max(_CHUNK, *(-(-token_count(config, latent_shape) // _PARTS) for config in configs))
 
@@ -219,7 +230,7 @@ def decode_bytes(
 
 def decode_tiling(model: HasVae, latent_shape: Sequence[int], memory: Memory) -> Tiling | None:
     """The tiles that a run chooses when it comes to decoding; None for the whole picture."""
-    dtype, free = compute_dtype(model.precision, memory.device), memory.free_bytes()
+    dtype, free = compute_dtype(model.precision, memory, "vae"), memory.free_bytes()
     room = None if free is None else max(free - weight_bytes(model.vae, lambda _: dtype), 0)
     size, beside = picture_size(model, latent_shape), memory.device.type != "cpu"
     return choose_tiling(room, model.vae.config, "decode", *size, dtype.itemsize, can_spill=beside)
@@ -229,6 +240,10 @@ def picture_size(model: HasVae, latent_shape: Sequence[int]) -> tuple[int, int]:
     """Width and height in pixels."""
     _, rows, columns = model.family.vae_stride
     return latent_shape[-1] * columns, latent_shape[-2] * rows
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _gib(size_bytes: int) -> str:

@@ -3,35 +3,88 @@
 from __future__ import annotations
 
 import ctypes
-import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
-__all__ = ["free_ram", "give_back", "total_ram"]
+import psutil
 
-_MEMINFO = Path("/proc/meminfo")
-_CGROUP = Path("/sys/fs/cgroup")  # inside a container this is its own group
+__all__ = ["Groups", "free_ram", "give_back", "total_ram"]
 
 
-def free_ram(meminfo: Path = _MEMINFO, cgroup: Path = _CGROUP) -> int | None:
-    """Bytes that can be had without swapping, cached files counted as free. None where the system is silent.
+class _Version(NamedTuple):
+    """How a version of control groups names its files, and the cached files in `memory.stat`."""
+
+    limit: str
+    used: str
+    cached: tuple[str, str]
+
+
+# https://docs.kernel.org/admin-guide/cgroup-v2.html and .../cgroup-v1/memory.html. What version 1 counts for
+# a group and the groups in it begins with total_; without a limit it says a number that no machine has.
+_V2 = _Version("memory.max", "memory.current", ("inactive_file", "active_file"))
+_V1 = _Version("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactive_file", "total_active_file"))
+
+
+@dataclass(frozen=True)
+class Groups:
+    """The control groups of Linux that this process is in. Elsewhere there are none.
+
+    own:  the file in which the system says which ones.
+    root: where they are mounted. Inside a container this is often its own group, whatever `own` says.
+    """
+
+    own: Path = Path("/proc/self/cgroup")
+    root: Path = Path("/sys/fs/cgroup")
+
+    def limit(self) -> int | None:
+        """The smallest limit of all groups around this process, in bytes. None without one."""
+        return min((limit for limit, _ in self._bounds()), default=None)
+
+    def left(self) -> int | None:
+        """What the group that has least left may still take; cached files count as free. None without a
+        limit.
+        """
+        return min((max(left, 0) for _, left in self._bounds()), default=None)
+
+    def _bounds(self) -> Iterator[tuple[int, int]]:
+        """(limit, what is left of it) of every group that has a limit, from the inside out."""
+        for version, root, path in self._mounts():
+            inside = root / path.strip("/")
+            for folder in (inside, *inside.parents):
+                if folder.is_relative_to(root) and (bound := _bound(folder, version)) is not None:
+                    yield bound
+
+    def _mounts(self) -> Iterator[tuple[_Version, Path, str]]:
+        try:
+            lines = self.own.read_text().splitlines()
+        except OSError:
+            return
+        for line in lines:  # hierarchy:controllers:path
+            _, controllers, path = line.split(":", 2)
+            if not controllers:
+                yield _V2, self.root, path
+            elif "memory" in controllers.split(","):
+                yield _V1, self.root / "memory", path
+
+
+_GROUPS = Groups()
+
+
+def free_ram(system: Callable[[], Any] = psutil.virtual_memory, groups: Groups = _GROUPS) -> int:
+    """Bytes that can be had without swapping, cached files counted as free.
 
     A container that is allowed less than the machine has counts as the smaller machine it is.
     """
-    try:
-        lines = meminfo.read_text().splitlines()
-        available = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):  # not Linux
-        return None
-    left = _left_in_group(cgroup)
+    available, left = int(system().available), groups.left()
     return available if left is None else min(available, left)
 
 
-def total_ram() -> int | None:
-    """Bytes of main memory in this machine. None where the system is silent."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return None
+def total_ram(system: Callable[[], Any] = psutil.virtual_memory, groups: Groups = _GROUPS) -> int:
+    """Bytes of main memory in this machine, or what this process is allowed of it."""
+    total, limit = int(system().total), groups.limit()
+    return total if limit is None else min(total, limit)
 
 
 def give_back() -> None:
@@ -45,14 +98,12 @@ def give_back() -> None:
         return
 
 
-def _left_in_group(cgroup: Path) -> int | None:
-    """What is left of a version 2 control group's limit; None without a limit."""
+def _bound(folder: Path, version: _Version) -> tuple[int, int] | None:
+    """(limit, what is left of it); None where there is no limit, or no such group."""
     try:
-        limit = (cgroup / "memory.max").read_text().strip()
-        if limit == "max":
-            return None
-        used = int((cgroup / "memory.current").read_text())
-        stat = dict(line.split() for line in (cgroup / "memory.stat").read_text().splitlines())
-        return max(int(limit) - used + int(stat["inactive_file"]) + int(stat["active_file"]), 0)
-    except (OSError, ValueError, KeyError):
+        limit = int((folder / version.limit).read_text())
+        used = int((folder / version.used).read_text())
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return limit, limit - used + sum(int(stat[name]) for name in version.cached)
+    except (OSError, ValueError, KeyError):  # version 2 says "max" where there is no limit
         return None

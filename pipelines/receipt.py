@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from .download.address import shown
 from .download.store import origin_of
 from .errors import ModelError, RequestError
-from .memory import PRECISIONS, Precision
 from .plan.plan import Plan
 from .plan.sigmas import DISTILLED, GRIDS
+from .precision import PRECISIONS, Precision
 from .request.base import WanRequest
 from .request.lora import place_of
 from .request.parse import parse

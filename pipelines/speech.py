@@ -224,7 +224,7 @@ def _look_ahead(job: _Job, memory: Memory) -> Preflight:
     ahead = look_ahead(job.model, memory, _token_shape(job), job.plan.experts, kind=SPEAKER)
     samples = round(job.sound.samples.shape[1] / job.sound.rate * SAMPLE_RATE)
     weights = weight_bytes(job.ears, lambda _: torch.float32)
-    hearing = Stage("audio encoder", weights, 0, hearing_bytes(job.ears.config, samples))
+    hearing = Stage("audio encoder", weights, 0, hearing_bytes(job.ears.config, samples), "float32")
     return replace(ahead, stages=(hearing, *ahead.stages))
 
 
@@ -270,7 +270,7 @@ def _frames(
         picture=job.picture,
         pose=None if job.pose is None else _poses(job, job.pose),
     )
-    dtype, recipe = compute_dtype(model.precision, memory.device), model.experts["high"]
+    dtype, recipe = compute_dtype(model.precision, memory, "transformer"), model.experts["high"]
     speaker = Executor(
         {"high": recipe},
         dtype,
@@ -309,7 +309,7 @@ def _receipt(
         job.given,
         notes,
         prompt=prompt,
-        dtype=str(compute_dtype(job.model.precision, memory.device)).removeprefix("torch."),
+        dtype=str(compute_dtype(job.model.precision, memory, "transformer")).removeprefix("torch."),
         device=str(memory.device),
         latents_sha256="",
         memory=ahead.as_dict(),

@@ -161,7 +161,7 @@ def _sampled(
 @contextmanager
 def _vae(script: Script, model: WanModel, memory: Memory, progress: Progress) -> Iterator[AutoencoderKLWan]:
     """The VAE, with room for both directions; gone when this ends."""
-    dtype = compute_dtype(model.precision, memory.device)
+    dtype = compute_dtype(model.precision, memory, "vae")
     ways = (
         decode_bytes(model, script.latent_shape, dtype, decode_tiling(model, script.latent_shape, memory)),
         _encoding_bytes(script, model, dtype, _encode_tiling(script, model, memory)),
@@ -210,7 +210,7 @@ def _led(frames: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def _encode_tiling(script: Script, model: WanModel, memory: Memory) -> Tiling | None:
-    dtype, free = compute_dtype(model.precision, memory.device), memory.free_bytes()
+    dtype, free = compute_dtype(model.precision, memory, "vae"), memory.free_bytes()
     room = None if free is None else max(free - weight_bytes(model.vae, lambda _: dtype), 0)
     size, spill = picture_size(model, script.latent_shape), memory.device.type != "cpu"
     return choose_tiling(room, model.vae.config, "encode", *size, dtype.itemsize, can_spill=spill)

@@ -58,7 +58,7 @@ def encode_prompts(
 def _encode(
     model: WanModel, prompts: Sequence[str], memory: Memory, progress: Progress
 ) -> list[EncodedPrompt]:
-    dtype = compute_dtype(model.precision, memory.device)
+    dtype = compute_dtype(model.precision, memory, "text_encoder")
     length = model.family.text_length
     recipe, working = model.text_encoder, reading_bytes(model.text_encoder.config, length)
     encoder: TextEncoder | None = None
@@ -142,7 +142,7 @@ def sample(
     if given is not None:
         current = torch.where(_by_frame(given).to(device), clean, current)
     on_device = prompts.to(device, given)
-    dtype = compute_dtype(model.precision, device)
+    dtype = compute_dtype(model.precision, memory, "transformer")
     choices = float_choices(model, latents.shape, memory)
     if ahead.residency is not None:
         log.info("experts: %s; %s", ahead.residency.text(), choices.text())
@@ -196,7 +196,7 @@ def _encode_frames(
     tiling: Tiling | None,
 ) -> Tensor:
     progress.begin("input", latent_shape[-3], "latent frames")
-    dtype = compute_dtype(model.precision, memory.device)
+    dtype = compute_dtype(model.precision, memory, "vae")
     working = decode_bytes(model, latent_shape, dtype, tiling)  # encoding takes less
     vae = load_vae(model.vae, dtype, memory, progress.check, working)
     done: list[Tensor] = []
@@ -216,7 +216,7 @@ def float_choices(model: WanModel, latent_shape: Sequence[int], memory: Memory) 
     """
     return model.wishes.granted(
         memory.device,
-        compute_dtype(model.precision, memory.device),
+        compute_dtype(model.precision, memory, "transformer"),
         head_width=int(next(iter(model.experts.values())).config.get("attention_head_dim", 128)),
         chunk_tokens=chunk_tokens(model, latent_shape, memory),
     )
@@ -251,7 +251,7 @@ def _decode(
     frames: int | None,
     tiling: Tiling | None,
 ) -> Iterator[Tensor]:
-    dtype = compute_dtype(model.precision, memory.device)
+    dtype = compute_dtype(model.precision, memory, "vae")
     working = decode_bytes(model, latents.shape, dtype, tiling)
     vae = load_vae(model.vae, dtype, memory, progress.check, working)
     yield from stream_decode(vae, latents, frames=frames, tiling=tiling)

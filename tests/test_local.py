@@ -23,6 +23,7 @@ from wan_duet.pipelines.memory import DeviceMemory, Resident
 from wan_duet.pipelines.models.prompt_cache import PromptCache
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.output import sidecar
+from wan_duet.pipelines.precision import Part
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.receipt import latents_hash, read_receipt
 from wan_duet.pipelines.request import WanRequest, parse, t2v_request
@@ -318,6 +319,9 @@ class Ledger:
 
     entries: list[str]
     device = torch.device("cpu")
+
+    def auto_dtype(self, part: Part) -> torch.dtype:
+        return torch.float32
 
     def free_bytes(self) -> None: ...
 

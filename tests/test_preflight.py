@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -14,6 +16,7 @@ from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.local import run
 from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
+from wan_duet.pipelines.precision import Part
 from wan_duet.pipelines.preflight import Preflight, Stage, chunk_tokens, look_ahead
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import t2v_request
@@ -34,9 +37,18 @@ class Loaded(Exception):  # noqa: N818
 class Device:
     """A device of any kind and size that nothing is ever loaded on."""
 
-    def __init__(self, kind: str, free_bytes: int | None, total_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        kind: str,
+        free_bytes: int | None,
+        total_bytes: int | None = None,
+        dtypes: Mapping[Part, torch.dtype] = MappingProxyType({}),
+    ) -> None:
         self.device = torch.device(kind)
-        self._free_bytes, self._total_bytes = free_bytes, total_bytes
+        self._free_bytes, self._total_bytes, self._dtypes = free_bytes, total_bytes, dtypes
+
+    def auto_dtype(self, part: Part) -> torch.dtype:
+        return self._dtypes.get(part, torch.float32)
 
     def free_bytes(self) -> int | None:
         return self._free_bytes
@@ -91,6 +103,36 @@ def test_weights_are_counted_in_the_dtypes_they_are_kept_in(toy: WanModel) -> No
     assert stages(whole)["high-noise expert"].weights_bytes == 4 * elements
     assert 2 * elements < stages(half)["high-noise expert"].weights_bytes < 2.2 * elements  # norms and such
     assert stages(half)["VAE"].weights_bytes == 2 * toy.vae.elements
+
+
+def test_every_network_computes_in_the_dtype_that_its_device_has_for_it(toy: WanModel) -> None:
+    dtypes: dict[Part, torch.dtype] = {
+        "transformer": torch.bfloat16,
+        "text_encoder": torch.float16,
+        "vae": torch.float32,
+    }
+    ahead = look_ahead(toy, Device("cuda", None, dtypes=dtypes), SHAPE, ["high"])
+    assert [stage.dtype for stage in ahead.stages] == ["float16", "bfloat16", "float32"]
+    assert ahead.dtype == "bfloat16"
+    assert stages(ahead)["VAE"].weights_bytes == 4 * toy.vae.elements
+    chosen = look_ahead(replace(toy, precision="bf16"), Device("cuda", None, dtypes=dtypes), SHAPE, ["high"])
+    assert [stage.dtype for stage in chosen.stages] == ["bfloat16"] * 3
+
+
+def test_a_device_of_unknown_size_is_used_as_little_as_can_be(a14b: WanModel) -> None:
+    shape = (16, 21, 90, 160)
+    unknown, roomy = (
+        look_ahead(a14b, Device("privateuseone", free, free), shape, ["high", "low"])
+        for free in (None, 200 * GIB)
+    )
+    assert unknown.residency is not None
+    assert roomy.residency is not None
+    assert (unknown.residency.slots, roomy.residency.slots) == (3, 80)
+    assert stages(unknown)["VAE"].working_bytes < stages(roomy)["VAE"].working_bytes / 8
+    assert chunk_tokens(a14b, shape, Device("privateuseone", None)) == 12600  # a sixth of 75600
+    assert chunk_tokens(a14b, shape, Device("privateuseone", None, 200 * GIB)) == 0
+    unknown.require_room()
+    assert "how much privateuseone has free is unknown" in unknown.text()
 
 
 def test_files_of_the_right_dtype_stay_files_on_a_cpu_and_nowhere_else(a14b: WanModel) -> None:
@@ -158,7 +200,7 @@ def test_what_leaves_no_room_for_two_blocks_is_refused(a14b: WanModel) -> None:
 def test_a_picture_that_does_not_fit_asks_for_a_smaller_one(a14b: WanModel) -> None:
     shape = (16, 41, 90, 160)  # 1280x720, 161 frames
     with pytest.raises(ModelError, match="smaller size or fewer frames"):
-        look_ahead(a14b, Device("cuda", 12 * GIB), shape, ["high"]).require_room()
+        look_ahead(a14b, Device("cuda", 8 * GIB, 12 * GIB), shape, ["high"]).require_room()
 
 
 def test_a_run_that_cannot_fit_loads_nothing_unless_told_to_try(toy: WanModel, tmp_path: Path) -> None:
@@ -199,7 +241,7 @@ def test_a_vae_with_little_room_is_counted_in_tiles(toy: WanModel) -> None:
     shape = (16, 21, 180, 320)
     roomy, tight = (
         stages(look_ahead(toy, Device("cuda", free), shape, ["high"]))["VAE"].working_bytes
-        for free in (None, GIB // 8)
+        for free in (80 * GIB, GIB // 8)
     )
     assert tight < roomy / 2
 
@@ -209,7 +251,7 @@ def test_the_line_for_people_names_every_stage_and_the_room(toy: WanModel, free:
     text = look_ahead(toy, Device("cpu", free, free), SHAPE, ["high", "low"]).text()
     assert "\n" not in text
     assert all(name in text for name in ("text encoder", "high-noise", "low-noise", "VAE"))
-    assert ("3 of 3 GiB can be had" if free else "unknown room") in text
+    assert ("3 of 3 GiB can be had" if free else "how much cpu has free is unknown") in text
 
 
 def test_the_receipt_gets_the_same_in_bytes(toy: WanModel) -> None:

@@ -28,6 +28,7 @@ BROUGHT_BY_COMFYUI = {
     "numpy",
     "packaging",
     "pillow",
+    "psutil",
     "pydantic",
     "safetensors",
     "sentencepiece",

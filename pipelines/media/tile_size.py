@@ -12,6 +12,8 @@ __all__ = ["choose_tiling", "smaller_tiling", "vae_bytes"]
 _SIDES = ((512, 448), (256, 192), (128, 96))
 """Size and stride of tiles. Neighbours share 32 pixels or more, over which one fades into the other."""
 
+_USUAL = 256  # tile_sample_min_height of diffusers' AutoencoderKLWan
+
 _LADDER = (Tiling(*_SIDES[0]), *(Tiling(*sides, spill=True) for sides in _SIDES))
 """From quick to small. Smaller tiles that do not spill would need more: they overlap more."""
 
@@ -66,11 +68,14 @@ def choose_tiling(
 
     can_spill: whether the device has main memory beside its own; a CPU has not.
 
-    None for `free_bytes` means that nobody knows: then the whole picture is worth a try. The smallest tiles
-    are also the answer when not even they fit.
+    None for `free_bytes` means that nobody knows, which is no reason to think that the picture fits: then it
+    is the tiles that diffusers takes. The smallest tiles are the answer when not even they fit.
     """
+    if free_bytes is None:
+        usual = (step for step in _ladder(can_spill) if step.size == _USUAL)
+        return next((step for step in usual if max(width, height) > step.size), None)
     tiling: Tiling | None = None
-    while free_bytes is not None and vae_bytes(config, way, width, height, itemsize, tiling) > free_bytes:
+    while vae_bytes(config, way, width, height, itemsize, tiling) > free_bytes:
         smaller = smaller_tiling(tiling, width, height, can_spill=can_spill)
         if smaller is None:
             break
@@ -82,9 +87,13 @@ def smaller_tiling(
     tiling: Tiling | None, width: int, height: int, *, can_spill: bool = True
 ) -> Tiling | None:
     """What to try when `tiling` did not fit; None when nothing smaller would make a difference."""
-    ladder = _LADDER if can_spill else tuple(Tiling(*sides) for sides in _SIDES)
+    ladder = _ladder(can_spill)
     start = 0 if tiling is None else ladder.index(tiling) + 1
     return next((step for step in ladder[start:] if max(width, height) > step.size), None)
+
+
+def _ladder(can_spill: bool) -> tuple[Tiling, ...]:
+    return _LADDER if can_spill else tuple(Tiling(*sides) for sides in _SIDES)
 
 
 def _covered(side: int, tiling: Tiling) -> int:

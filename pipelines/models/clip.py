@@ -35,7 +35,7 @@ def picture_features(
     recipe = model.image_encoder
     if recipe is None:
         raise ModelError(missing("image_encoder", model.family.name))
-    dtype = compute_dtype(model.precision, memory.device)
+    dtype = compute_dtype(model.precision, memory, "text_encoder")
     memory.reserve(weight_bytes(recipe, lambda _: dtype), "image encoder")
     try:
         body = _body(recipe)

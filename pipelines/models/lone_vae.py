@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from ..memory import Precision
 from ..plan.families import FAMILIES, Family
+from ..precision import Precision
 from ..weights.checkpoint import Checkpoint
 from ..weights.recipe import Recipe
 from ..weights.stored import Files

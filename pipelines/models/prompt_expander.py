@@ -11,7 +11,8 @@ import torch
 from transformers import AutoTokenizer, StoppingCriteria, StoppingCriteriaList
 
 from ..errors import ModelError
-from ..memory import Memory, Precision, compute_dtype
+from ..memory import Memory, compute_dtype
+from ..precision import Precision
 from ..progress import Progress
 from .companion import architecture_of, load_companion, weight_files
 
@@ -61,7 +62,9 @@ def expand_prompt(
     """
     progress.begin("prompt", _MOST_TOKENS, "tokens")
     try:
-        return _expand(folder, prompt, task, compute_dtype(precision, memory.device), memory, progress)
+        # Not as the text encoder: language models are trained in bfloat16, and some overflow in float16.
+        dtype = compute_dtype(precision, memory, "transformer")
+        return _expand(folder, prompt, task, dtype, memory, progress)
     finally:
         memory.release()
 

@@ -72,7 +72,8 @@ def choose_residency(
             which the system keeps there as long as there is room.
 
     auto: everything, where it fits together with the work and with what comes later; else one expert, and a
-    ring through which the next one comes; else a part of it and a ring; else the ring alone.
+    ring through which the next one comes; else a part of it and a ring; else the ring alone, which is also
+    what there is where nobody knows what is free.
     """
     parse_residency(wanted)
     counts = [len(units) for units in sizes.values()]
@@ -96,8 +97,10 @@ def choose_residency(
 
 def _that_fit(units: int, largest: int, slot_bytes: int, room: Room, *, beside: bool) -> int:
     spare = _SPARE if beside else 0
-    if room.free is None or not slot_bytes:
+    if not slot_bytes:
         return largest
+    if room.free is None:
+        return min(RING, units)
     if beside and units * slot_bytes + max(room.working, room.later) + spare <= room.free:
         return units
     fitting = max(room.free - room.working - spare, 0) // slot_bytes

@@ -9,8 +9,9 @@ from types import MappingProxyType
 
 from ..errors import ModelError
 from ..kernels.choices import Wishes
-from ..memory import Precision, Seat
+from ..memory import Seat
 from ..plan.families import Family
+from ..precision import Precision
 from ..toy.embedded import EMBEDDED, toy_folder
 from ..weights.folder import read_component, read_json
 from ..weights.hashing import file_hash

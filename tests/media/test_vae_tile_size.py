@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.media.tile_size import choose_tiling, smaller_tiling, vae_bytes
+from wan_duet.pipelines.media.tiles import Tiling
 
 GIB = 2**30
 OLD = {"base_dim": 96}
@@ -21,8 +22,14 @@ def test_a_picture_that_fits_is_not_cut() -> None:
     assert choose_tiling(80 * GIB, OLD, "decode", 1280, 720, 4) is None
 
 
-def test_nobody_knowing_the_free_memory_means_a_try_without_tiles() -> None:
-    assert choose_tiling(None, OLD, "decode", 1280, 720, 4) is None
+@pytest.mark.parametrize(("can_spill", "spill"), [(True, True), (False, False)])
+def test_nobody_knowing_the_free_memory_does_not_mean_that_the_picture_fits(
+    can_spill: bool, spill: bool
+) -> None:
+    tiling = choose_tiling(None, OLD, "decode", 1280, 720, 4, can_spill=can_spill)
+    assert tiling == Tiling(256, 192, spill=spill)
+    assert smaller_tiling(tiling, 1280, 720, can_spill=can_spill) == Tiling(128, 96, spill=spill)
+    assert choose_tiling(None, OLD, "decode", 256, 192, 4, can_spill=can_spill) is None
 
 
 def test_a_small_picture_is_never_cut() -> None:

@@ -87,7 +87,7 @@ def recipe_of(folder: Path, expert: str = "high", layers: int = 3, **strengths: 
 
 def residency_of(recipes: Mapping[str, Recipe], wanted: str, dtype: torch.dtype) -> Residency:
     sizes = unit_sizes(recipes, expert_dtypes(dtype), CPU)
-    return choose_residency(wanted, sizes, Room(None, 0))
+    return choose_residency(wanted, sizes, Room(2**40, 0), beside=False)
 
 
 def inputs(seed: int = 0) -> tuple[Tensor, Condition]:

@@ -19,6 +19,7 @@ from wan_duet.pipelines.models.executor import Executor
 from wan_duet.pipelines.models.text import clean_prompt, load_text_encoder
 from wan_duet.pipelines.models.vae import denormalise, load_vae, normalise
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
+from wan_duet.pipelines.precision import Part
 from wan_duet.pipelines.sampling.engine import Condition
 from wan_duet.pipelines.toy.embedded import toy_folder
 
@@ -149,14 +150,17 @@ def test_the_vae_turns_five_latent_frames_into_seventeen(toy: WanModel) -> None:
 
 
 def test_precision_auto_is_exact_on_a_cpu() -> None:
-    assert compute_dtype("auto", torch.device("cpu")) == torch.float32
-    assert compute_dtype("bf16", torch.device("cpu")) == torch.bfloat16
+    assert compute_dtype("auto", CPU, "transformer") == torch.float32
+    assert compute_dtype("bf16", CPU, "transformer") == torch.bfloat16
 
 
 class Elsewhere:
     """A Memory on a device that is not the CPU and holds no data: enough to see what was left behind."""
 
     device = torch.device("meta")
+
+    def auto_dtype(self, part: Part) -> torch.dtype:
+        return torch.float32
 
     def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None: ...
 

@@ -226,7 +226,7 @@ FORWARD, VAE = int(4.5 * GIB), 6 * GIB
         (8, 4, 3, "1 of an expert's 41 stay"),
         (6.8, 3, 3, "0 of an expert's 41 stay, 3 slots stream the others"),
         (2, 2, 2, "0 of an expert's 41 stay, 2 slots"),  # refused by the preflight
-        (None, 41, 0, "one expert stays"),
+        (None, 3, 3, "0 of an expert's 41 stay, 3 slots"),  # unknown is no reason to think that more fits
     ],
 )
 def test_as_much_stays_as_fits_beside_the_work(free: float | None, slots: int, ring: int, words: str) -> None:

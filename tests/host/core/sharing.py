@@ -43,6 +43,7 @@ spec.loader.exec_module(pack)
 from pack.nodes.memory import HostMemory
 from pack.pipelines.models.wan_model import load_model
 from pack.pipelines.progress import Silent
+from pack.pipelines.ram import free_ram, total_ram
 from pack.pipelines.sampling.engine import Condition, Prompts
 from pack.pipelines.sampling.schedule import Schedule
 from pack.pipelines.stages import sample
@@ -193,6 +194,41 @@ def loader_forgotten() -> dict[str, Any]:
     return {**told, "gone": state()}
 
 
+def others_keep_theirs() -> dict[str, Any]:
+    """As with --reserve-vram 6 on a card of 24 GiB, and with more reserved than there is."""
+    card.total, default = 24 * GIB, model_management.EXTRA_RESERVED_VRAM
+    told: dict[str, Any] = {"default": default, "by default": HostMemory().free_bytes()}
+    model_management.EXTRA_RESERVED_VRAM = 6 * GIB
+    memory, asked = HostMemory(), []
+    told["free"], told["total"] = memory.free_bytes(), memory.total_bytes()
+    core_frees = model_management.free_memory
+    model_management.free_memory = lambda size, *rest, **how: (
+        asked.append(size) or core_frees(size, *rest, **how)
+    )
+    memory.reserve(10 * GIB, "VAE", 3 * GIB)
+    model_management.free_memory = core_frees
+    memory.release()
+    model_management.EXTRA_RESERVED_VRAM = 30 * GIB
+    told["too much"], told["asked"] = HostMemory().free_bytes(), asked[0]
+    model_management.EXTRA_RESERVED_VRAM = default
+    return told
+
+
+def nothing_is_known_of_directml() -> dict[str, Any]:
+    model_management.directml_enabled = True
+    told = {"free": HostMemory().free_bytes(), "total": HostMemory().total_bytes()}
+    model_management.directml_enabled = False
+    return told
+
+
+def main_memory() -> dict[str, Any]:
+    """As the command line sees it, without what ComfyUI keeps for others."""
+    model_management.get_torch_device = lambda: torch.device("cpu")
+    told = {"free": HostMemory().free_bytes(), "same": free_ram(), "total": HostMemory().total_bytes()}
+    model_management.get_torch_device = lambda: CARD
+    return {**told, "default": model_management.EXTRA_RESERVED_VRAM, "in all": total_ram()}
+
+
 def keeps_nothing_on_a_cpu() -> dict[str, Any]:
     model = load_model("toy")
     model_management.get_torch_device = lambda: torch.device("cpu")
@@ -209,6 +245,9 @@ def main() -> None:
         a_run_and_then_core,
         unload_button,
         loader_forgotten,
+        others_keep_theirs,
+        nothing_is_known_of_directml,
+        main_memory,
         keeps_nothing_on_a_cpu,
     )
     told = {}

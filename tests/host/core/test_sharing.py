@@ -45,7 +45,29 @@ def test_a_core_model_leaves_when_ours_needs_the_room_and_not_before(scenes: dic
 
 
 def test_what_core_would_give_back_counts_as_free(scenes: dict[str, Scene]) -> None:
-    assert scenes["ours_makes_core_leave"]["free"] == 4 * 2**30
+    reserved = scenes["others_keep_theirs"]["default"]
+    assert scenes["ours_makes_core_leave"]["free"] == 4 * 2**30 - reserved
+
+
+def test_what_comfyui_reserves_for_others_is_not_ours_and_is_taken_off_once(scenes: dict[str, Scene]) -> None:
+    scene, gib = scenes["others_keep_theirs"], 2**30
+    assert scene["default"] >= 400 * 2**20
+    assert scene["by default"] == 24 * gib - scene["default"]
+    assert (scene["free"], scene["total"]) == (18 * gib, 24 * gib)
+    assert scene["asked"] == pytest.approx(
+        (10 * 1.1 + 3 + 6) * gib
+    )  # core adds what it reserves, and a tenth
+    assert scene["too much"] == 0
+
+
+def test_the_gibibyte_that_core_says_for_directml_is_no_knowledge(scenes: dict[str, Scene]) -> None:
+    assert scenes["nothing_is_known_of_directml"] == {"free": None, "total": None}
+
+
+def test_main_memory_is_that_of_the_command_line(scenes: dict[str, Scene]) -> None:
+    scene = scenes["main_memory"]
+    assert scene["free"] == pytest.approx(scene["same"] - scene["default"], rel=0.1)
+    assert scene["total"] == scene["in all"]
 
 
 def test_room_is_made_for_the_work_too(scenes: dict[str, Scene]) -> None:

@@ -1,0 +1,115 @@
+"""Which number type `auto` stands for: a table of rules over what a device says of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "PRECISIONS",
+    "RULES",
+    "Abilities",
+    "Part",
+    "Precision",
+    "Rule",
+    "abilities_of",
+    "native_precision",
+    "torch_dtype",
+]
+
+Fixed = Literal["fp32", "bf16", "fp16"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
+
+Part = Literal["transformer", "vae", "text_encoder"]
+"""The networks for which ComfyUI has a rule each; CLIP's image encoder follows `text_encoder`, as in core."""
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What the choice of a number type follows from.
+
+    kind:       torch's name for the type of device.
+    capability: the compute capability of an NVIDIA card, (0, 0) elsewhere.
+    arch:       the architecture of an AMD card, such as gfx1100; empty elsewhere.
+    bf16:       what MPS and XPU say of bfloat16.
+    """
+
+    kind: str
+    capability: tuple[int, int] = (0, 0)
+    arch: str = ""
+    bf16: bool = False
+
+
+@dataclass(frozen=True)
+class Rule:
+    """The precision of the devices that `applies` accepts. device: in words. source: of the rule."""
+
+    device: str
+    applies: Callable[[Abilities], bool]
+    precision: Fixed
+    source: str
+
+
+_COMFYUI = "`should_use_bf16` in ComfyUI's model_management.py"
+_AMD = "`AMD_RDNA2_AND_OLDER_ARCH` in ComfyUI's model_management.py"
+_NVIDIA = "`torch.cuda.is_bf16_supported(including_emulation=False)`"
+_INTEL = "`has_bfloat16_conversions` of `torch.xpu.get_device_properties`"
+# How the names of GCN, RDNA 1 and RDNA 2 begin. gfx908, gfx90a and gfx94x are CDNA, which has bfloat16.
+_OLD_AMD = ("gfx8", "gfx900", "gfx902", "gfx904", "gfx906", "gfx909", "gfx90c", "gfx101", "gfx103")
+
+RULES = (
+    Rule("CPU", lambda it: it.kind == "cpu", "fp32", _COMFYUI),
+    Rule(
+        "AMD card, RDNA 2 or older",
+        lambda it: it.kind == "cuda" and it.arch.startswith(_OLD_AMD),
+        "fp16",
+        _AMD,
+    ),
+    Rule("AMD card, newer", lambda it: it.kind == "cuda" and it.arch != "", "bf16", _AMD),
+    Rule(
+        "NVIDIA card, compute capability 8.0 or higher",
+        lambda it: it.kind == "cuda" and it.capability >= (8, 0),
+        "bf16",
+        _NVIDIA,
+    ),
+    Rule("NVIDIA card, compute capability below 8.0", lambda it: it.kind == "cuda", "fp16", _NVIDIA),
+    Rule("Apple GPU, macOS 14 or newer", lambda it: it.kind == "mps" and it.bf16, "bf16", _COMFYUI),
+    Rule("Apple GPU, older macOS", lambda it: it.kind == "mps", "fp16", _COMFYUI),
+    Rule("Intel GPU with bfloat16", lambda it: it.kind == "xpu" and it.bf16, "bf16", _INTEL),
+    Rule("Intel GPU without bfloat16", lambda it: it.kind == "xpu", "fp16", _INTEL),
+    Rule("DirectML", lambda it: it.kind == "privateuseone", "fp16", _COMFYUI),
+    Rule("any other", lambda _: True, "fp32", "every device computes in it"),
+)
+"""The first that applies decides."""
+
+
+def native_precision(abilities: Abilities) -> Fixed:
+    """What `auto` stands for on such a device, without counting what it emulates."""
+    return next(rule.precision for rule in RULES if rule.applies(abilities))
+
+
+def abilities_of(device: torch.device) -> Abilities:
+    """What `device` itself says, whichever device is the current one."""
+    import torch
+
+    if device.type == "cuda":
+        arch = torch.cuda.get_device_properties(device).gcnArchName if torch.version.hip else ""
+        return Abilities("cuda", torch.cuda.get_device_capability(device), arch)
+    if device.type == "mps":
+        return Abilities("mps", bf16=torch.backends.mps.is_macos_or_newer(14, 0))
+    if device.type == "xpu":
+        said = torch.xpu.get_device_properties(device)
+        return Abilities("xpu", bf16=bool(getattr(said, "has_bfloat16_conversions", False)))
+    return Abilities(device.type)
+
+
+def torch_dtype(precision: Fixed) -> torch.dtype:
+    """The type of torch that a precision names."""
+    import torch
+
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
