@@ -47,12 +47,18 @@ class Abilities:
 
 @dataclass(frozen=True)
 class Rule:
-    """The precision of the devices that `applies` accepts. device: in words. source: of the rule."""
+    """The precision of the devices that `applies` accepts.
+
+    device:  in words.
+    source:  of the rule.
+    example: a device for which it decides.
+    """
 
     device: str
     applies: Callable[[Abilities], bool]
     precision: Fixed
     source: str
+    example: Abilities
 
 
 _COMFYUI = "`should_use_bf16` in ComfyUI's model_management.py"
@@ -63,27 +69,53 @@ _INTEL = "`has_bfloat16_conversions` of `torch.xpu.get_device_properties`"
 _OLD_AMD = ("gfx8", "gfx900", "gfx902", "gfx904", "gfx906", "gfx909", "gfx90c", "gfx101", "gfx103")
 
 RULES = (
-    Rule("CPU", lambda it: it.kind == "cpu", "fp32", _COMFYUI),
+    Rule("CPU", lambda it: it.kind == "cpu", "fp32", _COMFYUI, Abilities("cpu")),
     Rule(
         "AMD card, RDNA 2 or older",
         lambda it: it.kind == "cuda" and it.arch.startswith(_OLD_AMD),
         "fp16",
         _AMD,
+        Abilities("cuda", (10, 3), "gfx1030"),
     ),
-    Rule("AMD card, newer", lambda it: it.kind == "cuda" and it.arch != "", "bf16", _AMD),
+    Rule(
+        "AMD card, newer",
+        lambda it: it.kind == "cuda" and it.arch != "",
+        "bf16",
+        _AMD,
+        Abilities("cuda", (11, 0), "gfx1100"),
+    ),
     Rule(
         "NVIDIA card, compute capability 8.0 or higher",
         lambda it: it.kind == "cuda" and it.capability >= (8, 0),
         "bf16",
         _NVIDIA,
+        Abilities("cuda", (8, 6)),
     ),
-    Rule("NVIDIA card, compute capability below 8.0", lambda it: it.kind == "cuda", "fp16", _NVIDIA),
-    Rule("Apple GPU, macOS 14 or newer", lambda it: it.kind == "mps" and it.bf16, "bf16", _COMFYUI),
-    Rule("Apple GPU, older macOS", lambda it: it.kind == "mps", "fp16", _COMFYUI),
-    Rule("Intel GPU with bfloat16", lambda it: it.kind == "xpu" and it.bf16, "bf16", _INTEL),
-    Rule("Intel GPU without bfloat16", lambda it: it.kind == "xpu", "fp16", _INTEL),
-    Rule("DirectML", lambda it: it.kind == "privateuseone", "fp16", _COMFYUI),
-    Rule("any other", lambda _: True, "fp32", "every device computes in it"),
+    Rule(
+        "NVIDIA card, compute capability below 8.0",
+        lambda it: it.kind == "cuda",
+        "fp16",
+        _NVIDIA,
+        Abilities("cuda", (7, 5)),
+    ),
+    Rule(
+        "Apple GPU, macOS 14 or newer",
+        lambda it: it.kind == "mps" and it.bf16,
+        "bf16",
+        _COMFYUI,
+        Abilities("mps", bf16=True),
+    ),
+    Rule("Apple GPU, older macOS", lambda it: it.kind == "mps", "fp16", _COMFYUI, Abilities("mps")),
+    Rule(
+        "Intel GPU with bfloat16",
+        lambda it: it.kind == "xpu" and it.bf16,
+        "bf16",
+        _INTEL,
+        Abilities("xpu", bf16=True),
+    ),
+    Rule("Intel GPU without bfloat16", lambda it: it.kind == "xpu", "fp16", _INTEL, Abilities("xpu")),
+    Rule("DirectML", lambda it: it.kind == "privateuseone", "fp16", _COMFYUI, Abilities("privateuseone")),
+    Rule("any other", lambda _: True, "fp32", "every device computes in it", Abilities("hpu")),
 )
 """The first that applies decides."""
 

@@ -244,6 +244,14 @@ def test_everything_stays_only_where_the_vae_fits_too() -> None:
     assert choose_residency("auto", A14B, Room(tight, FORWARD, 3 * FORWARD)).slots == 41 + RING
 
 
+@pytest.mark.parametrize("slots", [82, 44, 20])
+def test_what_libraries_take_for_themselves_is_left_free(slots: int) -> None:
+    """A quarter of a GiB: a CUDA context and cuBLAS' workspace are that much, and no CPU can measure them."""
+    exact = slots * 671 * 2**20 + FORWARD
+    assert choose_residency("auto", A14B, Room(exact + 2**28, FORWARD)).slots == slots
+    assert choose_residency("auto", A14B, Room(exact + 2**28 - 1, FORWARD)).slots < slots
+
+
 def test_in_main_memory_the_second_expert_waits_in_its_file() -> None:
     assert choose_residency("auto", A14B, Room(500 * GIB, FORWARD, VAE), beside=False).slots == 41
     assert choose_residency("auto", A14B, Room(16 * GIB, FORWARD, VAE), beside=False).slots == 17

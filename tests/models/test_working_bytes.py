@@ -11,12 +11,13 @@ import pytest
 import torch
 from diffusers import WanTransformer3DModel
 from traffic import Traffic
-from transformers import UMT5Config, UMT5EncoderModel
+from transformers import UMT5Config, UMT5EncoderModel, Wav2Vec2Config, Wav2Vec2Model
 
 from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.models.expert import expert_dtypes, forward_bytes, token_count
 from wan_duet.pipelines.models.network import use_own_forward
 from wan_duet.pipelines.models.text import reading_bytes
+from wan_duet.pipelines.models.wav2vec import SAMPLE_RATE, hearing_bytes
 
 A14B = {"num_attention_heads": 40, "ffn_dim": 13824, "in_channels": 16, "out_channels": 16}
 TI2V = {"num_attention_heads": 24, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
@@ -48,6 +49,28 @@ def test_a_forward_takes_what_is_foretold(
     with Traffic() as live:
         network(latents, torch.zeros(1, device="meta"), text, return_dict=False)
     assert live.peak <= forward_bytes(config, shape, dtype, chunk_tokens) <= 1.2 * live.peak
+
+
+@pytest.mark.parametrize("seconds", [5, 300])
+@torch.inference_mode()
+def test_hearing_a_sound_takes_what_is_foretold(seconds: int) -> None:
+    """Of wav2vec2-large-xlsr-53-english, on a device whose attention writes its scores out."""
+    config = Wav2Vec2Config(
+        hidden_size=1024,
+        num_hidden_layers=24,
+        num_attention_heads=16,
+        intermediate_size=4096,
+        do_stable_layer_norm=True,
+        feat_extract_norm="layer",
+        conv_bias=True,
+        attn_implementation="eager",
+    )
+    with torch.device("meta"):
+        network, samples = Wav2Vec2Model(config).eval(), torch.empty(1, seconds * SAMPLE_RATE)
+    with Traffic() as live:
+        network(samples, output_hidden_states=True)
+    foretold = hearing_bytes(config.to_dict(), seconds * SAMPLE_RATE)
+    assert live.peak <= foretold <= 2.2 * live.peak
 
 
 @torch.inference_mode()

@@ -202,9 +202,12 @@ def others_keep_theirs() -> dict[str, Any]:
     memory, asked = HostMemory(), []
     told["free"], told["total"] = memory.free_bytes(), memory.total_bytes()
     core_frees = model_management.free_memory
-    model_management.free_memory = lambda size, *rest, **how: (
-        asked.append(size) or core_frees(size, *rest, **how)
-    )
+
+    def noted(size: float, *rest: Any, **how: Any) -> Any:
+        asked.append(size)
+        return core_frees(size, *rest, **how)
+
+    model_management.free_memory = noted
     memory.reserve(10 * GIB, "VAE", 3 * GIB)
     model_management.free_memory = core_frees
     memory.release()

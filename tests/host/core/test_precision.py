@@ -14,7 +14,8 @@ from wan_duet.pipelines.headless.host import Host
 Answers = dict[str, dict[str, list[str]]]
 FP32, BF16, FP16 = "float32", "bfloat16", "float16"
 
-# By device and flag: transformer, VAE, text encoder. Core holds text encoders in float16 unless told otherwise.
+# By device and flag: transformer, VAE, text encoder. Core holds text encoders in float16 unless it is told
+# otherwise.
 TABLE = {
     ("CPU", "none"): (FP32, FP32, FP32),
     ("CPU", "bf16_unet"): (FP32, FP32, FP32),  # core holds the weights in it, and computes in float32

@@ -54,9 +54,7 @@ def test_what_comfyui_reserves_for_others_is_not_ours_and_is_taken_off_once(scen
     assert scene["default"] >= 400 * 2**20
     assert scene["by default"] == 24 * gib - scene["default"]
     assert (scene["free"], scene["total"]) == (18 * gib, 24 * gib)
-    assert scene["asked"] == pytest.approx(
-        (10 * 1.1 + 3 + 6) * gib
-    )  # core adds what it reserves, and a tenth
+    assert scene["asked"] == pytest.approx((10 * 1.1 + 3 + 6) * gib)  # core adds a tenth, and its 6
     assert scene["too much"] == 0
 
 

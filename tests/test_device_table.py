@@ -1,0 +1,25 @@
+"""The page about devices is written from the rules."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from wan_duet.pipelines.device_table import MEMORY, PAGE, WRITE, devices_page
+from wan_duet.pipelines.memory import bytes_free
+from wan_duet.pipelines.precision import RULES, Rule
+
+
+def test_the_page_is_up_to_date() -> None:
+    written = PAGE.read_text(encoding="utf-8")
+    assert written == devices_page(), f"docs/devices.md is out of date; write it again with: {WRITE}"
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.device)
+def test_a_rule_decides_for_its_own_example(rule: Rule) -> None:
+    assert next(first for first in RULES if first.applies(rule.example)) is rule
+
+
+@pytest.mark.parametrize("kind", sorted({rule.example.kind for rule in RULES} - set(MEMORY)))
+def test_where_the_page_says_unknown_nobody_answers(kind: str) -> None:
+    assert bytes_free(torch.device(kind)) is None
