@@ -46,13 +46,16 @@ def move_bytes(recipe: Recipe, dtype_of: DTypeRule, *, unmapped_only: bool = Fal
 
 def making_bytes(recipe: Recipe) -> int:
     """What is needed beside the weights while they are made: the largest tensor that has to be computed, in
-    float32. Where LoRAs change it, twice (as stored, the sum), and three times if one takes room for itself.
+    float32. Where LoRAs change it, twice (as stored, the sum), three times if one takes room for itself, and
+    four times if that one looks at the stored tensor too.
     """
 
     def copies(item: Ingredient) -> int:
         if not item.deltas:
             return 1
-        return 2 if all(delta.adds_in_place for delta in item.deltas) else 3
+        if all(delta.adds_in_place for delta in item.deltas):
+            return 2
+        return 4 if any(delta.sees_base for delta in item.deltas) else 3
 
     return max(
         (

@@ -139,7 +139,7 @@ class Hadamard(_Whole):
         return self.first.matrix
 
     def value(self, files: Files) -> Tensor:
-        return self.first.value(files) * self.second.value(files)
+        return self.first.value(files).mul_(self.second.value(files))
 
 
 @dataclass(frozen=True)
@@ -206,9 +206,12 @@ class LoraDelta:
 
 
 def _decomposed(base: Tensor, added: Tensor, magnitude: Tensor, of_columns: bool) -> Tensor:
-    """What DoRA adds to `base` (out, in, ...): every row or column of the sum, brought to its magnitude."""
+    """What DoRA adds to `base` (out, in, ...): every row or column of the sum, brought to its magnitude.
+
+    Written into `added`.
+    """
     kept = 1 if of_columns else 0
-    changed = base + added
+    changed = added.add_(base)
     others = [axis for axis in range(changed.ndim) if axis != kept]
     length = torch.linalg.vector_norm(changed, dim=others, keepdim=True)
     length.clamp_(min=torch.finfo(length.dtype).tiny)  # a row of zeros has no direction and stays zero
