@@ -45,7 +45,7 @@ class Downloads:
     @classmethod
     def into(cls, folder: Path, environ: Mapping[str, str] = os.environ) -> Downloads:
         """With the tokens and the proxy that `environ` holds."""
-        return cls(folder, Web(PublicTransport(proxy=proxy_of(environ)), tokens_from(environ)))
+        return cls(folder, Web(PublicTransport(proxy=proxy_of(environ), any_port=True), tokens_from(environ)))
 
     def get(self, wanted: WebFile | HubFile, progress: Progress) -> Path:
         """The safetensors file at an address. A second call asks nobody.

@@ -51,7 +51,9 @@ def downloads(tmp_path: Path, loopback: Loopback) -> MakeDownloads:
         size_bytes: int = 2**24,
         free_bytes: int = 2**40,
     ) -> Downloads:
-        transport = PublicTransport(loopback, lambda host, _: (names or {}).get(host, [PUBLIC]))
+        transport = PublicTransport(
+            loopback, lambda host, _: (names or {}).get(host, [PUBLIC]), any_port=True
+        )
         limits = Limits(size_bytes, lambda _: free_bytes, margin_bytes=0)
         return Downloads(folder or tmp_path / "kept", Web(transport, tokens or {}), limits)
 
