@@ -16,7 +16,7 @@ import httpx
 from ..errors import DownloadError
 from ..progress import Progress
 from .address import HubFile, WebFile
-from .fetch import Limits, fetch
+from .fetch import DownloadLimits, fetch
 from .hub import choose_file
 from .public_web import PublicTransport, proxy_of
 from .store import Origin, Store
@@ -40,7 +40,7 @@ class Downloads:
 
     folder: Path
     web: Web = field(default_factory=Web)
-    limits: Limits = field(default_factory=lambda: Limits(_LARGEST, _free_bytes))
+    limits: DownloadLimits = field(default_factory=lambda: DownloadLimits(_LARGEST, _free_bytes))
 
     @classmethod
     def into(cls, folder: Path, environ: Mapping[str, str] = os.environ) -> Downloads:

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from wan_duet.pipelines.download.downloads import Downloads
-from wan_duet.pipelines.download.fetch import Limits
+from wan_duet.pipelines.download.fetch import DownloadLimits
 from wan_duet.pipelines.download.public_web import PublicTransport
 from wan_duet.pipelines.download.web import Web
 
@@ -54,7 +54,7 @@ def downloads(tmp_path: Path, loopback: Loopback) -> MakeDownloads:
         transport = PublicTransport(
             loopback, lambda host, _: (names or {}).get(host, [PUBLIC]), any_port=True
         )
-        limits = Limits(size_bytes, lambda _: free_bytes, margin_bytes=0)
+        limits = DownloadLimits(size_bytes, lambda _: free_bytes, margin_bytes=0)
         return Downloads(folder or tmp_path / "kept", Web(transport, tokens or {}), limits)
 
     return make
