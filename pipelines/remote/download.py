@@ -16,10 +16,10 @@ from pathlib import Path
 import httpx
 
 from ..download.address import shown
+from ..download.part import BrokenError, forget, note_version, settle, size_of, verify, version_of
 from ..download.public_web import PublicTransport, redirected, url_of
 from ..errors import DownloadError, JobLostError, RemoteError, UnreachableError
 from .api import Timeouts
-from .part import BrokenError, forget, note_version, settle, size_of, verify, version_of
 from .provider import Downloaded, RemoteFile
 from .retry import Pace, happening_of_status, retry_after_s
 
