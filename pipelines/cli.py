@@ -18,7 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .download.home import data_folder
+from .download.folders import data_folder
 from .errors import RequestError, WanDuetError
 from .jobs_command import add_jobs_command
 from .kernels.names import ATTENTIONS, COMPILER

@@ -140,7 +140,7 @@ def _is_worked_on(job: Job, folder: Path) -> bool:
 
 
 def _folder(options: argparse.Namespace) -> Path:
-    from .remote.home import remote_folder
+    from .download.folders import remote_folder
 
     folder: Path = options.folder or remote_folder()
     return folder

@@ -97,7 +97,7 @@ def _test(options: argparse.Namespace) -> int:
 
 
 def _folder(options: argparse.Namespace) -> Path:
-    from .remote.home import remote_folder
+    from .download.folders import remote_folder
 
     folder: Path = options.folder or remote_folder()
     return folder

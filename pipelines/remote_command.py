@@ -81,7 +81,7 @@ def require_local_flags(options: argparse.Namespace) -> None:
 
 def known_prices() -> PriceTable:
     """What providers ask, as far as we or the user know."""
-    from .remote.home import remote_folder
+    from .download.folders import remote_folder
     from .remote.spending import read_spending
 
     return read_spending(remote_folder()).prices
@@ -91,7 +91,7 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
     """Buy `request` from options.on and say where the file is. A file of the user is not replaced: where
     options.output is taken, the new one lies beside it.
     """
-    from .remote.home import remote_folder
+    from .download.folders import remote_folder
     from .remote.order import order_for, uploading
     from .remote.spending import read_spending
     from .remote_terminal import NewsLine, follow, open_account

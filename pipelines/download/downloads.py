@@ -16,7 +16,7 @@ import httpx
 from ..errors import DownloadError
 from ..progress import Progress
 from .address import HubFile, WebFile
-from .fetch import Limits, fetch
+from .fetch import DownloadLimits, fetch
 from .hub import choose_file
 from .public_web import PublicTransport, proxy_of
 from .store import Origin, Store
@@ -40,12 +40,12 @@ class Downloads:
 
     folder: Path
     web: Web = field(default_factory=Web)
-    limits: Limits = field(default_factory=lambda: Limits(_LARGEST, _free_bytes))
+    limits: DownloadLimits = field(default_factory=lambda: DownloadLimits(_LARGEST, _free_bytes))
 
     @classmethod
     def into(cls, folder: Path, environ: Mapping[str, str] = os.environ) -> Downloads:
         """With the tokens and the proxy that `environ` holds."""
-        return cls(folder, Web(PublicTransport(proxy=proxy_of(environ)), tokens_from(environ)))
+        return cls(folder, Web(PublicTransport(proxy=proxy_of(environ), any_port=True), tokens_from(environ)))
 
     def get(self, wanted: WebFile | HubFile, progress: Progress) -> Path:
         """The safetensors file at an address. A second call asks nobody.

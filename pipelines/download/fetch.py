@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable
@@ -13,9 +12,10 @@ import httpx
 
 from ..errors import DownloadError
 from ..progress import Progress
+from .part import BrokenError, forget, forget_version, note_version, version_of
 from .web import TOKEN_NAMES, Web
 
-__all__ = ["Limits", "fetch"]
+__all__ = ["DownloadLimits", "fetch"]
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _FILE_NAME = re.compile(r'filename="?([^";]+)"?', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class Limits:
+class DownloadLimits:
     """size_bytes:   the largest file that is taken.
     free_bytes:   free space in a folder.
     margin_bytes: what stays free.
@@ -38,11 +38,7 @@ class Limits:
     margin_bytes: int = 256 * _MIB
 
 
-class _BrokenOffError(Exception):
-    """The answer ended too early, and the file can be continued."""
-
-
-def fetch(url: str, shown: str, part: Path, web: Web, limits: Limits, progress: Progress) -> str:
+def fetch(url: str, shown: str, part: Path, web: Web, limits: DownloadLimits, progress: Progress) -> str:
     """Gather the safetensors file at `url` in `part`, and return the name the server gives it, or "".
 
     What `part` holds already is continued when the server still has the same version of the file.
@@ -50,14 +46,14 @@ def fetch(url: str, shown: str, part: Path, web: Web, limits: Limits, progress: 
     unless it is of no use; so it does when `progress.check` raises.
     """
     for attempt in range(_ATTEMPTS):
-        _, before = _version_of(part)
+        _, before = version_of(part)
         try:
             name = _gather(url, shown, part, web, limits, progress)
             _require_whole(part, shown)
-            _note(part).unlink()
+            forget_version(part)
             return name
-        except (httpx.TransportError, _BrokenOffError) as error:
-            (_, kept), reason = _version_of(part), str(error) or type(error).__name__
+        except (httpx.TransportError, BrokenError) as error:
+            (_, kept), reason = version_of(part), str(error) or type(error).__name__
             if attempt == _ATTEMPTS - 1 or kept <= before:
                 at = f"; {kept // _MIB} MiB are kept, run again to continue" if kept else "; try again"
                 raise DownloadError(f"{shown}: {reason}{at}") from error
@@ -67,20 +63,20 @@ def fetch(url: str, shown: str, part: Path, web: Web, limits: Limits, progress: 
     raise AssertionError("the last attempt returns or raises")
 
 
-def _gather(url: str, shown: str, part: Path, web: Web, limits: Limits, progress: Progress) -> str:
+def _gather(url: str, shown: str, part: Path, web: Web, limits: DownloadLimits, progress: Progress) -> str:
     progress.check()
-    version, have = _version_of(part)
+    version, have = version_of(part)
     headers = {"Range": f"bytes={have}-", "If-Range": version} if have else {}
     with web.get(url, headers) as answer:
         if answer.status_code == 416 and have:  # nothing follows: we may have all, or something else
-            _forget(part)
+            forget(part)
             return _gather(url, shown, part, web, limits, progress)
         _require_found(answer, shown)
         begin, total = _extent(answer, have, shown)
         if begin == 0:
-            _forget(part)
+            forget(part)
         _require_room(part, begin, total, shown, limits)
-        _note_version(part, answer)
+        note_version(part, answer)
         progress.begin("downloading", 1 if total is None else -(-total // _MIB), "MiB")
         with part.open("ab") as stream:
             size = begin
@@ -89,14 +85,14 @@ def _gather(url: str, shown: str, part: Path, web: Web, limits: Limits, progress
                 stream.write(chunk)
                 size += len(chunk)
                 if size > limits.size_bytes or (total is not None and size > total):
-                    _forget(part)
+                    forget(part)
                     raise DownloadError(f"{shown}: goes on after {_gib(size)}; {_cap(limits)}")
                 if size - len(chunk) < 9 <= size:
                     stream.flush()
                     _require_safetensors(part, answer, shown, total)
                 progress.advance(0 if total is None else size // _MIB)
     if total is not None and size < total:
-        raise _BrokenOffError(f"broke off after {_gib(size)} of {_gib(total)}")
+        raise BrokenError(f"broke off after {_gib(size)} of {_gib(total)}")
     progress.advance(1 if total is None else -(-total // _MIB))
     return _name_of(answer)
 
@@ -125,7 +121,7 @@ def _extent(answer: httpx.Response, have: int, shown: str) -> tuple[int, int | N
     return have, int(match[2])
 
 
-def _require_room(part: Path, have: int, total: int | None, shown: str, limits: Limits) -> None:
+def _require_room(part: Path, have: int, total: int | None, shown: str, limits: DownloadLimits) -> None:
     """Before the first byte: is it too large, and is there space for it?"""
     if total is None:
         return
@@ -146,7 +142,7 @@ def _require_safetensors(part: Path, answer: httpx.Response, shown: str, total: 
     length = int.from_bytes(head[:8], "little")
     if head[8:] == b"{" and length <= min(_LONGEST_HEADER, (total or _LONGEST_HEADER + 8) - 8):
         return
-    _forget(part)
+    forget(part)
     kind = answer.headers.get("content-type", "unknown").partition(";")[0][:60]
     page = kind == "text/html"
     hint = "a page; give the link of its download button" if page else f"no safetensors file ({kind})"
@@ -161,37 +157,11 @@ def _require_whole(part: Path, shown: str) -> None:
         with safe_open(part, framework="np") as opened:
             empty = not list(opened.keys())
     except Exception as error:  # a type of its own, OSError or RuntimeError
-        _forget(part)
+        forget(part)
         raise DownloadError(f"{shown}: is no sound safetensors file: {error}") from error
     if empty:
-        _forget(part)
+        forget(part)
         raise DownloadError(f"{shown}: is a safetensors file without any tensor")
-
-
-def _version_of(part: Path) -> tuple[str, int]:
-    """The ETag of what was gathered, and how many bytes of it there are; 0 when it cannot be continued."""
-    try:
-        version = json.loads(_note(part).read_text(encoding="utf-8"))["etag"]
-    except (OSError, ValueError, TypeError, KeyError):
-        return "", 0
-    if not isinstance(version, str) or not version or not part.is_file():
-        return "", 0
-    return version, part.stat().st_size
-
-
-def _note_version(part: Path, answer: httpx.Response) -> None:
-    """Only a strong ETag says that bytes are the same (RFC 9110, 13.1.5)."""
-    tag = answer.headers.get("etag", "")
-    _note(part).write_text(json.dumps({"etag": tag if tag.startswith('"') else ""}), encoding="utf-8")
-
-
-def _forget(part: Path) -> None:
-    for file in (part, _note(part)):
-        file.unlink(missing_ok=True)
-
-
-def _note(part: Path) -> Path:
-    return part.with_name(f"{part.name}.json")
 
 
 def _name_of(answer: httpx.Response) -> str:
@@ -205,7 +175,7 @@ def _token_hint(shown: str) -> str:
     return f"; if it needs a sign-in, set {name} in the environment" if name else ""
 
 
-def _cap(limits: Limits) -> str:
+def _cap(limits: DownloadLimits) -> str:
     return f"no more than {_gib(limits.size_bytes)} are fetched; save it yourself if it is right"
 
 

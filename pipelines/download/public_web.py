@@ -1,25 +1,25 @@
-"""Requests that reach public machines only, whatever an address, a redirect or a name server says."""
+"""Requests that reach public hosts only, whatever an address, a redirect or a name server says."""
 
 from __future__ import annotations
 
-import re
+import asyncio
 import socket
+import ssl
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
+from functools import cache
 
 import httpx
 
 from ..errors import DownloadError
+from .address import shown
+from .public_hosts import is_loopback, is_public, not_public, require_fetchable
 
-__all__ = ["PublicTransport", "is_public", "proxy_of", "resolve"]
+__all__ = ["PublicTransport", "proxy_of", "redirected", "resolve", "tls", "url_of"]
 
-_NAT64 = IPv6Network("64:ff9b::/96")  # RFC 6052: the IPv4 address is in the last 32 bits
-_GLOBAL_UNICAST = IPv6Network("2000::/3")  # RFC 4291 and IANA: all that is given out
-# With a dot and a last label of letters: 127.1 and 0x7f000001 are numbers to many resolvers.
-_PUBLIC_NAME = re.compile(r"(?:[a-z0-9_-]+\.)+(?:[a-z]{2,63}|xn--[a-z0-9-]+)")
-_LOCAL_NAMES = (".localhost", ".local", ".internal", ".home.arpa", ".lan")
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _PROXIES = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
+_FEW = httpx.Limits(max_connections=16, max_keepalive_connections=0)  # two names may share an address
 
 
 def proxy_of(environ: Mapping[str, str]) -> str | None:
@@ -33,97 +33,132 @@ def resolve(host: str, port: int) -> list[str]:
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
-def is_public(address: str) -> bool:
-    """Whether a numeric address belongs to the open internet: not to this machine, its network or its cloud.
+@cache
+def tls() -> ssl.SSLContext:
+    """What verifies the other side. Made once: it reads all the certificates that are trusted."""
+    return httpx.create_ssl_context()
 
-    An IPv6 address that wraps an IPv4 one is as public as that.
+
+def url_of(text: str, base: httpx.URL | None = None) -> httpx.URL:
+    """`text` as an address, which may be relative to `base`. Raises DownloadError for what is none."""
+    try:
+        url = httpx.URL(text) if base is None else base.join(text)
+        _ = url.host  # httpx decodes it in many places, and not every name can be
+    except (httpx.InvalidURL, UnicodeError):
+        raise DownloadError(f"{shown(text)}: not an address that can be asked for") from None
+    return url
+
+
+def redirected(at: httpx.URL, response: httpx.Response) -> httpx.URL | None:
+    """Where `response` leads to, None when it is no redirect. The transport decides whether to go there.
+
+    Raises DownloadError for a redirect to no address.
     """
-    ip = ip_address(address)
-    if isinstance(ip, IPv4Address):
-        return ip.is_global and not ip.is_multicast
-    inner = _wrapped(ip)
-    if inner is not None:
-        return is_public(str(inner))
-    return ip in _GLOBAL_UNICAST and ip.is_global
+    if response.status_code not in _REDIRECTS:
+        return None
+    if not (location := response.headers.get("location")):
+        raise DownloadError(f"{shown(str(at))}: redirects to no address")
+    return url_of(location, at)
 
 
-class PublicTransport(httpx.BaseTransport):
-    """Resolves a name once, looks at every address, and connects to what it has looked at.
+class PublicTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """Decides for each request whether its host is public, and connects to the address it has looked at.
 
-    A name that changes its address in between (DNS rebinding) gains nothing. TLS still verifies the name.
-    inner:   makes the connections. It must keep none alive: two names may share an address, not a connection.
-    resolve: numeric addresses of (host, port).
-    proxy:   the address of the user's own proxy. It resolves names itself and so decides what they reach;
-             only what no public machine is called is refused here.
+    Resolves a name once: one that changes its address in between (DNS rebinding) gains nothing. TLS still
+    verifies the name. Redirects come back to the caller, so that each of them is a request of its own.
+
+    inner:          makes the connections, for blocking or for async requests. It must keep none alive.
+    resolve:        numeric addresses of (host, port); it may block.
+    proxy:          the user's own proxy. It resolves the names, often because nobody else can, so that a name
+                    is all there is to look at. This machine is never reached through it.
+    allow_loopback: this machine counts as public.
+    any_port:       other ports than that of https may be asked.
     """
 
     def __init__(
         self,
-        inner: httpx.BaseTransport | None = None,
+        inner: httpx.BaseTransport | httpx.AsyncBaseTransport | None = None,
         resolve: Callable[[str, int], Sequence[str]] = resolve,
-        allowed: Callable[[str], bool] = is_public,
+        *,
         proxy: str | None = None,
+        allow_loopback: bool = False,
+        any_port: bool = False,
     ) -> None:
-        self._inner, self._proxy = inner, proxy
-        self._resolve, self._allowed = resolve, allowed
+        self._inner, self._resolve, self._proxy = inner, resolve, proxy
+        self._allow_loopback = allow_loopback and proxy is None
+        self._any_port = any_port
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Raises DownloadError for a machine that is not public, else what httpx raises."""
-        host = request.url.raw_host.decode("ascii")  # as TLS and name servers know it
+        """Raises DownloadError for a host that is not public, else what httpx raises."""
+        *others, last = self._allowed(request)
+        for other in others:  # a machine without IPv6 cannot reach the first address of most names
+            with suppress(httpx.ConnectError, httpx.ConnectTimeout):
+                return self._blocking().handle_request(other)
+        return self._blocking().handle_request(last)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """As `handle_request`."""
+        *others, last = await asyncio.to_thread(self._allowed, request)
+        for other in others:
+            with suppress(httpx.ConnectError, httpx.ConnectTimeout):
+                return await self._awaiting().handle_async_request(other)
+        return await self._awaiting().handle_async_request(last)
+
+    def close(self) -> None:
+        if isinstance(self._inner, httpx.BaseTransport):
+            self._inner.close()
+
+    async def aclose(self) -> None:
+        if isinstance(self._inner, httpx.AsyncBaseTransport):
+            await self._inner.aclose()
+
+    def _allowed(self, request: httpx.Request) -> list[httpx.Request]:
+        """`request`, once for each address of its host."""
+        require_fetchable(request.url, allow_loopback=self._allow_loopback, any_port=self._any_port)
         if self._proxy is not None:
             if not self._proxy.startswith(("http://", "https://")):  # not shown: it may hold a password
                 raise DownloadError(
                     f"{_PROXIES[0]}: only proxies at http:// and https:// addresses are known"
                 )
-            if not self._sounds_public(host):
-                raise _not_public(host)
-            return self._connections().handle_request(request)
-        *others, last = self._addresses(host, request.url.port or 443)
-        for address in others:  # a machine without IPv6 cannot reach the first of most names
-            with suppress(httpx.ConnectError, httpx.ConnectTimeout):
-                return self._send(request, host, address)
-        return self._send(request, host, last)
-
-    def close(self) -> None:
-        if self._inner is not None:
-            self._inner.close()
-
-    def _send(self, request: httpx.Request, host: str, address: str) -> httpx.Response:
-        pinned = httpx.Request(
-            request.method,
-            request.url.copy_with(host=address),
-            headers=request.headers,  # with the Host that was asked for
-            extensions={**request.extensions, "sni_hostname": host},
-        )
-        return self._connections().handle_request(pinned)
-
-    def _connections(self) -> httpx.BaseTransport:
-        if self._inner is None:  # made late: it reads all certificates of the system
-            limits = httpx.Limits(max_keepalive_connections=0)
-            self._inner = httpx.HTTPTransport(limits=limits, proxy=self._proxy)
-        return self._inner
-
-    def _sounds_public(self, host: str) -> bool:
-        try:
-            return self._allowed(host)
-        except ValueError:  # a name
-            return _PUBLIC_NAME.fullmatch(host) is not None and not host.endswith(_LOCAL_NAMES)
+            return [request]
+        host = request.url.raw_host.decode("ascii")
+        port = request.url.port or (443 if request.url.scheme == "https" else 80)
+        return [_pinned(request, host, address) for address in self._addresses(host, port)]
 
     def _addresses(self, host: str, port: int) -> list[str]:
         try:
             found = [address.partition("%")[0] for address in self._resolve(host, port)]
         except (OSError, UnicodeError) as error:
-            raise DownloadError(f"{host}: no such machine found: {error}") from None
-        if not found or not all(map(self._allowed, found)):
-            raise _not_public(host)
+            raise httpx.ConnectError(f"{host}: no such machine found: {error}") from None
+        if not found or not all(map(self._is_allowed, found)):
+            raise not_public(host)
         return found
 
+    def _is_allowed(self, address: str) -> bool:
+        return is_public(address) or (self._allow_loopback and is_loopback(address))
 
-def _wrapped(ip: IPv6Address) -> IPv4Address | None:
-    if ip in _NAT64:
-        return IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour or (ip.teredo[1] if ip.teredo else None)
+    # Connections are made late, as that reads the certificates of the system.
+
+    def _blocking(self) -> httpx.BaseTransport:
+        if self._inner is None:
+            self._inner = httpx.HTTPTransport(verify=tls(), limits=_FEW, proxy=self._proxy)
+        if not isinstance(self._inner, httpx.BaseTransport):
+            raise TypeError("this transport is for async requests")
+        return self._inner
+
+    def _awaiting(self) -> httpx.AsyncBaseTransport:
+        if self._inner is None:
+            self._inner = httpx.AsyncHTTPTransport(verify=tls(), limits=_FEW, proxy=self._proxy)
+        if not isinstance(self._inner, httpx.AsyncBaseTransport):
+            raise TypeError("this transport is for blocking requests")
+        return self._inner
 
 
-def _not_public(host: str) -> DownloadError:
-    return DownloadError(f"{host}: not on the public internet; save the file yourself and give its name")
+def _pinned(request: httpx.Request, host: str, address: str) -> httpx.Request:
+    return httpx.Request(
+        request.method,
+        request.url.copy_with(host=address),
+        headers=request.headers,  # with the Host that was asked for
+        stream=request.stream,
+        extensions={**request.extensions, "sni_hostname": host},
+    )

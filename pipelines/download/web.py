@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -12,7 +12,7 @@ import httpx
 
 from ..errors import DownloadError
 from .address import shown
-from .public_web import PublicTransport
+from .public_web import PublicTransport, redirected, url_of
 
 __all__ = ["TOKEN_NAMES", "Web", "tokens_from"]
 
@@ -25,7 +25,6 @@ TOKEN_NAMES: Mapping[str, str] = MappingProxyType(
     }
 )
 _MOST_REDIRECTS = 5
-_REDIRECTS = {301, 302, 303, 307, 308}
 _TIMEOUT = httpx.Timeout(20.0, connect=10.0)
 
 
@@ -39,7 +38,7 @@ def tokens_from(environ: Mapping[str, str]) -> dict[str, str]:
 class Web:
     """How the web is reached. tokens: {host: bearer token}."""
 
-    transport: httpx.BaseTransport = field(default_factory=PublicTransport)
+    transport: httpx.BaseTransport = field(default_factory=lambda: PublicTransport(any_port=True))
     tokens: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @contextmanager
@@ -47,17 +46,18 @@ class Web:
         """The answer behind all redirects, its body unread; whatever its status is.
 
         Uses the transport itself and no httpx.Client: a client writes whole addresses into the log, with
-        their signatures. Raises DownloadError for a redirect that is endless or leaves https, and
-        httpx.TransportError.
+        their signatures. Raises DownloadError for redirects without an end and for hosts that are not public,
+        and httpx.TransportError.
         """
-        at = _readable(url, httpx.URL)
+        at = url_of(url)
         for _ in range(_MOST_REDIRECTS + 1):
             response = self.transport.handle_request(self._request(at, headers or {}))
             try:
-                if response.status_code not in _REDIRECTS:
+                target = redirected(at, response)
+                if target is None:
                     yield response
                     return
-                at = _target(at, response)
+                at = target
             finally:
                 response.close()
         raise DownloadError(
@@ -73,22 +73,3 @@ class Web:
                 raise DownloadError(f"{TOKEN_NAMES[url.host]}: holds characters no token has; copy it again")
             every["Authorization"] = f"Bearer {token}"
         return httpx.Request("GET", url, headers=every, extensions={"timeout": _TIMEOUT.as_dict()})
-
-
-def _target(at: httpx.URL, response: httpx.Response) -> httpx.URL:
-    location = response.headers.get("location", "")
-    target = _readable(location, at.join)
-    if not location or target.scheme != "https" or target.userinfo:
-        raise DownloadError(
-            f"{shown(str(at))}: redirects to {shown(str(target))}, and only plain https is followed"
-        )
-    return target
-
-
-def _readable(text: str, read: Callable[[str], httpx.URL]) -> httpx.URL:
-    try:
-        url = read(text)
-        _ = url.host  # httpx decodes it in many places, and not every name can be
-        return url
-    except (httpx.InvalidURL, UnicodeError):
-        raise DownloadError(f"{shown(text)}: not an address that can be asked for") from None

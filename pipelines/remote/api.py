@@ -10,19 +10,18 @@ from __future__ import annotations
 import asyncio
 import json
 import math
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import httpx
 
+from ..download.public_web import tls
 from .attempts import CallFailedError, Said, repeat
 from .redaction import Redaction, one_line
 from .retry import Happening, Pace, Policy, happening_of_error, happening_of_status, retry_after_s
 
-__all__ = ["Answer", "Api", "Timeouts", "same_origin", "tls"]
+__all__ = ["Answer", "Api", "Timeouts", "same_origin"]
 
 _LARGEST_ANSWER = 8 * 2**20  # bytes
 _CONNECTIONS = 16  # fifty jobs that look every few seconds need no more
@@ -187,12 +186,6 @@ def _nothing(word: str) -> None:
 def _finite(text: str) -> float | None:
     number = float(text)
     return number if math.isfinite(number) else None
-
-
-@cache
-def tls() -> ssl.SSLContext:
-    """What verifies the other side. Made once: it reads all the certificates that are trusted."""
-    return httpx.create_ssl_context()
 
 
 def same_origin(url: str, base: str) -> bool:

@@ -7,6 +7,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
+
 from ..errors import AmbiguousError, Money, NotAcceptedError, RefusedError, RemoteError
 from .retry import Happening, Pace, Policy
 
@@ -70,17 +72,41 @@ class CallFailedError(Exception):
 
 
 async def repeat(once: Callable[[], Awaitable[T]], policy: Policy, pace: Pace) -> T:
-    """The value of the first attempt that succeeds. Raises the CallFailedError of the last one."""
-    begin, attempt = pace.now(), 0
-    while True:
-        attempt += 1
-        try:
-            return await once()
-        except CallFailedError as failed:
-            rule = policy.rules[failed.happening]
-            if attempt >= rule.attempts or pace.now() - begin > policy.total_s:
-                failed.error = rule.error
-                raise
-            wait_s = pace.wait_s(attempt, failed.retry_after_s)
-            log.info("%s: %s; asking again in %.1f s", failed.provider, failed, wait_s)
-        await pace.sleep(wait_s)
+    """The value of the first attempt that succeeds. Raises the CallFailedError of the last one.
+
+    once: an async function.
+
+    A cancellation is no failure: it ends an attempt or a wait at once.
+    """
+    begin = pace.now()
+
+    def is_enough(attempts: RetryCallState) -> bool:
+        attempts_allowed = policy.rules[_failure(attempts).happening].attempts
+        return attempts.attempt_number >= attempts_allowed or pace.now() - begin > policy.total_s
+
+    attempts = AsyncRetrying(
+        retry=retry_if_exception_type(CallFailedError),
+        stop=is_enough,
+        wait=lambda attempts: pace.wait_s(attempts.attempt_number, _failure(attempts).retry_after_s),
+        sleep=pace.sleep,
+        before_sleep=_log_wait,
+        reraise=True,
+    )
+    try:
+        return await attempts(once)
+    except CallFailedError as failed:
+        failed.error = policy.rules[failed.happening].error
+        raise
+
+
+def _failure(attempts: RetryCallState) -> CallFailedError:
+    """Why the last attempt did not succeed."""
+    failed = attempts.outcome.exception() if attempts.outcome is not None else None
+    if not isinstance(failed, CallFailedError):
+        raise TypeError(f"only a failed call is repeated, not {failed!r}")
+    return failed
+
+
+def _log_wait(attempts: RetryCallState) -> None:
+    failed = _failure(attempts)
+    log.info("%s: %s; asking again in %.1f s", failed.provider, failed, attempts.upcoming_sleep)

@@ -16,10 +16,10 @@ from pathlib import Path
 import httpx
 
 from ..download.address import shown
+from ..download.part import BrokenError, forget, note_version, settle, size_of, verify, version_of
+from ..download.public_web import PublicTransport, redirected, url_of
 from ..errors import DownloadError, JobLostError, RemoteError, UnreachableError
-from .addresses import ProxiedTransport, PublicTransport
 from .api import Timeouts
-from .part import BrokenError, forget, note_version, settle, size_of, verify, version_of
 from .provider import Downloaded, RemoteFile
 from .retry import Pace, happening_of_status, retry_after_s
 
@@ -28,7 +28,6 @@ __all__ = ["Caps", "Cdn"]
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 6  # in a row that bring nothing new
-_REDIRECTS = {301, 302, 303, 307, 308}
 _MOST_REDIRECTS = 3
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _TRY_OR_FORGET = "The job stays open, to be tried again; `wan-duet jobs forget` gives its file up"
@@ -71,9 +70,7 @@ class Cdn:
         proxy: str | None = None,
     ) -> Cdn:
         """Over the internet, through `proxy` if there is one; with `allow_loopback` also on this machine."""
-        transport: httpx.AsyncBaseTransport = PublicTransport(allow_loopback=allow_loopback)
-        if proxy is not None:
-            transport = ProxiedTransport(proxy)
+        transport = PublicTransport(proxy=proxy, allow_loopback=allow_loopback)
         return cls(provider, transport, pace, timeouts, caps or Caps())
 
     async def close(self) -> None:
@@ -180,21 +177,20 @@ class Cdn:
 
     async def _get(self, url: str, headers: dict[str, str]) -> httpx.Response:
         """The answer behind all redirects, its body unread. Raises DownloadError, and what httpx raises."""
-        try:
-            at = httpx.URL(url)
-        except httpx.InvalidURL:
-            raise DownloadError("the provider names an unreadable address") from None
+        at = url_of(url)
         every = {"User-Agent": "wan-duet", "Accept": "*/*", "Accept-Encoding": "identity", **headers}
         for _ in range(_MOST_REDIRECTS + 1):
             request = httpx.Request("GET", at, headers=every, extensions={"timeout": self.timeouts.as_dict()})
             response = await self.transport.handle_async_request(request)
-            if response.status_code not in _REDIRECTS:
+            try:
+                target = redirected(at, response)
+            except DownloadError:
+                await response.aclose()
+                raise
+            if target is None:
                 return response
             await response.aclose()
-            try:
-                at = at.join(response.headers.get("location", ""))
-            except httpx.InvalidURL:
-                raise DownloadError(f"{shown(url)}: redirects to an unreadable address") from None
+            at = target
         raise DownloadError(f"{shown(url)}: redirected more than {_MOST_REDIRECTS} times")
 
     def _extent(

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx
 
 from ..errors import DownloadError, RefusedError, UnreachableError
@@ -188,13 +189,15 @@ class FalStorage:
 
 
 async def _all(work: list[Any]) -> list[Any]:
-    """The values in their order. The first error cancels the rest."""
+    """The values in their order. The first error cancels the rest, and is raised when they have ended."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return list(await asyncio.gather(*tasks))
     finally:
         for task in tasks:
             task.cancel()
+        with anyio.CancelScope(shield=True):
+            await asyncio.wait(tasks)
 
 
 def _is_address(value: object) -> bool:

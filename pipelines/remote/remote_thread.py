@@ -86,6 +86,7 @@ class RemoteThread:
         self._owner = Owner(folder / "owners")
         self._transfers, self._at = few_transfers(), at
         self._running: dict[str, _Running] = {}
+        self._tasks: dict[str, asyncio.Task[Job]] = {}
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="wan-duet-remote", daemon=True)
         self._thread.start()
@@ -145,7 +146,7 @@ class RemoteThread:
 
     def close(self) -> None:
         """End here; open jobs stay in the journal for the next process."""
-        self.run(_cancel_all())
+        self.run(self._cancel_jobs())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -173,6 +174,7 @@ class RemoteThread:
             running = self._running[job_id] = _Running()
             task = self._loop.create_task(self._carry_out(job_id, desk, prepare, running))
             task.add_done_callback(lambda task: self._end(job_id, task))
+            self._tasks[job_id] = task
         return running
 
     async def _carry_out(self, job_id: str, desk: Desk, prepare: Prepare | None, running: _Running) -> Job:
@@ -185,6 +187,7 @@ class RemoteThread:
 
     def _end(self, job_id: str, task: asyncio.Task[Job]) -> None:
         running = self._running.pop(job_id)
+        del self._tasks[job_id]
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None and not running.waiting:
             _report(job_id, error)
@@ -195,6 +198,13 @@ class RemoteThread:
                 done.set_result(task.result())
             else:
                 done.set_exception(error)
+
+    async def _cancel_jobs(self) -> None:
+        """Each job then ends what it has begun itself."""
+        tasks = list(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def _note_told(self, job_id: str) -> None:
         """Whoever waits is told in any case; without the note, they are told once more."""
@@ -235,10 +245,3 @@ def _heard(tell: Tell, news: News) -> bool:
 
 def _nobody(news: News) -> None:
     del news
-
-
-async def _cancel_all() -> None:
-    tasks = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

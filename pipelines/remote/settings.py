@@ -16,12 +16,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 import httpx
 
+from ..download.public_hosts import is_loopback
 from ..errors import RequestError
 
 __all__ = ["Addresses", "read_addresses"]
@@ -105,7 +105,7 @@ def _checked(url: Any, allow_loopback: bool, field: str) -> str:
     if not parsed.host or parsed.userinfo or parsed.query or parsed.fragment:
         fix = "give https:// and the name of a host, without a user, a query or a fragment"
         raise RequestError.of(field, "not a base address", fix)
-    here = _is_loopback(parsed.host)
+    here = parsed.host == "localhost" or is_loopback(parsed.host)
     if parsed.scheme != "https" and not (parsed.scheme == "http" and here):
         fix = "give https; plain http only to this machine, with allow_loopback beside it"
         raise RequestError.of(field, f"{parsed.scheme or 'no scheme'}, which would show the key", fix)
@@ -127,12 +127,3 @@ def _checked_proxy(url: Any, allow_loopback: bool, field: str) -> str | None:
     if allow_loopback:  # plain http would show the key to the proxy
         raise RequestError.of(field, "given with allow_loopback", "give one of the two")
     return str(url)
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False

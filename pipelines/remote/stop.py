@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
+import anyio
+
+from ..errors import JournalError
 from .desk import Desk
 from .record import Job
 
@@ -19,14 +21,39 @@ class StopAskedError(Exception):
 
 
 async def unless_stopped(work: Awaitable[T], job: Job, desk: Desk) -> T:
-    """The value of `work`. Ends it and raises StopAskedError at a stop that `job` does not know of."""
-    task = asyncio.ensure_future(work)
-    try:
-        while not task.done():
-            # Not by the desk's clock: what is waited for takes its time outside of it.
-            await asyncio.wait({task}, timeout=desk.patience.look)
-            if not job.stop_asked and desk.journal.job(job.job_id).stop_asked:
-                raise StopAskedError
-        return task.result()
-    finally:
-        task.cancel()
+    """The value of `work`. At a stop that `job` does not know of, cancels `work`, waits until it has ended,
+    and raises StopAskedError; an error that `work` ends with is its cause.
+    """
+    values: list[T] = []
+    errors: list[Exception] = []  # collected, as a task group wraps what it raises
+    working = anyio.CancelScope()
+
+    async def watch() -> None:
+        try:
+            while not _is_new_stop(job, desk):
+                # Not by the desk's clock: what is waited for takes its time outside of it.
+                await anyio.sleep(desk.patience.look)
+        except JournalError as error:
+            errors.append(error)
+        working.cancel()
+
+    async with anyio.create_task_group() as watching:
+        watching.start_soon(watch)
+        with working:
+            try:
+                values.append(await work)
+            except Exception as error:
+                errors.append(error)
+        watching.cancel_scope.cancel()
+    failure = errors[0] if errors else None
+    if isinstance(failure, JournalError):
+        raise failure
+    if working.cancel_called or _is_new_stop(job, desk):
+        raise StopAskedError from failure
+    if failure is not None:
+        raise failure
+    return values[0]
+
+
+def _is_new_stop(job: Job, desk: Desk) -> bool:
+    return not job.stop_asked and desk.journal.job(job.job_id).stop_asked

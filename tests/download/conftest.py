@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from wan_duet.pipelines.download.downloads import Downloads
-from wan_duet.pipelines.download.fetch import Limits
+from wan_duet.pipelines.download.fetch import DownloadLimits
 from wan_duet.pipelines.download.public_web import PublicTransport
 from wan_duet.pipelines.download.web import Web
 
@@ -51,8 +51,10 @@ def downloads(tmp_path: Path, loopback: Loopback) -> MakeDownloads:
         size_bytes: int = 2**24,
         free_bytes: int = 2**40,
     ) -> Downloads:
-        transport = PublicTransport(loopback, lambda host, _: (names or {}).get(host, [PUBLIC]))
-        limits = Limits(size_bytes, lambda _: free_bytes, margin_bytes=0)
+        transport = PublicTransport(
+            loopback, lambda host, _: (names or {}).get(host, [PUBLIC]), any_port=True
+        )
+        limits = DownloadLimits(size_bytes, lambda _: free_bytes, margin_bytes=0)
         return Downloads(folder or tmp_path / "kept", Web(transport, tokens or {}), limits)
 
     return make

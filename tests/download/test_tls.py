@@ -55,7 +55,7 @@ def require_verified(web: Web, url: str, certificate: Path) -> None:
 def test_the_name_is_verified_although_a_number_is_called(certificate: Path) -> None:
     with Once(lambda peer: answer(peer, certificate)) as server:
         inner = httpx.HTTPTransport(verify=ssl.create_default_context(cafile=str(certificate)))
-        web = Web(PublicTransport(inner, lambda *_: ["127.0.0.1"], allowed=lambda _: True))
+        web = Web(PublicTransport(inner, lambda *_: ["127.0.0.1"], allow_loopback=True, any_port=True))
         require_verified(web, f"https://{NAME}:{server.port}/a", certificate)
 
 

@@ -8,11 +8,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 
-from wan_duet.pipelines.errors import DownloadError, NotAcceptedError, RequestError, UnreachableError
-from wan_duet.pipelines.remote.addresses import ProxiedTransport
+from wan_duet.pipelines.errors import NotAcceptedError, RequestError, UnreachableError
 from wan_duet.pipelines.remote.fal import Fal
 from wan_duet.pipelines.remote.keys import Key
 from wan_duet.pipelines.remote.provider import RemoteFile
@@ -20,7 +18,6 @@ from wan_duet.pipelines.remote.settings import Addresses, read_addresses
 
 from ..servers.fal import FalServer
 from .clients import FAL_KEY, QUICK, Waits, fal_at
-from .test_addresses import Recorder
 
 
 def read(folder: Path, content: dict[str, Any]) -> Addresses:
@@ -75,24 +72,6 @@ def test_a_result_comes_through_the_proxy_too(tmp_path: Path) -> None:
 
     seen = through_a_proxy(tmp_path, use, b"HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n")
     assert all(request.startswith(b"CONNECT v3.fal.media:443 ") for request in seen)
-
-
-@pytest.mark.parametrize(
-    "url",
-    [
-        "https://127.0.0.1/a",
-        "https://169.254.169.254/a",
-        "https://[::1]/a",
-        "https://localhost/a",
-        "http://files.example/a",
-        "https://files.example:8443/a",
-    ],
-)
-def test_a_proxy_is_not_asked_for_a_private_address(url: str) -> None:
-    inner = Recorder()
-    with pytest.raises(DownloadError):
-        asyncio.run(ProxiedTransport(None, inner).handle_async_request(httpx.Request("GET", url)))
-    assert inner.asked == []
 
 
 @pytest.mark.parametrize(

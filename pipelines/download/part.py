@@ -11,7 +11,16 @@ from pathlib import Path
 
 import httpx
 
-__all__ = ["BrokenError", "forget", "note_version", "settle", "size_of", "verify", "version_of"]
+__all__ = [
+    "BrokenError",
+    "forget",
+    "forget_version",
+    "note_version",
+    "settle",
+    "size_of",
+    "verify",
+    "version_of",
+]
 
 _STRONG = re.compile(r'"[!-~]*"')
 _MD5 = re.compile(r"md5=([A-Za-z0-9+/]{22}==)")
@@ -74,8 +83,13 @@ def verify(part: Path) -> None:
 
 
 def forget(part: Path) -> None:
-    for file in (part, _note(part)):
-        file.unlink(missing_ok=True)
+    part.unlink(missing_ok=True)
+    forget_version(part)
+
+
+def forget_version(part: Path) -> None:
+    """For a part that has become whole."""
+    _note(part).unlink(missing_ok=True)
 
 
 def _note(part: Path) -> Path:

@@ -1,0 +1,120 @@
+"""A stop while something is waited for: it is ended, its end is waited for, and its error is kept."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import pytest
+
+from wan_duet.pipelines.errors import JournalError, UnreachableError
+from wan_duet.pipelines.remote.desk import Desk, Patience
+from wan_duet.pipelines.remote.record import Job, Order
+from wan_duet.pipelines.remote.stop import StopAskedError, unless_stopped
+
+LOOK = Patience(look=0.005)
+
+
+@pytest.fixture
+def job(begin: Callable[..., Job], order: Callable[..., Order]) -> Job:
+    return begin(order())
+
+
+def waited(work: Awaitable[Any], job: Job, desk: Desk) -> Any:
+    async def run() -> Any:
+        before = asyncio.all_tasks()
+        try:
+            return await unless_stopped(work, job, replace(desk, patience=LOOK))
+        finally:
+            assert asyncio.all_tasks() == before  # nothing is left running
+
+    return asyncio.run(run())
+
+
+def test_the_value_comes_out_where_nobody_stops(job: Job, desk: Desk) -> None:
+    assert waited(asyncio.sleep(0.02, "value"), job, desk) == "value"
+
+
+def test_an_error_comes_out_as_it_is(job: Job, desk: Desk) -> None:
+    async def fail() -> None:
+        await asyncio.sleep(0.02)
+        raise UnreachableError("no answer", provider="fal", money="spent")
+
+    with pytest.raises(UnreachableError, match="no answer"):
+        waited(fail(), job, desk)
+
+
+def test_a_stop_waits_until_what_it_ends_has_ended(job: Job, desk: Desk) -> None:
+    ended: list[str] = []
+
+    async def work() -> None:
+        try:
+            desk.journal.ask_to_stop(job.job_id)
+            await asyncio.Event().wait()
+        finally:
+            with anyio.CancelScope(shield=True):
+                await asyncio.sleep(0.02)  # such as the end of a connection
+            ended.append("work")
+
+    with pytest.raises(StopAskedError):
+        waited(work(), job, desk)
+    assert ended == ["work"]
+
+
+def test_the_error_of_what_a_stop_ends_is_kept(job: Job, desk: Desk) -> None:
+    async def work() -> None:
+        try:
+            desk.journal.ask_to_stop(job.job_id)
+            await asyncio.Event().wait()
+        finally:
+            raise UnreachableError("broke while it was closed", provider="fal", money="spent")
+
+    with pytest.raises(StopAskedError) as caught:
+        waited(work(), job, desk)
+    assert "broke while it was closed" in str(caught.value.__cause__)
+
+
+def test_a_stop_that_comes_with_the_value_counts(job: Job, desk: Desk) -> None:
+    async def work() -> str:
+        await asyncio.sleep(0.02)
+        desk.journal.ask_to_stop(job.job_id)
+        return "value"
+
+    with pytest.raises(StopAskedError):
+        waited(work(), job, desk)
+
+
+def test_a_stop_that_was_known_before_ends_nothing(job: Job, desk: Desk) -> None:
+    desk.journal.ask_to_stop(job.job_id)
+    known = desk.journal.job(job.job_id)
+    assert known.stop_asked
+    assert waited(asyncio.sleep(0.03, "value"), known, desk) == "value"
+
+
+def test_a_journal_that_cannot_be_read_ends_the_wait_with_its_own_error(job: Job, desk: Desk) -> None:
+    with pytest.raises(JournalError):
+        waited(asyncio.sleep(5), replace(job, job_id="unknown"), desk)
+
+
+def test_a_cancellation_from_outside_goes_through(job: Job, desk: Desk) -> None:
+    async def run() -> None:
+        ended = False
+
+        async def work() -> None:
+            nonlocal ended
+            try:
+                await asyncio.Event().wait()
+            finally:
+                ended = True
+
+        task = asyncio.create_task(unless_stopped(work(), job, replace(desk, patience=LOOK)))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert ended
+
+    asyncio.run(run())
