@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 
 from ..errors import DownloadError
+from ..on_disk import remove
 from ..progress import Progress
 from .web import TOKEN_NAMES, Web
 
@@ -42,6 +43,10 @@ class _BrokenOffError(Exception):
     """The answer ended too early, and the file can be continued."""
 
 
+class _UselessError(DownloadError):
+    """What came is nothing to continue. It is removed once it is closed: Windows removes no open file."""
+
+
 def fetch(url: str, shown: str, part: Path, web: Web, limits: Limits, progress: Progress) -> str:
     """Gather the safetensors file at `url` in `part`, and return the name the server gives it, or "".
 
@@ -54,7 +59,7 @@ def fetch(url: str, shown: str, part: Path, web: Web, limits: Limits, progress: 
         try:
             name = _gather(url, shown, part, web, limits, progress)
             _require_whole(part, shown)
-            _note(part).unlink()
+            remove(_note(part))
             return name
         except (httpx.TransportError, _BrokenOffError) as error:
             (_, kept), reason = _version_of(part), str(error) or type(error).__name__
@@ -62,6 +67,9 @@ def fetch(url: str, shown: str, part: Path, web: Web, limits: Limits, progress: 
                 at = f"; {kept // _MIB} MiB are kept, run again to continue" if kept else "; try again"
                 raise DownloadError(f"{shown}: {reason}{at}") from error
             log.info("%s: %s; continuing at %d MiB", shown, reason, kept // _MIB)
+        except _UselessError:
+            _forget(part)
+            raise
         except OSError as error:
             raise DownloadError(f"{part}: cannot be written: {error.strerror or error}") from error
     raise AssertionError("the last attempt returns or raises")
@@ -89,8 +97,7 @@ def _gather(url: str, shown: str, part: Path, web: Web, limits: Limits, progress
                 stream.write(chunk)
                 size += len(chunk)
                 if size > limits.size_bytes or (total is not None and size > total):
-                    _forget(part)
-                    raise DownloadError(f"{shown}: goes on after {_gib(size)}; {_cap(limits)}")
+                    raise _UselessError(f"{shown}: goes on after {_gib(size)}; {_cap(limits)}")
                 if size - len(chunk) < 9 <= size:
                     stream.flush()
                     _require_safetensors(part, answer, shown, total)
@@ -146,11 +153,10 @@ def _require_safetensors(part: Path, answer: httpx.Response, shown: str, total: 
     length = int.from_bytes(head[:8], "little")
     if head[8:] == b"{" and length <= min(_LONGEST_HEADER, (total or _LONGEST_HEADER + 8) - 8):
         return
-    _forget(part)
     kind = answer.headers.get("content-type", "unknown").partition(";")[0][:60]
     page = kind == "text/html"
     hint = "a page; give the link of its download button" if page else f"no safetensors file ({kind})"
-    raise DownloadError(f"{shown}: is {hint}{_token_hint(shown) if page else ''}")
+    raise _UselessError(f"{shown}: is {hint}{_token_hint(shown) if page else ''}")
 
 
 def _require_whole(part: Path, shown: str) -> None:
@@ -161,11 +167,9 @@ def _require_whole(part: Path, shown: str) -> None:
         with safe_open(part, framework="np") as opened:
             empty = not list(opened.keys())
     except Exception as error:  # a type of its own, OSError or RuntimeError
-        _forget(part)
-        raise DownloadError(f"{shown}: is no sound safetensors file: {error}") from error
+        raise _UselessError(f"{shown}: is no sound safetensors file: {error}") from error
     if empty:
-        _forget(part)
-        raise DownloadError(f"{shown}: is a safetensors file without any tensor")
+        raise _UselessError(f"{shown}: is a safetensors file without any tensor")
 
 
 def _version_of(part: Path) -> tuple[str, int]:
@@ -187,7 +191,7 @@ def _note_version(part: Path, answer: httpx.Response) -> None:
 
 def _forget(part: Path) -> None:
     for file in (part, _note(part)):
-        file.unlink(missing_ok=True)
+        remove(file)
 
 
 def _note(part: Path) -> Path:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import httpx
 
 from ..download.address import shown
 from ..errors import DownloadError, JobLostError, RemoteError, UnreachableError
+from ..on_disk import move_into_place
 from .addresses import ProxiedTransport, PublicTransport
 from .api import Timeouts
 from .part import BrokenError, forget, note_version, settle, size_of, verify, version_of
@@ -135,7 +135,7 @@ class Cdn:
             log.warning("%s told a size of %d bytes, the file has %d", self.provider, file.size_bytes, size)
         try:
             digest = await asyncio.to_thread(settle, part)
-            os.replace(part, to)
+            await asyncio.to_thread(move_into_place, part, to)
             forget(part)
         except OSError as error:
             raise self._error(RemoteError, f"{to}: cannot be written: {error.strerror or error}") from error

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import httpx
 
+from ..on_disk import remove
+
 __all__ = ["BrokenError", "forget", "note_version", "settle", "size_of", "verify", "version_of"]
 
 _STRONG = re.compile(r'"[!-~]*"')
@@ -75,7 +77,7 @@ def verify(part: Path) -> None:
 
 def forget(part: Path) -> None:
     for file in (part, _note(part)):
-        file.unlink(missing_ok=True)
+        remove(file)
 
 
 def _note(part: Path) -> Path:
