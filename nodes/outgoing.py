@@ -6,7 +6,6 @@ name means a file that the user has given to ComfyUI, and no other file of the m
 
 from __future__ import annotations
 
-import os
 import tempfile
 import wave
 from collections.abc import Callable, Mapping
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import folder_paths
 
 from ..pipelines.errors import RequestError
+from ..pipelines.on_disk import FileInUseError, move_into_place
 from .lora_files import lora_sources
 from .media import from_socket
 
@@ -94,5 +94,9 @@ def _written(name: str, write: Callable[[Path], object]) -> Path:
         with tempfile.TemporaryDirectory(dir=folder) as place:
             part = Path(place) / name
             write(part)
-            os.replace(part, file)
+            try:
+                move_into_place(part, file)
+            except FileInUseError:
+                if not file.exists():  # else it is the same content, which another run reads just now
+                    raise
     return file

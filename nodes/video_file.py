@@ -11,6 +11,8 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import Input
 
+from ..pipelines.on_disk import discard
+
 __all__ = ["file_of", "is_video"]
 
 
@@ -36,4 +38,4 @@ def file_of(video: Any) -> Iterator[Path]:
             video.save_to(str(copy))
         yield copy
     finally:
-        copy.unlink(missing_ok=True)
+        discard(copy)

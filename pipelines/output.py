@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from .errors import MediaError, RequestError
+from .file_names import require_file_name, too_long
+from .on_disk import move_into_place, remove
 
 __all__ = [
     "ENDINGS",
@@ -71,7 +73,11 @@ def output_place(video: Path) -> Iterator[None]:
 
 
 def require_place(video: Path, *, make_folder: bool = False) -> None:
-    """Raises MediaError when a file cannot be written to `video`. Leaves nothing but, perhaps, its folder."""
+    """Raises MediaError when a file cannot be written to `video`, RequestError when no file can be called so.
+
+    Leaves nothing but, perhaps, its folder.
+    """
+    require_file_name(video)
     probe = video.with_name(f"{video.name}.part")
     try:
         if make_folder:
@@ -79,9 +85,12 @@ def require_place(video: Path, *, make_folder: bool = False) -> None:
         if video.is_dir():
             raise IsADirectoryError(21, "it is a folder")
         probe.touch()
-        probe.unlink()
+        remove(probe)
+        if video.exists():
+            move_into_place(video, video)  # changes nothing, and Windows refuses it while somebody reads it
     except OSError as error:
-        raise MediaError(f"cannot write {video}: {error.strerror or error}; give another place") from error
+        reason = too_long(probe.absolute()) or error.strerror or error
+        raise MediaError(f"cannot write {video}: {reason}; give another place") from error
 
 
 def write_sidecar(video: Path, receipt: Mapping[str, Any]) -> None:

@@ -28,6 +28,7 @@ from .media.tile_size import smaller_tiling
 from .media.tiles import Tiling
 from .memory import Memory
 from .models.lone_vae import HasVae
+from .on_disk import discard
 from .preflight import decode_tiling, picture_size
 from .progress import Progress
 from .stages import decode
@@ -198,7 +199,7 @@ def _kept_while_working(file: LatentFile, out: Path, watched: _Watched) -> Itera
         if kept is None:
             raise
         if watched.stopped or isinstance(error, SafetyError) or not isinstance(error, Exception):
-            kept.unlink(missing_ok=True)
+            discard(kept)
             raise
         resume = (
             f"the latents are kept in {kept}: `wan-duet media decode`, or Load Latent and Wan Duet Render "
@@ -209,7 +210,7 @@ def _kept_while_working(file: LatentFile, out: Path, watched: _Watched) -> Itera
         log.error("%s", resume)
         raise
     if kept is not None:
-        kept.unlink(missing_ok=True)
+        discard(kept)
 
 
 def _keep(file: LatentFile, out: Path) -> Path | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
@@ -17,7 +17,7 @@ from .errors import MediaError, ModelError, RequestError, WanDuetError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TerminalProgress", "run_command", "stopped_by_sigterm"]
+__all__ = ["TerminalProgress", "run_command", "stop_signals", "stopped_by_sigterm"]
 
 
 class TerminalProgress:
@@ -98,8 +98,18 @@ def stopped_by_sigterm() -> Iterator[None]:
         del number, frame
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {number: signal.signal(number, stop) for number in stop_signals(vars(signal))}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop_signals(known: Mapping[str, object]) -> list[signal.Signals]:
+    """What a terminal, a service manager or a parent sends to end a program. known: the names of a system.
+
+    Not SIGHUP: a remote shell that breaks off would stop a job that is paid for.
+    """
+    found = (known.get(name) for name in ("SIGTERM", "SIGBREAK"))  # SIGBREAK: Ctrl-Break on Windows
+    return [number for number in found if isinstance(number, signal.Signals)]

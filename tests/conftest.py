@@ -18,6 +18,7 @@ from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.headless.host import Host, examine, find_comfyui
 
 from .key_watch import LogWatch, files_with_keys
+from .windows import rules
 
 # How long an example takes says nothing on a machine that does other things too.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -56,6 +57,12 @@ def no_key_is_left_anywhere(tmp_path_factory: pytest.TempPathFactory) -> Iterato
     logging.getLogger().removeHandler(watch)
     assert watch.found == []
     assert list(files_with_keys(tmp_path_factory.getbasetemp())) == []
+
+
+@pytest.fixture(scope="session", autouse=True)
+def files_are_as_hard_to_replace_as_on_windows() -> Iterator[None]:
+    with rules.kept():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import httpx
 
 from ..errors import DownloadError
+from ..on_disk import remove
 from ..progress import Progress
 from .address import HubFile, WebFile
 from .fetch import DownloadLimits, fetch
@@ -73,7 +74,7 @@ class Downloads:
             name = fetch(remote.url, remote.shown, part, self.web, self.limits, progress)
             sha256 = _sha256(part, progress)
             if remote.sha256 not in ("", sha256):
-                part.unlink()
+                remove(part)
                 raise DownloadError(
                     f"{remote.shown}: arrived with sha256 {sha256[:12]}, but {remote.sha256[:12]} is listed; "
                     "try again"

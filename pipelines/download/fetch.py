@@ -38,6 +38,10 @@ class DownloadLimits:
     margin_bytes: int = 256 * _MIB
 
 
+class _UselessError(DownloadError):
+    """What came is nothing to continue. It is removed once it is closed: Windows removes no open file."""
+
+
 def fetch(url: str, shown: str, part: Path, web: Web, limits: DownloadLimits, progress: Progress) -> str:
     """Gather the safetensors file at `url` in `part`, and return the name the server gives it, or "".
 
@@ -58,6 +62,9 @@ def fetch(url: str, shown: str, part: Path, web: Web, limits: DownloadLimits, pr
                 at = f"; {kept // _MIB} MiB are kept, run again to continue" if kept else "; try again"
                 raise DownloadError(f"{shown}: {reason}{at}") from error
             log.info("%s: %s; continuing at %d MiB", shown, reason, kept // _MIB)
+        except _UselessError:
+            forget(part)
+            raise
         except OSError as error:
             raise DownloadError(f"{part}: cannot be written: {error.strerror or error}") from error
     raise AssertionError("the last attempt returns or raises")
@@ -85,8 +92,7 @@ def _gather(url: str, shown: str, part: Path, web: Web, limits: DownloadLimits, 
                 stream.write(chunk)
                 size += len(chunk)
                 if size > limits.size_bytes or (total is not None and size > total):
-                    forget(part)
-                    raise DownloadError(f"{shown}: goes on after {_gib(size)}; {_cap(limits)}")
+                    raise _UselessError(f"{shown}: goes on after {_gib(size)}; {_cap(limits)}")
                 if size - len(chunk) < 9 <= size:
                     stream.flush()
                     _require_safetensors(part, answer, shown, total)
@@ -142,11 +148,10 @@ def _require_safetensors(part: Path, answer: httpx.Response, shown: str, total: 
     length = int.from_bytes(head[:8], "little")
     if head[8:] == b"{" and length <= min(_LONGEST_HEADER, (total or _LONGEST_HEADER + 8) - 8):
         return
-    forget(part)
     kind = answer.headers.get("content-type", "unknown").partition(";")[0][:60]
     page = kind == "text/html"
     hint = "a page; give the link of its download button" if page else f"no safetensors file ({kind})"
-    raise DownloadError(f"{shown}: is {hint}{_token_hint(shown) if page else ''}")
+    raise _UselessError(f"{shown}: is {hint}{_token_hint(shown) if page else ''}")
 
 
 def _require_whole(part: Path, shown: str) -> None:
@@ -157,11 +162,9 @@ def _require_whole(part: Path, shown: str) -> None:
         with safe_open(part, framework="np") as opened:
             empty = not list(opened.keys())
     except Exception as error:  # a type of its own, OSError or RuntimeError
-        forget(part)
-        raise DownloadError(f"{shown}: is no sound safetensors file: {error}") from error
+        raise _UselessError(f"{shown}: is no sound safetensors file: {error}") from error
     if empty:
-        forget(part)
-        raise DownloadError(f"{shown}: is a safetensors file without any tensor")
+        raise _UselessError(f"{shown}: is a safetensors file without any tensor")
 
 
 def _name_of(answer: httpx.Response) -> str:

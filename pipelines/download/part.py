@@ -11,6 +11,8 @@ from pathlib import Path
 
 import httpx
 
+from ..on_disk import remove
+
 __all__ = [
     "BrokenError",
     "forget",
@@ -83,13 +85,13 @@ def verify(part: Path) -> None:
 
 
 def forget(part: Path) -> None:
-    part.unlink(missing_ok=True)
+    remove(part)
     forget_version(part)
 
 
 def forget_version(part: Path) -> None:
     """For a part that has become whole."""
-    _note(part).unlink(missing_ok=True)
+    remove(_note(part))
 
 
 def _note(part: Path) -> Path:

@@ -9,9 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import re
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -21,6 +19,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import DownloadError
+from ..file_names import is_device_name
+from ..on_disk import FileInUseError, move_into_place, remove, write_whole
 
 __all__ = ["Origin", "Store", "origin_of"]
 
@@ -64,11 +64,16 @@ class Store:
         """Keep a whole file with this content, named after both. A content that is there already stays."""
         file = self.with_content(sha256)
         if file is not None:
-            part.unlink()
+            remove(part)
             return file
-        file = self.folder / f"{_stem(name)}.{sha256[:12]}.safetensors"
-        os.replace(part, file)
-        return file
+        for number in ("", *(f"-{number}" for number in range(2, 10))):
+            file = self.folder / f"{_stem(name)}.{sha256[:12]}{number}.safetensors"
+            try:
+                move_into_place(part, file)
+            except FileInUseError:  # a loaded model maps what was there before it was changed
+                continue
+            return file
+        raise FileInUseError(self.folder)
 
     def remember(self, key: str, file: Path, origin: Origin) -> None:
         """Note that `key` gave `file`. Only for who holds the lock."""
@@ -76,10 +81,7 @@ class Store:
         entry = _Entry(file.name, status.st_size, status.st_mtime_ns, origin)
         entries = {**self._entries(), _digest(key): entry}
         text = json.dumps({name: asdict(entry) for name, entry in entries.items()}, indent=1)
-        handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=_INDEX)
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        os.replace(temporary, self.folder / _INDEX)
+        write_whole(self.folder / _INDEX, text)
 
     @contextmanager
     def locked(self, check: Callable[[], None]) -> Iterator[None]:
@@ -165,4 +167,5 @@ def _digest(key: str) -> str:
 def _stem(name: str) -> str:
     """The part of a name from outside that is safe on every system."""
     last = re.split(r"[/\\]", name)[-1].removesuffix(".safetensors")
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-")[:60] or "file"
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-")[:60] or "file"
+    return f"{stem}-file" if is_device_name(stem) else stem

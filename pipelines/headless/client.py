@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import time
 import uuid
 from collections.abc import Callable, Coroutine, Mapping
@@ -21,6 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 import aiohttp
 
 from ..errors import HostError, MediaError
+from ..on_disk import discard, move_into_place
 
 __all__ = ["ComfyClient", "Job", "NodeProgress", "OutputFile", "Workflow"]
 
@@ -251,9 +251,9 @@ class ComfyClient:
                         f"ComfyUI lists {file.name} but answered {answer.status} when asked for it."
                     )
                 await _save(answer, part)
-            os.replace(part, to)
+            await asyncio.to_thread(move_into_place, part, to)
         finally:
-            part.unlink(missing_ok=True)
+            discard(part)
         return to
 
 

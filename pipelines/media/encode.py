@@ -6,7 +6,6 @@ is written as PATH.part next to its place and moved there when it is complete.
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -21,6 +20,7 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import MediaError
+from ..on_disk import FileInUseError, discard, move_into_place
 from ..progress import Progress, Silent
 from .audio import Audio, AudioTrack
 from .containers import Container, container_of, storable
@@ -83,9 +83,11 @@ def encode_video(
                 _encode_all(_File(output, stream, track), frames, frame_count, progress)
             if kind.name == "webp":
                 write_webp_tags(part, tags, width, height)
-            os.replace(part, path)
+            move_into_place(part, path)
         finally:
-            part.unlink(missing_ok=True)
+            discard(part)
+    except FileInUseError as error:
+        raise MediaError(f"cannot write {path}: {error.strerror}") from error
     except (OSError, av.FFmpegError) as error:
         raise MediaError(
             f"cannot write {path}: {error}; a folder that exists, is writable and has free space works"

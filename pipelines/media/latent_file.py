@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ..errors import MediaError
+from ..on_disk import discard
 from .edit import Edit
 
 __all__ = ["LatentFile", "read_latents", "write_latents"]
@@ -42,7 +43,7 @@ def write_latents(path: Path, file: LatentFile) -> None:
     try:
         save_file(tensors, path, metadata)
     except BaseException:
-        path.unlink(missing_ok=True)
+        discard(path)
         raise
 
 
@@ -55,7 +56,7 @@ def read_latents(path: Path) -> LatentFile:
     try:
         with safe_open(path, "pt") as file:
             tags = dict(file.metadata() or {})
-            latents = file.get_tensor(_LATENTS).float()
+            latents = file.get_tensor(_LATENTS).float().clone()  # a mapped file could not be removed
             scaled = _UNSCALED not in file.keys()  # noqa: SIM118  it is no mapping
         settings = json.loads(tags.pop(_EDIT, "{}"))
     except (OSError, SafetensorError, ValueError) as error:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -17,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import MediaError
+from ..on_disk import discard, move_into_place
 
 __all__ = ["PICTURE_FORMATS", "fit", "over_white", "picture_bytes", "read_picture", "write_picture"]
 
@@ -93,11 +93,11 @@ def write_picture(path: Path, content: bytes) -> None:
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content)
-        os.replace(part, path)
+        move_into_place(part, path)
     except OSError as error:
         raise MediaError(f"cannot write {path}: {error.strerror or error}; give another place") from error
     finally:
-        part.unlink(missing_ok=True)
+        discard(part)
 
 
 def _ascii(value: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from ..errors import JobFailedError, JobLostError, MediaError
+from ..on_disk import discard, remove
 from ..output import sidecar, write_sidecar
 from .desk import Desk
 from .news import Tell, news_of
@@ -73,7 +74,7 @@ async def _download(job: Job, desk: Desk, place: Path, tell: Tell) -> Downloaded
         return await desk.provider.download(outcome.files[0], place, progress=progress, check=_never)
     except (JobFailedError, JobLostError) as error:
         desk.journal.move(job.job_id, desk.owner, "lost", error=error.message)
-        place.unlink(missing_ok=True)
+        discard(place)
         raise
 
 
@@ -93,7 +94,7 @@ def _place(job: Job, desk: Desk, file: RemoteFile) -> Path:
             continue
         if desk.journal.reserve(job.job_id, desk.owner, place):
             return place
-        place.unlink()  # another job has the name, though no file yet
+        remove(place)  # another job has the name, though no file yet
     raise MediaError(f"{wished}: this name is taken, and so are others like it; move those files")
 
 

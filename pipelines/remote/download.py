@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from ..download.address import shown
 from ..download.part import BrokenError, forget, note_version, settle, size_of, verify, version_of
 from ..download.public_web import PublicTransport, redirected, url_of
 from ..errors import DownloadError, JobLostError, RemoteError, UnreachableError
+from ..on_disk import move_into_place
 from .api import Timeouts
 from .provider import Downloaded, RemoteFile
 from .retry import Pace, happening_of_status, retry_after_s
@@ -132,7 +132,7 @@ class Cdn:
             log.warning("%s told a size of %d bytes, the file has %d", self.provider, file.size_bytes, size)
         try:
             digest = await asyncio.to_thread(settle, part)
-            os.replace(part, to)
+            await asyncio.to_thread(move_into_place, part, to)
             forget(part)
         except OSError as error:
             raise self._error(RemoteError, f"{to}: cannot be written: {error.strerror or error}") from error

@@ -9,9 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +20,7 @@ import httpx
 
 from ..errors import DownloadError, RefusedError, UnreachableError
 from ..media.local_file import LocalFile
+from ..on_disk import write_whole
 from .api import Api, Timeouts
 from .attempts import CallFailedError, repeat
 from .download import Cdn
@@ -180,10 +179,7 @@ class FalStorage:
         newest = dict(list(known.items())[-_MOST_REMEMBERED:])
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=self.folder, prefix=_MEMORY)
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(newest, stream)
-            os.replace(temporary, self.folder / _MEMORY)
+            write_whole(self.folder / _MEMORY, json.dumps(newest))
         except OSError as error:
             log.warning("%s: the upload is not remembered: %s", self.folder, error.strerror or error)
 

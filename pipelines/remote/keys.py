@@ -10,12 +10,12 @@ import hmac
 import json
 import os
 import stat
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from ..errors import KeyProblemError
+from ..on_disk import write_whole
 
 __all__ = ["PROVIDERS", "Key", "find_key", "forget_key", "keep_key", "where_keys_are"]
 
@@ -131,16 +131,8 @@ def _read(folder: Path) -> dict[str, str]:
 
 
 def _write(folder: Path, keys: Mapping[str, str]) -> None:
-    """mkstemp makes a file that only its owner can read; it takes the place of the old one in one step."""
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=_FILE)
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(dict(keys), stream)
-            os.replace(temporary, folder / _FILE)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        write_whole(folder / _FILE, json.dumps(dict(keys)))
     except OSError as error:
         raise KeyProblemError(f"{folder}: the key cannot be kept there: {error.strerror or error}") from None

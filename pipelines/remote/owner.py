@@ -45,13 +45,17 @@ class Owner:
         except Timeout:
             return True
         lock.release()
-        file.unlink(missing_ok=True)
+        self._forget(token)
         return False
 
     def retire(self) -> None:
         """Give the lock back; others may go on with the jobs."""
         self._lock.release()
-        self._file(self.token).unlink(missing_ok=True)
+        self._forget(self.token)
+
+    def _forget(self, token: str) -> None:
+        with suppress(PermissionError):  # Windows, and another process asks about it now: it goes later
+            self._file(token).unlink(missing_ok=True)
 
     def _tidy(self) -> None:
         """Remove what killed processes left. Young files are left alone: one may be about to be locked."""
