@@ -11,16 +11,18 @@ import logging
 import uuid
 from typing import TYPE_CHECKING
 
-import torch
 from comfy import model_management
 
 from ..pipelines.errors import RequestError
 from ..pipelines.memory import Seat, total_under_cap, under_cap
+from ..pipelines.precision import torch_dtype
 from ..pipelines.ram import free_ram, give_back, total_ram
 
 if TYPE_CHECKING:
+    import torch
+
     from ..pipelines.memory import Resident
-    from ..pipelines.precision import Part
+    from ..pipelines.precision import Fixed, Part
 
 __all__ = ["HostMemory"]
 
@@ -28,7 +30,7 @@ log = logging.getLogger(__name__)
 
 # The types that core may choose from, the preferred one first, as each of its models lists them. Wan was
 # trained in bfloat16, and the command line takes it on the same card; core's own Wan lists float16 first.
-_ORDER = (torch.bfloat16, torch.float16, torch.float32)
+_ORDER: tuple[Fixed, ...] = ("bf16", "fp16", "fp32")
 
 
 class HostMemory:
@@ -44,15 +46,16 @@ class HostMemory:
 
     def auto_dtype(self, part: Part) -> torch.dtype:
         """What ComfyUI would compute such a network in on this device, by its flags and its own rules."""
+        order = [torch_dtype(precision) for precision in _ORDER]
         if part == "vae":
-            return model_management.vae_dtype(self.device, list(_ORDER))
+            return model_management.vae_dtype(self.device, order)
         if part == "transformer":
-            held = model_management.unet_dtype(self.device, supported_dtypes=list(_ORDER))
+            held = model_management.unet_dtype(self.device, supported_dtypes=order)
         else:
             held = model_management.text_encoder_dtype(self.device)
         # Where the device does not compute in what core holds weights in, core casts: None means it need not.
-        cast = model_management.unet_manual_cast(held, self.device, list(_ORDER))
-        if cast is None and held not in _ORDER:  # --fp64-unet
+        cast = model_management.unet_manual_cast(held, self.device, order)
+        if cast is None and held not in order:  # --fp64-unet
             raise RequestError.of(
                 "precision",
                 f"auto, and ComfyUI was told to compute in {str(held).removeprefix('torch.')}",

@@ -19,7 +19,7 @@ from .remote_result import result_outputs, return_images_input, to_outputs
 from .sockets import WanRequestSocket
 
 if TYPE_CHECKING:
-    from ..pipelines.remote.gate import Limits
+    from ..pipelines.remote.gate import SpendingLimits
     from ..pipelines.remote.payload import Prepared
     from ..pipelines.remote.record import Job, Order
     from ..pipelines.remote.spending import Spending
@@ -225,7 +225,7 @@ def _order(
     )
 
 
-def _limits(limits: Limits, max_price_usd: float) -> Limits:
+def _limits(limits: SpendingLimits, max_price_usd: float) -> SpendingLimits:
     """Those of the settings, and the node's own where it is lower."""
     if not max_price_usd:
         return limits

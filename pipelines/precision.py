@@ -13,6 +13,7 @@ __all__ = [
     "PRECISIONS",
     "RULES",
     "Abilities",
+    "Fixed",
     "Part",
     "Precision",
     "Rule",

@@ -12,10 +12,10 @@ from .journal import Journal
 from .owner import Owner
 from .provider import Provider
 
-__all__ = ["PATIENCE", "Clock", "Desk", "Patience", "SystemClock", "few_transfers", "go_on"]
+__all__ = ["PATIENCE", "Desk", "JobClock", "Patience", "SystemClock", "few_transfers", "go_on"]
 
 
-class Clock(Protocol):
+class JobClock(Protocol):
     def now(self) -> float:
         """Seconds since 1970, as far as this machine knows: somebody may set it, to any other time."""
 
@@ -82,7 +82,7 @@ class Desk:
     journal: Journal
     owner: Owner
     provider: Provider
-    clock: Clock = field(default_factory=SystemClock)
+    clock: JobClock = field(default_factory=SystemClock)
     patience: Patience = field(default_factory=Patience)
     transfers: asyncio.Semaphore = field(default_factory=few_transfers)
     at: Callable[[str], None] = go_on

@@ -11,18 +11,18 @@ from .desk import Desk
 from .journal import Spent
 from .record import Job, Order
 
-__all__ = ["Limits", "admit", "require_within", "start_of_day"]
+__all__ = ["SpendingLimits", "admit", "require_within", "start_of_day"]
 
 
 @dataclass(frozen=True)
-class Limits:
+class SpendingLimits:
     """US dollars that one run, and all runs of one calendar day, may cost; None is no limit."""
 
     per_run_usd: float | None = None
     per_day_usd: float | None = None
 
 
-def admit(order: Order, desk: Desk, limits: Limits, *, reuse: bool, resubmit: bool) -> Job:
+def admit(order: Order, desk: Desk, limits: SpendingLimits, *, reuse: bool, resubmit: bool) -> Job:
     """The job of an order: one that is on its way or finished already, or a new one within the limits.
 
     reuse, resubmit: as in `Journal.begin`. Raises SpendingError.
@@ -38,7 +38,7 @@ def admit(order: Order, desk: Desk, limits: Limits, *, reuse: bool, resubmit: bo
     )
 
 
-def require_within(limits: Limits, price: Price, spent: Spent, provider: str) -> None:
+def require_within(limits: SpendingLimits, price: Price, spent: Spent, provider: str) -> None:
     """Raise SpendingError when the run may go over a limit, which an unknown price always may.
 
     spent: today. A price that is between two numbers counts as the higher one.

@@ -163,7 +163,7 @@ async def _cancel(job: Job, desk: Desk) -> None:
 def _watch_the_deadline(job: Job, desk: Desk, sent_at: float, stop_seen_at: float | None) -> None:
     """Ask for a stop when the job takes too long; raise UnreachableError when even that leads nowhere.
 
-    Both moments are of `Clock.elapsed`: a clock that is put right must not cancel what is paid for.
+    Both moments are of `JobClock.elapsed`: a clock that is put right must not cancel what is paid for.
     """
     deadline, now = desk.patience.deadline, desk.clock.elapsed()
     if deadline is None or now - sent_at < deadline:

@@ -36,10 +36,6 @@ class Prepared:
     payload: Payload
     files: Mapping[str, LocalFile] = field(default_factory=lambda: MappingProxyType({}))
 
-    @property
-    def upload_bytes(self) -> int:
-        return sum(file.size_bytes for file in self.files.values() if not _is_inline(file))
-
 
 def prepare(
     request: WanRequest,

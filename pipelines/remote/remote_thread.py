@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AmbiguousError, JobStoppedError, JournalError, RemoteError
-from .desk import PATIENCE, Clock, Desk, Patience, SystemClock, few_transfers, go_on
-from .gate import Limits, admit
+from .desk import PATIENCE, Desk, JobClock, Patience, SystemClock, few_transfers, go_on
+from .gate import SpendingLimits, admit
 from .job import carry_out
 from .journal import Journal
 from .news import News, Tell
@@ -77,7 +77,7 @@ class RemoteThread:
         self,
         folder: Path,
         *,
-        clock: Clock | None = None,
+        clock: JobClock | None = None,
         patience: Mapping[str, Patience] = PATIENCE,
         at: Callable[[str], None] = go_on,
     ) -> None:
@@ -96,7 +96,7 @@ class RemoteThread:
         order: Order,
         provider: Provider,
         *,
-        limits: Limits,
+        limits: SpendingLimits,
         prepare: Prepare,
         tell: Tell,
         reuse: bool = True,

@@ -17,7 +17,7 @@ from ..errors import RequestError
 from ..request.kinds import SENDABLE
 from ..request.prices import PRICES, PriceTable
 from ..request.rows import closest, rows
-from .gate import Limits
+from .gate import SpendingLimits
 
 __all__ = ["Spending", "read_spending"]
 
@@ -31,7 +31,7 @@ _ENTRY = {"unit", "usd", "as_of", "source"}
 class Spending:
     """prices: of every endpoint, the user's before ours."""
 
-    limits: Limits = field(default_factory=Limits)
+    limits: SpendingLimits = field(default_factory=SpendingLimits)
     prices: PriceTable = field(default_factory=lambda: PRICES)
 
 
@@ -52,7 +52,7 @@ def read_spending(folder: Path | None) -> Spending:
     if not isinstance(content, dict) or set(content) - known:
         found = ", ".join(sorted(set(content) - known)) if isinstance(content, dict) else "no table"
         raise RequestError.of(str(file), f"found {found}", f"give {', '.join(sorted(known))}")
-    limits = Limits(
+    limits = SpendingLimits(
         **{
             name: None if content.get(name) is None else _usd(content[name], f"{file}: {name}")
             for name in ("per_run_usd", "per_day_usd")

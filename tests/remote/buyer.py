@@ -20,7 +20,7 @@ import httpcore  # noqa: F401
 from wan_duet.pipelines.errors import RemoteError
 from wan_duet.pipelines.remote.desk import Patience
 from wan_duet.pipelines.remote.fal import Fal
-from wan_duet.pipelines.remote.gate import Limits
+from wan_duet.pipelines.remote.gate import SpendingLimits
 from wan_duet.pipelines.remote.keys import Key
 from wan_duet.pipelines.remote.order import order_for, uploading
 from wan_duet.pipelines.remote.remote_thread import RemoteThread
@@ -55,7 +55,7 @@ def buy(folder: Path, url: str, prompt: str, die_at: str | None, resubmit: bool)
         job = thread.buy(
             order,
             fal,
-            limits=Limits(),
+            limits=SpendingLimits(),
             prepare=uploading(prepared, fal),
             tell=lambda news: None,
             resubmit=resubmit,

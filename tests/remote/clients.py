@@ -12,7 +12,7 @@ from typing import Any
 from wan_duet.pipelines.remote.api import Timeouts
 from wan_duet.pipelines.remote.desk import Desk
 from wan_duet.pipelines.remote.fal import Fal
-from wan_duet.pipelines.remote.gate import Limits, admit
+from wan_duet.pipelines.remote.gate import SpendingLimits, admit
 from wan_duet.pipelines.remote.job import carry_out
 from wan_duet.pipelines.remote.keys import Key
 from wan_duet.pipelines.remote.news import Tell
@@ -86,5 +86,5 @@ async def bought(request: WanRequest, account: Fal | Novita, desk: Desk, out: Pa
     async def prepare() -> Payload:
         return await sendable(prepared, account.upload) if isinstance(account, Fal) else prepared.payload
 
-    job = admit(order, desk, Limits(), reuse=True, resubmit=False)
+    job = admit(order, desk, SpendingLimits(), reuse=True, resubmit=False)
     return await carry_out(job.job_id, desk, tell=tell, prepare=prepare)

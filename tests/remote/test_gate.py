@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import SpendingError
 from wan_duet.pipelines.remote.desk import Desk
-from wan_duet.pipelines.remote.gate import Limits, admit, require_within, start_of_day
+from wan_duet.pipelines.remote.gate import SpendingLimits, admit, require_within, start_of_day
 from wan_duet.pipelines.remote.journal import Spent
 from wan_duet.pipelines.remote.record import Order
 from wan_duet.pipelines.request.prices import Price
@@ -25,23 +25,28 @@ def price(usd: float, high: float | None = None) -> Price:
 
 
 def test_without_limits_everything_passes() -> None:
-    require_within(Limits(), price(1000.0), Spent(1e6, 3), "fal")
-    require_within(Limits(), UNKNOWN, Spent(1e6, 3), "fal")
+    require_within(SpendingLimits(), price(1000.0), Spent(1e6, 3), "fal")
+    require_within(SpendingLimits(), UNKNOWN, Spent(1e6, 3), "fal")
 
 
 @pytest.mark.parametrize(
     ("limits", "cost", "spent", "told"),
     [
-        (Limits(per_run_usd=0.5), price(0.51), NOTHING, "may cost $0.51, and the limit is $0.50 per run"),
-        (Limits(per_run_usd=0.5), price(0.4, 0.6), NOTHING, "may cost $0.60"),
-        (Limits(per_day_usd=1.0), price(0.4), Spent(0.7, 0), "$0.40 on top of $0.70 spent today"),
-        (Limits(per_run_usd=0.5), UNKNOWN, NOTHING, "no page names it"),
-        (Limits(per_day_usd=0.5), UNKNOWN, NOTHING, "state a price of your own"),
-        (Limits(per_day_usd=9.0), price(0.1), Spent(0.0, 2), "2 of the jobs of today"),
+        (
+            SpendingLimits(per_run_usd=0.5),
+            price(0.51),
+            NOTHING,
+            "may cost $0.51, and the limit is $0.50 per run",
+        ),
+        (SpendingLimits(per_run_usd=0.5), price(0.4, 0.6), NOTHING, "may cost $0.60"),
+        (SpendingLimits(per_day_usd=1.0), price(0.4), Spent(0.7, 0), "$0.40 on top of $0.70 spent today"),
+        (SpendingLimits(per_run_usd=0.5), UNKNOWN, NOTHING, "no page names it"),
+        (SpendingLimits(per_day_usd=0.5), UNKNOWN, NOTHING, "state a price of your own"),
+        (SpendingLimits(per_day_usd=9.0), price(0.1), Spent(0.0, 2), "2 of the jobs of today"),
     ],
 )
 def test_above_a_limit_or_of_unknown_price_is_refused(
-    limits: Limits, cost: Price, spent: Spent, told: str
+    limits: SpendingLimits, cost: Price, spent: Spent, told: str
 ) -> None:
     with pytest.raises(SpendingError) as caught:
         require_within(limits, cost, spent, "fal")
@@ -54,7 +59,7 @@ def test_an_admitted_run_never_costs_more_than_the_day_allows(
     cost: float, spent: float, limit: float
 ) -> None:
     try:
-        require_within(Limits(per_day_usd=limit), price(cost), Spent(spent, 0), "fal")
+        require_within(SpendingLimits(per_day_usd=limit), price(cost), Spent(spent, 0), "fal")
     except SpendingError:
         assert spent + cost > limit
     else:
@@ -63,7 +68,7 @@ def test_an_admitted_run_never_costs_more_than_the_day_allows(
 
 def test_ten_times_a_tenth_is_a_whole() -> None:
     spent = sum([0.1] * 9)
-    require_within(Limits(per_day_usd=1.0), price(0.1), Spent(spent, 0), "fal")
+    require_within(SpendingLimits(per_day_usd=1.0), price(0.1), Spent(spent, 0), "fal")
 
 
 def test_a_day_begins_at_the_midnight_of_this_machine() -> None:
@@ -74,7 +79,7 @@ def test_a_day_begins_at_the_midnight_of_this_machine() -> None:
 def test_the_limit_of_the_day_counts_open_jobs_and_forgets_yesterday(
     desk: Desk, order: Callable[..., Order], clock: object
 ) -> None:
-    limits = Limits(per_day_usd=0.1)  # a job of the fixture costs at most 0.06
+    limits = SpendingLimits(per_day_usd=0.1)  # a job of the fixture costs at most 0.06
     admit(order(prompt="1"), desk, limits, reuse=True, resubmit=False)
     with pytest.raises(SpendingError):
         admit(order(prompt="2"), desk, limits, reuse=True, resubmit=False)

@@ -23,7 +23,7 @@ from wan_duet.pipelines.errors import (
     UnreachableError,
 )
 from wan_duet.pipelines.remote.desk import Desk
-from wan_duet.pipelines.remote.gate import Limits, admit
+from wan_duet.pipelines.remote.gate import SpendingLimits, admit
 from wan_duet.pipelines.remote.job import carry_out
 from wan_duet.pipelines.remote.news import News
 from wan_duet.pipelines.remote.owner import Owner
@@ -36,7 +36,7 @@ Make = Callable[..., Order]
 
 def run(order: Order, desk: Desk, told: list[News] | None = None, *, resubmit: bool = False) -> Job:
     """Admit the order and carry it out, as a node does."""
-    job = admit(order, desk, Limits(), reuse=True, resubmit=resubmit)
+    job = admit(order, desk, SpendingLimits(), reuse=True, resubmit=resubmit)
     try:
         return asyncio.run(go_on(job, desk, order, [] if told is None else told))
     except AmbiguousError:
@@ -94,7 +94,7 @@ def test_a_receipt_holds_no_address_under_which_an_upload_can_be_read(desk: Desk
         return {"prompt": "a red ball", "seed": 7, "image_url": "https://files.test/private.png"}
 
     wanted = order(image_url="sha256:00")
-    job = admit(wanted, desk, Limits(), reuse=True, resubmit=False)
+    job = admit(wanted, desk, SpendingLimits(), reuse=True, resubmit=False)
     done = asyncio.run(carry_out(job.job_id, desk, tell=lambda news: None, prepare=prepare))
     assert done.file is not None
     receipt = done.file.with_suffix(".json").read_text()
@@ -175,7 +175,7 @@ def test_the_job_of_another_row_is_not_taken_for_the_lost_one(
 ) -> None:
     run(order(), desk)
     workshop.faults["submit"] = [AmbiguousError("reset", provider="fal")]
-    job = admit(order(), desk, Limits(), reuse=False, resubmit=False)
+    job = admit(order(), desk, SpendingLimits(), reuse=False, resubmit=False)
     with pytest.raises(AmbiguousError, match="cannot say"):
         asyncio.run(go_on(job, desk, order(), []))
 
@@ -222,7 +222,7 @@ def test_an_upload_that_fails_costs_nothing(desk: Desk, workshop: Workshop, orde
     async def prepare() -> dict:
         raise MediaError("cannot read dog.png")
 
-    job = admit(order(), desk, Limits(), reuse=True, resubmit=False)
+    job = admit(order(), desk, SpendingLimits(), reuse=True, resubmit=False)
     with pytest.raises(MediaError):
         asyncio.run(carry_out(job.job_id, desk, tell=lambda news: None, prepare=prepare))
     row = the_row(desk)
@@ -385,7 +385,7 @@ def test_a_stop_before_the_submit_sends_nothing(
         await asyncio.Event().wait()
         return {}
 
-    job = admit(order(), desk, Limits(), reuse=True, resubmit=False)
+    job = admit(order(), desk, SpendingLimits(), reuse=True, resubmit=False)
     if before:
         desk.journal.ask_to_stop(job.job_id)
     with pytest.raises(JobStoppedError):
@@ -408,7 +408,7 @@ def test_a_stop_does_not_wait_for_an_answer_about_the_job(
     workshop.looks = 10
     workshop.stalls["status"] = 1
     stop_when(desk, workshop, "status")
-    job = admit(order(), desk, Limits(), reuse=True, resubmit=False)
+    job = admit(order(), desk, SpendingLimits(), reuse=True, resubmit=False)
     with pytest.raises(JobStoppedError):
         asyncio.run(asyncio.wait_for(go_on(job, impatient(desk), order(), []), 5))
     assert workshop.calls == ["submit", "status", "cancel", "status"]
@@ -455,14 +455,14 @@ def test_a_cancel_without_an_answer_is_repeated(desk: Desk, workshop: Workshop, 
 
 
 def test_what_was_not_sent_is_not_sent_without_its_user(desk: Desk, workshop: Workshop, order: Make) -> None:
-    admit(order(), desk, Limits(), reuse=True, resubmit=False)
+    admit(order(), desk, SpendingLimits(), reuse=True, resubmit=False)
     with pytest.raises(JobFailedError, match="before anything was sent"):
         resume(desk)
     assert workshop.calls == []
 
 
 def test_a_row_that_was_being_sent_is_looked_for(desk: Desk, workshop: Workshop, order: Make) -> None:
-    job = admit(order(), desk, Limits(), reuse=True, resubmit=False)
+    job = admit(order(), desk, SpendingLimits(), reuse=True, resubmit=False)
     sent = json.dumps(dict(order().payload))
     desk.journal.move(job.job_id, desk.owner, "submitting", sent_json=sent, sent_at=desk.clock.now())
     asyncio.run(workshop.submit(job.endpoint, order().payload, job_id=job.job_id))
@@ -528,7 +528,7 @@ def test_a_second_process_waits_and_buys_nothing(
     async def both() -> list[Job]:
         other = replace(desk, owner=Owner(tmp_path / "owners"))
         told: list[News] = []
-        jobs = [admit(order(), at, Limits(), reuse=True, resubmit=False) for at in (desk, other)]
+        jobs = [admit(order(), at, SpendingLimits(), reuse=True, resubmit=False) for at in (desk, other)]
         first = asyncio.ensure_future(go_on(jobs[0], desk, order(), []))
         await asyncio.sleep(0)
         second = await go_on(jobs[1], other, order(), told)

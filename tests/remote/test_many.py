@@ -13,7 +13,7 @@ import pytest
 
 from wan_duet.pipelines.remote.desk import Patience
 from wan_duet.pipelines.remote.fal import Fal
-from wan_duet.pipelines.remote.gate import Limits
+from wan_duet.pipelines.remote.gate import SpendingLimits
 from wan_duet.pipelines.remote.keys import Key
 from wan_duet.pipelines.remote.provider import Payload
 from wan_duet.pipelines.remote.purchase import Prepare
@@ -67,7 +67,7 @@ def test_fifty_jobs_arrive_over_few_connections(
 
     orders = [order(prompt=str(number)) for number in range(JOBS)]
     tickets = [
-        thread.buy(one, fal, limits=Limits(), prepare=sending(one.payload), tell=lambda news: None)
+        thread.buy(one, fal, limits=SpendingLimits(), prepare=sending(one.payload), tell=lambda news: None)
         for one in orders
     ]
     before, most = resident_bytes(), 0

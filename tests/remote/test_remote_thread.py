@@ -13,7 +13,7 @@ import pytest
 
 from wan_duet.pipelines.errors import AmbiguousError, JobStoppedError, SpendingError, WanDuetError
 from wan_duet.pipelines.remote.desk import Patience
-from wan_duet.pipelines.remote.gate import Limits
+from wan_duet.pipelines.remote.gate import SpendingLimits
 from wan_duet.pipelines.remote.news import News
 from wan_duet.pipelines.remote.purchase import Prepare
 from wan_duet.pipelines.remote.record import Order
@@ -37,7 +37,11 @@ def thread(tmp_path: Path) -> Iterator[RemoteThread]:
 
 
 def buy(thread: RemoteThread, order: Order, workshop: Workshop, **choices: Any) -> Ticket:
-    defaults: dict[str, Any] = {"limits": Limits(), "prepare": as_it_is(order), "tell": lambda news: None}
+    defaults: dict[str, Any] = {
+        "limits": SpendingLimits(),
+        "prepare": as_it_is(order),
+        "tell": lambda news: None,
+    }
     return thread.buy(order, workshop, **{**defaults, **choices})
 
 
@@ -131,7 +135,7 @@ def test_a_refusal_of_the_gate_comes_before_anything_begins(
     thread: RemoteThread, workshop: Workshop, order: Make
 ) -> None:
     with pytest.raises(SpendingError):
-        buy(thread, order(), workshop, limits=Limits(per_run_usd=0.01))
+        buy(thread, order(), workshop, limits=SpendingLimits(per_run_usd=0.01))
     assert thread.journal.jobs() == []
 
 

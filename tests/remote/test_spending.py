@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.remote.gate import Limits
+from wan_duet.pipelines.remote.gate import SpendingLimits
 from wan_duet.pipelines.remote.spending import Spending, read_spending
 from wan_duet.pipelines.request import check, parse
 from wan_duet.pipelines.request.prices import PRICES, estimate
@@ -27,12 +27,12 @@ def read(folder: Path, content: Any) -> Spending:
 
 
 def test_without_a_file_there_are_our_prices_and_no_limits(tmp_path: Path) -> None:
-    assert read_spending(tmp_path) == read_spending(None) == Spending(Limits(), PRICES)
+    assert read_spending(tmp_path) == read_spending(None) == Spending(SpendingLimits(), PRICES)
 
 
 def test_a_price_of_the_user_takes_the_place_of_ours_and_is_named_in_the_estimate(tmp_path: Path) -> None:
     spending = read(tmp_path, {"per_run_usd": 0.5, "per_day_usd": 5, "prices": {ENDPOINT: ENTRY}})
-    assert spending.limits == Limits(0.5, 5.0)
+    assert spending.limits == SpendingLimits(0.5, 5.0)
     request = parse("image-to-video-lora", {"prompt": "a dog", "image_url": "https://a.test/dog.png"})
     assert estimate(request, "fal").usd is None
     text = estimate(request, "fal", spending.prices).text()
