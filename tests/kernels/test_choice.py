@@ -28,7 +28,7 @@ FP32, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
 HOPPER, BLACKWELL, DESKTOP = ("flash3", "cudnn", "flash2"), ("cudnn", "flash2"), ("flash2",)
 FUSED, PLAIN = ("triton", "kitchen", "plain"), ("plain",)
 
-# facts, dtype -> attention kernels before sdpa, who does the element-wise work, whether cuDNN's keys are parted
+# facts, dtype -> attention kernels before sdpa, element-wise work, whether cuDNN's keys are parted
 TABLE = [
     (Facts("cpu"), FP32, (), PLAIN, False),
     (Facts("cpu"), BF16, (), PLAIN, False),

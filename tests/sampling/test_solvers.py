@@ -24,9 +24,9 @@ class OnDevice(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         del types
-        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         made = func(*args, **(kwargs or {}))
-        if any(not tensor.is_cpu for tensor in [*given, *tree_leaves(made)]):
+        tensors = [leaf for leaf in tree_leaves((args, kwargs, made)) if isinstance(leaf, Tensor)]
+        if any(not tensor.is_cpu for tensor in tensors):
             self.computed.add(func.overloadpacket.__name__)
         return made
 
