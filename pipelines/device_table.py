@@ -8,7 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from .precision import RULES, Abilities, native_precision
+import torch
+
+from .kernels.attention import attention_candidates
+from .kernels.choices import kernel_candidates
+from .kernels.trial import Facts
+from .precision import RULES, Abilities, native_precision, torch_dtype
+from .weights.streams import streams_of
 
 __all__ = ["COLUMNS", "MEMORY", "PAGE", "WRITE", "devices_page"]
 
@@ -28,7 +34,33 @@ def _memory(abilities: Abilities) -> str:
     return MEMORY.get(abilities.kind, "unknown")
 
 
-COLUMNS: dict[str, Callable[[Abilities], str]] = {"precision": native_precision, "free memory": _memory}
+def _facts(abilities: Abilities) -> Facts:
+    nvidia = abilities.kind == "cuda" and not abilities.arch
+    return Facts(abilities.kind, abilities.capability if nvidia else None, hip=bool(abilities.arch))
+
+
+def _kernels(abilities: Abilities) -> str:
+    return ", ".join(kernel_candidates(_facts(abilities)))
+
+
+def _attention(abilities: Abilities) -> str:
+    dtype = torch_dtype(native_precision(abilities))
+    return ", ".join((*attention_candidates(_facts(abilities), dtype), "sdpa"))
+
+
+def _filled_by(abilities: Abilities) -> str:
+    if abilities.kind == "cpu":
+        return "a reader thread"
+    return "the using thread" if streams_of(torch.device(abilities.kind)) is None else "a reader thread"
+
+
+COLUMNS: dict[str, Callable[[Abilities], str]] = {
+    "precision": native_precision,
+    "kernels": _kernels,
+    "attention": _attention,
+    "weights filled by": _filled_by,
+    "free memory": _memory,
+}
 """What is chosen for a device, by heading: each asks the function that a run asks."""
 
 _INTRODUCTION = f"""# Devices
@@ -36,7 +68,8 @@ _INTRODUCTION = f"""# Devices
 This page is written from the rules; `{WRITE}` writes it again.
 
 What `auto` stands for on a device, outside ComfyUI. The device itself is asked, and what it only emulates
-does not count. The last column is where the rule for the precision comes from.
+does not count. Kernels and attention are tried on the device in this order, and the first one that runs is
+taken. The last column is where the rule for the precision comes from.
 
 """
 _AFTER = """
