@@ -6,8 +6,7 @@ A user with a fresh Python gets releases that the main job never sees, because t
 it has. Two parts, in a copy of the working tree under ~/.cache/wan-duet-ci; its environments stay:
 
     light   request, plan, remote: what needs no torch; always runs
-    torch   the README's demo command, media and the command line; not run, which it says, where the disk has no
-            room for torch
+    torch   the README's demo command, media and the command line; skipped aloud where the disk has no room
 
 All of it runs even when a part fails. Exit code 0 when nothing failed, also when there is no newer Python.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -44,14 +45,21 @@ def test_the_newest_that_works_is_taken(tmp_path: Path) -> None:
 
 
 def test_the_copy_has_the_working_tree_and_keeps_only_its_environments(tmp_path: Path) -> None:
-    for name in (".venv", ".light", "pipelines"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "old").touch()
-    newest.copy_tree(FILE.parents[1], tmp_path)
-    assert (tmp_path / ".venv" / "old").exists()
-    assert (tmp_path / ".light" / "old").exists()
-    assert not (tmp_path / "pipelines" / "old").exists()
-    assert (tmp_path / "run.py").read_bytes() == (FILE.parents[1] / "run.py").read_bytes()
+    root, tree = tmp_path / "root", tmp_path / "tree"
+    for file in (
+        root / "deep" / "new",
+        root / "ignored",
+        tree / ".venv" / "a",
+        tree / ".light" / "b",
+        tree / "deep" / "old",
+    ):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(file.name, encoding="utf-8")
+    (root / ".gitignore").write_text("ignored", encoding="utf-8")
+    subprocess.run(["git", "init", "-q", str(root)], check=True)
+    newest.copy_tree(root, tree)
+    there = {file.relative_to(tree).as_posix() for file in tree.rglob("*") if file.is_file()}
+    assert there == {".gitignore", "deep/new", ".venv/a", ".light/b"}
 
 
 def test_a_command_that_fails_is_said_and_is_a_failure(
