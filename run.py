@@ -87,6 +87,16 @@ def demo_arguments(args: argparse.Namespace) -> list[str]:
 
 def prepare(venv: Path, extras: list[str]) -> str:
     """The interpreter of a `.venv` that has everything for `extras`; makes or mends it where needed."""
+    try:
+        return prepared(venv, extras)
+    except OSError as error:  # a read-only clone, a folder of somebody else, a full disk
+        raise SetupError(
+            f"Cannot make {venv}: {error.strerror or error}. "
+            "Start it in a clone on a writable disk with room (6 GB on Linux, 2 GB elsewhere)."
+        ) from error
+
+
+def prepared(venv: Path, extras: list[str]) -> str:
     stamp = venv / STAMP
     if is_ready(stamp, extras) and works(venv):
         return str(python_of(venv))
@@ -128,6 +138,11 @@ def make(venv: Path) -> None:
     """A `.venv` of this Python with a pip that runs: kept if it is one, made anew if it is half of one."""
     if works(venv):
         return
+    if venv.is_symlink():
+        raise SetupError(
+            f"{venv} is a link to {os.readlink(venv)}, where no environment of this Python works. "
+            "Remove the link and start again."
+        )
     if venv.exists():
         if not (venv / STAMP).exists():
             raise SetupError(f"{venv} is in the way: run.py did not make it. Move it and start again.")

@@ -15,13 +15,13 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image
 
 from wan_duet.pipelines.media.containers import QUALITIES, WRITE_MODES
 from wan_duet.pipelines.media.encode import encode_video
 from wan_duet.pipelines.media.frames import Frame
+from wan_duet.pipelines.media.source import opened
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def psnr(path: Path, truth: Path) -> float:
 
 
 def luma(path: Path) -> Iterator[np.ndarray]:
-    with av.open(str(path)) as container:
+    with opened(path) as container:
         for frame in container.decode(video=0):
             grey = frame.reformat(format="yuv444p", dst_colorspace=1, dst_color_range=1)
             yield grey.to_ndarray()[0].astype(float)

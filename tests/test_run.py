@@ -97,6 +97,63 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / ".venv" / "precious").exists()
 
 
+def clone(folder: Path) -> Path:
+    """A folder with what run.py needs there before it installs anything."""
+    folder.mkdir()
+    for name in ("run.py", "pyproject.toml"):
+        (folder / name).write_bytes((RUN.parent / name).read_bytes())
+    return folder
+
+
+def refusal(folder: Path) -> str:
+    """What the README's command says, in the one line after which it ends."""
+    command = [sys.executable, str(folder / "run.py"), "demo"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    (line,) = done.stderr.strip().splitlines()
+    return line
+
+
+def test_a_link_that_leads_nowhere_is_named_with_what_to_do(tmp_path: Path) -> None:
+    folder = clone(tmp_path / "clone")
+    try:
+        (folder / ".venv").symlink_to(tmp_path / "gone")
+    except OSError:
+        pytest.skip("this system lets nobody make a link")
+    said = refusal(folder)
+    assert str(folder / ".venv") in said
+    assert str(tmp_path / "gone") in said
+    assert "Remove the link" in said
+    assert (folder / ".venv").is_symlink()
+
+
+def test_a_link_to_a_folder_without_an_environment_is_left_alone(tmp_path: Path) -> None:
+    folder = clone(tmp_path / "clone")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / run.STAMP).write_text("{}", encoding="utf-8")
+    try:
+        (folder / ".venv").symlink_to(tmp_path / "elsewhere")
+    except OSError:
+        pytest.skip("this system lets nobody make a link")
+    assert "Remove the link" in refusal(folder)
+    assert (tmp_path / "elsewhere" / run.STAMP).exists()
+
+
+def test_a_file_in_the_place_of_the_environment_is_left_alone(tmp_path: Path) -> None:
+    folder = clone(tmp_path / "clone")
+    (folder / ".venv").write_text("precious", encoding="utf-8")
+    assert "in the way" in refusal(folder)
+    assert (folder / ".venv").read_text(encoding="utf-8") == "precious"
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self").exists(), reason="needs a folder in which root may write nothing either"
+)
+def test_a_folder_that_cannot_be_written_is_named_with_what_works() -> None:
+    with pytest.raises(run.SetupError, match=r"Cannot make /proc/\.venv: .*writable disk with room"):
+        run.prepare(Path("/proc/.venv"), [])
+
+
 def test_a_failed_step_shows_what_it_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(run.SetupError, match="no such package"):
         run.step("Installing", [sys.executable, "-c", "print('no such package'); raise SystemExit(1)"])

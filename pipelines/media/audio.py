@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
-from io import BytesIO
 from pathlib import Path
 from typing import cast
 
@@ -16,7 +15,7 @@ from av.container import OutputContainer
 
 from ..errors import MediaError
 from .containers import Container
-from .source import require_codec
+from .source import opened, require_codec
 
 __all__ = ["Audio", "AudioTrack", "mono_at", "read_audio"]
 
@@ -98,9 +97,7 @@ def read_audio(file: Path | bytes) -> Audio | None:
     """
     name = "the file" if isinstance(file, bytes) else str(file)
     try:
-        with av.open(
-            BytesIO(file) if isinstance(file, bytes) else str(file), metadata_errors="replace"
-        ) as container:
+        with opened(file) as container:
             if not container.streams.audio:
                 return None
             stream = container.streams.audio[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 
 from ..errors import MediaError
-from .source import opened_animation, require_codec
+from .source import exact, opened, opened_animation, require_codec, tags_of
 from .tags import folded
 from .webp_tags import read_webp_tags
 
@@ -56,7 +56,7 @@ def probe(path: Path) -> VideoFacts:
     try:
         if path.suffix.lower() == ".webp":
             return _probe_webp(path)
-        with av.open(str(path), metadata_errors="replace") as container:
+        with opened(path) as container:
             if not container.streams.video:
                 raise MediaError(f"{path} has no video stream in it")
             stream = container.streams.video[0]
@@ -70,12 +70,13 @@ def probe(path: Path) -> VideoFacts:
                     frames, turn = frames + 1, frame.rotation
                 else:
                     samples += frame.samples
-            fps = stream.average_rate or stream.guessed_rate
+            fps = exact(stream.average_rate or stream.guessed_rate)
             if not frames or fps is None:
                 raise MediaError(f"{path} has a video stream without a single readable frame")
             seconds = frames / fps
-            if stream.duration is not None and stream.time_base is not None:
-                seconds = stream.duration * stream.time_base
+            base = exact(stream.time_base)
+            if stream.duration is not None and base is not None:
+                seconds = stream.duration * base
             context = stream.codec_context
             size = (context.width, context.height)
             width, height = size[::-1] if round(turn / 90) % 2 else size
@@ -84,11 +85,11 @@ def probe(path: Path) -> VideoFacts:
                 width=width,
                 height=height,
                 frames=frames,
-                fps=Fraction(fps),
+                fps=fps,
                 duration_s=float(seconds),
                 codec=context.codec.canonical_name,
                 pix_fmt=str(context.pix_fmt),
-                tags=folded(container.metadata),
+                tags=folded(tags_of(container)),
                 audio=None if sound is None else _audio_facts(sound, samples),
             )
     except (OSError, av.FFmpegError) as error:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
-from io import BytesIO
 from pathlib import Path
 
 import av
@@ -15,7 +14,7 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import MediaError
 from .frames import Frame, FrameStream
-from .source import opened_animation, require_codec
+from .source import exact, opened, opened_animation, require_codec
 
 __all__ = ["Picture", "read_frames", "read_pictures"]
 
@@ -53,21 +52,21 @@ def read_pictures(content: Path | bytes) -> Iterator[Picture]:
 
 
 def _video(content: Path | bytes, name: str) -> Iterator[Picture]:
-    source = BytesIO(content) if isinstance(content, bytes) else str(content)
     try:
-        with av.open(source, metadata_errors="replace") as container:
+        with opened(content) as container:
             if not container.streams.video:
                 raise MediaError(f"{name} has no video stream in it")
             stream = container.streams.video[0]
             require_codec(stream, name)
             stream.thread_type = "AUTO"
-            rate = stream.average_rate or stream.guessed_rate or _SOME_RATE
+            rate = exact(stream.average_rate or stream.guessed_rate) or _SOME_RATE
             start, end = None, Fraction(0)
             for picture in container.decode(stream):
                 # A picture without a time follows the one before.
-                at = end if picture.pts is None else Fraction(picture.pts) * picture.time_base
+                base = exact(picture.time_base)
+                at = end if picture.pts is None or base is None else picture.pts * base
                 start = at if start is None else start
-                end = at - start + 1 / Fraction(rate)
+                end = at - start + 1 / rate
                 yield Picture(at - start, end, partial(_upright_rgb, picture))
     except (OSError, av.FFmpegError) as error:
         raise MediaError(f"cannot read {name} as a video: {error.strerror or error}") from error

@@ -4,15 +4,51 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import av
+from av.container import InputContainer
 from PIL import Image
 
 from ..errors import MediaError
 
-__all__ = ["opened_animation", "require_codec"]
+__all__ = ["exact", "opened", "opened_animation", "require_codec", "tags_of"]
+
+# Without it a tag that is not UTF-8 is an error; PyAV 19 has no such argument, and reads every tag.
+_NOT_UTF8: dict[str, Any] = (
+    {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
+)
+
+
+def opened(content: Path | bytes) -> InputContainer:
+    """A file open for reading, or its content; to be closed. The only place that opens one with PyAV.
+
+    Raises OSError or av.FFmpegError when it is missing or no media file.
+    """
+    source = BytesIO(content) if isinstance(content, bytes) else str(content)
+    container: InputContainer = av.open(source, "r", **_NOT_UTF8)
+    return container
+
+
+def tags_of(container: InputContainer) -> dict[str, str]:
+    """The tags of a file. What in them is not UTF-8 is U+FFFD, which can be printed and written again."""
+    # PyAV 19 gives each such byte as half of a surrogate pair; older ones have replaced it already.
+    return {_printable(name): _printable(text) for name, text in container.metadata.items()}
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def exact(value: Fraction | None) -> Fraction | None:
+    """A rate or time base of PyAV; None when the file does not say it.
+
+    PyAV 19 has a type of its own for them, which rounds to 32 bits and says 0/1 for what is not known.
+    """
+    return Fraction(value.numerator, value.denominator) if value else None
 
 
 def require_codec(stream: av.VideoStream | av.AudioStream, path: Path | str) -> None:

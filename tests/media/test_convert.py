@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import struct
 from collections.abc import Callable
@@ -20,11 +21,23 @@ from wan_duet.pipelines.media.edit import Edit
 from wan_duet.pipelines.media.latent_file import LatentFile, read_latents, write_latents
 from wan_duet.pipelines.media.probe import VideoFacts, probe
 from wan_duet.pipelines.media.read import read_frames
+from wan_duet.pipelines.media.source import exact
 from wan_duet.pipelines.toy.embedded import toy_folder
 
 from .clips import HEIGHT, WIDTH, moving, soft, tone, write
 
+ROOT = Path(__file__).resolve().parents[2]
 TAGS = {"prompt": "{}", "workflow": '{"nodes": []}', "wan_duet": "{}"}
+
+
+class Pair:
+    """A rate as PyAV 19 gives it: not a Fraction, and false where it is not known."""
+
+    def __init__(self, numerator: int, denominator: int) -> None:
+        self.numerator, self.denominator = numerator, denominator
+
+    def __bool__(self) -> bool:
+        return bool(self.numerator and self.denominator)
 
 
 @pytest.fixture
@@ -106,6 +119,68 @@ def test_another_container_keeps_pictures_times_tags_and_sound(clip: Path, suffi
     assert TAGS.items() <= made.tags.items()
     assert made.audio is not None
     assert made.audio.duration_s == pytest.approx(9 / 16, abs=0.025)
+
+
+@pytest.mark.parametrize("suffix", ["mp4", "webm", "mkv"])
+def test_tags_that_are_not_utf8_are_read_printed_and_written_anew(
+    tmp_path: Path, suffix: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """Files of older programs have them in Latin-1. Every PyAV reads the same from them."""
+    path = write(tmp_path / f"a.{suffix}", 2, tags={"a_name": "a cafe#", "b#name": "b"}).path
+    whole = path.read_bytes()
+    assert whole.lower().count(b"#") >= 2
+    path.write_bytes(
+        whole.replace(b"cafe#", b"cafe\xe9").replace(b"#name", b"\xe9name").replace(b"#NAME", b"\xe9NAME")
+    )
+    tags = {name.lower(): text for name, text in probe(path).tags.items()}
+    assert (tags["a_name"], tags["b\ufffdname"]) == ("a cafe\ufffd", "b")
+
+    assert len(list(read_frames(path))) == 2
+    assert read_audio(path) is None
+    for flags in ([], ["--json"]):
+        assert main(["media", "probe", str(path), *flags]) == 0
+        assert "a cafe\ufffd".encode() in capfdbinary.readouterr().out
+    tags = {name.lower(): text for name, text in convert(path, "b.mkv").tags.items()}
+    assert (tags["a_name"], tags["b\ufffdname"]) == ("a cafe\ufffd", "b")
+
+
+def test_only_one_place_opens_media_for_reading() -> None:
+    """What a version of PyAV wants to be told is known there, see `source.opened`."""
+    found = []
+    for top in ("pipelines", "nodes", "bench", "tools"):
+        for file in (ROOT / top).rglob("*.py"):
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            assert not [
+                node
+                for node in ast.walk(tree)
+                if isinstance(node, ast.ImportFrom)
+                and node.module == "av"
+                and "open" in [name.name for name in node.names]
+            ], file
+            found += [file.relative_to(ROOT).as_posix() for node in ast.walk(tree) if is_read(node)]
+    assert found == ["pipelines/media/source.py"]
+
+
+def is_read(node: ast.AST) -> bool:
+    """Whether it is `av.open(...)` without the mode "w"."""
+    if not isinstance(node, ast.Call) or ast.unparse(node.func) != "av.open":
+        return False
+    modes = [*node.args[1:2], *(word.value for word in node.keywords if word.arg == "mode")]
+    return [ast.unparse(mode) for mode in modes] != ["'w'"]
+
+
+@pytest.mark.parametrize(
+    ("said", "is_"),
+    [
+        (None, None),
+        (Fraction(24000, 1001), Fraction(24000, 1001)),
+        (Pair(25, 1), Fraction(25)),
+        (Pair(0, 1), None),
+        (Pair(0, 0), None),
+    ],
+)
+def test_what_a_file_does_not_say_of_its_times_is_unknown(said: Any, is_: Fraction | None) -> None:
+    assert exact(said) == is_
 
 
 def test_a_lossless_copy_is_the_same_to_the_bit(clip: Path) -> None:
