@@ -33,14 +33,13 @@ BY_HAND = [  # the function or class, an expression in it, what replaces it
 
 @dataclass(frozen=True)
 class Fault:
-    """old, new: the lines it changes. lines: of the functions it acts in. start, end: bytes of the file."""
+    """old, new: the lines it changes. start, end: bytes of the file that `after` replaces."""
 
     file: str
     line: int
     what: str
     old: str
     new: str
-    lines: tuple[tuple[str, int, int], ...]
     start: int
     end: int
     after: str
@@ -54,7 +53,7 @@ class Fault:
 
 
 class Source:
-    """One file and its faults. spans: where each identifier is used, by whole functions of the package."""
+    """One file and its faults."""
 
     def __init__(self, file: str, content: bytes) -> None:
         self.file, self.content, self.tree = file, content, ast.parse(content)
@@ -62,40 +61,33 @@ class Source:
         for line in content.splitlines(keepends=True):
             self.begins.append(self.begins[-1] + len(line))
 
-    def faults(self, spans: dict[str, list[tuple[str, int, int]]]) -> Iterator[Fault]:
+    def faults(self) -> Iterator[Fault]:
         seen = set()
-        for where, what, node, after in self._found(self.tree.body, (), False):
+        for what, node, after in self._found(self.tree.body, False):
             start, end = self._span(node)
             if (start, end, after) in seen or self.content[start:end].decode() == after:
                 continue
             seen.add((start, end, after))
-            function = next((one for one in where if not isinstance(one, ast.ClassDef)), None)
-            if function is not None:
-                lines: list[tuple[str, int, int]] = [(self.file, *_lines(function))]
-            else:  # a constant acts where it is used
-                classes = {name for one in where for name in (one.name, one.name.lower())}
-                names = classes or _defined(self._statement_at(node))
-                lines = [span for name in sorted(names) for span in spans.get(name, [])]
             first, last = self.begins[node.lineno - 1], self.begins[node.end_lineno]
             texts = (self.content[first:start], self.content[end:last])
             old, new = (
                 re.sub(r"\s+#.*", "", " ".join(b"".join([texts[0], middle, texts[1]]).decode().split()))
                 for middle in (self.content[start:end], after.encode())
             )
-            yield Fault(self.file, node.lineno, what, old, new, tuple(lines), start, end, after)
+            yield Fault(self.file, node.lineno, what, old, new, start, end, after)
 
-    def _found(self, body: list[ast.stmt], where: tuple[Any, ...], behind: bool) -> Iterator[tuple[Any, ...]]:
+    def _found(self, body: list[ast.stmt], behind: bool) -> Iterator[tuple[str, Any, str]]:
         for one in body:
             if isinstance(one, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
                 inner = isinstance(one, ast.ClassDef) and bool(_parts(one.name) & AMOUNTS)
                 for node in _defaults(one):
-                    yield from (((*where, one), *found) for found in _numbers(node))
+                    yield from _numbers(node)
                 wanted = [(text, after) for name, text, after in BY_HAND if name == one.name]
                 for node in ast.walk(one) if wanted else ():
                     for text, after in wanted:
                         if isinstance(node, ast.expr) and ast.unparse(node) == text:
-                            yield (*where, one), "by hand", node, after
-                yield from self._found(one.body, (*where, one), inner)
+                            yield "by hand", node, after
+                yield from self._found(one.body, inner)
                 continue
             if any(name == "platform" for head in _heads(one) for name in _identifiers(head)):
                 continue  # for another system than this one
@@ -107,13 +99,11 @@ class Source:
                 isinstance(one, ast.Expr) and _called(one.value) in ("info", "warning", "debug")
             ):
                 for what, node, after in self._rules(one, behind or waits):
-                    yield where, what, node, after
+                    yield what, node, after
             if isinstance(one, ast.Try) and _speaks(one):
-                yield from (
-                    (where, *found) for handler in one.handlers for found in self._dropped(handler.type)
-                )
+                yield from (found for handler in one.handlers for found in self._dropped(handler.type))
             for block in _blocks(one):
-                yield from self._found(block, where, inside and isinstance(one, (ast.If, ast.While)))
+                yield from self._found(block, inside and isinstance(one, (ast.If, ast.While)))
 
     def _rules(self, statement: ast.stmt, behind: bool) -> Iterator[tuple[str, Any, str]]:
         if isinstance(statement, ast.Expr) and _called(statement.value) in WAITS:
@@ -146,10 +136,6 @@ class Source:
             for one in listed:
                 rest = [self._text(other) for other in listed if other is not one]
                 yield "dropped", choices, f"({', '.join(rest)},)"
-
-    def _statement_at(self, node: Any) -> ast.AST:
-        around = (one for one in ast.walk(self.tree) if isinstance(one, (ast.Assign, ast.AnnAssign)))
-        return next((one for one in around if one.lineno <= node.lineno <= (one.end_lineno or 0)), node)
 
     def _span(self, node: Any) -> tuple[int, int]:
         begin, end = self.begins[node.lineno - 1], self.begins[node.end_lineno - 1]
@@ -242,27 +228,7 @@ def _called(node: Any) -> str:
     return getattr(function, "attr", getattr(function, "id", ""))
 
 
-def _defined(statement: ast.AST) -> set[str]:
-    return {
-        node.id
-        for node in ast.walk(statement)
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)
-    }
-
-
-def _lines(function: Any) -> tuple[int, int]:
-    """With decorators, where Python says that a function begins."""
-    return min([function.lineno, *(one.lineno for one in function.decorator_list)]), function.end_lineno
-
-
 def all_faults(root: Path) -> list[Fault]:
-    files = sorted(str(file.relative_to(root).as_posix()) for file in (root / "pipelines").rglob("*.py"))
-    sources = [Source(file, (root / file).read_bytes()) for file in files]
-    spans: dict[str, list[tuple[str, int, int]]] = {}
-    for source in sources:
-        for node in ast.walk(source.tree):
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-                for name in set(_identifiers(node)):
-                    spans.setdefault(name, []).append((source.file, *_lines(node)))
-    chosen = [source for source in sources if not any(part in source.file for part in LEFT_OUT)]
-    return [fault for source in chosen for fault in source.faults(spans)]
+    files = sorted(file.relative_to(root).as_posix() for file in (root / "pipelines").rglob("*.py"))
+    chosen = [file for file in files if not any(part in file for part in LEFT_OUT)]
+    return [fault for file in chosen for fault in Source(file, (root / file).read_bytes()).faults()]

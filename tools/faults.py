@@ -10,9 +10,8 @@ Where: in `pipelines/`, the statements that name a device, time, room or a furth
 What:  a comparison is turned; a condition that is none gets a `not`; a number is multiplied and divided by
        12; a statement that only waits is removed; choices change their order; a class or word that an
        `except`, an `isinstance`, an `in` or an `any` names is dropped. BY_HAND adds what no rule makes.
-Tests: those of the file's room; of a file beside the rooms, those that import it. First come the tests that
-       run the faulty function, the most particular ones at the beginning, then the others of the room.
-       A test that hangs has found the fault.
+Tests: those that import the faulty file, and then the others of its room. A test that hangs has found the
+       fault.
 
 harmless_faults.json lists faults that change nothing a test could see, with the reason. The exit code is 0
 when tests find at least 95 % of the faults and every other one is listed there.
@@ -22,7 +21,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
 import json
 import multiprocessing
 import os
@@ -32,11 +30,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -46,68 +42,47 @@ from fault_rules import Fault, all_faults
 ROOT = Path(__file__).resolve().parents[1]
 HARMLESS = Path(__file__).with_name("harmless_faults.json")
 WARM = ["pytest", "hypothesis", "httpx", "aiohttp", "pydantic", "av", "torch", "diffusers", "transformers"]
-SLOW_S = 20.0  # beyond ten times what a test takes without a fault: then it hangs
+SLOW_S = 60.0  # a test that takes longer hangs; the slowest takes a quarter of it
 CONTEXT = multiprocessing.get_context("forkserver")
 
 
-def test_files(root: Path, file: str) -> list[str]:
-    """Those of a room lie in the folder of its name; a file beside the rooms has those that import it."""
+def test_files(root: Path, file: str) -> tuple[list[str], list[str]]:
+    """Those that import the file, and the others of its room."""
     room, _, _ = file.removeprefix("pipelines/").rpartition("/")
-    if room and (root / "tests" / room).is_dir():
-        return sorted(str(one.relative_to(root)) for one in (root / "tests" / room).rglob("test_*.py"))
     name = "[.]".join(Path(file).with_suffix("").parts)
     package, _, module = name.rpartition("[.]")
     imports = re.compile(rf"{name}\b|from wan_duet[.]{package} import [^\n]*\b{module}\b")
-    every = sorted((root / "tests").rglob("test_*.py"))
-    return [
-        str(one.relative_to(root))
-        for one in every
-        if not {"host", "golden", "toy"} & set(one.parts) and imports.search(one.read_text(encoding="utf-8"))
-    ]
+    folder = root / "tests" / room
+    every = sorted((folder if folder.is_dir() else root / "tests").rglob("test_*.py"))
+    usable = [one for one in every if not {"host", "golden", "toy"} & set(one.relative_to(root).parts)]
+    near = [one for one in usable if imports.search(one.read_text(encoding="utf-8"))]
+    near.sort(key=lambda one: (Path(file).stem not in one.stem, one.stat().st_size))
+    far = [one for one in usable if one not in near] if room and folder.is_dir() else []
+    return [str(one.relative_to(root)) for one in near], [str(one.relative_to(root)) for one in far]
 
 
 class Watch:
-    """A pytest plugin: runs the wanted tests in their order, and writes down what happens, line by line."""
+    """A pytest plugin that writes down which test runs, and which fails."""
 
-    def __init__(self, notes: Path, wanted: list[str] | None, root: Path) -> None:
-        self.notes, self.wanted, self.root = notes.open("w", buffering=1), wanted, f"{root}{os.sep}"
-        self.ran: set[str] = set()
-
-    def pytest_collection_modifyitems(self, items: list[Any]) -> None:
-        if self.wanted is not None:
-            place = {name: index for index, name in enumerate(self.wanted)}
-            items[:] = sorted(
-                (item for item in items if item.nodeid in place), key=lambda one: place[one.nodeid]
-            )
+    def __init__(self, notes: Path) -> None:
+        self.notes = notes.open("w", buffering=1)
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         self._note(starts=nodeid)
-        self.ran.clear()
-        if self.wanted is None:
-            threading.settrace(self._call)
-            sys.settrace(self._call)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        self._note(test=report.nodeid, failed=report.failed, seconds=report.duration)
+        if report.failed:
+            self._note(failed=report.nodeid)
 
     def pytest_collectreport(self, report: Any) -> None:
         if report.failed:
-            self._note(test=report.nodeid, failed=True, seconds=0.0)
+            self._note(failed=report.nodeid)
 
-    def pytest_runtest_logfinish(self, nodeid: str) -> None:
-        sys.settrace(None)
-        self._note(test=nodeid, ran=sorted(self.ran))
-
-    def _call(self, frame: Any, _event: str, _value: Any) -> None:
-        code = frame.f_code
-        if code.co_filename.startswith(self.root) and "/pipelines/" in code.co_filename:
-            self.ran.add(f"{code.co_filename[len(self.root) :]}:{code.co_firstlineno}")
-
-    def _note(self, **what: Any) -> None:
+    def _note(self, **what: str) -> None:
         self.notes.write(json.dumps(what) + "\n")
 
 
-def run_pytest(root: str, notes: str, wanted: list[str] | None, files: list[str]) -> None:
+def run_pytest(root: str, notes: str, files: list[str]) -> None:
     """In a process of its own, with `root` as the package."""
     import pytest
 
@@ -123,17 +98,9 @@ def run_pytest(root: str, notes: str, wanted: list[str] | None, files: list[str]
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
-    stop = ["-x", "--hypothesis-seed=0"] if wanted is not None else []
-    watch = Watch(Path(notes), wanted, Path(root))
-    options = [
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "-p",
-        "no:xdist",
-        f"--basetemp={Path(notes).with_suffix('.tmp')}",
-    ]
-    os._exit(pytest.main([*options, *stop, *files], plugins=[watch]))
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0"]
+    options.append(f"--basetemp={Path(notes).with_suffix('.tmp')}")
+    os._exit(pytest.main([*options, *files], plugins=[Watch(Path(notes))]))
 
 
 class Workplace:
@@ -148,95 +115,41 @@ class Workplace:
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self.root / name)
 
-    def run(
-        self, files: list[str], wanted: list[str] | None, limits: dict[str, float]
-    ) -> list[dict[str, Any]]:
-        """What was written down. A test without an end is stopped, and is the last one."""
-        process = CONTEXT.Process(target=run_pytest, args=(str(self.root), str(self.notes), wanted, files))
+    def first_that_fails(self, files: list[str]) -> str | None:
+        """None when all pass. A test that does not end is stopped, and counts as one that fails."""
         self.notes.write_text("")
+        process = CONTEXT.Process(target=run_pytest, args=(str(self.root), str(self.notes), files))
         process.start()
-        current, since = "", time.monotonic()
-        while process.is_alive():
+        current, since, hangs = "the imports of the tests", time.monotonic(), False
+        while process.is_alive() and not hangs:
             process.join(0.1)
             started = [note["starts"] for note in self._read() if "starts" in note]
             if started and started[-1] != current:
                 current, since = started[-1], time.monotonic()
-            if wanted is not None and time.monotonic() - since > 10 * limits.get(current, 6.0) + SLOW_S:
-                break
-        hangs = process.is_alive()
+            hangs = time.monotonic() - since > SLOW_S
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)  # and what the tests have started
+            os.killpg(process.pid or 0, signal.SIGKILL)  # with what the tests have started
         process.join()
         shutil.rmtree(self.notes.with_suffix(".tmp"), ignore_errors=True)
-        return [
-            *self._read(),
-            *(
-                [{"test": current or "the imports of the tests", "failed": True, "seconds": 0.0}]
-                if hangs
-                else []
-            ),
-        ]
+        failed = next((note["failed"] for note in self._read() if "failed" in note), None)
+        crashed = process.exitcode not in (0, 1, 5)
+        return failed or (current if hangs or crashed else None)
 
-    def _read(self) -> list[dict[str, Any]]:
+    def _read(self) -> list[dict[str, str]]:
         lines = self.notes.read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in lines[:-1]]
 
-
-@dataclass(frozen=True)
-class Traced:
-    """Of one test without a fault: how long it takes, and which functions of the package it runs."""
-
-    file: str
-    seconds: float
-    ran: frozenset[tuple[str, int]]
-
-
-def trace(workplace: Workplace, file: str, cache: Path) -> dict[str, Traced]:
-    """The tests of a file that pass."""
-    content = b"".join(one.read_bytes() for one in sorted((workplace.root / "pipelines").rglob("*.py")))
-    content += b"".join(one.read_bytes() for one in sorted((workplace.root / file).parent.glob("*.py")))
-    kept = cache / f"{hashlib.sha256(content + file.encode()).hexdigest()[:20]}.json"
-    if not kept.exists():
-        kept.write_text(json.dumps(workplace.run([file], None, {})), encoding="utf-8")
-    seconds: dict[str, float] = {}
-    ran: dict[str, frozenset[tuple[str, int]]] = {}
-    failed = set()
-    for note in json.loads(kept.read_text(encoding="utf-8")):
-        if "seconds" in note:
-            seconds[note["test"]] = seconds.get(note["test"], 0.0) + note["seconds"]
-            failed |= {note["test"]} if note["failed"] else set()
-        elif "ran" in note:
-            places = (place.rpartition(":") for place in note["ran"])
-            ran[note["test"]] = frozenset((place, int(line)) for place, _, line in places)
-    return {
-        name: Traced(file, seconds[name], ran[name]) for name in ran if name in seconds and name not in failed
-    }
-
-
-def find(workplace: Workplace, fault: Fault, tests: dict[str, Traced], quick: bool) -> str | None:
-    """The test that fails or hangs with the fault, None where all pass."""
-    target = workplace.root / fault.file
-    content = target.read_bytes()
-    limits = {name: test.seconds for name, test in tests.items()}
-    near = [name for name, test in tests.items() if _runs(test, fault)]
-    near.sort(key=lambda name: (tests[name].seconds > 1, len(tests[name].ran)))
-    far = [name for name in tests if name not in set(near)]
-    target.write_bytes(content[: fault.start] + fault.after.encode() + content[fault.end :])
-    try:
-        for wanted in (near,) if quick else (near, far):
-            files = sorted({tests[name].file for name in wanted})
-            notes = workplace.run(files, wanted, limits) if wanted else []
-            if failed := next((note["test"] for note in notes if note.get("failed")), None):
-                return str(failed)
-    finally:
-        target.write_bytes(content)
-    return None
-
-
-def _runs(test: Traced, fault: Fault) -> bool:
-    return any(
-        file == ran and first <= line <= last for ran, line in test.ran for file, first, last in fault.lines
-    )
+    def find(self, fault: Fault, quick: bool) -> str | None:
+        """The test that finds the fault."""
+        target = self.root / fault.file
+        content = target.read_bytes()
+        target.write_bytes(content[: fault.start] + fault.after.encode() + content[fault.end :])
+        near, far = test_files(self.root, fault.file)
+        try:
+            found = self.first_that_fails(near) if near else None
+            return found or (None if quick or not far else self.first_that_fails(far))
+        finally:
+            target.write_bytes(content)
 
 
 # ---- the report
@@ -249,7 +162,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--list", action="store_true", help="name the faults, and make none")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the verdicts into a file too")
-    parser.add_argument("--quick", action="store_true", help="only tests that run the faulty function")
+    parser.add_argument("--quick", action="store_true", help="only tests that import the faulty file")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument(
         "--work", type=Path, help="a folder that keeps which test runs what for the next call"
@@ -264,41 +177,28 @@ def main(argv: list[str] | None = None) -> int:
         print(*faults, f"{len(faults)} faults", sep="\n")
         return 0
     with tempfile.TemporaryDirectory(prefix="wan-duet-faults-") as temporary:
-        work = options.work or Path(temporary)
-        work.mkdir(parents=True, exist_ok=True)
-        verdicts = list(judge(faults, Path(temporary), work, options))
+        verdicts = list(judge(faults, Path(temporary), options))
     if options.json is not None:
         options.json.write_text(json.dumps(verdicts, indent=1) + "\n", encoding="utf-8")
     return report(verdicts)
 
 
-def judge(
-    faults: list[Fault], temporary: Path, work: Path, options: argparse.Namespace
-) -> Iterator[dict[str, Any]]:
+def judge(faults: list[Fault], temporary: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     CONTEXT.set_forkserver_preload(WARM)
     idle: SimpleQueue[Workplace] = SimpleQueue()
     for number in range(options.processes):
         idle.put(Workplace(temporary / str(number)))
 
-    def at_work(job: Callable[..., Any], *arguments: Any) -> Any:
+    def find(fault: Fault) -> str | None:
         workplace = idle.get()
         try:
-            return job(workplace, *arguments)
+            return workplace.find(fault, options.quick)
         finally:
             idle.put(workplace)
 
-    rooms = {fault.file: test_files(ROOT, fault.file) for fault in faults}
-    files = sorted({file for room in rooms.values() for file in room})
+    begin = time.monotonic()
     with ThreadPoolExecutor(options.processes) as pool:
-        traced = dict(zip(files, pool.map(lambda file: at_work(trace, file, work), files), strict=True))
-        tests = [
-            {name: test for file in rooms[fault.file] for name, test in traced[file].items()}
-            for fault in faults
-        ]
-        begin = time.monotonic()
-        for fault, test in zip(
-            faults, pool.map(lambda *job: at_work(find, *job, options.quick), faults, tests), strict=True
-        ):
+        for fault, test in zip(faults, pool.map(find, faults), strict=True):
             print(f"{time.monotonic() - begin:6.0f} s  {fault}\n          {test or 'SURVIVED'}", flush=True)
             yield {
                 "fault": fault.text,
