@@ -20,6 +20,7 @@ from .beginning import starting_latents
 from .distilled import lacking, with_lightning
 from .errors import ModelError, RequestError, SamplingError
 from .given import Given, judged, look_at_media
+from .kernels.choices import FloatChoices
 from .lora_chain import with_loras
 from .media.edit import Edit
 from .media.interpolate import Interpolator
@@ -29,6 +30,7 @@ from .media.tags import RECEIPT
 from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
 from .models.conditions import Pictures
+from .models.residency import Residency
 from .models.wan_model import WanModel
 from .output import output_place, require_suffix, write_sidecar
 from .pictures import pictures_of
@@ -235,6 +237,8 @@ def _execute(
     steps, cached = plan.experts[plan.start_step :], job.cache_threshold is not None
     ahead = look_ahead(job.model, memory, plan.latent_shape, steps, cached=cached)
     choices = float_choices(job.model, plan.latent_shape, memory)
+    # One decision for the whole run, the VAE and the receipt included.
+    job = replace(job, model=replace(job.model, wishes=replace(job.model.wishes, kernels=choices.kernels)))
     log.info("%s", ahead.text())
     if check_memory:
         ahead.require_room()
@@ -250,7 +254,7 @@ def _execute(
         cache = None if job.cache_threshold is None else StepCache(job.cache_threshold)
         with clock.stage("sampling"):
             latents = _sample(
-                job, latents, pictures, prompts, memory, progress, cache, check_memory=check_memory
+                job, latents, pictures, prompts, memory, progress, cache, ahead.residency, choices
             )
         fingerprint = latents_hash(latents)
         if expected is not None and fingerprint != expected.latents_sha256:
@@ -299,8 +303,8 @@ def _sample(
     memory: Memory,
     progress: Progress,
     cache: StepCache | None,
-    *,
-    check_memory: bool,
+    residency: Residency | None,
+    choices: FloatChoices,
 ) -> Tensor:
     return sample(
         job.model,
@@ -312,10 +316,12 @@ def _sample(
         job.plan.guidance,
         memory,
         progress,
-        check_memory=check_memory,
+        check_memory=False,  # whoever decided what follows looked
         cache=cache,
         given=pictures.frames,
         draw=later_noise(latents.shape, job.plan.seed),
+        residency=residency,
+        choices=choices,
     )
 
 

@@ -116,6 +116,7 @@ def make_receipt(
             "dtype": dtype,
             "device": device,
             "choices": choices.as_dict(),
+            "kernels_refused": dict(choices.refused),
             "files": model.hashes(),
             "loras": [{**lora.as_dict(), **_origin(lora.file)} for lora in model.loras],
         },

@@ -301,6 +301,8 @@ def _receipt(
     job: _Job, prompt: str, memory: Memory, ahead: Preflight, notes: Mapping[str, str]
 ) -> dict[str, Any]:
     """What is known before the first clip."""
+    dtype = compute_dtype(job.model.precision, memory.device)
+    kernels, refused = job.model.wishes.kernels_on(memory.device, dtype)
     receipt = make_receipt(
         job.request,
         job.report,
@@ -309,11 +311,11 @@ def _receipt(
         job.given,
         notes,
         prompt=prompt,
-        dtype=str(compute_dtype(job.model.precision, memory.device)).removeprefix("torch."),
+        dtype=str(dtype).removeprefix("torch."),
         device=str(memory.device),
         latents_sha256="",
         memory=ahead.as_dict(),
-        choices=FloatChoices(),  # its blocks are not the ones that have others
+        choices=FloatChoices(kernels=kernels, refused=refused),  # of its VAE: its blocks have no others
     )
     del receipt["latents_sha256"]
     if job.pose is not None:

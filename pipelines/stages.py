@@ -21,8 +21,9 @@ from .memory import Memory, compute_dtype
 from .models.conditions import require_channels
 from .models.executor import Executor
 from .models.lone_vae import HasVae
+from .models.residency import Residency
 from .models.text import EncodedPrompt, TextEncoder, load_text_encoder, reading_bytes
-from .models.vae import denormalise, load_vae, normalise
+from .models.vae import denormalise, normalise, vae_of
 from .models.wan_model import WanModel
 from .preflight import chunk_tokens, decode_bytes, look_ahead
 from .progress import Progress
@@ -95,6 +96,8 @@ def sample(
     cache: StepCache | None = None,
     given: Tensor | None = None,
     draw: Callable[[], Tensor] | None = None,
+    residency: Residency | None = None,
+    choices: FloatChoices | None = None,
 ) -> Tensor:
     """Run `schedule` and return latents in VAE space, float32, CPU.
 
@@ -107,6 +110,8 @@ def sample(
     given:        (T,) bool, the frames of `latents` that are there already and come back as they are; only
                   the 5B model can do that. None where all are drawn.
     draw:         more noise, for a solver that noises anew (`later_noise`).
+    residency, choices: decided beforehand, by who wrote them down; None decides by what is free now, and by
+                  what the model wishes.
 
     A schedule that ends above sigma 0 gives its latents in the leftover form too; one without a step, which
     is what a strength of 0 leaves, gives back what it was given.
@@ -125,7 +130,13 @@ def sample(
     if not len(schedule):
         return latents
     ahead = look_ahead(
-        model, memory, latents.shape, schedule.experts, sampling_only=True, cached=cache is not None
+        model,
+        memory,
+        latents.shape,
+        schedule.experts,
+        sampling_only=True,
+        cached=cache is not None,
+        residency=residency,
     )
     if check_memory:
         ahead.require_room()
@@ -143,7 +154,7 @@ def sample(
         current = torch.where(_by_frame(given).to(device), clean, current)
     on_device = prompts.to(device, given)
     dtype = compute_dtype(model.precision, device)
-    choices = float_choices(model, latents.shape, memory)
+    choices = choices or float_choices(model, latents.shape, memory)
     if ahead.residency is not None:
         log.info("experts: %s; %s", ahead.residency.text(), choices.text())
     working_bytes = max(stage.working_bytes for stage in ahead.stages)
@@ -198,7 +209,7 @@ def _encode_frames(
     progress.begin("input", latent_shape[-3], "latent frames")
     dtype = compute_dtype(model.precision, memory.device)
     working = decode_bytes(model, latent_shape, dtype, tiling)  # encoding takes less
-    vae = load_vae(model.vae, dtype, memory, progress.check, working)
+    vae = vae_of(model, dtype, memory, progress.check, working)
     done: list[Tensor] = []
     for latent in stream_encode(vae, frames, tiling=tiling):
         progress.check()
@@ -253,7 +264,7 @@ def _decode(
 ) -> Iterator[Tensor]:
     dtype = compute_dtype(model.precision, memory.device)
     working = decode_bytes(model, latents.shape, dtype, tiling)
-    vae = load_vae(model.vae, dtype, memory, progress.check, working)
+    vae = vae_of(model, dtype, memory, progress.check, working)
     yield from stream_decode(vae, latents, frames=frames, tiling=tiling)
 
 
