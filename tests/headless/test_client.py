@@ -272,3 +272,20 @@ def test_an_answer_that_breaks_off_is_a_host_error() -> None:
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         with ComfyClient(url, timeout_s=0.2) as client, pytest.raises(HostError, match="does not answer"):
             client.get("/queue")  # accepted by the system, never answered
+
+
+def test_a_connection_that_is_closed_without_an_answer_is_a_host_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            for _ in range(2):  # aiohttp asks once more
+                connection, _ = server.accept()
+                connection.recv(4096)
+                connection.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        with (
+            ComfyClient(f"http://127.0.0.1:{server.getsockname()[1]}") as client,
+            pytest.raises(HostError, match="does not answer"),
+        ):
+            client.get("/queue")
