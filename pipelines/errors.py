@@ -54,6 +54,7 @@ __all__ = [
     "SpendingError",
     "UnreachableError",
     "WanDuetError",
+    "is_out_of_memory",
 ]
 
 
@@ -183,3 +184,14 @@ class SpendingError(RemoteError):
 
 class JournalError(WanDuetError):
     """The record of remote jobs cannot be read or written, so nothing may be bought."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether any device says with it that memory ran out. Costs no import of torch.
+
+    torch has a type of its own for CUDA only; a CPU and MPS say it in words.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    words = ("out of memory", "can't allocate memory")
+    return isinstance(error, RuntimeError) and any(one in str(error) for one in words)

@@ -14,8 +14,7 @@ from typing import TypeVar
 from safetensors import SafetensorError
 from torch import Tensor
 
-from .errors import MediaError, ModelError, SafetyError
-from .kernels.trial import is_out_of_memory
+from .errors import MediaError, ModelError, SafetyError, is_out_of_memory
 from .media.audio import Audio
 from .media.edit import Edit, edited
 from .media.encode import encode_video

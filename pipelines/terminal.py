@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from tqdm import tqdm
 
-from .errors import MediaError, ModelError, RequestError, WanDuetError
+from .errors import MediaError, ModelError, RequestError, WanDuetError, is_out_of_memory
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -84,8 +84,7 @@ def _as_ours(error: Exception) -> WanDuetError | None:
         return error
     if isinstance(error, OSError):
         return MediaError(f"{error.filename or 'a file'}: {error.strerror or error}")
-    # torch has an error of its own, which is a RuntimeError; its name is enough and costs no import of torch.
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return ModelError("out of memory; try a smaller resolution, fewer frames, or precision bf16")
     return None
 

@@ -49,9 +49,10 @@ def make(model: WanModel, out: Path, **changes: Any) -> Rendered:
 
 @dataclass(eq=False)
 class Tight(DeviceMemory):
-    """A device on which the VAE does not fit the first `failures` times."""
+    """A device on which the VAE does not fit the first `failures` times, and says so with `error`."""
 
     failures: int
+    error: Exception = field(default_factory=MemoryError)
     reserved: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -60,7 +61,7 @@ class Tight(DeviceMemory):
     def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:
         self.reserved.append(what)
         if len(self.reserved) <= self.failures:
-            raise MemoryError
+            raise self.error
 
 
 def test_the_file_has_what_was_decoded_and_nothing_else_is_left(toy: WanModel, tmp_path: Path) -> None:
@@ -119,6 +120,38 @@ def test_out_of_memory_starts_again_in_tiles_and_says_so(
     assert made.facts.frames == 1
     assert "out of memory while decoding 144x32, whole; once more" in caplog.text
     assert probe(tmp_path / "a.mp4").tags["wan_duet"] == "in tiles of 128 pixels every 96"
+
+
+def of_the_cpu() -> Exception:
+    """What torch really raises when main memory does not do."""
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60, dtype=torch.uint8)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.cuda.OutOfMemoryError("Allocation on device 0"),  # the words of cudaMallocAsync name no memory
+        of_the_cpu(),
+        RuntimeError("MPS backend out of memory (MPS allocated: 17.85 GB, max allowed: 18.13 GB)"),
+    ],
+    ids=["Python", "CUDA", "CPU", "MPS"],
+)
+def test_every_device_s_way_to_say_that_memory_ran_out_leads_to_smaller_tiles(
+    toy: WanModel, tmp_path: Path, error: Exception
+) -> None:
+    memory = Tight(1, error)
+    made = make(toy, tmp_path / "a.mp4", latents=some_latents(144, 32, frames=1), memory=memory)
+    assert made.tiling == Tiling(128, 96)
+
+
+def test_what_is_no_lack_of_memory_is_not_tried_again(toy: WanModel, tmp_path: Path) -> None:
+    memory = Tight(1, RuntimeError("CUDA error: an illegal memory access was encountered"))
+    with pytest.raises(RuntimeError, match="illegal memory access"):
+        make(toy, tmp_path / "a.mp4", latents=some_latents(144, 32, frames=1), memory=memory)
+    assert memory.reserved == ["VAE"]
 
 
 def test_out_of_memory_with_the_smallest_tiles_is_an_error_and_keeps_the_latents(

@@ -77,9 +77,14 @@ class ComfyClient:
     """One client of the ComfyUI at `url`; close it, or use it in a `with`. Not for several threads at once.
 
     It has an event loop of its own, which runs only inside its calls: a progress callback may call it again.
+
+    clock: in seconds, for what takes longer than one call.
     """
 
-    def __init__(self, url: str, *, timeout_s: float = 60.0) -> None:
+    def __init__(
+        self, url: str, *, timeout_s: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
         self.url = url.rstrip("/")
         self.client_id = uuid.uuid4().hex
         self._loop = asyncio.new_event_loop()
@@ -140,13 +145,13 @@ class ComfyClient:
         timeout_s: float | None = None,
     ) -> Job:
         """Queue a workflow and wait until it has ended, however it does. Leaving early cancels it."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        deadline = None if timeout_s is None else self._clock() + timeout_s
         socket = self._await(self._listen())
         try:
             prompt_id = self.queue(workflow, extra_data)
             try:
                 while not self._hear(socket, prompt_id, on_progress):
-                    if deadline is not None and time.monotonic() > deadline:
+                    if deadline is not None and self._clock() > deadline:
                         raise HostError(f"ComfyUI has not finished the workflow after {timeout_s:.0f} s.")
                 return self._record(prompt_id)
             except BaseException:
@@ -233,8 +238,8 @@ class ComfyClient:
 
     def _record(self, prompt_id: str) -> Job:
         """The job's entry in the history, which ComfyUI writes a moment after it says the job has ended."""
-        deadline = time.monotonic() + _RECORD_S
-        while time.monotonic() < deadline:
+        deadline = self._clock() + _RECORD_S
+        while self._clock() < deadline:
             job = self.job(prompt_id)
             if job is not None:
                 return job

@@ -42,10 +42,19 @@ class HeadlessComfyUI:
 
     Inside, `url` is where it listens and `output`, `input`, `temp` and `user` are its folders. They and the
     process are gone when the block is left, whatever happened in it.
+
+    clock: in seconds, for how long the start takes.
     """
 
-    def __init__(self, host: Host, *, extra_args: Sequence[str] = (), start_timeout_s: float = 300.0) -> None:
-        self.host = host
+    def __init__(
+        self,
+        host: Host,
+        *,
+        extra_args: Sequence[str] = (),
+        start_timeout_s: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.host, self._clock = host, clock
         self.url = ""
         self._extra_args = tuple(extra_args)
         self._start_timeout_s = start_timeout_s
@@ -192,11 +201,11 @@ class HeadlessComfyUI:
         return [*command, *self._extra_args]
 
     def _wait_until_ready(self, port: int) -> None:
-        deadline = time.monotonic() + self._start_timeout_s
+        deadline = self._clock() + self._start_timeout_s
         while (found := _object_info(port, _A_NODE)) is None:
             if self._has_died():
                 raise HostError(f"ComfyUI ended while starting.\n{self._last_words()}")
-            if time.monotonic() > deadline:
+            if self._clock() > deadline:
                 raise HostError(
                     f"ComfyUI has not started after {self._start_timeout_s:.0f} s.\n{self._last_words()}"
                 )

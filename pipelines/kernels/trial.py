@@ -8,7 +8,9 @@ from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 
-__all__ = ["Facts", "facts_of", "first_that_runs", "is_out_of_memory", "remembered"]
+from ..errors import is_out_of_memory
+
+__all__ = ["Facts", "facts_of", "first_that_runs", "remembered"]
 
 P = ParamSpec("P")
 Name = TypeVar("Name", bound=str)
@@ -70,10 +72,3 @@ def remembered(attempt: Callable[P, str | None]) -> Callable[P, str | None]:
             return reason
 
     return why_not
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """torch has an error of its own for CUDA only; a CPU or MPS says so in words."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    return any(words in str(error) for words in ("out of memory", "can't allocate memory"))

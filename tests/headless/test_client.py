@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -27,6 +29,7 @@ class FakeComfyUI:
         self.refusal: dict[str, Any] | None = None
         self.node_errors: dict[str, Any] = {}
         self.hang_up = False
+        self.lists_after = 1  # looks at the history, which is written a moment after the job has ended
         self.posted: list[tuple[str, Any]] = []
         self._sockets: dict[str, web.WebSocketResponse] = {}
         self._asked = 0
@@ -95,7 +98,7 @@ class FakeComfyUI:
 
     async def _history(self, request: web.Request) -> web.Response:
         self._asked += 1
-        if self._asked == 1:  # written a moment after the job has ended
+        if self._asked <= self.lists_after:
             return web.json_response({})
         image = {"filename": "a.mp4", "subfolder": "video", "type": "output"}
         outputs = {"7": {"images": [image], "animated": [True]}, "8": {"text": ["words"]}}
@@ -231,3 +234,58 @@ def test_a_missing_output_leaves_no_file(fake: Callable[..., FakeComfyUI], tmp_p
     with ComfyClient(fake().url) as client, pytest.raises(HostError, match=r"lists b\.mp4 but answered 404"):
         client.download(gone, tmp_path / "b.mp4")
     assert list(tmp_path.iterdir()) == []
+
+
+def ticking(seconds: float) -> Callable[[], float]:
+    """A clock on which every look takes so long."""
+    looks = itertools.count()
+    return lambda: next(looks) * seconds
+
+
+def test_a_job_that_has_time_left_is_waited_for(fake: Callable[..., FakeComfyUI]) -> None:
+    with ComfyClient(fake([("executing", {"node": "3"}), ("execution_success", {})]).url) as client:
+        assert client.run(WORKFLOW, timeout_s=60).status == "success"
+
+
+def test_a_history_on_a_slow_disk_is_waited_for(fake: Callable[..., FakeComfyUI]) -> None:
+    comfyui = fake()
+    comfyui.lists_after = 3
+    with ComfyClient(comfyui.url, clock=ticking(5.0)) as client:
+        assert client.run(WORKFLOW).status == "success"
+
+
+def test_a_job_that_no_history_ever_lists_is_an_error_within_minutes(
+    fake: Callable[..., FakeComfyUI],
+) -> None:
+    comfyui = fake()
+    comfyui.lists_after = 20
+    with (
+        ComfyClient(comfyui.url, clock=ticking(10.0)) as client,
+        pytest.raises(HostError, match="does not list it in its history"),
+    ):
+        client.run(WORKFLOW)
+
+
+def test_an_answer_that_breaks_off_is_a_host_error() -> None:
+    """Whatever the network says: the end of a connection, silence, or a refusal by the system."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        with ComfyClient(url, timeout_s=0.2) as client, pytest.raises(HostError, match="does not answer"):
+            client.get("/queue")  # accepted by the system, never answered
+
+
+def test_a_connection_that_is_closed_without_an_answer_is_a_host_error() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def hang_up() -> None:
+            for _ in range(2):  # aiohttp asks once more
+                connection, _ = server.accept()
+                connection.recv(4096)
+                connection.close()
+
+        threading.Thread(target=hang_up, daemon=True).start()
+        with (
+            ComfyClient(f"http://127.0.0.1:{server.getsockname()[1]}") as client,
+            pytest.raises(HostError, match="does not answer"),
+        ):
+            client.get("/queue")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from wan_duet.pipelines.errors import ModelError
+from wan_duet.pipelines.errors import ModelError, is_out_of_memory
 from wan_duet.pipelines.kernels import attention as attention_module
 from wan_duet.pipelines.kernels import choices as choices_module
 from wan_duet.pipelines.kernels.attention import attention_candidates, fills_tiles, why_not
@@ -21,7 +21,7 @@ from wan_duet.pipelines.kernels.choices import (
     why_not_kernels,
 )
 from wan_duet.pipelines.kernels.names import KERNELS
-from wan_duet.pipelines.kernels.trial import Facts, facts_of, is_out_of_memory, remembered
+from wan_duet.pipelines.kernels.trial import Facts, facts_of, remembered
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:1")
 FP32, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16

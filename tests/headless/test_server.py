@@ -1,0 +1,133 @@
+"""A process that takes ComfyUI's place: it is waited for, heard when it fails, and always gone afterwards."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from wan_duet.pipelines.errors import HostError
+from wan_duet.pipelines.headless.host import Host
+from wan_duet.pipelines.headless.server import HeadlessComfyUI
+
+ROOT = Path(__file__).resolve().parents[2]
+LISTENS = """
+import http.server, json, os, signal, subprocess, sys, time
+{before}
+class Answers(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = json.dumps({knows}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+print(json.dumps(sys.argv), flush=True)
+port = int(sys.argv[sys.argv.index("--port") + 1])
+http.server.ThreadingHTTPServer(("127.0.0.1", port), Answers).serve_forever()
+"""
+KNOWS = {"WanDuetTextToVideo": {}}
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Callable[..., Host]:
+    """A folder whose main.py does what it is told before it listens."""
+
+    def make(before: str = "", knows: object = KNOWS, cpu: bool = False) -> Host:
+        (tmp_path / "main.py").write_text(LISTENS.format(before=before, knows=knows))
+        return Host(tmp_path, Path(sys.executable), ROOT, cpu, None)
+
+    return make
+
+
+def is_alive(pid: int) -> bool:
+    """A process that has ended and that nobody has asked about counts as gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def always(seconds: float) -> Callable[[], float]:
+    """A clock that shows 0 at first, and this from then on."""
+    looks = itertools.count()
+    return lambda: seconds if next(looks) else 0.0
+
+
+@pytest.mark.parametrize("cpu", [False, True])
+def test_it_runs_on_folders_of_its_own_and_leaves_nothing(host: Callable[..., Host], cpu: bool) -> None:
+    with HeadlessComfyUI(host(cpu=cpu)) as comfyui:
+        base, pid = comfyui.base, comfyui.pid
+        assert str(comfyui.output) in comfyui.log()
+        assert ("--cpu" in comfyui.log()) == cpu
+    assert not base.exists()
+    assert not is_alive(pid)
+
+
+def test_a_start_that_takes_two_minutes_is_waited_for(host: Callable[..., Host]) -> None:
+    with HeadlessComfyUI(host(before="time.sleep(0.5)"), clock=always(120.0)) as comfyui:
+        assert is_alive(comfyui.pid)
+
+
+def test_a_start_that_takes_half_an_hour_is_given_up(host: Callable[..., Host]) -> None:
+    comfyui = HeadlessComfyUI(host(before="time.sleep(60)"), clock=always(1800.0))
+    with pytest.raises(HostError, match="has not started after"), comfyui:
+        pass
+
+
+def test_the_last_words_of_a_start_that_fails_are_told(host: Callable[..., Host]) -> None:
+    begin = time.monotonic()
+    with (
+        pytest.raises(HostError, match=r"(?s)ended while starting.*no room for the server"),
+        HeadlessComfyUI(host(before="sys.exit('no room for the server')")),
+    ):
+        pass
+    assert time.monotonic() - begin < 100  # not the whole time that a start may take
+
+
+def test_a_comfyui_without_this_pack_is_told(host: Callable[..., Host]) -> None:
+    with pytest.raises(HostError, match="could not load this pack"), HeadlessComfyUI(host(knows={})):
+        pass
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="looks at processes in /proc")
+def test_a_process_that_hears_no_signal_is_gone_with_its_children(
+    host: Callable[..., Host], tmp_path: Path
+) -> None:
+    child = "signal.signal(signal.SIGTERM, signal.SIG_IGN); import time; time.sleep(60)"
+    before = f"""
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+child = subprocess.Popen([sys.executable, "-c", "import signal; {child}"])
+open({str(tmp_path / "child")!r}, "w").write(str(child.pid))
+"""
+    with HeadlessComfyUI(host(before)) as comfyui:
+        pid, child_pid = comfyui.pid, int((tmp_path / "child").read_text())
+        assert is_alive(child_pid)
+    assert not is_alive(pid)
+    assert not is_alive(child_pid)
+
+
+def test_a_process_that_ends_in_good_order_is_given_the_time(
+    host: Callable[..., Host], tmp_path: Path
+) -> None:
+    before = f"""
+def leave(number, frame):
+    time.sleep(1.5)
+    open({str(tmp_path / "said")!r}, "w").write("goodbye")
+    os._exit(0)
+signal.signal(signal.SIGTERM, leave)
+"""
+    with HeadlessComfyUI(host(before)):
+        pass
+    assert (tmp_path / "said").read_text() == "goodbye"
+
+
+def test_a_death_during_a_job_is_told_with_its_last_words(host: Callable[..., Host]) -> None:
+    with HeadlessComfyUI(host()) as comfyui:
+        os.kill(comfyui.pid, 9)
+        with pytest.raises(HostError, match="The last lines of its log"):
+            comfyui.run({"1": {"class_type": "Node", "inputs": {}}})

@@ -1,0 +1,289 @@
+"""How long is waited for what, on clocks that need no time.
+
+Each wait has two sides: the slow but healthy get the time they need, and what will never come is given up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from wan_duet.pipelines.errors import JobStoppedError, UnreachableError
+from wan_duet.pipelines.remote.api import Api, Timeouts
+from wan_duet.pipelines.remote.attempts import CallFailedError, repeat
+from wan_duet.pipelines.remote.desk import PATIENCE, Desk
+from wan_duet.pipelines.remote.download import Cdn
+from wan_duet.pipelines.remote.provider import RemoteFile
+from wan_duet.pipelines.remote.record import Order
+from wan_duet.pipelines.remote.redaction import Redaction
+from wan_duet.pipelines.remote.retry import CANCEL, CHEAP, ONCE, READ, SUBMIT, Happening, Pace, Policy
+
+from .clients import FILM, Waits
+from .test_job import run, the_row
+from .workshop import Workshop, silent
+
+Make = Callable[..., Order]
+
+
+# ---- a job
+
+
+@pytest.fixture(params=["fal", "novita"])
+def patient(request: pytest.FixtureRequest, desk: Desk) -> Desk:
+    """With the patience that the program has for a provider."""
+    return replace(desk, patience=PATIENCE[request.param])
+
+
+def takes(seconds: float, desk: Desk, workshop: Workshop) -> None:
+    """The job is running until then."""
+
+    def look() -> None:
+        workshop.looks = 0 if desk.clock.elapsed() >= seconds else 10_000
+
+    workshop.during["status"] = look
+
+
+def test_half_an_hour_is_no_reason_to_cancel(patient: Desk, workshop: Workshop, order: Make) -> None:
+    takes(1800.0, patient, workshop)
+    assert run(order(), patient).state == "done"
+    assert "cancel" not in workshop.calls
+
+
+def test_nobody_pays_for_a_job_that_hangs_all_night(patient: Desk, workshop: Workshop, order: Make) -> None:
+    takes(8 * 3600.0, patient, workshop)
+    with pytest.raises(JobStoppedError):
+        run(order(), patient)
+    assert patient.clock.elapsed() < 2 * 3600
+
+
+def test_a_provider_may_take_half_a_minute_to_say_that_the_late_job_is_over(
+    patient: Desk, workshop: Workshop, order: Make
+) -> None:
+    takes(8 * 3600.0, patient, workshop)
+    workshop.during["cancel"] = lambda: workshop.faults["status"].extend([silent()] * 3)
+    slow = replace(patient, patience=replace(patient.patience, first=10.0, longest=10.0))
+    with pytest.raises(JobStoppedError):
+        run(order(), slow)
+    assert the_row(patient).state == "cancelled"
+
+
+def test_a_late_job_that_nobody_ends_is_left_to_the_next_start_within_minutes(
+    patient: Desk, workshop: Workshop, order: Make
+) -> None:
+    takes(8 * 3600.0, patient, workshop)
+    workshop.during["cancel"] = lambda: workshop.faults["status"].extend([silent()] * 10_000)
+    with pytest.raises(UnreachableError, match="jobs attach"):
+        run(order(), patient)
+    began = patient.patience.deadline
+    assert began is not None
+    assert patient.clock.elapsed() < began + 300
+
+
+@pytest.mark.parametrize("seconds", [1.0, 2.0, 4.0, 10.0, 30.0, 120.0, 600.0])
+def test_a_finished_job_is_seen_soon_and_an_unfinished_one_is_not_asked_about_all_the_time(
+    patient: Desk, workshop: Workshop, order: Make, seconds: float
+) -> None:
+    takes(seconds, patient, workshop)
+    run(order(), patient)
+    late = patient.clock.elapsed() - seconds
+    first = 1.0 if patient.patience == PATIENCE["fal"] else 3.0
+    assert late <= min(first + 0.5 * seconds, 12.0)
+    # Of the twenty calls a minute that Novita allows, one job leaves room for a second one.
+    assert workshop.calls.count("status") <= 4 + seconds / (1.5 if first == 1.0 else 6.0)
+
+
+# ---- attempts
+
+
+def after(outage_s: float, happening: Happening, waits: Waits, retry_after_s: float | None = None) -> Any:
+    """A call that works again `outage_s` after the first attempt."""
+
+    async def once() -> str:
+        if sum(waits.seconds) < outage_s:
+            raise CallFailedError(happening, "away", "fal", retry_after_s=retry_after_s)
+        return "answer"
+
+    return once
+
+
+RETRIED: list[tuple[Policy, Happening, float, float]] = [
+    *((READ, happening, 10.0, 60.0) for happening in READ.rules if happening != "refused"),
+    *((CHEAP, happening, 3.0, 15.0) for happening in READ.rules if happening != "refused"),
+    *((CANCEL, happening, 1.0, 5.0) for happening in READ.rules if happening != "refused"),
+    (SUBMIT, "not sent", 3.0, 15.0),
+    (SUBMIT, "busy", 3.0, 15.0),
+]
+
+
+@pytest.mark.parametrize(("policy", "happening", "outage_s", "given_up_s"), RETRIED)
+def test_a_short_outage_is_survived_and_a_long_one_is_told(
+    policy: Policy, happening: Happening, outage_s: float, given_up_s: float
+) -> None:
+    waits = Waits()
+    assert asyncio.run(repeat(after(outage_s, happening, waits), policy, waits.pace())) == "answer"
+    waits = Waits()
+    with pytest.raises(CallFailedError):
+        asyncio.run(repeat(after(3600.0, happening, waits), policy, waits.pace()))
+    assert sum(waits.seconds) <= given_up_s
+
+
+@pytest.mark.parametrize(
+    ("policy", "asked_s", "outage_s", "given_up_s"),
+    [(READ, 100.0, 150.0, 300.0), (CHEAP, 100.0, 150.0, 300.0), (CANCEL, 10.0, 15.0, 60.0)],
+)
+def test_the_waits_that_a_provider_asks_for_are_kept_but_not_for_ever(
+    policy: Policy, asked_s: float, outage_s: float, given_up_s: float
+) -> None:
+    waits = Waits()
+    asked = after(outage_s, "busy", waits, asked_s)
+    assert asyncio.run(repeat(asked, policy, waits.pace())) == "answer"
+    waits = Waits()
+    with pytest.raises(CallFailedError):
+        asyncio.run(repeat(after(1e6, "busy", waits, asked_s), policy, waits.pace()))
+    assert sum(waits.seconds) <= given_up_s
+
+
+def test_who_asks_for_a_stop_is_not_kept_waiting_by_a_busy_provider() -> None:
+    waits = Waits()
+    with pytest.raises(CallFailedError):
+        asyncio.run(repeat(after(1e6, "busy", waits, 120.0), CANCEL, waits.pace()))
+    assert sum(waits.seconds) <= 120.0
+
+
+def test_many_clients_do_not_come_back_at_the_same_moment() -> None:
+    pace = Pace()
+    waits = [pace.wait_s(3, None) for _ in range(300)]  # 2 s, as the table of waits has it
+    assert min(waits) >= 1.0
+    assert max(waits) <= 3.0
+    assert min(waits) < 1.5 < 2.5 < max(waits)
+
+
+# ---- one call
+
+
+@dataclass
+class SlowNetwork(httpx.AsyncBaseTransport):
+    """Each phase of a call takes its time, on the clock of the waits; a phase is cut off as httpx does it."""
+
+    waits: Waits
+    phases: dict[str, float] = field(default_factory=dict)
+    calls: int = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self.calls += 1
+        cut = {
+            "pool": httpx.PoolTimeout,
+            "connect": httpx.ConnectTimeout,
+            "write": httpx.WriteTimeout,
+            "read": httpx.ReadTimeout,
+        }
+        for phase, seconds in self.phases.items():
+            allowed = request.extensions["timeout"][phase]
+            self.waits.seconds.append(min(seconds, allowed))
+            if seconds > allowed:
+                raise cut[phase](f"{phase} takes too long")
+        return httpx.Response(200, headers={"content-length": str(len(FILM))}, stream=Body())
+
+
+class Body(httpx.AsyncByteStream):
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield FILM
+
+
+@pytest.mark.parametrize(
+    ("phase", "healthy_s", "dead_s"),
+    [
+        ("connect", 3.0, 60.0),  # two lost SYN packets cost 1 s and 2 s (RFC 6298)
+        ("read", 20.0, 300.0),  # a store that brings a file from afar is silent before the first byte
+        ("write", 60.0, 600.0),  # a buffer of 1 MiB over a modest uplink
+        ("pool", 10.0, 300.0),  # others of the same process use the connections
+    ],
+)
+def test_a_slow_network_is_waited_for_and_a_dead_one_is_not(
+    tmp_path: Path, phase: str, healthy_s: float, dead_s: float
+) -> None:
+    def fetch(seconds: float) -> SlowNetwork:
+        waits = Waits()
+        network = SlowNetwork(waits, {phase: seconds})
+        cdn = Cdn("fal", network, waits.pace())
+        file = RemoteFile("https://files.example/a.mp4", "video/mp4", len(FILM))
+        done = cdn.download(file, tmp_path / "a.mp4", progress=lambda *_: None, check=lambda: None)
+        asyncio.run(done)
+        return network
+
+    assert fetch(healthy_s).calls == 1
+    with pytest.raises(UnreachableError):
+        fetch(dead_s)
+
+
+class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
+    """Time of its own, which jumps to the next timer when nothing arrives."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[Any]:
+        arrived = super().select(0.05 if timeout is None or timeout > 0 else 0)
+        if not arrived and timeout is not None:
+            self.now += timeout
+        return arrived
+
+
+def on_a_quick_clock(work: Callable[[Callable[[], float]], Coroutine[Any, Any, Any]]) -> Any:
+    """The value of `work`, which is given the clock of its event loop."""
+    selector = _Selector()
+    loop = asyncio.SelectorEventLoop(selector)
+    loop.time = lambda: selector.now  # type: ignore[method-assign]
+    try:
+        return loop.run_until_complete(work(loop.time))
+    finally:
+        loop.close()
+
+
+@asynccontextmanager
+async def trickles(pause_s: float, pieces: int) -> AsyncIterator[str]:
+    """A server whose answer comes in pieces, with pauses that no single read takes for too long."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n\r\n{"text": "')
+        for _ in range(pieces):
+            await asyncio.sleep(pause_s)
+            writer.write(b"x")
+        writer.write(b'"}')
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    finally:
+        server.close()
+
+
+@pytest.mark.parametrize(("pieces", "arrives"), [(5, True), (40, False)])
+def test_an_answer_may_trickle_for_a_minute_or_two_and_not_for_a_quarter_of_an_hour(
+    pieces: int, arrives: bool
+) -> None:
+    async def ask(clock: Callable[[], float]) -> tuple[str, float]:
+        async with trickles(20.0, pieces) as url:
+            api = Api(
+                "fal", "Key x", Redaction("x" * 32), (url,), lambda _: None, pace=Pace(), timeouts=Timeouts()
+            )
+            try:
+                answer = await api.call(ONCE, "GET", url)
+                return answer.data["text"], clock()
+            except CallFailedError as failed:
+                return failed.happening, clock()
+            finally:
+                await api.close()
+
+    said, seconds = on_a_quick_clock(ask)
+    assert said == ("xxxxx" if arrives else "lost")
+    assert seconds < 600

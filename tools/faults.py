@@ -1,0 +1,225 @@
+"""Make small faults where tests see least, and name the test that finds each of them.
+
+    python tools/faults.py [--only WORD ...] [--list] [--quick] [--json OUT]
+
+The checkout stays as it is: each fault is made in a temporary copy of it. Needs a system that can fork.
+
+Where: in `pipelines/`, the statements that name a device, time, room or a further attempt (the words in
+       fault_rules.py, looked up by the parts of an identifier, so that the unit in `total_s` means time),
+       what stands under such an `if`, and an `if` under which something waits.
+What:  a comparison is turned; a condition that is none gets a `not`; a number is multiplied and divided by
+       12; a statement that only waits is removed; choices change their order; a class or word that an
+       `except`, an `isinstance`, an `in` or an `any` names is dropped. BY_HAND adds what no rule makes.
+Tests: those that import the faulty file, and then the others of its room. A test that hangs has found the
+       fault.
+
+harmless_faults.json lists faults that change nothing a test could see, with the reason. The exit code is 0
+when tests find at least 95 % of the faults and every other one is listed there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import multiprocessing
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+from fault_rules import Fault, all_faults
+
+ROOT = Path(__file__).resolve().parents[1]
+HARMLESS = Path(__file__).with_name("harmless_faults.json")
+WARM = ["pytest", "hypothesis", "httpx", "aiohttp", "pydantic", "av", "torch", "diffusers", "transformers"]
+SLOW_S = 60.0  # a test that takes longer hangs; the slowest takes a quarter of it
+CONTEXT = multiprocessing.get_context("forkserver")
+
+
+def test_files(root: Path, file: str) -> tuple[list[str], list[str]]:
+    """Those that import the file, and the others of its room."""
+    room, _, _ = file.removeprefix("pipelines/").rpartition("/")
+    name = "[.]".join(Path(file).with_suffix("").parts)
+    package, _, module = name.rpartition("[.]")
+    imports = re.compile(rf"{name}\b|from wan_duet[.]{package} import [^\n]*\b{module}\b")
+    folder = root / "tests" / room
+    every = sorted((folder if folder.is_dir() else root / "tests").rglob("test_*.py"))
+    usable = [one for one in every if not {"host", "golden", "toy"} & set(one.relative_to(root).parts)]
+    near = [one for one in usable if imports.search(one.read_text(encoding="utf-8"))]
+    near.sort(key=lambda one: (Path(file).stem not in one.stem, one.stat().st_size))
+    far = [one for one in usable if one not in near] if room and folder.is_dir() else []
+    return [str(one.relative_to(root)) for one in near], [str(one.relative_to(root)) for one in far]
+
+
+class Watch:
+    """A pytest plugin that writes down which test runs, and which fails."""
+
+    def __init__(self, notes: Path) -> None:
+        self.notes = notes.open("w", buffering=1)
+
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        self._note(starts=nodeid)
+
+    def pytest_runtest_logreport(self, report: Any) -> None:
+        if report.failed:
+            self._note(failed=report.nodeid)
+
+    def pytest_collectreport(self, report: Any) -> None:
+        if report.failed:
+            self._note(failed=report.nodeid)
+
+    def _note(self, **what: str) -> None:
+        self.notes.write(json.dumps(what) + "\n")
+
+
+def run_pytest(root: str, notes: str, files: list[str]) -> None:
+    """In a process of its own, with `root` as the package."""
+    import pytest
+
+    os.setsid()
+    os.chdir(root)
+    sys.path.insert(0, str(Path(root).parent))
+    os.environ |= {
+        "PYTHONPATH": str(Path(root).parent),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "OMP_NUM_THREADS": "1",
+    }
+    sys.dont_write_bytecode = True
+    nothing = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(nothing, stream)
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0"]
+    options.append(f"--basetemp={Path(notes).with_suffix('.tmp')}")
+    os._exit(pytest.main([*options, *files], plugins=[Watch(Path(notes))]))
+
+
+class Workplace:
+    """One temporary copy of the checkout, for one process at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self.root, self.notes = folder / "wan_duet", folder / "notes"
+        listed = ["git", "ls-files", "-z", "-co", "--exclude-standard"]
+        names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
+        for name in names:
+            if (ROOT / name).is_file():
+                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(ROOT / name, self.root / name)
+
+    def first_that_fails(self, files: list[str]) -> str | None:
+        """None when all pass. A test that does not end is stopped, and counts as one that fails."""
+        self.notes.write_text("")
+        process = CONTEXT.Process(target=run_pytest, args=(str(self.root), str(self.notes), files))
+        process.start()
+        current, since, hangs = "the imports of the tests", time.monotonic(), False
+        while process.is_alive() and not hangs:
+            process.join(0.1)
+            started = [note["starts"] for note in self._read() if "starts" in note]
+            if started and started[-1] != current:
+                current, since = started[-1], time.monotonic()
+            hangs = time.monotonic() - since > SLOW_S
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid or 0, signal.SIGKILL)  # with what the tests have started
+        process.join()
+        shutil.rmtree(self.notes.with_suffix(".tmp"), ignore_errors=True)
+        failed = next((note["failed"] for note in self._read() if "failed" in note), None)
+        crashed = process.exitcode not in (0, 1, 5)
+        return failed or (current if hangs or crashed else None)
+
+    def _read(self) -> list[dict[str, str]]:
+        lines = self.notes.read_text(encoding="utf-8").split("\n")
+        return [json.loads(line) for line in lines[:-1]]
+
+    def find(self, fault: Fault, quick: bool) -> str | None:
+        """The test that finds the fault."""
+        target = self.root / fault.file
+        content = target.read_bytes()
+        target.write_bytes(content[: fault.start] + fault.after.encode() + content[fault.end :])
+        near, far = test_files(self.root, fault.file)
+        try:
+            found = self.first_that_fails(near) if near else None
+            return found or (None if quick or not far else self.first_that_fails(far))
+        finally:
+            target.write_bytes(content)
+
+
+# ---- the report
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument(
+        "--only", nargs="+", metavar="WORD", help="faults whose line of the list has one of these"
+    )
+    parser.add_argument("--list", action="store_true", help="name the faults, and make none")
+    parser.add_argument("--json", type=Path, metavar="OUT", help="write the verdicts into a file too")
+    parser.add_argument("--quick", action="store_true", help="only tests that import the faulty file")
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument(
+        "--work", type=Path, help="a folder that keeps which test runs what for the next call"
+    )
+    options = parser.parse_args(argv)
+    faults = [
+        fault
+        for fault in all_faults(ROOT)
+        if options.only is None or any(word in str(fault) for word in options.only)
+    ]
+    if options.list:
+        print(*faults, f"{len(faults)} faults", sep="\n")
+        return 0
+    with tempfile.TemporaryDirectory(prefix="wan-duet-faults-") as temporary:
+        verdicts = list(judge(faults, Path(temporary), options))
+    if options.json is not None:
+        options.json.write_text(json.dumps(verdicts, indent=1) + "\n", encoding="utf-8")
+    return report(verdicts)
+
+
+def judge(faults: list[Fault], temporary: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    CONTEXT.set_forkserver_preload(WARM)
+    idle: SimpleQueue[Workplace] = SimpleQueue()
+    for number in range(options.processes):
+        idle.put(Workplace(temporary / str(number)))
+
+    def find(fault: Fault) -> str | None:
+        workplace = idle.get()
+        try:
+            return workplace.find(fault, options.quick)
+        finally:
+            idle.put(workplace)
+
+    begin = time.monotonic()
+    with ThreadPoolExecutor(options.processes) as pool:
+        for fault, test in zip(faults, pool.map(find, faults), strict=True):
+            print(f"{time.monotonic() - begin:6.0f} s  {fault}\n          {test or 'SURVIVED'}", flush=True)
+            yield {
+                "fault": fault.text,
+                "file": fault.file,
+                "line": fault.line,
+                "what": fault.what,
+                "test": test,
+            }
+
+
+def report(verdicts: list[dict[str, Any]]) -> int:
+    harmless = {entry["fault"]: entry["why"] for entry in json.loads(HARMLESS.read_text(encoding="utf-8"))}
+    survived = [verdict for verdict in verdicts if verdict["test"] is None]
+    open_ones = [verdict for verdict in survived if verdict["fault"] not in harmless]
+    found = len(verdicts) - len(survived)
+    print(f"\n{found} of {len(verdicts)} faults found by a named test ({found / max(1, len(verdicts)):.1%})")
+    for verdict in survived:
+        why = harmless.get(verdict["fault"], "UNEXPLAINED")
+        print(f"{verdict['file']}:{verdict['line']} {verdict['fault']}\n    {why}")
+    return int(bool(open_ones) or found < 0.95 * len(verdicts))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
