@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .given import Given, resampled_to
+from .given import Given
 from .media.clip import clip_frames, picture_frames
 from .memory import Memory
 from .models.lone_vae import HasVae
@@ -15,6 +15,7 @@ from .plan.plan import Plan
 from .progress import Progress
 from .render import with_room
 from .request import WanRequest
+from .request.timing import input_fps
 from .stages import PURE_NOISE_FROM, encode
 
 __all__ = ["encode_with_room", "starting_latents"]
@@ -31,7 +32,7 @@ def starting_latents(
         return torch.zeros(1, *plan.latent_shape)
     size = {"width": plan.width, "height": plan.height}
     if "video_url" in given.files:
-        fps, video = resampled_to(request), given.files["video_url"].content
+        fps, video = input_fps(dict(request)), given.files["video_url"].content
         count = {"count": plan.frames_delivered, "padded": plan.frames_generated}
         return encode_with_room(
             model, lambda: clip_frames(video, fps=fps, **count, **size), plan.latent_shape, memory, progress

@@ -44,10 +44,12 @@ from .request.base import WanRequest
 from .request.case import LocalAbilities
 from .request.check import RUNNERS, check, check_all
 from .request.flags import add_flags, given
-from .request.kinds import KINDS, describe_kinds, json_schema, seed_of
+from .request.kinds import KINDS, describe_kinds, json_schema
+from .request.media_facts import MediaFacts
 from .request.parse import parse, read_json
 from .request.report import side_by_side
 from .request.rows import MEDIA
+from .request.seeds import seed_of
 from .terminal import TerminalProgress, run_command
 from .toy.embedded import EMBEDDED, embedded_loras
 from .version import VERSION
@@ -433,12 +435,11 @@ def _expected(
 ) -> Expectation | None:
     """None where this machine was not measured, or would not run the request."""
     rates = read_rates(_rates_file())
-    judged = check(request, family=family, abilities=abilities)
+    resolved = check(request, family=family, abilities=abilities).resolved
     size = SIZES.get(family.name) if model is None else size_of(model.experts["high"].config)
-    if rates is None or size is None or not judged.ok:
+    if rates is None or size is None or resolved is None:
         return None
-    plan = make_plan(request, family, seed_of(request) or 0, report=judged)
-    return expect(plan, size, rates)
+    return expect(make_plan(resolved, family, seed_of(request) or 0), size, rates)
 
 
 def _plan(options: argparse.Namespace) -> int:
@@ -446,8 +447,9 @@ def _plan(options: argparse.Namespace) -> int:
     family, seed, abilities = _family(options, model), seed_of(request), _abilities(options, model)
     # A plan may be looked at before this machine runs its kind.
     any_task = replace(abilities, tasks=frozenset({request.task}), lacking={})
-    judged = check(request, family=family, abilities=any_task)
-    plan = make_plan(request, family, seed or 0, media_size=options.input_size, report=judged)
+    media = MediaFacts(size=options.input_size)
+    resolved = check(request, family=family, abilities=any_task, media=media).require()
+    plan = make_plan(resolved, family, seed or 0)
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
     ahead = None if model is None else _look_ahead(model, plan)
     if options.json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -19,7 +18,7 @@ from torch import Tensor
 from .beginning import starting_latents
 from .distilled import lacking, with_lightning
 from .errors import ModelError, RequestError, SamplingError
-from .given import Given, judged, look_at_media
+from .given import Given, look_at_media
 from .lora_chain import with_loras
 from .media.edit import Edit
 from .media.interpolate import Interpolator
@@ -41,8 +40,8 @@ from .render import Look, Rendered, render, render_picture, tiling_note
 from .request.base import WanRequest
 from .request.case import LocalAbilities
 from .request.check import check
-from .request.kinds import seed_of
 from .request.report import Report
+from .request.seeds import seed_for_run
 from .result import Clock, Result
 from .safety import chosen_checker, look_at_result
 from .sampling.engine import Prompts
@@ -59,7 +58,6 @@ __all__ = ["Acceleration", "Result", "local_abilities", "repeat", "run"]
 log = logging.getLogger(__name__)
 
 Acceleration = Literal["exact", "as requested"]
-_DRAWN_SEEDS = 2**53  # every JSON reader keeps these exact
 
 
 @dataclass(frozen=True)
@@ -124,26 +122,24 @@ def run(
     given = look_at_media(request, media, find)
     model = with_lightning(model, request.task, _sources(lora_sources))
     abilities = replace(local_abilities(found, model), step_cache=acceleration == "as requested")
-    report = judged(check(request, family=model.family, abilities=abilities), request, given)
-    seed = seed_of(request)
-    if seed is None:
-        seed = secrets.randbelow(_DRAWN_SEEDS)
-    if request.task == SPEECH and report.ok:
+    report = check(request, family=model.family, abilities=abilities, media=given.facts)
+    resolved = report.require()
+    if request.task != SPEECH:
+        for name, value in (("pose_video", pose_video), ("max_seconds", max_seconds)):
+            if value is not None:
+                fix = f"leave it out; only {SPEECH} takes it"
+                raise RequestError.of(name, f"given for {request.task}", fix)
+    seed = seed_for_run(request, "local")
+    plan = make_plan(resolved, model.family, seed, boundary=model.boundary, max_seconds=max_seconds)
+    if request.task == SPEECH:
         return make_speech(
-            request, report, model, seed, given, out=out, memory=memory, progress=progress, tags=tags or {},
+            request, report, model, plan, given, out=out, memory=memory, progress=progress, tags=tags or {},
             return_images=return_images, embed_receipt=embed_receipt, check_memory=check_memory,
-            pose_video=pose_video, max_seconds=max_seconds,
+            pose_video=pose_video,
         )  # fmt: skip
-    for name, value in (("pose_video", pose_video), ("max_seconds", max_seconds)):
-        if value is not None and report.ok:
-            raise RequestError.of(name, f"given for {request.task}", f"leave it out; only {SPEECH} takes it")
-    plan = make_plan(
-        request, model.family, seed, boundary=model.boundary, report=report, media_size=given.size
-    )
     model = _with_loras(request, model, lora_sources, progress, allow_partial=allow_partial_loras)
     out = out if isinstance(out, Path) else out(plan)
-    used = {finding.field: finding.used for finding in report.findings}
-    cache = REGULAR if used.get("acceleration") == "regular" else None
+    cache = REGULAR if resolved.values.get("acceleration") == "regular" else None
     job = _Job(request, report, plan, model, given, out, dict(tags or {}), embed_receipt, found, cache)
     return _execute(job, memory, progress, return_images=return_images, check_memory=check_memory)
 
@@ -180,14 +176,12 @@ def repeat(
     given.require(recorded.inputs)
     threshold = recorded.cache_threshold
     abilities = replace(local_abilities(found, model), step_cache=threshold is not None)
-    report = judged(
-        check(recorded.request, family=model.family, abilities=abilities), recorded.request, given
-    )
+    report = check(recorded.request, family=model.family, abilities=abilities, media=given.facts)
     if recorded.request.task == SPEECH:
         return make_speech(
-            recorded.request, report, model, recorded.plan.seed, given, out=out, memory=memory,
+            recorded.request, report, model, recorded.plan, given, out=out, memory=memory,
             progress=progress, tags={}, check_memory=check_memory, pose_video=pose_video,
-            max_seconds=recorded.plan.frames_delivered / recorded.plan.fps, expected=recorded,
+            expected=recorded,
         )  # fmt: skip
     job = _Job(
         recorded.request,

@@ -16,13 +16,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import MediaError, ModelError, RequestError, SamplingError
+from .errors import ModelError, RequestError, SamplingError
 from .given import Given
 from .kernels.choices import FloatChoices
-from .media.audio import Audio, mono_at, read_audio
+from .media.audio import Audio, mono_at
 from .media.encode import encode_video
 from .media.frames import Frame, FrameStream, video_frames
-from .media.local_file import LocalFile
 from .media.picture import fit, read_picture
 from .media.probe import probe, verify
 from .media.read import read_frames
@@ -35,7 +34,8 @@ from .models.s2v_features import frame_features
 from .models.wan_model import WanModel
 from .models.wav2vec import SAMPLE_RATE, hear, hearing_bytes
 from .output import output_place, require_suffix, write_sidecar
-from .plan.plan import Plan, describe, make_plan
+from .plan.plan import Plan, describe
+from .plan.sigmas import forwards_of
 from .preflight import Preflight, Stage, look_ahead, sampling_bytes
 from .progress import Progress, Silent
 from .prompt import drawn_prompt, helpers_record, read_prompts
@@ -46,7 +46,6 @@ from .request.report import Report
 from .result import Clock, Result
 from .safety import chosen_checker, look_at_result
 from .sampling.engine import Prompts
-from .sampling.loop import forwards_of
 from .sampling.schedule import Schedule
 from .speech_clips import Script, speaking_frames
 from .weights.footprint import weight_bytes
@@ -87,7 +86,7 @@ def make_speech(
     request: WanRequest,
     report: Report,
     model: WanModel,
-    seed: int,
+    plan: Plan,
     given: Given,
     *,
     out: Path | Callable[[Plan], Path],
@@ -98,22 +97,19 @@ def make_speech(
     embed_receipt: bool = True,
     check_memory: bool = True,
     pose_video: Path | None = None,
-    max_seconds: float | None = None,
     expected: Recorded | None = None,
 ) -> Result:
     """Make the video of `request` in `out` (an .mp4), with its sound, and its receipt beside it.
 
     given:       the image and the sound.
     pose_video:  whose frames lead the body; resized and cropped like the image. Where it ends, so does that.
-    max_seconds: of the video; None for as long as the sound.
     expected:    of a run that is repeated.
     The others are as for `local.run`, which also says what is raised.
 
     The receipt inside the file is written before the first clip is sampled: it lacks the hash of the latents
     and the timings that the one beside it has.
     """
-    job = _decided(request, report, model, seed, given, pose_video, max_seconds)
-    plan, clock = job.plan, Clock()
+    job, clock = _decided(request, report, model, plan, given, pose_video), Clock()
     out = out if isinstance(out, Path) else out(plan)
     require_suffix(out, plan.output)
     log.info("%s, in clips of %d frames: %d", describe(plan), job.clip_frames, job.clips)
@@ -161,62 +157,31 @@ def _decided(
     request: WanRequest,
     report: Report,
     model: WanModel,
-    seed: int,
+    plan: Plan,
     given: Given,
     pose_video: Path | None,
-    max_seconds: float | None,
 ) -> _Job:
-    """RequestError for a sound or an image that cannot be used."""
-    if not report.ok:
-        raise RequestError(report.problems)
+    """ModelError for a model without ears, MediaError for a picture or a pose that cannot be read."""
     if model.wishes.attention not in (None, "sdpa") or model.wishes.compiler is not None:
         raise ModelError("attention, compile: the speech model has no choice of either; leave them alone")
     if model.audio_encoder is None:
         raise ModelError(f"{model.name}: has no audio encoder; load one with the model")
-    sound = _sound(given.files["audio_url"])
+    if given.sound is None:
+        raise RequestError.of("audio_url", "not given", "give a file that is heard")
     picture = read_picture(given.files["image_url"].content)
-    plan = make_plan(request, model.family, seed, report=report, media_size=given.size)
-    seconds = sound.samples.shape[1] / sound.rate
-    frames = round(seconds * plan.fps)
-    if not frames:
-        raise RequestError.of(
-            "audio_url",
-            f"{seconds:.3f} s of sound, less than half of a frame",
-            f"give a sound of {1 / plan.fps:.3f} s or longer",
-        )
-    limit = frames if max_seconds is None else max(round(max_seconds * plan.fps), 1)
-    if limit < frames:  # what is heard then follows from the number of frames, which a receipt has
-        frames = limit
-        sound = Audio(sound.samples[:, : round(frames / plan.fps * sound.rate)], sound.rate)
     if pose_video is not None:
         probe(pose_video)  # before any work: MediaError when it cannot be read
-    # The family's plan has a latent frame for the image; here the image is no part of a clip.
-    clip = plan.latent_shape[1] - 1
-    clips = -(-frames // (4 * clip))
-    plan = replace(
-        plan,
-        latent_shape=(plan.latent_shape[0], clip, *plan.latent_shape[2:]),
-        frames_generated=clips * 4 * clip,
-        frames_delivered=frames,
-        frames_out=frames,
-        forwards=clips * plan.forwards,
-        size_bytes={**plan.size_bytes, "frames": 3 * frames * plan.width * plan.height},
-    )
     fitted = fit(picture[None], plan.width, plan.height)[0].permute(2, 0, 1) * 2 - 1
+    sound = _cut(given.sound, plan)
     return _Job(request, report, model, model.audio_encoder, plan, given, sound, fitted, pose_video)
 
 
-def _sound(file: LocalFile) -> Audio:
-    try:
-        sound = read_audio(file.content)
-    except MediaError as error:
-        found = str(error).partition(";")[0]
-        raise RequestError.of(
-            "audio_url", found, "give a file that plays, such as WAV, MP3 or MP4"
-        ) from error
-    if sound is None:
-        raise RequestError.of("audio_url", f"{file.name} has no sound in it", "give a file that is heard")
-    return sound
+def _cut(sound: Audio, plan: Plan) -> Audio:
+    """The sound to the end of the last frame, where the video ends before it; else whole."""
+    if round(sound.samples.shape[1] / sound.rate * plan.fps) <= plan.frames_delivered:
+        return sound
+    heard = round(plan.frames_delivered / plan.fps * sound.rate)
+    return Audio(sound.samples[:, :heard], sound.rate)
 
 
 def _look_ahead(job: _Job, memory: Memory) -> Preflight:
@@ -277,7 +242,7 @@ def _frames(
         memory,
         progress.check,
         sampling_bytes(recipe, _token_shape(job), dtype),
-        forwards=forwards_of(script.schedule, script.guidance),
+        forwards=forwards_of(script.schedule.experts, script.guidance),
         residency=residency,
         kind=SPEAKER,
     )

@@ -24,10 +24,11 @@ from .models.lone_vae import HasVae
 from .models.text import EncodedPrompt, TextEncoder, load_text_encoder, reading_bytes
 from .models.vae import denormalise, load_vae, normalise
 from .models.wan_model import WanModel
+from .plan.sigmas import forwards_of
 from .preflight import chunk_tokens, decode_bytes, look_ahead
 from .progress import Progress
 from .sampling.engine import Prompts
-from .sampling.loop import denoise, forwards_of
+from .sampling.loop import denoise
 from .sampling.noise import add_noise, from_leftover, to_leftover
 from .sampling.schedule import Schedule
 from .sampling.solvers import new_solver
@@ -154,7 +155,7 @@ def sample(
         memory,
         progress.check,
         working_bytes,
-        forwards=forwards_of(schedule, guidance),
+        forwards=forwards_of(schedule.experts, guidance),
         residency=ahead.residency,
         choices=choices,
     ) as executor:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from plans import plan_of
 from safetensors.torch import save_file
 from tiny_models import Maker, make_model, make_toy_image
 
@@ -22,7 +23,6 @@ from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.output import sidecar
 from wan_duet.pipelines.pictures import encode_pictures
-from wan_duet.pipelines.plan import make_plan
 from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.receipt import read_receipt
@@ -230,7 +230,7 @@ def test_the_embedded_model_names_its_sister(tmp_path: Path, pictures: dict[str,
 
 def test_the_default_length_and_size_of_a_request_are_those_of_the_embedded_model(model: Maker) -> None:
     request = parse("image-to-video", {"prompt": "red ball", "image_url": "a.png"})
-    plan = make_plan(request, model("toy-image").family, 1, boundary=0.9, media_size=(300, 200))
+    plan = plan_of(request, model("toy-image").family, 1, (300, 200), boundary=0.9)
     assert (plan.width, plan.height, plan.frames_delivered) == (112, 64, 17)
     assert plan.boundary == 0.9
 

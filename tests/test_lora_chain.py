@@ -96,7 +96,7 @@ def test_the_receipt_names_the_address_and_the_content_but_no_signature(
     request = t2v_request(prompt="a", seed=1, loras=[{"path": ADDRESS}])
     model = with_loras(toy, request.loras, sources, Silent())
     report = check(request, family=toy.family)
-    plan = make_plan(request, toy.family, seed=1, report=report)
+    plan = make_plan(report.require(), toy.family, seed=1)
     receipt = make_receipt(
         request,
         report,

@@ -18,7 +18,6 @@ from .a14b_video import (
 from .base import WanRequest
 from .case import LocalAbilities
 from .check import RUNNERS, check, check_all
-from .fields import SEED_MAX
 from .file import File
 from .image_size import ImageSize
 from .kinds import (
@@ -30,17 +29,19 @@ from .kinds import (
     json_schema,
     kind_of,
     kinds_of,
-    seed_of,
 )
 from .legacy import Wan22LoRAT2VRequest, Wan22T2VRequest
 from .lora import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
+from .media_facts import MediaFacts
 from .novita import NovitaWan21I2VRequest, NovitaWan21T2VRequest
 from .novita22 import NovitaWan22I2VRequest, NovitaWan22T2VRequest
 from .novita_words import NOVITA_MODELS, NovitaModel, for_novita
 from .parse import parse, read_json, read_list, read_loras, request_for, t2v_request, with_lora
 from .prices import Price, estimate
 from .report import Finding, Report, side_by_side
+from .resolved import Resolved
 from .rows import MEDIA, FieldRow
+from .seeds import SEED_MAX, seed_for_run, seed_of
 from .small import (
     WanDistillT2VRequest,
     WanSmallFastVideoT2VRequest,
@@ -64,6 +65,7 @@ __all__ = [
     "LegacyLoRAWeight",
     "LoRAWeight",
     "LocalAbilities",
+    "MediaFacts",
     "Medium",
     "NovitaLoRA",
     "NovitaModel",
@@ -74,6 +76,7 @@ __all__ = [
     "Price",
     "Report",
     "RequestWithMedia",
+    "Resolved",
     "Wan22LoRAT2VRequest",
     "Wan22T2VRequest",
     "WanDistillT2VRequest",
@@ -112,6 +115,7 @@ __all__ = [
     "read_list",
     "read_loras",
     "request_for",
+    "seed_for_run",
     "seed_of",
     "side_by_side",
     "t2v_request",

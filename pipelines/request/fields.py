@@ -13,9 +13,9 @@ from pydantic_core import PydanticCustomError
 from .base import WanRequest
 from .image_size import SizeOrPreset
 from .lora import LoRAWeight
+from .seeds import SEED_MAX
 
 __all__ = [
-    "SEED_MAX",
     "Checkers",
     "Denoising",
     "EndImage",
@@ -50,8 +50,6 @@ __all__ = [
     "Tier",
     "VideoFile",
 ]
-
-SEED_MAX = 2**64 - 1  # the largest that torch.Generator.manual_seed takes
 
 
 def _not_blank(text: str | None) -> str | None:

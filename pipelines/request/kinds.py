@@ -40,7 +40,6 @@ __all__ = [
     "json_schema",
     "kind_of",
     "kinds_of",
-    "seed_of",
 ]
 
 # The first kind of a task is the plain one.
@@ -91,12 +90,6 @@ def class_of(kind: str) -> type[WanRequest]:
 
 def kind_of(request: WanRequest) -> str:
     return request.kind
-
-
-def seed_of(request: WanRequest) -> int | None:
-    """The seed that is asked for, None when one is to be drawn."""
-    seed: int | None = getattr(request, "seed", None)
-    return None if seed is None or seed < 0 else seed
 
 
 def kinds_of(task: str) -> tuple[type[WanRequest], ...]:

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from .case import Case, LocalAbilities
 from .image_size import pixels
+from .implied import IMAGE_TASKS
 from .lora import place_of
 from .report import Finding
-from .timing import generated_frames
+from .timing import generated_frames, input_fps
 
 __all__ = ["INTERPOLATION_FILES", "LOCAL_RULES", "LocalRule"]
 
@@ -52,15 +53,39 @@ def _optional(ability: str, meaning: str, missing: str) -> LocalRule:
 def _num_frames(case: Case) -> Finding:
     if case.task == "speech-to-video":
         return case.supported("the length of a clip; clips follow each other until the sound ends")
-    native = case.model.native_frames if case.model is not None else None
-    if native is not None and case.preference and case.value != native:
-        return case.adjusted(native, "the clip length this model draws; ask for any other number to get it")
-    generated = generated_frames(case.value)
-    if generated == case.value:
-        return case.supported("delivered exactly")
+    if case.task in IMAGE_TASKS:
+        return case.supported("one frame")
+    own = case.model.native_frames if case.model is not None and case.preference else None
+    wanted: int = case.value if own is None else own
+    if case.media.frames is not None and case.media.frames < wanted:
+        reason = f"the video has {_frames_there(case)}"
+        if case.preference:
+            return case.adjusted(case.media.frames, f"{reason}, and all are used")
+        return case.impossible(f"{reason}; keep the default to use all of them, or give a longer one")
+    rest = "; the rest of the video is left out" if (case.media.frames or 0) > wanted else ""
+    if wanted != case.value:
+        reason = "the clip length this model draws; ask for any other number to get it"
+        return case.adjusted(wanted, f"{reason}{rest}")
+    generated = generated_frames(wanted)
+    if generated == wanted:
+        return case.supported(f"delivered exactly{rest}")
     return case.supported(
-        f"{generated} are generated (one more than a multiple of 4), {case.value} delivered"
+        f"{generated} are generated (one more than a multiple of 4), {wanted} delivered{rest}"
     )
+
+
+def _frames_there(case: Case) -> str:
+    rate = input_fps(case.values)
+    return f"{case.media.frames} frames" + ("" if rate is None else f" at {rate} per second")
+
+
+def _audio(case: Case) -> Finding:
+    seconds, fps = case.media.seconds, case.values["frames_per_second"]
+    if seconds is not None and not round(seconds * fps):
+        return case.impossible(
+            f"{seconds:.3f} s of sound, less than half of a frame; give a sound of {1 / fps:.3f} s or longer"
+        )
+    return _AUDIO.judge(case)
 
 
 def _frames_per_second(case: Case) -> Finding:
@@ -216,6 +241,7 @@ def _extra(case: Case) -> Finding:
     return case.impossible("there is no Novita task to report; leave it out")
 
 
+_AUDIO = _medium("heard in the video, and what the lips follow")
 _END_IMAGE = _medium("the last frame, resized and cropped like the first")
 _NO_CHECKER = (
     "no safety checker is chosen: connect Wan Duet Safety Checker between the model and the runner, or give "
@@ -239,7 +265,7 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
         "its frames, resized to cover the size and cropped in the centre; the first ones where it is longer, "
         "and a video that is shorter shortens the default num_frames. Its sound is not kept"
     ),
-    "audio_url": _medium("heard in the video, and what the lips follow"),
+    "audio_url": LocalRule(_AUDIO.meaning, _audio),
     "strength": _honoured(
         "the share of the steps that run; those before are skipped with their expert. 0 gives the input "
         "back, once through the VAE; 1 looks at its size and length alone"

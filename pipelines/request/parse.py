@@ -11,12 +11,13 @@ from pydantic import ValidationError
 
 from ..errors import Problem, RequestError
 from .base import WanRequest
-from .fields import SEED_MAX, LoRAs
+from .fields import LoRAs
 from .image_size import LONGEST_SIDE
 from .kinds import KINDS, class_of, kinds_of
 from .lora import LoRAWeight
 from .novita import SIZE_PAIRS
 from .rows import FieldRow, closest, rows
+from .seeds import SEED_MAX
 
 __all__ = ["parse", "read_json", "read_list", "read_loras", "request_for", "t2v_request", "with_lora"]
 

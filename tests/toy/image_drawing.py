@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from drawing import pixels, unseen_prompts
 from media.scenes import psnr
+from plans import plan_of
 
 from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.wan_model import WanModel
 from wan_duet.pipelines.pictures import encode_pictures
-from wan_duet.pipelines.plan import make_plan
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import parse
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
@@ -31,7 +31,7 @@ def drawn(model: WanModel, clips: int, seed: int, *, ends: bool) -> Drawn:
     pairs = unseen_prompts(clips, seed)
     given = [render(scene, *SIZE, FRAMES, seed) for seed, (scene, _) in enumerate(pairs)]
     request = parse("image-to-video", {"prompt": "any", "image_url": "a.png"})
-    plan = make_plan(request, model.family, 0, boundary=model.boundary, media_size=SIZE)
+    plan = plan_of(request, model.family, 0, SIZE, boundary=model.boundary)
     texts = encode_prompts(model, [*(prompt for _, prompt in pairs), ""], MEMORY, Silent())
     channels = [channels_of(model, clip, ends, plan.latent_shape) for clip in given]
     every, none = torch.cat([text.embeddings for text in texts[:-1]]), texts[-1].embeddings
