@@ -28,8 +28,8 @@ from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.receipt import read_receipt
 from wan_duet.pipelines.request import class_of, parse
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
-from wan_duet.pipelines.sampling.noise import draw_noise
-from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.noise import StartLatents, draw_noise
+from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.stages import sample
 
 MEMORY = DeviceMemory("cpu")
@@ -137,15 +137,11 @@ def test_the_5b_keeps_the_latent_of_the_picture_bit_for_bit(
     text = Condition(torch.zeros(1, 512, 128))
     finished = sample(
         small,
-        Schedule.of_grid(unipc_grid(2, 5.0), None),
-        "unipc",
-        start,
-        draw_noise(start.shape, 7),
+        Sampling(Schedule.of_grid(unipc_grid(2, 5.0), None), "unipc", {"high": 1.0}),
+        StartLatents(start, draw_noise(start.shape, 7), given.frames),
         Prompts(text, None),
-        {"high": 1.0},
         MEMORY,
         Silent(),
-        given=given.frames,
     )
     assert torch.equal(finished[:, :, 0], start[:, :, 0])
     assert not torch.equal(finished[:, :, 1:], start[:, :, 1:])

@@ -16,8 +16,8 @@ from wan_duet.pipelines.models.wan_model import WanModel
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import t2v_request
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
-from wan_duet.pipelines.sampling.noise import draw_noise
-from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.noise import StartLatents, draw_noise
+from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.stages import decode, encode_prompts, sample
 from wan_duet.pipelines.toy.grammar import Scene, held_out_scenes, prompt_of, random_scene
 
@@ -70,12 +70,9 @@ def draw(
         noise = torch.cat([draw_noise((1, *plan.latent_shape), start + index) for index in range(count)])
         latents = sample(
             model,
-            schedule,
-            plan.solver,
-            torch.zeros_like(noise),
-            noise,
+            Sampling(schedule, plan.solver, plan.guidance),
+            StartLatents(torch.zeros_like(noise), noise),
             Prompts(Condition(torch.cat(encoded[:count])), Condition(torch.cat(encoded[count:]))),
-            plan.guidance,
             memory,
             Silent(),
         )

@@ -14,8 +14,8 @@ from wan_duet.pipelines.pictures import encode_pictures
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import parse
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
-from wan_duet.pipelines.sampling.noise import draw_noise
-from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.noise import StartLatents, draw_noise
+from wan_duet.pipelines.sampling.schedule import Sampling
 from wan_duet.pipelines.stages import encode_prompts, sample
 from wan_duet.pipelines.toy.clips import render
 from wan_duet.pipelines.toy.grammar import Scene
@@ -38,12 +38,9 @@ def drawn(model: WanModel, clips: int, seed: int, *, ends: bool) -> Drawn:
     noise = torch.cat([draw_noise((1, *plan.latent_shape), index) for index in range(clips)])
     latents = sample(
         model,
-        Schedule.of_plan(plan),
-        plan.solver,
-        torch.zeros_like(noise),
-        noise,
+        Sampling.of_plan(plan),
+        StartLatents(torch.zeros_like(noise), noise),
         Prompts(*(Condition(text, torch.cat(channels)) for text in (every, none.expand_as(every)))),
-        plan.guidance,
         MEMORY,
         Silent(),
     )
