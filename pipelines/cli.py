@@ -445,10 +445,9 @@ def _expected(
 def _plan(options: argparse.Namespace) -> int:
     request, model = _read_request(options), _chosen_model(options)
     family, seed, abilities = _family(options, model), seed_of(request), _abilities(options, model)
-    # A plan may be looked at before this machine runs its kind.
-    any_task = replace(abilities, tasks=frozenset({request.task}), lacking={})
+    whole = replace(abilities, lacking={})  # a plan may be looked at before its weights are there
     media = MediaFacts(size=options.input_size)
-    resolved = check(request, family=family, abilities=any_task, media=media).require()
+    resolved = check(request, family=family, abilities=whole, media=media).require()
     plan = make_plan(resolved, family, seed or 0)
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
     ahead = None if model is None else _look_ahead(model, plan)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..request import KINDS, FieldRow, LocalAbilities, WanRequest, field_table
+from ..request import KINDS, FieldRow, WanRequest, field_table
 from ..request.local_rules import LOCAL_RULES
 from ..request.prices import PRICES
 from .families import FAMILIES, Family
@@ -44,8 +44,8 @@ _SIZES = """Width x height in pixels. `auto` keeps the shape of the input at the
 side to the nearest multiple (16; 5B: 32); an input in one of the three shapes gets the size of the table.
 
 """
-_LOCAL = """A field of which something is impossible says what, and what to do about it. A kind that does not
-run on this machine yet is refused as a whole; `wan-duet plan` shows its numbers all the same.
+_LOCAL = """Every kind runs on this machine. Where something of a field is impossible, the line says what, and
+what to do about it.
 
 """
 
@@ -100,13 +100,9 @@ def price_markdown() -> str:
 
 
 def _kinds_table() -> str:
-    runnable = LocalAbilities().tasks
     return _table(
-        ("kind", "what", "provider", "runs on this machine"),
-        (
-            (f"[`{kind}`](#{kind})", cls.title, cls.provider, "yes" if cls.task in runnable else "not yet")
-            for kind, cls in KINDS.items()
-        ),
+        ("kind", "what", "provider"),
+        ((f"[`{kind}`](#{kind})", cls.title, cls.provider) for kind, cls in KINDS.items()),
     )
 
 

@@ -17,37 +17,15 @@ __all__ = ["Case", "LocalAbilities"]
 class LocalAbilities:
     """What the local runner has at hand.
 
-    tasks:         what it can run at all, as `WanRequest.task`.
     interpolators: names; "flow" needs no files.
     lacking:       {task: what the model that was loaded lacks for it, and what to do}.
     unusable_interpolators: a line for each file that looks like one and cannot be used, with the reason.
     """
 
-    tasks: frozenset[str] = frozenset(
-        {
-            "text-to-video",
-            "image-to-video",
-            "text-to-image",
-            "image-to-image",
-            "video-to-video",
-            "turbo-text-to-video",
-            "turbo-image-to-video",
-            "small-text-to-video",
-            "small-image-to-video",
-            "small-text-to-image",
-            "small-distill",
-            "small-fast-video",
-            "legacy-text-to-video",
-            "wan21-text-to-video",
-            "speech-to-video",
-        }
-    )
     interpolators: tuple[str, ...] = ("flow",)
     prompt_expander: bool = False
     safety_checker: bool = False
     step_cache: bool = False
-    reverse: bool = True
-    loras: bool = True
     unusable_interpolators: tuple[str, ...] = ()
     lacking: Mapping[str, str] = field(default_factory=dict)
 

@@ -119,16 +119,14 @@ def _wrong_model(
     request: WanRequest, family: ModelFacts | None, abilities: LocalAbilities
 ) -> Iterator[Finding]:
     """That the model cannot do the task, or lacks something for it."""
-    if request.task not in abilities.tasks:
-        can = ", ".join(sorted(abilities.tasks))
-        reason = f"this version does not run {request.task} on this machine, only {can}"
-        yield Finding("kind", "impossible", request.kind, None, reason)
-    elif family is not None and request.task not in family.tasks:
-        can = ", ".join(sorted(family.tasks & abilities.tasks)) or "nothing that this version runs"
+    if family is None:
+        return
+    if request.task not in family.tasks:
+        can = ", ".join(sorted(family.tasks))
         others = " or ".join(family.able_to(request.task)) or "another model"
         reason = f"it cannot do {request.task}, only {can}; load {others}"
         yield Finding("model", "impossible", family.name, None, reason)
-    elif family is not None and request.task in abilities.lacking:
+    elif request.task in abilities.lacking:
         yield Finding("model", "impossible", family.name, None, abilities.lacking[request.task])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from .case import Case, LocalAbilities
+from .case import Case
 from .image_size import pixels
 from .implied import IMAGE_TASKS
 from .lora import place_of
@@ -46,8 +46,7 @@ def _optional(ability: str, meaning: str, missing: str) -> LocalRule:
             return case.supported("off")
         return case.supported(meaning) if getattr(case.abilities, ability) else case.cannot(False, missing)
 
-    has_it = getattr(LocalAbilities(), ability)
-    return LocalRule(f"{meaning}." if has_it else f"{meaning}. On is impossible: {missing}.", judge)
+    return LocalRule(f"{meaning}. On is impossible: {missing}.", judge)
 
 
 def _num_frames(case: Case) -> Finding:
@@ -192,8 +191,6 @@ def _interpolator(case: Case) -> Finding:
 def _loras(case: Case) -> Finding:
     if not case.value:
         return case.supported("none")
-    if not case.abilities.loras:
-        return case.impossible("this runner cannot apply LoRAs; remove them")
     one_expert = case.model is not None and case.model.experts == 1
     for index, lora in enumerate(case.value):
         where, place = f"loras[{index}]", place_of(lora["path"])
@@ -233,6 +230,10 @@ def _end_image(case: Case) -> Finding:
             f"{name} has no place for a picture to end with; leave it out, or load wan2.2-i2v-a14b"
         )
     return _END_IMAGE.judge(case)
+
+
+def _reverse(case: Case) -> Finding:
+    return case.supported("frames are reversed before interpolation" if case.value else "off")
 
 
 def _extra(case: Case) -> Finding:
@@ -344,9 +345,7 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
         "name of a file it is impossible: leave it out.",
         _loras,
     ),
-    "reverse_video": _optional(
-        "reverse", "frames are reversed before interpolation", "this runner cannot reverse a video; unset it"
-    ),
+    "reverse_video": LocalRule("frames are reversed before interpolation.", _reverse),
     "extra": LocalRule(
         "impossible: there is no Novita task to report, and no local run will have one; leave it out.", _extra
     ),
