@@ -44,7 +44,7 @@ from .request.base import WanRequest
 from .request.case import LocalAbilities
 from .request.check import RUNNERS, check, check_all
 from .request.flags import add_flags, given
-from .request.kinds import KINDS, describe_kinds, json_schema
+from .request.kinds import KIND_NAMES, class_of, describe_kinds, json_schema
 from .request.media_facts import MediaFacts
 from .request.parse import parse, read_json
 from .request.report import side_by_side
@@ -78,7 +78,7 @@ def _kind_of(arguments: Sequence[str] | None) -> str:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--kind", nargs="?", default=_DEFAULT_KIND)
     kind: str = parser.parse_known_args(arguments)[0].kind
-    return kind if kind in KINDS else _DEFAULT_KIND
+    return kind if kind in KIND_NAMES else _DEFAULT_KIND
 
 
 def _parser(kind: str) -> argparse.ArgumentParser:
@@ -188,7 +188,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
 
     command("kinds", _kinds, "list the kinds of request")
     schema = command("schema", _schema, "print the JSON Schema of a kind")
-    schema.add_argument("kind", choices=list(KINDS), metavar="KIND")
+    schema.add_argument("kind", choices=list(KIND_NAMES), metavar="KIND")
     add_jobs_command(commands)
     add_keys_command(commands)
     add_lora_command(commands)
@@ -199,7 +199,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
 def _add_request(parser: argparse.ArgumentParser, kind: str) -> None:
     parser.add_argument("request", nargs="?", metavar="REQUEST.json", help="a JSON object; - reads stdin")
     parser.add_argument(
-        "--kind", choices=list(KINDS), default=_DEFAULT_KIND, metavar="KIND", help="default: %(default)s"
+        "--kind", choices=list(KIND_NAMES), default=_DEFAULT_KIND, metavar="KIND", help="default: %(default)s"
     )
     _add_model(parser)
     parser.add_argument(
@@ -371,7 +371,7 @@ def _abilities(options: argparse.Namespace, model: WanModel | None) -> LocalAbil
         from .weights.lora_source import LoraSources
 
         if model is not None:
-            model = with_lightning(model, KINDS[options.kind].task, LoraSources())
+            model = with_lightning(model, class_of(options.kind).task, LoraSources())
         known = local_abilities(find_interpolators(options.interpolator_folder), model)
     return replace(
         known,
@@ -538,7 +538,7 @@ def _chosen_model(options: argparse.Namespace) -> WanModel | None:
 
 def _family(options: argparse.Namespace, model: WanModel | None) -> Family:
     """The family of --model; without one, the family the kind was made for."""
-    return default_family(KINDS[options.kind].task) if model is None else model.family
+    return default_family(class_of(options.kind).task) if model is None else model.family
 
 
 def _refuse_parts_alone(options: argparse.Namespace) -> None:
