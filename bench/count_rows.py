@@ -21,7 +21,7 @@ from traffic import Traffic
 from virtual_clock import LAYERS, stall
 
 from wan_duet.pipelines.kernels.choices import FloatChoices
-from wan_duet.pipelines.kernels.fused import triton_works
+from wan_duet.pipelines.kernels.fused import triton_installed
 from wan_duet.pipelines.kernels.names import Kernels
 from wan_duet.pipelines.kernels.operations import kitchen_operations
 from wan_duet.pipelines.media.vae_stream import new_cache
@@ -99,7 +99,7 @@ def block(at: Setting) -> list[Row]:
 def counted(kernels: Kernels) -> tuple[float, int] | None:
     """Passes over a hidden state, and kernels; None where these are not installed."""
     if (kernels == "kitchen" and kitchen_operations() is None) or (
-        kernels == "triton" and not triton_works()
+        kernels == "triton" and not triton_installed()
     ):
         return None
     traffic, unit = block_traffic(kernels)

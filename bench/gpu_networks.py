@@ -114,7 +114,7 @@ def block_error(bench: Bench) -> dict[str, Any]:
     from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 
     from wan_duet.pipelines.kernels.choices import FloatChoices
-    from wan_duet.pipelines.kernels.fused import triton_works
+    from wan_duet.pipelines.kernels.fused import triton_installed
     from wan_duet.pipelines.models.block import use_own_block
     from wan_duet.pipelines.models.expert import expert_dtypes
 
@@ -139,7 +139,7 @@ def block_error(bench: Bench) -> dict[str, Any]:
     fresh.load_state_dict({name: tensor.to(rule(name)) for name, tensor in state.items()}, assign=True)
     stock = relative_l2(fresh(hidden, text, temb, rotary), exact)
     found: dict[str, Any] = {"stock": stock}
-    kinds = ["plain", *(["triton"] if bench.cuda and triton_works() else [])]
+    kinds = ["plain", *(["triton"] if bench.cuda and triton_installed() else [])]
     attention = best_attention_of(bench)
     for kernels_ in kinds:
         use_own_block(fresh, FloatChoices(kernels=kernels_, attention=attention))  # type: ignore[arg-type]

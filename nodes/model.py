@@ -10,7 +10,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from ..pipelines.errors import ModelError
-from ..pipelines.kernels.names import ATTENTIONS, COMPILER, Attention
+from ..pipelines.kernels.names import ATTENTIONS, COMPILER, KERNELS, Attention, Kernels
 from ..pipelines.memory import PRECISIONS, RESIDENCIES, Precision
 from ..pipelines.toy.embedded import EMBEDDED
 from .conditioning import to_conditioning
@@ -119,6 +119,15 @@ class WanDuetLoadModel(io.ComfyNode):
                     tooltip="Compile the experts' block, in the first forward: less memory beside the "
                     "weights, seldom less time. Needs triton on a GPU, a C++ compiler on a CPU.",
                 ),
+                io.Combo.Input(
+                    "kernels",
+                    options=[_AUTO, *KERNELS],
+                    default=_AUTO,
+                    optional=True,
+                    tooltip="Who does the element-wise work of the experts and of the VAE. auto: the "
+                    "quickest that runs on the device, which is tried. plain: torch alone, on every device. "
+                    "kitchen needs the package comfy-kitchen, triton its package and a C compiler.",
+                ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="Both experts, the VAE and the text encoder.")],
         )
@@ -169,6 +178,7 @@ class WanDuetLoadModel(io.ComfyNode):
         audio_encoder: str = _AUTO,
         attention: Attention | Literal["auto"] = _AUTO,
         compile: bool = False,  # noqa: A002  the name of the input
+        kernels: Kernels | Literal["auto"] = _AUTO,
     ) -> io.NodeOutput:
         from ..pipelines.kernels.choices import Wishes
         from ..pipelines.models.wan_model import load_model
@@ -185,6 +195,7 @@ class WanDuetLoadModel(io.ComfyNode):
             audio_encoder=_part("audio_encoder", audio_encoder, whole),
             wishes=Wishes(
                 attention=None if attention == _AUTO else attention,
+                kernels=None if kernels == _AUTO else kernels,
                 compiler=COMPILER if compile else None,
             ),
         )

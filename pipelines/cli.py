@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from .download.home import data_folder
 from .errors import RequestError, WanDuetError
 from .jobs_command import add_jobs_command
-from .kernels.names import ATTENTIONS, COMPILER
+from .kernels.names import ATTENTIONS, COMPILER, KERNELS
 from .keys_command import add_keys_command
 from .lora_command import add_lora_command
 from .media_command import add_media_command
@@ -117,6 +117,12 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         "--attention",
         choices=ATTENTIONS,
         help="the kernel of the experts' attention; all but sage are exact; default: the quickest exact one",
+    )
+    generate.add_argument(
+        "--kernels",
+        choices=KERNELS,
+        help="who does the element-wise work of the experts and of the VAE; plain is torch alone; "
+        "default: the quickest that runs",
     )
     generate.add_argument(
         "--compile",
@@ -336,7 +342,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             max_seconds=options.max_seconds,
         )
     flags = given(options)
-    for flag in ("attention", "compile"):
+    for flag in ("attention", "kernels", "compile"):
         if getattr(options, flag):
             fix = "leave it out: the receipt says how its run computed"
             raise RequestError.of(f"--{flag}", "given beside --from-receipt", fix)
@@ -523,7 +529,11 @@ def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
         image_encoder=options.image_encoder,
         precision=precision or "auto",
         residency=getattr(options, "residency", None) or "auto",
-        wishes=Wishes(attention=getattr(options, "attention", None), compiler=compiler),
+        wishes=Wishes(
+            attention=getattr(options, "attention", None),
+            kernels=getattr(options, "kernels", None),
+            compiler=compiler,
+        ),
         audio_encoder=options.audio_encoder,
     )
     return replace(loaded, prompt_expander=options.prompt_expander, safety_checker=options.safety_checker)

@@ -28,7 +28,7 @@ from .media.interpolator_files import Found, interpolator_record, make_interpola
 from .media.local_file import FindFile, any_file
 from .media.tags import RECEIPT
 from .media.tiles import Tiling
-from .memory import Memory
+from .memory import Memory, compute_dtype
 from .models.conditions import Pictures
 from .models.wan_model import WanModel
 from .output import output_place, require_suffix, write_sidecar
@@ -206,11 +206,16 @@ def _decided(
     require_suffix(out, plan.output)
     log.info("%s", describe(plan))
     if request.task == SPEECH:
-        ahead, choices = look_ahead_to_speech(model, plan, given, memory), FloatChoices()
+        ahead = look_ahead_to_speech(model, plan, given, memory)
+        dtype = compute_dtype(model.precision, memory.device)
+        kernels, refused = model.wishes.kernels_on(memory.device, dtype)
+        choices = FloatChoices(kernels=kernels, refused=refused)  # of its VAE: its blocks have no others
     else:
         steps, cached = plan.experts[plan.start_step :], options["cache_threshold"] is not None
         ahead = look_ahead(model, memory, plan.latent_shape, steps, cached=cached)
         choices = float_choices(model, plan.latent_shape, memory)
+        # One decision for the whole run, the VAE and the receipt included.
+        model = replace(model, wishes=replace(model.wishes, kernels=choices.kernels))
     log.info("%s", ahead.text())
     if options["check_memory"]:
         ahead.require_room()
@@ -282,10 +287,17 @@ def _sample(
         kept=pictures.frames,
         later=later_noise(latents.shape, seed),
     )
-    beside = pictures.beside(prompts, run.model.vae)
-    sampling, check_memory = Sampling.of_plan(run.plan), run.check_memory
     return sample(
-        run.model, sampling, start, beside, run.memory, run.progress, check_memory=check_memory, cache=cache
+        run.model,
+        Sampling.of_plan(run.plan),
+        start,
+        pictures.beside(prompts, run.model.vae),
+        run.memory,
+        run.progress,
+        check_memory=False,  # whoever decided what follows looked
+        cache=cache,
+        residency=run.ahead.residency,
+        choices=run.choices,
     )
 
 

@@ -132,6 +132,7 @@ def look_ahead(
     sampling_only: bool = False,
     cached: bool = False,
     kind: NetworkKind = EXPERT,
+    residency: Residency | None = None,
 ) -> Preflight:
     """Reads nothing but what recipes already know.
 
@@ -140,6 +141,7 @@ def look_ahead(
     sampling_only: leaves the text encoder and the VAE out.
     cached:        whether a step cache keeps hidden states beside each forward.
     kind:          of the experts.
+    residency:     theirs, where it is decided already.
     """
     device, free = memory.device, memory.free_bytes()
     dtype = compute_dtype(model.precision, device)
@@ -153,12 +155,12 @@ def look_ahead(
     decoding = decode_bytes(model, latent_shape, dtype, decode_tiling(model, latent_shape, memory))
     after = stage("VAE", vae, lambda _: dtype, decoding)
     recipes = {name: model.experts[name] for name in dict.fromkeys(experts)}
-    denoising, residency = [], None
+    denoising = []
     if recipes:
         chunk = chunk_tokens(model, latent_shape, memory) if kind.in_parts else 0
         working = max(sampling_bytes(recipe, latent_shape, dtype, chunk) for recipe in recipes.values())
         working += int(working * CACHED_SHARE) if cached else 0
-        residency = choose_residency(
+        residency = residency or choose_residency(
             model.residency,
             unit_sizes(recipes, kind.dtypes(dtype), device),
             Room(free, working, after.needed_bytes),

@@ -101,6 +101,7 @@ def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha
             "dtype": str(run.dtype).removeprefix("torch."),
             "device": str(run.memory.device),
             "choices": run.choices.as_dict(),
+            "kernels_refused": dict(run.choices.refused),
             "files": model.hashes(),
             "loras": [{**lora.as_dict(), **_origin(lora.file)} for lora in model.loras],
         },

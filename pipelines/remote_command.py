@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 _LOCAL = (
-    *("model", "precision", "device", "residency", "attention", "compile"),
+    *("model", "precision", "device", "residency", "attention", "kernels", "compile"),
     *("from_receipt", "allow_partial_loras", "prompt_expander", "safety_checker"),
     *("as_requested", "pose_video", "max_seconds"),
 )

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from .errors import MediaError, ModelError, SafetyError
+from .kernels.trial import is_out_of_memory
 from .media.audio import Audio
 from .media.edit import Edit, edited
 from .media.encode import encode_video
@@ -163,7 +163,7 @@ def with_room(
         try:
             return attempt(tiling)
         except (MemoryError, RuntimeError) as error:
-            if not _out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             smaller = smaller_tiling(tiling, width, height, can_spill=memory.device.type != "cpu")
             if smaller is None:
@@ -180,13 +180,6 @@ def with_room(
 def tiling_note(tiling: Tiling | None) -> str:
     """How the pictures were cut, for people."""
     return "whole" if tiling is None else f"in tiles of {tiling.size} pixels every {tiling.stride}"
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    """torch has an error of its own for CUDA only; a CPU or MPS says so in words."""
-    if isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)):
-        return True
-    return any(words in str(error) for words in ("out of memory", "can't allocate memory"))
 
 
 @contextmanager

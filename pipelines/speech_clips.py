@@ -27,7 +27,7 @@ from .memory import Memory, compute_dtype
 from .models.executor import Executor
 from .models.s2v_engine import ClipCondition
 from .models.s2v_motion import MOTION_FRAMES
-from .models.vae import denormalise, load_vae, normalise
+from .models.vae import denormalise, normalise, vae_of
 from .models.wan_model import WanModel
 from .preflight import decode_bytes, decode_tiling, picture_size
 from .progress import Progress
@@ -167,7 +167,7 @@ def _vae(script: Script, model: WanModel, memory: Memory, progress: Progress) ->
         _encoding_bytes(script, model, dtype, _encode_tiling(script, model, memory)),
     )
     try:
-        yield load_vae(model.vae, dtype, memory, progress.check, max(ways))
+        yield vae_of(model, dtype, memory, progress.check, max(ways))
     finally:
         memory.release()
 

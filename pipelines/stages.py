@@ -21,8 +21,9 @@ from .memory import Memory, compute_dtype
 from .models.conditions import require_channels
 from .models.executor import Executor
 from .models.lone_vae import HasVae
+from .models.residency import Residency
 from .models.text import EncodedPrompt, TextEncoder, load_text_encoder, reading_bytes
-from .models.vae import denormalise, load_vae, normalise
+from .models.vae import denormalise, normalise, vae_of
 from .models.wan_model import WanModel
 from .plan.sigmas import forwards_of
 from .preflight import chunk_tokens, decode_bytes, look_ahead
@@ -91,11 +92,15 @@ def sample(
     *,
     check_memory: bool = True,
     cache: StepCache | None = None,
+    residency: Residency | None = None,
+    choices: FloatChoices | None = None,
 ) -> Tensor:
     """Run the steps of `sampling` and return latents in VAE space, float32, CPU.
 
     check_memory: refuse with ModelError, before anything is loaded, what cannot fit.
     cache:        a fresh one to skip work with; None computes everything.
+    residency, choices: decided beforehand, by who wrote them down; None decides by what is free now, and by
+                  what the model wishes.
 
     A schedule that ends above sigma 0 gives its latents in the leftover form too; one without a step, which
     is what a strength of 0 leaves, gives back what it was given.
@@ -115,7 +120,13 @@ def sample(
     if not len(schedule):
         return latents
     ahead = look_ahead(
-        model, memory, latents.shape, schedule.experts, sampling_only=True, cached=cache is not None
+        model,
+        memory,
+        latents.shape,
+        schedule.experts,
+        sampling_only=True,
+        cached=cache is not None,
+        residency=residency,
     )
     if check_memory:
         ahead.require_room()
@@ -133,7 +144,7 @@ def sample(
         current = torch.where(_by_frame(kept).to(device), clean, current)
     on_device = prompts.to(device, kept)
     dtype = compute_dtype(model.precision, device)
-    choices = float_choices(model, latents.shape, memory)
+    choices = choices or float_choices(model, latents.shape, memory)
     if ahead.residency is not None:
         log.info("experts: %s; %s", ahead.residency.text(), choices.text())
     working_bytes = max(stage.working_bytes for stage in ahead.stages)
@@ -188,7 +199,7 @@ def _encode_frames(
     progress.begin("input", latent_shape[-3], "latent frames")
     dtype = compute_dtype(model.precision, memory.device)
     working = decode_bytes(model, latent_shape, dtype, tiling)  # encoding takes less
-    vae = load_vae(model.vae, dtype, memory, progress.check, working)
+    vae = vae_of(model, dtype, memory, progress.check, working)
     done: list[Tensor] = []
     for latent in stream_encode(vae, frames, tiling=tiling):
         progress.check()
@@ -243,7 +254,7 @@ def _decode(
 ) -> Iterator[Tensor]:
     dtype = compute_dtype(model.precision, memory.device)
     working = decode_bytes(model, latents.shape, dtype, tiling)
-    vae = load_vae(model.vae, dtype, memory, progress.check, working)
+    vae = vae_of(model, dtype, memory, progress.check, working)
     yield from stream_decode(vae, latents, frames=frames, tiling=tiling)
 
 

@@ -80,13 +80,18 @@ def test_how_the_experts_compute_is_chosen_said_and_recorded(
     assert main([*command, "--attention", "sdpa"]) == 0
     assert "attention by sdpa, plain kernels" in capsys.readouterr().err
     assert json.loads((tmp_path / "a.json").read_text())["model"]["choices"]["attention"] == "sdpa"
+    assert json.loads((tmp_path / "a.json").read_text())["model"]["kernels_refused"] == {}
     out.unlink()
+    assert main([*command, "--kernels", "kitchen", "--device", "cpu"]) != 0
+    assert "kernels: kitchen does not run on cpu here: not installed" in capsys.readouterr().err
     assert main([*command, "--attention", "flash3", "--device", "cpu"]) != 0
     assert "attention: flash3 does not run on cpu here" in capsys.readouterr().err
     assert not out.exists()
     again = ["generate", "--from-receipt", str(tmp_path / "a.json"), "-o", str(out), "--compile"]
     assert main(again) == 2
     assert "--compile: given beside --from-receipt" in capsys.readouterr().err
+    assert main([*again[:-1], "--kernels", "plain"]) == 2
+    assert "--kernels: given beside --from-receipt" in capsys.readouterr().err
 
 
 def test_generate_reads_stdin_a_folder_and_answers_with_json(

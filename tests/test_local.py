@@ -136,6 +136,33 @@ def test_the_building_blocks_give_the_same_bits(result: Result, toy: WanModel) -
     assert latents_hash(latents) == result.receipt["latents_sha256"]
 
 
+class Shrinking(DeviceMemory):
+    """Others take memory all the time: every look finds less."""
+
+    left = 2**20
+
+    def free_bytes(self) -> int:
+        self.left = max(self.left - 2**17, 0)
+        return self.left
+
+
+def test_the_residency_of_the_receipt_is_the_one_that_was_sampled_with(
+    toy: WanModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    made = run(
+        t2v_request(**SMALL),
+        toy,
+        out=tmp_path / "a.mp4",
+        memory=Shrinking("cpu"),
+        progress=Silent(),
+        check_memory=False,
+    )
+    told = made.receipt["memory"]["residency"]
+    sampled = next(line for line in caplog.messages if line.startswith("experts: "))
+    assert sampled.startswith(f"experts: {told['slots']} of {told['units']} units ")
+
+
 def test_two_stages_one_by_one_equal_both_at_once(toy: WanModel) -> None:
     from wan_duet.pipelines.plan.sigmas import from_sigmas, linear_grid, split
 

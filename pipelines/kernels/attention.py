@@ -6,7 +6,6 @@ networks of one process may use different ones. All but Sage are of the float cl
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import TypeAlias
@@ -17,10 +16,18 @@ from torch import Tensor
 
 from ..errors import ModelError
 from .names import ATTENTIONS, Attention
+from .trial import Facts, facts_of, first_that_runs, remembered
 
-__all__ = ["Attend", "attend_with", "best_attention", "in_two_parts", "usable_attentions", "why_not"]
-
-log = logging.getLogger(__name__)
+__all__ = [
+    "Attend",
+    "attend_with",
+    "attention_candidates",
+    "best_attention",
+    "fills_tiles",
+    "in_two_parts",
+    "usable_attentions",
+    "why_not",
+]
 
 # cuDNN's kernel for Hopper is 7 % slower where keys do not fill its last tile (H200, 32760 and 32768 keys).
 _TILE = 128
@@ -30,23 +37,34 @@ Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """(query, key, value) -> all of (B, N, heads, head width)."""
 
 
-@lru_cache(maxsize=len(ATTENTIONS))  # one function per kernel: a compiled block is made for it
-def attend_with(name: Attention) -> Attend:
-    """The kernel of that name. Raises ModelError when what it needs is not installed."""
+def attend_with(name: Attention, device: torch.device | None = None) -> Attend:
+    """The kernel of that name, as it is quickest on `device`; None for one of which nothing is known.
+
+    Raises ModelError when what it needs is not installed.
+    """
     if name not in _MAKERS:
         raise ModelError(f"attention: {name!r}; one of {', '.join(ATTENTIONS)} works")
+    return _made(name, in_parts=device is not None and fills_tiles(name, facts_of(device)))
+
+
+def fills_tiles(name: Attention, facts: Facts) -> bool:
+    """Whether that kernel is slower on that device where keys do not fill its last tile."""
+    return name == "cudnn" and facts.capability is not None and facts.capability[0] == 9
+
+
+@lru_cache(maxsize=2 * len(ATTENTIONS))  # one function per kernel: a compiled block is made for it
+def _made(name: Attention, *, in_parts: bool) -> Attend:
     try:
-        return _MAKERS[name]()
+        return _cudnn_in_parts() if in_parts else _MAKERS[name]()
     except ImportError as error:
         raise ModelError(f"attention: {name} needs a package that is missing: {error}; take sdpa") from error
 
 
 def best_attention(device: torch.device, dtype: torch.dtype, head_width: int = 128) -> Attention:
     """The quickest exact kernel that runs on `device`; each candidate is tried once on a few numbers."""
-    for name in _candidates(device, dtype):
-        if why_not(name, device, dtype, head_width) is None:
-            return name
-    return "sdpa"
+    candidates = attention_candidates(facts_of(device), dtype)
+    found, _ = first_that_runs(candidates, lambda name: why_not(name, device, dtype, head_width))
+    return found or "sdpa"
 
 
 def usable_attentions(
@@ -56,30 +74,23 @@ def usable_attentions(
     return {name: why_not(name, device, dtype, head_width) for name in ATTENTIONS}
 
 
-def _candidates(device: torch.device, dtype: torch.dtype) -> tuple[Attention, ...]:
-    if device.type != "cuda" or dtype == torch.float32 or torch.version.hip:
+def attention_candidates(facts: Facts, dtype: torch.dtype) -> tuple[Attention, ...]:
+    """The exact kernels that may be quicker than sdpa on such a device, the quickest first."""
+    if facts.capability is None or dtype == torch.float32:
         return ()
-    capability = torch.cuda.get_device_capability(device)
-    if capability[0] == 9:
+    if facts.capability[0] == 9:
         return ("flash3", "cudnn", "flash2")
-    if capability[0] == 10:  # no FlashAttention 3 here, and cuDNN's kernel is the one made for it
+    if facts.capability[0] == 10:  # no FlashAttention 3 here, and cuDNN's kernel is the one made for it
         return ("cudnn", "flash2")
     return ("flash2",)
 
 
-@lru_cache(maxsize=64)
+@remembered
 def why_not(name: Attention, device: torch.device, dtype: torch.dtype, head_width: int = 128) -> str | None:
     """What a kernel says that does not run on `device`, tried once; None of one that does."""
-    try:
-        sample = torch.ones(1, 256, 2, head_width, device=device, dtype=dtype)
-        attended = attend_with(name)(sample, sample, sample)
-        if not torch.allclose(attended.float(), sample.float(), atol=0.05):
-            return "gives wrong numbers"
-    except (ModelError, RuntimeError, ValueError, TypeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0] or type(error).__name__
-        log.debug("attention %s does not run on %s: %s", name, device, reason)
-        return reason
-    return None
+    sample = torch.ones(1, 256, 2, head_width, device=device, dtype=dtype)
+    attended = attend_with(name, device)(sample, sample, sample)
+    return None if torch.allclose(attended.float(), sample.float(), atol=0.05) else "gives wrong numbers"
 
 
 def _heads_first(kernel: Attend) -> Attend:
@@ -95,17 +106,20 @@ def _sdpa() -> Attend:
     return _heads_first(F.scaled_dot_product_attention)
 
 
-def _cudnn() -> Attend:
-    def kernel(query: Tensor, key: Tensor, value: Tensor, sums: bool = False) -> tuple[Tensor, Tensor]:
-        found = torch.ops.aten._scaled_dot_product_cudnn_attention(
-            query, key, value, None, sums, 0.0, False, False
-        )
-        return found[0], found[1]
+def _cudnn_kernel(query: Tensor, key: Tensor, value: Tensor, sums: bool = False) -> tuple[Tensor, Tensor]:
+    found = torch.ops.aten._scaled_dot_product_cudnn_attention(
+        query, key, value, None, sums, 0.0, False, False
+    )
+    return found[0], found[1]
 
-    whole = _heads_first(lambda *qkv: kernel(*qkv)[0])
-    if not torch.cuda.is_available() or torch.cuda.get_device_capability()[0] != 9:
-        return whole
-    parted = _heads_first(lambda *qkv: in_two_parts(partial(kernel, sums=True), *qkv))
+
+def _cudnn() -> Attend:
+    return _heads_first(lambda *qkv: _cudnn_kernel(*qkv)[0])
+
+
+def _cudnn_in_parts() -> Attend:
+    whole = _cudnn()
+    parted = _heads_first(lambda *qkv: in_two_parts(partial(_cudnn_kernel, sums=True), *qkv))
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         tokens = key.shape[1]

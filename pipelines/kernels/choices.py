@@ -5,21 +5,30 @@ All choices but Sage are of the float class: results differ by rounding only. Eq
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any
 
 import torch
 
 from ..errors import ModelError
-from .attention import best_attention, why_not
-from .fused import fused_operations, triton_works
-from .names import ATTENTIONS, Attention, Kernels
-from .operations import Operations, kitchen_operations, plain_operations
+from .attention import attention_candidates, why_not
+from .fused import fused_operations
+from .names import ATTENTIONS, KERNELS, Attention, Kernels
+from .operations import Operations, Rope, kitchen_operations, plain_operations
 from .traceable import traceable_operations
+from .trial import Facts, facts_of, first_that_runs, remembered
 
-__all__ = ["FloatChoices", "Wishes"]
+__all__ = [
+    "FloatChoices",
+    "Machine",
+    "Wishes",
+    "kernel_candidates",
+    "kernels_text",
+    "operations_of",
+    "why_not_kernels",
+]
 
 
 @dataclass(frozen=True)
@@ -27,19 +36,23 @@ class FloatChoices:
     """How the blocks of one transformer compute.
 
     attention:    a kernel of `attention.ATTENTIONS`.
-    kernels:      who does the element-wise work.
+    kernels:      who does the element-wise work, that of the VAE too.
     chunk_tokens: all but attention on so many tokens at a time; 0 for all at once.
     compiler:     a backend of torch.compile for the block, or None. One graph serves all blocks and experts.
+    refused:      which kernels would have been quicker, and why they do not run here. Changes nothing.
     """
 
     attention: Attention = "sdpa"
     kernels: Kernels = "plain"
     chunk_tokens: int = 0
     compiler: str | None = None
+    refused: Mapping[Kernels, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if self.attention not in ATTENTIONS:
             raise ModelError(f"attention: {self.attention!r}; one of {', '.join(ATTENTIONS)} works")
+        if self.kernels not in KERNELS:
+            raise ModelError(f"kernels: {self.kernels!r}; one of {', '.join(KERNELS)} works")
         if self.chunk_tokens < 0:
             raise ModelError(f"chunk_tokens: {self.chunk_tokens}; give 0, or the tokens of a chunk")
 
@@ -51,19 +64,17 @@ class FloatChoices:
         """Raises ModelError when the kernels are not installed."""
         if self.compiler is not None and self.kernels == "plain":
             return _made("traceable")  # type: ignore[return-value]
-        made = _made(self.kernels)
-        if made is None:
-            raise ModelError(f"kernels: {self.kernels} is not installed here; take plain")
-        return made
+        return operations_of(self.kernels)
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """What `Wishes` takes again."""
+        return {name: value for name, value in asdict(self).items() if name != "refused"}
 
     def text(self) -> str:
         """One line for people."""
         parts = [
             f"attention by {self.attention}{' (lossy)' if self.lossy else ''}",
-            f"{self.kernels} kernels",
+            kernels_text(self.kernels, self.refused),
         ]
         if self.chunk_tokens:
             parts.append(f"{self.chunk_tokens} tokens at a time")
@@ -86,6 +97,92 @@ def _made(kernels: str) -> Operations | None:
     return _MAKERS[kernels]()
 
 
+def kernels_text(kernels: Kernels, refused: Mapping[Kernels, str]) -> str:
+    """For people: who does the element-wise work, and why nobody quicker does."""
+    reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
+    return f"{kernels} kernels (not {reasons})" if reasons else f"{kernels} kernels"
+
+
+def operations_of(kernels: Kernels) -> Operations:
+    """Raises ModelError when the kernels are not installed."""
+    made = _made(kernels)
+    if made is None:
+        raise ModelError(f"kernels: {kernels} is not installed here; take plain")
+    return made
+
+
+def kernel_candidates(facts: Facts) -> tuple[Kernels, ...]:
+    """Who may do the element-wise work on such a device, the quickest first."""
+    return ("triton", "kitchen", "plain") if facts.kind == "cuda" and not facts.hip else ("plain",)
+
+
+@remembered
+def why_not_kernels(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> str | None:
+    """What one of the kernels says that does not run on `device`, tried once on a few numbers; else None.
+
+    That a package can be imported is not enough: triton compiles a launcher with a C compiler, and kernels
+    for a device that must be new enough.
+    """
+    if kernels == "plain":
+        return None
+    made = _made(kernels)
+    if made is None:
+        return "not installed"
+    for name, (found, expected) in _tried(made, plain_operations(), device, dtype).items():
+        if not torch.allclose(found.float(), expected.float(), rtol=0.05, atol=0.05):
+            return f"{name} gives wrong numbers"
+    return None
+
+
+@torch.inference_mode()
+def _tried(
+    made: Operations, plain: Operations, device: torch.device, dtype: torch.dtype
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """By name, what each operation makes of a few numbers, and what plain torch makes of the same."""
+    tokens, heads, width, eps = 4, 2, 32, 1e-6
+    angles = torch.linspace(0, 3, tokens * width // heads // 2, device=device).view(tokens, -1)
+    hidden = torch.linspace(-2, 2, tokens * width, device=device).view(1, tokens, width).to(dtype)
+    row = torch.linspace(0.5, 1.5, width, device=device)
+    rows, weight = row.view(1, 1, width), row.to(dtype)
+    cos, sin = angles.cos(), angles.sin()
+    answers: list[dict[str, torch.Tensor]] = []
+    for do in (made, plain):
+        pixels = torch.zeros_like(hidden)
+        do.rms_silu(hidden, weight, pixels)
+        turned = do.turned(hidden.clone(), weight, eps, heads, Rope(cos, sin, do.table(cos, sin)))
+        total, normed = do.gated_norm(hidden, hidden, rows, rows, rows, eps)
+        answers.append(
+            {
+                "norm": do.norm(hidden, rows, rows, eps),
+                "gate": do.gated(hidden, hidden, rows),
+                "gate with norm": torch.stack((total, normed)),
+                "norm with rotation": turned,
+                "norm of the VAE": pixels,
+            }
+        )
+    return {name: (answers[0][name], answers[1][name]) for name in answers[0]}
+
+
+@remembered
+def _why_not_compiled(backend: str, device: torch.device) -> str | None:
+    """What a compiler says that lacks something, such as a C++ compiler or triton; tried on one sum."""
+    torch.compile(_sum, backend=backend)(*torch.ones(2, 4, device=device))
+    return None
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a choice asks: the facts of a device, and what does not run on it and why."""
+
+    facts: Callable[[torch.device], Facts] = facts_of
+    attention: Callable[[Attention, torch.device, torch.dtype, int], str | None] = why_not
+    kernels: Callable[[Kernels, torch.device, torch.dtype], str | None] = why_not_kernels
+    compiler: Callable[[str, torch.device], str | None] = _why_not_compiled
+
+
+THIS_MACHINE = Machine()
+
+
 @dataclass(frozen=True)
 class Wishes:
     """What somebody wants of the choices; None leaves one to what is quickest on the device.
@@ -99,24 +196,50 @@ class Wishes:
     compiler: str | None = None
 
     def granted(
-        self, device: torch.device, dtype: torch.dtype, *, head_width: int = 128, chunk_tokens: int = 0
+        self,
+        device: torch.device,
+        dtype: torch.dtype,
+        *,
+        head_width: int = 128,
+        chunk_tokens: int = 0,
+        machine: Machine = THIS_MACHINE,
     ) -> FloatChoices:
         """chunk_tokens: where nobody wants another.
 
         Raises ModelError when what is wanted does not exist or does not run on the device.
         """
-        if self.attention in ATTENTIONS:  # FloatChoices refuses another name
-            _require(
-                f"attention: {self.attention}", why_not(self.attention, device, dtype, head_width), device
+        attention = self.attention
+        if attention is None:
+            candidates = attention_candidates(machine.facts(device), dtype)
+            found, _ = first_that_runs(
+                candidates, lambda name: machine.attention(name, device, dtype, head_width)
             )
+            attention = found or "sdpa"
+        elif attention in ATTENTIONS:  # FloatChoices refuses another name
+            reason = machine.attention(attention, device, dtype, head_width)
+            _require(f"attention: {attention}", reason, device)
         if self.compiler is not None:
-            _require(f"compile: {self.compiler}", _why_not_compiled(self.compiler, device), device)
-        return FloatChoices(
-            self.attention or best_attention(device, dtype, head_width),
-            self.kernels or _best_kernels(device),
-            chunk_tokens if self.chunk_tokens is None else self.chunk_tokens,
-            self.compiler,
+            _require(f"compile: {self.compiler}", machine.compiler(self.compiler, device), device)
+        kernels, refused = self.kernels_on(device, dtype, machine=machine)
+        chunk = chunk_tokens if self.chunk_tokens is None else self.chunk_tokens
+        return FloatChoices(attention, kernels, chunk, self.compiler, refused)
+
+    def kernels_on(
+        self, device: torch.device, dtype: torch.dtype, *, machine: Machine = THIS_MACHINE
+    ) -> tuple[Kernels, Mapping[Kernels, str]]:
+        """The kernels alone, and which quicker ones do not run here and why.
+
+        Raises ModelError when those that are wanted do not run on the device.
+        """
+        if self.kernels is not None:
+            if self.kernels in KERNELS:  # FloatChoices refuses another name
+                reason = machine.kernels(self.kernels, device, dtype)
+                _require(f"kernels: {self.kernels}", reason, device)
+            return self.kernels, {}
+        found, refused = first_that_runs(
+            kernel_candidates(machine.facts(device)), lambda name: machine.kernels(name, device, dtype)
         )
+        return found or "plain", refused
 
 
 def _require(what: str, reason: str | None, device: torch.device) -> None:
@@ -126,23 +249,5 @@ def _require(what: str, reason: str | None, device: torch.device) -> None:
         )
 
 
-@lru_cache(maxsize=8)
-def _why_not_compiled(backend: str, device: torch.device) -> str | None:
-    """What a compiler says that lacks something, such as a C++ compiler or triton; tried on one sum."""
-    try:
-        torch.compile(_sum, backend=backend)(*torch.ones(2, 4, device=device))
-    except Exception as error:
-        return str(error).strip().partition("\n")[0] or type(error).__name__
-    return None
-
-
 def _sum(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
     return one + other
-
-
-def _best_kernels(device: torch.device) -> Kernels:
-    if device.type != "cuda" or torch.version.hip:
-        return "plain"
-    if triton_works():
-        return "triton"
-    return "plain" if kitchen_operations() is None else "kitchen"

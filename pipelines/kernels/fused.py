@@ -11,14 +11,14 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .operations import Operations, Rope, gelu_linear
+from .operations import Operations, Rope, gelu_linear, no_table
 
-__all__ = ["fused_operations", "rms_silu", "triton_works"]
+__all__ = ["fused_operations", "rms_silu", "triton_installed"]
 
 
 @lru_cache(maxsize=1)
-def triton_works() -> bool:
-    """Whether triton is installed, and not as a stub."""
+def triton_installed() -> bool:
+    """Whether triton is installed, and not as a stub. Whether it runs on a device, a launch alone tells."""
     try:
         import triton.language  # noqa: F401
     except ImportError:
@@ -28,7 +28,7 @@ def triton_works() -> bool:
 
 def fused_operations() -> Operations | None:
     """None where triton is not installed."""
-    if not triton_works():
+    if not triton_installed():
         return None
     return Operations(
         "triton",
@@ -37,7 +37,8 @@ def fused_operations() -> Operations | None:
         _gated_norm,
         _turned,
         gelu_linear,
-        lambda _cos, _sin: None,
+        no_table,
+        _rms_silu,
         turns_in_place=True,
     )
 
@@ -63,6 +64,11 @@ def _gated_norm(
 def _turned(projection: Tensor, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
     _turn_op(projection, weight, rope.cos, rope.sin, eps)
     return torch.unflatten(projection, 2, (heads, -1))
+
+
+def _rms_silu(pixels: Tensor, gamma: Tensor, out: Tensor) -> None:
+    for one, into in zip(pixels.contiguous(), out, strict=True):
+        rms_silu(one, gamma, pixels.shape[-1] ** 0.5, into)
 
 
 def rms_silu(pixels: Tensor, gamma: Tensor, scale: float, out: Tensor) -> None:

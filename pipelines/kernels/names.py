@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-__all__ = ["ATTENTIONS", "COMPILER", "Attention", "Kernels"]
+__all__ = ["ATTENTIONS", "COMPILER", "KERNELS", "Attention", "Kernels"]
 
 Attention = Literal["flash3", "cudnn", "flash2", "sdpa", "sage"]
 ATTENTIONS: tuple[Attention, ...] = ("flash3", "cudnn", "flash2", "sdpa", "sage")
 Kernels = Literal["plain", "kitchen", "triton"]
+KERNELS: tuple[Kernels, ...] = ("plain", "kitchen", "triton")
 COMPILER = "inductor"  # the backend of torch.compile that a user gets who asks for one

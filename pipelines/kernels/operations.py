@@ -1,4 +1,4 @@
-"""What a transformer block does between its matrix products, as three operations that can be fused.
+"""What a transformer block, and the VAE, do between their products, as operations that can be fused.
 
 Each has a plain torch form in this file and, where triton or comfy-kitchen is at hand, a fused one. All are
 of the float class.
@@ -18,7 +18,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor
 
-__all__ = ["Operations", "Rope", "kitchen_operations", "plain_operations"]
+__all__ = [
+    "Operations",
+    "Rope",
+    "gelu_linear",
+    "kitchen_operations",
+    "no_table",
+    "plain_operations",
+    "rms_silu",
+]
 
 _AS_CUDA = ("cuda", "meta")  # without numbers, the work is counted that a GPU would do
 
@@ -43,6 +51,8 @@ class Operations:
     turns_in_place: whether that is written into the projection.
     gelu_linear: gelu of linear, tanh form: (hidden, weight, bias).
     table:       made of cos and sin, what `turned` wants as the table of a Rope.
+    rms_silu:    the VAE's: (pixels (B, ..., C), gamma (C,), out) writes silu(x / |x| * sqrt(C) * gamma),
+                 where every entry of the batch is memory in one piece in `out`.
     """
 
     name: str
@@ -52,12 +62,13 @@ class Operations:
     turned: Callable[[Tensor, Tensor, float, int, Rope], Tensor]
     gelu_linear: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     table: Callable[[Tensor, Tensor], Tensor | None]
+    rms_silu: Callable[[Tensor, Tensor, Tensor], None]
     turns_in_place: bool = False
 
 
 def plain_operations() -> Operations:
     """torch alone, on every device."""
-    return Operations("plain", norm, gated, gated_norm, _turned, gelu_linear, _complex_table)
+    return Operations("plain", norm, gated, gated_norm, _turned, gelu_linear, no_table, rms_silu)
 
 
 def kitchen_operations() -> Operations | None:
@@ -72,7 +83,7 @@ def kitchen_operations() -> Operations | None:
         rotated: Tensor = apply_rope1(normed, rope.table)
         return rotated
 
-    return Operations("kitchen", norm, gated, gated_norm, turned, gelu_linear, _matrix_table)
+    return Operations("kitchen", norm, gated, gated_norm, turned, gelu_linear, _matrix_table, rms_silu)
 
 
 def norm(hidden: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:
@@ -118,19 +129,32 @@ def gelu_linear(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _turned(projection: Tensor, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
     normed = torch.unflatten(_rms_norm(projection, weight, eps), 2, (heads, -1))
     del projection
-    dtype = normed.dtype
-    pairs = torch.view_as_complex(torch.unflatten(normed.float(), -1, (-1, 2)))
-    del normed
-    table = _complex_table(rope.cos, rope.sin) if rope.table is None else rope.table
-    return torch.view_as_real(pairs.mul_(table)).flatten(-2).to(dtype)
+    turned = torch.empty_like(normed)
+    first, second = torch.unflatten(normed, -1, (-1, 2)).unbind(-1)
+    firsts, seconds = torch.unflatten(turned, -1, (-1, 2)).unbind(-1)
+    cos, sin = rope.cos.unsqueeze(1), rope.sin.unsqueeze(1)
+    # Real numbers alone: DirectML has no complex ones, and MPS not everywhere. float32 until it is written.
+    part = first * cos
+    torch.addcmul(part, second, sin, value=-1, out=firsts)
+    torch.mul(first, sin, out=part)
+    torch.addcmul(part, second, cos, out=seconds)
+    return turned
 
 
 def _rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
     return F.rms_norm(hidden, hidden.shape[-1:], weight, eps)
 
 
-def _complex_table(cos: Tensor, sin: Tensor) -> Tensor:
-    return torch.complex(cos, sin).unsqueeze(1)
+def rms_silu(pixels: Tensor, gamma: Tensor, out: Tensor) -> None:
+    channels = pixels.shape[-1]
+    # Its eps stands under the root of the mean, where the stock norm has 1e-12 as the least length.
+    normed = F.rms_norm(pixels, (channels,), gamma, 1e-24 / channels)
+    torch.ops.aten.silu.out(normed, out=out)
+
+
+def no_table(cos: Tensor, sin: Tensor) -> None:
+    """For those who turn by cos and sin themselves."""
+    del cos, sin
 
 
 def _matrix_table(cos: Tensor, sin: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
     product_flops = 2 * tokens * width * wide
     products = product_flops / _seconds(lambda: torch.nn.functional.linear(left, weight), device)
     query, key, value = (random(1, tokens, heads, _HEAD_WIDTH) for _ in range(3))
-    attend = attend_with(choices.attention)
+    attend = attend_with(choices.attention, device)
     attention_flops = 4 * tokens**2 * heads * _HEAD_WIDTH
     attention = attention_flops / _seconds(lambda: attend(query, key, value), device)
     target = torch.empty_like(left)

@@ -9,13 +9,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor
 
-from .operations import Operations, Rope
+from .operations import Operations, Rope, no_table, rms_silu
 
 __all__ = ["traceable_operations"]
 
 
 def traceable_operations() -> Operations:
-    return Operations("compiled", _norm, _gated, _gated_norm, _turned, _gelu_linear, lambda _cos, _sin: None)
+    return Operations("compiled", _norm, _gated, _gated_norm, _turned, _gelu_linear, no_table, rms_silu)
 
 
 def _norm(hidden: Tensor, weight: Tensor, bias: Tensor, eps: float) -> Tensor:

@@ -51,11 +51,13 @@ def modulation_rows(temb: Tensor) -> Tensor:
     return rows
 
 
-def use_own_block(block: WanTransformerBlock, choices: FloatChoices) -> None:
+def use_own_block(
+    block: WanTransformerBlock, choices: FloatChoices, device: torch.device | None = None
+) -> None:
     """From now on `block` computes with our forward, as `choices` say. Its parameters stay what they are."""
     block.__class__ = OwnBlock
     block.choices, block.operations = choices, choices.operations()
-    block.attend = attend_with(choices.attention)
+    block.attend = attend_with(choices.attention, device)
 
 
 class _Modulation(NamedTuple):

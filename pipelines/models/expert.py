@@ -85,10 +85,12 @@ def token_count(config: Mapping[str, Any], latent_shape: Sequence[int]) -> int:
     return int((frames // patch_frames) * (rows // patch_rows) * (columns // patch_columns))
 
 
-def blank_expert(recipe: Recipe, choices: FloatChoices | None = None) -> WanTransformer3DModel:
+def blank_expert(
+    recipe: Recipe, choices: FloatChoices | None = None, device: torch.device | None = None
+) -> WanTransformer3DModel:
     """The network on meta, with real rotary tables: those are computed, never stored.
 
-    choices: how it computes; None for plain torch.
+    choices: how it computes; None for plain torch. device: where it will run, if that is known.
 
     Raises ModelError when the configuration is not one of a Wan transformer.
     """
@@ -103,12 +105,12 @@ def blank_expert(recipe: Recipe, choices: FloatChoices | None = None) -> WanTran
         raise ModelError(
             f"{recipe.files[0].parent / 'config.json'}: not a Wan transformer: {error}"
         ) from error
-    use_own_forward(network, choices or FloatChoices())
+    use_own_forward(network, choices or FloatChoices(), device)
     return network
 
 
 def _blank_on(recipe: Recipe, choices: FloatChoices, device: torch.device) -> WanTransformer3DModel:
-    network = blank_expert(recipe, choices).requires_grad_(False).eval()
+    network = blank_expert(recipe, choices, device).requires_grad_(False).eval()
     network.rope.to(device)
     return network
 

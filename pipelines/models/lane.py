@@ -1,8 +1,8 @@
 """How tensors get into slots: from main memory's own files, or over a link to a device with its own memory.
 
-A lane has two sides. One thread fills, another one uses, and marks go between them: "ready from here on", "no
-longer needed from here on". What a mark is, the lane alone knows: on CUDA it is an event that one stream
-records and the other waits for, so that no thread waits for the device.
+A lane has two sides. One fills, the other one uses, in a thread each where the device allows it. Marks go
+between them: "ready from here on", "no longer needed from here on". What a mark is, the lane alone knows: on
+CUDA it is an event that one stream records and the other waits for, so that no thread waits for the device.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from ..weights.footprint import stays_as_stored
 from ..weights.recipe import DTypeRule, Ingredient
 from ..weights.staging import StagedFiles, Staging
 from ..weights.stored import Files, StoredTensor
+from ..weights.streams import Streams, streams_of
 
 __all__ = ["FileLane", "Lane", "LinkLane", "Mark", "lane_of", "padded_bytes"]
 
@@ -27,7 +28,13 @@ _ALIGNMENT = 256  # bytes; what the allocator of CUDA gives too, so that the sam
 
 
 class Lane(Protocol):
-    """Fills slots, and keeps the two sides apart."""
+    """Fills slots, and keeps the two sides apart.
+
+    two_threads: whether one thread may fill while another one computes.
+    """
+
+    @property
+    def two_threads(self) -> bool: ...
 
     def open(self) -> None:
         """Filling begins, and nobody fills yet. Files may have been written again since the last time, and
@@ -48,12 +55,17 @@ class Lane(Protocol):
     def done(self) -> Mark:
         """Everything that was computed until now. On the using side."""
 
+    def rest(self) -> None:
+        """A run is over: what only filling needs is given back, and nothing is on its way."""
+
     def close(self) -> None:
         """Nothing is filled any more, and nothing is on its way."""
 
 
 class FileLane:
     """On a CPU: a slot is a place in a list. What the file has as it is needed stays the mapped file."""
+
+    two_threads = True
 
     def __init__(self, device: torch.device, dtype_of: DTypeRule) -> None:
         self._device, self._dtype_of, self._files = device, dtype_of, Files(device)
@@ -81,6 +93,8 @@ class FileLane:
     def done(self) -> Mark:
         return None
 
+    def rest(self) -> None: ...
+
     def close(self) -> None: ...
 
 
@@ -89,24 +103,38 @@ class LinkLane:
 
     On CUDA a stream of its own copies, dequantises and adds LoRAs while another one computes. It goes first:
     what it computes is short, and would else wait behind every kernel that was given to the device before.
+
+    Without streams one thread does both: there a copy waits for the device anyway, and two threads on MPS end
+    the process (https://github.com/pytorch/pytorch/issues/197805).
     """
 
-    def __init__(self, device: torch.device, dtype_of: DTypeRule, slots: int, slot_bytes: int) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        dtype_of: DTypeRule,
+        slots: int,
+        slot_bytes: int,
+        *,
+        streams: Streams | None = None,
+        staging: Staging | None = None,
+    ) -> None:
+        """streams: of the device. staging: what the bytes of files come through; None copies them at once."""
         self._device, self._dtype_of = device, dtype_of
         with torch.inference_mode():
             self._slots = [torch.empty(slot_bytes, dtype=torch.uint8, device=device) for _ in range(slots)]
-        self._stream: torch.cuda.Stream | None = None
-        self._staging: Staging | None = None
-        if device.type == "cuda":
-            self._stream = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]
-            self._staging = Staging()
+        self._streams, self._staging = streams, staging
+        self._stream = None if streams is None else streams.beside()
         self._mapped = Files(torch.device("cpu"))
         self._files = self._device_files()
 
+    @property
+    def two_threads(self) -> bool:
+        return self._stream is not None
+
     def open(self) -> None:
         self._mapped, self._files = Files(torch.device("cpu")), self._device_files()
-        if self._stream is not None:
-            computing = torch.cuda.current_stream(self._device)
+        if self._streams is not None and self._stream is not None:
+            computing = self._streams.current()
             self._stream.wait_stream(computing)
             computing.wait_stream(self._stream)
 
@@ -122,15 +150,20 @@ class LinkLane:
             return made, self._record()
 
     def wait(self, ready: Mark) -> None:
-        if ready is not None:
-            torch.cuda.current_stream(self._device).wait_event(ready)
+        if ready is not None and self._streams is not None:
+            self._streams.current().wait_event(ready)
 
     def done(self) -> Mark:
         return self._record()
 
-    def close(self) -> None:
+    def rest(self) -> None:
         if self._stream is not None:
             self._stream.synchronize()
+        if self._staging is not None:
+            self._staging.give_back()
+
+    def close(self) -> None:
+        self.rest()
         self._slots.clear()
 
     def _bring(self, item: Ingredient, place: Tensor) -> None:
@@ -154,27 +187,25 @@ class LinkLane:
 
     @contextmanager
     def _beside(self, after: Mark) -> Iterator[None]:
-        if self._stream is None:
+        if self._streams is None or self._stream is None:
             yield
             return
-        with torch.cuda.stream(self._stream):
+        with self._streams.on(self._stream):
             if after is not None:
                 self._stream.wait_event(after)
             yield
 
     def _record(self) -> Mark:
-        if self._stream is None:
-            return None
-        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-        event.record(torch.cuda.current_stream(self._device))
-        return event
+        return None if self._streams is None else self._streams.current().record_event()
 
 
 def lane_of(device: torch.device, dtype_of: DTypeRule, slots: int, slot_bytes: int) -> Lane:
     """The lane for a device. slot_bytes: as `padded_bytes` counts them."""
     if device.type == "cpu":
         return FileLane(device, dtype_of)
-    return LinkLane(device, dtype_of, slots, slot_bytes)
+    streams = streams_of(device)
+    staging = None if streams is None else Staging(streams=streams)
+    return LinkLane(device, dtype_of, slots, slot_bytes, streams=streams, staging=staging)
 
 
 def padded_bytes(tensors: Mapping[str, Ingredient], dtype_of: DTypeRule) -> int:

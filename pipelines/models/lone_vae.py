@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
+from ..kernels.choices import Wishes
 from ..memory import Precision
 from ..plan.families import FAMILIES, Family
 from ..weights.checkpoint import Checkpoint
@@ -41,6 +42,9 @@ class HasVae(Protocol):
     @property
     def precision(self) -> Precision: ...
 
+    @property
+    def wishes(self) -> Wishes: ...
+
 
 @dataclass(frozen=True)
 class LoneVae:
@@ -49,6 +53,7 @@ class LoneVae:
     family: Family
     vae: Recipe = field(repr=False)
     precision: Precision
+    wishes: Wishes = field(default_factory=Wishes)
 
 
 def held_vae(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> LoneVae:

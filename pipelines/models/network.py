@@ -21,8 +21,12 @@ from .block import modulation_rows, use_own_block
 __all__ = ["OwnRotary", "OwnTransformer", "use_own_forward"]
 
 
-def use_own_forward(network: WanTransformer3DModel, choices: FloatChoices) -> None:
+def use_own_forward(
+    network: WanTransformer3DModel, choices: FloatChoices, device: torch.device | None = None
+) -> None:
     """From now on `network`, its blocks and its positions compute our way, as `choices` say.
+
+    device: where it will run, if that is known; the same kernel may be quicker there in another way.
 
     Parameters, their names and how the network is called stay what they are. May be called again with other
     choices. Raises ModelError when what was chosen is not installed.
@@ -31,7 +35,7 @@ def use_own_forward(network: WanTransformer3DModel, choices: FloatChoices) -> No
     network.operations = network.rope.operations = choices.operations()
     network.rope.last = None
     for block in network.blocks:
-        use_own_block(block, choices)
+        use_own_block(block, choices, device)
 
 
 class OwnRotary(WanRotaryPosEmbed):  # type: ignore[misc]

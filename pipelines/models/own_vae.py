@@ -24,7 +24,7 @@ from diffusers.models.autoencoders.autoencoder_kl_wan import (
 )
 from torch import Tensor, nn
 
-from ..kernels.fused import rms_silu, triton_works
+from ..kernels.operations import Operations, plain_operations
 
 __all__ = ["use_own_vae"]
 
@@ -32,13 +32,19 @@ _PAST = 2  # frames that a causal convolution of three looks back
 _LAYOUT = torch.channels_last_3d
 
 
-def use_own_vae(vae: AutoencoderKLWan) -> None:
+def use_own_vae(vae: AutoencoderKLWan, operations: Operations | None = None) -> None:
     """From now on `vae` computes with our forward. Its parameters keep their names and numbers; on a device
     other than the CPU, where they may be a mapped file, they are laid out anew.
+
+    operations: who does the element-wise work; None for plain torch.
     """
-    own = {cls.__mro__[1]: cls for cls in (_Decoder, _Encoder, _Resample, _ResidualBlock, _ResidualUpBlock)}
+    operations = operations or plain_operations()
+    ours = (_Decoder, _Encoder, _Resample, _ResidualBlock, _ResidualUpBlock)
+    own: dict[type, Any] = {cls.__mro__[1]: cls for cls in ours}
     for module in (*vae.encoder.modules(), *vae.decoder.modules()):
         module.__class__ = own.get(type(module), type(module))
+        if isinstance(module, ours):
+            module.operations = operations
         if isinstance(module, nn.Conv3d) and module.weight.device.type not in ("cpu", "meta"):
             module.weight.data = module.weight.data.contiguous(memory_format=_LAYOUT)
         if isinstance(module, nn.Conv2d) and module.weight.device.type not in ("cpu", "meta"):
@@ -97,7 +103,7 @@ class _Decoder(WanDecoder3d):  # type: ignore[misc]
         x = self.mid_block(x, feat_cache=feat_cache, feat_idx=index)
         for block in self.up_blocks:
             x = block(x, feat_cache=feat_cache, feat_idx=index, first_chunk=first_chunk)
-        return _normed_convolution(places, self.norm_out, self.conv_out, x)
+        return _normed_convolution(self, places, self.norm_out, self.conv_out, x)
 
 
 class _Encoder(WanEncoder3d):  # type: ignore[misc]
@@ -108,14 +114,14 @@ class _Encoder(WanEncoder3d):  # type: ignore[misc]
         for layer in self.down_blocks:
             x = layer(x, feat_cache=feat_cache, feat_idx=index)
         x = self.mid_block(x, feat_cache=feat_cache, feat_idx=index)
-        return _normed_convolution(places, self.norm_out, self.conv_out, x)
+        return _normed_convolution(self, places, self.norm_out, self.conv_out, x)
 
 
 class _ResidualBlock(WanResidualBlock):  # type: ignore[misc]
     def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Tensor:
         places = _Places(feat_cache, [0] if feat_idx is None else feat_idx)
-        result: Tensor = _normed_convolution(places, self.norm1, self.conv1, x)
-        result = _normed_convolution(places, self.norm2, self.conv2, result)
+        result: Tensor = _normed_convolution(self, places, self.norm1, self.conv1, x)
+        result = _normed_convolution(self, places, self.norm2, self.conv2, result)
         shortcut = self.conv_shortcut
         if not isinstance(shortcut, nn.Identity):
             x = F.conv3d(x, shortcut.weight, shortcut.bias)
@@ -151,21 +157,14 @@ class _ResidualUpBlock(WanResidualUpBlock):  # type: ignore[misc]
         return x
 
 
-def _normed_convolution(places: _Places, norm: nn.Module, convolution: nn.Conv3d, x: Tensor) -> Tensor:
+def _normed_convolution(module: Any, places: _Places, norm: Any, convolution: nn.Conv3d, x: Tensor) -> Tensor:
     """convolution(silu(norm(x))): RMS over the channels, by their length, as WanRMS_norm."""
-    return places.convolve(convolution, x.shape, lambda place: _rms_silu(norm, x, place), x)
 
+    def write(place: Tensor) -> None:
+        pixels, out = x.permute(0, 2, 3, 4, 1), place.permute(0, 2, 3, 4, 1)
+        module.operations.rms_silu(pixels, norm.gamma.view(-1), out)
 
-def _rms_silu(norm: Any, x: Tensor, place: Tensor) -> None:
-    pixels, out = x.permute(0, 2, 3, 4, 1), place.permute(0, 2, 3, 4, 1)
-    gamma, channels = norm.gamma.view(-1), x.shape[1]
-    if x.device.type == "cuda" and triton_works():
-        for one, into in zip(pixels.contiguous(), out, strict=True):
-            rms_silu(one, gamma, norm.scale, into)
-        return
-    # Its eps stands under the root of the mean, where the stock norm has 1e-12 as the least length.
-    normed = F.rms_norm(pixels, (channels,), gamma, 1e-24 / channels)
-    torch.ops.aten.silu.out(normed, out=out)
+    return places.convolve(convolution, x.shape, write, x)
 
 
 def _enlarged(x: Tensor, copies: int, convolution: nn.Conv2d) -> Tensor:

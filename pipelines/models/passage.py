@@ -83,10 +83,10 @@ class Passage:
         self._given_up = frozenset(load.after for load in self._timetable.loads)
         self._next = 0
         self._slots.lane.open()
-        self._reader = Reader(self._timetable, self._bring)
+        self._reader = Reader(self._timetable, self._bring, ahead=self._slots.lane.two_threads)
 
     def _bring(self, load: Load, after: Mark, check: Callable[[], None]) -> Mark:
-        """On the reader's thread."""
+        """On the reader's thread, where it has one."""
         return self._slots.fill(load.slot, self._made[load.unit.expert][load.unit.number], after, check)
 
     def _enter(self, unit: Unit, shell: Shell) -> None:

@@ -1,4 +1,4 @@
-"""The thread that brings units ahead of their use."""
+"""Brings units: ahead of their use in a thread of its own, or just before it in the thread that uses them."""
 
 from __future__ import annotations
 
@@ -28,16 +28,18 @@ class Reader:
     What goes wrong in the thread is raised where the next unit is asked for.
     """
 
-    def __init__(self, timetable: Timetable, bring: Bring) -> None:
-        """bring: (load, mark after which its slot is free, stop check) -> mark from which on it is there."""
-        self._loads = timetable.loads
+    def __init__(self, timetable: Timetable, bring: Bring, *, ahead: bool = True) -> None:
+        """bring: (load, mark after which its slot is free, stop check) -> mark from which on it is there.
+        ahead: False makes each load when it is asked for, in the thread that asks.
+        """
+        self._loads, self._bring = timetable.loads, None if ahead else bring
         self._changed = threading.Condition()
         self._ready: dict[int, Mark] = {}
         self._over: list[Mark] = []  # a mark for every use that is over
         self._error: BaseException | None = None
         self._stop = False
         self._thread: threading.Thread | None = None
-        if self._loads:
+        if self._loads and ahead:
             # The thread alone holds `bring`, which may hold whoever holds this: it ends with the thread.
             self._thread = threading.Thread(
                 target=self._run, args=(bring,), name="wan-duet weights", daemon=True
@@ -46,6 +48,8 @@ class Reader:
 
     def ready(self, load: int, check: Callable[[], None]) -> Mark:
         """Wait for the `load`th load. check: called while waiting, and may stop it."""
+        if self._bring is not None and load not in self._ready:
+            self._ready[load] = self._bring(self._loads[load], self._free_after(self._loads[load]), check)
         while True:
             with self._changed:
                 if self._error is not None:
@@ -64,7 +68,7 @@ class Reader:
     def close(self) -> None:
         """Stop at the next tensor, and wait until the thread is gone."""
         with self._changed:
-            self._stop = True
+            self._stop, self._bring = True, None
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
@@ -88,11 +92,14 @@ class Reader:
                 raise Stopped
             if load.last < len(self._over):
                 return  # its uses were skipped
-            after = self._over[load.after] if load.after >= 0 else None
+            after = self._free_after(load)
         mark = bring(load, after, self._check)
         with self._changed:
             self._ready[number] = mark
             self._changed.notify_all()
+
+    def _free_after(self, load: Load) -> Mark:
+        return self._over[load.after] if load.after >= 0 else None
 
     def _check(self) -> None:
         if self._stop:

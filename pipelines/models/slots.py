@@ -125,6 +125,7 @@ class Slots:
         """A run is over: what stays, stays in the slots alone."""
         for shell in self._shells:
             shell.unbind_all()
+        self.lane.rest()
 
     def close(self) -> None:
         """Give everything up, whoever still holds this object."""

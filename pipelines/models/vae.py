@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 
 import torch
@@ -9,18 +10,39 @@ from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from ..errors import ModelError
+from ..kernels.choices import kernels_text, operations_of
+from ..kernels.operations import Operations
 from ..memory import Memory
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import Recipe, materialise
+from .lone_vae import HasVae
 from .own_vae import use_own_vae
 
-__all__ = ["denormalise", "load_vae", "normalise"]
+__all__ = ["denormalise", "load_vae", "normalise", "vae_of"]
+
+log = logging.getLogger(__name__)
+
+
+def vae_of(
+    model: HasVae, dtype: torch.dtype, memory: Memory, check: Callable[[], None], working_bytes: int = 0
+) -> AutoencoderKLWan:
+    """As `load_vae`, with the kernels that the model wishes, or the quickest of the device."""
+    kernels, refused = model.wishes.kernels_on(memory.device, dtype)
+    log.info("VAE: %s", kernels_text(kernels, refused))
+    return load_vae(model.vae, dtype, memory, check, working_bytes, operations_of(kernels))
 
 
 def load_vae(
-    recipe: Recipe, dtype: torch.dtype, memory: Memory, check: Callable[[], None], working_bytes: int = 0
+    recipe: Recipe,
+    dtype: torch.dtype,
+    memory: Memory,
+    check: Callable[[], None],
+    working_bytes: int = 0,
+    operations: Operations | None = None,
 ) -> AutoencoderKLWan:
     """Materialise the VAE on the device of `memory`, where its work will take `working_bytes` more.
+
+    operations: who does the element-wise work; None for plain torch.
 
     Raises ModelError when the recipe does not fit.
     """
@@ -31,7 +53,7 @@ def load_vae(
     except (TypeError, ValueError) as error:
         raise ModelError(f"{recipe.files[0].parent / 'config.json'}: not a Wan VAE: {error}") from error
     materialise(recipe, network, memory.device, lambda _: dtype, check)
-    use_own_vae(network)
+    use_own_vae(network, operations)
     return network
 
 

@@ -107,7 +107,7 @@ class UniPC:
         change = clean - self._clean[-1]
         if self._order == 1 or self._grid.is_pure_noise(index - 2):
             return base - scale * (0.5 * change)
-        slope_weight, change_weight = self._corrector_weights(index - 1, h, latents)
+        slope_weight, change_weight = self._corrector_weights(index - 1, h)
         return base - scale * (slope_weight * self._slope(index - 1, h) + change_weight * change)
 
     def _first_order(self, start: int, end: int, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -125,17 +125,20 @@ class UniPC:
     def _ratio(self, start: int, h: Tensor) -> Tensor:
         return (self._grid.lam[start - 1] - self._grid.lam[start]) / h
 
-    def _corrector_weights(self, start: int, h: Tensor, latents: Tensor) -> tuple[Tensor, Tensor]:
-        """Solve the two order conditions of UniC (paper eq. 9) for the weights of slope and change."""
-        ratios = torch.stack([self._ratio(start, h), torch.ones_like(h)]).to(latents.device)
+    def _corrector_weights(self, start: int, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Solve the two order conditions of UniC (paper eq. 9) for the weights of slope and change.
+
+        On the CPU, as the grid: MPS has no solver before torch 2.7, and a device would be waited for.
+        """
+        ratios = torch.stack([self._ratio(start, h), torch.ones_like(h)])
         growth = torch.expm1(-h)
         phi_1 = growth / -h - 1
         phi_2 = phi_1 / -h - 0.5
         weights = torch.linalg.solve(
             torch.stack([torch.ones_like(ratios), ratios]),
-            torch.stack([phi_1 / growth, phi_2 * 2 / growth]).to(latents.device),
+            torch.stack([phi_1 / growth, phi_2 * 2 / growth]),
         )
-        return weights[0].to(latents.dtype), weights[1].to(latents.dtype)
+        return weights[0], weights[1]
 
 
 class DMD:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from .stored import Files
+from .streams import Event, Streams
 
 __all__ = ["StagedFiles", "Staging"]
 
@@ -24,33 +25,59 @@ CHUNK_BYTES, CHUNKS = 2**26, 12  # 768 MiB: about one block of the 14B experts i
 class Staging:
     """A ring of page-locked chunks. All of it happens on the stream that is current when `send` is called.
 
-    One thread uses it: the one that reads.
+    One thread uses it: the one that reads. Nothing is locked before it is needed.
     """
 
-    def __init__(self, chunk_bytes: int = CHUNK_BYTES, chunks: int = CHUNKS, *, locked: bool = True) -> None:
-        """locked: False keeps the memory pageable, which is right where nothing copies by itself."""
-        self._chunks = [_empty(chunk_bytes, locked=locked) for _ in range(chunks)]
-        self._sent: list[torch.cuda.Event | None] = [None] * chunks
-        self._size, self._at, self._filled = chunk_bytes, 0, 0
+    def __init__(
+        self,
+        chunk_bytes: int = CHUNK_BYTES,
+        chunks: int = CHUNKS,
+        *,
+        streams: Streams | None = None,
+    ) -> None:
+        """streams: of the device that is sent to; None where nothing copies by itself. Then the memory stays
+        pageable.
+        """
+        self._streams, self._size, self._count = streams, chunk_bytes, chunks
+        self._chunks: list[Tensor] = []
+        self._sent: list[Event | None] = []
+        self._at, self._filled = 0, 0
+
+    @property
+    def held_bytes(self) -> int:
+        return sum(chunk.nbytes for chunk in self._chunks)
 
     def send(self, source: Tensor, target: Tensor) -> None:
         """Copy bytes: both uint8, one-dimensional and of one length; `source` on the CPU."""
+        if not self._chunks:
+            locked = self._streams is not None
+            self._chunks = [_empty(self._size, locked=locked) for _ in range(self._count)]
+            self._sent, self._at, self._filled = [None] * self._count, 0, 0
         done, size = 0, source.numel()
         while done < size:
             if self._filled == self._size:
-                self._next(target.device)
+                self._next()
             part = min(size - done, self._size - self._filled)
             piece = self._chunks[self._at][self._filled : self._filled + part]
             piece.copy_(source[done : done + part])
-            target[done : done + part].copy_(piece, non_blocking=True)
+            if self._streams is None:
+                target[done : done + part].copy_(piece)
+            else:
+                self._streams.copy(target[done : done + part], piece)
             done, self._filled = done + part, self._filled + part
 
-    def _next(self, device: torch.device) -> None:
+    def give_back(self) -> None:
+        """The memory goes back to the system; the next `send` takes it anew. Nothing may be on its way."""
+        if self._chunks:
+            self._chunks.clear()
+            self._sent.clear()
+            if self._streams is not None:
+                self._streams.give_back()
+
+    def _next(self) -> None:
         """Leave a full chunk to the device, and wait until the next one has been copied from."""
-        if device.type == "cuda":
-            event = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            event.record()
-            self._sent[self._at] = event
+        if self._streams is not None:
+            self._sent[self._at] = self._streams.current().record_event()
         self._at, self._filled = (self._at + 1) % len(self._chunks), 0
         if (sent := self._sent[self._at]) is not None:
             sent.synchronize()

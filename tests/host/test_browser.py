@@ -75,6 +75,7 @@ APPENDED_SINCE = {
         "audio_encoder": "auto",
         "attention": "auto",
         "compile": False,
+        "kernels": "auto",
     },
     "WanDuetEncodeVideo": {"container": "mp4"},
     "WanDuetCheck": {"novita_model": "Wan 2.1"},

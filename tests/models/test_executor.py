@@ -38,9 +38,7 @@ class LinkOnCpu(LinkLane):
     """Slots and staging as for a device with its own memory, in main memory."""
 
     def __init__(self, device: torch.device, dtype_of: DTypeRule, slots: int, slot_bytes: int) -> None:
-        super().__init__(device, dtype_of, slots, slot_bytes)
-        self._staging = Staging(chunk_bytes=1000, chunks=3, locked=False)
-        self._files = self._device_files()
+        super().__init__(device, dtype_of, slots, slot_bytes, staging=Staging(chunk_bytes=1000, chunks=3))
 
 
 LANE_MAKERS = {"files": lambda device, dtype_of, *_: FileLane(device, dtype_of), "a link": LinkOnCpu}
@@ -291,7 +289,7 @@ def test_without_a_slot_ahead_every_unit_is_waited_for(deep: dict[str, Recipe]) 
 
 
 def test_bytes_pass_a_small_staging_ring_unchanged(tmp_path: Path) -> None:
-    staging, generator = Staging(64, 2, locked=False), torch.Generator().manual_seed(0)
+    staging, generator = Staging(64, 2), torch.Generator().manual_seed(0)
     for size in (1, 63, 64, 65, 1000):
         sent = torch.randint(0, 256, (size,), dtype=torch.uint8, generator=generator)
         arrived = torch.zeros(size, dtype=torch.uint8)

@@ -11,6 +11,8 @@ import torch
 from diffusers import WanTransformer3DModel
 from torch import Tensor
 from torch._dynamo.testing import CompileCounter
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from traffic import Traffic
 
 from wan_duet.pipelines.errors import ModelError
@@ -151,7 +153,8 @@ def test_one_compiled_graph_serves_the_blocks_of_both_experts() -> None:
     counter = CompileCounter()
     compiled = torch.compile(module._forward, backend=counter)
     rope = own(stock()).rope(torch.zeros(SHAPE))
-    for expert in (own(stock()), own(stock(num_layers=3))):
+    choices = FloatChoices(compiler="eager")  # with the operations that are compiled
+    for expert in (own(stock(), choices), own(stock(num_layers=3), choices)):
         for block in expert.blocks:
             with torch.inference_mode():
                 compiled(
@@ -200,6 +203,28 @@ def test_a_wish_that_the_device_cannot_grant_is_refused_with_its_reason(
         with pytest.raises(ModelError, match=says):
             wish.granted(cpu, torch.float32)
     assert Wishes(attention="sdpa", compiler="eager").granted(cpu, torch.float32).compiler == "eager"
+
+
+class Dtypes(TorchDispatchMode):
+    """Notes the dtype of everything that is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[torch.dtype] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        del types
+        made = func(*args, **(kwargs or {}))
+        self.seen |= {leaf.dtype for leaf in tree_leaves(made) if isinstance(leaf, Tensor)}
+        return made
+
+
+@pytest.mark.parametrize("choices", [PLAIN, FloatChoices(chunk_tokens=20), FloatChoices(compiler="eager")])
+def test_no_complex_number_is_computed(choices: FloatChoices) -> None:
+    with Dtypes() as dtypes:
+        run(own(stock(torch.bfloat16), choices))
+    assert torch.bfloat16 in dtypes.seen
+    assert [dtype for dtype in dtypes.seen if dtype.is_complex] == []
 
 
 def test_only_sage_is_lossy() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from tiny_vae import LAYOUTS, make_vae
 from torch import Tensor
 from traffic import Traffic
 
+from wan_duet.pipelines.kernels.operations import plain_operations
 from wan_duet.pipelines.media.tiles import Tiling
 from wan_duet.pipelines.media.vae_decode import stream_decode
 from wan_duet.pipelines.media.vae_encode import stream_encode
@@ -118,3 +120,23 @@ def test_norms_and_copies_move_no_more_than_three_times_what_convolutions_do(lay
     assert moved["own"].element_wise <= 3 * moved["own"].convolutions
     assert moved["own"].element_wise <= 0.3 * moved["stock"].element_wise
     assert peaks["own"] <= peaks["stock"]
+
+
+def test_its_norms_are_computed_by_the_operations_it_was_given() -> None:
+    plain, seen = plain_operations(), []
+
+    def counted(pixels: Tensor, gamma: Tensor, out: Tensor) -> None:
+        seen.append(tuple(pixels.shape))
+        assert all(entry.is_contiguous() for entry in out)  # what a kernel writes to
+        plain.rms_silu(pixels, gamma, out)
+
+    stock, own = both("2.1")
+    use_own_vae(own, replace(plain, rms_silu=counted))
+    latents = some_latents(stock, clips=2)
+    assert relative_l2(own.decode(latents).sample, stock.decode(latents).sample) <= 1e-5
+    norms = sum(name.endswith("gamma") for name, _ in own.decoder.named_parameters())
+    attentions = sum(
+        "attentions" in name and name.endswith("gamma") for name, _ in own.decoder.named_parameters()
+    )
+    assert len(seen) == latents.shape[2] * (norms - attentions)
+    assert {shape[0] for shape in seen} == {2}

@@ -26,8 +26,8 @@ from wan_duet.pipelines.request import (
     for_novita,
     parse,
 )
-from wan_duet.pipelines.request.image_size import pixels
 from wan_duet.pipelines.request.forms import SIZE_PAIRS
+from wan_duet.pipelines.request.image_size import pixels
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(str.strip)
 ADDRESS = st.sampled_from(["a.png", "data:image/png;base64,AAAA", "https://a.b/c", "sha256:00"])

@@ -1,0 +1,217 @@
+"""Which kernels a device gets: a table of facts and choices, and what is tried before one is believed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from wan_duet.pipelines.errors import ModelError
+from wan_duet.pipelines.kernels import attention as attention_module
+from wan_duet.pipelines.kernels import choices as choices_module
+from wan_duet.pipelines.kernels.attention import attention_candidates, fills_tiles, why_not
+from wan_duet.pipelines.kernels.choices import (
+    FloatChoices,
+    Machine,
+    Wishes,
+    kernel_candidates,
+    why_not_kernels,
+)
+from wan_duet.pipelines.kernels.names import KERNELS
+from wan_duet.pipelines.kernels.trial import Facts, facts_of, is_out_of_memory, remembered
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda:1")
+FP32, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
+HOPPER, BLACKWELL, DESKTOP = ("flash3", "cudnn", "flash2"), ("cudnn", "flash2"), ("flash2",)
+FUSED, PLAIN = ("triton", "kitchen", "plain"), ("plain",)
+
+# facts, dtype -> attention kernels before sdpa, element-wise work, whether cuDNN's keys are parted
+TABLE = [
+    (Facts("cpu"), FP32, (), PLAIN, False),
+    (Facts("cpu"), BF16, (), PLAIN, False),
+    (Facts("mps"), FP16, (), PLAIN, False),
+    (Facts("xpu"), BF16, (), PLAIN, False),
+    (Facts("privateuseone"), FP16, (), PLAIN, False),
+    (Facts("cuda", (7, 5)), FP16, DESKTOP, FUSED, False),
+    (Facts("cuda", (8, 6)), BF16, DESKTOP, FUSED, False),
+    (Facts("cuda", (8, 9)), FP32, (), FUSED, False),
+    (Facts("cuda", (9, 0)), BF16, HOPPER, FUSED, True),
+    (Facts("cuda", (9, 0)), FP32, (), FUSED, True),
+    (Facts("cuda", (10, 0)), BF16, BLACKWELL, FUSED, False),
+    (Facts("cuda", (12, 0)), BF16, DESKTOP, FUSED, False),
+    (Facts("cuda", None, hip=True), BF16, (), PLAIN, False),
+]
+
+
+@pytest.mark.parametrize(("facts", "dtype", "attentions", "kernels", "parted"), TABLE)
+def test_what_is_tried_follows_from_the_facts_of_the_device(
+    facts: Facts,
+    dtype: torch.dtype,
+    attentions: tuple[str, ...],
+    kernels: tuple[str, ...],
+    parted: bool,
+) -> None:
+    assert attention_candidates(facts, dtype) == attentions  # sage, which is lossy, nowhere
+    assert kernel_candidates(facts) == kernels
+    assert fills_tiles("cudnn", facts) is parted
+    assert not fills_tiles("flash2", facts)
+
+
+def machine(*broken: str, capability: tuple[int, int] = (9, 0), asked: list[object] | None = None) -> Machine:
+    """A CUDA device on which everything runs but what is `broken`."""
+    asked = [] if asked is None else asked
+
+    def facts(device: torch.device) -> Facts:
+        asked.append(device)
+        return Facts("cuda", capability)
+
+    def answer(name: str, device: torch.device, *others: object) -> str | None:
+        del others
+        asked.append(device)
+        return f"no {name} here" if name in broken else None
+
+    return Machine(facts, answer, answer, answer)
+
+
+@pytest.mark.parametrize(
+    ("broken", "attention", "kernels"),
+    [
+        ((), "flash3", "triton"),
+        (("triton",), "flash3", "kitchen"),
+        (("triton", "kitchen"), "flash3", "plain"),
+        (("flash3",), "cudnn", "triton"),
+        (("flash3", "cudnn"), "flash2", "triton"),
+        (("flash3", "cudnn", "flash2"), "sdpa", "triton"),
+    ],
+)
+def test_the_first_that_runs_is_taken_and_the_others_say_why(
+    broken: tuple[str, ...], attention: str, kernels: str
+) -> None:
+    asked: list[object] = []
+    granted = Wishes().granted(CUDA, BF16, machine=machine(*broken, asked=asked))
+    assert (granted.attention, granted.kernels) == (attention, kernels)
+    assert dict(granted.refused) == {name: f"no {name} here" for name in broken if name in KERNELS}
+    assert all(f"{name}: no {name} here" in granted.text() for name in granted.refused)
+    assert set(asked) == {CUDA}  # the device of the run, whichever is the current one
+
+
+def test_a_wish_for_kernels_is_granted_or_refused_with_its_reason() -> None:
+    assert Wishes(kernels="plain").granted(CUDA, BF16, machine=machine()).kernels == "plain"
+    assert Wishes(kernels="kitchen").granted(CUDA, BF16, machine=machine("triton")).kernels == "kitchen"
+    with pytest.raises(ModelError, match="kernels: triton does not run on cuda:1 here: no triton here"):
+        Wishes(kernels="triton").granted(CUDA, BF16, machine=machine("triton"))
+    with pytest.raises(ModelError, match="kernels: 'cutlass'; one of plain, kitchen, triton works"):
+        Wishes(kernels="cutlass").granted(CUDA, BF16, machine=machine())  # type: ignore[arg-type]
+
+
+def test_choices_of_a_receipt_are_wishes_again() -> None:
+    granted = Wishes().granted(CUDA, BF16, machine=machine("triton", "flash3"))
+    again = Wishes(**granted.as_dict()).granted(CUDA, BF16, machine=machine("triton", "flash3"))
+    assert granted == again
+    assert again.kernels == "kitchen"
+    with pytest.raises(ModelError, match="kernels: kitchen does not run"):
+        Wishes(**granted.as_dict()).granted(CUDA, BF16, machine=machine("triton", "kitchen"))
+
+
+def test_facts_of_a_device_without_cuda_are_its_name() -> None:
+    assert facts_of(CPU) == Facts("cpu")
+    assert facts_of(torch.device("meta")) == Facts("meta")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.cuda.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("MPS backend out of memory"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+    ],
+)
+def test_an_attempt_that_met_a_full_memory_is_made_again(error: Exception) -> None:
+    errors = [error]
+
+    @remembered
+    def attempt(name: str) -> str | None:
+        del name
+        if errors:
+            raise errors.pop()
+        return None
+
+    assert is_out_of_memory(error)
+    assert attempt("any") is not None
+    assert attempt("any") is None
+
+
+def test_an_attempt_that_failed_for_another_reason_is_made_once() -> None:
+    made: list[str] = []
+
+    @remembered
+    def attempt(name: str) -> str | None:
+        made.append(name)
+        raise FileNotFoundError("Failed to find C compiler.\nmore about it")
+
+    assert [attempt("a"), attempt("a"), attempt("b")] == ["Failed to find C compiler."] * 3
+    assert made == ["a", "b"]
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str, str], None]]:
+    """Installs a package of one module for the time of a test."""
+
+    def forget() -> None:
+        attention_module._made.cache_clear()
+        choices_module._made.cache_clear()
+
+    def install(name: str, code: str) -> None:
+        (tmp_path / f"{name}.py").write_text(code)
+        sys.modules.pop(name, None)
+
+    forget()
+    monkeypatch.syspath_prepend(tmp_path)
+    yield install
+    forget()
+    for name in ("sageattention", "comfy_kitchen"):
+        sys.modules.pop(name, None)
+
+
+FULL_ONCE = """
+import torch
+full = [torch.cuda.OutOfMemoryError("CUDA out of memory")]
+def {function}(*arguments, **options):
+    if full:
+        raise full.pop()
+    return {answer}
+"""
+
+
+def test_an_attention_kernel_that_met_a_full_memory_is_tried_again(
+    package: Callable[[str, str], None],
+) -> None:
+    package("sageattention", FULL_ONCE.format(function="sageattn", answer="arguments[2]"))
+    width = 24  # of no other test: what was tried is remembered by it
+    assert why_not("sage", CPU, FP32, width) == "CUDA out of memory"
+    assert why_not("sage", CPU, FP32, width) is None
+
+
+ROTATED = "(arguments[1] * arguments[0].float().unflatten(-1, (-1, 1, 2))).sum(-1).flatten(-2)"
+
+
+def test_kernels_that_met_a_full_memory_are_tried_again(package: Callable[[str, str], None]) -> None:
+    package("comfy_kitchen", FULL_ONCE.format(function="apply_rope1", answer=ROTATED))
+    assert why_not_kernels("kitchen", CPU, FP16) == "CUDA out of memory"
+    assert why_not_kernels("kitchen", CPU, FP16) is None
+    assert Wishes(kernels="kitchen").granted(CPU, FP16).kernels == "kitchen"
+
+
+def test_kernels_that_give_wrong_numbers_do_not_run(package: Callable[[str, str], None]) -> None:
+    package("comfy_kitchen", "def apply_rope1(heads, table): return heads")
+    assert why_not_kernels("kitchen", CPU, BF16) == "norm with rotation gives wrong numbers"
+
+
+def test_what_was_refused_does_not_make_choices_unlike() -> None:
+    assert FloatChoices(refused={"triton": "old"}) == FloatChoices()
+    assert hash(FloatChoices(refused={"triton": "old"})) == hash(FloatChoices())
+    assert "refused" not in FloatChoices(refused={"triton": "old"}).as_dict()
