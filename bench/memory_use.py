@@ -38,7 +38,8 @@ from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.ram import give_back
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
-from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.noise import StartLatents
+from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.stages import sample
 from wan_duet.pipelines.weights.footprint import making_bytes, mapped_bytes, weight_bytes
 from wan_duet.pipelines.weights.recipe import Recipe
@@ -135,9 +136,8 @@ def sample_once(model: WanModel, experts: tuple[str, ...], width: int) -> None:
     sigmas = tuple(1 - index / len(experts) for index in range(len(experts) + 1))
     schedule = Schedule(sigmas, tuple(1000 * sigma for sigma in sigmas[:-1]), experts)
     prompts = Prompts(Condition(torch.zeros(1, 16, width)), None)
-    latents, guidance = torch.zeros(1, 16, 1, 4, 4), dict.fromkeys(experts, 1.0)
-    memory = DeviceMemory("cpu")
-    sample(model, schedule, "euler", latents, latents, prompts, guidance, memory, Silent())
+    latents, sampling = torch.zeros(1, 16, 1, 4, 4), Sampling(schedule, "euler", dict.fromkeys(experts, 1.0))
+    sample(model, sampling, StartLatents(latents, latents), prompts, DeviceMemory("cpu"), Silent())
 
 
 CASES: dict[str, Callable[[WanModel], dict[str, Any]]] = {

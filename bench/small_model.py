@@ -20,7 +20,8 @@ from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Progress, Silent
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.loop import denoise
-from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.noise import StartLatents
+from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.sampling.solvers import SOLVERS
 from wan_duet.pipelines.stages import sample
 from wan_duet.pipelines.weights.folder import read_component
@@ -165,12 +166,9 @@ def run(
     scales = dict(zip(("high", "low"), guidance, strict=True))
     return sample(
         model,
-        schedule(),
-        "unipc",
-        torch.zeros_like(noise),
-        noise,
+        Sampling(schedule(), "unipc", scales),
+        StartLatents(torch.zeros_like(noise), noise),
         prompts,
-        scales,
         DeviceMemory("cpu"),
         progress or Silent(),
     )

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..pipelines.request import LocalAbilities, kinds_of
+from ..pipelines.request import kinds_of
 from ..pipelines.request.local_rules import LOCAL_RULES
 from .tasks import REQUEST_NODES
 
@@ -72,13 +72,11 @@ def with_tables(readme: str, nodes: Mapping[str, Info]) -> str:
 
 
 def _kinds_table() -> str:
-    here = LocalAbilities().tasks
-    lines = ["| what | kind | node | runs on this machine |", "| --- | --- | --- | --- |"]
+    lines = ["| what | kind | node |", "| --- | --- | --- |"]
     for node in REQUEST_NODES:
         for cls in kinds_of(node.task):
             kind = f"[`{cls.kind}`](docs/requests.md#{cls.kind})"
-            runs = "yes" if cls.task in here else "not yet"
-            lines.append(f"| {cls.title} | {kind} | {node.display_name} | {runs} |")
+            lines.append(f"| {cls.title} | {kind} | {node.display_name} |")
     return "\n".join([*lines, ""])
 
 
@@ -99,8 +97,6 @@ def _on_this_machine(node: str) -> list[str]:
     if request is None:
         return []
     lines = ["", "## On this machine", ""]
-    if request.task not in LocalAbilities().tasks:
-        lines += ["This version does not run this kind here yet. What the fields will mean:", ""]
     lines += ["| field | what Run Local does with it |", "| --- | --- |"]
     return lines + [f"| {field} | {LOCAL_RULES[field].meaning} |" for field in request.fields]
 

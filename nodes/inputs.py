@@ -9,7 +9,7 @@ from comfy_api.latest import io
 
 from ..pipelines.plan import GRIDS
 from ..pipelines.request import SEED_MAX, FieldRow
-from ..pipelines.request.descriptions import DESCRIPTIONS
+from ..pipelines.request.contracts import DESCRIPTIONS
 from .widgets import Widget, fields_of, socket_of, widgets
 
 if TYPE_CHECKING:

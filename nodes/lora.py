@@ -8,7 +8,7 @@ from comfy_api.latest import io, ui
 from server import PromptServer
 
 from ..pipelines.request import RequestWithMedia, read_loras, with_lora
-from ..pipelines.request.descriptions import DESCRIPTIONS
+from ..pipelines.request.contracts import DESCRIPTIONS
 from .lora_choice import NONE, chosen_loras, for_task
 from .lora_files import listed_loras, lora_sources, missing_lora, stamps
 from .progress import NodeProgress

@@ -9,7 +9,7 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..pipelines.errors import RequestError
 from ..pipelines.plan import GRIDS
-from ..pipelines.request.descriptions import DESCRIPTIONS
+from ..pipelines.request.contracts import DESCRIPTIONS
 from ..pipelines.request.timing import generated_frames
 from .inputs import (
     boundary_input,

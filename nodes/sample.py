@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..pipelines.models.wan_model import WanModel
-    from ..pipelines.sampling.schedule import Schedule
+    from ..pipelines.sampling.schedule import Sampling
 
 
 class WanDuetTwoStageSampler(io.ComfyNode):
@@ -87,14 +87,14 @@ class WanDuetTwoStageSampler(io.ComfyNode):
         sigmas: Tensor | None = None,
     ) -> io.NodeOutput:
         from ..pipelines.plan.sigmas import from_sigmas, start_step
-        from ..pipelines.sampling.schedule import Schedule
+        from ..pipelines.sampling.schedule import Sampling, Schedule
 
         make_grid, walker = GRIDS[solver]
         grid = make_grid(steps, shift) if sigmas is None else from_sigmas(sigmas.tolist())
         start = start_step(len(grid.timesteps), strength)
         schedule = Schedule.of_grid(grid, chosen_boundary(boundary, model), start)
         guidance = {"high": guidance_scale, "low": guidance_scale_2}
-        return _sample(cls, model, schedule, walker, (positive, negative, latent), seed, guidance)
+        return _sample(cls, model, Sampling(schedule, walker, guidance), (positive, negative, latent), seed)
 
 
 class WanDuetStageSampler(io.ComfyNode):
@@ -153,40 +153,37 @@ class WanDuetStageSampler(io.ComfyNode):
         add_noise: bool,
     ) -> io.NodeOutput:
         from ..pipelines.plan.sigmas import from_sigmas
-        from ..pipelines.sampling.schedule import Schedule
+        from ..pipelines.sampling.schedule import Sampling, Schedule
 
         schedule = Schedule.of_stage(from_sigmas(sigmas.tolist()), stage)
         material = (positive, negative, latent)
         noise_seed = seed if add_noise else None
-        return _sample(cls, model, schedule, solver, material, noise_seed, {stage: guidance_scale})
+        sampling = Sampling(schedule, solver, {stage: guidance_scale})
+        return _sample(cls, model, sampling, material, noise_seed)
 
 
 def _sample(
     node: type[io.ComfyNode],
     model: WanModel,
-    schedule: Schedule,
-    solver: str,
+    sampling: Sampling,
     material: tuple[Any, Any, Any],
     seed: int | None,
-    guidance: dict[str, float],
 ) -> io.NodeOutput:
     """material: positive, negative, latent. seed: None when the latent still holds its noise."""
     from ..pipelines.sampling.engine import Prompts
-    from ..pipelines.sampling.noise import draw_noise
+    from ..pipelines.sampling.noise import StartLatents, draw_noise
     from ..pipelines.stages import sample
 
     positive, negative, latent = material
-    latents, given = latents_to_sample(latent, frames_stay=model.family.pictures == "frames")
+    latents, kept = latents_to_sample(latent, frames_stay=model.family.pictures == "frames")
     noise = None if seed is None else draw_noise(latents.shape, seed)
     prompts = Prompts(
         from_conditioning(positive, "positive", model), from_conditioning(negative, "negative", model)
     )
     progress = NodeProgress(node.hidden.unique_id, model.family.latent_channels)
-    memory = HostMemory(model.seat)
-    finished = sample(
-        model, schedule, solver, latents, noise, prompts, guidance, memory, progress, given=given
-    )
-    return io.NodeOutput(to_latent(finished, given))
+    start = StartLatents(latents, noise, kept)
+    finished = sample(model, sampling, start, prompts, HostMemory(model.seat), progress)
+    return io.NodeOutput(to_latent(finished, kept))
 
 
 def _material() -> list[io.Input]:

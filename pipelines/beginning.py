@@ -7,39 +7,38 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from .given import Given, resampled_to
+from .decided import Run
 from .media.clip import clip_frames, picture_frames
 from .memory import Memory
 from .models.lone_vae import HasVae
-from .plan.plan import Plan
 from .progress import Progress
 from .render import with_room
-from .request import WanRequest
+from .request.timing import input_fps
 from .stages import PURE_NOISE_FROM, encode
 
 __all__ = ["encode_with_room", "starting_latents"]
 
 
-def starting_latents(
-    model: HasVae, request: WanRequest, plan: Plan, given: Given, memory: Memory, progress: Progress
-) -> Tensor:
+def starting_latents(run: Run) -> Tensor:
     """Latents (1, C, T, H/8, W/8) in VAE space, float32, CPU, of the input that is drawn over.
 
     Zeros without such an input, and where a strength of 1 leaves nothing of it.
     """
-    if not hasattr(request, "strength") or plan.sigmas[plan.start_step] >= PURE_NOISE_FROM:
+    plan, files = run.plan, run.given.files
+    if not hasattr(run.request, "strength") or plan.sigmas[plan.start_step] >= PURE_NOISE_FROM:
         return torch.zeros(1, *plan.latent_shape)
     size = {"width": plan.width, "height": plan.height}
-    if "video_url" in given.files:
-        fps, video = resampled_to(request), given.files["video_url"].content
-        count = {"count": plan.frames_delivered, "padded": plan.frames_generated}
-        return encode_with_room(
-            model, lambda: clip_frames(video, fps=fps, **count, **size), plan.latent_shape, memory, progress
-        )
-    picture = given.files["image_url"].content
-    return encode_with_room(
-        model, lambda: picture_frames(picture, **size), plan.latent_shape, memory, progress
+    fps, count = (
+        input_fps(dict(run.request)),
+        {"count": plan.frames_delivered, "padded": plan.frames_generated},
     )
+
+    def frames() -> Iterator[Tensor]:
+        if "video_url" in files:
+            return clip_frames(files["video_url"].content, fps=fps, **count, **size)
+        return picture_frames(files["image_url"].content, **size)
+
+    return encode_with_room(run.model, frames, plan.latent_shape, run.memory, run.progress)
 
 
 def encode_with_room(

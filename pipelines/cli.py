@@ -45,10 +45,12 @@ from .request.base import WanRequest
 from .request.case import LocalAbilities
 from .request.check import RUNNERS, check, check_all
 from .request.flags import add_flags, given
-from .request.kinds import KINDS, describe_kinds, json_schema, seed_of
+from .request.kinds import KIND_NAMES, class_of, describe_kinds, json_schema
+from .request.media_facts import MediaFacts
 from .request.parse import parse, read_json
 from .request.report import side_by_side
 from .request.rows import MEDIA
+from .request.seeds import seed_of
 from .terminal import TerminalProgress, run_command
 from .toy.embedded import EMBEDDED, embedded_loras
 from .version import VERSION
@@ -77,7 +79,7 @@ def _kind_of(arguments: Sequence[str] | None) -> str:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--kind", nargs="?", default=_DEFAULT_KIND)
     kind: str = parser.parse_known_args(arguments)[0].kind
-    return kind if kind in KINDS else _DEFAULT_KIND
+    return kind if kind in KIND_NAMES else _DEFAULT_KIND
 
 
 def _parser(kind: str) -> argparse.ArgumentParser:
@@ -193,7 +195,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
 
     command("kinds", _kinds, "list the kinds of request")
     schema = command("schema", _schema, "print the JSON Schema of a kind")
-    schema.add_argument("kind", choices=list(KINDS), metavar="KIND")
+    schema.add_argument("kind", choices=list(KIND_NAMES), metavar="KIND")
     add_jobs_command(commands)
     add_keys_command(commands)
     add_lora_command(commands)
@@ -204,7 +206,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
 def _add_request(parser: argparse.ArgumentParser, kind: str) -> None:
     parser.add_argument("request", nargs="?", metavar="REQUEST.json", help="a JSON object; - reads stdin")
     parser.add_argument(
-        "--kind", choices=list(KINDS), default=_DEFAULT_KIND, metavar="KIND", help="default: %(default)s"
+        "--kind", choices=list(KIND_NAMES), default=_DEFAULT_KIND, metavar="KIND", help="default: %(default)s"
     )
     _add_model(parser)
     parser.add_argument(
@@ -376,7 +378,7 @@ def _abilities(options: argparse.Namespace, model: WanModel | None) -> LocalAbil
         from .weights.lora_source import LoraSources
 
         if model is not None:
-            model = with_lightning(model, KINDS[options.kind].task, LoraSources())
+            model = with_lightning(model, class_of(options.kind).task, LoraSources())
         known = local_abilities(find_interpolators(options.interpolator_folder), model)
     return replace(
         known,
@@ -440,21 +442,20 @@ def _expected(
 ) -> Expectation | None:
     """None where this machine was not measured, or would not run the request."""
     rates = read_rates(_rates_file())
-    judged = check(request, family=family, abilities=abilities)
+    resolved = check(request, family=family, abilities=abilities).resolved
     size = SIZES.get(family.name) if model is None else size_of(model.experts["high"].config)
-    if rates is None or size is None or not judged.ok:
+    if rates is None or size is None or resolved is None:
         return None
-    plan = make_plan(request, family, seed_of(request) or 0, report=judged)
-    return expect(plan, size, rates)
+    return expect(make_plan(resolved, family, seed_of(request) or 0), size, rates)
 
 
 def _plan(options: argparse.Namespace) -> int:
     request, model = _read_request(options), _chosen_model(options)
     family, seed, abilities = _family(options, model), seed_of(request), _abilities(options, model)
-    # A plan may be looked at before this machine runs its kind.
-    any_task = replace(abilities, tasks=frozenset({request.task}), lacking={})
-    judged = check(request, family=family, abilities=any_task)
-    plan = make_plan(request, family, seed or 0, media_size=options.input_size, report=judged)
+    whole = replace(abilities, lacking={})  # a plan may be looked at before its weights are there
+    media = MediaFacts(size=options.input_size)
+    resolved = check(request, family=family, abilities=whole, media=media).require()
+    plan = make_plan(resolved, family, seed or 0)
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
     ahead = None if model is None else _look_ahead(model, plan)
     if options.json:
@@ -548,7 +549,7 @@ def _chosen_model(options: argparse.Namespace) -> WanModel | None:
 
 def _family(options: argparse.Namespace, model: WanModel | None) -> Family:
     """The family of --model; without one, the family the kind was made for."""
-    return default_family(KINDS[options.kind].task) if model is None else model.family
+    return default_family(class_of(options.kind).task) if model is None else model.family
 
 
 def _refuse_parts_alone(options: argparse.Namespace) -> None:

@@ -22,7 +22,7 @@ from .media.tags import RECEIPT
 from .output import output_place, write_sidecar
 from .plan import FAMILIES, make_plan
 from .progress import Progress
-from .request import WanRequest, t2v_request
+from .request import WanRequest, check, t2v_request
 from .terminal import TerminalProgress, run_command
 from .version import PACK
 
@@ -190,7 +190,8 @@ class _Shown:
 
 def _compare(facts: VideoFacts, request: WanRequest, model: str) -> None:
     """Raises MediaError unless the file has the frames, size and rate of the plan, made here once more."""
-    plan = make_plan(request, FAMILIES[model], seed=0)  # the seed decides none of the three
+    family = FAMILIES[model]
+    plan = make_plan(check(request, family=family).require(), family, seed=0)  # the seed decides none of them
     verify(facts, frames=plan.frames_out, width=plan.width, height=plan.height, fps=plan.fps_out)
 
 

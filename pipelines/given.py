@@ -1,37 +1,37 @@
-"""What a request brings along: pictures and clips, found, hashed and looked at before any work."""
+"""The files of a request: found, hashed and measured before any work."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from .errors import MediaError, ModelError, RequestError
+from .media.audio import Audio, read_audio
 from .media.clip import clip_size, count_frames
 from .media.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
 from .media.picture import read_picture
-from .request import MEDIA, Report, WanRequest
+from .request import MEDIA, MediaFacts, WanRequest
+from .request.media_facts import NOTHING_KNOWN
+from .request.timing import input_fps
 
-__all__ = ["Given", "judged", "look_at_media", "resampled_to"]
+__all__ = ["Given", "look_at_media"]
 
 _SHAPING = ("image_url", "video_url")  # the fields whose picture gives the result its shape
 
 
 @dataclass(frozen=True)
 class Given:
-    """files:  by the field that names them.
-    size:   (width, height) in pixels of the input whose shape the result keeps; None without one.
-    frames: how many a video has for this request, counted no further than asked for; None without one.
-    more:   whether the video goes on after them.
+    """files: by the field that names them.
+    sound: of audio_url, None without one.
+    facts: what was measured of them.
     """
 
     files: Mapping[str, LocalFile] = field(default_factory=lambda: MappingProxyType({}))
-    size: tuple[int, int] | None = None
-    frames: int | None = None
-    more: bool = False
+    sound: Audio | None = None
+    facts: MediaFacts = NOTHING_KNOWN
 
     def as_dict(self) -> dict[str, Any]:
         """For the receipt: each file by its content, never by where it lies."""
@@ -55,7 +55,8 @@ def look_at_media(
     media: {field: the file written for the medium that was connected to it}.
     find:  the file that a name in a field means, or a RequestError.
 
-    Raises RequestError for what is no file of this machine, MediaError for one that cannot be read.
+    Raises RequestError for what is no file of this machine or has no sound in it, MediaError for one that
+    cannot be read.
     """
     files: dict[str, LocalFile] = {}
     for name in MEDIA:
@@ -75,45 +76,33 @@ def look_at_media(
         files[name] = of_type(file, name)
     shaping = next((name for name in _SHAPING if name in files), None)
     size = None if shaping is None else _size(files[shaping], shaping)
-    if "video_url" not in files:
-        return Given(MappingProxyType(files), size)
-    wanted = int(getattr(request, "num_frames"))  # noqa: B009  of a kind that has a video
-    counted = count_frames(files["video_url"].content, resampled_to(request), wanted + 1)
-    return Given(MappingProxyType(files), size, min(counted, wanted), counted > wanted)
+    sound = None if "audio_url" not in files else _sound(files["audio_url"])
+    facts = MediaFacts(
+        size=size,
+        frames=None if "video_url" not in files else _count(files["video_url"], request),
+        seconds=None if sound is None else sound.samples.shape[1] / sound.rate,
+        sha256={name: file.sha256 for name, file in files.items()},
+    )
+    return Given(MappingProxyType(files), sound, facts)
 
 
-def resampled_to(request: WanRequest) -> Fraction | None:
-    """The rate that frames of the input are chosen at; None takes one after the other."""
-    if not getattr(request, "resample_fps", None):
-        return None
-    return Fraction(getattr(request, "frames_per_second"))  # noqa: B009
+def _count(video: LocalFile, request: WanRequest) -> int:
+    """The frames of `video`, counted no further than one more than the request asks for."""
+    values = dict(request)
+    return count_frames(video.content, input_fps(values), values["num_frames"] + 1)
 
 
-def judged(report: Report, request: WanRequest, given: Given) -> Report:
-    """`report`, with what only the files themselves could tell."""
-    asked = next((item for item in report.findings if item.field == "num_frames"), None)
-    if given.frames is None or asked is None or asked.status == "impossible":
-        return report
-    wanted = int(asked.used)
-    has = f"the video has {given.frames} frames"
-    if resampled_to(request) is not None:
-        has += f" at {resampled_to(request)} per second"
-    if given.frames < wanted:
-        if request.is_preference("num_frames"):
-            finding = replace(asked, status="adjusted", used=given.frames, reason=f"{has}, and all are used")
-        else:
-            finding = replace(
-                asked,
-                status="impossible",
-                used=None,
-                reason=f"{has}; keep the default to use all of them, or give a longer one",
-            )
-    elif given.more or given.frames > wanted:
-        reason = f"{asked.reason}; the rest of the video is left out"
-        finding = replace(asked, reason=reason)
-    else:
-        return report
-    return replace(report, findings=tuple(finding if item is asked else item for item in report.findings))
+def _sound(file: LocalFile) -> Audio:
+    try:
+        sound = read_audio(file.content)
+    except MediaError as error:
+        found = str(error).partition(";")[0]
+        raise RequestError.of(
+            "audio_url", found, "give a file that plays, such as WAV, MP3 or MP4"
+        ) from error
+    if sound is None:
+        raise RequestError.of("audio_url", f"{file.name} has no sound in it", "give a file that is heard")
+    return sound
 
 
 def _size(file: LocalFile, name: str) -> tuple[int, int]:

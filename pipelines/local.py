@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-import secrets
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .beginning import starting_latents
+from .decided import Run
 from .distilled import lacking, with_lightning
 from .errors import ModelError, RequestError, SamplingError
-from .given import Given, judged, look_at_media
+from .given import Given, look_at_media
 from .kernels.choices import FloatChoices
 from .lora_chain import with_loras
 from .media.edit import Edit
@@ -30,7 +30,6 @@ from .media.tags import RECEIPT
 from .media.tiles import Tiling
 from .memory import Memory, compute_dtype
 from .models.conditions import Pictures
-from .models.residency import Residency
 from .models.wan_model import WanModel
 from .output import output_place, require_suffix, write_sidecar
 from .pictures import pictures_of
@@ -39,19 +38,19 @@ from .preflight import look_ahead
 from .progress import Progress
 from .prompt import drawn_prompt, helpers_record, read_prompts
 from .receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
-from .render import Look, Rendered, render, render_picture, tiling_note
+from .render import Rendered, render, render_picture, tiling_note
 from .request.base import WanRequest
 from .request.case import LocalAbilities
 from .request.check import check
-from .request.kinds import seed_of
 from .request.report import Report
+from .request.seeds import seed_for_run
 from .result import Clock, Result
 from .safety import chosen_checker, look_at_result
 from .sampling.engine import Prompts
-from .sampling.noise import draw_noise, later_noise
-from .sampling.schedule import Schedule
+from .sampling.noise import StartLatents, draw_noise, later_noise
+from .sampling.schedule import Sampling
 from .sampling.step_cache import REGULAR, StepCache
-from .speech import SPEECH, make_speech
+from .speech import SPEECH, look_ahead_to_speech, make_speech
 from .stages import float_choices, sample
 from .toy.embedded import embedded_loras
 from .weights.lora_source import LoraSources
@@ -61,24 +60,6 @@ __all__ = ["Acceleration", "Result", "local_abilities", "repeat", "run"]
 log = logging.getLogger(__name__)
 
 Acceleration = Literal["exact", "as requested"]
-_DRAWN_SEEDS = 2**53  # every JSON reader keeps these exact
-
-
-@dataclass(frozen=True)
-class _Job:
-    """Everything that is decided before anything is loaded."""
-
-    request: WanRequest
-    report: Report
-    plan: Plan
-    model: WanModel
-    given: Given
-    out: Path
-    tags: Mapping[str, str]
-    embed_receipt: bool = True
-    interpolators: Found = field(default_factory=Found)
-    cache_threshold: float | None = None  # None computes every step
-    prompt: str | None = None  # as a receipt has it, already expanded
 
 
 def run(
@@ -126,28 +107,33 @@ def run(
     given = look_at_media(request, media, find)
     model = with_lightning(model, request.task, _sources(lora_sources))
     abilities = replace(local_abilities(found, model), step_cache=acceleration == "as requested")
-    report = judged(check(request, family=model.family, abilities=abilities), request, given)
-    seed = seed_of(request)
-    if seed is None:
-        seed = secrets.randbelow(_DRAWN_SEEDS)
-    if request.task == SPEECH and report.ok:
-        return make_speech(
-            request, report, model, seed, given, out=out, memory=memory, progress=progress, tags=tags or {},
-            return_images=return_images, embed_receipt=embed_receipt, check_memory=check_memory,
-            pose_video=pose_video, max_seconds=max_seconds,
-        )  # fmt: skip
-    for name, value in (("pose_video", pose_video), ("max_seconds", max_seconds)):
-        if value is not None and report.ok:
-            raise RequestError.of(name, f"given for {request.task}", f"leave it out; only {SPEECH} takes it")
-    plan = make_plan(
-        request, model.family, seed, boundary=model.boundary, report=report, media_size=given.size
-    )
+    report = check(request, family=model.family, abilities=abilities, media=given.facts)
+    resolved = report.require()
+    if request.task != SPEECH:
+        for name, value in (("pose_video", pose_video), ("max_seconds", max_seconds)):
+            if value is not None:
+                fix = f"leave it out; only {SPEECH} takes it"
+                raise RequestError.of(name, f"given for {request.task}", fix)
+    seed = seed_for_run(request, "local")
+    plan = make_plan(resolved, model.family, seed, boundary=model.boundary, max_seconds=max_seconds)
     model = _with_loras(request, model, lora_sources, progress, allow_partial=allow_partial_loras)
-    out = out if isinstance(out, Path) else out(plan)
-    used = {finding.field: finding.used for finding in report.findings}
-    cache = REGULAR if used.get("acceleration") == "regular" else None
-    job = _Job(request, report, plan, model, given, out, dict(tags or {}), embed_receipt, found, cache)
-    return _execute(job, memory, progress, return_images=return_images, check_memory=check_memory)
+    decided = _decided(
+        request,
+        report,
+        plan,
+        model,
+        given,
+        memory,
+        progress,
+        out if isinstance(out, Path) else out(plan),
+        interpolators=found,
+        tags=dict(tags or {}),
+        embed_receipt=embed_receipt,
+        return_images=return_images,
+        check_memory=check_memory,
+        cache_threshold=REGULAR if resolved.values.get("acceleration") == "regular" else None,
+    )
+    return make_speech(decided, pose_video) if request.task == SPEECH else _execute(decided)
 
 
 def repeat(
@@ -182,28 +168,59 @@ def repeat(
     given.require(recorded.inputs)
     threshold = recorded.cache_threshold
     abilities = replace(local_abilities(found, model), step_cache=threshold is not None)
-    report = judged(
-        check(recorded.request, family=model.family, abilities=abilities), recorded.request, given
-    )
-    if recorded.request.task == SPEECH:
-        return make_speech(
-            recorded.request, report, model, recorded.plan.seed, given, out=out, memory=memory,
-            progress=progress, tags={}, check_memory=check_memory, pose_video=pose_video,
-            max_seconds=recorded.plan.frames_delivered / recorded.plan.fps, expected=recorded,
-        )  # fmt: skip
-    job = _Job(
+    report = check(recorded.request, family=model.family, abilities=abilities, media=given.facts)
+    decided = _decided(
         recorded.request,
         report,
         recorded.plan,
         model,
         given,
+        memory,
+        progress,
         out,
-        {},
-        interpolators=found,
-        cache_threshold=threshold,
         prompt=recorded.prompt,
+        interpolators=found,
+        check_memory=check_memory,
+        cache_threshold=threshold,
     )
-    return _execute(job, memory, progress, check_memory=check_memory, expected=recorded)
+    if recorded.request.task == SPEECH:
+        return make_speech(decided, pose_video, recorded)
+    return _execute(decided, recorded)
+
+
+def _decided(
+    request: WanRequest,
+    report: Report,
+    plan: Plan,
+    model: WanModel,
+    given: Given,
+    memory: Memory,
+    progress: Progress,
+    out: Path,
+    **options: Any,
+) -> Run:
+    """The rest of what is decided before anything is loaded. options: of `Run`.
+
+    Raises RequestError for a name that does not fit the result, ModelError for what the device cannot do.
+    """
+    require_suffix(out, plan.output)
+    log.info("%s", describe(plan))
+    if request.task == SPEECH:
+        ahead = look_ahead_to_speech(model, plan, given, memory)
+        dtype = compute_dtype(model.precision, memory, "transformer")
+        kernels, refused = model.wishes.kernels_on(memory.device, dtype)
+        choices = FloatChoices(kernels=kernels, refused=refused)  # of its VAE: its blocks have no others
+    else:
+        steps, cached = plan.experts[plan.start_step :], options["cache_threshold"] is not None
+        ahead = look_ahead(model, memory, plan.latent_shape, steps, cached=cached)
+        choices = float_choices(model, plan.latent_shape, memory)
+        # One decision for the whole run, the VAE and the receipt included.
+        model = replace(model, wishes=replace(model.wishes, kernels=choices.kernels))
+    log.info("%s", ahead.text())
+    if options["check_memory"]:
+        ahead.require_room()
+    checker = chosen_checker(request, model, given)
+    return Run(request, report, plan, model, given, memory, progress, ahead, choices, checker, out, **options)
 
 
 def _with_loras(
@@ -222,72 +239,37 @@ def _sources(sources: LoraSources | None) -> LoraSources:
     return sources or LoraSources(embedded=embedded_loras())
 
 
-def _execute(
-    job: _Job,
-    memory: Memory,
-    progress: Progress,
-    *,
-    return_images: bool = False,
-    check_memory: bool = True,
-    expected: Recorded | None = None,
-) -> Result:
-    plan, out, clock = job.plan, job.out, Clock()
-    require_suffix(out, plan.output)
-    log.info("%s", describe(plan))
-    steps, cached = plan.experts[plan.start_step :], job.cache_threshold is not None
-    ahead = look_ahead(job.model, memory, plan.latent_shape, steps, cached=cached)
-    choices = float_choices(job.model, plan.latent_shape, memory)
-    # One decision for the whole run, the VAE and the receipt included.
-    job = replace(job, model=replace(job.model, wishes=replace(job.model.wishes, kernels=choices.kernels)))
-    log.info("%s", ahead.text())
-    if check_memory:
-        ahead.require_room()
-    checker = chosen_checker(job.request, job.model, job.given)
+def _execute(run: Run, expected: Recorded | None = None) -> Result:
+    """expected: of a run that is repeated."""
+    plan, out, clock = run.plan, run.out, Clock()
     with output_place(out):
         with clock.stage("prompt"):
-            prompt = drawn_prompt(job.request, job.model, job.given, checker, job.prompt, memory, progress)
+            prompt = drawn_prompt(run)
         with clock.stage("text"):
-            prompts, notes = read_prompts(job.model, job.request, plan, prompt, memory, progress)
+            prompts, notes = read_prompts(run, prompt)
         with clock.stage("input"):
-            latents = starting_latents(job.model, job.request, plan, job.given, memory, progress)
-            pictures = pictures_of(job.model, plan, job.given, memory, progress)
-        cache = None if job.cache_threshold is None else StepCache(job.cache_threshold)
+            latents = starting_latents(run)
+            pictures = pictures_of(run)
+        cache = None if run.cache_threshold is None else StepCache(run.cache_threshold)
         with clock.stage("sampling"):
-            latents = _sample(
-                job, latents, pictures, prompts, memory, progress, cache, ahead.residency, choices
-            )
+            latents = _sample(run, latents, pictures, prompts, cache)
         fingerprint = latents_hash(latents)
         if expected is not None and fingerprint != expected.latents_sha256:
             raise SamplingError(f"the latents are not those of the receipt; {differences(expected)}")
-        receipt = make_receipt(
-            job.request,
-            job.report,
-            plan,
-            job.model,
-            job.given,
-            notes,
-            prompt=prompt,
-            dtype=str(compute_dtype(job.model.precision, memory, "transformer")).removeprefix("torch."),
-            device=str(memory.device),
-            latents_sha256=fingerprint,
-            memory=ahead.as_dict(),
-            choices=choices,
-        )
-        receipt.update(helpers_record(job.request, job.model, checker))
+        receipt = make_receipt(run, notes, prompt=prompt, latents_sha256=fingerprint) | helpers_record(run)
         if cache is not None:
             receipt["acceleration"] = cache.as_dict()
         if plan.num_interpolated_frames:
-            receipt["interpolator"] = interpolator_record(plan.interpolator, job.interpolators, memory)
+            receipt["interpolator"] = interpolator_record(plan.interpolator, run.interpolators, run.memory)
         with clock.stage("video"):
 
             def tags(tiling: Tiling | None) -> dict[str, str]:
-                if not job.embed_receipt:
-                    return dict(job.tags)
+                if not run.embed_receipt:
+                    return dict(run.tags)
                 known = {**receipt, "decoded": tiling_note(tiling), "timings_s": clock.seconds}
-                return {**job.tags, RECEIPT: json.dumps(known)}
+                return {**run.tags, RECEIPT: json.dumps(known)}
 
-            look = look_at_result(checker, job.request)
-            made = _render(job, latents, tags, memory, progress, look, keep_frames=return_images)
+            made = _render(run, latents, tags)
         receipt["decoded"] = tiling_note(made.tiling)
         receipt["timings_s"] = clock.seconds
         write_sidecar(out, receipt)
@@ -296,50 +278,34 @@ def _execute(
 
 
 def _sample(
-    job: _Job,
-    latents: Tensor,
-    pictures: Pictures,
-    prompts: Prompts,
-    memory: Memory,
-    progress: Progress,
-    cache: StepCache | None,
-    residency: Residency | None,
-    choices: FloatChoices,
+    run: Run, latents: Tensor, pictures: Pictures, prompts: Prompts, cache: StepCache | None
 ) -> Tensor:
-    return sample(
-        job.model,
-        Schedule.of_plan(job.plan),
-        job.plan.solver,
+    seed = run.plan.seed
+    start = StartLatents(
         pictures.start(latents),
-        draw_noise(latents.shape, job.plan.seed),
-        pictures.beside(prompts, job.model.vae),
-        job.plan.guidance,
-        memory,
-        progress,
+        draw_noise(latents.shape, seed),
+        kept=pictures.frames,
+        later=later_noise(latents.shape, seed),
+    )
+    return sample(
+        run.model,
+        Sampling.of_plan(run.plan),
+        start,
+        pictures.beside(prompts, run.model.vae),
+        run.memory,
+        run.progress,
         check_memory=False,  # whoever decided what follows looked
         cache=cache,
-        given=pictures.frames,
-        draw=later_noise(latents.shape, job.plan.seed),
-        residency=residency,
-        choices=choices,
+        residency=run.ahead.residency,
+        choices=run.choices,
     )
 
 
-def _render(
-    job: _Job,
-    latents: Tensor,
-    tags: Callable[[Tiling | None], Mapping[str, str]],
-    memory: Memory,
-    progress: Progress,
-    look: Look,
-    *,
-    keep_frames: bool,
-) -> Rendered:
-    plan = job.plan
+def _render(run: Run, latents: Tensor, tags: Callable[[Tiling | None], Mapping[str, str]]) -> Rendered:
+    plan, look = run.plan, look_at_result(run.checker, run.request)
+    target = run.model, latents, run.out
     if plan.output != "mp4":
-        return render_picture(
-            job.model, latents, job.out, plan.output, memory, progress, tags=tags, look=look
-        )
+        return render_picture(*target, plan.output, run.memory, run.progress, tags=tags, look=look)
     edit = Edit(
         Fraction(plan.fps),
         plan.reverse,
@@ -350,16 +316,14 @@ def _render(
         plan.video_write_mode,
     )
     return render(
-        job.model,
-        latents,
-        job.out,
+        *target,
         edit,
-        memory,
-        progress,
+        run.memory,
+        run.progress,
         frames=plan.frames_delivered,
-        interpolator=_interpolator(plan, job.interpolators, memory),
+        interpolator=_interpolator(run),
         tags=tags,
-        keep_frames=keep_frames,
+        keep_frames=run.return_images,
         look=look,
     )
 
@@ -383,7 +347,10 @@ def _require_interpolator(plan: Plan, found: Found) -> None:
         )
 
 
-def _interpolator(plan: Plan, found: Found, memory: Memory) -> Interpolator | None:
+def _interpolator(run: Run) -> Interpolator | None:
+    plan = run.plan
     if not plan.num_interpolated_frames:
         return None
-    return make_interpolator(plan.interpolator, found, memory, width=plan.width, height=plan.height)
+    return make_interpolator(
+        plan.interpolator, run.interpolators, run.memory, width=plan.width, height=plan.height
+    )

@@ -9,35 +9,35 @@ import torch
 from torch import Tensor
 
 from .beginning import encode_with_room
+from .decided import Run
 from .errors import ModelError
-from .given import Given
 from .media.picture import fit, read_picture
 from .memory import Memory
 from .models.clip import picture_features
 from .models.conditions import Pictures, given_mask
 from .models.wan_model import WanModel
-from .plan.plan import Plan
 from .progress import Progress
 
 __all__ = ["encode_pictures", "pictures_of", "require_pictures"]
 
 
-def pictures_of(model: WanModel, plan: Plan, given: Given, memory: Memory, progress: Progress) -> Pictures:
-    """The pictures of a request, as `model` takes them; none for a model that takes none.
+def pictures_of(run: Run) -> Pictures:
+    """The pictures of a request, as the model takes them; none for a model that takes none.
 
     MediaError when one is not a readable picture.
     """
-    if model.family.pictures == "none":
+    plan, files = run.plan, run.given.files
+    if run.model.family.pictures == "none":
         return Pictures()
     first, last = (
-        read_picture(given.files[field].content) if field in given.files else None
+        read_picture(files[field].content) if field in files else None
         for field in ("image_url", "end_image_url")
     )
     if first is None:
         return Pictures()
     size = plan.width, plan.height
     return encode_pictures(
-        model, first, last, size, plan.latent_shape, plan.frames_delivered, memory, progress
+        run.model, first, last, size, plan.latent_shape, plan.frames_delivered, run.memory, run.progress
     )
 
 

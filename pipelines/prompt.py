@@ -6,15 +6,9 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from .given import Given
-from .memory import Memory
+from .decided import Run
 from .models.companion import companion_record
 from .models.prompt_expander import expand_prompt
-from .models.safety_checker import SafetyChecker
-from .models.wan_model import WanModel
-from .plan.plan import Plan
-from .progress import Progress
-from .request import WanRequest
 from .safety import show_inputs, show_prompt
 from .sampling.engine import Condition, Prompts
 from .stages import encode_prompts
@@ -24,43 +18,34 @@ __all__ = ["drawn_prompt", "helpers_record", "read_prompts"]
 log = logging.getLogger(__name__)
 
 
-def drawn_prompt(
-    request: WanRequest,
-    model: WanModel,
-    given: Given,
-    checker: SafetyChecker | None,
-    known: str | None,
-    memory: Memory,
-    progress: Progress,
-) -> str:
-    """known: as a receipt has it; no language model is asked again.
+def drawn_prompt(run: Run) -> str:
+    """The prompt of the receipt that is repeated, where there is one; no language model is asked again.
 
     Raises SafetyError when the checker flags the prompt, what it was expanded to, or what comes in.
     """
+    request, checker = run.request, run.checker
     asked: str = dict(request)["prompt"]
     show_prompt(checker, request, asked)
-    show_inputs(checker, request, given, progress)
-    expander = _expander(request, model)
-    if known is not None:
-        prompt = known
+    show_inputs(checker, request, run.given, run.progress)
+    expander = _expander(run)
+    if run.prompt is not None:
+        prompt = run.prompt
     elif expander is None:
         prompt = asked
     else:
-        prompt = expand_prompt(expander, asked, request.task, model.precision, memory, progress)
+        prompt = expand_prompt(expander, asked, request.task, run.model.precision, run.memory, run.progress)
         log.info("the prompt is now: %s", prompt)
     if prompt != asked:
         show_prompt(checker, request, prompt)
     return prompt
 
 
-def read_prompts(
-    model: WanModel, request: WanRequest, plan: Plan, prompt: str, memory: Memory, progress: Progress
-) -> tuple[Prompts, dict[str, str]]:
+def read_prompts(run: Run, prompt: str) -> tuple[Prompts, dict[str, str]]:
     """The prompts as conditions, and a note per prompt that was too long to be read whole."""
-    fields = {**dict(request), "prompt": prompt}
+    plan, fields = run.plan, {**dict(run.request), "prompt": prompt}
     guided = any(plan.guidance[expert] != 1 for expert in plan.experts[plan.start_step :])
     names = ["prompt", "negative_prompt"] if guided else ["prompt"]
-    encoded = encode_prompts(model, [fields.get(name) or "" for name in names], memory, progress)
+    encoded = encode_prompts(run.model, [fields.get(name) or "" for name in names], run.memory, run.progress)
     notes = {
         name: f"only its first {prompt.tokens} tokens are read; the last {prompt.dropped} do not fit"
         for name, prompt in zip(names, encoded, strict=True)
@@ -70,17 +55,17 @@ def read_prompts(
     return Prompts(conditions[0], conditions[1] if guided else None), notes
 
 
-def helpers_record(request: WanRequest, model: WanModel, checker: SafetyChecker | None) -> dict[str, Any]:
+def helpers_record(run: Run) -> dict[str, Any]:
     """For the receipt: which models had a say beside the one that draws."""
     record: dict[str, Any] = {}
-    expander = _expander(request, model)
+    expander = _expander(run)
     if expander is not None:
         record["prompt_expander"] = companion_record(expander)
-    if checker is not None:
-        record["safety_checker"] = checker.as_dict()
+    if run.checker is not None:
+        record["safety_checker"] = run.checker.as_dict()
     return record
 
 
-def _expander(request: WanRequest, model: WanModel) -> Path | None:
+def _expander(run: Run) -> Path | None:
     """The folder of the language model; None where none is wanted."""
-    return model.prompt_expander if getattr(request, "enable_prompt_expansion", None) else None
+    return run.model.prompt_expander if getattr(run.request, "enable_prompt_expansion", None) else None

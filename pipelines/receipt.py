@@ -23,14 +23,14 @@ from .precision import PRECISIONS, Precision
 from .request.base import WanRequest
 from .request.lora import place_of
 from .request.parse import parse
-from .request.report import Report
 from .version import VERSION
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from .decided import Run
     from .given import Given
-    from .kernels.choices import FloatChoices, Wishes
+    from .kernels.choices import Wishes
     from .models.wan_model import WanModel
 
 __all__ = [
@@ -71,28 +71,13 @@ class Recorded:
         return Wishes(**self.choices)
 
 
-def make_receipt(
-    request: WanRequest,
-    report: Report,
-    plan: Plan,
-    model: WanModel,
-    given: Given,
-    notes: Mapping[str, str],
-    *,
-    prompt: str,
-    dtype: str,
-    device: str,
-    latents_sha256: str,
-    memory: Mapping[str, Any],
-    choices: FloatChoices,
-) -> dict[str, Any]:
+def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha256: str) -> dict[str, Any]:
     """The receipt of one local run, ready for JSON.
 
     notes:  adjustments only the run itself could know.
     prompt: what was drawn, which is not what was asked where a language model expanded it.
-    memory: what the run was expected to take, and what there was.
-    choices: how the experts computed.
     """
+    request, report, plan, model = run.request, run.report, run.plan, run.model
     adjustments: list[dict[str, Any]] = [
         {"field": finding.field, "asked": finding.asked, "used": finding.used, "reason": finding.reason}
         for finding in report.adjustments
@@ -103,8 +88,8 @@ def make_receipt(
         "format": _FORMAT,
         "runner": "local",
         "kind": request.kind,
-        "request": _fit_to_share(request.payload(), given),
-        "inputs": given.as_dict(),
+        "request": _fit_to_share(request.payload(), run.given),
+        "inputs": run.given.as_dict(),
         "prompt": prompt,
         "seed": plan.seed,
         "adjustments": adjustments,
@@ -113,15 +98,15 @@ def make_receipt(
             "name": Path(model.name).resolve().name,
             "family": model.family.name,
             "precision": model.precision,
-            "dtype": dtype,
-            "device": device,
-            "choices": choices.as_dict(),
-            "kernels_refused": dict(choices.refused),
+            "dtype": str(run.dtype).removeprefix("torch."),
+            "device": str(run.memory.device),
+            "choices": run.choices.as_dict(),
+            "kernels_refused": dict(run.choices.refused),
             "files": model.hashes(),
             "loras": [{**lora.as_dict(), **_origin(lora.file)} for lora in model.loras],
         },
         "latents_sha256": latents_sha256,
-        "memory": dict(memory),
+        "memory": run.ahead.as_dict(),
         "versions": _versions(),
     }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from itertools import chain, islice, repeat
@@ -16,44 +16,40 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .errors import MediaError, ModelError, RequestError, SamplingError
+from .decided import Run
+from .errors import ModelError, RequestError, SamplingError
 from .given import Given
-from .kernels.choices import FloatChoices
-from .media.audio import Audio, mono_at, read_audio
+from .media.audio import Audio, mono_at
 from .media.encode import encode_video
 from .media.frames import Frame, FrameStream, video_frames
-from .media.local_file import LocalFile
 from .media.picture import fit, read_picture
 from .media.probe import probe, verify
 from .media.read import read_frames
 from .media.tags import RECEIPT
-from .memory import Memory, compute_dtype
+from .memory import Memory
 from .models.executor import Executor
-from .models.residency import Residency
 from .models.s2v_engine import SPEAKER
 from .models.s2v_features import frame_features
 from .models.wan_model import WanModel
 from .models.wav2vec import SAMPLE_RATE, hear, hearing_bytes
-from .output import output_place, require_suffix, write_sidecar
-from .plan.plan import Plan, describe, make_plan
+from .output import output_place, write_sidecar
+from .plan.plan import Plan
+from .plan.sigmas import forwards_of
 from .preflight import Preflight, Stage, look_ahead, sampling_bytes
 from .progress import Progress, Silent
 from .prompt import drawn_prompt, helpers_record, read_prompts
 from .receipt import Recorded, differences, make_receipt
 from .render import seen, tee
-from .request.base import WanRequest
-from .request.report import Report
 from .result import Clock, Result
-from .safety import chosen_checker, look_at_result
+from .safety import look_at_result
 from .sampling.engine import Prompts
-from .sampling.loop import forwards_of
 from .sampling.schedule import Schedule
 from .speech_clips import Script, speaking_frames
 from .weights.footprint import weight_bytes
 from .weights.hashing import file_hash
 from .weights.recipe import Recipe
 
-__all__ = ["SPEECH", "make_speech"]
+__all__ = ["SPEECH", "look_ahead_to_speech", "make_speech"]
 
 log = logging.getLogger(__name__)
 
@@ -61,85 +57,58 @@ SPEECH = "speech-to-video"  # the task
 
 
 @dataclass(frozen=True)
-class _Job:
-    """Everything that is decided before anything is loaded."""
+class _Speech:
+    """A run with what only speech has.
 
-    request: WanRequest
-    report: Report
-    model: WanModel
+    sound: as long as the video.
+    pose:  a video whose frames lead the body.
+    """
+
+    run: Run
     ears: Recipe
-    plan: Plan
-    given: Given
     sound: Audio
     picture: Tensor
     pose: Path | None
 
     @property
     def clip_frames(self) -> int:
-        return 4 * self.plan.latent_shape[1]
+        return 4 * self.run.plan.latent_shape[1]
 
     @property
     def clips(self) -> int:
-        return -(-self.plan.frames_delivered // self.clip_frames)
+        return -(-self.run.plan.frames_delivered // self.clip_frames)
 
 
-def make_speech(
-    request: WanRequest,
-    report: Report,
-    model: WanModel,
-    seed: int,
-    given: Given,
-    *,
-    out: Path | Callable[[Plan], Path],
-    memory: Memory,
-    progress: Progress,
-    tags: Mapping[str, str],
-    return_images: bool = False,
-    embed_receipt: bool = True,
-    check_memory: bool = True,
-    pose_video: Path | None = None,
-    max_seconds: float | None = None,
-    expected: Recorded | None = None,
-) -> Result:
-    """Make the video of `request` in `out` (an .mp4), with its sound, and its receipt beside it.
+def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | None = None) -> Result:
+    """Make the video of a run with its sound, and its receipt beside it.
 
-    given:       the image and the sound.
-    pose_video:  whose frames lead the body; resized and cropped like the image. Where it ends, so does that.
-    max_seconds: of the video; None for as long as the sound.
-    expected:    of a run that is repeated.
-    The others are as for `local.run`, which also says what is raised.
+    pose_video: whose frames lead the body; resized and cropped like the image. Where it ends, so does that.
+    expected:   of a run that is repeated.
 
     The receipt inside the file is written before the first clip is sampled: it lacks the hash of the latents
-    and the timings that the one beside it has.
+    and the timings that the one beside it has. Raises what `local.run` says.
     """
-    job = _decided(request, report, model, seed, given, pose_video, max_seconds)
-    plan, clock = job.plan, Clock()
-    out = out if isinstance(out, Path) else out(plan)
-    require_suffix(out, plan.output)
-    log.info("%s, in clips of %d frames: %d", describe(plan), job.clip_frames, job.clips)
-    ahead = _look_ahead(job, memory)
-    log.info("%s", ahead.text())
-    if check_memory:
-        ahead.require_room()
-    checker = chosen_checker(request, model, given)
+    speech, plan, clock = _with_inputs(run, pose_video), run.plan, Clock()
+    log.info("in clips of %d frames: %d", speech.clip_frames, speech.clips)
     hashes: list[str] = []
-    with output_place(out):
+    with output_place(run.out):
         with clock.stage("prompt"):
-            known = None if expected is None else expected.prompt
-            prompt = drawn_prompt(request, model, given, checker, known, memory, progress)
+            prompt = drawn_prompt(run)
         with clock.stage("text"):
-            prompts, notes = read_prompts(model, request, plan, prompt, memory, progress)
+            prompts, notes = read_prompts(run, prompt)
         with clock.stage("sound"):
-            features = _heard(job, memory, progress)
-        receipt = _receipt(job, prompt, memory, ahead, notes) | helpers_record(request, model, checker)
-        inside = {**tags, RECEIPT: json.dumps(receipt)} if embed_receipt else dict(tags)
+            features = _heard(speech)
+        receipt = _receipt(speech, prompt, notes) | helpers_record(run)
+        inside = {**run.tags, RECEIPT: json.dumps(receipt)} if run.embed_receipt else dict(run.tags)
         kept: list[Frame] = []
         with clock.stage("video"):
-            frames = _frames(job, prompts, features, memory, progress, hashes, ahead.residency, expected)
-            frames = seen(frames, look_at_result(checker, request))
+            frames = seen(
+                _frames(speech, prompts, features, hashes, expected),
+                look_at_result(run.checker, run.request),
+            )
             facts = encode_video(
-                tee(frames, kept) if return_images else frames,
-                out,
+                tee(frames, kept) if run.return_images else frames,
+                run.out,
                 width=plan.width,
                 height=plan.height,
                 fps=Fraction(plan.fps),
@@ -147,119 +116,83 @@ def make_speech(
                 quality=plan.video_quality,
                 write_mode=plan.video_write_mode,
                 tags=inside,
-                audio=job.sound,
-                progress=_OnlyChecks(progress),
+                audio=speech.sound,
+                progress=_OnlyChecks(run.progress),
             )
-            verify(probe(out), frames=facts.frames, width=plan.width, height=plan.height, fps=facts.fps)
+            verify(probe(run.out), frames=facts.frames, width=plan.width, height=plan.height, fps=facts.fps)
         receipt |= {"latents_sha256": _all_of(hashes), "timings_s": clock.seconds}
-        write_sidecar(out, receipt)
-    images = torch.from_numpy(np.stack(kept)).float() / 255 if return_images else None
-    return Result(out, plan.seed, prompt, receipt, images)
+        write_sidecar(run.out, receipt)
+    images = torch.from_numpy(np.stack(kept)).float() / 255 if run.return_images else None
+    return Result(run.out, plan.seed, prompt, receipt, images)
 
 
-def _decided(
-    request: WanRequest,
-    report: Report,
-    model: WanModel,
-    seed: int,
-    given: Given,
-    pose_video: Path | None,
-    max_seconds: float | None,
-) -> _Job:
-    """RequestError for a sound or an image that cannot be used."""
-    if not report.ok:
-        raise RequestError(report.problems)
+def look_ahead_to_speech(model: WanModel, plan: Plan, given: Given, memory: Memory) -> Preflight:
+    """What the other runs need, with the tokens of image and motion, and the audio encoder.
+
+    Raises ModelError for a model that cannot hear, or is told to compute as it cannot.
+    """
     if model.wishes.attention not in (None, "sdpa") or model.wishes.compiler is not None:
         raise ModelError("attention, compile: the speech model has no choice of either; leave them alone")
-    if model.audio_encoder is None:
-        raise ModelError(f"{model.name}: has no audio encoder; load one with the model")
-    sound = _sound(given.files["audio_url"])
-    picture = read_picture(given.files["image_url"].content)
-    plan = make_plan(request, model.family, seed, report=report, media_size=given.size)
-    seconds = sound.samples.shape[1] / sound.rate
-    frames = round(seconds * plan.fps)
-    if not frames:
-        raise RequestError.of(
-            "audio_url",
-            f"{seconds:.3f} s of sound, less than half of a frame",
-            f"give a sound of {1 / plan.fps:.3f} s or longer",
-        )
-    limit = frames if max_seconds is None else max(round(max_seconds * plan.fps), 1)
-    if limit < frames:  # what is heard then follows from the number of frames, which a receipt has
-        frames = limit
-        sound = Audio(sound.samples[:, : round(frames / plan.fps * sound.rate)], sound.rate)
-    if pose_video is not None:
-        probe(pose_video)  # before any work: MediaError when it cannot be read
-    # The family's plan has a latent frame for the image; here the image is no part of a clip.
-    clip = plan.latent_shape[1] - 1
-    clips = -(-frames // (4 * clip))
-    plan = replace(
-        plan,
-        latent_shape=(plan.latent_shape[0], clip, *plan.latent_shape[2:]),
-        frames_generated=clips * 4 * clip,
-        frames_delivered=frames,
-        frames_out=frames,
-        forwards=clips * plan.forwards,
-        size_bytes={**plan.size_bytes, "frames": 3 * frames * plan.width * plan.height},
-    )
-    fitted = fit(picture[None], plan.width, plan.height)[0].permute(2, 0, 1) * 2 - 1
-    return _Job(request, report, model, model.audio_encoder, plan, given, sound, fitted, pose_video)
-
-
-def _sound(file: LocalFile) -> Audio:
-    try:
-        sound = read_audio(file.content)
-    except MediaError as error:
-        found = str(error).partition(";")[0]
-        raise RequestError.of(
-            "audio_url", found, "give a file that plays, such as WAV, MP3 or MP4"
-        ) from error
-    if sound is None:
-        raise RequestError.of("audio_url", f"{file.name} has no sound in it", "give a file that is heard")
-    return sound
-
-
-def _look_ahead(job: _Job, memory: Memory) -> Preflight:
-    """What the other runs need, with the tokens of image and motion, and the audio encoder."""
-    ahead = look_ahead(job.model, memory, _token_shape(job), job.plan.experts, kind=SPEAKER)
-    samples = round(job.sound.samples.shape[1] / job.sound.rate * SAMPLE_RATE)
-    weights = weight_bytes(job.ears, lambda _: torch.float32)
-    hearing = Stage("audio encoder", weights, 0, hearing_bytes(job.ears.config, samples), "float32")
+    ears, sound = _ears(model), _sound(given, plan)
+    ahead = look_ahead(model, memory, _token_shape(plan), plan.experts, kind=SPEAKER)
+    samples = round(sound.samples.shape[1] / sound.rate * SAMPLE_RATE)
+    weights = weight_bytes(ears, lambda _: torch.float32)
+    hearing = Stage("audio encoder", weights, 0, hearing_bytes(ears.config, samples), "float32")
     return replace(ahead, stages=(hearing, *ahead.stages))
 
 
-def _token_shape(job: _Job) -> tuple[int, int, int, int]:
+def _with_inputs(run: Run, pose_video: Path | None) -> _Speech:
+    """MediaError for a picture or a pose that cannot be read."""
+    picture = read_picture(run.given.files["image_url"].content)
+    if pose_video is not None:
+        probe(pose_video)  # before any work: MediaError when it cannot be read
+    fitted = fit(picture[None], run.plan.width, run.plan.height)[0].permute(2, 0, 1) * 2 - 1
+    return _Speech(run, _ears(run.model), _sound(run.given, run.plan), fitted, pose_video)
+
+
+def _ears(model: WanModel) -> Recipe:
+    if model.audio_encoder is None:
+        raise ModelError(f"{model.name}: has no audio encoder; load one with the model")
+    return model.audio_encoder
+
+
+def _sound(given: Given, plan: Plan) -> Audio:
+    """To the end of the last frame, where the video ends before it; else whole."""
+    if given.sound is None:
+        raise RequestError.of("audio_url", "not given", "give a file that is heard")
+    sound = given.sound
+    if round(sound.samples.shape[1] / sound.rate * plan.fps) <= plan.frames_delivered:
+        return sound
+    heard = round(plan.frames_delivered / plan.fps * sound.rate)
+    return Audio(sound.samples[:, :heard], sound.rate)
+
+
+def _token_shape(plan: Plan) -> tuple[int, int, int, int]:
     """Latents with as many tokens: the image is one frame more, the motion is packed into one and a half."""
-    channels, frames, rows, columns = job.plan.latent_shape
+    channels, frames, rows, columns = plan.latent_shape
     return channels, frames + 3, rows, columns
 
 
-def _heard(job: _Job, memory: Memory, progress: Progress) -> Tensor:
+def _heard(speech: _Speech) -> Tensor:
     """(1, states, D, clips x clip_frames). In float32, as the official code hears."""
-    progress.begin("sound", 1, "sounds")
-    samples = mono_at(job.sound, SAMPLE_RATE)
-    states = hear(job.ears, samples, torch.float32, memory, progress.check)
+    run = speech.run
+    run.progress.begin("sound", 1, "sounds")
+    samples = mono_at(speech.sound, SAMPLE_RATE)
+    states = hear(speech.ears, samples, torch.float32, run.memory, run.progress.check)
     if not bool(torch.isfinite(states).all()):
         raise SamplingError("the audio encoder gave numbers that are not finite; its file may be damaged")
-    progress.advance(1)
-    return frame_features(states, job.plan.fps, job.clips * job.clip_frames)
+    run.progress.advance(1)
+    return frame_features(states, run.plan.fps, speech.clips * speech.clip_frames)
 
 
 def _frames(
-    job: _Job,
-    prompts: Prompts,
-    features: Tensor,
-    memory: Memory,
-    progress: Progress,
-    hashes: list[str],
-    residency: Residency | None,
-    check: Recorded | None,
+    speech: _Speech, prompts: Prompts, features: Tensor, hashes: list[str], expected: Recorded | None
 ) -> FrameStream:
-    """The frames of all clips. Raises SamplingError at the end when they are not those of `check`."""
-    plan, model = job.plan, job.model
+    """The frames of all clips. Raises SamplingError at the end when they are not those of `expected`."""
+    run, plan = speech.run, speech.run.plan
     script = Script(
         frames=plan.frames_delivered,
-        clip_frames=job.clip_frames,
+        clip_frames=speech.clip_frames,
         latent_shape=(1, *plan.latent_shape),
         schedule=Schedule.of_plan(plan),
         solver=plan.solver,
@@ -267,60 +200,48 @@ def _frames(
         seed=plan.seed,
         prompts=prompts,
         features=features,
-        picture=job.picture,
-        pose=None if job.pose is None else _poses(job, job.pose),
+        picture=speech.picture,
+        pose=None if speech.pose is None else _poses(speech, speech.pose),
     )
-    dtype, recipe = compute_dtype(model.precision, memory, "transformer"), model.experts["high"]
+    recipe = run.model.experts["high"]
     speaker = Executor(
         {"high": recipe},
-        dtype,
-        memory,
-        progress.check,
-        sampling_bytes(recipe, _token_shape(job), dtype),
-        forwards=forwards_of(script.schedule, script.guidance),
-        residency=residency,
+        run.dtype,
+        run.memory,
+        run.progress.check,
+        sampling_bytes(recipe, _token_shape(plan), run.dtype),
+        forwards=forwards_of(script.schedule.experts, script.guidance),
+        residency=run.ahead.residency,
         kind=SPEAKER,
     )
-    yield from video_frames(speaking_frames(script, model, speaker, memory, progress, hashes))
-    if check is not None and _all_of(hashes) != check.latents_sha256:
-        raise SamplingError(f"the latents are not those of the receipt; {differences(check)}")
+    yield from video_frames(speaking_frames(script, run.model, speaker, run.memory, run.progress, hashes))
+    if expected is not None and _all_of(hashes) != expected.latents_sha256:
+        raise SamplingError(f"the latents are not those of the receipt; {differences(expected)}")
 
 
-def _poses(job: _Job, file: Path) -> Iterator[Tensor]:
+def _poses(speech: _Speech, file: Path) -> Iterator[Tensor]:
     """Frames at about the rate of the video, (3, H, W) in [-1, 1]; black after the last one."""
-    every = max(1, round(probe(file).fps / job.plan.fps))
-    size = job.plan.width, job.plan.height
+    plan = speech.run.plan
+    every = max(1, round(probe(file).fps / plan.fps))
     shown = (
-        fit(torch.from_numpy(np.array(frame))[None].float() / 255, *size)[0].permute(2, 0, 1) * 2 - 1
+        fit(torch.from_numpy(np.array(frame))[None].float() / 255, plan.width, plan.height)[0].permute(
+            2, 0, 1
+        )
+        * 2
+        - 1
         for frame in islice(read_frames(file), 0, None, every)
     )
-    return islice(chain(shown, repeat(-torch.ones_like(job.picture))), job.clips * job.clip_frames)
+    black = repeat(-torch.ones_like(speech.picture))
+    return islice(chain(shown, black), speech.clips * speech.clip_frames)
 
 
-def _receipt(
-    job: _Job, prompt: str, memory: Memory, ahead: Preflight, notes: Mapping[str, str]
-) -> dict[str, Any]:
+def _receipt(speech: _Speech, prompt: str, notes: Mapping[str, str]) -> dict[str, Any]:
     """What is known before the first clip."""
-    dtype = compute_dtype(job.model.precision, memory, "transformer")
-    kernels, refused = job.model.wishes.kernels_on(memory.device, dtype)
-    receipt = make_receipt(
-        job.request,
-        job.report,
-        job.plan,
-        job.model,
-        job.given,
-        notes,
-        prompt=prompt,
-        dtype=str(dtype).removeprefix("torch."),
-        device=str(memory.device),
-        latents_sha256="",
-        memory=ahead.as_dict(),
-        choices=FloatChoices(kernels=kernels, refused=refused),  # of its VAE: its blocks have no others
-    )
+    receipt = make_receipt(speech.run, notes, prompt=prompt, latents_sha256="")
     del receipt["latents_sha256"]
-    if job.pose is not None:
-        receipt["inputs"] |= {"pose_video": {"name": job.pose.name, "sha256": file_hash(job.pose)}}
-    receipt["clips"] = {"count": job.clips, "frames": job.clip_frames}
+    if speech.pose is not None:
+        receipt["inputs"] |= {"pose_video": {"name": speech.pose.name, "sha256": file_hash(speech.pose)}}
+    receipt["clips"] = {"count": speech.clips, "frames": speech.clip_frames}
     return receipt
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -25,12 +25,13 @@ from .models.residency import Residency
 from .models.text import EncodedPrompt, TextEncoder, load_text_encoder, reading_bytes
 from .models.vae import denormalise, normalise, vae_of
 from .models.wan_model import WanModel
+from .plan.sigmas import forwards_of
 from .preflight import chunk_tokens, decode_bytes, look_ahead
 from .progress import Progress
 from .sampling.engine import Prompts
-from .sampling.loop import denoise, forwards_of
-from .sampling.noise import add_noise, from_leftover, to_leftover
-from .sampling.schedule import Schedule
+from .sampling.loop import denoise
+from .sampling.noise import StartLatents, add_noise, from_leftover, to_leftover
+from .sampling.schedule import Sampling
 from .sampling.solvers import new_solver
 from .sampling.step_cache import StepCache
 
@@ -83,41 +84,30 @@ def _encode(
 @torch.inference_mode()
 def sample(
     model: WanModel,
-    schedule: Schedule,
-    solver: str,
-    latents: Tensor,
-    noise: Tensor | None,
+    sampling: Sampling,
+    start: StartLatents,
     prompts: Prompts,
-    guidance: Mapping[str, float],
     memory: Memory,
     progress: Progress,
     *,
     check_memory: bool = True,
     cache: StepCache | None = None,
-    given: Tensor | None = None,
-    draw: Callable[[], Tensor] | None = None,
     residency: Residency | None = None,
     choices: FloatChoices | None = None,
 ) -> Tensor:
-    """Run `schedule` and return latents in VAE space, float32, CPU.
-
-    latents: (B, C, T, H/8, W/8) in VAE space; zeros where there is nothing yet. When `noise` is None they
-             still hold noise of level schedule.sigmas[0], in the leftover form x / (1 - sigma).
-    noise:   normal noise of the same shape to start from.
+    """Run the steps of `sampling` and return latents in VAE space, float32, CPU.
 
     check_memory: refuse with ModelError, before anything is loaded, what cannot fit.
     cache:        a fresh one to skip work with; None computes everything.
-    given:        (T,) bool, the frames of `latents` that are there already and come back as they are; only
-                  the 5B model can do that. None where all are drawn.
-    draw:         more noise, for a solver that noises anew (`later_noise`).
     residency, choices: decided beforehand, by who wrote them down; None decides by what is free now, and by
                   what the model wishes.
 
     A schedule that ends above sigma 0 gives its latents in the leftover form too; one without a step, which
     is what a strength of 0 leaves, gives back what it was given.
     """
+    schedule, latents, noise, kept = sampling.schedule, start.latents, start.noise, start.kept
     _check_latents(model, latents, noise)
-    require_channels(model, prompts, latents, given)
+    require_channels(model, prompts, latents, kept)
     _check_finite(latents=latents, positive=prompts.positive.text)
     if prompts.negative is not None:
         _check_finite(negative=prompts.negative.text)
@@ -140,41 +130,41 @@ def sample(
     )
     if check_memory:
         ahead.require_room()
-    device, start, end = memory.device, schedule.sigmas[0], schedule.sigmas[-1]
+    device, first, last = memory.device, schedule.sigmas[0], schedule.sigmas[-1]
     clean = latents.to(device=device, dtype=torch.float32)
     if clean.any():
         clean = normalise(clean, model.vae)
     if noise is None:
-        current = from_leftover(clean, start)
-    elif start >= PURE_NOISE_FROM:
+        current = from_leftover(clean, first)
+    elif first >= PURE_NOISE_FROM:
         current = noise.to(device)
     else:
-        current = add_noise(clean, noise.to(device), start)
-    if given is not None:
-        current = torch.where(_by_frame(given).to(device), clean, current)
-    on_device = prompts.to(device, given)
+        current = add_noise(clean, noise.to(device), first)
+    if kept is not None:
+        current = torch.where(_by_frame(kept).to(device), clean, current)
+    on_device = prompts.to(device, kept)
     dtype = compute_dtype(model.precision, memory, "transformer")
     choices = choices or float_choices(model, latents.shape, memory)
     if ahead.residency is not None:
         log.info("experts: %s; %s", ahead.residency.text(), choices.text())
     working_bytes = max(stage.working_bytes for stage in ahead.stages)
-    walker = new_solver(solver, schedule.sigmas, draw)
+    walker = new_solver(sampling.solver, schedule.sigmas, start.later)
     with Executor(
         model.experts,
         dtype,
         memory,
         progress.check,
         working_bytes,
-        forwards=forwards_of(schedule, guidance),
+        forwards=forwards_of(schedule.experts, sampling.guidance),
         residency=ahead.residency,
         choices=choices,
     ) as executor:
         experts = executor if cache is None else cache.around(executor)
-        current = denoise(current, schedule, walker, experts, on_device, dict(guidance), progress)
-    if end > 0:
-        current = to_leftover(current, end)
+        current = denoise(current, schedule, walker, experts, on_device, dict(sampling.guidance), progress)
+    if last > 0:
+        current = to_leftover(current, last)
     finished = denormalise(current, model.vae).cpu()
-    return finished if given is None else torch.where(_by_frame(given), latents, finished)
+    return finished if kept is None else torch.where(_by_frame(kept), latents, finished)
 
 
 def encode(
@@ -301,5 +291,5 @@ def _check_finite(**tensors: Tensor) -> None:
             )
 
 
-def _by_frame(given: Tensor) -> Tensor:
-    return given.view(1, 1, -1, 1, 1)
+def _by_frame(kept: Tensor) -> Tensor:
+    return kept.view(1, 1, -1, 1, 1)

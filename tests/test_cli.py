@@ -137,9 +137,8 @@ def test_plan_prints_the_numbers_of_the_default_request(
 def test_kinds_names_kind_and_contract(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["kinds", "--json"]) == 0
     kinds = json.loads(capsys.readouterr().out)
-    assert {"text-to-video", "text-to-video-lora", "text-to-video-lora-161"} <= {
-        kind["kind"] for kind in kinds
-    }
+    assert [kind["kind"] for kind in kinds] == list(KINDS)
+    assert len(kinds) == 19
     assert kinds[0]["contract"] == "WanT2VRequest"
     assert main(["kinds"]) == 0
     assert "text-to-video " in capsys.readouterr().out
@@ -280,6 +279,18 @@ def test_unknown_kind_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["plan", "--kind", "text-to-music", "--prompt", "a"])
     assert caught.value.code == 2
+
+
+def test_a_name_that_a_kind_had_still_means_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, kind in (
+        ("text-to-video-lora-161", "text-to-video-lora"),
+        ("image-to-video-121", "image-to-video"),
+    ):
+        given = ["--image-url", "a.png"] if kind == "image-to-video" else ["--num-frames", "161"]
+        assert main(["plan", "--kind", name, "--prompt", "a", *given, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["plan"]["kind"] == kind
+        assert main(["schema", name]) == 0
+        assert json.loads(capsys.readouterr().out)["title"] == KINDS[kind].__name__
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from PIL import Image
+from plans import plan_of
 from safetensors.torch import save_file
 from tiny_models import Maker, make_model, make_toy_image
 
@@ -22,14 +23,13 @@ from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.output import sidecar
 from wan_duet.pipelines.pictures import encode_pictures
-from wan_duet.pipelines.plan import make_plan
 from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.receipt import read_receipt
 from wan_duet.pipelines.request import class_of, parse
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
-from wan_duet.pipelines.sampling.noise import draw_noise
-from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.noise import StartLatents, draw_noise
+from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.stages import sample
 
 MEMORY = DeviceMemory("cpu")
@@ -137,15 +137,11 @@ def test_the_5b_keeps_the_latent_of_the_picture_bit_for_bit(
     text = Condition(torch.zeros(1, 512, 128))
     finished = sample(
         small,
-        Schedule.of_grid(unipc_grid(2, 5.0), None),
-        "unipc",
-        start,
-        draw_noise(start.shape, 7),
+        Sampling(Schedule.of_grid(unipc_grid(2, 5.0), None), "unipc", {"high": 1.0}),
+        StartLatents(start, draw_noise(start.shape, 7), given.frames),
         Prompts(text, None),
-        {"high": 1.0},
         MEMORY,
         Silent(),
-        given=given.frames,
     )
     assert torch.equal(finished[:, :, 0], start[:, :, 0])
     assert not torch.equal(finished[:, :, 1:], start[:, :, 1:])
@@ -230,7 +226,7 @@ def test_the_embedded_model_names_its_sister(tmp_path: Path, pictures: dict[str,
 
 def test_the_default_length_and_size_of_a_request_are_those_of_the_embedded_model(model: Maker) -> None:
     request = parse("image-to-video", {"prompt": "red ball", "image_url": "a.png"})
-    plan = make_plan(request, model("toy-image").family, 1, boundary=0.9, media_size=(300, 200))
+    plan = plan_of(request, model("toy-image").family, 1, (300, 200), boundary=0.9)
     assert (plan.width, plan.height, plan.frames_delivered) == (112, 64, 17)
     assert plan.boundary == 0.9
 

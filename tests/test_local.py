@@ -28,8 +28,8 @@ from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.receipt import latents_hash, read_receipt
 from wan_duet.pipelines.request import WanRequest, parse, t2v_request
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
-from wan_duet.pipelines.sampling.noise import draw_noise
-from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.noise import StartLatents, draw_noise
+from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.stages import encode_prompts, sample
 from wan_duet.pipelines.weights.lora_source import LoraSources
 
@@ -128,12 +128,9 @@ def test_the_building_blocks_give_the_same_bits(result: Result, toy: WanModel) -
     positive, negative = encode_prompts(toy, [SMALL["prompt"], ""], memory, Silent())
     latents = sample(
         toy,
-        Schedule.of_plan(plan),
-        "unipc",
-        torch.zeros(1, *plan.latent_shape),
-        draw_noise((1, *plan.latent_shape), 7),
+        Sampling(Schedule.of_plan(plan), "unipc", {"high": 3.5, "low": 4.0}),
+        StartLatents(torch.zeros(1, *plan.latent_shape), draw_noise((1, *plan.latent_shape), 7)),
         Prompts(Condition(positive.embeddings), Condition(negative.embeddings)),
-        {"high": 3.5, "low": 4.0},
         memory,
         Silent(),
     )
@@ -178,13 +175,15 @@ def test_two_stages_one_by_one_equal_both_at_once(toy: WanModel) -> None:
     )
     noise, empty, switch = draw_noise(shape, 3), torch.zeros(shape), split(grid, 0.875)
 
-    whole = sample(
-        toy, Schedule.of_grid(grid, 0.875), "euler", empty, noise, prompts, guidance, memory, Silent()
-    )
+    def sampled(schedule: Schedule, latents: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
+        sampling, start = Sampling(schedule, "euler", guidance), StartLatents(latents, noise)
+        return sample(toy, sampling, start, prompts, memory, Silent())
+
+    whole = sampled(Schedule.of_grid(grid, 0.875), empty, noise)
     high = Schedule.of_stage(from_sigmas(grid.sigmas[: switch + 1]), "high")
-    between = sample(toy, high, "euler", empty, noise, prompts, guidance, memory, Silent())
+    between = sampled(high, empty, noise)
     low = Schedule.of_stage(from_sigmas(grid.sigmas[switch:]), "low")
-    chained = sample(toy, low, "euler", between, None, prompts, guidance, memory, Silent())
+    chained = sampled(low, between, None)
     assert float((chained - whole).norm() / whole.norm()) <= 1e-5
 
 
@@ -453,23 +452,25 @@ def test_a_file_tells_nothing_when_it_should_not(toy: WanModel, tmp_path: Path) 
 
 def test_strength_zero_gives_the_latents_back(toy: WanModel) -> None:
     latents = torch.randn(1, 16, 2, 4, 4)
-    nothing = Schedule((0.0,), (), ())
+    nothing = Sampling(Schedule((0.0,), (), ()), "euler", {"high": 1.0, "low": 1.0})
     prompts = Prompts(Condition(torch.zeros(1, 1, 128)), None)
-    memory = DeviceMemory("cpu")
-    kept = sample(toy, nothing, "euler", latents, None, prompts, {"high": 1.0, "low": 1.0}, memory, Silent())
+    kept = sample(toy, nothing, StartLatents(latents, None), prompts, DeviceMemory("cpu"), Silent())
     assert torch.equal(kept, latents)
 
 
-def arguments(model: WanModel, **changes: Any) -> dict[str, Any]:
-    """What `sample` needs for one step on the high expert."""
+def arguments(
+    model: WanModel,
+    schedule: Schedule = Schedule((1.0, 0.0), (1000.0,), ("high",)),  # noqa: B008  frozen
+    latents: torch.Tensor | None = None,
+    **changes: Any,
+) -> dict[str, Any]:
+    """What `sample` needs, by default for one step on the high expert."""
+    nothing = torch.zeros(1, 16, 2, 4, 4)
     defaults: dict[str, Any] = {
         "model": model,
-        "schedule": Schedule((1.0, 0.0), (1000.0,), ("high",)),
-        "solver": "euler",
-        "latents": torch.zeros(1, 16, 2, 4, 4),
-        "noise": torch.zeros(1, 16, 2, 4, 4),
+        "sampling": Sampling(schedule, "euler", {"high": 1.0, "low": 1.0}),
+        "start": StartLatents(nothing if latents is None else latents, nothing),
         "prompts": Prompts(Condition(torch.zeros(1, 512, 128)), None),
-        "guidance": {"high": 1.0, "low": 1.0},
         "memory": Ledger([]),
         "progress": Silent(),
     }

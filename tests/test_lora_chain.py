@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save
 
+from wan_duet.pipelines.decided import Run
 from wan_duet.pipelines.download.downloads import Downloads
 from wan_duet.pipelines.download.public_web import PublicTransport
 from wan_duet.pipelines.download.web import Web
@@ -18,8 +19,10 @@ from wan_duet.pipelines.errors import LoraError
 from wan_duet.pipelines.given import Given
 from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.lora_chain import lora_report, with_loras
+from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan import make_plan
+from wan_duet.pipelines.preflight import Preflight
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.receipt import make_receipt
 from wan_duet.pipelines.request import check, read_loras, t2v_request
@@ -91,26 +94,16 @@ def test_each_file_is_told_of_once_with_every_expert_and_its_address(
 
 
 def test_the_receipt_names_the_address_and_the_content_but_no_signature(
-    toy: WanModel, sources: LoraSources, lora: bytes
+    toy: WanModel, sources: LoraSources, lora: bytes, tmp_path: Path
 ) -> None:
     request = t2v_request(prompt="a", seed=1, loras=[{"path": ADDRESS}])
     model = with_loras(toy, request.loras, sources, Silent())
     report = check(request, family=toy.family)
-    plan = make_plan(request, toy.family, seed=1, report=report)
-    receipt = make_receipt(
-        request,
-        report,
-        plan,
-        model,
-        Given(),
-        {},
-        prompt="a",
-        dtype="float32",
-        device="cpu",
-        latents_sha256="",
-        memory={},
-        choices=FloatChoices(),
-    )
+    plan = make_plan(report.require(), toy.family, seed=1)
+    ahead, out = Preflight("cpu", "float32", (), None, None), tmp_path / "a.mp4"
+    decided = (request, report, plan, model, Given(), DeviceMemory("cpu"), Silent(), ahead)
+    run = Run(*decided, choices=FloatChoices(), checker=None, out=out)
+    receipt = make_receipt(run, {}, prompt="a", latents_sha256="")
     shown = "https://files.example/style.safetensors"
     assert receipt["request"]["loras"][0]["path"] == shown
     assert receipt["model"]["loras"][0]["origin"] == {

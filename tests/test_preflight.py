@@ -21,7 +21,8 @@ from wan_duet.pipelines.preflight import Preflight, Stage, chunk_tokens, look_ah
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import t2v_request
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
-from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.noise import StartLatents
+from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.stages import sample
 from wan_duet.pipelines.weights.recipe import Recipe
 from wan_duet.pipelines.weights.stored import StoredTensor
@@ -219,11 +220,11 @@ def test_a_run_that_cannot_fit_loads_nothing_unless_told_to_try(toy: WanModel, t
 
 def test_a_stage_that_cannot_fit_loads_nothing_unless_told_to_try(toy: WanModel) -> None:
     latents, prompts = torch.zeros(1, 16, 1, 4, 4), Prompts(Condition(torch.zeros(1, 8, 128)), None)
-    schedule = Schedule((1.0, 0.0), (1000.0,), ("low",))
+    sampling = Sampling(Schedule((1.0, 0.0), (1000.0,), ("low",)), "euler", {"low": 1.0})
 
     def go(**options: bool) -> None:
-        memory = Device("cpu", 1000)
-        sample(toy, schedule, "euler", latents, latents, prompts, {"low": 1.0}, memory, Silent(), **options)
+        start, memory = StartLatents(latents, latents), Device("cpu", 1000)
+        sample(toy, sampling, start, prompts, memory, Silent(), **options)
 
     with pytest.raises(ModelError, match="memory: the low-noise expert"):
         go()

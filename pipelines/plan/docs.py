@@ -1,4 +1,4 @@
-"""docs/requests.md, written from the classes.
+"""docs/requests.md, written from the contracts.
 
 python -m wan_duet.pipelines.plan.docs
 """
@@ -6,11 +6,12 @@ python -m wan_duet.pipelines.plan.docs
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..request import KINDS, FieldRow, LocalAbilities, WanRequest, field_table
+from ..request import KINDS, FieldRow, WanRequest, field_table
+from ..request.contracts import ALIASES
 from ..request.local_rules import LOCAL_RULES
 from ..request.prices import PRICES
 from .families import FAMILIES, Family
@@ -28,9 +29,23 @@ __all__ = [
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "requests.md"
 WRITE = "python -m wan_duet.pipelines.plan.docs"
 
+
+def _aliases() -> str:
+    """The names that kinds had."""
+    return " ".join(
+        f"`{name}` is another name of `{alias['kind']}`: a page of the same endpoint, which states "
+        f"{_stated(alias['defaults'])}; what is left out under that name is sent as that page states it."
+        for name, alias in ALIASES.items()
+    )
+
+
+def _stated(defaults: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{name}: {json.dumps(value)}`" for name, value in defaults.items())
+
+
 _INTRODUCTION = f"""# Requests
 
-This page is written from the request classes; `{WRITE}` writes it again.
+This page is written from the contracts in `pipelines/request/contracts.json`; `{WRITE}` writes it again.
 
 A request is a JSON object. Its kind says which fields it has; each kind mirrors one published contract of a
 provider. A value equal to the default is a preference: a runner may adjust it and says so. Any other value is
@@ -39,13 +54,15 @@ a demand: it is honoured or refused. A field without a default is left out of wh
 Where sources disagree about a range, the newest validates, and a value that only an older one refuses gets a
 warning.
 
+{_aliases()}
+
 """
 _SIZES = """Width x height in pixels. `auto` keeps the shape of the input at the area of the tier's 16:9, each
 side to the nearest multiple (16; 5B: 32); an input in one of the three shapes gets the size of the table.
 
 """
-_LOCAL = """A field of which something is impossible says what, and what to do about it. A kind that does not
-run on this machine yet is refused as a whole; `wan-duet plan` shows its numbers all the same.
+_LOCAL = """Every kind runs on this machine. Where something of a field is impossible, the line says what, and
+what to do about it.
 
 """
 
@@ -100,13 +117,9 @@ def price_markdown() -> str:
 
 
 def _kinds_table() -> str:
-    runnable = LocalAbilities().tasks
     return _table(
-        ("kind", "what", "provider", "runs on this machine"),
-        (
-            (f"[`{kind}`](#{kind})", cls.title, cls.provider, "yes" if cls.task in runnable else "not yet")
-            for kind, cls in KINDS.items()
-        ),
+        ("kind", "what", "provider"),
+        ((f"[`{kind}`](#{kind})", cls.title, cls.provider) for kind, cls in KINDS.items()),
     )
 
 

@@ -1,20 +1,18 @@
-"""A request with every number decided. Pure: the same request, family and seed give the same plan."""
+"""Every number of a run. Pure: the same resolved request, family and seed give the same plan."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from fractions import Fraction
 from math import prod
 from typing import Any
 
 from ..errors import RequestError
-from ..request import SEED_MAX, LocalAbilities, Report, WanRequest, check
+from ..request import SEED_MAX, Resolved
 from ..request.timing import frames_out, generated_frames, output_fps
 from .families import Family
-from .sigmas import DISTILLED, GRIDS, SigmaGrid, experts_of, start_step
-from .sizes import choose_size
-from .unsaid import grid_of, is_image, values_of
+from .sigmas import DISTILLED, GRIDS, SigmaGrid, experts_of, forwards_of, start_step
 
 __all__ = ["Plan", "describe", "make_plan"]
 
@@ -104,46 +102,33 @@ class Plan:
 
 
 def make_plan(
-    request: WanRequest,
+    resolved: Resolved,
     family: Family,
     seed: int,
     *,
     solver: str | None = None,
     boundary: float | None = None,
-    report: Report | None = None,
-    media_size: tuple[int, int] | None = None,
+    max_seconds: float | None = None,
 ) -> Plan:
-    """Decide every number of `request` on `family`.
+    """Every number that follows from `resolved`, which was resolved for `family`.
 
-    solver:     a key of GRIDS; None for unipc, or for what the weights of a task are distilled for.
-    boundary:   0 to 1, instead of the family's own.
-    report:     the check whose adjustments are applied. When None, one is made as if this machine ran every
-                kind, so that a plan can be looked at before its runner exists.
-    media_size: (width, height) in pixels of the input whose shape the result keeps.
-    RequestError when the report holds something impossible, or an argument does not fit.
+    solver:      a key of GRIDS; None for unipc, or for what the weights of a task are distilled for.
+    boundary:    0 to 1, instead of the family's own.
+    max_seconds: where a video with speech ends at the latest; None for as long as the sound.
+    RequestError when an argument does not fit.
     """
-    report = report or check(
-        request, family=family, abilities=LocalAbilities(tasks=frozenset({request.task}))
-    )
-    if not report.ok:
-        raise RequestError(report.problems)
+    if resolved.model != family.name or resolved.size is None:
+        raise ValueError(f"the request was resolved for {resolved.model}, and the plan is for {family.name}")
     if not 0 <= seed <= SEED_MAX:
         raise RequestError.of("seed", f"got {seed}", f"give 0 to {SEED_MAX}")
-    if media_size is not None and min(media_size) < 1:
-        raise RequestError.of("media_size", f"got {media_size}", "give width and height in pixels")
-    asked = values_of(request)
-    size = choose_size(asked, family, media_size)
-    values = {**asked, **{finding.field: finding.used for finding in report.adjustments}}
-
+    values, size, request = resolved.values, resolved.size, resolved.request
     frames: int = values["num_frames"]
-    if family.native_frames is not None and not (is_image(request) or hasattr(request, "num_frames")):
-        frames = family.native_frames
     generated = generated_frames(frames, family.vae_stride[0])
     between: int = 0 if values["interpolator_model"] == "none" else values["num_interpolated_frames"]
-    fps: int = values.get("frames_per_second", family.default_fps)
+    fps: int = values["frames_per_second"]
     delivered = frames_out(frames, between)
 
-    name, grid, walker = _grid(request, solver, values["num_inference_steps"], values["shift"])
+    name, grid, walker = _grid(values, solver, values["num_inference_steps"], values["shift"])
     boundary = _boundary(family, boundary)
     experts = experts_of(grid, boundary)
     start = start_step(len(experts), values["strength"])
@@ -155,12 +140,12 @@ def make_plan(
     latent_frames = (generated - 1) // stride_t + 1
     shape = (family.latent_channels, latent_frames, size.height // stride_h, size.width // stride_w)
     tokens = shape[1] * (shape[2] // 2) * (shape[3] // 2)
-    return Plan(
+    plan = Plan(
         kind=request.kind,
         contract=request.contract,
         family=family.name,
         seed=seed,
-        output=values["image_format"] if is_image(request) else "mp4",
+        output=values.get("image_format", "mp4"),
         width=size.width,
         height=size.height,
         size_assumed=size.assumed,
@@ -177,7 +162,7 @@ def make_plan(
         experts=experts,
         start_step=start,
         guidance=guidance,
-        forwards=sum(_forwards(name, guidance[expert]) for expert in experts[start:]),
+        forwards=len(forwards_of(experts[start:], guidance)),
         interpolator=values["interpolator_model"] if between else "none",
         num_interpolated_frames=between,
         frames_out=delivered,
@@ -193,6 +178,8 @@ def make_plan(
             "frames": 3 * delivered * size.width * size.height,
         },
     )
+    seconds = resolved.media.seconds
+    return plan if seconds is None else _until_the_sound_ends(plan, seconds, max_seconds)
 
 
 def describe(plan: Plan, *, seconds_per_forward: float | None = None) -> str:
@@ -225,9 +212,29 @@ def describe(plan: Plan, *, seconds_per_forward: float | None = None) -> str:
     return ", ".join([*parts, work, result])
 
 
-def _grid(request: WanRequest, solver: str | None, steps: int, shift: float) -> tuple[str, SigmaGrid, str]:
+def _until_the_sound_ends(plan: Plan, seconds: float, max_seconds: float | None) -> Plan:
+    """One clip becomes as many as the sound is long. Its latent frame for the image is no part of a clip."""
+    frames = round(seconds * plan.fps)
+    if max_seconds is not None:
+        frames = min(frames, max(round(max_seconds * plan.fps), 1))
+    clip = plan.latent_shape[1] - 1
+    clips = -(-frames // (4 * clip))
+    return replace(
+        plan,
+        latent_shape=(plan.latent_shape[0], clip, *plan.latent_shape[2:]),
+        frames_generated=clips * 4 * clip,
+        frames_delivered=frames,
+        frames_out=frames,
+        forwards=clips * plan.forwards,
+        size_bytes={**plan.size_bytes, "frames": 3 * frames * plan.width * plan.height},
+    )
+
+
+def _grid(
+    values: Mapping[str, Any], solver: str | None, steps: int, shift: float
+) -> tuple[str, SigmaGrid, str]:
     """(name, grid, solver that walks it)"""
-    own = grid_of(request)
+    own = values.get("grid")
     if own is not None:
         if solver not in (None, own):
             fix = f"leave it out: the weights are distilled for {own}"
@@ -239,11 +246,6 @@ def _grid(request: WanRequest, solver: str | None, steps: int, shift: float) -> 
         raise RequestError.of("solver", f"got {solver!r}", "give one of " + ", ".join(GRIDS))
     make_grid, walker = GRIDS[name]
     return name, make_grid(steps, shift), walker
-
-
-def _forwards(grid: str, guidance: float) -> int:
-    """How often an expert is called in one step; DMD never asks for the negative prompt."""
-    return 1 if guidance == 1 or grid == "dmd" else 2
 
 
 def _boundary(family: Family, asked: float | None) -> float | None:

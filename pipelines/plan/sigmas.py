@@ -6,7 +6,7 @@ fm_solvers.py): float64 up to the end, then rounded to float32 once. tests/golde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ __all__ = [
     "dmd_grid",
     "dpmpp_grid",
     "experts_of",
+    "forwards_of",
     "from_sigmas",
     "lightning_grid",
     "linear_grid",
@@ -130,6 +131,11 @@ def experts_of(grid: SigmaGrid, boundary: float | None) -> tuple[str, ...]:
     """The expert of each step, "high" or "low"; see `split`."""
     low_from = split(grid, boundary)
     return ("high",) * low_from + ("low",) * (len(grid.timesteps) - low_from)
+
+
+def forwards_of(experts: Sequence[str], guidance: Mapping[str, float]) -> tuple[str, ...]:
+    """The expert of every forward of these steps, in order: a step with guidance makes two."""
+    return tuple(name for name in experts for _ in range(1 if guidance[name] == 1 else 2))
 
 
 def start_step(steps: int, strength: float) -> int:

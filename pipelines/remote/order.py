@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..errors import RequestError
 from ..media.local_file import FindFile, any_file
-from ..request import NovitaModel, WanRequest, check, for_novita, seed_of
+from ..request import NovitaModel, WanRequest, check, seed_for_run
 from ..request.prices import PRICES, PriceTable
 from .fal import Fal
 from .payload import Prepared, prepare, sendable
@@ -19,8 +17,6 @@ from .purchase import Prepare
 from .record import Order
 
 __all__ = ["order_for", "uploading"]
-
-_DRAWN_SEEDS = 2**31  # what every provider takes
 
 
 def order_for(
@@ -45,14 +41,10 @@ def order_for(
     A seed that is not set is drawn here, so that a job whose submit was not answered can be told from others.
     Raises RequestError with everything that the runner cannot do.
     """
-    if "seed" in type(request).model_fields and seed_of(request) is None:
-        request = request.model_copy(update={"seed": secrets.randbelow(_DRAWN_SEEDS)})
+    if "seed" in type(request).model_fields:
+        request = request.model_copy(update={"seed": seed_for_run(request, runner)})
     report = check(request, runner, prices=prices, novita_model=novita_model)
-    if not report.ok:
-        raise RequestError(report.problems)
-    sent = for_novita(request, novita_model) if runner == "novita" else request
-    if sent is None:
-        raise RequestError.of("kind", f"{request.kind} is not what {runner} runs", "choose another runner")
+    sent = report.require().request
     prepared = prepare(sent, media, find, check_stop)
     about: dict[str, Any] = {
         "kind": request.kind,

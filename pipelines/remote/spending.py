@@ -68,9 +68,9 @@ def read_spending(folder: Path | None) -> Spending:
 
 
 def _entry(endpoint: str, entry: Any, where: str) -> dict[str, Any]:
-    cls = next((cls for cls in SENDABLE if cls.endpoint == endpoint), None)
+    cls = next((cls for cls in SENDABLE.values() if cls.endpoint == endpoint), None)
     if cls is None:
-        near = closest(endpoint, {cls.endpoint for cls in SENDABLE})
+        near = closest(endpoint, {cls.endpoint for cls in SENDABLE.values()})
         fix = f"did you mean {near}?" if near else "`wan-duet kinds` lists the endpoints"
         raise RequestError.of(where, "there is no such endpoint", fix)
     if not isinstance(entry, dict) or _ENTRY - set(entry) or set(entry) - _ENTRY - {"by", "counted_fps"}:

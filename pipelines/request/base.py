@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from .descriptions import DESCRIPTIONS
+from .contracts import DESCRIPTIONS
 from .limits import dated_limits, newest_limit
 
 __all__ = ["StrictModel", "WanRequest"]

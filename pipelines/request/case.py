@@ -4,80 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
+from .media_facts import NOTHING_KNOWN, MediaFacts
+from .model_facts import ModelFacts
 from .report import Finding, Status
 
-__all__ = ["Case", "LocalAbilities", "ModelFacts"]
-
-
-class ModelFacts(Protocol):
-    """What a check needs to know of a model; `plan.families.Family` is one.
-
-    experts:          how many there are, 1 or 2.
-    tasks:            the tasks it can do, as `WanRequest.task`.
-    sizes:            {tier: {aspect ratio: (width, height)}} in pixels.
-    own_sizes:        the tiers are only names for this model's own sizes.
-    size_multiple:    width and height are multiples of it, in pixels.
-    native_frames:    the clip length of a model that can only draw that one well, else None.
-    end_image:        whether a clip "never", "may" or "must" also have a picture to end with.
-    """
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def experts(self) -> int: ...
-    @property
-    def tasks(self) -> frozenset[str]: ...
-    @property
-    def sizes(self) -> Mapping[str, Mapping[str, tuple[int, int]]]: ...
-    @property
-    def own_sizes(self) -> bool: ...
-    @property
-    def size_multiple(self) -> int: ...
-    @property
-    def native_frames(self) -> int | None: ...
-    @property
-    def end_image(self) -> str: ...
-    def able_to(self, task: str) -> tuple[str, ...]:
-        """The models that can do `task`."""
+__all__ = ["Case", "LocalAbilities"]
 
 
 @dataclass(frozen=True)
 class LocalAbilities:
     """What the local runner has at hand.
 
-    tasks:         what it can run at all, as `WanRequest.task`.
     interpolators: names; "flow" needs no files.
     lacking:       {task: what the model that was loaded lacks for it, and what to do}.
     unusable_interpolators: a line for each file that looks like one and cannot be used, with the reason.
     """
 
-    tasks: frozenset[str] = frozenset(
-        {
-            "text-to-video",
-            "image-to-video",
-            "text-to-image",
-            "image-to-image",
-            "video-to-video",
-            "turbo-text-to-video",
-            "turbo-image-to-video",
-            "small-text-to-video",
-            "small-image-to-video",
-            "small-text-to-image",
-            "small-distill",
-            "small-fast-video",
-            "legacy-text-to-video",
-            "wan21-text-to-video",
-            "speech-to-video",
-        }
-    )
     interpolators: tuple[str, ...] = ("flow",)
     prompt_expander: bool = False
     safety_checker: bool = False
     step_cache: bool = False
-    reverse: bool = True
-    loras: bool = True
     unusable_interpolators: tuple[str, ...] = ()
     lacking: Mapping[str, str] = field(default_factory=dict)
 
@@ -90,8 +38,9 @@ class Case:
     field: str
     preference: bool  # equal to the provider's default, or unset: may be adjusted
     values: Mapping[str, Any]
-    model: ModelFacts | None = None  # the last two are of the local runner
+    model: ModelFacts | None = None  # the last three are of the local runner
     abilities: LocalAbilities = LocalAbilities()
+    media: MediaFacts = NOTHING_KNOWN
 
     @property
     def value(self) -> Any:

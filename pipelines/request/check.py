@@ -1,19 +1,28 @@
-"""Request + runner -> what is supported, adjusted or impossible. Pure: no network, no weights."""
+"""Request + runner -> the request with every value decided, and what was adjusted or is impossible.
+
+Pure: it opens no file, asks no network, no clock and no chance, and answers the same twice.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from ..errors import RequestError
 from .base import WanRequest
-from .case import Case, LocalAbilities, ModelFacts
-from .fal_rules import fal_findings
+from .case import Case, LocalAbilities
+from .fal_rules import fal_findings, for_fal
+from .implied import implied_by, plan_name
 from .limits import dated_limits
 from .local_rules import LOCAL_RULES
+from .media_facts import NOTHING_KNOWN, MediaFacts
+from .model_facts import ModelFacts
 from .novita_words import NovitaModel, for_novita, novita_findings
 from .prices import PRICES, PriceTable, estimate
 from .report import Finding, Report
+from .resolved import Resolved
+from .sizes import choose_size
 from .timing import output_fps
 
 __all__ = ["RUNNERS", "check", "check_all"]
@@ -29,34 +38,37 @@ def check(
     abilities: LocalAbilities | None = None,
     prices: PriceTable = PRICES,
     novita_model: NovitaModel = "Wan 2.1",
+    media: MediaFacts = NOTHING_KNOWN,
 ) -> Report:
-    """What `runner` would do with each field of the request.
+    """What `runner` would do with each field of the request, and the request it would run.
 
     A value equal to the provider's default is a preference, which may be adjusted; any other is a demand.
     family:    for local: the model it would run on.
     abilities: for local: what the runner has at hand.
     prices:    for the others: what they ask.
     novita_model: for novita: which of its models is to draw.
+    media:     for local: what was measured of the files that come in.
     """
     if runner not in RUNNERS:
         raise RequestError.of("runner", f"got {runner!r}", f"give one of {', '.join(RUNNERS)}")
-    local = runner == "local"
-    if local:
-        findings = _local_findings(request, family, abilities or LocalAbilities())
+    if runner == "local":
+        findings, resolved = _resolve(request, family, abilities or LocalAbilities(), media)
     else:
         findings = fal_findings(request) if runner == "fal" else novita_findings(request, novita_model)
+        sent = for_novita(request, novita_model) if runner == "novita" else for_fal(request)
+        resolved = None if sent is None else Resolved(sent, MappingProxyType(dict(sent)), media=media)
     values = request.model_dump(mode="json")
     used = {**values, **{finding.field: finding.used for finding in findings}}
     if runner in ("local", request.provider):
         findings.extend(_older_limits(request, values))
     findings.extend(_side_effects(used))
-    sent = for_novita(request, novita_model) if runner == "novita" else request
     return Report(
         runner=runner,
         kind=request.kind,
-        model=family.name if local and family is not None else None,
+        model=family.name if runner == "local" and family is not None else None,
         findings=tuple(findings),
-        price=estimate(sent or request, runner, prices),
+        price=estimate(request if resolved is None else resolved.request, runner, prices),
+        resolved=resolved,
     )
 
 
@@ -67,32 +79,55 @@ def check_all(
     abilities: LocalAbilities | None = None,
     prices: PriceTable = PRICES,
     novita_model: NovitaModel = "Wan 2.1",
+    media: MediaFacts = NOTHING_KNOWN,
 ) -> list[Report]:
     """The reports of several runners, to lay side by side."""
-    return [check(request, runner, family, abilities, prices, novita_model) for runner in runners]
+    return [check(request, runner, family, abilities, prices, novita_model, media) for runner in runners]
 
 
-def _local_findings(
+def _resolve(
+    request: WanRequest, family: ModelFacts | None, abilities: LocalAbilities, media: MediaFacts
+) -> tuple[list[Finding], Resolved | None]:
+    """What becomes of every field on this machine, and the values that result; None where one is impossible.
+
+    What the kind has no field for goes through the same rules, as a preference.
+    """
+    implied = {**implied_by(request.task)}
+    if family is not None:
+        implied["frames_per_second"] = family.default_fps
+    fields = request.model_dump(mode="json")
+    named = {plan_name(field) for field in fields}
+    everything = {**{name: value for name, value in implied.items() if name not in named}, **fields}
+
+    def judge(field: str) -> Finding:
+        preference = field not in fields or request.is_preference(field)
+        case = Case(request.task, field, preference, everything, family, abilities, media)
+        return LOCAL_RULES[field].judge(case)
+
+    judged = [judge(field) for field in everything if field in LOCAL_RULES]
+    findings = [*_wrong_model(request, family, abilities), *(item for item in judged if item.field in fields)]
+    if any(finding.status == "impossible" for finding in findings):
+        return findings, None
+    asked = {plan_name(name): value for name, value in request if value is not None}
+    adjusted = {plan_name(item.field): item.used for item in judged if item.status == "adjusted"}
+    size = None if family is None else choose_size({**implied, **asked}, family, media.size)
+    values = MappingProxyType({**implied, **asked, **adjusted})
+    return findings, Resolved(request, values, None if family is None else family.name, size, media)
+
+
+def _wrong_model(
     request: WanRequest, family: ModelFacts | None, abilities: LocalAbilities
-) -> list[Finding]:
-    findings: list[Finding] = []
-    if request.task not in abilities.tasks:
-        can = ", ".join(sorted(abilities.tasks))
-        reason = f"this version does not run {request.task} on this machine, only {can}"
-        findings.append(Finding("kind", "impossible", request.kind, None, reason))
-    elif family is not None and request.task not in family.tasks:
-        can = ", ".join(sorted(family.tasks & abilities.tasks)) or "nothing that this version runs"
+) -> Iterator[Finding]:
+    """That the model cannot do the task, or lacks something for it."""
+    if family is None:
+        return
+    if request.task not in family.tasks:
+        can = ", ".join(sorted(family.tasks))
         others = " or ".join(family.able_to(request.task)) or "another model"
         reason = f"it cannot do {request.task}, only {can}; load {others}"
-        findings.append(Finding("model", "impossible", family.name, None, reason))
-    elif family is not None and request.task in abilities.lacking:
-        reason = abilities.lacking[request.task]
-        findings.append(Finding("model", "impossible", family.name, None, reason))
-    values = request.model_dump(mode="json")
-    for field in type(request).model_fields:
-        case = Case(request.task, field, request.is_preference(field), values, family, abilities)
-        findings.append(LOCAL_RULES[field].judge(case))
-    return findings
+        yield Finding("model", "impossible", family.name, None, reason)
+    elif request.task in abilities.lacking:
+        yield Finding("model", "impossible", family.name, None, abilities.lacking[request.task])
 
 
 def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Finding]:

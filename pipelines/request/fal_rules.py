@@ -6,7 +6,7 @@ from .base import WanRequest
 from .report import Finding
 from .rows import MEDIA, rows
 
-__all__ = ["fal_findings"]
+__all__ = ["fal_findings", "for_fal"]
 
 # The Novita kind of a task -> the fal kind that draws the same sort of video.
 _INSTEAD = {"wan21-text-to-video": "text-to-video"}
@@ -35,6 +35,11 @@ def fal_findings(request: WanRequest) -> list[Finding]:
         reason = "the listing of 2026-08 no longer names this field; fal may not look at it"
         findings.append(Finding("resolution", "warning", values["resolution"], values["resolution"], reason))
     return findings
+
+
+def for_fal(request: WanRequest) -> WanRequest | None:
+    """The request as fal takes it, which is as it is; None for another provider's."""
+    return request if request.provider == "fal" else None
 
 
 def _meaning(field: str, value: object) -> str:

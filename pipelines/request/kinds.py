@@ -2,37 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, create_model
 
 from ..errors import RequestError
-from .a14b_image import WanI2IRequest, WanLoRAT2IRequest, WanT2IRequest
-from .a14b_video import (
-    WanI2VRequest,
-    WanI2VRequest_llms_121,
-    WanLoRAI2VRequest,
-    WanLoRAT2VRequest,
-    WanLoRAT2VRequest_llms_161,
-    WanS2VRequest,
-    WanT2VRequest,
-    WanTurboI2VRequest,
-    WanTurboT2VRequest,
-    WanV2VRequest,
-)
-from .base import WanRequest
-from .legacy import Wan22LoRAT2VRequest, Wan22T2VRequest
-from .novita import NovitaWan21I2VRequest, NovitaWan21T2VRequest
-from .novita22 import NovitaWan22I2VRequest, NovitaWan22T2VRequest
+from .base import StrictModel, WanRequest
+from .contracts import ALIASES, KIND_ENTRIES, SENT_ENTRIES
+from .forms import FORMS
+from .image_size import SizeOrPreset
+from .lora import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
+from .novita_extra import NovitaExtra
 from .rows import FieldRow, closest, rows
-from .small import (
-    WanDistillT2VRequest,
-    WanSmallFastVideoT2VRequest,
-    WanSmallI2VRequest,
-    WanSmallT2IRequest,
-    WanSmallT2VRequest,
-)
 
 __all__ = [
     "KINDS",
+    "KIND_NAMES",
     "SENDABLE",
     "class_of",
     "describe_kinds",
@@ -40,63 +26,77 @@ __all__ = [
     "json_schema",
     "kind_of",
     "kinds_of",
-    "seed_of",
+    "stated_by_alias",
 ]
 
-# The first kind of a task is the plain one.
-KINDS: dict[str, type[WanRequest]] = {
-    cls.kind: cls
-    for cls in (
-        WanT2VRequest,
-        WanLoRAT2VRequest,
-        WanLoRAT2VRequest_llms_161,
-        WanI2VRequest,
-        WanI2VRequest_llms_121,
-        WanLoRAI2VRequest,
-        WanT2IRequest,
-        WanLoRAT2IRequest,
-        WanI2IRequest,
-        WanV2VRequest,
-        WanTurboT2VRequest,
-        WanTurboI2VRequest,
-        WanS2VRequest,
-        WanSmallT2VRequest,
-        WanSmallI2VRequest,
-        WanSmallT2IRequest,
-        WanDistillT2VRequest,
-        WanSmallFastVideoT2VRequest,
-        Wan22T2VRequest,
-        Wan22LoRAT2VRequest,
-        NovitaWan21T2VRequest,
-    )
+_PLAIN: Mapping[str, type] = {"string": str, "integer": int, "number": float, "boolean": bool}
+_OBJECTS: Mapping[str, type[StrictModel]] = {
+    cls.contract: cls for cls in (LoRAWeight, LegacyLoRAWeight, NovitaLoRA, NovitaExtra)
 }
+_ABOUT = ("kind", "contract", "task", "provider", "endpoint", "title")
+
+
+def _request_class(entry: Mapping[str, Any]) -> type[WanRequest]:
+    """The class of a contract: frozen, strict data with its fields in their order."""
+    fields: dict[str, Any] = {name: _field(field) for name, field in entry["fields"].items()}
+    name = entry["contract"].removesuffix("_current")
+    base, text = FORMS[entry["form"]], entry["description"]
+    cls = create_model(name, __base__=base, __module__=__name__, __doc__=text, **fields)
+    for key in _ABOUT:
+        setattr(cls, key, entry[key])
+    return cls
+
+
+def _field(field: Mapping[str, Any]) -> tuple[Any, Any]:
+    """(type, default) as pydantic takes them: without a stated default a field is None until it is set."""
+    annotation = _annotation(field)
+    if field.get("required"):
+        return annotation, ...
+    default = field.get("default")
+    return (annotation, default) if default is not None else (annotation | None, None)
+
+
+def _annotation(field: Mapping[str, Any]) -> Any:
+    name: str = field["type"]
+    if name == "ImageSize|enum":
+        return SizeOrPreset
+    if "enum" in field:
+        literal: Any = Literal
+        return literal[tuple(field["enum"])]
+    if name.startswith("array<"):
+        item = _OBJECTS[name.removeprefix("array<").removesuffix(">")]
+        # The container alone is not strict: JSON has lists where frozen data has tuples.
+        return Annotated[tuple[item, ...], Field(strict=False)]  # type: ignore[valid-type]
+    return _PLAIN.get(name) or _OBJECTS[name]
+
+
+KINDS: dict[str, type[WanRequest]] = {entry["kind"]: _request_class(entry) for entry in KIND_ENTRIES}
+
+KIND_NAMES: tuple[str, ...] = (*KINDS, *ALIASES)  # what `class_of` and `parse` take
 
 # What a provider may be sent: the kinds, and what other kinds are put into.
-SENDABLE: tuple[type[WanRequest], ...] = (
-    *KINDS.values(),
-    NovitaWan21I2VRequest,
-    NovitaWan22T2VRequest,
-    NovitaWan22I2VRequest,
-)
+SENDABLE: dict[str, type[WanRequest]] = {
+    cls.contract: cls for cls in (*KINDS.values(), *(_request_class(entry) for entry in SENT_ENTRIES))
+}
 
 
 def class_of(kind: str) -> type[WanRequest]:
-    """The request class of a kind. RequestError on `kind` when there is no such kind."""
-    if kind in KINDS:
-        return KINDS[kind]
+    """The request class of a kind, or of a name that it had. RequestError on `kind` for any other."""
+    name = ALIASES[kind]["kind"] if kind in ALIASES else kind
+    if name in KINDS:
+        return KINDS[name]
     near = closest(kind, KINDS)
     fix = f"did you mean {near}?" if near else "known kinds: " + ", ".join(KINDS)
     raise RequestError.of("kind", f"no kind is called {kind[:60]!r}", fix)
 
 
+def stated_by_alias(kind: str) -> Mapping[str, Any]:
+    """The defaults that the contract of an alias states and that of its kind does not; of a kind nothing."""
+    return ALIASES[kind]["defaults"] if kind in ALIASES else {}
+
+
 def kind_of(request: WanRequest) -> str:
     return request.kind
-
-
-def seed_of(request: WanRequest) -> int | None:
-    """The seed that is asked for, None when one is to be drawn."""
-    seed: int | None = getattr(request, "seed", None)
-    return None if seed is None or seed < 0 else seed
 
 
 def kinds_of(task: str) -> tuple[type[WanRequest], ...]:

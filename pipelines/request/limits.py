@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sized
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
+
+from .contracts import stated_limits
 
 __all__ = ["Limit", "dated_limits", "newest_limit"]
 
@@ -35,24 +35,16 @@ class Limit(NamedTuple):
         return text if self.multiple_of is None else f"{text} in multiples of {self.multiple_of}"
 
 
-def _read() -> dict[str, dict[str, tuple[Limit, ...]]]:
-    data: dict[str, Any] = json.loads(Path(__file__).with_name("limits.json").read_text(encoding="utf-8"))
-    return {
-        contract: {
-            field: tuple(
-                Limit(
-                    item.get("min"), item.get("max"), item["as_of"], item["source"], item.get("multiple_of")
-                )
-                for item in items
-            )
-            for field, items in fields.items()
-        }
-        for contract, fields in data.items()
-        if not contract.startswith("_")
+_LIMITS = {
+    contract: {
+        field: tuple(
+            Limit(item.get("min"), item.get("max"), item["as_of"], item["source"], item.get("multiple_of"))
+            for item in items
+        )
+        for field, items in fields.items()
     }
-
-
-_LIMITS = _read()
+    for contract, fields in stated_limits().items()
+}
 
 
 def dated_limits(contract: str, field: str) -> tuple[Limit, ...]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from .case import Case, LocalAbilities
+from .case import Case
 from .image_size import pixels
+from .implied import IMAGE_TASKS
 from .lora import place_of
 from .report import Finding
-from .timing import generated_frames
+from .timing import generated_frames, input_fps
 
 __all__ = ["INTERPOLATION_FILES", "LOCAL_RULES", "LocalRule"]
 
@@ -45,22 +46,45 @@ def _optional(ability: str, meaning: str, missing: str) -> LocalRule:
             return case.supported("off")
         return case.supported(meaning) if getattr(case.abilities, ability) else case.cannot(False, missing)
 
-    has_it = getattr(LocalAbilities(), ability)
-    return LocalRule(f"{meaning}." if has_it else f"{meaning}. On is impossible: {missing}.", judge)
+    return LocalRule(f"{meaning}. On is impossible: {missing}.", judge)
 
 
 def _num_frames(case: Case) -> Finding:
     if case.task == "speech-to-video":
         return case.supported("the length of a clip; clips follow each other until the sound ends")
-    native = case.model.native_frames if case.model is not None else None
-    if native is not None and case.preference and case.value != native:
-        return case.adjusted(native, "the clip length this model draws; ask for any other number to get it")
-    generated = generated_frames(case.value)
-    if generated == case.value:
-        return case.supported("delivered exactly")
+    if case.task in IMAGE_TASKS:
+        return case.supported("one frame")
+    own = case.model.native_frames if case.model is not None and case.preference else None
+    wanted: int = case.value if own is None else own
+    if case.media.frames is not None and case.media.frames < wanted:
+        reason = f"the video has {_frames_there(case)}"
+        if case.preference:
+            return case.adjusted(case.media.frames, f"{reason}, and all are used")
+        return case.impossible(f"{reason}; keep the default to use all of them, or give a longer one")
+    rest = "; the rest of the video is left out" if (case.media.frames or 0) > wanted else ""
+    if wanted != case.value:
+        reason = "the clip length this model draws; ask for any other number to get it"
+        return case.adjusted(wanted, f"{reason}{rest}")
+    generated = generated_frames(wanted)
+    if generated == wanted:
+        return case.supported(f"delivered exactly{rest}")
     return case.supported(
-        f"{generated} are generated (one more than a multiple of 4), {case.value} delivered"
+        f"{generated} are generated (one more than a multiple of 4), {wanted} delivered{rest}"
     )
+
+
+def _frames_there(case: Case) -> str:
+    rate = input_fps(case.values)
+    return f"{case.media.frames} frames" + ("" if rate is None else f" at {rate} per second")
+
+
+def _audio(case: Case) -> Finding:
+    seconds, fps = case.media.seconds, case.values["frames_per_second"]
+    if seconds is not None and not round(seconds * fps):
+        return case.impossible(
+            f"{seconds:.3f} s of sound, less than half of a frame; give a sound of {1 / fps:.3f} s or longer"
+        )
+    return _AUDIO.judge(case)
 
 
 def _frames_per_second(case: Case) -> Finding:
@@ -167,8 +191,6 @@ def _interpolator(case: Case) -> Finding:
 def _loras(case: Case) -> Finding:
     if not case.value:
         return case.supported("none")
-    if not case.abilities.loras:
-        return case.impossible("this runner cannot apply LoRAs; remove them")
     one_expert = case.model is not None and case.model.experts == 1
     for index, lora in enumerate(case.value):
         where, place = f"loras[{index}]", place_of(lora["path"])
@@ -210,12 +232,17 @@ def _end_image(case: Case) -> Finding:
     return _END_IMAGE.judge(case)
 
 
+def _reverse(case: Case) -> Finding:
+    return case.supported("frames are reversed before interpolation" if case.value else "off")
+
+
 def _extra(case: Case) -> Finding:
     if case.value is None:
         return case.supported("none")
     return case.impossible("there is no Novita task to report; leave it out")
 
 
+_AUDIO = _medium("heard in the video, and what the lips follow")
 _END_IMAGE = _medium("the last frame, resized and cropped like the first")
 _NO_CHECKER = (
     "no safety checker is chosen: connect Wan Duet Safety Checker between the model and the runner, or give "
@@ -239,7 +266,7 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
         "its frames, resized to cover the size and cropped in the centre; the first ones where it is longer, "
         "and a video that is shorter shortens the default num_frames. Its sound is not kept"
     ),
-    "audio_url": _medium("heard in the video, and what the lips follow"),
+    "audio_url": LocalRule(_AUDIO.meaning, _audio),
     "strength": _honoured(
         "the share of the steps that run; those before are skipped with their expert. 0 gives the input "
         "back, once through the VAE; 1 looks at its size and length alone"
@@ -318,9 +345,7 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
         "name of a file it is impossible: leave it out.",
         _loras,
     ),
-    "reverse_video": _optional(
-        "reverse", "frames are reversed before interpolation", "this runner cannot reverse a video; unset it"
-    ),
+    "reverse_video": LocalRule("frames are reversed before interpolation.", _reverse),
     "extra": LocalRule(
         "impossible: there is no Novita task to report, and no local run will have one; leave it out.", _extra
     ),

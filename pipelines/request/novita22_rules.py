@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping
 
 from .case import Case
 from .kinds import kinds_of
-from .novita22 import NovitaWan22T2VRequest
 from .novita_rules import RULES, has_no, image, sent_as, shape_of_image
 from .report import Finding
 
 __all__ = ["IMAGE_RULES_22", "RULES_22", "SIZES_22"]
 
+_CONTRACT = "NovitaWan22T2VRequest"
 SIZES_22: Mapping[tuple[str, str], str] = {
     ("480p", "16:9"): "832*480",
     ("480p", "9:16"): "480*832",
@@ -38,7 +38,7 @@ def _resolution(case: Case) -> Finding:
 def _seed(case: Case) -> Finding:
     if case.value is None:
         return case.supported("not sent: Novita draws one")
-    return sent_as("seed", NovitaWan22T2VRequest.contract)(case)
+    return sent_as("seed", _CONTRACT)(case)
 
 
 def _expansion(case: Case) -> Finding:
@@ -55,8 +55,8 @@ def _second_guidance(case: Case) -> Finding:
 
 RULES_22: Mapping[str, Callable[[Case], Finding]] = {
     **RULES,
-    "prompt": sent_as("prompt", NovitaWan22T2VRequest.contract),
-    "negative_prompt": sent_as("negative_prompt", NovitaWan22T2VRequest.contract),
+    "prompt": sent_as("prompt", _CONTRACT),
+    "negative_prompt": sent_as("negative_prompt", _CONTRACT),
     "seed": _seed,
     "resolution": _resolution,
     "aspect_ratio": _aspect_ratio,

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from .case import Case
 from .limits import newest_limit
 from .lora import place_of
-from .novita import NovitaWan21T2VRequest
 from .report import Finding
 
 __all__ = [
@@ -22,6 +21,7 @@ __all__ = [
     "shape_of_image",
 ]
 
+_CONTRACT = "NovitaWan21T2VRequest"
 DRAW_SEED = -1  # Novita draws one
 LOCAL_LORA = "Novita takes no files; give a Hugging Face repository or a Civitai address"
 
@@ -31,7 +31,7 @@ def is_file(path: str) -> bool:
     return place_of(path) in ("file", "embedded")
 
 
-def sent_as(name: str, contract: str = NovitaWan21T2VRequest.contract) -> Callable[[Case], Finding]:
+def sent_as(name: str, contract: str = _CONTRACT) -> Callable[[Case], Finding]:
     def judge(case: Case) -> Finding:
         limit = newest_limit(contract, name)
         if case.value is not None and limit is not None and not limit.allows(case.value):
@@ -127,7 +127,7 @@ def _adjust(case: Case) -> Finding:
 
 def _loras(case: Case) -> Finding:
     loras = case.value or ()
-    most = newest_limit(NovitaWan21T2VRequest.contract, "loras")
+    most = newest_limit(_CONTRACT, "loras")
     if most is not None and not most.allows(loras):
         return case.impossible(f"Novita takes {most} LoRAs; remove some")
     scales = newest_limit("NovitaLoRA", "scale")

@@ -11,8 +11,7 @@ from typing import Any, Literal
 
 from .base import WanRequest
 from .case import Case
-from .novita import NovitaWan21I2VRequest, NovitaWan21T2VRequest
-from .novita22 import NovitaWan22I2VRequest, NovitaWan22T2VRequest
+from .kinds import SENDABLE
 from .novita22_rules import IMAGE_RULES_22, RULES_22, SIZES_22
 from .novita_rules import DRAW_SEED, IMAGE_RULES, LOCAL_LORA, RULES, is_file
 from .report import Finding
@@ -42,7 +41,7 @@ _RULES_OF_TASK: Mapping[NovitaModel, Mapping[str, Mapping[str, Callable[[Case], 
 def novita_findings(request: WanRequest, model: NovitaModel = "Wan 2.1") -> list[Finding]:
     """One finding per field; of a request of fal, what becomes of it in Novita's words."""
     values = request.model_dump(mode="json")
-    if isinstance(request, NovitaWan21T2VRequest):
+    if isinstance(request, SENDABLE["NovitaWan21T2VRequest"]):
         if model == "Wan 2.1":
             return [_own(field, value) for field, value in values.items()]
         reason = "belongs to Wan 2.1; choose that model, or use the kind text-to-video"
@@ -70,7 +69,7 @@ def for_novita(request: WanRequest, model: NovitaModel = "Wan 2.1") -> WanReques
     """
     if any(finding.status == "impossible" for finding in novita_findings(request, model)):
         return None
-    if isinstance(request, NovitaWan21T2VRequest):
+    if isinstance(request, SENDABLE["NovitaWan21T2VRequest"]):
         return request
     values = request.model_dump(mode="json")
     return _in_words_of_21(request, values) if model == "Wan 2.1" else _in_words_of_22(request, values)
@@ -88,8 +87,8 @@ def _in_words_of_22(request: WanRequest, values: Mapping[str, Any]) -> WanReques
     resolution = values["resolution"]
     if request.task != "image-to-video":
         size = SIZES_22[resolution, values["aspect_ratio"]]
-        return NovitaWan22T2VRequest.model_validate({**said, "size": size})
-    return NovitaWan22I2VRequest.model_validate(
+        return SENDABLE["NovitaWan22T2VRequest"].model_validate({**said, "size": size})
+    return SENDABLE["NovitaWan22I2VRequest"].model_validate(
         {**said, "img_url": values["image_url"], "resolution": resolution.upper()}
     )
 
@@ -109,10 +108,12 @@ def _in_words_of_21(request: WanRequest, values: Mapping[str, Any]) -> WanReques
         "flow_shift": values["shift"],
     }
     if request.task != "image-to-video":
-        return NovitaWan21T2VRequest.model_validate(said)
+        return SENDABLE["NovitaWan21T2VRequest"].model_validate(said)
     if values["enable_safety_checker"] is not None:
         said["enable_safety_checker"] = values["enable_safety_checker"]
-    return NovitaWan21I2VRequest.model_validate({**said, "image_url": values["image_url"]})
+    return SENDABLE["NovitaWan21I2VRequest_current"].model_validate(
+        {**said, "image_url": values["image_url"]}
+    )
 
 
 def _own(field: str, value: Any) -> Finding:

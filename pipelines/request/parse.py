@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from ..errors import Problem, RequestError
 from .base import WanRequest
-from .fields import SEED_MAX, LoRAs
+from .forms import SIZE_PAIRS, FalRequest
 from .image_size import LONGEST_SIDE
-from .kinds import KINDS, class_of, kinds_of
+from .kinds import KINDS, class_of, kinds_of, stated_by_alias
 from .lora import LoRAWeight
-from .novita import SIZE_PAIRS
 from .rows import FieldRow, closest, rows
+from .seeds import SEED_MAX
 
 __all__ = ["parse", "read_json", "read_list", "read_loras", "request_for", "t2v_request", "with_lora"]
 
@@ -33,7 +33,7 @@ def parse(kind: str, data: Mapping[str, Any] | str | bytes) -> WanRequest:
     values = read_json(data) if isinstance(data, str | bytes) else data
     if not isinstance(values, Mapping):
         raise RequestError.of("request", f"got {_found(values)}", "give a JSON object of fields")
-    return _validate(cls, values)
+    return _validate(cls, {**stated_by_alias(kind), **values})
 
 
 def request_for(task: str, values: Mapping[str, Any]) -> WanRequest:
@@ -68,7 +68,7 @@ def with_lora(request: WanRequest, lora: Mapping[str, Any]) -> WanRequest:
 
 def read_loras(values: Any) -> tuple[LoRAWeight, ...]:
     """LoRAs without a request around them. RequestError names the entry and its field: loras[1].scale."""
-    return _validate(_OnlyLoRAs, {"loras": values}).loras or ()
+    return _validate(_OnlyLoRAs, {"loras": values}).loras
 
 
 def t2v_request(**values: Any) -> WanRequest:
@@ -120,8 +120,10 @@ def _table(cls: type[WanRequest]) -> dict[str, FieldRow]:
     return {row.name: row for row in rows(cls)}
 
 
-class _OnlyLoRAs(LoRAs):
+class _OnlyLoRAs(FalRequest):
     contract = "WanLoRAT2VRequest"
+
+    loras: Annotated[tuple[LoRAWeight, ...], Field(strict=False)]
 
 
 def _validate(cls: type[_Request], values: Mapping[Any, Any]) -> _Request:

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ..errors import Problem
+from ..errors import Problem, RequestError
 from .prices import Price
+from .resolved import Resolved
 
 __all__ = ["Finding", "Report", "Status", "side_by_side"]
 
@@ -38,13 +39,22 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """`model` names the model family, None when none was given."""
+    """model:    names the model family, None when none was given.
+    resolved: the request with every value decided, None where something is impossible.
+    """
 
     runner: str
     kind: str
     model: str | None
     findings: tuple[Finding, ...]
     price: Price
+    resolved: Resolved | None = None
+
+    def require(self) -> Resolved:
+        """The request with every value decided. Raises RequestError with all that is impossible."""
+        if self.resolved is None:
+            raise RequestError(self.problems)
+        return self.resolved
 
     @property
     def ok(self) -> bool:
@@ -65,7 +75,15 @@ class Report:
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-safe, for receipts and `--json`."""
-        return {**asdict(self), "findings": [asdict(finding) for finding in self.findings], "ok": self.ok}
+        return {
+            "runner": self.runner,
+            "kind": self.kind,
+            "model": self.model,
+            "findings": [asdict(finding) for finding in self.findings],
+            "price": asdict(self.price),
+            "ok": self.ok,
+            "resolved": None if self.resolved is None else self.resolved.as_dict(),
+        }
 
     def text(self) -> str:
         """For people: the verdict, then every field that is not simply done as asked."""

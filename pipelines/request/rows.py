@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from .base import StrictModel
-from .descriptions import DESCRIPTIONS
+from .contracts import DESCRIPTIONS
 from .limits import Limit, dated_limits
 
 __all__ = ["MEDIA", "FieldRow", "closest", "rows"]

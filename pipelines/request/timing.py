@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
+from typing import Any
 
-__all__ = ["frames_out", "generated_frames", "output_fps"]
+__all__ = ["frames_out", "generated_frames", "input_fps", "output_fps"]
 
 
 def generated_frames(num_frames: int, stride: int = 4) -> int:
     """The next 4n + 1: the VAE codes one first frame and then `stride` frames at a time."""
     return -(-(num_frames - 1) // stride) * stride + 1
+
+
+def input_fps(values: Mapping[str, Any]) -> Fraction | None:
+    """The rate at which frames of the input are chosen; None takes one after the other."""
+    return Fraction(values["frames_per_second"]) if values.get("resample_fps") else None
 
 
 def frames_out(num_frames: int, between: int) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -13,7 +11,7 @@ from .engine import Engine, Experts, Prompts
 from .schedule import Schedule
 from .solvers import Solver
 
-__all__ = ["denoise", "forwards_of"]
+__all__ = ["denoise"]
 
 
 def denoise(
@@ -48,11 +46,6 @@ def denoise(
         latents = solver.step(index, latents, velocity)
         progress.advance(index + 1, lambda estimate=clean: estimate)  # type: ignore[misc]
     return latents
-
-
-def forwards_of(schedule: Schedule, guidance: Mapping[str, float]) -> tuple[str, ...]:
-    """The expert of every forward that `denoise` makes, in order."""
-    return tuple(name for name in schedule.experts for _ in range(1 if guidance[name] == 1 else 2))
 
 
 def _guided(

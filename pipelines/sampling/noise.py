@@ -7,11 +7,30 @@ device.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-__all__ = ["add_noise", "draw_noise", "from_leftover", "later_noise", "to_leftover"]
+__all__ = ["StartLatents", "add_noise", "draw_noise", "from_leftover", "later_noise", "to_leftover"]
+
+
+@dataclass(frozen=True)
+class StartLatents:
+    """What sampling starts from.
+
+    latents: (B, C, T, H/8, W/8) in VAE space; zeros where there is nothing yet. Where `noise` is None they
+             still hold noise of the first sigma, in the leftover form x / (1 - sigma).
+    noise:   normal noise of the same shape to start from.
+    kept:    (T,) bool, the frames of `latents` that are there already and come back as they are; only the 5B
+             model can do that. None where all are sampled.
+    later:   more noise, for a solver that noises anew (`later_noise`).
+    """
+
+    latents: Tensor
+    noise: Tensor | None
+    kept: Tensor | None = None
+    later: Callable[[], Tensor] | None = None
 
 
 def draw_noise(shape: Sequence[int], seed: int) -> Tensor:

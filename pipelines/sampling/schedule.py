@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..plan.plan import Plan
 from ..plan.sigmas import SigmaGrid, experts_of
 
-__all__ = ["Schedule"]
+__all__ = ["Sampling", "Schedule"]
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,16 @@ class Schedule:
     def of_stage(cls, grid: SigmaGrid, expert: str) -> Schedule:
         """A grid run by one expert alone."""
         return cls(grid.sigmas, grid.timesteps, (expert,) * len(grid.timesteps))
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """The steps, the solver that walks them, and the guidance scale of each expert."""
+
+    schedule: Schedule
+    solver: str
+    guidance: Mapping[str, float]
+
+    @classmethod
+    def of_plan(cls, plan: Plan) -> Sampling:
+        return cls(Schedule.of_plan(plan), plan.solver, plan.guidance)

@@ -135,13 +135,6 @@ class Recipe:
                 tensors[name] = replace(tensors[name], deltas=tuple(every))
         return Recipe(self.config, MappingProxyType(tensors))
 
-    def changed_units(self, other: Recipe) -> tuple[str, ...]:
-        """The units whose tensors `other` makes in another way; all of them when the networks differ."""
-        if dict(self.config) != dict(other.config) or self.tensors.keys() != other.tensors.keys():
-            return other.units
-        changed = {_unit_of(name) for name, item in other.tensors.items() if self.tensors[name] != item}
-        return tuple(unit for unit in other.units if unit in changed)
-
     def into(self, unit: str, network: nn.Module, device: torch.device, dtype_of: DTypeRule) -> None:
         """Fill the parameters of one unit of `network`, which may still be on meta.
 

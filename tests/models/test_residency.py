@@ -90,6 +90,11 @@ class Run:
             return [experts.use(name).predict(inputs()[0], 500.0, inputs()[1]) for name in recipes]
 
 
+def changed_units(before: Recipe, after: Recipe) -> set[str]:
+    """The units of which a tensor is made in another way."""
+    return {unit for unit, name in CHANGED.items() if before.tensors[name] != after.tensors[name]}
+
+
 STRENGTHS = st.dictionaries(st.sampled_from(list(CHANGED)), st.sampled_from([-1.0, 0.0, 0.3, 1.0]))
 
 
@@ -103,7 +108,7 @@ def test_after_any_changes_of_strength_the_expert_is_as_if_made_anew(
     for strengths in runs:
         recipe = recipe_of(folder, **{unit.replace(".", "_"): value for unit, value in strengths.items()})
         assert torch.equal(run(recipe)[0], plain_forward(recipe, dtype, *inputs()))
-        changed = UNITS if before is None else before.changed_units(recipe)
+        changed = UNITS if before is None else changed_units(before, recipe)
         assert len(run.made) == len({"blocks.2" if unit == "tail" else unit for unit in changed})
         before = recipe
 

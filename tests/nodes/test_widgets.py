@@ -9,7 +9,7 @@ import pytest
 from wan_duet.nodes.tasks import LORAS, REQUEST_NODES, RequestNode
 from wan_duet.nodes.widgets import CUSTOM, PROVIDER_DEFAULT, Widget, chosen, fields_of, widgets
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.request import KINDS, RequestWithMedia, WanLoRAT2VRequest, bind_task, kinds_of
+from wan_duet.pipelines.request import KINDS, RequestWithMedia, bind_task, kinds_of
 from wan_duet.pipelines.request.image_size import ImageSize
 
 NODES = {node.task: node for node in REQUEST_NODES}
@@ -143,5 +143,5 @@ def test_a_prompt_that_reads_like_a_setting_stays_a_prompt() -> None:
 def test_reverse_selects_the_lora_contract_and_changes_nothing_else() -> None:
     plain, reversed_ = (asked("text-to-video", reverse_video=value).request for value in ("off", "on"))
     assert plain.kind == "text-to-video"
-    assert type(reversed_) is WanLoRAT2VRequest
+    assert reversed_.kind == "text-to-video-lora"
     assert reversed_.payload() == {**plain.payload(), "reverse_video": True}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from plans import plan_of
 
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.plan import FAMILIES, GRIDS, Plan, describe, make_plan
@@ -19,20 +20,19 @@ from wan_duet.pipelines.request import (
     SEED_MAX,
     FieldRow,
     LocalAbilities,
+    MediaFacts,
     check,
     field_table,
     for_novita,
     parse,
 )
+from wan_duet.pipelines.request.forms import SIZE_PAIRS
 from wan_duet.pipelines.request.image_size import pixels
-from wan_duet.pipelines.request.novita import SIZE_PAIRS
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(str.strip)
 ADDRESS = st.sampled_from(["a.png", "data:image/png;base64,AAAA", "https://a.b/c", "sha256:00"])
-TASKS = frozenset(cls.task for cls in KINDS.values())
-RUNS_ALL = LocalAbilities(tasks=TASKS)
+HAS_NOTHING = LocalAbilities()
 HAS_ALL = LocalAbilities(
-    tasks=TASKS,
     interpolators=("flow", "film", "rife"),
     prompt_expander=True,
     safety_checker=True,
@@ -139,7 +139,7 @@ def test_any_check_answers_every_field_or_refuses_the_kind(
     drawn: tuple[str, dict[str, Any]], runner: str
 ) -> None:
     request = parse(*drawn)
-    report = check(request, runner, abilities=RUNS_ALL)
+    report = check(request, runner, abilities=HAS_NOTHING)
     answered = [item.field for item in report.findings if item.status != "warning"]
     own = [field for field in answered if field not in ("kind", "model")]
     assert own == list(type(request).model_fields) or (answered == ["kind"] and not report.ok)
@@ -161,15 +161,16 @@ def test_any_request_is_refused_by_name_or_gives_consistent_numbers(
     request, family = parse(kind, values), FAMILIES[data.draw(family_names(kind))]
     media_size = data.draw(st.none() | st.tuples(st.integers(1, 5000), st.integers(1, 5000)))
     solver = data.draw(st.none() | st.sampled_from(["unipc", "dpm++", "euler"]))
-    report = check(request, family=family, abilities=data.draw(st.sampled_from([HAS_ALL, RUNS_ALL])))
+    abilities = data.draw(st.sampled_from([HAS_ALL, HAS_NOTHING]))
+    report = check(request, family=family, abilities=abilities, media=MediaFacts(size=media_size))
     distilled = {"text-to-video-turbo": 4, "image-to-video-turbo": 4, "small-fast-video": 3}
     if not report.ok or (kind in distilled and solver is not None):
         with pytest.raises(RequestError) as caught:
-            make_plan(request, family, 0, report=report, solver=solver)
+            make_plan(report.require(), family, 0, solver=solver)
         fields = {problem.field for problem in caught.value.problems}
         assert fields <= {*type(request).model_fields, "model", "solver"}
         return
-    plan = make_plan(request, family, 0, solver=solver, report=report, media_size=media_size)
+    plan = make_plan(report.require(), family, 0, solver=solver)
     assert Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan
 
     adjusted = {item.field: item.used for item in report.adjustments}
@@ -219,5 +220,5 @@ def test_any_request_is_refused_by_name_or_gives_consistent_numbers(
 def test_plan_to_json_to_plan_is_the_identity(seed: int, solver: str) -> None:
     steps = 4 if solver == "lightning" else 9
     request = parse("text-to-video", {"prompt": "a", "num_inference_steps": steps})
-    plan = make_plan(request, FAMILIES["toy"], seed, solver=solver)
+    plan = plan_of(request, FAMILIES["toy"], seed, solver=solver)
     assert Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan

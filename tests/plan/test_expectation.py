@@ -6,11 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from plans import plan_of
 
 from wan_duet.pipelines.plan.expectation import Rates, expect, read_rates, write_rates
 from wan_duet.pipelines.plan.families import FAMILIES
 from wan_duet.pipelines.plan.flops import SIZES
-from wan_duet.pipelines.plan.plan import make_plan
 from wan_duet.pipelines.request.parse import parse
 
 T2V = FAMILIES["wan2.2-t2v-a14b"]
@@ -20,7 +20,7 @@ H200 = Rates("H200", "bfloat16", 2, 790e12, 670e12, 4.3e12, "triton", "2026-11-2
 
 def test_a_forward_of_a14b_takes_what_its_arithmetic_takes() -> None:
     request = parse("text-to-video", {"prompt": "a fox", "resolution": "480p", "num_frames": 81})
-    expected = expect(make_plan(request, T2V, 1), SIZES[T2V.name], H200)
+    expected = expect(plan_of(request, T2V), SIZES[T2V.name], H200)
     assert expected.forwards == 54
     assert expected.forward_s == pytest.approx(2.38, abs=0.05)  # 0.785 PF / 790 + 0.893 PF / 670 + copies
     assert expected.decode_s == pytest.approx(275.4 / (0.42 * 790), rel=0.01)
@@ -29,7 +29,7 @@ def test_a_forward_of_a14b_takes_what_its_arithmetic_takes() -> None:
 
 
 def test_slower_copies_make_a_slower_forward() -> None:
-    plan = make_plan(parse("text-to-video", {"prompt": "a fox"}), T2V, 1)
+    plan = plan_of(parse("text-to-video", {"prompt": "a fox"}), T2V)
     plain = Rates(**{**H200.__dict__, "kernels": "plain"})
     assert expect(plan, SIZES[T2V.name], plain).forward_s > expect(plan, SIZES[T2V.name], H200).forward_s
 

@@ -8,19 +8,18 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from plans import plan_of
 
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.plan import FAMILIES, Plan, default_family, describe, make_plan
-from wan_duet.pipelines.request import KINDS, LocalAbilities, check, parse, t2v_request
+from wan_duet.pipelines.request import KINDS, MediaFacts, check, parse, t2v_request
 
 A14B, TOY = FAMILIES["wan2.2-t2v-a14b"], FAMILIES["toy"]
 T2V = [family for family in FAMILIES.values() if "text-to-video" in family.tasks]
 
 
 def plan(family: Any = A14B, *, solver: str = "unipc", boundary: float | None = None, **values: Any) -> Plan:
-    return make_plan(
-        t2v_request(prompt="a red ball", **values), family, seed=7, solver=solver, boundary=boundary
-    )
+    return plan_of(t2v_request(prompt="a red ball", **values), family, 7, solver=solver, boundary=boundary)
 
 
 def test_default_request_reads_as_one_line() -> None:
@@ -154,7 +153,7 @@ def test_what_the_check_calls_impossible_is_not_planned() -> None:
 @pytest.mark.parametrize("seed", [-1, 2**64])
 def test_seed_outside_the_generator_is_refused(seed: int) -> None:
     with pytest.raises(RequestError, match="seed"):
-        make_plan(t2v_request(prompt="a"), A14B, seed)
+        plan_of(t2v_request(prompt="a"), A14B, seed)
 
 
 def test_plan_of_another_version_is_refused() -> None:
@@ -182,7 +181,7 @@ def any_plan(kind: str, **values: Any) -> Plan:
     cls = KINDS[kind]
     needed = {name: value for name, value in MEDIA.items() if name in cls.model_fields}
     request = parse(kind, {"prompt": "a", **needed, **values})
-    return make_plan(request, default_family(cls.task), 7, media_size=(1920, 1080))
+    return plan_of(request, default_family(cls.task), 7, (1920, 1080))
 
 
 @pytest.mark.parametrize(
@@ -264,21 +263,33 @@ def test_time_is_only_told_at_a_known_rate() -> None:
 def test_distilled_weights_walk_their_own_grid(kind: str) -> None:
     request = parse(kind, {"prompt": "a"})
     with pytest.raises(RequestError, match="solver"):
-        make_plan(request, default_family(request.task), 0, solver="unipc")
+        plan_of(request, default_family(request.task), solver="unipc")
 
 
-def test_a_plan_can_be_looked_at_before_its_runner_exists_but_not_run() -> None:
-    request = parse("text-to-image", {"prompt": "a"})
-    assert make_plan(request, A14B, 0).output == "png"
-    only = LocalAbilities(tasks=frozenset({"text-to-video"}))
-    with pytest.raises(RequestError, match="kind"):
-        make_plan(request, A14B, 0, report=check(request, family=A14B, abilities=only))
+def test_a_plan_is_for_the_family_that_its_request_was_resolved_for() -> None:
+    resolved = check(t2v_request(prompt="a"), family=A14B).require()
+    with pytest.raises(ValueError, match=r"resolved for wan2\.2-t2v-a14b, and the plan is for toy"):
+        make_plan(resolved, TOY, 0)
 
 
 def test_size_of_the_input_has_to_be_one() -> None:
-    request = parse("image-to-video", {"prompt": "a", "image_url": "a.png"})
     with pytest.raises(RequestError, match="media_size"):
-        make_plan(request, FAMILIES["wan2.2-i2v-a14b"], 0, media_size=(0, 480))
+        MediaFacts(size=(0, 480))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "max_seconds", "frames", "clips"),
+    [(5.0, None, 80, 1), (5.1, None, 82, 2), (12.0, 7.5, 120, 2), (0.04, None, 1, 1), (5.0, 0.001, 1, 1)],
+)
+def test_clips_of_speech_follow_each_other_until_the_sound_or_the_limit_ends(
+    seconds: float, max_seconds: float | None, frames: int, clips: int
+) -> None:
+    family = default_family("speech-to-video")
+    request = parse("speech-to-video", {"prompt": "a", "image_url": "a.png", "audio_url": "a.wav"})
+    heard = MediaFacts(size=(64, 64), seconds=seconds)
+    made = make_plan(check(request, family=family, media=heard).require(), family, 7, max_seconds=max_seconds)
+    assert (made.frames_delivered, made.frames_out, made.frames_generated) == (frames, frames, 80 * clips)
+    assert (made.latent_shape[1], made.forwards) == (20, 54 * clips)
 
 
 @pytest.mark.parametrize("kind", KINDS)

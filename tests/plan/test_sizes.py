@@ -6,9 +6,10 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from plans import plan_of
 
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.plan import FAMILIES, Plan, default_family, describe, make_plan
+from wan_duet.pipelines.plan import FAMILIES, Plan, default_family, describe
 from wan_duet.pipelines.request import KINDS, parse
 
 EVERYTHING = frozenset(cls.task for cls in KINDS.values())
@@ -17,7 +18,7 @@ TOY = replace(FAMILIES["toy"], tasks=EVERYTHING)  # as if it were trained for mo
 
 def plan(kind: str, media_size: tuple[int, int] | None = None, **values: Any) -> Plan:
     request = parse(kind, {"prompt": "a", **values})
-    return make_plan(request, default_family(KINDS[kind].task), 0, media_size=media_size)
+    return plan_of(request, default_family(KINDS[kind].task), 0, media_size)
 
 
 def i2v(media_size: tuple[int, int] | None, **values: Any) -> tuple[int, int]:
@@ -95,7 +96,7 @@ def test_image_size_wins_over_the_shape_of_the_input() -> None:
 
 
 def toy_plan(kind: str, media_size: tuple[int, int] | None = None, **values: Any) -> Plan:
-    return make_plan(parse(kind, {"prompt": "a", **values}), TOY, 0, media_size=media_size)
+    return plan_of(parse(kind, {"prompt": "a", **values}), TOY, 0, media_size)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.plan import FAMILIES
-from wan_duet.pipelines.request import KINDS, Finding, LocalAbilities, Report, check, parse, t2v_request
+from wan_duet.pipelines.request import Finding, LocalAbilities, Report, check, parse, t2v_request
 
 A14B, TOY, ONE_EXPERT = FAMILIES["wan2.2-t2v-a14b"], FAMILIES["toy"], FAMILIES["wan2.1-t2v-14b"]
 
@@ -81,12 +81,6 @@ def test_switch_is_impossible_only_when_on_and_not_there(field: str, ability: st
     assert finding(there, field).status == "supported"
 
 
-def test_runner_without_loras_or_reverse_refuses_them() -> None:
-    bare = LocalAbilities(loras=False, reverse=False)
-    asked = report(abilities=bare, loras=[{"path": "a"}], reverse_video=True)
-    assert {problem.field for problem in asked.problems} == {"loras", "reverse_video"}
-
-
 def test_toy_has_its_own_sizes_and_clip_length() -> None:
     toy = report(TOY, resolution="480p", aspect_ratio="9:16")
     assert finding(toy, "resolution").used == "64x112"
@@ -148,16 +142,7 @@ def test_unknown_runner_is_refused_by_name() -> None:
 
 
 def local(kind: str, family: Any = None, **values: Any) -> Report:
-    """As if this machine ran every kind."""
-    abilities = LocalAbilities(tasks=frozenset({KINDS[kind].task}))
-    return check(parse(kind, {"prompt": "a", **values}), family=family, abilities=abilities)
-
-
-def test_a_kind_that_does_not_run_here_is_one_finding_that_names_what_does() -> None:
-    only = LocalAbilities(tasks=frozenset({"text-to-video"}))
-    (problem,) = check(parse("text-to-image", {"prompt": "a"}), family=A14B, abilities=only).problems
-    assert problem.field == "kind"
-    assert "only text-to-video" in problem.fix
+    return check(parse(kind, {"prompt": "a", **values}), family=family)
 
 
 def test_image_size_overrules_the_tier_and_a_demand_for_both_is_refused() -> None:
@@ -228,7 +213,7 @@ def test_more_steps_than_noise_levels_are_refused() -> None:
 
 
 def test_steps_are_skipped_only_at_a_runner_that_may_and_never_in_the_four_of_turbo() -> None:
-    may = LocalAbilities(tasks=frozenset({"text-to-video", "turbo-text-to-video"}), step_cache=True)
+    may = LocalAbilities(step_cache=True)
     assert finding(report(), "acceleration").used == "none"
     assert finding(report(abilities=may), "acceleration").used == "regular"
     turbo = check(parse("text-to-video-turbo", {"prompt": "a"}), family=A14B, abilities=may)

@@ -211,7 +211,7 @@ def test_misspelt_field_gets_the_right_name() -> None:
 
 
 def test_field_of_another_kind_names_that_kind() -> None:
-    assert "kinds text-to-video-lora, text-to-video-lora-161" in str(
+    assert "kinds text-to-video-lora, image-to-video-lora" in str(
         refusal(PLAIN, {"prompt": "a", "loras": []})
     )
     assert "kind video-to-video has it" in str(refusal(PLAIN, {"prompt": "a", "resample_fps": True}))

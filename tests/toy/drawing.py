@@ -9,15 +9,15 @@ from types import MappingProxyType
 import numpy as np
 import torch
 from detector import Seen, look_at
+from plans import plan_of
 
 from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.wan_model import WanModel
-from wan_duet.pipelines.plan import make_plan
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import t2v_request
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
-from wan_duet.pipelines.sampling.noise import draw_noise
-from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.noise import StartLatents, draw_noise
+from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.stages import decode, encode_prompts, sample
 from wan_duet.pipelines.toy.grammar import Scene, held_out_scenes, prompt_of, random_scene
 
@@ -55,7 +55,7 @@ def draw(
     negative_prompts = negative_prompts or [""] * len(prompts)
     memory, drawn = DeviceMemory("cpu"), list[np.ndarray]()
     scales = {} if guided else {"guidance_scale": 1.0, "guidance_scale_2": 1.0}
-    plan = make_plan(t2v_request(prompt="any", aspect_ratio=aspect_ratio, **scales), model.family, seed=0)
+    plan = plan_of(t2v_request(prompt="any", aspect_ratio=aspect_ratio, **scales), model.family)
     schedule = Schedule.of_plan(plan)
     if without_low:
         steps = schedule.experts.count("high")
@@ -70,12 +70,9 @@ def draw(
         noise = torch.cat([draw_noise((1, *plan.latent_shape), start + index) for index in range(count)])
         latents = sample(
             model,
-            schedule,
-            plan.solver,
-            torch.zeros_like(noise),
-            noise,
+            Sampling(schedule, plan.solver, plan.guidance),
+            StartLatents(torch.zeros_like(noise), noise),
             Prompts(Condition(torch.cat(encoded[:count])), Condition(torch.cat(encoded[count:]))),
-            plan.guidance,
             memory,
             Silent(),
         )

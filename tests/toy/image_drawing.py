@@ -6,16 +6,16 @@ import numpy as np
 import torch
 from drawing import pixels, unseen_prompts
 from media.scenes import psnr
+from plans import plan_of
 
 from wan_duet.pipelines.memory import DeviceMemory
 from wan_duet.pipelines.models.wan_model import WanModel
 from wan_duet.pipelines.pictures import encode_pictures
-from wan_duet.pipelines.plan import make_plan
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import parse
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
-from wan_duet.pipelines.sampling.noise import draw_noise
-from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.noise import StartLatents, draw_noise
+from wan_duet.pipelines.sampling.schedule import Sampling
 from wan_duet.pipelines.stages import encode_prompts, sample
 from wan_duet.pipelines.toy.clips import render
 from wan_duet.pipelines.toy.grammar import Scene
@@ -31,19 +31,16 @@ def drawn(model: WanModel, clips: int, seed: int, *, ends: bool) -> Drawn:
     pairs = unseen_prompts(clips, seed)
     given = [render(scene, *SIZE, FRAMES, seed) for seed, (scene, _) in enumerate(pairs)]
     request = parse("image-to-video", {"prompt": "any", "image_url": "a.png"})
-    plan = make_plan(request, model.family, 0, boundary=model.boundary, media_size=SIZE)
+    plan = plan_of(request, model.family, 0, SIZE, boundary=model.boundary)
     texts = encode_prompts(model, [*(prompt for _, prompt in pairs), ""], MEMORY, Silent())
     channels = [channels_of(model, clip, ends, plan.latent_shape) for clip in given]
     every, none = torch.cat([text.embeddings for text in texts[:-1]]), texts[-1].embeddings
     noise = torch.cat([draw_noise((1, *plan.latent_shape), index) for index in range(clips)])
     latents = sample(
         model,
-        Schedule.of_plan(plan),
-        plan.solver,
-        torch.zeros_like(noise),
-        noise,
+        Sampling.of_plan(plan),
+        StartLatents(torch.zeros_like(noise), noise),
         Prompts(*(Condition(text, torch.cat(channels)) for text in (every, none.expand_as(every)))),
-        plan.guidance,
         MEMORY,
         Silent(),
     )

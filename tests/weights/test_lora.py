@@ -168,13 +168,6 @@ def test_a_scale_that_is_no_number_is_refused(model: WanModel, file: Path, scale
         model.with_lora(file, scale, "high")
 
 
-def test_a_new_strength_makes_only_touched_units_again(tmp_path: Path, recipe: Recipe) -> None:
-    file = small_file(tmp_path / "a.safetensors", {"blocks.1.attn1.to_q": (24, 24)})
-    weak, strong = (attach_lora(recipe, read_lora(file), strength, "high")[0] for strength in (0.2, 0.9))
-    assert weak.changed_units(strong) == ("blocks.1",)
-    assert recipe.changed_units(weak) == ("blocks.1",)
-
-
 class CountingFiles(Files):
     """Counts what is read from one file."""
 

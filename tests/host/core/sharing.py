@@ -45,7 +45,8 @@ from pack.pipelines.models.wan_model import load_model
 from pack.pipelines.progress import Silent
 from pack.pipelines.ram import free_ram, total_ram
 from pack.pipelines.sampling.engine import Condition, Prompts
-from pack.pipelines.sampling.schedule import Schedule
+from pack.pipelines.sampling.noise import StartLatents
+from pack.pipelines.sampling.schedule import Sampling, Schedule
 from pack.pipelines.stages import sample
 
 FOLDER = tempfile.TemporaryDirectory()
@@ -125,8 +126,9 @@ def run(model: Any, *experts: str) -> dict[str, Any]:
     latents, prompts = torch.zeros(1, 16, 1, 4, 4), Prompts(Condition(torch.zeros(1, 8, 128)), None)
     progress, reserved = Watching(), Reserved()
     logging.getLogger("pack").addHandler(reserved)
-    guidance = dict.fromkeys(experts, 1.0)
-    sample(model, schedule, "euler", latents, latents, prompts, guidance, HostMemory(model.seat), progress)
+    sampling = Sampling(schedule, "euler", dict.fromkeys(experts, 1.0))
+    start = StartLatents(latents, latents)
+    sample(model, sampling, start, prompts, HostMemory(model.seat), progress)
     logging.getLogger("pack").removeHandler(reserved)
     return {"loaded": reserved.lines, "seen": progress.seen, **state()}
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from ..request.image_size import pixels
-from .families import Family
+from .image_size import pixels
+from .model_facts import ModelFacts
 
 __all__ = ["Size", "choose_size"]
 
@@ -23,35 +23,33 @@ class Size(NamedTuple):
     assumed: bool = False
 
 
-def choose_size(values: Mapping[str, Any], family: Family, media_size: tuple[int, int] | None) -> Size:
+def choose_size(values: Mapping[str, Any], model: ModelFacts, media_size: tuple[int, int] | None) -> Size:
     """The size of the result of a request with these field values.
 
     media_size: (width, height) of the input whose shape is kept, None when it is not known yet.
     """
     if values.get("image_size") is not None:
         size = pixels(values["image_size"])
-        return Size(*(_own_size(family, size) if family.own_sizes else size))
+        return Size(*(_own_size(model, size) if model.own_sizes else size))
     if "width" in values:
         size = values["width"], values["height"]
-        return Size(*(_own_size(family, size) if family.own_sizes else size))
-    table, aspect = family.sizes[values["resolution"]], values.get("aspect_ratio", "auto")
+        return Size(*(_own_size(model, size) if model.own_sizes else size))
+    table, aspect = model.sizes[values["resolution"]], values.get("aspect_ratio", "auto")
     if aspect != "auto":
         return Size(*table[aspect])
     if media_size is None:
         return Size(*table["16:9"], assumed=True)
-    return Size(
-        *(_own_size(family, media_size) if family.own_sizes else _in_shape(family, table, media_size))
-    )
+    return Size(*(_own_size(model, media_size) if model.own_sizes else _in_shape(model, table, media_size)))
 
 
 def _in_shape(
-    family: Family, table: Mapping[str, tuple[int, int]], shape: tuple[int, int]
+    model: ModelFacts, table: Mapping[str, tuple[int, int]], shape: tuple[int, int]
 ) -> tuple[int, int]:
     """The area of the tier in this shape, each side to the nearest multiple.
 
     A shape that the table has gets the size of the table.
     """
-    ratio, step = shape[0] / shape[1], family.size_multiple
+    ratio, step = shape[0] / shape[1], model.size_multiple
     for name, named in _SHAPES.items():
         if abs(ratio / named - 1) < _SAME_SHAPE:
             return table[name]
@@ -62,10 +60,10 @@ def _in_shape(
     return wide, high
 
 
-def _own_size(family: Family, shape: tuple[int, int]) -> tuple[int, int]:
+def _own_size(model: ModelFacts, shape: tuple[int, int]) -> tuple[int, int]:
     """The model's own size that is nearest in shape."""
     ratio = math.log(shape[0] / shape[1])
     return min(
-        next(iter(family.sizes.values())).values(),
+        next(iter(model.sizes.values())).values(),
         key=lambda size: abs(math.log(size[0] / size[1]) - ratio),
     )

@@ -1,4 +1,4 @@
-"""What the numbers are where a kind of request has no field for them.
+"""What the values are where a kind of request has no field for them.
 
 Turbo: the provider names no length or steps; these are the official clip and the four steps that the
 Lightning LoRAs are distilled for (LightX2V step_distill/scheduler.py: shift 5, guidance off).
@@ -9,9 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..request import WanRequest
-
-__all__ = ["grid_of", "is_image", "values_of"]
+__all__ = ["IMAGE_TASKS", "implied_by", "plan_name"]
 
 _ALWAYS: Mapping[str, Any] = {
     "num_frames": 81,
@@ -31,29 +29,21 @@ _TURBO: Mapping[str, Any] = {
     "guidance_scale_2": 1.0,
     "grid": "lightning",
 }
+IMAGE_TASKS = ("text-to-image", "image-to-image", "small-text-to-image")
 _OF_TASK: Mapping[str, Mapping[str, Any]] = {
-    "text-to-image": _IMAGE,
-    "image-to-image": _IMAGE,
-    "small-text-to-image": _IMAGE,
+    **dict.fromkeys(IMAGE_TASKS, _IMAGE),
     "turbo-text-to-video": _TURBO,
     "turbo-image-to-video": _TURBO,
     "small-fast-video": {"num_inference_steps": 3, "shift": 8.0, "grid": "dmd"},
 }
-# What a kind calls by another name.
-_SAME = {"steps": "num_inference_steps", "flow_shift": "shift"}
+_SAME = {"steps": "num_inference_steps", "flow_shift": "shift"}  # what a kind calls by another name
 
 
-def values_of(request: WanRequest) -> dict[str, Any]:
-    """Every value that a plan needs: as asked, else what the task implies, else the usual."""
-    asked = {_SAME.get(name, name): value for name, value in request if value is not None}
-    return {**_ALWAYS, **_OF_TASK.get(request.task, {}), **asked}
+def implied_by(task: str) -> Mapping[str, Any]:
+    """{name: value} of what no field of the task needs to say; `grid` is the one its weights are made for."""
+    return {**_ALWAYS, **_OF_TASK.get(task, {})}
 
 
-def grid_of(request: WanRequest) -> str | None:
-    """The sigma grid that the weights of a task are distilled for; None where any will do."""
-    grid: str | None = _OF_TASK.get(request.task, {}).get("grid")
-    return grid
-
-
-def is_image(request: WanRequest) -> bool:
-    return _OF_TASK.get(request.task) is _IMAGE
+def plan_name(field: str) -> str:
+    """The name that a plan has for a field."""
+    return _SAME.get(field, field)

@@ -1,0 +1,40 @@
+"""The contracts, read once from contracts.json: the source of kinds, fields, defaults, limits and texts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["ALIASES", "DESCRIPTIONS", "KIND_ENTRIES", "SENT_ENTRIES", "stated_limits"]
+
+_DATA: dict[str, Any] = json.loads(Path(__file__).with_name("contracts.json").read_text(encoding="utf-8"))
+
+KIND_ENTRIES: tuple[Mapping[str, Any], ...] = tuple(_DATA["kinds"])
+"""The kinds, in the order in which they are shown. The first kind of a task is the plain one."""
+
+SENT_ENTRIES: tuple[Mapping[str, Any], ...] = tuple(_DATA["sent"])
+"""What other kinds are put into for a provider; nobody asks for them by name."""
+
+ALIASES: Mapping[str, Mapping[str, Any]] = _DATA["aliases"]
+"""{name: the kind it stands for, the contract it mirrors, and the defaults that this contract adds}"""
+
+DESCRIPTIONS: Mapping[str, str] = _DATA["descriptions"]
+"""What every field means, in a sentence or two: tooltips, JSON Schema, command line help and documents."""
+
+
+def stated_limits() -> dict[str, dict[str, list[Mapping[str, Any]]]]:
+    """{contract: {field: its published ranges, oldest first}}"""
+    fields: Iterable[tuple[str, str, Mapping[str, Any]]] = (
+        (entry["contract"], name, field)
+        for entry in (*KIND_ENTRIES, *SENT_ENTRIES)
+        for name, field in entry["fields"].items()
+    )
+    limits: dict[str, dict[str, list[Mapping[str, Any]]]] = {
+        contract: dict(entry["limits"]) for contract, entry in _DATA["objects"].items()
+    }
+    for contract, name, field in fields:
+        if "limits" in field:
+            limits.setdefault(contract, {})[name] = field["limits"]
+    return limits

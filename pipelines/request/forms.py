@@ -1,0 +1,79 @@
+"""What requests of one provider have in common beside their fields: what no range says, and their payload."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from .base import WanRequest
+from .seeds import SEED_MAX
+
+__all__ = ["FORMS", "SIZE_PAIRS", "FalRequest"]
+
+SIZE_PAIRS = ((480, 832), (832, 480), (1280, 720), (720, 1280))  # (width, height) of Novita's Wan 2.1
+_INPUT = ("prompt", "negative_prompt", "img_url")  # of Novita's Wan 2.2; the rest are parameters
+
+
+class FalRequest(WanRequest):
+    """A request in the words of fal."""
+
+    @field_validator(
+        "prompt", "image_url", "end_image_url", "video_url", "audio_url", mode="after", check_fields=False
+    )
+    @classmethod
+    def _is_not_blank(cls, text: str | None) -> str | None:
+        return _not_blank(text)
+
+    @field_validator("seed", check_fields=False)
+    @classmethod
+    def _fits_the_generator(cls, seed: int | None) -> int | None:
+        if seed is not None and not 0 <= seed <= SEED_MAX:
+            raise PydanticCustomError("seed_range", "outside what the noise generator takes")
+        return seed
+
+    @field_validator("num_inference_steps", check_fields=False)
+    @classmethod
+    def _is_positive(cls, steps: int) -> int:
+        # Not every contract states a range, but fewer than one step is nowhere a request.
+        if steps < 1:
+            raise PydanticCustomError("not_positive", "below 1")
+        return steps
+
+
+class _Novita21(WanRequest):
+    """In the words of Novita's Wan 2.1."""
+
+    @field_validator("height", check_fields=False)
+    @classmethod
+    def _fits_the_width(cls, height: int, info: ValidationInfo) -> int:
+        width = info.data.get("width")
+        if width is not None and (width, height) not in SIZE_PAIRS:
+            raise PydanticCustomError("size_pair", "not a size that Novita draws")
+        return height
+
+    @field_validator("prompt", check_fields=False)
+    @classmethod
+    def _is_not_blank(cls, prompt: str) -> str | None:
+        return _not_blank(prompt)
+
+
+class _Novita22(WanRequest):
+    """In the words of Novita's Wan 2.2. Steps, guidance and shift are Novita's to choose."""
+
+    def payload(self) -> dict[str, Any]:
+        """In the two groups that these endpoints want."""
+        groups: dict[str, Any] = {"input": {}, "parameters": {}}
+        for name, value in super().payload().items():
+            groups["input" if name in _INPUT else "parameters"][name] = value
+        return groups
+
+
+def _not_blank(text: str | None) -> str | None:
+    if text is not None and not text.strip():
+        raise PydanticCustomError("blank", "empty")
+    return text
+
+
+FORMS: dict[str, type[WanRequest]] = {"fal": FalRequest, "novita 2.1": _Novita21, "novita 2.2": _Novita22}
