@@ -133,11 +133,10 @@ def _turned(projection: Tensor, weight: Tensor, eps: float, heads: int, rope: Ro
     first, second = torch.unflatten(normed, -1, (-1, 2)).unbind(-1)
     firsts, seconds = torch.unflatten(turned, -1, (-1, 2)).unbind(-1)
     cos, sin = rope.cos.unsqueeze(1), rope.sin.unsqueeze(1)
-    # Real numbers alone: DirectML has no complex ones, and MPS not everywhere. float32 until it is written.
-    part = first * cos
-    torch.addcmul(part, second, sin, value=-1, out=firsts)
-    torch.mul(first, sin, out=part)
-    torch.addcmul(part, second, cos, out=seconds)
+    # Real numbers alone: DirectML has no complex ones, and MPS not everywhere. The bits are those of a
+    # complex product: each real product is rounded on its own (addcmul fuses it), in float32 until written.
+    torch.sub(first * cos, second * sin, out=firsts)
+    torch.add(first * sin, second * cos, out=seconds)
     return turned
 
 

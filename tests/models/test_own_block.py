@@ -19,6 +19,7 @@ from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.kernels.attention import attend_with, best_attention
 from wan_duet.pipelines.kernels.choices import FloatChoices, Wishes
 from wan_duet.pipelines.kernels.names import ATTENTIONS
+from wan_duet.pipelines.kernels.operations import Rope, plain_operations
 from wan_duet.pipelines.models.block import OwnBlock
 from wan_duet.pipelines.models.expert import expert_dtypes
 from wan_duet.pipelines.models.network import use_own_forward
@@ -263,3 +264,19 @@ def test_plain_torch_makes_no_more_than_46_passes_with_37_kernels() -> None:
 def test_in_chunks_no_more_than_6_hidden_states_are_alive() -> None:
     traffic, unit = full_size(FloatChoices(chunk_tokens=5460))
     assert traffic.peak + unit <= 6 * unit
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_rotation_has_the_bits_of_a_complex_product(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    projection = torch.randn(2, 33, 64, generator=generator).to(dtype)
+    angles = torch.randn(33, 8, generator=generator)
+    rope = Rope(angles.cos(), angles.sin())
+    weight = torch.rand(64, generator=generator).to(dtype)
+
+    turned = plain_operations().turned(projection, weight, 1e-6, 4, rope)
+
+    normed = torch.nn.functional.rms_norm(projection, (64,), weight, 1e-6).unflatten(2, (4, -1))
+    pairs = torch.view_as_complex(normed.float().unflatten(-1, (-1, 2)).contiguous())
+    product = pairs * torch.complex(rope.cos, rope.sin).unsqueeze(1)
+    assert torch.equal(turned, torch.view_as_real(product).flatten(-2).to(dtype))
