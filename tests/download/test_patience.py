@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from wan_duet.pipelines.download.downloads import Downloads
-from wan_duet.pipelines.download.fetch import Limits
+from wan_duet.pipelines.download.fetch import DownloadLimits
 from wan_duet.pipelines.download.store import Store
 from wan_duet.pipelines.download.web import Web
 from wan_duet.pipelines.errors import DownloadError
@@ -105,7 +105,7 @@ def test_a_download_leaves_some_room_on_the_disk_and_does_not_ask_for_much(
     site: Site, downloads: MakeDownloads, weights: bytes, free: int, fits: bool
 ) -> None:
     site.file(HOST, PATH, weights)
-    usual = replace(downloads(), limits=Limits(2**24, lambda _: free))
+    usual = replace(downloads(), limits=DownloadLimits(2**24, lambda _: free))
     if fits:
         assert usual.get(wanted(), Silent()).read_bytes() == weights
         return
