@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
         python = prepare(VENV, EXTRAS[args.command])
         if args.command == "test":
             return hand_over([python, *PYTEST, *pytest_args], cwd=ROOT)
-        return hand_over([python, "-m", "wan_duet.pipelines.demo", *demo_arguments(args)], cwd=None)
+        return hand_over([python, "-m", "wan_duet.pipelines.cli.demo", *demo_arguments(args)], cwd=None)
     except SetupError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

@@ -30,20 +30,22 @@ LIGHT = [
     "tests/plan",
     "tests/remote",
     "tests/headless",
-    "tests/test_keys_command.py",
-    "tests/test_remote_command.py",
+    "tests/cli/test_keys_command.py",
+    "tests/cli/test_remote_command.py",
     "tests/test_run.py",
 ]
 NEEDS_TORCH = ["tests/plan/test_flops.py"]  # among them
 TORCH = [
     *NEEDS_TORCH,
     "tests/download",
-    "tests/media",
+    "tests/interpolation",
+    "tests/vae",
+    "tests/video",
     "tests/nodes/test_media.py",
-    "tests/test_cli.py",
-    "tests/test_cli_files.py",
-    "tests/test_demo.py",
-    "tests/test_render.py",
+    "tests/cli/test_commands.py",
+    "tests/cli/test_model_files.py",
+    "tests/cli/test_demo.py",
+    "tests/generate/test_render.py",
 ]
 
 

@@ -31,10 +31,10 @@ from pairs import ratio_of
 from safetensors.torch import load_file
 from torch import Tensor
 
-from wan_duet.pipelines.models.vae import normalise
-from wan_duet.pipelines.models.wan_model import WanModel, load_model
+from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan.sigmas import from_sigmas
 from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.vae.latent_space import normalise
 from wan_duet.pipelines.weights.folder import read_component
 
 NAMES = [

@@ -24,7 +24,7 @@ def in_comfyui(*arguments: str) -> Any:
         return None
     with tempfile.TemporaryDirectory() as linked:
         (Path(linked) / "wan_duet").symlink_to(BENCH.parent)
-        ours = (linked, str(BENCH), str(BENCH.parent / "tests" / "models"))
+        ours = (linked, str(BENCH), str(BENCH.parent / "tests" / "streaming"))
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(ours)}
         done = subprocess.run(
             [str(python), *arguments], cwd=home, env=environment, capture_output=True, text=True, check=False

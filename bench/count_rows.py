@@ -22,18 +22,18 @@ from virtual_clock import LAYERS, stall
 
 from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.kernels.fused import triton_installed
-from wan_duet.pipelines.kernels.names import Kernels
+from wan_duet.pipelines.kernels.kernel_names import Kernels
 from wan_duet.pipelines.kernels.operations import kitchen_operations
-from wan_duet.pipelines.media.vae_stream import new_cache
-from wan_duet.pipelines.models.block import modulation_rows
-from wan_duet.pipelines.models.expert import expert_dtypes, velocity_of
-from wan_duet.pipelines.models.network import use_own_forward
-from wan_duet.pipelines.models.own_vae import use_own_vae
+from wan_duet.pipelines.networks.block import modulation_rows
+from wan_duet.pipelines.networks.expert import expert_dtypes, velocity_of
+from wan_duet.pipelines.networks.transformer import use_own_forward
 from wan_duet.pipelines.plan.flops import forward_flops, size_of, tokens_of
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.loop import denoise
 from wan_duet.pipelines.sampling.solvers import SOLVERS
 from wan_duet.pipelines.sampling.step_cache import REGULAR, BlockCache, StepCache
+from wan_duet.pipelines.vae.forward import use_own_vae
+from wan_duet.pipelines.vae.stream import new_cache
 
 CHUNK = 5460  # of 32760 tokens: a sixth, as a run on a small device takes
 

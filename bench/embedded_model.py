@@ -22,11 +22,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from wan_duet.pipelines.models.wan_model import WanModel, load_model
-from wan_duet.pipelines.toy.embedded import TOY, TOY_IMAGE, toy_folder
+from wan_duet.pipelines.embedded.embedded import TOY, TOY_IMAGE, toy_folder
+from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 
+sys.path.append(str(Path(__file__).parents[1]))  # tools.train_embedded
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
-sys.path.append(str(Path(__file__).parents[1] / "tests" / "toy"))
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "embedded"))
 from detector import Seen, look_at
 from drawing import PROPERTIES, colourless_prompt, draw, exchanged, followed, graininess, unseen_prompts
 from image_drawing import drawn, psnr

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wan_duet.pipelines.media.containers import QUALITIES, WRITE_MODES
-from wan_duet.pipelines.media.encode import encode_video
-from wan_duet.pipelines.media.frames import Frame
-from wan_duet.pipelines.media.source import opened
+from wan_duet.pipelines.video.containers import QUALITIES, WRITE_MODES
+from wan_duet.pipelines.video.encode_video import encode_video
+from wan_duet.pipelines.video.frames import Frame
+from wan_duet.pipelines.video.source import opened
 
 
 def main() -> None:

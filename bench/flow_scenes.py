@@ -14,10 +14,10 @@ from statistics import mean
 
 import torch
 
-from wan_duet.pipelines.media.flow import FlowInterpolator
+from wan_duet.pipelines.interpolation.optical_flow import FlowInterpolator
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
-from media.scenes import SCENES, blend, psnr, scene, ssim
+from interpolation.scenes import SCENES, blend, psnr, scene, ssim
 
 
 def main() -> None:

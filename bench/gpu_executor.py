@@ -63,18 +63,18 @@ find_pack()
 
 from diffusers import WanTransformer3DModel  # noqa: E402
 
+from wan_duet.pipelines.device.memory import DeviceMemory  # noqa: E402
+from wan_duet.pipelines.generate.preflight import sampling_bytes, usual_chunk  # noqa: E402
 from wan_duet.pipelines.kernels.choices import Wishes  # noqa: E402
-from wan_duet.pipelines.kernels.names import ATTENTIONS  # noqa: E402
-from wan_duet.pipelines.memory import DeviceMemory  # noqa: E402
-from wan_duet.pipelines.models.executor import Executor, unit_sizes  # noqa: E402
-from wan_duet.pipelines.models.expert import expert_dtypes  # noqa: E402
-from wan_duet.pipelines.models.lane import lane_of, padded_bytes  # noqa: E402
-from wan_duet.pipelines.models.residency import Residency, Room, choose_residency  # noqa: E402
-from wan_duet.pipelines.models.slots import Slots, made_from  # noqa: E402
-from wan_duet.pipelines.preflight import sampling_bytes, usual_chunk  # noqa: E402
+from wan_duet.pipelines.kernels.kernel_names import ATTENTIONS  # noqa: E402
+from wan_duet.pipelines.networks.expert import expert_dtypes  # noqa: E402
 from wan_duet.pipelines.sampling.engine import Condition  # noqa: E402
-from wan_duet.pipelines.weights.lora import attach_lora  # noqa: E402
-from wan_duet.pipelines.weights.lora_file import read_lora  # noqa: E402
+from wan_duet.pipelines.streaming.executor import Executor, unit_sizes  # noqa: E402
+from wan_duet.pipelines.streaming.residency import Residency, Room, choose_residency  # noqa: E402
+from wan_duet.pipelines.streaming.slots import Slots, made_from  # noqa: E402
+from wan_duet.pipelines.streaming.transfer import lane_of, padded_bytes  # noqa: E402
+from wan_duet.pipelines.weights.lora.attach import attach_lora  # noqa: E402
+from wan_duet.pipelines.weights.lora.lora_file import read_lora  # noqa: E402
 from wan_duet.pipelines.weights.recipe import Recipe  # noqa: E402
 from wan_duet.pipelines.weights.stored import read_header  # noqa: E402
 

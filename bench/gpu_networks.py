@@ -63,7 +63,7 @@ def _compiler(bench: Bench) -> str:
 def chunks(bench: Bench) -> dict[str, Any]:
     """Seconds of two blocks, all tokens at once and in so many parts."""
     from wan_duet.pipelines.kernels.choices import FloatChoices
-    from wan_duet.pipelines.models.network import use_own_forward
+    from wan_duet.pipelines.networks.transformer import use_own_forward
 
     network, found = _network(bench), {}
     with _two_blocks(network):
@@ -88,7 +88,7 @@ def kernel_times(bench: Bench) -> dict[str, Any]:
 
 def step_cache(bench: Bench) -> dict[str, Any]:
     """A forward of which the step cache skips the blocks between, beside a whole one and two blocks alone."""
-    from wan_duet.pipelines.models.first_block import asking
+    from wan_duet.pipelines.networks.first_block import asking
     from wan_duet.pipelines.sampling.step_cache import FirstBlockCache
 
     network, inputs = _network(bench), _inputs(bench, "tokens_480p")
@@ -115,8 +115,8 @@ def block_error(bench: Bench) -> dict[str, Any]:
 
     from wan_duet.pipelines.kernels.choices import FloatChoices
     from wan_duet.pipelines.kernels.fused import triton_installed
-    from wan_duet.pipelines.models.block import use_own_block
-    from wan_duet.pipelines.models.expert import expert_dtypes
+    from wan_duet.pipelines.networks.block import use_own_block
+    from wan_duet.pipelines.networks.expert import expert_dtypes
 
     network = _network(bench)
     block = network.blocks[0]
@@ -153,8 +153,8 @@ def small_forward(bench: Bench) -> dict[str, Any]:
     from diffusers import WanTransformer3DModel
 
     from wan_duet.pipelines.kernels.choices import FloatChoices
-    from wan_duet.pipelines.models.expert import expert_dtypes
-    from wan_duet.pipelines.models.network import use_own_forward
+    from wan_duet.pipelines.networks.expert import expert_dtypes
+    from wan_duet.pipelines.networks.transformer import use_own_forward
 
     bench.network = None
     bench.forget_peak()
@@ -225,8 +225,8 @@ def vae(bench: Bench) -> dict[str, Any]:
     """Decoding 832x480, 81 frames, with the VAE of Wan 2.1: diffusers' forward and ours, both streamed."""
     from diffusers import AutoencoderKLWan
 
-    from wan_duet.pipelines.media.vae_decode import stream_decode
-    from wan_duet.pipelines.models.own_vae import use_own_vae
+    from wan_duet.pipelines.vae.decode import stream_decode
+    from wan_duet.pipelines.vae.forward import use_own_vae
 
     bench.network = bench.reference = None
     bench.forget_peak()
@@ -270,7 +270,7 @@ def vae(bench: Bench) -> dict[str, Any]:
 def _network(bench: Bench) -> Any:
     from diffusers import WanTransformer3DModel
 
-    from wan_duet.pipelines.models.expert import expert_dtypes
+    from wan_duet.pipelines.networks.expert import expert_dtypes
 
     if bench.network is None:
         small = {"num_attention_heads": 2, "attention_head_dim": 128, "ffn_dim": 512, "num_layers": 4}
@@ -348,7 +348,7 @@ def _two_blocks(network: Any) -> Iterator[None]:
 def _own(bench: Bench, label: str, repeats: int, **choices: Any) -> dict[str, Any]:
     """choices: of FloatChoices, where they are not the quickest ones."""
     from wan_duet.pipelines.kernels.choices import FloatChoices
-    from wan_duet.pipelines.models.network import use_own_forward
+    from wan_duet.pipelines.networks.transformer import use_own_forward
 
     network = _network(bench)
     quickest = {"attention": best_attention_of(bench), "kernels": fused_kernels(bench)}

@@ -33,8 +33,8 @@ from torch import Tensor
 
 from wan_duet.pipelines.headless.host import Host, examine
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
-from wan_duet.pipelines.media.latent_file import LatentFile, write_latents
-from wan_duet.pipelines.media.probe import probe
+from wan_duet.pipelines.video.latent_file import LatentFile, write_latents
+from wan_duet.pipelines.video.probe import probe
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "golden"))
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "weights"))

@@ -24,10 +24,10 @@ import numpy as np
 import torch
 from diffusers import AutoencoderKLWan
 
-from wan_duet.pipelines.media.edit import Edit, write_edited
-from wan_duet.pipelines.media.flow import FlowInterpolator
-from wan_duet.pipelines.media.frames import Frame, FrameStream, video_frames
-from wan_duet.pipelines.media.vae_decode import stream_decode
+from wan_duet.pipelines.interpolation.optical_flow import FlowInterpolator
+from wan_duet.pipelines.vae.decode import stream_decode
+from wan_duet.pipelines.video.edit import Edit, write_edited
+from wan_duet.pipelines.video.frames import Frame, FrameStream, video_frames
 
 EDITS = {
     "plain": Edit(Fraction(16)),

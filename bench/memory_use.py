@@ -32,15 +32,15 @@ import torch
 from diffusers import WanTransformer3DModel
 from safetensors.torch import save_file
 
-from wan_duet.pipelines.memory import DeviceMemory, compute_dtype
-from wan_duet.pipelines.models.expert import expert_dtypes
-from wan_duet.pipelines.models.wan_model import WanModel, load_model
+from wan_duet.pipelines.device.memory import DeviceMemory, compute_dtype
+from wan_duet.pipelines.device.ram import give_back
+from wan_duet.pipelines.generate.stages import sample
+from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+from wan_duet.pipelines.networks.expert import expert_dtypes
 from wan_duet.pipelines.progress import Silent
-from wan_duet.pipelines.ram import give_back
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.noise import StartLatents
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
-from wan_duet.pipelines.stages import sample
 from wan_duet.pipelines.weights.footprint import making_bytes, mapped_bytes, weight_bytes
 from wan_duet.pipelines.weights.recipe import Recipe
 from wan_duet.pipelines.weights.stored import read_header

@@ -13,9 +13,10 @@ from diffusers import UniPCMultistepScheduler, WanPipeline, WanTransformer3DMode
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wan_duet.pipelines.memory import DeviceMemory
-from wan_duet.pipelines.models.expert import blank_expert, expert_dtypes
-from wan_duet.pipelines.models.wan_model import WanModel, load_model
+from wan_duet.pipelines.device.memory import DeviceMemory
+from wan_duet.pipelines.generate.stages import sample
+from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+from wan_duet.pipelines.networks.expert import blank_expert, expert_dtypes
 from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Progress, Silent
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
@@ -23,7 +24,6 @@ from wan_duet.pipelines.sampling.loop import denoise
 from wan_duet.pipelines.sampling.noise import StartLatents
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.sampling.solvers import SOLVERS
-from wan_duet.pipelines.stages import sample
 from wan_duet.pipelines.weights.folder import read_component
 from wan_duet.pipelines.weights.recipe import materialise
 

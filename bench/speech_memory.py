@@ -19,17 +19,17 @@ import torch
 from diffusers import AutoencoderKLWan
 from media_memory import peak_of
 
-from wan_duet.pipelines.media.encode import encode_video
-from wan_duet.pipelines.media.frames import video_frames
-from wan_duet.pipelines.memory import DeviceMemory
-from wan_duet.pipelines.models.executor import Executor
-from wan_duet.pipelines.models.s2v_engine import SPEAKER
-from wan_duet.pipelines.models.wan_model import WanModel, load_model
+from wan_duet.pipelines.device.memory import DeviceMemory
+from wan_duet.pipelines.generate.speech_clips import Script, speaking_frames
+from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+from wan_duet.pipelines.networks.s2v_engine import SPEAKER
 from wan_duet.pipelines.plan.sigmas import linear_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.schedule import Schedule
-from wan_duet.pipelines.speech_clips import Script, speaking_frames
+from wan_duet.pipelines.streaming.executor import Executor
+from wan_duet.pipelines.video.encode_video import encode_video
+from wan_duet.pipelines.video.frames import video_frames
 from wan_duet.pipelines.weights.folder import read_component
 
 CLIP_FRAMES = 76  # of the first, 73 are shown: as many as the next one remembers

@@ -28,7 +28,7 @@ import small_model
 import torch
 from small_model import Setting
 
-sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "models"))
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests" / "streaming"))
 import count_rows
 import measured_rows
 from rows import Row, mark, table, write_between

@@ -12,7 +12,7 @@ import torch
 from experts import CPU, run_all
 from torch import Tensor
 
-from wan_duet.pipelines.models.lane import FileLane
+from wan_duet.pipelines.streaming.transfer import FileLane
 from wan_duet.pipelines.weights.recipe import Recipe
 
 __all__ = ["LAYERS", "STEPS", "stall"]

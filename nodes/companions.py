@@ -14,7 +14,7 @@ from .listing import find_companions, pick, stamp
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
-    from ..pipelines.models.wan_model import WanModel
+    from ..pipelines.loading.wan_model import WanModel
 
 _NONE = "none"
 

@@ -11,8 +11,8 @@ from ..pipelines.errors import SamplingError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..pipelines.models.conditions import Pictures
-    from ..pipelines.models.wan_model import WanModel
+    from ..pipelines.generate.conditions import Pictures
+    from ..pipelines.loading.wan_model import WanModel
     from ..pipelines.sampling.engine import Condition
 
 __all__ = ["from_conditioning", "to_conditioning", "with_pictures"]
@@ -94,7 +94,7 @@ def with_pictures(conditioning: Conditioning, pictures: Pictures) -> list[list[A
 
 def _channels(options: Mapping[str, Any], name: str, model: WanModel) -> Tensor | None:
     """The picture of a condition, and which of its frames are given; None without one."""
-    from ..pipelines.models.conditions import entering_channels
+    from ..pipelines.generate.conditions import entering_channels
 
     latents, mask = options.get("concat_latent_image"), options.get("concat_mask")
     if latents is None:

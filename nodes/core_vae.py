@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..pipelines.errors import RequestError
 
 if TYPE_CHECKING:
-    from ..pipelines.models.lone_vae import HasVae
+    from ..pipelines.vae.standalone import HasVae
 
 __all__ = ["chosen_vae"]
 
@@ -19,7 +19,7 @@ def chosen_vae(model: HasVae | None, vae: Any | None) -> HasVae:
         raise RequestError.of("model, vae", found, "connect one of them")
     if model is not None:
         return model
-    from ..pipelines.models.lone_vae import held_vae
+    from ..pipelines.vae.standalone import held_vae
 
     vae.throw_exception_if_invalid()
     return held_vae(vae.first_stage_model.state_dict(), vae.vae_dtype)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io
 
 from .conditioning import with_pictures
+from .host_memory import HostMemory
+from .host_progress import NodeProgress
 from .latents import to_latent
 from .media import picture_of
-from .memory import HostMemory
 from .prepare import latent_shape, length_input, size_inputs
-from .progress import NodeProgress
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
-    from ..pipelines.models.wan_model import WanModel
+    from ..pipelines.loading.wan_model import WanModel
 
 
 class WanDuetImageCondition(io.ComfyNode):
@@ -65,7 +65,7 @@ class WanDuetImageCondition(io.ComfyNode):
     ) -> io.NodeOutput:
         import torch
 
-        from ..pipelines.pictures import encode_pictures, require_pictures
+        from ..pipelines.generate.start_images import encode_pictures, require_pictures
 
         require_pictures(model, end_image is not None)
         shape = latent_shape(model, width, height, num_frames)

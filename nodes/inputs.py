@@ -13,7 +13,7 @@ from ..pipelines.request.contracts import DESCRIPTIONS
 from .widgets import Widget, fields_of, socket_of, widgets
 
 if TYPE_CHECKING:
-    from ..pipelines.models.wan_model import WanModel
+    from ..pipelines.loading.wan_model import WanModel
 
 __all__ = [
     "boundary_input",

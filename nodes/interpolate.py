@@ -10,16 +10,16 @@ from comfy_execution.graph_utils import ExecutionBlocker
 
 from ..pipelines.errors import RequestError
 from .files import new_video_file, workflow_tags
+from .host_memory import HostMemory
+from .host_progress import NodeProgress
 from .inputs import field_inputs, filename_input, rate, rate_input, save_input
 from .interpolators import chosen_interpolator, interp_model_input, interpolator_name
-from .memory import HostMemory
-from .progress import NodeProgress
 from .video_file import file_of
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..pipelines.media.edit import Edit
+    from ..pipelines.video.edit import Edit
 
 _NO_IMAGES = ExecutionBlocker(
     "Wan Duet Interpolate gives images only for images; its video output has the video."
@@ -81,7 +81,7 @@ class WanDuetInterpolate(io.ComfyNode):
         video: Any | None = None,
         interp_model: Any | None = None,
     ) -> io.NodeOutput:
-        from ..pipelines.media.edit import Edit
+        from ..pipelines.video.edit import Edit
 
         if (images is None) == (video is None):
             found = "nothing is connected" if images is None else "both are connected"
@@ -100,7 +100,7 @@ class WanDuetInterpolate(io.ComfyNode):
 
 
 def _of_images(images: Tensor, edit: Edit, interp_model: Any | None, progress: NodeProgress) -> io.NodeOutput:
-    from ..pipelines.media.interpolate import interpolated_images
+    from ..pipelines.video.more_frames import interpolated_images
 
     count, height, width = images.shape[:3]
     fps, memory = float(edit.fps_out(count)), HostMemory()
@@ -114,10 +114,10 @@ def _of_video(
     video: Any, edit: Edit, interp_model: Any | None, hidden: io.HiddenHolder, prefix: str, save: bool
 ) -> io.NodeOutput:
     """A video to which nothing is added is passed on as it is."""
-    from ..pipelines.media.audio import read_audio
-    from ..pipelines.media.edit import write_edited
-    from ..pipelines.media.probe import probe
-    from ..pipelines.media.read import read_frames
+    from ..pipelines.video.audio import read_audio
+    from ..pipelines.video.edit import write_edited
+    from ..pipelines.video.probe import probe
+    from ..pipelines.video.read import read_frames
 
     memory = HostMemory()
     with file_of(video) as source:

@@ -16,10 +16,10 @@ from ..pipelines.errors import ModelError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..pipelines.media.edit import Edit
-    from ..pipelines.media.interpolate import Interpolator
-    from ..pipelines.media.interpolator_files import Found
-    from .memory import HostMemory
+    from ..pipelines.interpolation.interpolator_files import Found
+    from ..pipelines.video.edit import Edit
+    from ..pipelines.video.more_frames import Interpolator
+    from .host_memory import HostMemory
 
 __all__ = ["chosen_interpolator", "interp_model_input", "interpolator_name", "interpolators"]
 
@@ -41,8 +41,8 @@ def interpolators(interp_model: Any | None = None) -> Found:
     """`interp_model`, or the files in models/frame_interpolation and where ComfyUI-Frame-Interpolation keeps
     its own. ModelError when `interp_model` is not what this version knows.
     """
-    from ..pipelines.media.interpolator_files import Found, find_interpolators, folders_of_other_packs
-    from ..pipelines.media.learned import LearnedInterpolator
+    from ..pipelines.interpolation.interpolator_files import Found, find_interpolators, folders_of_other_packs
+    from ..pipelines.interpolation.learned import LearnedInterpolator
 
     if interp_model is not None:
         loaded = LearnedInterpolator(_CoreNet(interp_model), interp_model.load_device)
@@ -63,7 +63,7 @@ def chosen_interpolator(
     edit: Edit, interp_model: Any | None, memory: HostMemory, width: int, height: int
 ) -> Interpolator | None:
     """None when no frame is to be drawn. ModelError when the interpolator has no file."""
-    from ..pipelines.media.interpolator_files import make_interpolator
+    from ..pipelines.interpolation.interpolator_files import make_interpolator
 
     if not edit.between:
         return None
@@ -77,7 +77,7 @@ class _Seen(NamedTuple):
 
 
 class _CoreNet:
-    """A FILM or RIFE that core loaded, as pipelines.media.learned.FrameNet. Core moves it to the device."""
+    """A FILM or RIFE that core loaded, as learned.FrameNet. Core moves it to the device."""
 
     def __init__(self, patcher: Any) -> None:
         self._patcher, self._model = patcher, _with_own_scales(patcher.model)

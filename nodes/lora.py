@@ -9,13 +9,13 @@ from server import PromptServer
 
 from ..pipelines.request import RequestWithMedia, read_loras, with_lora
 from ..pipelines.request.contracts import DESCRIPTIONS
+from .host_progress import NodeProgress
 from .lora_choice import NONE, chosen_loras, for_task
 from .lora_files import listed_loras, lora_sources, missing_lora, stamps
-from .progress import NodeProgress
 from .sockets import WanModelSocket, WanRequestSocket
 
 if TYPE_CHECKING:
-    from ..pipelines.models.wan_model import WanModel
+    from ..pipelines.loading.wan_model import WanModel
 
 
 class _LoraNode(io.ComfyNode):
@@ -65,7 +65,7 @@ class WanDuetLora(_LoraNode):
 
     @classmethod
     def execute(cls, model: WanModel, allow_partial: bool = False, **settings: Any) -> io.NodeOutput:
-        from ..pipelines.lora_chain import lora_report, with_loras
+        from ..pipelines.generate.lora_chain import lora_report, with_loras
 
         loras, progress = read_loras(chosen_loras(**settings)), NodeProgress(cls.hidden.unique_id)
         changed = with_loras(model, loras, lora_sources(), progress, allow_partial=allow_partial)

@@ -8,10 +8,10 @@ from pathlib import Path
 import folder_paths
 
 from ..pipelines.download.downloads import Downloads
+from ..pipelines.embedded.embedded import embedded_loras
 from ..pipelines.errors import WanDuetError
-from ..pipelines.request.lora import place_of
-from ..pipelines.toy.embedded import embedded_loras
-from ..pipelines.weights.lora_source import LoraSources
+from ..pipelines.request.lora_weight import place_of
+from ..pipelines.weights.lora.find import LoraSources
 from .listing import pick, stamp
 from .lora_choice import NONE
 

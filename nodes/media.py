@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ..pipelines.media.audio import Audio
+    from ..pipelines.video.audio import Audio
 
 __all__ = ["SocketMedium", "audio_of", "from_socket", "picture_of"]
 
@@ -49,7 +49,7 @@ def from_socket(field: str, medium: str, value: Any) -> SocketMedium:
 
 def picture_of(image: Tensor | None, field: str) -> Tensor | None:
     """An IMAGE as (H, W, 3), what is transparent over white. RequestError when several come as a batch."""
-    from ..pipelines.media.picture import over_white
+    from ..pipelines.video.picture import over_white
 
     if image is None:
         return None
@@ -60,7 +60,7 @@ def picture_of(image: Tensor | None, field: str) -> Tensor | None:
 
 def audio_of(value: Mapping[str, Any] | None) -> Audio | None:
     """An AUDIO for a video file. RequestError when several sounds come as a batch."""
-    from ..pipelines.media.audio import Audio
+    from ..pipelines.video.audio import Audio
 
     if value is None:
         return None

@@ -9,19 +9,19 @@ from typing import TYPE_CHECKING, Final, Literal
 import folder_paths
 from comfy_api.latest import io
 
+from ..pipelines.device.memory import RESIDENCIES
+from ..pipelines.device.precision import PRECISIONS, Precision
+from ..pipelines.embedded.embedded import EMBEDDED
 from ..pipelines.errors import ModelError
-from ..pipelines.kernels.names import ATTENTIONS, COMPILER, KERNELS, Attention, Kernels
-from ..pipelines.memory import RESIDENCIES
-from ..pipelines.precision import PRECISIONS, Precision
-from ..pipelines.toy.embedded import EMBEDDED
+from ..pipelines.kernels.kernel_names import ATTENTIONS, COMPILER, KERNELS, Attention, Kernels
 from .conditioning import to_conditioning
+from .host_memory import HostMemory
+from .host_progress import NodeProgress
 from .listing import find_models, pick, stamp
-from .memory import HostMemory
-from .progress import NodeProgress
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
-    from ..pipelines.models.wan_model import WanModel
+    from ..pipelines.loading.wan_model import WanModel
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class WanDuetLoadModel(io.ComfyNode):
         image_encoder: str | None = None,
         audio_encoder: str | None = None,
     ) -> bool | str:
-        from ..pipelines.models.parts import public_page
+        from ..pipelines.loading.where_files_go import public_page
 
         chosen = {
             "model": model,
@@ -183,7 +183,7 @@ class WanDuetLoadModel(io.ComfyNode):
         kernels: Kernels | Literal["auto"] = _AUTO,
     ) -> io.NodeOutput:
         from ..pipelines.kernels.choices import Wishes
-        from ..pipelines.models.wan_model import load_model
+        from ..pipelines.loading.wan_model import load_model
 
         whole = _is_whole(model)
         loaded = load_model(
@@ -239,7 +239,7 @@ class WanDuetEncodePrompt(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: WanModel, prompt: str, negative_prompt: str) -> io.NodeOutput:
-        from ..pipelines.stages import encode_prompts
+        from ..pipelines.generate.stages import encode_prompts
 
         encoded = encode_prompts(
             model, [prompt, negative_prompt], HostMemory(), NodeProgress(cls.hidden.unique_id)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import folder_paths
 
 from ..pipelines.errors import RequestError
-from ..pipelines.on_disk import FileInUseError, move_into_place
+from ..pipelines.files.on_disk import FileInUseError, move_into_place
 from .lora_files import lora_sources
 from .media import from_socket
 
@@ -53,7 +53,7 @@ def written_video(video: Any) -> Path:
 
 
 def _picture(image: Any, sha256: str) -> Path:
-    from ..pipelines.media.picture import picture_bytes
+    from ..pipelines.video.picture import picture_bytes
 
     pixels = (image[0].detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy()
     return _written(f"{sha256}.png", lambda part: part.write_bytes(picture_bytes(pixels, "png", {})))

@@ -11,6 +11,8 @@ from ..pipelines.errors import RequestError
 from ..pipelines.plan import GRIDS
 from ..pipelines.request.contracts import DESCRIPTIONS
 from ..pipelines.request.timing import generated_frames
+from .host_memory import HostMemory
+from .host_progress import NodeProgress
 from .inputs import (
     boundary_input,
     chosen_boundary,
@@ -22,13 +24,11 @@ from .inputs import (
 )
 from .latents import to_latent
 from .media import from_socket
-from .memory import HostMemory
 from .outgoing import written_media
-from .progress import NodeProgress
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
-    from ..pipelines.models.wan_model import WanModel
+    from ..pipelines.loading.wan_model import WanModel
 
 
 class WanDuetEmptyLatent(io.ComfyNode):
@@ -95,8 +95,8 @@ class WanDuetVideoCondition(io.ComfyNode):
         resample_fps: bool,
         frames_per_second: float,
     ) -> io.NodeOutput:
-        from ..pipelines.beginning import encode_with_room
-        from ..pipelines.media.clip import clip_frames
+        from ..pipelines.generate.start_latents import encode_with_room
+        from ..pipelines.video.clip import clip_frames
 
         shape = latent_shape(model, width, height, num_frames)
         file = written_media({"video": from_socket("video", "video", video)})["video"]

@@ -43,8 +43,8 @@ def result_outputs() -> list[io.Output]:
 
 def to_outputs(job: Job, *, return_images: bool) -> io.NodeOutput:
     """A job that is done: `result_outputs`, and its file as the node shows it."""
-    from ..pipelines.media.picture import read_picture
-    from ..pipelines.remote.receipt import remote_receipt
+    from ..pipelines.remote.remote_receipt import remote_receipt
+    from ..pipelines.video.picture import read_picture
 
     file = Path(str(job.file_path))
     video: Any = ExecutionBlocker("The result is a picture; connect images.")

@@ -9,7 +9,6 @@ from comfy_api.latest import io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 from server import PromptServer
 
-from ..pipelines.output import suffix_of
 from ..pipelines.request import (
     NOVITA_MODELS,
     NovitaModel,
@@ -18,13 +17,14 @@ from ..pipelines.request import (
     check_all,
     side_by_side,
 )
+from ..pipelines.video.output import suffix_of
 from .files import EMBED_METADATA, VideoFile, new_video_file, workflow_tags
+from .host_memory import HostMemory
+from .host_progress import NodeProgress
 from .inputs import filename_input, save_input
 from .interpolators import interp_model_input, interpolators
 from .lora_files import lora_sources
-from .memory import HostMemory
 from .outgoing import allowed_file, written_media, written_video
-from .progress import NodeProgress
 from .remote import novita_model_input
 from .remote_jobs import remote_folder
 from .sockets import WanModelSocket, WanRequestSocket
@@ -32,8 +32,8 @@ from .sockets import WanModelSocket, WanRequestSocket
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from ..pipelines.local import Acceleration
-    from ..pipelines.models.wan_model import WanModel
+    from ..pipelines.generate.local_run import Acceleration
+    from ..pipelines.loading.wan_model import WanModel
     from ..pipelines.plan import Plan
 
 _ALL = "all"
@@ -125,7 +125,7 @@ class WanDuetRunLocal(io.ComfyNode):
         pose_video: Any | None = None,
         max_seconds: float = 0.0,
     ) -> io.NodeOutput:
-        from ..pipelines.local import run
+        from ..pipelines.generate.local_run import run
 
         files: list[VideoFile] = []
 
@@ -198,8 +198,8 @@ class WanDuetCheck(io.ComfyNode):
         model: WanModel | None = None,
         novita_model: NovitaModel = NOVITA_MODELS[0],
     ) -> io.NodeOutput:
-        from ..pipelines.distilled import with_lightning
-        from ..pipelines.local import local_abilities
+        from ..pipelines.generate.local_run import local_abilities
+        from ..pipelines.generate.required_weights import with_lightning
         from ..pipelines.remote.spending import read_spending
 
         if model is not None:  # with the LoRAs of turbo where they lie, as a run would have it

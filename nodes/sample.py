@@ -8,6 +8,8 @@ from comfy_api.latest import io
 
 from ..pipelines.plan import GRIDS
 from .conditioning import from_conditioning
+from .host_memory import HostMemory
+from .host_progress import NodeProgress
 from .inputs import (
     boundary_input,
     chosen_boundary,
@@ -18,14 +20,12 @@ from .inputs import (
     steps_input,
 )
 from .latents import latents_to_sample, to_latent
-from .memory import HostMemory
-from .progress import NodeProgress
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..pipelines.models.wan_model import WanModel
+    from ..pipelines.loading.wan_model import WanModel
     from ..pipelines.sampling.schedule import Sampling
 
 
@@ -170,9 +170,9 @@ def _sample(
     seed: int | None,
 ) -> io.NodeOutput:
     """material: positive, negative, latent. seed: None when the latent still holds its noise."""
+    from ..pipelines.generate.stages import sample
     from ..pipelines.sampling.engine import Prompts
     from ..pipelines.sampling.noise import StartLatents, draw_noise
-    from ..pipelines.stages import sample
 
     positive, negative, latent = material
     latents, kept = latents_to_sample(latent, frames_stay=model.family.pictures == "frames")

@@ -6,5 +6,5 @@ from comfy_api.latest import io
 
 __all__ = ["WanModelSocket", "WanRequestSocket"]
 
-WanModelSocket = io.Custom("WAN_MODEL")  # carries pipelines.models.wan_model.WanModel
+WanModelSocket = io.Custom("WAN_MODEL")  # carries pipelines.loading.wan_model.WanModel
 WanRequestSocket = io.Custom("WAN_REQUEST")  # carries pipelines.request.RequestWithMedia

@@ -9,12 +9,12 @@ from comfy_api.latest import io
 
 from .core_vae import chosen_vae
 from .files import new_video_file, workflow_tags
+from .host_memory import HostMemory
+from .host_progress import NodeProgress
 from .inputs import field_inputs, filename_input, rate, rate_input, save_input
 from .interpolators import chosen_interpolator, interp_model_input, interpolator_name
 from .latents import from_latent
 from .media import audio_of
-from .memory import HostMemory
-from .progress import NodeProgress
 from .sockets import WanModelSocket
 from .video_file import file_of, is_video
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ..pipelines.media.audio import Audio
-    from ..pipelines.media.frames import FrameStream
-    from ..pipelines.media.tiles import Tiling
-    from ..pipelines.models.wan_model import WanModel
+    from ..pipelines.loading.wan_model import WanModel
+    from ..pipelines.vae.tiles import Tiling
+    from ..pipelines.video.audio import Audio
+    from ..pipelines.video.frames import FrameStream
 
 
 class WanDuetDecode(io.ComfyNode):
@@ -52,10 +52,10 @@ class WanDuetDecode(io.ComfyNode):
     def execute(cls, model: WanModel, latent: Any) -> io.NodeOutput:
         import torch
 
-        from ..pipelines.media.frames import to_image
-        from ..pipelines.preflight import picture_size
-        from ..pipelines.render import with_room
-        from ..pipelines.stages import decode
+        from ..pipelines.generate.preflight import picture_size
+        from ..pipelines.generate.render import with_room
+        from ..pipelines.generate.stages import decode
+        from ..pipelines.video.frames import to_image
 
         latents, memory, progress = from_latent(latent), HostMemory(), NodeProgress(cls.hidden.unique_id)
         count = (latents.shape[2] - 1) * model.family.vae_stride[0] + 1
@@ -135,9 +135,9 @@ class WanDuetRenderVideo(io.ComfyNode):
         audio: Any | None = None,
         interp_model: Any | None = None,
     ) -> io.NodeOutput:
-        from ..pipelines.media.edit import Edit
-        from ..pipelines.preflight import picture_size
-        from ..pipelines.render import render
+        from ..pipelines.generate.preflight import picture_size
+        from ..pipelines.generate.render import render
+        from ..pipelines.video.edit import Edit
 
         latents, source, memory = from_latent(latent), chosen_vae(model, vae), HostMemory()
         edit = Edit(
@@ -207,11 +207,11 @@ class WanDuetEncodeVideo(io.ComfyNode):
         container: str = "mp4",
         audio: Any | None = None,
     ) -> io.NodeOutput:
-        from ..pipelines.media.audio import read_audio
-        from ..pipelines.media.edit import Edit, write_edited
-        from ..pipelines.media.frames import image_frames
-        from ..pipelines.media.probe import probe
-        from ..pipelines.media.read import read_frames
+        from ..pipelines.video.audio import read_audio
+        from ..pipelines.video.edit import Edit, write_edited
+        from ..pipelines.video.frames import image_frames
+        from ..pipelines.video.probe import probe
+        from ..pipelines.video.read import read_frames
 
         def written(
             frames: FrameStream, count: int, size: tuple[int, int], fps: Fraction, sound: Audio | None

@@ -11,7 +11,7 @@ from typing import Any
 import folder_paths
 from comfy_api.latest import Input
 
-from ..pipelines.on_disk import discard
+from ..pipelines.files.on_disk import discard
 
 __all__ = ["file_of", "is_video"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from wan_duet.pipelines.device_table import MEMORY, PAGE, WRITE, devices_page
-from wan_duet.pipelines.memory import bytes_free
-from wan_duet.pipelines.precision import RULES, Rule
+from tools.device_table import MEMORY, PAGE, WRITE, devices_page
+from wan_duet.pipelines.device.memory import bytes_free
+from wan_duet.pipelines.device.precision import RULES, Rule
 
 
 def test_the_page_is_up_to_date() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import ModuleType
 
@@ -72,6 +74,27 @@ def test_every_package_is_listed_for_wheels() -> None:
     ]
     packages = {".".join(["wan_duet", *folder.relative_to(ROOT).parts]) for folder in folders}
     assert set(pyproject()["tool"]["setuptools"]["packages"]) == packages
+
+
+def test_every_room_says_what_it_answers_and_stands_in_the_contract() -> None:
+    rooms = [folder for folder in (ROOT / "pipelines").iterdir() if (folder / "__init__.py").is_file()]
+    contracts = pyproject()["tool"]["importlinter"]["contracts"]
+    layers = next(contract["layers"] for contract in contracts if contract["type"] == "layers")
+    assert {room.name for room in rooms} <= set(layers)
+    for room in rooms:
+        said = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8")))
+        assert said, f"{room.name}/__init__.py does not say what the room answers"
+
+
+# Names that several files of the product have, and why.
+SHARED_NAMES = {"__init__": "Python gives it to every package"}
+
+
+def test_no_two_files_of_the_product_have_one_name() -> None:
+    """An editor, a traceback and a stranger know a file by its name."""
+    files = [file for top in ("nodes", "pipelines") for file in (ROOT / top).rglob("*.py")]
+    many = {name for name, count in Counter(file.stem for file in files).items() if count > 1}
+    assert many == SHARED_NAMES.keys()
 
 
 def test_the_registry_gets_what_it_asks_for() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from wan_duet.pipelines import demo
+from wan_duet.pipelines.cli import demo
 
 RUN = Path(__file__).resolve().parents[1] / "run.py"
 

@@ -11,9 +11,9 @@ from typing import Any
 import tiny_files
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
-from wan_duet.pipelines.models.wan_model import WanModel, load_model
-from wan_duet.pipelines.toy.embedded import toy_folder
-from wan_duet.pipelines.toy.networks import new_expert
+from tools.train_embedded.networks import new_expert
+from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 
 CLIP_WIDTH, CLIP_SIDE, CLIP_PATCH = 64, 28, 14
 TOKENS = (CLIP_SIDE // CLIP_PATCH) ** 2 + 1

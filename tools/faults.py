@@ -54,7 +54,7 @@ def test_files(root: Path, file: str) -> tuple[list[str], list[str]]:
     imports = re.compile(rf"{name}\b|from wan_duet[.]{package} import [^\n]*\b{module}\b")
     folder = root / "tests" / room
     every = sorted((folder if folder.is_dir() else root / "tests").rglob("test_*.py"))
-    usable = [one for one in every if not {"host", "golden", "toy"} & set(one.relative_to(root).parts)]
+    usable = [one for one in every if not {"host", "golden", "embedded"} & set(one.relative_to(root).parts)]
     near = [one for one in usable if imports.search(one.read_text(encoding="utf-8"))]
     near.sort(key=lambda one: (Path(file).stem not in one.stem, one.stat().st_size))
     far = [one for one in usable if one not in near] if room and folder.is_dir() else []

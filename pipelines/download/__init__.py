@@ -1,1 +1,1 @@
-"""Files from the web that a request names: public https only, looked at, and kept by their content."""
+"""How an address becomes a file: public https only, checked at every hop, kept by its content."""

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import httpx
 
 from ..errors import DownloadError
-from ..on_disk import remove
+from ..files.on_disk import remove
 from ..progress import Progress
 from .address import HubFile, WebFile
 from .fetch import DownloadLimits, fetch

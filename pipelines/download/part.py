@@ -11,7 +11,7 @@ from pathlib import Path
 
 import httpx
 
-from ..on_disk import remove
+from ..files.on_disk import remove
 
 __all__ = [
     "BrokenError",

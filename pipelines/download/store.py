@@ -19,8 +19,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from ..errors import DownloadError
-from ..file_names import is_device_name
-from ..on_disk import FileInUseError, move_into_place, remove, write_whole
+from ..files.file_names import is_device_name
+from ..files.on_disk import FileInUseError, move_into_place, remove, write_whole
 
 __all__ = ["Origin", "Store", "origin_of"]
 

@@ -1,4 +1,4 @@
-"""A real ComfyUI, started without a window, given one workflow, and gone again.
+"""How a real ComfyUI is driven: started without a window, given one workflow, and gone again.
 
 host.py     which ComfyUI, which Python, and whether they can run this pack
 server.py   the process: started on folders of its own, always stopped

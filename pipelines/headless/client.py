@@ -20,7 +20,7 @@ from typing import Any, TypeAlias, TypeVar
 import aiohttp
 
 from ..errors import HostError, MediaError
-from ..on_disk import discard, move_into_place
+from ..files.on_disk import discard, move_into_place
 
 __all__ = ["ComfyClient", "Job", "NodeProgress", "OutputFile", "Workflow"]
 

@@ -1,1 +1,1 @@
-"""The inner loops of the networks: fused element-wise work, attention, and which of them a device runs."""
+"""Which kernels compute the inner loops of the networks on this device."""

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor
 
 from ..errors import ModelError
-from .names import ATTENTIONS, Attention
+from .kernel_names import ATTENTIONS, Attention
 from .trial import Facts, facts_of, first_that_runs, remembered
 
 __all__ = [

@@ -15,7 +15,7 @@ import torch
 from ..errors import ModelError
 from .attention import attention_candidates, why_not
 from .fused import fused_operations
-from .names import ATTENTIONS, KERNELS, Attention, Kernels
+from .kernel_names import ATTENTIONS, KERNELS, Attention, Kernels
 from .operations import Operations, Rope, kitchen_operations, plain_operations
 from .traceable import traceable_operations
 from .trial import Facts, facts_of, first_that_runs, remembered

@@ -1,4 +1,4 @@
-"""From a request to numbers: families, sigma grids, and the plan of a run. numpy only."""
+"""Which numbers a run takes: families, sizes, sigma grids, the plan. numpy only."""
 
 from __future__ import annotations
 

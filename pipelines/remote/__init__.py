@@ -1,1 +1,1 @@
-"""Runs at hosted providers: what is bought is written down first, and bought once."""
+"""How a run is bought from a provider: written down first, and bought once."""

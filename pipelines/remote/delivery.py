@@ -9,13 +9,13 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from ..errors import JobFailedError, JobLostError, MediaError
-from ..on_disk import discard, remove
-from ..output import sidecar, write_sidecar
+from ..files.on_disk import discard, remove
+from ..video.output import sidecar, write_sidecar
 from .desk import Desk
 from .news import Tell, news_of
 from .provider import Downloaded, RemoteFile
-from .receipt import remote_receipt
 from .record import Job, outcome_json
+from .remote_receipt import remote_receipt
 
 __all__ = ["fetch"]
 

@@ -18,7 +18,7 @@ from ..download.address import shown
 from ..download.part import BrokenError, forget, note_version, settle, size_of, verify, version_of
 from ..download.public_web import PublicTransport, redirected, url_of
 from ..errors import DownloadError, JobLostError, RemoteError, UnreachableError
-from ..on_disk import move_into_place
+from ..files.on_disk import move_into_place
 from .api import Timeouts
 from .provider import Downloaded, RemoteFile
 from .retry import Pace, happening_of_status, retry_after_s

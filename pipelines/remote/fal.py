@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import AmbiguousError, JobFailedError, JobLostError, RemoteError, UnreachableError
-from ..media.local_file import LocalFile
+from ..video.local_file import LocalFile
 from .api import Answer, Api, Timeouts, same_origin
 from .attempts import CallFailedError
 from .download import Caps, Cdn

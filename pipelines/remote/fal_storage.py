@@ -19,8 +19,8 @@ import anyio
 import httpx
 
 from ..errors import DownloadError, RefusedError, UnreachableError
-from ..media.local_file import LocalFile
-from ..on_disk import write_whole
+from ..files.on_disk import write_whole
+from ..video.local_file import LocalFile
 from .api import Api, Timeouts
 from .attempts import CallFailedError, repeat
 from .download import Cdn

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import KeyProblemError
-from ..on_disk import write_whole
+from ..files.on_disk import write_whole
 
 __all__ = ["PROVIDERS", "Key", "find_key", "forget_key", "keep_key", "where_keys_are"]
 

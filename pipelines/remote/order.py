@@ -7,9 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..media.local_file import FindFile, any_file
 from ..request import NovitaModel, WanRequest, check, seed_for_run
 from ..request.prices import PRICES, PriceTable
+from ..video.local_file import FindFile, any_file
 from .fal import Fal
 from .payload import Prepared, prepare, sendable
 from .provider import Payload, Provider

@@ -15,9 +15,9 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import RequestError
-from ..media.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
 from ..request import MEDIA, WanRequest
-from ..request.lora import place_of
+from ..request.lora_weight import place_of
+from ..video.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
 from .provider import Payload
 
 __all__ = ["Prepared", "prepare", "sendable"]

@@ -1,4 +1,4 @@
-"""The request language: kinds of request, their fields and limits, and the check against a runner."""
+"""What may be asked for: the kinds of request, their fields and limits, and the check against a runner."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .kinds import (
     kind_of,
     kinds_of,
 )
-from .lora import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
+from .lora_weight import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
 from .media_facts import MediaFacts
 from .novita_words import NOVITA_MODELS, NovitaModel, for_novita
 from .parse import parse, read_json, read_list, read_loras, request_for, t2v_request, with_lora

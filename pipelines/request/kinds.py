@@ -12,7 +12,7 @@ from .base import StrictModel, WanRequest
 from .contracts import ALIASES, KIND_ENTRIES, SENT_ENTRIES
 from .forms import FORMS
 from .image_size import SizeOrPreset
-from .lora import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
+from .lora_weight import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
 from .novita_extra import NovitaExtra
 from .rows import FieldRow, closest, rows
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .case import Case
 from .image_size import pixels
 from .implied import IMAGE_TASKS
-from .lora import place_of
+from .lora_weight import place_of
 from .report import Finding
 from .timing import generated_frames, input_fps
 

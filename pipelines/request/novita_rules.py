@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from .case import Case
 from .limits import newest_limit
-from .lora import place_of
+from .lora_weight import place_of
 from .report import Finding
 
 __all__ = [

@@ -14,7 +14,7 @@ from .base import WanRequest
 from .forms import SIZE_PAIRS, FalRequest
 from .image_size import LONGEST_SIDE
 from .kinds import KINDS, class_of, kinds_of, stated_by_alias
-from .lora import LoRAWeight
+from .lora_weight import LoRAWeight
 from .rows import FieldRow, closest, rows
 from .seeds import SEED_MAX
 

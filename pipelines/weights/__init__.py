@@ -1,0 +1,1 @@
+"""How a weight file becomes a recipe: formats, names, dequantising, hashes, LoRAs."""

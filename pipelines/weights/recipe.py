@@ -19,8 +19,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from ..device.ram import give_back
 from ..errors import ModelError
-from ..ram import give_back
 from .stored import Files, Source
 
 __all__ = ["DTypeRule", "Delta", "Ingredient", "Recipe", "keeping_fp32", "materialise"]

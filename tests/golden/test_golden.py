@@ -17,16 +17,16 @@ from diffusers import UniPCMultistepScheduler
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wan_duet.pipelines.memory import DeviceMemory
-from wan_duet.pipelines.models.executor import Executor
-from wan_duet.pipelines.models.vae import denormalise
-from wan_duet.pipelines.models.wan_model import load_model
+from wan_duet.pipelines.device.memory import DeviceMemory
+from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.plan.sigmas import GRIDS, SigmaGrid, from_sigmas, unipc_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.loop import denoise
 from wan_duet.pipelines.sampling.schedule import Schedule
 from wan_duet.pipelines.sampling.solvers import SOLVERS
+from wan_duet.pipelines.streaming.executor import Executor
+from wan_duet.pipelines.vae.latent_space import denormalise
 from wan_duet.pipelines.weights.folder import read_component
 
 HERE = Path(__file__).parent

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,18 +17,17 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wan_duet.pipelines.memory import DeviceMemory
-from wan_duet.pipelines.models.clip import picture_features
-from wan_duet.pipelines.models.conditions import given_mask
-from wan_duet.pipelines.models.executor import Executor
-from wan_duet.pipelines.models.identify import read_part
-from wan_duet.pipelines.models.wan_model import load_model
+from wan_duet.pipelines.device.memory import DeviceMemory
+from wan_duet.pipelines.generate.conditions import given_mask
+from wan_duet.pipelines.loading.identify import read_part
+from wan_duet.pipelines.networks.clip_vision import picture_features
 from wan_duet.pipelines.plan.sigmas import SigmaGrid, dmd_grid, unipc_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.loop import denoise
 from wan_duet.pipelines.sampling.schedule import Schedule
 from wan_duet.pipelines.sampling.solvers import new_solver
+from wan_duet.pipelines.streaming.executor import Executor
 
 HERE = Path(__file__).parent
 LoadExpert = Callable[[str], Executor]
@@ -109,9 +107,9 @@ def test_clip_reads_pictures_as_the_official_code_does(
     (tmp_path / "config.json").write_text(
         json.dumps({"num_attention_heads": tiny_kinds.CLIP["heads"], "hidden_act": "gelu"})
     )
-    model = replace(load_model("toy"), image_encoder=read_part(tmp_path, "image encoder", "image_encoder"))
+    recipe = read_part(tmp_path, "image encoder", "image_encoder")
     pictures = [tiny_kinds.picture(), tiny_kinds.second_picture()][: len(official[f"{name} clip"])]
-    ours = picture_features(model, pictures, DeviceMemory("cpu"), Silent())
+    ours = picture_features(recipe, pictures, torch.float32, DeviceMemory("cpu"), Silent())
     assert relative_l2(ours[0], official[f"{name} clip"].flatten(0, 1)) <= 1e-5
 
 

@@ -15,20 +15,20 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from wan_duet.pipelines.device.memory import DeviceMemory
+from wan_duet.pipelines.generate.speech_clips import SETTLING_FRAMES, Script, speaking_frames
 from wan_duet.pipelines.kernels.choices import FloatChoices
-from wan_duet.pipelines.memory import DeviceMemory
-from wan_duet.pipelines.models.executor import Executor
-from wan_duet.pipelines.models.identify import read_part
-from wan_duet.pipelines.models.s2v import SpeechTransformer
-from wan_duet.pipelines.models.s2v_engine import SPEAKER, ClipCondition
-from wan_duet.pipelines.models.s2v_features import frame_features
-from wan_duet.pipelines.models.wan_model import WanModel, load_model
-from wan_duet.pipelines.models.wav2vec import hear
+from wan_duet.pipelines.loading.identify import read_part
+from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+from wan_duet.pipelines.networks.s2v import SpeechTransformer
+from wan_duet.pipelines.networks.s2v_engine import SPEAKER, ClipCondition
+from wan_duet.pipelines.networks.s2v_features import frame_features
+from wan_duet.pipelines.networks.wav2vec import hear
 from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.engine import Condition, Engine, Prompts
 from wan_duet.pipelines.sampling.schedule import Schedule
-from wan_duet.pipelines.speech_clips import SETTLING_FRAMES, Script, speaking_frames
+from wan_duet.pipelines.streaming.executor import Executor
 from wan_duet.pipelines.weights.recipe import Recipe, materialise
 
 HERE = Path(__file__).parent

@@ -14,10 +14,10 @@ import pytest
 import tiny_companions as companions
 import tiny_files as tiny
 
+from wan_duet.pipelines.cli.terminal import stopped_by_sigterm
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
-from wan_duet.pipelines.terminal import stopped_by_sigterm
 
 
 @pytest.fixture(scope="session")

@@ -23,10 +23,10 @@ import torch
 
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
-from wan_duet.pipelines.media.audio import Audio
-from wan_duet.pipelines.media.encode import encode_video
-from wan_duet.pipelines.media.latent_file import LatentFile, write_latents
-from wan_duet.pipelines.media.picture import picture_bytes
+from wan_duet.pipelines.video.audio import Audio
+from wan_duet.pipelines.video.encode_video import encode_video
+from wan_duet.pipelines.video.latent_file import LatentFile, write_latents
+from wan_duet.pipelines.video.picture import picture_bytes
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))

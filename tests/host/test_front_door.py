@@ -15,8 +15,8 @@ import pytest
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
-from wan_duet.pipelines.media.probe import probe
-from wan_duet.pipelines.media.tags import PROMPT, RECEIPT
+from wan_duet.pipelines.video.probe import probe
+from wan_duet.pipelines.video.tags import PROMPT, RECEIPT
 
 
 def begin(comfyui: Host, cwd: Path, *arguments: str) -> subprocess.Popen[str]:
@@ -25,7 +25,14 @@ def begin(comfyui: Host, cwd: Path, *arguments: str) -> subprocess.Popen[str]:
     temporary.mkdir()
     environ = {**os.environ, "COMFYUI_PYTHON": str(comfyui.python)}
     environ |= dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(temporary))
-    command = [sys.executable, "-m", "wan_duet.pipelines.demo", "--comfyui", str(comfyui.path), *arguments]
+    command = [
+        sys.executable,
+        "-m",
+        "wan_duet.pipelines.cli.demo",
+        "--comfyui",
+        str(comfyui.path),
+        *arguments,
+    ]
     pipe = subprocess.PIPE
     return subprocess.Popen(
         command,

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from wan_duet.pipelines.embedded.embedded import EMBEDDED, embedded_loras
 from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
-from wan_duet.pipelines.models.wan_model import load_model
-from wan_duet.pipelines.toy.embedded import EMBEDDED, embedded_loras
+from wan_duet.pipelines.loading.wan_model import load_model
 
 BLOCKS = Path(__file__).parents[2] / "workflows" / "api" / "Text to Video (building blocks).json"
 STYLE = "style/a.safetensors"

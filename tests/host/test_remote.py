@@ -20,8 +20,8 @@ from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.headless.client import ComfyClient, Job, NodeProgress
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
-from wan_duet.pipelines.media.probe import probe
 from wan_duet.pipelines.remote.keys import forget_key, keep_key
+from wan_duet.pipelines.video.probe import probe
 
 from ..servers.fal import FalServer
 from ..servers.novita import NovitaServer

@@ -13,14 +13,14 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
+from wan_duet.pipelines.embedded.embedded import EMBEDDED, TOY_IMAGE, embedded_loras
 from wan_duet.pipelines.errors import HostError
+from wan_duet.pipelines.generate.local_receipt import latents_hash
 from wan_duet.pipelines.headless.client import ComfyClient, Job
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
-from wan_duet.pipelines.media.picture import picture_bytes
-from wan_duet.pipelines.media.probe import VideoFacts, probe
 from wan_duet.pipelines.plan import Plan
-from wan_duet.pipelines.receipt import latents_hash
-from wan_duet.pipelines.toy.embedded import EMBEDDED, TOY_IMAGE, embedded_loras
+from wan_duet.pipelines.video.picture import picture_bytes
+from wan_duet.pipelines.video.probe import VideoFacts, probe
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 SAVED = Path(__file__).parents[1] / "nodes" / "saved"

@@ -20,7 +20,7 @@ from wan_duet.pipelines.kernels.choices import (
     kernel_candidates,
     why_not_kernels,
 )
-from wan_duet.pipelines.kernels.names import KERNELS
+from wan_duet.pipelines.kernels.kernel_names import KERNELS
 from wan_duet.pipelines.kernels.trial import Facts, facts_of, remembered
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:1")

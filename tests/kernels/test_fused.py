@@ -20,7 +20,7 @@ from diffusers import WanTransformer3DModel
 from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.kernels.fused import fused_operations, rms_silu
 from wan_duet.pipelines.kernels.operations import Operations, Rope, plain_operations
-from wan_duet.pipelines.models.network import use_own_forward
+from wan_duet.pipelines.networks.transformer import use_own_forward
 
 BATCH, TOKENS, WIDTH, HEADS, EPS = 2, 6, 48, 2, 1e-6
 TOLERANCE = {torch.float32: 1e-6, torch.float16: 6e-4}

@@ -11,8 +11,8 @@ import torch
 
 from wan_duet.nodes.conditioning import from_conditioning, to_conditioning, with_pictures
 from wan_duet.pipelines.errors import SamplingError
-from wan_duet.pipelines.models.conditions import Pictures, entering_channels, given_mask
-from wan_duet.pipelines.models.wan_model import WanModel, load_model
+from wan_duet.pipelines.generate.conditions import Pictures, entering_channels, given_mask
+from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan.families import FAMILIES
 
 WIDTH = 128

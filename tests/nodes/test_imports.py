@@ -18,9 +18,11 @@ HEAVY = (
     "diffusers",
     "transformers",
     "av",
-    "pipelines.local",
-    "pipelines.stages",
-    "pipelines.models",
+    "pipelines.generate",
+    "pipelines.loading",
+    "pipelines.networks",
+    "pipelines.streaming",
+    "pipelines.vae",
 )
 
 

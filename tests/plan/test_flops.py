@@ -10,7 +10,7 @@ from diffusers import WanTransformer3DModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from wan_duet.pipelines.kernels.choices import FloatChoices
-from wan_duet.pipelines.models.network import use_own_forward
+from wan_duet.pipelines.networks.transformer import use_own_forward
 from wan_duet.pipelines.plan.flops import forward_flops, size_of, tokens_of
 
 A14B: dict[str, Any] = {}

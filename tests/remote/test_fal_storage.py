@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.errors import RefusedError, RequestError, UnreachableError
-from wan_duet.pipelines.media.local_file import file_at
 from wan_duet.pipelines.remote.fal import Fal
 from wan_duet.pipelines.remote.fal_storage import UploadSizes
 from wan_duet.pipelines.remote.payload import prepare, sendable
 from wan_duet.pipelines.request import parse
+from wan_duet.pipelines.video.local_file import file_at
 
 from ..servers.fal import FalServer
 from .clients import FAL_KEY, fal_at

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.media.local_file import LocalFile
 from wan_duet.pipelines.remote.payload import Prepared, prepare, sendable
 from wan_duet.pipelines.remote.written import fingerprint
 from wan_duet.pipelines.request import KINDS, field_table, parse
+from wan_duet.pipelines.video.local_file import LocalFile
 
 from ..servers.contract import entries_of, faults_in
 

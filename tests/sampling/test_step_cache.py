@@ -10,7 +10,7 @@ from diffusers import WanTransformer3DModel
 from diffusers.hooks import FirstBlockCacheConfig
 from torch import Tensor
 
-from wan_duet.pipelines.models.first_block import asking
+from wan_duet.pipelines.networks.first_block import asking
 from wan_duet.pipelines.sampling.engine import Condition
 from wan_duet.pipelines.sampling.step_cache import BlockCache, FirstBlockCache, StepCache
 

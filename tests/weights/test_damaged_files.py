@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import ModelError
-from wan_duet.pipelines.models.identify import identify, read_part
+from wan_duet.pipelines.loading.identify import identify, read_part
 from wan_duet.pipelines.weights.checkpoint import read_checkpoint
 from wan_duet.pipelines.weights.stored import Files
 

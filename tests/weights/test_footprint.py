@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from traffic import Traffic
 
 from wan_duet.pipelines.weights.footprint import making_bytes
-from wan_duet.pipelines.weights.lora import attach_lora
-from wan_duet.pipelines.weights.lora_file import read_lora
+from wan_duet.pipelines.weights.lora.attach import attach_lora
+from wan_duet.pipelines.weights.lora.lora_file import read_lora
 from wan_duet.pipelines.weights.recipe import Recipe
 from wan_duet.pipelines.weights.stored import Files, read_header
 

@@ -17,12 +17,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from wan_duet.pipelines.errors import ModelError
-from wan_duet.pipelines.models.architecture import families_of, transformer_recipe
-from wan_duet.pipelines.models.expert import blank_expert
+from wan_duet.pipelines.loading.architecture import families_of, transformer_recipe
+from wan_duet.pipelines.networks.expert import blank_expert
 from wan_duet.pipelines.weights.checkpoint import read_checkpoint
 from wan_duet.pipelines.weights.ggml_blocks import FORMATS, numbers_of
-from wan_duet.pipelines.weights.lora import attach_lora
-from wan_duet.pipelines.weights.lora_file import read_lora
+from wan_duet.pipelines.weights.lora.attach import attach_lora
+from wan_duet.pipelines.weights.lora.lora_file import read_lora
 from wan_duet.pipelines.weights.recipe import Recipe, keeping_fp32, materialise
 from wan_duet.pipelines.weights.stored import Files
 

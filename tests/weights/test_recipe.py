@@ -12,8 +12,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan_duet.pipelines.errors import ModelError
-from wan_duet.pipelines.models.expert import blank_expert, expert_dtypes
-from wan_duet.pipelines.models.wan_model import load_model
+from wan_duet.pipelines.loading.wan_model import load_model
+from wan_duet.pipelines.networks.expert import blank_expert, expert_dtypes
 from wan_duet.pipelines.weights.folder import read_component
 from wan_duet.pipelines.weights.recipe import Recipe, materialise
 

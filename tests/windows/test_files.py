@@ -14,24 +14,24 @@ import pytest
 import torch
 
 from wan_duet.pipelines.cli import main
+from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import KeyProblemError, MediaError
-from wan_duet.pipelines.media.edit import Edit
-from wan_duet.pipelines.media.latent_file import LatentFile, read_latents, write_latents
-from wan_duet.pipelines.media.probe import probe
-from wan_duet.pipelines.memory import DeviceMemory
-from wan_duet.pipelines.models.wan_model import load_model
-from wan_duet.pipelines.on_disk import FileInUseError, discard, move_into_place, remove
+from wan_duet.pipelines.files.on_disk import FileInUseError, discard, move_into_place, remove
+from wan_duet.pipelines.generate.render import render
+from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.keys import Key, find_key, keep_key
 from wan_duet.pipelines.remote.owner import Owner
-from wan_duet.pipelines.render import render
+from wan_duet.pipelines.video.edit import Edit
+from wan_duet.pipelines.video.latent_file import LatentFile, read_latents, write_latents
+from wan_duet.pipelines.video.probe import probe
 from wan_duet.pipelines.weights.stored import Files
 
 from ..download.conftest import MakeDownloads, downloads, loopback, server, site, weights
 from ..download.small_web import Site
 from ..download.test_downloads import HOST, PATH, get
-from ..media.clips import write
+from ..video.clips import write
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="what is open is read from /proc")
 

@@ -24,12 +24,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import UMT5Config, UMT5EncoderModel
 
+from tools.train_embedded.networks import expert_config, text_encoder_config
+from wan_duet.pipelines.cli.terminal import stopped_by_sigterm
+from wan_duet.pipelines.embedded.embedded import toy_folder
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
-from wan_duet.pipelines.terminal import stopped_by_sigterm
-from wan_duet.pipelines.toy.embedded import toy_folder
-from wan_duet.pipelines.toy.networks import expert_config, text_encoder_config
 
 HERE = Path(__file__).parent
 FOLDERS = ("diffusers", "diffusion_models", "vae", "loras", "frame_interpolation")

@@ -14,11 +14,11 @@ from frame_nets import pictures
 from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
-from wan_duet.pipelines.media.audio import Audio
-from wan_duet.pipelines.media.encode import encode_video
-from wan_duet.pipelines.media.frames import Frame, to_uint8
-from wan_duet.pipelines.media.probe import probe
-from wan_duet.pipelines.media.read import read_frames
+from wan_duet.pipelines.video.audio import Audio
+from wan_duet.pipelines.video.encode_video import encode_video
+from wan_duet.pipelines.video.frames import Frame, to_uint8
+from wan_duet.pipelines.video.probe import probe
+from wan_duet.pipelines.video.read import read_frames
 
 WORKFLOW = Path(__file__).parents[3] / "workflows" / "api" / "Text to Video (one request).json"
 SETTINGS: dict[str, object] = {

@@ -14,10 +14,10 @@ from safetensors.torch import load_file
 from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.headless.client import ComfyClient, Job
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
-from wan_duet.pipelines.media.audio import Audio, read_audio
-from wan_duet.pipelines.media.encode import encode_video
-from wan_duet.pipelines.media.probe import probe
-from wan_duet.pipelines.media.read import read_frames
+from wan_duet.pipelines.video.audio import Audio, read_audio
+from wan_duet.pipelines.video.encode_video import encode_video
+from wan_duet.pipelines.video.probe import probe
+from wan_duet.pipelines.video.read import read_frames
 
 SETTINGS: dict[str, object] = {
     "frames_per_second": 24.0,

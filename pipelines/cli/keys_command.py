@@ -1,0 +1,103 @@
+"""`wan-duet keys`: keep, try and forget the keys of providers.
+
+No command shows a key, or takes one as an argument, which shells write down and `ps` shows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = ["add_keys_command"]
+
+
+def add_keys_command(commands: Any) -> None:
+    """Add `keys` to the commands of an argument parser (what `add_subparsers` returned)."""
+    from ..remote.keys import PROVIDERS
+
+    text = "keep the keys of fal and Novita in a file that only you can read"
+    keys = commands.add_parser("keys", help=text, description=text, allow_abbrev=False)
+    verbs = keys.add_subparsers(required=True, metavar="COMMAND")
+
+    def verb(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = verbs.add_parser(
+            name, help=text, description=text, allow_abbrev=False
+        )
+        added.set_defaults(command=function)
+        added.add_argument("--json", action="store_true", help="answer with JSON on stdout")
+        added.add_argument(
+            "--folder",
+            type=Path,
+            help="where the keys lie; default: with the ComfyUI of $COMFYUI_PATH, or the user",
+        )
+        return added
+
+    verb("list", _list, "say which providers have a key, and whether the environment or the file gives it")
+    for name, function, text in (
+        ("set", _set, "ask for a key, or read it from stdin, and keep it"),
+        ("forget", _forget, "take a key out of the file"),
+        ("test", _test, "ask a provider whether it takes the key; spends nothing"),
+    ):
+        verb(name, function, text).add_argument("provider", choices=list(PROVIDERS))
+
+
+def _list(options: argparse.Namespace) -> int:
+    from ..remote.keys import PROVIDERS, where_keys_are
+
+    places = where_keys_are(_folder(options))
+    if options.json:
+        print(json.dumps(places))
+        return 0
+    for provider, place in places.items():
+        print(f"{provider:<6}  {'no key' if place is None else f'from the {place}'}  ({PROVIDERS[provider]})")
+    return 0
+
+
+def _set(options: argparse.Namespace) -> int:
+    from ..remote.keys import keep_key
+
+    asked = f"Key of {options.provider} (not shown): "
+    keep_key(
+        options.provider,
+        getpass.getpass(asked) if sys.stdin.isatty() else sys.stdin.readline(),
+        _folder(options),
+    )
+    return _list(options)
+
+
+def _forget(options: argparse.Namespace) -> int:
+    from ..remote.keys import forget_key
+
+    forget_key(options.provider, _folder(options))
+    return _list(options)
+
+
+def _test(options: argparse.Namespace) -> int:
+    """1 for a key that is not taken."""
+    import asyncio
+
+    from ..remote.accounts import account_at
+
+    async def accepted() -> bool:
+        account = account_at(options.provider, _folder(options))
+        try:
+            return await account.accepts_key()
+        finally:
+            await account.close()
+
+    taken = asyncio.run(accepted())
+    answer = f"{options.provider} takes the key" if taken else f"{options.provider} does not take the key"
+    print(json.dumps({"accepted": taken}) if options.json else answer)
+    return 0 if taken else 1
+
+
+def _folder(options: argparse.Namespace) -> Path:
+    from ..download.folders import remote_folder
+
+    folder: Path = options.folder or remote_folder()
+    return folder

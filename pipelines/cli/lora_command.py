@@ -1,0 +1,74 @@
+"""`wan-duet lora inspect`: what a LoRA file holds, and what it would do to a model. Loads no weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from ..embedded.embedded import embedded_loras
+from ..errors import RequestError
+
+if TYPE_CHECKING:
+    from ..weights.lora.coverage import LoraReport
+    from ..weights.lora.lora_file import LoraFile
+
+__all__ = ["add_lora_command"]
+
+
+def add_lora_command(commands: Any) -> None:
+    """Add `lora inspect` to the commands of an argument parser (what `add_subparsers` returned)."""
+    text = "look into LoRA files"
+    lora = commands.add_parser("lora", help=text, description=text, allow_abbrev=False)
+    text = "say what a LoRA file holds and, with --model, what of it fits; exit code 2 when nothing would run"
+    inspect = lora.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "inspect", help=text, description=text, allow_abbrev=False
+    )
+    inspect.set_defaults(command=_inspect)
+    inspect.add_argument("file", metavar="FILE", help="a .safetensors file of any dialect, or toy/NAME")
+    inspect.add_argument("--model", metavar="toy|FOLDER|FILE", help="the model to try it on")
+    inspect.add_argument("--low-model", metavar="FILE", help="its low-noise expert, where --model is a file")
+    inspect.add_argument("--json", action="store_true", help="answer with JSON on stdout")
+
+
+def _inspect(options: argparse.Namespace) -> int:
+    from ..weights.lora.coverage import describe_lora
+    from ..weights.lora.find import LoraSources
+    from ..weights.lora.lora_file import read_lora
+
+    if options.low_model is not None and options.model is None:
+        raise RequestError.of("--low-model", "given without --model", "give the high-noise expert as --model")
+    lora = read_lora(LoraSources(embedded=embedded_loras()).find(options.file))
+    facts = describe_lora(lora)
+    reports = [] if options.model is None else _reports(lora, options.model, options.low_model)
+    if options.json:
+        answer = {"file": lora.file.name, **facts.as_dict(), "strangers": len(lora.strangers)}
+        if reports:
+            answer["experts"] = {
+                report.expert: {**report.coverage.as_dict(), "refused": reason or None}
+                for report, reason in reports
+            }
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        print(lora.file.name)
+        print(facts.text())
+        if lora.strangers:
+            print(f"{len(lora.strangers)} keys that nobody knows, such as {', '.join(lora.strangers[:3])}")
+        for report, reason in reports:
+            print(f"refused: {reason}" if reason else report.summary())
+    usable = any(not reason for _, reason in reports) if reports else bool(lora.changes)
+    return 0 if usable else 2
+
+
+def _reports(lora: LoraFile, model: str, low: str | None) -> list[tuple[LoraReport, str]]:
+    """For every expert of the model: the report at strength 1, and why it would be refused, or nothing."""
+    from ..loading.wan_model import read_experts
+    from ..weights.lora.attach import cover, refusal
+    from ..weights.lora.coverage import LoraReport, describe_lora
+
+    facts = describe_lora(lora)
+    found = [
+        LoraReport(lora.file, expert, 1.0, facts, cover(recipe, lora, expert))
+        for expert, recipe in read_experts(model, low).items()
+    ]
+    return [(report, refusal(report)) for report in found]

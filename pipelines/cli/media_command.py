@@ -1,0 +1,233 @@
+"""`wan-duet media`: look into videos, write them anew, and finish what ended before its video was there."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..device.memory import DeviceMemory
+from ..device.precision import PRECISIONS
+from ..errors import RequestError
+from ..video.containers import QUALITIES, WRITE_MODES, container_of
+from ..video.output import require_place
+from .terminal import TerminalProgress
+
+if TYPE_CHECKING:
+    from ..vae.standalone import HasVae
+    from ..video.edit import Edit
+    from ..video.more_frames import Interpolator
+    from ..video.probe import VideoFacts
+
+__all__ = ["add_media_command"]
+
+_INTERPOLATORS = ("none", "flow", "film", "rife")
+_MOST_BETWEEN = 16
+_FASTEST_FPS = 1000
+
+
+def add_media_command(commands: Any) -> None:
+    """Add `media` to the commands of an argument parser (what `add_subparsers` returned)."""
+    text = "look into video files, convert them, or finish a video from kept latents"
+    media = commands.add_parser("media", help=text, description=text, allow_abbrev=False)
+    verbs = media.add_subparsers(required=True, metavar="COMMAND")
+
+    def verb(name: str, function: Any, text: str) -> argparse.ArgumentParser:
+        added: argparse.ArgumentParser = verbs.add_parser(
+            name, help=text, description=text, allow_abbrev=False
+        )
+        added.set_defaults(command=function)
+        added.add_argument("--json", action="store_true", help="answer with JSON on stdout")
+        return added
+
+    probe = verb("probe", _probe, "say what a video file really contains: every frame is decoded and counted")
+    probe.add_argument("file", type=Path, metavar="FILE")
+
+    text = "write a video anew: another container or quality, smoother, backwards; its tags and sound stay"
+    convert = verb("convert", _convert, text)
+    convert.add_argument("file", type=Path, metavar="IN")
+    convert.add_argument("--no-audio", action="store_true", help="leave the sound out")
+    _add_edit(convert)
+
+    text = "make the video of latents that were kept when a run failed, or that ComfyUI saved"
+    decode = verb("decode", _decode, text)
+    decode.add_argument("file", type=Path, metavar="LATENTS", help="a .latent file")
+    source = decode.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", metavar="toy|FOLDER", help="the model they are of")
+    source.add_argument("--vae", type=Path, metavar="FILE|FOLDER", help="or its VAE alone")
+    decode.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the VAE; default: auto")
+    _add_edit(decode)
+
+
+def _add_edit(parser: argparse.ArgumentParser) -> None:
+    """What is not given stays as it is in the file, or is as `Edit` has it."""
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .webm, .mkv (lossless), .webp"
+    )
+    parser.add_argument("--interpolator", choices=_INTERPOLATORS, help="who draws new frames; default: flow")
+    parser.add_argument(
+        "--interpolator-folder",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="where files of film or rife lie; may be given again",
+    )
+    parser.add_argument(
+        "--num-interpolated-frames", type=_between, metavar="N", help="new frames between each two"
+    )
+    parser.add_argument("--fps", type=_fps, metavar="F", help="rate of the frames before new ones are drawn")
+    parser.add_argument(
+        "--adjust-fps",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="play as long as before, or in slow motion; default: as long as before",
+    )
+    parser.add_argument(
+        "--reverse", action=argparse.BooleanOptionalAction, default=None, help="the pictures backwards"
+    )
+    parser.add_argument("--quality", choices=QUALITIES, help="default: high; .mkv is always lossless")
+    parser.add_argument("--write-mode", choices=WRITE_MODES, help="default: balanced")
+    parser.add_argument("--device", help="that draws new frames: cpu, cuda, mps; default: the best there is")
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from ..video.probe import probe
+
+    _show(probe(options.file), as_json=options.json)
+    return 0
+
+
+def _convert(options: argparse.Namespace) -> int:
+    from ..video.audio import read_audio
+    from ..video.edit import Edit, write_edited
+    from ..video.probe import probe
+    from ..video.read import read_frames
+    from ..video.tags import kept
+
+    takes_sound = bool(container_of(options.output).audio)
+    require_place(options.output)
+    found = probe(options.file)
+    edit = _edit(options, Edit(found.fps))
+    audio = None
+    if found.audio is not None and not options.no_audio:
+        if takes_sound:
+            audio = read_audio(options.file)
+        else:
+            print(f"the sound is left out: a {options.output.suffix} file has none", file=sys.stderr)
+    write_edited(
+        read_frames(options.file),
+        options.output,
+        edit,
+        count=found.frames,
+        width=found.width,
+        height=found.height,
+        interpolator=_interpolator(options, edit, DeviceMemory(options.device), found.width, found.height),
+        tags=kept(found.tags),
+        audio=audio,
+        progress=TerminalProgress(sys.stderr),
+    )
+    _show(probe(options.output), as_json=options.json)
+    return 0
+
+
+def _decode(options: argparse.Namespace) -> int:
+    from ..generate.preflight import picture_size
+    from ..generate.render import render
+    from ..loading.wan_model import load_model
+    from ..vae.standalone import read_vae
+    from ..video.edit import Edit
+    from ..video.latent_file import read_latents
+    from ..video.probe import probe
+
+    container_of(options.output)
+    require_place(options.output)
+    file = read_latents(options.file)
+    if options.vae is None:
+        model: HasVae = load_model(options.model, precision=options.precision)
+    else:
+        model = read_vae(options.vae, options.precision)
+    edit = _edit(options, file.edit or Edit(Fraction(model.family.default_fps)))
+    memory = DeviceMemory(options.device)
+    render(
+        model,
+        file.latents,
+        options.output,
+        edit,
+        memory,
+        TerminalProgress(sys.stderr),
+        frames=file.frames,
+        interpolator=_interpolator(options, edit, memory, *picture_size(model, file.latents.shape)),
+        tags=lambda _: file.tags,
+    )
+    _show(probe(options.output), as_json=options.json)
+    return 0
+
+
+def _edit(options: argparse.Namespace, base: Edit) -> Edit:
+    """`base` with what the command line says instead."""
+    from dataclasses import replace
+
+    given = {
+        "fps": options.fps,
+        "reverse": options.reverse,
+        "interpolator": options.interpolator,
+        "num_interpolated_frames": options.num_interpolated_frames,
+        "adjust_fps": options.adjust_fps,
+        "quality": options.quality,
+        "write_mode": options.write_mode,
+    }
+    edit = replace(base, **{name: value for name, value in given.items() if value is not None})
+    if options.interpolator is None and options.num_interpolated_frames and edit.interpolator == "none":
+        edit = replace(edit, interpolator="flow")
+    if options.interpolator not in (None, "none") and not edit.num_interpolated_frames:
+        raise RequestError.of("--num-interpolated-frames", "not given", "say how many frames to draw, as 1")
+    return edit
+
+
+def _interpolator(
+    options: argparse.Namespace, edit: Edit, memory: DeviceMemory, width: int, height: int
+) -> Interpolator | None:
+    if not edit.between:
+        return None
+    from ..interpolation.interpolator_files import find_interpolators, make_interpolator
+
+    found = find_interpolators(options.interpolator_folder)
+    return make_interpolator(edit.interpolator, found, memory, width=width, height=height)
+
+
+def _fps(text: str) -> Fraction:
+    try:
+        fps = Fraction(text)
+    except (ValueError, ZeroDivisionError):
+        fps = Fraction(0)
+    if not 0 < fps <= _FASTEST_FPS:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a rate such as 24 or 24000/1001, at most {_FASTEST_FPS}"
+        )
+    return fps.limit_denominator(1001)
+
+
+def _between(text: str) -> int:
+    if not text.isdecimal() or int(text) > _MOST_BETWEEN:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {_MOST_BETWEEN}")
+    return int(text)
+
+
+def _show(facts: VideoFacts, *, as_json: bool) -> None:
+    if as_json:
+        answer = {**vars(facts), "path": str(facts.path), "fps": str(facts.fps), "tags": dict(facts.tags)}
+        answer["audio"] = None if facts.audio is None else vars(facts.audio)
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+        return
+    line = f"{facts.path}: {facts.width}x{facts.height}, {facts.frames} frames, {float(facts.fps):g} fps, "
+    line += f"{facts.duration_s:.3f} s, {facts.codec} {facts.pix_fmt}"
+    if facts.audio is not None:
+        sound = facts.audio
+        line += f", {sound.codec} {sound.rate} Hz x{sound.channels} {sound.duration_s:.3f} s"
+    print(line)
+    for name, text in facts.tags.items():
+        print(f"  {name}: {text if len(text) <= 80 else f'{len(text)} characters'}")

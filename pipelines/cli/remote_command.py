@@ -1,0 +1,164 @@
+"""`wan-duet generate --on fal`: run a request at a provider, within the limits that the user has set."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RequestError
+from ..files.file_names import require_file_name
+from ..request.novita_words import NOVITA_MODELS, NovitaModel
+
+if TYPE_CHECKING:
+    from ..remote.record import Job
+    from ..remote.settings import Addresses
+    from ..request.base import WanRequest
+    from ..request.prices import PriceTable
+
+__all__ = [
+    "add_novita_model",
+    "add_remote_flags",
+    "generate_remotely",
+    "known_prices",
+    "novita_model",
+    "require_local_flags",
+]
+
+_LOCAL = (
+    *("model", "precision", "device", "residency", "attention", "kernels", "compile"),
+    *("from_receipt", "allow_partial_loras", "prompt_expander", "safety_checker"),
+    *("as_requested", "pose_video", "max_seconds"),
+)
+_REMOTE = ("no_reuse", "resubmit", "provider_url", "allow_loopback", "folder", "novita_model")
+
+
+def add_remote_flags(parser: argparse.ArgumentParser) -> None:
+    """What only runs at a provider look at."""
+    flags = parser.add_argument_group("at a provider")
+    add_novita_model(flags)
+    flags.add_argument("--no-reuse", action="store_true", help="buy again what was bought before")
+    flags.add_argument(
+        "--resubmit",
+        action="store_true",
+        help="buy anew after a submit whose answer was lost; may cost twice",
+    )
+    flags.add_argument(
+        "--provider-url", metavar="URL", help="another address of the provider; it gets the key"
+    )
+    flags.add_argument(
+        "--allow-loopback", action="store_true", help="let --provider-url be plain http to this machine"
+    )
+    flags.add_argument(
+        "--folder",
+        type=Path,
+        help="where journal and keys lie; default: with the ComfyUI of $COMFYUI_PATH, or the user",
+    )
+
+
+def add_novita_model(parser: Any) -> None:
+    """parser: or a group of it."""
+    choices, first = list(NOVITA_MODELS), NOVITA_MODELS[0]
+    text = f"which of Novita's models is to draw; default: {first}"
+    parser.add_argument("--novita-model", choices=choices, metavar="MODEL", help=text)
+
+
+def novita_model(options: argparse.Namespace, runners: Sequence[str]) -> NovitaModel:
+    """The one that is asked for. RequestError when it is, and Novita is not among the runners."""
+    model: NovitaModel | None = options.novita_model
+    if model is not None and "novita" not in runners:
+        fix = "leave it out, or give --on novita"
+        raise RequestError.of("--novita-model", f"given with --on {','.join(runners)}", fix)
+    return model or NOVITA_MODELS[0]
+
+
+def require_local_flags(options: argparse.Namespace) -> None:
+    """Raise RequestError for flags that a run on this machine would not look at."""
+    _refuse(options, _REMOTE, "leave it out, or give --on fal or --on novita")
+
+
+def known_prices() -> PriceTable:
+    """What providers ask, as far as we or the user know."""
+    from ..download.folders import remote_folder
+    from ..remote.spending import read_spending
+
+    return read_spending(remote_folder()).prices
+
+
+def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
+    """Buy `request` from options.on and say where the file is. A file of the user is not replaced: where
+    options.output is taken, the new one lies beside it.
+    """
+    from ..download.folders import remote_folder
+    from ..remote.order import order_for, uploading
+    from ..remote.spending import read_spending
+    from .remote_terminal import NewsLine, follow, open_account
+
+    _refuse(options, _LOCAL, "leave it out: the provider has its own")
+    require_file_name(options.output)
+    model = novita_model(options, [options.on])
+    folder = options.folder or remote_folder()
+    spending = read_spending(folder)
+    order, prepared = order_for(
+        request,
+        options.on,
+        options.output,
+        prices=spending.prices,
+        novita_model=model,
+    )
+    for adjustment in order.about["adjustments"]:
+        print(f"adjusted {adjustment['field']}: {adjustment['reason']}", file=sys.stderr)
+    print(f"price: {order.price.text()}", file=sys.stderr)
+    line = NewsLine(sys.stderr)
+    with open_account(options.on, folder, _addresses(options, folder)) as (thread, account):
+        thread.resume([account])  # what a former command left open comes home, if there is time
+        ticket = thread.buy(
+            order,
+            account,
+            limits=spending.limits,
+            prepare=uploading(prepared, account),
+            tell=line,
+            reuse=not options.no_reuse,
+            resubmit=options.resubmit,
+        )
+        try:
+            job = follow(ticket, sys.stderr)
+        finally:
+            line.end()
+    _print(job, as_json=options.json)
+    return 0
+
+
+def _refuse(options: argparse.Namespace, names: tuple[str, ...], fix: str) -> None:
+    given = [name for name in names if getattr(options, name)]
+    if given:
+        flags = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise RequestError.of(flags, f"given with --on {options.on}", fix)
+
+
+def _addresses(options: argparse.Namespace, folder: Path) -> Addresses:
+    from ..remote.settings import read_addresses
+
+    addresses = read_addresses(folder)
+    if options.provider_url is None:
+        return addresses
+    return addresses.at(options.on, options.provider_url, allow_loopback=options.allow_loopback)
+
+
+def _print(job: Job, *, as_json: bool) -> None:
+    if not as_json:
+        print(job.file_path)
+        return
+    from ..remote.remote_receipt import remote_receipt
+
+    answer = {
+        "video": job.file_path,
+        "seed": job.seed,
+        "prompt": job.prompt,
+        "job": job.job_id,
+        "receipt": remote_receipt(job),
+    }
+    print(json.dumps(answer, indent=2, ensure_ascii=False))

@@ -1,0 +1,90 @@
+"""A remote job in a terminal: shown while it runs, cancelled by Ctrl-C."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from concurrent.futures import wait
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TextIO
+
+from ..errors import RemoteError
+from ..remote.accounts import account_at
+from ..remote.fal import Fal
+from ..remote.news import News
+from ..remote.novita import Novita
+from ..remote.record import Job
+from ..remote.remote_thread import RemoteThread, Ticket
+from ..remote.settings import Addresses
+
+__all__ = ["NewsLine", "follow", "open_account"]
+
+_CANCEL_S = 10.0  # how long Ctrl-C waits for the provider before the rest is left to the next start
+
+
+class NewsLine:
+    """One line that changes, or one line per step where `stream` is no terminal."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._step = stream, ""
+
+    def __call__(self, news: News) -> None:
+        if self._stream.isatty():
+            self._stream.write(f"\r\x1b[K{news.text()}")
+        elif news.step != self._step:
+            self._stream.write(f"{news.text()}\n")
+        self._step = news.step
+        self._stream.flush()
+
+    def end(self) -> None:
+        if self._step and self._stream.isatty():
+            self._stream.write("\n")
+
+
+@contextmanager
+def open_account(
+    provider: str, folder: Path, addresses: Addresses | None = None
+) -> Iterator[tuple[RemoteThread, Fal | Novita]]:
+    """The remote thread over the journal in `folder`, and the user's account on it.
+
+    Raises KeyProblemError without a key.
+    """
+
+    async def connect() -> Fal | Novita:
+        return account_at(provider, folder, addresses=addresses)
+
+    thread = RemoteThread(folder)
+    try:
+        account: Fal | Novita = thread.run(connect())
+        try:
+            yield thread, account
+        finally:
+            thread.run(account.close())
+    finally:
+        thread.close()
+
+
+def follow(ticket: Ticket, stream: TextIO) -> Job:
+    """Wait for a job. Ctrl-C stops it, says what became of it, and comes out as KeyboardInterrupt."""
+    try:
+        while not ticket.done.done():
+            wait([ticket.done], timeout=0.5)
+    except KeyboardInterrupt:
+        stream.write("\nStopping the job at the provider ...\n")
+        ticket.stop()
+        wait([ticket.done], timeout=_CANCEL_S)
+        stream.write(f"{_fate(ticket)}\n")
+        raise
+    return ticket.done.result()
+
+
+def _fate(ticket: Ticket) -> str:
+    if not ticket.done.done():
+        return f"No answer yet; see `wan-duet jobs show {ticket.job_id[:8]}`."
+    error = ticket.done.exception()
+    if error is None:
+        return f"It was finished already: {ticket.done.result().file_path}"
+    if not isinstance(error, RemoteError):
+        logging.getLogger(__name__).error("job %s: %s", ticket.job_id[:8], error)
+    return str(error)

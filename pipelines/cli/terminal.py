@@ -1,0 +1,114 @@
+"""What a command line owes a long job: progress on stderr, and a clean end when somebody stops it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING, TextIO
+
+from tqdm import tqdm
+
+from ..errors import MediaError, ModelError, RequestError, WanDuetError, is_out_of_memory
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["TerminalProgress", "run_command", "stop_signals", "stopped_by_sigterm"]
+
+
+class TerminalProgress:
+    """A bar per stage, or one line per stage where `stream` is no terminal.
+
+    Ctrl-C arrives as KeyboardInterrupt by itself, so `check` has nothing to do.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream, self._started = stream, 0.0
+        self._stage, self._total, self._unit = "", 0, ""
+        self._bar: tqdm[object] | None = None
+
+    def begin(self, stage: str, total: int, unit: str) -> None:
+        self._stage, self._total, self._unit, self._started = stage, total, unit, time.monotonic()
+        if self._stream.isatty():
+            self._bar = tqdm(total=total, desc=stage, unit=f" {unit}", file=self._stream, leave=True)
+        else:
+            print(f"{stage}: {total} {unit}", file=self._stream, flush=True)
+
+    def advance(self, done: int, preview: Callable[[], Tensor] | None = None) -> None:
+        del preview
+        if self._bar is not None:
+            self._bar.update(done - self._bar.n)
+            if done >= self._total:
+                self._bar.close()
+                self._bar = None
+        elif done >= self._total:
+            print(
+                f"{self._stage}: done in {time.monotonic() - self._started:.1f} s",
+                file=self._stream,
+                flush=True,
+            )
+
+    def check(self) -> None:
+        return
+
+
+def run_command(command: Callable[[], int], show: Callable[[WanDuetError], None]) -> int:
+    """The exit code of a command: its own, 1 when it failed, 2 for a wrong request, 130 when it was stopped.
+
+    show: prints an error. What the machine refuses (files, memory) is shown as one of ours, without a
+          traceback.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")  # a legacy console must not break on a prompt
+    try:
+        with stopped_by_sigterm():
+            return command()
+    except KeyboardInterrupt:
+        sys.stderr.write("Stopped.\n")
+        return 130
+    except (WanDuetError, OSError, MemoryError, RuntimeError) as error:
+        ours = _as_ours(error)
+        if ours is None:
+            raise
+        show(ours)
+        return 2 if isinstance(ours, RequestError) else 1
+
+
+def _as_ours(error: Exception) -> WanDuetError | None:
+    if isinstance(error, WanDuetError):
+        return error
+    if isinstance(error, OSError):
+        return MediaError(f"{error.filename or 'a file'}: {error.strerror or error}")
+    if is_out_of_memory(error):
+        return ModelError("out of memory; try a smaller resolution, fewer frames, or precision bf16")
+    return None
+
+
+@contextmanager
+def stopped_by_sigterm() -> Iterator[None]:
+    """Let a kill unwind like Ctrl-C, so that nothing half-made stays behind. For the main thread."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, stop) for number in stop_signals(vars(signal))}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def stop_signals(known: Mapping[str, object]) -> list[signal.Signals]:
+    """What a terminal, a service manager or a parent sends to end a program. known: the names of a system.
+
+    Not SIGHUP: a remote shell that breaks off would stop a job that is paid for.
+    """
+    found = (known.get(name) for name in ("SIGTERM", "SIGBREAK"))  # SIGBREAK: Ctrl-Break on Windows
+    return [number for number in found if isinstance(number, signal.Signals)]

@@ -1,0 +1,1 @@
+"""How much memory there is, and in which precision the device computes."""

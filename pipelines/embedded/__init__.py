@@ -1,0 +1,1 @@
+"""Which model comes with the pack."""

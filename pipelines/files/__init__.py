@@ -1,0 +1,1 @@
+"""How files get their names and come whole into their place on a disk."""

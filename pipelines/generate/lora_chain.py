@@ -1,0 +1,66 @@
+"""LoRAs one after another onto a model: found, or fetched, before anything is attached."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from textwrap import indent
+
+from ..download.store import origin_of
+from ..errors import LoraError
+from ..loading.wan_model import WanModel
+from ..progress import Progress
+from ..request.lora_weight import LoRAWeight, place_of
+from ..weights.lora.coverage import LoraReport
+from ..weights.lora.find import LoraSources
+
+__all__ = ["lora_report", "with_loras"]
+
+
+def with_loras(
+    model: WanModel,
+    loras: Sequence[LoRAWeight],
+    sources: LoraSources,
+    progress: Progress,
+    *,
+    allow_partial: bool = False,
+) -> WanModel:
+    """`model` with every LoRA added, and a report for each in its `loras`.
+
+    allow_partial: also one of which only a part fits.
+    Raises LoraError for the first that is missing, cannot be fetched or does not fit, and what
+    `progress.check` raises.
+    """
+    for index, lora in enumerate(loras):
+        if lora.transformer == "low" and len(model.experts) == 1:
+            raise LoraError(
+                f"loras[{index}].transformer: low, but the model has one expert; use high or both"
+            )
+    # What needs no network first: a misspelt name must not cost a download.
+    files = {
+        lora: sources.find(lora.path, lora.weight_name, progress) for lora in sorted(loras, key=_is_remote)
+    }
+    for lora in loras:
+        model = model.with_lora(files[lora], lora.scale, lora.transformer, allow_partial=allow_partial)
+    return model
+
+
+def _is_remote(lora: LoRAWeight) -> bool:
+    return place_of(lora.path) in ("address", "repository")
+
+
+def lora_report(reports: Sequence[LoraReport]) -> str:
+    """What was done, for the user: each file once, with what became of it on every expert."""
+    texts: dict[Path, list[str]] = {}
+    for report in reports:
+        told = texts.setdefault(report.file, [])
+        told.append(indent(report.summary(), "  ") if told else report.text())
+    return "\n".join(line for file, told in texts.items() for line in (*told, *_source(file)))
+
+
+def _source(file: Path) -> list[str]:
+    origin = origin_of(file)
+    if origin is None:
+        return []
+    commit = f" at commit {origin.revision[:12]}" if origin.revision else ""
+    return [f"  downloaded from {origin.address}{commit}, kept as {file.name}"]

@@ -1,0 +1,120 @@
+"""The files of a request: found, hashed and measured before any work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from ..errors import MediaError, ModelError, RequestError
+from ..request import MEDIA, MediaFacts, WanRequest
+from ..request.media_facts import NOTHING_KNOWN
+from ..request.timing import input_fps
+from ..video.audio import Audio, read_audio
+from ..video.clip import clip_size, count_frames
+from ..video.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
+from ..video.picture import read_picture
+
+__all__ = ["Given", "look_at_media"]
+
+_SHAPING = ("image_url", "video_url")  # the fields whose picture gives the result its shape
+
+
+@dataclass(frozen=True)
+class Given:
+    """files: by the field that names them.
+    sound: of audio_url, None without one.
+    facts: what was measured of them.
+    """
+
+    files: Mapping[str, LocalFile] = field(default_factory=lambda: MappingProxyType({}))
+    sound: Audio | None = None
+    facts: MediaFacts = NOTHING_KNOWN
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the receipt: each file by its content, never by where it lies."""
+        return {
+            name: {"name": file.name, "sha256": file.sha256, "size_bytes": file.size_bytes}
+            for name, file in self.files.items()
+        }
+
+    def require(self, recorded: Mapping[str, Any]) -> None:
+        """Raise ModelError when a file is another one than `as_dict` recorded."""
+        wrong = [name for name, file in self.as_dict().items() if file["sha256"] != _sha(recorded, name)]
+        if wrong:
+            raise ModelError(f"{', '.join(wrong)}: not the file of the receipt; give the same one")
+
+
+def look_at_media(
+    request: WanRequest, media: Mapping[str, Path] = MappingProxyType({}), find: FindFile = any_file
+) -> Given:
+    """Every file that `request` names.
+
+    media: {field: the file written for the medium that was connected to it}.
+    find:  the file that a name in a field means, or a RequestError.
+
+    Raises RequestError for what is no file of this machine or has no sound in it, MediaError for one that
+    cannot be read.
+    """
+    files: dict[str, LocalFile] = {}
+    for name in MEDIA:
+        value = getattr(request, name, None)
+        if value is None:
+            continue
+        if name in media:
+            file = file_at(media[name], name)
+        elif value[:5].lower() == "data:":
+            file = file_in_data_uri(value, name)
+        elif value.startswith("sha256:"):
+            raise RequestError.of(name, "its medium is missing", "connect it again, or give a file")
+        elif "://" in value:
+            raise RequestError.of(name, "an address", "save it and give the file, or connect it")
+        else:
+            file = file_at(find(value, name), name)
+        files[name] = of_type(file, name)
+    shaping = next((name for name in _SHAPING if name in files), None)
+    size = None if shaping is None else _size(files[shaping], shaping)
+    sound = None if "audio_url" not in files else _sound(files["audio_url"])
+    facts = MediaFacts(
+        size=size,
+        frames=None if "video_url" not in files else _count(files["video_url"], request),
+        seconds=None if sound is None else sound.samples.shape[1] / sound.rate,
+        sha256={name: file.sha256 for name, file in files.items()},
+    )
+    return Given(MappingProxyType(files), sound, facts)
+
+
+def _count(video: LocalFile, request: WanRequest) -> int:
+    """The frames of `video`, counted no further than one more than the request asks for."""
+    values = dict(request)
+    return count_frames(video.content, input_fps(values), values["num_frames"] + 1)
+
+
+def _sound(file: LocalFile) -> Audio:
+    try:
+        sound = read_audio(file.content)
+    except MediaError as error:
+        found = str(error).partition(";")[0]
+        raise RequestError.of(
+            "audio_url", found, "give a file that plays, such as WAV, MP3 or MP4"
+        ) from error
+    if sound is None:
+        raise RequestError.of("audio_url", f"{file.name} has no sound in it", "give a file that is heard")
+    return sound
+
+
+def _size(file: LocalFile, name: str) -> tuple[int, int]:
+    try:
+        if MEDIA[name] == "video":
+            return clip_size(file.content)
+        height, width = read_picture(file.content).shape[:2]
+        return width, height
+    except MediaError as error:
+        raise MediaError(f"{name}: {error}") from error
+
+
+def _sha(recorded: Mapping[str, Any], name: str) -> str:
+    entry = recorded.get(name)
+    return str(entry["sha256"]) if isinstance(entry, Mapping) else ""

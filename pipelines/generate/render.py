@@ -1,0 +1,261 @@
+"""Latents become a video file, frame by frame, and stay safe on disk until it is there."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import tempfile
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
+
+from safetensors import SafetensorError
+from torch import Tensor
+
+from ..device.memory import Memory
+from ..errors import MediaError, ModelError, SafetyError, is_out_of_memory
+from ..files.on_disk import discard
+from ..progress import Progress
+from ..vae.standalone import HasVae
+from ..vae.tile_size import smaller_tiling
+from ..vae.tiles import Tiling
+from ..video.audio import Audio
+from ..video.edit import Edit, edited
+from ..video.encode_video import encode_video
+from ..video.frames import Frame, FrameStream, close, video_frames
+from ..video.latent_file import LatentFile, write_latents
+from ..video.more_frames import Interpolator
+from ..video.picture import picture_bytes, write_picture
+from ..video.probe import VideoFacts, probe, verify
+from .preflight import decode_tiling, picture_size
+from .stages import decode
+
+__all__ = ["Look", "Rendered", "render", "render_picture", "seen", "tee", "tiling_note", "with_room"]
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+Look = Callable[[int, Frame], None]  # (the number of a frame, the frame)
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A finished file: how its pictures were cut; its frames, if they were to be kept; of a video, what
+    it is.
+    """
+
+    tiling: Tiling | None
+    frames: list[Frame] = field(default_factory=list)
+    facts: VideoFacts | None = None
+
+
+def render(
+    model: HasVae,
+    latents: Tensor,
+    out: Path,
+    edit: Edit,
+    memory: Memory,
+    progress: Progress,
+    *,
+    frames: int | None = None,
+    interpolator: Interpolator | None = None,
+    tags: Callable[[Tiling | None], Mapping[str, str]] = lambda _: {},
+    audio: Audio | None = None,
+    keep_frames: bool = False,
+    look: Look = lambda *_: None,
+) -> Rendered:
+    """Write `latents` (1, C, T, h, w), in VAE space, to `out`.
+
+    frames: how many of the decoded ones are wanted; all when left out.
+    tags:   what to write into the file, told how the pictures were cut.
+    look:   sees each decoded frame before it is written. A SafetyError of it leaves nothing behind.
+
+    Until the file is complete, the latents lie beside it. When the user stops the run they are removed; when
+    it fails they stay, and the error says where. Memory that runs out makes it start again in tiles.
+
+    Raises:
+        MediaError, ModelError: as the stages do.
+    """
+    width, height = picture_size(model, latents.shape)
+    count = (latents.shape[2] - 1) * model.family.vae_stride[0] + 1
+    count = count if frames is None else min(frames, count)
+    watched = _Watched(progress)
+    for remark in edit.remarks(count):
+        log.warning("%s: %s", out.name, remark)
+
+    def attempt(tiling: Tiling | None) -> Rendered:
+        kept: list[Frame] = []
+        stream = video_frames(decode(model, latents, memory, watched, frames=count, tiling=tiling))
+        stream = edited(seen(stream, look), edit, interpolator, out.parent)
+        facts = encode_video(
+            tee(stream, kept) if keep_frames else stream,
+            out,
+            width=width,
+            height=height,
+            fps=edit.fps_out(count),
+            frame_count=edit.frames_out(count),
+            quality=edit.quality,
+            write_mode=edit.write_mode,
+            tags=tags(tiling),
+            audio=audio,
+            progress=watched,
+        )
+        if facts.codec != "webp":  # whose times are whole milliseconds
+            verify(probe(out), frames=facts.frames, width=width, height=height, fps=facts.fps)
+        return Rendered(tiling, kept, facts)
+
+    file = LatentFile(latents, edit, count, tags(None))
+    with _kept_while_working(file, out, watched):
+        return with_room(attempt, model, latents.shape, memory)
+
+
+def render_picture(
+    model: HasVae,
+    latents: Tensor,
+    out: Path,
+    kind: str,
+    memory: Memory,
+    progress: Progress,
+    *,
+    tags: Callable[[Tiling | None], Mapping[str, str]] = lambda _: {},
+    look: Look = lambda *_: None,
+) -> Rendered:
+    """Write the first frame of `latents` (1, C, T, h, w), in VAE space, to `out`: whole or not at all.
+
+    kind: one of PICTURE_FORMATS. The rest is as for `render`, and so is what becomes of the latents.
+    """
+    watched = _Watched(progress)
+
+    def attempt(tiling: Tiling | None) -> Rendered:
+        progress.begin("picture", 1, "frames")
+        decoded = decode(model, latents, memory, watched, frames=1, tiling=tiling)
+        with closing(seen(video_frames(decoded), look)) as stream:
+            frame = next(stream)
+        watched.check()
+        write_picture(out, picture_bytes(frame, kind, tags(tiling)))
+        progress.advance(1)
+        return Rendered(tiling, [frame])
+
+    with _kept_while_working(LatentFile(latents, tags=tags(None)), out, watched):
+        return with_room(attempt, model, latents.shape, memory)
+
+
+def with_room(
+    attempt: Callable[[Tiling | None], _T],
+    model: HasVae,
+    latent_shape: Sequence[int],
+    memory: Memory,
+    doing: str = "decoding",
+) -> _T:
+    """What `attempt` comes to with the largest tiles that fit; it starts anew when memory runs out.
+
+    latent_shape: (..., T, h, w). doing: what the VAE does, for messages; encoding takes less than decoding.
+    Raises ModelError when memory runs out with the smallest tiles too.
+    """
+    width, height = picture_size(model, latent_shape)
+    tiling = decode_tiling(model, latent_shape, memory)
+    while True:
+        if tiling is not None:
+            log.info("%s %dx%d %s", doing, width, height, tiling_note(tiling))
+        try:
+            return attempt(tiling)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            smaller = smaller_tiling(tiling, width, height, can_spill=memory.device.type != "cpu")
+            if smaller is None:
+                raise ModelError(
+                    f"out of memory while {doing} {width}x{height}, {tiling_note(tiling)}; "
+                    "precision bf16, a smaller picture or a device with more memory works"
+                ) from error
+        # Out here the error is gone, and with it the tensors that its traceback held.
+        log.warning("out of memory while %s %dx%d, %s; once more", doing, width, height, tiling_note(tiling))
+        memory.release()
+        tiling = smaller
+
+
+def tiling_note(tiling: Tiling | None) -> str:
+    """How the pictures were cut, for people."""
+    return "whole" if tiling is None else f"in tiles of {tiling.size} pixels every {tiling.stride}"
+
+
+@contextmanager
+def _kept_while_working(file: LatentFile, out: Path, watched: _Watched) -> Iterator[None]:
+    kept = _keep(file, out)
+    try:
+        yield
+    except BaseException as error:
+        if kept is None:
+            raise
+        if watched.stopped or isinstance(error, SafetyError) or not isinstance(error, Exception):
+            discard(kept)
+            raise
+        resume = (
+            f"the latents are kept in {kept}: `wan-duet media decode`, or Load Latent and Wan Duet Render "
+            "Video in ComfyUI, makes the video from them without sampling again"
+        )
+        if isinstance(error, (MediaError, ModelError)):
+            raise type(error)(f"{error}; {resume}") from error
+        log.error("%s", resume)
+        raise
+    if kept is not None:
+        discard(kept)
+
+
+def _keep(file: LatentFile, out: Path) -> Path | None:
+    """Beside the video, or in the system's temporary folder, or nowhere: a full disk must not end a run that
+    may yet succeed.
+    """
+    for folder in (out.parent, Path(tempfile.gettempdir())):
+        # Never over those of an earlier failure: they may be the ones that are being rendered.
+        names = itertools.chain([out.name], (f"{out.name}.{number}" for number in itertools.count(2)))
+        paths = (folder / f"{name}.latent" for name in names)
+        path = next(path for path in paths if not path.exists())
+        try:
+            write_latents(path, file)
+        except (OSError, SafetensorError) as error:
+            log.warning("cannot keep the latents in %s: %s", path, error)
+        else:
+            return path
+    return None
+
+
+class _Watched:
+    """A progress that remembers whether the user stopped the run: that is no failure."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.stopped = False
+
+    def begin(self, stage: str, total: int, unit: str) -> None:
+        self._progress.begin(stage, total, unit)
+
+    def advance(self, done: int, preview: Callable[[], Tensor] | None = None) -> None:
+        self._progress.advance(done, preview)
+
+    def check(self) -> None:
+        try:
+            self._progress.check()
+        except BaseException:
+            self.stopped = True
+            raise
+
+
+def seen(frames: FrameStream, look: Look) -> Generator[Frame, None, None]:
+    """The same frames, each looked at before it goes on; they are closed with this stream."""
+    try:
+        for index, frame in enumerate(frames):
+            look(index, frame)
+            yield frame
+    finally:
+        close(frames)
+
+
+def tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:
+    """The same frames, which `kept` holds too."""
+    for frame in frames:
+        kept.append(frame)
+        yield frame

@@ -1,0 +1,295 @@
+"""The stages of a local run as plain calls: text, sampling, decoding.
+
+`local.run` chains them and the building-block nodes call them one by one, so both give the same bits.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ..device.memory import Memory, compute_dtype
+from ..errors import ModelError, SamplingError
+from ..kernels.choices import FloatChoices
+from ..loading.wan_model import WanModel
+from ..networks.text_encoder import EncodedPrompt, TextEncoder, load_text_encoder, reading_bytes
+from ..plan.sigmas import forwards_of
+from ..progress import Progress
+from ..sampling.engine import Prompts
+from ..sampling.loop import denoise
+from ..sampling.noise import StartLatents, add_noise, from_leftover, to_leftover
+from ..sampling.schedule import Sampling
+from ..sampling.solvers import new_solver
+from ..sampling.step_cache import StepCache
+from ..streaming.executor import Executor
+from ..streaming.residency import Residency
+from ..vae.decode import stream_decode
+from ..vae.encode import stream_encode
+from ..vae.latent_space import denormalise, normalise, vae_of
+from ..vae.standalone import HasVae
+from ..vae.tiles import Tiling
+from ..video.frames import close
+from .conditions import require_channels
+from .preflight import chunk_tokens, decode_bytes, look_ahead
+
+__all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "float_choices", "sample"]
+
+log = logging.getLogger(__name__)
+
+# The official grid starts at 0.999 before the shift, and is fed pure noise there: wan/text2video.py.
+PURE_NOISE_FROM = 0.999
+
+
+def encode_prompts(
+    model: WanModel, prompts: Sequence[str], memory: Memory, progress: Progress
+) -> list[EncodedPrompt]:
+    """Each prompt as UMT5 embeddings (1, 512, D), float32, CPU. The encoder is gone when this returns, and
+    not even loaded for prompts that the model knows.
+    """
+    progress.begin("text", len(prompts), "prompts")
+    try:
+        return _encode(model, prompts, memory, progress)
+    finally:
+        memory.release()
+
+
+@torch.inference_mode()
+def _encode(
+    model: WanModel, prompts: Sequence[str], memory: Memory, progress: Progress
+) -> list[EncodedPrompt]:
+    dtype = compute_dtype(model.precision, memory, "text_encoder")
+    length = model.family.text_length
+    recipe, working = model.text_encoder, reading_bytes(model.text_encoder.config, length)
+    encoder: TextEncoder | None = None
+    encoded: list[EncodedPrompt] = []
+    for prompt in prompts:
+        progress.check()
+        key = model.prompts.key(recipe, dtype, memory.device, prompt)
+        known = model.prompts.find(key)
+        if known is None:
+            encoder = encoder or load_text_encoder(
+                recipe, model.tokenizer, length, dtype, memory, progress.check, working
+            )
+            known = encoder.encode(prompt)
+            _check_finite(text_encoder=known.embeddings)
+            model.prompts.keep(key, known)
+        encoded.append(known)
+        progress.advance(len(encoded))
+    return encoded
+
+
+@torch.inference_mode()
+def sample(
+    model: WanModel,
+    sampling: Sampling,
+    start: StartLatents,
+    prompts: Prompts,
+    memory: Memory,
+    progress: Progress,
+    *,
+    check_memory: bool = True,
+    cache: StepCache | None = None,
+    residency: Residency | None = None,
+    choices: FloatChoices | None = None,
+) -> Tensor:
+    """Run the steps of `sampling` and return latents in VAE space, float32, CPU.
+
+    check_memory: refuse with ModelError, before anything is loaded, what cannot fit.
+    cache:        a fresh one to skip work with; None computes everything.
+    residency, choices: decided beforehand, by who wrote them down; None decides by what is free now, and by
+                  what the model wishes.
+
+    A schedule that ends above sigma 0 gives its latents in the leftover form too; one without a step, which
+    is what a strength of 0 leaves, gives back what it was given.
+    """
+    schedule, latents, noise, kept = sampling.schedule, start.latents, start.noise, start.kept
+    _check_latents(model, latents, noise)
+    require_channels(model, prompts, latents, kept)
+    _check_finite(latents=latents, positive=prompts.positive.text)
+    if prompts.negative is not None:
+        _check_finite(negative=prompts.negative.text)
+    for expert in dict.fromkeys(schedule.experts):
+        if expert not in model.experts:
+            raise ModelError(
+                f"{model.name}: has no {expert}-noise expert, which these steps need; load a model with "
+                "both, or leave the boundary to the model"
+            )
+    if not len(schedule):
+        return latents
+    ahead = look_ahead(
+        model,
+        memory,
+        latents.shape,
+        schedule.experts,
+        sampling_only=True,
+        cached=cache is not None,
+        residency=residency,
+    )
+    if check_memory:
+        ahead.require_room()
+    device, first, last = memory.device, schedule.sigmas[0], schedule.sigmas[-1]
+    clean = latents.to(device=device, dtype=torch.float32)
+    if clean.any():
+        clean = normalise(clean, model.vae)
+    if noise is None:
+        current = from_leftover(clean, first)
+    elif first >= PURE_NOISE_FROM:
+        current = noise.to(device)
+    else:
+        current = add_noise(clean, noise.to(device), first)
+    if kept is not None:
+        current = torch.where(_by_frame(kept).to(device), clean, current)
+    on_device = prompts.to(device, kept)
+    dtype = compute_dtype(model.precision, memory, "transformer")
+    choices = choices or float_choices(model, latents.shape, memory)
+    if ahead.residency is not None:
+        log.info("experts: %s; %s", ahead.residency.text(), choices.text())
+    working_bytes = max(stage.working_bytes for stage in ahead.stages)
+    walker = new_solver(sampling.solver, schedule.sigmas, start.later)
+    with Executor(
+        model.experts,
+        dtype,
+        memory,
+        progress.check,
+        working_bytes,
+        forwards=forwards_of(schedule.experts, sampling.guidance),
+        residency=ahead.residency,
+        choices=choices,
+    ) as executor:
+        experts = executor if cache is None else cache.around(executor)
+        current = denoise(current, schedule, walker, experts, on_device, dict(sampling.guidance), progress)
+    if last > 0:
+        current = to_leftover(current, last)
+    finished = denormalise(current, model.vae).cpu()
+    return finished if kept is None else torch.where(_by_frame(kept), latents, finished)
+
+
+def encode(
+    model: HasVae,
+    frames: Iterator[Tensor],
+    latent_shape: Sequence[int],
+    memory: Memory,
+    progress: Progress,
+    *,
+    tiling: Tiling | None = None,
+) -> Tensor:
+    """Latents (1, C, T, H/8, W/8) in VAE space, float32, CPU, of `frames` (3, H, W) in [-1, 1].
+
+    latent_shape: (..., T, H/8, W/8) that the frames will come to.
+    tiling:       cut pictures that are larger than its tiles; see `preflight.decode_tiling`.
+    """
+    try:
+        return _encode_frames(model, frames, latent_shape, memory, progress, tiling)
+    finally:
+        close(frames)
+        memory.release()
+
+
+def _encode_frames(
+    model: HasVae,
+    frames: Iterator[Tensor],
+    latent_shape: Sequence[int],
+    memory: Memory,
+    progress: Progress,
+    tiling: Tiling | None,
+) -> Tensor:
+    progress.begin("input", latent_shape[-3], "latent frames")
+    dtype = compute_dtype(model.precision, memory, "vae")
+    working = decode_bytes(model, latent_shape, dtype, tiling)  # encoding takes less
+    vae = vae_of(model, dtype, memory, progress.check, working)
+    done: list[Tensor] = []
+    for latent in stream_encode(vae, frames, tiling=tiling):
+        progress.check()
+        done.append(latent.float().cpu())
+        progress.advance(len(done))
+    latents = torch.stack(done, 1)[None]
+    _check_finite(input=latents)
+    return latents
+
+
+def float_choices(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> FloatChoices:
+    """How the experts of `model` compute a run of that shape: as wished, else in the quickest way.
+
+    Raises ModelError when what is wished for does not run on the device.
+    """
+    return model.wishes.granted(
+        memory.device,
+        compute_dtype(model.precision, memory, "transformer"),
+        head_width=int(next(iter(model.experts.values())).config.get("attention_head_dim", 128)),
+        chunk_tokens=chunk_tokens(model, latent_shape, memory),
+    )
+
+
+def decode(
+    model: HasVae,
+    latents: Tensor,
+    memory: Memory,
+    progress: Progress,
+    *,
+    frames: int | None = None,
+    tiling: Tiling | None = None,
+) -> Iterator[Tensor]:
+    """Frames (3, H, W) in [-1, 1] of `latents` (1, C, T, H/8, W/8) in VAE space; the first `frames` of them.
+
+    tiling: cut pictures that are larger than its tiles; see `preflight.decode_tiling`.
+
+    The VAE is loaded at the first frame and dropped when the iterator ends or is closed.
+    """
+    try:
+        yield from _decode(model, latents, memory, progress, frames, tiling)
+    finally:
+        memory.release()
+
+
+def _decode(
+    model: HasVae,
+    latents: Tensor,
+    memory: Memory,
+    progress: Progress,
+    frames: int | None,
+    tiling: Tiling | None,
+) -> Iterator[Tensor]:
+    dtype = compute_dtype(model.precision, memory, "vae")
+    working = decode_bytes(model, latents.shape, dtype, tiling)
+    vae = vae_of(model, dtype, memory, progress.check, working)
+    yield from stream_decode(vae, latents, frames=frames, tiling=tiling)
+
+
+def _check_latents(model: WanModel, latents: Tensor, noise: Tensor | None) -> None:
+    if model.family.hears:
+        raise ModelError(
+            f"{model.name}: draws after a sound, which a sampler does not have; use Wan Duet Speech to Video "
+            "and Wan Duet Run Local"
+        )
+    channels = model.family.latent_channels
+    if latents.ndim != 5 or latents.shape[1] != channels:
+        raise ModelError(
+            f"latents: shape {tuple(latents.shape)}; {model.family.name} needs "
+            f"(1, {channels}, frames, height, width)"
+        )
+    frames, rows, columns = latents.shape[2:]
+    if not frames or rows % 2 or columns % 2 or not rows * columns:
+        stride = model.family.vae_stride[1]
+        raise ModelError(
+            f"latents: {frames} frames of {columns}x{rows}; {model.family.name} needs one frame or more, "
+            f"and a picture whose sides are multiples of {2 * stride} pixels"
+        )
+    if noise is not None and noise.shape != latents.shape:
+        raise SamplingError(f"noise: shape {tuple(noise.shape)}, but the latents have {tuple(latents.shape)}")
+
+
+def _check_finite(**tensors: Tensor) -> None:
+    """Stop at the stage that made a number which is not finite; named for the user who must look there."""
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise SamplingError(
+                f"{name.replace('_', ' ')}: holds numbers that are not finite; look at what made it, or try "
+                "precision fp32"
+            )
+
+
+def _by_frame(kept: Tensor) -> Tensor:
+    return kept.view(1, 1, -1, 1, 1)

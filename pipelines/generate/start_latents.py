@@ -1,0 +1,58 @@
+"""What sampling starts from: nothing, or the latents of the picture or clip that came in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ..device.memory import Memory
+from ..progress import Progress
+from ..request.timing import input_fps
+from ..vae.standalone import HasVae
+from ..video.clip import clip_frames, picture_frames
+from .decided import Run
+from .render import with_room
+from .stages import PURE_NOISE_FROM, encode
+
+__all__ = ["encode_with_room", "starting_latents"]
+
+
+def starting_latents(run: Run) -> Tensor:
+    """Latents (1, C, T, H/8, W/8) in VAE space, float32, CPU, of the input that is drawn over.
+
+    Zeros without such an input, and where a strength of 1 leaves nothing of it.
+    """
+    plan, files = run.plan, run.given.files
+    if not hasattr(run.request, "strength") or plan.sigmas[plan.start_step] >= PURE_NOISE_FROM:
+        return torch.zeros(1, *plan.latent_shape)
+    size = {"width": plan.width, "height": plan.height}
+    fps, count = (
+        input_fps(dict(run.request)),
+        {"count": plan.frames_delivered, "padded": plan.frames_generated},
+    )
+
+    def frames() -> Iterator[Tensor]:
+        if "video_url" in files:
+            return clip_frames(files["video_url"].content, fps=fps, **count, **size)
+        return picture_frames(files["image_url"].content, **size)
+
+    return encode_with_room(run.model, frames, plan.latent_shape, run.memory, run.progress)
+
+
+def encode_with_room(
+    model: HasVae,
+    frames: Callable[[], Iterator[Tensor]],
+    latent_shape: Sequence[int],
+    memory: Memory,
+    progress: Progress,
+) -> Tensor:
+    """`stages.encode` with the largest tiles that fit; `frames` starts them anew when memory runs out."""
+    return with_room(
+        lambda tiling: encode(model, frames(), latent_shape, memory, progress, tiling=tiling),
+        model,
+        latent_shape,
+        memory,
+        "encoding",
+    )

@@ -1,0 +1,1 @@
+"""How frames between two frames are made: FILM, RIFE, optical flow."""

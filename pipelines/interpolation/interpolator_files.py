@@ -1,0 +1,267 @@
+"""Which interpolation networks lie on this disk, and how one becomes an interpolator.
+
+A file is known by the names and shapes of its tensors; what it is called decides nothing but the order among
+equals. Nothing is executed: safetensors, or checkpoints read as weights only.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from ..device.memory import Memory
+from ..errors import ModelError
+from ..request.local_rules import INTERPOLATION_FILES
+from ..video.more_frames import Interpolator
+from ..weights.hashing import file_hash
+from .film import FilmLayout, FilmNet, film_keys, film_layout, is_film
+from .learned import LearnedInterpolator
+from .optical_flow import FlowInterpolator, motion_on
+from .rife import RifeLayout, RifeNet, is_rife, rife_keys, rife_layout
+
+__all__ = [
+    "Found",
+    "find_interpolators",
+    "folders_of_other_packs",
+    "interpolator_record",
+    "load_interpolator",
+    "make_interpolator",
+]
+
+log = logging.getLogger(__name__)
+
+_SAFE = (".safetensors", ".sft")
+_CHECKPOINTS = (".pth", ".pkl", ".pt", ".ckpt", ".bin")
+_OTHER_PACKS = ("ckpts/rife", "ckpts/film")  # of ComfyUI-Frame-Interpolation, in its own folder
+
+# Times pixels and bytes per number, as ComfyUI 0.25 reckons; 260 and 1510 were measured on a CPU in float32.
+_WORKING_BYTES = {"rife": 300, "film": 1700}
+
+_LARGE = 3000  # pixels on the long side; Practical-RIFE advises half the scale for 4K
+
+_Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
+
+
+@dataclass(frozen=True)
+class _Network:
+    """Layout of a file, and the name in our network of each of its tensors that is needed."""
+
+    layout: FilmLayout | RifeLayout
+    names: Mapping[str, str]
+
+    @property
+    def kind(self) -> Literal["film", "rife"]:
+        return "film" if isinstance(self.layout, FilmLayout) else "rife"
+
+    def build(self, scale: float = 1.0) -> FilmNet | RifeNet:
+        """The network without numbers."""
+        with torch.device("meta"):
+            return (
+                FilmNet(self.layout) if isinstance(self.layout, FilmLayout) else RifeNet(self.layout, scale)
+            )
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is to draw with.
+
+    files:   the file to use for "film" and for "rife", where there is one.
+    refused: a line for each file that looks like one but cannot be used, and why.
+    loaded:  what somebody else has loaded already, by the same names; it comes before a file.
+    """
+
+    files: Mapping[str, Path] = field(default_factory=dict)
+    refused: tuple[str, ...] = ()
+    loaded: Mapping[str, Interpolator] = field(default_factory=dict)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What can draw frames here."""
+        return ("flow", *sorted({*self.files, *self.loaded}))
+
+
+def find_interpolators(folders: Iterable[Path]) -> Found:
+    """The interpolation files in `folders` and below them; reads headers only.
+
+    The first folder that has a kind decides. Of several RIFE files there, the one with most blocks is used,
+    and among equals the last by name, numbers read as numbers: the newest version.
+    """
+    files: dict[str, Path] = {}
+    refused: list[str] = []
+    for folder in folders:
+        here: dict[str, tuple[Any, Path]] = {}
+        for file in sorted(folder.rglob("*")):
+            if not file.name.lower().endswith((*_SAFE, *_CHECKPOINTS)) or not file.is_file():
+                continue
+            try:
+                network = _recognised(_shapes(file))
+            except ModelError as error:
+                # Not the whole path: this goes into receipts, and those are shared.
+                refused.append(f"{folder.name}/{file.relative_to(folder).as_posix()}: {error}")
+                continue
+            if network is not None:
+                here[network.kind] = max(here.get(network.kind, ((-1,), file)), (_rank(network, file), file))
+        files = {**{kind: file for kind, (_, file) in here.items()}, **files}
+    return Found(files, tuple(refused))
+
+
+def make_interpolator(name: str, found: Found, memory: Memory, *, width: int, height: int) -> Interpolator:
+    """ "flow", or the "film" or "rife" that was found, with room for frames of that size.
+
+    Raises ModelError when there is no file for it, with the file that works.
+    """
+    if name in found.loaded:
+        return found.loaded[name]
+    device = _drawing_device(memory)
+    if name == "flow":
+        return FlowInterpolator(device)
+    if name not in found.files:
+        unusable = "".join(f"; what lies there does not work: {line}" for line in found.refused)
+        raise ModelError(f"{name} needs {INTERPOLATION_FILES[name]}{unusable}; or choose flow")
+    # The published FILM is half precision already, and large; RIFE is small, and its flow gains by more.
+    dtype = torch.float16 if name == "film" and device.type == "cuda" else torch.float32
+    file, scale = found.files[name], _rife_scale(width, height)
+    memory.reserve(file.stat().st_size, file.name, _WORKING_BYTES[name] * width * height * dtype.itemsize)
+    return load_interpolator(file, device, dtype, scale)
+
+
+def _rife_scale(width: int, height: int) -> float:
+    """At which scale RIFE looks for motion: on 4K it is further than the network reaches otherwise."""
+    return 0.5 if max(width, height) >= _LARGE else 1.0
+
+
+def interpolator_record(name: str, found: Found, memory: Memory) -> dict[str, str]:
+    """What a receipt says of the interpolator that `make_interpolator` makes of the same."""
+    if name in found.loaded:
+        return {"name": name, "file": "not known, the model was loaded by another node"}
+    file = found.files.get(name)
+    if file is not None:
+        return {"name": name, "file": file.name, "hash": file_hash(file)}
+    return {"name": name, "motion": motion_on(_drawing_device(memory))}
+
+
+def _drawing_device(memory: Memory) -> torch.device:
+    # Before torch 2.13, MPS cannot sample beyond the border of a picture.
+    return torch.device("cpu") if memory.device.type == "mps" else memory.device
+
+
+def folders_of_other_packs(custom_nodes: Iterable[Path]) -> list[Path]:
+    """Where ComfyUI-Frame-Interpolation has put its files, below ComfyUI's folders of custom nodes."""
+    packs = (pack for root in custom_nodes if root.is_dir() for pack in sorted(root.iterdir()))
+    places = (pack / place for pack in packs for place in _OTHER_PACKS)
+    return [place for place in places if place.is_dir()]
+
+
+def load_interpolator(
+    file: Path, device: torch.device, dtype: torch.dtype = torch.float32, scale: float = 1.0
+) -> LearnedInterpolator:
+    """The interpolator in `file`, its convolutions in `dtype` on `device`.
+
+    scale: of RIFE; below 1 the motion is found on smaller pictures.
+
+    Raises ModelError naming the file when it is not one that works, or damaged.
+    """
+    try:
+        tensors = _tensors(file)
+        network = _recognised({key: tuple(tensor.shape) for key, tensor in tensors.items()})
+        if network is None:
+            raise ModelError("neither RIFE nor FILM: it has none of their tensors")
+    except ModelError as error:
+        raise ModelError(f"{file}: {error}") from error
+    net = network.build(scale)
+    net.load_state_dict({name: tensors[key] for key, name in network.names.items()}, assign=True)
+    at = "" if scale == 1 or network.kind == "film" else f" at scale {scale:g}"
+    log.info("interpolation: %s, %s on %s in %s%s", network.kind, file.name, device, dtype, at)
+    return LearnedInterpolator(net.to(device, dtype).eval().requires_grad_(False), device)
+
+
+def _recognised(shapes: _Shapes) -> _Network | None:
+    """None when it is something else. Raises ModelError when it is a RIFE or FILM that does not work here."""
+    names = film_keys([*shapes])
+    if is_film([*names.values()]):
+        network = _Network(film_layout({name: shapes[key] for key, name in names.items()}), names)
+    else:
+        names = rife_keys([*shapes])
+        if not is_rife([*names.values()]):
+            return None
+        network = _Network(rife_layout({name: shapes[key] for key, name in names.items()}), names)
+    try:
+        wanted = {name: tuple(tensor.shape) for name, tensor in network.build().state_dict().items()}
+    except (RuntimeError, ValueError) as error:  # widths that no network can have
+        raise ModelError(f"a {network.kind.upper()} that is damaged: {error}") from error
+    given = {name: shapes[key] for key, name in names.items()}
+    odd = sorted(name for name in {*wanted, *given} if wanted.get(name) != given.get(name))
+    if odd:
+        name = odd[0]
+        raise ModelError(
+            f"a {network.kind.upper()} that is damaged or of an unknown version: {len(odd)} tensors differ, "
+            f"the first is {name}: {given.get(name, 'missing')} instead of {wanted.get(name, 'nothing')}"
+        )
+    return network
+
+
+def _rank(network: _Network, file: Path) -> tuple[Any, ...]:
+    blocks = len(network.layout.widths) if isinstance(network.layout, RifeLayout) else 0
+    # re.split alternates text and digits, so that numbers are only ever compared with numbers.
+    return blocks, [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.stem.lower())]
+
+
+def _shapes(file: Path) -> _Shapes:
+    """Of every tensor in the file. Raises ModelError when it cannot be read without running what is in it."""
+    if file.suffix.lower() not in _SAFE:
+        return {key: tuple(tensor.shape) for key, tensor in _checkpoint(file, "meta").items()}
+    with _opened(file) as opened:
+        return {key: tuple(opened.get_slice(key).get_shape()) for key in opened.keys()}  # noqa: SIM118
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    if file.suffix.lower() not in _SAFE:
+        return _checkpoint(file, "cpu")
+    with _opened(file) as opened:
+        return {key: opened.get_tensor(key) for key in opened.keys()}  # noqa: SIM118
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    try:
+        with safe_open(file, framework="pt") as opened:
+            yield opened
+    except Exception as error:  # safetensors raises its own type, OSError or RuntimeError
+        raise ModelError(f"not a readable safetensors file: {error}") from error
+
+
+def _checkpoint(file: Path, device: str) -> dict[str, Tensor]:
+    """The tensors of a checkpoint on `device`; "meta" reads none of their numbers."""
+    if _is_program(file):
+        raise ModelError(
+            "TorchScript, a program that would run when it is loaded. If you trust its source, convert it "
+            'once: python -c "import torch, safetensors.torch as s; '
+            "s.save_file({k: v.contiguous() for k, v in torch.jit.load('IN.pt', map_location='cpu')"
+            ".state_dict().items()}, 'OUT.safetensors')\""
+        )
+    try:
+        content = torch.load(file, map_location=device, weights_only=True)
+    except Exception as error:  # pickle, zip and torch each raise their own types
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        raise ModelError(f"cannot be read as weights only: {reason}") from error
+    if not isinstance(content, dict):
+        return {}
+    return {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+
+
+def _is_program(file: Path) -> bool:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return any(name.endswith("/constants.pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False  # an older checkpoint, or a damaged one, which loading will tell

@@ -1,0 +1,56 @@
+"""Frames in between, drawn by a network: what RIFE, FILM and ComfyUI's own models have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ..video.frames import Frame, to_tensor, to_uint8
+
+__all__ = ["FrameNet", "LearnedInterpolator"]
+
+
+class FrameNet(Protocol):
+    """A network that looks at every frame once and then draws what lies between two."""
+
+    @property
+    def alignment(self) -> int:
+        """Width and height of a frame have to be multiples of this, in pixels."""
+
+    def look_at(self, picture: Tensor) -> Any:
+        """(1, 3, H, W) in [0, 1], float32 -> whatever `draw` wants to know of a frame."""
+
+    def draw(self, before: Any, after: Any, times: Sequence[float]) -> Iterable[Tensor]:
+        """(1, 3, H, W) in about [0, 1] for each of `times`, rising, 0 < t < 1."""
+
+
+class LearnedInterpolator:
+    """An `Interpolator` around a network on `device`. Keeps what it saw in the last frame: of the next pair
+    that is the first one."""
+
+    def __init__(self, net: FrameNet, device: torch.device) -> None:
+        self._net, self._device = net, device
+        self._last: tuple[Frame, Any] | None = None
+
+    @torch.inference_mode()
+    def between(self, a: Frame, b: Frame, times: Sequence[float]) -> list[Frame]:
+        """Frames at `times` (0 = a, 1 = b). One is drawn after the other, so `times` cost no memory."""
+        before = self._last[1] if self._last is not None and self._last[0] is a else self._look_at(a)
+        self._last = None  # frees what is no longer needed before the next frame is looked at
+        after = self._look_at(b)
+        height, width = a.shape[:2]
+        pictures = self._net.draw(before, after, times)
+        frames = [to_uint8(picture[0, :, :height, :width], low=0.0) for picture in pictures]
+        self._last = b, after
+        return frames
+
+    def _look_at(self, frame: Frame) -> Any:
+        height, width = frame.shape[:2]
+        right, below = -width % self._net.alignment, -height % self._net.alignment
+        # The border goes on: black would bleed into the picture.
+        picture = functional.pad(to_tensor(frame, self._device), (0, right, 0, below), mode="replicate")
+        return self._net.look_at(picture)

@@ -1,0 +1,153 @@
+"""Whether the parts of a model belong together, and which family they make."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError
+from ..plan.families import FAMILIES, Family
+from ..weights.hashing import file_hash
+from ..weights.recipe import Recipe
+from .architecture import families_of
+from .where_files_go import missing
+
+__all__ = ["expert_in_name", "family_of", "require_fit"]
+
+log = logging.getLogger(__name__)
+
+_IN_NAMES = {
+    "high": re.compile(r"high[ _-]?noise|(?<![a-z])high(?![a-z])"),
+    "low": re.compile(r"low[ _-]?noise|(?<![a-z])low(?![a-z])"),
+}
+_OF_THE_SAME_MODEL = ("num_attention_heads", "num_layers", "ffn_dim", "text_dim", "image_dim")
+
+
+def family_of(path: Path, index: Mapping[str, Any], experts: Mapping[str, Recipe]) -> Family:
+    """The family of one or two transformers: their channels and their number tell it.
+
+    index: the model_index.json of a folder, empty for files; the embedded model names its family there.
+
+    Raises ModelError when the two are the same file or of different models, or when one is missing or too
+    many.
+    """
+    _require_pair(path, experts)
+    config = experts["high"].config
+    own = index.get("wan_duet")
+    if isinstance(own, dict) and own.get("family") in FAMILIES:
+        family = _embedded(str(own["family"]), config)
+        if len(experts) != family.experts:
+            raise ModelError(f"{path}: has {len(experts)} transformers, {family.name} has {family.experts}")
+        return family
+    possible = [FAMILIES[name] for name in families_of(config)]
+    found = next((family for family in possible if family.experts == len(experts)), None)
+    if found is not None:
+        _warn_of_names(experts, found)
+        return found
+    if not possible:
+        raise ModelError(
+            f"{path}: a Wan transformer with {config.get('in_channels')} input and "
+            f"{config.get('out_channels')} output channels, which this version does not run; text to video "
+            "has 16 and 16, image to video 36 and 16, TI2V 5B 48 and 48"
+        )
+    if len(experts) == 1:
+        raise ModelError(missing("low", possible[0].name))
+    raise ModelError(f"low: {possible[0].name} has a single transformer; leave this empty")
+
+
+def require_fit(
+    family: Family,
+    experts: Mapping[str, Recipe],
+    vae: Recipe,
+    text_encoder: Recipe,
+    audio_encoder: Recipe | None = None,
+) -> None:
+    """That the encoders and the VAE speak the language of the transformers. ModelError otherwise."""
+    if vae.config.get("z_dim") != family.latent_channels:
+        raise ModelError(
+            f"{vae.files[0]}: has {vae.config.get('z_dim')} latent channels, {family.name} needs "
+            f"{family.latent_channels}; this VAE belongs to another model"
+        )
+    wanted, width = experts["high"].config.get("text_dim", 4096), text_encoder.config.get("d_model")
+    if width != wanted:
+        raise ModelError(
+            f"{text_encoder.files[0]}: gives {width} numbers per token, {family.name} reads {wanted}; this "
+            "text encoder belongs to another model"
+        )
+    if audio_encoder is not None:
+        _require_ears(family, experts["high"], audio_encoder)
+
+
+def _require_ears(family: Family, expert: Recipe, audio_encoder: Recipe) -> None:
+    wanted = (expert.config["audio_dim"], expert.config["audio_states"])
+    found = (audio_encoder.config["hidden_size"], audio_encoder.config["num_hidden_layers"] + 1)
+    if found != wanted:
+        raise ModelError(
+            f"{audio_encoder.files[0]}: gives {found[0]} numbers of {found[1]} layers, {family.name} hears "
+            f"{wanted[0]} of {wanted[1]}; this audio encoder belongs to another model, take "
+            "wav2vec2-large-xlsr-53-english"
+        )
+
+
+def expert_in_name(name: str) -> str | None:
+    """Which expert a file says it is, "high" or "low". Only a hint: anybody may call a file anything."""
+    bare = name.replace("\\", "/").rpartition("/")[2].lower()
+    said = [expert for expert, pattern in _IN_NAMES.items() if pattern.search(bare)]
+    return said[0] if len(said) == 1 else None
+
+
+def _embedded(name: str, config: Mapping[str, Any]) -> Family:
+    """The family of that name, or its sister that begins with a picture: the channels tell."""
+    takes_picture = int(config.get("in_channels", 16)) > FAMILIES[name].latent_channels
+    sister = f"{name}-image"
+    return FAMILIES[sister if takes_picture and sister in FAMILIES else name]
+
+
+def _require_pair(path: Path, experts: Mapping[str, Recipe]) -> None:
+    if "low" not in experts:
+        return
+    high, low = experts["high"], experts["low"]
+    channels = [int(recipe.config.get("in_channels", 16)) for recipe in (high, low)]
+    if channels[0] != channels[1]:
+        raise ModelError(
+            f"{path}: high- and low-noise expert have {channels[0]} and {channels[1]} input channels "
+            "(text to video has 16, image to video 36); both must come from the same model"
+        )
+    for key in _OF_THE_SAME_MODEL:
+        if high.config.get(key) != low.config.get(key):
+            raise ModelError(
+                f"{path}: high- and low-noise expert differ in {key} ({high.config.get(key)} and "
+                f"{low.config.get(key)}); both must come from the same model"
+            )
+    if _same_content(high, low):
+        raise ModelError(
+            f"low: {low.files[0]} is the same as the high-noise expert; choose the low-noise one of the two"
+        )
+
+
+def _same_content(high: Recipe, low: Recipe) -> bool:
+    """Whether both are made from the same bytes, under whatever names."""
+    pairs = list(zip(high.files, low.files, strict=False))
+    if len(high.files) != len(low.files) or any(
+        one.stat().st_size != two.stat().st_size for one, two in pairs
+    ):
+        return False
+    return all(one.samefile(two) or file_hash(one) == file_hash(two) for one, two in pairs)
+
+
+def _warn_of_names(experts: Mapping[str, Recipe], family: Family) -> None:
+    """A word where a file name contradicts its slot. Only that: tensors do not tell high from low."""
+    for slot, recipe in experts.items():
+        name = recipe.files[0].name
+        said = expert_in_name(name)
+        if said and len(experts) == 1:
+            log.warning(
+                "%s is alone and runs as %s; if it is an expert of Wan 2.2, choose the other one too",
+                name,
+                family.name,
+            )
+        elif said and said != slot:
+            log.warning("%s is used as the %s-noise expert; its name says %s", name, slot, said)

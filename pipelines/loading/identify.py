@@ -1,0 +1,146 @@
+"""What a weight file is: told from the names and shapes of its tensors, without reading any of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..errors import ModelError
+from ..plan.families import FAMILIES
+from ..weights.checkpoint import Checkpoint, read_checkpoint
+from ..weights.module_names import PREFIXES
+from ..weights.recipe import Recipe
+from .architecture import families_of, transformer_recipe
+from .clip_layout import clip_recipe
+from .text_layout import text_recipe
+from .vae_layout import vae_recipe
+from .where_files_go import Slot, missing
+
+__all__ = ["Identity", "Kind", "choose", "identify", "read_part"]
+
+Kind = Literal["transformer", "VAE", "text encoder", "image encoder", "LoRA", "unknown"]
+
+_READERS: dict[str, Callable[[Checkpoint], Recipe]] = {
+    "transformer": transformer_recipe,
+    "VAE": vae_recipe,
+    "text encoder": text_recipe,
+    "image encoder": clip_recipe,
+}
+_LORA = re.compile(
+    r"(?:.*[._])?(?:lora_(?:A|B|down|up|mid|magnitude_vector)|hada_\w+|lokr_\w+|dora_scale|alpha|diff(?:_[bm])?)"
+    r"(?:\..+)?"
+)
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a file is.
+
+    families: names of the model families it can be a part of; none where `problem` says why it cannot be
+              used. A LoRA has none either: which one it fits is for its own report to say.
+    problem:  why it cannot be used, worded for people; empty when it can.
+    """
+
+    kind: Kind
+    families: tuple[str, ...] = ()
+    problem: str = ""
+
+
+def identify(path: Path) -> Identity:
+    """What a .safetensors or .gguf file, or a folder of shards, holds. Reads headers only.
+
+    Never raises for what is wrong with a file: `problem` says it, so that a list of files can be filtered.
+    """
+    try:
+        checkpoint = read_checkpoint(path)
+    except ModelError as error:
+        return Identity("unknown", problem=str(error))
+    kind = _kind(checkpoint)
+    if kind == "LoRA":
+        return Identity(kind)
+    if kind == "unknown":
+        return Identity(kind, problem=_strange(checkpoint))
+    try:
+        return Identity(kind, _families(kind, _READERS[kind](checkpoint)))
+    except ModelError as error:
+        return Identity(kind, problem=str(error))
+
+
+def read_part(path: Path, kind: Kind, slot: str) -> Recipe:
+    """The recipe of a file that must be of one kind. Reads headers only.
+
+    slot: the name of the input the file was given for, for the message.
+    Raises ModelError saying what the file is instead, or what is wrong with it.
+    """
+    checkpoint = read_checkpoint(path)
+    found = _kind(checkpoint)
+    if found == "unknown":
+        raise ModelError(f"{slot}: {_strange(checkpoint)}; a {kind} is needed")
+    if found != kind:
+        raise ModelError(f"{slot}: {path} is a {found}; a {kind} is needed")
+    return _READERS[kind](checkpoint)
+
+
+def choose(files: Sequence[Path], kind: Kind, family: str, slot: Slot) -> Path:
+    """The one file of `files` that is this part of a model of `family`.
+
+    Raises ModelError when none fits, saying where one can be had, and when several do: then the user has to
+    say which.
+    """
+    fitting = [file for file in files if _fits(identify(file), kind, family)]
+    if len(fitting) == 1:
+        return fitting[0]
+    if fitting:
+        names = ", ".join(file.name for file in fitting)
+        raise ModelError(f"{slot}: {len(fitting)} files fit {family}: {names}; choose one of them")
+    looked = f" None of these fits: {_named(files)}." if files else ""
+    raise ModelError(f"{missing(slot, family)}.{looked}")
+
+
+def _fits(identity: Identity, kind: Kind, family: str) -> bool:
+    return identity.kind == kind and family in identity.families
+
+
+def _named(files: Iterable[Path], shown: int = 8) -> str:
+    names = [file.name for file in files]
+    return ", ".join(names[:shown]) + (f" and {len(names) - shown} more" if len(names) > shown else "")
+
+
+def _kind(checkpoint: Checkpoint) -> Kind:
+    keys = checkpoint.tensors
+    if any(_LORA.fullmatch(key) for key in keys):
+        return "LoRA"
+    if any(f"{prefix}patch_embedding.weight" in keys for prefix in ("", *PREFIXES)):
+        return "transformer"
+    if any(
+        len(keys[key].shape) == 5 for key in ("decoder.conv1.weight", "decoder.conv_in.weight") if key in keys
+    ):
+        return "VAE"
+    tables = {"shared.weight", "token_embedding.weight", "token_embd.weight", "encoder.embed_tokens.weight"}
+    blocks = ("encoder.block.0.", "blocks.0.attn.", "enc.blk.0.")
+    if tables & keys.keys() and any(key.startswith(blocks) for key in keys):
+        return "text encoder"
+    if any(f"{prefix}embeddings.class_embedding" in keys for prefix in ("", "vision_model.")):
+        return "image encoder"
+    return "unknown"
+
+
+def _families(kind: Kind, recipe: Recipe) -> tuple[str, ...]:
+    if kind == "transformer":
+        return families_of(recipe.config)
+    if kind == "VAE":
+        return tuple(
+            name for name, family in FAMILIES.items() if family.latent_channels == recipe.config["z_dim"]
+        )
+    if kind == "image encoder":
+        return tuple(name for name, family in FAMILIES.items() if family.reads_clip)
+    return tuple(FAMILIES)  # all read the same UMT5; its width is held against the transformer's
+
+
+def _strange(checkpoint: Checkpoint) -> str:
+    said = f", a GGUF of {checkpoint.architecture}" if checkpoint.architecture else ""
+    examples = ", ".join(list(checkpoint.tensors)[:3]) or "none at all"
+    return f"{checkpoint.path}: no part of a Wan model{said}; it holds tensors like {examples}"

@@ -1,0 +1,266 @@
+"""What travels on a WAN_MODEL socket: every recipe of one model, and nothing loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+
+from ..device.memory import Seat
+from ..device.precision import Precision
+from ..embedded.embedded import EMBEDDED, toy_folder
+from ..errors import ModelError
+from ..kernels.choices import Wishes
+from ..networks.prompt_cache import PromptCache
+from ..networks.tokenizer import find_tokenizer
+from ..plan.families import Family
+from ..streaming.residency import parse_residency
+from ..weights.folder import read_component, read_json
+from ..weights.hashing import file_hash
+from ..weights.lora.attach import attach_lora
+from ..weights.lora.coverage import LoraReport
+from ..weights.lora.lora_file import read_lora
+from ..weights.recipe import Recipe
+from .compatibility import family_of, require_fit
+from .identify import Kind, choose, read_part
+from .wav2vec_layout import audio_encoder_recipe, choose_audio_encoder
+from .where_files_go import Slot, missing, public_page
+
+__all__ = ["Given", "WanModel", "load_model", "read_experts"]
+
+Given = str | Path | Sequence[Path] | None
+
+
+@dataclass(frozen=True)
+class WanModel:
+    """One model, ready to be asked for its networks.
+
+    name:      as the user chose it ("toy", a folder, or the file of the first expert).
+    boundary:  share of the noise range from which on the high expert works; None with a single expert.
+    experts:   recipes of "high" and "low"; a model with one transformer has only "high".
+    tokenizer: a file or folder that `read_tokenizer` reads.
+    image_encoder: CLIP's, for Wan 2.1 image to video; it may be missing until a run needs it.
+    seat:      where experts may stay between runs; models made from this one share it.
+    prompt_expander,
+    safety_checker: folders with the models that were chosen for it; None where nobody did.
+    residency: how much of the experts lies on the device, as `parse_residency` has it.
+    audio_encoder: wav2vec 2.0, of a model that hears; None of any other.
+    wishes:    how its experts should compute, where that is not left to the device.
+    prompts:   what its text encoder read last; models made from this one share it.
+    """
+
+    name: str
+    family: Family
+    boundary: float | None
+    experts: Mapping[str, Recipe] = field(repr=False)
+    vae: Recipe = field(repr=False)
+    text_encoder: Recipe = field(repr=False)
+    tokenizer: Path
+    precision: Precision = "auto"
+    loras: tuple[LoraReport, ...] = ()
+    image_encoder: Recipe | None = field(default=None, repr=False)
+    audio_encoder: Recipe | None = field(default=None, repr=False)
+    seat: Seat = field(default_factory=Seat, repr=False, compare=False)
+    prompt_expander: Path | None = None
+    safety_checker: Path | None = None
+    residency: str = "auto"
+    wishes: Wishes = field(default_factory=Wishes)
+    prompts: PromptCache = field(default_factory=PromptCache, repr=False, compare=False)
+
+    def with_lora(
+        self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False
+    ) -> WanModel:
+        """This model with one more LoRA on its "high", "low" or "both" experts.
+
+        On a model with a single expert every choice means that one. `scale` is any finite number; 0 changes
+        nothing and is reported all the same. allow_partial: apply what fits of a file that mostly does not.
+        Raises LoraError when the file cannot be read or does not fit.
+        """
+        targets = tuple(self.experts) if transformer == "both" or len(self.experts) == 1 else (transformer,)
+        lora = read_lora(file)
+        experts, reports = dict(self.experts), list(self.loras)
+        for name in targets:
+            experts[name], report = attach_lora(experts[name], lora, scale, name, allow_partial=allow_partial)
+            reports.append(report)
+        return replace(self, experts=MappingProxyType(experts), loras=tuple(reports))
+
+    def hashes(self) -> dict[str, str]:
+        """Content hash of every weight file, LoRAs included, by `component/file name`."""
+        components = {**self.experts, "vae": self.vae, "text_encoder": self.text_encoder}
+        if self.image_encoder is not None:
+            components["image_encoder"] = self.image_encoder
+        if self.audio_encoder is not None:
+            components["audio_encoder"] = self.audio_encoder
+        named = {f"{name}/{file.name}": file for name, recipe in components.items() for file in recipe.files}
+        loras = dict.fromkeys(report.file for report in self.loras)
+        named.update({f"loras[{index}]/{file.name}": file for index, file in enumerate(loras)})
+        return {name: file_hash(file) for name, file in sorted(named.items())}
+
+
+def load_model(
+    source: str | Path,
+    *,
+    low: str | Path | None = None,
+    vae: Given = None,
+    text_encoder: Given = None,
+    tokenizer: str | Path | None = None,
+    precision: Precision = "auto",
+    image_encoder: Given = None,
+    residency: str = "auto",
+    audio_encoder: Given = None,
+    wishes: Wishes | None = None,
+) -> WanModel:
+    """A model from a folder or from single files. Reads headers only.
+
+    source:       "toy", a folder in diffusers layout, or a transformer: a .safetensors or .gguf file or a
+                  folder with its shards. Of the two experts of Wan 2.2 14B, the high-noise one.
+    low:          the low-noise expert, likewise.
+    vae,
+    text_encoder,
+    image_encoder: a file or folder; a list of files stands for the one of them that fits. With a folder in
+                  diffusers layout these replace what the folder has. An image encoder is needed by Wan 2.1
+                  image to video alone, and only once it runs.
+    tokenizer:    needed only where the text encoder carries none and none lies beside it: a tokenizer.json, a
+                  SentencePiece model, or a folder with one.
+    residency:    how much of the experts lies on the device while they run: auto, resident, ring or ring:N.
+    audio_encoder: of a model for speech: a wav2vec 2.0, its folder or its .safetensors file, likewise. No
+                  other model looks at it.
+    wishes:       how the experts should compute; None leaves all of it to the device.
+
+    The family follows from the tensors, never from the name of a file or folder.
+    Raises ModelError naming what is missing, of the wrong kind, or of another model.
+    """
+    parse_residency(residency)
+    path, experts = _located(source), read_experts(source, low)
+    folder = path if _is_whole(path) else None
+    index = read_json(path / "model_index.json") if folder else {}
+    family = family_of(path, index, experts)
+    vae_recipe, _ = _part("vae", vae, folder, family)
+    text_recipe, text_path = _part("text_encoder", text_encoder, folder, family)
+    hearing = _audio_encoder(audio_encoder, folder, family)
+    require_fit(family, experts, vae_recipe, text_recipe, hearing)
+    boundary = family.boundary if index.get("boundary_ratio") is None else float(index["boundary_ratio"])
+    return WanModel(
+        name=str(source),
+        family=family,
+        boundary=boundary if family.experts == 2 else None,
+        experts=MappingProxyType(experts),
+        vae=vae_recipe,
+        text_encoder=text_recipe,
+        tokenizer=_tokenizer(tokenizer, text_path),
+        precision=precision,
+        image_encoder=_image_encoder(image_encoder, folder, family),
+        residency=residency,
+        audio_encoder=hearing,
+        wishes=wishes or Wishes(),
+    )
+
+
+def read_experts(source: str | Path, low: str | Path | None = None) -> dict[str, Recipe]:
+    """The transformers of a model alone, {"high": ...} and perhaps "low": enough to hold a LoRA against.
+
+    source, low: as for `load_model`, which also sees whether the two belong together.
+    """
+    path = _located(source)
+    experts: dict[str, Recipe] = {}
+    if _is_whole(path):
+        read_json(path / "model_index.json")  # a folder without one is not said to lack a transformer
+        experts["high"] = read_component(path / "transformer")
+        if (path / "transformer_2").is_dir():
+            experts["low"] = read_component(path / "transformer_2")
+    else:
+        experts["high"] = _read(path, "transformer", "model")
+    if low is not None:
+        experts["low"] = _read(Path(low), "transformer", "low")
+    return experts
+
+
+def _located(source: str | Path) -> Path:
+    path = toy_folder(str(source)) if source in EMBEDDED else Path(source)
+    if not path.exists():
+        raise ModelError(
+            f"{source}: no such model; give {' or '.join(map(repr, EMBEDDED))}, a folder in diffusers "
+            "layout, or the transformer as a .safetensors or .gguf file, which can be had at "
+            f"{public_page('diffusion_models')}"
+        )
+    return path
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether this is a folder with all parts, in diffusers layout; a folder of shards is a transformer."""
+    return path.is_dir() and ((path / "model_index.json").is_file() or not any(path.glob("*.safetensors")))
+
+
+def _read(path: Path, kind: Kind, slot: str) -> Recipe:
+    if not path.exists():
+        raise ModelError(f"{slot}: {path} not found; such files can be had at {public_page(_FOLDERS[kind])}")
+    return read_part(path, kind, slot)
+
+
+_FOLDERS: dict[Kind, str] = {
+    "transformer": "diffusion_models",
+    "VAE": "vae",
+    "text encoder": "text_encoders",
+    "image encoder": "clip_vision",
+}
+_KINDS: dict[Slot, Kind] = {
+    "vae": "VAE",
+    "text_encoder": "text encoder",
+    "image_encoder": "image encoder",
+}
+
+
+def _part(slot: Slot, given: Given, folder: Path | None, family: Family) -> tuple[Recipe, Path]:
+    """The recipe that was given for a slot, else the folder's own, and where it lies."""
+    kind = _KINDS[slot]
+    if given is None and folder is not None:
+        own = _own_or_shared(folder, slot)
+        # The table of UMT5 has two names, and folders hold either or both: its reader knows.
+        return (read_component(own) if slot == "vae" else read_part(own, kind, slot)), own
+    if given is None:
+        raise ModelError(missing(slot, family.name))
+    path = Path(given) if isinstance(given, (str, Path)) else choose(given, kind, family.name, slot)
+    return _read(path, kind, slot), path
+
+
+def _image_encoder(given: Given, folder: Path | None, family: Family) -> Recipe | None:
+    """The one that a family with CLIP reads with; None where nothing was given, or none is needed."""
+    if not family.reads_clip:
+        return None
+    own = folder is not None and _own_or_shared(folder, "image_encoder").is_dir()
+    if given is None and not own:
+        return None
+    if not isinstance(given, (str, Path, type(None))) and not list(given):
+        return None
+    return _part("image_encoder", given, folder, family)[0]
+
+
+def _own_or_shared(folder: Path, slot: str) -> Path:
+    """A part of a whole model; one inside another whole model may leave out what that one has."""
+    own, shared = folder / slot, folder.parent / slot
+    if not own.is_dir() and shared.is_dir() and (folder.parent / "model_index.json").is_file():
+        return shared
+    return own
+
+
+def _audio_encoder(given: Given, folder: Path | None, family: Family) -> Recipe | None:
+    """What hears, for a family that does; None for any other."""
+    if not family.hears:
+        return None
+    if given is None and folder is not None:
+        given = _own_or_shared(folder, "audio_encoder")
+    found = given if isinstance(given, (str, Path)) else choose_audio_encoder(given or (), family.name)
+    if not Path(found).exists():
+        raise ModelError(f"{missing('audio_encoder', family.name)}; {found} is not there")
+    return audio_encoder_recipe(Path(found))
+
+
+def _tokenizer(given: str | Path | None, text_encoder: Path) -> Path:
+    found = Path(given) if given is not None else find_tokenizer(text_encoder)
+    if found is None:
+        raise ModelError(
+            f"tokenizer: {text_encoder} carries none and none lies beside it; put the tokenizer.json of "
+            "google/umt5-xxl there, or take umt5_xxl_fp16.safetensors of Comfy-Org, which carries its own"
+        )
+    return found

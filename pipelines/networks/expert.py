@@ -1,0 +1,123 @@
+"""A Wan transformer: built on meta from its configuration, and what it takes while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import torch
+from diffusers import WanTransformer3DModel
+from torch import Tensor
+
+from ..errors import ModelError
+from ..kernels.choices import FloatChoices
+from ..sampling.engine import Condition
+from ..sampling.step_cache import BlockCache
+from ..weights.recipe import DTypeRule, Recipe, keeping_fp32
+from .first_block import asking
+from .network_kind import NetworkKind
+from .transformer import use_own_forward
+
+__all__ = ["EXPERT", "blank_expert", "expert_dtypes", "forward_bytes", "token_count", "velocity_of"]
+
+
+def velocity_of(
+    network: Any,
+    latents: Tensor,
+    timestep: float,
+    condition: Condition,
+    dtype: torch.dtype,
+    cache: BlockCache | None = None,
+) -> Tensor:
+    """What a Wan transformer predicts, float32. latents: float32; the network computes in `dtype`.
+
+    cache: asked after the first block, and told before the last; None computes every block.
+    """
+    device = latents.device
+    channels = () if condition.channels is None else (condition.channels,)
+    entering = torch.cat([latents, *channels], dim=1).to(dtype)
+    text = condition.text.to(device=device, dtype=dtype)
+    picture = None if condition.picture is None else condition.picture.to(dtype)
+    if picture is not None and network.config.pos_embed_seq_len is not None:
+        picture = picture.view(2, -1, picture.shape[-1])  # first and last picture are counted apart
+    time = torch.tensor([timestep], dtype=torch.float32, device=device)
+    with asking(network, cache):
+        if condition.given is None:
+            velocity: Tensor = network(entering, time, text, picture, return_dict=False)[0]
+            return velocity.float()
+        drawn = ~condition.given
+        times = (time * drawn)[None, :: network.config.patch_size[0]]
+        velocity = network(entering, times, text, picture, return_dict=False)[0]
+        return velocity.float() * drawn.view(1, 1, -1, 1, 1)
+
+
+def expert_dtypes(dtype: torch.dtype) -> DTypeRule:
+    """`dtype`, but float32 for norms, modulation tables and the time embedder, as the class demands."""
+    return keeping_fp32(WanTransformer3DModel._keep_in_fp32_modules, dtype)
+
+
+def forward_bytes(
+    config: Mapping[str, Any], latent_shape: Sequence[int], dtype: torch.dtype, chunk_tokens: int = 0
+) -> int:
+    """What one forward takes beside the weights, in bytes. latent_shape: (..., T, H/8, W/8).
+
+    chunk_tokens: as in FloatChoices.
+
+    In hidden states (tokens x width), counted over the live tensors of full-size blocks on meta tensors:
+    in half precision 7.2, or 4.2 with a feed-forward layer where that is wide; in float32 4.1 with two of
+    them, since GELU is a step of its own there; in chunks 5.1 for the attention, or 4.2, and 4.2 with a
+    feed-forward layer for a chunk. Rounded up for what an allocator wastes.
+    """
+    tokens = token_count(config, latent_shape)
+    width = config.get("num_attention_heads", 40) * config.get("attention_head_dim", 128)
+    wide = config.get("ffn_dim", 13824) / width
+    if 0 < chunk_tokens < tokens:
+        states = max(5.4, 4.3 + (wide + 4.2) * chunk_tokens / tokens)
+    else:
+        states = max(7.8, 4.6 + wide) if dtype.itemsize < 4 else 4.6 + 2 * wide
+    return int(states * tokens * width * dtype.itemsize)
+
+
+def token_count(config: Mapping[str, Any], latent_shape: Sequence[int]) -> int:
+    """Of latents of (..., T, H/8, W/8)."""
+    frames, rows, columns = latent_shape[-3:]
+    patch_frames, patch_rows, patch_columns = config.get("patch_size", (1, 2, 2))
+    return int((frames // patch_frames) * (rows // patch_rows) * (columns // patch_columns))
+
+
+def blank_expert(
+    recipe: Recipe, choices: FloatChoices | None = None, device: torch.device | None = None
+) -> WanTransformer3DModel:
+    """The network on meta, with real rotary tables: those are computed, never stored.
+
+    choices: how it computes; None for plain torch. device: where it will run, if that is known.
+
+    Raises ModelError when the configuration is not one of a Wan transformer.
+    """
+    try:
+        with torch.device("meta"):
+            network = WanTransformer3DModel.from_config(dict(recipe.config))
+        config = network.config
+        network.rope = type(network.rope)(
+            config.attention_head_dim, config.patch_size, config.rope_max_seq_len
+        )
+    except (TypeError, ValueError, AttributeError) as error:
+        raise ModelError(
+            f"{recipe.files[0].parent / 'config.json'}: not a Wan transformer: {error}"
+        ) from error
+    use_own_forward(network, choices or FloatChoices(), device)
+    return network
+
+
+def _blank_on(recipe: Recipe, choices: FloatChoices, device: torch.device) -> WanTransformer3DModel:
+    network = blank_expert(recipe, choices, device).requires_grad_(False).eval()
+    network.rope.to(device)
+    return network
+
+
+def _title(names: Collection[str]) -> str:
+    return f"{' and '.join(f'{name}-noise' for name in names)} expert"
+
+
+EXPERT = NetworkKind(_blank_on, expert_dtypes, velocity_of, _title, in_parts=True)
+"""The Wan transformers that are asked with a prompt."""

@@ -1,0 +1,45 @@
+"""Prompts that were read before, so that the same words do not load the text encoder again."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+
+import torch
+
+from ..weights.recipe import Recipe
+from .text_encoder import EncodedPrompt
+
+__all__ = ["PromptCache"]
+
+
+class PromptCache:
+    """The last `size` prompts, 8 MB each with UMT5-XXL. It travels with a model, and goes with it.
+
+    An entry is found by the prompt's hash and by all that its numbers depend on: the encoder's files as they
+    are now, dtype and device.
+    """
+
+    def __init__(self, size: int = 8) -> None:
+        self._size, self._lock = size, threading.Lock()
+        self._entries: OrderedDict[str, EncodedPrompt] = OrderedDict()
+
+    def key(self, recipe: Recipe, dtype: torch.dtype, device: torch.device, prompt: str) -> str:
+        stats = [
+            (str(file), stat.st_mtime_ns, stat.st_size) for file in recipe.files if (stat := file.stat())
+        ]
+        whole = repr((stats, str(dtype), device.type, prompt)).encode("utf-8", "surrogatepass")
+        return hashlib.sha256(whole).hexdigest()
+
+    def find(self, key: str) -> EncodedPrompt | None:
+        with self._lock:
+            if key in self._entries:
+                self._entries.move_to_end(key)
+            return self._entries.get(key)
+
+    def keep(self, key: str, prompt: EncodedPrompt) -> None:
+        with self._lock:
+            self._entries[key] = prompt
+            while len(self._entries) > self._size:
+                self._entries.popitem(last=False)

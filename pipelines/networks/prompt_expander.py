@@ -1,0 +1,147 @@
+"""A short prompt becomes a rich one: a local instruct language model adds what Wan likes to be told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, StoppingCriteria, StoppingCriteriaList
+
+from ..device.memory import Memory, compute_dtype
+from ..device.precision import Precision
+from ..errors import ModelError
+from ..progress import Progress
+from .local_folder import architecture_of, load_companion, weight_files
+
+__all__ = ["INSTRUCTIONS", "expand_prompt"]
+
+_MOST_TOKENS = 512  # as many as Wan reads
+_WHAT = "prompt expander"
+_SAME = (
+    "Keep every person, thing, number, colour, style, camera move and written word that it names, and the "
+    "meaning of the whole. Add what it leaves open, so that nothing contradicts it: "
+)
+_ANSWER = (
+    " Answer with the new description alone, one paragraph of 60 to 100 words in the language of the "
+    "original, without a heading, quotation marks or remarks."
+)
+_MOVING = "how things look and move, the place, the light, the framing and one camera movement."
+_STILL = "how things look, the place, the light, the framing and the style. Describe one moment."
+
+
+def _instruction(who: str, open_points: str) -> str:
+    task = f"You write the description that {who} is made from. Rewrite the one you get."
+    return f"{task} {_SAME}{open_points}{_ANSWER}"
+
+
+INSTRUCTIONS: Mapping[str, str] = {
+    "text-to-video": _instruction("a short video", _MOVING),
+    "image-to-video": _instruction(
+        "a short video, whose first frame is a picture that you cannot see,",
+        "what moves and how, from small to large, and one camera movement. Do not say how things look.",
+    ),
+    "video-to-video": _instruction(
+        "a new version of a short video that you cannot see", "how things look, the light and the style."
+    ),
+    "text-to-image": _instruction("a picture", _STILL),
+    "image-to-image": _instruction("a new version of a picture that you cannot see", _STILL),
+}
+"""By the task of a request; a longer name of a task ends with one of these."""
+
+
+def expand_prompt(
+    folder: Path, prompt: str, task: str, precision: Precision, memory: Memory, progress: Progress
+) -> str:
+    """The prompt that the model in `folder` makes of `prompt`. The model is gone when this returns.
+
+    The likeliest words are taken, so the same model gives the same prompt. Raises ModelError when the folder
+    holds no instruct model, or the model answers nothing.
+    """
+    progress.begin("prompt", _MOST_TOKENS, "tokens")
+    try:
+        # Not as the text encoder: language models are trained in bfloat16, and some overflow in float16.
+        dtype = compute_dtype(precision, memory, "transformer")
+        return _expand(folder, prompt, task, dtype, memory, progress)
+    finally:
+        memory.release()
+
+
+@torch.inference_mode()
+def _expand(
+    folder: Path, prompt: str, task: str, dtype: torch.dtype, memory: Memory, progress: Progress
+) -> str:
+    architecture_of(folder, _WHAT)
+    try:
+        tokenizer: Any = AutoTokenizer.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+    except Exception as error:  # as for the network
+        raise ModelError(f"{_WHAT}: the tokenizer in {folder} cannot be loaded: {error}") from error
+    if not tokenizer.chat_template:
+        raise ModelError(
+            f"{_WHAT}: {folder} is no instruct model, its tokenizer has no chat template; give one that is, "
+            "such as Qwen/Qwen2.5-1.5B-Instruct"
+        )
+    inputs = _question(tokenizer, _instruction_for(task), prompt)
+    memory.reserve(sum(file.stat().st_size for file in weight_files(folder)), _WHAT)
+    network = load_companion("AutoModelForCausalLM", folder, _WHAT, dtype).to(memory.device)
+    progress.check()
+    answer = network.generate(
+        **{name: value.to(memory.device) for name, value in inputs.items()},
+        do_sample=False,
+        max_new_tokens=_MOST_TOKENS,
+        pad_token_id=tokenizer.pad_token_id or tokenizer.eos_token_id,
+        stopping_criteria=StoppingCriteriaList([_Watch(progress, inputs["input_ids"].shape[1])]),
+    )
+    text = tokenizer.decode(answer[0, inputs["input_ids"].shape[1] :], skip_special_tokens=True)
+    expanded = _said(text)
+    if not expanded:
+        raise ModelError(
+            f"{_WHAT}: {folder} answered nothing; choose another model, or switch the expansion off"
+        )
+    return expanded
+
+
+def _instruction_for(task: str) -> str:
+    return next(text for name, text in INSTRUCTIONS.items() if task.endswith(name) or name == "text-to-video")
+
+
+def _question(tokenizer: Any, instruction: str, prompt: str) -> Mapping[str, torch.Tensor]:
+    turns = [{"role": "system", "content": instruction}, {"role": "user", "content": prompt}]
+    try:
+        return _tokens(tokenizer, turns)
+    except Exception:  # templates refuse in their own words; some know no system turn, as Gemma's
+        return _tokens(tokenizer, [{"role": "user", "content": f"{instruction}\n\n{prompt}"}])
+
+
+def _tokens(tokenizer: Any, turns: list[dict[str, str]]) -> Mapping[str, torch.Tensor]:
+    found: Mapping[str, torch.Tensor] = tokenizer.apply_chat_template(
+        turns,
+        add_generation_prompt=True,
+        enable_thinking=False,  # what does not think ignores it
+        tokenize=True,
+        return_dict=True,
+        return_tensors="pt",
+    )
+    return found
+
+
+def _said(text: str) -> str:
+    """Without thoughts, quotation marks around the whole, and line breaks."""
+    text = re.sub(r"<think>.*?(</think>|$)", "", text, flags=re.DOTALL)
+    return " ".join(text.split()).strip("\"'“” ")
+
+
+class _Watch(StoppingCriteria):  # type: ignore[misc]
+    """Tells of every token, and looks whether the user stopped."""
+
+    def __init__(self, progress: Progress, asked: int) -> None:
+        self._progress, self._asked = progress, asked
+
+    def __call__(self, input_ids: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+        self._progress.check()
+        self._progress.advance(input_ids.shape[1] - self._asked)
+        return torch.zeros(len(input_ids), dtype=torch.bool, device=input_ids.device)

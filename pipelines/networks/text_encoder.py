@@ -1,0 +1,112 @@
+"""The UMT5 text encoder: a prompt becomes what the experts attend to."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import UMT5Config, UMT5EncoderModel
+
+from ..device.memory import Memory
+from ..errors import RequestError
+from ..weights.footprint import weight_bytes
+from ..weights.recipe import DTypeRule, Recipe, keeping_fp32, materialise
+from .tokenizer import Tokenize, read_tokenizer
+
+__all__ = [
+    "EncodedPrompt",
+    "TextEncoder",
+    "clean_prompt",
+    "load_text_encoder",
+    "reading_bytes",
+    "text_dtypes",
+]
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """A prompt as the experts read it.
+
+    embeddings: (1, L, D) float32 on the CPU, zero after the prompt's own `tokens`.
+    dropped:    tokens that did not fit into L.
+    """
+
+    embeddings: Tensor
+    tokens: int
+    dropped: int
+
+
+class TextEncoder:
+    """A materialised UMT5 with its tokenizer."""
+
+    def __init__(
+        self, network: UMT5EncoderModel, tokenize: Tokenize, length: int, device: torch.device
+    ) -> None:
+        self._network, self._tokenize, self._length, self._device = network, tokenize, length, device
+
+    def encode(self, prompt: str) -> EncodedPrompt:
+        """Run the prompt at its true length and pad with zeros after.
+
+        Equal to padding first and masking, as the official code does: masked positions are never attended to.
+        """
+        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+            raise RequestError.of(
+                "prompt", "holds half of a surrogate pair", "give text that is valid Unicode"
+            )
+        ids = self._tokenize(clean_prompt(prompt))
+        kept = ids if len(ids) <= self._length else [*ids[: self._length - 1], ids[-1]]
+        tokens = torch.tensor([kept], device=self._device)
+        hidden = self._network(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
+        padded = torch.zeros(1, self._length, hidden.shape[-1])
+        padded[:, : len(kept)] = hidden.float().cpu()
+        return EncodedPrompt(padded, len(kept), len(ids) - len(kept))
+
+
+def load_text_encoder(
+    recipe: Recipe,
+    tokenizer: Path,
+    length: int,
+    dtype: torch.dtype,
+    memory: Memory,
+    check: Callable[[], None],
+    working_bytes: int = 0,
+) -> TextEncoder:
+    """Materialise UMT5 and read its tokenizer, from local files only.
+
+    tokenizer:     what `read_tokenizer` reads.
+    length:        tokens the experts were trained on (512 for every Wan model).
+    working_bytes: what reading a prompt takes beside the weights.
+    Raises ModelError naming the file that does not fit.
+    """
+    dtype_of = text_dtypes(dtype)
+    memory.reserve(weight_bytes(recipe, dtype_of), "text encoder", working_bytes)
+    with torch.device("meta"):
+        network = UMT5EncoderModel(UMT5Config.from_dict(dict(recipe.config)))
+    network.encoder.embed_tokens = network.shared  # one table, two names: on meta the tie is made by hand
+    materialise(recipe, network, memory.device, dtype_of, check)
+    tokenize = read_tokenizer(tokenizer, network.shared.num_embeddings)
+    return TextEncoder(network, tokenize, length, memory.device)
+
+
+def text_dtypes(dtype: torch.dtype) -> DTypeRule:
+    """In fp16 the second feed-forward layer of T5 overflows; transformers keeps it back for that alone."""
+    keep = UMT5EncoderModel._keep_in_fp32_modules if dtype == torch.float16 else ()
+    return keeping_fp32(keep or (), dtype)
+
+
+def reading_bytes(config: Mapping[str, Any], length: int) -> int:
+    """What reading a prompt of `length` tokens takes beside the weights: float32 attention scores, and
+    up to three more of their size for the position bias and the softmax. All else is small.
+    """
+    return 4 * 4 * int(config.get("num_heads", 64)) * length * length
+
+
+def clean_prompt(prompt: str) -> str:
+    """HTML entities resolved and whitespace collapsed, as the official tokenizer wrapper does."""
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(prompt))).strip()

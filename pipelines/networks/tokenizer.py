@@ -1,0 +1,102 @@
+"""Text -> token ids of UMT5, from whichever form of its vocabulary lies beside the weights.
+
+SentencePiece models are run by SentencePiece itself: rebuilding transformers' tokenizer from one gave other
+tokens. A `tokenizer.json` is run by the library that wrote it. Both end a prompt with the mark that T5 ends
+every text with.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer
+
+from ..errors import ModelError
+from ..weights.stored import Files, read_header
+
+__all__ = ["SPIECE", "Tokenize", "find_tokenizer", "read_tokenizer"]
+
+Tokenize = Callable[[str], list[int]]
+
+SPIECE = "spiece_model"  # where ComfyUI's files keep the tokenizer: the bytes of a SentencePiece model
+
+_JSON, _SPIECES = "tokenizer.json", ("spiece.model", "sentencepiece.model")
+_FOLDERS = ("tokenizer", "umt5-xxl", "google/umt5-xxl")  # beside the weights: diffusers, Wan's repositories
+
+
+def find_tokenizer(weights: Path) -> Path | None:
+    """Where the vocabulary of a text encoder lies: in its file, else beside it; None if nowhere.
+
+    Raises ModelError when the file is unreadable.
+    """
+    if weights.suffix.lower() == ".safetensors" and weights.is_file() and SPIECE in read_header(weights):
+        return weights
+    beside = weights if weights.is_dir() else weights.parent
+    for folder in (beside, *(beside / name for name in _FOLDERS), beside.parent / "tokenizer"):
+        if _in_folder(folder) is not None:
+            return folder
+    return None
+
+
+def read_tokenizer(path: Path, rows: int) -> Tokenize:
+    """The tokenizer in a folder, a tokenizer.json, a SentencePiece .model, or a ComfyUI weight file.
+
+    rows: of the encoder's table. UMT5 fills 256300 of 256384; that of another T5 would fill an eighth, and
+          every prompt would read as noise.
+
+    Raises ModelError naming the file when there is none, it cannot be read, or it belongs to another encoder.
+    """
+    file, tokenize, pieces = _read(path)
+    if not rows // 2 <= pieces <= rows:
+        raise ModelError(
+            f"{file}: a vocabulary of {pieces} pieces for a text encoder that has {rows}; it belongs to "
+            "another model. Put the tokenizer.json of google/umt5-xxl beside the text encoder"
+        )
+    return tokenize
+
+
+def _read(path: Path) -> tuple[Path, Tokenize, int]:
+    """The file that was read, its tokenizer, and how many pieces its vocabulary has."""
+    file = _in_folder(path) if path.is_dir() else path
+    if file is None:
+        raise ModelError(f"{path}: holds no tokenizer; it needs a {_JSON} or a {_SPIECES[0]}")
+    if file.suffix == ".json":
+        return file, *_from_json(file)
+    if file.suffix == ".safetensors":
+        with Files(torch.device("cpu")) as files:
+            return file, *_from_pieces(file, files.read(file, SPIECE).numpy().tobytes())
+    try:
+        return file, *_from_pieces(file, file.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def _in_folder(folder: Path) -> Path | None:
+    return next((folder / name for name in (_JSON, *_SPIECES) if (folder / name).is_file()), None)
+
+
+def _from_json(file: Path) -> tuple[Tokenize, int]:
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception
+        raise ModelError(f"{file}: not a readable tokenizer: {error}") from error
+    return lambda text: list(tokenizer.encode(text).ids), tokenizer.get_vocab_size()
+
+
+def _from_pieces(file: Path, model: bytes) -> tuple[Tokenize, int]:
+    try:
+        from sentencepiece import SentencePieceProcessor
+    except ImportError:
+        raise ModelError(
+            f"{file}: its tokenizer needs the Python package sentencepiece; install it: "
+            "python -m pip install sentencepiece"
+        ) from None
+    try:
+        processor = SentencePieceProcessor(model_proto=model)
+    except RuntimeError as error:
+        raise ModelError(f"{file}: its tokenizer is damaged: {error}") from error
+    if not model or processor.eos_id() < 0:  # an empty one is no error to the library
+        raise ModelError(f"{file}: its tokenizer is damaged, or not one of T5: it has no end mark")
+    return lambda text: [*processor.encode(text), processor.eos_id()], processor.get_piece_size()

@@ -1,0 +1,76 @@
+"""wav2vec 2.0: a sound becomes what the speech model hears, one vector per layer and moment.
+
+The released model is wav2vec2-large-xlsr-53-english: 24 layers of 1024 numbers, 50 times a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+from ..device.memory import Memory
+from ..weights.footprint import weight_bytes
+from ..weights.recipe import Recipe, materialise
+
+__all__ = ["SAMPLE_RATE", "hear", "hearing_bytes"]
+
+SAMPLE_RATE = 16_000  # of every wav2vec 2.0
+_LEAST_SAMPLES = 1600  # a tenth of a second; one vector needs 400
+
+
+@torch.inference_mode()
+def hear(
+    recipe: Recipe,
+    samples: npt.NDArray[np.float32],
+    dtype: torch.dtype,
+    memory: Memory,
+    check: Callable[[], None],
+) -> Tensor:
+    """(layers + 1, moments, D) float32 on the CPU: every hidden state of a sound at SAMPLE_RATE, mono.
+
+    The encoder is gone when this returns. Raises ModelError when the recipe does not fit.
+    """
+    network = _network(recipe.config)
+    try:
+        memory.reserve(
+            weight_bytes(recipe, lambda _: dtype), "audio encoder", hearing_bytes(recipe.config, len(samples))
+        )
+        materialise(recipe, network, memory.device, lambda _: dtype, check)
+        check()
+        values = torch.from_numpy(_prepared(samples, recipe.config)).to(memory.device, dtype)
+        states = network(values[None], output_hidden_states=True).hidden_states
+        return torch.cat([state.float().cpu() for state in states])
+    finally:
+        del network
+        memory.release()
+
+
+def hearing_bytes(config: Mapping[str, Any], samples: int) -> int:
+    """What hearing takes beside the weights: attention scores of one layer, float32, and the first
+    convolution, whose vectors are a fifth as many as the samples.
+    """
+    moments = max(samples, _LEAST_SAMPLES) // 320
+    heads = int(config["num_attention_heads"])
+    scores = 4 * 2 * heads * moments * moments
+    states = 4 * int(config["hidden_size"]) * moments * (int(config["num_hidden_layers"]) + 8)
+    return scores + states + 4 * 3 * int(config["conv_dim"][0]) * samples // int(config["conv_stride"][0])
+
+
+def _prepared(samples: npt.NDArray[np.float32], config: Mapping[str, Any]) -> npt.NDArray[np.float32]:
+    """Mean 0 and variance 1, as transformers' feature extractor makes them; too short a sound ends silent."""
+    if config.get("do_normalize", True):
+        samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
+    return np.pad(samples, (0, max(0, _LEAST_SAMPLES - len(samples)))).astype(np.float32)
+
+
+def _network(config: Mapping[str, Any]) -> Wav2Vec2Model:
+    with torch.device("meta"):
+        network = Wav2Vec2Model(Wav2Vec2Config(**config))
+    network.masked_spec_embed = None  # of training alone
+    return network

@@ -1,0 +1,1 @@
+"""How latents become frames, and frames latents."""

@@ -1,0 +1,76 @@
+"""The Wan VAE: latents in its own space, and the normalised space the experts work in."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import torch
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+
+from ..device.memory import Memory
+from ..errors import ModelError
+from ..kernels.choices import kernels_text, operations_of
+from ..kernels.operations import Operations
+from ..weights.footprint import weight_bytes
+from ..weights.recipe import Recipe, materialise
+from .forward import use_own_vae
+from .standalone import HasVae
+
+__all__ = ["denormalise", "load_vae", "normalise", "vae_of"]
+
+log = logging.getLogger(__name__)
+
+
+def vae_of(
+    model: HasVae, dtype: torch.dtype, memory: Memory, check: Callable[[], None], working_bytes: int = 0
+) -> AutoencoderKLWan:
+    """As `load_vae`, with the kernels that the model wishes, or the quickest of the device."""
+    kernels, refused = model.wishes.kernels_on(memory.device, dtype)
+    log.info("VAE: %s", kernels_text(kernels, refused))
+    return load_vae(model.vae, dtype, memory, check, working_bytes, operations_of(kernels))
+
+
+def load_vae(
+    recipe: Recipe,
+    dtype: torch.dtype,
+    memory: Memory,
+    check: Callable[[], None],
+    working_bytes: int = 0,
+    operations: Operations | None = None,
+) -> AutoencoderKLWan:
+    """Materialise the VAE on the device of `memory`, where its work will take `working_bytes` more.
+
+    operations: who does the element-wise work; None for plain torch.
+
+    Raises ModelError when the recipe does not fit.
+    """
+    memory.reserve(weight_bytes(recipe, lambda _: dtype), "VAE", working_bytes)
+    try:
+        with torch.device("meta"):
+            network = AutoencoderKLWan.from_config(dict(recipe.config))
+    except (TypeError, ValueError) as error:
+        raise ModelError(f"{recipe.files[0].parent / 'config.json'}: not a Wan VAE: {error}") from error
+    materialise(recipe, network, memory.device, lambda _: dtype, check)
+    use_own_vae(network, operations)
+    return network
+
+
+def normalise(latents: Tensor, recipe: Recipe) -> Tensor:
+    """VAE space -> the space of the experts: (z - mean) / std per channel. Latents (B, C, T, H/8, W/8)."""
+    mean, std = _statistics(latents, recipe)
+    return (latents - mean) / std
+
+
+def denormalise(latents: Tensor, recipe: Recipe) -> Tensor:
+    """The inverse of `normalise`: what a LATENT socket holds and a VAE decodes."""
+    mean, std = _statistics(latents, recipe)
+    return latents * std + mean
+
+
+def _statistics(latents: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    return tuple(  # type: ignore[return-value]
+        torch.tensor(recipe.config[key], dtype=latents.dtype, device=latents.device).view(1, -1, 1, 1, 1)
+        for key in ("latents_mean", "latents_std")
+    )

@@ -1,0 +1,101 @@
+"""A VAE without the rest of its model: one that somebody else loaded, such as ComfyUI, or a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..device.precision import Precision
+from ..errors import ModelError
+from ..kernels.choices import Wishes
+from ..loading.identify import read_part
+from ..loading.vae_layout import vae_recipe
+from ..plan.families import FAMILIES, Family
+from ..weights.checkpoint import Checkpoint
+from ..weights.recipe import Recipe
+from ..weights.stored import Files
+
+__all__ = ["HasVae", "LoneVae", "held_vae", "read_vae"]
+
+_WHO = Path("the connected VAE")  # stands in errors where a file's name would
+_PRECISIONS: dict[torch.dtype, Precision] = {
+    torch.float32: "fp32",
+    torch.bfloat16: "bf16",
+    torch.float16: "fp16",
+}
+
+
+class HasVae(Protocol):
+    """What decoding needs of a model: a WanModel, or a VAE alone."""
+
+    @property
+    def family(self) -> Family: ...
+
+    @property
+    def vae(self) -> Recipe: ...
+
+    @property
+    def precision(self) -> Precision: ...
+
+    @property
+    def wishes(self) -> Wishes: ...
+
+
+@dataclass(frozen=True)
+class LoneVae:
+    """`family`: one that uses this VAE; which, makes no difference to it."""
+
+    family: Family
+    vae: Recipe = field(repr=False)
+    precision: Precision
+    wishes: Wishes = field(default_factory=Wishes)
+
+
+def held_vae(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> LoneVae:
+    """The VAE with these tensors, in Wan's or diffusers' names, to be computed in `dtype`.
+
+    Nothing is copied before it is used, nor then where device and dtype agree.
+    Raises ModelError when they are no Wan VAE's.
+    """
+    recipe = vae_recipe(Checkpoint(_WHO, {name: _Held(tensor) for name, tensor in tensors.items()}))
+    if dtype not in _PRECISIONS:
+        raise ModelError(f"{_WHO}: in {dtype}; a Wan VAE in fp32, bf16 or fp16 works")
+    return _lone(_WHO, recipe, _PRECISIONS[dtype])
+
+
+def read_vae(path: Path, precision: Precision) -> LoneVae:
+    """The VAE in a file or a folder. Raises ModelError when there is none."""
+    return _lone(path, read_part(path, "VAE", "vae"), precision)
+
+
+def _lone(path: Path, recipe: Recipe, precision: Precision) -> LoneVae:
+    channels = recipe.config.get("z_dim")
+    family = next((family for family in FAMILIES.values() if family.latent_channels == channels), None)
+    if family is None:
+        raise ModelError(f"{path}: a VAE with {channels} latent channels, which no Wan model has")
+    return LoneVae(family, recipe, precision)
+
+
+@dataclass(frozen=True, eq=False)
+class _Held:
+    """A `Source` that is a tensor already."""
+
+    tensor: Tensor
+    file: Path = _WHO
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.tensor.shape)
+
+    @property
+    def stored_bytes(self) -> int:
+        return self.tensor.nbytes
+
+    def read(self, files: Files) -> Tensor:
+        del files
+        return self.tensor.detach()

@@ -1,0 +1,134 @@
+"""A picture too large for the device, cut into overlapping tiles that are blended where they meet.
+
+The time loop is the outer one: every tile keeps a feature cache of its own, so that frames come out while the
+clip is still being worked on. Cuts and blending are those of diffusers' tiled VAE, to the bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+
+from .stream import Cache, new_cache
+
+__all__ = ["Tile", "TileCaches", "Tiling", "in_tiles"]
+
+
+@dataclass(frozen=True)
+class Tiling:
+    """Tiles of `size` x `size` pixels, a new one every `stride` pixels; both multiples of the VAE's stride.
+
+    spill: the feature caches of tiles that are not worked on wait in main memory. Together they are larger
+           than the one cache of the whole picture, and moving them costs time.
+    """
+
+    size: int = 256
+    stride: int = 192
+    spill: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.stride <= self.size:
+            raise ValueError(f"tiles of {self.size} pixels every {self.stride} leave gaps")
+
+
+Tile: TypeAlias = tuple[int, int]
+"""Top and left of a tile, in the elements of what goes in."""
+
+
+@dataclass(frozen=True)
+class _Cut:
+    """Lengths along one side, the same for both: into elements of the input, and of the output."""
+
+    size: int
+    stride: int
+    out_stride: int
+    overlap: int
+
+
+class TileCaches:
+    """The feature caches of all tiles; a picture that is not cut is the tile (0, 0).
+
+    spill: as in Tiling.
+    """
+
+    def __init__(self, network: torch.nn.Module, *, spill: bool) -> None:
+        self._network, self._spill = network, spill
+        self._of: dict[Tile, Cache] = {}
+
+    @contextmanager
+    def of(self, tile: Tile, device: torch.device) -> Iterator[Cache]:
+        """The cache of `tile` on `device`, for as long as it is worked on."""
+        cache = self._of.setdefault(tile, new_cache(self._network))
+        _move(cache, device)
+        yield cache
+        if self._spill:
+            _move(cache, torch.device("cpu"))
+
+    def clear(self) -> None:
+        for cache in self._of.values():
+            cache.clear()
+        self._of.clear()
+
+
+def in_tiles(
+    chunk: Tensor, tiling: Tiling, *, stride_in: int, stride_out: int, work: Callable[[Tensor, Tile], Tensor]
+) -> Tensor:
+    """`work` on every tile of `chunk` (B, C, T, h, w), joined to one (B, C', T', h', w').
+
+    stride_in, stride_out: pixels of `tiling` per element of what goes in and of what comes out.
+    """
+    cut = _Cut(
+        tiling.size // stride_in,
+        tiling.stride // stride_in,
+        tiling.stride // stride_out,
+        (tiling.size - tiling.stride) // stride_out,
+    )
+    height, width = chunk.shape[-2:]
+    rows = list[Tensor]()
+    above = list[Tensor]()
+    for top in range(0, height, cut.stride):
+        row = [
+            work(chunk[..., top : top + cut.size, left : left + cut.size], (top, left))
+            for left in range(0, width, cut.stride)
+        ]
+        rows.append(torch.cat(list(_joined(row, above, cut)), -1))
+        above = row
+    whole = torch.cat(rows, -2)
+    return whole[..., : height * stride_in // stride_out, : width * stride_in // stride_out]
+
+
+def _joined(row: list[Tensor], above: list[Tensor], cut: _Cut) -> Iterator[Tensor]:
+    """The part of each tile of `row` that no later one covers. Blends in place: the next row needs it so."""
+    for index, tile in enumerate(row):
+        if above:
+            _fade(above[index], tile, cut.overlap, -2)
+        if index:
+            _fade(row[index - 1], tile, cut.overlap, -1)
+        yield tile[..., : cut.out_stride, : cut.out_stride]
+
+
+def _fade(before: Tensor, tile: Tensor, overlap: int, side: int) -> None:
+    """Into the first elements of `tile` along `side`, fade over from the last ones of `before`."""
+    overlap = min(before.shape[side], tile.shape[side], overlap)
+    if not overlap:
+        return
+    share = (torch.arange(overlap, dtype=torch.float64) / overlap).view(-1, *[1] * (-1 - side))
+    old = before.narrow(side, before.shape[side] - overlap, overlap)
+    new = tile.narrow(side, 0, overlap)
+    new.copy_(_times(old, 1 - share) + _times(new, share))
+
+
+def _times(pixels: Tensor, share: Tensor) -> Tensor:
+    """Rounded as a product with one number per row is: the share to float32, the result to its dtype."""
+    return (pixels.float() * share.float().to(pixels.device)).to(pixels.dtype)
+
+
+def _move(cache: Cache, device: torch.device) -> None:
+    for index, entry in enumerate(cache):
+        if isinstance(entry, Tensor):
+            cache[index] = entry.to(device)

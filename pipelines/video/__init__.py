@@ -1,0 +1,1 @@
+"""How media files become frames and sound, and frames and sound become media files."""

@@ -1,0 +1,139 @@
+"""What happens to a clip between the decoder and the file: reversed, made smoother, written."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from ..errors import MediaError
+from ..progress import Progress
+from ..request.timing import frames_out, output_fps
+from .audio import Audio
+from .encode_video import encode_video
+from .frames import FrameStream, close
+from .more_frames import Interpolator, interpolated
+from .probe import VideoFacts
+from .reverse import reversed_stream
+
+__all__ = ["Edit", "edited", "write_edited"]
+
+log = logging.getLogger(__name__)
+
+_USUAL_FPS = 120  # what screens show; faster is written as asked, and players leave frames out
+
+
+@dataclass(frozen=True)
+class Edit:
+    """How the frames that come become the frames of the file.
+
+    fps:        of the frames that come.
+    reverse:    play them backwards. The sound is not.
+    interpolator, num_interpolated_frames: who draws how many new frames between each two. "none" draws none.
+    adjust_fps: play so much faster that the clip takes as long as before; else it is in slow motion, and the
+                sound, which is never stretched, ends before it.
+    """
+
+    fps: Fraction
+    reverse: bool = False
+    interpolator: str = "none"
+    num_interpolated_frames: int = 0
+    adjust_fps: bool = True
+    quality: str = "high"
+    write_mode: str = "balanced"
+
+    @property
+    def between(self) -> int:
+        return 0 if self.interpolator == "none" else self.num_interpolated_frames
+
+    def frames_out(self, frames: int) -> int:
+        """Frames of the file when `frames` come."""
+        return frames_out(frames, self.between)
+
+    def fps_out(self, frames: int) -> Fraction:
+        return output_fps(self.fps, frames, self.between, self.adjust_fps)
+
+    def remarks(self, frames: int) -> list[str]:
+        """What people may not expect of the file that `frames` become."""
+        found = []
+        if self.between and frames == 1:
+            found.append("a single frame has no next one: nothing is drawn, and its rate stays as it is")
+        if (fps := self.fps_out(frames)) > _USUAL_FPS:
+            found.append(
+                f"{float(fps):g} frames per second, more than most screens show; fewer new frames, or a rate "
+                "that is not adjusted, makes fewer"
+            )
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON; `Edit.of` reads them."""
+        return {**vars(self), "fps": str(self.fps)}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Edit:
+        """Raises MediaError when these are not the values of an edit."""
+        try:
+            edit = cls(**{**values, "fps": Fraction(values["fps"])})
+        except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+            raise MediaError(f"no settings of a video: {error}") from error
+        for name, usual in vars(cls(Fraction(1))).items():
+            if type(getattr(edit, name)) is not type(usual):
+                raise MediaError(f"no settings of a video: {name} is {getattr(edit, name)!r}")
+        if edit.fps <= 0 or edit.num_interpolated_frames < 0:
+            raise MediaError(
+                f"no settings of a video: {edit.fps} fps, {edit.num_interpolated_frames} between"
+            )
+        return edit
+
+
+def edited(frames: FrameStream, edit: Edit, interpolator: Interpolator | None, spool: Path) -> FrameStream:
+    """`frames` reversed, then with new ones drawn in between.
+
+    interpolator: what `edit.interpolator` names; not looked at when no frame is to be drawn.
+    spool:        a folder with room for the uncompressed clip, used to reverse it.
+
+    Raises:
+        MediaError: frames are to be drawn and nobody is there to draw them.
+    """
+    if edit.between and interpolator is None:
+        close(frames)
+        raise MediaError(f"there is no interpolator {edit.interpolator!r} to draw new frames")
+    if edit.reverse:
+        frames = reversed_stream(frames, spool)
+    if edit.between and interpolator is not None:
+        frames = interpolated(frames, interpolator, edit.between)
+    return frames
+
+
+def write_edited(
+    frames: FrameStream,
+    path: Path,
+    edit: Edit,
+    *,
+    count: int,
+    width: int,
+    height: int,
+    interpolator: Interpolator | None = None,
+    tags: Mapping[str, str] | None = None,
+    audio: Audio | None = None,
+    progress: Progress | None = None,
+) -> VideoFacts:
+    """`count` frames of that size through `edit` into `path`. Raises as `edited` and `encode_video` do."""
+    for remark in edit.remarks(count):
+        log.warning("%s: %s", path.name, remark)
+    return encode_video(
+        edited(frames, edit, interpolator, path.parent),
+        path,
+        width=width,
+        height=height,
+        fps=edit.fps_out(count),
+        frame_count=edit.frames_out(count),
+        quality=edit.quality,
+        write_mode=edit.write_mode,
+        tags=tags,
+        audio=audio,
+        progress=progress,
+    )

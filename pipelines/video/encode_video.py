@@ -1,0 +1,194 @@
+"""A frame stream becomes a video file, or no file at all.
+
+The caller's thread makes the frames while a second one encodes them, at most `_AHEAD` frames behind. The file
+is written as PATH.part next to its place and moved there when it is complete.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.reformatter import ColorRange, Colorspace
+
+from ..errors import MediaError
+from ..files.on_disk import FileInUseError, discard, move_into_place
+from ..progress import Progress, Silent
+from .audio import Audio, AudioTrack
+from .containers import Container, container_of, storable
+from .frames import Frame, FrameStream, close
+from .probe import VideoFacts
+from .tags import checked
+from .webp_tags import write_webp_tags
+
+__all__ = ["encode_video"]
+
+_AHEAD = 4
+_BT709 = 1  # the same number for matrix, primaries and transfer, ITU-T H.273
+_RGB = 0  # the matrix that is none, ITU-T H.273
+_MUXERS = {"mkv": "matroska"}
+
+
+def encode_video(
+    frames: FrameStream,
+    path: Path,
+    *,
+    width: int,
+    height: int,
+    fps: Fraction,
+    frame_count: int,
+    quality: str = "high",
+    write_mode: str = "balanced",
+    tags: Mapping[str, str] | None = None,
+    progress: Progress | None = None,
+    audio: Audio | None = None,
+) -> VideoFacts:
+    """Pull `frame_count` frames and write them to `path`, as what its suffix says (see `containers`).
+
+    fps:   one that no file can hold is written as the nearest that it can, see `storable`.
+    audio: cut to the length of the video, and written in the same pass.
+
+    Any exception, an interruption included, leaves neither the file nor a part of it, ends the encoder thread
+    and closes `frames`. An older file at `path` stays until the new one is complete.
+
+    Returns:
+        What was written; `probe` reads it back.
+
+    Raises:
+        MediaError: odd size, unknown suffix, quality or write mode, frames of another size or number than
+            promised, a sound where none can be, or `path` cannot be written.
+    """
+    path, progress, fps = Path(path), progress or Silent(), storable(fps)
+    part = path.with_name(path.name + ".part")
+    try:
+        kind = container_of(path)
+        options = kind.encoder_options(quality, write_mode)
+        _check(kind, width, height, frame_count, audio)
+        tags = checked(tags or {})
+        try:
+            with av.open(
+                str(part), "w", format=_MUXERS.get(kind.name, kind.name), options=kind.muxer_options(fps)
+            ) as output:
+                output.metadata.update(tags)  # the muxer writes only what is there before the first stream
+                stream = _add_stream(output, kind, width, height, fps, options)
+                track = None if audio is None else AudioTrack(output, kind, audio, frame_count, fps)
+                _encode_all(_File(output, stream, track), frames, frame_count, progress)
+            if kind.name == "webp":
+                write_webp_tags(part, tags, width, height)
+            move_into_place(part, path)
+        finally:
+            discard(part)
+    except FileInUseError as error:
+        raise MediaError(f"cannot write {path}: {error.strerror}") from error
+    except (OSError, av.FFmpegError) as error:
+        raise MediaError(
+            f"cannot write {path}: {error}; a folder that exists, is writable and has free space works"
+        ) from error
+    finally:
+        close(frames)
+    seconds = float(frame_count / fps)
+    return VideoFacts(path, width, height, frame_count, fps, seconds, kind.codec, kind.pix_fmt, tags)
+
+
+def _check(kind: Container, width: int, height: int, frame_count: int, audio: Audio | None) -> None:
+    least = 2 if kind.halves_colour else 1
+    if width < least or height < least or width % least or height % least:
+        raise MediaError(
+            f"cannot write {width}x{height} pixels as .{kind.name}, which stores colour for blocks of "
+            f"{least}x{least}; an even width and height work, or .mkv"
+        )
+    if frame_count < 1:
+        raise MediaError(f"there are {frame_count} frames to write; a video needs at least one")
+    if audio is not None and not kind.audio:
+        raise MediaError(f"a .{kind.name} file has no sound; leave the audio out, or write .mp4")
+
+
+def _add_stream(
+    output: OutputContainer, kind: Container, width: int, height: int, fps: Fraction, options: dict[str, str]
+) -> av.VideoStream:
+    stream = cast(av.VideoStream, output.add_stream(kind.encoder, rate=fps, options=options))
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = width, height, kind.pix_fmt
+    context.time_base = stream.time_base = 1 / fps
+    # Untagged files are read as BT.601 by some players and as BT.709 by others: reds and greens shift.
+    context.color_primaries = context.color_trc = _BT709
+    context.colorspace = _BT709 if kind.halves_colour else _RGB
+    context.color_range = ColorRange.MPEG if kind.halves_colour else ColorRange.JPEG
+    return stream
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file that is being written."""
+
+    output: OutputContainer
+    stream: av.VideoStream
+    track: AudioTrack | None
+
+
+def _encode_all(file: _File, frames: FrameStream, count: int, progress: Progress) -> None:
+    """One worker encodes; waiting for the oldest frame bounds the queue and brings its error here.
+
+    Each frame also waits for the one before: libav crashes when it is written to again after a failed write.
+    """
+    shape = (file.stream.codec_context.height, file.stream.codec_context.width, 3)
+    progress.begin("video", count, "frames")
+    worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wan-duet-encoder")
+    last: Future[None] | None = None
+    pending: deque[Future[None]] = deque()
+    done = 0
+    try:
+        for frame in frames:
+            progress.check()
+            if done == count:
+                raise MediaError(f"more frames came than the {count} that were promised")
+            if frame.shape != shape or frame.dtype != np.uint8:
+                raise MediaError(
+                    f"frame {done} is {frame.dtype} {frame.shape}; this video takes uint8 (H, W, 3) = {shape}"
+                )
+            if len(pending) == _AHEAD:
+                pending.popleft().result()
+            last = worker.submit(_encode_one, last, file, frame, done)
+            pending.append(last)
+            done += 1
+            progress.advance(done)
+        if done != count:
+            raise MediaError(f"only {done} of the {count} promised frames came")
+        for future in pending:
+            future.result()
+        _mux(file, None)
+        if file.track is not None:
+            file.track.finish()
+    finally:
+        worker.shutdown(wait=True, cancel_futures=True)
+
+
+def _encode_one(before: Future[None] | None, file: _File, frame: Frame, index: int) -> None:
+    if before is not None:
+        before.result()
+    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+    pix_fmt = file.stream.codec_context.pix_fmt
+    if file.stream.codec_context.colorspace == _BT709:
+        picture = picture.reformat(
+            format=pix_fmt, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+        )
+    else:
+        picture = picture.reformat(format=pix_fmt)
+    picture.pts, picture.time_base = index, file.stream.codec_context.time_base
+    _mux(file, picture)
+    if file.track is not None:
+        file.track.write_until(index + 1)
+
+
+def _mux(file: _File, picture: av.VideoFrame | None) -> None:
+    for packet in file.stream.encode(picture):
+        packet.duration = 1  # without it the last frame of the file would be shown for no time
+        file.output.mux(packet)

@@ -1,0 +1,121 @@
+"""Where a result goes: looked at before any work is done, so that no hour of sampling ends at a full stop."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import MediaError, RequestError
+from ..files.file_names import require_file_name, too_long
+from ..files.on_disk import move_into_place, remove
+
+__all__ = [
+    "ENDINGS",
+    "output_place",
+    "require_place",
+    "require_suffix",
+    "sidecar",
+    "suffix_of",
+    "write_sidecar",
+]
+
+_SUFFIXES = {"mp4": (".mp4",), "png": (".png",), "jpeg": (".jpg", ".jpeg")}
+
+ENDINGS = tuple(ending for endings in _SUFFIXES.values() for ending in endings)
+"""Of every file that a run can write."""
+
+
+def suffix_of(output: str) -> str:
+    """How the name of a file ends that is "mp4", "png" or "jpeg"."""
+    return _SUFFIXES[output][0]
+
+
+def require_suffix(out: Path, output: str) -> None:
+    """RequestError when the name of the file does not end as `output` ("mp4", "png", "jpeg") does."""
+    fitting = _SUFFIXES[output]
+    if out.suffix.lower() not in fitting:
+        kind = "a picture" if output in ("png", "jpeg") else "a video"
+        raise RequestError.of(
+            "output",
+            f"{out.name}, but the result is {kind}",
+            f"give a name that ends in {' or '.join(fitting)}",
+        )
+
+
+def sidecar(video: Path) -> Path:
+    """Where the receipt of a video lies: beside it, with the suffix .json."""
+    return video.with_suffix(".json")
+
+
+@contextmanager
+def output_place(video: Path) -> Iterator[None]:
+    """Make the folder of `video`, see that both files can be written, and undo that when the work fails.
+
+    Raises RequestError when something else lies where the receipt would go, MediaError when the folder cannot
+    be written.
+    """
+    _require_no_stranger(sidecar(video))
+    made = [folder for folder in video.absolute().parents if not folder.exists()]
+    try:
+        require_place(video, make_folder=True)
+    except MediaError:
+        _remove_empty(made)
+        raise
+    try:
+        yield
+    except BaseException:
+        _remove_empty(made)
+        raise
+
+
+def require_place(video: Path, *, make_folder: bool = False) -> None:
+    """Raises MediaError when a file cannot be written to `video`, RequestError when no file can be called so.
+
+    Leaves nothing but, perhaps, its folder.
+    """
+    require_file_name(video)
+    probe = video.with_name(f"{video.name}.part")
+    try:
+        if make_folder:
+            video.parent.mkdir(parents=True, exist_ok=True)
+        if video.is_dir():
+            raise IsADirectoryError(21, "it is a folder")
+        probe.touch()
+        remove(probe)
+        if video.exists():
+            move_into_place(video, video)  # changes nothing, and Windows refuses it while somebody reads it
+    except OSError as error:
+        reason = too_long(probe.absolute()) or error.strerror or error
+        raise MediaError(f"cannot write {video}: {reason}; give another place") from error
+
+
+def write_sidecar(video: Path, receipt: Mapping[str, Any]) -> None:
+    """Raises MediaError when the file cannot be written."""
+    try:
+        sidecar(video).write_text(json.dumps(receipt, indent=2, ensure_ascii=False), encoding="utf-8")
+    except OSError as error:
+        raise MediaError(f"cannot write {sidecar(video)}: {error.strerror or error}") from error
+
+
+def _require_no_stranger(file: Path) -> None:
+    """A receipt of ours may be replaced; somebody's request, or any other file, may not."""
+    if not os.path.exists(file):  # unlike Path.exists, no error for a name that is too long
+        return
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        content = None
+    if not isinstance(content, dict) or "wan_duet" not in content:
+        raise RequestError.of(
+            "output", f"its receipt would replace {file}, which is not a receipt", "give another name"
+        )
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    with suppress(OSError):  # somebody put something there: so do the folders around it stay
+        for folder in folders:  # the innermost first
+            folder.rmdir()

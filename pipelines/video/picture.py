@@ -1,0 +1,128 @@
+"""Still pictures: read as people see them, fitted without stretching, written with their tags."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps, PngImagePlugin
+from torch import Tensor
+from torch.nn import functional
+
+from ..errors import MediaError
+from ..files.on_disk import discard, move_into_place
+
+__all__ = ["PICTURE_FORMATS", "fit", "over_white", "picture_bytes", "read_picture", "write_picture"]
+
+PICTURE_FORMATS = ("png", "jpeg")
+_MOST_PIXELS = 2**28  # beyond it a small file can hold a picture that fills the memory
+_JPEG_QUALITY = 95  # above it files grow faster than they improve (libjpeg-turbo's documentation)
+_EXIF_MODEL, _EXIF_MAKE = 0x0110, 0x010F  # where ComfyUI looks for a prompt, and downwards for the rest
+
+
+def read_picture(file: Path | bytes) -> Tensor:
+    """(H, W, 3) float32 in [0, 1]: turned as its EXIF says, transparency laid over white.
+
+    Raises MediaError naming the file when it is not a readable picture.
+    """
+    name = "the picture" if isinstance(file, bytes) else str(file)
+    try:
+        with Image.open(BytesIO(file) if isinstance(file, bytes) else file) as opened:
+            if opened.width * opened.height > _MOST_PIXELS:
+                raise MediaError(f"{name}: {opened.width}x{opened.height} pixels; give at most 16384x16384")
+            upright = ImageOps.exif_transpose(opened)
+            pixels = _over_white(upright)
+    except MediaError:
+        raise
+    except Exception as error:  # Pillow's readers raise what their formats make them raise
+        raise MediaError(f"{name}: not a readable picture: {error}") from error
+    return torch.from_numpy(pixels)
+
+
+def fit(frames: Tensor, width: int, height: int) -> Tensor:
+    """(T, H, W, 3) in [0, 1] -> (T, height, width, 3): resized to cover the size, cropped in the centre.
+
+    Bicubic with antialiasing, so that a large picture is averaged and not sampled. A size that fits already
+    comes back bit for bit.
+    """
+    old_height, old_width = frames.shape[1:3]
+    if (old_width, old_height) == (width, height):
+        return frames
+    scale = max(width / old_width, height / old_height)
+    covering = [
+        max(side, math.ceil(old * scale - 1e-6)) for side, old in ((height, old_height), (width, old_width))
+    ]
+    resized = functional.interpolate(
+        frames.movedim(-1, 1).float(), size=covering, mode="bicubic", antialias=True, align_corners=False
+    )
+    top, left = (covering[0] - height) // 2, (covering[1] - width) // 2
+    cropped = resized[:, :, top : top + height, left : left + width]
+    return cropped.clamp(0, 1).movedim(1, -1).contiguous()
+
+
+def picture_bytes(pixels: np.ndarray[Any, Any], kind: str, tags: Mapping[str, str]) -> bytes:
+    """A file of `pixels` (H, W, 3) uint8 in `kind`, one of PICTURE_FORMATS, that carries `tags`.
+
+    PNG: text chunks of those names, as ComfyUI's own. JPEG: EXIF lines `name:value`, as ComfyUI reads them.
+    Raises MediaError for another kind.
+    """
+    if kind not in PICTURE_FORMATS:
+        raise MediaError(f"image_format: got {kind!r}; give one of {', '.join(PICTURE_FORMATS)}")
+    buffer, image = BytesIO(), Image.fromarray(pixels)
+    if kind == "png":
+        chunks = PngImagePlugin.PngInfo()
+        for name, value in tags.items():
+            chunks.add_itxt(name, value, zip=True) if not value.isascii() else chunks.add_text(name, value)
+        image.save(buffer, "PNG", pnginfo=chunks, compress_level=4)
+        return buffer.getvalue()
+    exif = image.getexif()
+    for place, (name, value) in enumerate(sorted(tags.items(), key=lambda tag: tag[0] != "prompt")):
+        exif[_EXIF_MODEL if place == 0 else _EXIF_MAKE - place + 1] = f"{name}:{_ascii(value)}"
+    image.save(buffer, "JPEG", quality=_JPEG_QUALITY, subsampling=0, exif=exif.tobytes() if tags else b"")
+    return buffer.getvalue()
+
+
+def write_picture(path: Path, content: bytes) -> None:
+    """The file whole, or none; MediaError when it cannot be written."""
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        move_into_place(part, path)
+    except OSError as error:
+        raise MediaError(f"cannot write {path}: {error.strerror or error}; give another place") from error
+    finally:
+        discard(part)
+
+
+def _ascii(value: str) -> str:
+    """JSON may write any letter as an escape, and EXIF text is ASCII."""
+    try:
+        return json.dumps(json.loads(value))
+    except ValueError:
+        return value.encode("ascii", "backslashreplace").decode()
+
+
+def over_white(pixels: Tensor) -> Tensor:
+    """(H, W, 3 or 4) in [0, 1] -> (H, W, 3): what is transparent shows white."""
+    if pixels.shape[-1] == 3:
+        return pixels
+    alpha = pixels[..., 3:]
+    return pixels[..., :3] * alpha + (1 - alpha)
+
+
+def _over_white(image: Image.Image) -> np.ndarray[Any, Any]:
+    """(H, W, 3) float32 in [0, 1]."""
+    if image.mode in ("I;16", "I;16B", "I"):  # 16-bit grey: Pillow would clip it, not scale it
+        grey = np.asarray(image, np.float32) / 65535
+        return np.repeat(grey[..., None].clip(0, 1), 3, axis=-1)
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        rgba = np.asarray(image.convert("RGBA"), np.float32) / 255
+        colour, alpha = rgba[..., :3], rgba[..., 3:]
+        return colour * alpha + (1 - alpha)
+    return np.asarray(image.convert("RGB"), np.float32) / 255

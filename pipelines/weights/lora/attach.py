@@ -1,0 +1,95 @@
+"""Attaches a LoRA to an expert, or says why it would do nothing there."""
+
+from __future__ import annotations
+
+import math
+
+from ...errors import LoraError
+from ..recipe import Recipe
+from .change import Change
+from .coverage import Coverage, LoraReport, Misfit, describe_lora
+from .delta import LoraDelta
+from .lora_file import LoraFile
+from .lora_names import is_image_path
+
+__all__ = ["MATCH_AT_LEAST", "attach_lora", "cover", "refusal"]
+
+# Share of a file's keys that must find a place. A LoRA of the right model misses an odd layer or two (a head
+# or patch embedding of another task) or, made for VACE, its 8 extra blocks beside 40: 17 %. One of another
+# model misses nearly everything. In between lies no LoRA that we know.
+MATCH_AT_LEAST = 0.75
+
+
+def attach_lora(
+    recipe: Recipe, lora: LoraFile, strength: float, expert: str, *, allow_partial: bool = False
+) -> tuple[Recipe, LoraReport]:
+    """A recipe with the LoRA added at `strength`, and what it found there. Reads no file.
+
+    expert: "high" or "low", for messages and for files that tell their experts apart.
+    Strength 0 leaves the recipe as it is, and is reported all the same.
+
+    Raises LoraError when the strength is no finite number, when nothing in the file fits this expert, or when
+    less than MATCH_AT_LEAST of it does and `allow_partial` is off.
+    """
+    if not math.isfinite(strength):
+        raise LoraError(f"{lora.file.name}: a scale of {strength}; give a finite number")
+    report = LoraReport(lora.file, expert, strength, describe_lora(lora), cover(recipe, lora, expert))
+    reason = refusal(report)
+    if reason and not (allow_partial and report.coverage.matched):
+        raise LoraError(reason)
+    deltas: dict[str, list[LoraDelta]] = {}
+    for change in lora.changes_of(expert):
+        if _has_place(recipe, change):
+            deltas.setdefault(change.name, []).append(change.delta(lora.file, strength))
+    return recipe.with_deltas(deltas), report
+
+
+def cover(recipe: Recipe, lora: LoraFile, expert: str) -> Coverage:
+    """Where every key of the file goes in this expert."""
+    matched: list[Change] = []
+    misfit: list[Change] = []
+    unmatched: list[str] = list(lora.strangers)
+    image_path: list[str] = []
+    for change in lora.changes_of(expert):
+        if change.name not in recipe.tensors:
+            absent = image_path if is_image_path(change.name) else unmatched
+            absent.extend(change.keys)
+        else:
+            (matched if _has_place(recipe, change) else misfit).append(change)
+    return Coverage(
+        tensors=len({change.name for change in matched}),
+        matched=sum(len(change.keys) for change in matched),
+        unmatched=tuple(sorted(unmatched)),
+        image_path=tuple(sorted(image_path)),
+        misfits=tuple(
+            Misfit(change.keys[0], change.form.matrix, _matrix(recipe.tensors[change.name].shape))
+            for change in misfit
+        ),
+        misfit_keys=sum(len(change.keys) for change in misfit),
+    )
+
+
+def refusal(report: LoraReport) -> str:
+    """Why a LoRA with that report is not applied; empty when it is."""
+    coverage, base, intended = report.coverage, report.facts.base, report.facts.intended
+    if coverage.matched and coverage.share >= MATCH_AT_LEAST:
+        return ""
+    found = (
+        "; ".join(coverage.lines() if coverage.matched else coverage.lines()[1:]) or "it holds nothing for it"
+    )
+    fits = f"only {coverage.share:.0%} of it fits" if coverage.matched else "nothing in it fits"
+    made_for = f"It seems made for {base.name}" if base.evidence else "It may not be made for Wan"
+    if report.of_other_expert:
+        made_for += f", for its {intended.expert}-noise expert"
+    allowing = "allow_partial, allow_partial_loras of a runner, or --allow-partial-loras"
+    advice = f"; to use what fits, allow a partial match ({allowing})" if coverage.matched else ""
+    return f"{report.file.name}: {fits} the {report.expert}-noise expert: {found}. {made_for}{advice}"
+
+
+def _has_place(recipe: Recipe, change: Change) -> bool:
+    target = recipe.tensors.get(change.name)
+    return target is not None and change.fits(target.shape)
+
+
+def _matrix(shape: tuple[int, ...]) -> tuple[int, int]:
+    return shape[0], math.prod(shape[1:])

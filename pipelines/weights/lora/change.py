@@ -1,0 +1,212 @@
+"""From the parts that a LoRA file holds for one module to what they change."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import LoraError, ModelError
+from ..stored import Files, StoredTensor
+from .delta import Difference, Form, Hadamard, Kronecker, LoraDelta, LowRank, Magnitude, Product, by
+from .metadata import AdapterConfig
+
+__all__ = ["Change", "Parts"]
+
+_NUMBERS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+_PART_NAMES = {"down": "lora_A (lora_down)", "up": "lora_B (lora_up)"}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a file does to one parameter.
+
+    name:   the parameter, in diffusers' names.
+    second: it is meant for the second (low-noise) expert alone.
+    kind:   LoRA, LoHa, LoKr (each also with ` + DoRA`) or difference.
+    rank:   None where nothing is factored.
+    alpha:  None where the file states none.
+    scale:  alpha / rank (alpha / sqrt(rank) where the adapter says so), 1 without an alpha.
+    keys:   every key of the file that it is made of.
+    """
+
+    name: str
+    second: bool
+    kind: str
+    form: Form
+    keys: tuple[str, ...]
+    magnitude: Magnitude | None = None
+    rank: int | None = None
+    alpha: float | None = None
+    scale: float = 1.0
+
+    def delta(self, file: Path, strength: float) -> LoraDelta:
+        return LoraDelta(file, strength, self.scale, self.form, self.magnitude)
+
+    def fits(self, shape: tuple[int, ...]) -> bool:
+        """Whether it can be added to a parameter of that shape."""
+        if self.form.matrix != (shape[0], math.prod(shape[1:])):
+            return False
+        magnitude = self.magnitude
+        return magnitude is None or not magnitude.of_columns or magnitude.size == shape[1]
+
+
+class Parts:
+    """The tensors of one module by what they are, used up while they become changes.
+
+    `left` are those that no change has use for, such as an alpha alone.
+    """
+
+    def __init__(self, file: Path, module: str, second: bool) -> None:
+        self._file, self._module, self._second = file, module, second
+        self._parts: dict[str, StoredTensor] = {}
+        self._used: list[str] = []
+
+    def add(self, part: str, tensor: StoredTensor) -> None:
+        """Raises LoraError when the part is there already, spelled in another way."""
+        if part in self._parts:
+            raise self._error(f"has both {self._parts[part].key} and {tensor.key}; one LoRA per file is read")
+        self._parts[part] = tensor
+
+    @property
+    def left(self) -> list[str]:
+        return [tensor.key for tensor in self._parts.values()]
+
+    def changes(self, config: AdapterConfig | None, files: Files) -> list[Change]:
+        """Raises LoraError when a part is missing or the parts do not go together."""
+        bare = self._module.endswith(("scale_shift_table", ".pos_embed"))  # parameters without a module
+        weight, bias = self._module if bare else f"{self._module}.weight", f"{self._module}.bias"
+        found: list[Change] = []
+        for kind, read in (("LoRA", self._low_rank), ("LoHa", self._hadamard), ("LoKr", self._kronecker)):
+            factored = read()
+            if factored is None:
+                continue
+            form, rank = factored
+            alpha, scale = self._alpha_and_scale(rank, config, files)
+            magnitude = self._magnitude(form)
+            kind = kind if magnitude is None else f"{kind} + DoRA"
+            keys = self._keys()
+            found.append(Change(weight, self._second, kind, form, keys, magnitude, rank, alpha, scale))
+            if (up_bias := self._take("up_bias")) is not None:
+                difference = Difference(up_bias)
+                found.append(Change(bias, self._second, "difference", difference, self._keys(), scale=scale))
+        for part, name in (("diff", weight), ("diff_b", bias)):
+            if (tensor := self._take(part)) is not None:
+                found.append(Change(name, self._second, "difference", Difference(tensor), self._keys()))
+        return found
+
+    def _low_rank(self) -> tuple[Form, int] | None:
+        if not {"down", "up"} & self._parts.keys():
+            return None
+        down, up, mid = self._need("down"), self._need("up"), self._need_if_there("mid")
+        if mid is None:
+            self._agree(down.shape[0], up.shape[1], down, up)
+        else:
+            self._agree(up.shape[1], mid.shape[0], up, mid)
+            self._agree(down.shape[0], mid.shape[1], down, mid)
+        return LowRank(down, up, mid), down.shape[0]
+
+    def _hadamard(self) -> tuple[Form, int | None] | None:
+        if not any(part.startswith("hada_") for part in self._parts):
+            return None
+        first = self._product("hada_w1_a", "hada_w1_b", "hada_t1")
+        second = self._product("hada_w2_a", "hada_w2_b", "hada_t2")
+        if first.matrix != second.matrix:
+            raise self._error(f"has LoHa factors of {by(first.matrix)} and {by(second.matrix)}")
+        return Hadamard(first, second), self._rank(first, second)
+
+    def _kronecker(self) -> tuple[Form, int | None] | None:
+        """Whole factors have no rank: LyCORIS writes an alpha beside them and does not apply it."""
+        if not any(part.startswith("lokr_") for part in self._parts):
+            return None
+        first = self._factor("lokr_w1", "lokr_t1")
+        second = self._factor("lokr_w2", "lokr_t2")
+        return Kronecker(first, second), self._rank(first, second)
+
+    def _factor(self, name: str, core: str) -> Difference | Product:
+        whole = self._need_if_there(name)
+        return self._product(f"{name}_a", f"{name}_b", core) if whole is None else Difference(whole)
+
+    def _product(self, a_name: str, b_name: str, core_name: str) -> Product:
+        a, b, core = self._need(a_name), self._need(b_name), self._need_if_there(core_name)
+        if core is None:
+            self._agree(a.shape[1], b.shape[0], a, b)
+        else:
+            self._agree(a.shape[0], core.shape[0], a, core)
+            self._agree(b.shape[0], core.shape[1], b, core)
+        return Product(a, b, core)
+
+    def _rank(self, *factors: Difference | Product) -> int | None:
+        ranks = sorted({factor.b.shape[0] for factor in factors if isinstance(factor, Product)})
+        if len(ranks) > 1:
+            raise self._error(f"has factors of ranks {ranks[0]} and {ranks[1]}; its scale would be a guess")
+        return ranks[0] if ranks else None
+
+    def _magnitude(self, form: Form) -> Magnitude | None:
+        """PEFT's is one number per row. LyCORIS' dora_scale is (out, 1, ...) or (1, in, ...)."""
+        rows = self._take("row_magnitude")
+        tensor = rows or self._take("magnitude")
+        if tensor is None:
+            return None
+        of_columns = rows is None and len(tensor.shape) > 1 and tensor.shape[0] == 1
+        magnitude = Magnitude(tensor, of_columns)
+        if form.matrix[1] % magnitude.size if of_columns else form.matrix[0] != magnitude.size:
+            raise self._error(f"has {tensor.key} of shape {by(tensor.shape)} on a {by(form.matrix)} change")
+        return magnitude
+
+    def _alpha_and_scale(
+        self, rank: int | None, config: AdapterConfig | None, files: Files
+    ) -> tuple[float | None, float]:
+        """The tensor of the module counts before the header of the file."""
+        tensor = self._take("alpha")
+        if tensor is None:
+            if config is None:
+                return None, 1.0
+            alpha, power = config.alpha_of(self._module), 0.5 if config.rank_stabilised else 1.0
+        else:
+            alpha, power = self._number(tensor, files), 1.0
+        return alpha, 1.0 if rank is None else alpha / rank**power
+
+    def _number(self, tensor: StoredTensor, files: Files) -> float:
+        if math.prod(tensor.shape) != 1:
+            raise self._error(f"has an alpha of shape {by(tensor.shape)}; a single number is needed")
+        try:
+            number = float(tensor.read(files))
+        except (ModelError, RuntimeError) as error:
+            raise self._error(f"has an alpha that cannot be read: {error}") from error
+        if not math.isfinite(number):
+            raise self._error(f"has an alpha of {number}; the file is damaged")
+        return number
+
+    def _keys(self) -> tuple[str, ...]:
+        """The keys used since the last call."""
+        keys, self._used = tuple(self._used), []
+        return keys
+
+    def _take(self, part: str) -> StoredTensor | None:
+        tensor = self._parts.pop(part, None)
+        if tensor is not None:
+            if tensor.dtype not in _NUMBERS and part != "alpha":
+                raise self._error(f"has {tensor.key} as {tensor.dtype}; floating point numbers are needed")
+            if 0 in tensor.shape:
+                raise self._error(f"has an empty {tensor.key}; the file is damaged")
+            self._used.append(tensor.key)
+        return tensor
+
+    def _need(self, part: str) -> StoredTensor:
+        tensor = self._take(part)
+        if tensor is None:
+            raise self._error(f"has no {_PART_NAMES.get(part, part)}; the file is incomplete")
+        if len(tensor.shape) < 2:
+            raise self._error(f"has {tensor.key} of shape {by(tensor.shape)}; a matrix is needed")
+        return tensor
+
+    def _need_if_there(self, part: str) -> StoredTensor | None:
+        return self._need(part) if part in self._parts else None
+
+    def _agree(self, one: int, other: int, first: StoredTensor, second: StoredTensor) -> None:
+        if one != other:
+            raise self._error(f"has rank {one} in {first.key} and {other} in {second.key}")
+
+    def _error(self, text: str) -> LoraError:
+        return LoraError(f"{self._file.name}: {self._module} {text}")

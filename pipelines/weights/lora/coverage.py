@@ -1,0 +1,196 @@
+"""What one LoRA does to one expert: what is in the file, and what of it found its place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .delta import by
+from .guess import Base, Intended, guess_base, guess_expert
+from .lora_file import LoraFile
+
+__all__ = ["Coverage", "LoraFacts", "LoraReport", "Misfit", "describe_lora"]
+
+_EXAMPLES = 3
+
+
+@dataclass(frozen=True)
+class LoraFacts:
+    """What a LoRA file says of itself. Ranks, alphas and scales: the different ones, ascending."""
+
+    dialect: str
+    kinds: tuple[str, ...]
+    keys: int
+    ranks: tuple[int, ...]
+    alphas: tuple[float, ...]
+    scales: tuple[float, ...]
+    base: Base
+    intended: Intended
+
+    def text(self) -> str:
+        alphas = f"alpha {_span(self.alphas)}" if self.alphas else "no alpha"
+        lines = [
+            f"dialect: {self.dialect}",
+            f"holds: {', '.join(self.kinds) or 'nothing'} in {self.keys} keys",
+            f"rank {_span(self.ranks) if self.ranks else 'none'}, {alphas}, effective scale "
+            f"{_span(self.scales) if self.scales else 1}",
+            f"made for: {self.base.name}{_told(self.base.evidence)}",
+        ]
+        if self.intended.expert:
+            lines.append(f"intended for: {self.intended.expert}{_told([self.intended.evidence])}")
+        return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "dialect": self.dialect,
+            "kinds": list(self.kinds),
+            "ranks": list(self.ranks),
+            "alphas": list(self.alphas),
+            "scales": list(self.scales),
+            "base": {
+                "name": self.base.name,
+                "version": self.base.version,
+                "size": self.base.size,
+                "task": self.base.task,
+                "evidence": list(self.base.evidence),
+            },
+            "intended": {"expert": self.intended.expert, "evidence": self.intended.evidence},
+        }
+
+
+@dataclass(frozen=True)
+class Misfit:
+    """A change of another shape than the parameter: (out, everything else) of both."""
+
+    key: str
+    found: tuple[int, int]
+    needed: tuple[int, int]
+
+    def __str__(self) -> str:
+        return f"{self.key} is made for {by(self.found)}, the model has {by(self.needed)}"
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Where the keys of a file went in one expert.
+
+    tensors:    parameters that are changed.
+    matched:    keys that change them, alphas and magnitudes included.
+    unmatched:  keys of modules that the expert does not have, or that nobody knows.
+    image_path: keys of the image encoder's path of Wan 2.1, where the expert has none: nothing is wrong
+                with them, they do not count.
+    misfits:    what is of another shape; `misfit_keys` is the number of its keys.
+    """
+
+    tensors: int
+    matched: int
+    unmatched: tuple[str, ...] = field(repr=False)
+    image_path: tuple[str, ...] = field(repr=False)
+    misfits: tuple[Misfit, ...] = field(repr=False)
+    misfit_keys: int
+
+    @property
+    def share(self) -> float:
+        """Of the keys that count, those that matched: 0 to 1."""
+        counted = self.matched + len(self.unmatched) + self.misfit_keys
+        return self.matched / counted if counted else 0.0
+
+    def lines(self) -> list[str]:
+        found = [f"{self.matched} keys matched, {self.tensors} tensors changed"]
+        if self.unmatched:
+            found.append(f"{len(self.unmatched)} without a place in it, such as {self.unmatched[0]}")
+        if self.misfits:
+            found.append(f"{self.misfit_keys} of another shape: {self.misfits[0]}")
+        if self.image_path:
+            found.append(
+                f"{len(self.image_path)} of the image path of Wan 2.1, which it does not need, "
+                f"such as {self.image_path[0]}"
+            )
+        return found
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "matched": self.matched,
+            "unmatched": len(self.unmatched),
+            "image_path": len(self.image_path),
+            "mismatched": self.misfit_keys,
+            "examples": {
+                "unmatched": list(self.unmatched[:_EXAMPLES]),
+                "image_path": list(self.image_path[:_EXAMPLES]),
+                "mismatched": [str(misfit) for misfit in self.misfits[:_EXAMPLES]],
+            },
+        }
+
+
+@dataclass(frozen=True)
+class LoraReport:
+    """One LoRA on one expert at one strength; the effective scale of the file comes on top of it."""
+
+    file: Path
+    expert: str
+    strength: float
+    facts: LoraFacts
+    coverage: Coverage
+
+    @property
+    def of_other_expert(self) -> bool:
+        """Whether something says that the file was made for the other expert."""
+        return self.facts.intended.expert not in ("", "both", self.expert)
+
+    def text(self) -> str:
+        return "\n".join((self.file.name, _indented(self.facts.text()), _indented(self.summary())))
+
+    def summary(self) -> str:
+        """Without the facts of the file, which are the same for both experts."""
+        first, *others = self.coverage.lines()
+        notes = [f"{self.expert} at {self.strength:g}: {first}", *(f"  {line}" for line in others)]
+        if self.strength == 0:
+            notes.append("  at strength 0 it changes nothing")
+        if any("DoRA" in kind for kind in self.facts.kinds):
+            notes.append("  DoRA: the strength goes from the stored weight (0) to the trained one (1)")
+        if self.of_other_expert:
+            intended = self.facts.intended
+            told = _told([intended.evidence])
+            notes.append(f"  note: seems made for the {intended.expert}-noise expert{told}")
+        return "\n".join(notes)
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON. Names the file, not the folder."""
+        return {
+            "file": self.file.name,
+            "expert": self.expert,
+            "strength": self.strength,
+            "tensors": self.coverage.tensors,
+            "keys": self.coverage.as_dict(),
+            **self.facts.as_dict(),
+        }
+
+
+def describe_lora(lora: LoraFile) -> LoraFacts:
+    keys = sum(len(change.keys) for change in lora.changes) + len(lora.strangers)
+    factored = [change for change in lora.changes if change.rank is not None]
+    return LoraFacts(
+        dialect=lora.dialect,
+        kinds=tuple(sorted({change.kind for change in lora.changes})),
+        keys=keys,
+        ranks=tuple(sorted({change.rank for change in lora.changes if change.rank is not None})),
+        alphas=tuple(sorted({change.alpha for change in lora.changes if change.alpha is not None})),
+        scales=tuple(sorted({change.scale for change in factored})),
+        base=guess_base(lora),
+        intended=guess_expert(lora),
+    )
+
+
+def _span(values: Sequence[float]) -> str:
+    few = len(values) <= 2
+    return " and ".join(f"{v:g}" for v in values) if few else f"{values[0]:g} to {values[-1]:g}"
+
+
+def _told(evidence: Sequence[str]) -> str:
+    return f" (told by {', '.join(evidence)})" if evidence else ""
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

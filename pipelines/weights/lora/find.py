@@ -1,0 +1,82 @@
+"""Where the LoRA that a request names really lies, or is fetched from."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from ...download.address import HubFile, read_address
+from ...download.downloads import Downloads
+from ...errors import DownloadError, LoraError
+from ...progress import Progress, Silent
+from ...request.lora_weight import place_of
+
+__all__ = ["LoraSources"]
+
+
+@dataclass(frozen=True)
+class LoraSources:
+    """What a `path` may mean here.
+
+    folders:   names are looked up below these and nothing outside is read; None allows any path.
+    embedded:  files that come with the pack, by their whole name ("toy/NAME").
+    downloads: where addresses and repositories are kept; None refuses both.
+    """
+
+    folders: Sequence[Path] | None = None
+    embedded: Mapping[str, Path] = field(default_factory=dict)
+    downloads: Downloads | None = None
+
+    def find(self, path: str, weight_name: str | None = None, progress: Progress | None = None) -> Path:
+        """The file of a LoRA. Downloads when `path` is an address or a repository that is not kept yet.
+
+        Names with / and with a backslash mean the same. Raises LoraError when there is no such file, when it
+        lies outside the folders, or when it cannot be fetched, and what `progress.check` raises.
+        """
+        place = place_of(path)
+        if place in ("address", "repository"):
+            return self._fetched(path, weight_name, progress or Silent())
+        if weight_name is not None:
+            raise LoraError(
+                f"loras: weight_name chooses a file of a repository, and {path[:200]} is a file; leave it out"
+            )
+        if place == "embedded":
+            if path in self.embedded:
+                return self.embedded[path]
+            known = f"give one of {', '.join(self.embedded)}" if self.embedded else "this copy has none"
+            raise LoraError(f"loras: {path[:200]} is no embedded LoRA; {known}")
+        return _local_file(path, self.folders)
+
+    def _fetched(self, path: str, weight_name: str | None, progress: Progress) -> Path:
+        if self.downloads is None:
+            raise LoraError("loras: an address or a repository, and nothing is downloaded here; give a file")
+        try:
+            wanted = HubFile(path) if place_of(path) == "repository" else read_address(path)
+            if weight_name is not None:
+                if not isinstance(wanted, HubFile) or wanted.file is not None:
+                    raise LoraError(
+                        f"loras: weight_name chooses a file of a repository, and {wanted.shown} is the "
+                        "address of a file; leave it out"
+                    )
+                wanted = replace(wanted, file=weight_name)
+            return self.downloads.get(wanted, progress)
+        except DownloadError as error:
+            raise LoraError(f"loras: {error}") from error
+
+
+def _local_file(path: str, folders: Sequence[Path] | None) -> Path:
+    if folders is None:
+        if os.path.isfile(path):
+            return Path(path).resolve()
+        raise LoraError(f"loras: {path[:200]} not found here; give the path of a .safetensors file")
+    name = path.replace("\\", "/")
+    for folder in folders:
+        if not os.path.isfile(folder / name):
+            continue
+        root, file = folder.resolve(), (folder / name).resolve()
+        if not file.is_relative_to(root):
+            raise LoraError(f"loras: {path[:200]} leads out of {folder}; copy the file into that folder")
+        return file
+    raise LoraError(f"loras: {path[:200]} not found in {', '.join(map(str, folders))}; put the file there")

@@ -1,0 +1,133 @@
+"""Guesses what a LoRA was made for: which Wan model, and which of its two experts.
+
+Shapes are certain about size and task. 2.1 and 2.2 of the 14B, and high from low, are told by no tensor: only
+by what the trainer wrote into the header and, as no more than a hint, by the name of the file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .change import Change
+from .lora_file import LoraFile
+from .lora_names import is_image_path
+
+__all__ = ["Base", "Intended", "guess_base", "guess_expert"]
+
+_SIZES = {5120: "14B", 3072: "5B", 1536: "1.3B"}  # hidden width, wan/configs of the official code
+_TASKS = {16: "T2V", 36: "I2V", 48: "TI2V"}  # channels that the patch embedding takes
+_PATCH = 4  # values of one channel in a patch: 1 x 2 x 2
+
+# What trainers (musubi-tuner, ai-toolkit, ours) name their base model in. Captions and data set names stand
+# elsewhere in the header and would only mislead.
+_TELLING = (
+    "modelspec.architecture",
+    "modelspec.title",
+    "ss_sd_model_name",
+    "ss_base_model_version",
+    "ss_task",
+    "ss_output_name",
+    "experts",
+)
+_FILE_NAME = "the file name, only a hint"
+_LONGEST = 400  # characters of a header's value that are looked at
+
+_VERSION = re.compile(r"wan[^a-z0-9]?(?:video)?[^a-z0-9]?v?2[._ -]?([12])(?![0-9])")
+_SIZE = re.compile(r"(?<![0-9.])(a?14b|5b|1[._]3b)(?![a-z0-9])")
+_TASK = re.compile(r"(?<![a-z0-9])(ti2v|i2v|t2v)(?![a-z])")
+_NOISE = re.compile(r"(?<![a-z])(high|low)(?:[ _.-]*noise)?(?![a-z])")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model a LoRA was made for. Empty where nothing tells; `evidence` says what told."""
+
+    version: str
+    size: str
+    task: str
+    evidence: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        known = [part for part in (self.version, self.size, self.task) if part]
+        return f"Wan {' '.join(known)}" if known else "unknown"
+
+
+@dataclass(frozen=True)
+class Intended:
+    """The expert a LoRA was made for: high, low, both, or empty where nothing tells."""
+
+    expert: str
+    evidence: str
+
+
+def guess_base(lora: LoraFile) -> Base:
+    """Shapes first, then the header, then the file name; what is known is not overruled."""
+    version, size, task, evidence = _from_shapes(lora.changes)
+    for source, text in _texts(lora):
+        before = (version, size, task)
+        found_version, found_size, found_task = (rule.search(text) for rule in (_VERSION, _SIZE, _TASK))
+        if not version and found_version:
+            version = f"2.{found_version[1]}"
+        if not version and found_size and found_size[1] == "a14b":
+            version = "2.2"  # only there 14B are the active ones of two experts
+        if not size and found_size:
+            size = found_size[1].upper().removeprefix("A").replace("_", ".")
+        if not task and found_task:
+            task = found_task[1].upper()
+        if (version, size, task) != before:
+            evidence.append(source)
+    return Base(version, size, task, tuple(evidence))
+
+
+def guess_expert(lora: LoraFile) -> Intended:
+    seconds = {change.second for change in lora.changes}
+    if True in seconds:
+        return Intended("low" if seconds == {True} else "both", "the prefixes of its keys")
+    for source, text in _texts(lora):
+        found = {match[1] for match in _NOISE.finditer(text)}
+        if len(found) == 2 and source == "experts":
+            return Intended("both", source)
+        if len(found) == 1:
+            return Intended(found.pop(), source)
+    return Intended("", "")
+
+
+def _from_shapes(changes: tuple[Change, ...]) -> tuple[str, str, str, list[str]]:
+    version = size = task = ""
+    evidence: list[str] = []
+    if width := _width(changes):
+        size = _SIZES.get(width, f"of width {width}")
+        evidence.append(f"width {width}")
+        if size == "5B":
+            version, task = "2.2", "TI2V"
+        elif size == "1.3B":
+            version = "2.1"
+    channels = [
+        change.form.matrix[1] // _PATCH for change in changes if change.name == "patch_embedding.weight"
+    ]
+    if channels and channels[0] in _TASKS:
+        task = _TASKS[channels[0]]
+        evidence.append(f"{channels[0]} input channels")
+    if any(is_image_path(change.name) for change in changes):
+        version, task = "2.1", "I2V"
+        evidence.append("keys of the image encoder's path")
+    return version, size, task, evidence
+
+
+def _width(changes: tuple[Change, ...]) -> int | None:
+    """The hidden width: what comes out of every attention matrix and of the feed-forward's second one."""
+    for change in changes:
+        if change.name.startswith("blocks.") and change.name.endswith(".weight"):
+            out, into = change.form.matrix
+            return into if change.name.endswith("ffn.net.0.proj.weight") else out
+    return None
+
+
+def _texts(lora: LoraFile) -> Iterator[tuple[str, str]]:
+    for name in _TELLING:
+        if name in lora.metadata:
+            yield name, lora.metadata[name][:_LONGEST].lower()
+    yield _FILE_NAME, lora.file.stem.lower()

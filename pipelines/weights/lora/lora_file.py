@@ -1,0 +1,89 @@
+"""Reads a LoRA file of any dialect into what it changes. Reads the header and the alphas, no weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from ...errors import LoraError, ModelError
+from ..stored import Files, read_header, read_metadata
+from .change import Change, Parts
+from .lora_names import LoraKey, read_key
+from .metadata import read_adapter_configs
+
+__all__ = ["LoraFile", "read_lora"]
+
+# Weights that mean nothing without these; a LoRA made of them would be noise.
+_QUANTISED = (".scale_weight", ".weight_scale", "scaled_fp8", ".comfy_quant", ".scale_input", ".input_scale")
+_LABELS_SHOWN = 6
+_SHOWN = 120  # characters of a key that nobody knows: it can hold anything, at any length
+
+
+@dataclass(frozen=True)
+class LoraFile:
+    """A parsed LoRA file. `strangers`: keys that mean no change of a Wan transformer, fit to be shown."""
+
+    file: Path
+    dialect: str
+    changes: tuple[Change, ...] = field(repr=False)
+    strangers: tuple[str, ...] = field(repr=False)
+    metadata: Mapping[str, str] = field(repr=False)
+
+    def changes_of(self, expert: str) -> tuple[Change, ...]:
+        """The changes meant for "high" or "low": all of them, unless the file tells its experts apart."""
+        if not any(change.second for change in self.changes):
+            return self.changes
+        return tuple(change for change in self.changes if change.second == (expert == "low"))
+
+
+def read_lora(file: Path) -> LoraFile:
+    """Everything the file says it changes, whatever model it was made for.
+
+    Raises LoraError when it is no readable safetensors file, misses a part of a change, contradicts itself
+    or is quantised.
+    """
+    if file.suffix != ".safetensors":
+        raise LoraError(f"{file}: only .safetensors LoRA files are read")
+    try:
+        tensors, metadata = read_header(file), read_metadata(file)
+    except ModelError as error:
+        raise LoraError(str(error)) from error
+    scaled = [_shown(key) for key in tensors if key.endswith(_QUANTISED)]
+    if scaled:
+        raise LoraError(f"{file.name}: is quantised ({', '.join(scaled[:3])}), which is read in no LoRA file")
+    modules: dict[tuple[bool, str], Parts] = {}
+    strangers: list[str] = []
+    known: list[LoraKey] = []
+    for text, tensor in tensors.items():
+        key = read_key(text)
+        if key is None:
+            strangers.append(_shown(text))
+            continue
+        known.append(key)
+        place = (key.second, key.module)
+        modules.setdefault(place, Parts(file, key.module, key.second)).add(key.part, tensor)
+    configs = read_adapter_configs(file, metadata)
+    changes: list[Change] = []
+    with Files(torch.device("cpu")) as files:
+        for (second, _), parts in modules.items():
+            changes += parts.changes(configs.get(second), files)
+            strangers += parts.left
+    return LoraFile(file, _dialect(known), tuple(changes), tuple(sorted(strangers)), metadata)
+
+
+def _shown(key: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in key[:_SHOWN])
+
+
+def _dialect(keys: list[LoraKey]) -> str:
+    """How the file spells its keys, such as `diffusion_model., Wan names, alpha lora_down lora_up`."""
+    if not keys:
+        return "unknown"
+    prefixes = sorted({key.prefix or "no prefix" for key in keys})
+    names = sorted({key.names for key in keys} - {""})
+    labels = sorted({key.label.removesuffix(".weight") for key in keys})
+    spelling = f"{' and '.join(names)} names" if names else "names that Wan and diffusers share"
+    return f"{' and '.join(prefixes)}, {spelling}, {' '.join(labels[:_LABELS_SHOWN])}"

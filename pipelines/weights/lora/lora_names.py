@@ -1,0 +1,115 @@
+"""What the keys of LoRA files mean: which parameter of a Wan transformer, and which part of its change.
+
+Trainers name the same module in two ways (Wan's own names and those of diffusers), join the names with dots
+or underscores, and put a prefix of their own in front. Underscores cannot be undone by rule (in
+`cross_attn_k_img` two of them are no dots), so every spelling is looked up in the table of modules that a Wan
+transformer has.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ..module_names import BLOCK_MODULES, MODULES
+
+__all__ = ["LoraKey", "is_image_path", "read_key", "resolve"]
+
+
+def _spellings(names: Mapping[str, str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for ours, theirs in names.items():
+        for spelled in (ours, theirs):
+            found[spelled] = found[spelled.replace(".", "_")] = theirs
+    return found
+
+
+# `norm2` is diffusers' name (Wan's norm3): Wan's own norm2 has no weights that could be changed.
+_IN_BLOCK, _AT_TOP = _spellings(BLOCK_MODULES), _spellings(MODULES)
+
+_BLOCK = re.compile(r"blocks(?P<joint>[._])(?P<index>0|[1-9][0-9]{0,3})(?P=joint)(?P<leaf>.+)")
+_ADAPTER = r"(?:\.[\w-]{1,64})?"  # PEFT puts the name of the adapter there, mostly `default`
+_KEY = re.compile(
+    rf"""
+    (?P<prefix>
+        (?:base_model\.model\. | (?:model\.)?diffusion_model\. | pipe\.dit2?\. | transformer(?:_2)?\.){{0,3}}
+        (?:lora_unet__? | lora_transformer_ | lycoris_)?
+    )
+    (?P<stem>.+?)\.
+    (?:
+        (?P<down>lora_(?:A|down){_ADAPTER}\.weight)
+      | (?P<up>lora_(?:B|up){_ADAPTER}\.weight)
+      | (?P<up_bias>lora_(?:B|up){_ADAPTER}\.bias)
+      | (?P<mid>lora_mid{_ADAPTER}\.weight)
+      | (?P<row_magnitude>lora_magnitude_vector{_ADAPTER}(?:\.weight)?)
+      | (?P<magnitude>dora_scale)
+      | (?P<plain>alpha | diff | diff_b | diff_m | w_norm | b_norm | hada_(?:w[12]_[ab]|t[12])
+          | lokr_(?:w[12](?:_[ab])?|t2))
+    )""",
+    re.VERBOSE,
+)
+_IMAGE_PATH = ("image_embedder", "add_k_proj", "add_v_proj", "norm_added_k")
+_SAME_AS = {"w_norm": "diff", "b_norm": "diff_b"}  # LyCORIS' names for the change of a norm
+
+
+@dataclass(frozen=True)
+class LoraKey:
+    """What one key of a LoRA file says.
+
+    second: it stands below the prefix of the second (low-noise) expert.
+    prefix: what stood in front of the module.
+    names:  "Wan", "diffusers", or "" where both say the same.
+    module: the module in diffusers' names, or a parameter that has no module (`scale_shift_table`).
+    part:   down, up, up_bias, mid, alpha, row_magnitude, magnitude, diff, diff_b, hada_*, lokr_*.
+    label:  the part as it is spelled in the file.
+    """
+
+    second: bool
+    prefix: str
+    names: str
+    module: str
+    part: str
+    label: str
+
+
+def read_key(text: str) -> LoraKey | None:
+    """What the key means, or None when it is not a change of a Wan transformer that we know."""
+    match = _KEY.fullmatch(text)
+    if match is None:
+        return None
+    prefix, stem, part = match["prefix"], match["stem"], match["plain"] or str(match.lastgroup)
+    joint = "_" if prefix.endswith("_") else "."
+    if part == "diff_m":  # the change of a block's (or the head's) modulation is named after the block
+        stem, part = f"{stem}{joint}modulation", "diff"
+    module = resolve(stem)
+    if module is None:
+        return None
+    return LoraKey(
+        second="transformer_2." in prefix or "pipe.dit2." in prefix,
+        prefix=prefix,
+        names=_names_of(stem, module),
+        module=module,
+        part=_SAME_AS.get(part, part),
+        label=text[match.end("stem") + 1 :],
+    )
+
+
+def resolve(spelled: str) -> str | None:
+    """The module (diffusers' name) of a spelling in either naming, with dots or underscores, else None."""
+    block = _BLOCK.fullmatch(spelled)
+    if block is None:
+        return _AT_TOP.get(spelled)
+    leaf = _IN_BLOCK.get(block["leaf"])
+    return None if leaf is None else f"blocks.{block['index']}.{leaf}"
+
+
+def is_image_path(name: str) -> bool:
+    """Whether a module or parameter is of the image encoder's path, which only Wan 2.1 image-to-video has."""
+    return any(f".{part}." in f"{name}." for part in _IMAGE_PATH)
+
+
+def _names_of(stem: str, module: str) -> str:
+    if stem.replace(".", "_") == module.replace(".", "_"):
+        return "" if module == "patch_embedding" else "diffusers"
+    return "Wan"

@@ -1,0 +1,302 @@
+"""`wan-duet generate --on fal` and `wan-duet jobs`, against a fal on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wan_duet.pipelines.cli import main
+from wan_duet.pipelines.remote.journal import Journal
+from wan_duet.pipelines.remote.keys import Key
+from wan_duet.pipelines.remote.order import order_for
+from wan_duet.pipelines.remote.owner import Owner
+from wan_duet.pipelines.request import parse
+
+from ..servers.fal import FalServer
+from ..servers.novita import NovitaServer
+
+KEY = "5f0c1d2e-aaaa-4bbb-8ccc-123456789abc:c0ffee00112233445566778899aabbcc"
+
+
+@pytest.fixture
+def loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop that servers run on, beside the test."""
+    made = asyncio.new_event_loop()
+    thread = threading.Thread(target=made.run_forever, daemon=True)
+    thread.start()
+    yield made
+    made.call_soon_threadsafe(made.stop)
+    thread.join()
+    made.close()
+
+
+@pytest.fixture
+def server(loop: asyncio.AbstractEventLoop) -> Iterator[FalServer]:
+    made = FalServer(key=KEY, queue_looks=0, run_looks=0)
+    asyncio.run_coroutine_threadsafe(made.start(), loop).result()
+    yield made
+    asyncio.run_coroutine_threadsafe(made.stop(), loop).result()
+
+
+@pytest.fixture
+def novita(loop: asyncio.AbstractEventLoop) -> Iterator[NovitaServer]:
+    made = NovitaServer(queue_looks=0, run_looks=0)
+    asyncio.run_coroutine_threadsafe(made.start(), loop).result()
+    yield made
+    asyncio.run_coroutine_threadsafe(made.stop(), loop).result()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, server: FalServer, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keys and addresses of the user, in a ComfyUI that shares them."""
+    made = tmp_path / "ComfyUI" / "user" / "__wan_duet"
+    made.mkdir(parents=True)
+    (made / "keys.json").write_text(json.dumps({"fal": KEY}))
+    (made / "keys.json").chmod(0o600)
+    (made / "providers.json").write_text(json.dumps({"fal": server.url, "allow_loopback": True}))
+    monkeypatch.setenv("COMFYUI_PATH", str(tmp_path / "ComfyUI"))
+    for name in ("FAL_KEY", "FAL_KEY_ID", "NOVITA_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+def generate(tmp_path: Path, *more: str) -> int:
+    out = str(tmp_path / "film.mp4")
+    return main(["generate", "--on", "fal", "-o", out, "--prompt", "a red ball", "--seed", "7", *more])
+
+
+def jobs(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
+    capsys.readouterr()
+    assert main(["jobs", *arguments, "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_request_of_the_command_line_is_bought_once_and_listed(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(tmp_path, "--json") == 0
+    told = capsys.readouterr()
+    answer = json.loads(told.out)
+    assert answer["video"] == str(tmp_path / "film.mp4")
+    assert answer["seed"] == 7
+    assert answer["receipt"]["runner"] == "fal"
+    assert "price: about $0.4" in told.err
+    assert "downloading" in told.err
+    assert generate(tmp_path) == 0  # the same again is there already
+    assert len(server.jobs) == 1
+    (listed,) = jobs(capsys, "list")
+    assert (listed["state"], listed["money"], listed["file"]) == ("done", "spent", answer["video"])
+    assert jobs(capsys, "show", answer["job"][:6]) == listed
+    assert jobs(capsys, "attach", answer["job"]) == listed
+    assert main(["jobs", "list"]) == 0
+    assert "film.mp4" in capsys.readouterr().out
+
+
+def test_no_reuse_buys_again_beside_the_first_file(tmp_path: Path, folder: Path, server: FalServer) -> None:
+    assert generate(tmp_path) == generate(tmp_path, "--no-reuse") == 0
+    assert len(server.jobs) == len(list(tmp_path.glob("film*.mp4"))) == 2
+
+
+def test_a_limit_of_the_user_is_kept(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "spending.json").write_text(json.dumps({"per_run_usd": 0.1}))
+    assert generate(tmp_path) == 1
+    assert "the limit is $0.10 per run" in capsys.readouterr().err
+    assert server.jobs == {}
+
+
+def test_resubmit_buys_anew_what_nobody_knows_the_fate_of(
+    tmp_path: Path, folder: Path, server: FalServer
+) -> None:
+    journal, owner = Journal(folder / "jobs.sqlite", lambda: 0.0), Owner(folder / "owners")
+    request = parse("text-to-video", {"prompt": "a red ball", "seed": 7})
+    order, _ = order_for(request, "fal", tmp_path / "film.mp4")
+    account = Key("fal", KEY).account
+    choices = {"reuse": True, "resubmit": False, "allow": lambda spent: None, "since": 0.0}
+    lost = journal.begin(order, account, owner, **choices)
+    for state in ("submitting", "unknown"):
+        journal.move(lost.job_id, owner, state, told=True)
+    journal.release(lost.job_id, owner)
+    assert generate(tmp_path, "--resubmit") == 0
+    assert len(server.jobs) == 1
+    assert journal.job(lost.job_id).state == "failed"
+    owner.retire()
+    journal.close()
+
+
+def test_a_job_left_open_is_cancelled_by_its_id(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.queue_looks = 10**6
+    server.script.plan("status", "401")  # the command ends, the job does not
+    assert generate(tmp_path) == 1
+    (listed,) = jobs(capsys, "list", "--open")
+    assert main(["jobs", "forget", listed["job"]]) == 1
+    assert main(["jobs", "cancel", listed["job"][:8]]) == 0
+    (after,) = jobs(capsys, "list")
+    assert after["state"] == "cancelled"
+    assert [job.state for job in server.jobs.values()] == ["CANCELLED"]
+    assert main(["jobs", "forget", listed["job"]]) == 0
+    assert jobs(capsys, "list") == []
+
+
+def test_a_job_left_open_is_brought_home_by_its_id(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.script.plan("status", "401")
+    assert generate(tmp_path) == 1
+    (listed,) = jobs(capsys, "list", "--open")
+    assert main(["jobs", "attach", listed["job"]]) == 0
+    assert (tmp_path / "film.mp4").is_file()
+    assert len(server.jobs) == 1
+
+
+def test_a_file_that_cannot_be_taken_is_tried_again_until_its_job_is_forgotten(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.script.plan("download", "page", times=3)
+    for _ in range(2):
+        assert generate(tmp_path) == 1
+        assert "jobs forget" in capsys.readouterr().err
+    (listed,) = jobs(capsys, "list", "--open")
+    assert (listed["state"], listed["money"], len(server.jobs)) == ("completed", "spent", 1)
+    assert main(["jobs", "cancel", listed["job"]]) == 1
+    assert main(["jobs", "forget", listed["job"]]) == 0
+    assert f"not fetched: {server.url}/cdn/files/" in capsys.readouterr().out
+    assert generate(tmp_path) == 0
+    assert len(server.jobs) == 2
+
+
+def test_a_job_that_somebody_works_on_is_not_forgotten(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    journal, owner = Journal(folder / "jobs.sqlite", lambda: 0.0), Owner(folder / "owners")
+    order, _ = order_for(parse("text-to-video", {"prompt": "a", "seed": 7}), "fal", tmp_path / "film.mp4")
+    choices: Any = {"reuse": True, "resubmit": False, "allow": lambda spent: None, "since": 0.0}
+    job = journal.begin(order, Key("fal", KEY).account, owner, **choices)
+    assert main(["jobs", "forget", job.job_id]) == 1
+    assert "worked on by another process" in capsys.readouterr().err
+    owner.retire()
+    assert main(["jobs", "forget", job.job_id]) == 0
+    journal.close()
+
+
+def test_novita_is_reached_the_same_way(
+    tmp_path: Path, folder: Path, novita: NovitaServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["generate", "--on", "novita", "-o", str(tmp_path / "film.mp4"), "--prompt", "a red ball"]
+    flags = ["--provider-url", novita.url, "--allow-loopback", "--json"]
+    (folder / "keys.json").write_text(json.dumps({"novita": "sk_one"}))
+    assert main([*command, "--aspect-ratio", "16:9", "--resolution", "480p", *flags]) == 0
+    told = capsys.readouterr()
+    assert "adjusted model: what Novita's endpoint draws with" in told.err
+    assert "price: unknown" in told.err
+    assert json.loads(told.out)["receipt"]["runner"] == "novita"
+    assert len(novita.jobs) == 1
+    assert main([*command, "--novita-model", "Wan 2.2", "--seed", "7", *flags]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["seed"], told["prompt"]) == (7, "a red ball")
+    assert [task.path for task in novita.jobs.values()] == ["/v3/async/wan-t2v", "/v3/async/wan-2.2-t2v"]
+
+
+def test_check_knows_the_prices_of_the_user(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    endpoint = "fal-ai/wan/v2.2-a14b/text-to-video"
+    price = {"unit": "video", "usd": 3.0, "as_of": "2026-11", "source": "my invoice"}
+    (folder / "spending.json").write_text(json.dumps({"prices": {endpoint: price}}))
+    assert main(["check", "--on", "fal", "--prompt", "x"]) == 0
+    assert "about $3.00 (one price for a video of any length; my invoice, 2026-11)" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a console's Ctrl-C cannot be sent to one process there")
+def test_ctrl_c_cancels_the_job_at_the_provider(tmp_path: Path, folder: Path, server: FalServer) -> None:
+    server.queue_looks = 10**6
+    command = ["generate", "--on", "fal", "-o", str(tmp_path / "film.mp4"), "--prompt", "a red ball"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "wan_duet", *command],
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests that run in the background of a shell inherit that this signal is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    end = time.monotonic() + 30
+    while not server.script.calls["status"]:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, told
+    assert "stopped; fal says: cancelled" in told
+    assert [job.state for job in server.jobs.values()] == ["CANCELLED"]
+    assert not list(tmp_path.glob("film*"))
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--on", "fal", "--model", "toy"],
+        ["--model", "toy", "--resubmit"],
+        ["--on", "fal", "--device", "cpu"],
+        ["--on", "fal", "--allow-partial-loras"],
+        ["--on", "fal", "--novita-model", "Wan 2.2"],
+        ["--model", "toy", "--novita-model", "Wan 2.2"],
+    ],
+)
+def test_a_flag_that_would_do_nothing_is_refused(
+    tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str], flags: list[str]
+) -> None:
+    assert main(["generate", "-o", str(tmp_path / "a.mp4"), "--prompt", "x", *flags]) == 2
+    assert "given with --on" in capsys.readouterr().err
+
+
+def test_check_speaks_of_the_model_that_is_asked_for(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["check", "--prompt", "x", "--num-inference-steps", "20", "--novita-model", "Wan 2.2"]
+    assert main([*asked, "--on", "novita"]) == 2
+    assert "num_inference_steps" in capsys.readouterr().out
+    assert main([*asked, "--on", "fal"]) == 2
+    assert "given with --on fal" in capsys.readouterr().err
+
+
+def test_an_address_of_the_command_line_goes_before_the_file(
+    tmp_path: Path, folder: Path, server: FalServer
+) -> None:
+    (folder / "providers.json").write_text(json.dumps({"fal": "https://nowhere.test"}))
+    assert generate(tmp_path, "--provider-url", server.url, "--allow-loopback") == 0
+    assert len(server.jobs) == 1
+
+
+def test_without_a_key_nothing_is_sent(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.unlink(folder / "keys.json")
+    assert generate(tmp_path) == 1
+    assert "no key" in capsys.readouterr().err
+    assert server.jobs == {}
+
+
+def test_the_key_is_written_nowhere(tmp_path: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert generate(tmp_path) == 0
+    told = capsys.readouterr()
+    secret = KEY.partition(":")[2]
+    assert secret not in told.out + told.err
+    for file in tmp_path.rglob("*"):
+        if file.is_file() and file.name != "keys.json":
+            assert secret.encode() not in file.read_bytes(), file
+
+
+def test_a_job_nobody_knows_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["jobs", "show", "nonsense"]) == 1
+    assert "no job nonsense" in capsys.readouterr().err

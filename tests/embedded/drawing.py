@@ -1,0 +1,120 @@
+"""Draws with the embedded model and looks at the result, for the tests and for bench/embedded_model.py."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from detector import Seen, look_at
+from plans import plan_of
+
+from tools.train_embedded.grammar import Scene, held_out_scenes, prompt_of, random_scene
+from wan_duet.pipelines.device.memory import DeviceMemory
+from wan_duet.pipelines.generate.stages import decode, encode_prompts, sample
+from wan_duet.pipelines.loading.wan_model import WanModel
+from wan_duet.pipelines.progress import Silent
+from wan_duet.pipelines.request import t2v_request
+from wan_duet.pipelines.sampling.engine import Condition, Prompts
+from wan_duet.pipelines.sampling.noise import StartLatents, draw_noise
+from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
+
+__all__ = [
+    "PROPERTIES",
+    "colourless_prompt",
+    "draw",
+    "exchanged",
+    "followed",
+    "graininess",
+    "pixels",
+    "unseen_prompts",
+]
+
+_AT_ONCE = 8  # networks this small mostly wait for one operation after the other
+PROPERTIES = ("colour", "background", "motion", "shape")
+
+
+def draw(
+    model: WanModel,
+    prompts: Sequence[str],
+    *,
+    negative_prompts: Sequence[str] | None = None,
+    aspect_ratio: str = "1:1",
+    guided: bool = True,
+    without_low: bool = False,
+) -> list[np.ndarray]:
+    """For each prompt (T, H, W, 3) uint8 before encoding, at the default settings of a request.
+
+    The seed of a prompt is its place in the list.
+    negative_prompts: one for each prompt; empty ones otherwise.
+    guided:           False sets both guidance scales to 1.
+    without_low:      stop at the boundary and decode what the high expert left.
+    """
+    negative_prompts = negative_prompts or [""] * len(prompts)
+    memory, drawn = DeviceMemory("cpu"), list[np.ndarray]()
+    scales = {} if guided else {"guidance_scale": 1.0, "guidance_scale_2": 1.0}
+    plan = plan_of(t2v_request(prompt="any", aspect_ratio=aspect_ratio, **scales), model.family)
+    schedule = Schedule.of_plan(plan)
+    if without_low:
+        steps = schedule.experts.count("high")
+        schedule = Schedule(
+            schedule.sigmas[: steps + 1], schedule.timesteps[:steps], schedule.experts[:steps]
+        )
+    for start in range(0, len(prompts), _AT_ONCE):
+        chosen = slice(start, start + _AT_ONCE)
+        texts = [*prompts[chosen], *negative_prompts[chosen]]
+        encoded = [text.embeddings for text in encode_prompts(model, texts, memory, Silent())]
+        count = len(encoded) // 2
+        noise = torch.cat([draw_noise((1, *plan.latent_shape), start + index) for index in range(count)])
+        latents = sample(
+            model,
+            Sampling(schedule, plan.solver, plan.guidance),
+            StartLatents(torch.zeros_like(noise), noise),
+            Prompts(Condition(torch.cat(encoded[:count])), Condition(torch.cat(encoded[count:]))),
+            memory,
+            Silent(),
+        )
+        drawn += [pixels(model, clip, memory, plan.frames_delivered) for clip in latents.split(1)]
+    return drawn
+
+
+def pixels(model: WanModel, latents: torch.Tensor, memory: DeviceMemory, count: int) -> np.ndarray:
+    """The first `count` frames of one clip's latents: (T, H, W, 3) uint8, before encoding."""
+    frames = torch.stack(list(decode(model, latents, memory, Silent(), frames=count)))
+    return ((frames.permute(0, 2, 3, 1) + 1) * 127.5).round().clamp(0, 255).byte().numpy()
+
+
+def unseen_prompts(count: int, seed: int, motion: str | None = None) -> list[tuple[Scene, str]]:
+    """Scenes that no training saw, each in one of its phrasings; `motion` replaces theirs."""
+    rng = np.random.default_rng(seed)
+    scenes = [random_scene(rng, held_out_scenes()) for _ in range(count)]
+    scenes = [scene.with_motion(motion) if motion else scene for scene in scenes]
+    return [(scene, prompt_of(scene, rng)) for scene in scenes]
+
+
+def followed(
+    pairs: Sequence[tuple[Scene, str]], drawer: Callable[[Sequence[str]], list[np.ndarray]]
+) -> list[tuple[Scene, Seen]]:
+    """Every prompt drawn, and what is seen in it."""
+    clips = drawer([prompt for _, prompt in pairs])
+    return [(scene, look_at(clip)) for (scene, _), clip in zip(pairs, clips, strict=True)]
+
+
+def colourless_prompt(scene: Scene) -> str:
+    return f"a {scene.shape} {'spinning' if scene.motion == 'spinning' else 'moving right'}"
+
+
+def exchanged(model: WanModel) -> WanModel:
+    """The same model with its experts in each other's place."""
+    return replace(
+        model, experts=MappingProxyType({"high": model.experts["low"], "low": model.experts["high"]})
+    )
+
+
+def graininess(frames: np.ndarray) -> float:
+    """Mean distance of a pixel from the median of its 3x3 neighbours, of 255: noise counts, edges do not."""
+    pixels = frames.astype(np.float32)
+    around = np.stack([np.roll(pixels, (dy, dx), (1, 2)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)])
+    return float(np.abs(pixels - np.median(around, axis=0))[:, 1:-1, 1:-1].mean())

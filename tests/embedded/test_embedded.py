@@ -1,0 +1,75 @@
+"""The embedded model keeps its promises: a few prompts here, and bench/embedded_model.py asks 96.
+
+The bars stand below the measured figures of the card by what so few prompts can scatter.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+from detector import Seen, look_at
+from drawing import colourless_prompt, draw, exchanged, followed, graininess, unseen_prompts
+
+from tools.train_embedded.grammar import Scene
+from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+
+PROMPTS, SEED = 16, 5
+FEW = unseen_prompts(8, SEED)
+
+
+@pytest.fixture(scope="module")
+def toy() -> WanModel:
+    return load_model("toy")
+
+
+@pytest.fixture(scope="module")
+def drawn(toy: WanModel) -> list[tuple[Scene, Seen]]:
+    return followed(unseen_prompts(PROMPTS, SEED), partial(draw, toy))
+
+
+@pytest.mark.parametrize(
+    ("name", "at_least"), [("colour", 15), ("background", 15), ("motion", 12), ("shape", 11)]
+)
+def test_prompts_of_scenes_it_never_saw_are_followed(
+    drawn: list[tuple[Scene, Seen]], name: str, at_least: int
+) -> None:
+    assert sum(getattr(scene, name) == getattr(seen, name) for scene, seen in drawn) >= at_least
+
+
+def test_a_colour_in_the_negative_prompt_is_avoided(toy: WanModel) -> None:
+    prompts = [colourless_prompt(scene) for scene, _ in FEW]
+    first = [look_at(clip).colour for clip in draw(toy, prompts)]
+    again = draw(toy, prompts, negative_prompts=[colour or "" for colour in first])
+    seen = [(colour, look_at(clip).colour) for colour, clip in zip(first, again, strict=True) if colour]
+    assert len(seen) >= 5
+    assert sum(colour == avoided for colour, avoided in seen) <= 2
+
+
+def test_exchanged_experts_do_not_draw_the_prompt(toy: WanModel) -> None:
+    drawn = followed(FEW, partial(draw, exchanged(toy)))
+    assert sum(scene.shape == seen.shape and scene.motion == seen.motion for scene, seen in drawn) <= 2
+
+
+def test_without_its_low_stage_a_clip_is_left_noisy(toy: WanModel) -> None:
+    prompts = [prompt for _, prompt in FEW[:2]]
+    whole, cut = draw(toy, prompts), draw(toy, prompts, without_low=True)
+    assert all(graininess(noisy) > 4 * graininess(clean) for noisy, clean in zip(cut, whole, strict=True))
+
+
+def test_a_lora_for_the_high_expert_changes_what_moves_there_and_not_on_the_low_one(toy: WanModel) -> None:
+    pairs = unseen_prompts(8, SEED, "circling")
+    lora = toy_folder() / "loras" / "circling.safetensors"
+    roamed = {
+        place: [seen.roamed for _, seen in followed(pairs, partial(draw, toy.with_lora(lora, 1.0, place)))]
+        for place in ("high", "low")
+    }
+    assert sum(way > 0.15 for way in roamed["high"]) >= 5
+    assert sum(way > 0.15 for way in roamed["low"]) <= 1
+
+
+def test_it_is_small_enough_to_ship() -> None:
+    size = sum(file.stat().st_size for file in Path(toy_folder()).rglob("*") if file.is_file())
+    assert size <= 48 * 2**20

@@ -1,0 +1,290 @@
+"""The order of a device's queues, and how many threads touch it, on fakes that refuse what a device would."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from experts import CPU, inputs, plain_forward, recipe_of, run_all, write_experts
+from torch import Tensor
+
+from wan_duet.pipelines.device.memory import DeviceMemory
+from wan_duet.pipelines.streaming.transfer import FileLane, LinkLane, lane_of
+from wan_duet.pipelines.weights.recipe import DTypeRule, Ingredient, Recipe
+from wan_duet.pipelines.weights.staging import Staging
+from wan_duet.pipelines.weights.stored import Files
+from wan_duet.pipelines.weights.streams import CudaStreams, streams_of
+
+FORWARDS = ("high", "high", "low", "low")
+
+
+class FakeStream:
+    """A queue that starts its copies as late as it may: when somebody waits for it.
+
+    known: of every queue, how far this one has waited for it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name, self.given = name, 0
+        self.known: dict[str, int] = {}
+        self.copies: list[tuple[Tensor, Tensor]] = []
+
+    def work(self) -> int:
+        """One more step; its number."""
+        self.given += 1
+        self.known[self.name] = self.given
+        return self.given
+
+    def record_event(self) -> FakeEvent:
+        return FakeEvent(self, len(self.copies), {**self.known, self.name: self.given})
+
+    def wait_event(self, event: FakeEvent) -> None:
+        event.synchronize()
+        for name, at in event.known.items():
+            self.known[name] = max(self.known.get(name, 0), at)
+
+    def wait_stream(self, stream: FakeStream) -> None:
+        self.wait_event(stream.record_event())
+
+    def synchronize(self) -> None:
+        self.record_event().synchronize()
+
+
+class FakeEvent:
+    def __init__(self, stream: FakeStream, copies: int, known: dict[str, int]) -> None:
+        self._pending = stream.copies[:copies]
+        self._stream, self.known = stream, known
+
+    def synchronize(self) -> None:
+        for copy in self._pending:
+            if any(copy is other for other in self._stream.copies):
+                copy[0].copy_(copy[1])
+                self._stream.copies = [other for other in self._stream.copies if other is not copy]
+        self._pending = []
+
+
+class FakeStreams:
+    """A device with streams, whose copies really come late."""
+
+    def __init__(self) -> None:
+        self.main, self.side = FakeStream("computing"), FakeStream("filling")
+        self._here = threading.local()
+        self.given_back = 0
+
+    def current(self) -> FakeStream:
+        found: FakeStream = getattr(self._here, "stream", self.main)
+        return found
+
+    def beside(self) -> FakeStream:
+        return self.side
+
+    @contextmanager
+    def on(self, stream: FakeStream) -> Iterator[None]:
+        self._here.stream = stream
+        try:
+            yield
+        finally:
+            self._here.stream = self.main
+
+    def copy(self, target: Tensor, source: Tensor) -> None:
+        self.current().copies.append((target, source))
+
+    def give_back(self) -> None:
+        self.given_back += 1
+
+
+class OrderedLane(LinkLane):
+    """Refuses a read before the event of what is read, and a write before that of the last use."""
+
+    def __init__(self, device: torch.device, dtype_of: DTypeRule, slots: int, slot_bytes: int) -> None:
+        self.streams = FakeStreams()
+        self.staging = Staging(chunk_bytes=256, chunks=2, streams=self.streams)
+        super().__init__(device, dtype_of, slots, slot_bytes, streams=self.streams, staging=self.staging)
+        self.filled_at: dict[int, int] = {}  # by address
+        self.used_at: dict[int, int] = {}
+        self.fills = 0
+
+    def _device_files(self) -> Files:
+        """What is computed on the way is so at once: of a fake stream, copies alone come late."""
+        return Files(self._device)
+
+    def fill(
+        self, slot: int, tensors: Mapping[str, Ingredient], after: Any, check: Callable[[], None]
+    ) -> tuple[dict[str, Tensor], Any]:
+        step = self.streams.side.work()
+        made, mark = super().fill(slot, tensors, after, check)
+        first = self._slots[slot].data_ptr()
+        used = self.used_at.get(first, 0)
+        assert self.streams.side.known.get("computing", 0) >= used, "a slot is filled before its last use"
+        for tensor in made.values():
+            self.filled_at[tensor.data_ptr()] = step
+        self.fills += 1
+        return made, mark
+
+    def compute(self, block: torch.nn.Module, *arguments: Tensor) -> Tensor:
+        step, known = self.streams.main.work(), self.streams.main.known.get("filling", 0)
+        for parameter in block.parameters():
+            assert known >= self.filled_at[parameter.data_ptr()], "weights are read before they are there"
+            for room in self._slots:
+                if 0 <= parameter.data_ptr() - room.data_ptr() < room.nbytes:
+                    self.used_at[room.data_ptr()] = step
+        result: Tensor = block(*arguments)
+        return result
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Recipe]:
+    folder: Path = write_experts(tmp_path_factory.mktemp("experts"))
+    return {name: recipe_of(folder, name, blocks_0=0.5) for name in ("high", "low")}
+
+
+def expected(pair: Mapping[str, Recipe], dtype: torch.dtype) -> list[Tensor]:
+    made = {name: plain_forward(recipe, dtype, *inputs()) for name, recipe in pair.items()}
+    return [made[name] for name in FORWARDS]
+
+
+@pytest.mark.parametrize("wanted", ["ring:1", "ring:2", "ring:3", "resident"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_no_queue_reads_or_writes_before_its_event(
+    pair: dict[str, Recipe], wanted: str, dtype: torch.dtype
+) -> None:
+    lanes: list[OrderedLane] = []
+
+    def make(*arguments: Any) -> OrderedLane:
+        lanes.append(OrderedLane(*arguments))
+        return lanes[0]
+
+    def compute(block: torch.nn.Module, *arguments: Tensor) -> Tensor:
+        return lanes[0].compute(block, *arguments)
+
+    made = run_all(pair, FORWARDS, dtype, wanted=wanted, make_lane=make, block_forward=compute)
+    assert lanes[0].fills > 0
+    assert all(torch.equal(*both) for both in zip(made, expected(pair, dtype), strict=True))
+
+
+def test_a_chunk_is_not_written_again_before_it_was_copied_from() -> None:
+    streams = FakeStreams()
+    staging, generator = Staging(64, 2, streams=streams), torch.Generator().manual_seed(0)
+    sent = torch.randint(0, 256, (1000,), dtype=torch.uint8, generator=generator)
+    arrived = torch.zeros(1000, dtype=torch.uint8)
+    staging.send(sent, arrived)
+    assert not torch.equal(arrived, sent)  # its end is still on the way
+    streams.current().synchronize()
+    assert torch.equal(arrived, sent)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_page_locked_memory_is_given_back_when_a_run_is_over(pair: dict[str, Recipe], keeps: bool) -> None:
+    lanes: list[OrderedLane] = []
+    held: list[int] = []
+
+    def make(*arguments: Any) -> OrderedLane:
+        lanes.append(OrderedLane(*arguments))
+        return lanes[-1]
+
+    def compute(block: torch.nn.Module, *arguments: Tensor) -> Tensor:
+        held.append(lanes[-1].staging.held_bytes)
+        return lanes[-1].compute(block, *arguments)
+
+    memory = DeviceMemory("cpu", keeps=keeps)
+    for run in (1, 2):  # a second one takes it anew, and only if it has anything to bring
+        run_all(
+            pair, FORWARDS, torch.bfloat16, wanted="ring:3", memory=memory, make_lane=make,
+            block_forward=compute,
+        )  # fmt: skip
+        assert max(held) == 2 * 256
+        assert lanes[-1].staging.held_bytes == 0
+        assert lanes[-1].streams.given_back == (run if keeps else 1)
+    assert len(lanes) == (1 if keeps else 2)
+
+
+class OneThread:
+    """A device that a second thread may not touch."""
+
+    def __init__(self) -> None:
+        self._thread: threading.Thread | None = None
+
+    def touched(self) -> None:
+        self._thread = self._thread or threading.current_thread()
+        if threading.current_thread() is not self._thread:
+            raise AssertionError(f"a second thread, {threading.current_thread().name}, touches the device")
+
+
+class TouchingLane(LinkLane):
+    """A lane without streams, to a device that counts threads."""
+
+    def __init__(self, touched: Callable[[], None], *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._touched = touched
+
+    def _bring(self, item: Ingredient, place: Tensor) -> None:
+        self._touched()
+        super()._bring(item, place)
+
+
+@pytest.mark.parametrize("wanted", ["ring:1", "ring:2", "ring:3", "resident", "auto"])
+@pytest.mark.parametrize("foreseen", [None, (), ("high",), ("low", "high", "low")])
+def test_without_streams_one_thread_fills_and_computes(
+    pair: dict[str, Recipe], wanted: str, foreseen: tuple[str, ...] | None
+) -> None:
+    device = OneThread()
+
+    def compute(block: torch.nn.Module, *arguments: Tensor) -> Tensor:
+        device.touched()
+        result: Tensor = block(*arguments)
+        return result
+
+    used = pair if foreseen in (None, ()) else {name: pair[name] for name in foreseen}
+    forwards = tuple(name for name in FORWARDS if name in used)
+    made = run_all(
+        pair, forwards, wanted=wanted, foreseen=foreseen, block_forward=compute,
+        make_lane=lambda *arguments: TouchingLane(device.touched, *arguments),
+    )  # fmt: skip
+    plain = {name: plain_forward(recipe, torch.float32, *inputs()) for name, recipe in pair.items()}
+    assert all(torch.equal(out, plain[name]) for out, name in zip(made, forwards, strict=True))
+
+
+def test_the_fake_device_refuses_a_second_thread(pair: dict[str, Recipe]) -> None:
+    device = OneThread()
+    device.touched()
+
+    class Eager(TouchingLane):
+        two_threads = True
+
+    with pytest.raises(AssertionError, match="a second thread, wan-duet weights"):
+        run_all(pair, FORWARDS, make_lane=lambda *arguments: Eager(device.touched, *arguments))
+
+
+def test_a_stop_is_heard_between_two_tensors_that_the_using_thread_brings(pair: dict[str, Recipe]) -> None:
+    class Stop(BaseException):
+        pass
+
+    def check() -> None:
+        raise Stop
+
+    with pytest.raises(Stop):
+        run_all(pair, FORWARDS, check=check, make_lane=LinkLane)
+
+
+@pytest.mark.parametrize("kind", ["cpu", "meta", "mps", "xpu", "privateuseone", "cuda"])
+def test_only_cuda_has_streams_that_let_a_second_thread_fill(kind: str) -> None:
+    assert (type(streams_of(torch.device(kind))) is CudaStreams) is (kind == "cuda")
+
+
+def test_a_second_thread_fills_on_a_cpu_and_beside_streams_alone() -> None:
+    def rule(name: str) -> torch.dtype:
+        del name
+        return torch.float32
+
+    made = lane_of(CPU, rule, 2, 256)
+    assert isinstance(made, FileLane)
+    assert made.two_threads
+    elsewhere = lane_of(torch.device("meta"), rule, 2, 256)
+    assert isinstance(elsewhere, LinkLane)
+    assert not elsewhere.two_threads
+    assert OrderedLane(CPU, rule, 2, 256).two_threads
