@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..device.memory import DeviceMemory
 from ..device.precision import PRECISIONS
 from ..download.folders import data_folder
-from ..embedded.embedded import EMBEDDED, embedded_loras
+from ..embedded.toy_model import EMBEDDED, embedded_loras
 from ..errors import RequestError, WanDuetError
 from ..kernels.kernel_names import ATTENTIONS, COMPILER, KERNELS
 from ..plan.expectation import Expectation, expect, read_rates, write_rates
@@ -40,7 +40,7 @@ from ..request.report import side_by_side
 from ..request.rows import MEDIA
 from ..request.seeds import seed_of
 from ..version import VERSION
-from ..video.output import ENDINGS
+from ..video.output import SUFFIXES
 from .jobs_command import add_jobs_command
 from .keys_command import add_keys_command
 from .lora_command import add_lora_command
@@ -57,7 +57,7 @@ from .terminal import TerminalProgress, run_command
 
 if TYPE_CHECKING:
     from ..generate.local_run import Result
-    from ..generate.preflight import Preflight
+    from ..generate.memory_estimate import MemoryEstimate
     from ..loading.wan_model import WanModel
     from ..weights.lora.find import LoraSources
 
@@ -296,8 +296,8 @@ def _generate(options: argparse.Namespace) -> int:
     if options.on != "local":
         return generate_remotely(_read_request(options), options)
     require_local_flags(options)
-    if options.output.suffix.lower() not in ENDINGS:
-        fix = f"give a name that ends in {', '.join(ENDINGS)}"
+    if options.output.suffix.lower() not in SUFFIXES:
+        fix = f"give a name that ends in {', '.join(SUFFIXES)}"
         raise RequestError.of("--output", str(options.output), fix)
     with _showing_residency():
         result = _make(options, TerminalProgress(sys.stderr))
@@ -458,22 +458,22 @@ def _plan(options: argparse.Namespace) -> int:
     resolved = check(request, family=family, abilities=whole, media=media).require()
     plan = make_plan(resolved, family, seed or 0)
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
-    ahead = None if model is None else _look_ahead(model, plan)
+    estimate = None if model is None else _memory_estimate(model, plan)
     if options.json:
         report = check(request, family=family, abilities=abilities)
         numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
-        memory = None if ahead is None else ahead.as_dict()
+        memory = None if estimate is None else estimate.as_dict()
         answer = {"text": text, "plan": numbers, "report": report.as_dict(), "memory": memory}
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
-        print(text if ahead is None else f"{text}\n{ahead.text()}")
+        print(text if estimate is None else f"{text}\n{estimate.text()}")
     return 0
 
 
-def _look_ahead(model: WanModel, plan: Plan) -> Preflight:
-    from ..generate.preflight import look_ahead
+def _memory_estimate(model: WanModel, plan: Plan) -> MemoryEstimate:
+    from ..generate.memory_estimate import estimate_memory
 
-    return look_ahead(model, DeviceMemory(), plan.latent_shape, plan.experts[plan.start_step :])
+    return estimate_memory(model, DeviceMemory(), plan.latent_shape, plan.experts[plan.start_step :])
 
 
 def _kinds(options: argparse.Namespace) -> int:

@@ -21,7 +21,7 @@ from ..plan import FAMILIES, make_plan
 from ..progress import Progress
 from ..request import WanRequest, check, t2v_request
 from ..version import PACK
-from ..video.output import output_place, write_sidecar
+from ..video.output import reserved_output, write_sidecar
 from ..video.probe import VideoFacts, probe, verify
 from ..video.tags import RECEIPT
 from .terminal import TerminalProgress, run_command
@@ -144,7 +144,7 @@ def _run_here(request: WanRequest, model: str, out: Path) -> None:
 def _run_in(host: Host, workflow: Workflow, out: Path) -> None:
     where = "on the CPU" if host.cpu else "on its device"
     print(f"Starting the ComfyUI in {host.path} {where} ...", file=sys.stderr, flush=True)
-    with output_place(out), HeadlessComfyUI(host) as comfyui:
+    with reserved_output(out), HeadlessComfyUI(host) as comfyui:
         print("It runs; the workflow is queued.", file=sys.stderr, flush=True)
         shown = _Shown(workflow, TerminalProgress(sys.stderr))
         job = comfyui.run(workflow, on_progress=shown)

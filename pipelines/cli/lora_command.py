@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from ..embedded.embedded import embedded_loras
+from ..embedded.toy_model import embedded_loras
 from ..errors import RequestError
 
 if TYPE_CHECKING:

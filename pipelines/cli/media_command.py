@@ -13,7 +13,7 @@ from ..device.memory import DeviceMemory
 from ..device.precision import PRECISIONS
 from ..errors import RequestError
 from ..video.containers import QUALITIES, WRITE_MODES, container_of
-from ..video.output import require_place
+from ..video.output import require_writable
 from .terminal import TerminalProgress
 
 if TYPE_CHECKING:
@@ -106,10 +106,10 @@ def _convert(options: argparse.Namespace) -> int:
     from ..video.edit import Edit, write_edited
     from ..video.probe import probe
     from ..video.read import read_frames
-    from ..video.tags import kept
+    from ..video.tags import content_tags
 
     takes_sound = bool(container_of(options.output).audio)
-    require_place(options.output)
+    require_writable(options.output)
     found = probe(options.file)
     edit = _edit(options, Edit(found.fps))
     audio = None
@@ -126,7 +126,7 @@ def _convert(options: argparse.Namespace) -> int:
         width=found.width,
         height=found.height,
         interpolator=_interpolator(options, edit, DeviceMemory(options.device), found.width, found.height),
-        tags=kept(found.tags),
+        tags=content_tags(found.tags),
         audio=audio,
         progress=TerminalProgress(sys.stderr),
     )
@@ -135,7 +135,7 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _decode(options: argparse.Namespace) -> int:
-    from ..generate.preflight import picture_size
+    from ..generate.memory_estimate import frame_size
     from ..generate.render import render
     from ..loading.wan_model import load_model
     from ..vae.standalone import read_vae
@@ -144,7 +144,7 @@ def _decode(options: argparse.Namespace) -> int:
     from ..video.probe import probe
 
     container_of(options.output)
-    require_place(options.output)
+    require_writable(options.output)
     file = read_latents(options.file)
     if options.vae is None:
         model: HasVae = load_model(options.model, precision=options.precision)
@@ -160,7 +160,7 @@ def _decode(options: argparse.Namespace) -> int:
         memory,
         TerminalProgress(sys.stderr),
         frames=file.frames,
-        interpolator=_interpolator(options, edit, memory, *picture_size(model, file.latents.shape)),
+        interpolator=_interpolator(options, edit, memory, *frame_size(model, file.latents.shape)),
         tags=lambda _: file.tags,
     )
     _show(probe(options.output), as_json=options.json)

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from ..kernels.choices import Wishes
     from ..loading.wan_model import WanModel
-    from .decided import Run
-    from .media_inputs import Given
+    from .media_inputs import MediaInputs
+    from .prepared_run import Run
 
 __all__ = [
     "Recorded",
@@ -88,8 +88,8 @@ def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha
         "format": _FORMAT,
         "runner": "local",
         "kind": request.kind,
-        "request": _fit_to_share(request.payload(), run.given),
-        "inputs": run.given.as_dict(),
+        "request": _fit_to_share(request.payload(), run.inputs),
+        "inputs": run.inputs.as_dict(),
         "prompt": prompt,
         "seed": plan.seed,
         "adjustments": adjustments,
@@ -106,7 +106,7 @@ def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha
             "loras": [{**lora.as_dict(), **_origin(lora.file)} for lora in model.loras],
         },
         "latents_sha256": latents_sha256,
-        "memory": run.ahead.as_dict(),
+        "memory": run.estimate.as_dict(),
         "versions": _versions(),
     }
 
@@ -188,9 +188,9 @@ def latents_hash(latents: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _fit_to_share(payload: dict[str, Any], given: Given) -> dict[str, Any]:
+def _fit_to_share(payload: dict[str, Any], inputs: MediaInputs) -> dict[str, Any]:
     """Files given by their whole path go by their name, an address without what could be a signature."""
-    names = {field: file.name for field, file in given.files.items()}
+    names = {field: file.name for field, file in inputs.files.items()}
     payload = {**payload, **{field: name for field, name in names.items() if not _is_hash(payload[field])}}
     loras = payload.get("loras")
     if not loras:

@@ -14,16 +14,16 @@ from ..request.media_facts import NOTHING_KNOWN
 from ..request.timing import input_fps
 from ..video.audio import Audio, read_audio
 from ..video.clip import clip_size, count_frames
+from ..video.image import read_image
 from ..video.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
-from ..video.picture import read_picture
 
-__all__ = ["Given", "look_at_media"]
+__all__ = ["MediaInputs", "read_media_inputs"]
 
-_SHAPING = ("image_url", "video_url")  # the fields whose picture gives the result its shape
+_SHAPING = ("image_url", "video_url")  # the fields whose image gives the result its shape
 
 
 @dataclass(frozen=True)
-class Given:
+class MediaInputs:
     """files: by the field that names them.
     sound: of audio_url, None without one.
     facts: what was measured of them.
@@ -47,9 +47,9 @@ class Given:
             raise ModelError(f"{', '.join(wrong)}: not the file of the receipt; give the same one")
 
 
-def look_at_media(
+def read_media_inputs(
     request: WanRequest, media: Mapping[str, Path] = MappingProxyType({}), find: FindFile = any_file
-) -> Given:
+) -> MediaInputs:
     """Every file that `request` names.
 
     media: {field: the file written for the medium that was connected to it}.
@@ -83,7 +83,7 @@ def look_at_media(
         seconds=None if sound is None else sound.samples.shape[1] / sound.rate,
         sha256={name: file.sha256 for name, file in files.items()},
     )
-    return Given(MappingProxyType(files), sound, facts)
+    return MediaInputs(MappingProxyType(files), sound, facts)
 
 
 def _count(video: LocalFile, request: WanRequest) -> int:
@@ -109,7 +109,7 @@ def _size(file: LocalFile, name: str) -> tuple[int, int]:
     try:
         if MEDIA[name] == "video":
             return clip_size(file.content)
-        height, width = read_picture(file.content).shape[:2]
+        height, width = read_image(file.content).shape[:2]
         return width, height
     except MediaError as error:
         raise MediaError(f"{name}: {error}") from error

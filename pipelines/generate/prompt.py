@@ -9,24 +9,24 @@ from typing import Any
 from ..networks.local_folder import companion_record
 from ..networks.prompt_expander import expand_prompt
 from ..sampling.engine import Condition, Prompts
-from .decided import Run
-from .safety import show_inputs, show_prompt
+from .prepared_run import Run
+from .safety import check_inputs, check_prompt
 from .stages import encode_prompts
 
-__all__ = ["drawn_prompt", "helpers_record", "read_prompts"]
+__all__ = ["expanded_prompt", "helpers_record", "prompt_conditions"]
 
 log = logging.getLogger(__name__)
 
 
-def drawn_prompt(run: Run) -> str:
+def expanded_prompt(run: Run) -> str:
     """The prompt of the receipt that is repeated, where there is one; no language model is asked again.
 
     Raises SafetyError when the checker flags the prompt, what it was expanded to, or what comes in.
     """
     request, checker = run.request, run.checker
     asked: str = dict(request)["prompt"]
-    show_prompt(checker, request, asked)
-    show_inputs(checker, request, run.given, run.progress)
+    check_prompt(checker, request, asked)
+    check_inputs(checker, request, run.inputs, run.progress)
     expander = _expander(run)
     if run.prompt is not None:
         prompt = run.prompt
@@ -36,11 +36,11 @@ def drawn_prompt(run: Run) -> str:
         prompt = expand_prompt(expander, asked, request.task, run.model.precision, run.memory, run.progress)
         log.info("the prompt is now: %s", prompt)
     if prompt != asked:
-        show_prompt(checker, request, prompt)
+        check_prompt(checker, request, prompt)
     return prompt
 
 
-def read_prompts(run: Run, prompt: str) -> tuple[Prompts, dict[str, str]]:
+def prompt_conditions(run: Run, prompt: str) -> tuple[Prompts, dict[str, str]]:
     """The prompts as conditions, and a note per prompt that was too long to be read whole."""
     plan, fields = run.plan, {**dict(run.request), "prompt": prompt}
     guided = any(plan.guidance[expert] != 1 for expert in plan.experts[plan.start_step :])

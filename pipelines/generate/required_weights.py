@@ -11,7 +11,7 @@ from ..loading.wan_model import WanModel
 from ..loading.where_files_go import missing
 from ..weights.lora.find import LoraSources
 
-__all__ = ["lacking", "with_lightning"]
+__all__ = ["missing_weights", "with_lightning"]
 
 _FOUR_STEPS = re.compile(r"lightning|lightx2v|distill|turbo|4[ _-]?steps?", re.IGNORECASE)
 _FAST = re.compile(r"fast[ _-]?(?:wan|video)|dmd", re.IGNORECASE)
@@ -26,7 +26,7 @@ _FASTWAN = "FastVideo/FastWan2.2-TI2V-5B-FullAttn-Diffusers"
 
 def with_lightning(model: WanModel, task: str, sources: LoraSources) -> WanModel:
     """`model` with the Lightning LoRAs on those experts that a turbo task needs them on, where `sources` has
-    them all; else as it is, and `lacking` says what is missing.
+    them all; else as it is, and `missing_weights` says what is missing.
     """
     if task not in _LIGHTNING or task not in model.family.tasks:
         return model
@@ -40,7 +40,7 @@ def with_lightning(model: WanModel, task: str, sources: LoraSources) -> WanModel
     return model
 
 
-def lacking(model: WanModel) -> Mapping[str, str]:
+def missing_weights(model: WanModel) -> Mapping[str, str]:
     """{task: what is missing, and what to do}, of the tasks of the family; empty where nothing is."""
     found: dict[str, str] = {}
     if model.family.reads_clip and model.image_encoder is None:
@@ -54,7 +54,7 @@ def lacking(model: WanModel) -> Mapping[str, str]:
                 "line into the folder you run it in, and it is used; or load a distilled model, whose file, "
                 "or folder in diffusers layout, says lightning, lightx2v, distill, turbo or 4step in its name"
             )
-    if "small-fast-video" in model.family.tasks and not _says(_FAST, model, "high"):
+    if "small-fast-video" in model.family.tasks and not _name_matches(_FAST, model, "high"):
         found["small-fast-video"] = (
             "not the weights of FastVideo, and its three steps make nothing of others; put the folder "
             f"https://huggingface.co/{_FASTWAN} into models/diffusers and load that; its name, or that of a "
@@ -68,10 +68,12 @@ def _undistilled(model: WanModel) -> list[str]:
     counts whatever its name.
     """
     has_lora = {lora.expert for lora in model.loras if lora.strength}
-    return [name for name in model.experts if name not in has_lora and not _says(_FOUR_STEPS, model, name)]
+    return [
+        name for name in model.experts if name not in has_lora and not _name_matches(_FOUR_STEPS, model, name)
+    ]
 
 
-def _says(words: re.Pattern[str], model: WanModel, expert: str) -> bool:
+def _name_matches(words: re.Pattern[str], model: WanModel, expert: str) -> bool:
     """Whether the name of a file of an expert has one of the words."""
     return any(words.search(_name(file)) for file in model.experts[expert].files)
 

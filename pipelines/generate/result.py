@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Clock", "Result"]
+__all__ = ["Result", "StageTimer"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run. `images` is (frames, H, W, 3) float32 in [0, 1] of a picture, and of a video when they
+    """A finished run. `images` is (frames, H, W, 3) float32 in [0, 1] of an image, and of a video when they
     were asked for, else None.
     """
 
@@ -29,7 +29,7 @@ class Result:
 
 
 @dataclass
-class Clock:
+class StageTimer:
     """Seconds per stage."""
 
     seconds: dict[str, float] = field(default_factory=dict)

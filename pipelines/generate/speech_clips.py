@@ -32,15 +32,15 @@ from ..sampling.solvers import SOLVERS
 from ..streaming.executor import Executor
 from ..vae.decode import stream_decode
 from ..vae.encode import stream_encode
-from ..vae.latent_space import denormalise, normalise, vae_of
+from ..vae.latent_space import denormalise, load_model_vae, normalise
 from ..vae.tile_size import choose_tiling, vae_bytes
 from ..vae.tiles import Tiling
 from ..video.frames import close
 from ..weights.footprint import weight_bytes
 from .local_receipt import latents_hash
-from .preflight import decode_bytes, decode_tiling, picture_size
+from .memory_estimate import decode_bytes, decode_tiling, frame_size
 
-__all__ = ["SETTLING_FRAMES", "Script", "speaking_frames"]
+__all__ = ["SETTLING_FRAMES", "SpeechInputs", "speech_frames"]
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ SETTLING_FRAMES = 3
 
 
 @dataclass(frozen=True)
-class Script:
+class SpeechInputs:
     """All that the clips of one video are made after.
 
     frames:       of the whole video.
@@ -58,7 +58,7 @@ class Script:
     schedule, solver, guidance: of every clip. seed: of the first; each later clip has the next one.
     prompts:      embeddings of the prompt and, for guidance, of the negative prompt.
     features:     (1, states, D, clips x clip_frames), float32, CPU.
-    picture:      (3, H, W) in [-1, 1]: who speaks.
+    image:      (3, H, W) in [-1, 1]: who speaks.
     pose:         frames (3, H, W) in [-1, 1], one for each of the video and of the rest of its last clip;
                   None where no pose was given.
     """
@@ -72,7 +72,7 @@ class Script:
     seed: int
     prompts: Prompts = field(repr=False)
     features: Tensor = field(repr=False)
-    picture: Tensor = field(repr=False)
+    image: Tensor = field(repr=False)
     pose: Iterable[Tensor] | None = field(default=None, repr=False)
 
     @property
@@ -80,8 +80,13 @@ class Script:
         return -(-self.frames // self.clip_frames)
 
 
-def speaking_frames(
-    script: Script, model: WanModel, speaker: Executor, memory: Memory, progress: Progress, hashes: list[str]
+def speech_frames(
+    inputs: SpeechInputs,
+    model: WanModel,
+    speaker: Executor,
+    memory: Memory,
+    progress: Progress,
+    hashes: list[str],
 ) -> Iterator[Tensor]:
     """Every frame of the video, (3, H, W) in [-1, 1], CPU. `hashes` gets one of the latents of each clip.
 
@@ -90,24 +95,24 @@ def speaking_frames(
 
     Raises SamplingError, ModelError and MediaError as the stages do, and what `progress.check` raises.
     """
-    poses = None if script.pose is None else iter(script.pose)
-    recent = deque([torch.zeros_like(script.picture)] * MOTION_FRAMES, MOTION_FRAMES)
+    poses = None if inputs.pose is None else iter(inputs.pose)
+    recent = deque([torch.zeros_like(inputs.image)] * MOTION_FRAMES, MOTION_FRAMES)
     motion: Tensor | None = None
-    with _vae(script, model, memory, progress) as vae:
-        reference = _encoded(vae, [script.picture], script, model, memory)
-    for clip in range(script.clips):
-        log.info("clip %d of %d", clip + 1, script.clips)
+    with _vae(inputs, model, memory, progress) as vae:
+        reference = _encoded(vae, [inputs.image], inputs, model, memory)
+    for clip in range(inputs.clips):
+        log.info("clip %d of %d", clip + 1, inputs.clips)
         pose = None
         if poses is not None:
-            with _vae(script, model, memory, progress) as vae:
-                led = _led(islice(poses, script.clip_frames))
-                pose = _encoded(vae, led, script, model, memory)[:, :, 1:]
-        latents = _sampled(script, clip, reference, motion, pose, speaker, memory, progress)
+            with _vae(inputs, model, memory, progress) as vae:
+                doubled = _repeat_first(islice(poses, inputs.clip_frames))
+                pose = _encoded(vae, doubled, inputs, model, memory)[:, :, 1:]
+        latents = _sampled(inputs, clip, reference, motion, pose, speaker, memory, progress)
         hashes.append(latents_hash(latents))
-        wanted = min(script.clip_frames, script.frames - clip * script.clip_frames)
-        with _vae(script, model, memory, progress) as vae:
+        wanted = min(inputs.clip_frames, inputs.frames - clip * inputs.clip_frames)
+        with _vae(inputs, model, memory, progress) as vae:
             before = reference if motion is None else motion
-            decoded = _decoded(vae, before, latents, max(wanted, SETTLING_FRAMES + 1), script, model, memory)
+            decoded = _decoded(vae, before, latents, max(wanted, SETTLING_FRAMES + 1), inputs, model, memory)
             progress.begin("decoding", wanted, "frames")
             given = 0
             try:
@@ -123,13 +128,13 @@ def speaking_frames(
                     progress.advance(given)
             finally:
                 close(decoded)
-            if clip + 1 < script.clips:
-                motion = _encoded(vae, recent, script, model, memory)
+            if clip + 1 < inputs.clips:
+                motion = _encoded(vae, recent, inputs, model, memory)
 
 
 @torch.inference_mode()
 def _sampled(
-    script: Script,
+    inputs: SpeechInputs,
     clip: int,
     reference: Tensor,
     motion: Tensor | None,
@@ -140,8 +145,8 @@ def _sampled(
 ) -> Tensor:
     """Latents of a clip, normalised, float32, CPU. Without the prompt's guidance there is no sound either."""
     progress.check()
-    sound = script.features[..., clip * script.clip_frames : (clip + 1) * script.clip_frames]
-    device, given = memory.device, script.prompts
+    sound = inputs.features[..., clip * inputs.clip_frames : (clip + 1) * inputs.clip_frames]
+    device, given = memory.device, inputs.prompts
 
     def condition(text: Tensor, sound: Tensor) -> ClipCondition:
         clip = ClipCondition(text=text, audio=sound, reference=reference, motion=motion, pose=pose)
@@ -151,33 +156,35 @@ def _sampled(
         condition(given.positive.text, sound),
         None if given.negative is None else condition(given.negative.text, torch.zeros_like(sound)),
     )
-    noise = draw_noise(script.latent_shape, (script.seed + clip) % (SEED_MAX + 1)).to(device)
-    solver = SOLVERS[script.solver](script.schedule.sigmas)
+    noise = draw_noise(inputs.latent_shape, (inputs.seed + clip) % (SEED_MAX + 1)).to(device)
+    solver = SOLVERS[inputs.solver](inputs.schedule.sigmas)
     with speaker:
-        made = denoise(noise, script.schedule, solver, speaker, prompts, dict(script.guidance), progress)
+        made = denoise(noise, inputs.schedule, solver, speaker, prompts, dict(inputs.guidance), progress)
     return made.cpu()
 
 
 @contextmanager
-def _vae(script: Script, model: WanModel, memory: Memory, progress: Progress) -> Iterator[AutoencoderKLWan]:
+def _vae(
+    inputs: SpeechInputs, model: WanModel, memory: Memory, progress: Progress
+) -> Iterator[AutoencoderKLWan]:
     """The VAE, with room for both directions; gone when this ends."""
     dtype = compute_dtype(model.precision, memory, "vae")
     ways = (
-        decode_bytes(model, script.latent_shape, dtype, decode_tiling(model, script.latent_shape, memory)),
-        _encoding_bytes(script, model, dtype, _encode_tiling(script, model, memory)),
+        decode_bytes(model, inputs.latent_shape, dtype, decode_tiling(model, inputs.latent_shape, memory)),
+        _encoding_bytes(inputs, model, dtype, _encode_tiling(inputs, model, memory)),
     )
     try:
-        yield vae_of(model, dtype, memory, progress.check, max(ways))
+        yield load_model_vae(model, dtype, memory, progress.check, max(ways))
     finally:
         memory.release()
 
 
 @torch.inference_mode()
 def _encoded(
-    vae: AutoencoderKLWan, frames: Iterable[Tensor], script: Script, model: WanModel, memory: Memory
+    vae: AutoencoderKLWan, frames: Iterable[Tensor], inputs: SpeechInputs, model: WanModel, memory: Memory
 ) -> Tensor:
     """(1, C, T, h, w), normalised, float32, CPU, of 4 T - 3 frames."""
-    latents = stream_encode(vae, iter(frames), tiling=_encode_tiling(script, model, memory))
+    latents = stream_encode(vae, iter(frames), tiling=_encode_tiling(inputs, model, memory))
     return normalise(torch.stack([latent.float().cpu() for latent in latents], 1)[None], model.vae)
 
 
@@ -186,14 +193,14 @@ def _decoded(
     before: Tensor,
     latents: Tensor,
     frames: int,
-    script: Script,
+    inputs: SpeechInputs,
     model: WanModel,
     memory: Memory,
 ) -> Iterator[Tensor]:
     """The first `frames` of `latents` on the CPU, decoded as the continuation of `before`."""
     hidden = 4 * before.shape[2] - 3
     whole = denormalise(torch.cat([before, latents], dim=2), model.vae)
-    tiling = decode_tiling(model, script.latent_shape, memory)
+    tiling = decode_tiling(model, inputs.latent_shape, memory)
     decoded = stream_decode(vae, whole, frames=hidden + frames, tiling=tiling)
     try:
         for frame in islice(decoded, hidden, None):
@@ -202,20 +209,20 @@ def _decoded(
         close(decoded)
 
 
-def _led(frames: Iterable[Tensor]) -> Iterator[Tensor]:
+def _repeat_first(frames: Iterable[Tensor]) -> Iterator[Tensor]:
     """The first frame once more in front: its latent frame is left out after encoding."""
     frames = iter(frames)
     first = next(frames)
     return chain((first, first), frames)
 
 
-def _encode_tiling(script: Script, model: WanModel, memory: Memory) -> Tiling | None:
+def _encode_tiling(inputs: SpeechInputs, model: WanModel, memory: Memory) -> Tiling | None:
     dtype, free = compute_dtype(model.precision, memory, "vae"), memory.free_bytes()
     room = None if free is None else max(free - weight_bytes(model.vae, lambda _: dtype), 0)
-    size, spill = picture_size(model, script.latent_shape), memory.device.type != "cpu"
+    size, spill = frame_size(model, inputs.latent_shape), memory.device.type != "cpu"
     return choose_tiling(room, model.vae.config, "encode", *size, dtype.itemsize, can_spill=spill)
 
 
-def _encoding_bytes(script: Script, model: WanModel, dtype: torch.dtype, tiling: Tiling | None) -> int:
-    size = picture_size(model, script.latent_shape)
+def _encoding_bytes(inputs: SpeechInputs, model: WanModel, dtype: torch.dtype, tiling: Tiling | None) -> int:
+    size = frame_size(model, inputs.latent_shape)
     return vae_bytes(model.vae.config, "encode", *size, dtype.itemsize, tiling)

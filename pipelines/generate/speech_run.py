@@ -31,25 +31,25 @@ from ..streaming.executor import Executor
 from ..video.audio import Audio, mono_at
 from ..video.encode_video import encode_video
 from ..video.frames import Frame, FrameStream, video_frames
-from ..video.output import output_place, write_sidecar
-from ..video.picture import fit, read_picture
+from ..video.image import fit, read_image
+from ..video.output import reserved_output, write_sidecar
 from ..video.probe import probe, verify
 from ..video.read import read_frames
 from ..video.tags import RECEIPT
 from ..weights.footprint import weight_bytes
 from ..weights.hashing import file_hash
 from ..weights.recipe import Recipe
-from .decided import Run
 from .local_receipt import Recorded, differences, make_receipt
-from .media_inputs import Given
-from .preflight import Preflight, Stage, look_ahead, sampling_bytes
-from .prompt import drawn_prompt, helpers_record, read_prompts
-from .render import seen, tee
-from .result import Clock, Result
-from .safety import look_at_result
-from .speech_clips import Script, speaking_frames
+from .media_inputs import MediaInputs
+from .memory_estimate import MemoryEstimate, Stage, estimate_memory, sampling_bytes
+from .prepared_run import Run
+from .prompt import expanded_prompt, helpers_record, prompt_conditions
+from .render import checked_frames, tee
+from .result import Result, StageTimer
+from .safety import result_check
+from .speech_clips import SpeechInputs, speech_frames
 
-__all__ = ["SPEECH", "look_ahead_to_speech", "make_speech"]
+__all__ = ["SPEECH", "estimate_speech_memory", "make_speech"]
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +65,9 @@ class _Speech:
     """
 
     run: Run
-    ears: Recipe
+    audio_encoder: Recipe
     sound: Audio
-    picture: Tensor
+    image: Tensor
     pose: Path | None
 
     @property
@@ -88,23 +88,23 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
     The receipt inside the file is written before the first clip is sampled: it lacks the hash of the latents
     and the timings that the one beside it has. Raises what `local.run` says.
     """
-    speech, plan, clock = _with_inputs(run, pose_video), run.plan, Clock()
+    speech, plan, timer = _with_inputs(run, pose_video), run.plan, StageTimer()
     log.info("in clips of %d frames: %d", speech.clip_frames, speech.clips)
     hashes: list[str] = []
-    with output_place(run.out):
-        with clock.stage("prompt"):
-            prompt = drawn_prompt(run)
-        with clock.stage("text"):
-            prompts, notes = read_prompts(run, prompt)
-        with clock.stage("sound"):
-            features = _heard(speech)
+    with reserved_output(run.out):
+        with timer.stage("prompt"):
+            prompt = expanded_prompt(run)
+        with timer.stage("text"):
+            prompts, notes = prompt_conditions(run, prompt)
+        with timer.stage("sound"):
+            features = _audio_features(speech)
         receipt = _receipt(speech, prompt, notes) | helpers_record(run)
         inside = {**run.tags, RECEIPT: json.dumps(receipt)} if run.embed_receipt else dict(run.tags)
         kept: list[Frame] = []
-        with clock.stage("video"):
-            frames = seen(
+        with timer.stage("video"):
+            frames = checked_frames(
                 _frames(speech, prompts, features, hashes, expected),
-                look_at_result(run.checker, run.request),
+                result_check(run.checker, run.request),
             )
             facts = encode_video(
                 tee(frames, kept) if run.return_images else frames,
@@ -120,47 +120,49 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
                 progress=_OnlyChecks(run.progress),
             )
             verify(probe(run.out), frames=facts.frames, width=plan.width, height=plan.height, fps=facts.fps)
-        receipt |= {"latents_sha256": _all_of(hashes), "timings_s": clock.seconds}
+        receipt |= {"latents_sha256": _all_of(hashes), "timings_s": timer.seconds}
         write_sidecar(run.out, receipt)
     images = torch.from_numpy(np.stack(kept)).float() / 255 if run.return_images else None
     return Result(run.out, plan.seed, prompt, receipt, images)
 
 
-def look_ahead_to_speech(model: WanModel, plan: Plan, given: Given, memory: Memory) -> Preflight:
+def estimate_speech_memory(
+    model: WanModel, plan: Plan, inputs: MediaInputs, memory: Memory
+) -> MemoryEstimate:
     """What the other runs need, with the tokens of image and motion, and the audio encoder.
 
     Raises ModelError for a model that cannot hear, or is told to compute as it cannot.
     """
     if model.wishes.attention not in (None, "sdpa") or model.wishes.compiler is not None:
         raise ModelError("attention, compile: the speech model has no choice of either; leave them alone")
-    ears, sound = _ears(model), _sound(given, plan)
-    ahead = look_ahead(model, memory, _token_shape(plan), plan.experts, kind=SPEAKER)
+    audio_encoder, sound = _audio_encoder(model), _sound(inputs, plan)
+    estimate = estimate_memory(model, memory, _token_shape(plan), plan.experts, kind=SPEAKER)
     samples = round(sound.samples.shape[1] / sound.rate * SAMPLE_RATE)
-    weights = weight_bytes(ears, lambda _: torch.float32)
-    hearing = Stage("audio encoder", weights, 0, hearing_bytes(ears.config, samples), "float32")
-    return replace(ahead, stages=(hearing, *ahead.stages))
+    weights = weight_bytes(audio_encoder, lambda _: torch.float32)
+    encoding = Stage("audio encoder", weights, 0, hearing_bytes(audio_encoder.config, samples), "float32")
+    return replace(estimate, stages=(encoding, *estimate.stages))
 
 
 def _with_inputs(run: Run, pose_video: Path | None) -> _Speech:
-    """MediaError for a picture or a pose that cannot be read."""
-    picture = read_picture(run.given.files["image_url"].content)
+    """MediaError for an image or a pose that cannot be read."""
+    image = read_image(run.inputs.files["image_url"].content)
     if pose_video is not None:
         probe(pose_video)  # before any work: MediaError when it cannot be read
-    fitted = fit(picture[None], run.plan.width, run.plan.height)[0].permute(2, 0, 1) * 2 - 1
-    return _Speech(run, _ears(run.model), _sound(run.given, run.plan), fitted, pose_video)
+    fitted = fit(image[None], run.plan.width, run.plan.height)[0].permute(2, 0, 1) * 2 - 1
+    return _Speech(run, _audio_encoder(run.model), _sound(run.inputs, run.plan), fitted, pose_video)
 
 
-def _ears(model: WanModel) -> Recipe:
+def _audio_encoder(model: WanModel) -> Recipe:
     if model.audio_encoder is None:
         raise ModelError(f"{model.name}: has no audio encoder; load one with the model")
     return model.audio_encoder
 
 
-def _sound(given: Given, plan: Plan) -> Audio:
+def _sound(inputs: MediaInputs, plan: Plan) -> Audio:
     """To the end of the last frame, where the video ends before it; else whole."""
-    if given.sound is None:
+    if inputs.sound is None:
         raise RequestError.of("audio_url", "not given", "give a file that is heard")
-    sound = given.sound
+    sound = inputs.sound
     if round(sound.samples.shape[1] / sound.rate * plan.fps) <= plan.frames_delivered:
         return sound
     heard = round(plan.frames_delivered / plan.fps * sound.rate)
@@ -173,12 +175,12 @@ def _token_shape(plan: Plan) -> tuple[int, int, int, int]:
     return channels, frames + 3, rows, columns
 
 
-def _heard(speech: _Speech) -> Tensor:
+def _audio_features(speech: _Speech) -> Tensor:
     """(1, states, D, clips x clip_frames). In float32, as the official code hears."""
     run = speech.run
     run.progress.begin("sound", 1, "sounds")
     samples = mono_at(speech.sound, SAMPLE_RATE)
-    states = hear(speech.ears, samples, torch.float32, run.memory, run.progress.check)
+    states = hear(speech.audio_encoder, samples, torch.float32, run.memory, run.progress.check)
     if not bool(torch.isfinite(states).all()):
         raise SamplingError("the audio encoder gave numbers that are not finite; its file may be damaged")
     run.progress.advance(1)
@@ -190,7 +192,7 @@ def _frames(
 ) -> FrameStream:
     """The frames of all clips. Raises SamplingError at the end when they are not those of `expected`."""
     run, plan = speech.run, speech.run.plan
-    script = Script(
+    inputs = SpeechInputs(
         frames=plan.frames_delivered,
         clip_frames=speech.clip_frames,
         latent_shape=(1, *plan.latent_shape),
@@ -200,7 +202,7 @@ def _frames(
         seed=plan.seed,
         prompts=prompts,
         features=features,
-        picture=speech.picture,
+        image=speech.image,
         pose=None if speech.pose is None else _poses(speech, speech.pose),
     )
     recipe = run.model.experts["high"]
@@ -210,11 +212,11 @@ def _frames(
         run.memory,
         run.progress.check,
         sampling_bytes(recipe, _token_shape(plan), run.dtype),
-        forwards=forwards_of(script.schedule.experts, script.guidance),
-        residency=run.ahead.residency,
+        forwards=forwards_of(inputs.schedule.experts, inputs.guidance),
+        residency=run.estimate.residency,
         kind=SPEAKER,
     )
-    yield from video_frames(speaking_frames(script, run.model, speaker, run.memory, run.progress, hashes))
+    yield from video_frames(speech_frames(inputs, run.model, speaker, run.memory, run.progress, hashes))
     if expected is not None and _all_of(hashes) != expected.latents_sha256:
         raise SamplingError(f"the latents are not those of the receipt; {differences(expected)}")
 
@@ -231,7 +233,7 @@ def _poses(speech: _Speech, file: Path) -> Iterator[Tensor]:
         - 1
         for frame in islice(read_frames(file), 0, None, every)
     )
-    black = repeat(-torch.ones_like(speech.picture))
+    black = repeat(-torch.ones_like(speech.image))
     return islice(chain(shown, black), speech.clips * speech.clip_frames)
 
 

@@ -28,12 +28,12 @@ from ..streaming.executor import Executor
 from ..streaming.residency import Residency
 from ..vae.decode import stream_decode
 from ..vae.encode import stream_encode
-from ..vae.latent_space import denormalise, normalise, vae_of
+from ..vae.latent_space import denormalise, load_model_vae, normalise
 from ..vae.standalone import HasVae
 from ..vae.tiles import Tiling
 from ..video.frames import close
 from .conditions import require_channels
-from .preflight import chunk_tokens, decode_bytes, look_ahead
+from .memory_estimate import chunk_tokens, decode_bytes, estimate_memory
 
 __all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "float_choices", "sample"]
 
@@ -119,7 +119,7 @@ def sample(
             )
     if not len(schedule):
         return latents
-    ahead = look_ahead(
+    estimate = estimate_memory(
         model,
         memory,
         latents.shape,
@@ -129,7 +129,7 @@ def sample(
         residency=residency,
     )
     if check_memory:
-        ahead.require_room()
+        estimate.require_room()
     device, first, last = memory.device, schedule.sigmas[0], schedule.sigmas[-1]
     clean = latents.to(device=device, dtype=torch.float32)
     if clean.any():
@@ -145,9 +145,9 @@ def sample(
     on_device = prompts.to(device, kept)
     dtype = compute_dtype(model.precision, memory, "transformer")
     choices = choices or float_choices(model, latents.shape, memory)
-    if ahead.residency is not None:
-        log.info("experts: %s; %s", ahead.residency.text(), choices.text())
-    working_bytes = max(stage.working_bytes for stage in ahead.stages)
+    if estimate.residency is not None:
+        log.info("experts: %s; %s", estimate.residency.text(), choices.text())
+    working_bytes = max(stage.working_bytes for stage in estimate.stages)
     walker = new_solver(sampling.solver, schedule.sigmas, start.later)
     with Executor(
         model.experts,
@@ -156,7 +156,7 @@ def sample(
         progress.check,
         working_bytes,
         forwards=forwards_of(schedule.experts, sampling.guidance),
-        residency=ahead.residency,
+        residency=estimate.residency,
         choices=choices,
     ) as executor:
         experts = executor if cache is None else cache.around(executor)
@@ -179,7 +179,7 @@ def encode(
     """Latents (1, C, T, H/8, W/8) in VAE space, float32, CPU, of `frames` (3, H, W) in [-1, 1].
 
     latent_shape: (..., T, H/8, W/8) that the frames will come to.
-    tiling:       cut pictures that are larger than its tiles; see `preflight.decode_tiling`.
+    tiling:       cut images that are larger than its tiles; see `memory_estimate.decode_tiling`.
     """
     try:
         return _encode_frames(model, frames, latent_shape, memory, progress, tiling)
@@ -199,7 +199,7 @@ def _encode_frames(
     progress.begin("input", latent_shape[-3], "latent frames")
     dtype = compute_dtype(model.precision, memory, "vae")
     working = decode_bytes(model, latent_shape, dtype, tiling)  # encoding takes less
-    vae = vae_of(model, dtype, memory, progress.check, working)
+    vae = load_model_vae(model, dtype, memory, progress.check, working)
     done: list[Tensor] = []
     for latent in stream_encode(vae, frames, tiling=tiling):
         progress.check()
@@ -234,7 +234,7 @@ def decode(
 ) -> Iterator[Tensor]:
     """Frames (3, H, W) in [-1, 1] of `latents` (1, C, T, H/8, W/8) in VAE space; the first `frames` of them.
 
-    tiling: cut pictures that are larger than its tiles; see `preflight.decode_tiling`.
+    tiling: cut images that are larger than its tiles; see `memory_estimate.decode_tiling`.
 
     The VAE is loaded at the first frame and dropped when the iterator ends or is closed.
     """
@@ -254,7 +254,7 @@ def _decode(
 ) -> Iterator[Tensor]:
     dtype = compute_dtype(model.precision, memory, "vae")
     working = decode_bytes(model, latents.shape, dtype, tiling)
-    vae = vae_of(model, dtype, memory, progress.check, working)
+    vae = load_model_vae(model, dtype, memory, progress.check, working)
     yield from stream_decode(vae, latents, frames=frames, tiling=tiling)
 
 
@@ -275,7 +275,7 @@ def _check_latents(model: WanModel, latents: Tensor, noise: Tensor | None) -> No
         stride = model.family.vae_stride[1]
         raise ModelError(
             f"latents: {frames} frames of {columns}x{rows}; {model.family.name} needs one frame or more, "
-            f"and a picture whose sides are multiples of {2 * stride} pixels"
+            f"and an image whose sides are multiples of {2 * stride} pixels"
         )
     if noise is not None and noise.shape != latents.shape:
         raise SamplingError(f"noise: shape {tuple(noise.shape)}, but the latents have {tuple(latents.shape)}")

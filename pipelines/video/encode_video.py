@@ -26,7 +26,7 @@ from .audio import Audio, AudioTrack
 from .containers import Container, container_of, storable
 from .frames import Frame, FrameStream, close
 from .probe import VideoFacts
-from .tags import checked
+from .tags import storable_tags
 from .webp_tags import write_webp_tags
 
 __all__ = ["encode_video"]
@@ -72,7 +72,7 @@ def encode_video(
         kind = container_of(path)
         options = kind.encoder_options(quality, write_mode)
         _check(kind, width, height, frame_count, audio)
-        tags = checked(tags or {})
+        tags = storable_tags(tags or {})
         try:
             with av.open(
                 str(part), "w", format=_MUXERS.get(kind.name, kind.name), options=kind.muxer_options(fps)
@@ -174,21 +174,21 @@ def _encode_all(file: _File, frames: FrameStream, count: int, progress: Progress
 def _encode_one(before: Future[None] | None, file: _File, frame: Frame, index: int) -> None:
     if before is not None:
         before.result()
-    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+    video_frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
     pix_fmt = file.stream.codec_context.pix_fmt
     if file.stream.codec_context.colorspace == _BT709:
-        picture = picture.reformat(
+        video_frame = video_frame.reformat(
             format=pix_fmt, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
     else:
-        picture = picture.reformat(format=pix_fmt)
-    picture.pts, picture.time_base = index, file.stream.codec_context.time_base
-    _mux(file, picture)
+        video_frame = video_frame.reformat(format=pix_fmt)
+    video_frame.pts, video_frame.time_base = index, file.stream.codec_context.time_base
+    _mux(file, video_frame)
     if file.track is not None:
         file.track.write_until(index + 1)
 
 
-def _mux(file: _File, picture: av.VideoFrame | None) -> None:
-    for packet in file.stream.encode(picture):
+def _mux(file: _File, video_frame: av.VideoFrame | None) -> None:
+    for packet in file.stream.encode(video_frame):
         packet.duration = 1  # without it the last frame of the file would be shown for no time
         file.output.mux(packet)

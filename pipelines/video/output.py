@@ -14,31 +14,31 @@ from ..files.file_names import require_file_name, too_long
 from ..files.on_disk import move_into_place, remove
 
 __all__ = [
-    "ENDINGS",
-    "output_place",
-    "require_place",
+    "SUFFIXES",
     "require_suffix",
+    "require_writable",
+    "reserved_output",
     "sidecar",
     "suffix_of",
     "write_sidecar",
 ]
 
-_SUFFIXES = {"mp4": (".mp4",), "png": (".png",), "jpeg": (".jpg", ".jpeg")}
+_SUFFIXES_OF = {"mp4": (".mp4",), "png": (".png",), "jpeg": (".jpg", ".jpeg")}
 
-ENDINGS = tuple(ending for endings in _SUFFIXES.values() for ending in endings)
+SUFFIXES = tuple(ending for endings in _SUFFIXES_OF.values() for ending in endings)
 """Of every file that a run can write."""
 
 
 def suffix_of(output: str) -> str:
     """How the name of a file ends that is "mp4", "png" or "jpeg"."""
-    return _SUFFIXES[output][0]
+    return _SUFFIXES_OF[output][0]
 
 
 def require_suffix(out: Path, output: str) -> None:
     """RequestError when the name of the file does not end as `output` ("mp4", "png", "jpeg") does."""
-    fitting = _SUFFIXES[output]
+    fitting = _SUFFIXES_OF[output]
     if out.suffix.lower() not in fitting:
-        kind = "a picture" if output in ("png", "jpeg") else "a video"
+        kind = "an image" if output in ("png", "jpeg") else "a video"
         raise RequestError.of(
             "output",
             f"{out.name}, but the result is {kind}",
@@ -52,7 +52,7 @@ def sidecar(video: Path) -> Path:
 
 
 @contextmanager
-def output_place(video: Path) -> Iterator[None]:
+def reserved_output(video: Path) -> Iterator[None]:
     """Make the folder of `video`, see that both files can be written, and undo that when the work fails.
 
     Raises RequestError when something else lies where the receipt would go, MediaError when the folder cannot
@@ -61,7 +61,7 @@ def output_place(video: Path) -> Iterator[None]:
     _require_no_stranger(sidecar(video))
     made = [folder for folder in video.absolute().parents if not folder.exists()]
     try:
-        require_place(video, make_folder=True)
+        require_writable(video, make_folder=True)
     except MediaError:
         _remove_empty(made)
         raise
@@ -72,7 +72,7 @@ def output_place(video: Path) -> Iterator[None]:
         raise
 
 
-def require_place(video: Path, *, make_folder: bool = False) -> None:
+def require_writable(video: Path, *, make_folder: bool = False) -> None:
     """Raises MediaError when a file cannot be written to `video`, RequestError when no file can be called so.
 
     Leaves nothing but, perhaps, its folder.

@@ -13,7 +13,7 @@ import pytest
 from tiny_models import make_model
 
 from wan_duet.pipelines.cli import main
-from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.plan.expectation import Rates, write_rates
 from wan_duet.pipelines.request import KINDS
 from wan_duet.pipelines.video.probe import probe

@@ -30,8 +30,8 @@ from wan_duet.pipelines.sampling.noise import StartLatents
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.video.audio import Audio, mono_at
 from wan_duet.pipelines.video.encode_video import encode_video
+from wan_duet.pipelines.video.image import image_bytes
 from wan_duet.pipelines.video.output import sidecar
-from wan_duet.pipelines.video.picture import picture_bytes
 from wan_duet.pipelines.video.probe import probe
 from wan_duet.pipelines.video.read import read_frames
 from wan_duet.pipelines.weights.folder import read_component
@@ -69,7 +69,7 @@ def write_wav(file: Path, samples: npt.NDArray[np.float32], rate: int = 16000) -
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("in") / "who.png"
     pixels = np.random.default_rng(0).integers(0, 255, (50, 50, 3), np.uint8)
-    file.write_bytes(picture_bytes(pixels, "png", {}))
+    file.write_bytes(image_bytes(pixels, "png", {}))
     return file
 
 

@@ -20,8 +20,8 @@ from wan_duet.pipelines.generate.local_run import Result, repeat, run
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import parse
+from wan_duet.pipelines.video.image import image_bytes, read_image
 from wan_duet.pipelines.video.output import sidecar
-from wan_duet.pipelines.video.picture import picture_bytes, read_picture
 
 WHITE = "a green square on a white background"
 RED, BLUE = (225, 30, 35), (30, 70, 225)
@@ -43,12 +43,12 @@ def painted(file: Path, colour: tuple[int, int, int], width: int = 160, height: 
     rows, columns = np.mgrid[:height, :width]
     disc = np.hypot(rows - height / 2, columns - width / 2) < min(width, height) * 0.25
     pixels = np.where(disc[..., None], np.array(colour), 255).astype(np.uint8)
-    file.write_bytes(picture_bytes(pixels, "png", {}))
+    file.write_bytes(image_bytes(pixels, "png", {}))
     return file
 
 
 def colour_of(file: Path) -> str | None:
-    pixels = (read_picture(file) * 255).round().byte().numpy()
+    pixels = (read_image(file) * 255).round().byte().numpy()
     return look_at(pixels[None]).colour
 
 
@@ -62,7 +62,7 @@ def test_the_file_is_the_picture_that_is_returned(drawn: Result) -> None:
         assert (image.format, image.size, image.mode) == ("PNG", (64, 64), "RGB")
     assert drawn.images is not None
     assert drawn.images.shape == (1, 64, 64, 3)
-    assert torch.equal((drawn.images[0] * 255).round(), (read_picture(drawn.path) * 255).round())
+    assert torch.equal((drawn.images[0] * 255).round(), (read_image(drawn.path) * 255).round())
 
 
 def test_the_prompt_is_drawn(drawn: Result) -> None:
@@ -154,7 +154,7 @@ def redrawn(model: WanModel, folder: Path, strength: float, **values: Any) -> Re
 def test_strength_0_gives_the_input_back(toy: WanModel, tmp_path: Path) -> None:
     made = redrawn(toy, tmp_path, 0.0)
     assert made.images is not None
-    before = read_picture(painted(tmp_path / "small.png", RED, 64, 64))
+    before = read_image(painted(tmp_path / "small.png", RED, 64, 64))
     error = float((made.images[0] - before).square().mean())
     assert error < 0.008  # 21 dB: once through the VAE, and no step
     assert made.receipt["plan"]["start_step"] == len(made.receipt["plan"]["timesteps"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..device.memory import Memory, compute_dtype
-from ..interpolation.interpolator_files import Found
+from ..interpolation.interpolator_files import Interpolators
 from ..kernels.choices import FloatChoices
 from ..loading.wan_model import WanModel
 from ..networks.safety_checker import SafetyChecker
@@ -17,8 +17,8 @@ from ..plan.plan import Plan
 from ..progress import Progress
 from ..request.base import WanRequest
 from ..request.report import Report
-from .media_inputs import Given
-from .preflight import Preflight
+from .media_inputs import MediaInputs
+from .memory_estimate import MemoryEstimate
 
 __all__ = ["Run"]
 
@@ -29,7 +29,7 @@ class Run:
 
     report:  of the check, whose adjustments the receipt names.
     model:   with the LoRAs of the request.
-    ahead:   what the run will take in memory, and how the experts share the device.
+    estimate:   what the run will take in memory, and how the experts share the device.
     choices: how the experts compute.
     checker: the safety checker that the switches of the request need.
     prompt:  as a receipt has it, expanded already; None before that.
@@ -41,15 +41,15 @@ class Run:
     report: Report
     plan: Plan
     model: WanModel
-    given: Given
+    inputs: MediaInputs
     memory: Memory
     progress: Progress
-    ahead: Preflight
+    estimate: MemoryEstimate
     choices: FloatChoices
     checker: SafetyChecker | None
     out: Path
     prompt: str | None = None
-    interpolators: Found = field(default_factory=Found)
+    interpolators: Interpolators = field(default_factory=Interpolators)
     tags: Mapping[str, str] = field(default_factory=dict)
     embed_receipt: bool = True
     return_images: bool = False

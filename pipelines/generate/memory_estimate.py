@@ -24,13 +24,13 @@ from ..weights.footprint import making_bytes, mapped_bytes, weight_bytes
 from ..weights.recipe import DTypeRule, Recipe
 
 __all__ = [
-    "Preflight",
+    "MemoryEstimate",
     "Stage",
     "chunk_tokens",
     "decode_bytes",
     "decode_tiling",
-    "look_ahead",
-    "picture_size",
+    "estimate_memory",
+    "frame_size",
     "sampling_bytes",
     "usual_chunk",
 ]
@@ -59,7 +59,7 @@ class Stage:
 
     @property
     def fixed_bytes(self) -> int:
-        """What no smaller picture makes smaller."""
+        """What no smaller image makes smaller."""
         return self.weights_bytes - self.mapped_bytes if self.slots_bytes is None else self.slots_bytes
 
     @property
@@ -68,7 +68,7 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Preflight:
+class MemoryEstimate:
     """The stages of a run in order, and what `device` has. None where nobody knows what it has.
 
     dtype:     what the experts compute in.
@@ -129,7 +129,7 @@ class Preflight:
         return f"{_gib(self.free_bytes or 0)}{total} GiB"
 
 
-def look_ahead(
+def estimate_memory(
     model: WanModel,
     memory: Memory,
     latent_shape: Sequence[int],
@@ -139,7 +139,7 @@ def look_ahead(
     cached: bool = False,
     kind: NetworkKind = EXPERT,
     residency: Residency | None = None,
-) -> Preflight:
+) -> MemoryEstimate:
     """Reads nothing but what recipes already know.
 
     latent_shape:  (..., C, T, H/8, W/8) of the run.
@@ -185,11 +185,13 @@ def look_ahead(
             for name, recipe in recipes.items()
         ]
     if sampling_only:
-        return Preflight(str(device), _name(dtype), tuple(denoising), free, memory.total_bytes(), residency)
+        return MemoryEstimate(
+            str(device), _name(dtype), tuple(denoising), free, memory.total_bytes(), residency
+        )
     reading_work = reading_bytes(text.config, model.family.text_length)
     reading = stage("text encoder", text, text_dtype, text_dtypes(text_dtype), reading_work)
     stages = (reading, *denoising, after)
-    return Preflight(str(device), _name(dtype), stages, free, memory.total_bytes(), residency)
+    return MemoryEstimate(str(device), _name(dtype), stages, free, memory.total_bytes(), residency)
 
 
 def chunk_tokens(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> int:
@@ -226,19 +228,19 @@ def decode_bytes(
     model: HasVae, latent_shape: Sequence[int], dtype: torch.dtype, tiling: Tiling | None
 ) -> int:
     """What decoding one latent frame after the other takes beside the weights of the VAE."""
-    size = picture_size(model, latent_shape)
+    size = frame_size(model, latent_shape)
     return vae_bytes(model.vae.config, "decode", *size, dtype.itemsize, tiling)
 
 
 def decode_tiling(model: HasVae, latent_shape: Sequence[int], memory: Memory) -> Tiling | None:
-    """The tiles that a run chooses when it comes to decoding; None for the whole picture."""
+    """The tiles that a run chooses when it comes to decoding; None for the whole image."""
     dtype, free = compute_dtype(model.precision, memory, "vae"), memory.free_bytes()
     room = None if free is None else max(free - weight_bytes(model.vae, lambda _: dtype), 0)
-    size, beside = picture_size(model, latent_shape), memory.device.type != "cpu"
+    size, beside = frame_size(model, latent_shape), memory.device.type != "cpu"
     return choose_tiling(room, model.vae.config, "decode", *size, dtype.itemsize, can_spill=beside)
 
 
-def picture_size(model: HasVae, latent_shape: Sequence[int]) -> tuple[int, int]:
+def frame_size(model: HasVae, latent_shape: Sequence[int]) -> tuple[int, int]:
     """Width and height in pixels."""
     _, rows, columns = model.family.vae_stride
     return latent_shape[-1] * columns, latent_shape[-2] * rows
