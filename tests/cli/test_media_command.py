@@ -323,15 +323,15 @@ def test_the_vae_alone_is_enough(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "what"), [("a.mp4", b"avc1", "picture"), ("a.mkv", b"A_FLAC", "sound")]
+    ("name", "codec", "what"), [("a.mp4", b"avc1", "video"), ("a.mkv", b"A_FLAC", "audio")]
 )
 def test_a_stream_that_nobody_decodes_is_named(
-    tmp_path: Path, name: str, codec: bytes, what: Literal["picture", "sound"]
+    tmp_path: Path, name: str, codec: bytes, what: Literal["video", "audio"]
 ) -> None:
     path = tmp_path / name
     write(path, 5, audio=tone(1))
     path.write_bytes(path.read_bytes().replace(codec, codec[:-4] + b"ZZZZ"))
-    other: Callable[[Path], object] = read_audio if what == "sound" else lambda path: list(read_frames(path))
+    other: Callable[[Path], object] = read_audio if what == "audio" else lambda path: list(read_frames(path))
     for read in (probe, other):
         with pytest.raises(
             MediaError, match=rf"the {what} of .*{name} is in a format that cannot be decoded"

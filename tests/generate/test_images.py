@@ -123,7 +123,7 @@ def test_a_stop_leaves_nothing(toy: WanModel, tmp_path: Path) -> None:
         at_picture = False
 
         def begin(self, stage: str, total: int, unit: str) -> None:
-            self.at_picture = stage == "picture"
+            self.at_picture = stage == "image"
 
         def check(self) -> None:
             if self.at_picture:
@@ -222,7 +222,7 @@ def test_the_receipt_names_the_input_by_content_and_repeats(
         ("ftp://example.com/a.png", RequestError, "image_url: an address"),
         ("data:image/png;base64,!", RequestError, "image_url: a data URI"),
         ("data:video/mp4;base64,AAAA", RequestError, "image_url: .*is video/mp4"),
-        ("data:image/png;base64,AAAA", MediaError, "image_url: .*not a readable picture"),
+        ("data:image/png;base64,AAAA", MediaError, "image_url: .*not a readable image"),
     ],
 )
 def test_an_input_that_cannot_be_used_is_named_before_anything_is_loaded(
