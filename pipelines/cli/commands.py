@@ -1,7 +1,7 @@
 """`wan-duet`, also `python -m wan_duet`: the request language and the local runner without ComfyUI.
 
 Answers go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 a run failed, 2 the request is
-wrong or cannot be honoured, 130 stopped by the user.
+wrong or cannot be honoured, 130 stopped by the user, 141 nobody reads the answer any more.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ from .remote_command import (
     novita_model,
     require_local_flags,
 )
-from .terminal import TerminalProgress, run_command
+from .terminal import TerminalProgress, quiet_pipes, run_command
 
 if TYPE_CHECKING:
     from ..generate.local_run import Result
@@ -68,10 +68,11 @@ _DEFAULT_KIND = "text-to-video"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = _parser(_kind_of(arguments)).parse_args(arguments)
-    return run_command(
-        lambda: int(options.command(options)), lambda error: _print_error(error, as_json=options.json)
-    )
+    with quiet_pipes():
+        options = _parser(_kind_of(arguments)).parse_args(arguments)
+        return run_command(
+            lambda: int(options.command(options)), lambda error: _print_error(error, as_json=options.json)
+        )
 
 
 def _kind_of(arguments: Sequence[str] | None) -> str:

@@ -24,7 +24,7 @@ from ..version import PACK
 from ..video.output import reserved_output, write_sidecar
 from ..video.probe import VideoFacts, probe, verify
 from ..video.tags import RECEIPT
-from .terminal import TerminalProgress, run_command
+from .terminal import TerminalProgress, quiet_pipes, run_command
 
 __all__ = ["main", "parser"]
 
@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_make(options.prompt, options.comfyui, options.output))
         return 0
 
-    return run_command(make, lambda error: print(f"error: {error}", file=sys.stderr))
+    with quiet_pipes():
+        return run_command(make, lambda error: print(f"error: {error}", file=sys.stderr))
 
 
 def parser() -> argparse.ArgumentParser:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -17,7 +18,9 @@ from ..errors import MediaError, ModelError, RequestError, WanDuetError, is_out_
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TerminalProgress", "run_command", "stop_signals", "stopped_by_sigterm"]
+__all__ = ["TerminalProgress", "quiet_pipes", "run_command", "stop_signals", "stopped_by_sigterm"]
+
+_CLOSED_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a program that the signal ended
 
 
 class TerminalProgress:
@@ -56,6 +59,26 @@ class TerminalProgress:
         return
 
 
+@contextmanager
+def quiet_pipes() -> Iterator[None]:
+    """End the program without a message when stdout or stderr was closed, as `head` closes its input.
+
+    Raises SystemExit with code 141 then.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        if error.filename is not None:
+            raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())  # or Python complains when it flushes the stream at its exit
+        raise SystemExit(_CLOSED_PIPE) from None
+
+
 def run_command(command: Callable[[], int], show: Callable[[WanDuetError], None]) -> int:
     """The exit code of a command: its own, 1 when it failed, 2 for a wrong request, 130 when it was stopped.
 
@@ -72,6 +95,8 @@ def run_command(command: Callable[[], int], show: Callable[[WanDuetError], None]
         sys.stderr.write("Stopped.\n")
         return 130
     except (WanDuetError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, BrokenPipeError) and error.filename is None:
+            raise  # stdout or stderr: see `quiet_pipes`
         ours = _as_ours(error)
         if ours is None:
             raise
