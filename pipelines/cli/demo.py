@@ -78,7 +78,7 @@ def _make(prompt: str | None, comfyui: str | None, output: str | None) -> Path:
 
 
 def _output_file(given: str | None) -> Path:
-    """Where the video goes. A former video there is replaced, anything else is not."""
+    """Return the output file. An MP4 there is replaced; any other file is an error."""
     out = Path(given or OUT).expanduser().absolute()
     if out.is_dir():
         out = out / OUT
@@ -86,7 +86,7 @@ def _output_file(given: str | None) -> Path:
         raise RequestError.of("--output", str(out), "give a name that ends in .mp4, or a folder")
     if out.exists() and not _is_mp4(out):
         raise RequestError.of(
-            "--output", f"{out} is there and is no MP4", "give another name, or move that file"
+            "--output", f"{out} exists and is not an MP4 file", "give another name, or move that file"
         )
     return out
 
@@ -114,7 +114,7 @@ def _request(workflow: Workflow) -> WanRequest:
 
 
 def _host(comfyui: str | None) -> Host | None:
-    """The ComfyUI to run in, or None after a line that says why there is none.
+    """Return the ComfyUI to run in, or print why there is none and return None.
 
     Raises HostError when the user named one and it cannot run the pack.
     """

@@ -1,4 +1,4 @@
-"""What a command line owes a long job: progress on stderr, and a clean end when somebody stops it."""
+"""Progress on stderr, exit codes, and a clean end when the user stops a command."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _as_ours(error: Exception) -> WanDuetError | None:
     if isinstance(error, OSError):
         return MediaError(f"{error.filename or 'a file'}: {error.strerror or error}")
     if is_out_of_memory(error):
-        return ModelError("out of memory; try a smaller resolution, fewer frames, or precision bf16")
+        return ModelError("out of memory; try a smaller size, fewer frames, or precision bf16")
     return None
 
 

@@ -1,4 +1,4 @@
-"""Runs a request on this machine: check, plan, text, sampling, decode -> interpolate -> encode, receipt."""
+"""Runs a request on this machine: check, plan, encode text, sample, decode, interpolate, write, receipt."""
 
 from __future__ import annotations
 
@@ -82,26 +82,24 @@ def run(
     pose_video: Path | None = None,
     max_seconds: float | None = None,
 ) -> Result:
-    """Make the video or image of `request` in `out` (.mp4, .png or .jpg) and its receipt beside it.
+    """Generate the video or image of `request`, and write it to `out` with its receipt beside it.
 
-    out:          may follow from the plan, which knows size and kind of the result.
-    media:        {field: the file written for the medium that was connected to it}.
-    find:         the file that a name in a field of a medium means.
-    tags:         metadata to write into the file beside the receipt, for example ComfyUI's prompt and
-                  workflow.
-    lora_sources: what LoRA paths may mean, and where those of turbo lie; None knows any local file and the
-                  embedded LoRAs.
-    acceleration: "exact" computes every step whatever the request prefers; "as requested" does what its
-                  `acceleration` says, by a step cache.
-    embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
-    check_memory: refuse, before anything is loaded, what cannot fit into memory.
-    interpolators: the film and rife there are, as `find_interpolators` finds them; None knows only flow.
+    out:           a .mp4, .png or .jpg file, or a function that returns it for a plan.
+    media:         {field: the file that was written for a connected input}.
+    find:          returns the file for a name in a media field.
+    tags:          more metadata to write into the file, for example ComfyUI's prompt and workflow.
+    lora_sources:  where LoRAs are looked up, those of turbo included. None uses local files and the embedded
+                   LoRAs.
+    acceleration:  "exact" computes every step. "as requested" follows the request and may use a step cache.
+    embed_receipt: write the receipt, and with it the prompt, into the file too.
+    check_memory:  raise ModelError before anything is loaded if the run does not fit into memory.
+    interpolators: the FILM and RIFE files from `find_interpolators`. None allows only optical flow.
     allow_partial_loras: also apply LoRAs of which only a part fits the model.
-    pose_video, max_seconds: of a speech-to-video request, as for `make_speech`; no other has a use for them.
+    pose_video, max_seconds: for speech-to-video only, as for `make_speech`.
 
-    Raises RequestError before anything is loaded when the request cannot be honoured, ModelError,
-    SamplingError or MediaError when a stage fails, and what `progress.check` raises when the user stops: then
-    nothing is left behind.
+    Raises RequestError before anything is loaded when the request cannot run, ModelError, SamplingError or
+    MediaError when a stage fails, and whatever `progress.check` raises when the user stops the run. Then no
+    partial file remains.
     """
     available = interpolators or Interpolators()
     inputs = read_media_inputs(request, media, find)
@@ -112,7 +110,7 @@ def run(
     if request.task != SPEECH:
         for name, value in (("pose_video", pose_video), ("max_seconds", max_seconds)):
             if value is not None:
-                fix = f"leave it out; only {SPEECH} takes it"
+                fix = f"leave it out; only {SPEECH} uses it"
                 raise RequestError.of(name, f"given for {request.task}", fix)
     seed = seed_for_run(request, "local")
     plan = make_plan(resolved, model.family, seed, boundary=model.boundary, max_seconds=max_seconds)
@@ -149,16 +147,16 @@ def repeat(
     check_memory: bool = True,
     pose_video: Path | None = None,
 ) -> Result:
-    """Make the video or image of a receipt again.
+    """Generate the video or image of a receipt again.
 
-    media: {field: file} of the inputs; one that is left out is looked for by its name, in this folder.
+    media: {field: file} of the inputs. A missing one is looked up by its name in the current folder.
     check_memory, pose_video: as for `run`.
 
-    Raises ModelError when weight files or inputs are not the recorded ones, and SamplingError when the
-    latents came out different, naming what differs between the two machines.
+    Raises ModelError when weight files or inputs differ from the recorded ones, and SamplingError when the
+    latents differ. The message then names the differences between the two machines.
     """
     model = with_lightning(model, recorded.request.task, _sources(lora_sources))
-    # What fitted then fits now: the files must be the same.
+    # A partial LoRA was allowed in the first run, and the files must be the same.
     model = _with_loras(recorded.request, model, lora_sources, progress, allow_partial=True)
     require_same_files(recorded, model)
     model = replace(model, wishes=recorded.wishes)
@@ -199,9 +197,10 @@ def _decided(
     out: Path,
     **options: Any,
 ) -> Run:
-    """The rest of what is decided before anything is loaded. options: of `Run`.
+    """Make the remaining decisions, before anything is loaded. options: further fields of `Run`.
 
-    Raises RequestError for a name that does not fit the result, ModelError for what the device cannot do.
+    Raises RequestError when the suffix of `out` does not fit the result, ModelError when the device cannot do
+    the run.
     """
     require_suffix(out, plan.output)
     log.info("%s", describe(plan))
@@ -209,7 +208,9 @@ def _decided(
         estimate = estimate_speech_memory(model, plan, inputs, memory)
         dtype = compute_dtype(model.precision, memory, "transformer")
         kernels, refused = model.wishes.kernels_on(memory.device, dtype)
-        choices = FloatChoices(kernels=kernels, refused=refused)  # of its VAE: its blocks have no others
+        choices = FloatChoices(
+            kernels=kernels, refused=refused
+        )  # for the VAE; the blocks of a speech model have no choices
     else:
         steps, cached = plan.experts[plan.start_step :], options["cache_threshold"] is not None
         estimate = estimate_memory(model, memory, plan.latent_shape, steps, cached=cached)
@@ -242,7 +243,7 @@ def _sources(sources: LoraSources | None) -> LoraSources:
 
 
 def _execute(run: Run, expected: Recorded | None = None) -> Result:
-    """expected: of a run that is repeated."""
+    """Run the stages and write the result. expected: the receipt of the run that is repeated, if any."""
     plan, out, timer = run.plan, run.out, StageTimer()
     with reserved_output(out):
         with timer.stage("prompt"):
@@ -257,7 +258,7 @@ def _execute(run: Run, expected: Recorded | None = None) -> Result:
             latents = _sample(run, latents, conditions, prompts, cache)
         fingerprint = latents_hash(latents)
         if expected is not None and fingerprint != expected.latents_sha256:
-            raise SamplingError(f"the latents are not those of the receipt; {differences(expected)}")
+            raise SamplingError(f"the latents are not those of the receipt: {differences(expected)}")
         receipt = make_receipt(run, notes, prompt=prompt, latents_sha256=fingerprint) | helpers_record(run)
         if cache is not None:
             receipt["acceleration"] = cache.as_dict()
@@ -296,7 +297,7 @@ def _sample(
         conditions.beside(prompts, run.model.vae),
         run.memory,
         run.progress,
-        check_memory=False,  # whoever decided what follows looked
+        check_memory=False,  # done before the run started
         cache=cache,
         residency=run.estimate.residency,
         choices=run.choices,
@@ -344,8 +345,8 @@ def local_abilities(available: Interpolators, model: WanModel | None = None) -> 
 def _require_interpolator(plan: Plan, available: Interpolators) -> None:
     if plan.interpolator not in ("none", *available.names):
         raise ModelError(
-            f"interpolator_model: the receipt says {plan.interpolator}, and no file for it was found; "
-            "give the folder that has one"
+            f"interpolator_model: the receipt used {plan.interpolator}, but no file for it was found; give "
+            "the folder that contains one"
         )
 
 

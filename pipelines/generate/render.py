@@ -1,4 +1,4 @@
-"""Latents become a video file, frame by frame, and stay safe on disk until it is there."""
+"""Writes latents as a video or image, frame by frame. Keeps them on disk until the file is complete."""
 
 from __future__ import annotations
 
@@ -52,8 +52,9 @@ FrameCheck = Callable[[int, Frame], None]  # (the number of a frame, the frame)
 
 @dataclass(frozen=True)
 class Rendered:
-    """A finished file: how its images were cut; its frames, if they were to be kept; of a video, what
-    it is.
+    """A finished file.
+
+    tiling: how its frames were decoded. frames: those frames, if they were to be kept. facts: of a video.
     """
 
     tiling: Tiling | None
@@ -76,14 +77,15 @@ def render(
     keep_frames: bool = False,
     check: FrameCheck = lambda *_: None,
 ) -> Rendered:
-    """Write `latents` (1, C, T, h, w), in VAE space, to `out`.
+    """Decode `latents` (1, C, T, h, w) in VAE space, apply `edit`, and write the video to `out`.
 
-    frames: how many of the decoded ones are wanted; all when left out.
-    tags:   what to write into the file, told how the images were cut.
-    check:  sees each decoded frame before it is written. A SafetyError of it leaves nothing behind.
+    frames: how many decoded frames to use; None uses all.
+    tags:   a function from the tiling to the metadata of the file.
+    check:  called with each decoded frame before it is written. If it raises SafetyError, no file remains.
 
-    Until the file is complete, the latents lie beside it. When the user stops the run they are removed; when
-    it fails they stay, and the error says where. Memory that runs out makes it start again in tiles.
+    Saves the latents beside `out` until the file is complete. Removes them when the user stops the run, and
+    keeps them when the run fails; the error then says where. Starts again with smaller tiles when memory runs
+    out.
 
     Raises:
         MediaError, ModelError: as the stages do.
@@ -132,9 +134,9 @@ def render_image(
     tags: Callable[[Tiling | None], Mapping[str, str]] = lambda _: {},
     check: FrameCheck = lambda *_: None,
 ) -> Rendered:
-    """Write the first frame of `latents` (1, C, T, h, w), in VAE space, to `out`: whole or not at all.
+    """Write the first frame of `latents` (1, C, T, h, w) in VAE space to `out`. No partial file remains.
 
-    kind: one of IMAGE_FORMATS. The rest is as for `render`, and so is what becomes of the latents.
+    kind: one of IMAGE_FORMATS. The other arguments, and what happens to the latents, are as for `render`.
     """
     watched = _StopRecorder(progress)
 
@@ -159,9 +161,11 @@ def with_tile_fallback(
     memory: Memory,
     doing: str = "decoding",
 ) -> _T:
-    """What `attempt` comes to with the largest tiles that fit; it starts anew when memory runs out.
+    """Call `attempt` with the largest tiles that fit, and again with smaller ones when memory runs out.
 
-    latent_shape: (..., T, h, w). doing: what the VAE does, for messages; encoding takes less than decoding.
+    latent_shape: (..., T, h, w).
+    doing:        what the VAE does, for messages. The tiles are chosen for decoding; encoding needs less.
+
     Raises ModelError when memory runs out with the smallest tiles too.
     """
     width, height = frame_size(model, latent_shape)
@@ -178,16 +182,18 @@ def with_tile_fallback(
             if smaller is None:
                 raise ModelError(
                     f"out of memory while {doing} {width}x{height}, {tiling_note(tiling)}; "
-                    "precision bf16, a smaller image or a device with more memory works"
+                    "set precision to bf16, use a smaller size, or use a device with more memory"
                 ) from error
-        # Out here the error is gone, and with it the tensors that its traceback held.
-        log.warning("out of memory while %s %dx%d, %s; once more", doing, width, height, tiling_note(tiling))
+        # After the except block the error is gone, and so are the tensors that its traceback held.
+        log.warning(
+            "out of memory while %s %dx%d, %s; trying again", doing, width, height, tiling_note(tiling)
+        )
         memory.release()
         tiling = smaller
 
 
 def tiling_note(tiling: Tiling | None) -> str:
-    """How the images were cut, for people."""
+    """Say how the frames were decoded, for messages and the receipt."""
     return "whole" if tiling is None else f"in tiles of {tiling.size} pixels every {tiling.stride}"
 
 
@@ -203,8 +209,8 @@ def _with_saved_latents(file: LatentFile, out: Path, watched: _StopRecorder) -> 
             discard(kept)
             raise
         resume = (
-            f"the latents are kept in {kept}: `wan-duet media decode`, or Load Latent and Wan Duet Render "
-            "Video in ComfyUI, makes the video from them without sampling again"
+            f"the latents are kept in {kept}. To make the video from them without sampling again, use "
+            "`wan-duet media decode`, or Load Latent and Wan Duet Render Video in ComfyUI."
         )
         if isinstance(error, (MediaError, ModelError)):
             raise type(error)(f"{error}; {resume}") from error
@@ -215,25 +221,26 @@ def _with_saved_latents(file: LatentFile, out: Path, watched: _StopRecorder) -> 
 
 
 def _save_latents(file: LatentFile, out: Path) -> Path | None:
-    """Beside the video, or in the system's temporary folder, or nowhere: a full disk must not end a run that
-    may yet succeed.
+    """Save the latents beside the video, else in the temporary folder. Returns None when neither works.
+
+    A full disk must not end a run that may still succeed.
     """
     for folder in (out.parent, Path(tempfile.gettempdir())):
-        # Never over those of an earlier failure: they may be the ones that are being rendered.
+        # Do not overwrite latents of an earlier failure: they may be the ones being rendered.
         names = itertools.chain([out.name], (f"{out.name}.{number}" for number in itertools.count(2)))
         paths = (folder / f"{name}.latent" for name in names)
         path = next(path for path in paths if not path.exists())
         try:
             write_latents(path, file)
         except (OSError, SafetensorError) as error:
-            log.warning("cannot keep the latents in %s: %s", path, error)
+            log.warning("cannot save the latents to %s: %s", path, error)
         else:
             return path
     return None
 
 
 class _StopRecorder:
-    """A progress that remembers whether the user stopped the run: that is no failure."""
+    """Wraps a progress and records whether the user stopped the run, which is not a failure."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -254,7 +261,7 @@ class _StopRecorder:
 
 
 def checked_frames(frames: FrameStream, check: FrameCheck) -> Generator[Frame, None, None]:
-    """The same frames, each looked at before it goes on; they are closed with this stream."""
+    """Yield `frames` and call `check` on each one first. Closes `frames` at the end."""
     try:
         for index, frame in enumerate(frames):
             check(index, frame)
@@ -264,7 +271,7 @@ def checked_frames(frames: FrameStream, check: FrameCheck) -> Generator[Frame, N
 
 
 def tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:
-    """The same frames, which `kept` holds too."""
+    """Yield `frames` and append each one to `kept`."""
     for frame in frames:
         kept.append(frame)
         yield frame

@@ -1,4 +1,4 @@
-"""What a run on this machine gives, and how long its stages took."""
+"""The result of a local run, and a timer for its stages."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ __all__ = ["Result", "StageTimer"]
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run. `images` is (frames, H, W, 3) float32 in [0, 1] of an image, and of a video when they
-    were asked for, else None.
+    """A finished run.
+
+    images: (frames, H, W, 3) float32 in [0, 1]. None for a video, unless its frames were asked for.
     """
 
     path: Path
@@ -30,7 +31,7 @@ class Result:
 
 @dataclass
 class StageTimer:
-    """Seconds per stage."""
+    """Measures the seconds of each stage."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 

@@ -1,6 +1,4 @@
-"""What a safety checker is shown, and when: what comes in before anything is made, the result before it is
-written.
-"""
+"""Runs the safety checker on inputs before a run, and on frames of the result before they are written."""
 
 from __future__ import annotations
 
@@ -23,7 +21,7 @@ from .render import FrameCheck
 __all__ = ["check_inputs", "check_prompt", "required_checker", "result_check"]
 
 INPUT, OUTPUT = "enable_safety_checker", "enable_output_safety_checker"
-_EVERY = 4  # frames of a video: one for each latent frame
+_EVERY = 4  # check one frame of so many: one for each latent frame
 _HOW_TO_CHOOSE_ONE = (
     "connect Wan Duet Safety Checker between the model and the runner, or give --safety-checker FOLDER; or "
     "switch it off"
@@ -31,9 +29,9 @@ _HOW_TO_CHOOSE_ONE = (
 
 
 def required_checker(request: WanRequest, model: WanModel, inputs: MediaInputs) -> SafetyChecker | None:
-    """The checker that the switches of `request` need; None where they are off.
+    """Return the checker that the switches of `request` need, or None when they are off.
 
-    Raises RequestError when a switch is on and nothing can do what it says, ModelError for a folder without a
+    Raises RequestError when a switch is on but no checker can do it, ModelError for a folder without a
     classifier.
     """
     images = any(MEDIA[name] in ("image", "video") for name in inputs.files)
@@ -42,20 +40,20 @@ def required_checker(request: WanRequest, model: WanModel, inputs: MediaInputs) 
     if not on:
         return None
     if model.safety_checker is None:
-        raise RequestError.of(on[0], "on, and no safety checker is chosen", _HOW_TO_CHOOSE_ONE)
+        raise RequestError.of(on[0], "on, but no safety checker is loaded", _HOW_TO_CHOOSE_ONE)
     checker = SafetyChecker(model.safety_checker)
     for switch in on:
         for missing in sorted(needed[switch] - checker.looks_at):
             raise RequestError.of(
                 switch,
-                f"on, and {model.safety_checker} has no classifier of {missing}s",
-                f"put one into a folder {missing} there, beside a folder with the other; or switch it off",
+                f"on, but {model.safety_checker} has no classifier of {missing}s",
+                f"put one into its subfolder {missing} and the other beside it; or switch it off",
             )
     return checker
 
 
 def check_prompt(checker: SafetyChecker | None, request: WanRequest, prompt: str) -> None:
-    """Raises SafetyError when the prompt is flagged."""
+    """Raise SafetyError when the prompt is flagged."""
     if checker is not None and getattr(request, INPUT, None):
         checker.read(prompt, "prompt")
 
@@ -63,7 +61,7 @@ def check_prompt(checker: SafetyChecker | None, request: WanRequest, prompt: str
 def check_inputs(
     checker: SafetyChecker | None, request: WanRequest, inputs: MediaInputs, progress: Progress
 ) -> None:
-    """The images and videos that come in. Raises SafetyError for a flagged one."""
+    """Check the input images and videos. Raises SafetyError when one is flagged."""
     if checker is None or not getattr(request, INPUT, None):
         return
     for name, file in inputs.files.items():
@@ -77,7 +75,7 @@ def check_inputs(
 
 
 def result_check(checker: SafetyChecker | None, request: WanRequest) -> FrameCheck:
-    """For `render`: raises SafetyError before a flagged frame is written."""
+    """Return the check for `render`. It raises SafetyError before a flagged frame is written."""
     if checker is None or not getattr(request, OUTPUT, None):
         return lambda *_: None
     return _looking(checker.look)

@@ -1,8 +1,7 @@
-"""The clips of a speaking person, one after the other, each from the end of the one before.
+"""Generates the clips of a speech video one after another. Each continues the end of the one before.
 
-After `WanS2V.generate` of Wan-Video/Wan2.2 wan/speech2video.py. Frames come out while later clips are yet to
-be sampled, and only the last MOTION_FRAMES of them are kept, so that a long video takes no more memory than
-a short one.
+Follows `WanS2V.generate` in wan/speech2video.py of Wan-Video/Wan2.2. Yields frames before later clips are
+sampled and keeps only the last MOTION_FRAMES of them, so that the length of the video needs no memory.
 """
 
 from __future__ import annotations
@@ -44,23 +43,23 @@ __all__ = ["SETTLING_FRAMES", "SpeechInputs", "speech_frames"]
 
 log = logging.getLogger(__name__)
 
-# Of the first clip, until it has left the image: `image[:, :, 3:]` of the official code.
+# The first frames of the first clip still resemble the image: `image[:, :, 3:]` of the official code.
 SETTLING_FRAMES = 3
 
 
 @dataclass(frozen=True)
 class SpeechInputs:
-    """All that the clips of one video are made after.
+    """The inputs of all clips of one video.
 
-    frames:       of the whole video.
-    clip_frames:  of each clip; a multiple of 4. The last one is cut where the video ends.
+    frames:       number of frames of the video.
+    clip_frames:  number of frames of a clip, a multiple of 4. The last clip is cut at the end of the video.
     latent_shape: of a clip, (1, C, clip_frames / 4, h, w).
-    schedule, solver, guidance: of every clip. seed: of the first; each later clip has the next one.
+    schedule, solver, guidance: the same for every clip.
+    seed:         of the first clip. Each later clip uses the next number.
     prompts:      embeddings of the prompt and, for guidance, of the negative prompt.
-    features:     (1, states, D, clips x clip_frames), float32, CPU.
-    image:      (3, H, W) in [-1, 1]: who speaks.
-    pose:         frames (3, H, W) in [-1, 1], one for each of the video and of the rest of its last clip;
-                  None where no pose was given.
+    features:     the encoded sound (1, states, D, clips x clip_frames), float32, on the CPU.
+    image:        the speaker, (3, H, W) in [-1, 1].
+    pose:         a frame (3, H, W) in [-1, 1] for each frame of all clips; None without a pose video.
     """
 
     frames: int
@@ -88,12 +87,14 @@ def speech_frames(
     progress: Progress,
     hashes: list[str],
 ) -> Iterator[Tensor]:
-    """Every frame of the video, (3, H, W) in [-1, 1], CPU. `hashes` gets one of the latents of each clip.
+    """Yield every frame of the video, (3, H, W) in [-1, 1], on the CPU.
 
-    The SETTLING_FRAMES that the first clip needs to leave the image are not shown. The frame after them
-    stands in their place, so that what is seen stays with what is heard.
+    hashes: the hash of the latents of each clip is appended to it.
 
-    Raises SamplingError, ModelError and MediaError as the stages do, and what `progress.check` raises.
+    Replaces the first SETTLING_FRAMES of the first clip by the frame after them, so that image and sound stay
+    synchronous.
+
+    Raises SamplingError, ModelError and MediaError as the stages do, and whatever `progress.check` raises.
     """
     poses = None if inputs.pose is None else iter(inputs.pose)
     recent = deque([torch.zeros_like(inputs.image)] * MOTION_FRAMES, MOTION_FRAMES)
@@ -143,7 +144,7 @@ def _sampled(
     memory: Memory,
     progress: Progress,
 ) -> Tensor:
-    """Latents of a clip, normalised, float32, CPU. Without the prompt's guidance there is no sound either."""
+    """Sample a clip. Returns normalised latents, float32, on the CPU. The unconditional pass has no sound."""
     progress.check()
     sound = inputs.features[..., clip * inputs.clip_frames : (clip + 1) * inputs.clip_frames]
     device, given = memory.device, inputs.prompts
@@ -167,7 +168,7 @@ def _sampled(
 def _vae(
     inputs: SpeechInputs, model: WanModel, memory: Memory, progress: Progress
 ) -> Iterator[AutoencoderKLWan]:
-    """The VAE, with room for both directions; gone when this ends."""
+    """Load the VAE, with room to encode and to decode. Unloads it at the end."""
     dtype = compute_dtype(model.precision, memory, "vae")
     ways = (
         decode_bytes(model, inputs.latent_shape, dtype, decode_tiling(model, inputs.latent_shape, memory)),
@@ -183,7 +184,7 @@ def _vae(
 def _encoded(
     vae: AutoencoderKLWan, frames: Iterable[Tensor], inputs: SpeechInputs, model: WanModel, memory: Memory
 ) -> Tensor:
-    """(1, C, T, h, w), normalised, float32, CPU, of 4 T - 3 frames."""
+    """Encode 4 T - 3 frames. Returns normalised latents (1, C, T, h, w), float32, on the CPU."""
     latents = stream_encode(vae, iter(frames), tiling=_encode_tiling(inputs, model, memory))
     return normalise(torch.stack([latent.float().cpu() for latent in latents], 1)[None], model.vae)
 
@@ -197,7 +198,7 @@ def _decoded(
     model: WanModel,
     memory: Memory,
 ) -> Iterator[Tensor]:
-    """The first `frames` of `latents` on the CPU, decoded as the continuation of `before`."""
+    """Decode the first `frames` frames of `latents` as the continuation of `before`, on the CPU."""
     hidden = 4 * before.shape[2] - 3
     whole = denormalise(torch.cat([before, latents], dim=2), model.vae)
     tiling = decode_tiling(model, inputs.latent_shape, memory)
@@ -210,7 +211,7 @@ def _decoded(
 
 
 def _repeat_first(frames: Iterable[Tensor]) -> Iterator[Tensor]:
-    """The first frame once more in front: its latent frame is left out after encoding."""
+    """Repeat the first frame. The caller drops its latent frame after encoding."""
     frames = iter(frames)
     first = next(frames)
     return chain((first, first), frames)

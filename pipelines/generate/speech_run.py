@@ -58,10 +58,10 @@ SPEECH = "speech-to-video"  # the task
 
 @dataclass(frozen=True)
 class _Speech:
-    """A run with what only speech has.
+    """A run with its inputs for speech.
 
     sound: as long as the video.
-    pose:  a video whose frames lead the body.
+    pose:  a video whose frames guide the body.
     """
 
     run: Run
@@ -80,13 +80,14 @@ class _Speech:
 
 
 def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | None = None) -> Result:
-    """Make the video of a run with its sound, and its receipt beside it.
+    """Generate the video of a run with its sound, and write its receipt beside it.
 
-    pose_video: whose frames lead the body; resized and cropped like the image. Where it ends, so does that.
-    expected:   of a run that is repeated.
+    pose_video: a video whose frames guide the body. They are resized and cropped like the image. After its
+                last frame, the body is free.
+    expected:   the receipt of the run that is repeated, if any.
 
-    The receipt inside the file is written before the first clip is sampled: it lacks the hash of the latents
-    and the timings that the one beside it has. Raises what `local.run` says.
+    The receipt inside the file is written before the first clip is sampled. It lacks the hash of the latents
+    and the timings, which the receipt beside the file has. Raises the same errors as `local_run.run`.
     """
     speech, plan, timer = _with_inputs(run, pose_video), run.plan, StageTimer()
     log.info("in clips of %d frames: %d", speech.clip_frames, speech.clips)
@@ -129,12 +130,12 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
 def estimate_speech_memory(
     model: WanModel, plan: Plan, inputs: MediaInputs, memory: Memory
 ) -> MemoryEstimate:
-    """What the other runs need, with the tokens of image and motion, and the audio encoder.
+    """Estimate the memory of a speech run: with the tokens of image and motion, and with the audio encoder.
 
-    Raises ModelError for a model that cannot hear, or is told to compute as it cannot.
+    Raises ModelError when the model has no audio encoder, or when it cannot compute as requested.
     """
     if model.wishes.attention not in (None, "sdpa") or model.wishes.compiler is not None:
-        raise ModelError("attention, compile: the speech model has no choice of either; leave them alone")
+        raise ModelError("attention, compile: the speech model supports neither option; leave both out")
     audio_encoder, sound = _audio_encoder(model), _sound(inputs, plan)
     estimate = estimate_memory(model, memory, _token_shape(plan), plan.experts, kind=SPEAKER)
     samples = round(sound.samples.shape[1] / sound.rate * SAMPLE_RATE)
@@ -144,7 +145,7 @@ def estimate_speech_memory(
 
 
 def _with_inputs(run: Run, pose_video: Path | None) -> _Speech:
-    """MediaError for an image or a pose that cannot be read."""
+    """Raise MediaError when the image or the pose video cannot be read."""
     image = read_image(run.inputs.files["image_url"].content)
     if pose_video is not None:
         probe(pose_video)  # before any work: MediaError when it cannot be read
@@ -154,14 +155,14 @@ def _with_inputs(run: Run, pose_video: Path | None) -> _Speech:
 
 def _audio_encoder(model: WanModel) -> Recipe:
     if model.audio_encoder is None:
-        raise ModelError(f"{model.name}: has no audio encoder; load one with the model")
+        raise ModelError(f"{model.name}: has no audio encoder; load one together with the model")
     return model.audio_encoder
 
 
 def _sound(inputs: MediaInputs, plan: Plan) -> Audio:
-    """To the end of the last frame, where the video ends before it; else whole."""
+    """Return the sound, cut to the length of the video."""
     if inputs.sound is None:
-        raise RequestError.of("audio_url", "not given", "give a file that is heard")
+        raise RequestError.of("audio_url", "not given", "give a file with sound")
     sound = inputs.sound
     if round(sound.samples.shape[1] / sound.rate * plan.fps) <= plan.frames_delivered:
         return sound
@@ -170,19 +171,21 @@ def _sound(inputs: MediaInputs, plan: Plan) -> Audio:
 
 
 def _token_shape(plan: Plan) -> tuple[int, int, int, int]:
-    """Latents with as many tokens: the image is one frame more, the motion is packed into one and a half."""
+    """Return a latent shape with as many tokens: the image adds one frame, the motion one and a half."""
     channels, frames, rows, columns = plan.latent_shape
     return channels, frames + 3, rows, columns
 
 
 def _audio_features(speech: _Speech) -> Tensor:
-    """(1, states, D, clips x clip_frames). In float32, as the official code hears."""
+    """Encode the sound. Returns (1, states, D, clips x clip_frames), in float32 as in the official code."""
     run = speech.run
     run.progress.begin("sound", 1, "sounds")
     samples = mono_at(speech.sound, SAMPLE_RATE)
     states = hear(speech.audio_encoder, samples, torch.float32, run.memory, run.progress.check)
     if not bool(torch.isfinite(states).all()):
-        raise SamplingError("the audio encoder gave numbers that are not finite; its file may be damaged")
+        raise SamplingError(
+            "the audio encoder returned NaN or Inf; its file may be damaged, so download it again"
+        )
     run.progress.advance(1)
     return frame_features(states, run.plan.fps, speech.clips * speech.clip_frames)
 
@@ -190,7 +193,7 @@ def _audio_features(speech: _Speech) -> Tensor:
 def _frames(
     speech: _Speech, prompts: Prompts, features: Tensor, hashes: list[str], expected: Recorded | None
 ) -> FrameStream:
-    """The frames of all clips. Raises SamplingError at the end when they are not those of `expected`."""
+    """Yield the frames of all clips. Raises SamplingError at the end if latents differ from `expected`."""
     run, plan = speech.run, speech.run.plan
     inputs = SpeechInputs(
         frames=plan.frames_delivered,
@@ -218,7 +221,7 @@ def _frames(
     )
     yield from video_frames(speech_frames(inputs, run.model, speaker, run.memory, run.progress, hashes))
     if expected is not None and _all_of(hashes) != expected.latents_sha256:
-        raise SamplingError(f"the latents are not those of the receipt; {differences(expected)}")
+        raise SamplingError(f"the latents are not those of the receipt: {differences(expected)}")
 
 
 def _poses(speech: _Speech, file: Path) -> Iterator[Tensor]:
@@ -238,7 +241,7 @@ def _poses(speech: _Speech, file: Path) -> Iterator[Tensor]:
 
 
 def _receipt(speech: _Speech, prompt: str, notes: Mapping[str, str]) -> dict[str, Any]:
-    """What is known before the first clip."""
+    """Return the part of the receipt that is known before the first clip."""
     receipt = make_receipt(speech.run, notes, prompt=prompt, latents_sha256="")
     del receipt["latents_sha256"]
     if speech.pose is not None:
@@ -248,12 +251,12 @@ def _receipt(speech: _Speech, prompt: str, notes: Mapping[str, str]) -> dict[str
 
 
 def _all_of(hashes: list[str]) -> str:
-    """One hash for the latents of all clips."""
+    """Return one hash over the latents of all clips."""
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
 
 class _OnlyChecks(Silent):
-    """For the encoder: the stages that are shown are those of the clips. A stop is a stop."""
+    """Progress for the encoder: shows nothing, because the clips do, but lets the user stop the run."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress

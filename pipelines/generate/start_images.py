@@ -1,4 +1,4 @@
-"""The images that a clip begins and ends with: fitted to its size, encoded, in the form its model takes."""
+"""Resizes and encodes the first and last image of a clip, in the form that the model takes."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ __all__ = ["conditions_of", "encode_images", "require_image_support"]
 
 
 def conditions_of(run: Run) -> ImageConditions:
-    """The images of a request, as the model takes them; none for a model that takes none.
+    """Encode the first and last image of a request. Returns an empty condition when the model uses none.
 
-    MediaError when one is not a readable image.
+    Raises MediaError when one is not a readable image.
     """
     plan, files = run.plan, run.inputs.files
     if run.model.family.pictures == "none":
@@ -43,20 +43,22 @@ def conditions_of(run: Run) -> ImageConditions:
 
 
 def require_image_support(model: WanModel, ends: bool) -> None:
-    """That `model` can begin a clip with an image, and end one where `ends`. ModelError otherwise.
+    """Raise ModelError when `model` cannot use a first image or, if `ends`, a last one.
 
-    The check says the same of a request; this is for who puts the blocks together.
+    `check` does the same for a request. This is for the building-block nodes.
     """
     family = model.family
     if family.pictures == "none":
         others = " or ".join(family.able_to("image-to-video"))
-        raise ModelError(f"model: {family.name} cannot begin with an image; load {others}")
+        raise ModelError(f"model: {family.name} does not use a first image; load {others}")
     if ends and family.end_image == "never":
         raise ModelError(
-            f"end_image: {family.name} has no place for it; leave it out, or load wan2.2-i2v-a14b"
+            f"end_image: {family.name} does not use a last image; leave it out, or load wan2.2-i2v-a14b"
         )
     if not ends and family.end_image == "must":
-        raise ModelError(f"end_image: {family.name} draws from one image to another; connect it")
+        raise ModelError(
+            f"end_image: not connected, but {family.name} needs a first and a last image; connect it"
+        )
 
 
 def encode_images(
@@ -69,12 +71,13 @@ def encode_images(
     memory: Memory,
     progress: Progress,
 ) -> ImageConditions:
-    """first, last: (H, W, 3) in [0, 1], each resized to cover `size` and cropped in its centre.
+    """Encode the first and last image of a clip.
 
+    first, last:  (H, W, 3) in [0, 1]. Each is resized to cover `size` and cropped in its centre.
     size:         (width, height) in pixels.
     latent_shape: (C, T, H/8, W/8) of the clip.
-    frames:       how many are delivered. An image to end with stands on the last of them, and on what the
-                  VAE needs after it to fill a latent frame.
+    frames:       number of frames that are delivered. The last image is put on the last one, and on the
+                  frames after it that fill its latent frame.
     """
     shown = [_to_signed(image, size) for image in (first, last) if image is not None]
     if model.family.pictures == "frames":
@@ -106,5 +109,5 @@ def _features(model: WanModel, images: Sequence[Tensor], memory: Memory, progres
 
 
 def _to_signed(image: Tensor, size: tuple[int, int]) -> Tensor:
-    """(3, height, width) in [-1, 1]."""
+    """Resize and crop `image` (H, W, 3) in [0, 1]. Returns (3, height, width) in [-1, 1]."""
     return fit(image[None], *size)[0].movedim(-1, 0) * 2 - 1

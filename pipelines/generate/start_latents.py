@@ -1,4 +1,4 @@
-"""What sampling starts from: nothing, or the latents of the image or clip that came in."""
+"""Makes the latents that sampling starts from: zeros, or the encoded input image or clip."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["encode_with_tile_fallback", "input_latents"]
 
 
 def input_latents(run: Run) -> Tensor:
-    """Latents (1, C, T, H/8, W/8) in VAE space, float32, CPU, of the input that is drawn over.
+    """Encode the input image or video. Returns latents (1, C, T, H/8, W/8) in VAE space, float32, on the CPU.
 
-    Zeros without such an input, and where a strength of 1 leaves nothing of it.
+    Returns zeros when there is no such input, or when a strength of 1 leaves nothing of it.
     """
     plan, files = run.plan, run.inputs.files
     if not hasattr(run.request, "strength") or plan.sigmas[plan.start_step] >= PURE_NOISE_FROM:
@@ -48,7 +48,10 @@ def encode_with_tile_fallback(
     memory: Memory,
     progress: Progress,
 ) -> Tensor:
-    """`stages.encode` with the largest tiles that fit; `frames` starts them anew when memory runs out."""
+    """Call `stages.encode` with the largest tiles that fit, and smaller ones when memory runs out.
+
+    frames: called once per attempt, because each attempt reads them from the start.
+    """
     return with_tile_fallback(
         lambda tiling: encode(model, frames(), latent_shape, memory, progress, tiling=tiling),
         model,

@@ -56,7 +56,7 @@ def clip_frames(
             made += 1
             yield frame
     if frame is None or made < count:
-        raise MediaError(f"the video has {made} frames, and {count} are needed; give a longer one")
+        raise MediaError(f"the video has {made} frames, but {count} are needed; use a longer one")
     yield from repeat(frame, padded - made)
 
 

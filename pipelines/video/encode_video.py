@@ -106,9 +106,9 @@ def _check(kind: Container, width: int, height: int, frame_count: int, audio: Au
             f"{least}x{least}; an even width and height work, or .mkv"
         )
     if frame_count < 1:
-        raise MediaError(f"there are {frame_count} frames to write; a video needs at least one")
+        raise MediaError(f"cannot write a video of {frame_count} frames; it needs at least one")
     if audio is not None and not kind.audio:
-        raise MediaError(f"a .{kind.name} file has no sound; leave the audio out, or write .mp4")
+        raise MediaError(f"a .{kind.name} file has no sound track; leave the audio out, or write .mp4")
 
 
 def _add_stream(
@@ -149,7 +149,7 @@ def _encode_all(file: _File, frames: FrameStream, count: int, progress: Progress
         for frame in frames:
             progress.check()
             if done == count:
-                raise MediaError(f"more frames came than the {count} that were promised")
+                raise MediaError(f"the video has more than the {count} frames that were announced")
             if frame.shape != shape or frame.dtype != np.uint8:
                 raise MediaError(
                     f"frame {done} is {frame.dtype} {frame.shape}; this video takes uint8 (H, W, 3) = {shape}"
@@ -161,7 +161,7 @@ def _encode_all(file: _File, frames: FrameStream, count: int, progress: Progress
             done += 1
             progress.advance(done)
         if done != count:
-            raise MediaError(f"only {done} of the {count} promised frames came")
+            raise MediaError(f"the video has only {done} of the {count} frames that were announced")
         for future in pending:
             future.result()
         _mux(file, None)

@@ -1,4 +1,4 @@
-"""The frame stream: one frame at a time, never the whole clip.
+"""Frame streams: one frame at a time, never the whole clip in memory.
 
 Decoder, interpolator, reverser and encoder are generators that pull from each other. A frame on its way is a
 uint8 RGB array; only the decoder's end of the chain knows floats.
@@ -81,8 +81,8 @@ def image_frames(images: Iterable[Tensor]) -> FrameStream:
 def _require_finite(frame: Tensor) -> None:
     if not bool(torch.isfinite(frame).all()):
         raise MediaError(
-            "a decoded frame contains NaN or infinite values, so there is no image to show; "
-            "decoding with a float32 VAE, or another seed, usually helps"
+            "a decoded frame contains NaN or infinite values; decode with the VAE in float32, or use another "
+            "seed"
         )
 
 

@@ -1,4 +1,4 @@
-"""Still images: read as people see them, fitted without stretching, written with their tags."""
+"""Reads, resizes and writes still images. Keeps their orientation, aspect ratio and tags."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _EXIF_MODEL, _EXIF_MAKE = 0x0110, 0x010F  # where ComfyUI looks for a prompt, an
 
 
 def read_image(file: Path | bytes) -> Tensor:
-    """(H, W, 3) float32 in [0, 1]: turned as its EXIF says, transparency laid over white.
+    """Read an image as (H, W, 3) float32 in [0, 1]: rotated as its EXIF says, transparency over white.
 
     Raises MediaError naming the file when it is not a readable image.
     """
@@ -89,13 +89,13 @@ def image_bytes(pixels: np.ndarray[Any, Any], kind: str, tags: Mapping[str, str]
 
 
 def write_image(path: Path, content: bytes) -> None:
-    """The file whole, or none; MediaError when it cannot be written."""
+    """Write `content` to `path`. Raises MediaError and leaves no partial file when that fails."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content)
         move_into_place(part, path)
     except OSError as error:
-        raise MediaError(f"cannot write {path}: {error.strerror or error}; give another place") from error
+        raise MediaError(f"cannot write {path}: {error.strerror or error}; choose another path") from error
     finally:
         discard(part)
 

@@ -1,4 +1,4 @@
-"""Media files from anywhere: what is damaged, or made in a way that this machine cannot read, is named."""
+"""Opens media files. Errors name files that are damaged or that this machine cannot decode."""
 
 from __future__ import annotations
 

@@ -134,4 +134,4 @@ def verify(facts: VideoFacts, *, frames: int, width: int, height: int, fps: Frac
     )
     wrong = [f"{name} is {found}, expected {wanted}" for name, found, wanted in pairs if found != wanted]
     if wrong:
-        raise MediaError(f"{facts.path} is not the video that was asked for: {'; '.join(wrong)}")
+        raise MediaError(f"{facts.path} is not the video that was planned: {'; '.join(wrong)}")

@@ -89,9 +89,9 @@ def test_how_the_experts_compute_is_chosen_said_and_recorded(
     assert not out.exists()
     again = ["generate", "--from-receipt", str(tmp_path / "a.json"), "-o", str(out), "--compile"]
     assert main(again) == 2
-    assert "--compile: given beside --from-receipt" in capsys.readouterr().err
+    assert "--compile: given together with --from-receipt" in capsys.readouterr().err
     assert main([*again[:-1], "--kernels", "plain"]) == 2
-    assert "--kernels: given beside --from-receipt" in capsys.readouterr().err
+    assert "--kernels: given together with --from-receipt" in capsys.readouterr().err
 
 
 def test_generate_reads_stdin_a_folder_and_answers_with_json(

@@ -217,9 +217,9 @@ def test_the_receipt_names_the_input_by_content_and_repeats(
     ("source", "error", "said"),
     [
         ("nowhere.png", RequestError, "image_url: nowhere.png"),
-        ("sha256:" + "0" * 64, RequestError, "image_url: its medium is missing"),
-        ("https://example.com/a.png", RequestError, "image_url: an address; save it"),
-        ("ftp://example.com/a.png", RequestError, "image_url: an address"),
+        ("sha256:" + "0" * 64, RequestError, "image_url: the connected input is missing"),
+        ("https://example.com/a.png", RequestError, "image_url: a web address; download it"),
+        ("ftp://example.com/a.png", RequestError, "image_url: a web address"),
         ("data:image/png;base64,!", RequestError, "image_url: a data URI"),
         ("data:video/mp4;base64,AAAA", RequestError, "image_url: .*is video/mp4"),
         ("data:image/png;base64,AAAA", MediaError, "image_url: .*not a readable image"),

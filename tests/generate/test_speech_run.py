@@ -318,7 +318,7 @@ def test_how_much_of_it_lies_on_the_device_changes_no_bit(
 def test_a_sampler_alone_refuses_the_model(model: WanModel) -> None:
     latents, text = torch.zeros(1, 16, 2, 8, 8), Prompts(Condition(torch.zeros(1, 512, 128)), None)
     sampling = Sampling(Schedule.of_grid(linear_grid(2, 3.0), None), "euler", {"high": 1.0})
-    with pytest.raises(ModelError, match="draws after a sound, which a sampler does not have"):
+    with pytest.raises(ModelError, match="needs a sound, and a sampler node has no input for one"):
         sample(model, sampling, StartLatents(latents, latents), text, CPU, Silent())
 
 

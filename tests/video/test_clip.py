@@ -75,7 +75,7 @@ def test_the_last_frame_is_repeated_to_what_the_vae_can_code(tmp_path: Path) -> 
 
 
 def test_more_frames_than_there_are_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="has 3 frames, and 5 are needed"):
+    with pytest.raises(MediaError, match="has 3 frames, but 5 are needed"):
         numbers(grey_clip(tmp_path / "clip.mp4", 3), fps=None, count=5)
 
 
