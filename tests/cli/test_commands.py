@@ -400,7 +400,7 @@ def test_a_receipt_of_a_folder_asks_for_that_folder(
     assert main(["generate", write(), "--model", folder, "-o", str(out)]) == 0
     receipt = str(out.with_suffix(".json"))
     assert main(["generate", "--from-receipt", receipt, "-o", again]) == 2
-    assert f"the receipt names {toy_folder().name}" in capsys.readouterr().err
+    assert f"the receipt used {toy_folder().name}" in capsys.readouterr().err
     assert main(["generate", "--from-receipt", receipt, "--model", folder, "-o", again]) == 0
 
 
