@@ -65,13 +65,13 @@ class WanDuetImageCondition(io.ComfyNode):
     ) -> io.NodeOutput:
         import torch
 
-        from ..pipelines.generate.start_images import encode_pictures, require_pictures
+        from ..pipelines.generate.start_images import encode_images, require_image_support
 
-        require_pictures(model, end_image is not None)
+        require_image_support(model, end_image is not None)
         shape = latent_shape(model, width, height, num_frames)
         first, last = picture_of(image, "image"), picture_of(end_image, "end_image")
         progress, size = NodeProgress(cls.hidden.unique_id), (width, height)
-        pictures = encode_pictures(model, first, last, size, shape[1:], num_frames, HostMemory(), progress)
+        pictures = encode_images(model, first, last, size, shape[1:], num_frames, HostMemory(), progress)
         conditions = (with_pictures(condition, pictures) for condition in (positive, negative))
         latent = to_latent(pictures.start(torch.zeros(shape)), pictures.frames)
         return io.NodeOutput(*conditions, latent)

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..pipelines.device.memory import RESIDENCIES
 from ..pipelines.device.precision import PRECISIONS, Precision
-from ..pipelines.embedded.embedded import EMBEDDED
+from ..pipelines.embedded.toy_model import EMBEDDED
 from ..pipelines.errors import ModelError
 from ..pipelines.kernels.kernel_names import ATTENTIONS, COMPILER, KERNELS, Attention, Kernels
 from .conditioning import to_conditioning

@@ -95,7 +95,7 @@ class WanDuetVideoCondition(io.ComfyNode):
         resample_fps: bool,
         frames_per_second: float,
     ) -> io.NodeOutput:
-        from ..pipelines.generate.start_latents import encode_with_room
+        from ..pipelines.generate.start_latents import encode_with_tile_fallback
         from ..pipelines.video.clip import clip_frames
 
         shape = latent_shape(model, width, height, num_frames)
@@ -105,7 +105,7 @@ class WanDuetVideoCondition(io.ComfyNode):
             "count": num_frames,
             "padded": generated_frames(num_frames, model.family.vae_stride[0]),
         }
-        latents = encode_with_room(
+        latents = encode_with_tile_fallback(
             model,
             lambda: clip_frames(file, width=width, height=height, **settings),
             shape,

@@ -52,14 +52,14 @@ class WanDuetDecode(io.ComfyNode):
     def execute(cls, model: WanModel, latent: Any) -> io.NodeOutput:
         import torch
 
-        from ..pipelines.generate.preflight import picture_size
-        from ..pipelines.generate.render import with_room
+        from ..pipelines.generate.memory_estimate import frame_size
+        from ..pipelines.generate.render import with_tile_fallback
         from ..pipelines.generate.stages import decode
         from ..pipelines.video.frames import to_image
 
         latents, memory, progress = from_latent(latent), HostMemory(), NodeProgress(cls.hidden.unique_id)
         count = (latents.shape[2] - 1) * model.family.vae_stride[0] + 1
-        width, height = picture_size(model, latents.shape)
+        width, height = frame_size(model, latents.shape)
 
         def attempt(tiling: Tiling | None) -> Tensor:
             progress.begin("decoding", count, "frames")
@@ -71,7 +71,7 @@ class WanDuetDecode(io.ComfyNode):
                     progress.advance(index + 1)
             return images
 
-        return io.NodeOutput(with_room(attempt, model, latents.shape, memory))
+        return io.NodeOutput(with_tile_fallback(attempt, model, latents.shape, memory))
 
 
 class WanDuetRenderVideo(io.ComfyNode):
@@ -135,7 +135,7 @@ class WanDuetRenderVideo(io.ComfyNode):
         audio: Any | None = None,
         interp_model: Any | None = None,
     ) -> io.NodeOutput:
-        from ..pipelines.generate.preflight import picture_size
+        from ..pipelines.generate.memory_estimate import frame_size
         from ..pipelines.generate.render import render
         from ..pipelines.video.edit import Edit
 
@@ -149,7 +149,7 @@ class WanDuetRenderVideo(io.ComfyNode):
             video_quality,
             video_write_mode,
         )
-        size = picture_size(source, latents.shape)
+        size = frame_size(source, latents.shape)
         file = new_video_file(filename_prefix, save, *size, container)
         render(
             source,

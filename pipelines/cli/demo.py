@@ -21,10 +21,10 @@ from ..plan import FAMILIES, make_plan
 from ..progress import Progress
 from ..request import WanRequest, check, t2v_request
 from ..version import PACK
-from ..video.output import output_place, write_sidecar
+from ..video.output import reserved_output, write_sidecar
 from ..video.probe import VideoFacts, probe, verify
 from ..video.tags import RECEIPT
-from .terminal import TerminalProgress, run_command
+from .terminal import TerminalProgress, quiet_pipes, run_command
 
 __all__ = ["main", "parser"]
 
@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_make(options.prompt, options.comfyui, options.output))
         return 0
 
-    return run_command(make, lambda error: print(f"error: {error}", file=sys.stderr))
+    with quiet_pipes():
+        return run_command(make, lambda error: print(f"error: {error}", file=sys.stderr))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -77,7 +78,7 @@ def _make(prompt: str | None, comfyui: str | None, output: str | None) -> Path:
 
 
 def _output_file(given: str | None) -> Path:
-    """Where the video goes. A former video there is replaced, anything else is not."""
+    """Return the output file. An MP4 there is replaced; any other file is an error."""
     out = Path(given or OUT).expanduser().absolute()
     if out.is_dir():
         out = out / OUT
@@ -85,7 +86,7 @@ def _output_file(given: str | None) -> Path:
         raise RequestError.of("--output", str(out), "give a name that ends in .mp4, or a folder")
     if out.exists() and not _is_mp4(out):
         raise RequestError.of(
-            "--output", f"{out} is there and is no MP4", "give another name, or move that file"
+            "--output", f"{out} exists and is not an MP4 file", "give another name, or move that file"
         )
     return out
 
@@ -113,7 +114,7 @@ def _request(workflow: Workflow) -> WanRequest:
 
 
 def _host(comfyui: str | None) -> Host | None:
-    """The ComfyUI to run in, or None after a line that says why there is none.
+    """Return the ComfyUI to run in, or print why there is none and return None.
 
     Raises HostError when the user named one and it cannot run the pack.
     """
@@ -144,7 +145,7 @@ def _run_here(request: WanRequest, model: str, out: Path) -> None:
 def _run_in(host: Host, workflow: Workflow, out: Path) -> None:
     where = "on the CPU" if host.cpu else "on its device"
     print(f"Starting the ComfyUI in {host.path} {where} ...", file=sys.stderr, flush=True)
-    with output_place(out), HeadlessComfyUI(host) as comfyui:
+    with reserved_output(out), HeadlessComfyUI(host) as comfyui:
         print("It runs; the workflow is queued.", file=sys.stderr, flush=True)
         shown = _Shown(workflow, TerminalProgress(sys.stderr))
         job = comfyui.run(workflow, on_progress=shown)

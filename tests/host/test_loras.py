@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from wan_duet.pipelines.embedded.embedded import EMBEDDED, embedded_loras
+from wan_duet.pipelines.embedded.toy_model import EMBEDDED, embedded_loras
 from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI

@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from wan_duet.pipelines.embedded.embedded import EMBEDDED, TOY_IMAGE, embedded_loras
+from wan_duet.pipelines.embedded.toy_model import EMBEDDED, TOY_IMAGE, embedded_loras
 from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.generate.local_receipt import latents_hash
 from wan_duet.pipelines.headless.client import ComfyClient, Job
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.plan import Plan
-from wan_duet.pipelines.video.picture import picture_bytes
+from wan_duet.pipelines.video.image import image_bytes
 from wan_duet.pipelines.video.probe import VideoFacts, probe
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
@@ -272,7 +272,7 @@ def test_a_file_of_the_input_folder_may_be_named_and_no_other(
     graph = workflow(REDRAWN, num_inference_steps=2)
     node = graph[id_of(graph, "WanDuetImageToImage")]["inputs"]
     del node["image"]
-    (host.input / "mine.png").write_bytes(picture_bytes(np.zeros((64, 64, 3), np.uint8), "png", {}))
+    (host.input / "mine.png").write_bytes(image_bytes(np.zeros((64, 64, 3), np.uint8), "png", {}))
     node["image_url"] = "mine.png"
     assert id_of(graph, "SaveImage") in client.run(graph).outputs
     for name in ("../output/secret.png", "/etc/hostname"):
