@@ -11,7 +11,7 @@ What:  a comparison is turned; a condition that is none gets a `not`; a number i
        12; a statement that only waits is removed; choices change their order; a class or word that an
        `except`, an `isinstance`, an `in` or an `any` names is dropped. BY_HAND adds what no rule makes.
        Of one kind a line has one fault, but each class or word is dropped.
-Tests: those that import the faulty file, and then the others of its room. A test that hangs has found the
+Tests: those of its room that import the faulty file (of all rooms where it has none), and then the others of its room. A test that hangs has found the
        fault; one that fails or hangs without it too has not, and is left out.
 
 harmless_faults.json lists faults that change nothing a test could see, with the reason. The exit code is 0
