@@ -11,8 +11,9 @@ What:  a comparison is turned; a condition that is none gets a `not`; a number i
        12; a statement that only waits is removed; choices change their order; a class or word that an
        `except`, an `isinstance`, an `in` or an `any` names is dropped. BY_HAND adds what no rule makes.
        Of one kind a line has one fault, but each class or word is dropped.
-Tests: those of its room that import the faulty file (of all rooms where it has none), and then the others of its room. A test that hangs has found the
-       fault; one that fails or hangs without it too has not, and is left out.
+Tests: those of its room that import the faulty file, and then the others of the room; of all rooms where
+       it has no tests of its own. A test that hangs has found the fault; one that fails or hangs without it
+       too has not, and is left out. --quick: no others where some import the file.
 
 harmless_faults.json lists faults that change nothing a test could see, with the reason. The exit code is 0
 when tests find at least 95 % of the faults and every other one is listed there.
@@ -188,7 +189,9 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--list", action="store_true", help="name the faults, and make none")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the verdicts into a file too")
-    parser.add_argument("--quick", action="store_true", help="only tests that import the faulty file")
+    parser.add_argument(
+        "--quick", action="store_true", help="no tests that do not import the faulty file, unless none does"
+    )
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--sample", type=int, metavar="N", help="only N, as many of each room and rule")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
