@@ -139,10 +139,7 @@ class DeviceMemory:
 
     def release(self) -> None:
         give_back()
-        if self._device.type == "cuda":
-            import torch
-
-            torch.cuda.empty_cache()
+        give_back_cached(self._device)
 
     def keep(self, resident: Resident) -> None:
         if self._kept is not None:
@@ -239,6 +236,14 @@ def bytes_in_all(device: torch.device, system: Callable[[], Any] = psutil.virtua
     if device.type == "xpu":
         return torch.xpu.get_device_properties(device).total_memory
     return None
+
+
+def give_back_cached(device: torch.device) -> None:
+    """Blocks that torch keeps for later go back to the device, where it keeps any."""
+    import torch
+
+    if empty := getattr(getattr(torch, device.type, None), "empty_cache", None):
+        empty()
 
 
 def _best_device() -> str:

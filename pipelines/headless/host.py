@@ -99,15 +99,23 @@ def find_python(path: Path, *, environ: Mapping[str, str] = os.environ) -> Path:
     return ours
 
 
-def examine(path: Path, python: Path | None = None, *, pack: Path = PACK, cpu: bool | None = None) -> Host:
+def examine(
+    path: Path,
+    python: Path | None = None,
+    *,
+    pack: Path = PACK,
+    cpu: bool | None = None,
+    timeout_s: float = 300.0,
+) -> Host:
     """Make sure that the ComfyUI at `path` can run the pack; raises HostError saying what it lacks.
 
-    `cpu` None asks the host's own torch whether it has something better.
+    cpu:       None asks the host's own torch whether it has something better.
+    timeout_s: how long its Python may take to answer.
     """
     _check_version(path)
     python = find_python(path) if python is None else python
     ours = _requirements_in(pack / "requirements.txt")
-    answer = _ask(python, [r.name for r in [*ours, *_own_requirements(path)]])
+    answer = _ask(python, [r.name for r in [*ours, *_own_requirements(path)]], timeout_s)
     absent = [r.name for r in _own_requirements(path) if answer.installed[r.name] is None]
     if absent:
         file = path / "requirements.txt"
@@ -212,7 +220,7 @@ print(json.dumps({"installed": installed, "accelerator": accelerator}))
 """
 
 
-def _ask(python: Path, names: list[str]) -> _Answer:
+def _ask(python: Path, names: list[str], timeout_s: float = 300.0) -> _Answer:
     """Which of the distributions `names` a Python has, and whether its torch, if asked of, has a device."""
     command = [str(python), "-c", _QUESTION, *names]
     try:
@@ -222,7 +230,7 @@ def _ask(python: Path, names: list[str]) -> _Answer:
             text=True,
             errors="replace",
             check=False,
-            timeout=300,
+            timeout=timeout_s,
             env=without_our_python(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -122,6 +122,18 @@ def test_facts_of_a_device_without_cuda_are_its_name() -> None:
 
 
 @pytest.mark.parametrize(
+    ("hip", "facts"), [(None, Facts("cuda", (8, 6))), ("6.4", Facts("cuda", None, hip=True))]
+)
+def test_facts_of_a_card_are_its_capability_unless_it_is_of_amd(
+    monkeypatch: pytest.MonkeyPatch, hip: str | None, facts: Facts
+) -> None:
+    cards = {0: (9, 0), 1: (8, 6)}
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: cards[device.index])
+    assert facts_of(CUDA) == facts
+
+
+@pytest.mark.parametrize(
     "error",
     [
         MemoryError(),

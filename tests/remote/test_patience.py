@@ -287,3 +287,26 @@ def test_an_answer_may_trickle_for_a_minute_or_two_and_not_for_a_quarter_of_an_h
     said, seconds = on_a_quick_clock(ask)
     assert said == ("xxxxx" if arrives else "lost")
     assert seconds < 600
+
+
+def test_an_answer_whose_compression_is_broken_is_lost_and_may_be_asked_for_again() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n{}{}")
+        writer.close()
+
+    async def ask() -> Happening:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        api = Api(
+            "fal", "Key x", Redaction("x" * 32), (url,), lambda _: None, pace=Pace(), timeouts=Timeouts()
+        )
+        try:
+            with pytest.raises(CallFailedError, match="cannot be read: DecodingError") as caught:
+                await api.call(ONCE, "GET", url)
+            return caught.value.happening
+        finally:
+            await api.close()
+            server.close()
+
+    assert asyncio.run(ask()) == "lost"
