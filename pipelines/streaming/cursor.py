@@ -118,5 +118,4 @@ class Passage:
         self._slots.last_mark = self._slots.lane.done()
         if use in self._given_up:
             shell.unbind(unit.number)
-            self._slots.drop(self._timetable.slots[use])
         self._reader.over(use, self._slots.last_mark)

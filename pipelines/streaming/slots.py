@@ -108,10 +108,6 @@ class Slots:
     def tensors(self, number: int) -> Mapping[str, Tensor]:
         return self._slots[number].tensors
 
-    def drop(self, number: int) -> None:
-        """What is there is not needed any more; nothing is copied back, since a recipe makes it again."""
-        self._slots[number] = _Slot()
-
     def shell_of(self, recipe: Recipe, block_forward: BlockForward, kind: NetworkKind) -> Shell:
         """The network of a recipe; one serves all recipes of its configuration."""
         shell = next((shell for shell in self._shells if shell.serves(recipe, self.choices)), None)
