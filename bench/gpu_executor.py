@@ -69,10 +69,10 @@ from wan_duet.pipelines.kernels.choices import Wishes  # noqa: E402
 from wan_duet.pipelines.kernels.kernel_names import ATTENTIONS  # noqa: E402
 from wan_duet.pipelines.networks.expert import expert_dtypes  # noqa: E402
 from wan_duet.pipelines.sampling.engine import Condition  # noqa: E402
+from wan_duet.pipelines.streaming.buffer_pool import BufferPool, unit_sources  # noqa: E402
 from wan_duet.pipelines.streaming.executor import Executor, unit_sizes  # noqa: E402
-from wan_duet.pipelines.streaming.residency import Residency, Room, choose_residency  # noqa: E402
-from wan_duet.pipelines.streaming.slots import Slots, made_from  # noqa: E402
-from wan_duet.pipelines.streaming.transfer import lane_of, padded_bytes  # noqa: E402
+from wan_duet.pipelines.streaming.residency import MemoryBudget, Residency, choose_residency  # noqa: E402
+from wan_duet.pipelines.streaming.transfer import padded_bytes, transfer_for  # noqa: E402
 from wan_duet.pipelines.weights.lora.attach import attach_lora  # noqa: E402
 from wan_duet.pipelines.weights.lora.lora_file import read_lora  # noqa: E402
 from wan_duet.pipelines.weights.recipe import Recipe  # noqa: E402
@@ -273,7 +273,7 @@ def decide(
 ) -> Residency:
     sizes = unit_sizes(recipes, expert_dtypes(bench.dtype), bench.device)
     return choose_residency(
-        wanted, sizes, Room(memory.free_bytes(), working), beside=bench.device.type != "cpu"
+        wanted, sizes, MemoryBudget(memory.free_bytes(), working), own_memory=bench.device.type != "cpu"
     )
 
 
@@ -373,18 +373,18 @@ def capped(bench: Bench, size_gb: float) -> Iterator[int]:
 
 def fill_whole(bench: Bench, expert: str, memory: DeviceMemory) -> float:
     """Fill slots with an expert while nothing else happens, and leave them to `memory`; seconds."""
-    dtype_of, made = expert_dtypes(bench.dtype), made_from(bench.recipes[expert])
+    dtype_of, made = expert_dtypes(bench.dtype), unit_sources(bench.recipes[expert])
     slot_bytes = max(padded_bytes(unit.tensors, dtype_of) for unit in made)
-    lane = lane_of(bench.device, dtype_of, len(made), slot_bytes)
-    slots = Slots(lane, bench.device, bench.dtype, len(made), slot_bytes, slot_bytes * len(made))
+    transfer = transfer_for(bench.device, dtype_of, len(made), slot_bytes)
+    pool = BufferPool(transfer, bench.device, bench.dtype, len(made), slot_bytes, slot_bytes * len(made))
     synchronize(bench)
-    lane.open()
+    transfer.open()
     began = time.perf_counter()
     for number, unit in enumerate(made):
-        slots.fill(number, unit, None, lambda: None)
+        pool.fill(number, unit, None, lambda: None)
     synchronize(bench)
     seconds = time.perf_counter() - began
-    memory.keep(slots)
+    memory.keep(pool)
     return seconds
 
 
