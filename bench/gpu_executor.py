@@ -65,7 +65,7 @@ from diffusers import WanTransformer3DModel  # noqa: E402
 
 from wan_duet.pipelines.device.memory import DeviceMemory  # noqa: E402
 from wan_duet.pipelines.generate.preflight import sampling_bytes, usual_chunk  # noqa: E402
-from wan_duet.pipelines.kernels.choices import Wishes  # noqa: E402
+from wan_duet.pipelines.kernels.choices import Preferences  # noqa: E402
 from wan_duet.pipelines.kernels.kernel_names import ATTENTIONS  # noqa: E402
 from wan_duet.pipelines.networks.expert import expert_dtypes  # noqa: E402
 from wan_duet.pipelines.sampling.engine import Condition  # noqa: E402
@@ -76,7 +76,7 @@ from wan_duet.pipelines.streaming.transfer import padded_bytes, transfer_for  # 
 from wan_duet.pipelines.weights.lora.attach import attach_lora  # noqa: E402
 from wan_duet.pipelines.weights.lora.lora_file import read_lora  # noqa: E402
 from wan_duet.pipelines.weights.recipe import Recipe  # noqa: E402
-from wan_duet.pipelines.weights.stored import read_header  # noqa: E402
+from wan_duet.pipelines.weights.stored_tensors import read_header  # noqa: E402
 
 GIB = 2**30
 OUTSIDE_CAP = int(0.6 * GIB)  # context, kernels and library workspaces, which torch does not count
@@ -108,7 +108,7 @@ class Bench:
     recipes: dict[str, Recipe]
     shapes: dict[str, tuple[int, ...]]
     text: tuple[int, int]
-    wishes: Wishes
+    preferences: Preferences
     folder: Path
     deadline: float
     forward_s: dict[str, float] = field(default_factory=dict)  # of a resident forward, by shape
@@ -216,7 +216,7 @@ def prepare(options: argparse.Namespace, folder: Path, began: float) -> Bench:
         recipes,
         shapes,
         text,
-        Wishes(options.attention, compiler=options.compile),
+        Preferences(options.attention, compiler=options.compile),
         folder,
         began + options.budget_s,
     )
@@ -294,7 +294,7 @@ def forwards(
         sampling_bytes(recipe, bench.shapes[shape], bench.dtype, chunk_tokens) for recipe in used.values()
     )
     residency = decide(bench, wanted, working, memory, used)
-    choices = bench.wishes.granted(bench.device, bench.dtype, chunk_tokens=chunk_tokens)
+    choices = bench.preferences.resolve(bench.device, bench.dtype, chunk_tokens=chunk_tokens)
     generator = torch.Generator(bench.device).manual_seed(0)  # the same input for all
     latents = torch.randn(bench.shapes[shape], device=bench.device, generator=generator)
     condition = Condition(torch.randn(1, *bench.text, device=bench.device, generator=generator))

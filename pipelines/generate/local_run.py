@@ -161,7 +161,7 @@ def repeat(
     # What fitted then fits now: the files must be the same.
     model = _with_loras(recorded.request, model, lora_sources, progress, allow_partial=True)
     require_same_files(recorded, model)
-    model = replace(model, wishes=recorded.wishes)
+    model = replace(model, preferences=recorded.preferences)
     found = interpolators or Found()
     _require_interpolator(recorded.plan, found)
     given = look_at_media(recorded.request, media)
@@ -208,14 +208,14 @@ def _decided(
     if request.task == SPEECH:
         ahead = look_ahead_to_speech(model, plan, given, memory)
         dtype = compute_dtype(model.precision, memory, "transformer")
-        kernels, refused = model.wishes.kernels_on(memory.device, dtype)
+        kernels, refused = model.preferences.kernels_on(memory.device, dtype)
         choices = FloatChoices(kernels=kernels, refused=refused)  # of its VAE: its blocks have no others
     else:
         steps, cached = plan.experts[plan.start_step :], options["cache_threshold"] is not None
         ahead = look_ahead(model, memory, plan.latent_shape, steps, cached=cached)
         choices = float_choices(model, plan.latent_shape, memory)
         # One decision for the whole run, the VAE and the receipt included.
-        model = replace(model, wishes=replace(model.wishes, kernels=choices.kernels))
+        model = replace(model, preferences=replace(model.preferences, kernels=choices.kernels))
     log.info("%s", ahead.text())
     if options["check_memory"]:
         ahead.require_room()

@@ -194,8 +194,8 @@ def look_ahead(
 
 def chunk_tokens(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> int:
     """On how many tokens at a time a forward works outside of attention, as wished or as usual; 0 for all."""
-    if model.wishes.chunk_tokens is not None:
-        return model.wishes.chunk_tokens
+    if model.preferences.chunk_tokens is not None:
+        return model.preferences.chunk_tokens
     configs = [recipe.config for recipe in model.experts.values()]
     dtype = compute_dtype(model.precision, memory, "transformer")
     return usual_chunk(configs, latent_shape, dtype, memory)

@@ -19,8 +19,8 @@ from torch import Tensor
 from ..device.memory import Memory
 from ..errors import ModelError, RequestError, SamplingError
 from ..loading.wan_model import WanModel
-from ..networks.s2v_engine import SPEAKER
 from ..networks.s2v_features import frame_features
+from ..networks.s2v_network_kind import SPEECH_EXPERT
 from ..networks.wav2vec import SAMPLE_RATE, hear, hearing_bytes
 from ..plan.plan import Plan
 from ..plan.sigmas import forwards_of
@@ -131,10 +131,10 @@ def look_ahead_to_speech(model: WanModel, plan: Plan, given: Given, memory: Memo
 
     Raises ModelError for a model that cannot hear, or is told to compute as it cannot.
     """
-    if model.wishes.attention not in (None, "sdpa") or model.wishes.compiler is not None:
+    if model.preferences.attention not in (None, "sdpa") or model.preferences.compiler is not None:
         raise ModelError("attention, compile: the speech model has no choice of either; leave them alone")
     ears, sound = _ears(model), _sound(given, plan)
-    ahead = look_ahead(model, memory, _token_shape(plan), plan.experts, kind=SPEAKER)
+    ahead = look_ahead(model, memory, _token_shape(plan), plan.experts, kind=SPEECH_EXPERT)
     samples = round(sound.samples.shape[1] / sound.rate * SAMPLE_RATE)
     weights = weight_bytes(ears, lambda _: torch.float32)
     hearing = Stage("audio encoder", weights, 0, hearing_bytes(ears.config, samples), "float32")
@@ -212,7 +212,7 @@ def _frames(
         sampling_bytes(recipe, _token_shape(plan), run.dtype),
         forwards=forwards_of(script.schedule.experts, script.guidance),
         residency=run.ahead.residency,
-        kind=SPEAKER,
+        kind=SPEECH_EXPERT,
     )
     yield from video_frames(speaking_frames(script, run.model, speaker, run.memory, run.progress, hashes))
     if expected is not None and _all_of(hashes) != expected.latents_sha256:

@@ -100,7 +100,7 @@ def sample(
     check_memory: refuse with ModelError, before anything is loaded, what cannot fit.
     cache:        a fresh one to skip work with; None computes everything.
     residency, choices: decided beforehand, by who wrote them down; None decides by what is free now, and by
-                  what the model wishes.
+                  what the model preferences.
 
     A schedule that ends above sigma 0 gives its latents in the leftover form too; one without a step, which
     is what a strength of 0 leaves, gives back what it was given.
@@ -215,7 +215,7 @@ def float_choices(model: WanModel, latent_shape: Sequence[int], memory: Memory) 
 
     Raises ModelError when what is wished for does not run on the device.
     """
-    return model.wishes.granted(
+    return model.preferences.resolve(
         memory.device,
         compute_dtype(model.precision, memory, "transformer"),
         head_width=int(next(iter(model.experts.values())).config.get("attention_head_dim", 128)),

@@ -47,7 +47,7 @@ def unit_sources(recipe: Recipe) -> tuple[UnitSource, ...]:
         files |= {delta.file for item in tensors.values() for delta in item.deltas}
         return {file: stamps.setdefault(file, _stamp(file)) for file in files}
 
-    return tuple(UnitSource(tensors, stamps_of(tensors)) for tensors in recipe.moves)
+    return tuple(UnitSource(tensors, stamps_of(tensors)) for tensors in recipe.streamed_units)
 
 
 @dataclass
@@ -160,7 +160,9 @@ class MetaNetwork:
         modules = dict(network.named_modules())
         self._blank: dict[str, Tensor] = dict(network.named_parameters())
         self.require_fit(recipe)
-        self._places = tuple({name: _place(modules, name) for name in tensors} for tensors in recipe.moves)
+        self._places = tuple(
+            {name: _place(modules, name) for name in tensors} for tensors in recipe.streamed_units
+        )
         self._bound: list[Mapping[str, Tensor] | None] = [None] * len(self._places)
         self._hooked = [_HookedBlock(block, number) for number, block in enumerate(network.blocks)]
         network.blocks = nn.ModuleList(self._hooked)

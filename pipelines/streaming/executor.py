@@ -18,7 +18,7 @@ from ..networks.expert import EXPERT
 from ..networks.network_kind import NetworkKind
 from ..sampling.engine import Condition
 from ..sampling.step_cache import BlockCache
-from ..weights.footprint import move_bytes
+from ..weights.footprint import unit_bytes
 from ..weights.recipe import DTypeRule, Recipe
 from .buffer_pool import BlockForward, BufferPool, TransferMaker, unit_sources
 from .cursor import Cursor
@@ -40,7 +40,7 @@ def unit_sizes(
 ) -> dict[str, tuple[int, ...]]:
     """Return the bytes of every unit of every expert; on a CPU, without what stays in the mapped file."""
     on_cpu = device.type == "cpu"
-    return {name: move_bytes(recipe, dtype_of, unmapped_only=on_cpu) for name, recipe in recipes.items()}
+    return {name: unit_bytes(recipe, dtype_of, unmapped_only=on_cpu) for name, recipe in recipes.items()}
 
 
 class Executor:
@@ -147,7 +147,7 @@ class Executor:
             self._memory.release()
         size_bytes = count * slot_bytes
         if device.type == "cpu":
-            sizes = {name: move_bytes(recipe, dtype_of) for name, recipe in self._recipes.items()}
+            sizes = {name: unit_bytes(recipe, dtype_of) for name, recipe in self._recipes.items()}
             size_bytes = held_bytes(sizes, count)
         self._memory.reserve(size_bytes, self._kind.title(self._recipes), self._working_bytes)
         transfer = self._make_transfer(device, dtype_of, count, slot_bytes)

@@ -14,11 +14,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..device.ram import give_back
+from ..device.ram import trim_heap
 from ..weights.footprint import stays_as_stored
+from ..weights.pinned_staging import StagedFiles, Staging
 from ..weights.recipe import DTypeRule, Ingredient
-from ..weights.staging import StagedFiles, Staging
-from ..weights.stored import Files, StoredTensor
+from ..weights.stored_tensors import Files, StoredTensor
 from ..weights.streams import Streams, streams_of
 
 __all__ = ["DeviceEvent", "DeviceTransfer", "FileTransfer", "Transfer", "padded_bytes", "transfer_for"]
@@ -85,7 +85,7 @@ class FileTransfer:
             check()
             made[name] = _parameter(item.bake(self._files).to(self._device, self._dtype_of(name)))
         if not all(stays_as_stored(item, self._dtype_of(name)) for name, item in tensors.items()):
-            give_back()  # temporary tensors would accumulate, unit by unit
+            trim_heap()  # temporary tensors would accumulate, unit by unit
         return made, None
 
     def wait(self, ready: DeviceEvent) -> None: ...
@@ -123,7 +123,7 @@ class DeviceTransfer:
         with torch.inference_mode():
             self._slots = [torch.empty(slot_bytes, dtype=torch.uint8, device=device) for _ in range(slots)]
         self._streams, self._staging = streams, staging
-        self._stream = None if streams is None else streams.beside()
+        self._stream = None if streams is None else streams.new_stream()
         self._mapped = Files(torch.device("cpu"))
         self._files = self._device_files()
 
@@ -142,7 +142,7 @@ class DeviceTransfer:
         self, slot: int, tensors: Mapping[str, Ingredient], after: DeviceEvent, check: Callable[[], None]
     ) -> tuple[dict[str, Tensor], DeviceEvent]:
         made: dict[str, Tensor] = {}
-        with self._beside(after):
+        with self._on_stream(after):
             for name, target in self._targets(slot, tensors).items():
                 check()
                 self._copy(tensors[name], target)
@@ -160,7 +160,7 @@ class DeviceTransfer:
         if self._stream is not None:
             self._stream.synchronize()
         if self._staging is not None:
-            self._staging.give_back()
+            self._staging.release_pinned()
 
     def close(self) -> None:
         self.finish()
@@ -186,7 +186,7 @@ class DeviceTransfer:
         return Files(self._device) if self._staging is None else StagedFiles(self._device, self._staging)
 
     @contextmanager
-    def _beside(self, after: DeviceEvent) -> Iterator[None]:
+    def _on_stream(self, after: DeviceEvent) -> Iterator[None]:
         if self._streams is None or self._stream is None:
             yield
             return

@@ -18,7 +18,7 @@ from wan_duet.pipelines.sampling.engine import Condition
 from wan_duet.pipelines.streaming.executor import Executor, unit_sizes
 from wan_duet.pipelines.streaming.residency import MemoryBudget, Residency, choose_residency
 from wan_duet.pipelines.weights.recipe import Recipe, materialise
-from wan_duet.pipelines.weights.stored import Files, read_header
+from wan_duet.pipelines.weights.stored_tensors import Files, read_header
 
 CPU = torch.device("cpu")
 CONFIG: dict[str, Any] = {

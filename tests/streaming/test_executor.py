@@ -26,8 +26,8 @@ from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.streaming.executor import Executor
 from wan_duet.pipelines.streaming.transfer import DeviceTransfer, FileTransfer
+from wan_duet.pipelines.weights.pinned_staging import StagedFiles, Staging
 from wan_duet.pipelines.weights.recipe import DTypeRule, Ingredient, Recipe
-from wan_duet.pipelines.weights.staging import StagedFiles, Staging
 
 TWO_STAGES = ("high", "high", "high", "low", "low")
 RESIDENCIES = ("ring:1", "ring:2", "ring:5", "ring:99", "resident", "auto")

@@ -15,9 +15,9 @@ from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.streaming.transfer import DeviceTransfer, FileTransfer, transfer_for
+from wan_duet.pipelines.weights.pinned_staging import Staging
 from wan_duet.pipelines.weights.recipe import DTypeRule, Ingredient, Recipe
-from wan_duet.pipelines.weights.staging import Staging
-from wan_duet.pipelines.weights.stored import Files
+from wan_duet.pipelines.weights.stored_tensors import Files
 from wan_duet.pipelines.weights.streams import CudaStreams, streams_of
 
 FORWARDS = ("high", "high", "low", "low")
@@ -80,7 +80,7 @@ class FakeStreams:
         found: FakeStream = getattr(self._here, "stream", self.main)
         return found
 
-    def beside(self) -> FakeStream:
+    def new_stream(self) -> FakeStream:
         return self.side
 
     @contextmanager
@@ -94,7 +94,7 @@ class FakeStreams:
     def copy(self, target: Tensor, source: Tensor) -> None:
         self.current().copies.append((target, source))
 
-    def give_back(self) -> None:
+    def release_pinned(self) -> None:
         self.given_back += 1
 
 
