@@ -22,7 +22,7 @@ from media_memory import peak_of
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.generate.speech_clips import SpeechInputs, speech_frames
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
-from wan_duet.pipelines.networks.s2v_engine import SPEAKER
+from wan_duet.pipelines.networks.s2v_network_kind import SPEECH_EXPERT
 from wan_duet.pipelines.plan.sigmas import linear_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
@@ -69,7 +69,7 @@ def speak(model: WanModel, clips: int, width: int, height: int, folder: Path) ->
         image=torch.zeros(3, height, width),
     )
     recipes = {"high": model.experts["high"]}
-    speaker = Executor(recipes, torch.float32, memory, silent.check, kind=SPEAKER)
+    speaker = Executor(recipes, torch.float32, memory, silent.check, kind=SPEECH_EXPERT)
     frames = video_frames(speech_frames(inputs, model, speaker, memory, silent, []))
     clip = {"width": width, "height": height, "fps": Fraction(16), "frame_count": inputs.frames}
     encode_video(frames, folder / "clip.mp4", **clip)

@@ -15,7 +15,7 @@ from comfy import model_management
 
 from ..pipelines.device.memory import Seat, total_under_cap, under_cap
 from ..pipelines.device.precision import torch_dtype
-from ..pipelines.device.ram import free_ram, give_back, total_ram
+from ..pipelines.device.ram import free_ram, total_ram, trim_heap
 from ..pipelines.errors import RequestError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class HostMemory:
 
     def release(self) -> None:
         self._in_use.clear()
-        give_back()
+        trim_heap()
         model_management.soft_empty_cache()
 
     def keep(self, resident: Resident) -> None:

@@ -144,7 +144,7 @@ class WanDuetLoadModel(io.ComfyNode):
         image_encoder: str | None = None,
         audio_encoder: str | None = None,
     ) -> bool | str:
-        from ..pipelines.loading.where_files_go import public_page
+        from ..pipelines.loading.missing_files import public_page
 
         chosen = {
             "model": model,
@@ -182,7 +182,7 @@ class WanDuetLoadModel(io.ComfyNode):
         compile: bool = False,  # noqa: A002  the name of the input
         kernels: Kernels | Literal["auto"] = _AUTO,
     ) -> io.NodeOutput:
-        from ..pipelines.kernels.choices import Wishes
+        from ..pipelines.kernels.choices import Preferences
         from ..pipelines.loading.wan_model import load_model
 
         whole = _is_whole(model)
@@ -195,7 +195,7 @@ class WanDuetLoadModel(io.ComfyNode):
             image_encoder=_part("image_encoder", image_encoder, whole),
             residency=residency,
             audio_encoder=_part("audio_encoder", audio_encoder, whole),
-            wishes=Wishes(
+            preferences=Preferences(
                 attention=None if attention == _AUTO else attention,
                 kernels=None if kernels == _AUTO else kernels,
                 compiler=COMPILER if compile else None,

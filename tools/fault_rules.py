@@ -31,11 +31,11 @@ TURNED: dict[type[ast.cmpop], str] = {
 NO_AMOUNTS = {"flatten", "unflatten", "one_line", "Abilities"}
 BY_HAND = [  # the function, class or constant, an expression in it, what replaces it
     ("wait", "self._streams.current().wait_event(ready)", "pass"),
-    ("_beside", "self._stream.wait_event(after)", "pass"),
+    ("_on_stream", "self._stream.wait_event(after)", "pass"),
     ("open", "self._stream.wait_stream(computing)", "pass"),
     ("open", "computing.wait_stream(self._stream)", "pass"),
     ("_next", "sent.synchronize()", "pass"),
-    ("rest", "self._stream.synchronize()", "pass"),
+    ("finish", "self._stream.synchronize()", "pass"),
     ("use_own_vae", "operations or plain_operations()", "plain_operations()"),
     ("RULES", "(8, 0)", "(7, 0)"),  # bfloat16 where a card only emulates it
     ("abilities_of", "14", "12"),  # bfloat16 on a macOS that has none

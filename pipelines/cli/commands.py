@@ -523,7 +523,7 @@ def _required_model(options: argparse.Namespace) -> str:
 
 
 def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
-    from ..kernels.choices import Wishes
+    from ..kernels.choices import Preferences
     from ..loading.wan_model import load_model
 
     # A check has none of these flags.
@@ -537,7 +537,7 @@ def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
         image_encoder=options.image_encoder,
         precision=precision or "auto",
         residency=getattr(options, "residency", None) or "auto",
-        wishes=Wishes(
+        preferences=Preferences(
             attention=getattr(options, "attention", None),
             kernels=getattr(options, "kernels", None),
             compiler=compiler,

@@ -42,7 +42,7 @@ def _inspect(options: argparse.Namespace) -> int:
     facts = describe_lora(lora)
     reports = [] if options.model is None else _reports(lora, options.model, options.low_model)
     if options.json:
-        answer = {"file": lora.file.name, **facts.as_dict(), "strangers": len(lora.strangers)}
+        answer = {"file": lora.file.name, **facts.as_dict(), "strangers": len(lora.unknown_keys)}
         if reports:
             answer["experts"] = {
                 report.expert: {**report.coverage.as_dict(), "refused": reason or None}
@@ -52,8 +52,8 @@ def _inspect(options: argparse.Namespace) -> int:
     else:
         print(lora.file.name)
         print(facts.text())
-        if lora.strangers:
-            print(f"{len(lora.strangers)} unknown keys, such as {', '.join(lora.strangers[:3])}")
+        if lora.unknown_keys:
+            print(f"{len(lora.unknown_keys)} unknown keys, such as {', '.join(lora.unknown_keys[:3])}")
         for report, reason in reports:
             print(f"refused: {reason}" if reason else report.summary())
     usable = any(not reason for _, reason in reports) if reports else bool(lora.changes)

@@ -19,7 +19,7 @@ import psutil
 
 from ..errors import RequestError
 from .precision import Part, Precision, abilities_of, native_precision, torch_dtype
-from .ram import free_ram, give_back, total_ram
+from .ram import free_ram, total_ram, trim_heap
 
 if TYPE_CHECKING:
     import torch
@@ -138,7 +138,7 @@ class DeviceMemory:
         log.info("loading %s: %.2f GiB on %s", what, size_bytes / 2**30, self._device)
 
     def release(self) -> None:
-        give_back()
+        trim_heap()
         give_back_cached(self._device)
 
     def keep(self, resident: Resident) -> None:

@@ -28,7 +28,7 @@ from ..version import VERSION
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..kernels.choices import Wishes
+    from ..kernels.choices import Preferences
     from ..loading.wan_model import WanModel
     from .media_inputs import MediaInputs
     from .prepared_run import Run
@@ -64,11 +64,11 @@ class Recorded:
     choices: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def wishes(self) -> Wishes:
+    def preferences(self) -> Preferences:
         """The choices that the repeated run must make. Receipts of version 0.1 contain none."""
-        from ..kernels.choices import Wishes
+        from ..kernels.choices import Preferences
 
-        return Wishes(**self.choices)
+        return Preferences(**self.choices)
 
 
 def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha256: str) -> dict[str, Any]:

@@ -159,7 +159,7 @@ def repeat(
     # A partial LoRA was allowed in the first run, and the files must be the same.
     model = _with_loras(recorded.request, model, lora_sources, progress, allow_partial=True)
     require_same_files(recorded, model)
-    model = replace(model, wishes=recorded.wishes)
+    model = replace(model, preferences=recorded.preferences)
     available = interpolators or Interpolators()
     _require_interpolator(recorded.plan, available)
     inputs = read_media_inputs(recorded.request, media)
@@ -207,7 +207,7 @@ def _decided(
     if request.task == SPEECH:
         estimate = estimate_speech_memory(model, plan, inputs, memory)
         dtype = compute_dtype(model.precision, memory, "transformer")
-        kernels, refused = model.wishes.kernels_on(memory.device, dtype)
+        kernels, refused = model.preferences.kernels_on(memory.device, dtype)
         choices = FloatChoices(
             kernels=kernels, refused=refused
         )  # for the VAE; the blocks of a speech model have no choices
@@ -216,7 +216,7 @@ def _decided(
         estimate = estimate_memory(model, memory, plan.latent_shape, steps, cached=cached)
         choices = float_choices(model, plan.latent_shape, memory)
         # One decision for the whole run, the VAE and the receipt included.
-        model = replace(model, wishes=replace(model.wishes, kernels=choices.kernels))
+        model = replace(model, preferences=replace(model.preferences, kernels=choices.kernels))
     log.info("%s", estimate.text())
     if options["check_memory"]:
         estimate.require_room()

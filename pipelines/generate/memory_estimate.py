@@ -16,7 +16,7 @@ from ..networks.network_kind import NetworkKind
 from ..networks.text_encoder import reading_bytes, text_dtypes
 from ..sampling.step_cache import CACHED_SHARE
 from ..streaming.executor import unit_sizes
-from ..streaming.residency import Residency, Room, choose_residency
+from ..streaming.residency import MemoryBudget, Residency, choose_residency
 from ..vae.standalone import HasVae
 from ..vae.tile_size import choose_tiling, vae_bytes
 from ..vae.tiles import Tiling
@@ -173,8 +173,8 @@ def estimate_memory(
         residency = residency or choose_residency(
             model.residency,
             unit_sizes(recipes, kind.dtypes(dtype), device),
-            Room(free, working, after.needed_bytes),
-            beside=device.type != "cpu",
+            MemoryBudget(free, working, after.needed_bytes),
+            own_memory=device.type != "cpu",
         )
         denoising = [
             replace(
@@ -199,8 +199,8 @@ def chunk_tokens(model: WanModel, latent_shape: Sequence[int], memory: Memory) -
 
     Returns the number that the user asked for, else that of `usual_chunk`.
     """
-    if model.wishes.chunk_tokens is not None:
-        return model.wishes.chunk_tokens
+    if model.preferences.chunk_tokens is not None:
+        return model.preferences.chunk_tokens
     configs = [recipe.config for recipe in model.experts.values()]
     dtype = compute_dtype(model.precision, memory, "transformer")
     return usual_chunk(configs, latent_shape, dtype, memory)

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ..networks.local_folder import companion_record
+from ..networks.helper_folder import companion_record
 from ..networks.prompt_expander import expand_prompt
 from ..sampling.engine import Condition, Prompts
 from .prepared_run import Run

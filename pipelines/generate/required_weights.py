@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import LoraError
+from ..loading.missing_files import missing
 from ..loading.wan_model import WanModel
-from ..loading.where_files_go import missing
 from ..weights.lora.find import LoraSources
 
 __all__ = ["missing_weights", "with_lightning"]

@@ -19,8 +19,8 @@ from torch import Tensor
 
 from ..device.memory import Memory, compute_dtype
 from ..loading.wan_model import WanModel
-from ..networks.s2v_engine import ClipCondition
 from ..networks.s2v_motion import MOTION_FRAMES
+from ..networks.s2v_network_kind import ClipCondition
 from ..progress import Progress
 from ..request import SEED_MAX
 from ..sampling.engine import Prompts

@@ -19,8 +19,8 @@ from torch import Tensor
 from ..device.memory import Memory
 from ..errors import ModelError, RequestError, SamplingError
 from ..loading.wan_model import WanModel
-from ..networks.s2v_engine import SPEAKER
 from ..networks.s2v_features import frame_features
+from ..networks.s2v_network_kind import SPEECH_EXPERT
 from ..networks.wav2vec import SAMPLE_RATE, hear, hearing_bytes
 from ..plan.plan import Plan
 from ..plan.sigmas import forwards_of
@@ -134,10 +134,10 @@ def estimate_speech_memory(
 
     Raises ModelError when the model has no audio encoder, or when it cannot compute as requested.
     """
-    if model.wishes.attention not in (None, "sdpa") or model.wishes.compiler is not None:
+    if model.preferences.attention not in (None, "sdpa") or model.preferences.compiler is not None:
         raise ModelError("attention, compile: the speech model supports neither option; leave both out")
     audio_encoder, sound = _audio_encoder(model), _sound(inputs, plan)
-    estimate = estimate_memory(model, memory, _token_shape(plan), plan.experts, kind=SPEAKER)
+    estimate = estimate_memory(model, memory, _token_shape(plan), plan.experts, kind=SPEECH_EXPERT)
     samples = round(sound.samples.shape[1] / sound.rate * SAMPLE_RATE)
     weights = weight_bytes(audio_encoder, lambda _: torch.float32)
     encoding = Stage("audio encoder", weights, 0, hearing_bytes(audio_encoder.config, samples), "float32")
@@ -217,7 +217,7 @@ def _frames(
         sampling_bytes(recipe, _token_shape(plan), run.dtype),
         forwards=forwards_of(inputs.schedule.experts, inputs.guidance),
         residency=run.estimate.residency,
-        kind=SPEAKER,
+        kind=SPEECH_EXPERT,
     )
     yield from video_frames(speech_frames(inputs, run.model, speaker, run.memory, run.progress, hashes))
     if expected is not None and _all_of(hashes) != expected.latents_sha256:

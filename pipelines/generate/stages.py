@@ -101,7 +101,7 @@ def sample(
     check_memory: raise ModelError before anything is loaded if the run does not fit into memory.
     cache:        a new step cache, to skip work; None computes every step.
     residency, choices: decisions made earlier. When None, the free memory decides the residency, and the
-                  wishes of the model decide the choices.
+                  preferences of the model decide the choices.
 
     A schedule that ends above sigma 0 returns latents with leftover noise. A schedule without a step, as of
     strength 0, returns the latents unchanged.
@@ -216,7 +216,7 @@ def float_choices(model: WanModel, latent_shape: Sequence[int], memory: Memory) 
 
     Raises ModelError when the requested kernels do not run on the device.
     """
-    return model.wishes.granted(
+    return model.preferences.resolve(
         memory.device,
         compute_dtype(model.precision, memory, "transformer"),
         head_width=int(next(iter(model.experts.values())).config.get("attention_head_dim", 128)),

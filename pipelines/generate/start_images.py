@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..device.memory import Memory, compute_dtype
 from ..errors import ModelError
+from ..loading.missing_files import missing
 from ..loading.wan_model import WanModel
-from ..loading.where_files_go import missing
 from ..networks.clip_vision import picture_features
 from ..progress import Progress
 from ..video.image import fit, read_image

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from .kernel_names import ATTENTIONS, Attention
-from .trial import Facts, facts_of, first_that_runs, remembered
+from .trial import DeviceFacts, facts_of, first_that_runs, remembered
 
 __all__ = [
     "Attend",
@@ -47,7 +47,7 @@ def attend_with(name: Attention, device: torch.device | None = None) -> Attend:
     return _made(name, in_parts=device is not None and fills_tiles(name, facts_of(device)))
 
 
-def fills_tiles(name: Attention, facts: Facts) -> bool:
+def fills_tiles(name: Attention, facts: DeviceFacts) -> bool:
     """Whether that kernel is slower on that device where keys do not fill its last tile."""
     return name == "cudnn" and facts.capability is not None and facts.capability[0] == 9
 
@@ -74,7 +74,7 @@ def usable_attentions(
     return {name: why_not(name, device, dtype, head_width) for name in ATTENTIONS}
 
 
-def attention_candidates(facts: Facts, dtype: torch.dtype) -> tuple[Attention, ...]:
+def attention_candidates(facts: DeviceFacts, dtype: torch.dtype) -> tuple[Attention, ...]:
     """The exact kernels that may be quicker than sdpa on such a device, the quickest first."""
     if facts.capability is None or dtype == torch.float32:
         return ()

@@ -18,12 +18,12 @@ from .fused import fused_operations
 from .kernel_names import ATTENTIONS, KERNELS, Attention, Kernels
 from .operations import Operations, Rope, kitchen_operations, plain_operations
 from .traceable import traceable_operations
-from .trial import Facts, facts_of, first_that_runs, remembered
+from .trial import DeviceFacts, facts_of, first_that_runs, remembered
 
 __all__ = [
     "FloatChoices",
     "Machine",
-    "Wishes",
+    "Preferences",
     "kernel_candidates",
     "kernels_text",
     "operations_of",
@@ -67,7 +67,7 @@ class FloatChoices:
         return operations_of(self.kernels)
 
     def as_dict(self) -> dict[str, Any]:
-        """What `Wishes` takes again."""
+        """What `Preferences` takes again."""
         return {name: value for name, value in asdict(self).items() if name != "refused"}
 
     def text(self) -> str:
@@ -111,7 +111,7 @@ def operations_of(kernels: Kernels) -> Operations:
     return made
 
 
-def kernel_candidates(facts: Facts) -> tuple[Kernels, ...]:
+def kernel_candidates(facts: DeviceFacts) -> tuple[Kernels, ...]:
     """Who may do the element-wise work on such a device, the quickest first."""
     return ("triton", "kitchen", "plain") if facts.kind == "cuda" and not facts.hip else ("plain",)
 
@@ -174,7 +174,7 @@ def _why_not_compiled(backend: str, device: torch.device) -> str | None:
 class Machine:
     """What a choice asks: the facts of a device, and what does not run on it and why."""
 
-    facts: Callable[[torch.device], Facts] = facts_of
+    facts: Callable[[torch.device], DeviceFacts] = facts_of
     attention: Callable[[Attention, torch.device, torch.dtype, int], str | None] = why_not
     kernels: Callable[[Kernels, torch.device, torch.dtype], str | None] = why_not_kernels
     compiler: Callable[[str, torch.device], str | None] = _why_not_compiled
@@ -184,7 +184,7 @@ THIS_MACHINE = Machine()
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Preferences:
     """What somebody wants of the choices; None leaves one to what is quickest on the device.
 
     Each as in FloatChoices. compiler: None is no compiler, for our kernels leave it little to save.
@@ -195,7 +195,7 @@ class Wishes:
     chunk_tokens: int | None = None
     compiler: str | None = None
 
-    def granted(
+    def resolve(
         self,
         device: torch.device,
         dtype: torch.dtype,

@@ -17,7 +17,7 @@ from ..networks.shapes import Shapes, require_shapes, shape_of
 from ..weights.checkpoint import Checkpoint
 from ..weights.module_names import PREFIXES, to_diffusers
 from ..weights.recipe import Recipe
-from ..weights.stored import Source
+from ..weights.stored_tensors import Source
 from .s2v_layout import SPEECH_MARK, is_speech, speech_config, speech_name, speech_shapes
 
 __all__ = ["families_of", "transformer_recipe"]

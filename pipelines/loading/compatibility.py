@@ -13,7 +13,7 @@ from ..plan.families import FAMILIES, Family
 from ..weights.hashing import file_hash
 from ..weights.recipe import Recipe
 from .architecture import families_of
-from .where_files_go import missing
+from .missing_files import missing
 
 __all__ = ["expert_in_name", "family_of", "require_fit"]
 
@@ -78,10 +78,10 @@ def require_fit(
             "text encoder belongs to another model"
         )
     if audio_encoder is not None:
-        _require_ears(family, experts["high"], audio_encoder)
+        _require_audio_fit(family, experts["high"], audio_encoder)
 
 
-def _require_ears(family: Family, expert: Recipe, audio_encoder: Recipe) -> None:
+def _require_audio_fit(family: Family, expert: Recipe, audio_encoder: Recipe) -> None:
     wanted = (expert.config["audio_dim"], expert.config["audio_states"])
     found = (audio_encoder.config["hidden_size"], audio_encoder.config["num_hidden_layers"] + 1)
     if found != wanted:

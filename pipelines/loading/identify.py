@@ -15,9 +15,9 @@ from ..weights.module_names import PREFIXES
 from ..weights.recipe import Recipe
 from .architecture import families_of, transformer_recipe
 from .clip_layout import clip_recipe
+from .missing_files import PartName, missing
 from .text_layout import text_recipe
 from .vae_layout import vae_recipe
-from .where_files_go import Slot, missing
 
 __all__ = ["Identity", "Kind", "choose", "identify", "read_part"]
 
@@ -84,7 +84,7 @@ def read_part(path: Path, kind: Kind, slot: str) -> Recipe:
     return _READERS[kind](checkpoint)
 
 
-def choose(files: Sequence[Path], kind: Kind, family: str, slot: Slot) -> Path:
+def choose(files: Sequence[Path], kind: Kind, family: str, slot: PartName) -> Path:
     """The one file of `files` that is this part of a model of `family`.
 
     Raises ModelError when none fits, saying where one can be had, and when several do: then the user has to

@@ -14,7 +14,7 @@ from ..errors import ModelError
 from ..networks.shapes import Shapes, require_shapes, shape_of
 from ..weights.checkpoint import Checkpoint
 from ..weights.recipe import Recipe
-from ..weights.stored import Source
+from ..weights.stored_tensors import Source
 
 __all__ = ["vae_recipe"]
 

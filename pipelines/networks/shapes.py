@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import ModelError
-from ..weights.stored import NUMBERS, Source, StoredTensor
+from ..weights.stored_tensors import NUMBERS, Source, StoredTensor
 
 __all__ = ["Shapes", "require_shapes", "shape_of"]
 

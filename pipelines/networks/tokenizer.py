@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 
 from ..errors import ModelError
-from ..weights.stored import Files, read_header
+from ..weights.stored_tensors import Files, read_header
 
 __all__ = ["SPIECE", "Tokenize", "find_tokenizer", "read_tokenizer"]
 

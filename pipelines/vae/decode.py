@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..device.ram import give_back
+from ..device.ram import trim_heap
 from ..errors import MediaError
 from .stream import exclusive, unpatched
 from .tiles import Tile, TileCaches, Tiling, in_tiles
@@ -61,7 +61,7 @@ def _decode(
                     return
                 chunk = _decode_one(vae, latents[:, :, index : index + 1], caches, tiling, first=index == 0)
                 if chunk.device.type == "cpu":
-                    give_back()  # else what the layers worked with stays with the process, in many pieces
+                    trim_heap()  # else what the layers worked with stays with the process, in many pieces
                 yield from chunk[0].unbind(1)[:left]
                 left = None if left is None else left - chunk.shape[2]
         finally:

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from ..device.precision import Precision
 from ..errors import ModelError
-from ..kernels.choices import Wishes
+from ..kernels.choices import Preferences
 from ..loading.identify import read_part
 from ..loading.vae_layout import vae_recipe
 from ..plan.families import FAMILIES, Family
 from ..weights.checkpoint import Checkpoint
 from ..weights.recipe import Recipe
-from ..weights.stored import Files
+from ..weights.stored_tensors import Files
 
 __all__ = ["HasVae", "StandaloneVae", "read_vae", "vae_of_tensors"]
 
@@ -43,7 +43,7 @@ class HasVae(Protocol):
     def precision(self) -> Precision: ...
 
     @property
-    def wishes(self) -> Wishes: ...
+    def preferences(self) -> Preferences: ...
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class StandaloneVae:
     family: Family
     vae: Recipe = field(repr=False)
     precision: Precision
-    wishes: Wishes = field(default_factory=Wishes)
+    preferences: Preferences = field(default_factory=Preferences)
 
 
 def vae_of_tensors(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> StandaloneVae:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ..errors import ModelError
 from .folder import weight_files
+from .fp8_scales import read_safetensors
 from .gguf_file import read_gguf
-from .scaled import read_safetensors
-from .stored import Source
+from .stored_tensors import Source
 
 __all__ = ["SUFFIXES", "Checkpoint", "read_checkpoint"]
 

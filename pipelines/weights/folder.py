@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
+from .fp8_scales import read_safetensors
 from .recipe import Recipe
-from .scaled import read_safetensors
 
 __all__ = ["read_component", "read_json", "weight_files"]
 

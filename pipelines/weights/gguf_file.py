@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from .ggml_blocks import FORMATS, numbers_of
-from .stored import Files, Source
+from .stored_tensors import Files, Source
 
 __all__ = ["GgufTensor", "read_gguf"]
 

@@ -25,7 +25,7 @@ from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.noise import StartLatents
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.weights.recipe import Recipe
-from wan_duet.pipelines.weights.stored import StoredTensor
+from wan_duet.pipelines.weights.stored_tensors import StoredTensor
 
 GIB = 2**30
 SHAPE = (16, 21, 60, 104)  # 832x480, 81 frames

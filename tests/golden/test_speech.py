@@ -21,8 +21,8 @@ from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.loading.identify import read_part
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.networks.s2v import SpeechTransformer
-from wan_duet.pipelines.networks.s2v_engine import SPEAKER, ClipCondition
 from wan_duet.pipelines.networks.s2v_features import frame_features
+from wan_duet.pipelines.networks.s2v_network_kind import SPEECH_EXPERT, ClipCondition
 from wan_duet.pipelines.networks.wav2vec import hear
 from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Silent
@@ -54,16 +54,16 @@ def engine(recipe: Recipe) -> Iterator[Engine]:
 
 
 def speaker_of(recipe: Recipe) -> Executor:
-    return Executor({"high": recipe}, torch.float32, DeviceMemory("cpu"), lambda: None, kind=SPEAKER)
+    return Executor({"high": recipe}, torch.float32, DeviceMemory("cpu"), lambda: None, kind=SPEECH_EXPERT)
 
 
 @pytest.fixture(scope="module")
 def inside(recipe: Recipe) -> dict[str, Tensor]:
     """What the parts of the network give during one forward, and the velocity."""
     cpu = torch.device("cpu")
-    network = SPEAKER.blank(recipe, FloatChoices(), cpu)
+    network = SPEECH_EXPERT.blank(recipe, FloatChoices(), cpu)
     assert isinstance(network, SpeechTransformer)
-    materialise(recipe, network, cpu, SPEAKER.dtypes(torch.float32), lambda: None)
+    materialise(recipe, network, cpu, SPEECH_EXPERT.dtypes(torch.float32), lambda: None)
     seen: dict[str, Tensor] = {}
     parts = {
         "casual_audio_encoder": ("whole", "heard"),
@@ -81,7 +81,9 @@ def inside(recipe: Recipe) -> dict[str, Tensor]:
     handles.append(network.blocks[0].register_forward_pre_hook(lambda _, given: seen.update(rotary=given[3])))
     latents = tiny.draw("latents", *tiny.CLIP_SHAPE)
     with torch.inference_mode():
-        seen["forward"] = SPEAKER.velocity(network, latents, 700.0, condition(later=True), torch.float32)
+        seen["forward"] = SPEECH_EXPERT.velocity(
+            network, latents, 700.0, condition(later=True), torch.float32
+        )
     for handle in handles:
         handle.remove()
     return seen

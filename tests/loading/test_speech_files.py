@@ -16,11 +16,11 @@ from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.toy_model import EMBEDDED
 from wan_duet.pipelines.errors import LoraError, ModelError
 from wan_duet.pipelines.loading.identify import identify, read_part
-from wan_duet.pipelines.loading.s2v_layout import hearing_blocks, speech_name
+from wan_duet.pipelines.loading.s2v_layout import audio_blocks, speech_name
 from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.loading.wav2vec_layout import audio_encoder_recipe
 from wan_duet.pipelines.networks.s2v import SpeechTransformer
-from wan_duet.pipelines.networks.s2v_engine import SPEAKER, ClipCondition
+from wan_duet.pipelines.networks.s2v_network_kind import SPEECH_EXPERT, ClipCondition
 from wan_duet.pipelines.streaming.executor import Executor
 from wan_duet.pipelines.weights.lora.attach import attach_lora
 from wan_duet.pipelines.weights.lora.lora_file import read_lora
@@ -43,7 +43,7 @@ def velocity(recipe: Recipe) -> Tensor:
         motion=tiny.draw("motion", 1, 16, 19, *places),
         pose=None,
     )
-    speaker = Executor({"high": recipe}, torch.float32, CPU, lambda: None, kind=SPEAKER)
+    speaker = Executor({"high": recipe}, torch.float32, CPU, lambda: None, kind=SPEECH_EXPERT)
     with torch.inference_mode(), speaker:
         return speaker.use("high").predict(tiny.draw("latents", *tiny.CLIP_SHAPE), 500.0, condition)
 
@@ -98,8 +98,8 @@ def test_all_1260_tensors_of_the_released_file_have_a_place_of_their_own() -> No
 
 
 def test_blocks_that_hear_are_those_of_the_official_configuration() -> None:
-    assert hearing_blocks(40, 12) == (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
-    assert hearing_blocks(tiny.LAYERS, 2) == tiny.HEARING
+    assert audio_blocks(40, 12) == (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
+    assert audio_blocks(tiny.LAYERS, 2) == tiny.HEARING
 
 
 def test_a_file_says_that_it_is_the_speech_model(plain: Path) -> None:

@@ -12,7 +12,7 @@ from diffusers.hooks import FirstBlockCacheConfig
 from torch import Tensor
 
 from wan_duet.pipelines.networks.expert import forward_bytes, token_count
-from wan_duet.pipelines.networks.first_block import asking
+from wan_duet.pipelines.networks.step_cache_hook import with_step_cache
 from wan_duet.pipelines.sampling.engine import Condition
 from wan_duet.pipelines.sampling.step_cache import CACHED_SHARE, BlockCache, FirstBlockCache, StepCache
 
@@ -106,7 +106,7 @@ def network() -> WanTransformer3DModel:
 def forward(network: WanTransformer3DModel, seed: int, cache: BlockCache | None = None) -> Tensor:
     latents = torch.randn(1, 4, 2, 4, 4, generator=torch.Generator().manual_seed(seed))
     text = torch.ones(1, 3, 8)
-    with asking(network, cache):
+    with with_step_cache(network, cache):
         return network(latents, torch.tensor([500.0]), text, return_dict=False)[0]
 
 
@@ -197,7 +197,7 @@ def test_it_decides_as_the_first_block_cache_of_diffusers(
     cache = FirstBlockCache(threshold)
 
     def ours(step: Tensor) -> None:
-        with asking(network, cache):
+        with with_step_cache(network, cache):
             plain(step)
 
     network.enable_cache(FirstBlockCacheConfig(threshold=threshold))

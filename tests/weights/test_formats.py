@@ -24,7 +24,7 @@ from wan_duet.pipelines.weights.ggml_blocks import FORMATS, numbers_of
 from wan_duet.pipelines.weights.lora.attach import attach_lora
 from wan_duet.pipelines.weights.lora.lora_file import read_lora
 from wan_duet.pipelines.weights.recipe import Recipe, keeping_fp32, materialise
-from wan_duet.pipelines.weights.stored import Files
+from wan_duet.pipelines.weights.stored_tensors import Files
 
 CPU = torch.device("cpu")
 PREFIXES = ("", "model.diffusion_model.", "diffusion_model.")

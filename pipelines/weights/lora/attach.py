@@ -48,7 +48,7 @@ def cover(recipe: Recipe, lora: LoraFile, expert: str) -> Coverage:
     """Where every key of the file goes in this expert."""
     matched: list[Change] = []
     misfit: list[Change] = []
-    unmatched: list[str] = list(lora.strangers)
+    unmatched: list[str] = list(lora.unknown_keys)
     image_path: list[str] = []
     for change in lora.changes_of(expert):
         if change.name not in recipe.tensors:

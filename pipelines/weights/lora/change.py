@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import LoraError, ModelError
-from ..stored import Files, StoredTensor
+from ..stored_tensors import Files, StoredTensor
 from .delta import Difference, Form, Hadamard, Kronecker, LoraDelta, LowRank, Magnitude, Product, by
 from .metadata import AdapterConfig
 

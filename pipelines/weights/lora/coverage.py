@@ -169,7 +169,7 @@ class LoraReport:
 
 
 def describe_lora(lora: LoraFile) -> LoraFacts:
-    keys = sum(len(change.keys) for change in lora.changes) + len(lora.strangers)
+    keys = sum(len(change.keys) for change in lora.changes) + len(lora.unknown_keys)
     factored = [change for change in lora.changes if change.rank is not None]
     return LoraFacts(
         dialect=lora.dialect,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...errors import LoraError
-from ..stored import Files, StoredTensor
+from ..stored_tensors import Files, StoredTensor
 
 __all__ = [
     "Difference",

@@ -27,7 +27,7 @@ from wan_duet.pipelines.streaming.executor import Executor
 from wan_duet.pipelines.weights.lora.attach import attach_lora
 from wan_duet.pipelines.weights.lora.lora_file import read_lora
 from wan_duet.pipelines.weights.recipe import Recipe, materialise
-from wan_duet.pipelines.weights.stored import Files
+from wan_duet.pipelines.weights.stored_tensors import Files
 
 from .lora_files import DIALECTS, low_rank_file, made, matrices, tiny_expert
 

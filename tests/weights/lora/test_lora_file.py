@@ -167,15 +167,15 @@ def test_parts_that_do_not_go_together_are_refused_by_name(
 
 def test_what_has_no_use_is_counted_and_not_fatal(tmp_path: Path) -> None:
     lora = read(tmp_path, {**pair(), f"{OTHER}.alpha": torch.tensor(1.0), "text_model.x": torch.ones(1)})
-    assert lora.strangers == ("text_model.x", f"{OTHER}.alpha")
+    assert lora.unknown_keys == ("text_model.x", f"{OTHER}.alpha")
 
 
 def test_keys_of_strangers_are_made_fit_to_be_shown(tmp_path: Path) -> None:
     """And are looked at once: a long row of prefixes costs no more than any other key."""
     keys = ("\x1b[2Jclear", "transformer." * 50_000, "a." * 50_000)
     lora = read(tmp_path, {**pair(), **{key: torch.ones(1) for key in keys}})
-    assert lora.strangers[0] == "?[2Jclear"
-    assert max(map(len, lora.strangers)) == 120
+    assert lora.unknown_keys[0] == "?[2Jclear"
+    assert max(map(len, lora.unknown_keys)) == 120
 
 
 @pytest.mark.parametrize(

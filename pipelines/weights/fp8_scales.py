@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from .stored import NUMBERS, Files, Source, StoredTensor, read_header, read_metadata
+from .stored_tensors import NUMBERS, Files, Source, StoredTensor, read_header, read_metadata
 
 __all__ = ["ScaledTensor", "read_safetensors"]
 

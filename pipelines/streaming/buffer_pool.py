@@ -1,4 +1,4 @@
-"""What is on the device: slots with units in them, and the networks whose parameters they become."""
+"""Hold units in buffers on the device, and the networks on meta whose parameters they become."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from ..errors import ModelError
 from ..kernels.choices import FloatChoices
 from ..networks.network_kind import NetworkKind
 from ..weights.recipe import DTypeRule, Ingredient, Recipe
-from .transfer import Lane, Mark
+from .transfer import DeviceEvent, Transfer
 from .unit_schedule import Unit
 
-__all__ = ["BlockForward", "LaneMaker", "Made", "Shell", "Slots", "made_from"]
+__all__ = ["BlockForward", "BufferPool", "MetaNetwork", "TransferMaker", "UnitSource", "unit_sources"]
 
 BlockForward = Callable[..., Tensor]
-LaneMaker = Callable[[torch.device, DTypeRule, int, int], Lane]
+TransferMaker = Callable[[torch.device, DTypeRule, int, int], Transfer]
 
 
-class Visit(Protocol):
-    """Called around every block with its number."""
+class BlockHook(Protocol):
+    """Returns a context in which one block is computed."""
 
     def __call__(self, block: int) -> AbstractContextManager[None]: ...
 
 
 @dataclass(frozen=True)
-class Made:
-    """All that decides what is in a slot: how each tensor is made, and which state its files are in."""
+class UnitSource:
+    """Determines the contents of a unit: how each tensor is made, and stamps of the files it is made from."""
 
     tensors: Mapping[str, Ingredient]
     stamps: Mapping[Path, tuple[int, int, int]]
 
 
-def made_from(recipe: Recipe) -> tuple[Made, ...]:
-    """Of every unit of a recipe, as it would be made now."""
+def unit_sources(recipe: Recipe) -> tuple[UnitSource, ...]:
+    """Return the sources of every unit of a recipe, with the present stamps of its files."""
     stamps: dict[Path, tuple[int, int, int]] = {}
 
     def stamps_of(tensors: Mapping[str, Ingredient]) -> dict[Path, tuple[int, int, int]]:
@@ -47,99 +47,104 @@ def made_from(recipe: Recipe) -> tuple[Made, ...]:
         files |= {delta.file for item in tensors.values() for delta in item.deltas}
         return {file: stamps.setdefault(file, _stamp(file)) for file in files}
 
-    return tuple(Made(tensors, stamps_of(tensors)) for tensors in recipe.moves)
+    return tuple(UnitSource(tensors, stamps_of(tensors)) for tensors in recipe.streamed_units)
 
 
 @dataclass
-class _Slot:
-    """made: None while there is nothing whole in it."""
+class _Buffer:
+    """source: of the unit it holds; None while it is empty or being filled."""
 
-    made: Made | None = None
+    source: UnitSource | None = None
     tensors: dict[str, Tensor] = field(default_factory=dict)
 
 
-class Slots:
-    """The slots of one device, and the networks they serve. This is what may stay between runs.
+class BufferPool:
+    """The buffers (slots) of one device, one unit each, and their networks. May be kept between runs.
 
-    size_bytes: what they take when they are full.
+    size_bytes: size of all buffers when they are full.
     """
 
     def __init__(
         self,
-        lane: Lane,
+        transfer: Transfer,
         device: torch.device,
         dtype: torch.dtype,
         count: int,
         slot_bytes: int,
         size_bytes: int,
     ) -> None:
-        self.lane, self.last_mark = lane, None
+        self.transfer, self.last_event = transfer, None
         self._device, self._dtype, self._slot_bytes, self._size_bytes = device, dtype, slot_bytes, size_bytes
-        self._slots = [_Slot() for _ in range(count)]
-        self._shells: list[Shell] = []
-        self.choices = FloatChoices()  # of the run at hand
+        self._buffers = [_Buffer() for _ in range(count)]
+        self._networks: list[MetaNetwork] = []
+        self.choices = FloatChoices()  # of the present run
 
     @property
     def size_bytes(self) -> int:
         return self._size_bytes
 
     def can_serve(self, device: torch.device, dtype: torch.dtype, count: int, slot_bytes: int) -> bool:
-        """Whether a run that needs slots like these would find anything in them."""
+        """Say whether the buffers match, and at least one holds a unit."""
         alike = (device, dtype, count, slot_bytes) == (
             self._device,
             self._dtype,
-            len(self._slots),
+            len(self._buffers),
             self._slot_bytes,
         )
-        return alike and any(slot.made is not None for slot in self._slots)
+        return alike and any(buffer.source is not None for buffer in self._buffers)
 
-    def contents(self, made: Mapping[str, Sequence[Made]]) -> list[Unit | None]:
-        """Which units of these experts are here, by slot."""
-        known = [(Unit(name, number), how) for name, hows in made.items() for number, how in enumerate(hows)]
-        return [next((unit for unit, how in known if how == slot.made), None) for slot in self._slots]
+    def contents(self, sources: Mapping[str, Sequence[UnitSource]]) -> list[Unit | None]:
+        """Return the unit of these experts that each slot holds."""
+        known = [
+            (Unit(name, number), source)
+            for name, units in sources.items()
+            for number, source in enumerate(units)
+        ]
+        return [
+            next((unit for unit, source in known if source == buffer.source), None)
+            for buffer in self._buffers
+        ]
 
-    def fill(self, number: int, made: Made, after: Mark, check: Callable[[], None]) -> Mark:
-        slot = self._slots[number]
-        slot.made, slot.tensors = None, {}
-        slot.tensors, mark = self.lane.fill(number, made.tensors, after, check)
-        slot.made = made
-        return mark
+    def fill(
+        self, number: int, source: UnitSource, after: DeviceEvent, check: Callable[[], None]
+    ) -> DeviceEvent:
+        buffer = self._buffers[number]
+        buffer.source, buffer.tensors = None, {}
+        buffer.tensors, event = self.transfer.fill(number, source.tensors, after, check)
+        buffer.source = source
+        return event
 
     def tensors(self, number: int) -> Mapping[str, Tensor]:
-        return self._slots[number].tensors
+        return self._buffers[number].tensors
 
-    def drop(self, number: int) -> None:
-        """What is there is not needed any more; nothing is copied back, since a recipe makes it again."""
-        self._slots[number] = _Slot()
+    def meta_network(self, recipe: Recipe, block_forward: BlockForward, kind: NetworkKind) -> MetaNetwork:
+        """Return the network for a recipe. Recipes of one configuration share a network."""
+        meta = next((meta for meta in self._networks if meta.serves(recipe, self.choices)), None)
+        if meta is None:
+            meta = MetaNetwork(recipe, self._device, self.choices, kind)
+            self._networks.append(meta)
+        meta.block_forward = block_forward
+        return meta
 
-    def shell_of(self, recipe: Recipe, block_forward: BlockForward, kind: NetworkKind) -> Shell:
-        """The network of a recipe; one serves all recipes of its configuration."""
-        shell = next((shell for shell in self._shells if shell.serves(recipe, self.choices)), None)
-        if shell is None:
-            shell = Shell(recipe, self._device, self.choices, kind)
-            self._shells.append(shell)
-        shell.block_forward = block_forward
-        return shell
-
-    def rest(self) -> None:
-        """A run is over: what stays, stays in the slots alone."""
-        for shell in self._shells:
-            shell.unbind_all()
-        self.lane.rest()
+    def finish(self) -> None:
+        """End a run: units stay in their buffers, and the networks no longer refer to them."""
+        for meta in self._networks:
+            meta.unbind_all()
+        self.transfer.finish()
 
     def close(self) -> None:
-        """Give everything up, whoever still holds this object."""
-        self.rest()
-        self._shells.clear()
-        for slot in self._slots:
-            slot.made, slot.tensors = None, {}
-        self.lane.close()
+        """Free all memory, even if a reference to this object remains."""
+        self.finish()
+        self._networks.clear()
+        for buffer in self._buffers:
+            buffer.source, buffer.tensors = None, {}
+        self.transfer.close()
 
 
-class Shell:
-    """A network on meta whose parameters are put in place for the time they are used.
+class MetaNetwork:
+    """A network on the meta device whose parameters are bound while they are used.
 
-    before_blocks: how many units come before the first block: 1, the head.
+    before_blocks: number of units before the first block: 1, the head, or 0.
     """
 
     block_forward: BlockForward
@@ -155,10 +160,12 @@ class Shell:
         modules = dict(network.named_modules())
         self._blank: dict[str, Tensor] = dict(network.named_parameters())
         self.require_fit(recipe)
-        self._places = tuple({name: _place(modules, name) for name in tensors} for tensors in recipe.moves)
+        self._places = tuple(
+            {name: _place(modules, name) for name in tensors} for tensors in recipe.streamed_units
+        )
         self._bound: list[Mapping[str, Tensor] | None] = [None] * len(self._places)
-        self._turns = [_Turn(block, number) for number, block in enumerate(network.blocks)]
-        network.blocks = nn.ModuleList(self._turns)
+        self._hooked = [_HookedBlock(block, number) for number, block in enumerate(network.blocks)]
+        network.blocks = nn.ModuleList(self._hooked)
 
     def serves(self, recipe: Recipe, choices: FloatChoices) -> bool:
         return self._config == dict(recipe.config) and self._choices == choices
@@ -175,17 +182,17 @@ class Shell:
                 raise ModelError(f"{file}: {name} has shape {found}, the network needs {wanted}")
 
     @contextmanager
-    def visited_by(self, visit: Visit) -> Iterator[None]:
-        for turn in self._turns:
-            turn.visit, turn.block_forward = visit, self.block_forward
+    def hooked_by(self, hook: BlockHook) -> Iterator[None]:
+        for block in self._hooked:
+            block.hook, block.block_forward = hook, self.block_forward
         try:
             yield
         finally:
-            for turn in self._turns:
-                turn.visit = turn.block_forward = None
+            for block in self._hooked:
+                block.hook = block.block_forward = None
 
     def bind(self, index: int, tensors: Mapping[str, Tensor]) -> None:
-        """Put parameters in place; nothing is copied."""
+        """Set the parameters of unit `index`, without a copy."""
         if self._bound[index] is not tensors:
             for name, (module, attribute) in self._places[index].items():
                 module._parameters[attribute] = tensors[name]  # type: ignore[assignment]
@@ -201,21 +208,21 @@ class Shell:
             self.unbind(index)
 
 
-class _Turn(nn.Module):
-    """A block whose parameters are there while it is called."""
+class _HookedBlock(nn.Module):
+    """A block that enters its hook, which binds its parameters, around each call."""
 
-    visit: Visit | None
+    hook: BlockHook | None
     block_forward: BlockForward | None
 
     def __init__(self, block: nn.Module, number: int) -> None:
         super().__init__()
         self.block, self._number = block, number
-        self.visit = self.block_forward = None
+        self.hook = self.block_forward = None
 
     def forward(self, *arguments: Any) -> Tensor:
-        if self.visit is None or self.block_forward is None:
+        if self.hook is None or self.block_forward is None:
             raise ModelError("a block was called outside a forward of its expert")
-        with self.visit(self._number):
+        with self.hook(self._number):
             return self.block_forward(self.block, *arguments)
 
 
@@ -225,9 +232,9 @@ def _place(modules: Mapping[str, nn.Module], name: str) -> tuple[nn.Module, str]
 
 
 def _stamp(file: Path) -> tuple[int, int, int]:
-    """What tells that a file was written again: its time, its size and its place on the disk."""
+    """Return modification time, size and inode, which change when a file is rewritten."""
     try:
         stat = file.stat()
-    except OSError:  # gone: unlike whatever it was, and reading it says so
+    except OSError:  # the file is gone; reading it will raise
         return (0, 0, 0)
     return (stat.st_mtime_ns, stat.st_size, stat.st_ino)
