@@ -1,4 +1,4 @@
-"""What may be asked for: the kinds of request, their fields and limits, and the check against a runner."""
+"""Defines what can be asked for, and checks a request against a runner: kinds, fields, limits, prices."""
 
 from __future__ import annotations
 
