@@ -14,15 +14,15 @@ from ..pipelines.request import NOVITA_MODELS, NovitaModel, RequestWithMedia
 from .files import new_video_file
 from .outgoing import allowed_file, written_media
 from .remote_jobs import remote_folder, remote_jobs
-from .remote_news import NodeNews
+from .remote_progress import RemoteProgress
 from .remote_result import result_outputs, return_images_input, to_outputs
 from .sockets import WanRequestSocket
 
 if TYPE_CHECKING:
-    from ..pipelines.remote.gate import SpendingLimits
+    from ..pipelines.remote.job_record import Job, Order
     from ..pipelines.remote.payload import Prepared
-    from ..pipelines.remote.record import Job, Order
     from ..pipelines.remote.spending import Spending
+    from ..pipelines.remote.spending_limits import SpendingLimits
 
 __all__ = ["RUNNERS", "WanDuetJob", "novita_model_input", "runner_node"]
 
@@ -96,18 +96,18 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
             )
             thread, accounts = remote_jobs()
             account = accounts.at(runner.provider)
-            news = NodeNews(cls.hidden.unique_id, _remarks(order))
+            progress = RemoteProgress(cls.hidden.unique_id, _remarks(order))
             ticket = thread.buy(
                 order,
                 account,
                 limits=_limits(spending.limits, max_price_usd),
                 prepare=uploading(prepared, account),
-                tell=news.hear,
+                on_event=progress.receive,
                 reuse=reuse,
                 resubmit=resubmit,
             )
-            job = await ticket.wait(news.look)
-            news.say(_end(job, reused=not news.heard))
+            job = await ticket.wait(progress.refresh)
+            progress.show(_end(job, reused=not progress.has_received))
             return to_outputs(job, return_images=return_images)
 
     Run.__name__ = Run.__qualname__ = runner.node_id
@@ -146,9 +146,9 @@ class WanDuetJob(io.ComfyNode):
         thread, accounts = remote_jobs()
         job = thread.journal.find(job_id.strip())
         if job.is_open:
-            news = NodeNews(cls.hidden.unique_id)
-            job = await thread.attach(job.job_id, accounts.of(job), news.hear).wait(news.look)
-            news.say(_end(job, reused=False))
+            progress = RemoteProgress(cls.hidden.unique_id)
+            job = await thread.attach(job.job_id, accounts.of(job), progress.receive).wait(progress.refresh)
+            progress.show(_end(job, reused=False))
         return to_outputs(job.delivered(), return_images=return_images)
 
 

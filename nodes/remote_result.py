@@ -11,7 +11,7 @@ from comfy_api.latest import InputImpl, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
 if TYPE_CHECKING:
-    from ..pipelines.remote.record import Job
+    from ..pipelines.remote.job_record import Job
 
 __all__ = ["result_outputs", "return_images_input", "to_outputs"]
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import JobStoppedError, JournalError, KeyProblemError
 
 if TYPE_CHECKING:
+    from ..remote.job_record import Job
     from ..remote.journal import Journal
-    from ..remote.record import Job
 
 __all__ = ["add_jobs_command"]
 

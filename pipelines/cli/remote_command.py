@@ -14,7 +14,7 @@ from ..files.file_names import require_file_name
 from ..request.novita_words import NOVITA_MODELS, NovitaModel
 
 if TYPE_CHECKING:
-    from ..remote.record import Job
+    from ..remote.job_record import Job
     from ..remote.settings import Addresses
     from ..request.base import WanRequest
     from ..request.prices import PriceTable
@@ -124,7 +124,7 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
             account,
             limits=spending.limits,
             prepare=uploading(prepared, account),
-            tell=line,
+            on_event=line,
             reuse=not options.no_reuse,
             resubmit=options.resubmit,
         )

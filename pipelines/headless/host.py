@@ -21,11 +21,11 @@ from packaging.version import Version
 from ..errors import HostError
 from ..version import PACK, REQUIRED_COMFYUI
 
-__all__ = ["Found", "Host", "examine", "find_comfyui", "find_python", "without_our_python"]
+__all__ = ["ComfyUIFolder", "Host", "examine", "find_comfyui", "find_python", "without_our_python"]
 
 
 @dataclass(frozen=True)
-class Found:
+class ComfyUIFolder:
     """A ComfyUI folder, and whether somebody named it (`given`) or it merely was there."""
 
     path: Path
@@ -51,7 +51,7 @@ def find_comfyui(
     *,
     pack: Path = PACK,
     environ: Mapping[str, str] = os.environ,
-) -> Found | None:
+) -> ComfyUIFolder | None:
     """The ComfyUI of the argument, of $COMFYUI_PATH, or the one in whose `custom_nodes` the pack lies.
 
     Raises HostError when the first two name a folder that is no ComfyUI.
@@ -63,10 +63,10 @@ def find_comfyui(
                 raise HostError(
                     f"{source}: {path} is not a ComfyUI folder (no main.py beside a folder comfy)."
                 )
-            return Found(path, given=True)
+            return ComfyUIFolder(path, given=True)
     around = pack.parent.parent
     if pack.parent.name == "custom_nodes" and _is_comfyui(around):
-        return Found(around, given=False)
+        return ComfyUIFolder(around, given=False)
     return None
 
 
@@ -197,7 +197,7 @@ def _pip(python: Path, file: Path) -> str:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _PythonFacts:
     installed: dict[str, str | None]  # distribution -> version
     accelerator: bool
 
@@ -220,7 +220,7 @@ print(json.dumps({"installed": installed, "accelerator": accelerator}))
 """
 
 
-def _ask(python: Path, names: list[str], timeout_s: float = 300.0) -> _Answer:
+def _ask(python: Path, names: list[str], timeout_s: float = 300.0) -> _PythonFacts:
     """Which of the distributions `names` a Python has, and whether its torch, if asked of, has a device."""
     command = [str(python), "-c", _QUESTION, *names]
     try:
@@ -238,4 +238,4 @@ def _ask(python: Path, names: list[str], timeout_s: float = 300.0) -> _Answer:
     if done.returncode != 0:
         raise HostError(f"{python} could not be asked what it has installed:\n{done.stderr.strip()}")
     answer = json.loads(done.stdout.splitlines()[-1])  # the last line: torch may print warnings before it
-    return _Answer(answer["installed"], answer["accelerator"])
+    return _PythonFacts(answer["installed"], answer["accelerator"])

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from wan_duet.pipelines.embedded.toy_model import EMBEDDED, TOY_IMAGE, embedded_loras
 from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.generate.local_receipt import latents_hash
-from wan_duet.pipelines.headless.client import ComfyClient, Job
+from wan_duet.pipelines.headless.client import ComfyClient, WorkflowResult
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.plan import Plan
 from wan_duet.pipelines.video.image import image_bytes
@@ -57,7 +57,9 @@ def id_of(graph: dict[str, Any], kind: str) -> str:
     return found
 
 
-def video_of(kind: str, client: ComfyClient, job: Job, graph: dict[str, Any], to: Path) -> VideoFacts:
+def video_of(
+    kind: str, client: ComfyClient, job: WorkflowResult, graph: dict[str, Any], to: Path
+) -> VideoFacts:
     """The video that the history lists for the node of this class, read back."""
     recorded = client.job(job.prompt_id)
     assert recorded is not None
@@ -66,7 +68,7 @@ def video_of(kind: str, client: ComfyClient, job: Job, graph: dict[str, Any], to
     return probe(client.download(file, to / file.name))
 
 
-def text_of(job: Job, node: str) -> str:
+def text_of(job: WorkflowResult, node: str) -> str:
     return str(job.outputs[node]["text"][0])
 
 
