@@ -53,9 +53,7 @@ def _inspect(options: argparse.Namespace) -> int:
         print(lora.file.name)
         print(facts.text())
         if lora.unknown_keys:
-            print(
-                f"{len(lora.unknown_keys)} keys that nobody knows, such as {', '.join(lora.unknown_keys[:3])}"
-            )
+            print(f"{len(lora.unknown_keys)} unknown keys, such as {', '.join(lora.unknown_keys[:3])}")
         for report, reason in reports:
             print(f"refused: {reason}" if reason else report.summary())
     usable = any(not reason for _, reason in reports) if reports else bool(lora.changes)
