@@ -50,11 +50,11 @@ class FloatChoices:
 
     def __post_init__(self) -> None:
         if self.attention not in ATTENTIONS:
-            raise ModelError(f"attention: {self.attention!r}; one of {', '.join(ATTENTIONS)} works")
+            raise ModelError(f"attention: {self.attention!r} is unknown; give one of {', '.join(ATTENTIONS)}")
         if self.kernels not in KERNELS:
-            raise ModelError(f"kernels: {self.kernels!r}; one of {', '.join(KERNELS)} works")
+            raise ModelError(f"kernels: {self.kernels!r} is unknown; give one of {', '.join(KERNELS)}")
         if self.chunk_tokens < 0:
-            raise ModelError(f"chunk_tokens: {self.chunk_tokens}; give 0, or the tokens of a chunk")
+            raise ModelError(f"chunk_tokens: {self.chunk_tokens} is negative; give tokens per chunk, or 0")
 
     @property
     def lossy(self) -> bool:
@@ -73,13 +73,13 @@ class FloatChoices:
     def text(self) -> str:
         """One line for people."""
         parts = [
-            f"attention by {self.attention}{' (lossy)' if self.lossy else ''}",
+            f"{self.attention} attention{' (lossy)' if self.lossy else ''}",
             kernels_text(self.kernels, self.refused),
         ]
         if self.chunk_tokens:
-            parts.append(f"{self.chunk_tokens} tokens at a time")
+            parts.append(f"chunks of {self.chunk_tokens} tokens")
         if self.compiler is not None:
-            parts.append(f"blocks compiled by {self.compiler}")
+            parts.append(f"blocks compiled with {self.compiler}")
         return ", ".join(parts)
 
 
@@ -107,7 +107,7 @@ def operations_of(kernels: Kernels) -> Operations:
     """Raises ModelError when the kernels are not installed."""
     made = _made(kernels)
     if made is None:
-        raise ModelError(f"kernels: {kernels} is not installed here; take plain")
+        raise ModelError(f"kernels: the package for {kernels} is not installed; use plain")
     return made
 
 
@@ -130,7 +130,7 @@ def why_not_kernels(kernels: Kernels, device: torch.device, dtype: torch.dtype) 
         return "not installed"
     for name, (found, expected) in _tried(made, plain_operations(), device, dtype).items():
         if not torch.allclose(found.float(), expected.float(), rtol=0.05, atol=0.05):
-            return f"{name} gives wrong numbers"
+            return f"{name} gives wrong results"
     return None
 
 
@@ -245,7 +245,7 @@ class Preferences:
 def _require(what: str, reason: str | None, device: torch.device) -> None:
     if reason is not None:
         raise ModelError(
-            f"{what} does not run on {device} here: {reason}; leave it out, or run where it does"
+            f"{what} does not run on {device} here: {reason}; leave the option out to use what does"
         )
 
 

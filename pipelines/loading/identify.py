@@ -96,7 +96,7 @@ def choose(files: Sequence[Path], kind: Kind, family: str, slot: PartName) -> Pa
     if fitting:
         names = ", ".join(file.name for file in fitting)
         raise ModelError(f"{slot}: {len(fitting)} files fit {family}: {names}; choose one of them")
-    looked = f" None of these fits: {_named(files)}." if files else ""
+    looked = f" None of these files fits: {_named(files)}." if files else ""
     raise ModelError(f"{missing(slot, family)}.{looked}")
 
 
@@ -141,6 +141,6 @@ def _families(kind: Kind, recipe: Recipe) -> tuple[str, ...]:
 
 
 def _strange(checkpoint: Checkpoint) -> str:
-    said = f", a GGUF of {checkpoint.architecture}" if checkpoint.architecture else ""
-    examples = ", ".join(list(checkpoint.tensors)[:3]) or "none at all"
-    return f"{checkpoint.path}: no part of a Wan model{said}; it holds tensors like {examples}"
+    said = f" but a GGUF file of {checkpoint.architecture}" if checkpoint.architecture else ""
+    examples = ", ".join(list(checkpoint.tensors)[:3]) or "(none)"
+    return f"{checkpoint.path}: not a part of a Wan model{said}; its tensors are named like {examples}"

@@ -181,7 +181,7 @@ def _located(source: str | Path) -> Path:
     if not path.exists():
         raise ModelError(
             f"{source}: no such model; give {' or '.join(map(repr, EMBEDDED))}, a folder in diffusers "
-            "layout, or the transformer as a .safetensors or .gguf file, which can be had at "
+            "layout, or the transformer as a .safetensors or .gguf file; download one from "
             f"{public_page('diffusion_models')}"
         )
     return path
@@ -194,7 +194,7 @@ def _is_whole(path: Path) -> bool:
 
 def _read(path: Path, kind: Kind, slot: str) -> Recipe:
     if not path.exists():
-        raise ModelError(f"{slot}: {path} not found; such files can be had at {public_page(_FOLDERS[kind])}")
+        raise ModelError(f"{slot}: {path} not found; download it from {public_page(_FOLDERS[kind])}")
     return read_part(path, kind, slot)
 
 
@@ -252,7 +252,7 @@ def _audio_encoder(given: FileChoice, folder: Path | None, family: Family) -> Re
         given = _own_or_shared(folder, "audio_encoder")
     found = given if isinstance(given, (str, Path)) else choose_audio_encoder(given or (), family.name)
     if not Path(found).exists():
-        raise ModelError(f"{missing('audio_encoder', family.name)}; {found} is not there")
+        raise ModelError(f"{missing('audio_encoder', family.name)}; {found} was not found")
     return audio_encoder_recipe(Path(found))
 
 
@@ -260,7 +260,7 @@ def _tokenizer(given: str | Path | None, text_encoder: Path) -> Path:
     found = Path(given) if given is not None else find_tokenizer(text_encoder)
     if found is None:
         raise ModelError(
-            f"tokenizer: {text_encoder} carries none and none lies beside it; put the tokenizer.json of "
-            "google/umt5-xxl there, or take umt5_xxl_fp16.safetensors of Comfy-Org, which carries its own"
+            f"tokenizer: {text_encoder} contains none and there is none beside it; put the tokenizer.json of "
+            "google/umt5-xxl there, or use Comfy-Org's umt5_xxl_fp16.safetensors, which contains one"
         )
     return found

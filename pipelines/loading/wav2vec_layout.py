@@ -43,8 +43,8 @@ def audio_encoder_recipe(path: Path, slot: str = "audio_encoder") -> Recipe:
     shapes = {name: source.shape for name, source in tensors.items()}
     if "feature_projection.projection.weight" not in shapes:
         raise ModelError(
-            f"{slot}: {path} is no wav2vec 2.0; wav2vec2-large-xlsr-53-english is needed, its folder or its "
-            ".safetensors file"
+            f"{slot}: {path} is not a wav2vec 2.0 model; give the folder or the .safetensors file of "
+            "wav2vec2-large-xlsr-53-english"
         )
     config = _config(checkpoint, shapes)
     preprocessor = path / "preprocessor_config.json"

@@ -57,7 +57,7 @@ def speech_velocity(
     """
     del cache
     if not isinstance(condition, ClipCondition):
-        raise ModelError("the speech model needs the sound and the image of a clip, and got a prompt alone")
+        raise ModelError("the speech model needs audio and an image for each clip, but got only a prompt")
     given = condition.on(latents.device, dtype)
     velocity: Tensor = network(
         latents.to(dtype), timestep, given.text, given.audio, given.reference, given.motion, given.pose

@@ -174,12 +174,14 @@ class MetaNetwork:
         """Raises ModelError when a recipe of this configuration has other tensors than the network."""
         file = recipe.files[0]
         if unexpected := [name for name in recipe.tensors if name not in self._blank]:
-            raise ModelError(f"{file}: the network has no place for {', '.join(unexpected[:3])}")
+            raise ModelError(
+                f"{file}: has tensors that the network does not have: {', '.join(unexpected[:3])}"
+            )
         if missing := [name for name in self._blank if name not in recipe.tensors]:
-            raise ModelError(f"{file}: has no tensor for {', '.join(missing[:3])} ({len(missing)} missing)")
+            raise ModelError(f"{file}: lacks {len(missing)} tensors of the network: {', '.join(missing[:3])}")
         for name, parameter in self._blank.items():
             if (found := recipe.tensors[name].shape) != (wanted := tuple(parameter.shape)):
-                raise ModelError(f"{file}: {name} has shape {found}, the network needs {wanted}")
+                raise ModelError(f"{file}: {name} has shape {found}, but the network needs {wanted}")
 
     @contextmanager
     def hooked_by(self, hook: BlockHook) -> Iterator[None]:

@@ -91,7 +91,9 @@ class Executor:
     def cursor(self) -> Cursor:
         """Return the cursor of the run. Raises ModelError after the run."""
         if self._cursor is None:
-            raise ModelError("an expert was taken out of memory while it was in use; run again")
+            raise ModelError(
+                "an expert was used after its run had ended and its weights were unloaded; run again"
+            )
         return self._cursor
 
     def __enter__(self) -> Executor:

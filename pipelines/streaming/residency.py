@@ -50,11 +50,11 @@ class Residency:
         """Describe this in one line, for the log and the plan."""
         size = f"{self.slots} of {self.units} units ({self.bytes / 2**30:.3g} GiB) on the device"
         if self.slots >= self.units:
-            return f"{size}: all stay"
+            return f"{size}: all resident"
         if self.slots >= self.largest:
-            return f"{size}: one expert stays, the next one follows it unit by unit"
+            return f"{size}: one expert resident, the other streamed"
         stay = max(self.slots - self.ring, 0)
-        return f"{size}: {stay} of an expert's {self.largest} stay, {self.ring} slots stream the others"
+        return f"{size}: {stay} of an expert's {self.largest} resident, {self.ring} slots stream the others"
 
 
 def parse_residency(text: str) -> str:

@@ -49,8 +49,8 @@ def weight_files(folder: Path) -> list[Path]:
         if index.is_file():
             return [_shard(folder, name) for name in sorted(set(_weight_map(index).values()))]
     raise ModelError(
-        f"{folder}: holds no {' or '.join(f'{stem}.safetensors' for stem in _STEMS)}; "
-        "only safetensors weights are read"
+        f"{folder}: has no {' or '.join(f'{stem}.safetensors' for stem in _STEMS)}; "
+        "only safetensors weights are supported"
     )
 
 

@@ -102,5 +102,5 @@ def _empty(size_bytes: int, *, locked: bool) -> Tensor:
         return torch.empty(size_bytes, dtype=torch.uint8, pin_memory=locked)
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
-        log.warning("no page-locked memory to be had, so weights come slower: %s", reason)
+        log.warning("page-locked memory is not available, so weights load more slowly: %s", reason)
         return torch.empty(size_bytes, dtype=torch.uint8)

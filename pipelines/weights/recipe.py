@@ -152,7 +152,9 @@ class Recipe:
         except RuntimeError as error:
             raise ModelError(f"{self.files[0]}: {error}") from error
         if unexpected:
-            raise ModelError(f"{self.files[0]}: the network has no place for {', '.join(unexpected[:3])}")
+            raise ModelError(
+                f"{self.files[0]}: has tensors that the network does not have: {', '.join(unexpected[:3])}"
+            )
 
 
 def materialise(
@@ -178,7 +180,7 @@ def materialise(
     missing = [name for name, _ in network.named_parameters() if name not in recipe.tensors]
     if missing:
         raise ModelError(
-            f"{recipe.files[0]}: has no tensor for {', '.join(missing[:3])} ({len(missing)} missing)"
+            f"{recipe.files[0]}: lacks {len(missing)} tensors of the network: {', '.join(missing[:3])}"
         )
     network.to(device).requires_grad_(False).eval()  # what is left to move are buffers, such as rotary tables
 

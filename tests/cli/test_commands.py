@@ -61,7 +61,7 @@ def test_another_residency_is_said_and_changes_no_bit(
 ) -> None:
     command = ["generate", write(), "--model", "toy", "-o", str(tmp_path / "a.mp4")]
     told = []
-    for residency, words in (("auto", "one expert stays"), ("ring:2", "2 slots stream the others")):
+    for residency, words in (("auto", "one expert resident"), ("ring:2", "2 slots stream the others")):
         assert main([*command, "--residency", residency]) == 0
         assert words in capsys.readouterr().err
         receipt = json.loads((tmp_path / "a.json").read_text())

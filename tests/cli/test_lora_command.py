@@ -47,7 +47,7 @@ def test_a_fitting_file_is_not_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["lora", "inspect", str(file), "--model", "toy"]) == 0
     out = capsys.readouterr().out
     assert "high at 1: 2 keys matched, 1 tensors changed" in out
-    assert "seems made for the low-noise expert" in out
+    assert "seems to be made for the low-noise expert" in out
     assert "refused" not in out
 
 

@@ -103,7 +103,7 @@ def test_a_wish_for_kernels_is_granted_or_refused_with_its_reason() -> None:
     assert Preferences(kernels="kitchen").resolve(CUDA, BF16, machine=machine("triton")).kernels == "kitchen"
     with pytest.raises(ModelError, match="kernels: triton does not run on cuda:1 here: no triton here"):
         Preferences(kernels="triton").resolve(CUDA, BF16, machine=machine("triton"))
-    with pytest.raises(ModelError, match="kernels: 'cutlass'; one of plain, kitchen, triton works"):
+    with pytest.raises(ModelError, match="kernels: 'cutlass' is unknown; give one of plain, kitchen, triton"):
         Preferences(kernels="cutlass").resolve(CUDA, BF16, machine=machine())  # type: ignore[arg-type]
 
 
@@ -220,7 +220,7 @@ def test_kernels_that_met_a_full_memory_are_tried_again(package: Callable[[str, 
 
 def test_kernels_that_give_wrong_numbers_do_not_run(package: Callable[[str, str], None]) -> None:
     package("comfy_kitchen", "def apply_rope1(heads, table): return heads")
-    assert why_not_kernels("kitchen", CPU, BF16) == "norm with rotation gives wrong numbers"
+    assert why_not_kernels("kitchen", CPU, BF16) == "norm with rotation gives wrong results"
 
 
 def test_what_was_refused_does_not_make_choices_unlike() -> None:

@@ -199,14 +199,16 @@ def test_a_missing_audio_encoder_is_named_with_its_folder_and_source(
 
 
 def test_what_is_no_audio_encoder_is_refused(parts: dict[str, Path]) -> None:
-    with pytest.raises(ModelError, match=r"audio_encoder: .*vae\.safetensors is no wav2vec 2\.0"):
+    with pytest.raises(ModelError, match=r"audio_encoder: .*vae\.safetensors is not a wav2vec 2\.0"):
         audio_encoder_recipe(parts["vae"])
 
 
 def test_an_audio_encoder_of_another_size_is_refused(parts: dict[str, Path]) -> None:
     given = {name: parts[name] for name in ("source", "vae", "text_encoder")}
     small = EMBEDDED["toy-speech"] / "audio_encoder"
-    with pytest.raises(ModelError, match=r"gives 32 numbers of 3 layers, wan2\.2-s2v-14b hears 64 of 3"):
+    with pytest.raises(
+        ModelError, match=r"outputs 3 layers of width 32, but wan2\.2-s2v-14b needs 3 of width 64"
+    ):
         load_model(**given, audio_encoder=small)
 
 

@@ -185,10 +185,10 @@ def test_every_kernel_that_runs_here_attends_alike() -> None:
 
 
 def test_what_is_not_there_is_refused_by_name() -> None:
-    with pytest.raises(ModelError, match="'flash9'; one of flash3, cudnn"):
+    with pytest.raises(ModelError, match="'flash9' is unknown; give one of flash3, cudnn"):
         FloatChoices(attention="flash9")  # type: ignore[arg-type]
     for name in set(ATTENTIONS) - {"sdpa", "cudnn", "flash2"}:
-        with pytest.raises(ModelError, match=f"{name} needs a package"):
+        with pytest.raises(ModelError, match=f"{name} needs a missing package"):
             attend_with(name)
 
 

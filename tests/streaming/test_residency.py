@@ -223,15 +223,15 @@ FORWARD, VAE = int(4.5 * GIB), 6 * GIB
 @pytest.mark.parametrize(
     ("free", "slots", "ring", "words"),
     [
-        (141, 82, 0, "all stay"),
-        (64, 82, 0, "all stay"),
-        (48, 44, 3, "one expert stays, the next one follows"),
-        (24, 29, 3, "26 of an expert's 41 stay, 3 slots stream"),
+        (141, 82, 0, "all resident"),
+        (64, 82, 0, "all resident"),
+        (48, 44, 3, "one expert resident, the other streamed"),
+        (24, 29, 3, "26 of an expert's 41 resident, 3 slots stream"),
         (12, 11, 3, "8 of an expert's 41 stay"),
         (8, 4, 3, "1 of an expert's 41 stay"),
-        (6.8, 3, 3, "0 of an expert's 41 stay, 3 slots stream the others"),
-        (2, 2, 2, "0 of an expert's 41 stay, 2 slots"),  # refused by the preflight
-        (None, 3, 3, "0 of an expert's 41 stay, 3 slots"),  # unknown is no reason to think that more fits
+        (6.8, 3, 3, "0 of an expert's 41 resident, 3 slots stream the others"),
+        (2, 2, 2, "0 of an expert's 41 resident, 2 slots"),  # refused by the preflight
+        (None, 3, 3, "0 of an expert's 41 resident, 3 slots"),  # unknown is no reason to think that more fits
     ],
 )
 def test_as_much_stays_as_fits_beside_the_work(free: float | None, slots: int, ring: int, words: str) -> None:

@@ -46,14 +46,14 @@ def read_lora(file: Path) -> LoraFile:
     or is quantised.
     """
     if file.suffix != ".safetensors":
-        raise LoraError(f"{file}: only .safetensors LoRA files are read")
+        raise LoraError(f"{file}: not a .safetensors file; give a LoRA in that format")
     try:
         tensors, metadata = read_header(file), read_metadata(file)
     except ModelError as error:
         raise LoraError(str(error)) from error
     scaled = [_shown(key) for key in tensors if key.endswith(_QUANTISED)]
     if scaled:
-        raise LoraError(f"{file.name}: is quantised ({', '.join(scaled[:3])}), which is read in no LoRA file")
+        raise LoraError(f"{file.name}: is quantised ({', '.join(scaled[:3])}); use the LoRA in bf16 or fp16")
     modules: dict[tuple[bool, str], Parts] = {}
     unknown_keys: list[str] = []
     known: list[LoraKey] = []
