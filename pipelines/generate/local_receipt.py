@@ -138,7 +138,10 @@ def read_receipt(file: Path) -> Recorded:
 
 def _recorded(content: Mapping[str, Any]) -> Recorded:
     """Raises KeyError, TypeError, ValueError or ArithmeticError where the content is not a receipt's."""
+    from ..kernels.choices import Wishes
+
     model, plan = content["model"], Plan.from_dict(content["plan"])
+    Wishes(**model.get("choices", {}))
     if model["precision"] not in PRECISIONS or plan.solver not in _SOLVERS:
         raise ValueError(f"precision {model['precision']!r} or solver {plan.solver!r} is unknown")
     return Recorded(
