@@ -70,14 +70,15 @@ class HostMemory:
         if model_management.is_directml_enabled():
             return None  # core says 1 GiB there, whatever the card has
         if model_management.is_device_cpu(self.device):  # where unloading frees nothing
-            free = free_ram()
+            free, returned = free_ram(), 0
         else:
-            free = int(model_management.get_free_memory(self.device)) + sum(
+            free = int(model_management.get_free_memory(self.device))
+            returned = sum(
                 loaded.model_loaded_memory()
                 for loaded in model_management.current_loaded_models
                 if loaded.device == self.device and loaded.model is not None
             )
-        return under_cap(self.device, max(free - int(model_management.extra_reserved_memory()), 0))
+        return under_cap(self.device, free - int(model_management.extra_reserved_memory()), returned)
 
     def total_bytes(self) -> int | None:
         if model_management.is_directml_enabled():

@@ -73,7 +73,7 @@ def _make(prompt: str | None, comfyui: str | None, output: str | None) -> Path:
         _run_in(host, workflow, out)
     facts = probe(out)
     _compare(facts, request, model)
-    print(_summary(facts), file=sys.stderr)
+    print(_summary(facts), _computed(json.loads(facts.tags[RECEIPT])), sep="\n", file=sys.stderr)
     return out
 
 
@@ -201,6 +201,15 @@ def _compare(facts: VideoFacts, request: WanRequest, model: str) -> None:
 def _summary(facts: VideoFacts) -> str:
     size = f"{facts.width}x{facts.height}"
     return f"Read back: {facts.frames} frames of {size} at {float(facts.fps):g} fps, as planned."
+
+
+def _computed(receipt: dict[str, Any]) -> str:
+    """With which kernels, and why not with quicker ones."""
+    from ..kernels.choices import FloatChoices
+
+    model = receipt["model"]
+    choices = FloatChoices(**model["choices"], refused=model["kernels_refused"])
+    return f"Computed on {model['device']} in {model['dtype']}: {choices.text()}."
 
 
 if __name__ == "__main__":

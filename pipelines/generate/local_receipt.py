@@ -138,7 +138,10 @@ def read_receipt(file: Path) -> Recorded:
 
 def _recorded(content: Mapping[str, Any]) -> Recorded:
     """Raises KeyError, TypeError, ValueError or ArithmeticError when `content` is not that of a receipt."""
+    from ..kernels.choices import Preferences
+
     model, plan = content["model"], Plan.from_dict(content["plan"])
+    Preferences(**model.get("choices", {}))  # TypeError for a choice that does not exist
     if model["precision"] not in PRECISIONS or plan.solver not in _SOLVERS:
         raise ValueError(f"precision {model['precision']!r} or solver {plan.solver!r} is unknown")
     return Recorded(

@@ -82,6 +82,9 @@ def test_a_part_of_a_device_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> 
     card = torch.device("cuda", 0)
     assert total_under_cap(card, 80 * KIB) == 20 * KIB
     assert under_cap(card, 60 * KIB) == 5 * KIB
+    assert under_cap(card, 60 * KIB, 10 * KIB) == 15 * KIB  # the 10 are among the 15 that are taken
+    assert under_cap(card, -KIB, 10 * KIB) == 9 * KIB
+    assert under_cap(card, -KIB) == under_cap(torch.device("cpu"), -KIB) == 0
     assert total_under_cap(torch.device("cpu"), 80 * KIB) == 80 * KIB
 
 
