@@ -1,4 +1,4 @@
-"""Who draws frames in between on this ComfyUI: files where it keeps them, or a model of its own loader."""
+"""The frame interpolators of this ComfyUI: model files it keeps, or a model from its own loader."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def interp_model_input() -> io.Input:
         "interp_model",
         types=[io.Custom(name) for name in _CORE_NAMES],
         optional=True,
-        tooltip="A model from ComfyUI's Load Frame Interpolation Model, used in place of interpolator.",
+        tooltip="A model from ComfyUI's Load Frame Interpolation Model, used instead of interpolator.",
     )
 
 
