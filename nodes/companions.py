@@ -69,7 +69,8 @@ class WanDuetSafetyChecker(io.ComfyNode):
             node_id="WanDuetSafetyChecker",
             display_name="Wan Duet Safety Checker",
             category="Wan Duet/blocks",
-            description="Chooses the classifiers that check prompts, inputs and results of a request whose safety "
+            description="Chooses the classifiers that check prompts, inputs and results of a request whose "
+            "safety "
             "switches are on. Flagged content stops the run. Connect it between the model and the runner.",
             search_aliases=["nsfw filter", "content filter", "moderation"],
             inputs=[
@@ -78,7 +79,8 @@ class WanDuetSafetyChecker(io.ComfyNode):
                     "checker",
                     options=[_NONE, *_listed(cls.FOLDER)],
                     default=_NONE,
-                    tooltip="A text or image classifier in models/safety_checkers, as a transformers folder; or a "
+                    tooltip="A text or image classifier in models/safety_checkers, as a transformers "
+                    "folder; or a "
                     "folder with one of each in its subfolders text and image.",
                 ),
             ],

@@ -27,7 +27,8 @@ class WanDuetImageCondition(io.ComfyNode):
             node_id="WanDuetImageCondition",
             display_name="Wan Duet Image Condition",
             category="Wan Duet/blocks",
-            description="Adds a start image, and optionally an end image, to the conditioning of an image-to-video "
+            description="Adds a start image, and optionally an end image, to the conditioning of an "
+            "image-to-video "
             "model. Works with the samplers of this pack and with ComfyUI's.",
             search_aliases=["wan image to video", "first last frame", "start image", "i2v conditioning"],
             inputs=[

@@ -37,7 +37,7 @@ _TENTH = {"step": 0.1, "round": 0.001}  # arrows move by a tenth, typed values k
 
 
 def field_inputs(task: str, names: tuple[str, ...]) -> list[io.Input]:
-    """Return the inputs for these fields of `task`. A media field gets two: a socket, and a text as alternative."""
+    """Return the inputs for these fields of `task`. A media field gets two: a socket, and a text."""
     known = fields_of(task)
     inputs: list[io.Input] = []
     for name in names:

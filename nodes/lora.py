@@ -41,7 +41,8 @@ class WanDuetLora(_LoraNode):
             node_id="WanDuetLora",
             display_name="Wan Duet LoRA",
             category="Wan Duet/blocks",
-            description="Adds a LoRA to the experts of a model and reports how much of it fits. Chain these nodes "
+            description="Adds a LoRA to the experts of a model and reports how much of it fits. Chain these "
+            "nodes "
             "for several LoRAs; their order does not matter.",
             search_aliases=["wan lora loader", "lora high low", "load lora", "lora wan 2.2"],
             inputs=[
@@ -116,7 +117,8 @@ def _lora_inputs() -> list[io.Input]:
         io.String.Input(
             "path",
             default="",
-            tooltip="A Hugging Face repository (owner/name) or an https URL, such as one of Civitai. A local run "
+            tooltip="A Hugging Face repository (owner/name) or an https URL, such as one of Civitai. A "
+            "local run "
             "downloads it once into models/loras. Leave empty to use file.",
         ),
         io.String.Input("weight_name", default="", tooltip=DESCRIPTIONS["weight_name"]),
@@ -132,7 +134,8 @@ def _lora_inputs() -> list[io.Input]:
             options=listed_loras(),
             default=NONE,
             optional=True,
-            tooltip="For a LoRA that is a pair of files: this one is applied to the low-noise expert, file to the high-noise one.",
+            tooltip="For a LoRA that is a pair of files: this one is applied to the low-noise expert, "
+            "file to the high-noise one.",
         ),
         _scale_input("low_scale", "Strength of low_file.", optional=True),
         io.String.Input(

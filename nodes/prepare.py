@@ -66,7 +66,8 @@ class WanDuetVideoCondition(io.ComfyNode):
             node_id="WanDuetVideoCondition",
             display_name="Wan Duet Video Condition",
             category="Wan Duet/blocks",
-            description="Encodes the start of a video into a latent for video to video: connect it to Two-Stage "
+            description="Encodes the start of a video into a latent for video to video: connect it to "
+            "Two-Stage "
             "Sampler with a strength below 1. Frames are resized and cropped, never stretched.",
             search_aliases=["video to latent", "vae encode video", "vid2vid", "v2v"],
             inputs=[
@@ -74,7 +75,8 @@ class WanDuetVideoCondition(io.ComfyNode):
                 io.Video.Input("video", tooltip="The video to start from."),
                 *size_inputs(),
                 length_input(
-                    "Number of frames to use. The last frame is repeated until there is one more than a multiple "
+                    "Number of frames to use. The last frame is repeated until there is one more "
+                    "than a multiple "
                     "of 4. A video with fewer frames is rejected."
                 ),
                 io.Boolean.Input("resample_fps", default=False, tooltip=DESCRIPTIONS["resample_fps"]),
@@ -124,7 +126,8 @@ class WanDuetSigmas(io.ComfyNode):
             node_id="WanDuetSigmas",
             display_name="Wan Duet Sigmas",
             category="Wan Duet/blocks",
-            description="Computes the noise levels of a run, complete and split where the low-noise expert takes "
+            description="Computes the noise levels of a run, complete and split where the low-noise expert "
+            "takes "
             "over. Works with the samplers of this pack and with ComfyUI's SamplerCustom.",
             search_aliases=["wan scheduler", "split sigmas", "high low sigmas"],
             inputs=[
@@ -132,7 +135,8 @@ class WanDuetSigmas(io.ComfyNode):
                 steps_input(),
                 shift_input(),
                 solver_input(
-                    "The solver to compute the noise levels for: each solver of the official code has its own. "
+                    "The solver to compute the noise levels for: each solver of the official code "
+                    "has its own. "
                     "lightning is for the 4-step LoRAs."
                 ),
                 boundary_input(),
@@ -184,7 +188,7 @@ def length_input(tooltip: str) -> io.Input:
 
 
 def latent_shape(model: WanModel, width: int, height: int, num_frames: int) -> tuple[int, int, int, int, int]:
-    """Return (1, C, T, H, W) of the latent. Raises RequestError for a size that the model does not support."""
+    """Return (1, C, T, H, W) of the latent. Raises RequestError for a size the model does not support."""
     family = model.family
     for name, size in (("width", width), ("height", height)):
         if size % family.size_multiple:

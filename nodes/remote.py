@@ -50,7 +50,8 @@ RUNNERS = (
         "WanDuetRunNovita",
         "Wan Duet Run Novita",
         "novita",
-        "Runs a request at Novita AI with your own key and saves the video in the output folder. Novita cannot "
+        "Runs a request at Novita AI with your own key and saves the video in the output folder. "
+        "Novita cannot "
         "cancel a job: after Stop the video is still downloaded, and the same request returns it for free.",
         ("novita.ai", "novita api", "wan api", "run remotely", "cloud"),
     ),
@@ -164,13 +165,15 @@ def _runner_inputs() -> list[io.Input]:
         io.Boolean.Input(
             "reuse",
             default=True,
-            tooltip="On: return the file of an identical request that was paid for earlier, for free, as long "
+            tooltip="On: return the file of an identical request that was paid for earlier, for free, as "
+            "long "
             "as the file exists. Off: start a new paid job whenever ComfyUI runs the node.",
         ),
         io.Boolean.Input(
             "resubmit",
             default=False,
-            tooltip="On: submit again after the answer to an earlier submit was lost and it is unknown whether "
+            tooltip="On: submit again after the answer to an earlier submit was lost and it is unknown "
+            "whether "
             "the job exists. You may pay twice, so check the provider's site first.",
         ),
         io.Float.Input(
@@ -180,7 +183,8 @@ def _runner_inputs() -> list[io.Input]:
             max=_DEAREST,
             step=0.1,
             round=0.001,
-            tooltip="Reject a run that may cost more than this, or whose price is unknown. 0: only the limits "
+            tooltip="Reject a run that may cost more than this, or whose price is unknown. 0: only the "
+            "limits "
             "in spending.json apply.",
         ),
         return_images_input(),

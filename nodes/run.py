@@ -68,7 +68,8 @@ class WanDuetRunLocal(io.ComfyNode):
                     options=["exact", "as requested"],
                     default="exact",
                     optional=True,
-                    tooltip="exact: compute every step. as requested: follow the request's acceleration setting; "
+                    tooltip="exact: compute every step. as requested: follow the request's acceleration "
+                    "setting; "
                     "regular reuses cached results for steps that barely change (faster, slightly different "
                     "output).",
                 ),
@@ -106,7 +107,8 @@ class WanDuetRunLocal(io.ComfyNode):
                 io.String.Output("prompt", tooltip="The prompt that was used."),
                 io.String.Output(
                     "receipt",
-                    tooltip="JSON: the request, its adjustments and the settings used. Also embedded in the file.",
+                    tooltip="JSON: the request, its adjustments and the settings used. Also embedded in "
+                    "the file.",
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
@@ -169,7 +171,8 @@ class WanDuetCheck(io.ComfyNode):
             node_id="WanDuetCheck",
             display_name="Wan Duet Check",
             category="Wan Duet/run",
-            description="Reports for each field whether a runner would use it as asked, adjust it or reject it, "
+            description="Reports for each field whether a runner would use it as asked, adjust it or reject "
+            "it, "
             "and why. Loads and sends nothing, so it is instant.",
             search_aliases=["validate request", "dry run", "price", "can it run"],
             inputs=[

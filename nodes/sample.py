@@ -38,7 +38,8 @@ class WanDuetTwoStageSampler(io.ComfyNode):
             node_id="WanDuetTwoStageSampler",
             display_name="Wan Duet Two-Stage Sampler",
             category="Wan Duet/blocks",
-            description="Denoises a latent completely: first with the high-noise expert, then with the low-noise one.",
+            description="Denoises a latent completely: first with the high-noise expert, then with the "
+            "low-noise one.",
             search_aliases=["wan sampler", "wan 2.2 ksampler", "high low sampler", "moe sampler"],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The model whose experts denoise."),
@@ -59,12 +60,14 @@ class WanDuetTwoStageSampler(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=0.001,
-                    tooltip="How much of the latent to regenerate. 0.5 runs only the second half of the steps.",
+                    tooltip="How much of the latent to regenerate. 0.5 runs only the second half of the "
+                    "steps.",
                 ),
                 io.Sigmas.Input(
                     "sigmas",
                     optional=True,
-                    tooltip="Noise levels to use instead of the solver's own; steps and shift then have no effect.",
+                    tooltip="Noise levels to use instead of the solver's own; steps and shift then have "
+                    "no effect.",
                 ),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The finished latent.")],
@@ -108,8 +111,11 @@ class WanDuetStageSampler(io.ComfyNode):
             node_id="WanDuetStageSampler",
             display_name="Wan Duet Stage Sampler",
             category="Wan Duet/blocks",
-            description="Denoises with one expert, so that other nodes can work on the latent between the two "
-            "stages. Connect high sigmas to the first sampler and low sigmas to the second; turn add_noise off "
+            description="Denoises with one expert, so that other nodes can work on the latent between "
+            "the two "
+            ""
+            "stages. Connect high sigmas to the first sampler and low sigmas to the second; turn "
+            "add_noise off "
             "in the second.",
             search_aliases=["wan single expert sampler", "ksampler advanced wan"],
             inputs=[
@@ -128,7 +134,8 @@ class WanDuetStageSampler(io.ComfyNode):
                     "solver",
                     options=["euler", "unipc", "dpm++"],
                     default="euler",
-                    tooltip="Method that steps from one noise level to the next. Only euler gives the same result "
+                    tooltip="Method that steps from one noise level to the next. Only euler gives the "
+                    "same result "
                     "in two stages as in one; the others use earlier steps, which a latent cannot carry.",
                 ),
                 io.Boolean.Input(

@@ -83,7 +83,8 @@ class WanDuetRenderVideo(io.ComfyNode):
             node_id="WanDuetRenderVideo",
             display_name="Wan Duet Render Video",
             category="Wan Duet/blocks",
-            description="Decodes a latent straight into a video file, frame by frame, so long clips need no more "
+            description="Decodes a latent straight into a video file, frame by frame, so long clips need no "
+            "more "
             "memory than short ones. If it fails, the latent is saved and the error names the file.",
             search_aliases=["decode to video", "vae decode video", "create video", "video combine"],
             inputs=[
@@ -180,7 +181,8 @@ class WanDuetEncodeVideo(io.ComfyNode):
                 io.MultiType.Input(
                     "images",
                     types=[io.Image, io.Video],
-                    tooltip="The frames of the video, or a video to re-encode. A video keeps its frame rate, and "
+                    tooltip="The frames of the video, or a video to re-encode. A video keeps its frame "
+                    "rate, and "
                     "its sound unless audio is connected.",
                 ),
                 rate_input(

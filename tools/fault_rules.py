@@ -49,8 +49,8 @@ BY_HAND = [  # the function, class or constant, an expression in it, what replac
         "states * tokens * width * dtype.itemsize / 12",
     ),
     ("CACHED_SHARE", "0.8", "0.8 / 12"),
-    ("Patience", "3600.0", "36.0"),
-    ("is_out_of_memory", "('out of memory', \"can't allocate memory\")", "('out of memory',)"),
+    ("PollTimes", "3600.0", "36.0"),
+    ("_FULL", '"can\'t allocate memory"', "'nobody says this'"),
 ]
 
 
