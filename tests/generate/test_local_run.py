@@ -421,7 +421,9 @@ def test_a_demand_that_cannot_be_honoured_loads_nothing(
 ) -> None:
     ledger = Ledger([])
     with pytest.raises(RequestError, match=field):
-        run(t2v_request(**{**SMALL, **changes}), toy, out=tmp_path / "a.mp4", memory=ledger, progress=Silent())
+        run(
+            t2v_request(**{**SMALL, **changes}), toy, out=tmp_path / "a.mp4", memory=ledger, progress=Silent()
+        )
     assert ledger.entries == []
 
 
