@@ -2,8 +2,8 @@
 
     python -m tools.generated [--check]
 
-With --check nothing is written, and the exit code is 1 when a file differs from what its source says. The help
-pages of the nodes need a running ComfyUI: `nodes/help_pages.py`, checked by tests/host.
+With --check nothing is written, and the exit code is 1 when a file differs from what its source says. The
+help pages of the nodes need a running ComfyUI: `nodes/help_pages.py`, checked by tests/host.
 """
 
 from __future__ import annotations
