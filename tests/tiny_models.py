@@ -31,7 +31,7 @@ _EXPERTS: dict[str, list[dict[str, Any]]] = {
 
 
 def make_model(family: str, folder: Path, *, name: str = "model") -> WanModel:
-    """A model of single files in `folder`, which draws 64x64 in place of every size of its family.
+    """A model of single files in `folder`, which draws 32x32 in place of every size of its family.
 
     name: how the files of its transformers begin.
     """
@@ -71,7 +71,7 @@ def make_image_encoder(folder: Path) -> Path:
 
 def _smaller(model: WanModel) -> WanModel:
     family = model.family
-    sizes = {tier: dict.fromkeys(shapes, (64, 64)) for tier, shapes in family.sizes.items()}
+    sizes = {tier: dict.fromkeys(shapes, (32, 32)) for tier, shapes in family.sizes.items()}
     return replace(model, family=replace(family, sizes=sizes))
 
 

@@ -18,7 +18,13 @@ from wan_duet.pipelines.plan.expectation import Rates, write_rates
 from wan_duet.pipelines.request import KINDS
 from wan_duet.pipelines.video.probe import probe
 
-REQUEST = {"prompt": "a red ball moves left", "num_frames": 17, "num_inference_steps": 2, "seed": 7}
+REQUEST = {
+    "prompt": "a red ball moves left",
+    "num_frames": 17,
+    "num_inference_steps": 2,
+    "seed": 7,
+    "aspect_ratio": "1:1",
+}
 
 Write = Callable[..., str]
 
@@ -216,7 +222,7 @@ def test_a_device_that_is_not_there_is_exit_code_2(
 @pytest.mark.skipif(sys.platform == "win32", reason="there a kill cannot be caught")
 def test_a_kill_in_the_middle_leaves_nothing_behind(write: Write, tmp_path: Path) -> None:
     out = tmp_path / "out" / "a.mp4"
-    command = [sys.executable, "-m", "wan_duet", "generate", write(num_inference_steps=40), "--model", "toy"]
+    command = [sys.executable, "-m", "wan_duet", "generate", write(aspect_ratio="16:9"), "--model", "toy"]
     process = subprocess.Popen([*command, "-o", str(out)], stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     for line in process.stderr:

@@ -41,31 +41,35 @@ def test_a_prompt_becomes_a_video_whose_path_is_the_last_line(tmp_path: Path) ->
     )
 
 
-def test_a_file_that_is_no_video_is_not_overwritten(tmp_path: Path) -> None:
-    (tmp_path / "thesis.mp4").write_text("years of work", encoding="utf-8")
-    done = start("-o", "thesis.mp4", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "--output" in done.stderr
-    assert (tmp_path / "thesis.mp4").read_text(encoding="utf-8") == "years of work"
-    assert done.stdout == ""
+def test_a_file_that_is_no_video_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    thesis = tmp_path / "thesis.mp4"
+    thesis.write_text("years of work", encoding="utf-8")
+    assert demo.main(["-o", str(thesis)]) == 2
+    shown = capsys.readouterr()
+    assert "--output" in shown.err
+    assert thesis.read_text(encoding="utf-8") == "years of work"
+    assert shown.out == ""
 
 
-def test_the_output_is_an_mp4_and_says_so(tmp_path: Path) -> None:
-    done = start("-o", "video.gif", cwd=tmp_path)
-    assert done.returncode == 2
-    assert ".mp4" in done.stderr
+def test_the_output_is_an_mp4_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert demo.main(["-o", str(tmp_path / "video.gif")]) == 2
+    assert ".mp4" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_named_comfyui_that_is_none_is_an_error_and_not_a_way_around(tmp_path: Path) -> None:
-    done = start("--comfyui", str(tmp_path), cwd=tmp_path)
-    assert done.returncode == 1
-    assert "is not a ComfyUI folder" in done.stderr
+def test_a_named_comfyui_that_is_none_is_an_error_and_not_a_way_around(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert demo.main(["--comfyui", str(tmp_path), "-o", str(tmp_path / "a.mp4")]) == 1
+    assert "is not a ComfyUI folder" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("prompt", ["", "   "])
-def test_an_empty_prompt_is_refused_by_name(tmp_path: Path, prompt: str) -> None:
-    done = start(f"--prompt={prompt}", cwd=tmp_path)
-    assert done.returncode == 2
-    assert "prompt" in done.stderr
+def test_an_empty_prompt_is_refused_by_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], prompt: str
+) -> None:
+    assert demo.main([f"--prompt={prompt}", "-o", str(tmp_path / "a.mp4")]) == 2
+    assert "prompt" in capsys.readouterr().err

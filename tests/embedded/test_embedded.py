@@ -47,17 +47,17 @@ def test_prompts_of_scenes_it_never_saw_are_followed(
 
 
 def test_a_colour_in_the_negative_prompt_is_avoided(toy: WanModel) -> None:
-    prompts = [colourless_prompt(scene) for scene, _ in FEW]
+    prompts = [colourless_prompt(scene) for scene, _ in PROMPTS[:6]]
     first = [look_at(clip).colour for clip in draw(toy, prompts)]
     again = draw(toy, prompts, negative_prompts=[colour or "" for colour in first])
     seen = [(colour, look_at(clip).colour) for colour, clip in zip(first, again, strict=True) if colour]
-    assert len(seen) >= 5
-    assert sum(colour == avoided for colour, avoided in seen) <= 2
+    assert len(seen) >= 4
+    assert sum(colour == avoided for colour, avoided in seen) <= 1
 
 
 def test_exchanged_experts_do_not_draw_the_prompt(toy: WanModel) -> None:
     drawn = followed(FEW, partial(draw, exchanged(toy)))
-    assert sum(scene.shape == seen.shape and scene.motion == seen.motion for scene, seen in drawn) <= 2
+    assert sum(scene.shape == seen.shape and scene.motion == seen.motion for scene, seen in drawn) <= 1
 
 
 def test_without_its_low_stage_a_clip_is_left_noisy(toy: WanModel, clips: list[np.ndarray]) -> None:
@@ -66,14 +66,14 @@ def test_without_its_low_stage_a_clip_is_left_noisy(toy: WanModel, clips: list[n
 
 
 def test_a_lora_for_the_high_expert_changes_what_moves_there_and_not_on_the_low_one(toy: WanModel) -> None:
-    pairs = unseen_prompts(8, SEED, "circling")
+    pairs = unseen_prompts(4, SEED, "circling")
     lora = toy_folder() / "loras" / "circling.safetensors"
     roamed = {
         place: [seen.roamed for _, seen in followed(pairs, partial(draw, toy.with_lora(lora, 1.0, place)))]
         for place in ("high", "low")
     }
-    assert sum(way > 0.15 for way in roamed["high"]) >= 5
-    assert sum(way > 0.15 for way in roamed["low"]) <= 1
+    assert sum(way > 0.15 for way in roamed["high"]) >= 3
+    assert max(roamed["low"]) <= 0.15  # measured up to 0.09
 
 
 def test_it_is_small_enough_to_ship() -> None:
