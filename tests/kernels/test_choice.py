@@ -129,7 +129,9 @@ def test_facts_of_a_device_without_cuda_are_its_name() -> None:
         RuntimeError("MPS backend out of memory"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
         RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),  # Windows
-        RuntimeError("Could not allocate tensor with 8 bytes. There is not enough GPU video memory available!"),
+        RuntimeError(
+            "Could not allocate tensor with 8 bytes. There is not enough GPU video memory available!"
+        ),
         RuntimeError("Native API failed. Native API returns: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
         RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
