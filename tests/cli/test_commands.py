@@ -386,6 +386,7 @@ def test_a_damaged_receipt_is_exit_code_2(
         {"plan": receipt["plan"] | {"solver": "x"}},
         {"model": receipt["model"] | {"precision": "int4"}},
         {"model": receipt["model"] | {"files": [1]}},
+        {"model": receipt["model"] | {"choices": {"colour": "red"}}},
         {"versions": None},
     ):
         file.write_text(json.dumps(receipt | damage))
