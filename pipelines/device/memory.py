@@ -19,7 +19,7 @@ import psutil
 
 from ..errors import RequestError
 from .precision import Part, Precision, abilities_of, native_precision, torch_dtype
-from .ram import free_ram, give_back, total_ram
+from .ram import free_ram, total_ram, trim_heap
 
 if TYPE_CHECKING:
     import torch
@@ -138,11 +138,8 @@ class DeviceMemory:
         log.info("loading %s: %.2f GiB on %s", what, size_bytes / 2**30, self._device)
 
     def release(self) -> None:
-        give_back()
-        if self._device.type == "cuda":
-            import torch
-
-            torch.cuda.empty_cache()
+        trim_heap()
+        give_back_cached(self._device)
 
     def keep(self, resident: Resident) -> None:
         if self._kept is not None:
@@ -243,6 +240,14 @@ def bytes_in_all(device: torch.device, system: Callable[[], Any] = psutil.virtua
     if device.type == "xpu":
         return torch.xpu.get_device_properties(device).total_memory
     return None
+
+
+def give_back_cached(device: torch.device) -> None:
+    """Blocks that torch keeps for later go back to the device, where it keeps any."""
+    import torch
+
+    if empty := getattr(getattr(torch, device.type, None), "empty_cache", None):
+        empty()
 
 
 def _best_device() -> str:

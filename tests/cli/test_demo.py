@@ -30,8 +30,8 @@ def test_a_prompt_becomes_a_video_whose_path_is_the_last_line(tmp_path: Path) ->
     facts = probe(out)
     receipt = json.loads(facts.tags[RECEIPT])
     model = receipt["model"]
-    assert f"Computed on {model['device']} in {model['dtype']}: attention by " in done.stderr
-    assert f"{model['choices']['kernels']} kernels" in done.stderr
+    choices = f"{model['choices']['attention']} attention, {model['choices']['kernels']} kernels"
+    assert f"Computed on {model['device']} in {model['dtype']}: {choices}" in done.stderr
     assert receipt["request"]["prompt"] == "a red circle, moving"
     assert (facts.frames, facts.width, facts.height) == tuple(
         receipt["plan"][name] for name in ("frames_out", "width", "height")
