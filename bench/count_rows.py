@@ -272,7 +272,7 @@ def arithmetic(at: Setting) -> list[Row]:
         rows.append(
             Row(
                 "C18",
-                f"arithmetic counted / foretold, {name}",
+                f"arithmetic counted / predicted, {name}",
                 f"{share:.4f}",
                 "1.000",
                 "",

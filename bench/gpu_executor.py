@@ -64,7 +64,7 @@ find_pack()
 from diffusers import WanTransformer3DModel  # noqa: E402
 
 from wan_duet.pipelines.device.memory import DeviceMemory  # noqa: E402
-from wan_duet.pipelines.generate.preflight import sampling_bytes, usual_chunk  # noqa: E402
+from wan_duet.pipelines.generate.memory_estimate import sampling_bytes, usual_chunk  # noqa: E402
 from wan_duet.pipelines.kernels.choices import Preferences  # noqa: E402
 from wan_duet.pipelines.kernels.kernel_names import ATTENTIONS  # noqa: E402
 from wan_duet.pipelines.networks.expert import expert_dtypes  # noqa: E402

@@ -377,8 +377,8 @@ def _kernels(bench: Bench, work: Callable[[], object]) -> dict[str, Any]:
 
 
 def _flops(bench: Bench, tokens: int) -> float:
-    from wan_duet.pipelines.plan.flops import Size, forward_flops
+    from wan_duet.pipelines.plan.flops import NetworkSize, forward_flops
 
     sizes = bench.sizes
-    size = Size(sizes["width"], sizes["ffn"], 4 if bench.tiny else 40, 16, 16)
+    size = NetworkSize(sizes["width"], sizes["ffn"], 4 if bench.tiny else 40, 16, 16)
     return forward_flops(size, tokens).total

@@ -112,8 +112,8 @@ def text(at: Setting) -> list[Row]:
     apart = float((short() - long()).norm() / long().norm())
     ratio = ratio_of(short, long, at.pairs)
     return [
-        of_ratio("C17", "reading 60 tokens / reading them padded to 512", ratio, 0.2),
-        at_most("C17", "distance of the two", apart, 1e-5, text=f"{apart:.1e}"),
+        of_ratio("C17", "encoding 60 tokens / encoding them padded to 512", ratio, 0.2),
+        at_most("C17", "relative difference of the two", apart, 1e-5, text=f"{apart:.1e}"),
     ]
 
 
@@ -240,5 +240,10 @@ def stopping(at: Setting) -> list[Row]:
             found.append((time.perf_counter() - asked[0]) / forward_s)
         timer.cancel()
     return [
-        at_most("C22", "from a stop to its end / one forward (median of 5)", statistics.median(found), 1.1)
+        at_most(
+            "C22",
+            "from Stop to the end of the run / one forward (median of 5)",
+            statistics.median(found),
+            1.1,
+        )
     ]

@@ -1,7 +1,7 @@
-"""The ComfyUI face of the pack; the only folder that imports ComfyUI.
+"""Gives ComfyUI its nodes. The only folder that imports ComfyUI.
 
-A node turns sockets into arguments, calls one function of `pipelines`, and turns the answer into sockets.
-What needs no ComfyUI for that (widgets, conditioning, latents, listing) lies beside the nodes.
+A node turns inputs into arguments, calls one function of `pipelines`, and turns its result into outputs.
+Code that needs no ComfyUI for this (widgets, conditioning, latents, listing) is in files of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""docs/devices.md, written from the rules by which a device is used.
+"""Writes docs/devices.md from the rules by which a device is used.
 
 python -m tools.device_table
 """
@@ -27,7 +27,7 @@ MEMORY = {
     "mps": "`torch.mps.recommended_max_memory`, and what is free of main memory",
     "xpu": "`torch.xpu.mem_get_info`, from torch 2.6 on",
 }
-"""By kind of device, who says how much of it is free. Nobody does for the others."""
+"""Source of the free memory, per kind of device. It is unknown for the others."""
 
 
 def _memory(abilities: Abilities) -> str:
@@ -50,39 +50,40 @@ def _attention(abilities: Abilities) -> str:
 
 def _filled_by(abilities: Abilities) -> str:
     if abilities.kind == "cpu":
-        return "a reader thread"
-    return "the using thread" if streams_of(torch.device(abilities.kind)) is None else "a reader thread"
+        return "a second thread"
+    return "the computing thread" if streams_of(torch.device(abilities.kind)) is None else "a second thread"
 
 
 COLUMNS: dict[str, Callable[[Abilities], str]] = {
     "precision": native_precision,
     "kernels": _kernels,
     "attention": _attention,
-    "weights filled by": _filled_by,
+    "weights copied by": _filled_by,
     "free memory": _memory,
 }
 """What is chosen for a device, by heading: each asks the function that a run asks."""
 
 _INTRODUCTION = f"""# Devices
 
-This page is written from the rules; `{WRITE}` writes it again.
+`{WRITE}` generates this page from the rules in the code.
 
-What `auto` stands for on a device, outside ComfyUI. The device itself is asked, and what it only emulates
-does not count. Kernels and attention are tried on the device in this order, and the first one that runs is
-taken. The last column is where the rule for the precision comes from.
+The table says what `auto` chooses on a device outside ComfyUI. The device reports its own abilities; emulated
+ones do not count. Kernels and attention are tried on the device in the order shown, and the first that runs
+is used. The last column is the source of the precision rule.
 
 """
 _AFTER = """
-Inside ComfyUI its own functions answer, so that all its flags count: `unet_dtype` with `unet_manual_cast` for
-the experts, `vae_dtype` for the VAE, `text_encoder_dtype` (with `unet_manual_cast` too, since core holds text
-encoders in types that it does not compute in) for the text encoder and CLIP. Of several types that a device
-has, the experts and the VAE take bfloat16 first. What is free there is what ComfyUI says, and what its models
-would give back, without what it reserves for others (`--reserve-vram`, or its own default). For DirectML its
-number is a placeholder, and counts as unknown.
+Inside ComfyUI, ComfyUI's own functions choose the precision, so all its flags count: `unet_dtype` with
+`unet_manual_cast` for the experts, `vae_dtype` for the VAE, and `text_encoder_dtype` with `unet_manual_cast`
+for the text encoder and CLIP, because core stores text encoders in types that it does not compute in. If a
+device supports several types, the experts and the VAE prefer bfloat16.
 
-A device of which nobody knows how much is free is used as little as can be: three blocks of an expert at a
-time, decoding in tiles of 256 pixels, a sixth of the tokens at a time. Nothing is refused there, since nobody
-knows what would be too much.
+Free memory inside ComfyUI is what ComfyUI reports as free, plus the memory of its models that it can unload,
+minus what it reserves for other programs (`--reserve-vram`, or its default). Its number for DirectML is a
+placeholder and counts as unknown.
+
+Where free memory is unknown, the least is used: three blocks of an expert at a time, decoding in tiles of 256
+pixels, and a sixth of the tokens at a time. Nothing is refused there.
 """
 
 

@@ -1,4 +1,4 @@
-"""What can be typed: the commands of `wan-duet`, and the demo of run.py."""
+"""Runs the commands of `wan-duet`, and the demo of run.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`wan-duet lora inspect`: what a LoRA file holds, and what it would do to a model. Loads no weights."""
+"""`wan-duet lora inspect`: prints what a LoRA file contains and what of it fits a model. Loads no weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from ..embedded.embedded import embedded_loras
+from ..embedded.toy_model import embedded_loras
 from ..errors import RequestError
 
 if TYPE_CHECKING:
@@ -18,15 +18,15 @@ __all__ = ["add_lora_command"]
 
 def add_lora_command(commands: Any) -> None:
     """Add `lora inspect` to the commands of an argument parser (what `add_subparsers` returned)."""
-    text = "look into LoRA files"
+    text = "inspect LoRA files"
     lora = commands.add_parser("lora", help=text, description=text, allow_abbrev=False)
-    text = "say what a LoRA file holds and, with --model, what of it fits; exit code 2 when nothing would run"
+    text = "print what a LoRA file contains and, with --model, what of it fits; exit code 2 if nothing fits"
     inspect = lora.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "inspect", help=text, description=text, allow_abbrev=False
     )
     inspect.set_defaults(command=_inspect)
-    inspect.add_argument("file", metavar="FILE", help="a .safetensors file of any dialect, or toy/NAME")
-    inspect.add_argument("--model", metavar="toy|FOLDER|FILE", help="the model to try it on")
+    inspect.add_argument("file", metavar="FILE", help="a .safetensors file in any LoRA format, or toy/NAME")
+    inspect.add_argument("--model", metavar="toy|FOLDER|FILE", help="the model to compare it with")
     inspect.add_argument("--low-model", metavar="FILE", help="its low-noise expert, where --model is a file")
     inspect.add_argument("--json", action="store_true", help="answer with JSON on stdout")
 

@@ -1,1 +1,1 @@
-"""How much memory there is, and in which precision the device computes."""
+"""Finds out how much memory is free, and in which precision the device computes."""

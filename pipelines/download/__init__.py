@@ -1,1 +1,1 @@
-"""How an address becomes a file: public https only, checked at every hop, kept by its content."""
+"""Downloads a file from an address: public https only, checked at every redirect, stored by content."""

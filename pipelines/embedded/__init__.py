@@ -1,1 +1,1 @@
-"""Which model comes with the pack."""
+"""Finds the tiny model that comes with the pack, and its LoRAs."""

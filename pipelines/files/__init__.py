@@ -1,1 +1,1 @@
-"""How files get their names and come whole into their place on a disk."""
+"""Names files, and writes them so that they appear complete or not at all."""

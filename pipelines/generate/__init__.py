@@ -1,1 +1,1 @@
-"""What a run on this machine does, from the checked request to the file and its receipt."""
+"""Runs a request on this machine, from the resolved request to the file and its receipt."""

@@ -1,6 +1,6 @@
-"""How a real ComfyUI is driven: started without a window, given one workflow, and gone again.
+"""Drives a real ComfyUI over HTTP: starts it, queues one workflow, fetches the result, stops it.
 
-host.py     which ComfyUI, which Python, and whether they can run this pack
-server.py   the process: started on folders of its own, always stopped
-client.py   the conversation: queue a workflow, follow it, fetch what it made
+host.py     finds the ComfyUI and its Python, and says whether they can run this pack
+server.py   starts the process without a window, on temporary folders, and always stops it
+client.py   talks to it: queues a workflow, follows its progress, fetches the result
 """

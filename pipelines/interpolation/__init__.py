@@ -1,1 +1,1 @@
-"""How frames between two frames are made: FILM, RIFE, optical flow."""
+"""Computes new frames between two frames: FILM, RIFE, optical flow."""

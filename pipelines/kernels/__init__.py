@@ -1,1 +1,1 @@
-"""Which kernels compute the inner loops of the networks on this device."""
+"""Chooses and runs the kernels for attention and element-wise work on this device."""

@@ -129,15 +129,18 @@ def gelu_linear(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _turned(projection: Tensor, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
     normed = torch.unflatten(_rms_norm(projection, weight, eps), 2, (heads, -1))
     del projection
-    turned = torch.empty_like(normed)
     first, second = torch.unflatten(normed, -1, (-1, 2)).unbind(-1)
-    firsts, seconds = torch.unflatten(turned, -1, (-1, 2)).unbind(-1)
     cos, sin = rope.cos.unsqueeze(1), rope.sin.unsqueeze(1)
     # Real numbers alone: DirectML has no complex ones, and MPS not everywhere. The bits are those of a
-    # complex product: each real product is rounded on its own (addcmul fuses it), in float32 until written.
-    torch.sub(first * cos, second * sin, out=firsts)
-    torch.add(first * sin, second * cos, out=seconds)
-    return turned
+    # complex product: each real product is rounded on its own, which addcmul does not do, in float32 until
+    # it is written. Two buffers of half the size serve all four products.
+    part, other = first * cos, second * sin
+    part -= other
+    torch.mul(first, sin, out=other)
+    first.copy_(part)
+    torch.mul(second, cos, out=part)
+    torch.add(other, part, out=second)
+    return normed
 
 
 def _rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:

@@ -1,1 +1,1 @@
-"""How weight files become a model: recognised, checked against the shapes of its networks, put together."""
+"""Turns weight files into a model: identifies them, checks every shape, puts the parts together."""

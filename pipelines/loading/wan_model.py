@@ -9,7 +9,7 @@ from types import MappingProxyType
 
 from ..device.memory import Seat
 from ..device.precision import Precision
-from ..embedded.embedded import EMBEDDED, toy_folder
+from ..embedded.toy_model import EMBEDDED, toy_folder
 from ..errors import ModelError
 from ..kernels.choices import Preferences
 from ..networks.prompt_cache import PromptCache

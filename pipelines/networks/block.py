@@ -1,6 +1,6 @@
 """Our own forward for a block of the Wan transformer: the parameters and the call of diffusers' class.
 
-The stock block moves its hidden state about 125 times through memory; this one 44 times in plain torch and
+The stock block moves its hidden state about 125 times through memory; this one 50 times in plain torch and
 19 times with triton (`bench/suite.py --only C7`). What comes out differs by rounding alone.
 """
 

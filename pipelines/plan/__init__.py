@@ -1,4 +1,4 @@
-"""Which numbers a run takes: families, sizes, sigma grids, the plan. numpy only."""
+"""Computes every number of a run before loading: families, sizes, sigma grids. Needs numpy only."""
 
 from __future__ import annotations
 

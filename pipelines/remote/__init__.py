@@ -1,1 +1,1 @@
-"""How a run is bought from a provider: written down first, and bought once."""
+"""Runs a request at fal.ai or Novita: records every job before it is sent, and pays for it once."""

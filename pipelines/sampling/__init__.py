@@ -1,1 +1,1 @@
-"""How noise becomes latents: the loop, its solvers, noise, step cache, and what it asks of an engine."""
+"""Denoises latents: the loop, the solvers, the noise, the step cache, and the interface of an expert."""

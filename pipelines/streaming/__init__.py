@@ -1,1 +1,1 @@
-"""How the weights of an expert come to the device and leave it while it runs."""
+"""Loads the blocks of the experts onto the device ahead of their use, and frees them afterwards."""

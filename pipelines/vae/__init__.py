@@ -1,1 +1,1 @@
-"""How latents become frames, and frames latents."""
+"""Decodes latents into frames, and encodes frames into latents."""

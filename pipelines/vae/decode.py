@@ -32,7 +32,7 @@ def stream_decode(
         vae: 2.1 or 2.2 layout, where its weights are and in their dtype.
         latents: (1, C, T, h, w), un-normalised VAE space, any device and float dtype.
         frames: stop after this many, for clips that are shorter than 4 T - 3; all when left out.
-        tiling: cut pictures that are larger than its tiles.
+        tiling: cut images that are larger than its tiles.
 
     Yields:
         (3, H, W) in [-1, 1], on the VAE's device and in its dtype.

@@ -1,1 +1,1 @@
-"""How media files become frames and sound, and frames and sound become media files."""
+"""Reads media files into frames and sound, and writes frames and sound into media files."""

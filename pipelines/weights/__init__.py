@@ -1,1 +1,1 @@
-"""How a weight file becomes a recipe: formats, names, dequantising, hashes, LoRAs."""
+"""Describes how each tensor of a network is made from weight files: formats, names, dequantising, hashes."""

@@ -13,7 +13,7 @@ import pytest
 from tiny_models import make_model
 
 from wan_duet.pipelines.cli import main
-from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.plan.expectation import Rates, write_rates
 from wan_duet.pipelines.request import KINDS
 from wan_duet.pipelines.video.probe import probe
@@ -89,9 +89,9 @@ def test_how_the_experts_compute_is_chosen_said_and_recorded(
     assert not out.exists()
     again = ["generate", "--from-receipt", str(tmp_path / "a.json"), "-o", str(out), "--compile"]
     assert main(again) == 2
-    assert "--compile: given beside --from-receipt" in capsys.readouterr().err
+    assert "--compile: given together with --from-receipt" in capsys.readouterr().err
     assert main([*again[:-1], "--kernels", "plain"]) == 2
-    assert "--kernels: given beside --from-receipt" in capsys.readouterr().err
+    assert "--kernels: given together with --from-receipt" in capsys.readouterr().err
 
 
 def test_generate_reads_stdin_a_folder_and_answers_with_json(
@@ -400,7 +400,7 @@ def test_a_receipt_of_a_folder_asks_for_that_folder(
     assert main(["generate", write(), "--model", folder, "-o", str(out)]) == 0
     receipt = str(out.with_suffix(".json"))
     assert main(["generate", "--from-receipt", receipt, "-o", again]) == 2
-    assert f"the receipt names {toy_folder().name}" in capsys.readouterr().err
+    assert f"the receipt used {toy_folder().name}" in capsys.readouterr().err
     assert main(["generate", "--from-receipt", receipt, "--model", folder, "-o", again]) == 0
 
 

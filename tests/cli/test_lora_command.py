@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from wan_duet.pipelines.cli import main
-from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.embedded.toy_model import toy_folder
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 

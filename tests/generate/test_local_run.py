@@ -421,7 +421,10 @@ def test_prompt_too_long_is_reported_not_dropped_in_silence(toy: WanModel, tmp_p
     long = make(toy, tmp_path / "a.mp4", prompt="ball " * 700)
     notes = [item for item in long.receipt["adjustments"] if item["field"] == "prompt"]
     assert notes == [
-        {"field": "prompt", "reason": "only its first 512 tokens are read; the last 189 do not fit"}
+        {
+            "field": "prompt",
+            "reason": "too long: only the first 512 tokens are used, the last 189 are cut",
+        }
     ]
 
 

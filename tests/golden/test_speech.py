@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory
-from wan_duet.pipelines.generate.speech_clips import SETTLING_FRAMES, Script, speaking_frames
+from wan_duet.pipelines.generate.speech_clips import SETTLING_FRAMES, SpeechInputs, speech_frames
 from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.loading.identify import read_part
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
@@ -171,7 +171,7 @@ def test_two_clips_equal_the_official_run(
     """But for the frames that the first clip does not show: here one is held, so that lips stay in time."""
     memory, silent = DeviceMemory("cpu"), Silent()
     grid = unipc_grid(tiny.STEPS, tiny.SHIFT)
-    script = Script(
+    inputs = SpeechInputs(
         frames=2 * tiny.CLIP_FRAMES,
         clip_frames=tiny.CLIP_FRAMES,
         latent_shape=tiny.CLIP_SHAPE,
@@ -181,11 +181,11 @@ def test_two_clips_equal_the_official_run(
         seed=tiny.SEED,
         prompts=Prompts(padded("prompt"), padded("negative")),
         features=features,
-        picture=torch.from_numpy(tiny.picture()).permute(2, 0, 1).float() / 255 * 2 - 1,
+        image=torch.from_numpy(tiny.picture()).permute(2, 0, 1).float() / 255 * 2 - 1,
     )
     speaker = speaker_of(model.experts["high"])
     hashes: list[str] = []
-    frames = torch.stack(list(speaking_frames(script, model, speaker, memory, silent, hashes)), 1)
+    frames = torch.stack(list(speech_frames(inputs, model, speaker, memory, silent, hashes)), 1)
     assert frames.shape == (3, 2 * tiny.CLIP_FRAMES, tiny.HEIGHT, tiny.WIDTH)
     assert len(set(hashes)) == 2
     held = frames[:, : SETTLING_FRAMES + 1]

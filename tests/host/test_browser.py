@@ -25,8 +25,8 @@ from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.video.audio import Audio
 from wan_duet.pipelines.video.encode_video import encode_video
+from wan_duet.pipelines.video.image import image_bytes
 from wan_duet.pipelines.video.latent_file import LatentFile, write_latents
-from wan_duet.pipelines.video.picture import picture_bytes
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
@@ -165,7 +165,7 @@ def test_a_file_of_ours_dropped_on_the_canvas_brings_its_graph_back(
         "still.webp": None,
     }.items():
         encode_video(iter([picture, picture]), tmp_path / file, audio=audio, **clip)
-    (tmp_path / "picture.png").write_bytes(picture_bytes(picture, "png", tags))
+    (tmp_path / "picture.png").write_bytes(image_bytes(picture, "png", tags))
     write_latents(tmp_path / "kept.latent", LatentFile(torch.zeros(1, 16, 1, 8, 14), tags=tags))
     files = sorted(tmp_path.iterdir())
     seen = in_browser("drop_files.cjs", host.url, *map(str, files))

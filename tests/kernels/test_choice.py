@@ -122,12 +122,30 @@ def test_facts_of_a_device_without_cuda_are_its_name() -> None:
 
 
 @pytest.mark.parametrize(
+    ("hip", "facts"), [(None, DeviceFacts("cuda", (8, 6))), ("6.4", DeviceFacts("cuda", None, hip=True))]
+)
+def test_facts_of_a_card_are_its_capability_unless_it_is_of_amd(
+    monkeypatch: pytest.MonkeyPatch, hip: str | None, facts: DeviceFacts
+) -> None:
+    cards = {0: (9, 0), 1: (8, 6)}
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: cards[device.index])
+    assert facts_of(CUDA) == facts
+
+
+@pytest.mark.parametrize(
     "error",
     [
         MemoryError(),
         torch.cuda.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("MPS backend out of memory"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),  # Windows
+        RuntimeError(
+            "Could not allocate tensor with 8 bytes. There is not enough GPU video memory available!"
+        ),
+        RuntimeError("Native API failed. Native API returns: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_an_attempt_that_met_a_full_memory_is_made_again(error: Exception) -> None:

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, UMT5EncoderModel
 
 from wan_duet.pipelines.device.memory import DeviceMemory, compute_dtype
 from wan_duet.pipelines.device.precision import Part
-from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.networks.text_encoder import clean_prompt, load_text_encoder

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import UMT5EncoderModel
 
 from wan_duet.pipelines.device.memory import DeviceMemory
-from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.loading.compatibility import expert_in_name
 from wan_duet.pipelines.loading.identify import choose, identify, read_part

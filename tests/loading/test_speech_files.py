@@ -13,7 +13,7 @@ from torch import Tensor
 
 from tools.train_embedded.speech import write
 from wan_duet.pipelines.device.memory import DeviceMemory
-from wan_duet.pipelines.embedded.embedded import EMBEDDED
+from wan_duet.pipelines.embedded.toy_model import EMBEDDED
 from wan_duet.pipelines.errors import LoraError, ModelError
 from wan_duet.pipelines.loading.identify import identify, read_part
 from wan_duet.pipelines.loading.s2v_layout import audio_blocks, speech_name

@@ -254,9 +254,9 @@ def test_the_stock_block_makes_about_125_passes_over_its_hidden_state() -> None:
     assert 120 <= traffic.element_wise / unit <= 132
 
 
-def test_plain_torch_makes_no_more_than_46_passes_with_37_kernels() -> None:
+def test_plain_torch_makes_no_more_than_51_passes() -> None:
     traffic, unit = full_size(FloatChoices())
-    assert traffic.element_wise <= 46 * unit
+    assert traffic.element_wise <= 51 * unit
     assert traffic.kernel_count <= 45
     assert traffic.peak + unit <= 7.2 * unit
 

@@ -178,6 +178,24 @@ def test_a_chunk_is_not_written_again_before_it_was_copied_from() -> None:
     assert torch.equal(arrived, sent)
 
 
+def test_when_a_run_begins_each_queue_waits_for_what_the_other_did_before() -> None:
+    transfer = OrderedTransfer(CPU, lambda _: torch.float32, 1, 256)
+    main, side = transfer.streams.main, transfer.streams.side
+    computed, filled = main.work(), side.work()
+    transfer.open()
+    assert side.known["computing"] >= computed
+    assert main.known["filling"] >= filled
+
+
+def test_when_a_run_is_over_nothing_is_on_its_way() -> None:
+    transfer = OrderedTransfer(CPU, lambda _: torch.float32, 1, 256)
+    source, target = torch.ones(4), torch.zeros(4)
+    with transfer.streams.on(transfer.streams.side):
+        transfer.streams.copy(target, source)
+    transfer.finish()
+    assert torch.equal(target, source)
+
+
 @pytest.mark.parametrize("keeps", [True, False])
 def test_page_locked_memory_is_given_back_when_a_run_is_over(pair: dict[str, Recipe], keeps: bool) -> None:
     transfers: list[OrderedTransfer] = []

@@ -2,15 +2,15 @@
 
     python -m tools.train_embedded.speech [FOLDER]
 
-It draws nothing and follows no sound: it shows that everything runs, from a sound file to a video that is
-heard. The same numbers come out every time. VAE, text encoder and tokenizer are those of the embedded model
-beside it.
+The model generates noise and follows no sound. It shows that every step runs, from a sound file to a video
+with sound. Every run of this script writes the same bytes. VAE, text encoder and tokenizer are those of the
+embedded model beside it.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from tools.train_embedded.networks import TEXT_DIM
-from wan_duet.pipelines.embedded.embedded import EMBEDDED, TOY_SPEECH
+from wan_duet.pipelines.embedded.toy_model import EMBEDDED, TOY_SPEECH
 from wan_duet.pipelines.loading.s2v_layout import SPEECH_CLASS
 from wan_duet.pipelines.networks.s2v import SpeechTransformer
 
@@ -91,4 +91,6 @@ def write(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    write(Path(sys.argv[1]) if len(sys.argv) > 1 else EMBEDDED[TOY_SPEECH])
+    parser = argparse.ArgumentParser(description="Write the random model for speech.")
+    parser.add_argument("folder", nargs="?", type=Path, default=EMBEDDED[TOY_SPEECH], metavar="FOLDER")
+    write(parser.parse_args().folder)

@@ -1,1 +1,1 @@
-"""What a LoRA file changes: its dialect, the layers it names, the deltas, and what of it fits the model."""
+"""Reads LoRA files of every dialect, and turns them into changes to the tensors of a model."""

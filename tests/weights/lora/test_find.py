@@ -15,7 +15,7 @@ from torch import ones
 from wan_duet.pipelines.download.downloads import Downloads
 from wan_duet.pipelines.download.public_web import PublicTransport
 from wan_duet.pipelines.download.web import Web
-from wan_duet.pipelines.embedded.embedded import embedded_loras
+from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.errors import LoraError
 from wan_duet.pipelines.request.lora_weight import place_of
 from wan_duet.pipelines.weights.lora.find import LoraSources
