@@ -258,7 +258,7 @@ def test_an_image_to_video_lora_runs_on_text_to_video_without_its_patch_embeddin
     save_file({**load_file(file), **weights}, file)
     (report,) = model.with_lora(file, 1.0, "high").loras
     (misfit,) = report.coverage.misfits
-    assert str(misfit) == "patch_embedding.lora_A.weight is made for 24x144, the model has 24x64"
+    assert str(misfit) == "patch_embedding.lora_A.weight has shape 24x144, the model has 24x64"
     assert (report.facts.base.task, report.coverage.misfit_keys) == ("I2V", 2)
 
 
