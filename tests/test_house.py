@@ -60,13 +60,6 @@ assert "wan_duet" not in sys.modules
     assert done.returncode == 0, done.stderr
 
 
-def test_requirements_txt_is_made_from_pyproject() -> None:
-    render = load(ROOT / "tools" / "requirements.py").render
-    assert (ROOT / "requirements.txt").read_text(encoding="utf-8") == render(), (
-        "requirements.txt is out of date. Run: python tools/requirements.py"
-    )
-
-
 def test_every_package_is_listed_for_wheels() -> None:
     folders = [
         ROOT,

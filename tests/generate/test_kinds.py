@@ -82,7 +82,6 @@ def make(kind: str, model: WanModel, out: Path, **values: Any) -> Result:
 # kind -> (the family it runs on here, experts that work, solver)
 RUNS = {
     ("image-to-video", "wan2.2-i2v-a14b"): (["high", "low"], "unipc"),
-    ("image-to-video-121", "wan2.2-i2v-a14b"): (["high", "low"], "unipc"),
     ("image-to-video-lora", "wan2.2-i2v-a14b"): (["high", "low"], "unipc"),
     ("image-to-video", "toy-image"): (["high", "low"], "unipc"),
     ("image-to-video", "wan2.1-i2v-14b"): (["high"], "unipc"),
