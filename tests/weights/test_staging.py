@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wan_duet.pipelines.weights.staging import Staging
+from wan_duet.pipelines.weights.pinned_staging import Staging
 
 
 class LateEvent:
