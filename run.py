@@ -17,6 +17,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 if sys.version_info < (3, 10):  # noqa: UP036 - this file may well be started with an older one
@@ -151,10 +152,13 @@ def make(venv: Path) -> None:
     venv.mkdir()
     (venv / STAMP).write_text(json.dumps({"made_by": "run.py"}), encoding="utf-8")
     version = f"{sys.version_info[0]}.{sys.version_info[1]}"
-    hint = (
-        f"\n{sys.executable} cannot make environments. On Debian: apt install python{version}-venv. "
-        "The Python inside a portable ComfyUI never can: use another one."
-    )
+    if find_spec("venv") and find_spec("ensurepip"):
+        hint = "\nThe lines above say why. A full disk is the usual reason: 6 GB on Linux, 2 GB elsewhere."
+    else:
+        hint = (
+            f"\n{sys.executable} cannot make environments. On Debian: apt install python{version}-venv. "
+            "The Python inside a portable ComfyUI never can: use another one."
+        )
     step(f"Making .venv with Python {version}", [sys.executable, "-m", "venv", str(venv)], hint=hint)
 
 

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from wan_duet.pipelines.embedded.embedded import TOY, TOY_IMAGE, toy_folder
+from wan_duet.pipelines.embedded.toy_model import TOY, TOY_IMAGE, toy_folder
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 
 sys.path.append(str(Path(__file__).parents[1]))  # tools.train_embedded

@@ -21,7 +21,7 @@ from PIL import Image
 from wan_duet.pipelines.video.containers import QUALITIES, WRITE_MODES
 from wan_duet.pipelines.video.encode_video import encode_video
 from wan_duet.pipelines.video.frames import Frame
-from wan_duet.pipelines.video.source import opened
+from wan_duet.pipelines.video.open_media import open_media
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def psnr(path: Path, truth: Path) -> float:
 
 
 def luma(path: Path) -> Iterator[np.ndarray]:
-    with opened(path) as container:
+    with open_media(path) as container:
         for frame in container.decode(video=0):
             grey = frame.reformat(format="yuv444p", dst_colorspace=1, dst_color_range=1)
             yield grey.to_ndarray()[0].astype(float)

@@ -64,19 +64,19 @@ find_pack()
 from diffusers import WanTransformer3DModel  # noqa: E402
 
 from wan_duet.pipelines.device.memory import DeviceMemory  # noqa: E402
-from wan_duet.pipelines.generate.preflight import sampling_bytes, usual_chunk  # noqa: E402
-from wan_duet.pipelines.kernels.choices import Wishes  # noqa: E402
+from wan_duet.pipelines.generate.memory_estimate import sampling_bytes, usual_chunk  # noqa: E402
+from wan_duet.pipelines.kernels.choices import Preferences  # noqa: E402
 from wan_duet.pipelines.kernels.kernel_names import ATTENTIONS  # noqa: E402
 from wan_duet.pipelines.networks.expert import expert_dtypes  # noqa: E402
 from wan_duet.pipelines.sampling.engine import Condition  # noqa: E402
+from wan_duet.pipelines.streaming.buffer_pool import BufferPool, unit_sources  # noqa: E402
 from wan_duet.pipelines.streaming.executor import Executor, unit_sizes  # noqa: E402
-from wan_duet.pipelines.streaming.residency import Residency, Room, choose_residency  # noqa: E402
-from wan_duet.pipelines.streaming.slots import Slots, made_from  # noqa: E402
-from wan_duet.pipelines.streaming.transfer import lane_of, padded_bytes  # noqa: E402
+from wan_duet.pipelines.streaming.residency import MemoryBudget, Residency, choose_residency  # noqa: E402
+from wan_duet.pipelines.streaming.transfer import padded_bytes, transfer_for  # noqa: E402
 from wan_duet.pipelines.weights.lora.attach import attach_lora  # noqa: E402
 from wan_duet.pipelines.weights.lora.lora_file import read_lora  # noqa: E402
 from wan_duet.pipelines.weights.recipe import Recipe  # noqa: E402
-from wan_duet.pipelines.weights.stored import read_header  # noqa: E402
+from wan_duet.pipelines.weights.stored_tensors import read_header  # noqa: E402
 
 GIB = 2**30
 OUTSIDE_CAP = int(0.6 * GIB)  # context, kernels and library workspaces, which torch does not count
@@ -108,7 +108,7 @@ class Bench:
     recipes: dict[str, Recipe]
     shapes: dict[str, tuple[int, ...]]
     text: tuple[int, int]
-    wishes: Wishes
+    preferences: Preferences
     folder: Path
     deadline: float
     forward_s: dict[str, float] = field(default_factory=dict)  # of a resident forward, by shape
@@ -216,7 +216,7 @@ def prepare(options: argparse.Namespace, folder: Path, began: float) -> Bench:
         recipes,
         shapes,
         text,
-        Wishes(options.attention, compiler=options.compile),
+        Preferences(options.attention, compiler=options.compile),
         folder,
         began + options.budget_s,
     )
@@ -273,7 +273,7 @@ def decide(
 ) -> Residency:
     sizes = unit_sizes(recipes, expert_dtypes(bench.dtype), bench.device)
     return choose_residency(
-        wanted, sizes, Room(memory.free_bytes(), working), beside=bench.device.type != "cpu"
+        wanted, sizes, MemoryBudget(memory.free_bytes(), working), own_memory=bench.device.type != "cpu"
     )
 
 
@@ -294,7 +294,7 @@ def forwards(
         sampling_bytes(recipe, bench.shapes[shape], bench.dtype, chunk_tokens) for recipe in used.values()
     )
     residency = decide(bench, wanted, working, memory, used)
-    choices = bench.wishes.granted(bench.device, bench.dtype, chunk_tokens=chunk_tokens)
+    choices = bench.preferences.resolve(bench.device, bench.dtype, chunk_tokens=chunk_tokens)
     generator = torch.Generator(bench.device).manual_seed(0)  # the same input for all
     latents = torch.randn(bench.shapes[shape], device=bench.device, generator=generator)
     condition = Condition(torch.randn(1, *bench.text, device=bench.device, generator=generator))
@@ -373,18 +373,18 @@ def capped(bench: Bench, size_gb: float) -> Iterator[int]:
 
 def fill_whole(bench: Bench, expert: str, memory: DeviceMemory) -> float:
     """Fill slots with an expert while nothing else happens, and leave them to `memory`; seconds."""
-    dtype_of, made = expert_dtypes(bench.dtype), made_from(bench.recipes[expert])
+    dtype_of, made = expert_dtypes(bench.dtype), unit_sources(bench.recipes[expert])
     slot_bytes = max(padded_bytes(unit.tensors, dtype_of) for unit in made)
-    lane = lane_of(bench.device, dtype_of, len(made), slot_bytes)
-    slots = Slots(lane, bench.device, bench.dtype, len(made), slot_bytes, slot_bytes * len(made))
+    transfer = transfer_for(bench.device, dtype_of, len(made), slot_bytes)
+    pool = BufferPool(transfer, bench.device, bench.dtype, len(made), slot_bytes, slot_bytes * len(made))
     synchronize(bench)
-    lane.open()
+    transfer.open()
     began = time.perf_counter()
     for number, unit in enumerate(made):
-        slots.fill(number, unit, None, lambda: None)
+        pool.fill(number, unit, None, lambda: None)
     synchronize(bench)
     seconds = time.perf_counter() - began
-    memory.keep(slots)
+    memory.keep(pool)
     return seconds
 
 

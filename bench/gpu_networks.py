@@ -88,7 +88,7 @@ def kernel_times(bench: Bench) -> dict[str, Any]:
 
 def step_cache(bench: Bench) -> dict[str, Any]:
     """A forward of which the step cache skips the blocks between, beside a whole one and two blocks alone."""
-    from wan_duet.pipelines.networks.first_block import asking
+    from wan_duet.pipelines.networks.step_cache_hook import with_step_cache
     from wan_duet.pipelines.sampling.step_cache import FirstBlockCache
 
     network, inputs = _network(bench), _inputs(bench, "tokens_480p")
@@ -96,7 +96,7 @@ def step_cache(bench: Bench) -> dict[str, Any]:
     whole, skipping = FirstBlockCache(-1.0), FirstBlockCache(float("inf"))
 
     def forward(cache: FirstBlockCache) -> None:
-        with asking(network, cache):
+        with with_step_cache(network, cache):
             network(**inputs)
 
     found: dict[str, Any] = {"whole s": min(bench.seconds(lambda: forward(whole), 2))}
@@ -377,8 +377,8 @@ def _kernels(bench: Bench, work: Callable[[], object]) -> dict[str, Any]:
 
 
 def _flops(bench: Bench, tokens: int) -> float:
-    from wan_duet.pipelines.plan.flops import Size, forward_flops
+    from wan_duet.pipelines.plan.flops import NetworkSize, forward_flops
 
     sizes = bench.sizes
-    size = Size(sizes["width"], sizes["ffn"], 4 if bench.tiny else 40, 16, 16)
+    size = NetworkSize(sizes["width"], sizes["ffn"], 4 if bench.tiny else 40, 16, 16)
     return forward_flops(size, tokens).total

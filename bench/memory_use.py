@@ -33,7 +33,7 @@ from diffusers import WanTransformer3DModel
 from safetensors.torch import save_file
 
 from wan_duet.pipelines.device.memory import DeviceMemory, compute_dtype
-from wan_duet.pipelines.device.ram import give_back
+from wan_duet.pipelines.device.ram import trim_heap
 from wan_duet.pipelines.generate.stages import sample
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.networks.expert import expert_dtypes
@@ -43,7 +43,7 @@ from wan_duet.pipelines.sampling.noise import StartLatents
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.weights.footprint import making_bytes, mapped_bytes, weight_bytes
 from wan_duet.pipelines.weights.recipe import Recipe
-from wan_duet.pipelines.weights.stored import read_header
+from wan_duet.pipelines.weights.stored_tensors import read_header
 
 WIDTH = {"num_attention_heads": 16, "attention_head_dim": 128, "ffn_dim": 8192, "text_dim": 4096}
 LORA_RANK = 16
@@ -80,7 +80,7 @@ class Watch:
 
 @contextmanager
 def watched() -> Iterator[Watch]:
-    give_back()  # so that what the imports left does not hide what follows
+    trim_heap()  # so that what the imports left does not hide what follows
     start, watch, done = anonymous_bytes(), Watch(), threading.Event()
 
     def look() -> None:

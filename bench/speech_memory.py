@@ -20,9 +20,9 @@ from diffusers import AutoencoderKLWan
 from media_memory import peak_of
 
 from wan_duet.pipelines.device.memory import DeviceMemory
-from wan_duet.pipelines.generate.speech_clips import Script, speaking_frames
+from wan_duet.pipelines.generate.speech_clips import SpeechInputs, speech_frames
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
-from wan_duet.pipelines.networks.s2v_engine import SPEAKER
+from wan_duet.pipelines.networks.s2v_network_kind import SPEECH_EXPERT
 from wan_duet.pipelines.plan.sigmas import linear_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
@@ -56,7 +56,7 @@ def main() -> None:
 def speak(model: WanModel, clips: int, width: int, height: int, folder: Path) -> None:
     """A video of that many clips, one step each, into a file."""
     config, memory, silent = model.experts["high"].config, DeviceMemory("cpu"), Silent()
-    script = Script(
+    inputs = SpeechInputs(
         frames=clips * CLIP_FRAMES,
         clip_frames=CLIP_FRAMES,
         latent_shape=(1, 16, CLIP_FRAMES // 4, height // 8, width // 8),
@@ -66,12 +66,12 @@ def speak(model: WanModel, clips: int, width: int, height: int, folder: Path) ->
         seed=0,
         prompts=Prompts(Condition(torch.zeros(1, 512, config["text_dim"])), None),
         features=torch.zeros(1, config["audio_states"], config["audio_dim"], clips * CLIP_FRAMES),
-        picture=torch.zeros(3, height, width),
+        image=torch.zeros(3, height, width),
     )
     recipes = {"high": model.experts["high"]}
-    speaker = Executor(recipes, torch.float32, memory, silent.check, kind=SPEAKER)
-    frames = video_frames(speaking_frames(script, model, speaker, memory, silent, []))
-    clip = {"width": width, "height": height, "fps": Fraction(16), "frame_count": script.frames}
+    speaker = Executor(recipes, torch.float32, memory, silent.check, kind=SPEECH_EXPERT)
+    frames = video_frames(speech_frames(inputs, model, speaker, memory, silent, []))
+    clip = {"width": width, "height": height, "fps": Fraction(16), "frame_count": inputs.frames}
     encode_video(frames, folder / "clip.mp4", **clip)
 
 

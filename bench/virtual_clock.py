@@ -12,7 +12,7 @@ import torch
 from experts import CPU, run_all
 from torch import Tensor
 
-from wan_duet.pipelines.streaming.transfer import FileLane
+from wan_duet.pipelines.streaming.transfer import FileTransfer
 from wan_duet.pipelines.weights.recipe import Recipe
 
 __all__ = ["LAYERS", "STEPS", "stall"]
@@ -20,7 +20,7 @@ __all__ = ["LAYERS", "STEPS", "stall"]
 LAYERS, STEPS = 12, ("high",) * 4 + ("low",) * 4
 
 
-class VirtualClock(FileLane):
+class VirtualClock(FileTransfer):
     """A link and a processor with a clock each, which meet where one waits for the other: marks are times.
 
     A block computes for one second.
@@ -58,6 +58,6 @@ def stall(recipes: Mapping[str, Recipe], wanted: str, link_share: float) -> floa
     """
     load_s = link_share * LAYERS / (LAYERS + 1)
     clock = VirtualClock(load_s)
-    run_all(recipes, STEPS, wanted=wanted, make_lane=lambda *_: clock, block_forward=clock.compute)
+    run_all(recipes, STEPS, wanted=wanted, make_transfer=lambda *_: clock, block_forward=clock.compute)
     assert clock.busy == LAYERS * len(STEPS)  # noqa: S101
     return (clock.stalled - load_s) / clock.busy

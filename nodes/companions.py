@@ -1,4 +1,4 @@
-"""Nodes that choose a model to help with a request, beside the one that draws."""
+"""Nodes that choose a helper model: a prompt expander or a safety checker."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _NONE = "none"
 
 
 class WanDuetPromptExpander(io.ComfyNode):
-    """A language model for the requests whose enable_prompt_expansion is on."""
+    """Chooses a language model for requests whose enable_prompt_expansion is on."""
 
     FOLDER = "LLM"
 
@@ -34,12 +34,12 @@ class WanDuetPromptExpander(io.ComfyNode):
             "enable_prompt_expansion is on. Connect it between the model and the runner.",
             search_aliases=["enhance prompt", "prompt extend", "llm", "rewrite prompt"],
             inputs=[
-                WanModelSocket.Input("model", tooltip="The model that draws."),
+                WanModelSocket.Input("model", tooltip="The Wan model that generates."),
                 io.Combo.Input(
                     "language_model",
                     options=[_NONE, *_listed(cls.FOLDER)],
                     default=_NONE,
-                    tooltip="An instruct model as a folder of transformers, in models/LLM.",
+                    tooltip="An instruct model in models/LLM, as a transformers folder.",
                 ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="The same model, with its prompt expander.")],
@@ -59,7 +59,7 @@ class WanDuetPromptExpander(io.ComfyNode):
 
 
 class WanDuetSafetyChecker(io.ComfyNode):
-    """Classifiers for the requests whose safety switches are on."""
+    """Chooses classifiers for requests whose safety switches are on."""
 
     FOLDER = "safety_checkers"
 
@@ -69,17 +69,19 @@ class WanDuetSafetyChecker(io.ComfyNode):
             node_id="WanDuetSafetyChecker",
             display_name="Wan Duet Safety Checker",
             category="Wan Duet/blocks",
-            description="Chooses what looks at prompts, inputs and results of a request whose safety "
-            "switches are on; what it flags stops the run. Connect it between the model and the runner.",
+            description="Chooses the classifiers that check prompts, inputs and results of a request whose "
+            "safety "
+            "switches are on. Flagged content stops the run. Connect it between the model and the runner.",
             search_aliases=["nsfw filter", "content filter", "moderation"],
             inputs=[
-                WanModelSocket.Input("model", tooltip="The model that draws."),
+                WanModelSocket.Input("model", tooltip="The Wan model that generates."),
                 io.Combo.Input(
                     "checker",
                     options=[_NONE, *_listed(cls.FOLDER)],
                     default=_NONE,
-                    tooltip="A classifier of texts or images as a folder of transformers, in "
-                    "models/safety_checkers, or a folder there with one of each in text and image.",
+                    tooltip="A text or image classifier in models/safety_checkers, as a transformers "
+                    "folder; or a "
+                    "folder with one of each in its subfolders text and image.",
                 ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="The same model, with its safety checker.")],
@@ -108,7 +110,7 @@ def _listed(folder: str) -> dict[str, Path]:
 def _missing(folder: str, name: str | None) -> str | None:
     if name in (None, _NONE) or pick(str(name), _listed(folder)) is not None:
         return None
-    return f"{name} is not in models/{folder}; put it there, or choose another"
+    return f"{name} is not in models/{folder}; put it there, or choose another model"
 
 
 def _stamp(folder: str, name: str | None) -> object:

@@ -11,7 +11,7 @@ from ..pipelines.errors import SamplingError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..pipelines.generate.conditions import Pictures
+    from ..pipelines.generate.conditions import ImageConditions
     from ..pipelines.loading.wan_model import WanModel
     from ..pipelines.sampling.engine import Condition
 
@@ -82,7 +82,7 @@ def to_conditioning(embeddings: Tensor) -> list[list[Any]]:
     return [[embeddings, {}]]
 
 
-def with_pictures(conditioning: Conditioning, pictures: Pictures) -> list[list[Any]]:
+def with_pictures(conditioning: Conditioning, pictures: ImageConditions) -> list[list[Any]]:
     """`conditioning` with pictures as core's nodes add them: the mask is 0 where a frame is given."""
     added: dict[str, Any] = {}
     if pictures.mask is not None:
@@ -94,7 +94,7 @@ def with_pictures(conditioning: Conditioning, pictures: Pictures) -> list[list[A
 
 def _channels(options: Mapping[str, Any], name: str, model: WanModel) -> Tensor | None:
     """The picture of a condition, and which of its frames are given; None without one."""
-    from ..pipelines.generate.conditions import entering_channels
+    from ..pipelines.generate.conditions import condition_channels
 
     latents, mask = options.get("concat_latent_image"), options.get("concat_mask")
     if latents is None:
@@ -115,7 +115,7 @@ def _channels(options: Mapping[str, Any], name: str, model: WanModel) -> Tensor 
             f"(1, 1 or 4, {', '.join(map(str, latents.shape[2:]))})"
         )
     given = 1 - mask.float().cpu().expand(1, 4, *mask.shape[2:])
-    return entering_channels(given, latents.float().cpu(), model.vae)
+    return condition_channels(given, latents.float().cpu(), model.vae)
 
 
 def _features(options: Mapping[str, Any], model: WanModel) -> Tensor | None:

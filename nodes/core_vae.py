@@ -19,7 +19,7 @@ def chosen_vae(model: HasVae | None, vae: Any | None) -> HasVae:
         raise RequestError.of("model, vae", found, "connect one of them")
     if model is not None:
         return model
-    from ..pipelines.vae.standalone import held_vae
+    from ..pipelines.vae.standalone import vae_of_tensors
 
     vae.throw_exception_if_invalid()
-    return held_vae(vae.first_stage_model.state_dict(), vae.vae_dtype)
+    return vae_of_tensors(vae.first_stage_model.state_dict(), vae.vae_dtype)

@@ -18,7 +18,7 @@ EMBED_METADATA = (
 )  # --disable-metadata: the user wants nothing about the making in a file
 
 
-_NO_VIDEO = ExecutionBlocker("The result is a picture; connect images.")
+_NO_VIDEO = ExecutionBlocker("The result is an image, not a video; connect the images output.")
 _PICTURES = (".png", ".jpg")
 
 

@@ -15,7 +15,7 @@ from comfy import model_management
 
 from ..pipelines.device.memory import Seat, total_under_cap, under_cap
 from ..pipelines.device.precision import torch_dtype
-from ..pipelines.device.ram import free_ram, give_back, total_ram
+from ..pipelines.device.ram import free_ram, total_ram, trim_heap
 from ..pipelines.errors import RequestError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class HostMemory:
 
     def __init__(self, seat: Seat | None = None) -> None:
         self._seat = seat or Seat()
-        self._in_use: list[_Slot] = []
+        self._in_use: list[_HostEntry] = []
 
     @property
     def device(self) -> torch.device:
@@ -70,14 +70,15 @@ class HostMemory:
         if model_management.is_directml_enabled():
             return None  # core says 1 GiB there, whatever the card has
         if model_management.is_device_cpu(self.device):  # where unloading frees nothing
-            free = free_ram()
+            free, returned = free_ram(), 0
         else:
-            free = int(model_management.get_free_memory(self.device)) + sum(
+            free = int(model_management.get_free_memory(self.device))
+            returned = sum(
                 loaded.model_loaded_memory()
                 for loaded in model_management.current_loaded_models
                 if loaded.device == self.device and loaded.model is not None
             )
-        return under_cap(self.device, max(free - int(model_management.extra_reserved_memory()), 0))
+        return under_cap(self.device, free - int(model_management.extra_reserved_memory()), returned)
 
     def total_bytes(self) -> int | None:
         if model_management.is_directml_enabled():
@@ -88,11 +89,11 @@ class HostMemory:
 
     def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:
         log.info("loading %s: %.2f GiB on %s", what, size_bytes / 2**30, self.device)
-        self._make_room(_Slot(size_bytes, self.device), working_bytes)
+        self._make_room(_HostEntry(size_bytes, self.device), working_bytes)
 
     def release(self) -> None:
         self._in_use.clear()
-        give_back()
+        trim_heap()
         model_management.soft_empty_cache()
 
     def keep(self, resident: Resident) -> None:
@@ -107,13 +108,13 @@ class HostMemory:
 
     def take(self, working_bytes: int = 0) -> Resident | None:
         slot, self._seat.taken_by = self._seat.taken_by, None
-        if not isinstance(slot, _Slot) or slot.loaded_size() == 0 or slot.load_device != self.device:
+        if not isinstance(slot, _HostEntry) or slot.loaded_size() == 0 or slot.load_device != self.device:
             return None
         resident, slot.resident = slot.resident, None
         self._make_room(slot, working_bytes)
         return resident
 
-    def _make_room(self, slot: _Slot, working_bytes: int) -> None:
+    def _make_room(self, slot: _HostEntry, working_bytes: int) -> None:
         model_management.load_models_gpu([slot], memory_required=working_bytes)
         self._in_use.append(slot)
 
@@ -122,7 +123,7 @@ class WanDuetNetwork:
     """What ComfyUI takes for the model in a slot, and names in its log. It dies with the slot."""
 
 
-class _Slot:
+class _HostEntry:
     """The room of one network, in the shape of a ModelPatcher: what ComfyUI 0.25 asks of one that is loaded.
 
     Weights come and go whole, on one device. They are not copied back to the CPU when they go: a recipe makes

@@ -1,4 +1,4 @@
-"""The node that gives a sampler the picture a clip begins with."""
+"""The node that adds start and end images to the conditioning of a sampler."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class WanDuetImageCondition(io.ComfyNode):
-    """A picture to begin with, and perhaps one to end with."""
+    """Adds a start image, and optionally an end image."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -27,26 +27,31 @@ class WanDuetImageCondition(io.ComfyNode):
             node_id="WanDuetImageCondition",
             display_name="Wan Duet Image Condition",
             category="Wan Duet/blocks",
-            description="Gives an image-to-video model the picture that a clip begins with, and the latent "
-            "for it. Works with the samplers of this pack and with core's.",
+            description="Adds a start image, and optionally an end image, to the conditioning of an "
+            "image-to-video "
+            "model. Works with the samplers of this pack and with ComfyUI's.",
             search_aliases=["wan image to video", "first last frame", "start image", "i2v conditioning"],
             inputs=[
-                WanModelSocket.Input("model", tooltip="The image-to-video model that draws the clip."),
+                WanModelSocket.Input("model", tooltip="The image-to-video model."),
                 io.Conditioning.Input("positive", tooltip="The prompt, from Wan Duet Encode Prompt."),
                 io.Conditioning.Input("negative", tooltip="The negative prompt."),
-                io.Image.Input("image", tooltip="The first frame: resized to cover the size and cropped."),
+                io.Image.Input(
+                    "image", tooltip="The first frame. Resized to cover width and height, then cropped."
+                ),
                 *size_inputs(),
-                length_input("Frames of the video, rounded up to one more than a multiple of 4."),
+                length_input("Number of frames, rounded up to one more than a multiple of 4 (such as 81)."),
                 io.Image.Input(
                     "end_image",
                     optional=True,
-                    tooltip="The last frame, for models that can end with one: A14B, FLF2V, toy-image.",
+                    tooltip="The last frame, for models that support one: A14B, FLF2V, toy-image.",
                 ),
             ],
             outputs=[
-                io.Conditioning.Output("positive", tooltip="The prompt with the picture."),
-                io.Conditioning.Output("negative", tooltip="The negative prompt with the picture."),
-                io.Latent.Output("latent", tooltip="What to sample; for the 5B it holds the picture."),
+                io.Conditioning.Output("positive", tooltip="The prompt with the images."),
+                io.Conditioning.Output("negative", tooltip="The negative prompt with the images."),
+                io.Latent.Output(
+                    "latent", tooltip="The latent to sample; for the 5B model it contains the start image."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -65,13 +70,13 @@ class WanDuetImageCondition(io.ComfyNode):
     ) -> io.NodeOutput:
         import torch
 
-        from ..pipelines.generate.start_images import encode_pictures, require_pictures
+        from ..pipelines.generate.start_images import encode_images, require_image_support
 
-        require_pictures(model, end_image is not None)
+        require_image_support(model, end_image is not None)
         shape = latent_shape(model, width, height, num_frames)
         first, last = picture_of(image, "image"), picture_of(end_image, "end_image")
         progress, size = NodeProgress(cls.hidden.unique_id), (width, height)
-        pictures = encode_pictures(model, first, last, size, shape[1:], num_frames, HostMemory(), progress)
+        pictures = encode_images(model, first, last, size, shape[1:], num_frames, HostMemory(), progress)
         conditions = (with_pictures(condition, pictures) for condition in (positive, negative))
         latent = to_latent(pictures.start(torch.zeros(shape)), pictures.frames)
         return io.NodeOutput(*conditions, latent)

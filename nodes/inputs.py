@@ -1,4 +1,4 @@
-"""Inputs that several nodes have, and request fields as inputs."""
+"""Inputs shared by several nodes, and request fields as inputs."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _TENTH = {"step": 0.1, "round": 0.001}  # arrows move by a tenth, typed values k
 
 
 def field_inputs(task: str, names: tuple[str, ...]) -> list[io.Input]:
-    """The inputs of these fields of the requests of `task`. A medium has two: a socket, or a text instead."""
+    """Return the inputs for these fields of `task`. A media field gets two: a socket, and a text."""
     known = fields_of(task)
     inputs: list[io.Input] = []
     for name in names:
@@ -54,7 +54,7 @@ def seed_input() -> io.Input:
         min=0,
         max=SEED_MAX,
         control_after_generate=io.ControlAfterGenerate.fixed,
-        tooltip="Where the noise starts: the same seed and settings give the same result.",
+        tooltip="Seed of the noise: the same seed and settings give the same result.",
     )
 
 
@@ -83,16 +83,17 @@ def boundary_input() -> io.Input:
         max=1.0,
         step=0.005,
         round=0.001,
-        tooltip="From which share of the noise on the high expert works. -1 is what the model was made for.",
+        tooltip="Noise level (0-1) above which the high-noise expert is used. "
+        "-1 uses the model's own value (0.875 or 0.9).",
     )
 
 
 def chosen_boundary(setting: float, model: WanModel) -> float | None:
-    """What the boundary widget says: anything below 0 leaves it to the model."""
+    """Return the boundary set in the widget, or the model's own for any value below 0."""
     return model.boundary if setting < 0 else setting
 
 
-def rate_input(tooltip: str = "How fast it plays. Wan 2.2 A14B is made for 16.") -> io.Input:
+def rate_input(tooltip: str = "Frame rate. Wan 2.2 A14B was trained at 16.") -> io.Input:
     return io.Float.Input(
         "frames_per_second",
         default=16.0,
@@ -105,7 +106,7 @@ def rate_input(tooltip: str = "How fast it plays. Wan 2.2 A14B is made for 16.")
 
 
 def rate(frames_per_second: float) -> Fraction:
-    """What `rate_input` says, exactly: 23.976 is 24000/1001."""
+    """Return the value of `rate_input` as an exact fraction: 23.976 is 24000/1001."""
     return Fraction(frames_per_second).limit_denominator(_LARGEST_DENOMINATOR)
 
 
@@ -113,8 +114,8 @@ def filename_input() -> io.Input:
     return io.String.Input(
         "filename_prefix",
         default="video/WanDuet",
-        tooltip="Start of the file name, with folders if you like. "
-        "%date:yyyy-MM-dd%, %width% and %height% are filled in.",
+        tooltip="Start of the file name; may contain folders. "
+        "%date:yyyy-MM-dd%, %width% and %height% are replaced.",
     )
 
 
@@ -122,15 +123,17 @@ def save_input() -> io.Input:
     return io.Boolean.Input(
         "save",
         default=False,
-        tooltip="On keeps the file in the output folder. "
-        "Off leaves it in temp, which is emptied at the next start; connect Save Video to keep it.",
+        tooltip="On: save the file in the output folder. "
+        "Off: write it to temp, which ComfyUI empties when it starts; connect Save Video to keep it.",
     )
 
 
 def _socket(row: FieldRow) -> io.Input:
     kind = {"image": io.Image, "video": io.Video, "audio": io.Audio}[str(row.media)]
     what = row.description.split(":")[0]
-    return kind.Input(socket_of(row), optional=True, tooltip=f"{what}. Or give its address in {row.name}.")
+    return kind.Input(
+        socket_of(row), optional=True, tooltip=f"{what}. Alternatively, give its URL in {row.name}."
+    )
 
 
 def _field_input(widget: Widget) -> io.Input:

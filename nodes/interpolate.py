@@ -1,4 +1,4 @@
-"""More frames from few, for images or a video file."""
+"""The node that interpolates frames between images or the frames of a video."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from ..pipelines.video.edit import Edit
 
 _NO_IMAGES = ExecutionBlocker(
-    "Wan Duet Interpolate gives images only for images; its video output has the video."
+    "Wan Duet Interpolate returns images only if images are connected; use its video output."
 )
 _NO_VIDEO = ExecutionBlocker(
-    "Wan Duet Interpolate gives a video only for a video; its images output has the images."
+    "Wan Duet Interpolate returns a video only if video is connected; use its images output."
 )
 
 
@@ -38,29 +38,37 @@ class WanDuetInterpolate(io.ComfyNode):
             node_id="WanDuetInterpolate",
             display_name="Wan Duet Interpolate",
             category="Wan Duet/blocks",
-            description="Draws new frames between each two, for images or for a video, one pair at a time.",
+            description="Interpolates new frames between each two frames of images or of a video, one "
+            "pair at "
+            "a time.",
             search_aliases=["frame interpolation", "rife", "film", "vfi", "slow motion", "smooth video"],
             inputs=[
-                io.Image.Input("images", optional=True, tooltip="Frames to add to. Or connect video."),
-                io.Video.Input("video", optional=True, tooltip="A video to add frames to. Its sound stays."),
+                io.Image.Input(
+                    "images", optional=True, tooltip="The frames to interpolate. Connect this or video."
+                ),
+                io.Video.Input(
+                    "video", optional=True, tooltip="The video to interpolate. Its sound is kept."
+                ),
                 interp_model_input(),
                 io.Combo.Input(
                     "interpolator",
                     options=["none", "flow", "film", "rife"],
                     default="flow",
-                    tooltip="flow needs no file. film and rife draw large motion better and need a file in "
-                    "models/frame_interpolation.",
+                    tooltip="flow (optical flow) needs no file. film and rife handle large motion better and "
+                    "need a file in models/frame_interpolation.",
                 ),
                 *field_inputs("text-to-video", ("num_interpolated_frames", "adjust_fps_for_interpolation")),
-                rate_input("How fast the images play, for the output of that name. A video knows its own."),
+                rate_input(
+                    "Frame rate of the images, used for the output frames_per_second. A video has its own."
+                ),
                 *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
                 filename_input(),
                 save_input(),
             ],
             outputs=[
-                io.Image.Output("images", tooltip="The images and those between them."),
-                io.Video.Output("video", tooltip="The finished video file."),
-                io.Float.Output("frames_per_second", tooltip="How fast the result plays."),
+                io.Image.Output("images", tooltip="The images with the interpolated ones."),
+                io.Video.Output("video", tooltip="The video file."),
+                io.Float.Output("frames_per_second", tooltip="Frame rate of the result."),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             has_intermediate_output=True,

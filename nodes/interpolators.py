@@ -1,4 +1,4 @@
-"""Who draws frames in between on this ComfyUI: files where it keeps them, or a model of its own loader."""
+"""The frame interpolators of this ComfyUI: model files it keeps, or a model from its own loader."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..pipelines.errors import ModelError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..pipelines.interpolation.interpolator_files import Found
+    from ..pipelines.interpolation.interpolator_files import Interpolators
     from ..pipelines.video.edit import Edit
     from ..pipelines.video.more_frames import Interpolator
     from .host_memory import HostMemory
@@ -33,20 +33,24 @@ def interp_model_input() -> io.Input:
         "interp_model",
         types=[io.Custom(name) for name in _CORE_NAMES],
         optional=True,
-        tooltip="A model from ComfyUI's Load Frame Interpolation Model, used in place of interpolator.",
+        tooltip="A model from ComfyUI's Load Frame Interpolation Model, used instead of interpolator.",
     )
 
 
-def interpolators(interp_model: Any | None = None) -> Found:
+def interpolators(interp_model: Any | None = None) -> Interpolators:
     """`interp_model`, or the files in models/frame_interpolation and where ComfyUI-Frame-Interpolation keeps
     its own. ModelError when `interp_model` is not what this version knows.
     """
-    from ..pipelines.interpolation.interpolator_files import Found, find_interpolators, folders_of_other_packs
-    from ..pipelines.interpolation.learned import LearnedInterpolator
+    from ..pipelines.interpolation.interpolator_files import (
+        Interpolators,
+        find_interpolators,
+        folders_of_other_packs,
+    )
+    from ..pipelines.interpolation.network_interpolator import NetworkInterpolator
 
     if interp_model is not None:
-        loaded = LearnedInterpolator(_CoreNet(interp_model), interp_model.load_device)
-        return Found(loaded={interpolator_name("", interp_model): loaded})
+        loaded = NetworkInterpolator(_CoreNet(interp_model), interp_model.load_device)
+        return Interpolators(loaded={interpolator_name("", interp_model): loaded})
     own = [Path(folder) for folder in folder_paths.get_folder_paths("frame_interpolation")]
     packs = [Path(folder) for folder in folder_paths.get_folder_paths("custom_nodes")]
     return find_interpolators([*own, *folders_of_other_packs(packs)])
@@ -95,7 +99,7 @@ class _CoreNet:
     def alignment(self) -> int:
         return int(getattr(self._model, "pad_align", _FILM_ALIGNMENT))
 
-    def look_at(self, picture: Tensor) -> _Seen:
+    def prepare(self, picture: Tensor) -> _Seen:
         dtype = self._patcher.model_dtype()
         if not self._loaded:
             size = (1, *picture.shape[-2:], 3)
@@ -105,7 +109,7 @@ class _CoreNet:
         picture = picture.to(dtype)
         return _Seen(picture, self._model.extract_features(picture))
 
-    def draw(self, before: _Seen, after: _Seen, times: Sequence[float]) -> Iterable[Tensor]:
+    def interpolate(self, before: _Seen, after: _Seen, times: Sequence[float]) -> Iterable[Tensor]:
         cache = {"img0": before.features, "img1": after.features}
         if _draws_several(self._model):  # with one flow for all times
             pictures = self._model.forward_multi_timestep(

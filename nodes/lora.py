@@ -33,7 +33,7 @@ class _LoraNode(io.ComfyNode):
 
 
 class WanDuetLora(_LoraNode):
-    """One more LoRA, or a pair, on a model."""
+    """Adds a LoRA, or a pair, to a model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -41,23 +41,28 @@ class WanDuetLora(_LoraNode):
             node_id="WanDuetLora",
             display_name="Wan Duet LoRA",
             category="Wan Duet/blocks",
-            description="Adds a LoRA to the experts of a model and says what of it fits. Chain several for "
-            "several LoRAs; their order does not matter.",
+            description="Adds a LoRA to the experts of a model and reports how much of it fits. Chain these "
+            "nodes "
+            "for several LoRAs; their order does not matter.",
             search_aliases=["wan lora loader", "lora high low", "load lora", "lora wan 2.2"],
             inputs=[
-                WanModelSocket.Input("model", tooltip="The model to add the LoRA to. It stays as it is."),
+                WanModelSocket.Input(
+                    "model", tooltip="The model to add the LoRA to. It is not changed itself."
+                ),
                 *_lora_inputs(),
                 io.Boolean.Input(
                     "allow_partial",
                     default=False,
                     optional=True,
-                    tooltip="On also applies a LoRA of which only a small part fits this model. "
-                    "Off refuses it, because it would do little or nothing.",
+                    tooltip="On: apply a LoRA even if only a small part of it fits this model. "
+                    "Off: reject it, because it would have little or no effect.",
                 ),
             ],
             outputs=[
                 WanModelSocket.Output("model", tooltip="The model with this LoRA."),
-                io.String.Output("report", tooltip="What is in the file and what of it fits, per expert."),
+                io.String.Output(
+                    "report", tooltip="What the file contains and how much of it fits each expert."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
             has_intermediate_output=True,
@@ -75,7 +80,7 @@ class WanDuetLora(_LoraNode):
 
 
 class WanDuetRequestLora(_LoraNode):
-    """One more LoRA, or a pair, on a request."""
+    """Adds a LoRA, or a pair, to a request."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -83,7 +88,7 @@ class WanDuetRequestLora(_LoraNode):
             node_id="WanDuetRequestLora",
             display_name="Wan Duet Request LoRA",
             category="Wan Duet/request",
-            description="Adds a LoRA to the request. Chain several for several LoRAs.",
+            description="Adds a LoRA to a request. Chain these nodes for several LoRAs.",
             search_aliases=["wan lora", "lora high low", "request lora"],
             inputs=[
                 WanRequestSocket.Input("request", tooltip="The request to add the LoRA to."),
@@ -107,14 +112,14 @@ def _lora_inputs() -> list[io.Input]:
             "file",
             options=listed_loras(),
             default=NONE,
-            tooltip="A LoRA in models/loras, or one of the embedded model's own (toy/...). "
-            "Choose none to give a path instead.",
+            tooltip="A LoRA in models/loras, or one of the embedded model (toy/...). none: use path instead.",
         ),
         io.String.Input(
             "path",
             default="",
-            tooltip="Where else the LoRA is: a Hugging Face repository (owner/name) or an https address, "
-            "also of Civitai. A local run downloads it once, into models/loras. Empty to use file.",
+            tooltip="A Hugging Face repository (owner/name) or an https URL, such as one of Civitai. A "
+            "local run "
+            "downloads it once into models/loras. Leave empty to use file.",
         ),
         io.String.Input("weight_name", default="", tooltip=DESCRIPTIONS["weight_name"]),
         _scale_input("scale", DESCRIPTIONS["scale"]),
@@ -129,15 +134,16 @@ def _lora_inputs() -> list[io.Input]:
             options=listed_loras(),
             default=NONE,
             optional=True,
-            tooltip="For LoRAs that come as a pair: this file goes to the low expert, the other to the high.",
+            tooltip="For a LoRA that is a pair of files: this one is applied to the low-noise expert, "
+            "file to the high-noise one.",
         ),
-        _scale_input("low_scale", "How strongly low_file acts.", optional=True),
+        _scale_input("low_scale", "Strength of low_file.", optional=True),
         io.String.Input(
             "loras",
             default="",
             optional=True,
-            tooltip="For programs: more LoRAs as a JSON list, as in the field loras of a request. "
-            'Such as [{"path": "a.safetensors", "scale": 1.0, "transformer": "both"}].',
+            tooltip="For scripts: more LoRAs as a JSON list, as in the field loras of a request. "
+            'Example: [{"path": "a.safetensors", "scale": 1.0, "transformer": "both"}].',
         ),
     ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import folder_paths
 
 from ..pipelines.download.downloads import Downloads
-from ..pipelines.embedded.embedded import embedded_loras
+from ..pipelines.embedded.toy_model import embedded_loras
 from ..pipelines.errors import WanDuetError
 from ..pipelines.request.lora_weight import place_of
 from ..pipelines.weights.lora.find import LoraSources

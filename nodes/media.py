@@ -49,7 +49,7 @@ def from_socket(field: str, medium: str, value: Any) -> SocketMedium:
 
 def picture_of(image: Tensor | None, field: str) -> Tensor | None:
     """An IMAGE as (H, W, 3), what is transparent over white. RequestError when several come as a batch."""
-    from ..pipelines.video.picture import over_white
+    from ..pipelines.video.image import over_white
 
     if image is None:
         return None

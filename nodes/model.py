@@ -1,4 +1,4 @@
-"""Nodes around a model: load it, and read prompts with its text encoder."""
+"""Nodes that load a model and encode prompts with its text encoder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..pipelines.device.memory import RESIDENCIES
 from ..pipelines.device.precision import PRECISIONS, Precision
-from ..pipelines.embedded.embedded import EMBEDDED
+from ..pipelines.embedded.toy_model import EMBEDDED
 from ..pipelines.errors import ModelError
 from ..pipelines.kernels.kernel_names import ATTENTIONS, COMPILER, KERNELS, Attention, Kernels
 from .conditioning import to_conditioning
@@ -39,7 +39,7 @@ _SLOTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 class WanDuetLoadModel(io.ComfyNode):
-    """A model, by name. Loads no weights yet."""
+    """Chooses a model by name. Loads no weights yet."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -47,40 +47,47 @@ class WanDuetLoadModel(io.ComfyNode):
             node_id="WanDuetLoadModel",
             display_name="Wan Duet Load Model",
             category="Wan Duet/blocks",
-            description="Chooses a Wan model: a folder with everything, or single files. Weights are read "
+            description="Chooses a Wan model: a complete diffusers folder, or single files. Weights are "
+            "loaded "
             "when a step needs them.",
             search_aliases=["wan model loader", "diffusers loader", "load wan 2.2", "unet loader gguf"],
             inputs=[
                 _file_input(
                     "model",
-                    "toy is tiny, comes with the pack and runs on any machine; toy-image is its pair that "
-                    "begins with an image, toy-speech tries speech. The others are in models/diffusers or "
-                    "models/diffusion_models. Of the two files of Wan 2.2 A14B, choose the high-noise one.",
+                    "toy, toy-image (image to video) and toy-speech are tiny models that come "
+                    "with the pack and "
+                    "run on any machine. Others are found in models/diffusers and "
+                    "models/diffusion_models. For "
+                    "Wan 2.2 A14B as two files, choose the high-noise one.",
                 ),
                 io.Combo.Input(
                     "precision",
                     options=list(PRECISIONS),
                     default="auto",
-                    tooltip="What networks compute in. auto: what ComfyUI would take for them, by its flags "
-                    "and the device: fp32 on a CPU, bf16 on most GPUs.",
+                    tooltip="Number format to compute in. auto: as ComfyUI chooses by its flags and the "
+                    "device: "
+                    "fp32 on a CPU, bf16 on most GPUs.",
                 ),
                 _file_input(
                     "low_model",
-                    "The low-noise file of Wan 2.2 A14B, when model is the high-noise file. Nothing inside "
-                    "the files tells the two apart: take care of the order. none for models of one file or "
+                    "The low-noise file of Wan 2.2 A14B if model is the high-noise file. The two "
+                    "files cannot be "
+                    "told apart by their content, so do not swap them. none for a model of one file or "
                     "folder.",
                     optional=True,
                 ),
                 _file_input(
                     "vae",
-                    "A file in models/vae. auto takes the one of the folder; for a model of single files, "
-                    "the one in models/vae that fits.",
+                    "A file in models/vae. auto: the VAE of the model folder, or, for single "
+                    "files, the one in "
+                    "models/vae that fits the model.",
                     optional=True,
                 ),
                 _file_input(
                     "text_encoder",
-                    "A UMT5 file in models/text_encoders. auto takes the one of the folder; for a model of "
-                    "single files, the one in models/text_encoders that fits.",
+                    "A UMT5 file in models/text_encoders. auto: the encoder of the model folder, "
+                    "or, for single "
+                    "files, the one in models/text_encoders that fits the model.",
                     optional=True,
                 ),
                 io.Combo.Input(
@@ -88,21 +95,24 @@ class WanDuetLoadModel(io.ComfyNode):
                     options=list(RESIDENCIES),
                     default="auto",
                     optional=True,
-                    tooltip="How much of the experts lies on the device while they run. auto: what fits. "
-                    "resident: all of it. ring: a few blocks at a time, the rest comes while they compute. "
-                    "The result is the same to the bit.",
+                    tooltip="How much of the experts to keep in device memory. auto: as much as fits. "
+                    "resident: "
+                    "everything. ring: a few blocks at a time; the others are streamed while earlier blocks "
+                    "run. The result is bit-identical.",
                 ),
                 _file_input(
                     "image_encoder",
-                    "A CLIP file in models/clip_vision. Only Wan 2.1 image to video needs one; auto takes "
-                    "the one that fits.",
+                    "Wan 2.1 image to video only: a CLIP vision file in models/clip_vision. auto: "
+                    "the one that "
+                    "fits the model.",
                     optional=True,
                 ),
                 _file_input(
                     "audio_encoder",
-                    "Only for speech to video: a wav2vec 2.0 file in models/audio_encoders. auto takes the "
-                    "one of the folder; for a model of single files, the one of models/audio_encoders that "
-                    "fits.",
+                    "Speech to video only: a wav2vec 2.0 file in models/audio_encoders. auto: the "
+                    "encoder of the "
+                    "model folder, or, for single files, the one in models/audio_encoders that "
+                    "fits the model.",
                     optional=True,
                 ),
                 io.Combo.Input(
@@ -110,28 +120,30 @@ class WanDuetLoadModel(io.ComfyNode):
                     options=[_AUTO, *ATTENTIONS],
                     default=_AUTO,
                     optional=True,
-                    tooltip="The kernel of the experts' attention. auto: the quickest exact one that the "
-                    "device has. sage is lossy, and on some GPUs quicker still; it needs the package "
-                    "sageattention.",
+                    tooltip="Attention kernel of the experts. auto: the fastest exact one available on "
+                    "the device. "
+                    "sage is lossy and faster on some GPUs; it needs the package sageattention.",
                 ),
                 io.Boolean.Input(
                     "compile",
                     default=False,
                     optional=True,
-                    tooltip="Compile the experts' block, in the first forward: less memory beside the "
-                    "weights, seldom less time. Needs triton on a GPU, a C++ compiler on a CPU.",
+                    tooltip="Run the experts' blocks through torch.compile: saves working memory, rarely "
+                    "time. "
+                    "Needs triton on a GPU, a C++ compiler on a CPU.",
                 ),
                 io.Combo.Input(
                     "kernels",
                     options=[_AUTO, *KERNELS],
                     default=_AUTO,
                     optional=True,
-                    tooltip="Who does the element-wise work of the experts and of the VAE. auto: the "
-                    "quickest that runs on the device, which is tried. plain: torch alone, on every device. "
-                    "kitchen needs the package comfy-kitchen, triton its package and a C compiler.",
+                    tooltip="Kernels for element-wise operations of the experts and the VAE. auto: the "
+                    "fastest "
+                    "that passes a test run on the device. plain: torch only, on every device. kitchen needs "
+                    "the package comfy-kitchen; triton needs its package and a C compiler.",
                 ),
             ],
-            outputs=[WanModelSocket.Output("model", tooltip="Both experts, the VAE and the text encoder.")],
+            outputs=[WanModelSocket.Output("model", tooltip="The model: its experts, VAE and text encoder.")],
         )
 
     @classmethod
@@ -144,7 +156,7 @@ class WanDuetLoadModel(io.ComfyNode):
         image_encoder: str | None = None,
         audio_encoder: str | None = None,
     ) -> bool | str:
-        from ..pipelines.loading.where_files_go import public_page
+        from ..pipelines.loading.missing_files import public_page
 
         chosen = {
             "model": model,
@@ -157,7 +169,8 @@ class WanDuetLoadModel(io.ComfyNode):
         for slot, name in chosen.items():
             if name not in (None, *_SLOTS[slot][1]) and pick(name, _listed(slot)) is None:
                 page = public_page(_SLOTS[slot][0][-1])
-                return f"{_missing(slot, name)}; put it there, or choose another. Such files are at {page}"
+                where = f"put it there, or choose another file. It can be downloaded from {page}"
+                return f"{_missing(slot, name)}; {where}"
         return True
 
     @classmethod
@@ -182,7 +195,7 @@ class WanDuetLoadModel(io.ComfyNode):
         compile: bool = False,  # noqa: A002  the name of the input
         kernels: Kernels | Literal["auto"] = _AUTO,
     ) -> io.NodeOutput:
-        from ..pipelines.kernels.choices import Wishes
+        from ..pipelines.kernels.choices import Preferences
         from ..pipelines.loading.wan_model import load_model
 
         whole = _is_whole(model)
@@ -195,7 +208,7 @@ class WanDuetLoadModel(io.ComfyNode):
             image_encoder=_part("image_encoder", image_encoder, whole),
             residency=residency,
             audio_encoder=_part("audio_encoder", audio_encoder, whole),
-            wishes=Wishes(
+            preferences=Preferences(
                 attention=None if attention == _AUTO else attention,
                 kernels=None if kernels == _AUTO else kernels,
                 compiler=COMPILER if compile else None,
@@ -213,10 +226,10 @@ class WanDuetEncodePrompt(io.ComfyNode):
             node_id="WanDuetEncodePrompt",
             display_name="Wan Duet Encode Prompt",
             category="Wan Duet/blocks",
-            description="Reads the prompts with the text encoder of the model, then drops the encoder.",
+            description="Encodes the prompts with the text encoder of the model, then frees the encoder.",
             search_aliases=["umt5", "wan text encode", "clip text encode wan"],
             inputs=[
-                WanModelSocket.Input("model", tooltip="The model whose text encoder reads the prompts."),
+                WanModelSocket.Input("model", tooltip="The model whose text encoder to use."),
                 io.String.Input(
                     "prompt",
                     multiline=True,
@@ -227,12 +240,14 @@ class WanDuetEncodePrompt(io.ComfyNode):
                     "negative_prompt",
                     multiline=True,
                     default="",
-                    tooltip="What the video should not show. Has no effect where the guidance scale is 1.",
+                    tooltip="What the video should not show. Has no effect if the guidance scale is 1.",
                 ),
             ],
             outputs=[
-                io.Conditioning.Output("positive", tooltip="The prompt; core's samplers understand it too."),
-                io.Conditioning.Output("negative", tooltip="The negative prompt."),
+                io.Conditioning.Output(
+                    "positive", tooltip="The encoded prompt; also works with ComfyUI's own samplers."
+                ),
+                io.Conditioning.Output("negative", tooltip="The encoded negative prompt."),
             ],
             hidden=[io.Hidden.unique_id],
         )
@@ -246,7 +261,7 @@ class WanDuetEncodePrompt(io.ComfyNode):
         )
         for name, text in zip(("prompt", "negative prompt"), encoded, strict=True):
             if text.dropped:
-                log.warning("%s: its last %d tokens did not fit and are not used", name, text.dropped)
+                log.warning("%s is too long: its last %d tokens are ignored", name, text.dropped)
         return io.NodeOutput(*(to_conditioning(text.embeddings) for text in encoded))
 
 
@@ -285,7 +300,7 @@ def _may_read(slot: str, name: str | None, whole: bool) -> list[Path]:
 def _chosen(slot: str, name: str) -> Path:
     found = pick(name, _listed(slot))
     if found is None:
-        raise ModelError(f"{_missing(slot, name)} any more; choose another")
+        raise ModelError(f"{_missing(slot, name)} any more; choose another file")
     return found
 
 

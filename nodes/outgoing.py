@@ -53,10 +53,10 @@ def written_video(video: Any) -> Path:
 
 
 def _picture(image: Any, sha256: str) -> Path:
-    from ..pipelines.video.picture import picture_bytes
+    from ..pipelines.video.image import image_bytes
 
     pixels = (image[0].detach().float().cpu().clamp(0, 1) * 255).round().byte().numpy()
-    return _written(f"{sha256}.png", lambda part: part.write_bytes(picture_bytes(pixels, "png", {})))
+    return _written(f"{sha256}.png", lambda part: part.write_bytes(image_bytes(pixels, "png", {})))
 
 
 def _sound(audio: Mapping[str, Any], sha256: str) -> Path:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class WanDuetEmptyLatent(io.ComfyNode):
-    """Zeros of the right shape."""
+    """Creates zeros of the right shape."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -40,12 +40,12 @@ class WanDuetEmptyLatent(io.ComfyNode):
             node_id="WanDuetEmptyLatent",
             display_name="Wan Duet Empty Latent",
             category="Wan Duet/blocks",
-            description="A latent video of nothing, in the shape the model works in.",
+            description="Creates an empty latent video of the right shape for the model.",
             search_aliases=["empty latent video", "wan latent"],
             inputs=[
-                WanModelSocket.Input("model", tooltip="The model the latent is for."),
+                WanModelSocket.Input("model", tooltip="The model that will denoise the latent."),
                 *size_inputs(),
-                length_input("Frames of the video, rounded up to one more than a multiple of 4."),
+                length_input("Number of frames, rounded up to one more than a multiple of 4 (such as 81)."),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The empty latent.")],
         )
@@ -66,21 +66,23 @@ class WanDuetVideoCondition(io.ComfyNode):
             node_id="WanDuetVideoCondition",
             display_name="Wan Duet Video Condition",
             category="Wan Duet/blocks",
-            description="Reads the beginning of a video into a latent that a sampler draws over: connect it "
-            "to Two-Stage Sampler with a strength below 1. Resized and cropped, never stretched.",
+            description="Encodes the start of a video into a latent for video to video: connect it to "
+            "Two-Stage "
+            "Sampler with a strength below 1. Frames are resized and cropped, never stretched.",
             search_aliases=["video to latent", "vae encode video", "vid2vid", "v2v"],
             inputs=[
-                WanModelSocket.Input("model", tooltip="The model whose VAE encodes."),
+                WanModelSocket.Input("model", tooltip="The model whose VAE encodes the video."),
                 io.Video.Input("video", tooltip="The video to start from."),
                 *size_inputs(),
                 length_input(
-                    "Frames to use. The last one is repeated up to one more than a multiple of 4; a video "
-                    "with fewer is refused."
+                    "Number of frames to use. The last frame is repeated until there is one more "
+                    "than a multiple "
+                    "of 4. A video with fewer frames is rejected."
                 ),
                 io.Boolean.Input("resample_fps", default=False, tooltip=DESCRIPTIONS["resample_fps"]),
-                rate_input("Frames per second to choose from the video when resample_fps is on."),
+                rate_input("Frame rate to resample the video to when resample_fps is on."),
             ],
-            outputs=[io.Latent.Output("latent", tooltip="The video as a latent.")],
+            outputs=[io.Latent.Output("latent", tooltip="The encoded video.")],
             hidden=[io.Hidden.unique_id],
         )
 
@@ -95,7 +97,7 @@ class WanDuetVideoCondition(io.ComfyNode):
         resample_fps: bool,
         frames_per_second: float,
     ) -> io.NodeOutput:
-        from ..pipelines.generate.start_latents import encode_with_room
+        from ..pipelines.generate.start_latents import encode_with_tile_fallback
         from ..pipelines.video.clip import clip_frames
 
         shape = latent_shape(model, width, height, num_frames)
@@ -105,7 +107,7 @@ class WanDuetVideoCondition(io.ComfyNode):
             "count": num_frames,
             "padded": generated_frames(num_frames, model.family.vae_stride[0]),
         }
-        latents = encode_with_room(
+        latents = encode_with_tile_fallback(
             model,
             lambda: clip_frames(file, width=width, height=height, **settings),
             shape,
@@ -116,7 +118,7 @@ class WanDuetVideoCondition(io.ComfyNode):
 
 
 class WanDuetSigmas(io.ComfyNode):
-    """The noise levels of a run, cut where the experts change."""
+    """Computes the noise levels of a run, split where the experts switch."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -124,23 +126,26 @@ class WanDuetSigmas(io.ComfyNode):
             node_id="WanDuetSigmas",
             display_name="Wan Duet Sigmas",
             category="Wan Duet/blocks",
-            description="The noise levels of a run, whole and cut in two where the high expert hands "
-            "over to the low one. Works with the samplers of this pack and with core's SamplerCustom.",
+            description="Computes the noise levels of a run, complete and split where the low-noise expert "
+            "takes "
+            "over. Works with the samplers of this pack and with ComfyUI's SamplerCustom.",
             search_aliases=["wan scheduler", "split sigmas", "high low sigmas"],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The model whose experts share the steps."),
                 steps_input(),
                 shift_input(),
                 solver_input(
-                    "Whose noise levels: each solver of the official code has its own. lightning has 4 steps."
+                    "The solver to compute the noise levels for: each solver of the official code "
+                    "has its own. "
+                    "lightning is for the 4-step LoRAs."
                 ),
                 boundary_input(),
             ],
             outputs=[
                 io.Sigmas.Output(
-                    "high", tooltip="Steps of the high expert; the last value is where low begins."
+                    "high", tooltip="Steps of the high-noise expert; the last value is where low starts."
                 ),
-                io.Sigmas.Output("low", tooltip="Steps of the low expert."),
+                io.Sigmas.Output("low", tooltip="Steps of the low-noise expert."),
                 io.Sigmas.Output("sigmas", tooltip="All steps."),
             ],
         )
@@ -163,7 +168,7 @@ class WanDuetSigmas(io.ComfyNode):
                 stages[expert]
                 if expert in schedule.experts
                 else ExecutionBlocker(
-                    f"None of the {steps} steps belongs to the {expert} expert of {model.name}."
+                    f"None of the {steps} steps uses the {expert}-noise expert of {model.name}."
                 )
                 for expert in stages
             ),
@@ -183,7 +188,7 @@ def length_input(tooltip: str) -> io.Input:
 
 
 def latent_shape(model: WanModel, width: int, height: int, num_frames: int) -> tuple[int, int, int, int, int]:
-    """RequestError for a size that the model does not work in."""
+    """Return (1, C, T, H, W) of the latent. Raises RequestError for a size the model does not support."""
     family = model.family
     for name, size in (("width", width), ("height", height)):
         if size % family.size_multiple:

@@ -1,4 +1,4 @@
-"""Nodes that have a request carried out by a provider, or wait for what was begun there."""
+"""Nodes that run a request at a provider, or wait for a job started there earlier."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from ..pipelines.request import NOVITA_MODELS, NovitaModel, RequestWithMedia
 from .files import new_video_file
 from .outgoing import allowed_file, written_media
 from .remote_jobs import remote_folder, remote_jobs
-from .remote_news import NodeNews
+from .remote_progress import RemoteProgress
 from .remote_result import result_outputs, return_images_input, to_outputs
 from .sockets import WanRequestSocket
 
 if TYPE_CHECKING:
-    from ..pipelines.remote.gate import SpendingLimits
+    from ..pipelines.remote.job_record import Job, Order
     from ..pipelines.remote.payload import Prepared
-    from ..pipelines.remote.record import Job, Order
     from ..pipelines.remote.spending import Spending
+    from ..pipelines.remote.spending_limits import SpendingLimits
 
 __all__ = ["RUNNERS", "WanDuetJob", "novita_model_input", "runner_node"]
 
@@ -42,16 +42,17 @@ RUNNERS = (
         "WanDuetRunFal",
         "Wan Duet Run fal",
         "fal",
-        "Has the video or picture of a request made at fal.ai, with your own key, and saves it in the output "
-        "folder. Stop cancels the job there; after a restart of ComfyUI an open job goes on.",
+        "Runs a request at fal.ai with your own key and saves the video or image in the output folder. "
+        "Stop cancels the job at fal. An open job continues after a restart of ComfyUI.",
         ("fal.ai", "fal api", "wan api", "run remotely", "cloud"),
     ),
     Runner(
         "WanDuetRunNovita",
         "Wan Duet Run Novita",
         "novita",
-        "Has the video of a request made at Novita AI, with your own key, and saves it in the output folder. "
-        "Novita cannot cancel: after Stop the video still arrives, and the same request gets it free.",
+        "Runs a request at Novita AI with your own key and saves the video in the output folder. "
+        "Novita cannot "
+        "cancel a job: after Stop the video is still downloaded, and the same request returns it for free.",
         ("novita.ai", "novita api", "wan api", "run remotely", "cloud"),
     ),
 )
@@ -96,18 +97,18 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
             )
             thread, accounts = remote_jobs()
             account = accounts.at(runner.provider)
-            news = NodeNews(cls.hidden.unique_id, _remarks(order))
+            progress = RemoteProgress(cls.hidden.unique_id, _remarks(order))
             ticket = thread.buy(
                 order,
                 account,
                 limits=_limits(spending.limits, max_price_usd),
                 prepare=uploading(prepared, account),
-                tell=news.hear,
+                on_event=progress.receive,
                 reuse=reuse,
                 resubmit=resubmit,
             )
-            job = await ticket.wait(news.look)
-            news.say(_end(job, reused=not news.heard))
+            job = await ticket.wait(progress.refresh)
+            progress.show(_end(job, reused=not progress.has_received))
             return to_outputs(job, return_images=return_images)
 
     Run.__name__ = Run.__qualname__ = runner.node_id
@@ -115,7 +116,7 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
 
 
 class WanDuetJob(io.ComfyNode):
-    """Back to a job that was begun earlier."""
+    """Returns to a job that was started earlier."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -123,14 +124,14 @@ class WanDuetJob(io.ComfyNode):
             node_id="WanDuetJob",
             display_name="Wan Duet Job",
             category="Wan Duet/run",
-            description="Waits for a job that was begun at a provider earlier, here or with wan-duet, and "
-            "gives what it made. Never buys anything. Stop cancels the job.",
+            description="Waits for a job that was started at a provider earlier, here or with wan-duet, and "
+            "returns its result. Never starts a paid job. Stop cancels the job.",
             search_aliases=["attach job", "resume job", "request id", "lost video"],
             inputs=[
                 io.String.Input(
                     "job_id",
                     default="",
-                    tooltip="The id of the job, or how it begins. wan-duet jobs list shows all of them.",
+                    tooltip="The job id, or its first characters. `wan-duet jobs list` shows all jobs.",
                 ),
                 return_images_input(),
             ],
@@ -142,36 +143,38 @@ class WanDuetJob(io.ComfyNode):
     @classmethod
     async def execute(cls, job_id: str, return_images: bool) -> io.NodeOutput:
         if not job_id.strip():
-            raise RequestError.of("job_id", "empty", "give the id of a job, which wan-duet jobs list shows")
+            raise RequestError.of("job_id", "empty", "give the id of a job; `wan-duet jobs list` shows them")
         thread, accounts = remote_jobs()
         job = thread.journal.find(job_id.strip())
         if job.is_open:
-            news = NodeNews(cls.hidden.unique_id)
-            job = await thread.attach(job.job_id, accounts.of(job), news.hear).wait(news.look)
-            news.say(_end(job, reused=False))
+            progress = RemoteProgress(cls.hidden.unique_id)
+            job = await thread.attach(job.job_id, accounts.of(job), progress.receive).wait(progress.refresh)
+            progress.show(_end(job, reused=False))
         return to_outputs(job.delivered(), return_images=return_images)
 
 
 def _runner_inputs() -> list[io.Input]:
     return [
-        WanRequestSocket.Input("request", tooltip="What is wanted."),
+        WanRequestSocket.Input("request", tooltip="The request to run."),
         io.String.Input(
             "filename_prefix",
             default="video/WanDuet",
-            tooltip="Start of the file name in the output folder, with folders if you like. "
-            "%date:yyyy-MM-dd% is filled in.",
+            tooltip="Start of the file name in the output folder; may contain folders. "
+            "%date:yyyy-MM-dd% is replaced.",
         ),
         io.Boolean.Input(
             "reuse",
             default=True,
-            tooltip="On gives the file of an equal request that was paid for before, as long as it is "
-            "there, and costs nothing. Off buys anew whenever ComfyUI runs the node.",
+            tooltip="On: return the file of an identical request that was paid for earlier, for free, as "
+            "long "
+            "as the file exists. Off: start a new paid job whenever ComfyUI runs the node.",
         ),
         io.Boolean.Input(
             "resubmit",
             default=False,
-            tooltip="On buys anew where the answer to a former submit was lost and nobody could tell "
-            "whether the job exists. That may cost twice, so look at the provider's site first.",
+            tooltip="On: submit again after the answer to an earlier submit was lost and it is unknown "
+            "whether "
+            "the job exists. You may pay twice, so check the provider's site first.",
         ),
         io.Float.Input(
             "max_price_usd",
@@ -180,8 +183,9 @@ def _runner_inputs() -> list[io.Input]:
             max=_DEAREST,
             step=0.1,
             round=0.001,
-            tooltip="Refuses a run that may cost more, or whose price is unknown. 0 leaves it to the "
-            "limits in spending.json.",
+            tooltip="Reject a run that may cost more than this, or whose price is unknown. 0: only the "
+            "limits "
+            "in spending.json apply.",
         ),
         return_images_input(),
     ]
@@ -193,8 +197,8 @@ def novita_model_input() -> io.Input:
         options=list(NOVITA_MODELS),
         default=NOVITA_MODELS[0],
         optional=True,
-        tooltip="Which of Novita's models is to draw. Wan 2.1 minds steps, guidance and shift; Wan 2.2 "
-        "chooses them itself.",
+        tooltip="The Novita model to use. Wan 2.1 accepts steps, guidance and shift; Wan 2.2 chooses them "
+        "itself.",
     )
 
 

@@ -11,7 +11,7 @@ from comfy_api.latest import InputImpl, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
 if TYPE_CHECKING:
-    from ..pipelines.remote.record import Job
+    from ..pipelines.remote.job_record import Job
 
 __all__ = ["result_outputs", "return_images_input", "to_outputs"]
 
@@ -44,13 +44,13 @@ def result_outputs() -> list[io.Output]:
 def to_outputs(job: Job, *, return_images: bool) -> io.NodeOutput:
     """A job that is done: `result_outputs`, and its file as the node shows it."""
     from ..pipelines.remote.remote_receipt import remote_receipt
-    from ..pipelines.video.picture import read_picture
+    from ..pipelines.video.image import read_image
 
     file = Path(str(job.file_path))
     video: Any = ExecutionBlocker("The result is a picture; connect images.")
     images: Any = ExecutionBlocker("The frames of a video are given only when return_images is on.")
     if file.suffix in _PICTURES:
-        images = read_picture(file)[None]
+        images = read_image(file)[None]
     else:
         video = InputImpl.VideoFromFile(str(file))
         if return_images:

@@ -1,4 +1,4 @@
-"""The nodes that say what is wanted, one per task."""
+"""The request nodes, one per task."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .widgets import chosen, fields_of, socket_of
 
 
 def request_node(node: RequestNode) -> type[io.ComfyNode]:
-    """The node that asks for a task, with every field of all its kinds."""
+    """Create the request node of a task, with every field of all its kinds."""
     media = {row.name: row.media for row in fields_of(node.task).values() if row.media is not None}
     sockets = {socket_of(fields_of(node.task)[field]): field for field in media}
 
@@ -30,7 +30,7 @@ def request_node(node: RequestNode) -> type[io.ComfyNode]:
                 search_aliases=list(node.search_aliases),
                 inputs=field_inputs(node.task, node.fields),
                 outputs=[
-                    WanRequestSocket.Output("request", tooltip="What is wanted, checked field by field.")
+                    WanRequestSocket.Output("request", tooltip="The request; every field has been validated.")
                 ],
             )
 

@@ -1,4 +1,4 @@
-"""Nodes that carry a request out, or say what would come of it."""
+"""Nodes that run a request on this machine, or check what a runner would do with it."""
 
 from __future__ import annotations
 
@@ -37,13 +37,11 @@ if TYPE_CHECKING:
     from ..pipelines.plan import Plan
 
 _ALL = "all"
-_NO_IMAGES = ExecutionBlocker(
-    "Wan Duet Run Local gives the frames of a video only when its return_images is on."
-)
+_NO_IMAGES = ExecutionBlocker("Wan Duet Run Local returns the frames of a video only if return_images is on.")
 
 
 class WanDuetRunLocal(io.ComfyNode):
-    """A request becomes a video, or a picture, on this machine."""
+    """Generates the video or image of a request on this machine."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -51,40 +49,42 @@ class WanDuetRunLocal(io.ComfyNode):
             node_id="WanDuetRunLocal",
             display_name="Wan Duet Run Local",
             category="Wan Duet/run",
-            description="Makes the video or picture of a request on this machine. Connect video to Save "
-            "Video, or the images of a picture to Save Image.",
+            description="Generates the video or image of a request on this machine. Connect video to Save "
+            "Video, or images to Save Image.",
             search_aliases=["generate video", "wan local", "run request", "render wan"],
             inputs=[
-                WanRequestSocket.Input("request", tooltip="What is wanted."),
-                WanModelSocket.Input("model", tooltip="The model that makes it."),
+                WanRequestSocket.Input("request", tooltip="The request to run."),
+                WanModelSocket.Input("model", tooltip="The model to run it on."),
                 filename_input(),
                 save_input(),
                 io.Boolean.Input(
                     "return_images",
                     default=False,
-                    tooltip="On also fills the images output with the frames of a video, which are all held "
-                    "in memory. A picture is always there.",
+                    tooltip="On: also return the frames of a video in images, which holds all of them in "
+                    "memory. An image is always returned.",
                 ),
                 io.Combo.Input(
                     "acceleration",
                     options=["exact", "as requested"],
                     default="exact",
                     optional=True,
-                    tooltip="exact computes every step, whatever the request prefers. as requested does what "
-                    "the request says: regular skips work that would change little.",
+                    tooltip="exact: compute every step. as requested: follow the request's acceleration "
+                    "setting; "
+                    "regular reuses cached results for steps that barely change (faster, slightly different "
+                    "output).",
                 ),
                 interp_model_input(),
                 io.Boolean.Input(
                     "allow_partial_loras",
                     default=False,
                     optional=True,
-                    tooltip="On also applies a LoRA of the request of which only a part fits this model. "
-                    "Off refuses it, because it would do little or nothing.",
+                    tooltip="On: apply a LoRA of the request even if only a part of it fits this model. "
+                    "Off: reject it, because it would have little or no effect.",
                 ),
                 io.Video.Input(
                     "pose_video",
                     optional=True,
-                    tooltip="Only for speech to video: a video whose poses lead the body of the speaker.",
+                    tooltip="Speech to video only: a video whose poses guide the speaker's body.",
                 ),
                 io.Float.Input(
                     "max_seconds",
@@ -94,17 +94,21 @@ class WanDuetRunLocal(io.ComfyNode):
                     step=1.0,
                     round=0.001,
                     optional=True,
-                    tooltip="Only for speech to video: where the video ends at the latest. "
-                    "0 is as long as the sound.",
+                    tooltip="Speech to video only: maximum length of the video in seconds. "
+                    "0: as long as the audio.",
                 ),
             ],
             outputs=[
-                io.Video.Output("video", tooltip="The finished video file; nothing for a picture."),
-                io.Image.Output("images", tooltip="The picture, or the frames when return_images is on."),
+                io.Video.Output("video", tooltip="The video file; empty for an image."),
+                io.Image.Output(
+                    "images", tooltip="The image, or the frames of the video if return_images is on."
+                ),
                 io.Int.Output("seed", tooltip="The seed that was used."),
                 io.String.Output("prompt", tooltip="The prompt that was used."),
                 io.String.Output(
-                    "receipt", tooltip="JSON: what was asked, decided and used. Also inside the file."
+                    "receipt",
+                    tooltip="JSON: the request, its adjustments and the settings used. Also embedded in "
+                    "the file.",
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
@@ -159,7 +163,7 @@ class WanDuetRunLocal(io.ComfyNode):
 
 
 class WanDuetCheck(io.ComfyNode):
-    """What a runner would do with a request, before anything is spent."""
+    """Reports what a runner would do with a request, before anything is spent."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -167,25 +171,26 @@ class WanDuetCheck(io.ComfyNode):
             node_id="WanDuetCheck",
             display_name="Wan Duet Check",
             category="Wan Duet/run",
-            description="Says field by field what a runner would do as asked, adjust or refuse, and why. "
-            "Instant: nothing is loaded or sent.",
+            description="Reports for each field whether a runner would use it as asked, adjust it or reject "
+            "it, "
+            "and why. Loads and sends nothing, so it is instant.",
             search_aliases=["validate request", "dry run", "price", "can it run"],
             inputs=[
-                WanRequestSocket.Input("request", tooltip="The request to look at."),
+                WanRequestSocket.Input("request", tooltip="The request to check."),
                 io.Combo.Input(
                     "runner",
                     options=["local", "fal", "novita", _ALL],
                     default="local",
-                    tooltip="Who would carry it out. all lays the answers side by side.",
+                    tooltip="The runner to check for. all compares the three runners.",
                 ),
                 WanModelSocket.Input(
                     "model",
                     optional=True,
-                    tooltip="With a model, the answer is for that model and not in general.",
+                    tooltip="If connected, the local check is for this model instead of for any model.",
                 ),
                 novita_model_input(),
             ],
-            outputs=[io.String.Output("report", tooltip="The answer, as shown in the node.")],
+            outputs=[io.String.Output("report", tooltip="The report, as shown in the node.")],
             hidden=[io.Hidden.unique_id],
             is_output_node=True,
         )

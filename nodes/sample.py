@@ -1,4 +1,4 @@
-"""Nodes that denoise: both experts in one go, or one stage at a time."""
+"""Nodes that denoise: with both experts in sequence, or one stage at a time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class WanDuetTwoStageSampler(io.ComfyNode):
-    """The whole denoising, with the change of experts where the model wants it."""
+    """Denoises completely and switches experts at the boundary of the model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -38,7 +38,8 @@ class WanDuetTwoStageSampler(io.ComfyNode):
             node_id="WanDuetTwoStageSampler",
             display_name="Wan Duet Two-Stage Sampler",
             category="Wan Duet/blocks",
-            description="Denoises from start to end: first the high expert, then the low one.",
+            description="Denoises a latent completely: first with the high-noise expert, then with the "
+            "low-noise one.",
             search_aliases=["wan sampler", "wan 2.2 ksampler", "high low sampler", "moe sampler"],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The model whose experts denoise."),
@@ -48,7 +49,9 @@ class WanDuetTwoStageSampler(io.ComfyNode):
                 guidance_input("guidance_scale", 3.5),
                 guidance_input("guidance_scale_2", 4.0),
                 shift_input(),
-                solver_input("How one noise level becomes the next. lightning is for the 4-step LoRAs."),
+                solver_input(
+                    "Method that steps from one noise level to the next. lightning is for the 4-step LoRAs."
+                ),
                 boundary_input(),
                 io.Float.Input(
                     "strength",
@@ -57,12 +60,14 @@ class WanDuetTwoStageSampler(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=0.001,
-                    tooltip="How much of the latent is made new. 0.5 makes only the later half of the steps.",
+                    tooltip="How much of the latent to regenerate. 0.5 runs only the second half of the "
+                    "steps.",
                 ),
                 io.Sigmas.Input(
                     "sigmas",
                     optional=True,
-                    tooltip="Noise levels in place of the solver's own; steps and shift then have no effect.",
+                    tooltip="Noise levels to use instead of the solver's own; steps and shift then have "
+                    "no effect.",
                 ),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The finished latent.")],
@@ -98,7 +103,7 @@ class WanDuetTwoStageSampler(io.ComfyNode):
 
 
 class WanDuetStageSampler(io.ComfyNode):
-    """One expert over the sigmas it is given."""
+    """Denoises with one expert over the given sigmas."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -106,8 +111,12 @@ class WanDuetStageSampler(io.ComfyNode):
             node_id="WanDuetStageSampler",
             display_name="Wan Duet Stage Sampler",
             category="Wan Duet/blocks",
-            description="Denoises with one expert only, so that something can happen between the two. "
-            "Connect high sigmas to the first and low sigmas to the second; switch add_noise off there.",
+            description="Denoises with one expert, so that other nodes can work on the latent between "
+            "the two "
+            ""
+            "stages. Connect high sigmas to the first sampler and low sigmas to the second; turn "
+            "add_noise off "
+            "in the second.",
             search_aliases=["wan single expert sampler", "ksampler advanced wan"],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The model whose expert denoises."),
@@ -115,7 +124,7 @@ class WanDuetStageSampler(io.ComfyNode):
                     "stage",
                     options=["high", "low"],
                     default="high",
-                    tooltip="Which expert: high for early, low for late steps.",
+                    tooltip="The expert to use: high for early (noisy) steps, low for late steps.",
                 ),
                 *_material(),
                 io.Sigmas.Input("sigmas", tooltip="The noise levels of this stage, from Wan Duet Sigmas."),
@@ -125,16 +134,17 @@ class WanDuetStageSampler(io.ComfyNode):
                     "solver",
                     options=["euler", "unipc", "dpm++"],
                     default="euler",
-                    tooltip="How one noise level becomes the next. Only euler gives the same cut in two as "
-                    "whole; the others remember steps, which a latent cannot carry.",
+                    tooltip="Method that steps from one noise level to the next. Only euler gives the "
+                    "same result "
+                    "in two stages as in one; the others use earlier steps, which a latent cannot carry.",
                 ),
                 io.Boolean.Input(
                     "add_noise",
                     default=True,
-                    tooltip="On for the first stage. Off where the latent still holds noise.",
+                    tooltip="On for the first stage. Off if the latent still contains noise.",
                 ),
             ],
-            outputs=[io.Latent.Output("latent", tooltip="The latent, with what noise is left.")],
+            outputs=[io.Latent.Output("latent", tooltip="The latent with the remaining noise.")],
             hidden=[io.Hidden.unique_id],
         )
 

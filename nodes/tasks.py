@@ -38,7 +38,7 @@ REQUEST_NODES = (
         "WanDuetTextToVideo",
         "Wan Duet Text to Video",
         "text-to-video",
-        "Says which video you want. Connect it to a runner, which makes it.",
+        "Describes a video to generate from a prompt. Connect it to a runner.",
         "wan 2.2 t2v, wan text to video, prompt to video",
         """prompt negative_prompt num_frames frames_per_second seed resolution aspect_ratio
         num_inference_steps guidance_scale guidance_scale_2 shift acceleration interpolator_model
@@ -49,7 +49,7 @@ REQUEST_NODES = (
         "WanDuetImageToVideo",
         "Wan Duet Image to Video",
         "image-to-video",
-        "Says which video an image should become, and with which image it may end.",
+        "Describes a video to generate from its first frame, and optionally its last frame.",
         "wan 2.2 i2v, wan image to video, first last frame, animate image",
         """prompt negative_prompt num_frames frames_per_second seed resolution aspect_ratio
         num_inference_steps guidance_scale guidance_scale_2 shift acceleration interpolator_model
@@ -61,7 +61,7 @@ REQUEST_NODES = (
         "WanDuetTextToImage",
         "Wan Duet Text to Image",
         "text-to-image",
-        "Says which image you want.",
+        "Describes an image to generate from a prompt.",
         "wan 2.2 t2i, wan text to image, prompt to image",
         """prompt negative_prompt image_size seed num_inference_steps guidance_scale guidance_scale_2 shift
         acceleration image_format enable_safety_checker enable_output_safety_checker
@@ -71,7 +71,7 @@ REQUEST_NODES = (
         "WanDuetImageToImage",
         "Wan Duet Image to Image",
         "image-to-image",
-        "Says what an image should become, and how far from it.",
+        "Describes how to change an image, and how strongly.",
         "wan 2.2 i2i, wan image to image, img2img, redraw",
         """prompt negative_prompt strength seed resolution aspect_ratio image_size num_inference_steps
         guidance_scale guidance_scale_2 shift acceleration image_format enable_safety_checker
@@ -81,7 +81,7 @@ REQUEST_NODES = (
         "WanDuetVideoToVideo",
         "Wan Duet Video to Video",
         "video-to-video",
-        "Says what a video should become, and how far from it.",
+        "Describes how to change a video, and how strongly.",
         "wan 2.2 v2v, wan video to video, vid2vid, restyle video",
         """prompt negative_prompt strength num_frames frames_per_second seed resolution aspect_ratio
         num_inference_steps guidance_scale guidance_scale_2 shift acceleration interpolator_model
@@ -92,7 +92,7 @@ REQUEST_NODES = (
         "WanDuetTurboTextToVideo",
         "Wan Duet Turbo Text to Video",
         "turbo-text-to-video",
-        "Says which video you want, in few steps.",
+        "Describes a video to generate from a prompt in four steps.",
         "wan turbo t2v, wan lightning, fast text to video",
         """prompt seed resolution aspect_ratio acceleration video_quality video_write_mode
         enable_safety_checker enable_output_safety_checker enable_prompt_expansion""",
@@ -101,7 +101,7 @@ REQUEST_NODES = (
         "WanDuetTurboImageToVideo",
         "Wan Duet Turbo Image to Video",
         "turbo-image-to-video",
-        "Says which video an image should become, in few steps.",
+        "Describes a video to generate from an image in four steps.",
         "wan turbo i2v, wan lightning, fast image to video",
         """prompt seed resolution aspect_ratio acceleration video_quality video_write_mode
         enable_safety_checker enable_output_safety_checker enable_prompt_expansion image_url
@@ -111,7 +111,7 @@ REQUEST_NODES = (
         "WanDuetSpeechToVideo",
         "Wan Duet Speech to Video",
         "speech-to-video",
-        "Says what the person of an image should say or sing.",
+        "Describes a video of the person in an image speaking or singing the given audio.",
         "wan 2.2 s2v, lip sync, talking head, audio to video",
         """prompt negative_prompt num_frames frames_per_second seed resolution num_inference_steps
         guidance_scale shift video_quality video_write_mode enable_safety_checker
@@ -121,7 +121,7 @@ REQUEST_NODES = (
         "WanDuetSmallTextToVideo",
         "Wan Duet Small Text to Video",
         "small-text-to-video",
-        "Says which video you want from the 5B model.",
+        "Describes a video to generate from a prompt with the 5B model.",
         "wan 2.2 5b, wan ti2v, small text to video",
         """prompt negative_prompt num_frames frames_per_second seed resolution aspect_ratio
         num_inference_steps guidance_scale shift interpolator_model num_interpolated_frames
@@ -132,7 +132,7 @@ REQUEST_NODES = (
         "WanDuetSmallImageToVideo",
         "Wan Duet Small Image to Video",
         "small-image-to-video",
-        "Says which video an image should become with the 5B model.",
+        "Describes a video to generate from its first frame with the 5B model.",
         "wan 2.2 5b, wan ti2v, small image to video",
         """prompt negative_prompt num_frames frames_per_second seed resolution aspect_ratio
         num_inference_steps guidance_scale shift interpolator_model num_interpolated_frames
@@ -143,7 +143,7 @@ REQUEST_NODES = (
         "WanDuetSmallTextToImage",
         "Wan Duet Small Text to Image",
         "small-text-to-image",
-        "Says which image you want from the 5B model.",
+        "Describes an image to generate from a prompt with the 5B model.",
         "wan 2.2 5b, wan ti2v, small text to image",
         """prompt negative_prompt image_size seed num_inference_steps guidance_scale shift image_format
         enable_safety_checker enable_output_safety_checker enable_prompt_expansion""",
@@ -152,7 +152,7 @@ REQUEST_NODES = (
         "WanDuetSmallDistill",
         "Wan Duet Small Distill",
         "small-distill",
-        "Says which video you want from the distilled 5B model, which needs no guidance.",
+        "Describes a video to generate with the distilled 5B model, which needs no guidance.",
         "wan 2.2 5b distill, wan ti2v, fast text to video",
         """prompt num_frames frames_per_second seed resolution aspect_ratio num_inference_steps
         guidance_scale shift interpolator_model num_interpolated_frames adjust_fps_for_interpolation
@@ -163,7 +163,7 @@ REQUEST_NODES = (
         "WanDuetSmallFastVideo",
         "Wan Duet Small FastVideo",
         "small-fast-video",
-        "Says which video you want from the 5B model of FastVideo, in three steps.",
+        "Describes a video to generate in three steps with FastVideo's 5B model.",
         "fastwan, wan 2.2 5b fast, fast text to video",
         """prompt negative_prompt num_frames frames_per_second seed resolution aspect_ratio guidance_scale
         interpolator_model num_interpolated_frames adjust_fps_for_interpolation video_quality
@@ -173,7 +173,7 @@ REQUEST_NODES = (
         "WanDuetLegacyTextToVideo",
         "Wan Duet Legacy Text to Video",
         "legacy-text-to-video",
-        "Says which video you want, in the first form of Wan 2.2 at fal.",
+        "Describes a video to generate with fal's first Wan 2.2 endpoint.",
         "fal-ai/wan-22, wan 2.2 t2v legacy",
         """prompt negative_prompt num_frames frames_per_second seed resolution aspect_ratio
         num_inference_steps guidance_scale guidance_scale_2 shift enable_safety_checker
@@ -183,7 +183,7 @@ REQUEST_NODES = (
         "WanDuetWan21TextToVideo",
         "Wan Duet Wan 2.1 Text to Video",
         "wan21-text-to-video",
-        "Says which video you want from Wan 2.1, as Novita has it.",
+        "Describes a video to generate with Wan 2.1 at Novita.",
         "novita, wan 2.1 t2v, wan2.1-t2v",
         "prompt negative_prompt width height seed steps guidance_scale flow_shift model_name extra",
     ),

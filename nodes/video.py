@@ -1,4 +1,4 @@
-"""Nodes at the end: latents become images or a video file, images become a video file."""
+"""Nodes that decode latents to images or a video file, and encode images to a video file."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ class WanDuetDecode(io.ComfyNode):
             description="Turns a latent video into images, one latent frame after another.",
             search_aliases=["vae decode wan", "latent to image"],
             inputs=[
-                WanModelSocket.Input("model", tooltip="The model whose VAE decodes."),
-                io.Latent.Input("latent", tooltip="The latent to turn into images."),
+                WanModelSocket.Input("model", tooltip="The model whose VAE decodes the latent."),
+                io.Latent.Input("latent", tooltip="The latent to decode."),
             ],
             outputs=[io.Image.Output("images", tooltip="The frames.")],
             hidden=[io.Hidden.unique_id],
@@ -52,14 +52,14 @@ class WanDuetDecode(io.ComfyNode):
     def execute(cls, model: WanModel, latent: Any) -> io.NodeOutput:
         import torch
 
-        from ..pipelines.generate.preflight import picture_size
-        from ..pipelines.generate.render import with_room
+        from ..pipelines.generate.memory_estimate import frame_size
+        from ..pipelines.generate.render import with_tile_fallback
         from ..pipelines.generate.stages import decode
         from ..pipelines.video.frames import to_image
 
         latents, memory, progress = from_latent(latent), HostMemory(), NodeProgress(cls.hidden.unique_id)
         count = (latents.shape[2] - 1) * model.family.vae_stride[0] + 1
-        width, height = picture_size(model, latents.shape)
+        width, height = frame_size(model, latents.shape)
 
         def attempt(tiling: Tiling | None) -> Tensor:
             progress.begin("decoding", count, "frames")
@@ -71,7 +71,7 @@ class WanDuetDecode(io.ComfyNode):
                     progress.advance(index + 1)
             return images
 
-        return io.NodeOutput(with_room(attempt, model, latents.shape, memory))
+        return io.NodeOutput(with_tile_fallback(attempt, model, latents.shape, memory))
 
 
 class WanDuetRenderVideo(io.ComfyNode):
@@ -83,25 +83,26 @@ class WanDuetRenderVideo(io.ComfyNode):
             node_id="WanDuetRenderVideo",
             display_name="Wan Duet Render Video",
             category="Wan Duet/blocks",
-            description="Makes a video file of a latent, frame by frame: long clips need no more memory than "
-            "short ones. If it fails, the latent is kept on disk and the error says where.",
+            description="Decodes a latent straight into a video file, frame by frame, so long clips need no "
+            "more "
+            "memory than short ones. If it fails, the latent is saved and the error names the file.",
             search_aliases=["decode to video", "vae decode video", "create video", "video combine"],
             inputs=[
                 io.Latent.Input("latent", tooltip="The latent of the video."),
                 WanModelSocket.Input(
-                    "model", optional=True, tooltip="The model whose VAE decodes. Or give vae."
+                    "model", optional=True, tooltip="The model whose VAE decodes. Connect this or vae."
                 ),
-                io.Vae.Input("vae", optional=True, tooltip="A Wan VAE from Load VAE. Or give model."),
+                io.Vae.Input("vae", optional=True, tooltip="A Wan VAE from Load VAE. Connect this or model."),
                 rate_input(),
                 io.Boolean.Input(
-                    "reverse", default=False, tooltip="Plays the pictures backwards, not the sound."
+                    "reverse", default=False, tooltip="Play the frames backwards; the sound is not reversed."
                 ),
                 io.Combo.Input(
                     "interpolator",
                     options=["none", "flow", "film", "rife"],
                     default="none",
-                    tooltip="What draws new frames between the decoded ones. film and rife need a file in "
-                    "models/frame_interpolation; flow needs none.",
+                    tooltip="Interpolates frames between the decoded ones. film and rife need a file in "
+                    "models/frame_interpolation; flow (optical flow) needs none.",
                 ),
                 *field_inputs("text-to-video", ("num_interpolated_frames", "adjust_fps_for_interpolation")),
                 *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
@@ -111,7 +112,7 @@ class WanDuetRenderVideo(io.ComfyNode):
                 save_input(),
                 interp_model_input(),
             ],
-            outputs=[io.Video.Output("video", tooltip="The finished video file.")],
+            outputs=[io.Video.Output("video", tooltip="The video file.")],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             has_intermediate_output=True,
         )
@@ -135,7 +136,7 @@ class WanDuetRenderVideo(io.ComfyNode):
         audio: Any | None = None,
         interp_model: Any | None = None,
     ) -> io.NodeOutput:
-        from ..pipelines.generate.preflight import picture_size
+        from ..pipelines.generate.memory_estimate import frame_size
         from ..pipelines.generate.render import render
         from ..pipelines.video.edit import Edit
 
@@ -149,7 +150,7 @@ class WanDuetRenderVideo(io.ComfyNode):
             video_quality,
             video_write_mode,
         )
-        size = picture_size(source, latents.shape)
+        size = frame_size(source, latents.shape)
         file = new_video_file(filename_prefix, save, *size, container)
         render(
             source,
@@ -174,23 +175,26 @@ class WanDuetEncodeVideo(io.ComfyNode):
             node_id="WanDuetEncodeVideo",
             display_name="Wan Duet Encode Video",
             category="Wan Duet/blocks",
-            description="Writes images, or a video anew, into a video file that plays everywhere.",
+            description="Encodes images, or re-encodes a video, to a video file.",
             search_aliases=["create video", "video combine", "mp4", "re-encode", "convert video"],
             inputs=[
                 io.MultiType.Input(
                     "images",
                     types=[io.Image, io.Video],
-                    tooltip="The frames of the video. Or a video to be written anew, frame by frame: its "
-                    "rate stays, and so does its sound unless audio is connected.",
+                    tooltip="The frames of the video, or a video to re-encode. A video keeps its frame "
+                    "rate, and "
+                    "its sound unless audio is connected.",
                 ),
-                rate_input("How fast images play; Wan 2.2 A14B is made for 16. A video keeps its own rate."),
+                rate_input(
+                    "Frame rate for images; Wan 2.2 A14B was trained at 16. A video keeps its own rate."
+                ),
                 *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
                 filename_input(),
                 save_input(),
                 _container_input(),
                 _audio_input(),
             ],
-            outputs=[io.Video.Output("video", tooltip="The finished video file.")],
+            outputs=[io.Video.Output("video", tooltip="The video file.")],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             has_intermediate_output=True,
         )
@@ -247,8 +251,8 @@ def _container_input() -> io.Input:
         options=["mp4", "webm", "mkv"],
         default="mp4",
         optional=True,
-        tooltip="mp4 plays everywhere, webm on web pages. mkv keeps every pixel, whatever the quality "
-        "says, and is large; ComfyUI does not look for a graph in it.",
+        tooltip="mp4 plays everywhere, webm in web browsers. mkv is lossless and large, whatever the quality "
+        "setting; ComfyUI cannot open a workflow from it.",
     )
 
 
@@ -256,5 +260,5 @@ def _audio_input() -> io.Input:
     return io.Audio.Input(
         "audio",
         optional=True,
-        tooltip="A sound beside the pictures, cut to their length and never stretched.",
+        tooltip="The sound of the video, cut to its length and never stretched.",
     )

@@ -186,12 +186,21 @@ class JournalError(WanDuetError):
     """The record of remote jobs cannot be read or written, so nothing may be bought."""
 
 
+_FULL = (
+    "out of memory",  # CUDA, ROCm, MPS
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "can't allocate memory",  # a CPU
+    "not enough memory",  # a CPU on Windows
+    "not enough GPU video memory",  # DirectML
+    "OUT_OF_DEVICE_MEMORY",  # the driver of Intel's cards
+)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether any device says with it that memory ran out. Costs no import of torch.
 
-    torch has a type of its own for CUDA only; a CPU and MPS say it in words.
+    torch has a type of its own for CUDA only; the others say it in words.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    words = ("out of memory", "can't allocate memory")
-    return isinstance(error, RuntimeError) and any(one in str(error) for one in words)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL)

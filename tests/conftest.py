@@ -32,11 +32,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     needing = [item for item in items if HOST_TESTS in item.path.parents]
     if not needing:
         return
-    config.stash[HOST_KEY] = host = look_for_host()
+    try:
+        host = look_for_host()
+    except pytest.UsageError as error:
+        if not hasattr(config, "workerinput"):
+            raise
+        host = str(error)  # the process that started this one says it, below, before any test starts
+    config.stash[HOST_KEY] = host
     for item in needing:
         item.add_marker(pytest.mark.host)
         if isinstance(host, str):
             item.add_marker(pytest.mark.skip(reason=host))
+
+
+@pytest.hookimpl(optionalhook=True)  # there is none without xdist
+def pytest_xdist_node_collection_finished(node: object, ids: list[str]) -> None:
+    """Raise what the processes that run the tests cannot: it would be an internal error of pytest there."""
+    if any(name.startswith("tests/host/") for name in ids):
+        look_for_host()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -83,7 +96,7 @@ def look_for_host() -> Host | str:
     if not named and not path.exists():
         return "no ComfyUI at ~/ComfyUI; set COMFYUI_PATH"
     try:
-        found = find_comfyui(path)
+        found = find_comfyui(None if named else path)  # which names in its message what it looked at
         assert found is not None
         return examine(found.path)
     except HostError as error:

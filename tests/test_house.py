@@ -60,13 +60,6 @@ assert "wan_duet" not in sys.modules
     assert done.returncode == 0, done.stderr
 
 
-def test_requirements_txt_is_made_from_pyproject() -> None:
-    render = load(ROOT / "tools" / "requirements.py").render
-    assert (ROOT / "requirements.txt").read_text(encoding="utf-8") == render(), (
-        "requirements.txt is out of date. Run: python tools/requirements.py"
-    )
-
-
 def test_every_package_is_listed_for_wheels() -> None:
     folders = [
         ROOT,
@@ -95,6 +88,31 @@ def test_no_two_files_of_the_product_have_one_name() -> None:
     files = [file for top in ("nodes", "pipelines") for file in (ROOT / top).rglob("*.py")]
     many = {name for name, count in Counter(file.stem for file in files).items() if count > 1}
     assert many == SHARED_NAMES.keys()
+
+
+# Public class names that several files of the product have, and why.
+SHARED_CLASS_NAMES: dict[str, str] = {}
+
+
+def test_no_two_public_classes_of_the_product_have_one_name() -> None:
+    """Annotations, errors and searches name a class without its file. Type aliases count as classes."""
+    files = [file for top in ("nodes", "pipelines") for file in (ROOT / top).rglob("*.py")]
+    names = Counter(name for file in files if file.stem != "__init__" for name in public_types(file))
+    assert {name for name, count in names.items() if count > 1} == SHARED_CLASS_NAMES.keys()
+
+
+def public_types(file: Path) -> set[str]:
+    """The public classes and type aliases that stand at the top level of a file."""
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    classes = {node.name for node in body if isinstance(node, ast.ClassDef)}
+    aliases = {
+        target.id
+        for node in body
+        if isinstance(node, ast.Assign | ast.AnnAssign)
+        for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+        if isinstance(target, ast.Name) and not target.id.isupper()
+    }
+    return {name for name in classes | aliases if name[0].isupper()}
 
 
 def test_the_registry_gets_what_it_asks_for() -> None:

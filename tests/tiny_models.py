@@ -12,7 +12,7 @@ import tiny_files
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from tools.train_embedded.networks import new_expert
-from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 
 CLIP_WIDTH, CLIP_SIDE, CLIP_PATCH = 64, 28, 14

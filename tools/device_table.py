@@ -13,7 +13,7 @@ import torch
 from wan_duet.pipelines.device.precision import RULES, Abilities, native_precision, torch_dtype
 from wan_duet.pipelines.kernels.attention import attention_candidates
 from wan_duet.pipelines.kernels.choices import kernel_candidates
-from wan_duet.pipelines.kernels.trial import Facts
+from wan_duet.pipelines.kernels.trial import DeviceFacts
 from wan_duet.pipelines.weights.streams import streams_of
 
 __all__ = ["COLUMNS", "MEMORY", "PAGE", "WRITE", "devices_page"]
@@ -34,9 +34,9 @@ def _memory(abilities: Abilities) -> str:
     return MEMORY.get(abilities.kind, "unknown")
 
 
-def _facts(abilities: Abilities) -> Facts:
+def _facts(abilities: Abilities) -> DeviceFacts:
     nvidia = abilities.kind == "cuda" and not abilities.arch
-    return Facts(abilities.kind, abilities.capability if nvidia else None, hip=bool(abilities.arch))
+    return DeviceFacts(abilities.kind, abilities.capability if nvidia else None, hip=bool(abilities.arch))
 
 
 def _kernels(abilities: Abilities) -> str:

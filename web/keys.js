@@ -1,5 +1,5 @@
-// The keys of fal and Novita on the page of ComfyUI's settings. They go to the pack's own file on the server and
-// are never settings themselves, which are served to whoever opens ComfyUI. No key comes back.
+// API keys of fal and Novita on ComfyUI's settings page. The server stores them in the pack's own file, not in
+// ComfyUI's settings, which anyone who opens ComfyUI can read. The server never sends a key back.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
@@ -55,7 +55,7 @@ const settings = Object.entries(PROVIDERS).map(([provider, name]) => ({
   id: `WanDuet.Keys.${provider}`,
   category: ["Wan Duet", "Keys", provider],
   name: `Key of ${name}`,
-  tooltip: "Kept in a file that only the owner of this ComfyUI can read. Test spends nothing.",
+  tooltip: "Stored in a file that only the user running this ComfyUI can read. Test costs nothing.",
   type: () => keyOf(provider),
 }));
 app.registerExtension({ name: "WanDuet.Keys", settings });

@@ -1,7 +1,7 @@
-"""`wan-duet`, also `python -m wan_duet`: the request language and the local runner without ComfyUI.
+"""`wan-duet`, also `python -m wan_duet`: checks, plans and runs requests without ComfyUI.
 
 Answers go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 a run failed, 2 the request is
-wrong or cannot be honoured, 130 stopped by the user.
+wrong or cannot be honoured, 130 stopped by the user, 141 nobody reads the answer any more.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from ..device.memory import DeviceMemory
 from ..device.precision import PRECISIONS
 from ..download.folders import data_folder
-from ..embedded.embedded import EMBEDDED, embedded_loras
+from ..embedded.toy_model import EMBEDDED, embedded_loras
 from ..errors import RequestError, WanDuetError
 from ..kernels.kernel_names import ATTENTIONS, COMPILER, KERNELS
 from ..plan.expectation import Expectation, expect, read_rates, write_rates
@@ -40,7 +40,7 @@ from ..request.report import side_by_side
 from ..request.rows import MEDIA
 from ..request.seeds import seed_of
 from ..version import VERSION
-from ..video.output import ENDINGS
+from ..video.output import SUFFIXES
 from .jobs_command import add_jobs_command
 from .keys_command import add_keys_command
 from .lora_command import add_lora_command
@@ -53,11 +53,11 @@ from .remote_command import (
     novita_model,
     require_local_flags,
 )
-from .terminal import TerminalProgress, run_command
+from .terminal import TerminalProgress, quiet_pipes, run_command
 
 if TYPE_CHECKING:
     from ..generate.local_run import Result
-    from ..generate.preflight import Preflight
+    from ..generate.memory_estimate import MemoryEstimate
     from ..loading.wan_model import WanModel
     from ..weights.lora.find import LoraSources
 
@@ -68,10 +68,11 @@ _DEFAULT_KIND = "text-to-video"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
-    options = _parser(_kind_of(arguments)).parse_args(arguments)
-    return run_command(
-        lambda: int(options.command(options)), lambda error: _print_error(error, as_json=options.json)
-    )
+    with quiet_pipes():
+        options = _parser(_kind_of(arguments)).parse_args(arguments)
+        return run_command(
+            lambda: int(options.command(options)), lambda error: _print_error(error, as_json=options.json)
+        )
 
 
 def _kind_of(arguments: Sequence[str] | None) -> str:
@@ -97,7 +98,9 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         return added
 
     generate = command("generate", _generate, "run a request; writes the result and its receipt")
-    generate.add_argument("--on", choices=RUNNERS, default="local", help="the runner; default: %(default)s")
+    generate.add_argument(
+        "--on", choices=RUNNERS, default="local", help="where to run it; default: %(default)s"
+    )
     generate.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .png or .jpg"
     )
@@ -105,68 +108,68 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         "--from-receipt",
         type=Path,
         metavar="OUT.json",
-        help="repeat the run of a receipt exactly; its inputs are looked for in this folder, or say --kind "
-        "and where they are",
+        help="repeat the run of a receipt exactly; inputs are looked up in the current folder, unless --kind "
+        "and their flags are given",
     )
 
     generate.add_argument(
-        "--precision", choices=PRECISIONS, default=None, help="what networks compute in; default: auto"
+        "--precision", choices=PRECISIONS, default=None, help="dtype of the computation; default: auto"
     )
     generate.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
     _add_residency(generate)
     generate.add_argument(
         "--attention",
         choices=ATTENTIONS,
-        help="the kernel of the experts' attention; all but sage are exact; default: the quickest exact one",
+        help="attention kernel of the experts; all but sage are exact; default: the fastest exact one",
     )
     generate.add_argument(
         "--kernels",
         choices=KERNELS,
-        help="who does the element-wise work of the experts and of the VAE; plain is torch alone; "
-        "default: the quickest that runs",
+        help="kernels for element-wise operations of the experts and the VAE; plain uses only torch; "
+        "default: the fastest that work here",
     )
     generate.add_argument(
         "--compile",
         action="store_true",
-        help="compile the experts' block, in the first forward: less memory beside the weights, seldom less "
-        "time; needs triton on a GPU, a C++ compiler on a CPU",
+        help="run the blocks of the experts through torch.compile: less memory, rarely faster; "
+        "needs triton on a GPU, a C++ compiler on a CPU",
     )
     generate.add_argument(
         "--as-requested",
         action="store_true",
-        help="accelerate as the request says; without it every step is computed",
+        help="follow the acceleration field of the request; without this flag every step is computed",
     )
     generate.add_argument(
-        "--ignore-memory", action="store_true", help="try what is not expected to fit into memory"
+        "--ignore-memory", action="store_true", help="run even if the memory estimate says that it cannot fit"
     )
     generate.add_argument(
         "--allow-partial-loras",
         action="store_true",
-        help="also apply a LoRA of which only a part fits the model",
+        help="also apply LoRAs of which only a part fits the model",
     )
     generate.add_argument(
         "--cache",
         type=Path,
         default=data_folder() / "loras",
         metavar="FOLDER",
-        help="where LoRAs from the web are kept; default: %(default)s",
+        help="folder for downloaded LoRAs; default: %(default)s",
     )
 
     speech = generate.add_argument_group("speech to video")
     speech.add_argument(
-        "--pose-video", type=Path, metavar="FILE", help="a video whose poses lead the body of the speaker"
+        "--pose-video", type=Path, metavar="FILE", help="a pose video that guides the body of the speaker"
     )
     speech.add_argument(
         "--max-seconds",
         type=_seconds,
         metavar="S",
-        help="end the video there; else it is as long as the sound",
+        help="cut the video after S seconds; default: the length of the sound",
     )
 
     add_remote_flags(generate)
     _add_request(generate, kind)
 
-    checked = command("check", _check, "say what a runner supports, adjusts or cannot do; loads nothing")
+    checked = command("check", _check, "say what a runner supports, adjusts or cannot do; loads no weights")
     checked.add_argument(
         "--on",
         type=_runners,
@@ -177,18 +180,19 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     add_novita_model(checked)
     _add_request(checked, kind)
 
-    planned = command("plan", _plan, "print every number a run would use; loads nothing")
-    planned.add_argument(
-        "--input-size", type=_size, metavar="WxH", help="the size of the image or video that comes in"
-    )
+    planned = command("plan", _plan, "print all settings that a run would use; loads no weights")
+    planned.add_argument("--input-size", type=_size, metavar="WxH", help="size of the input image or video")
     _add_residency(planned)
     planned.add_argument(
-        "--seconds-per-forward", type=_seconds, metavar="S", help="as measured for this model; tells the time"
+        "--seconds-per-forward",
+        type=_seconds,
+        metavar="S",
+        help="measured seconds of one forward; adds an estimate of the time",
     )
     _add_request(planned, kind)
 
     measured = command(
-        "bench", _bench, "measure this machine and say how many seconds a request will take; runs nothing"
+        "bench", _bench, "measure this machine and estimate how many seconds a request takes; does not run it"
     )
     measured.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
     _add_request(measured, kind)
@@ -215,7 +219,7 @@ def _add_request(parser: argparse.ArgumentParser, kind: str) -> None:
         action="append",
         default=[],
         metavar="FOLDER",
-        help="where files of film or rife lie; may be given again",
+        help="a folder with FILM or RIFE files; may be repeated",
     )
     add_flags(parser, kind)
 
@@ -223,37 +227,39 @@ def _add_request(parser: argparse.ArgumentParser, kind: str) -> None:
 def _add_model(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "the model",
-        "The embedded one, a folder in diffusers layout, or single files (.safetensors, .gguf), each named. "
-        "A file that is named replaces the part of a folder.",
+        "An embedded model, a folder in diffusers layout, or single files (.safetensors, .gguf) with one "
+        "flag each. A file replaces that part of the folder.",
     )
     group.add_argument(
         "--model",
         metavar="toy|toy-image|toy-speech|FOLDER|FILE",
-        help="all of it, or its transformer; of two, the high-noise one",
+        help="the whole model, or the file of its transformer (of two, the high-noise expert)",
     )
-    group.add_argument("--low-model", metavar="FILE", help="the low-noise expert")
+    group.add_argument("--low-model", metavar="FILE", help="file of the low-noise expert")
     group.add_argument("--vae", metavar="FILE")
     group.add_argument("--text-encoder", metavar="FILE", help="UMT5")
-    group.add_argument("--image-encoder", metavar="FILE", help="CLIP's, only for Wan 2.1 image to video")
+    group.add_argument("--image-encoder", metavar="FILE", help="CLIP, only for Wan 2.1 image to video")
     group.add_argument("--audio-encoder", metavar="FILE|FOLDER", help="wav2vec 2.0, for speech")
     group.add_argument(
         "--tokenizer",
         metavar="FILE|FOLDER",
-        help="only for a text encoder that carries none: a tokenizer.json or spiece.model",
+        help="tokenizer.json or spiece.model, only for a text encoder file without a tokenizer",
     )
-    helpers = parser.add_argument_group("its helpers", "Folders as transformers saves them, in safetensors.")
+    helpers = parser.add_argument_group(
+        "helper models", "Folders as transformers saves them, with safetensors files."
+    )
     helpers.add_argument(
         "--prompt-expander",
         type=Path,
         metavar="FOLDER",
-        help="an instruct language model, for enable_prompt_expansion",
+        help="instruct language model, for enable_prompt_expansion",
     )
     helpers.add_argument(
         "--safety-checker",
         type=Path,
         metavar="FOLDER",
-        help="a classifier of texts or images, or one of each in FOLDER/text and FOLDER/image, for "
-        "enable_safety_checker and enable_output_safety_checker",
+        help="text or image classifier, or both in FOLDER/text and FOLDER/image, for enable_safety_checker "
+        "and enable_output_safety_checker",
     )
 
 
@@ -262,8 +268,8 @@ def _add_residency(parser: argparse.ArgumentParser) -> None:
         "--residency",
         default=None,
         metavar="auto|resident|ring[:N]",
-        help="how much of the experts lies on the device: what fits, all of it, or N slots that the units "
-        "pass through; changes no bit of the result; default: auto",
+        help="how much of the experts stays in device memory: what fits (auto), everything (resident), or "
+        "only N buffers through which blocks are streamed (ring:N); the result is the same; default: auto",
     )
 
 
@@ -271,14 +277,14 @@ def _runners(text: str) -> list[str]:
     names = list(RUNNERS) if text == "all" else text.split(",")
     for name in names:
         if name not in RUNNERS:
-            raise argparse.ArgumentTypeError(f"{name!r} is none of {', '.join(RUNNERS)}, all")
+            raise argparse.ArgumentTypeError(f"{name!r} is not a runner; use {', '.join(RUNNERS)} or all")
     return names
 
 
 def _size(text: str) -> tuple[int, int]:
     found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a size such as 1920x1080")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it as 1920x1080")
     return int(found[1]), int(found[2])
 
 
@@ -288,7 +294,7 @@ def _seconds(text: str) -> float:
     except ValueError:
         seconds = 0.0
     if not 0 < seconds < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds above 0")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds; give one above 0")
     return seconds
 
 
@@ -296,8 +302,8 @@ def _generate(options: argparse.Namespace) -> int:
     if options.on != "local":
         return generate_remotely(_read_request(options), options)
     require_local_flags(options)
-    if options.output.suffix.lower() not in ENDINGS:
-        fix = f"give a name that ends in {', '.join(ENDINGS)}"
+    if options.output.suffix.lower() not in SUFFIXES:
+        fix = f"give a name that ends in {', '.join(SUFFIXES)}"
         raise RequestError.of("--output", str(options.output), fix)
     with _showing_residency():
         result = _make(options, TerminalProgress(sys.stderr))
@@ -307,7 +313,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 @contextmanager
 def _showing_residency() -> Iterator[None]:
-    """What `stages` says of where the weights will lie, as a line on stderr."""
+    """Print on stderr what `stages` logs about the residency of the weights."""
     stages = f"{__package__.rpartition('.')[0]}.generate.stages"
     said, handler = logging.getLogger(stages), logging.StreamHandler(sys.stderr)
     before = said.level
@@ -332,7 +338,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             request,
             model,
             out=options.output,
-            # Clip after clip is sampled: what was loaded for one may stay for the next, where there is room.
+            # Clips are sampled one after another: networks may stay loaded for the next one if they fit.
             memory=DeviceMemory(options.device, keeps=request.task == "speech-to-video"),
             progress=progress,
             lora_sources=_lora_sources(options),
@@ -346,13 +352,13 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
     flags = given(options)
     for flag in ("attention", "kernels", "compile"):
         if getattr(options, flag):
-            fix = "leave it out: the receipt says how its run computed"
-            raise RequestError.of(f"--{flag}", "given beside --from-receipt", fix)
+            fix = "leave it out: the receipt decides it"
+            raise RequestError.of(f"--{flag}", "given together with --from-receipt", fix)
     if options.request is not None or not flags.keys() <= set(MEDIA):
-        raise RequestError.of("REQUEST.json", "given beside --from-receipt", "give one of the two")
+        raise RequestError.of("REQUEST.json", "given together with --from-receipt", "give one of the two")
     recorded = read_receipt(options.from_receipt)
     if options.model is None and recorded.model_name not in EMBEDDED:
-        found = f"not given, and the receipt names {recorded.model_name}"
+        found = f"not given, and the receipt used {recorded.model_name}"
         raise RequestError.of("--model", found, "give the folder or the files of that model")
     model = _load(options, options.model or recorded.model_name, options.precision or recorded.precision)
     return repeat(
@@ -370,7 +376,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
 
 
 def _abilities(options: argparse.Namespace, model: WanModel | None) -> LocalAbilities:
-    """With neither model nor folder, what a runner without files can do: then torch need not be loaded."""
+    """Return what the local runner can do. Without a model and a folder this does not load torch."""
     known = LocalAbilities()
     if model is not None or options.interpolator_folder:
         from ..generate.local_run import local_abilities
@@ -397,7 +403,7 @@ def _lora_sources(options: argparse.Namespace) -> LoraSources:
 
 
 def _check(options: argparse.Namespace) -> int:
-    """0 when at least one of the runners asked about can run the request."""
+    """Print the report. Returns 0 when at least one of the requested runners can run the request."""
     request = _read_request(options)
     model = _chosen_model(options) if "local" in options.on else None
     family = _family(options, model) if "local" in options.on else None
@@ -428,7 +434,7 @@ def _bench(options: argparse.Namespace) -> int:
     expected = _expected(request, family, model, _abilities(options, model))
     if expected is None:
         raise RequestError.of(
-            "--kind", f"{family.name} cannot run this request", "wan-duet check says what is in the way"
+            "--kind", f"{family.name} cannot run this request", "use `wan-duet check` to see why"
         )
     print(json.dumps(expected.as_dict(), indent=2) if options.json else expected.text())
     return 0
@@ -441,7 +447,7 @@ def _rates_file() -> Path:
 def _expected(
     request: WanRequest, family: Family, model: WanModel | None, abilities: LocalAbilities
 ) -> Expectation | None:
-    """None where this machine was not measured, or would not run the request."""
+    """Estimate the time. Returns None when this machine was not measured or cannot run the request."""
     rates = read_rates(_rates_file())
     resolved = check(request, family=family, abilities=abilities).resolved
     size = SIZES.get(family.name) if model is None else size_of(model.experts["high"].config)
@@ -458,22 +464,22 @@ def _plan(options: argparse.Namespace) -> int:
     resolved = check(request, family=family, abilities=whole, media=media).require()
     plan = make_plan(resolved, family, seed or 0)
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
-    ahead = None if model is None else _look_ahead(model, plan)
+    estimate = None if model is None else _memory_estimate(model, plan)
     if options.json:
         report = check(request, family=family, abilities=abilities)
         numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
-        memory = None if ahead is None else ahead.as_dict()
+        memory = None if estimate is None else estimate.as_dict()
         answer = {"text": text, "plan": numbers, "report": report.as_dict(), "memory": memory}
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
-        print(text if ahead is None else f"{text}\n{ahead.text()}")
+        print(text if estimate is None else f"{text}\n{estimate.text()}")
     return 0
 
 
-def _look_ahead(model: WanModel, plan: Plan) -> Preflight:
-    from ..generate.preflight import look_ahead
+def _memory_estimate(model: WanModel, plan: Plan) -> MemoryEstimate:
+    from ..generate.memory_estimate import estimate_memory
 
-    return look_ahead(model, DeviceMemory(), plan.latent_shape, plan.experts[plan.start_step :])
+    return estimate_memory(model, DeviceMemory(), plan.latent_shape, plan.experts[plan.start_step :])
 
 
 def _kinds(options: argparse.Namespace) -> int:
@@ -493,7 +499,7 @@ def _schema(options: argparse.Namespace) -> int:
 
 
 def _read_request(options: argparse.Namespace) -> WanRequest:
-    """The request of the file and the flags; a flag wins."""
+    """Read the request from the file and the flags. A flag overrides the file."""
     flags = given(options)
     if options.request is None and not flags:
         raise RequestError.of("REQUEST.json", "not given", "give a file, - to read stdin, or --prompt")
@@ -517,7 +523,7 @@ def _required_model(options: argparse.Namespace) -> str:
 
 
 def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
-    from ..kernels.choices import Wishes
+    from ..kernels.choices import Preferences
     from ..loading.wan_model import load_model
 
     # A check has none of these flags.
@@ -531,7 +537,7 @@ def _load(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
         image_encoder=options.image_encoder,
         precision=precision or "auto",
         residency=getattr(options, "residency", None) or "auto",
-        wishes=Wishes(
+        preferences=Preferences(
             attention=getattr(options, "attention", None),
             kernels=getattr(options, "kernels", None),
             compiler=compiler,
@@ -549,7 +555,7 @@ def _chosen_model(options: argparse.Namespace) -> WanModel | None:
 
 
 def _family(options: argparse.Namespace, model: WanModel | None) -> Family:
-    """The family of --model; without one, the family the kind was made for."""
+    """Return the family of --model, or without one the usual family of the kind."""
     return default_family(class_of(options.kind).task) if model is None else model.family
 
 

@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import HostError, RequestError
-from ..headless.client import Job, NodeProgress, OutputFile
+from ..headless.client import OutputFile, WorkflowProgress, WorkflowResult
 from ..headless.host import Host, examine, find_comfyui
 from ..headless.server import HeadlessComfyUI
 from ..plan import FAMILIES, make_plan
 from ..progress import Progress
 from ..request import WanRequest, check, t2v_request
 from ..version import PACK
-from ..video.output import output_place, write_sidecar
+from ..video.output import reserved_output, write_sidecar
 from ..video.probe import VideoFacts, probe, verify
 from ..video.tags import RECEIPT
-from .terminal import TerminalProgress, run_command
+from .terminal import TerminalProgress, quiet_pipes, run_command
 
 __all__ = ["main", "parser"]
 
@@ -33,7 +33,7 @@ REQUEST_NODE, MODEL_NODE, SAVE_NODE = "WanDuetTextToVideo", "WanDuetLoadModel", 
 PROVIDER_DEFAULT = "provider default"  # the setting of a widget that leaves its field out of the request
 OUT = "wan-duet-demo.mp4"
 
-Workflow = dict[str, Any]  # ComfyUI's API format: {node id: {"class_type": ..., "inputs": {...}}}
+_Workflow = dict[str, Any]  # ComfyUI's API format: {node id: {"class_type": ..., "inputs": {...}}}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(_make(options.prompt, options.comfyui, options.output))
         return 0
 
-    return run_command(make, lambda error: print(f"error: {error}", file=sys.stderr))
+    with quiet_pipes():
+        return run_command(make, lambda error: print(f"error: {error}", file=sys.stderr))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,12 +73,12 @@ def _make(prompt: str | None, comfyui: str | None, output: str | None) -> Path:
         _run_in(host, workflow, out)
     facts = probe(out)
     _compare(facts, request, model)
-    print(_summary(facts), file=sys.stderr)
+    print(_summary(facts), _computed(json.loads(facts.tags[RECEIPT])), sep="\n", file=sys.stderr)
     return out
 
 
 def _output_file(given: str | None) -> Path:
-    """Where the video goes. A former video there is replaced, anything else is not."""
+    """Return the output file. An MP4 there is replaced; any other file is an error."""
     out = Path(given or OUT).expanduser().absolute()
     if out.is_dir():
         out = out / OUT
@@ -85,7 +86,7 @@ def _output_file(given: str | None) -> Path:
         raise RequestError.of("--output", str(out), "give a name that ends in .mp4, or a folder")
     if out.exists() and not _is_mp4(out):
         raise RequestError.of(
-            "--output", f"{out} is there and is no MP4", "give another name, or move that file"
+            "--output", f"{out} exists and is not an MP4 file", "give another name, or move that file"
         )
     return out
 
@@ -95,25 +96,25 @@ def _is_mp4(file: Path) -> bool:
         return content.read(8)[4:] == b"ftyp"  # ISO/IEC 14496-12, 4.3: the file type box comes first
 
 
-def _inputs(workflow: Workflow, class_type: str) -> dict[str, Any]:
+def _inputs(workflow: _Workflow, class_type: str) -> dict[str, Any]:
     """The inputs of the one node of a class."""
     found: dict[str, Any] = _node_of(workflow, class_type)[1]["inputs"]
     return found
 
 
-def _node_of(workflow: Workflow, class_type: str) -> tuple[str, dict[str, Any]]:
+def _node_of(workflow: _Workflow, class_type: str) -> tuple[str, dict[str, Any]]:
     (found,) = ((node_id, node) for node_id, node in workflow.items() if node["class_type"] == class_type)
     return found
 
 
-def _request(workflow: Workflow) -> WanRequest:
+def _request(workflow: _Workflow) -> WanRequest:
     """What the workflow's request node asks for."""
     settings = _inputs(workflow, REQUEST_NODE)
     return t2v_request(**{name: value for name, value in settings.items() if value != PROVIDER_DEFAULT})
 
 
 def _host(comfyui: str | None) -> Host | None:
-    """The ComfyUI to run in, or None after a line that says why there is none.
+    """Return the ComfyUI to run in, or print why there is none and return None.
 
     Raises HostError when the user named one and it cannot run the pack.
     """
@@ -141,10 +142,10 @@ def _run_here(request: WanRequest, model: str, out: Path) -> None:
     run(request, load_model(model), out=out, memory=DeviceMemory(), progress=TerminalProgress(sys.stderr))
 
 
-def _run_in(host: Host, workflow: Workflow, out: Path) -> None:
+def _run_in(host: Host, workflow: _Workflow, out: Path) -> None:
     where = "on the CPU" if host.cpu else "on its device"
     print(f"Starting the ComfyUI in {host.path} {where} ...", file=sys.stderr, flush=True)
-    with output_place(out), HeadlessComfyUI(host) as comfyui:
+    with reserved_output(out), HeadlessComfyUI(host) as comfyui:
         print("It runs; the workflow is queued.", file=sys.stderr, flush=True)
         shown = _Shown(workflow, TerminalProgress(sys.stderr))
         job = comfyui.run(workflow, on_progress=shown)
@@ -155,7 +156,7 @@ def _run_in(host: Host, workflow: Workflow, out: Path) -> None:
     write_sidecar(out, json.loads(receipt))
 
 
-def _saved(job: Job, workflow: Workflow) -> OutputFile:
+def _saved(job: WorkflowResult, workflow: _Workflow) -> OutputFile:
     node_id, _ = _node_of(workflow, SAVE_NODE)
     files = [file for file in job.files if file.node_id == node_id]
     if len(files) != 1:
@@ -168,12 +169,12 @@ def _saved(job: Job, workflow: Workflow) -> OutputFile:
 class _Shown:
     """ComfyUI's progress as stages of ours: each count of a node is a stage named after the node."""
 
-    def __init__(self, workflow: Workflow, progress: Progress) -> None:
+    def __init__(self, workflow: _Workflow, progress: Progress) -> None:
         self._workflow, self._progress = workflow, progress
         self._now: tuple[str, float] | None = None
         self._done = 0.0
 
-    def __call__(self, at: NodeProgress) -> None:
+    def __call__(self, at: WorkflowProgress) -> None:
         if at.total <= 1:  # a node that counts nothing
             return
         if self._now != (at.node_id, at.total) or at.done < self._done:
@@ -200,6 +201,15 @@ def _compare(facts: VideoFacts, request: WanRequest, model: str) -> None:
 def _summary(facts: VideoFacts) -> str:
     size = f"{facts.width}x{facts.height}"
     return f"Read back: {facts.frames} frames of {size} at {float(facts.fps):g} fps, as planned."
+
+
+def _computed(receipt: dict[str, Any]) -> str:
+    """With which kernels, and why not with quicker ones."""
+    from ..kernels.choices import FloatChoices
+
+    model = receipt["model"]
+    choices = FloatChoices(**model["choices"], refused=model["kernels_refused"])
+    return f"Computed on {model['device']} in {model['dtype']}: {choices.text()}."
 
 
 if __name__ == "__main__":

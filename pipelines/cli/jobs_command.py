@@ -1,4 +1,4 @@
-"""`wan-duet jobs`: what was bought from providers, here and in ComfyUI, and what may be done about it."""
+"""`wan-duet jobs`: list, resume, cancel and forget jobs at providers, of this command and of ComfyUI."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from ..errors import JobStoppedError, JournalError, KeyProblemError
 
 if TYPE_CHECKING:
+    from ..remote.job_record import Job
     from ..remote.journal import Journal
-    from ..remote.record import Job
 
 __all__ = ["add_jobs_command"]
 
@@ -35,20 +35,25 @@ def add_jobs_command(commands: Any) -> None:
         added.add_argument(
             "--folder",
             type=Path,
-            help="where journal and keys lie; default: with the ComfyUI of $COMFYUI_PATH, or the user",
+            help="folder of journal and keys; default: that of $COMFYUI_PATH, else that of the user",
         )
         return added
 
-    listed = verb("list", _list, "one line per job, the newest last")
-    listed.add_argument("--open", action="store_true", help="only those that are not over")
+    listed = verb("list", _list, "print one line per job, the newest last")
+    listed.add_argument("--open", action="store_true", help="only unfinished jobs")
     texts: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
-        "show": (_show, "everything that is known of a job"),
+        "show": (_show, "print everything that is known about a job"),
         "attach": (_attach, "wait for a job and save its file"),
-        "cancel": (_cancel, "stop a job at its provider; what is finished already is saved"),
-        "forget": (_forget, "take a job out of the journal; what it cost no longer counts for today"),
+        "cancel": (_cancel, "stop a job at its provider; saves the file if the job is already finished"),
+        "forget": (
+            _forget,
+            "remove a job from the journal; its cost no longer counts towards the limit of today",
+        ),
     }
     for name, (function, text) in texts.items():
-        verb(name, function, text).add_argument("job", metavar="JOB", help="its id, or how that begins")
+        verb(name, function, text).add_argument(
+            "job", metavar="JOB", help="the id of the job, or its first characters"
+        )
 
 
 def _list(options: argparse.Namespace) -> int:

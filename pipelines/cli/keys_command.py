@@ -1,6 +1,6 @@
-"""`wan-duet keys`: keep, try and forget the keys of providers.
+"""`wan-duet keys`: store, test and remove the keys of providers.
 
-No command shows a key, or takes one as an argument, which shells write down and `ps` shows.
+No command prints a key or takes one as an argument: shells log arguments and `ps` shows them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def add_keys_command(commands: Any) -> None:
     """Add `keys` to the commands of an argument parser (what `add_subparsers` returned)."""
     from ..remote.keys import PROVIDERS
 
-    text = "keep the keys of fal and Novita in a file that only you can read"
+    text = "store the keys of fal and Novita in a file that only you can read"
     keys = commands.add_parser("keys", help=text, description=text, allow_abbrev=False)
     verbs = keys.add_subparsers(required=True, metavar="COMMAND")
 
@@ -33,15 +33,19 @@ def add_keys_command(commands: Any) -> None:
         added.add_argument(
             "--folder",
             type=Path,
-            help="where the keys lie; default: with the ComfyUI of $COMFYUI_PATH, or the user",
+            help="folder of the keys; default: that of $COMFYUI_PATH, else that of the user",
         )
         return added
 
-    verb("list", _list, "say which providers have a key, and whether the environment or the file gives it")
+    verb(
+        "list",
+        _list,
+        "list which providers have a key, and whether it comes from the environment or the file",
+    )
     for name, function, text in (
-        ("set", _set, "ask for a key, or read it from stdin, and keep it"),
-        ("forget", _forget, "take a key out of the file"),
-        ("test", _test, "ask a provider whether it takes the key; spends nothing"),
+        ("set", _set, "ask for a key, or read it from stdin, and store it"),
+        ("forget", _forget, "remove a key from the file"),
+        ("test", _test, "ask a provider whether it accepts the key; costs nothing"),
     ):
         verb(name, function, text).add_argument("provider", choices=list(PROVIDERS))
 
@@ -78,7 +82,7 @@ def _forget(options: argparse.Namespace) -> int:
 
 
 def _test(options: argparse.Namespace) -> int:
-    """1 for a key that is not taken."""
+    """Returns 1 when the provider rejects the key."""
     import asyncio
 
     from ..remote.accounts import account_at

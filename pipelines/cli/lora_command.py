@@ -1,4 +1,4 @@
-"""`wan-duet lora inspect`: what a LoRA file holds, and what it would do to a model. Loads no weights."""
+"""`wan-duet lora inspect`: prints what a LoRA file contains and what of it fits a model. Loads no weights."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from ..embedded.embedded import embedded_loras
+from ..embedded.toy_model import embedded_loras
 from ..errors import RequestError
 
 if TYPE_CHECKING:
@@ -18,15 +18,15 @@ __all__ = ["add_lora_command"]
 
 def add_lora_command(commands: Any) -> None:
     """Add `lora inspect` to the commands of an argument parser (what `add_subparsers` returned)."""
-    text = "look into LoRA files"
+    text = "inspect LoRA files"
     lora = commands.add_parser("lora", help=text, description=text, allow_abbrev=False)
-    text = "say what a LoRA file holds and, with --model, what of it fits; exit code 2 when nothing would run"
+    text = "print what a LoRA file contains and, with --model, what of it fits; exit code 2 if nothing fits"
     inspect = lora.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "inspect", help=text, description=text, allow_abbrev=False
     )
     inspect.set_defaults(command=_inspect)
-    inspect.add_argument("file", metavar="FILE", help="a .safetensors file of any dialect, or toy/NAME")
-    inspect.add_argument("--model", metavar="toy|FOLDER|FILE", help="the model to try it on")
+    inspect.add_argument("file", metavar="FILE", help="a .safetensors file in any LoRA format, or toy/NAME")
+    inspect.add_argument("--model", metavar="toy|FOLDER|FILE", help="the model to compare it with")
     inspect.add_argument("--low-model", metavar="FILE", help="its low-noise expert, where --model is a file")
     inspect.add_argument("--json", action="store_true", help="answer with JSON on stdout")
 
@@ -42,7 +42,7 @@ def _inspect(options: argparse.Namespace) -> int:
     facts = describe_lora(lora)
     reports = [] if options.model is None else _reports(lora, options.model, options.low_model)
     if options.json:
-        answer = {"file": lora.file.name, **facts.as_dict(), "strangers": len(lora.strangers)}
+        answer = {"file": lora.file.name, **facts.as_dict(), "strangers": len(lora.unknown_keys)}
         if reports:
             answer["experts"] = {
                 report.expert: {**report.coverage.as_dict(), "refused": reason or None}
@@ -52,8 +52,8 @@ def _inspect(options: argparse.Namespace) -> int:
     else:
         print(lora.file.name)
         print(facts.text())
-        if lora.strangers:
-            print(f"{len(lora.strangers)} keys that nobody knows, such as {', '.join(lora.strangers[:3])}")
+        if lora.unknown_keys:
+            print(f"{len(lora.unknown_keys)} unknown keys, such as {', '.join(lora.unknown_keys[:3])}")
         for report, reason in reports:
             print(f"refused: {reason}" if reason else report.summary())
     usable = any(not reason for _, reason in reports) if reports else bool(lora.changes)

@@ -1,4 +1,4 @@
-"""`wan-duet media`: look into videos, write them anew, and finish what ended before its video was there."""
+"""`wan-duet media`: inspect videos, convert them, and decode saved latents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..device.memory import DeviceMemory
 from ..device.precision import PRECISIONS
 from ..errors import RequestError
 from ..video.containers import QUALITIES, WRITE_MODES, container_of
-from ..video.output import require_place
+from ..video.output import require_writable
 from .terminal import TerminalProgress
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _FASTEST_FPS = 1000
 
 def add_media_command(commands: Any) -> None:
     """Add `media` to the commands of an argument parser (what `add_subparsers` returned)."""
-    text = "look into video files, convert them, or finish a video from kept latents"
+    text = "inspect videos, convert them, or make a video from saved latents"
     media = commands.add_parser("media", help=text, description=text, allow_abbrev=False)
     verbs = media.add_subparsers(required=True, metavar="COMMAND")
 
@@ -43,55 +43,62 @@ def add_media_command(commands: Any) -> None:
         added.add_argument("--json", action="store_true", help="answer with JSON on stdout")
         return added
 
-    probe = verb("probe", _probe, "say what a video file really contains: every frame is decoded and counted")
+    probe = verb("probe", _probe, "decode a video file, count its frames and print what it contains")
     probe.add_argument("file", type=Path, metavar="FILE")
 
-    text = "write a video anew: another container or quality, smoother, backwards; its tags and sound stay"
+    text = "convert a video: change container or quality, interpolate or reverse it; keeps its tags and sound"
     convert = verb("convert", _convert, text)
     convert.add_argument("file", type=Path, metavar="IN")
     convert.add_argument("--no-audio", action="store_true", help="leave the sound out")
     _add_edit(convert)
 
-    text = "make the video of latents that were kept when a run failed, or that ComfyUI saved"
+    text = "make a video from latents that a failed run or ComfyUI saved"
     decode = verb("decode", _decode, text)
     decode.add_argument("file", type=Path, metavar="LATENTS", help="a .latent file")
     source = decode.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", metavar="toy|FOLDER", help="the model they are of")
-    source.add_argument("--vae", type=Path, metavar="FILE|FOLDER", help="or its VAE alone")
+    source.add_argument("--model", metavar="toy|FOLDER", help="the model that made the latents")
+    source.add_argument("--vae", type=Path, metavar="FILE|FOLDER", help="or only its VAE")
     decode.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the VAE; default: auto")
     _add_edit(decode)
 
 
 def _add_edit(parser: argparse.ArgumentParser) -> None:
-    """What is not given stays as it is in the file, or is as `Edit` has it."""
+    """Add the flags of an `Edit`. A flag that is not given keeps the value of the file, or that of `Edit`."""
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .webm, .mkv (lossless), .webp"
     )
-    parser.add_argument("--interpolator", choices=_INTERPOLATORS, help="who draws new frames; default: flow")
+    parser.add_argument(
+        "--interpolator", choices=_INTERPOLATORS, help="what generates the new frames; default: flow"
+    )
     parser.add_argument(
         "--interpolator-folder",
         type=Path,
         action="append",
         default=[],
         metavar="FOLDER",
-        help="where files of film or rife lie; may be given again",
+        help="a folder with FILM or RIFE files; may be repeated",
     )
     parser.add_argument(
-        "--num-interpolated-frames", type=_between, metavar="N", help="new frames between each two"
+        "--num-interpolated-frames",
+        type=_between,
+        metavar="N",
+        help="number of new frames between two frames",
     )
-    parser.add_argument("--fps", type=_fps, metavar="F", help="rate of the frames before new ones are drawn")
+    parser.add_argument("--fps", type=_fps, metavar="F", help="frame rate before interpolation")
     parser.add_argument(
         "--adjust-fps",
         action=argparse.BooleanOptionalAction,
         default=None,
-        help="play as long as before, or in slow motion; default: as long as before",
+        help="raise the frame rate to keep the duration, or play in slow motion; default: keep it",
     )
     parser.add_argument(
-        "--reverse", action=argparse.BooleanOptionalAction, default=None, help="the pictures backwards"
+        "--reverse", action=argparse.BooleanOptionalAction, default=None, help="play the frames backwards"
     )
     parser.add_argument("--quality", choices=QUALITIES, help="default: high; .mkv is always lossless")
     parser.add_argument("--write-mode", choices=WRITE_MODES, help="default: balanced")
-    parser.add_argument("--device", help="that draws new frames: cpu, cuda, mps; default: the best there is")
+    parser.add_argument(
+        "--device", help="device for the new frames: cpu, cuda, mps; default: the best available"
+    )
 
 
 def _probe(options: argparse.Namespace) -> int:
@@ -106,10 +113,10 @@ def _convert(options: argparse.Namespace) -> int:
     from ..video.edit import Edit, write_edited
     from ..video.probe import probe
     from ..video.read import read_frames
-    from ..video.tags import kept
+    from ..video.tags import content_tags
 
     takes_sound = bool(container_of(options.output).audio)
-    require_place(options.output)
+    require_writable(options.output)
     found = probe(options.file)
     edit = _edit(options, Edit(found.fps))
     audio = None
@@ -117,7 +124,9 @@ def _convert(options: argparse.Namespace) -> int:
         if takes_sound:
             audio = read_audio(options.file)
         else:
-            print(f"the sound is left out: a {options.output.suffix} file has none", file=sys.stderr)
+            print(
+                f"the sound is left out: a {options.output.suffix} file cannot contain sound", file=sys.stderr
+            )
     write_edited(
         read_frames(options.file),
         options.output,
@@ -126,7 +135,7 @@ def _convert(options: argparse.Namespace) -> int:
         width=found.width,
         height=found.height,
         interpolator=_interpolator(options, edit, DeviceMemory(options.device), found.width, found.height),
-        tags=kept(found.tags),
+        tags=content_tags(found.tags),
         audio=audio,
         progress=TerminalProgress(sys.stderr),
     )
@@ -135,7 +144,7 @@ def _convert(options: argparse.Namespace) -> int:
 
 
 def _decode(options: argparse.Namespace) -> int:
-    from ..generate.preflight import picture_size
+    from ..generate.memory_estimate import frame_size
     from ..generate.render import render
     from ..loading.wan_model import load_model
     from ..vae.standalone import read_vae
@@ -144,7 +153,7 @@ def _decode(options: argparse.Namespace) -> int:
     from ..video.probe import probe
 
     container_of(options.output)
-    require_place(options.output)
+    require_writable(options.output)
     file = read_latents(options.file)
     if options.vae is None:
         model: HasVae = load_model(options.model, precision=options.precision)
@@ -160,7 +169,7 @@ def _decode(options: argparse.Namespace) -> int:
         memory,
         TerminalProgress(sys.stderr),
         frames=file.frames,
-        interpolator=_interpolator(options, edit, memory, *picture_size(model, file.latents.shape)),
+        interpolator=_interpolator(options, edit, memory, *frame_size(model, file.latents.shape)),
         tags=lambda _: file.tags,
     )
     _show(probe(options.output), as_json=options.json)
@@ -168,7 +177,7 @@ def _decode(options: argparse.Namespace) -> int:
 
 
 def _edit(options: argparse.Namespace, base: Edit) -> Edit:
-    """`base` with what the command line says instead."""
+    """Return `base` with the values of the command line."""
     from dataclasses import replace
 
     given = {
@@ -184,7 +193,9 @@ def _edit(options: argparse.Namespace, base: Edit) -> Edit:
     if options.interpolator is None and options.num_interpolated_frames and edit.interpolator == "none":
         edit = replace(edit, interpolator="flow")
     if options.interpolator not in (None, "none") and not edit.num_interpolated_frames:
-        raise RequestError.of("--num-interpolated-frames", "not given", "say how many frames to draw, as 1")
+        raise RequestError.of(
+            "--num-interpolated-frames", "not given", "give the number of new frames, such as 1"
+        )
     return edit
 
 
@@ -206,14 +217,14 @@ def _fps(text: str) -> Fraction:
         fps = Fraction(0)
     if not 0 < fps <= _FASTEST_FPS:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not a rate such as 24 or 24000/1001, at most {_FASTEST_FPS}"
+            f"{text!r} is not a frame rate; write it as 24 or 24000/1001, at most {_FASTEST_FPS}"
         )
     return fps.limit_denominator(1001)
 
 
 def _between(text: str) -> int:
     if not text.isdecimal() or int(text) > _MOST_BETWEEN:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to {_MOST_BETWEEN}")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {_MOST_BETWEEN}")
     return int(text)
 
 

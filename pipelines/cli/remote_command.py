@@ -1,4 +1,4 @@
-"""`wan-duet generate --on fal`: run a request at a provider, within the limits that the user has set."""
+"""`wan-duet generate --on fal`: run a request at a provider, within the spending limits of the user."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..files.file_names import require_file_name
 from ..request.novita_words import NOVITA_MODELS, NovitaModel
 
 if TYPE_CHECKING:
-    from ..remote.record import Job
+    from ..remote.job_record import Job
     from ..remote.settings import Addresses
     from ..request.base import WanRequest
     from ..request.prices import PriceTable
@@ -37,32 +37,36 @@ _REMOTE = ("no_reuse", "resubmit", "provider_url", "allow_loopback", "folder", "
 
 
 def add_remote_flags(parser: argparse.ArgumentParser) -> None:
-    """What only runs at a provider look at."""
+    """Add the flags that only runs at a provider use."""
     flags = parser.add_argument_group("at a provider")
     add_novita_model(flags)
-    flags.add_argument("--no-reuse", action="store_true", help="buy again what was bought before")
+    flags.add_argument(
+        "--no-reuse",
+        action="store_true",
+        help="generate and pay again, even if the same request was already paid for",
+    )
     flags.add_argument(
         "--resubmit",
         action="store_true",
-        help="buy anew after a submit whose answer was lost; may cost twice",
+        help="submit again after the response to a submit was lost; may cost twice",
     )
     flags.add_argument(
-        "--provider-url", metavar="URL", help="another address of the provider; it gets the key"
+        "--provider-url", metavar="URL", help="another address of the provider; the key is sent to it"
     )
     flags.add_argument(
-        "--allow-loopback", action="store_true", help="let --provider-url be plain http to this machine"
+        "--allow-loopback", action="store_true", help="allow plain http to this machine for --provider-url"
     )
     flags.add_argument(
         "--folder",
         type=Path,
-        help="where journal and keys lie; default: with the ComfyUI of $COMFYUI_PATH, or the user",
+        help="folder of journal and keys; default: that of $COMFYUI_PATH, else that of the user",
     )
 
 
 def add_novita_model(parser: Any) -> None:
     """parser: or a group of it."""
     choices, first = list(NOVITA_MODELS), NOVITA_MODELS[0]
-    text = f"which of Novita's models is to draw; default: {first}"
+    text = f"the Novita model to use; default: {first}"
     parser.add_argument("--novita-model", choices=choices, metavar="MODEL", help=text)
 
 
@@ -81,7 +85,7 @@ def require_local_flags(options: argparse.Namespace) -> None:
 
 
 def known_prices() -> PriceTable:
-    """What providers ask, as far as we or the user know."""
+    """Return the prices of providers that we or the user know."""
     from ..download.folders import remote_folder
     from ..remote.spending import read_spending
 
@@ -120,7 +124,7 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
             account,
             limits=spending.limits,
             prepare=uploading(prepared, account),
-            tell=line,
+            on_event=line,
             reuse=not options.no_reuse,
             resubmit=options.resubmit,
         )

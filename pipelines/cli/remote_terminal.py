@@ -12,9 +12,9 @@ from typing import TextIO
 from ..errors import RemoteError
 from ..remote.accounts import account_at
 from ..remote.fal import Fal
-from ..remote.news import News
+from ..remote.job_event import JobEvent
+from ..remote.job_record import Job
 from ..remote.novita import Novita
-from ..remote.record import Job
 from ..remote.remote_thread import RemoteThread, Ticket
 from ..remote.settings import Addresses
 
@@ -29,12 +29,12 @@ class NewsLine:
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._step = stream, ""
 
-    def __call__(self, news: News) -> None:
+    def __call__(self, event: JobEvent) -> None:
         if self._stream.isatty():
-            self._stream.write(f"\r\x1b[K{news.text()}")
-        elif news.step != self._step:
-            self._stream.write(f"{news.text()}\n")
-        self._step = news.step
+            self._stream.write(f"\r\x1b[K{event.text()}")
+        elif event.step != self._step:
+            self._stream.write(f"{event.text()}\n")
+        self._step = event.step
         self._stream.flush()
 
     def end(self) -> None:

@@ -1,7 +1,8 @@
-"""What a command line owes a long job: progress on stderr, and a clean end when somebody stops it."""
+"""Progress on stderr, exit codes, and a clean end when the user stops a command."""
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import time
@@ -17,7 +18,9 @@ from ..errors import MediaError, ModelError, RequestError, WanDuetError, is_out_
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TerminalProgress", "run_command", "stop_signals", "stopped_by_sigterm"]
+__all__ = ["TerminalProgress", "quiet_pipes", "run_command", "stop_signals", "stopped_by_sigterm"]
+
+_CLOSED_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a program that the signal ended
 
 
 class TerminalProgress:
@@ -56,6 +59,26 @@ class TerminalProgress:
         return
 
 
+@contextmanager
+def quiet_pipes() -> Iterator[None]:
+    """End the program without a message when stdout or stderr was closed, as `head` closes its input.
+
+    Raises SystemExit with code 141 then.
+    """
+    try:
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError as error:
+        if error.filename is not None:
+            raise
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())  # or Python complains when it flushes the stream at its exit
+        raise SystemExit(_CLOSED_PIPE) from None
+
+
 def run_command(command: Callable[[], int], show: Callable[[WanDuetError], None]) -> int:
     """The exit code of a command: its own, 1 when it failed, 2 for a wrong request, 130 when it was stopped.
 
@@ -72,6 +95,8 @@ def run_command(command: Callable[[], int], show: Callable[[WanDuetError], None]
         sys.stderr.write("Stopped.\n")
         return 130
     except (WanDuetError, OSError, MemoryError, RuntimeError) as error:
+        if isinstance(error, BrokenPipeError) and error.filename is None:
+            raise  # stdout or stderr: see `quiet_pipes`
         ours = _as_ours(error)
         if ours is None:
             raise
@@ -85,7 +110,7 @@ def _as_ours(error: Exception) -> WanDuetError | None:
     if isinstance(error, OSError):
         return MediaError(f"{error.filename or 'a file'}: {error.strerror or error}")
     if is_out_of_memory(error):
-        return ModelError("out of memory; try a smaller resolution, fewer frames, or precision bf16")
+        return ModelError("out of memory; try a smaller size, fewer frames, or precision bf16")
     return None
 
 

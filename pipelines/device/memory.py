@@ -19,7 +19,7 @@ import psutil
 
 from ..errors import RequestError
 from .precision import Part, Precision, abilities_of, native_precision, torch_dtype
-from .ram import free_ram, give_back, total_ram
+from .ram import free_ram, total_ram, trim_heap
 
 if TYPE_CHECKING:
     import torch
@@ -138,11 +138,8 @@ class DeviceMemory:
         log.info("loading %s: %.2f GiB on %s", what, size_bytes / 2**30, self._device)
 
     def release(self) -> None:
-        give_back()
-        if self._device.type == "cuda":
-            import torch
-
-            torch.cuda.empty_cache()
+        trim_heap()
+        give_back_cached(self._device)
 
     def keep(self, resident: Resident) -> None:
         if self._kept is not None:
@@ -169,10 +166,14 @@ def compute_dtype(precision: Precision, memory: Memory, part: Part) -> torch.dty
     return memory.auto_dtype(part) if precision == "auto" else torch_dtype(precision)
 
 
-def under_cap(device: torch.device, free_bytes: int) -> int:
-    """`free_bytes`, or what this process may still take where it may take less of a device."""
+def under_cap(device: torch.device, free_bytes: int, returned_bytes: int = 0) -> int:
+    """`free_bytes`, or what this process may still take where it may take less of a device; never below 0.
+
+    returned_bytes: what models in this process would give back, which both grow by.
+    """
     allowed = _allowed_bytes(device)
-    return free_bytes if allowed is None else max(min(free_bytes, allowed - _taken_bytes(device)), 0)
+    free = free_bytes if allowed is None else min(free_bytes, allowed - _taken_bytes(device))
+    return max(free + returned_bytes, 0)
 
 
 def total_under_cap(device: torch.device, total_bytes: int) -> int:
@@ -239,6 +240,14 @@ def bytes_in_all(device: torch.device, system: Callable[[], Any] = psutil.virtua
     if device.type == "xpu":
         return torch.xpu.get_device_properties(device).total_memory
     return None
+
+
+def give_back_cached(device: torch.device) -> None:
+    """Blocks that torch keeps for later go back to the device, where it keeps any."""
+    import torch
+
+    if empty := getattr(getattr(torch, device.type, None), "empty_cache", None):
+        empty()
 
 
 def _best_device() -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
-__all__ = ["Groups", "free_ram", "give_back", "total_ram"]
+__all__ = ["Groups", "free_ram", "total_ram", "trim_heap"]
 
 
 class _Version(NamedTuple):
@@ -87,7 +87,7 @@ def total_ram(system: Callable[[], Any] = psutil.virtual_memory, groups: Groups 
     return total if limit is None else min(total, limit)
 
 
-def give_back() -> None:
+def trim_heap() -> None:
     """Return the memory of freed tensors to the system.
 
     The C library of Linux keeps that of tensors up to 32 MiB for itself: half of a freed expert and more.

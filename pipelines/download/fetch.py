@@ -12,7 +12,7 @@ import httpx
 
 from ..errors import DownloadError
 from ..progress import Progress
-from .part import BrokenError, forget, forget_version, note_version, version_of
+from .partial_file import BrokenError, forget, forget_version, note_version, version_of
 from .web import TOKEN_NAMES, Web
 
 __all__ = ["DownloadLimits", "fetch"]

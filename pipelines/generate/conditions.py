@@ -1,9 +1,10 @@
-"""Pictures that a clip begins or ends with, in the form in which a network takes them.
+"""The first and last image of a clip, in the form in which a network takes them.
 
-Three forms, by family: channels that enter behind the latents (Wan 2.1 and 2.2 image to video; the layout is
-that of wan/image2video.py in Wan-Video/Wan2.2 and, with a last picture, of wan/first_last_frame2video.py in
-Wan-Video/Wan2.1), features of CLIP beside the text (Wan 2.1 only), and latent frames that hold no noise (5B,
-wan/textimage2video.py).
+There are three forms. The family of the model decides:
+1. Channels concatenated to the latents: Wan 2.1 and 2.2 image to video, as in wan/image2video.py of
+   Wan-Video/Wan2.2 and, with a last image, wan/first_last_frame2video.py of Wan-Video/Wan2.1.
+2. CLIP features beside the text: Wan 2.1 only.
+3. Latent frames without noise: the 5B, as in wan/textimage2video.py.
 """
 
 from __future__ import annotations
@@ -20,17 +21,17 @@ from ..sampling.engine import Condition, Prompts
 from ..vae.latent_space import normalise
 from ..weights.recipe import Recipe
 
-__all__ = ["Pictures", "entering_channels", "given_mask", "require_channels"]
+__all__ = ["ImageConditions", "condition_channels", "image_mask", "require_channels"]
 
 
 @dataclass(frozen=True)
-class Pictures:
-    """What a run is given beside its text; all None without a picture. float32, CPU.
+class ImageConditions:
+    """The encoded images of a run, float32, on the CPU. All None for a run without an image.
 
-    latents:  (1, C, T, H/8, W/8) in VAE space, of the given frames, with grey in between or nothing.
-    mask:     (1, 4, T, H/8, W/8) of them, for a network that they enter as channels; see `given_mask`.
-    features: (1, tokens, D) of CLIP.
-    frames:   (T,) bool, for a network in whose latents they stand without noise.
+    latents:  (1, C, T, H/8, W/8) in VAE space: the images, and grey or zeros between them.
+    mask:     (1, 4, T, H/8, W/8), for form 1; see `image_mask`.
+    features: (1, tokens, D) of CLIP, for form 2.
+    frames:   (T,) bool, for form 3: True where a latent frame is an image.
     """
 
     latents: Tensor | None = None
@@ -39,26 +40,27 @@ class Pictures:
     frames: Tensor | None = None
 
     def start(self, latents: Tensor) -> Tensor:
-        """What sampling starts from, where it would start from `latents` without a picture."""
+        """Return the start latents: those of the image in form 3, else `latents`."""
         return latents if self.frames is None or self.latents is None else self.latents
 
     def beside(self, prompts: Prompts, vae: Recipe) -> Prompts:
-        """The prompts, each with these pictures."""
+        """Return `prompts` with these images added to each condition."""
         channels = None
         if self.mask is not None and self.latents is not None:
-            channels = entering_channels(self.mask, self.latents, vae)
+            channels = condition_channels(self.mask, self.latents, vae)
 
-        def with_pictures(condition: Condition) -> Condition:
+        def with_image(condition: Condition) -> Condition:
             return replace(condition, channels=channels, picture=self.features)
 
-        negative = None if prompts.negative is None else with_pictures(prompts.negative)
-        return Prompts(with_pictures(prompts.positive), negative)
+        negative = None if prompts.negative is None else with_image(prompts.negative)
+        return Prompts(with_image(prompts.positive), negative)
 
 
-def given_mask(latent_shape: Sequence[int], *, last: int) -> Tensor:
-    """(1, 4, T, H/8, W/8): 1 for pixel frames that are given, the first and the `last` ones, 0 for the rest.
+def image_mask(latent_shape: Sequence[int], *, last: int) -> Tensor:
+    """Return a mask (1, 4, T, H/8, W/8): 1 for the first and the last `last` pixel frames, else 0.
 
-    A latent frame stands for four pixel frames, the first one for one, which fills its four places.
+    The four channels are the four pixel frames of a latent frame. The first latent frame holds only one pixel
+    frame, which fills all four.
     """
     frames, rows, columns = latent_shape[-3:]
     given = torch.zeros(4 * frames)
@@ -67,46 +69,46 @@ def given_mask(latent_shape: Sequence[int], *, last: int) -> Tensor:
     return given.view(frames, 4).T[None, :, :, None, None].expand(1, 4, frames, rows, columns)
 
 
-def entering_channels(mask: Tensor, latents: Tensor, vae: Recipe) -> Tensor:
-    """The mask and then the normalised latents, as they enter behind the noisy ones.
+def condition_channels(mask: Tensor, latents: Tensor, vae: Recipe) -> Tensor:
+    """Return the mask and then the normalised latents, the channels to concatenate to the noisy latents.
 
-    latents: (1, C, T, H/8, W/8) in VAE space, of the given frames with grey in between.
+    latents: (1, C, T, H/8, W/8) in VAE space: the images, and grey between them.
     """
     return torch.cat([mask.to(latents), normalise(latents, vae)], dim=1)
 
 
 def require_channels(model: WanModel, prompts: Prompts, latents: Tensor, given: Tensor | None) -> None:
-    """That the conditions hold what the network of `model` takes, no more and no less.
+    """Check that the conditions match the inputs of the network of `model`.
 
-    Raises ModelError where a picture is missing or has no place, SamplingError where its shape is another.
+    Raises ModelError when an image is missing or not supported, SamplingError when its shape does not fit.
     """
     wanted = int(model.experts["high"].config.get("in_channels", 16)) - model.family.latent_channels
     if given is not None and model.family.pictures != "frames":
         raise ModelError(
-            f"{model.name}: cannot keep frames of a latent as they are, only the 5B can; connect the picture "
-            "as a condition, or remove the mask"
+            f"{model.name}: cannot keep latent frames unchanged, only the 5B can; connect the image as a "
+            "condition, or remove the mask"
         )
     for name, condition in (("positive", prompts.positive), ("negative", prompts.negative)):
         if condition is None:
             continue
         if not wanted and condition.channels is not None:
             raise ModelError(
-                f"{name}: carries a picture, which {model.family.name} does not take; load an image-to-video "
-                "model, or remove the picture"
+                f"{name}: carries an image, but {model.family.name} does not use one; load an image-to-video "
+                "model, or remove the image"
             )
         if wanted and condition.channels is None:
             raise ModelError(
-                f"{name}: {model.family.name} begins with a picture, and none is connected; use Wan Duet "
-                "Image Condition, or load a text-to-video model"
+                f"{name}: {model.family.name} needs an image, but none is connected; use Wan Duet Image "
+                "Condition, or load a text-to-video model"
             )
         shape = (latents.shape[0], wanted, *latents.shape[2:])
         if condition.channels is not None and condition.channels.shape != shape:
             raise SamplingError(
-                f"{name}: its picture is {tuple(condition.channels.shape)}, the latent needs {shape}; give "
-                "both the same width, height and number of frames"
+                f"{name}: its image has shape {tuple(condition.channels.shape)}, but the latent needs "
+                f"{shape}; give  both the same width, height and number of frames"
             )
         if model.family.reads_clip and condition.picture is None:
             raise ModelError(
-                f"{name}: {model.family.name} also reads the picture with CLIP, and nothing of that is "
-                "connected; load an image encoder with the model"
+                f"{name}: {model.family.name} needs CLIP features of the image, but there are none; load an "
+                "image encoder together with the model"
             )

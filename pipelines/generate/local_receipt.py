@@ -1,6 +1,6 @@
-"""The receipt: what was asked, what was decided, what it was made with. Enough to make the same video again.
+"""Writes and reads receipts: request, decisions and versions, enough to make the same video again.
 
-It names files by their content, not by where they lie: a video is shared, a home folder is not.
+A receipt names files by their hash and not by their path, because videos are shared and paths are private.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from ..version import VERSION
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..kernels.choices import Wishes
+    from ..kernels.choices import Preferences
     from ..loading.wan_model import WanModel
-    from .decided import Run
-    from .media_inputs import Given
+    from .media_inputs import MediaInputs
+    from .prepared_run import Run
 
 __all__ = [
     "Recorded",
@@ -49,7 +49,7 @@ _LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "numpy", "av"
 
 @dataclass(frozen=True)
 class Recorded:
-    """What a receipt says of a run that is to be repeated."""
+    """The contents of a receipt, for a run that repeats it."""
 
     request: WanRequest
     plan: Plan
@@ -60,22 +60,22 @@ class Recorded:
     versions: Mapping[str, str]
     inputs: Mapping[str, Any] = field(default_factory=dict)
     cache_threshold: float | None = None  # of the step cache
-    prompt: str | None = None  # that was drawn
+    prompt: str | None = None  # the expanded one
     choices: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def wishes(self) -> Wishes:
-        """Of the run that repeats it. Receipts of version 0.1 say nothing of choices."""
-        from ..kernels.choices import Wishes
+    def preferences(self) -> Preferences:
+        """The choices that the repeated run must make. Receipts of version 0.1 contain none."""
+        from ..kernels.choices import Preferences
 
-        return Wishes(**self.choices)
+        return Preferences(**self.choices)
 
 
 def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha256: str) -> dict[str, Any]:
-    """The receipt of one local run, ready for JSON.
+    """Return the receipt of a local run, ready for JSON.
 
-    notes:  adjustments only the run itself could know.
-    prompt: what was drawn, which is not what was asked where a language model expanded it.
+    notes:  {field: adjustment} that only the run itself could make.
+    prompt: the prompt that was used, expanded if a language model expanded it.
     """
     request, report, plan, model = run.request, run.report, run.plan, run.model
     adjustments: list[dict[str, Any]] = [
@@ -88,8 +88,8 @@ def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha
         "format": _FORMAT,
         "runner": "local",
         "kind": request.kind,
-        "request": _fit_to_share(request.payload(), run.given),
-        "inputs": run.given.as_dict(),
+        "request": _fit_to_share(request.payload(), run.inputs),
+        "inputs": run.inputs.as_dict(),
         "prompt": prompt,
         "seed": plan.seed,
         "adjustments": adjustments,
@@ -106,27 +106,27 @@ def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha
             "loras": [{**lora.as_dict(), **_origin(lora.file)} for lora in model.loras],
         },
         "latents_sha256": latents_sha256,
-        "memory": run.ahead.as_dict(),
+        "memory": run.estimate.as_dict(),
         "versions": _versions(),
     }
 
 
 def read_receipt(file: Path) -> Recorded:
-    """A receipt as written beside a video.
+    """Read the receipt beside a video.
 
-    Raises RequestError when the file is not one, or of a newer format than this version knows.
+    Raises RequestError when `file` is not a receipt, or has a format that this version does not know.
     """
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError.of(
-            "from-receipt", f"{file} is not readable as JSON: {error}", "give the .json beside a video"
+            "from-receipt", f"{file} is not readable as JSON: {error}", "give the .json file beside a video"
         ) from error
     if not isinstance(content, dict) or content.get("format") != _FORMAT or content.get("runner") != "local":
         raise RequestError.of(
             "from-receipt",
             f"{file} is not a local receipt of format {_FORMAT}",
-            "give the .json beside a local video",
+            "give the .json file beside a video that was made on this machine",
         )
     try:
         return _recorded(content)
@@ -137,8 +137,11 @@ def read_receipt(file: Path) -> Recorded:
 
 
 def _recorded(content: Mapping[str, Any]) -> Recorded:
-    """Raises KeyError, TypeError, ValueError or ArithmeticError where the content is not a receipt's."""
+    """Raises KeyError, TypeError, ValueError or ArithmeticError when `content` is not that of a receipt."""
+    from ..kernels.choices import Preferences
+
     model, plan = content["model"], Plan.from_dict(content["plan"])
+    Preferences(**model.get("choices", {}))  # TypeError for a choice that does not exist
     if model["precision"] not in PRECISIONS or plan.solver not in _SOLVERS:
         raise ValueError(f"precision {model['precision']!r} or solver {plan.solver!r} is unknown")
     return Recorded(
@@ -149,7 +152,7 @@ def _recorded(content: Mapping[str, Any]) -> Recorded:
         files=dict(model["files"]),
         latents_sha256=str(content["latents_sha256"]),
         versions=dict(content["versions"]),
-        inputs=dict(content.get("inputs", {})),  # which receipts had not before there were any
+        inputs=dict(content.get("inputs", {})),  # missing in the oldest receipts
         cache_threshold=content["acceleration"]["threshold"] if "acceleration" in content else None,
         prompt=content.get("prompt"),
         choices=dict(model.get("choices", {})),
@@ -157,7 +160,7 @@ def _recorded(content: Mapping[str, Any]) -> Recorded:
 
 
 def require_same_files(recorded: Recorded, model: WanModel) -> None:
-    """Raise ModelError when a weight file has another hash than the receipt says."""
+    """Raise ModelError when the hash of a weight file differs from the receipt."""
     found = model.hashes()
     different = sorted(
         name for name in {*found, *recorded.files} if found.get(name) != recorded.files.get(name)
@@ -170,27 +173,27 @@ def require_same_files(recorded: Recorded, model: WanModel) -> None:
 
 
 def differences(recorded: Recorded) -> str:
-    """What is not the same here as where the receipt was made, in words."""
+    """Describe how the versions here differ from those in the receipt."""
     here = _versions()
     changed = [
         f"{name} {recorded.versions.get(name)} there, {here.get(name)} here"
         for name in sorted({*here, *recorded.versions})
         if here.get(name) != recorded.versions.get(name)
     ]
-    return "; ".join(changed) or "versions are the same, so the device or its settings differ"
+    return "; ".join(changed) or "all versions are equal, so the device or its settings must differ"
 
 
 def latents_hash(latents: Tensor) -> str:
-    """sha256 over shape and values of latents (B, C, T, H/8, W/8), float32."""
+    """Return the sha256 of shape and values of latents (B, C, T, H/8, W/8), as float32."""
     contiguous = latents.float().cpu().contiguous()
     digest = hashlib.sha256(str(tuple(contiguous.shape)).encode())
     digest.update(contiguous.numpy().tobytes())
     return digest.hexdigest()
 
 
-def _fit_to_share(payload: dict[str, Any], given: Given) -> dict[str, Any]:
-    """Files given by their whole path go by their name, an address without what could be a signature."""
-    names = {field: file.name for field, file in given.files.items()}
+def _fit_to_share(payload: dict[str, Any], inputs: MediaInputs) -> dict[str, Any]:
+    """Remove what is private: folders of files, and queries of addresses, which may hold a signature."""
+    names = {field: file.name for field, file in inputs.files.items()}
     payload = {**payload, **{field: name for field, name in names.items() if not _is_hash(payload[field])}}
     loras = payload.get("loras")
     if not loras:
@@ -199,7 +202,7 @@ def _fit_to_share(payload: dict[str, Any], given: Given) -> dict[str, Any]:
 
 
 def _is_hash(value: str) -> bool:
-    """Whether a medium came from a socket."""
+    """Whether `value` stands for a connected input."""
     return value.startswith("sha256:")
 
 

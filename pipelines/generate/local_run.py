@@ -1,4 +1,4 @@
-"""Runs a request on this machine: check, plan, text, sampling, decode -> interpolate -> encode, receipt."""
+"""Runs a request on this machine: check, plan, encode text, sample, decode, interpolate, write, receipt."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 
 from ..device.memory import Memory, compute_dtype
-from ..embedded.embedded import embedded_loras
+from ..embedded.toy_model import embedded_loras
 from ..errors import ModelError, RequestError, SamplingError
-from ..interpolation.interpolator_files import Found, interpolator_record, make_interpolator
-from ..kernels.choices import FloatChoices
+from ..interpolation.interpolator_files import Interpolators, interpolator_record, make_interpolator
+from ..kernels.choices import FloatChoices, kernels_text
 from ..loading.wan_model import WanModel
 from ..plan.plan import Plan, describe, make_plan
 from ..progress import Progress
@@ -36,24 +36,24 @@ from ..vae.tiles import Tiling
 from ..video.edit import Edit
 from ..video.local_file import FindFile, any_file
 from ..video.more_frames import Interpolator
-from ..video.output import output_place, require_suffix, write_sidecar
+from ..video.output import require_suffix, reserved_output, write_sidecar
 from ..video.tags import RECEIPT
 from ..weights.lora.find import LoraSources
-from .conditions import Pictures
-from .decided import Run
+from .conditions import ImageConditions
 from .local_receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
 from .lora_chain import with_loras
-from .media_inputs import Given, look_at_media
-from .preflight import look_ahead
-from .prompt import drawn_prompt, helpers_record, read_prompts
-from .render import Rendered, render, render_picture, tiling_note
-from .required_weights import lacking, with_lightning
-from .result import Clock, Result
-from .safety import chosen_checker, look_at_result
-from .speech_run import SPEECH, look_ahead_to_speech, make_speech
+from .media_inputs import MediaInputs, read_media_inputs
+from .memory_estimate import estimate_memory
+from .prepared_run import Run
+from .prompt import expanded_prompt, helpers_record, prompt_conditions
+from .render import Rendered, render, render_image, tiling_note
+from .required_weights import missing_weights, with_lightning
+from .result import Result, StageTimer
+from .safety import required_checker, result_check
+from .speech_run import SPEECH, estimate_speech_memory, make_speech
 from .stages import float_choices, sample
-from .start_images import pictures_of
-from .start_latents import starting_latents
+from .start_images import conditions_of
+from .start_latents import input_latents
 
 __all__ = ["Acceleration", "Result", "local_abilities", "repeat", "run"]
 
@@ -77,42 +77,40 @@ def run(
     embed_receipt: bool = True,
     acceleration: Acceleration = "exact",
     check_memory: bool = True,
-    interpolators: Found | None = None,
+    interpolators: Interpolators | None = None,
     allow_partial_loras: bool = False,
     pose_video: Path | None = None,
     max_seconds: float | None = None,
 ) -> Result:
-    """Make the video or picture of `request` in `out` (.mp4, .png or .jpg) and its receipt beside it.
+    """Generate the video or image of `request`, and write it to `out` with its receipt beside it.
 
-    out:          may follow from the plan, which knows size and kind of the result.
-    media:        {field: the file written for the medium that was connected to it}.
-    find:         the file that a name in a field of a medium means.
-    tags:         metadata to write into the file beside the receipt, for example ComfyUI's prompt and
-                  workflow.
-    lora_sources: what LoRA paths may mean, and where those of turbo lie; None knows any local file and the
-                  embedded LoRAs.
-    acceleration: "exact" computes every step whatever the request prefers; "as requested" does what its
-                  `acceleration` says, by a step cache.
-    embed_receipt: whether the file itself carries the receipt too, and with it the prompt.
-    check_memory: refuse, before anything is loaded, what cannot fit into memory.
-    interpolators: the film and rife there are, as `find_interpolators` finds them; None knows only flow.
+    out:           a .mp4, .png or .jpg file, or a function that returns it for a plan.
+    media:         {field: the file that was written for a connected input}.
+    find:          returns the file for a name in a media field.
+    tags:          more metadata to write into the file, for example ComfyUI's prompt and workflow.
+    lora_sources:  where LoRAs are looked up, those of turbo included. None uses local files and the embedded
+                   LoRAs.
+    acceleration:  "exact" computes every step. "as requested" follows the request and may use a step cache.
+    embed_receipt: write the receipt, and with it the prompt, into the file too.
+    check_memory:  raise ModelError before anything is loaded if the run does not fit into memory.
+    interpolators: the FILM and RIFE files from `find_interpolators`. None allows only optical flow.
     allow_partial_loras: also apply LoRAs of which only a part fits the model.
-    pose_video, max_seconds: of a speech-to-video request, as for `make_speech`; no other has a use for them.
+    pose_video, max_seconds: for speech-to-video only, as for `make_speech`.
 
-    Raises RequestError before anything is loaded when the request cannot be honoured, ModelError,
-    SamplingError or MediaError when a stage fails, and what `progress.check` raises when the user stops: then
-    nothing is left behind.
+    Raises RequestError before anything is loaded when the request cannot run, ModelError, SamplingError or
+    MediaError when a stage fails, and whatever `progress.check` raises when the user stops the run. Then no
+    partial file remains.
     """
-    found = interpolators or Found()
-    given = look_at_media(request, media, find)
+    available = interpolators or Interpolators()
+    inputs = read_media_inputs(request, media, find)
     model = with_lightning(model, request.task, _sources(lora_sources))
-    abilities = replace(local_abilities(found, model), step_cache=acceleration == "as requested")
-    report = check(request, family=model.family, abilities=abilities, media=given.facts)
+    abilities = replace(local_abilities(available, model), step_cache=acceleration == "as requested")
+    report = check(request, family=model.family, abilities=abilities, media=inputs.facts)
     resolved = report.require()
     if request.task != SPEECH:
         for name, value in (("pose_video", pose_video), ("max_seconds", max_seconds)):
             if value is not None:
-                fix = f"leave it out; only {SPEECH} takes it"
+                fix = f"leave it out; only {SPEECH} uses it"
                 raise RequestError.of(name, f"given for {request.task}", fix)
     seed = seed_for_run(request, "local")
     plan = make_plan(resolved, model.family, seed, boundary=model.boundary, max_seconds=max_seconds)
@@ -122,11 +120,11 @@ def run(
         report,
         plan,
         model,
-        given,
+        inputs,
         memory,
         progress,
         out if isinstance(out, Path) else out(plan),
-        interpolators=found,
+        interpolators=available,
         tags=dict(tags or {}),
         embed_receipt=embed_receipt,
         return_images=return_images,
@@ -145,41 +143,41 @@ def repeat(
     progress: Progress,
     media: Mapping[str, Path] = MappingProxyType({}),
     lora_sources: LoraSources | None = None,
-    interpolators: Found | None = None,
+    interpolators: Interpolators | None = None,
     check_memory: bool = True,
     pose_video: Path | None = None,
 ) -> Result:
-    """Make the video or picture of a receipt again.
+    """Generate the video or image of a receipt again.
 
-    media: {field: file} of the inputs; one that is left out is looked for by its name, in this folder.
+    media: {field: file} of the inputs. A missing one is looked up by its name in the current folder.
     check_memory, pose_video: as for `run`.
 
-    Raises ModelError when weight files or inputs are not the recorded ones, and SamplingError when the
-    latents came out different, naming what differs between the two machines.
+    Raises ModelError when weight files or inputs differ from the recorded ones, and SamplingError when the
+    latents differ. The message then names the differences between the two machines.
     """
     model = with_lightning(model, recorded.request.task, _sources(lora_sources))
-    # What fitted then fits now: the files must be the same.
+    # A partial LoRA was allowed in the first run, and the files must be the same.
     model = _with_loras(recorded.request, model, lora_sources, progress, allow_partial=True)
     require_same_files(recorded, model)
-    model = replace(model, wishes=recorded.wishes)
-    found = interpolators or Found()
-    _require_interpolator(recorded.plan, found)
-    given = look_at_media(recorded.request, media)
-    given.require(recorded.inputs)
+    model = replace(model, preferences=recorded.preferences)
+    available = interpolators or Interpolators()
+    _require_interpolator(recorded.plan, available)
+    inputs = read_media_inputs(recorded.request, media)
+    inputs.require(recorded.inputs)
     threshold = recorded.cache_threshold
-    abilities = replace(local_abilities(found, model), step_cache=threshold is not None)
-    report = check(recorded.request, family=model.family, abilities=abilities, media=given.facts)
+    abilities = replace(local_abilities(available, model), step_cache=threshold is not None)
+    report = check(recorded.request, family=model.family, abilities=abilities, media=inputs.facts)
     decided = _decided(
         recorded.request,
         report,
         recorded.plan,
         model,
-        given,
+        inputs,
         memory,
         progress,
         out,
         prompt=recorded.prompt,
-        interpolators=found,
+        interpolators=available,
         check_memory=check_memory,
         cache_threshold=threshold,
     )
@@ -193,34 +191,39 @@ def _decided(
     report: Report,
     plan: Plan,
     model: WanModel,
-    given: Given,
+    inputs: MediaInputs,
     memory: Memory,
     progress: Progress,
     out: Path,
     **options: Any,
 ) -> Run:
-    """The rest of what is decided before anything is loaded. options: of `Run`.
+    """Make the remaining decisions, before anything is loaded. options: further fields of `Run`.
 
-    Raises RequestError for a name that does not fit the result, ModelError for what the device cannot do.
+    Raises RequestError when the suffix of `out` does not fit the result, ModelError when the device cannot do
+    the run.
     """
     require_suffix(out, plan.output)
     log.info("%s", describe(plan))
     if request.task == SPEECH:
-        ahead = look_ahead_to_speech(model, plan, given, memory)
-        dtype = compute_dtype(model.precision, memory, "transformer")
-        kernels, refused = model.wishes.kernels_on(memory.device, dtype)
-        choices = FloatChoices(kernels=kernels, refused=refused)  # of its VAE: its blocks have no others
+        estimate = estimate_speech_memory(model, plan, inputs, memory)
+        # The choice is for the VAE. The blocks of a speech model have none.
+        dtype = compute_dtype(model.precision, memory, "vae")
+        kernels, refused = model.preferences.kernels_on(memory.device, dtype)
+        choices = FloatChoices(kernels=kernels, refused=refused)
+        log.info("%s", kernels_text(kernels, refused))
     else:
         steps, cached = plan.experts[plan.start_step :], options["cache_threshold"] is not None
-        ahead = look_ahead(model, memory, plan.latent_shape, steps, cached=cached)
+        estimate = estimate_memory(model, memory, plan.latent_shape, steps, cached=cached)
         choices = float_choices(model, plan.latent_shape, memory)
-        # One decision for the whole run, the VAE and the receipt included.
-        model = replace(model, wishes=replace(model.wishes, kernels=choices.kernels))
-    log.info("%s", ahead.text())
+    # One decision for the whole run, the VAE and the receipt included.
+    model = replace(model, preferences=replace(model.preferences, kernels=choices.kernels))
+    log.info("%s", estimate.text())
     if options["check_memory"]:
-        ahead.require_room()
-    checker = chosen_checker(request, model, given)
-    return Run(request, report, plan, model, given, memory, progress, ahead, choices, checker, out, **options)
+        estimate.require_room()
+    checker = required_checker(request, model, inputs)
+    return Run(
+        request, report, plan, model, inputs, memory, progress, estimate, choices, checker, out, **options
+    )
 
 
 def _with_loras(
@@ -240,72 +243,72 @@ def _sources(sources: LoraSources | None) -> LoraSources:
 
 
 def _execute(run: Run, expected: Recorded | None = None) -> Result:
-    """expected: of a run that is repeated."""
-    plan, out, clock = run.plan, run.out, Clock()
-    with output_place(out):
-        with clock.stage("prompt"):
-            prompt = drawn_prompt(run)
-        with clock.stage("text"):
-            prompts, notes = read_prompts(run, prompt)
-        with clock.stage("input"):
-            latents = starting_latents(run)
-            pictures = pictures_of(run)
+    """Run the stages and write the result. expected: the receipt of the run that is repeated, if any."""
+    plan, out, timer = run.plan, run.out, StageTimer()
+    with reserved_output(out):
+        with timer.stage("prompt"):
+            prompt = expanded_prompt(run)
+        with timer.stage("text"):
+            prompts, notes = prompt_conditions(run, prompt)
+        with timer.stage("input"):
+            latents = input_latents(run)
+            conditions = conditions_of(run)
         cache = None if run.cache_threshold is None else StepCache(run.cache_threshold)
-        with clock.stage("sampling"):
-            latents = _sample(run, latents, pictures, prompts, cache)
+        with timer.stage("sampling"):
+            latents = _sample(run, latents, conditions, prompts, cache)
         fingerprint = latents_hash(latents)
         if expected is not None and fingerprint != expected.latents_sha256:
-            raise SamplingError(f"the latents are not those of the receipt; {differences(expected)}")
+            raise SamplingError(f"the latents are not those of the receipt: {differences(expected)}")
         receipt = make_receipt(run, notes, prompt=prompt, latents_sha256=fingerprint) | helpers_record(run)
         if cache is not None:
             receipt["acceleration"] = cache.as_dict()
         if plan.num_interpolated_frames:
             receipt["interpolator"] = interpolator_record(plan.interpolator, run.interpolators, run.memory)
-        with clock.stage("video"):
+        with timer.stage("video"):
 
             def tags(tiling: Tiling | None) -> dict[str, str]:
                 if not run.embed_receipt:
                     return dict(run.tags)
-                known = {**receipt, "decoded": tiling_note(tiling), "timings_s": clock.seconds}
+                known = {**receipt, "decoded": tiling_note(tiling), "timings_s": timer.seconds}
                 return {**run.tags, RECEIPT: json.dumps(known)}
 
             made = _render(run, latents, tags)
         receipt["decoded"] = tiling_note(made.tiling)
-        receipt["timings_s"] = clock.seconds
+        receipt["timings_s"] = timer.seconds
         write_sidecar(out, receipt)
     images = torch.from_numpy(np.stack(made.frames)).float() / 255 if made.frames else None
     return Result(out, plan.seed, prompt, receipt, images)
 
 
 def _sample(
-    run: Run, latents: Tensor, pictures: Pictures, prompts: Prompts, cache: StepCache | None
+    run: Run, latents: Tensor, conditions: ImageConditions, prompts: Prompts, cache: StepCache | None
 ) -> Tensor:
     seed = run.plan.seed
     start = StartLatents(
-        pictures.start(latents),
+        conditions.start(latents),
         draw_noise(latents.shape, seed),
-        kept=pictures.frames,
+        kept=conditions.frames,
         later=later_noise(latents.shape, seed),
     )
     return sample(
         run.model,
         Sampling.of_plan(run.plan),
         start,
-        pictures.beside(prompts, run.model.vae),
+        conditions.beside(prompts, run.model.vae),
         run.memory,
         run.progress,
-        check_memory=False,  # whoever decided what follows looked
+        check_memory=False,  # done before the run started
         cache=cache,
-        residency=run.ahead.residency,
+        residency=run.estimate.residency,
         choices=run.choices,
     )
 
 
 def _render(run: Run, latents: Tensor, tags: Callable[[Tiling | None], Mapping[str, str]]) -> Rendered:
-    plan, look = run.plan, look_at_result(run.checker, run.request)
+    plan, check = run.plan, result_check(run.checker, run.request)
     target = run.model, latents, run.out
     if plan.output != "mp4":
-        return render_picture(*target, plan.output, run.memory, run.progress, tags=tags, look=look)
+        return render_image(*target, plan.output, run.memory, run.progress, tags=tags, check=check)
     edit = Edit(
         Fraction(plan.fps),
         plan.reverse,
@@ -324,26 +327,26 @@ def _render(run: Run, latents: Tensor, tags: Callable[[Tiling | None], Mapping[s
         interpolator=_interpolator(run),
         tags=tags,
         keep_frames=run.return_images,
-        look=look,
+        check=check,
     )
 
 
-def local_abilities(found: Found, model: WanModel | None = None) -> LocalAbilities:
-    """What a check needs to know of the interpolators that were found, and of the model if there is one."""
+def local_abilities(available: Interpolators, model: WanModel | None = None) -> LocalAbilities:
+    """Return what `check` must know about the interpolators and, if given, the model."""
     return LocalAbilities(
-        interpolators=found.names,
-        unusable_interpolators=found.refused,
+        interpolators=available.names,
+        unusable_interpolators=available.refused,
         prompt_expander=model is not None and model.prompt_expander is not None,
         safety_checker=model is not None and model.safety_checker is not None,
-        lacking={} if model is None else lacking(model),
+        lacking={} if model is None else missing_weights(model),
     )
 
 
-def _require_interpolator(plan: Plan, found: Found) -> None:
-    if plan.interpolator not in ("none", *found.names):
+def _require_interpolator(plan: Plan, available: Interpolators) -> None:
+    if plan.interpolator not in ("none", *available.names):
         raise ModelError(
-            f"interpolator_model: the receipt says {plan.interpolator}, and no file for it was found; "
-            "give the folder that has one"
+            f"interpolator_model: the receipt used {plan.interpolator}, but no file for it was found; give "
+            "the folder that contains one"
         )
 
 

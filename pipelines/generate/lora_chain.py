@@ -1,4 +1,4 @@
-"""LoRAs one after another onto a model: found, or fetched, before anything is attached."""
+"""Attaches a list of LoRAs to a model, after all of them are found or downloaded."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ def with_loras(
     *,
     allow_partial: bool = False,
 ) -> WanModel:
-    """`model` with every LoRA added, and a report for each in its `loras`.
+    """Return `model` with every LoRA attached and reported in its `loras`.
 
-    allow_partial: also one of which only a part fits.
-    Raises LoraError for the first that is missing, cannot be fetched or does not fit, and what
+    allow_partial: also attach a LoRA of which only a part fits.
+
+    Raises LoraError for the first LoRA that is missing, cannot be downloaded or does not fit, and whatever
     `progress.check` raises.
     """
     for index, lora in enumerate(loras):
         if lora.transformer == "low" and len(model.experts) == 1:
             raise LoraError(
-                f"loras[{index}].transformer: low, but the model has one expert; use high or both"
+                f"loras[{index}].transformer: is low, but the model has only one expert; use high or both"
             )
-    # What needs no network first: a misspelt name must not cost a download.
+    # Local files first: a misspelt name must not cost a download.
     files = {
         lora: sources.find(lora.path, lora.weight_name, progress) for lora in sorted(loras, key=_is_remote)
     }
@@ -50,7 +51,7 @@ def _is_remote(lora: LoRAWeight) -> bool:
 
 
 def lora_report(reports: Sequence[LoraReport]) -> str:
-    """What was done, for the user: each file once, with what became of it on every expert."""
+    """Describe for the user what each LoRA file changed on each expert."""
     texts: dict[Path, list[str]] = {}
     for report in reports:
         told = texts.setdefault(report.file, [])

@@ -1,4 +1,4 @@
-"""The files of a request: found, hashed and measured before any work."""
+"""Finds, hashes and measures the files of a request before the run starts."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from ..request.media_facts import NOTHING_KNOWN
 from ..request.timing import input_fps
 from ..video.audio import Audio, read_audio
 from ..video.clip import clip_size, count_frames
+from ..video.image import read_image
 from ..video.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
-from ..video.picture import read_picture
 
-__all__ = ["Given", "look_at_media"]
+__all__ = ["MediaInputs", "read_media_inputs"]
 
-_SHAPING = ("image_url", "video_url")  # the fields whose picture gives the result its shape
+_SHAPING = ("image_url", "video_url")  # the fields whose image size decides the size of the result
 
 
 @dataclass(frozen=True)
-class Given:
-    """files: by the field that names them.
-    sound: of audio_url, None without one.
-    facts: what was measured of them.
+class MediaInputs:
+    """The files of a request.
+
+    files: by the field that names them.
+    sound: the sound of audio_url, or None.
+    facts: their measured size, frames, seconds and hashes.
     """
 
     files: Mapping[str, LocalFile] = field(default_factory=lambda: MappingProxyType({}))
@@ -34,29 +36,28 @@ class Given:
     facts: MediaFacts = NOTHING_KNOWN
 
     def as_dict(self) -> dict[str, Any]:
-        """For the receipt: each file by its content, never by where it lies."""
+        """Return name, hash and size of each file for the receipt. Its folder is private and left out."""
         return {
             name: {"name": file.name, "sha256": file.sha256, "size_bytes": file.size_bytes}
             for name, file in self.files.items()
         }
 
     def require(self, recorded: Mapping[str, Any]) -> None:
-        """Raise ModelError when a file is another one than `as_dict` recorded."""
+        """Raise ModelError when a file differs from the one that `as_dict` recorded."""
         wrong = [name for name, file in self.as_dict().items() if file["sha256"] != _sha(recorded, name)]
         if wrong:
-            raise ModelError(f"{', '.join(wrong)}: not the file of the receipt; give the same one")
+            raise ModelError(f"{', '.join(wrong)}: not the file of the receipt; give the same file")
 
 
-def look_at_media(
+def read_media_inputs(
     request: WanRequest, media: Mapping[str, Path] = MappingProxyType({}), find: FindFile = any_file
-) -> Given:
-    """Every file that `request` names.
+) -> MediaInputs:
+    """Read every file that `request` names.
 
-    media: {field: the file written for the medium that was connected to it}.
-    find:  the file that a name in a field means, or a RequestError.
+    media: {field: the file that was written for a connected input}.
+    find:  returns the file for a name in a field, or raises RequestError.
 
-    Raises RequestError for what is no file of this machine or has no sound in it, MediaError for one that
-    cannot be read.
+    Raises RequestError when a file is not on this machine or has no sound, MediaError when it cannot be read.
     """
     files: dict[str, LocalFile] = {}
     for name in MEDIA:
@@ -68,9 +69,9 @@ def look_at_media(
         elif value[:5].lower() == "data:":
             file = file_in_data_uri(value, name)
         elif value.startswith("sha256:"):
-            raise RequestError.of(name, "its medium is missing", "connect it again, or give a file")
+            raise RequestError.of(name, "the connected input is missing", "connect it again, or give a file")
         elif "://" in value:
-            raise RequestError.of(name, "an address", "save it and give the file, or connect it")
+            raise RequestError.of(name, "a web address", "download it and give the file, or connect it")
         else:
             file = file_at(find(value, name), name)
         files[name] = of_type(file, name)
@@ -83,11 +84,11 @@ def look_at_media(
         seconds=None if sound is None else sound.samples.shape[1] / sound.rate,
         sha256={name: file.sha256 for name, file in files.items()},
     )
-    return Given(MappingProxyType(files), sound, facts)
+    return MediaInputs(MappingProxyType(files), sound, facts)
 
 
 def _count(video: LocalFile, request: WanRequest) -> int:
-    """The frames of `video`, counted no further than one more than the request asks for."""
+    """Count the frames of `video`, up to one more than the request asks for."""
     values = dict(request)
     return count_frames(video.content, input_fps(values), values["num_frames"] + 1)
 
@@ -101,7 +102,7 @@ def _sound(file: LocalFile) -> Audio:
             "audio_url", found, "give a file that plays, such as WAV, MP3 or MP4"
         ) from error
     if sound is None:
-        raise RequestError.of("audio_url", f"{file.name} has no sound in it", "give a file that is heard")
+        raise RequestError.of("audio_url", f"{file.name} has no sound in it", "give a file with sound")
     return sound
 
 
@@ -109,7 +110,7 @@ def _size(file: LocalFile, name: str) -> tuple[int, int]:
     try:
         if MEDIA[name] == "video":
             return clip_size(file.content)
-        height, width = read_picture(file.content).shape[:2]
+        height, width = read_image(file.content).shape[:2]
         return width, height
     except MediaError as error:
         raise MediaError(f"{name}: {error}") from error

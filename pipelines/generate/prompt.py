@@ -1,4 +1,4 @@
-"""The prompt that is drawn: looked at, expanded where that is wanted, and looked at again."""
+"""Checks the prompt, expands it if requested, checks it again, and encodes it."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from ..networks.local_folder import companion_record
+from ..networks.helper_folder import companion_record
 from ..networks.prompt_expander import expand_prompt
 from ..sampling.engine import Condition, Prompts
-from .decided import Run
-from .safety import show_inputs, show_prompt
+from .prepared_run import Run
+from .safety import check_inputs, check_prompt
 from .stages import encode_prompts
 
-__all__ = ["drawn_prompt", "helpers_record", "read_prompts"]
+__all__ = ["expanded_prompt", "helpers_record", "prompt_conditions"]
 
 log = logging.getLogger(__name__)
 
 
-def drawn_prompt(run: Run) -> str:
-    """The prompt of the receipt that is repeated, where there is one; no language model is asked again.
+def expanded_prompt(run: Run) -> str:
+    """Return the prompt to use: expanded if requested. A repeated run uses the prompt of its receipt.
 
-    Raises SafetyError when the checker flags the prompt, what it was expanded to, or what comes in.
+    Raises SafetyError when the checker flags the prompt, its expansion, or an input file.
     """
     request, checker = run.request, run.checker
     asked: str = dict(request)["prompt"]
-    show_prompt(checker, request, asked)
-    show_inputs(checker, request, run.given, run.progress)
+    check_prompt(checker, request, asked)
+    check_inputs(checker, request, run.inputs, run.progress)
     expander = _expander(run)
     if run.prompt is not None:
         prompt = run.prompt
@@ -36,18 +36,18 @@ def drawn_prompt(run: Run) -> str:
         prompt = expand_prompt(expander, asked, request.task, run.model.precision, run.memory, run.progress)
         log.info("the prompt is now: %s", prompt)
     if prompt != asked:
-        show_prompt(checker, request, prompt)
+        check_prompt(checker, request, prompt)
     return prompt
 
 
-def read_prompts(run: Run, prompt: str) -> tuple[Prompts, dict[str, str]]:
-    """The prompts as conditions, and a note per prompt that was too long to be read whole."""
+def prompt_conditions(run: Run, prompt: str) -> tuple[Prompts, dict[str, str]]:
+    """Encode prompt and negative prompt. Returns them, and {field: note} for each one that was cut."""
     plan, fields = run.plan, {**dict(run.request), "prompt": prompt}
     guided = any(plan.guidance[expert] != 1 for expert in plan.experts[plan.start_step :])
     names = ["prompt", "negative_prompt"] if guided else ["prompt"]
     encoded = encode_prompts(run.model, [fields.get(name) or "" for name in names], run.memory, run.progress)
     notes = {
-        name: f"only its first {prompt.tokens} tokens are read; the last {prompt.dropped} do not fit"
+        name: f"too long: only the first {prompt.tokens} tokens are used, the last {prompt.dropped} are cut"
         for name, prompt in zip(names, encoded, strict=True)
         if prompt.dropped
     }
@@ -56,7 +56,7 @@ def read_prompts(run: Run, prompt: str) -> tuple[Prompts, dict[str, str]]:
 
 
 def helpers_record(run: Run) -> dict[str, Any]:
-    """For the receipt: which models had a say beside the one that draws."""
+    """Return the prompt expander and safety checker that the run uses, for the receipt."""
     record: dict[str, Any] = {}
     expander = _expander(run)
     if expander is not None:
@@ -67,5 +67,5 @@ def helpers_record(run: Run) -> dict[str, Any]:
 
 
 def _expander(run: Run) -> Path | None:
-    """The folder of the language model; None where none is wanted."""
+    """Return the folder of the language model, or None when the request asks for no expansion."""
     return run.model.prompt_expander if getattr(run.request, "enable_prompt_expansion", None) else None

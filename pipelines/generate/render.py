@@ -1,4 +1,4 @@
-"""Latents become a video file, frame by frame, and stay safe on disk until it is there."""
+"""Writes latents as a video or image, frame by frame. Keeps them on disk until the file is complete."""
 
 from __future__ import annotations
 
@@ -25,26 +25,36 @@ from ..video.audio import Audio
 from ..video.edit import Edit, edited
 from ..video.encode_video import encode_video
 from ..video.frames import Frame, FrameStream, close, video_frames
+from ..video.image import image_bytes, write_image
 from ..video.latent_file import LatentFile, write_latents
 from ..video.more_frames import Interpolator
-from ..video.picture import picture_bytes, write_picture
 from ..video.probe import VideoFacts, probe, verify
-from .preflight import decode_tiling, picture_size
+from .memory_estimate import decode_tiling, frame_size
 from .stages import decode
 
-__all__ = ["Look", "Rendered", "render", "render_picture", "seen", "tee", "tiling_note", "with_room"]
+__all__ = [
+    "FrameCheck",
+    "Rendered",
+    "checked_frames",
+    "render",
+    "render_image",
+    "tee",
+    "tiling_note",
+    "with_tile_fallback",
+]
 
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
-Look = Callable[[int, Frame], None]  # (the number of a frame, the frame)
+FrameCheck = Callable[[int, Frame], None]  # (the number of a frame, the frame)
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """A finished file: how its pictures were cut; its frames, if they were to be kept; of a video, what
-    it is.
+    """A finished file.
+
+    tiling: how its frames were decoded. frames: those frames, if they were to be kept. facts: of a video.
     """
 
     tiling: Tiling | None
@@ -65,31 +75,32 @@ def render(
     tags: Callable[[Tiling | None], Mapping[str, str]] = lambda _: {},
     audio: Audio | None = None,
     keep_frames: bool = False,
-    look: Look = lambda *_: None,
+    check: FrameCheck = lambda *_: None,
 ) -> Rendered:
-    """Write `latents` (1, C, T, h, w), in VAE space, to `out`.
+    """Decode `latents` (1, C, T, h, w) in VAE space, apply `edit`, and write the video to `out`.
 
-    frames: how many of the decoded ones are wanted; all when left out.
-    tags:   what to write into the file, told how the pictures were cut.
-    look:   sees each decoded frame before it is written. A SafetyError of it leaves nothing behind.
+    frames: how many decoded frames to use; None uses all.
+    tags:   a function from the tiling to the metadata of the file.
+    check:  called with each decoded frame before it is written. If it raises SafetyError, no file remains.
 
-    Until the file is complete, the latents lie beside it. When the user stops the run they are removed; when
-    it fails they stay, and the error says where. Memory that runs out makes it start again in tiles.
+    Saves the latents beside `out` until the file is complete. Removes them when the user stops the run, and
+    keeps them when the run fails; the error then says where. Starts again with smaller tiles when memory runs
+    out.
 
     Raises:
         MediaError, ModelError: as the stages do.
     """
-    width, height = picture_size(model, latents.shape)
+    width, height = frame_size(model, latents.shape)
     count = (latents.shape[2] - 1) * model.family.vae_stride[0] + 1
     count = count if frames is None else min(frames, count)
-    watched = _Watched(progress)
+    watched = _StopRecorder(progress)
     for remark in edit.remarks(count):
         log.warning("%s: %s", out.name, remark)
 
     def attempt(tiling: Tiling | None) -> Rendered:
         kept: list[Frame] = []
         stream = video_frames(decode(model, latents, memory, watched, frames=count, tiling=tiling))
-        stream = edited(seen(stream, look), edit, interpolator, out.parent)
+        stream = edited(checked_frames(stream, check), edit, interpolator, out.parent)
         facts = encode_video(
             tee(stream, kept) if keep_frames else stream,
             out,
@@ -108,11 +119,11 @@ def render(
         return Rendered(tiling, kept, facts)
 
     file = LatentFile(latents, edit, count, tags(None))
-    with _kept_while_working(file, out, watched):
-        return with_room(attempt, model, latents.shape, memory)
+    with _with_saved_latents(file, out, watched):
+        return with_tile_fallback(attempt, model, latents.shape, memory)
 
 
-def render_picture(
+def render_image(
     model: HasVae,
     latents: Tensor,
     out: Path,
@@ -121,41 +132,43 @@ def render_picture(
     progress: Progress,
     *,
     tags: Callable[[Tiling | None], Mapping[str, str]] = lambda _: {},
-    look: Look = lambda *_: None,
+    check: FrameCheck = lambda *_: None,
 ) -> Rendered:
-    """Write the first frame of `latents` (1, C, T, h, w), in VAE space, to `out`: whole or not at all.
+    """Write the first frame of `latents` (1, C, T, h, w) in VAE space to `out`. No partial file remains.
 
-    kind: one of PICTURE_FORMATS. The rest is as for `render`, and so is what becomes of the latents.
+    kind: one of IMAGE_FORMATS. The other arguments, and what happens to the latents, are as for `render`.
     """
-    watched = _Watched(progress)
+    watched = _StopRecorder(progress)
 
     def attempt(tiling: Tiling | None) -> Rendered:
-        progress.begin("picture", 1, "frames")
+        progress.begin("image", 1, "frames")
         decoded = decode(model, latents, memory, watched, frames=1, tiling=tiling)
-        with closing(seen(video_frames(decoded), look)) as stream:
+        with closing(checked_frames(video_frames(decoded), check)) as stream:
             frame = next(stream)
         watched.check()
-        write_picture(out, picture_bytes(frame, kind, tags(tiling)))
+        write_image(out, image_bytes(frame, kind, tags(tiling)))
         progress.advance(1)
         return Rendered(tiling, [frame])
 
-    with _kept_while_working(LatentFile(latents, tags=tags(None)), out, watched):
-        return with_room(attempt, model, latents.shape, memory)
+    with _with_saved_latents(LatentFile(latents, tags=tags(None)), out, watched):
+        return with_tile_fallback(attempt, model, latents.shape, memory)
 
 
-def with_room(
+def with_tile_fallback(
     attempt: Callable[[Tiling | None], _T],
     model: HasVae,
     latent_shape: Sequence[int],
     memory: Memory,
     doing: str = "decoding",
 ) -> _T:
-    """What `attempt` comes to with the largest tiles that fit; it starts anew when memory runs out.
+    """Call `attempt` with the largest tiles that fit, and again with smaller ones when memory runs out.
 
-    latent_shape: (..., T, h, w). doing: what the VAE does, for messages; encoding takes less than decoding.
+    latent_shape: (..., T, h, w).
+    doing:        what the VAE does, for messages. The tiles are chosen for decoding; encoding needs less.
+
     Raises ModelError when memory runs out with the smallest tiles too.
     """
-    width, height = picture_size(model, latent_shape)
+    width, height = frame_size(model, latent_shape)
     tiling = decode_tiling(model, latent_shape, memory)
     while True:
         if tiling is not None:
@@ -169,22 +182,24 @@ def with_room(
             if smaller is None:
                 raise ModelError(
                     f"out of memory while {doing} {width}x{height}, {tiling_note(tiling)}; "
-                    "precision bf16, a smaller picture or a device with more memory works"
+                    "set precision to bf16, use a smaller size, or use a device with more memory"
                 ) from error
-        # Out here the error is gone, and with it the tensors that its traceback held.
-        log.warning("out of memory while %s %dx%d, %s; once more", doing, width, height, tiling_note(tiling))
+        # After the except block the error is gone, and so are the tensors that its traceback held.
+        log.warning(
+            "out of memory while %s %dx%d, %s; trying again", doing, width, height, tiling_note(tiling)
+        )
         memory.release()
         tiling = smaller
 
 
 def tiling_note(tiling: Tiling | None) -> str:
-    """How the pictures were cut, for people."""
+    """Say how the frames were decoded, for messages and the receipt."""
     return "whole" if tiling is None else f"in tiles of {tiling.size} pixels every {tiling.stride}"
 
 
 @contextmanager
-def _kept_while_working(file: LatentFile, out: Path, watched: _Watched) -> Iterator[None]:
-    kept = _keep(file, out)
+def _with_saved_latents(file: LatentFile, out: Path, watched: _StopRecorder) -> Iterator[None]:
+    kept = _save_latents(file, out)
     try:
         yield
     except BaseException as error:
@@ -194,8 +209,8 @@ def _kept_while_working(file: LatentFile, out: Path, watched: _Watched) -> Itera
             discard(kept)
             raise
         resume = (
-            f"the latents are kept in {kept}: `wan-duet media decode`, or Load Latent and Wan Duet Render "
-            "Video in ComfyUI, makes the video from them without sampling again"
+            f"the latents are kept in {kept}. To make the video from them without sampling again, use "
+            "`wan-duet media decode`, or Load Latent and Wan Duet Render Video in ComfyUI."
         )
         if isinstance(error, (MediaError, ModelError)):
             raise type(error)(f"{error}; {resume}") from error
@@ -205,26 +220,27 @@ def _kept_while_working(file: LatentFile, out: Path, watched: _Watched) -> Itera
         discard(kept)
 
 
-def _keep(file: LatentFile, out: Path) -> Path | None:
-    """Beside the video, or in the system's temporary folder, or nowhere: a full disk must not end a run that
-    may yet succeed.
+def _save_latents(file: LatentFile, out: Path) -> Path | None:
+    """Save the latents beside the video, else in the temporary folder. Returns None when neither works.
+
+    A full disk must not end a run that may still succeed.
     """
     for folder in (out.parent, Path(tempfile.gettempdir())):
-        # Never over those of an earlier failure: they may be the ones that are being rendered.
+        # Do not overwrite latents of an earlier failure: they may be the ones being rendered.
         names = itertools.chain([out.name], (f"{out.name}.{number}" for number in itertools.count(2)))
         paths = (folder / f"{name}.latent" for name in names)
         path = next(path for path in paths if not path.exists())
         try:
             write_latents(path, file)
         except (OSError, SafetensorError) as error:
-            log.warning("cannot keep the latents in %s: %s", path, error)
+            log.warning("cannot save the latents to %s: %s", path, error)
         else:
             return path
     return None
 
 
-class _Watched:
-    """A progress that remembers whether the user stopped the run: that is no failure."""
+class _StopRecorder:
+    """Wraps a progress and records whether the user stopped the run, which is not a failure."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -244,18 +260,18 @@ class _Watched:
             raise
 
 
-def seen(frames: FrameStream, look: Look) -> Generator[Frame, None, None]:
-    """The same frames, each looked at before it goes on; they are closed with this stream."""
+def checked_frames(frames: FrameStream, check: FrameCheck) -> Generator[Frame, None, None]:
+    """Yield `frames` and call `check` on each one first. Closes `frames` at the end."""
     try:
         for index, frame in enumerate(frames):
-            look(index, frame)
+            check(index, frame)
             yield frame
     finally:
         close(frames)
 
 
 def tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:
-    """The same frames, which `kept` holds too."""
+    """Yield `frames` and append each one to `kept`."""
     for frame in frames:
         kept.append(frame)
         yield frame

@@ -1,4 +1,4 @@
-"""Tasks that only run on weights made for them: what the model that was loaded lacks, and where it is had."""
+"""Tasks that need special weights: which of them the loaded model lacks, and where to download them."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import LoraError
+from ..loading.missing_files import missing
 from ..loading.wan_model import WanModel
-from ..loading.where_files_go import missing
 from ..weights.lora.find import LoraSources
 
-__all__ = ["lacking", "with_lightning"]
+__all__ = ["missing_weights", "with_lightning"]
 
 _FOUR_STEPS = re.compile(r"lightning|lightx2v|distill|turbo|4[ _-]?steps?", re.IGNORECASE)
 _FAST = re.compile(r"fast[ _-]?(?:wan|video)|dmd", re.IGNORECASE)
@@ -25,8 +25,9 @@ _FASTWAN = "FastVideo/FastWan2.2-TI2V-5B-FullAttn-Diffusers"
 
 
 def with_lightning(model: WanModel, task: str, sources: LoraSources) -> WanModel:
-    """`model` with the Lightning LoRAs on those experts that a turbo task needs them on, where `sources` has
-    them all; else as it is, and `lacking` says what is missing.
+    """Add the Lightning LoRAs that a turbo task needs, when `sources` has them all.
+
+    Returns `model` unchanged otherwise; `missing_weights` then names the missing files.
     """
     if task not in _LIGHTNING or task not in model.family.tasks:
         return model
@@ -40,8 +41,8 @@ def with_lightning(model: WanModel, task: str, sources: LoraSources) -> WanModel
     return model
 
 
-def lacking(model: WanModel) -> Mapping[str, str]:
-    """{task: what is missing, and what to do}, of the tasks of the family; empty where nothing is."""
+def missing_weights(model: WanModel) -> Mapping[str, str]:
+    """Return {task: what is missing and what to do} for the tasks of the family. Empty when all can run."""
     found: dict[str, str] = {}
     if model.family.reads_clip and model.image_encoder is None:
         found["image-to-video"] = missing("image_encoder", model.family.name)
@@ -50,34 +51,37 @@ def lacking(model: WanModel) -> Mapping[str, str]:
         if task in model.family.tasks and without:
             files = " and ".join(file.format(name) for name in without)
             found[task] = (
-                f"not distilled for four steps; put {files} into models/loras ({_LORAS}), or on a command "
-                "line into the folder you run it in, and it is used; or load a distilled model, whose file, "
-                "or folder in diffusers layout, says lightning, lightx2v, distill, turbo or 4step in its name"
+                f"the model is not distilled for four steps; put {files} ({_LORAS}) into models/loras, or "
+                "on the command line into the current folder; or load a distilled model, whose file or "
+                "folder name contains lightning, lightx2v, distill, turbo or 4step"
             )
-    if "small-fast-video" in model.family.tasks and not _says(_FAST, model, "high"):
+    if "small-fast-video" in model.family.tasks and not _name_matches(_FAST, model, "high"):
         found["small-fast-video"] = (
-            "not the weights of FastVideo, and its three steps make nothing of others; put the folder "
-            f"https://huggingface.co/{_FASTWAN} into models/diffusers and load that; its name, or that of a "
-            "single file, says FastWan, FastVideo or DMD"
+            "not the weights of FastVideo, and its three steps work with no others; put the folder "
+            f"https://huggingface.co/{_FASTWAN} into models/diffusers and load it; the name of the folder or "
+            "file must contain FastWan, FastVideo or DMD"
         )
     return found
 
 
 def _undistilled(model: WanModel) -> list[str]:
-    """The experts that nothing says are distilled. Inside a file nothing does; a LoRA that somebody attached
-    counts whatever its name.
+    """Return the experts that do not seem distilled: neither their file names nor a LoRA suggest it.
+
+    Tensors do not show it. Any attached LoRA counts, whatever its name.
     """
     has_lora = {lora.expert for lora in model.loras if lora.strength}
-    return [name for name in model.experts if name not in has_lora and not _says(_FOUR_STEPS, model, name)]
+    return [
+        name for name in model.experts if name not in has_lora and not _name_matches(_FOUR_STEPS, model, name)
+    ]
 
 
-def _says(words: re.Pattern[str], model: WanModel, expert: str) -> bool:
-    """Whether the name of a file of an expert has one of the words."""
+def _name_matches(words: re.Pattern[str], model: WanModel, expert: str) -> bool:
+    """Whether the name of a file of `expert` contains one of `words`."""
     return any(words.search(_name(file)) for file in model.experts[expert].files)
 
 
 def _name(file: Path) -> str:
-    """What somebody called it: the file, or in diffusers layout, where all have one name, the folder."""
+    """Return the name that a person chose: of the file or, in diffusers layout, of the folder."""
     if not file.name.startswith(_ALIKE):
         return file.name
     folder = file.parent

@@ -1,4 +1,4 @@
-"""What a run on this machine gives, and how long its stages took."""
+"""The result of a local run, and a timer for its stages."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Clock", "Result"]
+__all__ = ["Result", "StageTimer"]
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished run. `images` is (frames, H, W, 3) float32 in [0, 1] of a picture, and of a video when they
-    were asked for, else None.
+    """A finished run.
+
+    images: (frames, H, W, 3) float32 in [0, 1]. None for a video, unless its frames were asked for.
     """
 
     path: Path
@@ -29,8 +30,8 @@ class Result:
 
 
 @dataclass
-class Clock:
-    """Seconds per stage."""
+class StageTimer:
+    """Measures the seconds of each stage."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 

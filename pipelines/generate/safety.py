@@ -1,6 +1,4 @@
-"""What a safety checker is shown, and when: what comes in before anything is made, the result before it is
-written.
-"""
+"""Runs the safety checker on inputs before a run, and on frames of the result before they are written."""
 
 from __future__ import annotations
 
@@ -15,58 +13,60 @@ from ..networks.safety_checker import Looks, SafetyChecker
 from ..progress import Progress
 from ..request import MEDIA, WanRequest
 from ..video.frames import Frame
-from ..video.picture import read_picture
+from ..video.image import read_image
 from ..video.read import read_frames
-from .media_inputs import Given
-from .render import Look
+from .media_inputs import MediaInputs
+from .render import FrameCheck
 
-__all__ = ["chosen_checker", "look_at_result", "show_inputs", "show_prompt"]
+__all__ = ["check_inputs", "check_prompt", "required_checker", "result_check"]
 
 INPUT, OUTPUT = "enable_safety_checker", "enable_output_safety_checker"
-_EVERY = 4  # frames of a video: one for each latent frame
-_HOW = (
+_EVERY = 4  # check one frame of so many: one for each latent frame
+_HOW_TO_CHOOSE_ONE = (
     "connect Wan Duet Safety Checker between the model and the runner, or give --safety-checker FOLDER; or "
     "switch it off"
 )
 
 
-def chosen_checker(request: WanRequest, model: WanModel, given: Given) -> SafetyChecker | None:
-    """The checker that the switches of `request` need; None where they are off.
+def required_checker(request: WanRequest, model: WanModel, inputs: MediaInputs) -> SafetyChecker | None:
+    """Return the checker that the switches of `request` need, or None when they are off.
 
-    Raises RequestError when a switch is on and nothing can do what it says, ModelError for a folder without a
+    Raises RequestError when a switch is on but no checker can do it, ModelError for a folder without a
     classifier.
     """
-    pictures = any(MEDIA[name] in ("image", "video") for name in given.files)
-    needed: dict[str, set[Looks]] = {INPUT: {"text", "image"} if pictures else {"text"}, OUTPUT: {"image"}}
+    images = any(MEDIA[name] in ("image", "video") for name in inputs.files)
+    needed: dict[str, set[Looks]] = {INPUT: {"text", "image"} if images else {"text"}, OUTPUT: {"image"}}
     on = [switch for switch in needed if getattr(request, switch, None)]
     if not on:
         return None
     if model.safety_checker is None:
-        raise RequestError.of(on[0], "on, and no safety checker is chosen", _HOW)
+        raise RequestError.of(on[0], "on, but no safety checker is loaded", _HOW_TO_CHOOSE_ONE)
     checker = SafetyChecker(model.safety_checker)
     for switch in on:
         for missing in sorted(needed[switch] - checker.looks_at):
             raise RequestError.of(
                 switch,
-                f"on, and {model.safety_checker} has no classifier of {missing}s",
-                f"put one into a folder {missing} there, beside a folder with the other; or switch it off",
+                f"on, but {model.safety_checker} has no classifier of {missing}s",
+                f"put one into its subfolder {missing} and the other beside it; or switch it off",
             )
     return checker
 
 
-def show_prompt(checker: SafetyChecker | None, request: WanRequest, prompt: str) -> None:
-    """Raises SafetyError when the prompt is flagged."""
+def check_prompt(checker: SafetyChecker | None, request: WanRequest, prompt: str) -> None:
+    """Raise SafetyError when the prompt is flagged."""
     if checker is not None and getattr(request, INPUT, None):
         checker.read(prompt, "prompt")
 
 
-def show_inputs(checker: SafetyChecker | None, request: WanRequest, given: Given, progress: Progress) -> None:
-    """The pictures and videos that come in. Raises SafetyError for a flagged one."""
+def check_inputs(
+    checker: SafetyChecker | None, request: WanRequest, inputs: MediaInputs, progress: Progress
+) -> None:
+    """Check the input images and videos. Raises SafetyError when one is flagged."""
     if checker is None or not getattr(request, INPUT, None):
         return
-    for name, file in given.files.items():
+    for name, file in inputs.files.items():
         if MEDIA[name] == "image":
-            pixels = (read_picture(file.content) * 255).round().byte().numpy()
+            pixels = (read_image(file.content) * 255).round().byte().numpy()
             checker.look(np.asarray(pixels), name)
         elif MEDIA[name] == "video":
             for index, frame in enumerate(islice(read_frames(file.content), 0, None, _EVERY)):
@@ -74,14 +74,14 @@ def show_inputs(checker: SafetyChecker | None, request: WanRequest, given: Given
                 checker.look(frame, f"{name}, frame {_EVERY * index}")
 
 
-def look_at_result(checker: SafetyChecker | None, request: WanRequest) -> Look:
-    """For `render`: raises SafetyError before a flagged frame is written."""
+def result_check(checker: SafetyChecker | None, request: WanRequest) -> FrameCheck:
+    """Return the check for `render`. It raises SafetyError before a flagged frame is written."""
     if checker is None or not getattr(request, OUTPUT, None):
         return lambda *_: None
     return _looking(checker.look)
 
 
-def _looking(look: Callable[[Frame, str], None]) -> Look:
+def _looking(look: Callable[[Frame, str], None]) -> FrameCheck:
     def see(index: int, frame: Frame) -> None:
         if index % _EVERY == 0:
             look(frame, f"the result, frame {index}")

@@ -1,6 +1,6 @@
-"""The stages of a local run as plain calls: text, sampling, decoding.
+"""The stages of a local run as functions: encode text, sample, decode.
 
-`local.run` chains them and the building-block nodes call them one by one, so both give the same bits.
+`local_run` chains them and the building-block nodes call them one by one, so both give the same bits.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from ..streaming.executor import Executor
 from ..streaming.residency import Residency
 from ..vae.decode import stream_decode
 from ..vae.encode import stream_encode
-from ..vae.latent_space import denormalise, normalise, vae_of
+from ..vae.latent_space import denormalise, load_model_vae, normalise
 from ..vae.standalone import HasVae
 from ..vae.tiles import Tiling
 from ..video.frames import close
 from .conditions import require_channels
-from .preflight import chunk_tokens, decode_bytes, look_ahead
+from .memory_estimate import chunk_tokens, decode_bytes, estimate_memory
 
 __all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "float_choices", "sample"]
 
@@ -46,8 +46,9 @@ PURE_NOISE_FROM = 0.999
 def encode_prompts(
     model: WanModel, prompts: Sequence[str], memory: Memory, progress: Progress
 ) -> list[EncodedPrompt]:
-    """Each prompt as UMT5 embeddings (1, 512, D), float32, CPU. The encoder is gone when this returns, and
-    not even loaded for prompts that the model knows.
+    """Encode each prompt with UMT5. Returns embeddings (1, 512, D), float32, on the CPU.
+
+    Unloads the encoder before it returns. Does not load it when the model has cached all of the prompts.
     """
     progress.begin("text", len(prompts), "prompts")
     try:
@@ -97,13 +98,13 @@ def sample(
 ) -> Tensor:
     """Run the steps of `sampling` and return latents in VAE space, float32, CPU.
 
-    check_memory: refuse with ModelError, before anything is loaded, what cannot fit.
-    cache:        a fresh one to skip work with; None computes everything.
-    residency, choices: decided beforehand, by who wrote them down; None decides by what is free now, and by
-                  what the model wishes.
+    check_memory: raise ModelError before anything is loaded if the run does not fit into memory.
+    cache:        a new step cache, to skip work; None computes every step.
+    residency, choices: decisions made earlier. When None, the free memory decides the residency, and the
+                  preferences of the model decide the choices.
 
-    A schedule that ends above sigma 0 gives its latents in the leftover form too; one without a step, which
-    is what a strength of 0 leaves, gives back what it was given.
+    A schedule that ends above sigma 0 returns latents with leftover noise. A schedule without a step, as of
+    strength 0, returns the latents unchanged.
     """
     schedule, latents, noise, kept = sampling.schedule, start.latents, start.noise, start.kept
     _check_latents(model, latents, noise)
@@ -114,12 +115,12 @@ def sample(
     for expert in dict.fromkeys(schedule.experts):
         if expert not in model.experts:
             raise ModelError(
-                f"{model.name}: has no {expert}-noise expert, which these steps need; load a model with "
-                "both, or leave the boundary to the model"
+                f"{model.name}: has no {expert}-noise expert, but these steps need it; load a model "
+                "with both experts, or set boundary to -1"
             )
     if not len(schedule):
         return latents
-    ahead = look_ahead(
+    estimate = estimate_memory(
         model,
         memory,
         latents.shape,
@@ -129,7 +130,7 @@ def sample(
         residency=residency,
     )
     if check_memory:
-        ahead.require_room()
+        estimate.require_room()
     device, first, last = memory.device, schedule.sigmas[0], schedule.sigmas[-1]
     clean = latents.to(device=device, dtype=torch.float32)
     if clean.any():
@@ -145,9 +146,9 @@ def sample(
     on_device = prompts.to(device, kept)
     dtype = compute_dtype(model.precision, memory, "transformer")
     choices = choices or float_choices(model, latents.shape, memory)
-    if ahead.residency is not None:
-        log.info("experts: %s; %s", ahead.residency.text(), choices.text())
-    working_bytes = max(stage.working_bytes for stage in ahead.stages)
+    if estimate.residency is not None:
+        log.info("experts: %s; %s", estimate.residency.text(), choices.text())
+    working_bytes = max(stage.working_bytes for stage in estimate.stages)
     walker = new_solver(sampling.solver, schedule.sigmas, start.later)
     with Executor(
         model.experts,
@@ -156,7 +157,7 @@ def sample(
         progress.check,
         working_bytes,
         forwards=forwards_of(schedule.experts, sampling.guidance),
-        residency=ahead.residency,
+        residency=estimate.residency,
         choices=choices,
     ) as executor:
         experts = executor if cache is None else cache.around(executor)
@@ -176,10 +177,10 @@ def encode(
     *,
     tiling: Tiling | None = None,
 ) -> Tensor:
-    """Latents (1, C, T, H/8, W/8) in VAE space, float32, CPU, of `frames` (3, H, W) in [-1, 1].
+    """Encode `frames` (3, H, W) in [-1, 1]. Returns latents (1, C, T, H/8, W/8) in VAE space, float32, CPU.
 
-    latent_shape: (..., T, H/8, W/8) that the frames will come to.
-    tiling:       cut pictures that are larger than its tiles; see `preflight.decode_tiling`.
+    latent_shape: (..., T, H/8, W/8) of the result.
+    tiling:       encode in tiles; None encodes whole frames. See `memory_estimate.decode_tiling`.
     """
     try:
         return _encode_frames(model, frames, latent_shape, memory, progress, tiling)
@@ -199,7 +200,7 @@ def _encode_frames(
     progress.begin("input", latent_shape[-3], "latent frames")
     dtype = compute_dtype(model.precision, memory, "vae")
     working = decode_bytes(model, latent_shape, dtype, tiling)  # encoding takes less
-    vae = vae_of(model, dtype, memory, progress.check, working)
+    vae = load_model_vae(model, dtype, memory, progress.check, working)
     done: list[Tensor] = []
     for latent in stream_encode(vae, frames, tiling=tiling):
         progress.check()
@@ -211,11 +212,11 @@ def _encode_frames(
 
 
 def float_choices(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> FloatChoices:
-    """How the experts of `model` compute a run of that shape: as wished, else in the quickest way.
+    """Choose the kernels for the experts of `model`: those the user asked for, else the fastest.
 
-    Raises ModelError when what is wished for does not run on the device.
+    Raises ModelError when the requested kernels do not run on the device.
     """
-    return model.wishes.granted(
+    return model.preferences.resolve(
         memory.device,
         compute_dtype(model.precision, memory, "transformer"),
         head_width=int(next(iter(model.experts.values())).config.get("attention_head_dim", 128)),
@@ -232,11 +233,12 @@ def decode(
     frames: int | None = None,
     tiling: Tiling | None = None,
 ) -> Iterator[Tensor]:
-    """Frames (3, H, W) in [-1, 1] of `latents` (1, C, T, H/8, W/8) in VAE space; the first `frames` of them.
+    """Decode `latents` (1, C, T, H/8, W/8) in VAE space. Yields frames (3, H, W) in [-1, 1].
 
-    tiling: cut pictures that are larger than its tiles; see `preflight.decode_tiling`.
+    frames: stop after so many frames; None decodes all.
+    tiling: decode in tiles; None decodes whole frames. See `memory_estimate.decode_tiling`.
 
-    The VAE is loaded at the first frame and dropped when the iterator ends or is closed.
+    Loads the VAE at the first frame and unloads it when the iterator ends or is closed.
     """
     try:
         yield from _decode(model, latents, memory, progress, frames, tiling)
@@ -254,40 +256,42 @@ def _decode(
 ) -> Iterator[Tensor]:
     dtype = compute_dtype(model.precision, memory, "vae")
     working = decode_bytes(model, latents.shape, dtype, tiling)
-    vae = vae_of(model, dtype, memory, progress.check, working)
+    vae = load_model_vae(model, dtype, memory, progress.check, working)
     yield from stream_decode(vae, latents, frames=frames, tiling=tiling)
 
 
 def _check_latents(model: WanModel, latents: Tensor, noise: Tensor | None) -> None:
     if model.family.hears:
         raise ModelError(
-            f"{model.name}: draws after a sound, which a sampler does not have; use Wan Duet Speech to Video "
-            "and Wan Duet Run Local"
+            f"{model.name}: a speech model needs a sound, and a sampler node has no input for one; use Wan "
+            "Duet Speech to Video and Wan Duet Run Local"
         )
     channels = model.family.latent_channels
     if latents.ndim != 5 or latents.shape[1] != channels:
         raise ModelError(
-            f"latents: shape {tuple(latents.shape)}; {model.family.name} needs "
+            f"latents: have shape {tuple(latents.shape)}, but {model.family.name} needs "
             f"(1, {channels}, frames, height, width)"
         )
     frames, rows, columns = latents.shape[2:]
     if not frames or rows % 2 or columns % 2 or not rows * columns:
         stride = model.family.vae_stride[1]
         raise ModelError(
-            f"latents: {frames} frames of {columns}x{rows}; {model.family.name} needs one frame or more, "
-            f"and a picture whose sides are multiples of {2 * stride} pixels"
+            f"latents: have {frames} latent frames of {columns}x{rows}; {model.family.name} needs one frame "
+            f"or more, and a width and height that are multiples of {2 * stride} pixels"
         )
     if noise is not None and noise.shape != latents.shape:
-        raise SamplingError(f"noise: shape {tuple(noise.shape)}, but the latents have {tuple(latents.shape)}")
+        raise SamplingError(
+            f"noise: has shape {tuple(noise.shape)}, but the latents have {tuple(latents.shape)}"
+        )
 
 
 def _check_finite(**tensors: Tensor) -> None:
-    """Stop at the stage that made a number which is not finite; named for the user who must look there."""
+    """Raise SamplingError when a tensor contains NaN or Inf. Its keyword names it in the message."""
     for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise SamplingError(
-                f"{name.replace('_', ' ')}: holds numbers that are not finite; look at what made it, or try "
-                "precision fp32"
+                f"{name.replace('_', ' ')}: contains NaN or Inf. Check the node or file that produced it, or "
+                "set precision to fp32."
             )
 
 

@@ -22,7 +22,7 @@ import aiohttp
 from ..errors import HostError, MediaError
 from ..files.on_disk import discard, move_into_place
 
-__all__ = ["ComfyClient", "Job", "NodeProgress", "OutputFile", "Workflow"]
+__all__ = ["ComfyClient", "OutputFile", "Workflow", "WorkflowProgress", "WorkflowResult"]
 
 T = TypeVar("T")
 _Socket: TypeAlias = "aiohttp.ClientWebSocketResponse[bool]"
@@ -33,7 +33,7 @@ _RECORD_S = 30.0  # how long the history may take to list a job that has ended
 
 
 @dataclass(frozen=True)
-class NodeProgress:
+class WorkflowProgress:
     """A node is at `done` of `total`; both are 0 for a node that has just begun and counts nothing."""
 
     node_id: str
@@ -52,7 +52,7 @@ class OutputFile:
 
 
 @dataclass(frozen=True)
-class Job:
+class WorkflowResult:
     """A workflow that has ended: `status` is "success", "error" or "interrupted", `error` says why."""
 
     prompt_id: str
@@ -126,10 +126,10 @@ class ComfyClient:
         self,
         workflow: Workflow,
         *,
-        on_progress: Callable[[NodeProgress], None] | None = None,
+        on_progress: Callable[[WorkflowProgress], None] | None = None,
         extra_data: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
-    ) -> Job:
+    ) -> WorkflowResult:
         """Queue a workflow and wait for its success. Raises HostError when it fails or is interrupted."""
         job = self.follow(workflow, on_progress=on_progress, extra_data=extra_data, timeout_s=timeout_s)
         if job.status != "success":
@@ -140,10 +140,10 @@ class ComfyClient:
         self,
         workflow: Workflow,
         *,
-        on_progress: Callable[[NodeProgress], None] | None = None,
+        on_progress: Callable[[WorkflowProgress], None] | None = None,
         extra_data: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
-    ) -> Job:
+    ) -> WorkflowResult:
         """Queue a workflow and wait until it has ended, however it does. Leaving early cancels it."""
         deadline = None if timeout_s is None else self._clock() + timeout_s
         socket = self._await(self._listen())
@@ -170,7 +170,7 @@ class ComfyClient:
         """Stop what runs now (only if it is `prompt_id`, when given)."""
         self.post("/interrupt", {} if prompt_id is None else {"prompt_id": prompt_id})
 
-    def job(self, prompt_id: str) -> Job | None:
+    def job(self, prompt_id: str) -> WorkflowResult | None:
         """What the history says of a job; None until it has ended."""
         entry = self.get(f"/history/{prompt_id}").get(prompt_id)
         return None if entry is None else _job(prompt_id, entry)
@@ -214,7 +214,7 @@ class ComfyClient:
         self,
         socket: _Socket,
         prompt_id: str,
-        on_progress: Callable[[NodeProgress], None] | None,
+        on_progress: Callable[[WorkflowProgress], None] | None,
     ) -> bool:
         """Take one message from the socket; True when it says that the job has ended."""
         try:
@@ -236,7 +236,7 @@ class ComfyClient:
                 on_progress(progress)
         return event["type"] in ("execution_success", "execution_error", "execution_interrupted")
 
-    def _record(self, prompt_id: str) -> Job:
+    def _record(self, prompt_id: str) -> WorkflowResult:
         """The job's entry in the history, which ComfyUI writes a moment after it says the job has ended."""
         deadline = self._clock() + _RECORD_S
         while self._clock() < deadline:
@@ -281,29 +281,31 @@ async def _open_session(timeout_s: float) -> aiohttp.ClientSession:
     )
 
 
-def _progress_in(kind: str, data: Mapping[str, Any]) -> list[NodeProgress]:
+def _progress_in(kind: str, data: Mapping[str, Any]) -> list[WorkflowProgress]:
     if kind == "executing" and data.get("node") is not None:
-        return [NodeProgress(str(data["node"]), 0, 0)]
+        return [WorkflowProgress(str(data["node"]), 0, 0)]
     if kind == "progress_state":
         running = [node for node in data["nodes"].values() if node["state"] == "running"]
-        return [NodeProgress(str(n["display_node_id"]), n["value"], n["max"]) for n in running]
+        return [WorkflowProgress(str(n["display_node_id"]), n["value"], n["max"]) for n in running]
     return []
 
 
-def _job(prompt_id: str, entry: Mapping[str, Any]) -> Job:
+def _job(prompt_id: str, entry: Mapping[str, Any]) -> WorkflowResult:
     status = entry.get("status") or {}
     outputs = entry.get("outputs") or {}
     for kind, data in status.get("messages") or []:
         if kind == "execution_interrupted":
             where = f"{data.get('node_type')} (node {data.get('node_id')})"
-            return Job(prompt_id, "interrupted", f"The workflow was interrupted in {where}.", outputs)
+            return WorkflowResult(
+                prompt_id, "interrupted", f"The workflow was interrupted in {where}.", outputs
+            )
         if kind == "execution_error":
-            return Job(prompt_id, "error", _failure(data), outputs)
+            return WorkflowResult(prompt_id, "error", _failure(data), outputs)
     if status.get("status_str") != "success":
-        return Job(
+        return WorkflowResult(
             prompt_id, "error", f"ComfyUI reports {status.get('status_str')!r} and no reason.", outputs
         )
-    return Job(prompt_id, "success", "", outputs)
+    return WorkflowResult(prompt_id, "success", "", outputs)
 
 
 def _failure(data: Mapping[str, Any]) -> str:

@@ -21,11 +21,11 @@ from packaging.version import Version
 from ..errors import HostError
 from ..version import PACK, REQUIRED_COMFYUI
 
-__all__ = ["Found", "Host", "examine", "find_comfyui", "find_python", "without_our_python"]
+__all__ = ["ComfyUIFolder", "Host", "examine", "find_comfyui", "find_python", "without_our_python"]
 
 
 @dataclass(frozen=True)
-class Found:
+class ComfyUIFolder:
     """A ComfyUI folder, and whether somebody named it (`given`) or it merely was there."""
 
     path: Path
@@ -51,7 +51,7 @@ def find_comfyui(
     *,
     pack: Path = PACK,
     environ: Mapping[str, str] = os.environ,
-) -> Found | None:
+) -> ComfyUIFolder | None:
     """The ComfyUI of the argument, of $COMFYUI_PATH, or the one in whose `custom_nodes` the pack lies.
 
     Raises HostError when the first two name a folder that is no ComfyUI.
@@ -63,10 +63,10 @@ def find_comfyui(
                 raise HostError(
                     f"{source}: {path} is not a ComfyUI folder (no main.py beside a folder comfy)."
                 )
-            return Found(path, given=True)
+            return ComfyUIFolder(path, given=True)
     around = pack.parent.parent
     if pack.parent.name == "custom_nodes" and _is_comfyui(around):
-        return Found(around, given=False)
+        return ComfyUIFolder(around, given=False)
     return None
 
 
@@ -99,15 +99,23 @@ def find_python(path: Path, *, environ: Mapping[str, str] = os.environ) -> Path:
     return ours
 
 
-def examine(path: Path, python: Path | None = None, *, pack: Path = PACK, cpu: bool | None = None) -> Host:
+def examine(
+    path: Path,
+    python: Path | None = None,
+    *,
+    pack: Path = PACK,
+    cpu: bool | None = None,
+    timeout_s: float = 300.0,
+) -> Host:
     """Make sure that the ComfyUI at `path` can run the pack; raises HostError saying what it lacks.
 
-    `cpu` None asks the host's own torch whether it has something better.
+    cpu:       None asks the host's own torch whether it has something better.
+    timeout_s: how long its Python may take to answer.
     """
     _check_version(path)
     python = find_python(path) if python is None else python
     ours = _requirements_in(pack / "requirements.txt")
-    answer = _ask(python, [r.name for r in [*ours, *_own_requirements(path)]])
+    answer = _ask(python, [r.name for r in [*ours, *_own_requirements(path)]], timeout_s)
     absent = [r.name for r in _own_requirements(path) if answer.installed[r.name] is None]
     if absent:
         file = path / "requirements.txt"
@@ -189,7 +197,7 @@ def _pip(python: Path, file: Path) -> str:
 
 
 @dataclass(frozen=True)
-class _Answer:
+class _PythonFacts:
     installed: dict[str, str | None]  # distribution -> version
     accelerator: bool
 
@@ -212,7 +220,7 @@ print(json.dumps({"installed": installed, "accelerator": accelerator}))
 """
 
 
-def _ask(python: Path, names: list[str]) -> _Answer:
+def _ask(python: Path, names: list[str], timeout_s: float = 300.0) -> _PythonFacts:
     """Which of the distributions `names` a Python has, and whether its torch, if asked of, has a device."""
     command = [str(python), "-c", _QUESTION, *names]
     try:
@@ -222,7 +230,7 @@ def _ask(python: Path, names: list[str]) -> _Answer:
             text=True,
             errors="replace",
             check=False,
-            timeout=300,
+            timeout=timeout_s,
             env=without_our_python(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -230,4 +238,4 @@ def _ask(python: Path, names: list[str]) -> _Answer:
     if done.returncode != 0:
         raise HostError(f"{python} could not be asked what it has installed:\n{done.stderr.strip()}")
     answer = json.loads(done.stdout.splitlines()[-1])  # the last line: torch may print warnings before it
-    return _Answer(answer["installed"], answer["accelerator"])
+    return _PythonFacts(answer["installed"], answer["accelerator"])

@@ -25,7 +25,7 @@ from types import TracebackType
 from typing import Any
 
 from ..errors import HostError
-from .client import ComfyClient, Job, NodeProgress, Workflow
+from .client import ComfyClient, Workflow, WorkflowProgress, WorkflowResult
 from .host import Host, without_our_python
 
 __all__ = ["HeadlessComfyUI", "link_folder"]
@@ -116,10 +116,10 @@ class HeadlessComfyUI:
         self,
         workflow: Workflow,
         *,
-        on_progress: Callable[[NodeProgress], None] | None = None,
+        on_progress: Callable[[WorkflowProgress], None] | None = None,
         extra_data: dict[str, Any] | None = None,
         timeout_s: float | None = None,
-    ) -> Job:
+    ) -> WorkflowResult:
         """As ComfyClient.run; when the process died under it, the error ends with its last words."""
         try:
             return self.client.run(

@@ -51,7 +51,7 @@ class FilmLayout:
         return sum(self.filters << depth for depth in range(min(level + 1, _DEPTH)))
 
     def aligned(self, level: int) -> int:
-        """Channels that are fused at `level`: of both frames the picture, the features and the flow."""
+        """Channels that are fused at `level`: of both frames the image, the features and the flow."""
         return 2 * (3 + self.features(level) + 2)
 
 
@@ -59,10 +59,10 @@ _Flows: TypeAlias = list[Tensor]
 """(1, 2, h, w) in pixels right, down, float32; the finest level first, only those that are fused."""
 
 
-class _Look(NamedTuple):
-    """What was seen in one frame: pictures (1, 3, h, w) and features (1, C, h, w), finest level first."""
+class _Prepared(NamedTuple):
+    """What was seen in one frame: images (1, 3, h, w) and features (1, C, h, w), finest level first."""
 
-    pictures: Sequence[Tensor]
+    images: Sequence[Tensor]
     features: Sequence[Tensor]
 
 
@@ -94,7 +94,7 @@ def film_layout(shapes: Mapping[str, Sequence[int]]) -> FilmLayout:
 class FilmNet(nn.Module):
     """Names of the tensors are those of the published files, without what stands for an activation.
 
-    The convolutions work in the dtype of the weights; pictures and flow stay float32.
+    The convolutions work in the dtype of the weights; images and flow stay float32.
     """
 
     def __init__(self, layout: FilmLayout) -> None:
@@ -108,14 +108,14 @@ class FilmNet(nn.Module):
         """Width and height of a frame have to be multiples of this, in pixels."""
         return 1 << (_LEVELS - 1)
 
-    def look_at(self, picture: Tensor) -> _Look:
+    def prepare(self, image: Tensor) -> _Prepared:
         """A frame (1, 3, H, W) in [0, 1]."""
-        pictures = [picture.float()]
-        while len(pictures) < _LEVELS:
-            pictures.append(functional.avg_pool2d(pictures[-1], 2))
-        return _Look(pictures, self.extract["extract_sublevels"](pictures))
+        images = [image.float()]
+        while len(images) < _LEVELS:
+            images.append(functional.avg_pool2d(images[-1], 2))
+        return _Prepared(images, self.extract["extract_sublevels"](images))
 
-    def draw(self, before: _Look, after: _Look, times: Sequence[float]) -> Iterator[Tensor]:
+    def interpolate(self, before: _Prepared, after: _Prepared, times: Sequence[float]) -> Iterator[Tensor]:
         """The frames at `times` between two that were looked at: (1, 3, H, W) each, float32.
 
         The network was trained for the middle. So where the middle is asked for, it is drawn first, and the
@@ -128,24 +128,22 @@ class FilmNet(nn.Module):
         if _MIDDLE not in times or len(times) == 1:
             yield from (self(before, after, flows, t) for t in times)
             return
-        picture = self(before, after, flows, _MIDDLE)
+        image = self(before, after, flows, _MIDDLE)
         del there, flows
-        middle = self.look_at(picture.clamp(0, 1))
-        yield from self.draw(before, middle, [2 * t for t in times if t < _MIDDLE])
-        yield picture
-        yield from self.draw(middle, after, [2 * t - 1 for t in times if t > _MIDDLE])
+        middle = self.prepare(image.clamp(0, 1))
+        yield from self.interpolate(before, middle, [2 * t for t in times if t < _MIDDLE])
+        yield image
+        yield from self.interpolate(middle, after, [2 * t - 1 for t in times if t > _MIDDLE])
 
-    def forward(self, before: _Look, after: _Look, flows: tuple[_Flows, _Flows], t: float) -> Tensor:
+    def forward(self, before: _Prepared, after: _Prepared, flows: tuple[_Flows, _Flows], t: float) -> Tensor:
         """`flows`: from before to after seen in before, and from after to before seen in after."""
         dtype, aligned = self.fuse.output_conv.weight.dtype, []
         for level, (there, back) in enumerate(zip(*flows, strict=True)):
             ways = (before, t * back), (after, (1 - t) * there)
-            parts = [
-                warp(x, flow) for look, flow in ways for x in (look.pictures[level], look.features[level])
-            ]
+            parts = [warp(x, flow) for look, flow in ways for x in (look.images[level], look.features[level])]
             aligned.append(torch.cat([x.to(dtype) for x in (*parts, *(flow for _, flow in ways))], 1))
-        picture: Tensor = self.fuse(aligned).float()
-        return picture
+        image: Tensor = self.fuse(aligned).float()
+        return image
 
 
 class _Extractor(nn.Module):
@@ -159,13 +157,13 @@ class _Extractor(nn.Module):
             for ins, outs in pairwise((3, *widths))
         )
 
-    def forward(self, pictures: Sequence[Tensor]) -> list[Tensor]:
+    def forward(self, images: Sequence[Tensor]) -> list[Tensor]:
         # A level collects what is seen there by the walks from itself, from one level finer, from two, ...
-        seen: list[list[Tensor]] = [[] for _ in pictures]
+        seen: list[list[Tensor]] = [[] for _ in images]
         dtype = next(self.parameters()).dtype
-        for start, picture in enumerate(pictures):
-            x = picture.to(dtype)
-            for depth, convs in enumerate(self.convs[: len(pictures) - start]):
+        for start, image in enumerate(images):
+            x = image.to(dtype)
+            for depth, convs in enumerate(self.convs[: len(images) - start]):
                 x = convs(functional.avg_pool2d(x, 2) if depth else x)
                 seen[start + depth].insert(0, x)
         return [torch.cat(parts, 1) for parts in seen]
@@ -224,8 +222,8 @@ class _Fusion(nn.Module):
         x = aligned[-1]
         for here, join in zip(reversed(aligned[:-1]), self.convs, strict=True):
             x = join(x, here)
-        picture: Tensor = self.output_conv(x)
-        return picture
+        image: Tensor = self.output_conv(x)
+        return image
 
 
 class _Join(nn.ModuleList):

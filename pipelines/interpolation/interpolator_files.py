@@ -25,12 +25,12 @@ from ..request.local_rules import INTERPOLATION_FILES
 from ..video.more_frames import Interpolator
 from ..weights.hashing import file_hash
 from .film import FilmLayout, FilmNet, film_keys, film_layout, is_film
-from .learned import LearnedInterpolator
+from .network_interpolator import NetworkInterpolator
 from .optical_flow import FlowInterpolator, motion_on
 from .rife import RifeLayout, RifeNet, is_rife, rife_keys, rife_layout
 
 __all__ = [
-    "Found",
+    "Interpolators",
     "find_interpolators",
     "folders_of_other_packs",
     "interpolator_record",
@@ -72,8 +72,8 @@ class _Network:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What there is to draw with.
+class Interpolators:
+    """What there is to interpolate with.
 
     files:   the file to use for "film" and for "rife", where there is one.
     refused: a line for each file that looks like one but cannot be used, and why.
@@ -86,11 +86,11 @@ class Found:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What can draw frames here."""
+        """What can interpolate frames here."""
         return ("flow", *sorted({*self.files, *self.loaded}))
 
 
-def find_interpolators(folders: Iterable[Path]) -> Found:
+def find_interpolators(folders: Iterable[Path]) -> Interpolators:
     """The interpolation files in `folders` and below them; reads headers only.
 
     The first folder that has a kind decides. Of several RIFE files there, the one with most blocks is used,
@@ -112,25 +112,27 @@ def find_interpolators(folders: Iterable[Path]) -> Found:
             if network is not None:
                 here[network.kind] = max(here.get(network.kind, ((-1,), file)), (_rank(network, file), file))
         files = {**{kind: file for kind, (_, file) in here.items()}, **files}
-    return Found(files, tuple(refused))
+    return Interpolators(files, tuple(refused))
 
 
-def make_interpolator(name: str, found: Found, memory: Memory, *, width: int, height: int) -> Interpolator:
+def make_interpolator(
+    name: str, available: Interpolators, memory: Memory, *, width: int, height: int
+) -> Interpolator:
     """ "flow", or the "film" or "rife" that was found, with room for frames of that size.
 
     Raises ModelError when there is no file for it, with the file that works.
     """
-    if name in found.loaded:
-        return found.loaded[name]
-    device = _drawing_device(memory)
+    if name in available.loaded:
+        return available.loaded[name]
+    device = _interpolation_device(memory)
     if name == "flow":
         return FlowInterpolator(device)
-    if name not in found.files:
-        unusable = "".join(f"; what lies there does not work: {line}" for line in found.refused)
+    if name not in available.files:
+        unusable = "".join(f"; what lies there does not work: {line}" for line in available.refused)
         raise ModelError(f"{name} needs {INTERPOLATION_FILES[name]}{unusable}; or choose flow")
     # The published FILM is half precision already, and large; RIFE is small, and its flow gains by more.
     dtype = torch.float16 if name == "film" and device.type == "cuda" else torch.float32
-    file, scale = found.files[name], _rife_scale(width, height)
+    file, scale = available.files[name], _rife_scale(width, height)
     memory.reserve(file.stat().st_size, file.name, _WORKING_BYTES[name] * width * height * dtype.itemsize)
     return load_interpolator(file, device, dtype, scale)
 
@@ -140,18 +142,18 @@ def _rife_scale(width: int, height: int) -> float:
     return 0.5 if max(width, height) >= _LARGE else 1.0
 
 
-def interpolator_record(name: str, found: Found, memory: Memory) -> dict[str, str]:
+def interpolator_record(name: str, available: Interpolators, memory: Memory) -> dict[str, str]:
     """What a receipt says of the interpolator that `make_interpolator` makes of the same."""
-    if name in found.loaded:
+    if name in available.loaded:
         return {"name": name, "file": "not known, the model was loaded by another node"}
-    file = found.files.get(name)
+    file = available.files.get(name)
     if file is not None:
         return {"name": name, "file": file.name, "hash": file_hash(file)}
-    return {"name": name, "motion": motion_on(_drawing_device(memory))}
+    return {"name": name, "motion": motion_on(_interpolation_device(memory))}
 
 
-def _drawing_device(memory: Memory) -> torch.device:
-    # Before torch 2.13, MPS cannot sample beyond the border of a picture.
+def _interpolation_device(memory: Memory) -> torch.device:
+    # Before torch 2.13, MPS cannot sample beyond the border of an image.
     return torch.device("cpu") if memory.device.type == "mps" else memory.device
 
 
@@ -164,10 +166,10 @@ def folders_of_other_packs(custom_nodes: Iterable[Path]) -> list[Path]:
 
 def load_interpolator(
     file: Path, device: torch.device, dtype: torch.dtype = torch.float32, scale: float = 1.0
-) -> LearnedInterpolator:
+) -> NetworkInterpolator:
     """The interpolator in `file`, its convolutions in `dtype` on `device`.
 
-    scale: of RIFE; below 1 the motion is found on smaller pictures.
+    scale: of RIFE; below 1 the motion is found on smaller images.
 
     Raises ModelError naming the file when it is not one that works, or damaged.
     """
@@ -182,7 +184,7 @@ def load_interpolator(
     net.load_state_dict({name: tensors[key] for key, name in network.names.items()}, assign=True)
     at = "" if scale == 1 or network.kind == "film" else f" at scale {scale:g}"
     log.info("interpolation: %s, %s on %s in %s%s", network.kind, file.name, device, dtype, at)
-    return LearnedInterpolator(net.to(device, dtype).eval().requires_grad_(False), device)
+    return NetworkInterpolator(net.to(device, dtype).eval().requires_grad_(False), device)
 
 
 def _recognised(shapes: _Shapes) -> _Network | None:

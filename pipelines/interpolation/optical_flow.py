@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..video.frames import Frame, to_uint8
-from .warp import Smoothing, look_up, places
+from .warp import Smoothing, sample_at, sampling_grid
 
 __all__ = ["FlowInterpolator", "Motion", "motion_on"]
 
@@ -28,7 +28,7 @@ Motion: TypeAlias = Literal["torch", "opencv"]
 
 _LEAST_FOR_OPENCV = 128  # pixels on the short side; smaller frames are quick anyway
 
-_COARSEST = 12  # pixels on the short side of the smallest picture of the pyramid, at least
+_COARSEST = 12  # pixels on the short side of the smallest image of the pyramid, at least
 _ROUNDS = (4, 6)  # refinements of the flow at full and at half size
 _ROUNDS_BELOW = 12  # and at every smaller size, where they cost next to nothing
 _RADIUS = 3  # of the window in which the motion is taken to be one translation
@@ -121,7 +121,7 @@ def _refined(flow: Tensor, here: Tensor, there: Tensor, slope: Tensor) -> Tensor
 
 
 def _render(pair: Tensor, flows: Tensor, t: float) -> Tensor:
-    """The picture at time t: (3, H, W) in 0..1."""
+    """The image at time t: (3, H, W) in 0..1."""
     # Pixel x of the new frame comes from x0 in a, where x0 + t * flow(x0) = x, and likewise from b. Start as
     # if the motion were the same at x and x0, then solve; where that does not settle, x is hidden there.
     to_a, gap_a = _source(flows[:1], t)
@@ -157,7 +157,7 @@ def _source(flow: Tensor, t: float) -> tuple[Tensor, Tensor]:
 
 
 def _is_cut(luma: Tensor, flows: Tensor) -> bool:
-    """Two shots: the pictures differ, and the motion found one way does not lead back the other way."""
+    """Two shots: the images differ, and the motion found one way does not lead back the other way."""
     difference = float((luma[0] - luma[1]).abs().mean())
     if difference < _CUT_DIFFERENCE:
         return False
@@ -167,11 +167,11 @@ def _is_cut(luma: Tensor, flows: Tensor) -> bool:
     return float(lost.float().mean()) > _CUT_LOST
 
 
-def _pulled(picture: Tensor, move: Tensor, mode: Smoothing) -> tuple[Tensor, Tensor]:
-    """picture(x + move(x)), and 1 where that lies inside the picture, 0 outside."""
-    where = places(move)
-    inside = (where.abs().amax(-1) <= 1.0 + 1e-6)[:, None].to(picture.dtype)
-    return look_up(picture, where, mode), inside
+def _pulled(image: Tensor, move: Tensor, mode: Smoothing) -> tuple[Tensor, Tensor]:
+    """image(x + move(x)), and 1 where that lies inside the image, 0 outside."""
+    where = sampling_grid(move)
+    inside = (where.abs().amax(-1) <= 1.0 + 1e-6)[:, None].to(image.dtype)
+    return sample_at(image, where, mode), inside
 
 
 def _resized(flow: Tensor, height: int, width: int) -> Tensor:
@@ -182,10 +182,10 @@ def _resized(flow: Tensor, height: int, width: int) -> Tensor:
     return functional.interpolate(flow, (height, width), mode="bilinear", align_corners=False) * scale
 
 
-def _half(picture: Tensor) -> Tensor:
-    kernel = picture.new_tensor((1, 4, 6, 4, 1)) / 16
+def _half(image: Tensor) -> Tensor:
+    kernel = image.new_tensor((1, 4, 6, 4, 1)) / 16
     return functional.interpolate(
-        _separable(picture, kernel), scale_factor=0.5, mode="bilinear", align_corners=False
+        _separable(image, kernel), scale_factor=0.5, mode="bilinear", align_corners=False
     )
 
 
@@ -204,9 +204,9 @@ def _separable(values: Tensor, kernel: Tensor) -> Tensor:
     return functional.conv2d(values, kernel.view(1, 1, -1, 1).repeat(channels, 1, 1, 1), groups=channels)
 
 
-def _gradient(picture: Tensor) -> Tensor:
+def _gradient(image: Tensor) -> Tensor:
     """(N, 1, H, W) -> (N, 2, H, W): change per pixel to the right and down."""
-    padded = functional.pad(picture, (1, 1, 1, 1), mode="replicate")
+    padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
     right = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) * 0.5
     down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) * 0.5
     return torch.cat((right, down), 1)

@@ -101,9 +101,9 @@ class RifeNet(nn.Module):
     """Names of the tensors are those of Practical-RIFE's files, with lists for what those number by hand.
 
     The convolutions work in the dtype of the weights; frames, flow and mask stay float32, because the flow
-    is a sum of up to five answers and ends as positions in a picture.
+    is a sum of up to five answers and ends as positions in an image.
 
-    scale: below 1 lets the blocks see smaller pictures: faster, and larger motion is found, in less detail.
+    scale: below 1 lets the blocks see smaller images: faster, and larger motion is found, in less detail.
            Practical-RIFE advises 0.5 for 4K.
     """
 
@@ -124,16 +124,16 @@ class RifeNet(nn.Module):
         """Width and height of a frame have to be multiples of this, in pixels."""
         return max(round(4 * self.scales[0]), 1)  # a block halves what it sees twice
 
-    def look_at(self, picture: Tensor) -> Tensor:
+    def prepare(self, image: Tensor) -> Tensor:
         """A frame (1, 3, H, W) in [0, 1] with what the head says of it: (1, 3 + C, H, W), float32."""
-        x = picture.to(next(self.parameters()).dtype)
+        x = image.to(next(self.parameters()).dtype)
         for conv in self.encode[:-1]:
             x = conv(x)
             if len(self.encode) > 2:  # the short head of 4.7 to 4.9 is linear
                 x = functional.leaky_relu(x, 0.2)
-        return torch.cat((picture.float(), self.encode[-1](x).float()), 1)
+        return torch.cat((image.float(), self.encode[-1](x).float()), 1)
 
-    def draw(self, before: Tensor, after: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+    def interpolate(self, before: Tensor, after: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
         """The frames at `times` between two that were looked at: (1, 3, H, W) each, float32."""
         return (self(before, after, t) for t in times)
 
@@ -151,7 +151,7 @@ class RifeNet(nn.Module):
 
 
 def _side_by_side(pair: Tensor) -> tuple[Tensor, Tensor]:
-    """(2, 3 + C, H, W) -> both pictures (1, 6, H, W), and what the head said (1, 2C, H, W)."""
+    """(2, 3 + C, H, W) -> both images (1, 6, H, W), and what the head said (1, 2C, H, W)."""
     return pair[:, :3].flatten(0, 1)[None], pair[:, 3:].flatten(0, 1)[None]
 
 

@@ -1,4 +1,4 @@
-"""A picture seen through a field of motion."""
+"""An image seen through a field of motion."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-__all__ = ["Smoothing", "look_up", "places", "warp"]
+__all__ = ["Smoothing", "sample_at", "sampling_grid", "warp"]
 
 Smoothing: TypeAlias = Literal["bilinear", "bicubic"]
 
 
-def warp(picture: Tensor, flow: Tensor, mode: Smoothing = "bilinear") -> Tensor:
-    """picture(x + flow(x)): (N, C, H, W) and (N, 2, H, W) in pixels right, down -> (N, C, H, W), float32.
+def warp(image: Tensor, flow: Tensor, mode: Smoothing = "bilinear") -> Tensor:
+    """image(x + flow(x)): (N, C, H, W) and (N, 2, H, W) in pixels right, down -> (N, C, H, W), float32.
 
     Beyond the border the border goes on.
     """
-    return look_up(picture, places(flow), mode)
+    return sample_at(image, sampling_grid(flow), mode)
 
 
-def places(flow: Tensor) -> Tensor:
+def sampling_grid(flow: Tensor) -> Tensor:
     """x + flow(x) as (N, H, W, 2): right, down, from -1 to 1 between the middles of the outermost pixels.
 
     float32 whatever the flow is: half precision would miss by up to a pixel at 1280 wide.
@@ -32,8 +32,6 @@ def places(flow: Tensor) -> Tensor:
     return torch.stack((x * (2 / max(width - 1, 1)) - 1, y * (2 / max(height - 1, 1)) - 1), -1)
 
 
-def look_up(picture: Tensor, places: Tensor, mode: Smoothing) -> Tensor:
-    """The picture at `places`, float32."""
-    return functional.grid_sample(
-        picture.float(), places, mode=mode, padding_mode="border", align_corners=True
-    )
+def sample_at(image: Tensor, grid: Tensor, mode: Smoothing) -> Tensor:
+    """The image at `grid`, float32."""
+    return functional.grid_sample(image.float(), grid, mode=mode, padding_mode="border", align_corners=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from .kernel_names import ATTENTIONS, Attention
-from .trial import Facts, facts_of, first_that_runs, remembered
+from .trial import DeviceFacts, facts_of, first_that_runs, remembered
 
 __all__ = [
     "Attend",
@@ -43,11 +43,11 @@ def attend_with(name: Attention, device: torch.device | None = None) -> Attend:
     Raises ModelError when what it needs is not installed.
     """
     if name not in _MAKERS:
-        raise ModelError(f"attention: {name!r}; one of {', '.join(ATTENTIONS)} works")
+        raise ModelError(f"attention: {name!r} is unknown; give one of {', '.join(ATTENTIONS)}")
     return _made(name, in_parts=device is not None and fills_tiles(name, facts_of(device)))
 
 
-def fills_tiles(name: Attention, facts: Facts) -> bool:
+def fills_tiles(name: Attention, facts: DeviceFacts) -> bool:
     """Whether that kernel is slower on that device where keys do not fill its last tile."""
     return name == "cudnn" and facts.capability is not None and facts.capability[0] == 9
 
@@ -57,7 +57,7 @@ def _made(name: Attention, *, in_parts: bool) -> Attend:
     try:
         return _cudnn_in_parts() if in_parts else _MAKERS[name]()
     except ImportError as error:
-        raise ModelError(f"attention: {name} needs a package that is missing: {error}; take sdpa") from error
+        raise ModelError(f"attention: {name} needs a missing package: {error}; use sdpa") from error
 
 
 def best_attention(device: torch.device, dtype: torch.dtype, head_width: int = 128) -> Attention:
@@ -74,7 +74,7 @@ def usable_attentions(
     return {name: why_not(name, device, dtype, head_width) for name in ATTENTIONS}
 
 
-def attention_candidates(facts: Facts, dtype: torch.dtype) -> tuple[Attention, ...]:
+def attention_candidates(facts: DeviceFacts, dtype: torch.dtype) -> tuple[Attention, ...]:
     """The exact kernels that may be quicker than sdpa on such a device, the quickest first."""
     if facts.capability is None or dtype == torch.float32:
         return ()
@@ -90,7 +90,7 @@ def why_not(name: Attention, device: torch.device, dtype: torch.dtype, head_widt
     """What a kernel says that does not run on `device`, tried once; None of one that does."""
     sample = torch.ones(1, 256, 2, head_width, device=device, dtype=dtype)
     attended = attend_with(name, device)(sample, sample, sample)
-    return None if torch.allclose(attended.float(), sample.float(), atol=0.05) else "gives wrong numbers"
+    return None if torch.allclose(attended.float(), sample.float(), atol=0.05) else "gives wrong results"
 
 
 def _heads_first(kernel: Attend) -> Attend:

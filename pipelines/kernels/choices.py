@@ -18,12 +18,12 @@ from .fused import fused_operations
 from .kernel_names import ATTENTIONS, KERNELS, Attention, Kernels
 from .operations import Operations, Rope, kitchen_operations, plain_operations
 from .traceable import traceable_operations
-from .trial import Facts, facts_of, first_that_runs, remembered
+from .trial import DeviceFacts, facts_of, first_that_runs, remembered
 
 __all__ = [
     "FloatChoices",
     "Machine",
-    "Wishes",
+    "Preferences",
     "kernel_candidates",
     "kernels_text",
     "operations_of",
@@ -50,11 +50,11 @@ class FloatChoices:
 
     def __post_init__(self) -> None:
         if self.attention not in ATTENTIONS:
-            raise ModelError(f"attention: {self.attention!r}; one of {', '.join(ATTENTIONS)} works")
+            raise ModelError(f"attention: {self.attention!r} is unknown; give one of {', '.join(ATTENTIONS)}")
         if self.kernels not in KERNELS:
-            raise ModelError(f"kernels: {self.kernels!r}; one of {', '.join(KERNELS)} works")
+            raise ModelError(f"kernels: {self.kernels!r} is unknown; give one of {', '.join(KERNELS)}")
         if self.chunk_tokens < 0:
-            raise ModelError(f"chunk_tokens: {self.chunk_tokens}; give 0, or the tokens of a chunk")
+            raise ModelError(f"chunk_tokens: {self.chunk_tokens} is negative; give tokens per chunk, or 0")
 
     @property
     def lossy(self) -> bool:
@@ -67,19 +67,19 @@ class FloatChoices:
         return operations_of(self.kernels)
 
     def as_dict(self) -> dict[str, Any]:
-        """What `Wishes` takes again."""
+        """What `Preferences` takes again."""
         return {name: value for name, value in asdict(self).items() if name != "refused"}
 
     def text(self) -> str:
         """One line for people."""
         parts = [
-            f"attention by {self.attention}{' (lossy)' if self.lossy else ''}",
+            f"{self.attention} attention{' (lossy)' if self.lossy else ''}",
             kernels_text(self.kernels, self.refused),
         ]
         if self.chunk_tokens:
-            parts.append(f"{self.chunk_tokens} tokens at a time")
+            parts.append(f"chunks of {self.chunk_tokens} tokens")
         if self.compiler is not None:
-            parts.append(f"blocks compiled by {self.compiler}")
+            parts.append(f"blocks compiled with {self.compiler}")
         return ", ".join(parts)
 
 
@@ -107,11 +107,11 @@ def operations_of(kernels: Kernels) -> Operations:
     """Raises ModelError when the kernels are not installed."""
     made = _made(kernels)
     if made is None:
-        raise ModelError(f"kernels: {kernels} is not installed here; take plain")
+        raise ModelError(f"kernels: the package for {kernels} is not installed; use plain")
     return made
 
 
-def kernel_candidates(facts: Facts) -> tuple[Kernels, ...]:
+def kernel_candidates(facts: DeviceFacts) -> tuple[Kernels, ...]:
     """Who may do the element-wise work on such a device, the quickest first."""
     return ("triton", "kitchen", "plain") if facts.kind == "cuda" and not facts.hip else ("plain",)
 
@@ -130,7 +130,7 @@ def why_not_kernels(kernels: Kernels, device: torch.device, dtype: torch.dtype) 
         return "not installed"
     for name, (found, expected) in _tried(made, plain_operations(), device, dtype).items():
         if not torch.allclose(found.float(), expected.float(), rtol=0.05, atol=0.05):
-            return f"{name} gives wrong numbers"
+            return f"{name} gives wrong results"
     return None
 
 
@@ -174,7 +174,7 @@ def _why_not_compiled(backend: str, device: torch.device) -> str | None:
 class Machine:
     """What a choice asks: the facts of a device, and what does not run on it and why."""
 
-    facts: Callable[[torch.device], Facts] = facts_of
+    facts: Callable[[torch.device], DeviceFacts] = facts_of
     attention: Callable[[Attention, torch.device, torch.dtype, int], str | None] = why_not
     kernels: Callable[[Kernels, torch.device, torch.dtype], str | None] = why_not_kernels
     compiler: Callable[[str, torch.device], str | None] = _why_not_compiled
@@ -184,7 +184,7 @@ THIS_MACHINE = Machine()
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Preferences:
     """What somebody wants of the choices; None leaves one to what is quickest on the device.
 
     Each as in FloatChoices. compiler: None is no compiler, for our kernels leave it little to save.
@@ -195,7 +195,7 @@ class Wishes:
     chunk_tokens: int | None = None
     compiler: str | None = None
 
-    def granted(
+    def resolve(
         self,
         device: torch.device,
         dtype: torch.dtype,
@@ -245,7 +245,7 @@ class Wishes:
 def _require(what: str, reason: str | None, device: torch.device) -> None:
     if reason is not None:
         raise ModelError(
-            f"{what} does not run on {device} here: {reason}; leave it out, or run where it does"
+            f"{what} does not run on {device} here: {reason}; leave the option out to use what does"
         )
 
 

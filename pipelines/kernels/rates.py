@@ -14,7 +14,7 @@ import torch
 
 from ..plan.expectation import Rates
 from .attention import attend_with
-from .choices import Wishes
+from .choices import Preferences
 
 __all__ = ["measure_rates"]
 
@@ -25,7 +25,7 @@ _HELD_S = 1.0  # how long a GPU is kept busy
 
 def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
     """With random numbers: zeros would draw less power and flatter the device."""
-    choices = Wishes().granted(device, dtype)
+    choices = Preferences().resolve(device, dtype)
     # On a GPU the sizes of a run at 832x480 with 81 frames: no round numbers, which some kernels like better.
     tokens, heads, width, wide = (32760, 40, _WIDTH, 13824) if device.type == "cuda" else (512, 4, 1024, 1024)
 

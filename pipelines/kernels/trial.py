@@ -10,13 +10,13 @@ import torch
 
 from ..errors import is_out_of_memory
 
-__all__ = ["Facts", "facts_of", "first_that_runs", "remembered"]
+__all__ = ["DeviceFacts", "facts_of", "first_that_runs", "remembered"]
 
 P = ParamSpec("P")
 Name = TypeVar("Name", bound=str)
 
 
-class Facts(NamedTuple):
+class DeviceFacts(NamedTuple):
     """All of a device that a choice of kernels goes by.
 
     kind: as torch names it. capability: the compute capability of a CUDA device, None of another.
@@ -28,12 +28,12 @@ class Facts(NamedTuple):
     hip: bool = False
 
 
-def facts_of(device: torch.device) -> Facts:
+def facts_of(device: torch.device) -> DeviceFacts:
     """Of this device, whichever is the current one."""
     if device.type != "cuda":
-        return Facts(device.type)
+        return DeviceFacts(device.type)
     hip = torch.version.hip is not None
-    return Facts("cuda", None if hip else torch.cuda.get_device_capability(device), hip)
+    return DeviceFacts("cuda", None if hip else torch.cuda.get_device_capability(device), hip)
 
 
 def first_that_runs(

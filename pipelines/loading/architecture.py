@@ -17,7 +17,7 @@ from ..networks.shapes import Shapes, require_shapes, shape_of
 from ..weights.checkpoint import Checkpoint
 from ..weights.module_names import PREFIXES, to_diffusers
 from ..weights.recipe import Recipe
-from ..weights.stored import Source
+from ..weights.stored_tensors import Source
 from .s2v_layout import SPEECH_MARK, is_speech, speech_config, speech_name, speech_shapes
 
 __all__ = ["families_of", "transformer_recipe"]
@@ -100,12 +100,12 @@ def _in_diffusers_names(checkpoint: Checkpoint) -> dict[str, Source]:
     _refuse_others(checkpoint, unknown or list(tensors))
     if unknown:
         raise ModelError(
-            f"{checkpoint.path}: holds tensors that no Wan transformer has, such as "
-            f"{', '.join(unknown[:3])} ({len(unknown)} in all); they would change the result, so it is not "
-            "loaded without them. Take a plain bf16, fp8 or GGUF version of this model"
+            f"{checkpoint.path}: has {len(unknown)} tensors that no Wan transformer has, such as "
+            f"{', '.join(unknown[:3])}; the result would be wrong without them. Use a plain bf16, fp8 or "
+            "GGUF version of this model"
         )
     if gates:
-        log.info("%s: %d tensors of sparse attention are not used", checkpoint.path.name, gates)
+        log.info("%s: %d tensors of sparse attention are ignored", checkpoint.path.name, gates)
     return tensors
 
 
@@ -122,8 +122,8 @@ def _refuse_others(checkpoint: Checkpoint, names: Collection[str]) -> None:
         example = next((name for name in names if part in f".{name}"), None)
         if example is not None:
             raise ModelError(
-                f"{checkpoint.path}: is {model} (it has {example}), which this version does not run; give a "
-                "Wan 2.2 or 2.1 text-to-video, image-to-video or TI2V transformer"
+                f"{checkpoint.path}: is {model} (it has {example}), which is not supported; give a Wan 2.2 "
+                "or 2.1 text-to-video, image-to-video or TI2V transformer"
             )
 
 
@@ -139,7 +139,7 @@ def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
     image_dim = shape(image_norm, 1)[0] if image_norm in shapes else None
     if width % _HEAD_DIM:
         raise ModelError(
-            f"{checkpoint.path}: is {width} wide; Wan transformers have whole heads of {_HEAD_DIM}"
+            f"{checkpoint.path}: has width {width}; that of a Wan transformer is a multiple of {_HEAD_DIM}"
         )
     blocks = {int(found[1]) for name in shapes if (found := _BLOCK.match(name))}
     plain = {

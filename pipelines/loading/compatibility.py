@@ -13,7 +13,7 @@ from ..plan.families import FAMILIES, Family
 from ..weights.hashing import file_hash
 from ..weights.recipe import Recipe
 from .architecture import families_of
-from .where_files_go import missing
+from .missing_files import missing
 
 __all__ = ["expert_in_name", "family_of", "require_fit"]
 
@@ -40,7 +40,9 @@ def family_of(path: Path, index: Mapping[str, Any], experts: Mapping[str, Recipe
     if isinstance(own, dict) and own.get("family") in FAMILIES:
         family = _embedded(str(own["family"]), config)
         if len(experts) != family.experts:
-            raise ModelError(f"{path}: has {len(experts)} transformers, {family.name} has {family.experts}")
+            raise ModelError(
+                f"{path}: has {len(experts)} transformers, but {family.name} needs {family.experts}"
+            )
         return family
     possible = [FAMILIES[name] for name in families_of(config)]
     found = next((family for family in possible if family.experts == len(experts)), None)
@@ -49,13 +51,13 @@ def family_of(path: Path, index: Mapping[str, Any], experts: Mapping[str, Recipe
         return found
     if not possible:
         raise ModelError(
-            f"{path}: a Wan transformer with {config.get('in_channels')} input and "
-            f"{config.get('out_channels')} output channels, which this version does not run; text to video "
-            "has 16 and 16, image to video 36 and 16, TI2V 5B 48 and 48"
+            f"{path}: unsupported Wan transformer with {config.get('in_channels')} input and "
+            f"{config.get('out_channels')} output channels; supported are text to video (16 and 16), image "
+            "to video (36 and 16) and TI2V 5B (48 and 48)"
         )
     if len(experts) == 1:
         raise ModelError(missing("low", possible[0].name))
-    raise ModelError(f"low: {possible[0].name} has a single transformer; leave this empty")
+    raise ModelError(f"low: {possible[0].name} has a single transformer; leave low empty")
 
 
 def require_fit(
@@ -68,27 +70,26 @@ def require_fit(
     """That the encoders and the VAE speak the language of the transformers. ModelError otherwise."""
     if vae.config.get("z_dim") != family.latent_channels:
         raise ModelError(
-            f"{vae.files[0]}: has {vae.config.get('z_dim')} latent channels, {family.name} needs "
-            f"{family.latent_channels}; this VAE belongs to another model"
+            f"{vae.files[0]}: has {vae.config.get('z_dim')} latent channels, but {family.name} "
+            f"needs {family.latent_channels}; choose the VAE of this model"
         )
     wanted, width = experts["high"].config.get("text_dim", 4096), text_encoder.config.get("d_model")
     if width != wanted:
         raise ModelError(
-            f"{text_encoder.files[0]}: gives {width} numbers per token, {family.name} reads {wanted}; this "
-            "text encoder belongs to another model"
+            f"{text_encoder.files[0]}: this text encoder outputs width {width}, but {family.name} needs "
+            f"{wanted}; choose UMT5-XXL"
         )
     if audio_encoder is not None:
-        _require_ears(family, experts["high"], audio_encoder)
+        _require_audio_fit(family, experts["high"], audio_encoder)
 
 
-def _require_ears(family: Family, expert: Recipe, audio_encoder: Recipe) -> None:
+def _require_audio_fit(family: Family, expert: Recipe, audio_encoder: Recipe) -> None:
     wanted = (expert.config["audio_dim"], expert.config["audio_states"])
     found = (audio_encoder.config["hidden_size"], audio_encoder.config["num_hidden_layers"] + 1)
     if found != wanted:
         raise ModelError(
-            f"{audio_encoder.files[0]}: gives {found[0]} numbers of {found[1]} layers, {family.name} hears "
-            f"{wanted[0]} of {wanted[1]}; this audio encoder belongs to another model, take "
-            "wav2vec2-large-xlsr-53-english"
+            f"{audio_encoder.files[0]}: this audio encoder outputs {found[1]} layers of width {found[0]}, "
+            f"but {family.name} needs {wanted[1]} of width {wanted[0]}; choose wav2vec2-large-xlsr-53-english"
         )
 
 
@@ -113,18 +114,18 @@ def _require_pair(path: Path, experts: Mapping[str, Recipe]) -> None:
     channels = [int(recipe.config.get("in_channels", 16)) for recipe in (high, low)]
     if channels[0] != channels[1]:
         raise ModelError(
-            f"{path}: high- and low-noise expert have {channels[0]} and {channels[1]} input channels "
-            "(text to video has 16, image to video 36); both must come from the same model"
+            f"{path}: the high- and low-noise experts have {channels[0]} and {channels[1]} input "
+            "channels (text to video has 16, image to video 36); both must come from the same model"
         )
     for key in _OF_THE_SAME_MODEL:
         if high.config.get(key) != low.config.get(key):
             raise ModelError(
-                f"{path}: high- and low-noise expert differ in {key} ({high.config.get(key)} and "
-                f"{low.config.get(key)}); both must come from the same model"
+                f"{path}: the high- and low-noise experts differ in {key} ({high.config.get(key)} "
+                f"and {low.config.get(key)}); both must come from the same model"
             )
     if _same_content(high, low):
         raise ModelError(
-            f"low: {low.files[0]} is the same as the high-noise expert; choose the low-noise one of the two"
+            f"low: {low.files[0]} is the same as the high-noise expert; choose the low-noise expert"
         )
 
 
@@ -145,7 +146,7 @@ def _warn_of_names(experts: Mapping[str, Recipe], family: Family) -> None:
         said = expert_in_name(name)
         if said and len(experts) == 1:
             log.warning(
-                "%s is alone and runs as %s; if it is an expert of Wan 2.2, choose the other one too",
+                "%s is used alone, as %s; if it is one of the two experts of Wan 2.2, choose the other too",
                 name,
                 family.name,
             )

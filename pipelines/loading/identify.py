@@ -15,9 +15,9 @@ from ..weights.module_names import PREFIXES
 from ..weights.recipe import Recipe
 from .architecture import families_of, transformer_recipe
 from .clip_layout import clip_recipe
+from .missing_files import PartName, missing
 from .text_layout import text_recipe
 from .vae_layout import vae_recipe
-from .where_files_go import Slot, missing
 
 __all__ = ["Identity", "Kind", "choose", "identify", "read_part"]
 
@@ -84,7 +84,7 @@ def read_part(path: Path, kind: Kind, slot: str) -> Recipe:
     return _READERS[kind](checkpoint)
 
 
-def choose(files: Sequence[Path], kind: Kind, family: str, slot: Slot) -> Path:
+def choose(files: Sequence[Path], kind: Kind, family: str, slot: PartName) -> Path:
     """The one file of `files` that is this part of a model of `family`.
 
     Raises ModelError when none fits, saying where one can be had, and when several do: then the user has to
@@ -96,7 +96,7 @@ def choose(files: Sequence[Path], kind: Kind, family: str, slot: Slot) -> Path:
     if fitting:
         names = ", ".join(file.name for file in fitting)
         raise ModelError(f"{slot}: {len(fitting)} files fit {family}: {names}; choose one of them")
-    looked = f" None of these fits: {_named(files)}." if files else ""
+    looked = f" None of these files fits: {_named(files)}." if files else ""
     raise ModelError(f"{missing(slot, family)}.{looked}")
 
 
@@ -141,6 +141,6 @@ def _families(kind: Kind, recipe: Recipe) -> tuple[str, ...]:
 
 
 def _strange(checkpoint: Checkpoint) -> str:
-    said = f", a GGUF of {checkpoint.architecture}" if checkpoint.architecture else ""
-    examples = ", ".join(list(checkpoint.tensors)[:3]) or "none at all"
-    return f"{checkpoint.path}: no part of a Wan model{said}; it holds tensors like {examples}"
+    said = f" but a GGUF file of {checkpoint.architecture}" if checkpoint.architecture else ""
+    examples = ", ".join(list(checkpoint.tensors)[:3]) or "(none)"
+    return f"{checkpoint.path}: not a part of a Wan model{said}; its tensors are named like {examples}"

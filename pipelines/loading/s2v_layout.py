@@ -15,7 +15,7 @@ from ..networks.shapes import Shapes
 __all__ = [
     "SPEECH_CLASS",
     "SPEECH_MARK",
-    "hearing_blocks",
+    "audio_blocks",
     "is_speech",
     "speech_config",
     "speech_name",
@@ -45,10 +45,10 @@ def is_speech(config: Mapping[str, Any]) -> bool:
     return config.get("_class_name") == SPEECH_CLASS
 
 
-def hearing_blocks(blocks: int, injectors: int) -> tuple[int, ...]:
+def audio_blocks(blocks: int, injectors: int) -> tuple[int, ...]:
     """The blocks that hear. No tensor says which: those of the released model, else spread evenly.
 
-    >>> hearing_blocks(4, 2)
+    >>> audio_blocks(4, 2)
     (0, 3)
     """
     if (blocks, injectors) == (_OFFICIAL_BLOCKS, len(_OFFICIAL)):
@@ -63,7 +63,7 @@ def speech_name(keys: Collection[str]) -> Callable[[str], str | None]:
     """
     blocks = len({key.split(".")[1] for key in keys if key.startswith("blocks.")})
     found = {match[2] for key in keys if (match := _INJECTOR.fullmatch(key))}
-    places = hearing_blocks(blocks, len(found))
+    places = audio_blocks(blocks, len(found))
 
     def name(key: str) -> str | None:
         match = _INJECTOR.fullmatch(key)

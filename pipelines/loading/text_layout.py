@@ -73,7 +73,9 @@ def _name(checkpoint: Checkpoint, key: str) -> str | None:
         return f"{_BLOCK}.{found[1]}.{inner}.weight"
     end = _ENDS.get(key.removesuffix(".weight"))
     if end is None and not key.startswith(("shared.", "encoder.")):
-        raise ModelError(f"{checkpoint.path}: holds {key}, which no UMT5 encoder has")
+        raise ModelError(
+            f"{checkpoint.path}: has the tensor {key}, which no UMT5 encoder has; choose UMT5-XXL"
+        )
     return f"{end}.weight" if end else key
 
 

@@ -14,7 +14,7 @@ from ..errors import ModelError
 from ..networks.shapes import Shapes, require_shapes, shape_of
 from ..weights.checkpoint import Checkpoint
 from ..weights.recipe import Recipe
-from ..weights.stored import Source
+from ..weights.stored_tensors import Source
 
 __all__ = ["vae_recipe"]
 
@@ -104,7 +104,9 @@ def _in_diffusers_names(checkpoint: Checkpoint) -> dict[str, Source]:
     for key, source in checkpoint.tensors.items():
         name = _renamed(key, resampling)
         if name is None:
-            raise ModelError(f"{checkpoint.path}: holds {key}, which no Wan VAE has")
+            raise ModelError(
+                f"{checkpoint.path}: has the tensor {key}, which no Wan VAE has; choose a Wan VAE"
+            )
         tensors[name] = source
     return tensors
 
@@ -147,7 +149,7 @@ def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
     latents = shape("post_quant_conv.weight")[0]
     if latents not in _STATISTICS:
         raise ModelError(
-            f"{checkpoint.path}: a VAE with {latents} latent channels; Wan has 16 (2.1 and the 14B models of "
+            f"{checkpoint.path}: has {latents} latent channels; a Wan VAE has 16 (2.1 and the 14B models of "
             "2.2) or 48 (TI2V 5B)"
         )
     levels = [f"decoder.up_blocks.{level}" for level in range(16)]

@@ -9,9 +9,9 @@ from types import MappingProxyType
 
 from ..device.memory import Seat
 from ..device.precision import Precision
-from ..embedded.embedded import EMBEDDED, toy_folder
+from ..embedded.toy_model import EMBEDDED, toy_folder
 from ..errors import ModelError
-from ..kernels.choices import Wishes
+from ..kernels.choices import Preferences
 from ..networks.prompt_cache import PromptCache
 from ..networks.tokenizer import find_tokenizer
 from ..plan.families import Family
@@ -24,12 +24,12 @@ from ..weights.lora.lora_file import read_lora
 from ..weights.recipe import Recipe
 from .compatibility import family_of, require_fit
 from .identify import Kind, choose, read_part
+from .missing_files import PartName, missing, public_page
 from .wav2vec_layout import audio_encoder_recipe, choose_audio_encoder
-from .where_files_go import Slot, missing, public_page
 
-__all__ = ["Given", "WanModel", "load_model", "read_experts"]
+__all__ = ["FileChoice", "WanModel", "load_model", "read_experts"]
 
-Given = str | Path | Sequence[Path] | None
+FileChoice = str | Path | Sequence[Path] | None
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class WanModel:
     safety_checker: folders with the models that were chosen for it; None where nobody did.
     residency: how much of the experts lies on the device, as `parse_residency` has it.
     audio_encoder: wav2vec 2.0, of a model that hears; None of any other.
-    wishes:    how its experts should compute, where that is not left to the device.
+    preferences:    how its experts should compute, where that is not left to the device.
     prompts:   what its text encoder read last; models made from this one share it.
     """
 
@@ -65,7 +65,7 @@ class WanModel:
     prompt_expander: Path | None = None
     safety_checker: Path | None = None
     residency: str = "auto"
-    wishes: Wishes = field(default_factory=Wishes)
+    preferences: Preferences = field(default_factory=Preferences)
     prompts: PromptCache = field(default_factory=PromptCache, repr=False, compare=False)
 
     def with_lora(
@@ -102,14 +102,14 @@ def load_model(
     source: str | Path,
     *,
     low: str | Path | None = None,
-    vae: Given = None,
-    text_encoder: Given = None,
+    vae: FileChoice = None,
+    text_encoder: FileChoice = None,
     tokenizer: str | Path | None = None,
     precision: Precision = "auto",
-    image_encoder: Given = None,
+    image_encoder: FileChoice = None,
     residency: str = "auto",
-    audio_encoder: Given = None,
-    wishes: Wishes | None = None,
+    audio_encoder: FileChoice = None,
+    preferences: Preferences | None = None,
 ) -> WanModel:
     """A model from a folder or from single files. Reads headers only.
 
@@ -126,7 +126,7 @@ def load_model(
     residency:    how much of the experts lies on the device while they run: auto, resident, ring or ring:N.
     audio_encoder: of a model for speech: a wav2vec 2.0, its folder or its .safetensors file, likewise. No
                   other model looks at it.
-    wishes:       how the experts should compute; None leaves all of it to the device.
+    preferences:       how the experts should compute; None leaves all of it to the device.
 
     The family follows from the tensors, never from the name of a file or folder.
     Raises ModelError naming what is missing, of the wrong kind, or of another model.
@@ -138,8 +138,8 @@ def load_model(
     family = family_of(path, index, experts)
     vae_recipe, _ = _part("vae", vae, folder, family)
     text_recipe, text_path = _part("text_encoder", text_encoder, folder, family)
-    hearing = _audio_encoder(audio_encoder, folder, family)
-    require_fit(family, experts, vae_recipe, text_recipe, hearing)
+    audio_recipe = _audio_encoder(audio_encoder, folder, family)
+    require_fit(family, experts, vae_recipe, text_recipe, audio_recipe)
     boundary = family.boundary if index.get("boundary_ratio") is None else float(index["boundary_ratio"])
     return WanModel(
         name=str(source),
@@ -152,8 +152,8 @@ def load_model(
         precision=precision,
         image_encoder=_image_encoder(image_encoder, folder, family),
         residency=residency,
-        audio_encoder=hearing,
-        wishes=wishes or Wishes(),
+        audio_encoder=audio_recipe,
+        preferences=preferences or Preferences(),
     )
 
 
@@ -181,7 +181,7 @@ def _located(source: str | Path) -> Path:
     if not path.exists():
         raise ModelError(
             f"{source}: no such model; give {' or '.join(map(repr, EMBEDDED))}, a folder in diffusers "
-            "layout, or the transformer as a .safetensors or .gguf file, which can be had at "
+            "layout, or the transformer as a .safetensors or .gguf file; download one from "
             f"{public_page('diffusion_models')}"
         )
     return path
@@ -194,7 +194,7 @@ def _is_whole(path: Path) -> bool:
 
 def _read(path: Path, kind: Kind, slot: str) -> Recipe:
     if not path.exists():
-        raise ModelError(f"{slot}: {path} not found; such files can be had at {public_page(_FOLDERS[kind])}")
+        raise ModelError(f"{slot}: {path} not found; download it from {public_page(_FOLDERS[kind])}")
     return read_part(path, kind, slot)
 
 
@@ -204,14 +204,14 @@ _FOLDERS: dict[Kind, str] = {
     "text encoder": "text_encoders",
     "image encoder": "clip_vision",
 }
-_KINDS: dict[Slot, Kind] = {
+_KINDS: dict[PartName, Kind] = {
     "vae": "VAE",
     "text_encoder": "text encoder",
     "image_encoder": "image encoder",
 }
 
 
-def _part(slot: Slot, given: Given, folder: Path | None, family: Family) -> tuple[Recipe, Path]:
+def _part(slot: PartName, given: FileChoice, folder: Path | None, family: Family) -> tuple[Recipe, Path]:
     """The recipe that was given for a slot, else the folder's own, and where it lies."""
     kind = _KINDS[slot]
     if given is None and folder is not None:
@@ -224,7 +224,7 @@ def _part(slot: Slot, given: Given, folder: Path | None, family: Family) -> tupl
     return _read(path, kind, slot), path
 
 
-def _image_encoder(given: Given, folder: Path | None, family: Family) -> Recipe | None:
+def _image_encoder(given: FileChoice, folder: Path | None, family: Family) -> Recipe | None:
     """The one that a family with CLIP reads with; None where nothing was given, or none is needed."""
     if not family.reads_clip:
         return None
@@ -244,7 +244,7 @@ def _own_or_shared(folder: Path, slot: str) -> Path:
     return own
 
 
-def _audio_encoder(given: Given, folder: Path | None, family: Family) -> Recipe | None:
+def _audio_encoder(given: FileChoice, folder: Path | None, family: Family) -> Recipe | None:
     """What hears, for a family that does; None for any other."""
     if not family.hears:
         return None
@@ -252,7 +252,7 @@ def _audio_encoder(given: Given, folder: Path | None, family: Family) -> Recipe 
         given = _own_or_shared(folder, "audio_encoder")
     found = given if isinstance(given, (str, Path)) else choose_audio_encoder(given or (), family.name)
     if not Path(found).exists():
-        raise ModelError(f"{missing('audio_encoder', family.name)}; {found} is not there")
+        raise ModelError(f"{missing('audio_encoder', family.name)}; {found} was not found")
     return audio_encoder_recipe(Path(found))
 
 
@@ -260,7 +260,7 @@ def _tokenizer(given: str | Path | None, text_encoder: Path) -> Path:
     found = Path(given) if given is not None else find_tokenizer(text_encoder)
     if found is None:
         raise ModelError(
-            f"tokenizer: {text_encoder} carries none and none lies beside it; put the tokenizer.json of "
-            "google/umt5-xxl there, or take umt5_xxl_fp16.safetensors of Comfy-Org, which carries its own"
+            f"tokenizer: {text_encoder} contains none and there is none beside it; put the tokenizer.json of "
+            "google/umt5-xxl there, or use Comfy-Org's umt5_xxl_fp16.safetensors, which contains one"
         )
     return found

@@ -15,7 +15,7 @@ from ..networks.shapes import Shapes, require_shapes, shape_of
 from ..weights.checkpoint import Checkpoint, read_checkpoint
 from ..weights.folder import read_json
 from ..weights.recipe import Recipe
-from .where_files_go import Slot, missing
+from .missing_files import PartName, missing
 
 __all__ = ["audio_encoder_recipe", "choose_audio_encoder"]
 
@@ -43,8 +43,8 @@ def audio_encoder_recipe(path: Path, slot: str = "audio_encoder") -> Recipe:
     shapes = {name: source.shape for name, source in tensors.items()}
     if "feature_projection.projection.weight" not in shapes:
         raise ModelError(
-            f"{slot}: {path} is no wav2vec 2.0; wav2vec2-large-xlsr-53-english is needed, its folder or its "
-            ".safetensors file"
+            f"{slot}: {path} is not a wav2vec 2.0 model; give the folder or the .safetensors file of "
+            "wav2vec2-large-xlsr-53-english"
         )
     config = _config(checkpoint, shapes)
     preprocessor = path / "preprocessor_config.json"
@@ -54,7 +54,7 @@ def audio_encoder_recipe(path: Path, slot: str = "audio_encoder") -> Recipe:
     return Recipe.of(config, tensors)
 
 
-def choose_audio_encoder(files: Sequence[Path], family: str, slot: Slot = "audio_encoder") -> Path:
+def choose_audio_encoder(files: Sequence[Path], family: str, slot: PartName = "audio_encoder") -> Path:
     """The one of `files` that is a wav2vec 2.0. Raises ModelError when none is, or several are."""
     fitting = [file for file in files if _is_one(file, slot)]
     if len(fitting) == 1:
@@ -65,7 +65,7 @@ def choose_audio_encoder(files: Sequence[Path], family: str, slot: Slot = "audio
     raise ModelError(missing(slot, family))
 
 
-def _is_one(file: Path, slot: Slot) -> bool:
+def _is_one(file: Path, slot: PartName) -> bool:
     try:
         audio_encoder_recipe(file, slot)
     except ModelError:

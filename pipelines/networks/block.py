@@ -160,13 +160,13 @@ def _after_attention(
     update = block.attn1.to_out[0](attended.flatten(2))
     del attended
     if isinstance(block.norm2, nn.Identity):
-        hidden = asking = do.gated(hidden, update, about_attention.gate)
+        hidden = attending = do.gated(hidden, update, about_attention.gate)
     else:
         weight, bias = (tensor.float().view(1, 1, -1) for tensor in (block.norm2.weight, block.norm2.bias))
-        hidden, asking = do.gated_norm(hidden, update, about_attention.gate, weight, bias, block.norm2.eps)
+        hidden, attending = do.gated_norm(hidden, update, about_attention.gate, weight, bias, block.norm2.eps)
     del update
-    update = cross.to_out[0](_looked_up(block, asking, context))
-    del asking
+    update = cross.to_out[0](_looked_up(block, attending, context))
+    del attending
     hidden, normed = do.gated_norm(hidden, update, None, about_ff.weight, about_ff.bias, block.norm3.eps)
     del update
     widen, narrow = block.ffn.net[0].proj, block.ffn.net[2]
@@ -177,9 +177,9 @@ def _after_attention(
     return do.gated(hidden, update, about_ff.gate)
 
 
-def _looked_up(block: OwnBlock, asking: Tensor, context: list[tuple[Tensor, Tensor]]) -> Tensor:
+def _looked_up(block: OwnBlock, attending: Tensor, context: list[tuple[Tensor, Tensor]]) -> Tensor:
     cross = block.attn2
-    query = torch.unflatten(cross.norm_q(cross.to_q(asking)), 2, (cross.heads, -1))
+    query = torch.unflatten(cross.norm_q(cross.to_q(attending)), 2, (cross.heads, -1))
     found = block.attend(query, *context[0])
     for key, value in context[1:]:
         found = found + block.attend(query, key, value)

@@ -14,8 +14,8 @@ from ..kernels.choices import FloatChoices
 from ..sampling.engine import Condition
 from ..sampling.step_cache import BlockCache
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32
-from .first_block import asking
 from .network_kind import NetworkKind
+from .step_cache_hook import with_step_cache
 from .transformer import use_own_forward
 
 __all__ = ["EXPERT", "blank_expert", "expert_dtypes", "forward_bytes", "token_count", "velocity_of"]
@@ -41,7 +41,7 @@ def velocity_of(
     if picture is not None and network.config.pos_embed_seq_len is not None:
         picture = picture.view(2, -1, picture.shape[-1])  # first and last picture are counted apart
     time = torch.tensor([timestep], dtype=torch.float32, device=device)
-    with asking(network, cache):
+    with with_step_cache(network, cache):
         if condition.given is None:
             velocity: Tensor = network(entering, time, text, picture, return_dict=False)[0]
             return velocity.float()

@@ -14,7 +14,7 @@ from ..device.memory import Memory, compute_dtype
 from ..device.precision import Precision
 from ..errors import ModelError
 from ..progress import Progress
-from .local_folder import architecture_of, load_companion, weight_files
+from .helper_folder import architecture_of, load_companion, weight_files
 
 __all__ = ["INSTRUCTIONS", "expand_prompt"]
 

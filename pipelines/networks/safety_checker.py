@@ -14,7 +14,7 @@ from transformers import AutoTokenizer
 
 from ..errors import ModelError, SafetyError
 from ..weights.folder import read_json
-from .local_folder import architecture_of, companion_record, load_companion
+from .helper_folder import architecture_of, companion_record, load_companion
 
 __all__ = ["Looks", "SafetyChecker"]
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import ModelError
-from ..weights.stored import NUMBERS, Source, StoredTensor
+from ..weights.stored_tensors import NUMBERS, Source, StoredTensor
 
 __all__ = ["Shapes", "require_shapes", "shape_of"]
 
@@ -45,4 +45,4 @@ def require_shapes(path: Path, what: str, tensors: Mapping[str, Source], wanted:
             )
         source = tensors[name]
         if isinstance(source, StoredTensor) and source.dtype not in NUMBERS:
-            raise ModelError(f"{path}: {name} is {source.dtype}; parameters are floats. It is damaged")
+            raise ModelError(f"{path}: {name} is {source.dtype} instead of a float type; the file is damaged")

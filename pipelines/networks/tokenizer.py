@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer
 
 from ..errors import ModelError
-from ..weights.stored import Files, read_header
+from ..weights.stored_tensors import Files, read_header
 
 __all__ = ["SPIECE", "Tokenize", "find_tokenizer", "read_tokenizer"]
 
@@ -61,7 +61,7 @@ def _read(path: Path) -> tuple[Path, Tokenize, int]:
     """The file that was read, its tokenizer, and how many pieces its vocabulary has."""
     file = _in_folder(path) if path.is_dir() else path
     if file is None:
-        raise ModelError(f"{path}: holds no tokenizer; it needs a {_JSON} or a {_SPIECES[0]}")
+        raise ModelError(f"{path}: has no tokenizer; put {_JSON} or {_SPIECES[0]} there")
     if file.suffix == ".json":
         return file, *_from_json(file)
     if file.suffix == ".safetensors":
@@ -98,5 +98,7 @@ def _from_pieces(file: Path, model: bytes) -> tuple[Tokenize, int]:
     except RuntimeError as error:
         raise ModelError(f"{file}: its tokenizer is damaged: {error}") from error
     if not model or processor.eos_id() < 0:  # an empty one is no error to the library
-        raise ModelError(f"{file}: its tokenizer is damaged, or not one of T5: it has no end mark")
+        raise ModelError(
+            f"{file}: its tokenizer has no end-of-sequence token; it is damaged, or not a T5 tokenizer"
+        )
     return lambda text: [*processor.encode(text), processor.eos_id()], processor.get_piece_size()

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .flops import SIZES, Size, forward_flops, tokens_of
+from .flops import SIZES, NetworkSize, forward_flops, tokens_of
 from .plan import Plan
 
 __all__ = ["Expectation", "Rates", "expect", "read_rates", "write_rates"]
@@ -62,7 +62,7 @@ class Expectation:
         return {**asdict(self), "total_s": self.total_s}
 
 
-def expect(plan: Plan, size: Size, rates: Rates) -> Expectation:
+def expect(plan: Plan, size: NetworkSize, rates: Rates) -> Expectation:
     """size: of the experts of the model that `plan` is for. Decoding counts for published VAEs alone."""
     tokens = tokens_of(plan.latent_shape)
     flops = forward_flops(size, tokens)

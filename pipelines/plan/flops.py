@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["SIZES", "Flops", "Size", "forward_flops", "size_of", "tokens_of"]
+__all__ = ["SIZES", "Flops", "NetworkSize", "forward_flops", "size_of", "tokens_of"]
 
 TEXT_TOKENS = 512  # every Wan model reads prompts of this length
 TEXT_WIDTH = 4096  # UMT5-XXL
@@ -18,7 +18,7 @@ _FREQUENCIES = 256  # the sinusoidal timestep
 
 
 @dataclass(frozen=True)
-class Size:
+class NetworkSize:
     """Of a Wan transformer: width of a token, of the feed-forward layer, blocks, channels in and out."""
 
     width: int
@@ -29,14 +29,14 @@ class Size:
 
 
 # By the name of a family; from the official configurations that `families` cites.
-SIZES: dict[str, Size] = {
-    "wan2.2-t2v-a14b": Size(5120, 13824, 40, 16, 16),
-    "wan2.2-i2v-a14b": Size(5120, 13824, 40, 36, 16),
-    "wan2.2-s2v-14b": Size(5120, 13824, 40, 16, 16),
-    "wan2.2-ti2v-5b": Size(3072, 14336, 30, 48, 48),
-    "wan2.1-t2v-14b": Size(5120, 13824, 40, 16, 16),
-    "wan2.1-t2v-1.3b": Size(1536, 8960, 30, 16, 16),
-    "wan2.1-i2v-14b": Size(5120, 13824, 40, 36, 16),
+SIZES: dict[str, NetworkSize] = {
+    "wan2.2-t2v-a14b": NetworkSize(5120, 13824, 40, 16, 16),
+    "wan2.2-i2v-a14b": NetworkSize(5120, 13824, 40, 36, 16),
+    "wan2.2-s2v-14b": NetworkSize(5120, 13824, 40, 16, 16),
+    "wan2.2-ti2v-5b": NetworkSize(3072, 14336, 30, 48, 48),
+    "wan2.1-t2v-14b": NetworkSize(5120, 13824, 40, 16, 16),
+    "wan2.1-t2v-1.3b": NetworkSize(1536, 8960, 30, 16, 16),
+    "wan2.1-i2v-14b": NetworkSize(5120, 13824, 40, 36, 16),
 }
 
 
@@ -52,9 +52,9 @@ class Flops:
         return self.products + self.attention
 
 
-def size_of(config: Mapping[str, Any]) -> Size:
+def size_of(config: Mapping[str, Any]) -> NetworkSize:
     """From the configuration of the class; what is left out has the value that the 14B models have."""
-    return Size(
+    return NetworkSize(
         config.get("num_attention_heads", 40) * config.get("attention_head_dim", 128),
         config.get("ffn_dim", 13824),
         config.get("num_layers", 40),
@@ -69,7 +69,7 @@ def tokens_of(latent_shape: Sequence[int]) -> int:
     return frames * (rows // 2) * (columns // 2)
 
 
-def forward_flops(size: Size, tokens: int) -> Flops:
+def forward_flops(size: NetworkSize, tokens: int) -> Flops:
     """Of one forward of one clip of `tokens` tokens, with a text of full length.
 
     Per token and block: query, key, value and output of the self-attention (8 d^2), query and output of the

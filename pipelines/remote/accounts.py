@@ -10,9 +10,9 @@ from typing import Any
 
 from ..errors import KeyProblemError
 from .fal import Fal
+from .job_record import Job
 from .keys import Key, find_key, where_keys_are
 from .novita import Novita
-from .record import Job
 from .settings import Addresses, read_addresses
 
 __all__ = ["Accounts", "account_at"]

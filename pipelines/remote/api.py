@@ -17,9 +17,9 @@ from typing import Any
 import httpx
 
 from ..download.public_web import tls
-from .attempts import CallFailedError, Said, repeat
+from .attempts import CallFailedError, ErrorDetails, repeat
 from .redaction import Redaction, one_line
-from .retry import Happening, Pace, Policy, happening_of_error, happening_of_status, retry_after_s
+from .retry import FailureKind, Pace, Policy, failure_kind_of_error, failure_kind_of_status, retry_after_s
 
 __all__ = ["Answer", "Api", "Timeouts", "same_origin"]
 
@@ -63,7 +63,7 @@ class Api:
         authorization: str,
         redaction: Redaction,
         bases: tuple[str, ...],
-        explain: Callable[[Mapping[str, Any]], Said | None],
+        explain: Callable[[Mapping[str, Any]], ErrorDetails | None],
         *,
         pace: Pace,
         timeouts: Timeouts,
@@ -120,23 +120,23 @@ class Api:
             answer = await asyncio.wait_for(self._exchange(request, fresh), self._timeouts.answer)
         except httpx.TransportError as error:
             reason = one_line(self._redaction.text(f"{type(error).__name__} {error}"))
-            raise self._failed(happening_of_error(error), reason) from None
+            raise self._failed(failure_kind_of_error(error), reason) from None
         except (httpx.DecodingError, httpx.StreamError) as error:
             raise self._failed("lost", f"the answer cannot be read: {type(error).__name__}") from None
         except asyncio.TimeoutError:
             raise self._failed("lost", f"no whole answer within {self._timeouts.answer:.0f} s") from None
-        happening = happening_of_status(answer.status)
-        if happening is not None:
-            said = self._explain(answer.data)
-            text = said.message if said else one_line(answer.body.decode("utf-8", "replace"), 120)
+        failure_kind = failure_kind_of_status(answer.status)
+        if failure_kind is not None:
+            details = self._explain(answer.data)
+            text = details.message if details else one_line(answer.body.decode("utf-8", "replace"), 120)
             if answer.status in (401, 403):
                 text = f"{text}; check the key and the account"
             raise CallFailedError(
-                happening,
+                failure_kind,
                 f"answered {answer.status}: {text}" if text else f"answered {answer.status}",
                 self._provider,
                 status=answer.status,
-                said=said,
+                details=details,
                 retry_after_s=retry_after_s(answer.headers.get("retry-after")),
             )
         if needs_json and not answer.data:
@@ -174,8 +174,8 @@ class Api:
             data = None
         return text.encode(), data
 
-    def _failed(self, happening: Happening, reason: str) -> CallFailedError:
-        return CallFailedError(happening, reason, self._provider)
+    def _failed(self, failure_kind: FailureKind, reason: str) -> CallFailedError:
+        return CallFailedError(failure_kind, reason, self._provider)
 
 
 def _nothing(word: str) -> None:

@@ -10,9 +10,9 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from ..errors import AmbiguousError, Money, NotAcceptedError, RefusedError, RemoteError
-from .retry import Happening, Pace, Policy
+from .retry import FailureKind, Pace, Policy
 
-__all__ = ["CallFailedError", "Said", "repeat"]
+__all__ = ["CallFailedError", "ErrorDetails", "repeat"]
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Said:
+class ErrorDetails:
     """What an answer that is no success says: a text, the field it blames, and the provider's word for it."""
 
     message: str
@@ -39,16 +39,16 @@ class CallFailedError(Exception):
 
     def __init__(
         self,
-        happening: Happening,
+        failure_kind: FailureKind,
         reason: str,
         provider: str,
         *,
         status: int | None = None,
-        said: Said | None = None,
+        details: ErrorDetails | None = None,
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(reason)
-        self.happening, self.provider, self.status, self.said = happening, provider, status, said
+        self.failure_kind, self.provider, self.status, self.details = failure_kind, provider, status, details
         self.retry_after_s = retry_after_s
 
     def as_error(
@@ -62,7 +62,7 @@ class CallFailedError(Exception):
         """what: what was tried, such as "asking how far the job is". error: instead of the policy's."""
         kind, message = error or self.error, f"{what}: {self}"
         if kind is RefusedError:
-            field = None if self.said is None else self.said.field
+            field = None if self.details is None else self.details.field
             return RefusedError(message, provider=self.provider, field=field)
         if kind is NotAcceptedError:
             return NotAcceptedError(message, provider=self.provider)
@@ -81,7 +81,7 @@ async def repeat(once: Callable[[], Awaitable[T]], policy: Policy, pace: Pace) -
     begin = pace.now()
 
     def is_enough(attempts: RetryCallState) -> bool:
-        attempts_allowed = policy.rules[_failure(attempts).happening].attempts
+        attempts_allowed = policy.rules[_failure(attempts).failure_kind].attempts
         return attempts.attempt_number >= attempts_allowed or pace.now() - begin > policy.total_s
 
     attempts = AsyncRetrying(
@@ -95,7 +95,7 @@ async def repeat(once: Callable[[], Awaitable[T]], policy: Policy, pace: Pace) -
     try:
         return await attempts(once)
     except CallFailedError as failed:
-        failed.error = policy.rules[failed.happening].error
+        failed.error = policy.rules[failed.failure_kind].error
         raise
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 import httpx
 
 from ..download.address import shown
-from ..download.part import BrokenError, forget, note_version, settle, size_of, verify, version_of
+from ..download.partial_file import BrokenError, forget, note_version, settle, size_of, verify, version_of
 from ..download.public_web import PublicTransport, redirected, url_of
 from ..errors import DownloadError, JobLostError, RemoteError, UnreachableError
 from ..files.on_disk import move_into_place
 from .api import Timeouts
 from .provider import Downloaded, RemoteFile
-from .retry import Pace, happening_of_status, retry_after_s
+from .retry import Pace, failure_kind_of_status, retry_after_s
 
 __all__ = ["Caps", "Cdn"]
 
@@ -218,7 +218,7 @@ class Cdn:
             raise self._error(
                 JobLostError, f"{shown(file.url)}: answered {status}; the file is no longer there"
             )
-        if happening_of_status(status) == "refused":
+        if failure_kind_of_status(status) == "refused":
             raise DownloadError(f"{shown(file.url)}: answered {status}")
         raise BrokenError(f"answered {status}", retry_after_s(headers.get("retry-after")))
 

@@ -21,11 +21,11 @@ from .download import Caps, Cdn
 from .fal_answers import explain, is_of_the_model, read_files, read_status
 from .fal_storage import FalStorage, UploadSizes
 from .keys import Key
-from .provider import Cancelled, Downloaded, Outcome, Payload, RemoteFile, Status, Submitted
+from .provider import Cancelled, Downloaded, JobStatus, Outcome, Payload, RemoteFile, Submitted
 from .redaction import Redaction
 from .retry import CANCEL, CHEAP, ONCE, READ, SUBMIT, Pace
 from .settings import Addresses
-from .written import written_form
+from .stored_form import stored_form
 
 __all__ = ["Fal"]
 
@@ -122,7 +122,7 @@ class Fal:
             *(self._own(answer.data.get(name)) for name in ("status_url", "response_url", "cancel_url")),
         )
 
-    async def status(self, job: Submitted) -> Status:
+    async def status(self, job: Submitted) -> JobStatus:
         url = self._own(job.status_url) or f"{self._job(job)}/status"
         for look in range(_LOOKS_FOR_A_NEW_JOB):
             try:
@@ -133,7 +133,7 @@ class Fal:
                     raise self._about(failed, "asking how far the job is", job) from None
             if look < _LOOKS_FOR_A_NEW_JOB - 1:
                 await self._pace.sleep(_BETWEEN_LOOKS_S)
-        return Status("lost", error="fal does not know the request")
+        return JobStatus("lost", error="fal does not know the request")
 
     async def result(self, job: Submitted) -> Outcome:
         what = "asking for the result"
@@ -165,13 +165,13 @@ class Fal:
     async def reconcile(
         self, endpoint: str, payload: Payload, since: float
     ) -> Submitted | Literal["cannot tell"] | None:
-        wanted = written_form(payload)
+        wanted = stored_form(payload)
         for _ in range(_LOOKS_AT_THE_LIST):
             await self._pace.sleep(_BETWEEN_LOOKS_S)
             requests = await self._list(endpoint, since)
             if requests is None or any(not isinstance(one.get("json_input"), dict) for one in requests):
                 return "cannot tell"
-            fitting = [one for one in requests if written_form(one["json_input"]) == wanted]
+            fitting = [one for one in requests if stored_form(one["json_input"]) == wanted]
             if len(fitting) > 1:
                 return "cannot tell"
             if fitting and _is_id(fitting[0].get("request_id")):

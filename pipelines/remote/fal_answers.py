@@ -6,8 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from .attempts import CallFailedError, Said
-from .provider import RemoteFile, Status
+from .attempts import CallFailedError, ErrorDetails
+from .provider import JobStatus, RemoteFile
 from .redaction import one_line
 
 __all__ = ["explain", "is_of_the_model", "read_files", "read_status"]
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 _STATES: Mapping[str, Literal["queued", "running"]] = {"IN_QUEUE": "queued", "IN_PROGRESS": "running"}
 
 
-def read_status(data: Mapping[str, Any]) -> Status:
+def read_status(data: Mapping[str, Any]) -> JobStatus:
     word, error = str(data.get("status")), data.get("error")
     logs = data.get("logs")
     lines = tuple(
@@ -28,14 +28,14 @@ def read_status(data: Mapping[str, Any]) -> Status:
     if word == "COMPLETED":
         if error:
             kind = data.get("error_type")
-            return Status(
+            return JobStatus(
                 "failed", log_lines=lines, error=one_line(f"{error} ({kind})" if kind else str(error))
             )
-        return Status("completed", log_lines=lines)
+        return JobStatus("completed", log_lines=lines)
     if word not in _STATES:
         log.warning("fal reports the unknown status %s; waiting", one_line(word, 40))
     position = data.get("queue_position")
-    return Status(
+    return JobStatus(
         _STATES.get(word, "running"),
         queue_position=position if isinstance(position, int) else None,
         log_lines=lines,
@@ -60,7 +60,7 @@ def read_files(data: Mapping[str, Any]) -> list[RemoteFile]:
     return files
 
 
-def explain(data: Mapping[str, Any]) -> Said | None:
+def explain(data: Mapping[str, Any]) -> ErrorDetails | None:
     """fal's two shapes: a list of faults with their places, or one text."""
     detail, code = data.get("detail"), data.get("error_type")
     if isinstance(detail, list) and detail and isinstance(detail[0], dict):
@@ -68,9 +68,9 @@ def explain(data: Mapping[str, Any]) -> Said | None:
         message = "; ".join(
             one_line(str(item.get("msg", item))) for item in detail[:3] if isinstance(item, dict)
         )
-        return Said(message, _place(first.get("loc")), str(first.get("type", "")) or None)
+        return ErrorDetails(message, _place(first.get("loc")), str(first.get("type", "")) or None)
     if isinstance(detail, str):
-        return Said(one_line(detail), None, code if isinstance(code, str) else None)
+        return ErrorDetails(one_line(detail), None, code if isinstance(code, str) else None)
     return None
 
 
@@ -88,9 +88,9 @@ def is_of_the_model(failed: CallFailedError) -> bool:
 
     502 and 503 are not: a result that is paid for must not be given up because a gateway is down for a while.
     """
-    said, status = failed.said, failed.status
-    if said is None:
+    details, status = failed.details, failed.status
+    if details is None:
         return False
     if status == 504:
-        return said.code is not None  # of the job's own time limit, and not of a gateway's
-    return status in (422, 499, 500) or (status == 400 and said.field is not None)
+        return details.code is not None  # of the job's own time limit, and not of a gateway's
+    return status in (422, 499, 500) or (status == 400 and details.field is not None)

@@ -25,7 +25,7 @@ from .api import Api, Timeouts
 from .attempts import CallFailedError, repeat
 from .download import Cdn
 from .redaction import one_line
-from .retry import CHEAP, Pace, happening_of_error, happening_of_status, retry_after_s
+from .retry import CHEAP, Pace, failure_kind_of_error, failure_kind_of_status, retry_after_s
 
 __all__ = ["FalStorage", "UploadSizes"]
 
@@ -74,7 +74,7 @@ class FalStorage:
         try:
             address = await (self._whole if file.size_bytes <= self.sizes.whole else self._in_parts)(file)
         except CallFailedError as failed:
-            refused = RefusedError if failed.happening == "refused" else None
+            refused = RefusedError if failed.failure_kind == "refused" else None
             raise failed.as_error(f"uploading {file.name}", error=refused) from None
         if not file.is_unchanged():  # the receipt names the content by its hash
             raise RefusedError(f"{file.name} was changed while it was uploaded; run again", provider="fal")
@@ -141,14 +141,14 @@ class FalStorage:
                 await response.aclose()
             except httpx.TransportError as error:
                 reason = one_line(f"{type(error).__name__} {error}")
-                raise CallFailedError(happening_of_error(error), reason, "fal") from None
+                raise CallFailedError(failure_kind_of_error(error), reason, "fal") from None
             except DownloadError as error:
                 raise RefusedError(f"uploading {name}: {error}", provider="fal") from None
-            happening = happening_of_status(response.status_code)
-            if happening is not None:
+            failure_kind = failure_kind_of_status(response.status_code)
+            if failure_kind is not None:
                 asked = retry_after_s(response.headers.get("retry-after"))
                 reason = f"answered {response.status_code}"
-                raise CallFailedError(happening, reason, "fal", retry_after_s=asked)
+                raise CallFailedError(failure_kind, reason, "fal", retry_after_s=asked)
             return response
 
         return await repeat(once, CHEAP, self.pace)

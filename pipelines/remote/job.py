@@ -10,12 +10,12 @@ import logging
 import math
 
 from ..errors import JobFailedError, JobLostError, RemoteError, UnreachableError
-from .delivery import fetch
-from .desk import Desk
-from .news import Tell, news_of
-from .provider import Status
+from .job_context import JobContext
+from .job_event import OnEvent, job_event
+from .job_record import Job, outcome_json
+from .provider import JobStatus
 from .purchase import Prepare, reconcile, submit
-from .record import Job, outcome_json
+from .save_result import fetch
 from .stop import StopAskedError, unless_stopped
 
 __all__ = ["carry_out"]
@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 _MAY_COME_BACK_S = 300.0  # a provider that forgets what it has just shown may have trouble of its own
 
 
-async def carry_out(job_id: str, desk: Desk, *, tell: Tell, prepare: Prepare | None = None) -> Job:
+async def carry_out(
+    job_id: str, context: JobContext, *, on_event: OnEvent, prepare: Prepare | None = None
+) -> Job:
     """Bring a job of the journal to its end, from wherever it is, and return it done.
 
     While another process works on the job, waits for what becomes of it.
@@ -36,61 +38,61 @@ async def carry_out(job_id: str, desk: Desk, *, tell: Tell, prepare: Prepare | N
     Raises RemoteError when there will be no file, or not without the user: JobStoppedError after a stop,
     AmbiguousError while nobody knows whether the job exists. UnreachableError leaves the job open.
     """
-    claimed = await _claim(job_id, desk, tell)
+    claimed = await _claim(job_id, context, on_event)
     if not claimed:
-        return desk.journal.job(job_id).delivered()
+        return context.journal.job(job_id).delivered()
     try:
-        job = desk.journal.job(job_id)
+        job = context.journal.job(job_id)
         if job.state == "intent":
-            job = await submit(job, desk, prepare, tell)
+            job = await submit(job, context, prepare, on_event)
         if job.state == "submitting":  # its owner died between asking and being answered
-            job = desk.journal.move(job_id, desk.owner, "unknown")
+            job = context.journal.move(job_id, context.owner, "unknown")
         if job.state == "unknown":
-            job = await reconcile(job, desk)
+            job = await reconcile(job, context)
         if job.state in ("submitted", "running"):
-            job = await _follow(job, desk, tell)
+            job = await _follow(job, context, on_event)
         if job.state == "completed":
-            job = await fetch(job, desk, tell)
+            job = await fetch(job, context, on_event)
         return job.delivered()
     finally:
-        desk.journal.release(job_id, desk.owner)
+        context.journal.release(job_id, context.owner)
 
 
-async def _claim(job_id: str, desk: Desk, tell: Tell) -> bool:
+async def _claim(job_id: str, context: JobContext, on_event: OnEvent) -> bool:
     """False when the job was closed by another process."""
-    while not desk.journal.claim(job_id, desk.owner):
-        job = desk.journal.job(job_id)
+    while not context.journal.claim(job_id, context.owner):
+        job = context.journal.job(job_id)
         if not job.is_open:
             return False
-        tell(news_of(job, "waiting", desk.clock.now()))
-        await desk.clock.sleep(desk.patience.look)
+        on_event(job_event(job, "waiting", context.clock.now()))
+        await context.clock.sleep(context.poll_times.look)
     return True
 
 
-async def _follow(job: Job, desk: Desk, tell: Tell) -> Job:
+async def _follow(job: Job, context: JobContext, on_event: OnEvent) -> Job:
     """Until the job is completed. Passes a stop on to the provider; what was finished anyway is kept."""
-    pause, reached, cancelled = desk.patience.first, True, False
-    age = max(0.0, desk.clock.now() - (job.sent_at or job.created_at))
-    sent_at, stop_seen_at = desk.clock.elapsed() - age, None
-    seen_at = desk.clock.elapsed() if job.state == "running" else -math.inf
+    pause, reached, cancelled = context.poll_times.first, True, False
+    age = max(0.0, context.clock.now() - (job.sent_at or job.created_at))
+    sent_at, stop_seen_at = context.clock.elapsed() - age, None
+    seen_at = context.clock.elapsed() if job.state == "running" else -math.inf
     while True:
-        job = desk.journal.job(job.job_id)
+        job = context.journal.job(job.job_id)
         if job.stop_asked and stop_seen_at is None:
-            stop_seen_at = desk.clock.elapsed()
+            stop_seen_at = context.clock.elapsed()
         try:
             if job.stop_asked and not cancelled:
-                await _cancel(job, desk)
+                await _cancel(job, context)
                 cancelled = True
-            status = await unless_stopped(desk.provider.status(job.submitted), job, desk)
-            desk.at("status read")
+            status = await unless_stopped(context.provider.status(job.submitted), job, context)
+            context.at("status read")
             if status.state != "lost":
-                seen_at = desk.clock.elapsed()
-            elif not job.stop_asked and desk.clock.elapsed() - seen_at < _MAY_COME_BACK_S:
+                seen_at = context.clock.elapsed()
+            elif not job.stop_asked and context.clock.elapsed() - seen_at < _MAY_COME_BACK_S:
                 raise job.as_error(UnreachableError, f"{job.provider} does not know the request any more")
-            job = await _advance(job, status, desk)
+            job = await _advance(job, status, context)
             if job.state == "completed":
                 return job
-            _tell_status(tell, desk, job, status)
+            _tell_status(on_event, context, job, status)
             reached = True
         except StopAskedError:  # an answer may take minutes, in which the job costs more
             continue
@@ -98,80 +100,80 @@ async def _follow(job: Job, desk: Desk, tell: Tell) -> Job:
             if reached:
                 log.warning("%s; asking again until there is an answer", error)
             reached = False
-        _watch_the_deadline(job, desk, sent_at, stop_seen_at)
-        await _pause(pause, job, desk)
-        pause = min(pause * desk.patience.growth, desk.patience.longest)
+        _watch_the_deadline(job, context, sent_at, stop_seen_at)
+        await _pause(pause, job, context)
+        pause = min(pause * context.poll_times.growth, context.poll_times.longest)
 
 
-async def _advance(job: Job, status: Status, desk: Desk) -> Job:
+async def _advance(job: Job, status: JobStatus, context: JobContext) -> Job:
     """The job after a look at it. Raises RemoteError when it is over without a result."""
     if status.state == "running" and job.state == "submitted":
-        job = desk.journal.move(job.job_id, desk.owner, "running")
-        desk.at("running written")
+        job = context.journal.move(job.job_id, context.owner, "running")
+        context.at("running written")
     if status.state in ("queued", "running"):
         return job
     if status.state == "completed":
         try:
-            return await _completed(job, desk)
+            return await _completed(job, context)
         except (JobFailedError, JobLostError) as error:
-            job = desk.journal.note(job.job_id, desk.owner, money=error.money)
-            status = Status("lost" if isinstance(error, JobLostError) else "failed", error=error.message)
+            job = context.journal.note(job.job_id, context.owner, money=error.money)
+            status = JobStatus("lost" if isinstance(error, JobLostError) else "failed", error=error.message)
     if job.stop_asked:
         stopped = "stopped" if status.error is None else f"stopped; {job.provider} says: {status.error}"
-        return desk.journal.move(job.job_id, desk.owner, "cancelled", error=stopped).delivered()
+        return context.journal.move(job.job_id, context.owner, "cancelled", error=stopped).delivered()
     if status.state == "lost":
         text = status.error or f"{job.provider} no longer knows the request"
-        return desk.journal.move(job.job_id, desk.owner, "lost", error=text).delivered()
+        return context.journal.move(job.job_id, context.owner, "lost", error=text).delivered()
     text = status.error or f"{job.provider} gives no reason"
-    return desk.journal.move(job.job_id, desk.owner, "failed", error=text).delivered()
+    return context.journal.move(job.job_id, context.owner, "failed", error=text).delivered()
 
 
-async def _completed(job: Job, desk: Desk) -> Job:
+async def _completed(job: Job, context: JobContext) -> Job:
     """Its result is on disk before the file is asked for: addresses and results expire."""
-    outcome = await desk.provider.result(job.submitted)
-    desk.at("result read")
+    outcome = await context.provider.result(job.submitted)
+    context.at("result read")
     if not outcome.files:
         raise job.as_error(JobFailedError, f"the result names no file: {json.dumps(outcome.raw)[:300]}")
-    job = desk.journal.move(
+    job = context.journal.move(
         job.job_id,
-        desk.owner,
+        context.owner,
         "completed",
         outcome_json=outcome_json(outcome),
         money="spent",
         charged=outcome.charged,
     )
-    desk.at("completed written")
+    context.at("completed written")
     return job
 
 
-async def _cancel(job: Job, desk: Desk) -> None:
+async def _cancel(job: Job, context: JobContext) -> None:
     try:
-        answer = await desk.provider.cancel(job.submitted)
+        answer = await context.provider.cancel(job.submitted)
     except UnreachableError:
         raise
     except RemoteError as error:
         log.warning("%s", error)
         answer = "not offered"
-    desk.at("cancel answered")
+    context.at("cancel answered")
     if answer == "not offered":  # then it runs on, and the same order is this job again
-        desk.journal.note(job.job_id, desk.owner, stop_asked=False)
+        context.journal.note(job.job_id, context.owner, stop_asked=False)
         log.info("%s does not cancel; the result of %s is kept", job.provider, job.request_id)
     else:
         log.info("cancel of %s at %s: %s", job.request_id, job.provider, answer)
 
 
-def _watch_the_deadline(job: Job, desk: Desk, sent_at: float, stop_seen_at: float | None) -> None:
+def _watch_the_deadline(job: Job, context: JobContext, sent_at: float, stop_seen_at: float | None) -> None:
     """Ask for a stop when the job takes too long; raise UnreachableError when even that leads nowhere.
 
     Both moments are of `JobClock.elapsed`: a clock that is put right must not cancel what is paid for.
     """
-    deadline, now = desk.patience.deadline, desk.clock.elapsed()
+    deadline, now = context.poll_times.deadline, context.clock.elapsed()
     if deadline is None or now - sent_at < deadline:
         return
     if stop_seen_at is None:
         log.warning("%s took longer than %.0f minutes and is cancelled", job.request_id, deadline / 60)
-        desk.journal.ask_to_stop(job.job_id)
-    elif now - stop_seen_at >= desk.patience.grace:
+        context.journal.ask_to_stop(job.job_id)
+    elif now - stop_seen_at >= context.poll_times.grace:
         raise job.as_error(
             UnreachableError,
             f"not over after {deadline / 60:.0f} minutes; it is looked for again at the next start, or by "
@@ -179,23 +181,23 @@ def _watch_the_deadline(job: Job, desk: Desk, sent_at: float, stop_seen_at: floa
         )
 
 
-async def _pause(seconds: float, job: Job, desk: Desk) -> None:
+async def _pause(seconds: float, job: Job, context: JobContext) -> None:
     """Shorter when a stop is asked for meanwhile."""
-    end = desk.clock.elapsed() + seconds
-    while (left := end - desk.clock.elapsed()) > 0:
-        await desk.clock.sleep(min(left, desk.patience.look))
-        if not job.stop_asked and desk.journal.job(job.job_id).stop_asked:
+    end = context.clock.elapsed() + seconds
+    while (left := end - context.clock.elapsed()) > 0:
+        await context.clock.sleep(min(left, context.poll_times.look))
+        if not job.stop_asked and context.journal.job(job.job_id).stop_asked:
             return
 
 
-def _tell_status(tell: Tell, desk: Desk, job: Job, status: Status) -> None:
-    news = news_of(
+def _tell_status(on_event: OnEvent, context: JobContext, job: Job, status: JobStatus) -> None:
+    event = job_event(
         job,
         "stopping" if job.stop_asked else status.state,
-        desk.clock.now(),
+        context.clock.now(),
         queue_position=status.queue_position,
         percent=status.percent,
         eta_s=status.eta_s,
         log_line=status.log_lines[-1] if status.log_lines else None,
     )
-    tell(news)
+    on_event(event)

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JournalError
+from .job_record import FOLLOWS, OPEN, Job, Order, State
 from .owner import Owner
 from .provider import Submitted
-from .record import FOLLOWS, OPEN, Job, Order, State
 from .schema import bring_up_to_date
-from .written import fingerprint, written_form
+from .stored_form import fingerprint, stored_form
 
 __all__ = ["Journal", "Spent"]
 
@@ -279,7 +279,7 @@ def _job(row: Sequence[Any]) -> Job:
 
 
 def _json(value: Any) -> str:
-    return json.dumps(written_form(value), ensure_ascii=False)
+    return json.dumps(stored_form(value), ensure_ascii=False)
 
 
 @contextmanager

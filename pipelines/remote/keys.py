@@ -19,7 +19,7 @@ from ..files.on_disk import write_whole
 
 __all__ = ["PROVIDERS", "Key", "find_key", "forget_key", "keep_key", "where_keys_are"]
 
-Source = Literal["environment", "file"]
+KeySource = Literal["environment", "file"]
 PROVIDERS: Mapping[str, str] = {"fal": "FAL_KEY", "novita": "NOVITA_API_KEY"}  # {provider: its variable}
 _PAGES = {"fal": "https://fal.ai/dashboard/keys", "novita": "https://novita.ai/settings/key-management"}
 _FILE = "keys.json"
@@ -67,7 +67,7 @@ def find_key(provider: str, folder: Path | None, environ: Mapping[str, str] = os
     return Key(provider, text)
 
 
-def where_keys_are(folder: Path, environ: Mapping[str, str] = os.environ) -> dict[str, Source | None]:
+def where_keys_are(folder: Path, environ: Mapping[str, str] = os.environ) -> dict[str, KeySource | None]:
     """{provider: "environment", "file", or None where there is none}: all that a settings page may know."""
     kept = _read(folder)
     return {

@@ -19,7 +19,7 @@ from .attempts import CallFailedError
 from .download import Caps, Cdn
 from .keys import Key
 from .novita_answers import explain, read_files, read_seed, read_status
-from .provider import Cancelled, Downloaded, Outcome, Payload, RemoteFile, Status, Submitted
+from .provider import Cancelled, Downloaded, JobStatus, Outcome, Payload, RemoteFile, Submitted
 from .rate_limit import RateLimit
 from .redaction import Redaction
 from .retry import CHEAP, READ, SUBMIT, Pace
@@ -88,7 +88,7 @@ class Novita:
         try:
             answer = await self._api.call(SUBMIT, "POST", url, body=payload, fresh=True)
         except CallFailedError as failed:
-            code = None if failed.said is None else failed.said.code
+            code = None if failed.details is None else failed.details.code
             surely = NotAcceptedError if code == "CREATE_TASK_FAILED" else None
             raise failed.as_error("asking for the task", error=surely) from None
         task_id = answer.data.get("task_id")
@@ -96,7 +96,7 @@ class Novita:
             raise AmbiguousError("asking for the task: answered without a task id", provider="novita")
         return Submitted(endpoint, task_id)
 
-    async def status(self, job: Submitted) -> Status:
+    async def status(self, job: Submitted) -> JobStatus:
         for look in range(_LOOKS_FOR_A_NEW_JOB):
             try:
                 return read_status((await self._look(job)).data)
@@ -105,7 +105,7 @@ class Novita:
                     raise self._about(failed, "asking how far the task is", job) from None
             if look < _LOOKS_FOR_A_NEW_JOB - 1:
                 await self._pace.sleep(_BETWEEN_LOOKS_S)
-        return Status("lost", error="Novita does not know the task")
+        return JobStatus("lost", error="Novita does not know the task")
 
     async def result(self, job: Submitted) -> Outcome:
         what = "asking for the result"

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from .attempts import Said
-from .provider import RemoteFile, Status
+from .attempts import ErrorDetails
+from .provider import JobStatus, RemoteFile
 from .redaction import one_line
 
 __all__ = ["explain", "read_files", "read_seed", "read_status"]
@@ -23,7 +23,7 @@ _STATES: Mapping[str, Literal["queued", "running", "completed", "failed"]] = {
 }
 
 
-def read_status(data: Mapping[str, Any]) -> Status:
+def read_status(data: Mapping[str, Any]) -> JobStatus:
     task = data.get("task")
     task = task if isinstance(task, dict) else {}
     word = str(task.get("status"))
@@ -31,7 +31,7 @@ def read_status(data: Mapping[str, Any]) -> Status:
         log.warning("Novita reports the unknown status %s; waiting", one_line(word, 40))
     state = _STATES.get(word, "running")
     reason = task.get("reason")
-    return Status(
+    return JobStatus(
         state,
         percent=_number(task.get("progress_percent")) if state == "running" else None,
         eta_s=_number(task.get("eta")) if state == "running" else None,
@@ -77,10 +77,10 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def explain(data: Mapping[str, Any]) -> Said | None:
+def explain(data: Mapping[str, Any]) -> ErrorDetails | None:
     reason, message = data.get("reason"), data.get("message")
     if not isinstance(reason, str) and not isinstance(message, str):
         return None
     code = reason if isinstance(reason, str) else None
     text = one_line(message) if isinstance(message, str) and message else ""
-    return Said(" ".join(part for part in (text, f"({code})" if code else "") if part), None, code)
+    return ErrorDetails(" ".join(part for part in (text, f"({code})" if code else "") if part), None, code)

@@ -11,10 +11,10 @@ from ..request import NovitaModel, WanRequest, check, seed_for_run
 from ..request.prices import PRICES, PriceTable
 from ..video.local_file import FindFile, any_file
 from .fal import Fal
+from .job_record import Order
 from .payload import Prepared, prepare, sendable
 from .provider import Payload, Provider
 from .purchase import Prepare
-from .record import Order
 
 __all__ = ["order_for", "uploading"]
 

@@ -14,11 +14,11 @@ from typing import Any, Literal, Protocol
 __all__ = [
     "Cancelled",
     "Downloaded",
+    "JobStatus",
     "Outcome",
     "Payload",
     "Provider",
     "RemoteFile",
-    "Status",
     "Submitted",
 ]
 
@@ -42,7 +42,7 @@ class Submitted:
 
 
 @dataclass(frozen=True)
-class Status:
+class JobStatus:
     """How far a job is.
 
     state:          "completed" promises a result worth asking for; "failed" comes with `error`; "lost" says
@@ -114,7 +114,7 @@ class Provider(Protocol):
         once the first byte has left is AmbiguousError. Repeats by itself only what was surely not accepted.
         """
 
-    async def status(self, job: Submitted) -> Status:
+    async def status(self, job: Submitted) -> JobStatus:
         """Raises UnreachableError when there is no answer in time, another RemoteError when there never will
         be one (a key that is no longer valid).
         """
@@ -138,7 +138,7 @@ class Provider(Protocol):
     ) -> Submitted | Literal["cannot tell"] | None:
         """Look for the job of a submit whose answer was lost.
 
-        payload: what was sent, in the form of `written.written_form`; the provider's own record has to be
+        payload: what was sent, in the form of `stored_form`; the provider's own record has to be
                  brought into that form before the two are compared.
         since:   when it was sent, seconds since 1970.
 

@@ -16,14 +16,14 @@ from ..errors import (
     RemoteError,
     UnreachableError,
 )
-from .desk import Desk
+from .job_context import JobContext
+from .job_event import OnEvent, job_event
+from .job_record import Job
 from .journal import Journal
-from .news import Tell, news_of
 from .owner import Owner
 from .provider import Payload, Submitted
-from .record import Job
 from .stop import StopAskedError, unless_stopped
-from .written import written_form
+from .stored_form import stored_form
 
 __all__ = ["Prepare", "give_up", "reconcile", "submit"]
 
@@ -32,30 +32,30 @@ log = logging.getLogger(__name__)
 Prepare = Callable[[], Awaitable[Payload]]  # uploads what has to be, and gives the payload as it is sent
 
 
-async def submit(job: Job, desk: Desk, prepare: Prepare | None, tell: Tell) -> Job:
+async def submit(job: Job, context: JobContext, prepare: Prepare | None, on_event: OnEvent) -> Job:
     """From intent to submitted; to unknown where the answer is lost.
 
     prepare: without it the job is closed: nobody is there any more who wanted it.
     """
-    journal, owner = desk.journal, desk.owner
+    journal, owner = context.journal, context.owner
     if prepare is None:
         return give_up(job, journal, owner)
-    desk.at("intent written")
-    tell(news_of(job, "preparing", desk.clock.now()))
-    payload = await _prepared(job, desk, prepare)
-    desk.at("uploaded")
+    context.at("intent written")
+    on_event(job_event(job, "preparing", context.clock.now()))
+    payload = await _prepared(job, context, prepare)
+    context.at("uploaded")
     job = journal.move(
         job.job_id,
         owner,
         "submitting",
-        sent_at=desk.clock.now(),
-        sent_json=json.dumps(written_form(payload), ensure_ascii=False),
+        sent_at=context.clock.now(),
+        sent_json=json.dumps(stored_form(payload), ensure_ascii=False),
         money="may have been spent",
     )
-    desk.at("submitting written")
-    tell(news_of(job, "sending", desk.clock.now()))
+    context.at("submitting written")
+    on_event(job_event(job, "sending", context.clock.now()))
     try:
-        ids = await desk.provider.submit(job.endpoint, payload, job_id=job.job_id)
+        ids = await context.provider.submit(job.endpoint, payload, job_id=job.job_id)
     except (NotAcceptedError, RefusedError) as error:
         journal.move(job.job_id, owner, "failed", money="none spent", error=error.message)
         raise
@@ -67,9 +67,9 @@ async def submit(job: Job, desk: Desk, prepare: Prepare | None, tell: Tell) -> J
         raise
     # First of all to the console: should the disk be full, it is all that is left to find the job by.
     log.info("%s has taken request %s (%s)", job.provider, ids.request_id, job.price_text)
-    desk.at("answered")
+    context.at("answered")
     job = journal.submitted(job.job_id, owner, ids)
-    desk.at("submitted written")
+    context.at("submitted written")
     return job
 
 
@@ -78,41 +78,41 @@ def give_up(job: Job, journal: Journal, owner: Owner) -> Job:
     return journal.move(job.job_id, owner, "failed", error="the process ended before anything was sent")
 
 
-async def _prepared(job: Job, desk: Desk, prepare: Prepare) -> Payload:
+async def _prepared(job: Job, context: JobContext, prepare: Prepare) -> Payload:
     """The payload as it is sent. Closes the job when that cannot be made, or when the user stops it."""
 
     async def upload() -> Payload:
-        async with desk.transfers:
+        async with context.transfers:
             return await prepare()
 
     try:
         # A stop that was asked for already counts as well.
-        return await unless_stopped(upload(), replace(job, stop_asked=False), desk)
+        return await unless_stopped(upload(), replace(job, stop_asked=False), context)
     except StopAskedError:
-        desk.journal.move(job.job_id, desk.owner, "cancelled", error="stopped before anything was sent")
+        context.journal.move(job.job_id, context.owner, "cancelled", error="stopped before anything was sent")
         raise job.as_error(JobStoppedError, "stopped before anything was sent") from None
     except BaseException as error:
         text = error.message if isinstance(error, RemoteError) else str(error) or type(error).__name__
-        desk.journal.move(job.job_id, desk.owner, "failed", error=text)
+        context.journal.move(job.job_id, context.owner, "failed", error=text)
         raise
 
 
-async def reconcile(job: Job, desk: Desk) -> Job:
+async def reconcile(job: Job, context: JobContext) -> Job:
     """Find the job of a lost answer. It is never asked for again without the user: whoever tells them of the
     AmbiguousError notes it with `Journal.note_told`.
     """
     sent: dict[str, Any] = json.loads(job.sent_json or "null")
     found: Submitted | str | None
     try:
-        found = await desk.provider.reconcile(job.endpoint, sent, job.sent_at or job.created_at)
+        found = await context.provider.reconcile(job.endpoint, sent, job.sent_at or job.created_at)
     except UnreachableError as error:
         log.warning("%s", error)
         found = "cannot tell"
-    if isinstance(found, Submitted) and desk.journal.has_request(job.provider, found.request_id):
+    if isinstance(found, Submitted) and context.journal.has_request(job.provider, found.request_id):
         found = "cannot tell"  # it is another job of ours, with the same payload
     if isinstance(found, Submitted):
         log.info("%s has the request after all: %s", job.provider, found.request_id)
-        return desk.journal.submitted(job.job_id, desk.owner, found)
+        return context.journal.submitted(job.job_id, context.owner, found)
     cost = "an unknown amount" if job.price_high is None else f"up to ${job.price_high:.2f}"
     chance = (
         f"{job.provider} lists no such request, so most likely nothing was charged"

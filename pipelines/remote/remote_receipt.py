@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 from ..version import VERSION
-from .record import Job
-from .written import written_form
+from .job_record import Job
+from .stored_form import stored_form
 
 __all__ = ["remote_receipt"]
 
@@ -34,7 +34,7 @@ def remote_receipt(job: Job) -> dict[str, Any]:
             "endpoint": job.endpoint,
             "sent": json.loads(job.payload_json),
             "sent_at": _moment(job.sent_at),
-            "answer": written_form(job.outcome.raw),
+            "answer": stored_form(job.outcome.raw),
         },
         "price": {"estimate": job.price_text, "estimate_usd": job.price_usd, "charged_usd": job.charged},
     }

@@ -16,15 +16,23 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import AmbiguousError, JobStoppedError, JournalError, RemoteError
-from .desk import PATIENCE, Desk, JobClock, Patience, SystemClock, few_transfers, go_on
-from .gate import SpendingLimits, admit
 from .job import carry_out
+from .job_context import (
+    POLL_TIMES,
+    JobClock,
+    JobContext,
+    PollTimes,
+    SystemClock,
+    ignore_point,
+    transfer_limit,
+)
+from .job_event import JobEvent, OnEvent
+from .job_record import Job, Order
 from .journal import Journal
-from .news import News, Tell
 from .owner import Owner
 from .provider import Provider
 from .purchase import Prepare, give_up
-from .record import Job, Order
+from .spending_limits import SpendingLimits, admit
 
 __all__ = ["RemoteThread", "Ticket"]
 
@@ -61,7 +69,7 @@ class Ticket:
 class _Running:
     """A job that this process works on. waiting: nobody after a restart; left: who wanted it stopped."""
 
-    waiting: dict[Future[Job], Tell] = field(default_factory=dict)
+    waiting: dict[Future[Job], OnEvent] = field(default_factory=dict)
     left: list[Future[Job]] = field(default_factory=list)
 
 
@@ -69,8 +77,8 @@ class RemoteThread:
     """All remote jobs of this process.
 
     folder:   the journal and its locks lie there; every process of the user shares it.
-    patience: by the name of a provider.
-    at:       as in `Desk`.
+    poll_times: by the name of a provider.
+    at:       as in `JobContext`.
     """
 
     def __init__(
@@ -78,13 +86,13 @@ class RemoteThread:
         folder: Path,
         *,
         clock: JobClock | None = None,
-        patience: Mapping[str, Patience] = PATIENCE,
-        at: Callable[[str], None] = go_on,
+        poll_times: Mapping[str, PollTimes] = POLL_TIMES,
+        at: Callable[[str], None] = ignore_point,
     ) -> None:
-        self._clock, self._patience = clock or SystemClock(), patience
+        self._clock, self._poll_times = clock or SystemClock(), poll_times
         self.journal = Journal(folder / "jobs.sqlite", self._clock.now)
         self._owner = Owner(folder / "owners")
-        self._transfers, self._at = few_transfers(), at
+        self._transfers, self._at = transfer_limit(), at
         self._running: dict[str, _Running] = {}
         self._tasks: dict[str, asyncio.Task[Job]] = {}
         self._loop = asyncio.new_event_loop()
@@ -98,21 +106,21 @@ class RemoteThread:
         *,
         limits: SpendingLimits,
         prepare: Prepare,
-        tell: Tell,
+        on_event: OnEvent,
         reuse: bool = True,
         resubmit: bool = False,
     ) -> Ticket:
         """Begin, join or find the job of an order. Raises SpendingError before anything is begun.
 
-        prepare and tell are called on this thread.
+        prepare and on_event are called on this thread.
         """
-        desk = self._desk(provider)
-        job = admit(order, desk, limits, reuse=reuse, resubmit=resubmit)
-        return self._join(job.job_id, desk, tell, prepare)
+        context = self._context(provider)
+        job = admit(order, context, limits, reuse=reuse, resubmit=resubmit)
+        return self._join(job.job_id, context, on_event, prepare)
 
-    def attach(self, job_id: str, provider: Provider, tell: Tell) -> Ticket:
+    def attach(self, job_id: str, provider: Provider, on_event: OnEvent) -> Ticket:
         """Wait for a job that was begun earlier, here or in another process."""
-        return self._join(self.journal.job(job_id).job_id, self._desk(provider), tell, None)
+        return self._join(self.journal.job(job_id).job_id, self._context(provider), on_event, None)
 
     def resume(self, providers: Iterable[Provider]) -> list[str]:
         """Go on in the background with the open jobs that no living process works on; returns their ids.
@@ -136,7 +144,7 @@ class RemoteThread:
                 log.info("job %s waits for the %s key it was begun with", job.job_id[:8], job.provider)
                 continue
             log.info("going on with job %s at %s", job.job_id[:8], job.provider)
-            self._loop.call_soon_threadsafe(self._begin, job.job_id, self._desk(provider), None)
+            self._loop.call_soon_threadsafe(self._begin, job.job_id, self._context(provider), None)
             resumed.append(job.job_id)
         return resumed
 
@@ -153,37 +161,41 @@ class RemoteThread:
         self._owner.retire()
         self.journal.close()
 
-    def _desk(self, provider: Provider) -> Desk:
-        patience = self._patience[provider.name]
-        return Desk(self.journal, self._owner, provider, self._clock, patience, self._transfers, self._at)
+    def _context(self, provider: Provider) -> JobContext:
+        poll_times = self._poll_times[provider.name]
+        return JobContext(
+            self.journal, self._owner, provider, self._clock, poll_times, self._transfers, self._at
+        )
 
-    def _join(self, job_id: str, desk: Desk, tell: Tell, prepare: Prepare | None) -> Ticket:
+    def _join(self, job_id: str, context: JobContext, on_event: OnEvent, prepare: Prepare | None) -> Ticket:
         done: Future[Job] = Future()
 
         def join() -> None:
-            self._begin(job_id, desk, prepare).waiting[done] = tell
+            self._begin(job_id, context, prepare).waiting[done] = on_event
 
         self._loop.call_soon_threadsafe(join)
         return Ticket(job_id, done, lambda: self._loop.call_soon_threadsafe(self._leave, job_id, done))
 
     # ---- on the thread
 
-    def _begin(self, job_id: str, desk: Desk, prepare: Prepare | None) -> _Running:
+    def _begin(self, job_id: str, context: JobContext, prepare: Prepare | None) -> _Running:
         running = self._running.get(job_id)
         if running is None:
             running = self._running[job_id] = _Running()
-            task = self._loop.create_task(self._carry_out(job_id, desk, prepare, running))
+            task = self._loop.create_task(self._carry_out(job_id, context, prepare, running))
             task.add_done_callback(lambda task: self._end(job_id, task))
             self._tasks[job_id] = task
         return running
 
-    async def _carry_out(self, job_id: str, desk: Desk, prepare: Prepare | None, running: _Running) -> Job:
-        def tell_all(news: News) -> None:
-            for done, tell in list(running.waiting.items()):
-                if not _heard(tell, news):
+    async def _carry_out(
+        self, job_id: str, context: JobContext, prepare: Prepare | None, running: _Running
+    ) -> Job:
+        def send_to_all(event: JobEvent) -> None:
+            for done, on_event in list(running.waiting.items()):
+                if not _heard(on_event, event):
                     running.waiting[done] = _nobody
 
-        return await carry_out(job_id, desk, tell=tell_all, prepare=prepare)
+        return await carry_out(job_id, context, on_event=send_to_all, prepare=prepare)
 
     def _end(self, job_id: str, task: asyncio.Task[Job]) -> None:
         running = self._running.pop(job_id)
@@ -233,15 +245,15 @@ def _report(job_id: str, error: BaseException) -> None:
         log.error("job %s has failed", job_id[:8], exc_info=error)
 
 
-def _heard(tell: Tell, news: News) -> bool:
+def _heard(on_event: OnEvent, event: JobEvent) -> bool:
     """Whether the listener works; its own fault must not end a job that is paid for."""
     try:
-        tell(news)
+        on_event(event)
     except Exception:
-        log.exception("job %s: the progress can no longer be shown", news.job_id[:8])
+        log.exception("job %s: the progress can no longer be shown", event.job_id[:8])
         return False
     return True
 
 
-def _nobody(news: News) -> None:
-    del news
+def _nobody(event: JobEvent) -> None:
+    del event

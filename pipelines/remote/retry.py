@@ -26,66 +26,66 @@ __all__ = [
     "ONCE",
     "READ",
     "SUBMIT",
-    "Happening",
+    "FailureKind",
     "Pace",
     "Policy",
-    "Rule",
-    "happening_of_error",
-    "happening_of_status",
+    "RetryRule",
+    "failure_kind_of_error",
+    "failure_kind_of_status",
     "retry_after_s",
 ]
 
-Happening = Literal["not sent", "busy", "timed out", "gateway", "crash", "lost", "refused"]
+FailureKind = Literal["not sent", "busy", "timed out", "gateway", "crash", "lost", "refused"]
 _LONGEST_WAIT_S = 30.0
 _LONGEST_RETRY_AFTER_S = 120.0
 
 
-class Rule(NamedTuple):
+class RetryRule(NamedTuple):
     attempts: int
     error: type[RemoteError]
 
 
 @dataclass(frozen=True)
 class Policy:
-    """rules:   what each happening leads to.
+    """rules:   what each failure_kind leads to.
     total_s: after so long no further attempt begins.
     """
 
-    rules: Mapping[Happening, Rule]
+    rules: Mapping[FailureKind, RetryRule]
     total_s: float = 180.0
 
 
-def _policy(**rules: Rule) -> Policy:
+def _policy(**rules: RetryRule) -> Policy:
     return Policy(MappingProxyType({name.replace("_", " "): rule for name, rule in rules.items()}))  # type: ignore[misc]
 
 
-_ONCE = Rule(1, AmbiguousError)
+_ONCE = RetryRule(1, AmbiguousError)
 SUBMIT = _policy(
-    not_sent=Rule(4, NotAcceptedError),
-    busy=Rule(4, NotAcceptedError),
+    not_sent=RetryRule(4, NotAcceptedError),
+    busy=RetryRule(4, NotAcceptedError),
     timed_out=_ONCE,
     gateway=_ONCE,  # an ingress may lose the answer of a queue that took the job
     crash=_ONCE,
     lost=_ONCE,
-    refused=Rule(1, RefusedError),
+    refused=RetryRule(1, RefusedError),
 )
 READ = _policy(
-    not_sent=Rule(6, UnreachableError),
-    busy=Rule(6, UnreachableError),
-    timed_out=Rule(6, UnreachableError),
-    gateway=Rule(6, UnreachableError),
-    crash=Rule(6, UnreachableError),
-    lost=Rule(6, UnreachableError),
-    refused=Rule(1, RemoteError),
+    not_sent=RetryRule(6, UnreachableError),
+    busy=RetryRule(6, UnreachableError),
+    timed_out=RetryRule(6, UnreachableError),
+    gateway=RetryRule(6, UnreachableError),
+    crash=RetryRule(6, UnreachableError),
+    lost=RetryRule(6, UnreachableError),
+    refused=RetryRule(1, RemoteError),
 )
 # Repeating these costs nothing, and somebody waits for them to end.
 CANCEL = Policy(
-    {name: rule if name == "refused" else Rule(3, rule.error) for name, rule in READ.rules.items()}, 30.0
+    {name: rule if name == "refused" else RetryRule(3, rule.error) for name, rule in READ.rules.items()}, 30.0
 )
 CHEAP = Policy(
-    {name: rule if name == "refused" else Rule(4, rule.error) for name, rule in READ.rules.items()}
+    {name: rule if name == "refused" else RetryRule(4, rule.error) for name, rule in READ.rules.items()}
 )
-ONCE = Policy({name: Rule(1, rule.error) for name, rule in READ.rules.items()})
+ONCE = Policy({name: RetryRule(1, rule.error) for name, rule in READ.rules.items()})
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ class Pace:
         return min(_LONGEST_WAIT_S, 0.25 * 2.0**attempt) * self.jitter()
 
 
-def happening_of_status(status: int) -> Happening | None:
+def failure_kind_of_status(status: int) -> FailureKind | None:
     """None for an answer that is no trouble at all."""
     if 200 <= status < 300:
         return None
@@ -118,7 +118,7 @@ def happening_of_status(status: int) -> Happening | None:
     return "gateway"  # 502, 503, 504, and what only something in between can say
 
 
-def happening_of_error(error: httpx.TransportError) -> Happening:
+def failure_kind_of_error(error: httpx.TransportError) -> FailureKind:
     """Connecting, or waiting for a connection, sends nothing. Whatever comes after it may have arrived."""
     before = (
         httpx.ConnectError,

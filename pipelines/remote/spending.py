@@ -17,7 +17,7 @@ from ..errors import RequestError
 from ..request.kinds import SENDABLE
 from ..request.prices import PRICES, PriceTable
 from ..request.rows import closest, rows
-from .gate import SpendingLimits
+from .spending_limits import SpendingLimits
 
 __all__ = ["Spending", "read_spending"]
 

@@ -8,8 +8,8 @@ from typing import TypeVar
 import anyio
 
 from ..errors import JournalError
-from .desk import Desk
-from .record import Job
+from .job_context import JobContext
+from .job_record import Job
 
 __all__ = ["StopAskedError", "unless_stopped"]
 
@@ -20,7 +20,7 @@ class StopAskedError(Exception):
     """The user wants the job stopped, which was not so before."""
 
 
-async def unless_stopped(work: Awaitable[T], job: Job, desk: Desk) -> T:
+async def unless_stopped(work: Awaitable[T], job: Job, context: JobContext) -> T:
     """The value of `work`. At a stop that `job` does not know of, cancels `work`, waits until it has ended,
     and raises StopAskedError; an error that `work` ends with is its cause.
     """
@@ -30,9 +30,9 @@ async def unless_stopped(work: Awaitable[T], job: Job, desk: Desk) -> T:
 
     async def watch() -> None:
         try:
-            while not _is_new_stop(job, desk):
-                # Not by the desk's clock: what is waited for takes its time outside of it.
-                await anyio.sleep(desk.patience.look)
+            while not _is_new_stop(job, context):
+                # Not by the context's clock: what is waited for takes its time outside of it.
+                await anyio.sleep(context.poll_times.look)
         except JournalError as error:
             errors.append(error)
         working.cancel()
@@ -48,12 +48,12 @@ async def unless_stopped(work: Awaitable[T], job: Job, desk: Desk) -> T:
     failure = errors[0] if errors else None
     if isinstance(failure, JournalError):
         raise failure
-    if working.cancel_called or _is_new_stop(job, desk):
+    if working.cancel_called or _is_new_stop(job, context):
         raise StopAskedError from failure
     if failure is not None:
         raise failure
     return values[0]
 
 
-def _is_new_stop(job: Job, desk: Desk) -> bool:
-    return not job.stop_asked and desk.journal.job(job.job_id).stop_asked
+def _is_new_stop(job: Job, context: JobContext) -> bool:
+    return not job.stop_asked and context.journal.job(job.job_id).stop_asked

@@ -24,10 +24,10 @@ from .novita_words import NOVITA_MODELS, NovitaModel, for_novita
 from .parse import parse, read_json, read_list, read_loras, request_for, t2v_request, with_lora
 from .prices import Price, estimate
 from .report import Finding, Report, side_by_side
+from .request_with_media import Medium, RequestWithMedia, bind, bind_task
 from .resolved import Resolved
 from .rows import MEDIA, FieldRow
 from .seeds import SEED_MAX, seed_for_run, seed_of
-from .socket import Medium, RequestWithMedia, bind, bind_task
 
 __all__ = [
     "KINDS",

@@ -1,4 +1,4 @@
-"""One run through the slots: every unit is waited for just before its use, and its slot is free after it."""
+"""Walk through one run: wait for each unit just before its use, and free its slot after its last use."""
 
 from __future__ import annotations
 
@@ -9,114 +9,116 @@ from torch import nn
 
 from ..networks.network_kind import NetworkKind
 from ..weights.recipe import Recipe
-from .prefetch import Reader
-from .slots import BlockForward, Made, Shell, Slots
-from .transfer import Mark
-from .unit_schedule import Load, Unit, make_timetable
+from .buffer_pool import BlockForward, BufferPool, MetaNetwork, UnitSource
+from .prefetch import Prefetcher
+from .transfer import DeviceEvent
+from .unit_schedule import Load, Unit, make_unit_schedule
 
-__all__ = ["Passage"]
+__all__ = ["Cursor"]
 
 
-class Passage:
-    """Follows a timetable while a reader works ahead of it.
+class Cursor:
+    """Follows a unit schedule in the denoising thread while a prefetcher loads ahead of it.
 
-    Uses that do not come are skipped, and one that was not foreseen makes a new timetable: then nothing was
-    brought ahead for it, and that is all.
+    If the run skips a scheduled unit, its load is skipped too. If it needs an unscheduled unit, the schedule
+    is rebuilt from there; the only cost is that this unit was not prefetched.
     """
 
     def __init__(
         self,
-        slots: Slots,
+        pool: BufferPool,
         recipes: Mapping[str, Recipe],
-        made: Mapping[str, Sequence[Made]],
-        stay: Collection[Unit],
+        sources: Mapping[str, Sequence[UnitSource]],
+        keep: Collection[Unit],
         forwards: Sequence[str],
         block_forward: BlockForward,
         check: Callable[[], None],
         kind: NetworkKind,
     ) -> None:
-        """made: of every recipe, as `made_from` has it. forwards: the expert of each.
+        """sources: `unit_sources` of every recipe.
+        keep:     units that keep their slot between the forwards of their expert.
+        forwards: the expert of every forward, in order.
+        check:    called before every unit and while one is waited for; may stop the run.
 
         Raises ModelError, before anything is read, when a recipe does not fit its network.
         """
         for recipe in recipes.values():
-            slots.shell_of(recipe, block_forward, kind).require_fit(recipe)
-        self._slots, self._recipes, self._made, self._stay = slots, recipes, made, stay
+            pool.meta_network(recipe, block_forward, kind).require_fit(recipe)
+        self._pool, self._recipes, self._sources, self._keep = pool, recipes, sources, keep
         self._block_forward, self._check, self._kind = block_forward, check, kind
-        self._open: tuple[int, Unit, Shell] | None = None  # the use that is not over yet
-        self._follow([unit for name in forwards for unit in self._units(name)])
+        self._current: tuple[int, Unit, MetaNetwork] | None = None  # the use that is not finished yet
+        self._start_schedule([unit for name in forwards for unit in self._units(name)])
 
     @contextmanager
     def forward(self, expert: str) -> Iterator[nn.Module]:
-        """The network of `expert` for one forward."""
-        shell = self._slots.shell_of(self._recipes[expert], self._block_forward, self._kind)
-        last = len(self._made[expert]) - 1
+        """Yield the network of `expert` for one forward."""
+        meta = self._pool.meta_network(self._recipes[expert], self._block_forward, self._kind)
+        last = len(self._sources[expert]) - 1
 
         @contextmanager
-        def visit(block: int) -> Iterator[None]:
-            """Around one block. The head is done with when the first block begins; the last block brings the
-            tail, which is needed until the forward is over."""
-            unit = Unit(expert, block + shell.before_blocks)
+        def hook(block: int) -> Iterator[None]:
+            """Load one block, and release it after its use. The first block releases the head. The last block
+            includes the tail, so it is released only when the forward ends."""
+            unit = Unit(expert, block + meta.before_blocks)
             self._leave()
-            self._enter(unit, shell)
+            self._enter(unit, meta)
             yield
             if unit.number < last:
                 self._leave()
 
-        self._open = None  # of a forward that was broken off
-        with shell.visited_by(visit):
-            if shell.before_blocks:
-                self._enter(Unit(expert, 0), shell)
-            yield shell.network
+        self._current = None  # left by a forward that raised
+        with meta.hooked_by(hook):
+            if meta.before_blocks:
+                self._enter(Unit(expert, 0), meta)
+            yield meta.network
             self._leave()
 
     def close(self) -> None:
-        """End the reader."""
-        self._reader.close()
+        """Stop the prefetcher."""
+        self._prefetcher.close()
 
     def _units(self, expert: str) -> list[Unit]:
-        return [Unit(expert, number) for number in range(len(self._made[expert]))]
+        return [Unit(expert, number) for number in range(len(self._sources[expert]))]
 
-    def _follow(self, uses: Sequence[Unit]) -> None:
-        contents = self._slots.contents(self._made)
-        self._timetable = make_timetable(uses, len(contents), self._stay, contents)
-        self._given_up = frozenset(load.after for load in self._timetable.loads)
+    def _start_schedule(self, uses: Sequence[Unit]) -> None:
+        contents = self._pool.contents(self._sources)
+        self._schedule = make_unit_schedule(uses, len(contents), self._keep, contents)
+        self._last_uses = frozenset(load.after for load in self._schedule.loads)
         self._next = 0
-        self._slots.lane.open()
-        self._reader = Reader(self._timetable, self._bring, ahead=self._slots.lane.two_threads)
+        self._pool.transfer.open()
+        self._prefetcher = Prefetcher(self._schedule, self._fill, ahead=self._pool.transfer.two_threads)
 
-    def _bring(self, load: Load, after: Mark, check: Callable[[], None]) -> Mark:
-        """On the reader's thread, where it has one."""
-        return self._slots.fill(load.slot, self._made[load.unit.expert][load.unit.number], after, check)
+    def _fill(self, load: Load, after: DeviceEvent, check: Callable[[], None]) -> DeviceEvent:
+        """Fill the slot of `load`; in the thread of the prefetcher, if it has one."""
+        return self._pool.fill(load.slot, self._sources[load.unit.expert][load.unit.number], after, check)
 
-    def _enter(self, unit: Unit, shell: Shell) -> None:
+    def _enter(self, unit: Unit, meta: MetaNetwork) -> None:
         self._check()
-        use = self._find(unit)
-        self._reader.over(use - 1, self._slots.last_mark)  # those that were skipped
-        if (load := self._timetable.served[use]) >= 0:
-            self._slots.lane.wait(self._reader.ready(load, self._check))
-        shell.bind(unit.number, self._slots.tensors(self._timetable.slots[use]))
-        self._next, self._open = use + 1, (use, unit, shell)
+        use = self._next_use(unit)
+        self._prefetcher.finished(use - 1, self._pool.last_event)  # skipped uses
+        if (load := self._schedule.served[use]) >= 0:
+            self._pool.transfer.wait(self._prefetcher.wait_for(load, self._check))
+        meta.bind(unit.number, self._pool.tensors(self._schedule.slots[use]))
+        self._next, self._current = use + 1, (use, unit, meta)
 
-    def _find(self, unit: Unit) -> int:
-        """The next use of `unit` in the timetable; in a new one where there is none."""
-        uses = self._timetable.uses
+    def _next_use(self, unit: Unit) -> int:
+        """Return the next use of `unit`, from a rebuilt schedule if this one has none."""
+        uses = self._schedule.uses
         if self._next < len(uses) and uses[self._next] == unit:
             return self._next
         try:
             return uses.index(unit, self._next)
         except ValueError:
-            self._reader.close()
-            self._follow([*self._units(unit.expert)[unit.number :], *uses[self._next :]])
+            self._prefetcher.close()
+            self._start_schedule([*self._units(unit.expert)[unit.number :], *uses[self._next :]])
             return 0
 
     def _leave(self) -> None:
-        if self._open is None:
+        if self._current is None:
             return
-        use, unit, shell = self._open
-        self._open = None
-        self._slots.last_mark = self._slots.lane.done()
-        if use in self._given_up:
-            shell.unbind(unit.number)
-            self._slots.drop(self._timetable.slots[use])
-        self._reader.over(use, self._slots.last_mark)
+        use, unit, meta = self._current
+        self._current = None
+        self._pool.last_event = self._pool.transfer.done()
+        if use in self._last_uses:
+            meta.unbind(unit.number)
+        self._prefetcher.finished(use, self._pool.last_event)

@@ -1,4 +1,4 @@
-"""Brings units: ahead of their use in a thread of its own, or just before it in the thread that uses them."""
+"""Load units ahead of their use in a background thread, or on demand in the thread that uses them."""
 
 from __future__ import annotations
 
@@ -7,99 +7,99 @@ from collections.abc import Callable
 
 import torch
 
-from .transfer import Mark
-from .unit_schedule import Load, Timetable
+from .transfer import DeviceEvent
+from .unit_schedule import Load, UnitSchedule
 
-__all__ = ["Reader", "Stopped"]
+__all__ = ["Prefetcher", "Stopped"]
 
-_LOOK_S = 0.05  # how often somebody who waits looks whether the user wants to stop
+_POLL_S = 0.05  # how often a waiting thread checks for a stop request
 
 
-Bring = Callable[[Load, Mark, Callable[[], None]], Mark]
+FillSlot = Callable[[Load, DeviceEvent, Callable[[], None]], DeviceEvent]
 
 
 class Stopped(Exception):  # noqa: N818
-    """Nobody waits for this unit any more."""
+    """Ends the thread: the prefetcher was closed."""
 
 
-class Reader:
-    """Makes the loads of a timetable, in order, as soon as their slots are free.
+class Prefetcher:
+    """Makes the loads of a schedule, in order, as soon as their slots are free.
 
-    What goes wrong in the thread is raised where the next unit is asked for.
+    An error in the thread is raised again by the next `wait_for`.
     """
 
-    def __init__(self, timetable: Timetable, bring: Bring, *, ahead: bool = True) -> None:
-        """bring: (load, mark after which its slot is free, stop check) -> mark from which on it is there.
-        ahead: False makes each load when it is asked for, in the thread that asks.
+    def __init__(self, schedule: UnitSchedule, fill: FillSlot, *, ahead: bool = True) -> None:
+        """fill:  (load, event after which its slot is free, stop check) -> event after which it is loaded.
+        ahead: False makes each load in `wait_for`, without a thread.
         """
-        self._loads, self._bring = timetable.loads, None if ahead else bring
+        self._loads, self._fill = schedule.loads, None if ahead else fill
         self._changed = threading.Condition()
-        self._ready: dict[int, Mark] = {}
-        self._over: list[Mark] = []  # a mark for every use that is over
+        self._ready: dict[int, DeviceEvent] = {}
+        self._finished: list[DeviceEvent] = []  # one event per finished use
         self._error: BaseException | None = None
         self._stop = False
         self._thread: threading.Thread | None = None
         if self._loads and ahead:
-            # The thread alone holds `bring`, which may hold whoever holds this: it ends with the thread.
+            # Only the thread keeps a reference to `fill`; storing it on self would create a reference cycle.
             self._thread = threading.Thread(
-                target=self._run, args=(bring,), name="wan-duet weights", daemon=True
+                target=self._run, args=(fill,), name="wan-duet weights", daemon=True
             )
             self._thread.start()
 
-    def ready(self, load: int, check: Callable[[], None]) -> Mark:
-        """Wait for the `load`th load. check: called while waiting, and may stop it."""
-        if self._bring is not None and load not in self._ready:
-            self._ready[load] = self._bring(self._loads[load], self._free_after(self._loads[load]), check)
+    def wait_for(self, load: int, check: Callable[[], None]) -> DeviceEvent:
+        """Wait until load number `load` is made. check: called while waiting; may raise to stop."""
+        if self._fill is not None and load not in self._ready:
+            self._ready[load] = self._fill(self._loads[load], self._free_after(self._loads[load]), check)
         while True:
             with self._changed:
                 if self._error is not None:
                     raise self._error
                 if load in self._ready:
                     return self._ready[load]
-                self._changed.wait(_LOOK_S)
+                self._changed.wait(_POLL_S)
             check()
 
-    def over(self, use: int, mark: Mark) -> None:
-        """`use` and all before it are over; `mark` says when."""
+    def finished(self, use: int, event: DeviceEvent) -> None:
+        """Record that `use` and all earlier uses are finished at `event`."""
         with self._changed:
-            self._over.extend([mark] * (use + 1 - len(self._over)))
+            self._finished.extend([event] * (use + 1 - len(self._finished)))
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Stop at the next tensor, and wait until the thread is gone."""
+        """Stop at the next tensor, and join the thread."""
         with self._changed:
-            self._stop, self._bring = True, None
+            self._stop, self._fill = True, None
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self, bring: Bring) -> None:
+    def _run(self, fill: FillSlot) -> None:
         try:
-            with torch.inference_mode():  # each thread for itself
+            with torch.inference_mode():  # inference mode is per thread
                 for number, load in enumerate(self._loads):
-                    self._make(number, load, bring)
+                    self._make(number, load, fill)
         except Stopped:
             return
-        except BaseException as error:  # it is raised again where somebody waits
+        except BaseException as error:  # `wait_for` raises it again
             with self._changed:
                 self._error = error
                 self._changed.notify_all()
 
-    def _make(self, number: int, load: Load, bring: Bring) -> None:
+    def _make(self, number: int, load: Load, fill: FillSlot) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._stop or load.after < len(self._over))
+            self._changed.wait_for(lambda: self._stop or load.after < len(self._finished))
             if self._stop:
                 raise Stopped
-            if load.last < len(self._over):
+            if load.last < len(self._finished):
                 return  # its uses were skipped
             after = self._free_after(load)
-        mark = bring(load, after, self._check)
+        event = fill(load, after, self._check)
         with self._changed:
-            self._ready[number] = mark
+            self._ready[number] = event
             self._changed.notify_all()
 
-    def _free_after(self, load: Load) -> Mark:
-        return self._over[load.after] if load.after >= 0 else None
+    def _free_after(self, load: Load) -> DeviceEvent:
+        return self._finished[load.after] if load.after >= 0 else None
 
     def _check(self) -> None:
         if self._stop:

@@ -1,4 +1,4 @@
-"""How much of a model lies on the device while it samples: decided in numbers before anything is loaded."""
+"""Decide how much of a model stays on the device while sampling, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from dataclasses import dataclass
 
 from ..errors import RequestError
 
-__all__ = ["RING", "Residency", "Room", "choose_residency", "held_bytes", "parse_residency"]
+__all__ = ["RING", "MemoryBudget", "Residency", "choose_residency", "held_bytes", "parse_residency"]
 
-RING = 3  # slots that keep the link busy: one is in use, one is ready, one is being filled
-_LEAST = 2  # with one slot nothing could be loaded while something is used
-_SPARE = 2**28  # bytes beside what is counted: what libraries and an allocator take for themselves
+RING = 3  # slots that keep transfers busy: one in use, one ready, one being filled
+_LEAST = 2  # with one slot, no unit could load while another one computes
+_SPARE = 2**28  # bytes left for libraries and the allocator
 
 
 @dataclass(frozen=True)
-class Room:
-    """What a decision goes by, in bytes. None where nobody knows what there is.
+class MemoryBudget:
+    """Memory to plan with, in bytes.
 
-    working: one forward, and making a unit beside it.
-    later:   what comes after sampling, which is the VAE with its work.
+    free:    None if unknown.
+    working: for one forward, and for loading a unit at the same time.
+    later:   for the VAE and its activations, after sampling.
     """
 
     free: int | None
@@ -32,11 +33,11 @@ class Room:
 class Residency:
     """How the units of the experts share the device.
 
-    units:      of all experts that the run uses.
-    largest:    units of the expert that has most.
-    slots:      how many are there at once.
-    ring:       how many of these slots others pass through, one after the other.
-    bytes:      what they take on the device; in main memory without what stays the memory-mapped file.
+    units:   total units of the experts that the run uses.
+    largest: units of the expert that has the most.
+    slots:   units on the device at once.
+    ring:    slots, of these, that stream units.
+    bytes:   size of all slots; in main memory, without tensors that stay in the memory-mapped file.
     """
 
     units: int
@@ -46,14 +47,14 @@ class Residency:
     bytes: int
 
     def text(self) -> str:
-        """One line for people."""
+        """Describe this in one line, for the log and the plan."""
         size = f"{self.slots} of {self.units} units ({self.bytes / 2**30:.3g} GiB) on the device"
         if self.slots >= self.units:
-            return f"{size}: all stay"
+            return f"{size}: all resident"
         if self.slots >= self.largest:
-            return f"{size}: one expert stays, the next one follows it unit by unit"
+            return f"{size}: one expert resident, the other streamed"
         stay = max(self.slots - self.ring, 0)
-        return f"{size}: {stay} of an expert's {self.largest} stay, {self.ring} slots stream the others"
+        return f"{size}: {stay} of an expert's {self.largest} resident, {self.ring} slots stream the others"
 
 
 def parse_residency(text: str) -> str:
@@ -64,16 +65,19 @@ def parse_residency(text: str) -> str:
 
 
 def choose_residency(
-    wanted: str, sizes: Mapping[str, Sequence[int]], room: Room, *, beside: bool = True
+    wanted: str, sizes: Mapping[str, Sequence[int]], budget: MemoryBudget, *, own_memory: bool = True
 ) -> Residency:
-    """wanted: as `parse_residency` has it.
-    sizes:  bytes of every unit, per expert that the run uses.
-    beside: whether the device has a memory of its own. In main memory the second expert waits in its file,
-            which the system keeps there as long as there is room.
+    """Choose the number of slots, and how many of them stream units.
 
-    auto: everything, where it fits together with the work and with what comes later; else one expert, and a
-    ring through which the next one comes; else a part of it and a ring; else the ring alone, which is also
-    what there is where nobody knows what is free.
+    wanted: as `parse_residency` returns it.
+    sizes:  bytes of every unit, per expert that the run uses.
+    own_memory: whether the device has its own memory. Otherwise the second expert is left to the page cache.
+
+    auto takes the first of these that fits into free memory:
+    1. both experts resident, with the activations and the VAE;
+    2. one expert resident, and three slots to stream the next one;
+    3. a part of an expert resident, and three slots;
+    4. three slots only; also if free memory is unknown.
     """
     parse_residency(wanted)
     counts = [len(units) for units in sizes.values()]
@@ -84,32 +88,34 @@ def choose_residency(
     elif wanted != "auto":
         slots = min(int(wanted.partition(":")[2] or RING), units)
     else:
-        slots = _that_fit(units, largest, slot_bytes, room, beside=beside)
+        slots = _fitting_slots(units, largest, slot_bytes, budget, own_memory=own_memory)
     if slots >= units:
         ring = 0
     elif wanted != "auto":
         ring = slots
     else:
         ring = min(RING, slots) if slots < largest else slots - largest
-    taken = slots * slot_bytes if beside else held_bytes(sizes, slots)
+    taken = slots * slot_bytes if own_memory else held_bytes(sizes, slots)
     return Residency(units, largest, slots, ring, taken)
 
 
-def _that_fit(units: int, largest: int, slot_bytes: int, room: Room, *, beside: bool) -> int:
-    spare = _SPARE if beside else 0
+def _fitting_slots(
+    units: int, largest: int, slot_bytes: int, budget: MemoryBudget, *, own_memory: bool
+) -> int:
+    spare = _SPARE if own_memory else 0
     if not slot_bytes:
         return largest
-    if room.free is None:
+    if budget.free is None:
         return min(RING, units)
-    if beside and units * slot_bytes + max(room.working, room.later) + spare <= room.free:
+    if own_memory and units * slot_bytes + max(budget.working, budget.later) + spare <= budget.free:
         return units
-    fitting = max(room.free - room.working - spare, 0) // slot_bytes
-    most = min(largest + RING, units) if beside else largest
+    fitting = max(budget.free - budget.working - spare, 0) // slot_bytes
+    most = min(largest + RING, units) if own_memory else largest
     return min(max(fitting, _LEAST), most, units)
 
 
 def held_bytes(sizes: Mapping[str, Sequence[int]], slots: int) -> int:
-    """What `slots` slots hold at most, where a slot is as large as what is in it."""
+    """Return the most bytes that `slots` units can take, if a slot is as large as its unit."""
     if slots == max(map(len, sizes.values())):
         return max(map(sum, sizes.values()))
     every = sorted((size for expert in sizes.values() for size in expert), reverse=True)

@@ -1,8 +1,8 @@
-"""How tensors get into slots: from main memory's own files, or over a link to a device with its own memory.
+"""Transfer tensors into slots: from mapped files in main memory, or over a link to a device's own memory.
 
-A lane has two sides. One fills, the other one uses, in a thread each where the device allows it. Marks go
-between them: "ready from here on", "no longer needed from here on". What a mark is, the lane alone knows: on
-CUDA it is an event that one stream records and the other waits for, so that no thread waits for the device.
+One side fills slots and the other computes with them, each in its own thread if the device allows it. Events
+order them: "loaded" and "no longer used". Only the transfer knows what an event is. On CUDA, one stream
+records it and the other waits for it, so that no thread waits for the device.
 """
 
 from __future__ import annotations
@@ -14,56 +14,56 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..device.ram import give_back
+from ..device.ram import trim_heap
 from ..weights.footprint import stays_as_stored
+from ..weights.pinned_staging import StagedFiles, Staging
 from ..weights.recipe import DTypeRule, Ingredient
-from ..weights.staging import StagedFiles, Staging
-from ..weights.stored import Files, StoredTensor
+from ..weights.stored_tensors import Files, StoredTensor
 from ..weights.streams import Streams, streams_of
 
-__all__ = ["FileLane", "Lane", "LinkLane", "Mark", "lane_of", "padded_bytes"]
+__all__ = ["DeviceEvent", "DeviceTransfer", "FileTransfer", "Transfer", "padded_bytes", "transfer_for"]
 
-Mark = Any
-_ALIGNMENT = 256  # bytes; what the allocator of CUDA gives too, so that the same kernels are chosen
+DeviceEvent = Any
+_ALIGNMENT = 256  # bytes; as the CUDA allocator aligns, so that the same kernels are chosen
 
 
-class Lane(Protocol):
-    """Fills slots, and keeps the two sides apart.
+class Transfer(Protocol):
+    """Fills slots, and orders filling and computing.
 
-    two_threads: whether one thread may fill while another one computes.
+    two_threads: whether one thread may fill while another computes.
     """
 
     @property
     def two_threads(self) -> bool: ...
 
     def open(self) -> None:
-        """Filling begins, and nobody fills yet. Files may have been written again since the last time, and
-        what either side did before is over for the other one from here on.
+        """Prepare for filling. Reopens the files, which may have been rewritten, and makes each side wait for
+        what the other did before.
         """
 
     def fill(
-        self, slot: int, tensors: Mapping[str, Ingredient], after: Mark, check: Callable[[], None]
-    ) -> tuple[dict[str, Tensor], Mark]:
-        """Parameters by name, and the mark from which on they are there. On the filling side.
+        self, slot: int, tensors: Mapping[str, Ingredient], after: DeviceEvent, check: Callable[[], None]
+    ) -> tuple[dict[str, Tensor], DeviceEvent]:
+        """Return parameters by name, and the event after which they are loaded. Called by the filling side.
 
-        after: from this mark on what was in the slot is no longer needed. check: may stop it on the way.
+        after: event after which the slot's previous tensors are unused. check: may raise to stop.
         """
 
-    def wait(self, ready: Mark) -> None:
-        """What is computed from now on comes after `ready`. On the using side."""
+    def wait(self, ready: DeviceEvent) -> None:
+        """Order later computation after `ready`. Called by the computing side."""
 
-    def done(self) -> Mark:
-        """Everything that was computed until now. On the using side."""
+    def done(self) -> DeviceEvent:
+        """Return the event of everything computed so far. Called by the computing side."""
 
-    def rest(self) -> None:
-        """A run is over: what only filling needs is given back, and nothing is on its way."""
+    def finish(self) -> None:
+        """End a run: complete all transfers, and free the memory that only filling needs."""
 
     def close(self) -> None:
-        """Nothing is filled any more, and nothing is on its way."""
+        """Complete all transfers, and free the slots."""
 
 
-class FileLane:
-    """On a CPU: a slot is a place in a list. What the file has as it is needed stays the mapped file."""
+class FileTransfer:
+    """Reads units on a CPU. Tensors stored in the dtype that is needed stay in the mapped file."""
 
     two_threads = True
 
@@ -75,37 +75,37 @@ class FileLane:
 
     def fill(
         self,
-        slot: int,  # noqa: ARG002  any place will do
+        slot: int,  # noqa: ARG002  tensors bring their own memory
         tensors: Mapping[str, Ingredient],
-        after: Mark,  # noqa: ARG002  both sides are the same processor
+        after: DeviceEvent,  # noqa: ARG002  no queue to wait for
         check: Callable[[], None],
-    ) -> tuple[dict[str, Tensor], Mark]:
+    ) -> tuple[dict[str, Tensor], DeviceEvent]:
         made: dict[str, Tensor] = {}
         for name, item in tensors.items():
             check()
             made[name] = _parameter(item.bake(self._files).to(self._device, self._dtype_of(name)))
         if not all(stays_as_stored(item, self._dtype_of(name)) for name, item in tensors.items()):
-            give_back()  # what was computed on the way would pile up, unit by unit
+            trim_heap()  # temporary tensors would accumulate, unit by unit
         return made, None
 
-    def wait(self, ready: Mark) -> None: ...
+    def wait(self, ready: DeviceEvent) -> None: ...
 
-    def done(self) -> Mark:
+    def done(self) -> DeviceEvent:
         return None
 
-    def rest(self) -> None: ...
+    def finish(self) -> None: ...
 
     def close(self) -> None: ...
 
 
-class LinkLane:
-    """On a device with its own memory: slots are taken once, and filled over and over.
+class DeviceTransfer:
+    """Copies units to a device with its own memory, into slots that are allocated once.
 
-    On CUDA a stream of its own copies, dequantises and adds LoRAs while another one computes. It goes first:
-    what it computes is short, and would else wait behind every kernel that was given to the device before.
+    On CUDA a second stream copies, dequantises and adds LoRAs while the first one computes. It has the higher
+    priority: its kernels are short, and would otherwise wait for every kernel already queued.
 
-    Without streams one thread does both: there a copy waits for the device anyway, and two threads on MPS end
-    the process (https://github.com/pytorch/pytorch/issues/197805).
+    Without streams one thread fills and computes: a copy waits for the device anyway, and two threads crash
+    the process on MPS (https://github.com/pytorch/pytorch/issues/197805).
     """
 
     def __init__(
@@ -118,12 +118,12 @@ class LinkLane:
         streams: Streams | None = None,
         staging: Staging | None = None,
     ) -> None:
-        """streams: of the device. staging: what the bytes of files come through; None copies them at once."""
+        """streams: of the device. staging: pinned buffers for file contents; None copies synchronously."""
         self._device, self._dtype_of = device, dtype_of
         with torch.inference_mode():
             self._slots = [torch.empty(slot_bytes, dtype=torch.uint8, device=device) for _ in range(slots)]
         self._streams, self._staging = streams, staging
-        self._stream = None if streams is None else streams.beside()
+        self._stream = None if streams is None else streams.new_stream()
         self._mapped = Files(torch.device("cpu"))
         self._files = self._device_files()
 
@@ -139,54 +139,54 @@ class LinkLane:
             computing.wait_stream(self._stream)
 
     def fill(
-        self, slot: int, tensors: Mapping[str, Ingredient], after: Mark, check: Callable[[], None]
-    ) -> tuple[dict[str, Tensor], Mark]:
+        self, slot: int, tensors: Mapping[str, Ingredient], after: DeviceEvent, check: Callable[[], None]
+    ) -> tuple[dict[str, Tensor], DeviceEvent]:
         made: dict[str, Tensor] = {}
-        with self._beside(after):
-            for name, place in self._places(slot, tensors).items():
+        with self._on_stream(after):
+            for name, target in self._targets(slot, tensors).items():
                 check()
-                self._bring(tensors[name], place)
-                made[name] = _parameter(place)
+                self._copy(tensors[name], target)
+                made[name] = _parameter(target)
             return made, self._record()
 
-    def wait(self, ready: Mark) -> None:
+    def wait(self, ready: DeviceEvent) -> None:
         if ready is not None and self._streams is not None:
             self._streams.current().wait_event(ready)
 
-    def done(self) -> Mark:
+    def done(self) -> DeviceEvent:
         return self._record()
 
-    def rest(self) -> None:
+    def finish(self) -> None:
         if self._stream is not None:
             self._stream.synchronize()
         if self._staging is not None:
-            self._staging.give_back()
+            self._staging.release_pinned()
 
     def close(self) -> None:
-        self.rest()
+        self.finish()
         self._slots.clear()
 
-    def _bring(self, item: Ingredient, place: Tensor) -> None:
+    def _copy(self, item: Ingredient, target: Tensor) -> None:
         source = item.source
-        if self._staging is None or not stays_as_stored(item, place.dtype):
-            place.copy_(item.bake(self._files))
+        if self._staging is None or not stays_as_stored(item, target.dtype):
+            target.copy_(item.bake(self._files))
         elif isinstance(source, StoredTensor):
-            self._staging.send(_bytes_of(self._mapped.read(source.file, source.key)), _bytes_of(place))
+            self._staging.send(_bytes_of(self._mapped.read(source.file, source.key)), _bytes_of(target))
 
-    def _places(self, slot: int, tensors: Mapping[str, Ingredient]) -> dict[str, Tensor]:
-        room, at, places = self._slots[slot], 0, {}
+    def _targets(self, slot: int, tensors: Mapping[str, Ingredient]) -> dict[str, Tensor]:
+        buffer, at, targets = self._slots[slot], 0, {}
         for name, item in tensors.items():
             dtype = self._dtype_of(name)
             size = item.elements * dtype.itemsize
-            places[name] = room[at : at + size].view(dtype).view(item.shape)
+            targets[name] = buffer[at : at + size].view(dtype).view(item.shape)
             at += _aligned(size)
-        return places
+        return targets
 
     def _device_files(self) -> Files:
         return Files(self._device) if self._staging is None else StagedFiles(self._device, self._staging)
 
     @contextmanager
-    def _beside(self, after: Mark) -> Iterator[None]:
+    def _on_stream(self, after: DeviceEvent) -> Iterator[None]:
         if self._streams is None or self._stream is None:
             yield
             return
@@ -195,21 +195,21 @@ class LinkLane:
                 self._stream.wait_event(after)
             yield
 
-    def _record(self) -> Mark:
+    def _record(self) -> DeviceEvent:
         return None if self._streams is None else self._streams.current().record_event()
 
 
-def lane_of(device: torch.device, dtype_of: DTypeRule, slots: int, slot_bytes: int) -> Lane:
-    """The lane for a device. slot_bytes: as `padded_bytes` counts them."""
+def transfer_for(device: torch.device, dtype_of: DTypeRule, slots: int, slot_bytes: int) -> Transfer:
+    """Make the transfer for a device. slot_bytes: of one slot, the most that `padded_bytes` returns."""
     if device.type == "cpu":
-        return FileLane(device, dtype_of)
+        return FileTransfer(device, dtype_of)
     streams = streams_of(device)
     staging = None if streams is None else Staging(streams=streams)
-    return LinkLane(device, dtype_of, slots, slot_bytes, streams=streams, staging=staging)
+    return DeviceTransfer(device, dtype_of, slots, slot_bytes, streams=streams, staging=staging)
 
 
 def padded_bytes(tensors: Mapping[str, Ingredient], dtype_of: DTypeRule) -> int:
-    """What tensors take in a slot, one behind the other."""
+    """Return the size of tensors laid out in a slot, each aligned."""
     return sum(_aligned(item.elements * dtype_of(name).itemsize) for name, item in tensors.items())
 
 

@@ -1,8 +1,8 @@
-"""Which unit goes into which slot, and when: the whole run as one list, decided before it starts.
+"""Schedule which unit goes into which slot, and when, for the whole run, before it starts.
 
-A run uses units one after the other: those of the high-noise expert again and again, then those of the other.
-Since the order is known, so is everything else: what must be loaded for which use, and after which use its
-slot is free. The change of experts is a line like any other.
+The order in which a run uses units is known: those of the high-noise expert once per step, then those of the
+low-noise expert. It determines which unit must be loaded for which use, and after which use its slot is free.
+Switching experts is no special case.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-__all__ = ["Load", "Timetable", "Unit", "make_timetable", "staying"]
+__all__ = ["Load", "Unit", "UnitSchedule", "kept_units", "make_unit_schedule"]
 
 
 class Unit(NamedTuple):
-    """One piece of one expert: the `number`th of those that are brought together."""
+    """A part of an expert that is loaded as a whole: its `number`th."""
 
     expert: str
     number: int
@@ -24,9 +24,9 @@ class Unit(NamedTuple):
 
 @dataclass(frozen=True)
 class Load:
-    """Bring `unit` into `slot`. `first` and `last` are the uses it serves.
+    """Loads `unit` into `slot`, for the uses `first` to `last`.
 
-    after: the use that must be over before, because it needs what the slot holds; -1 where none does.
+    after: the use of the slot's previous unit that must finish before; -1 if there is none.
     """
 
     unit: Unit
@@ -37,12 +37,12 @@ class Load:
 
 
 @dataclass(frozen=True)
-class Timetable:
-    """The whole run.
+class UnitSchedule:
+    """The uses and loads of a whole run.
 
-    uses:   what is used, in order.
-    slots:  where each of them is then.
-    served: by which load; -1 where the unit was there from the start.
+    uses:   units in the order of their use.
+    slots:  slot of each use.
+    served: index of the load that serves each use; -1 if the unit was in its slot from the start.
     loads:  in the order of their first use.
     """
 
@@ -52,15 +52,17 @@ class Timetable:
     loads: tuple[Load, ...]
 
 
-def make_timetable(
-    uses: Sequence[Unit], slots: int, stay: Collection[Unit], contents: Sequence[Unit | None] = ()
-) -> Timetable:
-    """slots:    how many there are, 1 or more.
-    stay:     units that keep their slot between the forwards of their expert, as long as another can be had.
-    contents: what each slot holds at the start, as far as this run knows it; None or left out for nothing.
+def make_unit_schedule(
+    uses: Sequence[Unit], slots: int, keep: Collection[Unit], contents: Sequence[Unit | None] = ()
+) -> UnitSchedule:
+    """Assign a slot to every use, and list the loads this needs.
 
-    A unit takes an empty slot, else the one that has been done with for longest, else the one of its own
-    expert that is needed last.
+    slots:    number of slots, 1 or more.
+    keep:     units that keep their slot between the forwards of their expert, if another slot is available.
+    contents: the unit in each slot at the start; None or left out for an empty slot.
+
+    A unit takes an empty slot first, then the least recently used slot that no unit keeps, then the slot
+    of its own expert whose next use is furthest away.
     """
     places: dict[Unit, list[int]] = {}
     for index, unit in enumerate(uses):
@@ -68,7 +70,7 @@ def make_timetable(
     held: list[Unit | None] = [*contents, *[None] * (slots - len(contents))]
     where = {unit: slot for slot, unit in enumerate(held) if unit is not None}
     last_use, serving = [-1] * slots, [-1] * slots  # by slot: the last use, and the load it serves
-    staying_units = frozenset(stay)
+    kept = frozenset(keep)
     loads: list[Load] = []
     slot_of, served = [], []
 
@@ -78,7 +80,7 @@ def make_timetable(
             return 0, last_use[slot]
         coming = places.get(unit, [])
         following = bisect_right(coming, now)
-        if unit.expert != wanted.expert or unit not in staying_units or following == len(coming):
+        if unit.expert != wanted.expert or unit not in kept or following == len(coming):
             return 1, last_use[slot]
         return 2, -coming[following]
 
@@ -97,15 +99,14 @@ def make_timetable(
         last_use[slot] = index
         slot_of.append(slot)
         served.append(serving[slot])
-    return Timetable(tuple(uses), tuple(slot_of), tuple(served), tuple(loads))
+    return UnitSchedule(tuple(uses), tuple(slot_of), tuple(served), tuple(loads))
 
 
-def staying(units: int, slots: int, ring: int) -> frozenset[int]:
-    """Which of the `units` of an expert stay, when `slots` of them fit and `ring` slots are for the others.
+def kept_units(units: int, slots: int, ring: int) -> frozenset[int]:
+    """Return which of an expert's `units` stay resident, if `slots` fit and `ring` of them stream the others.
 
-    Those that do not stay are spread evenly, so that the link to the device is never asked for two in a row
-    while it could have been working before.
+    Streamed units are spread evenly, so that transfers are spread evenly over a forward.
     """
-    passing = 0 if slots >= units else min(units, units - slots + ring)
-    moved = {(2 * number + 1) * units // (2 * passing) for number in range(passing)}
+    streamed = 0 if slots >= units else min(units, units - slots + ring)
+    moved = {(2 * number + 1) * units // (2 * streamed) for number in range(streamed)}
     return frozenset(range(units)) - moved

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from ..device.ram import give_back
+from ..device.ram import trim_heap
 from ..errors import MediaError
 from .stream import exclusive, unpatched
 from .tiles import Tile, TileCaches, Tiling, in_tiles
@@ -32,7 +32,7 @@ def stream_decode(
         vae: 2.1 or 2.2 layout, where its weights are and in their dtype.
         latents: (1, C, T, h, w), un-normalised VAE space, any device and float dtype.
         frames: stop after this many, for clips that are shorter than 4 T - 3; all when left out.
-        tiling: cut pictures that are larger than its tiles.
+        tiling: cut images that are larger than its tiles.
 
     Yields:
         (3, H, W) in [-1, 1], on the VAE's device and in its dtype.
@@ -61,7 +61,7 @@ def _decode(
                     return
                 chunk = _decode_one(vae, latents[:, :, index : index + 1], caches, tiling, first=index == 0)
                 if chunk.device.type == "cpu":
-                    give_back()  # else what the layers worked with stays with the process, in many pieces
+                    trim_heap()  # else what the layers worked with stays with the process, in many pieces
                 yield from chunk[0].unbind(1)[:left]
                 left = None if left is None else left - chunk.shape[2]
         finally:

@@ -31,7 +31,7 @@ def stream_encode(
     Args:
         vae: 2.1 or 2.2 layout, where its weights are and in their dtype.
         frames: (3, H, W) in [-1, 1], any device and float dtype, 4 n + 1 of one size. Closed at the end.
-        tiling: cut pictures that are larger than its tiles.
+        tiling: cut images that are larger than its tiles.
 
     Yields:
         (C, h, w), un-normalised VAE space, on the VAE's device and in its dtype.

@@ -51,7 +51,7 @@ def use_own_vae(vae: AutoencoderKLWan, operations: Operations | None = None) -> 
             module.weight.data = module.weight.data.contiguous(memory_format=torch.channels_last)
 
 
-class _Places:
+class _CacheCursor:
     """The feature cache of a network, and how far through it a forward is."""
 
     def __init__(self, cache: list[Any] | None, index: list[int]) -> None:
@@ -82,7 +82,7 @@ class _Places:
             whole, convolution.weight, convolution.bias, padding=(0, height_padding, width_padding)
         )
 
-    def is_first(self) -> bool:
+    def skips_first(self) -> bool:
         """Whether the convolution at hand has seen nothing yet. It is passed over then, and marked."""
         if self._cache is None:
             return True
@@ -98,30 +98,30 @@ class _Decoder(WanDecoder3d):  # type: ignore[misc]
         self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None, first_chunk: bool = False
     ) -> Tensor:
         index = [0] if feat_idx is None else feat_idx
-        places = _Places(feat_cache, index)
-        x = places.convolve(self.conv_in, x.shape, lambda place: place.copy_(x), x)
+        cursor = _CacheCursor(feat_cache, index)
+        x = cursor.convolve(self.conv_in, x.shape, lambda place: place.copy_(x), x)
         x = self.mid_block(x, feat_cache=feat_cache, feat_idx=index)
         for block in self.up_blocks:
             x = block(x, feat_cache=feat_cache, feat_idx=index, first_chunk=first_chunk)
-        return _normed_convolution(self, places, self.norm_out, self.conv_out, x)
+        return _normed_convolution(self, cursor, self.norm_out, self.conv_out, x)
 
 
 class _Encoder(WanEncoder3d):  # type: ignore[misc]
     def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Tensor:
         index = [0] if feat_idx is None else feat_idx
-        places = _Places(feat_cache, index)
-        x = places.convolve(self.conv_in, x.shape, lambda place: place.copy_(x), x)
+        cursor = _CacheCursor(feat_cache, index)
+        x = cursor.convolve(self.conv_in, x.shape, lambda place: place.copy_(x), x)
         for layer in self.down_blocks:
             x = layer(x, feat_cache=feat_cache, feat_idx=index)
         x = self.mid_block(x, feat_cache=feat_cache, feat_idx=index)
-        return _normed_convolution(self, places, self.norm_out, self.conv_out, x)
+        return _normed_convolution(self, cursor, self.norm_out, self.conv_out, x)
 
 
 class _ResidualBlock(WanResidualBlock):  # type: ignore[misc]
     def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Tensor:
-        places = _Places(feat_cache, [0] if feat_idx is None else feat_idx)
-        result: Tensor = _normed_convolution(self, places, self.norm1, self.conv1, x)
-        result = _normed_convolution(self, places, self.norm2, self.conv2, result)
+        cursor = _CacheCursor(feat_cache, [0] if feat_idx is None else feat_idx)
+        result: Tensor = _normed_convolution(self, cursor, self.norm1, self.conv1, x)
+        result = _normed_convolution(self, cursor, self.norm2, self.conv2, result)
         shortcut = self.conv_shortcut
         if not isinstance(shortcut, nn.Identity):
             x = F.conv3d(x, shortcut.weight, shortcut.bias)
@@ -132,12 +132,12 @@ class _Resample(WanResample):  # type: ignore[misc]
     def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Any:
         if not self.mode.startswith("upsample"):
             return super().forward(x, feat_cache, [0] if feat_idx is None else feat_idx)
-        places = _Places(feat_cache, [0] if feat_idx is None else feat_idx)
+        cursor = _CacheCursor(feat_cache, [0] if feat_idx is None else feat_idx)
         copies = 1
-        if self.mode == "upsample3d" and not places.is_first():
-            x = places.convolve(self.time_conv, x.shape, lambda place, x=x: place.copy_(x), x)  # type: ignore[misc]
+        if self.mode == "upsample3d" and not cursor.skips_first():
+            x = cursor.convolve(self.time_conv, x.shape, lambda place, x=x: place.copy_(x), x)  # type: ignore[misc]
             copies = 2  # the convolution gives two frames for each, one half of its channels each
-        return _enlarged(x, copies, self.resample[1])
+        return _upsampled(x, copies, self.resample[1])
 
 
 class _ResidualUpBlock(WanResidualUpBlock):  # type: ignore[misc]
@@ -157,25 +157,27 @@ class _ResidualUpBlock(WanResidualUpBlock):  # type: ignore[misc]
         return x
 
 
-def _normed_convolution(module: Any, places: _Places, norm: Any, convolution: nn.Conv3d, x: Tensor) -> Tensor:
+def _normed_convolution(
+    module: Any, cursor: _CacheCursor, norm: Any, convolution: nn.Conv3d, x: Tensor
+) -> Tensor:
     """convolution(silu(norm(x))): RMS over the channels, by their length, as WanRMS_norm."""
 
     def write(place: Tensor) -> None:
         pixels, out = x.permute(0, 2, 3, 4, 1), place.permute(0, 2, 3, 4, 1)
         module.operations.rms_silu(pixels, norm.gamma.view(-1), out)
 
-    return places.convolve(convolution, x.shape, write, x)
+    return cursor.convolve(convolution, x.shape, write, x)
 
 
-def _enlarged(x: Tensor, copies: int, convolution: nn.Conv2d) -> Tensor:
+def _upsampled(x: Tensor, copies: int, convolution: nn.Conv2d) -> Tensor:
     """(B, copies C, T, H, W) -> `copies` T frames, every pixel four times, through the convolution."""
     batch, channels, frames, height, width = x.shape
     channels //= copies
     source = torch.unflatten(x.permute(0, 2, 3, 4, 1), -1, (copies, channels)).permute(0, 1, 4, 2, 3, 5)
     larger = x.new_empty(batch, frames, copies, height, 2, width, 2, channels)
     larger.copy_(source[:, :, :, :, None, :, None])
-    pictures = larger.view(batch * frames * copies, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
-    made = F.conv2d(pictures, convolution.weight, convolution.bias, padding=convolution.padding)
+    images = larger.view(batch * frames * copies, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
+    made = F.conv2d(images, convolution.weight, convolution.bias, padding=convolution.padding)
     return torch.unflatten(made, 0, (batch, frames * copies)).transpose(1, 2)
 
 

@@ -18,16 +18,16 @@ from ..weights.recipe import Recipe, materialise
 from .forward import use_own_vae
 from .standalone import HasVae
 
-__all__ = ["denormalise", "load_vae", "normalise", "vae_of"]
+__all__ = ["denormalise", "load_model_vae", "load_vae", "normalise"]
 
 log = logging.getLogger(__name__)
 
 
-def vae_of(
+def load_model_vae(
     model: HasVae, dtype: torch.dtype, memory: Memory, check: Callable[[], None], working_bytes: int = 0
 ) -> AutoencoderKLWan:
-    """As `load_vae`, with the kernels that the model wishes, or the quickest of the device."""
-    kernels, refused = model.wishes.kernels_on(memory.device, dtype)
+    """As `load_vae`, with the kernels that the model preferences, or the quickest of the device."""
+    kernels, refused = model.preferences.kernels_on(memory.device, dtype)
     log.info("VAE: %s", kernels_text(kernels, refused))
     return load_vae(model.vae, dtype, memory, check, working_bytes, operations_of(kernels))
 

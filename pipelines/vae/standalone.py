@@ -12,17 +12,17 @@ from torch import Tensor
 
 from ..device.precision import Precision
 from ..errors import ModelError
-from ..kernels.choices import Wishes
+from ..kernels.choices import Preferences
 from ..loading.identify import read_part
 from ..loading.vae_layout import vae_recipe
 from ..plan.families import FAMILIES, Family
 from ..weights.checkpoint import Checkpoint
 from ..weights.recipe import Recipe
-from ..weights.stored import Files
+from ..weights.stored_tensors import Files
 
-__all__ = ["HasVae", "LoneVae", "held_vae", "read_vae"]
+__all__ = ["HasVae", "StandaloneVae", "read_vae", "vae_of_tensors"]
 
-_WHO = Path("the connected VAE")  # stands in errors where a file's name would
+_NAME = Path("the connected VAE")  # stands in errors where a file's name would
 _PRECISIONS: dict[torch.dtype, Precision] = {
     torch.float32: "fp32",
     torch.bfloat16: "bf16",
@@ -43,50 +43,50 @@ class HasVae(Protocol):
     def precision(self) -> Precision: ...
 
     @property
-    def wishes(self) -> Wishes: ...
+    def preferences(self) -> Preferences: ...
 
 
 @dataclass(frozen=True)
-class LoneVae:
+class StandaloneVae:
     """`family`: one that uses this VAE; which, makes no difference to it."""
 
     family: Family
     vae: Recipe = field(repr=False)
     precision: Precision
-    wishes: Wishes = field(default_factory=Wishes)
+    preferences: Preferences = field(default_factory=Preferences)
 
 
-def held_vae(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> LoneVae:
+def vae_of_tensors(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> StandaloneVae:
     """The VAE with these tensors, in Wan's or diffusers' names, to be computed in `dtype`.
 
     Nothing is copied before it is used, nor then where device and dtype agree.
     Raises ModelError when they are no Wan VAE's.
     """
-    recipe = vae_recipe(Checkpoint(_WHO, {name: _Held(tensor) for name, tensor in tensors.items()}))
+    recipe = vae_recipe(Checkpoint(_NAME, {name: _TensorSource(tensor) for name, tensor in tensors.items()}))
     if dtype not in _PRECISIONS:
-        raise ModelError(f"{_WHO}: in {dtype}; a Wan VAE in fp32, bf16 or fp16 works")
-    return _lone(_WHO, recipe, _PRECISIONS[dtype])
+        raise ModelError(f"{_NAME}: in {dtype}; a Wan VAE in fp32, bf16 or fp16 works")
+    return _standalone(_NAME, recipe, _PRECISIONS[dtype])
 
 
-def read_vae(path: Path, precision: Precision) -> LoneVae:
+def read_vae(path: Path, precision: Precision) -> StandaloneVae:
     """The VAE in a file or a folder. Raises ModelError when there is none."""
-    return _lone(path, read_part(path, "VAE", "vae"), precision)
+    return _standalone(path, read_part(path, "VAE", "vae"), precision)
 
 
-def _lone(path: Path, recipe: Recipe, precision: Precision) -> LoneVae:
+def _standalone(path: Path, recipe: Recipe, precision: Precision) -> StandaloneVae:
     channels = recipe.config.get("z_dim")
     family = next((family for family in FAMILIES.values() if family.latent_channels == channels), None)
     if family is None:
         raise ModelError(f"{path}: a VAE with {channels} latent channels, which no Wan model has")
-    return LoneVae(family, recipe, precision)
+    return StandaloneVae(family, recipe, precision)
 
 
 @dataclass(frozen=True, eq=False)
-class _Held:
+class _TensorSource:
     """A `Source` that is a tensor already."""
 
     tensor: Tensor
-    file: Path = _WHO
+    file: Path = _NAME
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""Whether a picture is cut into tiles, and into which, by what the device has room for."""
+"""Whether an image is cut into tiles, and into which, by what the device has room for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SIDES = ((512, 448), (256, 192), (128, 96))
 
 _USUAL = 256  # tile_sample_min_height of diffusers' AutoencoderKLWan
 
-_LADDER = (Tiling(*_SIDES[0]), *(Tiling(*sides, spill=True) for sides in _SIDES))
+_STEPS = (Tiling(*_SIDES[0]), *(Tiling(*sides, spill=True) for sides in _SIDES))
 """From quick to small. Smaller tiles that do not spill would need more: they overlap more."""
 
 # Numbers per output pixel and unit of network width, (feature cache, working room beside it), counted over
@@ -64,15 +64,15 @@ def choose_tiling(
     *,
     can_spill: bool = True,
 ) -> Tiling | None:
-    """The quickest way that fits in `free_bytes`: None for the whole picture, else the tiles to cut it into.
+    """The quickest way that fits in `free_bytes`: None for the whole image, else the tiles to cut it into.
 
     can_spill: whether the device has main memory beside its own; a CPU has not.
 
-    None for `free_bytes` means that nobody knows, which is no reason to think that the picture fits: then it
+    None for `free_bytes` means that nobody knows, which is no reason to think that the image fits: then it
     is the tiles that diffusers takes. The smallest tiles are the answer when not even they fit.
     """
     if free_bytes is None:
-        usual = (step for step in _ladder(can_spill) if step.size == _USUAL)
+        usual = (step for step in _steps(can_spill) if step.size == _USUAL)
         return next((step for step in usual if max(width, height) > step.size), None)
     tiling: Tiling | None = None
     while vae_bytes(config, way, width, height, itemsize, tiling) > free_bytes:
@@ -87,13 +87,13 @@ def smaller_tiling(
     tiling: Tiling | None, width: int, height: int, *, can_spill: bool = True
 ) -> Tiling | None:
     """What to try when `tiling` did not fit; None when nothing smaller would make a difference."""
-    ladder = _ladder(can_spill)
+    ladder = _steps(can_spill)
     start = 0 if tiling is None else ladder.index(tiling) + 1
     return next((step for step in ladder[start:] if max(width, height) > step.size), None)
 
 
-def _ladder(can_spill: bool) -> tuple[Tiling, ...]:
-    return _LADDER if can_spill else tuple(Tiling(*sides) for sides in _SIDES)
+def _steps(can_spill: bool) -> tuple[Tiling, ...]:
+    return _STEPS if can_spill else tuple(Tiling(*sides) for sides in _SIDES)
 
 
 def _covered(side: int, tiling: Tiling) -> int:

@@ -1,4 +1,4 @@
-"""A picture too large for the device, cut into overlapping tiles that are blended where they meet.
+"""An image too large for the device, cut into overlapping tiles that are blended where they meet.
 
 The time loop is the outer one: every tile keeps a feature cache of its own, so that frames come out while the
 clip is still being worked on. Cuts and blending are those of diffusers' tiled VAE, to the bit.
@@ -24,7 +24,7 @@ class Tiling:
     """Tiles of `size` x `size` pixels, a new one every `stride` pixels; both multiples of the VAE's stride.
 
     spill: the feature caches of tiles that are not worked on wait in main memory. Together they are larger
-           than the one cache of the whole picture, and moving them costs time.
+           than the one cache of the whole image, and moving them costs time.
     """
 
     size: int = 256
@@ -51,7 +51,7 @@ class _Cut:
 
 
 class TileCaches:
-    """The feature caches of all tiles; a picture that is not cut is the tile (0, 0).
+    """The feature caches of all tiles; an image that is not cut is the tile (0, 0).
 
     spill: as in Tiling.
     """
@@ -96,23 +96,23 @@ def in_tiles(
             work(chunk[..., top : top + cut.size, left : left + cut.size], (top, left))
             for left in range(0, width, cut.stride)
         ]
-        rows.append(torch.cat(list(_joined(row, above, cut)), -1))
+        rows.append(torch.cat(list(_blended(row, above, cut)), -1))
         above = row
     whole = torch.cat(rows, -2)
     return whole[..., : height * stride_in // stride_out, : width * stride_in // stride_out]
 
 
-def _joined(row: list[Tensor], above: list[Tensor], cut: _Cut) -> Iterator[Tensor]:
+def _blended(row: list[Tensor], above: list[Tensor], cut: _Cut) -> Iterator[Tensor]:
     """The part of each tile of `row` that no later one covers. Blends in place: the next row needs it so."""
     for index, tile in enumerate(row):
         if above:
-            _fade(above[index], tile, cut.overlap, -2)
+            _blend(above[index], tile, cut.overlap, -2)
         if index:
-            _fade(row[index - 1], tile, cut.overlap, -1)
+            _blend(row[index - 1], tile, cut.overlap, -1)
         yield tile[..., : cut.out_stride, : cut.out_stride]
 
 
-def _fade(before: Tensor, tile: Tensor, overlap: int, side: int) -> None:
+def _blend(before: Tensor, tile: Tensor, overlap: int, side: int) -> None:
     """Into the first elements of `tile` along `side`, fade over from the last ones of `before`."""
     overlap = min(before.shape[side], tile.shape[side], overlap)
     if not overlap:

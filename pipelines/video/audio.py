@@ -1,4 +1,4 @@
-"""Sound beside the pictures: as long as they are, and never stretched."""
+"""Sound beside the frames: as long as they are, and never stretched."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from av.container import OutputContainer
 
 from ..errors import MediaError
 from .containers import Container
-from .source import opened, require_codec
+from .open_media import open_media, require_codec
 
 __all__ = ["Audio", "AudioTrack", "mono_at", "read_audio"]
 
@@ -97,7 +97,7 @@ def read_audio(file: Path | bytes) -> Audio | None:
     """
     name = "the file" if isinstance(file, bytes) else str(file)
     try:
-        with opened(file) as container:
+        with open_media(file) as container:
             if not container.streams.audio:
                 return None
             stream = container.streams.audio[0]

@@ -28,7 +28,7 @@ class Container:
     """One kind of file.
 
     name:      its suffix and the name of its muxer.
-    encoder:   of the pictures, as libav names it; `codec` is what comes of it.
+    encoder:   of the frames, as libav names it; `codec` is what comes of it.
     audio:     encoder of the sound; empty where there can be none.
     qualities: video_quality -> encoder options. Empty for a lossless file, which has no quality to choose.
     modes:     video_write_mode -> encoder options.
@@ -66,7 +66,7 @@ class Container:
     def muxer_options(self, fps: Fraction) -> dict[str, str]:
         if self.name == "mp4":
             return {
-                "movflags": "use_metadata_tags+faststart",  # any tag name is kept; index before the pictures
+                "movflags": "use_metadata_tags+faststart",  # any tag name is kept; index before the frames
                 "movie_timescale": str(_TICKS * fps.numerator),  # the default, 1000, would round the duration
             }
         return {"loop": "0"} if self.name == "webp" else {}

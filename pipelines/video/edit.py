@@ -1,4 +1,4 @@
-"""What happens to a clip between the decoder and the file: reversed, made smoother, written."""
+"""Edits a clip between decoder and file: reverses it, interpolates frames, writes it."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ _USUAL_FPS = 120  # what screens show; faster is written as asked, and players l
 
 @dataclass(frozen=True)
 class Edit:
-    """How the frames that come become the frames of the file.
+    """The settings of an edit.
 
-    fps:        of the frames that come.
-    reverse:    play them backwards. The sound is not.
-    interpolator, num_interpolated_frames: who draws how many new frames between each two. "none" draws none.
-    adjust_fps: play so much faster that the clip takes as long as before; else it is in slow motion, and the
-                sound, which is never stretched, ends before it.
+    fps:        frame rate of the decoded frames.
+    reverse:    play the frames backwards, but not the sound.
+    interpolator, num_interpolated_frames: the interpolator, and how many frames it adds between two frames.
+                "none" adds none.
+    adjust_fps: raise the frame rate so that the duration stays. Else the clip plays in slow motion and the
+                sound, which is never stretched, ends earlier.
     """
 
     fps: Fraction
@@ -50,21 +51,23 @@ class Edit:
         return 0 if self.interpolator == "none" else self.num_interpolated_frames
 
     def frames_out(self, frames: int) -> int:
-        """Frames of the file when `frames` come."""
+        """Return the number of frames in the file for `frames` decoded frames."""
         return frames_out(frames, self.between)
 
     def fps_out(self, frames: int) -> Fraction:
         return output_fps(self.fps, frames, self.between, self.adjust_fps)
 
     def remarks(self, frames: int) -> list[str]:
-        """What people may not expect of the file that `frames` become."""
+        """Return warnings about what a user may not expect of the file."""
         found = []
         if self.between and frames == 1:
-            found.append("a single frame has no next one: nothing is drawn, and its rate stays as it is")
+            found.append(
+                "a single frame cannot be interpolated: no frames are added and the frame rate stays"
+            )
         if (fps := self.fps_out(frames)) > _USUAL_FPS:
             found.append(
-                f"{float(fps):g} frames per second, more than most screens show; fewer new frames, or a rate "
-                "that is not adjusted, makes fewer"
+                f"{float(fps):g} frames per second are more than most screens show; use fewer new frames, "
+                "or do not adjust the frame rate"
             )
         return found
 
@@ -90,17 +93,19 @@ class Edit:
 
 
 def edited(frames: FrameStream, edit: Edit, interpolator: Interpolator | None, spool: Path) -> FrameStream:
-    """`frames` reversed, then with new ones drawn in between.
+    """Reverse `frames`, then interpolate them, as `edit` says.
 
-    interpolator: what `edit.interpolator` names; not looked at when no frame is to be drawn.
+    interpolator: the one that `edit.interpolator` names. Only needed when frames are added.
     spool:        a folder with room for the uncompressed clip, used to reverse it.
 
     Raises:
-        MediaError: frames are to be drawn and nobody is there to draw them.
+        MediaError: frames must be added, but there is no interpolator.
     """
     if edit.between and interpolator is None:
         close(frames)
-        raise MediaError(f"there is no interpolator {edit.interpolator!r} to draw new frames")
+        raise MediaError(
+            f"there is no interpolator {edit.interpolator!r} for the new frames; load it, or set none"
+        )
     if edit.reverse:
         frames = reversed_stream(frames, spool)
     if edit.between and interpolator is not None:
@@ -121,7 +126,7 @@ def write_edited(
     audio: Audio | None = None,
     progress: Progress | None = None,
 ) -> VideoFacts:
-    """`count` frames of that size through `edit` into `path`. Raises as `edited` and `encode_video` do."""
+    """Write `count` frames of that size to `path`, edited. Raises as `edited` and `encode_video` do."""
     for remark in edit.remarks(count):
         log.warning("%s: %s", path.name, remark)
     return encode_video(

@@ -26,7 +26,7 @@ from .audio import Audio, AudioTrack
 from .containers import Container, container_of, storable
 from .frames import Frame, FrameStream, close
 from .probe import VideoFacts
-from .tags import checked
+from .tags import storable_tags
 from .webp_tags import write_webp_tags
 
 __all__ = ["encode_video"]
@@ -72,7 +72,7 @@ def encode_video(
         kind = container_of(path)
         options = kind.encoder_options(quality, write_mode)
         _check(kind, width, height, frame_count, audio)
-        tags = checked(tags or {})
+        tags = storable_tags(tags or {})
         try:
             with av.open(
                 str(part), "w", format=_MUXERS.get(kind.name, kind.name), options=kind.muxer_options(fps)
@@ -106,9 +106,9 @@ def _check(kind: Container, width: int, height: int, frame_count: int, audio: Au
             f"{least}x{least}; an even width and height work, or .mkv"
         )
     if frame_count < 1:
-        raise MediaError(f"there are {frame_count} frames to write; a video needs at least one")
+        raise MediaError(f"cannot write a video of {frame_count} frames; it needs at least one")
     if audio is not None and not kind.audio:
-        raise MediaError(f"a .{kind.name} file has no sound; leave the audio out, or write .mp4")
+        raise MediaError(f"a .{kind.name} file has no sound track; leave the audio out, or write .mp4")
 
 
 def _add_stream(
@@ -149,7 +149,7 @@ def _encode_all(file: _File, frames: FrameStream, count: int, progress: Progress
         for frame in frames:
             progress.check()
             if done == count:
-                raise MediaError(f"more frames came than the {count} that were promised")
+                raise MediaError(f"the video has more than the {count} frames that were announced")
             if frame.shape != shape or frame.dtype != np.uint8:
                 raise MediaError(
                     f"frame {done} is {frame.dtype} {frame.shape}; this video takes uint8 (H, W, 3) = {shape}"
@@ -161,7 +161,7 @@ def _encode_all(file: _File, frames: FrameStream, count: int, progress: Progress
             done += 1
             progress.advance(done)
         if done != count:
-            raise MediaError(f"only {done} of the {count} promised frames came")
+            raise MediaError(f"the video has only {done} of the {count} frames that were announced")
         for future in pending:
             future.result()
         _mux(file, None)
@@ -174,21 +174,21 @@ def _encode_all(file: _File, frames: FrameStream, count: int, progress: Progress
 def _encode_one(before: Future[None] | None, file: _File, frame: Frame, index: int) -> None:
     if before is not None:
         before.result()
-    picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+    video_frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
     pix_fmt = file.stream.codec_context.pix_fmt
     if file.stream.codec_context.colorspace == _BT709:
-        picture = picture.reformat(
+        video_frame = video_frame.reformat(
             format=pix_fmt, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
     else:
-        picture = picture.reformat(format=pix_fmt)
-    picture.pts, picture.time_base = index, file.stream.codec_context.time_base
-    _mux(file, picture)
+        video_frame = video_frame.reformat(format=pix_fmt)
+    video_frame.pts, video_frame.time_base = index, file.stream.codec_context.time_base
+    _mux(file, video_frame)
     if file.track is not None:
         file.track.write_until(index + 1)
 
 
-def _mux(file: _File, picture: av.VideoFrame | None) -> None:
-    for packet in file.stream.encode(picture):
+def _mux(file: _File, video_frame: av.VideoFrame | None) -> None:
+    for packet in file.stream.encode(video_frame):
         packet.duration = 1  # without it the last frame of the file would be shown for no time
         file.output.mux(packet)

@@ -1,4 +1,4 @@
-"""The frame stream: one picture at a time, never the whole clip.
+"""Frame streams: one frame at a time, never the whole clip in memory.
 
 Decoder, interpolator, reverser and encoder are generators that pull from each other. A frame on its way is a
 uint8 RGB array; only the decoder's end of the chain knows floats.
@@ -39,12 +39,12 @@ def to_uint8(frame: Tensor, *, low: float = -1.0) -> Frame:
     Values outside the range are clipped. Converts where the tensor is: a frame crosses the bus as bytes.
 
     Raises:
-        MediaError: the frame contains NaN or infinity; a black or grey picture would hide that.
+        MediaError: the frame contains NaN or infinity; a black or grey image would hide that.
     """
     _require_finite(frame)
     levels = (frame.float() - low) * (255.0 / (1.0 - low))
-    picture = levels.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
-    return np.asarray(picture.cpu().numpy(), dtype=np.uint8)
+    pixels = levels.round_().clamp_(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous()
+    return np.asarray(pixels.cpu().numpy(), dtype=np.uint8)
 
 
 def to_image(frame: Tensor) -> Tensor:
@@ -59,8 +59,8 @@ def to_image(frame: Tensor) -> Tensor:
 
 def to_tensor(frame: Frame, device: str | torch.device) -> Tensor:
     """The way back: (H, W, 3) uint8 -> (1, 3, H, W) float32 in [0, 1]. Crosses the bus as bytes."""
-    picture = torch.from_numpy(np.array(frame))  # a copy: torch warns of arrays that cannot be written to
-    return picture.to(device).permute(2, 0, 1)[None].float() / 255
+    pixels = torch.from_numpy(np.array(frame))  # a copy: torch warns of arrays that cannot be written to
+    return pixels.to(device).permute(2, 0, 1)[None].float() / 255
 
 
 def video_frames(decoded: Iterator[Tensor]) -> FrameStream:
@@ -81,8 +81,8 @@ def image_frames(images: Iterable[Tensor]) -> FrameStream:
 def _require_finite(frame: Tensor) -> None:
     if not bool(torch.isfinite(frame).all()):
         raise MediaError(
-            "a decoded frame contains NaN or infinite values, so there is no picture to show; "
-            "decoding with a float32 VAE, or another seed, usually helps"
+            "a decoded frame contains NaN or infinite values; decode with the VAE in float32, or use another "
+            "seed"
         )
 
 

@@ -1,4 +1,4 @@
-"""Latents on disk, as ComfyUI's own Load Latent reads them, with how their video was to be made."""
+"""Reads and writes latent files in the format of ComfyUI's Load Latent, with the settings of their video."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def read_latents(path: Path) -> LatentFile:
         raise MediaError(f"cannot read {path} as latents: {error}; give a .latent file") from error
     if scaled or latents.ndim != 5 or latents.shape[0] != 1:
         raise MediaError(
-            f"{path} holds latents of the shape {tuple(latents.shape)}; "
-            "one video, (1, channels, frames, height, width), works"
+            f"{path} contains latents of shape {tuple(latents.shape)}; "
+            "give those of one video, (1, channels, frames, height, width)"
         )
     if not settings:
         return LatentFile(latents, tags=tags)
@@ -75,7 +75,7 @@ def _settings(path: Path, settings: Any) -> tuple[Edit, int | None]:
     try:
         edit, frames = Edit.of(settings["edit"]), settings["frames"]
     except (KeyError, TypeError, MediaError) as error:
-        raise MediaError(f"{path}: what it says of its video is damaged: {error}") from error
+        raise MediaError(f"{path}: its video settings are damaged: {error}") from error
     if frames is not None and (type(frames) is not int or frames < 1):
-        raise MediaError(f"{path}: says that {frames!r} of its frames are wanted; 1 or more works")
+        raise MediaError(f"{path}: its number of frames is {frames!r}; it must be 1 or more")
     return edit, frames

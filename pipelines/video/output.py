@@ -1,4 +1,4 @@
-"""Where a result goes: looked at before any work is done, so that no hour of sampling ends at a full stop."""
+"""Checks that a result can be written, before any work is done, and writes its receipt."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from ..files.file_names import require_file_name, too_long
 from ..files.on_disk import move_into_place, remove
 
 __all__ = [
-    "ENDINGS",
-    "output_place",
-    "require_place",
+    "SUFFIXES",
     "require_suffix",
+    "require_writable",
+    "reserved_output",
     "sidecar",
     "suffix_of",
     "write_sidecar",
 ]
 
-_SUFFIXES = {"mp4": (".mp4",), "png": (".png",), "jpeg": (".jpg", ".jpeg")}
+_SUFFIXES_OF = {"mp4": (".mp4",), "png": (".png",), "jpeg": (".jpg", ".jpeg")}
 
-ENDINGS = tuple(ending for endings in _SUFFIXES.values() for ending in endings)
-"""Of every file that a run can write."""
+SUFFIXES = tuple(ending for endings in _SUFFIXES_OF.values() for ending in endings)
+"""Every suffix that a run can write."""
 
 
 def suffix_of(output: str) -> str:
-    """How the name of a file ends that is "mp4", "png" or "jpeg"."""
-    return _SUFFIXES[output][0]
+    """Return the suffix for an output of "mp4", "png" or "jpeg"."""
+    return _SUFFIXES_OF[output][0]
 
 
 def require_suffix(out: Path, output: str) -> None:
-    """RequestError when the name of the file does not end as `output` ("mp4", "png", "jpeg") does."""
-    fitting = _SUFFIXES[output]
+    """Raise RequestError when the suffix of `out` does not fit `output` ("mp4", "png" or "jpeg")."""
+    fitting = _SUFFIXES_OF[output]
     if out.suffix.lower() not in fitting:
-        kind = "a picture" if output in ("png", "jpeg") else "a video"
+        kind = "an image" if output in ("png", "jpeg") else "a video"
         raise RequestError.of(
             "output",
             f"{out.name}, but the result is {kind}",
@@ -47,21 +47,21 @@ def require_suffix(out: Path, output: str) -> None:
 
 
 def sidecar(video: Path) -> Path:
-    """Where the receipt of a video lies: beside it, with the suffix .json."""
+    """Return the path of the receipt: that of the video with the suffix .json."""
     return video.with_suffix(".json")
 
 
 @contextmanager
-def output_place(video: Path) -> Iterator[None]:
-    """Make the folder of `video`, see that both files can be written, and undo that when the work fails.
+def reserved_output(video: Path) -> Iterator[None]:
+    """Make the folder of `video`, check that both files can be written, and undo it when the work fails.
 
-    Raises RequestError when something else lies where the receipt would go, MediaError when the folder cannot
-    be written.
+    Raises RequestError when the receipt would replace a file that is no receipt, MediaError when the
+    folder is not writable.
     """
     _require_no_stranger(sidecar(video))
     made = [folder for folder in video.absolute().parents if not folder.exists()]
     try:
-        require_place(video, make_folder=True)
+        require_writable(video, make_folder=True)
     except MediaError:
         _remove_empty(made)
         raise
@@ -72,10 +72,10 @@ def output_place(video: Path) -> Iterator[None]:
         raise
 
 
-def require_place(video: Path, *, make_folder: bool = False) -> None:
-    """Raises MediaError when a file cannot be written to `video`, RequestError when no file can be called so.
+def require_writable(video: Path, *, make_folder: bool = False) -> None:
+    """Raise MediaError when `video` cannot be written, RequestError when its name is not allowed.
 
-    Leaves nothing but, perhaps, its folder.
+    make_folder: create its folder, which then remains.
     """
     require_file_name(video)
     probe = video.with_name(f"{video.name}.part")
@@ -90,7 +90,7 @@ def require_place(video: Path, *, make_folder: bool = False) -> None:
             move_into_place(video, video)  # changes nothing, and Windows refuses it while somebody reads it
     except OSError as error:
         reason = too_long(probe.absolute()) or error.strerror or error
-        raise MediaError(f"cannot write {video}: {reason}; give another place") from error
+        raise MediaError(f"cannot write {video}: {reason}; choose another path") from error
 
 
 def write_sidecar(video: Path, receipt: Mapping[str, Any]) -> None:
@@ -102,7 +102,7 @@ def write_sidecar(video: Path, receipt: Mapping[str, Any]) -> None:
 
 
 def _require_no_stranger(file: Path) -> None:
-    """A receipt of ours may be replaced; somebody's request, or any other file, may not."""
+    """Raise RequestError when `file` exists and is not a receipt, for example a request."""
     if not os.path.exists(file):  # unlike Path.exists, no error for a name that is too long
         return
     try:

@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 
 from ..errors import MediaError
-from .source import exact, opened, opened_animation, require_codec, tags_of
-from .tags import folded
+from .open_media import exact_fraction, open_animation, open_media, require_codec, tags_of
+from .tags import with_own_names
 from .webp_tags import read_webp_tags
 
 __all__ = ["AudioFacts", "VideoFacts", "probe", "verify"]
@@ -50,13 +50,13 @@ def probe(path: Path) -> VideoFacts:
     """Decode every frame of the first video stream of `path`, and every sample of its first sound.
 
     Raises:
-        MediaError: the file is missing, damaged, or has no picture in it.
+        MediaError: the file is missing, damaged, or has no video stream.
     """
     path = Path(path)
     try:
         if path.suffix.lower() == ".webp":
             return _probe_webp(path)
-        with opened(path) as container:
+        with open_media(path) as container:
             if not container.streams.video:
                 raise MediaError(f"{path} has no video stream in it")
             stream = container.streams.video[0]
@@ -70,11 +70,11 @@ def probe(path: Path) -> VideoFacts:
                     frames, turn = frames + 1, frame.rotation
                 else:
                     samples += frame.samples
-            fps = exact(stream.average_rate or stream.guessed_rate)
+            fps = exact_fraction(stream.average_rate or stream.guessed_rate)
             if not frames or fps is None:
                 raise MediaError(f"{path} has a video stream without a single readable frame")
             seconds = frames / fps
-            base = exact(stream.time_base)
+            base = exact_fraction(stream.time_base)
             if stream.duration is not None and base is not None:
                 seconds = stream.duration * base
             context = stream.codec_context
@@ -89,7 +89,7 @@ def probe(path: Path) -> VideoFacts:
                 duration_s=float(seconds),
                 codec=context.codec.canonical_name,
                 pix_fmt=str(context.pix_fmt),
-                tags=folded(tags_of(container)),
+                tags=with_own_names(tags_of(container)),
                 audio=None if sound is None else _audio_facts(sound, samples),
             )
     except (OSError, av.FFmpegError) as error:
@@ -103,7 +103,7 @@ def _audio_facts(stream: av.AudioStream, samples: int) -> AudioFacts:
 
 
 def _probe_webp(path: Path) -> VideoFacts:
-    with opened_animation(path, str(path)) as image:
+    with open_animation(path, str(path)) as image:
         milliseconds = 0
         frames = getattr(image, "n_frames", 1)
         for index in range(frames):
@@ -134,4 +134,4 @@ def verify(facts: VideoFacts, *, frames: int, width: int, height: int, fps: Frac
     )
     wrong = [f"{name} is {found}, expected {wanted}" for name, found, wanted in pairs if found != wanted]
     if wrong:
-        raise MediaError(f"{facts.path} is not the video that was asked for: {'; '.join(wrong)}")
+        raise MediaError(f"{facts.path} is not the video that was planned: {'; '.join(wrong)}")

@@ -14,9 +14,9 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import MediaError
 from .frames import Frame, FrameStream
-from .source import exact, opened, opened_animation, require_codec
+from .open_media import exact_fraction, open_animation, open_media, require_codec
 
-__all__ = ["Picture", "read_frames", "read_pictures"]
+__all__ = ["TimedFrame", "read_frames", "read_timed_frames"]
 
 _SOME_RATE = Fraction(25)  # of a file that does not say how fast it plays
 _HD_LINES = 720  # what carries no tag is BT.709 from here on and BT.601 below, as players assume
@@ -26,17 +26,17 @@ def read_frames(content: Path | bytes) -> FrameStream:
     """Every frame of the first video of a file, turned as a player would turn it.
 
     Raises:
-        MediaError: the file is missing, damaged, or has no picture in it.
+        MediaError: the file is missing, damaged, or has no video stream.
     """
-    for picture in read_pictures(content):
-        yield picture.frame()
+    for timed in read_timed_frames(content):
+        yield timed.frame()
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One picture of a video. frame: makes its pixels, upright; only what is looked at is converted.
+class TimedFrame:
+    """One frame of a video. frame: makes its pixels, upright; only what is looked at is converted.
 
-    seconds, end: when it is shown, from the first picture on.
+    seconds, end: when it is shown, from the first frame on.
     """
 
     seconds: Fraction
@@ -44,59 +44,59 @@ class Picture:
     frame: Callable[[], Frame]
 
 
-def read_pictures(content: Path | bytes) -> Iterator[Picture]:
-    """Every picture of the first video, as it is decoded. Raises MediaError as `read_frames` does."""
+def read_timed_frames(content: Path | bytes) -> Iterator[TimedFrame]:
+    """Every frame of the first video, as it is decoded. Raises MediaError as `read_frames` does."""
     name = "the video" if isinstance(content, bytes) else str(content)
     is_webp = content[8:12] == b"WEBP" if isinstance(content, bytes) else content.suffix.lower() == ".webp"
     return _animation(content, name) if is_webp else _video(content, name)
 
 
-def _video(content: Path | bytes, name: str) -> Iterator[Picture]:
+def _video(content: Path | bytes, name: str) -> Iterator[TimedFrame]:
     try:
-        with opened(content) as container:
+        with open_media(content) as container:
             if not container.streams.video:
                 raise MediaError(f"{name} has no video stream in it")
             stream = container.streams.video[0]
             require_codec(stream, name)
             stream.thread_type = "AUTO"
-            rate = exact(stream.average_rate or stream.guessed_rate) or _SOME_RATE
+            rate = exact_fraction(stream.average_rate or stream.guessed_rate) or _SOME_RATE
             start, end = None, Fraction(0)
-            for picture in container.decode(stream):
-                # A picture without a time follows the one before.
-                base = exact(picture.time_base)
-                at = end if picture.pts is None or base is None else picture.pts * base
+            for frame in container.decode(stream):
+                # A frame without a time follows the one before.
+                base = exact_fraction(frame.time_base)
+                at = end if frame.pts is None or base is None else frame.pts * base
                 start = at if start is None else start
                 end = at - start + 1 / rate
-                yield Picture(at - start, end, partial(_upright_rgb, picture))
+                yield TimedFrame(at - start, end, partial(_upright_rgb, frame))
     except (OSError, av.FFmpegError) as error:
         raise MediaError(f"cannot read {name} as a video: {error.strerror or error}") from error
 
 
-def _animation(content: Path | bytes, name: str) -> Iterator[Picture]:
-    with opened_animation(content, name) as image:
+def _animation(content: Path | bytes, name: str) -> Iterator[TimedFrame]:
+    with open_animation(content, name) as image:
         seconds = Fraction(0)
         for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)
             pixels = np.asarray(image.convert("RGB"))
             shown = Fraction(image.info.get("duration", 0), 1000) or 1 / _SOME_RATE
-            yield Picture(seconds, seconds + shown, partial(np.asarray, pixels))
+            yield TimedFrame(seconds, seconds + shown, partial(np.asarray, pixels))
             seconds += shown
 
 
-def _upright_rgb(picture: av.VideoFrame) -> Frame:
-    return _upright(_rgb(picture), picture.rotation)
+def _upright_rgb(frame: av.VideoFrame) -> Frame:
+    return _upright(_rgb(frame), frame.rotation)
 
 
-def _rgb(picture: av.VideoFrame) -> Frame:
-    matrix = picture.colorspace
+def _rgb(frame: av.VideoFrame) -> Frame:
+    matrix = frame.colorspace
     if matrix not in (Colorspace.ITU709, Colorspace.ITU601, Colorspace.SMPTE170M):
-        matrix = Colorspace.ITU709 if picture.height >= _HD_LINES else Colorspace.ITU601
-    converted = picture.reformat(
+        matrix = Colorspace.ITU709 if frame.height >= _HD_LINES else Colorspace.ITU601
+    converted = frame.reformat(
         format="rgb24",
         src_colorspace=matrix,
         # Of no meaning for RGB, but PyAV below 17 only looks at the source where the two differ.
         dst_colorspace=Colorspace.ITU601,
-        src_color_range=picture.color_range or ColorRange.MPEG,
+        src_color_range=frame.color_range or ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
     )
     return np.asarray(converted.to_ndarray(), np.uint8)

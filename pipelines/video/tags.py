@@ -9,14 +9,14 @@ from collections.abc import Mapping
 
 from ..errors import MediaError
 
-__all__ = ["PROMPT", "RECEIPT", "WORKFLOW", "checked", "folded", "kept"]
+__all__ = ["PROMPT", "RECEIPT", "WORKFLOW", "content_tags", "storable_tags", "with_own_names"]
 
 PROMPT = "prompt"
 WORKFLOW = "workflow"
 RECEIPT = "wan_duet"
 
 
-def checked(tags: Mapping[str, str]) -> dict[str, str]:
+def storable_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """A copy that every container can hold.
 
     Raises:
@@ -32,7 +32,7 @@ def checked(tags: Mapping[str, str]) -> dict[str, str]:
     return dict(tags)
 
 
-def folded(tags: Mapping[str, str]) -> dict[str, str]:
+def with_own_names(tags: Mapping[str, str]) -> dict[str, str]:
     """The tags of a file with our names as we write them: Matroska and WebM keep names in capitals."""
     ours = {name.upper(): name for name in (PROMPT, WORKFLOW, RECEIPT)}
     return {ours.get(name, name): text for name, text in tags.items()}
@@ -41,6 +41,6 @@ def folded(tags: Mapping[str, str]) -> dict[str, str]:
 _OF_THE_MUXER = {"major_brand", "minor_version", "compatible_brands", "encoder", "creation_time", "duration"}
 
 
-def kept(tags: Mapping[str, str]) -> dict[str, str]:
+def content_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Of a file that is written anew, the tags that are about the video and not about that file."""
     return {name: text for name, text in tags.items() if name.lower() not in _OF_THE_MUXER}

@@ -21,7 +21,7 @@ def write_webp_tags(file: Path, tags: Mapping[str, str], width: int, height: int
         return
     data = file.read_bytes()
     chunks = data[12:]
-    if chunks[:4] != b"VP8X":  # a file of one picture has no header that could announce EXIF
+    if chunks[:4] != b"VP8X":  # a file of one image has no header that could announce EXIF
         header = struct.pack("<I", 0) + _uint24(width - 1) + _uint24(height - 1)
         chunks = _chunk(b"VP8X", header) + chunks
     flags = chunks[8] | _HAS_EXIF

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from ..errors import ModelError
 from .folder import weight_files
+from .fp8_scales import read_safetensors
 from .gguf_file import read_gguf
-from .scaled import read_safetensors
-from .stored import Source
+from .stored_tensors import Source
 
 __all__ = ["SUFFIXES", "Checkpoint", "read_checkpoint"]
 
@@ -40,11 +40,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
         return Checkpoint(path, read_safetensors(weight_files(path)))
     if path.suffix.lower() in _PICKLES:
         raise ModelError(
-            f"{path}: a pickle, which can run any code when it is opened; only {' and '.join(SUFFIXES)} "
-            "files are read. Take the .safetensors version of this model"
+            f"{path}: is a pickle, which can run any code when it is opened; use the .safetensors or .gguf "
+            "version of this model"
         )
     if path.suffix.lower() not in SUFFIXES:
-        raise ModelError(f"{path}: no weight file; give a {' or '.join(SUFFIXES)} file")
+        raise ModelError(f"{path}: not a weight file; give a {' or '.join(SUFFIXES)} file")
     if not path.is_file():
         raise ModelError(f"{path}: not found")
     if path.suffix.lower() == ".gguf":

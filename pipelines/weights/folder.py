@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
+from .fp8_scales import read_safetensors
 from .recipe import Recipe
-from .scaled import read_safetensors
 
 __all__ = ["read_component", "read_json", "weight_files"]
 
@@ -49,8 +49,8 @@ def weight_files(folder: Path) -> list[Path]:
         if index.is_file():
             return [_shard(folder, name) for name in sorted(set(_weight_map(index).values()))]
     raise ModelError(
-        f"{folder}: holds no {' or '.join(f'{stem}.safetensors' for stem in _STEMS)}; "
-        "only safetensors weights are read"
+        f"{folder}: has no {' or '.join(f'{stem}.safetensors' for stem in _STEMS)}; "
+        "only safetensors weights are supported"
     )
 
 

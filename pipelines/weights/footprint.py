@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from .recipe import DTypeRule, Ingredient, Recipe
-from .stored import StoredTensor
+from .stored_tensors import StoredTensor
 
-__all__ = ["making_bytes", "mapped_bytes", "move_bytes", "stays_as_stored", "weight_bytes"]
+__all__ = ["making_bytes", "mapped_bytes", "stays_as_stored", "unit_bytes", "weight_bytes"]
 
 _FILE_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
@@ -29,8 +29,8 @@ def mapped_bytes(recipe: Recipe, dtype_of: DTypeRule) -> int:
     )
 
 
-def move_bytes(recipe: Recipe, dtype_of: DTypeRule, *, unmapped_only: bool = False) -> tuple[int, ...]:
-    """Of what is brought together (`Recipe.moves`), the bytes of each, in order.
+def unit_bytes(recipe: Recipe, dtype_of: DTypeRule, *, unmapped_only: bool = False) -> tuple[int, ...]:
+    """Of what is brought together (`Recipe.streamed_units`), the bytes of each, in order.
 
     unmapped_only: without what stays the memory-mapped file on a CPU.
     """
@@ -40,7 +40,7 @@ def move_bytes(recipe: Recipe, dtype_of: DTypeRule, *, unmapped_only: bool = Fal
             for name, item in tensors.items()
             if not (unmapped_only and stays_as_stored(item, dtype_of(name)))
         )
-        for tensors in recipe.moves
+        for tensors in recipe.streamed_units
     )
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from .ggml_blocks import FORMATS, numbers_of
-from .stored import Files, Source
+from .stored_tensors import Files, Source
 
 __all__ = ["GgufTensor", "read_gguf"]
 
@@ -84,13 +84,13 @@ class _Header:
 
     def read(self) -> tuple[dict[str, Source], dict[str, Any]]:
         if self._take(4) != _MAGIC:
-            raise self._damaged("it does not begin with GGUF")
+            raise self._damaged("it does not start with the bytes GGUF")
         version = self._number("I")
         if version not in _VERSIONS:
-            raise self._damaged(f"version {version}; 2 and 3 are read")
+            raise self._damaged(f"version {version}; versions 2 and 3 are supported")
         tensor_count, entry_count = self._number("Q"), self._number("Q")
         if max(tensor_count, entry_count) > _MAX_ENTRIES:
-            raise self._damaged(f"{tensor_count} tensors and {entry_count} entries announced")
+            raise self._damaged(f"it announces {tensor_count} tensors and {entry_count} metadata entries")
         metadata = dict(self._entry() for _ in range(entry_count))
         infos = [self._info() for _ in range(tensor_count)]
         tensors = self._place(infos, metadata)
@@ -105,14 +105,14 @@ class _Header:
         if kind in _SCALARS:
             return self._number(_SCALARS[kind])
         if kind != _ARRAY:
-            raise self._damaged(f"an entry of unknown kind {kind}")
+            raise self._damaged(f"a metadata value has the unknown type {kind}")
         inner, count = self._number("I"), self._number("Q")
         if inner == _STRING:
             for _ in range(count):  # a vocabulary: walked over, not kept
                 self._take(self._number("Q"))
             return None
         if inner not in _SCALARS:
-            raise self._damaged(f"a list of unknown kind {inner}")
+            raise self._damaged(f"a metadata list has the unknown type {inner}")
         code = _SCALARS[inner]
         data = self._take(count * struct.calcsize(f"<{code}"))
         return list(struct.unpack(f"<{count}{code}", data)) if count <= _MAX_DIMS else None
@@ -131,7 +131,7 @@ class _Header:
     ) -> Iterator[tuple[str, Source]]:
         alignment = metadata.get(_ALIGNMENT, 32)
         if not isinstance(alignment, int) or alignment < 8 or alignment & (alignment - 1):
-            raise self._damaged(f"data aligned to {alignment}")
+            raise self._damaged(f"its data is aligned to {alignment} bytes")
         start = -(-self._at // alignment) * alignment
         end = 0
         seen: set[str] = set()
@@ -139,14 +139,16 @@ class _Header:
             kind, block_numbers, block_bytes = _type(self._file, key, number)
             row = stored_shape[-1] if stored_shape else 1
             if row % block_numbers or 0 in stored_shape:
-                raise self._damaged(f"{key} of {kind} has rows of {row}, not whole blocks of {block_numbers}")
+                raise self._damaged(
+                    f"{key} ({kind}) has rows of {row} values, not a multiple of {block_numbers}"
+                )
             size = math.prod(stored_shape) // block_numbers * block_bytes
             if key in seen or offset % alignment or offset < end:
-                raise self._damaged(f"{key} lies where another tensor does, or is there twice")
+                raise self._damaged(f"{key} overlaps another tensor, or occurs twice")
             end = offset + size
             if start + end > len(self._content):
                 raise ModelError(
-                    f"{self._file}: cut short: {key} ends at byte {start + end} of "
+                    f"{self._file}: truncated: {key} ends at byte {start + end} of "
                     f"{len(self._content)}; download it again"
                 )
             seen.add(key)
@@ -158,15 +160,15 @@ class _Header:
         if noted is None:
             return stored
         if not isinstance(noted, list) or not all(isinstance(side, int) and side > 0 for side in noted):
-            raise self._damaged(f"{key} was folded from {noted}")
+            raise self._damaged(f"{key} has the noted shape {noted}")
         if math.prod(noted) != math.prod(stored):
-            raise self._damaged(f"{key} was folded from {noted}, but is stored as {list(stored)}")
+            raise self._damaged(f"{key} has the noted shape {noted}, but is stored as {list(stored)}")
         return tuple(noted)
 
     def _take(self, size: int) -> bytes:
         end = self._at + size
         if size < 0 or end > min(len(self._content), _MAX_HEADER):
-            raise self._damaged(f"its header asks for {size} bytes at {self._at}")
+            raise self._damaged(f"its header needs {size} bytes at offset {self._at}")
         taken = self._content[self._at : end]
         self._at = end
         return taken
@@ -177,7 +179,7 @@ class _Header:
     def _text(self, limit: int) -> str:
         size = self._number("Q")
         if size > limit:
-            raise self._damaged(f"a name of {size} bytes")
+            raise self._damaged(f"a string has {size} bytes")
         return self._take(size).decode("utf-8")
 
     def _damaged(self, what: str) -> ModelError:
@@ -194,7 +196,7 @@ def _type(file: Path, key: str, number: int) -> tuple[str, int, int]:
     if kind is None or (kind.name not in _AS_IS and not _readable(kind)):
         name = f"type {number}" if kind is None else kind.name
         raise ModelError(
-            f"{file}: {key} is stored as {name}, which the package gguf cannot read; take another "
+            f"{file}: {key} is stored as {name}, which the package gguf cannot read; use another "
             "quantisation of this model, such as Q8_0 or Q4_K_M"
         )
     block_numbers, block_bytes = gguf.GGML_QUANT_SIZES[kind]
@@ -218,6 +220,6 @@ def _package() -> Any:
         import gguf.quants
     except ImportError:
         raise ModelError(
-            "GGUF files need the Python package gguf; install it: python -m pip install gguf"
+            "GGUF files need the Python package gguf; install it with: python -m pip install gguf"
         ) from None
     return gguf

@@ -19,9 +19,9 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from ..device.ram import give_back
+from ..device.ram import trim_heap
 from ..errors import ModelError
-from .stored import Files, Source
+from .stored_tensors import Files, Source
 
 __all__ = ["DTypeRule", "Delta", "Ingredient", "Recipe", "keeping_fp32", "materialise"]
 
@@ -104,7 +104,7 @@ class Recipe:
         return tuple(unit for unit in ("head", *blocks, "tail") if unit in found)
 
     @property
-    def moves(self) -> tuple[Mapping[str, Ingredient], ...]:
+    def streamed_units(self) -> tuple[Mapping[str, Ingredient], ...]:
         """The tensors that are brought together: those of a unit, but the tail, which is small, comes with
         the last block, after which it is used.
         """
@@ -152,7 +152,9 @@ class Recipe:
         except RuntimeError as error:
             raise ModelError(f"{self.files[0]}: {error}") from error
         if unexpected:
-            raise ModelError(f"{self.files[0]}: the network has no place for {', '.join(unexpected[:3])}")
+            raise ModelError(
+                f"{self.files[0]}: has tensors that the network does not have: {', '.join(unexpected[:3])}"
+            )
 
 
 def materialise(
@@ -174,7 +176,7 @@ def materialise(
         check()
         recipe.into(unit, network, device, dtype_of)
         if device.type == "cpu":
-            give_back()  # what was computed on the way would pile up, unit by unit
+            trim_heap()  # what was computed on the way would pile up, unit by unit
     missing = [name for name, _ in network.named_parameters() if name not in recipe.tensors]
     if missing:
         raise ModelError(

@@ -36,7 +36,7 @@ class Streams(Protocol):
     def current(self) -> Stream:
         """The one that the calling thread gives its work to."""
 
-    def beside(self) -> Stream:
+    def new_stream(self) -> Stream:
         """A new one, whose work goes before that of others."""
 
     def on(self, stream: Any) -> AbstractContextManager[Any]:
@@ -45,7 +45,7 @@ class Streams(Protocol):
     def copy(self, target: Tensor, source: Tensor) -> None:
         """Copy in the current stream. The calling thread goes on where `source` is page-locked."""
 
-    def give_back(self) -> None:
+    def release_pinned(self) -> None:
         """Page-locked memory that nobody holds goes back to the system."""
 
 
@@ -58,7 +58,7 @@ class CudaStreams:
     def current(self) -> torch.cuda.Stream:
         return torch.cuda.current_stream(self._device)
 
-    def beside(self) -> torch.cuda.Stream:
+    def new_stream(self) -> torch.cuda.Stream:
         return torch.cuda.Stream(self._device, priority=-1)  # type: ignore[no-untyped-call]
 
     def on(self, stream: torch.cuda.Stream) -> AbstractContextManager[Any]:
@@ -67,7 +67,7 @@ class CudaStreams:
     def copy(self, target: Tensor, source: Tensor) -> None:
         target.copy_(source, non_blocking=True)
 
-    def give_back(self) -> None:
+    def release_pinned(self) -> None:
         # torch keeps what it locked for whoever asks next. Versions before 2.5 cannot be told to let it go.
         if empty := getattr(torch._C, "_host_emptyCache", None):
             empty()

@@ -13,7 +13,7 @@ import pytest
 from tiny_models import make_model
 
 from wan_duet.pipelines.cli import main
-from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.plan.expectation import Rates, write_rates
 from wan_duet.pipelines.request import KINDS
 from wan_duet.pipelines.video.probe import probe
@@ -61,7 +61,7 @@ def test_another_residency_is_said_and_changes_no_bit(
 ) -> None:
     command = ["generate", write(), "--model", "toy", "-o", str(tmp_path / "a.mp4")]
     told = []
-    for residency, words in (("auto", "one expert stays"), ("ring:2", "2 slots stream the others")):
+    for residency, words in (("auto", "one expert resident"), ("ring:2", "2 slots stream the others")):
         assert main([*command, "--residency", residency]) == 0
         assert words in capsys.readouterr().err
         receipt = json.loads((tmp_path / "a.json").read_text())
@@ -78,7 +78,7 @@ def test_how_the_experts_compute_is_chosen_said_and_recorded(
     out = tmp_path / "a.mp4"
     command = ["generate", write(), "--model", "toy", "-o", str(out)]
     assert main([*command, "--attention", "sdpa"]) == 0
-    assert "attention by sdpa, plain kernels" in capsys.readouterr().err
+    assert "sdpa attention, plain kernels" in capsys.readouterr().err
     assert json.loads((tmp_path / "a.json").read_text())["model"]["choices"]["attention"] == "sdpa"
     assert json.loads((tmp_path / "a.json").read_text())["model"]["kernels_refused"] == {}
     out.unlink()
@@ -89,9 +89,9 @@ def test_how_the_experts_compute_is_chosen_said_and_recorded(
     assert not out.exists()
     again = ["generate", "--from-receipt", str(tmp_path / "a.json"), "-o", str(out), "--compile"]
     assert main(again) == 2
-    assert "--compile: given beside --from-receipt" in capsys.readouterr().err
+    assert "--compile: given together with --from-receipt" in capsys.readouterr().err
     assert main([*again[:-1], "--kernels", "plain"]) == 2
-    assert "--kernels: given beside --from-receipt" in capsys.readouterr().err
+    assert "--kernels: given together with --from-receipt" in capsys.readouterr().err
 
 
 def test_generate_reads_stdin_a_folder_and_answers_with_json(
@@ -386,6 +386,7 @@ def test_a_damaged_receipt_is_exit_code_2(
         {"plan": receipt["plan"] | {"solver": "x"}},
         {"model": receipt["model"] | {"precision": "int4"}},
         {"model": receipt["model"] | {"files": [1]}},
+        {"model": receipt["model"] | {"choices": {"colour": "red"}}},
         {"versions": None},
     ):
         file.write_text(json.dumps(receipt | damage))
@@ -400,7 +401,7 @@ def test_a_receipt_of_a_folder_asks_for_that_folder(
     assert main(["generate", write(), "--model", folder, "-o", str(out)]) == 0
     receipt = str(out.with_suffix(".json"))
     assert main(["generate", "--from-receipt", receipt, "-o", again]) == 2
-    assert f"the receipt names {toy_folder().name}" in capsys.readouterr().err
+    assert f"the receipt used {toy_folder().name}" in capsys.readouterr().err
     assert main(["generate", "--from-receipt", receipt, "--model", folder, "-o", again]) == 0
 
 

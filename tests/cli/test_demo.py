@@ -29,6 +29,9 @@ def test_a_prompt_becomes_a_video_whose_path_is_the_last_line(tmp_path: Path) ->
     assert done.stderr.count("No ComfyUI given") == 1
     facts = probe(out)
     receipt = json.loads(facts.tags[RECEIPT])
+    model = receipt["model"]
+    choices = f"{model['choices']['attention']} attention, {model['choices']['kernels']} kernels"
+    assert f"Computed on {model['device']} in {model['dtype']}: {choices}" in done.stderr
     assert receipt["request"]["prompt"] == "a red circle, moving"
     assert (facts.frames, facts.width, facts.height) == tuple(
         receipt["plan"][name] for name in ("frames_out", "width", "height")

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from wan_duet.pipelines.cli import main
-from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.embedded.toy_model import toy_folder
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 
@@ -39,7 +39,7 @@ def test_with_a_model_every_expert_answers(tmp_path: Path, capsys: pytest.Captur
     assert answer["intended"]["expert"] == "low"
     assert answer["experts"].keys() == {"high", "low"}
     assert (answer["experts"]["high"]["matched"], answer["experts"]["high"]["unmatched"]) == (2, 2)
-    assert "only 50% of it fits" in answer["experts"]["low"]["refused"]
+    assert "only 50% of its keys fit" in answer["experts"]["low"]["refused"]
 
 
 def test_a_fitting_file_is_not_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,7 +47,7 @@ def test_a_fitting_file_is_not_refused(tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["lora", "inspect", str(file), "--model", "toy"]) == 0
     out = capsys.readouterr().out
     assert "high at 1: 2 keys matched, 1 tensors changed" in out
-    assert "seems made for the low-noise expert" in out
+    assert "seems to be made for the low-noise expert" in out
     assert "refused" not in out
 
 
@@ -70,7 +70,7 @@ def test_two_files_are_a_model_too(tmp_path: Path, capsys: pytest.CaptureFixture
 def test_what_nobody_knows_is_said_and_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     save_file({"te_text_model.lora_up.weight": torch.ones(1, 1)}, tmp_path / "a.safetensors")
     assert main(["lora", "inspect", str(tmp_path / "a.safetensors")]) == 2
-    assert "1 keys that nobody knows, such as te_text_model" in capsys.readouterr().out
+    assert "1 unknown keys, such as te_text_model" in capsys.readouterr().out
 
 
 def test_a_damaged_file_is_an_error_with_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

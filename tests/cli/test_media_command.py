@@ -15,14 +15,14 @@ import pytest
 import torch
 
 from wan_duet.pipelines.cli import main
-from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.errors import MediaError
 from wan_duet.pipelines.video.audio import read_audio
 from wan_duet.pipelines.video.edit import Edit
 from wan_duet.pipelines.video.latent_file import LatentFile, read_latents, write_latents
+from wan_duet.pipelines.video.open_media import exact_fraction
 from wan_duet.pipelines.video.probe import VideoFacts, probe
 from wan_duet.pipelines.video.read import read_frames
-from wan_duet.pipelines.video.source import exact
 
 from ..video.clips import HEIGHT, WIDTH, moving, soft, tone, write
 
@@ -145,7 +145,7 @@ def test_tags_that_are_not_utf8_are_read_printed_and_written_anew(
 
 
 def test_only_one_place_opens_media_for_reading() -> None:
-    """What a version of PyAV wants to be told is known there, see `source.opened`."""
+    """What a version of PyAV wants to be told is known there, see `open_media.open_media`."""
     found = []
     for top in ("pipelines", "nodes", "bench", "tools"):
         for file in (ROOT / top).rglob("*.py"):
@@ -158,7 +158,7 @@ def test_only_one_place_opens_media_for_reading() -> None:
                 and "open" in [name.name for name in node.names]
             ], file
             found += [file.relative_to(ROOT).as_posix() for node in ast.walk(tree) if is_read(node)]
-    assert found == ["pipelines/video/source.py"]
+    assert found == ["pipelines/video/open_media.py"]
 
 
 def is_read(node: ast.AST) -> bool:
@@ -180,7 +180,7 @@ def is_read(node: ast.AST) -> bool:
     ],
 )
 def test_what_a_file_does_not_say_of_its_times_is_unknown(said: Any, is_: Fraction | None) -> None:
-    assert exact(said) == is_
+    assert exact_fraction(said) == is_
 
 
 def test_a_lossless_copy_is_the_same_to_the_bit(clip: Path) -> None:
@@ -323,15 +323,15 @@ def test_the_vae_alone_is_enough(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "what"), [("a.mp4", b"avc1", "picture"), ("a.mkv", b"A_FLAC", "sound")]
+    ("name", "codec", "what"), [("a.mp4", b"avc1", "video"), ("a.mkv", b"A_FLAC", "audio")]
 )
 def test_a_stream_that_nobody_decodes_is_named(
-    tmp_path: Path, name: str, codec: bytes, what: Literal["picture", "sound"]
+    tmp_path: Path, name: str, codec: bytes, what: Literal["video", "audio"]
 ) -> None:
     path = tmp_path / name
     write(path, 5, audio=tone(1))
     path.write_bytes(path.read_bytes().replace(codec, codec[:-4] + b"ZZZZ"))
-    other: Callable[[Path], object] = read_audio if what == "sound" else lambda path: list(read_frames(path))
+    other: Callable[[Path], object] = read_audio if what == "audio" else lambda path: list(read_frames(path))
     for read in (probe, other):
         with pytest.raises(
             MediaError, match=rf"the {what} of .*{name} is in a format that cannot be decoded"

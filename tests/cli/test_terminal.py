@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,3 +67,27 @@ def test_a_wrong_request_and_a_failure_have_codes_of_their_own() -> None:
     assert ended(fails(ModelError("no such model")))[0] == 1
     assert ended(fails(KeyboardInterrupt()))[0] == 130
     assert ended(lambda: None) == (0, [])
+
+
+# An answer that waits in the buffer until the end, one that is written line by line, and one of argparse.
+@pytest.mark.parametrize(
+    ("arguments", "unbuffered"), [(["kinds"], ""), (["kinds"], "1"), (["media", "--help"], "")]
+)
+@pytest.mark.parametrize("together", [False, True], ids=["stdout", "stdout and stderr"])
+def test_a_closed_pipe_ends_a_command_quietly(arguments: list[str], unbuffered: str, together: bool) -> None:
+    """As in `wan-duet kinds | head -2`."""
+    command = [sys.executable, "-m", "wan_duet", *arguments]
+    stderr = subprocess.STDOUT if together else subprocess.PIPE
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=environment) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        said = b"" if process.stderr is None else process.stderr.read()
+        assert process.wait() == 141
+    assert said == b""
+
+
+def test_another_closed_pipe_is_an_error() -> None:
+    code, (shown,) = ended(fails(BrokenPipeError(32, "Broken pipe", "fifo")))
+    assert code == 1
+    assert "fifo: Broken pipe" in str(shown)

@@ -13,6 +13,7 @@ from wan_duet.pipelines.device.memory import (
     DeviceMemory,
     bytes_free,
     bytes_in_all,
+    give_back_cached,
     total_under_cap,
     under_cap,
 )
@@ -81,12 +82,66 @@ def test_a_part_of_a_device_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> 
     card = torch.device("cuda", 0)
     assert total_under_cap(card, 80 * KIB) == 20 * KIB
     assert under_cap(card, 60 * KIB) == 5 * KIB
+    assert under_cap(card, 60 * KIB, 10 * KIB) == 15 * KIB  # the 10 are among the 15 that are taken
+    assert under_cap(card, -KIB, 10 * KIB) == 9 * KIB
+    assert under_cap(card, -KIB) == under_cap(torch.device("cpu"), -KIB) == 0
     assert total_under_cap(torch.device("cpu"), 80 * KIB) == 80 * KIB
 
 
-def test_a_device_that_is_not_there_is_named() -> None:
-    with pytest.raises(RequestError, match="device: nowhere"):
-        DeviceMemory("nowhere")
+@pytest.mark.parametrize("name", ["nowhere", "meta", "cuda:99"])
+def test_a_device_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(RequestError, match=f"device: {name}"):
+        DeviceMemory(name)
+
+
+def test_a_torch_that_was_built_without_a_device_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def asserts(*_: object, **__: object) -> None:
+        raise AssertionError("Torch not compiled with CUDA enabled")  # as torch does it on Windows and macOS
+
+    monkeypatch.setattr(torch, "zeros", asserts)
+    with pytest.raises(RequestError, match="Torch not compiled with CUDA enabled"):
+        DeviceMemory("cuda")
+
+
+@pytest.mark.parametrize(
+    ("there", "best"),
+    [({"cuda", "xpu"}, "cuda"), ({"xpu", "mps"}, "xpu"), ({"mps"}, "mps"), (set(), "cpu")],
+)
+def test_without_a_word_the_best_device_is_taken(
+    monkeypatch: pytest.MonkeyPatch, there: set[str], best: str
+) -> None:
+    for name, module in (("cuda", torch.cuda), ("xpu", torch.xpu), ("mps", torch.backends.mps)):
+        monkeypatch.setattr(module, "is_available", lambda name=name: name in there)
+    asked: list[str] = []
+    zeros = torch.zeros
+
+    def answer(size: int, *, device: str) -> torch.Tensor:
+        asked.append(device)
+        return zeros(size)
+
+    monkeypatch.setattr(torch, "zeros", answer)
+    assert DeviceMemory().device == torch.device(best)
+    assert asked == [best]
+
+
+@pytest.mark.parametrize("kind", ["cuda", "xpu", "mps"])
+def test_cached_blocks_go_back_to_their_own_device(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    emptied: list[str] = []
+    for name in ("cuda", "xpu", "mps"):
+        monkeypatch.setattr(getattr(torch, name), "empty_cache", lambda name=name: emptied.append(name))
+    give_back_cached(torch.device("cpu"))
+    assert emptied == []
+    give_back_cached(torch.device(kind, 0))
+    assert emptied == [kind]
+
+
+def test_a_card_says_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", None, raising=False)  # before 2.6
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (5 * GIB, 24 * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * GIB)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1 * GIB)
+    card = torch.device("cuda", 0)
+    assert (bytes_free(card), bytes_in_all(card)) == (7 * GIB, 24 * GIB)
 
 
 def test_what_metal_recommends_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:

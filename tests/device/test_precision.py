@@ -8,7 +8,14 @@ import pytest
 import torch
 
 from wan_duet.pipelines.device.memory import DeviceMemory, compute_dtype
-from wan_duet.pipelines.device.precision import Abilities, abilities_of, native_precision, torch_dtype
+from wan_duet.pipelines.device.precision import (
+    RULES,
+    Abilities,
+    Rule,
+    abilities_of,
+    native_precision,
+    torch_dtype,
+)
 
 TABLE = [
     (Abilities("cpu"), "fp32"),
@@ -39,6 +46,11 @@ def test_a_device_computes_in_what_it_does_without_emulation(abilities: Abilitie
     assert native_precision(abilities) == precision
 
 
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.device)
+def test_a_rule_decides_for_its_own_example(rule: Rule) -> None:
+    assert next(one for one in RULES if one.applies(rule.example)) is rule
+
+
 def test_a_card_is_asked_about_itself_and_not_about_what_torch_emulates(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -60,10 +72,18 @@ def test_an_amd_card_is_known_by_its_architecture(monkeypatch: pytest.MonkeyPatc
     assert abilities_of(torch.device("cuda", 0)) == Abilities("cuda", (10, 3), "gfx1030")
 
 
+@pytest.mark.parametrize(
+    ("macos", "has"), [((12, 6), False), ((13, 7), False), ((14, 0), True), ((26, 1), True)]
+)
+def test_metal_has_bfloat16_from_macos_14_on(
+    monkeypatch: pytest.MonkeyPatch, macos: tuple[int, int], has: bool
+) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda *version: macos >= version)
+    assert abilities_of(torch.device("mps")).bf16 is has
+
+
 @pytest.mark.parametrize("new", [True, False])
-def test_macos_and_intel_cards_are_asked_for_bfloat16(monkeypatch: pytest.MonkeyPatch, new: bool) -> None:
-    monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda major, _: major <= 14 and new)
-    assert abilities_of(torch.device("mps")).bf16 is new
+def test_intel_cards_are_asked_for_bfloat16(monkeypatch: pytest.MonkeyPatch, new: bool) -> None:
     said = SimpleNamespace(has_bfloat16_conversions=new)
     monkeypatch.setattr(torch.xpu, "get_device_properties", lambda device: said)
     assert abilities_of(torch.device("xpu", 0)).bf16 is new

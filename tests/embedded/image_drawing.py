@@ -12,7 +12,7 @@ from tools.train_embedded.clips import render
 from tools.train_embedded.grammar import Scene
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.generate.stages import encode_prompts, sample
-from wan_duet.pipelines.generate.start_images import encode_pictures
+from wan_duet.pipelines.generate.start_images import encode_images
 from wan_duet.pipelines.loading.wan_model import WanModel
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import parse
@@ -52,7 +52,7 @@ def channels_of(
     model: WanModel, clip: np.ndarray, ends: bool, shape: tuple[int, int, int, int]
 ) -> torch.Tensor:
     first, last = (torch.from_numpy(clip[index]).float() / 255 for index in (0, -1))
-    pictures = encode_pictures(model, first, last if ends else None, SIZE, shape, FRAMES, MEMORY, Silent())
+    pictures = encode_images(model, first, last if ends else None, SIZE, shape, FRAMES, MEMORY, Silent())
     channels = pictures.beside(Prompts(Condition(torch.zeros(1)), None), model.vae).positive.channels
     assert channels is not None
     return channels

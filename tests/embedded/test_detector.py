@@ -7,7 +7,7 @@ from tools.train_embedded.clips import SIZES, render
 from tools.train_embedded.grammar import random_scene, scenes
 
 SCENES = list(scenes())
-COUNT = 240
+COUNT = 100
 ATTRIBUTES = ("shape", "colour", "motion", "background")
 
 
@@ -27,7 +27,7 @@ def test_the_detector_bears_noise_and_blur():
     """A decoded clip is never clean: Gaussian noise of 8 levels and a 3x3 box blur must not fool it often."""
     rng = np.random.default_rng(2)
     right = 0
-    for index in range(60):
+    for index in range(30):
         scene = random_scene(rng, SCENES)
         clip = render(scene, *SIZES[index % 3], 17, index).astype(float)
         blurred = sum(np.roll(clip, (dy, dx), (1, 2)) for dy in (-1, 0, 1) for dx in (-1, 0, 1)) / 9
@@ -36,7 +36,7 @@ def test_the_detector_bears_noise_and_blur():
             getattr(seen, name) == getattr(scene, name)
             for name in ("shape", "colour", "motion", "background")
         )
-    assert right >= 55
+    assert right >= 28
 
 
 def test_an_empty_clip_shows_a_background_and_nothing_else():

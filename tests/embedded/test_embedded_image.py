@@ -11,7 +11,7 @@ import pytest
 from detector import look_at
 from image_drawing import Drawn, apart, drawn
 
-from wan_duet.pipelines.embedded.embedded import EMBEDDED, TOY_IMAGE
+from wan_duet.pipelines.embedded.toy_model import EMBEDDED, TOY_IMAGE
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 
 pytestmark = pytest.mark.skipif(

@@ -16,14 +16,14 @@ from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import ModelError, RequestError, SafetyError
 from wan_duet.pipelines.generate.local_receipt import read_receipt
 from wan_duet.pipelines.generate.local_run import Result, local_abilities, repeat, run
-from wan_duet.pipelines.interpolation.interpolator_files import Found
+from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.networks.prompt_expander import INSTRUCTIONS, expand_prompt
 from wan_duet.pipelines.networks.safety_checker import SafetyChecker
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import check, kinds_of, parse
+from wan_duet.pipelines.video.image import image_bytes
 from wan_duet.pipelines.video.output import sidecar
-from wan_duet.pipelines.video.picture import picture_bytes
 
 PROMPT = "a red ball on a white background"
 IMAGE = {"prompt": PROMPT, "num_inference_steps": 2, "seed": 1}
@@ -103,8 +103,8 @@ def test_the_check_knows_what_was_chosen(toy: WanModel, tmp_path: Path) -> None:
     request = parse(
         "text-to-image", {**IMAGE, "enable_prompt_expansion": True, "enable_safety_checker": True}
     )
-    assert not check(request, family=toy.family, abilities=local_abilities(Found(), toy)).ok
-    assert check(request, family=toy.family, abilities=local_abilities(Found(), chosen)).ok
+    assert not check(request, family=toy.family, abilities=local_abilities(Interpolators(), toy)).ok
+    assert check(request, family=toy.family, abilities=local_abilities(Interpolators(), chosen)).ok
 
 
 def test_every_task_that_can_be_expanded_has_an_instruction_of_its_own() -> None:
@@ -178,7 +178,7 @@ def test_a_flagged_prompt_stops_the_run_and_nothing_is_written(toy: WanModel, tm
 
 def test_a_flagged_input_stops_the_run(toy: WanModel, tmp_path: Path) -> None:
     picture = tmp_path / "in.png"
-    picture.write_bytes(picture_bytes(np.zeros((40, 60, 3), np.uint8), "png", {}))
+    picture.write_bytes(image_bytes(np.zeros((40, 60, 3), np.uint8), "png", {}))
     values = {"image_url": str(picture), "strength": 0.5}
     model = replace(toy, safety_checker=both(tmp_path / "checker", image=True))
     with pytest.raises(SafetyError, match="image_url: flagged as nsfw"):

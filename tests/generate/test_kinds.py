@@ -20,7 +20,7 @@ from wan_duet.pipelines.errors import ModelError, RequestError
 from wan_duet.pipelines.generate.local_receipt import read_receipt
 from wan_duet.pipelines.generate.local_run import Result, repeat, run
 from wan_duet.pipelines.generate.stages import sample
-from wan_duet.pipelines.generate.start_images import encode_pictures
+from wan_duet.pipelines.generate.start_images import encode_images
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Silent
@@ -28,8 +28,8 @@ from wan_duet.pipelines.request import class_of, parse
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.noise import StartLatents, draw_noise
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
+from wan_duet.pipelines.video.image import read_image
 from wan_duet.pipelines.video.output import sidecar
-from wan_duet.pipelines.video.picture import read_picture
 from wan_duet.pipelines.video.probe import probe
 
 MEMORY = DeviceMemory("cpu")
@@ -82,7 +82,6 @@ def make(kind: str, model: WanModel, out: Path, **values: Any) -> Result:
 # kind -> (the family it runs on here, experts that work, solver)
 RUNS = {
     ("image-to-video", "wan2.2-i2v-a14b"): (["high", "low"], "unipc"),
-    ("image-to-video-121", "wan2.2-i2v-a14b"): (["high", "low"], "unipc"),
     ("image-to-video-lora", "wan2.2-i2v-a14b"): (["high", "low"], "unipc"),
     ("image-to-video", "toy-image"): (["high", "low"], "unipc"),
     ("image-to-video", "wan2.1-i2v-14b"): (["high"], "unipc"),
@@ -129,8 +128,8 @@ def test_the_5b_keeps_the_latent_of_the_picture_bit_for_bit(
 ) -> None:
     small = model("wan2.2-ti2v-5b")
     shape, size = (48, 5, 4, 4), (64, 64)
-    given = encode_pictures(
-        small, read_picture(Path(pictures["image_url"])), None, size, shape, 17, MEMORY, Silent()
+    given = encode_images(
+        small, read_image(Path(pictures["image_url"])), None, size, shape, 17, MEMORY, Silent()
     )
     assert given.latents is not None
     start = given.start(torch.zeros(1, *shape))
@@ -151,8 +150,8 @@ def test_a_picture_to_end_with_stands_on_the_last_frame_that_is_delivered(
     model: Maker, pictures: dict[str, str]
 ) -> None:
     """18 frames are 21 generated ones: the last three are there for the VAE alone."""
-    first, last = (read_picture(Path(pictures[field])) for field in ("image_url", "end_image_url"))
-    made = encode_pictures(model("toy-image"), first, last, (64, 64), (16, 6, 8, 8), 18, MEMORY, Silent())
+    first, last = (read_image(Path(pictures[field])) for field in ("image_url", "end_image_url"))
+    made = encode_images(model("toy-image"), first, last, (64, 64), (16, 6, 8, 8), 18, MEMORY, Silent())
     assert made.mask is not None
     by_pixel_frame = made.mask[0, :, :, 0, 0].T.flatten()  # the first one fills four places
     assert by_pixel_frame.tolist() == [1] * 4 + [0] * 16 + [1] * 4
@@ -168,8 +167,8 @@ def test_pictures_are_cropped_in_the_centre_and_never_stretched(model: Maker, tm
     square.save(tmp_path / "square.png")
     toy = model("toy-image")
     both = [
-        encode_pictures(
-            toy, read_picture(tmp_path / f"{name}.png"), None, (64, 64), (16, 1, 8, 8), 1, MEMORY, Silent()
+        encode_images(
+            toy, read_image(tmp_path / f"{name}.png"), None, (64, 64), (16, 1, 8, 8), 1, MEMORY, Silent()
         ).latents
         for name in ("wide", "square")
     ]

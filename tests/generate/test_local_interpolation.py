@@ -69,7 +69,7 @@ def test_a_network_draws_the_frames_and_the_receipt_names_its_file(
         interpolators=find_interpolators([folder]),
     )
     assert probe(again).frames == 49
-    with pytest.raises(ModelError, match="no file for it"):
+    with pytest.raises(ModelError, match="no file for it was found"):
         repeat(recorded, toy, out=again, memory=DeviceMemory("cpu"), progress=Silent())
 
 

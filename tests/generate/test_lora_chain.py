@@ -16,11 +16,11 @@ from wan_duet.pipelines.download.downloads import Downloads
 from wan_duet.pipelines.download.public_web import PublicTransport
 from wan_duet.pipelines.download.web import Web
 from wan_duet.pipelines.errors import LoraError
-from wan_duet.pipelines.generate.decided import Run
 from wan_duet.pipelines.generate.local_receipt import make_receipt
 from wan_duet.pipelines.generate.lora_chain import lora_report, with_loras
-from wan_duet.pipelines.generate.media_inputs import Given
-from wan_duet.pipelines.generate.preflight import Preflight
+from wan_duet.pipelines.generate.media_inputs import MediaInputs
+from wan_duet.pipelines.generate.memory_estimate import MemoryEstimate
+from wan_duet.pipelines.generate.prepared_run import Run
 from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan import make_plan
@@ -100,8 +100,8 @@ def test_the_receipt_names_the_address_and_the_content_but_no_signature(
     model = with_loras(toy, request.loras, sources, Silent())
     report = check(request, family=toy.family)
     plan = make_plan(report.require(), toy.family, seed=1)
-    ahead, out = Preflight("cpu", "float32", (), None, None), tmp_path / "a.mp4"
-    decided = (request, report, plan, model, Given(), DeviceMemory("cpu"), Silent(), ahead)
+    estimate, out = MemoryEstimate("cpu", "float32", (), None, None), tmp_path / "a.mp4"
+    decided = (request, report, plan, model, MediaInputs(), DeviceMemory("cpu"), Silent(), estimate)
     run = Run(*decided, choices=FloatChoices(), checker=None, out=out)
     receipt = make_receipt(run, {}, prompt="a", latents_sha256="")
     shown = "https://files.example/style.safetensors"

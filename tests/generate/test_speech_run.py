@@ -30,8 +30,8 @@ from wan_duet.pipelines.sampling.noise import StartLatents
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.video.audio import Audio, mono_at
 from wan_duet.pipelines.video.encode_video import encode_video
+from wan_duet.pipelines.video.image import image_bytes
 from wan_duet.pipelines.video.output import sidecar
-from wan_duet.pipelines.video.picture import picture_bytes
 from wan_duet.pipelines.video.probe import probe
 from wan_duet.pipelines.video.read import read_frames
 from wan_duet.pipelines.weights.folder import read_component
@@ -69,7 +69,7 @@ def write_wav(file: Path, samples: npt.NDArray[np.float32], rate: int = 16000) -
 def picture(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("in") / "who.png"
     pixels = np.random.default_rng(0).integers(0, 255, (50, 50, 3), np.uint8)
-    file.write_bytes(picture_bytes(pixels, "png", {}))
+    file.write_bytes(image_bytes(pixels, "png", {}))
     return file
 
 
@@ -318,7 +318,7 @@ def test_how_much_of_it_lies_on_the_device_changes_no_bit(
 def test_a_sampler_alone_refuses_the_model(model: WanModel) -> None:
     latents, text = torch.zeros(1, 16, 2, 8, 8), Prompts(Condition(torch.zeros(1, 512, 128)), None)
     sampling = Sampling(Schedule.of_grid(linear_grid(2, 3.0), None), "euler", {"high": 1.0})
-    with pytest.raises(ModelError, match="draws after a sound, which a sampler does not have"):
+    with pytest.raises(ModelError, match="needs a sound, and a sampler node has no input for one"):
         sample(model, sampling, StartLatents(latents, latents), text, CPU, Silent())
 
 

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory
-from wan_duet.pipelines.generate.conditions import given_mask
+from wan_duet.pipelines.generate.conditions import image_mask
 from wan_duet.pipelines.loading.identify import read_part
 from wan_duet.pipelines.networks.clip_vision import picture_features
 from wan_duet.pipelines.plan.sigmas import SigmaGrid, dmd_grid, unipc_grid
@@ -71,7 +71,7 @@ def padded(name: str) -> Tensor:
 
 def channels(name: str, *, last: bool) -> Tensor:
     kind = tiny_kinds.KINDS[name]
-    return torch.cat([given_mask(kind.latent, last=last), kind.given()], 1)
+    return torch.cat([image_mask(kind.latent, last=last), kind.given()], 1)
 
 
 def relative_l2(ours: Tensor, theirs: Tensor) -> float:

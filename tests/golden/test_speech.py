@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory
-from wan_duet.pipelines.generate.speech_clips import SETTLING_FRAMES, Script, speaking_frames
+from wan_duet.pipelines.generate.speech_clips import SETTLING_FRAMES, SpeechInputs, speech_frames
 from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.loading.identify import read_part
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.networks.s2v import SpeechTransformer
-from wan_duet.pipelines.networks.s2v_engine import SPEAKER, ClipCondition
 from wan_duet.pipelines.networks.s2v_features import frame_features
+from wan_duet.pipelines.networks.s2v_network_kind import SPEECH_EXPERT, ClipCondition
 from wan_duet.pipelines.networks.wav2vec import hear
 from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Silent
@@ -54,16 +54,16 @@ def engine(recipe: Recipe) -> Iterator[Engine]:
 
 
 def speaker_of(recipe: Recipe) -> Executor:
-    return Executor({"high": recipe}, torch.float32, DeviceMemory("cpu"), lambda: None, kind=SPEAKER)
+    return Executor({"high": recipe}, torch.float32, DeviceMemory("cpu"), lambda: None, kind=SPEECH_EXPERT)
 
 
 @pytest.fixture(scope="module")
 def inside(recipe: Recipe) -> dict[str, Tensor]:
     """What the parts of the network give during one forward, and the velocity."""
     cpu = torch.device("cpu")
-    network = SPEAKER.blank(recipe, FloatChoices(), cpu)
+    network = SPEECH_EXPERT.blank(recipe, FloatChoices(), cpu)
     assert isinstance(network, SpeechTransformer)
-    materialise(recipe, network, cpu, SPEAKER.dtypes(torch.float32), lambda: None)
+    materialise(recipe, network, cpu, SPEECH_EXPERT.dtypes(torch.float32), lambda: None)
     seen: dict[str, Tensor] = {}
     parts = {
         "casual_audio_encoder": ("whole", "heard"),
@@ -81,7 +81,9 @@ def inside(recipe: Recipe) -> dict[str, Tensor]:
     handles.append(network.blocks[0].register_forward_pre_hook(lambda _, given: seen.update(rotary=given[3])))
     latents = tiny.draw("latents", *tiny.CLIP_SHAPE)
     with torch.inference_mode():
-        seen["forward"] = SPEAKER.velocity(network, latents, 700.0, condition(later=True), torch.float32)
+        seen["forward"] = SPEECH_EXPERT.velocity(
+            network, latents, 700.0, condition(later=True), torch.float32
+        )
     for handle in handles:
         handle.remove()
     return seen
@@ -169,7 +171,7 @@ def test_two_clips_equal_the_official_run(
     """But for the frames that the first clip does not show: here one is held, so that lips stay in time."""
     memory, silent = DeviceMemory("cpu"), Silent()
     grid = unipc_grid(tiny.STEPS, tiny.SHIFT)
-    script = Script(
+    inputs = SpeechInputs(
         frames=2 * tiny.CLIP_FRAMES,
         clip_frames=tiny.CLIP_FRAMES,
         latent_shape=tiny.CLIP_SHAPE,
@@ -179,11 +181,11 @@ def test_two_clips_equal_the_official_run(
         seed=tiny.SEED,
         prompts=Prompts(padded("prompt"), padded("negative")),
         features=features,
-        picture=torch.from_numpy(tiny.picture()).permute(2, 0, 1).float() / 255 * 2 - 1,
+        image=torch.from_numpy(tiny.picture()).permute(2, 0, 1).float() / 255 * 2 - 1,
     )
     speaker = speaker_of(model.experts["high"])
     hashes: list[str] = []
-    frames = torch.stack(list(speaking_frames(script, model, speaker, memory, silent, hashes)), 1)
+    frames = torch.stack(list(speech_frames(inputs, model, speaker, memory, silent, hashes)), 1)
     assert frames.shape == (3, 2 * tiny.CLIP_FRAMES, tiny.HEIGHT, tiny.WIDTH)
     assert len(set(hashes)) == 2
     held = frames[:, : SETTLING_FRAMES + 1]

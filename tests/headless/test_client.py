@@ -14,7 +14,7 @@ import pytest
 from aiohttp import WSMsgType, web
 
 from wan_duet.pipelines.errors import HostError
-from wan_duet.pipelines.headless.client import ComfyClient, NodeProgress, OutputFile
+from wan_duet.pipelines.headless.client import ComfyClient, OutputFile, WorkflowProgress
 
 WORKFLOW = {"1": {"class_type": "Node", "inputs": {}}}
 VIDEO = b"not really a video" * 1000
@@ -146,10 +146,10 @@ def test_a_workflow_runs_with_progress_and_its_files_are_fetched(
         ("progress_state", {"nodes": {"3": node(4, 4)}}),
         ("execution_success", {}),
     ]
-    seen: list[NodeProgress] = []
+    seen: list[WorkflowProgress] = []
     with ComfyClient(fake(events).url) as client:
         job = client.run(WORKFLOW, on_progress=seen.append)
-        assert seen == [NodeProgress("3", 0, 0), NodeProgress("3", 1, 4), NodeProgress("3", 4, 4)]
+        assert seen == [WorkflowProgress("3", 0, 0), WorkflowProgress("3", 1, 4), WorkflowProgress("3", 4, 4)]
         assert job.files == [OutputFile("7", "a.mp4", "video", "output")]
         assert client.download(job.files[0], tmp_path / "out.mp4").read_bytes() == VIDEO
     assert [file.name for file in tmp_path.iterdir()] == ["out.mp4"]
@@ -201,7 +201,7 @@ def test_a_half_refused_workflow_is_taken_back(fake: Callable[..., FakeComfyUI])
 def test_leaving_early_cancels_the_job(fake: Callable[..., FakeComfyUI]) -> None:
     comfyui = fake([("executing", {"node": "3"})])
 
-    def leave(progress: NodeProgress) -> None:
+    def leave(progress: WorkflowProgress) -> None:
         raise KeyboardInterrupt
 
     with ComfyClient(comfyui.url) as client, pytest.raises(KeyboardInterrupt):

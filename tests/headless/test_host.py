@@ -148,3 +148,12 @@ def test_a_python_that_does_not_start_is_named(tmp_path: Path) -> None:
     with pytest.raises(HostError, match="could not be asked") as caught:
         examine(comfyui, pack=make_pack(tmp_path / "pack"), cpu=True)
     assert str(broken) in str(caught.value)
+
+
+def test_a_python_that_never_answers_is_named(tmp_path: Path) -> None:
+    comfyui = make_comfyui(tmp_path / "ComfyUI")
+    stuck = touch(comfyui / "venv" / "bin" / "python")
+    stuck.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
+    stuck.chmod(0o755)
+    with pytest.raises(HostError, match=r"could not be asked.*timed out"):
+        examine(comfyui, pack=make_pack(tmp_path / "pack"), cpu=True, timeout_s=0.5)

@@ -1,11 +1,11 @@
-// Opens one workflow in the real frontend and prints, as JSON, what a user would see of it.
+// Opens workflows in the real frontend, one after another in one browser, and prints as a JSON list what a user would
+// see of each.
 //
-//   node open_workflow.cjs URL WORKFLOW.json SCREENSHOT.png [run] [append=NODE]
-//   node open_workflow.cjs URL "Name of a blueprint" SCREENSHOT.png [run]
+//   node open_workflow.cjs URL '[{"workflow": "FILE.json", "screenshot": "OUT.png", "run": false, "append": "NODE"}, ...]'
 //
-// A blueprint is inserted into an empty graph, and the picture shows what is inside. With `run` the workflow is
-// run first, so that the picture shows the finished video. With `append` the nodes of this class have one input
-// more than ComfyUI says, as in a later version: "appended", optional, 5 by default.
+// `workflow` may be the name of a blueprint too. A blueprint is inserted into an empty graph, and the picture shows what
+// is inside. With `run` the workflow is run first, so that the picture shows the finished video. With `append` the nodes
+// of this class have one input more than ComfyUI says, as in a later version: "appended", optional, 5 by default.
 // PLAYWRIGHT_CORE is the module's folder, CHROMIUM the browser.
 
 const fs = require("fs");
@@ -13,9 +13,7 @@ const os = require("os");
 const path = require("path");
 const { chromium } = require(process.env.PLAYWRIGHT_CORE);
 
-const [url, file, screenshot, ...extras] = process.argv.slice(2);
-const run = extras.includes("run");
-const append = extras.find((extra) => extra.startsWith("append="))?.slice("append=".length);
+const [url, jobs] = process.argv.slice(2);
 const SIZE = { width: 2000, height: 1000 };
 const ARGUMENTS = [
   "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -33,58 +31,72 @@ async function main(profile) {
   const options = { executablePath: process.env.CHROMIUM, headless: true, viewport: SIZE, args: ARGUMENTS };
   const browser = await chromium.launchPersistentContext(profile, options);
   try {
-    const page = browser.pages()[0] ?? (await browser.newPage());
-    page.setDefaultTimeout(120_000); // a machine that runs tests on all cores opens pages slowly
-    const errors = [];
-    page.on("pageerror", (error) => errors.push(error.message));
-    page.on("console", (line) => {
-      if (line.type() === "error") errors.push(`${line.text()} (${line.location().url})`);
-    });
-    if (append) await page.route("**/object_info", (route) => withOneInputMore(route, append));
-    await page.goto(url);
-    await page.waitForFunction(() => window.app?.canvas && window.LiteGraph?.registered_node_types.WanDuetRunLocal);
-    // The page has errors of its own: a new user's settings do not exist yet, its first graph has models to download.
-    let ofThePage = -1;
-    while (ofThePage !== errors.length) {
-      ofThePage = errors.length;
-      await page.waitForTimeout(2000);
+    const pages = new Map(); // by the node that has an input more there
+    const seen = [];
+    for (const job of JSON.parse(jobs)) {
+      if (!pages.has(job.append)) pages.set(job.append, await openPage(browser, job.append));
+      seen.push(await open(pages.get(job.append), job));
     }
-
-    const isBlueprint = !file.endsWith(".json");
-    if (isBlueprint) await insertBlueprint(page, file);
-    else await page.evaluate((graph) => window.app.loadGraphData(graph), JSON.parse(fs.readFileSync(file, "utf8")));
-    const prompt = await page.evaluate(async () => (await window.app.graphToPrompt()).output);
-    if (run) {
-      await page.evaluate(() => window.app.queuePrompt(0));
-      let left = 1;
-      while (left > 0) {
-        await page.waitForTimeout(500);
-        left = (await (await fetch(`${url}/prompt`)).json()).exec_info.queue_remaining;
-      }
-    }
-    if (isBlueprint) await page.evaluate(() => {
-      const [node] = window.app.graph.nodes;
-      window.app.canvas.openSubgraph(node.subgraph, node);
-    });
-    await page.mouse.move(SIZE.width / 2, SIZE.height - 20); // away, without a tooltip
-    await page.evaluate(() => {
-      window.app.canvas.deselectAll();
-      window.app.canvas.canvas.focus();
-    });
-    await page.keyboard.press("."); // fit the graph into the window
-    const clip = await restingPlace(page);
-    await page.screenshot({ path: screenshot, clip });
-    const seen = await page.evaluate(() => ({
-      missing: window.app.graph.nodes
-        .flatMap((node) => [node, ...(node.subgraph?.nodes ?? [])])
-        .map((node) => node.type)
-        .filter((type) => !(type in window.LiteGraph.registered_node_types)),
-      dialogs: [...document.querySelectorAll('[role="dialog"]')].map((dialog) => dialog.innerText),
-    }));
-    return { ...seen, prompt, errors: errors.slice(ofThePage) };
+    return seen;
   } finally {
     await browser.close();
   }
+}
+
+async function openPage(browser, append) {
+  const page = await browser.newPage();
+  page.setDefaultTimeout(120_000); // a machine that runs tests on all cores opens pages slowly
+  const errors = [];
+  page.on("pageerror", (error) => errors.push(error.message));
+  page.on("console", (line) => {
+    if (line.type() === "error") errors.push(`${line.text()} (${line.location().url})`);
+  });
+  if (append) await page.route("**/object_info", (route) => withOneInputMore(route, append));
+  await page.goto(url);
+  await page.waitForFunction(() => window.app?.canvas && window.LiteGraph?.registered_node_types.WanDuetRunLocal);
+  // The page has errors of its own: a new user's settings do not exist yet, its first graph has models to download.
+  for (let before = -1; before !== errors.length; ) {
+    before = errors.length;
+    await page.waitForTimeout(2000);
+  }
+  return { page, errors };
+}
+
+async function open({ page, errors }, { workflow, screenshot, run }) {
+  await page.bringToFront();
+  const before = errors.length;
+  const isBlueprint = !workflow.endsWith(".json");
+  if (isBlueprint) await insertBlueprint(page, workflow);
+  else await page.evaluate((graph) => window.app.loadGraphData(graph), JSON.parse(fs.readFileSync(workflow, "utf8")));
+  const prompt = await page.evaluate(async () => (await window.app.graphToPrompt()).output);
+  if (run) {
+    await page.evaluate(() => window.app.queuePrompt(0));
+    let left = 1;
+    while (left > 0) {
+      await page.waitForTimeout(500);
+      left = (await (await fetch(`${url}/prompt`)).json()).exec_info.queue_remaining;
+    }
+  }
+  if (isBlueprint) await page.evaluate(() => {
+    const [node] = window.app.graph.nodes;
+    window.app.canvas.openSubgraph(node.subgraph, node);
+  });
+  await page.mouse.move(SIZE.width / 2, SIZE.height - 20); // away, without a tooltip
+  await page.evaluate(() => {
+    window.app.canvas.deselectAll();
+    window.app.canvas.canvas.focus();
+  });
+  await page.keyboard.press("."); // fit the graph into the window
+  const clip = await restingPlace(page);
+  await page.screenshot({ path: screenshot, clip });
+  const seen = await page.evaluate(() => ({
+    missing: window.app.graph.nodes
+      .flatMap((node) => [node, ...(node.subgraph?.nodes ?? [])])
+      .map((node) => node.type)
+      .filter((type) => !(type in window.LiteGraph.registered_node_types)),
+    dialogs: [...document.querySelectorAll('[role="dialog"]')].map((dialog) => dialog.innerText),
+  }));
+  return { ...seen, prompt, errors: errors.slice(before) };
 }
 
 // Where the whole graph is on the page, with a margin, once it is all inside the window and has stopped gliding there.

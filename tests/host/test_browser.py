@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import warnings
-from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,8 @@ from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.video.audio import Audio
 from wan_duet.pipelines.video.encode_video import encode_video
+from wan_duet.pipelines.video.image import image_bytes
 from wan_duet.pipelines.video.latent_file import LatentFile, write_latents
-from wan_duet.pipelines.video.picture import picture_bytes
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
@@ -81,32 +80,52 @@ APPENDED_SINCE = {
     "WanDuetCheck": {"novita_model": "Wan 2.1"},
 }
 RENEW = os.environ.get("WAN_DUET_SCREENSHOTS") == "write"
+APPENDED = [(ONE_REQUEST, "WanDuetTextToVideo"), (BLOCKS, "WanDuetTwoStageSampler")]
+
+
+@pytest.fixture(scope="module")
+def opened(host: HeadlessComfyUI, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """{name: what open_workflow.cjs saw}: all graphs in one browser, with the picture of each."""
+    folder = tmp_path_factory.mktemp("pictures")
+    jobs: dict[str, dict[str, Any]] = {}
+    for name in [*PICTURES, *REDRAWN, *REMOTE]:
+        jobs[name] = {"workflow": str(ROOT / "workflows" / f"{name}.json"), "run": RENEW and name in PICTURES}
+    jobs[BLUEPRINT] = {"workflow": BLUEPRINT, "run": RENEW}
+    for name, node in APPENDED:
+        jobs[f"{name} with {node}"] = {"workflow": str(SAVED / f"{name}.json"), "append": node}
+    pictures = {**PICTURES, BLUEPRINT: "blueprint"}
+    for number, (name, job) in enumerate(jobs.items()):
+        renewed = RENEW and name in pictures
+        place = (
+            ROOT / "docs" / "images" / f"{pictures.get(name)}.png" if renewed else folder / f"{number}.png"
+        )
+        job["screenshot"] = str(place)
+    found = in_browser("open_workflow.cjs", host.url, json.dumps(list(jobs.values())))
+    return {
+        name: {**seen, "picture": Path(job["screenshot"])}
+        for (name, job), seen in zip(jobs.items(), found, strict=True)
+    }
 
 
 @pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
 @pytest.mark.parametrize("name", [*PICTURES, *REDRAWN, *REMOTE])
-def test_opens_with_every_node_known_and_no_error(host: HeadlessComfyUI, tmp_path: Path, name: str) -> None:
-    renew = RENEW and name in PICTURES
-    picture = (ROOT / "docs" / "images" if renew else tmp_path) / f"{PICTURES.get(name, 'seen')}.png"
-    seen = open_workflow(host.url, ROOT / "workflows" / f"{name}.json", picture, ["run"] if renew else [])
+def test_opens_with_every_node_known_and_no_error(opened: dict[str, dict[str, Any]], name: str) -> None:
+    seen = opened[name]
     assert seen["missing"] == []
     assert seen["errors"] == []
     assert seen["dialogs"] == []
     assert seen["prompt"] == json.loads(
         (ROOT / "workflows" / "api" / f"{name}.json").read_text(encoding="utf-8")
     )
-    assert picture.stat().st_size > 50_000  # more than an empty canvas
+    assert seen["picture"].stat().st_size > 50_000  # more than an empty canvas
 
 
 @pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
-@pytest.mark.parametrize(
-    ("name", "node"), [(ONE_REQUEST, "WanDuetTextToVideo"), (BLOCKS, "WanDuetTwoStageSampler")]
-)
+@pytest.mark.parametrize(("name", "node"), APPENDED)
 def test_a_saved_workflow_keeps_its_values_when_an_input_is_appended(
-    host: HeadlessComfyUI, tmp_path: Path, name: str, node: str
+    opened: dict[str, dict[str, Any]], name: str, node: str
 ) -> None:
-    extras = [f"append={node}"]
-    seen = open_workflow(host.url, SAVED / f"{name}.json", tmp_path / "picture.png", extras)
+    seen = opened[f"{name} with {node}"]
     assert seen["errors"] == seen["missing"] == seen["dialogs"] == []
     then = json.loads((SAVED / "api" / f"{name}.json").read_text(encoding="utf-8"))
     (changed,) = (item for item in then.values() if item["class_type"] == node)
@@ -118,10 +137,9 @@ def test_a_saved_workflow_keeps_its_values_when_an_input_is_appended(
 
 @pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
 def test_the_blueprint_is_found_by_name_and_only_the_chosen_runner_works(
-    host: HeadlessComfyUI, client: ComfyClient, tmp_path: Path
+    opened: dict[str, dict[str, Any]], client: ComfyClient
 ) -> None:
-    picture = (ROOT / "docs" / "images" if RENEW else tmp_path) / "blueprint.png"
-    seen = open_workflow(host.url, BLUEPRINT, picture, ["run"] if RENEW else [])
+    seen = opened[BLUEPRINT]
     assert seen["errors"] == seen["missing"] == seen["dialogs"] == []
     graph, names = seen["prompt"], {}
     for name, item in graph.items():
@@ -165,22 +183,14 @@ def test_a_file_of_ours_dropped_on_the_canvas_brings_its_graph_back(
         "still.webp": None,
     }.items():
         encode_video(iter([picture, picture]), tmp_path / file, audio=audio, **clip)
-    (tmp_path / "picture.png").write_bytes(picture_bytes(picture, "png", tags))
+    (tmp_path / "picture.png").write_bytes(image_bytes(picture, "png", tags))
     write_latents(tmp_path / "kept.latent", LatentFile(torch.zeros(1, 16, 1, 8, 14), tags=tags))
     files = sorted(tmp_path.iterdir())
     seen = in_browser("drop_files.cjs", host.url, *map(str, files))
     assert seen == {file.name: {"prompt": prompt, "missing": [], "dialogs": []} for file in files}
 
 
-def open_workflow(
-    url: str, workflow: Path | str, picture: Path, extras: Sequence[str] = ()
-) -> dict[str, Any]:
-    """What open_workflow.cjs saw of a workflow file, or of a blueprint."""
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    return in_browser("open_workflow.cjs", url, str(workflow), str(picture), *extras)
-
-
-def in_browser(script: str, *arguments: str) -> dict[str, Any]:
+def in_browser(script: str, *arguments: str) -> Any:
     """What a script of this folder prints."""
     done = subprocess.run(
         [str(NODE), str(Path(__file__).with_name(script)), *arguments],
@@ -191,5 +201,4 @@ def in_browser(script: str, *arguments: str) -> dict[str, Any]:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
-    return seen
+    return json.loads(done.stdout)

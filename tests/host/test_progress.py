@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from PIL import Image
 
-from wan_duet.pipelines.headless.client import ComfyClient, NodeProgress
+from wan_duet.pipelines.headless.client import ComfyClient, WorkflowProgress
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 
 WORKFLOW = Path(__file__).parents[2] / "workflows" / "api" / "Text to Video (building blocks).json"
@@ -30,7 +30,7 @@ def workflow(seed: int) -> dict[str, Any]:
 
 
 def test_every_stage_fills_its_bar(client: ComfyClient) -> None:
-    heard: dict[str, list[NodeProgress]] = {}
+    heard: dict[str, list[WorkflowProgress]] = {}
     graph = workflow(seed=1)
     client.run(graph, on_progress=lambda progress: heard.setdefault(progress.node_id, []).append(progress))
     ends = {graph[name]["class_type"]: (list_[-1].done, list_[-1].total) for name, list_ in heard.items()}

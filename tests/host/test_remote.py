@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.errors import HostError
-from wan_duet.pipelines.headless.client import ComfyClient, Job, NodeProgress
+from wan_duet.pipelines.headless.client import ComfyClient, WorkflowProgress, WorkflowResult
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.remote.keys import forget_key, keep_key
@@ -134,7 +134,7 @@ def show(graph: dict[str, Any], kind: str, slot: int) -> str:
     return name
 
 
-def text_of(job: Job, node: str) -> str:
+def text_of(job: WorkflowResult, node: str) -> str:
     return str(job.outputs[node]["text"][0])
 
 
@@ -357,7 +357,7 @@ def test_the_node_tells_where_its_job_is(providers: Providers, host: HeadlessCom
 class Stopped:
     """A run on which Stop is pressed once `reached`."""
 
-    job: Job
+    job: WorkflowResult
     seconds: float
 
 
@@ -366,7 +366,7 @@ def stop_when(
     host: HeadlessComfyUI,
     graph: dict[str, Any],
     reached: Callable[[], object],
-    on_progress: Callable[[NodeProgress], None] | None = None,
+    on_progress: Callable[[WorkflowProgress], None] | None = None,
 ) -> Stopped:
     pressed: Future[float] = Future()
 

@@ -13,13 +13,13 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from wan_duet.pipelines.embedded.embedded import EMBEDDED, TOY_IMAGE, embedded_loras
+from wan_duet.pipelines.embedded.toy_model import EMBEDDED, TOY_IMAGE, embedded_loras
 from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.generate.local_receipt import latents_hash
-from wan_duet.pipelines.headless.client import ComfyClient, Job
+from wan_duet.pipelines.headless.client import ComfyClient, WorkflowResult
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.plan import Plan
-from wan_duet.pipelines.video.picture import picture_bytes
+from wan_duet.pipelines.video.image import image_bytes
 from wan_duet.pipelines.video.probe import VideoFacts, probe
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
@@ -57,7 +57,9 @@ def id_of(graph: dict[str, Any], kind: str) -> str:
     return found
 
 
-def video_of(kind: str, client: ComfyClient, job: Job, graph: dict[str, Any], to: Path) -> VideoFacts:
+def video_of(
+    kind: str, client: ComfyClient, job: WorkflowResult, graph: dict[str, Any], to: Path
+) -> VideoFacts:
     """The video that the history lists for the node of this class, read back."""
     recorded = client.job(job.prompt_id)
     assert recorded is not None
@@ -66,7 +68,7 @@ def video_of(kind: str, client: ComfyClient, job: Job, graph: dict[str, Any], to
     return probe(client.download(file, to / file.name))
 
 
-def text_of(job: Job, node: str) -> str:
+def text_of(job: WorkflowResult, node: str) -> str:
     return str(job.outputs[node]["text"][0])
 
 
@@ -272,7 +274,7 @@ def test_a_file_of_the_input_folder_may_be_named_and_no_other(
     graph = workflow(REDRAWN, num_inference_steps=2)
     node = graph[id_of(graph, "WanDuetImageToImage")]["inputs"]
     del node["image"]
-    (host.input / "mine.png").write_bytes(picture_bytes(np.zeros((64, 64, 3), np.uint8), "png", {}))
+    (host.input / "mine.png").write_bytes(image_bytes(np.zeros((64, 64, 3), np.uint8), "png", {}))
     node["image_url"] = "mine.png"
     assert id_of(graph, "SaveImage") in client.run(graph).outputs
     for name in ("../output/secret.png", "/etc/hostname"):

@@ -27,7 +27,7 @@ def net() -> FilmNet:
 
 
 def drawn(net: FilmNet, a: Tensor, b: Tensor, times: Sequence[float]) -> list[Tensor]:
-    return list(net.draw(net.look_at(a), net.look_at(b), times))
+    return list(net.interpolate(net.prepare(a), net.prepare(b), times))
 
 
 @pytest.mark.parametrize("t", [0.5, 0.25])
@@ -75,8 +75,8 @@ def test_a_fraction_of_the_flow_is_followed_from_either_side(net: FilmNet) -> No
     be_still(net)
     pass_the_pictures_on(net)
     a, b = frame_nets.pictures(64, 64)
-    before, after = net.look_at(a), net.look_at(b)
-    there = [torch.zeros_like(look[:, :2]) for look in before.pictures[:5]]
+    before, after = net.prepare(a), net.prepare(b)
+    there = [torch.zeros_like(look[:, :2]) for look in before.images[:5]]
     back = [flow.clone() for flow in there]
     there[0][:, 0], back[0][:, 0] = 8.0, -8.0
     picture = net(before, after, (there, back), 0.25)

@@ -30,7 +30,7 @@ def own_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def drawn(net: RifeNet, a: Tensor, b: Tensor, times: list[float]) -> list[Tensor]:
-    return list(net.draw(net.look_at(a), net.look_at(b), times))
+    return list(net.interpolate(net.prepare(a), net.prepare(b), times))
 
 
 @pytest.mark.parametrize("version", frame_nets.RIFE)

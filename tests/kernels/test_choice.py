@@ -16,12 +16,12 @@ from wan_duet.pipelines.kernels.attention import attention_candidates, fills_til
 from wan_duet.pipelines.kernels.choices import (
     FloatChoices,
     Machine,
-    Wishes,
+    Preferences,
     kernel_candidates,
     why_not_kernels,
 )
 from wan_duet.pipelines.kernels.kernel_names import KERNELS
-from wan_duet.pipelines.kernels.trial import Facts, facts_of, remembered
+from wan_duet.pipelines.kernels.trial import DeviceFacts, facts_of, remembered
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:1")
 FP32, BF16, FP16 = torch.float32, torch.bfloat16, torch.float16
@@ -30,25 +30,25 @@ FUSED, PLAIN = ("triton", "kitchen", "plain"), ("plain",)
 
 # facts, dtype -> attention kernels before sdpa, element-wise work, whether cuDNN's keys are parted
 TABLE = [
-    (Facts("cpu"), FP32, (), PLAIN, False),
-    (Facts("cpu"), BF16, (), PLAIN, False),
-    (Facts("mps"), FP16, (), PLAIN, False),
-    (Facts("xpu"), BF16, (), PLAIN, False),
-    (Facts("privateuseone"), FP16, (), PLAIN, False),
-    (Facts("cuda", (7, 5)), FP16, DESKTOP, FUSED, False),
-    (Facts("cuda", (8, 6)), BF16, DESKTOP, FUSED, False),
-    (Facts("cuda", (8, 9)), FP32, (), FUSED, False),
-    (Facts("cuda", (9, 0)), BF16, HOPPER, FUSED, True),
-    (Facts("cuda", (9, 0)), FP32, (), FUSED, True),
-    (Facts("cuda", (10, 0)), BF16, BLACKWELL, FUSED, False),
-    (Facts("cuda", (12, 0)), BF16, DESKTOP, FUSED, False),
-    (Facts("cuda", None, hip=True), BF16, (), PLAIN, False),
+    (DeviceFacts("cpu"), FP32, (), PLAIN, False),
+    (DeviceFacts("cpu"), BF16, (), PLAIN, False),
+    (DeviceFacts("mps"), FP16, (), PLAIN, False),
+    (DeviceFacts("xpu"), BF16, (), PLAIN, False),
+    (DeviceFacts("privateuseone"), FP16, (), PLAIN, False),
+    (DeviceFacts("cuda", (7, 5)), FP16, DESKTOP, FUSED, False),
+    (DeviceFacts("cuda", (8, 6)), BF16, DESKTOP, FUSED, False),
+    (DeviceFacts("cuda", (8, 9)), FP32, (), FUSED, False),
+    (DeviceFacts("cuda", (9, 0)), BF16, HOPPER, FUSED, True),
+    (DeviceFacts("cuda", (9, 0)), FP32, (), FUSED, True),
+    (DeviceFacts("cuda", (10, 0)), BF16, BLACKWELL, FUSED, False),
+    (DeviceFacts("cuda", (12, 0)), BF16, DESKTOP, FUSED, False),
+    (DeviceFacts("cuda", None, hip=True), BF16, (), PLAIN, False),
 ]
 
 
 @pytest.mark.parametrize(("facts", "dtype", "attentions", "kernels", "parted"), TABLE)
 def test_what_is_tried_follows_from_the_facts_of_the_device(
-    facts: Facts,
+    facts: DeviceFacts,
     dtype: torch.dtype,
     attentions: tuple[str, ...],
     kernels: tuple[str, ...],
@@ -64,9 +64,9 @@ def machine(*broken: str, capability: tuple[int, int] = (9, 0), asked: list[obje
     """A CUDA device on which everything runs but what is `broken`."""
     asked = [] if asked is None else asked
 
-    def facts(device: torch.device) -> Facts:
+    def facts(device: torch.device) -> DeviceFacts:
         asked.append(device)
-        return Facts("cuda", capability)
+        return DeviceFacts("cuda", capability)
 
     def answer(name: str, device: torch.device, *others: object) -> str | None:
         del others
@@ -91,7 +91,7 @@ def test_the_first_that_runs_is_taken_and_the_others_say_why(
     broken: tuple[str, ...], attention: str, kernels: str
 ) -> None:
     asked: list[object] = []
-    granted = Wishes().granted(CUDA, BF16, machine=machine(*broken, asked=asked))
+    granted = Preferences().resolve(CUDA, BF16, machine=machine(*broken, asked=asked))
     assert (granted.attention, granted.kernels) == (attention, kernels)
     assert dict(granted.refused) == {name: f"no {name} here" for name in broken if name in KERNELS}
     assert all(f"{name}: no {name} here" in granted.text() for name in granted.refused)
@@ -99,26 +99,38 @@ def test_the_first_that_runs_is_taken_and_the_others_say_why(
 
 
 def test_a_wish_for_kernels_is_granted_or_refused_with_its_reason() -> None:
-    assert Wishes(kernels="plain").granted(CUDA, BF16, machine=machine()).kernels == "plain"
-    assert Wishes(kernels="kitchen").granted(CUDA, BF16, machine=machine("triton")).kernels == "kitchen"
+    assert Preferences(kernels="plain").resolve(CUDA, BF16, machine=machine()).kernels == "plain"
+    assert Preferences(kernels="kitchen").resolve(CUDA, BF16, machine=machine("triton")).kernels == "kitchen"
     with pytest.raises(ModelError, match="kernels: triton does not run on cuda:1 here: no triton here"):
-        Wishes(kernels="triton").granted(CUDA, BF16, machine=machine("triton"))
-    with pytest.raises(ModelError, match="kernels: 'cutlass'; one of plain, kitchen, triton works"):
-        Wishes(kernels="cutlass").granted(CUDA, BF16, machine=machine())  # type: ignore[arg-type]
+        Preferences(kernels="triton").resolve(CUDA, BF16, machine=machine("triton"))
+    with pytest.raises(ModelError, match="kernels: 'cutlass' is unknown; give one of plain, kitchen, triton"):
+        Preferences(kernels="cutlass").resolve(CUDA, BF16, machine=machine())  # type: ignore[arg-type]
 
 
 def test_choices_of_a_receipt_are_wishes_again() -> None:
-    granted = Wishes().granted(CUDA, BF16, machine=machine("triton", "flash3"))
-    again = Wishes(**granted.as_dict()).granted(CUDA, BF16, machine=machine("triton", "flash3"))
+    granted = Preferences().resolve(CUDA, BF16, machine=machine("triton", "flash3"))
+    again = Preferences(**granted.as_dict()).resolve(CUDA, BF16, machine=machine("triton", "flash3"))
     assert granted == again
     assert again.kernels == "kitchen"
     with pytest.raises(ModelError, match="kernels: kitchen does not run"):
-        Wishes(**granted.as_dict()).granted(CUDA, BF16, machine=machine("triton", "kitchen"))
+        Preferences(**granted.as_dict()).resolve(CUDA, BF16, machine=machine("triton", "kitchen"))
 
 
 def test_facts_of_a_device_without_cuda_are_its_name() -> None:
-    assert facts_of(CPU) == Facts("cpu")
-    assert facts_of(torch.device("meta")) == Facts("meta")
+    assert facts_of(CPU) == DeviceFacts("cpu")
+    assert facts_of(torch.device("meta")) == DeviceFacts("meta")
+
+
+@pytest.mark.parametrize(
+    ("hip", "facts"), [(None, DeviceFacts("cuda", (8, 6))), ("6.4", DeviceFacts("cuda", None, hip=True))]
+)
+def test_facts_of_a_card_are_its_capability_unless_it_is_of_amd(
+    monkeypatch: pytest.MonkeyPatch, hip: str | None, facts: DeviceFacts
+) -> None:
+    cards = {0: (9, 0), 1: (8, 6)}
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: cards[device.index])
+    assert facts_of(CUDA) == facts
 
 
 @pytest.mark.parametrize(
@@ -128,6 +140,12 @@ def test_facts_of_a_device_without_cuda_are_its_name() -> None:
         torch.cuda.OutOfMemoryError("CUDA out of memory"),
         RuntimeError("MPS backend out of memory"),
         RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes."),  # Windows
+        RuntimeError(
+            "Could not allocate tensor with 8 bytes. There is not enough GPU video memory available!"
+        ),
+        RuntimeError("Native API failed. Native API returns: 39 (UR_RESULT_ERROR_OUT_OF_DEVICE_MEMORY)"),
+        RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     ],
 )
 def test_an_attempt_that_met_a_full_memory_is_made_again(error: Exception) -> None:
@@ -203,12 +221,12 @@ def test_kernels_that_met_a_full_memory_are_tried_again(package: Callable[[str, 
     package("comfy_kitchen", FULL_ONCE.format(function="apply_rope1", answer=ROTATED))
     assert why_not_kernels("kitchen", CPU, FP16) == "CUDA out of memory"
     assert why_not_kernels("kitchen", CPU, FP16) is None
-    assert Wishes(kernels="kitchen").granted(CPU, FP16).kernels == "kitchen"
+    assert Preferences(kernels="kitchen").resolve(CPU, FP16).kernels == "kitchen"
 
 
 def test_kernels_that_give_wrong_numbers_do_not_run(package: Callable[[str, str], None]) -> None:
     package("comfy_kitchen", "def apply_rope1(heads, table): return heads")
-    assert why_not_kernels("kitchen", CPU, BF16) == "norm with rotation gives wrong numbers"
+    assert why_not_kernels("kitchen", CPU, BF16) == "norm with rotation gives wrong results"
 
 
 def test_what_was_refused_does_not_make_choices_unlike() -> None:

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer, UMT5EncoderModel
 
 from wan_duet.pipelines.device.memory import DeviceMemory, compute_dtype
 from wan_duet.pipelines.device.precision import Part
-from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.networks.text_encoder import clean_prompt, load_text_encoder
@@ -207,7 +207,7 @@ def test_t5_keeps_what_overflows_in_half_precision(toy: WanModel) -> None:
 def test_a_toy_without_its_second_expert_is_refused(folder: Path) -> None:
     edit_config(folder / "model_index.json", wan_duet={"family": "toy"})
     shutil.rmtree(folder / "transformer_2")
-    with pytest.raises(ModelError, match="has 1 transformers, toy has 2"):
+    with pytest.raises(ModelError, match="has 1 transformers, but toy needs 2"):
         load_model(folder)
 
 

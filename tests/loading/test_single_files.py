@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import UMT5EncoderModel
 
 from wan_duet.pipelines.device.memory import DeviceMemory
-from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.loading.compatibility import expert_in_name
 from wan_duet.pipelines.loading.identify import choose, identify, read_part
@@ -104,17 +104,17 @@ def test_files_make_the_model_that_their_tensors_say(
         ),
         ({"model": "i2v_21", "low": "i2v_21"}, "is the same as|has a single transformer"),
         ({"model": "five", "low": "t2v_a", "vae": "vae_22"}, "48 and 16 input channels"),
-        ({"model": "fun"}, "52 input and 16 output channels, which this version does not run"),
+        ({"model": "fun"}, "unsupported Wan transformer with 52 input and 16 output channels"),
         ({"model": "control"}, "48 input and 16 output channels"),
-        ({"model": "t2v_a", "vae": "vae_22"}, r"48 latent channels, wan2\.1-t2v-1\.3b needs 16"),
+        ({"model": "t2v_a", "vae": "vae_22"}, r"48 latent channels, but wan2\.1-t2v-1\.3b needs 16"),
         ({"model": "five"}, "16 latent channels, .* needs 48"),
-        ({"model": "t2v_a", "text": "text_wide"}, "gives 64 numbers per token, .* reads 128"),
+        ({"model": "t2v_a", "text": "text_wide"}, "outputs width 64, but .* needs 128"),
         ({"model": "lora"}, "model: .*lora.safetensors is a LoRA; a transformer is needed"),
         ({"model": "vae_21"}, "is a VAE; a transformer is needed"),
         ({"model": "t2v_a", "vae": "t2v_b"}, "vae: .* is a transformer; a VAE is needed"),
         ({"model": "t2v_a", "text": "vae_21"}, "text_encoder: .* is a VAE; a text encoder is needed"),
         ({"model": "t2v_a", "low": "text"}, "low: .* is a text encoder; a transformer is needed"),
-        ({"model": "t2v_a", "vae": "picture_vae"}, "vae: .*no part of a Wan model"),
+        ({"model": "t2v_a", "vae": "picture_vae"}, "vae: .*not a part of a Wan model"),
     ],
     ids=lambda value: " ".join(value.values()) if isinstance(value, dict) else "",
 )
@@ -182,7 +182,9 @@ def test_a_list_stands_for_the_one_file_that_fits(files: Files) -> None:
         ModelError, match=r"2 files fit .*: text\.safetensors, text_wide\.safetensors; choose"
     ):
         load_model(files["five"], vae=every, text_encoder=every)
-    with pytest.raises(ModelError, match=r"put wan_2\.1_vae.*None of these fits: vae_22\.safetensors, lora"):
+    with pytest.raises(
+        ModelError, match=r"put wan_2\.1_vae.*None of these files fits: vae_22\.safetensors, lora"
+    ):
         choose([files["vae_22"], files["lora"]], "VAE", "wan2.2-t2v-a14b", "vae")
     with pytest.raises(ModelError, match="also needs its VAE; put"):
         load_model(files["t2v_a"], vae=[], text_encoder=files["text"])
@@ -213,7 +215,7 @@ def test_what_cannot_be_used_says_why_and_raises_nothing(tmp_path: Path) -> None
     gguf_file, _ = tiny.save_gguf(
         tmp_path / "flux.gguf", {"double_blocks.0.w": torch.ones(2)}, "F32", architecture="flux"
     )
-    assert "a GGUF of flux" in identify(gguf_file).problem
+    assert "a GGUF file of flux" in identify(gguf_file).problem
 
 
 @pytest.mark.parametrize("version", ["2.1", "2.2"])
@@ -373,7 +375,7 @@ def test_a_vocabulary_beside_the_weights_is_found(
     tmp_path: Path, files: Files, pieces: bytes, place: str
 ) -> None:
     file = tiny.save(tmp_path / "umt5-xxl-enc-bf16.safetensors", tiny.wan_text_names(tiny.text_encoder()))
-    with pytest.raises(ModelError, match=r"tokenizer: .*umt5-xxl-enc-bf16\.safetensors carries none"):
+    with pytest.raises(ModelError, match=r"tokenizer: .*umt5-xxl-enc-bf16\.safetensors contains none"):
         load_model(files["t2v_a"], vae=files["vae_21"], text_encoder=file)
     target = tmp_path / place
     target.parent.mkdir(parents=True, exist_ok=True)

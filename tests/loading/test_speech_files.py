@@ -13,14 +13,14 @@ from torch import Tensor
 
 from tools.train_embedded.speech import write
 from wan_duet.pipelines.device.memory import DeviceMemory
-from wan_duet.pipelines.embedded.embedded import EMBEDDED
+from wan_duet.pipelines.embedded.toy_model import EMBEDDED
 from wan_duet.pipelines.errors import LoraError, ModelError
 from wan_duet.pipelines.loading.identify import identify, read_part
-from wan_duet.pipelines.loading.s2v_layout import hearing_blocks, speech_name
+from wan_duet.pipelines.loading.s2v_layout import audio_blocks, speech_name
 from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.loading.wav2vec_layout import audio_encoder_recipe
 from wan_duet.pipelines.networks.s2v import SpeechTransformer
-from wan_duet.pipelines.networks.s2v_engine import SPEAKER, ClipCondition
+from wan_duet.pipelines.networks.s2v_network_kind import SPEECH_EXPERT, ClipCondition
 from wan_duet.pipelines.streaming.executor import Executor
 from wan_duet.pipelines.weights.lora.attach import attach_lora
 from wan_duet.pipelines.weights.lora.lora_file import read_lora
@@ -43,7 +43,7 @@ def velocity(recipe: Recipe) -> Tensor:
         motion=tiny.draw("motion", 1, 16, 19, *places),
         pose=None,
     )
-    speaker = Executor({"high": recipe}, torch.float32, CPU, lambda: None, kind=SPEAKER)
+    speaker = Executor({"high": recipe}, torch.float32, CPU, lambda: None, kind=SPEECH_EXPERT)
     with torch.inference_mode(), speaker:
         return speaker.use("high").predict(tiny.draw("latents", *tiny.CLIP_SHAPE), 500.0, condition)
 
@@ -98,8 +98,8 @@ def test_all_1260_tensors_of_the_released_file_have_a_place_of_their_own() -> No
 
 
 def test_blocks_that_hear_are_those_of_the_official_configuration() -> None:
-    assert hearing_blocks(40, 12) == (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
-    assert hearing_blocks(tiny.LAYERS, 2) == tiny.HEARING
+    assert audio_blocks(40, 12) == (0, 4, 8, 12, 16, 20, 24, 27, 30, 33, 36, 39)
+    assert audio_blocks(tiny.LAYERS, 2) == tiny.HEARING
 
 
 def test_a_file_says_that_it_is_the_speech_model(plain: Path) -> None:
@@ -199,14 +199,16 @@ def test_a_missing_audio_encoder_is_named_with_its_folder_and_source(
 
 
 def test_what_is_no_audio_encoder_is_refused(parts: dict[str, Path]) -> None:
-    with pytest.raises(ModelError, match=r"audio_encoder: .*vae\.safetensors is no wav2vec 2\.0"):
+    with pytest.raises(ModelError, match=r"audio_encoder: .*vae\.safetensors is not a wav2vec 2\.0"):
         audio_encoder_recipe(parts["vae"])
 
 
 def test_an_audio_encoder_of_another_size_is_refused(parts: dict[str, Path]) -> None:
     given = {name: parts[name] for name in ("source", "vae", "text_encoder")}
     small = EMBEDDED["toy-speech"] / "audio_encoder"
-    with pytest.raises(ModelError, match=r"gives 32 numbers of 3 layers, wan2\.2-s2v-14b hears 64 of 3"):
+    with pytest.raises(
+        ModelError, match=r"outputs 3 layers of width 32, but wan2\.2-s2v-14b needs 3 of width 64"
+    ):
         load_model(**given, audio_encoder=small)
 
 

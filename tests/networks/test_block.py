@@ -17,7 +17,7 @@ from traffic import Traffic
 
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.kernels.attention import attend_with, best_attention
-from wan_duet.pipelines.kernels.choices import FloatChoices, Wishes
+from wan_duet.pipelines.kernels.choices import FloatChoices, Preferences
 from wan_duet.pipelines.kernels.kernel_names import ATTENTIONS
 from wan_duet.pipelines.kernels.operations import Rope, plain_operations
 from wan_duet.pipelines.networks.block import OwnBlock
@@ -172,7 +172,7 @@ def test_choices_change_no_switch_of_the_process() -> None:
         "cudnn_sdp_enabled",
     )
     before = [getattr(torch.backends.cuda, name)() for name in switches]
-    run(own(stock(), Wishes().granted(torch.device("cpu"), torch.float32)))
+    run(own(stock(), Preferences().resolve(torch.device("cpu"), torch.float32)))
     assert [getattr(torch.backends.cuda, name)() for name in switches] == before
 
 
@@ -185,10 +185,10 @@ def test_every_kernel_that_runs_here_attends_alike() -> None:
 
 
 def test_what_is_not_there_is_refused_by_name() -> None:
-    with pytest.raises(ModelError, match="'flash9'; one of flash3, cudnn"):
+    with pytest.raises(ModelError, match="'flash9' is unknown; give one of flash3, cudnn"):
         FloatChoices(attention="flash9")  # type: ignore[arg-type]
     for name in set(ATTENTIONS) - {"sdpa", "cudnn", "flash2"}:
-        with pytest.raises(ModelError, match=f"{name} needs a package"):
+        with pytest.raises(ModelError, match=f"{name} needs a missing package"):
             attend_with(name)
 
 
@@ -197,13 +197,13 @@ def test_a_wish_that_the_device_cannot_grant_is_refused_with_its_reason(
 ) -> None:
     cpu = torch.device("cpu")
     for wish, says in (
-        (Wishes(attention="flash3"), "attention: flash3 does not run on cpu here: .*package"),
-        (Wishes(attention="cudnn"), "attention: cudnn does not run on cpu here"),
-        (Wishes(compiler="no such thing"), "compile: no such thing does not run on cpu here"),
+        (Preferences(attention="flash3"), "attention: flash3 does not run on cpu here: .*package"),
+        (Preferences(attention="cudnn"), "attention: cudnn does not run on cpu here"),
+        (Preferences(compiler="no such thing"), "compile: no such thing does not run on cpu here"),
     ):
         with pytest.raises(ModelError, match=says):
-            wish.granted(cpu, torch.float32)
-    assert Wishes(attention="sdpa", compiler="eager").granted(cpu, torch.float32).compiler == "eager"
+            wish.resolve(cpu, torch.float32)
+    assert Preferences(attention="sdpa", compiler="eager").resolve(cpu, torch.float32).compiler == "eager"
 
 
 class Dtypes(TorchDispatchMode):

@@ -11,7 +11,7 @@ import torch
 
 from wan_duet.nodes.conditioning import from_conditioning, to_conditioning, with_pictures
 from wan_duet.pipelines.errors import SamplingError
-from wan_duet.pipelines.generate.conditions import Pictures, entering_channels, given_mask
+from wan_duet.pipelines.generate.conditions import ImageConditions, condition_channels, image_mask
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan.families import FAMILIES
 
@@ -96,9 +96,9 @@ def image_model(model: WanModel) -> WanModel:
 SHAPE = (1, 16, 3, 4, 6)
 
 
-def pictures(**more: torch.Tensor) -> Pictures:
+def pictures(**more: torch.Tensor) -> ImageConditions:
     latents = torch.randn(SHAPE, generator=torch.Generator().manual_seed(1))
-    return Pictures(latents=latents, mask=given_mask(SHAPE, last=1), **more)
+    return ImageConditions(latents=latents, mask=image_mask(SHAPE, last=1), **more)
 
 
 def test_a_picture_goes_out_and_in_as_core_has_it(image_model: WanModel) -> None:
@@ -111,7 +111,7 @@ def test_a_picture_goes_out_and_in_as_core_has_it(image_model: WanModel) -> None
     assert given.mask is not None
     assert given.latents is not None
     assert channels is not None
-    assert torch.equal(channels, entering_channels(given.mask, given.latents, image_model.vae))
+    assert torch.equal(channels, condition_channels(given.mask, given.latents, image_model.vae))
 
 
 def test_cores_one_channel_mask_stands_for_all_four(image_model: WanModel) -> None:
@@ -120,7 +120,7 @@ def test_cores_one_channel_mask_stands_for_all_four(image_model: WanModel) -> No
     sent = conditioning(concat_latent_image=torch.zeros(SHAPE), concat_mask=mask)
     channels = from_conditioning(sent, "positive", image_model).channels
     assert channels is not None
-    assert torch.equal(channels[:, :4], given_mask(SHAPE, last=0))
+    assert torch.equal(channels[:, :4], image_mask(SHAPE, last=0))
 
 
 @pytest.mark.parametrize(

@@ -18,18 +18,18 @@ import anyio._backends._asyncio  # noqa: F401 - by the process that forks, so th
 import httpcore  # noqa: F401
 
 from wan_duet.pipelines.errors import RemoteError
-from wan_duet.pipelines.remote.desk import Patience
 from wan_duet.pipelines.remote.fal import Fal
-from wan_duet.pipelines.remote.gate import SpendingLimits
+from wan_duet.pipelines.remote.job_context import PollTimes
 from wan_duet.pipelines.remote.keys import Key
 from wan_duet.pipelines.remote.order import order_for, uploading
 from wan_duet.pipelines.remote.remote_thread import RemoteThread
 from wan_duet.pipelines.remote.retry import Pace
 from wan_duet.pipelines.remote.settings import Addresses
+from wan_duet.pipelines.remote.spending_limits import SpendingLimits
 from wan_duet.pipelines.request import parse
 
 KEY = "5f0c1d2e-aaaa-4bbb-8ccc-123456789abc:c0ffee00112233445566778899aabbcc"
-PATIENCE = {"fal": Patience(first=0.005, longest=0.005, look=0.005)}
+POLL_TIMES = {"fal": PollTimes(first=0.005, longest=0.005, look=0.005)}
 
 
 async def soon(seconds: float) -> None:
@@ -46,7 +46,7 @@ def buy(folder: Path, url: str, prompt: str, die_at: str | None, resubmit: bool)
             os.kill(os.getpid(), signal.SIGKILL)
 
     fal = Fal(Key("fal", KEY), Addresses().at("fal", url, allow_loopback=True), folder, pace=Pace(sleep=soon))
-    thread = RemoteThread(folder, patience=PATIENCE, at=at)
+    thread = RemoteThread(folder, poll_times=POLL_TIMES, at=at)
     thread.resume([fal])
     request = parse("image-to-video", {"prompt": prompt, "image_url": str(folder / "start.png"), "seed": 7})
     order, prepared = order_for(request, "fal", folder / "out" / "film.mp4")
@@ -57,7 +57,7 @@ def buy(folder: Path, url: str, prompt: str, die_at: str | None, resubmit: bool)
             fal,
             limits=SpendingLimits(),
             prepare=uploading(prepared, fal),
-            tell=lambda news: None,
+            on_event=lambda event: None,
             resubmit=resubmit,
         ).done.result(20)
         answer = {"file": job.file_path, "sha256": job.sha256, "state": job.state}

@@ -10,19 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from wan_duet.pipelines.remote.api import Timeouts
-from wan_duet.pipelines.remote.desk import Desk
 from wan_duet.pipelines.remote.fal import Fal
-from wan_duet.pipelines.remote.gate import SpendingLimits, admit
 from wan_duet.pipelines.remote.job import carry_out
+from wan_duet.pipelines.remote.job_context import JobContext
+from wan_duet.pipelines.remote.job_event import OnEvent
+from wan_duet.pipelines.remote.job_record import Job
 from wan_duet.pipelines.remote.keys import Key
-from wan_duet.pipelines.remote.news import Tell
 from wan_duet.pipelines.remote.novita import Novita
 from wan_duet.pipelines.remote.order import order_for
 from wan_duet.pipelines.remote.payload import sendable
 from wan_duet.pipelines.remote.provider import Payload
-from wan_duet.pipelines.remote.record import Job
 from wan_duet.pipelines.remote.retry import Pace
 from wan_duet.pipelines.remote.settings import Addresses
+from wan_duet.pipelines.remote.spending_limits import SpendingLimits, admit
 from wan_duet.pipelines.request import WanRequest
 
 from ..servers.fal import FalServer
@@ -79,12 +79,14 @@ async def novita_at(
         await novita.close()
 
 
-async def bought(request: WanRequest, account: Fal | Novita, desk: Desk, out: Path, tell: Tell) -> Job:
+async def bought(
+    request: WanRequest, account: Fal | Novita, context: JobContext, out: Path, on_event: OnEvent
+) -> Job:
     """The finished job of a request, as a node would get it. Raises what a node would."""
     order, prepared = order_for(request, account.name, out)
 
     async def prepare() -> Payload:
         return await sendable(prepared, account.upload) if isinstance(account, Fal) else prepared.payload
 
-    job = admit(order, desk, SpendingLimits(), reuse=True, resubmit=False)
-    return await carry_out(job.job_id, desk, tell=tell, prepare=prepare)
+    job = admit(order, context, SpendingLimits(), reuse=True, resubmit=False)
+    return await carry_out(job.job_id, context, on_event=on_event, prepare=prepare)

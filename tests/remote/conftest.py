@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from wan_duet.pipelines.remote.desk import Desk, Patience
+from wan_duet.pipelines.remote.job_context import JobContext, PollTimes
+from wan_duet.pipelines.remote.job_record import Job, Order
 from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.owner import Owner
-from wan_duet.pipelines.remote.record import Job, Order
 from wan_duet.pipelines.request.prices import Price
 
 from .workshop import Workshop
@@ -69,8 +69,8 @@ def workshop() -> Workshop:
 
 
 @pytest.fixture
-def desk(journal: Journal, owner: Owner, workshop: Workshop, clock: FastClock) -> Desk:
-    return Desk(journal, owner, workshop, clock, Patience(deadline=600.0))
+def context(journal: Journal, owner: Owner, workshop: Workshop, clock: FastClock) -> JobContext:
+    return JobContext(journal, owner, workshop, clock, PollTimes(deadline=600.0))
 
 
 @pytest.fixture

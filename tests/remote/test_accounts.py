@@ -14,11 +14,11 @@ import pytest
 
 from wan_duet.pipelines.errors import KeyProblemError
 from wan_duet.pipelines.remote.accounts import Accounts, account_at
-from wan_duet.pipelines.remote.desk import Desk, Patience
+from wan_duet.pipelines.remote.job_context import JobContext, PollTimes
+from wan_duet.pipelines.remote.job_record import Order
 from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.keys import keep_key
 from wan_duet.pipelines.remote.owner import Owner
-from wan_duet.pipelines.remote.record import Order
 from wan_duet.pipelines.request import WanRequest, parse
 
 from .clients import FAL_KEY, NOVITA_KEY, bought
@@ -53,8 +53,8 @@ def test_a_server_started_by_hand_needs_only_its_settings_in_the_folder(
         account = account_at(provider, tmp_path, {})
         try:
             assert await account.accepts_key()
-            desk = Desk(journal, owner, account, clock, Patience())
-            job = await bought(request, account, desk, tmp_path / "out" / "film.mp4", lambda news: None)
+            context = JobContext(journal, owner, account, clock, PollTimes())
+            job = await bought(request, account, context, tmp_path / "out" / "film.mp4", lambda event: None)
         finally:
             await account.close()
         assert job.file is not None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from wan_duet.pipelines.errors import RemoteError
 from wan_duet.pipelines.remote import fal_answers, novita_answers
 from wan_duet.pipelines.remote.attempts import CallFailedError
-from wan_duet.pipelines.remote.provider import Status
+from wan_duet.pipelines.remote.provider import JobStatus
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
@@ -27,7 +27,7 @@ def answers(*names: str) -> st.SearchStrategy[dict[str, Any]]:
     return st.fixed_dictionaries({}, optional=dict.fromkeys(names, JSON))
 
 
-def is_sound(status: Status) -> bool:
+def is_sound(status: JobStatus) -> bool:
     numbers = (status.queue_position, status.percent, status.eta_s)
     texts = (*status.log_lines, status.error or "")
     return all(number is None or math.isfinite(number) for number in numbers) and all(
@@ -69,8 +69,10 @@ def test_any_result_of_novita_is_a_status_with_files(data: dict[str, Any]) -> No
 @given(answers("detail", "error_type", "reason", "message"), st.integers(300, 599))
 def test_any_refusal_becomes_a_message_of_one_line(data: dict[str, Any], status: int) -> None:
     for explain in (fal_answers.explain, novita_answers.explain):
-        said = explain(data)
-        failed = CallFailedError("refused", said.message if said else "", "fal", status=status, said=said)
+        details = explain(data)
+        failed = CallFailedError(
+            "refused", details.message if details else "", "fal", status=status, details=details
+        )
         assert isinstance(fal_answers.is_of_the_model(failed), bool)
         error = failed.as_error("trying")
         assert isinstance(error, RemoteError)
@@ -88,9 +90,9 @@ def test_any_refusal_becomes_a_message_of_one_line(data: dict[str, Any], status:
     ],
 )
 def test_a_place_is_written_as_everywhere(loc: Any, field: str | None) -> None:
-    said = fal_answers.explain({"detail": [{"loc": loc, "msg": "wrong", "type": "missing"}]})
-    assert said is not None
-    assert (said.message, said.field, said.code) == ("wrong", field, "missing")
+    details = fal_answers.explain({"detail": [{"loc": loc, "msg": "wrong", "type": "missing"}]})
+    assert details is not None
+    assert (details.message, details.field, details.code) == ("wrong", field, "missing")
 
 
 def test_what_novita_writes_as_text_or_number_is_the_same() -> None:

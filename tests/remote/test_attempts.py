@@ -9,13 +9,13 @@ import pytest
 
 from wan_duet.pipelines.errors import NotAcceptedError, RefusedError, UnreachableError
 from wan_duet.pipelines.remote.attempts import CallFailedError, repeat
-from wan_duet.pipelines.remote.retry import READ, SUBMIT, Happening, Pace, Policy, Rule
+from wan_duet.pipelines.remote.retry import READ, SUBMIT, FailureKind, Pace, Policy, RetryRule
 
 from .clients import Waits
 
 
 def failing(
-    *happenings: Happening, retry_after_s: float | None = None
+    *happenings: FailureKind, retry_after_s: float | None = None
 ) -> tuple[Callable[[], Awaitable[str]], list[int]]:
     """A call that fails so often before it succeeds, and the numbers of its attempts."""
     made: list[int] = []
@@ -52,7 +52,7 @@ def test_the_wait_that_the_provider_asks_for_is_kept() -> None:
     ],
 )
 def test_the_last_failure_decides_what_comes_out(
-    happenings: list[Happening], attempts: int, error: type[Exception]
+    happenings: list[FailureKind], attempts: int, error: type[Exception]
 ) -> None:
     once, made = failing(*happenings)
     with pytest.raises(CallFailedError) as caught:
@@ -63,7 +63,9 @@ def test_the_last_failure_decides_what_comes_out(
 def test_no_attempt_begins_after_the_time_of_its_policy() -> None:
     once, made = failing(*["busy"] * 9, retry_after_s=40.0)
     with pytest.raises(CallFailedError):
-        asyncio.run(repeat(once, Policy({"busy": Rule(9, UnreachableError)}, total_s=100.0), Waits().pace()))
+        asyncio.run(
+            repeat(once, Policy({"busy": RetryRule(9, UnreachableError)}, total_s=100.0), Waits().pace())
+        )
     assert made == [1, 2, 3, 4]
 
 

@@ -22,7 +22,7 @@ from wan_duet.pipelines.errors import (
 from wan_duet.pipelines.remote.api import Timeouts
 from wan_duet.pipelines.remote.fal import Fal
 from wan_duet.pipelines.remote.provider import Provider, Submitted
-from wan_duet.pipelines.remote.written import written_form
+from wan_duet.pipelines.remote.stored_form import stored_form
 
 from ..servers.fal import FalServer
 from .clients import FAL_KEY, FILM, Waits, fal_at
@@ -343,7 +343,7 @@ def reconciled(
             for payload in made:
                 await fal.submit(T2V, payload, job_id="job-1")
             then(server)
-            return await fal.reconcile(T2V, written_form(RED_BALL), since), server
+            return await fal.reconcile(T2V, stored_form(RED_BALL), since), server
 
     return asyncio.run(run())
 

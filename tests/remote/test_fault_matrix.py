@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.errors import RemoteError
-from wan_duet.pipelines.remote.desk import Desk, Patience
 from wan_duet.pipelines.remote.download import Caps
 from wan_duet.pipelines.remote.fal import Fal
+from wan_duet.pipelines.remote.job_context import JobContext, PollTimes
+from wan_duet.pipelines.remote.job_event import JobEvent
+from wan_duet.pipelines.remote.job_record import Job
 from wan_duet.pipelines.remote.journal import Journal
-from wan_duet.pipelines.remote.news import News
 from wan_duet.pipelines.remote.novita import Novita
 from wan_duet.pipelines.remote.owner import Owner
-from wan_duet.pipelines.remote.record import Job
 from wan_duet.pipelines.request import parse
 
 from ..servers.cdn import DOWNLOADS
@@ -106,7 +106,12 @@ class Seen:
 
 
 async def seen(
-    cell: Cell, number: int, server: FalServer | NovitaServer, account: Fal | Novita, desk: Desk, folder: Path
+    cell: Cell,
+    number: int,
+    server: FalServer | NovitaServer,
+    account: Fal | Novita,
+    context: JobContext,
+    folder: Path,
 ) -> Seen:
     """Run one job with one fault in it."""
     server.jobs.clear()
@@ -122,15 +127,15 @@ async def seen(
         request = parse("wan21-text-to-video", {**values, "width": 832, "height": 480})
     out, error = folder / str(number) / "film.mp4", ""
 
-    def tell(news: News) -> None:
-        if cell.call == "cancel" and news.step == "queued":
-            desk.journal.ask_to_stop(news.job_id)
+    def on_event(event: JobEvent) -> None:
+        if cell.call == "cancel" and event.step == "queued":
+            context.journal.ask_to_stop(event.job_id)
 
     try:
-        await bought(request, account, desk, out, tell)
+        await bought(request, account, context, out, on_event)
     except RemoteError as caught:
         error = str(caught)
-    (job,) = (job for job in desk.journal.jobs() if job.out_path == str(out))
+    (job,) = (job for job in context.journal.jobs() if job.out_path == str(out))
     whole = job.file is not None and job.file.read_bytes() == FILM
     return Seen(cell, len(server.jobs), job, whole, error)
 
@@ -157,9 +162,9 @@ async def all_seen(provider: str, call: str, folder: Path) -> list[Seen]:
         caps = Caps(video=2 * len(FILM))
         time = {"now": clock.now} if provider == "fal" else {}
         async with make(key=key, data=FILM, **time) as server, at(server, caps=caps) as account:
-            desk = Desk(journal, owner, account, clock, Patience(deadline=600.0, look=5.0))
+            context = JobContext(journal, owner, account, clock, PollTimes(deadline=600.0, look=5.0))
             found = [
-                await seen(cell, number, server, account, desk, folder)
+                await seen(cell, number, server, account, context, folder)
                 for number, cell in enumerate(cells(provider, call))
             ]
             assert server.cdn.leaks == []

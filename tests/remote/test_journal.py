@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import JournalError, SpendingError
+from wan_duet.pipelines.remote.job_record import FOLLOWS, OPEN, Job, Order, outcome_json
 from wan_duet.pipelines.remote.journal import Journal, Spent
 from wan_duet.pipelines.remote.owner import Owner
 from wan_duet.pipelines.remote.provider import Outcome, RemoteFile, Submitted
-from wan_duet.pipelines.remote.record import FOLLOWS, OPEN, Job, Order, outcome_json
 from wan_duet.pipelines.remote.schema import MIGRATIONS, bring_up_to_date
 from wan_duet.pipelines.request.prices import Price
 

@@ -14,9 +14,9 @@ from urllib.parse import quote
 import pytest
 
 from wan_duet.pipelines.errors import WanDuetError
-from wan_duet.pipelines.remote.desk import Desk, Patience
+from wan_duet.pipelines.remote.job_context import JobContext, PollTimes
+from wan_duet.pipelines.remote.job_event import JobEvent
 from wan_duet.pipelines.remote.journal import Journal
-from wan_duet.pipelines.remote.news import News
 from wan_duet.pipelines.remote.owner import Owner
 from wan_duet.pipelines.request import parse
 
@@ -61,7 +61,9 @@ async def told(provider: str, folder: Path, faults: list[tuple[str, str, int]]) 
             server.script.plan(route, name, times=times)
         more = {"folder": folder} if provider == "fal" else {}
         async with at[1](server, **more) as account:
-            desk = Desk(journal, owner, account, clock, Patience(deadline=60.0, look=5.0, grace=20.0))
+            context = JobContext(
+                journal, owner, account, clock, PollTimes(deadline=60.0, look=5.0, grace=20.0)
+            )
             lines.append(repr(account))
             for number, stops in enumerate((False, True, False)):
                 if number == 2:
@@ -70,13 +72,13 @@ async def told(provider: str, folder: Path, faults: list[tuple[str, str, int]]) 
                 kind = "image-to-video" if provider == "fal" else "wan21-text-to-video"
                 request = parse(kind, {**values, "prompt": f"a red ball, {number}"})
 
-                def tell(news: News, stops: bool = stops, lines: list[str] = lines) -> None:
-                    lines.append(f"{news!r} {news.text()}")
-                    if stops and news.step == "queued":
-                        journal.ask_to_stop(news.job_id)
+                def on_event(event: JobEvent, stops: bool = stops, lines: list[str] = lines) -> None:
+                    lines.append(f"{event!r} {event.text()}")
+                    if stops and event.step == "queued":
+                        journal.ask_to_stop(event.job_id)
 
                 try:
-                    await bought(request, account, desk, folder / f"{number}.mp4", tell)
+                    await bought(request, account, context, folder / f"{number}.mp4", on_event)
                 except WanDuetError as error:
                     lines += traceback.format_exception(error)
     owner.retire()

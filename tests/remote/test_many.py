@@ -11,22 +11,22 @@ from pathlib import Path
 
 import pytest
 
-from wan_duet.pipelines.remote.desk import Patience
 from wan_duet.pipelines.remote.fal import Fal
-from wan_duet.pipelines.remote.gate import SpendingLimits
+from wan_duet.pipelines.remote.job_context import PollTimes
+from wan_duet.pipelines.remote.job_record import Order
 from wan_duet.pipelines.remote.keys import Key
 from wan_duet.pipelines.remote.provider import Payload
 from wan_duet.pipelines.remote.purchase import Prepare
-from wan_duet.pipelines.remote.record import Order
 from wan_duet.pipelines.remote.remote_thread import RemoteThread
 from wan_duet.pipelines.remote.settings import Addresses
+from wan_duet.pipelines.remote.spending_limits import SpendingLimits
 
 from ..servers.fal import FalServer
 from .clients import FAL_KEY, FILM, Waits
 
 JOBS = 50
 LONG_FILM = FILM + bytes(2_000_000)
-QUICK = {"fal": Patience(first=0.05, longest=0.05, look=0.05)}
+QUICK = {"fal": PollTimes(first=0.05, longest=0.05, look=0.05)}
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_fifty_jobs_arrive_over_few_connections(
         tmp_path,
         pace=waits.pace(),
     )
-    thread = RemoteThread(tmp_path, patience=QUICK)
+    thread = RemoteThread(tmp_path, poll_times=QUICK)
 
     def sending(payload: Payload) -> Prepare:
         async def prepare() -> Payload:
@@ -67,7 +67,9 @@ def test_fifty_jobs_arrive_over_few_connections(
 
     orders = [order(prompt=str(number)) for number in range(JOBS)]
     tickets = [
-        thread.buy(one, fal, limits=SpendingLimits(), prepare=sending(one.payload), tell=lambda news: None)
+        thread.buy(
+            one, fal, limits=SpendingLimits(), prepare=sending(one.payload), on_event=lambda event: None
+        )
         for one in orders
     ]
     before, most = resident_bytes(), 0

@@ -18,7 +18,7 @@ from wan_duet.pipelines.errors import (
     UnreachableError,
 )
 from wan_duet.pipelines.remote.api import Timeouts
-from wan_duet.pipelines.remote.desk import Desk, Patience
+from wan_duet.pipelines.remote.job_context import JobContext, PollTimes
 from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.novita import Novita
 from wan_duet.pipelines.remote.owner import Owner
@@ -258,13 +258,13 @@ def test_fifty_tasks_at_once_keep_to_the_rate_that_novita_allows_and_none_is_los
         async with NovitaServer(data=FILM) as server, novita_at(server, **patient) as novita:
             for route in ("submit", "status", "download"):
                 server.script.plan(route, "429 wait", first=5, times=3)
-            desk = Desk(journal, owner, novita, clock, Patience(look=5.0, deadline=None))
+            context = JobContext(journal, owner, novita, clock, PollTimes(look=5.0, deadline=None))
             jobs = await asyncio.gather(
                 *(
                     bought(
                         REQUEST.model_copy(update={"seed": seed}),
                         novita,
-                        desk,
+                        context,
                         tmp_path / f"{seed}.mp4",
                         quietly,
                     )

@@ -19,12 +19,12 @@ import pytest
 from wan_duet.pipelines.errors import JobStoppedError, UnreachableError
 from wan_duet.pipelines.remote.api import Api, Timeouts
 from wan_duet.pipelines.remote.attempts import CallFailedError, repeat
-from wan_duet.pipelines.remote.desk import PATIENCE, Desk
 from wan_duet.pipelines.remote.download import Cdn
+from wan_duet.pipelines.remote.job_context import POLL_TIMES, JobContext
+from wan_duet.pipelines.remote.job_record import Order
 from wan_duet.pipelines.remote.provider import RemoteFile
-from wan_duet.pipelines.remote.record import Order
 from wan_duet.pipelines.remote.redaction import Redaction
-from wan_duet.pipelines.remote.retry import CANCEL, CHEAP, ONCE, READ, SUBMIT, Happening, Pace, Policy
+from wan_duet.pipelines.remote.retry import CANCEL, CHEAP, ONCE, READ, SUBMIT, FailureKind, Pace, Policy
 
 from .clients import FILM, Waits
 from .test_job import run, the_row
@@ -37,27 +37,29 @@ Make = Callable[..., Order]
 
 
 @pytest.fixture(params=["fal", "novita"])
-def patient(request: pytest.FixtureRequest, desk: Desk) -> Desk:
-    """With the patience that the program has for a provider."""
-    return replace(desk, patience=PATIENCE[request.param])
+def patient(request: pytest.FixtureRequest, context: JobContext) -> JobContext:
+    """With the poll times that the program uses for a provider."""
+    return replace(context, poll_times=POLL_TIMES[request.param])
 
 
-def takes(seconds: float, desk: Desk, workshop: Workshop) -> None:
+def takes(seconds: float, context: JobContext, workshop: Workshop) -> None:
     """The job is running until then."""
 
     def look() -> None:
-        workshop.looks = 0 if desk.clock.elapsed() >= seconds else 10_000
+        workshop.looks = 0 if context.clock.elapsed() >= seconds else 10_000
 
     workshop.during["status"] = look
 
 
-def test_half_an_hour_is_no_reason_to_cancel(patient: Desk, workshop: Workshop, order: Make) -> None:
+def test_half_an_hour_is_no_reason_to_cancel(patient: JobContext, workshop: Workshop, order: Make) -> None:
     takes(1800.0, patient, workshop)
     assert run(order(), patient).state == "done"
     assert "cancel" not in workshop.calls
 
 
-def test_nobody_pays_for_a_job_that_hangs_all_night(patient: Desk, workshop: Workshop, order: Make) -> None:
+def test_nobody_pays_for_a_job_that_hangs_all_night(
+    patient: JobContext, workshop: Workshop, order: Make
+) -> None:
     takes(8 * 3600.0, patient, workshop)
     with pytest.raises(JobStoppedError):
         run(order(), patient)
@@ -65,36 +67,36 @@ def test_nobody_pays_for_a_job_that_hangs_all_night(patient: Desk, workshop: Wor
 
 
 def test_a_provider_may_take_half_a_minute_to_say_that_the_late_job_is_over(
-    patient: Desk, workshop: Workshop, order: Make
+    patient: JobContext, workshop: Workshop, order: Make
 ) -> None:
     takes(8 * 3600.0, patient, workshop)
     workshop.during["cancel"] = lambda: workshop.faults["status"].extend([silent()] * 3)
-    slow = replace(patient, patience=replace(patient.patience, first=10.0, longest=10.0))
+    slow = replace(patient, poll_times=replace(patient.poll_times, first=10.0, longest=10.0))
     with pytest.raises(JobStoppedError):
         run(order(), slow)
     assert the_row(patient).state == "cancelled"
 
 
 def test_a_late_job_that_nobody_ends_is_left_to_the_next_start_within_minutes(
-    patient: Desk, workshop: Workshop, order: Make
+    patient: JobContext, workshop: Workshop, order: Make
 ) -> None:
     takes(8 * 3600.0, patient, workshop)
     workshop.during["cancel"] = lambda: workshop.faults["status"].extend([silent()] * 10_000)
     with pytest.raises(UnreachableError, match="jobs attach"):
         run(order(), patient)
-    began = patient.patience.deadline
+    began = patient.poll_times.deadline
     assert began is not None
     assert patient.clock.elapsed() < began + 300
 
 
 @pytest.mark.parametrize("seconds", [1.0, 2.0, 4.0, 10.0, 30.0, 120.0, 600.0])
 def test_a_finished_job_is_seen_soon_and_an_unfinished_one_is_not_asked_about_all_the_time(
-    patient: Desk, workshop: Workshop, order: Make, seconds: float
+    patient: JobContext, workshop: Workshop, order: Make, seconds: float
 ) -> None:
     takes(seconds, patient, workshop)
     run(order(), patient)
     late = patient.clock.elapsed() - seconds
-    first = 1.0 if patient.patience == PATIENCE["fal"] else 3.0
+    first = 1.0 if patient.poll_times == POLL_TIMES["fal"] else 3.0
     assert late <= min(first + 0.5 * seconds, 12.0)
     # Of the twenty calls a minute that Novita allows, one job leaves room for a second one.
     assert workshop.calls.count("status") <= 4 + seconds / (1.5 if first == 1.0 else 6.0)
@@ -103,35 +105,37 @@ def test_a_finished_job_is_seen_soon_and_an_unfinished_one_is_not_asked_about_al
 # ---- attempts
 
 
-def after(outage_s: float, happening: Happening, waits: Waits, retry_after_s: float | None = None) -> Any:
+def after(
+    outage_s: float, failure_kind: FailureKind, waits: Waits, retry_after_s: float | None = None
+) -> Any:
     """A call that works again `outage_s` after the first attempt."""
 
     async def once() -> str:
         if sum(waits.seconds) < outage_s:
-            raise CallFailedError(happening, "away", "fal", retry_after_s=retry_after_s)
+            raise CallFailedError(failure_kind, "away", "fal", retry_after_s=retry_after_s)
         return "answer"
 
     return once
 
 
-RETRIED: list[tuple[Policy, Happening, float, float]] = [
-    *((READ, happening, 10.0, 60.0) for happening in READ.rules if happening != "refused"),
-    *((CHEAP, happening, 3.0, 15.0) for happening in READ.rules if happening != "refused"),
-    *((CANCEL, happening, 1.0, 5.0) for happening in READ.rules if happening != "refused"),
+RETRIED: list[tuple[Policy, FailureKind, float, float]] = [
+    *((READ, failure_kind, 10.0, 60.0) for failure_kind in READ.rules if failure_kind != "refused"),
+    *((CHEAP, failure_kind, 3.0, 15.0) for failure_kind in READ.rules if failure_kind != "refused"),
+    *((CANCEL, failure_kind, 1.0, 5.0) for failure_kind in READ.rules if failure_kind != "refused"),
     (SUBMIT, "not sent", 3.0, 15.0),
     (SUBMIT, "busy", 3.0, 15.0),
 ]
 
 
-@pytest.mark.parametrize(("policy", "happening", "outage_s", "given_up_s"), RETRIED)
+@pytest.mark.parametrize(("policy", "failure_kind", "outage_s", "given_up_s"), RETRIED)
 def test_a_short_outage_is_survived_and_a_long_one_is_told(
-    policy: Policy, happening: Happening, outage_s: float, given_up_s: float
+    policy: Policy, failure_kind: FailureKind, outage_s: float, given_up_s: float
 ) -> None:
     waits = Waits()
-    assert asyncio.run(repeat(after(outage_s, happening, waits), policy, waits.pace())) == "answer"
+    assert asyncio.run(repeat(after(outage_s, failure_kind, waits), policy, waits.pace())) == "answer"
     waits = Waits()
     with pytest.raises(CallFailedError):
-        asyncio.run(repeat(after(3600.0, happening, waits), policy, waits.pace()))
+        asyncio.run(repeat(after(3600.0, failure_kind, waits), policy, waits.pace()))
     assert sum(waits.seconds) <= given_up_s
 
 
@@ -280,10 +284,33 @@ def test_an_answer_may_trickle_for_a_minute_or_two_and_not_for_a_quarter_of_an_h
                 answer = await api.call(ONCE, "GET", url)
                 return answer.data["text"], clock()
             except CallFailedError as failed:
-                return failed.happening, clock()
+                return failed.failure_kind, clock()
             finally:
                 await api.close()
 
     said, seconds = on_a_quick_clock(ask)
     assert said == ("xxxxx" if arrives else "lost")
     assert seconds < 600
+
+
+def test_an_answer_whose_compression_is_broken_is_lost_and_may_be_asked_for_again() -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\n{}{}")
+        writer.close()
+
+    async def ask() -> FailureKind:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        api = Api(
+            "fal", "Key x", Redaction("x" * 32), (url,), lambda _: None, pace=Pace(), timeouts=Timeouts()
+        )
+        try:
+            with pytest.raises(CallFailedError, match="cannot be read: DecodingError") as caught:
+                await api.call(ONCE, "GET", url)
+            return caught.value.failure_kind
+        finally:
+            await api.close()
+            server.close()
+
+    assert asyncio.run(ask()) == "lost"

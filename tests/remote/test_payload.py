@@ -12,7 +12,7 @@ import pytest
 
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.remote.payload import Prepared, prepare, sendable
-from wan_duet.pipelines.remote.written import fingerprint
+from wan_duet.pipelines.remote.stored_form import fingerprint
 from wan_duet.pipelines.request import KINDS, field_table, parse
 from wan_duet.pipelines.video.local_file import LocalFile
 

@@ -12,17 +12,17 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.errors import AmbiguousError, JobStoppedError, SpendingError, WanDuetError
-from wan_duet.pipelines.remote.desk import Patience
-from wan_duet.pipelines.remote.gate import SpendingLimits
-from wan_duet.pipelines.remote.news import News
+from wan_duet.pipelines.remote.job_context import PollTimes
+from wan_duet.pipelines.remote.job_event import JobEvent
+from wan_duet.pipelines.remote.job_record import Order
 from wan_duet.pipelines.remote.purchase import Prepare
-from wan_duet.pipelines.remote.record import Order
 from wan_duet.pipelines.remote.remote_thread import RemoteThread, Ticket
+from wan_duet.pipelines.remote.spending_limits import SpendingLimits
 
 from .workshop import Workshop
 
 Make = Callable[..., Order]
-QUICK = {"fal": Patience(first=0.002, longest=0.002, look=0.002)}
+QUICK = {"fal": PollTimes(first=0.002, longest=0.002, look=0.002)}
 
 
 class UserStop(BaseException):
@@ -31,7 +31,7 @@ class UserStop(BaseException):
 
 @pytest.fixture
 def thread(tmp_path: Path) -> Iterator[RemoteThread]:
-    made = RemoteThread(tmp_path, patience=QUICK)
+    made = RemoteThread(tmp_path, poll_times=QUICK)
     yield made
     made.close()
 
@@ -40,7 +40,7 @@ def buy(thread: RemoteThread, order: Order, workshop: Workshop, **choices: Any) 
     defaults: dict[str, Any] = {
         "limits": SpendingLimits(),
         "prepare": as_it_is(order),
-        "tell": lambda news: None,
+        "on_event": lambda event: None,
     }
     return thread.buy(order, workshop, **{**defaults, **choices})
 
@@ -60,8 +60,8 @@ def until(happened: Callable[[], object]) -> None:
 
 
 def test_a_caller_gets_the_finished_job(thread: RemoteThread, workshop: Workshop, order: Make) -> None:
-    told: list[News] = []
-    ticket = buy(thread, order(), workshop, tell=told.append)
+    told: list[JobEvent] = []
+    ticket = buy(thread, order(), workshop, on_event=told.append)
     job = asyncio.run(ticket.wait(lambda: None))
     assert job.file is not None
     assert told[-1].step == "downloading"
@@ -125,10 +125,10 @@ def test_two_callers_share_one_job_which_only_both_can_stop(
 def test_a_listener_that_breaks_does_not_break_the_job(
     thread: RemoteThread, workshop: Workshop, order: Make
 ) -> None:
-    def tell(news: News) -> None:
+    def on_event(event: JobEvent) -> None:
         raise RuntimeError("the window is closed")
 
-    assert buy(thread, order(), workshop, tell=tell).done.result(5).file is not None
+    assert buy(thread, order(), workshop, on_event=on_event).done.result(5).file is not None
 
 
 def test_a_refusal_of_the_gate_comes_before_anything_begins(
@@ -143,15 +143,15 @@ def test_open_jobs_go_on_at_the_next_start_and_save_their_files(
     tmp_path: Path, workshop: Workshop, order: Make
 ) -> None:
     workshop.looks = 10**6
-    first = RemoteThread(tmp_path, patience=QUICK)
+    first = RemoteThread(tmp_path, poll_times=QUICK)
     ticket = buy(first, order(), workshop)
     until(lambda: workshop.made)
     first.close()
     workshop.looks = 1
-    second = RemoteThread(tmp_path, patience=QUICK)
+    second = RemoteThread(tmp_path, poll_times=QUICK)
     assert second.resume([Workshop(account="another0")]) == []
     assert second.resume([workshop]) == [ticket.job_id]
-    job = second.attach(ticket.job_id, workshop, lambda news: None).done.result(5)
+    job = second.attach(ticket.job_id, workshop, lambda event: None).done.result(5)
     assert job.file is not None
     assert len(workshop.made) == 1
     second.close()
@@ -164,7 +164,7 @@ def test_what_is_told_to_nobody_does_not_let_resubmit_buy_anew(
     workshop.lists, workshop.faults["submit"] = False, ["answer lost"]
     gone = threading.Event()
     workshop.during["submit"] = lambda: gone.wait(5) and None
-    first = RemoteThread(tmp_path, patience=QUICK)
+    first = RemoteThread(tmp_path, poll_times=QUICK)
     ticket = buy(first, order(), workshop)
     until(lambda: "submit" in workshop.calls)
     ticket.stop()
@@ -172,7 +172,7 @@ def test_what_is_told_to_nobody_does_not_let_resubmit_buy_anew(
     assert isinstance(ticket.done.exception(5), AmbiguousError)
     assert not first.journal.job(ticket.job_id).told
     first.close()
-    second = RemoteThread(tmp_path, patience=QUICK)
+    second = RemoteThread(tmp_path, poll_times=QUICK)
     assert second.resume([workshop]) == [ticket.job_id]
     until(lambda: workshop.calls.count("reconcile") == 2)
     with pytest.raises(AmbiguousError):
@@ -187,7 +187,7 @@ def test_what_is_told_to_nobody_does_not_let_resubmit_buy_anew(
 def test_whoever_waits_gets_an_answer_when_the_journal_breaks(
     tmp_path: Path, workshop: Workshop, order: Make
 ) -> None:
-    thread = RemoteThread(tmp_path, patience=QUICK)
+    thread = RemoteThread(tmp_path, poll_times=QUICK)
     workshop.lists, workshop.faults["submit"] = False, ["answer lost"]
     workshop.during["reconcile"] = lambda: thread.journal._database.execute("DROP TABLE jobs") and None
     with pytest.raises(WanDuetError):
@@ -198,12 +198,12 @@ def test_whoever_waits_gets_an_answer_when_the_journal_breaks(
 def test_what_was_never_sent_is_closed_at_the_next_start_and_may_be_ordered_again(
     tmp_path: Path, workshop: Workshop, order: Make
 ) -> None:
-    first = RemoteThread(tmp_path, patience=QUICK)
+    first = RemoteThread(tmp_path, poll_times=QUICK)
     left = first.journal.begin(
         order(), "0badcafe", first._owner, reuse=True, resubmit=False, allow=lambda spent: None, since=0.0
     )
     first.close()
-    second = RemoteThread(tmp_path, patience=QUICK)
+    second = RemoteThread(tmp_path, poll_times=QUICK)
     assert second.resume([workshop]) == []
     assert second.journal.job(left.job_id).state == "failed"
     assert buy(second, order(), workshop).done.result(5).job_id != left.job_id
@@ -216,7 +216,7 @@ def test_a_second_process_leaves_the_jobs_of_a_living_one_alone(
     workshop.looks = 10**6
     ticket = buy(thread, order(), workshop)
     until(lambda: workshop.made)
-    other = RemoteThread(tmp_path, patience=QUICK)
+    other = RemoteThread(tmp_path, poll_times=QUICK)
     assert other.resume([workshop]) == []
     other.close()
     ticket.stop()

@@ -16,10 +16,10 @@ from wan_duet.pipelines.remote.retry import (
     CHEAP,
     READ,
     SUBMIT,
-    Happening,
+    FailureKind,
     Pace,
-    happening_of_error,
-    happening_of_status,
+    failure_kind_of_error,
+    failure_kind_of_status,
     retry_after_s,
 )
 
@@ -28,27 +28,27 @@ NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=timezone.utc)
 
 @pytest.mark.parametrize("policy", [SUBMIT, READ, CANCEL, CHEAP])
 def test_every_policy_has_a_rule_for_everything_that_happens(policy: object) -> None:
-    assert set(policy.rules) == set(get_args(Happening))
+    assert set(policy.rules) == set(get_args(FailureKind))
 
 
 def test_a_submit_is_repeated_only_where_surely_no_job_was_made() -> None:
-    assert {happening for happening, rule in SUBMIT.rules.items() if rule.attempts > 1} == {
+    assert {failure_kind for failure_kind, rule in SUBMIT.rules.items() if rule.attempts > 1} == {
         "not sent",
         "busy",
     }
-    for happening in ("timed out", "gateway", "crash", "lost"):
-        assert SUBMIT.rules[happening].error is AmbiguousError
+    for failure_kind in ("timed out", "gateway", "crash", "lost"):
+        assert SUBMIT.rules[failure_kind].error is AmbiguousError
 
 
 @given(st.integers(100, 599))
 def test_every_status_is_a_success_or_has_a_rule(status: int) -> None:
-    happening = happening_of_status(status)
-    assert (happening is None) == (200 <= status < 300)
-    assert happening is None or happening in SUBMIT.rules
+    failure_kind = failure_kind_of_status(status)
+    assert (failure_kind is None) == (200 <= status < 300)
+    assert failure_kind is None or failure_kind in SUBMIT.rules
 
 
 @pytest.mark.parametrize(
-    ("error", "happening"),
+    ("error", "failure_kind"),
     [
         (httpx.ConnectError, "not sent"),
         (httpx.ConnectTimeout, "not sent"),
@@ -63,9 +63,9 @@ def test_every_status_is_a_success_or_has_a_rule(status: int) -> None:
     ],
 )
 def test_only_what_comes_before_the_first_byte_was_surely_not_sent(
-    error: type[httpx.TransportError], happening: Happening
+    error: type[httpx.TransportError], failure_kind: FailureKind
 ) -> None:
-    assert happening_of_error(error("x")) == happening
+    assert failure_kind_of_error(error("x")) == failure_kind
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.remote.gate import SpendingLimits
 from wan_duet.pipelines.remote.spending import Spending, read_spending
+from wan_duet.pipelines.remote.spending_limits import SpendingLimits
 from wan_duet.pipelines.request import check, parse
 from wan_duet.pipelines.request.prices import PRICES, estimate
 

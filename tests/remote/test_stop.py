@@ -11,11 +11,11 @@ import anyio
 import pytest
 
 from wan_duet.pipelines.errors import JournalError, UnreachableError
-from wan_duet.pipelines.remote.desk import Desk, Patience
-from wan_duet.pipelines.remote.record import Job, Order
+from wan_duet.pipelines.remote.job_context import JobContext, PollTimes
+from wan_duet.pipelines.remote.job_record import Job, Order
 from wan_duet.pipelines.remote.stop import StopAskedError, unless_stopped
 
-LOOK = Patience(look=0.005)
+LOOK = PollTimes(look=0.005)
 
 
 @pytest.fixture
@@ -23,36 +23,36 @@ def job(begin: Callable[..., Job], order: Callable[..., Order]) -> Job:
     return begin(order())
 
 
-def waited(work: Awaitable[Any], job: Job, desk: Desk) -> Any:
+def waited(work: Awaitable[Any], job: Job, context: JobContext) -> Any:
     async def run() -> Any:
         before = asyncio.all_tasks()
         try:
-            return await unless_stopped(work, job, replace(desk, patience=LOOK))
+            return await unless_stopped(work, job, replace(context, poll_times=LOOK))
         finally:
             assert asyncio.all_tasks() == before  # nothing is left running
 
     return asyncio.run(run())
 
 
-def test_the_value_comes_out_where_nobody_stops(job: Job, desk: Desk) -> None:
-    assert waited(asyncio.sleep(0.02, "value"), job, desk) == "value"
+def test_the_value_comes_out_where_nobody_stops(job: Job, context: JobContext) -> None:
+    assert waited(asyncio.sleep(0.02, "value"), job, context) == "value"
 
 
-def test_an_error_comes_out_as_it_is(job: Job, desk: Desk) -> None:
+def test_an_error_comes_out_as_it_is(job: Job, context: JobContext) -> None:
     async def fail() -> None:
         await asyncio.sleep(0.02)
         raise UnreachableError("no answer", provider="fal", money="spent")
 
     with pytest.raises(UnreachableError, match="no answer"):
-        waited(fail(), job, desk)
+        waited(fail(), job, context)
 
 
-def test_a_stop_waits_until_what_it_ends_has_ended(job: Job, desk: Desk) -> None:
+def test_a_stop_waits_until_what_it_ends_has_ended(job: Job, context: JobContext) -> None:
     ended: list[str] = []
 
     async def work() -> None:
         try:
-            desk.journal.ask_to_stop(job.job_id)
+            context.journal.ask_to_stop(job.job_id)
             await asyncio.Event().wait()
         finally:
             with anyio.CancelScope(shield=True):
@@ -60,46 +60,48 @@ def test_a_stop_waits_until_what_it_ends_has_ended(job: Job, desk: Desk) -> None
             ended.append("work")
 
     with pytest.raises(StopAskedError):
-        waited(work(), job, desk)
+        waited(work(), job, context)
     assert ended == ["work"]
 
 
-def test_the_error_of_what_a_stop_ends_is_kept(job: Job, desk: Desk) -> None:
+def test_the_error_of_what_a_stop_ends_is_kept(job: Job, context: JobContext) -> None:
     async def work() -> None:
         try:
-            desk.journal.ask_to_stop(job.job_id)
+            context.journal.ask_to_stop(job.job_id)
             await asyncio.Event().wait()
         finally:
             raise UnreachableError("broke while it was closed", provider="fal", money="spent")
 
     with pytest.raises(StopAskedError) as caught:
-        waited(work(), job, desk)
+        waited(work(), job, context)
     assert "broke while it was closed" in str(caught.value.__cause__)
 
 
-def test_a_stop_that_comes_with_the_value_counts(job: Job, desk: Desk) -> None:
+def test_a_stop_that_comes_with_the_value_counts(job: Job, context: JobContext) -> None:
     async def work() -> str:
         await asyncio.sleep(0.02)
-        desk.journal.ask_to_stop(job.job_id)
+        context.journal.ask_to_stop(job.job_id)
         return "value"
 
     with pytest.raises(StopAskedError):
-        waited(work(), job, desk)
+        waited(work(), job, context)
 
 
-def test_a_stop_that_was_known_before_ends_nothing(job: Job, desk: Desk) -> None:
-    desk.journal.ask_to_stop(job.job_id)
-    known = desk.journal.job(job.job_id)
+def test_a_stop_that_was_known_before_ends_nothing(job: Job, context: JobContext) -> None:
+    context.journal.ask_to_stop(job.job_id)
+    known = context.journal.job(job.job_id)
     assert known.stop_asked
-    assert waited(asyncio.sleep(0.03, "value"), known, desk) == "value"
+    assert waited(asyncio.sleep(0.03, "value"), known, context) == "value"
 
 
-def test_a_journal_that_cannot_be_read_ends_the_wait_with_its_own_error(job: Job, desk: Desk) -> None:
+def test_a_journal_that_cannot_be_read_ends_the_wait_with_its_own_error(
+    job: Job, context: JobContext
+) -> None:
     with pytest.raises(JournalError):
-        waited(asyncio.sleep(5), replace(job, job_id="unknown"), desk)
+        waited(asyncio.sleep(5), replace(job, job_id="unknown"), context)
 
 
-def test_a_cancellation_from_outside_goes_through(job: Job, desk: Desk) -> None:
+def test_a_cancellation_from_outside_goes_through(job: Job, context: JobContext) -> None:
     async def run() -> None:
         ended = False
 
@@ -110,7 +112,7 @@ def test_a_cancellation_from_outside_goes_through(job: Job, desk: Desk) -> None:
             finally:
                 ended = True
 
-        task = asyncio.create_task(unless_stopped(work(), job, replace(desk, patience=LOOK)))
+        task = asyncio.create_task(unless_stopped(work(), job, replace(context, poll_times=LOOK)))
         await asyncio.sleep(0.02)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

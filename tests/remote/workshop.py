@@ -14,13 +14,13 @@ from wan_duet.pipelines.errors import AmbiguousError, JobFailedError, JobLostErr
 from wan_duet.pipelines.remote.provider import (
     Cancelled,
     Downloaded,
+    JobStatus,
     Outcome,
     Payload,
     RemoteFile,
-    Status,
     Submitted,
 )
-from wan_duet.pipelines.remote.written import written_form
+from wan_duet.pipelines.remote.stored_form import stored_form
 
 FILM = b"\0\0\0\x18ftypmp42" + bytes(1000)
 
@@ -64,22 +64,22 @@ class Workshop:
             raise AmbiguousError("no answer to the submit", provider=self.name)
         return Submitted(endpoint, request_id, f"https://queue.test/{request_id}/status")
 
-    async def status(self, job: Submitted) -> Status:
+    async def status(self, job: Submitted) -> JobStatus:
         self._called("status", raises=True)
         if self.stalls["status"]:
             self.stalls["status"] -= 1
             await asyncio.Event().wait()
         made = self.made.get(job.request_id)
         if made is None:
-            return Status("lost")
+            return JobStatus("lost")
         made.looks += 1
         if made.cancelled:
-            return Status("failed", error="cancelled by the user")
+            return JobStatus("failed", error="cancelled by the user")
         if made.looks <= self.looks:
-            return Status("queued", queue_position=self.looks - made.looks)
+            return JobStatus("queued", queue_position=self.looks - made.looks)
         if made.looks <= 2 * self.looks:
-            return Status("running", percent=50.0, log_lines=("step 1", f"step {made.looks}"))
-        return Status("completed")
+            return JobStatus("running", percent=50.0, log_lines=("step 1", f"step {made.looks}"))
+        return JobStatus("completed")
 
     async def result(self, job: Submitted) -> Outcome:
         self._called("result", raises=True)
@@ -98,7 +98,7 @@ class Workshop:
         self._called("reconcile", raises=True)
         if not self.lists:
             return "cannot tell"
-        fits = [name for name, made in self.made.items() if written_form(made.payload) == payload]
+        fits = [name for name, made in self.made.items() if stored_form(made.payload) == payload]
         return Submitted(endpoint, fits[-1]) if fits else None
 
     async def download(

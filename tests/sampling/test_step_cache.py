@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 import torch
@@ -10,9 +11,10 @@ from diffusers import WanTransformer3DModel
 from diffusers.hooks import FirstBlockCacheConfig
 from torch import Tensor
 
-from wan_duet.pipelines.networks.first_block import asking
+from wan_duet.pipelines.networks.expert import forward_bytes, token_count
+from wan_duet.pipelines.networks.step_cache_hook import with_step_cache
 from wan_duet.pipelines.sampling.engine import Condition
-from wan_duet.pipelines.sampling.step_cache import BlockCache, FirstBlockCache, StepCache
+from wan_duet.pipelines.sampling.step_cache import CACHED_SHARE, BlockCache, FirstBlockCache, StepCache
 
 POSITIVE, NEGATIVE = Condition(torch.zeros(1, 1, 1)), Condition(torch.ones(1, 1, 1))
 
@@ -104,7 +106,7 @@ def network() -> WanTransformer3DModel:
 def forward(network: WanTransformer3DModel, seed: int, cache: BlockCache | None = None) -> Tensor:
     latents = torch.randn(1, 4, 2, 4, 4, generator=torch.Generator().manual_seed(seed))
     text = torch.ones(1, 3, 8)
-    with asking(network, cache):
+    with with_step_cache(network, cache):
         return network(latents, torch.tensor([500.0]), text, return_dict=False)[0]
 
 
@@ -195,7 +197,7 @@ def test_it_decides_as_the_first_block_cache_of_diffusers(
     cache = FirstBlockCache(threshold)
 
     def ours(step: Tensor) -> None:
-        with asking(network, cache):
+        with with_step_cache(network, cache):
             plain(step)
 
     network.enable_cache(FirstBlockCacheConfig(threshold=threshold))
@@ -207,3 +209,19 @@ def test_it_decides_as_the_first_block_cache_of_diffusers(
     assert skipped(ours) == theirs
     assert any(theirs)
     assert not all(theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(
+    ("config", "shape"),
+    [
+        ({"num_attention_heads": 40, "ffn_dim": 13824}, (16, 21, 60, 104)),
+        ({"num_attention_heads": 24, "ffn_dim": 14336}, (48, 31, 44, 80)),
+    ],
+)
+def test_what_a_step_cache_keeps_is_foretold(
+    config: dict[str, Any], shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    """Two hidden states for each of two conditions."""
+    hidden = token_count(config, shape) * config["num_attention_heads"] * 128 * dtype.itemsize
+    assert 4 * hidden <= CACHED_SHARE * forward_bytes(config, shape, dtype) <= 16 * hidden

@@ -16,9 +16,9 @@ from wan_duet.pipelines.device.memory import DeviceMemory, Memory
 from wan_duet.pipelines.networks.expert import blank_expert, expert_dtypes
 from wan_duet.pipelines.sampling.engine import Condition
 from wan_duet.pipelines.streaming.executor import Executor, unit_sizes
-from wan_duet.pipelines.streaming.residency import Residency, Room, choose_residency
+from wan_duet.pipelines.streaming.residency import MemoryBudget, Residency, choose_residency
 from wan_duet.pipelines.weights.recipe import Recipe, materialise
-from wan_duet.pipelines.weights.stored import Files, read_header
+from wan_duet.pipelines.weights.stored_tensors import Files, read_header
 
 CPU = torch.device("cpu")
 CONFIG: dict[str, Any] = {
@@ -87,7 +87,7 @@ def recipe_of(folder: Path, expert: str = "high", layers: int = 3, **strengths: 
 
 def residency_of(recipes: Mapping[str, Recipe], wanted: str, dtype: torch.dtype) -> Residency:
     sizes = unit_sizes(recipes, expert_dtypes(dtype), CPU)
-    return choose_residency(wanted, sizes, Room(2**40, 0), beside=False)
+    return choose_residency(wanted, sizes, MemoryBudget(2**40, 0), own_memory=False)
 
 
 def inputs(seed: int = 0) -> tuple[Tensor, Condition]:

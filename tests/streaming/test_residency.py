@@ -19,8 +19,8 @@ from torch import Tensor
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import ModelError, RequestError
 from wan_duet.pipelines.streaming.executor import Executor
-from wan_duet.pipelines.streaming.residency import RING, Room, choose_residency
-from wan_duet.pipelines.streaming.transfer import FileLane
+from wan_duet.pipelines.streaming.residency import RING, MemoryBudget, choose_residency
+from wan_duet.pipelines.streaming.transfer import FileTransfer
 from wan_duet.pipelines.weights.recipe import DTypeRule, Recipe
 
 GIB = 2**30
@@ -70,12 +70,12 @@ class Run:
         made = self.made
         made.clear()  # and not replaced: slots that stayed still write to it
 
-        class Noting(FileLane):
+        class Noting(FileTransfer):
             def fill(self, slot: int, tensors: Any, *arguments: Any) -> Any:
                 made.append(next(iter(tensors)))
                 return super().fill(slot, tensors, *arguments)
 
-        def lane(device: torch.device, dtype_of: DTypeRule, *sizes: int) -> FileLane:
+        def transfer(device: torch.device, dtype_of: DTypeRule, *sizes: int) -> FileTransfer:
             return Noting(device, dtype_of)
 
         with Executor(
@@ -85,7 +85,7 @@ class Run:
             lambda: None,
             forwards=tuple(recipes),
             residency=residency_of(recipes, self.wanted, self.dtype),
-            make_lane=lane,
+            make_transfer=transfer,
         ) as experts:
             return [experts.use(name).predict(inputs()[0], 500.0, inputs()[1]) for name in recipes]
 
@@ -223,20 +223,20 @@ FORWARD, VAE = int(4.5 * GIB), 6 * GIB
 @pytest.mark.parametrize(
     ("free", "slots", "ring", "words"),
     [
-        (141, 82, 0, "all stay"),
-        (64, 82, 0, "all stay"),
-        (48, 44, 3, "one expert stays, the next one follows"),
-        (24, 29, 3, "26 of an expert's 41 stay, 3 slots stream"),
-        (12, 11, 3, "8 of an expert's 41 stay"),
-        (8, 4, 3, "1 of an expert's 41 stay"),
-        (6.8, 3, 3, "0 of an expert's 41 stay, 3 slots stream the others"),
-        (2, 2, 2, "0 of an expert's 41 stay, 2 slots"),  # refused by the preflight
-        (None, 3, 3, "0 of an expert's 41 stay, 3 slots"),  # unknown is no reason to think that more fits
+        (141, 82, 0, "all resident"),
+        (64, 82, 0, "all resident"),
+        (48, 44, 3, "one expert resident, the other streamed"),
+        (24, 29, 3, "26 of an expert's 41 resident, 3 slots stream"),
+        (12, 11, 3, "8 of an expert's 41 resident"),
+        (8, 4, 3, "1 of an expert's 41 resident"),
+        (6.8, 3, 3, "0 of an expert's 41 resident, 3 slots stream the others"),
+        (2, 2, 2, "0 of an expert's 41 resident, 2 slots"),  # refused by the preflight
+        (None, 3, 3, "0 of an expert's 41 resident, 3 slots"),  # unknown is no reason to think that more fits
     ],
 )
 def test_as_much_stays_as_fits_beside_the_work(free: float | None, slots: int, ring: int, words: str) -> None:
-    room = Room(None if free is None else int(free * GIB), FORWARD, VAE)
-    chosen = choose_residency("auto", A14B, room)
+    budget = MemoryBudget(None if free is None else int(free * GIB), FORWARD, VAE)
+    chosen = choose_residency("auto", A14B, budget)
     assert (chosen.slots, chosen.ring) == (slots, ring)
     assert words in chosen.text()
     if free is not None and slots > 2:
@@ -245,32 +245,32 @@ def test_as_much_stays_as_fits_beside_the_work(free: float | None, slots: int, r
 
 def test_everything_stays_only_where_the_vae_fits_too() -> None:
     tight = 82 * 671 * 2**20 + FORWARD + GIB
-    assert choose_residency("auto", A14B, Room(tight, FORWARD, FORWARD)).slots == 82
-    assert choose_residency("auto", A14B, Room(tight, FORWARD, 3 * FORWARD)).slots == 41 + RING
+    assert choose_residency("auto", A14B, MemoryBudget(tight, FORWARD, FORWARD)).slots == 82
+    assert choose_residency("auto", A14B, MemoryBudget(tight, FORWARD, 3 * FORWARD)).slots == 41 + RING
 
 
 @pytest.mark.parametrize("slots", [82, 44, 20])
 def test_what_libraries_take_for_themselves_is_left_free(slots: int) -> None:
     """A quarter of a GiB: a CUDA context and cuBLAS' workspace are that much, and no CPU can measure them."""
     exact = slots * 671 * 2**20 + FORWARD
-    assert choose_residency("auto", A14B, Room(exact + 2**28, FORWARD)).slots == slots
-    assert choose_residency("auto", A14B, Room(exact + 2**28 - 1, FORWARD)).slots < slots
+    assert choose_residency("auto", A14B, MemoryBudget(exact + 2**28, FORWARD)).slots == slots
+    assert choose_residency("auto", A14B, MemoryBudget(exact + 2**28 - 1, FORWARD)).slots < slots
 
 
 def test_in_main_memory_the_second_expert_waits_in_its_file() -> None:
-    assert choose_residency("auto", A14B, Room(500 * GIB, FORWARD, VAE), beside=False).slots == 41
-    assert choose_residency("auto", A14B, Room(16 * GIB, FORWARD, VAE), beside=False).slots == 17
+    assert choose_residency("auto", A14B, MemoryBudget(500 * GIB, FORWARD, VAE), own_memory=False).slots == 41
+    assert choose_residency("auto", A14B, MemoryBudget(16 * GIB, FORWARD, VAE), own_memory=False).slots == 17
 
 
 @pytest.mark.parametrize(
     ("wanted", "slots", "ring"), [("resident", 82, 0), ("ring", 3, 3), ("ring:7", 7, 7), ("ring:999", 82, 0)]
 )
 def test_what_was_asked_for_is_taken_whatever_there_is(wanted: str, slots: int, ring: int) -> None:
-    chosen = choose_residency(wanted, A14B, Room(GIB, FORWARD, VAE))
+    chosen = choose_residency(wanted, A14B, MemoryBudget(GIB, FORWARD, VAE))
     assert (chosen.slots, chosen.ring) == (slots, ring)
 
 
 @pytest.mark.parametrize("wanted", ["", "all", "ring:", "ring:0", "ring:-1", "ring:two", "Ring"])
 def test_another_word_for_the_residency_is_refused(wanted: str) -> None:
     with pytest.raises(RequestError, match=r"residency: .*auto, resident, ring, or ring:N"):
-        choose_residency(wanted, A14B, Room(None, 0))
+        choose_residency(wanted, A14B, MemoryBudget(None, 0))

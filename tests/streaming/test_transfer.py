@@ -14,10 +14,10 @@ from experts import CPU, inputs, plain_forward, recipe_of, run_all, write_expert
 from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory
-from wan_duet.pipelines.streaming.transfer import FileLane, LinkLane, lane_of
+from wan_duet.pipelines.streaming.transfer import DeviceTransfer, FileTransfer, transfer_for
+from wan_duet.pipelines.weights.pinned_staging import Staging
 from wan_duet.pipelines.weights.recipe import DTypeRule, Ingredient, Recipe
-from wan_duet.pipelines.weights.staging import Staging
-from wan_duet.pipelines.weights.stored import Files
+from wan_duet.pipelines.weights.stored_tensors import Files
 from wan_duet.pipelines.weights.streams import CudaStreams, streams_of
 
 FORWARDS = ("high", "high", "low", "low")
@@ -33,6 +33,7 @@ class FakeStream:
         self.name, self.given = name, 0
         self.known: dict[str, int] = {}
         self.copies: list[tuple[Tensor, Tensor]] = []
+        self.lock = threading.Lock()  # one thread waits for copies while another adds some
 
     def work(self) -> int:
         """One more step; its number."""
@@ -61,10 +62,11 @@ class FakeEvent:
         self._stream, self.known = stream, known
 
     def synchronize(self) -> None:
-        for copy in self._pending:
-            if any(copy is other for other in self._stream.copies):
-                copy[0].copy_(copy[1])
-                self._stream.copies = [other for other in self._stream.copies if other is not copy]
+        with self._stream.lock:
+            for copy in self._pending:
+                if any(copy is other for other in self._stream.copies):
+                    copy[0].copy_(copy[1])
+                    self._stream.copies = [other for other in self._stream.copies if other is not copy]
         self._pending = []
 
 
@@ -80,7 +82,7 @@ class FakeStreams:
         found: FakeStream = getattr(self._here, "stream", self.main)
         return found
 
-    def beside(self) -> FakeStream:
+    def new_stream(self) -> FakeStream:
         return self.side
 
     @contextmanager
@@ -92,14 +94,15 @@ class FakeStreams:
             self._here.stream = self.main
 
     def copy(self, target: Tensor, source: Tensor) -> None:
-        self.current().copies.append((target, source))
+        with (stream := self.current()).lock:
+            stream.copies.append((target, source))
 
-    def give_back(self) -> None:
+    def release_pinned(self) -> None:
         self.given_back += 1
 
 
-class OrderedLane(LinkLane):
-    """Refuses a read before the event of what is read, and a write before that of the last use."""
+class OrderedTransfer(DeviceTransfer):
+    """Refuses to read a tensor before it is loaded, and to fill a slot before its last use has finished."""
 
     def __init__(self, device: torch.device, dtype_of: DTypeRule, slots: int, slot_bytes: int) -> None:
         self.streams = FakeStreams()
@@ -117,22 +120,22 @@ class OrderedLane(LinkLane):
         self, slot: int, tensors: Mapping[str, Ingredient], after: Any, check: Callable[[], None]
     ) -> tuple[dict[str, Tensor], Any]:
         step = self.streams.side.work()
-        made, mark = super().fill(slot, tensors, after, check)
+        made, event = super().fill(slot, tensors, after, check)
         first = self._slots[slot].data_ptr()
         used = self.used_at.get(first, 0)
         assert self.streams.side.known.get("computing", 0) >= used, "a slot is filled before its last use"
         for tensor in made.values():
             self.filled_at[tensor.data_ptr()] = step
         self.fills += 1
-        return made, mark
+        return made, event
 
     def compute(self, block: torch.nn.Module, *arguments: Tensor) -> Tensor:
         step, known = self.streams.main.work(), self.streams.main.known.get("filling", 0)
         for parameter in block.parameters():
             assert known >= self.filled_at[parameter.data_ptr()], "weights are read before they are there"
-            for room in self._slots:
-                if 0 <= parameter.data_ptr() - room.data_ptr() < room.nbytes:
-                    self.used_at[room.data_ptr()] = step
+            for buffer in self._slots:
+                if 0 <= parameter.data_ptr() - buffer.data_ptr() < buffer.nbytes:
+                    self.used_at[buffer.data_ptr()] = step
         result: Tensor = block(*arguments)
         return result
 
@@ -153,17 +156,17 @@ def expected(pair: Mapping[str, Recipe], dtype: torch.dtype) -> list[Tensor]:
 def test_no_queue_reads_or_writes_before_its_event(
     pair: dict[str, Recipe], wanted: str, dtype: torch.dtype
 ) -> None:
-    lanes: list[OrderedLane] = []
+    transfers: list[OrderedTransfer] = []
 
-    def make(*arguments: Any) -> OrderedLane:
-        lanes.append(OrderedLane(*arguments))
-        return lanes[0]
+    def make(*arguments: Any) -> OrderedTransfer:
+        transfers.append(OrderedTransfer(*arguments))
+        return transfers[0]
 
     def compute(block: torch.nn.Module, *arguments: Tensor) -> Tensor:
-        return lanes[0].compute(block, *arguments)
+        return transfers[0].compute(block, *arguments)
 
-    made = run_all(pair, FORWARDS, dtype, wanted=wanted, make_lane=make, block_forward=compute)
-    assert lanes[0].fills > 0
+    made = run_all(pair, FORWARDS, dtype, wanted=wanted, make_transfer=make, block_forward=compute)
+    assert transfers[0].fills > 0
     assert all(torch.equal(*both) for both in zip(made, expected(pair, dtype), strict=True))
 
 
@@ -178,29 +181,47 @@ def test_a_chunk_is_not_written_again_before_it_was_copied_from() -> None:
     assert torch.equal(arrived, sent)
 
 
+def test_when_a_run_begins_each_queue_waits_for_what_the_other_did_before() -> None:
+    transfer = OrderedTransfer(CPU, lambda _: torch.float32, 1, 256)
+    main, side = transfer.streams.main, transfer.streams.side
+    computed, filled = main.work(), side.work()
+    transfer.open()
+    assert side.known["computing"] >= computed
+    assert main.known["filling"] >= filled
+
+
+def test_when_a_run_is_over_nothing_is_on_its_way() -> None:
+    transfer = OrderedTransfer(CPU, lambda _: torch.float32, 1, 256)
+    source, target = torch.ones(4), torch.zeros(4)
+    with transfer.streams.on(transfer.streams.side):
+        transfer.streams.copy(target, source)
+    transfer.finish()
+    assert torch.equal(target, source)
+
+
 @pytest.mark.parametrize("keeps", [True, False])
 def test_page_locked_memory_is_given_back_when_a_run_is_over(pair: dict[str, Recipe], keeps: bool) -> None:
-    lanes: list[OrderedLane] = []
+    transfers: list[OrderedTransfer] = []
     held: list[int] = []
 
-    def make(*arguments: Any) -> OrderedLane:
-        lanes.append(OrderedLane(*arguments))
-        return lanes[-1]
+    def make(*arguments: Any) -> OrderedTransfer:
+        transfers.append(OrderedTransfer(*arguments))
+        return transfers[-1]
 
     def compute(block: torch.nn.Module, *arguments: Tensor) -> Tensor:
-        held.append(lanes[-1].staging.held_bytes)
-        return lanes[-1].compute(block, *arguments)
+        held.append(transfers[-1].staging.held_bytes)
+        return transfers[-1].compute(block, *arguments)
 
     memory = DeviceMemory("cpu", keeps=keeps)
-    for run in (1, 2):  # a second one takes it anew, and only if it has anything to bring
+    for run in (1, 2):  # a second one takes it anew, and only if it has anything to load
         run_all(
-            pair, FORWARDS, torch.bfloat16, wanted="ring:3", memory=memory, make_lane=make,
+            pair, FORWARDS, torch.bfloat16, wanted="ring:3", memory=memory, make_transfer=make,
             block_forward=compute,
         )  # fmt: skip
         assert max(held) == 2 * 256
-        assert lanes[-1].staging.held_bytes == 0
-        assert lanes[-1].streams.given_back == (run if keeps else 1)
-    assert len(lanes) == (1 if keeps else 2)
+        assert transfers[-1].staging.held_bytes == 0
+        assert transfers[-1].streams.given_back == (run if keeps else 1)
+    assert len(transfers) == (1 if keeps else 2)
 
 
 class OneThread:
@@ -215,16 +236,16 @@ class OneThread:
             raise AssertionError(f"a second thread, {threading.current_thread().name}, touches the device")
 
 
-class TouchingLane(LinkLane):
-    """A lane without streams, to a device that counts threads."""
+class TouchingTransfer(DeviceTransfer):
+    """A transfer without streams, to a device that counts threads."""
 
     def __init__(self, touched: Callable[[], None], *arguments: Any) -> None:
         super().__init__(*arguments)
         self._touched = touched
 
-    def _bring(self, item: Ingredient, place: Tensor) -> None:
+    def _copy(self, item: Ingredient, target: Tensor) -> None:
         self._touched()
-        super()._bring(item, place)
+        super()._copy(item, target)
 
 
 @pytest.mark.parametrize("wanted", ["ring:1", "ring:2", "ring:3", "resident", "auto"])
@@ -243,7 +264,7 @@ def test_without_streams_one_thread_fills_and_computes(
     forwards = tuple(name for name in FORWARDS if name in used)
     made = run_all(
         pair, forwards, wanted=wanted, foreseen=foreseen, block_forward=compute,
-        make_lane=lambda *arguments: TouchingLane(device.touched, *arguments),
+        make_transfer=lambda *arguments: TouchingTransfer(device.touched, *arguments),
     )  # fmt: skip
     plain = {name: plain_forward(recipe, torch.float32, *inputs()) for name, recipe in pair.items()}
     assert all(torch.equal(out, plain[name]) for out, name in zip(made, forwards, strict=True))
@@ -253,11 +274,11 @@ def test_the_fake_device_refuses_a_second_thread(pair: dict[str, Recipe]) -> Non
     device = OneThread()
     device.touched()
 
-    class Eager(TouchingLane):
+    class Eager(TouchingTransfer):
         two_threads = True
 
     with pytest.raises(AssertionError, match="a second thread, wan-duet weights"):
-        run_all(pair, FORWARDS, make_lane=lambda *arguments: Eager(device.touched, *arguments))
+        run_all(pair, FORWARDS, make_transfer=lambda *arguments: Eager(device.touched, *arguments))
 
 
 def test_a_stop_is_heard_between_two_tensors_that_the_using_thread_brings(pair: dict[str, Recipe]) -> None:
@@ -268,7 +289,7 @@ def test_a_stop_is_heard_between_two_tensors_that_the_using_thread_brings(pair: 
         raise Stop
 
     with pytest.raises(Stop):
-        run_all(pair, FORWARDS, check=check, make_lane=LinkLane)
+        run_all(pair, FORWARDS, check=check, make_transfer=DeviceTransfer)
 
 
 @pytest.mark.parametrize("kind", ["cpu", "meta", "mps", "xpu", "privateuseone", "cuda"])
@@ -281,10 +302,10 @@ def test_a_second_thread_fills_on_a_cpu_and_beside_streams_alone() -> None:
         del name
         return torch.float32
 
-    made = lane_of(CPU, rule, 2, 256)
-    assert isinstance(made, FileLane)
+    made = transfer_for(CPU, rule, 2, 256)
+    assert isinstance(made, FileTransfer)
     assert made.two_threads
-    elsewhere = lane_of(torch.device("meta"), rule, 2, 256)
-    assert isinstance(elsewhere, LinkLane)
+    elsewhere = transfer_for(torch.device("meta"), rule, 2, 256)
+    assert isinstance(elsewhere, DeviceTransfer)
     assert not elsewhere.two_threads
-    assert OrderedLane(CPU, rule, 2, 256).two_threads
+    assert OrderedTransfer(CPU, rule, 2, 256).two_threads

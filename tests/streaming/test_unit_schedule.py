@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wan_duet.pipelines.streaming.unit_schedule import Timetable, Unit, make_timetable, staying
+from wan_duet.pipelines.streaming.unit_schedule import Unit, UnitSchedule, kept_units, make_unit_schedule
 
 FORWARDS = st.lists(st.sampled_from(["high", "low"]), min_size=1, max_size=6)
 
@@ -17,11 +17,11 @@ def uses_of(forwards: list[str], units: int) -> list[Unit]:
     return [Unit(name, number) for name in forwards for number in range(units)]
 
 
-def stay_of(units: int, slots: int, ring: int) -> set[Unit]:
-    return {Unit(name, number) for name in ("high", "low") for number in staying(units, slots, ring)}
+def kept(units: int, slots: int, ring: int) -> set[Unit]:
+    return {Unit(name, number) for name in ("high", "low") for number in kept_units(units, slots, ring)}
 
 
-def follow(table: Timetable, contents: list[Unit | None]) -> None:
+def follow(table: UnitSchedule, contents: list[Unit | None]) -> None:
     """Carry it out, and see that no use finds anything but its unit."""
     held, made = list(contents), 0
     for use, (unit, slot, served) in enumerate(zip(table.uses, table.slots, table.served, strict=True)):
@@ -42,7 +42,7 @@ def test_every_use_finds_its_unit_and_nothing_is_overwritten_before(
     known = st.one_of(st.none(), st.sampled_from(uses_of(["high", "low"], units)))
     contents = data.draw(st.lists(known, min_size=slots, max_size=slots, unique_by=lambda u: u or object()))
     uses = uses_of(forwards, units)
-    table = make_timetable(uses, slots, stay_of(units, slots, min(ring, slots)), contents)
+    table = make_unit_schedule(uses, slots, kept(units, slots, min(ring, slots)), contents)
     assert table.uses == tuple(uses)
     follow(table, contents)
     last = [-1] * slots
@@ -54,27 +54,27 @@ def test_every_use_finds_its_unit_and_nothing_is_overwritten_before(
 
 
 def test_with_room_for_all_every_unit_is_loaded_once_and_waits_for_nothing() -> None:
-    table = make_timetable(uses_of(["high"] * 3 + ["low"] * 3, 4), 8, stay_of(4, 8, 0))
+    table = make_unit_schedule(uses_of(["high"] * 3 + ["low"] * 3, 4), 8, kept(4, 8, 0))
     assert len(table.loads) == 8
     assert all(load.after == -1 for load in table.loads)
 
 
 def test_in_the_slots_of_one_expert_the_other_follows_unit_by_unit() -> None:
-    table = make_timetable(uses_of(["high", "high", "low", "low"], 5), 5, stay_of(5, 5, 0))
+    table = make_unit_schedule(uses_of(["high", "high", "low", "low"], 5), 5, kept(5, 5, 0))
     assert [load.unit.expert for load in table.loads] == ["high"] * 5 + ["low"] * 5
     assert [load.after for load in table.loads[5:]] == [5, 6, 7, 8, 9]  # as the last high forward leaves them
 
 
 def test_what_is_there_already_is_not_loaded_again() -> None:
     contents = [Unit("low", number) for number in range(4)]
-    table = make_timetable(uses_of(["low"] * 2, 4), 4, stay_of(4, 4, 0), contents)
+    table = make_unit_schedule(uses_of(["low"] * 2, 4), 4, kept(4, 4, 0), contents)
     assert table.loads == ()
     assert set(table.served) == {-1}
 
 
 def test_a_part_that_stays_is_loaded_once() -> None:
-    stay = stay_of(8, 5, 2)
-    table = make_timetable(uses_of(["high"] * 4, 8), 5, stay)
+    stay = kept(8, 5, 2)
+    table = make_unit_schedule(uses_of(["high"] * 4, 8), 5, stay)
     counts = {unit: sum(load.unit == unit for load in table.loads) for unit in table.uses}
     assert {unit for unit, count in counts.items() if count == 1} == {u for u in stay if u.expert == "high"}
     assert {count for unit, count in counts.items() if unit not in stay} == {4}
@@ -82,7 +82,7 @@ def test_a_part_that_stays_is_loaded_once() -> None:
 
 @pytest.mark.parametrize(("units", "slots", "ring"), [(41, 20, 3), (41, 38, 3), (8, 5, 2), (41, 3, 3)])
 def test_what_passes_is_spread_evenly(units: int, slots: int, ring: int) -> None:
-    stay = staying(units, slots, ring)
+    stay = kept_units(units, slots, ring)
     assert len(stay) == slots - ring
     passing = [number for number in range(units) if number not in stay]
     gaps = [after - before for before, after in pairwise(passing)]
@@ -90,11 +90,11 @@ def test_what_passes_is_spread_evenly(units: int, slots: int, ring: int) -> None
 
 
 def test_with_enough_slots_everything_stays() -> None:
-    assert staying(41, 41, 0) == staying(41, 82, 0) == frozenset(range(41))
+    assert kept_units(41, 41, 0) == kept_units(41, 82, 0) == frozenset(range(41))
 
 
 def test_what_an_earlier_run_left_does_not_narrow_the_ring() -> None:
     left: list[Unit | None] = [Unit("low", number) for number in range(6)]
-    table = make_timetable(uses_of(["high"] * 3, 9), 6, stay_of(9, 6, 3), left)
-    fresh = make_timetable(uses_of(["high"] * 3, 9), 6, stay_of(9, 6, 3))
+    table = make_unit_schedule(uses_of(["high"] * 3, 9), 6, kept(9, 6, 3), left)
+    fresh = make_unit_schedule(uses_of(["high"] * 3, 9), 6, kept(9, 6, 3))
     assert [load.after for load in table.loads] == [load.after for load in fresh.loads]

@@ -10,13 +10,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory
-from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.generate.stages import decode
 from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.vae.latent_space import load_vae
-from wan_duet.pipelines.vae.standalone import HasVae, held_vae, read_vae
+from wan_duet.pipelines.vae.standalone import HasVae, read_vae, vae_of_tensors
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def frames(source: HasVae) -> Tensor:
 
 
 def test_it_decodes_as_the_file_does(tensors: dict[str, Tensor]) -> None:
-    held = held_vae(tensors, torch.float32)
+    held = vae_of_tensors(tensors, torch.float32)
     assert torch.equal(frames(held), frames(replace(load_model("toy"), precision="fp32")))
 
 
@@ -48,12 +48,12 @@ def test_another_file_is_refused_by_name() -> None:
 
 def test_the_tensors_are_used_where_they_are(tensors: dict[str, Tensor]) -> None:
     dtype = tensors["decoder.conv_in.weight"].dtype
-    network = load_vae(held_vae(tensors, dtype).vae, dtype, DeviceMemory("cpu"), lambda: None)
+    network = load_vae(vae_of_tensors(tensors, dtype).vae, dtype, DeviceMemory("cpu"), lambda: None)
     assert network.decoder.conv_in.weight.data_ptr() == tensors["decoder.conv_in.weight"].data_ptr()
 
 
 def test_another_vae_is_refused(tensors: dict[str, Tensor]) -> None:
     with pytest.raises(ModelError, match="the connected VAE"):
-        held_vae({"decoder.up.0.weight": torch.zeros(1)}, torch.float32)
+        vae_of_tensors({"decoder.up.0.weight": torch.zeros(1)}, torch.float32)
     with pytest.raises(ModelError, match=r"fp32, bf16 or fp16"):
-        held_vae(tensors, torch.float64)
+        vae_of_tensors(tensors, torch.float64)

@@ -11,10 +11,10 @@ import torch
 from PIL import Image
 
 from wan_duet.pipelines.errors import MediaError
-from wan_duet.pipelines.video.clip import clip_frames, clip_size, count_frames, picture_frames
+from wan_duet.pipelines.video.clip import clip_frames, clip_size, count_frames, frames_of_image
 from wan_duet.pipelines.video.encode_video import encode_video
-from wan_duet.pipelines.video.picture import picture_bytes
-from wan_duet.pipelines.video.read import read_pictures
+from wan_duet.pipelines.video.image import image_bytes
+from wan_duet.pipelines.video.read import read_timed_frames
 
 SIZE = {"width": 64, "height": 48}
 
@@ -75,7 +75,7 @@ def test_the_last_frame_is_repeated_to_what_the_vae_can_code(tmp_path: Path) -> 
 
 
 def test_more_frames_than_there_are_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(MediaError, match="has 3 frames, and 5 are needed"):
+    with pytest.raises(MediaError, match="has 3 frames, but 5 are needed"):
         numbers(grey_clip(tmp_path / "clip.mp4", 3), fps=None, count=5)
 
 
@@ -101,7 +101,7 @@ def test_frames_cover_the_size_and_are_cropped_in_the_centre_never_stretched(tmp
 def test_a_still_is_fitted_the_same_way(tmp_path: Path) -> None:
     picture = np.zeros((48, 128, 3), np.uint8)
     picture[:, 40:88] = 255
-    (frame,) = picture_frames(picture_bytes(picture, "png", {}), width=32, height=32)
+    (frame,) = frames_of_image(image_bytes(picture, "png", {}), width=32, height=32)
     assert frame.shape == (3, 32, 32)
     assert float(frame.min()) > 0.9
 
@@ -119,7 +119,7 @@ def test_what_is_no_video_is_named(tmp_path: Path) -> None:
 def test_pictures_of_an_animation_are_shown_as_long_as_it_says(tmp_path: Path) -> None:
     first, *others = (Image.new("RGB", (16, 16), (level(number),) * 3) for number in range(3))
     first.save(tmp_path / "a.webp", save_all=True, append_images=others, duration=[100, 300, 200])
-    shown = [(picture.seconds, picture.end) for picture in read_pictures(tmp_path / "a.webp")]
+    shown = [(picture.seconds, picture.end) for picture in read_timed_frames(tmp_path / "a.webp")]
     assert shown == [
         (Fraction(0), Fraction(1, 10)),
         (Fraction(1, 10), Fraction(4, 10)),

@@ -134,7 +134,7 @@ def test_a_tag_that_no_file_can_hold_is_refused(tmp_path: Path, text: str) -> No
         ({"height": 63}, "112x63"),
         ({"width": 0}, "0x64"),
         ({"frame_count": 0}, "at least one"),
-        ({"frame_count": 4}, "more frames came than the 4"),
+        ({"frame_count": 4}, "more than the 4"),
         ({"frame_count": 6}, "only 5 of the 6"),
         ({"width": 96}, "frame 0 is uint8"),
         ({"quality": "best"}, "low, medium, high, maximum"),

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.loading.identify import identify, read_part
 from wan_duet.pipelines.weights.checkpoint import read_checkpoint
-from wan_duet.pipelines.weights.stored import Files
+from wan_duet.pipelines.weights.stored_tensors import Files
 
 SLOW = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 MOST_BYTES = 64 * 2**20  # what reading any tiny file may take on the way
@@ -127,40 +127,40 @@ def gguf_file(
 
 GGUF = {
     "empty": (b"", "cannot be read"),
-    "not GGUF": (b"GGML" + bytes(60), "does not begin with GGUF"),
+    "not GGUF": (b"GGML" + bytes(60), "does not start with the bytes GGUF"),
     "another version": (gguf_file(version=9), "version 9"),
     "of another byte order": (b"GGUF" + struct.pack(">I", 3) + bytes(60), "version 50331648"),
-    "a header cut short": (gguf_file()[:40], "asks for"),
+    "a header cut short": (gguf_file()[:40], "its header needs"),
     "2^60 tensors": (gguf_file(counts=(2**60, 0)), "1152921504606846976 tensors"),
-    "2^60 entries": (gguf_file(counts=(1, 2**60)), "announced"),
+    "2^60 entries": (gguf_file(counts=(1, 2**60)), "announces"),
     "more tensors than there are": (gguf_file(counts=(60_000, 0)), "GGUF"),
-    "a name of exabytes": (gguf_file([struct.pack("<Q", 2**62)]), "a name of"),
-    "a text of exabytes": (gguf_file([entry("k", 8, struct.pack("<Q", 2**62))]), "a name of"),
-    "a list of exabytes": (gguf_file([entry("k", 9, struct.pack("<IQ", 10, 2**61))]), "asks for"),
-    "a list of exabytes of text": (gguf_file([entry("k", 9, struct.pack("<IQ", 8, 2**61))]), "asks for"),
-    "a list of lists": (gguf_file([entry("k", 9, struct.pack("<IQ", 9, 1))]), "unknown kind 9"),
-    "an unknown kind of entry": (gguf_file([entry("k", 77, b"")]), "unknown kind 77"),
+    "a name of exabytes": (gguf_file([struct.pack("<Q", 2**62)]), "a string has"),
+    "a text of exabytes": (gguf_file([entry("k", 8, struct.pack("<Q", 2**62))]), "a string has"),
+    "a list of exabytes": (gguf_file([entry("k", 9, struct.pack("<IQ", 10, 2**61))]), "its header needs"),
+    "a list of exabytes of text": (gguf_file([entry("k", 9, struct.pack("<IQ", 8, 2**61))]), "header needs"),
+    "a list of lists": (gguf_file([entry("k", 9, struct.pack("<IQ", 9, 1))]), "unknown type 9"),
+    "an unknown kind of entry": (gguf_file([entry("k", 77, b"")]), "unknown type 77"),
     "a name that is no text": (gguf_file([struct.pack("<Q", 2) + b"\xff\xfe"]), "damaged"),
     "a thousand dimensions": (gguf_file(infos=[text("t") + struct.pack("<I", 1000)]), "1000 dimensions"),
-    "a tensor of exabytes": (gguf_file(infos=[info(dims=(2**40, 2**40))]), "cut short"),
-    "data cut short": (gguf_file(data=bytes(64)), "cut short: t ends at byte"),
-    "an empty side": (gguf_file(infos=[info(dims=(0, 4))]), "rows of 0|t of F32"),
-    "half a block": (gguf_file(infos=[info(dims=(40,), kind=8)]), "rows of 40, not whole blocks of 32"),
+    "a tensor of exabytes": (gguf_file(infos=[info(dims=(2**40, 2**40))]), "truncated"),
+    "data cut short": (gguf_file(data=bytes(64)), "truncated: t ends at byte"),
+    "an empty side": (gguf_file(infos=[info(dims=(0, 4))]), "rows of 0|t .F32"),
+    "half a block": (gguf_file(infos=[info(dims=(40,), kind=8)]), "rows of 40 values, not a multiple of 32"),
     "an unknown type": (gguf_file(infos=[info(kind=999)]), "type 999"),
-    "two of a name": (gguf_file(infos=[info(), info(offset=128)]), "there twice"),
-    "overlapping tensors": (gguf_file(infos=[info("a"), info("b", offset=64)]), "where another tensor does"),
-    "an odd offset": (gguf_file(infos=[info(offset=3)]), "where another tensor does"),
-    "an offset beyond": (gguf_file(infos=[info(offset=2**62)]), "cut short"),
+    "two of a name": (gguf_file(infos=[info(), info(offset=128)]), "occurs twice"),
+    "overlapping tensors": (gguf_file(infos=[info("a"), info("b", offset=64)]), "overlaps another tensor"),
+    "an odd offset": (gguf_file(infos=[info(offset=3)]), "overlaps another tensor"),
+    "an offset beyond": (gguf_file(infos=[info(offset=2**62)]), "truncated"),
     "no alignment": (gguf_file([entry("general.alignment", 4, struct.pack("<I", 0))]), "aligned to 0"),
     "an odd alignment": (gguf_file([entry("general.alignment", 4, struct.pack("<I", 33))]), "aligned to 33"),
     "an alignment in words": (gguf_file([entry("general.alignment", 8, text("x"))]), "aligned to x"),
     "folded from another size": (
         gguf_file([entry("comfy.gguf.orig_shape.t", 9, struct.pack("<IQ2i", 5, 2, 4, 9))]),
-        r"folded from \[4, 9\]",
+        r"noted shape \[4, 9\]",
     ),
     "folded from less than nothing": (
         gguf_file([entry("comfy.gguf.orig_shape.t", 9, struct.pack("<IQ2i", 5, 2, -4, -8))]),
-        r"folded from \[-4, -8\]",
+        r"noted shape \[-4, -8\]",
     ),
 }  # fmt: skip
 
@@ -250,7 +250,7 @@ def test_any_hint_about_compression_is_understood_or_refused(tmp_path: Path, hin
     weights = {"a.weight": torch.zeros(2, 2).to(torch.float8_e4m3fn), "a.weight_scale": torch.ones(1)}
     said = json.dumps({"layers": {"a": hint}})
     file = tiny.save(tmp_path / "h.safetensors", weights, _quantization_metadata=said)
-    with pytest.raises(ModelError, match=r"a is compressed as|not readable as JSON"):
+    with pytest.raises(ModelError, match=r"a is quantised as|not readable as JSON"):
         read_checkpoint(file)
 
 

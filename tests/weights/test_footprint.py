@@ -13,7 +13,7 @@ from wan_duet.pipelines.weights.footprint import making_bytes
 from wan_duet.pipelines.weights.lora.attach import attach_lora
 from wan_duet.pipelines.weights.lora.lora_file import read_lora
 from wan_duet.pipelines.weights.recipe import Recipe
-from wan_duet.pipelines.weights.stored import Files, read_header
+from wan_duet.pipelines.weights.stored_tensors import Files, read_header
 
 SIDE, RANK = 512, 4
 NAME, MODULE = "blocks.0.attn1.to_q.weight", "transformer.blocks.0.attn1.to_q"

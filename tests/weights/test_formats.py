@@ -24,7 +24,7 @@ from wan_duet.pipelines.weights.ggml_blocks import FORMATS, numbers_of
 from wan_duet.pipelines.weights.lora.attach import attach_lora
 from wan_duet.pipelines.weights.lora.lora_file import read_lora
 from wan_duet.pipelines.weights.recipe import Recipe, keeping_fp32, materialise
-from wan_duet.pipelines.weights.stored import Files
+from wan_duet.pipelines.weights.stored_tensors import Files
 
 CPU = torch.device("cpu")
 PREFIXES = ("", "model.diffusion_model.", "diffusion_model.")
@@ -296,7 +296,7 @@ UNKNOWN = {
                 f"{layer}.comfy_quant": tiny.hint({"format": "nvfp4"}),
             }
         ),
-        "compressed as nvfp4",
+        "quantised as nvfp4",
     ),
     "int8_convrot": (
         lambda w, layer: w.update(
@@ -325,7 +325,7 @@ UNKNOWN = {
                 f"{layer}.weight_scale": torch.ones(256, 1),
             }
         ),
-        "self_attn.q.weight is I8",
+        "self_attn.q.weight is quantised in an unsupported format: I8",
     ),
     "bitsandbytes": (
         lambda w, layer: w.update(
@@ -335,7 +335,7 @@ UNKNOWN = {
                 f"{layer}.weight.quant_map": torch.ones(16),
             }
         ),
-        "self_attn.q.weight is U8",
+        "self_attn.q.weight is quantised in an unsupported format: U8",
     ),
     "scales per block": (
         lambda w, layer: w.update(
@@ -344,7 +344,7 @@ UNKNOWN = {
                 f"{layer}.scale_weight": torch.ones(256, 4, 1),
             }
         ),
-        "not one per block",
+        "only one scale per weight or per row",
     ),
     "an unknown scale": (
         lambda w, layer: w.update(
@@ -368,7 +368,7 @@ UNKNOWN = {
                 f"{layer}.comfy_quant": tiny.hint({"format": "float8_e4m3fn"}),
             }
         ),
-        "scale is not in the file",
+        "the file has no scale for it",
     ),
     "a hint that is no JSON": (
         lambda w, layer: w.update({f"{layer}.comfy_quant": torch.zeros(9, dtype=torch.uint8)}),
@@ -382,7 +382,7 @@ UNKNOWN = {
     "another shape": (lambda w, layer: w.update({f"{layer}.bias": torch.ones(3)}), r"has shape \[3\]"),
     "a parameter in whole numbers": (
         lambda w, layer: w.update({f"{layer}.bias": torch.ones(256, dtype=torch.int32)}),
-        "bias is I32; parameters are floats",
+        "bias is I32 instead of a float type",
     ),
     "a camera": (
         lambda w, layer: w.update({"control_adapter.conv.weight": torch.ones(1)}),

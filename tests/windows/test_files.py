@@ -26,7 +26,7 @@ from wan_duet.pipelines.remote.owner import Owner
 from wan_duet.pipelines.video.edit import Edit
 from wan_duet.pipelines.video.latent_file import LatentFile, read_latents, write_latents
 from wan_duet.pipelines.video.probe import probe
-from wan_duet.pipelines.weights.stored import Files
+from wan_duet.pipelines.weights.stored_tensors import Files
 
 from ..download.conftest import MakeDownloads, downloads, loopback, server, site, weights
 from ..download.small_web import Site

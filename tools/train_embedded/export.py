@@ -14,7 +14,7 @@ import torch
 from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanTransformer3DModel
 from transformers import UMT5EncoderModel
 
-from wan_duet.pipelines.embedded.embedded import TOY, TOY_IMAGE
+from wan_duet.pipelines.embedded.toy_model import TOY, TOY_IMAGE
 
 from .networks import BOUNDARY, IMAGE_BOUNDARY, SHIFT
 from .schedule import Run

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from tools.train_embedded.networks import TEXT_DIM
-from wan_duet.pipelines.embedded.embedded import EMBEDDED, TOY_SPEECH
+from wan_duet.pipelines.embedded.toy_model import EMBEDDED, TOY_SPEECH
 from wan_duet.pipelines.loading.s2v_layout import SPEECH_CLASS
 from wan_duet.pipelines.networks.s2v import SpeechTransformer
 

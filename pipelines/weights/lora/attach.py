@@ -32,7 +32,7 @@ def attach_lora(
     less than MATCH_AT_LEAST of it does and `allow_partial` is off.
     """
     if not math.isfinite(strength):
-        raise LoraError(f"{lora.file.name}: a scale of {strength}; give a finite number")
+        raise LoraError(f"{lora.file.name}: scale {strength} is not a number; give a finite number")
     report = LoraReport(lora.file, expert, strength, describe_lora(lora), cover(recipe, lora, expert))
     reason = refusal(report)
     if reason and not (allow_partial and report.coverage.matched):
@@ -48,7 +48,7 @@ def cover(recipe: Recipe, lora: LoraFile, expert: str) -> Coverage:
     """Where every key of the file goes in this expert."""
     matched: list[Change] = []
     misfit: list[Change] = []
-    unmatched: list[str] = list(lora.strangers)
+    unmatched: list[str] = list(lora.unknown_keys)
     image_path: list[str] = []
     for change in lora.changes_of(expert):
         if change.name not in recipe.tensors:
@@ -75,14 +75,15 @@ def refusal(report: LoraReport) -> str:
     if coverage.matched and coverage.share >= MATCH_AT_LEAST:
         return ""
     found = (
-        "; ".join(coverage.lines() if coverage.matched else coverage.lines()[1:]) or "it holds nothing for it"
+        "; ".join(coverage.lines() if coverage.matched else coverage.lines()[1:])
+        or "no key is for this expert"
     )
-    fits = f"only {coverage.share:.0%} of it fits" if coverage.matched else "nothing in it fits"
-    made_for = f"It seems made for {base.name}" if base.evidence else "It may not be made for Wan"
+    fits = f"only {coverage.share:.0%} of its keys fit" if coverage.matched else "none of its keys fits"
+    made_for = f"It seems to be made for {base.name}" if base.evidence else "It may not be made for Wan"
     if report.of_other_expert:
-        made_for += f", for its {intended.expert}-noise expert"
+        made_for += f", for the {intended.expert}-noise expert"
     allowing = "allow_partial, allow_partial_loras of a runner, or --allow-partial-loras"
-    advice = f"; to use what fits, allow a partial match ({allowing})" if coverage.matched else ""
+    advice = f"; to apply the keys that fit, allow a partial match ({allowing})" if coverage.matched else ""
     return f"{report.file.name}: {fits} the {report.expert}-noise expert: {found}. {made_for}{advice}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import LoraError, ModelError
-from ..stored import Files, StoredTensor
+from ..stored_tensors import Files, StoredTensor
 from .delta import Difference, Form, Hadamard, Kronecker, LoraDelta, LowRank, Magnitude, Product, by
 from .metadata import AdapterConfig
 
@@ -65,7 +65,9 @@ class Parts:
     def add(self, part: str, tensor: StoredTensor) -> None:
         """Raises LoraError when the part is there already, spelled in another way."""
         if part in self._parts:
-            raise self._error(f"has both {self._parts[part].key} and {tensor.key}; one LoRA per file is read")
+            raise self._error(
+                f"has both {self._parts[part].key} and {tensor.key}; only one LoRA per file is supported"
+            )
         self._parts[part] = tensor
 
     @property
@@ -112,7 +114,9 @@ class Parts:
         first = self._product("hada_w1_a", "hada_w1_b", "hada_t1")
         second = self._product("hada_w2_a", "hada_w2_b", "hada_t2")
         if first.matrix != second.matrix:
-            raise self._error(f"has LoHa factors of {by(first.matrix)} and {by(second.matrix)}")
+            raise self._error(
+                f"has LoHa factors of different shapes, {by(first.matrix)} and {by(second.matrix)}"
+            )
         return Hadamard(first, second), self._rank(first, second)
 
     def _kronecker(self) -> tuple[Form, int | None] | None:
@@ -139,7 +143,7 @@ class Parts:
     def _rank(self, *factors: Difference | Product) -> int | None:
         ranks = sorted({factor.b.shape[0] for factor in factors if isinstance(factor, Product)})
         if len(ranks) > 1:
-            raise self._error(f"has factors of ranks {ranks[0]} and {ranks[1]}; its scale would be a guess")
+            raise self._error(f"has factors of ranks {ranks[0]} and {ranks[1]}; its scale is ambiguous")
         return ranks[0] if ranks else None
 
     def _magnitude(self, form: Form) -> Magnitude | None:
@@ -169,13 +173,13 @@ class Parts:
 
     def _number(self, tensor: StoredTensor, files: Files) -> float:
         if math.prod(tensor.shape) != 1:
-            raise self._error(f"has an alpha of shape {by(tensor.shape)}; a single number is needed")
+            raise self._error(f"has an alpha of shape {by(tensor.shape)} instead of a single number")
         try:
             number = float(tensor.read(files))
         except (ModelError, RuntimeError) as error:
             raise self._error(f"has an alpha that cannot be read: {error}") from error
         if not math.isfinite(number):
-            raise self._error(f"has an alpha of {number}; the file is damaged")
+            raise self._error(f"has alpha {number}; the file is damaged")
         return number
 
     def _keys(self) -> tuple[str, ...]:
@@ -187,7 +191,7 @@ class Parts:
         tensor = self._parts.pop(part, None)
         if tensor is not None:
             if tensor.dtype not in _NUMBERS and part != "alpha":
-                raise self._error(f"has {tensor.key} as {tensor.dtype}; floating point numbers are needed")
+                raise self._error(f"has {tensor.key} as {tensor.dtype} instead of a float type")
             if 0 in tensor.shape:
                 raise self._error(f"has an empty {tensor.key}; the file is damaged")
             self._used.append(tensor.key)
@@ -198,7 +202,7 @@ class Parts:
         if tensor is None:
             raise self._error(f"has no {_PART_NAMES.get(part, part)}; the file is incomplete")
         if len(tensor.shape) < 2:
-            raise self._error(f"has {tensor.key} of shape {by(tensor.shape)}; a matrix is needed")
+            raise self._error(f"has {tensor.key} of shape {by(tensor.shape)} instead of a matrix")
         return tensor
 
     def _need_if_there(self, part: str) -> StoredTensor | None:

@@ -33,7 +33,7 @@ class LoraFacts:
         alphas = f"alpha {_span(self.alphas)}" if self.alphas else "no alpha"
         lines = [
             f"dialect: {self.dialect}",
-            f"holds: {', '.join(self.kinds) or 'nothing'} in {self.keys} keys",
+            f"contains: {', '.join(self.kinds) or 'nothing'} in {self.keys} keys",
             f"rank {_span(self.ranks) if self.ranks else 'none'}, {alphas}, effective scale "
             f"{_span(self.scales) if self.scales else 1}",
             f"made for: {self.base.name}{_told(self.base.evidence)}",
@@ -69,7 +69,7 @@ class Misfit:
     needed: tuple[int, int]
 
     def __str__(self) -> str:
-        return f"{self.key} is made for {by(self.found)}, the model has {by(self.needed)}"
+        return f"{self.key} has shape {by(self.found)}, the model has {by(self.needed)}"
 
 
 @dataclass(frozen=True)
@@ -100,13 +100,13 @@ class Coverage:
     def lines(self) -> list[str]:
         found = [f"{self.matched} keys matched, {self.tensors} tensors changed"]
         if self.unmatched:
-            found.append(f"{len(self.unmatched)} without a place in it, such as {self.unmatched[0]}")
+            found.append(f"{len(self.unmatched)} keys not in this model, such as {self.unmatched[0]}")
         if self.misfits:
-            found.append(f"{self.misfit_keys} of another shape: {self.misfits[0]}")
+            found.append(f"{self.misfit_keys} keys of another shape: {self.misfits[0]}")
         if self.image_path:
             found.append(
-                f"{len(self.image_path)} of the image path of Wan 2.1, which it does not need, "
-                f"such as {self.image_path[0]}"
+                f"{len(self.image_path)} keys of the image encoder path of Wan 2.1, which this model does "
+                f"not have, such as {self.image_path[0]}"
             )
         return found
 
@@ -147,13 +147,15 @@ class LoraReport:
         first, *others = self.coverage.lines()
         notes = [f"{self.expert} at {self.strength:g}: {first}", *(f"  {line}" for line in others)]
         if self.strength == 0:
-            notes.append("  at strength 0 it changes nothing")
+            notes.append("  strength 0: no effect")
         if any("DoRA" in kind for kind in self.facts.kinds):
-            notes.append("  DoRA: the strength goes from the stored weight (0) to the trained one (1)")
+            notes.append(
+                "  DoRA: strength interpolates linearly from the base weight (0) to the trained weight (1)"
+            )
         if self.of_other_expert:
             intended = self.facts.intended
             told = _told([intended.evidence])
-            notes.append(f"  note: seems made for the {intended.expert}-noise expert{told}")
+            notes.append(f"  note: seems to be made for the {intended.expert}-noise expert{told}")
         return "\n".join(notes)
 
     def as_dict(self) -> dict[str, Any]:
@@ -169,7 +171,7 @@ class LoraReport:
 
 
 def describe_lora(lora: LoraFile) -> LoraFacts:
-    keys = sum(len(change.keys) for change in lora.changes) + len(lora.strangers)
+    keys = sum(len(change.keys) for change in lora.changes) + len(lora.unknown_keys)
     factored = [change for change in lora.changes if change.rank is not None]
     return LoraFacts(
         dialect=lora.dialect,
@@ -189,7 +191,7 @@ def _span(values: Sequence[float]) -> str:
 
 
 def _told(evidence: Sequence[str]) -> str:
-    return f" (told by {', '.join(evidence)})" if evidence else ""
+    return f" (according to {', '.join(evidence)})" if evidence else ""
 
 
 def _indented(text: str) -> str:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ...errors import LoraError
-from ..stored import Files, StoredTensor
+from ..stored_tensors import Files, StoredTensor
 
 __all__ = [
     "Difference",
@@ -235,6 +235,6 @@ def _as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
 def _read(files: Files, stored: StoredTensor) -> Tensor:
     if stored not in files.finite:  # looked through on the CPU: a device would have to be waited for
         if not bool(torch.isfinite(files.mapped(stored.file, stored.key).to(torch.float32)).all()):
-            raise LoraError(f"{stored.file.name}: {stored.key} holds NaN or infinity; the file is damaged")
+            raise LoraError(f"{stored.file.name}: {stored.key} contains NaN or Inf; the file is damaged")
         files.finite.add(stored)
     return stored.read(files).to(torch.float32).to(files.device)  # not every device knows float64 and fp8

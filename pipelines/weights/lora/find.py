@@ -45,13 +45,17 @@ class LoraSources:
         if place == "embedded":
             if path in self.embedded:
                 return self.embedded[path]
-            known = f"give one of {', '.join(self.embedded)}" if self.embedded else "this copy has none"
-            raise LoraError(f"loras: {path[:200]} is no embedded LoRA; {known}")
+            known = (
+                f"give one of {', '.join(self.embedded)}" if self.embedded else "this installation has none"
+            )
+            raise LoraError(f"loras: {path[:200]} is not an embedded LoRA; {known}")
         return _local_file(path, self.folders)
 
     def _fetched(self, path: str, weight_name: str | None, progress: Progress) -> Path:
         if self.downloads is None:
-            raise LoraError("loras: an address or a repository, and nothing is downloaded here; give a file")
+            raise LoraError(
+                "loras: this is an address or a repository, but downloads are off here; give a file"
+            )
         try:
             wanted = HubFile(path) if place_of(path) == "repository" else read_address(path)
             if weight_name is not None:
@@ -77,6 +81,6 @@ def _local_file(path: str, folders: Sequence[Path] | None) -> Path:
             continue
         root, file = folder.resolve(), (folder / name).resolve()
         if not file.is_relative_to(root):
-            raise LoraError(f"loras: {path[:200]} leads out of {folder}; copy the file into that folder")
+            raise LoraError(f"loras: {path[:200]} is outside {folder}; copy the file into that folder")
         return file
     raise LoraError(f"loras: {path[:200]} not found in {', '.join(map(str, folders))}; put the file there")

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ...errors import LoraError, ModelError
-from ..stored import Files, read_header, read_metadata
+from ..stored_tensors import Files, read_header, read_metadata
 from .change import Change, Parts
 from .lora_names import LoraKey, read_key
 from .metadata import read_adapter_configs
@@ -24,12 +24,12 @@ _SHOWN = 120  # characters of a key that nobody knows: it can hold anything, at 
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A parsed LoRA file. `strangers`: keys that mean no change of a Wan transformer, fit to be shown."""
+    """A parsed LoRA file. `unknown_keys`: keys that mean no change of a Wan transformer, fit to be shown."""
 
     file: Path
     dialect: str
     changes: tuple[Change, ...] = field(repr=False)
-    strangers: tuple[str, ...] = field(repr=False)
+    unknown_keys: tuple[str, ...] = field(repr=False)
     metadata: Mapping[str, str] = field(repr=False)
 
     def changes_of(self, expert: str) -> tuple[Change, ...]:
@@ -46,21 +46,21 @@ def read_lora(file: Path) -> LoraFile:
     or is quantised.
     """
     if file.suffix != ".safetensors":
-        raise LoraError(f"{file}: only .safetensors LoRA files are read")
+        raise LoraError(f"{file}: not a .safetensors file; give a LoRA in that format")
     try:
         tensors, metadata = read_header(file), read_metadata(file)
     except ModelError as error:
         raise LoraError(str(error)) from error
     scaled = [_shown(key) for key in tensors if key.endswith(_QUANTISED)]
     if scaled:
-        raise LoraError(f"{file.name}: is quantised ({', '.join(scaled[:3])}), which is read in no LoRA file")
+        raise LoraError(f"{file.name}: is quantised ({', '.join(scaled[:3])}); use the LoRA in bf16 or fp16")
     modules: dict[tuple[bool, str], Parts] = {}
-    strangers: list[str] = []
+    unknown_keys: list[str] = []
     known: list[LoraKey] = []
     for text, tensor in tensors.items():
         key = read_key(text)
         if key is None:
-            strangers.append(_shown(text))
+            unknown_keys.append(_shown(text))
             continue
         known.append(key)
         place = (key.second, key.module)
@@ -70,8 +70,8 @@ def read_lora(file: Path) -> LoraFile:
     with Files(torch.device("cpu")) as files:
         for (second, _), parts in modules.items():
             changes += parts.changes(configs.get(second), files)
-            strangers += parts.left
-    return LoraFile(file, _dialect(known), tuple(changes), tuple(sorted(strangers)), metadata)
+            unknown_keys += parts.left
+    return LoraFile(file, _dialect(known), tuple(changes), tuple(sorted(unknown_keys)), metadata)
 
 
 def _shown(key: str) -> str:

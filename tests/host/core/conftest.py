@@ -26,7 +26,7 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from tools.train_embedded.networks import expert_config, text_encoder_config
 from wan_duet.pipelines.cli.terminal import stopped_by_sigterm
-from wan_duet.pipelines.embedded.embedded import toy_folder
+from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI

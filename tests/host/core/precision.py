@@ -34,9 +34,9 @@ pack = importlib.util.module_from_spec(spec)
 sys.modules["pack"] = pack
 spec.loader.exec_module(pack)
 
-from pack.nodes.memory import HostMemory
+from pack.nodes.host_memory import HostMemory
+from pack.pipelines.device.memory import compute_dtype
 from pack.pipelines.errors import RequestError
-from pack.pipelines.memory import compute_dtype
 
 GIB = 2**30
 PARTS = ("transformer", "vae", "text_encoder")

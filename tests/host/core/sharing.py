@@ -40,14 +40,14 @@ pack = importlib.util.module_from_spec(spec)
 sys.modules["pack"] = pack
 spec.loader.exec_module(pack)
 
-from pack.nodes.memory import HostMemory
-from pack.pipelines.models.wan_model import load_model
+from pack.nodes.host_memory import HostMemory
+from pack.pipelines.device.ram import free_ram, total_ram
+from pack.pipelines.generate.stages import sample
+from pack.pipelines.loading.wan_model import load_model
 from pack.pipelines.progress import Silent
-from pack.pipelines.ram import free_ram, total_ram
 from pack.pipelines.sampling.engine import Condition, Prompts
 from pack.pipelines.sampling.noise import StartLatents
 from pack.pipelines.sampling.schedule import Sampling, Schedule
-from pack.pipelines.stages import sample
 
 FOLDER = tempfile.TemporaryDirectory()
 CARD = torch.device("cpu", 0)  # unlike torch.device("cpu")

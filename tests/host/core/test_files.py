@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.errors import HostError
-from wan_duet.pipelines.headless.client import ComfyClient, Job
+from wan_duet.pipelines.headless.client import ComfyClient, WorkflowResult
 
 LORA = "styles/toy high.safetensors"  # written by conftest.py
 
@@ -45,7 +45,7 @@ def request_graph(client: ComfyClient, *loras: dict[str, object]) -> dict[str, A
     return graph
 
 
-def receipt(job: Job) -> dict[str, Any]:
+def receipt(job: WorkflowResult) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(job.outputs["receipt"]["text"][0])
     return found
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from wan_duet.pipelines.headless.client import ComfyClient, NodeProgress
+from wan_duet.pipelines.headless.client import ComfyClient, WorkflowProgress
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 
 WORKFLOW = Path(__file__).parents[3] / "workflows" / "api" / "Text to Video (one request).json"
@@ -23,7 +23,7 @@ class Stopper:
         self.stopped_at: float | None = None
         self.went_on = 0.0
 
-    def __call__(self, progress: NodeProgress) -> None:
+    def __call__(self, progress: WorkflowProgress) -> None:
         if self.stopped_at is not None:
             self.went_on = max(self.went_on, progress.done - self.stopped_at)
         elif progress.total == self.total and progress.done >= self.at:

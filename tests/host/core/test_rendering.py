@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from wan_duet.pipelines.errors import HostError
-from wan_duet.pipelines.headless.client import ComfyClient, Job
+from wan_duet.pipelines.headless.client import ComfyClient, WorkflowResult
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.video.audio import Audio, read_audio
 from wan_duet.pipelines.video.encode_video import encode_video
@@ -194,7 +194,7 @@ def taken_apart(name: str) -> dict[str, Any]:
     }
 
 
-def expect_the_clip(core: HeadlessComfyUI, job: Job, name: str) -> None:
+def expect_the_clip(core: HeadlessComfyUI, job: WorkflowResult, name: str) -> None:
     images = load_file(core.output / f"{name}.safetensors")["value"]
     assert images.shape == (5, 64, 112, 3)
     assert torch.allclose(images * 255, torch.tensor(COLOUR).float(), atol=3)

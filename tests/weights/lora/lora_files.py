@@ -16,7 +16,7 @@ from torch import Tensor
 
 from wan_duet.pipelines.networks.expert import blank_expert
 from wan_duet.pipelines.weights.recipe import Recipe, materialise
-from wan_duet.pipelines.weights.stored import read_header
+from wan_duet.pipelines.weights.stored_tensors import read_header
 
 CPU = torch.device("cpu")
 

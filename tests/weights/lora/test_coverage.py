@@ -136,7 +136,7 @@ def test_the_wrong_expert_is_noted_and_the_report_is_json_without_folders(tmp_pa
     file = tmp_path / "a.safetensors"
     low_rank_file(file, recipe, metadata={"ss_output_name": "style low_noise"})
     _, report = attach_lora(recipe, read_lora(file), 0.5, "high")
-    assert "seems made for the low-noise expert" in report.text()
+    assert "seems to be made for the low-noise expert" in report.text()
     written = json.dumps(report.as_dict(), allow_nan=False)
     assert str(tmp_path) not in written
     assert "style" not in written  # nothing of the header but what it told

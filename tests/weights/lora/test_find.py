@@ -15,7 +15,7 @@ from torch import ones
 from wan_duet.pipelines.download.downloads import Downloads
 from wan_duet.pipelines.download.public_web import PublicTransport
 from wan_duet.pipelines.download.web import Web
-from wan_duet.pipelines.embedded.embedded import embedded_loras
+from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.errors import LoraError
 from wan_duet.pipelines.request.lora_weight import place_of
 from wan_duet.pipelines.weights.lora.find import LoraSources
@@ -78,7 +78,7 @@ def test_a_name_of_either_system_is_found_below_its_folder(folder: Path, path: s
 def test_a_whole_path_is_read_inside_the_folders_only(folder: Path) -> None:
     inside, outside = folder / "style" / "a.safetensors", folder.parent / "secret.safetensors"
     assert LoraSources([folder]).find(str(inside)) == inside
-    with pytest.raises(LoraError, match="leads out of"):
+    with pytest.raises(LoraError, match="is outside"):
         LoraSources([folder]).find(str(outside))
     assert LoraSources().find(str(outside)) == outside
 
@@ -88,7 +88,7 @@ def test_a_link_out_of_the_folder_is_refused(folder: Path) -> None:
     (folder / "linked.safetensors").symlink_to(folder.parent / "secret.safetensors")
     (folder / "far").symlink_to(folder.parent)
     for path in ("linked.safetensors", "far/secret.safetensors"):
-        with pytest.raises(LoraError, match="leads out of"):
+        with pytest.raises(LoraError, match="is outside"):
             LoraSources([folder]).find(path)
 
 
@@ -109,9 +109,9 @@ def test_a_missing_file_is_named_with_its_folders(folder: Path) -> None:
 def test_embedded_loras_are_found_by_name_and_listed_when_not(folder: Path) -> None:
     sources = LoraSources([folder], {"toy/circling": folder / "style" / "a.safetensors"})
     assert sources.find("toy/circling") == folder / "style" / "a.safetensors"
-    with pytest.raises(LoraError, match=r"toy/other is no embedded LoRA; give one of toy/circling"):
+    with pytest.raises(LoraError, match=r"toy/other is not an embedded LoRA; give one of toy/circling"):
         sources.find("toy/other")
-    with pytest.raises(LoraError, match="this copy has none"):
+    with pytest.raises(LoraError, match="this installation has none"):
         LoraSources([folder]).find("toy/circling")
 
 
@@ -127,7 +127,7 @@ def test_a_weight_name_beside_a_file_is_refused(folder: Path, path: str) -> None
 
 @pytest.mark.parametrize("path", [ADDRESS, "owner/name"])
 def test_nothing_is_fetched_where_nothing_may_be(path: str) -> None:
-    with pytest.raises(LoraError, match="nothing is downloaded here"):
+    with pytest.raises(LoraError, match="downloads are off here"):
         LoraSources().find(path)
 
 

@@ -249,5 +249,5 @@ def test_a_damaged_factor_is_named_when_it_is_read(tmp_path: Path, recipe: Recip
     down = randn(2, 24)
     down[1, 3] = float("nan")
     weights = {f"{Q_KEY}.lora_down.weight": down, f"{Q_KEY}.lora_up.weight": randn(24, 2)}
-    with pytest.raises(LoraError, match=r"self_attn_q\.lora_down\.weight holds NaN"):
+    with pytest.raises(LoraError, match=r"self_attn_q\.lora_down\.weight contains NaN"):
         attach(tmp_path, recipe, weights)

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from .record import Job
+from .job_record import Job
 
-__all__ = ["News", "Tell", "news_of"]
+__all__ = ["JobEvent", "OnEvent", "job_event"]
 
 
 @dataclass(frozen=True)
-class News:
+class JobEvent:
     """step:         "preparing" (uploads), "sending", "queued", "running", "downloading", "stopping", or
                   "waiting" for another process that works on the job.
     log_line:     the last thing that the model has printed.
@@ -49,13 +49,13 @@ class News:
         )
 
 
-Tell = Callable[[News], None]
+OnEvent = Callable[[JobEvent], None]
 
 
-def news_of(job: Job, step: str, now: float, **more: Any) -> News:
-    """now: seconds since 1970. more: the fields of News that are known of this step."""
+def job_event(job: Job, step: str, now: float, **more: Any) -> JobEvent:
+    """now: seconds since 1970. more: the fields of JobEvent that are known of this step."""
     price = "price unknown" if job.price_usd is None else job.price_text.partition(" (")[0]
-    return News(job.job_id, step, max(0.0, now - (job.sent_at or job.created_at)), price, **more)
+    return JobEvent(job.job_id, step, max(0.0, now - (job.sent_at or job.created_at)), price, **more)
 
 
 def _megabytes(done: int, total: int | None) -> str:

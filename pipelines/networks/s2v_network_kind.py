@@ -17,7 +17,7 @@ from .expert import expert_dtypes
 from .network_kind import NetworkKind
 from .s2v import SpeechTransformer
 
-__all__ = ["SPEAKER", "ClipCondition"]
+__all__ = ["SPEECH_EXPERT", "ClipCondition"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ def speech_velocity(
     """
     del cache
     if not isinstance(condition, ClipCondition):
-        raise ModelError("the speech model needs the sound and the image of a clip, and got a prompt alone")
+        raise ModelError("the speech model needs audio and an image for each clip, but got only a prompt")
     given = condition.on(latents.device, dtype)
     velocity: Tensor = network(
         latents.to(dtype), timestep, given.text, given.audio, given.reference, given.motion, given.pose
@@ -84,5 +84,5 @@ def _blank(recipe: Recipe, choices: FloatChoices, device: torch.device) -> Speec
     return network.requires_grad_(False).eval()
 
 
-SPEAKER = NetworkKind(_blank, speech_dtypes, speech_velocity, lambda _: "speech model", in_parts=False)
+SPEECH_EXPERT = NetworkKind(_blank, speech_dtypes, speech_velocity, lambda _: "speech model", in_parts=False)
 """The speech transformer, asked with a ClipCondition."""

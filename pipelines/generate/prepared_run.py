@@ -1,4 +1,4 @@
-"""A run, decided: one value that every stage gets whole."""
+"""Everything that is decided before a run starts, as one value for all stages."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ..device.memory import Memory, compute_dtype
-from ..interpolation.interpolator_files import Found
+from ..interpolation.interpolator_files import Interpolators
 from ..kernels.choices import FloatChoices
 from ..loading.wan_model import WanModel
 from ..networks.safety_checker import SafetyChecker
@@ -17,23 +17,23 @@ from ..plan.plan import Plan
 from ..progress import Progress
 from ..request.base import WanRequest
 from ..request.report import Report
-from .media_inputs import Given
-from .preflight import Preflight
+from .media_inputs import MediaInputs
+from .memory_estimate import MemoryEstimate
 
 __all__ = ["Run"]
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything that is decided before anything is loaded.
+    """A run whose decisions are made and whose networks are not loaded yet.
 
-    report:  of the check, whose adjustments the receipt names.
-    model:   with the LoRAs of the request.
-    ahead:   what the run will take in memory, and how the experts share the device.
-    choices: how the experts compute.
-    checker: the safety checker that the switches of the request need.
-    prompt:  as a receipt has it, expanded already; None before that.
-    tags:    metadata for the file beside the receipt; embed_receipt: whether the file carries that too.
+    report:   the report of the check; the receipt lists its adjustments.
+    model:    the model with the LoRAs of the request.
+    estimate: the memory that the run needs, and how much of the experts stays on the device.
+    choices:  the kernels of the experts.
+    checker:  the safety checker, if the request needs one.
+    prompt:   the expanded prompt of the receipt, when a run is repeated.
+    tags:     more metadata for the file. embed_receipt: whether the file also contains the receipt.
     cache_threshold: of the step cache; None computes every step.
     """
 
@@ -41,15 +41,15 @@ class Run:
     report: Report
     plan: Plan
     model: WanModel
-    given: Given
+    inputs: MediaInputs
     memory: Memory
     progress: Progress
-    ahead: Preflight
+    estimate: MemoryEstimate
     choices: FloatChoices
     checker: SafetyChecker | None
     out: Path
     prompt: str | None = None
-    interpolators: Found = field(default_factory=Found)
+    interpolators: Interpolators = field(default_factory=Interpolators)
     tags: Mapping[str, str] = field(default_factory=dict)
     embed_receipt: bool = True
     return_images: bool = False
@@ -58,5 +58,5 @@ class Run:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What networks compute in."""
+        """The dtype in which the transformer computes."""
         return compute_dtype(self.model.precision, self.memory, "transformer")

@@ -12,7 +12,15 @@ from .journal import Journal
 from .owner import Owner
 from .provider import Provider
 
-__all__ = ["PATIENCE", "Desk", "JobClock", "Patience", "SystemClock", "few_transfers", "go_on"]
+__all__ = [
+    "POLL_TIMES",
+    "JobClock",
+    "JobContext",
+    "PollTimes",
+    "SystemClock",
+    "ignore_point",
+    "transfer_limit",
+]
 
 
 class JobClock(Protocol):
@@ -39,7 +47,7 @@ class SystemClock:
 
 
 @dataclass(frozen=True)
-class Patience:
+class PollTimes:
     """How often to ask, and for how long. In seconds.
 
     first, growth, longest: the pauses between two looks at a job.
@@ -56,25 +64,25 @@ class Patience:
     look: float = 0.5
 
 
-PATIENCE: Mapping[str, Patience] = {
-    "fal": Patience(),
+POLL_TIMES: Mapping[str, PollTimes] = {
+    "fal": PollTimes(),
     # 20 requests a minute (Novita's page of rate limits, 2026-11)
-    "novita": Patience(first=3.0, longest=10.0),
+    "novita": PollTimes(first=3.0, longest=10.0),
 }
 
 
-def few_transfers() -> asyncio.Semaphore:
+def transfer_limit() -> asyncio.Semaphore:
     """What uploads and downloads wait for: enough at once to fill a line, few enough to finish some."""
     return asyncio.Semaphore(4)
 
 
-def go_on(point: str) -> None:
+def ignore_point(point: str) -> None:
     """What happens at a point that a job passes: nothing."""
     del point
 
 
 @dataclass(frozen=True)
-class Desk:
+class JobContext:
     """transfers: shared by all jobs of a process.
     at:        called with the name of each point that a job passes; lets a test end the process there.
     """
@@ -83,6 +91,6 @@ class Desk:
     owner: Owner
     provider: Provider
     clock: JobClock = field(default_factory=SystemClock)
-    patience: Patience = field(default_factory=Patience)
-    transfers: asyncio.Semaphore = field(default_factory=few_transfers)
-    at: Callable[[str], None] = go_on
+    poll_times: PollTimes = field(default_factory=PollTimes)
+    transfers: asyncio.Semaphore = field(default_factory=transfer_limit)
+    at: Callable[[str], None] = ignore_point

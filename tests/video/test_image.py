@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wan_duet.pipelines.errors import MediaError
-from wan_duet.pipelines.video.picture import fit, picture_bytes, read_picture
+from wan_duet.pipelines.video.image import fit, image_bytes, read_image
 
 SIDES = st.integers(1, 90)
 
@@ -30,7 +30,7 @@ def test_a_phone_picture_is_turned_as_its_exif_says() -> None:
     image.putpixel((0, 0), (255, 0, 0))
     exif = Image.Exif()
     exif[0x0112] = 6  # turn a quarter clockwise to see it upright
-    turned = read_picture(saved(image, "PNG", exif=exif))
+    turned = read_image(saved(image, "PNG", exif=exif))
     assert turned.shape == (8, 4, 3)
     assert turned[0, 3].tolist() == [1, 0, 0]
 
@@ -48,20 +48,20 @@ def test_transparency_is_laid_over_white(mode: str) -> None:
         image.putpixel((1, 0), (255, 0, 0, 255) if mode == "RGBA" else (0, 255))
         data = saved(image, "PNG")
         expected = [[1, 1, 1], [1, 0, 0] if mode == "RGBA" else [0, 0, 0]]
-    assert read_picture(data)[0].tolist() == expected
+    assert read_image(data)[0].tolist() == expected
 
 
 def test_sixteen_bit_grey_keeps_its_range() -> None:
     deep = Image.fromarray(np.array([[0, 65535]], np.uint16))
-    assert read_picture(saved(deep, "PNG"))[0, :, 0].tolist() == [0, 1]
+    assert read_image(saved(deep, "PNG"))[0, :, 0].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("data", [b"", b"not a picture", saved(Image.new("RGB", (64, 64)), "PNG")[:60]])
 def test_what_is_no_picture_is_named(tmp_path: Path, data: bytes) -> None:
     file = tmp_path / "broken.png"
     file.write_bytes(data)
-    with pytest.raises(MediaError, match=r"broken\.png: not a readable picture"):
-        read_picture(file)
+    with pytest.raises(MediaError, match=r"broken\.png: not a readable image"):
+        read_image(file)
 
 
 @settings(max_examples=60, deadline=None)
@@ -99,7 +99,7 @@ def test_tags_come_back_whatever_letters_they_hold(kind: str) -> None:
         "wan_duet": '{"a": 1}',
     }
     pixels = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
-    with Image.open(io.BytesIO(picture_bytes(pixels, kind, tags))) as image:
+    with Image.open(io.BytesIO(image_bytes(pixels, kind, tags))) as image:
         if kind == "png":
             assert np.array_equal(np.asarray(image), pixels)
             found = dict(image.text)
@@ -112,4 +112,4 @@ def test_tags_come_back_whatever_letters_they_hold(kind: str) -> None:
 
 def test_an_unknown_format_is_refused_by_name() -> None:
     with pytest.raises(MediaError, match="image_format: got 'gif'"):
-        picture_bytes(np.zeros((2, 2, 3), np.uint8), "gif", {})
+        image_bytes(np.zeros((2, 2, 3), np.uint8), "gif", {})

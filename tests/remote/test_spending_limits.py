@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import SpendingError
-from wan_duet.pipelines.remote.desk import Desk
-from wan_duet.pipelines.remote.gate import SpendingLimits, admit, require_within, start_of_day
+from wan_duet.pipelines.remote.job_context import JobContext
+from wan_duet.pipelines.remote.job_record import Order
 from wan_duet.pipelines.remote.journal import Spent
-from wan_duet.pipelines.remote.record import Order
+from wan_duet.pipelines.remote.spending_limits import SpendingLimits, admit, require_within, start_of_day
 from wan_duet.pipelines.request.prices import Price
 
 NOTHING = Spent(0.0, 0)
@@ -77,12 +77,12 @@ def test_a_day_begins_at_the_midnight_of_this_machine() -> None:
 
 
 def test_the_limit_of_the_day_counts_open_jobs_and_forgets_yesterday(
-    desk: Desk, order: Callable[..., Order], clock: object
+    context: JobContext, order: Callable[..., Order], clock: object
 ) -> None:
     limits = SpendingLimits(per_day_usd=0.1)  # a job of the fixture costs at most 0.06
-    admit(order(prompt="1"), desk, limits, reuse=True, resubmit=False)
+    admit(order(prompt="1"), context, limits, reuse=True, resubmit=False)
     with pytest.raises(SpendingError):
-        admit(order(prompt="2"), desk, limits, reuse=True, resubmit=False)
-    admit(order(prompt="1"), desk, limits, reuse=True, resubmit=False)  # the job it is, not another one
-    desk.clock.time += 24 * 3600  # type: ignore[attr-defined]
-    admit(order(prompt="2"), desk, limits, reuse=True, resubmit=False)
+        admit(order(prompt="2"), context, limits, reuse=True, resubmit=False)
+    admit(order(prompt="1"), context, limits, reuse=True, resubmit=False)  # the job it is, not another one
+    context.clock.time += 24 * 3600  # type: ignore[attr-defined]
+    admit(order(prompt="2"), context, limits, reuse=True, resubmit=False)

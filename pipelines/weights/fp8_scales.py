@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError
-from .stored import NUMBERS, Files, Source, StoredTensor, read_header, read_metadata
+from .stored_tensors import NUMBERS, Files, Source, StoredTensor, read_header, read_metadata
 
 __all__ = ["ScaledTensor", "read_safetensors"]
 
@@ -90,13 +90,15 @@ def _with_scales(tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str
             continue
         scales = [f"{layer}.{name}" for name in _SCALES if f"{layer}.{name}" in tensors]
         if len(scales) > 1:
-            raise ModelError(f"{stored.file}: {layer} has two scales; one of them is not its own")
+            raise ModelError(
+                f"{stored.file}: {layer} has two scales, of which only one can apply; the file is damaged"
+            )
         used.update(scales)
         said = layers.get(layer)
         if said is not None and said != stored.dtype:
-            raise ModelError(f"{stored.file}: {key} is said to be {said} and stored as {stored.dtype}")
+            raise ModelError(f"{stored.file}: {key} is stored as {stored.dtype}, but marked as {said}")
         if said is not None and not scales:
-            raise ModelError(f"{stored.file}: {key} is said to be scaled, and its scale is not in the file")
+            raise ModelError(f"{stored.file}: {key} is marked as scaled, but the file has no scale for it")
         if scales:
             found[key] = _scaled(stored, tensors[scales[0]])
         elif stored.dtype in NUMBERS:
@@ -112,8 +114,8 @@ def _with_scales(tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str
 
 def _compressed(weight: StoredTensor, layer: list[str]) -> ModelError:
     return ModelError(
-        f"{weight.file}: {weight.key} is {weight.dtype}, compressed in a way that this version does not read "
-        f"(the layer has {', '.join(layer[:4])}); take a bf16, fp8 or GGUF version of this model"
+        f"{weight.file}: {weight.key} is quantised in an unsupported format: {weight.dtype}, with "
+        f"{', '.join(layer[:4])}; use a bf16, fp8 or GGUF version of this model"
     )
 
 
@@ -123,8 +125,8 @@ def _scaled(weight: StoredTensor, scale: StoredTensor) -> ScaledTensor:
         raise _compressed(weight, [weight.key, f"{scale.key} in {scale.dtype}"])
     if math.prod(scale.shape) != 1 and (math.prod(scale.shape), scale.shape[:1]) != (rows[0], rows):
         raise ModelError(
-            f"{weight.file}: {scale.key} has shape {list(scale.shape)} for a weight of "
-            f"{list(weight.shape)}; one scale per weight or per row is read, not one per block"
+            f"{weight.file}: {scale.key} has shape {list(scale.shape)} for a weight of shape "
+            f"{list(weight.shape)}; only one scale per weight or per row is supported"
         )
     return ScaledTensor(weight, scale)
 
@@ -142,7 +144,7 @@ def _hints(tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str]) -> 
             layer, _, leaf = key.rpartition(".")
             if leaf == _HINT:
                 if stored.dtype != "U8" or stored.stored_bytes > _MAX_HINT_BYTES:
-                    raise ModelError(f"{stored.file}: {key} is no short text; the file is damaged")
+                    raise ModelError(f"{stored.file}: {key} should hold a short text; the file is damaged")
                 said[layer] = _json(stored.file, key, stored.read(files).numpy().tobytes())
     return {layer: _dtype_of(file, layer, hint) for layer, hint in said.items()}
 
@@ -154,8 +156,8 @@ def _dtype_of(file: Path, layer: str, hint: Any) -> str:
     if known is None or more:
         kind = f"{name} with {', '.join(more)}" if more else str(name)
         raise ModelError(
-            f"{file}: {layer} is compressed as {kind[:200]}, which this version does not read; take a bf16, "
-            "fp8 or GGUF version of this model"
+            f"{file}: {layer} is quantised as {kind[:200]}, which is not supported; use a bf16, fp8 or GGUF "
+            "version of this model"
         )
     return known
 

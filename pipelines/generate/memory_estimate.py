@@ -16,7 +16,7 @@ from ..networks.network_kind import NetworkKind
 from ..networks.text_encoder import reading_bytes, text_dtypes
 from ..sampling.step_cache import CACHED_SHARE
 from ..streaming.executor import unit_sizes
-from ..streaming.residency import Residency, Room, choose_residency
+from ..streaming.residency import MemoryBudget, Residency, choose_residency
 from ..vae.standalone import HasVae
 from ..vae.tile_size import choose_tiling, vae_bytes
 from ..vae.tiles import Tiling
@@ -24,13 +24,13 @@ from ..weights.footprint import making_bytes, mapped_bytes, weight_bytes
 from ..weights.recipe import DTypeRule, Recipe
 
 __all__ = [
-    "Preflight",
+    "MemoryEstimate",
     "Stage",
     "chunk_tokens",
     "decode_bytes",
     "decode_tiling",
-    "look_ahead",
-    "picture_size",
+    "estimate_memory",
+    "frame_size",
     "sampling_bytes",
     "usual_chunk",
 ]
@@ -41,13 +41,13 @@ _PARTS = 6  # with a sixth of the tokens attention takes most memory: smaller pa
 
 @dataclass(frozen=True)
 class Stage:
-    """One network of a run, alone on the device while it works.
+    """The memory that one network of a run needs. Stages run one after another, each alone on the device.
 
-    weights_bytes: in the dtypes they are kept in.
-    mapped_bytes:  how much of that stays a memory-mapped file, which the system may drop; 0 but on a CPU.
-    working_bytes: an estimate of what the work takes beside them.
-    dtype:         what it computes in.
-    slots_bytes:   of weights that come and go unit by unit, what is there at once; None where all stay.
+    weights_bytes: size of the weights in the dtypes in which they are stored on the device.
+    mapped_bytes:  the part of them in memory-mapped files, which the system may drop. 0 unless on a CPU.
+    working_bytes: estimated size of activations and buffers.
+    dtype:         the dtype of the computation.
+    slots_bytes:   size of the streaming buffers, when the weights are streamed; None when all stay resident.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Stage:
 
     @property
     def fixed_bytes(self) -> int:
-        """What no smaller picture makes smaller."""
+        """The part that does not depend on the size of the video."""
         return self.weights_bytes - self.mapped_bytes if self.slots_bytes is None else self.slots_bytes
 
     @property
@@ -68,11 +68,11 @@ class Stage:
 
 
 @dataclass(frozen=True)
-class Preflight:
-    """The stages of a run in order, and what `device` has. None where nobody knows what it has.
+class MemoryEstimate:
+    """The stages of a run in order, and the memory of `device`. Its bytes are None where they are unknown.
 
-    dtype:     what the experts compute in.
-    residency: how the experts share it; None where the run needs none.
+    dtype:     the dtype in which the experts compute.
+    residency: how much of the experts stays on the device; None when the run samples nothing.
     """
 
     device: str
@@ -87,41 +87,41 @@ class Preflight:
         return max(self.stages, key=lambda stage: stage.needed_bytes)
 
     def require_room(self) -> None:
-        """Raise ModelError when the largest stage needs more than can be had, with what would help.
+        """Raise ModelError, which says what helps, when the largest stage needs more than the free memory.
 
-        Where nobody knows what there is, nothing is refused; residency, tiles and chunks then take the least
-        they can do with.
+        Refuses nothing when the free memory is unknown. Residency, tiles and chunks are the smallest then.
         """
         stage = self.largest
         if self.free_bytes is None or stage.needed_bytes <= self.free_bytes:
             return
         if stage.fixed_bytes <= self.free_bytes:
-            helps = "give a smaller size or fewer frames"
+            helps = "Use a smaller size or fewer frames"
         else:
-            helps = "the weights alone do not fit; free memory, or run on a device that has more"
+            helps = "The weights alone do not fit: free some memory, or use a device with more"
         if stage.dtype == "float32":
-            helps += ", or give precision bf16"
+            helps += ", or set precision to bf16"
         raise ModelError(
-            f"memory: the {stage.name} needs {_gib(stage.needed_bytes)} GiB on {self.device}, of it "
-            f"{_gib(stage.fixed_bytes)} for {stage.dtype} weights and {_gib(stage.working_bytes)} to work "
-            f"in; {self._room()} can be had; {helps}; wan-duet generate --ignore-memory tries it anyway"
+            f"Not enough memory: the {stage.name} needs {_gib(stage.needed_bytes)} GiB on {self.device} "
+            f"({_gib(stage.fixed_bytes)} for {stage.dtype} weights, {_gib(stage.working_bytes)} for "
+            f"activations), but only {self._room()} are free. {helps}. To try anyway, use `wan-duet generate "
+            "--ignore-memory`."
         )
 
     def text(self) -> str:
-        """One line for people."""
+        """Return the estimate as one line for the log."""
         stages = ", ".join(
             f"{stage.name} {_gib(stage.weights_bytes)} + {_gib(stage.working_bytes)}"
-            + (f" ({_gib(stage.mapped_bytes)} of it mapped files)" if stage.mapped_bytes else "")
+            + (f" ({_gib(stage.mapped_bytes)} in mapped files)" if stage.mapped_bytes else "")
             for stage in self.stages
         )
-        room = f"{self._room()} can be had"
+        room = f"{self._room()} are free"
         if self.free_bytes is None:
-            room = f"how much {self.device} has free is unknown, so no more is used than must be"
-        line = f"memory on {self.device}, GiB of {self.dtype} weights + work: {stages}; {room}"
+            room = f"the free memory of {self.device} is unknown, so as little as possible is used"
+        line = f"memory on {self.device} in GiB, {self.dtype} weights + activations: {stages}; {room}"
         return line if self.residency is None else f"{line}; {self.residency.text()}"
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for the receipt, in bytes."""
+        """Return the estimate in bytes, for the receipt."""
         return asdict(self)
 
     def _room(self) -> str:
@@ -129,7 +129,7 @@ class Preflight:
         return f"{_gib(self.free_bytes or 0)}{total} GiB"
 
 
-def look_ahead(
+def estimate_memory(
     model: WanModel,
     memory: Memory,
     latent_shape: Sequence[int],
@@ -139,15 +139,15 @@ def look_ahead(
     cached: bool = False,
     kind: NetworkKind = EXPERT,
     residency: Residency | None = None,
-) -> Preflight:
-    """Reads nothing but what recipes already know.
+) -> MemoryEstimate:
+    """Estimate the memory of a run from its recipes. Reads no weights.
 
     latent_shape:  (..., C, T, H/8, W/8) of the run.
-    experts:       those that steps will use, each named as often as you like.
-    sampling_only: leaves the text encoder and the VAE out.
-    cached:        whether a step cache keeps hidden states beside each forward.
-    kind:          of the experts.
-    residency:     theirs, where it is decided already.
+    experts:       names of the experts that the steps use; repeated names count once.
+    sampling_only: leave out the text encoder and the VAE.
+    cached:        count the hidden states that a step cache keeps.
+    kind:          the kind of network the experts are.
+    residency:     the residency of the experts, if it is decided already.
     """
     device, free = memory.device, memory.free_bytes()
     dtype, text_dtype, vae_dtype = (
@@ -173,8 +173,8 @@ def look_ahead(
         residency = residency or choose_residency(
             model.residency,
             unit_sizes(recipes, kind.dtypes(dtype), device),
-            Room(free, working, after.needed_bytes),
-            beside=device.type != "cpu",
+            MemoryBudget(free, working, after.needed_bytes),
+            own_memory=device.type != "cpu",
         )
         denoising = [
             replace(
@@ -185,17 +185,22 @@ def look_ahead(
             for name, recipe in recipes.items()
         ]
     if sampling_only:
-        return Preflight(str(device), _name(dtype), tuple(denoising), free, memory.total_bytes(), residency)
+        return MemoryEstimate(
+            str(device), _name(dtype), tuple(denoising), free, memory.total_bytes(), residency
+        )
     reading_work = reading_bytes(text.config, model.family.text_length)
     reading = stage("text encoder", text, text_dtype, text_dtypes(text_dtype), reading_work)
     stages = (reading, *denoising, after)
-    return Preflight(str(device), _name(dtype), stages, free, memory.total_bytes(), residency)
+    return MemoryEstimate(str(device), _name(dtype), stages, free, memory.total_bytes(), residency)
 
 
 def chunk_tokens(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> int:
-    """On how many tokens at a time a forward works outside of attention, as wished or as usual; 0 for all."""
-    if model.wishes.chunk_tokens is not None:
-        return model.wishes.chunk_tokens
+    """Return how many tokens a forward processes at a time outside of attention; 0 means all of them.
+
+    Returns the number that the user asked for, else that of `usual_chunk`.
+    """
+    if model.preferences.chunk_tokens is not None:
+        return model.preferences.chunk_tokens
     configs = [recipe.config for recipe in model.experts.values()]
     dtype = compute_dtype(model.precision, memory, "transformer")
     return usual_chunk(configs, latent_shape, dtype, memory)
@@ -204,10 +209,10 @@ def chunk_tokens(model: WanModel, latent_shape: Sequence[int], memory: Memory) -
 def usual_chunk(
     configs: Sequence[Mapping[str, Any]], latent_shape: Sequence[int], dtype: torch.dtype, memory: Memory
 ) -> int:
-    """A sixth of the tokens where a forward at once would take more than an eighth of the device, or nobody
-    knows what the device has; else 0.
+    """Return a sixth of the tokens when a whole forward would take more than an eighth of the memory of the
+    device, or when that memory is unknown; else 0.
 
-    By what the device has, not by what is free: the same run computes the same way again.
+    Depends on the total and not on the free memory, so that a repeated run computes in the same way.
     """
     if memory.device.type == "cpu":
         return 0
@@ -218,28 +223,28 @@ def usual_chunk(
 
 
 def sampling_bytes(recipe: Recipe, latent_shape: Sequence[int], dtype: torch.dtype, chunk: int = 0) -> int:
-    """One forward, and beside it the next unit being made."""
+    """Return the bytes of one forward and of the next unit, which is made at the same time."""
     return forward_bytes(recipe.config, latent_shape, dtype, chunk) + making_bytes(recipe)
 
 
 def decode_bytes(
     model: HasVae, latent_shape: Sequence[int], dtype: torch.dtype, tiling: Tiling | None
 ) -> int:
-    """What decoding one latent frame after the other takes beside the weights of the VAE."""
-    size = picture_size(model, latent_shape)
+    """Return the bytes that decoding one latent frame after another needs, without the weights of the VAE."""
+    size = frame_size(model, latent_shape)
     return vae_bytes(model.vae.config, "decode", *size, dtype.itemsize, tiling)
 
 
 def decode_tiling(model: HasVae, latent_shape: Sequence[int], memory: Memory) -> Tiling | None:
-    """The tiles that a run chooses when it comes to decoding; None for the whole picture."""
+    """Return the tiles in which a run decodes; None when whole frames fit."""
     dtype, free = compute_dtype(model.precision, memory, "vae"), memory.free_bytes()
     room = None if free is None else max(free - weight_bytes(model.vae, lambda _: dtype), 0)
-    size, beside = picture_size(model, latent_shape), memory.device.type != "cpu"
+    size, beside = frame_size(model, latent_shape), memory.device.type != "cpu"
     return choose_tiling(room, model.vae.config, "decode", *size, dtype.itemsize, can_spill=beside)
 
 
-def picture_size(model: HasVae, latent_shape: Sequence[int]) -> tuple[int, int]:
-    """Width and height in pixels."""
+def frame_size(model: HasVae, latent_shape: Sequence[int]) -> tuple[int, int]:
+    """Return the width and height of the decoded frames, in pixels."""
     _, rows, columns = model.family.vae_stride
     return latent_shape[-1] * columns, latent_shape[-2] * rows
 

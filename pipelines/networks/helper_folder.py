@@ -30,7 +30,7 @@ def architecture_of(folder: Path, what: str) -> str:
             "safetensors"
         )
     if not weight_files(folder):
-        raise ModelError(f"{what}: {folder} holds no .safetensors file; no other weights are read")
+        raise ModelError(f"{what}: {folder} has no .safetensors file; only safetensors weights are supported")
     names = read_json(folder / "config.json").get("architectures") or [""]
     return str(names[0])
 

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from ..video.frames import Frame, to_tensor, to_uint8
 
-__all__ = ["FrameNet", "LearnedInterpolator"]
+__all__ = ["FrameNet", "NetworkInterpolator"]
 
 
 class FrameNet(Protocol):
@@ -21,14 +21,14 @@ class FrameNet(Protocol):
     def alignment(self) -> int:
         """Width and height of a frame have to be multiples of this, in pixels."""
 
-    def look_at(self, picture: Tensor) -> Any:
-        """(1, 3, H, W) in [0, 1], float32 -> whatever `draw` wants to know of a frame."""
+    def prepare(self, image: Tensor) -> Any:
+        """(1, 3, H, W) in [0, 1], float32 -> whatever `interpolate` wants to know of a frame."""
 
-    def draw(self, before: Any, after: Any, times: Sequence[float]) -> Iterable[Tensor]:
+    def interpolate(self, before: Any, after: Any, times: Sequence[float]) -> Iterable[Tensor]:
         """(1, 3, H, W) in about [0, 1] for each of `times`, rising, 0 < t < 1."""
 
 
-class LearnedInterpolator:
+class NetworkInterpolator:
     """An `Interpolator` around a network on `device`. Keeps what it saw in the last frame: of the next pair
     that is the first one."""
 
@@ -39,18 +39,18 @@ class LearnedInterpolator:
     @torch.inference_mode()
     def between(self, a: Frame, b: Frame, times: Sequence[float]) -> list[Frame]:
         """Frames at `times` (0 = a, 1 = b). One is drawn after the other, so `times` cost no memory."""
-        before = self._last[1] if self._last is not None and self._last[0] is a else self._look_at(a)
+        before = self._last[1] if self._last is not None and self._last[0] is a else self._prepare(a)
         self._last = None  # frees what is no longer needed before the next frame is looked at
-        after = self._look_at(b)
+        after = self._prepare(b)
         height, width = a.shape[:2]
-        pictures = self._net.draw(before, after, times)
-        frames = [to_uint8(picture[0, :, :height, :width], low=0.0) for picture in pictures]
+        images = self._net.interpolate(before, after, times)
+        frames = [to_uint8(image[0, :, :height, :width], low=0.0) for image in images]
         self._last = b, after
         return frames
 
-    def _look_at(self, frame: Frame) -> Any:
+    def _prepare(self, frame: Frame) -> Any:
         height, width = frame.shape[:2]
         right, below = -width % self._net.alignment, -height % self._net.alignment
-        # The border goes on: black would bleed into the picture.
-        picture = functional.pad(to_tensor(frame, self._device), (0, right, 0, below), mode="replicate")
-        return self._net.look_at(picture)
+        # The border goes on: black would bleed into the image.
+        image = functional.pad(to_tensor(frame, self._device), (0, right, 0, below), mode="replicate")
+        return self._net.prepare(image)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wan_duet.pipelines.remote.written import fingerprint, written_form
+from wan_duet.pipelines.remote.stored_form import fingerprint, stored_form
 
 texts = st.text() | st.sampled_from(
     ["data:", "data:image/png;base64,", "https://", "http://a.test/?b", "sha256:x"]
@@ -24,24 +24,24 @@ values = st.recursive(
 
 @given(values)
 def test_a_form_is_its_own_form(value: Any) -> None:
-    assert written_form(written_form(value)) == written_form(value)
-    assert fingerprint(written_form(value)) == fingerprint(value)
+    assert stored_form(stored_form(value)) == stored_form(value)
+    assert fingerprint(stored_form(value)) == fingerprint(value)
 
 
 @given(st.binary(max_size=50))
 def test_the_same_content_has_the_same_form_however_it_is_encoded(content: bytes) -> None:
     encoded = base64.b64encode(content).decode()
     forms = {
-        written_form(f"data:image/png;base64,{encoded}"),
-        written_form(f"DATA:image/png;name=a.png;base64,{encoded}"),
-        written_form(f"data:image/png,{quote_from_bytes(content)}"),
+        stored_form(f"data:image/png;base64,{encoded}"),
+        stored_form(f"DATA:image/png;name=a.png;base64,{encoded}"),
+        stored_form(f"data:image/png,{quote_from_bytes(content)}"),
     }
     assert len(forms) == 1
     assert forms.pop().startswith("sha256:")
 
 
 def test_a_data_uri_that_is_damaged_is_not_written_either() -> None:
-    assert written_form("data:image/png;base64,c2VjcmV0!").startswith("sha256:")
+    assert stored_form("data:image/png;base64,c2VjcmV0!").startswith("sha256:")
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_data_uri_that_is_damaged_is_not_written_either() -> None:
     ],
 )
 def test_what_opens_a_file_is_left_out_of_its_address(url: str, form: str) -> None:
-    written = written_form({"loras": [{"path": url}]})["loras"][0]["path"]
+    written = stored_form({"loras": [{"path": url}]})["loras"][0]["path"]
     assert written.startswith(form)
     assert "hush" not in written
 
@@ -69,7 +69,7 @@ def test_two_signatures_are_two_addresses() -> None:
 
 def test_a_prompt_is_written_as_it_is() -> None:
     prompt = "data: a chart, https://example.com/?q=1 on a screen"
-    assert written_form({"prompt": prompt}) == {"prompt": prompt}
+    assert stored_form({"prompt": prompt}) == {"prompt": prompt}
 
 
 def test_the_order_of_keys_does_not_count_and_that_of_items_does() -> None:

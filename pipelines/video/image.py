@@ -1,4 +1,4 @@
-"""Still pictures: read as people see them, fitted without stretching, written with their tags."""
+"""Reads, resizes and writes still images. Keeps their orientation, aspect ratio and tags."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from torch.nn import functional
 from ..errors import MediaError
 from ..files.on_disk import discard, move_into_place
 
-__all__ = ["PICTURE_FORMATS", "fit", "over_white", "picture_bytes", "read_picture", "write_picture"]
+__all__ = ["IMAGE_FORMATS", "fit", "image_bytes", "over_white", "read_image", "write_image"]
 
-PICTURE_FORMATS = ("png", "jpeg")
-_MOST_PIXELS = 2**28  # beyond it a small file can hold a picture that fills the memory
+IMAGE_FORMATS = ("png", "jpeg")
+_MOST_PIXELS = 2**28  # beyond it a small file can hold an image that fills the memory
 _JPEG_QUALITY = 95  # above it files grow faster than they improve (libjpeg-turbo's documentation)
 _EXIF_MODEL, _EXIF_MAKE = 0x0110, 0x010F  # where ComfyUI looks for a prompt, and downwards for the rest
 
 
-def read_picture(file: Path | bytes) -> Tensor:
-    """(H, W, 3) float32 in [0, 1]: turned as its EXIF says, transparency laid over white.
+def read_image(file: Path | bytes) -> Tensor:
+    """Read an image as (H, W, 3) float32 in [0, 1]: rotated as its EXIF says, transparency over white.
 
-    Raises MediaError naming the file when it is not a readable picture.
+    Raises MediaError naming the file when it is not a readable image.
     """
-    name = "the picture" if isinstance(file, bytes) else str(file)
+    name = "the image" if isinstance(file, bytes) else str(file)
     try:
         with Image.open(BytesIO(file) if isinstance(file, bytes) else file) as opened:
             if opened.width * opened.height > _MOST_PIXELS:
@@ -41,14 +41,14 @@ def read_picture(file: Path | bytes) -> Tensor:
     except MediaError:
         raise
     except Exception as error:  # Pillow's readers raise what their formats make them raise
-        raise MediaError(f"{name}: not a readable picture: {error}") from error
+        raise MediaError(f"{name}: not a readable image: {error}") from error
     return torch.from_numpy(pixels)
 
 
 def fit(frames: Tensor, width: int, height: int) -> Tensor:
     """(T, H, W, 3) in [0, 1] -> (T, height, width, 3): resized to cover the size, cropped in the centre.
 
-    Bicubic with antialiasing, so that a large picture is averaged and not sampled. A size that fits already
+    Bicubic with antialiasing, so that a large image is averaged and not sampled. A size that fits already
     comes back bit for bit.
     """
     old_height, old_width = frames.shape[1:3]
@@ -66,14 +66,14 @@ def fit(frames: Tensor, width: int, height: int) -> Tensor:
     return cropped.clamp(0, 1).movedim(1, -1).contiguous()
 
 
-def picture_bytes(pixels: np.ndarray[Any, Any], kind: str, tags: Mapping[str, str]) -> bytes:
-    """A file of `pixels` (H, W, 3) uint8 in `kind`, one of PICTURE_FORMATS, that carries `tags`.
+def image_bytes(pixels: np.ndarray[Any, Any], kind: str, tags: Mapping[str, str]) -> bytes:
+    """A file of `pixels` (H, W, 3) uint8 in `kind`, one of IMAGE_FORMATS, that carries `tags`.
 
     PNG: text chunks of those names, as ComfyUI's own. JPEG: EXIF lines `name:value`, as ComfyUI reads them.
     Raises MediaError for another kind.
     """
-    if kind not in PICTURE_FORMATS:
-        raise MediaError(f"image_format: got {kind!r}; give one of {', '.join(PICTURE_FORMATS)}")
+    if kind not in IMAGE_FORMATS:
+        raise MediaError(f"image_format: got {kind!r}; give one of {', '.join(IMAGE_FORMATS)}")
     buffer, image = BytesIO(), Image.fromarray(pixels)
     if kind == "png":
         chunks = PngImagePlugin.PngInfo()
@@ -88,14 +88,14 @@ def picture_bytes(pixels: np.ndarray[Any, Any], kind: str, tags: Mapping[str, st
     return buffer.getvalue()
 
 
-def write_picture(path: Path, content: bytes) -> None:
-    """The file whole, or none; MediaError when it cannot be written."""
+def write_image(path: Path, content: bytes) -> None:
+    """Write `content` to `path`. Raises MediaError and leaves no partial file when that fails."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content)
         move_into_place(part, path)
     except OSError as error:
-        raise MediaError(f"cannot write {path}: {error.strerror or error}; give another place") from error
+        raise MediaError(f"cannot write {path}: {error.strerror or error}; choose another path") from error
     finally:
         discard(part)
 

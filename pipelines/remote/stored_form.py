@@ -15,31 +15,31 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote_to_bytes, urlsplit
 
-__all__ = ["fingerprint", "written_form"]
+__all__ = ["fingerprint", "stored_form"]
 
 _DATA_URI = re.compile(
     r"data:[\w.+-]+/[\w.+-]+(?:;[^,]*)?,", re.IGNORECASE
 )  # a prompt may begin with "data:"
 
 
-def written_form(value: Any) -> Any:
+def stored_form(value: Any) -> Any:
     """JSON `value` with each data URI replaced by "sha256:..." of its content, and each address that carries
     a query, a fragment or a user by its bare form and the hash of the whole.
 
     Equal values have equal forms, and a form is its own form.
     """
     if isinstance(value, Mapping):
-        return {key: written_form(item) for key, item in value.items()}
+        return {key: stored_form(item) for key, item in value.items()}
     if isinstance(value, str):
         return _written_text(value)
     if isinstance(value, Sequence):
-        return [written_form(item) for item in value]
+        return [stored_form(item) for item in value]
     return value
 
 
 def fingerprint(value: Any) -> str:
     """sha256 in hex of the written form of JSON `value`; the order of keys does not count."""
-    text = json.dumps(written_form(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(stored_form(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

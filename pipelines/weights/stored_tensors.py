@@ -75,7 +75,9 @@ class Files:
             found = f"stored as {place.dtype}" if place else "not in the file"
             raise ModelError(f"{file}: cannot read {key}: it is {found}")
         if place.size_bytes != math.prod(place.shape) * dtype.itemsize:
-            raise ModelError(f"{file}: cannot read {key}: {place.size_bytes} bytes are not {place.shape}")
+            raise ModelError(
+                f"{file}: cannot read {key}: {place.size_bytes} bytes do not match shape {place.shape}"
+            )
         raw = read(file, place.offset, place.size_bytes)
         aligned = raw if place.offset % dtype.itemsize == 0 else raw.clone()
         return aligned.view(dtype).reshape(place.shape)

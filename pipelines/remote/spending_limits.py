@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from ..errors import SpendingError
 from ..request.prices import Price
-from .desk import Desk
+from .job_context import JobContext
+from .job_record import Job, Order
 from .journal import Spent
-from .record import Job, Order
 
 __all__ = ["SpendingLimits", "admit", "require_within", "start_of_day"]
 
@@ -22,19 +22,19 @@ class SpendingLimits:
     per_day_usd: float | None = None
 
 
-def admit(order: Order, desk: Desk, limits: SpendingLimits, *, reuse: bool, resubmit: bool) -> Job:
+def admit(order: Order, context: JobContext, limits: SpendingLimits, *, reuse: bool, resubmit: bool) -> Job:
     """The job of an order: one that is on its way or finished already, or a new one within the limits.
 
     reuse, resubmit: as in `Journal.begin`. Raises SpendingError.
     """
-    return desk.journal.begin(
+    return context.journal.begin(
         order,
-        desk.provider.account,
-        desk.owner,
+        context.provider.account,
+        context.owner,
         reuse=reuse,
         resubmit=resubmit,
         allow=lambda spent: require_within(limits, order.price, spent, order.provider),
-        since=start_of_day(desk.clock.now()),
+        since=start_of_day(context.clock.now()),
     )
 
 

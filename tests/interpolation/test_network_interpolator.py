@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from wan_duet.pipelines.interpolation.learned import LearnedInterpolator
+from wan_duet.pipelines.interpolation.network_interpolator import NetworkInterpolator
 from wan_duet.pipelines.video.frames import Frame
 
 CPU = torch.device("cpu")
@@ -22,11 +22,11 @@ class Blend:
     def __init__(self) -> None:
         self.seen: list[Tensor] = []
 
-    def look_at(self, picture: Tensor) -> Tensor:
+    def prepare(self, picture: Tensor) -> Tensor:
         self.seen.append(picture)
         return picture
 
-    def draw(self, before: Tensor, after: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
+    def interpolate(self, before: Tensor, after: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
         return (before * (1 - t) + after * t for t in times)
 
 
@@ -37,7 +37,7 @@ def clip(count: int, height: int = 5, width: int = 11) -> list[Frame]:
 
 def test_frames_come_back_in_their_size_and_at_their_times() -> None:
     a, b = clip(2)
-    drawn = LearnedInterpolator(Blend(), CPU).between(a, b, [0.25, 0.5])
+    drawn = NetworkInterpolator(Blend(), CPU).between(a, b, [0.25, 0.5])
     for frame, t in zip(drawn, (0.25, 0.5), strict=True):
         assert np.abs(frame - (a * (1 - t) + b * t)).max() <= 0.5 + 1e-3
 
@@ -45,7 +45,7 @@ def test_frames_come_back_in_their_size_and_at_their_times() -> None:
 def test_the_network_sees_whole_multiples_and_the_border_goes_on() -> None:
     net = Blend()
     a, b = clip(2)
-    LearnedInterpolator(net, CPU).between(a, b, [0.5])
+    NetworkInterpolator(net, CPU).between(a, b, [0.5])
     first = net.seen[0]
     assert first.shape == (1, 3, 8, 16)
     assert torch.equal(first[..., 4:, :], first[..., 4:5, :].expand(-1, -1, 4, -1))
@@ -54,21 +54,21 @@ def test_the_network_sees_whole_multiples_and_the_border_goes_on() -> None:
 
 def test_every_frame_of_a_clip_is_looked_at_once() -> None:
     net = Blend()
-    interpolator, frames = LearnedInterpolator(net, CPU), clip(4)
+    interpolator, frames = NetworkInterpolator(net, CPU), clip(4)
     for a, b in pairwise(frames):
         interpolator.between(a, b, [0.5])
     assert len(net.seen) == 4
 
 
 def test_another_clip_is_not_mistaken_for_the_next_pair() -> None:
-    interpolator = LearnedInterpolator(Blend(), CPU)
+    interpolator = NetworkInterpolator(Blend(), CPU)
     a, b, c, d = clip(4)
     interpolator.between(a, b, [0.5])
     again = interpolator.between(c, d, [0.5])
-    assert np.array_equal(again[0], LearnedInterpolator(Blend(), CPU).between(c, d, [0.5])[0])
+    assert np.array_equal(again[0], NetworkInterpolator(Blend(), CPU).between(c, d, [0.5])[0])
 
 
 @pytest.mark.filterwarnings("error")
 def test_read_only_frames_are_taken() -> None:
     still = np.frombuffer(bytes(range(192)), np.uint8).reshape(8, 8, 3)
-    assert np.array_equal(LearnedInterpolator(Blend(), CPU).between(still, still, [0.5])[0], still)
+    assert np.array_equal(NetworkInterpolator(Blend(), CPU).between(still, still, [0.5])[0], still)

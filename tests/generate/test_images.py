@@ -20,8 +20,8 @@ from wan_duet.pipelines.generate.local_run import Result, repeat, run
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import parse
+from wan_duet.pipelines.video.image import image_bytes, read_image
 from wan_duet.pipelines.video.output import sidecar
-from wan_duet.pipelines.video.picture import picture_bytes, read_picture
 
 WHITE = "a green square on a white background"
 RED, BLUE = (225, 30, 35), (30, 70, 225)
@@ -43,12 +43,12 @@ def painted(file: Path, colour: tuple[int, int, int], width: int = 160, height: 
     rows, columns = np.mgrid[:height, :width]
     disc = np.hypot(rows - height / 2, columns - width / 2) < min(width, height) * 0.25
     pixels = np.where(disc[..., None], np.array(colour), 255).astype(np.uint8)
-    file.write_bytes(picture_bytes(pixels, "png", {}))
+    file.write_bytes(image_bytes(pixels, "png", {}))
     return file
 
 
 def colour_of(file: Path) -> str | None:
-    pixels = (read_picture(file) * 255).round().byte().numpy()
+    pixels = (read_image(file) * 255).round().byte().numpy()
     return look_at(pixels[None]).colour
 
 
@@ -62,7 +62,7 @@ def test_the_file_is_the_picture_that_is_returned(drawn: Result) -> None:
         assert (image.format, image.size, image.mode) == ("PNG", (64, 64), "RGB")
     assert drawn.images is not None
     assert drawn.images.shape == (1, 64, 64, 3)
-    assert torch.equal((drawn.images[0] * 255).round(), (read_picture(drawn.path) * 255).round())
+    assert torch.equal((drawn.images[0] * 255).round(), (read_image(drawn.path) * 255).round())
 
 
 def test_the_prompt_is_drawn(drawn: Result) -> None:
@@ -123,7 +123,7 @@ def test_a_stop_leaves_nothing(toy: WanModel, tmp_path: Path) -> None:
         at_picture = False
 
         def begin(self, stage: str, total: int, unit: str) -> None:
-            self.at_picture = stage == "picture"
+            self.at_picture = stage == "image"
 
         def check(self) -> None:
             if self.at_picture:
@@ -154,7 +154,7 @@ def redrawn(model: WanModel, folder: Path, strength: float, **values: Any) -> Re
 def test_strength_0_gives_the_input_back(toy: WanModel, tmp_path: Path) -> None:
     made = redrawn(toy, tmp_path, 0.0)
     assert made.images is not None
-    before = read_picture(painted(tmp_path / "small.png", RED, 64, 64))
+    before = read_image(painted(tmp_path / "small.png", RED, 64, 64))
     error = float((made.images[0] - before).square().mean())
     assert error < 0.008  # 21 dB: once through the VAE, and no step
     assert made.receipt["plan"]["start_step"] == len(made.receipt["plan"]["timesteps"])
@@ -217,12 +217,12 @@ def test_the_receipt_names_the_input_by_content_and_repeats(
     ("source", "error", "said"),
     [
         ("nowhere.png", RequestError, "image_url: nowhere.png"),
-        ("sha256:" + "0" * 64, RequestError, "image_url: its medium is missing"),
-        ("https://example.com/a.png", RequestError, "image_url: an address; save it"),
-        ("ftp://example.com/a.png", RequestError, "image_url: an address"),
+        ("sha256:" + "0" * 64, RequestError, "image_url: the connected input is missing"),
+        ("https://example.com/a.png", RequestError, "image_url: a web address; download it"),
+        ("ftp://example.com/a.png", RequestError, "image_url: a web address"),
         ("data:image/png;base64,!", RequestError, "image_url: a data URI"),
         ("data:video/mp4;base64,AAAA", RequestError, "image_url: .*is video/mp4"),
-        ("data:image/png;base64,AAAA", MediaError, "image_url: .*not a readable picture"),
+        ("data:image/png;base64,AAAA", MediaError, "image_url: .*not a readable image"),
     ],
 )
 def test_an_input_that_cannot_be_used_is_named_before_anything_is_loaded(

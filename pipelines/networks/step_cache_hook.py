@@ -14,24 +14,24 @@ from torch import Tensor, nn
 
 from ..sampling.step_cache import BlockCache
 
-__all__ = ["asking"]
+__all__ = ["with_step_cache"]
 
 
 @contextmanager
-def asking(network: nn.Module, cache: BlockCache | None) -> Iterator[None]:
+def with_step_cache(network: nn.Module, cache: BlockCache | None) -> Iterator[None]:
     """`network.blocks` with `cache` in between, for one forward; None changes nothing."""
     blocks = network.blocks
     if cache is None or not isinstance(blocks, nn.ModuleList) or len(blocks) < 3:
         yield
         return
-    network.blocks = _Asking(blocks, cache)
+    network.blocks = _CachedBlocks(blocks, cache)
     try:
         yield
     finally:
         network.blocks = blocks
 
 
-class _Asking(nn.ModuleList):
+class _CachedBlocks(nn.ModuleList):
     def __init__(self, blocks: nn.ModuleList, cache: BlockCache) -> None:
         super().__init__(blocks)
         self._cache = cache

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .stored import Files
+from .stored_tensors import Files
 from .streams import Event, Streams
 
 __all__ = ["StagedFiles", "Staging"]
@@ -66,13 +66,13 @@ class Staging:
                 self._streams.copy(target[done : done + part], piece)
             done, self._filled = done + part, self._filled + part
 
-    def give_back(self) -> None:
+    def release_pinned(self) -> None:
         """The memory goes back to the system; the next `send` takes it anew. Nothing may be on its way."""
         if self._chunks:
             self._chunks.clear()
             self._sent.clear()
             if self._streams is not None:
-                self._streams.give_back()
+                self._streams.release_pinned()
 
     def _next(self) -> None:
         """Leave a full chunk to the device, and wait until the next one has been copied from."""
@@ -102,5 +102,5 @@ def _empty(size_bytes: int, *, locked: bool) -> Tensor:
         return torch.empty(size_bytes, dtype=torch.uint8, pin_memory=locked)
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
-        log.warning("no page-locked memory to be had, so weights come slower: %s", reason)
+        log.warning("page-locked memory is not available, so weights load more slowly: %s", reason)
         return torch.empty(size_bytes, dtype=torch.uint8)

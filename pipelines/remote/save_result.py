@@ -11,10 +11,10 @@ from urllib.parse import urlsplit
 from ..errors import JobFailedError, JobLostError, MediaError
 from ..files.on_disk import discard, remove
 from ..video.output import sidecar, write_sidecar
-from .desk import Desk
-from .news import Tell, news_of
+from .job_context import JobContext
+from .job_event import OnEvent, job_event
+from .job_record import Job, outcome_json
 from .provider import Downloaded, RemoteFile
-from .record import Job, outcome_json
 from .remote_receipt import remote_receipt
 
 __all__ = ["fetch"]
@@ -31,7 +31,7 @@ _SUFFIXES = {
 _CHUNK = 1 << 20
 
 
-async def fetch(job: Job, desk: Desk, tell: Tell) -> Job:
+async def fetch(job: Job, context: JobContext, on_event: OnEvent) -> Job:
     """Download, write the receipt, and close the job as done. A file of the user is never replaced.
 
     Raises RemoteError; unless it is JobLostError the job stays open and may be fetched again.
@@ -39,41 +39,43 @@ async def fetch(job: Job, desk: Desk, tell: Tell) -> Job:
     file = job.outcome.files[0]
     for other in job.outcome.files[1:]:
         log.warning("%s gave more than one file; not saved: %s", job.request_id, other.url.partition("?")[0])
-    place = _place(job, desk, file)
-    desk.at("place reserved")
+    place = _place(job, context, file)
+    context.at("place reserved")
     whole = await asyncio.to_thread(_whole, place)
     if whole is None:
-        async with desk.transfers:
-            whole = await _download(job, desk, place, tell)
-    desk.at("downloaded")
+        async with context.transfers:
+            whole = await _download(job, context, place, on_event)
+    context.at("downloaded")
     write_sidecar(place, remote_receipt(job))
-    desk.at("receipt written")
-    job = desk.journal.move(job.job_id, desk.owner, "done", size_bytes=whole.size_bytes, sha256=whole.sha256)
-    desk.at("done written")
+    context.at("receipt written")
+    job = context.journal.move(
+        job.job_id, context.owner, "done", size_bytes=whole.size_bytes, sha256=whole.sha256
+    )
+    context.at("done written")
     log.info("saved %s", place)
     return job
 
 
-async def _download(job: Job, desk: Desk, place: Path, tell: Tell) -> Downloaded:
+async def _download(job: Job, context: JobContext, place: Path, on_event: OnEvent) -> Downloaded:
     """An address that gives nothing any more is asked for anew, once: a provider may sign it again."""
 
     def progress(done: int, total: int | None) -> None:
-        desk.at("downloading")
-        tell(news_of(job, "downloading", desk.clock.now(), bytes_done=done, bytes_total=total))
+        context.at("downloading")
+        on_event(job_event(job, "downloading", context.clock.now(), bytes_done=done, bytes_total=total))
 
     file = job.outcome.files[0]
     try:
-        return await desk.provider.download(file, place, progress=progress, check=_never)
+        return await context.provider.download(file, place, progress=progress, check=_never)
     except JobLostError as error:
         gone = error
     try:
-        outcome = await desk.provider.result(job.submitted)
+        outcome = await context.provider.result(job.submitted)
         if not outcome.files or outcome.files[0].url == file.url:
             raise gone
-        desk.journal.note(job.job_id, desk.owner, outcome_json=outcome_json(outcome))
-        return await desk.provider.download(outcome.files[0], place, progress=progress, check=_never)
+        context.journal.note(job.job_id, context.owner, outcome_json=outcome_json(outcome))
+        return await context.provider.download(outcome.files[0], place, progress=progress, check=_never)
     except (JobFailedError, JobLostError) as error:
-        desk.journal.move(job.job_id, desk.owner, "lost", error=error.message)
+        context.journal.move(job.job_id, context.owner, "lost", error=error.message)
         discard(place)
         raise
 
@@ -82,7 +84,7 @@ def _never() -> None:
     """A stop does not end a download: its file is paid for."""
 
 
-def _place(job: Job, desk: Desk, file: RemoteFile) -> Path:
+def _place(job: Job, context: JobContext, file: RemoteFile) -> Path:
     """Where the file goes: a name that is the job's own, in the journal and, as an empty file, on disk."""
     if job.file_path is not None:
         return Path(job.file_path)
@@ -92,7 +94,7 @@ def _place(job: Job, desk: Desk, file: RemoteFile) -> Path:
         place = wished.with_name(f"{wished.stem}{ending}{wished.suffix}")
         if _taken(place):
             continue
-        if desk.journal.reserve(job.job_id, desk.owner, place):
+        if context.journal.reserve(job.job_id, context.owner, place):
             return place
         remove(place)  # another job has the name, though no file yet
     raise MediaError(f"{wished}: this name is taken, and so are others like it; move those files")

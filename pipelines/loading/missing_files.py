@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["Slot", "missing", "public_page"]
+__all__ = ["PartName", "missing", "public_page"]
 
-Slot = Literal["low", "vae", "text_encoder", "image_encoder", "audio_encoder"]
+PartName = Literal["low", "vae", "text_encoder", "image_encoder", "audio_encoder"]
 
 _WAN22 = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/tree/main/split_files"
 _WAN21 = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/tree/main/split_files"
@@ -45,7 +45,7 @@ _LOW = {
 }
 
 
-def missing(slot: Slot, family: str) -> str:
+def missing(slot: PartName, family: str) -> str:
     """One sentence: which part of a model of `family` was not given, where it belongs, who has it."""
     part = _part(slot, family)
     return (
@@ -59,7 +59,7 @@ def public_page(folder: str) -> str:
     return _PAGES[folder]
 
 
-def _part(slot: Slot, family: str) -> _Part:
+def _part(slot: PartName, family: str) -> _Part:
     if slot == "low":
         return _Part("diffusion_models", _LOW[family])
     if slot == "audio_encoder":

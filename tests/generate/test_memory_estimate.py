@@ -16,7 +16,7 @@ from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.device.precision import Part
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.generate.local_run import run
-from wan_duet.pipelines.generate.preflight import Preflight, Stage, chunk_tokens, look_ahead
+from wan_duet.pipelines.generate.memory_estimate import MemoryEstimate, Stage, chunk_tokens, estimate_memory
 from wan_duet.pipelines.generate.stages import sample
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent
@@ -25,7 +25,7 @@ from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.noise import StartLatents
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.weights.recipe import Recipe
-from wan_duet.pipelines.weights.stored import StoredTensor
+from wan_duet.pipelines.weights.stored_tensors import StoredTensor
 
 GIB = 2**30
 SHAPE = (16, 21, 60, 104)  # 832x480, 81 frames
@@ -81,23 +81,23 @@ def a14b(toy: WanModel) -> WanModel:
     return replace(toy, experts={"high": recipe, "low": recipe}, precision="bf16")
 
 
-def stages(ahead: Preflight) -> dict[str, Stage]:
-    return {stage.name: stage for stage in ahead.stages}
+def stages(estimate: MemoryEstimate) -> dict[str, Stage]:
+    return {stage.name: stage for stage in estimate.stages}
 
 
 def test_every_network_of_the_run_is_a_stage_in_its_order(toy: WanModel) -> None:
-    ahead = look_ahead(toy, Device("cpu", None), SHAPE, ["high", "high", "low"])
-    assert list(stages(ahead)) == ["text encoder", "high-noise expert", "low-noise expert", "VAE"]
-    assert list(stages(look_ahead(toy, Device("cpu", None), SHAPE, ["low"]))) == [
+    estimate = estimate_memory(toy, Device("cpu", None), SHAPE, ["high", "high", "low"])
+    assert list(stages(estimate)) == ["text encoder", "high-noise expert", "low-noise expert", "VAE"]
+    assert list(stages(estimate_memory(toy, Device("cpu", None), SHAPE, ["low"]))) == [
         "text encoder", "low-noise expert", "VAE",
     ]  # fmt: skip
-    only = look_ahead(toy, Device("cpu", None), SHAPE, ["low"], sampling_only=True)
+    only = estimate_memory(toy, Device("cpu", None), SHAPE, ["low"], sampling_only=True)
     assert list(stages(only)) == ["low-noise expert"]
 
 
 def test_weights_are_counted_in_the_dtypes_they_are_kept_in(toy: WanModel) -> None:
     whole, half = (
-        look_ahead(replace(toy, precision=precision), Device("cuda", None), SHAPE, ["high"])
+        estimate_memory(replace(toy, precision=precision), Device("cuda", None), SHAPE, ["high"])
         for precision in ("fp32", "bf16")
     )
     elements = toy.experts["high"].elements
@@ -112,18 +112,20 @@ def test_every_network_computes_in_the_dtype_that_its_device_has_for_it(toy: Wan
         "text_encoder": torch.float16,
         "vae": torch.float32,
     }
-    ahead = look_ahead(toy, Device("cuda", None, dtypes=dtypes), SHAPE, ["high"])
-    assert [stage.dtype for stage in ahead.stages] == ["float16", "bfloat16", "float32"]
-    assert ahead.dtype == "bfloat16"
-    assert stages(ahead)["VAE"].weights_bytes == 4 * toy.vae.elements
-    chosen = look_ahead(replace(toy, precision="bf16"), Device("cuda", None, dtypes=dtypes), SHAPE, ["high"])
+    estimate = estimate_memory(toy, Device("cuda", None, dtypes=dtypes), SHAPE, ["high"])
+    assert [stage.dtype for stage in estimate.stages] == ["float16", "bfloat16", "float32"]
+    assert estimate.dtype == "bfloat16"
+    assert stages(estimate)["VAE"].weights_bytes == 4 * toy.vae.elements
+    chosen = estimate_memory(
+        replace(toy, precision="bf16"), Device("cuda", None, dtypes=dtypes), SHAPE, ["high"]
+    )
     assert [stage.dtype for stage in chosen.stages] == ["bfloat16"] * 3
 
 
 def test_a_device_of_unknown_size_is_used_as_little_as_can_be(a14b: WanModel) -> None:
     shape = (16, 21, 90, 160)
     unknown, roomy = (
-        look_ahead(a14b, Device("privateuseone", free, free), shape, ["high", "low"])
+        estimate_memory(a14b, Device("privateuseone", free, free), shape, ["high", "low"])
         for free in (None, 200 * GIB)
     )
     assert unknown.residency is not None
@@ -133,12 +135,12 @@ def test_a_device_of_unknown_size_is_used_as_little_as_can_be(a14b: WanModel) ->
     assert chunk_tokens(a14b, shape, Device("privateuseone", None)) == 12600  # a sixth of 75600
     assert chunk_tokens(a14b, shape, Device("privateuseone", None, 200 * GIB)) == 0
     unknown.require_room()
-    assert "how much privateuseone has free is unknown" in unknown.text()
+    assert "the free memory of privateuseone is unknown" in unknown.text()
 
 
 def test_files_of_the_right_dtype_stay_files_on_a_cpu_and_nowhere_else(a14b: WanModel) -> None:
     on_cpu, on_gpu, converted = (
-        stages(look_ahead(replace(a14b, precision=precision), Device(kind, None), SHAPE, ["high"]))
+        stages(estimate_memory(replace(a14b, precision=precision), Device(kind, None), SHAPE, ["high"]))
         for kind, precision in (("cpu", "bf16"), ("cuda", "bf16"), ("cpu", "fp32"))
     )
     assert on_cpu["high-noise expert"].fixed_bytes == 0
@@ -148,16 +150,16 @@ def test_files_of_the_right_dtype_stay_files_on_a_cpu_and_nowhere_else(a14b: Wan
 
 
 def test_a_run_that_fits_is_let_through(a14b: WanModel) -> None:
-    look_ahead(a14b, Device("cuda", 40 * GIB), SHAPE, ["high"]).require_room()
-    look_ahead(a14b, Device("cuda", None), SHAPE, ["high"]).require_room()
+    estimate_memory(a14b, Device("cuda", 40 * GIB), SHAPE, ["high"]).require_room()
+    estimate_memory(a14b, Device("cuda", None), SHAPE, ["high"]).require_room()
 
 
 def test_weights_that_do_not_fit_stream(a14b: WanModel) -> None:
-    ahead = look_ahead(a14b, Device("cuda", 12 * GIB, 24 * GIB), SHAPE, ["high", "low"])
-    ahead.require_room()
-    assert ahead.residency is not None
-    assert 3 < ahead.residency.slots < 40
-    assert "3 slots stream the others" in ahead.text()
+    estimate = estimate_memory(a14b, Device("cuda", 12 * GIB, 24 * GIB), SHAPE, ["high", "low"])
+    estimate.require_room()
+    assert estimate.residency is not None
+    assert 3 < estimate.residency.slots < 40
+    assert "3 slots stream the others" in estimate.text()
 
 
 @pytest.mark.parametrize(("total", "chunk"), [(24, 0), (12, 5460), (8, 5460)])
@@ -170,7 +172,9 @@ def test_a_small_device_computes_a_sixth_of_the_tokens_at_a_time(
 
 def test_what_a_step_cache_keeps_is_counted(a14b: WanModel) -> None:
     device = Device("cuda", 6 * GIB, 24 * GIB)
-    without, beside = (look_ahead(a14b, device, SHAPE, ["high"], cached=cached) for cached in (False, True))
+    without, beside = (
+        estimate_memory(a14b, device, SHAPE, ["high"], cached=cached) for cached in (False, True)
+    )
     more = beside.stages[1].working_bytes / without.stages[1].working_bytes
     assert more == pytest.approx(1.8, abs=1e-3)
     assert without.residency is not None
@@ -180,28 +184,26 @@ def test_what_a_step_cache_keeps_is_counted(a14b: WanModel) -> None:
 
 def test_weights_that_shall_all_stay_and_do_not_fit_are_refused_in_numbers(a14b: WanModel) -> None:
     model = replace(a14b, residency="resident")
-    ahead = look_ahead(model, Device("cuda", 22 * GIB, 24 * GIB), SHAPE, ["high", "low"])
+    estimate = estimate_memory(model, Device("cuda", 22 * GIB, 24 * GIB), SHAPE, ["high", "low"])
     message = (
-        r"memory: the high-noise expert needs 55\.7 GiB on cuda, of it 53\.2 for bfloat16 weights and "
-        r"2\.\d\d to work in; 22 of 24 GiB can be had; .*device that has more"
+        r"Not enough memory: the high-noise expert needs 55\.7 GiB on cuda \(53\.2 for bfloat16 weights, "
+        r"2\.\d\d for activations\), but only 22 of 24 GiB are free\. .*device with more"
     )
     with pytest.raises(ModelError, match=message):
-        ahead.require_room()
+        estimate.require_room()
 
 
 def test_what_leaves_no_room_for_two_blocks_is_refused(a14b: WanModel) -> None:
-    with pytest.raises(
-        ModelError, match=r"needs 3\.\d\d .* of it 1\.33 for .* can be had; give a smaller size"
-    ):
-        look_ahead(a14b, Device("cuda", 3 * GIB), SHAPE, ["high"]).require_room()
-    with pytest.raises(ModelError, match="the weights alone do not fit"):
-        look_ahead(a14b, Device("cuda", GIB), SHAPE, ["high"]).require_room()
+    with pytest.raises(ModelError, match=r"needs 3\.\d\d .* \(1\.33 for .* are free\. Use a smaller size"):
+        estimate_memory(a14b, Device("cuda", 3 * GIB), SHAPE, ["high"]).require_room()
+    with pytest.raises(ModelError, match="The weights alone do not fit"):
+        estimate_memory(a14b, Device("cuda", GIB), SHAPE, ["high"]).require_room()
 
 
 def test_a_picture_that_does_not_fit_asks_for_a_smaller_one(a14b: WanModel) -> None:
     shape = (16, 41, 90, 160)  # 1280x720, 161 frames
     with pytest.raises(ModelError, match="smaller size or fewer frames"):
-        look_ahead(a14b, Device("cuda", 8 * GIB, 12 * GIB), shape, ["high"]).require_room()
+        estimate_memory(a14b, Device("cuda", 8 * GIB, 12 * GIB), shape, ["high"]).require_room()
 
 
 def test_a_run_that_cannot_fit_loads_nothing_unless_told_to_try(toy: WanModel, tmp_path: Path) -> None:
@@ -234,14 +236,14 @@ def test_a_stage_that_cannot_fit_loads_nothing_unless_told_to_try(toy: WanModel)
 
 def test_float32_is_told_of_bf16(a14b: WanModel) -> None:
     whole = replace(a14b, precision="fp32")
-    with pytest.raises(ModelError, match="precision bf16"):
-        look_ahead(whole, Device("cuda", 4 * GIB), SHAPE, ["high"]).require_room()
+    with pytest.raises(ModelError, match="precision to bf16"):
+        estimate_memory(whole, Device("cuda", 4 * GIB), SHAPE, ["high"]).require_room()
 
 
 def test_a_vae_with_little_room_is_counted_in_tiles(toy: WanModel) -> None:
     shape = (16, 21, 180, 320)
     roomy, tight = (
-        stages(look_ahead(toy, Device("cuda", free), shape, ["high"]))["VAE"].working_bytes
+        stages(estimate_memory(toy, Device("cuda", free), shape, ["high"]))["VAE"].working_bytes
         for free in (80 * GIB, GIB // 8)
     )
     assert tight < roomy / 2
@@ -249,14 +251,14 @@ def test_a_vae_with_little_room_is_counted_in_tiles(toy: WanModel) -> None:
 
 @pytest.mark.parametrize("free", [None, 3 * GIB])
 def test_the_line_for_people_names_every_stage_and_the_room(toy: WanModel, free: int | None) -> None:
-    text = look_ahead(toy, Device("cpu", free, free), SHAPE, ["high", "low"]).text()
+    text = estimate_memory(toy, Device("cpu", free, free), SHAPE, ["high", "low"]).text()
     assert "\n" not in text
     assert all(name in text for name in ("text encoder", "high-noise", "low-noise", "VAE"))
-    assert ("3 of 3 GiB can be had" if free else "how much cpu has free is unknown") in text
+    assert ("3 of 3 GiB are free" if free else "free memory of cpu is unknown") in text
 
 
 def test_the_receipt_gets_the_same_in_bytes(toy: WanModel) -> None:
-    ahead = look_ahead(toy, DeviceMemory("cpu"), SHAPE, ["high"])
-    told: dict[str, Any] = json.loads(json.dumps(ahead.as_dict()))
-    assert told["stages"][1]["weights_bytes"] == stages(ahead)["high-noise expert"].weights_bytes
+    estimate = estimate_memory(toy, DeviceMemory("cpu"), SHAPE, ["high"])
+    told: dict[str, Any] = json.loads(json.dumps(estimate.as_dict()))
+    assert told["stages"][1]["weights_bytes"] == stages(estimate)["high-noise expert"].weights_bytes
     assert told["device"] == "cpu"

@@ -1,4 +1,4 @@
-"""Media files from anywhere: what is damaged, or made in a way that this machine cannot read, is named."""
+"""Opens media files. Errors name files that are damaged or that this machine cannot decode."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..errors import MediaError
 
-__all__ = ["exact", "opened", "opened_animation", "require_codec", "tags_of"]
+__all__ = ["exact_fraction", "open_animation", "open_media", "require_codec", "tags_of"]
 
 # Without it a tag that is not UTF-8 is an error; PyAV 19 has no such argument, and reads every tag.
 _NOT_UTF8: dict[str, Any] = (
@@ -23,7 +23,7 @@ _NOT_UTF8: dict[str, Any] = (
 )
 
 
-def opened(content: Path | bytes) -> InputContainer:
+def open_media(content: Path | bytes) -> InputContainer:
     """A file open for reading, or its content; to be closed. The only place that opens one with PyAV.
 
     Raises OSError or av.FFmpegError when it is missing or no media file.
@@ -43,7 +43,7 @@ def _printable(text: str) -> str:
     return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
-def exact(value: Fraction | None) -> Fraction | None:
+def exact_fraction(value: Fraction | None) -> Fraction | None:
     """A rate or time base of PyAV; None when the file does not say it.
 
     PyAV 19 has a type of its own for them, which rounds to 32 bits and says 0/1 for what is not known.
@@ -54,13 +54,13 @@ def exact(value: Fraction | None) -> Fraction | None:
 def require_codec(stream: av.VideoStream | av.AudioStream, path: Path | str) -> None:
     """Raises MediaError when there is no decoder for a stream of `path`: PyAV gives it no context then."""
     if stream.codec_context is None:
-        what = "picture" if stream.type == "video" else "sound"
+        what = "video" if stream.type == "video" else "audio"
         raise MediaError(f"the {what} of {path} is in a format that cannot be decoded here; convert it first")
 
 
 @contextmanager
-def opened_animation(content: Path | bytes, name: str | None = None) -> Iterator[Image.Image]:
-    """An animated WebP, of which libav reads the first picture only. Its pictures are read by seeking.
+def open_animation(content: Path | bytes, name: str | None = None) -> Iterator[Image.Image]:
+    """An animated WebP, of which libav reads the first frame only. Its frames are read by seeking.
 
     name: what an error calls it; its path when left out.
     Raises MediaError when it is missing, damaged, or promises more pixels than are safe to unpack.

@@ -1,0 +1,35 @@
+"""Write the generated files of the repository that need no ComfyUI, or check that they are up to date.
+
+    python -m tools.generated [--check]
+
+With --check nothing is written, and the exit code is 1 when a file differs from what its source says. The
+help pages of the nodes need a running ComfyUI: `nodes/help_pages.py`, checked by tests/host.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from wan_duet.pipelines.plan import docs
+
+from . import device_table, requirements
+
+PAGES = {
+    requirements.ROOT / "requirements.txt": requirements.render,
+    docs.PAGE: docs.requests_page,
+    device_table.PAGE: device_table.devices_page,
+}
+
+
+def main(argv: list[str]) -> int:
+    old = {file: page() for file, page in PAGES.items() if file.read_text(encoding="utf-8") != page()}
+    for file, text in old.items():
+        if argv == ["--check"]:
+            print(f"{file.name} is out of date. Run: python -m tools.generated", file=sys.stderr)
+        else:
+            file.write_text(text, encoding="utf-8", newline="\n")
+    return int(argv == ["--check"] and bool(old))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
