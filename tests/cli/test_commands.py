@@ -78,7 +78,7 @@ def test_how_the_experts_compute_is_chosen_said_and_recorded(
     out = tmp_path / "a.mp4"
     command = ["generate", write(), "--model", "toy", "-o", str(out)]
     assert main([*command, "--attention", "sdpa"]) == 0
-    assert "attention by sdpa, plain kernels" in capsys.readouterr().err
+    assert "sdpa attention, plain kernels" in capsys.readouterr().err
     assert json.loads((tmp_path / "a.json").read_text())["model"]["choices"]["attention"] == "sdpa"
     assert json.loads((tmp_path / "a.json").read_text())["model"]["kernels_refused"] == {}
     out.unlink()
