@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)  # there is none without xdist
 def pytest_xdist_node_collection_finished(node: object, ids: list[str]) -> None:
-    """Raise what the processes that run the tests cannot: theirs would end in an internal error of pytest."""
+    """Raise what the processes that run the tests cannot: it would be an internal error of pytest there."""
     if any(name.startswith("tests/host/") for name in ids):
         look_for_host()
 

@@ -154,6 +154,18 @@ def test_a_folder_that_cannot_be_written_is_named_with_what_works() -> None:
         run.prepare(Path("/proc/.venv"), [])
 
 
+@pytest.mark.parametrize(("lacking", "says"), [("", "full disk"), ("ensurepip", "cannot make environments")])
+def test_an_environment_that_cannot_be_made_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str, says: str
+) -> None:
+    if lacking:
+        monkeypatch.setitem(sys.modules, lacking, None)
+    # A program that knows no `-m venv` stands in for a Python that fails while it makes one.
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(run.SetupError, match=says):
+        run.make(tmp_path / ".venv")
+
+
 def test_a_failed_step_shows_what_it_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(run.SetupError, match="no such package"):
         run.step("Installing", [sys.executable, "-c", "print('no such package'); raise SystemExit(1)"])

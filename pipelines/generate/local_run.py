@@ -19,7 +19,7 @@ from ..device.memory import Memory, compute_dtype
 from ..embedded.toy_model import embedded_loras
 from ..errors import ModelError, RequestError, SamplingError
 from ..interpolation.interpolator_files import Interpolators, interpolator_record, make_interpolator
-from ..kernels.choices import FloatChoices
+from ..kernels.choices import FloatChoices, kernels_text
 from ..loading.wan_model import WanModel
 from ..plan.plan import Plan, describe, make_plan
 from ..progress import Progress
@@ -206,17 +206,17 @@ def _decided(
     log.info("%s", describe(plan))
     if request.task == SPEECH:
         estimate = estimate_speech_memory(model, plan, inputs, memory)
-        dtype = compute_dtype(model.precision, memory, "transformer")
+        # The choice is for the VAE. The blocks of a speech model have none.
+        dtype = compute_dtype(model.precision, memory, "vae")
         kernels, refused = model.preferences.kernels_on(memory.device, dtype)
-        choices = FloatChoices(
-            kernels=kernels, refused=refused
-        )  # for the VAE; the blocks of a speech model have no choices
+        choices = FloatChoices(kernels=kernels, refused=refused)
+        log.info("%s", kernels_text(kernels, refused))
     else:
         steps, cached = plan.experts[plan.start_step :], options["cache_threshold"] is not None
         estimate = estimate_memory(model, memory, plan.latent_shape, steps, cached=cached)
         choices = float_choices(model, plan.latent_shape, memory)
-        # One decision for the whole run, the VAE and the receipt included.
-        model = replace(model, preferences=replace(model.preferences, kernels=choices.kernels))
+    # One decision for the whole run, the VAE and the receipt included.
+    model = replace(model, preferences=replace(model.preferences, kernels=choices.kernels))
     log.info("%s", estimate.text())
     if options["check_memory"]:
         estimate.require_room()

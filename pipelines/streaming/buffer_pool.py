@@ -178,7 +178,7 @@ class MetaNetwork:
                 f"{file}: has tensors that the network does not have: {', '.join(unexpected[:3])}"
             )
         if missing := [name for name in self._blank if name not in recipe.tensors]:
-            raise ModelError(f"{file}: lacks {len(missing)} tensors of the network: {', '.join(missing[:3])}")
+            raise ModelError(f"{file}: has no tensor for {', '.join(missing[:3])} ({len(missing)} missing)")
         for name, parameter in self._blank.items():
             if (found := recipe.tensors[name].shape) != (wanted := tuple(parameter.shape)):
                 raise ModelError(f"{file}: {name} has shape {found}, but the network needs {wanted}")

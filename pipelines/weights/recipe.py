@@ -180,7 +180,7 @@ def materialise(
     missing = [name for name, _ in network.named_parameters() if name not in recipe.tensors]
     if missing:
         raise ModelError(
-            f"{recipe.files[0]}: lacks {len(missing)} tensors of the network: {', '.join(missing[:3])}"
+            f"{recipe.files[0]}: has no tensor for {', '.join(missing[:3])} ({len(missing)} missing)"
         )
     network.to(device).requires_grad_(False).eval()  # what is left to move are buffers, such as rotary tables
 

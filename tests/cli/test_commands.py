@@ -84,7 +84,7 @@ def test_how_the_experts_compute_is_chosen_said_and_recorded(
     out = tmp_path / "a.mp4"
     command = ["generate", write(), "--model", "toy", "-o", str(out)]
     assert main([*command, "--attention", "sdpa"]) == 0
-    assert "attention by sdpa, plain kernels" in capsys.readouterr().err
+    assert "sdpa attention, plain kernels" in capsys.readouterr().err
     assert json.loads((tmp_path / "a.json").read_text())["model"]["choices"]["attention"] == "sdpa"
     assert json.loads((tmp_path / "a.json").read_text())["model"]["kernels_refused"] == {}
     out.unlink()
@@ -392,6 +392,7 @@ def test_a_damaged_receipt_is_exit_code_2(
         {"plan": receipt["plan"] | {"solver": "x"}},
         {"model": receipt["model"] | {"precision": "int4"}},
         {"model": receipt["model"] | {"files": [1]}},
+        {"model": receipt["model"] | {"choices": {"colour": "red"}}},
         {"versions": None},
     ):
         file.write_text(json.dumps(receipt | damage))

@@ -39,7 +39,7 @@ def test_with_a_model_every_expert_answers(tmp_path: Path, capsys: pytest.Captur
     assert answer["intended"]["expert"] == "low"
     assert answer["experts"].keys() == {"high", "low"}
     assert (answer["experts"]["high"]["matched"], answer["experts"]["high"]["unmatched"]) == (2, 2)
-    assert "only 50% of it fits" in answer["experts"]["low"]["refused"]
+    assert "only 50% of its keys fit" in answer["experts"]["low"]["refused"]
 
 
 def test_a_fitting_file_is_not_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

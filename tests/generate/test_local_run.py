@@ -292,7 +292,7 @@ def test_a_lora_of_which_little_fits_is_refused_unless_the_user_allows_it(
     save_file(pairs, file)
     request = t2v_request(**SMALL, loras=[{"path": str(file)}])
     settings: dict[str, Any] = {"memory": DeviceMemory("cpu"), "progress": Silent()}
-    with pytest.raises(LoraError, match=r"only 33% of it fits.*--allow-partial-loras"):
+    with pytest.raises(LoraError, match=r"only 33% of its keys fit.*--allow-partial-loras"):
         run(request, toy, out=tmp_path / "a.mp4", **settings)
     done = run(request, toy, out=tmp_path / "a.mp4", allow_partial_loras=True, **settings)
     assert done.receipt["model"]["loras"][0]["keys"]["unmatched"] == 4
@@ -494,13 +494,13 @@ def arguments(
     ("changes", "error", "word"),
     [
         ({"latents": torch.zeros(1, 16, 2, 9, 8)}, ModelError, "multiples of 16 pixels"),
-        ({"latents": torch.zeros(1, 16, 0, 8, 8)}, ModelError, "0 frames"),
+        ({"latents": torch.zeros(1, 16, 0, 8, 8)}, ModelError, "0 latent frames"),
         ({"latents": torch.zeros(1, 4, 2, 8, 8)}, ModelError, r"needs \(1, 16, frames"),
-        ({"latents": torch.full((1, 16, 2, 4, 4), torch.nan)}, SamplingError, "latents: .* not finite"),
+        ({"latents": torch.full((1, 16, 2, 4, 4), torch.nan)}, SamplingError, "latents: contains NaN or Inf"),
         (
             {"prompts": Prompts(Condition(torch.full((1, 512, 128), torch.inf)), None)},
             SamplingError,
-            "positive: .* not finite",
+            "positive: contains NaN or Inf",
         ),
     ],
 )

@@ -308,7 +308,7 @@ def test_an_answer_whose_compression_is_broken_is_lost_and_may_be_asked_for_agai
         try:
             with pytest.raises(CallFailedError, match="cannot be read: DecodingError") as caught:
                 await api.call(ONCE, "GET", url)
-            return caught.value.happening
+            return caught.value.failure_kind
         finally:
             await api.close()
             server.close()

@@ -254,7 +254,7 @@ def test_after_the_run_an_expert_says_that_it_is_gone(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda t: t.pop("proj_out.bias"), "lacks 1 tensors of the network: proj_out.bias"),
+        (lambda t: t.pop("proj_out.bias"), "has no tensor for proj_out.bias"),
         (lambda t: t.update(more=t["proj_out.bias"]), "does not have: more"),
         (lambda t: t.update({"proj_out.bias": t["proj_out.weight"]}), "proj_out.bias has shape"),
     ],

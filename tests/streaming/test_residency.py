@@ -227,8 +227,8 @@ FORWARD, VAE = int(4.5 * GIB), 6 * GIB
         (64, 82, 0, "all resident"),
         (48, 44, 3, "one expert resident, the other streamed"),
         (24, 29, 3, "26 of an expert's 41 resident, 3 slots stream"),
-        (12, 11, 3, "8 of an expert's 41 stay"),
-        (8, 4, 3, "1 of an expert's 41 stay"),
+        (12, 11, 3, "8 of an expert's 41 resident"),
+        (8, 4, 3, "1 of an expert's 41 resident"),
         (6.8, 3, 3, "0 of an expert's 41 resident, 3 slots stream the others"),
         (2, 2, 2, "0 of an expert's 41 resident, 2 slots"),  # refused by the preflight
         (None, 3, 3, "0 of an expert's 41 resident, 3 slots"),  # unknown is no reason to think that more fits

@@ -33,6 +33,7 @@ class FakeStream:
         self.name, self.given = name, 0
         self.known: dict[str, int] = {}
         self.copies: list[tuple[Tensor, Tensor]] = []
+        self.lock = threading.Lock()  # one thread waits for copies while another adds some
 
     def work(self) -> int:
         """One more step; its number."""
@@ -61,10 +62,11 @@ class FakeEvent:
         self._stream, self.known = stream, known
 
     def synchronize(self) -> None:
-        for copy in self._pending:
-            if any(copy is other for other in self._stream.copies):
-                copy[0].copy_(copy[1])
-                self._stream.copies = [other for other in self._stream.copies if other is not copy]
+        with self._stream.lock:
+            for copy in self._pending:
+                if any(copy is other for other in self._stream.copies):
+                    copy[0].copy_(copy[1])
+                    self._stream.copies = [other for other in self._stream.copies if other is not copy]
         self._pending = []
 
 
@@ -92,7 +94,8 @@ class FakeStreams:
             self._here.stream = self.main
 
     def copy(self, target: Tensor, source: Tensor) -> None:
-        self.current().copies.append((target, source))
+        with (stream := self.current()).lock:
+            stream.copies.append((target, source))
 
     def release_pinned(self) -> None:
         self.given_back += 1

@@ -132,7 +132,7 @@ GGUF = {
     "of another byte order": (b"GGUF" + struct.pack(">I", 3) + bytes(60), "version 50331648"),
     "a header cut short": (gguf_file()[:40], "its header needs"),
     "2^60 tensors": (gguf_file(counts=(2**60, 0)), "1152921504606846976 tensors"),
-    "2^60 entries": (gguf_file(counts=(1, 2**60)), "announced"),
+    "2^60 entries": (gguf_file(counts=(1, 2**60)), "announces"),
     "more tensors than there are": (gguf_file(counts=(60_000, 0)), "GGUF"),
     "a name of exabytes": (gguf_file([struct.pack("<Q", 2**62)]), "a string has"),
     "a text of exabytes": (gguf_file([entry("k", 8, struct.pack("<Q", 2**62))]), "a string has"),

@@ -325,7 +325,7 @@ UNKNOWN = {
                 f"{layer}.weight_scale": torch.ones(256, 1),
             }
         ),
-        "self_attn.q.weight is I8",
+        "self_attn.q.weight is quantised in an unsupported format: I8",
     ),
     "bitsandbytes": (
         lambda w, layer: w.update(
@@ -335,7 +335,7 @@ UNKNOWN = {
                 f"{layer}.weight.quant_map": torch.ones(16),
             }
         ),
-        "self_attn.q.weight is U8",
+        "self_attn.q.weight is quantised in an unsupported format: U8",
     ),
     "scales per block": (
         lambda w, layer: w.update(

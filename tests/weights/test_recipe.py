@@ -83,7 +83,7 @@ def test_norms_and_modulation_stay_float32_in_a_half_precision_expert(recipe: Re
     [
         (lambda f: (f / "config.json").unlink(), "config.json: not found"),
         (lambda f: (f / "config.json").write_text("[1]"), "holds a list"),
-        (lambda f: (f / "model.safetensors").unlink(), "holds no"),
+        (lambda f: (f / "model.safetensors").unlink(), "has no diffusion_pytorch_model"),
         (lambda f: (f / "model.safetensors").write_bytes(b"\xff" * 64), "not a readable safetensors"),
         (
             lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:-8]),

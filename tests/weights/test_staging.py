@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wan_duet.pipelines.weights.staging import Staging
+from wan_duet.pipelines.weights.pinned_staging import Staging
 
 
 class LateEvent:
@@ -31,7 +31,7 @@ class LateStreams:
     def current(self) -> Any:
         return self
 
-    def beside(self) -> Any:
+    def new_stream(self) -> Any:
         return self
 
     def on(self, stream: Any) -> AbstractContextManager[Any]:
@@ -43,7 +43,7 @@ class LateStreams:
     def record_event(self) -> LateEvent:
         return LateEvent(self._copies)
 
-    def give_back(self) -> None: ...
+    def release_pinned(self) -> None: ...
 
 
 def test_a_chunk_waits_for_its_copy_before_it_is_filled_again() -> None:

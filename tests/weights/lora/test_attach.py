@@ -150,13 +150,13 @@ def test_strength_zero_is_no_lora_at_all_and_is_reported(model: WanModel, file: 
         assert same(made(attached.experts["high"]), made(model.experts["high"]))
         (report,) = attached.loras
         assert report.coverage.tensors == len(matrices())
-        assert "changes nothing" in report.text()
+        assert "strength 0: no effect" in report.text()
 
 
 def test_the_report_says_what_a_strength_means_to_dora(model: WanModel, file: Path, tmp_path: Path) -> None:
     dora = dora_file(tmp_path / "dora.safetensors", model.experts["high"], 3)
     assert (
-        "from the stored weight (0) to the trained one (1)"
+        "from the base weight (0) to the trained weight (1)"
         in model.with_lora(dora, 0.5, "low").loras[0].text()
     )
     assert "DoRA" not in model.with_lora(file, 0.5, "low").loras[0].text()
@@ -258,7 +258,7 @@ def test_an_image_to_video_lora_runs_on_text_to_video_without_its_patch_embeddin
     save_file({**load_file(file), **weights}, file)
     (report,) = model.with_lora(file, 1.0, "high").loras
     (misfit,) = report.coverage.misfits
-    assert str(misfit) == "patch_embedding.lora_A.weight is made for 24x144, the model has 24x64"
+    assert str(misfit) == "patch_embedding.lora_A.weight has shape 24x144, the model has 24x64"
     assert (report.facts.base.task, report.coverage.misfit_keys) == ("I2V", 2)
 
 

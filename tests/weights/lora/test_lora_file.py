@@ -138,7 +138,7 @@ def test_a_header_whose_alpha_cannot_be_known_is_refused(tmp_path: Path, metadat
                     }.items()
                 }
             ),
-            "LoHa factors of 6x6 and 6x5",
+            "LoHa factors of different shapes, 6x6 and 6x5",
         ),
         (
             lambda w: w.update(
