@@ -64,7 +64,7 @@ class Memory(Protocol):
         """What such a network computes in where nobody chose a precision."""
 
     def free_bytes(self) -> int | None:
-        """What can be had now: what is free, and what others would give back. None where nobody knows."""
+        """Return the free memory in bytes, with what other models would release. None where it is unknown."""
 
     def total_bytes(self) -> int | None:
         """What the device has. None where nobody knows."""
@@ -207,7 +207,7 @@ def _taken_bytes(device: torch.device) -> int:
 
 
 def bytes_free(device: torch.device, system: Callable[[], Any] = psutil.virtual_memory) -> int | None:
-    """What can be had, blocks that torch keeps for later included. None where nobody knows.
+    """Return the free bytes of `device`, with the blocks that torch caches. None where they are unknown.
 
     system: as for `free_ram`.
     """

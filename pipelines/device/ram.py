@@ -73,7 +73,7 @@ _GROUPS = Groups()
 
 
 def free_ram(system: Callable[[], Any] = psutil.virtual_memory, groups: Groups = _GROUPS) -> int:
-    """Bytes that can be had without swapping, cached files counted as free.
+    """Return the bytes that are free without swapping, with those of cached files.
 
     A container that is allowed less than the machine has counts as the smaller machine it is.
     """

@@ -85,10 +85,10 @@ def read_part(path: Path, kind: Kind, slot: str) -> Recipe:
 
 
 def choose(files: Sequence[Path], kind: Kind, family: str, slot: PartName) -> Path:
-    """The one file of `files` that is this part of a model of `family`.
+    """Return the one file of `files` that is this part of a model of `family`.
 
-    Raises ModelError when none fits, saying where one can be had, and when several do: then the user has to
-    say which.
+    Raises ModelError when none fits, with the page to download one from, and when several fit: the user must
+    choose.
     """
     fitting = [file for file in files if _fits(identify(file), kind, family)]
     if len(fitting) == 1:

@@ -1,4 +1,4 @@
-"""Where the parts of a model belong, and where they can be had: for the message when one is missing.
+"""Folders of the parts of a model, and pages to download them from: for the message about a missing one.
 
 Nothing is downloaded from here. The sources are those of Comfy-Org's workflow templates
 (Comfy-Org/workflow_templates, templates/video_wan2_2_*.json; 2026-11-20).
@@ -55,7 +55,7 @@ def missing(slot: PartName, family: str) -> str:
 
 
 def public_page(folder: str) -> str:
-    """Where files for a folder of ComfyUI can be had: diffusion_models, vae, text_encoders, clip_vision."""
+    """Return the page with files for a ComfyUI folder: diffusion_models, vae, text_encoders, clip_vision."""
     return _PAGES[folder]
 
 

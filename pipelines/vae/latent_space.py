@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 def load_model_vae(
     model: HasVae, dtype: torch.dtype, memory: Memory, check: Callable[[], None], working_bytes: int = 0
 ) -> AutoencoderKLWan:
-    """As `load_vae`, with the kernels that the model preferences, or the quickest of the device."""
+    """Load the VAE as `load_vae` does, with the kernels the model prefers, else the fastest of the device."""
     kernels, refused = model.preferences.kernels_on(memory.device, dtype)
     log.info("VAE: %s", kernels_text(kernels, refused))
     return load_vae(model.vae, dtype, memory, check, working_bytes, operations_of(kernels))
