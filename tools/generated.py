@@ -22,13 +22,17 @@ PAGES = {
 
 
 def main(argv: list[str]) -> int:
-    old = {file: page() for file, page in PAGES.items() if file.read_text(encoding="utf-8") != page()}
-    for file, text in old.items():
-        if argv == ["--check"]:
+    check, failed = argv == ["--check"], False
+    for file, render in PAGES.items():
+        text = render()
+        if file.read_text(encoding="utf-8") == text:
+            continue
+        if check:
+            failed = True
             print(f"{file.name} is out of date. Run: python -m tools.generated", file=sys.stderr)
         else:
             file.write_text(text, encoding="utf-8", newline="\n")
-    return int(argv == ["--check"] and bool(old))
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Write requirements.txt, the file ComfyUI-Manager installs from, out of the dependencies in pyproject.toml.
 
-python tools/requirements.py            writes it
-python tools/requirements.py --check    only says whether it is up to date (exit code 1 when not)
+python tools/requirements.py
+
+`python -m tools.generated --check` says whether it is up to date.
 """
 
 from __future__ import annotations
@@ -53,16 +54,5 @@ def render() -> str:
     return HEADER + "".join(f"{text}\n" for text in needed)
 
 
-def main(argv: list[str]) -> int:
-    file = ROOT / "requirements.txt"
-    if argv == ["--check"]:
-        if file.read_text(encoding="utf-8") == render():
-            return 0
-        print("requirements.txt is out of date. Run: python tools/requirements.py", file=sys.stderr)
-        return 1
-    file.write_text(render(), encoding="utf-8", newline="\n")
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    (ROOT / "requirements.txt").write_text(render(), encoding="utf-8", newline="\n")
