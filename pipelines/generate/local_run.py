@@ -103,7 +103,8 @@ def run(
     """
     available = interpolators or Interpolators()
     inputs = read_media_inputs(request, media, find)
-    model = with_lightning(model, request.task, _sources(lora_sources))
+    sources = lora_sources or LoraSources(embedded=embedded_loras())
+    model = with_lightning(model, request.task, sources)
     abilities = replace(local_abilities(available, model), step_cache=acceleration == "as requested")
     report = check(request, family=model.family, abilities=abilities, media=inputs.facts)
     resolved = report.require()
@@ -114,7 +115,7 @@ def run(
                 raise RequestError.of(name, f"given for {request.task}", fix)
     seed = seed_for_run(request, "local")
     plan = make_plan(resolved, model.family, seed, boundary=model.boundary, max_seconds=max_seconds)
-    model = _with_loras(request, model, lora_sources, progress, allow_partial=allow_partial_loras)
+    model = _with_loras(request, model, sources, progress, allow_partial=allow_partial_loras)
     decided = _decided(
         request,
         report,
@@ -155,9 +156,10 @@ def repeat(
     Raises ModelError when weight files or inputs differ from the recorded ones, and SamplingError when the
     latents differ. The message then names the differences between the two machines.
     """
-    model = with_lightning(model, recorded.request.task, _sources(lora_sources))
+    sources = lora_sources or LoraSources(embedded=embedded_loras())
+    model = with_lightning(model, recorded.request.task, sources)
     # A partial LoRA was allowed in the first run, and the files must be the same.
-    model = _with_loras(recorded.request, model, lora_sources, progress, allow_partial=True)
+    model = _with_loras(recorded.request, model, sources, progress, allow_partial=True)
     require_same_files(recorded, model)
     model = replace(model, preferences=recorded.preferences)
     available = interpolators or Interpolators()
@@ -229,17 +231,13 @@ def _decided(
 def _with_loras(
     request: WanRequest,
     model: WanModel,
-    sources: LoraSources | None,
+    sources: LoraSources,
     progress: Progress,
     *,
     allow_partial: bool,
 ) -> WanModel:
     loras = getattr(request, "loras", None) or ()
-    return with_loras(model, loras, _sources(sources), progress, allow_partial=allow_partial)
-
-
-def _sources(sources: LoraSources | None) -> LoraSources:
-    return sources or LoraSources(embedded=embedded_loras())
+    return with_loras(model, loras, sources, progress, allow_partial=allow_partial)
 
 
 def _execute(run: Run, expected: Recorded | None = None) -> Result:
