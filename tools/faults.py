@@ -1,6 +1,6 @@
 """Make small faults where tests see least, and name the test that finds each of them.
 
-    python tools/faults.py [--only WORD ...] [--sample N] [--list] [--quick] [--json OUT]
+    python tools/faults.py [--only WORD ...] [--sample N] [--list] [--quick] [--earlier IN] [--json OUT]
 
 The checkout stays as it is: each fault is made in a temporary copy of it. Needs a system that can fork.
 
@@ -13,7 +13,8 @@ What:  a comparison is turned; a condition that is none gets a `not`; a number i
        Of one kind a line has one fault, but each class or word is dropped.
 Tests: those of its room that import the faulty file, and then the others of the room; of all rooms where
        it has no tests of its own. A test that hangs has found the fault; one that fails or hangs without it
-       too has not, and is left out. --quick: no others where some import the file.
+       too has not, and is left out. --quick: no others where some import the file. --earlier: the test
+       that found a fault in an earlier run is tried before all others.
 
 harmless_faults.json lists faults that change nothing a test could see, with the reason. The exit code is 0
 when tests find at least 95 % of the faults and every other one is listed there.
@@ -147,6 +148,8 @@ class Workplace:
         shutil.rmtree(self.notes.with_suffix(".tmp"), ignore_errors=True)
         failed = next((note["failed"] for note in self._read() if "failed" in note), None)
         if failed is None and not hangs and process.exitcode in (1, 4):
+            if "::" in tests[0]:
+                return None  # a test of an earlier run that is gone
             raise RuntimeError(f"pytest does not run {' '.join(tests)}")
         crashed = process.exitcode not in (0, 5)
         return failed or (current if hangs or crashed else None)
@@ -155,21 +158,21 @@ class Workplace:
         lines = self.notes.read_text(encoding="utf-8").split("\n")
         return [json.loads(line) for line in lines[:-1]]
 
-    def find(self, fault: Fault, quick: bool) -> str | None:
-        """The test that finds the fault."""
+    def find(self, fault: Fault, quick: bool, likely: str | None) -> str | None:
+        """The test that finds the fault. likely: the one that is tried first."""
         near, far = test_files(self.root, fault.file)
-        for files in (near or far, [] if quick or not near else far):
-            while files and (test := self._failing(fault, files)) is not None:
+        for tests in ([likely] if likely else [], near or far, [] if quick or not near else far):
+            while tests and (test := self._failing(fault, tests)) is not None:
                 if self._is_sound(test):
                     return test
         return None
 
-    def _failing(self, fault: Fault, files: list[str]) -> str | None:
+    def _failing(self, fault: Fault, tests: list[str]) -> str | None:
         target = self.root / fault.file
         content = target.read_bytes()
         target.write_bytes(content[: fault.start] + fault.after.encode() + content[fault.end :])
         try:
-            return self.first_that_fails(files)
+            return self.first_that_fails(tests)
         finally:
             target.write_bytes(content)
 
@@ -189,6 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("--list", action="store_true", help="name the faults, and make none")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the verdicts into a file too")
+    parser.add_argument("--earlier", type=Path, metavar="IN", help="the file of an earlier run")
     parser.add_argument(
         "--quick", action="store_true", help="no tests that do not import the faulty file, unless none does"
     )
@@ -207,9 +211,11 @@ def main(argv: list[str] | None = None) -> int:
         print(*faults, f"{len(faults)} faults", sep="\n")
         return 0
     with tempfile.TemporaryDirectory(prefix="wan-duet-faults-") as temporary:
-        verdicts = list(judge(faults, Path(temporary), options))
-    if options.json is not None:
-        options.json.write_text(json.dumps(verdicts, indent=1) + "\n", encoding="utf-8")
+        verdicts = []
+        for verdict in judge(faults, Path(temporary), options):
+            verdicts.append(verdict)
+            if options.json is not None:
+                options.json.write_text(json.dumps(verdicts, indent=1) + "\n", encoding="utf-8")
     return report(verdicts)
 
 
@@ -223,10 +229,12 @@ def judge(faults: list[Fault], temporary: Path, options: argparse.Namespace) -> 
     def find(fault: Fault) -> str | None:
         workplace = idle.get()
         try:
-            return workplace.find(fault, options.quick)
+            return workplace.find(fault, options.quick, likely.get((fault.file, fault.text)))
         finally:
             idle.put(workplace)
 
+    earlier = [] if options.earlier is None else json.loads(options.earlier.read_text(encoding="utf-8"))
+    likely = {(one["file"], one["fault"]): one["test"] for one in earlier}
     begin = time.monotonic()
     with ThreadPoolExecutor(options.processes) as pool:
         tasks = {pool.submit(find, fault): fault for fault in faults}

@@ -29,6 +29,7 @@ _Socket: TypeAlias = "aiohttp.ClientWebSocketResponse[bool]"
 Workflow: TypeAlias = Mapping[str, Any]  # the API format: {node id: {"class_type": ..., "inputs": {...}}}
 
 _LOOK_S = 0.5  # how often a silent websocket is left to look at the clock
+_SILENCE_S = 60.0  # how long ComfyUI may take to accept a connection, and to go on with an answer
 _RECORD_S = 30.0  # how long the history may take to list a job that has ended
 
 
@@ -78,17 +79,22 @@ class ComfyClient:
 
     It has an event loop of its own, which runs only inside its calls: a progress callback may call it again.
 
-    clock: in seconds, for what takes longer than one call.
+    clock:    in seconds, for what takes longer than one call.
+    new_loop: makes the event loop.
     """
 
     def __init__(
-        self, url: str, *, timeout_s: float = 60.0, clock: Callable[[], float] = time.monotonic
+        self,
+        url: str,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> None:
         self._clock = clock
         self.url = url.rstrip("/")
         self.client_id = uuid.uuid4().hex
-        self._loop = asyncio.new_event_loop()
-        self._session = self._loop.run_until_complete(_open_session(timeout_s))
+        self._loop = new_loop()
+        self._session = self._loop.run_until_complete(_open_session())
 
     def __enter__(self) -> ComfyClient:
         return self
@@ -274,10 +280,10 @@ async def _save(answer: aiohttp.ClientResponse, part: Path) -> None:
         raise MediaError(f"cannot write {part}: {error.strerror or error}") from error
 
 
-async def _open_session(timeout_s: float) -> aiohttp.ClientSession:
+async def _open_session() -> aiohttp.ClientSession:
     # trust_env stays off: a proxy set for the internet must not be asked for this machine.
     return aiohttp.ClientSession(
-        timeout=aiohttp.ClientTimeout(total=None, connect=timeout_s, sock_read=timeout_s)
+        timeout=aiohttp.ClientTimeout(total=None, connect=_SILENCE_S, sock_read=_SILENCE_S)
     )
 
 

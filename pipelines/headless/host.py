@@ -11,9 +11,10 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from packaging.requirements import Requirement
 from packaging.version import Version
@@ -22,6 +23,9 @@ from ..errors import HostError
 from ..version import PACK, REQUIRED_COMFYUI
 
 __all__ = ["ComfyUIFolder", "Host", "examine", "find_comfyui", "find_python", "without_our_python"]
+
+Run: TypeAlias = "Callable[..., subprocess.CompletedProcess[str]]"
+_ANSWER_S = 300.0  # how long a Python may take to start and to import torch, from a slow disk too
 
 
 @dataclass(frozen=True)
@@ -105,17 +109,17 @@ def examine(
     *,
     pack: Path = PACK,
     cpu: bool | None = None,
-    timeout_s: float = 300.0,
+    run: Run = subprocess.run,
 ) -> Host:
     """Make sure that the ComfyUI at `path` can run the pack; raises HostError saying what it lacks.
 
-    cpu:       None asks the host's own torch whether it has something better.
-    timeout_s: how long its Python may take to answer.
+    cpu: None asks the host's own torch whether it has something better.
+    run: starts its Python.
     """
     _check_version(path)
     python = find_python(path) if python is None else python
     ours = _requirements_in(pack / "requirements.txt")
-    answer = _ask(python, [r.name for r in [*ours, *_own_requirements(path)]], timeout_s)
+    answer = _ask(python, [r.name for r in [*ours, *_own_requirements(path)]], run)
     absent = [r.name for r in _own_requirements(path) if answer.installed[r.name] is None]
     if absent:
         file = path / "requirements.txt"
@@ -220,17 +224,17 @@ print(json.dumps({"installed": installed, "accelerator": accelerator}))
 """
 
 
-def _ask(python: Path, names: list[str], timeout_s: float = 300.0) -> _PythonFacts:
+def _ask(python: Path, names: list[str], run: Run = subprocess.run) -> _PythonFacts:
     """Which of the distributions `names` a Python has, and whether its torch, if asked of, has a device."""
     command = [str(python), "-c", _QUESTION, *names]
     try:
-        done = subprocess.run(
+        done = run(
             command,
             capture_output=True,
             text=True,
             errors="replace",
             check=False,
-            timeout=timeout_s,
+            timeout=_ANSWER_S,
             env=without_our_python(),
         )
     except (OSError, subprocess.TimeoutExpired) as error:

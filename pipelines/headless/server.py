@@ -44,6 +44,7 @@ class HeadlessComfyUI:
     process are gone when the block is left, whatever happened in it.
 
     clock: in seconds, for how long the start takes.
+    popen: starts the process.
     """
 
     def __init__(
@@ -53,8 +54,9 @@ class HeadlessComfyUI:
         extra_args: Sequence[str] = (),
         start_timeout_s: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
+        popen: Callable[..., subprocess.Popen[bytes]] = subprocess.Popen,
     ) -> None:
-        self.host, self._clock = host, clock
+        self.host, self._clock, self._popen = host, clock, popen
         self.url = ""
         self._extra_args = tuple(extra_args)
         self._start_timeout_s = start_timeout_s
@@ -163,7 +165,7 @@ class HeadlessComfyUI:
         if sys.platform == "win32":
             new_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         with (self._base / "comfyui.log").open("wb") as log:
-            self._process = subprocess.Popen(
+            self._process = self._popen(
                 self._command(port),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -202,16 +204,16 @@ class HeadlessComfyUI:
 
     def _wait_until_ready(self, port: int) -> None:
         deadline = self._clock() + self._start_timeout_s
-        while (found := _object_info(port, _A_NODE)) is None:
+        while (left_s := deadline - self._clock()) > 0:
+            found = _object_info(port, _A_NODE, left_s)
+            if found:
+                return
+            if found is not None:
+                raise HostError(f"ComfyUI runs, but it could not load this pack.\n{self._last_words()}")
             if self._has_died():
                 raise HostError(f"ComfyUI ended while starting.\n{self._last_words()}")
-            if self._clock() > deadline:
-                raise HostError(
-                    f"ComfyUI has not started after {self._start_timeout_s:.0f} s.\n{self._last_words()}"
-                )
             time.sleep(0.25)
-        if not found:
-            raise HostError(f"ComfyUI runs, but it could not load this pack.\n{self._last_words()}")
+        raise HostError(f"ComfyUI has not started after {self._start_timeout_s:.0f} s.\n{self._last_words()}")
 
     def _has_died(self, patience_s: float = 0.0) -> bool:
         if self._process is not None:
@@ -229,9 +231,9 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _object_info(port: int, node: str) -> dict[str, Any] | None:
+def _object_info(port: int, node: str, timeout_s: float) -> dict[str, Any] | None:
     """What ComfyUI knows of a node, empty for nothing; None while it does not answer yet."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
         connection.request("GET", f"/object_info/{node}")
         answer = connection.getresponse()

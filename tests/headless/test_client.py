@@ -16,6 +16,8 @@ from aiohttp import WSMsgType, web
 from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.headless.client import ComfyClient, OutputFile, WorkflowProgress
 
+from ..quick_clock import quick_loop
+
 WORKFLOW = {"1": {"class_type": "Node", "inputs": {}}}
 VIDEO = b"not really a video" * 1000
 ID = "0b6f"
@@ -266,12 +268,30 @@ def test_a_job_that_no_history_ever_lists_is_an_error_within_minutes(
         client.run(WORKFLOW)
 
 
-def test_an_answer_that_breaks_off_is_a_host_error() -> None:
-    """Whatever the network says: the end of a connection, silence, or a refusal by the system."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        with ComfyClient(url, timeout_s=0.2) as client, pytest.raises(HostError, match="does not answer"):
-            client.get("/queue")  # accepted by the system, never answered
+def client_of_one_that_answers_after(seconds: float) -> ComfyClient:
+    """Both run on one quick clock."""
+    loop = quick_loop()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        await asyncio.sleep(seconds)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        writer.close()
+
+    server = loop.run_until_complete(asyncio.start_server(answer, "127.0.0.1", 0))
+    url = "http://{}:{}".format(*server.sockets[0].getsockname())
+    return ComfyClient(url, new_loop=lambda: loop)
+
+
+def test_a_comfyui_that_is_busy_for_half_a_minute_is_waited_for() -> None:
+    with client_of_one_that_answers_after(30.0) as client:
+        assert client.get("/queue") == {}
+
+
+def test_a_comfyui_that_is_silent_for_five_minutes_does_not_answer() -> None:
+    silent = client_of_one_that_answers_after(300.0)
+    with silent as client, pytest.raises(HostError, match="does not answer"):
+        client.get("/queue")
 
 
 def test_a_connection_that_is_closed_without_an_answer_is_a_host_error() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -150,10 +152,23 @@ def test_a_python_that_does_not_start_is_named(tmp_path: Path) -> None:
     assert str(broken) in str(caught.value)
 
 
+def answers_after(seconds: float) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """A Python that would take so long."""
+
+    def run(command: list[str], *, timeout: float, **more: object) -> subprocess.CompletedProcess[str]:
+        if timeout < seconds:
+            raise subprocess.TimeoutExpired(command, timeout)
+        return subprocess.CompletedProcess(command, 0, '{"installed": {}, "accelerator": false}', "")
+
+    return run
+
+
+def test_a_python_that_imports_torch_from_a_slow_disk_is_waited_for(tmp_path: Path) -> None:
+    comfyui, pack = make_comfyui(tmp_path / "ComfyUI"), make_pack(tmp_path / "pack")
+    assert examine(comfyui, Path(sys.executable), pack=pack, run=answers_after(120.0)).cpu
+
+
 def test_a_python_that_never_answers_is_named(tmp_path: Path) -> None:
-    comfyui = make_comfyui(tmp_path / "ComfyUI")
-    stuck = touch(comfyui / "venv" / "bin" / "python")
-    stuck.write_text("#!/bin/sh\nexec sleep 60\n", encoding="utf-8")
-    stuck.chmod(0o755)
+    comfyui, pack = make_comfyui(tmp_path / "ComfyUI"), make_pack(tmp_path / "pack")
     with pytest.raises(HostError, match=r"could not be asked.*timed out"):
-        examine(comfyui, pack=make_pack(tmp_path / "pack"), cpu=True, timeout_s=0.5)
+        examine(comfyui, Path(sys.executable), pack=pack, run=answers_after(1800.0))

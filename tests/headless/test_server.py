@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -50,6 +52,24 @@ def is_alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+def process(ends_after_s: float = 1e9, signal_to_send: int | None = None) -> type[subprocess.Popen[bytes]]:
+    """A process that has ended only when it was waited for at least so long. Nobody really waits that long.
+
+    signal_to_send: what ends it then, if it does not end by itself. Nobody may wait longer than a minute.
+    """
+
+    class Process(subprocess.Popen):  # type: ignore[type-arg]
+        def wait(self, timeout: float | None = None) -> int:
+            if timeout is not None and timeout < ends_after_s:
+                assert timeout <= 60.0
+                raise subprocess.TimeoutExpired(self.args, timeout)
+            if signal_to_send is not None:
+                self.send_signal(signal_to_send)
+            return super().wait()
+
+    return Process
 
 
 def always(seconds: float) -> Callable[[], float]:
@@ -104,7 +124,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import signal; {child}"])
 open({str(tmp_path / "child")!r}, "w").write(str(child.pid))
 """
-    with HeadlessComfyUI(host(before)) as comfyui:
+    with HeadlessComfyUI(host(before), popen=process()) as comfyui:
         pid, child_pid = comfyui.pid, int((tmp_path / "child").read_text())
         assert is_alive(child_pid)
     assert not is_alive(pid)
@@ -116,14 +136,24 @@ def test_a_process_that_ends_in_good_order_is_given_the_time(
 ) -> None:
     before = f"""
 def leave(number, frame):
-    time.sleep(1.5)
+    time.sleep(0.3)
     open({str(tmp_path / "said")!r}, "w").write("goodbye")
     os._exit(0)
 signal.signal(signal.SIGTERM, leave)
 """
-    with HeadlessComfyUI(host(before)):
+    with HeadlessComfyUI(host(before), popen=process(ends_after_s=5.0)):
         pass
     assert (tmp_path / "said").read_text() == "goodbye"
+
+
+@pytest.mark.parametrize(("seconds", "is_told"), [(1.0, True), (10.0, False)])
+def test_a_death_a_moment_after_the_connection_broke_is_told_and_a_late_one_is_not_waited_for(
+    host: Callable[..., Host], seconds: float, is_told: bool
+) -> None:
+    with HeadlessComfyUI(host(), popen=process(seconds, signal.SIGKILL)) as comfyui:
+        with pytest.raises(HostError) as caught:
+            comfyui.run({"1": {"class_type": "Node", "inputs": {}}})  # it speaks no websocket
+        assert ("The last lines of its log" in str(caught.value)) == is_told
 
 
 def test_a_death_during_a_job_is_told_with_its_last_words(host: Callable[..., Host]) -> None:

@@ -6,8 +6,7 @@ Each wait has two sides: the slow but healthy get the time they need, and what w
 from __future__ import annotations
 
 import asyncio
-import selectors
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -26,6 +25,7 @@ from wan_duet.pipelines.remote.provider import RemoteFile
 from wan_duet.pipelines.remote.redaction import Redaction
 from wan_duet.pipelines.remote.retry import CANCEL, CHEAP, ONCE, READ, SUBMIT, FailureKind, Pace, Policy
 
+from ..quick_clock import on_a_quick_clock
 from .clients import FILM, Waits
 from .test_job import run, the_row
 from .workshop import Workshop, silent
@@ -226,29 +226,6 @@ def test_a_slow_network_is_waited_for_and_a_dead_one_is_not(
     assert fetch(healthy_s).calls == 1
     with pytest.raises(UnreachableError):
         fetch(dead_s)
-
-
-class _Selector(selectors.DefaultSelector):  # type: ignore[misc, valid-type]
-    """Time of its own, which jumps to the next timer when nothing arrives."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        arrived = super().select(0.05 if timeout is None or timeout > 0 else 0)
-        if not arrived and timeout is not None:
-            self.now += timeout
-        return arrived
-
-
-def on_a_quick_clock(work: Callable[[Callable[[], float]], Coroutine[Any, Any, Any]]) -> Any:
-    """The value of `work`, which is given the clock of its event loop."""
-    selector = _Selector()
-    loop = asyncio.SelectorEventLoop(selector)
-    loop.time = lambda: selector.now  # type: ignore[method-assign]
-    try:
-        return loop.run_until_complete(work(loop.time))
-    finally:
-        loop.close()
 
 
 @asynccontextmanager
