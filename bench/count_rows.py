@@ -26,13 +26,13 @@ from wan_duet.pipelines.kernels.kernel_names import Kernels
 from wan_duet.pipelines.kernels.operations import kitchen_operations
 from wan_duet.pipelines.networks.block import modulation_rows
 from wan_duet.pipelines.networks.expert import expert_dtypes, velocity_of
-from wan_duet.pipelines.networks.transformer import use_own_forward
+from wan_duet.pipelines.networks.transformer import replace_transformer_forward
 from wan_duet.pipelines.plan.flops import forward_flops, size_of, tokens_of
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.loop import denoise
 from wan_duet.pipelines.sampling.solvers import SOLVERS
 from wan_duet.pipelines.sampling.step_cache import REGULAR, BlockCache, StepCache
-from wan_duet.pipelines.vae.forward import use_own_vae
+from wan_duet.pipelines.vae.forward import replace_vae_forward
 from wan_duet.pipelines.vae.stream import new_cache
 
 CHUNK = 5460  # of 32760 tokens: a sixth, as a run on a small device takes
@@ -126,7 +126,7 @@ def block_traffic(kernels: Kernels | None, chunk_tokens: int = 0) -> tuple[Traff
         parameter.data = parameter.data.to(rule(name))
     rotary: Any = (angles, angles)
     if kernels is not None:
-        use_own_forward(network, FloatChoices(kernels=kernels, chunk_tokens=chunk_tokens))
+        replace_transformer_forward(network, FloatChoices(kernels=kernels, chunk_tokens=chunk_tokens))
         network.rope.to("meta")
         rotary, temb = network.rope(latents), modulation_rows(temb)
     with torch.inference_mode(), Traffic() as traffic:
@@ -193,7 +193,7 @@ def compiled_with_cache(at: Setting) -> list[Row]:
         graphs, blocks = 0, 0
         cache = None if threshold is None else StepCache(threshold)
         network = small_model.load(at.model, "high")
-        use_own_forward(network, FloatChoices(compiler="counting"))
+        replace_transformer_forward(network, FloatChoices(compiler="counting"))
 
         def called(*_: object) -> None:
             nonlocal blocks
@@ -241,7 +241,7 @@ def vae(at: Setting) -> list[Row]:
                 network = AutoencoderKLWan(**config).eval().to(torch.bfloat16)
                 latent = torch.empty(shape, dtype=torch.bfloat16)
             if whose == "own":
-                use_own_vae(network)
+                replace_vae_forward(network)
             cache = new_cache(network.decoder)
             with torch.inference_mode():
                 for index in range(3):
@@ -265,7 +265,7 @@ def arithmetic(at: Setting) -> list[Row]:
         with torch.device("meta"):
             network = WanTransformer3DModel(**config).eval()
             arguments = torch.empty(1, *shape), torch.zeros(1, stretches), torch.empty(1, 512, 4096)
-        use_own_forward(network, FloatChoices())
+        replace_transformer_forward(network, FloatChoices())
         with torch.no_grad(), FlopCounterMode(display=False) as counter:
             network(*arguments, return_dict=False)
         share = counter.get_total_flops() / forward_flops(size_of(config), tokens_of(shape)).total

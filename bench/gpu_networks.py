@@ -63,7 +63,7 @@ def _compiler(bench: Bench) -> str:
 def chunks(bench: Bench) -> dict[str, Any]:
     """Seconds of two blocks, all tokens at once and in so many parts."""
     from wan_duet.pipelines.kernels.choices import FloatChoices
-    from wan_duet.pipelines.networks.transformer import use_own_forward
+    from wan_duet.pipelines.networks.transformer import replace_transformer_forward
 
     network, found = _network(bench), {}
     with _two_blocks(network):
@@ -72,7 +72,7 @@ def chunks(bench: Bench) -> dict[str, Any]:
             for parts in (1, 2, 3, 4, 5, 6, 8, 12, 1):
                 chunk = -(-tokens // parts) if parts > 1 else 0
                 choices = FloatChoices(best_attention_of(bench), fused_kernels(bench), chunk)  # type: ignore[arg-type]
-                use_own_forward(network, choices)
+                replace_transformer_forward(network, choices)
                 network(**inputs)
                 found[f"{label} {parts} ({len(found)})"] = min(bench.seconds(lambda: network(**inputs), 3))  # noqa: B023
     return found
@@ -115,7 +115,7 @@ def block_error(bench: Bench) -> dict[str, Any]:
 
     from wan_duet.pipelines.kernels.choices import FloatChoices
     from wan_duet.pipelines.kernels.fused import triton_installed
-    from wan_duet.pipelines.networks.block import use_own_block
+    from wan_duet.pipelines.networks.block import replace_block_forward
     from wan_duet.pipelines.networks.expert import expert_dtypes
 
     network = _network(bench)
@@ -142,7 +142,7 @@ def block_error(bench: Bench) -> dict[str, Any]:
     kinds = ["plain", *(["triton"] if bench.cuda and triton_installed() else [])]
     attention = best_attention_of(bench)
     for kernels_ in kinds:
-        use_own_block(fresh, FloatChoices(kernels=kernels_, attention=attention))  # type: ignore[arg-type]
+        replace_block_forward(fresh, FloatChoices(kernels=kernels_, attention=attention))  # type: ignore[arg-type]
         error = relative_l2(fresh(hidden, text, temb, rotary), exact)
         found[kernels_] = {"error": error, "of stock": error / stock}
     return found
@@ -154,7 +154,7 @@ def small_forward(bench: Bench) -> dict[str, Any]:
 
     from wan_duet.pipelines.kernels.choices import FloatChoices
     from wan_duet.pipelines.networks.expert import expert_dtypes
-    from wan_duet.pipelines.networks.transformer import use_own_forward
+    from wan_duet.pipelines.networks.transformer import replace_transformer_forward
 
     bench.network = None
     bench.forget_peak()
@@ -188,7 +188,7 @@ def small_forward(bench: Bench) -> dict[str, Any]:
     bench.forget_peak()
     found["diffusers s"] = min(bench.seconds(lambda: network(latents, per_token, text, return_dict=False), 1))
     found["diffusers peak_gib"] = bench.peak_gib()
-    use_own_forward(network, FloatChoices(best_attention_of(bench), fused_kernels(bench)))  # type: ignore[arg-type]
+    replace_transformer_forward(network, FloatChoices(best_attention_of(bench), fused_kernels(bench)))  # type: ignore[arg-type]
     made = network(latents, per_frame, text, return_dict=False)[0]
     bench.forget_peak()
     found["ours s"] = min(bench.seconds(lambda: network(latents, per_frame, text, return_dict=False), 2))
@@ -226,7 +226,7 @@ def vae(bench: Bench) -> dict[str, Any]:
     from diffusers import AutoencoderKLWan
 
     from wan_duet.pipelines.vae.decode import stream_decode
-    from wan_duet.pipelines.vae.forward import use_own_vae
+    from wan_duet.pipelines.vae.forward import replace_vae_forward
 
     bench.network = bench.reference = None
     bench.forget_peak()
@@ -259,7 +259,7 @@ def vae(bench: Bench) -> dict[str, Any]:
         ].float()
 
     found["stock"], theirs = measured()
-    use_own_vae(network)
+    replace_vae_forward(network)
     found["ours"], ours = measured()
     found["speedup"] = found["stock"]["best"] / found["ours"]["best"]
     found["last frame vs stock"] = relative_l2(ours, theirs)
@@ -348,12 +348,12 @@ def _two_blocks(network: Any) -> Iterator[None]:
 def _own(bench: Bench, label: str, repeats: int, **choices: Any) -> dict[str, Any]:
     """choices: of FloatChoices, where they are not the quickest ones."""
     from wan_duet.pipelines.kernels.choices import FloatChoices
-    from wan_duet.pipelines.networks.transformer import use_own_forward
+    from wan_duet.pipelines.networks.transformer import replace_transformer_forward
 
     network = _network(bench)
     quickest = {"attention": best_attention_of(bench), "kernels": fused_kernels(bench)}
     chosen = FloatChoices(**{**quickest, **choices})
-    use_own_forward(network, chosen)
+    replace_transformer_forward(network, chosen)
     found, made = _measured(bench, network, label, repeats)
     if label == "tokens_480p" and bench.reference is not None:
         found["vs diffusers"] = relative_l2(made, bench.reference)

@@ -16,7 +16,7 @@ from torch import Tensor
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.generate.stages import sample
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
-from wan_duet.pipelines.networks.expert import blank_expert, expert_dtypes
+from wan_duet.pipelines.networks.expert import expert_dtypes, meta_expert
 from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Progress, Silent
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
@@ -113,7 +113,7 @@ def stock_expert(folder: Path) -> WanTransformer3DModel:
 def load(model: WanModel, name: str) -> WanTransformer3DModel:
     """One expert as a run on a CPU has it."""
     recipe = model.experts[name]
-    network = blank_expert(recipe)
+    network = meta_expert(recipe)
     materialise(recipe, network, torch.device("cpu"), expert_dtypes(torch.float32), lambda: None)
     return network
 

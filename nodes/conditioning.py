@@ -50,7 +50,7 @@ def from_conditioning(conditioning: Conditioning, name: str, model: WanModel) ->
             f"{name}: {len(conditioning)} conditionings; combined ones are not understood, give one"
         )
     text, options = conditioning[0]
-    takes = _PICTURE if model.family.pictures == "channels" else set()
+    takes = _PICTURE if model.family.image_form == "channels" else set()
     refused = [
         key for key, value in options.items() if key not in takes and not _is_harmless(key, value, text)
     ]
@@ -66,7 +66,7 @@ def from_conditioning(conditioning: Conditioning, name: str, model: WanModel) ->
             f"(1, tokens, {wanted}); encode the prompt with the text encoder of this model"
         )
     missing = model.family.text_length - text.shape[1]
-    if missing < 0 and model.family.reads_clip:
+    if missing < 0 and model.family.uses_clip:
         raise SamplingError(
             f"{name}: {text.shape[1]} tokens; beside a picture for CLIP {model.family.name} reads "
             f"{model.family.text_length}, give a shorter prompt"
@@ -121,7 +121,7 @@ def _channels(options: Mapping[str, Any], name: str, model: WanModel) -> Tensor 
 def _features(options: Mapping[str, Any], model: WanModel) -> Tensor | None:
     """What CLIP saw, for a model that reads it; core's others pass over it too."""
     seen = options.get("clip_vision_output")
-    if seen is None or not model.family.reads_clip:
+    if seen is None or not model.family.uses_clip:
         return None
     features: Tensor = seen.penultimate_hidden_states
     return features.float().cpu()

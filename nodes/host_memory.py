@@ -1,8 +1,8 @@
 """Device memory inside ComfyUI: its models and ours make room for each other.
 
-ComfyUI has a list of what is loaded, and unloads from it when it needs room. The list holds nothing alive:
-what nobody else holds leaves it. Our networks are held by the run that uses them. One that stays after a run
-is held by the seat of its model, which is to say by the output of the loader node.
+ComfyUI keeps a list of loaded models and unloads from it when it needs memory. The list holds weak references
+only. A network is referenced by the run that uses it. A network that stays after a run is referenced by the
+KeepAlive of its model, that is by the output of the loader node.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from comfy import model_management
 
-from ..pipelines.device.memory import Seat, total_under_cap, under_cap
+from ..pipelines.device.memory import KeepAlive, total_under_cap, under_cap
 from ..pipelines.device.precision import torch_dtype
 from ..pipelines.device.ram import free_ram, total_ram, trim_heap
 from ..pipelines.errors import RequestError
@@ -34,10 +34,13 @@ _ORDER: tuple[Fixed, ...] = ("bf16", "fp16", "fp32")
 
 
 class HostMemory:
-    """device.memory.Memory on ComfyUI's model management. Without a seat, nothing stays after a run."""
+    """device.memory.Memory on ComfyUI's model management.
 
-    def __init__(self, seat: Seat | None = None) -> None:
-        self._seat = seat or Seat()
+    keep_alive: keeps the network after a run; None keeps none.
+    """
+
+    def __init__(self, keep_alive: KeepAlive | None = None) -> None:
+        self._keep_alive = keep_alive or KeepAlive()
         self._in_use: list[_HostEntry] = []
 
     @property
@@ -104,10 +107,10 @@ class HostMemory:
         else:
             slot = self._in_use.pop()
             slot.resident = resident
-            self._seat.taken_by = slot
+            self._keep_alive.entry = slot
 
     def take(self, working_bytes: int = 0) -> Resident | None:
-        slot, self._seat.taken_by = self._seat.taken_by, None
+        slot, self._keep_alive.entry = self._keep_alive.entry, None
         if not isinstance(slot, _HostEntry) or slot.loaded_size() == 0 or slot.load_device != self.device:
             return None
         resident, slot.resident = slot.resident, None

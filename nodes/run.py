@@ -142,7 +142,7 @@ class WanDuetRunLocal(io.ComfyNode):
             request.request,
             model,
             out=place,
-            memory=HostMemory(model.seat),
+            memory=HostMemory(model.keep_alive),
             progress=NodeProgress(cls.hidden.unique_id, model.family.latent_channels),
             media=written_media(request.media),
             find=allowed_file,

@@ -182,17 +182,17 @@ def _sample(
     """material: positive, negative, latent. seed: None when the latent still holds its noise."""
     from ..pipelines.generate.stages import sample
     from ..pipelines.sampling.engine import Prompts
-    from ..pipelines.sampling.noise import StartLatents, draw_noise
+    from ..pipelines.sampling.noise import StartLatents, initial_noise
 
     positive, negative, latent = material
-    latents, kept = latents_to_sample(latent, frames_stay=model.family.pictures == "frames")
-    noise = None if seed is None else draw_noise(latents.shape, seed)
+    latents, kept = latents_to_sample(latent, frames_stay=model.family.image_form == "frames")
+    noise = None if seed is None else initial_noise(latents.shape, seed)
     prompts = Prompts(
         from_conditioning(positive, "positive", model), from_conditioning(negative, "negative", model)
     )
     progress = NodeProgress(node.hidden.unique_id, model.family.latent_channels)
     start = StartLatents(latents, noise, kept)
-    finished = sample(model, sampling, start, prompts, HostMemory(model.seat), progress)
+    finished = sample(model, sampling, start, prompts, HostMemory(model.keep_alive), progress)
     return io.NodeOutput(to_latent(finished, kept))
 
 

@@ -15,7 +15,7 @@ __all__ = ["Fault", "all_faults", "even_sample"]
 
 LEFT_OUT = ("triton_kernels.py", "cli/demo.py", "remote/news.py")  # for a GPU alone; what people read
 DEVICE = {"cuda", "cpu", "mps", "xpu", "meta", "capability", "bf16", "hip", "pin", "pinned", "locked"}
-TIME = {"s", "deadline", "timeout", "timeouts", "patience", "grace", "elapsed", "pace"}
+TIME = {"s", "deadline", "timeout", "timeouts", "patience", "grace", "elapsed", "timing"}
 ROOM = {"margin", "headroom", "reserved", "spare", "room", "free", "working"}
 AGAIN = {"attempt", "attempts", "retry", "happening", "policy", "rules"}
 ERRORS = {"memoryerror", "outofmemoryerror", "isoutofmemory", "transporterror", "clienterror", "timeouterror"}
@@ -36,7 +36,7 @@ BY_HAND = [  # the function, class or constant, an expression in it, what replac
     ("open", "computing.wait_stream(self._stream)", "pass"),
     ("_next", "sent.synchronize()", "pass"),
     ("finish", "self._stream.synchronize()", "pass"),
-    ("use_own_vae", "operations or plain_operations()", "plain_operations()"),
+    ("replace_vae_forward", "operations or plain_operations()", "plain_operations()"),
     ("RULES", "(8, 0)", "(7, 0)"),  # bfloat16 where a card only emulates it
     ("abilities_of", "14", "12"),  # bfloat16 on a macOS that has none
     ("kernel_candidates", "('triton', 'kitchen', 'plain')", "('kitchen', 'plain')"),

@@ -30,14 +30,14 @@ from ..plan.flops import SIZES, size_of
 from ..plan.plan import Plan, describe, make_plan
 from ..progress import Progress
 from ..request.base import WanRequest
-from ..request.case import LocalAbilities
 from ..request.check import RUNNERS, check, check_all
+from ..request.field_case import LocalAbilities
+from ..request.field_rows import MEDIA
 from ..request.flags import add_flags, given
 from ..request.kinds import KIND_NAMES, class_of, describe_kinds, json_schema
 from ..request.media_facts import MediaFacts
 from ..request.parse import parse, read_json
 from ..request.report import side_by_side
-from ..request.rows import MEDIA
 from ..request.seeds import seed_of
 from ..version import VERSION
 from ..video.output import SUFFIXES
@@ -459,7 +459,7 @@ def _expected(
 def _plan(options: argparse.Namespace) -> int:
     request, model = _read_request(options), _chosen_model(options)
     family, seed, abilities = _family(options, model), seed_of(request), _abilities(options, model)
-    whole = replace(abilities, lacking={})  # a plan may be looked at before its weights are there
+    whole = replace(abilities, missing_weights={})  # a plan may be looked at before its weights are there
     media = MediaFacts(size=options.input_size)
     resolved = check(request, family=family, abilities=whole, media=media).require()
     plan = make_plan(resolved, family, seed or 0)

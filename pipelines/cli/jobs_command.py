@@ -135,9 +135,9 @@ def _forget(options: argparse.Namespace) -> int:
 
 
 def _is_worked_on(job: Job, folder: Path) -> bool:
-    from ..remote.owner import Owner
+    from ..remote.owner_lock import OwnerLock
 
-    owner = Owner(folder / "owners")
+    owner = OwnerLock(folder / "owners")
     try:
         return job.is_open and job.owner is not None and owner.is_alive(job.owner)
     finally:

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 __all__ = [
     "RESIDENCIES",
     "DeviceMemory",
+    "KeepAlive",
     "Memory",
     "Resident",
-    "Seat",
     "bytes_free",
     "bytes_in_all",
     "compute_dtype",
@@ -83,14 +83,14 @@ class Memory(Protocol):
 
 
 @dataclass(eq=False)
-class Seat:
-    """Where one network may stay between runs.
+class KeepAlive:
+    """Keeps one network alive between runs.
 
-    It travels with a model, and every model made from that one shares it, so what stays is gone when the last
-    of them is. `taken_by` belongs to the Memory that put it there.
+    A model and all models made from it share one KeepAlive, so the network is freed when the last of these
+    models is gone. Only the Memory that set `entry` reads it.
     """
 
-    taken_by: object | None = None
+    entry: object | None = None
 
 
 class DeviceMemory:

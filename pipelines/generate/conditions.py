@@ -50,7 +50,7 @@ class ImageConditions:
             channels = condition_channels(self.mask, self.latents, vae)
 
         def with_image(condition: Condition) -> Condition:
-            return replace(condition, channels=channels, picture=self.features)
+            return replace(condition, channels=channels, clip_features=self.features)
 
         negative = None if prompts.negative is None else with_image(prompts.negative)
         return Prompts(with_image(prompts.positive), negative)
@@ -83,7 +83,7 @@ def require_channels(model: WanModel, prompts: Prompts, latents: Tensor, given: 
     Raises ModelError when an image is missing or not supported, SamplingError when its shape does not fit.
     """
     wanted = int(model.experts["high"].config.get("in_channels", 16)) - model.family.latent_channels
-    if given is not None and model.family.pictures != "frames":
+    if given is not None and model.family.image_form != "frames":
         raise ModelError(
             f"{model.name}: cannot keep latent frames unchanged, only the 5B can; connect the image as a "
             "condition, or remove the mask"
@@ -105,9 +105,9 @@ def require_channels(model: WanModel, prompts: Prompts, latents: Tensor, given: 
         if condition.channels is not None and condition.channels.shape != shape:
             raise SamplingError(
                 f"{name}: its image has shape {tuple(condition.channels.shape)}, but the latent needs "
-                f"{shape}; give  both the same width, height and number of frames"
+                f"{shape}; give both the same width, height and number of frames"
             )
-        if model.family.reads_clip and condition.picture is None:
+        if model.family.uses_clip and condition.clip_features is None:
             raise ModelError(
                 f"{name}: {model.family.name} needs CLIP features of the image, but there are none; load an "
                 "image encoder together with the model"

@@ -24,12 +24,12 @@ from ..loading.wan_model import WanModel
 from ..plan.plan import Plan, describe, make_plan
 from ..progress import Progress
 from ..request.base import WanRequest
-from ..request.case import LocalAbilities
 from ..request.check import check
+from ..request.field_case import LocalAbilities
 from ..request.report import Report
 from ..request.seeds import seed_for_run
 from ..sampling.engine import Prompts
-from ..sampling.noise import StartLatents, draw_noise, later_noise
+from ..sampling.noise import StartLatents, initial_noise, noise_sampler
 from ..sampling.schedule import Sampling
 from ..sampling.step_cache import REGULAR, StepCache
 from ..vae.tiles import Tiling
@@ -284,9 +284,9 @@ def _sample(
     seed = run.plan.seed
     start = StartLatents(
         conditions.start(latents),
-        draw_noise(latents.shape, seed),
+        initial_noise(latents.shape, seed),
         kept=conditions.frames,
-        later=later_noise(latents.shape, seed),
+        noise_sampler=noise_sampler(latents.shape, seed),
     )
     return sample(
         run.model,
@@ -336,7 +336,7 @@ def local_abilities(available: Interpolators, model: WanModel | None = None) -> 
         unusable_interpolators=available.refused,
         prompt_expander=model is not None and model.prompt_expander is not None,
         safety_checker=model is not None and model.safety_checker is not None,
-        lacking={} if model is None else missing_weights(model),
+        missing_weights={} if model is None else missing_weights(model),
     )
 
 

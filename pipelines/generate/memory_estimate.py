@@ -13,7 +13,7 @@ from ..errors import ModelError
 from ..loading.wan_model import WanModel
 from ..networks.expert import EXPERT, forward_bytes, token_count
 from ..networks.network_kind import NetworkKind
-from ..networks.text_encoder import reading_bytes, text_dtypes
+from ..networks.text_encoder import text_dtypes, text_encoder_bytes
 from ..sampling.step_cache import CACHED_SHARE
 from ..streaming.executor import unit_sizes
 from ..streaming.residency import MemoryBudget, Residency, choose_residency
@@ -188,7 +188,7 @@ def estimate_memory(
         return MemoryEstimate(
             str(device), _name(dtype), tuple(denoising), free, memory.total_bytes(), residency
         )
-    reading_work = reading_bytes(text.config, model.family.text_length)
+    reading_work = text_encoder_bytes(text.config, model.family.text_length)
     reading = stage("text encoder", text, text_dtype, text_dtypes(text_dtype), reading_work)
     stages = (reading, *denoising, after)
     return MemoryEstimate(str(device), _name(dtype), stages, free, memory.total_bytes(), residency)

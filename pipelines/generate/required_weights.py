@@ -44,7 +44,7 @@ def with_lightning(model: WanModel, task: str, sources: LoraSources) -> WanModel
 def missing_weights(model: WanModel) -> Mapping[str, str]:
     """Return {task: what is missing and what to do} for the tasks of the family. Empty when all can run."""
     found: dict[str, str] = {}
-    if model.family.reads_clip and model.image_encoder is None:
+    if model.family.uses_clip and model.image_encoder is None:
         found["image-to-video"] = missing("image_encoder", model.family.name)
     without = _undistilled(model)
     for task, file in _LIGHTNING.items():

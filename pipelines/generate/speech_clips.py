@@ -25,7 +25,7 @@ from ..progress import Progress
 from ..request import SEED_MAX
 from ..sampling.engine import Prompts
 from ..sampling.loop import denoise
-from ..sampling.noise import draw_noise
+from ..sampling.noise import initial_noise
 from ..sampling.schedule import Schedule
 from ..sampling.solvers import SOLVERS
 from ..streaming.executor import Executor
@@ -157,7 +157,7 @@ def _sampled(
         condition(given.positive.text, sound),
         None if given.negative is None else condition(given.negative.text, torch.zeros_like(sound)),
     )
-    noise = draw_noise(inputs.latent_shape, (inputs.seed + clip) % (SEED_MAX + 1)).to(device)
+    noise = initial_noise(inputs.latent_shape, (inputs.seed + clip) % (SEED_MAX + 1)).to(device)
     solver = SOLVERS[inputs.solver](inputs.schedule.sigmas)
     with speaker:
         made = denoise(noise, inputs.schedule, solver, speaker, prompts, dict(inputs.guidance), progress)

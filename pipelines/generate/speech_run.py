@@ -21,7 +21,7 @@ from ..errors import ModelError, RequestError, SamplingError
 from ..loading.wan_model import WanModel
 from ..networks.s2v_features import frame_features
 from ..networks.s2v_network_kind import SPEECH_EXPERT
-from ..networks.wav2vec import SAMPLE_RATE, hear, hearing_bytes
+from ..networks.wav2vec import SAMPLE_RATE, audio_encoder_bytes, audio_hidden_states
 from ..plan.plan import Plan
 from ..plan.sigmas import forwards_of
 from ..progress import Progress, Silent
@@ -140,7 +140,9 @@ def estimate_speech_memory(
     estimate = estimate_memory(model, memory, _token_shape(plan), plan.experts, kind=SPEECH_EXPERT)
     samples = round(sound.samples.shape[1] / sound.rate * SAMPLE_RATE)
     weights = weight_bytes(audio_encoder, lambda _: torch.float32)
-    encoding = Stage("audio encoder", weights, 0, hearing_bytes(audio_encoder.config, samples), "float32")
+    encoding = Stage(
+        "audio encoder", weights, 0, audio_encoder_bytes(audio_encoder.config, samples), "float32"
+    )
     return replace(estimate, stages=(encoding, *estimate.stages))
 
 
@@ -181,7 +183,7 @@ def _audio_features(speech: _Speech) -> Tensor:
     run = speech.run
     run.progress.begin("sound", 1, "sounds")
     samples = mono_at(speech.sound, SAMPLE_RATE)
-    states = hear(speech.audio_encoder, samples, torch.float32, run.memory, run.progress.check)
+    states = audio_hidden_states(speech.audio_encoder, samples, torch.float32, run.memory, run.progress.check)
     if not bool(torch.isfinite(states).all()):
         raise SamplingError(
             "the audio encoder returned NaN or Inf; its file may be damaged, so download it again"

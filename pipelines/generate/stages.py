@@ -15,7 +15,7 @@ from ..device.memory import Memory, compute_dtype
 from ..errors import ModelError, SamplingError
 from ..kernels.choices import FloatChoices
 from ..loading.wan_model import WanModel
-from ..networks.text_encoder import EncodedPrompt, TextEncoder, load_text_encoder, reading_bytes
+from ..networks.text_encoder import EncodedPrompt, TextEncoder, load_text_encoder, text_encoder_bytes
 from ..plan.sigmas import forwards_of
 from ..progress import Progress
 from ..sampling.engine import Prompts
@@ -63,7 +63,7 @@ def _encode(
 ) -> list[EncodedPrompt]:
     dtype = compute_dtype(model.precision, memory, "text_encoder")
     length = model.family.text_length
-    recipe, working = model.text_encoder, reading_bytes(model.text_encoder.config, length)
+    recipe, working = model.text_encoder, text_encoder_bytes(model.text_encoder.config, length)
     encoder: TextEncoder | None = None
     encoded: list[EncodedPrompt] = []
     for prompt in prompts:
@@ -149,7 +149,7 @@ def sample(
     if estimate.residency is not None:
         log.info("experts: %s; %s", estimate.residency.text(), choices.text())
     working_bytes = max(stage.working_bytes for stage in estimate.stages)
-    walker = new_solver(sampling.solver, schedule.sigmas, start.later)
+    solver = new_solver(sampling.solver, schedule.sigmas, start.noise_sampler)
     with Executor(
         model.experts,
         dtype,
@@ -161,7 +161,7 @@ def sample(
         choices=choices,
     ) as executor:
         experts = executor if cache is None else cache.around(executor)
-        current = denoise(current, schedule, walker, experts, on_device, dict(sampling.guidance), progress)
+        current = denoise(current, schedule, solver, experts, on_device, dict(sampling.guidance), progress)
     if last > 0:
         current = to_leftover(current, last)
     finished = denormalise(current, model.vae).cpu()
@@ -261,7 +261,7 @@ def _decode(
 
 
 def _check_latents(model: WanModel, latents: Tensor, noise: Tensor | None) -> None:
-    if model.family.hears:
+    if model.family.needs_audio:
         raise ModelError(
             f"{model.name}: a speech model needs a sound, and a sampler node has no input for one; use Wan "
             "Duet Speech to Video and Wan Duet Run Local"

@@ -12,7 +12,7 @@ from ..device.memory import Memory, compute_dtype
 from ..errors import ModelError
 from ..loading.missing_files import missing
 from ..loading.wan_model import WanModel
-from ..networks.clip_vision import picture_features
+from ..networks.clip_vision import image_features
 from ..progress import Progress
 from ..video.image import fit, read_image
 from .conditions import ImageConditions, image_mask
@@ -28,7 +28,7 @@ def conditions_of(run: Run) -> ImageConditions:
     Raises MediaError when one is not a readable image.
     """
     plan, files = run.plan, run.inputs.files
-    if run.model.family.pictures == "none":
+    if run.model.family.image_form == "none":
         return ImageConditions()
     first, last = (
         read_image(files[field].content) if field in files else None
@@ -48,7 +48,7 @@ def require_image_support(model: WanModel, ends: bool) -> None:
     `check` does the same for a request. This is for the building-block nodes.
     """
     family = model.family
-    if family.pictures == "none":
+    if family.image_form == "none":
         others = " or ".join(family.able_to("image-to-video"))
         raise ModelError(f"model: {family.name} does not use a first image; load {others}")
     if ends and family.end_image == "never":
@@ -80,7 +80,7 @@ def encode_images(
                   frames after it that fill its latent frame.
     """
     shown = [_to_signed(image, size) for image in (first, last) if image is not None]
-    if model.family.pictures == "frames":
+    if model.family.image_form == "frames":
         one = (latent_shape[0], 1, *latent_shape[2:])
         latents = torch.zeros(1, *latent_shape)
         latents[:, :, :1] = encode_with_tile_fallback(model, lambda: iter(shown[:1]), one, memory, progress)
@@ -95,7 +95,7 @@ def encode_images(
 
     latents = encode_with_tile_fallback(model, clip, latent_shape, memory, progress)
     mask = image_mask(latent_shape, last=at_the_end)
-    features = _features(model, shown, memory, progress) if model.family.reads_clip else None
+    features = _features(model, shown, memory, progress) if model.family.uses_clip else None
     return ImageConditions(latents, mask, features)
 
 
@@ -103,7 +103,7 @@ def _features(model: WanModel, images: Sequence[Tensor], memory: Memory, progres
     recipe = model.image_encoder
     if recipe is None:
         raise ModelError(missing("image_encoder", model.family.name))
-    return picture_features(
+    return image_features(
         recipe, images, compute_dtype(model.precision, memory, "text_encoder"), memory, progress
     )
 

@@ -136,7 +136,7 @@ def _families(kind: Kind, recipe: Recipe) -> tuple[str, ...]:
             name for name, family in FAMILIES.items() if family.latent_channels == recipe.config["z_dim"]
         )
     if kind == "image encoder":
-        return tuple(name for name, family in FAMILIES.items() if family.reads_clip)
+        return tuple(name for name, family in FAMILIES.items() if family.uses_clip)
     return tuple(FAMILIES)  # all read the same UMT5; its width is held against the transformer's
 
 

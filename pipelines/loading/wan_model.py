@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 
-from ..device.memory import Seat
+from ..device.memory import KeepAlive
 from ..device.precision import Precision
 from ..embedded.toy_model import EMBEDDED, toy_folder
 from ..errors import ModelError
@@ -41,7 +41,7 @@ class WanModel:
     experts:   recipes of "high" and "low"; a model with one transformer has only "high".
     tokenizer: a file or folder that `read_tokenizer` reads.
     image_encoder: CLIP's, for Wan 2.1 image to video; it may be missing until a run needs it.
-    seat:      where experts may stay between runs; models made from this one share it.
+    keep_alive: keeps experts between runs; models made from this one share it.
     prompt_expander,
     safety_checker: folders with the models that were chosen for it; None where nobody did.
     residency: how much of the experts lies on the device, as `parse_residency` has it.
@@ -61,7 +61,7 @@ class WanModel:
     loras: tuple[LoraReport, ...] = ()
     image_encoder: Recipe | None = field(default=None, repr=False)
     audio_encoder: Recipe | None = field(default=None, repr=False)
-    seat: Seat = field(default_factory=Seat, repr=False, compare=False)
+    keep_alive: KeepAlive = field(default_factory=KeepAlive, repr=False, compare=False)
     prompt_expander: Path | None = None
     safety_checker: Path | None = None
     residency: str = "auto"
@@ -226,7 +226,7 @@ def _part(slot: PartName, given: FileChoice, folder: Path | None, family: Family
 
 def _image_encoder(given: FileChoice, folder: Path | None, family: Family) -> Recipe | None:
     """The one that a family with CLIP reads with; None where nothing was given, or none is needed."""
-    if not family.reads_clip:
+    if not family.uses_clip:
         return None
     own = folder is not None and _own_or_shared(folder, "image_encoder").is_dir()
     if given is None and not own:
@@ -246,7 +246,7 @@ def _own_or_shared(folder: Path, slot: str) -> Path:
 
 def _audio_encoder(given: FileChoice, folder: Path | None, family: Family) -> Recipe | None:
     """What hears, for a family that does; None for any other."""
-    if not family.hears:
+    if not family.needs_audio:
         return None
     if given is None and folder is not None:
         given = _own_or_shared(folder, "audio_encoder")

@@ -18,7 +18,7 @@ from ..kernels.attention import Attend, attend_with
 from ..kernels.choices import FloatChoices
 from ..kernels.operations import Operations, Rope
 
-__all__ = ["OwnBlock", "Rotary", "modulation_rows", "use_own_block"]
+__all__ = ["OwnBlock", "Rotary", "modulation_rows", "replace_block_forward"]
 
 Rotary: TypeAlias = Rope | tuple[Tensor, Tensor]
 """Ours, or (cos, sin) of (1, N, 1, head width) each, as diffusers makes them."""
@@ -51,7 +51,7 @@ def modulation_rows(temb: Tensor) -> Tensor:
     return rows
 
 
-def use_own_block(
+def replace_block_forward(
     block: WanTransformerBlock, choices: FloatChoices, device: torch.device | None = None
 ) -> None:
     """From now on `block` computes with our forward, as `choices` say. Its parameters stay what they are."""

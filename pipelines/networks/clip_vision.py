@@ -1,4 +1,4 @@
-"""CLIP's image encoder: what Wan 2.1 image to video reads of a picture beside its latents."""
+"""CLIP's image encoder: what Wan 2.1 image to video reads of a image beside its latents."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from ..progress import Progress
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import Recipe, materialise
 
-__all__ = ["picture_features"]
+__all__ = ["image_features"]
 
-# wan/modules/clip.py of Wan-Video/Wan2.1: of the pictures that CLIP was trained on.
+# wan/modules/clip.py of Wan-Video/Wan2.1: of the images that CLIP was trained on.
 _MEAN, _STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
 @torch.inference_mode()
-def picture_features(
-    recipe: Recipe, pictures: Sequence[Tensor], dtype: torch.dtype, memory: Memory, progress: Progress
+def image_features(
+    recipe: Recipe, images: Sequence[Tensor], dtype: torch.dtype, memory: Memory, progress: Progress
 ) -> Tensor:
-    """(1, tokens of all `pictures`, D), float32, CPU. pictures: (3, H, W) in [-1, 1]; squeezed to a square.
+    """Return the CLIP features (1, tokens of all `images`, D) of the images, float32, CPU.
 
-    The encoder is gone when this returns. Raises ModelError when the recipe does not fit.
+    images: (3, H, W) in [-1, 1]; each is resized to a square without keeping its aspect ratio.
+
+    The encoder is freed before this returns. Raises ModelError if the recipe does not fit the network.
     """
     memory.reserve(weight_bytes(recipe, lambda _: dtype), "image encoder")
     try:
         body = _body(recipe)
         materialise(recipe, body, memory.device, lambda _: dtype, progress.check)
-        hidden = body.embeddings(_prepared(pictures, recipe.config["image_size"]).to(memory.device, dtype))
+        hidden = body.embeddings(_prepared(images, recipe.config["image_size"]).to(memory.device, dtype))
         hidden = body.pre_layrnorm(hidden)
         hidden = body.encoder(inputs_embeds=hidden).last_hidden_state
         features: Tensor = hidden.flatten(0, 1)[None].float().cpu()
@@ -53,11 +55,11 @@ def _body(recipe: Recipe) -> Any:
     return body
 
 
-def _prepared(pictures: Sequence[Tensor], side: int) -> Tensor:
+def _prepared(images: Sequence[Tensor], side: int) -> Tensor:
     """(N, 3, side, side), scaled without antialiasing and normalised as clip.py of the official code does."""
     squares = [
-        functional.interpolate(picture[None].float(), size=(side, side), mode="bicubic", align_corners=False)
-        for picture in pictures
+        functional.interpolate(image[None].float(), size=(side, side), mode="bicubic", align_corners=False)
+        for image in images
     ]
     mean, std = (torch.tensor(values).view(1, 3, 1, 1) for values in (_MEAN, _STD))
     return (torch.cat(squares) * 0.5 + 0.5 - mean) / std

@@ -16,9 +16,9 @@ from ..sampling.step_cache import BlockCache
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32
 from .network_kind import NetworkKind
 from .step_cache_hook import with_step_cache
-from .transformer import use_own_forward
+from .transformer import replace_transformer_forward
 
-__all__ = ["EXPERT", "blank_expert", "expert_dtypes", "forward_bytes", "token_count", "velocity_of"]
+__all__ = ["EXPERT", "expert_dtypes", "forward_bytes", "meta_expert", "token_count", "velocity_of"]
 
 
 def velocity_of(
@@ -37,18 +37,20 @@ def velocity_of(
     channels = () if condition.channels is None else (condition.channels,)
     entering = torch.cat([latents, *channels], dim=1).to(dtype)
     text = condition.text.to(device=device, dtype=dtype)
-    picture = None if condition.picture is None else condition.picture.to(dtype)
-    if picture is not None and network.config.pos_embed_seq_len is not None:
-        picture = picture.view(2, -1, picture.shape[-1])  # first and last picture are counted apart
+    features = None if condition.clip_features is None else condition.clip_features.to(dtype)
+    if features is not None and network.config.pos_embed_seq_len is not None:
+        features = features.view(
+            2, -1, features.shape[-1]
+        )  # first and last image have positions of their own
     time = torch.tensor([timestep], dtype=torch.float32, device=device)
     with with_step_cache(network, cache):
-        if condition.given is None:
-            velocity: Tensor = network(entering, time, text, picture, return_dict=False)[0]
+        if condition.clean_frames is None:
+            velocity: Tensor = network(entering, time, text, features, return_dict=False)[0]
             return velocity.float()
-        drawn = ~condition.given
-        times = (time * drawn)[None, :: network.config.patch_size[0]]
-        velocity = network(entering, times, text, picture, return_dict=False)[0]
-        return velocity.float() * drawn.view(1, 1, -1, 1, 1)
+        sampled = ~condition.clean_frames
+        times = (time * sampled)[None, :: network.config.patch_size[0]]
+        velocity = network(entering, times, text, features, return_dict=False)[0]
+        return velocity.float() * sampled.view(1, 1, -1, 1, 1)
 
 
 def expert_dtypes(dtype: torch.dtype) -> DTypeRule:
@@ -85,14 +87,14 @@ def token_count(config: Mapping[str, Any], latent_shape: Sequence[int]) -> int:
     return int((frames // patch_frames) * (rows // patch_rows) * (columns // patch_columns))
 
 
-def blank_expert(
+def meta_expert(
     recipe: Recipe, choices: FloatChoices | None = None, device: torch.device | None = None
 ) -> WanTransformer3DModel:
-    """The network on meta, with real rotary tables: those are computed, never stored.
+    """Build the network on the meta device. Only the rotary tables are real: they are computed, not stored.
 
-    choices: how it computes; None for plain torch. device: where it will run, if that is known.
+    choices: kernels of the forward; None for plain torch. device: where it will run, if known.
 
-    Raises ModelError when the configuration is not one of a Wan transformer.
+    Raises ModelError if the configuration is not of a Wan transformer.
     """
     try:
         with torch.device("meta"):
@@ -105,12 +107,12 @@ def blank_expert(
         raise ModelError(
             f"{recipe.files[0].parent / 'config.json'}: not a Wan transformer: {error}"
         ) from error
-    use_own_forward(network, choices or FloatChoices(), device)
+    replace_transformer_forward(network, choices or FloatChoices(), device)
     return network
 
 
-def _blank_on(recipe: Recipe, choices: FloatChoices, device: torch.device) -> WanTransformer3DModel:
-    network = blank_expert(recipe, choices, device).requires_grad_(False).eval()
+def _meta_expert_on(recipe: Recipe, choices: FloatChoices, device: torch.device) -> WanTransformer3DModel:
+    network = meta_expert(recipe, choices, device).requires_grad_(False).eval()
     network.rope.to(device)
     return network
 
@@ -119,5 +121,5 @@ def _title(names: Collection[str]) -> str:
     return f"{' and '.join(f'{name}-noise' for name in names)} expert"
 
 
-EXPERT = NetworkKind(_blank_on, expert_dtypes, velocity_of, _title, in_parts=True)
+EXPERT = NetworkKind(_meta_expert_on, expert_dtypes, velocity_of, _title, in_parts=True)
 """The Wan transformers that are asked with a prompt."""

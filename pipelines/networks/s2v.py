@@ -1,4 +1,4 @@
-"""The speech-to-video transformer of Wan 2.2: the blocks of text to video, which also hear and remember.
+"""The speech-to-video transformer of Wan 2.2: the blocks of text to video, with audio and motion frames.
 
 After Wan-Video/Wan2.2 wan/modules/s2v/model_s2v.py, in the form of its released configuration. A sequence is
 [noisy video | reference image | motion of the clip before]; the last two are clean, and are told so: they are
@@ -26,11 +26,11 @@ _VIDEO, _REFERENCE, _MOTION = 0, 1, 2  # rows of trainable_cond_mask
 
 
 class SpeechBlock(WanTransformerBlock):  # type: ignore[misc]
-    """diffusers' block with two segments of modulation; some blocks hear."""
+    """diffusers' block with two segments of modulation, and cross-attention to audio in some blocks."""
 
-    def __init__(self, width: int, ffn_dim: int, heads: int, eps: float, *, hears: bool) -> None:
+    def __init__(self, width: int, ffn_dim: int, heads: int, eps: float, *, with_audio: bool) -> None:
         super().__init__(dim=width, ffn_dim=ffn_dim, num_heads=heads, cross_attn_norm=True, eps=eps)
-        self.audio = AudioInjector(width, heads, eps) if hears else None
+        self.audio = AudioInjector(width, heads, eps) if with_audio else None
 
     def forward(
         self,
@@ -73,9 +73,9 @@ class SpeechTransformer(nn.Module):
         self.condition_embedder = WanTimeTextImageEmbedding(
             width, config["freq_dim"], 6 * width, config["text_dim"]
         )
-        hearing = set(config["audio_blocks"])
+        audio_layers = set(config["audio_blocks"])
         self.blocks = nn.ModuleList(
-            SpeechBlock(width, config["ffn_dim"], heads, eps, hears=index in hearing)
+            SpeechBlock(width, config["ffn_dim"], heads, eps, with_audio=index in audio_layers)
             for index in range(config["num_layers"])
         )
         self.cond_encoder = nn.Conv3d(config["cond_dim"], width, kernel_size=patch, stride=patch)
@@ -126,7 +126,7 @@ class SpeechTransformer(nn.Module):
         embedding, modulation = self._times((timestep, 0.0), hidden.device)
         text = self.condition_embedder.text_embedder(text)
         rotary = rotary_tables(grids, self.head_dim, hidden.device)
-        sound = self._heard(audio, hidden.dtype)
+        sound = self._audio_tokens(audio, hidden.dtype)
         for block in self.blocks:
             hidden = block(hidden, text, modulation, rotary, noisy, sound)
         shift, scale = (self.scale_shift_table.float() + embedding[:1, None]).chunk(2, dim=1)
@@ -145,7 +145,7 @@ class SpeechTransformer(nn.Module):
         projected = embedder.time_proj(functional.silu(embedding).to(embedder.time_proj.weight.dtype))
         return embedding.float(), projected.float().unflatten(1, (6, -1))
 
-    def _heard(self, audio: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    def _audio_tokens(self, audio: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """The sound of the clip. Its first frame stands for the sound of the frames before it."""
         before = audio[..., :1].expand(*audio.shape[:-1], MOTION_FRAMES)
         whole, tokens = self.casual_audio_encoder(torch.cat([before, audio], dim=-1))

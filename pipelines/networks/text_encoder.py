@@ -24,8 +24,8 @@ __all__ = [
     "TextEncoder",
     "clean_prompt",
     "load_text_encoder",
-    "reading_bytes",
     "text_dtypes",
+    "text_encoder_bytes",
 ]
 
 
@@ -100,9 +100,11 @@ def text_dtypes(dtype: torch.dtype) -> DTypeRule:
     return keeping_fp32(keep or (), dtype)
 
 
-def reading_bytes(config: Mapping[str, Any], length: int) -> int:
-    """What reading a prompt of `length` tokens takes beside the weights: float32 attention scores, and
-    up to three more of their size for the position bias and the softmax. All else is small.
+def text_encoder_bytes(config: Mapping[str, Any], length: int) -> int:
+    """Return the bytes the encoder needs beside its weights, for a prompt of `length` tokens.
+
+    They are the float32 attention scores, and up to three more tensors of their size for the position bias
+    and the softmax. All else is small.
     """
     return 4 * 4 * int(config.get("num_heads", 64)) * length * length
 

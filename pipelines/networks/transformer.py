@@ -16,12 +16,12 @@ from torch import Tensor
 
 from ..kernels.choices import FloatChoices
 from ..kernels.operations import Operations, Rope
-from .block import modulation_rows, use_own_block
+from .block import modulation_rows, replace_block_forward
 
-__all__ = ["OwnRotary", "OwnTransformer", "use_own_forward"]
+__all__ = ["OwnRotary", "OwnTransformer", "replace_transformer_forward"]
 
 
-def use_own_forward(
+def replace_transformer_forward(
     network: WanTransformer3DModel, choices: FloatChoices, device: torch.device | None = None
 ) -> None:
     """From now on `network`, its blocks and its positions compute our way, as `choices` say.
@@ -35,7 +35,7 @@ def use_own_forward(
     network.operations = network.rope.operations = choices.operations()
     network.rope.last = None
     for block in network.blocks:
-        use_own_block(block, choices, device)
+        replace_block_forward(block, choices, device)
 
 
 class OwnRotary(WanRotaryPosEmbed):  # type: ignore[misc]
@@ -54,7 +54,7 @@ class OwnRotary(WanRotaryPosEmbed):  # type: ignore[misc]
 
 
 class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
-    """The stock network's parameters; see `use_own_forward`."""
+    """The stock network's parameters; see `replace_transformer_forward`."""
 
     operations: Operations
 

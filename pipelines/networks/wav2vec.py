@@ -1,4 +1,4 @@
-"""wav2vec 2.0: a sound becomes what the speech model hears, one vector per layer and moment.
+"""wav2vec 2.0, the audio encoder of the speech model: one vector per layer and moment of the sound.
 
 The released model is wav2vec2-large-xlsr-53-english: 24 layers of 1024 numbers, 50 times a second.
 """
@@ -18,28 +18,32 @@ from ..device.memory import Memory
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import Recipe, materialise
 
-__all__ = ["SAMPLE_RATE", "hear", "hearing_bytes"]
+__all__ = ["SAMPLE_RATE", "audio_encoder_bytes", "audio_hidden_states"]
 
 SAMPLE_RATE = 16_000  # of every wav2vec 2.0
 _LEAST_SAMPLES = 1600  # a tenth of a second; one vector needs 400
 
 
 @torch.inference_mode()
-def hear(
+def audio_hidden_states(
     recipe: Recipe,
     samples: npt.NDArray[np.float32],
     dtype: torch.dtype,
     memory: Memory,
     check: Callable[[], None],
 ) -> Tensor:
-    """(layers + 1, moments, D) float32 on the CPU: every hidden state of a sound at SAMPLE_RATE, mono.
+    """Return the hidden states of all layers, (layers + 1, moments, D), float32, CPU.
 
-    The encoder is gone when this returns. Raises ModelError when the recipe does not fit.
+    samples: (N,) mono at SAMPLE_RATE.
+
+    The encoder is freed before this returns. Raises ModelError if the recipe does not fit the network.
     """
     network = _network(recipe.config)
     try:
         memory.reserve(
-            weight_bytes(recipe, lambda _: dtype), "audio encoder", hearing_bytes(recipe.config, len(samples))
+            weight_bytes(recipe, lambda _: dtype),
+            "audio encoder",
+            audio_encoder_bytes(recipe.config, len(samples)),
         )
         materialise(recipe, network, memory.device, lambda _: dtype, check)
         check()
@@ -51,9 +55,11 @@ def hear(
         memory.release()
 
 
-def hearing_bytes(config: Mapping[str, Any], samples: int) -> int:
-    """What hearing takes beside the weights: attention scores of one layer, float32, and the first
-    convolution, whose vectors are a fifth as many as the samples.
+def audio_encoder_bytes(config: Mapping[str, Any], samples: int) -> int:
+    """Return the bytes the encoder needs beside its weights, for so many samples.
+
+    They are the float32 attention scores of one layer, the hidden states of all layers, and the first
+    convolution, which makes a fifth as many vectors as there are samples.
     """
     moments = max(samples, _LEAST_SAMPLES) // 320
     heads = int(config["num_attention_heads"])

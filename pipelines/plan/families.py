@@ -25,11 +25,11 @@ class Family:
     hidden_width:   numbers per token inside the network; a token is 2 x 2 latent values.
     native_frames:  clip length of a model that draws only that one well, else None.
     own_sizes:      resolution tiers are only names for this model's own sizes.
-    pictures:       how it takes a picture to begin with: not at all, as "channels" behind the latents, or as
-                    latent "frames" that hold no noise.
-    reads_clip:     whether it also reads those pictures with CLIP's image encoder.
+    image_form:     how it takes an input image: "none", as "channels" concatenated to the latents, or as
+                    latent "frames" without noise.
+    uses_clip:      whether it also uses CLIP features of the input images.
     end_image:      whether a clip "never", "may" or "must" also have a picture to end with.
-    hears:          it needs an audio encoder.
+    needs_audio:    it needs an audio encoder.
     source:         where the numbers come from.
     """
 
@@ -48,10 +48,10 @@ class Family:
     text_length: int = 512
     native_frames: int | None = None
     own_sizes: bool = False
-    pictures: Literal["none", "channels", "frames"] = "none"
-    reads_clip: bool = False
+    image_form: Literal["none", "channels", "frames"] = "none"
+    uses_clip: bool = False
     end_image: Literal["never", "may", "must"] = "never"
-    hears: bool = False
+    needs_audio: bool = False
 
     def able_to(self, task: str) -> tuple[str, ...]:
         """The families that can do `task`, for who has loaded this one."""
@@ -109,7 +109,7 @@ FAMILIES: dict[str, Family] = {
             default_fps=16,
             tasks=frozenset({"image-to-video", "turbo-image-to-video"}),
             sizes=_SIZES,
-            pictures="channels",
+            image_form="channels",
             end_image="may",  # the official code has none; diffusers and ComfyUI mask it as Wan 2.1 does
             source="Wan-Video/Wan2.2 wan/configs/wan_i2v_A14B.py",
         ),
@@ -122,7 +122,7 @@ FAMILIES: dict[str, Family] = {
             tasks=frozenset({"speech-to-video"}),
             sizes=_SIZES,
             source="Wan-Video/Wan2.2 wan/configs/wan_s2v_14B.py",
-            hears=True,
+            needs_audio=True,
         ),
         Family(
             name="wan2.2-ti2v-5b",
@@ -137,7 +137,7 @@ FAMILIES: dict[str, Family] = {
             size_multiple=32,
             vae_stride=(4, 16, 16),
             latent_channels=48,
-            pictures="frames",
+            image_form="frames",
         ),
         Family(
             name="wan2.1-t2v-14b",
@@ -168,8 +168,8 @@ FAMILIES: dict[str, Family] = {
             default_fps=16,
             tasks=frozenset({"image-to-video"}),
             sizes=_SIZES,
-            pictures="channels",
-            reads_clip=True,
+            image_form="channels",
+            uses_clip=True,
             source="Wan-Video/Wan2.1 wan/configs/wan_i2v_14B.py and generate.py",
         ),
         Family(
@@ -180,8 +180,8 @@ FAMILIES: dict[str, Family] = {
             default_fps=16,
             tasks=frozenset({"image-to-video"}),
             sizes=_SIZES,
-            pictures="channels",
-            reads_clip=True,
+            image_form="channels",
+            uses_clip=True,
             end_image="must",
             source="Wan-Video/Wan2.1 wan/configs/__init__.py and generate.py",
         ),
@@ -210,7 +210,7 @@ FAMILIES: dict[str, Family] = {
             hidden_width=256,
             native_frames=17,
             own_sizes=True,
-            pictures="channels",
+            image_form="channels",
             end_image="may",
         ),
         Family(
@@ -224,7 +224,7 @@ FAMILIES: dict[str, Family] = {
             source="the embedded model of this package",
             hidden_width=64,
             own_sizes=True,
-            hears=True,
+            needs_audio=True,
         ),
     )
 }

@@ -128,7 +128,7 @@ def make_plan(
     fps: int = values["frames_per_second"]
     delivered = frames_out(frames, between)
 
-    name, grid, walker = _grid(values, solver, values["num_inference_steps"], values["shift"])
+    name, grid, chosen_solver = _grid(values, solver, values["num_inference_steps"], values["shift"])
     boundary = _boundary(family, boundary)
     experts = experts_of(grid, boundary)
     start = start_step(len(experts), values["strength"])
@@ -154,7 +154,7 @@ def make_plan(
         frames_delivered=frames,
         fps=fps,
         grid=name,
-        solver=walker,
+        solver=chosen_solver,
         shift=values["shift"],
         boundary=boundary,
         sigmas=grid.sigmas,
@@ -239,13 +239,13 @@ def _grid(
         if solver not in (None, own):
             fix = f"leave it out: the weights are distilled for {own}"
             raise RequestError.of("solver", f"got {solver!r}", fix)
-        make_grid, walker = DISTILLED[own]
-        return own, make_grid(steps, shift), walker
+        make_grid, chosen_solver = DISTILLED[own]
+        return own, make_grid(steps, shift), chosen_solver
     name = solver or "unipc"
     if name not in GRIDS:
         raise RequestError.of("solver", f"got {solver!r}", "give one of " + ", ".join(GRIDS))
-    make_grid, walker = GRIDS[name]
-    return name, make_grid(steps, shift), walker
+    make_grid, chosen_solver = GRIDS[name]
+    return name, make_grid(steps, shift), chosen_solver
 
 
 def _boundary(family: Family, asked: float | None) -> float | None:

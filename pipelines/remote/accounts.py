@@ -36,7 +36,7 @@ def account_at(
 
 
 class Accounts:
-    """The accounts of a process that runs for long, each made once: its jobs share connections and a pace.
+    """The accounts of a process that runs for long, each made once: its jobs share connections and a timing.
 
     Key and addresses are read for every job, so that a change needs no restart. A job goes on with the
     account it was begun with.

@@ -19,7 +19,14 @@ import httpx
 from ..download.public_web import tls
 from .attempts import CallFailedError, ErrorDetails, repeat
 from .redaction import Redaction, one_line
-from .retry import FailureKind, Pace, Policy, failure_kind_of_error, failure_kind_of_status, retry_after_s
+from .retry import (
+    FailureKind,
+    Policy,
+    RetryTiming,
+    failure_kind_of_error,
+    failure_kind_of_status,
+    retry_after_s,
+)
 
 __all__ = ["Answer", "Api", "Timeouts", "same_origin"]
 
@@ -65,12 +72,12 @@ class Api:
         bases: tuple[str, ...],
         explain: Callable[[Mapping[str, Any]], ErrorDetails | None],
         *,
-        pace: Pace,
+        timing: RetryTiming,
         timeouts: Timeouts,
         proxy: str | None = None,
     ) -> None:
         self._provider, self._authorization, self._redaction = provider, authorization, redaction
-        self._bases, self._explain, self._pace, self._timeouts = bases, explain, pace, timeouts
+        self._bases, self._explain, self._timing, self._timeouts = bases, explain, timing, timeouts
         some = httpx.Limits(max_connections=_CONNECTIONS, keepalive_expiry=5.0)
         none_kept = httpx.Limits(max_connections=_CONNECTIONS, max_keepalive_connections=0)
         self._kept = httpx.AsyncHTTPTransport(verify=tls(), limits=some, proxy=proxy)
@@ -113,7 +120,7 @@ class Api:
             request = httpx.Request(method, where, headers=sent, json=content, extensions=extensions)
             return await self._once(request, fresh, needs_json)
 
-        return await repeat(once, policy, self._pace)
+        return await repeat(once, policy, self._timing)
 
     async def _once(self, request: httpx.Request, fresh: bool, needs_json: bool) -> Answer:
         try:

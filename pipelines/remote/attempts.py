@@ -10,7 +10,7 @@ from typing import TypeVar
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
 
 from ..errors import AmbiguousError, Money, NotAcceptedError, RefusedError, RemoteError
-from .retry import FailureKind, Pace, Policy
+from .retry import FailureKind, Policy, RetryTiming
 
 __all__ = ["CallFailedError", "ErrorDetails", "repeat"]
 
@@ -71,24 +71,24 @@ class CallFailedError(Exception):
         return kind(message, provider=self.provider, money=money, request_id=request_id)
 
 
-async def repeat(once: Callable[[], Awaitable[T]], policy: Policy, pace: Pace) -> T:
+async def repeat(once: Callable[[], Awaitable[T]], policy: Policy, timing: RetryTiming) -> T:
     """The value of the first attempt that succeeds. Raises the CallFailedError of the last one.
 
     once: an async function.
 
     A cancellation is no failure: it ends an attempt or a wait at once.
     """
-    begin = pace.now()
+    begin = timing.now()
 
     def is_enough(attempts: RetryCallState) -> bool:
         attempts_allowed = policy.rules[_failure(attempts).failure_kind].attempts
-        return attempts.attempt_number >= attempts_allowed or pace.now() - begin > policy.total_s
+        return attempts.attempt_number >= attempts_allowed or timing.now() - begin > policy.total_s
 
     attempts = AsyncRetrying(
         retry=retry_if_exception_type(CallFailedError),
         stop=is_enough,
-        wait=lambda attempts: pace.wait_s(attempts.attempt_number, _failure(attempts).retry_after_s),
-        sleep=pace.sleep,
+        wait=lambda attempts: timing.wait_s(attempts.attempt_number, _failure(attempts).retry_after_s),
+        sleep=timing.sleep,
         before_sleep=_log_wait,
         reraise=True,
     )

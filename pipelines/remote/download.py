@@ -21,7 +21,7 @@ from ..errors import DownloadError, JobLostError, RemoteError, UnreachableError
 from ..files.on_disk import move_into_place
 from .api import Timeouts
 from .provider import Downloaded, RemoteFile
-from .retry import Pace, failure_kind_of_status, retry_after_s
+from .retry import RetryTiming, failure_kind_of_status, retry_after_s
 
 __all__ = ["Caps", "Cdn"]
 
@@ -54,7 +54,7 @@ class Cdn:
 
     provider: str
     transport: httpx.AsyncBaseTransport
-    pace: Pace = field(default_factory=Pace)
+    timing: RetryTiming = field(default_factory=RetryTiming)
     timeouts: Timeouts = field(default_factory=Timeouts)
     caps: Caps = field(default_factory=Caps)
 
@@ -64,14 +64,14 @@ class Cdn:
         provider: str,
         *,
         allow_loopback: bool,
-        pace: Pace,
+        timing: RetryTiming,
         timeouts: Timeouts,
         caps: Caps | None = None,
         proxy: str | None = None,
     ) -> Cdn:
         """Over the internet, through `proxy` if there is one; with `allow_loopback` also on this machine."""
         transport = PublicTransport(proxy=proxy, allow_loopback=allow_loopback)
-        return cls(provider, transport, pace, timeouts, caps or Caps())
+        return cls(provider, transport, timing, timeouts, caps or Caps())
 
     async def close(self) -> None:
         await self.transport.aclose()
@@ -101,7 +101,7 @@ class Cdn:
                     raise self._error(UnreachableError, f"downloading {shown(file.url)}: {reason}") from None
                 log.info("%s: %s; continuing at %d bytes", shown(file.url), reason, size_of(part))
                 asked = error.retry_after_s if isinstance(error, BrokenError) else None
-                await self.pace.sleep(self.pace.wait_s(max(idle, 1), asked))
+                await self.timing.sleep(self.timing.wait_s(max(idle, 1), asked))
             except DownloadError as error:
                 raise self._error(RemoteError, f"downloading the result: {error}. {_TRY_OR_FORGET}") from None
             except OSError as error:

@@ -23,7 +23,7 @@ from .fal_storage import FalStorage, UploadSizes
 from .keys import Key
 from .provider import Cancelled, Downloaded, JobStatus, Outcome, Payload, RemoteFile, Submitted
 from .redaction import Redaction
-from .retry import CANCEL, CHEAP, ONCE, READ, SUBMIT, Pace
+from .retry import CANCEL, CHEAP, ONCE, READ, SUBMIT, RetryTiming
 from .settings import Addresses
 from .stored_form import stored_form
 
@@ -58,14 +58,14 @@ class Fal:
         addresses: Addresses,
         folder: Path | None = None,
         *,
-        pace: Pace | None = None,
+        timing: RetryTiming | None = None,
         timeouts: Timeouts | None = None,
         caps: Caps | None = None,
         sizes: UploadSizes | None = None,
     ) -> None:
         self.account = key.account
         self._queue, self._platform = addresses.fal_queue, addresses.fal_api
-        self._pace, timeouts = pace or Pace(), timeouts or Timeouts()
+        self._timing, timeouts = timing or RetryTiming(), timeouts or Timeouts()
         bases = (addresses.fal_queue, addresses.fal_rest, addresses.fal_api)
         redaction = Redaction(key.reveal())
         self._api = Api(
@@ -74,14 +74,14 @@ class Fal:
             redaction,
             bases,
             explain,
-            pace=self._pace,
+            timing=self._timing,
             timeouts=timeouts,
             proxy=addresses.proxy,
         )
         self._cdn = Cdn.for_results(
             "fal",
             allow_loopback=addresses.allow_loopback,
-            pace=self._pace,
+            timing=self._timing,
             timeouts=timeouts,
             caps=caps,
             proxy=addresses.proxy,
@@ -93,7 +93,7 @@ class Fal:
             key.account,
             folder,
             sizes or UploadSizes(),
-            self._pace,
+            self._timing,
             timeouts,
         )
         self._unit_prices: dict[str, float] = {}
@@ -132,7 +132,7 @@ class Fal:
                 if failed.status != 404:
                     raise self._about(failed, "asking how far the job is", job) from None
             if look < _LOOKS_FOR_A_NEW_JOB - 1:
-                await self._pace.sleep(_BETWEEN_LOOKS_S)
+                await self._timing.sleep(_BETWEEN_LOOKS_S)
         return JobStatus("lost", error="fal does not know the request")
 
     async def result(self, job: Submitted) -> Outcome:
@@ -167,7 +167,7 @@ class Fal:
     ) -> Submitted | Literal["cannot tell"] | None:
         wanted = stored_form(payload)
         for _ in range(_LOOKS_AT_THE_LIST):
-            await self._pace.sleep(_BETWEEN_LOOKS_S)
+            await self._timing.sleep(_BETWEEN_LOOKS_S)
             requests = await self._list(endpoint, since)
             if requests is None or any(not isinstance(one.get("json_input"), dict) for one in requests):
                 return "cannot tell"

@@ -25,7 +25,7 @@ from .api import Api, Timeouts
 from .attempts import CallFailedError, repeat
 from .download import Cdn
 from .redaction import one_line
-from .retry import CHEAP, Pace, failure_kind_of_error, failure_kind_of_status, retry_after_s
+from .retry import CHEAP, RetryTiming, failure_kind_of_error, failure_kind_of_status, retry_after_s
 
 __all__ = ["FalStorage", "UploadSizes"]
 
@@ -58,7 +58,7 @@ class FalStorage:
     account: str
     folder: Path | None = None
     sizes: UploadSizes = field(default_factory=UploadSizes)
-    pace: Pace = field(default_factory=Pace)
+    timing: RetryTiming = field(default_factory=RetryTiming)
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     async def upload(self, file: LocalFile) -> str:
@@ -151,7 +151,7 @@ class FalStorage:
                 raise CallFailedError(failure_kind, reason, "fal", retry_after_s=asked)
             return response
 
-        return await repeat(once, CHEAP, self.pace)
+        return await repeat(once, CHEAP, self.timing)
 
     # ---- what lies there already
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from .journal import Journal
-from .owner import Owner
+from .owner_lock import OwnerLock
 from .provider import Provider
 
 __all__ = [
@@ -88,7 +88,7 @@ class JobContext:
     """
 
     journal: Journal
-    owner: Owner
+    owner: OwnerLock
     provider: Provider
     clock: JobClock = field(default_factory=SystemClock)
     poll_times: PollTimes = field(default_factory=PollTimes)

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import JournalError
 from .job_record import FOLLOWS, OPEN, Job, Order, State
-from .owner import Owner
+from .owner_lock import OwnerLock
 from .provider import Submitted
 from .schema import bring_up_to_date
 from .stored_form import fingerprint, stored_form
@@ -61,7 +61,7 @@ class Journal:
         self,
         order: Order,
         account: str,
-        owner: Owner,
+        owner: OwnerLock,
         *,
         reuse: bool,
         resubmit: bool,
@@ -99,7 +99,7 @@ class Journal:
             allow(self.spent(since))
             return self._insert(order, key, owner)
 
-    def claim(self, job_id: str, owner: Owner) -> bool:
+    def claim(self, job_id: str, owner: OwnerLock) -> bool:
         """Whether `owner` now works on the job; False while another living one does."""
         with self._transaction():
             job = self.job(job_id)
@@ -108,13 +108,13 @@ class Journal:
             self._set(job_id, {"owner": owner.token})
             return True
 
-    def release(self, job_id: str, owner: Owner) -> None:
+    def release(self, job_id: str, owner: OwnerLock) -> None:
         """Let others work on the job."""
         with self._transaction():
             if self.job(job_id).owner == owner.token:
                 self._set(job_id, {"owner": None})
 
-    def move(self, job_id: str, owner: Owner, state: State, **columns: Any) -> Job:
+    def move(self, job_id: str, owner: OwnerLock, state: State, **columns: Any) -> Job:
         """Into the next state, on disk when this returns.
 
         Raises JournalError when the state does not follow, or when the job is another owner's: a programming
@@ -129,14 +129,14 @@ class Journal:
             self._set(job_id, {**columns, "state": state})
             return self.job(job_id)
 
-    def note(self, job_id: str, owner: Owner, **columns: Any) -> Job:
+    def note(self, job_id: str, owner: OwnerLock, **columns: Any) -> Job:
         """Write into a row. Raises JournalError when the job is another owner's."""
         with self._transaction():
             self._mine(job_id, owner)
             self._set(job_id, columns)
             return self.job(job_id)
 
-    def submitted(self, job_id: str, owner: Owner, ids: Submitted) -> Job:
+    def submitted(self, job_id: str, owner: OwnerLock, ids: Submitted) -> Job:
         """The provider has given the job a name."""
         return self.move(
             job_id,
@@ -148,7 +148,7 @@ class Journal:
             cancel_url=ids.cancel_url,
         )
 
-    def reserve(self, job_id: str, owner: Owner, file: Path) -> bool:
+    def reserve(self, job_id: str, owner: OwnerLock, file: Path) -> bool:
         """Note where the file of the job will be; False when another job has that name."""
         try:
             self.note(job_id, owner, file_path=str(file))
@@ -207,7 +207,7 @@ class Journal:
         known = [usd for usd in counted if usd is not None]
         return Spent(sum(known), len(counted) - len(known))
 
-    def _insert(self, order: Order, key: tuple[str, str, str, str], owner: Owner) -> Job:
+    def _insert(self, order: Order, key: tuple[str, str, str, str], owner: OwnerLock) -> Job:
         now = self._now()
         provider, endpoint, payload_sha256, account = key
         job = Job(
@@ -238,11 +238,11 @@ class Journal:
         )
         return job
 
-    def _is_idle(self, job: Job, owner: Owner) -> bool:
+    def _is_idle(self, job: Job, owner: OwnerLock) -> bool:
         """Whether nobody who lives works on the job."""
         return job.owner is None or not owner.is_alive(job.owner)
 
-    def _mine(self, job_id: str, owner: Owner) -> Job:
+    def _mine(self, job_id: str, owner: OwnerLock) -> Job:
         job = self.job(job_id)
         if job.owner != owner.token:
             raise JournalError(f"job {job_id} is worked on by {job.owner or 'nobody'}, not by {owner.token}")

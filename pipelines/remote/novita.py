@@ -22,7 +22,7 @@ from .novita_answers import explain, read_files, read_seed, read_status
 from .provider import Cancelled, Downloaded, JobStatus, Outcome, Payload, RemoteFile, Submitted
 from .rate_limit import RateLimit
 from .redaction import Redaction
-from .retry import CHEAP, READ, SUBMIT, Pace
+from .retry import CHEAP, READ, SUBMIT, RetryTiming
 from .settings import Addresses
 
 __all__ = ["Novita"]
@@ -48,34 +48,34 @@ class Novita:
         key: Key,
         addresses: Addresses,
         *,
-        pace: Pace | None = None,
+        timing: RetryTiming | None = None,
         timeouts: Timeouts | None = None,
         caps: Caps | None = None,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.account = key.account
         self._base, self._wall_clock = addresses.novita_api, wall_clock
-        self._pace, timeouts = pace or Pace(), timeouts or Timeouts()
+        self._timing, timeouts = timing or RetryTiming(), timeouts or Timeouts()
         self._api = Api(
             "novita",
             f"Bearer {key.reveal()}",
             Redaction(key.reveal()),
             (self._base,),
             explain,
-            pace=self._pace,
+            timing=self._timing,
             timeouts=timeouts,
             proxy=addresses.proxy,
         )
         self._cdn = Cdn.for_results(
             "novita",
             allow_loopback=addresses.allow_loopback,
-            pace=self._pace,
+            timing=self._timing,
             timeouts=timeouts,
             caps=caps,
             proxy=addresses.proxy,
         )
-        self._submits = RateLimit(_CALLS_PER_MINUTE, 60.0, self._pace)
-        self._looks = RateLimit(_CALLS_PER_MINUTE, 60.0, self._pace)
+        self._submits = RateLimit(_CALLS_PER_MINUTE, 60.0, self._timing)
+        self._looks = RateLimit(_CALLS_PER_MINUTE, 60.0, self._timing)
 
     async def close(self) -> None:
         await self._api.close()
@@ -104,7 +104,7 @@ class Novita:
                 if failed.status != 404:
                     raise self._about(failed, "asking how far the task is", job) from None
             if look < _LOOKS_FOR_A_NEW_JOB - 1:
-                await self._pace.sleep(_BETWEEN_LOOKS_S)
+                await self._timing.sleep(_BETWEEN_LOOKS_S)
         return JobStatus("lost", error="Novita does not know the task")
 
     async def result(self, job: Submitted) -> Outcome:

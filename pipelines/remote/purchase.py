@@ -20,7 +20,7 @@ from .job_context import JobContext
 from .job_event import OnEvent, job_event
 from .job_record import Job
 from .journal import Journal
-from .owner import Owner
+from .owner_lock import OwnerLock
 from .provider import Payload, Submitted
 from .stop import StopAskedError, unless_stopped
 from .stored_form import stored_form
@@ -73,7 +73,7 @@ async def submit(job: Job, context: JobContext, prepare: Prepare | None, on_even
     return job
 
 
-def give_up(job: Job, journal: Journal, owner: Owner) -> Job:
+def give_up(job: Job, journal: Journal, owner: OwnerLock) -> Job:
     """Close a job that was never sent: whoever wanted it is gone."""
     return journal.move(job.job_id, owner, "failed", error="the process ended before anything was sent")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 
-from .retry import Pace
+from .retry import RetryTiming
 
 __all__ = ["RateLimit"]
 
@@ -13,8 +13,8 @@ __all__ = ["RateLimit"]
 class RateLimit:
     """At most `calls` within any `per_s` seconds; who comes too early waits, in the order of coming."""
 
-    def __init__(self, calls: int, per_s: float, pace: Pace) -> None:
-        self._calls, self._per_s, self._pace = calls, per_s, pace
+    def __init__(self, calls: int, per_s: float, timing: RetryTiming) -> None:
+        self._calls, self._per_s, self._timing = calls, per_s, timing
         self._made: deque[float] = deque(maxlen=calls)
         self._next = asyncio.Lock()
 
@@ -22,7 +22,7 @@ class RateLimit:
         """Returns when one more call may be made, and counts it."""
         async with self._next:
             if len(self._made) == self._calls:
-                wait_s = self._made[0] + self._per_s - self._pace.now()
+                wait_s = self._made[0] + self._per_s - self._timing.now()
                 if wait_s > 0:
-                    await self._pace.sleep(wait_s)
-            self._made.append(self._pace.now())
+                    await self._timing.sleep(wait_s)
+            self._made.append(self._timing.now())

@@ -29,10 +29,10 @@ from .job_context import (
 from .job_event import JobEvent, OnEvent
 from .job_record import Job, Order
 from .journal import Journal
-from .owner import Owner
+from .owner_lock import OwnerLock
 from .provider import Provider
 from .purchase import Prepare, give_up
-from .spending_limits import SpendingLimits, admit
+from .spending_limits import SpendingLimits, begin_job
 
 __all__ = ["RemoteThread", "Ticket"]
 
@@ -91,7 +91,7 @@ class RemoteThread:
     ) -> None:
         self._clock, self._poll_times = clock or SystemClock(), poll_times
         self.journal = Journal(folder / "jobs.sqlite", self._clock.now)
-        self._owner = Owner(folder / "owners")
+        self._owner = OwnerLock(folder / "owners")
         self._transfers, self._at = transfer_limit(), at
         self._running: dict[str, _Running] = {}
         self._tasks: dict[str, asyncio.Task[Job]] = {}
@@ -115,7 +115,7 @@ class RemoteThread:
         prepare and on_event are called on this thread.
         """
         context = self._context(provider)
-        job = admit(order, context, limits, reuse=reuse, resubmit=resubmit)
+        job = begin_job(order, context, limits, reuse=reuse, resubmit=resubmit)
         return self._join(job.job_id, context, on_event, prepare)
 
     def attach(self, job_id: str, provider: Provider, on_event: OnEvent) -> Ticket:

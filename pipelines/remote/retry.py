@@ -1,7 +1,7 @@
-"""What a call to a provider may do when something goes wrong: the whole table, as data.
+"""How calls to a provider are retried: the whole table, as data.
 
-A rule says how often the call is made in all, and which error it ends with. Only a submit can cost money, so
-it is repeated only where surely nothing happened.
+A rule states how many attempts are made in all, and which error is raised after the last. Only a submit can
+cost money, so it is repeated only if the provider certainly did not take it.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ __all__ = [
     "READ",
     "SUBMIT",
     "FailureKind",
-    "Pace",
     "Policy",
     "RetryRule",
+    "RetryTiming",
     "failure_kind_of_error",
     "failure_kind_of_status",
     "retry_after_s",
@@ -47,8 +47,9 @@ class RetryRule(NamedTuple):
 
 @dataclass(frozen=True)
 class Policy:
-    """rules:   what each failure_kind leads to.
-    total_s: after so long no further attempt begins.
+    """The rule of each kind of failure.
+
+    total_s: no attempt begins later than this many seconds after the first.
     """
 
     rules: Mapping[FailureKind, RetryRule]
@@ -89,22 +90,25 @@ ONCE = Policy({name: RetryRule(1, rule.error) for name, rule in READ.rules.items
 
 
 @dataclass(frozen=True)
-class Pace:
-    """Time, as the calls see it. jitter: what each wait is multiplied by."""
+class RetryTiming:
+    """The clock of the retries. jitter: factor of each wait."""
 
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     now: Callable[[], float] = time.monotonic
     jitter: Callable[[], float] = lambda: random.uniform(0.5, 1.5)  # noqa: S311
 
     def wait_s(self, attempt: int, retry_after_s: float | None) -> float:
-        """How long to wait after the given attempt, the first being 1."""
+        """Return how many seconds to wait after an attempt (1 is the first).
+
+        retry_after_s: the wait that the provider asked for; None if it did not.
+        """
         if retry_after_s is not None:
             return retry_after_s
         return min(_LONGEST_WAIT_S, 0.25 * 2.0**attempt) * self.jitter()
 
 
 def failure_kind_of_status(status: int) -> FailureKind | None:
-    """None for an answer that is no trouble at all."""
+    """Return the kind of failure of an HTTP status (100 to 599). None for success (2xx)."""
     if 200 <= status < 300:
         return None
     if status in (425, 429):
@@ -119,7 +123,7 @@ def failure_kind_of_status(status: int) -> FailureKind | None:
 
 
 def failure_kind_of_error(error: httpx.TransportError) -> FailureKind:
-    """Connecting, or waiting for a connection, sends nothing. Whatever comes after it may have arrived."""
+    """Return "not sent" if the error came before the request was sent, else "lost": it may have arrived."""
     before = (
         httpx.ConnectError,
         httpx.ConnectTimeout,
@@ -131,7 +135,10 @@ def failure_kind_of_error(error: httpx.TransportError) -> FailureKind:
 
 
 def retry_after_s(value: str | None, now: datetime | None = None) -> float | None:
-    """The wait a provider asks for, at most two minutes: a number of seconds or a date (RFC 9110, 10.2.3)."""
+    """Return the seconds a Retry-After header asks for, at most 120. None if it is missing or malformed.
+
+    value: a number of seconds or a date (RFC 9110, 10.2.3).
+    """
     if value is None:
         return None
     text = value.strip()

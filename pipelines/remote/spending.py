@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import RequestError
+from ..request.field_rows import closest, field_rows
 from ..request.kinds import SENDABLE
 from ..request.prices import PRICES, PriceTable
-from ..request.rows import closest, rows
 from .spending_limits import SpendingLimits
 
 __all__ = ["Spending", "read_spending"]
@@ -87,7 +87,7 @@ def _entry(endpoint: str, entry: Any, where: str) -> dict[str, Any]:
         raise RequestError.of(f"{where}.counted_fps", f"got {str(fps)[:40]}", "give frames per second")
     if "by" not in entry:
         return {**entry, "usd": _usd(entry["usd"], f"{where}.usd")}
-    choices = {row.name: row.enum for row in rows(cls) if row.type == "enum" and row.enum}
+    choices = {row.name: row.enum for row in field_rows(cls) if row.type == "enum" and row.enum}
     chosen = next((values for name, values in choices.items() if name == entry["by"]), None)
     if chosen is None:
         fix = f"give one of {', '.join(choices)}, or leave it out"

@@ -1,4 +1,4 @@
-"""The one gate before money: there is no other way to a job than `admit`."""
+"""The spending limits. Every paid job begins in `begin_job`, which checks them first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .job_context import JobContext
 from .job_record import Job, Order
 from .journal import Spent
 
-__all__ = ["SpendingLimits", "admit", "require_within", "start_of_day"]
+__all__ = ["SpendingLimits", "begin_job", "require_within", "start_of_day"]
 
 
 @dataclass(frozen=True)
@@ -22,8 +22,10 @@ class SpendingLimits:
     per_day_usd: float | None = None
 
 
-def admit(order: Order, context: JobContext, limits: SpendingLimits, *, reuse: bool, resubmit: bool) -> Job:
-    """The job of an order: one that is on its way or finished already, or a new one within the limits.
+def begin_job(
+    order: Order, context: JobContext, limits: SpendingLimits, *, reuse: bool, resubmit: bool
+) -> Job:
+    """Return the job of an order: an equal one that is open or finished, or a new one within the limits.
 
     reuse, resubmit: as in `Journal.begin`. Raises SpendingError.
     """

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .base import WanRequest
-from .case import LocalAbilities
 from .check import RUNNERS, check, check_all
-from .file import File
+from .field_case import LocalAbilities
+from .field_rows import MEDIA, FieldRow
 from .image_size import ImageSize
 from .kinds import (
     KIND_NAMES,
@@ -26,7 +26,7 @@ from .prices import Price, estimate
 from .report import Finding, Report, side_by_side
 from .request_with_media import Medium, RequestWithMedia, bind, bind_task
 from .resolved import Resolved
-from .rows import MEDIA, FieldRow
+from .result_file import ResultFile
 from .seeds import SEED_MAX, seed_for_run, seed_of
 
 __all__ = [
@@ -38,7 +38,6 @@ __all__ = [
     "SEED_MAX",
     "SENDABLE",
     "FieldRow",
-    "File",
     "Finding",
     "ImageSize",
     "LegacyLoRAWeight",
@@ -52,6 +51,7 @@ __all__ = [
     "Report",
     "RequestWithMedia",
     "Resolved",
+    "ResultFile",
     "WanRequest",
     "bind",
     "bind_task",

@@ -11,8 +11,8 @@ from typing import Any
 
 from ..errors import RequestError
 from .base import WanRequest
-from .case import Case, LocalAbilities
 from .fal_rules import fal_findings, for_fal
+from .field_case import FieldCase, LocalAbilities
 from .implied import implied_by, plan_name
 from .limits import dated_limits
 from .local_rules import LOCAL_RULES
@@ -101,7 +101,7 @@ def _resolve(
 
     def judge(field: str) -> Finding:
         preference = field not in fields or request.is_preference(field)
-        case = Case(request.task, field, preference, everything, family, abilities, media)
+        case = FieldCase(request.task, field, preference, everything, family, abilities, media)
         return LOCAL_RULES[field].judge(case)
 
     judged = [judge(field) for field in everything if field in LOCAL_RULES]
@@ -126,8 +126,8 @@ def _wrong_model(
         others = " or ".join(family.able_to(request.task)) or "another model"
         reason = f"it cannot do {request.task}, only {can}; load {others}"
         yield Finding("model", "impossible", family.name, None, reason)
-    elif request.task in abilities.lacking:
-        yield Finding("model", "impossible", family.name, None, abilities.lacking[request.task])
+    elif request.task in abilities.missing_weights:
+        yield Finding("model", "impossible", family.name, None, abilities.missing_weights[request.task])
 
 
 def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Finding]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .base import WanRequest
+from .field_rows import MEDIA, field_rows
 from .report import Finding
-from .rows import MEDIA, rows
 
 __all__ = ["fal_findings", "for_fal"]
 
@@ -28,7 +28,7 @@ def fal_findings(request: WanRequest) -> list[Finding]:
         doubt = _DOUBTS[request.contract]
         findings.append(Finding("kind", "warning", request.kind, request.kind, doubt))
     values = request.model_dump(mode="json")
-    for row in rows(type(request)):
+    for row in field_rows(type(request)):
         value = values[row.name]
         findings.append(Finding(row.name, "supported", value, value, _meaning(row.name, value)))
     if request.kind == "image-to-image":

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+from .field_rows import FieldRow
 from .kinds import field_table
-from .rows import FieldRow
 
 __all__ = ["add_flags", "given"]
 

@@ -10,11 +10,11 @@ from pydantic import Field, create_model
 from ..errors import RequestError
 from .base import StrictModel, WanRequest
 from .contracts import ALIASES, KIND_ENTRIES, SENT_ENTRIES
+from .field_rows import FieldRow, closest, field_rows
 from .forms import FORMS
 from .image_size import SizeOrPreset
 from .lora_weight import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
 from .novita_extra import NovitaExtra
-from .rows import FieldRow, closest, rows
 
 __all__ = [
     "KINDS",
@@ -121,4 +121,4 @@ def json_schema(kind: str) -> dict[str, Any]:
 
 def field_table(kind: str) -> list[FieldRow]:
     """The fields of a kind, in order."""
-    return rows(class_of(kind))
+    return field_rows(class_of(kind))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from .case import Case
+from .field_case import FieldCase
 from .image_size import pixels
 from .implied import IMAGE_TASKS
 from .lora_weight import place_of
@@ -15,7 +15,7 @@ from .timing import generated_frames, input_fps
 __all__ = ["INTERPOLATION_FILES", "LOCAL_RULES", "LocalRule"]
 
 
-Judge = Callable[[Case], Finding]
+Judge = Callable[[FieldCase], Finding]
 
 
 class LocalRule(NamedTuple):
@@ -41,7 +41,7 @@ _NO_DOWNLOAD = "a local run downloads no media; save it and give the file"
 def _optional(ability: str, meaning: str, missing: str) -> LocalRule:
     """A switch that needs `ability` of the runner; off, or unset, needs nothing."""
 
-    def judge(case: Case) -> Finding:
+    def judge(case: FieldCase) -> Finding:
         if not case.value:
             return case.supported("off")
         return case.supported(meaning) if getattr(case.abilities, ability) else case.cannot(False, missing)
@@ -49,7 +49,7 @@ def _optional(ability: str, meaning: str, missing: str) -> LocalRule:
     return LocalRule(f"{meaning}. On is impossible: {missing}.", judge)
 
 
-def _num_frames(case: Case) -> Finding:
+def _num_frames(case: FieldCase) -> Finding:
     if case.task == "speech-to-video":
         return case.supported("the length of a clip; clips follow each other until the sound ends")
     if case.task in IMAGE_TASKS:
@@ -73,12 +73,12 @@ def _num_frames(case: Case) -> Finding:
     )
 
 
-def _frames_there(case: Case) -> str:
+def _frames_there(case: FieldCase) -> str:
     rate = input_fps(case.values)
     return f"{case.media.frames} frames" + ("" if rate is None else f" at {rate} per second")
 
 
-def _audio(case: Case) -> Finding:
+def _audio(case: FieldCase) -> Finding:
     seconds, fps = case.media.seconds, case.values["frames_per_second"]
     if seconds is not None and not round(seconds * fps):
         return case.impossible(
@@ -87,20 +87,20 @@ def _audio(case: Case) -> Finding:
     return _AUDIO.judge(case)
 
 
-def _frames_per_second(case: Case) -> Finding:
+def _frames_per_second(case: FieldCase) -> Finding:
     if case.task != "speech-to-video":
         return case.supported("the rate before interpolation")
     made_for = "" if case.value == 16 else "; the model is made for 16"
     return case.supported(f"the sound is heard at this rate too, so lips stay in time{made_for}")
 
 
-def _steps(case: Case) -> Finding:
+def _steps(case: FieldCase) -> Finding:
     if case.value > _MOST_STEPS:
         return case.impossible(f"the models know {_MOST_STEPS} noise levels; give that many or fewer")
     return case.supported("shared by the experts; the boundary of the model splits them")
 
 
-def _resolution(case: Case) -> Finding:
+def _resolution(case: FieldCase) -> Finding:
     if case.values.get("image_size") is not None:
         return _overruled_by_image_size(case)
     if case.model is None:
@@ -121,7 +121,7 @@ def _resolution(case: Case) -> Finding:
     return case.supported("{}x{} pixels".format(*table[aspect]))
 
 
-def _aspect_ratio(case: Case) -> Finding:
+def _aspect_ratio(case: FieldCase) -> Finding:
     if case.values.get("image_size") is not None:
         return _overruled_by_image_size(case)
     if case.value == "auto":
@@ -129,13 +129,13 @@ def _aspect_ratio(case: Case) -> Finding:
     return case.supported("chooses the size within the tier")
 
 
-def _overruled_by_image_size(case: Case) -> Finding:
+def _overruled_by_image_size(case: FieldCase) -> Finding:
     if case.preference:
         return case.adjusted(None, "image_size decides")
     return case.impossible("image_size decides the size; leave one of the two out")
 
 
-def _image_size(case: Case) -> Finding:
+def _image_size(case: FieldCase) -> Finding:
     if case.value is None:
         return case.supported("unset: resolution and aspect_ratio decide")
     width, height = pixels(case.value)
@@ -150,7 +150,7 @@ def _image_size(case: Case) -> Finding:
     return case.supported(f"{width}x{height} pixels")
 
 
-def _acceleration(case: Case) -> Finding:
+def _acceleration(case: FieldCase) -> Finding:
     if case.value == "none":
         return case.supported("every step is computed")
     if case.task.startswith("turbo-"):
@@ -160,19 +160,19 @@ def _acceleration(case: Case) -> Finding:
     return case.cannot("none", "every step is computed, unless the runner's acceleration is as requested")
 
 
-def _guidance_scale(case: Case) -> Finding:
+def _guidance_scale(case: FieldCase) -> Finding:
     if case.task == "small-fast-video" and case.value != 1:
         return case.cannot(1.0, "the weights of FastVideo have guidance inside; use 1")
     return case.supported("guidance of the first expert, or of the only one")
 
 
-def _guidance_scale_2(case: Case) -> Finding:
+def _guidance_scale_2(case: FieldCase) -> Finding:
     if case.model is not None and case.model.experts == 1:
         return case.cannot(None, f"{case.model.name} has one expert: guidance_scale is used for every step")
     return case.supported("guidance of the low expert")
 
 
-def _interpolator(case: Case) -> Finding:
+def _interpolator(case: FieldCase) -> Finding:
     if case.value == "none" or not case.values["num_interpolated_frames"]:
         return case.supported("no frames are added")
     have = case.abilities.interpolators
@@ -188,7 +188,7 @@ def _interpolator(case: Case) -> Finding:
     return case.impossible(f"{missing}; use none, or keep the default, which falls back to {used}")
 
 
-def _loras(case: Case) -> Finding:
+def _loras(case: FieldCase) -> Finding:
     if not case.value:
         return case.supported("none")
     one_expert = case.model is not None and case.model.experts == 1
@@ -210,7 +210,7 @@ def _loras(case: Case) -> Finding:
 def _medium(meaning: str) -> LocalRule:
     """A file of the input."""
 
-    def judge(case: Case) -> Finding:
+    def judge(case: FieldCase) -> Finding:
         if case.value is None:
             return case.supported("none")
         if case.value.startswith(("http://", "https://")):
@@ -220,7 +220,7 @@ def _medium(meaning: str) -> LocalRule:
     return LocalRule(f"{meaning}. An address is impossible: {_NO_DOWNLOAD}.", judge)
 
 
-def _end_image(case: Case) -> Finding:
+def _end_image(case: FieldCase) -> Finding:
     ends = "may" if case.model is None else case.model.end_image
     name = "this model" if case.model is None else case.model.name
     if case.value is None and ends == "must":
@@ -232,11 +232,11 @@ def _end_image(case: Case) -> Finding:
     return _END_IMAGE.judge(case)
 
 
-def _reverse(case: Case) -> Finding:
+def _reverse(case: FieldCase) -> Finding:
     return case.supported("frames are reversed before interpolation" if case.value else "off")
 
 
-def _extra(case: Case) -> Finding:
+def _extra(case: FieldCase) -> Finding:
     if case.value is None:
         return case.supported("none")
     return case.impossible("there is no Novita task to report; leave it out")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .case import Case
+from .field_case import FieldCase
 from .kinds import kinds_of
 from .novita_rules import RULES, has_no, image, sent_as, shape_of_image
 from .report import Finding
@@ -23,29 +23,29 @@ SIZES_22: Mapping[tuple[str, str], str] = {
 }
 
 
-def _aspect_ratio(case: Case) -> Finding:
+def _aspect_ratio(case: FieldCase) -> Finding:
     if (case.values["resolution"], case.value) not in SIZES_22:
         return case.impossible("Novita draws 16:9 and 9:16, and 1:1 at 480p only; use one of these")
     return case.supported("with resolution: sent as size")
 
 
-def _resolution(case: Case) -> Finding:
+def _resolution(case: FieldCase) -> Finding:
     if case.value == "580p":
         return case.impossible("Novita draws 480p and 720p; use one of these")
     return case.supported("sent to Novita's Wan 2.2")
 
 
-def _seed(case: Case) -> Finding:
+def _seed(case: FieldCase) -> Finding:
     if case.value is None:
         return case.supported("not sent: Novita draws one")
     return sent_as("seed", _CONTRACT)(case)
 
 
-def _expansion(case: Case) -> Finding:
+def _expansion(case: FieldCase) -> Finding:
     return case.supported(f"sent as prompt_extend {'on' if case.value else 'off'}")
 
 
-def _second_guidance(case: Case) -> Finding:
+def _second_guidance(case: FieldCase) -> Finding:
     judged = has_no("guidance scale for Wan 2.2")(case)
     # With a LoRA the contract has another default, and the node keeps that of the plain kind.
     if case.value == kinds_of(case.task)[0].model_fields[case.field].default:
@@ -53,7 +53,7 @@ def _second_guidance(case: Case) -> Finding:
     return judged
 
 
-RULES_22: Mapping[str, Callable[[Case], Finding]] = {
+RULES_22: Mapping[str, Callable[[FieldCase], Finding]] = {
     **RULES,
     "prompt": sent_as("prompt", _CONTRACT),
     "negative_prompt": sent_as("negative_prompt", _CONTRACT),
@@ -66,7 +66,7 @@ RULES_22: Mapping[str, Callable[[Case], Finding]] = {
     "guidance_scale_2": _second_guidance,
     "shift": has_no("shift for Wan 2.2"),
 }
-IMAGE_RULES_22: Mapping[str, Callable[[Case], Finding]] = {
+IMAGE_RULES_22: Mapping[str, Callable[[FieldCase], Finding]] = {
     **RULES_22,
     "image_url": image,
     "end_image_url": has_no("end image"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from .case import Case
+from .field_case import FieldCase
 from .limits import newest_limit
 from .lora_weight import place_of
 from .report import Finding
@@ -31,8 +31,8 @@ def is_file(path: str) -> bool:
     return place_of(path) in ("file", "embedded")
 
 
-def sent_as(name: str, contract: str = _CONTRACT) -> Callable[[Case], Finding]:
-    def judge(case: Case) -> Finding:
+def sent_as(name: str, contract: str = _CONTRACT) -> Callable[[FieldCase], Finding]:
+    def judge(case: FieldCase) -> Finding:
         limit = newest_limit(contract, name)
         if case.value is not None and limit is not None and not limit.allows(case.value):
             size = "characters" if isinstance(case.value, str) else "allowed"
@@ -42,10 +42,10 @@ def sent_as(name: str, contract: str = _CONTRACT) -> Callable[[Case], Finding]:
     return judge
 
 
-def has_no(what: str, used: object = None) -> Callable[[Case], Finding]:
+def has_no(what: str, used: object = None) -> Callable[[FieldCase], Finding]:
     """A field that Novita has nothing for; `used` is what happens instead."""
 
-    def judge(case: Case) -> Finding:
+    def judge(case: FieldCase) -> Finding:
         if not case.value:
             return case.supported("off")
         reason = f"Novita has no {what}"
@@ -54,78 +54,78 @@ def has_no(what: str, used: object = None) -> Callable[[Case], Finding]:
     return judge
 
 
-def _resolution(case: Case) -> Finding:
+def _resolution(case: FieldCase) -> Finding:
     if case.value == "580p":
         return case.impossible("Novita draws 480p and 720p; use one of these")
     return case.supported("with aspect_ratio: sent as width and height")
 
 
-def _aspect_ratio(case: Case) -> Finding:
+def _aspect_ratio(case: FieldCase) -> Finding:
     if case.value == "1:1":
         return case.impossible("Novita draws 16:9 and 9:16; use one of these")
     return case.supported("with resolution: sent as width and height")
 
 
-def _second_guidance(case: Case) -> Finding:
+def _second_guidance(case: FieldCase) -> Finding:
     if case.value == case.values["guidance_scale"]:
         return case.supported("the same as guidance_scale, which is used for every step")
     return has_no("second guidance scale: guidance_scale is used for every step")(case)
 
 
-def shape_of_image(case: Case) -> Finding:
+def shape_of_image(case: FieldCase) -> Finding:
     if case.value == "auto":
         return case.supported("Novita keeps the shape of the image")
     return case.impossible("Novita keeps the shape of the image; use auto")
 
 
-def image(case: Case) -> Finding:
+def image(case: FieldCase) -> Finding:
     if not case.value.lower().startswith("https://"):
         return case.impossible("Novita takes no files; give an https address")
     return case.supported("sent as it is")
 
 
-def _safety_checker(case: Case) -> Finding:
+def _safety_checker(case: FieldCase) -> Finding:
     if case.value is None:
         return case.supported("not asked for: Novita checks by default")
     return case.supported("sent as it is")
 
 
-def _seed(case: Case) -> Finding:
+def _seed(case: FieldCase) -> Finding:
     if case.value is None:
         return case.supported(f"sent as {DRAW_SEED}: Novita draws one")
     return sent_as("seed")(case)
 
 
-def _acceleration(case: Case) -> Finding:
+def _acceleration(case: FieldCase) -> Finding:
     if case.value == "none":
         return case.supported("Novita is asked for no shortcut")
     return case.cannot("none", "Novita has no step cache to ask for")
 
 
-def _frames_added(case: Case) -> bool:
+def _frames_added(case: FieldCase) -> bool:
     values = case.values
     return values["interpolator_model"] != "none" and bool(values["num_interpolated_frames"])
 
 
-def _interpolator(case: Case) -> Finding:
+def _interpolator(case: FieldCase) -> Finding:
     if not _frames_added(case):
         return case.supported("no frames are added")
     return case.cannot("none", "Novita does not interpolate")
 
 
-def _between(case: Case) -> Finding:
+def _between(case: FieldCase) -> Finding:
     if not _frames_added(case):
         return case.supported("no frames are added")
     return case.cannot(0, "Novita does not interpolate")
 
 
-def _adjust(case: Case) -> Finding:
+def _adjust(case: FieldCase) -> Finding:
     if case.value or not _frames_added(case):
         return case.supported("no frames are added")
     return case.impossible("Novita does not interpolate, so there is no slow motion; leave it on")
 
 
-def _loras(case: Case) -> Finding:
+def _loras(case: FieldCase) -> Finding:
     loras = case.value or ()
     most = newest_limit(_CONTRACT, "loras")
     if most is not None and not most.allows(loras):
@@ -150,7 +150,7 @@ def _loras(case: Case) -> Finding:
     )
 
 
-RULES: Mapping[str, Callable[[Case], Finding]] = {
+RULES: Mapping[str, Callable[[FieldCase], Finding]] = {
     "prompt": sent_as("prompt"),
     "negative_prompt": sent_as("negative_prompt"),
     "num_frames": has_no("number of frames: a video is five seconds long", "5 s"),
@@ -175,7 +175,7 @@ RULES: Mapping[str, Callable[[Case], Finding]] = {
     "reverse_video": has_no("reversing", False),
 }
 
-IMAGE_RULES: Mapping[str, Callable[[Case], Finding]] = {
+IMAGE_RULES: Mapping[str, Callable[[FieldCase], Finding]] = {
     **RULES,
     "image_url": image,
     "end_image_url": has_no("end image"),

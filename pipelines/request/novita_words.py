@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from .base import WanRequest
-from .case import Case
+from .field_case import FieldCase
 from .kinds import SENDABLE
 from .novita22_rules import IMAGE_RULES_22, RULES_22, SIZES_22
 from .novita_rules import DRAW_SEED, IMAGE_RULES, LOCAL_LORA, RULES, is_file
@@ -28,7 +28,7 @@ _SIZES: Mapping[tuple[str, str], tuple[int, int]] = {
     ("480p", "auto"): (832, 480),  # of image to video, which keeps the shape of the image
     ("720p", "auto"): (1280, 720),
 }
-_RULES_OF_TASK: Mapping[NovitaModel, Mapping[str, Mapping[str, Callable[[Case], Finding]]]] = {
+_RULES_OF_TASK: Mapping[NovitaModel, Mapping[str, Mapping[str, Callable[[FieldCase], Finding]]]] = {
     "Wan 2.1": {"text-to-video": RULES, "legacy-text-to-video": RULES, "image-to-video": IMAGE_RULES},
     "Wan 2.2": {
         "text-to-video": RULES_22,
@@ -58,7 +58,10 @@ def novita_findings(request: WanRequest, model: NovitaModel = "Wan 2.1") -> list
     rules = rules_of_task[request.task]
     return [
         drawn_with,
-        *(rules[field](Case(request.task, field, request.is_preference(field), values)) for field in values),
+        *(
+            rules[field](FieldCase(request.task, field, request.is_preference(field), values))
+            for field in values
+        ),
     ]
 
 

@@ -11,11 +11,11 @@ from pydantic import Field, ValidationError
 
 from ..errors import Problem, RequestError
 from .base import WanRequest
+from .field_rows import FieldRow, closest, field_rows
 from .forms import SIZE_PAIRS, FalRequest
 from .image_size import LONGEST_SIDE
 from .kinds import KINDS, class_of, kinds_of, stated_by_alias
 from .lora_weight import LoRAWeight
-from .rows import FieldRow, closest, rows
 from .seeds import SEED_MAX
 
 __all__ = ["parse", "read_json", "read_list", "read_loras", "request_for", "t2v_request", "with_lora"]
@@ -117,7 +117,7 @@ def _is_set(value: Any, row: FieldRow) -> bool:
 
 
 def _table(cls: type[WanRequest]) -> dict[str, FieldRow]:
-    return {row.name: row for row in rows(cls)}
+    return {row.name: row for row in field_rows(cls)}
 
 
 class _OnlyLoRAs(FalRequest):

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, Protocol
 
 from ..errors import Problem, RequestError
 from .base import WanRequest
+from .field_rows import MEDIA
 from .kinds import class_of, kinds_of
 from .parse import parse, request_for
-from .rows import MEDIA
 
 __all__ = ["Medium", "RequestWithMedia", "bind", "bind_task"]
 

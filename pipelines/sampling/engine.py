@@ -1,4 +1,4 @@
-"""The one thing the denoise loop asks of a network, whatever network it is."""
+"""The interface between the denoise loop and a network."""
 
 from __future__ import annotations
 
@@ -13,57 +13,57 @@ __all__ = ["Condition", "Engine", "Experts", "Prompts"]
 
 @dataclass(frozen=True)
 class Condition:
-    """What a forward is conditioned on; each float32.
+    """The conditions of a forward. All are float32 but `clean_frames`.
 
-    text:     (1, L, D) UMT5 embeddings, padding zeroed.
-    channels: (1, C, T, H/8, W/8) that enter the network behind those of the latents: the mask of the frames
-              that are given, and those frames as normalised latents. None for a network that takes none.
-    picture:  (1, tokens, D) CLIP features of the given frames, for a network that reads them.
-    given:    (T,) bool, the latent frames that hold no noise: their time is 0 and nothing moves there. None
-              where all frames are drawn.
+    text:          (1, L, D) UMT5 embeddings, padding zeroed.
+    channels:      (1, C, T, H/8, W/8), concatenated to the channels of the latents: the mask of the input
+                   images, then the images as normalised latents. None if the network takes no extra channels.
+    clip_features: (1, tokens, D) of the input images. None if the network does not use CLIP.
+    clean_frames:  (T,) bool, True for a latent frame without noise: its timestep and velocity are 0. None if
+                   all frames are sampled.
     """
 
     text: Tensor
     channels: Tensor | None = None
-    picture: Tensor | None = None
-    given: Tensor | None = None
+    clip_features: Tensor | None = None
+    clean_frames: Tensor | None = None
 
     def to(self, device: torch.device) -> Condition:
         moved = (None if tensor is None else tensor.to(device) for tensor in self._tensors())
         return Condition(*moved)  # type: ignore[arg-type]
 
     def _tensors(self) -> tuple[Tensor | None, ...]:
-        return self.text, self.channels, self.picture, self.given
+        return self.text, self.channels, self.clip_features, self.clean_frames
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """`positive` and, for guidance, `negative`; None where no stage asks for guidance."""
+    """The conditions of both prompts. `negative` is None if no stage uses guidance."""
 
     positive: Condition
     negative: Condition | None
 
-    def to(self, device: torch.device, given: Tensor | None = None) -> Prompts:
-        """Both on `device`; given: the frames that hold no noise, for either."""
+    def to(self, device: torch.device, clean_frames: Tensor | None = None) -> Prompts:
+        """Return both conditions on `device`, with these `clean_frames`."""
 
         def moved(condition: Condition) -> Condition:
-            return replace(condition, given=given).to(device)
+            return replace(condition, clean_frames=clean_frames).to(device)
 
         return Prompts(moved(self.positive), None if self.negative is None else moved(self.negative))
 
 
 class Engine(Protocol):
-    """One expert, ready to run. It alone knows channels, patches, dtypes and where its weights live."""
+    """One expert, ready to run. Only it knows channels, patches, dtypes and where its weights are."""
 
     def predict(self, latents: Tensor, timestep: float, condition: Condition) -> Tensor:
-        """Velocity (noise - clean) of normalised `latents` (B, C, T, H/8, W/8) at `timestep` in [0, 1000].
+        """Return the velocity (noise - clean) at `timestep` (0 to 1000): same shape, float32, same device.
 
-        Same shape, float32, on the device of `latents`.
+        latents: normalised, (B, C, T, H/8, W/8), float32.
         """
 
 
 class Experts(Protocol):
-    """Hands out the expert of a step; asking for another one is the moment of the switch."""
+    """The experts of a run. Asking for another expert than before switches to it."""
 
     def use(self, expert: str) -> Engine:
-        """The engine of "high" or "low"."""
+        """Return the engine of the "high" or "low" expert."""

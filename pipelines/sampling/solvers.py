@@ -142,22 +142,22 @@ class UniPC:
 
 
 class DMD:
-    """Every step goes all the way to the clean estimate, which is noised anew for the next one.
+    """Each step computes the clean estimate and adds new noise to it for the next step.
 
     Distribution matching distillation (https://arxiv.org/abs/2405.14867, section 4.5), as FastVideo runs its
     5B: fastvideo/pipelines/stages/denoising.py at 2f3d407.
     """
 
-    def __init__(self, sigmas: Sequence[float], draw: Callable[[], Tensor]) -> None:
-        """draw: new normal noise of the shape of the latents, wherever it lies."""
-        self._sigmas, self._draw = tuple(sigmas), draw
+    def __init__(self, sigmas: Sequence[float], noise_sampler: Callable[[], Tensor]) -> None:
+        """noise_sampler: returns new standard normal noise of the shape of the latents, on any device."""
+        self._sigmas, self._noise_sampler = tuple(sigmas), noise_sampler
 
     def step(self, index: int, latents: Tensor, velocity: Tensor) -> Tensor:
         clean = latents - self._sigmas[index] * velocity
         sigma = self._sigmas[index + 1]
         if sigma == 0:
             return clean
-        return (1.0 - sigma) * clean + sigma * self._draw().to(clean.device)
+        return (1.0 - sigma) * clean + sigma * self._noise_sampler().to(clean.device)
 
 
 SOLVERS: dict[str, Callable[[Sequence[float]], Solver]] = {
@@ -167,13 +167,16 @@ SOLVERS: dict[str, Callable[[Sequence[float]], Solver]] = {
 }
 
 
-def new_solver(name: str, sigmas: Sequence[float], draw: Callable[[], Tensor] | None = None) -> Solver:
-    """The solver of that name at the start of its grid.
+def new_solver(
+    name: str, sigmas: Sequence[float], noise_sampler: Callable[[], Tensor] | None = None
+) -> Solver:
+    """Return a new solver by its name.
 
-    draw: as for `DMD`, the only one that needs noise on its way. Raises ValueError when it has none.
+    noise_sampler: for `DMD`, the only solver that adds noise at each step. Raises ValueError if it is missing
+    there.
     """
     if name != "dmd":
         return SOLVERS[name](sigmas)
-    if draw is None:
-        raise ValueError("dmd noises anew at every step and was given no noise to draw")
-    return DMD(sigmas, draw)
+    if noise_sampler is None:
+        raise ValueError("dmd adds new noise at each step and needs a noise_sampler")
+    return DMD(sigmas, noise_sampler)

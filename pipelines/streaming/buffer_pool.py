@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..errors import ModelError
 from ..kernels.choices import FloatChoices
 from ..networks.network_kind import NetworkKind
-from ..weights.recipe import DTypeRule, Ingredient, Recipe
+from ..weights.recipe import DTypeRule, Recipe, TensorRecipe
 from .transfer import DeviceEvent, Transfer
 from .unit_schedule import Unit
 
@@ -34,7 +34,7 @@ class BlockHook(Protocol):
 class UnitSource:
     """Determines the contents of a unit: how each tensor is made, and stamps of the files it is made from."""
 
-    tensors: Mapping[str, Ingredient]
+    tensors: Mapping[str, TensorRecipe]
     stamps: Mapping[Path, tuple[int, int, int]]
 
 
@@ -42,7 +42,7 @@ def unit_sources(recipe: Recipe) -> tuple[UnitSource, ...]:
     """Return the sources of every unit of a recipe, with the present stamps of its files."""
     stamps: dict[Path, tuple[int, int, int]] = {}
 
-    def stamps_of(tensors: Mapping[str, Ingredient]) -> dict[Path, tuple[int, int, int]]:
+    def stamps_of(tensors: Mapping[str, TensorRecipe]) -> dict[Path, tuple[int, int, int]]:
         files = {item.source.file for item in tensors.values()}
         files |= {delta.file for item in tensors.values() for delta in item.deltas}
         return {file: stamps.setdefault(file, _stamp(file)) for file in files}

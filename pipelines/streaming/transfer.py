@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ..device.ram import trim_heap
 from ..weights.footprint import stays_as_stored
 from ..weights.pinned_staging import StagedFiles, Staging
-from ..weights.recipe import DTypeRule, Ingredient
+from ..weights.recipe import DTypeRule, TensorRecipe
 from ..weights.stored_tensors import Files, StoredTensor
 from ..weights.streams import Streams, streams_of
 
@@ -42,7 +42,7 @@ class Transfer(Protocol):
         """
 
     def fill(
-        self, slot: int, tensors: Mapping[str, Ingredient], after: DeviceEvent, check: Callable[[], None]
+        self, slot: int, tensors: Mapping[str, TensorRecipe], after: DeviceEvent, check: Callable[[], None]
     ) -> tuple[dict[str, Tensor], DeviceEvent]:
         """Return parameters by name, and the event after which they are loaded. Called by the filling side.
 
@@ -76,14 +76,14 @@ class FileTransfer:
     def fill(
         self,
         slot: int,  # noqa: ARG002  tensors bring their own memory
-        tensors: Mapping[str, Ingredient],
+        tensors: Mapping[str, TensorRecipe],
         after: DeviceEvent,  # noqa: ARG002  no queue to wait for
         check: Callable[[], None],
     ) -> tuple[dict[str, Tensor], DeviceEvent]:
         made: dict[str, Tensor] = {}
         for name, item in tensors.items():
             check()
-            made[name] = _parameter(item.bake(self._files).to(self._device, self._dtype_of(name)))
+            made[name] = _parameter(item.compute(self._files).to(self._device, self._dtype_of(name)))
         if not all(stays_as_stored(item, self._dtype_of(name)) for name, item in tensors.items()):
             trim_heap()  # temporary tensors would accumulate, unit by unit
         return made, None
@@ -139,7 +139,7 @@ class DeviceTransfer:
             computing.wait_stream(self._stream)
 
     def fill(
-        self, slot: int, tensors: Mapping[str, Ingredient], after: DeviceEvent, check: Callable[[], None]
+        self, slot: int, tensors: Mapping[str, TensorRecipe], after: DeviceEvent, check: Callable[[], None]
     ) -> tuple[dict[str, Tensor], DeviceEvent]:
         made: dict[str, Tensor] = {}
         with self._on_stream(after):
@@ -166,14 +166,14 @@ class DeviceTransfer:
         self.finish()
         self._slots.clear()
 
-    def _copy(self, item: Ingredient, target: Tensor) -> None:
+    def _copy(self, item: TensorRecipe, target: Tensor) -> None:
         source = item.source
         if self._staging is None or not stays_as_stored(item, target.dtype):
-            target.copy_(item.bake(self._files))
+            target.copy_(item.compute(self._files))
         elif isinstance(source, StoredTensor):
             self._staging.send(_bytes_of(self._mapped.read(source.file, source.key)), _bytes_of(target))
 
-    def _targets(self, slot: int, tensors: Mapping[str, Ingredient]) -> dict[str, Tensor]:
+    def _targets(self, slot: int, tensors: Mapping[str, TensorRecipe]) -> dict[str, Tensor]:
         buffer, at, targets = self._slots[slot], 0, {}
         for name, item in tensors.items():
             dtype = self._dtype_of(name)
@@ -208,7 +208,7 @@ def transfer_for(device: torch.device, dtype_of: DTypeRule, slots: int, slot_byt
     return DeviceTransfer(device, dtype_of, slots, slot_bytes, streams=streams, staging=staging)
 
 
-def padded_bytes(tensors: Mapping[str, Ingredient], dtype_of: DTypeRule) -> int:
+def padded_bytes(tensors: Mapping[str, TensorRecipe], dtype_of: DTypeRule) -> int:
     """Return the size of tensors laid out in a slot, each aligned."""
     return sum(_aligned(item.elements * dtype_of(name).itemsize) for name, item in tensors.items())
 

@@ -26,17 +26,18 @@ from torch import Tensor, nn
 
 from ..kernels.operations import Operations, plain_operations
 
-__all__ = ["use_own_vae"]
+__all__ = ["replace_vae_forward"]
 
 _PAST = 2  # frames that a causal convolution of three looks back
 _LAYOUT = torch.channels_last_3d
 
 
-def use_own_vae(vae: AutoencoderKLWan, operations: Operations | None = None) -> None:
-    """From now on `vae` computes with our forward. Its parameters keep their names and numbers; on a device
-    other than the CPU, where they may be a mapped file, they are laid out anew.
+def replace_vae_forward(vae: AutoencoderKLWan, operations: Operations | None = None) -> None:
+    """Make `vae` compute with our forward. Names and values of its parameters stay.
 
-    operations: who does the element-wise work; None for plain torch.
+    Weights on a device become channels-last. Those on the CPU keep their layout: they may be a mapped file.
+
+    operations: the element-wise operations; None for plain torch.
     """
     operations = operations or plain_operations()
     ours = (_Decoder, _Encoder, _Resample, _ResidualBlock, _ResidualUpBlock)

@@ -15,7 +15,7 @@ from ..kernels.choices import kernels_text, operations_of
 from ..kernels.operations import Operations
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import Recipe, materialise
-from .forward import use_own_vae
+from .forward import replace_vae_forward
 from .standalone import HasVae
 
 __all__ = ["denormalise", "load_model_vae", "load_vae", "normalise"]
@@ -53,7 +53,7 @@ def load_vae(
     except (TypeError, ValueError) as error:
         raise ModelError(f"{recipe.files[0].parent / 'config.json'}: not a Wan VAE: {error}") from error
     materialise(recipe, network, memory.device, lambda _: dtype, check)
-    use_own_vae(network, operations)
+    replace_vae_forward(network, operations)
     return network
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 from ..errors import RequestError
-from ..request.rows import MEDIA
+from ..request.field_rows import MEDIA
 
 __all__ = ["FindFile", "LocalFile", "any_file", "file_at", "file_in_data_uri", "of_type"]
 

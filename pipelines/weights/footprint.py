@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from .recipe import DTypeRule, Ingredient, Recipe
+from .recipe import DTypeRule, Recipe, TensorRecipe
 from .stored_tensors import StoredTensor
 
 __all__ = ["making_bytes", "mapped_bytes", "stays_as_stored", "unit_bytes", "weight_bytes"]
@@ -50,7 +50,7 @@ def making_bytes(recipe: Recipe) -> int:
     four times if that one looks at the stored tensor too.
     """
 
-    def copies(item: Ingredient) -> int:
+    def copies(item: TensorRecipe) -> int:
         if not item.deltas:
             return 1
         if all(delta.adds_in_place for delta in item.deltas):
@@ -67,7 +67,7 @@ def making_bytes(recipe: Recipe) -> int:
     )
 
 
-def stays_as_stored(item: Ingredient, dtype: torch.dtype) -> bool:
+def stays_as_stored(item: TensorRecipe, dtype: torch.dtype) -> bool:
     """Whether the bytes of the file are the tensor: nothing is computed, nothing is added."""
     source = item.source
     return not item.deltas and isinstance(source, StoredTensor) and _FILE_DTYPES.get(source.dtype) is dtype

@@ -23,7 +23,7 @@ from ..device.ram import trim_heap
 from ..errors import ModelError
 from .stored_tensors import Files, Source
 
-__all__ = ["DTypeRule", "Delta", "Ingredient", "Recipe", "keeping_fp32", "materialise"]
+__all__ = ["DTypeRule", "Delta", "Recipe", "TensorRecipe", "keeping_fp32", "materialise"]
 
 DTypeRule = Callable[[str], torch.dtype]
 
@@ -53,7 +53,7 @@ class Delta(Protocol):
 
 
 @dataclass(frozen=True)
-class Ingredient:
+class TensorRecipe:
     """One tensor of the network: where it is stored, and what is added to it."""
 
     source: Source
@@ -67,7 +67,7 @@ class Ingredient:
     def elements(self) -> int:
         return math.prod(self.shape)
 
-    def bake(self, files: Files) -> Tensor:
+    def compute(self, files: Files) -> Tensor:
         """The tensor with its deltas added, in float32 where there are any.
 
         Every delta sees the stored tensor alone, and they are summed in one order: neither the order of
@@ -89,11 +89,11 @@ class Recipe:
     """Every tensor of one network. `config` is the configuration of its class (`config.json`)."""
 
     config: Mapping[str, Any]
-    tensors: Mapping[str, Ingredient] = field(repr=False)
+    tensors: Mapping[str, TensorRecipe] = field(repr=False)
 
     @classmethod
     def of(cls, config: Mapping[str, Any], sources: Mapping[str, Source]) -> Recipe:
-        tensors = {name: Ingredient(source) for name, source in sources.items()}
+        tensors = {name: TensorRecipe(source) for name, source in sources.items()}
         return cls(MappingProxyType(dict(config)), MappingProxyType(tensors))
 
     @property
@@ -104,13 +104,13 @@ class Recipe:
         return tuple(unit for unit in ("head", *blocks, "tail") if unit in found)
 
     @property
-    def streamed_units(self) -> tuple[Mapping[str, Ingredient], ...]:
+    def streamed_units(self) -> tuple[Mapping[str, TensorRecipe], ...]:
         """The tensors that are brought together: those of a unit, but the tail, which is small, comes with
         the last block, after which it is used.
         """
-        found: dict[str, dict[str, Ingredient]] = {unit: {} for unit in self.units}
-        for name, ingredient in self.tensors.items():
-            found[_unit_of(name)][name] = ingredient
+        found: dict[str, dict[str, TensorRecipe]] = {unit: {} for unit in self.units}
+        for name, tensor in self.tensors.items():
+            found[_unit_of(name)][name] = tensor
         tail = found.pop("tail", {})
         *before, last = found.values() or [{}]
         return (*before, {**last, **tail})
@@ -118,12 +118,12 @@ class Recipe:
     @property
     def elements(self) -> int:
         """Numbers in all tensors together; times the bytes of a dtype, the memory they need in it."""
-        return sum(ingredient.elements for ingredient in self.tensors.values())
+        return sum(tensor.elements for tensor in self.tensors.values())
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The weight files, LoRAs not included."""
-        return tuple(sorted({ingredient.source.file for ingredient in self.tensors.values()}))
+        return tuple(sorted({tensor.source.file for tensor in self.tensors.values()}))
 
     def with_deltas(self, deltas: Mapping[str, Iterable[Delta]]) -> Recipe:
         """A new recipe with more deltas on each named tensor. Strength 0 adds nothing at all."""
@@ -144,9 +144,9 @@ class Recipe:
         """
         state: dict[str, Tensor] = {}
         with Files(device) as files:
-            for name, ingredient in self.tensors.items():
+            for name, tensor in self.tensors.items():
                 if _unit_of(name) == unit:
-                    state[name] = ingredient.bake(files).to(device=device, dtype=dtype_of(name))
+                    state[name] = tensor.compute(files).to(device=device, dtype=dtype_of(name))
         try:
             unexpected = network.load_state_dict(state, strict=False, assign=True).unexpected_keys
         except RuntimeError as error:

@@ -20,7 +20,7 @@ from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.keys import Key
 from wan_duet.pipelines.remote.order import order_for
-from wan_duet.pipelines.remote.owner import Owner
+from wan_duet.pipelines.remote.owner_lock import OwnerLock
 from wan_duet.pipelines.request import parse
 
 from ..servers.fal import FalServer
@@ -120,7 +120,7 @@ def test_a_limit_of_the_user_is_kept(
 def test_resubmit_buys_anew_what_nobody_knows_the_fate_of(
     tmp_path: Path, folder: Path, server: FalServer
 ) -> None:
-    journal, owner = Journal(folder / "jobs.sqlite", lambda: 0.0), Owner(folder / "owners")
+    journal, owner = Journal(folder / "jobs.sqlite", lambda: 0.0), OwnerLock(folder / "owners")
     request = parse("text-to-video", {"prompt": "a red ball", "seed": 7})
     order, _ = order_for(request, "fal", tmp_path / "film.mp4")
     account = Key("fal", KEY).account
@@ -182,7 +182,7 @@ def test_a_file_that_cannot_be_taken_is_tried_again_until_its_job_is_forgotten(
 def test_a_job_that_somebody_works_on_is_not_forgotten(
     tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    journal, owner = Journal(folder / "jobs.sqlite", lambda: 0.0), Owner(folder / "owners")
+    journal, owner = Journal(folder / "jobs.sqlite", lambda: 0.0), OwnerLock(folder / "owners")
     order, _ = order_for(parse("text-to-video", {"prompt": "a", "seed": 7}), "fal", tmp_path / "film.mp4")
     choices: Any = {"reuse": True, "resubmit": False, "allow": lambda spent: None, "since": 0.0}
     job = journal.begin(order, Key("fal", KEY).account, owner, **choices)

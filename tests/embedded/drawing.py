@@ -18,7 +18,7 @@ from wan_duet.pipelines.loading.wan_model import WanModel
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import t2v_request
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
-from wan_duet.pipelines.sampling.noise import StartLatents, draw_noise
+from wan_duet.pipelines.sampling.noise import StartLatents, initial_noise
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 
 __all__ = [
@@ -67,7 +67,7 @@ def draw(
         texts = [*prompts[chosen], *negative_prompts[chosen]]
         encoded = [text.embeddings for text in encode_prompts(model, texts, memory, Silent())]
         count = len(encoded) // 2
-        noise = torch.cat([draw_noise((1, *plan.latent_shape), start + index) for index in range(count)])
+        noise = torch.cat([initial_noise((1, *plan.latent_shape), start + index) for index in range(count)])
         latents = sample(
             model,
             Sampling(schedule, plan.solver, plan.guidance),

@@ -17,7 +17,7 @@ from wan_duet.pipelines.loading.wan_model import WanModel
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import parse
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
-from wan_duet.pipelines.sampling.noise import StartLatents, draw_noise
+from wan_duet.pipelines.sampling.noise import StartLatents, initial_noise
 from wan_duet.pipelines.sampling.schedule import Sampling
 
 __all__ = ["Drawn", "apart", "drawn", "psnr"]
@@ -35,7 +35,7 @@ def drawn(model: WanModel, clips: int, seed: int, *, ends: bool) -> Drawn:
     texts = encode_prompts(model, [*(prompt for _, prompt in pairs), ""], MEMORY, Silent())
     channels = [channels_of(model, clip, ends, plan.latent_shape) for clip in given]
     every, none = torch.cat([text.embeddings for text in texts[:-1]]), texts[-1].embeddings
-    noise = torch.cat([draw_noise((1, *plan.latent_shape), index) for index in range(clips)])
+    noise = torch.cat([initial_noise((1, *plan.latent_shape), index) for index in range(clips)])
     latents = sample(
         model,
         Sampling.of_plan(plan),

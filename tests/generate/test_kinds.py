@@ -26,7 +26,7 @@ from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import class_of, parse
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
-from wan_duet.pipelines.sampling.noise import StartLatents, draw_noise
+from wan_duet.pipelines.sampling.noise import StartLatents, initial_noise
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.video.image import read_image
 from wan_duet.pipelines.video.output import sidecar
@@ -137,7 +137,7 @@ def test_the_5b_keeps_the_latent_of_the_picture_bit_for_bit(
     finished = sample(
         small,
         Sampling(Schedule.of_grid(unipc_grid(2, 5.0), None), "unipc", {"high": 1.0}),
-        StartLatents(start, draw_noise(start.shape, 7), given.frames),
+        StartLatents(start, initial_noise(start.shape, 7), given.frames),
         Prompts(text, None),
         MEMORY,
         Silent(),

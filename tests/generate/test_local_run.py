@@ -27,7 +27,7 @@ from wan_duet.pipelines.networks.prompt_cache import PromptCache
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import WanRequest, parse, t2v_request
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
-from wan_duet.pipelines.sampling.noise import StartLatents, draw_noise
+from wan_duet.pipelines.sampling.noise import StartLatents, initial_noise
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.video.output import sidecar
 from wan_duet.pipelines.video.probe import probe
@@ -137,7 +137,7 @@ def test_the_building_blocks_give_the_same_bits(result: Result, toy: WanModel) -
     latents = sample(
         toy,
         Sampling(Schedule.of_plan(plan), "unipc", {"high": 3.5, "low": 4.0}),
-        StartLatents(torch.zeros(1, *plan.latent_shape), draw_noise((1, *plan.latent_shape), 7)),
+        StartLatents(torch.zeros(1, *plan.latent_shape), initial_noise((1, *plan.latent_shape), 7)),
         Prompts(Condition(positive.embeddings), Condition(negative.embeddings)),
         memory,
         Silent(),
@@ -181,7 +181,7 @@ def test_two_stages_one_by_one_equal_both_at_once(toy: WanModel) -> None:
         Prompts(Condition(positive.embeddings), Condition(negative.embeddings)),
         {"high": 3.5, "low": 4.0},
     )
-    noise, empty, switch = draw_noise(shape, 3), torch.zeros(shape), split(grid, 0.875)
+    noise, empty, switch = initial_noise(shape, 3), torch.zeros(shape), split(grid, 0.875)
 
     def sampled(schedule: Schedule, latents: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
         sampling, start = Sampling(schedule, "euler", guidance), StartLatents(latents, noise)

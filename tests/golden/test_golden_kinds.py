@@ -20,7 +20,7 @@ from torch import Tensor
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.generate.conditions import image_mask
 from wan_duet.pipelines.loading.identify import read_part
-from wan_duet.pipelines.networks.clip_vision import picture_features
+from wan_duet.pipelines.networks.clip_vision import image_features
 from wan_duet.pipelines.plan.sigmas import SigmaGrid, dmd_grid, unipc_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
@@ -53,10 +53,10 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadExpert]:
         yield loaded
 
 
-def made(experts: Executor, name: str, grid: SigmaGrid, **given: Tensor | None) -> Tensor:
+def made(experts: Executor, name: str, grid: SigmaGrid, **inputs: Tensor | None) -> Tensor:
     kind = tiny_kinds.KINDS[name]
-    prompts = Prompts(*(Condition(padded(text), **given) for text in ("positive", "negative")))  # type: ignore[arg-type]
-    frames, start = given.get("given"), kind.noise()
+    prompts = Prompts(*(Condition(padded(text), **inputs) for text in ("positive", "negative")))  # type: ignore[arg-type]
+    frames, start = inputs.get("clean_frames"), kind.noise()
     if frames is not None:
         start = torch.where(frames.view(1, 1, -1, 1, 1), kind.given(), start)
     schedule, solver = Schedule.of_grid(grid, None), new_solver("unipc", grid.sigmas)
@@ -94,7 +94,7 @@ def test_image_to_video_of_wan_21_equals_the_official_code(
     load: LoadExpert, official: dict[str, Tensor], name: str, last: bool
 ) -> None:
     features = official[f"{name} clip"].reshape(1, -1, tiny_kinds.CLIP["dim"])
-    ours = made(load(name), name, GRID, channels=channels(name, last=last), picture=features)
+    ours = made(load(name), name, GRID, channels=channels(name, last=last), clip_features=features)
     assert relative_l2(ours[0], official[name]) <= 1e-5
 
 
@@ -109,7 +109,7 @@ def test_clip_reads_pictures_as_the_official_code_does(
     )
     recipe = read_part(tmp_path, "image encoder", "image_encoder")
     pictures = [tiny_kinds.picture(), tiny_kinds.second_picture()][: len(official[f"{name} clip"])]
-    ours = picture_features(recipe, pictures, torch.float32, DeviceMemory("cpu"), Silent())
+    ours = image_features(recipe, pictures, torch.float32, DeviceMemory("cpu"), Silent())
     assert relative_l2(ours[0], official[f"{name} clip"].flatten(0, 1)) <= 1e-5
 
 
@@ -147,7 +147,7 @@ CLIP_NAMES = {
 
 
 def test_a_picture_on_the_5b_equals_the_official_code(load: LoadExpert, official: dict[str, Tensor]) -> None:
-    ours = made(load("ti2v-5b"), "ti2v-5b", GRID, given=torch.tensor([True, False, False]))
+    ours = made(load("ti2v-5b"), "ti2v-5b", GRID, clean_frames=torch.tensor([True, False, False]))
     assert relative_l2(ours[0], official["ti2v-5b"]) <= 1e-5
     assert relative_l2(ours[0, :, 0], official["ti2v-5b"][:, 0]) <= 1e-6
 

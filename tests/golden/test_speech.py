@@ -23,7 +23,7 @@ from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.networks.s2v import SpeechTransformer
 from wan_duet.pipelines.networks.s2v_features import frame_features
 from wan_duet.pipelines.networks.s2v_network_kind import SPEECH_EXPERT, ClipCondition
-from wan_duet.pipelines.networks.wav2vec import hear
+from wan_duet.pipelines.networks.wav2vec import audio_hidden_states
 from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.engine import Condition, Engine, Prompts
@@ -157,7 +157,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> WanModel:
 @pytest.fixture(scope="module")
 def features(model: WanModel) -> Tensor:
     assert model.audio_encoder is not None
-    states = hear(model.audio_encoder, tiny.sound(), torch.float32, DeviceMemory("cpu"), lambda: None)
+    states = audio_hidden_states(
+        model.audio_encoder, tiny.sound(), torch.float32, DeviceMemory("cpu"), lambda: None
+    )
     return frame_features(states, 16, 2 * tiny.CLIP_FRAMES)
 
 

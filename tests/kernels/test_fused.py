@@ -20,7 +20,7 @@ from diffusers import WanTransformer3DModel
 from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.kernels.fused import fused_operations, rms_silu
 from wan_duet.pipelines.kernels.operations import Operations, Rope, plain_operations
-from wan_duet.pipelines.networks.transformer import use_own_forward
+from wan_duet.pipelines.networks.transformer import replace_transformer_forward
 
 BATCH, TOKENS, WIDTH, HEADS, EPS = 2, 6, 48, 2, 1e-6
 TOLERANCE = {torch.float32: 1e-6, torch.float16: 6e-4}
@@ -89,7 +89,7 @@ def test_a_network_in_parts_is_the_stock_one(clips: int) -> None:
         num_attention_heads=HEADS, attention_head_dim=24, text_dim=8, freq_dim=8, ffn_dim=64, num_layers=2
     ).eval()
     ours = copy.deepcopy(theirs)
-    use_own_forward(ours, FloatChoices(kernels="triton", chunk_tokens=7))
+    replace_transformer_forward(ours, FloatChoices(kernels="triton", chunk_tokens=7))
     given = normal(clips, 16, 2, 6, 6, seed=1), torch.full((clips,), 640.0), normal(clips, 512, 8, seed=2)
     made, expected = (network(*given, return_dict=False)[0] for network in (ours, theirs))
     assert relative_l2(made, expected) <= 1e-5

@@ -22,7 +22,7 @@ from wan_duet.pipelines.kernels.kernel_names import ATTENTIONS
 from wan_duet.pipelines.kernels.operations import Rope, plain_operations
 from wan_duet.pipelines.networks.block import OwnBlock
 from wan_duet.pipelines.networks.expert import expert_dtypes
-from wan_duet.pipelines.networks.transformer import use_own_forward
+from wan_duet.pipelines.networks.transformer import replace_transformer_forward
 
 CONFIG: dict[str, Any] = {
     "num_attention_heads": 4,
@@ -49,7 +49,7 @@ def stock(dtype: torch.dtype = torch.float32, **config: Any) -> WanTransformer3D
 
 def own(network: WanTransformer3DModel, choices: FloatChoices = PLAIN) -> WanTransformer3DModel:
     mine = copy.deepcopy(network)
-    use_own_forward(mine, choices)
+    replace_transformer_forward(mine, choices)
     return mine
 
 
@@ -243,7 +243,7 @@ def full_size(choices: FloatChoices | None) -> tuple[Traffic, int]:
     for name, parameter in network.named_parameters():
         parameter.data = parameter.data.to(rule(name))
     if choices is not None:
-        use_own_forward(network, choices)
+        replace_transformer_forward(network, choices)
     with torch.inference_mode(), Traffic() as traffic:
         network.blocks[0](hidden, text, temb, (angles, angles))
     return traffic, hidden.nbytes

@@ -15,9 +15,9 @@ from transformers import UMT5Config, UMT5EncoderModel, Wav2Vec2Config, Wav2Vec2M
 
 from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.networks.expert import expert_dtypes, forward_bytes, token_count
-from wan_duet.pipelines.networks.text_encoder import reading_bytes
-from wan_duet.pipelines.networks.transformer import use_own_forward
-from wan_duet.pipelines.networks.wav2vec import SAMPLE_RATE, hearing_bytes
+from wan_duet.pipelines.networks.text_encoder import text_encoder_bytes
+from wan_duet.pipelines.networks.transformer import replace_transformer_forward
+from wan_duet.pipelines.networks.wav2vec import SAMPLE_RATE, audio_encoder_bytes
 
 A14B = {"num_attention_heads": 40, "ffn_dim": 13824, "in_channels": 16, "out_channels": 16}
 TI2V = {"num_attention_heads": 24, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
@@ -45,7 +45,7 @@ def test_a_forward_takes_what_is_foretold(
         latents, text = torch.zeros(1, *shape, dtype=dtype), torch.zeros(1, 512, 4096, dtype=dtype)
     for name, parameter in network.named_parameters():
         parameter.data = parameter.data.to(dtype_of(name))
-    use_own_forward(network, FloatChoices(chunk_tokens=chunk_tokens))
+    replace_transformer_forward(network, FloatChoices(chunk_tokens=chunk_tokens))
     with Traffic() as live:
         network(latents, torch.zeros(1, device="meta"), text, return_dict=False)
     assert live.peak <= forward_bytes(config, shape, dtype, chunk_tokens) <= 1.2 * live.peak
@@ -69,7 +69,7 @@ def test_hearing_a_sound_takes_what_is_foretold(seconds: int) -> None:
         network, samples = Wav2Vec2Model(config).eval(), torch.empty(1, seconds * SAMPLE_RATE)
     with Traffic() as live:
         network(samples, output_hidden_states=True)
-    foretold = hearing_bytes(config.to_dict(), seconds * SAMPLE_RATE)
+    foretold = audio_encoder_bytes(config.to_dict(), seconds * SAMPLE_RATE)
     assert live.peak <= foretold <= 2.2 * live.peak
 
 
@@ -79,5 +79,5 @@ def test_reading_a_prompt_takes_what_is_foretold() -> None:
     network, tokens = UMT5EncoderModel(config).eval(), torch.zeros(1, 512, dtype=torch.long)
     with Traffic() as live:
         network(input_ids=tokens, attention_mask=torch.ones_like(tokens))
-    foretold = reading_bytes(config.to_dict(), 512)
+    foretold = text_encoder_bytes(config.to_dict(), 512)
     assert live.peak <= foretold <= 2 * live.peak  # transformers 4 takes half as much again as 5

@@ -143,11 +143,11 @@ def test_a_picture_of_another_shape_is_refused(
 
 def test_what_clip_saw_is_read_by_wan_21_and_passed_over_by_the_others(image_model: WanModel) -> None:
     sent = with_pictures(conditioning(), pictures(features=torch.ones(1, 5, 8)))
-    reading = replace(image_model, family=replace(image_model.family, reads_clip=True))
-    seen = from_conditioning(sent, "positive", reading).picture
+    reading = replace(image_model, family=replace(image_model.family, uses_clip=True))
+    seen = from_conditioning(sent, "positive", reading).clip_features
     assert seen is not None
     assert torch.equal(seen, torch.ones(1, 5, 8))
-    assert from_conditioning(sent, "positive", image_model).picture is None
+    assert from_conditioning(sent, "positive", image_model).clip_features is None
     with pytest.raises(SamplingError, match="shorter prompt"):
         from_conditioning(with_pictures(conditioning(513), pictures()), "positive", reading)
 

@@ -10,7 +10,7 @@ from diffusers import WanTransformer3DModel
 from torch.utils.flop_counter import FlopCounterMode
 
 from wan_duet.pipelines.kernels.choices import FloatChoices
-from wan_duet.pipelines.networks.transformer import use_own_forward
+from wan_duet.pipelines.networks.transformer import replace_transformer_forward
 from wan_duet.pipelines.plan.flops import forward_flops, size_of, tokens_of
 
 A14B: dict[str, Any] = {}
@@ -32,7 +32,7 @@ def test_a_forward_is_as_much_arithmetic_as_is_foretold(
         network = WanTransformer3DModel(**{**config, "num_layers": 2}).eval()
         arguments = torch.empty(1, *latents), torch.zeros(1), torch.empty(1, 512, 4096)
     if own:
-        use_own_forward(network, FloatChoices())
+        replace_transformer_forward(network, FloatChoices())
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         network(*arguments, return_dict=False)
     size = size_of({**config, "num_layers": 2})

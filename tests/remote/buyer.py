@@ -23,7 +23,7 @@ from wan_duet.pipelines.remote.job_context import PollTimes
 from wan_duet.pipelines.remote.keys import Key
 from wan_duet.pipelines.remote.order import order_for, uploading
 from wan_duet.pipelines.remote.remote_thread import RemoteThread
-from wan_duet.pipelines.remote.retry import Pace
+from wan_duet.pipelines.remote.retry import RetryTiming
 from wan_duet.pipelines.remote.settings import Addresses
 from wan_duet.pipelines.remote.spending_limits import SpendingLimits
 from wan_duet.pipelines.request import parse
@@ -45,7 +45,12 @@ def buy(folder: Path, url: str, prompt: str, die_at: str | None, resubmit: bool)
         if die_at in (point, f"{point}:{passed[point]}"):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    fal = Fal(Key("fal", KEY), Addresses().at("fal", url, allow_loopback=True), folder, pace=Pace(sleep=soon))
+    fal = Fal(
+        Key("fal", KEY),
+        Addresses().at("fal", url, allow_loopback=True),
+        folder,
+        timing=RetryTiming(sleep=soon),
+    )
     thread = RemoteThread(folder, poll_times=POLL_TIMES, at=at)
     thread.resume([fal])
     request = parse("image-to-video", {"prompt": prompt, "image_url": str(folder / "start.png"), "seed": 7})

@@ -20,9 +20,9 @@ from wan_duet.pipelines.remote.novita import Novita
 from wan_duet.pipelines.remote.order import order_for
 from wan_duet.pipelines.remote.payload import sendable
 from wan_duet.pipelines.remote.provider import Payload
-from wan_duet.pipelines.remote.retry import Pace
+from wan_duet.pipelines.remote.retry import RetryTiming
 from wan_duet.pipelines.remote.settings import Addresses
-from wan_duet.pipelines.remote.spending_limits import SpendingLimits, admit
+from wan_duet.pipelines.remote.spending_limits import SpendingLimits, begin_job
 from wan_duet.pipelines.request import WanRequest
 
 from ..servers.fal import FalServer
@@ -40,12 +40,12 @@ class Waits:
 
     seconds: list[float] = field(default_factory=list)
 
-    def pace(self) -> Pace:
+    def timing(self) -> RetryTiming:
         async def sleep(seconds: float) -> None:
             self.seconds.append(seconds)
             await asyncio.sleep(0)
 
-        return Pace(sleep, lambda: sum(self.seconds), lambda: 1.0)
+        return RetryTiming(sleep, lambda: sum(self.seconds), lambda: 1.0)
 
 
 @asynccontextmanager
@@ -59,7 +59,7 @@ async def fal_at(
 ) -> AsyncIterator[Fal]:
     where = Addresses().at("fal", server.url, allow_loopback=True)
     more.setdefault("timeouts", QUICK)
-    fal = Fal(Key("fal", key), where, folder, pace=(waits or Waits()).pace(), **more)
+    fal = Fal(Key("fal", key), where, folder, timing=(waits or Waits()).timing(), **more)
     try:
         yield fal
     finally:
@@ -72,7 +72,7 @@ async def novita_at(
 ) -> AsyncIterator[Novita]:
     where = Addresses().at("novita", server.url, allow_loopback=True)
     more.setdefault("timeouts", QUICK)
-    novita = Novita(Key("novita", key), where, pace=(waits or Waits()).pace(), **more)
+    novita = Novita(Key("novita", key), where, timing=(waits or Waits()).timing(), **more)
     try:
         yield novita
     finally:
@@ -88,5 +88,5 @@ async def bought(
     async def prepare() -> Payload:
         return await sendable(prepared, account.upload) if isinstance(account, Fal) else prepared.payload
 
-    job = admit(order, context, SpendingLimits(), reuse=True, resubmit=False)
+    job = begin_job(order, context, SpendingLimits(), reuse=True, resubmit=False)
     return await carry_out(job.job_id, context, on_event=on_event, prepare=prepare)

@@ -12,7 +12,7 @@ import pytest
 from wan_duet.pipelines.remote.job_context import JobContext, PollTimes
 from wan_duet.pipelines.remote.job_record import Job, Order
 from wan_duet.pipelines.remote.journal import Journal
-from wan_duet.pipelines.remote.owner import Owner
+from wan_duet.pipelines.remote.owner_lock import OwnerLock
 from wan_duet.pipelines.request.prices import Price
 
 from .workshop import Workshop
@@ -50,8 +50,8 @@ def clock() -> FastClock:
 
 
 @pytest.fixture
-def owner(tmp_path: Path) -> Iterator[Owner]:
-    made = Owner(tmp_path / "owners")
+def owner(tmp_path: Path) -> Iterator[OwnerLock]:
+    made = OwnerLock(tmp_path / "owners")
     yield made
     made.retire()
 
@@ -69,7 +69,7 @@ def workshop() -> Workshop:
 
 
 @pytest.fixture
-def context(journal: Journal, owner: Owner, workshop: Workshop, clock: FastClock) -> JobContext:
+def context(journal: Journal, owner: OwnerLock, workshop: Workshop, clock: FastClock) -> JobContext:
     return JobContext(journal, owner, workshop, clock, PollTimes(deadline=600.0))
 
 
@@ -89,7 +89,7 @@ def order(tmp_path: Path) -> Callable[..., Order]:
 
 
 @pytest.fixture
-def begin(journal: Journal, owner: Owner) -> Callable[..., Job]:
+def begin(journal: Journal, owner: OwnerLock) -> Callable[..., Job]:
     """A row for an order, with nobody minding the money."""
 
     def begin(order: Order, account: str = "0badcafe", **choices: Any) -> Job:

@@ -18,7 +18,7 @@ from wan_duet.pipelines.remote.job_context import JobContext, PollTimes
 from wan_duet.pipelines.remote.job_record import Order
 from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.keys import keep_key
-from wan_duet.pipelines.remote.owner import Owner
+from wan_duet.pipelines.remote.owner_lock import OwnerLock
 from wan_duet.pipelines.request import WanRequest, parse
 
 from .clients import FAL_KEY, NOVITA_KEY, bought
@@ -47,7 +47,7 @@ def server_by_hand(provider: str, key: str) -> Iterator[str]:
 
 @pytest.mark.parametrize("provider", KEYS)
 def test_a_server_started_by_hand_needs_only_its_settings_in_the_folder(
-    provider: str, tmp_path: Path, journal: Journal, owner: Owner, clock: FastClock
+    provider: str, tmp_path: Path, journal: Journal, owner: OwnerLock, clock: FastClock
 ) -> None:
     async def run(request: WanRequest) -> bytes:
         account = account_at(provider, tmp_path, {})
@@ -96,7 +96,7 @@ def test_jobs_with_one_key_share_an_account_and_a_changed_setting_is_seen_at_onc
 
 
 def test_a_job_is_not_asked_for_with_another_key(
-    tmp_path: Path, journal: Journal, owner: Owner, order: Callable[..., Order]
+    tmp_path: Path, journal: Journal, owner: OwnerLock, order: Callable[..., Order]
 ) -> None:
     keep_key("fal", FAL_KEY, tmp_path)
     accounts = Accounts(tmp_path, asyncio.run, {})

@@ -9,7 +9,7 @@ import pytest
 
 from wan_duet.pipelines.errors import NotAcceptedError, RefusedError, UnreachableError
 from wan_duet.pipelines.remote.attempts import CallFailedError, repeat
-from wan_duet.pipelines.remote.retry import READ, SUBMIT, FailureKind, Pace, Policy, RetryRule
+from wan_duet.pipelines.remote.retry import READ, SUBMIT, FailureKind, Policy, RetryRule, RetryTiming
 
 from .clients import Waits
 
@@ -32,14 +32,14 @@ def failing(
 def test_a_call_is_repeated_until_it_succeeds_and_waits_longer_each_time() -> None:
     once, made = failing("busy", "lost", "crash")
     waits = Waits()
-    assert asyncio.run(repeat(once, READ, waits.pace())) == "done"
+    assert asyncio.run(repeat(once, READ, waits.timing())) == "done"
     assert (made, waits.seconds) == ([1, 2, 3, 4], [0.5, 1.0, 2.0])
 
 
 def test_the_wait_that_the_provider_asks_for_is_kept() -> None:
     once, _ = failing("busy", "busy", retry_after_s=17.0)
     waits = Waits()
-    asyncio.run(repeat(once, READ, waits.pace()))
+    asyncio.run(repeat(once, READ, waits.timing()))
     assert waits.seconds == [17.0, 17.0]
 
 
@@ -56,7 +56,7 @@ def test_the_last_failure_decides_what_comes_out(
 ) -> None:
     once, made = failing(*happenings)
     with pytest.raises(CallFailedError) as caught:
-        asyncio.run(repeat(once, SUBMIT, Waits().pace()))
+        asyncio.run(repeat(once, SUBMIT, Waits().timing()))
     assert (made[-1], caught.value.error) == (attempts, error)
 
 
@@ -64,7 +64,7 @@ def test_no_attempt_begins_after_the_time_of_its_policy() -> None:
     once, made = failing(*["busy"] * 9, retry_after_s=40.0)
     with pytest.raises(CallFailedError):
         asyncio.run(
-            repeat(once, Policy({"busy": RetryRule(9, UnreachableError)}, total_s=100.0), Waits().pace())
+            repeat(once, Policy({"busy": RetryRule(9, UnreachableError)}, total_s=100.0), Waits().timing())
         )
     assert made == [1, 2, 3, 4]
 
@@ -83,7 +83,7 @@ def test_a_cancellation_ends_an_attempt_or_a_wait_at_once(moment: str) -> None:
         raise CallFailedError("busy", "no luck", "fal")
 
     async def run() -> None:
-        task = asyncio.create_task(repeat(once, READ, Pace(sleep=lambda seconds: forever("wait"))))
+        task = asyncio.create_task(repeat(once, READ, RetryTiming(sleep=lambda seconds: forever("wait"))))
         while not made:
             await asyncio.sleep(0)
         task.cancel()

@@ -33,7 +33,7 @@ def with_cdn(
         async with FalServer() as server:
             server.cdn.files["a.mp4"] = Stored(data, content_type)
             cdn = Cdn.for_results(
-                "fal", allow_loopback=True, pace=Waits().pace(), timeouts=QUICK, caps=caps or Caps()
+                "fal", allow_loopback=True, timing=Waits().timing(), timeouts=QUICK, caps=caps or Caps()
             )
             file = RemoteFile(f"{server.url}/cdn/files/a.mp4", content_type, len(data))
             try:

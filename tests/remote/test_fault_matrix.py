@@ -22,7 +22,7 @@ from wan_duet.pipelines.remote.job_event import JobEvent
 from wan_duet.pipelines.remote.job_record import Job
 from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.novita import Novita
-from wan_duet.pipelines.remote.owner import Owner
+from wan_duet.pipelines.remote.owner_lock import OwnerLock
 from wan_duet.pipelines.request import parse
 
 from ..servers.cdn import DOWNLOADS
@@ -154,7 +154,7 @@ def cells(provider: str, call: str) -> list[Cell]:
 async def all_seen(provider: str, call: str, folder: Path) -> list[Seen]:
     clock = FastClock()
     (folder / "start.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(4000))
-    journal, owner = Journal(folder / "jobs.sqlite", clock.now), Owner(folder / "owners")
+    journal, owner = Journal(folder / "jobs.sqlite", clock.now), OwnerLock(folder / "owners")
     make: Callable[..., Any] = FalServer if provider == "fal" else NovitaServer
     at: Callable[..., Any] = fal_at if provider == "fal" else novita_at
     key = FAL_KEY if provider == "fal" else NOVITA_KEY

@@ -26,8 +26,8 @@ from wan_duet.pipelines.remote.job import carry_out
 from wan_duet.pipelines.remote.job_context import JobContext
 from wan_duet.pipelines.remote.job_event import JobEvent
 from wan_duet.pipelines.remote.job_record import Job, Order
-from wan_duet.pipelines.remote.owner import Owner
-from wan_duet.pipelines.remote.spending_limits import SpendingLimits, admit
+from wan_duet.pipelines.remote.owner_lock import OwnerLock
+from wan_duet.pipelines.remote.spending_limits import SpendingLimits, begin_job
 
 from .workshop import FILM, Workshop, broken, gone, silent
 
@@ -38,7 +38,7 @@ def run(
     order: Order, context: JobContext, told: list[JobEvent] | None = None, *, resubmit: bool = False
 ) -> Job:
     """Admit the order and carry it out, as a node does."""
-    job = admit(order, context, SpendingLimits(), reuse=True, resubmit=resubmit)
+    job = begin_job(order, context, SpendingLimits(), reuse=True, resubmit=resubmit)
     try:
         return asyncio.run(go_on(job, context, order, [] if told is None else told))
     except AmbiguousError:
@@ -98,7 +98,7 @@ def test_a_receipt_holds_no_address_under_which_an_upload_can_be_read(
         return {"prompt": "a red ball", "seed": 7, "image_url": "https://files.test/private.png"}
 
     wanted = order(image_url="sha256:00")
-    job = admit(wanted, context, SpendingLimits(), reuse=True, resubmit=False)
+    job = begin_job(wanted, context, SpendingLimits(), reuse=True, resubmit=False)
     done = asyncio.run(carry_out(job.job_id, context, on_event=lambda event: None, prepare=prepare))
     assert done.file is not None
     receipt = done.file.with_suffix(".json").read_text()
@@ -186,7 +186,7 @@ def test_the_job_of_another_row_is_not_taken_for_the_lost_one(
 ) -> None:
     run(order(), context)
     workshop.faults["submit"] = [AmbiguousError("reset", provider="fal")]
-    job = admit(order(), context, SpendingLimits(), reuse=False, resubmit=False)
+    job = begin_job(order(), context, SpendingLimits(), reuse=False, resubmit=False)
     with pytest.raises(AmbiguousError, match="cannot say"):
         asyncio.run(go_on(job, context, order(), []))
 
@@ -235,7 +235,7 @@ def test_an_upload_that_fails_costs_nothing(context: JobContext, workshop: Works
     async def prepare() -> dict:
         raise MediaError("cannot read dog.png")
 
-    job = admit(order(), context, SpendingLimits(), reuse=True, resubmit=False)
+    job = begin_job(order(), context, SpendingLimits(), reuse=True, resubmit=False)
     with pytest.raises(MediaError):
         asyncio.run(carry_out(job.job_id, context, on_event=lambda event: None, prepare=prepare))
     row = the_row(context)
@@ -404,7 +404,7 @@ def test_a_stop_before_the_submit_sends_nothing(
         await asyncio.Event().wait()
         return {}
 
-    job = admit(order(), context, SpendingLimits(), reuse=True, resubmit=False)
+    job = begin_job(order(), context, SpendingLimits(), reuse=True, resubmit=False)
     if before:
         context.journal.ask_to_stop(job.job_id)
     with pytest.raises(JobStoppedError):
@@ -429,7 +429,7 @@ def test_a_stop_does_not_wait_for_an_answer_about_the_job(
     workshop.looks = 10
     workshop.stalls["status"] = 1
     stop_when(context, workshop, "status")
-    job = admit(order(), context, SpendingLimits(), reuse=True, resubmit=False)
+    job = begin_job(order(), context, SpendingLimits(), reuse=True, resubmit=False)
     with pytest.raises(JobStoppedError):
         asyncio.run(asyncio.wait_for(go_on(job, impatient(context), order(), []), 5))
     assert workshop.calls == ["submit", "status", "cancel", "status"]
@@ -478,7 +478,7 @@ def test_a_cancel_without_an_answer_is_repeated(context: JobContext, workshop: W
 def test_what_was_not_sent_is_not_sent_without_its_user(
     context: JobContext, workshop: Workshop, order: Make
 ) -> None:
-    admit(order(), context, SpendingLimits(), reuse=True, resubmit=False)
+    begin_job(order(), context, SpendingLimits(), reuse=True, resubmit=False)
     with pytest.raises(JobFailedError, match="before anything was sent"):
         resume(context)
     assert workshop.calls == []
@@ -487,7 +487,7 @@ def test_what_was_not_sent_is_not_sent_without_its_user(
 def test_a_row_that_was_being_sent_is_looked_for(
     context: JobContext, workshop: Workshop, order: Make
 ) -> None:
-    job = admit(order(), context, SpendingLimits(), reuse=True, resubmit=False)
+    job = begin_job(order(), context, SpendingLimits(), reuse=True, resubmit=False)
     sent = json.dumps(dict(order().payload))
     context.journal.move(job.job_id, context.owner, "submitting", sent_json=sent, sent_at=context.clock.now())
     asyncio.run(workshop.submit(job.endpoint, order().payload, job_id=job.job_id))
@@ -553,9 +553,11 @@ def test_a_second_process_waits_and_buys_nothing(
     context: JobContext, workshop: Workshop, order: Make, tmp_path: Path
 ) -> None:
     async def both() -> list[Job]:
-        other = replace(context, owner=Owner(tmp_path / "owners"))
+        other = replace(context, owner=OwnerLock(tmp_path / "owners"))
         told: list[JobEvent] = []
-        jobs = [admit(order(), at, SpendingLimits(), reuse=True, resubmit=False) for at in (context, other)]
+        jobs = [
+            begin_job(order(), at, SpendingLimits(), reuse=True, resubmit=False) for at in (context, other)
+        ]
         first = asyncio.ensure_future(go_on(jobs[0], context, order(), []))
         await asyncio.sleep(0)
         second = await go_on(jobs[1], other, order(), told)

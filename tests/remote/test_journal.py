@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from wan_duet.pipelines.errors import JournalError, SpendingError
 from wan_duet.pipelines.remote.job_record import FOLLOWS, OPEN, Job, Order, outcome_json
 from wan_duet.pipelines.remote.journal import Journal, Spent
-from wan_duet.pipelines.remote.owner import Owner
+from wan_duet.pipelines.remote.owner_lock import OwnerLock
 from wan_duet.pipelines.remote.provider import Outcome, RemoteFile, Submitted
 from wan_duet.pipelines.remote.schema import MIGRATIONS, bring_up_to_date
 from wan_duet.pipelines.request.prices import Price
@@ -28,7 +28,7 @@ Begin = Callable[..., Job]
 FREE = Price(None, None, None, "nobody knows")
 
 
-def bring_to(journal: Journal, job: Job, owner: Owner, *states: str, **columns: object) -> Job:
+def bring_to(journal: Journal, job: Job, owner: OwnerLock, *states: str, **columns: object) -> Job:
     for state in states:
         job = journal.move(job.job_id, owner, state, **(columns if state == states[-1] else {}))
     return job
@@ -52,7 +52,7 @@ def test_the_order_of_keys_does_not_make_another_payload(order: Make, begin: Beg
 )
 def test_a_finished_job_is_given_again_with_reuse_and_while_its_file_is_whole(
     journal: Journal,
-    owner: Owner,
+    owner: OwnerLock,
     order: Make,
     begin: Begin,
     tmp_path: Path,
@@ -68,7 +68,7 @@ def test_a_finished_job_is_given_again_with_reuse_and_while_its_file_is_whole(
 
 
 def test_a_job_that_is_being_stopped_at_the_provider_is_not_the_job_of_a_new_run(
-    journal: Journal, owner: Owner, order: Make, begin: Begin
+    journal: Journal, owner: OwnerLock, order: Make, begin: Begin
 ) -> None:
     first = bring_to(journal, begin(order()), owner, "submitting", "submitted", request_id="r")
     journal.ask_to_stop(first.job_id)
@@ -85,7 +85,7 @@ def test_running_again_takes_back_a_stop_that_was_not_passed_on(
 
 
 def test_a_job_of_unknown_fate_is_bought_anew_only_by_a_user_who_was_told(
-    journal: Journal, owner: Owner, order: Make, begin: Begin
+    journal: Journal, owner: OwnerLock, order: Make, begin: Begin
 ) -> None:
     first = bring_to(journal, begin(order()), owner, "submitting", "unknown", money="may have been spent")
     journal.release(first.job_id, owner)
@@ -101,7 +101,7 @@ def test_a_job_of_unknown_fate_is_bought_anew_only_by_a_user_who_was_told(
 
 
 def test_resubmit_buys_nothing_while_a_job_is_known_to_run(
-    journal: Journal, owner: Owner, order: Make, begin: Begin
+    journal: Journal, owner: OwnerLock, order: Make, begin: Begin
 ) -> None:
     first = bring_to(journal, begin(order()), owner, "submitting", "submitted", request_id="r")
     assert begin(order(), resubmit=True).job_id == first.job_id
@@ -142,7 +142,7 @@ def test_threads_that_order_together_never_go_over_the_limit_together(
 
 
 def test_a_charge_replaces_the_estimate_and_what_was_never_sent_costs_nothing(
-    journal: Journal, owner: Owner, order: Make, begin: Begin
+    journal: Journal, owner: OwnerLock, order: Make, begin: Begin
 ) -> None:
     bring_to(
         journal,
@@ -160,10 +160,10 @@ def test_a_charge_replaces_the_estimate_and_what_was_never_sent_costs_nothing(
 
 
 def test_only_one_owner_works_on_a_job(
-    journal: Journal, owner: Owner, order: Make, begin: Begin, tmp_path: Path
+    journal: Journal, owner: OwnerLock, order: Make, begin: Begin, tmp_path: Path
 ) -> None:
     job = begin(order())
-    other = Owner(tmp_path / "owners")
+    other = OwnerLock(tmp_path / "owners")
     assert not journal.claim(job.job_id, other)
     with pytest.raises(JournalError, match="worked on by"):
         journal.move(job.job_id, other, "submitting")
@@ -176,7 +176,7 @@ def test_only_one_owner_works_on_a_job(
 
 
 def test_the_jobs_of_a_killed_process_are_free_at_once(
-    journal: Journal, owner: Owner, order: Make, begin: Begin, tmp_path: Path
+    journal: Journal, owner: OwnerLock, order: Make, begin: Begin, tmp_path: Path
 ) -> None:
     job = begin(order())
     journal.release(job.job_id, owner)
@@ -184,9 +184,9 @@ def test_the_jobs_of_a_killed_process_are_free_at_once(
 import sys, time
 from pathlib import Path
 from wan_duet.pipelines.remote.journal import Journal
-from wan_duet.pipelines.remote.owner import Owner
+from wan_duet.pipelines.remote.owner_lock import OwnerLock
 folder = Path(sys.argv[1])
-owner = Owner(folder / "owners")
+owner = OwnerLock(folder / "owners")
 assert Journal(folder / "jobs.sqlite", time.time).claim(sys.argv[2], owner)
 print("claimed", flush=True)
 sys.stdin.read()
@@ -207,7 +207,7 @@ sys.stdin.read()
 
 @pytest.mark.parametrize("state", sorted(set(FOLLOWS)))
 def test_a_state_that_does_not_follow_is_refused(
-    journal: Journal, owner: Owner, order: Make, begin: Begin, state: str
+    journal: Journal, owner: OwnerLock, order: Make, begin: Begin, state: str
 ) -> None:
     ways = {
         "intent": (),
@@ -226,7 +226,7 @@ def test_a_state_that_does_not_follow_is_refused(
 
 
 def test_two_jobs_never_get_the_same_file(
-    journal: Journal, owner: Owner, order: Make, begin: Begin, tmp_path: Path
+    journal: Journal, owner: OwnerLock, order: Make, begin: Begin, tmp_path: Path
 ) -> None:
     one, other = begin(order(prompt="1")), begin(order(prompt="2"))
     assert journal.reserve(one.job_id, owner, tmp_path / "film.mp4")
@@ -313,7 +313,7 @@ def test_all_who_begin_together_share_one_new_journal(tmp_path: Path, order: Mak
 
     def buy() -> None:
         together.wait()
-        journal, owner = Journal(file, lambda: 0.0), Owner(tmp_path / "owners")
+        journal, owner = Journal(file, lambda: 0.0), OwnerLock(tmp_path / "owners")
         choices: Any = {"reuse": True, "resubmit": False, "allow": lambda spent: None, "since": 0.0}
         found.append(journal.begin(order(), "0badcafe", owner, **choices).job_id)
         journal.close()
@@ -329,7 +329,7 @@ def test_all_who_begin_together_share_one_new_journal(tmp_path: Path, order: Mak
 
 
 def test_a_job_is_found_by_its_beginning_and_by_what_the_provider_calls_it(
-    journal: Journal, owner: Owner, order: Make, begin: Begin
+    journal: Journal, owner: OwnerLock, order: Make, begin: Begin
 ) -> None:
     job = bring_to(journal, begin(order()), owner, "submitting")
     journal.submitted(job.job_id, owner, Submitted(job.endpoint, "3f1c-request"))
@@ -354,7 +354,9 @@ def test_an_outcome_comes_back_as_it_was_written(
     assert replace(row, outcome_json=outcome_json(outcome)).outcome == outcome
 
 
-def test_the_ids_of_the_provider_come_back(journal: Journal, owner: Owner, order: Make, begin: Begin) -> None:
+def test_the_ids_of_the_provider_come_back(
+    journal: Journal, owner: OwnerLock, order: Make, begin: Begin
+) -> None:
     job = bring_to(journal, begin(order()), owner, "submitting")
     ids = Submitted(job.endpoint, "r1", "https://s", None, "https://c")
     assert journal.submitted(job.job_id, owner, ids).submitted == ids

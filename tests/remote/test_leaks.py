@@ -17,7 +17,7 @@ from wan_duet.pipelines.errors import WanDuetError
 from wan_duet.pipelines.remote.job_context import JobContext, PollTimes
 from wan_duet.pipelines.remote.job_event import JobEvent
 from wan_duet.pipelines.remote.journal import Journal
-from wan_duet.pipelines.remote.owner import Owner
+from wan_duet.pipelines.remote.owner_lock import OwnerLock
 from wan_duet.pipelines.request import parse
 
 from ..servers.fal import FalServer
@@ -52,7 +52,7 @@ async def told(provider: str, folder: Path, faults: list[tuple[str, str, int]]) 
     clock = FastClock()
     lines: list[str] = []
     (folder / "start.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(4000))
-    journal, owner = Journal(folder / "jobs.sqlite", clock.now), Owner(folder / "owners")
+    journal, owner = Journal(folder / "jobs.sqlite", clock.now), OwnerLock(folder / "owners")
     at: Any = (
         (FalServer(key=FAL_KEY), fal_at) if provider == "fal" else (NovitaServer(key=NOVITA_KEY), novita_at)
     )

@@ -55,7 +55,7 @@ def test_fifty_jobs_arrive_over_few_connections(
         Key("fal", FAL_KEY),
         Addresses().at("fal", server.url, allow_loopback=True),
         tmp_path,
-        pace=waits.pace(),
+        timing=waits.timing(),
     )
     thread = RemoteThread(tmp_path, poll_times=QUICK)
 

@@ -21,7 +21,7 @@ from wan_duet.pipelines.remote.api import Timeouts
 from wan_duet.pipelines.remote.job_context import JobContext, PollTimes
 from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.novita import Novita
-from wan_duet.pipelines.remote.owner import Owner
+from wan_duet.pipelines.remote.owner_lock import OwnerLock
 from wan_duet.pipelines.remote.payload import prepare
 from wan_duet.pipelines.remote.provider import Outcome, Provider, Submitted
 from wan_duet.pipelines.request import NOVITA_MODELS, for_novita, parse
@@ -249,7 +249,7 @@ def test_trying_a_key_makes_no_task() -> None:
 
 
 def test_fifty_tasks_at_once_keep_to_the_rate_that_novita_allows_and_none_is_lost(
-    tmp_path: Path, journal: Journal, owner: Owner, clock: FastClock
+    tmp_path: Path, journal: Journal, owner: OwnerLock, clock: FastClock
 ) -> None:
     waits = Waits()
 

@@ -23,7 +23,16 @@ from wan_duet.pipelines.remote.job_context import POLL_TIMES, JobContext
 from wan_duet.pipelines.remote.job_record import Order
 from wan_duet.pipelines.remote.provider import RemoteFile
 from wan_duet.pipelines.remote.redaction import Redaction
-from wan_duet.pipelines.remote.retry import CANCEL, CHEAP, ONCE, READ, SUBMIT, FailureKind, Pace, Policy
+from wan_duet.pipelines.remote.retry import (
+    CANCEL,
+    CHEAP,
+    ONCE,
+    READ,
+    SUBMIT,
+    FailureKind,
+    Policy,
+    RetryTiming,
+)
 
 from ..quick_clock import on_a_quick_clock
 from .clients import FILM, Waits
@@ -132,10 +141,10 @@ def test_a_short_outage_is_survived_and_a_long_one_is_told(
     policy: Policy, failure_kind: FailureKind, outage_s: float, given_up_s: float
 ) -> None:
     waits = Waits()
-    assert asyncio.run(repeat(after(outage_s, failure_kind, waits), policy, waits.pace())) == "answer"
+    assert asyncio.run(repeat(after(outage_s, failure_kind, waits), policy, waits.timing())) == "answer"
     waits = Waits()
     with pytest.raises(CallFailedError):
-        asyncio.run(repeat(after(3600.0, failure_kind, waits), policy, waits.pace()))
+        asyncio.run(repeat(after(3600.0, failure_kind, waits), policy, waits.timing()))
     assert sum(waits.seconds) <= given_up_s
 
 
@@ -148,23 +157,23 @@ def test_the_waits_that_a_provider_asks_for_are_kept_but_not_for_ever(
 ) -> None:
     waits = Waits()
     asked = after(outage_s, "busy", waits, asked_s)
-    assert asyncio.run(repeat(asked, policy, waits.pace())) == "answer"
+    assert asyncio.run(repeat(asked, policy, waits.timing())) == "answer"
     waits = Waits()
     with pytest.raises(CallFailedError):
-        asyncio.run(repeat(after(1e6, "busy", waits, asked_s), policy, waits.pace()))
+        asyncio.run(repeat(after(1e6, "busy", waits, asked_s), policy, waits.timing()))
     assert sum(waits.seconds) <= given_up_s
 
 
 def test_who_asks_for_a_stop_is_not_kept_waiting_by_a_busy_provider() -> None:
     waits = Waits()
     with pytest.raises(CallFailedError):
-        asyncio.run(repeat(after(1e6, "busy", waits, 120.0), CANCEL, waits.pace()))
+        asyncio.run(repeat(after(1e6, "busy", waits, 120.0), CANCEL, waits.timing()))
     assert sum(waits.seconds) <= 120.0
 
 
 def test_many_clients_do_not_come_back_at_the_same_moment() -> None:
-    pace = Pace()
-    waits = [pace.wait_s(3, None) for _ in range(300)]  # 2 s, as the table of waits has it
+    timing = RetryTiming()
+    waits = [timing.wait_s(3, None) for _ in range(300)]  # 2 s, as the table of waits has it
     assert min(waits) >= 1.0
     assert max(waits) <= 3.0
     assert min(waits) < 1.5 < 2.5 < max(waits)
@@ -217,7 +226,7 @@ def test_a_slow_network_is_waited_for_and_a_dead_one_is_not(
     def fetch(seconds: float) -> SlowNetwork:
         waits = Waits()
         network = SlowNetwork(waits, {phase: seconds})
-        cdn = Cdn("fal", network, waits.pace())
+        cdn = Cdn("fal", network, waits.timing())
         file = RemoteFile("https://files.example/a.mp4", "video/mp4", len(FILM))
         done = cdn.download(file, tmp_path / "a.mp4", progress=lambda *_: None, check=lambda: None)
         asyncio.run(done)
@@ -255,7 +264,13 @@ def test_an_answer_may_trickle_for_a_minute_or_two_and_not_for_a_quarter_of_an_h
     async def ask(clock: Callable[[], float]) -> tuple[str, float]:
         async with trickles(20.0, pieces) as url:
             api = Api(
-                "fal", "Key x", Redaction("x" * 32), (url,), lambda _: None, pace=Pace(), timeouts=Timeouts()
+                "fal",
+                "Key x",
+                Redaction("x" * 32),
+                (url,),
+                lambda _: None,
+                timing=RetryTiming(),
+                timeouts=Timeouts(),
             )
             try:
                 answer = await api.call(ONCE, "GET", url)
@@ -280,7 +295,13 @@ def test_an_answer_whose_compression_is_broken_is_lost_and_may_be_asked_for_agai
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         api = Api(
-            "fal", "Key x", Redaction("x" * 32), (url,), lambda _: None, pace=Pace(), timeouts=Timeouts()
+            "fal",
+            "Key x",
+            Redaction("x" * 32),
+            (url,),
+            lambda _: None,
+            timing=RetryTiming(),
+            timeouts=Timeouts(),
         )
         try:
             with pytest.raises(CallFailedError, match="cannot be read: DecodingError") as caught:

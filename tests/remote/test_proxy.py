@@ -40,7 +40,7 @@ def through_a_proxy(folder: Path, use: Callable[[Fal], Awaitable[Any]], answer: 
         port = server.sockets[0].getsockname()[1]
         addresses = read(folder, {"proxy": f"http://me:proxy-password@127.0.0.1:{port}"})
         assert "proxy-password" not in repr(addresses)
-        fal = Fal(Key("fal", FAL_KEY), addresses, pace=Waits().pace(), timeouts=QUICK)
+        fal = Fal(Key("fal", FAL_KEY), addresses, timing=Waits().timing(), timeouts=QUICK)
         try:
             await use(fal)
         finally:

@@ -17,7 +17,7 @@ from wan_duet.pipelines.remote.retry import (
     READ,
     SUBMIT,
     FailureKind,
-    Pace,
+    RetryTiming,
     failure_kind_of_error,
     failure_kind_of_status,
     retry_after_s,
@@ -95,9 +95,9 @@ def test_no_header_breaks_the_wait(value: str) -> None:
 
 
 def test_waits_grow_and_end_at_half_a_minute() -> None:
-    pace = Pace(jitter=lambda: 1.0)
-    waits = [pace.wait_s(attempt, None) for attempt in range(1, 12)]
+    timing = RetryTiming(jitter=lambda: 1.0)
+    waits = [timing.wait_s(attempt, None) for attempt in range(1, 12)]
     assert waits[:4] == [0.5, 1.0, 2.0, 4.0]
     assert waits == sorted(waits)
     assert waits[-1] == 30.0
-    assert pace.wait_s(1, 12.0) == 12.0
+    assert timing.wait_s(1, 12.0) == 12.0

@@ -13,7 +13,7 @@ from wan_duet.pipelines.errors import SpendingError
 from wan_duet.pipelines.remote.job_context import JobContext
 from wan_duet.pipelines.remote.job_record import Order
 from wan_duet.pipelines.remote.journal import Spent
-from wan_duet.pipelines.remote.spending_limits import SpendingLimits, admit, require_within, start_of_day
+from wan_duet.pipelines.remote.spending_limits import SpendingLimits, begin_job, require_within, start_of_day
 from wan_duet.pipelines.request.prices import Price
 
 NOTHING = Spent(0.0, 0)
@@ -80,9 +80,11 @@ def test_the_limit_of_the_day_counts_open_jobs_and_forgets_yesterday(
     context: JobContext, order: Callable[..., Order], clock: object
 ) -> None:
     limits = SpendingLimits(per_day_usd=0.1)  # a job of the fixture costs at most 0.06
-    admit(order(prompt="1"), context, limits, reuse=True, resubmit=False)
+    begin_job(order(prompt="1"), context, limits, reuse=True, resubmit=False)
     with pytest.raises(SpendingError):
-        admit(order(prompt="2"), context, limits, reuse=True, resubmit=False)
-    admit(order(prompt="1"), context, limits, reuse=True, resubmit=False)  # the job it is, not another one
+        begin_job(order(prompt="2"), context, limits, reuse=True, resubmit=False)
+    begin_job(
+        order(prompt="1"), context, limits, reuse=True, resubmit=False
+    )  # the job it is, not another one
     context.clock.time += 24 * 3600  # type: ignore[attr-defined]
-    admit(order(prompt="2"), context, limits, reuse=True, resubmit=False)
+    begin_job(order(prompt="2"), context, limits, reuse=True, resubmit=False)

@@ -12,10 +12,10 @@ import pytest
 from wan_duet.pipelines.request import (
     KINDS,
     SENDABLE,
-    File,
     ImageSize,
     LegacyLoRAWeight,
     LoRAWeight,
+    ResultFile,
     WanRequest,
     class_of,
     describe_kinds,
@@ -24,11 +24,11 @@ from wan_duet.pipelines.request import (
     parse,
 )
 from wan_duet.pipelines.request.contracts import ALIASES
+from wan_duet.pipelines.request.field_rows import FieldRow, field_rows
 from wan_duet.pipelines.request.forms import SIZE_PAIRS
 from wan_duet.pipelines.request.image_size import PRESETS
 from wan_duet.pipelines.request.limits import dated_limits
 from wan_duet.pipelines.request.local_rules import LOCAL_RULES
-from wan_duet.pipelines.request.rows import FieldRow, rows
 
 CONTRACT = json.loads((Path(__file__).parents[1] / "contract" / "requests.json").read_text(encoding="utf-8"))
 # What this test compares, and what is prose. A key it does not know must be taught to it, not passed over.
@@ -132,7 +132,7 @@ def test_every_parameter_of_the_contract_equals_its_field(contract: str) -> None
     defaults = next((alias["defaults"] for alias in ALIASES.values() if alias["contract"] == contract), {})
     # The two groups of Novita's Wan 2.2 are made when a request is sent.
     nested = CONTRACT[contract].get("body_layout", "").startswith("nested")
-    table, wrong = {row.name: row for row in rows(cls)}, []
+    table, wrong = {row.name: row for row in field_rows(cls)}, []
     for name, parameter in parameters(contract).items():
         bare = name.partition(".")[2] if nested else name
         if bare not in table:
@@ -227,7 +227,7 @@ def test_endpoint_and_provider_are_the_contract_s(entry: dict[str, str]) -> None
 @pytest.mark.parametrize("cls", [LoRAWeight, LegacyLoRAWeight, ImageSize], ids=lambda cls: cls.contract)
 def test_type_equals_the_contract_s(cls: Any) -> None:
     entry = {name: value for name, value in CONTRACT["_types"][cls.contract].items() if name[0] != "_"}
-    table = rows(cls)
+    table = field_rows(cls)
     assert [row.name for row in table] == list(entry)
     assert [text for row in table for text in differences(row, entry[row.name], False, row.default)] == []
 
@@ -242,10 +242,12 @@ def test_size_presets_are_the_contract_s() -> None:
 def test_what_is_only_said_to_novita_is_sent_as_its_contract_groups_it(contract: str) -> None:
     cls, entry = SENDABLE[contract], CONTRACT[contract]
     assert (cls.provider, cls.endpoint) == ("novita", entry["endpoint"])
-    assert [row.name for row in rows(cls)] == [name.rpartition(".")[2] for name in entry["params"]]
+    assert [row.name for row in field_rows(cls)] == [name.rpartition(".")[2] for name in entry["params"]]
     words = {"string": "a", "integer": 7, "number": 1.0, "boolean": True, "array<NovitaLoRA>": []}
     every = {
-        row.name: row.enum[0] if row.enum else words[row.type] for row in rows(cls) if row.type != "object"
+        row.name: row.enum[0] if row.enum else words[row.type]
+        for row in field_rows(cls)
+        if row.type != "object"
     }
     every |= {"width": 832, "height": 480} if "width" in every else {}
     sent = cls.model_validate(every).payload()
@@ -264,9 +266,9 @@ def test_novita_sizes_are_the_contract_s() -> None:
 
 
 def test_file_has_the_fields_of_the_contract_and_takes_more() -> None:
-    required = {name: info.is_required() for name, info in File.model_fields.items()}
+    required = {name: info.is_required() for name, info in ResultFile.model_fields.items()}
     assert required == {name: entry["required"] for name, entry in CONTRACT["_types"]["File"].items()}
-    assert File.model_validate({"url": "https://a/b.mp4", "file_size": 3, "new": 1}).file_size == 3
+    assert ResultFile.model_validate({"url": "https://a/b.mp4", "file_size": 3, "new": 1}).file_size == 3
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory, Memory
-from wan_duet.pipelines.networks.expert import blank_expert, expert_dtypes
+from wan_duet.pipelines.networks.expert import expert_dtypes, meta_expert
 from wan_duet.pipelines.sampling.engine import Condition
 from wan_duet.pipelines.streaming.executor import Executor, unit_sizes
 from wan_duet.pipelines.streaming.residency import MemoryBudget, Residency, choose_residency
@@ -99,7 +99,7 @@ def inputs(seed: int = 0) -> tuple[Tensor, Condition]:
 @torch.inference_mode()
 def plain_forward(recipe: Recipe, dtype: torch.dtype, latents: Tensor, condition: Condition) -> Tensor:
     """The network alone, filled as a whole: what every way of bringing weights must equal to the bit."""
-    network = blank_expert(recipe)
+    network = meta_expert(recipe)
     materialise(recipe, network, CPU, expert_dtypes(dtype), lambda: None)
     velocity: Tensor = network(
         latents.to(dtype), torch.tensor([500.0]), condition.text.to(dtype), return_dict=False

@@ -27,7 +27,7 @@ from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.streaming.executor import Executor
 from wan_duet.pipelines.streaming.transfer import DeviceTransfer, FileTransfer
 from wan_duet.pipelines.weights.pinned_staging import StagedFiles, Staging
-from wan_duet.pipelines.weights.recipe import DTypeRule, Ingredient, Recipe
+from wan_duet.pipelines.weights.recipe import DTypeRule, Recipe, TensorRecipe
 
 TWO_STAGES = ("high", "high", "high", "low", "low")
 RESIDENCIES = ("ring:1", "ring:2", "ring:5", "ring:99", "resident", "auto")
@@ -117,7 +117,7 @@ class Watched(FileTransfer):
         self.filled: list[str] = []
 
     def fill(
-        self, slot: int, tensors: Mapping[str, Ingredient], after: Any, check: Callable[[], None]
+        self, slot: int, tensors: Mapping[str, TensorRecipe], after: Any, check: Callable[[], None]
     ) -> tuple[dict[str, Tensor], Any]:
         assert torch.is_inference_mode_enabled()
         assert threading.current_thread() in prefetch_threads()
@@ -260,7 +260,7 @@ def test_after_the_run_an_expert_says_that_it_is_gone(folder: Path) -> None:
     ],
 )
 def test_a_recipe_that_does_not_fit_the_network_is_refused(
-    folder: Path, spoil: Callable[[dict[str, Ingredient]], object], message: str
+    folder: Path, spoil: Callable[[dict[str, TensorRecipe]], object], message: str
 ) -> None:
     recipe = recipe_of(folder)
     tensors = dict(recipe.tensors)

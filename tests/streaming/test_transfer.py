@@ -16,7 +16,7 @@ from torch import Tensor
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.streaming.transfer import DeviceTransfer, FileTransfer, transfer_for
 from wan_duet.pipelines.weights.pinned_staging import Staging
-from wan_duet.pipelines.weights.recipe import DTypeRule, Ingredient, Recipe
+from wan_duet.pipelines.weights.recipe import DTypeRule, Recipe, TensorRecipe
 from wan_duet.pipelines.weights.stored_tensors import Files
 from wan_duet.pipelines.weights.streams import CudaStreams, streams_of
 
@@ -39,7 +39,7 @@ class OrderedTransfer(DeviceTransfer):
         return Files(self._device)
 
     def fill(
-        self, slot: int, tensors: Mapping[str, Ingredient], after: Any, check: Callable[[], None]
+        self, slot: int, tensors: Mapping[str, TensorRecipe], after: Any, check: Callable[[], None]
     ) -> tuple[dict[str, Tensor], Any]:
         step = self.streams.side.work()
         made, event = super().fill(slot, tensors, after, check)
@@ -165,7 +165,7 @@ class TouchingTransfer(DeviceTransfer):
         super().__init__(*arguments)
         self._touched = touched
 
-    def _copy(self, item: Ingredient, target: Tensor) -> None:
+    def _copy(self, item: TensorRecipe, target: Tensor) -> None:
         self._touched()
         super()._copy(item, target)
 

@@ -15,7 +15,7 @@ from traffic import Traffic
 from wan_duet.pipelines.kernels.operations import plain_operations
 from wan_duet.pipelines.vae.decode import stream_decode
 from wan_duet.pipelines.vae.encode import stream_encode
-from wan_duet.pipelines.vae.forward import use_own_vae
+from wan_duet.pipelines.vae.forward import replace_vae_forward
 from wan_duet.pipelines.vae.stream import new_cache
 from wan_duet.pipelines.vae.tiles import Tiling
 
@@ -28,7 +28,7 @@ def both(layout: str, dtype: torch.dtype = torch.float32) -> tuple[AutoencoderKL
         if name.endswith("gamma"):
             parameter.copy_(1 + 0.3 * torch.randn(parameter.shape, generator=generator))
     own = copy.deepcopy(stock)
-    use_own_vae(own)
+    replace_vae_forward(own)
     return stock, own
 
 
@@ -110,7 +110,7 @@ def test_norms_and_copies_move_no_more_than_three_times_what_convolutions_do(lay
             vae = AutoencoderKLWan(**config).eval().to(torch.bfloat16)
             latent = torch.empty(1, *shape, dtype=torch.bfloat16)
         if name == "own":
-            use_own_vae(vae)
+            replace_vae_forward(vae)
         cache = new_cache(vae.decoder)
         with torch.inference_mode(), Traffic() as whole:
             for index in range(3):
@@ -131,7 +131,7 @@ def test_its_norms_are_computed_by_the_operations_it_was_given() -> None:
         plain.rms_silu(pixels, gamma, out)
 
     stock, own = both("2.1")
-    use_own_vae(own, replace(plain, rms_silu=counted))
+    replace_vae_forward(own, replace(plain, rms_silu=counted))
     latents = some_latents(stock, clips=2)
     assert relative_l2(own.decode(latents).sample, stock.decode(latents).sample) <= 1e-5
     norms = sum(name.endswith("gamma") for name, _ in own.decoder.named_parameters())

@@ -15,7 +15,7 @@ from traffic import Traffic
 
 from wan_duet.pipelines.vae.decode import stream_decode
 from wan_duet.pipelines.vae.encode import stream_encode
-from wan_duet.pipelines.vae.forward import use_own_vae
+from wan_duet.pipelines.vae.forward import replace_vae_forward
 from wan_duet.pipelines.vae.tile_size import vae_bytes
 
 OLD: dict[str, Any] = {}
@@ -33,7 +33,7 @@ def peak(config: dict[str, Any], way: str, dtype: torch.dtype) -> int:
         stride = vae.config.scale_factor_spatial
         latents = torch.empty(1, vae.config.z_dim, CHUNKS, HEIGHT // stride, WIDTH // stride, dtype=dtype)
         frames = [torch.empty(3, HEIGHT, WIDTH, dtype=dtype) for _ in range(4 * CHUNKS - 3)]
-    use_own_vae(vae)
+    replace_vae_forward(vae)
     stream = stream_decode(vae, latents) if way == "decode" else stream_encode(vae, iter(frames))
     with torch.inference_mode(), Traffic() as live:
         for _ in stream:

@@ -48,6 +48,6 @@ def test_making_a_changed_tensor_takes_what_is_foretold(
     assert making_bytes(recipe) == 0
     changed, _ = attach_lora(recipe, read_lora(tmp_path / "lora.safetensors"), 0.5, "high")
     with Files(torch.device("cpu")) as files, torch.inference_mode(), Traffic() as live:
-        changed.tensors[NAME].bake(files)
+        changed.tensors[NAME].compute(files)
     # Besides whole matrices there are the factors of the change, which are small.
     assert live.peak <= 1.05 * making_bytes(changed) <= 2.2 * live.peak

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.loading.architecture import families_of, transformer_recipe
-from wan_duet.pipelines.networks.expert import blank_expert
+from wan_duet.pipelines.networks.expert import meta_expert
 from wan_duet.pipelines.weights.checkpoint import read_checkpoint
 from wan_duet.pipelines.weights.ggml_blocks import FORMATS, numbers_of
 from wan_duet.pipelines.weights.lora.attach import attach_lora
@@ -40,7 +40,7 @@ def recipe_of(file: Path) -> Recipe:
 
 
 def made(recipe: Recipe, dtype: torch.dtype = torch.float32) -> WanTransformer3DModel:
-    network = blank_expert(recipe)
+    network = meta_expert(recipe)
     materialise(recipe, network, CPU, keeping_fp32((), dtype), lambda: None)
     return network
 
@@ -473,7 +473,7 @@ def test_norms_stay_float32_in_files_with_wan_names(tmp_path: Path, weights: tin
         tmp_path / "m.safetensors", tiny.wan_transformer_names(tiny.cast(weights, torch.bfloat16))
     )
     recipe = recipe_of(file)
-    network = blank_expert(recipe)
+    network = meta_expert(recipe)
     rule = keeping_fp32(WanTransformer3DModel._keep_in_fp32_modules, torch.bfloat16)
     materialise(recipe, network, CPU, rule, lambda: None)
     kept = {

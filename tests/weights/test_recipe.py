@@ -13,7 +13,7 @@ from torch import Tensor
 
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.loading.wan_model import load_model
-from wan_duet.pipelines.networks.expert import blank_expert, expert_dtypes
+from wan_duet.pipelines.networks.expert import expert_dtypes, meta_expert
 from wan_duet.pipelines.weights.folder import read_component
 from wan_duet.pipelines.weights.recipe import Recipe, materialise
 
@@ -26,7 +26,7 @@ def recipe() -> Recipe:
 
 
 def made(recipe: Recipe, dtype: torch.dtype = torch.float32) -> dict[str, Tensor]:
-    network = blank_expert(recipe)
+    network = meta_expert(recipe)
     materialise(recipe, network, CPU, lambda _: dtype, lambda: None)
     return dict(network.state_dict())
 
@@ -37,7 +37,7 @@ def test_units_are_head_then_blocks_in_order_then_tail(recipe: Recipe) -> None:
 
 
 def test_a_materialised_unit_leaves_the_others_on_meta(recipe: Recipe) -> None:
-    network = blank_expert(recipe)
+    network = meta_expert(recipe)
     recipe.into("blocks.1", network, CPU, lambda _: torch.float32)
     real = {
         name.rsplit(".", 1)[0][:8] for name, parameter in network.named_parameters() if not parameter.is_meta
@@ -52,7 +52,7 @@ def test_weights_are_those_of_the_file(recipe: Recipe) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks the mapping up in /proc")
 def test_matching_dtype_stays_the_memory_mapped_file(recipe: Recipe) -> None:
-    network = blank_expert(recipe)
+    network = meta_expert(recipe)
     recipe.into("tail", network, CPU, lambda _: torch.float16)
     address, file = network.proj_out.weight.data_ptr(), str(recipe.files[0].resolve())
     ranges = [
@@ -64,13 +64,13 @@ def test_matching_dtype_stays_the_memory_mapped_file(recipe: Recipe) -> None:
 
 
 def test_rotary_tables_are_computed_and_finite(recipe: Recipe) -> None:
-    network = blank_expert(recipe)
+    network = meta_expert(recipe)
     assert not network.rope.freqs_cos.is_meta
     assert torch.isfinite(network.rope.freqs_cos).all()
 
 
 def test_norms_and_modulation_stay_float32_in_a_half_precision_expert(recipe: Recipe) -> None:
-    network = blank_expert(recipe)
+    network = meta_expert(recipe)
     materialise(recipe, network, CPU, expert_dtypes(torch.bfloat16), lambda: None)
     assert network.blocks[0].norm2.weight.dtype == torch.float32
     assert network.scale_shift_table.dtype == torch.float32

@@ -22,7 +22,7 @@ from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.keys import Key, find_key, keep_key
-from wan_duet.pipelines.remote.owner import Owner
+from wan_duet.pipelines.remote.owner_lock import OwnerLock
 from wan_duet.pipelines.video.edit import Edit
 from wan_duet.pipelines.video.latent_file import LatentFile, read_latents, write_latents
 from wan_duet.pipelines.video.probe import probe
@@ -191,7 +191,7 @@ def test_a_lora_that_changed_while_a_model_has_it_mapped_is_fetched_beside_it(
 
 
 def test_a_dead_owner_is_known_while_another_process_looks_at_its_lock(tmp_path: Path) -> None:
-    owner, dead = Owner(tmp_path), tmp_path / "dead.lock"
+    owner, dead = OwnerLock(tmp_path), tmp_path / "dead.lock"
     dead.touch()
     with opened(dead):
         assert not owner.is_alive("dead")
@@ -200,7 +200,7 @@ def test_a_dead_owner_is_known_while_another_process_looks_at_its_lock(tmp_path:
     assert not dead.exists()
     with opened(tmp_path / f"{owner.token}.lock"):
         owner.retire()
-    assert not Owner(tmp_path).is_alive(owner.token)
+    assert not OwnerLock(tmp_path).is_alive(owner.token)
 
 
 def test_keys_that_are_being_read_stay_as_they_are(tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ def run(model: Any, *experts: str) -> dict[str, Any]:
     logging.getLogger("pack").addHandler(reserved)
     sampling = Sampling(schedule, "euler", dict.fromkeys(experts, 1.0))
     start = StartLatents(latents, latents)
-    sample(model, sampling, start, prompts, HostMemory(model.seat), progress)
+    sample(model, sampling, start, prompts, HostMemory(model.keep_alive), progress)
     logging.getLogger("pack").removeHandler(reserved)
     return {"loaded": reserved.lines, "seen": progress.seen, **state()}
 

@@ -14,7 +14,7 @@ from diffusers import WanTransformer3DModel
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wan_duet.pipelines.networks.expert import blank_expert
+from wan_duet.pipelines.networks.expert import meta_expert
 from wan_duet.pipelines.weights.recipe import Recipe, materialise
 from wan_duet.pipelines.weights.stored_tensors import read_header
 
@@ -122,7 +122,7 @@ def tiny_expert(folder: Path, *, seed: int = 0, **changed: object) -> Recipe:
 
 def made(recipe: Recipe) -> dict[str, Tensor]:
     """Every tensor of the network, as a run would get it in float32."""
-    network = blank_expert(recipe)
+    network = meta_expert(recipe)
     materialise(recipe, network, CPU, lambda _: torch.float32, lambda: None)
     return dict(network.state_dict())
 

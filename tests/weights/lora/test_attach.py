@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import LoraError
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
-from wan_duet.pipelines.networks.expert import blank_expert
+from wan_duet.pipelines.networks.expert import meta_expert
 from wan_duet.pipelines.sampling.engine import Condition
 from wan_duet.pipelines.streaming.executor import Executor
 from wan_duet.pipelines.weights.lora.attach import attach_lora
@@ -189,8 +189,8 @@ def test_a_file_is_parsed_once_and_each_tensor_read_once_per_expert(recipe: Reci
     kept.rename(file)
     for current in attached:
         with CountingFiles(file) as files:
-            for ingredient in current.tensors.values():
-                ingredient.bake(files)
+            for tensor in current.tensors.values():
+                tensor.compute(files)
         assert files.reads == Counter(keys)
 
 
@@ -331,7 +331,7 @@ def test_materialising_leaves_the_mapped_files_as_they_are(tmp_path: Path, recip
     save_file({f"{Q}.diff": torch.ones(24, 24)}, file)
     merged = attach_lora(recipe, read_lora(file), -2.0, "high")[0]
     before, weights = file.read_bytes(), recipe.files[0].read_bytes()
-    network = blank_expert(merged)
+    network = meta_expert(merged)
     for _ in range(2):
         materialise(merged, network, CPU, lambda _: torch.float32, lambda: None)
         assert torch.equal(network.blocks[0].attn1.to_q.weight, made(recipe)[f"{Q}.weight"] - 2)

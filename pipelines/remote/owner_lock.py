@@ -1,5 +1,7 @@
-"""Who works on a job. An owner is a process that holds a lock file: the system frees it however the process
-ends, so that a job is never left to a dead owner, nor taken from one that was only slow or asleep.
+"""Which process works on a job. An owner is a process that holds a lock file.
+
+The operating system releases the lock however the process ends. So a job never stays with a dead process, and
+is never taken from one that is only slow or asleep.
 """
 
 from __future__ import annotations
@@ -13,13 +15,16 @@ from filelock import FileLock, Timeout
 
 from ..errors import JournalError
 
-__all__ = ["Owner"]
+__all__ = ["OwnerLock"]
 
 _OLD_S = 3600.0
 
 
-class Owner:
-    """This process, as long as it lives or until `retire`. folder: where the lock files of all owners lie."""
+class OwnerLock:
+    """The lock file of this process, held until it ends or calls `retire`.
+
+    folder: of the lock files of all owners. Raises JournalError if it cannot be written.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.token = uuid.uuid4().hex
@@ -33,7 +38,7 @@ class Owner:
             raise JournalError(f"{folder}: cannot keep a lock file there: {error}") from error
 
     def is_alive(self, token: str) -> bool:
-        """Whether the owner with this token still holds its lock. Tidies up after one that does not."""
+        """Return whether the owner with this token still holds its lock. If not, delete its file."""
         if token == self.token:
             return True
         file = self._file(token)
@@ -49,16 +54,16 @@ class Owner:
         return False
 
     def retire(self) -> None:
-        """Give the lock back; others may go on with the jobs."""
+        """Release the lock, so that other processes may continue the jobs."""
         self._lock.release()
         self._forget(self.token)
 
     def _forget(self, token: str) -> None:
-        with suppress(PermissionError):  # Windows, and another process asks about it now: it goes later
+        with suppress(PermissionError):  # Windows, while another process checks it: it is deleted later
             self._file(token).unlink(missing_ok=True)
 
     def _tidy(self) -> None:
-        """Remove what killed processes left. Young files are left alone: one may be about to be locked."""
+        """Delete the files of killed processes. Skip young files: one may be about to be locked."""
         for file in self._folder.glob("*.lock"):
             with suppress(FileNotFoundError):  # another process tidies too
                 if time.time() - file.stat().st_mtime > _OLD_S:

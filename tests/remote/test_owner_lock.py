@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from wan_duet.pipelines.errors import JournalError
-from wan_duet.pipelines.remote.owner import Owner
+from wan_duet.pipelines.remote.owner_lock import OwnerLock
 
 
 def test_an_owner_is_alive_until_it_retires(tmp_path: Path) -> None:
-    one, other = Owner(tmp_path), Owner(tmp_path)
+    one, other = OwnerLock(tmp_path), OwnerLock(tmp_path)
     assert one.is_alive(one.token)
     assert one.is_alive(other.token)
     other.retire()
@@ -23,14 +23,14 @@ def test_an_owner_is_alive_until_it_retires(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_process_left_is_removed_and_a_living_owner_is_not(tmp_path: Path) -> None:
-    living = Owner(tmp_path)
+    living = OwnerLock(tmp_path)
     dead, young = tmp_path / "dead.lock", tmp_path / "young.lock"
     for file in (dead, young):
         file.touch()
     long_ago = time.time() - 24 * 3600
     for file in (dead, tmp_path / f"{living.token}.lock"):
         os.utime(file, (long_ago, long_ago))
-    other = Owner(tmp_path)
+    other = OwnerLock(tmp_path)
     assert not dead.exists()
     assert young.exists(), "it may be about to be locked"
     assert other.is_alive(living.token)
@@ -40,4 +40,4 @@ def test_a_folder_that_cannot_hold_locks_is_named(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(JournalError, match="file"):
-        Owner(file)
+        OwnerLock(file)

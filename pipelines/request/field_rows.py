@@ -1,4 +1,4 @@
-"""The fields of a class as a table: the source of widgets, command line flags, documents and errors."""
+"""The fields of a request class as rows: the source of widgets, command line flags, documents and errors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .base import StrictModel
 from .contracts import DESCRIPTIONS
 from .limits import Limit, dated_limits
 
-__all__ = ["MEDIA", "FieldRow", "closest", "rows"]
+__all__ = ["MEDIA", "FieldRow", "closest", "field_rows"]
 
 # Fields that name a file. On a socket the image, video or audio itself may come instead.
 MEDIA: Mapping[str, str] = {
@@ -99,7 +99,7 @@ _EXAMPLES = {
 }
 
 
-def rows(model: type[StrictModel]) -> list[FieldRow]:
+def field_rows(model: type[StrictModel]) -> list[FieldRow]:
     """The fields in the order of the class."""
     table = []
     for name, info in model.model_fields.items():
@@ -116,7 +116,7 @@ def rows(model: type[StrictModel]) -> list[FieldRow]:
                 required=info.is_required(),
                 limits=limits,
                 media=MEDIA.get(name),
-                fields=() if nested is None else tuple(rows(nested)),
+                fields=() if nested is None else tuple(field_rows(nested)),
             )
         )
     return table

@@ -1,4 +1,4 @@
-"""One field in front of one runner, and the verdicts there are."""
+"""One field of a request to be checked for one runner, and the findings that a check can return."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from .media_facts import NOTHING_KNOWN, MediaFacts
 from .model_facts import ModelFacts
 from .report import Finding, Status
 
-__all__ = ["Case", "LocalAbilities"]
+__all__ = ["FieldCase", "LocalAbilities"]
 
 
 @dataclass(frozen=True)
 class LocalAbilities:
-    """What the local runner has at hand.
+    """What the local runner can use: models and files that are installed or loaded.
 
-    interpolators: names; "flow" needs no files.
-    lacking:       {task: what the model that was loaded lacks for it, and what to do}.
-    unusable_interpolators: a line for each file that looks like one and cannot be used, with the reason.
+    interpolators:          names; "flow" needs no files.
+    unusable_interpolators: one line per interpolator file that cannot be used, with the reason.
+    missing_weights:        {task: which weights the loaded model needs for it but does not have, and what to
+                            do}.
     """
 
     interpolators: tuple[str, ...] = ("flow",)
@@ -27,18 +28,22 @@ class LocalAbilities:
     safety_checker: bool = False
     step_cache: bool = False
     unusable_interpolators: tuple[str, ...] = ()
-    lacking: Mapping[str, str] = field(default_factory=dict)
+    missing_weights: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Case:
-    """One field to judge. `values` are all fields of the request, for rules that look at two."""
+class FieldCase:
+    """One field to check.
+
+    values:     all fields of the request, for rules that read two of them.
+    preference: the value is unset or the provider's default, so it may be adjusted.
+    """
 
     task: str
     field: str
-    preference: bool  # equal to the provider's default, or unset: may be adjusted
+    preference: bool
     values: Mapping[str, Any]
-    model: ModelFacts | None = None  # the last three are of the local runner
+    model: ModelFacts | None = None  # this and the next two only for the local runner
     abilities: LocalAbilities = LocalAbilities()
     media: MediaFacts = NOTHING_KNOWN
 
@@ -56,7 +61,7 @@ class Case:
         return self._finding("impossible", None, reason)
 
     def cannot(self, used: object, reason: str) -> Finding:
-        """What was asked is not to be had: a preference gives way to `used`, a demand is refused."""
+        """Return that the value is not supported: a preference is adjusted to `used`, a demand is refused."""
         return self.adjusted(used, reason) if self.preference else self.impossible(reason)
 
     def _finding(self, status: Status, used: object, reason: str) -> Finding:

@@ -1,14 +1,14 @@
-"""A file as a provider names it in a result."""
+"""The file object in the result of a provider."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["File"]
+__all__ = ["ResultFile"]
 
 
-class File(BaseModel):
-    """Where a result is. A provider may add keys: what is not named here is left aside.
+class ResultFile(BaseModel):
+    """A result file at a provider. Unknown keys are ignored, because a provider may add some.
 
     file_size: in bytes.
     """
