@@ -25,6 +25,8 @@ def extension() -> ComfyExtension:
     from .key_routes import add_key_routes
     from .lora import WanDuetLora, WanDuetRequestLora
     from .model import WanDuetEncodePrompt, WanDuetLoadModel
+    from .model_folders import model_folders
+    from .model_routes import add_model_routes
     from .prepare import WanDuetEmptyLatent, WanDuetSigmas, WanDuetVideoCondition
     from .remote import RUNNERS, WanDuetJob, runner_node
     from .remote_jobs import accepts_key, go_on_with_open_jobs, remote_folder
@@ -37,6 +39,7 @@ def extension() -> ComfyExtension:
     class Extension(ComfyExtension):
         async def on_load(self) -> None:
             add_key_routes(PromptServer.instance.routes, remote_folder, accepts_key)
+            add_model_routes(PromptServer.instance.routes, remote_folder, model_folders)
             go_on_with_open_jobs()
 
         async def get_node_list(self) -> list[type[io.ComfyNode]]:

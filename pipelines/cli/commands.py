@@ -45,6 +45,7 @@ from .jobs_command import add_jobs_command
 from .keys_command import add_keys_command
 from .lora_command import add_lora_command
 from .media_command import add_media_command
+from .models_command import add_models_command, rates_file
 from .remote_command import (
     add_novita_model,
     add_remote_flags,
@@ -204,6 +205,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     add_keys_command(commands)
     add_lora_command(commands)
     add_media_command(commands)
+    add_models_command(commands)
     return parser
 
 
@@ -430,7 +432,7 @@ def _bench(options: argparse.Namespace) -> int:
 
     request, model = _read_request(options), _chosen_model(options)
     family, memory = _family(options, model), DeviceMemory(options.device)
-    write_rates(_rates_file(), measure_rates(memory.device, compute_dtype("auto", memory, "transformer")))
+    write_rates(rates_file(), measure_rates(memory.device, compute_dtype("auto", memory, "transformer")))
     expected = _expected(request, family, model, _abilities(options, model))
     if expected is None:
         raise RequestError.of(
@@ -440,15 +442,11 @@ def _bench(options: argparse.Namespace) -> int:
     return 0
 
 
-def _rates_file() -> Path:
-    return data_folder() / "rates.json"
-
-
 def _expected(
     request: WanRequest, family: Family, model: WanModel | None, abilities: LocalAbilities
 ) -> Expectation | None:
     """Estimate the time. Returns None when this machine was not measured or cannot run the request."""
-    rates = read_rates(_rates_file())
+    rates = read_rates(rates_file())
     resolved = check(request, family=family, abilities=abilities).resolved
     size = SIZES.get(family.name) if model is None else size_of(model.experts["high"].config)
     if rates is None or size is None or resolved is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import shutil
@@ -19,6 +18,7 @@ from ..progress import Progress
 from .address import HubFile, WebFile
 from .fetch import DownloadLimits, fetch
 from .hub import choose_file
+from .partial_file import hash_of
 from .public_web import PublicTransport, proxy_of
 from .store import Origin, Store
 from .web import Web, tokens_from
@@ -27,7 +27,6 @@ __all__ = ["Downloads"]
 
 log = logging.getLogger(__name__)
 
-_CHUNK = 2**20
 _LARGEST = 8 * 2**30  # bytes; rank 256 on every linear of a 14B expert is 5 GB in fp32
 
 
@@ -72,7 +71,7 @@ class Downloads:
             log.info("downloading %s into %s", remote.shown, self.folder)
             part = store.part(wanted.key)
             name = fetch(remote.url, remote.shown, part, self.web, self.limits, progress)
-            sha256 = _sha256(part, progress)
+            sha256 = hash_of(part, progress)
             if remote.sha256 not in ("", sha256):
                 remove(part)
                 raise DownloadError(
@@ -98,12 +97,3 @@ def _locate(wanted: WebFile | HubFile, web: Web) -> _Remote:
         return _Remote(wanted.url, wanted.shown)
     chosen = choose_file(wanted, web)
     return _Remote(chosen.url, f"{wanted.repository}/{chosen.file}", chosen.sha256, chosen.commit)
-
-
-def _sha256(file: Path, progress: Progress) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            progress.check()
-            digest.update(chunk)
-    return digest.hexdigest()

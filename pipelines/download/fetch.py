@@ -12,6 +12,7 @@ import httpx
 
 from ..errors import DownloadError
 from ..progress import Progress
+from .file_format import HEAD_BYTES, SAFETENSORS, FileFormat
 from .partial_file import BrokenError, forget, forget_version, note_version, version_of
 from .web import TOKEN_NAMES, Web
 
@@ -21,7 +22,6 @@ log = logging.getLogger(__name__)
 
 _MIB = 2**20
 _ATTEMPTS = 4
-_LONGEST_HEADER = 100 * 10**6  # bytes; what the safetensors library itself accepts
 _RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
 _FILE_NAME = re.compile(r'filename="?([^";]+)"?', re.IGNORECASE)
 
@@ -31,19 +31,29 @@ class DownloadLimits:
     """size_bytes:   the largest file that is taken.
     free_bytes:   free space in a folder.
     margin_bytes: what stays free.
+    listed_bytes: the size that the file has to have, where it is known before.
     """
 
     size_bytes: int
     free_bytes: Callable[[Path], int]
     margin_bytes: int = 256 * _MIB
+    listed_bytes: int | None = None
 
 
 class _UselessError(DownloadError):
     """What came is nothing to continue. It is removed once it is closed: Windows removes no open file."""
 
 
-def fetch(url: str, shown: str, part: Path, web: Web, limits: DownloadLimits, progress: Progress) -> str:
-    """Gather the safetensors file at `url` in `part`, and return the name the server gives it, or "".
+def fetch(
+    url: str,
+    shown: str,
+    part: Path,
+    web: Web,
+    limits: DownloadLimits,
+    progress: Progress,
+    file_format: FileFormat = SAFETENSORS,
+) -> str:
+    """Gather the weight file at `url` in `part`, and return the name the server gives it, or "".
 
     What `part` holds already is continued when the server still has the same version of the file.
     Raises DownloadError with `shown` for whatever goes wrong. What was gathered stays for the next try,
@@ -52,8 +62,9 @@ def fetch(url: str, shown: str, part: Path, web: Web, limits: DownloadLimits, pr
     for attempt in range(_ATTEMPTS):
         _, before = version_of(part)
         try:
-            name = _gather(url, shown, part, web, limits, progress)
-            _require_whole(part, shown)
+            name = _gather(url, shown, part, web, limits, progress, file_format)
+            if (objection := file_format.objection(part)) is not None:
+                raise _UselessError(f"{shown}: {objection}")
             forget_version(part)
             return name
         except (httpx.TransportError, BrokenError) as error:
@@ -70,14 +81,22 @@ def fetch(url: str, shown: str, part: Path, web: Web, limits: DownloadLimits, pr
     raise AssertionError("the last attempt returns or raises")
 
 
-def _gather(url: str, shown: str, part: Path, web: Web, limits: DownloadLimits, progress: Progress) -> str:
+def _gather(
+    url: str,
+    shown: str,
+    part: Path,
+    web: Web,
+    limits: DownloadLimits,
+    progress: Progress,
+    file_format: FileFormat,
+) -> str:
     progress.check()
     version, have = version_of(part)
     headers = {"Range": f"bytes={have}-", "If-Range": version} if have else {}
     with web.get(url, headers) as answer:
         if answer.status_code == 416 and have:  # nothing follows: we may have all, or something else
             forget(part)
-            return _gather(url, shown, part, web, limits, progress)
+            return _gather(url, shown, part, web, limits, progress, file_format)
         _require_found(answer, shown)
         begin, total = _extent(answer, have, shown)
         if begin == 0:
@@ -93,9 +112,9 @@ def _gather(url: str, shown: str, part: Path, web: Web, limits: DownloadLimits, 
                 size += len(chunk)
                 if size > limits.size_bytes or (total is not None and size > total):
                     raise _UselessError(f"{shown}: goes on after {_gib(size)}; {_cap(limits)}")
-                if size - len(chunk) < 9 <= size:
+                if size - len(chunk) < HEAD_BYTES <= size:
                     stream.flush()
-                    _require_safetensors(part, answer, shown, total)
+                    _require_format(part, answer, shown, total, file_format)
                 progress.advance(0 if total is None else size // _MIB)
     if total is not None and size < total:
         raise BrokenError(f"broke off after {_gib(size)} of {_gib(total)}")
@@ -110,7 +129,13 @@ def _require_found(answer: httpx.Response, shown: str) -> None:
             raise DownloadError(f"{shown}: comes compressed, which was not asked for; save it yourself")
         return
     if status in (401, 403):
-        raise DownloadError(f"{shown}: answered {status}, not allowed{_token_hint(shown)}")
+        gated = (
+            answer.headers.get("x-error-code") == "GatedRepo"
+        )  # what Hugging Face says of such a repository
+        terms = (
+            "; its makers ask you to accept their terms on the page of the repository first" if gated else ""
+        )
+        raise DownloadError(f"{shown}: answered {status}, not allowed{terms}{_token_hint(shown)}")
     if status in (404, 410):
         raise DownloadError(f"{shown}: no such file there ({status}); check the address")
     raise DownloadError(f"{shown}: answered {status}; try again later")
@@ -131,6 +156,11 @@ def _require_room(part: Path, have: int, total: int | None, shown: str, limits: 
     """Before the first byte: is it too large, and is there space for it?"""
     if total is None:
         return
+    if limits.listed_bytes not in (None, total):
+        raise _UselessError(
+            f"{shown}: has {total} bytes there, but {limits.listed_bytes} are listed; it was replaced, or "
+            "the answer is not the file. Nothing of it was kept"
+        )
     if total > limits.size_bytes:
         raise DownloadError(f"{shown}: has {_gib(total)}; {_cap(limits)}")
     free = limits.free_bytes(part.parent)
@@ -141,30 +171,18 @@ def _require_room(part: Path, have: int, total: int | None, shown: str, limits: 
         )
 
 
-def _require_safetensors(part: Path, answer: httpx.Response, shown: str, total: int | None) -> None:
-    """After nine bytes: is it a safetensors file at all, and not a page, a zip or a pickle?"""
+def _require_format(
+    part: Path, answer: httpx.Response, shown: str, total: int | None, file_format: FileFormat
+) -> None:
+    """After the first bytes: is it such a file at all, and not a page, a zip or a pickle?"""
     with part.open("rb") as stream:
-        head = stream.read(9)
-    length = int.from_bytes(head[:8], "little")
-    if head[8:] == b"{" and length <= min(_LONGEST_HEADER, (total or _LONGEST_HEADER + 8) - 8):
+        head = stream.read(HEAD_BYTES)
+    if file_format.begins(head, total):
         return
     kind = answer.headers.get("content-type", "unknown").partition(";")[0][:60]
     page = kind == "text/html"
-    hint = "a page; give the link of its download button" if page else f"no safetensors file ({kind})"
+    hint = "a page; give the link of its download button" if page else f"no {file_format.name} file ({kind})"
     raise _UselessError(f"{shown}: is {hint}{_token_hint(shown) if page else ''}")
-
-
-def _require_whole(part: Path, shown: str) -> None:
-    """The safetensors library looks at every offset; it reads no tensor."""
-    from safetensors import safe_open
-
-    try:
-        with safe_open(part, framework="np") as opened:
-            empty = not list(opened.keys())
-    except Exception as error:  # a type of its own, OSError or RuntimeError
-        raise _UselessError(f"{shown}: is no sound safetensors file: {error}") from error
-    if empty:
-        raise _UselessError(f"{shown}: is a safetensors file without any tensor")
 
 
 def _name_of(answer: httpx.Response) -> str:

@@ -12,11 +12,13 @@ from pathlib import Path
 import httpx
 
 from ..files.on_disk import remove
+from ..progress import Progress
 
 __all__ = [
     "BrokenError",
     "forget",
     "forget_version",
+    "hash_of",
     "note_version",
     "settle",
     "size_of",
@@ -43,6 +45,19 @@ def settle(part: Path) -> str:
         while chunk := stream.read(2**20):
             digest.update(chunk)
         os.fsync(stream.fileno())
+    return digest.hexdigest()
+
+
+def hash_of(part: Path, progress: Progress) -> str:
+    """sha256 of the file. Raises what `progress.check` raises."""
+    digest, done, total = hashlib.sha256(), 0, -(-size_of(part) // 2**20)
+    progress.begin("checking", total, "MiB")
+    with part.open("rb") as stream:
+        while chunk := stream.read(2**20):
+            progress.check()
+            digest.update(chunk)
+            done += 1
+            progress.advance(done)
     return digest.hexdigest()
 
 

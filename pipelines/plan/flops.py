@@ -37,6 +37,7 @@ SIZES: dict[str, NetworkSize] = {
     "wan2.1-t2v-14b": NetworkSize(5120, 13824, 40, 16, 16),
     "wan2.1-t2v-1.3b": NetworkSize(1536, 8960, 30, 16, 16),
     "wan2.1-i2v-14b": NetworkSize(5120, 13824, 40, 36, 16),
+    "wan2.1-flf2v-14b": NetworkSize(5120, 13824, 40, 36, 16),
 }
 
 

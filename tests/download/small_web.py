@@ -24,13 +24,16 @@ class Asked:
 
 @dataclass
 class Reply:
-    """breaks_after: the connection ends after so many bytes. chunked: no length is told."""
+    """breaks_after: the connection ends after so many bytes, and not before `pause` is set.
+    chunked:      no length is told.
+    """
 
     body: bytes = b""
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
     breaks_after: int | None = None
     chunked: bool = False
+    pause: threading.Event | None = None
 
 
 class Site:
@@ -101,6 +104,9 @@ def served() -> Iterator[Site]:
             self.end_headers()
             self.close_connection = True
             self.wfile.write(reply.body if reply.breaks_after is None else reply.body[: reply.breaks_after])
+            if reply.pause is not None:
+                self.wfile.flush()
+                reply.pause.wait(60)
 
         def log_message(self, *_: object) -> None:
             """Quiet."""

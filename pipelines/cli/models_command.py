@@ -1,0 +1,207 @@
+"""`wan-duet models`: which weight files a kind needs, what of them is here, and `get` for the others."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..download.folders import data_folder, remote_folder
+from ..errors import RequestError
+from ..plan.expectation import read_rates
+from ..request import KIND_NAMES, KINDS
+from .terminal import TerminalProgress
+
+if TYPE_CHECKING:
+    from ..model_files.catalogue import Catalogue, FileSet
+    from ..model_files.inventory import Folders, Found
+    from ..model_files.machine_fit import Machine
+
+__all__ = ["add_models_command", "rates_file"]
+
+_STATES = {"here": "here", "partly": "partly", "missing": "missing", "other": "differs"}
+
+
+def add_models_command(commands: Any) -> None:
+    """Add `models` and `models get` to the commands of a parser (what `add_subparsers` returned)."""
+    text = (
+        "list the weight files that each kind needs, which are here, which fit, and where to get the others"
+    )
+    models = commands.add_parser("models", help=text, description=text, allow_abbrev=False)
+    models.set_defaults(command=_list)
+    _add_common(models)
+    verbs = models.add_subparsers(metavar="COMMAND")
+    text = "download the files of a kind that are missing; asks first, continues what was broken off"
+    get = verbs.add_parser("get", help=text, description=text, allow_abbrev=False)
+    get.set_defaults(command=_get)
+    get.add_argument("kind", choices=list(KIND_NAMES), metavar="KIND", help="as `wan-duet kinds` lists them")
+    get.add_argument("--size", help="fp8, gguf, ... as `wan-duet models` lists them; default: the first")
+    get.add_argument("--yes", action="store_true", help="do not ask before downloading")
+    _add_common(get, default=argparse.SUPPRESS)  # what was said before `get` stays
+
+
+def rates_file() -> Path:
+    """What `wan-duet bench` measured of this machine."""
+    return data_folder() / "rates.json"
+
+
+def _add_common(parser: argparse.ArgumentParser, **kept: Any) -> None:
+    parser.add_argument("--json", action="store_true", help="answer with JSON on stdout", **kept)
+    parser.add_argument(
+        "--models",
+        type=Path,
+        metavar="FOLDER",
+        help="the models folder of ComfyUI; default: that of $COMFYUI_PATH",
+        **kept,
+    )
+
+
+def _list(options: argparse.Namespace) -> int:
+    from ..model_files.catalogue import AS_OF, read_catalogue, special_weights
+
+    catalogue, folders = read_catalogue(remote_folder()), _folders(options)
+    machine, kinds = _machine(), _kinds_by_files(catalogue)
+    groups = [[_described(kind[0], files, folders, machine) for files in catalogue.sets(kind[0]).items()]
+              for kind in kinds]  # fmt: skip
+    if options.json:
+        answer = [
+            {"kinds": names, "sizes": sizes, "elsewhere": special_weights(names[0])}
+            for names, sizes in zip(kinds, groups, strict=True)
+        ]
+        print(json.dumps({"as_of": AS_OF, "groups": answer}, indent=2))
+        return 0
+    for names, sizes in zip(kinds, groups, strict=True):
+        print(", ".join(names))
+        for size in sizes:
+            print(_size_text(size))
+        if not sizes:
+            print(f"  needs {special_weights(names[0])}")
+    print(f"\nAs of {AS_OF}. Get what is missing with: wan-duet models get KIND --size SIZE")
+    return 0
+
+
+def _get(options: argparse.Namespace) -> int:
+    from ..model_files.catalogue import read_catalogue
+    from ..model_files.get_files import get_files, web_of
+    from ..model_files.inventory import look_for, require_room, to_fetch
+
+    catalogue = read_catalogue(remote_folder())
+    wanted = catalogue.choose(options.kind, options.size)
+    found = look_for(wanted.files, _folders(options))
+    missing = to_fetch(found)
+    for item in found:
+        print(_file_text(item), file=sys.stderr)
+    require_room(missing)
+    if missing:
+        left = _gb(sum(item.left_bytes for item in missing))
+        question = f"Download {len(missing)} of {len(found)} files, {left}, from {_hosts(missing)}?"
+        if not _agreed(options, question):
+            print("Nothing was downloaded.", file=sys.stderr)
+            return 1
+    got = get_files(found, web_of(catalogue), TerminalProgress(sys.stderr))
+    if options.json:
+        places = {slot: str(_place(found, file.name)) for slot, file in wanted.slots.items()}
+        print(json.dumps({"downloaded": [str(path) for path in got], "model": places}, indent=2))
+    else:
+        print("\n".join(str(path) for path in got) if got else "All files are here.")
+    return 0
+
+
+def _agreed(options: argparse.Namespace, question: str, ask: Callable[[str], str] = input) -> bool:
+    """Whether the user wants it. Raises RequestError where nobody can be asked."""
+    if options.yes:
+        return True
+    if not sys.stdin.isatty():
+        raise RequestError.of("--yes", f"not given, and nobody is there to ask: {question}", "add --yes")
+    print(question, "[y/N] ", end="", file=sys.stderr, flush=True)
+    return ask("").strip().lower() in ("y", "yes")
+
+
+def _folders(options: argparse.Namespace) -> Folders:
+    from ..model_files.inventory import comfyui_folders
+
+    comfyui = os.environ.get("COMFYUI_PATH")
+    models = options.models or (Path(comfyui) / "models" if comfyui else None)
+    if models is None or not models.is_dir():
+        found = "not given" if models is None else f"{models} is no folder"
+        raise RequestError.of("--models", found, "give the models folder of a ComfyUI, or set COMFYUI_PATH")
+    return comfyui_folders(models)
+
+
+def _kinds_by_files(catalogue: Catalogue) -> list[list[str]]:
+    """The kinds, those that need the same files together."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for kind in KINDS:
+        names = tuple(file.name for files in catalogue.sets(kind).values() for file in files.files)
+        groups.setdefault(names or (kind,), []).append(kind)
+    return list(groups.values())
+
+
+def _machine() -> Machine:
+    from ..device.memory import DeviceMemory
+    from ..device.ram import free_ram
+    from ..model_files.machine_fit import Machine
+
+    memory = DeviceMemory()
+    return Machine(str(memory.device), memory.free_bytes(), free_ram())
+
+
+def _described(kind: str, sized: tuple[str, FileSet], folders: Folders, machine: Machine) -> dict[str, Any]:
+    """One size of a kind, as data. seconds: of the default request, None where nothing was measured."""
+    from ..model_files.inventory import look_for
+    from ..model_files.machine_fit import expected, fit
+
+    size, files = sized
+    expectation = expected(kind, files.family, read_rates(rates_file()))
+    return {
+        "size": size,
+        "model": files.family,
+        "bytes": files.size_bytes,
+        "fit": fit(files, machine),
+        "seconds": None if expectation is None else round(expectation.total_s, 1),
+        "files": [
+            {
+                "file": item.file.name,
+                "folder": item.file.folder,
+                "state": item.state,
+                "bytes": item.file.size_bytes,
+                "have_bytes": item.file.size_bytes - item.left_bytes if item.state != "other" else None,
+                "place": str(item.place),
+                "url": item.file.url,
+                "page": item.file.page,
+            }
+            for item in look_for(files.files, folders)
+        ],
+    }
+
+
+def _size_text(size: dict[str, Any]) -> str:
+    took = "" if size["seconds"] is None else f"; a default request takes about {size['seconds']:.0f} s"
+    lines = [f"  {size['size']} ({size['model']}, {_gb(size['bytes'])}): {size['fit']}{took}"]
+    lines += [
+        f"    {_STATES[file['state']]:<8}{file['folder']}/{file['file']}  {_gb(file['bytes'])}"
+        + ("" if file["state"] == "here" else f"  from {file['page']}")
+        for file in size["files"]
+    ]
+    return "\n".join(lines)
+
+
+def _file_text(item: Found) -> str:
+    have = f"{_gb(item.have_bytes)} of " if item.state == "partly" else ""
+    return f"  {_STATES[item.state]:<8}{item.place}  {have}{_gb(item.file.size_bytes)}"
+
+
+def _hosts(found: Iterable[Found]) -> str:
+    return ", ".join(dict.fromkeys(item.file.page for item in found))
+
+
+def _place(found: Sequence[Found], name: str) -> Path:
+    return next(item.place for item in found if item.file.name == name)
+
+
+def _gb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e9:.2f} GB" if size_bytes >= 10**7 else f"{size_bytes / 1e6:.2f} MB"

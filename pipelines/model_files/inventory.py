@@ -1,0 +1,126 @@
+"""Which of some weight files are here, where the others belong, and whether the disk has room for them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..download.partial_file import size_of
+from ..errors import DownloadError
+from .catalogue import FOLDERS, ModelFile
+
+__all__ = [
+    "FOLDERS",
+    "Folders",
+    "Found",
+    "comfyui_folders",
+    "free_bytes",
+    "look_for",
+    "part_of",
+    "require_room",
+    "to_fetch",
+]
+
+Folders = Mapping[str, Sequence[Path]]  # {folder of ComfyUI: where its files are}
+
+_OLDER_NAMES = {"diffusion_models": "unet", "text_encoders": "clip"}  # folder_paths.py of ComfyUI 0.33
+_MARGIN = 256 * 2**20  # bytes that stay free
+
+
+@dataclass(frozen=True)
+class Found:
+    """What there is of one file.
+
+    place:      where it is, or where it belongs.
+    state:      "here"; "partly" downloaded; "missing"; or "other": a file of this name with another size.
+    have_bytes: of a file that is partly here.
+    """
+
+    file: ModelFile
+    place: Path
+    state: Literal["here", "partly", "missing", "other"]
+    have_bytes: int = 0
+
+    @property
+    def left_bytes(self) -> int:
+        return self.file.size_bytes - self.have_bytes if self.state in ("partly", "missing") else 0
+
+
+def comfyui_folders(models: Path) -> Folders:
+    """The folders below the models folder of a ComfyUI. Its extra_model_paths.yaml is not read."""
+    older = {name: [models / folder] for name, folder in _OLDER_NAMES.items()}
+    return {name: [models / name, *older.get(name, [])] for name in FOLDERS}
+
+
+def look_for(files: Iterable[ModelFile], folders: Folders) -> list[Found]:
+    """Look for each file by its name, in subfolders too. Reads no file."""
+    return [_look(file, folders[file.folder]) for file in files]
+
+
+def to_fetch(found: Iterable[Found]) -> list[Found]:
+    """Those of `found` that are not here. Raises DownloadError for a file whose place another one takes."""
+    wanted = []
+    for item in found:
+        if item.state == "other":
+            raise DownloadError(
+                f"{item.place}: has {item.place.stat().st_size} bytes, the published file of this name has "
+                f"{item.file.size_bytes}; rename or remove yours if you want that one"
+            )
+        if item.state != "here":
+            wanted.append(item)
+    return wanted
+
+
+def free_bytes(folder: Path) -> int:
+    """Of the disk that `folder` is on, or will be on."""
+    return shutil.disk_usage(_nearest(folder)).free
+
+
+def require_room(found: Iterable[Found], free: Callable[[Path], int] = free_bytes) -> None:
+    """Raise DownloadError unless each disk has room for all files that go there, and 256 MiB to spare."""
+    left: dict[int, int] = defaultdict(int)
+    folder_on: dict[int, Path] = {}
+    for item in found:
+        disk = _nearest(item.place.parent).stat().st_dev
+        left[disk] += item.left_bytes
+        folder_on[disk] = item.place.parent
+    for disk, needed in left.items():
+        has = free(folder_on[disk])
+        if needed and needed + _MARGIN > has:
+            raise DownloadError(
+                f"{folder_on[disk]}: {has / 1e9:.1f} GB are free, the files need {needed / 1e9:.1f} GB and "
+                f"{_MARGIN / 1e9:.1f} GB to spare; make room there, or choose a smaller size"
+            )
+
+
+def part_of(place: Path) -> Path:
+    """Where the bytes of a file gather until it is whole. ComfyUI lists no file with this ending."""
+    return place.with_name(f"{place.name}.part")
+
+
+def _look(file: ModelFile, roots: Sequence[Path]) -> Found:
+    home = next((root for root in roots if root.name == file.folder), roots[0])
+    for root in (home, *roots):
+        for place in _of_name(file.name, root):
+            same = place.stat().st_size == file.size_bytes
+            return Found(file, place, "here" if same else "other")
+    have = size_of(part_of(home / file.name))
+    return Found(file, home / file.name, "partly" if have else "missing", min(have, file.size_bytes))
+
+
+def _of_name(name: str, root: Path) -> Iterable[Path]:
+    """Files of this name below `root`, the one in `root` itself first."""
+    for folder, subfolders, files in os.walk(root, followlinks=True):
+        subfolders.sort()
+        if name in files and (place := Path(folder) / name).is_file():
+            yield place
+
+
+def _nearest(folder: Path) -> Path:
+    """`folder`, or the first folder around it that is there."""
+    return next(place for place in (folder, *folder.parents) if place.is_dir())
