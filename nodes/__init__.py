@@ -20,6 +20,7 @@ def extension() -> ComfyExtension:
     from server import PromptServer
 
     from .companions import WanDuetPromptExpander, WanDuetSafetyChecker
+    from .from_comfy import WanDuetFromComfy
     from .image_condition import WanDuetImageCondition
     from .interpolate import WanDuetInterpolate
     from .key_routes import add_key_routes
@@ -65,6 +66,7 @@ def extension() -> ComfyExtension:
                 WanDuetVideoCondition,
                 WanDuetPromptExpander,
                 WanDuetSafetyChecker,
+                WanDuetFromComfy,
             ]
 
     return Extension()

@@ -167,9 +167,8 @@ class WanDuetStageSampler(io.ComfyNode):
 
         schedule = Schedule.of_stage(from_sigmas(sigmas.tolist()), stage)
         material = (positive, negative, latent)
-        noise_seed = seed if add_noise else None
         sampling = Sampling(schedule, solver, {stage: guidance_scale})
-        return _sample(cls, model, sampling, material, noise_seed)
+        return _sample(cls, model, sampling, material, seed, add_noise)
 
 
 def _sample(
@@ -177,20 +176,27 @@ def _sample(
     model: WanModel,
     sampling: Sampling,
     material: tuple[Any, Any, Any],
-    seed: int | None,
+    seed: int,
+    add_noise: bool = True,
 ) -> io.NodeOutput:
-    """material: positive, negative, latent. seed: None when the latent still holds its noise."""
+    """material: positive, negative, latent. add_noise: False when the latent still holds its noise."""
+    from ..pipelines.loading.host_model import HostModel
+
+    progress = NodeProgress(node.hidden.unique_id, model.family.latent_channels)
+    if isinstance(model, HostModel):
+        from .host_model.sampling import sample_with_host
+
+        return io.NodeOutput(sample_with_host(model, sampling, material, seed, add_noise, progress))
     from ..pipelines.generate.stages import sample
     from ..pipelines.sampling.engine import Prompts
     from ..pipelines.sampling.noise import StartLatents, initial_noise
 
     positive, negative, latent = material
     latents, kept = latents_to_sample(latent, frames_stay=model.family.image_form == "frames")
-    noise = None if seed is None else initial_noise(latents.shape, seed)
+    noise = initial_noise(latents.shape, seed) if add_noise else None
     prompts = Prompts(
         from_conditioning(positive, "positive", model), from_conditioning(negative, "negative", model)
     )
-    progress = NodeProgress(node.hidden.unique_id, model.family.latent_channels)
     start = StartLatents(latents, noise, kept)
     finished = sample(model, sampling, start, prompts, HostMemory(model.keep_alive), progress)
     return io.NodeOutput(to_latent(finished, kept))

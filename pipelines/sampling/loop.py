@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import torch
 from torch import Tensor
 
@@ -11,7 +13,10 @@ from .engine import Engine, Experts, Prompts
 from .schedule import Schedule
 from .solvers import Solver
 
-__all__ = ["denoise"]
+__all__ = ["AfterStep", "denoise", "require_finite", "walk"]
+
+StepVelocity = Callable[[int, Tensor], Tensor]  # (step, latents) -> guided velocity
+AfterStep = Callable[[int, Tensor, Tensor], None]  # (step, clean estimate, latents before the step)
 
 
 def denoise(
@@ -33,19 +38,54 @@ def denoise(
     raises when the user stops the run: between any two forwards.
     """
     progress.begin("sampling", len(schedule), "steps")
-    for index, name in enumerate(schedule.experts):
+
+    def velocity(index: int, latents: Tensor) -> Tensor:
         progress.check()
-        expert, sigma = experts.use(name), schedule.sigmas[index]
-        velocity = _guided(expert, latents, schedule.timesteps[index], prompts, guidance[name], progress)
-        if not bool(torch.isfinite(velocity).all()):
+        name = schedule.experts[index]
+        expert, timestep = experts.use(name), schedule.timesteps[index]
+        found = _guided(expert, latents, timestep, prompts, guidance[name], progress)
+        require_finite([torch.isfinite(found).all()], schedule, index)
+        return found
+
+    def report(index: int, clean: Tensor, _: Tensor) -> None:
+        progress.advance(index + 1, lambda: clean)
+
+    return walk(latents, schedule, range(len(schedule)), solver, velocity, report)
+
+
+def walk(
+    latents: Tensor,
+    schedule: Schedule,
+    steps: range,
+    solver: Solver,
+    velocity: StepVelocity,
+    report: AfterStep,
+) -> Tensor:
+    """Latents after the last of `steps`, which are steps of `schedule` in a row.
+
+    latents: (B, C, T, H/8, W/8), normalised, at noise level schedule.sigmas[steps.start].
+    solver:  built from schedule.sigmas; it has made all steps before these.
+    report:  called after each velocity.
+    """
+    for index in steps:
+        found = velocity(index, latents)
+        clean, before = latents - schedule.sigmas[index] * found, latents
+        latents = solver.step(index, latents, found)
+        report(index, clean, before)
+    return latents
+
+
+def require_finite(finite: Sequence[Tensor], schedule: Schedule, first: int) -> None:
+    """Raise SamplingError for the first step whose flag is False. finite: one bool tensor per step from
+    `first` on; reading them waits for the device once.
+    """
+    for index, good in enumerate(torch.stack(list(finite)).tolist(), first):
+        if not good:
+            name, sigma = schedule.experts[index], schedule.sigmas[index]
             raise SamplingError(
                 f"the {name}-noise expert produced numbers that are not finite at step {index + 1} of "
                 f"{len(schedule)} (sigma {sigma:.3f}); try precision fp32, or a lower LoRA scale"
             )
-        clean = latents - sigma * velocity
-        latents = solver.step(index, latents, velocity)
-        progress.advance(index + 1, lambda estimate=clean: estimate)  # type: ignore[misc]
-    return latents
 
 
 def _guided(

@@ -20,6 +20,7 @@ import frame_nets
 import pytest
 import tiny_kinds
 import torch
+from graphs import Bench
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import UMT5Config, UMT5EncoderModel
@@ -81,6 +82,11 @@ def first_look(core: HeadlessComfyUI) -> dict[str, Any]:
 def core_client(core: HeadlessComfyUI, first_look: dict[str, Any]) -> Iterator[ComfyClient]:
     with ComfyClient(core.url) as made:
         yield made
+
+
+@pytest.fixture
+def bench(core: HeadlessComfyUI, core_client: ComfyClient) -> Bench:
+    return Bench(core, core_client)
 
 
 def write_models(models: Path, tiny: ModuleType) -> None:

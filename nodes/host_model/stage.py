@@ -1,0 +1,97 @@
+"""One stage of a run as ComfyUI samples it: a guider, which calls our loop as its sampler.
+
+Only inside `CFGGuider.sample` do all wrappers, hooks, injections and casts of a MODEL act: EasyCache and
+context windows wrap the outer calls, and hooks are registered there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from comfy import samplers
+
+from ...pipelines.errors import SamplingError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ...pipelines.loading.host_model import HostPrompts, HostStage, HostStart
+
+__all__ = ["sample_stages"]
+
+
+def sample_stages(
+    models: Mapping[str, Any], stages: Sequence[HostStage], start: HostStart, prompts: HostPrompts
+) -> Tensor:
+    """As `HostNetworks.sample`. models: ComfyUI's MODEL of each expert."""
+    latents, noise = start.latents, start.noise
+    first: _Kept | None = None
+    for stage in stages:
+        # Looked up late: a pack may have put a subclass in its place.
+        guider = samplers.CFGGuider(models[stage.expert])
+        guider.set_conds(prompts.positive, prompts.negative)
+        guider.set_cfg(stage.guidance)
+        sampler = _LoopSampler(stage, first)
+        latents = guider.sample(
+            torch.zeros_like(latents) if noise is None else noise,
+            latents,
+            sampler,
+            torch.tensor(stage.told, dtype=torch.float32),
+            denoise_mask=start.mask,
+            callback=lambda step, clean, before, _total, stage=stage: stage.report(step, clean, before),
+            disable_pbar=True,
+            seed=start.seed,
+        )
+        first, noise = sampler.kept, None
+    return latents.float().cpu()
+
+
+_Kept = tuple[Any, Any]  # (noise, normalised latents) that a masked part is made of, in every stage
+
+
+class _LoopSampler(samplers.Sampler):
+    """Makes the steps of one stage with our solver, from the noise and the latents that the guider gives:
+    context windows with FreeNoise shuffle the noise on its way.
+    """
+
+    def __init__(self, stage: HostStage, kept: _Kept | None) -> None:
+        self._stage = stage
+        self.kept = kept
+
+    def sample(
+        self,
+        model_wrap: Any,
+        sigmas: Tensor,
+        extra_args: dict[str, Any],
+        callback: Any,
+        noise: Tensor,
+        latent_image: Tensor | None = None,
+        denoise_mask: Tensor | None = None,
+        disable_pbar: bool = False,  # noqa: ARG002  ComfyUI gives it by position
+    ) -> Tensor:
+        if sigmas.tolist() != torch.tensor(self._stage.told, dtype=torch.float32).tolist():
+            raise SamplingError(
+                "sigmas: a patch on the model changes the noise levels of the run, which this sampler would "
+                "not follow; remove that patch, or use ComfyUI's own sampler"
+            )
+        scaling = model_wrap.inner_model.model_sampling
+        first, *_, last = sigmas.new_tensor(self._stage.sigmas)
+        noisy = scaling.noise_scaling(
+            first.new_tensor(1.0) if self._stage.pure else first, noise, latent_image
+        )
+        self.kept = self.kept or (noise, latent_image)
+        inner = samplers.KSamplerX0Inpaint(model_wrap, sigmas)
+        inner.noise, inner.latent_image = self.kept
+
+        def predict(latents: Tensor, told: float) -> Tensor:
+            sigma = latents.new_full((latents.shape[0],), told)
+            return inner(latents, sigma, denoise_mask=denoise_mask, **extra_args)
+
+        def report(step: int, clean: Tensor, before: Tensor) -> None:
+            if callback is not None:
+                callback(step, clean, before, len(sigmas) - 1)
+
+        walked = self._stage.walk(noisy, predict, report)
+        return scaling.inverse_noise_scaling(last, walked)
