@@ -15,7 +15,7 @@ from ..plan.flops import SIZES, NetworkSize
 from ..plan.plan import make_plan
 from ..request import class_of, parse
 from ..request.check import check
-from ..request.rows import rows
+from ..request.field_rows import field_rows
 from .catalogue import FileSet
 
 __all__ = ["Machine", "expected", "fit"]
@@ -71,7 +71,7 @@ def expected(kind: str, family: str, rates: Rates | None) -> Expectation | None:
 
 def _default_values(kind: str) -> dict[str, Any]:
     """A request with nothing but what it must have, at its first choice or lower end."""
-    required = [row for row in rows(class_of(kind)) if row.required]
+    required = [row for row in field_rows(class_of(kind)) if row.required]
     return {
         row.name: "x" if row.type == "string" else row.enum[0] if row.enum else row.range and row.range[0]
         for row in required
