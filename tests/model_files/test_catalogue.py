@@ -52,8 +52,8 @@ def test_every_kind_has_all_parts_of_its_model_or_says_where_they_are(kind: str)
         family = FAMILIES[files.family]
         assert class_of(kind).task in family.tasks
         assert ("low_model" in files.slots) == (family.experts == 2)
-        assert ("image_encoder" in files.slots) == family.reads_clip
-        assert ("audio_encoder" in files.slots) == family.hears
+        assert ("image_encoder" in files.slots) == family.uses_clip
+        assert ("audio_encoder" in files.slots) == family.needs_audio
         assert {"model", "vae", "text_encoder"} <= set(files.slots)
 
 
