@@ -25,6 +25,8 @@ def extension() -> ComfyExtension:
     from .interpolate import WanDuetInterpolate
     from .key_routes import add_key_routes
     from .lora import WanDuetLora, WanDuetRequestLora
+    from .lora_files import listed_lora
+    from .lora_routes import add_lora_routes
     from .model import WanDuetEncodePrompt, WanDuetLoadModel
     from .model_folders import model_folders
     from .model_routes import add_model_routes
@@ -39,8 +41,10 @@ def extension() -> ComfyExtension:
 
     class Extension(ComfyExtension):
         async def on_load(self) -> None:
-            add_key_routes(PromptServer.instance.routes, remote_folder, accepts_key)
-            add_model_routes(PromptServer.instance.routes, remote_folder, model_folders)
+            routes = PromptServer.instance.routes
+            add_key_routes(routes, remote_folder, accepts_key)
+            add_model_routes(routes, remote_folder, model_folders)
+            add_lora_routes(routes, listed_lora)
             go_on_with_open_jobs()
 
         async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -30,7 +30,13 @@ class WanDuetImageCondition(io.ComfyNode):
             description="Adds a start image, and optionally an end image, to the conditioning of an "
             "image-to-video "
             "model. Works with the samplers of this pack and with ComfyUI's.",
-            search_aliases=["wan image to video", "first last frame", "start image", "i2v conditioning"],
+            search_aliases=[
+                "wan image to video",
+                "first last frame",
+                "last frame",
+                "start image",
+                "i2v conditioning",
+            ],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The image-to-video model."),
                 io.Conditioning.Input("positive", tooltip="The prompt, from Wan Duet Encode Prompt."),

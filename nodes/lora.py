@@ -7,11 +7,19 @@ from typing import TYPE_CHECKING, Any
 from comfy_api.latest import io, ui
 from server import PromptServer
 
+from ..pipelines.errors import LoraError
 from ..pipelines.request import RequestWithMedia, read_loras, with_lora
 from ..pipelines.request.contracts import DESCRIPTIONS
 from .host_progress import NodeProgress
 from .lora_choice import NONE, chosen_loras, for_task
-from .lora_files import listed_loras, lora_sources, missing_lora, stamps
+from .lora_files import (
+    listed_loras,
+    lora_sources,
+    missing_in_rows,
+    missing_lora,
+    stamps,
+    stamps_of_rows,
+)
 from .sockets import WanModelSocket, WanRequestSocket
 
 if TYPE_CHECKING:
@@ -22,14 +30,28 @@ class _LoraNode(io.ComfyNode):
     """What both nodes share: which files may be chosen, and when they have changed."""
 
     @classmethod
-    def validate_inputs(cls, file: str | None, low_file: str | None = None) -> bool | str:
-        return missing_lora(file, low_file) or True
+    def validate_inputs(
+        cls, file: str | None, low_file: str | None = None, rows: str | None = None
+    ) -> bool | str:
+        return missing_lora(file, low_file) or missing_in_rows(rows or "") or True
+
+    @classmethod
+    def chosen(cls, *, rows: str = "", **settings: Any) -> list[Any]:
+        """As `chosen_loras`; also refuses rows from a link, which `validate_inputs` does not see."""
+        if problem := missing_in_rows(rows):
+            raise LoraError(problem)
+        return chosen_loras(rows=rows, **settings)
 
     @classmethod
     def fingerprint_inputs(
-        cls, file: str | None, path: str | None, low_file: str | None = None, **_others: Any
+        cls,
+        file: str | None,
+        path: str | None,
+        low_file: str | None = None,
+        rows: str | None = None,
+        **_others: Any,
     ) -> object:
-        return stamps((file, path, low_file))
+        return [*stamps((file, path, low_file)), *stamps_of_rows(rows or "")]
 
 
 class WanDuetLora(_LoraNode):
@@ -41,10 +63,18 @@ class WanDuetLora(_LoraNode):
             node_id="WanDuetLora",
             display_name="Wan Duet LoRA",
             category="Wan Duet/blocks",
-            description="Adds a LoRA to the experts of a model and reports how much of it fits. Chain these "
-            "nodes "
-            "for several LoRAs; their order does not matter.",
-            search_aliases=["wan lora loader", "lora high low", "load lora", "lora wan 2.2"],
+            description="Adds LoRAs to the experts of a model and reports how much of each fits. The table "
+            "holds any number of them; their order does not matter.",
+            search_aliases=[
+                "wan lora loader",
+                "lora high low",
+                "lora high noise",
+                "lora low noise",
+                "power lora",
+                "lora stack",
+                "load lora",
+                "lora wan 2.2",
+            ],
             inputs=[
                 WanModelSocket.Input(
                     "model", tooltip="The model to add the LoRA to. It is not changed itself."
@@ -57,6 +87,7 @@ class WanDuetLora(_LoraNode):
                     tooltip="On: apply a LoRA even if only a small part of it fits this model. "
                     "Off: reject it, because it would have little or no effect.",
                 ),
+                _rows_input(),
             ],
             outputs=[
                 WanModelSocket.Output("model", tooltip="The model with this LoRA."),
@@ -72,9 +103,11 @@ class WanDuetLora(_LoraNode):
     def execute(cls, model: WanModel, allow_partial: bool = False, **settings: Any) -> io.NodeOutput:
         from ..pipelines.generate.lora_chain import lora_report, with_loras
 
-        loras, progress = read_loras(chosen_loras(**settings)), NodeProgress(cls.hidden.unique_id)
+        loras, progress = read_loras(cls.chosen(**settings)), NodeProgress(cls.hidden.unique_id)
         changed = with_loras(model, loras, lora_sources(), progress, allow_partial=allow_partial)
-        report = lora_report(changed.loras[len(model.loras) :])
+        report = (
+            lora_report(changed.loras[len(model.loras) :]) or "No LoRA is chosen: the model is unchanged."
+        )
         PromptServer.instance.send_progress_text(report, cls.hidden.unique_id)
         return io.NodeOutput(changed, report, ui=ui.PreviewText(report))
 
@@ -88,11 +121,12 @@ class WanDuetRequestLora(_LoraNode):
             node_id="WanDuetRequestLora",
             display_name="Wan Duet Request LoRA",
             category="Wan Duet/request",
-            description="Adds a LoRA to a request. Chain these nodes for several LoRAs.",
-            search_aliases=["wan lora", "lora high low", "request lora"],
+            description="Adds LoRAs to a request. The table holds any number of them.",
+            search_aliases=["wan lora", "lora high low", "lora high noise", "power lora", "request lora"],
             inputs=[
                 WanRequestSocket.Input("request", tooltip="The request to add the LoRA to."),
                 *_lora_inputs(),
+                _rows_input(),
             ],
             outputs=[WanRequestSocket.Output("request", tooltip="The request with this LoRA.")],
         )
@@ -100,7 +134,7 @@ class WanDuetRequestLora(_LoraNode):
     @classmethod
     def execute(cls, request: RequestWithMedia, **settings: Any) -> io.NodeOutput:
         wanted = request.request
-        for lora in for_task(wanted.task, wanted.kind, chosen_loras(**settings)):
+        for lora in for_task(wanted.task, wanted.kind, cls.chosen(**settings)):
             wanted = with_lora(wanted, lora)
         return io.NodeOutput(request._replace(request=wanted))
 
@@ -146,6 +180,17 @@ def _lora_inputs() -> list[io.Input]:
             'Example: [{"path": "a.safetensors", "scale": 1.0, "transformer": "both"}].',
         ),
     ]
+
+
+def _rows_input() -> io.Input:
+    """Drawn as a table by web/lora_rows.js. Stands last: it was added when workflows had all the others."""
+    return io.String.Input(
+        "rows",
+        default="[]",
+        optional=True,
+        tooltip="More LoRAs as a table: one file a row, with its strength on each expert. As JSON: "
+        '[{"file": "a.safetensors", "high": 1.0, "low": 1.0, "on": true}]; see docs/lora-rows.md.',
+    )
 
 
 def _scale_input(name: str, tooltip: str, optional: bool = False) -> io.Input:

@@ -1,4 +1,4 @@
-"""What the widgets of a LoRA node say: one LoRA, or a pair of them, and a list for programs."""
+"""What the widgets of a LoRA node say: one LoRA or a pair, a list for programs, and the rows of a table."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from ..pipelines.errors import RequestError
 from ..pipelines.request import read_list
+from ..pipelines.request.lora_rows import NO_FILE as NONE
+from ..pipelines.request.lora_rows import loras_of, read_rows
 from .tasks import LORAS
 from .widgets import fields_of
 
-__all__ = ["NONE", "chosen_loras", "for_task"]
-
-NONE = "none"
+__all__ = ["NONE", "chosen_loras", "files_in_rows", "for_task"]
 
 
 def chosen_loras(
@@ -24,11 +24,12 @@ def chosen_loras(
     low_file: str = NONE,
     low_scale: float = 1.0,
     loras: str = "",
+    rows: str = "",
 ) -> list[Any]:
-    """The entries of the request field `loras`: the widgets' own first, then those of the JSON list.
+    """The entries of the request field `loras`: the widgets' own first, then the JSON list's, then the rows'.
 
     With `low_file` the two are a pair: `file` or `path` for the high expert, `low_file` for the low one.
-    Raises RequestError when nothing is chosen, or one thing in two ways.
+    Empty when nothing is chosen. Raises RequestError when one thing is chosen in two ways.
     """
     path, weight_name = path.strip(), weight_name.strip()
     entries: list[Any] = []
@@ -49,9 +50,12 @@ def chosen_loras(
         entries.append({"path": _portable(low_file), "scale": low_scale, "transformer": "low"})
     if loras.strip():
         entries += read_list(LORAS, loras)
-    if not entries:
-        raise RequestError.of(LORAS, "no LoRA is chosen", "choose a file, or give a path or a list")
-    return entries
+    return entries + loras_of(read_rows(rows))
+
+
+def files_in_rows(rows: str) -> dict[str, str]:
+    """{"rows[NUMBER].file": name} of the rows that are on. Raises RequestError as `read_rows`."""
+    return {f"rows[{row.number}].file": row.file for row in read_rows(rows) if row.on}
 
 
 def for_task(task: str, kind: str, entries: Sequence[Any]) -> list[Any]:
@@ -66,7 +70,7 @@ def for_task(task: str, kind: str, entries: Sequence[Any]) -> list[Any]:
         raise RequestError.of(
             "transformer",
             f"{kind} has no choice of the expert",
-            "choose both, which is what its LoRAs change",
+            "choose both, which is what its LoRAs change; in rows, give high and low the same strength",
         )
     return [
         {name: value for name, value in entry.items() if name != "transformer"}

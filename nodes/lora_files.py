@@ -9,13 +9,21 @@ import folder_paths
 
 from ..pipelines.download.downloads import Downloads
 from ..pipelines.embedded.toy_model import embedded_loras
-from ..pipelines.errors import WanDuetError
+from ..pipelines.errors import LoraError, RequestError, WanDuetError
 from ..pipelines.request.lora_weight import place_of
 from ..pipelines.weights.lora.find import LoraSources
 from .listing import pick, stamp
-from .lora_choice import NONE
+from .lora_choice import NONE, files_in_rows
 
-__all__ = ["listed_loras", "lora_sources", "missing_lora", "stamps"]
+__all__ = [
+    "listed_lora",
+    "listed_loras",
+    "lora_sources",
+    "missing_in_rows",
+    "missing_lora",
+    "stamps",
+    "stamps_of_rows",
+]
 
 # Among the LoRAs, so that every loader lists what was downloaded, and users see what they may delete.
 _DOWNLOADS = "wan_duet_downloads"
@@ -49,9 +57,35 @@ def missing_lora(*names: str | None) -> str | None:
     return None
 
 
+def listed_lora(name: str) -> Path:
+    """The file of a name in the list. Raises LoraError for every other name."""
+    problem = missing_lora(name) if name not in ("", NONE) else "no LoRA is named"
+    if problem:
+        raise LoraError(problem)
+    return lora_sources(online=False).find(name)
+
+
+def missing_in_rows(rows: str) -> str | None:
+    """What is wrong with the first wrong row of a table, by its number; None when all are right."""
+    try:
+        files = files_in_rows(rows)
+    except RequestError as error:
+        return str(error)
+    problems = ((where, missing_lora(file)) for where, file in files.items())
+    return next((f"{where}: {problem}" for where, problem in problems if problem), None)
+
+
 def stamps(names: Iterable[str | None]) -> list[object]:
     """What changes when one of these files does; nothing for what is no file of this machine."""
     return [_stamp(name) for name in names if name not in (None, "", NONE)]
+
+
+def stamps_of_rows(rows: str) -> list[object]:
+    """As `stamps`, for the files of a table; nothing for a table that cannot be read: execute says so."""
+    try:
+        return stamps(files_in_rows(rows).values())
+    except RequestError:
+        return []
 
 
 def _stamp(name: str) -> object:

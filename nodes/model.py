@@ -50,7 +50,13 @@ class WanDuetLoadModel(io.ComfyNode):
             description="Chooses a Wan model: a complete diffusers folder, or single files. Weights are "
             "loaded "
             "when a step needs them.",
-            search_aliases=["wan model loader", "diffusers loader", "load wan 2.2", "unet loader gguf"],
+            search_aliases=[
+                "wan model loader",
+                "diffusers loader",
+                "load wan 2.2",
+                "unet loader gguf",
+                "block swap",
+            ],
             inputs=[
                 _file_input(
                     "model",

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from ..pipelines.errors import WanDuetError
 
-__all__ = ["answer", "read_body", "refusal"]
+__all__ = ["answer", "read_body", "refusal", "require_own_page"]
 
 _LONGEST = 4096  # bytes of a body
 
@@ -31,7 +31,9 @@ async def read_body(
     """The JSON table of a body with exactly these names. Raises the refusal of anything that a page of
     another site could send; `instead` says there where this is done. longest: bytes.
     """
-    _require_own_page(request, instead)
+    require_own_page(request, instead)
+    if request.content_type != "application/json":
+        raise refusal(web.HTTPUnsupportedMediaType, "send application/json")
     if request.content_length is None or request.content_length > longest:
         raise refusal(web.HTTPBadRequest, f"give a body of at most {longest} bytes")
     try:
@@ -47,10 +49,12 @@ def refusal(kind: type[web.HTTPError], text: str) -> web.HTTPError:
     return kind(text=json.dumps({"error": text}), content_type="application/json")
 
 
-def _require_own_page(request: web.Request, instead: str) -> None:
-    """ComfyUI looks at the origin too, but not with --enable-cors-header, and on loopback addresses only.
+def require_own_page(request: web.Request, instead: str) -> None:
+    """Raise HTTPForbidden with the text `instead` for a page of another site.
 
-    A browser says where a page comes from, and sends this type of content to no other site without asking.
+    ComfyUI looks at the origin too, but not with --enable-cors-header, and on loopback addresses only.
+
+    A browser says where a page comes from, and sends JSON to no other site without asking.
     """
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "none")
@@ -59,5 +63,3 @@ def _require_own_page(request: web.Request, instead: str) -> None:
     )
     if foreign or site not in ("same-origin", "none"):
         raise refusal(web.HTTPForbidden, instead)
-    if request.content_type != "application/json":
-        raise refusal(web.HTTPUnsupportedMediaType, "send application/json")

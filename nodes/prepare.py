@@ -129,7 +129,7 @@ class WanDuetSigmas(io.ComfyNode):
             description="Computes the noise levels of a run, complete and split where the low-noise expert "
             "takes "
             "over. Works with the samplers of this pack and with ComfyUI's SamplerCustom.",
-            search_aliases=["wan scheduler", "split sigmas", "high low sigmas"],
+            search_aliases=["wan scheduler", "split sigmas", "high low sigmas", "sigma curve"],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The model whose experts share the steps."),
                 steps_input(),

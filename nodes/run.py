@@ -51,7 +51,14 @@ class WanDuetRunLocal(io.ComfyNode):
             category="Wan Duet/run",
             description="Generates the video or image of a request on this machine. Connect video to Save "
             "Video, or images to Save Image.",
-            search_aliases=["generate video", "wan local", "run request", "render wan"],
+            search_aliases=[
+                "generate video",
+                "wan local",
+                "run request",
+                "render wan",
+                "teacache",
+                "step cache",
+            ],
             inputs=[
                 WanRequestSocket.Input("request", tooltip="The request to run."),
                 WanModelSocket.Input("model", tooltip="The model to run it on."),

@@ -50,7 +50,7 @@ REQUEST_NODES = (
         "Wan Duet Image to Video",
         "image-to-video",
         "Describes a video to generate from its first frame, and optionally its last frame.",
-        "wan 2.2 i2v, wan image to video, first last frame, animate image",
+        "wan 2.2 i2v, wan image to video, first last frame, last frame, animate image",
         """prompt negative_prompt num_frames frames_per_second seed resolution aspect_ratio
         num_inference_steps guidance_scale guidance_scale_2 shift acceleration interpolator_model
         num_interpolated_frames adjust_fps_for_interpolation video_quality video_write_mode
@@ -102,7 +102,7 @@ REQUEST_NODES = (
         "Wan Duet Turbo Image to Video",
         "turbo-image-to-video",
         "Describes a video to generate from an image in four steps.",
-        "wan turbo i2v, wan lightning, fast image to video",
+        "wan turbo i2v, wan lightning, fast image to video, last frame",
         """prompt seed resolution aspect_ratio acceleration video_quality video_write_mode
         enable_safety_checker enable_output_safety_checker enable_prompt_expansion image_url
         end_image_url""",

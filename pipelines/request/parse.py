@@ -18,7 +18,18 @@ from .kinds import KINDS, class_of, kinds_of, stated_by_alias
 from .lora_weight import LoRAWeight
 from .seeds import SEED_MAX
 
-__all__ = ["parse", "read_json", "read_list", "read_loras", "request_for", "t2v_request", "with_lora"]
+__all__ = [
+    "no_constant",
+    "no_duplicates",
+    "parse",
+    "read_json",
+    "read_list",
+    "read_loras",
+    "request_for",
+    "shown_value",
+    "t2v_request",
+    "with_lora",
+]
 
 _Request = TypeVar("_Request", bound=WanRequest)
 
@@ -32,7 +43,7 @@ def parse(kind: str, data: Mapping[str, Any] | str | bytes) -> WanRequest:
     cls = class_of(kind)
     values = read_json(data) if isinstance(data, str | bytes) else data
     if not isinstance(values, Mapping):
-        raise RequestError.of("request", f"got {_found(values)}", "give a JSON object of fields")
+        raise RequestError.of("request", f"got {shown_value(values)}", "give a JSON object of fields")
     return _validate(cls, {**stated_by_alias(kind), **values})
 
 
@@ -80,7 +91,7 @@ def read_json(text: str | bytes) -> dict[str, Any]:
     """The JSON object of a request: nothing twice, nothing that JSON does not have."""
     values = _read(text)
     if not isinstance(values, dict):
-        raise RequestError.of("request", f"got {_found(values)}", "give a JSON object of fields")
+        raise RequestError.of("request", f"got {shown_value(values)}", "give a JSON object of fields")
     return values
 
 
@@ -92,13 +103,13 @@ def read_list(field: str, text: str) -> list[Any]:
         (problem,) = error.problems
         raise RequestError.of(field, problem.found, "give a JSON list of objects") from None
     if not isinstance(values, list):
-        raise RequestError.of(field, f"got {_found(values)}", "give a JSON list of objects")
+        raise RequestError.of(field, f"got {shown_value(values)}", "give a JSON list of objects")
     return values
 
 
 def _read(text: str | bytes) -> Any:
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_no_duplicates)
+        return json.loads(text, parse_constant=no_constant, object_pairs_hook=no_duplicates)
     except RecursionError:
         raise RequestError.of(
             "request", "the JSON is nested too deeply", "give a flat object of fields"
@@ -134,11 +145,13 @@ def _validate(cls: type[_Request], values: Mapping[Any, Any]) -> _Request:
         raise RequestError([_problem(item, cls) for item in error.errors(include_url=False)]) from None
 
 
-def _no_constant(name: str) -> Any:
+def no_constant(name: str) -> Any:
+    """Refuse NaN and Infinity, for `parse_constant` of a JSON decoder."""
     raise RequestError.of("request", f"{name} is not JSON", "give a finite number, or leave the field out")
 
 
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs, for `object_pairs_hook`. Raises RequestError when a key is given twice."""
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in values:
@@ -168,7 +181,7 @@ def _problem(item: Any, cls: type[WanRequest]) -> Problem:
     wanted = "an object with at least a path" if row is None or is_item else row.wanted()
     if item["type"] == "missing":
         return Problem(field, "missing", f"give {wanted}")
-    found = f"got {_found(item['input'])}"
+    found = f"got {shown_value(item['input'])}"
     if item["type"] == "blank":
         return Problem(field, found, "write what it should say")
     if item["type"] == "half_character":
@@ -209,7 +222,8 @@ def _unknown(name: str, table: Mapping[str, FieldRow], kinds: Mapping[str, type[
     return f"did you mean {near}?" if near else "known fields: " + ", ".join(table)
 
 
-def _found(value: Any) -> str:
+def shown_value(value: Any) -> str:
+    """A value of JSON for an error message: shortened, with what it is."""
     names = {str: "text", bool: "boolean", int: "whole number", float: "number", list: "list", dict: "object"}
     if value is None:
         return "null"

@@ -105,14 +105,46 @@ def test_a_lora_of_which_little_fits_is_refused_unless_allowed(client: ComfyClie
     assert "keys not in this model" in report(client, file="foreign.safetensors", allow_partial=True)
 
 
-@pytest.mark.parametrize("slot", ["file", "low_file", "path"])
+def test_rows_are_added_to_what_the_widgets_choose(client: ComfyClient) -> None:
+    rows = [{"file": STYLE, "high": 0.5, "low": 0.25}, {"file": "gone.safetensors", "on": False}]
+    text = report(client, file=STYLE, rows=json.dumps(rows))
+    assert [f"{place}: 2 keys" in text for place in ("high at 1", "high at 0.5", "low at 0.25")] == [True] * 3
+
+
+def test_nothing_chosen_leaves_the_model_as_it_is(client: ComfyClient) -> None:
+    assert report(client, rows='[{"file": "none"}]') == "No LoRA is chosen: the model is unchanged."
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            '[{"file": "toy/outlined"}, {"file": "gone.safetensors"}]',
+            r"rows\[1\]\.file: gone\.safetensors is not in",
+        ),
+        ('[{"file": "../outside.safetensors"}]', r"rows\[0\]\.file: .* leads out of models/loras"),
+        ('[{"file": "toy/outlined", "strength": 1}]', r"rows\[0\]\.strength: there is no such key"),
+    ],
+)
+@pytest.mark.parametrize("linked", [False, True])
+def test_a_wrong_row_is_refused_by_its_number(
+    client: ComfyClient, rows: str, message: str, linked: bool
+) -> None:
+    graph = lora_graph(rows=["text", 0] if linked else rows)
+    graph["text"] = {"class_type": "PrimitiveString", "inputs": {"value": rows}}
+    with pytest.raises(HostError, match=message):
+        client.run(graph)
+
+
+@pytest.mark.parametrize("slot", ["file", "low_file", "path", "rows"])
 def test_a_file_that_was_written_again_is_read_again(client: ComfyClient, models: Path, slot: str) -> None:
     shape = load_model("toy").experts["high"].tensors["blocks.0.attn1.to_q.weight"].shape
     for rank in (1, 3):
         factors = {"A": torch.ones(rank, shape[1]), "B": torch.ones(shape[0], rank)}
         pair = {f"blocks.0.attn1.to_q.lora_{side}.weight": factor for side, factor in factors.items()}
         save_file(pair, models / "loras" / "again.safetensors")
-        assert f"rank {rank}," in report(client, **{slot: "again.safetensors"})
+        chosen = '[{"file": "again.safetensors"}]' if slot == "rows" else "again.safetensors"
+        assert f"rank {rank}," in report(client, **{slot: chosen})
 
 
 @pytest.mark.parametrize("name", ["file", "low_file"])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from wan_duet.nodes.lora_choice import NONE, chosen_loras, for_task
+from wan_duet.nodes.lora_choice import NONE, chosen_loras, files_in_rows, for_task
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.request import read_loras
 
@@ -45,10 +45,26 @@ def test_a_list_comes_after_the_widgets_and_is_checked_like_a_request() -> None:
 
 
 @pytest.mark.parametrize(
+    "settings", [{}, {"loras": "[]"}, {"rows": "[]"}, {"rows": '[{"file": "none"}]'}], ids=str
+)
+def test_nothing_chosen_is_no_lora(settings: dict[str, Any]) -> None:
+    assert chosen(**settings) == []
+
+
+def test_rows_come_last_and_only_those_that_are_on_count() -> None:
+    rows = '[{"file": "b"}, {"file": "c", "on": false}, {"file": "d", "low": 0.5}]'
+    assert [(entry["path"], entry["transformer"]) for entry in chosen(file="a", rows=rows)] == [
+        ("a", "high"),
+        ("b", "both"),
+        ("d", "high"),
+        ("d", "low"),
+    ]
+    assert files_in_rows(rows) == {"rows[0].file": "b", "rows[2].file": "d"}
+
+
+@pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "loras: no LoRA is chosen"),
-        ({"loras": "[]"}, "loras: no LoRA is chosen"),
         ({"file": "a", "path": "b"}, "loras: both file and path are given; give one"),
         ({"file": "a", "weight_name": "b"}, "weight_name: given without path"),
         ({"file": "a", "low_file": "b", "transformer": "both"}, "transformer: both, beside a low_file"),

@@ -1,0 +1,42 @@
+"""What the table of LoRAs shows beside a file.
+
+    GET /wan_duet/loras/about?file=NAME -> {"base", "expert", "triggers": [...]}
+
+NAME is one that the LoRA nodes list. `own_page` guards it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from aiohttp import web
+
+from .own_page import answer, require_own_page
+
+__all__ = ["add_lora_routes"]
+
+
+def add_lora_routes(routes: web.RouteTableDef, find: Callable[[str], Path]) -> None:
+    """find: the file of a listed name. Raises WanDuetError for every other name."""
+
+    @routes.get("/wan_duet/loras/about")
+    async def about(request: web.Request) -> web.Response:
+        require_own_page(request, "this is for ComfyUI's own page; see wan-duet lora inspect")
+        name = request.query.get("file", "")
+        return await answer(lambda: _about(find(name)))
+
+
+def _about(file: Path) -> dict[str, object]:
+    """The base that the shapes tell, else the one that is stated; reads the header and the JSON beside it."""
+    from ..pipelines.weights.lora.guess import guess_base, guess_expert
+    from ..pipelines.weights.lora.lora_file import read_lora
+    from ..pipelines.weights.lora.trigger_words import stated_about
+
+    lora = read_lora(file)
+    stated, guessed = stated_about(file, lora.metadata), guess_base(lora)
+    return {
+        "base": guessed.name if guessed.version or not stated.base else stated.base,
+        "expert": guess_expert(lora).expert,
+        "triggers": list(stated.triggers),
+    }
