@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 _AUTO = "auto"
 # What a MODEL can be; the embedded ones come with their own loader, and speech needs ComfyUI's own nodes.
-_FAMILIES = [name for name, family in FAMILIES.items() if not family.hears and not family.own_sizes]
+_FAMILIES = [name for name, family in FAMILIES.items() if not family.needs_audio and not family.own_sizes]
 
 
 class WanDuetFromComfy(io.ComfyNode):
