@@ -1,6 +1,7 @@
-"""Request + runner -> the request with every value decided, and what was adjusted or is impossible.
+"""Checks a request for a runner: decides every value, and reports what is adjusted or impossible.
 
-Pure: it opens no file, asks no network, no clock and no chance, and answers the same twice.
+A check is pure. It uses no file, network, clock or random generator, so the same question gives the same
+answer.
 """
 
 from __future__ import annotations
@@ -40,14 +41,17 @@ def check(
     novita_model: NovitaModel = "Wan 2.1",
     media: MediaFacts = NOTHING_KNOWN,
 ) -> Report:
-    """What `runner` would do with each field of the request, and the request it would run.
+    """Return what `runner` would do with each field of the request, and the request it would run.
 
-    A value equal to the provider's default is a preference, which may be adjusted; any other is a demand.
-    family:    for local: the model it would run on.
-    abilities: for local: what the runner has at hand.
-    prices:    for the others: what they ask.
-    novita_model: for novita: which of its models is to draw.
-    media:     for local: what was measured of the files that come in.
+    A value equal to the provider's default is a preference and may be adjusted. Any other is a demand.
+
+    family:       the model of a local run.
+    abilities:    what the local runner can use.
+    prices:       of the providers.
+    novita_model: the model to use at Novita.
+    media:        facts about the input files, for a local run.
+
+    Raises RequestError for an unknown runner.
     """
     if runner not in RUNNERS:
         raise RequestError.of("runner", f"got {runner!r}", f"give one of {', '.join(RUNNERS)}")
@@ -81,16 +85,16 @@ def check_all(
     novita_model: NovitaModel = "Wan 2.1",
     media: MediaFacts = NOTHING_KNOWN,
 ) -> list[Report]:
-    """The reports of several runners, to lay side by side."""
+    """Return the reports of several runners, for a comparison."""
     return [check(request, runner, family, abilities, prices, novita_model, media) for runner in runners]
 
 
 def _resolve(
     request: WanRequest, family: ModelFacts | None, abilities: LocalAbilities, media: MediaFacts
 ) -> tuple[list[Finding], Resolved | None]:
-    """What becomes of every field on this machine, and the values that result; None where one is impossible.
+    """Return a finding per field for a local run, and the resolved request (None if a value is impossible).
 
-    What the kind has no field for goes through the same rules, as a preference.
+    Values that the kind has no field for pass the same rules, as preferences.
     """
     implied = {**implied_by(request.task)}
     if family is not None:
@@ -118,7 +122,7 @@ def _resolve(
 def _wrong_model(
     request: WanRequest, family: ModelFacts | None, abilities: LocalAbilities
 ) -> Iterator[Finding]:
-    """That the model cannot do the task, or lacks something for it."""
+    """Yield a finding if the model cannot do the task, or if weights for it are missing."""
     if family is None:
         return
     if request.task not in family.tasks:
@@ -134,12 +138,12 @@ def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Fi
     for field, value in values.items():
         for limit in dated_limits(request.contract, field)[:-1]:
             if value is not None and not limit.allows(value):
-                reason = f"the {limit.source} ({limit.as_of}) allows only {limit}; a host may refuse it"
+                reason = f"the {limit.source} ({limit.as_of}) allows only {limit}; a provider may refuse it"
                 yield Finding(field, "warning", value, value, reason)
 
 
 def _side_effects(used: Mapping[str, Any]) -> Iterator[Finding]:
-    """Things that happen as asked but that the user may not have meant."""
+    """Yield warnings about effects that the user may not expect."""
     between = 0 if used.get("interpolator_model") == "none" else used.get("num_interpolated_frames")
     if between:
         rate = used["frames_per_second"]

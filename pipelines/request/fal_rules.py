@@ -1,4 +1,4 @@
-"""What every field means at fal: its own kinds are sent as they are."""
+"""The effect of every field at fal. Requests of fal's own kinds are sent unchanged."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from .report import Finding
 
 __all__ = ["fal_findings", "for_fal"]
 
-# The Novita kind of a task -> the fal kind that draws the same sort of video.
+# The Novita kind of a task -> the fal kind that generates the same sort of video.
 _INSTEAD = {"wan21-text-to-video": "text-to-video"}
-# Contracts whose address rests on less than a page of the provider.
+# Contracts whose address is not confirmed by a page of the provider.
 _DOUBTS = {
     "Wan22T2VRequest": "the listing of 2026-08 no longer names this endpoint; text-to-video is newer",
     "Wan22LoRAT2VRequest": "no source names this endpoint, its address is a guess; text-to-video-lora is "
@@ -19,7 +19,7 @@ _DOUBTS = {
 
 
 def fal_findings(request: WanRequest) -> list[Finding]:
-    """One finding per field; impossible is only what belongs to another provider."""
+    """Return one finding per field. Only a request of another provider is impossible."""
     if request.provider != "fal":
         reason = f"{request.kind} belongs to {request.provider}; use the kind {_INSTEAD[request.kind]}"
         return [Finding("kind", "impossible", request.kind, None, reason)]
@@ -32,21 +32,21 @@ def fal_findings(request: WanRequest) -> list[Finding]:
         value = values[row.name]
         findings.append(Finding(row.name, "supported", value, value, _meaning(row.name, value)))
     if request.kind == "image-to-image":
-        reason = "the listing of 2026-08 no longer names this field; fal may not look at it"
+        reason = "the listing of 2026-08 no longer names this field; fal may ignore it"
         findings.append(Finding("resolution", "warning", values["resolution"], values["resolution"], reason))
     return findings
 
 
 def for_fal(request: WanRequest) -> WanRequest | None:
-    """The request as fal takes it, which is as it is; None for another provider's."""
+    """Return the request unchanged, or None if it belongs to another provider."""
     return request if request.provider == "fal" else None
 
 
 def _meaning(field: str, value: object) -> str:
     if value is None:
-        return "not sent, the provider decides"
+        return "not sent: the provider decides"
     if field in MEDIA and not str(value).startswith(("http://", "https://", "data:")):
         return "uploaded first, then sent as an address"
     if field == "loras":
-        return "sent as they are; files of this machine are uploaded first"
-    return "sent as it is"
+        return "sent unchanged; files on this machine are uploaded first"
+    return "sent unchanged"

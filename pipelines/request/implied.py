@@ -1,4 +1,4 @@
-"""What the values are where a kind of request has no field for them.
+"""The values that a kind of request has no field for.
 
 Turbo: the provider names no length or steps; these are the official clip and the four steps that the
 Lightning LoRAs are distilled for (LightX2V step_distill/scheduler.py: shift 5, guidance off).
@@ -36,14 +36,14 @@ _OF_TASK: Mapping[str, Mapping[str, Any]] = {
     "turbo-image-to-video": _TURBO,
     "small-fast-video": {"num_inference_steps": 3, "shift": 8.0, "grid": "dmd"},
 }
-_SAME = {"steps": "num_inference_steps", "flow_shift": "shift"}  # what a kind calls by another name
+_SAME = {"steps": "num_inference_steps", "flow_shift": "shift"}  # field of some kinds -> name in the plan
 
 
 def implied_by(task: str) -> Mapping[str, Any]:
-    """{name: value} of what no field of the task needs to say; `grid` is the one its weights are made for."""
+    """Return {name: value} for the values a task has no field for. grid: the sigma grid of its weights."""
     return {**_ALWAYS, **_OF_TASK.get(task, {})}
 
 
 def plan_name(field: str) -> str:
-    """The name that a plan has for a field."""
+    """Return the name of a field in the plan."""
     return _SAME.get(field, field)

@@ -1,4 +1,4 @@
-"""What every field means on this machine: the one table behind the check and the documents."""
+"""The effect of every field on a local run. The check and the documents read this one table."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ Judge = Callable[[FieldCase], Finding]
 
 
 class LocalRule(NamedTuple):
-    """meaning: what the field does here, and what is impossible so far; a line of the documents."""
+    """The rule of one field.
+
+    meaning: what the field does in a local run, and which values are impossible; a line of the documents.
+    judge:   returns the finding for a value.
+    """
 
     meaning: str
     judge: Judge
@@ -39,7 +43,7 @@ _NO_DOWNLOAD = "a local run downloads no media; save it and give the file"
 
 
 def _optional(ability: str, meaning: str, missing: str) -> LocalRule:
-    """A switch that needs `ability` of the runner; off, or unset, needs nothing."""
+    """Return the rule of a switch that needs `ability` of the runner when it is on."""
 
     def judge(case: FieldCase) -> Finding:
         if not case.value:
@@ -60,10 +64,10 @@ def _num_frames(case: FieldCase) -> Finding:
         reason = f"the video has {_frames_there(case)}"
         if case.preference:
             return case.adjusted(case.media.frames, f"{reason}, and all are used")
-        return case.impossible(f"{reason}; keep the default to use all of them, or give a longer one")
-    rest = "; the rest of the video is left out" if (case.media.frames or 0) > wanted else ""
+        return case.impossible(f"{reason}; keep the default to use all of them, or give a longer video")
+    rest = "; the rest of the video is not used" if (case.media.frames or 0) > wanted else ""
     if wanted != case.value:
-        reason = "the clip length this model draws; ask for any other number to get it"
+        reason = "the clip length of this model; any other number than the default is generated as asked"
         return case.adjusted(wanted, f"{reason}{rest}")
     generated = generated_frames(wanted)
     if generated == wanted:
@@ -82,7 +86,7 @@ def _audio(case: FieldCase) -> Finding:
     seconds, fps = case.media.seconds, case.values["frames_per_second"]
     if seconds is not None and not round(seconds * fps):
         return case.impossible(
-            f"{seconds:.3f} s of sound, less than half of a frame; give a sound of {1 / fps:.3f} s or longer"
+            f"the audio lasts {seconds:.3f} s, less than half a frame; give at least {1 / fps:.3f} s"
         )
     return _AUDIO.judge(case)
 
@@ -91,12 +95,12 @@ def _frames_per_second(case: FieldCase) -> Finding:
     if case.task != "speech-to-video":
         return case.supported("the rate before interpolation")
     made_for = "" if case.value == 16 else "; the model is made for 16"
-    return case.supported(f"the sound is heard at this rate too, so lips stay in time{made_for}")
+    return case.supported(f"the audio is read at this rate too, so lips stay in sync{made_for}")
 
 
 def _steps(case: FieldCase) -> Finding:
     if case.value > _MOST_STEPS:
-        return case.impossible(f"the models know {_MOST_STEPS} noise levels; give that many or fewer")
+        return case.impossible(f"the models have {_MOST_STEPS} noise levels; give that many steps or fewer")
     return case.supported("shared by the experts; the boundary of the model splits them")
 
 
@@ -107,7 +111,7 @@ def _resolution(case: FieldCase) -> Finding:
         return case.supported("the size comes from the model's table")
     table = case.model.sizes.get(case.value)
     if table is None:
-        return case.impossible(f"{case.model.name} draws {', '.join(case.model.sizes)}; use one of these")
+        return case.impossible(f"{case.model.name} supports {', '.join(case.model.sizes)}; use one of these")
     aspect = case.values.get("aspect_ratio", "auto")
     if case.model.own_sizes:
         shown = "own size" if aspect == "auto" else "{}x{}".format(*table[aspect])
@@ -146,7 +150,7 @@ def _image_size(case: FieldCase) -> Finding:
     step = case.model.size_multiple
     if width % step or height % step:
         near = "{}x{}".format(*(max(round(side / step), 1) * step for side in (width, height)))
-        return case.impossible(f"{case.model.name} draws multiples of {step} pixels; the nearest is {near}")
+        return case.impossible(f"{case.model.name} needs multiples of {step} pixels; the nearest is {near}")
     return case.supported(f"{width}x{height} pixels")
 
 
@@ -154,15 +158,15 @@ def _acceleration(case: FieldCase) -> Finding:
     if case.value == "none":
         return case.supported("every step is computed")
     if case.task.startswith("turbo-"):
-        return case.cannot("none", "four steps leave nothing to skip, and every one is computed")
+        return case.cannot("none", "four steps are too few to skip any, so every step is computed")
     if case.abilities.step_cache:
-        return case.supported("steps that would change little are skipped; the receipt counts them")
+        return case.supported("steps that barely change are skipped; the receipt counts them")
     return case.cannot("none", "every step is computed, unless the runner's acceleration is as requested")
 
 
 def _guidance_scale(case: FieldCase) -> Finding:
     if case.task == "small-fast-video" and case.value != 1:
-        return case.cannot(1.0, "the weights of FastVideo have guidance inside; use 1")
+        return case.cannot(1.0, "FastVideo's weights are distilled with guidance, so none is added; use 1")
     return case.supported("guidance of the first expert, or of the only one")
 
 
@@ -177,12 +181,12 @@ def _interpolator(case: FieldCase) -> Finding:
         return case.supported("no frames are added")
     have = case.abilities.interpolators
     if case.value in have:
-        return case.supported(f"{case.value} draws the frames in between")
-    # Learned interpolators first: they draw large motion better than optical flow.
+        return case.supported(f"{case.value} generates the frames in between")
+    # Learned interpolators first: they are better than optical flow at large motion.
     used = next((name for name in ("film", "rife", "flow") if name in have), "none")
     missing = f"{case.value} needs {INTERPOLATION_FILES[case.value]}"
     if case.abilities.unusable_interpolators:
-        missing += f"; what lies there does not work: {'; '.join(case.abilities.unusable_interpolators)}"
+        missing += f"; these files cannot be used: {'; '.join(case.abilities.unusable_interpolators)}"
     if case.preference:
         return case.adjusted(used, missing)
     return case.impossible(f"{missing}; use none, or keep the default, which falls back to {used}")
@@ -195,40 +199,38 @@ def _loras(case: FieldCase) -> Finding:
     for index, lora in enumerate(case.value):
         where, place = f"loras[{index}]", place_of(lora["path"])
         if place == "address" and not lora["path"].lower().startswith("https://"):
-            return case.impossible(f"{where}.path is fetched over https only; give such an address")
+            return case.impossible(f"{where}.path is downloaded over https only; give an https address")
         if place in ("file", "embedded") and lora.get("weight_name") is not None:
             return case.impossible(
-                f"{where}.weight_name chooses a file of a repository, and path is a file; leave one out"
+                f"{where}.weight_name chooses a file in a repository, but path is a file; leave one out"
             )
         if one_expert and lora.get("transformer") == "low":
             return case.impossible(
                 f"{where}.transformer is low, but the model has one expert; use high or both"
             )
-    return case.supported("added to the weights of the chosen expert, or of both where there is no choice")
+    return case.supported("added to the weights of the chosen expert; without a choice, of both")
 
 
 def _medium(meaning: str) -> LocalRule:
-    """A file of the input."""
+    """Return the rule of an input file."""
 
     def judge(case: FieldCase) -> Finding:
         if case.value is None:
             return case.supported("none")
         if case.value.startswith(("http://", "https://")):
-            return case.impossible(f"an address: {_NO_DOWNLOAD}, or connect it")
+            return case.impossible(f"got a web address, but {_NO_DOWNLOAD}, or connect the media")
         return case.supported(meaning)
 
-    return LocalRule(f"{meaning}. An address is impossible: {_NO_DOWNLOAD}.", judge)
+    return LocalRule(f"{meaning}. A web address is impossible: {_NO_DOWNLOAD}.", judge)
 
 
 def _end_image(case: FieldCase) -> Finding:
     ends = "may" if case.model is None else case.model.end_image
     name = "this model" if case.model is None else case.model.name
     if case.value is None and ends == "must":
-        return case.impossible(f"{name} draws from one picture to another; give the one that it ends with")
+        return case.impossible(f"{name} needs a first and a last image; give the last one")
     if case.value is not None and ends == "never":
-        return case.impossible(
-            f"{name} has no place for a picture to end with; leave it out, or load wan2.2-i2v-a14b"
-        )
+        return case.impossible(f"{name} does not support an end image; leave it out, or load wan2.2-i2v-a14b")
     return _END_IMAGE.judge(case)
 
 
@@ -242,7 +244,7 @@ def _extra(case: FieldCase) -> Finding:
     return case.impossible("there is no Novita task to report; leave it out")
 
 
-_AUDIO = _medium("heard in the video, and what the lips follow")
+_AUDIO = _medium("the speech that the lips follow; it becomes the sound of the video")
 _END_IMAGE = _medium("the last frame, resized and cropped like the first")
 _NO_CHECKER = (
     "no safety checker is chosen: connect Wan Duet Safety Checker between the model and the runner, or give "
@@ -258,32 +260,33 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     "negative_prompt": _honoured("encoded with UMT5, 512 tokens"),
     "image_url": _medium("resized to cover the size and cropped in the centre, never stretched"),
     "end_image_url": LocalRule(
-        f"{_END_IMAGE.meaning} On the 5B and on Wan 2.1 I2V it is impossible: they learnt to begin with a "
-        "picture only; leave it out, or load wan2.2-i2v-a14b. Wan 2.1 FLF2V must have it.",
+        f"{_END_IMAGE.meaning} The 5B and Wan 2.1 I2V do not support it: they were trained with a first "
+        "image only; leave it out, or load wan2.2-i2v-a14b. Wan 2.1 FLF2V requires it.",
         _end_image,
     ),
     "video_url": _medium(
-        "its frames, resized to cover the size and cropped in the centre; the first ones where it is longer, "
-        "and a video that is shorter shortens the default num_frames. Its sound is not kept"
+        "its frames, resized to cover the size and cropped in the centre. Of a longer video the first frames "
+        "are used; a shorter one shortens the default num_frames. Its sound is not kept"
     ),
     "audio_url": LocalRule(_AUDIO.meaning, _audio),
     "strength": _honoured(
-        "the share of the steps that run; those before are skipped with their expert. 0 gives the input "
-        "back, once through the VAE; 1 looks at its size and length alone"
+        "the share of the steps that run; earlier steps are skipped, and so is an expert without steps. 0 "
+        "returns the input after one pass through the VAE; 1 uses only its size and length"
     ),
     "num_frames": LocalRule(
-        "delivered exactly; generated is the next number that is one more than a multiple of 4. The embedded "
-        "model draws its own clip length unless another number than the default is asked for. Of speech it "
+        "delivered exactly; the next number that is one more than a multiple of 4 is generated. The embedded "
+        "model uses its own clip length unless another number than the default is asked for. For speech it "
         "is the length of one clip: clips follow each other until the sound ends.",
         _num_frames,
     ),
     "frames_per_second": LocalRule(
-        "the rate before interpolation. Of speech also that at which the sound is heard: lips stay in time "
-        "at any rate, and the model is made for 16.",
+        "the rate before interpolation. For speech the audio is read at this rate too: lips stay in sync at "
+        "any rate, but the model is made for 16.",
         _frames_per_second,
     ),
     "seed": _honoured(
-        "0 to 18446744073709551615; noise is drawn on the CPU from it; unset draws one and reports it"
+        "0 to 18446744073709551615; the noise is generated from it on the CPU; without a seed a random one "
+        "is used and reported"
     ),
     "resolution": LocalRule(
         "chooses the row of the size table. The embedded model has sizes of its own.", _resolution
@@ -293,14 +296,14 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
         _aspect_ratio,
     ),
     "image_size": LocalRule(
-        "overrules resolution and aspect_ratio, which then have to be left out. A size that is not a "
-        "multiple of 16 (5B: 32) is impossible: nothing is cropped; use the size that the refusal names.",
+        "replaces resolution and aspect_ratio, which must then be left out. A size that is not a multiple of "
+        "16 (5B: 32) is impossible, because nothing is cropped; use the size that the error names.",
         _image_size,
     ),
     "image_format": _honoured("the format of the file"),
     "num_inference_steps": LocalRule(
         "shared by the experts; the boundary of the model splits them. More than "
-        f"{_MOST_STEPS} are impossible: the models know that many noise levels.",
+        f"{_MOST_STEPS} are impossible: the models have that many noise levels.",
         _steps,
     ),
     "enable_safety_checker": _optional("safety_checker", "prompt and inputs are checked", _NO_CHECKER),
@@ -311,25 +314,25 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
         _NO_EXPANDER,
     ),
     "acceleration": LocalRule(
-        "none computes every step. regular, the default, does so too, and says it, unless the runner is told "
-        "to accelerate as requested: then a first block cache skips what changes less than 6 %, but not in "
-        "the four steps of turbo.",
+        "none computes every step. regular, the default, is adjusted to none unless the runner's "
+        "acceleration is as requested: then a first-block cache skips steps that change less than 6 %, but "
+        "never one of the four turbo steps.",
         _acceleration,
     ),
     "guidance_scale": LocalRule(
-        "guidance of the first expert, or of the only one. With FastVideo other values than 1 are "
-        "impossible: guidance is in its weights; the default is adjusted to 1.",
+        "guidance of the first expert, or of the only one. With FastVideo, values other than 1 are "
+        "impossible: its weights are distilled with guidance; the default is adjusted to 1.",
         _guidance_scale,
     ),
     "guidance_scale_2": LocalRule(
-        "guidance of the low expert. On a model with one expert the default is ignored and reported, and any "
-        "other value is impossible: use guidance_scale.",
+        "guidance of the low-noise expert. With a model of one expert the default is ignored, which is "
+        "reported, and any other value is impossible: use guidance_scale.",
         _guidance_scale_2,
     ),
     "shift": _honoured("shifts the sigma grid as the official code does"),
     "interpolator_model": LocalRule(
-        "what draws the frames in between. film, the default, falls back to rife and then to optical flow, "
-        "which needs no file. rife is impossible without one: it needs "
+        "generates the frames in between. film, the default, falls back to rife and then to optical flow, "
+        "which needs no file. rife is impossible without its file: it needs "
         f"{INTERPOLATION_FILES['rife']}. For film: {INTERPOLATION_FILES['film'].partition(',')[0]}.",
         _interpolator,
     ),
@@ -337,21 +340,20 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     "adjust_fps_for_interpolation": _honoured("decides the rate of the file"),
     "video_quality": _honoured("sets the quality of the H.264 encoder"),
     "video_write_mode": _honoured("sets the preset of the H.264 encoder"),
-    "resample_fps": _honoured("frames of the input are chosen by their time; off takes one after the other"),
+    "resample_fps": _honoured("input frames are chosen by their timestamps; off uses every frame in order"),
     "loras": LocalRule(
-        "added to the weights of the chosen expert, or of both where there is no choice. A LoRA for the low "
-        "expert is impossible on a model with one: use high or both. An https address or a Hugging Face "
-        "repository is downloaded once and kept; weight_name chooses a file of a repository, and beside the "
-        "name of a file it is impossible: leave it out.",
+        "added to the weights of the chosen expert; without a choice, of both. With a model of one expert, "
+        "low is impossible: use high or both. An https address or a Hugging Face repository is downloaded "
+        "once and kept. weight_name chooses a file in a repository; if path is a file, leave it out.",
         _loras,
     ),
     "reverse_video": LocalRule("frames are reversed before interpolation.", _reverse),
     "extra": LocalRule(
         "impossible: there is no Novita task to report, and no local run will have one; leave it out.", _extra
     ),
-    "model_name": _honoured("the family of the model that is loaded"),
-    "width": _honoured("as asked"),
-    "height": _honoured("as asked"),
+    "model_name": _honoured("the family of the loaded model"),
+    "width": _honoured("used unchanged"),
+    "height": _honoured("used unchanged"),
     "steps": _honoured("shared by the experts; the boundary of the model splits them"),
     "flow_shift": _honoured("shifts the sigma grid as the official code does"),
 }

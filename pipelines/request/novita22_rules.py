@@ -1,5 +1,6 @@
-"""What every field of fal's requests means to Novita's Wan 2.2, to which little can be said (novita.ai,
-"Wan 2.2 T2V" and "Wan 2.2 I2V", 2026-11).
+"""The effect of every field of a fal request on Novita's Wan 2.2, which has few settings.
+
+Source: novita.ai, "Wan 2.2 T2V" and "Wan 2.2 I2V", 2026-11.
 """
 
 from __future__ import annotations
@@ -25,19 +26,19 @@ SIZES_22: Mapping[tuple[str, str], str] = {
 
 def _aspect_ratio(case: FieldCase) -> Finding:
     if (case.values["resolution"], case.value) not in SIZES_22:
-        return case.impossible("Novita draws 16:9 and 9:16, and 1:1 at 480p only; use one of these")
+        return case.impossible("Novita supports 16:9 and 9:16, and 1:1 only at 480p; use one of these")
     return case.supported("with resolution: sent as size")
 
 
 def _resolution(case: FieldCase) -> Finding:
     if case.value == "580p":
-        return case.impossible("Novita draws 480p and 720p; use one of these")
+        return case.impossible("Novita supports 480p and 720p; use one of these")
     return case.supported("sent to Novita's Wan 2.2")
 
 
 def _seed(case: FieldCase) -> Finding:
     if case.value is None:
-        return case.supported("not sent: Novita draws one")
+        return case.supported("not sent: Novita chooses a random seed")
     return sent_as("seed", _CONTRACT)(case)
 
 
@@ -47,7 +48,7 @@ def _expansion(case: FieldCase) -> Finding:
 
 def _second_guidance(case: FieldCase) -> Finding:
     judged = has_no("guidance scale for Wan 2.2")(case)
-    # With a LoRA the contract has another default, and the node keeps that of the plain kind.
+    # With a LoRA the contract has another default, but the node keeps the default of the kind without LoRA.
     if case.value == kinds_of(case.task)[0].model_fields[case.field].default:
         return case.adjusted(None, "Novita has no guidance scale for Wan 2.2")
     return judged
@@ -60,7 +61,7 @@ RULES_22: Mapping[str, Callable[[FieldCase], Finding]] = {
     "seed": _seed,
     "resolution": _resolution,
     "aspect_ratio": _aspect_ratio,
-    "num_inference_steps": has_no("choice of the steps of Wan 2.2"),
+    "num_inference_steps": has_no("setting for the steps of Wan 2.2"),
     "enable_prompt_expansion": _expansion,
     "guidance_scale": has_no("guidance scale for Wan 2.2"),
     "guidance_scale_2": _second_guidance,

@@ -1,4 +1,4 @@
-"""What every field of fal's requests means to Novita's Wan 2.1: a word about every number, one expert."""
+"""The effect of every field of a fal request on Novita's Wan 2.1, which has one expert and most settings."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .lora_weight import place_of
 from .report import Finding
 
 __all__ = [
-    "DRAW_SEED",
     "IMAGE_RULES",
     "LOCAL_LORA",
+    "RANDOM_SEED",
     "RULES",
     "has_no",
     "image",
@@ -22,28 +22,30 @@ __all__ = [
 ]
 
 _CONTRACT = "NovitaWan21T2VRequest"
-DRAW_SEED = -1  # Novita draws one
-LOCAL_LORA = "Novita takes no files; give a Hugging Face repository or a Civitai address"
+RANDOM_SEED = -1  # Novita chooses a random seed
+LOCAL_LORA = "Novita accepts no LoRA files; give a Hugging Face repository or a Civitai address"
 
 
 def is_file(path: str) -> bool:
-    """Whether `path` means a file of this machine, and not an address or a repository."""
+    """Return whether `path` is a file on this machine, not an address or a repository."""
     return place_of(path) in ("file", "embedded")
 
 
 def sent_as(name: str, contract: str = _CONTRACT) -> Callable[[FieldCase], Finding]:
+    """Return the rule of a field that is sent as `name`, within the limits of `contract`."""
+
     def judge(case: FieldCase) -> Finding:
         limit = newest_limit(contract, name)
         if case.value is not None and limit is not None and not limit.allows(case.value):
-            size = "characters" if isinstance(case.value, str) else "allowed"
-            return case.impossible(f"Novita takes {limit} {size}")
+            accepted = f"{limit} characters" if isinstance(case.value, str) else f"values {limit}"
+            return case.impossible(f"Novita accepts {accepted}; change it")
         return case.supported(f"sent as {name}")
 
     return judge
 
 
 def has_no(what: str, used: object = None) -> Callable[[FieldCase], Finding]:
-    """A field that Novita has nothing for; `used` is what happens instead."""
+    """Return the rule of a field that Novita does not support. used: the value that is used instead."""
 
     def judge(case: FieldCase) -> Finding:
         if not case.value:
@@ -56,13 +58,13 @@ def has_no(what: str, used: object = None) -> Callable[[FieldCase], Finding]:
 
 def _resolution(case: FieldCase) -> Finding:
     if case.value == "580p":
-        return case.impossible("Novita draws 480p and 720p; use one of these")
+        return case.impossible("Novita supports 480p and 720p; use one of these")
     return case.supported("with aspect_ratio: sent as width and height")
 
 
 def _aspect_ratio(case: FieldCase) -> Finding:
     if case.value == "1:1":
-        return case.impossible("Novita draws 16:9 and 9:16; use one of these")
+        return case.impossible("Novita supports 16:9 and 9:16; use one of these")
     return case.supported("with resolution: sent as width and height")
 
 
@@ -74,32 +76,32 @@ def _second_guidance(case: FieldCase) -> Finding:
 
 def shape_of_image(case: FieldCase) -> Finding:
     if case.value == "auto":
-        return case.supported("Novita keeps the shape of the image")
-    return case.impossible("Novita keeps the shape of the image; use auto")
+        return case.supported("Novita keeps the aspect ratio of the image")
+    return case.impossible("Novita always keeps the aspect ratio of the image; use auto")
 
 
 def image(case: FieldCase) -> Finding:
     if not case.value.lower().startswith("https://"):
-        return case.impossible("Novita takes no files; give an https address")
-    return case.supported("sent as it is")
+        return case.impossible("Novita accepts no image files; give an https address")
+    return case.supported("sent unchanged")
 
 
 def _safety_checker(case: FieldCase) -> Finding:
     if case.value is None:
-        return case.supported("not asked for: Novita checks by default")
-    return case.supported("sent as it is")
+        return case.supported("not sent: Novita checks by default")
+    return case.supported("sent unchanged")
 
 
 def _seed(case: FieldCase) -> Finding:
     if case.value is None:
-        return case.supported(f"sent as {DRAW_SEED}: Novita draws one")
+        return case.supported(f"sent as {RANDOM_SEED}: Novita chooses a random seed")
     return sent_as("seed")(case)
 
 
 def _acceleration(case: FieldCase) -> Finding:
     if case.value == "none":
-        return case.supported("Novita is asked for no shortcut")
-    return case.cannot("none", "Novita has no step cache to ask for")
+        return case.supported("not sent: Novita has no such setting")
+    return case.cannot("none", "Novita has no setting for acceleration")
 
 
 def _frames_added(case: FieldCase) -> bool:
@@ -122,39 +124,37 @@ def _between(case: FieldCase) -> Finding:
 def _adjust(case: FieldCase) -> Finding:
     if case.value or not _frames_added(case):
         return case.supported("no frames are added")
-    return case.impossible("Novita does not interpolate, so there is no slow motion; leave it on")
+    return case.impossible("Novita does not interpolate, so slow motion is impossible; leave it on")
 
 
 def _loras(case: FieldCase) -> Finding:
     loras = case.value or ()
     most = newest_limit(_CONTRACT, "loras")
     if most is not None and not most.allows(loras):
-        return case.impossible(f"Novita takes {most} LoRAs; remove some")
+        return case.impossible(f"Novita accepts {most} LoRAs; remove some")
     scales = newest_limit("NovitaLoRA", "scale")
     for index, lora in enumerate(loras):
         where = f"loras[{index}]"
         if is_file(lora["path"]):
             return case.impossible(f"{where}.path: {LOCAL_LORA}")
         if lora["weight_name"] is not None:
-            return case.impossible(f"{where}.weight_name: Novita takes no file name; leave it out")
+            return case.impossible(f"{where}.weight_name: Novita has no such field; leave it out")
         if scales is not None and not scales.allows(lora["scale"]):
-            return case.impossible(f"{where}.scale: Novita takes {scales}")
+            return case.impossible(f"{where}.scale: Novita accepts values {scales}; change it")
         if lora.get("transformer") == "low":
             return case.impossible(
-                f"{where}.transformer is low, and Novita has no choice of the expert; use high or both"
+                f"{where}.transformer is low, but at Novita no expert can be chosen; use high or both"
             )
     if not loras:
         return case.supported("none")
-    return case.supported(
-        "sent without transformer; each has to be made for the model that Novita draws with"
-    )
+    return case.supported("sent without transformer; each LoRA must be made for the model that Novita runs")
 
 
 RULES: Mapping[str, Callable[[FieldCase], Finding]] = {
     "prompt": sent_as("prompt"),
     "negative_prompt": sent_as("negative_prompt"),
-    "num_frames": has_no("number of frames: a video is five seconds long", "5 s"),
-    "frames_per_second": has_no("choice of the frame rate"),
+    "num_frames": has_no("setting for the number of frames: a video is five seconds long", "5 s"),
+    "frames_per_second": has_no("setting for the frame rate"),
     "seed": _seed,
     "resolution": _resolution,
     "aspect_ratio": _aspect_ratio,
@@ -169,10 +169,10 @@ RULES: Mapping[str, Callable[[FieldCase], Finding]] = {
     "interpolator_model": _interpolator,
     "num_interpolated_frames": _between,
     "adjust_fps_for_interpolation": _adjust,
-    "video_quality": has_no("choice of the encoding"),
-    "video_write_mode": has_no("choice of the encoding"),
+    "video_quality": has_no("setting for the encoding"),
+    "video_write_mode": has_no("setting for the encoding"),
     "loras": _loras,
-    "reverse_video": has_no("reversing", False),
+    "reverse_video": has_no("setting to reverse a video", False),
 }
 
 IMAGE_RULES: Mapping[str, Callable[[FieldCase], Finding]] = {

@@ -1,6 +1,6 @@
-"""How a request of fal becomes one of Novita's.
+"""Converts a fal request into a Novita request.
 
-Unless the user wants its Wan 2.2, Novita is asked for Wan 2.1 14B: five seconds, one expert, four sizes
+Unless the user chooses Wan 2.2, Novita's Wan 2.1 14B is used: five seconds, one expert, four sizes
 (novita.ai, "Wan 2.1 Text to Video", before 2026-08, and "Wan 2.1 Image to Video", 2026-11).
 """
 
@@ -13,19 +13,19 @@ from .base import WanRequest
 from .field_case import FieldCase
 from .kinds import SENDABLE
 from .novita22_rules import IMAGE_RULES_22, RULES_22, SIZES_22
-from .novita_rules import DRAW_SEED, IMAGE_RULES, LOCAL_LORA, RULES, is_file
+from .novita_rules import IMAGE_RULES, LOCAL_LORA, RANDOM_SEED, RULES, is_file
 from .report import Finding
 
 __all__ = ["NOVITA_MODELS", "NovitaModel", "for_novita", "novita_findings"]
 
 NovitaModel = Literal["Wan 2.1", "Wan 2.2"]
-NOVITA_MODELS: tuple[NovitaModel, ...] = ("Wan 2.1", "Wan 2.2")  # unless told, the first is asked for
+NOVITA_MODELS: tuple[NovitaModel, ...] = ("Wan 2.1", "Wan 2.2")  # the first is the default
 _SIZES: Mapping[tuple[str, str], tuple[int, int]] = {
     ("480p", "16:9"): (832, 480),
     ("480p", "9:16"): (480, 832),
     ("720p", "16:9"): (1280, 720),
     ("720p", "9:16"): (720, 1280),
-    ("480p", "auto"): (832, 480),  # of image to video, which keeps the shape of the image
+    ("480p", "auto"): (832, 480),  # image to video keeps the aspect ratio of the image
     ("720p", "auto"): (1280, 720),
 }
 _RULES_OF_TASK: Mapping[NovitaModel, Mapping[str, Mapping[str, Callable[[FieldCase], Finding]]]] = {
@@ -39,7 +39,7 @@ _RULES_OF_TASK: Mapping[NovitaModel, Mapping[str, Mapping[str, Callable[[FieldCa
 
 
 def novita_findings(request: WanRequest, model: NovitaModel = "Wan 2.1") -> list[Finding]:
-    """One finding per field; of a request of fal, what becomes of it in Novita's words."""
+    """Return one finding per field: the effect of a fal request, or of a Novita request, at Novita."""
     values = request.model_dump(mode="json")
     if isinstance(request, SENDABLE["NovitaWan21T2VRequest"]):
         if model == "Wan 2.1":
@@ -49,15 +49,15 @@ def novita_findings(request: WanRequest, model: NovitaModel = "Wan 2.1") -> list
     rules_of_task = _RULES_OF_TASK[model]
     if request.task not in rules_of_task:
         can = ", ".join(sorted(rules_of_task))
-        reason = f"Novita is only asked for {can}, not for {request.task}; use another runner"
+        reason = f"the Novita runner supports {can}, not {request.task}; use another runner"
         return [Finding("kind", "impossible", request.kind, None, reason)]
-    drawn_with = Finding("model", "supported", "Wan 2.2 A14B", "Wan 2.2", "Novita's Wan 2.2")
+    model_finding = Finding("model", "supported", "Wan 2.2 A14B", "Wan 2.2", "Novita's Wan 2.2")
     if model == "Wan 2.1":
-        reason = "what Novita's endpoint draws with; Wan 2.2 is its other model"
-        drawn_with = Finding("model", "adjusted", "Wan 2.2 A14B", "Wan 2.1 14B", reason)
+        reason = "the model of this Novita endpoint; Wan 2.2 is the other choice"
+        model_finding = Finding("model", "adjusted", "Wan 2.2 A14B", "Wan 2.1 14B", reason)
     rules = rules_of_task[request.task]
     return [
-        drawn_with,
+        model_finding,
         *(
             rules[field](FieldCase(request.task, field, request.is_preference(field), values))
             for field in values
@@ -66,19 +66,19 @@ def novita_findings(request: WanRequest, model: NovitaModel = "Wan 2.1") -> list
 
 
 def for_novita(request: WanRequest, model: NovitaModel = "Wan 2.1") -> WanRequest | None:
-    """The request in Novita's words, and in those of `model`; None when something in it is impossible there.
+    """Return the request as Novita's `model` accepts it. None if a value is impossible there.
 
-    An unset seed becomes DRAW_SEED, or stays unset where Novita has no word for it.
+    An unset seed becomes RANDOM_SEED for Wan 2.1, and stays unset for Wan 2.2.
     """
     if any(finding.status == "impossible" for finding in novita_findings(request, model)):
         return None
     if isinstance(request, SENDABLE["NovitaWan21T2VRequest"]):
         return request
     values = request.model_dump(mode="json")
-    return _in_words_of_21(request, values) if model == "Wan 2.1" else _in_words_of_22(request, values)
+    return _as_wan_21(request, values) if model == "Wan 2.1" else _as_wan_22(request, values)
 
 
-def _in_words_of_22(request: WanRequest, values: Mapping[str, Any]) -> WanRequest:
+def _as_wan_22(request: WanRequest, values: Mapping[str, Any]) -> WanRequest:
     loras = [{"path": lora["path"], "scale": lora["scale"]} for lora in values.get("loras") or ()]
     said = {
         "prompt": values["prompt"],
@@ -96,14 +96,14 @@ def _in_words_of_22(request: WanRequest, values: Mapping[str, Any]) -> WanReques
     )
 
 
-def _in_words_of_21(request: WanRequest, values: Mapping[str, Any]) -> WanRequest:
+def _as_wan_21(request: WanRequest, values: Mapping[str, Any]) -> WanRequest:
     width, height = _SIZES[values["resolution"], values["aspect_ratio"]]
     loras = [{"path": lora["path"], "scale": lora["scale"]} for lora in values.get("loras") or ()]
     said = {
         "width": width,
         "height": height,
         "loras": loras or None,
-        "seed": DRAW_SEED if values["seed"] is None else values["seed"],
+        "seed": RANDOM_SEED if values["seed"] is None else values["seed"],
         "prompt": values["prompt"],
         "negative_prompt": values["negative_prompt"] or None,
         "steps": values["num_inference_steps"],
@@ -124,5 +124,5 @@ def _own(field: str, value: Any) -> Finding:
         for index, lora in enumerate(value or ()):
             if is_file(lora["path"]):
                 return Finding(field, "impossible", value, None, f"loras[{index}].path: {LOCAL_LORA}")
-    reason = "not sent, the provider decides" if value is None else "sent as it is"
+    reason = "not sent: the provider decides" if value is None else "sent unchanged"
     return Finding(field, "supported", value, value, reason)

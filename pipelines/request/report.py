@@ -1,4 +1,4 @@
-"""The answer of a check: one finding per field, and what the run would cost."""
+"""The result of a check: one finding per field, the price, and the resolved request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Status = Literal["supported", "adjusted", "impossible", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What becomes of one field. `asked` and `used` are JSON values; None means unset."""
+    """What a runner does with one field. `asked` and `used` are JSON values; None means unset."""
 
     field: str
     status: Status
@@ -39,8 +39,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """model:    names the model family, None when none was given.
-    resolved: the request with every value decided, None where something is impossible.
+    """The result of a check.
+
+    model:    name of the model family; None for a provider, or without a model.
+    resolved: the request with every value decided; None if a value is impossible.
     """
 
     runner: str
@@ -51,7 +53,7 @@ class Report:
     resolved: Resolved | None = None
 
     def require(self) -> Resolved:
-        """The request with every value decided. Raises RequestError with all that is impossible."""
+        """Return the resolved request. Raises RequestError that lists all impossible values."""
         if self.resolved is None:
             raise RequestError(self.problems)
         return self.resolved
@@ -66,7 +68,7 @@ class Report:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What makes the run impossible, ready for a RequestError."""
+        """The impossible values, as problems for a RequestError."""
         return tuple(
             Problem(finding.field, f"asked for {_shown(finding.asked)}", finding.reason)
             for finding in self.findings
@@ -74,7 +76,7 @@ class Report:
         )
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-safe, for receipts and `--json`."""
+        """Return the report as JSON values, for receipts and `--json`."""
         return {
             "runner": self.runner,
             "kind": self.kind,
@@ -86,7 +88,7 @@ class Report:
         }
 
     def text(self) -> str:
-        """For people: the verdict, then every field that is not simply done as asked."""
+        """Return the report as text: can run or not, then every field that is not used as asked."""
         where = self.runner if self.model is None else f"{self.runner} on {self.model}"
         told = [finding for finding in self.findings if finding.status != "supported"]
         as_asked = sum(finding.status == "supported" for finding in self.findings)
@@ -102,7 +104,7 @@ class Report:
 
 
 def side_by_side(reports: Sequence[Report]) -> str:
-    """For people: several runners in one table, and below it why they adjust or refuse."""
+    """Return a table of several runners as text, with the reasons of adjustments and refusals below it."""
     fields = dict.fromkeys(finding.field for report in reports for finding in report.findings)
     table = [["", *(report.runner for report in reports)]]
     table.append(["can run", *("yes" if report.ok else "no" for report in reports)])

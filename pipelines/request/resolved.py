@@ -17,12 +17,13 @@ __all__ = ["Resolved"]
 
 @dataclass(frozen=True)
 class Resolved:
-    """What a check decided. A plan reads nothing else, and decides none of it again.
+    """The result of a check. A plan reads nothing else and decides none of these values again.
 
-    request: as it was asked, in the words of the runner.
-    values:  {name: value} as used, with what the kind has no field for. A seed of None is drawn by the run.
-    model:   the family that it was decided for; None for a provider, or for no family in particular.
-    size:    of the result; None where there is no family to decide it.
+    request: the request, as the runner accepts it.
+    values:  {name: value} as used, with values that the kind has no field for. If the seed is None, the run
+             chooses a random one.
+    model:   name of the model family; None for a provider, or without a model.
+    size:    of the result; None without a model family.
     """
 
     request: WanRequest
@@ -32,7 +33,7 @@ class Resolved:
     media: MediaFacts = NOTHING_KNOWN
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-safe."""
+        """Return values, size and media as JSON values."""
         size = None if self.size is None else self.size._asdict()
         values: dict[str, Any] = to_jsonable_python(dict(self.values))
         return {"values": values, "size": size, "media": self.media.as_dict()}

@@ -1,4 +1,4 @@
-"""How large the picture is: from a tier and a shape, from the shape of an input, or as asked."""
+"""Chooses the size of the result: from a tier and an aspect ratio, from an input, or as asked."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from .model_facts import ModelFacts
 __all__ = ["Size", "choose_size"]
 
 _SHAPES = {"16:9": 16 / 9, "9:16": 9 / 16, "1:1": 1.0}
-_SAME_SHAPE = 0.01  # as large a difference as cropping to even numbers makes
+_SAME_SHAPE = 0.01  # relative difference that cropping to even numbers may cause
 
 
 class Size(NamedTuple):
-    """In pixels. assumed: the shape of the input was not known, and another one stands in for it."""
+    """A size in pixels. assumed: the input's aspect ratio is unknown, so 16:9 is assumed."""
 
     width: int
     height: int
@@ -24,9 +24,9 @@ class Size(NamedTuple):
 
 
 def choose_size(values: Mapping[str, Any], model: ModelFacts, media_size: tuple[int, int] | None) -> Size:
-    """The size of the result of a request with these field values.
+    """Return the size of the result of a request with these field values.
 
-    media_size: (width, height) of the input whose shape is kept, None when it is not known yet.
+    media_size: (width, height) of the input whose aspect ratio is kept; None if it is unknown.
     """
     if values.get("image_size") is not None:
         size = pixels(values["image_size"])
@@ -45,9 +45,9 @@ def choose_size(values: Mapping[str, Any], model: ModelFacts, media_size: tuple[
 def _in_shape(
     model: ModelFacts, table: Mapping[str, tuple[int, int]], shape: tuple[int, int]
 ) -> tuple[int, int]:
-    """The area of the tier in this shape, each side to the nearest multiple.
+    """Return the size with the area of the tier and this aspect ratio, rounded to the model's multiple.
 
-    A shape that the table has gets the size of the table.
+    An aspect ratio of the table gets the size of the table.
     """
     ratio, step = shape[0] / shape[1], model.size_multiple
     for name, named in _SHAPES.items():
@@ -61,7 +61,7 @@ def _in_shape(
 
 
 def _own_size(model: ModelFacts, shape: tuple[int, int]) -> tuple[int, int]:
-    """The model's own size that is nearest in shape."""
+    """Return the model's own size with the nearest aspect ratio."""
     ratio = math.log(shape[0] / shape[1])
     return min(
         next(iter(model.sizes.values())).values(),

@@ -195,9 +195,9 @@ def test_the_receipt_repeats_a_run_with_the_same_picture_and_refuses_another(
 @pytest.mark.parametrize(
     ("kind", "family", "given", "message"),
     [
-        ("image-to-video", "wan2.2-ti2v-5b", ("image_url", "end_image_url"), "no place for a picture to end"),
-        ("image-to-video", "wan2.1-i2v-14b", ("image_url", "end_image_url"), "no place for a picture to end"),
-        ("image-to-video", "wan2.1-flf2v-14b", ("image_url",), "give the one that it ends with"),
+        ("image-to-video", "wan2.2-ti2v-5b", ("image_url", "end_image_url"), "does not support an end image"),
+        ("image-to-video", "wan2.1-i2v-14b", ("image_url", "end_image_url"), "does not support an end image"),
+        ("image-to-video", "wan2.1-flf2v-14b", ("image_url",), "give the last one"),
         ("text-to-video", "toy-image", (), "load wan2.2-t2v-a14b or"),
         ("small-text-to-video", "wan2.2-t2v-a14b", (), "load wan2.2-ti2v-5b"),
     ],

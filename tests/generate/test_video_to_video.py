@@ -116,7 +116,7 @@ def test_a_long_input_is_trimmed_and_the_receipt_says_so(toy: WanModel, tmp_path
     source = clip(tmp_path / "in.mp4", 30)
     made = make(toy, tmp_path, source, strength=0.0)
     assert probe(made.path).frames == 17
-    assert "the rest of the video is left out" in reason(made, "num_frames")
+    assert "the rest of the video is not used" in reason(made, "num_frames")
     assert middle(pixels(made)[-1]) == pytest.approx(64 * (0.3 + 0.4 * 16 / 29), abs=3)
 
 

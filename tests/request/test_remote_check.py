@@ -67,7 +67,7 @@ def test_fal_says_what_is_uploaded_and_what_is_left_to_it() -> None:
     report = check(request("image-to-video", image_url="a.png", seed=None), "fal")
     assert "uploaded" in reason(report, "image_url")
     assert "provider decides" in reason(report, "seed")
-    assert "sent as it is" in reason(check(request("image-to-video"), "fal"), "image_url")
+    assert "sent unchanged" in reason(check(request("image-to-video"), "fal"), "image_url")
 
 
 @pytest.mark.parametrize("kind", ["legacy-text-to-video", "legacy-text-to-video-lora", "image-to-image"])
@@ -175,7 +175,7 @@ def test_novita_honours_its_own_kind_but_takes_no_files() -> None:
     lora = {"path": "style.safetensors", "scale": 1.0}
     (problem,) = check(request("wan21-text-to-video", loras=[lora]), "novita").problems
     assert problem.field == "loras"
-    assert "takes no files" in problem.fix
+    assert "accepts no LoRA files" in problem.fix
 
 
 def i2v(**values: Any) -> WanRequest:
