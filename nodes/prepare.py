@@ -67,8 +67,7 @@ class WanDuetVideoCondition(io.ComfyNode):
             display_name="Wan Duet Video Condition",
             category="Wan Duet/blocks",
             description="Encodes the start of a video into a latent for video to video: connect it to "
-            "Two-Stage "
-            "Sampler with a strength below 1. Frames are resized and cropped, never stretched.",
+            "Two-Stage Sampler with a strength below 1. Frames are resized and cropped, never stretched.",
             search_aliases=["video to latent", "vae encode video", "vid2vid", "v2v"],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The model whose VAE encodes the video."),
@@ -76,8 +75,7 @@ class WanDuetVideoCondition(io.ComfyNode):
                 *size_inputs(),
                 length_input(
                     "Number of frames to use. The last frame is repeated until there is one more "
-                    "than a multiple "
-                    "of 4. A video with fewer frames is rejected."
+                    "than a multiple of 4. A video with fewer frames is rejected."
                 ),
                 io.Boolean.Input("resample_fps", default=False, tooltip=DESCRIPTIONS["resample_fps"]),
                 rate_input("Frame rate to resample the video to when resample_fps is on."),
@@ -127,8 +125,7 @@ class WanDuetSigmas(io.ComfyNode):
             display_name="Wan Duet Sigmas",
             category="Wan Duet/blocks",
             description="Computes the noise levels of a run, complete and split where the low-noise expert "
-            "takes "
-            "over. Works with the samplers of this pack and with ComfyUI's SamplerCustom.",
+            "takes over. Works with the samplers of this pack and with ComfyUI's SamplerCustom.",
             search_aliases=["wan scheduler", "split sigmas", "high low sigmas", "sigma curve"],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The model whose experts share the steps."),
@@ -136,8 +133,7 @@ class WanDuetSigmas(io.ComfyNode):
                 shift_input(),
                 solver_input(
                     "The solver to compute the noise levels for: each solver of the official code "
-                    "has its own. "
-                    "lightning is for the 4-step LoRAs."
+                    "has its own. lightning is for the 4-step LoRAs."
                 ),
                 boundary_input(),
             ],
@@ -195,7 +191,7 @@ def latent_shape(model: WanModel, width: int, height: int, num_frames: int) -> t
             raise RequestError.of(
                 name,
                 f"got {size}",
-                f"give a multiple of {family.size_multiple}, which {family.name} works in",
+                f"give a multiple of {family.size_multiple}, as {family.name} needs",
             )
     frames, rows, columns = family.vae_stride
     depth = (generated_frames(num_frames, frames) - 1) // frames + 1

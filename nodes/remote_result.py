@@ -1,4 +1,4 @@
-"""A finished remote job as the outputs of a node."""
+"""Returns a finished remote job as the outputs of a node."""
 
 from __future__ import annotations
 
@@ -15,47 +15,48 @@ if TYPE_CHECKING:
 
 __all__ = ["result_outputs", "return_images_input", "to_outputs"]
 
-_PICTURES = {".png", ".jpg", ".webp"}  # what a picture is saved as
+_IMAGE_SUFFIXES = {".png", ".jpg", ".webp"}
 
 
 def return_images_input() -> io.Input:
     return io.Boolean.Input(
         "return_images",
         default=False,
-        tooltip="On also fills the images output with the frames of a video, which are all held in memory. "
-        "A picture is always there.",
+        tooltip="On: also return the frames of a video in images, which holds all of them in memory. "
+        "An image is always returned.",
     )
 
 
 def result_outputs() -> list[io.Output]:
     return [
-        io.Video.Output("video", tooltip="The finished video file, which lies in the output folder."),
-        io.Image.Output("images", tooltip="The picture, or the frames when return_images is on."),
+        io.Video.Output("video", tooltip="The video file in the output folder; empty for an image."),
+        io.Image.Output("images", tooltip="The image, or the frames of the video if return_images is on."),
         io.Int.Output("seed", tooltip="The seed that was used."),
         io.String.Output("prompt", tooltip="The prompt that was used."),
         io.String.Output(
             "receipt",
-            tooltip="JSON: what was asked, adjusted, sent, answered and charged. Also beside the file.",
+            tooltip="JSON: the request, its adjustments, what was sent, the provider's answer and the price. "
+            "Also saved beside the file.",
         ),
-        io.String.Output("job_id", tooltip="Names the job for Wan Duet Job and for wan-duet jobs."),
+        io.String.Output("job_id", tooltip="Id of the job, for Wan Duet Job and for wan-duet jobs."),
     ]
 
 
 def to_outputs(job: Job, *, return_images: bool) -> io.NodeOutput:
-    """A job that is done: `result_outputs`, and its file as the node shows it."""
+    """Return the `result_outputs` of a finished job, and a preview of its file."""
     from ..pipelines.remote.remote_receipt import remote_receipt
     from ..pipelines.video.image import read_image
 
     file = Path(str(job.file_path))
-    video: Any = ExecutionBlocker("The result is a picture; connect images.")
-    images: Any = ExecutionBlocker("The frames of a video are given only when return_images is on.")
-    if file.suffix in _PICTURES:
+    video: Any = ExecutionBlocker("The result is an image; connect images instead of video.")
+    images: Any = ExecutionBlocker("The frames of a video are returned only if return_images is on.")
+    if file.suffix in _IMAGE_SUFFIXES:
         images = read_image(file)[None]
     else:
         video = InputImpl.VideoFromFile(str(file))
         if return_images:
             images = video.get_components().images
-    unknown = ExecutionBlocker(f"{job.provider} does not say it, and it was not set.")
+    unknown = ExecutionBlocker(f"The request did not set this value, and {job.provider} did not return it.")
     return io.NodeOutput(
         video,
         images,
@@ -68,11 +69,11 @@ def to_outputs(job: Job, *, return_images: bool) -> io.NodeOutput:
 
 
 def _preview(file: Path) -> ui.SavedImages | ui.PreviewVideo | None:
-    """The browser gets files of the output folder; a job may have been run elsewhere."""
+    """Return a preview of a file in the output folder, else None: the browser cannot get other files."""
     output = Path(folder_paths.get_output_directory()).resolve()
     place = file.resolve()
     if not place.is_relative_to(output):
         return None
     subfolder = place.parent.relative_to(output).as_posix()
     saved = ui.SavedResult(place.name, "" if subfolder == "." else subfolder, io.FolderType.output)
-    return ui.SavedImages([saved]) if file.suffix in _PICTURES else ui.PreviewVideo([saved])
+    return ui.SavedImages([saved]) if file.suffix in _IMAGE_SUFFIXES else ui.PreviewVideo([saved])

@@ -76,9 +76,8 @@ class WanDuetRunLocal(io.ComfyNode):
                     default="exact",
                     optional=True,
                     tooltip="exact: compute every step. as requested: follow the request's acceleration "
-                    "setting; "
-                    "regular reuses cached results for steps that barely change (faster, slightly different "
-                    "output).",
+                    "setting; regular reuses cached results for steps that barely change (faster, slightly "
+                    "different output).",
                 ),
                 interp_model_input(),
                 io.Boolean.Input(
@@ -179,8 +178,7 @@ class WanDuetCheck(io.ComfyNode):
             display_name="Wan Duet Check",
             category="Wan Duet/run",
             description="Reports for each field whether a runner would use it as asked, adjust it or reject "
-            "it, "
-            "and why. Loads and sends nothing, so it is instant.",
+            "it, and why. Loads and sends nothing, so it is instant.",
             search_aliases=["validate request", "dry run", "price", "can it run"],
             inputs=[
                 WanRequestSocket.Input("request", tooltip="The request to check."),

@@ -1,4 +1,4 @@
-"""What an address or a repository name means, and what of it may be shown."""
+"""Parses a web address or a repository name, and removes secrets from an address before it is shown."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ _HUB_HOSTS = {"huggingface.co", "www.huggingface.co", "hf.co"}
 _HUB_FILE = re.compile(r"/([^/]+/[^/]+)/(?:blob|resolve)/([^/]+)/(.+)")
 _HUB_REPOSITORY = re.compile(r"/((?!datasets/|spaces/|models/|api/)[^/]+/[^/]+?)/?")
 _CIVITAI_PAGE = re.compile(r"/models/\d+(?:/[^/]*)?")
-# Of a query, only what chooses among the files of a Civitai version is shown: all else may be a signature.
+# Query parameters that choose a file of a Civitai version. All others are hidden: they may be a signature.
 _HARMLESS = {"type", "format", "size", "fp"}
 _CREDENTIALS = {"token", "access_token", "api_key", "apikey", "key", "auth", "authorization"}
 
 
 @dataclass(frozen=True)
 class WebFile:
-    """url: what is fetched. It may carry a signature, so only `shown` is written anywhere."""
+    """A file at an address. `url` may contain a signature, so only `shown` is written anywhere."""
 
     url: str = field(repr=False)
     shown: str
@@ -33,7 +33,7 @@ class WebFile:
 
 @dataclass(frozen=True)
 class HubFile:
-    """A file of a Hugging Face repository; `file` None means its only .safetensors file."""
+    """A file in a Hugging Face repository. file: None means its only .safetensors file."""
 
     repository: str
     file: str | None = None
@@ -49,23 +49,23 @@ class HubFile:
 
 
 def read_address(text: str) -> WebFile | HubFile:
-    """A file from an https address. Pages of Hugging Face and Civitai count as the file they show.
+    """Parse an https address. A page of Hugging Face or Civitai stands for the file it shows.
 
-    Raises DownloadError for another scheme, for a credential in the address (addresses are written into
-    workflows, receipts and logs), and for what is no address.
+    Raises DownloadError for a text that is no address, for another scheme, and for a credential in the
+    address: addresses are written into workflows, receipts and logs.
     """
     try:
         parts = urlsplit(text.strip())
         host, _ = parts.hostname, parts.port
     except ValueError:
-        raise DownloadError("not a readable address; give one that begins with https://") from None
+        raise DownloadError("not a valid address; give one that begins with https://") from None
     if parts.scheme.lower() != "https" or not host:
-        raise DownloadError(f"{shown(text)}: only https addresses are fetched; give one with https://")
+        raise DownloadError(f"{shown(text)}: only https is supported; give an address with https://")
     given = {name.lower() for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
     if parts.username is not None or given & _CREDENTIALS:
         raise DownloadError(
-            f"{shown(text)}: the address carries a credential, which would be written into workflows and "
-            "videos; leave it out and set CIVITAI_API_TOKEN or HF_TOKEN in the environment"
+            f"{shown(text)}: the address contains a credential, which would be written into workflows and "
+            "videos; remove it and set CIVITAI_API_TOKEN or HF_TOKEN in the environment"
         )
     if host in _HUB_HOSTS:
         if found := _HUB_FILE.fullmatch(parts.path):
@@ -77,7 +77,7 @@ def read_address(text: str) -> WebFile | HubFile:
         version = dict(parse_qsl(parts.query)).get("modelVersionId", "")
         if not version.isdecimal():
             raise DownloadError(
-                f"{shown(text)}: a page with several versions; choose one there and copy the link of its "
+                f"{shown(text)}: the page has several versions; choose one there and copy the link of its "
                 "download button"
             )
         url = f"https://civitai.com/api/download/models/{version}"
@@ -85,7 +85,7 @@ def read_address(text: str) -> WebFile | HubFile:
 
 
 def shown(url: str) -> str:
-    """An address without anything in it that could be secret."""
+    """Return an address without user, fragment and every query parameter that could be secret."""
     try:
         parts = urlsplit(url.strip())
         host, port = parts.hostname or "", parts.port

@@ -1,4 +1,4 @@
-"""A file of the web by its address: from the folder of downloads, or fetched into it."""
+"""Returns the file at an address: from the download folder, or downloaded into it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _free_bytes(folder: Path) -> int:
 
 @dataclass(frozen=True)
 class Downloads:
-    """Files that were asked for by their address, kept in `folder`. Nothing else is ever fetched."""
+    """Downloads the files that the user asked for, and keeps them in `folder`."""
 
     folder: Path
     web: Web = field(default_factory=Web)
@@ -44,11 +44,11 @@ class Downloads:
 
     @classmethod
     def into(cls, folder: Path, environ: Mapping[str, str] = os.environ) -> Downloads:
-        """With the tokens and the proxy that `environ` holds."""
+        """Return downloads into `folder`, with the tokens and the proxy of `environ`."""
         return cls(folder, Web(PublicTransport(proxy=proxy_of(environ), any_port=True), tokens_from(environ)))
 
     def get(self, wanted: WebFile | HubFile, progress: Progress) -> Path:
-        """The safetensors file at an address. A second call asks nobody.
+        """Return the safetensors file at an address. Download it only if it is not kept yet.
 
         Raises DownloadError, and what `progress.check` raises.
         """
@@ -75,8 +75,8 @@ class Downloads:
             if remote.sha256 not in ("", sha256):
                 remove(part)
                 raise DownloadError(
-                    f"{remote.shown}: arrived with sha256 {sha256[:12]}, but {remote.sha256[:12]} is listed; "
-                    "try again"
+                    f"{remote.shown}: the downloaded file has sha256 {sha256[:12]}, but the repository lists "
+                    f"{remote.sha256[:12]}; try again"
                 )
             file = store.adopt(part, name or remote.shown.partition("?")[0], sha256)
         store.remember(wanted.key, file, Origin(remote.shown, sha256, remote.commit))
@@ -84,7 +84,7 @@ class Downloads:
 
 
 class _Remote(NamedTuple):
-    """sha256: "" where none is known before."""
+    """A file at a server. sha256: "" if it is not known before the download."""
 
     url: str
     shown: str

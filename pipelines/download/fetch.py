@@ -1,4 +1,4 @@
-"""One file from the web onto the disk: continued where it broke off, measured, and looked at."""
+"""Downloads one file: resumes an interrupted download, and checks size, free space and format."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ _FILE_NAME = re.compile(r'filename="?([^";]+)"?', re.IGNORECASE)
 
 @dataclass(frozen=True)
 class DownloadLimits:
-    """size_bytes:   the largest file that is taken.
-    free_bytes:   free space in a folder.
-    margin_bytes: what stays free.
-    listed_bytes: the size that the file has to have, where it is known before.
+    """The limits of one download.
+
+    size_bytes:   the largest file that is accepted.
+    free_bytes:   returns the free disk space of a folder in bytes.
+    margin_bytes: of disk space that must stay free.
+    listed_bytes: the size that the file must have; None if it is not known before.
     """
 
     size_bytes: int
@@ -41,7 +43,7 @@ class DownloadLimits:
 
 
 class _UselessError(DownloadError):
-    """What came is nothing to continue. It is removed once it is closed: Windows removes no open file."""
+    """The partial file cannot be resumed. It is deleted after it is closed: Windows deletes no open file."""
 
 
 def fetch(
@@ -53,11 +55,12 @@ def fetch(
     progress: Progress,
     file_format: FileFormat = SAFETENSORS,
 ) -> str:
-    """Gather the weight file at `url` in `part`, and return the name the server gives it, or "".
+    """Download the weight file at `url` into `part`. Return the file name the server states, or "".
 
-    What `part` holds already is continued when the server still has the same version of the file.
-    Raises DownloadError with `shown` for whatever goes wrong. What was gathered stays for the next try,
-    unless it is of no use; so it does when `progress.check` raises.
+    Resume what `part` contains if the server still has the same version of the file.
+
+    Raises DownloadError, with `shown` in its message, and what `progress.check` raises. Either way `part`
+    is kept for the next call, unless it cannot be resumed.
     """
     for attempt in range(_ATTEMPTS):
         _, before = version_of(part)
@@ -70,9 +73,9 @@ def fetch(
         except (httpx.TransportError, BrokenError) as error:
             (_, kept), reason = version_of(part), str(error) or type(error).__name__
             if attempt == _ATTEMPTS - 1 or kept <= before:
-                at = f"; {kept // _MIB} MiB are kept, run again to continue" if kept else "; try again"
+                at = f"; {kept // _MIB} MiB are kept, run again to resume" if kept else "; try again"
                 raise DownloadError(f"{shown}: {reason}{at}") from error
-            log.info("%s: %s; continuing at %d MiB", shown, reason, kept // _MIB)
+            log.info("%s: %s; resuming at %d MiB", shown, reason, kept // _MIB)
         except _UselessError:
             forget(part)
             raise
@@ -94,7 +97,7 @@ def _gather(
     version, have = version_of(part)
     headers = {"Range": f"bytes={have}-", "If-Range": version} if have else {}
     with web.get(url, headers) as answer:
-        if answer.status_code == 416 and have:  # nothing follows: we may have all, or something else
+        if answer.status_code == 416 and have:  # no bytes follow: the part is whole, or of another file
             forget(part)
             return _gather(url, shown, part, web, limits, progress, file_format)
         _require_found(answer, shown)
@@ -111,13 +114,13 @@ def _gather(
                 stream.write(chunk)
                 size += len(chunk)
                 if size > limits.size_bytes or (total is not None and size > total):
-                    raise _UselessError(f"{shown}: goes on after {_gib(size)}; {_cap(limits)}")
+                    raise _UselessError(f"{shown}: is larger than {_gib(size)}; {_cap(limits)}")
                 if size - len(chunk) < HEAD_BYTES <= size:
                     stream.flush()
                     _require_format(part, answer, shown, total, file_format)
                 progress.advance(0 if total is None else size // _MIB)
     if total is not None and size < total:
-        raise BrokenError(f"broke off after {_gib(size)} of {_gib(total)}")
+        raise BrokenError(f"the connection broke after {_gib(size)} of {_gib(total)}")
     progress.advance(1 if total is None else -(-total // _MIB))
     return _name_of(answer)
 
@@ -126,62 +129,64 @@ def _require_found(answer: httpx.Response, shown: str) -> None:
     status = answer.status_code
     if status in (200, 206):
         if answer.headers.get("content-encoding", "identity") != "identity":
-            raise DownloadError(f"{shown}: comes compressed, which was not asked for; save it yourself")
+            raise DownloadError(
+                f"{shown}: the server sends it compressed, which is not supported; download it yourself"
+            )
         return
     if status in (401, 403):
-        gated = (
-            answer.headers.get("x-error-code") == "GatedRepo"
-        )  # what Hugging Face says of such a repository
-        terms = (
-            "; its makers ask you to accept their terms on the page of the repository first" if gated else ""
-        )
-        raise DownloadError(f"{shown}: answered {status}, not allowed{terms}{_token_hint(shown)}")
+        gated = answer.headers.get("x-error-code") == "GatedRepo"  # Hugging Face's code for terms to accept
+        terms = "; accept the terms of its authors on the page of the repository first" if gated else ""
+        raise DownloadError(f"{shown}: the server refused access ({status}){terms}{_token_hint(shown)}")
     if status in (404, 410):
-        raise DownloadError(f"{shown}: no such file there ({status}); check the address")
-    raise DownloadError(f"{shown}: answered {status}; try again later")
+        raise DownloadError(f"{shown}: there is no such file ({status}); check the address")
+    raise DownloadError(f"{shown}: the server answered {status}; try again later")
 
 
 def _extent(answer: httpx.Response, have: int, shown: str) -> tuple[int, int | None]:
-    """The first byte of the answer within the file, and the size of the whole file where it is known."""
+    """Return the offset of the answer in the file, and the size of the file (None if unknown), in bytes."""
     if answer.status_code == 200:
         length = answer.headers.get("content-length", "")
         return 0, int(length) if length.isdecimal() else None
     match = _RANGE.fullmatch(answer.headers.get("content-range", ""))
     if match is None or int(match[1]) != have:
-        raise DownloadError(f"{shown}: answered with another part than was asked for; delete the .part file")
+        raise DownloadError(
+            f"{shown}: the server sent another part of the file than requested; delete the .part file"
+        )
     return have, int(match[2])
 
 
 def _require_room(part: Path, have: int, total: int | None, shown: str, limits: DownloadLimits) -> None:
-    """Before the first byte: is it too large, and is there space for it?"""
+    """Check, before the first byte is written, that the file is not too large and that the disk has space."""
     if total is None:
         return
     if limits.listed_bytes not in (None, total):
         raise _UselessError(
-            f"{shown}: has {total} bytes there, but {limits.listed_bytes} are listed; it was replaced, or "
-            "the answer is not the file. Nothing of it was kept"
+            f"{shown}: the server sends {total} bytes, but {limits.listed_bytes} are listed; the file was "
+            "replaced, or the answer is not the file. Nothing of it was kept; try again later"
         )
     if total > limits.size_bytes:
-        raise DownloadError(f"{shown}: has {_gib(total)}; {_cap(limits)}")
+        raise DownloadError(f"{shown}: the file has {_gib(total)}; {_cap(limits)}")
     free = limits.free_bytes(part.parent)
     if total - have + limits.margin_bytes > free:
         raise DownloadError(
-            f"{part.parent}: {_gib(free)} are free, {shown} needs {_gib(total - have)} more and "
-            f"{_gib(limits.margin_bytes)} to spare; make room there"
+            f"{part.parent}: {_gib(free)} are free, but {shown} needs {_gib(total - have)} more and "
+            f"{_gib(limits.margin_bytes)} must stay free; free disk space there"
         )
 
 
 def _require_format(
     part: Path, answer: httpx.Response, shown: str, total: int | None, file_format: FileFormat
 ) -> None:
-    """After the first bytes: is it such a file at all, and not a page, a zip or a pickle?"""
+    """Check the first bytes: that it is a file of this format, not a page, a zip or a pickle."""
     with part.open("rb") as stream:
         head = stream.read(HEAD_BYTES)
     if file_format.begins(head, total):
         return
     kind = answer.headers.get("content-type", "unknown").partition(";")[0][:60]
     page = kind == "text/html"
-    hint = "a page; give the link of its download button" if page else f"no {file_format.name} file ({kind})"
+    hint = "a web page; give the link of its download button"
+    if not page:
+        hint = f"not a {file_format.name} file ({kind})"
     raise _UselessError(f"{shown}: is {hint}{_token_hint(shown) if page else ''}")
 
 
@@ -197,7 +202,7 @@ def _token_hint(shown: str) -> str:
 
 
 def _cap(limits: DownloadLimits) -> str:
-    return f"no more than {_gib(limits.size_bytes)} are fetched; save it yourself if it is right"
+    return f"the limit is {_gib(limits.size_bytes)}; if this is the right file, download it yourself"
 
 
 def _gib(size_bytes: int) -> str:

@@ -1,4 +1,4 @@
-"""The two formats of weight files that are fetched, and how each is told from a page, a zip or a pickle."""
+"""The two formats of weight files that are downloaded, and how each is recognised by its first bytes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,10 @@ _LONGEST_HEADER = 100 * 10**6  # bytes; what the safetensors library itself acce
 
 @dataclass(frozen=True)
 class FileFormat:
-    """begins:  whether a file of `total` bytes (None: unknown) can begin with these bytes.
-    objection: what is wrong with a whole file, or None.
+    """One format.
+
+    begins:    returns whether a file of `total` bytes (None: unknown) can begin with these bytes.
+    objection: returns what is wrong with a complete file, or None.
     """
 
     name: str
@@ -24,7 +26,7 @@ class FileFormat:
 
 
 def format_of(name: str) -> FileFormat:
-    """By the ending of the file's name."""
+    """Return the format by the suffix of the file name."""
     return GGUF if name.lower().endswith(".gguf") else SAFETENSORS
 
 
@@ -34,15 +36,15 @@ def _begins_safetensors(head: bytes, total: int | None) -> bool:
 
 
 def _safetensors_objection(file: Path) -> str | None:
-    """The safetensors library looks at every offset; it reads no tensor."""
+    """Check the header and all offsets with the safetensors library, without reading a tensor."""
     from safetensors import safe_open
 
     try:
         with safe_open(file, framework="np") as opened:
             empty = not list(opened.keys())
     except Exception as error:  # a type of its own, OSError or RuntimeError
-        return f"is no sound safetensors file: {error}"
-    return "is a safetensors file without any tensor" if empty else None
+        return f"is not a valid safetensors file: {error}"
+    return "is a safetensors file without tensors" if empty else None
 
 
 def _begins_gguf(head: bytes, total: int | None) -> bool:
@@ -51,5 +53,5 @@ def _begins_gguf(head: bytes, total: int | None) -> bool:
 
 
 SAFETENSORS = FileFormat("safetensors", _begins_safetensors, _safetensors_objection)
-# Whoever fetches one knows its hash; reading its header belongs to who loads it.
+# A GGUF file is downloaded only with a known hash, so its header is read later, by the loader.
 GGUF = FileFormat("GGUF", _begins_gguf, lambda _: None)

@@ -1,4 +1,4 @@
-"""Where downloads, and the journal, keys and settings of remote jobs lie when nobody names a folder."""
+"""The default folders of downloads, and of the journal, keys and settings of remote jobs."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _NAME = "wan-duet"
 
 
 def data_folder(system: Callable[..., PlatformDirsABC] = PlatformDirs) -> Path:
-    """Where programs of this system keep their data.
+    """Return this system's folder for the data of a program.
 
-    A folder that is there already stays in use, so that no open paid job is lost: 0.1.0 did not ask for
-    XDG_DATA_HOME on macOS, and asked for LOCALAPPDATA on Windows.
+    An existing folder of version 0.1.0 stays in use, so that no open paid job is lost: that version ignored
+    XDG_DATA_HOME on macOS, and used LOCALAPPDATA on Windows.
     """
     for parent in (Path.home() / "Library" / "Application Support", Path(os.environ.get("LOCALAPPDATA", ""))):
         if parent.is_absolute() and (parent / _NAME).is_dir():
@@ -27,8 +27,9 @@ def data_folder(system: Callable[..., PlatformDirsABC] = PlatformDirs) -> Path:
 
 
 def remote_folder(environ: Mapping[str, str] = os.environ) -> Path:
-    """That of the ComfyUI of $COMFYUI_PATH, so that jobs, keys and budget are the same there and here; else
-    this system's place for the data of programs.
+    """Return the folder of the ComfyUI at $COMFYUI_PATH, so that both use the same jobs, keys and budget.
+
+    Without COMFYUI_PATH, return a folder in `data_folder`.
     """
     comfyui = environ.get("COMFYUI_PATH")
     if comfyui:  # folder_paths.get_system_user_directory("wan_duet"), unless ComfyUI was told another one

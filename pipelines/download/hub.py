@@ -1,7 +1,7 @@
-"""Which file of a Hugging Face repository is meant, and at which commit.
+"""Finds a file in a Hugging Face repository, and its commit.
 
-Asked of the Hub's own HTTP interface through the same `Web` as every download: huggingface_hub would keep a
-second cache, follow redirects to anywhere, and could not be stopped between two chunks.
+Uses the HTTP API of the Hub through the same `Web` as every download. huggingface_hub would keep a second
+cache, follow redirects to any host, and could not be stopped between two chunks.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _LARGEST_LISTING = 16 * 2**20  # bytes of JSON
 
 @dataclass(frozen=True)
 class ChosenFile:
-    """One file at one commit. sha256: as the Hub lists it, "" for what is not kept as a large file."""
+    """One file at one commit. sha256: as listed by the Hub; "" for a file outside of Git LFS."""
 
     file: str
     commit: str
@@ -36,13 +36,13 @@ class ChosenFile:
 
 
 def choose_file(wanted: HubFile, web: Web) -> ChosenFile:
-    """The only .safetensors file of a repository, or the one that is named.
+    """Return the named .safetensors file of a repository, or the only one if no name is given.
 
-    Raises DownloadError for a repository that cannot be read, and one listing the files when the name is
-    wrong or missing.
+    Raises DownloadError if the repository cannot be read, and if the name is wrong or missing; then the
+    message lists the files.
     """
     if not _NAME.fullmatch(wanted.repository) or ".." in wanted.repository:
-        raise DownloadError(f"{wanted.repository[:100]!r} is not the name of a repository; give owner/name")
+        raise DownloadError(f"{wanted.repository[:100]!r} is not a repository name; give owner/name")
     if wanted.file is not None:
         _require_inside(wanted.file)
     listing = _listing(wanted, web)
@@ -55,7 +55,7 @@ def choose_file(wanted: HubFile, web: Web) -> ChosenFile:
         raise DownloadError(f"{wanted.repository}: {found}; {_offer(list(files))}")
     commit = listing.get("sha")
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
-        raise DownloadError(f"{wanted.repository}: the Hub names no commit; try again later")
+        raise DownloadError(f"{wanted.repository}: the Hub's answer has no commit; try again later")
     url = f"{_HUB}/{wanted.repository}/resolve/{commit}/{quote(name)}"
     return ChosenFile(name, commit, url, files[name])
 
@@ -64,7 +64,7 @@ def _require_inside(file: str) -> None:
     parts = file.replace("\\", "/").split("/")
     if ".." in parts or "" in parts or "\\" in file or ":" in parts[0]:
         raise DownloadError(
-            f"weight_name: {file[:100]!r} leads out of the repository; give the name of one of its files"
+            f"weight_name: {file[:100]!r} is outside the repository; give the name of one of its files"
         )
 
 
@@ -74,7 +74,7 @@ def _listing(wanted: HubFile, web: Web) -> Mapping[str, Any]:
     with web.get(url, {"Accept": "application/json"}) as answer:
         if answer.status_code in (401, 403, 404):
             raise DownloadError(
-                f"{wanted.repository}: Hugging Face shows no such repository; check the name, and for a "
+                f"{wanted.repository}: Hugging Face has no such public repository; check the name, and for a "
                 "private or gated one set HF_TOKEN to a token that may read it"
             )
         if answer.status_code != 200:
@@ -86,19 +86,19 @@ def _listing(wanted: HubFile, web: Web) -> Mapping[str, Any]:
             body += chunk
             if len(body) > _LARGEST_LISTING:
                 raise DownloadError(
-                    f"{wanted.repository}: lists too many files to read; give a file's address"
+                    f"{wanted.repository}: the list of files is too long; give the address of the file"
                 )
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise DownloadError(f"{wanted.repository}: the Hub's list of files is no JSON: {error}") from error
+        raise DownloadError(f"{wanted.repository}: the Hub's list of files is not JSON: {error}") from error
     if not isinstance(content, dict):
-        raise DownloadError(f"{wanted.repository}: the Hub's list of files is no JSON object")
+        raise DownloadError(f"{wanted.repository}: the Hub's list of files is not a JSON object")
     return content
 
 
 def _safetensors(listing: Mapping[str, Any]) -> dict[str, str]:
-    """{name: sha256, or "" where none is listed}."""
+    """Return {name: sha256} of the .safetensors files; "" if no sha256 is listed."""
     files: dict[str, str] = {}
     entries = listing.get("siblings")
     for entry in entries if isinstance(entries, list) else ():
@@ -112,6 +112,6 @@ def _safetensors(listing: Mapping[str, Any]) -> dict[str, str]:
 
 def _offer(names: list[str]) -> str:
     if not names:
-        return "it holds no .safetensors file, and nothing else is read"
+        return "it has no .safetensors file, and only these are supported"
     more = f" and {len(names) - 20} more" if len(names) > 20 else ""
     return f"give one of these as weight_name: {', '.join(sorted(names)[:20])}{more}"

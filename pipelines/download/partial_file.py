@@ -1,4 +1,4 @@
-"""A file that has not arrived as a whole: what is there of it, and of which version."""
+"""A partly downloaded file: how many bytes it has, and of which version of the file they are."""
 
 from __future__ import annotations
 
@@ -31,7 +31,10 @@ _MD5 = re.compile(r"md5=([A-Za-z0-9+/]{22}==)")
 
 
 class BrokenError(Exception):
-    """The connection ended too early; what came so far is kept."""
+    """The connection ended too early. The bytes received so far are kept.
+
+    retry_after_s: the wait the server asked for; None if it did not.
+    """
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
@@ -39,7 +42,7 @@ class BrokenError(Exception):
 
 
 def settle(part: Path) -> str:
-    """sha256 of the file, once it is on the disk for good."""
+    """Flush the file to the disk (fsync). Return its sha256."""
     digest = hashlib.sha256()
     with part.open("rb+") as stream:
         while chunk := stream.read(2**20):
@@ -62,7 +65,7 @@ def hash_of(part: Path, progress: Progress) -> str:
 
 
 def version_of(part: Path) -> tuple[str, int]:
-    """The ETag of what was gathered, and how many bytes of it there are; 0 when it cannot be continued."""
+    """Return the ETag of the partial file and its size in bytes. ("", 0) if it cannot be resumed."""
     try:
         etag = json.loads(_note(part).read_text(encoding="utf-8"))["etag"]
     except (OSError, ValueError, TypeError, KeyError):
@@ -73,7 +76,9 @@ def version_of(part: Path) -> tuple[str, int]:
 
 
 def note_version(part: Path, response: httpx.Response) -> None:
-    """Only a strong ETag says that bytes are the same (RFC 9110, 13.1.5). Some servers add a hash of the file
+    """Write the version of the file that `response` sends beside `part`.
+
+    Only a strong ETag guarantees equal bytes (RFC 9110, 13.1.5). Some servers add a hash of the file
     (cloud.google.com/storage/docs, x-goog-hash, 2026-11).
     """
     etag = response.headers.get("etag", "")
@@ -83,7 +88,10 @@ def note_version(part: Path, response: httpx.Response) -> None:
 
 
 def verify(part: Path) -> None:
-    """Raise BrokenError, and begin anew, when the file is not what the server says it sent."""
+    """Compare the file with the hash the server stated, if any.
+
+    Raises BrokenError if they differ, after deleting the file, so that the next attempt starts again.
+    """
     try:
         told = json.loads(_note(part).read_text(encoding="utf-8")).get("md5")
     except (OSError, ValueError, AttributeError):
@@ -96,16 +104,17 @@ def verify(part: Path) -> None:
             digest.update(chunk)
     if base64.b64encode(digest.digest()).decode() != told:
         forget(part)
-        raise BrokenError("the file was damaged on its way")
+        raise BrokenError("the file was damaged during the download")
 
 
 def forget(part: Path) -> None:
+    """Delete the partial file and its version."""
     remove(part)
     forget_version(part)
 
 
 def forget_version(part: Path) -> None:
-    """For a part that has become whole."""
+    """Delete only the version, for a file that is complete."""
     remove(_note(part))
 
 

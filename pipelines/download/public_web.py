@@ -1,4 +1,4 @@
-"""Requests that reach public hosts only, whatever an address, a redirect or a name server says."""
+"""HTTP requests that reach only public hosts, whatever an address, a redirect or a DNS server says."""
 
 from __future__ import annotations
 
@@ -23,56 +23,56 @@ _FEW = httpx.Limits(max_connections=16, max_keepalive_connections=0)  # two name
 
 
 def proxy_of(environ: Mapping[str, str]) -> str | None:
-    """The proxy for https that the user has set, None without one."""
+    """Return the https proxy set in `environ`, or None."""
     return next((environ[name].strip() for name in _PROXIES if environ.get(name, "").strip()), None)
 
 
 def resolve(host: str, port: int) -> list[str]:
-    """The numeric addresses of a name, as the system sees them. Raises OSError when there are none."""
+    """Return the numeric addresses of a host name, by the system's resolver. Raises OSError without any."""
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(str(address[0]) for *_, address in found))
 
 
 @cache
 def tls() -> ssl.SSLContext:
-    """What verifies the other side. Made once: it reads all the certificates that are trusted."""
+    """Return the TLS context. It is created once, because it reads all trusted certificates."""
     return httpx.create_ssl_context()
 
 
 def url_of(text: str, base: httpx.URL | None = None) -> httpx.URL:
-    """`text` as an address, which may be relative to `base`. Raises DownloadError for what is none."""
+    """Parse `text` as an address, which may be relative to `base`. Raises DownloadError if it is not one."""
     try:
         url = httpx.URL(text) if base is None else base.join(text)
         _ = url.host  # httpx decodes it in many places, and not every name can be
     except (httpx.InvalidURL, UnicodeError):
-        raise DownloadError(f"{shown(text)}: not an address that can be asked for") from None
+        raise DownloadError(f"{shown(text)}: not a valid address; check it") from None
     return url
 
 
 def redirected(at: httpx.URL, response: httpx.Response) -> httpx.URL | None:
-    """Where `response` leads to, None when it is no redirect. The transport decides whether to go there.
+    """Return the target of a redirect, or None if `response` is not one. The transport checks the target.
 
-    Raises DownloadError for a redirect to no address.
+    Raises DownloadError for a redirect without an address.
     """
     if response.status_code not in _REDIRECTS:
         return None
     if not (location := response.headers.get("location")):
-        raise DownloadError(f"{shown(str(at))}: redirects to no address")
+        raise DownloadError(f"{shown(str(at))}: the server redirects without an address; try again later")
     return url_of(location, at)
 
 
 class PublicTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """Decides for each request whether its host is public, and connects to the address it has looked at.
+    """Checks that the host of each request is public, and connects to the address that was checked.
 
-    Resolves a name once: one that changes its address in between (DNS rebinding) gains nothing. TLS still
-    verifies the name. Redirects come back to the caller, so that each of them is a request of its own.
+    A name is resolved once, so a name that changes its address in between (DNS rebinding) gains nothing. TLS
+    still verifies the name. Redirects are returned to the caller, so each one is checked as a new request.
 
-    inner:          makes the connections, for blocking or for async requests. It must keep none alive.
-    resolve:        numeric addresses of (host, port); it may block.
-    proxy:          the user's own proxy. It resolves the names, often because nobody else can, so that a name
-                    is all there is to look at. This machine is never reached through it.
-    allow_loopback: this machine counts as public.
-    any_port:       other ports than that of https may be asked.
+    inner:          makes the connections, blocking or async. It must not keep connections alive.
+    resolve:        returns the numeric addresses of (host, port); it may block.
+    proxy:          the user's proxy. The proxy resolves names, so only the name can be checked. This machine
+                    is never reached through it.
+    allow_loopback: accept numeric addresses of this machine.
+    any_port:       accept any port, not only 443.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class PublicTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         self._any_port = any_port
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
-        """Raises DownloadError for a host that is not public, else what httpx raises."""
+        """Send a blocking request. Raises DownloadError for a host that is not public, and httpx errors."""
         *others, last = self._allowed(request)
         for other in others:  # a machine without IPv6 cannot reach the first address of most names
             with suppress(httpx.ConnectError, httpx.ConnectTimeout):
@@ -97,7 +97,7 @@ class PublicTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         return self._blocking().handle_request(last)
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """As `handle_request`."""
+        """Send an async request. Raises as `handle_request`."""
         *others, last = await asyncio.to_thread(self._allowed, request)
         for other in others:
             with suppress(httpx.ConnectError, httpx.ConnectTimeout):
@@ -113,12 +113,12 @@ class PublicTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             await self._inner.aclose()
 
     def _allowed(self, request: httpx.Request) -> list[httpx.Request]:
-        """`request`, once for each address of its host."""
+        """Return `request` once for each address of its host. Raises DownloadError if one is not public."""
         require_fetchable(request.url, allow_loopback=self._allow_loopback, any_port=self._any_port)
         if self._proxy is not None:
             if not self._proxy.startswith(("http://", "https://")):  # not shown: it may hold a password
                 raise DownloadError(
-                    f"{_PROXIES[0]}: only proxies at http:// and https:// addresses are known"
+                    f"{_PROXIES[0]}: only proxies with an http:// or https:// address are supported"
                 )
             return [request]
         host = request.url.raw_host.decode("ascii")
@@ -129,7 +129,7 @@ class PublicTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         try:
             found = [address.partition("%")[0] for address in self._resolve(host, port)]
         except (OSError, UnicodeError) as error:
-            raise httpx.ConnectError(f"{host}: no such machine found: {error}") from None
+            raise httpx.ConnectError(f"{host}: the host name cannot be resolved: {error}") from None
         if not found or not all(map(self._is_allowed, found)):
             raise not_public(host)
         return found
@@ -137,7 +137,7 @@ class PublicTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     def _is_allowed(self, address: str) -> bool:
         return is_public(address) or (self._allow_loopback and is_loopback(address))
 
-    # Connections are made late, as that reads the certificates of the system.
+    # Transports are created at the first request, because that reads the certificates of the system.
 
     def _blocking(self) -> httpx.BaseTransport:
         if self._inner is None:

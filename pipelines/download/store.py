@@ -1,7 +1,7 @@
-"""The folder that downloads are kept in: each content once, under a name people can read.
+"""The download folder. It keeps each content once, under a readable name.
 
-Beside the files lies `index.json`: which address gave which file. The folder may be emptied, or any file in
-it deleted, at any time; what is missing is fetched again.
+`index.json` beside the files records which address gave which file. Any file may be deleted at any time; a
+missing one is downloaded again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _INDEX = "index.json"
 
 @dataclass(frozen=True)
 class Origin:
-    """Where a kept file came from. address: as it may be shown. revision: the commit of a repository."""
+    """The origin of a kept file. address: without secrets. revision: the commit of a repository."""
 
     address: str
     sha256: str
@@ -40,28 +40,28 @@ class Origin:
 
 @dataclass(frozen=True)
 class Store:
-    """folder: need not exist yet. Raises DownloadError when it cannot be written."""
+    """The files of one download folder. It need not exist. Raises DownloadError if it cannot be written."""
 
     folder: Path
 
     def find(self, key: str) -> tuple[Path, Origin] | None:
-        """What `key` gave before, if it still lies there untouched."""
+        """Return the file downloaded for `key`, or None if there is none or it has changed since."""
         entry = self._entries().get(_digest(key))
         return None if entry is None else self._kept(entry)
 
     def with_content(self, sha256: str) -> Path | None:
-        """The file with this content, whatever address it came from."""
+        """Return a file with this content, from any address, or None."""
         for entry in self._entries().values():
             if entry.origin.sha256 == sha256 and (found := self._kept(entry)):
                 return found[0]
         return None
 
     def part(self, key: str) -> Path:
-        """Where the bytes of `key` gather. Only for who holds the lock."""
+        """Return the partial file for `key`. The caller must hold the lock."""
         return self.folder / f"{_digest(key)}.part"
 
     def adopt(self, part: Path, name: str, sha256: str) -> Path:
-        """Keep a whole file with this content, named after both. A content that is there already stays."""
+        """Move a complete file here, named by `name` and hash. Return it, or an equal kept file."""
         file = self.with_content(sha256)
         if file is not None:
             remove(part)
@@ -76,7 +76,7 @@ class Store:
         raise FileInUseError(self.folder)
 
     def remember(self, key: str, file: Path, origin: Origin) -> None:
-        """Note that `key` gave `file`. Only for who holds the lock."""
+        """Record in the index that `key` gave `file`. The caller must hold the lock."""
         status = file.stat()
         entry = _Entry(file.name, status.st_size, status.st_mtime_ns, origin)
         entries = {**self._entries(), _digest(key): entry}
@@ -85,7 +85,7 @@ class Store:
 
     @contextmanager
     def locked(self, check: Callable[[], None]) -> Iterator[None]:
-        """Alone in the folder: no other process downloads into it meanwhile. `check` may end the wait."""
+        """Hold the lock of the folder. `check` is called while waiting, and may end the wait by raising."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / "download.lock")
@@ -101,7 +101,7 @@ class Store:
                     waited = True
         except OSError as error:
             raise DownloadError(
-                f"{self.folder}: downloads cannot be kept there: {error.strerror or error}"
+                f"{self.folder}: the download folder cannot be used: {error.strerror or error}"
             ) from error
         try:
             yield
@@ -115,7 +115,7 @@ class Store:
         except OSError:
             return None
         if (status.st_size, status.st_mtime_ns) != (entry.size_bytes, entry.mtime_ns):
-            log.warning("%s has changed since it was downloaded and is not used again", file)
+            log.warning("%s was changed after its download, so it is not used", file)
             return None
         return file, entry.origin
 
@@ -128,12 +128,12 @@ class Store:
             return {}
         except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise DownloadError(
-                f"{file}: damaged ({error}); delete it, files are then fetched again"
+                f"{file}: damaged ({error}); delete it, then files are downloaded again"
             ) from error
 
 
 def origin_of(file: Path) -> Origin | None:
-    """Where a file came from, None when it lies in no folder of downloads, or not as it was downloaded."""
+    """Return the origin of a file, or None if it is in no download folder or was changed after download."""
     if not (file.parent / _INDEX).is_file():
         return None
     store = Store(file.parent)
@@ -156,7 +156,7 @@ class _Entry:
     def of(cls, values: Any) -> _Entry:
         name = values["file"]
         if Path(name).name != name or not name.endswith(".safetensors"):
-            raise ValueError(f"{name!r} is no file of this folder")
+            raise ValueError(f"{name!r} is not a file of this folder")
         return cls(name, values["size_bytes"], values["mtime_ns"], Origin(**values["origin"]))
 
 
@@ -165,7 +165,7 @@ def _digest(key: str) -> str:
 
 
 def _stem(name: str) -> str:
-    """The part of a name from outside that is safe on every system."""
+    """Return a name from outside without characters and names that are unsafe on some system."""
     last = re.split(r"[/\\]", name)[-1].removesuffix(".safetensors")
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", last).strip("-")[:60] or "file"
     return f"{stem}-file" if is_device_name(stem) else stem

@@ -69,7 +69,7 @@ def test_only_https_addresses_are_read(text: str) -> None:
     ],
 )
 def test_an_address_with_a_credential_is_refused_without_showing_it(text: str) -> None:
-    with pytest.raises(DownloadError, match=r"carries a credential.*CIVITAI_API_TOKEN") as refusal:
+    with pytest.raises(DownloadError, match=r"contains a credential.*CIVITAI_API_TOKEN") as refusal:
         read_address(text)
     assert "s3cret" not in str(refusal.value)
 

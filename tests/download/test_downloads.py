@@ -127,7 +127,7 @@ def test_a_damaged_index_is_named_and_nothing_is_fetched(
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path, downloads: MakeDownloads) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(DownloadError, match="downloads cannot be kept there"):
+    with pytest.raises(DownloadError, match="the download folder cannot be used"):
         get(downloads(tmp_path / "file" / "below"))
 
 
@@ -207,7 +207,7 @@ def test_a_repository_without_safetensors_is_refused(
     site: Site, downloads: MakeDownloads, weights: bytes
 ) -> None:
     repository(site, weights)
-    with pytest.raises(DownloadError, match=r"holds no \.safetensors file"):
+    with pytest.raises(DownloadError, match=r"has no \.safetensors file"):
         get(downloads(), HubFile("owner/name"))
 
 
@@ -225,7 +225,7 @@ def test_a_repository_without_safetensors_is_refused(
 def test_a_weight_name_that_leads_out_is_refused_before_anybody_is_asked(
     site: Site, downloads: MakeDownloads, name: str
 ) -> None:
-    with pytest.raises(DownloadError, match=r"weight_name: .* leads out of the repository"):
+    with pytest.raises(DownloadError, match=r"weight_name: .* is outside the repository"):
         get(downloads(), HubFile("owner/name", name))
     assert site.asked == []
 
@@ -234,7 +234,7 @@ def test_a_weight_name_that_leads_out_is_refused_before_anybody_is_asked(
 def test_a_repository_name_that_is_none_is_refused_before_anybody_is_asked(
     site: Site, downloads: MakeDownloads, name: str
 ) -> None:
-    with pytest.raises(DownloadError, match="not the name of a repository"):
+    with pytest.raises(DownloadError, match="not a repository name"):
         get(downloads(), HubFile(name))
     assert site.asked == []
 
@@ -244,7 +244,7 @@ def test_other_content_than_the_hub_lists_is_not_kept(
 ) -> None:
     repository(site, weights, "style.safetensors", sha256="0" * 64)
     made = downloads()
-    with pytest.raises(DownloadError, match=r"arrived with sha256 .* but 000000000000 is listed"):
+    with pytest.raises(DownloadError, match=r"has sha256 .* but the repository lists 000000000000"):
         get(made, HubFile("owner/name"))
     assert sorted(file.name for file in made.folder.iterdir() if file.suffix != ".lock") == []
 
@@ -260,7 +260,7 @@ def test_content_that_is_kept_already_is_not_fetched_for_another_repository(
 
 
 def test_a_repository_that_is_not_shown_asks_for_the_token(downloads: MakeDownloads) -> None:
-    with pytest.raises(DownloadError, match=r"owner/name: Hugging Face shows no such repository.*HF_TOKEN"):
+    with pytest.raises(DownloadError, match=r"owner/name: .* no such public repository.*HF_TOKEN"):
         get(downloads(), HubFile("owner/name"))
 
 

@@ -73,7 +73,7 @@ def test_a_server_that_gives_a_little_and_breaks_off_is_not_asked_for_ever(
     site.file(HOST, PATH, weights, ETag='"one"')
     whole = site.pages[HOST, PATH]
     site.pages[HOST, PATH] = lambda asked: replace(whole(asked), breaks_after=64)
-    with pytest.raises(DownloadError, match="are kept, run again to continue"):
+    with pytest.raises(DownloadError, match="are kept, run again to resume"):
         downloads().get(wanted(), Silent())
     assert 2 <= len(site.asked) <= 10
 
@@ -109,7 +109,7 @@ def test_a_download_leaves_some_room_on_the_disk_and_does_not_ask_for_much(
     if fits:
         assert usual.get(wanted(), Silent()).read_bytes() == weights
         return
-    with pytest.raises(DownloadError, match="to spare; make room there"):
+    with pytest.raises(DownloadError, match="must stay free; free disk space there"):
         usual.get(wanted(), Silent())
 
 

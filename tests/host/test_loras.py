@@ -174,7 +174,7 @@ def test_a_missing_model_file_is_named_with_its_folder(client: ComfyClient, slot
 )
 def test_no_path_leads_out_of_the_folders_or_of_https(client: ComfyClient, models: Path, path: str) -> None:
     save_file({"a": torch.ones(1)}, models / "outside.safetensors")
-    with pytest.raises(HostError, match=r"is outside|only https addresses"):
+    with pytest.raises(HostError, match=r"is outside|only https is supported"):
         report(client, path=path)
 
 

@@ -85,7 +85,7 @@ def test_another_size_is_refused_before_the_first_byte(
 ) -> None:
     file = published(weights, size_bytes=len(weights) + 1)
     site.file(HOST, path_of(file), weights, **TAG)
-    with pytest.raises(DownloadError, match=rf"has {len(weights)} bytes there, but {len(weights) + 1} are"):
+    with pytest.raises(DownloadError, match=rf"sends {len(weights)} bytes, but {len(weights) + 1} are"):
         get([file], folders, web)
     assert list(folders["vae"][0].iterdir()) == []
 
@@ -125,7 +125,7 @@ def test_a_gated_file_says_what_the_user_does_and_names_no_token(
     web = Web(PublicTransport(Loopback(site), lambda *_: ["93.184.215.14"]), {HOST: token})
     with pytest.raises(DownloadError) as raised:
         get([file], folders, web)
-    assert "answered 401" in str(raised.value)
+    assert "refused access (401)" in str(raised.value)
     assert "accept the terms of its makers on the page of the repository" in str(raised.value)
     assert "set HF_TOKEN in the environment" in str(raised.value)
     assert token not in str(raised.value)

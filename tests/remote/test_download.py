@@ -210,7 +210,7 @@ def test_an_address_that_gives_nothing_any_more_is_lost(tmp_path: Path, name: st
         ("redirect to itself", "more than 3 times"),
         ("redirect to the cloud's metadata", "not on the public internet"),
         ("redirect to http", "only https"),
-        ("redirect with a password", "not a plain address"),
+        ("redirect with a password", "has no host, or a user name"),
     ],
 )
 def test_what_was_not_promised_is_not_kept(tmp_path: Path, name: str, text: str) -> None:

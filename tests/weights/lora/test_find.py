@@ -152,5 +152,5 @@ def test_a_weight_name_beside_the_address_of_a_file_is_refused(tmp_path: Path, a
 
 @pytest.mark.parametrize("repository", ["owner/name", "https://huggingface.co/owner/name"])
 def test_a_weight_name_that_leads_out_of_its_repository_is_refused(tmp_path: Path, repository: str) -> None:
-    with pytest.raises(LoraError, match=r"weight_name: .* leads out of the repository"):
+    with pytest.raises(LoraError, match=r"weight_name: .* is outside the repository"):
         LoraSources(downloads=offline(tmp_path)).find(repository, "../../b.safetensors")
