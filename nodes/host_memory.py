@@ -37,15 +37,22 @@ class HostMemory:
     """device.memory.Memory on ComfyUI's model management.
 
     keep_alive: keeps the network after a run; None keeps none.
+    device:     where networks run; None is ComfyUI's main device.
     """
 
-    def __init__(self, keep_alive: KeepAlive | None = None) -> None:
+    def __init__(self, keep_alive: KeepAlive | None = None, device: torch.device | None = None) -> None:
         self._keep_alive = keep_alive or KeepAlive()
+        self._device = device
         self._in_use: list[_HostEntry] = []
 
     @property
     def device(self) -> torch.device:
-        return model_management.get_torch_device()
+        return self._device or model_management.get_torch_device()
+
+    def for_part(self, part: Part) -> HostMemory:
+        """A VAE runs where ComfyUI runs its own: on the CPU with --cpu-vae."""
+        device = model_management.vae_device() if part == "vae" else self.device
+        return self if device == self.device else HostMemory(device=device)
 
     def auto_dtype(self, part: Part) -> torch.dtype:
         """What ComfyUI would compute such a network in on this device, by its flags and its own rules."""

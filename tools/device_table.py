@@ -78,6 +78,9 @@ Inside ComfyUI, ComfyUI's own functions choose the precision, so all its flags c
 for the text encoder and CLIP, because core stores text encoders in types that it does not compute in. If a
 device supports several types, the experts and the VAE prefer bfloat16.
 
+With ComfyUI's `--cpu-vae` the VAE runs on the CPU, and its memory is estimated there. The VAE tries kernels
+in its own precision. The receipt records its device, precision and kernels under `vae` of `model`.
+
 Free memory inside ComfyUI is what ComfyUI reports as free, plus the memory of its models that it can unload,
 minus what it reserves for other programs (`--reserve-vram`, or its default). Its number for DirectML is a
 placeholder and counts as unknown.

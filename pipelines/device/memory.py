@@ -60,6 +60,9 @@ class Memory(Protocol):
     def device(self) -> torch.device:
         """Where networks run."""
 
+    def for_part(self, part: Part) -> Memory:
+        """Return the memory of the device on which such a network runs: this one, or another."""
+
     def auto_dtype(self, part: Part) -> torch.dtype:
         """What such a network computes in where nobody chose a precision."""
 
@@ -120,6 +123,9 @@ class DeviceMemory:
     @property
     def device(self) -> torch.device:
         return self._device
+
+    def for_part(self, part: Part) -> Memory:  # noqa: ARG002  all of them run on one device
+        return self
 
     def auto_dtype(self, part: Part) -> torch.dtype:  # noqa: ARG002  here all of them compute in the same
         return torch_dtype(native_precision(abilities_of(self._device)))

@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+from ..device.memory import compute_dtype
 from ..device.precision import PRECISIONS, Precision
 from ..download.address import shown
 from ..download.store import origin_of
@@ -49,7 +50,10 @@ _LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "numpy", "av"
 
 @dataclass(frozen=True)
 class Recorded:
-    """The contents of a receipt, for a run that repeats it."""
+    """The contents of a receipt, for a run that repeats it.
+
+    preferences: the choices of kernels that the repeated run must make.
+    """
 
     request: WanRequest
     plan: Plan
@@ -58,17 +62,10 @@ class Recorded:
     files: Mapping[str, str]
     latents_sha256: str
     versions: Mapping[str, str]
+    preferences: Preferences
     inputs: Mapping[str, Any] = field(default_factory=dict)
     cache_threshold: float | None = None  # of the step cache
     prompt: str | None = None  # the expanded one
-    choices: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def preferences(self) -> Preferences:
-        """The choices that the repeated run must make. Receipts of version 0.1 contain none."""
-        from ..kernels.choices import Preferences
-
-        return Preferences(**self.choices)
 
 
 def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha256: str) -> dict[str, Any]:
@@ -102,12 +99,24 @@ def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha
             "device": str(run.memory.device),
             "choices": run.choices.as_dict(),
             "kernels_refused": dict(run.choices.refused),
+            "vae": _vae(run),
             "files": model.hashes(),
             "loras": [{**lora.as_dict(), **_origin(lora.file)} for lora in model.loras],
         },
         "latents_sha256": latents_sha256,
         "memory": run.estimate.as_dict(),
         "versions": _versions(),
+    }
+
+
+def _vae(run: Run) -> dict[str, Any]:
+    """How the VAE computes. Inside ComfyUI its device and dtype may differ from those of the experts."""
+    memory = run.memory.for_part("vae")
+    return {
+        "dtype": str(compute_dtype(run.model.precision, memory, "vae")).removeprefix("torch."),
+        "device": str(memory.device),
+        "kernels": run.vae_kernels.kernels,
+        "kernels_refused": dict(run.vae_kernels.refused),
     }
 
 
@@ -130,18 +139,15 @@ def read_receipt(file: Path) -> Recorded:
         )
     try:
         return _recorded(content)
-    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
+    except (KeyError, TypeError, ValueError, ArithmeticError, ModelError) as error:
         raise RequestError.of(
             "from-receipt", f"{file} is damaged: {error!r}", "make a new one from the request"
         ) from error
 
 
 def _recorded(content: Mapping[str, Any]) -> Recorded:
-    """Raises KeyError, TypeError, ValueError or ArithmeticError when `content` is not that of a receipt."""
-    from ..kernels.choices import Preferences
-
+    """Raises KeyError, TypeError, ValueError, ArithmeticError or ModelError when `content` is no receipt."""
     model, plan = content["model"], Plan.from_dict(content["plan"])
-    Preferences(**model.get("choices", {}))  # TypeError for a choice that does not exist
     if model["precision"] not in PRECISIONS or plan.solver not in _SOLVERS:
         raise ValueError(f"precision {model['precision']!r} or solver {plan.solver!r} is unknown")
     return Recorded(
@@ -155,8 +161,16 @@ def _recorded(content: Mapping[str, Any]) -> Recorded:
         inputs=dict(content.get("inputs", {})),  # missing in the oldest receipts
         cache_threshold=content["acceleration"]["threshold"] if "acceleration" in content else None,
         prompt=content.get("prompt"),
-        choices=dict(model.get("choices", {})),
+        preferences=_preferences(model),
     )
+
+
+def _preferences(model: Mapping[str, Any]) -> Preferences:
+    """Raises what `_recorded` raises. The oldest receipts contain no choices."""
+    from ..kernels.choices import KernelChoice, Preferences
+
+    vae = KernelChoice(model["vae"]["kernels"]) if "vae" in model else None
+    return Preferences(**model.get("choices", {}), vae=vae)
 
 
 def require_same_files(recorded: Recorded, model: WanModel) -> None:

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..device.memory import Memory, compute_dtype
+from ..device.memory import Memory
 from ..embedded.toy_model import embedded_loras
 from ..errors import ModelError, RequestError, SamplingError
 from ..interpolation.interpolator_files import Interpolators, interpolator_record, make_interpolator
-from ..kernels.choices import FloatChoices, kernels_text
+from ..kernels.choices import FloatChoices
 from ..loading.wan_model import WanModel
 from ..plan.plan import Plan, describe, make_plan
 from ..progress import Progress
@@ -32,6 +32,7 @@ from ..sampling.engine import Prompts
 from ..sampling.noise import StartLatents, initial_noise, noise_sampler
 from ..sampling.schedule import Sampling
 from ..sampling.step_cache import REGULAR, StepCache
+from ..vae.latent_space import vae_kernels
 from ..vae.tiles import Tiling
 from ..video.edit import Edit
 from ..video.local_file import FindFile, any_file
@@ -206,25 +207,35 @@ def _decided(
     """
     require_suffix(out, plan.output)
     log.info("%s", describe(plan))
+    vae = vae_kernels(model, memory)
     if request.task == SPEECH:
         estimate = estimate_speech_memory(model, plan, inputs, memory)
         # The choice is for the VAE. The blocks of a speech model have none.
-        dtype = compute_dtype(model.precision, memory, "vae")
-        kernels, refused = model.preferences.kernels_on(memory.device, dtype)
-        choices = FloatChoices(kernels=kernels, refused=refused)
-        log.info("%s", kernels_text(kernels, refused))
+        choices = FloatChoices(kernels=vae.kernels, refused=vae.refused)
     else:
         steps, cached = plan.experts[plan.start_step :], options["cache_threshold"] is not None
         estimate = estimate_memory(model, memory, plan.latent_shape, steps, cached=cached)
         choices = float_choices(model, plan.latent_shape, memory)
-    # One decision for the whole run, the VAE and the receipt included.
-    model = replace(model, preferences=replace(model.preferences, kernels=choices.kernels))
+    # Decided once, so that the VAE is loaded with what the receipt says.
+    model = replace(model, preferences=replace(model.preferences, vae=vae))
     log.info("%s", estimate.text())
     if options["check_memory"]:
         estimate.require_room()
     checker = required_checker(request, model, inputs)
     return Run(
-        request, report, plan, model, inputs, memory, progress, estimate, choices, checker, out, **options
+        request,
+        report,
+        plan,
+        model,
+        inputs,
+        memory,
+        progress,
+        estimate,
+        choices,
+        vae,
+        checker,
+        out,
+        **options,
     )
 
 

@@ -73,6 +73,7 @@ class MemoryEstimate:
 
     dtype:     the dtype in which the experts compute.
     residency: how much of the experts stays on the device; None when the run samples nothing.
+    vae:       the estimate of the VAE alone, when it runs on another device.
     """
 
     device: str
@@ -81,6 +82,7 @@ class MemoryEstimate:
     free_bytes: int | None
     total_bytes: int | None
     residency: Residency | None = None
+    vae: MemoryEstimate | None = None
 
     @property
     def largest(self) -> Stage:
@@ -91,6 +93,8 @@ class MemoryEstimate:
 
         Refuses nothing when the free memory is unknown. Residency, tiles and chunks are the smallest then.
         """
+        if self.vae is not None:
+            self.vae.require_room()
         stage = self.largest
         if self.free_bytes is None or stage.needed_bytes <= self.free_bytes:
             return
@@ -118,7 +122,8 @@ class MemoryEstimate:
         if self.free_bytes is None:
             room = f"the free memory of {self.device} is unknown, so as little as possible is used"
         line = f"memory on {self.device} in GiB, {self.dtype} weights + activations: {stages}; {room}"
-        return line if self.residency is None else f"{line}; {self.residency.text()}"
+        line = line if self.residency is None else f"{line}; {self.residency.text()}"
+        return line if self.vae is None else f"{line}; {self.vae.text()}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the estimate in bytes, for the receipt."""
@@ -150,20 +155,10 @@ def estimate_memory(
     residency:     the residency of the experts, if it is decided already.
     """
     device, free = memory.device, memory.free_bytes()
-    dtype, text_dtype, vae_dtype = (
-        compute_dtype(model.precision, memory, part) for part in ("transformer", "text_encoder", "vae")
-    )
-    text, vae = model.text_encoder, model.vae
-
-    def stage(
-        network: str, recipe: Recipe, dtype: torch.dtype, dtype_of: DTypeRule, working_bytes: int
-    ) -> Stage:
-        mapped = mapped_bytes(recipe, dtype_of) if device.type == "cpu" else 0
-        working = max(working_bytes, making_bytes(recipe))
-        return Stage(network, weight_bytes(recipe, dtype_of), mapped, working, _name(dtype))
-
-    decoding = decode_bytes(model, latent_shape, vae_dtype, decode_tiling(model, latent_shape, memory))
-    after = stage("VAE", vae, vae_dtype, lambda _: vae_dtype, decoding)
+    dtype = compute_dtype(model.precision, memory, "transformer")
+    text, text_dtype = model.text_encoder, compute_dtype(model.precision, memory, "text_encoder")
+    vae_memory = memory.for_part("vae")
+    after, apart = _vae_stage(model, vae_memory, latent_shape), vae_memory.device != device
     recipes = {name: model.experts[name] for name in dict.fromkeys(experts)}
     denoising = []
     if recipes:
@@ -173,12 +168,12 @@ def estimate_memory(
         residency = residency or choose_residency(
             model.residency,
             unit_sizes(recipes, kind.dtypes(dtype), device),
-            MemoryBudget(free, working, after.needed_bytes),
+            MemoryBudget(free, working, 0 if apart else after.needed_bytes),
             own_memory=device.type != "cpu",
         )
         denoising = [
             replace(
-                stage(kind.title([name]), recipe, dtype, kind.dtypes(dtype), 0),
+                _stage(device, kind.title([name]), recipe, dtype, kind.dtypes(dtype)),
                 working_bytes=working,
                 slots_bytes=residency.bytes,
             )
@@ -189,9 +184,42 @@ def estimate_memory(
             str(device), _name(dtype), tuple(denoising), free, memory.total_bytes(), residency
         )
     reading_work = text_encoder_bytes(text.config, model.family.text_length)
-    reading = stage("text encoder", text, text_dtype, text_dtypes(text_dtype), reading_work)
-    stages = (reading, *denoising, after)
-    return MemoryEstimate(str(device), _name(dtype), stages, free, memory.total_bytes(), residency)
+    reading = _stage(device, "text encoder", text, text_dtype, text_dtypes(text_dtype), reading_work)
+    stages = (reading, *denoising) if apart else (reading, *denoising, after)
+    return MemoryEstimate(
+        str(device),
+        _name(dtype),
+        stages,
+        free,
+        memory.total_bytes(),
+        residency,
+        _vae_alone(after, vae_memory) if apart else None,
+    )
+
+
+def _stage(
+    device: torch.device,
+    network: str,
+    recipe: Recipe,
+    dtype: torch.dtype,
+    dtype_of: DTypeRule,
+    working_bytes: int = 0,
+) -> Stage:
+    mapped = mapped_bytes(recipe, dtype_of) if device.type == "cpu" else 0
+    working = max(working_bytes, making_bytes(recipe))
+    return Stage(network, weight_bytes(recipe, dtype_of), mapped, working, _name(dtype))
+
+
+def _vae_stage(model: WanModel, memory: Memory, latent_shape: Sequence[int]) -> Stage:
+    """memory: of the device of the VAE."""
+    dtype = compute_dtype(model.precision, memory, "vae")
+    decoding = decode_bytes(model, latent_shape, dtype, decode_tiling(model, latent_shape, memory))
+    return _stage(memory.device, "VAE", model.vae, dtype, lambda _: dtype, decoding)
+
+
+def _vae_alone(stage: Stage, memory: Memory) -> MemoryEstimate:
+    free, total = memory.free_bytes(), memory.total_bytes()
+    return MemoryEstimate(str(memory.device), stage.dtype, (stage,), free, total)
 
 
 def chunk_tokens(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> int:
@@ -237,6 +265,7 @@ def decode_bytes(
 
 def decode_tiling(model: HasVae, latent_shape: Sequence[int], memory: Memory) -> Tiling | None:
     """Return the tiles in which a run decodes; None when whole frames fit."""
+    memory = memory.for_part("vae")
     dtype, free = compute_dtype(model.precision, memory, "vae"), memory.free_bytes()
     room = None if free is None else max(free - weight_bytes(model.vae, lambda _: dtype), 0)
     size, beside = frame_size(model, latent_shape), memory.device.type != "cpu"

@@ -10,7 +10,7 @@ import torch
 
 from ..device.memory import Memory, compute_dtype
 from ..interpolation.interpolator_files import Interpolators
-from ..kernels.choices import FloatChoices
+from ..kernels.choices import FloatChoices, KernelChoice
 from ..loading.wan_model import WanModel
 from ..networks.safety_checker import SafetyChecker
 from ..plan.plan import Plan
@@ -30,7 +30,7 @@ class Run:
     report:   the report of the check; the receipt lists its adjustments.
     model:    the model with the LoRAs of the request.
     estimate: the memory that the run needs, and how much of the experts stays on the device.
-    choices:  the kernels of the experts.
+    choices:  the kernels of the experts. vae_kernels: those of the VAE.
     checker:  the safety checker, if the request needs one.
     prompt:   the expanded prompt of the receipt, when a run is repeated.
     tags:     more metadata for the file. embed_receipt: whether the file also contains the receipt.
@@ -46,6 +46,7 @@ class Run:
     progress: Progress
     estimate: MemoryEstimate
     choices: FloatChoices
+    vae_kernels: KernelChoice
     checker: SafetyChecker | None
     out: Path
     prompt: str | None = None

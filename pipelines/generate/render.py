@@ -168,6 +168,7 @@ def with_tile_fallback(
 
     Raises ModelError when memory runs out with the smallest tiles too.
     """
+    memory = memory.for_part("vae")
     width, height = frame_size(model, latent_shape)
     tiling = decode_tiling(model, latent_shape, memory)
     while True:

@@ -169,6 +169,7 @@ def _vae(
     inputs: SpeechInputs, model: WanModel, memory: Memory, progress: Progress
 ) -> Iterator[AutoencoderKLWan]:
     """Load the VAE, with room to encode and to decode. Unloads it at the end."""
+    memory = memory.for_part("vae")
     dtype = compute_dtype(model.precision, memory, "vae")
     ways = (
         decode_bytes(model, inputs.latent_shape, dtype, decode_tiling(model, inputs.latent_shape, memory)),
@@ -218,6 +219,7 @@ def _repeat_first(frames: Iterable[Tensor]) -> Iterator[Tensor]:
 
 
 def _encode_tiling(inputs: SpeechInputs, model: WanModel, memory: Memory) -> Tiling | None:
+    memory = memory.for_part("vae")
     dtype, free = compute_dtype(model.precision, memory, "vae"), memory.free_bytes()
     room = None if free is None else max(free - weight_bytes(model.vae, lambda _: dtype), 0)
     size, spill = frame_size(model, inputs.latent_shape), memory.device.type != "cpu"

@@ -182,6 +182,7 @@ def encode(
     latent_shape: (..., T, H/8, W/8) of the result.
     tiling:       encode in tiles; None encodes whole frames. See `memory_estimate.decode_tiling`.
     """
+    memory = memory.for_part("vae")
     try:
         return _encode_frames(model, frames, latent_shape, memory, progress, tiling)
     finally:
@@ -240,6 +241,7 @@ def decode(
 
     Loads the VAE at the first frame and unloads it when the iterator ends or is closed.
     """
+    memory = memory.for_part("vae")
     try:
         yield from _decode(model, latents, memory, progress, frames, tiling)
     finally:

@@ -5,8 +5,8 @@ All choices but Sage are of the float class: results differ by rounding only. Eq
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
@@ -21,14 +21,34 @@ from .traceable import traceable_operations
 from .trial import DeviceFacts, facts_of, first_that_runs, remembered
 
 __all__ = [
+    "THIS_MACHINE",
     "FloatChoices",
+    "KernelChoice",
     "Machine",
     "Preferences",
     "kernel_candidates",
-    "kernels_text",
     "operations_of",
     "why_not_kernels",
 ]
+
+
+@dataclass(frozen=True)
+class KernelChoice:
+    """The kernels for the element-wise work of one network.
+
+    refused: the faster kernels that do not run here, each with the reason. Changes nothing.
+    """
+
+    kernels: Kernels
+    refused: Mapping[Kernels, str] = field(default_factory=dict, compare=False)
+
+    def __post_init__(self) -> None:
+        _require_known("kernels", self.kernels, KERNELS)
+
+    def text(self) -> str:
+        """Describe the choice in a few words."""
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in self.refused.items())
+        return f"{self.kernels} kernels (not {reasons})" if reasons else f"{self.kernels} kernels"
 
 
 @dataclass(frozen=True)
@@ -36,7 +56,7 @@ class FloatChoices:
     """How the blocks of one transformer compute.
 
     attention:    a kernel of `attention.ATTENTIONS`.
-    kernels:      who does the element-wise work, that of the VAE too.
+    kernels:      who does the element-wise work.
     chunk_tokens: all but attention on so many tokens at a time; 0 for all at once.
     compiler:     a backend of torch.compile for the block, or None. One graph serves all blocks and experts.
     refused:      which kernels would have been quicker, and why they do not run here. Changes nothing.
@@ -49,10 +69,8 @@ class FloatChoices:
     refused: Mapping[Kernels, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        if self.attention not in ATTENTIONS:
-            raise ModelError(f"attention: {self.attention!r} is unknown; give one of {', '.join(ATTENTIONS)}")
-        if self.kernels not in KERNELS:
-            raise ModelError(f"kernels: {self.kernels!r} is unknown; give one of {', '.join(KERNELS)}")
+        _require_known("attention", self.attention, ATTENTIONS)
+        _require_known("kernels", self.kernels, KERNELS)
         if self.chunk_tokens < 0:
             raise ModelError(f"chunk_tokens: {self.chunk_tokens} is negative; give tokens per chunk, or 0")
 
@@ -74,7 +92,7 @@ class FloatChoices:
         """One line for people."""
         parts = [
             f"{self.attention} attention{' (lossy)' if self.lossy else ''}",
-            kernels_text(self.kernels, self.refused),
+            KernelChoice(self.kernels, self.refused).text(),
         ]
         if self.chunk_tokens:
             parts.append(f"chunks of {self.chunk_tokens} tokens")
@@ -82,6 +100,9 @@ class FloatChoices:
             parts.append(f"blocks compiled with {self.compiler}")
         return ", ".join(parts)
 
+
+# As torch names them. What triton itself says elsewhere is "0 active drivers ([]). There should only be one."
+_TRITON_DEVICES = ("cuda", "xpu")
 
 _MAKERS: dict[str, Callable[[], Operations | None]] = {
     "plain": plain_operations,
@@ -97,14 +118,9 @@ def _made(kernels: str) -> Operations | None:
     return _MAKERS[kernels]()
 
 
-def kernels_text(kernels: Kernels, refused: Mapping[Kernels, str]) -> str:
-    """For people: who does the element-wise work, and why nobody quicker does."""
-    reasons = "; ".join(f"{name}: {reason}" for name, reason in refused.items())
-    return f"{kernels} kernels (not {reasons})" if reasons else f"{kernels} kernels"
-
-
 def operations_of(kernels: Kernels) -> Operations:
-    """Raises ModelError when the kernels are not installed."""
+    """Raises ModelError when the kernels are unknown or not installed."""
+    _require_known("kernels", kernels, KERNELS)
     made = _made(kernels)
     if made is None:
         raise ModelError(f"kernels: the package for {kernels} is not installed; use plain")
@@ -125,6 +141,8 @@ def why_not_kernels(kernels: Kernels, device: torch.device, dtype: torch.dtype) 
     """
     if kernels == "plain":
         return None
+    if kernels == "triton" and device.type not in _TRITON_DEVICES:
+        return "triton computes only on GPUs of NVIDIA, AMD and Intel"
     made = _made(kernels)
     if made is None:
         return "not installed"
@@ -188,12 +206,22 @@ class Preferences:
     """What somebody wants of the choices; None leaves one to what is quickest on the device.
 
     Each as in FloatChoices. compiler: None is no compiler, for our kernels leave it little to save.
+    vae: the kernels of the VAE, once they are decided. None: `kernels`, tried in the dtype of the VAE.
+
+    Raises ModelError for a name that does not exist.
     """
 
     attention: Attention | None = None
     kernels: Kernels | None = None
     chunk_tokens: int | None = None
     compiler: str | None = None
+    vae: KernelChoice | None = None
+
+    def __post_init__(self) -> None:
+        if self.attention is not None:
+            _require_known("attention", self.attention, ATTENTIONS)
+        if self.kernels is not None:
+            _require_known("kernels", self.kernels, KERNELS)
 
     def resolve(
         self,
@@ -206,7 +234,7 @@ class Preferences:
     ) -> FloatChoices:
         """chunk_tokens: where nobody wants another.
 
-        Raises ModelError when what is wanted does not exist or does not run on the device.
+        Raises ModelError when what is wanted does not run on the device.
         """
         attention = self.attention
         if attention is None:
@@ -215,31 +243,46 @@ class Preferences:
                 candidates, lambda name: machine.attention(name, device, dtype, head_width)
             )
             attention = found or "sdpa"
-        elif attention in ATTENTIONS:  # FloatChoices refuses another name
+        else:
             reason = machine.attention(attention, device, dtype, head_width)
             _require(f"attention: {attention}", reason, device)
         if self.compiler is not None:
             _require(f"compile: {self.compiler}", machine.compiler(self.compiler, device), device)
-        kernels, refused = self.kernels_on(device, dtype, machine=machine)
+        chosen = self.kernels_on(device, dtype, machine=machine)
         chunk = chunk_tokens if self.chunk_tokens is None else self.chunk_tokens
-        return FloatChoices(attention, kernels, chunk, self.compiler, refused)
+        return FloatChoices(attention, chosen.kernels, chunk, self.compiler, chosen.refused)
 
     def kernels_on(
         self, device: torch.device, dtype: torch.dtype, *, machine: Machine = THIS_MACHINE
-    ) -> tuple[Kernels, Mapping[Kernels, str]]:
-        """The kernels alone, and which quicker ones do not run here and why.
+    ) -> KernelChoice:
+        """Choose the kernels alone: those that are wanted, else the fastest that run.
 
         Raises ModelError when those that are wanted do not run on the device.
         """
         if self.kernels is not None:
-            if self.kernels in KERNELS:  # FloatChoices refuses another name
-                reason = machine.kernels(self.kernels, device, dtype)
-                _require(f"kernels: {self.kernels}", reason, device)
-            return self.kernels, {}
+            _require(f"kernels: {self.kernels}", machine.kernels(self.kernels, device, dtype), device)
+            return KernelChoice(self.kernels)
         found, refused = first_that_runs(
             kernel_candidates(machine.facts(device)), lambda name: machine.kernels(name, device, dtype)
         )
-        return found or "plain", refused
+        return KernelChoice(found or "plain", refused)
+
+    def vae_kernels_on(
+        self, device: torch.device, dtype: torch.dtype, *, machine: Machine = THIS_MACHINE
+    ) -> KernelChoice:
+        """Choose the kernels of the VAE, which may have another device and dtype than the experts.
+
+        Raises ModelError when those that are wanted or decided do not run on the device.
+        """
+        if self.vae is None:
+            return self.kernels_on(device, dtype, machine=machine)
+        replace(self, kernels=self.vae.kernels).kernels_on(device, dtype, machine=machine)
+        return self.vae
+
+
+def _require_known(field_name: str, name: str, names: Sequence[str]) -> None:
+    if name not in names:
+        raise ModelError(f"{field_name}: {name!r} is unknown; give one of {', '.join(names)}")
 
 
 def _require(what: str, reason: str | None, device: torch.device) -> None:

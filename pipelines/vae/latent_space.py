@@ -9,16 +9,16 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
-from ..device.memory import Memory
+from ..device.memory import Memory, compute_dtype
 from ..errors import ModelError
-from ..kernels.choices import kernels_text, operations_of
+from ..kernels.choices import THIS_MACHINE, KernelChoice, Machine, operations_of
 from ..kernels.operations import Operations
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import Recipe, materialise
 from .forward import replace_vae_forward
 from .standalone import HasVae
 
-__all__ = ["denormalise", "load_model_vae", "load_vae", "normalise"]
+__all__ = ["denormalise", "load_model_vae", "load_vae", "normalise", "vae_kernels"]
 
 log = logging.getLogger(__name__)
 
@@ -26,10 +26,23 @@ log = logging.getLogger(__name__)
 def load_model_vae(
     model: HasVae, dtype: torch.dtype, memory: Memory, check: Callable[[], None], working_bytes: int = 0
 ) -> AutoencoderKLWan:
-    """Load the VAE as `load_vae` does, with the kernels the model prefers, else the fastest of the device."""
-    kernels, refused = model.preferences.kernels_on(memory.device, dtype)
-    log.info("VAE: %s", kernels_text(kernels, refused))
-    return load_vae(model.vae, dtype, memory, check, working_bytes, operations_of(kernels))
+    """Load the VAE as `load_vae` does, with the kernels of `vae_kernels`.
+
+    memory: of the device of the VAE.
+    """
+    chosen = vae_kernels(model, memory)
+    log.info("VAE: %s", chosen.text())
+    return load_vae(model.vae, dtype, memory, check, working_bytes, operations_of(chosen.kernels))
+
+
+def vae_kernels(model: HasVae, memory: Memory, machine: Machine = THIS_MACHINE) -> KernelChoice:
+    """Choose the kernels for the VAE of `model`: those the user asked for, else the fastest that run.
+
+    Raises ModelError when the requested kernels do not run on the device in the dtype of the VAE.
+    """
+    memory = memory.for_part("vae")
+    dtype = compute_dtype(model.precision, memory, "vae")
+    return model.preferences.vae_kernels_on(memory.device, dtype, machine=machine)
 
 
 def load_vae(

@@ -21,7 +21,7 @@ from wan_duet.pipelines.generate.lora_chain import lora_report, with_loras
 from wan_duet.pipelines.generate.media_inputs import MediaInputs
 from wan_duet.pipelines.generate.memory_estimate import MemoryEstimate
 from wan_duet.pipelines.generate.prepared_run import Run
-from wan_duet.pipelines.kernels.choices import FloatChoices
+from wan_duet.pipelines.kernels.choices import FloatChoices, KernelChoice
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan import make_plan
 from wan_duet.pipelines.progress import Silent
@@ -102,7 +102,8 @@ def test_the_receipt_names_the_address_and_the_content_but_no_signature(
     plan = make_plan(report.require(), toy.family, seed=1)
     estimate, out = MemoryEstimate("cpu", "float32", (), None, None), tmp_path / "a.mp4"
     decided = (request, report, plan, model, MediaInputs(), DeviceMemory("cpu"), Silent(), estimate)
-    run = Run(*decided, choices=FloatChoices(), checker=None, out=out)
+    kernels = {"choices": FloatChoices(), "vae_kernels": KernelChoice("plain")}
+    run = Run(*decided, **kernels, checker=None, out=out)
     receipt = make_receipt(run, {}, prompt="a", latents_sha256="")
     shown = "https://files.example/style.safetensors"
     assert receipt["request"]["loras"][0]["path"] == shown

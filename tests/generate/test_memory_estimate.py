@@ -44,9 +44,13 @@ class Device:
         free_bytes: int | None,
         total_bytes: int | None = None,
         dtypes: Mapping[Part, torch.dtype] = MappingProxyType({}),
+        vae: Device | None = None,
     ) -> None:
-        self.device = torch.device(kind)
+        self.device, self._vae = torch.device(kind), vae or self
         self._free_bytes, self._total_bytes, self._dtypes = free_bytes, total_bytes, dtypes
+
+    def for_part(self, part: Part) -> Device:
+        return self._vae if part == "vae" else self
 
     def auto_dtype(self, part: Part) -> torch.dtype:
         return self._dtypes.get(part, torch.float32)
@@ -104,6 +108,33 @@ def test_weights_are_counted_in_the_dtypes_they_are_kept_in(toy: WanModel) -> No
     assert stages(whole)["high-noise expert"].weights_bytes == 4 * elements
     assert 2 * elements < stages(half)["high-noise expert"].weights_bytes < 2.2 * elements  # norms and such
     assert stages(half)["VAE"].weights_bytes == 2 * toy.vae.elements
+
+
+def test_a_vae_on_another_device_is_estimated_with_the_memory_of_that_one(a14b: WanModel) -> None:
+    one = Device("cuda", 40 * GIB, 80 * GIB)
+    two = Device("cuda", 40 * GIB, 80 * GIB, vae=Device("cpu", 64 * GIB, 64 * GIB))
+    together, apart = (estimate_memory(a14b, memory, SHAPE, ["high", "low"]) for memory in (one, two))
+    assert together.vae is None
+    assert apart.vae is not None
+    assert list(stages(apart)) == ["text encoder", "high-noise expert", "low-noise expert"]
+    assert (apart.vae.device, list(stages(apart.vae))) == ("cpu", ["VAE"])
+    assert apart.text().endswith("64 of 64 GiB are free")
+    estimate_memory(a14b, Device("cuda", 40 * GIB, vae=Device("cpu", None)), SHAPE, ["high"]).require_room()
+    full = estimate_memory(a14b, Device("cuda", 40 * GIB, vae=Device("cpu", 2**20)), SHAPE, ["high"])
+    with pytest.raises(ModelError, match=r"the VAE needs .* GiB on cpu"):
+        full.require_room()
+
+
+def test_experts_need_not_leave_room_for_a_vae_on_another_device(toy: WanModel) -> None:
+    shape, free, elsewhere = (16, 2, 60, 104), 600 * 2**20, Device("cpu", 8 * GIB)
+    beside, apart = (
+        estimate_memory(toy, Device("cuda", free, vae=vae), shape, ["high", "low"]).residency
+        for vae in (None, elsewhere)
+    )
+    assert beside is not None
+    assert apart is not None
+    assert beside.slots < beside.units
+    assert apart.slots == apart.units
 
 
 def test_every_network_computes_in_the_dtype_that_its_device_has_for_it(toy: WanModel) -> None:

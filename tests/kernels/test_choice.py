@@ -15,9 +15,11 @@ from wan_duet.pipelines.kernels import choices as choices_module
 from wan_duet.pipelines.kernels.attention import attention_candidates, fills_tiles, why_not
 from wan_duet.pipelines.kernels.choices import (
     FloatChoices,
+    KernelChoice,
     Machine,
     Preferences,
     kernel_candidates,
+    operations_of,
     why_not_kernels,
 )
 from wan_duet.pipelines.kernels.kernel_names import KERNELS
@@ -103,8 +105,58 @@ def test_a_wish_for_kernels_is_granted_or_refused_with_its_reason() -> None:
     assert Preferences(kernels="kitchen").resolve(CUDA, BF16, machine=machine("triton")).kernels == "kitchen"
     with pytest.raises(ModelError, match="kernels: triton does not run on cuda:1 here: no triton here"):
         Preferences(kernels="triton").resolve(CUDA, BF16, machine=machine("triton"))
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda name: Preferences(kernels=name),
+        lambda name: FloatChoices(kernels=name),
+        KernelChoice,
+        operations_of,
+    ],
+)
+def test_kernels_that_do_not_exist_are_refused_wherever_they_are_named(use: Callable[[str], object]) -> None:
     with pytest.raises(ModelError, match="kernels: 'cutlass' is unknown; give one of plain, kitchen, triton"):
-        Preferences(kernels="cutlass").resolve(CUDA, BF16, machine=machine())  # type: ignore[arg-type]
+        use("cutlass")
+
+
+@pytest.mark.parametrize("kind", ["cpu", "mps", "privateuseone"])
+def test_triton_on_a_device_that_it_has_nothing_for_is_refused_in_words(kind: str) -> None:
+    words = "triton computes only on GPUs of NVIDIA, AMD and Intel"
+    assert why_not_kernels("triton", torch.device(kind), FP32) == words
+
+
+def without(broken_dtype: torch.dtype) -> Machine:
+    """A CUDA device on which triton fails in one dtype."""
+
+    def kernels(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
+        return "no compiler" if (name, dtype) == ("triton", broken_dtype) else None
+
+    return Machine(lambda _: DeviceFacts("cuda", (8, 6)), lambda *_: None, kernels, lambda *_: None)
+
+
+def test_the_vae_falls_back_where_the_kernels_of_the_experts_do_not_run_in_its_dtype() -> None:
+    automatic = Preferences()
+    assert automatic.resolve(CUDA, BF16, machine=without(FP32)).kernels == "triton"
+    chosen = automatic.vae_kernels_on(CUDA, FP32, machine=without(FP32))
+    assert (chosen.kernels, chosen.refused) == ("kitchen", {"triton": "no compiler"})
+    assert chosen.text() == "kitchen kernels (not triton: no compiler)"
+
+
+def test_kernels_that_somebody_chose_are_a_demand_for_the_vae_too() -> None:
+    wanted = Preferences(kernels="triton")
+    assert wanted.vae_kernels_on(CUDA, BF16, machine=without(FP32)) == KernelChoice("triton")
+    with pytest.raises(ModelError, match="kernels: triton does not run on cuda:1 here: no compiler"):
+        wanted.vae_kernels_on(CUDA, FP32, machine=without(FP32))
+
+
+def test_what_was_decided_for_the_vae_stands_with_its_reasons_while_it_runs() -> None:
+    decided = KernelChoice("kitchen", {"triton": "out of memory"})
+    again = Preferences(kernels="triton", vae=decided).vae_kernels_on(CUDA, FP32, machine=machine())
+    assert again is decided
+    with pytest.raises(ModelError, match="kernels: kitchen does not run on cuda:1"):
+        Preferences(vae=decided).vae_kernels_on(CUDA, FP32, machine=machine("kitchen"))
 
 
 def test_choices_of_a_receipt_are_wishes_again() -> None:

@@ -17,6 +17,7 @@ import logging
 import sys
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 GIB = 2**30
@@ -42,7 +43,7 @@ spec.loader.exec_module(pack)
 
 from pack.nodes.host_memory import HostMemory
 from pack.pipelines.device.ram import free_ram, total_ram
-from pack.pipelines.generate.stages import sample
+from pack.pipelines.generate.stages import decode, sample
 from pack.pipelines.loading.wan_model import load_model
 from pack.pipelines.progress import Silent
 from pack.pipelines.sampling.engine import Condition, Prompts
@@ -219,6 +220,56 @@ def others_keep_theirs() -> dict[str, Any]:
     return told
 
 
+def a_cap_on_the_process() -> dict[str, Any]:
+    """As after set_per_process_memory_fraction(0.5), with 3 GiB of tensors, 1 GiB of them core's."""
+    cuda, card.total = torch.device("cuda", 0), 24 * GIB
+    core = ModelPatcher(CoreModel(4, 4), CARD, torch.device("cpu"), size=GIB)
+    model_management.load_models_gpu([core])
+    listed_entry = model_management.current_loaded_models[0]
+    listed_entry.device = cuda
+    replaced = (
+        (model_management, "get_torch_device", lambda: cuda),
+        (torch.cuda, "get_per_process_memory_fraction", lambda _: 0.5),
+        (torch.cuda, "get_device_properties", lambda _: SimpleNamespace(total_memory=24 * GIB)),
+        (torch.cuda, "memory_allocated", lambda _: 3 * GIB),
+    )
+    before = [getattr(owner, name) for owner, name, _ in replaced]
+    told: dict[str, Any] = {}
+    for owner, name, instead in replaced:
+        setattr(owner, name, instead)
+    for reserved in (GIB, 20 * GIB):
+        model_management.EXTRA_RESERVED_VRAM, usual = reserved, model_management.EXTRA_RESERVED_VRAM
+        told[f"{reserved // GIB} reserved"] = HostMemory().free_bytes()
+        model_management.EXTRA_RESERVED_VRAM = usual
+    told["total"] = HostMemory().total_bytes()
+    for (owner, name, _), was in zip(replaced, before, strict=True):
+        setattr(owner, name, was)
+    listed_entry.device = CARD
+    return told
+
+
+def vae_on_the_cpu() -> dict[str, Any]:
+    """As with --cpu-vae, beside a model of core on the card."""
+    model, card.total = load_model("toy"), 4 * GIB
+    core = core_model(3 * GIB)
+    model_management.load_models_gpu([core])
+    told = {"same without the flag": HostMemory().for_part("vae").device == CARD}
+    args.cpu_vae = True
+    memory = HostMemory()
+    vae = memory.for_part("vae")
+    told["devices"] = [str(place.device) for place in (memory, vae, memory.for_part("text_encoder"))]
+    told["dtype"], told["free"], told["main memory"] = (
+        str(vae.auto_dtype("vae")),
+        vae.free_bytes(),
+        free_ram(),
+    )
+    frames = list(decode(model, torch.zeros(1, 16, 1, 4, 4), memory, Silent()))
+    told["frames"], told["decoded on"] = len(frames), str(frames[0].device)
+    told["core bytes"] = core.loaded_size()
+    args.cpu_vae = False
+    return told
+
+
 def nothing_is_known_of_directml() -> dict[str, Any]:
     model_management.directml_enabled = True
     told = {"free": HostMemory().free_bytes(), "total": HostMemory().total_bytes()}
@@ -251,6 +302,8 @@ def main() -> None:
         unload_button,
         loader_forgotten,
         others_keep_theirs,
+        a_cap_on_the_process,
+        vae_on_the_cpu,
         nothing_is_known_of_directml,
         main_memory,
         keeps_nothing_on_a_cpu,

@@ -58,6 +58,24 @@ def test_what_comfyui_reserves_for_others_is_not_ours_and_is_taken_off_once(scen
     assert scene["too much"] == 0
 
 
+def test_a_cap_on_the_process_counts_unless_what_is_reserved_leaves_less(scenes: dict[str, Scene]) -> None:
+    scene, gib = scenes["a_cap_on_the_process"], 2**30
+    assert scene["total"] == 12 * gib
+    # 12 may be taken, 3 are, and 1 of them can be unloaded. Of the card 23 are free.
+    assert scene["1 reserved"] == (12 - 3 + 1) * gib
+    assert scene["20 reserved"] == (23 - 20 + 1) * gib
+
+
+def test_the_vae_runs_on_the_cpu_where_comfyui_is_told_so(scenes: dict[str, Scene]) -> None:
+    scene = scenes["vae_on_the_cpu"]
+    assert scene["same without the flag"]
+    assert scene["devices"] == ["cpu:0", "cpu", "cpu:0"]
+    assert scene["dtype"] == "torch.float32"
+    assert scene["free"] == pytest.approx(scene["main memory"], rel=0.2)
+    assert (scene["frames"], scene["decoded on"]) == (1, "cpu")
+    assert scene["core bytes"] == 3 * 2**30  # nothing had to leave the card
+
+
 def test_the_gibibyte_that_core_says_for_directml_is_no_knowledge(scenes: dict[str, Scene]) -> None:
     assert scenes["nothing_is_known_of_directml"] == {"free": None, "total": None}
 
