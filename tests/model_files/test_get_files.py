@@ -95,7 +95,7 @@ def test_a_page_instead_of_a_gguf_file_is_said_to_be_one(site: Site, web: Web, f
     site.reply(
         HOST, path_of(file), Reply(b"<!doctype html>" + bytes(3000), 200, {"Content-Type": "text/html"})
     )
-    with pytest.raises(DownloadError, match="is a page"):
+    with pytest.raises(DownloadError, match="is a web page"):
         get([file], folders, web)
 
 
@@ -126,7 +126,7 @@ def test_a_gated_file_says_what_the_user_does_and_names_no_token(
     with pytest.raises(DownloadError) as raised:
         get([file], folders, web)
     assert "refused access (401)" in str(raised.value)
-    assert "accept the terms of its makers on the page of the repository" in str(raised.value)
+    assert "accept the terms of its authors on the page of the repository" in str(raised.value)
     assert "set HF_TOKEN in the environment" in str(raised.value)
     assert token not in str(raised.value)
     assert site.asked[-1].headers["Authorization"] == f"Bearer {token}"
