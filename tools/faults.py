@@ -24,6 +24,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
+import importlib
 import json
 import multiprocessing
 import os
@@ -35,20 +37,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Any
 
+import grimp
 from fault_rules import Fault, all_faults, even_sample
 
 ROOT = Path(__file__).resolve().parents[1]
 HARMLESS = Path(__file__).with_name("harmless_faults.json")
 WARM = ["pytest", "hypothesis", "httpx", "aiohttp", "pydantic", "av", "torch", "diffusers", "transformers"]
+WARM += ["_hypothesis_pytestplugin", "anyio.pytest_plugin"]
 SLOW_S = 60.0  # a test that takes longer hangs; the slowest takes a quarter of it
 IMPORTS = "the imports of the tests"
 LONG_S = 300.0  # imports and all tests of one fault together
-CONTEXT = multiprocessing.get_context("forkserver")
 
 
 def test_files(root: Path, file: str) -> tuple[list[str], list[str]]:
@@ -87,72 +89,92 @@ class Watch:
         self.notes.write(json.dumps(what) + "\n")
 
 
-def run_pytest(root: str, notes: str, tests: list[str], left_out: list[str]) -> None:
-    """In a process of its own, with `root` as the package."""
+def run_pytest(root: Path, notes: Path, tests: list[str], left_out: list[str]) -> None:
+    """In a process of its own."""
     import pytest
 
     os.setsid()
     os.chdir(root)
-    sys.path.insert(0, str(Path(root).parent))
-    os.environ |= {
-        "PYTHONPATH": str(Path(root).parent),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    sys.dont_write_bytecode = True
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(nothing, stream)
     options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0"]
-    options.append(f"--basetemp={Path(notes).with_suffix('.tmp')}")
+    options.append(f"--basetemp={notes.with_suffix('.tmp')}")
     options += [f"--deselect={test}" for test in left_out]
-    os._exit(pytest.main([*options, *tests], plugins=[Watch(Path(notes))]))
+    os._exit(pytest.main([*options, *tests], plugins=[Watch(notes)]))
 
 
 class Workplace:
-    """One temporary copy of the checkout, for one process at a time.
+    """One temporary copy of the checkout, in a process that has imported it.
 
-    sound: whether a test passes without a fault, as all workplaces have found out so far.
+    The tests run in forks of that process. A fork forgets the faulty module and all that import it.
+
+    sound: whether a test passes without a fault.
     """
 
-    def __init__(self, folder: Path, sound: dict[str, bool]) -> None:
-        self.root, self.notes, self._sound = folder / "wan_duet", folder / "notes", sound
+    def __init__(self, folder: Path) -> None:
+        self.root, self.notes = folder / "wan_duet", folder / "notes"
+        self._sound: dict[str, bool] = {}
+        self._changes = 0
         listed = ["git", "ls-files", "-z", "-co", "--exclude-standard"]
         names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
         for name in names:
             if (ROOT / name).is_file():
                 (self.root / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(ROOT / name, self.root / name)
+        sys.path.insert(0, str(folder))
+        os.environ |= {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+        self._imports = grimp.build_graph("wan_duet", cache_dir=None)
+        for name in [*WARM, *(name for name in self._imports.modules if "pipelines." in name)]:
+            with contextlib.suppress(ImportError):  # what this machine has no packages for
+                importlib.import_module(name)
+        gc.freeze()  # pytest collects garbage at its end
 
-    def first_that_fails(self, tests: list[str]) -> str | None:
-        """None when all pass. A test that does not end is stopped, and counts as one that fails."""
+    def first_that_fails(self, tests: list[str], changed: str | None = None) -> str | None:
+        """None when all pass. A test that does not end is stopped, and counts as one that fails.
+
+        changed: the file that is not as it was imported.
+        """
         self.notes.write_text("")
         left_out = [test for test, passes in self._sound.items() if not passes]
         if not (tests := [one for one in tests if one not in left_out]):
             return None
-        arguments = (str(self.root), str(self.notes), tests, left_out)
-        process = CONTEXT.Process(target=run_pytest, args=arguments)
-        process.start()
+        process = os.fork()
+        if process == 0:
+            try:
+                if changed is not None:
+                    self._forget(changed)
+                run_pytest(self.root, self.notes, tests, left_out)
+            finally:
+                os._exit(1)
         begin = since = time.monotonic()
         current, hangs = IMPORTS, False
-        while process.is_alive() and not hangs:
-            process.join(0.1)
+        while not (ended := os.waitpid(process, os.WNOHANG))[0] and not hangs:
+            time.sleep(0.05)
             started = [note["starts"] for note in self._read() if "starts" in note]
             if started and started[-1] != current:
                 current, since = started[-1], time.monotonic()
             in_test_s = time.monotonic() - since if current != IMPORTS else 0.0
             hangs = in_test_s > SLOW_S or time.monotonic() - begin > LONG_S
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid or 0, signal.SIGKILL)  # with what the tests have started
-        process.join()
+            os.killpg(process, signal.SIGKILL)  # with what the tests have started
+        exitcode = os.waitstatus_to_exitcode((ended if ended[0] else os.waitpid(process, 0))[1])
         shutil.rmtree(self.notes.with_suffix(".tmp"), ignore_errors=True)
         failed = next((note["failed"] for note in self._read() if "failed" in note), None)
-        if failed is None and not hangs and process.exitcode in (1, 4):
+        if failed is None and not hangs and exitcode in (1, 4):
             if "::" in tests[0]:
                 return None  # a test of an earlier run that is gone
             raise RuntimeError(f"pytest does not run {' '.join(tests)}")
-        crashed = process.exitcode not in (0, 5)
+        crashed = exitcode not in (0, 5)
         return failed or (current if hangs or crashed else None)
+
+    def _forget(self, file: str) -> None:
+        """The next import of the file's module, or of one that imports it, reads the file again."""
+        module = ".".join(("wan_duet", *Path(file).with_suffix("").parts)).removesuffix(".__init__")
+        for name in {module, *self._imports.find_downstream_modules(module)}:
+            package, _, last = name.rpartition(".")
+            if sys.modules.pop(name, None) is not None and hasattr(sys.modules.get(package), last):
+                delattr(sys.modules[package], last)
 
     def _read(self) -> list[dict[str, str]]:
         lines = self.notes.read_text(encoding="utf-8").split("\n")
@@ -169,17 +191,32 @@ class Workplace:
 
     def _failing(self, fault: Fault, tests: list[str]) -> str | None:
         target = self.root / fault.file
-        content = target.read_bytes()
+        content, times = target.read_bytes(), target.stat()
         target.write_bytes(content[: fault.start] + fault.after.encode() + content[fault.end :])
+        # Python knows by the time, in seconds, whether bytecode is of this source.
+        self._changes += 1
+        os.utime(target, (self._changes, self._changes))
         try:
-            return self.first_that_fails(tests)
+            return self.first_that_fails(tests, fault.file)
         finally:
             target.write_bytes(content)
+            os.utime(target, (times.st_atime, times.st_mtime))
 
     def _is_sound(self, test: str) -> bool:
         if test not in self._sound and test != IMPORTS:
             self._sound[test] = self.first_that_fails([test]) is None
         return self._sound.get(test, True)
+
+
+WORKPLACE: list[Workplace] = []  # of this process
+
+
+def set_up(folder: Path) -> None:
+    WORKPLACE.append(Workplace(folder / str(os.getpid())))
+
+
+def find(fault: Fault, quick: bool, likely: str | None) -> str | None:
+    return WORKPLACE[0].find(fault, quick, likely)
 
 
 # ---- the report
@@ -220,24 +257,15 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def judge(faults: list[Fault], temporary: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    CONTEXT.set_forkserver_preload(WARM)
-    idle: SimpleQueue[Workplace] = SimpleQueue()
-    sound: dict[str, bool] = {}
-    for number in range(options.processes):
-        idle.put(Workplace(temporary / str(number), sound))
-
-    def find(fault: Fault) -> str | None:
-        workplace = idle.get()
-        try:
-            return workplace.find(fault, options.quick, likely.get((fault.file, fault.text)))
-        finally:
-            idle.put(workplace)
-
     earlier = [] if options.earlier is None else json.loads(options.earlier.read_text(encoding="utf-8"))
     likely = {(one["file"], one["fault"]): one["test"] for one in earlier}
     begin = time.monotonic()
-    with ThreadPoolExecutor(options.processes) as pool:
-        tasks = {pool.submit(find, fault): fault for fault in faults}
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(options.processes, context, set_up, (temporary,)) as pool:
+        tasks = {
+            pool.submit(find, fault, options.quick, likely.get((fault.file, fault.text))): fault
+            for fault in faults
+        }
         for task in as_completed(tasks):
             fault, test = tasks[task], task.result()
             print(f"{time.monotonic() - begin:6.0f} s  {fault}\n          {test or 'SURVIVED'}", flush=True)

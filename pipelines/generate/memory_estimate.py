@@ -18,7 +18,7 @@ from ..sampling.step_cache import CACHED_SHARE
 from ..streaming.executor import unit_sizes
 from ..streaming.residency import MemoryBudget, Residency, choose_residency
 from ..vae.standalone import HasVae
-from ..vae.tile_size import choose_tiling, vae_bytes
+from ..vae.tile_size import Way, choose_tiling, vae_bytes
 from ..vae.tiles import Tiling
 from ..weights.footprint import making_bytes, mapped_bytes, weight_bytes
 from ..weights.recipe import DTypeRule, Recipe
@@ -27,12 +27,12 @@ __all__ = [
     "MemoryEstimate",
     "Stage",
     "chunk_tokens",
-    "decode_bytes",
-    "decode_tiling",
     "estimate_memory",
     "frame_size",
     "sampling_bytes",
     "usual_chunk",
+    "vae_tiling",
+    "vae_working_bytes",
 ]
 
 _CHUNK = 4096  # tokens; products of fewer rows are slower
@@ -213,7 +213,8 @@ def _stage(
 def _vae_stage(model: WanModel, memory: Memory, latent_shape: Sequence[int]) -> Stage:
     """memory: of the device of the VAE."""
     dtype = compute_dtype(model.precision, memory, "vae")
-    decoding = decode_bytes(model, latent_shape, dtype, decode_tiling(model, latent_shape, memory))
+    tiling = vae_tiling(model, "decode", latent_shape, memory)
+    decoding = vae_working_bytes(model, "decode", latent_shape, dtype, tiling)
     return _stage(memory.device, "VAE", model.vae, dtype, lambda _: dtype, decoding)
 
 
@@ -255,21 +256,21 @@ def sampling_bytes(recipe: Recipe, latent_shape: Sequence[int], dtype: torch.dty
     return forward_bytes(recipe.config, latent_shape, dtype, chunk) + making_bytes(recipe)
 
 
-def decode_bytes(
-    model: HasVae, latent_shape: Sequence[int], dtype: torch.dtype, tiling: Tiling | None
+def vae_working_bytes(
+    model: HasVae, way: Way, latent_shape: Sequence[int], dtype: torch.dtype, tiling: Tiling | None
 ) -> int:
-    """Return the bytes that decoding one latent frame after another needs, without the weights of the VAE."""
+    """Return the bytes that decoding or encoding one latent frame after another needs beside the weights."""
     size = frame_size(model, latent_shape)
-    return vae_bytes(model.vae.config, "decode", *size, dtype.itemsize, tiling)
+    return vae_bytes(model.vae.config, way, *size, dtype.itemsize, tiling)
 
 
-def decode_tiling(model: HasVae, latent_shape: Sequence[int], memory: Memory) -> Tiling | None:
-    """Return the tiles in which a run decodes; None when whole frames fit."""
+def vae_tiling(model: HasVae, way: Way, latent_shape: Sequence[int], memory: Memory) -> Tiling | None:
+    """Return the tiles in which a run decodes or encodes; None when whole frames fit."""
     memory = memory.for_part("vae")
     dtype, free = compute_dtype(model.precision, memory, "vae"), memory.free_bytes()
     room = None if free is None else max(free - weight_bytes(model.vae, lambda _: dtype), 0)
     size, beside = frame_size(model, latent_shape), memory.device.type != "cpu"
-    return choose_tiling(room, model.vae.config, "decode", *size, dtype.itemsize, can_spill=beside)
+    return choose_tiling(room, model.vae.config, way, *size, dtype.itemsize, can_spill=beside)
 
 
 def frame_size(model: HasVae, latent_shape: Sequence[int]) -> tuple[int, int]:

@@ -29,7 +29,7 @@ from ..video.image import image_bytes, write_image
 from ..video.latent_file import LatentFile, write_latents
 from ..video.more_frames import Interpolator
 from ..video.probe import VideoFacts, probe, verify
-from .memory_estimate import decode_tiling, frame_size
+from .memory_estimate import frame_size, vae_tiling
 from .stages import decode
 
 __all__ = [
@@ -170,7 +170,7 @@ def with_tile_fallback(
     """
     memory = memory.for_part("vae")
     width, height = frame_size(model, latent_shape)
-    tiling = decode_tiling(model, latent_shape, memory)
+    tiling = vae_tiling(model, "decode", latent_shape, memory)
     while True:
         if tiling is not None:
             log.info("%s %dx%d %s", doing, width, height, tiling_note(tiling))

@@ -32,12 +32,10 @@ from ..streaming.executor import Executor
 from ..vae.decode import stream_decode
 from ..vae.encode import stream_encode
 from ..vae.latent_space import denormalise, load_model_vae, normalise
-from ..vae.tile_size import choose_tiling, vae_bytes
-from ..vae.tiles import Tiling
+from ..vae.tile_size import Way
 from ..video.frames import close
-from ..weights.footprint import weight_bytes
 from .local_receipt import latents_hash
-from .memory_estimate import decode_bytes, decode_tiling, frame_size
+from .memory_estimate import vae_tiling, vae_working_bytes
 
 __all__ = ["SETTLING_FRAMES", "SpeechInputs", "speech_frames"]
 
@@ -170,13 +168,14 @@ def _vae(
 ) -> Iterator[AutoencoderKLWan]:
     """Load the VAE, with room to encode and to decode. Unloads it at the end."""
     memory = memory.for_part("vae")
-    dtype = compute_dtype(model.precision, memory, "vae")
-    ways = (
-        decode_bytes(model, inputs.latent_shape, dtype, decode_tiling(model, inputs.latent_shape, memory)),
-        _encoding_bytes(inputs, model, dtype, _encode_tiling(inputs, model, memory)),
-    )
+    dtype, shape = compute_dtype(model.precision, memory, "vae"), inputs.latent_shape
+
+    def working_bytes(way: Way) -> int:
+        return vae_working_bytes(model, way, shape, dtype, vae_tiling(model, way, shape, memory))
+
+    working = max(working_bytes("decode"), working_bytes("encode"))
     try:
-        yield load_model_vae(model, dtype, memory, progress.check, max(ways))
+        yield load_model_vae(model, dtype, memory, progress.check, working)
     finally:
         memory.release()
 
@@ -186,7 +185,8 @@ def _encoded(
     vae: AutoencoderKLWan, frames: Iterable[Tensor], inputs: SpeechInputs, model: WanModel, memory: Memory
 ) -> Tensor:
     """Encode 4 T - 3 frames. Returns normalised latents (1, C, T, h, w), float32, on the CPU."""
-    latents = stream_encode(vae, iter(frames), tiling=_encode_tiling(inputs, model, memory))
+    tiling = vae_tiling(model, "encode", inputs.latent_shape, memory)
+    latents = stream_encode(vae, iter(frames), tiling=tiling)
     return normalise(torch.stack([latent.float().cpu() for latent in latents], 1)[None], model.vae)
 
 
@@ -202,7 +202,7 @@ def _decoded(
     """Decode the first `frames` frames of `latents` as the continuation of `before`, on the CPU."""
     hidden = 4 * before.shape[2] - 3
     whole = denormalise(torch.cat([before, latents], dim=2), model.vae)
-    tiling = decode_tiling(model, inputs.latent_shape, memory)
+    tiling = vae_tiling(model, "decode", inputs.latent_shape, memory)
     decoded = stream_decode(vae, whole, frames=hidden + frames, tiling=tiling)
     try:
         for frame in islice(decoded, hidden, None):
@@ -216,16 +216,3 @@ def _repeat_first(frames: Iterable[Tensor]) -> Iterator[Tensor]:
     frames = iter(frames)
     first = next(frames)
     return chain((first, first), frames)
-
-
-def _encode_tiling(inputs: SpeechInputs, model: WanModel, memory: Memory) -> Tiling | None:
-    memory = memory.for_part("vae")
-    dtype, free = compute_dtype(model.precision, memory, "vae"), memory.free_bytes()
-    room = None if free is None else max(free - weight_bytes(model.vae, lambda _: dtype), 0)
-    size, spill = frame_size(model, inputs.latent_shape), memory.device.type != "cpu"
-    return choose_tiling(room, model.vae.config, "encode", *size, dtype.itemsize, can_spill=spill)
-
-
-def _encoding_bytes(inputs: SpeechInputs, model: WanModel, dtype: torch.dtype, tiling: Tiling | None) -> int:
-    size = frame_size(model, inputs.latent_shape)
-    return vae_bytes(model.vae.config, "encode", *size, dtype.itemsize, tiling)

@@ -33,7 +33,7 @@ from ..vae.standalone import HasVae
 from ..vae.tiles import Tiling
 from ..video.frames import close
 from .conditions import require_channels
-from .memory_estimate import chunk_tokens, decode_bytes, estimate_memory
+from .memory_estimate import chunk_tokens, estimate_memory, vae_working_bytes
 
 __all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "float_choices", "sample"]
 
@@ -180,7 +180,7 @@ def encode(
     """Encode `frames` (3, H, W) in [-1, 1]. Returns latents (1, C, T, H/8, W/8) in VAE space, float32, CPU.
 
     latent_shape: (..., T, H/8, W/8) of the result.
-    tiling:       encode in tiles; None encodes whole frames. See `memory_estimate.decode_tiling`.
+    tiling:       encode in tiles; None encodes whole frames. See `memory_estimate.vae_tiling`.
     """
     memory = memory.for_part("vae")
     try:
@@ -200,7 +200,7 @@ def _encode_frames(
 ) -> Tensor:
     progress.begin("input", latent_shape[-3], "latent frames")
     dtype = compute_dtype(model.precision, memory, "vae")
-    working = decode_bytes(model, latent_shape, dtype, tiling)  # encoding takes less
+    working = vae_working_bytes(model, "decode", latent_shape, dtype, tiling)  # encoding takes less
     vae = load_model_vae(model, dtype, memory, progress.check, working)
     done: list[Tensor] = []
     for latent in stream_encode(vae, frames, tiling=tiling):
@@ -237,7 +237,7 @@ def decode(
     """Decode `latents` (1, C, T, H/8, W/8) in VAE space. Yields frames (3, H, W) in [-1, 1].
 
     frames: stop after so many frames; None decodes all.
-    tiling: decode in tiles; None decodes whole frames. See `memory_estimate.decode_tiling`.
+    tiling: decode in tiles; None decodes whole frames. See `memory_estimate.vae_tiling`.
 
     Loads the VAE at the first frame and unloads it when the iterator ends or is closed.
     """
@@ -257,7 +257,7 @@ def _decode(
     tiling: Tiling | None,
 ) -> Iterator[Tensor]:
     dtype = compute_dtype(model.precision, memory, "vae")
-    working = decode_bytes(model, latents.shape, dtype, tiling)
+    working = vae_working_bytes(model, "decode", latents.shape, dtype, tiling)
     vae = load_model_vae(model, dtype, memory, progress.check, working)
     yield from stream_decode(vae, latents, frames=frames, tiling=tiling)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from .tiles import Tiling
 
-__all__ = ["choose_tiling", "smaller_tiling", "vae_bytes"]
+__all__ = ["Way", "choose_tiling", "smaller_tiling", "vae_bytes"]
+
+Way: TypeAlias = Literal["decode", "encode"]
 
 _SIDES = ((512, 448), (256, 192), (128, 96))
 """Size and stride of tiles. Neighbours share 32 pixels or more, over which one fades into the other."""
@@ -30,7 +32,7 @@ _MARGIN = 1.25  # for what a convolution library takes on top, which differs per
 
 def vae_bytes(
     config: Mapping[str, Any],
-    way: Literal["decode", "encode"],
+    way: Way,
     width: int,
     height: int,
     itemsize: int,
@@ -57,7 +59,7 @@ def vae_bytes(
 def choose_tiling(
     free_bytes: int | None,
     config: Mapping[str, Any],
-    way: Literal["decode", "encode"],
+    way: Way,
     width: int,
     height: int,
     itemsize: int,

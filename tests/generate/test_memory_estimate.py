@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -16,7 +16,14 @@ from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.device.precision import Part
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.generate.local_run import run
-from wan_duet.pipelines.generate.memory_estimate import MemoryEstimate, Stage, chunk_tokens, estimate_memory
+from wan_duet.pipelines.generate.memory_estimate import (
+    MemoryEstimate,
+    Stage,
+    chunk_tokens,
+    estimate_memory,
+    vae_tiling,
+    vae_working_bytes,
+)
 from wan_duet.pipelines.generate.stages import sample
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent
@@ -24,6 +31,9 @@ from wan_duet.pipelines.request import t2v_request
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.noise import StartLatents
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
+from wan_duet.pipelines.vae.tile_size import Way
+from wan_duet.pipelines.vae.tiles import Tiling
+from wan_duet.pipelines.weights.footprint import weight_bytes
 from wan_duet.pipelines.weights.recipe import Recipe
 from wan_duet.pipelines.weights.stored_tensors import StoredTensor
 
@@ -278,6 +288,33 @@ def test_a_vae_with_little_room_is_counted_in_tiles(toy: WanModel) -> None:
         for free in (80 * GIB, GIB // 8)
     )
     assert tight < roomy / 2
+
+
+@pytest.mark.parametrize("way", get_args(Way))
+@pytest.mark.parametrize(
+    ("kind", "free", "tiling"),
+    [
+        ("cuda", None, Tiling(256, 192, spill=True)),
+        ("cuda", 0, Tiling(128, 96, spill=True)),
+        ("cuda", 80 * GIB, None),
+        ("cpu", None, Tiling(256, 192)),
+        ("cpu", 0, Tiling(128, 96)),
+        ("cpu", 80 * GIB, None),
+    ],
+)
+def test_tiles_follow_the_free_memory_and_spill_where_main_memory_is_another(
+    toy: WanModel, way: Way, kind: str, free: int | None, tiling: Tiling | None
+) -> None:
+    assert vae_tiling(toy, way, (16, 21, 180, 320), Device(kind, free)) == tiling
+
+
+@pytest.mark.parametrize("way", get_args(Way))
+def test_the_weights_of_the_vae_are_not_free_memory(toy: WanModel, way: Way) -> None:
+    shape = (16, 21, 180, 320)
+    working = vae_working_bytes(toy, way, shape, torch.float32, None)
+    weights = weight_bytes(toy.vae, lambda _: torch.float32)
+    assert vae_tiling(toy, way, shape, Device("cuda", working + weights)) is None
+    assert vae_tiling(toy, way, shape, Device("cuda", working + weights - 1)) is not None
 
 
 @pytest.mark.parametrize("free", [None, 3 * GIB])
