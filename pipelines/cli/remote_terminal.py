@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
-from concurrent.futures import wait
+from collections.abc import Callable, Iterator
+from concurrent import futures
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
@@ -20,6 +20,7 @@ from ..remote.settings import Addresses
 
 __all__ = ["NewsLine", "follow", "open_account"]
 
+_LOOK_S = 0.5  # how often the wait is left, or Ctrl-C would not be heard on Windows
 _CANCEL_S = 10.0  # how long Ctrl-C waits for the provider before the rest is left to the next start
 
 
@@ -65,11 +66,11 @@ def open_account(
         thread.close()
 
 
-def follow(ticket: Ticket, stream: TextIO) -> Job:
+def follow(ticket: Ticket, stream: TextIO, wait: Callable[..., object] = futures.wait) -> Job:
     """Wait for a job. Ctrl-C stops it, says what became of it, and comes out as KeyboardInterrupt."""
     try:
         while not ticket.done.done():
-            wait([ticket.done], timeout=0.5)
+            wait([ticket.done], timeout=_LOOK_S)
     except KeyboardInterrupt:
         stream.write("\nStopping the job at the provider ...\n")
         ticket.stop()

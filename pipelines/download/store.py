@@ -27,6 +27,7 @@ __all__ = ["Origin", "Store", "origin_of"]
 log = logging.getLogger(__name__)
 
 _INDEX = "index.json"
+_LOOK_S = 0.5  # how often a wait for another process is left to look for a stop
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ class Store:
             while True:
                 check()
                 try:
-                    lock.acquire(timeout=0.5)
+                    lock.acquire(timeout=_LOOK_S)
                     break
                 except Timeout:
                     if not waited:

@@ -16,14 +16,16 @@ from ..plan.expectation import Rates
 from .attention import attend_with
 from .choices import Preferences
 
-__all__ = ["measure_rates"]
+__all__ = ["measure_rates", "seconds_of"]
 
 _WIDTH = 5120  # of the 14B models
 _HEAD_WIDTH = 128
 _HELD_S = 1.0  # how long a GPU is kept busy
 
 
-def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
+def measure_rates(
+    device: torch.device, dtype: torch.dtype, clock: Callable[[], float] = time.perf_counter
+) -> Rates:
     """With random numbers: zeros would draw less power and flatter the device."""
     choices = Preferences().resolve(device, dtype)
     # On a GPU the sizes of a run at 832x480 with 81 frames: no round numbers, which some kernels like better.
@@ -34,13 +36,13 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
 
     left, weight = random(tokens, width), random(wide, width) * 0.02
     product_flops = 2 * tokens * width * wide
-    products = product_flops / _seconds(lambda: torch.nn.functional.linear(left, weight), device)
+    products = product_flops / seconds_of(lambda: torch.nn.functional.linear(left, weight), device, clock)
     query, key, value = (random(1, tokens, heads, _HEAD_WIDTH) for _ in range(3))
     attend = attend_with(choices.attention, device)
     attention_flops = 4 * tokens**2 * heads * _HEAD_WIDTH
-    attention = attention_flops / _seconds(lambda: attend(query, key, value), device)
+    attention = attention_flops / seconds_of(lambda: attend(query, key, value), device, clock)
     target = torch.empty_like(left)
-    copies = 2 * left.nbytes / _seconds(lambda: target.copy_(left), device)
+    copies = 2 * left.nbytes / seconds_of(lambda: target.copy_(left), device, clock)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
     return Rates(
         name,
@@ -55,27 +57,27 @@ def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
 
 
 @torch.inference_mode()
-def _seconds(work: Callable[[], object], device: torch.device) -> float:
-    """Of the best of five, after one to warm up; on a GPU of the last of many that take a second."""
+def seconds_of(work: Callable[[], object], device: torch.device, clock: Callable[[], float]) -> float:
+    """The best of five, after one to warm up; on a GPU the mean of many that take a second."""
     work()
-    found = [_timed(work, device) for _ in range(5)]
+    found = [_timed(work, device, clock) for _ in range(5)]
     if device.type != "cuda":
         return min(found)
-    times = max(5, int(_HELD_S / min(found)))
+    times = max(1, int(_HELD_S / min(found)))
 
     def often() -> None:
         for _ in range(times):
             work()
 
-    return _timed(often, device) / times
+    return _timed(often, device, clock) / times
 
 
-def _timed(work: Callable[[], object], device: torch.device) -> float:
+def _timed(work: Callable[[], object], device: torch.device, clock: Callable[[], float]) -> float:
     _wait(device)
-    begun = time.perf_counter()
+    begun = clock()
     work()
     _wait(device)
-    return time.perf_counter() - begun
+    return clock() - begun
 
 
 def _wait(device: torch.device) -> None:

@@ -12,7 +12,7 @@ from .unit_schedule import Load, UnitSchedule
 
 __all__ = ["Prefetcher", "Stopped"]
 
-_POLL_S = 0.05  # how often a waiting thread checks for a stop request
+_LOOK_S = 0.05  # how often a waiting thread checks for a stop request
 
 
 FillSlot = Callable[[Load, DeviceEvent, Callable[[], None]], DeviceEvent]
@@ -56,7 +56,7 @@ class Prefetcher:
                     raise self._error
                 if load in self._ready:
                     return self._ready[load]
-                self._changed.wait(_POLL_S)
+                self._changed.wait(_LOOK_S)
             check()
 
     def finished(self, use: int, event: DeviceEvent) -> None:
