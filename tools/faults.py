@@ -13,8 +13,9 @@ What:  a comparison is turned; a condition that is none gets a `not`; a number i
        Of one kind a line has one fault, but each class or word is dropped.
 Tests: those of its room that import the faulty file, and then the others of the room; of all rooms where
        it has no tests of its own. A test that hangs has found the fault; one that fails or hangs without it
-       too has not, and is left out. --quick: no others where some import the file. --earlier: the test
-       that found a fault in an earlier run is tried before all others.
+       too has not, and is left out. --quick: no others where some import the file.
+Again: --earlier names the file of another run. A fault that a test found then is not made again while neither
+       the faulty file nor that test's file has changed; else that test is tried first.
 
 harmless_faults.json lists faults that change nothing a test could see, with the reason. The exit code is 0
 when tests find at least 95 % of the faults and every other one is listed there.
@@ -23,203 +24,22 @@ when tests find at least 95 % of the faults and every other one is listed there.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import gc
-import importlib
+import hashlib
 import json
-import multiprocessing
-import os
-import re
-import shutil
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from datetime import date
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import grimp
 from fault_rules import Fault, all_faults, even_sample
+from fault_workplace import ROOT, find, set_up
 
-ROOT = Path(__file__).resolve().parents[1]
 HARMLESS = Path(__file__).with_name("harmless_faults.json")
-WARM = ["pytest", "hypothesis", "httpx", "aiohttp", "pydantic", "av", "torch", "diffusers", "transformers"]
-WARM += ["_hypothesis_pytestplugin", "anyio.pytest_plugin"]
-SLOW_S = 60.0  # a test that takes longer hangs; the slowest takes a quarter of it
-IMPORTS = "the imports of the tests"
-LONG_S = 300.0  # imports and all tests of one fault together
-
-
-def test_files(root: Path, file: str) -> tuple[list[str], list[str]]:
-    """Those that import the file, and the others of its room."""
-    room, _, _ = file.removeprefix("pipelines/").rpartition("/")
-    name = "[.]".join(Path(file).with_suffix("").parts)
-    package, _, module = name.rpartition("[.]")
-    imports = re.compile(rf"{name}\b|from wan_duet[.]{package} import [^\n]*\b{module}\b")
-    folder = root / "tests" / room
-    every = sorted((folder if folder.is_dir() else root / "tests").rglob("test_*.py"))
-    usable = [one for one in every if not {"host", "golden", "embedded"} & set(one.relative_to(root).parts)]
-    near = [one for one in usable if imports.search(one.read_text(encoding="utf-8"))]
-    near.sort(key=lambda one: (Path(file).stem not in one.stem, one.stat().st_size))
-    far = [one for one in usable if one not in near] if room and folder.is_dir() else []
-    return [str(one.relative_to(root)) for one in near], [str(one.relative_to(root)) for one in far]
-
-
-class Watch:
-    """A pytest plugin that writes down which test runs, and which fails."""
-
-    def __init__(self, notes: Path) -> None:
-        self.notes = notes.open("w", buffering=1)
-
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self._note(starts=nodeid)
-
-    def pytest_runtest_logreport(self, report: Any) -> None:
-        if report.failed:
-            self._note(failed=report.nodeid)
-
-    def pytest_collectreport(self, report: Any) -> None:
-        if report.failed:
-            self._note(failed=report.nodeid)
-
-    def _note(self, **what: str) -> None:
-        self.notes.write(json.dumps(what) + "\n")
-
-
-def run_pytest(root: Path, notes: Path, tests: list[str], left_out: list[str]) -> None:
-    """In a process of its own."""
-    import pytest
-
-    os.setsid()
-    os.chdir(root)
-    nothing = os.open(os.devnull, os.O_RDWR)
-    for stream in (0, 1, 2):
-        os.dup2(nothing, stream)
-    options = ["-x", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--hypothesis-seed=0"]
-    options.append(f"--basetemp={notes.with_suffix('.tmp')}")
-    options += [f"--deselect={test}" for test in left_out]
-    os._exit(pytest.main([*options, *tests], plugins=[Watch(notes)]))
-
-
-class Workplace:
-    """One temporary copy of the checkout, in a process that has imported it.
-
-    The tests run in forks of that process. A fork forgets the faulty module and all that import it.
-
-    sound: whether a test passes without a fault.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.root, self.notes = folder / "wan_duet", folder / "notes"
-        self._sound: dict[str, bool] = {}
-        self._changes = 0
-        listed = ["git", "ls-files", "-z", "-co", "--exclude-standard"]
-        names = subprocess.run(listed, cwd=ROOT, capture_output=True, check=True).stdout.decode().split("\0")
-        for name in names:
-            if (ROOT / name).is_file():
-                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, self.root / name)
-        sys.path.insert(0, str(folder))
-        os.environ |= {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
-        self._imports = grimp.build_graph("wan_duet", cache_dir=None)
-        for name in [*WARM, *(name for name in self._imports.modules if "pipelines." in name)]:
-            with contextlib.suppress(ImportError):  # what this machine has no packages for
-                importlib.import_module(name)
-        gc.freeze()  # pytest collects garbage at its end
-
-    def first_that_fails(self, tests: list[str], changed: str | None = None) -> str | None:
-        """None when all pass. A test that does not end is stopped, and counts as one that fails.
-
-        changed: the file that is not as it was imported.
-        """
-        self.notes.write_text("")
-        left_out = [test for test, passes in self._sound.items() if not passes]
-        if not (tests := [one for one in tests if one not in left_out]):
-            return None
-        process = os.fork()
-        if process == 0:
-            try:
-                if changed is not None:
-                    self._forget(changed)
-                run_pytest(self.root, self.notes, tests, left_out)
-            finally:
-                os._exit(1)
-        begin = since = time.monotonic()
-        current, hangs = IMPORTS, False
-        while not (ended := os.waitpid(process, os.WNOHANG))[0] and not hangs:
-            time.sleep(0.05)
-            started = [note["starts"] for note in self._read() if "starts" in note]
-            if started and started[-1] != current:
-                current, since = started[-1], time.monotonic()
-            in_test_s = time.monotonic() - since if current != IMPORTS else 0.0
-            hangs = in_test_s > SLOW_S or time.monotonic() - begin > LONG_S
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(process, signal.SIGKILL)  # with what the tests have started
-        exitcode = os.waitstatus_to_exitcode((ended if ended[0] else os.waitpid(process, 0))[1])
-        shutil.rmtree(self.notes.with_suffix(".tmp"), ignore_errors=True)
-        failed = next((note["failed"] for note in self._read() if "failed" in note), None)
-        if failed is None and not hangs and exitcode in (1, 4):
-            if "::" in tests[0]:
-                return None  # a test of an earlier run that is gone
-            raise RuntimeError(f"pytest does not run {' '.join(tests)}")
-        crashed = exitcode not in (0, 5)
-        return failed or (current if hangs or crashed else None)
-
-    def _forget(self, file: str) -> None:
-        """The next import of the file's module, or of one that imports it, reads the file again."""
-        module = ".".join(("wan_duet", *Path(file).with_suffix("").parts)).removesuffix(".__init__")
-        for name in {module, *self._imports.find_downstream_modules(module)}:
-            package, _, last = name.rpartition(".")
-            if sys.modules.pop(name, None) is not None and hasattr(sys.modules.get(package), last):
-                delattr(sys.modules[package], last)
-
-    def _read(self) -> list[dict[str, str]]:
-        lines = self.notes.read_text(encoding="utf-8").split("\n")
-        return [json.loads(line) for line in lines[:-1]]
-
-    def find(self, fault: Fault, quick: bool, likely: str | None) -> str | None:
-        """The test that finds the fault. likely: the one that is tried first."""
-        near, far = test_files(self.root, fault.file)
-        for tests in ([likely] if likely else [], near or far, [] if quick or not near else far):
-            while tests and (test := self._failing(fault, tests)) is not None:
-                if self._is_sound(test):
-                    return test
-        return None
-
-    def _failing(self, fault: Fault, tests: list[str]) -> str | None:
-        target = self.root / fault.file
-        content, times = target.read_bytes(), target.stat()
-        target.write_bytes(content[: fault.start] + fault.after.encode() + content[fault.end :])
-        # Python knows by the time, in seconds, whether bytecode is of this source.
-        self._changes += 1
-        os.utime(target, (self._changes, self._changes))
-        try:
-            return self.first_that_fails(tests, fault.file)
-        finally:
-            target.write_bytes(content)
-            os.utime(target, (times.st_atime, times.st_mtime))
-
-    def _is_sound(self, test: str) -> bool:
-        if test not in self._sound and test != IMPORTS:
-            self._sound[test] = self.first_that_fails([test]) is None
-        return self._sound.get(test, True)
-
-
-WORKPLACE: list[Workplace] = []  # of this process
-
-
-def set_up(folder: Path) -> None:
-    WORKPLACE.append(Workplace(folder / str(os.getpid())))
-
-
-def find(fault: Fault, quick: bool, likely: str | None) -> str | None:
-    return WORKPLACE[0].find(fault, quick, likely)
-
-
-# ---- the report
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -247,47 +67,84 @@ def main(argv: list[str] | None = None) -> int:
     if options.list:
         print(*faults, f"{len(faults)} faults", sep="\n")
         return 0
+    reasons = {entry["fault"]: entry["why"] for entry in json.loads(HARMLESS.read_text(encoding="utf-8"))}
+    verdicts: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="wan-duet-faults-") as temporary:
-        verdicts = []
         for verdict in judge(faults, Path(temporary), options):
             verdicts.append(verdict)
             if options.json is not None:
-                options.json.write_text(json.dumps(verdicts, indent=1) + "\n", encoding="utf-8")
-    return report(verdicts)
+                whole = {
+                    "as_of": date.today().isoformat(),
+                    "rooms": by_room(verdicts, reasons),
+                    "faults": verdicts,
+                }
+                options.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    return report(verdicts, reasons)
 
 
 def judge(faults: list[Fault], temporary: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    earlier = [] if options.earlier is None else json.loads(options.earlier.read_text(encoding="utf-8"))
-    likely = {(one["file"], one["fault"]): one["test"] for one in earlier}
+    """The verdicts as they come, first those that an earlier run has already."""
+    earlier = {} if options.earlier is None else json.loads(options.earlier.read_text(encoding="utf-8"))
+    known = {(one["file"], one["fault"]): one for one in earlier.get("faults", ()) if one["test"]}
+    tasks: dict[Future[str | None], Fault] = {}
     begin = time.monotonic()
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.processes, context, set_up, (temporary,)) as pool:
-        tasks = {
-            pool.submit(find, fault, options.quick, likely.get((fault.file, fault.text))): fault
-            for fault in faults
-        }
+    with ProcessPoolExecutor(options.processes, get_context("spawn"), set_up, (temporary,)) as pool:
+        for fault in faults:
+            before = known.get((fault.file, fault.text), {})
+            test = before.get("test")
+            if test and before["of"] == fingerprint(fault.file, test):
+                yield verdict_on(fault, test)
+            else:
+                tasks[pool.submit(find, fault, options.quick, test)] = fault
         for task in as_completed(tasks):
             fault, test = tasks[task], task.result()
             print(f"{time.monotonic() - begin:6.0f} s  {fault}\n          {test or 'SURVIVED'}", flush=True)
-            yield {
-                "fault": fault.text,
-                "file": fault.file,
-                "line": fault.line,
-                "what": fault.what,
-                "test": test,
-            }
+            yield verdict_on(fault, test)
 
 
-def report(verdicts: list[dict[str, Any]]) -> int:
-    harmless = {entry["fault"]: entry["why"] for entry in json.loads(HARMLESS.read_text(encoding="utf-8"))}
+def verdict_on(fault: Fault, test: str | None) -> dict[str, Any]:
+    """of: what it holds for."""
+    of = None if test is None else fingerprint(fault.file, test)
+    return {
+        "fault": fault.text,
+        "file": fault.file,
+        "line": fault.line,
+        "what": fault.what,
+        "test": test,
+        "of": of,
+    }
+
+
+def fingerprint(file: str, test: str) -> str:
+    """Of the faulty file without its fault, and of the file of the test."""
+    both = (ROOT / name for name in (file, test.partition("::")[0]))
+    contents = [one.read_bytes() if one.is_file() else b"" for one in both]
+    return hashlib.sha256(b"\0".join(contents)).hexdigest()[:16]
+
+
+def by_room(verdicts: list[dict[str, Any]], reasons: Mapping[str, str]) -> dict[str, dict[str, int]]:
+    """How many faults each room got, how many tests found, and how many change nothing."""
+    rooms: dict[str, dict[str, int]] = {}
+    for verdict in sorted(verdicts, key=lambda verdict: verdict["file"]):
+        room = rooms.setdefault(
+            str(Path(verdict["file"]).parent), {"made": 0, "found": 0, "harmless": 0, "open": 0}
+        )
+        room["made"] += 1
+        room["found" if verdict["test"] else "harmless" if verdict["fault"] in reasons else "open"] += 1
+    return rooms
+
+
+def report(verdicts: list[dict[str, Any]], reasons: Mapping[str, str]) -> int:
+    for room, counts in by_room(verdicts, reasons).items():
+        print(f"{room:24}", *(f"{number:4} {what}" for what, number in counts.items()))
     survived = [verdict for verdict in verdicts if verdict["test"] is None]
-    open_ones = [verdict for verdict in survived if verdict["fault"] not in harmless]
     found = len(verdicts) - len(survived)
     print(f"\n{found} of {len(verdicts)} faults found by a named test ({found / max(1, len(verdicts)):.1%})")
     for verdict in survived:
-        why = harmless.get(verdict["fault"], "UNEXPLAINED")
+        why = reasons.get(verdict["fault"], "UNEXPLAINED")
         print(f"{verdict['file']}:{verdict['line']} {verdict['fault']}\n    {why}")
-    return int(bool(open_ones) or found < 0.95 * len(verdicts))
+    explained = all(verdict["fault"] in reasons for verdict in survived)
+    return int(not explained or found < 0.95 * len(verdicts))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 # ERROR_ACCESS_DENIED (the target of a move is open), _SHARING_VIOLATION, _LOCK_VIOLATION, _USER_MAPPED_FILE
 # (learn.microsoft.com/windows/win32/debug/system-error-codes, 2026-11).
 _IN_USE = {5, 32, 33, 1224}
-_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+_WAITS_S = tuple(0.05 * 2**tries for tries in range(5))
 
 
 class FileInUseError(PermissionError):

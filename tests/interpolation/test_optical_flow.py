@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import sys
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -83,9 +86,20 @@ def squared_error(a: Frame, b: Frame) -> float:
     return float(np.mean((a.astype(np.float64) - b) ** 2))
 
 
-def test_opencv_is_for_a_cpu_and_frames_of_some_size() -> None:
-    assert motion_on("cuda") == "torch"
-    assert motion_on("cpu") == ("torch" if find_spec("cv2") is None else "opencv")
+@pytest.mark.parametrize(
+    ("device", "installed", "motion"),
+    [("cpu", True, "opencv"), ("cpu", False, "torch"), ("cuda", True, "torch"), ("mps", True, "torch")],
+)
+def test_opencv_finds_the_motion_on_a_cpu_where_it_is_installed(
+    monkeypatch: pytest.MonkeyPatch, device: str, installed: bool, motion: Motion
+) -> None:
+    found = ModuleType("cv2")
+    found.__spec__ = ModuleSpec("cv2", None)
+    monkeypatch.setitem(sys.modules, "cv2", found if installed else None)
+    assert motion_on(device) == motion
+
+
+def test_opencv_is_for_frames_of_some_size() -> None:
     small = scene("mixed", 112, 64)
     a, b = small.frame(0), small.frame(1)
     by_itself = FlowInterpolator(motion="opencv").between(a, b, [0.5])[0]

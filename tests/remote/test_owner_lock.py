@@ -27,9 +27,8 @@ def test_what_a_killed_process_left_is_removed_and_a_living_owner_is_not(tmp_pat
     dead, young = tmp_path / "dead.lock", tmp_path / "young.lock"
     for file in (dead, young):
         file.touch()
-    long_ago = time.time() - 24 * 3600
-    for file in (dead, tmp_path / f"{living.token}.lock"):
-        os.utime(file, (long_ago, long_ago))
+    for file, age_s in ((dead, 2 * 3600), (tmp_path / f"{living.token}.lock", 2 * 3600), (young, 600)):
+        os.utime(file, (time.time() - age_s,) * 2)
     other = OwnerLock(tmp_path)
     assert not dead.exists()
     assert young.exists(), "it may be about to be locked"

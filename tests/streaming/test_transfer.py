@@ -18,7 +18,6 @@ from wan_duet.pipelines.streaming.transfer import DeviceTransfer, FileTransfer, 
 from wan_duet.pipelines.weights.pinned_staging import Staging
 from wan_duet.pipelines.weights.recipe import DTypeRule, Recipe, TensorRecipe
 from wan_duet.pipelines.weights.stored_tensors import Files
-from wan_duet.pipelines.weights.streams import CudaStreams, streams_of
 
 FORWARDS = ("high", "high", "low", "low")
 
@@ -212,11 +211,6 @@ def test_a_stop_is_heard_between_two_tensors_that_the_using_thread_brings(pair: 
 
     with pytest.raises(Stop):
         run_all(pair, FORWARDS, check=check, make_transfer=DeviceTransfer)
-
-
-@pytest.mark.parametrize("kind", ["cpu", "meta", "mps", "xpu", "privateuseone", "cuda"])
-def test_only_cuda_has_streams_that_let_a_second_thread_fill(kind: str) -> None:
-    assert (type(streams_of(torch.device(kind))) is CudaStreams) is (kind == "cuda")
 
 
 def test_a_second_thread_fills_on_a_cpu_and_beside_streams_alone() -> None:

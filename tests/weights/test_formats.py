@@ -145,6 +145,16 @@ def test_scaled_fp8_means_numbers_times_scales(
     assert relative(output(network), output(reference(weights))) < SCALED_ERROR[kind]
 
 
+@pytest.mark.parametrize(("device", "scaled_on"), [("cpu", "cpu"), ("meta", "meta"), ("mps", "cpu")])
+def test_scaled_fp8_is_computed_on_the_device_unless_that_has_no_8_bit_floats(
+    tmp_path: Path, weights: tiny.Weights, device: str, scaled_on: str
+) -> None:
+    held, _ = tiny.scaled(tiny.wan_transformer_names(weights), "scale_weight")
+    recipe = recipe_of(tiny.save(tmp_path / "m.safetensors", held))
+    source = recipe.tensors["blocks.0.attn1.to_q.weight"].source
+    assert source.read(Files(torch.device(device))).device == torch.device(scaled_on)
+
+
 def test_a_scaled_file_without_its_scales_would_be_noise(tmp_path: Path, weights: tiny.Weights) -> None:
     """What the tests above guard against is no small error."""
     held, _ = tiny.scaled(weights, "scale_weight")

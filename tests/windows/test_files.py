@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +94,25 @@ def test_what_a_scanner_holds_for_a_moment_is_replaced_after_it(tmp_path: Path) 
     move_into_place(part, file, sleep=sleep)
     assert waits == [0.05, 0.1]
     assert file.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize(("seconds", "is_waited_for"), [(1.0, True), (5.0, False)])
+def test_a_file_in_use_is_waited_for_a_second_and_not_five(
+    tmp_path: Path, seconds: float, is_waited_for: bool
+) -> None:
+    file, waits = tmp_path / "a", [0.0]
+    file.touch()
+    scanner = file.open("rb")
+
+    def sleep(wait_s: float) -> None:
+        waits.append(wait_s)
+        if sum(waits) >= seconds:
+            scanner.close()
+
+    with closing(scanner), nullcontext() if is_waited_for else pytest.raises(FileInUseError):
+        remove(file, sleep=sleep)
+    assert file.exists() is not is_waited_for
+    assert sum(waits) < 5.0
 
 
 def test_a_refusal_that_is_none_of_a_file_in_use_is_not_tried_again(tmp_path: Path) -> None:
