@@ -1,4 +1,4 @@
-"""A provider, made from the key and the addresses that the user has set."""
+"""Creates the client of a provider from the key and the addresses that the user has set."""
 
 from __future__ import annotations
 
@@ -24,24 +24,26 @@ def account_at(
     environ: Mapping[str, str] = os.environ,
     addresses: Addresses | None = None,
 ) -> Fal | Novita:
-    """The account of the user at "fal" or "novita", for use in one event loop.
+    """Return the user's account at "fal" or "novita", for one event loop.
 
-    folder:    with keys and addresses; only its owner may look into it.
-    addresses: instead of those in the folder.
+    folder:    of keys and addresses; only its owner may read it.
+    addresses: used instead of those in the folder.
 
-    Raises KeyProblemError without a key, RequestError for addresses that may not be asked.
+    Raises KeyProblemError without a key, and RequestError for addresses that are not allowed.
     """
     where = addresses or read_addresses(folder)
     return _account(find_key(provider, folder, environ), where, folder)
 
 
 class Accounts:
-    """The accounts of a process that runs for long, each made once: its jobs share connections and a timing.
+    """The accounts of a long-running process.
 
-    Key and addresses are read for every job, so that a change needs no restart. A job goes on with the
-    account it was begun with.
+    Each is created once, so its jobs share connections and retries.
 
-    run: gives the value of a coroutine on the loop that the accounts are for, as `RemoteThread.run`.
+    Key and addresses are read again for every new job, so a change needs no restart. A job keeps the account
+    it was started with.
+
+    run: returns the value of a coroutine, run on the event loop of the accounts, as `RemoteThread.run`.
     """
 
     def __init__(
@@ -55,7 +57,7 @@ class Accounts:
         self._lock = threading.Lock()
 
     def at(self, provider: str) -> Fal | Novita:
-        """Raises as `account_at`."""
+        """Return the account at `provider` with the current key and addresses. Raises as `account_at`."""
         key, where = find_key(provider, self._folder, self._environ), read_addresses(self._folder)
         name = (provider, key.account, where)
 
@@ -68,16 +70,19 @@ class Accounts:
             return self._made[name]
 
     def of(self, job: Job) -> Fal | Novita:
-        """The account that a job was begun with. Raises KeyProblemError when its key is not set any more."""
+        """Return the account that a job was started with.
+
+        Raises KeyProblemError if its key is no longer set.
+        """
         account = self.at(job.provider)
         if account.account != job.account:
             raise KeyProblemError(
-                f"job {job.job_id[:8]} was begun with another {job.provider} key; set that one"
+                f"job {job.job_id[:8]} was started with another {job.provider} key; set that one"
             )
         return account
 
     def all(self) -> list[Fal | Novita]:
-        """Those that a key is set for."""
+        """Return the accounts of all providers that have a key."""
         keys = where_keys_are(self._folder, self._environ)
         return [self.at(provider) for provider, place in keys.items() if place is not None]
 

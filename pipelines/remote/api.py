@@ -1,8 +1,8 @@
-"""One provider's API: JSON there, JSON back, the key with every request, and repeats where a policy allows.
+"""Calls the JSON API of one provider, sends the key with every request, and retries as a policy allows.
 
-No httpx.Client: it logs whole addresses, keeps cookies and takes proxies from the environment.
-A submit gets a connection of its own: one that was kept may end just when it is used, and then nobody could
-tell whether the job was made.
+An httpx.Client is not used: it logs whole addresses, keeps cookies and takes proxies from the environment. A
+submit gets a new connection: a kept one may be closed just when it is used, and then nobody could tell
+whether the job was created.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _CONNECTIONS = 16  # fifty jobs that look every few seconds need no more
 
 @dataclass(frozen=True)
 class Timeouts:
-    """In seconds. answer: for one whole call, however slowly it trickles in."""
+    """Timeouts in seconds. answer: of one whole call, however slowly its answer arrives."""
 
     connect: float = 10.0
     read: float = 60.0
@@ -50,7 +50,11 @@ class Timeouts:
 
 @dataclass(frozen=True)
 class Answer:
-    """body: with the key taken out, should it stand there. data: the body as JSON, {} unless an object."""
+    """The answer of a call.
+
+    body: its text, with the key removed if it occurs there.
+    data: its JSON object; {} if it is none.
+    """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -59,9 +63,11 @@ class Answer:
 
 
 class Api:
-    """bases:   the only addresses that get the key.
-    explain: reads an answer that is no success.
-    proxy:   what the connections go through. It sees where they lead, and nothing that is said.
+    """The API of one provider.
+
+    bases:   the only base addresses that the key is sent to.
+    explain: reads the error details of an answer that is no success.
+    proxy:   for all connections. It sees their hosts, not their contents.
     """
 
     def __init__(
@@ -99,12 +105,14 @@ class Api:
         fresh: bool = False,
         needs_json: bool = True,
     ) -> Answer:
-        """The answer, a JSON object unless `needs_json` is off. Raises CallFailedError as `policy` says.
+        """Return the answer of a call, a JSON object unless `needs_json` is off.
 
-        fresh: on a connection of its own.
+        Raises CallFailedError as `policy` says.
+
+        fresh: use a new connection.
         """
         if not any(same_origin(url, base) for base in self._bases):
-            raise ValueError(f"{one_line(url)}: the key does not go there")
+            raise ValueError(f"{one_line(url)}: the key is not sent to this address")
         sent = {
             "Authorization": self._authorization,
             "User-Agent": "wan-duet",
@@ -186,7 +194,7 @@ class Api:
 
 
 def _nothing(word: str) -> None:
-    """In place of NaN and Infinity."""
+    """Return None in place of NaN and Infinity."""
     del word
 
 
@@ -196,7 +204,7 @@ def _finite(text: str) -> float | None:
 
 
 def same_origin(url: str, base: str) -> bool:
-    """Whether both mean the same scheme, host and port, and `url` carries no user."""
+    """Return whether both have the same scheme, host and port, and `url` has no user."""
     try:
         one, other = httpx.URL(url), httpx.URL(base)
     except (httpx.InvalidURL, TypeError):

@@ -1,4 +1,4 @@
-"""One call, made as often as its policy allows."""
+"""Repeats a call as often as its policy allows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class ErrorDetails:
-    """What an answer that is no success says: a text, the field it blames, and the provider's word for it."""
+    """The error in an answer: its text, the field it names, and the provider's error type."""
 
     message: str
     field: str | None = None
@@ -29,10 +29,10 @@ class ErrorDetails:
 
 
 class CallFailedError(Exception):
-    """An attempt that did not succeed. `as_error` is what the rest of the program sees of the last one.
+    """A failed attempt. `as_error` converts the last one into the error that the rest of the program sees.
 
-    status: of the answer, None where there was none.
-    error:  what the policy makes of it; `repeat` puts it there.
+    status: of the answer; None without an answer.
+    error:  the error class that the policy demands; set by `repeat`.
     """
 
     error: type[RemoteError] = RemoteError
@@ -59,7 +59,11 @@ class CallFailedError(Exception):
         money: Money = "none spent",
         request_id: str | None = None,
     ) -> RemoteError:
-        """what: what was tried, such as "asking how far the job is". error: instead of the policy's."""
+        """Return the error for the user.
+
+        what:  the action that failed, such as "asking how far the job is".
+        error: class to use instead of the policy's.
+        """
         kind, message = error or self.error, f"{what}: {self}"
         if kind is RefusedError:
             field = None if self.details is None else self.details.field
@@ -72,11 +76,11 @@ class CallFailedError(Exception):
 
 
 async def repeat(once: Callable[[], Awaitable[T]], policy: Policy, timing: RetryTiming) -> T:
-    """The value of the first attempt that succeeds. Raises the CallFailedError of the last one.
+    """Return the value of the first attempt that succeeds. Raises the CallFailedError of the last attempt.
 
-    once: an async function.
+    once: an async function that makes one attempt.
 
-    A cancellation is no failure: it ends an attempt or a wait at once.
+    A cancellation is not a failure: it ends an attempt or a wait at once.
     """
     begin = timing.now()
 
@@ -100,7 +104,7 @@ async def repeat(once: Callable[[], Awaitable[T]], policy: Policy, timing: Retry
 
 
 def _failure(attempts: RetryCallState) -> CallFailedError:
-    """Why the last attempt did not succeed."""
+    """Return the error of the last attempt."""
     failed = attempts.outcome.exception() if attempts.outcome is not None else None
     if not isinstance(failed, CallFailedError):
         raise TypeError(f"only a failed call is repeated, not {failed!r}")

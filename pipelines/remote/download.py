@@ -1,6 +1,6 @@
-"""One finished file from a provider onto the disk: continued where it broke off, capped, and looked at.
+"""Downloads one result file from a provider: resumes, limits the size, and checks the format.
 
-The key never goes along: the file lies on a host of somebody else, and its address is all it takes.
+The key is never sent: the file is on another host, and its address is sufficient.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _GONE = {401, 403, 404, 410}  # a signed address that has expired answers 403
 
 @dataclass(frozen=True)
 class Caps:
-    """The largest file that is taken, in bytes."""
+    """The largest accepted size of each type of file, in bytes."""
 
     video: int = 2 * 2**30
     image: int = 100 * 2**20
@@ -47,9 +47,9 @@ class Caps:
 
 @dataclass(frozen=True)
 class Cdn:
-    """Where files are fetched from: any public machine, and without a key.
+    """Downloads files from public hosts, without a key.
 
-    transport: refuses machines that are not public.
+    transport: refuses hosts that are not public.
     """
 
     provider: str
@@ -69,7 +69,10 @@ class Cdn:
         caps: Caps | None = None,
         proxy: str | None = None,
     ) -> Cdn:
-        """Over the internet, through `proxy` if there is one; with `allow_loopback` also on this machine."""
+        """Return a downloader for the internet, through `proxy` if set.
+
+        With `allow_loopback` it may also use this machine.
+        """
         transport = PublicTransport(proxy=proxy, allow_loopback=allow_loopback)
         return cls(provider, transport, timing, timeouts, caps or Caps())
 
@@ -84,7 +87,7 @@ class Cdn:
         progress: Callable[[int, int | None], None],
         check: Callable[[], None],
     ) -> Downloaded:
-        """As `Provider.download`."""
+        """Download a result file. See `Provider.download`."""
         part = to.with_name(f"{to.name}.part")
         idle, most = 0, size_of(part)
         while True:
@@ -99,7 +102,7 @@ class Cdn:
                 reason = str(error) or type(error).__name__
                 if idle >= _ATTEMPTS:
                     raise self._error(UnreachableError, f"downloading {shown(file.url)}: {reason}") from None
-                log.info("%s: %s; continuing at %d bytes", shown(file.url), reason, size_of(part))
+                log.info("%s: %s; resuming at %d bytes", shown(file.url), reason, size_of(part))
                 asked = error.retry_after_s if isinstance(error, BrokenError) else None
                 await self.timing.sleep(self.timing.wait_s(max(idle, 1), asked))
             except DownloadError as error:
@@ -111,7 +114,7 @@ class Cdn:
         return await self._keep(file, part, to)
 
     async def holds(self, url: str) -> bool:
-        """Whether a file is still there, for an upload that may be used again. Never raises for a no."""
+        """Return whether a file still exists, for an upload that may be reused. A failed request means no."""
         try:
             response = await self._get(url, {"Range": "bytes=0-0"})
             await response.aclose()
@@ -125,11 +128,11 @@ class Cdn:
             forget(part)
             raise self._error(
                 RemoteError,
-                f"{shown(file.url)}: what came is neither a video nor an image ({size} bytes). "
+                f"{shown(file.url)}: the content is neither a video nor an image ({size} bytes). "
                 f"{_TRY_OR_FORGET}",
             )
         if file.size_bytes is not None and file.size_bytes != size:
-            log.warning("%s told a size of %d bytes, the file has %d", self.provider, file.size_bytes, size)
+            log.warning("%s stated %d bytes, but the file has %d", self.provider, file.size_bytes, size)
         try:
             digest = await asyncio.to_thread(settle, part)
             await asyncio.to_thread(move_into_place, part, to)
@@ -154,7 +157,7 @@ class Cdn:
             if begin is None:
                 return  # everything is here already
             if total is not None and total > cap:
-                raise DownloadError(f"the file has {total} bytes, and no more than {cap} are fetched")
+                raise DownloadError(f"the file has {total} bytes, but the limit is {cap}")
             if begin == 0:
                 forget(part)
             note_version(part, response)
@@ -167,16 +170,19 @@ class Cdn:
                     if size > cap or (total is not None and size > total):
                         stream.close()
                         forget(part)
-                        raise DownloadError(f"the file goes on after {size} bytes; no more are fetched")
+                        raise DownloadError(f"the file has {size} bytes or more; the limit is {total or cap}")
                     stream.write(chunk)
                     progress(size, total)
         finally:
             await response.aclose()
         if total is not None and size < total:
-            raise BrokenError(f"broke off after {size} of {total} bytes")
+            raise BrokenError(f"the connection broke after {size} of {total} bytes")
 
     async def _get(self, url: str, headers: dict[str, str]) -> httpx.Response:
-        """The answer behind all redirects, its body unread. Raises DownloadError, and what httpx raises."""
+        """Return the response after all redirects, with its body unread.
+
+        Raises DownloadError and httpx errors.
+        """
         at = url_of(url)
         every = {"User-Agent": "wan-duet", "Accept": "*/*", "Accept-Encoding": "identity", **headers}
         for _ in range(_MOST_REDIRECTS + 1):
@@ -196,10 +202,13 @@ class Cdn:
     def _extent(
         self, response: httpx.Response, have: int, file: RemoteFile, part: Path
     ) -> tuple[int | None, int | None]:
-        """The first byte of the answer within the file, None when there are no more, and the whole size."""
+        """Return the offset of the answer in the file and the size of the file, in bytes.
+
+        The offset is None if the file is complete.
+        """
         status, headers = response.status_code, response.headers
         if headers.get("content-encoding", "identity") != "identity":
-            raise DownloadError("the file comes compressed, which was not asked for")
+            raise DownloadError("the server sends the file compressed, which is not supported")
         if status == 200:
             length = headers.get("content-length", "")
             return 0, int(length) if length.isdecimal() else None
@@ -208,12 +217,12 @@ class Cdn:
             if have and match is not None and int(match[1]) == have:
                 return have, int(match[3])
             forget(part)
-            raise BrokenError("answered with another part than was asked for")
+            raise BrokenError("the server sent another part of the file than requested")
         if status == 416 and have:
             if headers.get("content-range", "") == f"bytes */{have}":
                 return None, have
             forget(part)
-            raise BrokenError("the server has less of the file than was gathered")
+            raise BrokenError("the file at the server is smaller than the bytes received so far")
         if status in _GONE:
             raise self._error(
                 JobLostError, f"{shown(file.url)}: answered {status}; the file is no longer there"
@@ -227,7 +236,7 @@ class Cdn:
 
 
 def _is_video_or_image(path: Path) -> bool:
-    """By the first bytes: MP4 and MOV, WebM, PNG, JPEG or WebP."""
+    """Return whether the first bytes are of an MP4, MOV, WebM, PNG, JPEG or WebP file."""
     with path.open("rb") as stream:
         head = stream.read(12)
     starts = (b"\x1aE\xdf\xa3", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")

@@ -1,6 +1,7 @@
-"""fal.ai's queue: jobs that are asked for, looked at, cancelled, and found again when an answer was lost.
+"""The client of fal.ai's queue: submits jobs, polls, cancels, and finds a job whose answer was lost.
 
-The addresses of a job are the ones fal gives: an endpoint has more parts than the addresses of its jobs.
+Uses the addresses that fal returns for a job: an endpoint has more path segments than the addresses of its
+jobs.
 """
 
 from __future__ import annotations
@@ -40,14 +41,14 @@ _FOR_A_PRICE_S = 10.0
 
 
 def _is_id(value: object) -> bool:
-    """Whether it can be a part of an address."""
+    """Return whether `text` can be a segment of an address."""
     return isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._~-]{1,200}", value) is not None
 
 
 class Fal:
-    """One account at fal.ai; `Provider` says what the calls do. For one event loop; close it.
+    """One account at fal.ai, for one event loop; must be closed. `Provider` documents the calls.
 
-    folder: where uploads are remembered, None for nowhere.
+    folder: where uploads are recorded; None records none.
     """
 
     name = "fal"
@@ -103,7 +104,7 @@ class Fal:
         await self._cdn.close()
 
     async def upload(self, file: LocalFile) -> str:
-        """The address under which fal can read a file of this machine; see `FalStorage.upload`."""
+        """Upload a file of this machine. Return its address at fal; see `FalStorage.upload`."""
         return await self._storage.upload(file)
 
     async def submit(self, endpoint: str, payload: Payload, *, job_id: str) -> Submitted:
@@ -189,7 +190,7 @@ class Fal:
         return await self._cdn.download(file, to, progress=progress, check=check)
 
     async def accepts_key(self) -> bool:
-        """Whether fal takes the key. Asks about a job that does not exist, which costs nothing."""
+        """Return whether fal accepts the key. Asks about a job that does not exist, which costs nothing."""
         url = f"{self._queue}/fal-ai/wan/requests/00000000-0000-4000-8000-000000000000/status"
         try:
             await self._api.call(CHEAP, "GET", url)
@@ -203,11 +204,11 @@ class Fal:
     # ---- inside
 
     def _own(self, url: object) -> str | None:
-        """An address that fal gave, if the key may go there."""
+        """Return an address that fal returned, if the key may be sent there, else None."""
         return url if isinstance(url, str) and same_origin(url, self._queue) else None
 
     def _job(self, job: Submitted) -> str:
-        """The address of a job by its id: only the first two parts of the endpoint belong to it."""
+        """Return the address of a job by its id. Only the first two segments of the endpoint belong to it."""
         return f"{self._queue}/{'/'.join(job.endpoint.split('/')[:2])}/requests/{job.request_id}"
 
     def _about(
@@ -227,7 +228,10 @@ class Fal:
         )
 
     async def _charged(self, endpoint: str, answer: Answer) -> float | None:
-        """Billed units times fal's price of a unit, in US dollars. The result waits for it: not for long."""
+        """Return billed units times fal's unit price, in US dollars.
+
+        Its requests are short: the result waits for it.
+        """
         try:
             units = float(answer.headers.get("x-fal-billable-units", ""))
             if endpoint not in self._unit_prices:
@@ -246,7 +250,7 @@ class Fal:
         return round(units * self._unit_prices[endpoint], 6)
 
     async def _list(self, endpoint: str, since: float) -> list[dict[str, Any]] | None:
-        """The account's requests of an endpoint since a time; None when there is no whole list."""
+        """Return the account's requests to an endpoint since a time, or None if the list is not complete."""
         start = datetime.fromtimestamp(since - _BEFORE_S, timezone.utc).isoformat(timespec="milliseconds")
         params = {
             "endpoint_id": endpoint,

@@ -1,4 +1,4 @@
-"""What fal's answers mean."""
+"""Interprets fal's answers."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def read_files(data: Mapping[str, Any]) -> list[RemoteFile]:
 
 
 def explain(data: Mapping[str, Any]) -> ErrorDetails | None:
-    """fal's two shapes: a list of faults with their places, or one text."""
+    """Return the details of an error of fal: a list of problems with positions, or one text."""
     detail, code = data.get("detail"), data.get("error_type")
     if isinstance(detail, list) and detail and isinstance(detail[0], dict):
         first = detail[0]
@@ -75,7 +75,7 @@ def explain(data: Mapping[str, Any]) -> ErrorDetails | None:
 
 
 def _place(loc: object) -> str | None:
-    """["body", "loras", 0, "path"] as the rest of the program writes it: loras[0].path."""
+    """Return ["body", "loras", 0, "path"] as loras[0].path, like the rest of the program."""
     if not isinstance(loc, list):
         return None
     parts = loc[1:] if loc[:1] == ["body"] else loc
@@ -84,9 +84,9 @@ def _place(loc: object) -> str | None:
 
 
 def is_of_the_model(failed: CallFailedError) -> bool:
-    """Whether an answer in place of a result is the result: a job that failed may have its error there.
+    """Return whether an error answer is the result of the job: a failed job may return its error there.
 
-    502 and 503 are not: a result that is paid for must not be given up because a gateway is down for a while.
+    502 and 503 are not: a paid result must not be given up because a gateway is down for a while.
     """
     details, status = failed.details, failed.status
     if details is None:

@@ -1,7 +1,7 @@
-"""Files of this machine, put where fal's models can read them: each content once.
+"""Uploads files of this machine to where fal's models can read them, each content once.
 
-One call with the key says where a file will be; the bytes then go to an address that needs none. Whoever
-knows the address of an uploaded file can read it.
+One call with the key returns an upload address. The bytes are sent there without the key. Everyone who knows
+the address of an uploaded file can read it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _AT_ONCE = 4
 
 @dataclass(frozen=True)
 class UploadSizes:
-    """In bytes, as fal's own clients have them. whole: the largest file that goes in one piece."""
+    """Sizes in bytes, as in fal's own clients. whole: the largest file that is uploaded in one piece."""
 
     whole: int = 90 * 10**6
     part: int = 10 * 10**6
@@ -47,9 +47,11 @@ class UploadSizes:
 
 @dataclass(frozen=True)
 class FalStorage:
-    """rest:    base address of the service that hands out places.
-    cdn:     carries the bytes, without a key.
-    account: whose uploads are remembered in `folder`; None remembers them nowhere.
+    """The storage of one fal account.
+
+    rest:    base address of the service that returns upload addresses.
+    cdn:     sends the bytes, without a key.
+    account: whose uploads are recorded in `folder`; None records none.
     """
 
     api: Api
@@ -62,13 +64,13 @@ class FalStorage:
     timeouts: Timeouts = field(default_factory=Timeouts)
 
     async def upload(self, file: LocalFile) -> str:
-        """The address under which fal can read the file; of an earlier upload if it still lies there.
+        """Return the address of the file at fal. Reuse an earlier upload if it still exists.
 
-        Raises UnreachableError, or RefusedError when fal does not take it. Nothing is spent by it.
+        Raises UnreachableError, or RefusedError if fal does not accept the file. It costs nothing.
         """
         known = self._remembered().get(self._name(file))
         if known is not None and await self.cdn.holds(known):
-            log.info("%s is at fal already", file.name)
+            log.info("%s was uploaded to fal before", file.name)
             return known
         log.info("uploading %s to fal (%.1f MB)", file.name, file.size_bytes / 1e6)
         try:
@@ -113,7 +115,7 @@ class FalStorage:
         return address
 
     async def _place(self, how: str, file: LocalFile) -> tuple[str, str]:
-        """Where to send a file, and where it will then be."""
+        """Return the address to upload to, and the address of the file after that."""
         wish = {"content_type": file.content_type, "file_name": _plain(file.name)}
         url = f"{self.rest}/storage/upload/{how}"
         answer = await self.api.call(CHEAP, "POST", url, params=_STORAGE, body=wish)
@@ -126,7 +128,7 @@ class FalStorage:
     async def _send(
         self, method: str, url: str, data: bytes, headers: Mapping[str, str], name: str
     ) -> httpx.Response:
-        """The answer, read and closed. Repeats as the policy of cheap calls says."""
+        """Send a request, and return its answer, read and closed. Retries as the policy CHEAP says."""
 
         async def once() -> httpx.Response:
             request = httpx.Request(
@@ -172,7 +174,10 @@ class FalStorage:
         )
 
     def _remember(self, file: LocalFile, address: str) -> None:
-        """In a file that only its owner can read: the addresses are all it takes to read the uploads."""
+        """Record the uploads in a file that only its owner can read.
+
+        An address is sufficient to read an upload.
+        """
         if self.folder is None:
             return
         known = {**self._remembered(), self._name(file): address}
@@ -181,11 +186,11 @@ class FalStorage:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(self.folder / _MEMORY, json.dumps(newest))
         except OSError as error:
-            log.warning("%s: the upload is not remembered: %s", self.folder, error.strerror or error)
+            log.warning("%s: the upload cannot be recorded: %s", self.folder, error.strerror or error)
 
 
 async def _all(work: list[Any]) -> list[Any]:
-    """The values in their order. The first error cancels the rest, and is raised when they have ended."""
+    """Return the values in order. The first error cancels the others, and is raised when they have ended."""
     tasks = [asyncio.ensure_future(one) for one in work]
     try:
         return list(await asyncio.gather(*tasks))
@@ -204,12 +209,12 @@ def _is_address(value: object) -> bool:
 
 
 def _below(url: str, name: str) -> str:
-    """`url` one level deeper; what follows the path is its signature and stays."""
+    """Return `url` with one more path segment. Its query, which is a signature, is kept."""
     parsed = httpx.URL(url)
     path, _, query = parsed.raw_path.decode("ascii").partition("?")
     return str(parsed.copy_with(raw_path=f"{path}/{name}{'?' if query else ''}{query}".encode("ascii")))
 
 
 def _plain(name: str) -> str:
-    """A file name becomes part of an address: only what needs no escaping there."""
+    """Return a file name without characters that need escaping in an address."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[-80:] or "file"

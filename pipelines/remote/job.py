@@ -1,6 +1,6 @@
-"""One job from the wish to the file: bought at most once, never left alone, its result kept.
+"""Runs one job from order to file. It is bought at most once, always followed, and its result is kept.
 
-Each step commits what it knows before the next one begins, so that any process can go on from the row.
+Each step commits its result before the next begins, so any process can continue from the row.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ _MAY_COME_BACK_S = 300.0  # a provider that forgets what it has just shown may h
 async def carry_out(
     job_id: str, context: JobContext, *, on_event: OnEvent, prepare: Prepare | None = None
 ) -> Job:
-    """Bring a job of the journal to its end, from wherever it is, and return it done.
+    """Run a job of the journal to its end, from any state. Return it in the state done.
 
-    While another process works on the job, waits for what becomes of it.
+    If another process works on the job, wait for its end.
 
-    prepare: for a job that was not sent yet. Without it such a job is closed: nobody is there any more who
-             wanted it.
+    prepare: returns what to submit, for a job that was not sent yet. Without it such a job is closed, because
+             its caller no longer exists.
 
-    Raises RemoteError when there will be no file, or not without the user: JobStoppedError after a stop,
-    AmbiguousError while nobody knows whether the job exists. UnreachableError leaves the job open.
+    Raises RemoteError if there will be no file, or not without the user: JobStoppedError after a stop,
+    AmbiguousError while it is unknown whether the job exists. UnreachableError leaves the job open.
     """
     claimed = await _claim(job_id, context, on_event)
     if not claimed:
@@ -59,7 +59,7 @@ async def carry_out(
 
 
 async def _claim(job_id: str, context: JobContext, on_event: OnEvent) -> bool:
-    """False when the job was closed by another process."""
+    """Wait until this process owns the job. Return False if another process closed it."""
     while not context.journal.claim(job_id, context.owner):
         job = context.journal.job(job_id)
         if not job.is_open:
@@ -70,7 +70,7 @@ async def _claim(job_id: str, context: JobContext, on_event: OnEvent) -> bool:
 
 
 async def _follow(job: Job, context: JobContext, on_event: OnEvent) -> Job:
-    """Until the job is completed. Passes a stop on to the provider; what was finished anyway is kept."""
+    """Poll until the job is completed. Pass a stop on to the provider; keep a result that exists anyway."""
     pause, reached, cancelled = context.poll_times.first, True, False
     age = max(0.0, context.clock.now() - (job.sent_at or job.created_at))
     sent_at, stop_seen_at = context.clock.elapsed() - age, None
@@ -106,7 +106,7 @@ async def _follow(job: Job, context: JobContext, on_event: OnEvent) -> Job:
 
 
 async def _advance(job: Job, status: JobStatus, context: JobContext) -> Job:
-    """The job after a look at it. Raises RemoteError when it is over without a result."""
+    """Poll once and return the updated job. Raises RemoteError if the job ended without a result."""
     if status.state == "running" and job.state == "submitted":
         job = context.journal.move(job.job_id, context.owner, "running")
         context.at("running written")
@@ -129,7 +129,7 @@ async def _advance(job: Job, status: JobStatus, context: JobContext) -> Job:
 
 
 async def _completed(job: Job, context: JobContext) -> Job:
-    """Its result is on disk before the file is asked for: addresses and results expire."""
+    """Write the result to disk before the file is downloaded: addresses and results expire."""
     outcome = await context.provider.result(job.submitted)
     context.at("result read")
     if not outcome.files:
@@ -163,9 +163,11 @@ async def _cancel(job: Job, context: JobContext) -> None:
 
 
 def _watch_the_deadline(job: Job, context: JobContext, sent_at: float, stop_seen_at: float | None) -> None:
-    """Ask for a stop when the job takes too long; raise UnreachableError when even that leads nowhere.
+    """Ask for a stop if the job takes too long.
 
-    Both moments are of `JobClock.elapsed`: a clock that is put right must not cancel what is paid for.
+    Raises UnreachableError if it is not over after the grace time.
+
+    Both times are from `JobClock.elapsed`: setting the clock of the machine must not cancel a paid job.
     """
     deadline, now = context.poll_times.deadline, context.clock.elapsed()
     if deadline is None or now - sent_at < deadline:
@@ -182,7 +184,7 @@ def _watch_the_deadline(job: Job, context: JobContext, sent_at: float, stop_seen
 
 
 async def _pause(seconds: float, job: Job, context: JobContext) -> None:
-    """Shorter when a stop is asked for meanwhile."""
+    """Wait before the next poll. Return earlier if a stop is asked for."""
     end = context.clock.elapsed() + seconds
     while (left := end - context.clock.elapsed()) > 0:
         await context.clock.sleep(min(left, context.poll_times.look))

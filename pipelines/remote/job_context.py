@@ -1,4 +1,4 @@
-"""What one job needs around it: the journal, a provider, a clock, and how patient to be."""
+"""The environment of one job: journal, provider, clock and polling times."""
 
 from __future__ import annotations
 
@@ -25,16 +25,19 @@ __all__ = [
 
 class JobClock(Protocol):
     def now(self) -> float:
-        """Seconds since 1970, as far as this machine knows: somebody may set it, to any other time."""
+        """Return seconds since 1970. The user may set this clock to any time."""
 
     def elapsed(self) -> float:
-        """Seconds since some moment. Nobody can set it; a machine that sleeps may leave that out."""
+        """Return seconds since some moment.
+
+        Nobody can set this clock; it may stop while the machine sleeps.
+        """
 
     async def sleep(self, seconds: float) -> None: ...
 
 
 class SystemClock:
-    """The time of this machine."""
+    """The clock of this machine."""
 
     def now(self) -> float:
         return time.time()
@@ -48,12 +51,12 @@ class SystemClock:
 
 @dataclass(frozen=True)
 class PollTimes:
-    """How often to ask, and for how long. In seconds.
+    """How often and how long to poll, in seconds.
 
-    first, growth, longest: the pauses between two looks at a job.
+    first, growth, longest: the pauses between two polls.
     deadline: a job that takes longer, counted from its submit, is cancelled; None waits for ever.
-    grace:    how long to wait beyond the deadline for the provider to say that it is over.
-    look:     the most that a stop has to wait before it is seen.
+    grace:    how long to wait after the deadline for the provider to report the end.
+    look:     the longest time until a stop is noticed.
     """
 
     first: float = 1.0
@@ -72,19 +75,24 @@ POLL_TIMES: Mapping[str, PollTimes] = {
 
 
 def transfer_limit() -> asyncio.Semaphore:
-    """What uploads and downloads wait for: enough at once to fill a line, few enough to finish some."""
+    """Return the semaphore of uploads and downloads.
+
+    Enough at once to use the connection, few enough that some finish.
+    """
     return asyncio.Semaphore(4)
 
 
 def ignore_point(point: str) -> None:
-    """What happens at a point that a job passes: nothing."""
+    """Do nothing at a point that a job passes."""
     del point
 
 
 @dataclass(frozen=True)
 class JobContext:
-    """transfers: shared by all jobs of a process.
-    at:        called with the name of each point that a job passes; lets a test end the process there.
+    """The environment of one job.
+
+    transfers: limits uploads and downloads; shared by all jobs of a process.
+    at:        called with the name of each point that a job passes; a test can end the process there.
     """
 
     journal: Journal

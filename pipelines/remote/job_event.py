@@ -1,4 +1,4 @@
-"""What a job tells those who wait for it."""
+"""The events of a job, for those who wait for it."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ __all__ = ["JobEvent", "OnEvent", "job_event"]
 
 @dataclass(frozen=True)
 class JobEvent:
-    """step:         "preparing" (uploads), "sending", "queued", "running", "downloading", "stopping", or
+    """The progress of a job.
+
+    step:         "preparing" (uploads), "sending", "queued", "running", "downloading", "stopping", or
                   "waiting" for another process that works on the job.
-    log_line:     the last thing that the model has printed.
+    log_line:     the last line that the model printed.
     bytes_done:   of `bytes_total`, while downloading.
     """
 
@@ -31,7 +33,7 @@ class JobEvent:
     bytes_total: int | None = None
 
     def text(self) -> str:
-        """One line: "queued #3 · 00:42 · about $0.40"."""
+        """Return one line, such as "queued #3 · 00:42 · about $0.40"."""
         minutes, seconds = divmod(int(self.elapsed_s), 60)
         step = self.step if self.queue_position is None else f"{self.step} #{self.queue_position}"
         return " · ".join(
@@ -53,7 +55,11 @@ OnEvent = Callable[[JobEvent], None]
 
 
 def job_event(job: Job, step: str, now: float, **more: Any) -> JobEvent:
-    """now: seconds since 1970. more: the fields of JobEvent that are known of this step."""
+    """Return the event of a job.
+
+    now:  seconds since 1970.
+    more: fields of JobEvent that are known in this step.
+    """
     price = "price unknown" if job.price_usd is None else job.price_text.partition(" (")[0]
     return JobEvent(job.job_id, step, max(0.0, now - (job.sent_at or job.created_at)), price, **more)
 

@@ -50,12 +50,12 @@ OPEN: frozenset[State] = frozenset(FOLLOWS)
 
 @dataclass(frozen=True)
 class Order:
-    """What somebody wants to buy.
+    """What to buy.
 
-    payload: for `endpoint` of `provider`, with an explicit seed and "sha256:..." where a file is to be
-             uploaded, so that the same order is known again.
-    out:     where the file should go; its suffix becomes that of what arrives.
-    about:   what the receipt says of the request; JSON.
+    payload: for `endpoint` of `provider`, with an explicit seed. A file to upload is written as "sha256:...",
+             so equal orders are equal.
+    out:     the wanted path of the file; its suffix is replaced by that of the result.
+    about:   what the receipt says about the request; JSON.
     """
 
     provider: str
@@ -121,7 +121,7 @@ class Job:
         return self.state in OPEN
 
     def delivered(self) -> Job:
-        """The job itself when its file is here. Else raises what became of it, as a RemoteError."""
+        """Return the job if its file is here. Else raises a RemoteError that says what happened to it."""
         if self.file is not None:
             return self
         if self.state == "done":
@@ -132,43 +132,43 @@ class Job:
         raise self.as_error(kind, self.error or f"the job is {self.state}")
 
     def as_error(self, kind: Callable[..., RemoteError], message: str) -> RemoteError:
-        """An error of `kind` that says what it is about, and what became of the money."""
+        """Return an error of `kind` with the provider, the request and whether money was spent."""
         return kind(message, provider=self.provider, money=self.money, request_id=self.request_id)
 
     @property
     def submitted(self) -> Submitted:
-        """How to ask the provider about it. For jobs that have a request id."""
+        """The ids to ask the provider about the job. Only for jobs with a request id."""
         if self.request_id is None:
             raise JournalError(f"job {self.job_id} is {self.state} and has no request id")
         return Submitted(self.endpoint, self.request_id, self.status_url, self.response_url, self.cancel_url)
 
     @property
     def outcome(self) -> Outcome:
-        """What it gave. For completed jobs."""
+        """The result. Only for completed jobs."""
         values = json.loads(self.outcome_json or "null")
         return Outcome(**{**values, "files": tuple(RemoteFile(**file) for file in values["files"])})
 
     @property
     def seed(self) -> int | None:
-        """The one that was used, as far as anybody knows. For completed jobs."""
+        """The seed that was used, or None if it is not known. Only for completed jobs."""
         told, ordered = self.outcome.seed, self.ordered("seed")
         return ordered if told is None else told
 
     @property
     def prompt(self) -> str | None:
-        """The one that was used, as far as anybody knows. For completed jobs."""
+        """The prompt that was used, or None if it is not known. Only for completed jobs."""
         told, ordered = self.outcome.prompt, self.ordered("prompt")
         return ordered if told is None else told
 
     def ordered(self, field: str) -> Any:
-        """What the payload says, in the groups that some endpoints have; None where it says nothing."""
+        """Return a value of the payload, also from the groups of some endpoints. None if it is not there."""
         payload: dict[str, Any] = json.loads(self.payload_json)
         groups = [payload, *(payload.get(group) for group in ("input", "parameters"))]
         return next((group[field] for group in groups if isinstance(group, dict) and field in group), None)
 
     @property
     def file(self) -> Path | None:
-        """The finished file, if it still lies there as it was written."""
+        """The finished file, if it still exists as it was written, else None."""
         if self.state != "done" or self.file_path is None:
             return None
         file = Path(self.file_path)
@@ -179,6 +179,6 @@ class Job:
 
 
 def outcome_json(outcome: Outcome) -> str:
-    """The inverse of `Job.outcome`."""
+    """Return an outcome as JSON text. The inverse of `Job.outcome`."""
     files = [vars(file) for file in outcome.files]
     return json.dumps({**vars(outcome), "files": files, "raw": dict(outcome.raw)}, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""What was bought, and what is about to be: one SQLite table that is on disk before money can be spent."""
+"""The journal: one SQLite table of jobs. A job is on disk before money can be spent."""
 
 from __future__ import annotations
 
@@ -28,8 +28,9 @@ _AT_PROVIDER: Sequence[State] = ("submitted", "running")
 
 @dataclass(frozen=True)
 class Spent:
-    """US dollars since some moment, with open jobs at the most they may cost, and how many jobs are not in it
-    because their price is unknown.
+    """US dollars spent since some moment. Open jobs count with their highest price.
+
+    jobs_of_unknown_price: not included in `usd`.
     """
 
     usd: float
@@ -37,11 +38,11 @@ class Spent:
 
 
 class Journal:
-    """The table. May be shared by threads; several processes may open the same file.
+    """The table of jobs. Threads may share it, and several processes may open the same file.
 
-    now: seconds since 1970.
+    now: returns seconds since 1970.
 
-    Raises JournalError when the file cannot be read or written.
+    Raises JournalError if the file cannot be read or written.
     """
 
     def __init__(self, file: Path, now: Callable[[], float]) -> None:
@@ -68,15 +69,15 @@ class Journal:
         allow: Callable[[Spent], None],
         since: float,
     ) -> Job:
-        """The job of an order: an open one that is the same, a finished one with its file, or a new one.
+        """Return the job of an order: an equal open one, an equal finished one with its file, or a new one.
 
-        One transaction, so that neither two nodes nor two processes buy the same thing, or go over a limit
-        together.
+        Everything is one transaction, so two nodes or two processes never buy the same job, and never exceed
+        a limit together.
 
-        owner:    of a new job, so that nobody takes it for one that was left.
-        reuse:    whether a finished job may be given.
-        resubmit: a job of unknown fate is to be bought anew, if the user has been told of it.
-        allow:    told what was spent since `since`; raises when there is to be no new job.
+        owner:    of a new job, so that no other process takes it.
+        reuse:    whether a finished job may be returned.
+        resubmit: buy a job again if its state is unknown and the user was told so.
+        allow:    called with what was spent since `since`; raises if no new job is allowed.
         """
         key = (order.provider, order.endpoint, fingerprint(order.payload), account)
         with self._transaction():
@@ -100,7 +101,7 @@ class Journal:
             return self._insert(order, key, owner)
 
     def claim(self, job_id: str, owner: OwnerLock) -> bool:
-        """Whether `owner` now works on the job; False while another living one does."""
+        """Make `owner` the owner of the job. Return False if another living process owns it."""
         with self._transaction():
             job = self.job(job_id)
             if not self._is_idle(job, owner):
@@ -109,16 +110,16 @@ class Journal:
             return True
 
     def release(self, job_id: str, owner: OwnerLock) -> None:
-        """Let others work on the job."""
+        """Give up the ownership, so that other processes may continue the job."""
         with self._transaction():
             if self.job(job_id).owner == owner.token:
                 self._set(job_id, {"owner": None})
 
     def move(self, job_id: str, owner: OwnerLock, state: State, **columns: Any) -> Job:
-        """Into the next state, on disk when this returns.
+        """Move the job to its next state. It is on disk when this returns.
 
-        Raises JournalError when the state does not follow, or when the job is another owner's: a programming
-        error that must not cost money.
+        Raises JournalError if the state cannot follow, or if another process owns the job: programming errors
+        that must not cost money.
         """
         with self._transaction():
             job = self._mine(job_id, owner)
@@ -130,14 +131,14 @@ class Journal:
             return self.job(job_id)
 
     def note(self, job_id: str, owner: OwnerLock, **columns: Any) -> Job:
-        """Write into a row. Raises JournalError when the job is another owner's."""
+        """Write columns of a row. Raises JournalError if another process owns the job."""
         with self._transaction():
             self._mine(job_id, owner)
             self._set(job_id, columns)
             return self.job(job_id)
 
     def submitted(self, job_id: str, owner: OwnerLock, ids: Submitted) -> Job:
-        """The provider has given the job a name."""
+        """Move the job to "submitted", with the ids of the provider."""
         return self.move(
             job_id,
             owner,
@@ -149,7 +150,7 @@ class Journal:
         )
 
     def reserve(self, job_id: str, owner: OwnerLock, file: Path) -> bool:
-        """Note where the file of the job will be; False when another job has that name."""
+        """Record the path of the job's file. Return False if another job has that path."""
         try:
             self.note(job_id, owner, file_path=str(file))
         except sqlite3.IntegrityError:
@@ -157,34 +158,37 @@ class Journal:
         return True
 
     def has_request(self, provider: str, request_id: str) -> bool:
-        """Whether some job is known to be this one of the provider's."""
+        """Return whether a job has this request id of the provider."""
         return bool(self._select("provider = ? AND request_id = ?", provider, request_id))
 
     def ask_to_stop(self, job_id: str) -> None:
-        """Whoever owns the job will see to it."""
+        """Record that the user wants to stop the job. Its owner acts on it."""
         with self._transaction():
             if self.job(job_id).is_open:
                 self._set(job_id, {"stop_asked": True})
 
     def note_told(self, job_id: str) -> None:
-        """The user has read that the fate of the job is unknown."""
+        """Record that the user was told that the state of the job is unknown."""
         with self._transaction():
             self._set(job_id, {"told": True})
 
     def forget(self, job_id: str) -> None:
-        """Take the row away; the caller makes sure that nobody works on the job."""
+        """Delete the row. The caller ensures that no process works on the job."""
         with self._transaction():
             self._database.execute("DELETE FROM jobs WHERE job_id = ?", (job_id,))
 
     def job(self, job_id: str) -> Job:
-        """Raises JournalError when there is none."""
+        """Return the job with this id. Raises JournalError if there is none."""
         found = self._select("job_id = ?", job_id)
         if not found:
-            raise JournalError(f"{self.file} has no job {job_id}; `wan-duet jobs list` names those it has")
+            raise JournalError(f"{self.file} has no job {job_id}; `wan-duet jobs list` shows all jobs")
         return found[0]
 
     def find(self, beginning: str) -> Job:
-        """The job whose id begins so, or which the provider calls so. JournalError unless there is one."""
+        """Return the job by the beginning of its id, or by the provider's id.
+
+        Raises JournalError unless it is one.
+        """
         found = [
             job for job in self.jobs() if job.job_id.startswith(beginning) or job.request_id == beginning
         ]

@@ -27,7 +27,7 @@ _LONGEST = 500  # characters
 
 
 class Key:
-    """One provider's key. Neither `repr` nor pickling nor an exception shows it."""
+    """The key of one provider. Neither `repr` nor pickling nor an exception shows it."""
 
     __slots__ = ("_text", "provider")
 
@@ -37,18 +37,18 @@ class Key:
 
     @property
     def account(self) -> str:
-        """Eight hex digits that tell one key from another, and from which no key can be found."""
+        """Eight hex digits that identify the key. The key cannot be computed from them."""
         return hmac.new(b"wan-duet account", self._text.encode(), "sha256").hexdigest()[:8]
 
     def reveal(self) -> str:
-        """The key itself, for the header of a request."""
+        """Return the key itself, for the header of a request."""
         return self._text
 
     def __repr__(self) -> str:
         return f"Key({self.provider}, account {self.account})"
 
     def __reduce__(self) -> str:
-        raise TypeError("a key is not written anywhere")
+        raise TypeError("a key must not be written anywhere")
 
 
 def find_key(provider: str, folder: Path | None, environ: Mapping[str, str] = os.environ) -> Key:
@@ -61,7 +61,7 @@ def find_key(provider: str, folder: Path | None, environ: Mapping[str, str] = os
         text = _read(folder).get(provider)
     if text is None:
         raise KeyProblemError(
-            f"{provider}: no key; make one at {_PAGES[provider]} and set {PROVIDERS[provider]} in the "
+            f"{provider}: no key; create one at {_PAGES[provider]} and set {PROVIDERS[provider]} in the "
             "environment of ComfyUI, or enter it in the settings of Wan Duet"
         )
     return Key(provider, text)
@@ -86,6 +86,7 @@ def keep_key(provider: str, text: str, folder: Path) -> None:
 
 
 def forget_key(provider: str, folder: Path) -> None:
+    """Delete a key from `folder`."""
     kept = _read(folder)
     if kept.pop(provider, None) is not None:
         _write(folder, kept)
@@ -99,14 +100,14 @@ def _in_environment(provider: str, environ: Mapping[str, str]) -> str | None:
 
 
 def _checked(provider: str, text: str) -> str:
-    """A key that fits into a header; anything else would end up in the error text of some library."""
+    """Return the key without surrounding spaces. Raises KeyProblemError if it cannot be in a header."""
     text = text.strip()
     if not text:
         raise KeyProblemError(f"{provider}: the key is empty; copy it again from {_PAGES[provider]}")
     if len(text) > _LONGEST or not all("!" <= character <= "~" for character in text):
         raise KeyProblemError(
-            f"{provider}: the key holds characters that no key has, or is too long; copy it again from "
-            f"{_PAGES[provider]}"
+            f"{provider}: the key contains characters that a key cannot have, or is too long; copy it "
+            f"again from {_PAGES[provider]}"
         )
     return text
 
@@ -135,4 +136,4 @@ def _write(folder: Path, keys: Mapping[str, str]) -> None:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_whole(folder / _FILE, json.dumps(dict(keys)))
     except OSError as error:
-        raise KeyProblemError(f"{folder}: the key cannot be kept there: {error.strerror or error}") from None
+        raise KeyProblemError(f"{folder}: the key cannot be saved there: {error.strerror or error}") from None

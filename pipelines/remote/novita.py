@@ -1,6 +1,6 @@
-"""Novita's asynchronous tasks: asked for once and looked at. Novita can neither cancel nor list them.
+"""The client of Novita's asynchronous tasks: submits and polls. Novita can neither cancel nor list tasks.
 
-So a submit without an answer stays unknown for good, and a stop leaves the task to finish.
+So a submit without an answer stays unknown, and a stopped task still finishes there.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ _CALLS_PER_MINUTE = 15
 
 
 class Novita:
-    """One account at Novita; `Provider` says what the calls do. For one event loop; close it.
+    """One account at Novita, for one event loop; must be closed. `Provider` documents the calls.
 
-    wall_clock: seconds since 1970.
+    wall_clock: returns seconds since 1970.
     """
 
     name = "novita"
@@ -152,7 +152,7 @@ class Novita:
         return await self._cdn.download(file, to, progress=progress, check=check)
 
     async def accepts_key(self) -> bool:
-        """Whether Novita takes the key. Asks for the balance, which costs nothing."""
+        """Return whether Novita accepts the key, by asking for the balance, which costs nothing."""
         try:
             await self._api.call(CHEAP, "GET", f"{self._base}/v1/user/balance")
         except CallFailedError as failed:

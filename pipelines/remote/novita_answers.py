@@ -1,4 +1,4 @@
-"""What Novita's answers mean."""
+"""Interprets Novita's answers."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def read_files(data: Mapping[str, Any], now: float) -> list[RemoteFile]:
 
 
 def read_seed(data: Mapping[str, Any]) -> int | None:
-    """Told as text; -1 says that Novita does not tell."""
+    """Return the seed, or None. Novita sends it as text, and -1 if it does not tell it."""
     extra = data.get("extra")
     seed = _number(extra.get("seed")) if isinstance(extra, dict) else None
     return None if seed is None or seed < 0 else int(seed)
 
 
 def _number(value: object) -> float | None:
-    """Numbers come as numbers or as text, depending on the page."""
+    """Return the number that a number or a text means, or None. Novita's pages document both forms."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -1,4 +1,4 @@
-"""From a request to an order: what would be bought for it, where, and at which price."""
+"""Converts a request into an order: what to buy for it, where, and at which price."""
 
 from __future__ import annotations
 

@@ -25,12 +25,12 @@ __all__ = ["Prepared", "prepare", "sendable"]
 # fal keeps the result of a payload below 10 KB for an hour, of any other for six minutes (fal.ai/docs, queue
 # result, 2026-11): only what surely stays below goes into the payload itself.
 _INLINE_BYTES = 3000
-_NO_STORAGE = "Novita takes addresses only and stores no files; give an https address, or run on fal or here"
+_NO_STORAGE = "Novita accepts no files, only addresses; give an https address, or use fal or the local runner"
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """payload: with "sha256:..." in place of every file of this machine. files: by that text."""
+    """A payload with "sha256:..." in place of every local file. files: {that text: the file}."""
 
     endpoint: str
     payload: Payload
@@ -43,22 +43,22 @@ def prepare(
     find: FindFile = any_file,
     check: Callable[[], None] = lambda: None,
 ) -> Prepared:
-    """Find every file that `request` names, and hash it.
+    """Find and hash every file that `request` names.
 
-    media: {field: the file written for the medium that was connected to it}.
-    find:  the file that a name in a field means. A request may come from somebody else, and an upload can be
-           read by whoever has its address: this is where to refuse files that are not meant to leave.
-    check: raises when the user has lost patience; a large file takes seconds.
+    media: {field: the file written for the medium connected to it}.
+    find:  returns the file that a name in a field means, and refuses files that must not leave this machine.
+           The request may be somebody else's, and an upload can be read by everyone who has its address.
+    check: called while hashing, which takes seconds for a large file; raises to stop it.
 
-    RequestError for a file that cannot be read, for an address that is not https, and for any file when the
-    provider has no place for it.
+    Raises RequestError for a file that cannot be read, for an address that is not https, and for any file if
+    the provider stores no files.
     """
     payload: dict[str, Any] = request.payload()
     files: dict[str, LocalFile] = {}
 
     def named(file: LocalFile, where: str, text: str = "") -> str:
         if request.provider == "novita":
-            raise RequestError.of(where, f"{file.name} is a file of this machine", _NO_STORAGE)
+            raise RequestError.of(where, f"{file.name} is a file on this machine", _NO_STORAGE)
         text = text or f"sha256:{file.sha256}"
         files[text] = file
         return text
@@ -82,7 +82,7 @@ def prepare(
 
 
 async def sendable(prepared: Prepared, upload: Callable[[LocalFile], Awaitable[str]]) -> dict[str, Any]:
-    """The payload as it goes out: every file uploaded, or in the payload itself where it is very small."""
+    """Return the payload to send: files are uploaded, or put into the payload if they are very small."""
     addresses: dict[str, str] = {}
     for text, file in prepared.files.items():
         addresses[text] = _data_uri(file) if _is_inline(file) else await upload(file)
@@ -90,14 +90,14 @@ async def sendable(prepared: Prepared, upload: Callable[[LocalFile], Awaitable[s
 
 
 def _file_of(value: str, where: str, find: FindFile, check: Callable[[], None]) -> LocalFile | None:
-    """None for an address, which is sent as it is."""
+    """Return the file that a value names. None for an address, which is sent unchanged."""
     if value[:5].lower() == "data:":
         return file_in_data_uri(value, where)
     if value[:8].lower() == "https://":
         return None
     if value.startswith("sha256:"):
         raise RequestError.of(
-            where, "its medium is missing", "connect it again, or give a file or an address"
+            where, "the connected media is missing", "connect it again, or give a file or an address"
         )
     if "://" in value:
         raise RequestError.of(where, "not an https address", "give https, or save the file and give its name")
@@ -105,17 +105,17 @@ def _file_of(value: str, where: str, find: FindFile, check: Callable[[], None]) 
 
 
 def _lora_file(path: str, where: str, find: FindFile, check: Callable[[], None]) -> LocalFile | None:
-    """None for what the provider fetches itself: an address or a repository."""
+    """Return the file that a path names. None for an address or repository, which the provider downloads."""
     place = place_of(path)
     if place == "embedded":
-        raise RequestError.of(where, "belongs to the embedded model", "give a LoRA for the real one")
+        raise RequestError.of(where, "belongs to the embedded model", "give a LoRA for the provider's model")
     if place == "address" and path[:8].lower() != "https://":
         raise RequestError.of(where, "not an https address", "give https, a repository or a file")
     if place != "file":
         return None
     file = find(path, where)
     if file.suffix.lower() != ".safetensors":
-        raise RequestError.of(where, f"{file.name[:80]!r} is no .safetensors file", "give one that is")
+        raise RequestError.of(where, f"{file.name[:80]!r} is not a .safetensors file", "give one that is")
     return file_at(file, where, check)
 
 

@@ -1,7 +1,7 @@
-"""What the rest of this package needs of a provider. `fal` and `novita` implement it.
+"""The interface of a provider. `fal` and `novita` implement it.
 
-A provider does the talking and repeats what may be repeated, as often as its calls allow; it decides nothing
-about money. `job` decides when to call what, `journal` remembers it.
+A provider makes the calls and retries them within fixed times. It decides nothing about money: `job` decides
+when to call it, `journal` records the results.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ Cancelled = Literal["cancelled", "too late", "not offered"]
 
 @dataclass(frozen=True)
 class Submitted:
-    """What the provider calls a job, and where it wants to be asked about it.
+    """The ids of a job at the provider.
 
-    endpoint: as the request class states it. The addresses are the provider's own, None where it gave none
+    endpoint: as the request class states it. The addresses are the provider's own; None if it returned none
               that may be used.
     """
 
@@ -43,13 +43,13 @@ class Submitted:
 
 @dataclass(frozen=True)
 class JobStatus:
-    """How far a job is.
+    """The progress of a job.
 
-    state:          "completed" promises a result worth asking for; "failed" comes with `error`; "lost" says
-                    that the provider does not know the job, after looks enough to rule out that it is new.
-    queue_position: jobs ahead of this one.
+    state:          "completed": there is a result. "failed": see `error`. "lost": the provider does not know
+                    the job, after enough polls to rule out that it is new.
+    queue_position: number of jobs ahead of it.
     percent:        0 to 100.
-    log_lines:      what the model has printed so far, the oldest first.
+    log_lines:      what the model has printed so far, oldest line first.
     """
 
     state: Literal["queued", "running", "completed", "failed", "lost"]
@@ -62,7 +62,7 @@ class JobStatus:
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """expires_at: seconds since 1970, None where the provider does not say."""
+    """A result file at a provider. expires_at: seconds since 1970; None if the provider does not say."""
 
     url: str
     content_type: str | None = None
@@ -72,11 +72,11 @@ class RemoteFile:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a finished job gave.
+    """The result of a finished job.
 
-    prompt:  the one that was really used, None where the provider does not tell.
+    prompt:  the prompt that was used; None if the provider does not say.
     raw:     the provider's whole answer.
-    charged: US dollars, None where the provider does not tell.
+    charged: US dollars; None if the provider does not say.
     """
 
     files: tuple[RemoteFile, ...]
@@ -94,7 +94,10 @@ class Downloaded:
 
 
 class Provider(Protocol):
-    """Every call is bounded in time, and raises RemoteError with nothing secret in its text."""
+    """The calls of a provider.
+
+    Each is bounded in time, and raises RemoteError without secrets in its text.
+    """
 
     @property
     def name(self) -> str:
@@ -102,48 +105,55 @@ class Provider(Protocol):
 
     @property
     def account(self) -> str:
-        """Eight hex digits that tell one key from another, and from which no key can be found."""
+        """Eight hex digits that identify the key. The key cannot be computed from them."""
 
     async def submit(self, endpoint: str, payload: Payload, *, job_id: str) -> Submitted:
-        """Ask for a job. This is what costs money.
+        """Submit a job. This call costs money.
 
-        payload: as it is sent; whatever had to be uploaded has its address in it.
-        job_id:  ours, for tags that the provider may show to the user.
+        payload: as sent, with the addresses of uploads in it.
+        job_id:  our id, for tags that the provider may show to the user.
 
-        Raises NotAcceptedError or RefusedError only when surely no job exists. Anything else that goes wrong
-        once the first byte has left is AmbiguousError. Repeats by itself only what was surely not accepted.
+        Raises NotAcceptedError or RefusedError only if certainly no job exists. Any other failure after the
+        first byte was sent is an AmbiguousError. Only what was certainly not accepted is retried.
         """
 
     async def status(self, job: Submitted) -> JobStatus:
-        """Raises UnreachableError when there is no answer in time, another RemoteError when there never will
-        be one (a key that is no longer valid).
+        """Return the progress of a job.
+
+        Raises UnreachableError if there is no answer in time, and another RemoteError if there never will be
+        one (such as a key that is no longer valid).
         """
 
     async def result(self, job: Submitted) -> Outcome:
-        """For a completed job. Each call gives addresses that are as fresh as the provider makes them.
+        """Return the result of a completed job.
 
-        Raises JobFailedError when the result is an error of the model, JobLostError when it is no longer
-        kept, UnreachableError when there is no answer yet.
+        Each call returns new addresses if the provider signs them again.
+
+        Raises JobFailedError if the result is an error of the model, JobLostError if it is no longer kept,
+        and UnreachableError if there is no answer yet.
         """
 
     async def cancel(self, job: Submitted) -> Cancelled:
-        """ "cancelled": the provider has taken note; the job may yet complete, and `status` will tell.
-        "too late": it was over already. "not offered": this provider cannot cancel.
+        """Cancel a job.
 
-        May be called again for the same job. Raises UnreachableError when there is no answer.
+        Return "cancelled", "too late" (it was over already) or "not offered" (by this provider).
+
+        After "cancelled" the job may still complete; `status` tells. May be called again for the same job.
+        Raises UnreachableError if there is no answer.
         """
 
     async def reconcile(
         self, endpoint: str, payload: Payload, since: float
     ) -> Submitted | Literal["cannot tell"] | None:
-        """Look for the job of a submit whose answer was lost.
+        """Find the job of a submit whose answer was lost.
 
-        payload: what was sent, in the form of `stored_form`; the provider's own record has to be
-                 brought into that form before the two are compared.
-        since:   when it was sent, seconds since 1970.
+        payload: what was sent, in the form of `stored_form`; the provider's record must be converted to that
+                 form before comparing.
+        since:   when it was sent, in seconds since 1970.
 
-        Returns the one job that fits; None when the provider's list is complete and has no such job, after as
-        many looks as its delay needs; "cannot tell" when there is no list, no permission, or several fit.
+        Returns the one job that matches; None if the provider's list is complete and has no such job, after
+        as many polls as its delay needs; "cannot tell" without a list or permission, or if several jobs
+        match.
         """
 
     async def download(
@@ -154,12 +164,12 @@ class Provider(Protocol):
         progress: Callable[[int, int | None], None],
         check: Callable[[], None],
     ) -> Downloaded:
-        """Put a file of an outcome at `to`, whole or not at all; what was there is replaced.
+        """Write a result file to `to`, completely or not at all. An existing file is replaced.
 
-        progress: told the bytes so far, and of how many.
-        check:    raises when the download is to end; its exception comes out as it is. A part may stay behind
-                  for the next call to go on from.
+        progress: called with the bytes so far, and the total if known.
+        check:    raises to stop the download; its exception is passed on. A partial file may stay, for the
+                  next call to resume.
 
-        Raises JobLostError when the address gives nothing any more, UnreachableError when asking again may
-        help, another RemoteError when what came is not what was promised.
+        Raises JobLostError if the file no longer exists, UnreachableError if a retry may help, and another
+        RemoteError if the content is not a result.
         """

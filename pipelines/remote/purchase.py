@@ -1,4 +1,4 @@
-"""Asking for a job: the one step that costs money, taken once."""
+"""Submits a job: the one step that costs money, done once."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ Prepare = Callable[[], Awaitable[Payload]]  # uploads what has to be, and gives 
 
 
 async def submit(job: Job, context: JobContext, prepare: Prepare | None, on_event: OnEvent) -> Job:
-    """From intent to submitted; to unknown where the answer is lost.
+    """Move a job from intent to submitted, or to unknown if the answer is lost.
 
-    prepare: without it the job is closed: nobody is there any more who wanted it.
+    prepare: returns what to submit. Without it the job is closed, because its caller no longer exists.
     """
     journal, owner = context.journal, context.owner
     if prepare is None:
@@ -74,12 +74,12 @@ async def submit(job: Job, context: JobContext, prepare: Prepare | None, on_even
 
 
 def give_up(job: Job, journal: Journal, owner: OwnerLock) -> Job:
-    """Close a job that was never sent: whoever wanted it is gone."""
+    """Close a job that was never sent, because its caller no longer exists."""
     return journal.move(job.job_id, owner, "failed", error="the process ended before anything was sent")
 
 
 async def _prepared(job: Job, context: JobContext, prepare: Prepare) -> Payload:
-    """The payload as it is sent. Closes the job when that cannot be made, or when the user stops it."""
+    """Return the payload to send. Closes the job if that fails, or if the user stops it."""
 
     async def upload() -> Payload:
         async with context.transfers:
@@ -98,8 +98,9 @@ async def _prepared(job: Job, context: JobContext, prepare: Prepare) -> Payload:
 
 
 async def reconcile(job: Job, context: JobContext) -> Job:
-    """Find the job of a lost answer. It is never asked for again without the user: whoever tells them of the
-    AmbiguousError notes it with `Journal.note_told`.
+    """Find the job whose submit answer was lost. It is never submitted again without the user.
+
+    Raises AmbiguousError if it is not found. Whoever shows this error records it with `Journal.note_told`.
     """
     sent: dict[str, Any] = json.loads(job.sent_json or "null")
     found: Submitted | str | None

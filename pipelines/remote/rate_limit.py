@@ -1,4 +1,4 @@
-"""No more calls in a span of time than a provider allows."""
+"""Limits calls to the rate that a provider allows."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["RateLimit"]
 
 
 class RateLimit:
-    """At most `calls` within any `per_s` seconds; who comes too early waits, in the order of coming."""
+    """At most `calls` within any `per_s` seconds. Later calls wait, in order."""
 
     def __init__(self, calls: int, per_s: float, timing: RetryTiming) -> None:
         self._calls, self._per_s, self._timing = calls, per_s, timing
@@ -19,7 +19,7 @@ class RateLimit:
         self._next = asyncio.Lock()
 
     async def turn(self) -> None:
-        """Returns when one more call may be made, and counts it."""
+        """Wait until one more call is allowed, and count it."""
         async with self._next:
             if len(self._made) == self._calls:
                 wait_s = self._made[0] + self._per_s - self._timing.now()

@@ -1,4 +1,4 @@
-"""Taking out of a text what must not be shown: keys, and addresses that open a file for whoever has them."""
+"""Removes secrets from a text: keys, and addresses that give access to a file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MARK = "[key]"
 
 
 class Redaction:
-    """Removes secrets in every spelling in which a provider, a proxy or a library may repeat them."""
+    """Removes secrets in every encoding in which a provider, a proxy or a library may repeat them."""
 
     def __init__(self, *secrets: str) -> None:
         parts = {part for secret in secrets for part in (secret, *secret.split(":"))}
@@ -44,7 +44,10 @@ class Redaction:
 
 
 def one_line(text: str, most: int = 300) -> str:
-    """A text from outside for a message or a log: no control characters, no signatures, not too long."""
+    """Return a text from outside for a message or log.
+
+    It is one line, without control characters and signatures, and short.
+    """
     bare = _ADDRESS.sub(lambda found: shown(found[0]), text)
     line = " ".join("".join(c if c.isprintable() else " " for c in bare).split())
     return line if len(line) <= most else f"{line[: most - 3]}..."

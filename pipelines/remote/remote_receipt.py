@@ -1,4 +1,4 @@
-"""The receipt of a remote run, made from the row of its job alone, so that a restart writes the same one."""
+"""The receipt of a remote run, made only from the row of its job, so that a restart writes the same one."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _FORMAT = 1
 
 
 def remote_receipt(job: Job) -> dict[str, Any]:
-    """What was asked, what came, and what it cost; ready for JSON. For completed jobs.
+    """Return the request, the result and the price of a completed job, as JSON values.
 
-    Files that were uploaded stand there by their hash: a receipt is passed on with its video, and whoever has
-    the address of an upload can read it.
+    Uploaded files are named by hash: a receipt is passed on with its video, and everyone who has the address
+    of an upload can read it.
     """
     return {
         "wan_duet": VERSION,

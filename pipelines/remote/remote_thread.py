@@ -1,7 +1,7 @@
-"""The thread that remote jobs live on, with an event loop of its own.
+"""The thread of remote jobs, with its own event loop.
 
-A host may run a graph on a loop that any synchronous node blocks, and that ends when the graph does. A job
-must not wait for either.
+A host may run a graph on a loop that any synchronous node blocks, and that ends with the graph. Jobs must not
+depend on such a loop.
 """
 
 from __future__ import annotations
@@ -43,17 +43,17 @@ _LOOK_S = 0.1
 
 @dataclass(frozen=True)
 class Ticket:
-    """One caller's interest in a job. `done` holds the finished job, or why there is none."""
+    """One caller's interest in a job. `done` holds the finished job, or the error."""
 
     job_id: str
     done: Future[Job]
     stop: Callable[[], object]  # the job is cancelled once nobody waits for it any more
 
     async def wait(self, check: Callable[[], None]) -> Job:
-        """The finished job, waited for on the caller's own loop.
+        """Wait for the finished job, on the caller's own loop.
 
-        check: raises when the user wants to stop. Its exception comes out at once; the job is cancelled
-               behind it, and what it made in spite of that is kept.
+        check: raises if the user wants to stop. Its exception is raised at once; the job is cancelled in the
+               background, and a result that exists anyway is kept.
         """
         try:
             while not self.done.done():
@@ -67,7 +67,10 @@ class Ticket:
 
 @dataclass
 class _Running:
-    """A job that this process works on. waiting: nobody after a restart; left: who wanted it stopped."""
+    """A job of this process.
+
+    waiting: its tickets; none after a restart. left: tickets that asked for a stop.
+    """
 
     waiting: dict[Future[Job], OnEvent] = field(default_factory=dict)
     left: list[Future[Job]] = field(default_factory=list)
@@ -76,9 +79,9 @@ class _Running:
 class RemoteThread:
     """All remote jobs of this process.
 
-    folder:   the journal and its locks lie there; every process of the user shares it.
+    folder:     of the journal and its locks; all processes of the user share it.
     poll_times: by the name of a provider.
-    at:       as in `JobContext`.
+    at:         as in `JobContext`.
     """
 
     def __init__(
@@ -110,7 +113,7 @@ class RemoteThread:
         reuse: bool = True,
         resubmit: bool = False,
     ) -> Ticket:
-        """Begin, join or find the job of an order. Raises SpendingError before anything is begun.
+        """Start, join or find the job of an order. Raises SpendingError before anything is started.
 
         prepare and on_event are called on this thread.
         """
@@ -119,14 +122,14 @@ class RemoteThread:
         return self._join(job.job_id, context, on_event, prepare)
 
     def attach(self, job_id: str, provider: Provider, on_event: OnEvent) -> Ticket:
-        """Wait for a job that was begun earlier, here or in another process."""
+        """Wait for a job that was started earlier, here or in another process."""
         return self._join(self.journal.job(job_id).job_id, self._context(provider), on_event, None)
 
     def resume(self, providers: Iterable[Provider]) -> list[str]:
-        """Go on in the background with the open jobs that no living process works on; returns their ids.
+        """Continue in the background the open jobs that no living process works on. Return their ids.
 
-        Those that were never sent are closed, as nobody is there any more who wanted them. Those of unknown
-        fate are looked for until the user has been told.
+        Jobs that were never sent are closed, because their callers no longer exist. Jobs in an unknown state
+        are searched for until the user has been told.
         """
         by_account = {(provider.name, provider.account): provider for provider in providers}
         resumed = []
@@ -141,19 +144,19 @@ class RemoteThread:
                 continue
             provider = by_account.get((job.provider, job.account))
             if provider is None:
-                log.info("job %s waits for the %s key it was begun with", job.job_id[:8], job.provider)
+                log.info("job %s waits for the %s key it was started with", job.job_id[:8], job.provider)
                 continue
-            log.info("going on with job %s at %s", job.job_id[:8], job.provider)
+            log.info("continuing job %s at %s", job.job_id[:8], job.provider)
             self._loop.call_soon_threadsafe(self._begin, job.job_id, self._context(provider), None)
             resumed.append(job.job_id)
         return resumed
 
     def run(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """The value of a coroutine that needs this loop, such as a provider's `close`."""
+        """Return the value of a coroutine that needs this loop, such as a provider's `close`."""
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def close(self) -> None:
-        """End here; open jobs stay in the journal for the next process."""
+        """Stop working on jobs. Open jobs stay in the journal for the next process."""
         self.run(self._cancel_jobs())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
@@ -212,14 +215,14 @@ class RemoteThread:
                 done.set_exception(error)
 
     async def _cancel_jobs(self) -> None:
-        """Each job then ends what it has begun itself."""
+        """Cancel the tasks of all jobs. Each job then ends what it has started."""
         tasks = list(self._tasks.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _note_told(self, job_id: str) -> None:
-        """Whoever waits is told in any case; without the note, they are told once more."""
+        """Record that the user was told. If this fails, the user is told once more."""
         try:
             self.journal.note_told(job_id)
         except JournalError as error:
@@ -236,7 +239,7 @@ class RemoteThread:
 
 
 def _report(job_id: str, error: BaseException) -> None:
-    """For an end that nobody waits for."""
+    """Log the end of a job that nobody waits for."""
     if isinstance(error, (JobStoppedError, asyncio.CancelledError)):
         log.info("job %s has stopped: %s", job_id[:8], error)
     elif isinstance(error, RemoteError):
@@ -246,7 +249,7 @@ def _report(job_id: str, error: BaseException) -> None:
 
 
 def _heard(on_event: OnEvent, event: JobEvent) -> bool:
-    """Whether the listener works; its own fault must not end a job that is paid for."""
+    """Call the listener and return whether it works. Its own error must not end a paid job."""
     try:
         on_event(event)
     except Exception:

@@ -1,4 +1,4 @@
-"""From a completed job to a file on disk with its receipt beside it."""
+"""Saves the file of a completed job, with its receipt beside it."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ _CHUNK = 1 << 20
 
 
 async def fetch(job: Job, context: JobContext, on_event: OnEvent) -> Job:
-    """Download, write the receipt, and close the job as done. A file of the user is never replaced.
+    """Download the file, write the receipt, and close the job as done. A file of the user is never replaced.
 
-    Raises RemoteError; unless it is JobLostError the job stays open and may be fetched again.
+    Raises RemoteError. Unless it is JobLostError, the job stays open and may be fetched again.
     """
     file = job.outcome.files[0]
     for other in job.outcome.files[1:]:
@@ -57,7 +57,10 @@ async def fetch(job: Job, context: JobContext, on_event: OnEvent) -> Job:
 
 
 async def _download(job: Job, context: JobContext, place: Path, on_event: OnEvent) -> Downloaded:
-    """An address that gives nothing any more is asked for anew, once: a provider may sign it again."""
+    """Download the file.
+
+    If its address is no longer valid, ask for a new one once: a provider may sign it again.
+    """
 
     def progress(done: int, total: int | None) -> None:
         context.at("downloading")
@@ -81,11 +84,11 @@ async def _download(job: Job, context: JobContext, place: Path, on_event: OnEven
 
 
 def _never() -> None:
-    """A stop does not end a download: its file is paid for."""
+    """Never stop a download: the file is paid for."""
 
 
 def _place(job: Job, context: JobContext, file: RemoteFile) -> Path:
-    """Where the file goes: a name that is the job's own, in the journal and, as an empty file, on disk."""
+    """Reserve a file name for the job, in the journal and as an empty file on disk."""
     if job.file_path is not None:
         return Path(job.file_path)
     wished = Path(job.out_path).with_suffix(_suffix(file, Path(job.out_path)))
@@ -101,7 +104,7 @@ def _place(job: Job, context: JobContext, file: RemoteFile) -> Path:
 
 
 def _taken(place: Path) -> bool:
-    """Whether there is a file, or what could be its receipt. If not, an empty one is there now."""
+    """Return whether the file or its receipt exists. If not, create an empty file."""
     if sidecar(place).exists():
         return True
     try:
@@ -119,7 +122,10 @@ def _suffix(file: RemoteFile, wished: Path) -> str:
 
 
 def _whole(place: Path) -> Downloaded | None:
-    """The file, where it arrived before the process ended: a download puts it there whole or not at all."""
+    """Return the file if it was complete before the process ended.
+
+    A download writes it completely or not at all.
+    """
     if not place.is_file() or not place.stat().st_size:
         return None
     digest = hashlib.sha256()

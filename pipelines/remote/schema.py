@@ -1,4 +1,4 @@
-"""The tables of the journal, one migration per version. A released migration is never edited."""
+"""The tables of the journal, one migration per version. A released migration is never changed."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ MIGRATIONS: tuple[str, ...] = (_FIRST,)
 def bring_up_to_date(
     database: sqlite3.Connection, place: str, migrations: Sequence[str] = MIGRATIONS
 ) -> None:
-    """Run what the file has not seen yet, all or nothing.
+    """Run the migrations that the file does not have yet, all or none.
 
-    Raises JournalError for a file that a newer version of the pack has written: its rows mean things that
-    this version does not know, and a misread row may cost money.
+    Raises JournalError for a file of a newer version of the pack. This version could misread its rows, and a
+    misread row may cost money.
     """
     database.execute("BEGIN IMMEDIATE")
     try:

@@ -38,8 +38,8 @@ _ONE_SERVER = {
 class Addresses:
     """Base addresses, without a slash at the end.
 
-    allow_loopback: this machine may be asked, and may be where results are.
-    proxy:          what every connection goes through, None for none.
+    allow_loopback: allow addresses and results on this machine.
+    proxy:          for every connection; None for none.
     """
 
     fal_queue: str = "https://queue.fal.run"
@@ -50,7 +50,10 @@ class Addresses:
     proxy: str | None = field(default=None, repr=False)  # may hold a password
 
     def at(self, provider: str, url: str, *, allow_loopback: bool) -> Addresses:
-        """With one server for all services of a provider. RequestError when it may not be asked."""
+        """Return these addresses with one server for all services of a provider.
+
+        Raises RequestError if not allowed.
+        """
         base = url.rstrip("/")
         given = {name: base + path for name, path in _ONE_SERVER[provider].items()}
         if allow_loopback and self.proxy is not None:
@@ -59,7 +62,10 @@ class Addresses:
 
 
 def read_addresses(folder: Path | None) -> Addresses:
-    """What the file in `folder` says, else the providers' own. RequestError names the entry that is wrong."""
+    """Return the addresses of the file in `folder`, else the providers' own.
+
+    Raises RequestError that names the wrong entry.
+    """
     if folder is None:
         return Addresses()
     file = folder / _FILE
@@ -115,7 +121,7 @@ def _checked(url: Any, allow_loopback: bool, field: str) -> str:
 
 
 def _checked_proxy(url: Any, allow_loopback: bool, field: str) -> str | None:
-    """Neither the address nor the error is repeated: it may hold a password."""
+    """Return a valid proxy address. Errors do not repeat it: it may contain a password."""
     if url is None:
         return None
     try:

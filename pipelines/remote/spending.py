@@ -29,15 +29,16 @@ _ENTRY = {"unit", "usd", "as_of", "source"}
 
 @dataclass(frozen=True)
 class Spending:
-    """prices: of every endpoint, the user's before ours."""
+    """The user's limits and prices. prices: of every endpoint; the user's replace ours."""
 
     limits: SpendingLimits = field(default_factory=SpendingLimits)
     prices: PriceTable = field(default_factory=lambda: PRICES)
 
 
 def read_spending(folder: Path | None) -> Spending:
-    """What the file in `folder` says. RequestError names the entry that is wrong: a limit that is misread is
-    no limit.
+    """Return the settings of the file in `folder`.
+
+    Raises RequestError that names the wrong entry: a limit that is misread is no limit.
     """
     if folder is None:
         return Spending()

@@ -1,4 +1,4 @@
-"""A stop of the user, seen while something else is waited for."""
+"""Notices a stop of the user while something else is awaited."""
 
 from __future__ import annotations
 
@@ -17,12 +17,15 @@ T = TypeVar("T")
 
 
 class StopAskedError(Exception):
-    """The user wants the job stopped, which was not so before."""
+    """The user asked to stop the job."""
 
 
 async def unless_stopped(work: Awaitable[T], job: Job, context: JobContext) -> T:
-    """The value of `work`. At a stop that `job` does not know of, cancels `work`, waits until it has ended,
-    and raises StopAskedError; an error that `work` ends with is its cause.
+    """Return the value of `work`.
+
+    If the user stops the job meanwhile, cancel `work` and raise StopAskedError.
+
+    `work` has ended when this raises. An error that it ended with is the cause of the StopAskedError.
     """
     values: list[T] = []
     errors: list[Exception] = []  # collected, as a task group wraps what it raises

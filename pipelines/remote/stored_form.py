@@ -1,7 +1,7 @@
-"""A payload as it may be written down, and what tells two payloads apart.
+"""The form in which a payload is stored, and a fingerprint to compare payloads.
 
-Journal, receipts and logs last longer than a request should: contents of files do not belong there, nor
-addresses that open a file for whoever has them.
+Journal, receipts and logs live longer than a request. So they contain neither the contents of files nor
+addresses that give access to a file.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _DATA_URI = re.compile(
 
 
 def stored_form(value: Any) -> Any:
-    """JSON `value` with each data URI replaced by "sha256:..." of its content, and each address that carries
-    a query, a fragment or a user by its bare form and the hash of the whole.
+    """Return a JSON value without contents and signatures.
 
-    Equal values have equal forms, and a form is its own form.
+    Each data URI becomes "sha256:..." of its content. Each address with a query, fragment or user becomes its
+    bare form and the hash of the whole. Equal values have equal forms, and the form of a form is itself.
     """
     if isinstance(value, Mapping):
         return {key: stored_form(item) for key, item in value.items()}
@@ -38,7 +38,7 @@ def stored_form(value: Any) -> Any:
 
 
 def fingerprint(value: Any) -> str:
-    """sha256 in hex of the written form of JSON `value`; the order of keys does not count."""
+    """Return the sha256 in hex of the written form of a JSON value. The order of keys does not matter."""
     text = json.dumps(stored_form(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -63,7 +63,7 @@ def _hash(text: str) -> str:
 
 
 def _data_of(uri: str) -> bytes:
-    """The content of a data URI (RFC 2397); one that cannot be read counts as its own text."""
+    """Return the content of a data URI (RFC 2397), or the text itself if it cannot be decoded."""
     head, _, data = uri.partition(",")
     try:
         content = unquote_to_bytes(data)

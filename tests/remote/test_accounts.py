@@ -104,5 +104,5 @@ def test_a_job_is_not_asked_for_with_another_key(
     job = journal.begin(order(), accounts.at("fal").account, owner, **wanted)
     assert accounts.of(job) is accounts.at("fal")
     keep_key("fal", "another:key", tmp_path)
-    with pytest.raises(KeyProblemError, match="was begun with another fal key"):
+    with pytest.raises(KeyProblemError, match="was started with another fal key"):
         accounts.of(job)

@@ -185,5 +185,5 @@ def test_novita_takes_no_files(tmp_path: Path) -> None:
     request = parse(
         "wan21-text-to-video", {"prompt": "a", "width": 832, "height": 480, "seed": 1, "loras": [lora]}
     )
-    with pytest.raises(RequestError, match="stores no files"):
+    with pytest.raises(RequestError, match="accepts no files"):
         prepare(request)
