@@ -1,7 +1,7 @@
-"""Our own forward for a block of the Wan transformer: the parameters and the call of diffusers' class.
+"""Our own forward for a block of the Wan transformer, with the parameters and the call of diffusers' class.
 
-The stock block moves its hidden state about 125 times through memory; this one 50 times in plain torch and
-19 times with triton (`bench/suite.py --only C7`). What comes out differs by rounding alone.
+The stock block reads and writes its hidden state about 125 times; this one 50 times in plain torch and 19
+times with triton (`bench/suite.py --only C7`). The results differ by rounding only.
 """
 
 from __future__ import annotations
@@ -29,7 +29,10 @@ _TEXT_TOKENS = 512  # what stands before them is an image: WanAttnProcessor of d
 
 
 class OwnBlock(WanTransformerBlock):  # type: ignore[misc]
-    """Called as the stock block, or with a `temb` that `modulation_rows` made once for all blocks."""
+    """A block with our forward.
+
+    `temb` is as for the stock block, or from `modulation_rows`, made once for all blocks.
+    """
 
     choices: FloatChoices
     operations: Operations
@@ -45,7 +48,10 @@ class OwnBlock(WanTransformerBlock):  # type: ignore[misc]
 
 
 def modulation_rows(temb: Tensor) -> Tensor:
-    """(B, 6, D) or (B, R, 6, D) -> (B, R, 6, D) float32, with 1 added to the scales. R divides the tokens."""
+    """Convert (B, 6, D) or (B, R, 6, D) to (B, R, 6, D), float32, and add 1 to the scales.
+
+    R divides the tokens.
+    """
     rows = (temb if temb.ndim == 4 else temb.unsqueeze(1)).to(torch.float32, copy=True)
     rows[:, :, _SCALES] += 1
     return rows
@@ -54,14 +60,14 @@ def modulation_rows(temb: Tensor) -> Tensor:
 def replace_block_forward(
     block: WanTransformerBlock, choices: FloatChoices, device: torch.device | None = None
 ) -> None:
-    """From now on `block` computes with our forward, as `choices` say. Its parameters stay what they are."""
+    """Make `block` compute with our forward, with the kernels of `choices`. Its parameters stay unchanged."""
     block.__class__ = OwnBlock
     block.choices, block.operations = choices, choices.operations()
     block.attend = attend_with(choices.attention, device)
 
 
 class _Modulation(NamedTuple):
-    """What the timestep makes of one half of a block: (1 or B, R, D) float32 each."""
+    """Scale, shift and gate of one half of a block, from the timestep. Each (1 or B, R, D), float32."""
 
     weight: Tensor
     bias: Tensor
@@ -73,13 +79,19 @@ class _Modulation(NamedTuple):
 
 @lru_cache(maxsize=4)
 def _compiled(backend: str) -> Callable[..., Tensor]:
-    """One for the whole process: a block's parameters are inputs of the graph, so all blocks share it."""
+    """Return the compiled forward, one per process.
+
+    Parameters are inputs of its graph, so all blocks share it.
+    """
     compiled: Callable[..., Tensor] = torch.compile(_forward, backend=backend)
     return compiled
 
 
 def _forward(block: OwnBlock, hidden: Tensor, text: Tensor, temb: Tensor, rope: Rope) -> Tensor:
-    """hidden: (B, N, D). text: (B, L, D). temb: of the stock network, or of `modulation_rows`."""
+    """Compute the block.
+
+    hidden: (B, N, D). text: (B, L, D). temb: of the stock network, or of `modulation_rows`.
+    """
     rows = block.scale_shift_table + (temb if temb.ndim == 4 else modulation_rows(temb))
     shift, scale, gate, ff_shift, ff_scale, ff_gate = rows.unbind(2)
     about_attention = _Modulation(scale, shift, gate)
@@ -124,7 +136,10 @@ def _projections(
     rope: Rope,
     places: Sequence[Tensor | None] = _ANYWHERE,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, key and value of the self-attention, (B, N, heads, D / heads). places: where they are wanted."""
+    """Return query, key and value of the self-attention, (B, N, heads, D / heads).
+
+    places: where to write them, if the operations can; None allocates.
+    """
     attention, do = block.attn1, block.operations
     normed = do.norm(hidden, modulation.weight, modulation.bias, block.norm1.eps)
     value = torch.unflatten(_linear(attention.to_v, normed, places[2]), 2, (attention.heads, -1))
@@ -139,7 +154,7 @@ def _projections(
 
 
 def _linear(layer: nn.Linear, hidden: Tensor, place: Tensor | None) -> Tensor:
-    """layer(hidden), written to `place` where there is one: contiguous."""
+    """Return layer(hidden), written to `place` if given; contiguous."""
     if place is None:
         made: Tensor = layer(hidden)
         return made
@@ -155,7 +170,7 @@ def _after_attention(
     about_attention: _Modulation,
     about_ff: _Modulation,
 ) -> Tensor:
-    """All that follows, in which no token sees another one."""
+    """Compute the rest of the block, in which tokens are independent of each other."""
     do, cross = block.operations, block.attn2
     update = block.attn1.to_out[0](attended.flatten(2))
     del attended
@@ -187,7 +202,7 @@ def _looked_up(block: OwnBlock, attending: Tensor, context: list[tuple[Tensor, T
 
 
 def _text_context(attention: Any, text: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Keys and values of the text and, for the models of Wan 2.1 that see one, of the image before it."""
+    """Return keys and values of the text, and of the image before it for the Wan 2.1 models that have one."""
 
     def heads(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         return torch.unflatten(key, 2, (attention.heads, -1)), torch.unflatten(
@@ -205,7 +220,7 @@ def _text_context(attention: Any, text: Tensor) -> list[tuple[Tensor, Tensor]]:
 
 
 def _parts(tokens: int, rows: int, chunk_tokens: int) -> Iterator[tuple[slice, slice]]:
-    """Tokens, and the rows of the modulation for them. Cut where two rows meet, if there are several."""
+    """Yield slices of tokens, each with the rows of its modulation. Slices end where the row changes."""
     if rows == 1:
         for start in range(0, tokens, chunk_tokens):
             yield slice(start, start + chunk_tokens), slice(None)
@@ -225,6 +240,6 @@ def _rope_at(rope: Rope, here: slice) -> Rope:
 
 
 def _from_diffusers(rotary: tuple[Tensor, Tensor], operations: Operations) -> Rope:
-    """Every angle once, where diffusers has it for both numbers of a pair."""
+    """Return each rotary angle once; diffusers stores it for both numbers of a pair."""
     cos, sin = rotary[0][0, :, 0, 0::2].contiguous(), rotary[1][0, :, 0, 1::2].contiguous()
     return Rope(cos, sin, operations.table(cos, sin))

@@ -1,4 +1,4 @@
-"""CLIP's image encoder: what Wan 2.1 image to video reads of a image beside its latents."""
+"""CLIP's image encoder, used by Wan 2.1 image to video in addition to the latents of the image."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def image_features(
 
 
 def _body(recipe: Recipe) -> Any:
-    """The network on meta, with the one buffer that is computed and not stored."""
+    """Build the network on the meta device. Its one buffer that is computed, not stored, is real."""
     with torch.device("meta"):
         network = CLIPVisionModel(CLIPVisionConfig(**recipe.config))
     body = getattr(network, "vision_model", network)  # transformers 4 has one module more around it
@@ -56,7 +56,7 @@ def _body(recipe: Recipe) -> Any:
 
 
 def _prepared(images: Sequence[Tensor], side: int) -> Tensor:
-    """(N, 3, side, side), scaled without antialiasing and normalised as clip.py of the official code does."""
+    """Return (N, 3, side, side), resized without antialiasing and normalised as in the official clip.py."""
     squares = [
         functional.interpolate(image[None].float(), size=(side, side), mode="bicubic", align_corners=False)
         for image in images

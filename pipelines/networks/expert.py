@@ -1,4 +1,4 @@
-"""A Wan transformer: built on meta from its configuration, and what it takes while it runs."""
+"""Builds a Wan transformer on the meta device from its configuration, and estimates its working memory."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def velocity_of(
     dtype: torch.dtype,
     cache: BlockCache | None = None,
 ) -> Tensor:
-    """What a Wan transformer predicts, float32. latents: float32; the network computes in `dtype`.
+    """Return the velocity that a Wan transformer predicts, float32. latents: float32; it computes in `dtype`.
 
-    cache: asked after the first block, and told before the last; None computes every block.
+    cache: called after the first block and before the last; None computes every block.
     """
     device = latents.device
     channels = () if condition.channels is None else (condition.channels,)
@@ -54,21 +54,21 @@ def velocity_of(
 
 
 def expert_dtypes(dtype: torch.dtype) -> DTypeRule:
-    """`dtype`, but float32 for norms, modulation tables and the time embedder, as the class demands."""
+    """Return `dtype`, but float32 for norms, modulation tables and the time embedder, as diffusers does."""
     return keeping_fp32(WanTransformer3DModel._keep_in_fp32_modules, dtype)
 
 
 def forward_bytes(
     config: Mapping[str, Any], latent_shape: Sequence[int], dtype: torch.dtype, chunk_tokens: int = 0
 ) -> int:
-    """What one forward takes beside the weights, in bytes. latent_shape: (..., T, H/8, W/8).
+    """Return the bytes that one forward needs beside the weights. latent_shape: (..., T, H/8, W/8).
 
     chunk_tokens: as in FloatChoices.
 
-    In hidden states (tokens x width), counted over the live tensors of full-size blocks on meta tensors:
-    in half precision 7.2, or 4.2 with a feed-forward layer where that is wide; in float32 4.1 with two of
-    them, since GELU is a step of its own there; in chunks 5.1 for the attention, or 4.2, and 4.2 with a
-    feed-forward layer for a chunk. Rounded up for what an allocator wastes.
+    Numbers of hidden states (tokens x width), counted over the live tensors of full-size blocks on meta
+    tensors: in half precision 7.2, or 4.2 and one feed-forward layer if that is wide; in float32 4.1 and two
+    feed-forward layers, because GELU is a separate step there; in chunks 5.1 for the attention, or 4.2, and
+    4.2 and one feed-forward layer for a chunk. Rounded up for fragmentation of the allocator.
     """
     tokens = token_count(config, latent_shape)
     width = config.get("num_attention_heads", 40) * config.get("attention_head_dim", 128)
@@ -81,7 +81,7 @@ def forward_bytes(
 
 
 def token_count(config: Mapping[str, Any], latent_shape: Sequence[int]) -> int:
-    """Of latents of (..., T, H/8, W/8)."""
+    """Return the number of tokens of latents (..., T, H/8, W/8)."""
     frames, rows, columns = latent_shape[-3:]
     patch_frames, patch_rows, patch_columns = config.get("patch_size", (1, 2, 2))
     return int((frames // patch_frames) * (rows // patch_rows) * (columns // patch_columns))

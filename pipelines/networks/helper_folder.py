@@ -1,6 +1,6 @@
-"""A model that somebody chose to help with a request, as a folder of the transformers library.
+"""Loads a helper model that the user chose, from a folder of the transformers library.
 
-Read from local files only, never as code or pickles.
+It reads local files only, and never executes code or pickles.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ __all__ = ["architecture_of", "companion_record", "load_companion", "weight_file
 
 
 def architecture_of(folder: Path, what: str) -> str:
-    """The class that its config.json names.
+    """Return the class name in config.json.
 
-    Raises ModelError when there is no such folder, or its weights are not safetensors.
+    Raises ModelError if there is no such folder, or if its weights are not safetensors.
     """
     if not (folder / "config.json").is_file():
         raise ModelError(
@@ -40,7 +40,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def companion_record(folder: Path) -> dict[str, Any]:
-    """For the receipt: the name of the folder, and its weights by content."""
+    """Return the name of the folder and the hashes of its weights, for the receipt."""
     return {
         "name": folder.resolve().name,
         "files": {file.name: file_hash(file) for file in weight_files(folder)},
@@ -48,9 +48,9 @@ def companion_record(folder: Path) -> dict[str, Any]:
 
 
 def load_companion(kind: str, folder: Path, what: str, dtype: torch.dtype) -> Any:
-    """The network in `folder`, on the CPU, ready to be asked. kind: an Auto class of transformers.
+    """Return the network in `folder`, on the CPU, in evaluation mode. kind: an Auto class of transformers.
 
-    Raises ModelError when the folder does not fit.
+    Raises ModelError if the folder does not fit the class.
     """
     # The argument had another name before 5.0, which warns of it.
     name = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"

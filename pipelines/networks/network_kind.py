@@ -1,4 +1,4 @@
-"""What the executor has to know of a network, whichever it is."""
+"""The description of a kind of network for the executor."""
 
 from __future__ import annotations
 
@@ -27,19 +27,21 @@ class Velocity(Protocol):
         dtype: torch.dtype,
         cache: BlockCache | None = None,
     ) -> Tensor:
-        """What `network` predicts, float32 like `latents`; it computes in `dtype`."""
+        """Return the velocity that `network` predicts, float32 like `latents`. It computes in `dtype`."""
 
 
 @dataclass(frozen=True)
 class NetworkKind:
-    """Networks with a list `blocks`, called one after the other; what is before them is needed no later.
+    """A kind of network with a list `blocks`, called in order.
 
-    blank:    the network of a recipe: on meta but for what is never stored, which is on the device.
-              Raises ModelError when the configuration is not one of this kind.
-    dtypes:   the dtype of every parameter, by the one that is computed in.
-    velocity: asks it.
-    title:    what to call the experts of these names in messages.
-    in_parts: whether a forward can work on some tokens at a time (`FloatChoices.chunk_tokens`).
+    Layers before the blocks are not used after them.
+
+    blank:    builds the network of a recipe on the meta device; only tensors that are computed, not stored,
+              are on the device. Raises ModelError if the configuration is not of this kind.
+    dtypes:   returns the dtype of every parameter, from the dtype of the computation.
+    velocity: runs the network.
+    title:    returns what to call the experts of these names in messages.
+    in_parts: whether a forward can process some tokens at a time (`FloatChoices.chunk_tokens`).
     """
 
     blank: Callable[[Recipe, FloatChoices, torch.device], nn.Module]

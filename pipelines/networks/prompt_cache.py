@@ -1,4 +1,4 @@
-"""Prompts that were read before, so that the same words do not load the text encoder again."""
+"""Caches encoded prompts, so that the same prompt does not load the text encoder again."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ __all__ = ["PromptCache"]
 
 
 class PromptCache:
-    """The last `size` prompts, 8 MB each with UMT5-XXL. It travels with a model, and goes with it.
+    """The last `size` prompts, 8 MB each with UMT5-XXL. It belongs to a model and is freed with it.
 
-    An entry is found by the prompt's hash and by all that its numbers depend on: the encoder's files as they
-    are now, dtype and device.
+    The key is a hash of the prompt and of everything that its embeddings depend on: path, time and size of
+    the encoder's files, dtype and device.
     """
 
     def __init__(self, size: int = 8) -> None:

@@ -1,4 +1,4 @@
-"""A short prompt becomes a rich one: a local instruct language model adds what Wan likes to be told."""
+"""Expands a short prompt into a detailed one with a local instruct language model."""
 
 from __future__ import annotations
 
@@ -55,10 +55,12 @@ INSTRUCTIONS: Mapping[str, str] = {
 def expand_prompt(
     folder: Path, prompt: str, task: str, precision: Precision, memory: Memory, progress: Progress
 ) -> str:
-    """The prompt that the model in `folder` makes of `prompt`. The model is gone when this returns.
+    """Return the prompt that the model in `folder` writes from `prompt`.
 
-    The likeliest words are taken, so the same model gives the same prompt. Raises ModelError when the folder
-    holds no instruct model, or the model answers nothing.
+    The model is freed before this returns.
+
+    Decoding is greedy, so the same model gives the same prompt. Raises ModelError if the folder has no
+    instruct model, or if the answer is empty.
     """
     progress.begin("prompt", _MOST_TOKENS, "tokens")
     try:
@@ -130,13 +132,13 @@ def _tokens(tokenizer: Any, turns: list[dict[str, str]]) -> Mapping[str, torch.T
 
 
 def _said(text: str) -> str:
-    """Without thoughts, quotation marks around the whole, and line breaks."""
+    """Return the answer without reasoning, surrounding quotation marks and line breaks."""
     text = re.sub(r"<think>.*?(</think>|$)", "", text, flags=re.DOTALL)
     return " ".join(text.split()).strip("\"'“” ")
 
 
 class _Watch(StoppingCriteria):  # type: ignore[misc]
-    """Tells of every token, and looks whether the user stopped."""
+    """Reports every token as progress, and checks for a stop."""
 
     def __init__(self, progress: Progress, asked: int) -> None:
         self._progress, self._asked = progress, asked

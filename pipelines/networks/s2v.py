@@ -1,8 +1,8 @@
 """The speech-to-video transformer of Wan 2.2: the blocks of text to video, with audio and motion frames.
 
-After Wan-Video/Wan2.2 wan/modules/s2v/model_s2v.py, in the form of its released configuration. A sequence is
-[noisy video | reference image | motion of the clip before]; the last two are clean, and are told so: they are
-modulated for timestep 0.
+Follows wan/modules/s2v/model_s2v.py of Wan-Video/Wan2.2, in its released configuration. A sequence is [noisy
+video | reference image | motion of the previous clip]. The last two have no noise, so they are modulated for
+timestep 0.
 """
 
 from __future__ import annotations
@@ -41,8 +41,11 @@ class SpeechBlock(WanTransformerBlock):  # type: ignore[misc]
         noisy: int,
         sound: tuple[Tensor, Tensor],
     ) -> Tensor:
-        """hidden: (1, L, width). modulation: (2, 6, width) float32, of the first `noisy` tokens and the rest.
-        sound: as `AudioEncoder` gives it, only of the frames of the clip.
+        """Compute the block.
+
+        hidden:     (1, L, width).
+        modulation: (2, 6, width), float32: for the first `noisy` tokens, and for the rest.
+        sound:      from `AudioEncoder`, only for the frames of the clip.
         """
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (
             self.scale_shift_table.float() + modulation
@@ -58,12 +61,14 @@ class SpeechBlock(WanTransformerBlock):  # type: ignore[misc]
 
 
 class SpeechTransformer(nn.Module):
-    """Velocity of one clip. Parameters are named as in diffusers where it has them, else as in Wan's files,
-    but for the injectors: those are part of their blocks.
+    """Predicts the velocity of one clip.
+
+    Parameters have diffusers' names where it has them, else the names in Wan's files. Only the audio
+    injectors differ: they are part of their blocks.
     """
 
     def __init__(self, config: dict[str, Any]) -> None:
-        """config: as `s2v_layout.speech_config` makes it."""
+        """Build the network. config: from `s2v_layout.speech_config`."""
         super().__init__()
         heads, eps = config["num_attention_heads"], config["eps"]
         self.head_dim, patch = config["attention_head_dim"], tuple(config["patch_size"])
@@ -98,15 +103,15 @@ class SpeechTransformer(nn.Module):
         motion: Tensor | None,
         pose: Tensor | None,
     ) -> Tensor:
-        """Same shape as `latents`.
+        """Return the velocity, in the shape of `latents`.
 
         latents:   (1, C, T, h, w), normalised.
         timestep:  0 to 1000.
         text:      (1, 512, D), zero after the prompt.
-        audio:     (1, states, audio_dim, 4 T) features of the frames of this clip.
-        reference: (1, C, 1, h, w), normalised; the image the person comes from.
+        audio:     (1, states, audio_dim, 4 T), features of the frames of this clip.
+        reference: (1, C, 1, h, w), normalised; the image of the person.
         motion:    (1, C, MOTION_LATENTS, h, w), normalised; None for the first clip.
-        pose:      (1, C, T, h, w), normalised; None is nothing.
+        pose:      (1, C, T, h, w), normalised; None for no pose.
         """
         video = self.patch_embedding(latents)
         video = video + self.cond_encoder(torch.zeros_like(latents) if pose is None else pose)
@@ -135,7 +140,7 @@ class SpeechTransformer(nn.Module):
         return self._pixels(self.proj_out(out.type_as(hidden)), (frames, rows, columns))
 
     def _times(self, timesteps: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
-        """Embeddings (n, width) and the modulation made of them (n, 6, width), float32."""
+        """Return the embeddings (n, width) and their modulation (n, 6, width), float32."""
         half = self.freq_dim // 2
         speeds = 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
         angles = torch.tensor(timesteps, dtype=torch.float64)[:, None] * speeds
@@ -146,26 +151,27 @@ class SpeechTransformer(nn.Module):
         return embedding.float(), projected.float().unflatten(1, (6, -1))
 
     def _audio_tokens(self, audio: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """The sound of the clip. Its first frame stands for the sound of the frames before it."""
+        """Encode the audio of the clip. Its first frame also stands for the motion frames before it."""
         before = audio[..., :1].expand(*audio.shape[:-1], MOTION_FRAMES)
         whole, tokens = self.casual_audio_encoder(torch.cat([before, audio], dim=-1))
         return whole[:, MOTION_LATENTS:].to(dtype), tokens[:, MOTION_LATENTS:].to(dtype)
 
     def _pixels(self, tokens: Tensor, grid: tuple[int, int, int]) -> Tensor:
-        """(1, L, C x patch) -> (1, C, T, h, w)"""
+        """Convert (1, L, C x patch) to (1, C, T, h, w)."""
         boxes = tokens.view(1, *grid, *self.patch, self.out_channels)
         pixels: Tensor = boxes.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
         return pixels
 
 
 def _tokens(patches: Tensor) -> Tensor:
-    """(1, width, T, h, w) -> (1, T x h x w, width)"""
+    """Convert (1, width, T, h, w) to (1, T x h x w, width)."""
     return patches.flatten(2).transpose(1, 2)
 
 
 def _modulated(norm: nn.Module, hidden: Tensor, scale: Tensor, shift: Tensor, noisy: int) -> Tensor:
-    """The norm of `hidden`, scaled and shifted by the first row for the noisy tokens, the second for the
-    rest: two views of one tensor, where a modulation per token would take many times the memory.
+    """Return norm(hidden), scaled and shifted by row 0 for the noisy tokens and by row 1 for the rest.
+
+    It works on two views of one tensor: a modulation per token would need many times the memory.
     """
     normed: Tensor = norm(hidden.float())
     for part, row in ((normed[:, :noisy], 0), (normed[:, noisy:], 1)):
@@ -174,7 +180,10 @@ def _modulated(norm: nn.Module, hidden: Tensor, scale: Tensor, shift: Tensor, no
 
 
 def _gated(hidden: Tensor, change: Tensor, gate: Tensor, noisy: int) -> Tensor:
-    """hidden + gate x change, in float32, by the same two segments."""
+    """Return hidden + gate x change, in float32.
+
+    Row 0 of the gate is for the noisy tokens, row 1 for the rest.
+    """
     total = hidden.to(torch.float32, copy=True)
     for segment, row in ((slice(0, noisy), 0), (slice(noisy, None), 1)):
         total[:, segment] += change[:, segment].float() * gate[row]

@@ -1,6 +1,6 @@
-"""How the speech model hears: features of the sound become tokens, and the tokens join the video.
+"""The audio path of the speech model: audio features become tokens, and video frames attend to them.
 
-After Wan-Video/Wan2.2 wan/modules/s2v/audio_utils.py and auxi_blocks.py.
+Follows wan/modules/s2v/audio_utils.py and auxi_blocks.py of Wan-Video/Wan2.2.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ __all__ = ["AudioEncoder", "AudioInjector"]
 
 
 class AudioEncoder(nn.Module):
-    """Layers of wav2vec2, one per video frame, become tokens for every latent frame.
+    """Encodes layers of wav2vec2, one vector per video frame, into tokens for every latent frame.
 
-    The layers are averaged with learned weights, then three causal convolutions halve the rate twice: the
-    first latent frame sees one video frame, every later one four more. All in float32.
+    The layers are averaged with learned weights. Then three causal convolutions halve the rate twice: the
+    first latent frame is computed from one video frame, each later one from four more. All in float32.
     """
 
     def __init__(self, audio_dim: int, states: int, width: int, tokens: int) -> None:
@@ -26,8 +26,10 @@ class AudioEncoder(nn.Module):
         self.encoder = _TokenEncoder(audio_dim, width, tokens)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(1, states, audio_dim, frames) -> one vector per latent frame (1, T, width), and the tokens that
-        the video attends to (1, T, tokens + 1, width), with T = (frames - 1) // 4 + 1.
+        """Encode features (1, states, audio_dim, frames).
+
+        Returns one vector per latent frame (1, T, width), and the tokens that the video attends to (1, T,
+        tokens + 1, width), with T = (frames - 1) // 4 + 1.
         """
         weights = functional.silu(self.weights)
         mean = (features.to(weights.dtype) * weights / weights.sum(1, keepdim=True)).sum(1)
@@ -49,7 +51,7 @@ class _TokenEncoder(nn.Module):
         self.padding_tokens = nn.Parameter(torch.zeros(1, 1, 1, width))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """(1, audio_dim, frames) -> (1, T, width), (1, T, tokens + 1, width)"""
+        """Convert (1, audio_dim, frames) to (1, T, width) and (1, T, tokens + 1, width)."""
         local = self.conv1_local(features).unflatten(1, (self.tokens, -1))[0]  # one row per token
         tokens = self._rest(local).transpose(0, 1)[None]
         padding = self.padding_tokens.expand(1, tokens.shape[1], 1, -1)
@@ -57,13 +59,13 @@ class _TokenEncoder(nn.Module):
         return whole, torch.cat([tokens, padding], dim=2)
 
     def _rest(self, hidden: Tensor) -> Tensor:
-        """(rows, width / 4, frames) -> (rows, T, width)"""
+        """Convert (rows, width / 4, frames) to (rows, T, width)."""
         hidden = self.conv2(_normed(hidden))
         return _normed(self.conv3(_normed(hidden))).transpose(1, 2)
 
 
 class _CausalConv(nn.Module):
-    """Looks at a frame and the two before it; the first one stands for what was before it."""
+    """A convolution over a frame and the two before it. The first frame is repeated in front of itself."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -75,16 +77,16 @@ class _CausalConv(nn.Module):
 
 
 def _normed(hidden: Tensor) -> Tensor:
-    """Layer norm over the channels of (rows, channels, frames), and SiLU."""
+    """Apply layer norm over the channels of (rows, channels, frames), and SiLU."""
     channels = hidden.transpose(1, 2)
     normed = functional.layer_norm(channels, channels.shape[-1:], eps=1e-6)
     return functional.silu(normed).transpose(1, 2)
 
 
 class AudioInjector(nn.Module):
-    """What some blocks do after all else: each latent frame of the video attends to its own sound.
+    """The last step of some blocks: each latent frame of the video attends to its own audio tokens.
 
-    Before that the frame is normalised, with shift and scale from the vector of its sound (AdaIN).
+    Before that the frame is normalised, with shift and scale computed from the vector of its audio (AdaIN).
     """
 
     def __init__(self, width: int, heads: int, eps: float) -> None:
@@ -101,7 +103,10 @@ class AudioInjector(nn.Module):
         self.adain = nn.Linear(width, 2 * width)
 
     def forward(self, video: Tensor, whole: Tensor, tokens: Tensor) -> Tensor:
-        """What is added to `video` (1, T x tokens of a frame, width); the others as `AudioEncoder` gives."""
+        """Return the change of `video` (1, T x tokens of a frame, width).
+
+        whole, tokens: from `AudioEncoder`.
+        """
         frames = whole.shape[1]
         apart = video[0].reshape(frames, -1, video.shape[2])
         shift, scale = self.adain(functional.silu(whole[0]))[:, None].chunk(2, dim=2)

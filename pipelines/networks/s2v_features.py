@@ -1,7 +1,7 @@
-"""Which sound belongs to which frame: 50 vectors a second from wav2vec 2.0 become one per video frame.
+"""Assigns audio to frames: 50 vectors per second from wav2vec 2.0 become one per video frame.
 
-After Wan-Video/Wan2.2 wan/modules/s2v/audio_encoder.py: first 30 a second by linear interpolation, then the
-nearest of these for each frame (`get_audio_embed_bucket_fps` with m = 0).
+Follows wan/modules/s2v/audio_encoder.py of Wan-Video/Wan2.2: first linear interpolation to 30 per second,
+then the nearest of these for each frame (`get_audio_embed_bucket_fps` with m = 0).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _HEARD_FPS, _BETWEEN_FPS = 50, 30
 
 
 def frame_features(states: Tensor, fps: int, frames: int) -> Tensor:
-    """(layers, moments, D) -> (1, layers, D, frames); zeros after the sound has ended."""
+    """Convert (layers, moments, D) to (1, layers, D, frames), with zeros after the end of the audio."""
     between = max(int(states.shape[1] / _HEARD_FPS * _BETWEEN_FPS), 1)
     at_30 = functional.interpolate(states.transpose(1, 2), size=between, mode="linear", align_corners=True)
     times = np.linspace(0, frames / fps, frames, endpoint=False)

@@ -1,6 +1,6 @@
-"""What the speech model remembers of the clip before, and where in time and space each token stands.
+"""The motion frames of the speech model (the end of the previous clip), and the positions of all tokens.
 
-After Wan-Video/Wan2.2 wan/modules/s2v/motioner.py (FramePackMotioner) and s2v_utils.py.
+Follows wan/modules/s2v/motioner.py (FramePackMotioner) and s2v_utils.py of Wan-Video/Wan2.2.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ _THETA = 10000.0
 
 
 class Grid(NamedTuple):
-    """A box of tokens: their positions in time, rows and columns, in patches of the video. Time may be
-    negative: before the clip.
+    """A box of tokens: positions in time, rows and columns, in patches of the video.
+
+    A negative time is before the clip.
     """
 
     times: tuple[int, ...]
@@ -30,12 +31,12 @@ class Grid(NamedTuple):
 
     @classmethod
     def of(cls, first: int, frames: int, rows: int, columns: int) -> Grid:
-        """One token per patch."""
+        """Return a grid with one token per patch."""
         return cls(tuple(range(first, first + frames)), tuple(range(rows)), tuple(range(columns)))
 
 
 class FramePacker(nn.Module):
-    """The frames before a clip as tokens, the farther away the coarser.
+    """Encodes the frames before a clip as tokens, more coarsely the earlier they are.
 
     The latest latent frame is cut into patches of 2 x 2, the two before it into one of 2 x 4 x 4, the sixteen
     before those into four of 4 x 8 x 8.
@@ -48,7 +49,10 @@ class FramePacker(nn.Module):
             self.add_module(name, nn.Conv3d(channels, width, kernel_size=patch, stride=patch))
 
     def forward(self, motion: Tensor) -> tuple[Tensor, list[Grid]]:
-        """motion: (1, C, MOTION_LATENTS, h, w), normalised -> tokens (1, L, width), and where they stand."""
+        """Return the tokens (1, L, width) and their positions.
+
+        motion: (1, C, MOTION_LATENTS, h, w), normalised.
+        """
         height, width = motion.shape[-2:]
         far, middle, near = torch.split(motion, list(_BUCKETS[::-1]), dim=2)
         packed, grids, start = [], [], 0
@@ -63,10 +67,9 @@ class FramePacker(nn.Module):
 
 
 def rotary_tables(grids: list[Grid], head_dim: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Cosines and sines (1, tokens, 1, head_dim), float32, as diffusers' attention takes them: each twice.
+    """Return cosines and sines (1, tokens, 1, head_dim), float32, each value twice, as diffusers expects.
 
-    Angles are computed in float64: a third of the numbers turn with rows, a third with columns, the rest with
-    time.
+    Angles are computed in float64. A third of the numbers encode rows, a third columns, the rest time.
     """
     side = 2 * (head_dim // 6)
     angles = torch.cat([_angles(grid, (head_dim - 2 * side, side, side)) for grid in grids])
@@ -75,7 +78,7 @@ def rotary_tables(grids: list[Grid], head_dim: int, device: torch.device) -> tup
 
 
 def _angles(grid: Grid, sizes: tuple[int, int, int]) -> Tensor:
-    """(tokens, head_dim / 2), float64, CPU."""
+    """Return the angles (tokens, head_dim / 2), float64, CPU."""
     shape = tuple(map(len, grid))
     parts = []
     for axis, (positions, size) in enumerate(zip(grid, sizes, strict=True)):
@@ -88,5 +91,5 @@ def _angles(grid: Grid, sizes: tuple[int, int, int]) -> Tensor:
 
 
 def _spread(first: int, last: int, count: int) -> tuple[int, ...]:
-    """`count` whole numbers spread evenly from `first` to `last`, rounded towards zero."""
+    """Return `count` integers spread evenly from `first` to `last`, rounded towards zero."""
     return tuple(np.linspace(first, last, count).astype(int).tolist())

@@ -1,4 +1,4 @@
-"""The speech model as the executor knows it, and the condition of a clip that it is given."""
+"""The speech model as a NetworkKind, and the conditions of one clip."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["SPEECH_EXPERT", "ClipCondition"]
 
 @dataclass(frozen=True, kw_only=True)
 class ClipCondition(Condition):
-    """What a clip is made after. Latents are normalised; all are float32 and batches of one.
+    """The conditions of a clip. Latents are normalised. All are float32, with a batch of one.
 
     audio:     (1, states, audio_dim, frames of the clip).
     reference: (1, C, 1, h, w).
     motion:    (1, C, MOTION_LATENTS, h, w); None for the first clip.
-    pose:      (1, C, T, h, w); None where no pose was given.
+    pose:      (1, C, T, h, w); None without a pose video.
     """
 
     audio: Tensor
@@ -51,7 +51,7 @@ def speech_velocity(
     dtype: torch.dtype,
     cache: BlockCache | None = None,
 ) -> Tensor:
-    """What a speech transformer predicts, float32. Nothing is skipped in it.
+    """Return the velocity that a speech transformer predicts, float32. It never skips blocks.
 
     Raises ModelError for a condition of another kind.
     """
@@ -66,13 +66,13 @@ def speech_velocity(
 
 
 def speech_dtypes(dtype: torch.dtype) -> DTypeRule:
-    """As an expert's, and float32 for the audio encoder: the official code computes it so."""
+    """Return the dtypes of an expert, with float32 for the audio encoder, as in the official code."""
     of_expert = expert_dtypes(dtype)
     return lambda name: torch.float32 if name.startswith("casual_audio_encoder.") else of_expert(name)
 
 
 def _blank(recipe: Recipe, choices: FloatChoices, device: torch.device) -> SpeechTransformer:
-    """It has a forward of its own, which computes in one way, and no tables."""
+    """Build the network on the meta device. It ignores `choices`: its forward has one implementation."""
     del choices, device
     try:
         with torch.device("meta"):

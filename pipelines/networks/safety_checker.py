@@ -1,4 +1,7 @@
-"""Classifiers that somebody chose to look at prompts and pictures. Small, and run on the CPU in float32."""
+"""Checks prompts and images with classifiers that the user chose.
+
+They are small and run on the CPU in float32.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,12 @@ _MOST_TOKENS = 512
 class SafetyChecker:
     """A folder with one classifier of texts or images, or with one of each in `text` and `image`.
 
-    A label whose name is not known to be harmless counts as unsafe. Where names say nothing, a wan_duet.json
-    beside the weights tells: {"unsafe": ["LABEL_1"], "threshold": 0.5}.
+    A label counts as unsafe unless its name is known to be harmless. If the names are not meaningful, a
+    wan_duet.json beside the weights lists the unsafe ones: {"unsafe": ["LABEL_1"], "threshold": 0.5}.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Reads no weights yet. Raises ModelError when there is no classifier in `folder`."""
+        """Find the classifiers, without reading weights. Raises ModelError if `folder` has none."""
         self._folder = folder
         self._parts: dict[Looks, Path] = {}
         for place in (folder, folder / "text", folder / "image"):
@@ -61,17 +64,17 @@ class SafetyChecker:
         return frozenset(self._parts)
 
     def as_dict(self) -> dict[str, Any]:
-        """For the receipt."""
+        """Return the folders and hashes of the classifiers, for the receipt."""
         return {looks: companion_record(folder) for looks, folder in self._parts.items()}
 
     def read(self, text: str, where: str) -> None:
-        """Raise SafetyError naming `where` when the text is flagged."""
+        """Classify a text. Raises SafetyError that names `where` if it is flagged."""
         tokenizer = self._tokenizer
         inputs = tokenizer(text, return_tensors="pt", truncation=True, max_length=_MOST_TOKENS)
         self._judge("text", dict(inputs), where)
 
     def look(self, frame: np.ndarray[Any, Any], where: str) -> None:
-        """As `read`, for a picture (H, W, 3) uint8."""
+        """Classify an image (H, W, 3), uint8. Raises SafetyError that names `where` if it is flagged."""
         settings = read_json(self._parts["image"] / "preprocessor_config.json")
         size = settings.get("crop_size") or settings.get("size") or 224
         if isinstance(size, Mapping):
@@ -128,7 +131,7 @@ class SafetyChecker:
 
     @cached_property
     def _rules(self) -> dict[Looks, tuple[dict[int, str], float]]:
-        """({index: name} of the labels that count as unsafe, from which score on) of each classifier."""
+        """Return ({index: name} of the unsafe labels, threshold of the score) of each classifier."""
         return {looks: _rule(folder, self._networks[looks].config) for looks, folder in self._parts.items()}
 
 

@@ -1,4 +1,4 @@
-"""A network as the names and shapes of its parameters, to hold a file against before anything is built."""
+"""The names and shapes of a network's parameters, to check a file before anything is built."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ Shapes = Mapping[str, tuple[int, ...]]
 
 
 def shape_of(path: Path, shapes: Shapes, name: str, dims: int) -> tuple[int, ...]:
-    """The shape of a tensor that must be there with `dims` dimensions, none of them 0. ModelError if not."""
+    """Return the shape of a tensor.
+
+    Raises ModelError unless it exists with `dims` dimensions, none of them 0.
+    """
     found = shapes.get(name)
     if found is None or len(found) != dims or 0 in found:
         seen = "is missing" if found is None else f"has shape {list(found)}"
@@ -23,7 +26,7 @@ def shape_of(path: Path, shapes: Shapes, name: str, dims: int) -> tuple[int, ...
 
 
 def require_shapes(path: Path, what: str, tensors: Mapping[str, Source], wanted: Shapes) -> None:
-    """That a file has every parameter of a network, in its shape, and nothing else. ModelError otherwise."""
+    """Raise ModelError unless a file has exactly the parameters of a network, each in its shape."""
     found = {name: source.shape for name, source in tensors.items()}
     missing = sorted(wanted.keys() - found.keys())
     if missing:

@@ -1,7 +1,7 @@
-"""A transformer that asks a cache after its first block whether those up to the last are worth computing.
+"""Lets a step cache decide after the first block of a transformer whether to skip the blocks up to the last.
 
-The blocks stay the modules that they are, so what compiled or moves them goes on doing that; only the list
-that the forward walks along is another one meanwhile.
+The block modules stay the same, so compiled or streamed blocks keep working. Only the list that the forward
+iterates over is replaced.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["with_step_cache"]
 
 @contextmanager
 def with_step_cache(network: nn.Module, cache: BlockCache | None) -> Iterator[None]:
-    """`network.blocks` with `cache` in between, for one forward; None changes nothing."""
+    """Put `cache` between the blocks of `network` for one forward. None changes nothing."""
     blocks = network.blocks
     if cache is None or not isinstance(blocks, nn.ModuleList) or len(blocks) < 3:
         yield

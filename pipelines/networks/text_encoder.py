@@ -1,4 +1,4 @@
-"""The UMT5 text encoder: a prompt becomes what the experts attend to."""
+"""The UMT5 text encoder: encodes a prompt into the embeddings that the experts attend to."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = [
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """A prompt as the experts read it.
+    """The embeddings of a prompt.
 
-    embeddings: (1, L, D) float32 on the CPU, zero after the prompt's own `tokens`.
-    dropped:    tokens that did not fit into L.
+    embeddings: (1, L, D), float32, CPU; zero after the `tokens` of the prompt.
+    dropped:    number of tokens beyond L, which are not used.
     """
 
     embeddings: Tensor
@@ -51,9 +51,10 @@ class TextEncoder:
         self._network, self._tokenize, self._length, self._device = network, tokenize, length, device
 
     def encode(self, prompt: str) -> EncodedPrompt:
-        """Run the prompt at its true length and pad with zeros after.
+        """Encode a prompt at its true length, and pad the embeddings with zeros.
 
-        Equal to padding first and masking, as the official code does: masked positions are never attended to.
+        The result equals padding first and masking, as in the official code: masked positions are never
+        attended to. Raises RequestError for text that is not valid Unicode.
         """
         if any("\ud800" <= letter <= "\udfff" for letter in prompt):
             raise RequestError.of(
@@ -95,7 +96,7 @@ def load_text_encoder(
 
 
 def text_dtypes(dtype: torch.dtype) -> DTypeRule:
-    """In fp16 the second feed-forward layer of T5 overflows; transformers keeps it back for that alone."""
+    """Return `dtype`, but float32 for T5's second feed-forward layers in fp16, where they would overflow."""
     keep = UMT5EncoderModel._keep_in_fp32_modules if dtype == torch.float16 else ()
     return keeping_fp32(keep or (), dtype)
 
@@ -110,5 +111,5 @@ def text_encoder_bytes(config: Mapping[str, Any], length: int) -> int:
 
 
 def clean_prompt(prompt: str) -> str:
-    """HTML entities resolved and whitespace collapsed, as the official tokenizer wrapper does."""
+    """Resolve HTML entities and collapse whitespace, as the official tokenizer wrapper does."""
     return re.sub(r"\s+", " ", html.unescape(html.unescape(prompt))).strip()

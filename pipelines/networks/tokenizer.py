@@ -1,8 +1,7 @@
-"""Text -> token ids of UMT5, from whichever form of its vocabulary lies beside the weights.
+"""Converts text to token ids of UMT5, from any form of its vocabulary beside the weights.
 
-SentencePiece models are run by SentencePiece itself: rebuilding transformers' tokenizer from one gave other
-tokens. A `tokenizer.json` is run by the library that wrote it. Both end a prompt with the mark that T5 ends
-every text with.
+SentencePiece models are run by SentencePiece itself, because transformers' converted tokenizer gave other
+tokens. A `tokenizer.json` is run by the tokenizers library. Both append T5's end-of-sequence token.
 """
 
 from __future__ import annotations
@@ -27,9 +26,9 @@ _FOLDERS = ("tokenizer", "umt5-xxl", "google/umt5-xxl")  # beside the weights: d
 
 
 def find_tokenizer(weights: Path) -> Path | None:
-    """Where the vocabulary of a text encoder lies: in its file, else beside it; None if nowhere.
+    """Return where the vocabulary of a text encoder is: in its weight file, else beside it; None if nowhere.
 
-    Raises ModelError when the file is unreadable.
+    Raises ModelError if the file cannot be read.
     """
     if weights.suffix.lower() == ".safetensors" and weights.is_file() and SPIECE in read_header(weights):
         return weights
@@ -41,12 +40,13 @@ def find_tokenizer(weights: Path) -> Path | None:
 
 
 def read_tokenizer(path: Path, rows: int) -> Tokenize:
-    """The tokenizer in a folder, a tokenizer.json, a SentencePiece .model, or a ComfyUI weight file.
+    """Read a tokenizer from a folder, a tokenizer.json, a SentencePiece .model, or a ComfyUI weight file.
 
-    rows: of the encoder's table. UMT5 fills 256300 of 256384; that of another T5 would fill an eighth, and
-          every prompt would read as noise.
+    rows: of the encoder's embedding table. UMT5's vocabulary fills 256300 of 256384 rows. That of another T5
+          would fill an eighth, and its tokens would be meaningless.
 
-    Raises ModelError naming the file when there is none, it cannot be read, or it belongs to another encoder.
+    Raises ModelError that names the file if there is none, if it cannot be read, or if it is of another
+    encoder.
     """
     file, tokenize, pieces = _read(path)
     if not rows // 2 <= pieces <= rows:
@@ -58,7 +58,7 @@ def read_tokenizer(path: Path, rows: int) -> Tokenize:
 
 
 def _read(path: Path) -> tuple[Path, Tokenize, int]:
-    """The file that was read, its tokenizer, and how many pieces its vocabulary has."""
+    """Return the file that was read, its tokenizer, and the size of its vocabulary."""
     file = _in_folder(path) if path.is_dir() else path
     if file is None:
         raise ModelError(f"{path}: has no tokenizer; put {_JSON} or {_SPIECES[0]} there")
