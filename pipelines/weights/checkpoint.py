@@ -1,4 +1,4 @@
-"""A weight file, whatever its container: its tensors by its own key, ready to be read."""
+"""Reads the header of a weight file of any container: its tensors by the keys in the file."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _PICKLES = {".pth", ".pt", ".ckpt", ".bin", ".pkl"}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What one file, or the shards of a folder, hold. `path` is that file or folder.
+    """The tensors of one file, or of all shards in a folder. `path` is that file or folder.
 
-    architecture: what a GGUF file says it is, such as "wan"; empty elsewhere.
+    architecture: the one that a GGUF file states, such as "wan"; empty for other files.
     """
 
     path: Path
@@ -31,10 +31,10 @@ class Checkpoint:
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read the header of a .safetensors or .gguf file, or of all shards in a folder; no tensor data.
+    """Read the header of a .safetensors or .gguf file, or of all shards in a folder, without tensor data.
 
-    Raises ModelError naming the file when it is missing, damaged, of another kind, or compressed in a way
-    that is not read here.
+    Raises ModelError that names the file if it is missing, damaged, of another type, or compressed in an
+    unsupported format.
     """
     if path.is_dir():
         return Checkpoint(path, read_safetensors(weight_files(path)))

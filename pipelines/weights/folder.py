@@ -1,4 +1,4 @@
-"""Component folders in diffusers layout: `config.json` beside one or more safetensors files."""
+"""Reads component folders in diffusers layout: `config.json` beside one or more safetensors files."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _STEMS = ("diffusion_pytorch_model", "model")
 
 
 def read_component(folder: Path) -> Recipe:
-    """The recipe of one component folder (`transformer/`, `vae/`, ...). Reads headers only, no tensor data.
+    """Return the recipe of a component folder (`transformer/`, `vae/`, ...). Reads headers, no tensor data.
 
-    Raises ModelError when the folder, its configuration or a shard is missing or unreadable.
+    Raises ModelError if the folder, its configuration or a shard is missing or cannot be read.
     """
     config = read_json(folder / "config.json")
     return Recipe.of(config, read_safetensors(weight_files(folder)))
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises ModelError naming the file."""
+    """Read a JSON object from a file. Raises ModelError that names the file."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -38,9 +38,9 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors file of a component folder, or all of its shards.
+    """Return the safetensors file of a component folder, or all of its shards.
 
-    Raises ModelError when the folder holds none, or a shard that its index names is missing.
+    Raises ModelError if the folder has none, or if a shard named in its index is missing.
     """
     for stem in _STEMS:
         single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"

@@ -1,4 +1,4 @@
-"""What a network made from a recipe takes in memory, counted before a byte of it is read."""
+"""Computes the memory that a network needs from its recipe, without reading tensor data."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _FILE_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16
 
 
 def weight_bytes(recipe: Recipe, dtype_of: DTypeRule) -> int:
-    """Bytes of all tensors in the dtypes they are kept in."""
+    """Return the bytes of all tensors in the dtypes they are kept in."""
     return sum(item.elements * dtype_of(name).itemsize for name, item in recipe.tensors.items())
 
 
 def mapped_bytes(recipe: Recipe, dtype_of: DTypeRule) -> int:
-    """How much of `weight_bytes` stays the memory-mapped file when the network is on the CPU.
+    """Return how many of `weight_bytes` stay memory-mapped files when the network is on the CPU.
 
-    Such pages belong to the file: the system drops them when it needs the room, and reads them again.
+    The system drops such pages when it needs the memory, and reads them again.
     """
     return sum(
         item.elements * dtype_of(name).itemsize
@@ -30,9 +30,9 @@ def mapped_bytes(recipe: Recipe, dtype_of: DTypeRule) -> int:
 
 
 def unit_bytes(recipe: Recipe, dtype_of: DTypeRule, *, unmapped_only: bool = False) -> tuple[int, ...]:
-    """Of what is brought together (`Recipe.streamed_units`), the bytes of each, in order.
+    """Return the bytes of each unit that is loaded at once (`Recipe.streamed_units`), in order.
 
-    unmapped_only: without what stays the memory-mapped file on a CPU.
+    unmapped_only: without what stays a memory-mapped file on a CPU.
     """
     return tuple(
         sum(
@@ -45,9 +45,10 @@ def unit_bytes(recipe: Recipe, dtype_of: DTypeRule, *, unmapped_only: bool = Fal
 
 
 def making_bytes(recipe: Recipe) -> int:
-    """What is needed beside the weights while they are made: the largest tensor that has to be computed, in
-    float32. Where LoRAs change it, twice (as stored, the sum), three times if one takes room for itself, and
-    four times if that one looks at the stored tensor too.
+    """Return the bytes needed beside the weights while they are computed.
+
+    That is the largest tensor that must be computed, in float32. With LoRAs it counts twice (stored and sum),
+    three times if a delta needs memory of its own, and four times if that delta also reads the stored tensor.
     """
 
     def copies(item: TensorRecipe) -> int:
@@ -68,6 +69,6 @@ def making_bytes(recipe: Recipe) -> int:
 
 
 def stays_as_stored(item: TensorRecipe, dtype: torch.dtype) -> bool:
-    """Whether the bytes of the file are the tensor: nothing is computed, nothing is added."""
+    """Return whether the bytes in the file are the tensor: nothing is converted and nothing is added."""
     source = item.source
     return not item.deltas and isinstance(source, StoredTensor) and _FILE_DTYPES.get(source.dtype) is dtype

@@ -39,7 +39,7 @@ _MAX_HINT_BYTES = 4096
 
 @dataclass(frozen=True)
 class ScaledTensor:
-    """Stored numbers times a scale: one for all of them, or one for each row."""
+    """A stored tensor times a scale: one for all numbers, or one per row."""
 
     weight: StoredTensor
     scale: StoredTensor
@@ -65,12 +65,12 @@ class ScaledTensor:
 
 
 def read_safetensors(files: Iterable[Path]) -> dict[str, Source]:
-    """The tensors of one checkpoint, which may be in several files, by its own keys and with their scales.
+    """Return the tensors of one checkpoint, from one or several files, by the files' keys and with scales.
 
-    Bytes that are no numbers (an embedded tokenizer) are passed on: whoever uses them knows what they are.
+    Tensors of bytes (an embedded tokenizer) are returned too: their user knows their meaning.
 
-    Raises ModelError naming the file when one is unreadable, and with example keys when weights are
-    compressed in a way that is not read here.
+    Raises ModelError that names the file if one cannot be read, and example keys if weights are compressed in
+    an unsupported format.
     """
     stored: dict[str, StoredTensor] = {}
     metadata: dict[str, str] = {}
@@ -132,7 +132,7 @@ def _scaled(weight: StoredTensor, scale: StoredTensor) -> ScaledTensor:
 
 
 def _hints(tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str]) -> dict[str, str]:
-    """{layer: dtype} of what the file says of its own compression."""
+    """Return {layer: dtype} from what the file states about its compression."""
     said: dict[str, Any] = {}
     file = next((stored.file for stored in tensors.values()), Path())
     if _METADATA in metadata:

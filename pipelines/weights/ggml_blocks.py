@@ -1,8 +1,8 @@
-"""The common block formats of ggml, undone where the numbers are needed.
+"""Dequantises the common block formats of ggml on the device that needs the numbers.
 
-The package `gguf` undoes every format on the CPU; a whole 14B expert takes it one to three minutes. These are
-the formats that nearly all files use, as torch operations: on the device, equal to the package to the bit.
-Layouts: the `block_*` structs of ggml/src/ggml-common.h.
+The package `gguf` dequantises every format on the CPU, which takes one to three minutes for a 14B expert.
+These are the formats that nearly all files use, as torch operations with the same bits. Layouts: the
+`block_*` structs of ggml/src/ggml-common.h.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ _AT_ONCE = 2**20  # numbers; bounds what is needed beside the result
 
 
 def numbers_of(raw: Tensor, kind: str) -> Tensor:
-    """Undo all blocks in `raw`, (bytes,) uint8, in order: (numbers,) float32 on the same device.
+    """Dequantise all blocks in `raw`, (bytes,), uint8.
+
+    Return (numbers,), float32, on the same device, in order.
 
     kind: a key of FORMATS.
     """
@@ -33,24 +35,24 @@ def numbers_of(raw: Tensor, kind: str) -> Tensor:
 
 
 def _unpacked(packed: Tensor, bits: int) -> Tensor:
-    """(B, G, n) bytes of 8 / bits numbers each, low bits first -> (B, G, 8 / bits, n)."""
+    """Unpack (B, G, n) bytes of 8 / bits numbers each, low bits first, to (B, G, 8 / bits, n)."""
     shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=packed.device).view(-1, 1)
     numbers: Tensor = (packed.unsqueeze(-2) >> shifts) & (2**bits - 1)
     return numbers
 
 
 def _half(blocks: Tensor, at: int) -> Tensor:
-    """The half float at a byte of every block: (B, 1), float32."""
+    """Return the float16 number at a byte offset of every block, as (B, 1), float32."""
     return blocks[:, at : at + 2].contiguous().view(torch.float16).float()
 
 
 def _four(blocks: Tensor, at: int) -> Tensor:
-    """32 numbers of 4 bits: the low halves of 16 bytes, then the high halves."""
+    """Return 32 numbers of 4 bits: the low halves of 16 bytes, then the high halves."""
     return _unpacked(blocks[:, None, at : at + 16], 4).flatten(1)
 
 
 def _fifth(blocks: Tensor, at: int) -> Tensor:
-    """The fifth bit of 32 numbers, in its place."""
+    """Return the fifth bit of 32 numbers, shifted to bit 4."""
     return _unpacked(blocks[:, at : at + 4, None], 1).flatten(1) << 4
 
 
@@ -75,7 +77,10 @@ def _q5_1(blocks: Tensor) -> Tensor:
 
 
 def _scale_and_minimum(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """Of Q4_K and Q5_K, for each of 8 groups: (B, 8, 1) each. Twice eight times 6 bits lie in 12 bytes."""
+    """Return scale and minimum of Q4_K and Q5_K for each of 8 groups, (B, 8, 1) each.
+
+    They are packed as 6-bit numbers in 12 bytes.
+    """
     first, second, shared = blocks[:, 4:8], blocks[:, 8:12], blocks[:, 12:16]
     scale = torch.cat([first & 63, (shared & 15) | (first >> 6 << 4)], 1)
     minimum = torch.cat([second & 63, (shared >> 4) | (second >> 6 << 4)], 1)

@@ -1,7 +1,7 @@
-"""GGUF: weights in blocks that share a scale, as llama.cpp and ComfyUI-GGUF write them.
+"""Reads GGUF files: weights in blocks that share a scale, as written by llama.cpp and ComfyUI-GGUF.
 
-The header is read here, since a damaged one must not cost memory or time. What the rarer blocks mean is known
-to the package `gguf`, which is imported only when such a file is read. Layout: ggml/docs/gguf.md.
+The header is parsed here, so that a damaged one costs neither memory nor time. Rarer block formats are
+dequantised by the package `gguf`, which is imported only for such a file. Layout: ggml/docs/gguf.md.
 """
 
 from __future__ import annotations
@@ -37,9 +37,11 @@ _AS_IS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class GgufTensor:
-    """A tensor of a GGUF file. `kind` is a type of ggml such as Q4_K; `offset` counts from the file's start.
+    """A tensor of a GGUF file.
 
-    row_bytes: what one row of blocks takes; the rows follow each other.
+    `kind` is a type of ggml such as Q4_K; `offset` counts from the start of the file.
+
+    row_bytes: bytes of one row of blocks; rows are contiguous.
     """
 
     file: Path
@@ -63,9 +65,9 @@ class GgufTensor:
 
 
 def read_gguf(file: Path) -> tuple[dict[str, Source], dict[str, Any]]:
-    """(tensors by key, metadata) of a GGUF file. Reads its header only; long arrays are left out.
+    """Return (tensors by key, metadata) of a GGUF file. Reads only its header, and skips long arrays.
 
-    Raises ModelError naming the file when it is damaged, cut short, or holds a type that cannot be read.
+    Raises ModelError that names the file if it is damaged, truncated, or has a type that cannot be read.
     """
     try:
         with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -77,7 +79,7 @@ def read_gguf(file: Path) -> tuple[dict[str, Source], dict[str, Any]]:
 
 
 class _Header:
-    """A cursor over a header. Every count is checked against what is left of the file before it is used."""
+    """A cursor over a header. Every count is checked against the remaining bytes before it is used."""
 
     def __init__(self, file: Path, content: mmap.mmap) -> None:
         self._file, self._content, self._at = file, content, 0
@@ -118,7 +120,7 @@ class _Header:
         return list(struct.unpack(f"<{count}{code}", data)) if count <= _MAX_DIMS else None
 
     def _info(self) -> tuple[str, tuple[int, ...], int, int]:
-        """(key, shape as torch counts it, type, offset into the data)."""
+        """Return (key, shape in the order of torch, type, offset in the data)."""
         key = self._text(_MAX_KEY)
         dims = self._number("I")
         if dims > _MAX_DIMS:
@@ -187,7 +189,7 @@ class _Header:
 
 
 def _type(file: Path, key: str, number: int) -> tuple[str, int, int]:
-    """(name, numbers in a block, bytes of a block) of a type of ggml."""
+    """Return (name, numbers per block, bytes per block) of a type of ggml."""
     gguf = _package()
     try:
         kind = gguf.GGMLQuantizationType(number)
@@ -205,7 +207,7 @@ def _type(file: Path, key: str, number: int) -> tuple[str, int, int]:
 
 @cache
 def _readable(kind: Any) -> bool:
-    """Whether the package can undo this type: tried on one block of zeros."""
+    """Return whether the package can dequantise this type, by trying one block of zeros."""
     gguf = _package()
     try:
         gguf.quants.dequantize(np.zeros((1, gguf.GGML_QUANT_SIZES[kind][1]), np.uint8), kind)

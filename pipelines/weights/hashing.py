@@ -1,4 +1,4 @@
-"""Content hashes of weight files, cheap enough to put into every receipt."""
+"""Computes content hashes of weight files, fast enough for every receipt."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _SAMPLES, _SAMPLE_BYTES = 64, 2**20
 
 
 def file_hash(file: Path) -> str:
-    """`sha256:...` of a file up to 256 MiB, else `sampled-sha256:...`.
+    """Return `sha256:...` of a file up to 256 MiB, else `sampled-sha256:...`.
 
-    A sampled hash covers the size and 64 windows of 1 MiB, the first and the last one included: it tells
-    checkpoints apart in a fraction of a second where hashing 28 GB would take longer than loading them.
+    A sampled hash covers the size and 64 windows of 1 MiB, including the first and the last. It distinguishes
+    checkpoints in a fraction of a second, where hashing 28 GB would take longer than loading them.
     """
     size = file.stat().st_size
     digest = hashlib.sha256()

@@ -1,7 +1,6 @@
-"""What the parts of a Wan transformer are called: by Wan itself, and in diffusers.
+"""The names of the modules of a Wan transformer, in Wan's own files and in diffusers.
 
-Both spell the same network; to change from one to the other no tensor is touched. The order of the table is
-that of a forward pass.
+Only names differ; converting between them changes no tensor. The table is in the order of a forward pass.
 """
 
 from __future__ import annotations

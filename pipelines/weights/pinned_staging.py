@@ -1,7 +1,7 @@
-"""From memory-mapped files to a device through a little page-locked memory.
+"""Copies memory-mapped files to a device through a small page-locked buffer.
 
-A device copies from page-locked memory by itself, at the full speed of its link, while the processor goes on.
-A model is too large to be locked as a whole, and need not be: its files are copied through a ring of chunks.
+A device copies from page-locked memory by itself, at the full speed of its link, while the CPU continues. A
+model is too large to be page-locked as a whole, so its files are copied through a ring of chunks.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ CHUNK_BYTES, CHUNKS = 2**26, 12  # 768 MiB: about one block of the 14B experts i
 
 
 class Staging:
-    """A ring of page-locked chunks. All of it happens on the stream that is current when `send` is called.
+    """A ring of page-locked chunks. It works on the stream that is current when `send` is called.
 
-    One thread uses it: the one that reads. Nothing is locked before it is needed.
+    Only one thread may use it: the one that reads the files. Memory is allocated at the first use.
     """
 
     def __init__(
@@ -35,8 +35,9 @@ class Staging:
         *,
         streams: Streams | None = None,
     ) -> None:
-        """streams: of the device that is sent to; None where nothing copies by itself. Then the memory stays
-        pageable.
+        """Create an empty ring.
+
+        streams: of the target device; None if it cannot copy by itself. Then the memory stays pageable.
         """
         self._streams, self._size, self._count = streams, chunk_bytes, chunks
         self._chunks: list[Tensor] = []
@@ -48,7 +49,7 @@ class Staging:
         return sum(chunk.nbytes for chunk in self._chunks)
 
     def send(self, source: Tensor, target: Tensor) -> None:
-        """Copy bytes: both uint8, one-dimensional and of one length; `source` on the CPU."""
+        """Copy bytes. Both are uint8, one-dimensional and of one length; `source` is on the CPU."""
         if not self._chunks:
             locked = self._streams is not None
             self._chunks = [_empty(self._size, locked=locked) for _ in range(self._count)]
@@ -67,7 +68,7 @@ class Staging:
             done, self._filled = done + part, self._filled + part
 
     def release_pinned(self) -> None:
-        """The memory goes back to the system; the next `send` takes it anew. Nothing may be on its way."""
+        """Free the page-locked memory; the next `send` allocates it again. No copy may be in progress."""
         if self._chunks:
             self._chunks.clear()
             self._sent.clear()
@@ -75,7 +76,7 @@ class Staging:
                 self._streams.release_pinned()
 
     def _next(self) -> None:
-        """Leave a full chunk to the device, and wait until the next one has been copied from."""
+        """Hand a full chunk to the device, and wait until the next chunk has been copied."""
         if self._streams is not None:
             self._sent[self._at] = self._streams.current().record_event()
         self._at, self._filled = (self._at + 1) % len(self._chunks), 0
@@ -85,7 +86,7 @@ class Staging:
 
 
 class StagedFiles(Files):
-    """Files whose bytes arrive on the device, so that all that is computed from them is computed there."""
+    """Files whose bytes are copied to the device first, so that tensors are computed there."""
 
     def __init__(self, device: torch.device, staging: Staging) -> None:
         super().__init__(device)

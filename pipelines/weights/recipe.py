@@ -1,9 +1,8 @@
-"""How to make each tensor of a network, written down instead of done.
+"""Describes how to make each tensor of a network, without making it.
 
-A recipe says: this tensor is stored there, in that way, plus these LoRA deltas. It is immutable and cheap;
-attaching a LoRA makes a new recipe. Only `materialise` reads data: unit by unit, into a network that was
-built on meta, on the device that needs it. So there is nothing to unpatch, and a second full copy never
-exists.
+A recipe states where each tensor is stored, in which format, and which LoRA deltas are added. It is immutable
+and small; attaching a LoRA makes a new recipe. Only `materialise` reads data: unit by unit, into a network on
+the meta device. So nothing has to be unpatched, and there is never a second full copy.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ DTypeRule = Callable[[str], torch.dtype]
 
 
 class Delta(Protocol):
-    """One change of one tensor by a LoRA, whatever its dialect. Frozen, and written down in its repr."""
+    """The change of one tensor by a LoRA of any dialect. It is frozen, and its repr shows all of it."""
 
     @property
     def file(self) -> Path: ...
@@ -39,16 +38,18 @@ class Delta(Protocol):
 
     @property
     def sees_base(self) -> bool:
-        """Whether what it adds depends on the tensor it is added to."""
+        """Whether the change depends on the stored tensor."""
 
     @property
     def adds_in_place(self) -> bool:
-        """Whether adding it makes no other tensor of that size."""
+        """Whether `add_to` allocates no other tensor of that size."""
 
     def add_to(self, total: Tensor, files: Files, base: Tensor) -> None:
-        """Add it, at its strength. Both float32 on `files.device`, of the tensor's shape.
+        """Add the change, at its strength, to `total`.
 
-        base: the tensor as stored; may be `total` itself where no delta of the tensor `sees_base`.
+        Both are float32 on `files.device`, of the tensor's shape.
+
+        base: the tensor as stored; may be `total` itself if no delta of the tensor `sees_base`.
         """
 
 
@@ -68,10 +69,10 @@ class TensorRecipe:
         return math.prod(self.shape)
 
     def compute(self, files: Files) -> Tensor:
-        """The tensor with its deltas added, in float32 where there are any.
+        """Return the tensor with its deltas added: in float32 if it has deltas, else as stored.
 
-        Every delta sees the stored tensor alone, and they are summed in one order: neither the order of
-        attaching nor what else is attached changes what a LoRA does.
+        Every delta is computed from the stored tensor, and the deltas are summed in a fixed order. So neither
+        the order of attaching nor another LoRA changes the effect of a LoRA.
         """
         base = self.source.read(files)
         if not self.deltas:
@@ -86,7 +87,7 @@ class TensorRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every tensor of one network. `config` is the configuration of its class (`config.json`)."""
+    """All tensors of one network. `config` is the configuration of its class (`config.json`)."""
 
     config: Mapping[str, Any]
     tensors: Mapping[str, TensorRecipe] = field(repr=False)
@@ -98,15 +99,16 @@ class Recipe:
 
     @property
     def units(self) -> tuple[str, ...]:
-        """The pieces a network is materialised in: head, blocks.0, blocks.1, ..., tail."""
+        """The units of the network: head, blocks.0, blocks.1, ..., tail."""
         found = {_unit_of(name) for name in self.tensors}
         blocks = sorted((unit for unit in found if unit.startswith("blocks.")), key=lambda u: int(u[7:]))
         return tuple(unit for unit in ("head", *blocks, "tail") if unit in found)
 
     @property
     def streamed_units(self) -> tuple[Mapping[str, TensorRecipe], ...]:
-        """The tensors that are brought together: those of a unit, but the tail, which is small, comes with
-        the last block, after which it is used.
+        """The tensors that are loaded at once: those of one unit.
+
+        The tail, which is small, is loaded with the last block, after which it is used.
         """
         found: dict[str, dict[str, TensorRecipe]] = {unit: {} for unit in self.units}
         for name, tensor in self.tensors.items():
@@ -117,16 +119,16 @@ class Recipe:
 
     @property
     def elements(self) -> int:
-        """Numbers in all tensors together; times the bytes of a dtype, the memory they need in it."""
+        """The number of elements in all tensors."""
         return sum(tensor.elements for tensor in self.tensors.values())
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """The weight files, LoRAs not included."""
+        """The weight files, without LoRAs."""
         return tuple(sorted({tensor.source.file for tensor in self.tensors.values()}))
 
     def with_deltas(self, deltas: Mapping[str, Iterable[Delta]]) -> Recipe:
-        """A new recipe with more deltas on each named tensor. Strength 0 adds nothing at all."""
+        """Return a new recipe with more deltas on each named tensor. A delta of strength 0 is left out."""
         tensors = dict(self.tensors)
         for name, added in deltas.items():
             acting = [delta for delta in added if delta.strength != 0]
@@ -136,11 +138,12 @@ class Recipe:
         return Recipe(self.config, MappingProxyType(tensors))
 
     def into(self, unit: str, network: nn.Module, device: torch.device, dtype_of: DTypeRule) -> None:
-        """Fill the parameters of one unit of `network`, which may still be on meta.
+        """Fill the parameters of one unit of `network`, which may be on the meta device.
 
-        dtype_of: the dtype each parameter is kept in. Where file, dtype and device already agree and no delta
-        is added, the parameter is the memory-mapped file itself.
-        Raises ModelError when a file cannot be read or a tensor does not fit the network.
+        dtype_of: returns the dtype of each parameter. A parameter stays the memory-mapped file if file, dtype
+                  and device match and no delta is added.
+
+        Raises ModelError if a file cannot be read or a tensor does not fit the network.
         """
         state: dict[str, Tensor] = {}
         with Files(device) as files:
@@ -165,12 +168,14 @@ def materialise(
     check: Callable[[], None],
     units: Collection[str] | None = None,
 ) -> None:
-    """Fill all of `network` from `recipe`, unit by unit; `check` is called before each and may stop it.
+    """Fill all of `network` from `recipe`, unit by unit.
 
-    units: the only ones to fill, where the others are already as `recipe` makes them. A stop on the way
-           leaves a network of two recipes, which is good for nothing.
+    `check` is called before each unit; it may raise to stop.
 
-    Raises ModelError when the recipe leaves a parameter without a value.
+    units: the only units to fill, if the others are already filled from an equal recipe. If this is stopped,
+           the network is a mix of two recipes and must not be used.
+
+    Raises ModelError if a parameter has no tensor in the recipe.
     """
     for unit in recipe.units if units is None else units:
         check()
@@ -186,7 +191,7 @@ def materialise(
 
 
 def keeping_fp32(modules: Collection[str], dtype: torch.dtype) -> DTypeRule:
-    """`dtype` for every parameter but those of the named modules, which stay float32."""
+    """Return `dtype` for every parameter, but float32 for those of the named modules."""
     return lambda name: torch.float32 if any(part in modules for part in name.split(".")) else dtype
 
 
@@ -195,7 +200,7 @@ _TAIL = ("norm_out.", "proj_out.", "scale_shift_table")
 
 
 def _unit_of(name: str) -> str:
-    """The unit a parameter belongs to. Networks without numbered blocks at the top level are all head."""
+    """Return the unit of a parameter. Networks without numbered blocks at the top level are all head."""
     block = _BLOCK.match(name)
     if block:
         return block.group()

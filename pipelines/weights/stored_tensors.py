@@ -1,4 +1,4 @@
-"""Tensors as weight files store them: where each one lies, and how its bytes become numbers."""
+"""Tensors as stored in weight files: their offsets, and how their bytes are read as numbers."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ NUMBERS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
 
 
 class Files:
-    """Memory-mapped weight files. `device` is where what must be computed is computed.
+    """Memory-mapped weight files. `device` is where tensors are computed.
 
-    Each tensor is mapped for itself. Mapping a file as a whole, as safetensors does for torch, is refused by
-    Linux when the file is larger than the memory, although none of it would be needed at once.
+    Each tensor is mapped separately. Linux refuses to map a file as a whole, as safetensors does for torch,
+    if it is larger than the memory.
 
-    finite: tensors that were looked through and hold no NaN or infinity: once, where they are read again and
-            again.
+    finite: tensors that were checked and have no NaN or Inf. Each is checked once, even if read several
+            times.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -59,11 +59,14 @@ class Files:
         self._headers.clear()
 
     def read(self, file: Path, key: str) -> Tensor:
-        """A tensor of a safetensors file, as stored, on the CPU. Raises ModelError naming file and key."""
+        """Return a tensor of a safetensors file, as stored, on the CPU.
+
+        Raises ModelError naming file and key.
+        """
         return self._tensor(file, key, self.raw)
 
     def mapped(self, file: Path, key: str) -> Tensor:
-        """As `read`, and on the CPU even where that sends what it reads to a device."""
+        """Return a tensor as `read` does, but always on the CPU, even if `read` copies to a device."""
         return self._tensor(file, key, lambda *place: Files.raw(self, *place))
 
     def _tensor(self, file: Path, key: str, read: Callable[[Path, int, int], Tensor]) -> Tensor:
@@ -83,7 +86,10 @@ class Files:
         return aligned.view(dtype).reshape(place.shape)
 
     def raw(self, file: Path, offset: int, size_bytes: int) -> Tensor:
-        """Bytes of any file, uint8, on the CPU: memory-mapped. Raises ModelError naming the file."""
+        """Return bytes of any file, uint8, on the CPU, memory-mapped.
+
+        Raises ModelError that names the file.
+        """
         if not size_bytes:
             return torch.empty(0, dtype=torch.uint8)  # nothing cannot be mapped
         try:
@@ -94,7 +100,10 @@ class Files:
 
 
 class Source(Protocol):
-    """Where one tensor of a network is stored, and how it is read. Frozen: equal sources read equal."""
+    """Where one tensor of a network is stored, and how it is read.
+
+    Frozen: equal sources read equal tensors.
+    """
 
     @property
     def file(self) -> Path: ...
@@ -104,15 +113,15 @@ class Source(Protocol):
 
     @property
     def stored_bytes(self) -> int:
-        """What it takes in the file."""
+        """The bytes of the tensor in the file."""
 
     def read(self, files: Files) -> Tensor:
-        """The numbers, in `shape`: memory-mapped where nothing has to be computed."""
+        """Return the numbers, in `shape`; memory-mapped if nothing has to be computed."""
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor that is stored as the numbers it is. `dtype` is the file's own name for it, such as BF16."""
+    """A tensor that is stored as plain numbers. `dtype` is the file's own name for it, such as BF16."""
 
     file: Path
     key: str
@@ -129,20 +138,20 @@ class StoredTensor:
 
 
 def read_header(file: Path) -> dict[str, StoredTensor]:
-    """Every tensor of a safetensors file by its key. Reads no tensor data.
+    """Return every tensor of a safetensors file by its key, without reading tensor data.
 
-    Raises ModelError naming the file when it is not a readable safetensors file.
+    Raises ModelError that names the file if it is not a readable safetensors file.
     """
     return {key: StoredTensor(file, key, place.shape, place.dtype) for key, place in _read(file)[0].items()}
 
 
 def read_metadata(file: Path) -> dict[str, str]:
-    """The free text beside the tensors of a safetensors file. Raises ModelError naming the file."""
+    """Return the metadata of a safetensors file. Raises ModelError that names the file."""
     return _read(file)[1]
 
 
 class _Place(NamedTuple):
-    """Where a tensor lies in its file; `offset` counts from the start of the file."""
+    """The position of a tensor in its file; `offset` counts from the start of the file."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -151,7 +160,7 @@ class _Place(NamedTuple):
 
 
 def _read(file: Path) -> tuple[dict[str, _Place], dict[str, str]]:
-    """The places of all tensors and the metadata, after safetensors itself has found the file in order."""
+    """Return the positions of all tensors and the metadata, after safetensors has validated the file."""
     try:
         with safe_open(file, framework="np"), file.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")

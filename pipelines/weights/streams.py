@@ -1,4 +1,4 @@
-"""What a device with queues of its own is asked for: streams, events, and copies that go on by themselves."""
+"""The interface of a device with streams: streams, events and asynchronous copies."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ __all__ = ["CudaStreams", "Event", "Stream", "Streams", "streams_of"]
 
 
 class Event(Protocol):
-    """A place in a stream."""
+    """A point in the work of a stream."""
 
     def synchronize(self) -> None:
-        """The calling thread waits until the device is there."""
+        """Block the calling thread until the device has reached the event."""
 
 
 class Stream(Protocol):
-    """A queue of the device's work."""
+    """A queue of work of the device."""
 
     def record_event(self) -> Any: ...
 
@@ -31,26 +31,26 @@ class Stream(Protocol):
 
 
 class Streams(Protocol):
-    """The queues of one device."""
+    """The streams of one device."""
 
     def current(self) -> Stream:
-        """The one that the calling thread gives its work to."""
+        """Return the stream that the calling thread submits its work to."""
 
     def new_stream(self) -> Stream:
-        """A new one, whose work goes before that of others."""
+        """Return a new stream of higher priority."""
 
     def on(self, stream: Any) -> AbstractContextManager[Any]:
-        """In it, `stream` is the current one of the calling thread."""
+        """Make `stream` the current one of the calling thread inside a with block."""
 
     def copy(self, target: Tensor, source: Tensor) -> None:
-        """Copy in the current stream. The calling thread goes on where `source` is page-locked."""
+        """Copy in the current stream. The calling thread does not wait if `source` is page-locked."""
 
     def release_pinned(self) -> None:
-        """Page-locked memory that nobody holds goes back to the system."""
+        """Return unused page-locked memory to the system."""
 
 
 class CudaStreams:
-    """Those of a CUDA or ROCm device."""
+    """The streams of a CUDA or ROCm device."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -74,5 +74,5 @@ class CudaStreams:
 
 
 def streams_of(device: torch.device) -> Streams | None:
-    """None where a device has no streams that torch could tell apart by events: copies wait there."""
+    """Return the streams of a device. None if torch has no streams with events for it: then copies block."""
     return CudaStreams(device) if device.type == "cuda" else None

@@ -1,4 +1,4 @@
-"""Attaches a LoRA to an expert, or says why it would do nothing there."""
+"""Attaches a LoRA to an expert, or says why it would have no effect there."""
 
 from __future__ import annotations
 
@@ -23,13 +23,14 @@ MATCH_AT_LEAST = 0.75
 def attach_lora(
     recipe: Recipe, lora: LoraFile, strength: float, expert: str, *, allow_partial: bool = False
 ) -> tuple[Recipe, LoraReport]:
-    """A recipe with the LoRA added at `strength`, and what it found there. Reads no file.
+    """Return a recipe with the LoRA added at `strength`, and a report of what fits. Reads no tensor data.
 
-    expert: "high" or "low", for messages and for files that tell their experts apart.
-    Strength 0 leaves the recipe as it is, and is reported all the same.
+    expert: "high" or "low", for messages and for files with tensors for both experts.
 
-    Raises LoraError when the strength is no finite number, when nothing in the file fits this expert, or when
-    less than MATCH_AT_LEAST of it does and `allow_partial` is off.
+    Strength 0 returns the recipe unchanged, with a report.
+
+    Raises LoraError if the strength is NaN or Inf, if nothing in the file fits this expert, or if less than
+    MATCH_AT_LEAST of it fits and `allow_partial` is off.
     """
     if not math.isfinite(strength):
         raise LoraError(f"{lora.file.name}: scale {strength} is not a number; give a finite number")
@@ -45,7 +46,7 @@ def attach_lora(
 
 
 def cover(recipe: Recipe, lora: LoraFile, expert: str) -> Coverage:
-    """Where every key of the file goes in this expert."""
+    """Return how the keys of the file match the parameters of this expert."""
     matched: list[Change] = []
     misfit: list[Change] = []
     unmatched: list[str] = list(lora.unknown_keys)
@@ -70,7 +71,7 @@ def cover(recipe: Recipe, lora: LoraFile, expert: str) -> Coverage:
 
 
 def refusal(report: LoraReport) -> str:
-    """Why a LoRA with that report is not applied; empty when it is."""
+    """Return why a LoRA with this report is refused; empty if it is applied."""
     coverage, base, intended = report.coverage, report.facts.base, report.facts.intended
     if coverage.matched and coverage.share >= MATCH_AT_LEAST:
         return ""

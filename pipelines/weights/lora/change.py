@@ -1,4 +1,4 @@
-"""From the parts that a LoRA file holds for one module to what they change."""
+"""Converts the tensors that a LoRA file has for one module into changes of its parameters."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _PART_NAMES = {"down": "lora_A (lora_down)", "up": "lora_B (lora_up)"}
 
 @dataclass(frozen=True)
 class Change:
-    """What a file does to one parameter.
+    """The change of one parameter.
 
     name:   the parameter, in diffusers' names.
-    second: it is meant for the second (low-noise) expert alone.
+    second: it is only for the second (low-noise) expert.
     kind:   LoRA, LoHa, LoKr (each also with ` + DoRA`) or difference.
-    rank:   None where nothing is factored.
-    alpha:  None where the file states none.
-    scale:  alpha / rank (alpha / sqrt(rank) where the adapter says so), 1 without an alpha.
-    keys:   every key of the file that it is made of.
+    rank:   None if nothing is factored.
+    alpha:  None if the file states none.
+    scale:  alpha / rank (alpha / sqrt(rank) for rank-stabilised adapters), 1 without an alpha.
+    keys:   all keys of the file that it is made of.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Change:
         return LoraDelta(file, strength, self.scale, self.form, self.magnitude)
 
     def fits(self, shape: tuple[int, ...]) -> bool:
-        """Whether it can be added to a parameter of that shape."""
+        """Return whether it can be added to a parameter of this shape."""
         if self.form.matrix != (shape[0], math.prod(shape[1:])):
             return False
         magnitude = self.magnitude
@@ -52,9 +52,9 @@ class Change:
 
 
 class Parts:
-    """The tensors of one module by what they are, used up while they become changes.
+    """The tensors of one module by their role. Those that become changes are removed.
 
-    `left` are those that no change has use for, such as an alpha alone.
+    `left` are those that belong to no change, such as an alpha alone.
     """
 
     def __init__(self, file: Path, module: str, second: bool) -> None:
@@ -63,7 +63,7 @@ class Parts:
         self._used: list[str] = []
 
     def add(self, part: str, tensor: StoredTensor) -> None:
-        """Raises LoraError when the part is there already, spelled in another way."""
+        """Add a tensor. Raises LoraError if the file has the same part under another name."""
         if part in self._parts:
             raise self._error(
                 f"has both {self._parts[part].key} and {tensor.key}; only one LoRA per file is supported"
@@ -75,7 +75,7 @@ class Parts:
         return [tensor.key for tensor in self._parts.values()]
 
     def changes(self, config: AdapterConfig | None, files: Files) -> list[Change]:
-        """Raises LoraError when a part is missing or the parts do not go together."""
+        """Return the changes. Raises LoraError if a part is missing or the parts do not match each other."""
         bare = self._module.endswith(("scale_shift_table", ".pos_embed"))  # parameters without a module
         weight, bias = self._module if bare else f"{self._module}.weight", f"{self._module}.bias"
         found: list[Change] = []
@@ -120,7 +120,10 @@ class Parts:
         return Hadamard(first, second), self._rank(first, second)
 
     def _kronecker(self) -> tuple[Form, int | None] | None:
-        """Whole factors have no rank: LyCORIS writes an alpha beside them and does not apply it."""
+        """Return the LoKr form.
+
+        Unfactored factors have no rank: LyCORIS writes an alpha for them but ignores it.
+        """
         if not any(part.startswith("lokr_") for part in self._parts):
             return None
         first = self._factor("lokr_w1", "lokr_t1")
@@ -147,7 +150,10 @@ class Parts:
         return ranks[0] if ranks else None
 
     def _magnitude(self, form: Form) -> Magnitude | None:
-        """PEFT's is one number per row. LyCORIS' dora_scale is (out, 1, ...) or (1, in, ...)."""
+        """Return the DoRA magnitude.
+
+        PEFT stores one number per row, LyCORIS (out, 1, ...) or (1, in, ...).
+        """
         rows = self._take("row_magnitude")
         tensor = rows or self._take("magnitude")
         if tensor is None:
@@ -161,7 +167,7 @@ class Parts:
     def _alpha_and_scale(
         self, rank: int | None, config: AdapterConfig | None, files: Files
     ) -> tuple[float | None, float]:
-        """The tensor of the module counts before the header of the file."""
+        """Return alpha and scale. A tensor of the module has precedence over the header of the file."""
         tensor = self._take("alpha")
         if tensor is None:
             if config is None:
@@ -183,7 +189,7 @@ class Parts:
         return number
 
     def _keys(self) -> tuple[str, ...]:
-        """The keys used since the last call."""
+        """Return the keys used since the last call."""
         keys, self._used = tuple(self._used), []
         return keys
 

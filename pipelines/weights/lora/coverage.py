@@ -1,4 +1,4 @@
-"""What one LoRA does to one expert: what is in the file, and what of it found its place."""
+"""Reports what is in a LoRA file, and how much of it fits an expert."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class LoraFacts:
-    """What a LoRA file says of itself. Ranks, alphas and scales: the different ones, ascending."""
+    """What a LoRA file contains. Ranks, alphas and scales: the distinct values, ascending."""
 
     dialect: str
     kinds: tuple[str, ...]
@@ -62,7 +62,7 @@ class LoraFacts:
 
 @dataclass(frozen=True)
 class Misfit:
-    """A change of another shape than the parameter: (out, everything else) of both."""
+    """A change whose shape differs from the parameter's: (out, everything else) of both."""
 
     key: str
     found: tuple[int, int]
@@ -74,14 +74,13 @@ class Misfit:
 
 @dataclass(frozen=True)
 class Coverage:
-    """Where the keys of a file went in one expert.
+    """How the keys of a file match the parameters of one expert.
 
-    tensors:    parameters that are changed.
-    matched:    keys that change them, alphas and magnitudes included.
-    unmatched:  keys of modules that the expert does not have, or that nobody knows.
-    image_path: keys of the image encoder's path of Wan 2.1, where the expert has none: nothing is wrong
-                with them, they do not count.
-    misfits:    what is of another shape; `misfit_keys` is the number of its keys.
+    tensors:    number of parameters that are changed.
+    matched:    keys that change them, with alphas and magnitudes.
+    unmatched:  keys of modules that the expert does not have, and unknown keys.
+    image_path: keys of the image encoder path of Wan 2.1, for an expert without one. They do not count.
+    misfits:    changes of another shape; `misfit_keys` is the number of their keys.
     """
 
     tensors: int
@@ -93,7 +92,7 @@ class Coverage:
 
     @property
     def share(self) -> float:
-        """Of the keys that count, those that matched: 0 to 1."""
+        """The share of matched keys among those that count, 0 to 1."""
         counted = self.matched + len(self.unmatched) + self.misfit_keys
         return self.matched / counted if counted else 0.0
 
@@ -126,7 +125,7 @@ class Coverage:
 
 @dataclass(frozen=True)
 class LoraReport:
-    """One LoRA on one expert at one strength; the effective scale of the file comes on top of it."""
+    """One LoRA on one expert at one strength. The file's own scale is multiplied with the strength."""
 
     file: Path
     expert: str
@@ -136,14 +135,14 @@ class LoraReport:
 
     @property
     def of_other_expert(self) -> bool:
-        """Whether something says that the file was made for the other expert."""
+        """Whether header or file name say that the file was made for the other expert."""
         return self.facts.intended.expert not in ("", "both", self.expert)
 
     def text(self) -> str:
         return "\n".join((self.file.name, _indented(self.facts.text()), _indented(self.summary())))
 
     def summary(self) -> str:
-        """Without the facts of the file, which are the same for both experts."""
+        """Return the report without the facts of the file, which are equal for both experts."""
         first, *others = self.coverage.lines()
         notes = [f"{self.expert} at {self.strength:g}: {first}", *(f"  {line}" for line in others)]
         if self.strength == 0:
@@ -159,7 +158,7 @@ class LoraReport:
         return "\n".join(notes)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON. Names the file, not the folder."""
+        """Return JSON values, with the name of the file, without its folder."""
         return {
             "file": self.file.name,
             "expert": self.expert,

@@ -1,7 +1,7 @@
-"""What a LoRA adds to one tensor, in every form that trainers write.
+"""Computes what a LoRA adds to one tensor, in every form that trainers write.
 
-Each form is data: where its factors are stored. All of them come down to a change of the stored tensor, so
-nothing of a LoRA is left by the time a network runs.
+Each form is data: where its factors are stored. All forms are added to the stored tensor while it is loaded,
+so a running network has no LoRA modules.
 """
 
 from __future__ import annotations
@@ -32,24 +32,30 @@ __all__ = [
 
 
 class Form(Protocol):
-    """A change before scale and strength. Its `matrix` is (out, everything else), without reading data."""
+    """A change without scale and strength.
+
+    Its `matrix` is (out, everything else), known without reading data.
+    """
 
     @property
     def matrix(self) -> tuple[int, int]: ...
 
     @property
     def adds_in_place(self) -> bool:
-        """Whether `add_to` makes no tensor as large as the change."""
+        """Whether `add_to` allocates no tensor as large as the change."""
 
     def value(self, files: Files) -> Tensor:
-        """The change, float32 on `files.device`, in the order of `matrix`. The caller may write to it."""
+        """Return the change, float32 on `files.device`, in the order of `matrix`.
+
+        The caller may overwrite it.
+        """
 
     def add_to(self, total: Tensor, files: Files, times: float) -> None:
-        """total += times * the change. total: float32, of as many elements."""
+        """Add times * the change to `total`. total: float32, with as many elements."""
 
 
 class _Whole:
-    """A form that is computed as a whole before it is added."""
+    """A form that is computed completely before it is added."""
 
     @property
     def adds_in_place(self) -> bool:
@@ -64,7 +70,7 @@ class _Whole:
 
 @dataclass(frozen=True)
 class Difference(_Whole):
-    """The change itself (`diff`, `diff_b`, `diff_m`)."""
+    """A stored change (`diff`, `diff_b`, `diff_m`)."""
 
     tensor: StoredTensor
 
@@ -98,7 +104,7 @@ class LowRank(_Whole):
         return up @ down if self.mid is None else _tucker(_read(files, self.mid), up.T, down)
 
     def add_to(self, total: Tensor, files: Files, times: float) -> None:
-        """In one product where it can be: on a GPU that is computing, every kernel has to wait its turn."""
+        """Add the change with one matrix product if possible: fewer kernels queue behind a busy GPU."""
         if self.mid is None:
             total.view(self.matrix).addmm_(*self._factors(files), alpha=times)
         else:
@@ -144,7 +150,7 @@ class Hadamard(_Whole):
 
 @dataclass(frozen=True)
 class Kronecker(_Whole):
-    """LoKr: the Kronecker product of two factors, each whole or low-rank; a kernel is in the second one."""
+    """LoKr: the Kronecker product of two factors, each whole or low-rank. The second may have a kernel."""
 
     first: Difference | Product
     second: Difference | Product
@@ -160,7 +166,7 @@ class Kronecker(_Whole):
 
 @dataclass(frozen=True)
 class Magnitude:
-    """DoRA: the learned length of every row (output), or of every column (input) of the changed weight."""
+    """DoRA: the trained norm of every row (output), or of every column (input), of the changed weight."""
 
     tensor: StoredTensor
     of_columns: bool
@@ -174,11 +180,11 @@ class Magnitude:
 class LoraDelta:
     """scale * form, added to one tensor; with a magnitude, DoRA.
 
-    scale: alpha / rank, applied here and nowhere else.
+    scale: alpha / rank, applied only here.
 
-    DoRA goes by interpolation: strength 1 is the trained weight m * (W + D) / |W + D|, and strength s is
-    W + s * (that - W). W is the stored tensor alone, so what else is attached, and in which order, changes
-    nothing. (Scaling D before the norm instead would make strength 0 differ from no LoRA.)
+    DoRA is interpolated: strength 1 is the trained weight m * (W + D) / |W + D|, and strength s is W + s *
+    (that - W). W is always the stored tensor, so other LoRAs and their order have no influence. (Scaling D
+    before the norm would make strength 0 differ from no LoRA.)
     """
 
     file: Path
@@ -196,7 +202,10 @@ class LoraDelta:
         return self.magnitude is None and self.form.adds_in_place
 
     def add_to(self, total: Tensor, files: Files, base: Tensor) -> None:
-        """Raises LoraError when the file holds NaN or infinity, ModelError when it is gone."""
+        """Add the change to `total`.
+
+        Raises LoraError if the file has NaN or Inf, ModelError if it cannot be read.
+        """
         if self.magnitude is None:
             self.form.add_to(total, files, self.scale * self.strength)
             return
@@ -206,9 +215,9 @@ class LoraDelta:
 
 
 def _decomposed(base: Tensor, added: Tensor, magnitude: Tensor, of_columns: bool) -> Tensor:
-    """What DoRA adds to `base` (out, in, ...): every row or column of the sum, brought to its magnitude.
+    """Return what DoRA adds to `base` (out, in, ...): every row or column of the sum gets its magnitude.
 
-    Written into `added`.
+    The result overwrites `added`.
     """
     kept = 1 if of_columns else 0
     changed = added.add_(base)
@@ -219,12 +228,15 @@ def _decomposed(base: Tensor, added: Tensor, magnitude: Tensor, of_columns: bool
 
 
 def _tucker(core: Tensor, a: Tensor, b: Tensor) -> Tensor:
-    """(r, s, kernel) with a (r, out) and b (s, in): the convolution (out, in, kernel), kernel flattened."""
+    """Return the convolution (out, in, kernel), kernel flattened.
+
+    core: (r, s, kernel). a: (r, out). b: (s, in).
+    """
     return torch.einsum("rsk,ro,si->oik", core.flatten(2), a, b)
 
 
 def by(shape: Sequence[int]) -> str:
-    """5120x5120, as shapes are written in messages."""
+    """Return a shape as text, such as 5120x5120."""
     return "x".join(map(str, shape)) or "a single number"
 
 

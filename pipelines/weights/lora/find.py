@@ -1,4 +1,4 @@
-"""Where the LoRA that a request names really lies, or is fetched from."""
+"""Finds or downloads the LoRA file that a request names."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["LoraSources"]
 
 @dataclass(frozen=True)
 class LoraSources:
-    """What a `path` may mean here.
+    """Which values of `path` are allowed.
 
-    folders:   names are looked up below these and nothing outside is read; None allows any path.
-    embedded:  files that come with the pack, by their whole name ("toy/NAME").
-    downloads: where addresses and repositories are kept; None refuses both.
+    folders:   names are searched in these, and no file outside of them is read; None allows any path.
+    embedded:  files that come with the pack, by their full name ("toy/NAME").
+    downloads: keeps addresses and repositories; None refuses both.
     """
 
     folders: Sequence[Path] | None = None
@@ -30,10 +30,10 @@ class LoraSources:
     downloads: Downloads | None = None
 
     def find(self, path: str, weight_name: str | None = None, progress: Progress | None = None) -> Path:
-        """The file of a LoRA. Downloads when `path` is an address or a repository that is not kept yet.
+        """Return the file of a LoRA. Download it if `path` is an address or repository that is not kept yet.
 
-        Names with / and with a backslash mean the same. Raises LoraError when there is no such file, when it
-        lies outside the folders, or when it cannot be fetched, and what `progress.check` raises.
+        A slash and a backslash in names are equal. Raises LoraError if there is no such file, if it is
+        outside the folders, or if it cannot be downloaded, and what `progress.check` raises.
         """
         place = place_of(path)
         if place in ("address", "repository"):

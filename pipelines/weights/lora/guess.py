@@ -1,7 +1,7 @@
-"""Guesses what a LoRA was made for: which Wan model, and which of its two experts.
+"""Guesses which Wan model a LoRA was made for, and which of its two experts.
 
-Shapes are certain about size and task. 2.1 and 2.2 of the 14B, and high from low, are told by no tensor: only
-by what the trainer wrote into the header and, as no more than a hint, by the name of the file.
+Shapes prove size and task. No tensor distinguishes 2.1 from 2.2 of the 14B, or high from low: only the header
+that the trainer wrote and, as a hint, the file name.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _NOISE = re.compile(r"(?<![a-z])(high|low)(?:[ _.-]*noise)?(?![a-z])")
 
 @dataclass(frozen=True)
 class Base:
-    """The model a LoRA was made for. Empty where nothing tells; `evidence` says what told."""
+    """The model a LoRA was made for; empty if unknown. `evidence` says how it is known."""
 
     version: str
     size: str
@@ -57,14 +57,17 @@ class Base:
 
 @dataclass(frozen=True)
 class Intended:
-    """The expert a LoRA was made for: high, low, both, or empty where nothing tells."""
+    """The expert a LoRA was made for: high, low, both, or empty if unknown."""
 
     expert: str
     evidence: str
 
 
 def guess_base(lora: LoraFile) -> Base:
-    """Shapes first, then the header, then the file name; what is known is not overruled."""
+    """Guess from shapes first, then the header, then the file name.
+
+    Later hints never replace earlier ones.
+    """
     version, size, task, evidence = _from_shapes(lora.changes)
     for source, text in _texts(lora):
         before = (version, size, task)
@@ -118,7 +121,7 @@ def _from_shapes(changes: tuple[Change, ...]) -> tuple[str, str, str, list[str]]
 
 
 def _width(changes: tuple[Change, ...]) -> int | None:
-    """The hidden width: what comes out of every attention matrix and of the feed-forward's second one."""
+    """Return the hidden width: the output size of attention and of the second feed-forward layer."""
     for change in changes:
         if change.name.startswith("blocks.") and change.name.endswith(".weight"):
             out, into = change.form.matrix

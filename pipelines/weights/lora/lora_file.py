@@ -1,4 +1,4 @@
-"""Reads a LoRA file of any dialect into what it changes. Reads the header and the alphas, no weights."""
+"""Reads a LoRA file of any dialect as changes. Reads the header and the alphas, no weights."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN = 120  # characters of a key that nobody knows: it can hold anything, at 
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A parsed LoRA file. `unknown_keys`: keys that mean no change of a Wan transformer, fit to be shown."""
+    """A parsed LoRA file. `unknown_keys`: keys that are no change of a Wan transformer, safe to show."""
 
     file: Path
     dialect: str
@@ -33,17 +33,17 @@ class LoraFile:
     metadata: Mapping[str, str] = field(repr=False)
 
     def changes_of(self, expert: str) -> tuple[Change, ...]:
-        """The changes meant for "high" or "low": all of them, unless the file tells its experts apart."""
+        """Return the changes for "high" or "low": all, unless the file separates the experts."""
         if not any(change.second for change in self.changes):
             return self.changes
         return tuple(change for change in self.changes if change.second == (expert == "low"))
 
 
 def read_lora(file: Path) -> LoraFile:
-    """Everything the file says it changes, whatever model it was made for.
+    """Return all changes in a LoRA file, for any model.
 
-    Raises LoraError when it is no readable safetensors file, misses a part of a change, contradicts itself
-    or is quantised.
+    Raises LoraError if it is not a readable safetensors file, lacks a part of a change, contradicts itself or
+    is quantised.
     """
     if file.suffix != ".safetensors":
         raise LoraError(f"{file}: not a .safetensors file; give a LoRA in that format")
@@ -79,7 +79,7 @@ def _shown(key: str) -> str:
 
 
 def _dialect(keys: list[LoraKey]) -> str:
-    """How the file spells its keys, such as `diffusion_model., Wan names, alpha lora_down lora_up`."""
+    """Return how the file names its keys, such as `diffusion_model., Wan names, alpha lora_down lora_up`."""
     if not keys:
         return "unknown"
     prefixes = sorted({key.prefix or "no prefix" for key in keys})

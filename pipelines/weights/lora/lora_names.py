@@ -1,9 +1,8 @@
-"""What the keys of LoRA files mean: which parameter of a Wan transformer, and which part of its change.
+"""Parses the keys of LoRA files: which parameter of a Wan transformer, and which part of its change.
 
-Trainers name the same module in two ways (Wan's own names and those of diffusers), join the names with dots
-or underscores, and put a prefix of their own in front. Underscores cannot be undone by rule (in
-`cross_attn_k_img` two of them are no dots), so every spelling is looked up in the table of modules that a Wan
-transformer has.
+Trainers use two names for each module (Wan's and diffusers'), join them with dots or underscores, and add a
+prefix. Underscores cannot be converted by rule (in `cross_attn_k_img` two of them are no dots), so every form
+is looked up in the table of all modules of a Wan transformer.
 """
 
 from __future__ import annotations
@@ -55,14 +54,14 @@ _SAME_AS = {"w_norm": "diff", "b_norm": "diff_b"}  # LyCORIS' names for the chan
 
 @dataclass(frozen=True)
 class LoraKey:
-    """What one key of a LoRA file says.
+    """A parsed key of a LoRA file.
 
-    second: it stands below the prefix of the second (low-noise) expert.
-    prefix: what stood in front of the module.
-    names:  "Wan", "diffusers", or "" where both say the same.
-    module: the module in diffusers' names, or a parameter that has no module (`scale_shift_table`).
+    second: its prefix is that of the second (low-noise) expert.
+    prefix: the text before the module.
+    names:  "Wan", "diffusers", or "" if both names are equal.
+    module: the module in diffusers' names, or a parameter without module (`scale_shift_table`).
     part:   down, up, up_bias, mid, alpha, row_magnitude, magnitude, diff, diff_b, hada_*, lokr_*.
-    label:  the part as it is spelled in the file.
+    label:  the part as written in the file.
     """
 
     second: bool
@@ -74,7 +73,7 @@ class LoraKey:
 
 
 def read_key(text: str) -> LoraKey | None:
-    """What the key means, or None when it is not a change of a Wan transformer that we know."""
+    """Parse a key. Return None if it is not a known change of a Wan transformer."""
     match = _KEY.fullmatch(text)
     if match is None:
         return None
@@ -96,7 +95,7 @@ def read_key(text: str) -> LoraKey | None:
 
 
 def resolve(spelled: str) -> str | None:
-    """The module (diffusers' name) of a spelling in either naming, with dots or underscores, else None."""
+    """Return the module (diffusers' name) of any form of its name, or None."""
     block = _BLOCK.fullmatch(spelled)
     if block is None:
         return _AT_TOP.get(spelled)
@@ -105,7 +104,10 @@ def resolve(spelled: str) -> str | None:
 
 
 def is_image_path(name: str) -> bool:
-    """Whether a module or parameter is of the image encoder's path, which only Wan 2.1 image-to-video has."""
+    """Return whether a module or parameter is of the image encoder path.
+
+    Only Wan 2.1 image-to-video has that path.
+    """
     return any(f".{part}." in f"{name}." for part in _IMAGE_PATH)
 
 

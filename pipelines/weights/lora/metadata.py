@@ -1,4 +1,4 @@
-"""The adapter configuration that diffusers and PEFT write into the header of a LoRA file."""
+"""Reads the adapter configuration that diffusers and PEFT write into the header of a LoRA file."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class AdapterConfig:
 
 
 def read_adapter_configs(file: Path, metadata: Mapping[str, str]) -> dict[bool, AdapterConfig]:
-    """The configuration of the first (False) and of the second transformer (True), where the header has one.
+    """Return the configurations of the first (False) and the second transformer (True) in the header.
 
-    Raises LoraError when there is one that cannot be read: without its alpha the LoRA would be applied at
-    another strength than it was trained at.
+    Raises LoraError if one cannot be read: without its alpha the LoRA would have another strength than
+    trained.
     """
     if _KEY not in metadata:
         return {}
@@ -70,8 +70,9 @@ def _config(file: Path, content: Mapping[str, Any], prefix: str) -> AdapterConfi
 
 
 def _plain_name(file: Path, pattern: str) -> str:
-    """PEFT takes these for regular expressions. Files hold names, at most anchored and with escaped dots; a
-    stranger's expression is not run.
+    """Return the literal module name of a pattern, which PEFT uses as a regular expression.
+
+    Files contain names, at most anchored and with escaped dots. An expression from a file is never executed.
     """
     name = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
     if not re.fullmatch(r"[\w.]+", name):
