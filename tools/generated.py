@@ -12,12 +12,13 @@ import sys
 
 from wan_duet.pipelines.plan import docs
 
-from . import device_table, requirements
+from . import device_table, requirements, templates
 
 PAGES = {
     requirements.ROOT / "requirements.txt": requirements.render,
     docs.PAGE: docs.requests_page,
     device_table.PAGE: device_table.devices_page,
+    **templates.template_pages(),
 }
 
 
@@ -25,7 +26,7 @@ def main(argv: list[str]) -> int:
     check, failed = argv == ["--check"], False
     for file, render in PAGES.items():
         text = render()
-        if file.read_text(encoding="utf-8") == text:
+        if file.exists() and file.read_text(encoding="utf-8") == text:
             continue
         if check:
             failed = True

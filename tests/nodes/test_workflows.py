@@ -15,6 +15,8 @@ WORKFLOWS = Path(__file__).parents[2] / "workflows"
 SAVED, SNAPSHOT = Path(__file__).with_name("saved"), Path(__file__).with_name("snapshot.json")
 NAMES = sorted(file.stem for file in WORKFLOWS.glob("*.json"))
 ONLY_IN_THE_BROWSER = {"MarkdownNote"}
+# Save Video of ComfyUI 0.33 wants it beside `codec`; 0.25 ignores it, and its browser does not send it.
+ALSO = {"SaveVideo": {"format.codec": "auto"}}
 
 
 def test_every_workflow_has_a_picture_and_a_twin() -> None:
@@ -74,6 +76,7 @@ def api_form(ui: dict[str, Any]) -> dict[str, Any]:
             if item["link"] is not None:  # which wins over the widget of that name
                 inputs[item["name"]] = links[item["link"]]
         assert list(values) == []
+        inputs |= ALSO.get(node["type"], {})
         graph[str(node["id"])] = {"class_type": node["type"], "inputs": inputs}
     return graph
 

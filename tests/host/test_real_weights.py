@@ -1,0 +1,121 @@
+"""The templates for real weights list what is missing, and run on tiny files of the same names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from real_names import write_real_names
+
+from tools.template_list import TEMPLATES, Template
+from wan_duet.pipelines.cli.terminal import stopped_by_sigterm
+from wan_duet.pipelines.headless.client import ComfyClient
+from wan_duet.pipelines.headless.host import Host
+from wan_duet.pipelines.headless.server import HeadlessComfyUI
+
+from .test_browser import LACKING, SKIPPED, in_browser
+from .test_workflows import add, id_of, text_of, video_of
+
+WORKFLOWS = Path(__file__).parents[2] / "workflows"
+REAL = [template for template in TEMPLATES if template.size is not None]
+(APP,) = (template for template in TEMPLATES if template.app)
+# Less of everything; the four-step kinds have no such fields.
+QUICK = {
+    "num_frames": 17,
+    "num_inference_steps": 2,
+    "resolution": "480p",
+    "aspect_ratio": "1:1",
+    "duration": 1.0,
+}
+
+
+def names_of(template: Template) -> list[str]:
+    assert template.files is not None
+    return sorted(file.name for file in template.files.files)
+
+
+def api_of(template: Template) -> dict[str, Any]:
+    file = WORKFLOWS / "api" / f"{template.name}.json"
+    graph: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return graph
+
+
+@pytest.fixture(scope="module")
+def opened(host: HeadlessComfyUI, tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, bool], Any]:
+    """{(template, whether Nodes 2.0 draws it): what open_templates.cjs saw}, where none of the files is."""
+    shutil.copy(host.host.path / "input" / "example.png", host.input)
+    folder = tmp_path_factory.mktemp("pictures")
+    keys = [(template.name, vue) for vue in (False, True) for template in TEMPLATES]
+    jobs = [
+        {"workflow": str(WORKFLOWS / f"{name}.json"), "vue": vue, "screenshot": str(folder / f"{number}.png")}
+        for number, (name, vue) in enumerate(keys)
+    ]
+    return dict(zip(keys, in_browser("open_templates.cjs", host.url, json.dumps(jobs)), strict=True))
+
+
+@pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
+@pytest.mark.parametrize("vue", [False, True], ids=["classic", "nodes 2.0"])
+@pytest.mark.parametrize("template", REAL, ids=lambda template: template.name)
+def test_comfyui_lists_exactly_the_files_that_are_selected(
+    opened: dict[tuple[str, bool], Any], template: Template, vue: bool
+) -> None:
+    seen = opened[template.name, vue]
+    assert seen["listed"] == names_of(template)
+    assert (seen["missing"], seen["overlaps"], seen["app"]) == ([], [], False)
+
+
+@pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+def test_the_browser_sends_what_the_twin_for_programs_says(
+    opened: dict[tuple[str, bool], Any], template: Template
+) -> None:
+    sent, twin = opened[template.name, False]["prompt"], api_of(template)
+    saver = id_of(twin, "SaveVideo")
+    for graph in (sent, twin):  # how core's node calls its choices differs between its versions
+        del graph[saver]["inputs"]
+    assert sent == twin
+
+
+@pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
+def test_one_template_opens_as_an_app(opened: dict[tuple[str, bool], Any]) -> None:
+    assert opened[APP.name, False]["app"]
+
+
+@pytest.fixture(scope="module")
+def real(comfyui: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HeadlessComfyUI]:
+    """A ComfyUI that has a tiny file for each published one."""
+    models = tmp_path_factory.mktemp("models")
+    write_real_names(models)
+    paths = models / "paths.yaml"
+    folders = {folder.name: str(folder) for folder in models.iterdir() if folder.is_dir()}
+    paths.write_text(json.dumps({"tests": folders}), encoding="utf-8")  # JSON is YAML
+    extra = ["--extra-model-paths-config", str(paths)]
+    with stopped_by_sigterm(), HeadlessComfyUI(comfyui, extra_args=extra) as running:
+        shutil.copy(comfyui.path / "input" / "example.png", running.input)
+        yield running
+
+
+@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+def test_the_same_graph_runs_on_tiny_files_of_the_same_names(
+    real: HeadlessComfyUI, tmp_path: Path, template: Template
+) -> None:
+    graph = api_of(template)
+    for node in graph.values():
+        node["inputs"].update({name: value for name, value in QUICK.items() if name in node["inputs"]})
+    receipt = add(graph, "PreviewAny", source=("WanDuetRunLocal", 4))
+    with ComfyClient(real.url) as client:
+        job = client.run(graph)
+        facts = video_of("SaveVideo", client, job, graph, tmp_path)
+    written = json.loads(text_of(job, receipt))
+    assert (facts.frames, facts.fps) == (written["plan"]["frames_out"], written["plan"]["fps_out"])
+    answer = job.outputs[id_of(graph, "WanDuetCheck")]["text"][0]
+    if template.files is None:
+        assert f"can run (local on {template.model})" in answer
+        return
+    assert f"can run (local on {template.files.family})" in answer
+    used = json.dumps(written["model"])
+    assert [name for name in names_of(template) if name not in used] == []
