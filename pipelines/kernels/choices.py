@@ -21,11 +21,10 @@ from .traceable import traceable_operations
 from .trial import DeviceFacts, facts_of, first_that_runs, remembered
 
 __all__ = [
-    "THIS_MACHINE",
     "FloatChoices",
     "KernelChoice",
-    "Machine",
     "Preferences",
+    "Trials",
     "kernel_candidates",
     "operations_of",
     "why_not_kernels",
@@ -189,7 +188,7 @@ def _why_not_compiled(backend: str, device: torch.device) -> str | None:
 
 
 @dataclass(frozen=True)
-class Machine:
+class Trials:
     """What a choice asks: the facts of a device, and what does not run on it and why."""
 
     facts: Callable[[torch.device], DeviceFacts] = facts_of
@@ -198,7 +197,7 @@ class Machine:
     compiler: Callable[[str, torch.device], str | None] = _why_not_compiled
 
 
-THIS_MACHINE = Machine()
+TRIALS = Trials()
 
 
 @dataclass(frozen=True)
@@ -230,7 +229,7 @@ class Preferences:
         *,
         head_width: int = 128,
         chunk_tokens: int = 0,
-        machine: Machine = THIS_MACHINE,
+        trials: Trials = TRIALS,
     ) -> FloatChoices:
         """chunk_tokens: where nobody wants another.
 
@@ -238,45 +237,45 @@ class Preferences:
         """
         attention = self.attention
         if attention is None:
-            candidates = attention_candidates(machine.facts(device), dtype)
+            candidates = attention_candidates(trials.facts(device), dtype)
             found, _ = first_that_runs(
-                candidates, lambda name: machine.attention(name, device, dtype, head_width)
+                candidates, lambda name: trials.attention(name, device, dtype, head_width)
             )
             attention = found or "sdpa"
         else:
-            reason = machine.attention(attention, device, dtype, head_width)
+            reason = trials.attention(attention, device, dtype, head_width)
             _require(f"attention: {attention}", reason, device)
         if self.compiler is not None:
-            _require(f"compile: {self.compiler}", machine.compiler(self.compiler, device), device)
-        chosen = self.kernels_on(device, dtype, machine=machine)
+            _require(f"compile: {self.compiler}", trials.compiler(self.compiler, device), device)
+        chosen = self.kernels_on(device, dtype, trials=trials)
         chunk = chunk_tokens if self.chunk_tokens is None else self.chunk_tokens
         return FloatChoices(attention, chosen.kernels, chunk, self.compiler, chosen.refused)
 
     def kernels_on(
-        self, device: torch.device, dtype: torch.dtype, *, machine: Machine = THIS_MACHINE
+        self, device: torch.device, dtype: torch.dtype, *, trials: Trials = TRIALS
     ) -> KernelChoice:
         """Choose the kernels alone: those that are wanted, else the fastest that run.
 
         Raises ModelError when those that are wanted do not run on the device.
         """
         if self.kernels is not None:
-            _require(f"kernels: {self.kernels}", machine.kernels(self.kernels, device, dtype), device)
+            _require(f"kernels: {self.kernels}", trials.kernels(self.kernels, device, dtype), device)
             return KernelChoice(self.kernels)
         found, refused = first_that_runs(
-            kernel_candidates(machine.facts(device)), lambda name: machine.kernels(name, device, dtype)
+            kernel_candidates(trials.facts(device)), lambda name: trials.kernels(name, device, dtype)
         )
         return KernelChoice(found or "plain", refused)
 
     def vae_kernels_on(
-        self, device: torch.device, dtype: torch.dtype, *, machine: Machine = THIS_MACHINE
+        self, device: torch.device, dtype: torch.dtype, *, trials: Trials = TRIALS
     ) -> KernelChoice:
         """Choose the kernels of the VAE, which may have another device and dtype than the experts.
 
         Raises ModelError when those that are wanted or decided do not run on the device.
         """
         if self.vae is None:
-            return self.kernels_on(device, dtype, machine=machine)
-        replace(self, kernels=self.vae.kernels).kernels_on(device, dtype, machine=machine)
+            return self.kernels_on(device, dtype, trials=trials)
+        replace(self, kernels=self.vae.kernels).kernels_on(device, dtype, trials=trials)
         return self.vae
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..device.memory import Memory, compute_dtype
 from ..errors import ModelError
-from ..kernels.choices import THIS_MACHINE, KernelChoice, Machine, operations_of
+from ..kernels.choices import KernelChoice, operations_of
 from ..kernels.operations import Operations
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import Recipe, materialise
@@ -35,14 +35,14 @@ def load_model_vae(
     return load_vae(model.vae, dtype, memory, check, working_bytes, operations_of(chosen.kernels))
 
 
-def vae_kernels(model: HasVae, memory: Memory, machine: Machine = THIS_MACHINE) -> KernelChoice:
+def vae_kernels(model: HasVae, memory: Memory) -> KernelChoice:
     """Choose the kernels for the VAE of `model`: those the user asked for, else the fastest that run.
 
     Raises ModelError when the requested kernels do not run on the device in the dtype of the VAE.
     """
     memory = memory.for_part("vae")
     dtype = compute_dtype(model.precision, memory, "vae")
-    return model.preferences.vae_kernels_on(memory.device, dtype, machine=machine)
+    return model.preferences.vae_kernels_on(memory.device, dtype)
 
 
 def load_vae(

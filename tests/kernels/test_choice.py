@@ -16,8 +16,8 @@ from wan_duet.pipelines.kernels.attention import attention_candidates, fills_til
 from wan_duet.pipelines.kernels.choices import (
     FloatChoices,
     KernelChoice,
-    Machine,
     Preferences,
+    Trials,
     kernel_candidates,
     operations_of,
     why_not_kernels,
@@ -62,7 +62,7 @@ def test_what_is_tried_follows_from_the_facts_of_the_device(
     assert not fills_tiles("flash2", facts)
 
 
-def machine(*broken: str, capability: tuple[int, int] = (9, 0), asked: list[object] | None = None) -> Machine:
+def machine(*broken: str, capability: tuple[int, int] = (9, 0), asked: list[object] | None = None) -> Trials:
     """A CUDA device on which everything runs but what is `broken`."""
     asked = [] if asked is None else asked
 
@@ -75,7 +75,7 @@ def machine(*broken: str, capability: tuple[int, int] = (9, 0), asked: list[obje
         asked.append(device)
         return f"no {name} here" if name in broken else None
 
-    return Machine(facts, answer, answer, answer)
+    return Trials(facts, answer, answer, answer)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_the_first_that_runs_is_taken_and_the_others_say_why(
     broken: tuple[str, ...], attention: str, kernels: str
 ) -> None:
     asked: list[object] = []
-    granted = Preferences().resolve(CUDA, BF16, machine=machine(*broken, asked=asked))
+    granted = Preferences().resolve(CUDA, BF16, trials=machine(*broken, asked=asked))
     assert (granted.attention, granted.kernels) == (attention, kernels)
     assert dict(granted.refused) == {name: f"no {name} here" for name in broken if name in KERNELS}
     assert all(f"{name}: no {name} here" in granted.text() for name in granted.refused)
@@ -101,10 +101,10 @@ def test_the_first_that_runs_is_taken_and_the_others_say_why(
 
 
 def test_a_wish_for_kernels_is_granted_or_refused_with_its_reason() -> None:
-    assert Preferences(kernels="plain").resolve(CUDA, BF16, machine=machine()).kernels == "plain"
-    assert Preferences(kernels="kitchen").resolve(CUDA, BF16, machine=machine("triton")).kernels == "kitchen"
+    assert Preferences(kernels="plain").resolve(CUDA, BF16, trials=machine()).kernels == "plain"
+    assert Preferences(kernels="kitchen").resolve(CUDA, BF16, trials=machine("triton")).kernels == "kitchen"
     with pytest.raises(ModelError, match="kernels: triton does not run on cuda:1 here: no triton here"):
-        Preferences(kernels="triton").resolve(CUDA, BF16, machine=machine("triton"))
+        Preferences(kernels="triton").resolve(CUDA, BF16, trials=machine("triton"))
 
 
 @pytest.mark.parametrize(
@@ -127,45 +127,45 @@ def test_triton_on_a_device_that_it_has_nothing_for_is_refused_in_words(kind: st
     assert why_not_kernels("triton", torch.device(kind), FP32) == words
 
 
-def without(broken_dtype: torch.dtype) -> Machine:
+def without(broken_dtype: torch.dtype) -> Trials:
     """A CUDA device on which triton fails in one dtype."""
 
     def kernels(name: str, device: torch.device, dtype: torch.dtype) -> str | None:
         return "no compiler" if (name, dtype) == ("triton", broken_dtype) else None
 
-    return Machine(lambda _: DeviceFacts("cuda", (8, 6)), lambda *_: None, kernels, lambda *_: None)
+    return Trials(lambda _: DeviceFacts("cuda", (8, 6)), lambda *_: None, kernels, lambda *_: None)
 
 
 def test_the_vae_falls_back_where_the_kernels_of_the_experts_do_not_run_in_its_dtype() -> None:
     automatic = Preferences()
-    assert automatic.resolve(CUDA, BF16, machine=without(FP32)).kernels == "triton"
-    chosen = automatic.vae_kernels_on(CUDA, FP32, machine=without(FP32))
+    assert automatic.resolve(CUDA, BF16, trials=without(FP32)).kernels == "triton"
+    chosen = automatic.vae_kernels_on(CUDA, FP32, trials=without(FP32))
     assert (chosen.kernels, chosen.refused) == ("kitchen", {"triton": "no compiler"})
     assert chosen.text() == "kitchen kernels (not triton: no compiler)"
 
 
 def test_kernels_that_somebody_chose_are_a_demand_for_the_vae_too() -> None:
     wanted = Preferences(kernels="triton")
-    assert wanted.vae_kernels_on(CUDA, BF16, machine=without(FP32)) == KernelChoice("triton")
+    assert wanted.vae_kernels_on(CUDA, BF16, trials=without(FP32)) == KernelChoice("triton")
     with pytest.raises(ModelError, match="kernels: triton does not run on cuda:1 here: no compiler"):
-        wanted.vae_kernels_on(CUDA, FP32, machine=without(FP32))
+        wanted.vae_kernels_on(CUDA, FP32, trials=without(FP32))
 
 
 def test_what_was_decided_for_the_vae_stands_with_its_reasons_while_it_runs() -> None:
     decided = KernelChoice("kitchen", {"triton": "out of memory"})
-    again = Preferences(kernels="triton", vae=decided).vae_kernels_on(CUDA, FP32, machine=machine())
+    again = Preferences(kernels="triton", vae=decided).vae_kernels_on(CUDA, FP32, trials=machine())
     assert again is decided
     with pytest.raises(ModelError, match="kernels: kitchen does not run on cuda:1"):
-        Preferences(vae=decided).vae_kernels_on(CUDA, FP32, machine=machine("kitchen"))
+        Preferences(vae=decided).vae_kernels_on(CUDA, FP32, trials=machine("kitchen"))
 
 
 def test_choices_of_a_receipt_are_wishes_again() -> None:
-    granted = Preferences().resolve(CUDA, BF16, machine=machine("triton", "flash3"))
-    again = Preferences(**granted.as_dict()).resolve(CUDA, BF16, machine=machine("triton", "flash3"))
+    granted = Preferences().resolve(CUDA, BF16, trials=machine("triton", "flash3"))
+    again = Preferences(**granted.as_dict()).resolve(CUDA, BF16, trials=machine("triton", "flash3"))
     assert granted == again
     assert again.kernels == "kitchen"
     with pytest.raises(ModelError, match="kernels: kitchen does not run"):
-        Preferences(**granted.as_dict()).resolve(CUDA, BF16, machine=machine("triton", "kitchen"))
+        Preferences(**granted.as_dict()).resolve(CUDA, BF16, trials=machine("triton", "kitchen"))
 
 
 def test_facts_of_a_device_without_cuda_are_its_name() -> None:
