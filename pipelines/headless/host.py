@@ -24,7 +24,7 @@ from ..version import PACK, REQUIRED_COMFYUI
 
 __all__ = ["ComfyUIFolder", "Host", "examine", "find_comfyui", "find_python", "without_our_python"]
 
-Run: TypeAlias = "Callable[..., subprocess.CompletedProcess[str]]"
+_Run: TypeAlias = "Callable[..., subprocess.CompletedProcess[str]]"
 _ANSWER_S = 300.0  # how long a Python may take to start and to import torch, from a slow disk too
 
 
@@ -109,7 +109,7 @@ def examine(
     *,
     pack: Path = PACK,
     cpu: bool | None = None,
-    run: Run = subprocess.run,
+    run: _Run = subprocess.run,
 ) -> Host:
     """Make sure that the ComfyUI at `path` can run the pack; raises HostError saying what it lacks.
 
@@ -224,7 +224,7 @@ print(json.dumps({"installed": installed, "accelerator": accelerator}))
 """
 
 
-def _ask(python: Path, names: list[str], run: Run = subprocess.run) -> _PythonFacts:
+def _ask(python: Path, names: list[str], run: _Run = subprocess.run) -> _PythonFacts:
     """Which of the distributions `names` a Python has, and whether its torch, if asked of, has a device."""
     command = [str(python), "-c", _QUESTION, *names]
     try:
