@@ -20,9 +20,11 @@ def extension() -> ComfyExtension:
     from server import PromptServer
 
     from .companions import WanDuetPromptExpander, WanDuetSafetyChecker
+    from .contact_sheet import WanDuetContactSheet
     from .from_comfy import WanDuetFromComfy
     from .image_condition import WanDuetImageCondition
     from .interpolate import WanDuetInterpolate
+    from .job_routes import add_job_routes
     from .key_routes import add_key_routes
     from .lora import WanDuetLora, WanDuetRequestLora
     from .lora_files import listed_lora
@@ -32,7 +34,7 @@ def extension() -> ComfyExtension:
     from .model_routes import add_model_routes
     from .prepare import WanDuetEmptyLatent, WanDuetSigmas, WanDuetVideoCondition
     from .remote import RUNNERS, WanDuetJob, runner_node
-    from .remote_jobs import accepts_key, go_on_with_open_jobs, remote_folder
+    from .remote_jobs import accepts_key, follow_job, go_on_with_open_jobs, remote_folder
     from .request import request_node
     from .run import WanDuetCheck, WanDuetRunLocal
     from .sample import WanDuetStageSampler, WanDuetTwoStageSampler
@@ -45,6 +47,7 @@ def extension() -> ComfyExtension:
             add_key_routes(routes, remote_folder, accepts_key)
             add_model_routes(routes, remote_folder, model_folders)
             add_lora_routes(routes, listed_lora)
+            add_job_routes(routes, remote_folder, follow_job)
             go_on_with_open_jobs()
 
         async def get_node_list(self) -> list[type[io.ComfyNode]]:
@@ -68,6 +71,7 @@ def extension() -> ComfyExtension:
                 WanDuetRenderVideo,
                 WanDuetInterpolate,
                 WanDuetVideoCondition,
+                WanDuetContactSheet,
                 WanDuetPromptExpander,
                 WanDuetSafetyChecker,
                 WanDuetFromComfy,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from server import PromptServer
 
 from ..pipelines.errors import LoraError
@@ -102,14 +102,15 @@ class WanDuetLora(_LoraNode):
     @classmethod
     def execute(cls, model: WanModel, allow_partial: bool = False, **settings: Any) -> io.NodeOutput:
         from ..pipelines.generate.lora_chain import lora_report, with_loras
+        from ..pipelines.weights.lora.coverage_picture import coverage_picture
 
         loras, progress = read_loras(cls.chosen(**settings)), NodeProgress(cls.hidden.unique_id)
         changed = with_loras(model, loras, lora_sources(), progress, allow_partial=allow_partial)
-        report = (
-            lora_report(changed.loras[len(model.loras) :]) or "No LoRA is chosen: the model is unchanged."
-        )
+        added = changed.loras[len(model.loras) :]
+        report = lora_report(added) or "No LoRA is chosen: the model is unchanged."
         PromptServer.instance.send_progress_text(report, cls.hidden.unique_id)
-        return io.NodeOutput(changed, report, ui=ui.PreviewText(report))
+        shown: dict[str, Any] = {"text": [report], "wan_duet_picture": [coverage_picture(added)]}
+        return io.NodeOutput(changed, report, ui=shown)
 
 
 class WanDuetRequestLora(_LoraNode):

@@ -144,6 +144,7 @@ class WanDuetSigmas(io.ComfyNode):
                 io.Sigmas.Output("low", tooltip="Steps of the low-noise expert."),
                 io.Sigmas.Output("sigmas", tooltip="All steps."),
             ],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -152,10 +153,13 @@ class WanDuetSigmas(io.ComfyNode):
     ) -> io.NodeOutput:
         import torch
 
+        from ..pipelines.plan.sigma_picture import sigma_picture
         from ..pipelines.sampling.schedule import Schedule
 
         make_grid, _ = GRIDS[solver]
-        schedule = Schedule.of_grid(make_grid(steps, shift), chosen_boundary(boundary, model))
+        switch_at = chosen_boundary(boundary, model)
+        schedule = Schedule.of_grid(make_grid(steps, shift), switch_at)
+        picture = sigma_picture(schedule.sigmas, schedule.experts, boundary=switch_at)
         sigmas = torch.tensor(schedule.sigmas, dtype=torch.float32)
         switch = schedule.experts.count("high")
         stages = {"high": sigmas[: switch + 1], "low": sigmas[switch:]}
@@ -169,6 +173,7 @@ class WanDuetSigmas(io.ComfyNode):
                 for expert in stages
             ),
             sigmas,
+            ui={"wan_duet_picture": [picture]},
         )
 
 

@@ -11,7 +11,7 @@ from comfy_api.latest import io
 
 from ..pipelines.errors import RequestError
 from ..pipelines.request import NOVITA_MODELS, NovitaModel, RequestWithMedia
-from .files import new_video_file
+from .files import EMBED_METADATA, new_video_file
 from .outgoing import allowed_file, written_media
 from .remote_jobs import remote_folder, remote_jobs
 from .remote_progress import RemoteProgress
@@ -72,7 +72,7 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
                 search_aliases=list(runner.search_aliases),
                 inputs=[*_runner_inputs(), *([novita_model_input()] if runner.provider == "novita" else ())],
                 outputs=result_outputs(),
-                hidden=[io.Hidden.unique_id],
+                hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
                 has_intermediate_output=True,
             )
 
@@ -95,6 +95,9 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
             order, prepared = await asyncio.to_thread(
                 _order, request, runner.provider, filename_prefix, spending, novita_model
             )
+            workflow = (cls.hidden.extra_pnginfo or {}).get("workflow")
+            if EMBED_METADATA and workflow is not None:  # a program may send none
+                order = replace(order, about={**order.about, "workflow": workflow})
             thread, accounts = remote_jobs()
             account = accounts.at(runner.provider)
             progress = RemoteProgress(cls.hidden.unique_id, _remarks(order))

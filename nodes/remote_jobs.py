@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from ..pipelines.remote.accounts import Accounts
     from ..pipelines.remote.remote_thread import RemoteThread
 
-__all__ = ["RemoteJobs", "accepts_key", "go_on_with_open_jobs", "remote_folder", "remote_jobs"]
+__all__ = ["RemoteJobs", "accepts_key", "follow_job", "go_on_with_open_jobs", "remote_folder", "remote_jobs"]
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +47,13 @@ def accepts_key(provider: str) -> bool:
     """Whether a provider takes the key that is set for it; spends nothing. Raises when it cannot be asked."""
     thread, accounts = remote_jobs()
     return bool(thread.run(accounts.at(provider).accepts_key()))
+
+
+def follow_job(job_id: str) -> None:
+    """Go on with an open job in the background. Raises KeyProblemError without the key it was begun with."""
+    thread, accounts = remote_jobs()
+    job = thread.journal.job(job_id)
+    thread.attach(job.job_id, accounts.of(job), lambda _: None)
 
 
 def go_on_with_open_jobs() -> None:

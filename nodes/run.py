@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io, ui
+from comfy_api.latest import io
 from comfy_execution.graph_utils import ExecutionBlocker
-from server import PromptServer
 
 from ..pipelines.request import (
     NOVITA_MODELS,
+    RUNNERS,
     NovitaModel,
     RequestWithMedia,
-    check,
     check_all,
     side_by_side,
 )
@@ -179,7 +178,7 @@ class WanDuetCheck(io.ComfyNode):
             category="Wan Duet/run",
             description="Reports for each field whether a runner would use it as asked, adjust it or reject "
             "it, and why. Loads and sends nothing, so it is instant.",
-            search_aliases=["validate request", "dry run", "price", "can it run"],
+            search_aliases=["validate request", "dry run", "price", "can it run", "sigma curve"],
             inputs=[
                 WanRequestSocket.Input("request", tooltip="The request to check."),
                 io.Combo.Input(
@@ -210,23 +209,24 @@ class WanDuetCheck(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..pipelines.generate.local_run import local_abilities
         from ..pipelines.generate.required_weights import with_lightning
+        from ..pipelines.plan.sigma_picture import picture_of_request
         from ..pipelines.remote.spending import read_spending
 
         if model is not None:  # with the LoRAs of turbo where they lie, as a run would have it
             model = with_lightning(model, request.request.task, lora_sources(online=False))
         family, abilities = None if model is None else model.family, local_abilities(interpolators(), model)
         prices = read_spending(remote_folder()).prices  # the user's own before the published ones
-        if runner == _ALL:
-            reports = check_all(
-                request.request,
-                family=family,
-                abilities=abilities,
-                prices=prices,
-                novita_model=novita_model,
-            )
-            report = side_by_side(reports)
-        else:
-            report = check(request.request, runner, family, abilities, prices, novita_model).text()
-        # The result of a node is text for programs only; this is the text a user sees in the node.
-        PromptServer.instance.send_progress_text(report, cls.hidden.unique_id)
-        return io.NodeOutput(report, ui=ui.PreviewText(report))
+        runners = RUNNERS if runner == _ALL else (runner,)
+        reports = check_all(
+            request.request,
+            runners,
+            family=family,
+            abilities=abilities,
+            prices=prices,
+            novita_model=novita_model,
+        )
+        text = side_by_side(reports) if runner == _ALL else reports[0].text()
+        shown: dict[str, Any] = {"text": [text], "wan_duet_check": [report.table() for report in reports]}
+        if "local" in runners and (picture := picture_of_request(request.request, family, abilities)):
+            shown["wan_duet_picture"] = [picture]
+        return io.NodeOutput(text, ui=shown)

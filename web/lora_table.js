@@ -19,8 +19,7 @@ const STYLE = `
 .wan-duet-loras button { color: inherit; background: var(--comfy-input-bg, #111); border: 1px solid var(--border-color, #444);
   border-radius: 3px; cursor: pointer; padding: 1px 6px; }
 .wan-duet-loras .off input:not([type=checkbox]), .wan-duet-loras .off small { opacity: 0.45; }
-.wan-duet-loras small { display: block; color: var(--descrip-text, #999); overflow: hidden; text-overflow: ellipsis;
-  white-space: nowrap; }
+.wan-duet-loras small { display: block; color: var(--descrip-text, #999); overflow-wrap: anywhere; }
 .wan-duet-loras .wrong { color: var(--error-text, #f55); }
 .wan-duet-loras .handle { cursor: grab; border: none; background: none; padding: 2px; }
 .wan-duet-loras .over { outline: 1px dashed var(--input-text, #ddd); }

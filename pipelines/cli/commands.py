@@ -23,11 +23,13 @@ from ..device.precision import PRECISIONS
 from ..download.folders import data_folder
 from ..embedded.toy_model import EMBEDDED, embedded_loras
 from ..errors import RequestError, WanDuetError
+from ..files.on_disk import write_whole
 from ..kernels.kernel_names import ATTENTIONS, COMPILER, KERNELS
 from ..plan.expectation import Expectation, expect, read_rates, write_rates
 from ..plan.families import Family, default_family
 from ..plan.flops import SIZES, size_of
 from ..plan.plan import Plan, describe, make_plan
+from ..plan.sigma_picture import picture_of_plan
 from ..progress import Progress
 from ..request.base import WanRequest
 from ..request.check import RUNNERS, check, check_all
@@ -40,7 +42,7 @@ from ..request.parse import parse, read_json
 from ..request.report import side_by_side
 from ..request.seeds import seed_of
 from ..version import VERSION
-from ..video.output import SUFFIXES
+from ..video.output import SUFFIXES, require_writable
 from .jobs_command import add_jobs_command
 from .keys_command import add_keys_command
 from .lora_command import add_lora_command
@@ -190,6 +192,12 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         metavar="S",
         help="measured seconds of one forward; adds an estimate of the time",
     )
+    planned.add_argument(
+        "--picture",
+        type=_svg,
+        metavar="OUT.svg",
+        help="also draw the noise levels, the steps of each expert and the switch between them",
+    )
     _add_request(planned, kind)
 
     measured = command(
@@ -288,6 +296,12 @@ def _size(text: str) -> tuple[int, int]:
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it as 1920x1080")
     return int(found[1]), int(found[2])
+
+
+def _svg(text: str) -> Path:
+    if not text.lower().endswith(".svg"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no .svg file; write OUT.svg")
+    return Path(text)
 
 
 def _seconds(text: str) -> float:
@@ -461,6 +475,9 @@ def _plan(options: argparse.Namespace) -> int:
     media = MediaFacts(size=options.input_size)
     resolved = check(request, family=family, abilities=whole, media=media).require()
     plan = make_plan(resolved, family, seed or 0)
+    if options.picture is not None:
+        require_writable(options.picture)
+        write_whole(options.picture, picture_of_plan(plan))
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
     estimate = None if model is None else _memory_estimate(model, plan)
     if options.json:

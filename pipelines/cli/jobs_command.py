@@ -5,17 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..errors import JobStoppedError, JournalError, KeyProblemError
-
-if TYPE_CHECKING:
-    from ..remote.job_record import Job
-    from ..remote.journal import Journal
+from ..errors import JobStoppedError, KeyProblemError
 
 __all__ = ["add_jobs_command"]
 
@@ -57,21 +52,25 @@ def add_jobs_command(commands: Any) -> None:
 
 
 def _list(options: argparse.Namespace) -> int:
-    with _journal(options) as journal:
+    from ..remote.job_actions import cost_text, job_facts, open_journal
+
+    with open_journal(_folder(options)) as journal:
         jobs = journal.jobs(open_only=options.open)
     if options.json:
-        print(json.dumps([_facts(job) for job in jobs], indent=2, ensure_ascii=False))
+        print(json.dumps([job_facts(job) for job in jobs], indent=2, ensure_ascii=False))
         return 0
     for job in jobs:
         when = datetime.fromtimestamp(job.created_at).strftime("%Y-%m-%d %H:%M")
         what = job.file_path if job.state == "done" else job.error or job.ordered("prompt") or ""
-        print(f"{job.job_id[:8]}  {when}  {job.provider:<6}  {job.state:<10}  {_cost(job):<22}  {what}")
+        print(f"{job.job_id[:8]}  {when}  {job.provider:<6}  {job.state:<10}  {cost_text(job):<22}  {what}")
     return 0
 
 
 def _show(options: argparse.Namespace) -> int:
-    with _journal(options) as journal:
-        facts = _facts(journal.find(options.job))
+    from ..remote.job_actions import job_facts, open_journal
+
+    with open_journal(_folder(options)) as journal:
+        facts = job_facts(journal.find(options.job))
     if options.json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
         return 0
@@ -95,12 +94,14 @@ def _cancel(options: argparse.Namespace) -> int:
 
 def _bring_home(options: argparse.Namespace, *, stop: bool) -> int:
     """Wait for a job, here or while another process works on it, and print where its file is."""
+    from ..remote.job_actions import cancel_job, job_facts, open_journal
     from .remote_terminal import NewsLine, follow, open_account
 
-    with _journal(options) as journal:
-        job = journal.find(options.job)
-        if stop:
-            journal.ask_to_stop(job.job_id)
+    if stop:
+        job = cancel_job(_folder(options), options.job)
+    else:
+        with open_journal(_folder(options)) as journal:
+            job = journal.find(options.job)
     if job.is_open:
         line = NewsLine(sys.stderr)
         with open_account(job.provider, _folder(options)) as (thread, account):
@@ -113,20 +114,14 @@ def _bring_home(options: argparse.Namespace, *, stop: bool) -> int:
             finally:
                 line.end()
     job.delivered()
-    print(json.dumps(_facts(job), indent=2, ensure_ascii=False) if options.json else job.file_path)
+    print(json.dumps(job_facts(job), indent=2, ensure_ascii=False) if options.json else job.file_path)
     return 0
 
 
 def _forget(options: argparse.Namespace) -> int:
-    with _journal(options) as journal:
-        job = journal.find(options.job)
-        if job.state in ("submitting", "submitted", "running"):
-            raise JournalError(
-                f"job {job.job_id[:8]} is {job.state} and may bring a file; `wan-duet jobs cancel` it first"
-            )
-        if _is_worked_on(job, _folder(options)):
-            raise JournalError(f"job {job.job_id[:8]} is worked on by another process; stop that one first")
-        journal.forget(job.job_id)
+    from ..remote.job_actions import forget_job
+
+    job = forget_job(_folder(options), options.job)
     print(f"forgot {job.job_id}")
     if job.state == "completed":
         for file in job.outcome.files:
@@ -134,69 +129,8 @@ def _forget(options: argparse.Namespace) -> int:
     return 0
 
 
-def _is_worked_on(job: Job, folder: Path) -> bool:
-    from ..remote.owner_lock import OwnerLock
-
-    owner = OwnerLock(folder / "owners")
-    try:
-        return job.is_open and job.owner is not None and owner.is_alive(job.owner)
-    finally:
-        owner.retire()
-
-
 def _folder(options: argparse.Namespace) -> Path:
     from ..download.folders import remote_folder
 
     folder: Path = options.folder or remote_folder()
     return folder
-
-
-@contextmanager
-def _journal(options: argparse.Namespace) -> Iterator[Journal]:
-    import time
-
-    from ..remote.journal import Journal
-
-    journal = Journal(_folder(options) / "jobs.sqlite", time.time)
-    try:
-        yield journal
-    finally:
-        journal.close()
-
-
-def _facts(job: Job) -> dict[str, Any]:
-    """What is worth showing, ready for JSON; empty facts are left out."""
-    facts = {
-        "job": job.job_id,
-        "provider": job.provider,
-        "account": job.account,
-        "endpoint": job.endpoint,
-        "state": job.state,
-        "stopping": job.is_open and job.stop_asked,
-        "request_id": job.request_id,
-        "created": _moment(job.created_at),
-        "sent": _moment(job.sent_at),
-        "closed": _moment(job.closed_at),
-        "money": job.money,
-        "estimate": job.price_text,
-        "charged_usd": job.charged,
-        "file": job.file_path,
-        "sha256": job.sha256,
-        "error": job.error,
-        "payload": json.loads(job.payload_json),
-    }
-    return {name: value for name, value in facts.items() if value not in (None, False)}
-
-
-def _cost(job: Job) -> str:
-    if job.charged is not None:
-        return f"${job.charged:.4f} charged"
-    if job.money == "none spent":
-        return "none spent" if not job.is_open else job.price_text.partition(" (")[0]
-    return job.price_text.partition(" (")[0]
-
-
-def _moment(seconds: float | None) -> str | None:
-    if seconds is None:
-        return None
-    return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")

@@ -27,6 +27,7 @@ __all__ = ["add_media_command"]
 _INTERPOLATORS = ("none", "flow", "film", "rife")
 _MOST_BETWEEN = 16
 _FASTEST_FPS = 1000
+_LARGEST = 4096  # columns, or pixels of a frame, in a contact sheet
 
 
 def add_media_command(commands: Any) -> None:
@@ -51,6 +52,21 @@ def add_media_command(commands: Any) -> None:
     convert.add_argument("file", type=Path, metavar="IN")
     convert.add_argument("--no-audio", action="store_true", help="leave the sound out")
     _add_edit(convert)
+
+    text = "draw a contact sheet: one row of evenly spaced frames for each video, to compare runs"
+    sheet = verb("sheet", _sheet, text)
+    sheet.add_argument("files", type=Path, nargs="+", metavar="IN", help="videos, or pictures")
+    sheet.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.png")
+    sheet.add_argument(
+        "--columns", type=_at_least_one, default=6, metavar="N", help="frames of each video; default: 6"
+    )
+    sheet.add_argument(
+        "--width",
+        type=_at_least_one,
+        default=240,
+        metavar="W",
+        help="width of a frame in pixels; default: 240",
+    )
 
     text = "make a video from latents that a failed run or ComfyUI saved"
     decode = verb("decode", _decode, text)
@@ -143,6 +159,23 @@ def _convert(options: argparse.Namespace) -> int:
     return 0
 
 
+def _sheet(options: argparse.Namespace) -> int:
+    from ..video.contact_sheet import contact_sheet
+    from ..video.image import image_bytes, write_image
+
+    if options.output.suffix.lower() != ".png":
+        raise RequestError.of("--output", f"got {options.output.name}", "give a .png file")
+    require_writable(options.output)
+    videos = [(file.name, file) for file in options.files]
+    pixels = contact_sheet(videos, options.columns, options.width)
+    write_image(options.output, image_bytes(pixels, "png", {}))
+    if options.json:
+        print(json.dumps({"path": str(options.output), "width": pixels.shape[1], "height": pixels.shape[0]}))
+    else:
+        print(f"{options.output}: {pixels.shape[1]}x{pixels.shape[0]}")
+    return 0
+
+
 def _decode(options: argparse.Namespace) -> int:
     from ..generate.memory_estimate import frame_size
     from ..generate.render import render
@@ -225,6 +258,12 @@ def _fps(text: str) -> Fraction:
 def _between(text: str) -> int:
     if not text.isdecimal() or int(text) > _MOST_BETWEEN:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {_MOST_BETWEEN}")
+    return int(text)
+
+
+def _at_least_one(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= _LARGEST:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_LARGEST}")
     return int(text)
 
 

@@ -21,11 +21,13 @@ def remote_receipt(job: Job) -> dict[str, Any]:
     Uploaded files are named by hash: a receipt is passed on with its video, and everyone who has the address
     of an upload can read it.
     """
+    about = json.loads(job.about_json)
+    about.pop("workflow", None)  # for the jobs panel: it may be as large as the graph it is a part of
     return {
         "wan_duet": VERSION,
         "format": _FORMAT,
         "runner": job.provider,
-        **json.loads(job.about_json),
+        **about,
         "seed": job.seed,
         "prompt": job.prompt,
         "job": {

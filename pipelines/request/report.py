@@ -87,6 +87,25 @@ class Report:
             "resolved": None if self.resolved is None else self.resolved.as_dict(),
         }
 
+    def table(self) -> dict[str, Any]:
+        """JSON-safe, for a table by field: the verdict, and every finding in words as `text` has them."""
+        return {
+            "runner": self.runner if self.model is None else f"{self.runner} on {self.model}",
+            "kind": self.kind,
+            "ok": self.ok,
+            "price": self.price.text(),
+            "findings": [
+                {
+                    "field": finding.field,
+                    "status": finding.status,
+                    "asked": _shown(finding.asked),
+                    "used": _shown(finding.used),
+                    "reason": finding.reason,
+                }
+                for finding in self.findings
+            ],
+        }
+
     def text(self) -> str:
         """Return the report as text: can run or not, then every field that is not used as asked."""
         where = self.runner if self.model is None else f"{self.runner} on {self.model}"

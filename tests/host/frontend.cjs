@@ -29,7 +29,7 @@ async function opened(work, { vueNodes, light }) {
   const browser = await chromium.launchPersistentContext(profile, options);
   try {
     const page = browser.pages()[0] ?? (await browser.newPage());
-    page.setDefaultTimeout(120_000); // a machine that runs tests on all cores opens pages slowly
+    page.setDefaultTimeout(300_000); // a machine that runs tests on all cores opens pages slowly
     await openPage(page);
     return await work(page);
   } finally {

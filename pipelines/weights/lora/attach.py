@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Set
 
 from ...errors import LoraError
 from ..recipe import Recipe
@@ -57,8 +58,9 @@ def cover(recipe: Recipe, lora: LoraFile, expert: str) -> Coverage:
             absent.extend(change.keys)
         else:
             (matched if _has_place(recipe, change) else misfit).append(change)
+    changed = {change.name for change in matched}
     return Coverage(
-        tensors=len({change.name for change in matched}),
+        tensors=len(changed),
         matched=sum(len(change.keys) for change in matched),
         unmatched=tuple(sorted(unmatched)),
         image_path=tuple(sorted(image_path)),
@@ -67,7 +69,18 @@ def cover(recipe: Recipe, lora: LoraFile, expert: str) -> Coverage:
             for change in misfit
         ),
         misfit_keys=sum(len(change.keys) for change in misfit),
+        blocks=_share_of_blocks(recipe, changed),
     )
+
+
+def _share_of_blocks(recipe: Recipe, changed: Set[str]) -> tuple[float, ...]:
+    """Of every block, the share of its weight matrices that are among `changed`: 0 to 1."""
+    counts: dict[int, list[bool]] = {}
+    for name, tensor in recipe.tensors.items():
+        parts = name.split(".")
+        if parts[0] == "blocks" and parts[-1] == "weight" and len(tensor.shape) > 1:
+            counts.setdefault(int(parts[1]), []).append(name in changed)
+    return tuple(sum(found) / len(found) for _, found in sorted(counts.items()))
 
 
 def refusal(report: LoraReport) -> str:

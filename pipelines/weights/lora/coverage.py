@@ -81,6 +81,7 @@ class Coverage:
     unmatched:  keys of modules that the expert does not have, and unknown keys.
     image_path: keys of the image encoder path of Wan 2.1, for an expert without one. They do not count.
     misfits:    changes of another shape; `misfit_keys` is the number of their keys.
+    blocks:     share of the weight matrices of each block that are changed, 0 to 1.
     """
 
     tensors: int
@@ -89,12 +90,19 @@ class Coverage:
     image_path: tuple[str, ...] = field(repr=False)
     misfits: tuple[Misfit, ...] = field(repr=False)
     misfit_keys: int
+    blocks: tuple[float, ...] = field(default=(), repr=False)
 
     @property
     def share(self) -> float:
         """The share of matched keys among those that count, 0 to 1."""
         counted = self.matched + len(self.unmatched) + self.misfit_keys
         return self.matched / counted if counted else 0.0
+
+    def strip(self) -> str:
+        """One character a block; ASCII, because not every console writes more."""
+        return "".join(
+            "#" if share == 1 else "+" if share >= 0.5 else "-" if share else "." for share in self.blocks
+        )
 
     def lines(self) -> list[str]:
         found = [f"{self.matched} keys matched, {self.tensors} tensors changed"]
@@ -145,6 +153,9 @@ class LoraReport:
         """Return the report without the facts of the file, which are equal for both experts."""
         first, *others = self.coverage.lines()
         notes = [f"{self.expert} at {self.strength:g}: {first}", *(f"  {line}" for line in others)]
+        if self.coverage.matched and self.coverage.blocks:
+            last = len(self.coverage.blocks) - 1
+            notes.append(f"  blocks 0-{last}: {self.coverage.strip()} (# all, + most, - some, . no weights)")
         if self.strength == 0:
             notes.append("  strength 0: no effect")
         if any("DoRA" in kind for kind in self.facts.kinds):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from wan_duet.pipelines.weights.lora.attach import attach_lora
 from wan_duet.pipelines.weights.lora.coverage import LoraFacts, describe_lora
+from wan_duet.pipelines.weights.lora.coverage_picture import coverage_picture
 from wan_duet.pipelines.weights.lora.lora_file import read_lora
 
 from .lora_files import DIALECTS, low_rank_file, tiny_expert
@@ -141,3 +143,26 @@ def test_the_wrong_expert_is_noted_and_the_report_is_json_without_folders(tmp_pa
     assert str(tmp_path) not in written
     assert "style" not in written  # nothing of the header but what it told
     assert json.loads(written)["keys"]["matched"] == len(read_lora(file).changes) * 2
+
+
+def test_the_report_shows_which_blocks_are_changed(tmp_path: Path) -> None:
+    recipe = tiny_expert(tmp_path)
+    last = max(int(name.split(".")[1]) for name in recipe.tensors if name.startswith("blocks."))
+    rows, columns = recipe.tensors[f"blocks.{last}.attn1.to_q.weight"].shape
+    weights = {
+        f"blocks.{last}.attn1.to_q.lora_A.weight": torch.zeros(1, columns),
+        f"blocks.{last}.attn1.to_q.lora_B.weight": torch.zeros(rows, 1),
+    }
+    save_file(weights, tmp_path / "a<b>.safetensors")
+    _, report = attach_lora(recipe, read_lora(tmp_path / "a<b>.safetensors"), 1.0, "high")
+    matrices = [
+        name
+        for name, tensor in recipe.tensors.items()
+        if name.startswith(f"blocks.{last}.") and name.endswith(".weight") and len(tensor.shape) > 1
+    ]
+    assert report.coverage.blocks == (*[0.0] * last, 1 / len(matrices))
+    assert f"blocks 0-{last}: {'.' * last}- (# all" in report.summary()
+    picture = ElementTree.fromstring(coverage_picture([report]))  # noqa: S314 - our own
+    label, *cells = [item for item in picture if item.tag.endswith(("text", "rect"))]
+    assert label.text == "a<b>.safetensors · high at 1"
+    assert [float(cell.get("fill-opacity", "")) > 0.08 for cell in cells] == [*[False] * last, True]

@@ -1,0 +1,158 @@
+"""Draws the noise levels of a run as an SVG picture: one point per step, coloured by its expert."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from ..request import LocalAbilities, WanRequest, check
+from .families import FAMILIES, Family
+from .plan import Plan, make_plan
+
+__all__ = ["picture_of_plan", "picture_of_request", "sigma_picture"]
+
+_WIDTH, _HEIGHT = 420, 220
+_LEFT, _TOP, _RIGHT, _BOTTOM = 36, 26, 408, 190  # of the plot
+_COLOURS = {"high": "#e07a3f", "low": "#3f8fe0"}
+_LEGEND = {"high": "high-noise", "low": "low-noise"}
+
+# The colours are ComfyUI's where the picture stands in its page, else those of the reader's system.
+_STYLE = (
+    ".wan-duet-sigmas{color:var(--input-text,#222)}"
+    "@media(prefers-color-scheme:dark){.wan-duet-sigmas{color:var(--input-text,#ddd)}}"
+    ".wan-duet-sigmas text{font:11px sans-serif;fill:currentColor}"
+    ".wan-duet-sigmas .axis{stroke:currentColor;stroke-opacity:.35;fill:none}"
+)
+
+
+class _Run(NamedTuple):
+    """Steps in sequence with one expert: from `first` up to `end`."""
+
+    expert: str
+    first: int
+    end: int
+
+
+def picture_of_plan(plan: Plan) -> str:
+    """The picture of all steps of a plan, those that are skipped included."""
+    return sigma_picture(plan.sigmas, plan.experts, start=plan.start_step, boundary=plan.boundary)
+
+
+def picture_of_request(request: WanRequest, family: Family | None, abilities: LocalAbilities) -> str | None:
+    """The picture of a local run; None where there is none to draw: the request cannot run here, or its size
+    follows from an input that was not measured.
+
+    family: of the model; None for the one that the task was made for.
+    """
+    made_for = (known for known in FAMILIES.values() if request.task in known.tasks)
+    family = family or next(made_for, None)
+    if family is None:
+        return None
+    resolved = check(request, family=family, abilities=abilities).resolved
+    if resolved is None or resolved.size is None:
+        return None
+    return picture_of_plan(make_plan(resolved, family, seed=0))  # no noise level depends on the seed
+
+
+def sigma_picture(
+    sigmas: Sequence[float], experts: Sequence[str], *, start: int = 0, boundary: float | None = None
+) -> str:
+    """Return an SVG document.
+
+    sigmas:   n + 1 falling noise levels, 0 to 1.
+    experts:  of the n steps, "high" or "low".
+    start:    the first step that runs; those before it are drawn faintly.
+    boundary: the noise level of the switch, 0 to 1; None with one expert.
+    """
+    runs = _runs(experts, start)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" class="wan-duet-sigmas" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
+        f'role="img" aria-label="{_summary(runs, start)}">',
+        f"<style>{_STYLE}</style>",
+        *_axes(len(experts)),
+        *([] if boundary is None else _boundary(boundary)),
+        *_curve(_Run("", 0, start), sigmas),
+        *(part for run in runs for part in _curve(run, sigmas)),
+        *_switches(runs, len(experts)),
+        *_legend(runs, start),
+        "</svg>",
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _runs(experts: Sequence[str], start: int) -> list[_Run]:
+    runs, first = [], start
+    for expert, steps in groupby(experts[start:]):
+        runs.append(_Run(expert, first, first + len(list(steps))))
+        first = runs[-1].end
+    return runs
+
+
+def _summary(runs: Sequence[_Run], start: int) -> str:
+    told = [f"{run.end - run.first} {_LEGEND[run.expert]} steps" for run in runs]
+    return ", ".join([f"{start} steps skipped", *told] if start else told) or "no steps"
+
+
+def _axes(steps: int) -> list[str]:
+    middle = (_LEFT + _RIGHT) // 2
+    return [
+        f'<path class="axis" d="M{_LEFT} {_TOP}V{_BOTTOM}H{_RIGHT}"/>',
+        *(_text(_LEFT - 6, _y(level) + 4, f"{level:g}", "end") for level in (1.0, 0.5, 0.0)),
+        _text(6, _TOP - 12, "sigma", "start"),
+        _text(_LEFT, _BOTTOM + 16, "0", "middle"),
+        _text(_RIGHT, _BOTTOM + 16, str(steps), "end"),
+        _text(middle, _BOTTOM + 16, "step", "middle"),
+    ]
+
+
+def _boundary(level: float) -> list[str]:
+    y = _y(level)
+    return [
+        f'<path class="axis" stroke-dasharray="2 3" d="M{_LEFT} {y}H{_RIGHT}"/>',
+        _text(_RIGHT, y - 4, f"boundary {level:g}", "end"),
+    ]
+
+
+def _curve(run: _Run, sigmas: Sequence[float]) -> list[str]:
+    """A line through the noise levels of these steps, with a point where each of them begins."""
+    if run.first == run.end:
+        return []
+    steps = len(sigmas) - 1
+    points = [(_x(step, steps), _y(sigmas[step])) for step in range(run.first, run.end + 1)]
+    line = " ".join(f"{x},{y}" for x, y in points)
+    paint = f'stroke="{_COLOURS[run.expert]}"' if run.expert else 'stroke="currentColor" stroke-opacity=".3"'
+    drawn = [f'<polyline fill="none" stroke-width="2" {paint} points="{line}"/>']
+    if run.expert:
+        drawn += [f'<circle cx="{x}" cy="{y}" r="3" fill="{_COLOURS[run.expert]}"/>' for x, y in points[:-1]]
+    return drawn
+
+
+def _switches(runs: Sequence[_Run], steps: int) -> list[str]:
+    places = [_x(run.first, steps) for run in runs[1:]]
+    return [f'<path class="axis" stroke-dasharray="5 3" d="M{x} {_TOP}V{_BOTTOM}"/>' for x in places]
+
+
+def _legend(runs: Sequence[_Run], start: int) -> list[str]:
+    drawn, x = [], 70
+    for run in runs:
+        drawn.append(f'<rect x="{x}" y="6" width="9" height="9" fill="{_COLOURS[run.expert]}"/>')
+        drawn.append(_text(x + 13, 15, f"{_LEGEND[run.expert]}: {_steps(run.end - run.first)}", "start"))
+        x += 130
+    return [*drawn, _text(x, 15, f"skipped: {_steps(start)}", "start")] if start else drawn
+
+
+def _steps(count: int) -> str:
+    return f"{count} step" if count == 1 else f"{count} steps"
+
+
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}">{text}</text>'
+
+
+def _x(step: int, steps: int) -> float:
+    return round(_LEFT + (_RIGHT - _LEFT) * step / max(steps, 1), 1)
+
+
+def _y(level: float) -> float:
+    return round(_BOTTOM - (_BOTTOM - _TOP) * level, 1)

@@ -1,0 +1,78 @@
+"""Draws a contact sheet: one row of frames per video, evenly spaced, to compare runs at a glance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from ..errors import RequestError
+from .image import read_image
+from .read import read_timed_frames
+
+__all__ = ["LARGEST_SHEET", "SHEET_IMAGES", "contact_sheet"]
+
+SHEET_IMAGES = (".png", ".jpg", ".jpeg")
+LARGEST_SHEET = 16384  # pixels of a side; more is refused, because few programs open it
+_GAP, _LABEL = 4, 18  # pixels between frames, and of a line of text
+_BACKGROUND, _INK = (24, 24, 24), (230, 230, 230)
+
+Pixels = NDArray[np.uint8]  # (H, W, 3)
+
+
+def contact_sheet(
+    videos: Sequence[tuple[str, Path]],
+    columns: int,
+    width: int,
+    check: Callable[[], None] = lambda: None,
+) -> Pixels:
+    """Return the sheet, (H, W, 3). Holds the chosen frames only, however long the videos are.
+
+    videos:  label and file of each row; a picture fills one column. Labels are printed in ASCII.
+    columns: frames of each video, the first and the last among them; fewer where it has fewer.
+    width:   of one frame in pixels; its height follows from the video.
+    check:   called for every frame that is read; raises to stop.
+    Raises MediaError for an unreadable file, RequestError for a sheet of more than 16384 pixels on a side.
+    """
+    if columns * (width + _GAP) > LARGEST_SHEET:
+        raise RequestError.of("columns", f"{columns} frames of {width} pixels", "give fewer, or smaller ones")
+    rows = [(label, _thumbnails(file, columns, width, check)) for label, file in videos]
+    heights = [_LABEL + max(frame.height for frame in frames) + _GAP for _, frames in rows]
+    if sum(heights) > LARGEST_SHEET:
+        raise RequestError.of("width", f"{width} for {len(rows)} videos", "give a smaller width")
+    sheet = Image.new("RGB", (columns * (width + _GAP) - _GAP, sum(heights)), _BACKGROUND)
+    draw, top = ImageDraw.Draw(sheet), 0
+    for (label, frames), height in zip(rows, heights, strict=True):
+        draw.text((4, top + 3), ascii(label)[1:-1], fill=_INK, font=ImageFont.load_default())
+        for column, frame in enumerate(frames):
+            sheet.paste(frame, (column * (width + _GAP), top + _LABEL))
+        top += height
+    return np.asarray(sheet)
+
+
+def _thumbnails(file: Path, columns: int, width: int, check: Callable[[], None]) -> list[Image.Image]:
+    if file.suffix.lower() in SHEET_IMAGES:
+        pixels = (read_image(file).numpy() * 255).round().astype(np.uint8)
+        return [_thumbnail(pixels, width)]
+    wanted = _places(sum(1 for _ in read_timed_frames(file)), columns)
+    found = []
+    for number, timed in enumerate(read_timed_frames(file)):
+        check()
+        if number in wanted:
+            found.append(_thumbnail(timed.frame(), width))
+    return found
+
+
+def _places(frames: int, columns: int) -> set[int]:
+    """Numbers of evenly spaced frames; of a single column, the one in the middle."""
+    if columns == 1:
+        return {frames // 2}
+    return {round(column * (frames - 1) / (columns - 1)) for column in range(columns)}
+
+
+def _thumbnail(pixels: Pixels, width: int) -> Image.Image:
+    height = max(1, round(width * pixels.shape[0] / pixels.shape[1]))
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)

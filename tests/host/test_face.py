@@ -1,0 +1,107 @@
+"""What web/ draws in the real frontend: the table of LoRAs, results of nodes, the jobs panel; and the search.
+
+Needs what test_browser needs. Pictures go to $WAN_DUET_PICTURES when it is set, for a look by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from wan_duet.pipelines.headless.client import ComfyClient
+from wan_duet.pipelines.headless.server import HeadlessComfyUI
+
+from .test_browser import LACKING, SKIPPED, in_browser
+from .test_remote import Providers, loop, providers, servers, workflow  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
+
+CIRCLING = {"file": "toy/circling", "high": 1, "low": 0.4, "on": True}
+GONE = {"file": "gone.safetensors", "high": 1, "low": 1, "on": False}
+ROOT = Path(__file__).parents[2]
+FAL = "Text to Video on fal"
+WORDS = {
+    "lora high noise": "Wan Duet LoRA",
+    "power lora": "Wan Duet LoRA",
+    "teacache": "Wan Duet Run Local",
+    "block swap": "Wan Duet Load Model",
+    "rife": "Wan Duet Interpolate",
+    "last frame": "Wan Duet Image to Video",
+}
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    return Path(os.environ.get("WAN_DUET_PICTURES", tmp_path))
+
+
+@pytest.mark.parametrize("canvas", ["classic", "vue"])
+def test_rows_of_loras_are_kept_by_whatever_a_user_does(
+    host: HeadlessComfyUI, pictures: Path, canvas: str
+) -> None:
+    seen = in_browser("lora_rows.cjs", host.url, canvas, str(pictures / f"rows-{canvas}.png"))
+    assert seen["errors"] == []
+    assert seen["filled"] == [CIRCLING, GONE]
+    assert seen["notes"][0].endswith("no trigger words known")
+    assert seen["notes"][1] == "not in models/loras"
+    assert seen["moved"] == [GONE, CIRCLING]
+    assert seen["undone"] == seen["pasted"] == seen["reloaded"] == [CIRCLING, GONE]
+    assert seen["shownAfterUndo"] == ["toy/circling", "gone.safetensors"]
+    assert json.loads(seen["sent"][0]) == [CIRCLING, GONE]
+    assert seen["savedValues"] == 10  # the table itself is not saved
+    assert seen["promoted"]["before"] == [CIRCLING, GONE]
+    assert [json.loads(text) for text in seen["promoted"]["sent"]] == [[{"file": "toy/outlined"}]]
+    assert seen["last"] == {"file": "toy/outlined", "high": 1, "low": 0.5, "on": True}
+    assert seen["height"] <= 800  # 50 rows scroll inside the node
+
+
+@pytest.mark.parametrize(("canvas", "theme"), [("classic", "dark"), ("vue", "light")])
+def test_sigmas_loras_and_check_are_drawn_on_their_nodes(
+    host: HeadlessComfyUI, pictures: Path, canvas: str, theme: str
+) -> None:
+    picture = pictures / f"results-{canvas}-{theme}.png"
+    seen = in_browser("results.cjs", host.url, canvas, theme, str(picture))
+    assert seen["pictures"] == ["12 high-noise steps, 15 low-noise steps"] * 2  # of Sigmas and of Check
+    assert (sum(map(int, seen["ink"].removeprefix("rgb(").rstrip(")").split(", "))) > 380) == (
+        theme == "dark"
+    )
+    assert seen["cells"] == 3  # one for each block of the high expert of the toy model
+    assert [name.partition(":")[0] for name in seen["head"]] == ["field", "local", "fal", "novita"]
+    assert {"prompt", "num_frames", "resolution"} < set(seen["fields"])
+    assert len(seen["verdicts"]) == 3
+    assert all("price:" in verdict for verdict in seen["verdicts"])
+
+
+@pytest.mark.parametrize("theme", ["dark"])
+def test_the_jobs_panel_shows_and_stops_jobs_of_a_provider(
+    host: HeadlessComfyUI,
+    client: ComfyClient,
+    providers: Providers,  # noqa: F811
+    pictures: Path,
+    theme: str,
+) -> None:
+    client.run(workflow(FAL, seed=171))
+    providers.fal.queue_looks = 10**9  # the next job waits until it is cancelled
+    place = str(pictures / f"jobs-{theme}.png")
+    seen = in_browser("jobs_panel.cjs", host.url, theme, place, str(ROOT / "workflows" / f"{FAL}.json"))
+    waiting, done = seen["cards"]
+    assert waiting.startswith("…")
+    assert "done" in done
+    assert seen["money"].startswith("spent today: $")
+    assert "no limit per day, no limit per run" in seen["money"]
+    assert seen["width"] > 0  # the video is shown
+    assert seen["opened"].endswith("/wan_duet/jobs/file")
+    assert "WanDuetRunFal" in seen["workflow"]
+    assert "cancelled" in seen["stopped"] or "stopping" in seen["stopped"]
+    assert seen["left"] == 1
+    assert providers.jobs()["fal"] == 2
+
+
+@pytest.mark.parametrize("canvas", ["vue"])
+def test_the_search_finds_our_nodes_by_the_words_of_other_packs(host: HeadlessComfyUI, canvas: str) -> None:
+    found = in_browser("search.cjs", host.url, json.dumps(list(WORDS)))
+    for words, node in WORDS.items():
+        assert node in found[words], words

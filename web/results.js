@@ -1,0 +1,55 @@
+// Shows what a node draws of its result: a picture in SVG, and the report of Check as a table by field.
+
+import { app } from "../../scripts/app.js";
+import { checkReport } from "./check_report.js";
+import { addStyle, element } from "./elements.js";
+
+const NODES = ["WanDuetSigmas", "WanDuetCheck", "WanDuetLora"];
+const STYLE = `
+.wan-duet-result { width: 100%; height: 100%; overflow: auto; box-sizing: border-box; padding: 4px;
+  color: var(--input-text, #ddd); background: var(--comfy-menu-bg, #222); border-radius: 4px; font: 12px sans-serif; }
+.wan-duet-result svg { display: block; width: 100%; max-width: 560px; }
+`;
+const HEIGHTS = { WanDuetSigmas: 210, WanDuetCheck: 320, WanDuetLora: 80 };
+
+// The picture as an element: parsed as XML, so that no script in it runs.
+function picture(svg) {
+  const parsed = new DOMParser().parseFromString(svg, "image/svg+xml").documentElement;
+  return document.importNode(parsed, true);
+}
+
+function show(node, output) {
+  const parts = (output?.wan_duet_check ? [checkReport(output.wan_duet_check)] : []).concat(
+    (output?.wan_duet_picture ?? []).map(picture),
+  );
+  if (!parts.length) return;
+  addStyle("wan-duet-result", STYLE);
+  const known = node.widgets?.find((widget) => widget.name === "result");
+  const widget = known ?? addResult(node);
+  widget.element.replaceChildren(...parts);
+}
+
+function addResult(node) {
+  const root = element("div", { className: "wan-duet-result" });
+  root.dataset.captureWheel = "true"; // the wheel scrolls the report and does not zoom
+  const height = HEIGHTS[node.comfyClass];
+  const widget = node.addDOMWidget("result", "wan_duet_result", root, {
+    serialize: false, getMinHeight: () => height, getValue: () => "", setValue: () => {},
+  });
+  widget.serialize = false;
+  const [width, needed] = node.computeSize();
+  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], needed)]);
+  return widget;
+}
+
+app.registerExtension({
+  name: "WanDuet.Results",
+  nodeCreated(node) {
+    if (!NODES.includes(node.comfyClass)) return;
+    const before = node.onExecuted;
+    node.onExecuted = function (output) {
+      before?.apply(this, arguments);
+      show(this, output);
+    };
+  },
+});
