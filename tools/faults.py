@@ -57,17 +57,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--sample", type=int, metavar="N", help="only N, as many of each room and rule")
     parser.add_argument("--seed", type=int, default=0, help="of the sample")
     options = parser.parse_args(argv)
-    faults = [
-        fault
-        for fault in all_faults(ROOT)
-        if options.only is None or any(word in str(fault) for word in options.only)
-    ]
+    every = all_faults(ROOT)
+    reasons = reasons_of(every)
+    faults = [one for one in every if options.only is None or any(word in str(one) for word in options.only)]
     if options.sample is not None:
         faults = even_sample(faults, options.sample, options.seed)
     if options.list:
         print(*faults, f"{len(faults)} faults", sep="\n")
         return 0
-    reasons = {entry["fault"]: entry["why"] for entry in json.loads(HARMLESS.read_text(encoding="utf-8"))}
     verdicts: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="wan-duet-faults-") as temporary:
         for verdict in judge(faults, Path(temporary), options):
@@ -80,6 +77,14 @@ def main(argv: list[str] | None = None) -> int:
                 }
                 options.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
     return report(verdicts, reasons)
+
+
+def reasons_of(faults: list[Fault]) -> dict[str, str]:
+    """Why those in harmless_faults.json change nothing. Raises LookupError for one that is made no more."""
+    reasons = {entry["fault"]: entry["why"] for entry in json.loads(HARMLESS.read_text(encoding="utf-8"))}
+    if gone := reasons.keys() - {fault.text for fault in faults}:
+        raise LookupError(f"{HARMLESS.name}: no such fault any more: {'; '.join(sorted(gone))}")
+    return reasons
 
 
 def judge(faults: list[Fault], temporary: Path, options: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -28,6 +28,8 @@ __all__ = ["get_files", "web_of"]
 
 log = logging.getLogger(__name__)
 
+_LOOK_S = 0.5  # how often a wait for another process is left to look for a stop
+
 
 def web_of(catalogue: Catalogue, environ: Mapping[str, str] = os.environ) -> Web:
     """The web as `catalogue` may use it, with the tokens and the proxy that `environ` holds."""
@@ -91,7 +93,7 @@ def _alone(place: Path, locks: Path, check: Callable[[], None]) -> Iterator[None
         while True:
             check()
             try:
-                lock.acquire(timeout=0.5)
+                lock.acquire(timeout=_LOOK_S)
                 break
             except Timeout:
                 if not waited:

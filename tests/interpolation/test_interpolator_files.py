@@ -21,6 +21,7 @@ from wan_duet.pipelines.interpolation.interpolator_files import (
     load_interpolator,
     make_interpolator,
 )
+from wan_duet.pipelines.interpolation.optical_flow import FlowInterpolator
 from wan_duet.pipelines.video.frames import to_uint8
 
 CPU = torch.device("cpu")
@@ -80,6 +81,45 @@ def test_on_large_pictures_rife_looks_for_motion_at_half_the_scale(
     )
     assert np.array_equal(drawn, wanted)
     assert not np.array_equal(drawn, other)
+
+
+class Asked(Exception):  # noqa: N818
+    """So many bytes to work in were asked for."""
+
+
+class Device:
+    """A device of any kind that nothing is ever loaded on."""
+
+    def __init__(self, kind: str) -> None:
+        self.device = torch.device(kind)
+
+    def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:
+        raise Asked(working_bytes)
+
+
+@pytest.mark.parametrize(
+    ("device", "kind", "item_bytes"),
+    [("cpu", "rife", 4), ("cpu", "film", 4), ("cuda", "rife", 4), ("cuda", "film", 2), ("mps", "film", 4)],
+)
+def test_room_is_made_for_what_the_published_network_was_measured_to_take(
+    tmp_path: Path, device: str, kind: str, item_bytes: int
+) -> None:
+    measured = {"rife": 260, "film": 1510}[kind]  # bytes at the peak per pixel and byte of a number
+    {"rife": rife, "film": film}[kind](tmp_path / "a.safetensors")
+    with pytest.raises(Asked) as asked:
+        make_interpolator(kind, find_interpolators([tmp_path]), Device(device), width=320, height=176)
+    assert measured <= asked.value.args[0] / (320 * 176 * item_bytes) <= 1.5 * measured
+
+
+@pytest.mark.parametrize(
+    ("device", "runs_on"), [("cpu", "cpu"), ("cuda", "cuda"), ("xpu", "xpu"), ("mps", "cpu")]
+)
+def test_frames_are_computed_on_the_device_unless_it_is_metal(
+    tmp_path: Path, device: str, runs_on: str
+) -> None:
+    made = make_interpolator("flow", find_interpolators([tmp_path]), Device(device), width=320, height=176)
+    assert isinstance(made, FlowInterpolator)
+    assert torch.device(made.device) == torch.device(runs_on)
 
 
 def test_the_first_folder_decides_then_the_newest_layout_then_the_last_name(tmp_path: Path) -> None:
