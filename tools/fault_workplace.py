@@ -100,6 +100,8 @@ class Workplace:
                 shutil.copy2(ROOT / name, self.root / name)
         sys.path.insert(0, str(folder))
         os.environ |= {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "1"}
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+        sys.dont_write_bytecode = False  # it is read again in every fork
         self._imports = grimp.build_graph("wan_duet", cache_dir=None)
         for name in [*WARM, *(name for name in self._imports.modules if "pipelines." in name)]:
             with contextlib.suppress(ImportError):  # what this machine has no packages for
