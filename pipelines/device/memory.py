@@ -1,11 +1,11 @@
-"""Where networks run, in which precision, and how room is made for them.
+"""The memory interface: where networks run, in which precision, and how device memory is reserved.
 
-The local runner asks this port before it fills device memory and tells it when it is done. Inside ComfyUI the
-nodes implement it with the host's model management, so that other nodes' models and ours make room for each
-other.
+The local runner reserves memory before it loads a network, and releases it afterwards. Inside ComfyUI the
+nodes implement this interface with ComfyUI's model management, so that models of other nodes and ours unload
+each other.
 
-A network that just ran may stay, because a next run with other LoRA strengths finds most of it ready. It
-stays on the port's terms: whoever needs the room closes it.
+A network may stay loaded after a run, because a next run with other LoRA strengths can reuse most of it. The
+memory closes it as soon as its space is needed.
 """
 
 from __future__ import annotations
@@ -43,46 +43,52 @@ RESIDENCIES = ("auto", "resident", "ring")  # `ring:N` names the number of slots
 
 
 class Resident(Protocol):
-    """A network that may stay in memory until its room is needed."""
+    """A network that may stay loaded until its memory is needed."""
 
     @property
     def size_bytes(self) -> int:
-        """What its weights take."""
+        """The size of its weights in bytes."""
 
     def close(self) -> None:
-        """Give the network up, whoever still holds this object."""
+        """Free the network, even if a reference to this object remains."""
 
 
 class Memory(Protocol):
-    """Device memory, as the local runner sees it."""
+    """Device memory, as the local runner uses it."""
 
     @property
     def device(self) -> torch.device:
-        """Where networks run."""
+        """The device that networks run on."""
 
     def for_part(self, part: Part) -> Memory:
         """Return the memory of the device on which such a network runs: this one, or another."""
 
     def auto_dtype(self, part: Part) -> torch.dtype:
-        """What such a network computes in where nobody chose a precision."""
+        """Return the dtype in which such a network computes if the user chose no precision."""
 
     def free_bytes(self) -> int | None:
         """Return the free memory in bytes, with what other models would release. None where it is unknown."""
 
     def total_bytes(self) -> int | None:
-        """What the device has. None where nobody knows."""
+        """Return the memory of the device in bytes. None if unknown."""
 
     def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:
         """Make room for the weights of `what`, and for `working_bytes` beside them, before it is loaded."""
 
     def release(self) -> None:
-        """Everything reserved so far was dropped; give cached blocks back."""
+        """Give up everything reserved so far, and return cached blocks to the device."""
 
     def keep(self, resident: Resident) -> None:
-        """What was reserved last may stay, as `resident`, until the memory closes it: maybe at once."""
+        """Let the network reserved last stay loaded, as `resident`, until the memory closes it.
+
+        The memory may close it at once.
+        """
 
     def take(self, working_bytes: int = 0) -> Resident | None:
-        """What was kept, if it is still there, as if reserved again. Its taker releases or keeps it."""
+        """Return the network kept by `keep`, or None if it was closed.
+
+        It counts as a new reservation: the caller must call `release` or `keep`.
+        """
 
 
 @dataclass(eq=False)
@@ -97,12 +103,12 @@ class KeepAlive:
 
 
 class DeviceMemory:
-    """Memory outside ComfyUI: this process has the device to itself.
+    """Memory outside ComfyUI, where no other program part uses the device.
 
-    keeps: whether a network may stay from one run to the next, as long as this object lives. Worth it for
-           runs of one expert in a row; a single run has nothing to gain.
+    keeps: whether a network may stay loaded from one run to the next, as long as this object exists. Useful
+           for several runs of one expert in a row; a single run gains nothing.
 
-    Raises RequestError when `device` is not one that this machine has.
+    Raises RequestError if this machine has no such device.
     """
 
     def __init__(self, device: str | None = None, *, keeps: bool = False) -> None:
@@ -168,14 +174,14 @@ class DeviceMemory:
 
 
 def compute_dtype(precision: Precision, memory: Memory, part: Part) -> torch.dtype:
-    """What a network computes in: what was chosen, or on `auto` what suits the device of `memory`."""
+    """Return the dtype of a network: of the chosen precision, or for `auto` the one `memory` prefers."""
     return memory.auto_dtype(part) if precision == "auto" else torch_dtype(precision)
 
 
 def under_cap(device: torch.device, free_bytes: int, returned_bytes: int = 0) -> int:
-    """`free_bytes`, or what this process may still take where it may take less of a device; never below 0.
+    """Return `free_bytes`, or less if this process may use only a part of the device; never below 0.
 
-    returned_bytes: what models in this process would give back, which both grow by.
+    returned_bytes: what unloading models of this process would free; added to both.
     """
     allowed = _allowed_bytes(device)
     free = free_bytes if allowed is None else min(free_bytes, allowed - _taken_bytes(device))
@@ -183,15 +189,16 @@ def under_cap(device: torch.device, free_bytes: int, returned_bytes: int = 0) ->
 
 
 def total_under_cap(device: torch.device, total_bytes: int) -> int:
-    """`total_bytes` of a device, or the part of it that this process may take."""
+    """Return `total_bytes` of a device, or the part of it that this process may use."""
     allowed = _allowed_bytes(device)
     return total_bytes if allowed is None else min(total_bytes, allowed)
 
 
 def _allowed_bytes(device: torch.device) -> int | None:
-    """What torch.cuda.set_per_process_memory_fraction leaves of a card, or Metal lends of main memory.
+    """Return the limit of this process in bytes. None without a limit.
 
-    None where there is no such limit; torch before 2.6 does not tell the one, before 2.5 the other.
+    It is torch.cuda.set_per_process_memory_fraction of a GPU, or Metal's share of main memory. torch before
+    2.6 (CUDA) and 2.5 (Metal) does not report it.
     """
     import torch
 
@@ -204,7 +211,7 @@ def _allowed_bytes(device: torch.device) -> int | None:
 
 
 def _taken_bytes(device: torch.device) -> int:
-    """What tensors of this process take of a device that has a limit."""
+    """Return the bytes that tensors of this process use on a device with a limit."""
     import torch
 
     if device.type == "mps":
@@ -234,7 +241,7 @@ def bytes_free(device: torch.device, system: Callable[[], Any] = psutil.virtual_
 
 
 def bytes_in_all(device: torch.device, system: Callable[[], Any] = psutil.virtual_memory) -> int | None:
-    """What a device has for this process. None where nobody knows."""
+    """Return the memory of a device that this process may use, in bytes. None if unknown."""
     import torch
 
     if device.type == "cpu":
@@ -249,7 +256,7 @@ def bytes_in_all(device: torch.device, system: Callable[[], Any] = psutil.virtua
 
 
 def give_back_cached(device: torch.device) -> None:
-    """Blocks that torch keeps for later go back to the device, where it keeps any."""
+    """Return the blocks that torch caches to the device."""
     import torch
 
     if empty := getattr(getattr(torch, device.type, None), "empty_cache", None):

@@ -1,4 +1,4 @@
-"""Which number type `auto` stands for: a table of rules over what a device says of itself."""
+"""Chooses the dtype for `auto`, by a table of rules over the capabilities of the device."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ Part = Literal["transformer", "vae", "text_encoder"]
 
 @dataclass(frozen=True)
 class Abilities:
-    """What the choice of a number type follows from.
+    """The capabilities that the choice of a dtype depends on.
 
     kind:       torch's name for the type of device.
-    capability: the compute capability of an NVIDIA card, (0, 0) elsewhere.
-    arch:       the architecture of an AMD card, such as gfx1100; empty elsewhere.
-    bf16:       what MPS and XPU say of bfloat16.
+    capability: the compute capability of an NVIDIA GPU; (0, 0) for other devices.
+    arch:       the architecture of an AMD GPU, such as gfx1100; empty for other devices.
+    bf16:       whether MPS or XPU report support for bfloat16.
     """
 
     kind: str
@@ -50,9 +50,9 @@ class Abilities:
 class Rule:
     """The precision of the devices that `applies` accepts.
 
-    device:  in words.
+    device:  description of these devices.
     source:  of the rule.
-    example: a device for which it decides.
+    example: a device that this rule decides.
     """
 
     device: str
@@ -122,12 +122,12 @@ RULES = (
 
 
 def native_precision(abilities: Abilities) -> Fixed:
-    """What `auto` stands for on such a device, without counting what it emulates."""
+    """Return the precision of `auto` on such a device. Emulated support does not count."""
     return next(rule.precision for rule in RULES if rule.applies(abilities))
 
 
 def abilities_of(device: torch.device) -> Abilities:
-    """What `device` itself says, whichever device is the current one."""
+    """Return the capabilities of `device`, even if it is not the current device."""
     import torch
 
     if device.type == "cuda":
@@ -142,7 +142,7 @@ def abilities_of(device: torch.device) -> Abilities:
 
 
 def torch_dtype(precision: Fixed) -> torch.dtype:
-    """The type of torch that a precision names."""
+    """Return the torch dtype of a precision."""
     import torch
 
     return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]

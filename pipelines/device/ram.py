@@ -1,4 +1,4 @@
-"""Main memory: how much of it this process can have, and handing back what it no longer needs."""
+"""Main memory: how much of it this process may use, and how freed memory is returned to the system."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Groups", "free_ram", "total_ram", "trim_heap"]
 
 
 class _Version(NamedTuple):
-    """How a version of control groups names its files, and the cached files in `memory.stat`."""
+    """File names of one version of control groups, and its name for cached files in `memory.stat`."""
 
     limit: str
     used: str
@@ -29,27 +29,28 @@ _V1 = _Version("memory.limit_in_bytes", "memory.usage_in_bytes", ("total_inactiv
 
 @dataclass(frozen=True)
 class Groups:
-    """The control groups of Linux that this process is in. Elsewhere there are none.
+    """The Linux control groups of this process. Other systems have none.
 
-    own:  the file in which the system says which ones.
-    root: where they are mounted. Inside a container this is often its own group, whatever `own` says.
+    own:  the file in which the system lists them.
+    root: where they are mounted. In a container this is often its own group, whatever `own` says.
     """
 
     own: Path = Path("/proc/self/cgroup")
     root: Path = Path("/sys/fs/cgroup")
 
     def limit(self) -> int | None:
-        """The smallest limit of all groups around this process, in bytes. None without one."""
+        """Return the smallest limit of all groups of this process, in bytes. None without a limit."""
         return min((limit for limit, _ in self._bounds()), default=None)
 
     def left(self) -> int | None:
-        """What the group that has least left may still take; cached files count as free. None without a
-        limit.
+        """Return the smallest remainder of a limit, in bytes; cached files count as free.
+
+        None without a limit.
         """
         return min((max(left, 0) for _, left in self._bounds()), default=None)
 
     def _bounds(self) -> Iterator[tuple[int, int]]:
-        """(limit, what is left of it) of every group that has a limit, from the inside out."""
+        """Yield (limit, remainder) of every group with a limit, innermost first."""
         for version, root, path in self._mounts():
             inside = root / path.strip("/")
             for folder in (inside, *inside.parents):
@@ -73,16 +74,16 @@ _GROUPS = Groups()
 
 
 def free_ram(system: Callable[[], Any] = psutil.virtual_memory, groups: Groups = _GROUPS) -> int:
-    """Return the bytes that are free without swapping, with those of cached files.
+    """Return the bytes that are free without swapping, including cached files.
 
-    A container that is allowed less than the machine has counts as the smaller machine it is.
+    In a container with a memory limit, the limit counts.
     """
     available, left = int(system().available), groups.left()
     return available if left is None else min(available, left)
 
 
 def total_ram(system: Callable[[], Any] = psutil.virtual_memory, groups: Groups = _GROUPS) -> int:
-    """Bytes of main memory in this machine, or what this process is allowed of it."""
+    """Return the bytes of main memory, or the limit of this process."""
     total, limit = int(system().total), groups.limit()
     return total if limit is None else min(total, limit)
 
@@ -90,7 +91,7 @@ def total_ram(system: Callable[[], Any] = psutil.virtual_memory, groups: Groups 
 def trim_heap() -> None:
     """Return the memory of freed tensors to the system.
 
-    The C library of Linux keeps that of tensors up to 32 MiB for itself: half of a freed expert and more.
+    The C library of Linux caches the memory of tensors up to 32 MiB, which is more than half of an expert.
     """
     try:
         ctypes.CDLL(None).malloc_trim(0)
@@ -99,7 +100,7 @@ def trim_heap() -> None:
 
 
 def _bound(folder: Path, version: _Version) -> tuple[int, int] | None:
-    """(limit, what is left of it); None where there is no limit, or no such group."""
+    """Return (limit, remainder); None without a limit or group."""
     try:
         limit = int((folder / version.limit).read_text())
         used = int((folder / version.used).read_text())

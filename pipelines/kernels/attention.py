@@ -1,7 +1,7 @@
-"""Attention without a mask, by the quickest kernel that the device has.
+"""Attention without a mask, with the fastest kernel of the device.
 
-Every kernel is called by its own name, so none of torch's process-wide switches is read or changed, and two
-networks of one process may use different ones. All but Sage are of the float class.
+Kernels are called by name. No process-wide switch of torch is read or changed, so two networks of a process
+may use different kernels. All but Sage differ by rounding only.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ Attend: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def attend_with(name: Attention, device: torch.device | None = None) -> Attend:
-    """The kernel of that name, as it is quickest on `device`; None for one of which nothing is known.
+    """Return the kernel of this name, in its fastest form for `device`. None for an unknown kernel.
 
-    Raises ModelError when what it needs is not installed.
+    Raises ModelError if the package it needs is not installed.
     """
     if name not in _MAKERS:
         raise ModelError(f"attention: {name!r} is unknown; give one of {', '.join(ATTENTIONS)}")
@@ -48,7 +48,7 @@ def attend_with(name: Attention, device: torch.device | None = None) -> Attend:
 
 
 def fills_tiles(name: Attention, facts: DeviceFacts) -> bool:
-    """Whether that kernel is slower on that device where keys do not fill its last tile."""
+    """Return whether the kernel is slower on this device when the keys do not fill its last tile."""
     return name == "cudnn" and facts.capability is not None and facts.capability[0] == 9
 
 
@@ -61,7 +61,7 @@ def _made(name: Attention, *, in_parts: bool) -> Attend:
 
 
 def best_attention(device: torch.device, dtype: torch.dtype, head_width: int = 128) -> Attention:
-    """The quickest exact kernel that runs on `device`; each candidate is tried once on a few numbers."""
+    """Return the fastest exact kernel that runs on `device`. Each candidate is run once on small tensors."""
     candidates = attention_candidates(facts_of(device), dtype)
     found, _ = first_that_runs(candidates, lambda name: why_not(name, device, dtype, head_width))
     return found or "sdpa"
@@ -70,12 +70,12 @@ def best_attention(device: torch.device, dtype: torch.dtype, head_width: int = 1
 def usable_attentions(
     device: torch.device, dtype: torch.dtype, head_width: int = 128
 ) -> dict[str, str | None]:
-    """Of every kernel, None where it runs, else why it does not."""
+    """Return for every kernel None if it runs, else the reason why it does not."""
     return {name: why_not(name, device, dtype, head_width) for name in ATTENTIONS}
 
 
 def attention_candidates(facts: DeviceFacts, dtype: torch.dtype) -> tuple[Attention, ...]:
-    """The exact kernels that may be quicker than sdpa on such a device, the quickest first."""
+    """Return the exact kernels that may be faster than sdpa on such a device, fastest first."""
     if facts.capability is None or dtype == torch.float32:
         return ()
     if facts.capability[0] == 9:
@@ -87,14 +87,14 @@ def attention_candidates(facts: DeviceFacts, dtype: torch.dtype) -> tuple[Attent
 
 @remembered
 def why_not(name: Attention, device: torch.device, dtype: torch.dtype, head_width: int = 128) -> str | None:
-    """What a kernel says that does not run on `device`, tried once; None of one that does."""
+    """Return the error of a kernel that does not run on `device`, tried once. None if it runs."""
     sample = torch.ones(1, 256, 2, head_width, device=device, dtype=dtype)
     attended = attend_with(name, device)(sample, sample, sample)
     return None if torch.allclose(attended.float(), sample.float(), atol=0.05) else "gives wrong results"
 
 
 def _heads_first(kernel: Attend) -> Attend:
-    """For kernels that want (B, heads, N, D / heads)."""
+    """Adapt a kernel that expects (B, heads, N, D / heads)."""
 
     def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         return kernel(query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)).transpose(1, 2)
@@ -134,10 +134,10 @@ def in_two_parts(
     key: Tensor,
     value: Tensor,
 ) -> Tensor:
-    """Attention to as many keys as fill tiles, joined with that to the others; (B, heads, N, D / heads).
+    """Compute attention to the keys that fill tiles and to the rest, and join both; (B, heads, N, D / heads).
 
-    kernel: also gives the logarithm of the sum of exponentials, (B, heads, N, 1) float32, in which a part's
-            share of the whole softmax lies.
+    kernel: also returns the log-sum-exp, (B, heads, N, 1) float32, which gives each part's share of the
+            softmax.
     """
     tiles = key.shape[2] // _TILE * _TILE
     most, most_sum = kernel(query, key[:, :, :tiles], value[:, :, :tiles])

@@ -1,6 +1,6 @@
-"""Which of the equally exact ways to compute a run takes, decided once and written down.
+"""Chooses between implementations that differ by rounding only. The choice is made once and recorded.
 
-All choices but Sage are of the float class: results differ by rounding only. Equal choices give equal bits.
+Only Sage is less exact. Equal choices give equal bits.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ class FloatChoices:
     """How the blocks of one transformer compute.
 
     attention:    a kernel of `attention.ATTENTIONS`.
-    kernels:      who does the element-wise work.
-    chunk_tokens: all but attention on so many tokens at a time; 0 for all at once.
+    kernels:      the implementation of the element-wise operations.
+    chunk_tokens: tokens that all but attention process at a time; 0 for all at once.
     compiler:     a backend of torch.compile for the block, or None. One graph serves all blocks and experts.
-    refused:      which kernels would have been quicker, and why they do not run here. Changes nothing.
+    refused:      faster kernels that do not run here, with the reason. Has no effect on the result.
     """
 
     attention: Attention = "sdpa"
@@ -78,17 +78,17 @@ class FloatChoices:
         return self.attention == "sage"
 
     def operations(self) -> Operations:
-        """Raises ModelError when the kernels are not installed."""
+        """Return the element-wise operations. Raises ModelError if the kernels are not installed."""
         if self.compiler is not None and self.kernels == "plain":
             return _made("traceable")  # type: ignore[return-value]
         return operations_of(self.kernels)
 
     def as_dict(self) -> dict[str, Any]:
-        """What `Preferences` takes again."""
+        """Return JSON values, from which `Preferences` makes the same choices."""
         return {name: value for name, value in asdict(self).items() if name != "refused"}
 
     def text(self) -> str:
-        """One line for people."""
+        """Return one line of text."""
         parts = [
             f"{self.attention} attention{' (lossy)' if self.lossy else ''}",
             KernelChoice(self.kernels, self.refused).text(),
@@ -113,12 +113,12 @@ _MAKERS: dict[str, Callable[[], Operations | None]] = {
 
 @lru_cache(maxsize=len(_MAKERS))
 def _made(kernels: str) -> Operations | None:
-    """One object each: a compiled block is made for the functions in it."""
+    """Create each set of operations once: a compiled block is specialised to its functions."""
     return _MAKERS[kernels]()
 
 
 def operations_of(kernels: Kernels) -> Operations:
-    """Raises ModelError when the kernels are unknown or not installed."""
+    """Return the operations of these kernels. Raises ModelError if they are unknown or not installed."""
     _require_known("kernels", kernels, KERNELS)
     made = _made(kernels)
     if made is None:
@@ -127,16 +127,16 @@ def operations_of(kernels: Kernels) -> Operations:
 
 
 def kernel_candidates(facts: DeviceFacts) -> tuple[Kernels, ...]:
-    """Who may do the element-wise work on such a device, the quickest first."""
+    """Return the kernels for element-wise operations on such a device, fastest first."""
     return ("triton", "kitchen", "plain") if facts.kind == "cuda" and not facts.hip else ("plain",)
 
 
 @remembered
 def why_not_kernels(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> str | None:
-    """What one of the kernels says that does not run on `device`, tried once on a few numbers; else None.
+    """Return the error of kernels that do not run on `device`, tried once on small tensors. None if they run.
 
-    That a package can be imported is not enough: triton compiles a launcher with a C compiler, and kernels
-    for a device that must be new enough.
+    An importable package is not enough: triton needs a C compiler for its launcher, and a device that is new
+    enough.
     """
     if kernels == "plain":
         return None
@@ -155,7 +155,7 @@ def why_not_kernels(kernels: Kernels, device: torch.device, dtype: torch.dtype) 
 def _tried(
     made: Operations, plain: Operations, device: torch.device, dtype: torch.dtype
 ) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """By name, what each operation makes of a few numbers, and what plain torch makes of the same."""
+    """Return by name the result of each operation on small tensors, and the result of plain torch."""
     tokens, heads, width, eps = 4, 2, 32, 1e-6
     angles = torch.linspace(0, 3, tokens * width // heads // 2, device=device).view(tokens, -1)
     hidden = torch.linspace(-2, 2, tokens * width, device=device).view(1, tokens, width).to(dtype)
@@ -182,14 +182,17 @@ def _tried(
 
 @remembered
 def _why_not_compiled(backend: str, device: torch.device) -> str | None:
-    """What a compiler says that lacks something, such as a C++ compiler or triton; tried on one sum."""
+    """Return the error of torch.compile on a small sum, such as a missing C++ compiler or triton.
+
+    None if it works.
+    """
     torch.compile(_sum, backend=backend)(*torch.ones(2, 4, device=device))
     return None
 
 
 @dataclass(frozen=True)
 class Trials:
-    """What a choice asks: the facts of a device, and what does not run on it and why."""
+    """What a choice depends on: the facts of a device, and the reasons why kernels do not run on it."""
 
     facts: Callable[[torch.device], DeviceFacts] = facts_of
     attention: Callable[[Attention, torch.device, torch.dtype, int], str | None] = why_not
@@ -231,9 +234,9 @@ class Preferences:
         chunk_tokens: int = 0,
         trials: Trials = TRIALS,
     ) -> FloatChoices:
-        """chunk_tokens: where nobody wants another.
+        """Return the choices for a device. chunk_tokens: used if the user set none.
 
-        Raises ModelError when what is wanted does not run on the device.
+        Raises ModelError if a requested kernel does not run on the device.
         """
         attention = self.attention
         if attention is None:

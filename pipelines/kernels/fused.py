@@ -1,7 +1,7 @@
-"""The operations of a block as triton kernels: one read and one write of the hidden state each.
+"""The operations of a block as triton kernels. Each reads and writes the hidden state once.
 
-They are registered as torch operators, so that `torch.compile` and whoever counts memory traffic see each of
-them as one step. They read in the dtype of the tensors, compute in float32 and round once.
+They are registered as torch operators, so that `torch.compile` and memory counters see each as one step. They
+read in the dtype of the tensors, compute in float32 and round once.
 """
 
 # No postponed annotations here: torch reads those of an operator, and its older versions only real types.
@@ -18,7 +18,7 @@ __all__ = ["fused_operations", "rms_silu", "triton_installed"]
 
 @lru_cache(maxsize=1)
 def triton_installed() -> bool:
-    """Whether triton is installed, and not as a stub. Whether it runs on a device, a launch alone tells."""
+    """Return whether triton is installed, and not a stub. Only a launch shows whether it runs on a device."""
     try:
         import triton.language  # noqa: F401
     except ImportError:
@@ -27,7 +27,7 @@ def triton_installed() -> bool:
 
 
 def fused_operations() -> Operations | None:
-    """None where triton is not installed."""
+    """Return the triton operations. None if triton is not installed."""
     if not triton_installed():
         return None
     return Operations(
@@ -72,7 +72,7 @@ def _rms_silu(pixels: Tensor, gamma: Tensor, out: Tensor) -> None:
 
 
 def rms_silu(pixels: Tensor, gamma: Tensor, scale: float, out: Tensor) -> None:
-    """silu(x / |x| * scale * gamma) into `out`. Both (..., C) contiguous; gamma (C,)."""
+    """Write silu(x / |x| * scale * gamma) into `out`. Both (..., C), contiguous; gamma (C,)."""
     _rms_silu_op(pixels, gamma, scale, out)
 
 
@@ -165,7 +165,10 @@ def _launch(
     bias: Tensor,
     eps: float,
 ) -> None:
-    """The kernel of sum and norm: without `update` nothing is summed, without `normed` nothing normed."""
+    """Launch the kernel of sum and norm.
+
+    Without `update` it does not sum, without `normed` it does not norm.
+    """
     from .triton_kernels import norm_kernel
 
     batch, tokens, width = hidden.shape
@@ -182,7 +185,7 @@ def _launch(
 
 
 def _strides(rows: Tensor) -> tuple[int, int]:
-    """From one batch to the next, and from one row to the next."""
+    """Return the strides of batch and row."""
     return (rows.stride(0) if rows.shape[0] > 1 else 0), (rows.stride(1) if rows.shape[1] > 1 else 0)
 
 
@@ -195,5 +198,5 @@ def _warps(block: int) -> int:
 
 
 def _on(tensor: Tensor) -> AbstractContextManager[object]:
-    """triton launches on the current device, which need not be the tensor's."""
+    """Make the tensor's device current: triton launches on the current device."""
     return torch.cuda.device(tensor.device) if tensor.device.type == "cuda" else nullcontext()

@@ -1,4 +1,4 @@
-"""The names that a user may choose by. Costs no import of torch."""
+"""The names of kernels that a user can choose. Importing this does not import torch."""
 
 from __future__ import annotations
 

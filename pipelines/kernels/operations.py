@@ -32,7 +32,10 @@ _AS_CUDA = ("cuda", "meta")  # without numbers, the work is counted that a GPU w
 
 
 class Rope(NamedTuple):
-    """Rotary positions. cos, sin: (N, head width / 2) float32. table: the same as operations want it."""
+    """Rotary positions.
+
+    cos, sin: (N, head width / 2), float32. table: the same, in the form the operations need.
+    """
 
     cos: Tensor
     sin: Tensor
@@ -41,18 +44,18 @@ class Rope(NamedTuple):
 
 @dataclass(frozen=True)
 class Operations:
-    """The element-wise work of a block, in one of its forms.
+    """One implementation of the element-wise operations of a block.
 
     norm:        layer norm of the last dimension: (hidden, weight, bias, eps).
-    gated:       hidden + update * gate, where no gate is one of 1.
-    gated_norm:  both after each other: the sum, and the sum normed.
-    turned:      RMS norm of (projection, weight, eps), then rotated per head by `rope`,
-                 (B, N, D) -> (B, N, heads, D / heads).
-    turns_in_place: whether that is written into the projection.
+    gated:       hidden + update * gate; without a gate, hidden + update.
+    gated_norm:  both in order: returns the sum, and the norm of the sum.
+    turned:      RMS norm of (projection, weight, eps), then rotary embedding per head with `rope`, (B, N, D)
+                 -> (B, N, heads, D / heads).
+    turns_in_place: whether `turned` overwrites the projection.
     gelu_linear: gelu of linear, tanh form: (hidden, weight, bias).
-    table:       made of cos and sin, what `turned` wants as the table of a Rope.
-    rms_silu:    the VAE's: (pixels (B, ..., C), gamma (C,), out) writes silu(x / |x| * sqrt(C) * gamma),
-                 where every entry of the batch is memory in one piece in `out`.
+    table:       converts cos and sin to the table of a Rope that `turned` needs.
+    rms_silu:    for the VAE: (pixels (B, ..., C), gamma (C,), out) writes silu(x / |x| * sqrt(C) * gamma),
+                 where every batch entry of `out` is contiguous.
     """
 
     name: str
@@ -67,12 +70,12 @@ class Operations:
 
 
 def plain_operations() -> Operations:
-    """torch alone, on every device."""
+    """Return the operations in plain torch, for every device."""
     return Operations("plain", norm, gated, gated_norm, _turned, gelu_linear, no_table, rms_silu)
 
 
 def kitchen_operations() -> Operations | None:
-    """As plain, but rotated by comfy-kitchen; None where it is not installed."""
+    """Return the plain operations with comfy-kitchen's rotary embedding. None if it is not installed."""
     try:
         from comfy_kitchen import apply_rope1
     except ImportError:
@@ -155,11 +158,11 @@ def rms_silu(pixels: Tensor, gamma: Tensor, out: Tensor) -> None:
 
 
 def no_table(cos: Tensor, sin: Tensor) -> None:
-    """For those who turn by cos and sin themselves."""
+    """Return an empty table, for operations that use cos and sin directly."""
     del cos, sin
 
 
 def _matrix_table(cos: Tensor, sin: Tensor) -> Tensor:
-    """(1, N, 1, head width / 2, 2, 2) rotation matrices."""
+    """Return (1, N, 1, head width / 2, 2, 2) rotation matrices."""
     rows = torch.stack((torch.stack((cos, -sin), -1), torch.stack((sin, cos), -1)), -2)
     return rows[None, :, None]

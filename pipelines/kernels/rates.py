@@ -1,7 +1,7 @@
-"""Measures what a device does: products of matrices, attention, copies. Takes a few seconds.
+"""Measures the speed of a device: matrix products, attention, copies. Takes a few seconds.
 
-A GPU that has multiplied for a second is slower than a fresh one, by a tenth on an H200, because of the power
-it may draw; so what counts there is the rate it holds.
+After one second of load a GPU is slower than at the start, by a tenth on an H200, because of its power limit.
+The sustained rate is measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _HELD_S = 1.0  # how long a GPU is kept busy
 def measure_rates(
     device: torch.device, dtype: torch.dtype, clock: Callable[[], float] = time.perf_counter
 ) -> Rates:
-    """With random numbers: zeros would draw less power and flatter the device."""
+    """Measure with random numbers: zeros need less power, and would be faster."""
     choices = Preferences().resolve(device, dtype)
     # On a GPU the sizes of a run at 832x480 with 81 frames: no round numbers, which some kernels like better.
     tokens, heads, width, wide = (32760, 40, _WIDTH, 13824) if device.type == "cuda" else (512, 4, 1024, 1024)
@@ -58,7 +58,7 @@ def measure_rates(
 
 @torch.inference_mode()
 def seconds_of(work: Callable[[], object], device: torch.device, clock: Callable[[], float]) -> float:
-    """The best of five, after one to warm up; on a GPU the mean of many that take a second."""
+    """Return the best of five times after one warm-up; on a GPU each is the mean of one second of calls."""
     work()
     found = [_timed(work, device, clock) for _ in range(5)]
     if device.type != "cuda":

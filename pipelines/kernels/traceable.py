@@ -1,6 +1,6 @@
-"""The operations of a block as one formula each, for `torch.compile`, which fuses them by itself.
+"""The operations of a block as one formula each, for `torch.compile`, which fuses them.
 
-Run as they stand they would make float32 copies of everything.
+Without compilation they would make float32 copies of all tensors.
 """
 
 from __future__ import annotations
@@ -51,5 +51,5 @@ def _gelu_linear(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _per_row(tokens: Tensor, rows: Tensor) -> Tensor:
-    """(B, N, D) -> (B, R, N / R, D)"""
+    """Reshape (B, N, D) to (B, R, N / R, D)."""
     return torch.unflatten(tokens, 1, (rows.shape[-2], -1))

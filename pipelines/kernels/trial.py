@@ -1,4 +1,4 @@
-"""Whether something runs on a device: what is known of the device, and how an attempt is remembered."""
+"""Runs kernels once to find out whether they work on a device, and remembers the result."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Name = TypeVar("Name", bound=str)
 
 
 class DeviceFacts(NamedTuple):
-    """All of a device that a choice of kernels goes by.
+    """The facts about a device that the choice of kernels depends on.
 
-    kind: as torch names it. capability: the compute capability of a CUDA device, None of another.
+    kind: torch's name for the type of device. capability: compute capability of a CUDA device, else None.
     hip: whether CUDA means ROCm.
     """
 
@@ -29,7 +29,7 @@ class DeviceFacts(NamedTuple):
 
 
 def facts_of(device: torch.device) -> DeviceFacts:
-    """Of this device, whichever is the current one."""
+    """Return the facts of this device, even if it is not the current device."""
     if device.type != "cuda":
         return DeviceFacts(device.type)
     hip = torch.version.hip is not None
@@ -39,7 +39,7 @@ def facts_of(device: torch.device) -> DeviceFacts:
 def first_that_runs(
     names: Iterable[Name], why_not: Callable[[Name], str | None]
 ) -> tuple[Name | None, Mapping[Name, str]]:
-    """The first of `names` that has nothing against it, else None, and what each before it has."""
+    """Return the first of `names` that runs (else None), and the reasons against those before it."""
     refused: dict[Name, str] = {}
     for name in names:
         reason = why_not(name)
@@ -50,9 +50,9 @@ def first_that_runs(
 
 
 def remembered(attempt: Callable[P, str | None]) -> Callable[P, str | None]:
-    """`attempt` made once for the same arguments, where an error is its reason.
+    """Run `attempt` once for the same arguments, and return its error as the reason. None without an error.
 
-    An out-of-memory error says nothing about the device, so the next call makes the attempt again.
+    An out-of-memory error says nothing about the device, so it is not remembered.
     """
     known: dict[object, str | None] = {}
     lock = threading.Lock()

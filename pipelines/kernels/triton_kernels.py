@@ -38,7 +38,7 @@ def norm_kernel(
     NORMS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """total = hidden + update * gate; normed = layer norm of what was stored there."""
+    """Compute total = hidden + update * gate, and normed = layer norm of the stored total."""
     token = tl.program_id(0).to(tl.int64)
     batch = token // tokens
     channels = tl.arange(0, BLOCK)
@@ -76,7 +76,10 @@ def turn_kernel(
     eps,
     BLOCK: tl.constexpr,
 ):
-    """RMS norm over all channels, then every pair of channels rotated by its position's angle. In place."""
+    """Compute RMS norm over all channels, then rotate every pair of channels by the angle of its position.
+
+    In place.
+    """
     token = tl.program_id(0).to(tl.int64)
     channels = tl.arange(0, BLOCK)
     inside = channels < width
@@ -105,7 +108,7 @@ def rms_silu_kernel(
     ROWS: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
-    """silu(x / |x| * scale * gamma) over the channels of each pixel, which lie next to each other."""
+    """Compute silu(x / |x| * scale * gamma) over the contiguous channels of each pixel."""
     rows = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)[:, None]
     channels = tl.arange(0, BLOCK)[None, :]
     inside = (rows < count) & (channels < width)

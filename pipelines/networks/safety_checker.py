@@ -96,9 +96,7 @@ class SafetyChecker:
         network, (unsafe, threshold) = self._networks[looks], self._rules[looks]
         logits = network(**inputs).logits[0].float()
         if not bool(torch.isfinite(logits).all()):
-            raise ModelError(
-                f"{_WHAT}: {self._parts[looks]} gives numbers that are not finite; choose another"
-            )
+            raise ModelError(f"{_WHAT}: {self._parts[looks]} returns NaN or Inf; choose another model")
         if network.config.problem_type == "multi_label_classification":
             scores = {label: float(logits[index].sigmoid()) for index, label in unsafe.items()}
             score = max(scores.values())

@@ -28,14 +28,14 @@ def denoise(
     guidance: dict[str, float],
     progress: Progress,
 ) -> Tensor:
-    """Latents after the last step of `schedule`.
+    """Return the latents after the last step of `schedule`.
 
     latents:  (B, C, T, H/8, W/8), normalised latent space, float32, at noise level schedule.sigmas[0].
-    solver:   fresh, built from schedule.sigmas.
-    guidance: scale per expert; a stage whose scale is 1 makes no unconditional forward.
+    solver:   new, built from schedule.sigmas.
+    guidance: scale per expert; an expert with scale 1 makes no forward for the negative prompt.
 
-    Raises SamplingError when an expert produces numbers that are not finite, and whatever `progress.check`
-    raises when the user stops the run: between any two forwards.
+    Raises SamplingError if an expert returns NaN or Inf, and what `progress.check` raises to stop the run; it
+    is called before every forward.
     """
     progress.begin("sampling", len(schedule), "steps")
 
@@ -61,10 +61,10 @@ def walk(
     velocity: StepVelocity,
     report: AfterStep,
 ) -> Tensor:
-    """Latents after the last of `steps`, which are steps of `schedule` in a row.
+    """Return the latents after the last of `steps`, which are consecutive steps of `schedule`.
 
     latents: (B, C, T, H/8, W/8), normalised, at noise level schedule.sigmas[steps.start].
-    solver:  built from schedule.sigmas; it has made all steps before these.
+    solver:  built from schedule.sigmas; it has made all earlier steps.
     report:  called after each velocity.
     """
     for index in steps:
@@ -83,7 +83,7 @@ def require_finite(finite: Sequence[Tensor], schedule: Schedule, first: int) -> 
         if not good:
             name, sigma = schedule.experts[index], schedule.sigmas[index]
             raise SamplingError(
-                f"the {name}-noise expert produced numbers that are not finite at step {index + 1} of "
+                f"the {name}-noise expert produced NaN or Inf at step {index + 1} of "
                 f"{len(schedule)} (sigma {sigma:.3f}); try precision fp32, or a lower LoRA scale"
             )
 
@@ -91,7 +91,7 @@ def require_finite(finite: Sequence[Tensor], schedule: Schedule, first: int) -> 
 def _guided(
     expert: Engine, latents: Tensor, timestep: float, prompts: Prompts, scale: float, progress: Progress
 ) -> Tensor:
-    """Classifier-free guidance, arxiv.org/abs/2207.12598: negative + scale * (positive - negative)."""
+    """Return classifier-free guidance, arxiv.org/abs/2207.12598: negative + scale * (positive - negative)."""
     positive = expert.predict(latents, timestep, prompts.positive)
     if scale == 1:
         return positive

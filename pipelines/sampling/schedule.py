@@ -1,4 +1,4 @@
-"""Which sigma, which timestep and which expert every step of a run uses."""
+"""The sigma, the timestep and the expert of every step of a run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Schedule:
     """The steps of one run, in order.
 
     sigmas:    n + 1 falling noise levels in [0, 1]; step i goes from sigmas[i] to sigmas[i + 1].
-    timesteps: n values in [0, 1000], what the expert is told.
+    timesteps: n values in [0, 1000], the input of the expert.
     experts:   n names, "high" or "low".
     """
 
@@ -29,27 +29,28 @@ class Schedule:
 
     @classmethod
     def of_plan(cls, plan: Plan) -> Schedule:
-        """The steps of a plan that really run."""
+        """Return the steps of a plan that are run, without those that a low strength skips."""
         start = plan.start_step
         return cls(plan.sigmas[start:], plan.timesteps[start:], plan.experts[start:])
 
     @classmethod
     def of_grid(cls, grid: SigmaGrid, boundary: float | None, start: int = 0) -> Schedule:
-        """A grid from step `start` on. boundary: 0 to 1, from where on the high expert works; None for one
-        expert.
+        """Return the steps of a grid from step `start` on.
+
+        boundary: noise level (0 to 1) above which the high expert is used; None with one expert.
         """
         experts = experts_of(grid, boundary)
         return cls(grid.sigmas[start:], grid.timesteps[start:], experts[start:])
 
     @classmethod
     def of_stage(cls, grid: SigmaGrid, expert: str) -> Schedule:
-        """A grid run by one expert alone."""
+        """Return the steps of a grid that one expert runs alone."""
         return cls(grid.sigmas, grid.timesteps, (expert,) * len(grid.timesteps))
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """The steps, the solver that walks them, and the guidance scale of each expert."""
+    """The steps, the solver, and the guidance scale of each expert."""
 
     schedule: Schedule
     solver: str

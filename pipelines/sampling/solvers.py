@@ -1,11 +1,10 @@
-"""Numerical solvers of the flow-matching ODE: how one velocity becomes the next, less noisy latents.
+"""Numerical solvers of the flow-matching ODE: each step computes less noisy latents from a velocity.
 
-Every solver is built from the whole sigma grid and then called once a step, in order. Latents are
-x(sigma) = (1 - sigma) * clean + sigma * noise, and velocity = noise - clean, so the clean estimate is
-x - sigma * velocity.
+A solver is built from the whole sigma grid and then called once per step, in order. Latents are x(sigma) = (1
+- sigma) * clean + sigma * noise, and velocity = noise - clean, so the clean estimate is x - sigma * velocity.
 
 The arithmetic of `UniPC` and `DPMPlusPlus2M` follows the official Wan 2.2 solvers operation by operation, in
-float32: the tests hold them to the same bits.
+float32. Tests check that the bits are equal.
 """
 
 from __future__ import annotations
@@ -20,13 +19,13 @@ __all__ = ["DMD", "SOLVERS", "DPMPlusPlus2M", "Euler", "Solver", "UniPC", "new_s
 
 
 class Solver(Protocol):
-    """Turns the velocity at step `index` into the latents of step `index + 1`."""
+    """Computes the latents of step `index + 1` from the velocity at step `index`."""
 
     def step(self, index: int, latents: Tensor, velocity: Tensor) -> Tensor: ...
 
 
 class Euler:
-    """First order; the only solver here without memory, so it may be cut in two at any step."""
+    """First order. It is the only solver here without state, so a run may be split at any step."""
 
     def __init__(self, sigmas: Sequence[float]) -> None:
         self._sigmas = tuple(sigmas)
@@ -45,7 +44,7 @@ class _LogSnrGrid:
         self.steps = len(self.sigma) - 1
 
     def is_pure_noise(self, index: int) -> bool:
-        """Whether lambda is minus infinity here: such a point cannot carry a multistep slope."""
+        """Return whether lambda is minus infinity here: such a point has no multistep slope."""
         return bool(torch.isinf(self.lam[index]) and self.lam[index] < 0)
 
 
@@ -72,11 +71,10 @@ class DPMPlusPlus2M:
 
 
 class UniPC:
-    """UniPC of order 2, B(h) = expm1(h), data prediction (https://arxiv.org/abs/2302.04867, algorithms 5 to
-    8).
+    """UniPC of order 2, B(h) = expm1(h), data prediction.
 
-    Each step first corrects the point it stands on with the velocity found there, then predicts the next one.
-    The first and the last step are first order.
+    Source: https://arxiv.org/abs/2302.04867, algorithms 5 to 8. Each step first corrects the current latents
+    with the new velocity, then predicts the next ones. The first and the last step are first order.
     """
 
     _ORDER = 2
@@ -111,7 +109,10 @@ class UniPC:
         return base - scale * (slope_weight * self._slope(index - 1, h) + change_weight * change)
 
     def _first_order(self, start: int, end: int, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """The first-order move, the factor of every higher-order term, and h = lambda_end - lambda_start."""
+        """Return the first-order prediction, the factor of all higher-order terms, and h.
+
+        h = lambda_end - lambda_start.
+        """
         grid = self._grid
         h = grid.lam[end] - grid.lam[start]
         growth = torch.expm1(-h)
@@ -119,7 +120,7 @@ class UniPC:
         return base, grid.alpha[end] * growth, h
 
     def _slope(self, start: int, h: Tensor) -> Tensor:
-        """The first divided difference of the clean estimates that end at `start`."""
+        """Return the first divided difference of the clean estimates that end at `start`."""
         return (self._clean[-2] - self._clean[-1]) / self._ratio(start, h)
 
     def _ratio(self, start: int, h: Tensor) -> Tensor:
@@ -128,7 +129,8 @@ class UniPC:
     def _corrector_weights(self, start: int, h: Tensor) -> tuple[Tensor, Tensor]:
         """Solve the two order conditions of UniC (paper eq. 9) for the weights of slope and change.
 
-        On the CPU, as the grid: MPS has no solver before torch 2.7, and a device would be waited for.
+        It runs on the CPU, like the grid: MPS has no linear solver before torch 2.7, and a device would have
+        to be waited for.
         """
         ratios = torch.stack([self._ratio(start, h), torch.ones_like(h)])
         growth = torch.expm1(-h)

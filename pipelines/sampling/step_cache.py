@@ -1,10 +1,10 @@
-"""The step cache: a forward that would change little gives the change of an earlier one instead.
+"""The step cache: a forward that would change little reuses the result of an earlier one.
 
 First block cache (ParaAttention, README, "First Block Cache"; the idea is TeaCache's,
-arxiv.org/abs/2411.19108): what the first block adds tells how much the others would. Where it is nearly what
-it was at the last forward that was computed, the blocks between are skipped, and what they added then is
-added again. Unlike there, the last block is always computed: its output layers come with it where weights
-are streamed.
+arxiv.org/abs/2411.19108): the output of the first block predicts how much the others change. If it is nearly
+the same as in the last computed forward, the blocks between the first and the last are skipped, and their
+earlier change is added again. Unlike there, the last block is always computed, because the output layers are
+streamed with it.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ two conditions, where a forward takes five at least (`models.expert.forward_byte
 
 
 class BlockCache(Protocol):
-    """What an engine tells and asks in the middle of a forward. Hidden states are (B, tokens, width)."""
+    """The interface between a forward and a cache. Hidden states are (B, tokens, width)."""
 
     def after_first(self, before: Tensor, after: Tensor) -> Tensor | None:
-        """The hidden states that enter the last block, or None when the blocks between must be computed.
+        """Return the hidden states that enter the last block. None if the blocks between must be computed.
 
-        before, after: the first block.
+        before, after: hidden states before and after the first block.
         """
 
     def before_last(self, hidden: Tensor) -> None:
-        """What enters the last block, when all before were computed."""
+        """Store the hidden states that enter the last block, after all earlier blocks were computed."""
 
 
 class CachingEngine(Protocol):
@@ -46,14 +46,14 @@ class CachingEngine(Protocol):
     def predict(
         self, latents: Tensor, timestep: float, condition: Condition, cache: BlockCache | None = None
     ) -> Tensor:
-        """As `Engine.predict`; `cache` is asked after the first block, and told before the last."""
+        """Predict as `Engine.predict`. `cache` is called after the first block and before the last."""
 
 
 class FirstBlockCache:
-    """One expert on one condition.
+    """The cache of one expert for one condition.
 
-    threshold: mean |change of what the first block adds| / mean |what it added|, up to which blocks are
-               skipped. 0 skips nothing but what is equal.
+    threshold: mean |change of the first block's residual| / mean |residual|, up to which blocks are skipped.
+               0 skips only if the residual is equal.
     """
 
     def __init__(self, threshold: float) -> None:
@@ -83,13 +83,16 @@ class FirstBlockCache:
 
 @dataclass
 class StepCache:
-    """Experts with a cache for each condition. What was skipped is counted per expert; use it for one run."""
+    """The caches of all experts and conditions of one run, with counts of skipped forwards.
+
+    Use it for one run.
+    """
 
     threshold: float = REGULAR
     _counts: dict[str, list[FirstBlockCache]] = field(default_factory=dict)
 
     def around(self, experts: Any) -> Experts:
-        """The same experts, skipping. experts: hand out engines that are a CachingEngine."""
+        """Return the experts with a cache. experts: their engines must be a CachingEngine."""
         return _CachedExperts(experts, self)
 
     def new(self, expert: str) -> FirstBlockCache:
@@ -98,7 +101,7 @@ class StepCache:
         return cache
 
     def as_dict(self) -> dict[str, Any]:
-        """For the receipt: forwards of each expert, and how many of them skipped the blocks between."""
+        """Return the forwards of each expert, and how many skipped blocks, for the receipt."""
         return {
             "cache": "first block",
             "threshold": self.threshold,
@@ -108,7 +111,7 @@ class StepCache:
 
 
 class _CachedExperts:
-    """What an expert remembers is forgotten when another one takes over."""
+    """Experts with caches. The caches of an expert are freed when the run switches to the other one."""
 
     def __init__(self, experts: Any, cache: StepCache) -> None:
         self._experts, self._cache = experts, cache

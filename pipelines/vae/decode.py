@@ -1,7 +1,7 @@
-"""Latents to frames, one latent frame at a time.
+"""Decodes latents into frames, one latent frame at a time.
 
-The Wan VAE is causal: it keeps two past inputs of every convolution and needs nothing of the future. Feeding
-it one latent frame after the other therefore gives the bits of a whole decode: 1 frame, then 4 for each.
+The Wan VAE is causal: every convolution needs its two past inputs and no future one. So decoding one latent
+frame after the other gives the same bits as decoding all at once: 1 frame, then 4 for each latent frame.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _decode(
 def _decode_one(
     vae: AutoencoderKLWan, latent: Tensor, caches: TileCaches, tiling: Tiling | None, *, first: bool
 ) -> Tensor:
-    """(1, C, 1, h, w) -> (1, 3, 1 or 4, H, W) in [-1, 1]."""
+    """Decode (1, C, 1, h, w) to (1, 3, 1 or 4, H, W) in [-1, 1]."""
     weight = next(vae.decoder.parameters())
     latent = latent.to(device=weight.device, dtype=weight.dtype)
     stride, patch = vae.config.scale_factor_spatial, vae.config.patch_size or 1

@@ -1,4 +1,4 @@
-"""Frames to latents while they are being read: the mirror of `decode`, 1 frame and then 4 for each."""
+"""Encodes frames into latents while they are read: 1 frame, then 4 for each latent frame."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def stream_encode(
 
 
 def _chunks(frames: Iterator[Tensor], stride: int) -> Iterator[list[Tensor]]:
-    """The first frame alone, then four at a time."""
+    """Yield the first frame alone, then four at a time."""
     shape, count = torch.Size(), 0
     while chunk := list(islice(frames, 4 if count else 1)):
         shape = shape or chunk[0].shape
@@ -83,7 +83,7 @@ def _chunks(frames: Iterator[Tensor], stride: int) -> Iterator[list[Tensor]]:
 def _encode_one(
     vae: AutoencoderKLWan, frames: list[Tensor], caches: TileCaches, tiling: Tiling | None
 ) -> Tensor:
-    """1 or 4 frames (3, H, W) -> the mean, (1, C, 1, h, w)."""
+    """Encode 1 or 4 frames (3, H, W). Return the mean, (1, C, 1, h, w)."""
     weight = next(vae.encoder.parameters())
     stride, patch = vae.config.scale_factor_spatial, vae.config.patch_size or 1
     pixels = torch.stack([frame.to(device=weight.device, dtype=weight.dtype) for frame in frames], 1)[None]

@@ -1,9 +1,9 @@
 """Our own forward for the Wan VAE, with the parameters and the calls of diffusers' classes.
 
-The stock one moves ten times what its convolutions read and write: padded copies, copies with the past in
-front, norms of five steps in float32. Here the channels of a pixel lie next to each other, the norm writes
-its answer where the convolution will read it, behind the two frames of the past, and the convolution pads for
-itself. Results differ by rounding alone, and those of a stream are those of a whole clip.
+The stock one moves ten times the data that its convolutions read and write: padded copies, concatenation with
+past frames, norms in five float32 steps. Here the layout is channels-last. The norm writes its result
+directly behind the two past frames, where the convolution reads it, and the convolution pads by itself.
+Results differ by rounding only, and a stream gives the same result as a whole clip.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def replace_vae_forward(vae: AutoencoderKLWan, operations: Operations | None = N
 
 
 class _CacheCursor:
-    """The feature cache of a network, and how far through it a forward is."""
+    """The feature cache of a network, and the position of a forward in it."""
 
     def __init__(self, cache: list[Any] | None, index: list[int]) -> None:
         self._cache, self._index = cache, index
@@ -61,7 +61,10 @@ class _CacheCursor:
     def convolve(
         self, convolution: Any, shape: torch.Size, write: Callable[[Tensor], object], like: Tensor
     ) -> Tensor:
-        """The causal convolution of what `write` fills in, (B, C, T, H, W) of `shape`, behind its past."""
+        """Return the causal convolution of the cached frames and those that `write` fills in.
+
+        shape: (B, C, T, H, W) of the new frames.
+        """
         batch, channels, frames, height, width = shape
         whole = torch.empty(
             (batch, channels, _PAST + frames, height, width),
@@ -84,7 +87,10 @@ class _CacheCursor:
         )
 
     def skips_first(self) -> bool:
-        """Whether the convolution at hand has seen nothing yet. It is passed over then, and marked."""
+        """Return whether this convolution has no cached frames yet.
+
+        Then it is skipped, and marked as started.
+        """
         if self._cache is None:
             return True
         if self._cache[self._index[0]] is not None:
@@ -161,7 +167,7 @@ class _ResidualUpBlock(WanResidualUpBlock):  # type: ignore[misc]
 def _normed_convolution(
     module: Any, cursor: _CacheCursor, norm: Any, convolution: nn.Conv3d, x: Tensor
 ) -> Tensor:
-    """convolution(silu(norm(x))): RMS over the channels, by their length, as WanRMS_norm."""
+    """Return convolution(silu(norm(x))), with the RMS norm over the channels of WanRMS_norm."""
 
     def write(place: Tensor) -> None:
         pixels, out = x.permute(0, 2, 3, 4, 1), place.permute(0, 2, 3, 4, 1)
@@ -171,7 +177,7 @@ def _normed_convolution(
 
 
 def _upsampled(x: Tensor, copies: int, convolution: nn.Conv2d) -> Tensor:
-    """(B, copies C, T, H, W) -> `copies` T frames, every pixel four times, through the convolution."""
+    """Return `copies` T frames from (B, copies C, T, H, W): each pixel is repeated 2 x 2, then convolved."""
     batch, channels, frames, height, width = x.shape
     channels //= copies
     source = torch.unflatten(x.permute(0, 2, 3, 4, 1), -1, (copies, channels)).permute(0, 1, 4, 2, 3, 5)
@@ -183,7 +189,10 @@ def _upsampled(x: Tensor, copies: int, convolution: nn.Conv2d) -> Tensor:
 
 
 def _repeated(x: Tensor, shortcut: Any) -> Tensor | None:
-    """What DupUp3D adds, as a view (B, T, ft, H, fs, W, fs, C) of `x`; None where it is no view of it."""
+    """Return what DupUp3D adds, as a view (B, T, ft, H, fs, W, fs, C) of `x`.
+
+    None if a view is impossible.
+    """
     factors = (shortcut.factor_t, shortcut.factor_s, shortcut.factor_s)
     groups, rest = divmod(x.shape[1], shortcut.out_channels)
     if rest:
@@ -198,7 +207,7 @@ def _repeated(x: Tensor, shortcut: Any) -> Tensor | None:
 
 
 def _blocks(x: Tensor, shortcut: Any) -> Tensor:
-    """(B, C, T, H, W) as (B, T / ft, ft, H / fs, fs, W / fs, fs, C)."""
+    """View (B, C, T, H, W) as (B, T / ft, ft, H / fs, fs, W / fs, fs, C)."""
     spread = x.permute(0, 2, 3, 4, 1)
     spread = torch.unflatten(torch.unflatten(spread, 3, (-1, shortcut.factor_s)), 2, (-1, shortcut.factor_s))
     return torch.unflatten(spread, 1, (-1, shortcut.factor_t))

@@ -1,4 +1,4 @@
-"""The Wan VAE: latents in its own space, and the normalised space the experts work in."""
+"""Loads the Wan VAE, and converts between VAE space and the normalised latent space of the experts."""
 
 from __future__ import annotations
 
@@ -53,11 +53,11 @@ def load_vae(
     working_bytes: int = 0,
     operations: Operations | None = None,
 ) -> AutoencoderKLWan:
-    """Materialise the VAE on the device of `memory`, where its work will take `working_bytes` more.
+    """Materialise the VAE on the device of `memory`, and reserve `working_bytes` beside it.
 
-    operations: who does the element-wise work; None for plain torch.
+    operations: the element-wise operations; None for plain torch.
 
-    Raises ModelError when the recipe does not fit.
+    Raises ModelError if the recipe does not fit.
     """
     memory.reserve(weight_bytes(recipe, lambda _: dtype), "VAE", working_bytes)
     try:
@@ -71,13 +71,16 @@ def load_vae(
 
 
 def normalise(latents: Tensor, recipe: Recipe) -> Tensor:
-    """VAE space -> the space of the experts: (z - mean) / std per channel. Latents (B, C, T, H/8, W/8)."""
+    """Convert latents (B, C, T, H/8, W/8) from VAE space to the space of the experts.
+
+    Per channel: (z - mean) / std.
+    """
     mean, std = _statistics(latents, recipe)
     return (latents - mean) / std
 
 
 def denormalise(latents: Tensor, recipe: Recipe) -> Tensor:
-    """The inverse of `normalise`: what a LATENT socket holds and a VAE decodes."""
+    """Convert latents to VAE space, as a LATENT socket and a VAE use them. The inverse of `normalise`."""
     mean, std = _statistics(latents, recipe)
     return latents * std + mean
 

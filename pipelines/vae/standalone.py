@@ -1,4 +1,4 @@
-"""A VAE without the rest of its model: one that somebody else loaded, such as ComfyUI, or a file."""
+"""A VAE without the rest of its model: loaded by ComfyUI, or from a file."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class HasVae(Protocol):
 
 @dataclass(frozen=True)
 class StandaloneVae:
-    """`family`: one that uses this VAE; which, makes no difference to it."""
+    """A VAE alone. `family`: any family that uses this VAE."""
 
     family: Family
     vae: Recipe = field(repr=False)
@@ -57,10 +57,10 @@ class StandaloneVae:
 
 
 def vae_of_tensors(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> StandaloneVae:
-    """The VAE with these tensors, in Wan's or diffusers' names, to be computed in `dtype`.
+    """Return the VAE with these tensors, in Wan's or diffusers' names, to compute in `dtype`.
 
-    Nothing is copied before it is used, nor then where device and dtype agree.
-    Raises ModelError when they are no Wan VAE's.
+    Tensors are copied only when used, and only if device or dtype differ. Raises ModelError if they are not
+    of a Wan VAE.
     """
     recipe = vae_recipe(Checkpoint(_NAME, {name: _TensorSource(tensor) for name, tensor in tensors.items()}))
     if dtype not in _PRECISIONS:
@@ -69,7 +69,7 @@ def vae_of_tensors(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Standal
 
 
 def read_vae(path: Path, precision: Precision) -> StandaloneVae:
-    """The VAE in a file or a folder. Raises ModelError when there is none."""
+    """Read the VAE in a file or folder. Raises ModelError if there is none."""
     return _standalone(path, read_part(path, "VAE", "vae"), precision)
 
 
@@ -83,7 +83,7 @@ def _standalone(path: Path, recipe: Recipe, precision: Precision) -> StandaloneV
 
 @dataclass(frozen=True, eq=False)
 class _TensorSource:
-    """A `Source` that is a tensor already."""
+    """A `Source` that is already a tensor."""
 
     tensor: Tensor
     file: Path = _NAME

@@ -1,4 +1,4 @@
-"""What both directions of a streamed VAE share: who may run, the feature cache, the patches of layout 2.2."""
+"""What streamed encoding and decoding share: exclusive use, the feature cache, the patches of layout 2.2."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _running_lock = threading.Lock()
 
 @contextmanager
 def exclusive(vae: AutoencoderKLWan) -> Iterator[None]:
-    """Raises MediaError when `vae` already serves a stream: memory is planned for the cache of one."""
+    """Raise MediaError if `vae` already serves a stream: memory is planned for one cache."""
     with _running_lock:
         if vae in _running:
             raise MediaError("this VAE is already at work on another clip; finish or close that stream first")
@@ -43,12 +43,12 @@ def exclusive(vae: AutoencoderKLWan) -> Iterator[None]:
 
 
 def new_cache(network: torch.nn.Module) -> Cache:
-    """An empty cache for the encoder or the decoder of a VAE."""
+    """Return an empty cache for the encoder or the decoder of a VAE."""
     return [None] * sum(type(module).__name__ == "WanCausalConv3d" for module in network.modules())
 
 
 def patched(pixels: Tensor, patch: int) -> Tensor:
-    """(B, C, T, h p, w p) -> (B, C p p, T, h, w); within a patch the channels run column by column."""
+    """Convert (B, C, T, h p, w p) to (B, C p p, T, h, w). The channels of a patch are in column order."""
     batch, channels, frames, height, width = pixels.shape
     blocks = pixels.view(batch, channels, frames, height // patch, patch, width // patch, patch)
     return blocks.permute(0, 1, 6, 4, 2, 3, 5).reshape(
@@ -57,7 +57,7 @@ def patched(pixels: Tensor, patch: int) -> Tensor:
 
 
 def unpatched(pixels: Tensor, patch: int) -> Tensor:
-    """The inverse of `patched`."""
+    """Undo `patched`."""
     batch, channels, frames, height, width = pixels.shape
     blocks = pixels.view(batch, channels // patch**2, patch, patch, frames, height, width)
     return blocks.permute(0, 1, 4, 5, 3, 6, 2).reshape(batch, -1, frames, height * patch, width * patch)

@@ -1,4 +1,4 @@
-"""Whether an image is cut into tiles, and into which, by what the device has room for."""
+"""Decides from the free memory whether an image is cut into tiles, and of which size."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ def vae_bytes(
     itemsize: int,
     tiling: Tiling | None = None,
 ) -> int:
-    """What a stream needs on the device beside the weights, in bytes.
+    """Return the bytes that a stream needs on the device beside the weights.
 
-    config: of the VAE, as diffusers has it. width, height: of the video, in pixels. itemsize: of its dtype.
+    config: of the VAE, as in diffusers. width, height: of the video, in pixels. itemsize: of its dtype.
     """
     units = config.get("base_dim", 96)
     if way == "decode":
@@ -88,7 +88,7 @@ def choose_tiling(
 def smaller_tiling(
     tiling: Tiling | None, width: int, height: int, *, can_spill: bool = True
 ) -> Tiling | None:
-    """What to try when `tiling` did not fit; None when nothing smaller would make a difference."""
+    """Return the tiling to try after `tiling` did not fit. None if nothing smaller would help."""
     ladder = _steps(can_spill)
     start = 0 if tiling is None else ladder.index(tiling) + 1
     return next((step for step in ladder[start:] if max(width, height) > step.size), None)
@@ -99,5 +99,5 @@ def _steps(can_spill: bool) -> tuple[Tiling, ...]:
 
 
 def _covered(side: int, tiling: Tiling) -> int:
-    """Pixels of all tiles along one side, overlaps counted as often as they are worked on."""
+    """Return the pixels of all tiles along one side; overlaps count as often as they are computed."""
     return sum(min(tiling.size, side - start) for start in range(0, side, tiling.stride))

@@ -1,7 +1,7 @@
-"""An image too large for the device, cut into overlapping tiles that are blended where they meet.
+"""Cuts an image that is too large for the device into overlapping tiles, and blends them.
 
-The time loop is the outer one: every tile keeps a feature cache of its own, so that frames come out while the
-clip is still being worked on. Cuts and blending are those of diffusers' tiled VAE, to the bit.
+The outer loop is over time: every tile has its own feature cache, so frames are returned before the clip is
+complete. Cuts and blending have the bits of diffusers' tiled VAE.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ __all__ = ["Tile", "TileCaches", "Tiling", "in_tiles"]
 class Tiling:
     """Tiles of `size` x `size` pixels, a new one every `stride` pixels; both multiples of the VAE's stride.
 
-    spill: the feature caches of tiles that are not worked on wait in main memory. Together they are larger
-           than the one cache of the whole image, and moving them costs time.
+    spill: keep the feature caches of inactive tiles in main memory. Together they are larger than the one
+           cache of the whole image, and moving them takes time.
     """
 
     size: int = 256
@@ -42,7 +42,7 @@ Tile: TypeAlias = tuple[int, int]
 
 @dataclass(frozen=True)
 class _Cut:
-    """Lengths along one side, the same for both: into elements of the input, and of the output."""
+    """Lengths along one side, in elements of the input and of the output."""
 
     size: int
     stride: int
@@ -51,7 +51,7 @@ class _Cut:
 
 
 class TileCaches:
-    """The feature caches of all tiles; an image that is not cut is the tile (0, 0).
+    """The feature caches of all tiles. An image that is not cut is the tile (0, 0).
 
     spill: as in Tiling.
     """
@@ -62,7 +62,7 @@ class TileCaches:
 
     @contextmanager
     def of(self, tile: Tile, device: torch.device) -> Iterator[Cache]:
-        """The cache of `tile` on `device`, for as long as it is worked on."""
+        """Provide the cache of `tile` on `device` while the tile is computed."""
         cache = self._of.setdefault(tile, new_cache(self._network))
         _move(cache, device)
         yield cache
@@ -78,9 +78,9 @@ class TileCaches:
 def in_tiles(
     chunk: Tensor, tiling: Tiling, *, stride_in: int, stride_out: int, work: Callable[[Tensor, Tile], Tensor]
 ) -> Tensor:
-    """`work` on every tile of `chunk` (B, C, T, h, w), joined to one (B, C', T', h', w').
+    """Apply `work` to every tile of `chunk` (B, C, T, h, w), and join the results to (B, C', T', h', w').
 
-    stride_in, stride_out: pixels of `tiling` per element of what goes in and of what comes out.
+    stride_in, stride_out: pixels of `tiling` per element of the input and of the output.
     """
     cut = _Cut(
         tiling.size // stride_in,
@@ -103,7 +103,10 @@ def in_tiles(
 
 
 def _blended(row: list[Tensor], above: list[Tensor], cut: _Cut) -> Iterator[Tensor]:
-    """The part of each tile of `row` that no later one covers. Blends in place: the next row needs it so."""
+    """Return the part of each tile of `row` that no later tile covers.
+
+    It blends in place, as the next row needs.
+    """
     for index, tile in enumerate(row):
         if above:
             _blend(above[index], tile, cut.overlap, -2)
@@ -113,7 +116,7 @@ def _blended(row: list[Tensor], above: list[Tensor], cut: _Cut) -> Iterator[Tens
 
 
 def _blend(before: Tensor, tile: Tensor, overlap: int, side: int) -> None:
-    """Into the first elements of `tile` along `side`, fade over from the last ones of `before`."""
+    """Fade the first elements of `tile` along `side` from the last elements of `before`."""
     overlap = min(before.shape[side], tile.shape[side], overlap)
     if not overlap:
         return
@@ -124,7 +127,7 @@ def _blend(before: Tensor, tile: Tensor, overlap: int, side: int) -> None:
 
 
 def _times(pixels: Tensor, share: Tensor) -> Tensor:
-    """Rounded as a product with one number per row is: the share to float32, the result to its dtype."""
+    """Multiply with one number per row, rounded as in diffusers: factor to float32, result to its dtype."""
     return (pixels.float() * share.float().to(pixels.device)).to(pixels.dtype)
 
 
