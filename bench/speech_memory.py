@@ -26,7 +26,7 @@ from wan_duet.pipelines.networks.s2v_network_kind import SPEECH_EXPERT
 from wan_duet.pipelines.plan.sigmas import linear_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
-from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.streaming.executor import Executor
 from wan_duet.pipelines.video.encode_video import encode_video
 from wan_duet.pipelines.video.frames import video_frames
@@ -55,22 +55,23 @@ def main() -> None:
 
 def speak(model: WanModel, clips: int, width: int, height: int, folder: Path) -> None:
     """A video of that many clips, one step each, into a file."""
-    config, memory, silent = model.experts["high"].config, DeviceMemory("cpu"), Silent()
+    recipe, memory, silent = model.experts["high"], DeviceMemory("cpu"), Silent()
+    config = recipe.config
     inputs = SpeechInputs(
+        model=model,
+        speaker=Executor({"high": recipe}, torch.float32, memory, silent.check, kind=SPEECH_EXPERT),
+        memory=memory,
+        progress=silent,
         frames=clips * CLIP_FRAMES,
         clip_frames=CLIP_FRAMES,
         latent_shape=(1, 16, CLIP_FRAMES // 4, height // 8, width // 8),
-        schedule=Schedule.of_grid(linear_grid(1, 3.0), None),
-        solver="euler",
-        guidance={"high": 1.0},
+        sampling=Sampling(Schedule.of_grid(linear_grid(1, 3.0), None), "euler", {"high": 1.0}),
         seed=0,
         prompts=Prompts(Condition(torch.zeros(1, 512, config["text_dim"])), None),
         features=torch.zeros(1, config["audio_states"], config["audio_dim"], clips * CLIP_FRAMES),
         image=torch.zeros(3, height, width),
     )
-    recipes = {"high": model.experts["high"]}
-    speaker = Executor(recipes, torch.float32, memory, silent.check, kind=SPEECH_EXPERT)
-    frames = video_frames(speech_frames(inputs, model, speaker, memory, silent, []))
+    frames = video_frames(speech_frames(inputs, []))
     clip = {"width": width, "height": height, "fps": Fraction(16), "frame_count": inputs.frames}
     encode_video(frames, folder / "clip.mp4", **clip)
 

@@ -22,8 +22,7 @@ from ..vae.standalone import HasVae
 from ..vae.tile_size import smaller_tiling
 from ..vae.tiles import Tiling
 from ..video.audio import Audio
-from ..video.edit import Edit, edited
-from ..video.encode_video import encode_video
+from ..video.edit import Edit, write_edited
 from ..video.frames import Frame, FrameStream, close, video_frames
 from ..video.image import image_bytes, write_image
 from ..video.latent_file import LatentFile, write_latents
@@ -38,7 +37,6 @@ __all__ = [
     "checked_frames",
     "render",
     "render_image",
-    "tee",
     "tiling_note",
     "with_tile_fallback",
 ]
@@ -94,25 +92,22 @@ def render(
     count = (latents.shape[2] - 1) * model.family.vae_stride[0] + 1
     count = count if frames is None else min(frames, count)
     watched = _StopRecorder(progress)
-    for remark in edit.remarks(count):
-        log.warning("%s: %s", out.name, remark)
 
     def attempt(tiling: Tiling | None) -> Rendered:
         kept: list[Frame] = []
         stream = video_frames(decode(model, latents, memory, watched, frames=count, tiling=tiling))
-        stream = edited(checked_frames(stream, check), edit, interpolator, out.parent)
-        facts = encode_video(
-            tee(stream, kept) if keep_frames else stream,
+        facts = write_edited(
+            checked_frames(stream, check),
             out,
+            edit,
+            count=count,
             width=width,
             height=height,
-            fps=edit.fps_out(count),
-            frame_count=edit.frames_out(count),
-            quality=edit.quality,
-            write_mode=edit.write_mode,
+            interpolator=interpolator,
             tags=tags(tiling),
             audio=audio,
             progress=watched,
+            kept=kept if keep_frames else None,
         )
         if facts.codec != "webp":  # whose times are whole milliseconds
             verify(probe(out), frames=facts.frames, width=width, height=height, fps=facts.fps)
@@ -269,10 +264,3 @@ def checked_frames(frames: FrameStream, check: FrameCheck) -> Generator[Frame, N
             yield frame
     finally:
         close(frames)
-
-
-def tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:
-    """Yield `frames` and append each one to `kept`."""
-    for frame in frames:
-        kept.append(frame)
-        yield frame

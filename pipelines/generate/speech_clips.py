@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -26,7 +26,7 @@ from ..request import SEED_MAX
 from ..sampling.engine import Prompts
 from ..sampling.loop import denoise
 from ..sampling.noise import initial_noise
-from ..sampling.schedule import Schedule
+from ..sampling.schedule import Sampling
 from ..sampling.solvers import SOLVERS
 from ..streaming.executor import Executor
 from ..vae.decode import stream_decode
@@ -47,12 +47,13 @@ SETTLING_FRAMES = 3
 
 @dataclass(frozen=True)
 class SpeechInputs:
-    """The inputs of all clips of one video.
+    """Everything that all clips of one video share.
 
+    speaker:      the expert of `model`, which is loaded for each clip.
     frames:       number of frames of the video.
     clip_frames:  number of frames of a clip, a multiple of 4. The last clip is cut at the end of the video.
     latent_shape: of a clip, (1, C, clip_frames / 4, h, w).
-    schedule, solver, guidance: the same for every clip.
+    sampling:     the same for every clip.
     seed:         of the first clip. Each later clip uses the next number.
     prompts:      embeddings of the prompt and, for guidance, of the negative prompt.
     features:     the encoded sound (1, states, D, clips x clip_frames), float32, on the CPU.
@@ -60,12 +61,14 @@ class SpeechInputs:
     pose:         a frame (3, H, W) in [-1, 1] for each frame of all clips; None without a pose video.
     """
 
+    model: WanModel
+    speaker: Executor
+    memory: Memory
+    progress: Progress
     frames: int
     clip_frames: int
     latent_shape: tuple[int, ...]
-    schedule: Schedule
-    solver: str
-    guidance: Mapping[str, float]
+    sampling: Sampling
     seed: int
     prompts: Prompts = field(repr=False)
     features: Tensor = field(repr=False)
@@ -77,14 +80,7 @@ class SpeechInputs:
         return -(-self.frames // self.clip_frames)
 
 
-def speech_frames(
-    inputs: SpeechInputs,
-    model: WanModel,
-    speaker: Executor,
-    memory: Memory,
-    progress: Progress,
-    hashes: list[str],
-) -> Iterator[Tensor]:
+def speech_frames(inputs: SpeechInputs, hashes: list[str]) -> Iterator[Tensor]:
     """Yield every frame of the video, (3, H, W) in [-1, 1], on the CPU.
 
     hashes: the hash of the latents of each clip is appended to it.
@@ -97,26 +93,26 @@ def speech_frames(
     poses = None if inputs.pose is None else iter(inputs.pose)
     recent = deque([torch.zeros_like(inputs.image)] * MOTION_FRAMES, MOTION_FRAMES)
     motion: Tensor | None = None
-    with _vae(inputs, model, memory, progress) as vae:
-        reference = _encoded(vae, [inputs.image], inputs, model, memory)
+    with _vae(inputs) as vae:
+        reference = _encoded(vae, [inputs.image], inputs)
     for clip in range(inputs.clips):
         log.info("clip %d of %d", clip + 1, inputs.clips)
         pose = None
         if poses is not None:
-            with _vae(inputs, model, memory, progress) as vae:
+            with _vae(inputs) as vae:
                 doubled = _repeat_first(islice(poses, inputs.clip_frames))
-                pose = _encoded(vae, doubled, inputs, model, memory)[:, :, 1:]
-        latents = _sampled(inputs, clip, reference, motion, pose, speaker, memory, progress)
+                pose = _encoded(vae, doubled, inputs)[:, :, 1:]
+        latents = _sampled(inputs, clip, reference, motion, pose)
         hashes.append(latents_hash(latents))
         wanted = min(inputs.clip_frames, inputs.frames - clip * inputs.clip_frames)
-        with _vae(inputs, model, memory, progress) as vae:
+        with _vae(inputs) as vae:
             before = reference if motion is None else motion
-            decoded = _decoded(vae, before, latents, max(wanted, SETTLING_FRAMES + 1), inputs, model, memory)
-            progress.begin("decoding", wanted, "frames")
+            decoded = _decoded(vae, before, latents, max(wanted, SETTLING_FRAMES + 1), inputs)
+            inputs.progress.begin("decoding", wanted, "frames")
             given = 0
             try:
                 for index, frame in enumerate(decoded):
-                    progress.check()
+                    inputs.progress.check()
                     if clip == 0 and index < SETTLING_FRAMES:
                         continue
                     recent.append(frame)
@@ -124,28 +120,21 @@ def speech_frames(
                     for _ in range(min(shown, wanted - given)):
                         yield frame
                         given += 1
-                    progress.advance(given)
+                    inputs.progress.advance(given)
             finally:
                 close(decoded)
             if clip + 1 < inputs.clips:
-                motion = _encoded(vae, recent, inputs, model, memory)
+                motion = _encoded(vae, recent, inputs)
 
 
 @torch.inference_mode()
 def _sampled(
-    inputs: SpeechInputs,
-    clip: int,
-    reference: Tensor,
-    motion: Tensor | None,
-    pose: Tensor | None,
-    speaker: Executor,
-    memory: Memory,
-    progress: Progress,
+    inputs: SpeechInputs, clip: int, reference: Tensor, motion: Tensor | None, pose: Tensor | None
 ) -> Tensor:
     """Sample a clip. Returns normalised latents, float32, on the CPU. The unconditional pass has no sound."""
-    progress.check()
+    inputs.progress.check()
     sound = inputs.features[..., clip * inputs.clip_frames : (clip + 1) * inputs.clip_frames]
-    device, given = memory.device, inputs.prompts
+    device, given = inputs.memory.device, inputs.prompts
 
     def condition(text: Tensor, sound: Tensor) -> ClipCondition:
         clip = ClipCondition(text=text, audio=sound, reference=reference, motion=motion, pose=pose)
@@ -156,18 +145,17 @@ def _sampled(
         None if given.negative is None else condition(given.negative.text, torch.zeros_like(sound)),
     )
     noise = initial_noise(inputs.latent_shape, (inputs.seed + clip) % (SEED_MAX + 1)).to(device)
-    solver = SOLVERS[inputs.solver](inputs.schedule.sigmas)
-    with speaker:
-        made = denoise(noise, inputs.schedule, solver, speaker, prompts, dict(inputs.guidance), progress)
+    schedule, guidance = inputs.sampling.schedule, dict(inputs.sampling.guidance)
+    solver = SOLVERS[inputs.sampling.solver](schedule.sigmas)
+    with inputs.speaker as speaker:
+        made = denoise(noise, schedule, solver, speaker, prompts, guidance, inputs.progress)
     return made.cpu()
 
 
 @contextmanager
-def _vae(
-    inputs: SpeechInputs, model: WanModel, memory: Memory, progress: Progress
-) -> Iterator[AutoencoderKLWan]:
+def _vae(inputs: SpeechInputs) -> Iterator[AutoencoderKLWan]:
     """Load the VAE, with room to encode and to decode. Unloads it at the end."""
-    memory = memory.for_part("vae")
+    model, memory = inputs.model, inputs.memory.for_part("vae")
     dtype, shape = compute_dtype(model.precision, memory, "vae"), inputs.latent_shape
 
     def working_bytes(way: Way) -> int:
@@ -175,34 +163,26 @@ def _vae(
 
     working = max(working_bytes("decode"), working_bytes("encode"))
     try:
-        yield load_model_vae(model, dtype, memory, progress.check, working)
+        yield load_model_vae(model, dtype, memory, inputs.progress.check, working)
     finally:
         memory.release()
 
 
 @torch.inference_mode()
-def _encoded(
-    vae: AutoencoderKLWan, frames: Iterable[Tensor], inputs: SpeechInputs, model: WanModel, memory: Memory
-) -> Tensor:
+def _encoded(vae: AutoencoderKLWan, frames: Iterable[Tensor], inputs: SpeechInputs) -> Tensor:
     """Encode 4 T - 3 frames. Returns normalised latents (1, C, T, h, w), float32, on the CPU."""
-    tiling = vae_tiling(model, "encode", inputs.latent_shape, memory)
+    tiling = vae_tiling(inputs.model, "encode", inputs.latent_shape, inputs.memory)
     latents = stream_encode(vae, iter(frames), tiling=tiling)
-    return normalise(torch.stack([latent.float().cpu() for latent in latents], 1)[None], model.vae)
+    return normalise(torch.stack([latent.float().cpu() for latent in latents], 1)[None], inputs.model.vae)
 
 
 def _decoded(
-    vae: AutoencoderKLWan,
-    before: Tensor,
-    latents: Tensor,
-    frames: int,
-    inputs: SpeechInputs,
-    model: WanModel,
-    memory: Memory,
+    vae: AutoencoderKLWan, before: Tensor, latents: Tensor, frames: int, inputs: SpeechInputs
 ) -> Iterator[Tensor]:
     """Decode the first `frames` frames of `latents` as the continuation of `before`, on the CPU."""
     hidden = 4 * before.shape[2] - 3
-    whole = denormalise(torch.cat([before, latents], dim=2), model.vae)
-    tiling = vae_tiling(model, "decode", inputs.latent_shape, memory)
+    whole = denormalise(torch.cat([before, latents], dim=2), inputs.model.vae)
+    tiling = vae_tiling(inputs.model, "decode", inputs.latent_shape, inputs.memory)
     decoded = stream_decode(vae, whole, frames=hidden + frames, tiling=tiling)
     try:
         for frame in islice(decoded, hidden, None):

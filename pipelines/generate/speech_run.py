@@ -26,11 +26,11 @@ from ..plan.plan import Plan
 from ..plan.sigmas import forwards_of
 from ..progress import Progress, Silent
 from ..sampling.engine import Prompts
-from ..sampling.schedule import Schedule
+from ..sampling.schedule import Sampling
 from ..streaming.executor import Executor
 from ..video.audio import Audio, mono_at
 from ..video.encode_video import encode_video
-from ..video.frames import Frame, FrameStream, video_frames
+from ..video.frames import Frame, FrameStream, tee, video_frames
 from ..video.image import fit, read_image
 from ..video.output import reserved_output, write_sidecar
 from ..video.probe import probe, verify
@@ -44,7 +44,7 @@ from .media_inputs import MediaInputs
 from .memory_estimate import MemoryEstimate, Stage, estimate_memory, sampling_bytes
 from .prepared_run import Run
 from .prompt import expanded_prompt, helpers_record, prompt_conditions
-from .render import checked_frames, tee
+from .render import checked_frames
 from .result import Result, StageTimer
 from .safety import result_check
 from .speech_clips import SpeechInputs, speech_frames
@@ -197,31 +197,33 @@ def _frames(
 ) -> FrameStream:
     """Yield the frames of all clips. Raises SamplingError at the end if latents differ from `expected`."""
     run, plan = speech.run, speech.run.plan
-    inputs = SpeechInputs(
-        frames=plan.frames_delivered,
-        clip_frames=speech.clip_frames,
-        latent_shape=(1, *plan.latent_shape),
-        schedule=Schedule.of_plan(plan),
-        solver=plan.solver,
-        guidance=plan.guidance,
-        seed=plan.seed,
-        prompts=prompts,
-        features=features,
-        image=speech.image,
-        pose=None if speech.pose is None else _poses(speech, speech.pose),
-    )
-    recipe = run.model.experts["high"]
+    recipe, sampling = run.model.experts["high"], Sampling.of_plan(plan)
     speaker = Executor(
         {"high": recipe},
         run.dtype,
         run.memory,
         run.progress.check,
         sampling_bytes(recipe, _token_shape(plan), run.dtype),
-        forwards=forwards_of(inputs.schedule.experts, inputs.guidance),
+        forwards=forwards_of(sampling.schedule.experts, sampling.guidance),
         residency=run.estimate.residency,
         kind=SPEECH_EXPERT,
     )
-    yield from video_frames(speech_frames(inputs, run.model, speaker, run.memory, run.progress, hashes))
+    inputs = SpeechInputs(
+        model=run.model,
+        speaker=speaker,
+        memory=run.memory,
+        progress=run.progress,
+        frames=plan.frames_delivered,
+        clip_frames=speech.clip_frames,
+        latent_shape=(1, *plan.latent_shape),
+        sampling=sampling,
+        seed=plan.seed,
+        prompts=prompts,
+        features=features,
+        image=speech.image,
+        pose=None if speech.pose is None else _poses(speech, speech.pose),
+    )
+    yield from video_frames(speech_frames(inputs, hashes))
     if expected is not None and _all_of(hashes) != expected.latents_sha256:
         raise SamplingError(f"the latents are not those of the receipt: {differences(expected)}")
 

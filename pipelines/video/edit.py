@@ -14,7 +14,7 @@ from ..progress import Progress
 from ..request.timing import frames_out, output_fps
 from .audio import Audio
 from .encode_video import encode_video
-from .frames import FrameStream, close
+from .frames import Frame, FrameStream, close, tee
 from .more_frames import Interpolator, interpolated
 from .probe import VideoFacts
 from .reverse import reversed_stream
@@ -125,12 +125,17 @@ def write_edited(
     tags: Mapping[str, str] | None = None,
     audio: Audio | None = None,
     progress: Progress | None = None,
+    kept: list[Frame] | None = None,
 ) -> VideoFacts:
-    """Write `count` frames of that size to `path`, edited. Raises as `edited` and `encode_video` do."""
+    """Write `count` frames of that size to `path`, edited. Raises as `edited` and `encode_video` do.
+
+    kept: a list to which every frame of the file is appended.
+    """
     for remark in edit.remarks(count):
         log.warning("%s: %s", path.name, remark)
+    stream = edited(frames, edit, interpolator, path.parent)
     return encode_video(
-        edited(frames, edit, interpolator, path.parent),
+        stream if kept is None else tee(stream, kept),
         path,
         width=width,
         height=height,

@@ -21,6 +21,7 @@ __all__ = [
     "FrameStream",
     "close",
     "image_frames",
+    "tee",
     "to_image",
     "to_tensor",
     "to_uint8",
@@ -76,6 +77,13 @@ def image_frames(images: Iterable[Tensor]) -> FrameStream:
     """A ComfyUI IMAGE, (N, H, W, 3) in [0, 1], as a frame stream. Alpha, if there is any, is left out."""
     for image in images:
         yield to_uint8(image[..., :3].permute(2, 0, 1), low=0.0)
+
+
+def tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:
+    """Yield `frames` and append each one to `kept`."""
+    for frame in frames:
+        kept.append(frame)
+        yield frame
 
 
 def _require_finite(frame: Tensor) -> None:

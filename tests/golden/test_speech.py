@@ -27,7 +27,7 @@ from wan_duet.pipelines.networks.wav2vec import audio_hidden_states
 from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.engine import Condition, Engine, Prompts
-from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.streaming.executor import Executor
 from wan_duet.pipelines.weights.recipe import Recipe, materialise
 
@@ -171,23 +171,23 @@ def test_two_clips_equal_the_official_run(
     official: dict[str, Tensor], model: WanModel, features: Tensor
 ) -> None:
     """But for the frames that the first clip does not show: here one is held, so that lips stay in time."""
-    memory, silent = DeviceMemory("cpu"), Silent()
     grid = unipc_grid(tiny.STEPS, tiny.SHIFT)
     inputs = SpeechInputs(
+        model=model,
+        speaker=speaker_of(model.experts["high"]),
+        memory=DeviceMemory("cpu"),
+        progress=Silent(),
         frames=2 * tiny.CLIP_FRAMES,
         clip_frames=tiny.CLIP_FRAMES,
         latent_shape=tiny.CLIP_SHAPE,
-        schedule=Schedule.of_grid(grid, None),
-        solver="unipc",
-        guidance={"high": tiny.GUIDANCE},
+        sampling=Sampling(Schedule.of_grid(grid, None), "unipc", {"high": tiny.GUIDANCE}),
         seed=tiny.SEED,
         prompts=Prompts(padded("prompt"), padded("negative")),
         features=features,
         image=torch.from_numpy(tiny.picture()).permute(2, 0, 1).float() / 255 * 2 - 1,
     )
-    speaker = speaker_of(model.experts["high"])
     hashes: list[str] = []
-    frames = torch.stack(list(speech_frames(inputs, model, speaker, memory, silent, hashes)), 1)
+    frames = torch.stack(list(speech_frames(inputs, hashes)), 1)
     assert frames.shape == (3, 2 * tiny.CLIP_FRAMES, tiny.HEIGHT, tiny.WIDTH)
     assert len(set(hashes)) == 2
     held = frames[:, : SETTLING_FRAMES + 1]
