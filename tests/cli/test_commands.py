@@ -453,7 +453,7 @@ def test_a_check_where_rates_are_known_says_what_inputs_it_has_not_seen_may_take
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("wan_duet.pipelines.cli.commands.data_folder", lambda: tmp_path)
+    monkeypatch.setattr("wan_duet.pipelines.cli.models_command.data_folder", lambda: tmp_path)
     rates = Rates("H200", "bfloat16", 2, 790e12, 670e12, 4.3e12, "triton", "2026-11-28")
     write_rates(tmp_path / "rates.json", rates)
     file = tmp_path / "request.json"

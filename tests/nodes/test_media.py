@@ -64,8 +64,3 @@ def test_a_video_is_named_by_its_bytes_wherever_they_are_and_by_its_cut(tmp_path
 def test_a_batch_is_refused_by_name(medium: str, value: object) -> None:
     with pytest.raises(RequestError, match=f"some_url: . in a batch; connect one {medium}"):
         from_socket("some_url", medium, value)
-
-
-def test_a_medium_is_frozen() -> None:
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        from_socket("some_url", "image", IMAGE).sha256 = ""  # type: ignore[misc]

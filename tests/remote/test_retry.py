@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
-from typing import get_args
 
 import httpx
 import pytest
@@ -26,11 +25,6 @@ from wan_duet.pipelines.remote.retry import (
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=timezone.utc)
 
 
-@pytest.mark.parametrize("policy", [SUBMIT, READ, CANCEL, CHEAP])
-def test_every_policy_has_a_rule_for_everything_that_happens(policy: object) -> None:
-    assert set(policy.rules) == set(get_args(FailureKind))
-
-
 def test_a_submit_is_repeated_only_where_surely_no_job_was_made() -> None:
     assert {failure_kind for failure_kind, rule in SUBMIT.rules.items() if rule.attempts > 1} == {
         "not sent",
@@ -44,7 +38,8 @@ def test_a_submit_is_repeated_only_where_surely_no_job_was_made() -> None:
 def test_every_status_is_a_success_or_has_a_rule(status: int) -> None:
     failure_kind = failure_kind_of_status(status)
     assert (failure_kind is None) == (200 <= status < 300)
-    assert failure_kind is None or failure_kind in SUBMIT.rules
+    for policy in (SUBMIT, READ, CANCEL, CHEAP):
+        assert failure_kind is None or failure_kind in policy.rules
 
 
 @pytest.mark.parametrize(
@@ -66,6 +61,7 @@ def test_only_what_comes_before_the_first_byte_was_surely_not_sent(
     error: type[httpx.TransportError], failure_kind: FailureKind
 ) -> None:
     assert failure_kind_of_error(error("x")) == failure_kind
+    assert all(failure_kind in policy.rules for policy in (SUBMIT, READ, CANCEL, CHEAP))
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import threading
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +67,32 @@ def _no_thread_is_left() -> Any:
     assert prefetch_threads() == []
 
 
-@pytest.mark.parametrize("loras", [{}, LORAS], ids=["plain", "loras"])
+@dataclass(frozen=True)
+class Stock:
+    """Two experts, and {(expert, dtype): the velocity of a network that is loaded as a whole}."""
+
+    recipes: Mapping[str, Recipe]
+    velocities: Mapping[tuple[str, torch.dtype], Tensor]
+
+
+@pytest.fixture(scope="module", params=[{}, LORAS], ids=["plain", "loras"])
+def stock(folder: Path, request: pytest.FixtureRequest) -> Stock:
+    recipes = both(folder, **request.param)
+    velocities = {
+        (name, dtype): plain_forward(recipe, dtype, *inputs())
+        for name, recipe in recipes.items()
+        for dtype in (torch.float32, torch.bfloat16)
+    }
+    return Stock(recipes, velocities)
+
+
 @pytest.mark.parametrize("transfer", TRANSFER_MAKERS)
 @pytest.mark.parametrize("wanted", RESIDENCIES)
-def test_any_number_of_slots_gives_the_same_bits(
-    folder: Path, wanted: str, transfer: str, loras: Mapping[str, float]
-) -> None:
-    recipes = both(folder, **loras)
+def test_any_number_of_slots_gives_the_same_bits(stock: Stock, wanted: str, transfer: str) -> None:
     for dtype in (torch.float32, torch.bfloat16):
-        expected = {name: plain_forward(recipe, dtype, *inputs()) for name, recipe in recipes.items()}
-        made = run_all(recipes, TWO_STAGES, dtype, wanted=wanted, make_transfer=TRANSFER_MAKERS[transfer])
+        expected = {name: stock.velocities[name, dtype] for name in stock.recipes}
+        make_transfer = TRANSFER_MAKERS[transfer]
+        made = run_all(stock.recipes, TWO_STAGES, dtype, wanted=wanted, make_transfer=make_transfer)
         assert all(torch.equal(out, expected[name]) for out, name in zip(made, TWO_STAGES, strict=True))
         assert not torch.equal(expected["high"], expected["low"])
 

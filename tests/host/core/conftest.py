@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import shutil
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -50,6 +52,26 @@ def tiny() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def told_by(comfyui: Host) -> Callable[[str], Any]:
+    """The last line that a script of this folder prints in ComfyUI's own interpreter, read as JSON."""
+
+    def run(script: str) -> Any:
+        places = (HERE / "in_comfyui.py", comfyui.path, comfyui.pack, HERE / script)
+        done = subprocess.run(
+            [str(comfyui.python), *map(str, places)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            cwd=comfyui.path,
+            env={**os.environ, "PYTHONPATH": ""},
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
 
 
 @pytest.fixture(scope="session")

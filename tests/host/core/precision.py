@@ -1,39 +1,18 @@
 """Run by test_precision.py in ComfyUI's own interpreter: what `auto` stands for under its flags.
 
-    python precision.py COMFYUI PACK
-
 A card is played here that answers for what it can do; every rule that is asked is ComfyUI's own. The last
 line that it prints holds the answers, as JSON.
 """
 
-# ruff: noqa: E402  (ComfyUI reads its arguments when it is imported)
-
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
-from pathlib import Path
 from types import SimpleNamespace
-
-COMFYUI, PACK = Path(sys.argv[1]), Path(sys.argv[2])
-sys.path.insert(0, str(COMFYUI))
-sys.argv = sys.argv[:1]
-
-from comfy.cli_args import args
-
-args.cpu = True
 
 import torch
 from comfy import model_management
-
-spec = importlib.util.spec_from_file_location(
-    "pack", PACK / "__init__.py", submodule_search_locations=[str(PACK)]
-)
-pack = importlib.util.module_from_spec(spec)
-sys.modules["pack"] = pack
-spec.loader.exec_module(pack)
-
+from comfy.cli_args import args
 from pack.nodes.host_memory import HostMemory
 from pack.pipelines.device.memory import compute_dtype
 from pack.pipelines.errors import RequestError

@@ -1,17 +1,12 @@
 """Run by test_sharing.py in ComfyUI's own interpreter: ComfyUI's model management, its models and ours.
 
-    python sharing.py COMFYUI PACK
-
 The processor plays a graphics card here: a device that is not ComfyUI's "cpu", so that room has to be made on
 it, with as much memory as a scene says. The last line it prints is what happened in every scene, as JSON.
 """
 
-# ruff: noqa: E402  (ComfyUI reads its arguments when it is imported)
-
 from __future__ import annotations
 
 import gc
-import importlib.util
 import json
 import logging
 import sys
@@ -20,27 +15,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-GIB = 2**30
-COMFYUI, PACK = Path(sys.argv[1]), Path(sys.argv[2])
-sys.path.insert(0, str(COMFYUI))
-sys.argv = sys.argv[:1]
-
-from comfy.cli_args import args
-
-args.cpu = True
-
 import torch
 from comfy import model_management
 from comfy.model_patcher import ModelPatcher
-from safetensors.torch import save_file
-
-spec = importlib.util.spec_from_file_location(
-    "pack", PACK / "__init__.py", submodule_search_locations=[str(PACK)]
-)
-pack = importlib.util.module_from_spec(spec)
-sys.modules["pack"] = pack
-spec.loader.exec_module(pack)
-
 from pack.nodes.host_memory import HostMemory
 from pack.pipelines.device.ram import free_ram, total_ram
 from pack.pipelines.generate.stages import decode, sample
@@ -49,7 +26,9 @@ from pack.pipelines.progress import Silent
 from pack.pipelines.sampling.engine import Condition, Prompts
 from pack.pipelines.sampling.noise import StartLatents
 from pack.pipelines.sampling.schedule import Sampling, Schedule
+from safetensors.torch import save_file
 
+GIB = 2**30
 FOLDER = tempfile.TemporaryDirectory()
 CARD = torch.device("cpu", 0)  # unlike torch.device("cpu")
 

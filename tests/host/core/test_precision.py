@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
-
-from wan_duet.pipelines.headless.host import Host
 
 Answers = dict[str, dict[str, list[str]]]
 FP32, BF16, FP16 = "float32", "bfloat16", "float16"
@@ -42,19 +37,8 @@ TABLE = {
 
 
 @pytest.fixture(scope="module")
-def answers(comfyui: Host) -> Answers:
-    script = Path(__file__).with_name("precision.py")
-    done = subprocess.run(
-        [str(comfyui.python), str(script), str(comfyui.path), str(comfyui.pack)],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=comfyui.path,
-        env={**os.environ, "PYTHONPATH": ""},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    told: Answers = json.loads(done.stdout.splitlines()[-1])
-    return told
+def answers(told_by: Callable[[str], Answers]) -> Answers:
+    return told_by("precision.py")
 
 
 @pytest.mark.parametrize(("device", "flag"), TABLE)

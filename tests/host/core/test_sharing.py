@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-
-from wan_duet.pipelines.headless.host import Host
 
 OURS, CORE = "WanDuetNetwork", "CoreModel"
 
@@ -18,21 +13,9 @@ Scene = dict[str, Any]
 
 
 @pytest.fixture(scope="module")
-def scenes(comfyui: Host) -> dict[str, Scene]:
+def scenes(told_by: Callable[[str], dict[str, Scene]]) -> dict[str, Scene]:
     """What happened in each scene of sharing.py."""
-    script = Path(__file__).with_name("sharing.py")
-    command = [str(comfyui.python), str(script), str(comfyui.path), str(comfyui.pack)]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        cwd=comfyui.path,
-        env={**os.environ, "PYTHONPATH": ""},
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    told: dict[str, Scene] = json.loads(done.stdout.splitlines()[-1])
-    return told
+    return told_by("sharing.py")
 
 
 def test_a_core_model_leaves_when_ours_needs_the_room_and_not_before(scenes: dict[str, Scene]) -> None:
