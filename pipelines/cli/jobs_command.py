@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JobStoppedError, KeyProblemError
+from .subcommands import add_command, add_folder, add_group
 
 __all__ = ["add_jobs_command"]
 
@@ -18,20 +19,11 @@ __all__ = ["add_jobs_command"]
 def add_jobs_command(commands: Any) -> None:
     """Add `jobs` to the commands of an argument parser (what `add_subparsers` returned)."""
     text = "list the jobs at fal and Novita, wait for them, cancel or forget them"
-    jobs = commands.add_parser("jobs", help=text, description=text, allow_abbrev=False)
-    verbs = jobs.add_subparsers(required=True, metavar="COMMAND")
+    verbs = add_group(commands, "jobs", text)
 
     def verb(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = verbs.add_parser(
-            name, help=text, description=text, allow_abbrev=False
-        )
-        added.set_defaults(command=function)
-        added.add_argument("--json", action="store_true", help="answer with JSON on stdout")
-        added.add_argument(
-            "--folder",
-            type=Path,
-            help="folder of journal and keys; default: that of $COMFYUI_PATH, else that of the user",
-        )
+        added = add_command(verbs, name, function, text)
+        add_folder(added)
         return added
 
     listed = verb("list", _list, "print one line per job, the newest last")

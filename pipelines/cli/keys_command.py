@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from .subcommands import add_command, add_folder, add_group
+
 __all__ = ["add_keys_command"]
 
 
@@ -21,20 +23,11 @@ def add_keys_command(commands: Any) -> None:
     from ..remote.keys import PROVIDERS
 
     text = "store the keys of fal and Novita in a file that only you can read"
-    keys = commands.add_parser("keys", help=text, description=text, allow_abbrev=False)
-    verbs = keys.add_subparsers(required=True, metavar="COMMAND")
+    verbs = add_group(commands, "keys", text)
 
     def verb(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = verbs.add_parser(
-            name, help=text, description=text, allow_abbrev=False
-        )
-        added.set_defaults(command=function)
-        added.add_argument("--json", action="store_true", help="answer with JSON on stdout")
-        added.add_argument(
-            "--folder",
-            type=Path,
-            help="folder of the keys; default: that of $COMFYUI_PATH, else that of the user",
-        )
+        added = add_command(verbs, name, function, text)
+        add_folder(added, "the keys")
         return added
 
     verb(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..embedded.toy_model import embedded_loras
 from ..errors import RequestError
+from .subcommands import add_command, add_group
 
 if TYPE_CHECKING:
     from ..weights.lora.coverage import LoraReport
@@ -19,16 +20,12 @@ __all__ = ["add_lora_command"]
 def add_lora_command(commands: Any) -> None:
     """Add `lora inspect` to the commands of an argument parser (what `add_subparsers` returned)."""
     text = "inspect LoRA files"
-    lora = commands.add_parser("lora", help=text, description=text, allow_abbrev=False)
+    verbs = add_group(commands, "lora", text)
     text = "print what a LoRA file contains and, with --model, what of it fits; exit code 2 if nothing fits"
-    inspect = lora.add_subparsers(required=True, metavar="COMMAND").add_parser(
-        "inspect", help=text, description=text, allow_abbrev=False
-    )
-    inspect.set_defaults(command=_inspect)
+    inspect = add_command(verbs, "inspect", _inspect, text)
     inspect.add_argument("file", metavar="FILE", help="a .safetensors file in any LoRA format, or toy/NAME")
     inspect.add_argument("--model", metavar="toy|FOLDER|FILE", help="the model to compare it with")
     inspect.add_argument("--low-model", metavar="FILE", help="its low-noise expert, where --model is a file")
-    inspect.add_argument("--json", action="store_true", help="answer with JSON on stdout")
 
 
 def _inspect(options: argparse.Namespace) -> int:

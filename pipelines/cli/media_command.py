@@ -14,6 +14,7 @@ from ..device.precision import PRECISIONS
 from ..errors import RequestError
 from ..video.containers import QUALITIES, WRITE_MODES, container_of
 from ..video.output import require_writable
+from .subcommands import add_command, add_group
 from .terminal import TerminalProgress
 
 if TYPE_CHECKING:
@@ -33,28 +34,19 @@ _LARGEST = 4096  # columns, or pixels of a frame, in a contact sheet
 def add_media_command(commands: Any) -> None:
     """Add `media` to the commands of an argument parser (what `add_subparsers` returned)."""
     text = "inspect videos, convert them, or make a video from saved latents"
-    media = commands.add_parser("media", help=text, description=text, allow_abbrev=False)
-    verbs = media.add_subparsers(required=True, metavar="COMMAND")
-
-    def verb(name: str, function: Any, text: str) -> argparse.ArgumentParser:
-        added: argparse.ArgumentParser = verbs.add_parser(
-            name, help=text, description=text, allow_abbrev=False
-        )
-        added.set_defaults(command=function)
-        added.add_argument("--json", action="store_true", help="answer with JSON on stdout")
-        return added
-
-    probe = verb("probe", _probe, "decode a video file, count its frames and print what it contains")
+    verbs = add_group(commands, "media", text)
+    text = "decode a video file, count its frames and print what it contains"
+    probe = add_command(verbs, "probe", _probe, text)
     probe.add_argument("file", type=Path, metavar="FILE")
 
     text = "convert a video: change container or quality, interpolate or reverse it; keeps its tags and sound"
-    convert = verb("convert", _convert, text)
+    convert = add_command(verbs, "convert", _convert, text)
     convert.add_argument("file", type=Path, metavar="IN")
     convert.add_argument("--no-audio", action="store_true", help="leave the sound out")
     _add_edit(convert)
 
     text = "draw a contact sheet: one row of evenly spaced frames for each video, to compare runs"
-    sheet = verb("sheet", _sheet, text)
+    sheet = add_command(verbs, "sheet", _sheet, text)
     sheet.add_argument("files", type=Path, nargs="+", metavar="IN", help="videos, or pictures")
     sheet.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.png")
     sheet.add_argument(
@@ -69,7 +61,7 @@ def add_media_command(commands: Any) -> None:
     )
 
     text = "make a video from latents that a failed run or ComfyUI saved"
-    decode = verb("decode", _decode, text)
+    decode = add_command(verbs, "decode", _decode, text)
     decode.add_argument("file", type=Path, metavar="LATENTS", help="a .latent file")
     source = decode.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", metavar="toy|FOLDER", help="the model that made the latents")

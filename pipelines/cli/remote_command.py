@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import RequestError
 from ..files.file_names import require_file_name
 from ..request.novita_words import NOVITA_MODELS, NovitaModel
+from .subcommands import add_folder
 
 if TYPE_CHECKING:
     from ..remote.job_record import Job
@@ -56,11 +57,7 @@ def add_remote_flags(parser: argparse.ArgumentParser) -> None:
     flags.add_argument(
         "--allow-loopback", action="store_true", help="allow plain http to this machine for --provider-url"
     )
-    flags.add_argument(
-        "--folder",
-        type=Path,
-        help="folder of journal and keys; default: that of $COMFYUI_PATH, else that of the user",
-    )
+    add_folder(flags)
 
 
 def add_novita_model(parser: Any) -> None:

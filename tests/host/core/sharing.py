@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from comfy import model_management
+from comfy.cli_args import args
 from comfy.model_patcher import ModelPatcher
 from pack.nodes.host_memory import HostMemory
 from pack.pipelines.device.ram import free_ram, total_ram

@@ -1,0 +1,194 @@
+"""`wan-duet check`, `plan` and `bench`: what a run would do, need and take, without running it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..device.memory import DeviceMemory
+from ..errors import RequestError
+from ..files.on_disk import write_whole
+from ..plan.expectation import Expectation, expect, read_rates, write_rates
+from ..plan.families import Family
+from ..plan.flops import SIZES, size_of
+from ..plan.plan import Plan, describe, make_plan
+from ..plan.sigma_picture import picture_of_plan
+from ..request.base import WanRequest
+from ..request.check import RUNNERS, check, check_all
+from ..request.field_case import LocalAbilities
+from ..request.kinds import class_of
+from ..request.media_facts import MediaFacts
+from ..request.report import side_by_side
+from ..request.seeds import seed_of
+from ..video.output import require_writable
+from .models_command import rates_file
+from .remote_command import add_novita_model, known_prices, novita_model
+from .request_flags import add_request_flags, add_residency, chosen_model, family_of, read_request, seconds_of
+from .subcommands import add_command
+
+if TYPE_CHECKING:
+    from ..generate.memory_estimate import MemoryEstimate
+    from ..loading.wan_model import WanModel
+
+__all__ = ["add_check_commands"]
+
+
+def add_check_commands(commands: Any, kind: str) -> None:
+    """Add `check`, `plan` and `bench`, with the flags of `kind`."""
+    text = "say what a runner supports, adjusts or cannot do; loads no weights"
+    checked = add_command(commands, "check", _check, text)
+    checked.add_argument(
+        "--on",
+        type=_runners,
+        default=["local"],
+        metavar="RUNNERS",
+        help="local,fal,novita or all; default: local",
+    )
+    add_novita_model(checked)
+    add_request_flags(checked, kind)
+
+    text = "print all settings that a run would use; loads no weights"
+    planned = add_command(commands, "plan", _plan, text)
+    planned.add_argument("--input-size", type=_size, metavar="WxH", help="size of the input image or video")
+    add_residency(planned)
+    planned.add_argument(
+        "--seconds-per-forward",
+        type=seconds_of,
+        metavar="S",
+        help="measured seconds of one forward; adds an estimate of the time",
+    )
+    planned.add_argument(
+        "--picture",
+        type=_svg,
+        metavar="OUT.svg",
+        help="also draw the noise levels, the steps of each expert and the switch between them",
+    )
+    add_request_flags(planned, kind)
+
+    text = "measure this machine and estimate how many seconds a request takes; does not run it"
+    measured = add_command(commands, "bench", _bench, text)
+    measured.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    add_request_flags(measured, kind)
+
+
+def _runners(text: str) -> list[str]:
+    names = list(RUNNERS) if text == "all" else text.split(",")
+    for name in names:
+        if name not in RUNNERS:
+            raise argparse.ArgumentTypeError(f"{name!r} is not a runner; use {', '.join(RUNNERS)} or all")
+    return names
+
+
+def _size(text: str) -> tuple[int, int]:
+    found = re.fullmatch(r"([1-9]\d{0,4})x([1-9]\d{0,4})", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a size; write it as 1920x1080")
+    return int(found[1]), int(found[2])
+
+
+def _svg(text: str) -> Path:
+    if not text.lower().endswith(".svg"):
+        raise argparse.ArgumentTypeError(f"{text!r} is no .svg file; write OUT.svg")
+    return Path(text)
+
+
+def _abilities(options: argparse.Namespace, model: WanModel | None) -> LocalAbilities:
+    """Return what the local runner can do. Without a model and a folder this does not load torch."""
+    known = LocalAbilities()
+    if model is not None or options.interpolator_folder:
+        from ..generate.local_run import local_abilities
+        from ..generate.required_weights import with_lightning
+        from ..interpolation.interpolator_files import find_interpolators
+        from ..weights.lora.find import LoraSources
+
+        if model is not None:
+            model = with_lightning(model, class_of(options.kind).task, LoraSources())
+        known = local_abilities(find_interpolators(options.interpolator_folder), model)
+    return replace(
+        known,
+        prompt_expander=options.prompt_expander is not None,
+        safety_checker=options.safety_checker is not None,
+    )
+
+
+def _check(options: argparse.Namespace) -> int:
+    """Print the report. Returns 0 when at least one of the requested runners can run the request."""
+    request = read_request(options)
+    model = chosen_model(options) if "local" in options.on else None
+    family = family_of(options, model) if "local" in options.on else None
+    abilities, novita = _abilities(options, model), novita_model(options, options.on)
+    reports = check_all(request, options.on, family, abilities, known_prices(), novita)
+    expected = None if family is None else _expected(request, family, model, abilities)
+    if options.json:
+        answers = [report.as_dict() for report in reports]
+        for answer in answers:
+            if expected is not None and answer["runner"] == "local":
+                answer["expected"] = expected.as_dict()
+        answer = answers[0] if len(answers) == 1 else {"reports": answers}
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        print(reports[0].text() if len(reports) == 1 else side_by_side(reports))
+        if expected is not None:
+            print(expected.text())
+    return 0 if any(report.ok for report in reports) else 2
+
+
+def _bench(options: argparse.Namespace) -> int:
+    from ..device.memory import compute_dtype
+    from ..kernels.rates import measure_rates
+
+    request, model = read_request(options), chosen_model(options)
+    family, memory = family_of(options, model), DeviceMemory(options.device)
+    write_rates(rates_file(), measure_rates(memory.device, compute_dtype("auto", memory, "transformer")))
+    expected = _expected(request, family, model, _abilities(options, model))
+    if expected is None:
+        raise RequestError.of(
+            "--kind", f"{family.name} cannot run this request", "use `wan-duet check` to see why"
+        )
+    print(json.dumps(expected.as_dict(), indent=2) if options.json else expected.text())
+    return 0
+
+
+def _expected(
+    request: WanRequest, family: Family, model: WanModel | None, abilities: LocalAbilities
+) -> Expectation | None:
+    """Estimate the time. Returns None when this machine was not measured or cannot run the request."""
+    rates = read_rates(rates_file())
+    resolved = check(request, family=family, abilities=abilities).resolved
+    size = SIZES.get(family.name) if model is None else size_of(model.experts["high"].config)
+    if rates is None or size is None or resolved is None:
+        return None
+    return expect(make_plan(resolved, family, seed_of(request) or 0), size, rates)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    request, model = read_request(options), chosen_model(options)
+    family, seed, abilities = family_of(options, model), seed_of(request), _abilities(options, model)
+    whole = replace(abilities, missing_weights={})  # a plan may be looked at before its weights are there
+    media = MediaFacts(size=options.input_size)
+    resolved = check(request, family=family, abilities=whole, media=media).require()
+    plan = make_plan(resolved, family, seed or 0)
+    if options.picture is not None:
+        require_writable(options.picture)
+        write_whole(options.picture, picture_of_plan(plan))
+    text = describe(plan, seconds_per_forward=options.seconds_per_forward)
+    estimate = None if model is None else _memory_estimate(model, plan)
+    if options.json:
+        report = check(request, family=family, abilities=abilities)
+        numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
+        memory = None if estimate is None else estimate.as_dict()
+        answer = {"text": text, "plan": numbers, "report": report.as_dict(), "memory": memory}
+        print(json.dumps(answer, indent=2, ensure_ascii=False))
+    else:
+        print(text if estimate is None else f"{text}\n{estimate.text()}")
+    return 0
+
+
+def _memory_estimate(model: WanModel, plan: Plan) -> MemoryEstimate:
+    from ..generate.memory_estimate import estimate_memory
+
+    return estimate_memory(model, DeviceMemory(), plan.latent_shape, plan.experts[plan.start_step :])

@@ -1,0 +1,177 @@
+"""The flags of a request and of its model, and what is read from them."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RequestError
+from ..kernels.kernel_names import COMPILER
+from ..plan.families import Family, default_family
+from ..request.base import WanRequest
+from ..request.flags import add_flags, given
+from ..request.kinds import KIND_NAMES, class_of
+from ..request.parse import parse, read_json
+
+if TYPE_CHECKING:
+    from ..loading.wan_model import WanModel
+
+__all__ = [
+    "DEFAULT_KIND",
+    "add_request_flags",
+    "add_residency",
+    "chosen_model",
+    "family_of",
+    "load_chosen",
+    "read_request",
+    "seconds_of",
+]
+
+DEFAULT_KIND = "text-to-video"
+
+
+def add_request_flags(parser: argparse.ArgumentParser, kind: str) -> None:
+    """Add REQUEST.json, --kind, the model, the folders of interpolators, and a flag per field of `kind`."""
+    parser.add_argument("request", nargs="?", metavar="REQUEST.json", help="a JSON object; - reads stdin")
+    parser.add_argument(
+        "--kind", choices=list(KIND_NAMES), default=DEFAULT_KIND, metavar="KIND", help="default: %(default)s"
+    )
+    _add_model(parser)
+    parser.add_argument(
+        "--interpolator-folder",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="a folder with FILM or RIFE files; may be repeated",
+    )
+    add_flags(parser, kind)
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "the model",
+        "An embedded model, a folder in diffusers layout, or single files (.safetensors, .gguf) with one "
+        "flag each. A file replaces that part of the folder.",
+    )
+    group.add_argument(
+        "--model",
+        metavar="toy|toy-image|toy-speech|FOLDER|FILE",
+        help="the whole model, or the file of its transformer (of two, the high-noise expert)",
+    )
+    group.add_argument("--low-model", metavar="FILE", help="file of the low-noise expert")
+    group.add_argument("--vae", metavar="FILE")
+    group.add_argument("--text-encoder", metavar="FILE", help="UMT5")
+    group.add_argument("--image-encoder", metavar="FILE", help="CLIP, only for Wan 2.1 image to video")
+    group.add_argument("--audio-encoder", metavar="FILE|FOLDER", help="wav2vec 2.0, for speech")
+    group.add_argument(
+        "--tokenizer",
+        metavar="FILE|FOLDER",
+        help="tokenizer.json or spiece.model, only for a text encoder file without a tokenizer",
+    )
+    helpers = parser.add_argument_group(
+        "helper models", "Folders as transformers saves them, with safetensors files."
+    )
+    helpers.add_argument(
+        "--prompt-expander",
+        type=Path,
+        metavar="FOLDER",
+        help="instruct language model, for enable_prompt_expansion",
+    )
+    helpers.add_argument(
+        "--safety-checker",
+        type=Path,
+        metavar="FOLDER",
+        help="text or image classifier, or both in FOLDER/text and FOLDER/image, for enable_safety_checker "
+        "and enable_output_safety_checker",
+    )
+
+
+def add_residency(parser: argparse.ArgumentParser) -> None:
+    """Add --residency."""
+    parser.add_argument(
+        "--residency",
+        default=None,
+        metavar="auto|resident|ring[:N]",
+        help="how much of the experts stays in device memory: what fits (auto), everything (resident), or "
+        "only N buffers through which blocks are streamed (ring:N); the result is the same; default: auto",
+    )
+
+
+def seconds_of(text: str) -> float:
+    """Read a flag that is a number of seconds."""
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds; give one above 0")
+    return seconds
+
+
+def read_request(options: argparse.Namespace) -> WanRequest:
+    """Read the request from the file and the flags. A flag overrides the file."""
+    flags = given(options)
+    if options.request is None and not flags:
+        raise RequestError.of("REQUEST.json", "not given", "give a file, - to read stdin, or --prompt")
+    values = {} if options.request is None else read_json(_read(options.request))
+    return parse(options.kind, {**values, **flags})
+
+
+def _read(file: str) -> bytes:
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes()
+    except OSError as error:
+        raise RequestError.of("REQUEST.json", f"{file}: {error.strerror}", "give a readable file") from None
+
+
+def load_chosen(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
+    """Load `model` with the parts, the helpers and the choices of the command line."""
+    from ..kernels.choices import Preferences
+    from ..loading.wan_model import load_model
+
+    # A check has none of these flags.
+    compiler = COMPILER if getattr(options, "compile", False) else None
+    loaded = load_model(
+        model,
+        low=options.low_model,
+        vae=options.vae,
+        text_encoder=options.text_encoder,
+        tokenizer=options.tokenizer,
+        image_encoder=options.image_encoder,
+        precision=precision or "auto",
+        residency=getattr(options, "residency", None) or "auto",
+        preferences=Preferences(
+            attention=getattr(options, "attention", None),
+            kernels=getattr(options, "kernels", None),
+            compiler=compiler,
+        ),
+        audio_encoder=options.audio_encoder,
+    )
+    return replace(loaded, prompt_expander=options.prompt_expander, safety_checker=options.safety_checker)
+
+
+def chosen_model(options: argparse.Namespace) -> WanModel | None:
+    """Return the model of --model, or None without one. Raises RequestError when only its parts are given."""
+    if options.model is None:
+        _refuse_parts_alone(options)
+        return None
+    return load_chosen(options, options.model, "auto")
+
+
+def family_of(options: argparse.Namespace, model: WanModel | None) -> Family:
+    """Return the family of --model, or without one the usual family of the kind."""
+    return default_family(class_of(options.kind).task) if model is None else model.family
+
+
+def _refuse_parts_alone(options: argparse.Namespace) -> None:
+    parts = ("low-model", "vae", "text-encoder", "tokenizer", "image-encoder", "audio-encoder")
+    for flag in (f"--{part}" for part in parts):
+        if getattr(options, flag[2:].replace("-", "_")) is not None:
+            raise RequestError.of(flag, "given without --model", "give the transformer as --model")
