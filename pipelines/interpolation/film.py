@@ -47,11 +47,11 @@ class FilmLayout:
     flow: tuple[int, ...]
 
     def features(self, level: int) -> int:
-        """Channels of the features at `level` of a pyramid, 0 the finest."""
+        """Return the channels of the features at `level` of a pyramid; 0 is the finest."""
         return sum(self.filters << depth for depth in range(min(level + 1, _DEPTH)))
 
     def aligned(self, level: int) -> int:
-        """Channels that are fused at `level`: of both frames the image, the features and the flow."""
+        """Return the channels fused at `level`: image, features and flow of both frames."""
         return 2 * (3 + self.features(level) + 2)
 
 
@@ -60,26 +60,29 @@ _Flows: TypeAlias = list[Tensor]
 
 
 class _Prepared(NamedTuple):
-    """What was seen in one frame: images (1, 3, h, w) and features (1, C, h, w), finest level first."""
+    """The pyramids of one frame: images (1, 3, h, w) and features (1, C, h, w), finest level first."""
 
     images: Sequence[Tensor]
     features: Sequence[Tensor]
 
 
 def film_keys(keys: Sequence[str]) -> dict[str, str]:
-    """{key of a file: name in `FilmNet`}. ComfyUI's file calls a convolution .conv, the PyTorch port .0."""
+    """Return {key of a file: name in `FilmNet`}.
+
+    ComfyUI's file names a convolution .conv, the PyTorch port .0.
+    """
     return {key: f"{match[1]}.{match[2]}" if (match := _CONV.fullmatch(key)) else key for key in keys}
 
 
 def is_film(names: Sequence[str]) -> bool:
-    """Whether names, as `film_keys` gives them, are of FILM."""
+    """Return whether names, from `film_keys`, are of FILM."""
     return _FIRST in names
 
 
 def film_layout(shapes: Mapping[str, Sequence[int]]) -> FilmLayout:
-    """The layout of a file from the shapes of its tensors, by their names in `FilmNet`.
+    """Return the layout of a file from the shapes of its tensors, by their names in `FilmNet`.
 
-    Raises ModelError when a flow network is missing.
+    Raises ModelError if a flow network is missing.
     """
     names = [f"predict_flow._predictors.{index}" for index in reversed(range(_OWN_FLOW))]
     try:
@@ -92,9 +95,9 @@ def film_layout(shapes: Mapping[str, Sequence[int]]) -> FilmLayout:
 
 
 class FilmNet(nn.Module):
-    """Names of the tensors are those of the published files, without what stands for an activation.
+    """The network. Its tensors have the names of the published files, without the part for the activation.
 
-    The convolutions work in the dtype of the weights; images and flow stay float32.
+    The convolutions compute in the dtype of the weights; images and flow stay float32.
     """
 
     def __init__(self, layout: FilmLayout) -> None:
@@ -105,21 +108,21 @@ class FilmNet(nn.Module):
 
     @property
     def alignment(self) -> int:
-        """Width and height of a frame have to be multiples of this, in pixels."""
+        """Width and height of a frame must be multiples of this, in pixels."""
         return 1 << (_LEVELS - 1)
 
     def prepare(self, image: Tensor) -> _Prepared:
-        """A frame (1, 3, H, W) in [0, 1]."""
+        """Compute the pyramids of a frame (1, 3, H, W) in [0, 1]."""
         images = [image.float()]
         while len(images) < _LEVELS:
             images.append(functional.avg_pool2d(images[-1], 2))
         return _Prepared(images, self.extract["extract_sublevels"](images))
 
     def interpolate(self, before: _Prepared, after: _Prepared, times: Sequence[float]) -> Iterator[Tensor]:
-        """The frames at `times` between two that were looked at: (1, 3, H, W) each, float32.
+        """Return the frames at `times` between two prepared frames: (1, 3, H, W) each, float32.
 
-        The network was trained for the middle. So where the middle is asked for, it is drawn first, and the
-        others between it and their end: three frames are three middles. Elsewhere the flow is shortened.
+        The network was trained for the middle. If the middle is requested, it is generated first, and the
+        others between it and an end: three frames are three middles. Other times use a shortened flow.
         """
         if not times:
             return
@@ -136,7 +139,10 @@ class FilmNet(nn.Module):
         yield from self.interpolate(middle, after, [2 * t - 1 for t in times if t > _MIDDLE])
 
     def forward(self, before: _Prepared, after: _Prepared, flows: tuple[_Flows, _Flows], t: float) -> Tensor:
-        """`flows`: from before to after seen in before, and from after to before seen in after."""
+        """Generate a frame.
+
+        `flows`: from before to after on the grid of before, and the reverse on that of after.
+        """
         dtype, aligned = self.fuse.output_conv.weight.dtype, []
         for level, (there, back) in enumerate(zip(*flows, strict=True)):
             ways = (before, t * back), (after, (1 - t) * there)
@@ -147,7 +153,7 @@ class FilmNet(nn.Module):
 
 
 class _Extractor(nn.Module):
-    """One small feature network that walks down from every level of the pyramid."""
+    """A small feature network that is applied downwards from every level of the pyramid."""
 
     def __init__(self, filters: int) -> None:
         super().__init__()
@@ -170,7 +176,7 @@ class _Extractor(nn.Module):
 
 
 class _Flow(nn.Module):
-    """Flow coarse to fine: every level corrects what the coarser one found."""
+    """Estimates flow from coarse to fine: every level corrects the flow of the coarser one."""
 
     def __init__(self, layout: FilmLayout) -> None:
         super().__init__()
@@ -179,7 +185,10 @@ class _Flow(nn.Module):
         self._predictors = nn.ModuleList(reversed(nets))
 
     def forward(self, here: Sequence[Tensor], there: Sequence[Tensor]) -> _Flows:
-        """Features of two frames -> the motion from the first to the second, seen in the first."""
+        """Return the motion from the first to the second frame, on the grid of the first.
+
+        The inputs are the features of both frames.
+        """
         flow: Tensor | None = None
         flows: list[Tensor] = []
         for level in reversed(range(len(here))):
@@ -206,7 +215,10 @@ class _FlowNet(nn.Module):
 
 
 class _Fusion(nn.Module):
-    """Coarse to fine: what the coarser level made, enlarged, beside what is aligned here."""
+    """Generates a frame from coarse to fine.
+
+    Each level joins the enlarged coarser result with its own aligned inputs.
+    """
 
     def __init__(self, layout: FilmLayout) -> None:
         super().__init__()

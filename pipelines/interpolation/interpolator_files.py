@@ -1,7 +1,7 @@
-"""Which interpolation networks lie on this disk, and how one becomes an interpolator.
+"""Finds the files of interpolation networks, and loads them.
 
-A file is known by the names and shapes of its tensors; what it is called decides nothing but the order among
-equals. Nothing is executed: safetensors, or checkpoints read as weights only.
+A file is identified by the names and shapes of its tensors; its name only decides the order among equals.
+Nothing is executed: files are safetensors, or checkpoints read with weights only.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 
 @dataclass(frozen=True)
 class _Network:
-    """Layout of a file, and the name in our network of each of its tensors that is needed."""
+    """The layout of a file, and the name in our network of each tensor that is needed."""
 
     layout: FilmLayout | RifeLayout
     names: Mapping[str, str]
@@ -64,7 +64,7 @@ class _Network:
         return "film" if isinstance(self.layout, FilmLayout) else "rife"
 
     def build(self, scale: float = 1.0) -> FilmNet | RifeNet:
-        """The network without numbers."""
+        """Build the network without weights."""
         with torch.device("meta"):
             return (
                 FilmNet(self.layout) if isinstance(self.layout, FilmLayout) else RifeNet(self.layout, scale)
@@ -73,11 +73,11 @@ class _Network:
 
 @dataclass(frozen=True)
 class Interpolators:
-    """What there is to interpolate with.
+    """The available interpolators.
 
-    files:   the file to use for "film" and for "rife", where there is one.
-    refused: a line for each file that looks like one but cannot be used, and why.
-    loaded:  what somebody else has loaded already, by the same names; it comes before a file.
+    files:   the file for "film" and for "rife", if found.
+    refused: one line per interpolation file that cannot be used, with the reason.
+    loaded:  networks that are already loaded, by the same names; used before a file.
     """
 
     files: Mapping[str, Path] = field(default_factory=dict)
@@ -86,15 +86,15 @@ class Interpolators:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What can interpolate frames here."""
+        """The names of the interpolators that can be used."""
         return ("flow", *sorted({*self.files, *self.loaded}))
 
 
 def find_interpolators(folders: Iterable[Path]) -> Interpolators:
-    """The interpolation files in `folders` and below them; reads headers only.
+    """Find the interpolation files in `folders` and their subfolders. Reads headers only.
 
-    The first folder that has a kind decides. Of several RIFE files there, the one with most blocks is used,
-    and among equals the last by name, numbers read as numbers: the newest version.
+    The first folder that has a kind is used. Of several RIFE files there, the one with most blocks is used,
+    and among equals the last by name, in natural order: the newest version.
     """
     files: dict[str, Path] = {}
     refused: list[str] = []
@@ -118,9 +118,9 @@ def find_interpolators(folders: Iterable[Path]) -> Interpolators:
 def make_interpolator(
     name: str, available: Interpolators, memory: Memory, *, width: int, height: int
 ) -> Interpolator:
-    """ "flow", or the "film" or "rife" that was found, with room for frames of that size.
+    """Return the "flow" interpolator, or "film" or "rife" from its file, with memory for frames of this size.
 
-    Raises ModelError when there is no file for it, with the file that works.
+    Raises ModelError if there is no file for it; the message names a suitable file.
     """
     if name in available.loaded:
         return available.loaded[name]
@@ -138,12 +138,12 @@ def make_interpolator(
 
 
 def _rife_scale(width: int, height: int) -> float:
-    """At which scale RIFE looks for motion: on 4K it is further than the network reaches otherwise."""
+    """Return the scale at which RIFE estimates motion: smaller for 4K, where motion exceeds its range."""
     return 0.5 if max(width, height) >= _LARGE else 1.0
 
 
 def interpolator_record(name: str, available: Interpolators, memory: Memory) -> dict[str, str]:
-    """What a receipt says of the interpolator that `make_interpolator` makes of the same."""
+    """Return the record for the receipt of the interpolator that `make_interpolator` would return."""
     if name in available.loaded:
         return {"name": name, "file": "not known, the model was loaded by another node"}
     file = available.files.get(name)
@@ -158,7 +158,7 @@ def _interpolation_device(memory: Memory) -> torch.device:
 
 
 def folders_of_other_packs(custom_nodes: Iterable[Path]) -> list[Path]:
-    """Where ComfyUI-Frame-Interpolation has put its files, below ComfyUI's folders of custom nodes."""
+    """Return the folders of ComfyUI-Frame-Interpolation's files in ComfyUI's custom nodes."""
     packs = (pack for root in custom_nodes if root.is_dir() for pack in sorted(root.iterdir()))
     places = (pack / place for pack in packs for place in _OTHER_PACKS)
     return [place for place in places if place.is_dir()]
@@ -167,11 +167,11 @@ def folders_of_other_packs(custom_nodes: Iterable[Path]) -> list[Path]:
 def load_interpolator(
     file: Path, device: torch.device, dtype: torch.dtype = torch.float32, scale: float = 1.0
 ) -> NetworkInterpolator:
-    """The interpolator in `file`, its convolutions in `dtype` on `device`.
+    """Load the interpolator in `file`; its convolutions compute in `dtype` on `device`.
 
-    scale: of RIFE; below 1 the motion is found on smaller images.
+    scale: for RIFE; below 1 the motion is estimated on smaller images.
 
-    Raises ModelError naming the file when it is not one that works, or damaged.
+    Raises ModelError that names the file if it is not supported or damaged.
     """
     try:
         tensors = _tensors(file)
@@ -188,7 +188,10 @@ def load_interpolator(
 
 
 def _recognised(shapes: _Shapes) -> _Network | None:
-    """None when it is something else. Raises ModelError when it is a RIFE or FILM that does not work here."""
+    """Return the network of a file, or None if it is something else.
+
+    Raises ModelError for an unsupported RIFE or FILM.
+    """
     names = film_keys([*shapes])
     if is_film([*names.values()]):
         network = _Network(film_layout({name: shapes[key] for key, name in names.items()}), names)
@@ -219,7 +222,10 @@ def _rank(network: _Network, file: Path) -> tuple[Any, ...]:
 
 
 def _shapes(file: Path) -> _Shapes:
-    """Of every tensor in the file. Raises ModelError when it cannot be read without running what is in it."""
+    """Return the shapes of all tensors.
+
+    Raises ModelError if the file cannot be read without executing code.
+    """
     if file.suffix.lower() not in _SAFE:
         return {key: tuple(tensor.shape) for key, tensor in _checkpoint(file, "meta").items()}
     with _opened(file) as opened:
@@ -243,7 +249,7 @@ def _opened(file: Path) -> Iterator[Any]:
 
 
 def _checkpoint(file: Path, device: str) -> dict[str, Tensor]:
-    """The tensors of a checkpoint on `device`; "meta" reads none of their numbers."""
+    """Return the tensors of a checkpoint on `device`; "meta" reads no tensor data."""
     if _is_program(file):
         raise ModelError(
             "TorchScript, a program that would run when it is loaded. If you trust its source, convert it "

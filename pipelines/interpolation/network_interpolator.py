@@ -1,4 +1,4 @@
-"""Frames in between, drawn by a network: what RIFE, FILM and ComfyUI's own models have in common."""
+"""Interpolates frames with a network. RIFE, FILM and ComfyUI's own models use this."""
 
 from __future__ import annotations
 
@@ -15,22 +15,24 @@ __all__ = ["FrameNet", "NetworkInterpolator"]
 
 
 class FrameNet(Protocol):
-    """A network that looks at every frame once and then draws what lies between two."""
+    """A network that processes every frame once, and then generates frames between two of them."""
 
     @property
     def alignment(self) -> int:
-        """Width and height of a frame have to be multiples of this, in pixels."""
+        """Width and height of a frame must be multiples of this, in pixels."""
 
     def prepare(self, image: Tensor) -> Any:
-        """(1, 3, H, W) in [0, 1], float32 -> whatever `interpolate` wants to know of a frame."""
+        """Convert a frame (1, 3, H, W) in [0, 1], float32, to what `interpolate` needs of it."""
 
     def interpolate(self, before: Any, after: Any, times: Sequence[float]) -> Iterable[Tensor]:
-        """(1, 3, H, W) in about [0, 1] for each of `times`, rising, 0 < t < 1."""
+        """Yield (1, 3, H, W) in about [0, 1] for each of `times`, ascending, 0 < t < 1."""
 
 
 class NetworkInterpolator:
-    """An `Interpolator` around a network on `device`. Keeps what it saw in the last frame: of the next pair
-    that is the first one."""
+    """An `Interpolator` with a network on `device`.
+
+    It keeps the features of the last frame for the next pair.
+    """
 
     def __init__(self, net: FrameNet, device: torch.device) -> None:
         self._net, self._device = net, device
@@ -38,7 +40,7 @@ class NetworkInterpolator:
 
     @torch.inference_mode()
     def between(self, a: Frame, b: Frame, times: Sequence[float]) -> list[Frame]:
-        """Frames at `times` (0 = a, 1 = b). One is drawn after the other, so `times` cost no memory."""
+        """Yield the frames at `times` (0 = a, 1 = b), one at a time, so more `times` need no more memory."""
         before = self._last[1] if self._last is not None and self._last[0] is a else self._prepare(a)
         self._last = None  # frees what is no longer needed before the next frame is looked at
         after = self._prepare(b)

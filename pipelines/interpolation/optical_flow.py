@@ -1,10 +1,10 @@
-"""New frames between two, from optical flow alone: no weights, any device.
+"""Interpolates frames by optical flow: no weights, any device.
 
-The motion of every pixel is estimated in both directions, both frames are pulled to the time in between, and
-each pixel is taken from the frame in which it can be seen, or mixed where motion explains nothing. The motion
-is found here (Lucas & Kanade 1981, coarse to fine, on luma) or, on a CPU, by OpenCV where it is installed
-(Kroeger et al. 2016): three times as fast, and about a decibel worse, or eight where the camera pans fast.
-Each gives the same bits every time.
+The motion of every pixel is estimated in both directions. Both frames are warped to the time in between, and
+each pixel is taken from the frame in which it is visible, or mixed where motion explains nothing. The motion
+is estimated here (Lucas & Kanade 1981, coarse to fine, on luma) or, on a CPU, by OpenCV if it is installed
+(Kroeger et al. 2016): three times as fast, and about 1 dB worse, or 8 dB in fast pans. Each gives the same
+bits every time.
 """
 
 from __future__ import annotations
@@ -45,10 +45,10 @@ _CUT_LOST = 0.6  # share of pixels whose forward and backward motion must disagr
 
 @dataclass(frozen=True)
 class FlowInterpolator:
-    """An `Interpolator` that needs no file. Works on `device` in float32.
+    """An `Interpolator` that needs no file. It computes on `device` in float32.
 
-    motion: who finds it; None for `motion_on(device)`. OpenCV works on the CPU, and leaves small frames to
-            torch.
+    motion: the estimator; None for `motion_on(device)`. OpenCV runs on the CPU, and small frames use torch
+            instead.
     """
 
     device: str | torch.device = "cpu"
@@ -56,7 +56,10 @@ class FlowInterpolator:
 
     @torch.inference_mode()
     def between(self, a: Frame, b: Frame, times: Sequence[float]) -> list[Frame]:
-        """Frames at `times` (0 = a, 1 = b). Across a cut, the nearer of the two is repeated instead."""
+        """Yield the frames at `times` (0 = a, 1 = b).
+
+        Across a cut, the nearer of the two frames is repeated.
+        """
         pair = torch.from_numpy(np.stack((a, b)))
         pair = pair.to(self.device).permute(0, 3, 1, 2).float() / 255
         luma = (pair * pair.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
@@ -69,12 +72,12 @@ class FlowInterpolator:
 
 
 def motion_on(device: str | torch.device) -> Motion:
-    """Who finds the motion on `device` when nobody says: a GPU is faster than OpenCV."""
+    """Return the default motion estimator of `device`: a GPU is faster than OpenCV."""
     return "opencv" if torch.device(device).type == "cpu" and find_spec("cv2") is not None else "torch"
 
 
 def _estimate_by_opencv(luma: Tensor) -> Tensor:
-    """As `_estimate`."""
+    """Estimate motion with OpenCV. Arguments and result as `_estimate`."""
     import cv2
 
     a, b = (luma[:, 0] * 255).round().byte().cpu().numpy()
@@ -84,7 +87,10 @@ def _estimate_by_opencv(luma: Tensor) -> Tensor:
 
 
 def _estimate(luma: Tensor) -> Tensor:
-    """(2, 1, H, W) -> (2, 2, H, W): motion a to b seen in a, and b to a seen in b, in pixels right, down."""
+    """Return the motion a to b on the grid of a, and b to a on that of b, in pixels right and down.
+
+    luma: (2, 1, H, W). Returns (2, 2, H, W).
+    """
     pyramid = [luma]
     while min(pyramid[-1].shape[-2:]) >= 2 * _COARSEST:
         pyramid.append(_half(pyramid[-1]))
@@ -121,7 +127,7 @@ def _refined(flow: Tensor, here: Tensor, there: Tensor, slope: Tensor) -> Tensor
 
 
 def _render(pair: Tensor, flows: Tensor, t: float) -> Tensor:
-    """The image at time t: (3, H, W) in 0..1."""
+    """Return the image at time t: (3, H, W) in [0, 1]."""
     # Pixel x of the new frame comes from x0 in a, where x0 + t * flow(x0) = x, and likewise from b. Start as
     # if the motion were the same at x and x0, then solve; where that does not settle, x is hidden there.
     to_a, gap_a = _source(flows[:1], t)
@@ -148,7 +154,7 @@ def _trust(pair: Tensor, pulled: Tensor, seen: Tensor, travel: Tensor) -> Tensor
 
 
 def _source(flow: Tensor, t: float) -> tuple[Tensor, Tensor]:
-    """Where each pixel of time t was in the frame that `flow` starts from, and how far (px^2) that misses."""
+    """Return the position of each pixel at time t in the frame where `flow` starts, and its error (px^2)."""
     move = -t * flow
     for _ in range(_SOLVES):
         seen, _ = _pulled(flow, move, "bilinear")
@@ -157,7 +163,10 @@ def _source(flow: Tensor, t: float) -> tuple[Tensor, Tensor]:
 
 
 def _is_cut(luma: Tensor, flows: Tensor) -> bool:
-    """Two shots: the images differ, and the motion found one way does not lead back the other way."""
+    """Return whether two frames are of different shots.
+
+    They are if the images differ, and the motion one way does not lead back the other way.
+    """
     difference = float((luma[0] - luma[1]).abs().mean())
     if difference < _CUT_DIFFERENCE:
         return False
@@ -168,14 +177,14 @@ def _is_cut(luma: Tensor, flows: Tensor) -> bool:
 
 
 def _pulled(image: Tensor, move: Tensor, mode: Smoothing) -> tuple[Tensor, Tensor]:
-    """image(x + move(x)), and 1 where that lies inside the image, 0 outside."""
+    """Return image(x + move(x)), and 1 where that is inside the image, else 0."""
     where = sampling_grid(move)
     inside = (where.abs().amax(-1) <= 1.0 + 1e-6)[:, None].to(image.dtype)
     return sample_at(image, where, mode), inside
 
 
 def _resized(flow: Tensor, height: int, width: int) -> Tensor:
-    """The same motion on another grid, in its pixels."""
+    """Return the same motion on another grid, in its pixels."""
     if flow.shape[-2:] == (height, width):
         return flow
     scale = flow.new_tensor((width / flow.shape[-1], height / flow.shape[-2])).view(1, 2, 1, 1)
@@ -190,7 +199,7 @@ def _half(image: Tensor) -> Tensor:
 
 
 def _window(values: Tensor) -> Tensor:
-    """Weighted sum over the window around each pixel: a smooth bump, no edges that the flow would show."""
+    """Return the weighted sum over the window around each pixel. It is smooth, so the flow shows no edges."""
     offsets = torch.arange(-_RADIUS, _RADIUS + 1, device=values.device, dtype=values.dtype)
     kernel = torch.exp(-0.5 * (offsets / (0.5 * _RADIUS + 0.5)) ** 2)
     return _separable(values, kernel / kernel.sum())
@@ -205,7 +214,7 @@ def _separable(values: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _gradient(image: Tensor) -> Tensor:
-    """(N, 1, H, W) -> (N, 2, H, W): change per pixel to the right and down."""
+    """Return the change per pixel to the right and down: (N, 1, H, W) -> (N, 2, H, W)."""
     padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
     right = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) * 0.5
     down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) * 0.5

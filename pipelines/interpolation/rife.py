@@ -48,12 +48,15 @@ class RifeLayout:
 
     @property
     def answer(self) -> int:
-        """Channels of a block's answer. Where nothing is carried there is one more, which nobody reads."""
+        """The number of output channels of a block.
+
+        Versions without carried channels have one that is not used.
+        """
         return _FLOW_AND_MASK + (self.carried or 1)
 
 
 def rife_keys(keys: Sequence[str]) -> dict[str, str]:
-    """{key of a file: name in `RifeNet`}: of a raw checkpoint, of its parts, or as ComfyUI stores it."""
+    """Return {key of a file: name in `RifeNet`} for a raw checkpoint, its parts, or ComfyUI's format."""
     bare = {key: re.sub(r"^(module\.|flownet\.)+", "", key) for key in keys}
     bare = {key: name for key, name in bare.items() if not name.startswith(_TRAINING_ONLY)}
     # The head is encode.0, encode.2, ... or encode.cnn0, encode.cnn1, ...: its convolutions, in their order.
@@ -68,14 +71,14 @@ def rife_keys(keys: Sequence[str]) -> dict[str, str]:
 
 
 def is_rife(names: Sequence[str]) -> bool:
-    """Whether names, as `rife_keys` gives them, are of a RIFE of any version 4."""
+    """Return whether names, from `rife_keys`, are of any RIFE version 4."""
     return any(re.match(r"blocks\.0\.conv0\.0\.[01]\.weight$", name) for name in names)
 
 
 def rife_layout(shapes: Mapping[str, Sequence[int]]) -> RifeLayout:
-    """The layout of a file from the shapes of its tensors, by their names in `RifeNet`.
+    """Return the layout of a file from the shapes of its tensors, by their names in `RifeNet`.
 
-    Raises ModelError when it is older than 4.7 or not a RIFE that is known.
+    Raises ModelError if it is older than 4.7 or an unknown RIFE.
     """
     if "encode.0.weight" not in shapes:
         raise ModelError("a RIFE before 4.7 (it has no tensors encode.*); 4.7 and later work")
@@ -121,11 +124,11 @@ class RifeNet(nn.Module):
 
     @property
     def alignment(self) -> int:
-        """Width and height of a frame have to be multiples of this, in pixels."""
+        """Width and height of a frame must be multiples of this, in pixels."""
         return max(round(4 * self.scales[0]), 1)  # a block halves what it sees twice
 
     def prepare(self, image: Tensor) -> Tensor:
-        """A frame (1, 3, H, W) in [0, 1] with what the head says of it: (1, 3 + C, H, W), float32."""
+        """Return a frame (1, 3, H, W) in [0, 1] with its features: (1, 3 + C, H, W), float32."""
         x = image.to(next(self.parameters()).dtype)
         for conv in self.encode[:-1]:
             x = conv(x)
@@ -134,7 +137,7 @@ class RifeNet(nn.Module):
         return torch.cat((image.float(), self.encode[-1](x).float()), 1)
 
     def interpolate(self, before: Tensor, after: Tensor, times: Sequence[float]) -> Iterator[Tensor]:
-        """The frames at `times` between two that were looked at: (1, 3, H, W) each, float32."""
+        """Return the frames at `times` between two prepared frames: (1, 3, H, W) each, float32."""
         return (self(before, after, t) for t in times)
 
     def forward(self, before: Tensor, after: Tensor, t: float) -> Tensor:
@@ -151,7 +154,7 @@ class RifeNet(nn.Module):
 
 
 def _side_by_side(pair: Tensor) -> tuple[Tensor, Tensor]:
-    """(2, 3 + C, H, W) -> both images (1, 6, H, W), and what the head said (1, 2C, H, W)."""
+    """Convert (2, 3 + C, H, W) to both images (1, 6, H, W) and their features (1, 2C, H, W)."""
     return pair[:, :3].flatten(0, 1)[None], pair[:, 3:].flatten(0, 1)[None]
 
 
@@ -168,7 +171,10 @@ class _Block(nn.Module):
         )
 
     def forward(self, seen: Tensor, scale: float) -> tuple[Tensor, Tensor, Tensor]:
-        """(1, C, H, W) -> change of the flow (2, 2, H, W) in pixels, mask, and what the next block hears."""
+        """Return the change of the flow (2, 2, H, W) in pixels, the mask, and the input of the next block.
+
+        seen: (1, C, H, W).
+        """
         height, width = seen.shape[-2:]
         smaller = _resized(seen, round(height / scale), round(width / scale))
         x = self.conv0(smaller.to(next(self.parameters()).dtype))

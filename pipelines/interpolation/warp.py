@@ -1,4 +1,4 @@
-"""An image seen through a field of motion."""
+"""Warps an image by a flow field."""
 
 from __future__ import annotations
 
@@ -33,5 +33,5 @@ def sampling_grid(flow: Tensor) -> Tensor:
 
 
 def sample_at(image: Tensor, grid: Tensor, mode: Smoothing) -> Tensor:
-    """The image at `grid`, float32."""
+    """Sample the image at `grid`, in float32."""
     return functional.grid_sample(image.float(), grid, mode=mode, padding_mode="border", align_corners=True)

@@ -1,7 +1,7 @@
-"""Which Wan transformer a file holds, from the names and shapes of its tensors alone.
+"""Identifies a Wan transformer by the names and shapes of its tensors.
 
-File names lie and a configuration rarely travels with a single file. What cannot be told from shapes: high
-from low noise, and an expert of Wan 2.2 text to video from the one transformer of Wan 2.1.
+File names are unreliable, and a single file rarely has a configuration. Shapes do not distinguish high from
+low noise, nor an expert of Wan 2.2 text to video from the transformer of Wan 2.1.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ _OTHER_MODELS = {
 
 
 def transformer_recipe(checkpoint: Checkpoint) -> Recipe:
-    """The recipe of a Wan transformer in Wan's or in diffusers' names, with any of the known prefixes.
+    """Return the recipe of a Wan transformer in Wan's or diffusers' names, with any known prefix.
 
-    Raises ModelError when it is another model, one that cannot run here (which is named), or incomplete.
+    Raises ModelError if it is another model, one that is not supported (its name is in the message), or
+    incomplete.
     """
     tensors = _in_diffusers_names(checkpoint)
     shapes = {name: source.shape for name, source in tensors.items()}
@@ -57,7 +58,7 @@ def transformer_recipe(checkpoint: Checkpoint) -> Recipe:
 
 
 def families_of(config: Mapping[str, Any]) -> tuple[str, ...]:
-    """The families a transformer of this configuration can belong to, Wan 2.2 first.
+    """Return the families that a transformer of this configuration can belong to, Wan 2.2 first.
 
     >>> families_of({"in_channels": 36, "image_dim": 1280})
     ('wan2.1-i2v-14b',)
@@ -128,7 +129,7 @@ def _refuse_others(checkpoint: Checkpoint, names: Collection[str]) -> None:
 
 
 def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
-    """The configuration of the transformer that has these shapes."""
+    """Return the configuration of the transformer with these shapes."""
 
     def shape(name: str, dims: int) -> tuple[int, ...]:
         return shape_of(checkpoint.path, shapes, name, dims)
@@ -165,7 +166,7 @@ def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
 
 
 def _shapes_of(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Every parameter of the transformer with this configuration, and its shape."""
+    """Return the name and shape of every parameter of the transformer with this configuration."""
     width = config["num_attention_heads"] * config["attention_head_dim"]
     image, ffn = config["image_dim"], config["ffn_dim"]
     shapes: dict[str, tuple[int, ...]] = {}

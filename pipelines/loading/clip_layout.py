@@ -1,4 +1,4 @@
-"""CLIP image encoders in Hugging Face's names -> the recipe of transformers' CLIPVisionModel."""
+"""Converts CLIP image encoders in Hugging Face's names to recipes of transformers' CLIPVisionModel."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ _UNREAD = ("visual_projection.", "post_layernorm.", "logit_scale", "embeddings.p
 
 
 def clip_recipe(checkpoint: Checkpoint) -> Recipe:
-    """The recipe of an image encoder in Hugging Face's names: a file as ComfyUI has it in models/clip_vision,
-    or the folder image_encoder of a model in diffusers layout.
+    """Return the recipe of a CLIP image encoder in Hugging Face's names.
 
-    What follows the last layer but one is left out: nobody reads it. Raises ModelError when the file holds
-    another one or is incomplete.
+    It is a file of ComfyUI's models/clip_vision, or the folder image_encoder of a model in diffusers layout.
+    The last layer is left out, because Wan uses the output of the layer before it.
+
+    Raises ModelError if the file is of another encoder or incomplete.
     """
     named = {key.removeprefix("vision_model."): source for key, source in checkpoint.tensors.items()}
     tensors = {name: source for name, source in named.items() if not name.startswith(_UNREAD)}

@@ -1,4 +1,4 @@
-"""Whether the parts of a model belong together, and which family they make."""
+"""Checks whether the parts of a model belong together, and determines its family."""
 
 from __future__ import annotations
 
@@ -27,12 +27,11 @@ _OF_THE_SAME_MODEL = ("num_attention_heads", "num_layers", "ffn_dim", "text_dim"
 
 
 def family_of(path: Path, index: Mapping[str, Any], experts: Mapping[str, Recipe]) -> Family:
-    """The family of one or two transformers: their channels and their number tell it.
+    """Return the family of one or two transformers, by their channels and their number.
 
-    index: the model_index.json of a folder, empty for files; the embedded model names its family there.
+    index: the model_index.json of a folder, empty for files; the embedded model states its family there.
 
-    Raises ModelError when the two are the same file or of different models, or when one is missing or too
-    many.
+    Raises ModelError if the two are the same file or of different models, or if one is missing or too many.
     """
     _require_pair(path, experts)
     config = experts["high"].config
@@ -67,7 +66,7 @@ def require_fit(
     text_encoder: Recipe,
     audio_encoder: Recipe | None = None,
 ) -> None:
-    """That the encoders and the VAE speak the language of the transformers. ModelError otherwise."""
+    """Raise ModelError unless the encoders and the VAE match the transformers."""
     if vae.config.get("z_dim") != family.latent_channels:
         raise ModelError(
             f"{vae.files[0]}: has {vae.config.get('z_dim')} latent channels, but {family.name} "
@@ -94,14 +93,14 @@ def _require_audio_fit(family: Family, expert: Recipe, audio_encoder: Recipe) ->
 
 
 def expert_in_name(name: str) -> str | None:
-    """Which expert a file says it is, "high" or "low". Only a hint: anybody may call a file anything."""
+    """Return which expert a file name states, "high" or "low". This is only a hint: names can be wrong."""
     bare = name.replace("\\", "/").rpartition("/")[2].lower()
     said = [expert for expert, pattern in _IN_NAMES.items() if pattern.search(bare)]
     return said[0] if len(said) == 1 else None
 
 
 def _embedded(name: str, config: Mapping[str, Any]) -> Family:
-    """The family of that name, or its sister that begins with a picture: the channels tell."""
+    """Return the family of that name, or its image-to-video variant, by the channels."""
     takes_picture = int(config.get("in_channels", 16)) > FAMILIES[name].latent_channels
     sister = f"{name}-image"
     return FAMILIES[sister if takes_picture and sister in FAMILIES else name]
@@ -130,7 +129,7 @@ def _require_pair(path: Path, experts: Mapping[str, Recipe]) -> None:
 
 
 def _same_content(high: Recipe, low: Recipe) -> bool:
-    """Whether both are made from the same bytes, under whatever names."""
+    """Return whether both are made from the same bytes, under any file names."""
     pairs = list(zip(high.files, low.files, strict=False))
     if len(high.files) != len(low.files) or any(
         one.stat().st_size != two.stat().st_size for one, two in pairs
@@ -140,7 +139,7 @@ def _same_content(high: Recipe, low: Recipe) -> bool:
 
 
 def _warn_of_names(experts: Mapping[str, Recipe], family: Family) -> None:
-    """A word where a file name contradicts its slot. Only that: tensors do not tell high from low."""
+    """Warn if a file name contradicts its input. It is only a warning: tensors do not show high or low."""
     for slot, recipe in experts.items():
         name = recipe.files[0].name
         said = expert_in_name(name)

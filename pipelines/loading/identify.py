@@ -1,4 +1,4 @@
-"""What a weight file is: told from the names and shapes of its tensors, without reading any of them."""
+"""Identifies a weight file by the names and shapes of its tensors, without reading tensor data."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ _LORA = re.compile(
 class Identity:
     """What a file is.
 
-    families: names of the model families it can be a part of; none where `problem` says why it cannot be
-              used. A LoRA has none either: which one it fits is for its own report to say.
-    problem:  why it cannot be used, worded for people; empty when it can.
+    families: the model families it can be a part of; empty if it cannot be used, and for a LoRA, whose own
+              report says what it fits.
+    problem:  why it cannot be used, for the user; empty if it can.
     """
 
     kind: Kind
@@ -50,9 +50,9 @@ class Identity:
 
 
 def identify(path: Path) -> Identity:
-    """What a .safetensors or .gguf file, or a folder of shards, holds. Reads headers only.
+    """Return what a .safetensors or .gguf file, or a folder of shards, contains. Reads headers only.
 
-    Never raises for what is wrong with a file: `problem` says it, so that a list of files can be filtered.
+    It never raises for a bad file: `problem` describes it, so that a list of files can be filtered.
     """
     try:
         checkpoint = read_checkpoint(path)
@@ -70,10 +70,11 @@ def identify(path: Path) -> Identity:
 
 
 def read_part(path: Path, kind: Kind, slot: str) -> Recipe:
-    """The recipe of a file that must be of one kind. Reads headers only.
+    """Return the recipe of a file that must be of one kind. Reads headers only.
 
-    slot: the name of the input the file was given for, for the message.
-    Raises ModelError saying what the file is instead, or what is wrong with it.
+    slot: name of the input of the file, for the message.
+
+    Raises ModelError that says what the file is instead, or what is wrong with it.
     """
     checkpoint = read_checkpoint(path)
     found = _kind(checkpoint)

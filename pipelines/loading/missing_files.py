@@ -1,7 +1,7 @@
-"""Folders of the parts of a model, and pages to download them from: for the message about a missing one.
+"""The folders of the parts of a model, and pages to download them from, for messages about missing parts.
 
-Nothing is downloaded from here. The sources are those of Comfy-Org's workflow templates
-(Comfy-Org/workflow_templates, templates/video_wan2_2_*.json; 2026-11-20).
+Nothing is downloaded here. Source: the workflow templates of Comfy-Org (Comfy-Org/workflow_templates,
+templates/video_wan2_2_*.json; 2026-11-20).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _PAGES = {
 
 
 class _Part(NamedTuple):
-    """folder: below ComfyUI's models folder.   file: its usual name."""
+    """A part of a model. folder: below ComfyUI's models folder. file: its usual name."""
 
     folder: str
     file: str
@@ -46,7 +46,7 @@ _LOW = {
 
 
 def missing(slot: PartName, family: str) -> str:
-    """One sentence: which part of a model of `family` was not given, where it belongs, who has it."""
+    """Return one sentence: which part of a model of `family` is missing, its folder, and where to get it."""
     part = _part(slot, family)
     return (
         f"{slot}: {family} also needs its {_WHAT[slot]}; put {part.file} into models/{part.folder} "

@@ -1,7 +1,7 @@
-"""The parts of the speech model that no other Wan transformer has: their names in files, their shapes.
+"""The tensors that only the speech model has: their names in files, and their shapes.
 
-Wan's own files hold the injectors in a list of their own. Here each is a part of its block, so that it comes
-and goes with it: `audio_injector.injector.1.q` is `blocks.4.audio.attn.to_q`.
+Wan's own files store the audio injectors in a separate list. Here each is a part of its block, so that it is
+streamed with it: `audio_injector.injector.1.q` is `blocks.4.audio.attn.to_q`.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _INJECTED = re.compile(r"blocks\.(\d+)\.audio\.adain\.weight")
 
 
 def is_speech(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration is that of a speech model."""
+    """Return whether a configuration is of a speech model."""
     return config.get("_class_name") == SPEECH_CLASS
 
 
 def audio_blocks(blocks: int, injectors: int) -> tuple[int, ...]:
-    """The blocks that hear. No tensor says which: those of the released model, else spread evenly.
+    """Return the blocks with audio: those of the released model, else evenly spread. No tensor shows them.
 
     >>> audio_blocks(4, 2)
     (0, 3)
@@ -57,9 +57,10 @@ def audio_blocks(blocks: int, injectors: int) -> tuple[int, ...]:
 
 
 def speech_name(keys: Collection[str]) -> Callable[[str], str | None]:
-    """Wan's name of a parameter that only the speech model has -> its name here; None for any other.
+    """Convert Wan's name of a parameter that only the speech model has. Return None for any other.
 
-    keys: every name in the file, in Wan's spelling: how many blocks and injectors there are decides places.
+    keys: all names in the file, in Wan's form; the numbers of blocks and injectors determine the blocks with
+          audio.
     """
     blocks = len({key.split(".")[1] for key in keys if key.startswith("blocks.")})
     found = {match[2] for key in keys if (match := _INJECTOR.fullmatch(key))}
@@ -82,9 +83,9 @@ def speech_name(keys: Collection[str]) -> Callable[[str], str | None]:
 def speech_config(
     plain: Mapping[str, Any], shape: Callable[[str, int], tuple[int, ...]], shapes: Shapes
 ) -> dict[str, Any]:
-    """The configuration of `SpeechTransformer`: that of its blocks, and what only it has.
+    """Return the configuration of `SpeechTransformer`: of its blocks, and of its own parts.
 
-    shape: as `shapes.shape_of`, of the file; it raises ModelError for what is missing.
+    shape: as `shapes.shape_of`, of the file; it raises ModelError for a missing tensor.
     """
     first = f"{SPEECH_MARK}encoder.conv1"
     local, audio_dim, _ = shape(f"{first}_local.conv.weight", 3)
@@ -101,7 +102,7 @@ def speech_config(
 
 
 def speech_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Every parameter that the speech model has beside those of a Wan transformer, and its shape."""
+    """Return name and shape of every parameter that the speech model has beside a Wan transformer's."""
     width = config["num_attention_heads"] * config["attention_head_dim"]
     shapes: dict[str, tuple[int, ...]] = {f"{SPEECH_MARK}weights": (1, config["audio_states"], 1, 1)}
 

@@ -1,7 +1,7 @@
-"""UMT5 files in three spellings -> the recipe of transformers' UMT5EncoderModel.
+"""Converts UMT5 files with three kinds of names to recipes of transformers' UMT5EncoderModel.
 
-As shipped for ComfyUI they have Hugging Face's names and carry their tokenizer; Wan's own files have short
-names and no tokenizer; llama.cpp has names of its own.
+Files for ComfyUI have Hugging Face's names and contain their tokenizer. Wan's own files have short names and
+no tokenizer. llama.cpp has names of its own.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ _TIED = "encoder.embed_tokens.weight"  # the same table as `shared`; some files 
 
 
 def text_recipe(checkpoint: Checkpoint) -> Recipe:
-    """The recipe of a UMT5 encoder, in any of the three spellings.
+    """Return the recipe of a UMT5 encoder with any of the three kinds of names.
 
-    Raises ModelError when the file holds another text encoder or is incomplete.
+    Raises ModelError if the file is of another text encoder or incomplete.
     """
     tensors = {name: source for key, source in checkpoint.tensors.items() if (name := _name(checkpoint, key))}
     table = tensors.pop(_TIED, None)
@@ -64,7 +64,7 @@ def text_recipe(checkpoint: Checkpoint) -> Recipe:
 
 
 def _name(checkpoint: Checkpoint, key: str) -> str | None:
-    """The name in UMT5EncoderModel; None for what is no part of the network."""
+    """Return the name in UMT5EncoderModel. None for what is not a part of the network."""
     if key == SPIECE:
         return None
     found = _NAME.fullmatch(key)
@@ -80,7 +80,7 @@ def _name(checkpoint: Checkpoint, key: str) -> str | None:
 
 
 def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
-    """The configuration of transformers' UMT5EncoderModel that has these shapes."""
+    """Return the configuration of transformers' UMT5EncoderModel with these shapes."""
 
     def shape(name: str) -> tuple[int, ...]:
         return shape_of(checkpoint.path, shapes, name, 2)

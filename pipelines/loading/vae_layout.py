@@ -1,7 +1,7 @@
-"""The Wan VAEs in Wan's own names -> the recipe of diffusers' AutoencoderKLWan.
+"""Converts Wan VAEs in Wan's own names to recipes of diffusers' AutoencoderKLWan.
 
-Wan 2.1 lists the layers of all levels in one row, Wan 2.2 nests them by level. diffusers does as Wan does in
-the encoder, and nests in every decoder. The configuration follows from the decoder.
+Wan 2.1 has one flat list of layers, Wan 2.2 nests them by level. diffusers does as Wan in the encoder, and
+always nests in the decoder. The configuration follows from the decoder.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ _ELSEWHERE = {
 
 
 def vae_recipe(checkpoint: Checkpoint) -> Recipe:
-    """The recipe of a Wan 2.1 or 2.2 VAE, in Wan's or in diffusers' names.
+    """Return the recipe of a Wan 2.1 or 2.2 VAE, in Wan's or diffusers' names.
 
-    Raises ModelError when the file is no Wan VAE or is incomplete.
+    Raises ModelError if the file is not a Wan VAE or incomplete.
     """
     tensors = _in_diffusers_names(checkpoint)
     shapes = {name: source.shape for name, source in tensors.items()}
@@ -112,7 +112,7 @@ def _in_diffusers_names(checkpoint: Checkpoint) -> dict[str, Source]:
 
 
 def _ends_level(key: str) -> bool:
-    """Whether `key` is of a resampling in the decoder of Wan 2.1, whose layers stand in one row."""
+    """Return whether `key` is of a resampling layer in the flat decoder of Wan 2.1."""
     found = _LAYER.fullmatch(key)
     return bool(found and found[1] == "decoder.up" and not found[3] and found[4].startswith("resample."))
 
@@ -140,7 +140,7 @@ def _renamed(key: str, resampling: set[str]) -> str | None:
 
 
 def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
-    """The configuration of diffusers' AutoencoderKLWan that has these shapes."""
+    """Return the configuration of diffusers' AutoencoderKLWan with these shapes."""
 
     def shape(name: str) -> tuple[int, ...]:
         return shape_of(checkpoint.path, shapes, name, 5)
@@ -186,7 +186,7 @@ def _has(shapes: Shapes, part: str) -> bool:
 
 
 def _shapes_of(config: dict[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Every parameter of diffusers' AutoencoderKLWan with this configuration, and its shape."""
+    """Return name and shape of every parameter of diffusers' AutoencoderKLWan with this configuration."""
     shapes: dict[str, tuple[int, ...]] = {}
     latents, residual, blocks = config["z_dim"], config["is_residual"], config["num_res_blocks"]
     last = len(config["dim_mult"]) - 1

@@ -1,4 +1,4 @@
-"""What travels on a WAN_MODEL socket: every recipe of one model, and nothing loaded."""
+"""The value of a WAN_MODEL socket: all recipes of one model. Nothing is loaded."""
 
 from __future__ import annotations
 
@@ -71,11 +71,12 @@ class WanModel:
     def with_lora(
         self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False
     ) -> WanModel:
-        """This model with one more LoRA on its "high", "low" or "both" experts.
+        """Return this model with one more LoRA on its "high", "low" or "both" experts.
 
-        On a model with a single expert every choice means that one. `scale` is any finite number; 0 changes
-        nothing and is reported all the same. allow_partial: apply what fits of a file that mostly does not.
-        Raises LoraError when the file cannot be read or does not fit.
+        With a single expert every choice means that one. `scale` is any finite number; 0 changes nothing and
+        is still reported. allow_partial: apply what fits even if most of the file does not.
+
+        Raises LoraError if the file cannot be read or does not fit.
         """
         targets = tuple(self.experts) if transformer == "both" or len(self.experts) == 1 else (transformer,)
         lora = read_lora(file)
@@ -86,7 +87,7 @@ class WanModel:
         return replace(self, experts=MappingProxyType(experts), loras=tuple(reports))
 
     def hashes(self) -> dict[str, str]:
-        """Content hash of every weight file, LoRAs included, by `component/file name`."""
+        """Return the content hash of every weight file, with LoRAs, by `component/file name`."""
         components = {**self.experts, "vae": self.vae, "text_encoder": self.text_encoder}
         if self.image_encoder is not None:
             components["image_encoder"] = self.image_encoder
@@ -158,9 +159,9 @@ def load_model(
 
 
 def read_experts(source: str | Path, low: str | Path | None = None) -> dict[str, Recipe]:
-    """The transformers of a model alone, {"high": ...} and perhaps "low": enough to hold a LoRA against.
+    """Return the transformers of a model, {"high": ...} and perhaps "low", to compare a LoRA with.
 
-    source, low: as for `load_model`, which also sees whether the two belong together.
+    source, low: as for `load_model`, which also checks whether the two belong together.
     """
     path = _located(source)
     experts: dict[str, Recipe] = {}
@@ -188,7 +189,7 @@ def _located(source: str | Path) -> Path:
 
 
 def _is_whole(path: Path) -> bool:
-    """Whether this is a folder with all parts, in diffusers layout; a folder of shards is a transformer."""
+    """Return whether this is a folder in diffusers layout with all parts, not a folder of shards."""
     return path.is_dir() and ((path / "model_index.json").is_file() or not any(path.glob("*.safetensors")))
 
 
@@ -212,7 +213,7 @@ _KINDS: dict[PartName, Kind] = {
 
 
 def _part(slot: PartName, given: FileChoice, folder: Path | None, family: Family) -> tuple[Recipe, Path]:
-    """The recipe that was given for a slot, else the folder's own, and where it lies."""
+    """Return the recipe given for an input, else the folder's own, and its path."""
     kind = _KINDS[slot]
     if given is None and folder is not None:
         own = _own_or_shared(folder, slot)
@@ -225,7 +226,7 @@ def _part(slot: PartName, given: FileChoice, folder: Path | None, family: Family
 
 
 def _image_encoder(given: FileChoice, folder: Path | None, family: Family) -> Recipe | None:
-    """The one that a family with CLIP reads with; None where nothing was given, or none is needed."""
+    """Return the image encoder of a family that uses CLIP. None if none is given or needed."""
     if not family.uses_clip:
         return None
     own = folder is not None and _own_or_shared(folder, "image_encoder").is_dir()
@@ -237,7 +238,10 @@ def _image_encoder(given: FileChoice, folder: Path | None, family: Family) -> Re
 
 
 def _own_or_shared(folder: Path, slot: str) -> Path:
-    """A part of a whole model; one inside another whole model may leave out what that one has."""
+    """Return a part of a complete model.
+
+    One inside another may omit parts, and uses those of the outer one.
+    """
     own, shared = folder / slot, folder.parent / slot
     if not own.is_dir() and shared.is_dir() and (folder.parent / "model_index.json").is_file():
         return shared
@@ -245,7 +249,7 @@ def _own_or_shared(folder: Path, slot: str) -> Path:
 
 
 def _audio_encoder(given: FileChoice, folder: Path | None, family: Family) -> Recipe | None:
-    """What hears, for a family that does; None for any other."""
+    """Return the audio encoder of a family that needs one, else None."""
     if not family.needs_audio:
         return None
     if given is None and folder is not None:

@@ -1,6 +1,6 @@
-"""A wav2vec 2.0 as a file: recognised by its tensors, held against the shapes of the network they make.
+"""Identifies a wav2vec 2.0 by its tensors, and checks their shapes.
 
-The released speech model hears with wav2vec2-large-xlsr-53-english: 24 layers of 1024 numbers.
+The released speech model uses wav2vec2-large-xlsr-53-english: 24 layers of width 1024.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _UNUSED = re.compile(r"(?:lm_head|quantizer|project_q|project_hid)\..+|masked_sp
 
 
 def audio_encoder_recipe(path: Path, slot: str = "audio_encoder") -> Recipe:
-    """The recipe of a wav2vec 2.0: a folder as Hugging Face has it, or its .safetensors file alone.
+    """Return the recipe of a wav2vec 2.0: a folder as from Hugging Face, or only its .safetensors file.
 
-    Reads headers only. Raises ModelError naming `slot` when it is something else, or incomplete.
+    Reads headers only. Raises ModelError that names `slot` if it is something else, or incomplete.
     """
     checkpoint = read_checkpoint(path)
     tensors = {}
@@ -55,7 +55,7 @@ def audio_encoder_recipe(path: Path, slot: str = "audio_encoder") -> Recipe:
 
 
 def choose_audio_encoder(files: Sequence[Path], family: str, slot: PartName = "audio_encoder") -> Path:
-    """The one of `files` that is a wav2vec 2.0. Raises ModelError when none is, or several are."""
+    """Return the one of `files` that is a wav2vec 2.0. Raises ModelError if none or several are."""
     fitting = [file for file in files if _is_one(file, slot)]
     if len(fitting) == 1:
         return fitting[0]
@@ -74,7 +74,7 @@ def _is_one(file: Path, slot: PartName) -> bool:
 
 
 def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
-    """The configuration that has these shapes; what no shape tells is the same in all of them."""
+    """Return the configuration with these shapes. Values that no shape shows are equal in all wav2vec 2.0."""
 
     def shape(name: str, dims: int) -> tuple[int, ...]:
         return shape_of(checkpoint.path, shapes, name, dims)
@@ -103,7 +103,7 @@ def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
 
 
 def _shapes_of(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    """Every parameter of transformers' Wav2Vec2Model with this configuration that is used, and its shape."""
+    """Return name and shape of every used parameter of transformers' Wav2Vec2Model for this configuration."""
     shapes: dict[str, tuple[int, ...]] = {}
     width, inner, convolutions = config["hidden_size"], config["intermediate_size"], config["conv_dim"]
 
