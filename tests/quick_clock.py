@@ -33,4 +33,8 @@ def on_a_quick_clock(work: Callable[[Callable[[], float]], Coroutine[Any, Any, T
     try:
         return loop.run_until_complete(work(loop.time))
     finally:
+        left = asyncio.all_tasks(loop)
+        for task in left:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
         loop.close()

@@ -40,17 +40,23 @@ class Spent:
 class Journal:
     """The table of jobs. Threads may share it, and several processes may open the same file.
 
-    now: returns seconds since 1970.
+    now:     returns seconds since 1970.
+    connect: opens the database.
 
     Raises JournalError if the file cannot be read or written.
     """
 
-    def __init__(self, file: Path, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        file: Path,
+        now: Callable[[], float],
+        connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
+    ) -> None:
         self.file, self._now, self._lock = file, now, threading.RLock()
         with _as_journal_error(file):
             file.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # prompts are nobody else's business
-            self._database = sqlite3.connect(file, timeout=10, isolation_level=None, check_same_thread=False)
+            self._database = connect(file, timeout=10, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode = WAL")
             self._database.execute("PRAGMA synchronous = FULL")  # a commit outlives a loss of power
             bring_up_to_date(self._database, str(file))
