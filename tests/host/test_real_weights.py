@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from real_names import write_real_names
 
@@ -16,6 +17,7 @@ from wan_duet.pipelines.cli.terminal import stopped_by_sigterm
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
+from wan_duet.pipelines.video.image import image_bytes
 
 from .test_browser import LACKING, SKIPPED, in_browser
 from .test_workflows import add, id_of, text_of, video_of
@@ -97,6 +99,21 @@ def real(comfyui: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[He
     with stopped_by_sigterm(), HeadlessComfyUI(comfyui, extra_args=extra) as running:
         shutil.copy(comfyui.path / "input" / "example.png", running.input)
         yield running
+
+
+@pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
+def test_the_app_runs_with_another_prompt_picture_and_seed_and_shows_the_video(
+    real: HeadlessComfyUI, tmp_path: Path
+) -> None:
+    prompt, picture = "a green ball moving to the right on a white background", tmp_path / "green_ball.png"
+    picture.write_bytes(image_bytes(np.full((64, 64, 3), (30, 160, 60), np.uint8), "png", {}))
+    shots = [str(tmp_path / "before.png"), str(tmp_path / "after.png")]
+    workflow = str(WORKFLOWS / f"{APP.name}.json")
+    seen = in_browser("run_app.cjs", real.url, workflow, str(picture), prompt, "11", *shots)
+    sent = {item["class_type"]: item["inputs"] for item in seen["sent"]}
+    assert sent["LoadImage"]["image"] == picture.name
+    assert (sent[APP.node]["prompt"], sent[APP.node]["seed"]) == (prompt, 11)
+    assert "type=output" in seen["video"]
 
 
 @pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
