@@ -32,7 +32,7 @@ async function ask(path, body) {
 
 const fileOf = (job) => api.apiURL(`/wan_duet/jobs/file?job=${job}`);
 
-function openPanel(place) {
+function openPanel(container) {
   addStyle("wan-duet-jobs", STYLE);
   const money = element("div", { className: "dim" });
   const problem = element("div", { className: "wrong", role: "alert" });
@@ -45,11 +45,21 @@ function openPanel(place) {
     try {
       const { jobs, today } = await ask("");
       money.textContent = moneyText(today);
-      list.replaceChildren(...(jobs.length ? jobs.map(cardOf) : ["No job was sent to a provider yet."]));
+      place(jobs.length ? jobs.map(cardOf) : [element("div", { className: "dim" }, "No job was sent to a provider yet.")]);
       problem.textContent = "";
     } catch (error) {
       problem.textContent = error.message;
     }
+  }
+  // Only cards that changed are put in: a video that is taken out of the page stops.
+  function place(made) {
+    made.forEach((one, at) => {
+      const there = list.children[at];
+      if (there === one) return;
+      if (there && !made.includes(there)) there.replaceWith(one);
+      else list.insertBefore(one, there ?? null);
+    });
+    while (list.children.length > made.length) list.lastElementChild.remove();
   }
   function cardOf(job) {
     const told = JSON.stringify(job.open ? job : { ...job, elapsed_s: 0 });
@@ -65,7 +75,7 @@ function openPanel(place) {
     }
   }
 
-  place.replaceChildren(root);
+  container.replaceChildren(root);
   look();
   const timer = setInterval(() => (root.isConnected ? look() : clearInterval(timer)), LOOK_MS);
 }

@@ -19,7 +19,7 @@ const QUIET = {
   "Comfy.Workflow.Persist": false, "LiteGraph.Canvas.MinFontSizeForLOD": 0,
 };
 
-async function opened(work, { vueNodes, light }) {
+async function opened(work, { vueNodes = false, light = false }) {
   const settings = { ...QUIET, "Comfy.VueNodes.Enabled": vueNodes, "Comfy.ColorPalette": light ? "light" : "dark" };
   for (const [name, value] of Object.entries(settings)) {
     await fetch(`${url}/settings/${name}`, { method: "POST", body: JSON.stringify(value) });
@@ -30,6 +30,7 @@ async function opened(work, { vueNodes, light }) {
   try {
     const page = browser.pages()[0] ?? (await browser.newPage());
     page.setDefaultTimeout(300_000); // a machine that runs tests on all cores opens pages slowly
+    page.on("dialog", (dialog) => dialog.accept()); // that unsaved work is lost when the page is left
     await openPage(page);
     return await work(page);
   } finally {

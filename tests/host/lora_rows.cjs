@@ -75,7 +75,7 @@ async function work(page) {
     return { before: JSON.parse(before), sent: rows };
   }, id);
 
-  await openPage(page);
+  await page.evaluate(() => window.app.graph.clear());
   const many = await addNode(page, "WanDuetLora", [420, 700]);
   await page.evaluate(
     ([id, text]) => {

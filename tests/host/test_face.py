@@ -100,8 +100,7 @@ def test_the_jobs_panel_shows_and_stops_jobs_of_a_provider(
     assert providers.jobs()["fal"] == 2
 
 
-@pytest.mark.parametrize("canvas", ["vue"])
-def test_the_search_finds_our_nodes_by_the_words_of_other_packs(host: HeadlessComfyUI, canvas: str) -> None:
+def test_the_search_finds_our_nodes_by_the_words_of_other_packs(host: HeadlessComfyUI) -> None:
     found = in_browser("search.cjs", host.url, json.dumps(list(WORDS)))
     for words, node in WORDS.items():
         assert node in found[words], words
