@@ -88,7 +88,7 @@ def _widgets(row: FieldRow) -> list[Widget]:
     if row.name == "seed":
         low, high = row.range or (0, SEED_MAX)
         text = "Where the noise starts: the same seed and settings give the same result."
-        return [Widget(row.name, "INT", 0, f"{text} -1 draws one." if low else text, low, high)]
+        return [Widget(row.name, "INT", 0, f"{text} -1 chooses a random one." if low else text, low, high)]
     if row.type == "ImageSize|enum":
         size = _combo(row, (*(row.enum or ()), CUSTOM), unset)
         return [size, *(_side(side) for side in row.fields)]

@@ -50,7 +50,7 @@ class _Novita21(WanRequest):
     def _fits_the_width(cls, height: int, info: ValidationInfo) -> int:
         width = info.data.get("width")
         if width is not None and (width, height) not in SIZE_PAIRS:
-            raise PydanticCustomError("size_pair", "not a size that Novita draws")
+            raise PydanticCustomError("size_pair", "not a size that Novita supports")
         return height
 
     @field_validator("prompt", check_fields=False)
