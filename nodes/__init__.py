@@ -39,6 +39,7 @@ def extension() -> ComfyExtension:
     from .run import WanDuetCheck, WanDuetRunLocal
     from .sample import WanDuetStageSampler, WanDuetTwoStageSampler
     from .tasks import REQUEST_NODES
+    from .to_comfy import WanDuetToComfy
     from .video import WanDuetDecode, WanDuetEncodeVideo, WanDuetRenderVideo
 
     class Extension(ComfyExtension):
@@ -75,6 +76,7 @@ def extension() -> ComfyExtension:
                 WanDuetPromptExpander,
                 WanDuetSafetyChecker,
                 WanDuetFromComfy,
+                WanDuetToComfy,
             ]
 
     return Extension()

@@ -14,7 +14,7 @@ from .listing import find_companions, pick, stamp
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
-    from ..pipelines.loading.wan_model import WanModel
+    from ..pipelines.loading.host_model import AnyModel
 
 _NONE = "none"
 
@@ -54,7 +54,7 @@ class WanDuetPromptExpander(io.ComfyNode):
         return _stamp(cls.FOLDER, language_model)
 
     @classmethod
-    def execute(cls, model: WanModel, language_model: str) -> io.NodeOutput:
+    def execute(cls, model: AnyModel, language_model: str) -> io.NodeOutput:
         return io.NodeOutput(replace(model, prompt_expander=_chosen(cls.FOLDER, language_model)))
 
 
@@ -96,7 +96,7 @@ class WanDuetSafetyChecker(io.ComfyNode):
         return _stamp(cls.FOLDER, checker)
 
     @classmethod
-    def execute(cls, model: WanModel, checker: str) -> io.NodeOutput:
+    def execute(cls, model: AnyModel, checker: str) -> io.NodeOutput:
         return io.NodeOutput(replace(model, safety_checker=_chosen(cls.FOLDER, checker)))
 
 

@@ -71,10 +71,12 @@ class WanDuetFromComfy(io.ComfyNode):
         from ..pipelines.loading.host_model import HostModel
         from .host_model.facts import facts_of
         from .host_model.networks import ComfyNetworks
+        from .host_model.patches import without_effect
 
         experts = {"high": high} if low is None else {"high": high, "low": low}
         facts = {name: facts_of(model, name) for name, model in experts.items()}
         found, notes = family_of_host(facts, family)
+        notes += dict.fromkeys(note for model in experts.values() for note in without_effect(model))
         for note in notes:
             log.warning("%s", note)
         known = None if vae is None else _wan_vae(vae, found.latent_channels)
@@ -83,7 +85,7 @@ class WanDuetFromComfy(io.ComfyNode):
                 name=facts["high"].config,
                 family=found,
                 boundary=found.boundary,
-                networks=ComfyNetworks(experts, clip, clip_vision),
+                networks=ComfyNetworks(experts, clip, clip_vision, vae),
                 vae_recipe=None if known is None else known.vae,
                 precision="auto" if known is None else known.precision,
                 facts=facts,

@@ -15,7 +15,7 @@ from .prepare import latent_shape, length_input, size_inputs
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
-    from ..pipelines.loading.wan_model import WanModel
+    from ..pipelines.loading.host_model import AnyModel
 
 
 class WanDuetImageCondition(io.ComfyNode):
@@ -65,7 +65,7 @@ class WanDuetImageCondition(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: WanModel,
+        model: AnyModel,
         positive: Any,
         negative: Any,
         image: Any,

@@ -13,7 +13,7 @@ from ..pipelines.request.contracts import DESCRIPTIONS
 from .widgets import Widget, fields_of, socket_of, widgets
 
 if TYPE_CHECKING:
-    from ..pipelines.loading.wan_model import WanModel
+    from ..pipelines.loading.host_model import AnyModel
 
 __all__ = [
     "boundary_input",
@@ -88,7 +88,7 @@ def boundary_input() -> io.Input:
     )
 
 
-def chosen_boundary(setting: float, model: WanModel) -> float | None:
+def chosen_boundary(setting: float, model: AnyModel) -> float | None:
     """Return the boundary set in the widget, or the model's own for any value below 0."""
     return model.boundary if setting < 0 else setting
 

@@ -23,7 +23,7 @@ from .lora_files import (
 from .sockets import WanModelSocket, WanRequestSocket
 
 if TYPE_CHECKING:
-    from ..pipelines.loading.wan_model import WanModel
+    from ..pipelines.loading.host_model import AnyModel
 
 
 class _LoraNode(io.ComfyNode):
@@ -100,7 +100,7 @@ class WanDuetLora(_LoraNode):
         )
 
     @classmethod
-    def execute(cls, model: WanModel, allow_partial: bool = False, **settings: Any) -> io.NodeOutput:
+    def execute(cls, model: AnyModel, allow_partial: bool = False, **settings: Any) -> io.NodeOutput:
         from ..pipelines.generate.lora_chain import lora_report, with_loras
         from ..pipelines.weights.lora.coverage_picture import coverage_picture
 

@@ -21,7 +21,7 @@ from .listing import find_models, pick, stamp
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
-    from ..pipelines.loading.wan_model import WanModel
+    from ..pipelines.loading.host_model import AnyModel
 
 log = logging.getLogger(__name__)
 
@@ -259,9 +259,12 @@ class WanDuetEncodePrompt(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: WanModel, prompt: str, negative_prompt: str) -> io.NodeOutput:
+    def execute(cls, model: AnyModel, prompt: str, negative_prompt: str) -> io.NodeOutput:
         from ..pipelines.generate.stages import encode_prompts
+        from ..pipelines.loading.host_model import HostModel
 
+        if isinstance(model, HostModel):
+            return io.NodeOutput(*model.networks.encode_prompts([prompt, negative_prompt]))
         encoded = encode_prompts(
             model, [prompt, negative_prompt], HostMemory(), NodeProgress(cls.hidden.unique_id)
         )

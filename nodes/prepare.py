@@ -28,7 +28,7 @@ from .outgoing import written_media
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
-    from ..pipelines.loading.wan_model import WanModel
+    from ..pipelines.loading.host_model import AnyModel
 
 
 class WanDuetEmptyLatent(io.ComfyNode):
@@ -51,7 +51,7 @@ class WanDuetEmptyLatent(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: WanModel, width: int, height: int, num_frames: int) -> io.NodeOutput:
+    def execute(cls, model: AnyModel, width: int, height: int, num_frames: int) -> io.NodeOutput:
         import torch
 
         return io.NodeOutput(to_latent(torch.zeros(latent_shape(model, width, height, num_frames))))
@@ -87,7 +87,7 @@ class WanDuetVideoCondition(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: WanModel,
+        model: AnyModel,
         video: Any,
         width: int,
         height: int,
@@ -149,7 +149,7 @@ class WanDuetSigmas(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model: WanModel, steps: int, shift: float, solver: str, boundary: float
+        cls, model: AnyModel, steps: int, shift: float, solver: str, boundary: float
     ) -> io.NodeOutput:
         import torch
 
@@ -188,7 +188,7 @@ def length_input(tooltip: str) -> io.Input:
     return io.Int.Input("num_frames", default=81, min=1, max=1001, tooltip=tooltip)
 
 
-def latent_shape(model: WanModel, width: int, height: int, num_frames: int) -> tuple[int, int, int, int, int]:
+def latent_shape(model: AnyModel, width: int, height: int, num_frames: int) -> tuple[int, int, int, int, int]:
     """Return (1, C, T, H, W) of the latent. Raises RequestError for a size the model does not support."""
     family = model.family
     for name, size in (("width", width), ("height", height)):

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ..pipelines.generate.local_run import Acceleration
-    from ..pipelines.loading.wan_model import WanModel
+    from ..pipelines.loading.host_model import AnyModel
     from ..pipelines.plan import Plan
 
 _ALL = "all"
@@ -124,7 +124,7 @@ class WanDuetRunLocal(io.ComfyNode):
     def execute(
         cls,
         request: RequestWithMedia,
-        model: WanModel,
+        model: AnyModel,
         filename_prefix: str,
         save: bool,
         return_images: bool,
@@ -204,7 +204,7 @@ class WanDuetCheck(io.ComfyNode):
         cls,
         request: RequestWithMedia,
         runner: str,
-        model: WanModel | None = None,
+        model: AnyModel | None = None,
         novita_model: NovitaModel = NOVITA_MODELS[0],
     ) -> io.NodeOutput:
         from ..pipelines.generate.local_run import local_abilities

@@ -25,7 +25,7 @@ from .sockets import WanModelSocket
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..pipelines.loading.wan_model import WanModel
+    from ..pipelines.loading.host_model import AnyModel
     from ..pipelines.sampling.schedule import Sampling
 
 
@@ -77,7 +77,7 @@ class WanDuetTwoStageSampler(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: WanModel,
+        model: AnyModel,
         positive: Any,
         negative: Any,
         latent: Any,
@@ -151,7 +151,7 @@ class WanDuetStageSampler(io.ComfyNode):
     @classmethod
     def execute(
         cls,
-        model: WanModel,
+        model: AnyModel,
         stage: str,
         positive: Any,
         negative: Any,
@@ -173,7 +173,7 @@ class WanDuetStageSampler(io.ComfyNode):
 
 def _sample(
     node: type[io.ComfyNode],
-    model: WanModel,
+    model: AnyModel,
     sampling: Sampling,
     material: tuple[Any, Any, Any],
     seed: int,

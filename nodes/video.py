@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ..pipelines.loading.wan_model import WanModel
+    from ..pipelines.loading.host_model import AnyModel
     from ..pipelines.vae.tiles import Tiling
     from ..pipelines.video.audio import Audio
     from ..pipelines.video.frames import FrameStream
@@ -49,7 +49,7 @@ class WanDuetDecode(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: WanModel, latent: Any) -> io.NodeOutput:
+    def execute(cls, model: AnyModel, latent: Any) -> io.NodeOutput:
         import torch
 
         from ..pipelines.generate.memory_estimate import frame_size
@@ -130,7 +130,7 @@ class WanDuetRenderVideo(io.ComfyNode):
         video_write_mode: str,
         filename_prefix: str,
         save: bool,
-        model: WanModel | None = None,
+        model: AnyModel | None = None,
         vae: Any | None = None,
         container: str = "mp4",
         audio: Any | None = None,

@@ -7,6 +7,7 @@ from typing import Any
 
 from ...pipelines.errors import ModelError
 from ...pipelines.loading.host_family import HostFacts
+from .patches import patch_names
 
 __all__ = ["facts_of"]
 
@@ -30,11 +31,15 @@ def facts_of(model: Any, slot: str) -> HostFacts:
         clip=getattr(network, "img_emb", None) is not None,
         ends="flf_pos_embed_token_number" in unet,
         shift=_shift(model),
+        lora=bool(model.patches),
         file=_file_name(model),
+        patches=patch_names(model),
     )
 
 
 def _shift(model: Any) -> float | None:
+    if "model_sampling" not in model.object_patches:
+        return None
     shift = getattr(model.get_model_object("model_sampling"), "shift", None)
     return None if shift is None else float(shift)
 

@@ -3,29 +3,96 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+from comfy import sd, utils
+from comfy_execution.graph_utils import ExecutionBlocker
+
+from ...pipelines.errors import ModelError
+from ...pipelines.loading.architecture import layout_of_tensors
+from ...pipelines.loading.host_model import HostPrompts, missing_part
+from ..conditioning import with_pictures
+from .facts import facts_of
 from .stage import sample_stages
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ...pipelines.loading.host_model import HostPrompts, HostStage, HostStart
+    from ...pipelines.loading.host_model import HostStage, HostStart
+    from ...pipelines.weights.recipe import Recipe
 
 __all__ = ["ComfyNetworks"]
+
+_LEAVES = ("weight", "bias", "modulation", "emb_pos")  # of a Wan transformer; quantised ones have more
 
 
 @dataclass(frozen=True)
 class ComfyNetworks:
     """pipelines.loading.host_model.HostNetworks.
 
-    experts: MODEL of "high" and perhaps "low". clip, clip_vision: None where they are not connected.
+    experts: MODEL of "high" and perhaps "low". clip, clip_vision, vae: None where they are not connected.
     """
 
     experts: Mapping[str, Any]
     clip: Any | None = None
     clip_vision: Any | None = None
+    vae: Any | None = None
+
+    @property
+    def dtype(self) -> torch.dtype:
+        model = self.experts["high"].model
+        return getattr(model, "manual_cast_dtype", None) or model.get_dtype()
 
     def sample(self, stages: Sequence[HostStage], start: HostStart, prompts: HostPrompts) -> Tensor:
         return sample_stages(self.experts, stages, start, prompts)
+
+    def encode_prompts(self, prompts: Sequence[str]) -> list[Any]:
+        if self.clip is None:
+            raise ModelError(missing_part("clip"))
+        return [self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt)) for prompt in prompts]
+
+    def image_features(self, images: Sequence[Tensor]) -> Tensor:
+        if self.clip_vision is None:
+            raise ModelError(missing_part("clip_vision"))
+        shown = ((image.movedim(0, -1)[None] + 1) / 2 for image in images)
+        # Not cropped: the official code gives CLIP the whole image, wan/modules/clip.py.
+        seen = [self.clip_vision.encode_image(image, crop=False) for image in shown]
+        return torch.cat([output.penultimate_hidden_states for output in seen], dim=1).float().cpu()
+
+    def with_images(
+        self, prompts: HostPrompts, latents: Tensor | None, mask: Tensor | None, features: Tensor | None
+    ) -> HostPrompts:
+        from ...pipelines.generate.conditions import ImageConditions
+
+        images = ImageConditions(latents, mask, features)
+        return HostPrompts(with_pictures(prompts.positive, images), with_pictures(prompts.negative, images))
+
+    def layout(self, expert: str) -> Recipe:
+        named = self.experts[expert].model.diffusion_model.named_parameters()
+        return layout_of_tensors(
+            {name: tensor for name, tensor in named if name.rpartition(".")[2] in _LEAVES}
+        )
+
+    def with_lora(self, file: Path, strength: float, expert: str) -> tuple[ComfyNetworks, int]:
+        before = self.experts[expert]
+        after, _ = sd.load_lora_for_models(before, None, utils.load_torch_file(str(file)), strength, 0)
+        added = sum(len(after.patches[key]) > len(before.patches.get(key, ())) for key in after.patches)
+        return replace(self, experts={**self.experts, expert: after}), added
+
+    def sockets(self) -> tuple[Any, Any, Any, Any]:
+        """MODEL, MODEL, CLIP and VAE, each an ExecutionBlocker where it is not connected."""
+        found = {**self.experts, "clip": self.clip, "vae": self.vae}
+        return tuple(
+            ExecutionBlocker(missing_part(name)) if found.get(name) is None else found[name]
+            for name in ("high", "low", "clip", "vae")
+        )
+
+    def record(self) -> dict[str, Any]:
+        found = {name: facts_of(model, name) for name, model in self.experts.items()}
+        return {
+            name: {"class": facts.config, "file": facts.file, "patches": list(facts.patches)}
+            for name, facts in found.items()
+        }

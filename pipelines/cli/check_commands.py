@@ -105,9 +105,8 @@ def _abilities(options: argparse.Namespace, model: WanModel | None) -> LocalAbil
         from ..interpolation.interpolator_files import find_interpolators
         from ..weights.lora.find import LoraSources
 
-        if model is not None:
-            model = with_lightning(model, class_of(options.kind).task, LoraSources())
-        known = local_abilities(find_interpolators(options.interpolator_folder), model)
+        ready = None if model is None else with_lightning(model, class_of(options.kind).task, LoraSources())
+        known = local_abilities(find_interpolators(options.interpolator_folder), ready)
     return replace(
         known,
         prompt_expander=options.prompt_expander is not None,

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from ..errors import ModelError, SamplingError
+from ..loading.host_model import HostModel, HostPrompts
 from ..loading.wan_model import WanModel
 from ..sampling.engine import Condition, Prompts
 from ..vae.latent_space import normalise
@@ -42,6 +43,13 @@ class ImageConditions:
     def start(self, latents: Tensor) -> Tensor:
         """Return the start latents: those of the image in form 3, else `latents`."""
         return latents if self.frames is None or self.latents is None else self.latents
+
+    def on_host(self, prompts: HostPrompts, model: HostModel) -> HostPrompts:
+        """As `beside`, for a model of the host."""
+        if self.mask is None and self.features is None:
+            return prompts
+        latents = None if self.mask is None else self.latents
+        return model.networks.with_images(prompts, latents, self.mask, self.features)
 
     def beside(self, prompts: Prompts, vae: Recipe) -> Prompts:
         """Return `prompts` with these images added to each condition."""

@@ -19,6 +19,7 @@ from ..device.precision import PRECISIONS, Precision
 from ..download.address import shown
 from ..download.store import origin_of
 from ..errors import ModelError, RequestError
+from ..loading.host_model import HostModel
 from ..plan.plan import Plan
 from ..plan.sigmas import DISTILLED, GRIDS
 from ..request.base import WanRequest
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..kernels.choices import Preferences
-    from ..loading.wan_model import WanModel
+    from ..loading.host_model import AnyModel
     from .media_inputs import MediaInputs
     from .prepared_run import Run
 
@@ -100,6 +101,7 @@ def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha
             "choices": run.choices.as_dict(),
             "kernels_refused": dict(run.choices.refused),
             "vae": _vae(run),
+            **_host_record(model),
             "files": model.hashes(),
             "loras": [{**lora.as_dict(), **_origin(lora.file)} for lora in model.loras],
         },
@@ -120,6 +122,13 @@ def _vae(run: Run) -> dict[str, Any]:
     }
 
 
+def _host_record(model: AnyModel) -> dict[str, Any]:
+    """The exactness class of a run on a model of the host, and what was patched onto it."""
+    if not isinstance(model, HostModel):
+        return {}
+    return {"exactness": "host", "experts": model.networks.record()}
+
+
 def read_receipt(file: Path) -> Recorded:
     """Read the receipt beside a video.
 
@@ -138,11 +147,26 @@ def read_receipt(file: Path) -> Recorded:
             "give the .json file beside a video that was made on this machine",
         )
     try:
+        _require_repeatable(content)
         return _recorded(content)
     except (KeyError, TypeError, ValueError, ArithmeticError, ModelError) as error:
         raise RequestError.of(
             "from-receipt", f"{file} is damaged: {error!r}", "make a new one from the request"
         ) from error
+
+
+def _require_repeatable(content: Mapping[str, Any]) -> None:
+    """Raise RequestError for a run on a model of the host: its patches are named there, not promised."""
+    model = content["model"]
+    if model.get("exactness") != "host":
+        return
+    patched = {name for expert in model["experts"].values() for name in expert["patches"]}
+    raise RequestError.of(
+        "from-receipt",
+        f"the run used ComfyUI's MODEL {model['name']} with {', '.join(sorted(patched)) or 'no patches'}, "
+        "whose results are named in the receipt and not promised",
+        "run the request again in ComfyUI with these MODELs and patches; its workflow is in the video",
+    )
 
 
 def _recorded(content: Mapping[str, Any]) -> Recorded:
@@ -173,7 +197,7 @@ def _preferences(model: Mapping[str, Any]) -> Preferences:
     return Preferences(**model.get("choices", {}), vae=vae)
 
 
-def require_same_files(recorded: Recorded, model: WanModel) -> None:
+def require_same_files(recorded: Recorded, model: AnyModel) -> None:
     """Raise ModelError when the hash of a weight file differs from the receipt."""
     found = model.hashes()
     different = sorted(

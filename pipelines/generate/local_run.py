@@ -20,7 +20,7 @@ from ..embedded.toy_model import embedded_loras
 from ..errors import ModelError, RequestError, SamplingError
 from ..interpolation.interpolator_files import Interpolators, interpolator_record, make_interpolator
 from ..kernels.choices import FloatChoices
-from ..loading.wan_model import WanModel
+from ..loading.host_model import AnyModel, HostModel, HostPrompts, HostStart
 from ..plan.plan import Plan, describe, make_plan
 from ..progress import Progress
 from ..request.base import WanRequest
@@ -41,10 +41,11 @@ from ..video.output import require_suffix, reserved_output, write_sidecar
 from ..video.tags import RECEIPT
 from ..weights.lora.find import LoraSources
 from .conditions import ImageConditions
+from .host_sampling import sample_on_host
 from .local_receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
 from .lora_chain import with_loras
 from .media_inputs import MediaInputs, read_media_inputs
-from .memory_estimate import estimate_memory
+from .memory_estimate import estimate_host_memory, estimate_memory
 from .prepared_run import Run
 from .prompt import expanded_prompt, helpers_record, prompt_conditions
 from .render import Rendered, render, render_image, tiling_note
@@ -65,7 +66,7 @@ Acceleration = Literal["exact", "as requested"]
 
 def run(
     request: WanRequest,
-    model: WanModel,
+    model: AnyModel,
     *,
     out: Path | Callable[[Plan], Path],
     memory: Memory,
@@ -106,7 +107,9 @@ def run(
     inputs = read_media_inputs(request, media, find)
     sources = lora_sources or LoraSources(embedded=embedded_loras())
     model = with_lightning(model, request.task, sources)
-    abilities = replace(local_abilities(available, model), step_cache=acceleration == "as requested")
+    # A host brings step caches of its own, as patches on its MODEL.
+    step_cache = acceleration == "as requested" and not isinstance(model, HostModel)
+    abilities = replace(local_abilities(available, model), step_cache=step_cache)
     report = check(request, family=model.family, abilities=abilities, media=inputs.facts)
     resolved = report.require()
     if request.task != SPEECH:
@@ -138,7 +141,7 @@ def run(
 
 def repeat(
     recorded: Recorded,
-    model: WanModel,
+    model: AnyModel,
     *,
     out: Path,
     memory: Memory,
@@ -193,7 +196,7 @@ def _decided(
     request: WanRequest,
     report: Report,
     plan: Plan,
-    model: WanModel,
+    model: AnyModel,
     inputs: MediaInputs,
     memory: Memory,
     progress: Progress,
@@ -208,7 +211,10 @@ def _decided(
     require_suffix(out, plan.output)
     log.info("%s", describe(plan))
     vae = vae_kernels(model, memory)
-    if request.task == SPEECH:
+    if isinstance(model, HostModel):
+        estimate = estimate_host_memory(model, memory, plan.latent_shape)
+        choices = FloatChoices(kernels=vae.kernels, refused=vae.refused)
+    elif request.task == SPEECH:
         estimate = estimate_speech_memory(model, plan, inputs, memory)
         # The choice is for the VAE. The blocks of a speech model have none.
         choices = FloatChoices(kernels=vae.kernels, refused=vae.refused)
@@ -241,12 +247,12 @@ def _decided(
 
 def _with_loras(
     request: WanRequest,
-    model: WanModel,
+    model: AnyModel,
     sources: LoraSources,
     progress: Progress,
     *,
     allow_partial: bool,
-) -> WanModel:
+) -> AnyModel:
     loras = getattr(request, "loras", None) or ()
     return with_loras(model, loras, sources, progress, allow_partial=allow_partial)
 
@@ -290,9 +296,15 @@ def _execute(run: Run, expected: Recorded | None = None) -> Result:
 
 
 def _sample(
-    run: Run, latents: Tensor, conditions: ImageConditions, prompts: Prompts, cache: StepCache | None
+    run: Run,
+    latents: Tensor,
+    conditions: ImageConditions,
+    prompts: Prompts | HostPrompts,
+    cache: StepCache | None,
 ) -> Tensor:
     seed = run.plan.seed
+    if isinstance(prompts, HostPrompts):
+        return _sample_on_host(run, latents, conditions, prompts)
     start = StartLatents(
         conditions.start(latents),
         initial_noise(latents.shape, seed),
@@ -300,7 +312,7 @@ def _sample(
         noise_sampler=noise_sampler(latents.shape, seed),
     )
     return sample(
-        run.model,
+        run.own_model,
         Sampling.of_plan(run.plan),
         start,
         conditions.beside(prompts, run.model.vae),
@@ -310,6 +322,16 @@ def _sample(
         cache=cache,
         residency=run.estimate.residency,
         choices=run.choices,
+    )
+
+
+def _sample_on_host(run: Run, latents: Tensor, conditions: ImageConditions, prompts: HostPrompts) -> Tensor:
+    model, plan = run.model, run.plan
+    assert isinstance(model, HostModel)  # noqa: S101
+    mask = None if conditions.frames is None else (~conditions.frames).float().view(1, 1, -1, 1, 1)
+    start = HostStart(conditions.start(latents), initial_noise(latents.shape, plan.seed), mask, plan.seed)
+    return sample_on_host(
+        model, Sampling.of_plan(plan), start, conditions.on_host(prompts, model), run.progress
     )
 
 
@@ -340,14 +362,17 @@ def _render(run: Run, latents: Tensor, tags: Callable[[Tiling | None], Mapping[s
     )
 
 
-def local_abilities(available: Interpolators, model: WanModel | None = None) -> LocalAbilities:
+def local_abilities(available: Interpolators, model: AnyModel | None = None) -> LocalAbilities:
     """Return what `check` must know about the interpolators and, if given, the model."""
+    host = model if isinstance(model, HostModel) else None
     return LocalAbilities(
         interpolators=available.names,
         unusable_interpolators=available.refused,
         prompt_expander=model is not None and model.prompt_expander is not None,
         safety_checker=model is not None and model.safety_checker is not None,
         missing_weights={} if model is None else missing_weights(model),
+        remarks=() if host is None else host.notes,
+        patched_shift=None if host is None else host.facts["high"].shift,
     )
 
 

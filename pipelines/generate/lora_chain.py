@@ -8,7 +8,7 @@ from textwrap import indent
 
 from ..download.store import origin_of
 from ..errors import LoraError
-from ..loading.wan_model import WanModel
+from ..loading.host_model import AnyModel
 from ..progress import Progress
 from ..request.lora_weight import LoRAWeight, place_of
 from ..weights.lora.coverage import LoraReport
@@ -18,13 +18,13 @@ __all__ = ["lora_report", "with_loras"]
 
 
 def with_loras(
-    model: WanModel,
+    model: AnyModel,
     loras: Sequence[LoRAWeight],
     sources: LoraSources,
     progress: Progress,
     *,
     allow_partial: bool = False,
-) -> WanModel:
+) -> AnyModel:
     """Return `model` with every LoRA attached and reported in its `loras`.
 
     allow_partial: also attach a LoRA of which only a part fits.
@@ -33,7 +33,7 @@ def with_loras(
     `progress.check` raises.
     """
     for index, lora in enumerate(loras):
-        if lora.transformer == "low" and len(model.experts) == 1:
+        if lora.transformer == "low" and model.family.experts == 1:
             raise LoraError(
                 f"loras[{index}].transformer: is low, but the model has only one expert; use high or both"
             )

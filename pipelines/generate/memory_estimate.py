@@ -10,6 +10,7 @@ import torch
 
 from ..device.memory import Memory, compute_dtype
 from ..errors import ModelError
+from ..loading.host_model import HostModel
 from ..loading.wan_model import WanModel
 from ..networks.expert import EXPERT, forward_bytes, token_count
 from ..networks.network_kind import NetworkKind
@@ -27,6 +28,7 @@ __all__ = [
     "MemoryEstimate",
     "Stage",
     "chunk_tokens",
+    "estimate_host_memory",
     "estimate_memory",
     "frame_size",
     "sampling_bytes",
@@ -210,7 +212,7 @@ def _stage(
     return Stage(network, weight_bytes(recipe, dtype_of), mapped, working, _name(dtype))
 
 
-def _vae_stage(model: WanModel, memory: Memory, latent_shape: Sequence[int]) -> Stage:
+def _vae_stage(model: HasVae, memory: Memory, latent_shape: Sequence[int]) -> Stage:
     """memory: of the device of the VAE."""
     dtype = compute_dtype(model.precision, memory, "vae")
     tiling = vae_tiling(model, "decode", latent_shape, memory)
@@ -221,6 +223,12 @@ def _vae_stage(model: WanModel, memory: Memory, latent_shape: Sequence[int]) -> 
 def _vae_alone(stage: Stage, memory: Memory) -> MemoryEstimate:
     free, total = memory.free_bytes(), memory.total_bytes()
     return MemoryEstimate(str(memory.device), stage.dtype, (stage,), free, total)
+
+
+def estimate_host_memory(model: HostModel, memory: Memory, latent_shape: Sequence[int]) -> MemoryEstimate:
+    """Estimate what the VAE needs. The host makes room for its own networks."""
+    vae_memory = memory.for_part("vae")
+    return _vae_alone(_vae_stage(model, vae_memory, latent_shape), vae_memory)
 
 
 def chunk_tokens(model: WanModel, latent_shape: Sequence[int], memory: Memory) -> int:

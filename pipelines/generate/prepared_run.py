@@ -9,8 +9,10 @@ from pathlib import Path
 import torch
 
 from ..device.memory import Memory, compute_dtype
+from ..errors import ModelError
 from ..interpolation.interpolator_files import Interpolators
 from ..kernels.choices import FloatChoices, KernelChoice
+from ..loading.host_model import AnyModel, HostModel
 from ..loading.wan_model import WanModel
 from ..networks.safety_checker import SafetyChecker
 from ..plan.plan import Plan
@@ -40,7 +42,7 @@ class Run:
     request: WanRequest
     report: Report
     plan: Plan
-    model: WanModel
+    model: AnyModel
     inputs: MediaInputs
     memory: Memory
     progress: Progress
@@ -58,6 +60,17 @@ class Run:
     cache_threshold: float | None = None
 
     @property
+    def own_model(self) -> WanModel:
+        """The model, for stages that only our own engine has. Raises ModelError for one of the host."""
+        if isinstance(self.model, HostModel):
+            raise ModelError(
+                f"{self.model.name}: {self.request.task} runs only on a model of Wan Duet Load Model"
+            )
+        return self.model
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype in which the transformer computes."""
+        if isinstance(self.model, HostModel):
+            return self.model.networks.dtype
         return compute_dtype(self.model.precision, self.memory, "transformer")

@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from ..loading.host_model import HostModel, HostPrompts
 from ..networks.helper_folder import companion_record
 from ..networks.prompt_expander import expand_prompt
 from ..sampling.engine import Condition, Prompts
@@ -13,7 +14,7 @@ from .prepared_run import Run
 from .safety import check_inputs, check_prompt
 from .stages import encode_prompts
 
-__all__ = ["expanded_prompt", "helpers_record", "prompt_conditions"]
+__all__ = ["expanded_prompt", "helpers_record", "own_conditions", "prompt_conditions"]
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,23 @@ def expanded_prompt(run: Run) -> str:
     return prompt
 
 
-def prompt_conditions(run: Run, prompt: str) -> tuple[Prompts, dict[str, str]]:
+def prompt_conditions(run: Run, prompt: str) -> tuple[Prompts | HostPrompts, dict[str, str]]:
     """Encode prompt and negative prompt. Returns them, and {field: note} for each one that was cut."""
+    if isinstance(run.model, HostModel):
+        negative = dict(run.request).get("negative_prompt") or ""
+        # Both, whatever the guidance: a patch on the model may use the negative one at scale 1 too.
+        return HostPrompts(*run.model.networks.encode_prompts([prompt, negative])), {}
+    return own_conditions(run, prompt)
+
+
+def own_conditions(run: Run, prompt: str) -> tuple[Prompts, dict[str, str]]:
+    """As `prompt_conditions`, for our own engine. The negative prompt is encoded if a step uses it."""
     plan, fields = run.plan, {**dict(run.request), "prompt": prompt}
     guided = any(plan.guidance[expert] != 1 for expert in plan.experts[plan.start_step :])
     names = ["prompt", "negative_prompt"] if guided else ["prompt"]
-    encoded = encode_prompts(run.model, [fields.get(name) or "" for name in names], run.memory, run.progress)
+    encoded = encode_prompts(
+        run.own_model, [fields.get(name) or "" for name in names], run.memory, run.progress
+    )
     notes = {
         name: f"too long: only the first {prompt.tokens} tokens are used, the last {prompt.dropped} are cut"
         for name, prompt in zip(names, encoded, strict=True)

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import LoraError
+from ..loading.host_model import AnyModel, HostModel, missing_part
 from ..loading.missing_files import missing
-from ..loading.wan_model import WanModel
 from ..weights.lora.find import LoraSources
 
 __all__ = ["missing_weights", "with_lightning"]
@@ -24,7 +24,7 @@ _ALIKE = "diffusion_pytorch_model"
 _FASTWAN = "FastVideo/FastWan2.2-TI2V-5B-FullAttn-Diffusers"
 
 
-def with_lightning(model: WanModel, task: str, sources: LoraSources) -> WanModel:
+def with_lightning(model: AnyModel, task: str, sources: LoraSources) -> AnyModel:
     """Add the Lightning LoRAs that a turbo task needs, when `sources` has them all.
 
     Returns `model` unchanged otherwise; `missing_weights` then names the missing files.
@@ -41,11 +41,11 @@ def with_lightning(model: WanModel, task: str, sources: LoraSources) -> WanModel
     return model
 
 
-def missing_weights(model: WanModel) -> Mapping[str, str]:
+def missing_weights(model: AnyModel) -> Mapping[str, str]:
     """Return {task: what is missing and what to do} for the tasks of the family. Empty when all can run."""
     found: dict[str, str] = {}
-    if model.family.uses_clip and model.image_encoder is None:
-        found["image-to-video"] = missing("image_encoder", model.family.name)
+    if model.family.uses_clip and (lacking := _no_image_encoder(model)):
+        found["image-to-video"] = lacking
     without = _undistilled(model)
     for task, file in _LIGHTNING.items():
         if task in model.family.tasks and without:
@@ -64,20 +64,36 @@ def missing_weights(model: WanModel) -> Mapping[str, str]:
     return found
 
 
-def _undistilled(model: WanModel) -> list[str]:
+def _no_image_encoder(model: AnyModel) -> str:
+    """What to do about a missing image encoder; empty when there is one."""
+    if isinstance(model, HostModel):
+        return "" if model.networks.clip_vision is not None else missing_part("clip_vision")
+    return "" if model.image_encoder is not None else missing("image_encoder", model.family.name)
+
+
+def _undistilled(model: AnyModel) -> list[str]:
     """Return the experts that do not seem distilled: neither their file names nor a LoRA suggest it.
 
     Tensors do not show it. Any attached LoRA counts, whatever its name.
     """
     has_lora = {lora.expert for lora in model.loras if lora.strength}
+    if isinstance(model, HostModel):
+        has_lora |= {name for name, facts in model.facts.items() if facts.lora}
     return [
-        name for name in model.experts if name not in has_lora and not _name_matches(_FOUR_STEPS, model, name)
+        name for name in _names(model) if name not in has_lora and not _name_matches(_FOUR_STEPS, model, name)
     ]
 
 
-def _name_matches(words: re.Pattern[str], model: WanModel, expert: str) -> bool:
+def _name_matches(words: re.Pattern[str], model: AnyModel, expert: str) -> bool:
     """Whether the name of a file of `expert` contains one of `words`."""
-    return any(words.search(_name(file)) for file in model.experts[expert].files)
+    return any(words.search(name) for name in _names(model)[expert])
+
+
+def _names(model: AnyModel) -> dict[str, list[str]]:
+    """The names of the files of each expert; a host may not know its own."""
+    if isinstance(model, HostModel):
+        return {name: [facts.file] for name, facts in model.facts.items()}
+    return {name: [_name(file) for file in recipe.files] for name, recipe in model.experts.items()}
 
 
 def _name(file: Path) -> str:

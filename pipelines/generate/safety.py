@@ -8,7 +8,7 @@ from itertools import islice
 import numpy as np
 
 from ..errors import RequestError
-from ..loading.wan_model import WanModel
+from ..loading.host_model import AnyModel
 from ..networks.safety_checker import Looks, SafetyChecker
 from ..progress import Progress
 from ..request import MEDIA, WanRequest
@@ -28,7 +28,7 @@ _HOW_TO_CHOOSE_ONE = (
 )
 
 
-def required_checker(request: WanRequest, model: WanModel, inputs: MediaInputs) -> SafetyChecker | None:
+def required_checker(request: WanRequest, model: AnyModel, inputs: MediaInputs) -> SafetyChecker | None:
     """Return the checker that the switches of `request` need, or None when they are off.
 
     Raises RequestError when a switch is on but no checker can do it, ModelError for a folder without a

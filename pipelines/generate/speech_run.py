@@ -43,7 +43,7 @@ from .local_receipt import Recorded, differences, make_receipt
 from .media_inputs import MediaInputs
 from .memory_estimate import MemoryEstimate, Stage, estimate_memory, sampling_bytes
 from .prepared_run import Run
-from .prompt import expanded_prompt, helpers_record, prompt_conditions
+from .prompt import expanded_prompt, helpers_record, own_conditions
 from .render import checked_frames
 from .result import Result, StageTimer
 from .safety import result_check
@@ -96,7 +96,7 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
         with timer.stage("prompt"):
             prompt = expanded_prompt(run)
         with timer.stage("text"):
-            prompts, notes = prompt_conditions(run, prompt)
+            prompts, notes = own_conditions(run, prompt)
         with timer.stage("sound"):
             features = _audio_features(speech)
         receipt = _receipt(speech, prompt, notes) | helpers_record(run)
@@ -152,7 +152,7 @@ def _with_inputs(run: Run, pose_video: Path | None) -> _Speech:
     if pose_video is not None:
         probe(pose_video)  # before any work: MediaError when it cannot be read
     fitted = fit(image[None], run.plan.width, run.plan.height)[0].permute(2, 0, 1) * 2 - 1
-    return _Speech(run, _audio_encoder(run.model), _sound(run.inputs, run.plan), fitted, pose_video)
+    return _Speech(run, _audio_encoder(run.own_model), _sound(run.inputs, run.plan), fitted, pose_video)
 
 
 def _audio_encoder(model: WanModel) -> Recipe:
@@ -197,7 +197,7 @@ def _frames(
 ) -> FrameStream:
     """Yield the frames of all clips. Raises SamplingError at the end if latents differ from `expected`."""
     run, plan = speech.run, speech.run.plan
-    recipe, sampling = run.model.experts["high"], Sampling.of_plan(plan)
+    recipe, sampling = run.own_model.experts["high"], Sampling.of_plan(plan)
     speaker = Executor(
         {"high": recipe},
         run.dtype,
@@ -209,7 +209,7 @@ def _frames(
         kind=SPEECH_EXPERT,
     )
     inputs = SpeechInputs(
-        model=run.model,
+        model=run.own_model,
         speaker=speaker,
         memory=run.memory,
         progress=run.progress,

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..device.memory import Memory, compute_dtype
 from ..errors import ModelError
+from ..loading.host_model import AnyModel, HostModel
 from ..loading.missing_files import missing
-from ..loading.wan_model import WanModel
 from ..networks.clip_vision import image_features
 from ..progress import Progress
 from ..video.image import fit, read_image
@@ -42,7 +42,7 @@ def conditions_of(run: Run) -> ImageConditions:
     )
 
 
-def require_image_support(model: WanModel, ends: bool) -> None:
+def require_image_support(model: AnyModel, ends: bool) -> None:
     """Raise ModelError when `model` cannot use a first image or, if `ends`, a last one.
 
     `check` does the same for a request. This is for the building-block nodes.
@@ -62,7 +62,7 @@ def require_image_support(model: WanModel, ends: bool) -> None:
 
 
 def encode_images(
-    model: WanModel,
+    model: AnyModel,
     first: Tensor,
     last: Tensor | None,
     size: tuple[int, int],
@@ -99,7 +99,9 @@ def encode_images(
     return ImageConditions(latents, mask, features)
 
 
-def _features(model: WanModel, images: Sequence[Tensor], memory: Memory, progress: Progress) -> Tensor:
+def _features(model: AnyModel, images: Sequence[Tensor], memory: Memory, progress: Progress) -> Tensor:
+    if isinstance(model, HostModel):
+        return model.networks.image_features(images)
     recipe = model.image_encoder
     if recipe is None:
         raise ModelError(missing("image_encoder", model.family.name))

@@ -10,17 +10,20 @@ import logging
 import math
 import re
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from ..errors import ModelError
 from ..networks.shapes import Shapes, require_shapes, shape_of
 from ..weights.checkpoint import Checkpoint
 from ..weights.module_names import PREFIXES, to_diffusers
 from ..weights.recipe import Recipe
-from ..weights.stored_tensors import Source
+from ..weights.stored_tensors import Source, TensorSource
 from .s2v_layout import SPEECH_MARK, is_speech, speech_config, speech_name, speech_shapes
 
-__all__ = ["families_of", "transformer_recipe"]
+__all__ = ["families_of", "layout_of_tensors", "transformer_recipe"]
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +58,13 @@ def transformer_recipe(checkpoint: Checkpoint) -> Recipe:
     config = _config(checkpoint, shapes)
     require_shapes(checkpoint.path, "this Wan transformer", tensors, _shapes_of(config))
     return Recipe.of(config, tensors)
+
+
+def layout_of_tensors(tensors: Mapping[str, Tensor]) -> Recipe:
+    """As `transformer_recipe`, of a network that is loaded already."""
+    name = Path("the connected MODEL")  # stands in errors where a file's name would
+    sources = {key: TensorSource(tensor, name) for key, tensor in tensors.items()}
+    return transformer_recipe(Checkpoint(name, sources))
 
 
 def families_of(config: Mapping[str, Any]) -> tuple[str, ...]:

@@ -23,7 +23,8 @@ class HostFacts:
     config:   class name of its configuration, such as WAN21_T2V.
     channels: of the latents; inputs: of the network, with those of an image.
     width:    numbers per token. clip: it reads CLIP features; ends: for two images.
-    shift:    of its noise schedule, None where it has none.
+    shift:    that a patch gave its noise schedule; None where there is no such patch.
+    lora:     its weights are patched.
     file:     name of its file, empty where ComfyUI does not know it.
     patches:  what was added to it, by name.
     """
@@ -35,6 +36,7 @@ class HostFacts:
     clip: bool = False
     ends: bool = False
     shift: float | None = None
+    lora: bool = False
     file: str = ""
     patches: tuple[str, ...] = ()
 

@@ -6,24 +6,40 @@ them; plan, solvers and guidance stay ours.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from ..device.memory import KeepAlive
 from ..device.precision import Precision
-from ..errors import ModelError
+from ..errors import LoraError, ModelError
 from ..kernels.choices import Preferences
 from ..plan.families import Family
+from ..weights.hashing import file_hash
+from ..weights.lora.attach import MATCH_AT_LEAST, attach_lora
 from ..weights.lora.coverage import LoraReport
+from ..weights.lora.lora_file import read_lora
 from ..weights.recipe import Recipe
 from .host_family import HostFacts
+from .wan_model import WanModel
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
-__all__ = ["HostModel", "HostNetworks", "HostPrompts", "HostStage", "HostStart"]
+__all__ = [
+    "AnyModel",
+    "HostModel",
+    "HostNetworks",
+    "HostPrompts",
+    "HostStage",
+    "HostStart",
+    "missing_part",
+]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -82,6 +98,37 @@ class HostNetworks(Protocol):
         leftover noise when the last sigma is above 0.
         """
 
+    def encode_prompts(self, prompts: Sequence[str]) -> list[Any]:
+        """The conditioning of each prompt. Raises ModelError without a text encoder."""
+
+    def image_features(self, images: Sequence[Tensor]) -> Tensor:
+        """CLIP features (1, tokens, D) of `images` (3, H, W) in [-1, 1], one after another.
+
+        Raises ModelError without an image encoder.
+        """
+
+    def with_images(
+        self, prompts: HostPrompts, latents: Tensor | None, mask: Tensor | None, features: Tensor | None
+    ) -> HostPrompts:
+        """`prompts` with the images of `generate.conditions.ImageConditions` on both."""
+
+    def layout(self, expert: str) -> Recipe:
+        """Names and shapes of the weights of an expert, to hold a LoRA against."""
+
+    def with_lora(self, file: Path, strength: float, expert: str) -> tuple[HostNetworks, int]:
+        """These networks with a LoRA, attached by the host, and how many tensors it changes."""
+
+    def record(self) -> dict[str, Any]:
+        """For the receipt: class, file and patches of each expert, by name."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """In which the experts compute."""
+
+    @property
+    def clip_vision(self) -> Any | None:
+        """The image encoder, None where none is connected."""
+
 
 @dataclass(frozen=True)
 class HostModel:
@@ -117,8 +164,45 @@ class HostModel:
             raise ModelError(missing_part("vae"))
         return self.vae_recipe
 
+    def with_lora(
+        self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False
+    ) -> HostModel:
+        """As `WanModel.with_lora`. The host attaches the LoRA; the report is ours."""
+        targets = tuple(self.facts) if transformer == "both" or len(self.facts) == 1 else (transformer,)
+        lora, networks, reports = read_lora(file), self.networks, list(self.loras)
+        for name in targets:
+            _, report = attach_lora(networks.layout(name), lora, scale, name, allow_partial=allow_partial)
+            networks, attached = networks.with_lora(file, scale, name)
+            _require_attached(report, attached, allow_partial)
+            reports.append(report)
+        return replace(self, networks=networks, loras=tuple(reports))
+
+    def hashes(self) -> dict[str, str]:
+        """Content hash of every LoRA that a request attached. The host's own files are named, not hashed."""
+        loras = dict.fromkeys(report.file for report in self.loras)
+        return {f"loras[{index}]/{file.name}": file_hash(file) for index, file in enumerate(loras)}
+
+
+AnyModel = WanModel | HostModel
+
+
+def _require_attached(report: LoraReport, attached: int, allow_partial: bool) -> None:
+    """Raise LoraError when the host understood too little of a LoRA that fits the expert."""
+    wanted = report.coverage.tensors
+    if attached >= wanted:
+        return
+    found = (
+        f"{report.file.name}: ComfyUI attaches {attached} of {wanted} tensors on the {report.expert} expert"
+    )
+    if attached < MATCH_AT_LEAST * wanted and not allow_partial:
+        raise LoraError(
+            f"{found}; use Wan Duet Load Model, which reads this dialect, or allow a partial match"
+        )
+    log.warning("%s", found)
+
 
 _PARTS: Mapping[str, str] = {
+    "low": "the MODEL of the low-noise expert",
     "vae": "Load VAE",
     "clip": "Load CLIP of type wan",
     "clip_vision": "Load CLIP Vision",

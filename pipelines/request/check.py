@@ -108,8 +108,13 @@ def _resolve(
         case = FieldCase(request.task, field, preference, everything, family, abilities, media)
         return LOCAL_RULES[field].judge(case)
 
+    remarks = () if family is None else _remarks(family, abilities, everything)
     judged = [judge(field) for field in everything if field in LOCAL_RULES]
-    findings = [*_wrong_model(request, family, abilities), *(item for item in judged if item.field in fields)]
+    findings = [
+        *_wrong_model(request, family, abilities),
+        *remarks,
+        *(item for item in judged if item.field in fields),
+    ]
     if any(finding.status == "impossible" for finding in findings):
         return findings, None
     asked = {plan_name(name): value for name, value in request if value is not None}
@@ -126,12 +131,23 @@ def _wrong_model(
     if family is None:
         return
     if request.task not in family.tasks:
-        can = ", ".join(sorted(family.tasks))
+        can = ", ".join(sorted(family.tasks)) or "what the building blocks do with ComfyUI's conditioning"
         others = " or ".join(family.able_to(request.task)) or "another model"
         reason = f"it cannot do {request.task}, only {can}; load {others}"
         yield Finding("model", "impossible", family.name, None, reason)
     elif request.task in abilities.missing_weights:
         yield Finding("model", "impossible", family.name, None, abilities.missing_weights[request.task])
+
+
+def _remarks(family: ModelFacts, abilities: LocalAbilities, values: Mapping[str, Any]) -> Iterator[Finding]:
+    """What a user may not expect of the loaded model."""
+    for remark in abilities.remarks:
+        yield Finding("model", "warning", family.name, family.name, remark)
+    patched = abilities.patched_shift
+    for field in ("shift", "flow_shift"):
+        if patched is not None and values.get(field) not in (None, patched):
+            reason = f"a patch on the model says {patched:g}, but the request's decides the noise levels"
+            yield Finding(field, "warning", values[field], values[field], reason)
 
 
 def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Finding]:

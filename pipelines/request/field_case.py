@@ -21,6 +21,8 @@ class LocalAbilities:
     unusable_interpolators: one line per interpolator file that cannot be used, with the reason.
     missing_weights:        {task: which weights the loaded model needs for it but does not have, and what to
                             do}.
+    remarks:                what else to say about the loaded model.
+    patched_shift:          the shift that a patch of the host gave the model; the request's wins.
     """
 
     interpolators: tuple[str, ...] = ("flow",)
@@ -29,6 +31,8 @@ class LocalAbilities:
     step_cache: bool = False
     unusable_interpolators: tuple[str, ...] = ()
     missing_weights: Mapping[str, str] = field(default_factory=dict)
+    remarks: tuple[str, ...] = ()
+    patched_shift: float | None = None
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ..loading.vae_layout import vae_recipe
 from ..plan.families import FAMILIES, Family
 from ..weights.checkpoint import Checkpoint
 from ..weights.recipe import Recipe
-from ..weights.stored_tensors import Files
+from ..weights.stored_tensors import TensorSource
 
 __all__ = ["HasVae", "StandaloneVae", "read_vae", "vae_of_tensors"]
 
@@ -62,7 +62,8 @@ def vae_of_tensors(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> Standal
     Tensors are copied only when used, and only if device or dtype differ. Raises ModelError if they are not
     of a Wan VAE.
     """
-    recipe = vae_recipe(Checkpoint(_NAME, {name: _TensorSource(tensor) for name, tensor in tensors.items()}))
+    sources = {name: TensorSource(tensor, _NAME) for name, tensor in tensors.items()}
+    recipe = vae_recipe(Checkpoint(_NAME, sources))
     if dtype not in _PRECISIONS:
         raise ModelError(f"{_NAME}: in {dtype}; a Wan VAE in fp32, bf16 or fp16 works")
     return _standalone(_NAME, recipe, _PRECISIONS[dtype])
@@ -79,23 +80,3 @@ def _standalone(path: Path, recipe: Recipe, precision: Precision) -> StandaloneV
     if family is None:
         raise ModelError(f"{path}: a VAE with {channels} latent channels, which no Wan model has")
     return StandaloneVae(family, recipe, precision)
-
-
-@dataclass(frozen=True, eq=False)
-class _TensorSource:
-    """A `Source` that is already a tensor."""
-
-    tensor: Tensor
-    file: Path = _NAME
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return tuple(self.tensor.shape)
-
-    @property
-    def stored_bytes(self) -> int:
-        return self.tensor.nbytes
-
-    def read(self, files: Files) -> Tensor:
-        del files
-        return self.tensor.detach()

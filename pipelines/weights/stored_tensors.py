@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 
-__all__ = ["NUMBERS", "Files", "Source", "StoredTensor", "read_header", "read_metadata"]
+__all__ = ["NUMBERS", "Files", "Source", "StoredTensor", "TensorSource", "read_header", "read_metadata"]
 
 # As safetensors calls them. The 4- and 6-bit floats that it also knows have no dtype of their own in torch.
 _DTYPES = {
@@ -173,3 +173,23 @@ def _read(file: Path) -> tuple[dict[str, _Place], dict[str, str]]:
         start, end = entry["data_offsets"]
         places[key] = _Place(entry["dtype"], tuple(entry["shape"]), 8 + size + start, end - start)
     return places, metadata
+
+
+@dataclass(frozen=True, eq=False)
+class TensorSource:
+    """A `Source` that is a tensor already. file: stands in errors where a file's name would."""
+
+    tensor: Tensor
+    file: Path
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.tensor.shape)
+
+    @property
+    def stored_bytes(self) -> int:
+        return self.tensor.nbytes
+
+    def read(self, files: Files) -> Tensor:
+        del files
+        return self.tensor.detach()

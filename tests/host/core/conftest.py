@@ -129,6 +129,7 @@ def write_models(models: Path, tiny: ModuleType) -> None:
     (mine / "model_index.json").write_text(json.dumps({"boundary_ratio": tiny.BOUNDARY}))
     (models / "diffusion_models" / "some.gguf").write_bytes(b"GGUF")
     write_lora(models / "loras" / "styles" / "toy high.safetensors")
+    write_wan_loras(models / "loras", tiny.DIM)
     save_file(frame_nets.weights(RIFE.shapes()), models / "frame_interpolation" / "rife.safetensors")
     vae = load_file(toy / "vae" / "diffusion_pytorch_model.safetensors")
     save_file(original_vae_keys(vae), models / "vae" / "toy.safetensors")
@@ -158,6 +159,22 @@ def write_lora(file: Path) -> None:
     down, up = torch.randn(2, width, generator=generator), torch.randn(width, 2, generator=generator)
     name = "transformer.blocks.0.attn1.to_q"
     save_file({f"{name}.lora_A.weight": down * 0.1, f"{name}.lora_B.weight": up * 0.1}, file)
+
+
+def write_wan_loras(loras: Path, width: int) -> None:
+    """One LoRA of rank 2 on a tiny expert, in names that ComfyUI knows, and in diffusers' names."""
+    generator = torch.Generator().manual_seed(1)
+    known, unknown = {}, {}
+    for wan, diffusers in (("self_attn", "attn1"), ("cross_attn", "attn2")):
+        for part, name in (("q", "to_q"), ("k", "to_k"), ("v", "to_v"), ("o", "to_out.0")):
+            down = torch.randn(2, width, generator=generator) * 0.3
+            up = torch.randn(width, 2, generator=generator) * 0.3
+            place = f"diffusion_model.blocks.0.{wan}.{part}"
+            known |= {f"{place}.lora_down.weight": down, f"{place}.lora_up.weight": up}
+            place = f"transformer.blocks.0.{diffusers}.{name}"
+            unknown |= {f"{place}.lora_A.weight": down, f"{place}.lora_B.weight": up}
+    save_file(known, loras / "wan.safetensors")
+    save_file(unknown, loras / "hf.safetensors")
 
 
 def write_text_encoder(folder: Path, width: int) -> None:

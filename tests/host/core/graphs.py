@@ -79,11 +79,14 @@ class Bench:
             f"save {name}": node("ProbeSave", value=[name, 0], name=f"{name}.safetensors") for name in names
         }
         self.client.run({**graph, **saves}, timeout_s=120)
-        files = [self.comfyui.output / f"{name}.safetensors" for name in names]
-        values = [load_file(file)["value"] for file in files]
-        for file in files:
-            file.unlink()
-        return values
+        return [self.saved(f"{name}.safetensors") for name in names]
+
+    def saved(self, name: str) -> Tensor:
+        """What a ProbeSave wrote, once."""
+        file = self.comfyui.output / name
+        value = load_file(file)["value"]
+        file.unlink()
+        return value
 
 
 def distance(one: Tensor, other: Tensor) -> float:

@@ -1,12 +1,17 @@
 """Nodes that only tests need: what comes from elsewhere, and what is going on inside the process."""
 
 import gc
+import hashlib
 import json
 import sys
 from pathlib import Path
 
 import folder_paths
 import torch
+from comfy import ops, sd
+from comfy.ldm.wan import model as wan
+from comfy.ldm.wan import model_animate
+from comfy.model_patcher import ModelPatcher
 from safetensors.torch import save_file
 
 # ruff: noqa: N802 (ComfyUI's names)
@@ -40,6 +45,30 @@ class ProbeConditioning:
         return ([[text, {"pooled_output": None, "attention_mask": mask, **json.loads(extra)}]],)
 
 
+class _Clip:
+    """A text encoder of the real width: random numbers that follow from the text."""
+
+    def tokenize(self, text):
+        return text
+
+    def encode_from_tokens_scheduled(self, text):
+        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+        return [[torch.randn(1, 512, 4096, generator=torch.Generator().manual_seed(seed)), {}]]
+
+
+class ProbeClip:
+    """A CLIP without the eleven gigabytes of the real one."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "probe", "run", ("CLIP",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def run(self):
+        return (_Clip(),)
+
+
 class ProbeSave(_Always):
     """Writes a tensor, so that a test can compare every bit of it."""
 
@@ -53,6 +82,65 @@ class ProbeSave(_Always):
         tensor = value["samples"] if isinstance(value, dict) else value
         save_file({"value": tensor.contiguous()}, Path(folder_paths.get_output_directory()) / name)
         return {}
+
+
+_SMALL = {"dim": 256, "ffn_dim": 512, "num_heads": 2, "num_layers": 2}
+# The layouts of Wan models that no request describes: ComfyUI's own class of each, narrow and short.
+_LAYOUTS = {
+    "vace": (wan.VaceWanModel, {"in_dim": 16, "vace_layers": 1, "vace_in_dim": 96}),
+    "fun control": (wan.WanModel, {"model_type": "i2v", "in_dim": 48}),
+    "fun control 2.2": (wan.WanModel, {"model_type": "t2v", "in_dim": 52, "in_dim_ref_conv": 16}),
+    "camera": (wan.CameraWanModel, {"model_type": "camera", "in_dim": 32}),
+    "animate": (model_animate.AnimateWanModel, {"in_dim": 36}),
+}
+
+
+class ProbeTinyModel:
+    """A MODEL with seeded weights in one of these layouts, loaded as ComfyUI loads a file of it."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "probe", "run", ("MODEL",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"layout": ("STRING",), "seed": ("INT",)}}
+
+    def run(self, layout, seed):
+        network, config = _LAYOUTS[layout]
+        made = network(**_SMALL, **config, operations=ops.disable_weight_init)
+        generator, weights = torch.Generator().manual_seed(seed), {}
+        for name, tensor in made.state_dict().items():
+            deviation = min(0.05, max(1, tensor[0].numel()) ** -0.5) if tensor.ndim else 0.05
+            noise = torch.randn(tensor.shape, generator=generator) * deviation
+            weights[name] = noise + ("norm" in name and name.endswith("weight"))
+        return (sd.load_diffusion_model_state_dict(weights),)
+
+
+class ProbeText(_Always):
+    """Writes a text."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "probe", "run", (), True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"value": ("*",), "name": ("STRING",)}}
+
+    def run(self, value, name):
+        (Path(folder_paths.get_output_directory()) / name).write_text(value, encoding="utf-8")
+        return {}
+
+
+class ProbeOtherModel:
+    """A MODEL of another family."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "probe", "run", ("MODEL",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def run(self):
+        cpu = torch.device("cpu")
+        return (ModelPatcher(torch.nn.Linear(2, 2), cpu, cpu),)
 
 
 class ProbeProcess(_Always):
@@ -71,4 +159,5 @@ class ProbeProcess(_Always):
         return {"ui": {"text": [json.dumps(found)]}}
 
 
-NODE_CLASS_MAPPINGS = {node.__name__: node for node in (ProbeConditioning, ProbeSave, ProbeProcess)}
+_NODES = (ProbeConditioning, ProbeClip, ProbeOtherModel, ProbeTinyModel, ProbeText, ProbeSave, ProbeProcess)
+NODE_CLASS_MAPPINGS = {node.__name__: node for node in _NODES}

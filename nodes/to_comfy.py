@@ -1,0 +1,52 @@
+"""The node that gives a model of ours to ComfyUI's samplers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from comfy_api.latest import io
+
+from .sockets import WanModelSocket
+
+if TYPE_CHECKING:
+    from ..pipelines.loading.host_model import AnyModel
+
+
+class WanDuetToComfy(io.ComfyNode):
+    """WAN_MODEL -> MODEL, MODEL, CLIP, VAE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetToComfy",
+            display_name="Wan Duet Model to ComfyUI",
+            category="Wan Duet/blocks",
+            description="Gives the experts of a model, with their LoRAs, to ComfyUI's samplers and to those "
+            "of other packs. An output that ComfyUI cannot hold says why and stops only what needs it.",
+            search_aliases=["wan duet to model", "export model", "ksampler", "bridge"],
+            inputs=[
+                WanModelSocket.Input("model", tooltip="The model to give."),
+                io.Boolean.Input(
+                    "materialise",
+                    default=False,
+                    tooltip="On: formats that ComfyUI does not read, such as GGUF, are dequantised to "
+                    "bfloat16 in main memory. Off: such an output says how much that takes.",
+                ),
+            ],
+            outputs=[
+                io.Model.Output("high", tooltip="The high-noise expert, or the only one."),
+                io.Model.Output("low", tooltip="The low-noise expert."),
+                io.Clip.Output("clip", tooltip="The text encoder."),
+                io.Vae.Output("vae", tooltip="The VAE."),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, model: AnyModel, materialise: bool) -> io.NodeOutput:
+        from ..pipelines.loading.host_model import HostModel
+        from .host_model.export import core_clip, core_expert, core_vae
+
+        if isinstance(model, HostModel):
+            return io.NodeOutput(*model.networks.sockets())
+        experts = (core_expert(model, name, materialise) for name in ("high", "low"))
+        return io.NodeOutput(*experts, core_clip(model), core_vae(model))
