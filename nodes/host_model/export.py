@@ -41,8 +41,8 @@ def core_expert(model: WanModel, expert: str, materialise: bool) -> Any:
         return ExecutionBlocker(f"{expert}: {model.name} has a single expert; use high")
     if model.family.needs_audio:
         return ExecutionBlocker(
-            f"{expert}: {model.name} is a speech model, whose tensors are not renamed for ComfyUI; load its file "
-            "with Load Diffusion Model"
+            f"{expert}: {model.name} is a speech model, whose tensors are not renamed for ComfyUI; load its "
+            "file with Load Diffusion Model"
         )
     recipe = model.experts[expert]
     loaded = _load(recipe, materialise)

@@ -71,7 +71,7 @@ def api_form(ui: dict[str, Any]) -> dict[str, Any]:
         for item in node["inputs"]:
             if "widget" in item:
                 inputs[item["name"]] = next(values)
-                if item["name"] == "seed":
+                if item["name"] in ("seed", "noise_seed"):
                     assert next(values) == "fixed"  # control after generate, for the browser only
             if item["link"] is not None:  # which wins over the widget of that name
                 inputs[item["name"]] = links[item["link"]]

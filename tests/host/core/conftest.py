@@ -121,6 +121,7 @@ def write_models(models: Path, tiny: ModuleType) -> None:
     for component, expert in (("transformer", "high"), ("transformer_2", "low")):
         weights = tiny.expert_weights(tiny.SEEDS[expert])
         save_file(weights, models / "diffusion_models" / f"{expert}.safetensors")
+        save_file(scaled_fp8(weights), models / "diffusion_models" / f"{expert} fp8.safetensors")
         (mine / component).mkdir()
         save_file(tiny.to_diffusers(weights), mine / component / "diffusion_pytorch_model.safetensors")
         (mine / component / "config.json").write_text(json.dumps(tiny.DIFFUSERS_CONFIG))
@@ -133,6 +134,19 @@ def write_models(models: Path, tiny: ModuleType) -> None:
     save_file(frame_nets.weights(RIFE.shapes()), models / "frame_interpolation" / "rife.safetensors")
     vae = load_file(toy / "vae" / "diffusion_pytorch_model.safetensors")
     save_file(original_vae_keys(vae), models / "vae" / "toy.safetensors")
+
+
+def scaled_fp8(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The matrices of the blocks as 8-bit floats with a scale, in ComfyUI's older spelling."""
+    found = {"scaled_fp8": torch.empty(0, dtype=torch.float8_e4m3fn)}
+    for name, tensor in weights.items():
+        if not name.startswith("blocks.") or tensor.ndim != 2:
+            found[name] = tensor
+            continue
+        scale = tensor.abs().max() / 448  # the largest number of float8_e4m3fn
+        found[name] = (tensor / scale).to(torch.float8_e4m3fn)
+        found[name.removesuffix("weight") + "scale_weight"] = scale
+    return found
 
 
 def write_image_model(models: Path, tiny: ModuleType) -> None:

@@ -75,6 +75,18 @@ def test_a_hooked_lora_follows_its_keyframes(bench: Bench) -> None:
     assert distance(whole, plain) > distance(half, plain) > 1e-3
 
 
+def test_scaled_fp8_experts_act_alike(bench: Bench) -> None:
+    graph = patches.base()
+    for expert in patches.EXPERTS:
+        name = f"{expert} fp8.safetensors"
+        graph[f"fp8 {expert}"] = node("UNETLoader", unet_name=name, weight_dtype="default")
+    graph |= patches.both("fp8", {expert: [f"fp8 {expert}", 0] for expert in patches.EXPERTS}, patches.SPLIT)
+    graph |= patches.both("plain", {name: [f"core {name}", 0] for name in patches.EXPERTS}, patches.SPLIT)
+    ours, core, plain = bench.values(graph, "ours fp8", "core fp8", "ours plain")
+    assert distance(ours, core) <= patches.SAME
+    assert 1e-4 < distance(ours, plain) < 0.5
+
+
 @pytest.mark.skipif(TABLE is None, reason="takes minutes: set WAN_DUET_PATCH_TABLE to the file to write")
 def test_every_patch_of_this_host_acts_alike(bench: Bench, core_client: ComfyClient) -> None:
     lines = ["| node | ours - core | with - without | |", "| --- | --- | --- | --- |"]
