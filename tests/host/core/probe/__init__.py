@@ -91,7 +91,7 @@ _LAYOUTS = {
     "fun control": (wan.WanModel, {"model_type": "i2v", "in_dim": 48}),
     "fun control 2.2": (wan.WanModel, {"model_type": "t2v", "in_dim": 52, "in_dim_ref_conv": 16}),
     "camera": (wan.CameraWanModel, {"model_type": "camera", "in_dim": 32}),
-    "animate": (model_animate.AnimateWanModel, {"in_dim": 36}),
+    "animate": (model_animate.AnimateWanModel, {"in_dim": 36, "num_layers": 5}),  # an adapter every fifth
 }
 
 
@@ -106,7 +106,7 @@ class ProbeTinyModel:
 
     def run(self, layout, seed):
         network, config = _LAYOUTS[layout]
-        made = network(**_SMALL, **config, operations=ops.disable_weight_init)
+        made = network(**{**_SMALL, **config}, operations=ops.disable_weight_init)
         generator, weights = torch.Generator().manual_seed(seed), {}
         for name, tensor in made.state_dict().items():
             deviation = min(0.05, max(1, tensor[0].numel()) ** -0.5) if tensor.ndim else 0.05
