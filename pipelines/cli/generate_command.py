@@ -21,7 +21,7 @@ from ..progress import Progress
 from ..request.check import RUNNERS
 from ..request.field_rows import MEDIA
 from ..request.flags import given
-from ..video.output import SUFFIXES
+from ..video.output import require_known_suffix
 from .remote_command import add_remote_flags, generate_remotely, require_local_flags
 from .request_flags import add_request_flags, add_residency, load_chosen, read_request, seconds_of
 from .subcommands import add_command
@@ -114,9 +114,7 @@ def _generate(options: argparse.Namespace) -> int:
     if options.on != "local":
         return generate_remotely(read_request(options), options)
     require_local_flags(options)
-    if options.output.suffix.lower() not in SUFFIXES:
-        fix = f"give a name that ends in {', '.join(SUFFIXES)}"
-        raise RequestError.of("--output", str(options.output), fix)
+    require_known_suffix(options.output)
     with _showing_residency():
         result = _make(options, TerminalProgress(sys.stderr))
     _print_result(result, as_json=options.json)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JobStoppedError, KeyProblemError
+from ..video.output import require_known_suffix, require_place
 from .subcommands import add_command, add_folder, add_group
 
 __all__ = ["add_jobs_command"]
@@ -30,7 +31,10 @@ def add_jobs_command(commands: Any) -> None:
     listed.add_argument("--open", action="store_true", help="only unfinished jobs")
     texts: dict[str, tuple[Callable[[argparse.Namespace], int], str]] = {
         "show": (_show, "print everything that is known about a job"),
-        "attach": (_attach, "wait for a job and save its file"),
+        "attach": (
+            _attach,
+            "wait for a job and save its file; asks again about one that failed or was lost",
+        ),
         "cancel": (_cancel, "stop a job at its provider; saves the file if the job is already finished"),
         "forget": (
             _forget,
@@ -38,9 +42,11 @@ def add_jobs_command(commands: Any) -> None:
         ),
     }
     for name, (function, text) in texts.items():
-        verb(name, function, text).add_argument(
-            "job", metavar="JOB", help="the id of the job, or its first characters"
-        )
+        parser = verb(name, function, text)
+        parser.add_argument("job", metavar="JOB", help="the id of the job, or its first characters")
+        if name == "attach":
+            text = "where to save the file; default: where the job was to save it"
+            parser.add_argument("-o", "--output", type=Path, metavar="OUT", help=text)
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -73,7 +79,10 @@ def _show(options: argparse.Namespace) -> int:
 
 
 def _attach(options: argparse.Namespace) -> int:
-    return _bring_home(options, stop=False)
+    if options.output is not None:
+        require_known_suffix(options.output)
+        require_place(options.output)
+    return _bring_home(options, stop=False, out=options.output)
 
 
 def _cancel(options: argparse.Namespace) -> int:
@@ -84,16 +93,18 @@ def _cancel(options: argparse.Namespace) -> int:
         return 0
 
 
-def _bring_home(options: argparse.Namespace, *, stop: bool) -> int:
-    """Wait for a job, here or while another process works on it, and print where its file is."""
-    from ..remote.job_actions import cancel_job, job_facts, open_journal
+def _bring_home(options: argparse.Namespace, *, stop: bool, out: Path | None = None) -> int:
+    """Wait for a job, here or while another process works on it, and print where its file is.
+
+    out: a new place for the file of a job that is not done.
+    """
+    from ..remote.job_actions import cancel_job, job_facts, open_again
     from .remote_terminal import NewsLine, follow, open_account
 
     if stop:
         job = cancel_job(_folder(options), options.job)
     else:
-        with open_journal(_folder(options)) as journal:
-            job = journal.find(options.job)
+        job = open_again(_folder(options), options.job, out)
     if job.is_open:
         line = NewsLine(sys.stderr)
         with open_account(job.provider, _folder(options)) as (thread, account):

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RequestError
-from ..files.file_names import require_file_name
 from ..request.novita_words import NOVITA_MODELS, NovitaModel
+from ..video.output import require_known_suffix
 from .subcommands import add_folder
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
     from .remote_terminal import NewsLine, follow, open_account
 
     _refuse(options, _LOCAL, "leave it out: the provider has its own")
-    require_file_name(options.output)
+    require_known_suffix(options.output)
     model = novita_model(options, [options.on])
     folder = options.folder or remote_folder()
     spending = read_spending(folder)

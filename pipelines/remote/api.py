@@ -152,6 +152,7 @@ class Api:
                 self._provider,
                 status=answer.status,
                 details=details,
+                headers=answer.headers,
                 retry_after_s=retry_after_s(answer.headers.get("retry-after")),
             )
         if needs_json and not answer.data:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TypeVar
 
 from tenacity import AsyncRetrying, RetryCallState, retry_if_exception_type
@@ -31,8 +32,9 @@ class ErrorDetails:
 class CallFailedError(Exception):
     """A failed attempt. `as_error` converts the last one into the error that the rest of the program sees.
 
-    status: of the answer; None without an answer.
-    error:  the error class that the policy demands; set by `repeat`.
+    status:  of the answer; None without an answer.
+    headers: of the answer, with lower-case names.
+    error:   the error class that the policy demands; set by `repeat`.
     """
 
     error: type[RemoteError] = RemoteError
@@ -45,11 +47,12 @@ class CallFailedError(Exception):
         *,
         status: int | None = None,
         details: ErrorDetails | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(reason)
         self.failure_kind, self.provider, self.status, self.details = failure_kind, provider, status, details
-        self.retry_after_s = retry_after_s
+        self.headers, self.retry_after_s = headers, retry_after_s
 
     def as_error(
         self,

@@ -23,7 +23,7 @@ from .api import Timeouts
 from .provider import Downloaded, RemoteFile
 from .retry import RetryTiming, failure_kind_of_status, retry_after_s
 
-__all__ = ["Caps", "Cdn"]
+__all__ = ["Caps", "Cdn", "suffix_of_bytes"]
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +31,7 @@ _ATTEMPTS = 6  # in a row that bring nothing new
 _MOST_REDIRECTS = 3
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _TRY_OR_FORGET = "The job stays open, to be tried again; `wan-duet jobs forget` gives its file up"
+_STARTS = {b"\x1aE\xdf\xa3": ".webm", b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg"}
 _GONE = {401, 403, 404, 410}  # a signed address that has expired answers 403
 
 
@@ -124,7 +125,7 @@ class Cdn:
 
     async def _keep(self, file: RemoteFile, part: Path, to: Path) -> Downloaded:
         size = size_of(part)
-        if not _is_video_or_image(part):
+        if suffix_of_bytes(part) is None:
             forget(part)
             raise self._error(
                 RemoteError,
@@ -235,9 +236,12 @@ class Cdn:
         return error(message, provider=self.provider, money="spent")
 
 
-def _is_video_or_image(path: Path) -> bool:
-    """Return whether the first bytes are of an MP4, MOV, WebM, PNG, JPEG or WebP file."""
+def suffix_of_bytes(path: Path) -> str | None:
+    """Return ".mp4" (also for MOV), ".webm", ".png", ".jpg" or ".webp" by the first bytes; else None."""
     with path.open("rb") as stream:
         head = stream.read(12)
-    starts = (b"\x1aE\xdf\xa3", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff")
-    return head[4:8] == b"ftyp" or head.startswith(starts) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+    if head[4:8] == b"ftyp":
+        return ".mp4"
+    if head[:4] == b"RIFF" and head[8:] == b"WEBP":
+        return ".webp"
+    return next((suffix for start, suffix in _STARTS.items() if head.startswith(start)), None)

@@ -33,7 +33,7 @@ __all__ = ["Fal"]
 log = logging.getLogger(__name__)
 
 _LOOKS_FOR_A_NEW_JOB = 3  # a job may not be known everywhere at once
-_LOOKS_AT_THE_LIST = 3
+_LOOKS_AT_THE_LIST_S = (5.0, 10.0, 20.0, 40.0)  # the pauses before them: a list may lag by a minute
 _BETWEEN_LOOKS_S = 5.0
 _BEFORE_S = 30.0  # how much the clocks may differ
 _PAGES = 20
@@ -141,15 +141,14 @@ class Fal:
         try:
             answer = await self._api.call(READ, "GET", self._own(job.response_url) or self._job(job))
         except CallFailedError as failed:
-            status = failed.status
-            if status == 404:
-                message = f"{what}: fal no longer keeps it"
+            if failed.status in (404, 410):
+                message = f"{what}: fal does not have it"
                 raise JobLostError(
                     message, provider="fal", money="spent", request_id=job.request_id
                 ) from None
             if is_of_the_model(failed):
                 raise self._about(failed, "the job failed", job, JobFailedError) from None
-            early = UnreachableError if status == 400 else None  # not finished, or not known everywhere yet
+            early = UnreachableError if failed.status == 400 else None  # not finished, or not everywhere
             raise self._about(failed, what, job, early) from None
         return await self._outcome(job, answer)
 
@@ -167,8 +166,8 @@ class Fal:
         self, endpoint: str, payload: Payload, since: float
     ) -> Submitted | Literal["cannot tell"] | None:
         wanted = stored_form(payload)
-        for _ in range(_LOOKS_AT_THE_LIST):
-            await self._timing.sleep(_BETWEEN_LOOKS_S)
+        for pause_s in _LOOKS_AT_THE_LIST_S:
+            await self._timing.sleep(pause_s)
             requests = await self._list(endpoint, since)
             if requests is None or any(not isinstance(one.get("json_input"), dict) for one in requests):
                 return "cannot tell"

@@ -68,7 +68,7 @@ def explain(data: Mapping[str, Any]) -> ErrorDetails | None:
         message = "; ".join(
             one_line(str(item.get("msg", item))) for item in detail[:3] if isinstance(item, dict)
         )
-        return ErrorDetails(message, _place(first.get("loc")), str(first.get("type", "")) or None)
+        return ErrorDetails(message, _place(first.get("loc")), str(first.get("type") or "unknown"))
     if isinstance(detail, str):
         return ErrorDetails(one_line(detail), None, code if isinstance(code, str) else None)
     return None
@@ -86,11 +86,14 @@ def _place(loc: object) -> str | None:
 def is_of_the_model(failed: CallFailedError) -> bool:
     """Return whether an error answer is the result of the job: a failed job may return its error there.
 
-    502 and 503 are not: a paid result must not be given up because a gateway is down for a while.
+    Only fal's own statement counts: the header X-Fal-Error-Type, a list of faults, or an error_type. A gateway
+    that is down answers with the same statuses, and a paid result must not be given up for that.
     """
-    details, status = failed.details, failed.status
-    if details is None:
+    status, details = failed.status, failed.details
+    if status not in (400, 422, 499) and not (status is not None and status >= 500):
         return False
-    if status == 504:
-        return details.code is not None  # of the job's own time limit, and not of a gateway's
-    return status in (422, 499, 500) or (status == 400 and details.field is not None)
+    if "x-fal-error-type" in failed.headers:
+        return status != 400  # not finished yet
+    if details is None or details.code is None:
+        return False
+    return status in (422, 499, 500, 504) or details.field is not None

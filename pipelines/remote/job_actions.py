@@ -17,7 +17,15 @@ from .owner_lock import OwnerLock
 from .spending import read_spending
 from .spending_limits import start_of_day
 
-__all__ = ["cancel_job", "cost_text", "forget_job", "job_facts", "money_of_today", "open_journal"]
+__all__ = [
+    "cancel_job",
+    "cost_text",
+    "forget_job",
+    "job_facts",
+    "money_of_today",
+    "open_again",
+    "open_journal",
+]
 
 _MAY_BRING_A_FILE = ("submitting", "submitted", "running")
 
@@ -38,6 +46,18 @@ def cancel_job(folder: Path, beginning: str) -> Job:
         job = journal.find(beginning)
         journal.ask_to_stop(job.job_id)
         return journal.job(job.job_id)
+
+
+def open_again(folder: Path, beginning: str, out: Path | None) -> Job:
+    """Open a failed or lost job again, to ask about it once more. beginning: of its id.
+
+    out: a new place for the file of a job that is not done.
+    """
+    with open_journal(folder) as journal:
+        job = journal.reopen(journal.find(beginning).job_id)
+        if out is not None:
+            journal.deliver_to(job.job_id, out)
+        return job
 
 
 def forget_job(folder: Path, beginning: str) -> Job:
@@ -90,8 +110,9 @@ def job_facts(job: Job) -> dict[str, Any]:
         "sha256": job.sha256,
         "error": job.error,
         "payload": json.loads(job.payload_json),
+        "addresses": [] if job.outcome_json is None else [file.url for file in job.outcome.files],
     }
-    return {name: value for name, value in facts.items() if value not in (None, False)}
+    return {name: value for name, value in facts.items() if value not in (None, False, [])}
 
 
 def cost_text(job: Job) -> str:

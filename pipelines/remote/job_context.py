@@ -54,23 +54,36 @@ class PollTimes:
     """How often and how long to poll, in seconds.
 
     first, growth, longest: the pauses between two polls.
-    deadline: a job that takes longer, counted from its submit, is cancelled; None waits for ever.
-    grace:    how long to wait after the deadline for the provider to report the end.
+    deadline: when to report that a job takes long, counted from the first poll of the process that ordered
+              it; None for never.
+    cancel_late: then also cancel it.
     look:     the longest time until a stop is noticed.
+    kept:     how long the provider keeps a result after it is completed.
+    missing:  how long to poll for a result that the provider must have and does not return.
+    expired:  the same for a result that it need not have any more.
+    silent:   how long to poll a provider that does not answer.
+    grace:    instead of the last three, after a stop.
     """
 
     first: float = 1.0
     growth: float = 1.3
     longest: float = 5.0
     deadline: float | None = 3600.0
-    grace: float = 60.0
+    cancel_late: bool = False
     look: float = 0.5
+    kept: float = 3600.0
+    missing: float = 300.0
+    expired: float = 30.0
+    silent: float = 3600.0
+    grace: float = 60.0
 
 
 POLL_TIMES: Mapping[str, PollTimes] = {
-    "fal": PollTimes(),
+    # Results are kept for an hour (fal's page of queue results, 2026-11).
+    "fal": PollTimes(kept=3600.0),
+    # Addresses of files hold for an hour (Novita's page of task results, 2026-11).
     # 20 requests a minute (Novita's page of rate limits, 2026-11)
-    "novita": PollTimes(first=3.0, longest=10.0),
+    "novita": PollTimes(first=3.0, longest=10.0, kept=3600.0),
 }
 
 

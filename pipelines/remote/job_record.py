@@ -5,6 +5,7 @@
                    └──> unknown ──┘
 
 Any of them may also end as failed, what is at the provider as lost, and what is not completed as cancelled.
+`Journal.reopen` leads back from failed and lost, when the user wants the provider asked once more.
 
 `intent`: nothing was sent. `submitting`: a request may be on its way. `unknown`: it was, and the answer is
 lost. `completed`: paid for and its result known, the file not here yet.
@@ -82,6 +83,8 @@ class Job:
     owner:          the token of who works on it.
     price_high:     the most of what it was expected to cost, None where unknown.
     charged:        what it did cost, None where the provider does not say.
+    known_at:       when the provider was last seen to have the job under way, to about a minute.
+    completed_at:   when the provider was first seen to have it completed.
     """
 
     job_id: str
@@ -115,6 +118,8 @@ class Job:
     size_bytes: int | None = None
     sha256: str | None = None
     error: str | None = None
+    known_at: float | None = None
+    completed_at: float | None = None
 
     @property
     def is_open(self) -> bool:

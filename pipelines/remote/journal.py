@@ -77,6 +77,8 @@ class Journal:
     ) -> Job:
         """Return the job of an order: an equal open one, an equal finished one with its file, or a new one.
 
+        An open one is moved to the output of this order.
+
         Everything is one transaction, so two nodes or two processes never buy the same job, and never exceed
         a limit together.
 
@@ -96,7 +98,7 @@ class Journal:
                 if not job.is_open or (job.stop_asked and job.state in _AT_PROVIDER):
                     continue
                 if not (resubmit and job.told and self._is_idle(job, owner)):
-                    self._set(job.job_id, {"stop_asked": False})
+                    self._set(job.job_id, {"stop_asked": False, "out_path": str(order.out.absolute())})
                     return self.job(job.job_id)
                 text = "bought anew by the user, who could not know what became of this one"
                 self._set(job.job_id, {"state": "failed", "closed_at": self._now(), "error": text})
@@ -172,6 +174,21 @@ class Journal:
         with self._transaction():
             if self.job(job_id).is_open:
                 self._set(job_id, {"stop_asked": True})
+
+    def deliver_to(self, job_id: str, out: Path) -> None:
+        """Change where the file of an open job is saved."""
+        with self._transaction():
+            if self.job(job_id).is_open:
+                self._set(job_id, {"out_path": str(out.absolute())})
+
+    def reopen(self, job_id: str) -> Job:
+        """Open a failed or lost job again if the provider had accepted it, to ask about it once more."""
+        with self._transaction():
+            job = self.job(job_id)
+            if job.state in ("failed", "lost") and job.request_id is not None:
+                state: State = "running" if job.outcome_json is None else "completed"
+                self._set(job_id, {"state": state, "closed_at": None, "file_path": None, "error": None})
+            return self.job(job_id)
 
     def note_told(self, job_id: str) -> None:
         """Record that the user was told that the state of the job is unknown."""
@@ -279,7 +296,8 @@ class Journal:
                 yield
                 self._database.execute("COMMIT")
             except BaseException:
-                self._database.execute("ROLLBACK")
+                if self._database.in_transaction:  # on a full disk SQLite has rolled back already
+                    self._database.execute("ROLLBACK")
                 raise
 
 
@@ -299,11 +317,11 @@ def _as_journal_error(file: Path) -> Iterator[None]:
     except sqlite3.IntegrityError:
         raise
     except sqlite3.OperationalError as error:  # locked, full, not writable: the file itself may be sound
-        raise JournalError(f"{file}: {error}; nothing is bought without a journal") from error
+        raise JournalError(f"the journal cannot be used: {file}: {error}") from error
     except sqlite3.DatabaseError as error:
         raise JournalError(
-            f"{file}: {error}. Nothing is bought without a journal: move it away, with the files whose names "
-            "begin so, and look on the providers' sites for jobs that were open"
+            f"the journal is damaged: {file}: {error}. Move it away, with the files whose names begin so, "
+            "and look on the providers' sites for jobs that were open"
         ) from error
     except OSError as error:
-        raise JournalError(f"{file}: {error}; nothing is bought without a journal") from error
+        raise JournalError(f"the journal cannot be used: {file}: {error}") from error

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import (
     AmbiguousError,
     JobStoppedError,
+    JournalError,
     NotAcceptedError,
     RefusedError,
     RemoteError,
@@ -44,14 +45,17 @@ async def submit(job: Job, context: JobContext, prepare: Prepare | None, on_even
     on_event(job_event(job, "preparing", context.clock.now()))
     payload = await _prepared(job, context, prepare)
     context.at("uploaded")
-    job = journal.move(
-        job.job_id,
-        owner,
-        "submitting",
-        sent_at=context.clock.now(),
-        sent_json=json.dumps(stored_form(payload), ensure_ascii=False),
-        money="may have been spent",
-    )
+    try:
+        job = journal.move(
+            job.job_id,
+            owner,
+            "submitting",
+            sent_at=context.clock.now(),
+            sent_json=json.dumps(stored_form(payload), ensure_ascii=False),
+            money="may have been spent",
+        )
+    except JournalError as error:
+        raise JournalError(f"{error}; nothing was bought") from error
     context.at("submitting written")
     on_event(job_event(job, "sending", context.clock.now()))
     try:
@@ -68,7 +72,13 @@ async def submit(job: Job, context: JobContext, prepare: Prepare | None, on_even
     # First of all to the console: should the disk be full, it is all that is left to find the job by.
     log.info("%s has taken request %s (%s)", job.provider, ids.request_id, job.price_text)
     context.at("answered")
-    job = journal.submitted(job.job_id, owner, ids)
+    try:
+        job = journal.submitted(job.job_id, owner, ids)
+    except JournalError as error:
+        raise JournalError(
+            f"{error}. {job.provider} has taken request {ids.request_id} ({job.price_text}), and the journal "
+            "does not know its name. Once it can be written, the same request looks for it and buys nothing"
+        ) from error
     context.at("submitted written")
     return job
 
@@ -116,12 +126,12 @@ async def reconcile(job: Job, context: JobContext) -> Job:
         return context.journal.submitted(job.job_id, context.owner, found)
     cost = "an unknown amount" if job.price_high is None else f"up to ${job.price_high:.2f}"
     chance = (
-        f"{job.provider} lists no such request, so most likely nothing was charged"
+        f"{job.provider} lists no such request, or not yet, which may have been charged {cost}"
         if found is None
         else f"{job.provider} cannot say whether it took the request, which may have been charged {cost}"
     )
     raise AmbiguousError(
         f"the answer to the submit of job {job.job_id[:8]} was lost; {chance}. Look at the list on "
-        f"{job.provider}'s site, and turn resubmit on to run it again",
+        f"{job.provider}'s site; to run it again, turn `resubmit` on (on the command line: --resubmit)",
         provider=job.provider,
     )

@@ -11,11 +11,12 @@ import logging
 import threading
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from ..errors import AmbiguousError, JobStoppedError, JournalError, RemoteError
+from ..errors import JobStoppedError, JournalError, RemoteError
+from ..video.output import require_place
 from .job import carry_out
 from .job_context import (
     POLL_TIMES,
@@ -113,17 +114,23 @@ class RemoteThread:
         reuse: bool = True,
         resubmit: bool = False,
     ) -> Ticket:
-        """Start, join or find the job of an order. Raises SpendingError before anything is started.
+        """Start, join or find the job of an order.
+
+        Before anything is started, raises SpendingError, and MediaError if its output cannot be written.
 
         prepare and on_event are called on this thread.
         """
-        context = self._context(provider)
+        require_place(order.out)
+        context = self._context(provider, limits)
         job = begin_job(order, context, limits, reuse=reuse, resubmit=resubmit)
         return self._join(job.job_id, context, on_event, prepare)
 
     def attach(self, job_id: str, provider: Provider, on_event: OnEvent) -> Ticket:
-        """Wait for a job that was started earlier, here or in another process."""
-        return self._join(self.journal.job(job_id).job_id, self._context(provider), on_event, None)
+        """Wait for a job that was started earlier, here or in another process.
+
+        Ask once more about one that failed or was lost.
+        """
+        return self._join(self.journal.reopen(job_id).job_id, self._context(provider), on_event, None)
 
     def resume(self, providers: Iterable[Provider]) -> list[str]:
         """Continue in the background the open jobs that no living process works on. Return their ids.
@@ -140,7 +147,7 @@ class RemoteThread:
                 if self.journal.claim(job.job_id, self._owner):
                     give_up(job, self.journal, self._owner)
                 continue
-            if job.told:  # it is for the user to say what becomes of it
+            if job.told and job.state == "unknown":  # it is for the user to say what becomes of it
                 continue
             provider = by_account.get((job.provider, job.account))
             if provider is None:
@@ -164,8 +171,10 @@ class RemoteThread:
         self._owner.retire()
         self.journal.close()
 
-    def _context(self, provider: Provider) -> JobContext:
+    def _context(self, provider: Provider, limits: SpendingLimits | None = None) -> JobContext:
         poll_times = self._poll_times[provider.name]
+        if limits is not None:
+            poll_times = replace(poll_times, deadline=limits.late_after_s, cancel_late=limits.cancel_late)
         return JobContext(
             self.journal, self._owner, provider, self._clock, poll_times, self._transfers, self._at
         )
@@ -206,7 +215,7 @@ class RemoteThread:
         error = asyncio.CancelledError() if task.cancelled() else task.exception()
         if error is not None and not running.waiting:
             _report(job_id, error)
-        if isinstance(error, AmbiguousError) and running.waiting:
+        if isinstance(error, RemoteError) and running.waiting:
             self._note_told(job_id)
         for done in (*running.waiting, *running.left):
             if error is None:

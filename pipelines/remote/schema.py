@@ -48,7 +48,12 @@ CREATE INDEX jobs_by_state ON jobs (state);
 CREATE UNIQUE INDEX jobs_by_file ON jobs (file_path)
 """
 
-MIGRATIONS: tuple[str, ...] = (_FIRST,)
+_SEEN = """
+ALTER TABLE jobs ADD COLUMN known_at REAL;
+ALTER TABLE jobs ADD COLUMN completed_at REAL
+"""
+
+MIGRATIONS: tuple[str, ...] = (_FIRST, _SEEN)
 
 
 def bring_up_to_date(

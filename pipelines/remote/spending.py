@@ -1,9 +1,10 @@
 """What the user has to say about money: limits, and prices that are better known than ours.
 
-    {"per_run_usd": 0.5, "per_day_usd": 5,
+    {"per_run_usd": 0.5, "per_day_usd": 5, "late_after_minutes": 60, "cancel_late": false,
      "prices": {"fal-ai/wan-22": {"unit": "video", "usd": 0.1, "as_of": "2026-11", "source": "my invoice"}}}
 
-An entry has the form of those in request/prices.json, and takes the place of ours.
+A job that takes longer than `late_after_minutes` is reported, and cancelled only with `cancel_late`. A price
+has the form of those in request/prices.json, and takes the place of ours.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ __all__ = ["Spending", "read_spending"]
 
 _FILE = "spending.json"
 _UNITS = ("video_second", "video", "image")
-_MOST_USD, _MOST_FPS = 10**6, 1000  # above them somebody has mistyped
+_MOST_USD, _MOST_FPS, _MOST_MINUTES = 10**6, 1000, 10**5  # above them somebody has mistyped
 _ENTRY = {"unit", "usd", "as_of", "source"}
 
 
@@ -49,7 +50,7 @@ def read_spending(folder: Path | None) -> Spending:
         return Spending()
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError.of(str(file), f"cannot be read: {error}", "correct or delete it") from None
-    known = {"per_run_usd", "per_day_usd", "prices"}
+    known = {"per_run_usd", "per_day_usd", "late_after_minutes", "cancel_late", "prices"}
     if not isinstance(content, dict) or set(content) - known:
         found = ", ".join(sorted(set(content) - known)) if isinstance(content, dict) else "no table"
         raise RequestError.of(str(file), f"found {found}", f"give {', '.join(sorted(known))}")
@@ -57,7 +58,9 @@ def read_spending(folder: Path | None) -> Spending:
         **{
             name: None if content.get(name) is None else _usd(content[name], f"{file}: {name}")
             for name in ("per_run_usd", "per_day_usd")
-        }
+        },
+        late_after_s=60 * _minutes(content.get("late_after_minutes", 60), f"{file}: late_after_minutes"),
+        cancel_late=_yes_or_no(content.get("cancel_late", False), f"{file}: cancel_late"),
     )
     prices = content.get("prices", {})
     if not isinstance(prices, dict):
@@ -105,3 +108,15 @@ def _usd(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MOST_USD:
         raise RequestError.of(where, f"got {value!r}", f"give US dollars, from 0 to {_MOST_USD}")
     return abs(float(value))
+
+
+def _minutes(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MOST_MINUTES:
+        raise RequestError.of(where, f"got {value!r}", f"give minutes, above 0 and up to {_MOST_MINUTES}")
+    return float(value)
+
+
+def _yes_or_no(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise RequestError.of(where, f"got {value!r}", "give true or false")
+    return value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
-from ..errors import SpendingError
+from ..errors import JournalError, SpendingError
 from ..request.prices import Price
 from .job_context import JobContext
 from .job_record import Job, Order
@@ -16,10 +16,16 @@ __all__ = ["SpendingLimits", "begin_job", "require_within", "start_of_day"]
 
 @dataclass(frozen=True)
 class SpendingLimits:
-    """US dollars that one run, and all runs of one calendar day, may cost; None is no limit."""
+    """US dollars that one run, and all runs of one calendar day, may cost; None is no limit.
+
+    late_after_s: when to tell the user that a job takes long, in seconds.
+    cancel_late:  then also cancel it.
+    """
 
     per_run_usd: float | None = None
     per_day_usd: float | None = None
+    late_after_s: float = 3600.0
+    cancel_late: bool = False
 
 
 def begin_job(
@@ -27,17 +33,20 @@ def begin_job(
 ) -> Job:
     """Return the job of an order: an equal one that is open or finished, or a new one within the limits.
 
-    reuse, resubmit: as in `Journal.begin`. Raises SpendingError.
+    reuse, resubmit: as in `Journal.begin`. Raises SpendingError, JournalError.
     """
-    return context.journal.begin(
-        order,
-        context.provider.account,
-        context.owner,
-        reuse=reuse,
-        resubmit=resubmit,
-        allow=lambda spent: require_within(limits, order.price, spent, order.provider),
-        since=start_of_day(context.clock.now()),
-    )
+    try:
+        return context.journal.begin(
+            order,
+            context.provider.account,
+            context.owner,
+            reuse=reuse,
+            resubmit=resubmit,
+            allow=lambda spent: require_within(limits, order.price, spent, order.provider),
+            since=start_of_day(context.clock.now()),
+        )
+    except JournalError as error:
+        raise JournalError(f"{error}; nothing was bought") from error
 
 
 def require_within(limits: SpendingLimits, price: Price, spent: Spent, provider: str) -> None:

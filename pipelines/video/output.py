@@ -15,6 +15,8 @@ from ..files.on_disk import move_into_place, remove
 
 __all__ = [
     "SUFFIXES",
+    "require_known_suffix",
+    "require_place",
     "require_suffix",
     "require_writable",
     "reserved_output",
@@ -46,6 +48,13 @@ def require_suffix(out: Path, output: str) -> None:
         )
 
 
+def require_known_suffix(out: Path) -> None:
+    """Raise RequestError when no run writes files with the suffix of `out`."""
+    if out.suffix.lower() not in SUFFIXES:
+        fix = f"give a name that ends in {', '.join(SUFFIXES)}"
+        raise RequestError.of("--output", str(out), fix)
+
+
 def sidecar(video: Path) -> Path:
     """Return the path of the receipt: that of the video with the suffix .json."""
     return video.with_suffix(".json")
@@ -70,6 +79,15 @@ def reserved_output(video: Path) -> Iterator[None]:
     except BaseException:
         _remove_empty(made)
         raise
+
+
+def require_place(out: Path) -> None:
+    """Raise as `require_writable` does, and leave nothing behind: not even the folders that are missing."""
+    made = [folder for folder in out.absolute().parents if not folder.exists()]
+    try:
+        require_writable(out, make_folder=True)
+    finally:
+        _remove_empty(made)
 
 
 def require_writable(video: Path, *, make_folder: bool = False) -> None:

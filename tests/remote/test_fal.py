@@ -362,7 +362,7 @@ def test_a_job_is_found_on_a_later_page() -> None:
 def test_no_such_job_is_told_after_several_looks() -> None:
     found, server = reconciled({}, ({**RED_BALL, "seed": 8},))
     assert found is None
-    assert server.script.calls["list"] == 3
+    assert server.script.calls["list"] == 4
 
 
 def test_of_two_equal_jobs_nobody_can_tell() -> None:
