@@ -86,8 +86,8 @@ def _place(loc: object) -> str | None:
 def is_of_the_model(failed: CallFailedError) -> bool:
     """Return whether an error answer is the result of the job: a failed job may return its error there.
 
-    Only fal's own statement counts: the header X-Fal-Error-Type, a list of faults, or an error_type. A gateway
-    that is down answers with the same statuses, and a paid result must not be given up for that.
+    Only fal's own statement counts: the header X-Fal-Error-Type, a list of faults, or an error_type. A
+    gateway that is down answers with the same statuses, and a paid result must not be given up for that.
     """
     status, details = failed.status, failed.details
     if status not in (400, 422, 499) and not (status is not None and status >= 500):

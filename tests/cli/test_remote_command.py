@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -106,6 +107,48 @@ def test_a_request_of_the_command_line_is_bought_once_and_listed(
 def test_no_reuse_buys_again_beside_the_first_file(tmp_path: Path, folder: Path, server: FalServer) -> None:
     assert generate(tmp_path) == generate(tmp_path, "--no-reuse") == 0
     assert len(server.jobs) == len(list(tmp_path.glob("film*.mp4"))) == 2
+
+
+@pytest.mark.parametrize("output", ["film.gif", "", "folder.mp4", f"{'n' * 300}.mp4", "file.mp4/film.mp4"])
+def test_a_place_that_no_file_can_have_is_refused_before_anything_is_bought(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str], output: str
+) -> None:
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "file.mp4").touch()
+    out = str(tmp_path / output) if output else ""
+    assert main(["generate", "--on", "fal", "-o", out, "--prompt", "a red ball"]) != 0
+    assert output in capsys.readouterr().err
+    assert server.jobs == {}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["ComfyUI", "file.mp4", "folder.mp4"]
+
+
+def test_an_undelivered_job_can_be_saved_elsewhere(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server.script.plan("download", "page", times=100)  # what a portal answers
+    assert generate(tmp_path) == 1
+    assert not (tmp_path / "film.mp4").exists()
+    server.script.planned.clear()
+    (job,) = jobs(capsys, "list")
+    assert job["state"] == "completed"
+    attached = jobs(capsys, "attach", job["job"], "-o", str(tmp_path / "new" / "other.mp4"))
+    assert attached["file"] == str(tmp_path / "new" / "other.mp4")
+    assert Path(attached["file"]).is_file()
+    assert attached["addresses"] != []
+    assert len(server.jobs) == 1
+
+
+def test_a_job_that_was_lost_can_be_asked_for_again(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(tmp_path) == 0
+    (job,) = jobs(capsys, "list")
+    database = sqlite3.connect(folder / "jobs.sqlite")
+    database.execute("UPDATE jobs SET state = 'lost', outcome_json = NULL, file_path = NULL, error = '404'")
+    database.commit()
+    database.close()
+    assert jobs(capsys, "attach", job["job"])["state"] == "done"
+    assert len(server.jobs) == 1
 
 
 def test_a_limit_of_the_user_is_kept(

@@ -303,7 +303,7 @@ def test_a_damaged_journal_is_never_taken_for_an_empty_one(
     file = tmp_path / "damaged.sqlite"
     damaged = {"cut": data[: len(data) // 2], "zeros": bytes(len(data))}
     file.write_bytes(damaged.get(damage, data[:8192] + b"\xff" * (len(data) - 8192)))
-    with pytest.raises(JournalError, match="move it away"):
+    with pytest.raises(JournalError, match="Move it away"):
         Journal(file, lambda: 0.0).jobs()
 
 
