@@ -67,17 +67,27 @@ def open_account(
 
 
 def follow(ticket: Ticket, stream: TextIO, wait: Callable[..., object] = futures.wait) -> Job:
-    """Wait for a job. Ctrl-C stops it, says what became of it, and comes out as KeyboardInterrupt."""
+    """Wait for a job. Ctrl-C stops it, says what became of it, and comes out as KeyboardInterrupt.
+
+    Where the provider cannot stop it, Ctrl-C says that at once.
+    """
     try:
         while not ticket.done.done():
             wait([ticket.done], timeout=_LOOK_S)
     except KeyboardInterrupt:
-        stream.write("\nStopping the job at the provider ...\n")
+        stream.write("\nStopping the job at the provider ...\n" if ticket.can_stop else _goes_on(ticket))
         ticket.stop()
         wait([ticket.done], timeout=_CANCEL_S)
         stream.write(f"{_fate(ticket)}\n")
         raise
     return ticket.done.result()
+
+
+def _goes_on(ticket: Ticket) -> str:
+    return (
+        "\nThe provider cannot stop a job it has accepted: it goes on and is billed. The same request, or "
+        f"`wan-duet jobs attach {ticket.job_id[:8]}`, saves its file and buys nothing.\n"
+    )
 
 
 def _fate(ticket: Ticket) -> str:

@@ -52,6 +52,7 @@ class Fal:
     """
 
     name = "fal"
+    can_cancel = True
 
     def __init__(
         self,

@@ -42,6 +42,7 @@ class Novita:
     """
 
     name = "novita"
+    can_cancel = False
 
     def __init__(
         self,

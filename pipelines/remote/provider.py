@@ -104,6 +104,10 @@ class Provider(Protocol):
         """ "fal" or "novita"."""
 
     @property
+    def can_cancel(self) -> bool:
+        """Whether `cancel` stops a job; else it answers "not offered"."""
+
+    @property
     def account(self) -> str:
         """Eight hex digits that identify the key. The key cannot be computed from them."""
 

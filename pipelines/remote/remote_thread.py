@@ -44,11 +44,16 @@ _LOOK_S = 0.1
 
 @dataclass(frozen=True)
 class Ticket:
-    """One caller's interest in a job. `done` holds the finished job, or the error."""
+    """One caller's interest in a job. `done` holds the finished job, or the error.
+
+    stop:     the job is cancelled once nobody waits for it any more.
+    can_stop: whether the provider cancels jobs that it has accepted.
+    """
 
     job_id: str
     done: Future[Job]
-    stop: Callable[[], object]  # the job is cancelled once nobody waits for it any more
+    stop: Callable[[], object]
+    can_stop: bool = True
 
     async def wait(self, check: Callable[[], None]) -> Job:
         """Wait for the finished job, on the caller's own loop.
@@ -186,7 +191,12 @@ class RemoteThread:
             self._begin(job_id, context, prepare).waiting[done] = on_event
 
         self._loop.call_soon_threadsafe(join)
-        return Ticket(job_id, done, lambda: self._loop.call_soon_threadsafe(self._leave, job_id, done))
+        return Ticket(
+            job_id,
+            done,
+            lambda: self._loop.call_soon_threadsafe(self._leave, job_id, done),
+            context.provider.can_cancel,
+        )
 
     # ---- on the thread
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -72,3 +73,15 @@ def test_after_ctrl_c_the_provider_has_some_seconds_to_say_what_became_of_the_jo
     with pytest.raises(KeyboardInterrupt):
         follow(ticket, stream, stopped(wait))
     assert said in stream.getvalue()
+
+
+@pytest.mark.parametrize("can_stop", [True, False])
+def test_ctrl_c_says_at_once_when_the_job_goes_on_and_is_billed(can_stop: bool) -> None:
+    ticket, wait = ends_after(60.0, lambda done: done.set_result(JOB))
+    stopped_at: list[str] = []
+    stream = io.StringIO()
+    ticket = replace(ticket, stop=lambda: stopped_at.append(stream.getvalue()), can_stop=can_stop)
+    with pytest.raises(KeyboardInterrupt):
+        follow(ticket, stream, stopped(wait))
+    (said,) = stopped_at
+    assert ("is billed" in said) != can_stop

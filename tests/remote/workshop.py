@@ -45,6 +45,7 @@ class Workshop:
 
     name: str = "fal"
     account: str = "0badcafe"
+    can_cancel: bool = True
     looks: int = 1
     cancels: Cancelled = "cancelled"
     lists: bool = True
