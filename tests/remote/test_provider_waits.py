@@ -82,7 +82,7 @@ def test_a_result_waits_some_seconds_for_its_price(seconds: float, is_told: bool
         async with Slow() as server, fal_at(server, timeouts=Timeouts()) as fal:
             return (await fal.result(await finished(fal))).charged
 
-    assert (on_a_quick_clock(ask) is not None) is is_told
+    assert (on_a_quick_clock(ask, patience_s=1.0) is not None) is is_told
 
 
 @pytest.mark.parametrize("call", ["submit", "status"])
