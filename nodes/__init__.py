@@ -20,7 +20,6 @@ def extension() -> ComfyExtension:
     from server import PromptServer
 
     from .companions import WanDuetPromptExpander, WanDuetSafetyChecker
-    from .contact_sheet import WanDuetContactSheet
     from .from_comfy import WanDuetFromComfy
     from .image_condition import WanDuetImageCondition
     from .interpolate import WanDuetInterpolate
@@ -38,6 +37,7 @@ def extension() -> ComfyExtension:
     from .request import request_node
     from .run import WanDuetCheck, WanDuetRunLocal
     from .sample import WanDuetStageSampler, WanDuetTwoStageSampler
+    from .sheet import WanDuetContactSheet
     from .tasks import REQUEST_NODES
     from .to_comfy import WanDuetToComfy
     from .video import WanDuetDecode, WanDuetEncodeVideo, WanDuetRenderVideo
