@@ -11,7 +11,7 @@ from comfy.cli_args import args
 from comfy_api.latest import InputImpl, io, ui
 from comfy_execution.graph_utils import ExecutionBlocker
 
-__all__ = ["EMBED_METADATA", "VideoFile", "new_video_file", "workflow_tags"]
+__all__ = ["EMBED_METADATA", "VideoFile", "kept_latents_folder", "new_video_file", "workflow_tags"]
 
 EMBED_METADATA = (
     not args.disable_metadata
@@ -49,6 +49,11 @@ def new_video_file(prefix: str, save: bool, width: int, height: int, container: 
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, root, width, height)
     file = f"{name}_{counter:05}_.{container}"
     return VideoFile(Path(folder) / file, ui.SavedResult(file, subfolder, kind))
+
+
+def kept_latents_folder() -> Path:
+    """Where finished latents are kept: in temp, which ComfyUI empties when it starts."""
+    return Path(folder_paths.get_temp_directory()) / "wan_duet_latents"
 
 
 def workflow_tags(hidden: io.HiddenHolder) -> dict[str, str]:

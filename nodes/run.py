@@ -17,7 +17,7 @@ from ..pipelines.request import (
     side_by_side,
 )
 from ..pipelines.video.output import suffix_of
-from .files import EMBED_METADATA, VideoFile, new_video_file, workflow_tags
+from .files import EMBED_METADATA, VideoFile, kept_latents_folder, new_video_file, workflow_tags
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
 from .inputs import filename_input, save_input
@@ -134,6 +134,7 @@ class WanDuetRunLocal(io.ComfyNode):
         pose_video: Any | None = None,
         max_seconds: float = 0.0,
     ) -> io.NodeOutput:
+        from ..pipelines.generate.kept_latents import KeptLatents
         from ..pipelines.generate.local_run import run
 
         files: list[VideoFile] = []
@@ -160,6 +161,7 @@ class WanDuetRunLocal(io.ComfyNode):
             allow_partial_loras=allow_partial_loras,
             pose_video=None if pose_video is None else written_video(pose_video),
             max_seconds=max_seconds or None,
+            kept=KeptLatents(kept_latents_folder()),
         )
         (file,) = files
         images = _NO_IMAGES if result.images is None else result.images

@@ -39,6 +39,7 @@ __all__ = [
     "Recorded",
     "differences",
     "latents_hash",
+    "library_versions",
     "make_receipt",
     "read_receipt",
     "require_same_files",
@@ -107,7 +108,7 @@ def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha
         },
         "latents_sha256": latents_sha256,
         "memory": run.estimate.as_dict(),
-        "versions": _versions(),
+        "versions": library_versions(),
     }
 
 
@@ -212,7 +213,7 @@ def require_same_files(recorded: Recorded, model: AnyModel) -> None:
 
 def differences(recorded: Recorded) -> str:
     """Describe how the versions here differ from those in the receipt."""
-    here = _versions()
+    here = library_versions()
     changed = [
         f"{name} {recorded.versions.get(name)} there, {here.get(name)} here"
         for name in sorted({*here, *recorded.versions})
@@ -259,7 +260,8 @@ def _origin(file: Path) -> dict[str, Any]:
     return {} if origin is None else {"origin": asdict(origin)}
 
 
-def _versions() -> dict[str, str]:
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python, the system and the libraries that compute."""
     found = {"python": platform.python_version(), "system": platform.platform(terse=True)}
     return {**found, **{library: _version(library) for library in _LIBRARIES}}
 

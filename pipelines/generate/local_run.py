@@ -42,6 +42,7 @@ from ..video.tags import RECEIPT
 from ..weights.lora.find import LoraSources
 from .conditions import ImageConditions
 from .host_sampling import sample_on_host
+from .kept_latents import KeptLatents, Sampled
 from .local_receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
 from .lora_chain import with_loras
 from .media_inputs import MediaInputs, read_media_inputs
@@ -52,6 +53,7 @@ from .render import Rendered, render, render_image, tiling_note
 from .required_weights import missing_weights, with_lightning
 from .result import Result, StageTimer
 from .safety import required_checker, result_check
+from .sampling_key import sampling_key
 from .speech_run import SPEECH, estimate_speech_memory, make_speech
 from .stages import float_choices, sample
 from .start_images import conditions_of
@@ -83,6 +85,7 @@ def run(
     allow_partial_loras: bool = False,
     pose_video: Path | None = None,
     max_seconds: float | None = None,
+    kept: KeptLatents | None = None,
 ) -> Result:
     """Generate the video or image of `request`, and write it to `out` with its receipt beside it.
 
@@ -98,6 +101,8 @@ def run(
     interpolators: the FILM and RIFE files from `find_interpolators`. None allows only optical flow.
     allow_partial_loras: also apply LoRAs of which only a part fits the model.
     pose_video, max_seconds: for speech-to-video only, as for `make_speech`.
+    kept:          where finished latents are kept. A run that differs from an earlier one only in what
+                   follows sampling decodes and encodes those again. None always samples.
 
     Raises RequestError before anything is loaded when the request cannot run, ModelError, SamplingError or
     MediaError when a stage fails, and whatever `progress.check` raises when the user stops the run. Then no
@@ -135,6 +140,7 @@ def run(
         return_images=return_images,
         check_memory=check_memory,
         cache_threshold=REGULAR if resolved.values.get("acceleration") == "regular" else None,
+        kept=kept,
     )
     return make_speech(decided, pose_video) if request.task == SPEECH else _execute(decided)
 
@@ -260,23 +266,21 @@ def _with_loras(
 def _execute(run: Run, expected: Recorded | None = None) -> Result:
     """Run the stages and write the result. expected: the receipt of the run that is repeated, if any."""
     plan, out, timer = run.plan, run.out, StageTimer()
+    key = None if run.kept is None else sampling_key(run)
+    kept = None if run.kept is None or key is None else run.kept.find(key)
     with reserved_output(out):
-        with timer.stage("prompt"):
-            prompt = expanded_prompt(run)
-        with timer.stage("text"):
-            prompts, notes = prompt_conditions(run, prompt)
-        with timer.stage("input"):
-            latents = input_latents(run)
-            conditions = conditions_of(run)
-        cache = None if run.cache_threshold is None else StepCache(run.cache_threshold)
-        with timer.stage("sampling"):
-            latents = _sample(run, latents, conditions, prompts, cache)
-        fingerprint = latents_hash(latents)
+        sampled = _sampled(run, timer) if kept is None else _reused(run, kept)
+        latents, prompt, fingerprint = sampled.latents, sampled.prompt, latents_hash(sampled.latents)
         if expected is not None and fingerprint != expected.latents_sha256:
             raise SamplingError(f"the latents are not those of the receipt: {differences(expected)}")
-        receipt = make_receipt(run, notes, prompt=prompt, latents_sha256=fingerprint) | helpers_record(run)
-        if cache is not None:
-            receipt["acceleration"] = cache.as_dict()
+        if run.kept is not None and key is not None and kept is None:
+            run.kept.keep(key, sampled)
+        receipt = make_receipt(run, sampled.notes, prompt=prompt, latents_sha256=fingerprint)
+        receipt |= helpers_record(run)
+        if sampled.acceleration is not None:
+            receipt["acceleration"] = dict(sampled.acceleration)
+        if kept is not None:
+            receipt["latents_reused"] = True
         if plan.num_interpolated_frames:
             receipt["interpolator"] = interpolator_record(plan.interpolator, run.interpolators, run.memory)
         with timer.stage("video"):
@@ -293,6 +297,27 @@ def _execute(run: Run, expected: Recorded | None = None) -> Result:
         write_sidecar(out, receipt)
     images = torch.from_numpy(np.stack(made.frames)).float() / 255 if made.frames else None
     return Result(out, plan.seed, prompt, receipt, images)
+
+
+def _sampled(run: Run, timer: StageTimer) -> Sampled:
+    with timer.stage("prompt"):
+        prompt = expanded_prompt(run)
+    with timer.stage("text"):
+        prompts, notes = prompt_conditions(run, prompt)
+    with timer.stage("input"):
+        latents = input_latents(run)
+        conditions = conditions_of(run)
+    cache = None if run.cache_threshold is None else StepCache(run.cache_threshold)
+    with timer.stage("sampling"):
+        latents = _sample(run, latents, conditions, prompts, cache)
+    return Sampled(latents, prompt, notes, None if cache is None else cache.as_dict())
+
+
+def _reused(run: Run, kept: Sampled) -> Sampled:
+    """Return `kept`, after the checks of prompt and inputs that a run that samples makes too."""
+    log.info("the latents of an earlier run are used again: this run only decodes and encodes")
+    expanded_prompt(replace(run, prompt=kept.prompt))
+    return kept
 
 
 def _sample(

@@ -19,6 +19,7 @@ from ..plan.plan import Plan
 from ..progress import Progress
 from ..request.base import WanRequest
 from ..request.report import Report
+from .kept_latents import KeptLatents
 from .media_inputs import MediaInputs
 from .memory_estimate import MemoryEstimate
 
@@ -37,6 +38,7 @@ class Run:
     prompt:   the expanded prompt of the receipt, when a run is repeated.
     tags:     more metadata for the file. embed_receipt: whether the file also contains the receipt.
     cache_threshold: of the step cache; None computes every step.
+    kept:     where finished latents are looked up and kept; None always samples.
     """
 
     request: WanRequest
@@ -58,6 +60,7 @@ class Run:
     return_images: bool = False
     check_memory: bool = True
     cache_threshold: float | None = None
+    kept: KeptLatents | None = None
 
     @property
     def own_model(self) -> WanModel:

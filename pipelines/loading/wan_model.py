@@ -86,17 +86,25 @@ class WanModel:
             reports.append(report)
         return replace(self, experts=MappingProxyType(experts), loras=tuple(reports))
 
-    def hashes(self) -> dict[str, str]:
-        """Return the content hash of every weight file, with LoRAs, by `component/file name`."""
-        components = {**self.experts, "vae": self.vae, "text_encoder": self.text_encoder}
-        if self.image_encoder is not None:
-            components["image_encoder"] = self.image_encoder
-        if self.audio_encoder is not None:
-            components["audio_encoder"] = self.audio_encoder
-        named = {f"{name}/{file.name}": file for name, recipe in components.items() for file in recipe.files}
+    @property
+    def components(self) -> dict[str, Recipe]:
+        """Return the recipe of every network, by name."""
+        encoders = {"image_encoder": self.image_encoder, "audio_encoder": self.audio_encoder}
+        present = {name: recipe for name, recipe in encoders.items() if recipe is not None}
+        return {**self.experts, "vae": self.vae, "text_encoder": self.text_encoder, **present}
+
+    def files(self) -> dict[str, Path]:
+        """Return every weight file, with LoRAs, by `component/file name`."""
+        named = {
+            f"{name}/{file.name}": file for name, recipe in self.components.items() for file in recipe.files
+        }
         loras = dict.fromkeys(report.file for report in self.loras)
         named.update({f"loras[{index}]/{file.name}": file for index, file in enumerate(loras)})
-        return {name: file_hash(file) for name, file in sorted(named.items())}
+        return dict(sorted(named.items()))
+
+    def hashes(self) -> dict[str, str]:
+        """Return the content hash of every weight file, with LoRAs, by `component/file name`."""
+        return {name: file_hash(file) for name, file in self.files().items()}
 
 
 def load_model(
