@@ -18,6 +18,7 @@ WEB_DIRECTORY = "./web"
 
 async def comfy_entrypoint() -> ComfyExtension:
     """What ComfyUI awaits to learn the nodes of the pack."""
-    from .nodes import extension
+    from .nodes import extension, warn_of_missing_packages
 
+    warn_of_missing_packages()
     return extension()

@@ -6,19 +6,41 @@ Code that needs no ComfyUI for this (widgets, conditioning, latents, listing) is
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from comfy_api.latest import ComfyExtension
+from ..pipelines import errors
+from .missing_packages import explaining_missing_packages, missing_packages, what_is_missing
 
-__all__ = ["extension"]
+if TYPE_CHECKING:
+    from .comfy_interface import ComfyExtension
+
+__all__ = ["extension", "shorten_error_names", "warn_of_missing_packages"]
+
+log = logging.getLogger(__name__)
+
+
+def warn_of_missing_packages() -> None:
+    """Say in the log what is not installed, before anything is imported that may need it."""
+    missing = missing_packages()
+    if missing:
+        log.error("%s", what_is_missing(missing))
+
+
+def shorten_error_names() -> None:
+    """Let ComfyUI show `wan_duet.ModelError`. The module's own name begins with the path of a folder there,
+    which pushes the message out of sight.
+    """
+    for value in vars(errors).values():
+        if isinstance(value, type) and issubclass(value, errors.WanDuetError):
+            value.__module__ = "wan_duet"
 
 
 def extension() -> ComfyExtension:
     """The pack as ComfyUI wants it. ComfyUI is imported in here, so that tests of the rest do without."""
-    from comfy_api.latest import ComfyExtension, io
     from server import PromptServer
 
+    from .comfy_interface import ComfyExtension, io
     from .companions import WanDuetPromptExpander, WanDuetSafetyChecker
     from .from_comfy import WanDuetFromComfy
     from .image_condition import WanDuetImageCondition
@@ -37,10 +59,18 @@ def extension() -> ComfyExtension:
     from .request import request_node
     from .run import WanDuetCheck, WanDuetRunLocal
     from .sample import WanDuetStageSampler, WanDuetTwoStageSampler
+    from .save_video import (
+        WanDuetKeepVideo,
+        WanDuetSaveEncoded,
+        WanDuetSaveInterpolated,
+        WanDuetSaveRendered,
+    )
     from .sheet import WanDuetContactSheet
     from .tasks import REQUEST_NODES
     from .to_comfy import WanDuetToComfy
     from .video import WanDuetDecode, WanDuetEncodeVideo, WanDuetRenderVideo
+
+    shorten_error_names()
 
     class Extension(ComfyExtension):
         async def on_load(self) -> None:
@@ -52,7 +82,7 @@ def extension() -> ComfyExtension:
             go_on_with_open_jobs()
 
         async def get_node_list(self) -> list[type[io.ComfyNode]]:
-            return [
+            nodes: list[type[io.ComfyNode]] = [
                 *(request_node(node) for node in REQUEST_NODES),
                 WanDuetRequestLora,
                 WanDuetRunLocal,
@@ -77,6 +107,11 @@ def extension() -> ComfyExtension:
                 WanDuetSafetyChecker,
                 WanDuetFromComfy,
                 WanDuetToComfy,
+                WanDuetSaveRendered,
+                WanDuetSaveEncoded,
+                WanDuetSaveInterpolated,
+                WanDuetKeepVideo,
             ]
+            return [explaining_missing_packages(node) for node in nodes]
 
     return Extension()

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import folder_paths
-from comfy_api.latest import io
 
 from ..pipelines.errors import ModelError
+from .comfy_interface import io
 from .listing import find_companions, pick, stamp
 from .sockets import WanModelSocket
 

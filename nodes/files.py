@@ -8,10 +8,17 @@ from typing import NamedTuple
 
 import folder_paths
 from comfy.cli_args import args
-from comfy_api.latest import InputImpl, io, ui
-from comfy_execution.graph_utils import ExecutionBlocker
 
-__all__ = ["EMBED_METADATA", "VideoFile", "kept_latents_folder", "new_video_file", "workflow_tags"]
+from .comfy_interface import ExecutionBlocker, InputImpl, io, ui
+
+__all__ = [
+    "EMBED_METADATA",
+    "VideoFile",
+    "kept_latents_folder",
+    "new_video_file",
+    "shown_video",
+    "workflow_tags",
+]
 
 EMBED_METADATA = (
     not args.disable_metadata
@@ -49,6 +56,13 @@ def new_video_file(prefix: str, save: bool, width: int, height: int, container: 
     folder, name, counter, subfolder, _ = folder_paths.get_save_image_path(prefix, root, width, height)
     file = f"{name}_{counter:05}_.{container}"
     return VideoFile(Path(folder) / file, ui.SavedResult(file, subfolder, kind))
+
+
+def shown_video(file: Path) -> VideoFile:
+    """A video that lies in the output folder."""
+    place = file.resolve().relative_to(Path(folder_paths.get_output_directory()).resolve())
+    subfolder = "" if place.parent == Path() else place.parent.as_posix()
+    return VideoFile(file, ui.SavedResult(file.name, subfolder, io.FolderType.output))
 
 
 def kept_latents_folder() -> Path:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io
-
+from .comfy_interface import io
 from .conditioning import with_pictures
 from .host_memory import HostMemory
 from .host_progress import NodeProgress

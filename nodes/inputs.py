@@ -5,11 +5,10 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from comfy_api.latest import io
-
 from ..pipelines.plan import GRIDS
 from ..pipelines.request import SEED_MAX, FieldRow
 from ..pipelines.request.contracts import DESCRIPTIONS
+from .comfy_interface import io
 from .widgets import Widget, fields_of, socket_of, widgets
 
 if TYPE_CHECKING:
@@ -119,12 +118,14 @@ def filename_input() -> io.Input:
     )
 
 
-def save_input() -> io.Input:
+def save_input(ending: str) -> io.Input:
+    """ending: the node that ends a graph in place of this one."""
     return io.Boolean.Input(
         "save",
         default=False,
         tooltip="On: save the file in the output folder. "
-        "Off: write it to temp, which ComfyUI empties when it starts; connect Save Video to keep it.",
+        "Off: write it to temp, which ComfyUI empties when it starts. Either way this node does not end a "
+        f"graph: connect its video to Save Video, or use {ending}.",
     )
 
 

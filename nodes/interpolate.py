@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io
-from comfy_execution.graph_utils import ExecutionBlocker
-
 from ..pipelines.errors import RequestError
-from .files import new_video_file, workflow_tags
+from .comfy_interface import ExecutionBlocker, io
+from .files import VideoFile, new_video_file, workflow_tags
+from .finished_files import note_file, times_lost
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
 from .inputs import field_inputs, filename_input, rate, rate_input, save_input
@@ -17,9 +16,15 @@ from .interpolators import chosen_interpolator, interp_model_input, interpolator
 from .video_file import file_of
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
+    from ..pipelines.video.audio import Audio
     from ..pipelines.video.edit import Edit
+    from ..pipelines.video.frames import FrameStream
+
+__all__ = ["WanDuetInterpolate", "edit_of", "interpolated_video"]
 
 _NO_IMAGES = ExecutionBlocker(
     "Wan Duet Interpolate returns images only if images are connected; use its video output."
@@ -63,7 +68,7 @@ class WanDuetInterpolate(io.ComfyNode):
                 ),
                 *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
                 filename_input(),
-                save_input(),
+                save_input("Wan Duet Save Interpolated Video"),
             ],
             outputs=[
                 io.Image.Output("images", tooltip="The images with the interpolated ones."),
@@ -73,6 +78,10 @@ class WanDuetInterpolate(io.ComfyNode):
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             has_intermediate_output=True,
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: object) -> int:
+        return times_lost(cls.hidden.unique_id)
 
     @classmethod
     def execute(
@@ -89,18 +98,15 @@ class WanDuetInterpolate(io.ComfyNode):
         video: Any | None = None,
         interp_model: Any | None = None,
     ) -> io.NodeOutput:
-        from ..pipelines.video.edit import Edit
-
-        if (images is None) == (video is None):
-            found = "nothing is connected" if images is None else "both are connected"
-            raise RequestError.of("images, video", found, "connect one of them")
-        edit = Edit(
-            rate(frames_per_second),
-            interpolator=interpolator_name(interpolator, interp_model),
-            num_interpolated_frames=num_interpolated_frames,
-            adjust_fps=adjust_fps_for_interpolation,
-            quality=video_quality,
-            write_mode=video_write_mode,
+        _require_one(images, video)
+        edit = edit_of(
+            frames_per_second,
+            interpolator,
+            interp_model,
+            num_interpolated_frames,
+            adjust_fps_for_interpolation,
+            video_quality,
+            video_write_mode,
         )
         if images is not None:
             return _of_images(images, edit, interp_model, NodeProgress(cls.hidden.unique_id))
@@ -122,28 +128,105 @@ def _of_video(
     video: Any, edit: Edit, interp_model: Any | None, hidden: io.HiddenHolder, prefix: str, save: bool
 ) -> io.NodeOutput:
     """A video to which nothing is added is passed on as it is."""
+    from ..pipelines.video.probe import probe
+
+    with file_of(video) as source:
+        if not edit.between:
+            return io.NodeOutput(_NO_IMAGES, video, float(probe(source).fps))
+        file, fps = _of_file(source, edit, interp_model, hidden, prefix, save)
+    return io.NodeOutput(_NO_IMAGES, file.output(), fps, ui=file.preview())
+
+
+def interpolated_video(
+    images: Tensor | None,
+    video: Any | None,
+    edit: Edit,
+    interp_model: Any | None,
+    hidden: io.HiddenHolder,
+    prefix: str,
+) -> tuple[VideoFile, float]:
+    """Write images, or the frames of a video, to the output folder. Returns the file and its frame rate.
+
+    edit: its `fps` is that of the images; a video has its own.
+    """
+    from ..pipelines.video.frames import image_frames
+
+    _require_one(images, video)
+    if images is not None:
+        size = (images.shape[2], images.shape[1])
+        frames = image_frames(images)
+        return _written(frames, len(images), size, edit, interp_model, hidden, prefix, True, None)
+    with file_of(video) as source:
+        return _of_file(source, edit, interp_model, hidden, prefix, True)
+
+
+def _of_file(
+    source: Path, edit: Edit, interp_model: Any | None, hidden: io.HiddenHolder, prefix: str, save: bool
+) -> tuple[VideoFile, float]:
     from ..pipelines.video.audio import read_audio
-    from ..pipelines.video.edit import write_edited
     from ..pipelines.video.probe import probe
     from ..pipelines.video.read import read_frames
 
-    memory = HostMemory()
-    with file_of(video) as source:
-        facts = probe(source)
-        interpolator = chosen_interpolator(edit, interp_model, memory, facts.width, facts.height)
-        if interpolator is None:
-            return io.NodeOutput(_NO_IMAGES, video, float(facts.fps))
-        file = new_video_file(prefix, save, facts.width, facts.height)
-        written = write_edited(
-            read_frames(source),
-            file.path,
-            replace(edit, fps=facts.fps),
-            count=facts.frames,
-            width=facts.width,
-            height=facts.height,
-            interpolator=interpolator,
-            tags=workflow_tags(hidden),
-            audio=read_audio(source),
-            progress=NodeProgress(hidden.unique_id),
-        )
-    return io.NodeOutput(_NO_IMAGES, file.output(), float(written.fps), ui=file.preview())
+    facts = probe(source)
+    size, edit = (facts.width, facts.height), replace(edit, fps=facts.fps)
+    audio = read_audio(source)
+    return _written(read_frames(source), facts.frames, size, edit, interp_model, hidden, prefix, save, audio)
+
+
+def _written(
+    frames: FrameStream,
+    count: int,
+    size: tuple[int, int],
+    edit: Edit,
+    interp_model: Any | None,
+    hidden: io.HiddenHolder,
+    prefix: str,
+    save: bool,
+    audio: Audio | None,
+) -> tuple[VideoFile, float]:
+    from ..pipelines.video.edit import write_edited
+
+    interpolator = chosen_interpolator(edit, interp_model, HostMemory(), *size)
+    file = new_video_file(prefix, save, *size)
+    written = write_edited(
+        frames,
+        file.path,
+        edit,
+        count=count,
+        width=size[0],
+        height=size[1],
+        interpolator=interpolator,
+        tags=workflow_tags(hidden),
+        audio=audio,
+        progress=NodeProgress(hidden.unique_id),
+    )
+    note_file(hidden.unique_id, file.path)
+    return file, float(written.fps)
+
+
+def _require_one(images: Tensor | None, video: Any | None) -> None:
+    if (images is None) == (video is None):
+        found = "nothing is connected" if images is None else "both are connected"
+        raise RequestError.of("images, video", found, "connect one of them")
+
+
+def edit_of(
+    frames_per_second: float,
+    interpolator: str,
+    interp_model: Any | None,
+    num_interpolated_frames: int,
+    adjust_fps_for_interpolation: bool,
+    video_quality: str,
+    video_write_mode: str,
+) -> Edit:
+    """The edit that the widgets of these nodes ask for."""
+    from ..pipelines.video.edit import Edit
+
+    return Edit(
+        rate(frames_per_second),
+        interpolator=interpolator_name(interpolator, interp_model),
+        num_interpolated_frames=num_interpolated_frames,
+        adjust_fps=adjust_fps_for_interpolation,
+        quality=video_quality,
+        write_mode=video_write_mode,
+    )

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import folder_paths
 from comfy import model_management
-from comfy_api.latest import io
 
 from ..pipelines.errors import ModelError
+from .comfy_interface import io
 
 if TYPE_CHECKING:
     from torch import Tensor

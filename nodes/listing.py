@@ -12,11 +12,29 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["find_companions", "find_models", "pick", "stamp"]
+__all__ = ["FileChoices", "find_companions", "find_models", "pick", "stamp"]
 
 _Value = TypeVar("_Value")
 
 _SUFFIXES = (".safetensors", ".gguf")
+
+
+class FileChoices(list[str]):
+    """The choices of a file widget. ComfyUI itself checks a value against them, and says once what is wrong:
+    what `validate_inputs` returns it repeats under every input that the function takes.
+    """
+
+    def __init__(self, names: Iterable[str], advice: str) -> None:
+        super().__init__(names)
+        self._advice = advice
+
+    def __contains__(self, name: object) -> bool:
+        """Whichever separator the workflow's author had."""
+        return isinstance(name, str) and pick(name, dict.fromkeys(self, True)) is not None
+
+    def __str__(self) -> str:
+        """What ComfyUI writes after "not in"."""
+        return self._advice
 
 
 def find_models(roots: Iterable[str]) -> dict[str, Path]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io
 from server import PromptServer
 
 from ..pipelines.errors import LoraError
 from ..pipelines.request import RequestWithMedia, read_loras, with_lora
 from ..pipelines.request.contracts import DESCRIPTIONS
+from .comfy_interface import io
 from .host_progress import NodeProgress
 from .lora_choice import NONE, chosen_loras, for_task
 from .lora_files import (

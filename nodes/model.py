@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 import folder_paths
-from comfy_api.latest import io
 
 from ..pipelines.device.memory import RESIDENCIES
 from ..pipelines.device.precision import PRECISIONS, Precision
 from ..pipelines.embedded.toy_model import EMBEDDED
 from ..pipelines.errors import ModelError
 from ..pipelines.kernels.kernel_names import ATTENTIONS, COMPILER, KERNELS, Attention, Kernels
+from .comfy_interface import io
 from .conditioning import to_conditioning
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
-from .listing import find_models, pick, stamp
+from .listing import FileChoices, find_models, pick, stamp
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
@@ -153,33 +153,6 @@ class WanDuetLoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(
-        cls,
-        model: str | None,
-        low_model: str | None = None,
-        vae: str | None = None,
-        text_encoder: str | None = None,
-        image_encoder: str | None = None,
-        audio_encoder: str | None = None,
-    ) -> bool | str:
-        from ..pipelines.loading.missing_files import public_page
-
-        chosen = {
-            "model": model,
-            "low_model": low_model,
-            "vae": vae,
-            "text_encoder": text_encoder,
-            "image_encoder": image_encoder,
-            "audio_encoder": audio_encoder,
-        }
-        for slot, name in chosen.items():
-            if name not in (None, *_SLOTS[slot][1]) and pick(name, _listed(slot)) is None:
-                page = public_page(_SLOTS[slot][0][-1])
-                where = f"put it there, or choose another file. It can be downloaded from {page}"
-                return f"{_missing(slot, name)}; {where}"
-        return True
-
-    @classmethod
     def fingerprint_inputs(cls, **chosen: str | None) -> object:
         """Of every file that may be read. A value that comes over a link is None."""
         names = {slot: chosen.get(slot, instead[0]) for slot, (_, instead) in _SLOTS.items()}
@@ -275,10 +248,15 @@ class WanDuetEncodePrompt(io.ComfyNode):
 
 
 def _file_input(slot: str, tooltip: str, optional: bool = False) -> io.Input:
-    instead = _SLOTS[slot][1]
-    return io.Combo.Input(
-        slot, options=[*instead, *_listed(slot)], default=instead[0], tooltip=tooltip, optional=optional
+    from ..pipelines.loading.missing_files import public_page
+
+    folders, instead = _SLOTS[slot]
+    choices = FileChoices(
+        [*instead, *_listed(slot)],
+        f"models/{' or models/'.join(folders)}; put it there, or choose another file. It can be downloaded "
+        f"from {public_page(folders[-1])}",
     )
+    return io.Combo.Input(slot, options=choices, default=instead[0], tooltip=tooltip, optional=optional)
 
 
 def _listed(slot: str) -> dict[str, Path]:
@@ -309,9 +287,6 @@ def _may_read(slot: str, name: str | None, whole: bool) -> list[Path]:
 def _chosen(slot: str, name: str) -> Path:
     found = pick(name, _listed(slot))
     if found is None:
-        raise ModelError(f"{_missing(slot, name)} any more; choose another file")
+        folders = " or models/".join(_SLOTS[slot][0])
+        raise ModelError(f"{slot}: {name} is not in models/{folders} any more; choose another file")
     return found
-
-
-def _missing(slot: str, name: str) -> str:
-    return f"{slot}: {name} is not in models/{' or models/'.join(_SLOTS[slot][0])}"

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io
-from comfy_execution.graph_utils import ExecutionBlocker
-
 from ..pipelines.errors import RequestError
 from ..pipelines.plan import GRIDS
 from ..pipelines.request.contracts import DESCRIPTIONS
 from ..pipelines.request.timing import generated_frames
+from .comfy_interface import ExecutionBlocker, io
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
 from .inputs import (

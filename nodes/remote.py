@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from comfy import model_management
-from comfy_api.latest import io
 
 from ..pipelines.errors import RequestError
 from ..pipelines.request import NOVITA_MODELS, NovitaModel, RequestWithMedia
+from .comfy_interface import io
 from .files import EMBED_METADATA, new_video_file
 from .outgoing import allowed_file, written_media
 from .remote_jobs import remote_folder, remote_jobs

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import folder_paths
-from comfy_api.latest import InputImpl, io, ui
-from comfy_execution.graph_utils import ExecutionBlocker
+
+from .comfy_interface import ExecutionBlocker, InputImpl, io, ui
 
 if TYPE_CHECKING:
     from ..pipelines.remote.job_record import Job

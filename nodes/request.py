@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from comfy_api.latest import io
-
 from ..pipelines.request import bind_task
+from .comfy_interface import io
 from .inputs import field_inputs
 from .media import from_socket
 from .sockets import WanRequestSocket

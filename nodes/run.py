@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io
-from comfy_execution.graph_utils import ExecutionBlocker
-
 from ..pipelines.request import (
     NOVITA_MODELS,
     RUNNERS,
@@ -17,7 +14,9 @@ from ..pipelines.request import (
     side_by_side,
 )
 from ..pipelines.video.output import suffix_of
+from .comfy_interface import ExecutionBlocker, io
 from .files import EMBED_METADATA, VideoFile, kept_latents_folder, new_video_file, workflow_tags
+from .finished_files import note_file, times_lost
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
 from .inputs import filename_input, save_input
@@ -62,7 +61,7 @@ class WanDuetRunLocal(io.ComfyNode):
                 WanRequestSocket.Input("request", tooltip="The request to run."),
                 WanModelSocket.Input("model", tooltip="The model to run it on."),
                 filename_input(),
-                save_input(),
+                save_input("Wan Duet Keep Video"),
                 io.Boolean.Input(
                     "return_images",
                     default=False,
@@ -121,6 +120,10 @@ class WanDuetRunLocal(io.ComfyNode):
         )
 
     @classmethod
+    def fingerprint_inputs(cls, **_: object) -> int:
+        return times_lost(cls.hidden.unique_id)
+
+    @classmethod
     def execute(
         cls,
         request: RequestWithMedia,
@@ -164,6 +167,7 @@ class WanDuetRunLocal(io.ComfyNode):
             kept=KeptLatents(kept_latents_folder()),
         )
         (file,) = files
+        note_file(cls.hidden.unique_id, file.path)
         images = _NO_IMAGES if result.images is None else result.images
         receipt = json.dumps(result.receipt, ensure_ascii=False)
         return io.NodeOutput(file.output(), images, result.seed, result.prompt, receipt, ui=file.preview())

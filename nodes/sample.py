@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io
-
 from ..pipelines.plan import GRIDS
+from .comfy_interface import io
 from .conditioning import from_conditioning
 from .host_memory import HostMemory
 from .host_progress import NodeProgress

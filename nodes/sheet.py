@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from comfy import model_management
-from comfy_api.latest import io, ui
 
+from .comfy_interface import io, ui
 from .outgoing import written_video
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from comfy_api.latest import io
+from .comfy_interface import io
 
 __all__ = ["WanModelSocket", "WanRequestSocket"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io
-
+from .comfy_interface import io
 from .core_vae import chosen_vae
 from .files import new_video_file, workflow_tags
+from .finished_files import note_file, times_lost
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
 from .inputs import field_inputs, filename_input, rate, rate_input, save_input
@@ -109,13 +109,17 @@ class WanDuetRenderVideo(io.ComfyNode):
                 _container_input(),
                 _audio_input(),
                 filename_input(),
-                save_input(),
+                save_input("Wan Duet Save Rendered Video"),
                 interp_model_input(),
             ],
             outputs=[io.Video.Output("video", tooltip="The video file.")],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             has_intermediate_output=True,
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: object) -> int:
+        return times_lost(cls.hidden.unique_id)
 
     @classmethod
     def execute(
@@ -163,6 +167,7 @@ class WanDuetRenderVideo(io.ComfyNode):
             tags=lambda _: workflow_tags(cls.hidden),
             audio=audio_of(audio),
         )
+        note_file(cls.hidden.unique_id, file.path)
         return io.NodeOutput(file.output(), ui=file.preview())
 
 
@@ -190,7 +195,7 @@ class WanDuetEncodeVideo(io.ComfyNode):
                 ),
                 *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
                 filename_input(),
-                save_input(),
+                save_input("Wan Duet Save Encoded Video"),
                 _container_input(),
                 _audio_input(),
             ],
@@ -198,6 +203,10 @@ class WanDuetEncodeVideo(io.ComfyNode):
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
             has_intermediate_output=True,
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: object) -> int:
+        return times_lost(cls.hidden.unique_id)
 
     @classmethod
     def execute(
@@ -232,6 +241,7 @@ class WanDuetEncodeVideo(io.ComfyNode):
                 audio=sound,
                 progress=NodeProgress(cls.hidden.unique_id),
             )
+            note_file(cls.hidden.unique_id, file.path)
             return io.NodeOutput(file.output(), ui=file.preview())
 
         sound = audio_of(audio)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import folder_paths
-from comfy_api.latest import Input
 
 from ..pipelines.files.on_disk import discard
+from .comfy_interface import Input
 
 __all__ = ["file_of", "is_video"]
 

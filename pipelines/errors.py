@@ -18,6 +18,7 @@
     │   ├── JobLostError       the provider no longer has the job or its file
     │   ├── JobStoppedError    the user stopped the job
     │   └── SpendingError      above what the user allows to be spent; nothing was sent
+    ├── PackageError      a Python package that is needed is not installed
     ├── JournalError      the record of remote jobs cannot be read or written, so nothing may be bought
     └── HostError         a ComfyUI we started or talk to did not do its part
 
@@ -45,6 +46,7 @@ __all__ = [
     "ModelError",
     "Money",
     "NotAcceptedError",
+    "PackageError",
     "Problem",
     "RefusedError",
     "RemoteError",
@@ -114,6 +116,10 @@ class SafetyError(WanDuetError):
 
 class HostError(WanDuetError):
     """A ComfyUI we started or talk to did not do its part."""
+
+
+class PackageError(WanDuetError):
+    """A Python package that is needed is not installed."""
 
 
 class KeyProblemError(WanDuetError):

@@ -45,3 +45,13 @@ def test_nothing_heavy_is_imported_with_the_module(file: Path) -> None:
         for alias in node.names
     }
     assert not [name for name in imported if name and name.startswith(HEAVY)]
+
+
+@pytest.mark.parametrize("file", sorted(FOLDER.glob("*.py")), ids=lambda file: file.stem)
+def test_one_module_imports_the_node_interface_of_comfyui(file: Path) -> None:
+    if file.stem == "comfy_interface":
+        return
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    modules = [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    names = [alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names]
+    assert not [name for name in (*modules, *names) if name.startswith(("comfy_api", "comfy_execution"))]

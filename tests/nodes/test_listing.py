@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
-from wan_duet.nodes.listing import find_models, pick, stamp
+from wan_duet.nodes.listing import FileChoices, find_models, pick, stamp
 
 
 @pytest.fixture
@@ -70,3 +71,12 @@ def test_stamp_changes_with_any_file(root: Path) -> None:
     assert stamp(root / "a") == before
     (root / "a/b/transformer/config.json").write_text('{"changed": 1}')
     assert stamp(root / "a") != before
+
+
+def test_choices_take_either_separator_and_say_where_a_missing_file_belongs() -> None:
+    choices = FileChoices(["auto", "a/b.safetensors"], "models/vae; put it there")
+    assert "a\\b.safetensors" in choices
+    assert "auto" in choices
+    assert "c.safetensors" not in choices
+    assert str(choices) == "models/vae; put it there"
+    assert json.dumps(choices) == '["auto", "a/b.safetensors"]'

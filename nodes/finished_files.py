@@ -1,0 +1,30 @@
+"""Notices that the file of a cached result is gone, so that ComfyUI runs its node again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+__all__ = ["note_file", "times_lost"]
+
+_files: dict[str, Path] = {}  # the last file of each node
+_lost: dict[str, int] = {}
+
+
+def note_file(node_id: str | None, file: Path) -> None:
+    """Remember the file that a node wrote last."""
+    if node_id is not None:
+        _files[node_id] = file
+
+
+def times_lost(node_id: str | None) -> int:
+    """Count how often the node's last file was found missing.
+
+    A part of the node's fingerprint: it changes once when a file is gone, and not again by its renewal.
+    """
+    if node_id is None:
+        return 0
+    file = _files.get(node_id)
+    if file is not None and not file.exists():
+        del _files[node_id]
+        _lost[node_id] = _lost.get(node_id, 0) + 1
+    return _lost.get(node_id, 0)
