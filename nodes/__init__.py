@@ -10,7 +10,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from ..pipelines import errors
-from .missing_packages import explaining_missing_packages, missing_packages, what_is_missing
+from .installed_packages import explaining_missing_packages, missing_packages, what_is_missing
 
 if TYPE_CHECKING:
     from .comfy_interface import ComfyExtension

@@ -33,12 +33,14 @@ def what_is_missing(missing: list[str]) -> str:
     )
 
 
-def explaining_missing_packages(node: _Node) -> _Node:
+def explaining_missing_packages(
+    node: _Node, find_missing: Callable[[], list[str]] = missing_packages
+) -> _Node:
     """Make `node` answer an import that fails in it with the command that adds what is missing."""
     execute = node.execute.__func__  # type: ignore[attr-defined]
 
     def explained(error: ImportError) -> Exception:
-        missing = missing_packages()
+        missing = find_missing()
         return PackageError(what_is_missing(missing)) if missing else error
 
     @wraps(execute)

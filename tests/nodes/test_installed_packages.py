@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 import wan_duet
-from wan_duet.nodes import missing_packages
-from wan_duet.nodes.missing_packages import explaining_missing_packages, what_is_missing
+from wan_duet.nodes.installed_packages import (
+    explaining_missing_packages,
+    missing_packages,
+    what_is_missing,
+)
 from wan_duet.pipelines.errors import PackageError
 
 ROOT = Path(wan_duet.__file__).parent
@@ -19,7 +22,7 @@ ROOT = Path(wan_duet.__file__).parent
 
 def test_every_package_of_the_requirements_is_looked_for_and_none_imported() -> None:
     asked: list[str] = []
-    missing_packages.missing_packages(asked.append)
+    missing_packages(asked.append)
     lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert asked == [line.split(">")[0] for line in lines if not line.startswith("#")]
     assert "diffusers" in asked
@@ -31,7 +34,7 @@ def test_the_text_names_package_interpreter_and_file() -> None:
     assert f'"{sys.executable}" -m pip install -r "{ROOT / "requirements.txt"}"' in text
 
 
-def node(asynchronous: bool) -> type:
+def node(asynchronous: bool, *missing: str) -> type:
     class Node:
         @classmethod
         def execute(cls, module: str) -> str:
@@ -42,7 +45,7 @@ def node(asynchronous: bool) -> type:
         async def execute(cls, module: str) -> str:
             return __import__(module).__name__
 
-    return explaining_missing_packages(AsyncNode if asynchronous else Node)
+    return explaining_missing_packages(AsyncNode if asynchronous else Node, lambda: list(missing))
 
 
 def run(kind: type, module: str) -> str:
@@ -58,20 +61,14 @@ def test_a_node_works_as_before_and_an_import_of_its_own_is_no_missing_package(a
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
-def test_a_node_whose_package_is_missing_says_what_to_do(
-    asynchronous: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With a package that is really asked for and really not there."""
-    requirements = tmp_path / "requirements.txt"
-    requirements.write_text("# needs\nnowhere-at-all>=1\n")
-    monkeypatch.setattr(missing_packages, "_REQUIREMENTS", requirements)
+def test_a_node_whose_package_is_missing_says_what_to_do(asynchronous: bool) -> None:
     with pytest.raises(PackageError, match="Wan Duet needs nowhere-at-all"):
-        run(node(asynchronous), "nowhere_at_all")
+        run(node(asynchronous, "nowhere-at-all"), "nowhere_at_all")
 
 
 def test_looking_for_them_costs_no_import() -> None:
     code = (
-        "import sys; from wan_duet.nodes.missing_packages import missing_packages; missing_packages();"
+        "import sys; from wan_duet.nodes.installed_packages import missing_packages; missing_packages();"
         "print(*sorted({'torch', 'diffusers', 'transformers', 'httpx'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
