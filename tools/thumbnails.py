@@ -63,17 +63,20 @@ def main(names: list[str]) -> int:
         print(f"no ComfyUI at {named}; set COMFYUI_PATH", file=sys.stderr)
         return 1
     names = names or sorted(file.stem for file in (WORKFLOWS / "api").glob("*.json"))
-    with tempfile.TemporaryDirectory() as folder, HeadlessComfyUI(examine(found.path)) as comfyui:
-        with ComfyClient(comfyui.url) as client:
-            for name in names:
-                graph = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
-                try:
-                    frames = result_frames(client, graph, Path(folder))
-                except HostError as error:
-                    print(f"{name}: keeps its picture: {error}", file=sys.stderr)
-                    continue
-                thumbnail(frames[len(frames) // 2]).save(WORKFLOWS / f"{name}.jpg", quality=85)
-                print(name)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        HeadlessComfyUI(examine(found.path)) as comfyui,
+        ComfyClient(comfyui.url) as client,
+    ):
+        for name in names:
+            graph = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
+            try:
+                frames = result_frames(client, graph, Path(folder))
+            except HostError as error:
+                print(f"{name}: keeps its picture: {error}", file=sys.stderr)
+                continue
+            thumbnail(frames[len(frames) // 2]).save(WORKFLOWS / f"{name}.jpg", quality=85)
+            print(name)
     return 0
 
 

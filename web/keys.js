@@ -31,6 +31,7 @@ function keyOf(provider) {
       status.textContent = error.message;
     }
   };
+  const keepField = () => (field.value.trim() ? keep(field.value) : "paste a key first");
   const button = (text, work) => element("button", { textContent: text, onclick: () => tell(work) });
   const place = (keys) => (keys[provider] ? `set, from the ${keys[provider]}` : "no key");
   const keep = async (key) => {
@@ -40,9 +41,10 @@ function keyOf(provider) {
   const test = async () => ((await ask("/test", { provider })).accepted ? "accepted" : "not accepted");
 
   row.dataset.wanDuetKey = provider;
+  field.onkeydown = (event) => event.key === "Enter" && tell(keepField);
   row.append(
     field,
-    button("Keep", () => (field.value.trim() ? keep(field.value) : "paste a key first")),
+    button("Keep", keepField),
     button("Forget", () => keep("")),
     button("Test", test),
     status,

@@ -165,7 +165,7 @@ def test_a_missing_lora_is_named_with_its_folder_before_anything_runs(client: Co
 def test_a_missing_model_file_is_named_with_its_folder(client: ComfyClient, slot: str, folder: str) -> None:
     graph = lora_graph(file=STYLE)
     graph["model"]["inputs"][slot] = "gone.safetensors"
-    with pytest.raises(HostError, match=rf"{slot}: gone\.safetensors is not in models/{folder}; put it"):
+    with pytest.raises(HostError, match=rf"{slot}: 'gone\.safetensors' not in models/{folder}; put it"):
         client.run(graph)
 
 

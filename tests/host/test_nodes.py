@@ -66,8 +66,9 @@ def test_every_node_and_input_explains_itself(nodes: dict[str, Any]) -> None:
             assert options.get("tooltip"), f"{node}.{name}"
 
 
-def test_only_the_check_is_an_output_node_and_none_is_paid(nodes: dict[str, Any]) -> None:
-    assert [node for node, info in nodes.items() if info["output_node"]] == ["WanDuetCheck"]
+def test_only_the_check_and_what_saves_end_a_graph_and_none_is_paid(nodes: dict[str, Any]) -> None:
+    saving = {"WanDuetSaveRendered", "WanDuetSaveEncoded", "WanDuetSaveInterpolated", "WanDuetKeepVideo"}
+    assert {node for node, info in nodes.items() if info["output_node"]} == {"WanDuetCheck", *saving}
     assert not [node for node, info in nodes.items() if info["api_node"] or info["price_badge"]]
     kept = {node for node, info in nodes.items() if info["has_intermediate_output"]}
     writing = {"WanDuetRunLocal", "WanDuetEncodeVideo", "WanDuetRenderVideo", "WanDuetInterpolate"}
@@ -94,8 +95,8 @@ def test_help_pages_are_where_the_help_panel_looks(host: HeadlessComfyUI, nodes:
             assert answer.read() == (DOCS / f"{node}.md").read_bytes()
 
 
-def test_web_holds_the_help_pages_and_the_settings_of_keys() -> None:
-    assert sorted(path.name for path in DOCS.parent.iterdir()) == ["docs", "keys.js"]
+def test_web_holds_the_help_pages_and_known_modules() -> None:
+    assert sorted(path.name for path in DOCS.parent.iterdir()) == ["docs", "keys.js", "previews.js"]
 
 
 def _interface(info: dict[str, Any]) -> dict[str, Any]:

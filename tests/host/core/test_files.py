@@ -111,5 +111,5 @@ def test_a_gguf_file_is_refused_in_its_own_words(core_client: ComfyClient) -> No
 def test_a_model_that_is_not_listed_is_refused_before_the_run(core_client: ComfyClient, name: str) -> None:
     graph = request_graph(core_client)
     graph["model"]["inputs"]["model"] = name
-    with pytest.raises(HostError, match=f"{name} is not in models/diffusers"):
+    with pytest.raises(HostError, match=f"'{name}' not in models/diffusers"):
         core_client.run(graph)
