@@ -5,9 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from comfy_api.latest import io
-
 from ..pipelines.plan.families import FAMILIES
+from .comfy_interface import io
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:

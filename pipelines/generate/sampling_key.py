@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..loading.wan_model import WanModel
 from ..networks.helper_folder import companion_record
 from ..request.seeds import seed_of
 from ..weights.hashing import file_hash
@@ -54,10 +55,12 @@ def sampling_key(run: Run, pose_video: Path | None = None) -> str | None:
     pose_video: of a speech run.
 
     Returns None when the run cannot be found again: the seed is drawn anew each time, or a network of it
-    does not come from files.
+    does not come from files, as with a MODEL of ComfyUI, whose patches have no hash.
     """
     model = run.model
-    if seed_of(run.request) is None or not all(r.files for r in model.components.values()):
+    if seed_of(run.request) is None or not isinstance(model, WanModel):
+        return None
+    if not all(recipe.files for recipe in model.components.values()):
         return None
     resolved = run.report.require()
     timed = bool(resolved.values.get("resample_fps")) or "audio_url" in run.inputs.files

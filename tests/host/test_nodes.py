@@ -96,7 +96,8 @@ def test_help_pages_are_where_the_help_panel_looks(host: HeadlessComfyUI, nodes:
 
 
 def test_web_holds_the_help_pages_and_known_modules() -> None:
-    assert sorted(path.name for path in DOCS.parent.iterdir()) == ["docs", "keys.js", "previews.js"]
+    modules = ["elements.js", "keys.js", "lora_rows.js", "lora_table.js", "previews.js"]
+    assert sorted(path.name for path in DOCS.parent.iterdir()) == ["docs", *modules]
 
 
 def _interface(info: dict[str, Any]) -> dict[str, Any]:
