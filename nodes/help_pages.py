@@ -50,15 +50,16 @@ def own_nodes(object_info: Mapping[str, Info]) -> dict[str, Info]:
 def help_page(node: str, info: Info) -> str:
     """Markdown for ComfyUI's help panel."""
     lines = [f"# {info['display_name']}", "", info["description"], "", "## Inputs", ""]
-    lines += ["| input | type | default | choices | what it is |", "| --- | --- | --- | --- | --- |"]
+    # The help panel is narrow: what an input is stands beside its name, and everything else after that.
+    lines += ["| input | what it is | type | default | choices |", "| --- | --- | --- | --- | --- |"]
     for group in ("required", "optional"):
         for name, (kind, options) in info["input"].get(group, {}).items():
             shown = f"{name} (optional)" if group == "optional" else name
-            cells = (shown, kind, _default(options), _choices(node, name, kind, options), options["tooltip"])
+            cells = (shown, options["tooltip"], kind, _default(options), _choices(node, name, kind, options))
             lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "## Outputs", "", "| output | type | what it is |", "| --- | --- | --- |"]
-    for row in zip(info["output_name"], info["output"], info["output_tooltips"], strict=True):
-        lines.append(f"| {' | '.join(row)} |")
+    lines += ["", "## Outputs", "", "| output | what it is | type |", "| --- | --- | --- |"]
+    for name, kind, tooltip in zip(info["output_name"], info["output"], info["output_tooltips"], strict=True):
+        lines.append(f"| {name} | {tooltip} | {kind} |")
     return "\n".join([*lines, *_on_this_machine(node), ""])
 
 

@@ -33,14 +33,15 @@ class SocketMedium:
 
 
 def from_socket(field: str, medium: str, value: Any) -> SocketMedium:
-    """RequestError on `field` when several images or sounds come as a batch."""
+    """RequestError on the socket of `field` when several images or sounds come as a batch."""
     digest = hashlib.sha256(medium.encode())
     if medium == "video":
         _add_video(digest, value)
     else:
         tensor = value if medium == "image" else value["waveform"]
         if len(tensor) != 1:
-            raise RequestError.of(field, f"{len(tensor)} in a batch", f"connect one {medium}")
+            socket = field.removesuffix("_url")
+            raise RequestError.of(socket, f"{len(tensor)} in a batch", f"connect one {medium}")
         _add_tensor(digest, tensor)
         if medium == "audio":
             digest.update(str(value["sample_rate"]).encode())

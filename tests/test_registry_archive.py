@@ -1,6 +1,6 @@
 """The archive of the Comfy Registry holds what users need, and works without the rest of the repository.
 
-`comfy node pack` makes it when comfy-cli is at hand, as `comfy` on the PATH or in $COMFY_CLI.
+`comfy node pack` makes it when comfy-cli is in the virtual environment $COMFY_CLIENTS.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-COMFY = os.environ.get("COMFY_CLI") or shutil.which("comfy")
-SKIPPED = "TEST OF `comfy node pack` SKIPPED: no comfy on the PATH; pip install comfy-cli, or set COMFY_CLI"
+CLIENTS = os.environ.get("COMFY_CLIENTS")
+COMFY = None if CLIENTS is None else shutil.which("comfy", path=str(Path(CLIENTS) / "bin"))
+SKIPPED = "TEST OF `comfy node pack` SKIPPED: COMFY_CLIENTS names no virtual environment with comfy-cli"
 if COMFY is None:
     warnings.warn(SKIPPED, stacklevel=1)  # pytest lists it at the end, unlike the reason of a skip
 IMPORT_ALL = """

@@ -61,6 +61,6 @@ def test_a_video_is_named_by_its_bytes_wherever_they_are_and_by_its_cut(tmp_path
     ("medium", "value"),
     [("image", IMAGE.repeat(2, 1, 1, 1)), ("audio", {**AUDIO, "waveform": torch.zeros(3, 1, 4)})],
 )
-def test_a_batch_is_refused_by_name(medium: str, value: object) -> None:
-    with pytest.raises(RequestError, match=f"some_url: . in a batch; connect one {medium}"):
+def test_a_batch_is_refused_by_the_name_of_its_socket(medium: str, value: object) -> None:
+    with pytest.raises(RequestError, match=f"^some: . in a batch; connect one {medium}"):
         from_socket("some_url", medium, value)
