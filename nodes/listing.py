@@ -24,8 +24,8 @@ class FileChoices(list[str]):
     what `validate_inputs` returns it repeats under every input that the function takes.
     """
 
-    def __init__(self, names: Iterable[str], advice: str) -> None:
-        super().__init__(names)
+    def __init__(self, names: Iterable[str] = (), advice: str = "") -> None:
+        super().__init__(names)  # alone in the copy that `dataclasses.asdict` makes for the browser
         self._advice = advice
 
     def __contains__(self, name: object) -> bool:
@@ -34,7 +34,7 @@ class FileChoices(list[str]):
 
     def __str__(self) -> str:
         """What ComfyUI writes after "not in"."""
-        return self._advice
+        return self._advice or super().__str__()
 
 
 def find_models(roots: Iterable[str]) -> dict[str, Path]:

@@ -48,7 +48,7 @@ def host(comfyui: Host, models: Path) -> Iterator[HeadlessComfyUI]:
     folders = {folder.name: str(folder) for folder in models.iterdir() if folder.is_dir()}
     paths.write_text(json.dumps({"tests": folders}, ensure_ascii=False), encoding="utf-8")
     extra = ["--extra-model-paths-config", str(paths)]
-    with stopped_by_sigterm(), HeadlessComfyUI(comfyui, extra_args=extra) as running:
+    with stopped_by_sigterm(), HeadlessComfyUI(comfyui, extra_args=extra, start_timeout_s=900) as running:
         yield running
 
 

@@ -80,3 +80,4 @@ def test_choices_take_either_separator_and_say_where_a_missing_file_belongs() ->
     assert "c.safetensors" not in choices
     assert str(choices) == "models/vae; put it there"
     assert json.dumps(choices) == '["auto", "a/b.safetensors"]'
+    assert type(choices)(name for name in choices) == choices  # what dataclasses.asdict does with it
