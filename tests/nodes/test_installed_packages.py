@@ -17,7 +17,7 @@ from wan_duet.nodes.installed_packages import (
 )
 from wan_duet.pipelines.errors import PackageError
 
-ROOT = Path(wan_duet.__file__).parent
+ROOT = Path(wan_duet.__file__).resolve().parent
 
 
 def test_every_package_of_the_requirements_is_looked_for_and_none_imported() -> None:
