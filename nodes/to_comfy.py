@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from comfy_api.latest import io
-
+from .comfy_interface import io
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import folder_paths
 import torch
 from comfy import sd, utils
-from comfy_execution.graph_utils import ExecutionBlocker
 
 from ...pipelines.loading.core_names import (
     added_by_loras,
@@ -19,6 +18,7 @@ from ...pipelines.loading.core_names import (
     readable_file,
 )
 from ...pipelines.weights.stored_tensors import read_header
+from ..comfy_interface import ExecutionBlocker
 from .networks import ComfyNetworks
 
 if TYPE_CHECKING:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from comfy import sd, utils
-from comfy_execution.graph_utils import ExecutionBlocker
 
 from ...pipelines.errors import ModelError
 from ...pipelines.loading.architecture import layout_of_tensors
 from ...pipelines.loading.host_model import HostPrompts, missing_part
+from ..comfy_interface import ExecutionBlocker
 from ..conditioning import with_pictures
 from .facts import facts_of
 from .stage import sample_stages
