@@ -86,7 +86,8 @@ class NovitaServer(Loopback):
 
     async def _balance(self, request: web.Request) -> web.StreamResponse:
         async def tell(request: web.Request) -> web.StreamResponse:
-            return self._unauthorized(request) or web.json_response({"credit_balance": 100000})
+            refused = self._unauthorized(request)  # a response is false in aiohttp 3.11
+            return web.json_response({"credit_balance": 100000}) if refused is None else refused
 
         return await self.script.serve("balance", request, tell)
 
