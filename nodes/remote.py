@@ -12,6 +12,7 @@ from ..pipelines.errors import RequestError
 from ..pipelines.request import NOVITA_MODELS, NovitaModel, RequestWithMedia
 from .comfy_interface import io
 from .files import EMBED_METADATA, new_video_file
+from .finished_files import note_file, times_lost
 from .outgoing import allowed_file, written_media
 from .remote_jobs import remote_folder, remote_jobs
 from .remote_progress import RemoteProgress
@@ -77,6 +78,10 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
             )
 
         @classmethod
+        def fingerprint_inputs(cls, **_: object) -> int:
+            return times_lost(cls.hidden.unique_id)
+
+        @classmethod
         async def execute(
             cls,
             request: RequestWithMedia,
@@ -112,6 +117,8 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
             )
             job = await ticket.wait(progress.refresh)
             progress.show(_end(job, reused=not progress.has_received))
+            if job.file is not None:
+                note_file(cls.hidden.unique_id, job.file)
             return to_outputs(job, return_images=return_images)
 
     Run.__name__ = Run.__qualname__ = runner.node_id
@@ -168,9 +175,9 @@ def _runner_inputs() -> list[io.Input]:
         io.Boolean.Input(
             "reuse",
             default=True,
-            tooltip="On: return the file of an identical request that was paid for earlier, for free, as "
-            "long "
-            "as the file exists. Off: start a new paid job whenever ComfyUI runs the node.",
+            tooltip="On: return the file of an identical request that was paid for earlier, for free. If the "
+            "file is gone, fetch it from the provider again while it keeps it. Off: start a new paid job "
+            "whenever ComfyUI runs the node.",
         ),
         io.Boolean.Input(
             "resubmit",

@@ -77,7 +77,8 @@ class Journal:
     ) -> Job:
         """Return the job of an order: an equal open one, an equal finished one with its file, or a new one.
 
-        An open one is moved to the output of this order.
+        An open one is moved to the output of this order. So is a finished one whose file is gone; it becomes
+        completed again, to be fetched.
 
         Everything is one transaction, so two nodes or two processes never buy the same job, and never exceed
         a limit together.
@@ -88,6 +89,7 @@ class Journal:
         allow:    called with what was spent since `since`; raises if no new job is allowed.
         """
         key = (order.provider, order.endpoint, fingerprint(order.payload), account)
+        out = str(order.out.absolute())
         with self._transaction():
             same = self._select(
                 "provider = ? AND endpoint = ? AND payload_sha256 = ? AND account = ? "
@@ -98,13 +100,21 @@ class Journal:
                 if not job.is_open or (job.stop_asked and job.state in _AT_PROVIDER):
                     continue
                 if not (resubmit and job.told and self._is_idle(job, owner)):
-                    self._set(job.job_id, {"stop_asked": False, "out_path": str(order.out.absolute())})
+                    self._set(job.job_id, {"stop_asked": False, "out_path": out})
                     return self.job(job.job_id)
                 text = "bought anew by the user, who could not know what became of this one"
                 self._set(job.job_id, {"state": "failed", "closed_at": self._now(), "error": text})
-            finished = next((job for job in same if reuse and job.file is not None), None)
+            finished = next((job for job in same if reuse and job.state == "done"), None)
             if finished is not None:
-                return finished
+                if finished.file is None:  # the user has paid for it: it is fetched again, not bought again
+                    fetch_again = {
+                        "state": "completed",
+                        "closed_at": None,
+                        "file_path": None,
+                        "out_path": out,
+                    }
+                    self._set(finished.job_id, fetch_again)
+                return self.job(finished.job_id)
             allow(self.spent(since))
             return self._insert(order, key, owner)
 

@@ -606,6 +606,20 @@ def test_a_file_that_the_user_has_deleted_is_not_said_to_be_there(context: JobCo
         asyncio.run(carry_out(job.job_id, context, on_event=lambda event: None))
 
 
+def test_a_file_that_the_user_has_deleted_is_fetched_again_and_not_bought_again(
+    context: JobContext, workshop: Workshop, order: Make
+) -> None:
+    first, elsewhere = run(order(), context), order().out.with_name("again.mp4")
+    order().out.unlink()
+    assert run(replace(order(), out=elsewhere), context).file == elsewhere
+    elsewhere.unlink()
+    workshop.faults["download"] = [gone() for _ in range(1000)]
+    context.clock.time += 2 * 3600  # type: ignore[attr-defined]
+    with pytest.raises(JobLostError, match=first.job_id[:8]):
+        run(order(), context)
+    assert workshop.calls.count("submit") == len(workshop.made) == 1
+
+
 def test_a_second_process_waits_and_buys_nothing(
     context: JobContext, workshop: Workshop, order: Make, tmp_path: Path
 ) -> None:

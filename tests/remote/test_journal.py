@@ -48,9 +48,15 @@ def test_the_order_of_keys_does_not_make_another_payload(order: Make, begin: Beg
 
 
 @pytest.mark.parametrize(
-    ("content", "reuse", "given"), [(b"film", True, True), (b"film", False, False), (b"cut", True, False)]
+    ("content", "reuse", "state"),
+    [
+        (b"film", True, "done"),
+        (b"film", False, "intent"),
+        (b"cut", True, "completed"),
+        (b"cut", False, "intent"),
+    ],
 )
-def test_a_finished_job_is_given_again_with_reuse_and_while_its_file_is_whole(
+def test_a_finished_job_is_given_again_with_reuse_and_fetched_again_unless_its_file_is_whole(
     journal: Journal,
     owner: OwnerLock,
     order: Make,
@@ -58,13 +64,15 @@ def test_a_finished_job_is_given_again_with_reuse_and_while_its_file_is_whole(
     tmp_path: Path,
     content: bytes,
     reuse: bool,
-    given: bool,
+    state: str,
 ) -> None:
     file = tmp_path / "film.mp4"
     file.write_bytes(content)
     steps = ("submitting", "submitted", "completed", "done")
     done = bring_to(journal, begin(order()), owner, *steps, file_path=str(file), size_bytes=4)
-    assert (begin(order(), reuse=reuse).job_id == done.job_id) is given
+    job = begin(order(), reuse=reuse)
+    assert job.state == state
+    assert (job.job_id == done.job_id) is reuse
 
 
 def test_a_job_that_is_being_stopped_at_the_provider_is_not_the_job_of_a_new_run(
