@@ -4,6 +4,9 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 
+const PICTURES = ["$$comfy_animation_preview", "$$canvas-image-preview"];
+const REVOKED_AFTER_MS = 600; // the store drops a preview 400 ms after it was told to
+
 // The Pinia store that both canvases draw previews from. No public interface leads to it.
 function previewStore() {
   const vueApp = document.getElementById("vue-app")?.__vue_app__;
@@ -22,14 +25,30 @@ function nodeAt(executionId) {
   return inside.reduce((node, id) => node?.subgraph?.getNodeById(Number(id)), start);
 }
 
-function dropPreview({ detail }) {
+// The classic canvas keeps the picture of a preview as a widget.
+function removePicture(node) {
+  node.imgs = undefined;
+  for (const widget of (node.widgets ?? []).filter(({ name }) => PICTURES.includes(name))) {
+    widget.onRemove?.();
+    node.widgets.splice(node.widgets.indexOf(widget), 1);
+  }
+}
+
+function showOutput({ detail }) {
   const executionId = String(detail.display_node ?? detail.node);
-  if (!nodeAt(executionId)?.comfyClass?.startsWith("WanDuet")) return;
-  for (const id of withParents(executionId)) previewStore()?.revokePreviewsByExecutionId(id);
-  app.canvas?.setDirty(true);
+  const [store, node] = [previewStore(), nodeAt(executionId)];
+  if (!store || !detail.output?.images || !node?.comfyClass?.startsWith("WanDuet")) return;
+  for (const id of withParents(executionId)) store.revokePreviewsByExecutionId(id);
+  // Neither canvas looks again when a preview has gone, only when there is a new output.
+  const output = { ...detail.output, images: [...detail.output.images] };
+  setTimeout(() => {
+    removePicture(node);
+    store.setNodeOutputsByExecutionId(executionId, output);
+    app.canvas?.setDirty(true);
+  }, REVOKED_AFTER_MS);
 }
 
 app.registerExtension({
   name: "WanDuet.Previews",
-  setup: () => api.addEventListener("executed", dropPreview),
+  setup: () => api.addEventListener("executed", showOutput),
 });
