@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import warnings
 import zipfile
 from pathlib import Path
@@ -83,24 +84,28 @@ def test_the_pack_is_imported_from_those_files_alone(listed: list[str], tmp_path
 
 
 @pytest.mark.skipif(COMFY is None, reason=SKIPPED)
-def test_comfy_packs_exactly_those_files(listed: list[str], tmp_path: Path) -> None:
+def test_comfy_packs_exactly_those_files(listed: list[str]) -> None:
     """In a copy: it writes its archive into the folder it packs."""
+    with tempfile.TemporaryDirectory() as folder:
+        assert packed(Path(folder)) == listed
+
+
+def packed(copy: Path) -> list[str]:
+    """Copy the repository, and return the names in the archive that comfy makes of it."""
     for name in git("ls-files", "-z").split("\0"):
         if name:
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(ROOT / name, tmp_path / name)
-    git("init", "-q", cwd=tmp_path)
-    git("add", "--all", "--force", cwd=tmp_path)
-    command = [str(COMFY), "--skip-prompt", "--no-enable-telemetry", "node", "pack"]
+            (copy / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, copy / name)
+    git("init", "-q", cwd=copy)
+    git("add", "--all", "--force", cwd=copy)
     done = subprocess.run(
-        command,
-        cwd=tmp_path,
+        [str(COMFY), "--skip-prompt", "--no-enable-telemetry", "node", "pack"],
+        cwd=copy,
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, "HOME": str(tmp_path)},
+        env={**os.environ, "HOME": str(copy)},
     )
     assert done.returncode == 0, done.stderr + done.stdout
-    with zipfile.ZipFile(tmp_path / "node.zip") as archive:
-        packed = sorted(name for name in archive.namelist() if not name.endswith("/"))
-    assert packed == listed
+    with zipfile.ZipFile(copy / "node.zip") as archive:
+        return sorted(name for name in archive.namelist() if not name.endswith("/"))
