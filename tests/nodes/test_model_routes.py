@@ -124,7 +124,7 @@ def test_a_download_is_stopped_and_continued_and_another_waits(tmp_path: Path, s
 def test_what_goes_wrong_is_told(tmp_path: Path, site: Site) -> None:
     site.reply(f"127.0.0.1:{site.port}", "/vae", Reply(b"", 403))
     _, (_, done) = ask(tmp_path, ("get", {"files": [NAME]}), ("wait", None))
-    assert "answered 403, not allowed" in done["error"]
+    assert "the server refused access (403)" in done["error"]
     place = tmp_path / "models" / "vae" / NAME
     place.write_bytes(b"mine")
     (_, seen), (status, told) = ask(tmp_path, ("look", {"files": [NAME]}), ("get", {"files": [NAME]}))
