@@ -183,7 +183,7 @@ def test_a_local_run_takes_loras_from_https_and_from_repositories() -> None:
     for path in ("https://a.b/c", "HTTPS://a.b/c", "owner/name", "toy/name", "a.safetensors"):
         assert report(loras=[{"path": path}]).ok
     (problem,) = report(loras=[{"path": "http://a.b/c"}]).problems
-    assert "loras[0].path is fetched over https only" in problem.fix
+    assert "loras[0].path is downloaded over https only" in problem.fix
 
 
 @pytest.mark.parametrize("path", ["a.safetensors", "toy/name"])
