@@ -357,6 +357,9 @@ class Ledger:
     def auto_dtype(self, part: Part) -> torch.dtype:
         return torch.float32
 
+    def for_part(self, part: Part) -> Ledger:
+        return self
+
     def free_bytes(self) -> None: ...
 
     def total_bytes(self) -> None: ...

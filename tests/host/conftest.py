@@ -7,6 +7,7 @@ skipped.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -49,6 +50,7 @@ def host(comfyui: Host, models: Path) -> Iterator[HeadlessComfyUI]:
     paths.write_text(json.dumps({"tests": folders}, ensure_ascii=False), encoding="utf-8")
     extra = ["--extra-model-paths-config", str(paths)]
     with stopped_by_sigterm(), HeadlessComfyUI(comfyui, extra_args=extra, start_timeout_s=900) as running:
+        shutil.copy(comfyui.path / "input" / "example.png", running.input)  # as in every ComfyUI
         yield running
 
 

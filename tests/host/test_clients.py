@@ -1,6 +1,6 @@
 """Every shipped workflow through the clients that people use, not only through ours.
 
-They lie in the virtual environment $COMFY_CLIENTS: comfy-cli, comfy-api-simplified, comfy-script.
+They lie in the virtual environment $COMFY_CLIENTS: comfy-cli and comfy-api-simplified.
 """
 
 from __future__ import annotations
@@ -93,20 +93,3 @@ def test_comfy_api_simplified_runs_it(host: HeadlessComfyUI, tmp_path: Path, nam
     assert done.returncode == 0, done.stderr
     assert all(int(size) > 500 for size in done.stdout.split())
     assert done.stdout.split()
-
-
-@pytest.mark.parametrize("name", [name for name in toy_names() if name not in NEEDS_KEY])
-def test_comfy_script_runs_it(host: HeadlessComfyUI, tmp_path: Path, name: str) -> None:
-    """As its readers do: the workflow becomes a script, and the script runs."""
-    script = (
-        "import sys; from comfy_script.runtime import *; load(sys.argv[1]);"
-        "from comfy_script.runtime.nodes import *;"
-        "from comfy_script.transpile import WorkflowToScriptTranspiler as Transpiler;"
-        "text = Transpiler(open(sys.argv[2], encoding='utf-8').read(), sys.argv[1]).to_script();"
-        "exec(text) if text.startswith('with') else exec('with Workflow(wait=True):\\n    ' + "
-        "text.replace('\\n', '\\n    '))"
-    )
-    before = set(host.output.rglob("*.*"))
-    done = ran(["python", "-c", script, host.url, str(quick(name, tmp_path))], tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert set(host.output.rglob("*.*")) - before

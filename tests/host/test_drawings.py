@@ -26,6 +26,7 @@ DRAWN: dict[str, tuple[str, str | None, str]] = {
     "Video to Video": ("green", "right", "white"),
 }
 ELSEWHERE = {
+    "Image to Video (app)": "begins with ComfyUI's own example picture",
     "Speech to Video": "a face is nothing that the detector knows; tests of the embedded model look at it",
     "Text to Video on fal": "needs a key",
     "Text to Video on Novita": "needs a key",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -128,7 +129,7 @@ def test_the_same_graph_runs_on_tiny_files_of_the_same_names(
         job = client.run(graph)
         facts = video_of("SaveVideo", client, job, graph, tmp_path)
     written = json.loads(text_of(job, receipt))
-    assert (facts.frames, facts.fps) == (written["plan"]["frames_out"], written["plan"]["fps_out"])
+    assert (facts.frames, facts.fps) == (written["plan"]["frames_out"], Fraction(written["plan"]["fps_out"]))
     answer = job.outputs[id_of(graph, "WanDuetCheck")]["text"][0]
     if template.files is None:
         assert f"can run (local on {template.model})" in answer
