@@ -7,7 +7,9 @@ skipped.
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +21,12 @@ from wan_duet.pipelines.cli.terminal import stopped_by_sigterm
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
+
+# Minutes each, in a browser or with every template of the real weights.
+LONG = ["test_face.py", "test_get_files.py", "test_real_weights.py"]
+if "WAN_DUET_LONG" not in os.environ:
+    collect_ignore = LONG
+    warnings.warn(f"LONG HOST TESTS NOT RUN: {', '.join(LONG)}; set WAN_DUET_LONG", stacklevel=1)
 
 
 @pytest.fixture(scope="session")
