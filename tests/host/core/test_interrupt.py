@@ -62,7 +62,9 @@ def workflow(**settings: object) -> dict[str, Any]:
 
 
 def files(comfyui: HeadlessComfyUI) -> set[Path]:
-    return {file for folder in (comfyui.temp, comfyui.output) for file in folder.rglob("*") if file.is_file()}
+    """But the latents that are kept for the next run: they are finished, and bounded in size."""
+    found = (file for folder in (comfyui.temp, comfyui.output) for file in folder.rglob("*"))
+    return {file for file in found if file.is_file() and file.parent.name != "wan_duet_latents"}
 
 
 def alive(client: ComfyClient) -> list[str]:
