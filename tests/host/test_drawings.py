@@ -18,6 +18,7 @@ DRAWN: dict[str, tuple[str, str | None, str]] = {
     "Image to Video": ("blue", "left", "white"),
     "Interpolate and re-encode": ("red", "right", "white"),
     "LoRA high, low and both": ("green", None, "navy"),
+    "Our model, any sampler": ("red", "right", "white"),
     "Render a long video": ("red", None, "white"),
     "Same request, here or there": ("red", "right", "white"),
     "Text to Image": ("red", None, "white"),
