@@ -12,16 +12,19 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wan_duet.pipelines.cli import main
+from wan_duet.pipelines.remote.job_context import POLL_TIMES
 from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.keys import Key
 from wan_duet.pipelines.remote.order import order_for
 from wan_duet.pipelines.remote.owner_lock import OwnerLock
+from wan_duet.pipelines.remote.remote_thread import RemoteThread
 from wan_duet.pipelines.request import parse
 
 from ..servers.fal import FalServer
@@ -179,11 +182,19 @@ def test_resubmit_buys_anew_what_nobody_knows_the_fate_of(
     journal.close()
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the provider does not show is not looked for again: the command ends, the job does not."""
+    times = {name: replace(times, missing=0.0) for name, times in POLL_TIMES.items()}
+    monkeypatch.setitem(RemoteThread.__init__.__kwdefaults__, "poll_times", times)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_a_job_left_open_is_cancelled_by_its_id(
     tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     server.queue_looks = 10**6
-    server.script.plan("status", "401")  # the command ends, the job does not
+    server.script.plan("status", "401")
     assert generate(tmp_path) == 1
     (listed,) = jobs(capsys, "list", "--open")
     assert main(["jobs", "forget", listed["job"]]) == 1
@@ -195,6 +206,7 @@ def test_a_job_left_open_is_cancelled_by_its_id(
     assert jobs(capsys, "list") == []
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_job_left_open_is_brought_home_by_its_id(
     tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,7 +256,7 @@ def test_novita_is_reached_the_same_way(
     (folder / "keys.json").write_text(json.dumps({"novita": "sk_one"}))
     assert main([*command, "--aspect-ratio", "16:9", "--resolution", "480p", *flags]) == 0
     told = capsys.readouterr()
-    assert "adjusted model: what Novita's endpoint draws with" in told.err
+    assert "adjusted model: the model of this Novita endpoint" in told.err
     assert "price: unknown" in told.err
     assert json.loads(told.out)["receipt"]["runner"] == "novita"
     assert len(novita.jobs) == 1
