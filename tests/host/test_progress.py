@@ -19,7 +19,7 @@ from wan_duet.pipelines.headless.server import HeadlessComfyUI
 
 WORKFLOW = Path(__file__).parents[2] / "workflows" / "api" / "Text to Video (building blocks).json"
 STEPS = 5
-PREVIEW, TEXT = 1, 3  # BinaryEventTypes of ComfyUI's protocol.py
+PREVIEW = 1  # of the BinaryEventTypes in ComfyUI's protocol.py
 
 
 def workflow(seed: int) -> dict[str, Any]:
@@ -55,15 +55,14 @@ def test_sampler_shows_each_step_the_way_the_user_chose(
         assert pictures[0].tobytes() != pictures[-1].tobytes()
 
 
-def test_check_shows_its_answer_in_the_node(host: HeadlessComfyUI) -> None:
+def test_check_shows_its_answer_in_the_node(host: HeadlessComfyUI, client: ComfyClient) -> None:
     graph = {
         "request": {"class_type": "WanDuetTextToVideo", "inputs": defaults(host) | {"prompt": "a ball"}},
         "check": {"class_type": "WanDuetCheck", "inputs": {"request": ["request", 0], "runner": "local"}},
     }
-    (shown,) = asyncio.run(binary_messages(host.url, graph, TEXT))
-    (length,) = struct.unpack(">I", shown[:4])
-    assert shown[4 : 4 + length] == b"check"
-    assert shown[4 + length :].startswith(b"text-to-video can run")
+    shown = client.run(graph).outputs["check"]
+    assert shown["text"][0].startswith("text-to-video can run")
+    assert shown["wan_duet_check"]
 
 
 def defaults(host: HeadlessComfyUI) -> dict[str, Any]:
