@@ -59,6 +59,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if skipped and isinstance(host := look_for_host(), str):
         line = f"HOST TESTS SKIPPED: {len(skipped)} ({host})"
         terminalreporter.write_line(line, yellow=True, bold=True)
+    if "WAN_DUET_LONG" not in os.environ:
+        line = "LONG HOST TESTS NOT RUN: LoRA rows, jobs panel, Get files, real weights; set WAN_DUET_LONG"
+        terminalreporter.write_line(line, yellow=True, bold=True)
 
 
 @pytest.fixture(scope="session", autouse=True)

