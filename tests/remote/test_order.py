@@ -40,7 +40,7 @@ def test_novita_gets_its_own_words_and_the_receipt_what_was_asked() -> None:
 
 def test_what_the_runner_cannot_do_is_refused_with_all_its_reasons() -> None:
     request = parse("video-to-video", {"prompt": "x", "video_url": "https://a.test/a.mp4"})
-    with pytest.raises(RequestError, match="Novita is only asked for image-to-video"):
+    with pytest.raises(RequestError, match="the Novita runner supports image-to-video"):
         order_for(request, "novita", OUT)
 
 
