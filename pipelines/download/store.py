@@ -10,24 +10,22 @@ import hashlib
 import json
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from ..errors import DownloadError
 from ..files.file_names import is_device_name
 from ..files.on_disk import FileInUseError, move_into_place, remove, write_whole
+from .file_lock import file_locked
 
 __all__ = ["Origin", "Store", "origin_of"]
 
 log = logging.getLogger(__name__)
 
 _INDEX = "index.json"
-_LOOK_S = 0.5  # how often a wait for another process is left to look for a stop
 
 
 @dataclass(frozen=True)
@@ -84,30 +82,14 @@ class Store:
         text = json.dumps({name: asdict(entry) for name, entry in entries.items()}, indent=1)
         write_whole(self.folder / _INDEX, text)
 
-    @contextmanager
-    def locked(self, check: Callable[[], None]) -> Iterator[None]:
+    def locked(self, check: Callable[[], None]) -> AbstractContextManager[None]:
         """Hold the lock of the folder. `check` is called while waiting, and may end the wait by raising."""
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / "download.lock")
-            waited = False
-            while True:
-                check()
-                try:
-                    lock.acquire(timeout=_LOOK_S)
-                    break
-                except Timeout:
-                    if not waited:
-                        log.info("another process downloads into %s; waiting for it", self.folder)
-                    waited = True
-        except OSError as error:
-            raise DownloadError(
-                f"{self.folder}: the download folder cannot be used: {error.strerror or error}"
-            ) from error
-        try:
-            yield
-        finally:
-            lock.release()
+        return file_locked(
+            self.folder / "download.lock",
+            check,
+            busy=f"downloads into {self.folder}",
+            unusable=f"{self.folder}: the download folder cannot be used",
+        )
 
     def _kept(self, entry: _Entry) -> tuple[Path, Origin] | None:
         file = self.folder / entry.file

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from ..download.address import shown
 from ..download.fetch import DownloadLimits, fetch
 from ..download.file_format import format_of
+from ..download.file_lock import file_locked
 from ..download.folders import data_folder
 from ..download.partial_file import forget, hash_of, size_of
 from ..download.public_web import PublicTransport, proxy_of
@@ -27,8 +26,6 @@ from .inventory import Found, free_bytes, part_of, require_room, to_fetch
 __all__ = ["get_files", "web_of"]
 
 log = logging.getLogger(__name__)
-
-_LOOK_S = 0.5  # how often a wait for another process is left to look for a stop
 
 
 def web_of(catalogue: Catalogue, environ: Mapping[str, str] = os.environ) -> Web:
@@ -82,29 +79,19 @@ def _get(file: ModelFile, place: Path, web: Web, free: Callable[[Path], int], pr
         raise DownloadError(f"{place}: cannot be written: {error.strerror or error}") from error
 
 
-@contextmanager
-def _alone(place: Path, locks: Path, check: Callable[[], None]) -> Iterator[None]:
-    """Wait until no other process fetches the file at `place`. `check` may end the wait."""
+def _alone(place: Path, locks: Path, check: Callable[[], None]) -> AbstractContextManager[None]:
+    """Wait until no other process downloads the file at `place`, whose folder is made. `check` may end it."""
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        locks.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(locks / f"{hashlib.sha256(str(place).encode()).hexdigest()[:32]}.lock")
-        waited = False
-        while True:
-            check()
-            try:
-                lock.acquire(timeout=_LOOK_S)
-                break
-            except Timeout:
-                if not waited:
-                    log.info("another process fetches %s; waiting for it", place.name)
-                waited = True
     except OSError as error:
         raise DownloadError(f"{place.parent}: cannot be written: {error.strerror or error}") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    name = hashlib.sha256(str(place).encode()).hexdigest()[:32]
+    return file_locked(
+        locks / f"{name}.lock",
+        check,
+        busy=f"downloads {place.name}",
+        unusable=f"{locks}: the folder of the locks cannot be used",
+    )
 
 
 class _Named:
