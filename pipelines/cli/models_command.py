@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..download.folders import data_folder, remote_folder
 from ..errors import RequestError
-from ..plan.expectation import read_rates
+from ..plan.expectation import Rates, read_rates
 from ..request import KIND_NAMES, KINDS
 from .terminal import TerminalProgress
 
@@ -62,11 +62,20 @@ def _add_common(parser: argparse.ArgumentParser, **kept: Any) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     from ..model_files.catalogue import AS_OF, read_catalogue, special_weights
+    from ..model_files.inventory import look_for
 
     catalogue, folders = read_catalogue(remote_folder()), _folders(options)
     machine, kinds = _machine(), _kinds_by_files(catalogue)
-    groups = [[_described(kind[0], files, folders, machine) for files in catalogue.sets(kind[0]).items()]
-              for kind in kinds]  # fmt: skip
+    found = {item.file.name: item for item in look_for(catalogue.files.values(), folders)}
+    rates = read_rates(rates_file())
+
+    def described(kind: str) -> list[dict[str, Any]]:
+        return [
+            _described(kind, size, files, [found[file.name] for file in files.files], machine, rates)
+            for size, files in catalogue.sets(kind).items()
+        ]
+
+    groups = [described(names[0]) for names in kinds]
     if options.json:
         answer = [
             {"kinds": names, "sizes": sizes, "elsewhere": special_weights(names[0])}
@@ -150,13 +159,13 @@ def _machine() -> Machine:
     return Machine(str(memory.device), memory.free_bytes(), free_ram())
 
 
-def _described(kind: str, sized: tuple[str, FileSet], folders: Folders, machine: Machine) -> dict[str, Any]:
+def _described(
+    kind: str, size: str, files: FileSet, found: Sequence[Found], machine: Machine, rates: Rates | None
+) -> dict[str, Any]:
     """One size of a kind, as data. seconds: of the default request, None where nothing was measured."""
-    from ..model_files.inventory import look_for
     from ..model_files.machine_fit import expected, fit
 
-    size, files = sized
-    expectation = expected(kind, files.family, read_rates(rates_file()))
+    expectation = expected(kind, files.family, rates)
     return {
         "size": size,
         "model": files.family,
@@ -174,7 +183,7 @@ def _described(kind: str, sized: tuple[str, FileSet], folders: Folders, machine:
                 "url": item.file.url,
                 "page": item.file.page,
             }
-            for item in look_for(files.files, folders)
+            for item in found
         ],
     }
 

@@ -7,6 +7,7 @@ import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Literal
 
@@ -58,8 +59,9 @@ def comfyui_folders(models: Path) -> Folders:
 
 
 def look_for(files: Iterable[ModelFile], folders: Folders) -> list[Found]:
-    """Look for each file by its name, in subfolders too. Reads no file."""
-    return [_look(file, folders[file.folder]) for file in files]
+    """Look for each file by its name, in subfolders too. Reads no file, and lists each folder once."""
+    listed = cache(_listed)
+    return [_look(file, folders[file.folder], listed) for file in files]
 
 
 def to_fetch(found: Iterable[Found]) -> list[Found]:
@@ -103,22 +105,26 @@ def part_of(place: Path) -> Path:
     return place.with_name(f"{place.name}.part")
 
 
-def _look(file: ModelFile, roots: Sequence[Path]) -> Found:
+def _look(file: ModelFile, roots: Sequence[Path], listed: Callable[[Path], Mapping[str, Path]]) -> Found:
     home = next((root for root in roots if root.name == file.folder), roots[0])
     for root in (home, *roots):
-        for place in _of_name(file.name, root):
+        place = listed(root).get(file.name)
+        if place is not None:
             same = place.stat().st_size == file.size_bytes
             return Found(file, place, "here" if same else "other")
     have = size_of(part_of(home / file.name))
     return Found(file, home / file.name, "partly" if have else "missing", min(have, file.size_bytes))
 
 
-def _of_name(name: str, root: Path) -> Iterable[Path]:
-    """Files of this name below `root`, the one in `root` itself first."""
+def _listed(root: Path) -> Mapping[str, Path]:
+    """{name: file} below `root`. Of several files of one name, the first: one in `root` itself before all."""
+    found: dict[str, Path] = {}
     for folder, subfolders, files in os.walk(root, followlinks=True):
         subfolders.sort()
-        if name in files and (place := Path(folder) / name).is_file():
-            yield place
+        for name in files:
+            if name not in found and (place := Path(folder) / name).is_file():
+                found[name] = place
+    return found
 
 
 def _nearest(folder: Path) -> Path:
