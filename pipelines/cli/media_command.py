@@ -14,7 +14,7 @@ from ..device.precision import PRECISIONS
 from ..errors import RequestError
 from ..video.containers import QUALITIES, WRITE_MODES, container_of
 from ..video.output import require_writable
-from .subcommands import add_command, add_group
+from .subcommands import add_command, add_group, add_interpolator_folders
 from .terminal import TerminalProgress
 
 if TYPE_CHECKING:
@@ -78,14 +78,7 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--interpolator", choices=_INTERPOLATORS, help="what generates the new frames; default: flow"
     )
-    parser.add_argument(
-        "--interpolator-folder",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="a folder with FILM or RIFE files; may be repeated",
-    )
+    add_interpolator_folders(parser)
     parser.add_argument(
         "--num-interpolated-frames",
         type=_between,

@@ -16,6 +16,7 @@ from ..request.base import WanRequest
 from ..request.flags import add_flags, given
 from ..request.kinds import KIND_NAMES, class_of
 from ..request.parse import parse, read_json
+from .subcommands import add_interpolator_folders
 
 if TYPE_CHECKING:
     from ..loading.wan_model import WanModel
@@ -41,14 +42,7 @@ def add_request_flags(parser: argparse.ArgumentParser, kind: str) -> None:
         "--kind", choices=list(KIND_NAMES), default=DEFAULT_KIND, metavar="KIND", help="default: %(default)s"
     )
     _add_model(parser)
-    parser.add_argument(
-        "--interpolator-folder",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="FOLDER",
-        help="a folder with FILM or RIFE files; may be repeated",
-    )
+    add_interpolator_folders(parser)
     add_flags(parser, kind)
 
 

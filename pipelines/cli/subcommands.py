@@ -1,4 +1,4 @@
-"""The declarations that commands share: a command, a group of commands, the folder of journal and keys."""
+"""The declarations that commands share: a command, a group of commands, folders."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_command", "add_folder", "add_group"]
+__all__ = ["add_command", "add_folder", "add_group", "add_interpolator_folders"]
 
 
 def add_command(
@@ -27,6 +27,18 @@ def add_group(commands: Any, name: str, text: str) -> Any:
     """Add a command that only has commands of its own. Returns what takes these."""
     group = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
     return group.add_subparsers(required=True, metavar="COMMAND")
+
+
+def add_interpolator_folders(parser: argparse.ArgumentParser) -> None:
+    """Add --interpolator-folder."""
+    parser.add_argument(
+        "--interpolator-folder",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="a folder with FILM or RIFE files; may be repeated",
+    )
 
 
 def add_folder(parser: Any, holds: str = "journal and keys") -> None:

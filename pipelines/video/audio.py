@@ -27,7 +27,7 @@ _ANY_RATE = 48_000  # what every encoder of ours takes
 class Audio:
     """samples: (channels, n) float32, -1 to 1. rate: samples per second.
 
-    Raises MediaError when it is empty, not finite, or of a shape that no file holds.
+    Raises MediaError when it is empty, holds NaN or Inf, or has a shape that no file holds.
     """
 
     samples: npt.NDArray[np.float32]

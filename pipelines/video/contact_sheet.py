@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import RequestError
 from .image import read_image
-from .read import read_timed_frames
+from .read import TimedFrame, read_timed_frames
 
 __all__ = ["LARGEST_SHEET", "SHEET_IMAGES", "contact_sheet"]
 
@@ -57,13 +57,14 @@ def _thumbnails(file: Path, columns: int, width: int, check: Callable[[], None])
     if file.suffix.lower() in SHEET_IMAGES:
         pixels = (read_image(file).numpy() * 255).round().astype(np.uint8)
         return [_thumbnail(pixels, width)]
-    wanted = _places(sum(1 for _ in read_timed_frames(file)), columns)
-    found = []
-    for number, timed in enumerate(read_timed_frames(file)):
-        check()
-        if number in wanted:
-            found.append(_thumbnail(timed.frame(), width))
-    return found
+
+    def frames() -> Iterator[TimedFrame]:
+        for timed in read_timed_frames(file):
+            check()
+            yield timed
+
+    wanted = _places(sum(1 for _ in frames()), columns)  # read twice, as only then the last frame is known
+    return [_thumbnail(timed.frame(), width) for number, timed in enumerate(frames()) if number in wanted]
 
 
 def _places(frames: int, columns: int) -> set[int]:
