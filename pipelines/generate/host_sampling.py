@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from itertools import groupby
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from ..errors import ModelError
 from ..loading.host_model import HostModel, HostPrompts, HostStage, HostStart
+from ..plan.sigmas import stages_of
 from ..progress import Progress
 from ..sampling.loop import AfterStep, require_finite, walk
 from ..sampling.noise import noise_sampler
@@ -43,17 +43,8 @@ def sample_on_host(
     draw = noise_sampler(start.latents.shape, start.seed)
     solver = new_solver(sampling.solver, schedule.sigmas, draw)
     progress.begin("sampling", len(schedule), "steps")
-    stages = [_stage(sampling, steps, solver, progress) for steps in _stages_of(schedule)]
+    stages = [_stage(sampling, steps, solver, progress) for _, steps in stages_of(schedule.experts)]
     return model.networks.sample(stages, start, prompts)
-
-
-def _stages_of(schedule: Schedule) -> Iterator[range]:
-    """The steps of each stage: neighbours that share their expert."""
-    first = 0
-    for _, steps in groupby(schedule.experts):
-        last = first + len(list(steps))
-        yield range(first, last)
-        first = last
 
 
 def _told(schedule: Schedule) -> tuple[float, ...]:

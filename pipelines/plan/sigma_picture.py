@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import groupby
-from typing import NamedTuple
 
 from ..request import LocalAbilities, WanRequest, check
 from .families import FAMILIES, Family
 from .plan import Plan, make_plan
+from .sigmas import stages_of
 
 __all__ = ["picture_of_plan", "picture_of_request", "sigma_picture"]
 
@@ -26,12 +25,7 @@ _STYLE = (
 )
 
 
-class _Run(NamedTuple):
-    """Steps in sequence with one expert: from `first` up to `end`."""
-
-    expert: str
-    first: int
-    end: int
+_Stage = tuple[str, range]  # an expert, "" for none, and its steps
 
 
 def picture_of_plan(plan: Plan) -> str:
@@ -65,32 +59,24 @@ def sigma_picture(
     start:    the first step that runs; those before it are drawn faintly.
     boundary: the noise level of the switch, 0 to 1; None with one expert.
     """
-    runs = _runs(experts, start)
+    stages = list(stages_of(experts, start))
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" class="wan-duet-sigmas" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-        f'role="img" aria-label="{_summary(runs, start)}">',
+        f'role="img" aria-label="{_summary(stages, start)}">',
         f"<style>{_STYLE}</style>",
         *_axes(len(experts)),
         *([] if boundary is None else _boundary(boundary)),
-        *_curve(_Run("", 0, start), sigmas),
-        *(part for run in runs for part in _curve(run, sigmas)),
-        *_switches(runs, len(experts)),
-        *_legend(runs, start),
+        *_curve("", range(start), sigmas),
+        *(part for stage in stages for part in _curve(*stage, sigmas)),
+        *_switches(stages, len(experts)),
+        *_legend(stages, start),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
 
 
-def _runs(experts: Sequence[str], start: int) -> list[_Run]:
-    runs, first = [], start
-    for expert, steps in groupby(experts[start:]):
-        runs.append(_Run(expert, first, first + len(list(steps))))
-        first = runs[-1].end
-    return runs
-
-
-def _summary(runs: Sequence[_Run], start: int) -> str:
-    told = [f"{run.end - run.first} {_LEGEND[run.expert]} steps" for run in runs]
+def _summary(stages: Sequence[_Stage], start: int) -> str:
+    told = [f"{len(steps)} {_LEGEND[expert]} steps" for expert, steps in stages]
     return ", ".join([f"{start} steps skipped", *told] if start else told) or "no steps"
 
 
@@ -114,30 +100,32 @@ def _boundary(level: float) -> list[str]:
     ]
 
 
-def _curve(run: _Run, sigmas: Sequence[float]) -> list[str]:
-    """A line through the noise levels of these steps, with a point where each of them begins."""
-    if run.first == run.end:
+def _curve(expert: str, steps: range, sigmas: Sequence[float]) -> list[str]:
+    """A line through the noise levels of these steps, with a point where each of them begins.
+
+    expert: "" draws the line faintly, without points.
+    """
+    if not steps:
         return []
-    steps = len(sigmas) - 1
-    points = [(_x(step, steps), _y(sigmas[step])) for step in range(run.first, run.end + 1)]
+    points = [(_x(step, len(sigmas) - 1), _y(sigmas[step])) for step in range(steps.start, steps.stop + 1)]
     line = " ".join(f"{x},{y}" for x, y in points)
-    paint = f'stroke="{_COLOURS[run.expert]}"' if run.expert else 'stroke="currentColor" stroke-opacity=".3"'
+    paint = f'stroke="{_COLOURS[expert]}"' if expert else 'stroke="currentColor" stroke-opacity=".3"'
     drawn = [f'<polyline fill="none" stroke-width="2" {paint} points="{line}"/>']
-    if run.expert:
-        drawn += [f'<circle cx="{x}" cy="{y}" r="3" fill="{_COLOURS[run.expert]}"/>' for x, y in points[:-1]]
+    if expert:
+        drawn += [f'<circle cx="{x}" cy="{y}" r="3" fill="{_COLOURS[expert]}"/>' for x, y in points[:-1]]
     return drawn
 
 
-def _switches(runs: Sequence[_Run], steps: int) -> list[str]:
-    places = [_x(run.first, steps) for run in runs[1:]]
+def _switches(stages: Sequence[_Stage], count: int) -> list[str]:
+    places = [_x(steps.start, count) for _, steps in stages[1:]]
     return [f'<path class="axis" stroke-dasharray="5 3" d="M{x} {_TOP}V{_BOTTOM}"/>' for x in places]
 
 
-def _legend(runs: Sequence[_Run], start: int) -> list[str]:
+def _legend(stages: Sequence[_Stage], start: int) -> list[str]:
     drawn, x = [], 70
-    for run in runs:
-        drawn.append(f'<rect x="{x}" y="6" width="9" height="9" fill="{_COLOURS[run.expert]}"/>')
-        drawn.append(_text(x + 13, 15, f"{_LEGEND[run.expert]}: {_steps(run.end - run.first)}", "start"))
+    for expert, steps in stages:
+        drawn.append(f'<rect x="{x}" y="6" width="9" height="9" fill="{_COLOURS[expert]}"/>')
+        drawn.append(_text(x + 13, 15, f"{_LEGEND[expert]}: {_steps(len(steps))}", "start"))
         x += 130
     return [*drawn, _text(x, 15, f"skipped: {_steps(start)}", "start")] if start else drawn
 

@@ -6,8 +6,8 @@ fm_solvers.py): float64 up to the end, then rounded to float32 once. tests/golde
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ __all__ = [
     "lightning_grid",
     "linear_grid",
     "split",
+    "stages_of",
     "start_step",
     "unipc_grid",
 ]
@@ -131,6 +132,18 @@ def experts_of(grid: SigmaGrid, boundary: float | None) -> tuple[str, ...]:
     """The expert of each step, "high" or "low"; see `split`."""
     low_from = split(grid, boundary)
     return ("high",) * low_from + ("low",) * (len(grid.timesteps) - low_from)
+
+
+def stages_of(experts: Sequence[str], start: int = 0) -> Iterator[tuple[str, range]]:
+    """Yield the expert and the steps of each stage from step `start` on: neighbours that share their expert.
+
+    >>> list(stages_of(("high", "high", "low"), 1))
+    [('high', range(1, 2)), ('low', range(2, 3))]
+    """
+    for expert, steps in groupby(experts[start:]):
+        end = start + len(list(steps))
+        yield expert, range(start, end)
+        start = end
 
 
 def forwards_of(experts: Sequence[str], guidance: Mapping[str, float]) -> tuple[str, ...]:
