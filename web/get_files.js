@@ -2,26 +2,12 @@
 // those that are missing into ComfyUI's folders. The server knows the addresses; this page only sends names.
 
 import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
+import { addStyle, element } from "./elements.js";
+import { ask } from "./server.js";
 
 const IS_FILE = /\.(safetensors|gguf)$/i;
 const WORKFLOW = "this workflow";
 const POLL_MS = 500;
-
-async function ask(path, body) {
-  const headers = { "Content-Type": "application/json" };
-  const sent = body && { method: "POST", headers, body: JSON.stringify(body) };
-  const answer = await api.fetchApi(`/wan_duet/models/${path}`, sent);
-  const told = await answer.json();
-  if (!answer.ok) throw new Error(told.error);
-  return told;
-}
-
-function element(tag, properties, ...children) {
-  const made = Object.assign(document.createElement(tag), properties);
-  made.append(...children);
-  return made;
-}
 
 function allNodes(graph) {
   return graph.nodes.flatMap((node) => [node, ...(node.subgraph ? allNodes(node.subgraph) : [])]);
@@ -67,7 +53,7 @@ class Dialog {
     this.download = element("button", { textContent: "Download", disabled: true });
     this.download.onclick = () => this.tell(() => this.start());
     this.stop = element("button", { textContent: "Stop", hidden: true });
-    this.stop.onclick = () => this.tell(() => ask("stop", {}));
+    this.stop.onclick = () => this.tell(() => ask("models/stop", {}));
     const close = element("button", { textContent: "Close", onclick: () => this.box.close() });
     this.box = element(
       "dialog",
@@ -85,14 +71,15 @@ class Dialog {
   }
 
   async open() {
+    addStyle("wan-duet-get-files", STYLE);
     document.body.append(this.box);
     this.box.showModal();
     await this.tell(async () => {
       this.choices = new Map([[WORKFLOW, selectedFiles(app.rootGraph ?? app.graph)]]);
-      for (const { kind, size: named, files } of await ask("kinds")) this.choices.set(`${kind}, ${named}`, files);
+      for (const { kind, size: named, files } of await ask("models/kinds")) this.choices.set(`${kind}, ${named}`, files);
       this.source.replaceChildren(...[...this.choices.keys()].map((name) => element("option", { textContent: name })));
       await this.look();
-      if ((await ask("progress")).running) await this.follow();
+      if ((await ask("models/progress")).running) await this.follow();
     });
   }
 
@@ -106,7 +93,7 @@ class Dialog {
 
   async look() {
     const names = this.choices.get(this.source.value);
-    const { files, problem } = await ask("look", { files: names });
+    const { files, problem } = await ask("models/look", { files: names });
     const left = files.reduce((sum, file) => sum + file.left_bytes, 0);
     const known = new Set(files.map((file) => file.name));
     const others = names.filter((name) => !known.has(name.split(/[/\\]/).pop()));
@@ -118,7 +105,7 @@ class Dialog {
   }
 
   async start() {
-    await ask("get", { files: this.choices.get(this.source.value) });
+    await ask("models/get", { files: this.choices.get(this.source.value) });
     await this.follow();
   }
 
@@ -128,7 +115,7 @@ class Dialog {
     this.stop.hidden = this.bar.hidden = false;
     let state;
     do {
-      state = await ask("progress");
+      state = await ask("models/progress");
       this.bar.max = state.total || 1;
       this.bar.value = state.done;
       this.status.textContent = state.total ? `${state.stage}: ${state.done} of ${state.total} ${state.unit}` : state.stage;
@@ -158,9 +145,6 @@ const STYLE = `
 
 app.registerExtension({
   name: "WanDuet.GetFiles",
-  setup() {
-    document.head.append(element("style", { textContent: STYLE }));
-  },
   nodeCreated(node) {
     if (node.comfyClass !== "WanDuetLoadModel") return;
     const button = node.addWidget("button", "Get files", null, () => new Dialog().open(), { serialize: false });

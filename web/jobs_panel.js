@@ -4,6 +4,7 @@
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
 import { addStyle, element } from "./elements.js";
+import { ask } from "./server.js";
 
 const LOOK_MS = 3000; // between two looks at the journal while the tab is open
 const STYLE = `
@@ -22,14 +23,6 @@ const STYLE = `
   border: 1px solid var(--border-color, #444); border-radius: 4px; font: inherit; }
 `;
 
-async function ask(path, body) {
-  const headers = { "Content-Type": "application/json" };
-  const answer = await api.fetchApi(`/wan_duet/jobs${path}`, body && { method: "POST", headers, body: JSON.stringify(body) });
-  const told = await answer.json();
-  if (!answer.ok) throw new Error(told.error);
-  return told;
-}
-
 const fileOf = (job) => api.apiURL(`/wan_duet/jobs/file?job=${job}`);
 
 function openPanel(container) {
@@ -43,7 +36,7 @@ function openPanel(container) {
 
   async function look() {
     try {
-      const { jobs, today } = await ask("");
+      const { jobs, today } = await ask("jobs");
       money.textContent = moneyText(today);
       place(jobs.length ? jobs.map(cardOf) : [element("div", { className: "dim" }, "No job was sent to a provider yet.")]);
       problem.textContent = "";
@@ -82,7 +75,7 @@ function openPanel(container) {
 
 function card(job, act) {
   const button = (text, title, work) => element("button", { textContent: text, title, onclick: () => act(work) });
-  const post = (action) => () => ask(`/${action}`, { job: job.job });
+  const post = (action) => () => ask(`jobs/${action}`, { job: job.job });
   const buttons = [];
   if (job.open) buttons.push(button("Attach", "Go on with this job in the background", post("attach")));
   if (job.open && !job.stopping) buttons.push(button("Cancel", "Stop the job at its provider", post("cancel")));
@@ -110,7 +103,7 @@ function seen(job) {
 }
 
 async function openWorkflow(job) {
-  await app.loadGraphData(await ask(`/workflow?job=${job.job}`), true, true, job.job.slice(0, 8));
+  await app.loadGraphData(await ask(`jobs/workflow?job=${job.job}`), true, true, job.job.slice(0, 8));
 }
 
 async function forget(job, post) {

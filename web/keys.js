@@ -2,22 +2,10 @@
 // ComfyUI's settings, which anyone who opens ComfyUI can read. The server never sends a key back.
 
 import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
+import { element } from "./elements.js";
+import { ask } from "./server.js";
 
 const PROVIDERS = { fal: "fal.ai", novita: "Novita AI" };
-
-async function ask(path, body) {
-  const headers = { "Content-Type": "application/json" };
-  const sent = body && { method: "POST", headers, body: JSON.stringify(body) };
-  const answer = await api.fetchApi(`/wan_duet/keys${path}`, sent);
-  const told = await answer.json();
-  if (!answer.ok) throw new Error(told.error);
-  return told;
-}
-
-function element(tag, properties) {
-  return Object.assign(document.createElement(tag), properties);
-}
 
 function keyOf(provider) {
   const row = element("div", { className: "flex flex-wrap items-center gap-2" });
@@ -36,9 +24,9 @@ function keyOf(provider) {
   const place = (keys) => (keys[provider] ? `set, from the ${keys[provider]}` : "no key");
   const keep = async (key) => {
     field.value = "";
-    return place(await ask("", { provider, key }));
+    return place(await ask("keys", { provider, key }));
   };
-  const test = async () => ((await ask("/test", { provider })).accepted ? "accepted" : "not accepted");
+  const test = async () => ((await ask("keys/test", { provider })).accepted ? "accepted" : "not accepted");
 
   row.dataset.wanDuetKey = provider;
   field.onkeydown = (event) => event.key === "Enter" && tell(keepField);
@@ -49,7 +37,7 @@ function keyOf(provider) {
     button("Test", test),
     status,
   );
-  tell(async () => place(await ask("")));
+  tell(async () => place(await ask("keys")));
   return row;
 }
 

@@ -2,8 +2,8 @@
 // reads and writes it, and gives way to it where a link or a subgraph feeds it.
 
 import { app } from "../../scripts/app.js";
-import { api } from "../../scripts/api.js";
 import { loraTable } from "./lora_table.js";
+import { ask } from "./server.js";
 
 const NODES = ["WanDuetLora", "WanDuetRequestLora"];
 const NONE = "none";
@@ -32,9 +32,12 @@ function about(file) {
 
 async function askAbout(file) {
   if (file === NONE) return "";
-  const answer = await api.fetchApi(`/wan_duet/loras/about?file=${encodeURIComponent(file)}`);
-  const told = await answer.json();
-  if (!answer.ok) return told.error; // such as a file that is no LoRA
+  let told;
+  try {
+    told = await ask(`loras/about?file=${encodeURIComponent(file)}`);
+  } catch (error) {
+    return error.message; // such as a file that is no LoRA
+  }
   const triggers = told.triggers.length ? `triggers: ${told.triggers.join(", ")}` : "no trigger words known";
   return [told.base, told.expert && `for ${told.expert}`, triggers].filter(Boolean).join(" · ");
 }
