@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import folder_paths
@@ -48,13 +48,8 @@ def lora_sources(*, online: bool = True) -> LoraSources:
 def missing_lora(*names: str | None) -> str | None:
     """What is wrong with the first of these names that is not in the list; None when all are."""
     listed = {name: name for name in listed_loras()}
-    for name in names:
-        if name is None or pick(name, listed) is not None:
-            continue
-        if place_of(name) == "embedded":
-            return f"{name} is no LoRA of the embedded model; choose another, or install the pack again"
-        return f"{name} is not in models/loras; put it there and press R, or choose another"
-    return None
+    problems = (_problem(name, listed) for name in names if name is not None)
+    return next(filter(None, problems), None)
 
 
 def listed_lora(name: str) -> Path:
@@ -71,13 +66,24 @@ def missing_in_rows(rows: str) -> str | None:
         files = files_in_rows(rows)
     except RequestError as error:
         return str(error)
-    problems = ((where, missing_lora(file)) for where, file in files.items())
+    listed = {name: name for name in listed_loras()}
+    problems = ((where, _problem(file, listed)) for where, file in files.items())
     return next((f"{where}: {problem}" for where, problem in problems if problem), None)
+
+
+def _problem(name: str, listed: Mapping[str, str]) -> str | None:
+    """listed: {name: name} of the list."""
+    if pick(name, listed) is not None:
+        return None
+    if place_of(name) == "embedded":
+        return f"{name} is no LoRA of the embedded model; choose another, or install the pack again"
+    return f"{name} is not in models/loras; put it there and press R, or choose another"
 
 
 def stamps(names: Iterable[str | None]) -> list[object]:
     """What changes when one of these files does; nothing for what is no file of this machine."""
-    return [_stamp(name) for name in names if name not in (None, "", NONE)]
+    sources = lora_sources(online=False)
+    return [_stamp(name, sources) for name in names if name not in (None, "", NONE)]
 
 
 def stamps_of_rows(rows: str) -> list[object]:
@@ -88,8 +94,8 @@ def stamps_of_rows(rows: str) -> list[object]:
         return []
 
 
-def _stamp(name: str) -> object:
+def _stamp(name: str, sources: LoraSources) -> object:
     try:
-        return stamp(lora_sources(online=False).find(name))
+        return stamp(sources.find(name))
     except WanDuetError:
         return None  # an address, or missing: execute says so

@@ -27,40 +27,36 @@ if TYPE_CHECKING:
 __all__ = ["WanDuetKeepVideo", "WanDuetSaveEncoded", "WanDuetSaveInterpolated", "WanDuetSaveRendered"]
 
 
-class WanDuetSaveRendered(io.ComfyNode):
-    """LATENT -> a video file in the output folder."""
+def _saving(node: type[io.ComfyNode], node_id: str, name: str, description: str) -> type[io.ComfyNode]:
+    """The twin of a node with a switch for saving: the switch is on, and the node ends a graph."""
 
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return _ending_a_graph(
-            WanDuetRenderVideo.define_schema(),
-            "WanDuetSaveRendered",
-            "Wan Duet Save Rendered Video",
-            "Decodes a latent straight into a video file in the output folder, and ends a graph. Otherwise "
-            "like Wan Duet Render Video.",
-        )
+    class Saving(io.ComfyNode):
+        @classmethod
+        def define_schema(cls) -> io.Schema:
+            return _ending_a_graph(node.define_schema(), node_id, name, description)
 
-    @classmethod
-    def execute(cls, **inputs: Any) -> io.NodeOutput:
-        return WanDuetRenderVideo.execute.__func__(cls, save=True, **inputs)  # type: ignore[attr-defined]
+        @classmethod
+        def execute(cls, **inputs: Any) -> io.NodeOutput:
+            return node.execute.__func__(cls, save=True, **inputs)  # type: ignore[attr-defined]
+
+    Saving.__name__ = Saving.__qualname__ = node_id
+    return Saving
 
 
-class WanDuetSaveEncoded(io.ComfyNode):
-    """IMAGE or VIDEO -> a video file in the output folder."""
-
-    @classmethod
-    def define_schema(cls) -> io.Schema:
-        return _ending_a_graph(
-            WanDuetEncodeVideo.define_schema(),
-            "WanDuetSaveEncoded",
-            "Wan Duet Save Encoded Video",
-            "Encodes images, or re-encodes a video, to a file in the output folder, and ends a graph. "
-            "Otherwise like Wan Duet Encode Video.",
-        )
-
-    @classmethod
-    def execute(cls, **inputs: Any) -> io.NodeOutput:
-        return WanDuetEncodeVideo.execute.__func__(cls, save=True, **inputs)  # type: ignore[attr-defined]
+WanDuetSaveRendered = _saving(
+    WanDuetRenderVideo,
+    "WanDuetSaveRendered",
+    "Wan Duet Save Rendered Video",
+    "Decodes a latent straight into a video file in the output folder, and ends a graph. Otherwise like Wan "
+    "Duet Render Video.",
+)
+WanDuetSaveEncoded = _saving(
+    WanDuetEncodeVideo,
+    "WanDuetSaveEncoded",
+    "Wan Duet Save Encoded Video",
+    "Encodes images, or re-encodes a video, to a file in the output folder, and ends a graph. Otherwise like "
+    "Wan Duet Encode Video.",
+)
 
 
 class WanDuetSaveInterpolated(io.ComfyNode):

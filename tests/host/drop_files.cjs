@@ -6,47 +6,32 @@
 // PLAYWRIGHT_CORE is the module's folder, CHROMIUM the browser.
 
 const fs = require("fs");
-const os = require("os");
 const path = require("path");
-const { chromium } = require(process.env.PLAYWRIGHT_CORE);
+const { browse, firstPage, given: files, openPage, print, set } = require("./frontend.cjs");
 
-const [url, ...files] = process.argv.slice(2);
-const ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"];
 // What a browser says of a file by its suffix; nothing for those it does not know.
 const KINDS = { ".mp4": "video/mp4", ".webm": "video/webm", ".webp": "image/webp", ".png": "image/png" };
 const EMPTY = { version: 0.4, nodes: [], links: [], last_node_id: 0, last_link_id: 0 };
 
-async function main(profile) {
-  for (const name of ["Comfy.TutorialCompleted", "Comfy.Workflow.Persist"]) {
-    await fetch(`${url}/settings/${name}`, { method: "POST", body: String(name.endsWith("Completed")) });
+async function main(browser) {
+  const page = await openPage(await firstPage(browser), 120_000);
+  const seen = {};
+  for (const file of files) {
+    await page.evaluate((graph) => window.app.loadGraphData(graph), EMPTY);
+    await page.waitForFunction(() => window.app.graph.nodes.length === 0);
+    await page.evaluate(drop, {
+      name: path.basename(file), type: KINDS[path.extname(file)] ?? "", base64: fs.readFileSync(file, "base64"),
+    });
+    await page.waitForFunction(() => window.app.graph.nodes.length > 0, null, { timeout: 20_000 }).catch(() => {});
+    seen[path.basename(file)] = await page.evaluate(async () => ({
+      prompt: (await window.app.graphToPrompt()).output,
+      missing: window.app.graph.nodes.map((node) => node.type).filter(
+        (type) => !(type in window.LiteGraph.registered_node_types),
+      ),
+      dialogs: [...document.querySelectorAll('[role="dialog"]')].map((dialog) => dialog.innerText),
+    }));
   }
-  const options = { executablePath: process.env.CHROMIUM, headless: true, args: ARGUMENTS };
-  const browser = await chromium.launchPersistentContext(profile, options);
-  try {
-    const page = browser.pages()[0] ?? (await browser.newPage());
-    page.setDefaultTimeout(120_000); // a machine that runs tests on all cores opens pages slowly
-    await page.goto(url);
-    await page.waitForFunction(() => window.app?.canvas && window.LiteGraph?.registered_node_types.WanDuetRunLocal);
-    const seen = {};
-    for (const file of files) {
-      await page.evaluate((graph) => window.app.loadGraphData(graph), EMPTY);
-      await page.waitForFunction(() => window.app.graph.nodes.length === 0);
-      await page.evaluate(drop, {
-        name: path.basename(file), type: KINDS[path.extname(file)] ?? "", base64: fs.readFileSync(file, "base64"),
-      });
-      await page.waitForFunction(() => window.app.graph.nodes.length > 0, null, { timeout: 20_000 }).catch(() => {});
-      seen[path.basename(file)] = await page.evaluate(async () => ({
-        prompt: (await window.app.graphToPrompt()).output,
-        missing: window.app.graph.nodes.map((node) => node.type).filter(
-          (type) => !(type in window.LiteGraph.registered_node_types),
-        ),
-        dialogs: [...document.querySelectorAll('[role="dialog"]')].map((dialog) => dialog.innerText),
-      }));
-    }
-    console.log(JSON.stringify(seen));
-  } finally {
-    await browser.close();
-  }
+  return seen;
 }
 
 // Runs in the page: the event that a browser sends when a file is let go over the canvas.
@@ -59,10 +44,5 @@ function drop({ name, type, base64 }) {
   window.app.canvas.canvas.dispatchEvent(new DragEvent("drop", { dataTransfer, ...place }));
 }
 
-const profile = fs.mkdtempSync(path.join(os.tmpdir(), "wan-duet-browser-"));
-main(profile)
-  .catch((error) => {
-    console.error(error);
-    process.exitCode = 1;
-  })
-  .finally(() => fs.rmSync(profile, { recursive: true, force: true }));
+const settings = { "Comfy.TutorialCompleted": true, "Comfy.Workflow.Persist": false };
+print(set(settings).then(() => browse(main)));

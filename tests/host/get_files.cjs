@@ -6,57 +6,43 @@
 // what is said at the end; `values`: how many values the node saves; `choices`: whether the VAE is in its list now.
 
 const fs = require("fs");
-const os = require("os");
-const path = require("path");
-const { chromium } = require(process.env.PLAYWRIGHT_CORE);
+const { browse, firstPage, given, openPage, print, set } = require("./frontend.cjs");
 
-const [url, workflow, vue, screenshot] = process.argv.slice(2);
+const [workflow, vue, screenshot] = given;
 const SIZE = { width: 1800, height: 1000 };
-const ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"];
 
-async function main(profile) {
-  for (const [name, value] of Object.entries({ "Comfy.TutorialCompleted": true, "Comfy.VueNodes.Enabled": vue === "true" }))
-    await fetch(`${url}/settings/${name}`, { method: "POST", body: JSON.stringify(value) });
-  const options = { executablePath: process.env.CHROMIUM, headless: true, viewport: SIZE, args: ARGUMENTS };
-  const browser = await chromium.launchPersistentContext(profile, options);
-  try {
-    const page = browser.pages()[0] ?? (await browser.newPage());
-    page.setDefaultTimeout(180_000);
-    await page.goto(url);
-    await page.waitForFunction(() => window.app?.canvas && window.LiteGraph?.registered_node_types.WanDuetRunLocal);
-    await page.evaluate((graph) => window.app.loadGraphData(graph), JSON.parse(fs.readFileSync(workflow, "utf8")));
-    await page.evaluate(() => {
-      window.loader = () => window.app.graph.nodes.find((node) => node.type === "WanDuetLoadModel");
-    });
-    if (vue === "true") {
-      await page.keyboard.press(".");
-      await page.getByRole("button", { name: "Get files", exact: true }).click({ force: true });
-    } else {
-      await page.evaluate(() => loader().widgets.find((widget) => widget.name === "Get files").callback());
-    }
-    const dialog = page.locator("[data-wan-duet-get-files]");
-    const download = dialog.getByRole("button", { name: /^Download/ });
-    await dialog.locator("tr").first().waitFor();
-    const seen = { before: await rows(dialog), offer: await download.innerText() };
-    await page.screenshot({ path: screenshot });
-    await download.click();
-    await dialog.getByText(/All files are here|is listed|stopped|answered/).waitFor();
-    seen.status = await dialog.getByRole("status").innerText();
-    seen.after = await rows(dialog);
-    await page.waitForTimeout(2000);
-    Object.assign(seen, await page.evaluate(() => {
-      const node = loader();
-      const vae = node.widgets.find((widget) => widget.name === "vae");
-      const values = vae.options.values;
-      return {
-        values: node.serialize().widgets_values.length,
-        choices: (typeof values === "function" ? values(vae, node) : values).includes(vae.value),
-      };
-    }));
-    console.log(JSON.stringify(seen));
-  } finally {
-    await browser.close();
+async function main(browser) {
+  const page = await openPage(await firstPage(browser), 180_000);
+  await page.evaluate((graph) => window.app.loadGraphData(graph), JSON.parse(fs.readFileSync(workflow, "utf8")));
+  await page.evaluate(() => {
+    window.loader = () => window.app.graph.nodes.find((node) => node.type === "WanDuetLoadModel");
+  });
+  if (vue === "true") {
+    await page.keyboard.press(".");
+    await page.getByRole("button", { name: "Get files", exact: true }).click({ force: true });
+  } else {
+    await page.evaluate(() => loader().widgets.find((widget) => widget.name === "Get files").callback());
   }
+  const dialog = page.locator("[data-wan-duet-get-files]");
+  const download = dialog.getByRole("button", { name: /^Download/ });
+  await dialog.locator("tr").first().waitFor();
+  const seen = { before: await rows(dialog), offer: await download.innerText() };
+  await page.screenshot({ path: screenshot });
+  await download.click();
+  await dialog.getByText(/All files are here|is listed|stopped|answered/).waitFor();
+  seen.status = await dialog.getByRole("status").innerText();
+  seen.after = await rows(dialog);
+  await page.waitForTimeout(2000);
+  Object.assign(seen, await page.evaluate(() => {
+    const node = loader();
+    const vae = node.widgets.find((widget) => widget.name === "vae");
+    const values = vae.options.values;
+    return {
+      values: node.serialize().widgets_values.length,
+      choices: (typeof values === "function" ? values(vae, node) : values).includes(vae.value),
+    };
+  }));
+  return seen;
 }
 
 async function rows(dialog) {
@@ -64,10 +50,5 @@ async function rows(dialog) {
   return cells.map((text) => text.split(/\t|\n/).slice(0, 2).map((cell) => cell.trim()).join(" ")).sort();
 }
 
-const profile = fs.mkdtempSync(path.join(os.tmpdir(), "wan-duet-browser-"));
-main(profile)
-  .catch((error) => {
-    console.error(error);
-    process.exitCode = 1;
-  })
-  .finally(() => fs.rmSync(profile, { recursive: true, force: true }));
+const settings = { "Comfy.TutorialCompleted": true, "Comfy.VueNodes.Enabled": vue === "true" };
+print(set(settings).then(() => browse(main, SIZE)));

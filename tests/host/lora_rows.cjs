@@ -2,7 +2,7 @@
 //
 //   node lora_rows.cjs URL vue|classic SCREENSHOT.png
 
-const { addNode, given, openPage, run } = require("./frontend.cjs");
+const { addNode, given, openEmpty, run } = require("./frontend.cjs");
 
 const [canvas, screenshot] = given;
 const MANY = Array.from({ length: 50 }, (_, i) => ({ file: `style/l${i}.safetensors`, high: 1, low: 0.5, on: true }));
@@ -55,7 +55,7 @@ async function work(page) {
 
   const saved = await graph(page);
   seen.savedValues = saved.nodes[0].widgets_values.length;
-  await openPage(page);
+  await openEmpty(page);
   await page.evaluate((saved) => window.app.loadGraphData(saved), saved);
   seen.reloaded = await rowsOf(page, id);
 

@@ -6,25 +6,12 @@
 // that are not known; `overlaps`, pairs of nodes of which one lies on the other; `app`, whether app mode is shown.
 
 const fs = require("fs");
-const os = require("os");
-const path = require("path");
-const { chromium } = require(process.env.PLAYWRIGHT_CORE);
+const { QUIET, browse, given, openPage, print, set } = require("./frontend.cjs");
 
-const [url, jobs] = process.argv.slice(2);
+const [jobs] = given;
 const SIZE = { width: 2000, height: 1100 };
-const ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync"];
 
-async function set(name, value) {
-  await fetch(`${url}/settings/${name}`, { method: "POST", body: JSON.stringify(value) });
-}
-
-async function main(profile) {
-  for (const [name, value] of Object.entries({
-    "Comfy.TutorialCompleted": true, "Comfy.Minimap.Visible": false, "Comfy.Workflow.Persist": false,
-    "Comfy.Graph.CanvasInfo": false, "LiteGraph.Canvas.MinFontSizeForLOD": 0,
-  })) await set(name, value);
-  const options = { executablePath: process.env.CHROMIUM, headless: true, viewport: SIZE, args: ARGUMENTS };
-  const browser = await chromium.launchPersistentContext(profile, options);
+async function main(browser) {
   try {
     const seen = [];
     let page;
@@ -32,25 +19,16 @@ async function main(profile) {
     for (const job of JSON.parse(jobs)) {
       if (job.vue !== vue) {
         vue = job.vue;
-        await set("Comfy.VueNodes.Enabled", vue);
-        page = await openPage(browser);
+        await set({ "Comfy.VueNodes.Enabled": vue });
+        page = await openPage(await browser.newPage(), 180_000);
+        await page.waitForTimeout(5000); // the first graph of the page has missing models of its own
       }
       seen.push(await open(page, job));
     }
-    console.log(JSON.stringify(seen));
+    return seen;
   } finally {
-    await set("Comfy.VueNodes.Enabled", false);
-    await browser.close();
+    await set({ "Comfy.VueNodes.Enabled": false });
   }
-}
-
-async function openPage(browser) {
-  const page = await browser.newPage();
-  page.setDefaultTimeout(180_000);
-  await page.goto(url);
-  await page.waitForFunction(() => window.app?.canvas && window.LiteGraph?.registered_node_types.WanDuetRunLocal);
-  await page.waitForTimeout(5000); // the first graph of the page has missing models of its own
-  return page;
 }
 
 async function open(page, { workflow, screenshot }) {
@@ -95,10 +73,4 @@ async function describe() {
   };
 }
 
-const profile = fs.mkdtempSync(path.join(os.tmpdir(), "wan-duet-browser-"));
-main(profile)
-  .catch((error) => {
-    console.error(error);
-    process.exitCode = 1;
-  })
-  .finally(() => fs.rmSync(profile, { recursive: true, force: true }));
+print(set(QUIET).then(() => browse(main, SIZE)));

@@ -9,51 +9,30 @@
 // PLAYWRIGHT_CORE is the module's folder, CHROMIUM the browser.
 
 const fs = require("fs");
-const os = require("os");
-const path = require("path");
-const { chromium } = require(process.env.PLAYWRIGHT_CORE);
+const { QUIET, browse, given, openPage, print, set, url } = require("./frontend.cjs");
 
-const [url, jobs] = process.argv.slice(2);
+const [jobs] = given;
 const SIZE = { width: 2000, height: 1000 };
-const ARGUMENTS = [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-];
 
-async function main(profile) {
-  // No tour, no template dialog, nothing over the graph.
-  for (const [name, value] of Object.entries({
-    "Comfy.TutorialCompleted": true, "Comfy.Minimap.Visible": false, "Comfy.Graph.CanvasInfo": false,
-    "Comfy.Workflow.Persist": false, "LiteGraph.Canvas.MinFontSizeForLOD": 0, // a large graph keeps its words
-  })) {
-    await fetch(`${url}/settings/${name}`, { method: "POST", body: JSON.stringify(value) });
+async function main(browser) {
+  const pages = new Map(); // by the node that has an input more there
+  const seen = [];
+  for (const job of JSON.parse(jobs)) {
+    if (!pages.has(job.append)) pages.set(job.append, await openWatched(browser, job.append));
+    seen.push(await open(pages.get(job.append), job));
   }
-  const options = { executablePath: process.env.CHROMIUM, headless: true, viewport: SIZE, args: ARGUMENTS };
-  const browser = await chromium.launchPersistentContext(profile, options);
-  try {
-    const pages = new Map(); // by the node that has an input more there
-    const seen = [];
-    for (const job of JSON.parse(jobs)) {
-      if (!pages.has(job.append)) pages.set(job.append, await openPage(browser, job.append));
-      seen.push(await open(pages.get(job.append), job));
-    }
-    return seen;
-  } finally {
-    await browser.close();
-  }
+  return seen;
 }
 
-async function openPage(browser, append) {
+async function openWatched(browser, append) {
   const page = await browser.newPage();
-  page.setDefaultTimeout(120_000); // a machine that runs tests on all cores opens pages slowly
   const errors = [];
   page.on("pageerror", (error) => errors.push(error.message));
   page.on("console", (line) => {
     if (line.type() === "error") errors.push(`${line.text()} (${line.location().url})`);
   });
   if (append) await page.route("**/object_info", (route) => withOneInputMore(route, append));
-  await page.goto(url);
-  await page.waitForFunction(() => window.app?.canvas && window.LiteGraph?.registered_node_types.WanDuetRunLocal);
+  await openPage(page, 120_000);
   // The page has errors of its own: a new user's settings do not exist yet, its first graph has models to download.
   for (let before = -1; before !== errors.length; ) {
     before = errors.length;
@@ -153,11 +132,4 @@ async function withOneInputMore(route, node) {
   await route.fulfill({ response: answer, json: nodes });
 }
 
-const profile = fs.mkdtempSync(path.join(os.tmpdir(), "wan-duet-browser-"));
-main(profile)
-  .then((seen) => console.log(JSON.stringify(seen)))
-  .catch((error) => {
-    console.error(error);
-    process.exitCode = 1;
-  })
-  .finally(() => fs.rmSync(profile, { recursive: true, force: true }));
+print(set(QUIET).then(() => browse(main, SIZE)));

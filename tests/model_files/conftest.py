@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,23 +14,11 @@ from wan_duet.pipelines.download.web import Web
 from wan_duet.pipelines.model_files.catalogue import ModelFile
 from wan_duet.pipelines.model_files.inventory import Folders, comfyui_folders
 
-from ..download.small_web import PUBLIC, Loopback, Site, served
+from ..download import conftest as downloads
+from ..download.small_web import PUBLIC, Loopback, Site
 
 HOST = "huggingface.co"
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Site]:
-    with served() as made:
-        yield made
-
-
-@pytest.fixture
-def site(server: Site) -> Site:
-    """An empty web."""
-    server.pages.clear()
-    server.asked.clear()
-    return server
+server, site = downloads.server, downloads.site
 
 
 @pytest.fixture

@@ -245,21 +245,25 @@ async def trickles(pause_s: float, pieces: int) -> AsyncIterator[str]:
         server.close()
 
 
+def api_at(url: str) -> Api:
+    return Api(
+        "fal",
+        "Key x",
+        Redaction("x" * 32),
+        (url,),
+        lambda _: None,
+        timing=RetryTiming(),
+        timeouts=Timeouts(),
+    )
+
+
 @pytest.mark.parametrize(("pieces", "arrives"), [(5, True), (40, False)])
 def test_an_answer_may_trickle_for_a_minute_or_two_and_not_for_a_quarter_of_an_hour(
     pieces: int, arrives: bool
 ) -> None:
     async def ask(clock: Callable[[], float]) -> tuple[str, float]:
         async with trickles(20.0, pieces) as url:
-            api = Api(
-                "fal",
-                "Key x",
-                Redaction("x" * 32),
-                (url,),
-                lambda _: None,
-                timing=RetryTiming(),
-                timeouts=Timeouts(),
-            )
+            api = api_at(url)
             try:
                 answer = await api.call(ONCE, "GET", url)
                 return answer.data["text"], clock()
@@ -282,15 +286,7 @@ def test_an_answer_whose_compression_is_broken_is_lost_and_may_be_asked_for_agai
     async def ask() -> FailureKind:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        api = Api(
-            "fal",
-            "Key x",
-            Redaction("x" * 32),
-            (url,),
-            lambda _: None,
-            timing=RetryTiming(),
-            timeouts=Timeouts(),
-        )
+        api = api_at(url)
         try:
             with pytest.raises(CallFailedError, match="cannot be read: DecodingError") as caught:
                 await api.call(ONCE, "GET", url)

@@ -44,26 +44,25 @@ def test_a_patch_acts_and_acts_alike(
     assert row.moved > 1e-3
 
 
+def hooked(hooks: str) -> dict[str, Any]:
+    """The positive conditioning with the hooks of another node."""
+    return node(
+        "ConditioningSetProperties",
+        cond_NEW=["positive", 0],
+        hooks=[hooks, 0],
+        strength=1.0,
+        set_cond_area="default",
+    )
+
+
 def test_a_hooked_lora_follows_its_keyframes(bench: Bench) -> None:
     graph = patches.base() | {
         "hook": node("CreateHookLoraModelOnly", lora_name="wan.safetensors", strength_model=1.0),
         "early": node("CreateHookKeyframe", strength_mult=0.0, start_percent=0.0),
         "late": node("CreateHookKeyframe", strength_mult=1.0, start_percent=0.5, prev_hook_kf=["early", 0]),
         "timed": node("SetHookKeyframes", hooks=["hook", 0], hook_kf=["late", 0]),
-        "whole": node(
-            "ConditioningSetProperties",
-            cond_NEW=["positive", 0],
-            hooks=["hook", 0],
-            strength=1.0,
-            set_cond_area="default",
-        ),
-        "half": node(
-            "ConditioningSetProperties",
-            cond_NEW=["positive", 0],
-            hooks=["timed", 0],
-            strength=1.0,
-            set_cond_area="default",
-        ),
+        "whole": hooked("hook"),
+        "half": hooked("timed"),
     }
     experts = {expert: [f"core {expert}", 0] for expert in ("high", "low")}
     for name, positive in (("plain", "positive"), ("whole", "whole"), ("half", "half")):
