@@ -70,8 +70,8 @@ class WanDuetSafetyChecker(io.ComfyNode):
             display_name="Wan Duet Safety Checker",
             category="Wan Duet/blocks",
             description="Chooses the classifiers that check prompts, inputs and results of a request whose "
-            "safety "
-            "switches are on. Flagged content stops the run. Connect it between the model and the runner.",
+            "safety switches are on. Flagged content stops the run. Connect it between the model and the "
+            "runner.",
             search_aliases=["nsfw filter", "content filter", "moderation"],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The Wan model that generates."),
@@ -80,8 +80,7 @@ class WanDuetSafetyChecker(io.ComfyNode):
                     options=[_NONE, *_listed(cls.FOLDER)],
                     default=_NONE,
                     tooltip="A text or image classifier in models/safety_checkers, as a transformers "
-                    "folder; or a "
-                    "folder with one of each in its subfolders text and image.",
+                    "folder; or a folder with one of each in its subfolders text and image.",
                 ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="The same model, with its safety checker.")],

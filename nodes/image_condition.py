@@ -27,8 +27,7 @@ class WanDuetImageCondition(io.ComfyNode):
             display_name="Wan Duet Image Condition",
             category="Wan Duet/blocks",
             description="Adds a start image, and optionally an end image, to the conditioning of an "
-            "image-to-video "
-            "model. Works with the samplers of this pack and with ComfyUI's.",
+            "image-to-video model. Works with the samplers of this pack and with ComfyUI's.",
             search_aliases=[
                 "wan image to video",
                 "first last frame",

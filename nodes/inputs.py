@@ -82,8 +82,8 @@ def boundary_input() -> io.Input:
         max=1.0,
         step=0.005,
         round=0.001,
-        tooltip="Noise level (0-1) above which the high-noise expert is used. "
-        "-1 uses the model's own value (0.875 or 0.9).",
+        tooltip="Noise level (0-1) above which the high-noise expert is used. -1 uses the model's own value "
+        "(0.875 or 0.9).",
     )
 
 
@@ -113,8 +113,8 @@ def filename_input() -> io.Input:
     return io.String.Input(
         "filename_prefix",
         default="video/WanDuet",
-        tooltip="Start of the file name; may contain folders. "
-        "%date:yyyy-MM-dd%, %width% and %height% are replaced.",
+        tooltip="Start of the file name; may contain folders. %date:yyyy-MM-dd%, %width% and %height% are "
+        "replaced.",
     )
 
 

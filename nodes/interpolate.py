@@ -43,9 +43,8 @@ class WanDuetInterpolate(io.ComfyNode):
             node_id="WanDuetInterpolate",
             display_name="Wan Duet Interpolate",
             category="Wan Duet/blocks",
-            description="Interpolates new frames between each two frames of images or of a video, one "
-            "pair at "
-            "a time.",
+            description="Interpolates new frames between each two frames of images or of a video, one pair "
+            "at a time.",
             search_aliases=["frame interpolation", "rife", "film", "vfi", "slow motion", "smooth video"],
             inputs=[
                 io.Image.Input(

@@ -84,8 +84,8 @@ class WanDuetLora(_LoraNode):
                     "allow_partial",
                     default=False,
                     optional=True,
-                    tooltip="On: apply a LoRA even if only a small part of it fits this model. "
-                    "Off: reject it, because it would have little or no effect.",
+                    tooltip="On: apply a LoRA even if only a small part of it fits this model. Off: reject "
+                    "it, because it would have little or no effect.",
                 ),
                 _rows_input(),
             ],
@@ -153,8 +153,7 @@ def _lora_inputs() -> list[io.Input]:
             "path",
             default="",
             tooltip="A Hugging Face repository (owner/name) or an https URL, such as one of Civitai. A "
-            "local run "
-            "downloads it once into models/loras. Leave empty to use file.",
+            "local run downloads it once into models/loras. Leave empty to use file.",
         ),
         io.String.Input("weight_name", default="", tooltip=DESCRIPTIONS["weight_name"]),
         _scale_input("scale", DESCRIPTIONS["scale"]),

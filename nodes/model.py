@@ -48,8 +48,7 @@ class WanDuetLoadModel(io.ComfyNode):
             display_name="Wan Duet Load Model",
             category="Wan Duet/blocks",
             description="Chooses a Wan model: a complete diffusers folder, or single files. Weights are "
-            "loaded "
-            "when a step needs them.",
+            "loaded when a step needs them.",
             search_aliases=[
                 "wan model loader",
                 "diffusers loader",
@@ -60,40 +59,34 @@ class WanDuetLoadModel(io.ComfyNode):
             inputs=[
                 _file_input(
                     "model",
-                    "toy, toy-image (image to video) and toy-speech are tiny models that come "
-                    "with the pack and "
-                    "run on any machine. Others are found in models/diffusers and "
-                    "models/diffusion_models. For "
-                    "Wan 2.2 A14B as two files, choose the high-noise one.",
+                    "toy, toy-image (image to video) and toy-speech are tiny models that come with the pack "
+                    "and run on any machine. Others are found in models/diffusers and "
+                    "models/diffusion_models. For Wan 2.2 A14B as two files, choose the high-noise one.",
                 ),
                 io.Combo.Input(
                     "precision",
                     options=list(PRECISIONS),
                     default="auto",
                     tooltip="Number format to compute in. auto: as ComfyUI chooses by its flags and the "
-                    "device: "
-                    "fp32 on a CPU, bf16 on most GPUs.",
+                    "device: fp32 on a CPU, bf16 on most GPUs.",
                 ),
                 _file_input(
                     "low_model",
-                    "The low-noise file of Wan 2.2 A14B if model is the high-noise file. The two "
-                    "files cannot be "
-                    "told apart by their content, so do not swap them. none for a model of one file or "
-                    "folder.",
+                    "The low-noise file of Wan 2.2 A14B if model is the high-noise file. The two files "
+                    "cannot be told apart by their content, so do not swap them. none for a model of one "
+                    "file or folder.",
                     optional=True,
                 ),
                 _file_input(
                     "vae",
-                    "A file in models/vae. auto: the VAE of the model folder, or, for single "
-                    "files, the one in "
-                    "models/vae that fits the model.",
+                    "A file in models/vae. auto: the VAE of the model folder, or, for single files, the one "
+                    "in models/vae that fits the model.",
                     optional=True,
                 ),
                 _file_input(
                     "text_encoder",
-                    "A UMT5 file in models/text_encoders. auto: the encoder of the model folder, "
-                    "or, for single "
-                    "files, the one in models/text_encoders that fits the model.",
+                    "A UMT5 file in models/text_encoders. auto: the encoder of the model folder, or, for "
+                    "single files, the one in models/text_encoders that fits the model.",
                     optional=True,
                 ),
                 io.Combo.Input(
@@ -102,23 +95,20 @@ class WanDuetLoadModel(io.ComfyNode):
                     default="auto",
                     optional=True,
                     tooltip="How much of the experts to keep in device memory. auto: as much as fits. "
-                    "resident: "
-                    "everything. ring: a few blocks at a time; the others are streamed while earlier blocks "
-                    "run. The result is bit-identical.",
+                    "resident: everything. ring: a few blocks at a time; the others are streamed while "
+                    "earlier blocks run. The result is bit-identical.",
                 ),
                 _file_input(
                     "image_encoder",
-                    "Wan 2.1 image to video only: a CLIP vision file in models/clip_vision. auto: "
-                    "the one that "
-                    "fits the model.",
+                    "Wan 2.1 image to video only: a CLIP vision file in models/clip_vision. auto: the one "
+                    "that fits the model.",
                     optional=True,
                 ),
                 _file_input(
                     "audio_encoder",
-                    "Speech to video only: a wav2vec 2.0 file in models/audio_encoders. auto: the "
-                    "encoder of the "
-                    "model folder, or, for single files, the one in models/audio_encoders that "
-                    "fits the model.",
+                    "Speech to video only: a wav2vec 2.0 file in models/audio_encoders. auto: the encoder "
+                    "of the model folder, or, for single files, the one in models/audio_encoders that fits "
+                    "the model.",
                     optional=True,
                 ),
                 io.Combo.Input(
@@ -126,17 +116,15 @@ class WanDuetLoadModel(io.ComfyNode):
                     options=[_AUTO, *ATTENTIONS],
                     default=_AUTO,
                     optional=True,
-                    tooltip="Attention kernel of the experts. auto: the fastest exact one available on "
-                    "the device. "
-                    "sage is lossy and faster on some GPUs; it needs the package sageattention.",
+                    tooltip="Attention kernel of the experts. auto: the fastest exact one available on the "
+                    "device. sage is lossy and faster on some GPUs; it needs the package sageattention.",
                 ),
                 io.Boolean.Input(
                     "compile",
                     default=False,
                     optional=True,
                     tooltip="Run the experts' blocks through torch.compile: saves working memory, rarely "
-                    "time. "
-                    "Needs triton on a GPU, a C++ compiler on a CPU.",
+                    "time. Needs triton on a GPU, a C++ compiler on a CPU.",
                 ),
                 io.Combo.Input(
                     "kernels",
@@ -144,9 +132,8 @@ class WanDuetLoadModel(io.ComfyNode):
                     default=_AUTO,
                     optional=True,
                     tooltip="Kernels for element-wise operations of the experts and the VAE. auto: the "
-                    "fastest "
-                    "that passes a test run on the device. plain: torch only, on every device. kitchen needs "
-                    "the package comfy-kitchen; triton needs its package and a C compiler.",
+                    "fastest that passes a test run on the device. plain: torch only, on every device. "
+                    "kitchen needs the package comfy-kitchen; triton needs its package and a C compiler.",
                 ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="The model: its experts, VAE and text encoder.")],

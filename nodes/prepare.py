@@ -72,8 +72,8 @@ class WanDuetVideoCondition(io.ComfyNode):
                 io.Video.Input("video", tooltip="The video to start from."),
                 *size_inputs(),
                 length_input(
-                    "Number of frames to use. The last frame is repeated until there is one more "
-                    "than a multiple of 4. A video with fewer frames is rejected."
+                    "Number of frames to use. The last frame is repeated until there is one more than a "
+                    "multiple of 4. A video with fewer frames is rejected."
                 ),
                 io.Boolean.Input("resample_fps", default=False, tooltip=DESCRIPTIONS["resample_fps"]),
                 rate_input("Frame rate to resample the video to when resample_fps is on."),
@@ -130,8 +130,8 @@ class WanDuetSigmas(io.ComfyNode):
                 steps_input(),
                 shift_input(),
                 solver_input(
-                    "The solver to compute the noise levels for: each solver of the official code "
-                    "has its own. lightning is for the 4-step LoRAs."
+                    "The solver to compute the noise levels for: each solver of the official code has its "
+                    "own. lightning is for the 4-step LoRAs."
                 ),
                 boundary_input(),
             ],

@@ -51,9 +51,9 @@ RUNNERS = (
         "WanDuetRunNovita",
         "Wan Duet Run Novita",
         "novita",
-        "Runs a request at Novita AI with your own key and saves the video in the output folder. "
-        "Novita cannot "
-        "cancel a job: after Stop the video is still downloaded, and the same request returns it for free.",
+        "Runs a request at Novita AI with your own key and saves the video in the output folder. Novita "
+        "cannot cancel a job: after Stop the video is still downloaded, and the same request returns it for "
+        "free.",
         ("novita.ai", "novita api", "wan api", "run remotely", "cloud"),
     ),
 )
@@ -183,8 +183,7 @@ def _runner_inputs() -> list[io.Input]:
             "resubmit",
             default=False,
             tooltip="On: submit again after the answer to an earlier submit was lost and it is unknown "
-            "whether "
-            "the job exists. You may pay twice, so check the provider's site first.",
+            "whether the job exists. You may pay twice, so check the provider's site first.",
         ),
         io.Float.Input(
             "max_price_usd",
@@ -194,8 +193,7 @@ def _runner_inputs() -> list[io.Input]:
             step=0.1,
             round=0.001,
             tooltip="Reject a run that may cost more than this, or whose price is unknown. 0: only the "
-            "limits "
-            "in spending.json apply.",
+            "limits in spending.json apply.",
         ),
         return_images_input(),
     ]

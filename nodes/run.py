@@ -98,8 +98,8 @@ class WanDuetRunLocal(io.ComfyNode):
                     step=1.0,
                     round=0.001,
                     optional=True,
-                    tooltip="Speech to video only: maximum length of the video in seconds. "
-                    "0: as long as the audio.",
+                    tooltip="Speech to video only: maximum length of the video in seconds. 0: as long as "
+                    "the audio.",
                 ),
             ],
             outputs=[

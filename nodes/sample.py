@@ -110,12 +110,9 @@ class WanDuetStageSampler(io.ComfyNode):
             node_id="WanDuetStageSampler",
             display_name="Wan Duet Stage Sampler",
             category="Wan Duet/blocks",
-            description="Denoises with one expert, so that other nodes can work on the latent between "
-            "the two "
-            ""
-            "stages. Connect high sigmas to the first sampler and low sigmas to the second; turn "
-            "add_noise off "
-            "in the second.",
+            description="Denoises with one expert, so that other nodes can work on the latent between the "
+            "two stages. Connect high sigmas to the first sampler and low sigmas to the second; turn "
+            "add_noise off in the second.",
             search_aliases=["wan single expert sampler", "ksampler advanced wan"],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The model whose expert denoises."),
@@ -133,9 +130,9 @@ class WanDuetStageSampler(io.ComfyNode):
                     "solver",
                     options=["euler", "unipc", "dpm++"],
                     default="euler",
-                    tooltip="Method that steps from one noise level to the next. Only euler gives the "
-                    "same result "
-                    "in two stages as in one; the others use earlier steps, which a latent cannot carry.",
+                    tooltip="Method that steps from one noise level to the next. Only euler gives the same "
+                    "result in two stages as in one; the others use earlier steps, which a latent cannot "
+                    "carry.",
                 ),
                 io.Boolean.Input(
                     "add_noise",

@@ -84,8 +84,7 @@ class WanDuetRenderVideo(io.ComfyNode):
             display_name="Wan Duet Render Video",
             category="Wan Duet/blocks",
             description="Decodes a latent straight into a video file, frame by frame, so long clips need no "
-            "more "
-            "memory than short ones. If it fails, the latent is saved and the error names the file.",
+            "more memory than short ones. If it fails, the latent is saved and the error names the file.",
             search_aliases=["decode to video", "vae decode video", "create video", "video combine"],
             inputs=[
                 io.Latent.Input("latent", tooltip="The latent of the video."),
@@ -187,8 +186,7 @@ class WanDuetEncodeVideo(io.ComfyNode):
                     "images",
                     types=[io.Image, io.Video],
                     tooltip="The frames of the video, or a video to re-encode. A video keeps its frame "
-                    "rate, and "
-                    "its sound unless audio is connected.",
+                    "rate, and its sound unless audio is connected.",
                 ),
                 rate_input(
                     "Frame rate for images; Wan 2.2 A14B was trained at 16. A video keeps its own rate."
