@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from server import PromptServer
-
 from ..pipelines.errors import LoraError
 from ..pipelines.request import RequestWithMedia, read_loras, with_lora
 from ..pipelines.request.contracts import DESCRIPTIONS
@@ -108,7 +106,6 @@ class WanDuetLora(_LoraNode):
         changed = with_loras(model, loras, lora_sources(), progress, allow_partial=allow_partial)
         added = changed.loras[len(model.loras) :]
         report = lora_report(added) or "No LoRA is chosen: the model is unchanged."
-        PromptServer.instance.send_progress_text(report, cls.hidden.unique_id)
         shown: dict[str, Any] = {"text": [report], "wan_duet_picture": [coverage_picture(added)]}
         return io.NodeOutput(changed, report, ui=shown)
 

@@ -1,4 +1,4 @@
-// Shows what a node draws of its result: a picture in SVG, and the report of Check as a table by field.
+// Shows what a node tells of its result: a picture in SVG, a report as text, and that of Check as a table by field.
 
 import { app } from "../../scripts/app.js";
 import { checkReport } from "./check_report.js";
@@ -8,9 +8,10 @@ const NODES = ["WanDuetSigmas", "WanDuetCheck", "WanDuetLora"];
 const STYLE = `
 .wan-duet-result { width: 100%; height: 100%; overflow: auto; box-sizing: border-box; padding: 4px;
   color: var(--input-text, #ddd); background: var(--comfy-menu-bg, #222); border-radius: 4px; font: 12px sans-serif; }
+.wan-duet-report { white-space: pre-wrap; overflow-wrap: anywhere; }
 .wan-duet-result svg { display: block; width: 100%; max-width: 560px; }
 `;
-const HEIGHTS = { WanDuetSigmas: 210, WanDuetCheck: 320, WanDuetLora: 80 };
+const HEIGHTS = { WanDuetSigmas: 210, WanDuetCheck: 320, WanDuetLora: 160 };
 
 // The picture as an element: parsed as XML, so that no script in it runs.
 function picture(svg) {
@@ -19,9 +20,10 @@ function picture(svg) {
 }
 
 function show(node, output) {
-  const parts = (output?.wan_duet_check ? [checkReport(output.wan_duet_check)] : []).concat(
-    (output?.wan_duet_picture ?? []).map(picture),
-  );
+  const report = output?.wan_duet_check
+    ? [checkReport(output.wan_duet_check)]
+    : (output?.text ?? []).map((text) => element("div", { className: "wan-duet-report" }, text));
+  const parts = [...report, ...(output?.wan_duet_picture ?? []).map(picture)];
   if (!parts.length) return;
   addStyle("wan-duet-result", STYLE);
   const known = node.widgets?.find((widget) => widget.name === "result");

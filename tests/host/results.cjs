@@ -42,6 +42,7 @@ async function work(page) {
   return {
     pictures: await page.locator(".wan-duet-sigmas").evaluateAll((all) => all.map((svg) => svg.getAttribute("aria-label"))),
     ink: await page.locator(".wan-duet-sigmas text").first().evaluate(ink),
+    report: await page.locator(".wan-duet-report").textContent(),
     cells: await page.locator(".wan-duet-coverage rect").count(),
     head: await page.locator(".wan-duet-check thead").first().locator("th").allTextContents(),
     fields: await page.locator(".wan-duet-check tbody").first().locator("td:first-child").allTextContents(),
