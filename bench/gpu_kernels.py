@@ -45,7 +45,7 @@ def kernels(bench: Bench) -> dict[str, Any]:
                     "gated_norm.norm": normed,
                     "sum": plain_sum,
                     "sum.norm": with_rows,
-                    "turned": do.turned(x.clone(), w, 1e-6, heads, rope),
+                    "turned": do.turned(x.clone, w, 1e-6, heads, rope),
                 }
 
             exact = _exact(x, u, rms_weight, weight, bias, gate, one, other, angles, heads)

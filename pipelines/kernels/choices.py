@@ -166,7 +166,7 @@ def _tried(
     for do in (made, plain):
         pixels = torch.zeros_like(hidden)
         do.rms_silu(hidden, weight, pixels)
-        turned = do.turned(hidden.clone(), weight, eps, heads, Rope(cos, sin, do.table(cos, sin)))
+        turned = do.turned(hidden.clone, weight, eps, heads, Rope(cos, sin, do.table(cos, sin)))
         total, normed = do.gated_norm(hidden, hidden, rows, rows, rows, eps)
         answers.append(
             {

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from .operations import Operations, Rope, gelu_linear, no_table
+from .operations import Operations, Project, Rope, gelu_linear, no_table
 
 __all__ = ["fused_operations", "rms_silu", "triton_installed"]
 
@@ -61,7 +61,8 @@ def _gated_norm(
     return made
 
 
-def _turned(projection: Tensor, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
+def _turned(project: Project, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
+    projection = project()
     _turn_op(projection, weight, rope.cos, rope.sin, eps)
     return torch.unflatten(projection, 2, (heads, -1))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
@@ -20,6 +20,7 @@ from torch import Tensor
 
 __all__ = [
     "Operations",
+    "Project",
     "Rope",
     "gelu_linear",
     "kitchen_operations",
@@ -29,6 +30,14 @@ __all__ = [
 ]
 
 _AS_CUDA = ("cuda", "meta")  # without numbers, the work is counted that a GPU would do
+
+
+Project: TypeAlias = Callable[[], Tensor]
+"""Computes the projection that `turned` rotates.
+
+A function, because Python 3.10 keeps the arguments of a call alive until it returns: the projection itself
+would stay in memory beside its norm.
+"""
 
 
 class Rope(NamedTuple):
@@ -49,7 +58,7 @@ class Operations:
     norm:        layer norm of the last dimension: (hidden, weight, bias, eps).
     gated:       hidden + update * gate; without a gate, hidden + update.
     gated_norm:  both in order: returns the sum, and the norm of the sum.
-    turned:      RMS norm of (projection, weight, eps), then rotary embedding per head with `rope`, (B, N, D)
+    turned:      RMS norm of (project(), weight, eps), then rotary embedding per head with `rope`, (B, N, D)
                  -> (B, N, heads, D / heads).
     turns_in_place: whether `turned` overwrites the projection.
     gelu_linear: gelu of linear, tanh form: (hidden, weight, bias).
@@ -62,7 +71,7 @@ class Operations:
     norm: Callable[[Tensor, Tensor, Tensor, float], Tensor]
     gated: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     gated_norm: Callable[[Tensor, Tensor, Tensor | None, Tensor, Tensor, float], tuple[Tensor, Tensor]]
-    turned: Callable[[Tensor, Tensor, float, int, Rope], Tensor]
+    turned: Callable[[Project, Tensor, float, int, Rope], Tensor]
     gelu_linear: Callable[[Tensor, Tensor, Tensor | None], Tensor]
     table: Callable[[Tensor, Tensor], Tensor | None]
     rms_silu: Callable[[Tensor, Tensor, Tensor], None]
@@ -81,8 +90,8 @@ def kitchen_operations() -> Operations | None:
     except ImportError:
         return None
 
-    def turned(projection: Tensor, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
-        normed = torch.unflatten(_rms_norm(projection, weight, eps), 2, (heads, -1))
+    def turned(project: Project, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
+        normed = torch.unflatten(_rms_norm(project(), weight, eps), 2, (heads, -1))
         rotated: Tensor = apply_rope1(normed, rope.table)
         return rotated
 
@@ -129,9 +138,8 @@ def gelu_linear(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     return F.gelu(F.linear(hidden, weight, bias), approximate="tanh")
 
 
-def _turned(projection: Tensor, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
-    normed = torch.unflatten(_rms_norm(projection, weight, eps), 2, (heads, -1))
-    del projection
+def _turned(project: Project, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
+    normed = torch.unflatten(_rms_norm(project(), weight, eps), 2, (heads, -1))
     first, second = torch.unflatten(normed, -1, (-1, 2)).unbind(-1)
     cos, sin = rope.cos.unsqueeze(1), rope.sin.unsqueeze(1)
     # Real numbers alone: DirectML has no complex ones, and MPS not everywhere. The bits are those of a

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor
 
-from .operations import Operations, Rope, no_table, rms_silu
+from .operations import Operations, Project, Rope, no_table, rms_silu
 
 __all__ = ["traceable_operations"]
 
@@ -37,7 +37,8 @@ def _gated_norm(
     return total, _norm(total, weight, bias, eps)
 
 
-def _turned(projection: Tensor, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
+def _turned(project: Project, weight: Tensor, eps: float, heads: int, rope: Rope) -> Tensor:
+    projection = project()
     numbers = projection.float()
     numbers = numbers * torch.rsqrt(numbers.square().mean(-1, keepdim=True) + eps) * weight.float()
     first, second = torch.unflatten(numbers, 2, (heads, -1, 2)).unbind(-1)

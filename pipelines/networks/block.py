@@ -7,7 +7,7 @@ times with triton (`bench/suite.py --only C7`). The results differ by rounding o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
@@ -144,7 +144,7 @@ def _projections(
     normed = do.norm(hidden, modulation.weight, modulation.bias, block.norm1.eps)
     value = torch.unflatten(_linear(attention.to_v, normed, places[2]), 2, (attention.heads, -1))
     query, key = (
-        do.turned(_linear(linear, normed, place), norm.weight, norm.eps, attention.heads, rope)
+        do.turned(partial(_linear, linear, normed, place), norm.weight, norm.eps, attention.heads, rope)
         for linear, norm, place in (
             (attention.to_q, attention.norm_q, places[0]),
             (attention.to_k, attention.norm_k, places[1]),

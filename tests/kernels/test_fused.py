@@ -74,10 +74,10 @@ def test_projections_are_normed_and_turned_in_place(dtype: torch.dtype) -> None:
     rope = Rope(cos, sin, plain.table(cos, sin))
     projection, weight = normal(BATCH, TOKENS, WIDTH, seed=5), normal(WIDTH, seed=6)
     ours = projection.to(dtype).clone()
-    turned = fused().turned(ours, weight.to(dtype), EPS, HEADS, rope)
+    turned = fused().turned(lambda: ours, weight.to(dtype), EPS, HEADS, rope)
     assert turned.shape == (BATCH, TOKENS, HEADS, WIDTH // HEADS)
     assert turned.data_ptr() == ours.data_ptr()
-    expected = plain.turned(projection, weight, EPS, HEADS, rope)
+    expected = plain.turned(lambda: projection, weight, EPS, HEADS, rope)
     assert relative_l2(turned, expected) <= TOLERANCE[dtype]
 
 

@@ -274,7 +274,7 @@ def test_rotation_has_the_bits_of_a_complex_product(dtype: torch.dtype) -> None:
     rope = Rope(angles.cos(), angles.sin())
     weight = torch.rand(64, generator=generator).to(dtype)
 
-    turned = plain_operations().turned(projection, weight, 1e-6, 4, rope)
+    turned = plain_operations().turned(lambda: projection, weight, 1e-6, 4, rope)
 
     normed = torch.nn.functional.rms_norm(projection, (64,), weight, 1e-6).unflatten(2, (4, -1))
     pairs = torch.view_as_complex(normed.float().unflatten(-1, (-1, 2)).contiguous())
