@@ -1,4 +1,4 @@
-"""docs/requests.md, written from the contracts.
+"""Writes docs/requests.md from the contracts.
 
 python -m wan_duet.pipelines.plan.docs
 """
@@ -31,10 +31,10 @@ WRITE = "python -m wan_duet.pipelines.plan.docs"
 
 
 def _aliases() -> str:
-    """The names that kinds had."""
+    """Return a sentence for each older name of a kind."""
     return " ".join(
-        f"`{name}` is another name of `{alias['kind']}`: a page of the same endpoint, which states "
-        f"{_stated(alias['defaults'])}; what is left out under that name is sent as that page states it."
+        f"`{name}` is another name of `{alias['kind']}`. Its page of the same endpoint has other defaults, "
+        f"used for fields that a request of that name leaves out: {_stated(alias['defaults'])}."
         for name, alias in ALIASES.items()
     )
 
@@ -45,30 +45,32 @@ def _stated(defaults: Mapping[str, Any]) -> str:
 
 _INTRODUCTION = f"""# Requests
 
-This page is written from the contracts in `pipelines/request/contracts.json`; `{WRITE}` writes it again.
+This page is generated from `pipelines/request/contracts.json` by `{WRITE}`.
 
-A request is a JSON object. Its kind says which fields it has; each kind mirrors one published contract of a
-provider. A value equal to the default is a preference: a runner may adjust it and says so. Any other value is
-a demand: it is honoured or refused. A field without a default is left out of what is sent until you set it.
+A request is a JSON object. Its kind decides which fields it has. Each kind mirrors one published contract of
+a provider. A value equal to the default is a preference: a runner may adjust it, and reports that. Any other
+value is a demand: a runner uses it unchanged, or refuses the request. A field without a default is not sent
+until you set it.
 
-Where sources disagree about a range, the newest validates, and a value that only an older one refuses gets a
-warning.
+Where sources disagree about a range, the newest one validates. A value that only an older source refuses gets
+a warning.
 
 {_aliases()}
 
 """
-_SIZES = """Width x height in pixels. `auto` keeps the shape of the input at the area of the tier's 16:9, each
-side to the nearest multiple (16; 5B: 32); an input in one of the three shapes gets the size of the table.
+_SIZES = """Width x height in pixels. `auto` keeps the shape of the input, with the area of the tier's 16:9
+size and each side rounded to a multiple of 16 (5B: 32). An input in one of the three shapes gets the size in
+the table.
 
 """
-_LOCAL = """Every kind runs on this machine. Where something of a field is impossible, the line says what, and
-what to do about it.
+_LOCAL = """Every kind runs on this machine. If some values of a field are impossible here, its line says
+which, and what to do instead.
 
 """
 
 
 def requests_page() -> str:
-    """The whole page."""
+    """Return the page as Markdown."""
     parts = [_INTRODUCTION, "## Kinds\n\n", _kinds_table(), "\n"]
     for kind in KINDS:
         parts += [f"## {kind}\n\n", _heading(KINDS[kind]), field_markdown(kind), "\n"]
@@ -79,12 +81,12 @@ def requests_page() -> str:
 
 
 def field_markdown(kind: str) -> str:
-    """The fields of a kind as a Markdown table, and below it those of the objects in them."""
+    """Return the fields of a kind as a Markdown table, followed by a table for each object in them."""
     return _fields(field_table(kind))
 
 
 def sizes_markdown() -> str:
-    """Tier and shape -> size, for each family that has its own."""
+    """Return a Markdown table of the size for every tier and shape, for each family with sizes of its own."""
     groups: dict[str, tuple[Family, list[str]]] = {}
     for family in FAMILIES.values():
         groups.setdefault(repr(family.sizes), (family, []))[1].append(family.name)
@@ -99,14 +101,14 @@ def sizes_markdown() -> str:
 
 
 def local_markdown() -> str:
-    """What each field means locally, in a Markdown table."""
+    """Return what each field means on this machine, as a Markdown table."""
     return _table(
         ("field", "on this machine"), ((f"`{name}`", rule.meaning) for name, rule in LOCAL_RULES.items())
     )
 
 
 def price_markdown() -> str:
-    """What providers ask, in a Markdown table."""
+    """Return the prices of the providers, as a Markdown table."""
     lines = []
     for endpoint, entry in PRICES.items():
         usd = entry["usd"]

@@ -1,4 +1,4 @@
-"""How long a run will take on a machine whose rates were measured: arithmetic, before anything is loaded."""
+"""Estimates how long a run takes on this machine, from measured rates. Arithmetic only; nothing is loaded."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from .plan import Plan
 __all__ = ["Expectation", "Rates", "expect", "read_rates", "write_rates"]
 
 _PASSES = {"triton": 19, "kitchen": 28, "plain": 44}
-"""Trips of the hidden state through memory per block (`bench/suite.py --only C7`), by who does them."""
+"""{kernels: reads and writes of the whole hidden state per block}, counted by `bench/suite.py --only C7`."""
 
-# Of decoding, per pixel: 275.4 TFLOP for 832x480, 81 frames with the VAE of 2.1, and 2011.1 TFLOP for
-# 1280x704, 121 frames with that of 2.2, by torch's counter on full-size networks.
+# FLOP per pixel of decoding, by torch's counter on full-size networks: 275.4 TFLOP for 832x480, 81 frames
+# with the VAE of Wan 2.1, and 2011.1 TFLOP for 1280x704, 121 frames with that of Wan 2.2.
 _DECODE_FLOPS = {"2.1": 275.4e12 / (832 * 480 * 81), "2.2": 2011.1e12 / (1280 * 704 * 121)}
-_DECODE_SHARE = 0.42  # of the rate of products that convolutions reach: 0.95 s for that of 2.1 on an H200
+_DECODE_SHARE = 0.42  # convolutions reach this share of the matrix rate: 0.95 s for the first on an H200
 
 
 @dataclass(frozen=True)
 class Rates:
-    """What a device was measured to do, in the dtype that runs on it take.
+    """The measured rates of a device, in the dtype that runs on it use.
 
-    products, attention: FLOP/s. copies: bytes/s, reads and writes together. kernels: of FloatChoices.
+    products, attention: FLOP/s.
+    copies:              bytes/s, reads and writes together.
+    kernels:             the element-wise kernels, as in `FloatChoices`.
     """
 
     device: str
@@ -41,7 +43,10 @@ class Rates:
 
 @dataclass(frozen=True)
 class Expectation:
-    """Seconds. Reading the prompt, loading and encoding the file come on top."""
+    """The estimated times of a run, in seconds.
+
+    Encoding the prompt, loading the weights and writing the file are not included.
+    """
 
     device: str
     forwards: int
@@ -63,7 +68,10 @@ class Expectation:
 
 
 def expect(plan: Plan, size: NetworkSize, rates: Rates) -> Expectation:
-    """size: of the experts of the model that `plan` is for. Decoding counts for published VAEs alone."""
+    """Estimate the time of `plan`.
+
+    size: of the experts. For a size that no published model has, decoding counts as 0 s.
+    """
     tokens = tokens_of(plan.latent_shape)
     flops = forward_flops(size, tokens)
     passes = size.layers * _PASSES.get(rates.kernels, _PASSES["plain"])
@@ -77,7 +85,7 @@ def expect(plan: Plan, size: NetworkSize, rates: Rates) -> Expectation:
 
 
 def read_rates(file: Path) -> Rates | None:
-    """What was measured on this machine; None where nothing was, or by a version that wrote otherwise."""
+    """Return the rates measured on this machine. None without a readable file of this version."""
     try:
         content: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return Rates(**content)

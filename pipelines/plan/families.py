@@ -1,4 +1,4 @@
-"""The Wan model families: the few numbers in which a plan differs from one to the next."""
+"""Lists the Wan model families: the numbers that make their plans differ."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Sizes = Mapping[str, Mapping[str, tuple[int, int]]]  # {tier: {aspect ratio: (wi
 
 @dataclass(frozen=True)
 class Family:
-    """What a plan needs to know of a model.
+    """What a plan must know about a model.
 
     experts:        1 or 2.
-    boundary:       share of the noise range (0 to 1) where the high expert works; None with one expert.
-    tasks:          the tasks it can do, as `WanRequest.task`.
-    size_multiple:  width and height are multiples of it, in pixels.
-    vae_stride:     (frames, rows, columns) that one latent value stands for.
-    hidden_width:   numbers per token inside the network; a token is 2 x 2 latent values.
-    native_frames:  clip length of a model that draws only that one well, else None.
-    own_sizes:      resolution tiers are only names for this model's own sizes.
-    image_form:     how it takes an input image: "none", as "channels" concatenated to the latents, or as
-                    latent "frames" without noise.
-    uses_clip:      whether it also uses CLIP features of the input images.
-    end_image:      whether a clip "never", "may" or "must" also have a picture to end with.
-    needs_audio:    it needs an audio encoder.
+    boundary:       noise level (0 to 1) above which the high-noise expert is used. None with one expert.
+    tasks:          the tasks that the model can do, as in `WanRequest.task`.
+    size_multiple:  width and height must be multiples of this, in pixels.
+    vae_stride:     (frames, rows, columns) of the video per latent value.
+    hidden_width:   values per token inside the network. A token is 1 x 2 x 2 latent values.
+    native_frames:  the only clip length that the model generates well. None if it has no such limit.
+    own_sizes:      the resolution tiers are only names for this model's own sizes.
+    image_form:     how an input image enters the model: "none", as "channels" concatenated to the latents, or
+                    as latent "frames" without noise.
+    uses_clip:      the model also reads CLIP features of the input images.
+    end_image:      whether a request "never", "may" or "must" have an end image.
+    needs_audio:    the model needs an audio encoder.
     source:         where the numbers come from.
     """
 
@@ -54,7 +54,7 @@ class Family:
     needs_audio: bool = False
 
     def able_to(self, task: str) -> tuple[str, ...]:
-        """The families that can do `task`, for who has loaded this one."""
+        """Return the names of all families that can do `task`, for an error message."""
         return tuple(family.name for family in FAMILIES.values() if task in family.tasks)
 
 
@@ -231,7 +231,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def default_family(task: str) -> Family:
-    """The family that a task was made for. RequestError on `task` when none can do it."""
+    """Return the first family that can do `task`. Raises RequestError on `task` if there is none."""
     found = next((family for family in FAMILIES.values() if task in family.tasks), None)
     if found is None:
         raise RequestError.of("task", f"got {task!r}", "give a task that a model family has")

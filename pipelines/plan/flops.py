@@ -1,7 +1,7 @@
-"""How much arithmetic a run is, before it is run: the work of the experts is known to the digit.
+"""Counts the floating-point operations of the experts in a run, exactly and without running it.
 
-One multiplication and one addition are two FLOP. torch's own counter finds the same in full-size networks of
-diffusers, to 0.01 % (`tests/plan/test_flops.py`).
+One multiplication and one addition are two FLOP. torch's own counter agrees within 0.01 % on full-size
+networks of diffusers (`tests/plan/test_flops.py`).
 """
 
 from __future__ import annotations
@@ -12,14 +12,17 @@ from typing import Any
 
 __all__ = ["SIZES", "Flops", "NetworkSize", "forward_flops", "size_of", "tokens_of"]
 
-TEXT_TOKENS = 512  # every Wan model reads prompts of this length
+TEXT_TOKENS = 512  # every Wan model pads its prompt to this length
 TEXT_WIDTH = 4096  # UMT5-XXL
-_FREQUENCIES = 256  # the sinusoidal timestep
+_FREQUENCIES = 256  # of the sinusoidal timestep embedding
 
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """Of a Wan transformer: width of a token, of the feed-forward layer, blocks, channels in and out."""
+    """The size of a Wan transformer.
+
+    width: of a token. ffn: width of the feed-forward layer. layers: number of blocks.
+    """
 
     width: int
     ffn: int
@@ -28,7 +31,7 @@ class NetworkSize:
     channels_out: int
 
 
-# By the name of a family; from the official configurations that `families` cites.
+# {family: size}, from the official configurations that `families` cites.
 SIZES: dict[str, NetworkSize] = {
     "wan2.2-t2v-a14b": NetworkSize(5120, 13824, 40, 16, 16),
     "wan2.2-i2v-a14b": NetworkSize(5120, 13824, 40, 36, 16),
@@ -43,7 +46,11 @@ SIZES: dict[str, NetworkSize] = {
 
 @dataclass(frozen=True)
 class Flops:
-    """Of one forward. products: those with weights. attention: of tokens with each other and the text."""
+    """FLOP of one forward.
+
+    products:  matrix products with weights.
+    attention: products of tokens with tokens, and of tokens with the text.
+    """
 
     products: float
     attention: float
@@ -54,7 +61,7 @@ class Flops:
 
 
 def size_of(config: Mapping[str, Any]) -> NetworkSize:
-    """From the configuration of the class; what is left out has the value that the 14B models have."""
+    """Read the size from the configuration of the network. A missing key has the value of the 14B models."""
     return NetworkSize(
         config.get("num_attention_heads", 40) * config.get("attention_head_dim", 128),
         config.get("ffn_dim", 13824),
@@ -65,16 +72,17 @@ def size_of(config: Mapping[str, Any]) -> NetworkSize:
 
 
 def tokens_of(latent_shape: Sequence[int]) -> int:
-    """latent_shape: (..., T, H/8, W/8); a token is 1 x 2 x 2 of it."""
+    """Return the number of tokens of latents (..., T, H/8, W/8). A token is 1 x 2 x 2 latent values."""
     frames, rows, columns = latent_shape[-3:]
     return frames * (rows // 2) * (columns // 2)
 
 
 def forward_flops(size: NetworkSize, tokens: int) -> Flops:
-    """Of one forward of one clip of `tokens` tokens, with a text of full length.
+    """Count one forward of one clip of `tokens` tokens, with a text of full length.
 
     Per token and block: query, key, value and output of the self-attention (8 d^2), query and output of the
-    cross-attention (4 d^2), the feed-forward layers (4 d f); per text token key and value (4 d^2).
+    cross-attention (4 d^2), and the feed-forward layers (4 d f). Per text token and block: key and value
+    (4 d^2).
     """
     d, f = size.width, size.ffn
     products = size.layers * (12 * d * d + 4 * d * f) * tokens + size.layers * 4 * d * d * TEXT_TOKENS

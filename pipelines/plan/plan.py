@@ -1,4 +1,4 @@
-"""Every number of a run. Pure: the same resolved request, family and seed give the same plan."""
+"""Computes every number of a run. Pure: the same resolved request, family and seed give the same plan."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ __all__ = ["Plan", "describe", "make_plan"]
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will do.
+    """Every number of one run.
 
     output:            "mp4", "png" or "jpeg".
-    size_assumed:      the shape of the input decides the size and was not known: 16:9 stands in for it, and
-                       no run may start from this plan.
+    size_assumed:      the size depends on an input that was not measured, so 16:9 is assumed. Such a plan is
+                       only for display.
     latent_shape:      (channels, latent frames, rows, columns).
-    frames_generated:  4n + 1, what the VAE can code; frames_delivered of them are kept. With speech the first
-                       is the image that the person comes from.
-    fps:               before interpolation; fps_out is the rate of the file. Of an image, that of its model.
-    grid, solver:      which sigma grid was asked for, and which solver walks it.
-    sigmas:            n + 1 float32 values; timesteps and experts have n.
-    start_step:        the first step that runs; those before it are skipped (strength below 1).
-    guidance:          scale of each expert that the family has; 1 makes no unconditional forward.
-    forwards:          how often an expert is called in all.
-    interpolator:      "none" when no frames are added.
-    tokens:            the length of the sequence in an expert.
+    frames_generated:  4n + 1, as the VAE decodes. The file keeps frames_delivered of them. For speech, the
+                       first one is the input image.
+    fps:               before interpolation. fps_out: of the file. For an image, the rate of the model.
+    grid, solver:      the requested sigma grid, and the solver that uses it.
+    sigmas:            n + 1 float32 values. timesteps and experts have n.
+    start_step:        the first step that runs. A strength below 1 skips earlier ones.
+    guidance:          {expert: scale}. A scale of 1 needs no forward for the negative prompt.
+    forwards:          calls of an expert in the whole run.
+    interpolator:      "none" if no frames are added.
+    tokens:            length of the sequence in an expert.
     size_bytes:        of the latents (float32), of one hidden state in an expert (bfloat16), and of all
-                       frames of the file (8 bits a channel).
+                       frames of the file (8 bits per channel).
     """
 
     kind: str
@@ -72,23 +72,21 @@ class Plan:
     tokens: int
     size_bytes: Mapping[str, int]
 
-    @property
-    def needed_experts(self) -> tuple[str, ...]:
-        """The experts that a step runs on, in that order; what is not among them need not be loaded."""
-        return tuple(dict.fromkeys(self.experts[self.start_step :]))
-
     def expected_seconds(self, seconds_per_forward: float) -> float:
-        """How long denoising takes at a measured rate."""
+        """Return the time of denoising at a measured rate, in seconds."""
         return self.forwards * seconds_per_forward
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-safe; `from_dict` gives the same plan back, bit for bit."""
+        """Return JSON values. `from_dict` restores the same plan from them, bit for bit."""
         values = asdict(self) | {"fps_out": f"{self.fps_out.numerator}/{self.fps_out.denominator}"}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Plan:
-        """RequestError on `plan` when keys are missing or unknown, as in a receipt of another version."""
+        """Restore a plan from `as_dict`.
+
+        Raises RequestError on `plan` for missing or unknown keys, as in a receipt of another version.
+        """
         wrong = sorted(set(data) ^ {field.name for field in fields(cls)})
         if wrong:
             raise RequestError.of(
@@ -110,12 +108,14 @@ def make_plan(
     boundary: float | None = None,
     max_seconds: float | None = None,
 ) -> Plan:
-    """Every number that follows from `resolved`, which was resolved for `family`.
+    """Compute every number of a run of `resolved`, which must be resolved for `family`.
 
-    solver:      a key of GRIDS; None for unipc, or for what the weights of a task are distilled for.
-    boundary:    0 to 1, instead of the family's own.
-    max_seconds: where a video with speech ends at the latest; None for as long as the sound.
-    RequestError when an argument does not fit.
+    solver:      a key of GRIDS. None uses unipc, or the solver that distilled weights need.
+    boundary:    0 to 1, replaces the family's own.
+    max_seconds: the longest length of a video with speech. None lets it last as long as the sound.
+
+    Raises RequestError when `seed`, `solver` or `boundary` is out of range or does not fit, ValueError when
+    `resolved` is for another family.
     """
     if resolved.model != family.name or resolved.size is None:
         raise ValueError(f"the request was resolved for {resolved.model}, and the plan is for {family.name}")
@@ -183,9 +183,9 @@ def make_plan(
 
 
 def describe(plan: Plan, *, seconds_per_forward: float | None = None) -> str:
-    """The plan in one line for people: the steps of each stage, the work, and what comes out.
+    """Describe the plan in one line: the steps of each stage, the number of forwards, and the result.
 
-    seconds_per_forward: as measured for this model and size; without it no time is named.
+    seconds_per_forward: measured for this model and size. None leaves the time out.
     """
     running = plan.experts[plan.start_step :]
     parts: list[str] = []
@@ -213,7 +213,10 @@ def describe(plan: Plan, *, seconds_per_forward: float | None = None) -> str:
 
 
 def _until_the_sound_ends(plan: Plan, seconds: float, max_seconds: float | None) -> Plan:
-    """One clip becomes as many as the sound is long. Its latent frame for the image is no part of a clip."""
+    """Extend the plan from one clip to as many as the sound needs.
+
+    A clip does not include the latent frame of the input image.
+    """
     frames = round(seconds * plan.fps)
     if max_seconds is not None:
         frames = min(frames, max(round(max_seconds * plan.fps), 1))
@@ -233,11 +236,11 @@ def _until_the_sound_ends(plan: Plan, seconds: float, max_seconds: float | None)
 def _grid(
     values: Mapping[str, Any], solver: str | None, steps: int, shift: float
 ) -> tuple[str, SigmaGrid, str]:
-    """(name, grid, solver that walks it)"""
+    """Return (name, grid, solver that uses it)."""
     own = values.get("grid")
     if own is not None:
         if solver not in (None, own):
-            fix = f"leave it out: the weights are distilled for {own}"
+            fix = f"leave it out; the weights are distilled for {own}"
             raise RequestError.of("solver", f"got {solver!r}", fix)
         make_grid, chosen_solver = DISTILLED[own]
         return own, make_grid(steps, shift), chosen_solver

@@ -16,7 +16,7 @@ _LEFT, _TOP, _RIGHT, _BOTTOM = 36, 26, 408, 190  # of the plot
 _COLOURS = {"high": "#e07a3f", "low": "#3f8fe0"}
 _LEGEND = {"high": "high-noise", "low": "low-noise"}
 
-# The colours are ComfyUI's where the picture stands in its page, else those of the reader's system.
+# Inside ComfyUI's page the picture uses its colours, elsewhere those of the system.
 _STYLE = (
     ".wan-duet-sigmas{color:var(--input-text,#222)}"
     "@media(prefers-color-scheme:dark){.wan-duet-sigmas{color:var(--input-text,#ddd)}}"
@@ -25,19 +25,19 @@ _STYLE = (
 )
 
 
-_Stage = tuple[str, range]  # an expert, "" for none, and its steps
+_Stage = tuple[str, range]  # (expert, its steps)
 
 
 def picture_of_plan(plan: Plan) -> str:
-    """The picture of all steps of a plan, those that are skipped included."""
+    """Draw all steps of a plan, the skipped ones too. Returns SVG."""
     return sigma_picture(plan.sigmas, plan.experts, start=plan.start_step, boundary=plan.boundary)
 
 
 def picture_of_request(request: WanRequest, family: Family | None, abilities: LocalAbilities) -> str | None:
-    """The picture of a local run; None where there is none to draw: the request cannot run here, or its size
-    follows from an input that was not measured.
+    """Draw the steps of a local run. Returns SVG.
 
-    family: of the model; None for the one that the task was made for.
+    Returns None if the request cannot run here, or if its size depends on an input that was not measured.
+    family: of the model. None uses the family that the task was made for.
     """
     made_for = (known for known in FAMILIES.values() if request.task in known.tasks)
     family = family or next(made_for, None)
@@ -46,18 +46,18 @@ def picture_of_request(request: WanRequest, family: Family | None, abilities: Lo
     resolved = check(request, family=family, abilities=abilities).resolved
     if resolved is None or resolved.size is None:
         return None
-    return picture_of_plan(make_plan(resolved, family, seed=0))  # no noise level depends on the seed
+    return picture_of_plan(make_plan(resolved, family, seed=0))  # the seed changes no noise level
 
 
 def sigma_picture(
     sigmas: Sequence[float], experts: Sequence[str], *, start: int = 0, boundary: float | None = None
 ) -> str:
-    """Return an SVG document.
+    """Draw the noise levels. Returns an SVG document.
 
     sigmas:   n + 1 falling noise levels, 0 to 1.
-    experts:  of the n steps, "high" or "low".
-    start:    the first step that runs; those before it are drawn faintly.
-    boundary: the noise level of the switch, 0 to 1; None with one expert.
+    experts:  "high" or "low" for each of the n steps.
+    start:    the first step that runs. Earlier ones are drawn faintly.
+    boundary: the noise level of the switch, 0 to 1. None with one expert.
     """
     stages = list(stages_of(experts, start))
     parts = [
@@ -76,8 +76,8 @@ def sigma_picture(
 
 
 def _summary(stages: Sequence[_Stage], start: int) -> str:
-    told = [f"{len(steps)} {_LEGEND[expert]} steps" for expert, steps in stages]
-    return ", ".join([f"{start} steps skipped", *told] if start else told) or "no steps"
+    counts = [f"{len(steps)} {_LEGEND[expert]} steps" for expert, steps in stages]
+    return ", ".join([f"{start} steps skipped", *counts] if start else counts) or "no steps"
 
 
 def _axes(steps: int) -> list[str]:
@@ -101,9 +101,9 @@ def _boundary(level: float) -> list[str]:
 
 
 def _curve(expert: str, steps: range, sigmas: Sequence[float]) -> list[str]:
-    """A line through the noise levels of these steps, with a point where each of them begins.
+    """Draw a line through the noise levels of these steps, with a point at the start of each.
 
-    expert: "" draws the line faintly, without points.
+    expert: "" draws the line faintly and without points.
     """
     if not steps:
         return []

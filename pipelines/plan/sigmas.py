@@ -1,7 +1,7 @@
-"""Sigma grids: the noise level of every step, and what the expert is told about it.
+"""Computes sigma grids: the noise level of every step, and the timestep that the expert receives.
 
 The UniPC and DPM++ grids equal the official Wan 2.2 code bit for bit (wan/utils/fm_solvers_unipc.py and
-fm_solvers.py): float64 up to the end, then rounded to float32 once. tests/golden holds official values.
+fm_solvers.py): computed in float64, rounded to float32 once at the end. tests/golden holds official values.
 """
 
 from __future__ import annotations
@@ -36,15 +36,17 @@ __all__ = [
 _SIGMA_MAX = float(np.float32(1.0 - 1.0 / 1000.0))
 _LIGHTNING = (1.0, 0.75, 0.5, 0.25)  # LightX2V Wan22StepDistillScheduler: steps 1000, 750, 500, 250
 
-# FastVideo fastvideo/pipelines/stages/denoising.py: the steps that FastWan is distilled for.
+# The steps that FastWan is distilled for: FastVideo fastvideo/pipelines/stages/denoising.py.
 _DMD = (1000, 757, 522)
 
 _Array = npt.NDArray[np.float64]
 
 
 class SigmaGrid(NamedTuple):
-    """sigmas:    n + 1 falling noise levels in [0, 1], float32 values; a whole run ends at 0.
-    timesteps: n values in [0, 1000]; whole numbers where the official solver truncates.
+    """The noise levels of n steps.
+
+    sigmas:    n + 1 falling float32 values in [0, 1]. The grid of a whole run ends at 0.
+    timesteps: n values in [0, 1000]. Whole numbers where the official solver truncates.
     """
 
     sigmas: tuple[float, ...]
@@ -52,30 +54,30 @@ class SigmaGrid(NamedTuple):
 
 
 def unipc_grid(steps: int, shift: float) -> SigmaGrid:
-    """The grid of the official UniPC solver: from 0.999 down, whole timesteps."""
+    """Return the grid of the official UniPC solver: sigmas from 0.999 down, whole timesteps."""
     return _grid(_shifted(np.linspace(_SIGMA_MAX, 0.0, steps + 1)[:-1], shift), truncate=True)
 
 
 def dpmpp_grid(steps: int, shift: float) -> SigmaGrid:
-    """The grid of the official DPM++ 2M solver: from 1 down, whole timesteps."""
+    """Return the grid of the official DPM++ 2M solver: sigmas from 1 down, whole timesteps."""
     return _grid(_shifted(np.linspace(1.0, 0.0, steps + 1)[:-1], shift), truncate=True)
 
 
 def linear_grid(steps: int, shift: float) -> SigmaGrid:
-    """The same sigmas as DPM++ with exact timesteps, for Euler."""
+    """Return the sigmas of `dpmpp_grid` with timesteps that are not truncated, for Euler."""
     return _grid(_shifted(np.linspace(1.0, 0.0, steps + 1)[:-1], shift), truncate=False)
 
 
 def lightning_grid(shift: float = 5.0) -> SigmaGrid:
-    """The four steps that Lightning LoRAs are distilled for: at shift 5 sigma 1, .9375, .8333, .625."""
+    """Return the four steps of Lightning LoRAs: at shift 5, sigmas 1, .9375, .8333 and .625."""
     return _grid(_shifted(np.array(_LIGHTNING), shift), truncate=False)
 
 
 def dmd_grid(shift: float = 8.0) -> SigmaGrid:
-    """The three steps of FastVideo's 5B: each predicts the video and is noised anew for the next.
+    """Return the three steps of FastVideo's 5B. Each predicts the video and adds the noise of the next.
 
-    shift: of the table of 1000 noise levels in which each step takes the nearest; FastVideo's stage has 8,
-    its configuration 5.
+    shift: of a table of 1000 noise levels, from which each step uses the nearest. FastVideo's stage uses 8,
+           its configuration says 5.
     """
     table = _shifted(np.arange(1000, 0, -1) / 1000.0, shift)
     sigmas = np.array([table[np.abs(table * 1000 - step).argmin()] for step in _DMD])
@@ -83,7 +85,10 @@ def dmd_grid(shift: float = 8.0) -> SigmaGrid:
 
 
 def from_sigmas(values: Iterable[float]) -> SigmaGrid:
-    """A grid around somebody else's sigmas, for example a SIGMAS tensor of ComfyUI; it may end above 0."""
+    """Make a grid from other sigmas, for example a SIGMAS tensor of ComfyUI. It may end above 0.
+
+    Raises RequestError unless there are at least two, falling within 1 to 0.
+    """
     sigmas = tuple(float(np.float32(value)) for value in values)
     falling = all(earlier > later for earlier, later in pairwise(sigmas))
     if len(sigmas) < 2 or not falling or not (sigmas[0] <= 1.0 and sigmas[-1] >= 0.0):
@@ -94,24 +99,26 @@ def from_sigmas(values: Iterable[float]) -> SigmaGrid:
 
 def _lightning(steps: int, shift: float) -> SigmaGrid:
     if steps != len(_LIGHTNING):
-        raise RequestError.of("steps", f"got {steps}", "give 4, what lightning is made for")
+        raise RequestError.of("steps", f"got {steps}", "give 4; lightning is distilled for 4 steps")
     return lightning_grid(shift)
 
 
 def _dmd(steps: int, shift: float) -> SigmaGrid:
     if steps != len(_DMD):
-        raise RequestError.of("num_inference_steps", f"got {steps}", "give 3, what FastVideo is made for")
+        raise RequestError.of(
+            "num_inference_steps", f"got {steps}", "give 3; FastVideo is distilled for 3 steps"
+        )
     return dmd_grid(shift)
 
 
-# What a user can ask for -> (grid, solver that walks it).
+# {solver in a request: (grid, solver that uses it)}
 GRIDS: Mapping[str, tuple[Callable[[int, float], SigmaGrid], str]] = {
     "unipc": (unipc_grid, "unipc"),
     "dpm++": (dpmpp_grid, "dpm++"),
     "euler": (linear_grid, "euler"),
     "lightning": (_lightning, "euler"),
 }
-# Grids that only go with weights distilled for them -> (grid, solver that walks it).
+# {grid of distilled weights: (grid, solver that uses it)}
 DISTILLED: Mapping[str, tuple[Callable[[int, float], SigmaGrid], str]] = {
     "lightning": GRIDS["lightning"],
     "dmd": (_dmd, "dmd"),
@@ -119,9 +126,10 @@ DISTILLED: Mapping[str, tuple[Callable[[int, float], SigmaGrid], str]] = {
 
 
 def split(grid: SigmaGrid, boundary: float | None) -> int:
-    """The index of the first step of the low expert; the number of steps when the high one runs them all.
+    """Return the index of the first step of the low-noise expert, or the number of steps if it runs none.
 
-    boundary: 0 to 1, None for one expert. As in the official code, a timestep on the boundary is still high.
+    boundary: 0 to 1, None for one expert. A timestep on the boundary belongs to the high-noise expert, as in
+              the official code.
     """
     if boundary is None:
         return len(grid.timesteps)
@@ -129,13 +137,14 @@ def split(grid: SigmaGrid, boundary: float | None) -> int:
 
 
 def experts_of(grid: SigmaGrid, boundary: float | None) -> tuple[str, ...]:
-    """The expert of each step, "high" or "low"; see `split`."""
+    """Return the expert of each step, "high" or "low". See `split`."""
     low_from = split(grid, boundary)
     return ("high",) * low_from + ("low",) * (len(grid.timesteps) - low_from)
 
 
 def stages_of(experts: Sequence[str], start: int = 0) -> Iterator[tuple[str, range]]:
-    """Yield the expert and the steps of each stage from step `start` on: neighbours that share their expert.
+    """Yield (expert, steps) of each stage from step `start` on. A stage is a run of steps with the same
+    expert.
 
     >>> list(stages_of(("high", "high", "low"), 1))
     [('high', range(1, 2)), ('low', range(2, 3))]
@@ -147,12 +156,12 @@ def stages_of(experts: Sequence[str], start: int = 0) -> Iterator[tuple[str, ran
 
 
 def forwards_of(experts: Sequence[str], guidance: Mapping[str, float]) -> tuple[str, ...]:
-    """The expert of every forward of these steps, in order: a step with guidance makes two."""
+    """Return the expert of every forward of these steps, in order. A step with guidance has two forwards."""
     return tuple(name for name in experts for _ in range(1 if guidance[name] == 1 else 2))
 
 
 def start_step(steps: int, strength: float) -> int:
-    """How many steps to skip so that `strength` (0 to 1) of the way is denoised; 0 at strength 1."""
+    """Return how many steps a strength of 0 to 1 skips: none at 1, all at 0."""
     return steps - min(int(steps * strength), steps)
 
 

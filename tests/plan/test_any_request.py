@@ -206,7 +206,6 @@ def test_any_request_is_refused_by_name_or_gives_consistent_numbers(
     running = steps - plan.start_step
     assert running == int(steps * payload.get("strength", 1.0))
     assert running <= plan.forwards <= 2 * running
-    assert bool(plan.needed_experts) == bool(running)
 
     gaps = plan.num_interpolated_frames * (plan.frames_delivered - 1)
     assert plan.frames_out == plan.frames_delivered + gaps

@@ -211,11 +211,11 @@ def test_every_kind_has_a_plan(kind: str, line: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("strength", "needed"), [(1.0, ("high", "low")), (0.9, ("high", "low")), (0.5, ("low",)), (0.0, ())]
+    ("strength", "running"), [(1.0, {"high", "low"}), (0.9, {"high", "low"}), (0.5, {"low"}), (0.0, set())]
 )
-def test_strength_decides_which_experts_are_needed(strength: float, needed: tuple[str, ...]) -> None:
+def test_strength_decides_which_experts_run(strength: float, running: set[str]) -> None:
     made = any_plan("video-to-video", strength=strength)
-    assert made.needed_experts == needed
+    assert set(made.experts[made.start_step :]) == running
     assert made.forwards == 2 * int(27 * strength)
 
 
