@@ -1,7 +1,7 @@
-"""The conversation with a running ComfyUI: queue a workflow, follow it, fetch what it made.
+"""Talks to a running ComfyUI: queues a workflow, follows it, fetches its files.
 
-Plain blocking calls. Progress comes over ComfyUI's websocket, everything else over its HTTP API. Whatever
-goes wrong is a HostError in the words of the node that failed.
+All calls block. Progress arrives over ComfyUI's websocket, everything else uses its HTTP API. Every failure
+is a HostError that contains the message of the failed node.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ T = TypeVar("T")
 _Socket: TypeAlias = "aiohttp.ClientWebSocketResponse[bool]"
 Workflow: TypeAlias = Mapping[str, Any]  # the API format: {node id: {"class_type": ..., "inputs": {...}}}
 
-_LOOK_S = 0.5  # how often a silent websocket is left to look at the clock
-_SILENCE_S = 60.0  # how long ComfyUI may take to accept a connection, and to go on with an answer
-_RECORD_S = 30.0  # how long the history may take to list a job that has ended
+_POLL_S = 0.5  # how often the deadline is checked while the websocket is silent
+_SILENCE_S = 60.0  # timeout for connecting to ComfyUI, and between two parts of an answer
+_HISTORY_S = 30.0  # how long the history may take to list a finished job
 
 
 @dataclass(frozen=True)
 class WorkflowProgress:
-    """A node is at `done` of `total`; both are 0 for a node that has just begun and counts nothing."""
+    """The progress of a node. `done` and `total` are 0 for a node that has only started."""
 
     node_id: str
     done: float
@@ -44,7 +44,7 @@ class WorkflowProgress:
 
 @dataclass(frozen=True)
 class OutputFile:
-    """A file that a node has listed among its outputs; `folder` is "output", "temp" or "input"."""
+    """A file that a node listed as its output. `folder` is "output", "temp" or "input"."""
 
     node_id: str
     name: str
@@ -54,7 +54,7 @@ class OutputFile:
 
 @dataclass(frozen=True)
 class WorkflowResult:
-    """A workflow that has ended: `status` is "success", "error" or "interrupted", `error` says why."""
+    """A finished workflow. `status` is "success", "error" or "interrupted", `error` gives the reason."""
 
     prompt_id: str
     status: str
@@ -63,7 +63,7 @@ class WorkflowResult:
 
     @property
     def files(self) -> list[OutputFile]:
-        """Every file in the outputs, in the order of the nodes."""
+        """Return all files in the outputs, in the order of the nodes."""
         return [
             OutputFile(node_id, item["filename"], item.get("subfolder", ""), item.get("type", "output"))
             for node_id, output in self.outputs.items()
@@ -75,11 +75,11 @@ class WorkflowResult:
 
 
 class ComfyClient:
-    """One client of the ComfyUI at `url`; close it, or use it in a `with`. Not for several threads at once.
+    """A client of the ComfyUI at `url`. Close it, or use it in a `with`. Not thread-safe.
 
-    It has an event loop of its own, which runs only inside its calls: a progress callback may call it again.
+    Its own event loop runs only during a call, so a progress callback may call the client too.
 
-    clock:    in seconds, for what takes longer than one call.
+    clock:    seconds, for deadlines.
     new_loop: makes the event loop.
     """
 
@@ -111,19 +111,22 @@ class ComfyClient:
             self._loop.close()
 
     def get(self, path: str, **params: str) -> Any:
-        """The JSON that ComfyUI answers to GET `path`."""
+        """Send GET `path` and return the JSON of the answer. Raises HostError if the request fails."""
         return self._await(self._request("GET", path, params=params))
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """The JSON, or None for an empty body, that ComfyUI answers to POST `path`."""
+        """Send POST `path` and return the JSON of the answer, None if it is empty. Raises HostError."""
         return self._await(self._request("POST", path, body=body))
 
     def queue(self, workflow: Workflow, extra_data: Mapping[str, Any] | None = None) -> str:
-        """Hand in a workflow; returns its prompt id. Raises HostError naming the nodes ComfyUI refuses."""
+        """Queue a workflow and return its prompt id.
+
+        Raises HostError with the errors of each node when ComfyUI rejects the workflow or a part of it.
+        """
         body = {"prompt": workflow, "client_id": self.client_id, "extra_data": dict(extra_data or {})}
         answer = self.post("/prompt", body)
         prompt_id = str(answer["prompt_id"])
-        if answer.get("node_errors"):  # a part of the graph is refused, the rest would run
+        if answer.get("node_errors"):  # only a part is rejected, and ComfyUI would run the rest
             self.cancel(prompt_id)
             raise HostError(_refusal(answer))
         return prompt_id
@@ -136,7 +139,12 @@ class ComfyClient:
         extra_data: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> WorkflowResult:
-        """Queue a workflow and wait for its success. Raises HostError when it fails or is interrupted."""
+        """Queue a workflow, wait for it, and return its result.
+
+        timeout_s: None waits without limit.
+
+        Raises HostError when the workflow fails, is interrupted, or takes longer than `timeout_s`.
+        """
         job = self.follow(workflow, on_progress=on_progress, extra_data=extra_data, timeout_s=timeout_s)
         if job.status != "success":
             raise HostError(job.error)
@@ -150,39 +158,45 @@ class ComfyClient:
         extra_data: Mapping[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> WorkflowResult:
-        """Queue a workflow and wait until it has ended, however it does. Leaving early cancels it."""
+        """Queue a workflow, wait for it, and return its result, also when it failed or was interrupted.
+
+        Any exception cancels the workflow. Raises HostError after `timeout_s`, or when the connection breaks.
+        """
         deadline = None if timeout_s is None else self._clock() + timeout_s
         socket = self._await(self._listen())
         try:
             prompt_id = self.queue(workflow, extra_data)
             try:
-                while not self._hear(socket, prompt_id, on_progress):
+                while not self._job_ended(socket, prompt_id, on_progress):
                     if deadline is not None and self._clock() > deadline:
                         raise HostError(f"ComfyUI has not finished the workflow after {timeout_s:.0f} s.")
-                return self._record(prompt_id)
+                return self._result(prompt_id)
             except BaseException:
-                with contextlib.suppress(HostError):  # the reason for leaving matters more
+                with contextlib.suppress(HostError):  # the first error matters more
                     self.cancel(prompt_id)
                 raise
         finally:
             self._loop.run_until_complete(socket.close())
 
     def cancel(self, prompt_id: str) -> None:
-        """Take a job out of the queue, or stop it if it runs."""
+        """Remove a job from the queue, and stop it if it runs."""
         self.post("/queue", {"delete": [prompt_id]})
         self.interrupt(prompt_id)
 
     def interrupt(self, prompt_id: str | None = None) -> None:
-        """Stop what runs now (only if it is `prompt_id`, when given)."""
+        """Stop the running job. With `prompt_id`, only if it is that one."""
         self.post("/interrupt", {} if prompt_id is None else {"prompt_id": prompt_id})
 
     def job(self, prompt_id: str) -> WorkflowResult | None:
-        """What the history says of a job; None until it has ended."""
+        """Return the result of a job from the history. None until it has ended."""
         entry = self.get(f"/history/{prompt_id}").get(prompt_id)
         return None if entry is None else _job(prompt_id, entry)
 
     def download(self, file: OutputFile, to: Path) -> Path:
-        """Fetch one output file; `to` appears only when it is complete."""
+        """Download one output file to `to`, which appears only when it is complete.
+
+        Raises HostError when ComfyUI does not deliver it, MediaError when it cannot be written.
+        """
         return self._await(self._download(file, to))
 
     # ---- inside the loop
@@ -216,15 +230,15 @@ class ComfyClient:
             f"{self.url}/ws", params={"clientId": self.client_id}, max_msg_size=0
         )
 
-    def _hear(
+    def _job_ended(
         self,
         socket: _Socket,
         prompt_id: str,
         on_progress: Callable[[WorkflowProgress], None] | None,
     ) -> bool:
-        """Take one message from the socket; True when it says that the job has ended."""
+        """Receive one message, and report its progress. Returns whether the job has ended."""
         try:
-            message = self._loop.run_until_complete(socket.receive(timeout=_LOOK_S))
+            message = self._loop.run_until_complete(socket.receive(timeout=_POLL_S))
         except asyncio.TimeoutError:
             return False
         if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING):
@@ -242,15 +256,15 @@ class ComfyClient:
                 on_progress(progress)
         return event["type"] in ("execution_success", "execution_error", "execution_interrupted")
 
-    def _record(self, prompt_id: str) -> WorkflowResult:
-        """The job's entry in the history, which ComfyUI writes a moment after it says the job has ended."""
-        deadline = self._clock() + _RECORD_S
+    def _result(self, prompt_id: str) -> WorkflowResult:
+        """Wait for the result in the history, which ComfyUI writes shortly after the end of the job."""
+        deadline = self._clock() + _HISTORY_S
         while self._clock() < deadline:
             job = self.job(prompt_id)
             if job is not None:
                 return job
             time.sleep(0.05)
-        raise HostError(f"ComfyUI has ended job {prompt_id} but does not list it in its history.")
+        raise HostError(f"ComfyUI has ended job {prompt_id}, but its history does not list it.")
 
     async def _download(self, file: OutputFile, to: Path) -> Path:
         params = {"filename": file.name, "subfolder": file.subfolder, "type": file.folder}
@@ -269,7 +283,7 @@ class ComfyClient:
 
 
 async def _save(answer: aiohttp.ClientResponse, part: Path) -> None:
-    """A disk that is full is not ComfyUI's fault, and must not look like a connection that broke."""
+    """Write the answer to `part`. Raises MediaError when the disk fails, unlike for a broken connection."""
     try:
         with part.open("wb") as out:
             async for chunk in answer.content.iter_chunked(1 << 20):
@@ -281,7 +295,7 @@ async def _save(answer: aiohttp.ClientResponse, part: Path) -> None:
 
 
 async def _open_session() -> aiohttp.ClientSession:
-    # trust_env stays off: a proxy set for the internet must not be asked for this machine.
+    # trust_env stays off: requests to this machine must not use a proxy.
     return aiohttp.ClientSession(
         timeout=aiohttp.ClientTimeout(total=None, connect=_SILENCE_S, sock_read=_SILENCE_S)
     )
@@ -321,7 +335,7 @@ def _failure(data: Mapping[str, Any]) -> str:
 
 
 def _refusal(answer: Mapping[str, Any]) -> str:
-    """ComfyUI's reasons for not taking a workflow: one line per input of a node, or its general error."""
+    """Return the reasons why ComfyUI rejects a workflow: one line per input, or its general error."""
     lines = [
         f"{errors.get('class_type')} (node {node_id}): {error.get('message')}: {error.get('details')}"
         for node_id, errors in (answer.get("node_errors") or {}).items()
@@ -330,4 +344,4 @@ def _refusal(answer: Mapping[str, Any]) -> str:
     error = answer.get("error")
     if not lines and isinstance(error, dict):
         lines = [f"{error.get('message')}: {error.get('details')}"]
-    return "ComfyUI does not take this workflow:\n" + "\n".join(lines or [str(error)])
+    return "ComfyUI rejects this workflow:\n" + "\n".join(lines or [str(error)])

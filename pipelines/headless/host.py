@@ -1,7 +1,6 @@
-"""Which ComfyUI is meant, which Python runs it, and whether the two can run this pack.
+"""Finds a ComfyUI and its Python, and checks that they can run this pack.
 
-Nothing is installed into a host and nothing is changed there: what is missing is said, with the command that
-adds it.
+Installs and changes nothing there. Errors name what is missing and the command that adds it.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ from ..version import PACK, REQUIRED_COMFYUI
 __all__ = ["ComfyUIFolder", "Host", "examine", "find_comfyui", "find_python", "without_our_python"]
 
 _Run: TypeAlias = "Callable[..., subprocess.CompletedProcess[str]]"
-_ANSWER_S = 300.0  # how long a Python may take to start and to import torch, from a slow disk too
+_ANSWER_S = 300.0  # timeout for starting Python and importing torch, also from a slow disk
 
 
 @dataclass(frozen=True)
 class ComfyUIFolder:
-    """A ComfyUI folder, and whether somebody named it (`given`) or it merely was there."""
+    """A ComfyUI folder. `given`: the user named it; else it was only found."""
 
     path: Path
     given: bool
@@ -40,7 +39,8 @@ class ComfyUIFolder:
 class Host:
     """A ComfyUI that can run this pack.
 
-    `cpu`: it must be told to use the CPU. `pack_name`: the pack's folder in its `custom_nodes`, if there.
+    cpu:       it needs the flag --cpu.
+    pack_name: the name of the pack in its `custom_nodes`. None if the pack is not there.
     """
 
     path: Path
@@ -56,9 +56,9 @@ def find_comfyui(
     pack: Path = PACK,
     environ: Mapping[str, str] = os.environ,
 ) -> ComfyUIFolder | None:
-    """The ComfyUI of the argument, of $COMFYUI_PATH, or the one in whose `custom_nodes` the pack lies.
+    """Return the ComfyUI of the argument, of $COMFYUI_PATH, or the one that has the pack in `custom_nodes`.
 
-    Raises HostError when the first two name a folder that is no ComfyUI.
+    Raises HostError when one of the first two is not a ComfyUI folder.
     """
     for source, value in (("--comfyui", comfyui), ("$COMFYUI_PATH", environ.get("COMFYUI_PATH"))):
         if value:
@@ -75,10 +75,10 @@ def find_comfyui(
 
 
 def find_python(path: Path, *, environ: Mapping[str, str] = os.environ) -> Path:
-    """The Python that runs the ComfyUI at `path`.
+    """Return the Python that runs the ComfyUI at `path`.
 
-    In this order: $COMFYUI_PYTHON; an environment in the folder; the Windows portable's; the Python that
-    started us, if it has what ComfyUI needs. Raises HostError when there is none.
+    Looks at $COMFYUI_PYTHON, at an environment in the folder, at the Python of the Windows portable version,
+    and at the Python that started this process. Raises HostError when none of them fits.
     """
     named = environ.get("COMFYUI_PYTHON")
     if named:
@@ -111,10 +111,10 @@ def examine(
     cpu: bool | None = None,
     run: _Run = subprocess.run,
 ) -> Host:
-    """Make sure that the ComfyUI at `path` can run the pack; raises HostError saying what it lacks.
+    """Check that the ComfyUI at `path` can run the pack. Raises HostError that names what is missing.
 
-    cpu: None asks the host's own torch whether it has something better.
-    run: starts its Python.
+    cpu: None uses the CPU if the host's torch finds no other device.
+    run: starts a process, as subprocess.run.
     """
     _check_version(path)
     python = find_python(path) if python is None else python
@@ -141,7 +141,7 @@ def examine(
 
 
 def without_our_python(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The environment variables for another Python: without those that tie a process to ours."""
+    """Return the environment without the variables that would make another Python use our packages."""
     ties = {"VIRTUAL_ENV", "PYTHONHOME", "__PYVENV_LAUNCHER__", "WAN_DUET_STARTED_WITH"}
     return {name: value for name, value in environ.items() if name not in ties}
 
@@ -171,24 +171,21 @@ def _name_in_custom_nodes(path: Path, pack: Path) -> str | None:
 
 
 def _requirements_in(file: Path, until: str = r"\Z") -> list[Requirement]:
-    """What a requirements.txt asks for on this machine, down to the line that matches `until`."""
+    """Return the requirements of a file that apply here, up to the line that matches `until`."""
     text = re.split(until, file.read_text(encoding="utf-8"), maxsplit=1, flags=re.MULTILINE)[0]
     lines = (re.sub(r"(^|\s)#.*", "", line).strip() for line in text.splitlines())
-    asked = (
-        Requirement(line) for line in lines if line and not line.startswith("-")
-    )  # - starts an option of pip
-    return [
-        requirement for requirement in asked if requirement.marker is None or requirement.marker.evaluate()
-    ]
+    # A line that starts with - is an option of pip.
+    every = (Requirement(line) for line in lines if line and not line.startswith("-"))
+    return [item for item in every if item.marker is None or item.marker.evaluate()]
 
 
 def _own_requirements(path: Path) -> list[Requirement]:
-    """What ComfyUI cannot start without: its requirements.txt down to the part it calls non essential."""
+    """Return the requirements that ComfyUI cannot start without: those above "non essential"."""
     return _requirements_in(path / "requirements.txt", until=r"^#\s*non essential")
 
 
 def _lack(requirement: Requirement, installed: str | None) -> str:
-    """What to say about one requirement; empty when it is met."""
+    """Describe a requirement that is not met. Empty if it is met."""
     if installed is None:
         return f"{requirement} (not installed)"
     if not requirement.specifier.contains(installed, prereleases=True):
@@ -225,7 +222,7 @@ print(json.dumps({"installed": installed, "accelerator": accelerator}))
 
 
 def _ask(python: Path, names: list[str], run: _Run = subprocess.run) -> _PythonFacts:
-    """Which of the distributions `names` a Python has, and whether its torch, if asked of, has a device."""
+    """Run `python` to find the versions of the distributions `names`, and whether torch has a device."""
     command = [str(python), "-c", _QUESTION, *names]
     try:
         done = run(

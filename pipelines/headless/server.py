@@ -1,8 +1,8 @@
-"""A ComfyUI process without a window, on folders of its own, that is always gone afterwards.
+"""Runs a ComfyUI process without a window, on temporary folders, and always stops it.
 
-The host's input, output, temp and user folders stay as they are: the process gets a temporary folder instead,
-with the pack linked into a `custom_nodes` there, unless it already lies in the host's. Only this pack is
-loaded besides ComfyUI's own nodes, so that other packs neither slow the start nor change the result.
+The host's own input, output, temp and user folders are not used. The pack is linked into a temporary
+`custom_nodes` unless the host already has it. No other pack is loaded, because it could slow the start or
+change the result.
 """
 
 from __future__ import annotations
@@ -32,19 +32,23 @@ __all__ = ["HeadlessComfyUI", "link_folder"]
 
 _log = logging.getLogger(__name__)
 
-_LINK = "wan-duet"  # the pack's name in the custom_nodes of ours
-_A_NODE = "WanDuetTextToVideo"  # a node that is there when the pack has loaded
+_LINK = "wan-duet"  # name of the pack in the temporary custom_nodes
+_A_NODE = "WanDuetTextToVideo"  # exists once the pack is loaded
 _TAIL_LINES = 40
 
 
 class HeadlessComfyUI:
-    """`with HeadlessComfyUI(host) as comfyui: comfyui.run(workflow)`.
+    """A running ComfyUI: `with HeadlessComfyUI(host) as comfyui: comfyui.run(workflow)`.
 
-    Inside, `url` is where it listens and `output`, `input`, `temp` and `user` are its folders. They and the
-    process are gone when the block is left, whatever happened in it.
+    Inside the block, `url` is its address, and `output`, `input`, `temp` and `user` are its folders. The end
+    of the block always stops the process and removes the folders.
 
-    clock: in seconds, for how long the start takes.
-    popen: starts the process.
+    extra_args:      more arguments for main.py.
+    start_timeout_s: the longest time that the start may take.
+    clock:           seconds, for that timeout.
+    popen:           starts the process.
+
+    Raises HostError when ComfyUI does not start or does not load the pack.
     """
 
     def __init__(
@@ -80,7 +84,7 @@ class HeadlessComfyUI:
 
     @property
     def base(self) -> Path:
-        """The temporary folder that everything lies in."""
+        """The temporary folder that contains the others."""
         if self._base is None:
             raise RuntimeError("This ComfyUI is not running: use it inside its `with`.")
         return self._base
@@ -109,7 +113,7 @@ class HeadlessComfyUI:
 
     @property
     def client(self) -> ComfyClient:
-        """A client of this ComfyUI, made once."""
+        """The client of this ComfyUI, made on first use."""
         if self._client is None:
             self._client = ComfyClient(self.url)
         return self._client
@@ -122,7 +126,7 @@ class HeadlessComfyUI:
         extra_data: dict[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> WorkflowResult:
-        """As ComfyClient.run; when the process died under it, the error ends with its last words."""
+        """As `ComfyClient.run`. If the process has ended, the error includes the end of its log."""
         try:
             return self.client.run(
                 workflow, on_progress=on_progress, extra_data=extra_data, timeout_s=timeout_s
@@ -130,17 +134,17 @@ class HeadlessComfyUI:
         except HostError as error:
             if not self._has_died(patience_s=2.0):  # the connection ends a moment before the process does
                 raise
-            raise HostError(f"{error}\n{self._last_words()}") from error
+            raise HostError(f"{error}\n{self._end_of_log()}") from error
 
     def log(self) -> str:
-        """All that the process has printed."""
+        """Return everything that the process has printed."""
         return (self.base / "comfyui.log").read_text(encoding="utf-8", errors="replace")
 
     def log_tail(self, lines: int = _TAIL_LINES) -> str:
         return "\n".join(self.log().splitlines()[-lines:])
 
     def stop(self) -> None:
-        """End the process with all its children and remove its folders. May be called again."""
+        """End the process and its children, and remove its folders. May be called again."""
         if self._client is not None:
             self._client.close()
             self._client = None
@@ -159,9 +163,8 @@ class HeadlessComfyUI:
             (self._base / folder).mkdir()
         port = _free_port()
         self.url = f"http://127.0.0.1:{port}"
-        new_group: dict[str, Any] = {
-            "start_new_session": True
-        }  # so that Ctrl-C comes to us, and children end with it
+        # A group of its own: Ctrl-C reaches only us, and its children can be stopped with it.
+        new_group: dict[str, Any] = {"start_new_session": True}
         if sys.platform == "win32":
             new_group = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
         with (self._base / "comfyui.log").open("wb") as log:
@@ -194,7 +197,7 @@ class HeadlessComfyUI:
         if self.host.pack_name is None:
             link_folder(base / "custom_nodes" / _LINK, self.host.pack)
             paths = base / "paths.yaml"
-            # JSON strings are YAML strings, whatever letters the path has.
+            # A JSON string is a valid YAML string for any path.
             folder = json.dumps(str(base / "custom_nodes"), ensure_ascii=False)
             paths.write_text(f"wan_duet:\n  custom_nodes: {folder}\n", encoding="utf-8")
             command += ["--extra-model-paths-config", str(paths)]
@@ -209,11 +212,11 @@ class HeadlessComfyUI:
             if found:
                 return
             if found is not None:
-                raise HostError(f"ComfyUI runs, but it could not load this pack.\n{self._last_words()}")
+                raise HostError(f"ComfyUI runs, but did not load this pack.\n{self._end_of_log()}")
             if self._has_died():
-                raise HostError(f"ComfyUI ended while starting.\n{self._last_words()}")
+                raise HostError(f"ComfyUI ended during its start.\n{self._end_of_log()}")
             time.sleep(0.25)
-        raise HostError(f"ComfyUI has not started after {self._start_timeout_s:.0f} s.\n{self._last_words()}")
+        raise HostError(f"ComfyUI has not started after {self._start_timeout_s:.0f} s.\n{self._end_of_log()}")
 
     def _has_died(self, patience_s: float = 0.0) -> bool:
         if self._process is not None:
@@ -221,7 +224,7 @@ class HeadlessComfyUI:
                 self._process.wait(patience_s)
         return self._process is None or self._process.returncode is not None
 
-    def _last_words(self) -> str:
+    def _end_of_log(self) -> str:
         return f"The last lines of its log:\n{self.log_tail()}"
 
 
@@ -232,7 +235,7 @@ def _free_port() -> int:
 
 
 def _object_info(port: int, node: str, timeout_s: float) -> dict[str, Any] | None:
-    """What ComfyUI knows of a node, empty for nothing; None while it does not answer yet."""
+    """Return /object_info of a node, {} if there is no such node. None while ComfyUI does not answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
     try:
         connection.request("GET", f"/object_info/{node}")
@@ -249,17 +252,17 @@ def _object_info(port: int, node: str, timeout_s: float) -> dict[str, Any] | Non
 
 
 def link_folder(link: Path, target: Path) -> None:
-    """Make `link` another name of the folder `target`, on any system without asking for rights."""
+    """Make `link` point to the folder `target`. Needs no administrator rights on any system."""
     if sys.platform == "win32":
         import _winapi
 
-        _winapi.CreateJunction(str(target), str(link))  # a symbolic link would need administrator rights
+        _winapi.CreateJunction(str(target), str(link))  # a symbolic link may need administrator rights
     else:
         link.symlink_to(target, target_is_directory=True)
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End the process and whatever it started."""
+    """End the process and all its children."""
     if sys.platform == "win32":
         kill = ["taskkill", "/F", "/T", "/PID", str(process.pid)]
         subprocess.run(kill, capture_output=True, check=False)
@@ -267,21 +270,19 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         return
     for how, patience_s in ((signal.SIGTERM, 10.0), (signal.SIGKILL, None)):
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(
-                process.pid, how
-            )  # the process leads its group; after its end this reaches its children
+            os.killpg(process.pid, how)  # its group: children that outlive it too
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(patience_s)
 
 
 def _remove(base: Path) -> None:
-    """Remove the temporary folder: first the link to the pack, never what it points to."""
+    """Remove the temporary folder. Removes the link to the pack first, so that the pack itself stays."""
     link = base / "custom_nodes" / _LINK
     if link.is_symlink():
         link.unlink()
     elif link.exists():
-        os.rmdir(link)  # a junction: this takes away the junction only
-    for _ in range(20):  # Windows lets go of the log and the database a moment after the process is gone
+        os.rmdir(link)  # removes the junction, not its target
+    for _ in range(20):  # Windows keeps the log and the database open a little longer than the process
         shutil.rmtree(base, ignore_errors=True)
         if not base.exists():
             return

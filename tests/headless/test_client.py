@@ -263,7 +263,7 @@ def test_a_job_that_no_history_ever_lists_is_an_error_within_minutes(
     comfyui.lists_after = 20
     with (
         ComfyClient(comfyui.url, clock=ticking(10.0)) as client,
-        pytest.raises(HostError, match="does not list it in its history"),
+        pytest.raises(HostError, match="its history does not list it"),
     ):
         client.run(WORKFLOW)
 

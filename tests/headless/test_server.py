@@ -99,10 +99,10 @@ def test_a_start_that_takes_half_an_hour_is_given_up(host: Callable[..., Host]) 
         pass
 
 
-def test_the_last_words_of_a_start_that_fails_are_told(host: Callable[..., Host]) -> None:
+def test_the_error_of_a_failed_start_has_the_end_of_the_log(host: Callable[..., Host]) -> None:
     begin = time.monotonic()
     with (
-        pytest.raises(HostError, match=r"(?s)ended while starting.*no room for the server"),
+        pytest.raises(HostError, match=r"(?s)ended during its start.*no room for the server"),
         HeadlessComfyUI(host(before="sys.exit('no room for the server')")),
     ):
         pass
@@ -110,7 +110,7 @@ def test_the_last_words_of_a_start_that_fails_are_told(host: Callable[..., Host]
 
 
 def test_a_comfyui_without_this_pack_is_told(host: Callable[..., Host]) -> None:
-    with pytest.raises(HostError, match="could not load this pack"), HeadlessComfyUI(host(knows={})):
+    with pytest.raises(HostError, match="did not load this pack"), HeadlessComfyUI(host(knows={})):
         pass
 
 
@@ -156,7 +156,9 @@ def test_a_death_a_moment_after_the_connection_broke_is_told_and_a_late_one_is_n
         assert ("The last lines of its log" in str(caught.value)) == is_told
 
 
-def test_a_death_during_a_job_is_told_with_its_last_words(host: Callable[..., Host]) -> None:
+def test_the_error_of_a_process_that_dies_during_a_job_has_the_end_of_its_log(
+    host: Callable[..., Host],
+) -> None:
     with HeadlessComfyUI(host()) as comfyui:
         os.kill(comfyui.pid, 9)
         with pytest.raises(HostError, match="The last lines of its log"):
