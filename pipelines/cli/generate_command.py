@@ -20,7 +20,7 @@ from ..kernels.kernel_names import ATTENTIONS, KERNELS
 from ..progress import Progress
 from ..request.check import RUNNERS
 from ..request.field_rows import MEDIA
-from ..request.flags import given
+from ..request.flags import values_of_flags
 from ..video.output import require_known_suffix
 from .remote_command import add_remote_flags, generate_remotely, require_local_flags
 from .request_flags import add_request_flags, add_residency, load_chosen, read_request, seconds_of
@@ -159,7 +159,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             pose_video=options.pose_video,
             max_seconds=options.max_seconds,
         )
-    flags = given(options)
+    flags = values_of_flags(options)
     for flag in ("attention", "kernels", "compile"):
         if getattr(options, flag):
             fix = "leave it out: the receipt decides it"

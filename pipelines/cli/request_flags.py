@@ -13,7 +13,7 @@ from ..errors import RequestError
 from ..kernels.kernel_names import COMPILER
 from ..plan.families import Family, default_family
 from ..request.base import WanRequest
-from ..request.flags import add_flags, given
+from ..request.flags import add_flags, values_of_flags
 from ..request.kinds import KIND_NAMES, class_of
 from ..request.parse import parse, read_json
 from .subcommands import add_interpolator_folders
@@ -109,7 +109,7 @@ def seconds_of(text: str) -> float:
 
 def read_request(options: argparse.Namespace) -> WanRequest:
     """Read the request from the file and the flags. A flag overrides the file."""
-    flags = given(options)
+    flags = values_of_flags(options)
     if options.request is None and not flags:
         raise RequestError.of("REQUEST.json", "not given", "give a file, - to read stdin, or --prompt")
     values = {} if options.request is None else read_json(_read(options.request))

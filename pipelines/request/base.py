@@ -1,4 +1,4 @@
-"""What every kind of request has in common: plain, frozen, strict data with the provider's limits."""
+"""Defines what all kinds of request share: frozen, strict data within the limits of the provider."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BOUNDS = {
 
 
 def _complete_schema(schema: dict[str, Any], model: type[Any]) -> None:
-    """Add what is kept as data: descriptions, the newest range, and all dated ones as `x-limits`."""
+    """Add descriptions, the newest range, and all dated ranges as `x-limits` to a JSON Schema."""
     for field, entry in schema.get("properties", {}).items():
         entry["description"] = DESCRIPTIONS[field]
         limits = dated_limits(model.contract, field)
@@ -38,9 +38,9 @@ def _complete_schema(schema: dict[str, Any], model: type[Any]) -> None:
 
 
 class StrictModel(BaseModel):
-    """Frozen data that takes no value for another: no "81" for 81, no true for 1, no NaN, no unknown key.
+    """Frozen data without conversion: "81" is not 81, true is not 1. Rejects NaN and unknown keys.
 
-    A field for which the provider states no default is None until the user sets it, and is then not sent.
+    A field without a published default is None until the user sets it, and is not sent while it is None.
     """
 
     model_config = ConfigDict(
@@ -53,12 +53,12 @@ class StrictModel(BaseModel):
         protected_namespaces=(),  # Novita has a field called model_name
     )
 
-    contract: ClassVar[str]  # the entry of requests.json that this class mirrors
+    contract: ClassVar[str]  # the published contract that this class mirrors
 
     @field_validator("*", mode="after")
     @classmethod
     def _can_be_written(cls, value: Any) -> Any:
-        # JSON can spell half a surrogate pair ("\ud800"), which no file, tokenizer or provider takes.
+        # JSON allows half a surrogate pair ("\ud800"), but no file, tokenizer or provider does.
         if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
             raise PydanticCustomError("half_character", "half of a surrogate pair")
         return value
@@ -73,19 +73,19 @@ class StrictModel(BaseModel):
 
 
 class WanRequest(StrictModel):
-    """What somebody wants, in the provider's vocabulary. Data from outside goes through `parse`."""
+    """What the user wants, in the words of the provider. `parse` makes one from data of unknown origin."""
 
-    kind: ClassVar[str]  # our name: "text-to-video"
-    task: ClassVar[str]  # kinds of one task share a node
+    kind: ClassVar[str]  # for example "text-to-video"
+    task: ClassVar[str]  # the kinds of a task share a node
     provider: ClassVar[str]
     endpoint: ClassVar[str]
     title: ClassVar[str]
 
     def payload(self) -> dict[str, Any]:
-        """The JSON object for the provider: every stated default, and no key that is unset."""
+        """Return the JSON object for the provider: with all stated defaults, without unset fields."""
         return self.model_dump(mode="json", exclude_none=True)
 
     def is_preference(self, field: str) -> bool:
-        """Whether the value is the provider's default, or unset: a runner may adjust it and says so."""
+        """Return whether the value is unset or the default, so that a runner may adjust it."""
         info = type(self).model_fields[field]
         return not info.is_required() and getattr(self, field) in (info.default, None)

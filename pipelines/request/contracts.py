@@ -1,4 +1,4 @@
-"""The contracts, read once from contracts.json: the source of kinds, fields, defaults, limits and texts."""
+"""Reads contracts.json, the source of kinds, fields, defaults, limits and descriptions."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ __all__ = ["ALIASES", "DESCRIPTIONS", "KIND_ENTRIES", "SENT_ENTRIES", "stated_li
 _DATA: dict[str, Any] = json.loads(Path(__file__).with_name("contracts.json").read_text(encoding="utf-8"))
 
 KIND_ENTRIES: tuple[Mapping[str, Any], ...] = tuple(_DATA["kinds"])
-"""The kinds, in the order in which they are shown. The first kind of a task is the plain one."""
+"""The kinds, in the order of lists. The first kind of a task has the fewest fields."""
 
 SENT_ENTRIES: tuple[Mapping[str, Any], ...] = tuple(_DATA["sent"])
-"""What other kinds are put into for a provider; nobody asks for them by name."""
+"""Contracts that a request of another kind is converted to. They are no kinds of their own."""
 
 ALIASES: Mapping[str, Mapping[str, Any]] = _DATA["aliases"]
-"""{name: the kind it stands for, the contract it mirrors, and the defaults that this contract adds}"""
+"""{name: its kind, the contract that it mirrors, and the defaults that this contract adds}"""
 
 DESCRIPTIONS: Mapping[str, str] = _DATA["descriptions"]
-"""What every field means, in a sentence or two: tooltips, JSON Schema, command line help and documents."""
+"""{field: what it means}, for tooltips, JSON Schema, command line help and documents."""
 
 
 def stated_limits() -> dict[str, dict[str, list[Mapping[str, Any]]]]:
-    """{contract: {field: its published ranges, oldest first}}"""
+    """Return {contract: {field: its published ranges, oldest first}}."""
     fields: Iterable[tuple[str, str, Mapping[str, Any]]] = (
         (entry["contract"], name, field)
         for entry in (*KIND_ENTRIES, *SENT_ENTRIES)

@@ -1,4 +1,4 @@
-"""The fields of a request class as rows: the source of widgets, command line flags, documents and errors."""
+"""Describes the fields of a request class, for widgets, command line flags, documents and errors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .limits import Limit, dated_limits
 
 __all__ = ["MEDIA", "FieldRow", "closest", "field_rows"]
 
-# Fields that name a file. On a socket the image, video or audio itself may come instead.
+# {field that names a file: kind of medium}. A socket accepts the medium itself instead.
 MEDIA: Mapping[str, str] = {
     "image_url": "image",
     "end_image_url": "image",
@@ -27,15 +27,14 @@ _UNITS = {"string": " characters", "array": " items"}
 
 
 class FieldRow(NamedTuple):
-    """One field. `default` None of a field that is not required means: unset, the key is left out.
+    """The description of one field. If it is not required, a `default` of None means that it is not sent.
 
-    type:        "string", "integer", "number", "boolean", "enum", "object", "ImageSize|enum" or
-                 "array<NAME>", as in requests.json.
-    range:       the newest (min, max), both included, None where an end is open; None where no range is
-                 stated. Of text it is the number of characters, of a list the number of items.
-    limits:      every published range, oldest first; the last one validates.
-    media:       "image", "video" or "audio" when the field names such a file, else None.
-    fields:      the fields of the object that the value is, or that its items are; else empty.
+    type:     "string", "integer", "number", "boolean", "enum", "object", "ImageSize|enum" or "array<NAME>".
+    range:    the newest (min, max), both included. None at an open end, and None without a range. For text it
+              counts characters, for a list items.
+    limits:   every published range, oldest first. The last one validates.
+    media:    "image", "video" or "audio" if the field names such a file.
+    fields:   the fields of the object that is the value, or of the objects in a list. Else empty.
     """
 
     name: str
@@ -50,7 +49,7 @@ class FieldRow(NamedTuple):
     fields: tuple[FieldRow, ...] = ()
 
     def wanted(self) -> str:
-        """What would be a right value, for an error text."""
+        """Describe a valid value, for error messages."""
         if self.media is not None:
             return f"a URL, a data URI or a file with {self.media}, or connect {self.media} to the node"
         choices = "" if self.enum is None else "one of " + ", ".join(map(str, self.enum))
@@ -70,11 +69,11 @@ class FieldRow(NamedTuple):
 
     @property
     def multiple_of(self) -> int | None:
-        """What a number has to be a multiple of, None where nothing is stated."""
+        """The number whose multiples are valid. None if every number in the range is."""
         return self.limits[-1].multiple_of if self.limits else None
 
     def range_text(self, limit: Limit | None = None) -> str:
-        """A published range in words, by default the newest; empty where none is stated."""
+        """Describe a published range, by default the newest. Empty without one."""
         if not self.limits:
             return ""
         unit = _UNITS.get(self.type.split("<")[0], "")
@@ -100,7 +99,7 @@ _EXAMPLES = {
 
 
 def field_rows(model: type[StrictModel]) -> list[FieldRow]:
-    """The fields in the order of the class."""
+    """Return the fields of a class, in order."""
     table = []
     for name, info in model.model_fields.items():
         kind, enum, nested = _type_of(info.annotation)
@@ -123,7 +122,7 @@ def field_rows(model: type[StrictModel]) -> list[FieldRow]:
 
 
 def _type_of(annotation: Any) -> tuple[str, tuple[Any, ...] | None, type[StrictModel] | None]:
-    """The name of the type, its choices, and the class of the object in it."""
+    """Return the name of the type, its choices, and the class of its object."""
     arms = [arm for arm in _arms(annotation) if arm is not types.NoneType]
     if len(arms) == 2:
         preset, nested = arms
@@ -141,7 +140,7 @@ def _type_of(annotation: Any) -> tuple[str, tuple[Any, ...] | None, type[StrictM
 
 
 def _arms(annotation: Any) -> list[Any]:
-    """The members of a union at any depth, without what annotates them."""
+    """Return the members of a union at any depth, without annotations."""
     if get_origin(annotation) is Annotated:
         return _arms(get_args(annotation)[0])
     if get_origin(annotation) in (Union, types.UnionType):
@@ -150,5 +149,5 @@ def _arms(annotation: Any) -> list[Any]:
 
 
 def closest(word: str, words: Iterable[str]) -> str | None:
-    """The most similar of `words`, or None when nothing is near."""
+    """Return the most similar of `words`, or None if none is similar."""
     return next(iter(difflib.get_close_matches(word, list(words), n=1)), None)

@@ -1,4 +1,4 @@
-"""The fields of a kind as flags of a command line: --num-frames 33."""
+"""Offers the fields of a kind as command line flags, for example --num-frames 33."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from .field_rows import FieldRow
 from .kinds import field_table
 
-__all__ = ["add_flags", "given"]
+__all__ = ["add_flags", "values_of_flags"]
 
 _PREFIX = "field "  # keeps the values of fields apart from a command's own options
 _METAVARS = {"string": "TEXT", "integer": "N", "number": "X", "boolean": "yes|no"}
@@ -18,8 +18,8 @@ _BOOLEANS = {"yes": True, "true": True, "on": True, "no": False, "false": False,
 
 
 def add_flags(parser: argparse.ArgumentParser, kind: str) -> None:
-    """One flag per field of `kind`. What is wrong with a value is said by `parse`, which names the field."""
-    group = parser.add_argument_group(f"fields of {kind}", "They win over REQUEST.json.")
+    """Add a flag for each field of `kind`. `parse` reports wrong values, because it names the field."""
+    group = parser.add_argument_group(f"fields of {kind}", "A flag overrides REQUEST.json.")
     for row in field_table(kind):
         group.add_argument(
             "--" + row.name.replace("_", "-"),
@@ -31,15 +31,15 @@ def add_flags(parser: argparse.ArgumentParser, kind: str) -> None:
         )
 
 
-def given(options: argparse.Namespace) -> dict[str, Any]:
-    """The fields that were set by flags."""
+def values_of_flags(options: argparse.Namespace) -> dict[str, Any]:
+    """Return {field: value} of the flags that the user gave."""
     return {
         name.removeprefix(_PREFIX): value for name, value in vars(options).items() if name.startswith(_PREFIX)
     }
 
 
 def _reader(row: FieldRow) -> Callable[[str], Any]:
-    """Text -> value; text that cannot be read stays text, for `parse` to refuse."""
+    """Return a function from text to value. It keeps unreadable text, which `parse` then rejects."""
 
     def read(text: str) -> Any:
         if row.type in ("string", "enum"):
@@ -76,8 +76,8 @@ def _help(row: FieldRow) -> str:
         notes.append("required")
     elif row.default not in (None, "", ()):
         notes.append(f"default: {_shown(row.default)}")
-    said = "; ".join(note for note in notes if note)
-    return f"{row.description} ({said})" if said else row.description
+    remark = "; ".join(note for note in notes if note)
+    return f"{row.description} ({remark})" if remark else row.description
 
 
 def _shown(default: Any) -> str:

@@ -1,4 +1,4 @@
-"""What requests of one provider have in common beside their fields: what no range says, and their payload."""
+"""Defines what the requests of a provider share beside their fields: further checks, and the payload."""
 
 from __future__ import annotations
 
@@ -13,11 +13,15 @@ from .seeds import SEED_MAX
 __all__ = ["FORMS", "SIZE_PAIRS", "FalRequest"]
 
 SIZE_PAIRS = ((480, 832), (832, 480), (1280, 720), (720, 1280))  # (width, height) of Novita's Wan 2.1
-_INPUT = ("prompt", "negative_prompt", "img_url")  # of Novita's Wan 2.2; the rest are parameters
+_INPUT = (
+    "prompt",
+    "negative_prompt",
+    "img_url",
+)  # these fields of Novita's Wan 2.2 are inputs, all others parameters
 
 
 class FalRequest(WanRequest):
-    """A request in the words of fal."""
+    """A request with the fields of fal."""
 
     @field_validator(
         "prompt", "image_url", "end_image_url", "video_url", "audio_url", mode="after", check_fields=False
@@ -36,14 +40,14 @@ class FalRequest(WanRequest):
     @field_validator("num_inference_steps", check_fields=False)
     @classmethod
     def _is_positive(cls, steps: int) -> int:
-        # Not every contract states a range, but fewer than one step is nowhere a request.
+        # Some contracts state no range, but no model can run less than one step.
         if steps < 1:
             raise PydanticCustomError("not_positive", "below 1")
         return steps
 
 
 class _Novita21(WanRequest):
-    """In the words of Novita's Wan 2.1."""
+    """A request with the fields of Novita's Wan 2.1."""
 
     @field_validator("height", check_fields=False)
     @classmethod
@@ -60,10 +64,10 @@ class _Novita21(WanRequest):
 
 
 class _Novita22(WanRequest):
-    """In the words of Novita's Wan 2.2. Steps, guidance and shift are Novita's to choose."""
+    """A request with the fields of Novita's Wan 2.2, which has none for steps, guidance and shift."""
 
     def payload(self) -> dict[str, Any]:
-        """In the two groups that these endpoints want."""
+        """Return the payload in the two groups of these endpoints: input and parameters."""
         groups: dict[str, Any] = {"input": {}, "parameters": {}}
         for name, value in super().payload().items():
             groups["input" if name in _INPUT else "parameters"][name] = value

@@ -1,4 +1,4 @@
-"""The size of an image: a name, or width and height."""
+"""Defines the size of an image: a preset name, or width and height."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .base import StrictModel
 
 __all__ = ["LONGEST_SIDE", "PRESETS", "ImageSize", "SizeOrPreset", "pixels"]
 
-# The pages state no pixels; several public clients of fal agree on these (seen 2026-11).
+# {preset: (width, height)}. Not published by fal; several public clients use these (2026-11).
 PRESETS: Mapping[str, tuple[int, int]] = {
     "square_hd": (1024, 1024),
     "square": (512, 512),
@@ -23,7 +23,7 @@ PRESETS: Mapping[str, tuple[int, int]] = {
 }
 
 
-LONGEST_SIDE = 65535  # of a JPEG
+LONGEST_SIDE = 65535  # the longest side of a JPEG, in pixels
 
 
 class ImageSize(StrictModel):
@@ -53,7 +53,7 @@ SizeOrPreset: TypeAlias = Annotated[
 
 
 def pixels(size: object) -> tuple[int, int]:
-    """(width, height) of a preset name, an ImageSize, or its JSON form."""
+    """Return (width, height) of a preset name, an ImageSize, or its JSON form."""
     if isinstance(size, ImageSize):
         return size.width, size.height
     if isinstance(size, Mapping):

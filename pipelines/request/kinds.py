@@ -1,4 +1,4 @@
-"""The kinds of request, each mirroring one contract of a provider, and what can be asked about them."""
+"""Makes the kinds of request from the contracts, and answers questions about them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _ABOUT = ("kind", "contract", "task", "provider", "endpoint", "title")
 
 
 def _request_class(entry: Mapping[str, Any]) -> type[WanRequest]:
-    """The class of a contract: frozen, strict data with its fields in their order."""
+    """Make the class of a contract, with its fields in their order."""
     fields: dict[str, Any] = {name: _field(field) for name, field in entry["fields"].items()}
     name = entry["contract"].removesuffix("_current")
     base, text = FORMS[entry["form"]], entry["description"]
@@ -48,7 +48,7 @@ def _request_class(entry: Mapping[str, Any]) -> type[WanRequest]:
 
 
 def _field(field: Mapping[str, Any]) -> tuple[Any, Any]:
-    """(type, default) as pydantic takes them: without a stated default a field is None until it is set."""
+    """Return (type, default) for pydantic. Without a published default, a field is None until it is set."""
     annotation = _annotation(field)
     if field.get("required"):
         return annotation, ...
@@ -65,23 +65,23 @@ def _annotation(field: Mapping[str, Any]) -> Any:
         return literal[tuple(field["enum"])]
     if name.startswith("array<"):
         item = _OBJECTS[name.removeprefix("array<").removesuffix(">")]
-        # The container alone is not strict: JSON has lists where frozen data has tuples.
+        # Not strict for the container: JSON has lists, frozen data has tuples.
         return Annotated[tuple[item, ...], Field(strict=False)]  # type: ignore[valid-type]
     return _PLAIN.get(name) or _OBJECTS[name]
 
 
 KINDS: dict[str, type[WanRequest]] = {entry["kind"]: _request_class(entry) for entry in KIND_ENTRIES}
 
-KIND_NAMES: tuple[str, ...] = (*KINDS, *ALIASES)  # what `class_of` and `parse` take
+KIND_NAMES: tuple[str, ...] = (*KINDS, *ALIASES)  # all names that `class_of` and `parse` accept
 
-# What a provider may be sent: the kinds, and what other kinds are put into.
+# {contract: class} of everything that is sent to a provider: the kinds, and what they are converted to.
 SENDABLE: dict[str, type[WanRequest]] = {
     cls.contract: cls for cls in (*KINDS.values(), *(_request_class(entry) for entry in SENT_ENTRIES))
 }
 
 
 def class_of(kind: str) -> type[WanRequest]:
-    """The request class of a kind, or of a name that it had. RequestError on `kind` for any other."""
+    """Return the request class of a kind or of its alias. Raises RequestError on `kind` for other names."""
     name = ALIASES[kind]["kind"] if kind in ALIASES else kind
     if name in KINDS:
         return KINDS[name]
@@ -91,7 +91,7 @@ def class_of(kind: str) -> type[WanRequest]:
 
 
 def stated_by_alias(kind: str) -> Mapping[str, Any]:
-    """The defaults that the contract of an alias states and that of its kind does not; of a kind nothing."""
+    """Return the defaults that an alias adds to those of its kind. Empty for the name of a kind."""
     return ALIASES[kind]["defaults"] if kind in ALIASES else {}
 
 
@@ -100,7 +100,10 @@ def kind_of(request: WanRequest) -> str:
 
 
 def kinds_of(task: str) -> tuple[type[WanRequest], ...]:
-    """The kinds that share a node, the plain one first. RequestError on `task` when there is no such task."""
+    """Return the kinds of a task. The first has the fewest fields.
+
+    Raises RequestError on `task` for an unknown task.
+    """
     found = tuple(cls for cls in KINDS.values() if cls.task == task)
     if not found:
         known = ", ".join(dict.fromkeys(cls.task for cls in KINDS.values()))
@@ -109,16 +112,16 @@ def kinds_of(task: str) -> tuple[type[WanRequest], ...]:
 
 
 def describe_kinds() -> list[dict[str, str]]:
-    """One entry per kind, for `wan-duet kinds`."""
+    """Return an entry for each kind, for `wan-duet kinds`."""
     keys = ("kind", "contract", "task", "provider", "endpoint", "title")
     return [{key: getattr(cls, key) for key in keys} for cls in KINDS.values()]
 
 
 def json_schema(kind: str) -> dict[str, Any]:
-    """The JSON Schema of a kind, with the newest ranges; `x-limits` lists all with date and source."""
+    """Return the JSON Schema of a kind with its newest ranges. `x-limits` has all, with date and source."""
     return class_of(kind).model_json_schema()
 
 
 def field_table(kind: str) -> list[FieldRow]:
-    """The fields of a kind, in order."""
+    """Return the fields of a kind, in order."""
     return field_rows(class_of(kind))

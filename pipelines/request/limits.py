@@ -1,4 +1,4 @@
-"""What range a provider allows, as dated data. Where sources disagree, the newest validates."""
+"""Reads the ranges that providers publish, as dated data. Where sources disagree, the newest validates."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["Limit", "dated_limits", "newest_limit"]
 
 
 class Limit(NamedTuple):
-    """One published range, both ends included; None where the source states no such end.
+    """A published range. Both ends are included. None if the source states no such end.
 
-    For text it is the range of the number of characters, for a list that of the number of items.
+    For text it counts characters, for a list items.
     """
 
     min: float | None
@@ -48,7 +48,7 @@ _LIMITS = {
 
 
 def dated_limits(contract: str, field: str) -> tuple[Limit, ...]:
-    """Every published range of the field, oldest first; empty where no source states one."""
+    """Return all published ranges of a field, oldest first. Empty if there is none."""
     return _LIMITS.get(contract, {}).get(field, ())
 
 

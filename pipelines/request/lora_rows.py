@@ -2,7 +2,7 @@
 
     [{"file": "style/a.safetensors", "high": 1.0, "low": 0.5, "on": true}, ...]
 
-`file` is a name as in the input `file`; the other keys may be left out and are then 1, 1 and true.
+`file` is a name as in the input `file`. The other keys are optional: 1, 1 and true.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ STRONGEST = 100.0  # as in the widgets for one LoRA
 
 @dataclass(frozen=True)
 class LoraRow:
-    """One line of the table.
+    """One row of the table.
 
-    number:    from 0, as in the JSON.
+    number:    position in the JSON, from 0.
     file:      a name below models/loras, or toy/NAME.
-    high, low: strength on the expert of that name, -100 to 100; 0 leaves the expert alone.
+    high, low: strength on that expert, -100 to 100. 0 does not change the expert.
     """
 
     number: int
@@ -47,11 +47,11 @@ _KEYS = ("file", *_DEFAULTS)
 
 
 def read_rows(text: str) -> tuple[LoraRow, ...]:
-    """The rows of a table, those that are off included; none for an empty text.
+    """Return all rows of a table, also those that are off. Empty for an empty text.
 
-    Raises RequestError on `rows[NUMBER]`, or on its key, for what is no row: other JSON, an unknown key, a
-    key or a file given twice, a file outside models/loras, a strength that is no number from -100 to 100,
-    and the row that makes the text longer than 65,536 characters.
+    Raises RequestError on `rows[NUMBER]` or its key, for: other JSON, an unknown key, a key or file that
+    occurs twice, a file outside models/loras, a strength outside -100 to 100, and a text of more than 65,536
+    characters.
     """
     rows: list[LoraRow] = []
     first: dict[str, int] = {}
@@ -67,8 +67,10 @@ def read_rows(text: str) -> tuple[LoraRow, ...]:
 
 
 def loras_of(rows: tuple[LoraRow, ...]) -> list[dict[str, Any]]:
-    """Entries of the request field `loras` for the rows that are on: one for both experts where the strengths
-    are equal, else one for each expert that has a strength.
+    """Convert the rows that are on to entries of the request field `loras`.
+
+    A row becomes one entry for both experts if its strengths are equal, else one for each expert with a
+    strength.
     """
     entries: list[dict[str, Any]] = []
     for row in rows:
@@ -151,7 +153,7 @@ def _row(number: int, values: Any) -> LoraRow:
 
 
 def _file(where: str, name: Any) -> str:
-    """The name with / on every system, if it can be one of a file below models/loras."""
+    """Return the name with / as separator. Raises RequestError unless it can be below models/loras."""
     fix = "give the name of a file below models/loras, as the list of files shows it"
     if not isinstance(name, str) or not name.strip() or len(name) > LONGEST_NAME:
         raise RequestError.of(where, f"got {shown_value(name)}", fix)

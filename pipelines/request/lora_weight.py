@@ -1,4 +1,4 @@
-"""One LoRA of a request, in the three forms that providers take it."""
+"""Defines one LoRA of a request, in three forms: of fal, of its older endpoint, and of Novita."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".gguf")
 
 
 def place_of(path: str) -> Place:
-    """What the `path` of a LoRA means: a URL, `toy/NAME`, a Hugging Face `owner/name`, or a file."""
+    """Return what the `path` of a LoRA is: a URL, toy/NAME, a Hugging Face owner/name, or a file."""
     if "://" in path:
         return "address"
     if path.count("/") != 1 or "\\" in path or path.startswith((".", "/", "~")) or path.endswith(_SUFFIXES):
@@ -42,7 +42,7 @@ class _LoRA(_HasPath):
 
 
 class LoRAWeight(_LoRA):
-    """A small weight file that changes one expert or both."""
+    """A LoRA for one expert or for both."""
 
     contract: ClassVar[str] = "LoRAWeight"
 
@@ -50,14 +50,14 @@ class LoRAWeight(_LoRA):
 
 
 class LegacyLoRAWeight(_LoRA):
-    """As fal-ai/wan-22 takes it: there is no choosing an expert."""
+    """A LoRA of fal-ai/wan-22, which has no choice of expert."""
 
     contract: ClassVar[str] = "LoRAWeight_wan22_seed001"
-    transformer: ClassVar[str] = "both"  # what a local run does with it
+    transformer: ClassVar[str] = "both"  # a local run applies it to both
 
 
 class NovitaLoRA(_HasPath):
-    """As Novita takes it; the model has one expert."""
+    """A LoRA at Novita, whose model has one expert."""
 
     contract: ClassVar[str] = "NovitaLoRA"
     weight_name: ClassVar[None] = None

@@ -1,4 +1,4 @@
-"""What a caller measured of the files that a request names. A check opens none of them."""
+"""Holds the measured facts about the input files of a request. A check itself opens no file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ __all__ = ["NOTHING_KNOWN", "MediaFacts"]
 
 @dataclass(frozen=True)
 class MediaFacts:
-    """None means unknown, or that the request has no such input.
+    """Facts about input files. None means unknown, or that there is no such input.
 
-    size:    (width, height) in pixels of the input whose shape the result keeps.
-    frames:  of the video, at the rate the request reads it; counting stops one past the number asked for.
-    seconds: of the sound.
-    sha256:  {field: the hash of its file, in hex}.
+    size:    (width, height) in pixels of the input whose shape the result has.
+    frames:  number of frames of the video at the rate of the request. Counted up to one more than requested.
+    seconds: length of the sound.
+    sha256:  {field: hash of its file, in hex}.
+
+    Raises RequestError on `media_size` for a size below 1.
     """
 
     size: tuple[int, int] | None = None
@@ -32,7 +34,7 @@ class MediaFacts:
             raise RequestError.of("media_size", f"got {self.size}", "give width and height in pixels")
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-safe."""
+        """Return the facts as JSON values."""
         size = None if self.size is None else list(self.size)
         return {"size": size, "frames": self.frames, "seconds": self.seconds, "sha256": dict(self.sha256)}
 

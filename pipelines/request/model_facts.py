@@ -1,4 +1,4 @@
-"""What a check needs to know of a model."""
+"""Defines what a check must know about a model."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ __all__ = ["ModelFacts"]
 
 
 class ModelFacts(Protocol):
-    """`plan.families.Family` is one.
+    """The facts about a model. `plan.families.Family` has them.
 
-    experts:          how many there are, 1 or 2.
-    tasks:            the tasks it can do, as `WanRequest.task`.
+    experts:          1 or 2.
+    tasks:            the tasks that the model can do, as in `WanRequest.task`.
     sizes:            {tier: {aspect ratio: (width, height)}} in pixels.
     own_sizes:        the tiers are only names for this model's own sizes.
-    size_multiple:    width and height are multiples of it, in pixels.
-    default_fps:      frames per second of a kind that names none.
-    native_frames:    the clip length of a model that can only draw that one well, else None.
-    end_image:        whether a clip "never", "may" or "must" also have a picture to end with.
+    size_multiple:    width and height must be multiples of this, in pixels.
+    default_fps:      frames per second of a kind without that field.
+    native_frames:    the only clip length that the model generates well. None if it has no such limit.
+    end_image:        whether a request "never", "may" or "must" have an end image.
     """
 
     @property
@@ -40,4 +40,4 @@ class ModelFacts(Protocol):
     @property
     def end_image(self) -> str: ...
     def able_to(self, task: str) -> tuple[str, ...]:
-        """The models that can do `task`."""
+        """Return the names of all models that can do `task`."""

@@ -80,7 +80,7 @@ def for_novita(request: WanRequest, model: NovitaModel = "Wan 2.1") -> WanReques
 
 def _as_wan_22(request: WanRequest, values: Mapping[str, Any]) -> WanRequest:
     loras = [{"path": lora["path"], "scale": lora["scale"]} for lora in values.get("loras") or ()]
-    said = {
+    sent = {
         "prompt": values["prompt"],
         "negative_prompt": values["negative_prompt"] or None,
         "prompt_extend": bool(values["enable_prompt_expansion"]),
@@ -90,16 +90,16 @@ def _as_wan_22(request: WanRequest, values: Mapping[str, Any]) -> WanRequest:
     resolution = values["resolution"]
     if request.task != "image-to-video":
         size = SIZES_22[resolution, values["aspect_ratio"]]
-        return SENDABLE["NovitaWan22T2VRequest"].model_validate({**said, "size": size})
+        return SENDABLE["NovitaWan22T2VRequest"].model_validate({**sent, "size": size})
     return SENDABLE["NovitaWan22I2VRequest"].model_validate(
-        {**said, "img_url": values["image_url"], "resolution": resolution.upper()}
+        {**sent, "img_url": values["image_url"], "resolution": resolution.upper()}
     )
 
 
 def _as_wan_21(request: WanRequest, values: Mapping[str, Any]) -> WanRequest:
     width, height = _SIZES[values["resolution"], values["aspect_ratio"]]
     loras = [{"path": lora["path"], "scale": lora["scale"]} for lora in values.get("loras") or ()]
-    said = {
+    sent = {
         "width": width,
         "height": height,
         "loras": loras or None,
@@ -111,11 +111,11 @@ def _as_wan_21(request: WanRequest, values: Mapping[str, Any]) -> WanRequest:
         "flow_shift": values["shift"],
     }
     if request.task != "image-to-video":
-        return SENDABLE["NovitaWan21T2VRequest"].model_validate(said)
+        return SENDABLE["NovitaWan21T2VRequest"].model_validate(sent)
     if values["enable_safety_checker"] is not None:
-        said["enable_safety_checker"] = values["enable_safety_checker"]
+        sent["enable_safety_checker"] = values["enable_safety_checker"]
     return SENDABLE["NovitaWan21I2VRequest_current"].model_validate(
-        {**said, "image_url": values["image_url"]}
+        {**sent, "image_url": values["image_url"]}
     )
 
 

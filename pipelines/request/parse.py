@@ -1,4 +1,4 @@
-"""Data from outside (JSON, a dictionary) -> a request, or an error that names every bad field."""
+"""Makes requests from outside data (JSON, a dictionary). Errors name every wrong field."""
 
 from __future__ import annotations
 
@@ -39,7 +39,10 @@ _SHORT.maxlevel = 2
 
 
 def parse(kind: str, data: Mapping[str, Any] | str | bytes) -> WanRequest:
-    """A request of `kind` from a mapping or JSON text. RequestError has a problem for every bad field."""
+    """Make a request of `kind` from a mapping or JSON text.
+
+    Raises RequestError with a problem for each wrong field, and for an unknown kind.
+    """
     cls = class_of(kind)
     values = read_json(data) if isinstance(data, str | bytes) else data
     if not isinstance(values, Mapping):
@@ -48,11 +51,11 @@ def parse(kind: str, data: Mapping[str, Any] | str | bytes) -> WanRequest:
 
 
 def request_for(task: str, values: Mapping[str, Any]) -> WanRequest:
-    """A request from the fields of a task, which are those of all its kinds together.
+    """Make a request of a task. `values` may have the fields of all its kinds.
 
-    The kind is the first of the task that has every field somebody set. A field counts as set when its value
-    is not None, off, an empty list or the default of the kind that has it. What is left out has the default
-    of the task's first kind, whichever is chosen: a LoRA changes no other value.
+    Chooses the first kind that has all fields that are set. A field is set unless its value is None, off, an
+    empty list or the default. Missing fields get the default of the first kind of the task, so that adding a
+    LoRA changes no other value. Raises RequestError as `parse` does.
     """
     plain, *others = kinds_of(task)
     known = {name: row for cls in (*others, plain) for name, row in _table(cls).items()}
@@ -72,23 +75,23 @@ def request_for(task: str, values: Mapping[str, Any]) -> WanRequest:
 
 
 def with_lora(request: WanRequest, lora: Mapping[str, Any]) -> WanRequest:
-    """The request with one more LoRA, as the kind of its task that takes LoRAs."""
+    """Return the request with one more LoRA, as the kind of its task that has LoRAs."""
     values = request.payload()
     return request_for(request.task, {**values, "loras": [*values.get("loras", ()), lora]})
 
 
 def read_loras(values: Any) -> tuple[LoRAWeight, ...]:
-    """LoRAs without a request around them. RequestError names the entry and its field: loras[1].scale."""
+    """Make LoRAs outside of a request. Raises RequestError that names entry and field: loras[1].scale."""
     return _validate(_OnlyLoRAs, {"loras": values}).loras
 
 
 def t2v_request(**values: Any) -> WanRequest:
-    """A text-to-video request: the plain kind, or the LoRA kind when `loras` or `reverse_video` is set."""
+    """Make a text-to-video request, of the LoRA kind if `loras` or `reverse_video` is set."""
     return request_for("text-to-video", values)
 
 
 def read_json(text: str | bytes) -> dict[str, Any]:
-    """The JSON object of a request: nothing twice, nothing that JSON does not have."""
+    """Return the object of a JSON text. Raises RequestError for invalid JSON, duplicate keys and NaN."""
     values = _read(text)
     if not isinstance(values, dict):
         raise RequestError.of("request", f"got {shown_value(values)}", "give a JSON object of fields")
@@ -96,7 +99,7 @@ def read_json(text: str | bytes) -> dict[str, Any]:
 
 
 def read_list(field: str, text: str) -> list[Any]:
-    """The JSON list of a field. RequestError on `field`."""
+    """Return the list of a JSON text. Raises RequestError on `field`."""
     try:
         values = _read(text)
     except RequestError as error:
@@ -114,7 +117,7 @@ def _read(text: str | bytes) -> Any:
         raise RequestError.of(
             "request", "the JSON is nested too deeply", "give a flat object of fields"
         ) from None
-    except ValueError as error:  # also bad UTF-8 and numbers too long to read
+    except ValueError as error:  # also for invalid UTF-8 and too long numbers
         fix = 'give a JSON object such as {"prompt": "a red ball"}'
         raise RequestError.of("request", f"not JSON: {str(error)[:120]}", fix) from None
 
@@ -146,12 +149,12 @@ def _validate(cls: type[_Request], values: Mapping[Any, Any]) -> _Request:
 
 
 def no_constant(name: str) -> Any:
-    """Refuse NaN and Infinity, for `parse_constant` of a JSON decoder."""
+    """Raise RequestError for NaN and Infinity: the `parse_constant` of a JSON decoder."""
     raise RequestError.of("request", f"{name} is not JSON", "give a finite number, or leave the field out")
 
 
 def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object of these pairs, for `object_pairs_hook`. Raises RequestError when a key is given twice."""
+    """Return the pairs as a dictionary: the `object_pairs_hook` of a JSON decoder. Raises RequestError."""
     values: dict[str, Any] = {}
     for name, value in pairs:
         if name in values:
@@ -176,7 +179,7 @@ def _problem(item: Any, cls: type[WanRequest]) -> Problem:
             "there is no such field",
             _unknown(str(location[-1]), table, KINDS if not nested else {}),
         )
-    # A list item that is no object has an index for a leaf: its list says what belongs there.
+    # For a list item that is not an object, `row` is that of the whole list.
     is_item = isinstance(location[-1], int)
     wanted = "an object with at least a path" if row is None or is_item else row.wanted()
     if item["type"] == "missing":
@@ -204,7 +207,7 @@ def _problem(item: Any, cls: type[WanRequest]) -> Problem:
 
 
 def _location(parts: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Where the value is, without pydantic's words for which arm of a union was tried."""
+    """Return the location of a value, without the tags that pydantic adds for a union."""
     return tuple(
         part for at, part in enumerate(parts) if not (at and parts[at - 1] == "image_size" and part in _ARMS)
     )
@@ -223,12 +226,12 @@ def _unknown(name: str, table: Mapping[str, FieldRow], kinds: Mapping[str, type[
 
 
 def shown_value(value: Any) -> str:
-    """A value of JSON for an error message: shortened, with what it is."""
+    """Return a JSON value for an error message, shortened and with its type."""
     names = {str: "text", bool: "boolean", int: "whole number", float: "number", list: "list", dict: "object"}
     if value is None:
         return "null"
     try:
         shown = _SHORT.repr(value)
-    except ValueError:  # Python 3.11 writes no integer of more than 4300 digits
+    except ValueError:  # Python 3.11 does not print integers of more than 4300 digits
         shown = "a number too long to write"
     return f"{shown} ({names.get(type(value), type(value).__name__)})"

@@ -1,4 +1,4 @@
-"""What a run would cost: published prices as dated data, and an estimate that says what it assumes."""
+"""Estimates the price of a run from published, dated prices, and states the assumptions."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ PRICES: PriceTable = _read()  # {endpoint: entry}, described in the note of pric
 
 @dataclass(frozen=True)
 class Price:
-    """US dollars. None is unknown, never free.
+    """A price in US dollars. None means unknown, never free.
 
-    usd:      the likely one.
-    low/high: what it is between, where the provider does not say how it counts; else equal to usd.
-    as_of:    "2026-08", "before 2026-08" (captured on an unknown earlier day), or None with no source.
+    usd:       the most likely price.
+    low, high: its range if the provider does not publish how it counts. Else equal to usd.
+    as_of:     "2026-08", "before 2026-08" (seen on an unknown earlier day), or None without a source.
     """
 
     usd: float | None
@@ -54,7 +54,7 @@ class Price:
 
 
 def estimate(request: WanRequest, runner: str, prices: PriceTable = PRICES) -> Price:
-    """What `request`, of the provider's own kind, costs on `runner`."""
+    """Estimate the price of `request` on `runner`. Unknown for a request of another provider."""
     if runner == "local":
         return Price(0.0, 0.0, 0.0, "your own machine")
     entry = prices.get(request.endpoint)
@@ -76,7 +76,7 @@ def _unknown(why: str) -> Price:
 
 
 def _counts(entry: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[float, list[float], str]:
-    """How many units: the likely number, what else it may be, and why."""
+    """Return the likely number of units, other possible numbers, and the assumption."""
     if entry["unit"] == "video":
         return 1, [], "one price for a video of any length"
     if entry["unit"] == "image":

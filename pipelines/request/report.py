@@ -20,7 +20,7 @@ Status = Literal["supported", "adjusted", "impossible", "warning"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What a runner does with one field. `asked` and `used` are JSON values; None means unset."""
+    """What a runner does with one field. `asked` and `used` are JSON values. None means unset."""
 
     field: str
     status: Status
@@ -68,7 +68,7 @@ class Report:
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """The impossible values, as problems for a RequestError."""
+        """The impossible values, for a RequestError."""
         return tuple(
             Problem(finding.field, f"asked for {_shown(finding.asked)}", finding.reason)
             for finding in self.findings
@@ -88,7 +88,7 @@ class Report:
         }
 
     def table(self) -> dict[str, Any]:
-        """JSON-safe, for a table by field: the verdict, and every finding in words as `text` has them."""
+        """Return the report as JSON values for a table by field, with values as `text` shows them."""
         return {
             "runner": self.runner if self.model is None else f"{self.runner} on {self.model}",
             "kind": self.kind,
@@ -109,13 +109,13 @@ class Report:
     def text(self) -> str:
         """Return the report as text: can run or not, then every field that is not used as asked."""
         where = self.runner if self.model is None else f"{self.runner} on {self.model}"
-        told = [finding for finding in self.findings if finding.status != "supported"]
+        others = [finding for finding in self.findings if finding.status != "supported"]
         as_asked = sum(finding.status == "supported" for finding in self.findings)
         verdict = "can run" if self.ok else "cannot run"
         return "\n".join(
             [
                 f"{self.kind} {verdict} ({where})",
-                *(f"  {finding.text()}" for finding in told),
+                *(f"  {finding.text()}" for finding in others),
                 f"  {as_asked} fields as asked",
                 f"  price: {self.price.text()}",
             ]

@@ -1,4 +1,4 @@
-"""What travels between nodes: a request and the media that belong to its fields."""
+"""Joins a request with the media of its fields. Nodes pass this pair on."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["Medium", "RequestWithMedia", "bind", "bind_task"]
 
 
 class Medium(Protocol):
-    """An image, a video or audio. sha256: of its bytes, in hex; it stands for the medium in the request."""
+    """An image, a video or audio. sha256: of its bytes, in hex, stands for the medium in the request."""
 
     @property
     def sha256(self) -> str: ...
 
 
 class RequestWithMedia(NamedTuple):
-    """media maps a field ("image_url", "audio_url", ...) to the medium given for it.
+    """A request, and {field: medium} of the media from sockets.
 
-    The field itself then holds "sha256:..." of the medium, so that receipts and journals say what was used;
-    whoever sends the request puts the address of the upload there.
+    Such a field of the request has the value "sha256:...", so that receipts and journals identify the medium.
+    Before a request is sent, the address of the upload replaces it.
     """
 
     request: WanRequest
@@ -34,17 +34,18 @@ class RequestWithMedia(NamedTuple):
 
 
 def bind(kind: str, values: Mapping[str, Any], media: Mapping[str, Medium | None]) -> RequestWithMedia:
-    """A request of `kind` whose media come as values (a URL, a data URI, a file) or from sockets.
+    """Make a request of `kind` from values and media. A medium comes as a value (URL, data URI, file) or from
+    a socket.
 
-    An empty text and None count as not given. RequestError names a field that is given both ways, a required
-    one that is given neither way, and a medium that the kind has no field for.
+    Empty text and None count as unset. Raises RequestError for a field with both, for a required field with
+    neither, and for a medium that the kind has no field for.
     """
     fields, connected = _joined(set(class_of(kind).model_fields), values, media)
     return RequestWithMedia(parse(kind, fields), connected)
 
 
 def bind_task(task: str, values: Mapping[str, Any], media: Mapping[str, Medium | None]) -> RequestWithMedia:
-    """As `bind`, with the kind chosen from what is set, as `request_for` does."""
+    """As `bind`, but choose the kind as `request_for` does."""
     known = {name for cls in kinds_of(task) for name in cls.model_fields}
     fields, connected = _joined(known, values, media)
     return RequestWithMedia(request_for(task, fields), connected)
@@ -53,11 +54,11 @@ def bind_task(task: str, values: Mapping[str, Any], media: Mapping[str, Medium |
 def _joined(
     known: set[str], values: Mapping[str, Any], media: Mapping[str, Medium | None]
 ) -> tuple[dict[str, Any], Mapping[str, Medium]]:
-    """The values with media named by their hash, and the media."""
+    """Return the values, with each medium as its hash, and the media."""
     given = {name: value for name, value in values.items() if name not in MEDIA or value not in (None, "")}
     connected = {name: medium for name, medium in media.items() if medium is not None}
     problems = [
-        Problem(name, "given as text and from a socket", "give one of the two")
+        Problem(name, "set as text and from a socket", "use one of the two")
         for name in connected
         if name in given
     ]

@@ -105,7 +105,7 @@ def test_a_medium_given_both_ways_is_refused_by_name(
 ) -> None:
     graph = Graph(settings, "WanDuetImageToVideo", image=["image", 0], image_url="a.png")
     graph.add("image", "EmptyImage", width=32, height=16, batch_size=1, color=0)
-    with pytest.raises(HostError, match="image_url: given as text and from a socket; give one of the two"):
+    with pytest.raises(HostError, match="image_url: set as text and from a socket; use one of the two"):
         graph.check(client)
 
 
