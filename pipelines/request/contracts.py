@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ALIASES", "DESCRIPTIONS", "KIND_ENTRIES", "SENT_ENTRIES", "stated_limits"]
+__all__ = ["ALIASES", "DESCRIPTIONS", "KIND_ENTRIES", "OBJECT_ENTRIES", "SENT_ENTRIES", "stated_limits"]
 
 _DATA: dict[str, Any] = json.loads(Path(__file__).with_name("contracts.json").read_text(encoding="utf-8"))
 
@@ -16,6 +16,9 @@ KIND_ENTRIES: tuple[Mapping[str, Any], ...] = tuple(_DATA["kinds"])
 
 SENT_ENTRIES: tuple[Mapping[str, Any], ...] = tuple(_DATA["sent"])
 """Contracts that a request of another kind is converted to. They are no kinds of their own."""
+
+OBJECT_ENTRIES: tuple[Mapping[str, Any], ...] = tuple(_DATA["objects"])
+"""Objects in the fields of others. An object comes after those in its own fields."""
 
 ALIASES: Mapping[str, Mapping[str, Any]] = _DATA["aliases"]
 """{name: its kind, the contract that it mirrors, and the defaults that this contract adds}"""
@@ -32,7 +35,7 @@ def stated_limits() -> dict[str, dict[str, list[Mapping[str, Any]]]]:
         for name, field in entry["fields"].items()
     )
     limits: dict[str, dict[str, list[Mapping[str, Any]]]] = {
-        contract: dict(entry["limits"]) for contract, entry in _DATA["objects"].items()
+        contract: dict(ranges) for contract, ranges in _DATA["limits"].items()
     }
     for contract, name, field in fields:
         if "limits" in field:

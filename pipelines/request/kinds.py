@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import Field, create_model
 
 from ..errors import RequestError
 from .base import StrictModel, WanRequest
-from .contracts import ALIASES, KIND_ENTRIES, SENT_ENTRIES
+from .contracts import ALIASES, KIND_ENTRIES, OBJECT_ENTRIES, SENT_ENTRIES
 from .field_rows import FieldRow, closest, field_rows
 from .forms import FORMS
 from .image_size import SizeOrPreset
 from .lora_weight import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
-from .novita_extra import NovitaExtra
 
 __all__ = [
     "KINDS",
@@ -30,18 +29,26 @@ __all__ = [
 ]
 
 _PLAIN: Mapping[str, type] = {"string": str, "integer": int, "number": float, "boolean": bool}
-_OBJECTS: Mapping[str, type[StrictModel]] = {
-    cls.contract: cls for cls in (LoRAWeight, LegacyLoRAWeight, NovitaLoRA, NovitaExtra)
+# Those with checks of their own; the others follow below.
+_OBJECTS: dict[str, type[StrictModel]] = {
+    cls.contract: cls for cls in (LoRAWeight, LegacyLoRAWeight, NovitaLoRA)
 }
-_ABOUT = ("kind", "contract", "task", "provider", "endpoint", "title")
+_ABOUT = ("kind", "task", "provider", "endpoint", "title")
+
+_Model = TypeVar("_Model", bound=StrictModel)
+
+
+def _class(entry: Mapping[str, Any], base: type[_Model]) -> type[_Model]:
+    """Make the class of a contract, with its fields in their order."""
+    fields: dict[str, Any] = {name: _field(field) for name, field in entry["fields"].items()}
+    name, text = entry["contract"].removesuffix("_current"), entry["description"]
+    cls = create_model(name, __base__=base, __module__=__name__, __doc__=text, **fields)
+    cls.contract = entry["contract"]
+    return cls
 
 
 def _request_class(entry: Mapping[str, Any]) -> type[WanRequest]:
-    """Make the class of a contract, with its fields in their order."""
-    fields: dict[str, Any] = {name: _field(field) for name, field in entry["fields"].items()}
-    name = entry["contract"].removesuffix("_current")
-    base, text = FORMS[entry["form"]], entry["description"]
-    cls = create_model(name, __base__=base, __module__=__name__, __doc__=text, **fields)
+    cls = _class(entry, FORMS[entry["form"]])
     for key in _ABOUT:
         setattr(cls, key, entry[key])
     return cls
@@ -69,6 +76,9 @@ def _annotation(field: Mapping[str, Any]) -> Any:
         return Annotated[tuple[item, ...], Field(strict=False)]  # type: ignore[valid-type]
     return _PLAIN.get(name) or _OBJECTS[name]
 
+
+for _entry in OBJECT_ENTRIES:
+    _OBJECTS[_entry["contract"]] = _class(_entry, StrictModel)
 
 KINDS: dict[str, type[WanRequest]] = {entry["kind"]: _request_class(entry) for entry in KIND_ENTRIES}
 
