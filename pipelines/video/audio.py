@@ -1,4 +1,4 @@
-"""Sound beside the frames: as long as they are, and never stretched."""
+"""Reads the sound of a file, and encodes sound beside the frames of a video. Never stretches it."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from .open_media import open_media, require_codec
 __all__ = ["Audio", "AudioTrack", "mono_at", "read_audio"]
 
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
-_ANY_RATE = 48_000  # what every encoder of ours takes
+_ANY_RATE = 48_000  # supported by every encoder that we use
 
 
 @dataclass(frozen=True)
 class Audio:
-    """samples: (channels, n) float32, -1 to 1. rate: samples per second.
+    """A sound.
 
-    Raises MediaError when it is empty, holds NaN or Inf, or has a shape that no file holds.
+    samples: (channels, n) float32, -1 to 1.
+    rate:    samples per second.
+
+    Raises MediaError if it is empty, contains NaN or Inf, or has a number of channels that no file can hold.
     """
 
     samples: npt.NDArray[np.float32]
@@ -43,7 +46,7 @@ class Audio:
         if self.rate < 1:
             raise MediaError(f"the audio has {self.rate} samples per second; 44100 or 48000 is usual")
         if not np.isfinite(self.samples).all():
-            raise MediaError("the audio contains NaN or infinite samples; look at what made it")
+            raise MediaError("the audio contains NaN or Inf; check the node or file that produced it")
 
     @property
     def layout(self) -> str:
@@ -51,9 +54,9 @@ class Audio:
 
 
 class AudioTrack:
-    """One sound on its way into a container, beside the frames. For the thread that encodes.
+    """Encodes one sound into a container, beside the frames. Used by the encoder thread.
 
-    What is longer than the video is cut; what is shorter ends earlier, and the rest of the video is silent.
+    A sound longer than the video is cut. After a shorter one the video is silent.
     """
 
     def __init__(
@@ -66,12 +69,11 @@ class AudioTrack:
         stream = output.add_stream(container.audio, rate=rate, layout=audio.layout)
         self._stream = cast(av.AudioStream, stream)
         if container.audio == "flac":
-            self._stream.codec_context.format = (
-                "s32"  # 24 bits of it; the default of 16 would be audible in a master
-            )
+            # 24 bits per sample. The default of 16 would be audible after editing.
+            self._stream.codec_context.format = "s32"
 
     def write_until(self, frame_count: int) -> None:
-        """Everything that sounds while the first `frame_count` frames are shown."""
+        """Encode the sound of the first `frame_count` frames, except what is encoded already."""
         until = min(self._end, math.ceil(self._audio.rate * frame_count / self._fps))
         if until <= self._at:
             return
@@ -90,10 +92,9 @@ class AudioTrack:
 
 
 def read_audio(file: Path | bytes) -> Audio | None:
-    """The first sound of a file, whole; None when it has none. Unusual layouts are mixed down to stereo.
+    """Read the first sound of a file. None if it has none. Unusual channel layouts are mixed down to stereo.
 
-    Raises:
-        MediaError: the file or its sound cannot be read.
+    Raises MediaError if the file or its sound cannot be read.
     """
     name = "the file" if isinstance(file, bytes) else str(file)
     try:
@@ -117,7 +118,7 @@ def read_audio(file: Path | bytes) -> Audio | None:
 
 
 def mono_at(audio: Audio, rate: int) -> npt.NDArray[np.float32]:
-    """The mean of all channels at `rate` samples per second, (n,); as long as the sound, to the sample."""
+    """Mix all channels to mono (n,) at `rate` samples per second. The duration stays, to the sample."""
     mono: npt.NDArray[np.float32] = audio.samples.mean(0, dtype=np.float32)
     if audio.rate == rate:
         return mono

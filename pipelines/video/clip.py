@@ -1,4 +1,4 @@
-"""The frames that a request needs of an input video or image."""
+"""Reads the frames that a request needs from an input video or image."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from .read import TimedFrame, read_timed_frames
 
 __all__ = ["clip_frames", "clip_size", "count_frames", "frames_of_image"]
 
-_CLOSE = Fraction(1, 1000)  # seconds; containers that count in milliseconds round a frame's time to one
+_CLOSE = Fraction(1, 1000)  # seconds; some containers round times to milliseconds
 
 
 def clip_size(content: Path | bytes) -> tuple[int, int]:
-    """(width, height) in pixels, upright. Raises MediaError when the video has no frame."""
+    """Return (width, height) of a video in pixels, upright. Raises MediaError without a frame."""
     with closing(_at_rate(read_timed_frames(content), None)) as timed_frames:
         first = next(timed_frames, None)
         if first is None:
@@ -31,7 +31,7 @@ def clip_size(content: Path | bytes) -> tuple[int, int]:
 
 
 def count_frames(content: Path | bytes, fps: Fraction | None, most: int) -> int:
-    """How many frames `clip_frames` has for these, looked for no further than `most`."""
+    """Count the frames that `clip_frames` would find at `fps`, up to `most`."""
     with closing(_at_rate(read_timed_frames(content), fps)) as timed_frames:
         return sum(1 for _ in islice(timed_frames, most))
 
@@ -39,12 +39,12 @@ def count_frames(content: Path | bytes, fps: Fraction | None, most: int) -> int:
 def clip_frames(
     content: Path | bytes, *, fps: Fraction | None, count: int, padded: int, width: int, height: int
 ) -> Iterator[Tensor]:
-    """The first `count` frames of a video, then its last one again until there are `padded`.
+    """Yield the first `count` frames of a video, and then repeat the last one until there are `padded`.
 
-    fps: take what is on the screen at each 1/fps of a second; None takes one frame after the other.
+    fps: choose the frame that is visible at each 1/fps of a second. None uses every frame in order.
 
-    Yields (3, height, width) in [-1, 1], resized to cover that size and cropped in the centre. MediaError
-    when the video cannot be read or has fewer than `count`.
+    Frames are (3, height, width) in [-1, 1], resized to cover that size and cropped in the centre. Raises
+    MediaError if the video cannot be read or has fewer than `count` frames.
     """
     before: TimedFrame | None = None
     frame: Tensor | None = None
@@ -61,9 +61,10 @@ def clip_frames(
 
 
 def frames_of_image(content: Path | bytes, *, width: int, height: int) -> Iterator[Tensor]:
-    """The one frame of an image, (3, height, width) in [-1, 1], brought to that size as `clip_frames` does.
+    """Yield the only frame of an image, (3, height, width) in [-1, 1], resized and cropped as in
+    `clip_frames`.
 
-    MediaError when it is not a readable image.
+    Raises MediaError if it is not a readable image.
     """
     yield _to_signed(fit(read_image(content)[None], width, height))
 
@@ -73,12 +74,15 @@ def _fitted(frame: Frame, width: int, height: int) -> Tensor:
 
 
 def _to_signed(image: Tensor) -> Tensor:
-    """(1, H, W, 3) in [0, 1] -> (3, H, W) in [-1, 1]."""
+    """Convert (1, H, W, 3) in [0, 1] to (3, H, W) in [-1, 1]."""
     return image[0].movedim(-1, 0) * 2 - 1
 
 
 def _at_rate(timed_frames: Iterator[TimedFrame], fps: Fraction | None) -> Generator[TimedFrame, None, None]:
-    """All of them, or the one on the screen at 0, 1/fps, 2/fps, ...; the same one again in a slow video."""
+    """Yield all frames, or the frame that is visible at 0, 1/fps, 2/fps, ... seconds.
+
+    Repeats frames of a video with a lower rate.
+    """
     shown: TimedFrame | None = None
     number = 0
     try:

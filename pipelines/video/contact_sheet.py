@@ -16,8 +16,8 @@ from .read import TimedFrame, read_timed_frames
 __all__ = ["LARGEST_SHEET", "SHEET_IMAGES", "contact_sheet"]
 
 SHEET_IMAGES = (".png", ".jpg", ".jpeg")
-LARGEST_SHEET = 16384  # pixels of a side; more is refused, because few programs open it
-_GAP, _LABEL = 4, 18  # pixels between frames, and of a line of text
+LARGEST_SHEET = 16384  # longest side in pixels; few programs open larger images
+_GAP, _LABEL = 4, 18  # pixels: between frames, and height of a line of text
 _BACKGROUND, _INK = (24, 24, 24), (230, 230, 230)
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)
@@ -29,13 +29,14 @@ def contact_sheet(
     width: int,
     check: Callable[[], None] = lambda: None,
 ) -> Pixels:
-    """Return the sheet, (H, W, 3). Holds the chosen frames only, however long the videos are.
+    """Draw the sheet (H, W, 3). Only the chosen frames are held in memory.
 
-    videos:  label and file of each row; a picture fills one column. Labels are printed in ASCII.
-    columns: frames of each video, the first and the last among them; fewer where it has fewer.
-    width:   of one frame in pixels; its height follows from the video.
-    check:   called for every frame that is read; raises to stop.
-    Raises MediaError for an unreadable file, RequestError for a sheet of more than 16384 pixels on a side.
+    videos:  (label, file) of each row. An image fills one column. Labels are printed in ASCII.
+    columns: number of frames of each video, with the first and the last. Fewer if the video has fewer.
+    width:   of one frame, in pixels. Its height follows from the video.
+    check:   called for every frame that is read. Raises to stop.
+
+    Raises MediaError for an unreadable file, RequestError for a sheet with a side of more than 16384 pixels.
     """
     if columns * (width + _GAP) > LARGEST_SHEET:
         raise RequestError.of("columns", f"{columns} frames of {width} pixels", "give fewer, or smaller ones")
@@ -63,12 +64,14 @@ def _thumbnails(file: Path, columns: int, width: int, check: Callable[[], None])
             check()
             yield timed
 
-    wanted = _places(sum(1 for _ in frames()), columns)  # read twice, as only then the last frame is known
+    wanted = _places(
+        sum(1 for _ in frames()), columns
+    )  # reads the video twice: the first pass counts its frames
     return [_thumbnail(timed.frame(), width) for number, timed in enumerate(frames()) if number in wanted]
 
 
 def _places(frames: int, columns: int) -> set[int]:
-    """Numbers of evenly spaced frames; of a single column, the one in the middle."""
+    """Return the numbers of evenly spaced frames. For one column, the middle frame."""
     if columns == 1:
         return {frames // 2}
     return {round(column * (frames - 1) / (columns - 1)) for column in range(columns)}

@@ -1,7 +1,7 @@
-"""The files a video can become, and what quality and write mode mean in each.
+"""Lists the file formats of a video, and what quality and write mode mean in each.
 
-MP4 plays everywhere, WebM on web pages, MKV keeps every pixel as it was, WebP is a moving thumbnail. Other
-formats are for programs that convert.
+MP4 plays everywhere, WebM on web pages. MKV is lossless. WebP is a moving thumbnail. Programs that convert
+videos offer other formats.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ __all__ = ["CONTAINERS", "QUALITIES", "WRITE_MODES", "Container", "container_of"
 QUALITIES = ("low", "medium", "high", "maximum")
 WRITE_MODES = ("fast", "balanced", "small")
 
-_TICKS = 100  # of an MP4 per frame, or fewer, so that its duration is exact
-_MOST_TICKS = 2**31 - 1  # per second: a signed number of 32 bits in libav
+_TICKS = 100  # time units per frame of an MP4, or fewer, so that its duration is exact
+_MOST_TICKS = 2**31 - 1  # time units per second: libav stores them as signed 32 bits
 
 
 @dataclass(frozen=True)
 class Container:
-    """One kind of file.
+    """One file format.
 
-    name:      its suffix and the name of its muxer.
-    encoder:   of the frames, as libav names it; `codec` is what comes of it.
-    audio:     encoder of the sound; empty where there can be none.
-    qualities: video_quality -> encoder options. Empty for a lossless file, which has no quality to choose.
-    modes:     video_write_mode -> encoder options.
-    crf_shift: video_write_mode -> what is added to the CRF of the quality, so that it looks about the same.
+    name:      its suffix, and the name of its muxer.
+    encoder:   libav's name of the video encoder. `codec` is the name of its output.
+    audio:     encoder of the sound. Empty if the format has no sound.
+    qualities: {video_quality: encoder options}. Empty for a lossless format.
+    modes:     {video_write_mode: encoder options}.
+    crf_shift: {video_write_mode: added to the CRF of the quality}, so that all modes look about the same.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Container:
 
     @property
     def halves_colour(self) -> bool:
-        """4:2:0: one colour for blocks of 2x2 pixels, so sides must be even."""
+        """Whether colour is stored for blocks of 2x2 pixels (4:2:0), so that sides must be even."""
         return self.pix_fmt == "yuv420p"
 
     def encoder_options(self, quality: str, write_mode: str) -> dict[str, str]:
-        """Raises MediaError for a quality or write mode that does not exist."""
+        """Return the encoder options. Raises MediaError for an unknown quality or write mode."""
         if quality not in QUALITIES:
             raise MediaError(f"video_quality {quality!r} is unknown; one of {', '.join(QUALITIES)} works")
         if write_mode not in WRITE_MODES:
@@ -120,7 +120,7 @@ CONTAINERS: Mapping[str, Container] = MappingProxyType(
 
 
 def container_of(path: Path) -> Container:
-    """By the suffix of `path`. Raises MediaError when no container has it."""
+    """Return the format for the suffix of `path`. Raises MediaError for an unknown suffix."""
     name = path.suffix.lower().removeprefix(".")
     if name not in CONTAINERS:
         raise MediaError(
@@ -130,9 +130,9 @@ def container_of(path: Path) -> Container:
 
 
 def storable(fps: Fraction) -> Fraction:
-    """`fps` itself, or the nearest rate that a file can hold.
+    """Return `fps`, or the nearest rate that a file can hold.
 
-    What a phone films has no steady rate: it averages out at numbers such as 54870000/1829159.
+    Videos from phones have varying rates, with averages such as 54870000/1829159.
     """
     most = _MOST_TICKS // _TICKS
     if max(fps.numerator, fps.denominator) <= most:

@@ -72,12 +72,12 @@ class Edit:
         return found
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON; `Edit.of` reads them."""
+        """Return JSON values. `Edit.of` reads them."""
         return {**vars(self), "fps": str(self.fps)}
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Edit:
-        """Raises MediaError when these are not the values of an edit."""
+        """Make an edit from `as_dict`. Raises MediaError for other values."""
         try:
             edit = cls(**{**values, "fps": Fraction(values["fps"])})
         except (KeyError, TypeError, ValueError, ArithmeticError) as error:

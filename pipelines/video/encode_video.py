@@ -1,7 +1,7 @@
-"""A frame stream becomes a video file, or no file at all.
+"""Encodes a frame stream into a video file. No partial file remains.
 
-The caller's thread makes the frames while a second one encodes them, at most `_AHEAD` frames behind. The file
-is written as PATH.part next to its place and moved there when it is complete.
+The caller's thread makes the frames. A second thread encodes them, at most `_AHEAD` frames behind. The file
+is written as PATH.part beside its place, and moved there when it is complete.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["encode_video"]
 
 _AHEAD = 4
 _BT709 = 1  # the same number for matrix, primaries and transfer, ITU-T H.273
-_RGB = 0  # the matrix that is none, ITU-T H.273
+_RGB = 0  # no colour matrix, ITU-T H.273
 _MUXERS = {"mkv": "matroska"}
 
 
@@ -51,20 +51,17 @@ def encode_video(
     progress: Progress | None = None,
     audio: Audio | None = None,
 ) -> VideoFacts:
-    """Pull `frame_count` frames and write them to `path`, as what its suffix says (see `containers`).
+    """Pull `frame_count` frames and write them to `path`, in the format of its suffix (see `containers`).
 
-    fps:   one that no file can hold is written as the nearest that it can, see `storable`.
+    fps:   a rate that no file can hold is replaced by the nearest one, see `storable`.
     audio: cut to the length of the video, and written in the same pass.
 
-    Any exception, an interruption included, leaves neither the file nor a part of it, ends the encoder thread
-    and closes `frames`. An older file at `path` stays until the new one is complete.
+    After any exception, also an interruption, there is no new file, the encoder thread has ended and `frames`
+    is closed. An older file at `path` stays until the new one is complete.
 
-    Returns:
-        What was written; `probe` reads it back.
-
-    Raises:
-        MediaError: odd size, unknown suffix, quality or write mode, frames of another size or number than
-            promised, a sound where none can be, or `path` cannot be written.
+    Returns the facts that `probe` would read from the file. Raises MediaError for an odd size, an unknown
+    suffix, quality or write mode, frames of another size or number, sound in a format without sound, and if
+    `path` cannot be written.
     """
     path, progress, fps = Path(path), progress or Silent(), storable(fps)
     part = path.with_name(path.name + ".part")
@@ -77,7 +74,7 @@ def encode_video(
             with av.open(
                 str(part), "w", format=_MUXERS.get(kind.name, kind.name), options=kind.muxer_options(fps)
             ) as output:
-                output.metadata.update(tags)  # the muxer writes only what is there before the first stream
+                output.metadata.update(tags)  # must be set before the first stream
                 stream = _add_stream(output, kind, width, height, fps, options)
                 track = None if audio is None else AudioTrack(output, kind, audio, frame_count, fps)
                 _encode_all(_File(output, stream, track), frames, frame_count, progress)
@@ -135,9 +132,10 @@ class _File:
 
 
 def _encode_all(file: _File, frames: FrameStream, count: int, progress: Progress) -> None:
-    """One worker encodes; waiting for the oldest frame bounds the queue and brings its error here.
+    """Encode all frames in one worker thread. Waiting for the oldest frame limits the queue and raises its
+    error.
 
-    Each frame also waits for the one before: libav crashes when it is written to again after a failed write.
+    Each frame also waits for the one before: libav crashes when it is called again after a failed write.
     """
     shape = (file.stream.codec_context.height, file.stream.codec_context.width, 3)
     progress.begin("video", count, "frames")
@@ -190,5 +188,5 @@ def _encode_one(before: Future[None] | None, file: _File, frame: Frame, index: i
 
 def _mux(file: _File, video_frame: av.VideoFrame | None) -> None:
     for packet in file.stream.encode(video_frame):
-        packet.duration = 1  # without it the last frame of the file would be shown for no time
+        packet.duration = 1  # else the last frame of the file has a duration of 0
         file.output.mux(packet)

@@ -1,7 +1,7 @@
-"""Frame streams: one frame at a time, never the whole clip in memory.
+"""Converts frames, and passes them on one at a time, so that a clip is never in memory as a whole.
 
-Decoder, interpolator, reverser and encoder are generators that pull from each other. A frame on its way is a
-uint8 RGB array; only the decoder's end of the chain knows floats.
+Decoder, interpolator, reverser and encoder are generators that pull from each other. Between them a frame is
+a uint8 RGB array. Only the decoder makes floats.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ __all__ = [
 ]
 
 Frame: TypeAlias = npt.NDArray[np.uint8]
-"""(H, W, 3) uint8 RGB. Whoever yields one never writes to it again."""
+"""(H, W, 3) uint8 RGB. Not modified after it was yielded."""
 
 FrameStream: TypeAlias = Iterator[Frame]
 
 
 def to_uint8(frame: Tensor, *, low: float = -1.0) -> Frame:
-    """(3, H, W) float with values in [low, 1] -> (H, W, 3) uint8, rounded to the nearest level.
+    """Convert (3, H, W) float in [low, 1] to (H, W, 3) uint8, rounded to the nearest level.
 
-    Values outside the range are clipped. Converts where the tensor is: a frame crosses the bus as bytes.
+    Clips values outside the range. Converts on the device of the tensor, so that only bytes are copied to the
+    CPU.
 
-    Raises:
-        MediaError: the frame contains NaN or infinity; a black or grey image would hide that.
+    Raises MediaError for NaN or Inf, which would turn into black or grey.
     """
     _require_finite(frame)
     levels = (frame.float() - low) * (255.0 / (1.0 - low))
@@ -49,23 +49,22 @@ def to_uint8(frame: Tensor, *, low: float = -1.0) -> Frame:
 
 
 def to_image(frame: Tensor) -> Tensor:
-    """(3, H, W) in [-1, 1] -> (H, W, 3) float32 in [0, 1] on the CPU, as in a ComfyUI IMAGE.
+    """Convert (3, H, W) in [-1, 1] to (H, W, 3) float32 in [0, 1] on the CPU, as in a ComfyUI IMAGE.
 
-    Raises:
-        MediaError: as `to_uint8`.
+    Raises MediaError for NaN or Inf.
     """
     _require_finite(frame)
     return (frame.float().permute(1, 2, 0) * 0.5 + 0.5).clamp_(0, 1).cpu()
 
 
 def to_tensor(frame: Frame, device: str | torch.device) -> Tensor:
-    """The way back: (H, W, 3) uint8 -> (1, 3, H, W) float32 in [0, 1]. Crosses the bus as bytes."""
-    pixels = torch.from_numpy(np.array(frame))  # a copy: torch warns of arrays that cannot be written to
+    """Convert (H, W, 3) uint8 to (1, 3, H, W) float32 in [0, 1] on `device`. Copies bytes to the device."""
+    pixels = torch.from_numpy(np.array(frame))  # a copy: torch warns about read-only arrays
     return pixels.to(device).permute(2, 0, 1)[None].float() / 255
 
 
 def video_frames(decoded: Iterator[Tensor]) -> FrameStream:
-    """Decoder output, (3, H, W) in [-1, 1] each, as a frame stream."""
+    """Convert decoded frames, (3, H, W) in [-1, 1] each, to a frame stream."""
     try:
         for frame in decoded:
             yield to_uint8(frame)
@@ -74,7 +73,7 @@ def video_frames(decoded: Iterator[Tensor]) -> FrameStream:
 
 
 def image_frames(images: Iterable[Tensor]) -> FrameStream:
-    """A ComfyUI IMAGE, (N, H, W, 3) in [0, 1], as a frame stream. Alpha, if there is any, is left out."""
+    """Convert a ComfyUI IMAGE, (N, H, W, 3 or 4) in [0, 1], to a frame stream. Drops alpha."""
     for image in images:
         yield to_uint8(image[..., :3].permute(2, 0, 1), low=0.0)
 
@@ -89,16 +88,15 @@ def tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:
 def _require_finite(frame: Tensor) -> None:
     if not bool(torch.isfinite(frame).all()):
         raise MediaError(
-            "a decoded frame contains NaN or infinite values; decode with the VAE in float32, or use another "
-            "seed"
+            "a decoded frame contains NaN or Inf; decode with the VAE in float32, or use another seed"
         )
 
 
 def close(stream: Iterable[object]) -> None:
-    """Tell a generator that nobody will pull from it again.
+    """Close a generator that will not be read further.
 
-    Every stage does this for its source. Waiting for the garbage collector is not enough: the traceback of an
-    error keeps the whole chain alive, and with it the decoder's memory and the temporary file.
+    Every stage does this for its source. The garbage collector is too late: the traceback of an error
+    references the whole chain, and so the memory of the decoder and the temporary file.
     """
     end = getattr(stream, "close", None)
     if end is not None:

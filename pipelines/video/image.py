@@ -21,15 +21,18 @@ from ..files.on_disk import discard, move_into_place
 __all__ = ["IMAGE_FORMATS", "fit", "image_bytes", "over_white", "read_image", "write_image"]
 
 IMAGE_FORMATS = ("png", "jpeg")
-_MOST_PIXELS = 2**28  # beyond it a small file can hold an image that fills the memory
+_MOST_PIXELS = 2**28  # a small file can contain a larger image that fills the memory
 _JPEG_QUALITY = 95  # above it files grow faster than they improve (libjpeg-turbo's documentation)
-_EXIF_MODEL, _EXIF_MAKE = 0x0110, 0x010F  # where ComfyUI looks for a prompt, and downwards for the rest
+_EXIF_MODEL, _EXIF_MAKE = (
+    0x0110,
+    0x010F,
+)  # ComfyUI reads the prompt from the first, other tags from the second and below
 
 
 def read_image(file: Path | bytes) -> Tensor:
-    """Read an image as (H, W, 3) float32 in [0, 1]: rotated as its EXIF says, transparency over white.
+    """Read an image as (H, W, 3) float32 in [0, 1], rotated as its EXIF says, with white behind transparency.
 
-    Raises MediaError naming the file when it is not a readable image.
+    Raises MediaError that names the file if it is not a readable image.
     """
     name = "the image" if isinstance(file, bytes) else str(file)
     try:
@@ -40,16 +43,15 @@ def read_image(file: Path | bytes) -> Tensor:
             pixels = _over_white(upright)
     except MediaError:
         raise
-    except Exception as error:  # Pillow's readers raise what their formats make them raise
+    except Exception as error:  # Pillow raises many kinds of errors
         raise MediaError(f"{name}: not a readable image: {error}") from error
     return torch.from_numpy(pixels)
 
 
 def fit(frames: Tensor, width: int, height: int) -> Tensor:
-    """(T, H, W, 3) in [0, 1] -> (T, height, width, 3): resized to cover the size, cropped in the centre.
+    """Resize (T, H, W, 3) in [0, 1] to cover (T, height, width, 3), and crop in the centre.
 
-    Bicubic with antialiasing, so that a large image is averaged and not sampled. A size that fits already
-    comes back bit for bit.
+    Bicubic with antialiasing. Frames of that size are returned unchanged.
     """
     old_height, old_width = frames.shape[1:3]
     if (old_width, old_height) == (width, height):
@@ -67,10 +69,11 @@ def fit(frames: Tensor, width: int, height: int) -> Tensor:
 
 
 def image_bytes(pixels: np.ndarray[Any, Any], kind: str, tags: Mapping[str, str]) -> bytes:
-    """A file of `pixels` (H, W, 3) uint8 in `kind`, one of IMAGE_FORMATS, that carries `tags`.
+    """Return the bytes of an image file of `pixels` (H, W, 3) uint8, with `tags` inside. kind: one of
+    IMAGE_FORMATS.
 
-    PNG: text chunks of those names, as ComfyUI's own. JPEG: EXIF lines `name:value`, as ComfyUI reads them.
-    Raises MediaError for another kind.
+    PNG: text chunks, as in ComfyUI. JPEG: EXIF lines `name:value`, as ComfyUI reads them. Raises MediaError
+    for another kind.
     """
     if kind not in IMAGE_FORMATS:
         raise MediaError(f"image_format: got {kind!r}; give one of {', '.join(IMAGE_FORMATS)}")
@@ -89,7 +92,7 @@ def image_bytes(pixels: np.ndarray[Any, Any], kind: str, tags: Mapping[str, str]
 
 
 def write_image(path: Path, content: bytes) -> None:
-    """Write `content` to `path`. Raises MediaError and leaves no partial file when that fails."""
+    """Write `content` to `path`. Raises MediaError and leaves no partial file if that fails."""
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content)
@@ -101,7 +104,7 @@ def write_image(path: Path, content: bytes) -> None:
 
 
 def _ascii(value: str) -> str:
-    """JSON may write any letter as an escape, and EXIF text is ASCII."""
+    """Escape letters that EXIF text cannot hold. JSON stays valid JSON."""
     try:
         return json.dumps(json.loads(value))
     except ValueError:
@@ -109,7 +112,7 @@ def _ascii(value: str) -> str:
 
 
 def over_white(pixels: Tensor) -> Tensor:
-    """(H, W, 3 or 4) in [0, 1] -> (H, W, 3): what is transparent shows white."""
+    """Convert (H, W, 3 or 4) in [0, 1] to (H, W, 3), with white behind transparency."""
     if pixels.shape[-1] == 3:
         return pixels
     alpha = pixels[..., 3:]
@@ -117,8 +120,8 @@ def over_white(pixels: Tensor) -> Tensor:
 
 
 def _over_white(image: Image.Image) -> np.ndarray[Any, Any]:
-    """(H, W, 3) float32 in [0, 1]."""
-    if image.mode in ("I;16", "I;16B", "I"):  # 16-bit grey: Pillow would clip it, not scale it
+    """Convert an image to (H, W, 3) float32 in [0, 1], with white behind transparency."""
+    if image.mode in ("I;16", "I;16B", "I"):  # 16-bit grey, which Pillow would clip instead of scale
         grey = np.asarray(image, np.float32) / 65535
         return np.repeat(grey[..., None].clip(0, 1), 3, axis=-1)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:

@@ -20,13 +20,17 @@ from .edit import Edit
 __all__ = ["LatentFile", "read_latents", "write_latents"]
 
 _LATENTS = "latent_tensor"
-_UNSCALED = "latent_format_version_0"  # without it, ComfyUI takes the numbers for those of an older scale
+_UNSCALED = "latent_format_version_0"  # without it, ComfyUI reads the values in an older scale
 _EDIT = "wan_duet_edit"
 
 
 @dataclass(frozen=True)
 class LatentFile:
-    """latents: (1, C, T, h, w), un-normalised VAE space, float32. frames: how many of theirs are wanted."""
+    """The contents of a latent file.
+
+    latents: (1, C, T, h, w), un-normalised VAE space, float32.
+    frames:  how many of the decoded frames are used. None uses all.
+    """
 
     latents: Tensor
     edit: Edit | None = None
@@ -35,7 +39,7 @@ class LatentFile:
 
 
 def write_latents(path: Path, file: LatentFile) -> None:
-    """Raises OSError or SafetensorError when `path` cannot be written; then nothing is left there."""
+    """Write `file` to `path`. Raises OSError or SafetensorError, and leaves nothing, if that fails."""
     metadata = dict(file.tags)
     if file.edit is not None:
         metadata[_EDIT] = json.dumps({"edit": file.edit.as_dict(), "frames": file.frames})
@@ -48,15 +52,16 @@ def write_latents(path: Path, file: LatentFile) -> None:
 
 
 def read_latents(path: Path) -> LatentFile:
-    """Also what ComfyUI's Save Latent wrote, which says nothing about a video.
+    """Read a latent file, also one of ComfyUI's Save Latent, which has no settings of a video.
 
-    Raises:
-        MediaError: the file is missing, damaged, or holds no latents of a video.
+    Raises MediaError if the file is missing or damaged, or contains no latents of a video.
     """
     try:
         with safe_open(path, "pt") as file:
             tags = dict(file.metadata() or {})
-            latents = file.get_tensor(_LATENTS).float().clone()  # a mapped file could not be removed
+            latents = (
+                file.get_tensor(_LATENTS).float().clone()
+            )  # a memory-mapped file could not be removed on Windows
             scaled = _UNSCALED not in file.keys()  # noqa: SIM118  it is no mapping
         settings = json.loads(tags.pop(_EDIT, "{}"))
     except (OSError, SafetensorError, ValueError) as error:

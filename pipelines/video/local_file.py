@@ -1,4 +1,4 @@
-"""A file of this machine that a request names: what it holds, and what kind of file it is."""
+"""Reads files of this machine that a request names: content, type and hash."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..request.field_rows import MEDIA
 
 __all__ = ["FindFile", "LocalFile", "any_file", "file_at", "file_in_data_uri", "of_type"]
 
-FindFile = Callable[[str, str], Path]  # (what a field says, the field) -> the file
+FindFile = Callable[[str, str], Path]  # (name in the request, its field) -> the file
 
 # Python's own table differs between systems.
 _TYPES = {
@@ -35,9 +35,11 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True)
 class LocalFile:
-    """content: where the bytes are, or the bytes themselves. sha256: of them, in hex.
+    """A file that was read once.
 
-    mtime_ns: of the file when it was hashed, None for bytes.
+    content:  its path, or its bytes.
+    sha256:   of its bytes, in hex.
+    mtime_ns: time of the last change when it was hashed. None for bytes.
     """
 
     name: str
@@ -59,7 +61,7 @@ class LocalFile:
             raise RequestError.of(str(self.content), found, "put it back and run again") from None
 
     def is_unchanged(self) -> bool:
-        """Whether the file still is what was hashed, as far as its size and time tell."""
+        """Return whether size and time of the file are still the same."""
         if isinstance(self.content, bytes):
             return True
         try:
@@ -70,15 +72,15 @@ class LocalFile:
 
 
 def any_file(name: str, field: str) -> Path:
-    """`find` for a user at a terminal: what they name, they may read."""
+    """Find a file for a user at a terminal, who may name any."""
     del field
     return Path(name).expanduser()
 
 
 def file_at(path: Path, field: str, check: Callable[[], None] = lambda: None) -> LocalFile:
-    """Reads it all once, for the hash. RequestError on `field` when it cannot be read.
+    """Read and hash a file. Raises RequestError on `field` if it is empty or cannot be read.
 
-    check: raises when the user has lost patience.
+    check: called between parts. Raises to stop.
     """
     digest, size = hashlib.sha256(), 0
     try:
@@ -99,7 +101,7 @@ def file_at(path: Path, field: str, check: Callable[[], None] = lambda: None) ->
 
 
 def file_in_data_uri(uri: str, field: str) -> LocalFile:
-    """The file that a data URI holds. RequestError on `field` when it holds none."""
+    """Decode the file in a data URI. Raises RequestError on `field` if it is invalid or empty."""
     head, comma, data = uri.partition(",")
     content_type, *options = head[len("data:") :].split(";")
     try:
@@ -117,8 +119,8 @@ def file_in_data_uri(uri: str, field: str) -> LocalFile:
 
 
 def of_type(file: LocalFile, field: str) -> LocalFile:
-    """`file`, when it is of the kind that `field` takes; else RequestError on the field."""
-    # A video is heard too.
+    """Return `file`. Raises RequestError on `field` if it is of another type than the field needs."""
+    # A video contains sound too.
     wanted = ("audio/", "video/") if MEDIA[field] == "audio" else f"{MEDIA[field]}/"
     if not file.content_type.startswith(wanted):
         raise RequestError.of(

@@ -1,6 +1,6 @@
-"""More frames from few: k new ones between each pair, pair by pair.
+"""Interpolates k new frames between each pair of frames, pair by pair.
 
-n frames become n + max(n - 1, 0) * k, and the first and last stay what they were.
+n frames become n + max(n - 1, 0) * k. The original frames stay unchanged.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ __all__ = ["Interpolator", "interpolated", "interpolated_images"]
 
 
 class Interpolator(Protocol):
-    """What makes the frames in between. One instance serves any number of clips and sizes."""
+    """Makes frames between two frames. One instance serves any number of clips and sizes."""
 
     def between(self, a: Frame, b: Frame, times: Sequence[float]) -> Sequence[Frame]:
-        """One new frame for each of `times`, rising, 0 < t < 1, where 0 is `a` and 1 is `b`."""
+        """Return a frame for each of `times`, which rise within 0 < t < 1. 0 is `a`, 1 is `b`."""
 
 
 def interpolated(stream: FrameStream, interpolator: Interpolator, k: int) -> FrameStream:
-    """`stream` with `k` frames added between each pair; never holds more than one pair and what lies between.
+    """Yield `stream` with `k` new frames between each pair. Holds one pair and its new frames.
 
-    k = 0 passes the frames on untouched and does not call the interpolator.
+    k = 0 passes the frames on unchanged. Raises ValueError for k < 0.
     """
     if k < 0:
         raise ValueError(f"cannot add {k} frames between two; 0 or more works")
@@ -35,9 +35,10 @@ def interpolated(stream: FrameStream, interpolator: Interpolator, k: int) -> Fra
 
 
 def interpolated_images(images: Tensor, interpolator: Interpolator, k: int, progress: Progress) -> Tensor:
-    """The same for a ComfyUI IMAGE, (N, H, W, C) in [0, 1]: (N + (N - 1) k, H, W, 3) float32 on the CPU.
+    """Interpolate a ComfyUI IMAGE (N, H, W, C) in [0, 1]. Returns (N + (N - 1) k, H, W, 3) float32 on the
+    CPU.
 
-    The images themselves keep every digit; only the new frames have been bytes.
+    The given images keep their exact values. Only new frames have 8 bits per channel.
     """
     count = max(len(images) + (len(images) - 1) * k, 0)
     result = torch.empty(count, *images.shape[1:3], 3)

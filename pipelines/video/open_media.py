@@ -17,16 +17,16 @@ from ..errors import MediaError
 
 __all__ = ["exact_fraction", "open_animation", "open_media", "require_codec", "tags_of"]
 
-# Without it a tag that is not UTF-8 is an error; PyAV 19 has no such argument, and reads every tag.
+# Else PyAV below 19 fails on a tag that is not UTF-8. PyAV 19 has no such argument and reads all tags.
 _NOT_UTF8: dict[str, Any] = (
     {} if int(av.__version__.partition(".")[0]) >= 19 else {"metadata_errors": "replace"}
 )
 
 
 def open_media(content: Path | bytes) -> InputContainer:
-    """A file open for reading, or its content; to be closed. The only place that opens one with PyAV.
+    """Open a file, or its content, with PyAV. The caller closes it. No other function opens one with PyAV.
 
-    Raises OSError or av.FFmpegError when it is missing or no media file.
+    Raises OSError or av.FFmpegError if it is missing or not a media file.
     """
     source = BytesIO(content) if isinstance(content, bytes) else str(content)
     container: InputContainer = av.open(source, "r", **_NOT_UTF8)
@@ -34,7 +34,7 @@ def open_media(content: Path | bytes) -> InputContainer:
 
 
 def tags_of(container: InputContainer) -> dict[str, str]:
-    """The tags of a file. What in them is not UTF-8 is U+FFFD, which can be printed and written again."""
+    """Return the tags of a file. Bytes that are not UTF-8 become U+FFFD, which can be written again."""
     # PyAV 19 gives each such byte as half of a surrogate pair; older ones have replaced it already.
     return {_printable(name): _printable(text) for name, text in container.metadata.items()}
 
@@ -44,15 +44,15 @@ def _printable(text: str) -> str:
 
 
 def exact_fraction(value: Fraction | None) -> Fraction | None:
-    """A rate or time base of PyAV; None when the file does not say it.
+    """Return a rate or time base of PyAV as a Fraction. None if the file does not state it.
 
-    PyAV 19 has a type of its own for them, which rounds to 32 bits and says 0/1 for what is not known.
+    PyAV 19 returns its own type, which is rounded to 32 bits and has 0/1 for an unknown value.
     """
     return Fraction(value.numerator, value.denominator) if value else None
 
 
 def require_codec(stream: av.VideoStream | av.AudioStream, path: Path | str) -> None:
-    """Raises MediaError when there is no decoder for a stream of `path`: PyAV gives it no context then."""
+    """Raise MediaError if there is no decoder for a stream of `path`. PyAV then gives it no context."""
     if stream.codec_context is None:
         what = "video" if stream.type == "video" else "audio"
         raise MediaError(f"the {what} of {path} is in a format that cannot be decoded here; convert it first")
@@ -60,10 +60,11 @@ def require_codec(stream: av.VideoStream | av.AudioStream, path: Path | str) -> 
 
 @contextmanager
 def open_animation(content: Path | bytes, name: str | None = None) -> Iterator[Image.Image]:
-    """An animated WebP, of which libav reads the first frame only. Its frames are read by seeking.
+    """Open an animated WebP, whose further frames libav does not read. Seek to read a frame.
 
-    name: what an error calls it; its path when left out.
-    Raises MediaError when it is missing, damaged, or promises more pixels than are safe to unpack.
+    name: of the file, for errors.
+
+    Raises MediaError if it is missing, damaged, or claims more pixels than are safe to unpack.
     """
     try:
         with Image.open(BytesIO(content) if isinstance(content, bytes) else content) as image:

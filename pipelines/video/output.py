@@ -112,7 +112,7 @@ def require_writable(video: Path, *, make_folder: bool = False) -> None:
 
 
 def write_sidecar(video: Path, receipt: Mapping[str, Any]) -> None:
-    """Raises MediaError when the file cannot be written."""
+    """Write the receipt of `video` beside it. Raises MediaError if that fails."""
     try:
         sidecar(video).write_text(json.dumps(receipt, indent=2, ensure_ascii=False), encoding="utf-8")
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What a video file really contains: opened, decoded and counted, not believed."""
+"""Reads what a video file contains. Decodes every frame instead of trusting the header."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["AudioFacts", "VideoFacts", "probe", "verify"]
 
 @dataclass(frozen=True)
 class AudioFacts:
-    """The sound of a file. `rate` in samples per second."""
+    """The sound of a file. rate: samples per second."""
 
     codec: str
     rate: int
@@ -29,9 +29,10 @@ class AudioFacts:
 
 @dataclass(frozen=True)
 class VideoFacts:
-    """One video file. `frames` is how many there are, `duration_s` how long they are shown.
+    """The facts about a video file.
 
-    width, height: as a player shows it, after the turn that a phone may have written into the file.
+    width, height: in pixels, as a player shows it, after a rotation that a phone wrote into the file.
+    frames:        number of frames. duration_s: how long they are shown, in seconds.
     """
 
     path: Path
@@ -47,10 +48,9 @@ class VideoFacts:
 
 
 def probe(path: Path) -> VideoFacts:
-    """Decode every frame of the first video stream of `path`, and every sample of its first sound.
+    """Decode all frames of the first video stream of `path`, and all samples of its first sound.
 
-    Raises:
-        MediaError: the file is missing, damaged, or has no video stream.
+    Raises MediaError if the file is missing or damaged, or has no video stream.
     """
     path = Path(path)
     try:
@@ -111,21 +111,19 @@ def _probe_webp(path: Path) -> VideoFacts:
             image.load()
             milliseconds += image.info.get("duration", 0)
         tags = read_webp_tags(image.getexif())
-        fps = Fraction(1000 * frames, milliseconds) if milliseconds else Fraction(1)  # a still has no rate
+        fps = (
+            Fraction(1000 * frames, milliseconds) if milliseconds else Fraction(1)
+        )  # a still image has no rate
         return VideoFacts(
             path, image.width, image.height, frames, fps, milliseconds / 1000, "webp", "bgra", tags
         )
 
 
-_RATE_STEP = 1e-5  # Matroska keeps whole nanoseconds per frame, from which libav guesses a short fraction
+_RATE_STEP = 1e-5  # Matroska stores nanoseconds per frame, and libav estimates the rate from them
 
 
 def verify(facts: VideoFacts, *, frames: int, width: int, height: int, fps: Fraction) -> None:
-    """Nothing when the file is what was asked for.
-
-    Raises:
-        MediaError: names every difference.
-    """
+    """Raise MediaError that names every difference between the file and the expected values."""
     pairs = (
         ("frames", facts.frames, frames),
         ("width", facts.width, width),

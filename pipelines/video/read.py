@@ -1,4 +1,4 @@
-"""A video file as a frame stream: upright, in RGB, one frame at a time."""
+"""Reads a video file as a frame stream: upright, RGB, one frame at a time."""
 
 from __future__ import annotations
 
@@ -18,15 +18,14 @@ from .open_media import exact_fraction, open_animation, open_media, require_code
 
 __all__ = ["TimedFrame", "read_frames", "read_timed_frames"]
 
-_SOME_RATE = Fraction(25)  # of a file that does not say how fast it plays
-_HD_LINES = 720  # what carries no tag is BT.709 from here on and BT.601 below, as players assume
+_SOME_RATE = Fraction(25)  # frames per second of a file that states none
+_HD_LINES = 720  # without a colour tag, players assume BT.709 from this height on, BT.601 below
 
 
 def read_frames(content: Path | bytes) -> FrameStream:
-    """Every frame of the first video of a file, turned as a player would turn it.
+    """Yield the frames of the first video stream, rotated as in a player.
 
-    Raises:
-        MediaError: the file is missing, damaged, or has no video stream.
+    Raises MediaError if the file is missing or damaged, or has no video stream.
     """
     for timed in read_timed_frames(content):
         yield timed.frame()
@@ -34,9 +33,10 @@ def read_frames(content: Path | bytes) -> FrameStream:
 
 @dataclass(frozen=True)
 class TimedFrame:
-    """One frame of a video. frame: makes its pixels, upright; only what is looked at is converted.
+    """A frame and its time.
 
-    seconds, end: when it is shown, from the first frame on.
+    seconds, end: when it appears and disappears, from the first frame on.
+    frame:        returns its pixels, upright. Frames that are not used are never converted.
     """
 
     seconds: Fraction
@@ -45,7 +45,7 @@ class TimedFrame:
 
 
 def read_timed_frames(content: Path | bytes) -> Iterator[TimedFrame]:
-    """Every frame of the first video, as it is decoded. Raises MediaError as `read_frames` does."""
+    """Yield the frames of the first video stream with their times. Raises as `read_frames`."""
     name = "the video" if isinstance(content, bytes) else str(content)
     is_webp = content[8:12] == b"WEBP" if isinstance(content, bytes) else content.suffix.lower() == ".webp"
     return _animation(content, name) if is_webp else _video(content, name)
@@ -94,7 +94,7 @@ def _rgb(frame: av.VideoFrame) -> Frame:
     converted = frame.reformat(
         format="rgb24",
         src_colorspace=matrix,
-        # Of no meaning for RGB, but PyAV below 17 only looks at the source where the two differ.
+        # Meaningless for RGB. PyAV below 17 ignores the source unless the two differ.
         dst_colorspace=Colorspace.ITU601,
         src_color_range=frame.color_range or ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
@@ -103,5 +103,5 @@ def _rgb(frame: av.VideoFrame) -> Frame:
 
 
 def _upright(frame: Frame, degrees: int) -> Frame:
-    """degrees: counterclockwise, of the turn that the file asks for."""
+    """Rotate a frame. degrees: counterclockwise, as stored in the file."""
     return np.ascontiguousarray(np.rot90(frame, round(degrees / 90))) if degrees else frame

@@ -1,7 +1,7 @@
-"""A clip played backwards, without holding it in memory.
+"""Reverses a clip without holding it in memory.
 
-The VAE decodes forwards only, so the frames wait in a temporary file. Reverse before interpolating: the new
-frames are the same either way round, and then only the source frames are spooled.
+The VAE decodes only forwards, so the frames wait in a temporary file. Reversing before interpolating gives
+the same result with fewer frames in that file.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ __all__ = ["reversed_stream"]
 
 
 def reversed_stream(stream: FrameStream, folder: Path) -> FrameStream:
-    """The frames of `stream`, last first, spooled to a file in `folder` that never outlives the stream.
+    """Yield the frames of `stream` in reverse, through a temporary file in `folder` that is always removed.
 
-    Raises:
-        MediaError: the folder cannot be written or is full, or the frames differ in size.
+    Raises MediaError if the folder is full or cannot be written, or if the frames differ in size.
     """
     try:
         with tempfile.TemporaryFile(prefix="wan-duet-", dir=folder) as spool:

@@ -1,6 +1,6 @@
-"""What a finished file says about itself.
+"""Names the tags in a finished file, and makes them storable.
 
-ComfyUI restores a graph from `prompt` and `workflow` when a file is dropped on it; `wan_duet` is our receipt.
+ComfyUI restores a graph from `prompt` and `workflow` when a file is dropped on it. `wan_duet` is our receipt.
 """
 
 from __future__ import annotations
@@ -17,10 +17,9 @@ RECEIPT = "wan_duet"
 
 
 def storable_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """A copy that every container can hold.
+    """Return a copy of tags that every container can hold.
 
-    Raises:
-        MediaError: a tag has no name, or contains what a file cannot keep (NUL, half of a surrogate pair).
+    Raises MediaError for a tag without a name, or with NUL or half of a surrogate pair.
     """
     for key, value in tags.items():
         text = key + value
@@ -33,7 +32,7 @@ def storable_tags(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def with_own_names(tags: Mapping[str, str]) -> dict[str, str]:
-    """The tags of a file with our names as we write them: Matroska and WebM keep names in capitals."""
+    """Return the tags with our names in lower case. Matroska and WebM store names in capitals."""
     ours = {name.upper(): name for name in (PROMPT, WORKFLOW, RECEIPT)}
     return {ours.get(name, name): text for name, text in tags.items()}
 
@@ -42,5 +41,5 @@ _OF_THE_MUXER = {"major_brand", "minor_version", "compatible_brands", "encoder",
 
 
 def content_tags(tags: Mapping[str, str]) -> dict[str, str]:
-    """Of a file that is written anew, the tags that are about the video and not about that file."""
+    """Return the tags about the video, without those about the file that it was read from."""
     return {name: text for name, text in tags.items() if name.lower() not in _OF_THE_MUXER}

@@ -1,4 +1,4 @@
-"""Tags in a WebP file, which its encoder cannot write: EXIF texts as ComfyUI reads them ("prompt:{...}")."""
+"""Reads and writes the tags of a WebP file: EXIF texts ("prompt:{...}") as in ComfyUI. Its encoder cannot."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from .tags import PROMPT
 
 __all__ = ["read_webp_tags", "write_webp_tags"]
 
-_MODEL = 0x0110  # the EXIF number under which ComfyUI keeps the prompt; everything else goes below it
+_MODEL = 0x0110  # EXIF number of the prompt in ComfyUI; other tags have lower numbers
 _HAS_EXIF, _ASCII = 0x08, 2
 
 
 def write_webp_tags(file: Path, tags: Mapping[str, str], width: int, height: int) -> None:
-    """Add `tags` to a finished file of that size, in pixels."""
+    """Add `tags` to a finished file. width, height: of its frames, in pixels."""
     if not tags:
         return
     data = file.read_bytes()
     chunks = data[12:]
-    if chunks[:4] != b"VP8X":  # a file of one image has no header that could announce EXIF
+    if chunks[:4] != b"VP8X":  # a file with one image has no extended header
         header = struct.pack("<I", 0) + _uint24(width - 1) + _uint24(height - 1)
         chunks = _chunk(b"VP8X", header) + chunks
     flags = chunks[8] | _HAS_EXIF
@@ -30,7 +30,7 @@ def write_webp_tags(file: Path, tags: Mapping[str, str], width: int, height: int
 
 
 def read_webp_tags(exif: Mapping[int, object]) -> dict[str, str]:
-    """The tags among the EXIF entries of an image, as Pillow reads them."""
+    """Return the tags among the EXIF entries that Pillow read."""
     found = {}
     for value in exif.values():
         if isinstance(value, str) and ":" in value:
@@ -40,7 +40,7 @@ def read_webp_tags(exif: Mapping[int, object]) -> dict[str, str]:
 
 
 def _exif(tags: Mapping[str, str]) -> bytes:
-    """A TIFF directory with one text per tag, in rising order of numbers as the format wants it."""
+    """Return a TIFF directory with a text per tag. The format requires rising numbers."""
     others = [name for name in tags if name != PROMPT]
     numbers = {PROMPT: _MODEL} if PROMPT in tags else {}
     numbers.update({name: _MODEL - 1 - index for index, name in enumerate(others)})

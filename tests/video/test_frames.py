@@ -29,7 +29,7 @@ def test_values_outside_the_range_are_clipped() -> None:
 def test_a_frame_with_one_bad_value_is_refused(bad: float) -> None:
     frame = torch.zeros(3, 8, 8)
     frame[1, 2, 3] = bad
-    with pytest.raises(MediaError, match="NaN or infinite"):
+    with pytest.raises(MediaError, match="NaN or Inf"):
         to_uint8(frame)
 
 
