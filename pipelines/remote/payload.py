@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import RequestError
 from ..request import MEDIA, WanRequest
-from ..request.lora_weight import place_of
+from ..request.lora_weight import is_https, place_of, why_not_sent
 from ..video.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
 from .provider import Payload
 
@@ -93,7 +93,7 @@ def _file_of(value: str, where: str, find: FindFile, check: Callable[[], None]) 
     """Return the file that a value names. None for an address, which is sent unchanged."""
     if value[:5].lower() == "data:":
         return file_in_data_uri(value, where)
-    if value[:8].lower() == "https://":
+    if is_https(value):
         return None
     if value.startswith("sha256:"):
         raise RequestError.of(
@@ -106,15 +106,12 @@ def _file_of(value: str, where: str, find: FindFile, check: Callable[[], None]) 
 
 def _lora_file(path: str, where: str, find: FindFile, check: Callable[[], None]) -> LocalFile | None:
     """Return the file that a path names. None for an address or repository, which the provider downloads."""
-    place = place_of(path)
-    if place == "embedded":
-        raise RequestError.of(where, "belongs to the embedded model", "give a LoRA for the provider's model")
-    if place == "address" and path[:8].lower() != "https://":
-        raise RequestError.of(where, "not an https address", "give https, a repository or a file")
-    if place != "file":
+    if fault := why_not_sent(path):
+        raise RequestError.of(where, *fault)
+    if place_of(path) != "file":
         return None
     file = find(path, where)
-    if file.suffix.lower() != ".safetensors":
+    if file.suffix.lower() != ".safetensors":  # what a link leads to
         raise RequestError.of(where, f"{file.name[:80]!r} is not a .safetensors file", "give one that is")
     return file_at(file, where, check)
 

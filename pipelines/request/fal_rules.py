@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from .base import WanRequest
 from .field_rows import MEDIA, field_rows
+from .lora_weight import is_https, why_not_sent
 from .report import Finding
 
 __all__ = ["fal_findings", "for_fal"]
@@ -30,7 +33,11 @@ def fal_findings(request: WanRequest) -> list[Finding]:
     values = request.model_dump(mode="json")
     for row in field_rows(type(request)):
         value = values[row.name]
-        findings.append(Finding(row.name, "supported", value, value, _meaning(row.name, value)))
+        fault = _fault(row.name, value)
+        if fault is not None:
+            findings.append(Finding(row.name, "impossible", value, None, fault))
+        else:
+            findings.append(Finding(row.name, "supported", value, value, _meaning(row.name, value)))
     if request.kind == "image-to-image":
         reason = "the listing of 2026-08 no longer names this field; fal may ignore it"
         findings.append(Finding("resolution", "warning", values["resolution"], values["resolution"], reason))
@@ -42,10 +49,20 @@ def for_fal(request: WanRequest) -> WanRequest | None:
     return request if request.provider == "fal" else None
 
 
+def _fault(field: str, value: Any) -> str | None:
+    """Return why a file or address of this field is not sent, which would end the run before it is bought."""
+    if field in MEDIA and value is not None and "://" in value and not is_https(value):
+        return "not an https address; give https, or save the file and give its name"
+    for index, lora in enumerate(value or () if field == "loras" else ()):
+        if fault := why_not_sent(lora["path"]):
+            return f"loras[{index}].path: {'; '.join(fault)}"
+    return None
+
+
 def _meaning(field: str, value: object) -> str:
     if value is None:
         return "not sent: the provider decides"
-    if field in MEDIA and not str(value).startswith(("http://", "https://", "data:")):
+    if field in MEDIA and not str(value).startswith(("https://", "data:")):
         return "uploaded first, then sent as an address"
     if field == "loras":
         return "sent unchanged; files on this machine are uploaded first"

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from .field_case import FieldCase
 from .image_size import pixels
 from .implied import IMAGE_TASKS
-from .lora_weight import place_of
+from .lora_weight import is_https, place_of
 from .report import Finding
 from .timing import generated_frames, input_fps
 
@@ -198,7 +198,7 @@ def _loras(case: FieldCase) -> Finding:
     one_expert = case.model is not None and case.model.experts == 1
     for index, lora in enumerate(case.value):
         where, place = f"loras[{index}]", place_of(lora["path"])
-        if place == "address" and not lora["path"].lower().startswith("https://"):
+        if place == "address" and not is_https(lora["path"]):
             return case.impossible(f"{where}.path is downloaded over https only; give an https address")
         if place in ("file", "embedded") and lora.get("weight_name") is not None:
             return case.impossible(

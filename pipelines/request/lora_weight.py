@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from .base import StrictModel
 
-__all__ = ["LegacyLoRAWeight", "LoRAWeight", "NovitaLoRA", "Place", "place_of"]
+__all__ = ["LegacyLoRAWeight", "LoRAWeight", "NovitaLoRA", "Place", "is_https", "place_of", "why_not_sent"]
 
 Place = Literal["address", "embedded", "repository", "file"]
 _EMBEDDED = "toy/"
@@ -23,6 +23,23 @@ def place_of(path: str) -> Place:
     if path.count("/") != 1 or "\\" in path or path.startswith((".", "/", "~")) or path.endswith(_SUFFIXES):
         return "file"
     return "embedded" if path.startswith(_EMBEDDED) else "repository"
+
+
+def why_not_sent(path: str) -> tuple[str, str] | None:
+    """Return why no provider takes a LoRA from `path`, and what to give instead. None if one may take it."""
+    place = place_of(path)
+    if place == "embedded":
+        return "belongs to the embedded model", "give a LoRA for the provider's model"
+    if place == "address" and not is_https(path):
+        return "not an https address", "give https, a repository or a file"
+    if place == "file" and not path.lower().endswith(".safetensors"):
+        return "not a .safetensors file", "give one that is"
+    return None
+
+
+def is_https(address: str) -> bool:
+    """Return whether `address` is one that providers and this program fetch from."""
+    return address[:8].lower() == "https://"
 
 
 class _HasPath(StrictModel):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from .field_case import FieldCase
 from .limits import newest_limit
-from .lora_weight import place_of
+from .lora_weight import is_https, place_of, why_not_sent
 from .report import Finding
 
 __all__ = [
@@ -81,7 +81,7 @@ def shape_of_image(case: FieldCase) -> Finding:
 
 
 def image(case: FieldCase) -> Finding:
-    if not case.value.lower().startswith("https://"):
+    if not is_https(case.value):
         return case.impossible("Novita accepts no image files; give an https address")
     return case.supported("sent unchanged")
 
@@ -137,6 +137,8 @@ def _loras(case: FieldCase) -> Finding:
         where = f"loras[{index}]"
         if is_file(lora["path"]):
             return case.impossible(f"{where}.path: {LOCAL_LORA}")
+        if fault := why_not_sent(lora["path"]):
+            return case.impossible(f"{where}.path: {'; '.join(fault)}")
         if lora["weight_name"] is not None:
             return case.impossible(f"{where}.weight_name: Novita has no such field; leave it out")
         if scales is not None and not scales.allows(lora["scale"]):

@@ -13,7 +13,7 @@ import pytest
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.remote.payload import Prepared, prepare, sendable
 from wan_duet.pipelines.remote.stored_form import fingerprint
-from wan_duet.pipelines.request import KINDS, field_table, parse
+from wan_duet.pipelines.request import KINDS, check, field_table, parse
 from wan_duet.pipelines.video.local_file import LocalFile
 
 from ..servers.contract import entries_of, faults_in
@@ -139,6 +139,23 @@ def test_what_cannot_be_sent_is_refused_by_its_field(kind: str, values: dict[str
     with pytest.raises(RequestError) as caught:
         prepare(parse(kind, values))
     assert [problem.field for problem in caught.value.problems] == [field]
+
+
+@pytest.mark.parametrize("value", ["http://a/b", "ftp://a/b", "HTTPS://a/b", "file:///etc/passwd", "s3://a/b"])
+@pytest.mark.parametrize(
+    ("kind", "field"), [("image-to-video", "image_url"), ("text-to-video-lora", "loras[0].path")]
+)
+def test_check_and_the_run_agree_about_an_address(kind: str, field: str, value: str) -> None:
+    values = {"image_url": value} if field == "image_url" else {"loras": [{"path": value}]}
+    asked = parse(kind, {"prompt": "a", **values})
+    report = check(asked, "fal")
+    if report.ok:
+        assert value in json.dumps(sent(prepare(asked)))
+    else:
+        with pytest.raises(RequestError, match="https"):
+            prepare(asked)
+        assert "https" in next(item.reason for item in report.findings if item.status == "impossible")
+    assert report.ok == (value == "HTTPS://a/b")
 
 
 def test_reading_a_large_file_can_be_stopped(tmp_path: Path) -> None:
