@@ -144,6 +144,11 @@ class Api:
         if failure_kind is not None:
             details = self._explain(answer.data)
             text = details.message if details else one_line(answer.body.decode("utf-8", "replace"), 120)
+            if failure_kind == "moved":
+                to = one_line(answer.headers.get("location", "an address it does not name"), 200)
+                text = (
+                    f"moved to {to}, which is not followed with a key; update Wan Duet, or check the network"
+                )
             if answer.status in (401, 403):
                 text = f"{text}; check the key and the account"
             raise CallFailedError(

@@ -35,7 +35,7 @@ __all__ = [
     "retry_after_s",
 ]
 
-FailureKind = Literal["not sent", "busy", "timed out", "gateway", "crash", "lost", "refused"]
+FailureKind = Literal["not sent", "busy", "timed out", "gateway", "crash", "lost", "moved", "refused"]
 _LONGEST_WAIT_S = 30.0
 _LONGEST_RETRY_AFTER_S = 120.0
 
@@ -68,6 +68,7 @@ SUBMIT = _policy(
     gateway=_ONCE,  # an ingress may lose the answer of a queue that took the job
     crash=_ONCE,
     lost=_ONCE,
+    moved=_ONCE,
     refused=RetryRule(1, RefusedError),
 )
 READ = _policy(
@@ -77,15 +78,18 @@ READ = _policy(
     gateway=RetryRule(6, UnreachableError),
     crash=RetryRule(6, UnreachableError),
     lost=RetryRule(6, UnreachableError),
+    moved=RetryRule(1, RemoteError),
     refused=RetryRule(1, RemoteError),
 )
+
+
+def _at_most(attempts: int, rule: RetryRule) -> RetryRule:
+    return RetryRule(min(attempts, rule.attempts), rule.error)
+
+
 # Repeating these costs nothing, and somebody waits for them to end.
-CANCEL = Policy(
-    {name: rule if name == "refused" else RetryRule(3, rule.error) for name, rule in READ.rules.items()}, 30.0
-)
-CHEAP = Policy(
-    {name: rule if name == "refused" else RetryRule(4, rule.error) for name, rule in READ.rules.items()}
-)
+CANCEL = Policy({name: _at_most(3, rule) for name, rule in READ.rules.items()}, 30.0)
+CHEAP = Policy({name: _at_most(4, rule) for name, rule in READ.rules.items()})
 ONCE = Policy({name: RetryRule(1, rule.error) for name, rule in READ.rules.items()})
 
 
@@ -111,6 +115,8 @@ def failure_kind_of_status(status: int) -> FailureKind | None:
     """Return the kind of failure of an HTTP status (100 to 599). None for success (2xx)."""
     if 200 <= status < 300:
         return None
+    if status in (301, 308):
+        return "moved"  # for good, so the same call gets no better
     if status in (425, 429):
         return "busy"
     if status == 408:

@@ -139,7 +139,7 @@ SURELY_NOT = ("425", "429", "429 wait")
 NEVER = ("400", "401", "403", "404", "409", "422")
 NO_ANSWER = ("drop", "reset", "stall", "cut json")
 TROUBLED = ("408", "500", "502 page", "503 page", "503 json", "504 start", "504 page")
-UNREADABLE = ("not json", "empty", "not an object", "huge json", "redirect")
+UNREADABLE = ("not json", "empty", "not an object", "huge json", "redirect", "moved")
 WHO_KNOWS = (*NO_ANSWER, *TROUBLED, *UNREADABLE)
 
 
@@ -166,6 +166,17 @@ def test_an_ambiguous_submit_is_made_once(name: str, after: bool) -> None:
         assert caught.value.money == "may have been spent"
         assert server.script.calls["submit"] == 1
         assert len(server.jobs) == int(after)
+
+    with_fal(use)
+
+
+def test_a_route_that_has_moved_for_good_is_asked_once_and_names_the_new_place() -> None:
+    async def use(fal: Fal, server: FalServer) -> None:
+        job = await submitted(fal)
+        server.script.plan("status", "moved", times=100)
+        with pytest.raises(RemoteError, match="moved to https://example.com/, which is not followed"):
+            await fal.status(job)
+        assert server.script.calls["status"] == 1
 
     with_fal(use)
 

@@ -141,7 +141,9 @@ def test_what_cannot_be_sent_is_refused_by_its_field(kind: str, values: dict[str
     assert [problem.field for problem in caught.value.problems] == [field]
 
 
-@pytest.mark.parametrize("value", ["http://a/b", "ftp://a/b", "HTTPS://a/b", "file:///etc/passwd", "s3://a/b"])
+@pytest.mark.parametrize(
+    "value", ["http://a/b", "ftp://a/b", "HTTPS://a/b", "file:///etc/passwd", "s3://a/b"]
+)
 @pytest.mark.parametrize(
     ("kind", "field"), [("image-to-video", "image_url"), ("text-to-video-lora", "loras[0].path")]
 )

@@ -164,6 +164,7 @@ ANSWERS: dict[str, Callable[[], web.Response]] = {
     "create failed": _json(
         500, {"code": 500, "reason": "CREATE_TASK_FAILED", "message": "create task failed", "metadata": {}}
     ),
+    "moved": lambda: web.Response(status=308, headers={"Location": "https://example.com/"}),
     "redirect": lambda: web.Response(status=307, headers={"Location": "https://example.com/"}),
 }
 
