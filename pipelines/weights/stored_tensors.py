@@ -35,6 +35,7 @@ _DTYPES = {
 }
 # What parameters of a network can have.
 NUMBERS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
+_LARGEST_HEADER = 16 * 2**20  # bytes; that of the A14B has 0.1 MiB, and a LoRA's training log a few MiB
 
 
 class Files:
@@ -162,9 +163,12 @@ class _Place(NamedTuple):
 def _read(file: Path) -> tuple[dict[str, _Place], dict[str, str]]:
     """Return the positions of all tensors and the metadata, after safetensors has validated the file."""
     try:
-        with safe_open(file, framework="np"), file.open("rb") as stream:
+        with file.open("rb") as stream:
             size = int.from_bytes(stream.read(8), "little")
-            header = json.loads(stream.read(size))
+            if size > _LARGEST_HEADER:
+                raise ValueError(f"its header has {size} bytes, more than {_LARGEST_HEADER}")
+            with safe_open(file, framework="np"):
+                header = json.loads(stream.read(size))
     except Exception as error:  # safetensors raises its own type, OSError or RuntimeError
         raise ModelError(f"{file}: not a readable safetensors file: {error}") from error
     metadata = header.pop("__metadata__", None) or {}

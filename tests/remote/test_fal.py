@@ -174,7 +174,7 @@ def test_a_route_that_has_moved_for_good_is_asked_once_and_names_the_new_place()
     async def use(fal: Fal, server: FalServer) -> None:
         job = await submitted(fal)
         server.script.plan("status", "moved", times=100)
-        with pytest.raises(RemoteError, match="moved to https://example.com/, which is not followed"):
+        with pytest.raises(RemoteError, match=r"moved to https://example.com/, which is not followed"):
             await fal.status(job)
         assert server.script.calls["status"] == 1
 
