@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import socket
 from collections.abc import Callable
+from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,6 +19,7 @@ from ..pipelines.errors import WanDuetError
 __all__ = ["answer", "read_body", "refusal", "require_own_page"]
 
 _LONGEST = 4096  # bytes of a body
+_HOSTS = "WAN_DUET_HOSTS"  # environment: further names of this ComfyUI, with commas between them
 
 
 async def answer(work: Callable[[], object]) -> web.Response:
@@ -54,8 +59,17 @@ def require_own_page(request: web.Request, instead: str) -> None:
 
     ComfyUI looks at the origin too, but not with --enable-cors-header, and on loopback addresses only.
 
-    A browser says where a page comes from, and sends JSON to no other site without asking.
+    A browser says where a page comes from, and sends JSON to no other site without asking. It takes a page
+    for ComfyUI's own, too, whose name was made to lead here after it was opened (DNS rebinding); so a name
+    must be one that nobody else can give.
     """
+    host = request.headers.get("Host", "")
+    if not _is_ours(host):
+        raise refusal(
+            web.HTTPForbidden,
+            f"{instead}; this page calls ComfyUI {host[:80]!r}, which is neither an address nor localhost: "
+            f"name it in {_HOSTS} if it is yours",
+        )
     origin = request.headers.get("Origin")
     site = request.headers.get("Sec-Fetch-Site", "none")
     foreign = (
@@ -63,3 +77,17 @@ def require_own_page(request: web.Request, instead: str) -> None:
     )
     if foreign or site not in ("same-origin", "none"):
         raise refusal(web.HTTPForbidden, instead)
+
+
+def _is_ours(host: str) -> bool:
+    """Whether a Host header has an address, localhost, the name of this machine, or one of WAN_DUET_HOSTS."""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    with suppress(ValueError):
+        ip_address(name)
+        return True
+    machine = socket.gethostname().lower()
+    named = {one.strip().lower() for one in os.environ.get(_HOSTS, "").split(",")}
+    return bool(name) and name in {"localhost", machine, f"{machine}.local"} | named

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import stat
 from collections.abc import Mapping
 from pathlib import Path
@@ -105,6 +106,30 @@ def test_a_page_of_another_site_changes_and_asks_nothing(
     body = {"provider": "fal"} if path else KEEP
     assert ask(tmp_path, path, body, headers)[0] == status
     assert not (tmp_path / "keys.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8188", 200),
+        ("192.168.1.7:8188", 200),
+        ("[::1]:8188", 200),
+        (socket.gethostname(), 200),
+        ("comfy.mine.example:8188", 200),
+        ("rebound.example:8188", 403),
+        ("127.0.0.1.rebound.example", 403),
+        ("[::1", 403),
+        ("", 403),
+    ],
+)
+def test_a_name_that_somebody_else_can_give_sets_no_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, host: str, status: int
+) -> None:
+    monkeypatch.setenv("WAN_DUET_HOSTS", "other, Comfy.Mine.Example")
+    got, told = ask(tmp_path, body=KEEP, headers={"Host": host})
+    assert got == status
+    assert (tmp_path / "keys.json").exists() == (status == 200)
+    assert status == 200 or "WAN_DUET_HOSTS" in told["error"]
 
 
 @pytest.mark.parametrize(
