@@ -1,7 +1,8 @@
 """`wan-duet`, also `python -m wan_duet`: checks, plans and runs requests without ComfyUI.
 
 Answers go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 a run failed, 2 the request is
-wrong or cannot be honoured, 130 stopped by the user, 141 nobody reads the answer any more.
+wrong or cannot be honoured, 3 a provider's page cannot be read, 130 stopped by the user, 141 nobody reads the
+answer any more.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from ..errors import RequestError, WanDuetError
 from ..request.kinds import KIND_NAMES, describe_kinds, json_schema
 from ..version import VERSION
 from .check_commands import add_check_commands
+from .contracts_command import add_contracts_command
 from .generate_command import add_generate_command
 from .jobs_command import add_jobs_command
 from .keys_command import add_keys_command
@@ -55,6 +57,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     add_command(commands, "kinds", _kinds, "list the kinds of request")
     schema = add_command(commands, "schema", _schema, "print the JSON Schema of a kind")
     schema.add_argument("kind", choices=list(KIND_NAMES), metavar="KIND")
+    add_contracts_command(commands)
     add_jobs_command(commands)
     add_keys_command(commands)
     add_lora_command(commands)
