@@ -23,7 +23,7 @@ from ..pipelines.errors import DownloadError
 from ..pipelines.model_files.background import BackgroundDownload
 from ..pipelines.model_files.catalogue import read_catalogue
 from ..pipelines.model_files.get_files import get_files, web_of
-from ..pipelines.model_files.inventory import Folders, Found, look_for, require_room, to_fetch
+from ..pipelines.model_files.inventory import Folders, Found, find_files, require_room, to_fetch
 from ..pipelines.progress import Progress
 from ..pipelines.request import KINDS
 from .own_page import answer, read_body, refusal
@@ -48,7 +48,7 @@ def add_model_routes(
         names = (await read_body(request, _INSTEAD, "files", longest=_LONGEST))["files"]
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise refusal(web.HTTPBadRequest, "files: give a list of names")
-        return lambda: look_for(read_catalogue(own_list()).named(names), folders())
+        return lambda: find_files(read_catalogue(own_list()).named(names), folders())
 
     @routes.get("/wan_duet/models/kinds")
     async def kinds(_: web.Request) -> web.Response:

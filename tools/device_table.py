@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from wan_duet.pipelines.device.precision import RULES, Abilities, native_precision, torch_dtype
+from wan_duet.pipelines.device.precision import RULES, DeviceCapabilities, native_precision, torch_dtype
 from wan_duet.pipelines.kernels.attention import attention_candidates
 from wan_duet.pipelines.kernels.choices import kernel_candidates
 from wan_duet.pipelines.kernels.trial import DeviceFacts
@@ -30,31 +30,35 @@ MEMORY = {
 """Source of the free memory, per kind of device. It is unknown for the others."""
 
 
-def _memory(abilities: Abilities) -> str:
-    return MEMORY.get(abilities.kind, "unknown")
+def _memory(capabilities: DeviceCapabilities) -> str:
+    return MEMORY.get(capabilities.kind, "unknown")
 
 
-def _facts(abilities: Abilities) -> DeviceFacts:
-    nvidia = abilities.kind == "cuda" and not abilities.arch
-    return DeviceFacts(abilities.kind, abilities.capability if nvidia else None, hip=bool(abilities.arch))
+def _facts(capabilities: DeviceCapabilities) -> DeviceFacts:
+    nvidia = capabilities.kind == "cuda" and not capabilities.arch
+    return DeviceFacts(
+        capabilities.kind, capabilities.capability if nvidia else None, hip=bool(capabilities.arch)
+    )
 
 
-def _kernels(abilities: Abilities) -> str:
-    return ", ".join(kernel_candidates(_facts(abilities)))
+def _kernels(capabilities: DeviceCapabilities) -> str:
+    return ", ".join(kernel_candidates(_facts(capabilities)))
 
 
-def _attention(abilities: Abilities) -> str:
-    dtype = torch_dtype(native_precision(abilities))
-    return ", ".join((*attention_candidates(_facts(abilities), dtype), "sdpa"))
+def _attention(capabilities: DeviceCapabilities) -> str:
+    dtype = torch_dtype(native_precision(capabilities))
+    return ", ".join((*attention_candidates(_facts(capabilities), dtype), "sdpa"))
 
 
-def _filled_by(abilities: Abilities) -> str:
-    if abilities.kind == "cpu":
+def _filled_by(capabilities: DeviceCapabilities) -> str:
+    if capabilities.kind == "cpu":
         return "a second thread"
-    return "the computing thread" if streams_of(torch.device(abilities.kind)) is None else "a second thread"
+    return (
+        "the computing thread" if streams_of(torch.device(capabilities.kind)) is None else "a second thread"
+    )
 
 
-COLUMNS: dict[str, Callable[[Abilities], str]] = {
+COLUMNS: dict[str, Callable[[DeviceCapabilities], str]] = {
     "precision": native_precision,
     "kernels": _kernels,
     "attention": _attention,
@@ -67,9 +71,9 @@ _INTRODUCTION = f"""# Devices
 
 `{WRITE}` generates this page from the rules in the code.
 
-The table says what `auto` chooses on a device outside ComfyUI. The device reports its own abilities; emulated
-ones do not count. Kernels and attention are tried on the device in the order shown, and the first that runs
-is used. The last column is the source of the precision rule.
+The table says what `auto` chooses on a device outside ComfyUI. The device reports its own capabilities;
+emulated ones do not count. Kernels and attention are tried on the device in the order shown, and the first
+that runs is used. The last column is the source of the precision rule.
 
 """
 _AFTER = """

@@ -28,7 +28,7 @@ TURNED: dict[type[ast.cmpop], str] = {
     ast.Is: "is not", ast.IsNot: "is", ast.In: "not in", ast.NotIn: "in",
 }  # fmt: skip
 # Calls whose numbers are axes, lengths of texts, and examples in a table.
-NO_AMOUNTS = {"flatten", "unflatten", "one_line", "Abilities"}
+NO_AMOUNTS = {"flatten", "unflatten", "one_line", "DeviceCapabilities"}
 BY_HAND = [  # the function, class or constant, an expression in it, what replaces it
     ("wait", "self._streams.current().wait_event(ready)", "pass"),
     ("_on_stream", "self._stream.wait_event(after)", "pass"),
@@ -38,7 +38,7 @@ BY_HAND = [  # the function, class or constant, an expression in it, what replac
     ("finish", "self._stream.synchronize()", "pass"),
     ("replace_vae_forward", "operations or plain_operations()", "plain_operations()"),
     ("RULES", "(8, 0)", "(7, 0)"),  # bfloat16 where a card only emulates it
-    ("abilities_of", "14", "12"),  # bfloat16 on a macOS that has none
+    ("capabilities_of", "14", "12"),  # bfloat16 on a macOS that has none
     ("kernel_candidates", "('triton', 'kitchen', 'plain')", "('kitchen', 'plain')"),
     ("attention_candidates", "('flash3', 'cudnn', 'flash2')", "('sage', 'flash3', 'cudnn', 'flash2')"),
     ("attention_candidates", "('cudnn', 'flash2')", "('sage', 'cudnn', 'flash2')"),

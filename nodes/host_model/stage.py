@@ -1,7 +1,7 @@
-"""One stage of a run as ComfyUI samples it: a guider, which calls our loop as its sampler.
+"""Samples one stage of a run with ComfyUI's guider, which calls our loop as its sampler.
 
-Only inside `CFGGuider.sample` do all wrappers, hooks, injections and casts of a MODEL act: EasyCache and
-context windows wrap the outer calls, and hooks are registered there.
+Wrappers, hooks, injections and casts of a MODEL act only inside `CFGGuider.sample`: EasyCache and context
+windows wrap the outer calls, and hooks are registered there.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ __all__ = ["sample_stages"]
 def sample_stages(
     models: Mapping[str, Any], stages: Sequence[HostStage], start: HostStart, prompts: HostPrompts
 ) -> Tensor:
-    """As `HostNetworks.sample`. models: ComfyUI's MODEL of each expert."""
+    """As `HostNetworks.sample`. models: the MODEL of each expert."""
     latents, noise = start.latents, start.noise
     first: _Kept | None = None
     for stage in stages:
-        # Looked up late: a pack may have put a subclass in its place.
+        # Looked up here, because another pack may replace the class.
         guider = samplers.CFGGuider(models[stage.expert])
         guider.set_conds(prompts.positive, prompts.negative)
         guider.set_cfg(stage.guidance)
@@ -38,7 +38,7 @@ def sample_stages(
             torch.zeros_like(latents) if noise is None else noise,
             latents,
             sampler,
-            torch.tensor(stage.told, dtype=torch.float32),
+            torch.tensor(stage.expert_sigmas, dtype=torch.float32),
             denoise_mask=start.mask,
             callback=lambda step, clean, before, _total, stage=stage: stage.report(step, clean, before),
             disable_pbar=True,
@@ -48,12 +48,15 @@ def sample_stages(
     return latents.float().cpu()
 
 
-_Kept = tuple[Any, Any]  # (noise, normalised latents) that a masked part is made of, in every stage
+_Kept = tuple[
+    Any, Any
+]  # (noise, normalised latents) of the first stage; masked parts are made from them in every stage
 
 
 class _LoopSampler(samplers.Sampler):
-    """Makes the steps of one stage with our solver, from the noise and the latents that the guider gives:
-    context windows with FreeNoise shuffle the noise on its way.
+    """Makes the steps of one stage with our solver, from the noise and latents of the guider.
+
+    The noise must be the guider's: context windows with FreeNoise shuffle it.
     """
 
     def __init__(self, stage: HostStage, kept: _Kept | None) -> None:
@@ -69,9 +72,9 @@ class _LoopSampler(samplers.Sampler):
         noise: Tensor,
         latent_image: Tensor | None = None,
         denoise_mask: Tensor | None = None,
-        disable_pbar: bool = False,  # noqa: ARG002  ComfyUI gives it by position
+        disable_pbar: bool = False,  # noqa: ARG002  ComfyUI passes it by position
     ) -> Tensor:
-        if sigmas.tolist() != torch.tensor(self._stage.told, dtype=torch.float32).tolist():
+        if sigmas.tolist() != torch.tensor(self._stage.expert_sigmas, dtype=torch.float32).tolist():
             raise SamplingError(
                 "sigmas: a patch on the model changes the noise levels of the run, which this sampler would "
                 "not follow; remove that patch, or use ComfyUI's own sampler"
@@ -85,8 +88,8 @@ class _LoopSampler(samplers.Sampler):
         inner = samplers.KSamplerX0Inpaint(model_wrap, sigmas)
         inner.noise, inner.latent_image = self.kept
 
-        def predict(latents: Tensor, told: float) -> Tensor:
-            sigma = latents.new_full((latents.shape[0],), told)
+        def predict(latents: Tensor, expert_sigma: float) -> Tensor:
+            sigma = latents.new_full((latents.shape[0],), expert_sigma)
             return inner(latents, sigma, denoise_mask=denoise_mask, **extra_args)
 
         def report(step: int, clean: Tensor, before: Tensor) -> None:

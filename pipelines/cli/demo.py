@@ -125,7 +125,7 @@ def _host(comfyui: str | None) -> Host | None:
     try:
         return examine(found.path)
     except HostError as error:
-        if found.given:
+        if found.named:
             raise
         print(f"Running in this process instead of the ComfyUI around this folder: {error}", file=sys.stderr)
         return None

@@ -62,11 +62,11 @@ def _add_common(parser: argparse.ArgumentParser, **kept: Any) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     from ..model_files.catalogue import AS_OF, read_catalogue, special_weights
-    from ..model_files.inventory import look_for
+    from ..model_files.inventory import find_files
 
     catalogue, folders = read_catalogue(remote_folder()), _folders(options)
     machine, kinds = _machine(), _kinds_by_files(catalogue)
-    found = {item.file.name: item for item in look_for(catalogue.files.values(), folders)}
+    found = {item.file.name: item for item in find_files(catalogue.files.values(), folders)}
     rates = read_rates(rates_file())
 
     def described(kind: str) -> list[dict[str, Any]]:
@@ -96,11 +96,11 @@ def _list(options: argparse.Namespace) -> int:
 def _get(options: argparse.Namespace) -> int:
     from ..model_files.catalogue import read_catalogue
     from ..model_files.get_files import get_files, web_of
-    from ..model_files.inventory import look_for, require_room, to_fetch
+    from ..model_files.inventory import find_files, require_room, to_fetch
 
     catalogue = read_catalogue(remote_folder())
     wanted = catalogue.choose(options.kind, options.size)
-    found = look_for(wanted.files, _folders(options))
+    found = find_files(wanted.files, _folders(options))
     missing = to_fetch(found)
     for item in found:
         print(_file_text(item), file=sys.stderr)

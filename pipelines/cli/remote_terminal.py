@@ -20,7 +20,7 @@ from ..remote.settings import Addresses
 
 __all__ = ["NewsLine", "follow", "open_account"]
 
-_LOOK_S = 0.5  # how often the wait is left, or Ctrl-C would not be heard on Windows
+_POLL_S = 0.5  # how often the wait is interrupted; else Windows would not deliver Ctrl-C
 _CANCEL_S = 10.0  # how long Ctrl-C waits for the provider before the rest is left to the next start
 
 
@@ -73,7 +73,7 @@ def follow(ticket: Ticket, stream: TextIO, wait: Callable[..., object] = futures
     """
     try:
         while not ticket.done.done():
-            wait([ticket.done], timeout=_LOOK_S)
+            wait([ticket.done], timeout=_POLL_S)
     except KeyboardInterrupt:
         stream.write("\nStopping the job at the provider ...\n" if ticket.can_stop else _goes_on(ticket))
         ticket.stop()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import psutil
 
 from ..errors import RequestError
-from .precision import Part, Precision, abilities_of, native_precision, torch_dtype
+from .precision import Part, Precision, capabilities_of, native_precision, torch_dtype
 from .ram import free_ram, total_ram, trim_heap
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ __all__ = [
     "Memory",
     "Resident",
     "bytes_free",
-    "bytes_in_all",
+    "bytes_total",
     "compute_dtype",
     "total_under_cap",
     "under_cap",
@@ -134,14 +134,14 @@ class DeviceMemory:
         return self
 
     def auto_dtype(self, part: Part) -> torch.dtype:  # noqa: ARG002  here all of them compute in the same
-        return torch_dtype(native_precision(abilities_of(self._device)))
+        return torch_dtype(native_precision(capabilities_of(self._device)))
 
     def free_bytes(self) -> int | None:
         free = bytes_free(self._device)
         return free if free is None or self._kept is None else free + self._kept.size_bytes
 
     def total_bytes(self) -> int | None:
-        return bytes_in_all(self._device)
+        return bytes_total(self._device)
 
     def reserve(self, size_bytes: int, what: str, working_bytes: int = 0) -> None:
         free = bytes_free(self._device)
@@ -240,7 +240,7 @@ def bytes_free(device: torch.device, system: Callable[[], Any] = psutil.virtual_
     return None
 
 
-def bytes_in_all(device: torch.device, system: Callable[[], Any] = psutil.virtual_memory) -> int | None:
+def bytes_total(device: torch.device, system: Callable[[], Any] = psutil.virtual_memory) -> int | None:
     """Return the memory of a device that this process may use, in bytes. None if unknown."""
     import torch
 

@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 __all__ = [
     "PRECISIONS",
     "RULES",
-    "Abilities",
+    "DeviceCapabilities",
     "Fixed",
     "Part",
     "Precision",
     "Rule",
-    "abilities_of",
+    "capabilities_of",
     "native_precision",
     "torch_dtype",
 ]
@@ -31,7 +31,7 @@ Part = Literal["transformer", "vae", "text_encoder"]
 
 
 @dataclass(frozen=True)
-class Abilities:
+class DeviceCapabilities:
     """The capabilities that the choice of a dtype depends on.
 
     kind:       torch's name for the type of device.
@@ -56,10 +56,10 @@ class Rule:
     """
 
     device: str
-    applies: Callable[[Abilities], bool]
+    applies: Callable[[DeviceCapabilities], bool]
     precision: Fixed
     source: str
-    example: Abilities
+    example: DeviceCapabilities
 
 
 _COMFYUI = "`should_use_bf16` in ComfyUI's model_management.py"
@@ -70,75 +70,83 @@ _INTEL = "`has_bfloat16_conversions` of `torch.xpu.get_device_properties`"
 _OLD_AMD = ("gfx8", "gfx900", "gfx902", "gfx904", "gfx906", "gfx909", "gfx90c", "gfx101", "gfx103")
 
 RULES = (
-    Rule("CPU", lambda it: it.kind == "cpu", "fp32", _COMFYUI, Abilities("cpu")),
+    Rule("CPU", lambda it: it.kind == "cpu", "fp32", _COMFYUI, DeviceCapabilities("cpu")),
     Rule(
         "AMD card, RDNA 2 or older",
         lambda it: it.kind == "cuda" and it.arch.startswith(_OLD_AMD),
         "fp16",
         _AMD,
-        Abilities("cuda", (10, 3), "gfx1030"),
+        DeviceCapabilities("cuda", (10, 3), "gfx1030"),
     ),
     Rule(
         "AMD card, newer",
         lambda it: it.kind == "cuda" and it.arch != "",
         "bf16",
         _AMD,
-        Abilities("cuda", (11, 0), "gfx1100"),
+        DeviceCapabilities("cuda", (11, 0), "gfx1100"),
     ),
     Rule(
         "NVIDIA card, compute capability 8.0 or higher",
         lambda it: it.kind == "cuda" and it.capability >= (8, 0),
         "bf16",
         _NVIDIA,
-        Abilities("cuda", (8, 6)),
+        DeviceCapabilities("cuda", (8, 6)),
     ),
     Rule(
         "NVIDIA card, compute capability below 8.0",
         lambda it: it.kind == "cuda",
         "fp16",
         _NVIDIA,
-        Abilities("cuda", (7, 5)),
+        DeviceCapabilities("cuda", (7, 5)),
     ),
     Rule(
         "Apple GPU, macOS 14 or newer",
         lambda it: it.kind == "mps" and it.bf16,
         "bf16",
         _COMFYUI,
-        Abilities("mps", bf16=True),
+        DeviceCapabilities("mps", bf16=True),
     ),
-    Rule("Apple GPU, older macOS", lambda it: it.kind == "mps", "fp16", _COMFYUI, Abilities("mps")),
+    Rule("Apple GPU, older macOS", lambda it: it.kind == "mps", "fp16", _COMFYUI, DeviceCapabilities("mps")),
     Rule(
         "Intel GPU with bfloat16",
         lambda it: it.kind == "xpu" and it.bf16,
         "bf16",
         _INTEL,
-        Abilities("xpu", bf16=True),
+        DeviceCapabilities("xpu", bf16=True),
     ),
-    Rule("Intel GPU without bfloat16", lambda it: it.kind == "xpu", "fp16", _INTEL, Abilities("xpu")),
-    Rule("DirectML", lambda it: it.kind == "privateuseone", "fp16", _COMFYUI, Abilities("privateuseone")),
-    Rule("any other", lambda _: True, "fp32", "every device computes in it", Abilities("hpu")),
+    Rule(
+        "Intel GPU without bfloat16", lambda it: it.kind == "xpu", "fp16", _INTEL, DeviceCapabilities("xpu")
+    ),
+    Rule(
+        "DirectML",
+        lambda it: it.kind == "privateuseone",
+        "fp16",
+        _COMFYUI,
+        DeviceCapabilities("privateuseone"),
+    ),
+    Rule("any other", lambda _: True, "fp32", "every device computes in it", DeviceCapabilities("hpu")),
 )
 """The first that applies decides."""
 
 
-def native_precision(abilities: Abilities) -> Fixed:
+def native_precision(capabilities: DeviceCapabilities) -> Fixed:
     """Return the precision of `auto` on such a device. Emulated support does not count."""
-    return next(rule.precision for rule in RULES if rule.applies(abilities))
+    return next(rule.precision for rule in RULES if rule.applies(capabilities))
 
 
-def abilities_of(device: torch.device) -> Abilities:
+def capabilities_of(device: torch.device) -> DeviceCapabilities:
     """Return the capabilities of `device`, even if it is not the current device."""
     import torch
 
     if device.type == "cuda":
         arch = torch.cuda.get_device_properties(device).gcnArchName if torch.version.hip else ""
-        return Abilities("cuda", torch.cuda.get_device_capability(device), arch)
+        return DeviceCapabilities("cuda", torch.cuda.get_device_capability(device), arch)
     if device.type == "mps":
-        return Abilities("mps", bf16=torch.backends.mps.is_macos_or_newer(14, 0))
+        return DeviceCapabilities("mps", bf16=torch.backends.mps.is_macos_or_newer(14, 0))
     if device.type == "xpu":
         said = torch.xpu.get_device_properties(device)
-        return Abilities("xpu", bf16=bool(getattr(said, "has_bfloat16_conversions", False)))
-    return Abilities(device.type)
+        return DeviceCapabilities("xpu", bf16=bool(getattr(said, "has_bfloat16_conversions", False)))
+    return DeviceCapabilities(device.type)
 
 
 def torch_dtype(precision: Fixed) -> torch.dtype:

@@ -78,7 +78,7 @@ class Downloads:
                     f"{remote.shown}: the downloaded file has sha256 {sha256[:12]}, but the repository lists "
                     f"{remote.sha256[:12]}; try again"
                 )
-            file = store.adopt(part, name or remote.shown.partition("?")[0], sha256)
+            file = store.add(part, name or remote.shown.partition("?")[0], sha256)
         store.remember(wanted.key, file, Origin(remote.shown, sha256, remote.commit))
         return file
 

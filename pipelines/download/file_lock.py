@@ -15,7 +15,7 @@ __all__ = ["file_locked"]
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 0.5  # how often a wait for another process is left to look for a stop
+_POLL_S = 0.5  # how often a wait for another process checks for a stop
 
 
 @contextmanager
@@ -32,7 +32,7 @@ def file_locked(file: Path, check: Callable[[], None], *, busy: str, unusable: s
         while True:
             check()
             try:
-                lock.acquire(timeout=_LOOK_S)
+                lock.acquire(timeout=_POLL_S)
                 break
             except Timeout:
                 if not waited:

@@ -20,8 +20,8 @@ __all__ = [
     "forget_version",
     "hash_of",
     "note_version",
-    "settle",
     "size_of",
+    "sync_and_hash",
     "verify",
     "version_of",
 ]
@@ -41,7 +41,7 @@ class BrokenError(Exception):
         self.retry_after_s = retry_after_s
 
 
-def settle(part: Path) -> str:
+def sync_and_hash(part: Path) -> str:
     """Flush the file to the disk (fsync). Return its sha256."""
     digest = hashlib.sha256()
     with part.open("rb+") as stream:

@@ -59,7 +59,7 @@ class Store:
         """Return the partial file for `key`. The caller must hold the lock."""
         return self.folder / f"{_digest(key)}.part"
 
-    def adopt(self, part: Path, name: str, sha256: str) -> Path:
+    def add(self, part: Path, name: str, sha256: str) -> Path:
         """Move a complete file here, named by `name` and hash. Return it, or an equal kept file."""
         file = self.with_content(sha256)
         if file is not None:

@@ -47,17 +47,17 @@ def sample_on_host(
     return model.networks.sample(stages, start, prompts)
 
 
-def _told(schedule: Schedule) -> tuple[float, ...]:
-    """The noise levels that fit the timesteps; the true one where a timestep is truncated to 0."""
-    told = [
+def _expert_sigmas(schedule: Schedule) -> tuple[float, ...]:
+    """Return timestep / 1000 of each step, or its sigma where the timestep is truncated to 0."""
+    expert_sigmas = [
         timestep / 1000 or sigma
         for timestep, sigma in zip(schedule.timesteps, schedule.sigmas[:-1], strict=True)
     ]
-    return (*told, schedule.sigmas[-1])
+    return (*expert_sigmas, schedule.sigmas[-1])
 
 
 def _stage(sampling: Sampling, steps: range, solver: Solver, progress: Progress) -> HostStage:
-    schedule, told = sampling.schedule, _told(sampling.schedule)
+    schedule, expert_sigmas = sampling.schedule, _expert_sigmas(sampling.schedule)
     expert = schedule.experts[steps.start]
 
     def stage_walk(latents: Tensor, predict: Predict, report: AfterStep) -> Tensor:
@@ -65,7 +65,7 @@ def _stage(sampling: Sampling, steps: range, solver: Solver, progress: Progress)
 
         def velocity(index: int, latents: Tensor) -> Tensor:
             progress.check()
-            found = (latents - predict(latents, told[index])) / told[index]
+            found = (latents - predict(latents, expert_sigmas[index])) / expert_sigmas[index]
             finite.append(torch.isfinite(found).all())
             return found
 
@@ -82,7 +82,7 @@ def _stage(sampling: Sampling, steps: range, solver: Solver, progress: Progress)
     return HostStage(
         expert=expert,
         sigmas=schedule.sigmas[steps.start : steps.stop + 1],
-        told=told[steps.start : steps.stop + 1],
+        expert_sigmas=expert_sigmas[steps.start : steps.stop + 1],
         guidance=sampling.guidance[expert],
         pure=steps.start == 0 and schedule.sigmas[0] >= PURE_NOISE_FROM,
         walk=stage_walk,

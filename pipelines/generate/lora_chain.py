@@ -54,9 +54,9 @@ def lora_report(reports: Sequence[LoraReport]) -> str:
     """Describe for the user what each LoRA file changed on each expert."""
     texts: dict[Path, list[str]] = {}
     for report in reports:
-        told = texts.setdefault(report.file, [])
-        told.append(indent(report.summary(), "  ") if told else report.text())
-    return "\n".join(line for file, told in texts.items() for line in (*told, *_source(file)))
+        parts = texts.setdefault(report.file, [])
+        parts.append(indent(report.summary(), "  ") if parts else report.text())
+    return "\n".join(line for file, parts in texts.items() for line in (*parts, *_source(file)))
 
 
 def _source(file: Path) -> list[str]:

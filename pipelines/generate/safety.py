@@ -43,7 +43,7 @@ def required_checker(request: WanRequest, model: AnyModel, inputs: MediaInputs) 
         raise RequestError.of(on[0], "on, but no safety checker is loaded", _HOW_TO_CHOOSE_ONE)
     checker = SafetyChecker(model.safety_checker)
     for switch in on:
-        for missing in sorted(needed[switch] - checker.looks_at):
+        for missing in sorted(needed[switch] - checker.can_check):
             raise RequestError.of(
                 switch,
                 f"on, but {model.safety_checker} has no classifier of {missing}s",

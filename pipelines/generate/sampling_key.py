@@ -54,7 +54,7 @@ def sampling_key(run: Run, pose_video: Path | None = None) -> str | None:
     The kind of request does not count: `reverse_video` changes it and nothing that is sampled.
     pose_video: of a speech run.
 
-    Returns None when the run cannot be found again: the seed is drawn anew each time, or a network of it
+    Returns None when the run cannot be found again: its seed is random, or one of its networks
     does not come from files, as with a MODEL of ComfyUI, whose patches have no hash.
     """
     model = run.model

@@ -29,10 +29,10 @@ _ANSWER_S = 300.0  # timeout for starting Python and importing torch, also from 
 
 @dataclass(frozen=True)
 class ComfyUIFolder:
-    """A ComfyUI folder. `given`: the user named it; else it was only found."""
+    """A ComfyUI folder. named: the user named it; else it was only found."""
 
     path: Path
-    given: bool
+    named: bool
 
 
 @dataclass(frozen=True)
@@ -67,10 +67,10 @@ def find_comfyui(
                 raise HostError(
                     f"{source}: {path} is not a ComfyUI folder (no main.py beside a folder comfy)."
                 )
-            return ComfyUIFolder(path, given=True)
+            return ComfyUIFolder(path, named=True)
     around = pack.parent.parent
     if pack.parent.name == "custom_nodes" and _is_comfyui(around):
-        return ComfyUIFolder(around, given=False)
+        return ComfyUIFolder(around, named=False)
     return None
 
 

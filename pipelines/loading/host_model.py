@@ -69,21 +69,23 @@ class HostStart:
 
 @dataclass(frozen=True)
 class HostStage:
-    """Steps in a row on one expert.
+    """Consecutive steps on one expert.
 
-    sigmas: n + 1 noise levels.
-    told:   the same as the expert is told them: timestep / 1000, which official solvers truncate.
-    guidance: scale of classifier-free guidance.
-    pure:   start from the noise alone, whatever sigmas[0] is.
-    walk:   makes the n steps from noisy, normalised latents, and returns the latents after them. Its second
-            argument, (latents, told sigma) -> clean estimate, asks the expert; its third is called after each
-            velocity with (step of the stage from 0, clean estimate, latents before the step).
-    report: that third argument, as the caller wants to be told. The host may wrap it.
+    sigmas:        n + 1 noise levels.
+    expert_sigmas: the noise levels that the expert receives: timestep / 1000, which official solvers
+    truncate.
+    guidance:      scale of classifier-free guidance.
+    pure:          start from the noise alone, whatever sigmas[0] is.
+    walk:          makes the n steps from noisy, normalised latents, and returns the latents after them. Its
+                   second argument, (latents, expert sigma) -> clean estimate, calls the expert. Its third is
+                   called after each velocity with (step of the stage from 0, clean estimate, latents before
+                   the step).
+    report:        the caller's third argument for `walk`. The host may wrap it.
     """
 
     expert: str
     sigmas: tuple[float, ...]
-    told: tuple[float, ...]
+    expert_sigmas: tuple[float, ...]
     guidance: float
     pure: bool
     walk: Callable[[Tensor, Callable[[Tensor, float], Tensor], Callable[[int, Tensor, Tensor], None]], Tensor]
@@ -91,18 +93,19 @@ class HostStage:
 
 
 class HostNetworks(Protocol):
-    """What a local run asks of the program that holds the networks."""
+    """What a local run needs from the program that holds the networks."""
 
     def sample(self, stages: Sequence[HostStage], start: HostStart, prompts: HostPrompts) -> Tensor:
-        """Run the stages, one after another. Returns latents in VAE space, float32, on the CPU; with
-        leftover noise when the last sigma is above 0.
+        """Run the stages in order. Returns latents in VAE space, float32, on the CPU.
+
+        If the last sigma is above 0, they have leftover noise.
         """
 
     def encode_prompts(self, prompts: Sequence[str]) -> list[Any]:
-        """The conditioning of each prompt. Raises ModelError without a text encoder."""
+        """Return the conditioning of each prompt. Raises ModelError without a text encoder."""
 
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
-        """CLIP features (1, tokens, D) of `images` (3, H, W) in [-1, 1], one after another.
+        """Return the CLIP features (1, tokens, D) of `images` (3, H, W) in [-1, 1], concatenated.
 
         Raises ModelError without an image encoder.
         """

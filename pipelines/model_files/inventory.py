@@ -20,8 +20,8 @@ __all__ = [
     "Folders",
     "Found",
     "comfyui_folders",
+    "find_files",
     "free_bytes",
-    "look_for",
     "part_of",
     "require_room",
     "to_fetch",
@@ -35,11 +35,11 @@ _MARGIN = 256 * 2**20  # bytes that stay free
 
 @dataclass(frozen=True)
 class Found:
-    """What there is of one file.
+    """The state of one file on this machine.
 
     place:      where it is, or where it belongs.
-    state:      "here"; "partly" downloaded; "missing"; or "other": a file of this name with another size.
-    have_bytes: of a file that is partly here.
+    state:      "here", "partly" downloaded, "missing", or "other": a file of this name with another size.
+    have_bytes: size of the part that is downloaded.
     """
 
     file: ModelFile
@@ -53,19 +53,22 @@ class Found:
 
 
 def comfyui_folders(models: Path) -> Folders:
-    """The folders below the models folder of a ComfyUI. Its extra_model_paths.yaml is not read."""
+    """Return the folders in the models folder of a ComfyUI. Does not read its extra_model_paths.yaml."""
     older = {name: [models / folder] for name, folder in _OLDER_NAMES.items()}
     return {name: [models / name, *older.get(name, [])] for name in FOLDERS}
 
 
-def look_for(files: Iterable[ModelFile], folders: Folders) -> list[Found]:
-    """Look for each file by its name, in subfolders too. Reads no file, and lists each folder once."""
+def find_files(files: Iterable[ModelFile], folders: Folders) -> list[Found]:
+    """Find each file by its name, also in subfolders. Reads no file, and lists each folder once."""
     listed = cache(_listed)
     return [_look(file, folders[file.folder], listed) for file in files]
 
 
 def to_fetch(found: Iterable[Found]) -> list[Found]:
-    """Those of `found` that are not here. Raises DownloadError for a file whose place another one takes."""
+    """Return those of `found` that must be downloaded.
+
+    Raises DownloadError if a file of the same name has another size.
+    """
     wanted = []
     for item in found:
         if item.state == "other":
@@ -79,12 +82,12 @@ def to_fetch(found: Iterable[Found]) -> list[Found]:
 
 
 def free_bytes(folder: Path) -> int:
-    """Of the disk that `folder` is on, or will be on."""
+    """Return the free space of the disk on which `folder` is or will be."""
     return shutil.disk_usage(_nearest(folder)).free
 
 
 def require_room(found: Iterable[Found], free: Callable[[Path], int] = free_bytes) -> None:
-    """Raise DownloadError unless each disk has room for all files that go there, and 256 MiB to spare."""
+    """Raise DownloadError unless each disk has room for its files and 256 MiB more."""
     left: dict[int, int] = defaultdict(int)
     folder_on: dict[int, Path] = {}
     for item in found:
@@ -101,7 +104,7 @@ def require_room(found: Iterable[Found], free: Callable[[Path], int] = free_byte
 
 
 def part_of(place: Path) -> Path:
-    """Where the bytes of a file gather until it is whole. ComfyUI lists no file with this ending."""
+    """Return the partial file of a download. ComfyUI does not list files with this suffix."""
     return place.with_name(f"{place.name}.part")
 
 

@@ -60,7 +60,7 @@ class SafetyChecker:
             )
 
     @property
-    def looks_at(self) -> frozenset[Looks]:
+    def can_check(self) -> frozenset[Looks]:
         return frozenset(self._parts)
 
     def as_dict(self) -> dict[str, Any]:

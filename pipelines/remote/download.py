@@ -15,7 +15,15 @@ from pathlib import Path
 import httpx
 
 from ..download.address import shown
-from ..download.partial_file import BrokenError, forget, note_version, settle, size_of, verify, version_of
+from ..download.partial_file import (
+    BrokenError,
+    forget,
+    note_version,
+    size_of,
+    sync_and_hash,
+    verify,
+    version_of,
+)
 from ..download.public_web import PublicTransport, redirected, url_of
 from ..errors import DownloadError, JobLostError, RemoteError, UnreachableError
 from ..files.on_disk import move_into_place
@@ -135,7 +143,7 @@ class Cdn:
         if file.size_bytes is not None and file.size_bytes != size:
             log.warning("%s stated %d bytes, but the file has %d", self.provider, file.size_bytes, size)
         try:
-            digest = await asyncio.to_thread(settle, part)
+            digest = await asyncio.to_thread(sync_and_hash, part)
             await asyncio.to_thread(move_into_place, part, to)
             forget(part)
         except OSError as error:

@@ -36,9 +36,9 @@ def order_for(
     media:  {field: the file written for the medium that was connected to it}.
     find:   the file that a name in a field means; refuses files that are not meant to leave.
     check_stop: raises when the user has lost patience with large files.
-    novita_model: which of Novita's models is to draw.
+    novita_model: the model to use at Novita.
 
-    A seed that is not set is drawn here, so that a job whose submit was not answered can be told from others.
+    An unset seed becomes a random one here, which identifies a job whose submit was not answered.
     Raises RequestError with everything that the runner cannot do.
     """
     if "seed" in type(request).model_fields:

@@ -39,7 +39,7 @@ __all__ = ["RemoteThread", "Ticket"]
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 0.1
+_POLL_S = 0.1  # seconds between two checks for a stop
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Ticket:
         try:
             while not self.done.done():
                 check()
-                await asyncio.sleep(_LOOK_S)
+                await asyncio.sleep(_POLL_S)
         except BaseException:
             self.stop()
             raise

@@ -12,7 +12,7 @@ import torch
 from wan_duet.pipelines.device.memory import (
     DeviceMemory,
     bytes_free,
-    bytes_in_all,
+    bytes_total,
     give_back_cached,
     total_under_cap,
     under_cap,
@@ -141,7 +141,7 @@ def test_a_card_says_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 3 * GIB)
     monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 1 * GIB)
     card = torch.device("cuda", 0)
-    assert (bytes_free(card), bytes_in_all(card)) == (7 * GIB, 24 * GIB)
+    assert (bytes_free(card), bytes_total(card)) == (7 * GIB, 24 * GIB)
 
 
 def test_what_metal_recommends_is_all_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,10 +152,10 @@ def test_what_metal_recommends_is_all_there_is(monkeypatch: pytest.MonkeyPatch) 
     )
     monkeypatch.setattr(torch, "mps", mps)
     device = torch.device("mps")
-    assert bytes_in_all(device, lambda: machine(100, 64)) == 12 * GIB
+    assert bytes_total(device, lambda: machine(100, 64)) == 12 * GIB
     assert bytes_free(device, lambda: machine(40, 64)) == 10 * GIB
     assert bytes_free(device, lambda: machine(4, 64)) == 5 * GIB  # others took it; 1 is torch's, for later
-    assert bytes_in_all(device, lambda: machine(4, 8)) == 8 * GIB
+    assert bytes_total(device, lambda: machine(4, 8)) == 8 * GIB
     mps.current_allocated_memory = mps.driver_allocated_memory = lambda: 13 * GIB
     assert bytes_free(device, lambda: machine(40, 64)) == 0
 
@@ -169,7 +169,7 @@ def test_an_intel_card_says_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None
     )
     monkeypatch.setattr(torch, "xpu", xpu)
     device = torch.device("xpu", 0)
-    assert (bytes_free(device), bytes_in_all(device)) == (6 * GIB, 16 * GIB)
+    assert (bytes_free(device), bytes_total(device)) == (6 * GIB, 16 * GIB)
     del xpu.mem_get_info  # torch before 2.6
     assert bytes_free(device) is None
 
@@ -177,7 +177,7 @@ def test_an_intel_card_says_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_device_that_nobody_knows_says_nothing() -> None:
     device = torch.device("privateuseone")
     assert bytes_free(device) is None
-    assert bytes_in_all(device) is None
+    assert bytes_total(device) is None
 
 
 def machine(available: float, total: float = 64) -> SimpleNamespace:

@@ -10,40 +10,42 @@ import torch
 from wan_duet.pipelines.device.memory import DeviceMemory, compute_dtype
 from wan_duet.pipelines.device.precision import (
     RULES,
-    Abilities,
+    DeviceCapabilities,
     Rule,
-    abilities_of,
+    capabilities_of,
     native_precision,
     torch_dtype,
 )
 
 TABLE = [
-    (Abilities("cpu"), "fp32"),
-    (Abilities("cuda", (5, 2)), "fp16"),
-    (Abilities("cuda", (6, 1)), "fp16"),
-    (Abilities("cuda", (7, 0)), "fp16"),
-    (Abilities("cuda", (7, 5)), "fp16"),  # torch emulates bfloat16 there, many times slower
-    (Abilities("cuda", (8, 0)), "bf16"),
-    (Abilities("cuda", (8, 6)), "bf16"),
-    (Abilities("cuda", (9, 0)), "bf16"),
-    (Abilities("cuda", (12, 0)), "bf16"),
-    (Abilities("cuda", (9, 0), "gfx906:sramecc+:xnack-"), "fp16"),
-    (Abilities("cuda", (9, 0), "gfx90a:sramecc+:xnack-"), "bf16"),
-    (Abilities("cuda", (9, 4), "gfx942"), "bf16"),
-    (Abilities("cuda", (10, 3), "gfx1030"), "fp16"),
-    (Abilities("cuda", (11, 0), "gfx1100"), "bf16"),
-    (Abilities("mps", bf16=True), "bf16"),
-    (Abilities("mps", bf16=False), "fp16"),
-    (Abilities("xpu", bf16=True), "bf16"),
-    (Abilities("xpu", bf16=False), "fp16"),
-    (Abilities("privateuseone"), "fp16"),
-    (Abilities("something new"), "fp32"),
+    (DeviceCapabilities("cpu"), "fp32"),
+    (DeviceCapabilities("cuda", (5, 2)), "fp16"),
+    (DeviceCapabilities("cuda", (6, 1)), "fp16"),
+    (DeviceCapabilities("cuda", (7, 0)), "fp16"),
+    (DeviceCapabilities("cuda", (7, 5)), "fp16"),  # torch emulates bfloat16 there, many times slower
+    (DeviceCapabilities("cuda", (8, 0)), "bf16"),
+    (DeviceCapabilities("cuda", (8, 6)), "bf16"),
+    (DeviceCapabilities("cuda", (9, 0)), "bf16"),
+    (DeviceCapabilities("cuda", (12, 0)), "bf16"),
+    (DeviceCapabilities("cuda", (9, 0), "gfx906:sramecc+:xnack-"), "fp16"),
+    (DeviceCapabilities("cuda", (9, 0), "gfx90a:sramecc+:xnack-"), "bf16"),
+    (DeviceCapabilities("cuda", (9, 4), "gfx942"), "bf16"),
+    (DeviceCapabilities("cuda", (10, 3), "gfx1030"), "fp16"),
+    (DeviceCapabilities("cuda", (11, 0), "gfx1100"), "bf16"),
+    (DeviceCapabilities("mps", bf16=True), "bf16"),
+    (DeviceCapabilities("mps", bf16=False), "fp16"),
+    (DeviceCapabilities("xpu", bf16=True), "bf16"),
+    (DeviceCapabilities("xpu", bf16=False), "fp16"),
+    (DeviceCapabilities("privateuseone"), "fp16"),
+    (DeviceCapabilities("something new"), "fp32"),
 ]
 
 
-@pytest.mark.parametrize(("abilities", "precision"), TABLE, ids=str)
-def test_a_device_computes_in_what_it_does_without_emulation(abilities: Abilities, precision: str) -> None:
-    assert native_precision(abilities) == precision
+@pytest.mark.parametrize(("capabilities", "precision"), TABLE, ids=str)
+def test_a_device_computes_in_what_it_does_without_emulation(
+    capabilities: DeviceCapabilities, precision: str
+) -> None:
+    assert native_precision(capabilities) == precision
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.device)
@@ -59,8 +61,8 @@ def test_a_card_is_asked_about_itself_and_not_about_what_torch_emulates(
     monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda *_, **__: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: cards[device.index])
-    said = [abilities_of(torch.device("cuda", index)) for index in cards]
-    assert said == [Abilities("cuda", (9, 0)), Abilities("cuda", (7, 5))]
+    said = [capabilities_of(torch.device("cuda", index)) for index in cards]
+    assert said == [DeviceCapabilities("cuda", (9, 0)), DeviceCapabilities("cuda", (7, 5))]
     assert [native_precision(one) for one in said] == ["bf16", "fp16"]
 
 
@@ -69,7 +71,7 @@ def test_an_amd_card_is_known_by_its_architecture(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (10, 3))
     said = SimpleNamespace(gcnArchName="gfx1030")
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: said)
-    assert abilities_of(torch.device("cuda", 0)) == Abilities("cuda", (10, 3), "gfx1030")
+    assert capabilities_of(torch.device("cuda", 0)) == DeviceCapabilities("cuda", (10, 3), "gfx1030")
 
 
 @pytest.mark.parametrize(
@@ -79,14 +81,14 @@ def test_metal_has_bfloat16_from_macos_14_on(
     monkeypatch: pytest.MonkeyPatch, macos: tuple[int, int], has: bool
 ) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda *version: macos >= version)
-    assert abilities_of(torch.device("mps")).bf16 is has
+    assert capabilities_of(torch.device("mps")).bf16 is has
 
 
 @pytest.mark.parametrize("new", [True, False])
 def test_intel_cards_are_asked_for_bfloat16(monkeypatch: pytest.MonkeyPatch, new: bool) -> None:
     said = SimpleNamespace(has_bfloat16_conversions=new)
     monkeypatch.setattr(torch.xpu, "get_device_properties", lambda device: said)
-    assert abilities_of(torch.device("xpu", 0)).bf16 is new
+    assert capabilities_of(torch.device("xpu", 0)).bf16 is new
 
 
 def test_a_chosen_precision_holds_on_every_device() -> None:

@@ -1,4 +1,4 @@
-"""Our loop on a model of a host: its stages, what its experts are told, and when it stops."""
+"""Our loop on a model of a host: its stages, the noise levels its experts receive, and when it stops."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ FACTS = HostFacts("WAN21_T2V", 16, 16, 5120)
 GUIDANCE = {"high": 3.0, "low": 4.0}
 
 
-def velocity(latents: Tensor, told: float) -> Tensor:
-    return torch.sin(latents * 3) + told
+def velocity(latents: Tensor, sigma: float) -> Tensor:
+    return torch.sin(latents * 3) + sigma
 
 
 @dataclass
@@ -34,7 +34,7 @@ class Networks:
     """A host whose two experts are one formula. spoiled: the call whose answer holds a NaN."""
 
     spoiled: int = -1
-    told: list[float] = field(default_factory=list)
+    asked: list[float] = field(default_factory=list)
     stages: list[HostStage] = field(default_factory=list)
 
     def sample(self, stages: Sequence[HostStage], start: HostStart, prompts: HostPrompts) -> Tensor:
@@ -49,10 +49,10 @@ class Networks:
             latents, noise = to_leftover(walked, last) if last else walked, None
         return latents
 
-    def clean(self, latents: Tensor, told: float) -> Tensor:
-        self.told.append(told)
-        spoiled = float("nan") if len(self.told) - 1 == self.spoiled else 0.0
-        return latents - told * velocity(latents, told) + spoiled
+    def clean(self, latents: Tensor, sigma: float) -> Tensor:
+        self.asked.append(sigma)
+        spoiled = float("nan") if len(self.asked) - 1 == self.spoiled else 0.0
+        return latents - sigma * velocity(latents, sigma) + spoiled
 
 
 class Watched(Silent):
@@ -98,9 +98,9 @@ def test_each_stage_is_one_call_and_each_step_one_forward() -> None:
     run(networks, wanted, progress)
     high = wanted.schedule.experts.count("high")
     assert [stage.expert for stage in networks.stages] == ["high", "low"]
-    assert [len(stage.told) - 1 for stage in networks.stages] == [high, 8 - high]
+    assert [len(stage.expert_sigmas) - 1 for stage in networks.stages] == [high, 8 - high]
     assert [stage.guidance for stage in networks.stages] == [3.0, 4.0]
-    assert networks.told == [timestep / 1000 for timestep in wanted.schedule.timesteps]
+    assert networks.asked == [timestep / 1000 for timestep in wanted.schedule.timesteps]
     assert progress.done == list(range(1, 9))
 
 
@@ -121,11 +121,11 @@ def test_a_stop_is_heard_before_the_next_forward() -> None:
     networks = Networks()
     with pytest.raises(KeyboardInterrupt):
         run(networks, sampling("euler"), Watched(stop_after=3))
-    assert len(networks.told) == 3
+    assert len(networks.asked) == 3
 
 
 def test_a_missing_expert_is_named_before_anything_runs() -> None:
     networks = Networks()
     with pytest.raises(ModelError, match="low: not connected to Wan Duet Model from ComfyUI"):
         run(networks, sampling("euler"), pair=False)
-    assert not networks.told
+    assert not networks.asked

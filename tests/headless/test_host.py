@@ -49,7 +49,7 @@ def test_the_argument_comes_before_the_environment_and_that_before_the_place(tmp
         find_comfyui(None, pack=pack, environ=environ),
         find_comfyui(None, pack=pack, environ={}),
     ]
-    assert [(f.path, f.given) for f in found if f] == [(named, True), (environment, True), (around, False)]
+    assert [(f.path, f.named) for f in found if f] == [(named, True), (environment, True), (around, False)]
 
 
 def test_no_comfyui_is_no_error(tmp_path: Path) -> None:

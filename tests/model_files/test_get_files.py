@@ -12,7 +12,7 @@ from wan_duet.pipelines.download.web import Web
 from wan_duet.pipelines.errors import DownloadError
 from wan_duet.pipelines.model_files.catalogue import Catalogue, ModelFile
 from wan_duet.pipelines.model_files.get_files import get_files, web_of
-from wan_duet.pipelines.model_files.inventory import Folders, look_for, part_of
+from wan_duet.pipelines.model_files.inventory import Folders, find_files, part_of
 from wan_duet.pipelines.progress import Progress, Silent
 
 from ..download.small_web import Loopback, Reply, Site
@@ -27,7 +27,7 @@ def get(
     files: list[ModelFile], folders: Folders, web: Web, progress: Progress | None = None, free: int = ROOM
 ) -> list[Path]:
     locks = folders["vae"][0].parent.parent / "locks"
-    found = look_for(files, folders)
+    found = find_files(files, folders)
     return get_files(found, web, progress or Silent(), free=lambda _: free, locks=locks)
 
 
@@ -106,7 +106,7 @@ def test_a_stopped_download_is_continued_and_a_whole_part_is_only_checked(
     site.file(HOST, path_of(file), weights, **TAG)
     with pytest.raises(KeyboardInterrupt):
         get([file], folders, web, Watched(stop_at=4))
-    (place,) = [found.place for found in look_for([file], folders)]
+    (place,) = [found.place for found in find_files([file], folders)]
     have = part_of(place).stat().st_size
     assert 0 < have < len(weights)
     assert get([file], folders, web) == [place]

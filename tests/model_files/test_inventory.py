@@ -13,7 +13,7 @@ from wan_duet.pipelines.model_files.inventory import (
     Folders,
     Found,
     comfyui_folders,
-    look_for,
+    find_files,
     part_of,
     require_room,
     to_fetch,
@@ -30,18 +30,18 @@ def test_a_file_is_found_in_each_folder_of_its_kind_and_below(folders: Folders, 
     file = folders["vae"][0].parent / place / FILE.name
     file.parent.mkdir(parents=True)
     file.write_bytes(b"12345")
-    (found,) = look_for([FILE], folders)
+    (found,) = find_files([FILE], folders)
     assert (found.state, found.place, found.left_bytes) == ("here", file, 0)
     assert to_fetch([found]) == []
 
 
 def test_what_is_not_here_belongs_into_the_folder_of_its_own_name(folders: Folders) -> None:
-    (found,) = look_for([FILE], {**folders, FILE.folder: [Path("unet"), *folders[FILE.folder]]})
+    (found,) = find_files([FILE], {**folders, FILE.folder: [Path("unet"), *folders[FILE.folder]]})
     assert found.place == folders["diffusion_models"][0] / FILE.name
     assert (found.state, found.left_bytes) == ("missing", 5)
     part_of(found.place).parent.mkdir()
     part_of(found.place).write_bytes(b"123")
-    (found,) = look_for([FILE], folders)
+    (found,) = find_files([FILE], folders)
     assert (found.state, found.have_bytes, found.left_bytes) == ("partly", 3, 2)
 
 
@@ -50,7 +50,7 @@ def test_another_file_of_that_name_is_never_replaced(folders: Folders) -> None:
     file.parent.mkdir()
     file.write_bytes(b"mine")
     with pytest.raises(DownloadError, match=r"has 4 bytes, the published file of this name has 5; rename"):
-        to_fetch(look_for([FILE], folders))
+        to_fetch(find_files([FILE], folders))
     assert file.read_bytes() == b"mine"
 
 

@@ -86,7 +86,7 @@ def test_a_long_path_is_named_as_the_reason_where_it_may_be_one(
 
 def test_a_server_cannot_name_a_file_like_a_device(tmp_path: Path) -> None:
     (tmp_path / "part").write_bytes(b"x")
-    kept = Store(tmp_path).adopt(tmp_path / "part", "NUL.safetensors", "0" * 64)
+    kept = Store(tmp_path).add(tmp_path / "part", "NUL.safetensors", "0" * 64)
     assert kept.name == "NUL-file.000000000000.safetensors"
     require_file_name(kept.name, "win32")
 
