@@ -21,15 +21,16 @@ log = logging.getLogger(__name__)
 
 
 def warn_of_missing_packages() -> None:
-    """Say in the log what is not installed, before anything is imported that may need it."""
+    """Log which packages are missing, before anything that may need them is imported."""
     missing = missing_packages()
     if missing:
         log.error("%s", what_is_missing(missing))
 
 
 def shorten_error_names() -> None:
-    """Let ComfyUI show `wan_duet.ModelError`. The module's own name begins with the path of a folder there,
-    which pushes the message out of sight.
+    """Make ComfyUI show errors as `wan_duet.ModelError`.
+
+    The module name of the pack starts with the path of its folder, which would push the message out of sight.
     """
     for value in vars(errors).values():
         if isinstance(value, type) and issubclass(value, errors.WanDuetError):
@@ -37,7 +38,7 @@ def shorten_error_names() -> None:
 
 
 def extension() -> ComfyExtension:
-    """The pack as ComfyUI wants it. ComfyUI is imported in here, so that tests of the rest do without."""
+    """Return the pack for ComfyUI. Imports ComfyUI only here, so that tests of other modules need none."""
     from server import PromptServer
 
     from .comfy_interface import ComfyExtension, io

@@ -1,6 +1,6 @@
-"""What ComfyUI gives to nodes. The only module that imports its node interface, which changes with ComfyUI.
+"""Imports ComfyUI's node interface. The only module that does, because the interface changes with ComfyUI.
 
-`latest` is what the numbered versions of ComfyUI 0.25 and 0.33 re-export.
+ComfyUI 0.25 and 0.33 re-export `latest` as their numbered version.
 """
 
 from comfy_api.latest import ComfyExtension, Input, InputImpl, io, ui

@@ -100,7 +100,7 @@ class WanDuetSafetyChecker(io.ComfyNode):
 
 
 def _listed(folder: str) -> dict[str, Path]:
-    """ComfyUI has no list of these; where another pack registered the folder, its places count."""
+    """Return {name: folder}. ComfyUI has no list of these, unless another pack registered the folder."""
     if folder in folder_paths.folder_names_and_paths:
         return find_companions(folder_paths.get_folder_paths(folder))
     return find_companions([str(Path(folder_paths.models_dir) / folder)])

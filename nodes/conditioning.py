@@ -1,4 +1,4 @@
-"""CONDITIONING as ComfyUI has it <-> the text and pictures that an expert is conditioned on."""
+"""Converts between CONDITIONING of ComfyUI and the text and images that condition an expert."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from ..pipelines.loading.wan_model import WanModel
     from ..pipelines.sampling.engine import Condition
 
-__all__ = ["from_conditioning", "to_conditioning", "with_pictures"]
+__all__ = ["from_conditioning", "to_conditioning", "with_images"]
 
 Conditioning = Sequence[Sequence[Any]]
 
-# Keys that change nothing by themselves: Wan reads no pooled text, the others say how a mask, an area or a
-# control acts, and those are refused.
+# Keys without an effect of their own. Wan reads no pooled text. The others only modify a mask, an area or a
+# control, and those keys are rejected.
 _IDLE = {"pooled_output", "mask_strength", "set_area_to_bounds", "control_apply_to_uncond", "default", "uuid"}
-# What a picture is, for a model that begins with one.
-_PICTURE = {"concat_latent_image", "concat_mask", "clip_vision_output"}
-# Keys that change nothing at this value.
+# The keys of an image, for a model that needs one.
+_IMAGE = {"concat_latent_image", "concat_mask", "clip_vision_output"}
+# Keys that have no effect at this value.
 _NEUTRAL = {
     "strength": 1,
     "start_percent": 0,
@@ -35,11 +35,13 @@ _NEUTRAL = {
 
 
 def from_conditioning(conditioning: Conditioning, name: str, model: WanModel) -> Condition:
-    """The one condition in `conditioning`, padded with zeros to the length the experts were trained on, and
-    with its picture where the model begins with one.
+    """Return the only condition in `conditioning`, with its image if the model needs one.
 
-    name: the input, for the error. Raises SamplingError when there are several, when embeddings or picture
-    are not of this model, or when a key asks for something that this sampler would not do.
+    The embeddings are padded with zeros to the length that the experts were trained on.
+    name: of the input, for errors.
+
+    Raises SamplingError for several conditions, for embeddings or an image of another model, and for a key
+    that this sampler would ignore.
     """
     import torch
 
@@ -47,19 +49,19 @@ def from_conditioning(conditioning: Conditioning, name: str, model: WanModel) ->
 
     if len(conditioning) != 1:
         raise SamplingError(
-            f"{name}: {len(conditioning)} conditionings; combined ones are not understood, give one"
+            f"{name}: {len(conditioning)} conditionings, but combined ones are not supported; connect one"
         )
     text, options = conditioning[0]
-    takes = _PICTURE if model.family.image_form == "channels" else set()
+    takes = _IMAGE if model.family.image_form == "channels" else set()
     refused = [
         key for key, value in options.items() if key not in takes and not _is_harmless(key, value, text)
     ]
     if refused:
         raise SamplingError(
-            f"{name}: carries {', '.join(sorted(refused))}, which this sampler would not act on; "
+            f"{name}: has {', '.join(sorted(refused))}, which this sampler would ignore; "
             "remove the node that adds it"
         )
-    wanted = model.experts["high"].config.get("text_dim", 4096)  # the class's default, and every real model's
+    wanted = model.experts["high"].config.get("text_dim", 4096)  # 4096 in all published models
     if text.ndim != 3 or text.shape[0] != 1 or text.shape[2] != wanted:
         raise SamplingError(
             f"{name}: embeddings of shape {tuple(text.shape)}, but {model.family.name} needs "
@@ -68,8 +70,8 @@ def from_conditioning(conditioning: Conditioning, name: str, model: WanModel) ->
     missing = model.family.text_length - text.shape[1]
     if missing < 0 and model.family.uses_clip:
         raise SamplingError(
-            f"{name}: {text.shape[1]} tokens; beside a picture for CLIP {model.family.name} reads "
-            f"{model.family.text_length}, give a shorter prompt"
+            f"{name}: {text.shape[1]} tokens; with an image for CLIP {model.family.name} reads "
+            f"{model.family.text_length}, so shorten the prompt"
         )
     padded = torch.nn.functional.pad(text.float().cpu(), (0, 0, 0, max(missing, 0)))
     if not takes:
@@ -78,28 +80,28 @@ def from_conditioning(conditioning: Conditioning, name: str, model: WanModel) ->
 
 
 def to_conditioning(embeddings: Tensor) -> list[list[Any]]:
-    """embeddings: (1, L, D)."""
+    """Wrap embeddings (1, L, D) as CONDITIONING."""
     return [[embeddings, {}]]
 
 
-def with_pictures(conditioning: Conditioning, pictures: ImageConditions) -> list[list[Any]]:
-    """`conditioning` with pictures as core's nodes add them: the mask is 0 where a frame is given."""
+def with_images(conditioning: Conditioning, images: ImageConditions) -> list[list[Any]]:
+    """Add images as the nodes of core do. Their mask is 0 where a frame is an input."""
     added: dict[str, Any] = {}
-    if pictures.mask is not None:
-        added = {"concat_latent_image": pictures.latents, "concat_mask": 1 - pictures.mask}
-    if pictures.features is not None:
-        added["clip_vision_output"] = SimpleNamespace(penultimate_hidden_states=pictures.features)
+    if images.mask is not None:
+        added = {"concat_latent_image": images.latents, "concat_mask": 1 - images.mask}
+    if images.features is not None:
+        added["clip_vision_output"] = SimpleNamespace(penultimate_hidden_states=images.features)
     return [[text, {**options, **added}] for text, options in conditioning]
 
 
 def _channels(options: Mapping[str, Any], name: str, model: WanModel) -> Tensor | None:
-    """The picture of a condition, and which of its frames are given; None without one."""
+    """Return the image of a condition and its mask as channels. None without an image."""
     from ..pipelines.generate.conditions import condition_channels
 
     latents, mask = options.get("concat_latent_image"), options.get("concat_mask")
     if latents is None:
         if mask is not None:
-            raise SamplingError(f"{name}: carries concat_mask without concat_latent_image; connect both")
+            raise SamplingError(f"{name}: has concat_mask without concat_latent_image; connect both")
         return None
     channels = model.family.latent_channels
     if latents.ndim != 5 or latents.shape[:2] != (1, channels):
@@ -107,19 +109,19 @@ def _channels(options: Mapping[str, Any], name: str, model: WanModel) -> Tensor 
             f"{name}: concat_latent_image has shape {tuple(latents.shape)}; {model.family.name} needs "
             f"(1, {channels}, frames, height, width)"
         )
-    if mask is None:  # core takes it that no frame is surely given
+    if mask is None:  # as in core: no frame is an input
         mask = latents.new_ones(1, 1, *latents.shape[2:])
     if mask.ndim != 5 or mask.shape[1] not in (1, 4) or mask.shape[2:] != latents.shape[2:]:
         raise SamplingError(
-            f"{name}: concat_mask has shape {tuple(mask.shape)}; beside this concat_latent_image it needs "
+            f"{name}: concat_mask has shape {tuple(mask.shape)}; with this concat_latent_image it needs "
             f"(1, 1 or 4, {', '.join(map(str, latents.shape[2:]))})"
         )
-    given = 1 - mask.float().cpu().expand(1, 4, *mask.shape[2:])
-    return condition_channels(given, latents.float().cpu(), model.vae)
+    frames = 1 - mask.float().cpu().expand(1, 4, *mask.shape[2:])
+    return condition_channels(frames, latents.float().cpu(), model.vae)
 
 
 def _features(options: Mapping[str, Any], model: WanModel) -> Tensor | None:
-    """What CLIP saw, for a model that reads it; core's others pass over it too."""
+    """Return the CLIP features for a model that uses them. Others ignore them, as in core."""
     seen = options.get("clip_vision_output")
     if seen is None or not model.family.uses_clip:
         return None
@@ -136,6 +138,6 @@ def _is_harmless(key: str, value: Any, text: Tensor) -> bool:
 
 
 def _hides_only_zeros(mask: Tensor, text: Tensor) -> bool:
-    """Whether the tokens masked away are padding, which is what the experts expect to see as zeros anyway."""
+    """Return whether the mask hides only zeros, the padding that the experts expect."""
     hidden = mask.reshape(1, -1) == 0
     return hidden.shape[1] == text.shape[1] and not bool(text[hidden.to(text.device)].any())

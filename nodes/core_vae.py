@@ -1,4 +1,4 @@
-"""The VAE of a model of ours, or one that core's Load VAE holds."""
+"""Chooses between the VAE of a model of this pack and a VAE of ComfyUI."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ __all__ = ["chosen_vae"]
 
 
 def chosen_vae(model: HasVae | None, vae: Any | None) -> HasVae:
-    """Whichever of the two is connected. RequestError when both or none is, ModelError for a foreign VAE."""
+    """Return the VAE that is connected.
+
+    Raises RequestError unless exactly one of the two is, ModelError for a VAE of another model.
+    """
     if (model is None) == (vae is None):
         found = "nothing is connected" if model is None else "both are connected"
         raise RequestError.of("model, vae", found, "connect one of them")

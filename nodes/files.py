@@ -1,4 +1,4 @@
-"""Where a node may write, and what it writes into a file beside the pictures."""
+"""Names the files that nodes write, and the metadata in them."""
 
 from __future__ import annotations
 
@@ -20,36 +20,33 @@ __all__ = [
     "workflow_tags",
 ]
 
-EMBED_METADATA = (
-    not args.disable_metadata
-)  # --disable-metadata: the user wants nothing about the making in a file
-
+EMBED_METADATA = not args.disable_metadata  # --disable-metadata: write no receipt and no graph into files
 
 _NO_VIDEO = ExecutionBlocker("The result is an image, not a video; connect the images output.")
-_PICTURES = (".png", ".jpg")
+_IMAGES = (".png", ".jpg")
 
 
 class VideoFile(NamedTuple):
-    """A video, or a picture, to be written, and how the browser finds it."""
+    """A video or image to be written. listed: how the browser finds it."""
 
     path: Path
     listed: ui.SavedResult
 
     def output(self) -> InputImpl.VideoFromFile | ExecutionBlocker:
-        """The value of a video output."""
-        return _NO_VIDEO if self.path.suffix in _PICTURES else InputImpl.VideoFromFile(str(self.path))
+        """Return the value of a video output: a blocker for an image."""
+        return _NO_VIDEO if self.path.suffix in _IMAGES else InputImpl.VideoFromFile(str(self.path))
 
     def preview(self) -> ui.PreviewVideo | ui.SavedImages:
-        picture = self.path.suffix in _PICTURES
-        return ui.SavedImages([self.listed]) if picture else ui.PreviewVideo([self.listed])
+        is_image = self.path.suffix in _IMAGES
+        return ui.SavedImages([self.listed]) if is_image else ui.PreviewVideo([self.listed])
 
 
 def new_video_file(prefix: str, save: bool, width: int, height: int, container: str = "mp4") -> VideoFile:
-    """container: how the name ends, without the dot; also of a picture.
+    """Return the next free file for `prefix`, in the output folder if `save`, else in temp.
 
-    The next free name for `prefix` in the output folder, or in temp when it is not to be saved.
+    container: suffix without the dot, also of an image.
 
-    ComfyUI refuses a prefix that leads out of that folder, and fills in %width%, %height% and dates.
+    ComfyUI rejects a prefix that leads out of the folder, and replaces %width%, %height% and dates.
     """
     kind = io.FolderType.output if save else io.FolderType.temp
     root = folder_paths.get_output_directory() if save else folder_paths.get_temp_directory()
@@ -59,19 +56,19 @@ def new_video_file(prefix: str, save: bool, width: int, height: int, container: 
 
 
 def shown_video(file: Path) -> VideoFile:
-    """A video that lies in the output folder."""
+    """Return a file in the output folder as a VideoFile."""
     place = file.resolve().relative_to(Path(folder_paths.get_output_directory()).resolve())
     subfolder = "" if place.parent == Path() else place.parent.as_posix()
     return VideoFile(file, ui.SavedResult(file.name, subfolder, io.FolderType.output))
 
 
 def kept_latents_folder() -> Path:
-    """Where finished latents are kept: in temp, which ComfyUI empties when it starts."""
+    """Return the folder of finished latents. It is in temp, which ComfyUI empties when it starts."""
     return Path(folder_paths.get_temp_directory()) / "wan_duet_latents"
 
 
 def workflow_tags(hidden: io.HiddenHolder) -> dict[str, str]:
-    """The graph as core's SaveVideo writes it, so that dropping the video on the canvas opens it again."""
+    """Return the graph as in core's SaveVideo, so that dropping the file on the canvas restores it."""
     if not EMBED_METADATA:
         return {}
     tags = dict(hidden.extra_pnginfo or {})

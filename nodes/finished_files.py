@@ -1,4 +1,4 @@
-"""Notices that the file of a cached result is gone, so that ComfyUI runs its node again."""
+"""Notices that the file of a cached result is missing, so that ComfyUI runs the node again."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ _lost: dict[str, int] = {}
 
 
 def note_file(node_id: str | None, file: Path) -> None:
-    """Remember the file that a node wrote last."""
+    """Remember the last file of a node."""
     if node_id is not None:
         _files[node_id] = file
 
 
 def times_lost(node_id: str | None) -> int:
-    """Count how often the node's last file was found missing.
+    """Count how often the last file of a node was missing.
 
-    A part of the node's fingerprint: it changes once when a file is gone, and not again by its renewal.
+    This is a part of the node's fingerprint. It changes once per missing file.
     """
     if node_id is None:
         return 0

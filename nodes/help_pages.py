@@ -1,8 +1,9 @@
-"""The help page of each node, web/docs/<node id>.md, and the README's tables, from what the nodes say.
+"""Writes the help page of each node, web/docs/<node id>.md, and the tables of README, from the nodes
+themselves.
 
     python -m wan_duet.nodes.help_pages http://127.0.0.1:8188
 
-asks a running ComfyUI with this pack and writes them all. A host test fails when they are out of date.
+needs a running ComfyUI with this pack. A host test fails when the pages are out of date.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ Info = Mapping[str, Any]  # of one node, as in ComfyUI's /object_info
 
 
 def own_nodes(object_info: Mapping[str, Info]) -> dict[str, Info]:
-    """The nodes of this pack among all that a ComfyUI has."""
+    """Return the nodes of this pack."""
     return {name: info for name, info in object_info.items() if name.startswith(_PREFIX)}
 
 
 def help_page(node: str, info: Info) -> str:
-    """Markdown for ComfyUI's help panel."""
+    """Return a page for the help panel of ComfyUI, in Markdown."""
     lines = [f"# {info['display_name']}", "", info["description"], "", "## Inputs", ""]
     # The help panel is narrow: what an input is stands beside its name, and everything else after that.
     lines += ["| input | what it is | type | default | choices |", "| --- | --- | --- | --- | --- |"]
@@ -64,7 +65,7 @@ def help_page(node: str, info: Info) -> str:
 
 
 def with_tables(readme: str, nodes: Mapping[str, Info]) -> str:
-    """The README with its tables renewed; each lies between <!-- NAME --> and <!-- /NAME -->."""
+    """Return README with new tables. Each is between <!-- NAME --> and <!-- /NAME -->."""
     for name, table in (("kinds", _kinds_table()), ("nodes", _nodes_table(nodes))):
         begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
         before, rest = readme.split(begin)
@@ -93,7 +94,7 @@ def _nodes_table(nodes: Mapping[str, Info]) -> str:
 
 
 def _on_this_machine(node: str) -> list[str]:
-    """What the fields of a request node mean to Run Local."""
+    """Return what the fields of a request node mean to Run Local, in Markdown."""
     request = next((request for request in REQUEST_NODES if request.node_id == node), None)
     if request is None:
         return []

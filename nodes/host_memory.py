@@ -1,8 +1,8 @@
-"""Device memory inside ComfyUI: its models and ours make room for each other.
+"""Reserves device memory through ComfyUI, so that its models and ours make room for each other.
 
-ComfyUI keeps a list of loaded models and unloads from it when it needs memory. The list holds weak references
-only. A network is referenced by the run that uses it. A network that stays after a run is referenced by the
-KeepAlive of its model, that is by the output of the loader node.
+ComfyUI keeps a list of loaded models and unloads some when it needs memory. The list has only weak
+references. A run references the networks that it uses. A network that is kept after a run is referenced by
+the KeepAlive of its model, which the output of the loader node holds.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ __all__ = ["HostMemory"]
 
 log = logging.getLogger(__name__)
 
-# The types that core may choose from, the preferred one first, as each of its models lists them. Wan was
-# trained in bfloat16, and the command line takes it on the same card; core's own Wan lists float16 first.
+# The dtypes that core may choose from, the preferred one first. Wan was trained in bfloat16, which the
+# command line uses on the same device too. Core's own list for Wan starts with float16.
 _ORDER: tuple[Fixed, ...] = ("bf16", "fp16", "fp32")
 
 
 class HostMemory:
-    """device.memory.Memory on ComfyUI's model management.
+    """Implements `device.memory.Memory` with ComfyUI's model management.
 
-    keep_alive: keeps the network after a run; None keeps none.
-    device:     where networks run; None is ComfyUI's main device.
+    keep_alive: keeps the network after a run. None keeps none.
+    device:     runs the networks. None uses ComfyUI's main device.
     """
 
     def __init__(self, keep_alive: KeepAlive | None = None, device: torch.device | None = None) -> None:
@@ -50,12 +50,15 @@ class HostMemory:
         return self._device or model_management.get_torch_device()
 
     def for_part(self, part: Part) -> HostMemory:
-        """A VAE runs where ComfyUI runs its own: on the CPU with --cpu-vae."""
+        """Return the memory for a part. A VAE runs where ComfyUI runs its own: on the CPU with --cpu-vae."""
         device = model_management.vae_device() if part == "vae" else self.device
         return self if device == self.device else HostMemory(device=device)
 
     def auto_dtype(self, part: Part) -> torch.dtype:
-        """What ComfyUI would compute such a network in on this device, by its flags and its own rules."""
+        """Return the dtype in which ComfyUI would compute such a network here, by its flags and rules.
+
+        Raises RequestError on `precision` for a dtype that we do not support, as with --fp64-unet.
+        """
         order = [torch_dtype(precision) for precision in _ORDER]
         if part == "vae":
             return model_management.vae_dtype(self.device, order)
@@ -63,23 +66,25 @@ class HostMemory:
             held = model_management.unet_dtype(self.device, supported_dtypes=order)
         else:
             held = model_management.text_encoder_dtype(self.device)
-        # Where the device does not compute in what core holds weights in, core casts: None means it need not.
+        # None: the device computes in the dtype of the weights, so core does not cast.
         cast = model_management.unet_manual_cast(held, self.device, order)
         if cast is None and held not in order:  # --fp64-unet
             raise RequestError.of(
                 "precision",
-                f"auto, and ComfyUI was told to compute in {str(held).removeprefix('torch.')}",
+                f"auto, and ComfyUI's flags choose {str(held).removeprefix('torch.')}",
                 "choose fp32, bf16 or fp16",
             )
         return cast or held
 
     def free_bytes(self) -> int | None:
-        """Without what ComfyUI keeps for others: --reserve-vram, or its own default. `load_models_gpu` adds
-        that by itself to what `reserve` asks for.
+        """Return the free memory in bytes. None if unknown.
+
+        Leaves out what ComfyUI reserves for other programs (--reserve-vram, or its default).
+        `load_models_gpu` adds that itself to a reservation.
         """
         if model_management.is_directml_enabled():
-            return None  # core says 1 GiB there, whatever the card has
-        if model_management.is_device_cpu(self.device):  # where unloading frees nothing
+            return None  # core always reports 1 GiB there
+        if model_management.is_device_cpu(self.device):  # unloading frees nothing there
             free, returned = free_ram(), 0
         else:
             free = int(model_management.get_free_memory(self.device))
@@ -108,39 +113,39 @@ class HostMemory:
 
     def keep(self, resident: Resident) -> None:
         if model_management.is_device_cpu(self.device):
-            # ComfyUI never asks for room there, so nobody would ever close it.
+            # ComfyUI never makes room there, so the network would stay forever.
             resident.close()
             self.release()
         else:
-            slot = self._in_use.pop()
-            slot.resident = resident
-            self._keep_alive.entry = slot
+            entry = self._in_use.pop()
+            entry.resident = resident
+            self._keep_alive.entry = entry
 
     def take(self, working_bytes: int = 0) -> Resident | None:
-        slot, self._keep_alive.entry = self._keep_alive.entry, None
-        if not isinstance(slot, _HostEntry) or slot.loaded_size() == 0 or slot.load_device != self.device:
+        entry, self._keep_alive.entry = self._keep_alive.entry, None
+        if not isinstance(entry, _HostEntry) or entry.loaded_size() == 0 or entry.load_device != self.device:
             return None
-        resident, slot.resident = slot.resident, None
-        self._make_room(slot, working_bytes)
+        resident, entry.resident = entry.resident, None
+        self._make_room(entry, working_bytes)
         return resident
 
-    def _make_room(self, slot: _HostEntry, working_bytes: int) -> None:
-        model_management.load_models_gpu([slot], memory_required=working_bytes)
-        self._in_use.append(slot)
+    def _make_room(self, entry: _HostEntry, working_bytes: int) -> None:
+        model_management.load_models_gpu([entry], memory_required=working_bytes)
+        self._in_use.append(entry)
 
 
 class WanDuetNetwork:
-    """What ComfyUI takes for the model in a slot, and names in its log. It dies with the slot."""
+    """The object that ComfyUI treats as the model of an entry, and names in its log. Ends with the entry."""
 
 
 class _HostEntry:
-    """The room of one network, in the shape of a ModelPatcher: what ComfyUI 0.25 asks of one that is loaded.
+    """The reservation of one network, with the interface of a loaded ModelPatcher of ComfyUI 0.25.
 
-    Weights come and go whole, on one device. They are not copied back to the CPU when they go: a recipe makes
-    them again.
+    Its weights are loaded and freed as a whole, on one device. They are not copied to the CPU when they are
+    freed, because a recipe can make them again.
     """
 
-    parent = None  # of a clone; there are none
+    parent = None  # set only for clones, of which there are none
 
     def __init__(self, size_bytes: int, device: torch.device) -> None:
         self.load_device, self.offload_device = device, model_management.unet_offload_device()
@@ -159,10 +164,10 @@ class _HostEntry:
         return []
 
     def model_patches_to(self, device_or_dtype: object) -> None:
-        """Nothing but the weights would have to be moved."""
+        """Do nothing: there is nothing to move but the weights."""
 
     def model_dtype(self) -> None:
-        """A network of ours has several."""
+        """Return None: our networks have several dtypes."""
 
     def model_size(self) -> int:
         return self._size_bytes
@@ -177,7 +182,7 @@ class _HostEntry:
         return self.load_device if self._loaded else self.offload_device
 
     def partially_load(self, *_limit: object, **_how: object) -> int:
-        """Room is made; the weights are filled in by whoever reserved it."""
+        """Count as loaded. The caller of `reserve` fills in the weights."""
         added = self.model_size() - self.loaded_size()
         self._loaded = True
         return added
@@ -186,7 +191,7 @@ class _HostEntry:
         return 0
 
     def detach(self, unpatch_all: bool = True) -> WanDuetNetwork:
-        """Give the weights up. Without `unpatch_all` the slot is only about to be loaded again."""
+        """Free the weights. With `unpatch_all` off, ComfyUI is about to load the entry again."""
         if unpatch_all:
             self._loaded = False
             if self.resident is not None:

@@ -1,4 +1,4 @@
-"""A node's progress bar, its live preview, and the Stop button."""
+"""Shows progress and live preview in a node, and reacts to the Stop button."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _FORMATS = {16: latent_formats.Wan21, 48: latent_formats.Wan22}  # by latent cha
 
 
 class NodeProgress:
-    """pipelines.progress.Progress for one execution of one node. Each stage has the bar from its start again.
+    """Implements `pipelines.progress.Progress` for one execution of a node. Each stage starts the bar again.
 
-    latent_channels: of the model whose sampling is shown; None where there is no sampling.
+    latent_channels: of the model whose previews are shown. None without sampling.
     """
 
     def __init__(self, node_id: str | None, latent_channels: int | None = None) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .comfy_interface import io
-from .conditioning import with_pictures
+from .conditioning import with_images
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
 from .latents import to_latent
-from .media import picture_of
+from .media import image_of
 from .prepare import latent_shape, length_input, size_inputs
 from .sockets import WanModelSocket
 
@@ -78,9 +78,9 @@ class WanDuetImageCondition(io.ComfyNode):
 
         require_image_support(model, end_image is not None)
         shape = latent_shape(model, width, height, num_frames)
-        first, last = picture_of(image, "image"), picture_of(end_image, "end_image")
+        first, last = image_of(image, "image"), image_of(end_image, "end_image")
         progress, size = NodeProgress(cls.hidden.unique_id), (width, height)
-        pictures = encode_images(model, first, last, size, shape[1:], num_frames, HostMemory(), progress)
-        conditions = (with_pictures(condition, pictures) for condition in (positive, negative))
-        latent = to_latent(pictures.start(torch.zeros(shape)), pictures.frames)
+        images = encode_images(model, first, last, size, shape[1:], num_frames, HostMemory(), progress)
+        conditions = (with_images(condition, images) for condition in (positive, negative))
+        latent = to_latent(images.start(torch.zeros(shape)), images.frames)
         return io.NodeOutput(*conditions, latent)

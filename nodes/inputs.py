@@ -119,7 +119,7 @@ def filename_input() -> io.Input:
 
 
 def save_input(ending: str) -> io.Input:
-    """ending: the node that ends a graph in place of this one."""
+    """Return the switch for saving. ending: the node that ends a graph instead of this one."""
     return io.Boolean.Input(
         "save",
         default=False,

@@ -1,4 +1,4 @@
-"""Says which packages of requirements.txt this Python lacks, and the command that adds them."""
+"""Reports which packages of requirements.txt are missing in this Python, and the command to install them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _Node = TypeVar("_Node", bound=type)
 
 
 def missing_packages(find: Callable[[str], object] = find_spec) -> list[str]:
-    """Return the packages of requirements.txt that `find` does not find. Imports none of them."""
+    """Return the packages of requirements.txt that `find` does not find. Imports none."""
     names = _NAME.findall(_REQUIREMENTS.read_text(encoding="utf-8"))
     return [name for name in names if find(name.replace("-", "_")) is None]
 
@@ -36,7 +36,7 @@ def what_is_missing(missing: list[str]) -> str:
 def explaining_missing_packages(
     node: _Node, find_missing: Callable[[], list[str]] = missing_packages
 ) -> _Node:
-    """Make `node` answer an import that fails in it with the command that adds what is missing."""
+    """Wrap `node`, so that a failed import reports the command that installs what is missing."""
     execute = node.execute.__func__  # type: ignore[attr-defined]
 
     def explained(error: ImportError) -> Exception:

@@ -35,7 +35,7 @@ _NO_VIDEO = ExecutionBlocker(
 
 
 class WanDuetInterpolate(io.ComfyNode):
-    """IMAGE -> IMAGE, VIDEO -> VIDEO."""
+    """Interpolates frames: IMAGE to IMAGE, or VIDEO to VIDEO."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -126,7 +126,7 @@ def _of_images(images: Tensor, edit: Edit, interp_model: Any | None, progress: N
 def _of_video(
     video: Any, edit: Edit, interp_model: Any | None, hidden: io.HiddenHolder, prefix: str, save: bool
 ) -> io.NodeOutput:
-    """A video to which nothing is added is passed on as it is."""
+    """Interpolate a video. Returns it unchanged if no frames are added."""
     from ..pipelines.video.probe import probe
 
     with file_of(video) as source:
@@ -146,7 +146,7 @@ def interpolated_video(
 ) -> tuple[VideoFile, float]:
     """Write images, or the frames of a video, to the output folder. Returns the file and its frame rate.
 
-    edit: its `fps` is that of the images; a video has its own.
+    edit: its `fps` is for images. A video has its own rate.
     """
     from ..pipelines.video.frames import image_frames
 
@@ -218,7 +218,7 @@ def edit_of(
     video_quality: str,
     video_write_mode: str,
 ) -> Edit:
-    """The edit that the widgets of these nodes ask for."""
+    """Make the edit that the inputs of these nodes describe."""
     from ..pipelines.video.edit import Edit
 
     return Edit(

@@ -1,4 +1,4 @@
-"""The frame interpolators of this ComfyUI: model files it keeps, or a model from its own loader."""
+"""Finds the frame interpolators of this ComfyUI: model files, or a model from its own loader."""
 
 from __future__ import annotations
 
@@ -38,8 +38,10 @@ def interp_model_input() -> io.Input:
 
 
 def interpolators(interp_model: Any | None = None) -> Interpolators:
-    """`interp_model`, or the files in models/frame_interpolation and where ComfyUI-Frame-Interpolation keeps
-    its own. ModelError when `interp_model` is not what this version knows.
+    """Return `interp_model` if connected, else the files in models/frame_interpolation and of
+    ComfyUI-Frame-Interpolation.
+
+    Raises ModelError for an `interp_model` that this version does not support.
     """
     from ..pipelines.interpolation.interpolator_files import (
         Interpolators,
@@ -57,16 +59,19 @@ def interpolators(interp_model: Any | None = None) -> Interpolators:
 
 
 def interpolator_name(chosen: str, interp_model: Any | None) -> str:
-    """`chosen`, or what `interp_model` is, where one is connected."""
+    """Return the name of the connected `interp_model`, else `chosen`."""
     if interp_model is None:
         return chosen
-    return "film" if _draws_several(interp_model.model) else "rife"
+    return "film" if _makes_several(interp_model.model) else "rife"
 
 
 def chosen_interpolator(
     edit: Edit, interp_model: Any | None, memory: HostMemory, width: int, height: int
 ) -> Interpolator | None:
-    """None when no frame is to be drawn. ModelError when the interpolator has no file."""
+    """Return the interpolator of `edit`, None if no frames are added.
+
+    width, height: of the frames, in pixels. Raises ModelError if its file is missing.
+    """
     from ..pipelines.interpolation.interpolator_files import make_interpolator
 
     if not edit.between:
@@ -75,13 +80,13 @@ def chosen_interpolator(
     return make_interpolator(edit.interpolator, found, memory, width=width, height=height)
 
 
-class _Seen(NamedTuple):
-    picture: Tensor
+class _Prepared(NamedTuple):
+    frame: Tensor
     features: Any
 
 
 class _CoreNet:
-    """A FILM or RIFE that core loaded, as learned.FrameNet. Core moves it to the device."""
+    """A FILM or RIFE network that core loaded, as `learned.FrameNet`. Core moves it to the device."""
 
     def __init__(self, patcher: Any) -> None:
         self._patcher, self._model = patcher, _with_own_scales(patcher.model)
@@ -99,36 +104,37 @@ class _CoreNet:
     def alignment(self) -> int:
         return int(getattr(self._model, "pad_align", _FILM_ALIGNMENT))
 
-    def prepare(self, picture: Tensor) -> _Seen:
+    def prepare(self, frame: Tensor) -> _Prepared:
         dtype = self._patcher.model_dtype()
         if not self._loaded:
-            size = (1, *picture.shape[-2:], 3)
+            size = (1, *frame.shape[-2:], 3)
             memory = self._model.memory_used_forward(size, dtype)
             model_management.load_models_gpu([self._patcher], memory_required=memory)
             self._loaded = True
-        picture = picture.to(dtype)
-        return _Seen(picture, self._model.extract_features(picture))
+        frame = frame.to(dtype)
+        return _Prepared(frame, self._model.extract_features(frame))
 
-    def interpolate(self, before: _Seen, after: _Seen, times: Sequence[float]) -> Iterable[Tensor]:
+    def interpolate(self, before: _Prepared, after: _Prepared, times: Sequence[float]) -> Iterable[Tensor]:
         cache = {"img0": before.features, "img1": after.features}
-        if _draws_several(self._model):  # with one flow for all times
-            pictures = self._model.forward_multi_timestep(
-                before.picture, after.picture, list(times), cache=cache
-            )
-            yield from pictures.split(1)
+        if _makes_several(self._model):  # with one flow for all times
+            frames = self._model.forward_multi_timestep(before.frame, after.frame, list(times), cache=cache)
+            yield from frames.split(1)
             return
         for t in times:
-            time = before.picture.new_full((1, 1, *before.picture.shape[-2:]), t)
-            yield self._model(before.picture, after.picture, timestep=time, cache=cache)
+            time = before.frame.new_full((1, 1, *before.frame.shape[-2:]), t)
+            yield self._model(before.frame, after.frame, timestep=time, cache=cache)
 
 
-def _draws_several(model: Any) -> bool:
-    """Of core's models, only FILM does."""
+def _makes_several(model: Any) -> bool:
+    """Return whether the model makes several frames at once. In core only FILM does."""
     return hasattr(model, "forward_multi_timestep")
 
 
 def _with_own_scales(model: Any) -> Any:
-    """Core 0.25 runs RIFE 4.25.lite at the scales of 4.25. The model of the socket itself is left alone."""
+    """Return RIFE 4.25.lite with its own scales, which core 0.25 confuses with those of 4.25.
+
+    Does not change the model of the socket.
+    """
     blocks = getattr(model, "blocks", None)
     if blocks is None or blocks[-1].conv0[1][0].weight.shape[0] != _LITE_WIDTH:
         return model

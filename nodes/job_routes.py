@@ -32,7 +32,7 @@ _INSTEAD = "jobs are shown on ComfyUI's own page, or by wan-duet jobs"
 def add_job_routes(
     routes: web.RouteTableDef, folder: Callable[[], Path], follow: Callable[[str], None]
 ) -> None:
-    """folder: of the journal. follow: goes on with a job in the background, given its id."""
+    """Add the routes. folder: of the journal. follow: resumes a job by its id in the background."""
 
     @routes.get("/wan_duet/jobs")
     async def tell(request: web.Request) -> web.Response:
@@ -64,7 +64,7 @@ def add_job_routes(
 
 
 def _list(folder: Path) -> dict[str, Any]:
-    """All jobs, the newest first, and the money of today. A ComfyUI without jobs gets no journal for it."""
+    """Return all jobs, newest first, and the money spent today. Creates no journal."""
     from ..pipelines.remote.job_actions import money_of_today, open_journal
 
     if not (folder / "jobs.sqlite").exists():
@@ -77,7 +77,7 @@ def _list(folder: Path) -> dict[str, Any]:
 
 
 def _shown(job: Job, now: float) -> dict[str, Any]:
-    """The facts of the command line without the payload, and what a row of the panel needs."""
+    """Return the facts about a job for a row of the panel: those of the command line without the payload."""
     from ..pipelines.remote.job_actions import cost_text, job_facts
 
     facts = job_facts(job)

@@ -23,7 +23,10 @@ AcceptsKey = Callable[[str], bool]  # asks a provider, which takes a while
 
 
 def add_key_routes(routes: web.RouteTableDef, folder: Callable[[], Path], accepts_key: AcceptsKey) -> None:
-    """folder: where the keys are kept. accepts_key: whether a provider takes the key that is set for it."""
+    """Add the routes.
+
+    folder: of the keys. accepts_key: asks a provider whether it accepts the current key.
+    """
 
     @routes.get("/wan_duet/keys")
     async def tell(_: web.Request) -> web.Response:
@@ -31,25 +34,25 @@ def add_key_routes(routes: web.RouteTableDef, folder: Callable[[], Path], accept
 
     @routes.post("/wan_duet/keys")
     async def keep(request: web.Request) -> web.Response:
-        given = await _given(request, "provider", "key")
+        texts = await _texts(request, "provider", "key")
 
         def change() -> object:
-            if given["key"].strip():
-                keep_key(given["provider"], given["key"], folder())
+            if texts["key"].strip():
+                keep_key(texts["provider"], texts["key"], folder())
             else:
-                forget_key(given["provider"], folder())
+                forget_key(texts["provider"], folder())
             return where_keys_are(folder())
 
         return await answer(change)
 
     @routes.post("/wan_duet/keys/test")
     async def test(request: web.Request) -> web.Response:
-        given = await _given(request, "provider")
-        return await answer(lambda: {"accepted": accepts_key(given["provider"])})
+        texts = await _texts(request, "provider")
+        return await answer(lambda: {"accepted": accepts_key(texts["provider"])})
 
 
-async def _given(request: web.Request, *names: str) -> dict[str, str]:
-    """The texts of a JSON body, one of them a provider."""
+async def _texts(request: web.Request, *names: str) -> dict[str, str]:
+    """Read the texts of a JSON body. Raises unless one of them is a provider."""
     body = await read_body(request, "keys are set from ComfyUI's own page, or by wan-duet keys set", *names)
     if not all(isinstance(value, str) for value in body.values()):
         raise refusal(web.HTTPBadRequest, f"give JSON with the texts {', '.join(names)}")

@@ -1,4 +1,4 @@
-"""LATENT as ComfyUI has it <-> latents (1, C, T, H/8, W/8) in VAE space, float32, CPU."""
+"""Converts between LATENT of ComfyUI and latents (1, C, T, H/8, W/8) in VAE space, float32, CPU."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["from_latent", "latents_to_sample", "to_latent"]
 
 
 def from_latent(latent: Mapping[str, Any]) -> Tensor:
-    """The latents of one video. Raises SamplingError when it is a picture or a batch."""
+    """Return the latents of one video. Raises SamplingError for an image or a batch."""
     samples: Tensor = latent["samples"]
     if samples.ndim != 5 or samples.shape[0] != 1:
         raise SamplingError(
@@ -27,39 +27,39 @@ def from_latent(latent: Mapping[str, Any]) -> Tensor:
 def latents_to_sample(
     latent: Mapping[str, Any], *, frames_stay: bool = False
 ) -> tuple[Tensor, Tensor | None]:
-    """As `from_latent`, with (T,) bool for the latent frames that are to stay as they are, None without any.
+    """As `from_latent`. Also return (T,) bool, True for latent frames that must stay unchanged, or None.
 
-    frames_stay: whether the model can do that. Refuses what would change the sampling but is not done here.
+    frames_stay: the model can keep frames. Raises SamplingError for settings that this sampler would ignore.
     """
-    given = _given_frames(latent.get("noise_mask"), latent["samples"].shape, frames_stay)
+    kept = _kept_frames(latent.get("noise_mask"), latent["samples"].shape, frames_stay)
     if latent.get("batch_index") not in (None, [0]):
         raise SamplingError(
-            f"latent: carries batch_index {latent['batch_index']}, which would change the noise; "
-            "take the latent before it was cut out of a batch"
+            f"latent: has batch_index {latent['batch_index']}, which would change the noise; "
+            "use the latent from before it was taken out of a batch"
         )
-    return from_latent(latent), given
+    return from_latent(latent), kept
 
 
-def to_latent(latents: Tensor, given: Tensor | None = None) -> dict[str, Tensor]:
-    """given: (T,) bool, frames that are to stay as they are."""
-    if given is None:
+def to_latent(latents: Tensor, kept: Tensor | None = None) -> dict[str, Tensor]:
+    """Make a LATENT. kept: (T,) bool, True for frames that must stay unchanged."""
+    if kept is None:
         return {"samples": latents}
-    mask = (~given).float().view(1, 1, -1, 1, 1).expand(1, 1, -1, *latents.shape[-2:])
+    mask = (~kept).float().view(1, 1, -1, 1, 1).expand(1, 1, -1, *latents.shape[-2:])
     return {"samples": latents, "noise_mask": mask.contiguous()}
 
 
-def _given_frames(mask: Tensor | None, shape: Sequence[int], frames_stay: bool) -> Tensor | None:
+def _kept_frames(mask: Tensor | None, shape: Sequence[int], frames_stay: bool) -> Tensor | None:
     if mask is None or bool((mask == 1).all()):
         return None
     if not frames_stay:
         raise SamplingError(
-            "latent: carries a noise_mask, and this model cannot keep a part of a latent; remove the mask"
+            "latent: has a noise_mask, but this model cannot keep a part of a latent; remove the mask"
         )
     whole = mask.ndim == 5 and mask.shape[:2] == (1, 1) and mask.shape[2] == shape[2]
-    given = mask[0, 0, :, 0, 0] == 0 if whole else None
-    if given is None or not bool((mask == (~given).view(1, 1, -1, 1, 1)).all()):
+    kept = mask[0, 0, :, 0, 0] == 0 if whole else None
+    if kept is None or not bool((mask == (~kept).view(1, 1, -1, 1, 1)).all()):
         raise SamplingError(
             f"latent: its noise_mask has shape {tuple(mask.shape)}; only whole frames can stay as they are: "
-            f"(1, 1, {shape[2]}, height, width) of 0 and 1 alone, the same all over a frame"
+            f"(1, 1, {shape[2]}, height, width), with one value, 0 or 1, per frame"
         )
-    return given.cpu()
+    return kept.cpu()

@@ -1,8 +1,7 @@
-"""Which models lie in ComfyUI's model folders.
+"""Lists the models in ComfyUI's model folders.
 
-ComfyUI lists neither folders in diffusers layout nor GGUF files, and its lists belong to everybody: so we
-look for ourselves and change nothing there. A name is the path below the model folder, with / on every
-system.
+ComfyUI lists neither folders in diffusers layout nor GGUF files, and other packs use its lists, so this pack
+has its own. A name is the path below the model folder, with / on every system.
 """
 
 from __future__ import annotations
@@ -20,8 +19,9 @@ _SUFFIXES = (".safetensors", ".gguf")
 
 
 class FileChoices(list[str]):
-    """The choices of a file widget. ComfyUI itself checks a value against them, and says once what is wrong:
-    what `validate_inputs` returns it repeats under every input that the function takes.
+    """The choices of a file widget. ComfyUI checks a value against them and reports an error once.
+
+    It would repeat an error of `validate_inputs` for every input of that function.
     """
 
     def __init__(self, names: Iterable[str] = (), advice: str = "") -> None:
@@ -29,18 +29,19 @@ class FileChoices(list[str]):
         self._advice = advice
 
     def __contains__(self, name: object) -> bool:
-        """Whichever separator the workflow's author had."""
+        """Accept / and \\ in a name, because a workflow may come from another system."""
         return isinstance(name, str) and pick(name, dict.fromkeys(self, True)) is not None
 
     def __str__(self) -> str:
-        """What ComfyUI writes after "not in"."""
+        """Return the text that ComfyUI writes after "not in"."""
         return self._advice or super().__str__()
 
 
 def find_models(roots: Iterable[str]) -> dict[str, Path]:
-    """Every folder with a model_index.json, and every .safetensors or .gguf file that lies in no such folder.
+    """Find every folder with a model_index.json, and every .safetensors or .gguf file outside of such
+    folders.
 
-    The first root wins a name.
+    If a name occurs twice, the first root is used.
     """
     found: dict[str, Path] = {}
     for root in map(Path, roots):
@@ -58,8 +59,10 @@ def find_models(roots: Iterable[str]) -> dict[str, Path]:
 
 
 def find_companions(roots: Iterable[str]) -> dict[str, Path]:
-    """Every folder of transformers with weights in safetensors, and every folder that holds such in `text` or
-    `image`. The first root wins a name.
+    """Find every transformers folder with safetensors weights, and every folder with such a subfolder `text`
+    or `image`.
+
+    If a name occurs twice, the first root is used.
     """
     found: dict[str, Path] = {}
     for root in map(Path, roots):
@@ -75,13 +78,13 @@ def find_companions(roots: Iterable[str]) -> dict[str, Path]:
 
 
 def pick(name: str, listed: Mapping[str, _Value]) -> _Value | None:
-    """The entry called `name`, whichever separator the workflow's author had; None when there is none."""
+    """Return the entry called `name`, with / or \\ as separator. None if there is none."""
     wanted = name.replace("\\", "/")
     return next((value for key, value in listed.items() if key.replace("\\", "/") == wanted), None)
 
 
 def stamp(path: Path) -> list[tuple[str, int, int]]:
-    """Changes whenever a file of the model at `path` does: (name, bytes, modification time) of each."""
+    """Return (name, bytes, modification time) of each file of the model at `path`."""
     files = sorted(path.rglob("*")) if path.is_dir() else [path]
     facts = [(file, file.stat()) for file in files if file.is_file()]
     return [(file.name, status.st_size, status.st_mtime_ns) for file, status in facts]

@@ -1,4 +1,4 @@
-"""IMAGE, VIDEO and AUDIO from a socket, with the hash that stands for them in a request."""
+"""Reads IMAGE, VIDEO and AUDIO from a socket, and hashes them for the request."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
     from ..pipelines.video.audio import Audio
 
-__all__ = ["SocketMedium", "audio_of", "from_socket", "picture_of"]
+__all__ = ["SocketMedium", "audio_of", "from_socket", "image_of"]
 
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class SocketMedium:
-    """pipelines.request.Medium: `value` is what lay on the socket, a `medium` of "image", "video" or "audio".
+    """Implements `pipelines.request.Medium`. value: from the socket. medium: "image", "video" or "audio".
 
     image: (1, H, W, C), 0 to 1. audio: {"waveform": (1, channels, samples), "sample_rate": Hz}.
     """
@@ -33,7 +33,7 @@ class SocketMedium:
 
 
 def from_socket(field: str, medium: str, value: Any) -> SocketMedium:
-    """RequestError on the socket of `field` when several images or sounds come as a batch."""
+    """Hash a medium. Raises RequestError on the socket of `field` for a batch of images or sounds."""
     digest = hashlib.sha256(medium.encode())
     if medium == "video":
         _add_video(digest, value)
@@ -48,8 +48,8 @@ def from_socket(field: str, medium: str, value: Any) -> SocketMedium:
     return SocketMedium(medium, value, digest.hexdigest())
 
 
-def picture_of(image: Tensor | None, field: str) -> Tensor | None:
-    """An IMAGE as (H, W, 3), what is transparent over white. RequestError when several come as a batch."""
+def image_of(image: Tensor | None, field: str) -> Tensor | None:
+    """Return an IMAGE as (H, W, 3), with white behind transparency. Raises RequestError for a batch."""
     from ..pipelines.video.image import over_white
 
     if image is None:
@@ -60,7 +60,7 @@ def picture_of(image: Tensor | None, field: str) -> Tensor | None:
 
 
 def audio_of(value: Mapping[str, Any] | None) -> Audio | None:
-    """An AUDIO for a video file. RequestError when several sounds come as a batch."""
+    """Return an AUDIO for a video file. Raises RequestError for a batch."""
     from ..pipelines.video.audio import Audio
 
     if value is None:
@@ -77,7 +77,7 @@ def _add_tensor(digest: Any, tensor: Tensor) -> None:
 
 
 def _add_video(digest: Any, video: Any) -> None:
-    """The file, and which part of it: trimming changes no byte."""
+    """Hash the file and the part of it that is used. Trimming changes no byte of the file."""
     digest.update(str(video.get_active_trim_window()).encode())
     source = video.get_stream_source()
     if not isinstance(source, str):

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 _NONE: Final = "none"
 _AUTO: Final = "auto"
-# The folders that each input looks in, and what it may say instead of naming a file: first the default.
+# {input: (folders of its files, values that are no file)}. The first value is the default.
 _SLOTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "model": (("diffusers", "diffusion_models"), tuple(EMBEDDED)),
     "low_model": (("diffusers", "diffusion_models"), (_NONE,)),
@@ -39,7 +39,7 @@ _SLOTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 class WanDuetLoadModel(io.ComfyNode):
-    """Chooses a model by name. Loads no weights yet."""
+    """Chooses a model by name. Weights are loaded later."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -141,7 +141,7 @@ class WanDuetLoadModel(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **chosen: str | None) -> object:
-        """Of every file that may be read. A value that comes over a link is None."""
+        """Return the stamps of all files that may be read. A linked value is None."""
         names = {slot: chosen.get(slot, instead[0]) for slot, (_, instead) in _SLOTS.items()}
         whole = _is_whole(names["model"])
         return [stamp(path) for slot, name in names.items() for path in _may_read(slot, name, whole)]
@@ -184,7 +184,7 @@ class WanDuetLoadModel(io.ComfyNode):
 
 
 class WanDuetEncodePrompt(io.ComfyNode):
-    """Prompt and negative prompt -> CONDITIONING."""
+    """Encodes prompt and negative prompt to CONDITIONING."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -252,13 +252,13 @@ def _listed(slot: str) -> dict[str, Path]:
 
 
 def _is_whole(model: str | None) -> bool:
-    """Whether the model brings its own VAE and text encoder."""
+    """Return whether the model has its own VAE and text encoder."""
     found = None if model is None or model in EMBEDDED else pick(model, _listed("model"))
     return found is None or (found / "model_index.json").is_file()
 
 
 def _part(slot: str, name: str, whole: bool) -> Path | list[Path] | None:
-    """The file that was chosen; on auto the model's own (None), or, where it has none, all there are."""
+    """Return the chosen file. For auto, None for a whole model, else all files that might fit."""
     if name != _AUTO:
         return _chosen(slot, name)
     return None if whole else list(_listed(slot).values())

@@ -1,4 +1,4 @@
-"""Where this ComfyUI has weight files, extra_model_paths.yaml included."""
+"""Lists the folders of weight files, also those of extra_model_paths.yaml."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ __all__ = ["model_folders"]
 
 
 def model_folders() -> Folders:
-    """{folder: all places that ComfyUI reads for it}."""
+    """Return {folder: all places that ComfyUI reads for it}."""
     return {name: [Path(place) for place in folder_paths.get_folder_paths(name)] for name in FOLDERS}

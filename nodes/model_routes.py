@@ -37,7 +37,7 @@ _LONGEST = 65_536  # bytes of a body: the names of all files of a workflow
 def add_model_routes(
     routes: web.RouteTableDef, own_list: Callable[[], Path], folders: Callable[[], Folders]
 ) -> None:
-    """own_list: the folder of the user's own list. folders: where the files of ComfyUI are."""
+    """Add the routes. own_list: folder of the user's list. folders: where ComfyUI has files."""
 
     def get(found: Sequence[Found], progress: Progress) -> Sequence[Path]:
         return get_files(found, web_of(read_catalogue(own_list())), progress)

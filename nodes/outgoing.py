@@ -1,7 +1,7 @@
-"""What a runner may read for a request: media from sockets, and files that it names.
+"""Limits which files a runner may read for a request: media from sockets, and files in ComfyUI's folders.
 
-A request may come out of a workflow from the web, and an upload can be read by whoever has its address. So a
-name means a file that the user has given to ComfyUI, and no other file of the machine.
+A request may come from a workflow of somebody else, and everybody who knows its address can read an upload.
+So a name means a file that the user gave to ComfyUI, and no other file of this machine.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _WAV_FULL = 2**15 - 1
 
 
 def allowed_file(name: str, field: str) -> Path:
-    """The LoRA of models/loras, or the file in the input folder. RequestError on `field` for any other."""
+    """Return a LoRA in models/loras or a file in the input folder. Raises RequestError for others."""
     if field.startswith("loras"):
         return lora_sources(online=False).find(name)
     bare, folder = folder_paths.annotated_filepath(name)  # the name may end with [output]
@@ -42,12 +42,12 @@ def allowed_file(name: str, field: str) -> Path:
 
 
 def written_media(media: Mapping[str, SocketMedium]) -> dict[str, Path]:
-    """A file for every medium of a request, by its field. What is written once is used again."""
+    """Write each medium of a request to a file, once. Returns {field: file}."""
     return {field: _WRITERS[medium.medium](medium.value, medium.sha256) for field, medium in media.items()}
 
 
 def written_video(video: Any) -> Path:
-    """A file for a VIDEO that is no field of a request."""
+    """Write a VIDEO that is no field of a request to a file."""
     medium = from_socket("pose_video", "video", video)
     return _film(video, medium.sha256)
 
@@ -60,7 +60,7 @@ def _picture(image: Any, sha256: str) -> Path:
 
 
 def _sound(audio: Mapping[str, Any], sha256: str) -> Path:
-    """16 bits, which every reader of WAV knows."""
+    """Write a sound with 16 bits, which every reader of WAV supports."""
     samples = audio["waveform"][0].detach().float().cpu().clamp(-1, 1)
     pcm = (samples * _WAV_FULL).round().short().T.contiguous().numpy()
 
@@ -75,7 +75,7 @@ def _sound(audio: Mapping[str, Any], sha256: str) -> Path:
 
 
 def _film(video: Any, sha256: str) -> Path:
-    """The file itself, where all of it is meant; else ComfyUI writes one."""
+    """Return the file of a video, or write one with ComfyUI if only a part of it is used."""
     source = video.get_stream_source()
     if isinstance(source, str) and video.get_active_trim_window() == (0.0, 0.0):
         return Path(source)
@@ -86,7 +86,7 @@ _WRITERS: Mapping[str, Callable[[Any, str], Path]] = {"image": _picture, "audio"
 
 
 def _written(name: str, write: Callable[[Path], object]) -> Path:
-    """Whole or not at all, as several runs may write the same."""
+    """Write a file completely or not at all: several runs may write the same one."""
     folder = Path(folder_paths.get_temp_directory()) / _FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / name

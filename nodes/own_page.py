@@ -1,4 +1,4 @@
-"""What a route asks of a request before it changes anything: it comes from ComfyUI's page or a program."""
+"""Checks that a request comes from ComfyUI's own page or a program, before a route changes anything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HOSTS = "WAN_DUET_HOSTS"  # environment: further names of this ComfyUI, with co
 
 
 async def answer(work: Callable[[], object]) -> web.Response:
-    """`work` reads files or asks a provider, so it is done beside the server's loop."""
+    """Run `work` in a thread, because it reads files or calls a provider, and return its JSON."""
     try:
         return web.json_response(await asyncio.to_thread(work))
     except WanDuetError as error:
@@ -33,8 +33,11 @@ async def answer(work: Callable[[], object]) -> web.Response:
 async def read_body(
     request: web.Request, instead: str, *names: str, longest: int = _LONGEST
 ) -> dict[str, Any]:
-    """The JSON table of a body with exactly these names. Raises the refusal of anything that a page of
-    another site could send; `instead` says there where this is done. longest: bytes.
+    """Return the JSON object of a body that must have exactly these names.
+
+    instead: tells where else this can be done. longest: bytes.
+
+    Raises HTTPForbidden for anything that a page of another site could send.
     """
     require_own_page(request, instead)
     if request.content_type != "application/json":
@@ -57,11 +60,11 @@ def refusal(kind: type[web.HTTPError], text: str) -> web.HTTPError:
 def require_own_page(request: web.Request, instead: str) -> None:
     """Raise HTTPForbidden with the text `instead` for a page of another site.
 
-    ComfyUI looks at the origin too, but not with --enable-cors-header, and on loopback addresses only.
+    ComfyUI checks the origin too, but not with --enable-cors-header, and only on loopback addresses.
 
-    A browser says where a page comes from, and sends JSON to no other site without asking. It takes a page
-    for ComfyUI's own, too, whose name was made to lead here after it was opened (DNS rebinding); so a name
-    must be one that nobody else can give.
+    A browser names the origin of a page, and does not send JSON to another site without asking. But it
+    treats a page as ComfyUI's own if its name was changed to lead here after it was opened (DNS rebinding).
+    So the name must be one that nobody else can use.
     """
     host = request.headers.get("Host", "")
     if not _is_ours(host):

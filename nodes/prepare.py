@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class WanDuetEmptyLatent(io.ComfyNode):
-    """Creates zeros of the right shape."""
+    """Creates a latent of zeros."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -56,7 +56,7 @@ class WanDuetEmptyLatent(io.ComfyNode):
 
 
 class WanDuetVideoCondition(io.ComfyNode):
-    """VIDEO -> LATENT, for a sampler with a strength below 1."""
+    """Encodes a VIDEO to a LATENT, for a sampler with a strength below 1."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -114,7 +114,7 @@ class WanDuetVideoCondition(io.ComfyNode):
 
 
 class WanDuetSigmas(io.ComfyNode):
-    """Computes the noise levels of a run, split where the experts switch."""
+    """Computes the noise levels of a run, split at the switch of experts."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -60,7 +60,7 @@ RUNNERS = (
 
 
 def runner_node(runner: Runner) -> type[io.ComfyNode]:
-    """The node that runs requests at one provider."""
+    """Create the node that runs requests at one provider."""
 
     class Run(io.ComfyNode):
         @classmethod
@@ -126,7 +126,7 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
 
 
 class WanDuetJob(io.ComfyNode):
-    """Returns to a job that was started earlier."""
+    """Waits for a job that was started earlier."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -217,7 +217,7 @@ def _order(
     spending: Spending,
     novita_model: NovitaModel,
 ) -> tuple[Order, Prepared]:
-    """RequestError with everything that the provider cannot do. Sends nothing."""
+    """Make the order. Raises RequestError that lists what the provider cannot do. Sends nothing."""
     from ..pipelines.remote.order import order_for
 
     for size in ("%width%", "%height%"):
@@ -238,7 +238,7 @@ def _order(
 
 
 def _limits(limits: SpendingLimits, max_price_usd: float) -> SpendingLimits:
-    """Those of the settings, and the node's own where it is lower."""
+    """Return the limits of the settings, or the node's own if it is lower."""
     if not max_price_usd:
         return limits
     per_run = limits.per_run_usd
@@ -246,13 +246,13 @@ def _limits(limits: SpendingLimits, max_price_usd: float) -> SpendingLimits:
 
 
 def _remarks(order: Order) -> tuple[str, ...]:
-    """What the price rests on, and what the provider does otherwise than asked."""
+    """Return the assumptions of the price, and what the provider does differently than asked."""
     adjusted = (f"adjusted {one['field']}: {one['reason']}" for one in order.about["adjustments"])
     return (f"price: {order.price.text()}", *adjusted)
 
 
 def _end(job: Job, *, reused: bool) -> str:
-    """What a node says of a job that is done: how long it took, and what it cost."""
+    """Describe a finished job: how long it took and what it cost."""
     if reused:
         return f"job {job.job_id[:8]} · paid for before, nothing spent now"
     cost = (

@@ -1,6 +1,6 @@
-"""The remote jobs of this ComfyUI: all on one thread, which begins when it is first needed.
+"""Holds the thread of all remote jobs of this ComfyUI. It starts when it is first needed.
 
-ComfyUI runs each graph on a loop of its own, and any node that computes blocks it. Jobs must outlive both.
+ComfyUI runs each graph on its own event loop, which any node that computes blocks. Jobs must outlive both.
 """
 
 from __future__ import annotations
@@ -33,31 +33,31 @@ class RemoteJobs(NamedTuple):
 
 
 def remote_folder() -> Path:
-    """Journal, keys and settings: a folder of the system, which ComfyUI does not serve over HTTP."""
+    """Return the folder of journal, keys and settings. ComfyUI does not serve it over HTTP."""
     return Path(folder_paths.get_system_user_directory("wan_duet"))
 
 
 def remote_jobs() -> RemoteJobs:
-    """Always the same. Raises JournalError when there can be no journal, and so no job."""
+    """Return the jobs, always the same object. Raises JournalError if the journal cannot be used."""
     with _BEGINNING:
         return _begun()
 
 
 def accepts_key(provider: str) -> bool:
-    """Whether a provider takes the key that is set for it; spends nothing. Raises when it cannot be asked."""
+    """Ask a provider whether it accepts the current key. Free. Raises if the provider cannot be asked."""
     thread, accounts = remote_jobs()
     return bool(thread.run(accounts.at(provider).accepts_key()))
 
 
 def follow_job(job_id: str) -> None:
-    """Go on with an open job in the background. Raises KeyProblemError without the key it was begun with."""
+    """Resume an open job in the background. Raises KeyProblemError without the key that started it."""
     thread, accounts = remote_jobs()
     job = thread.journal.job(job_id)
     thread.attach(job.job_id, accounts.of(job), lambda _: None)
 
 
 def go_on_with_open_jobs() -> None:
-    """Bring home what was open when ComfyUI ended. Returns at once; a ComfyUI without jobs does nothing."""
+    """Resume all jobs that were open when ComfyUI ended. Returns at once."""
     if (remote_folder() / "jobs.sqlite").exists():
         threading.Thread(target=_go_on, name="wan-duet-resume", daemon=True).start()
 
@@ -74,7 +74,7 @@ def _go_on() -> None:
         if is_open:
             thread, accounts = remote_jobs()
             thread.resume(accounts.all())
-    except WanDuetError as error:  # ComfyUI works without; whoever runs a request is told
+    except WanDuetError as error:  # ComfyUI works without it, and a run reports it
         log.warning("open jobs wait: %s", error)
 
 

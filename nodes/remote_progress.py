@@ -17,12 +17,13 @@ __all__ = ["RemoteProgress"]
 
 
 class RemoteProgress:
-    """Shows the events of one job in one node, and passes a Stop of the user on.
+    """Shows the events of one job in one node, and passes on a Stop of the user.
 
-    Events arrive on the remote thread and are only stored there: drawing a progress bar may raise ComfyUI's
-    interrupt exception, which belongs on the thread of the graph and would end the job's.
+    Events arrive on the remote thread and are only stored there. Drawing a progress bar may raise ComfyUI's
+    interrupt exception, which must be raised on the thread of the graph, because it would end that of the
+    jobs.
 
-    remarks: lines shown below each event.
+    remarks: lines below each event.
     """
 
     def __init__(self, node_id: str | None, remarks: tuple[str, ...] = ()) -> None:
@@ -37,11 +38,11 @@ class RemoteProgress:
 
     @property
     def has_received(self) -> bool:
-        """Whether any event arrived; a job that had finished earlier sends none."""
+        """Return whether any event arrived. A job that was already finished sends none."""
         return self._latest is not None
 
     def refresh(self) -> None:
-        """Show the latest event. Raises ComfyUI's own exception when the user has pressed Stop."""
+        """Show the latest event. Raises ComfyUI's exception after a Stop of the user."""
         model_management.throw_exception_if_processing_interrupted()
         if self._latest is None:
             return
@@ -53,14 +54,14 @@ class RemoteProgress:
             self._show_bar(event.bytes_done, event.bytes_total)
 
     def show(self, line: str) -> None:
-        """Show a line with the remarks below it, unless that is what is shown already."""
+        """Show a line and the remarks, unless they are shown already."""
         text = "\n".join((line, *self._remarks))
         if text != self._text:
             self._text = text
             PromptServer.instance.send_progress_text(text, self._node_id)
 
     def _show_bar(self, done: float, total: float) -> None:
-        """Percent of the model and bytes of the file are different bars."""
+        """Show a bar. The model counts percent and the download counts bytes, so each has its own."""
         if self._bar is None or self._bar[0] != total:
             self._bar = (total, ProgressBar(total, self._node_id))
         self._bar[1].update_absolute(done)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class WanDuetTwoStageSampler(io.ComfyNode):
-    """Denoises completely and switches experts at the boundary of the model."""
+    """Denoises completely, and switches experts at the boundary of the model."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -102,7 +102,7 @@ class WanDuetTwoStageSampler(io.ComfyNode):
 
 
 class WanDuetStageSampler(io.ComfyNode):
-    """Denoises with one expert over the given sigmas."""
+    """Denoises with one expert along the connected sigmas."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -175,7 +175,10 @@ def _sample(
     seed: int,
     add_noise: bool = True,
 ) -> io.NodeOutput:
-    """material: positive, negative, latent. add_noise: False when the latent still holds its noise."""
+    """Sample with our engine or with ComfyUI's MODEL.
+
+    material: positive, negative, latent. add_noise: off if the latent still contains noise.
+    """
     from ..pipelines.loading.host_model import HostModel
 
     progress = NodeProgress(node.hidden.unique_id, model.family.latent_channels)

@@ -1,7 +1,7 @@
-"""Nodes that end a graph with a video file in the output folder.
+"""Defines the nodes that end a graph with a video file in the output folder.
 
-Whether a node ends a graph is a constant of its class, read before any widget: a node with `save` on cannot
-become one, and one that always was would run both branches of a lazy switch. So each has a twin.
+Whether a node ends a graph is a constant of its class. A switch in a node cannot change it, and a node that
+always ends a graph would run both branches of a lazy switch. So each node with a `save` switch has a twin.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["WanDuetKeepVideo", "WanDuetSaveEncoded", "WanDuetSaveInterpolated", 
 
 
 def _saving(node: type[io.ComfyNode], node_id: str, name: str, description: str) -> type[io.ComfyNode]:
-    """The twin of a node with a switch for saving: the switch is on, and the node ends a graph."""
+    """Create the twin of a node with a `save` switch: it always saves, and ends the graph."""
 
     class Saving(io.ComfyNode):
         @classmethod
@@ -60,7 +60,7 @@ WanDuetSaveEncoded = _saving(
 
 
 class WanDuetSaveInterpolated(io.ComfyNode):
-    """IMAGE or VIDEO -> a video file with more frames in the output folder."""
+    """Interpolates IMAGE or VIDEO, and saves the video file in the output folder."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -89,7 +89,7 @@ class WanDuetSaveInterpolated(io.ComfyNode):
 
 
 class WanDuetKeepVideo(io.ComfyNode):
-    """VIDEO -> the same file in the output folder."""
+    """Copies the file of a VIDEO to the output folder."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -114,7 +114,7 @@ class WanDuetKeepVideo(io.ComfyNode):
 
 
 def _ending_a_graph(schema: io.Schema, node_id: str, name: str, description: str) -> io.Schema:
-    """The same node without its switch for saving."""
+    """Return the schema without its `save` switch, for a node that ends a graph."""
     schema.node_id, schema.display_name, schema.description = node_id, name, description
     schema.search_aliases = ["save video", "end node", *(schema.search_aliases or ())]
     schema.inputs = [each for each in schema.inputs if each.id != "save"]
@@ -127,7 +127,7 @@ def _is_in_output(file: Path) -> bool:
 
 
 def _copied(source: Path, prefix: str, video: Any) -> Path:
-    """Copy a video and its receipt. Each appears complete or not at all."""
+    """Copy a video and its receipt. Each appears completely or not at all."""
     width, height = video.get_dimensions()
     place = new_video_file(prefix, True, width, height, source.suffix.removeprefix(".")).path
     for part_of, into in ((sidecar(source), sidecar(place)), (source, place)):

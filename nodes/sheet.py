@@ -1,4 +1,4 @@
-"""A node that draws one picture of several videos, to compare runs."""
+"""Defines the node that shows several videos in one image, to compare runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .outgoing import written_video
 
 
 class WanDuetContactSheet(io.ComfyNode):
-    """Draws evenly spaced frames of up to four videos, one row for each."""
+    """Draws evenly spaced frames of up to four videos, one row per video."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -21,7 +21,7 @@ class WanDuetContactSheet(io.ComfyNode):
             node_id="WanDuetContactSheet",
             display_name="Wan Duet Contact Sheet",
             category="Wan Duet/many",
-            description="Draws evenly spaced frames of up to four videos as one picture, to compare runs.",
+            description="Draws evenly spaced frames of up to four videos as one image, to compare runs.",
             search_aliases=["compare videos", "contact sheet", "storyboard", "video grid", "xy plot"],
             inputs=[
                 io.Video.Input("video", tooltip="The video of the first row."),
@@ -31,7 +31,7 @@ class WanDuetContactSheet(io.ComfyNode):
                     "labels",
                     default="",
                     multiline=True,
-                    tooltip="What is written above each row, one line for each; empty for its number.",
+                    tooltip="The text above each row, one line per row. Empty: the number of the row.",
                 ),
                 *(
                     io.Video.Input(name, optional=True, tooltip="The video of a further row.")

@@ -1,4 +1,4 @@
-"""The sockets that only this pack has."""
+"""Defines the sockets that only this pack has."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The request nodes as data: one per task, with the order of its fields.
+"""Lists the request nodes: one per task, with the order of its fields.
 
-The order is fixed here and not taken from the classes, because saved workflows know widgets by position: a
-new field goes to the end, whatever its place in the contract. Fields of media stand last, as their inputs are
-optional and ComfyUI lists those after the others.
+The order is fixed here instead of in the classes, because saved workflows store widgets by position. A new
+field goes to the end, whatever its place in the contract. Media fields are last: their inputs are optional,
+and ComfyUI lists optional inputs after the others.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ LORAS = "loras"  # the one field without a widget: WanDuetRequestLora adds to it
 
 
 class RequestNode(NamedTuple):
-    """fields: of all kinds of the task, in the order of the inputs; without `loras`."""
+    """A request node. fields: of all kinds of the task, in the order of the inputs, without `loras`."""
 
     node_id: str
     display_name: str

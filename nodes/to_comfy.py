@@ -1,4 +1,4 @@
-"""The node that gives a model of ours to ComfyUI's samplers."""
+"""Defines the node that converts a model of this pack for ComfyUI's samplers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class WanDuetToComfy(io.ComfyNode):
-    """WAN_MODEL -> MODEL, MODEL, CLIP, VAE."""
+    """Converts WAN_MODEL to MODEL, MODEL, CLIP and VAE."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -20,16 +20,16 @@ class WanDuetToComfy(io.ComfyNode):
             node_id="WanDuetToComfy",
             display_name="Wan Duet Model to ComfyUI",
             category="Wan Duet/blocks",
-            description="Gives the experts of a model, with their LoRAs, to ComfyUI's samplers and to those "
-            "of other packs. An output that ComfyUI cannot hold says why and stops only what needs it.",
+            description="Converts a model, with its LoRAs, for the samplers of ComfyUI and other packs. An "
+            "output that ComfyUI cannot load names the reason, and stops only the nodes connected to it.",
             search_aliases=["wan duet to model", "export model", "ksampler", "bridge"],
             inputs=[
-                WanModelSocket.Input("model", tooltip="The model to give."),
+                WanModelSocket.Input("model", tooltip="The model to convert."),
                 io.Boolean.Input(
                     "materialise",
                     default=False,
                     tooltip="On: formats that ComfyUI does not read, such as GGUF, are dequantised to "
-                    "bfloat16 in main memory. Off: such an output says how much that takes.",
+                    "bfloat16 in main memory. Off: such an output states how much memory that needs.",
                 ),
             ],
             outputs=[

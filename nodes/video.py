@@ -1,4 +1,4 @@
-"""Nodes that decode latents to images or a video file, and encode images to a video file."""
+"""Defines the nodes that decode latents to images or a video file, and encode images to a video file."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class WanDuetDecode(io.ComfyNode):
-    """LATENT -> IMAGE."""
+    """Decodes a LATENT to IMAGE."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -75,7 +75,7 @@ class WanDuetDecode(io.ComfyNode):
 
 
 class WanDuetRenderVideo(io.ComfyNode):
-    """LATENT -> VIDEO, without the frames ever being in memory together."""
+    """Decodes a LATENT to a VIDEO file, one frame at a time."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -171,7 +171,7 @@ class WanDuetRenderVideo(io.ComfyNode):
 
 
 class WanDuetEncodeVideo(io.ComfyNode):
-    """IMAGE or VIDEO -> VIDEO."""
+    """Encodes IMAGE or VIDEO to a VIDEO file."""
 
     @classmethod
     def define_schema(cls) -> io.Schema:

@@ -1,4 +1,4 @@
-"""The file behind a VIDEO on a socket."""
+"""Finds the file behind a VIDEO on a socket."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ __all__ = ["file_of", "is_video"]
 
 
 def is_video(value: Any) -> bool:
-    """Whether what lies on a socket of several types is a VIDEO."""
+    """Return whether the value of a socket with several types is a VIDEO."""
     return isinstance(value, Input.Video)
 
 
 @contextmanager
 def file_of(video: Any) -> Iterator[Path]:
-    """Where the video lies. What is in memory, or a part of a file, lies in temp while it is read."""
+    """Yield the file of a video. A video in memory, or a part of a file, is written to temp meanwhile."""
     source = video.get_stream_source()
     whole = not any(video.get_active_trim_window())
     if whole and isinstance(source, str):

@@ -1,4 +1,4 @@
-"""Request fields as widgets: which controls a field gets, and what their settings say about the field."""
+"""Chooses a widget for each request field, and converts widget values to fields."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ _LEFT = {"STRING": "", "INT": UNSET, "FLOAT": UNSET}  # what leaves a field to t
 
 
 class Widget(NamedTuple):
-    """type: "STRING", "INT", "FLOAT", "BOOLEAN" or "COMBO". `min` and `max` are included; None where open.
+    """One widget. type: "STRING", "INT", "FLOAT", "BOOLEAN" or "COMBO". `min` and `max` are included, None if
+    open.
 
-    step: what whole numbers are a multiple of, None where any will do.
+    step:     valid whole numbers are its multiples. None if any is valid.
     optional: a graph may leave it out.
     """
 
@@ -46,8 +47,10 @@ class Widget(NamedTuple):
 
 @cache
 def fields_of(task: str) -> Mapping[str, FieldRow]:
-    """The fields of all kinds of a task, each with the default of the first kind that has it and the widest
-    range that any kind allows."""
+    """Return the fields of all kinds of a task.
+
+    Each has the default of the first kind that has it, and the widest range that a kind allows.
+    """
     union: dict[str, FieldRow] = {}
     for cls in kinds_of(task):
         for row in field_table(cls.kind):
@@ -56,17 +59,17 @@ def fields_of(task: str) -> Mapping[str, FieldRow]:
 
 
 def widgets(task: str, names: tuple[str, ...]) -> list[Widget]:
-    """The widgets of these fields, in this order."""
+    """Return the widgets of these fields, in this order."""
     return [widget for name in names for widget in _widgets(fields_of(task)[name])]
 
 
 def socket_of(row: FieldRow) -> str:
-    """What the socket of a medium is called: image for image_url."""
+    """Return the name of the socket of a medium: image for image_url."""
     return row.name.removesuffix("_url")
 
 
 def chosen(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Widget settings -> field values; a field left to the provider is left out."""
+    """Convert widget values to fields. Leaves out fields that the provider decides."""
     known = fields_of(task)
     values = {}
     for name, setting in settings.items():
@@ -106,7 +109,7 @@ def _widgets(row: FieldRow) -> list[Widget]:
 
 
 def _combo(row: FieldRow, options: tuple[str | int, ...], unset: bool) -> Widget:
-    """A required choice without a default begins with the first one."""
+    """Return the choices of a field. A required one without a default starts with the first."""
     options = (PROVIDER_DEFAULT, *options) if unset else options
     default = options[0] if row.default is None else row.default
     return Widget(row.name, "COMBO", default, row.description, options=options)
@@ -128,7 +131,7 @@ def _tooltip(row: FieldRow) -> str:
 
 
 def _is_switch(row: FieldRow) -> bool:
-    """Three positions: a checkbox could not leave it to the provider."""
+    """Return whether a field needs three positions: a checkbox cannot leave it to the provider."""
     return row.type == "boolean" and row.default is None
 
 

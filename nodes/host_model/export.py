@@ -1,4 +1,4 @@
-"""A model of ours as ComfyUI's MODEL, CLIP and VAE: the same files, in ComfyUI's own networks."""
+"""Converts a model of this pack to MODEL, CLIP and VAE of ComfyUI: the same files in ComfyUI's networks."""
 
 from __future__ import annotations
 
@@ -33,9 +33,10 @@ _UMT5_XXL = 4096  # width of the only UMT5 that ComfyUI builds
 
 
 def core_expert(model: WanModel, expert: str, materialise: bool) -> Any:
-    """ComfyUI's MODEL of one expert with its LoRAs, or an ExecutionBlocker with the reason.
+    """Return the MODEL of one expert with its LoRAs, or an ExecutionBlocker with the reason why there is
+    none.
 
-    materialise: dequantise what ComfyUI does not read, to bfloat16 in main memory.
+    materialise: dequantise formats that ComfyUI does not read, to bfloat16 in main memory.
     """
     if expert not in model.experts:
         return ExecutionBlocker(f"{expert}: {model.name} has a single expert; use high")
@@ -56,7 +57,7 @@ def core_expert(model: WanModel, expert: str, materialise: bool) -> Any:
 
 
 def core_clip(model: WanModel) -> Any:
-    """ComfyUI's CLIP of the same file, or an ExecutionBlocker with the reason."""
+    """Return the CLIP from the same file, or an ExecutionBlocker with the reason."""
     recipe, (file, *others) = model.text_encoder, model.text_encoder.files
     width = recipe.config.get("d_model")
     if width != _UMT5_XXL:
@@ -77,7 +78,7 @@ def core_clip(model: WanModel) -> Any:
 
 
 def core_vae(model: WanModel) -> Any:
-    """ComfyUI's VAE of the same file, or an ExecutionBlocker with the reason."""
+    """Return the VAE from the same file, or an ExecutionBlocker with the reason."""
     file, *others = model.vae.files
     single = not others and file.suffix == ".safetensors"
     if not single or "decoder.conv1.weight" not in read_header(file):
@@ -89,7 +90,7 @@ def core_vae(model: WanModel) -> Any:
 
 
 def _load(recipe: Recipe, materialise: bool, disable_dynamic: bool = False) -> Any:
-    """None where ComfyUI does not read the files and `materialise` is off."""
+    """Load the files with ComfyUI. None if it does not read them and `materialise` is off."""
     file = readable_file(recipe)
     if file is not None and recipe.config.get("text_dim", _UMT5_XXL) == _UMT5_XXL:
         return sd.load_diffusion_model(str(file), disable_dynamic=disable_dynamic)
@@ -107,7 +108,7 @@ def _load(recipe: Recipe, materialise: bool, disable_dynamic: bool = False) -> A
 
 
 def _with_loras(loaded: Any, model: WanModel, expert: str) -> Any:
-    """As ComfyUI's own patches; where it does not know a dialect, as the differences that we compute."""
+    """Add LoRAs as ComfyUI's patches, or as weight differences if it does not know the dialect."""
     networks = ComfyNetworks({expert: loaded})
     for report in model.loras:
         if report.expert != expert or report.strength == 0:

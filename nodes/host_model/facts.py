@@ -1,4 +1,4 @@
-"""What ComfyUI knows of a MODEL: its kind, its file, and what was patched onto it."""
+"""Reads what ComfyUI knows about a MODEL: its kind, its file, and its patches."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["facts_of"]
 
 
 def facts_of(model: Any, slot: str) -> HostFacts:
-    """slot: the input that it is connected to. Raises ModelError for a MODEL that is no Wan."""
+    """Return the facts. slot: name of the input. Raises ModelError for a MODEL that is not Wan."""
     config = getattr(model.model, "model_config", None)
     unet = getattr(config, "unet_config", {})
     if unet.get("image_model") != "wan2.1":
@@ -45,7 +45,7 @@ def _shift(model: Any) -> float | None:
 
 
 def _file_name(model: Any) -> str:
-    """Of the file that ComfyUI's loader read; other loaders tell none."""
+    """Return the name of the file that ComfyUI's loader read. Other loaders do not record it."""
     loaded = getattr(model, "cached_patcher_init", None)
     if not loaded or not loaded[1] or not isinstance(loaded[1][0], (str, Path)):
         return ""

@@ -1,4 +1,4 @@
-"""ComfyUI's networks of one model, behind the port of `pipelines`."""
+"""Provides the networks of ComfyUI of one model to a local run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ...pipelines.errors import ModelError
 from ...pipelines.loading.architecture import layout_of_tensors
 from ...pipelines.loading.host_model import HostPrompts, missing_part
 from ..comfy_interface import ExecutionBlocker
-from ..conditioning import with_pictures
+from ..conditioning import with_images
 from .facts import facts_of
 from .stage import sample_stages
 
@@ -31,9 +31,9 @@ _LEAVES = ("weight", "bias", "modulation", "emb_pos")  # of a Wan transformer; q
 
 @dataclass(frozen=True)
 class ComfyNetworks:
-    """pipelines.loading.host_model.HostNetworks.
+    """Implements `pipelines.loading.host_model.HostNetworks`.
 
-    experts: MODEL of "high" and perhaps "low". clip, clip_vision, vae: None where they are not connected.
+    experts: MODEL of "high" and perhaps "low". clip, clip_vision, vae: None if not connected.
     """
 
     experts: Mapping[str, Any]
@@ -68,7 +68,7 @@ class ComfyNetworks:
         from ...pipelines.generate.conditions import ImageConditions
 
         images = ImageConditions(latents, mask, features)
-        return HostPrompts(with_pictures(prompts.positive, images), with_pictures(prompts.negative, images))
+        return HostPrompts(with_images(prompts.positive, images), with_images(prompts.negative, images))
 
     def layout(self, expert: str) -> Recipe:
         named = self.experts[expert].model.diffusion_model.named_parameters()
@@ -83,7 +83,7 @@ class ComfyNetworks:
         return replace(self, experts={**self.experts, expert: after}), added
 
     def sockets(self) -> tuple[Any, Any, Any, Any]:
-        """MODEL, MODEL, CLIP and VAE, each an ExecutionBlocker where it is not connected."""
+        """Return MODEL, MODEL, CLIP and VAE, each an ExecutionBlocker if it is not connected."""
         found = {**self.experts, "clip": self.clip, "vae": self.vae}
         return tuple(
             ExecutionBlocker(missing_part(name)) if found.get(name) is None else found[name]

@@ -1,4 +1,4 @@
-"""What was patched onto a MODEL, by name: for the receipt and for checks."""
+"""Names the patches on a MODEL, for the receipt and for checks."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _ALWAYS = {"transformer_options", "wrappers", "callbacks", "patches", "patches_r
 
 
 def patch_names(model: Any) -> tuple[str, ...]:
-    """Sorted and without repetition, such as "wrapper diffusion_model: easycache"."""
+    """Return the names, sorted and unique, such as "wrapper diffusion_model: easycache"."""
     return tuple(sorted(set(_names(model))))
 
 
 def without_effect(model: Any) -> list[str]:
-    """Say which patches hang where the network of `model` never looks; ComfyUI drops them in silence."""
+    """Describe the patches that the network of `model` never uses. ComfyUI ignores them silently."""
     source = inspect.getsource(sys.modules[type(model.model.diffusion_model).__module__])
     inner = model.model_options.get("transformer_options", {})
     dead = {
@@ -76,6 +76,6 @@ def _by_key(kind: str, by_type: dict[str, dict[str, Iterable[Callable[..., Any]]
 
 
 def _named(value: Any) -> str:
-    """The function or class of a patch; its nested name tells the node that made it."""
+    """Return the name of a patch: its nested name shows which node made it."""
     name = getattr(value, "__qualname__", None) or type(value).__qualname__
     return str(name).replace(".<locals>", "")

@@ -1,4 +1,4 @@
-"""CONDITIONING and LATENT as ComfyUI has them -> a run on its own MODEL."""
+"""Samples CONDITIONING and LATENT of ComfyUI on a MODEL of ComfyUI."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def sample_with_host(
     add_noise: bool,
     progress: NodeProgress,
 ) -> dict[str, Any]:
-    """The finished LATENT, prepared and noised as ComfyUI's own samplers do.
+    """Sample and return a LATENT, with noise and preparation as in ComfyUI's samplers.
 
-    material: positive, negative, latent; everything on them acts.
+    material: positive, negative, latent. Everything attached to them has its effect.
     """
     positive, negative, latent = material
     high = model.networks.experts["high"]

@@ -1,7 +1,7 @@
-"""`wan-duet`, also `python -m wan_duet`: checks, plans and runs requests without ComfyUI.
+"""Runs `wan-duet`, also as `python -m wan_duet`: checks, plans and runs requests without ComfyUI.
 
 Answers go to stdout, progress and errors to stderr. Exit codes: 0 done, 1 a run failed, 2 the request is
-wrong or cannot be honoured, 3 a provider's page cannot be read, 130 stopped by the user, 141 nobody reads the
+wrong or impossible, 3 the page of a provider cannot be read, 130 stopped by the user, 141 nobody reads the
 answer any more.
 """
 
@@ -32,7 +32,7 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code."""
+    """Run one command. Returns the exit code."""
     with quiet_pipes():
         options = _parser(_kind_of(arguments)).parse_args(arguments)
         return run_command(
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _kind_of(arguments: Sequence[str] | None) -> str:
-    """The value of --kind: it decides which flags there are. A wrong one is refused by the real parser."""
+    """Return the value of --kind, which decides the other flags. The real parser rejects a wrong one."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     parser.add_argument("--kind", nargs="?", default=DEFAULT_KIND)
     kind: str = parser.parse_known_args(arguments)[0].kind

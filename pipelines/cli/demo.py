@@ -1,7 +1,7 @@
-"""The demo: one prompt becomes one MP4, through a real ComfyUI where there is one, else in this process.
+"""Runs the demo: one prompt becomes one MP4, in a real ComfyUI if there is one, else in this process.
 
-Both ways run the request of the same shipped workflow, and both end with the file read back and compared with
-the plan. The last line on stdout is the path of the video.
+Both ways run the request of the same workflow. The demo then reads the file and compares it with the plan.
+The last line on stdout is the path of the video.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _Workflow = dict[str, Any]  # ComfyUI's API format: {node id: {"class_type": ...
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Make the video. Returns 0 only when it was read back as planned."""
+    """Make the video. Returns 0 only if the file is as planned."""
     options = parser().parse_args(arguments)
 
     def make() -> int:
@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """The options, which run.py offers too."""
+    """Return the parser of the options, which run.py has too."""
     made = argparse.ArgumentParser(
         prog="wan_duet.pipelines.cli.demo", description="Make a video from a prompt."
     )
@@ -97,7 +97,7 @@ def _is_mp4(file: Path) -> bool:
 
 
 def _inputs(workflow: _Workflow, class_type: str) -> dict[str, Any]:
-    """The inputs of the one node of a class."""
+    """Return the inputs of the only node of a class."""
     found: dict[str, Any] = _node_of(workflow, class_type)[1]["inputs"]
     return found
 
@@ -108,7 +108,7 @@ def _node_of(workflow: _Workflow, class_type: str) -> tuple[str, dict[str, Any]]
 
 
 def _request(workflow: _Workflow) -> WanRequest:
-    """What the workflow's request node asks for."""
+    """Return the request of the workflow's request node."""
     settings = _inputs(workflow, REQUEST_NODE)
     return t2v_request(**{name: value for name, value in settings.items() if value != PROVIDER_DEFAULT})
 
@@ -152,7 +152,7 @@ def _run_in(host: Host, workflow: _Workflow, out: Path) -> None:
         comfyui.client.download(_saved(job, workflow), out)
     receipt = probe(out).tags.get(RECEIPT)
     if receipt is None:
-        raise HostError(f"The video that ComfyUI saved, {out}, carries no receipt.")
+        raise HostError(f"The video that ComfyUI saved, {out}, contains no receipt.")
     write_sidecar(out, json.loads(receipt))
 
 
@@ -167,7 +167,7 @@ def _saved(job: WorkflowResult, workflow: _Workflow) -> OutputFile:
 
 
 class _Shown:
-    """ComfyUI's progress as stages of ours: each count of a node is a stage named after the node."""
+    """Shows ComfyUI's progress as stages: the progress of a node is a stage with the name of the node."""
 
     def __init__(self, workflow: _Workflow, progress: Progress) -> None:
         self._workflow, self._progress = workflow, progress
@@ -192,9 +192,11 @@ class _Shown:
 
 
 def _compare(facts: VideoFacts, request: WanRequest, model: str) -> None:
-    """Raises MediaError unless the file has the frames, size and rate of the plan, made here once more."""
+    """Raise MediaError unless the file has the frames, size and rate of the plan, computed again here."""
     family = FAMILIES[model]
-    plan = make_plan(check(request, family=family).require(), family, seed=0)  # the seed decides none of them
+    plan = make_plan(
+        check(request, family=family).require(), family, seed=0
+    )  # they do not depend on the seed
     verify(facts, frames=plan.frames_out, width=plan.width, height=plan.height, fps=plan.fps_out)
 
 
@@ -204,7 +206,7 @@ def _summary(facts: VideoFacts) -> str:
 
 
 def _computed(receipt: dict[str, Any]) -> str:
-    """With which kernels, and why not with quicker ones."""
+    """Describe the kernels that were used, and why faster ones were not."""
     from ..kernels.choices import FloatChoices
 
     model = receipt["model"]

@@ -58,7 +58,7 @@ def _inspect(options: argparse.Namespace) -> int:
 
 
 def _reports(lora: LoraFile, model: str, low: str | None) -> list[tuple[LoraReport, str]]:
-    """For every expert of the model: the report at strength 1, and why it would be refused, or nothing."""
+    """Return, for each expert, the report at strength 1 and the reason to refuse it, if any."""
     from ..loading.wan_model import read_experts
     from ..weights.lora.attach import cover, refusal
     from ..weights.lora.coverage import LoraReport, describe_lora

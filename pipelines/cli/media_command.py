@@ -71,7 +71,7 @@ def add_media_command(commands: Any) -> None:
 
 
 def _add_edit(parser: argparse.ArgumentParser) -> None:
-    """Add the flags of an `Edit`. A flag that is not given keeps the value of the file, or that of `Edit`."""
+    """Add the flags of an `Edit`. Without a flag, the value of the file or of `Edit` is used."""
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .webm, .mkv (lossless), .webp"
     )

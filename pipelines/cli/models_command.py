@@ -1,4 +1,4 @@
-"""`wan-duet models`: which weight files a kind needs, what of them is here, and `get` for the others."""
+"""Runs `wan-duet models`: lists the weight files of each kind and their state, and downloads missing ones."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def add_models_command(commands: Any) -> None:
     models.set_defaults(command=_list)
     _add_common(models)
     verbs = models.add_subparsers(metavar="COMMAND")
-    text = "download the files of a kind that are missing; asks first, continues what was broken off"
+    text = "download the files of a kind that are missing; asks first, resumes interrupted downloads"
     get = verbs.add_parser("get", help=text, description=text, allow_abbrev=False)
     get.set_defaults(command=_get)
     get.add_argument("kind", choices=list(KIND_NAMES), metavar="KIND", help="as `wan-duet kinds` lists them")
     get.add_argument("--size", help="fp8, gguf, ... as `wan-duet models` lists them; default: the first")
     get.add_argument("--yes", action="store_true", help="do not ask before downloading")
-    _add_common(get, default=argparse.SUPPRESS)  # what was said before `get` stays
+    _add_common(get, default=argparse.SUPPRESS)  # keeps flags before `get`
 
 
 def rates_file() -> Path:
-    """What `wan-duet bench` measured of this machine."""
+    """Return the file of rates that `wan-duet bench` measured on this machine."""
     return data_folder() / "rates.json"
 
 
@@ -121,11 +121,11 @@ def _get(options: argparse.Namespace) -> int:
 
 
 def _agreed(options: argparse.Namespace, question: str, ask: Callable[[str], str] = input) -> bool:
-    """Whether the user wants it. Raises RequestError where nobody can be asked."""
+    """Ask the user. Raises RequestError if nobody can answer."""
     if options.yes:
         return True
     if not sys.stdin.isatty():
-        raise RequestError.of("--yes", f"not given, and nobody is there to ask: {question}", "add --yes")
+        raise RequestError.of("--yes", f"not set, and nobody can answer: {question}", "add --yes")
     print(question, "[y/N] ", end="", file=sys.stderr, flush=True)
     return ask("").strip().lower() in ("y", "yes")
 
@@ -142,7 +142,7 @@ def _folders(options: argparse.Namespace) -> Folders:
 
 
 def _kinds_by_files(catalogue: Catalogue) -> list[list[str]]:
-    """The kinds, those that need the same files together."""
+    """Return the kinds in groups that need the same files."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for kind in KINDS:
         names = tuple(file.name for files in catalogue.sets(kind).values() for file in files.files)
@@ -162,7 +162,7 @@ def _machine() -> Machine:
 def _described(
     kind: str, size: str, files: FileSet, found: Sequence[Found], machine: Machine, rates: Rates | None
 ) -> dict[str, Any]:
-    """One size of a kind, as data. seconds: of the default request, None where nothing was measured."""
+    """Return one size of a kind as JSON values. seconds: of the default request, None if not measured."""
     from ..model_files.machine_fit import expected, fit
 
     expectation = expected(kind, files.family, rates)

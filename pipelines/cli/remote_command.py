@@ -61,14 +61,14 @@ def add_remote_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def add_novita_model(parser: Any) -> None:
-    """parser: or a group of it."""
+    """Add --novita-model to a parser or a group of it."""
     choices, first = list(NOVITA_MODELS), NOVITA_MODELS[0]
     text = f"the Novita model to use; default: {first}"
     parser.add_argument("--novita-model", choices=choices, metavar="MODEL", help=text)
 
 
 def novita_model(options: argparse.Namespace, runners: Sequence[str]) -> NovitaModel:
-    """The one that is asked for. RequestError when it is, and Novita is not among the runners."""
+    """Return the model of --novita-model. Raises RequestError if the flag is set without Novita."""
     model: NovitaModel | None = options.novita_model
     if model is not None and "novita" not in runners:
         fix = "leave it out, or give --on novita"
@@ -77,7 +77,7 @@ def novita_model(options: argparse.Namespace, runners: Sequence[str]) -> NovitaM
 
 
 def require_local_flags(options: argparse.Namespace) -> None:
-    """Raise RequestError for flags that a run on this machine would not look at."""
+    """Raise RequestError for flags that a run on this machine would ignore."""
     _refuse(options, _REMOTE, "leave it out, or give --on fal or --on novita")
 
 
@@ -90,8 +90,9 @@ def known_prices() -> PriceTable:
 
 
 def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
-    """Buy `request` from options.on and say where the file is. A file of the user is not replaced: where
-    options.output is taken, the new one lies beside it.
+    """Buy `request` at options.on, and print the path of the file.
+
+    Replaces no file: if options.output exists, the new file is beside it.
     """
     from ..download.folders import remote_folder
     from ..remote.order import order_for, uploading

@@ -1,4 +1,4 @@
-"""A remote job in a terminal: shown while it runs, cancelled by Ctrl-C."""
+"""Shows a remote job in a terminal, and cancels it on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CANCEL_S = 10.0  # how long Ctrl-C waits for the provider before the rest is le
 
 
 class NewsLine:
-    """One line that changes, or one line per step where `stream` is no terminal."""
+    """Shows one line that changes, or a line per step if `stream` is not a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._step = stream, ""
@@ -47,7 +47,7 @@ class NewsLine:
 def open_account(
     provider: str, folder: Path, addresses: Addresses | None = None
 ) -> Iterator[tuple[RemoteThread, Fal | Novita]]:
-    """The remote thread over the journal in `folder`, and the user's account on it.
+    """Yield the remote thread for the journal in `folder`, and the user's account on it.
 
     Raises KeyProblemError without a key.
     """
@@ -67,9 +67,9 @@ def open_account(
 
 
 def follow(ticket: Ticket, stream: TextIO, wait: Callable[..., object] = futures.wait) -> Job:
-    """Wait for a job. Ctrl-C stops it, says what became of it, and comes out as KeyboardInterrupt.
+    """Wait for a job. Ctrl-C stops it, prints its state, and raises KeyboardInterrupt.
 
-    Where the provider cannot stop it, Ctrl-C says that at once.
+    If the provider cannot stop it, Ctrl-C says so at once.
     """
     try:
         while not ticket.done.done():

@@ -1,4 +1,4 @@
-"""Progress on stderr, exit codes, and a clean end when the user stops a command."""
+"""Shows progress on stderr, maps errors to exit codes, and ends cleanly when the user stops a command."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _CLOSED_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a program that the
 
 
 class TerminalProgress:
-    """A bar per stage, or one line per stage where `stream` is no terminal.
+    """Shows a bar per stage, or a line per stage if `stream` is not a terminal.
 
-    Ctrl-C arrives as KeyboardInterrupt by itself, so `check` has nothing to do.
+    `check` does nothing, because Ctrl-C raises KeyboardInterrupt by itself.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -80,10 +80,10 @@ def quiet_pipes() -> Iterator[None]:
 
 
 def run_command(command: Callable[[], int], show: Callable[[WanDuetError], None]) -> int:
-    """The exit code of a command: its own, 1 when it failed, 2 for a wrong request, 130 when it was stopped.
+    """Run a command and return its exit code: its own, 1 for a failure, 2 for a wrong request, 130 after a
+    stop.
 
-    show: prints an error. What the machine refuses (files, memory) is shown as one of ours, without a
-          traceback.
+    show: prints an error. Errors of the machine (files, memory) are shown as ours, without a traceback.
     """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
@@ -116,7 +116,7 @@ def _as_ours(error: Exception) -> WanDuetError | None:
 
 @contextmanager
 def stopped_by_sigterm() -> Iterator[None]:
-    """Let a kill unwind like Ctrl-C, so that nothing half-made stays behind. For the main thread."""
+    """Handle SIGTERM like Ctrl-C, so that no partial file remains. For the main thread."""
 
     def stop(number: int, frame: FrameType | None) -> None:
         del number, frame
@@ -131,9 +131,10 @@ def stopped_by_sigterm() -> Iterator[None]:
 
 
 def stop_signals(known: Mapping[str, object]) -> list[signal.Signals]:
-    """What a terminal, a service manager or a parent sends to end a program. known: the names of a system.
+    """Return the signals with which a terminal, a service manager or a parent ends a program. known: names on
+    this system.
 
-    Not SIGHUP: a remote shell that breaks off would stop a job that is paid for.
+    Not SIGHUP: a remote shell that disconnects would stop a paid job.
     """
     found = (known.get(name) for name in ("SIGTERM", "SIGBREAK"))  # SIGBREAK: Ctrl-Break on Windows
     return [number for number in found if isinstance(number, signal.Signals)]

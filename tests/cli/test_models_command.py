@@ -96,10 +96,7 @@ def test_nothing_is_fetched_unasked(
 ) -> None:
     monkeypatch.setattr("sys.stdin", open(os.devnull))  # noqa: SIM115
     assert main(["models", "get", KIND]) == 2
-    assert (
-        "--yes: not given, and nobody is there to ask: Download 3 of 3 files, 0.12 MB"
-        in capsys.readouterr().err
-    )
+    assert "--yes: not set, and nobody can answer: Download 3 of 3 files, 0.12 MB" in capsys.readouterr().err
     assert (site.asked, placed(comfyui)) == ([], {})
 
 

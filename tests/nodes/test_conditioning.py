@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from wan_duet.nodes.conditioning import from_conditioning, to_conditioning, with_pictures
+from wan_duet.nodes.conditioning import from_conditioning, to_conditioning, with_images
 from wan_duet.pipelines.errors import SamplingError
 from wan_duet.pipelines.generate.conditions import ImageConditions, condition_channels, image_mask
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
@@ -84,7 +84,7 @@ def test_keys_that_change_nothing_pass(model: WanModel, harmless: dict[str, obje
     ],
 )
 def test_keys_that_would_be_ignored_are_refused_by_name(model: WanModel, key: str, value: object) -> None:
-    with pytest.raises(SamplingError, match=f"positive: carries {key},"):
+    with pytest.raises(SamplingError, match=f"positive: has {key},"):
         from_conditioning(conditioning(**{key: value}), "positive", model)
 
 
@@ -103,7 +103,7 @@ def pictures(**more: torch.Tensor) -> ImageConditions:
 
 def test_a_picture_goes_out_and_in_as_core_has_it(image_model: WanModel) -> None:
     given = pictures()
-    sent = with_pictures(conditioning(), given)
+    sent = with_images(conditioning(), given)
     mask = sent[0][1]["concat_mask"]
     assert torch.equal(mask[0, :, 0, 0, 0], torch.zeros(4))  # core: 0 where a frame is given
     assert torch.equal(mask[0, :, -1, 0, 0], torch.tensor([1.0, 1.0, 1.0, 0.0]))
@@ -142,14 +142,14 @@ def test_a_picture_of_another_shape_is_refused(
 
 
 def test_what_clip_saw_is_read_by_wan_21_and_passed_over_by_the_others(image_model: WanModel) -> None:
-    sent = with_pictures(conditioning(), pictures(features=torch.ones(1, 5, 8)))
+    sent = with_images(conditioning(), pictures(features=torch.ones(1, 5, 8)))
     reading = replace(image_model, family=replace(image_model.family, uses_clip=True))
     seen = from_conditioning(sent, "positive", reading).clip_features
     assert seen is not None
     assert torch.equal(seen, torch.ones(1, 5, 8))
     assert from_conditioning(sent, "positive", image_model).clip_features is None
-    with pytest.raises(SamplingError, match="shorter prompt"):
-        from_conditioning(with_pictures(conditioning(513), pictures()), "positive", reading)
+    with pytest.raises(SamplingError, match="shorten the prompt"):
+        from_conditioning(with_images(conditioning(513), pictures()), "positive", reading)
 
 
 def test_mask_over_padding_passes(model: WanModel) -> None:

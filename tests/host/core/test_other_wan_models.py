@@ -78,5 +78,5 @@ def test_our_own_engine_refuses_these_keys_by_name(bench: Bench) -> None:
 
     graph = graph_of("vace") | {"model": node("WanDuetLoadModel", model="tiny/wan 4096", precision="auto")}
     graph["ours given"]["inputs"]["model"] = ["model", 0]
-    with pytest.raises(HostError, match="positive: carries vace_frames, vace_mask, vace_strength"):
+    with pytest.raises(HostError, match="positive: has vace_frames, vace_mask, vace_strength"):
         bench.values(graph, "ours given")

@@ -48,7 +48,7 @@ def test_auto_is_what_comfyui_computes_in(answers: Answers, device: str, flag: s
 
 @pytest.mark.parametrize("device", ["CPU", "RTX 3090"])
 def test_a_type_that_our_networks_do_not_compute_in_is_refused_by_name(answers: Answers, device: str) -> None:
-    message = "precision: auto, and ComfyUI was told to compute in float64; choose fp32, bf16 or fp16"
+    message = "precision: auto, and ComfyUI's flags choose float64; choose fp32, bf16 or fp16"
     assert answers[device]["fp64_unet"][0] == message
 
 

@@ -114,7 +114,7 @@ def test_a_picture_means_the_same_to_both_sides_whoever_added_it(bench: Bench) -
 
 def test_a_key_we_would_ignore_is_refused_in_the_words_of_the_node(bench: Bench) -> None:
     graph = start(extra=json.dumps({"strength": 0.5})) | {"whole": ours()}
-    with pytest.raises(HostError, match="positive: carries strength"):
+    with pytest.raises(HostError, match="positive: has strength"):
         bench.values(graph, "whole")
 
 
