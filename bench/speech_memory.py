@@ -20,7 +20,7 @@ from diffusers import AutoencoderKLWan
 from media_memory import peak_of
 
 from wan_duet.pipelines.device.memory import DeviceMemory
-from wan_duet.pipelines.generate.speech_clips import SpeechInputs, speech_frames
+from wan_duet.pipelines.generate.speech_clips import ClipSampling, SpeechInputs, speech_frames
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.networks.s2v_network_kind import SPEECH_EXPERT
 from wan_duet.pipelines.plan.sigmas import linear_grid
@@ -59,17 +59,19 @@ def speak(model: WanModel, clips: int, width: int, height: int, folder: Path) ->
     config = recipe.config
     inputs = SpeechInputs(
         model=model,
-        speaker=Executor({"high": recipe}, torch.float32, memory, silent.check, kind=SPEECH_EXPERT),
         memory=memory,
         progress=silent,
         frames=clips * CLIP_FRAMES,
         clip_frames=CLIP_FRAMES,
         latent_shape=(1, 16, CLIP_FRAMES // 4, height // 8, width // 8),
-        sampling=Sampling(Schedule.of_grid(linear_grid(1, 3.0), None), "euler", {"high": 1.0}),
-        seed=0,
-        prompts=Prompts(Condition(torch.zeros(1, 512, config["text_dim"])), None),
-        features=torch.zeros(1, config["audio_states"], config["audio_dim"], clips * CLIP_FRAMES),
         image=torch.zeros(3, height, width),
+        sampling=ClipSampling(
+            speaker=Executor({"high": recipe}, torch.float32, memory, silent.check, kind=SPEECH_EXPERT),
+            sampling=Sampling(Schedule.of_grid(linear_grid(1, 3.0), None), "euler", {"high": 1.0}),
+            seed=0,
+            prompts=Prompts(Condition(torch.zeros(1, 512, config["text_dim"])), None),
+            features=torch.zeros(1, config["audio_states"], config["audio_dim"], clips * CLIP_FRAMES),
+        ),
     )
     frames = video_frames(speech_frames(inputs, []))
     clip = {"width": width, "height": height, "fps": Fraction(16), "frame_count": inputs.frames}

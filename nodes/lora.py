@@ -11,10 +11,9 @@ from .comfy_interface import io
 from .host_progress import NodeProgress
 from .lora_choice import NONE, chosen_loras, for_task
 from .lora_files import (
-    listed_loras,
+    lora_choices,
     lora_sources,
     missing_in_rows,
-    missing_lora,
     stamps,
     stamps_of_rows,
 )
@@ -28,10 +27,9 @@ class _LoraNode(io.ComfyNode):
     """What both nodes share: which files may be chosen, and when they have changed."""
 
     @classmethod
-    def validate_inputs(
-        cls, file: str | None, low_file: str | None = None, rows: str | None = None
-    ) -> bool | str:
-        return missing_lora(file, low_file) or missing_in_rows(rows or "") or True
+    def validate_inputs(cls, rows: str | None = None) -> bool | str:
+        """Of the rows alone: ComfyUI repeats the answer under every input that is named here."""
+        return missing_in_rows(rows or "") or True
 
     @classmethod
     def chosen(cls, *, rows: str = "", **settings: Any) -> list[Any]:
@@ -142,7 +140,7 @@ def _lora_inputs() -> list[io.Input]:
     return [
         io.Combo.Input(
             "file",
-            options=listed_loras(),
+            options=lora_choices(),
             default=NONE,
             tooltip="A LoRA in models/loras, or one of the embedded model (toy/...). none: use path instead.",
         ),
@@ -162,7 +160,7 @@ def _lora_inputs() -> list[io.Input]:
         ),
         io.Combo.Input(
             "low_file",
-            options=listed_loras(),
+            options=lora_choices(),
             default=NONE,
             optional=True,
             tooltip="For a LoRA that is a pair of files: this one is applied to the low-noise expert, "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import folder_paths
@@ -12,15 +12,14 @@ from ..pipelines.embedded.toy_model import embedded_loras
 from ..pipelines.errors import LoraError, RequestError, WanDuetError
 from ..pipelines.request.lora_weight import place_of
 from ..pipelines.weights.lora.find import LoraSources
-from .listing import pick, stamp
+from .listing import FileChoices, stamp
 from .lora_choice import NONE, files_in_rows
 
 __all__ = [
     "listed_lora",
-    "listed_loras",
+    "lora_choices",
     "lora_sources",
     "missing_in_rows",
-    "missing_lora",
     "stamps",
     "stamps_of_rows",
 ]
@@ -29,10 +28,11 @@ __all__ = [
 _DOWNLOADS = "wan_duet_downloads"
 
 
-def listed_loras() -> list[str]:
-    """Names for the widget: none, the embedded ones, and the files below models/loras."""
+def lora_choices() -> FileChoices:
+    """For the widgets: none, the embedded ones, and the files below models/loras."""
     files = [name for name in folder_paths.get_filename_list("loras") if name.endswith(".safetensors")]
-    return [NONE, *embedded_loras(), *files]
+    advice = "models/loras; put it there and press R, or choose another"
+    return FileChoices([NONE, *embedded_loras(), *files], advice)
 
 
 def lora_sources(*, online: bool = True) -> LoraSources:
@@ -45,16 +45,9 @@ def lora_sources(*, online: bool = True) -> LoraSources:
     )
 
 
-def missing_lora(*names: str | None) -> str | None:
-    """What is wrong with the first of these names that is not in the list; None when all are."""
-    listed = {name: name for name in listed_loras()}
-    problems = (_problem(name, listed) for name in names if name is not None)
-    return next(filter(None, problems), None)
-
-
 def listed_lora(name: str) -> Path:
     """The file of a name in the list. Raises LoraError for every other name."""
-    problem = missing_lora(name) if name not in ("", NONE) else "no LoRA is named"
+    problem = _problem(name, lora_choices()) if name not in ("", NONE) else "no LoRA is named"
     if problem:
         raise LoraError(problem)
     return lora_sources(online=False).find(name)
@@ -66,14 +59,13 @@ def missing_in_rows(rows: str) -> str | None:
         files = files_in_rows(rows)
     except RequestError as error:
         return str(error)
-    listed = {name: name for name in listed_loras()}
+    listed = lora_choices()
     problems = ((where, _problem(file, listed)) for where, file in files.items())
     return next((f"{where}: {problem}" for where, problem in problems if problem), None)
 
 
-def _problem(name: str, listed: Mapping[str, str]) -> str | None:
-    """listed: {name: name} of the list."""
-    if pick(name, listed) is not None:
+def _problem(name: str, listed: FileChoices) -> str | None:
+    if name in listed:
         return None
     if place_of(name) == "embedded":
         return f"{name} is no LoRA of the embedded model; choose another, or install the pack again"

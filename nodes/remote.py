@@ -16,7 +16,8 @@ from .finished_files import note_file, times_lost
 from .outgoing import allowed_file, written_media
 from .remote_jobs import remote_folder, remote_jobs
 from .remote_progress import RemoteProgress
-from .remote_result import result_outputs, return_images_input, to_outputs
+from .remote_result import result_outputs, to_outputs
+from .return_images import require_images_wanted, return_images_input
 from .sockets import WanRequestSocket
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
                 search_aliases=list(runner.search_aliases),
                 inputs=[*_runner_inputs(), *([novita_model_input()] if runner.provider == "novita" else ())],
                 outputs=result_outputs(),
-                hidden=[io.Hidden.unique_id, io.Hidden.extra_pnginfo],
+                hidden=[io.Hidden.unique_id, io.Hidden.prompt, io.Hidden.extra_pnginfo],
                 has_intermediate_output=True,
             )
 
@@ -95,6 +96,7 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
             from ..pipelines.remote.order import uploading
             from ..pipelines.remote.spending import read_spending
 
+            require_images_wanted(cls.hidden, request.request.task, return_images)
             spending = read_spending(remote_folder())
             # Files are read for their hashes, which must not hold up the nodes beside this one.
             order, prepared = await asyncio.to_thread(

@@ -9,22 +9,14 @@ from typing import TYPE_CHECKING, Any
 import folder_paths
 
 from .comfy_interface import ExecutionBlocker, InputImpl, io, ui
+from .return_images import NO_IMAGES
 
 if TYPE_CHECKING:
     from ..pipelines.remote.job_record import Job
 
-__all__ = ["result_outputs", "return_images_input", "to_outputs"]
+__all__ = ["result_outputs", "to_outputs"]
 
 _IMAGE_SUFFIXES = {".png", ".jpg", ".webp"}
-
-
-def return_images_input() -> io.Input:
-    return io.Boolean.Input(
-        "return_images",
-        default=False,
-        tooltip="On: also return the frames of a video in images, which holds all of them in memory. "
-        "An image is always returned.",
-    )
 
 
 def result_outputs() -> list[io.Output]:
@@ -49,7 +41,7 @@ def to_outputs(job: Job, *, return_images: bool) -> io.NodeOutput:
 
     file = Path(str(job.file_path))
     video: Any = ExecutionBlocker("The result is an image; connect images instead of video.")
-    images: Any = ExecutionBlocker("The frames of a video are returned only if return_images is on.")
+    images: Any = NO_IMAGES
     if file.suffix in _IMAGE_SUFFIXES:
         images = read_image(file)[None]
     else:

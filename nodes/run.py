@@ -14,7 +14,7 @@ from ..pipelines.request import (
     side_by_side,
 )
 from ..pipelines.video.output import suffix_of
-from .comfy_interface import ExecutionBlocker, io
+from .comfy_interface import io
 from .files import EMBED_METADATA, VideoFile, kept_latents_folder, new_video_file, workflow_tags
 from .finished_files import note_file, times_lost
 from .host_memory import HostMemory
@@ -25,6 +25,7 @@ from .lora_files import lora_sources
 from .outgoing import allowed_file, written_media, written_video
 from .remote import novita_model_input
 from .remote_jobs import remote_folder
+from .return_images import NO_IMAGES, require_images_wanted, return_images_input
 from .sockets import WanModelSocket, WanRequestSocket
 
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from ..pipelines.plan import Plan
 
 _ALL = "all"
-_NO_IMAGES = ExecutionBlocker("Wan Duet Run Local returns the frames of a video only if return_images is on.")
 
 
 class WanDuetRunLocal(io.ComfyNode):
@@ -62,12 +62,7 @@ class WanDuetRunLocal(io.ComfyNode):
                 WanModelSocket.Input("model", tooltip="The model to run it on."),
                 filename_input(),
                 save_input("Wan Duet Keep Video"),
-                io.Boolean.Input(
-                    "return_images",
-                    default=False,
-                    tooltip="On: also return the frames of a video in images, which holds all of them in "
-                    "memory. An image is always returned.",
-                ),
+                return_images_input(),
                 io.Combo.Input(
                     "acceleration",
                     options=["exact", "as requested"],
@@ -140,6 +135,7 @@ class WanDuetRunLocal(io.ComfyNode):
         from ..pipelines.generate.kept_latents import KeptLatents
         from ..pipelines.generate.local_run import run
 
+        require_images_wanted(cls.hidden, request.request.task, return_images)
         files: list[VideoFile] = []
 
         def place(plan: Plan) -> Path:
@@ -152,7 +148,7 @@ class WanDuetRunLocal(io.ComfyNode):
             model,
             out=place,
             memory=HostMemory(model.keep_alive),
-            progress=NodeProgress(cls.hidden.unique_id, model.family.latent_channels),
+            progress=NodeProgress(cls.hidden.unique_id, model),
             media=written_media(request.media),
             find=allowed_file,
             tags=workflow_tags(cls.hidden),
@@ -168,7 +164,7 @@ class WanDuetRunLocal(io.ComfyNode):
         )
         (file,) = files
         note_file(cls.hidden.unique_id, file.path)
-        images = _NO_IMAGES if result.images is None else result.images
+        images = NO_IMAGES if result.images is None else result.images
         receipt = json.dumps(result.receipt, ensure_ascii=False)
         return io.NodeOutput(file.output(), images, result.seed, result.prompt, receipt, ui=file.preview())
 

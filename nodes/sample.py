@@ -181,7 +181,7 @@ def _sample(
     """
     from ..pipelines.loading.host_model import HostModel
 
-    progress = NodeProgress(node.hidden.unique_id, model.family.latent_channels)
+    progress = NodeProgress(node.hidden.unique_id, model)
     if isinstance(model, HostModel):
         from .host_model.sampling import sample_with_host
 

@@ -6,13 +6,18 @@ from pathlib import Path
 
 from ..errors import ModelError
 
-__all__ = ["EMBEDDED", "TOY", "TOY_IMAGE", "TOY_SPEECH", "embedded_loras", "toy_folder"]
+__all__ = ["EMBEDDED", "PREVIEW_COLOURS", "TOY", "TOY_IMAGE", "TOY_SPEECH", "embedded_loras", "toy_folder"]
 
 TOY, TOY_IMAGE, TOY_SPEECH = "toy", "toy-image", "toy-speech"
 _WEIGHTS = Path(__file__).with_name("weights")
 EMBEDDED = {TOY: _WEIGHTS, TOY_IMAGE: _WEIGHTS / "image", TOY_SPEECH: _WEIGHTS / "speech"}
 """By name: the one that draws from text, the one that begins with a picture, the one for speech. They share
 all but their transformers.
+"""
+
+PREVIEW_COLOURS = _WEIGHTS / "vae" / "preview_colours.json"
+"""Latent channels to RGB, in -1..1: {"factors": 16 rows of 3, "bias": 3}, for the VAE beside it. Written by
+tools/train_embedded/preview_colours.py.
 """
 
 

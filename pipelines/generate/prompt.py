@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 from ..loading.host_model import HostModel, HostPrompts
+from ..loading.wan_model import WanModel
 from ..networks.helper_folder import companion_record
 from ..networks.prompt_expander import expand_prompt
+from ..networks.text_encoder import clean_prompt
+from ..networks.tokenizer import read_tokenizer
 from ..sampling.engine import Condition, Prompts
 from .prepared_run import Run
 from .safety import check_inputs, check_prompt
 from .stages import encode_prompts
 
-__all__ = ["expanded_prompt", "helpers_record", "own_conditions", "prompt_conditions"]
+__all__ = ["count_tokens", "expanded_prompt", "helpers_record", "own_conditions", "prompt_conditions"]
 
 log = logging.getLogger(__name__)
 
@@ -65,6 +68,13 @@ def own_conditions(run: Run, prompt: str) -> tuple[Prompts, dict[str, str]]:
     }
     conditions = [Condition(prompt.embeddings) for prompt in encoded]
     return Prompts(conditions[0], conditions[1] if guided else None), notes
+
+
+def count_tokens(model: WanModel, prompt: str) -> int:
+    """Return how many tokens the text encoder would get, those it cuts included."""
+    whole = prompt.encode("utf-8", "ignore").decode()  # encoding it will refuse half a surrogate pair
+    tokenize = read_tokenizer(model.tokenizer, model.text_encoder.config["vocab_size"])
+    return len(tokenize(clean_prompt(whole)))
 
 
 def helpers_record(run: Run) -> dict[str, Any]:

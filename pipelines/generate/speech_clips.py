@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
@@ -37,7 +37,7 @@ from ..video.frames import close
 from .local_receipt import latents_hash
 from .memory_estimate import vae_tiling, vae_working_bytes
 
-__all__ = ["SETTLING_FRAMES", "SpeechInputs", "speech_frames"]
+__all__ = ["SETTLING_FRAMES", "ClipSampling", "SpeechInputs", "speech_frames"]
 
 log = logging.getLogger(__name__)
 
@@ -46,34 +46,48 @@ SETTLING_FRAMES = 3
 
 
 @dataclass(frozen=True)
+class ClipSampling:
+    """What the clips of one video are sampled from.
+
+    speaker:  the expert, which is loaded for each clip.
+    sampling: the same for every clip.
+    seed:     of the first clip. Each later clip uses the next number.
+    prompts:  embeddings of the prompt and, for guidance, of the negative prompt.
+    features: the encoded sound (1, states, D, clips x clip_frames), float32, on the CPU.
+    pose:     a frame (3, H, W) in [-1, 1] for each frame of all clips; None without a pose video.
+    """
+
+    speaker: Executor
+    sampling: Sampling
+    seed: int
+    prompts: Prompts = field(repr=False)
+    features: Tensor = field(repr=False)
+    pose: Iterable[Tensor] | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True)
 class SpeechInputs:
     """Everything that all clips of one video share.
 
-    speaker:      the expert of `model`, which is loaded for each clip.
     frames:       number of frames of the video.
     clip_frames:  number of frames of a clip, a multiple of 4. The last clip is cut at the end of the video.
     latent_shape: of a clip, (1, C, clip_frames / 4, h, w).
-    sampling:     the same for every clip.
-    seed:         of the first clip. Each later clip uses the next number.
-    prompts:      embeddings of the prompt and, for guidance, of the negative prompt.
-    features:     the encoded sound (1, states, D, clips x clip_frames), float32, on the CPU.
     image:        the speaker, (3, H, W) in [-1, 1].
-    pose:         a frame (3, H, W) in [-1, 1] for each frame of all clips; None without a pose video.
+    sampling:     None when the latents of all clips are known.
+    known:        {clip: its latents, as sampled in an earlier run}.
+    on_sampled:   called with the number and the latents of each clip that is sampled.
     """
 
     model: WanModel
-    speaker: Executor
     memory: Memory
     progress: Progress
     frames: int
     clip_frames: int
     latent_shape: tuple[int, ...]
-    sampling: Sampling
-    seed: int
-    prompts: Prompts = field(repr=False)
-    features: Tensor = field(repr=False)
     image: Tensor = field(repr=False)
-    pose: Iterable[Tensor] | None = field(default=None, repr=False)
+    sampling: ClipSampling | None
+    known: Mapping[int, Tensor] = field(default_factory=dict, repr=False)
+    on_sampled: Callable[[int, Tensor], object] = lambda _clip, _latents: None
 
     @property
     def clips(self) -> int:
@@ -90,19 +104,20 @@ def speech_frames(inputs: SpeechInputs, hashes: list[str]) -> Iterator[Tensor]:
 
     Raises SamplingError, ModelError and MediaError as the stages do, and whatever `progress.check` raises.
     """
-    poses = None if inputs.pose is None else iter(inputs.pose)
+    sampling = inputs.sampling
+    poses = None if sampling is None or sampling.pose is None else iter(sampling.pose)
     recent = deque([torch.zeros_like(inputs.image)] * MOTION_FRAMES, MOTION_FRAMES)
     motion: Tensor | None = None
     with _vae(inputs) as vae:
         reference = _encoded(vae, [inputs.image], inputs)
     for clip in range(inputs.clips):
         log.info("clip %d of %d", clip + 1, inputs.clips)
-        pose = None
-        if poses is not None:
-            with _vae(inputs) as vae:
-                doubled = _repeat_first(islice(poses, inputs.clip_frames))
-                pose = _encoded(vae, doubled, inputs)[:, :, 1:]
-        latents = _sampled(inputs, clip, reference, motion, pose)
+        posed = None if poses is None else islice(poses, inputs.clip_frames)
+        latents = inputs.known.get(clip)
+        if latents is None:
+            latents = _sampled(inputs, clip, reference, motion, _pose(inputs, posed))
+            inputs.on_sampled(clip, latents)
+        deque(posed or (), maxlen=0)  # those of a known clip are passed over
         hashes.append(latents_hash(latents))
         wanted = min(inputs.clip_frames, inputs.frames - clip * inputs.clip_frames)
         with _vae(inputs) as vae:
@@ -127,27 +142,39 @@ def speech_frames(inputs: SpeechInputs, hashes: list[str]) -> Iterator[Tensor]:
                 motion = _encoded(vae, recent, inputs)
 
 
+def _pose(inputs: SpeechInputs, frames: Iterator[Tensor] | None) -> Tensor | None:
+    """Encode the poses of one clip."""
+    if frames is None:
+        return None
+    first = next(frames)
+    with _vae(inputs) as vae:
+        # The first frame twice: its latent frame, which stands for one frame alone, is dropped.
+        return _encoded(vae, chain((first, first), frames), inputs)[:, :, 1:]
+
+
 @torch.inference_mode()
 def _sampled(
     inputs: SpeechInputs, clip: int, reference: Tensor, motion: Tensor | None, pose: Tensor | None
 ) -> Tensor:
     """Sample a clip. Returns normalised latents, float32, on the CPU. The unconditional pass has no sound."""
     inputs.progress.check()
-    sound = inputs.features[..., clip * inputs.clip_frames : (clip + 1) * inputs.clip_frames]
-    device, given = inputs.memory.device, inputs.prompts
+    given = inputs.sampling
+    assert given is not None  # noqa: S101 - a clip is missing
+    sound = given.features[..., clip * inputs.clip_frames : (clip + 1) * inputs.clip_frames]
+    device, texts = inputs.memory.device, given.prompts
 
     def condition(text: Tensor, sound: Tensor) -> ClipCondition:
         clip = ClipCondition(text=text, audio=sound, reference=reference, motion=motion, pose=pose)
         return clip.on(device, torch.float32)
 
     prompts = Prompts(
-        condition(given.positive.text, sound),
-        None if given.negative is None else condition(given.negative.text, torch.zeros_like(sound)),
+        condition(texts.positive.text, sound),
+        None if texts.negative is None else condition(texts.negative.text, torch.zeros_like(sound)),
     )
-    noise = initial_noise(inputs.latent_shape, (inputs.seed + clip) % (SEED_MAX + 1)).to(device)
-    schedule, guidance = inputs.sampling.schedule, dict(inputs.sampling.guidance)
-    solver = SOLVERS[inputs.sampling.solver](schedule.sigmas)
-    with inputs.speaker as speaker:
+    noise = initial_noise(inputs.latent_shape, (given.seed + clip) % (SEED_MAX + 1)).to(device)
+    schedule, guidance = given.sampling.schedule, dict(given.sampling.guidance)
+    solver = SOLVERS[given.sampling.solver](schedule.sigmas)
+    with given.speaker as speaker:
         made = denoise(noise, schedule, solver, speaker, prompts, guidance, inputs.progress)
     return made.cpu()
 
@@ -189,10 +216,3 @@ def _decoded(
             yield frame.cpu()
     finally:
         close(decoded)
-
-
-def _repeat_first(frames: Iterable[Tensor]) -> Iterator[Tensor]:
-    """Repeat the first frame. The caller drops its latent frame after encoding."""
-    frames = iter(frames)
-    first = next(frames)
-    return chain((first, first), frames)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -39,6 +40,7 @@ from ..video.tags import RECEIPT
 from ..weights.footprint import weight_bytes
 from ..weights.hashing import file_hash
 from ..weights.recipe import Recipe
+from .kept_latents import Sampled
 from .local_receipt import Recorded, differences, make_receipt
 from .media_inputs import MediaInputs
 from .memory_estimate import MemoryEstimate, Stage, estimate_memory, sampling_bytes
@@ -47,7 +49,8 @@ from .prompt import expanded_prompt, helpers_record, own_conditions
 from .render import checked_frames
 from .result import Result, StageTimer
 from .safety import result_check
-from .speech_clips import SpeechInputs, speech_frames
+from .sampling_key import sampling_key
+from .speech_clips import ClipSampling, SpeechInputs, speech_frames
 
 __all__ = ["SPEECH", "estimate_speech_memory", "make_speech"]
 
@@ -79,6 +82,16 @@ class _Speech:
         return -(-self.run.plan.frames_delivered // self.clip_frames)
 
 
+@dataclass(frozen=True)
+class _Heard:
+    """The prompt and the sound of a run, encoded only where a clip is sampled."""
+
+    prompt: str
+    notes: Mapping[str, str]
+    prompts: Prompts | None = None
+    features: Tensor | None = None
+
+
 def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | None = None) -> Result:
     """Generate the video of a run with its sound, and write its receipt beside it.
 
@@ -91,20 +104,21 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
     """
     speech, plan, timer = _with_inputs(run, pose_video), run.plan, StageTimer()
     log.info("in clips of %d frames: %d", speech.clip_frames, speech.clips)
+    key = _key(speech)
+    known = _known_clips(speech, key)
     hashes: list[str] = []
     with reserved_output(run.out):
-        with timer.stage("prompt"):
-            prompt = expanded_prompt(run)
-        with timer.stage("text"):
-            prompts, notes = own_conditions(run, prompt)
-        with timer.stage("sound"):
-            features = _audio_features(speech)
-        receipt = _receipt(speech, prompt, notes) | helpers_record(run)
+        if len(known) == speech.clips:
+            log.info("the latents of an earlier run are used again: this run only decodes and encodes")
+            heard = _Heard(_checked_prompt(run, known), known[0].notes)
+        else:
+            heard = _heard(speech, known, timer)
+        receipt = _receipt(speech, heard, len(known)) | helpers_record(run)
         inside = {**run.tags, RECEIPT: json.dumps(receipt)} if run.embed_receipt else dict(run.tags)
         kept: list[Frame] = []
         with timer.stage("video"):
             frames = checked_frames(
-                _frames(speech, prompts, features, hashes, expected),
+                _frames(speech, heard, key, known, hashes, expected),
                 result_check(run.checker, run.request),
             )
             facts = encode_video(
@@ -124,7 +138,7 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
         receipt |= {"latents_sha256": _all_of(hashes), "timings_s": timer.seconds}
         write_sidecar(run.out, receipt)
     images = torch.from_numpy(np.stack(kept)).float() / 255 if run.return_images else None
-    return Result(run.out, plan.seed, prompt, receipt, images)
+    return Result(run.out, plan.seed, heard.prompt, receipt, images)
 
 
 def estimate_speech_memory(
@@ -193,9 +207,40 @@ def _audio_features(speech: _Speech) -> Tensor:
 
 
 def _frames(
-    speech: _Speech, prompts: Prompts, features: Tensor, hashes: list[str], expected: Recorded | None
+    speech: _Speech,
+    heard: _Heard,
+    key: str | None,
+    known: Mapping[int, Sampled],
+    hashes: list[str],
+    expected: Recorded | None,
 ) -> FrameStream:
     """Yield the frames of all clips. Raises SamplingError at the end if latents differ from `expected`."""
+    run, plan = speech.run, speech.run.plan
+
+    def keep(clip: int, latents: Tensor) -> None:
+        if run.kept is not None and key is not None:
+            run.kept.keep(_clip_key(key, clip), Sampled(latents, heard.prompt, heard.notes))
+
+    inputs = SpeechInputs(
+        model=run.own_model,
+        memory=run.memory,
+        progress=run.progress,
+        frames=plan.frames_delivered,
+        clip_frames=speech.clip_frames,
+        latent_shape=(1, *plan.latent_shape),
+        image=speech.image,
+        sampling=_sampling(speech, heard),
+        known={clip: sampled.latents for clip, sampled in known.items()},
+        on_sampled=keep,
+    )
+    yield from video_frames(speech_frames(inputs, hashes))
+    if expected is not None and _all_of(hashes) != expected.latents_sha256:
+        raise SamplingError(f"the latents are not those of the receipt: {differences(expected)}")
+
+
+def _sampling(speech: _Speech, heard: _Heard) -> ClipSampling | None:
+    if heard.prompts is None or heard.features is None:
+        return None
     run, plan = speech.run, speech.run.plan
     recipe, sampling = run.own_model.experts["high"], Sampling.of_plan(plan)
     speaker = Executor(
@@ -208,24 +253,8 @@ def _frames(
         residency=run.estimate.residency,
         kind=SPEECH_EXPERT,
     )
-    inputs = SpeechInputs(
-        model=run.own_model,
-        speaker=speaker,
-        memory=run.memory,
-        progress=run.progress,
-        frames=plan.frames_delivered,
-        clip_frames=speech.clip_frames,
-        latent_shape=(1, *plan.latent_shape),
-        sampling=sampling,
-        seed=plan.seed,
-        prompts=prompts,
-        features=features,
-        image=speech.image,
-        pose=None if speech.pose is None else _poses(speech, speech.pose),
-    )
-    yield from video_frames(speech_frames(inputs, hashes))
-    if expected is not None and _all_of(hashes) != expected.latents_sha256:
-        raise SamplingError(f"the latents are not those of the receipt: {differences(expected)}")
+    pose = None if speech.pose is None else _poses(speech, speech.pose)
+    return ClipSampling(speaker, sampling, plan.seed, heard.prompts, heard.features, pose)
 
 
 def _poses(speech: _Speech, file: Path) -> Iterator[Tensor]:
@@ -244,14 +273,59 @@ def _poses(speech: _Speech, file: Path) -> Iterator[Tensor]:
     return islice(chain(shown, black), speech.clips * speech.clip_frames)
 
 
-def _receipt(speech: _Speech, prompt: str, notes: Mapping[str, str]) -> dict[str, Any]:
-    """Return the part of the receipt that is known before the first clip."""
-    receipt = make_receipt(speech.run, notes, prompt=prompt, latents_sha256="")
+def _receipt(speech: _Speech, heard: _Heard, known: int) -> dict[str, Any]:
+    """Return the part of the receipt that is known before the first clip. known: clips of an earlier run."""
+    receipt = make_receipt(speech.run, heard.notes, prompt=heard.prompt, latents_sha256="")
     del receipt["latents_sha256"]
     if speech.pose is not None:
         receipt["inputs"] |= {"pose_video": {"name": speech.pose.name, "sha256": file_hash(speech.pose)}}
     receipt["clips"] = {"count": speech.clips, "frames": speech.clip_frames}
+    if known:
+        receipt["clips"]["reused"] = known
+    if known == speech.clips:
+        receipt["latents_reused"] = True
     return receipt
+
+
+def _key(speech: _Speech) -> str | None:
+    """Return the key of all clips together; None if nothing can be kept, or only a part of the clips."""
+    kept = speech.run.kept
+    if kept is None:
+        return None
+    size = speech.clips * 4 * math.prod(speech.run.plan.latent_shape)
+    if size > kept.limit_bytes:
+        log.info("latents of %d MiB are not kept: the limit is %d", size >> 20, kept.limit_bytes >> 20)
+        return None
+    return sampling_key(speech.run, speech.pose)
+
+
+def _clip_key(key: str, clip: int) -> str:
+    return f"{key}-{clip}"
+
+
+def _known_clips(speech: _Speech, key: str | None) -> dict[int, Sampled]:
+    """Return {clip: what an earlier run sampled}. A run that was stopped left its finished clips."""
+    kept = speech.run.kept
+    if kept is None or key is None:
+        return {}
+    found = ((clip, kept.find(_clip_key(key, clip))) for clip in range(speech.clips))
+    return {clip: sampled for clip, sampled in found if sampled is not None}
+
+
+def _heard(speech: _Speech, known: Mapping[int, Sampled], timer: StageTimer) -> _Heard:
+    """Encode prompt and sound."""
+    with timer.stage("prompt"):
+        prompt = _checked_prompt(speech.run, known)
+    with timer.stage("text"):
+        prompts, notes = own_conditions(speech.run, prompt)
+    with timer.stage("sound"):
+        return _Heard(prompt, notes, prompts, _audio_features(speech))
+
+
+def _checked_prompt(run: Run, known: Mapping[int, Sampled]) -> str:
+    """Return the prompt to use: that of the known clips, else as `expanded_prompt`. Checks it either way."""
+    earlier = next((sampled.prompt for sampled in known.values()), run.prompt)
+    return expanded_prompt(replace(run, prompt=earlier))
 
 
 def _all_of(hashes: list[str]) -> str:

@@ -148,6 +148,25 @@ def _remarks(family: ModelFacts, abilities: LocalAbilities, values: Mapping[str,
         if patched is not None and values.get(field) not in (None, patched):
             reason = f"a patch on the model says {patched:g}, but the request's decides the noise levels"
             yield Finding(field, "warning", values[field], values[field], reason)
+    yield from _long_prompts(family, abilities, values)
+
+
+def _long_prompts(
+    family: ModelFacts, abilities: LocalAbilities, values: Mapping[str, Any]
+) -> Iterator[Finding]:
+    """Yield a finding per prompt that the text encoder cuts. That of an expanded one is not known."""
+    expanded = {"prompt"} if values.get("enable_prompt_expansion") else set()
+    limit = family.text_length
+    for field in ("prompt", "negative_prompt"):
+        text = values.get(field) or ""
+        # A token is a byte or more, and reading the vocabulary takes time.
+        short = len(text.encode("utf-8", "surrogatepass")) < limit
+        if abilities.count_tokens is None or short or field in expanded:
+            continue
+        tokens = abilities.count_tokens(text)
+        if tokens > limit:
+            reason = f"too long: the model reads {limit} tokens, so the last {tokens - limit} are cut"
+            yield Finding(field, "warning", f"{tokens} tokens", f"{limit} tokens", reason)
 
 
 def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Finding]:

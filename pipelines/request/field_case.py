@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ class LocalAbilities:
                             do}.
     remarks:                what else to say about the loaded model.
     patched_shift:          the shift that a patch of the host gave the model; the request's wins.
+    count_tokens:           counts the tokens of a prompt for the loaded model; None where nobody can.
     """
 
     interpolators: tuple[str, ...] = ("flow",)
@@ -33,6 +34,7 @@ class LocalAbilities:
     missing_weights: Mapping[str, str] = field(default_factory=dict)
     remarks: tuple[str, ...] = ()
     patched_shift: float | None = None
+    count_tokens: Callable[[str], int] | None = None
 
 
 @dataclass(frozen=True)

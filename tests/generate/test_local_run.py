@@ -20,12 +20,13 @@ from wan_duet.pipelines.device.memory import DeviceMemory, Resident
 from wan_duet.pipelines.device.precision import Part
 from wan_duet.pipelines.errors import LoraError, ModelError, RequestError, SamplingError
 from wan_duet.pipelines.generate.local_receipt import latents_hash, read_receipt
-from wan_duet.pipelines.generate.local_run import Acceleration, Result, repeat, run
+from wan_duet.pipelines.generate.local_run import Acceleration, Result, local_abilities, repeat, run
 from wan_duet.pipelines.generate.stages import encode_prompts, sample
+from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.networks.prompt_cache import PromptCache
 from wan_duet.pipelines.progress import Silent
-from wan_duet.pipelines.request import WanRequest, parse, t2v_request
+from wan_duet.pipelines.request import WanRequest, check, parse, t2v_request
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.noise import StartLatents, initial_noise
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
@@ -439,6 +440,16 @@ def test_prompt_too_long_is_reported_not_dropped_in_silence(toy: WanModel, tmp_p
             "reason": "too long: only the first 512 tokens are used, the last 189 are cut",
         }
     ]
+
+
+@pytest.mark.parametrize("field", ["prompt", "negative_prompt"])
+@pytest.mark.parametrize(("words", "cut"), [(511, 0), (512, 1), (700, 189)])  # and the end of the sequence
+def test_check_tells_of_a_prompt_that_is_too_long(toy: WanModel, field: str, words: int, cut: int) -> None:
+    request = t2v_request(**{"prompt": "a ball", field: "ball " * words})
+    report = check(request, family=toy.family, abilities=local_abilities(Interpolators(), toy))
+    told = f"warning: {field} {512 + cut} tokens: too long: the model reads 512 tokens, so the last {cut} "
+    assert report.ok
+    assert (told in report.text()) == (cut > 0)
 
 
 def test_three_runs_in_a_row_leak_nothing(toy: WanModel, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from diffusers import AutoencoderKLWan
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import MediaError, ModelError, RequestError
+from wan_duet.pipelines.generate.kept_latents import KeptLatents
 from wan_duet.pipelines.generate.local_receipt import read_receipt
 from wan_duet.pipelines.generate.local_run import Result, repeat, run
 from wan_duet.pipelines.generate.stages import sample
@@ -84,7 +85,7 @@ def make(model: WanModel, picture: Path, tmp_path_factory: pytest.TempPathFactor
         how = {
             name: more.pop(name)
             for name in list(more)
-            if name in ("pose_video", "max_seconds", "return_images")
+            if name in ("pose_video", "max_seconds", "return_images", "kept")
         }
         request = parse(
             "speech-to-video",
@@ -270,6 +271,40 @@ def test_a_stop_leaves_nothing_behind(
     assert sorted(folder.iterdir()) == before
 
 
+def test_another_quality_decodes_the_clips_of_the_run_before(make: Make, tmp_path: Path) -> None:
+    sound, kept = write_wav(tmp_path / "a.wav", tones(4.0)), KeptLatents(tmp_path / "kept")
+    assert "latents_reused" not in make(sound, kept=kept).receipt
+    low: dict[str, Any] = {"video_quality": "low", "return_images": True}
+    again, fresh = make(sound, kept=kept, **low), make(sound, **low)
+    assert again.receipt["latents_reused"]
+    assert again.receipt["clips"] == {"count": 2, "frames": CLIP, "reused": 2}
+    assert set(again.receipt["timings_s"]) == {"video"}
+    assert again.receipt["latents_sha256"] == fresh.receipt["latents_sha256"]
+    assert again.images is not None
+    assert fresh.images is not None
+    assert torch.equal(again.images, fresh.images)
+    assert "reused" not in make(sound, kept=kept, seed=4).receipt["clips"]
+    assert "reused" not in make(sound, kept=kept, max_seconds=3.0).receipt["clips"]
+
+
+def test_a_stopped_run_goes_on_after_its_finished_clips(make: Make, tmp_path: Path) -> None:
+    sound, kept = write_wav(tmp_path / "a.wav", tones(4.0)), KeptLatents(tmp_path / "kept")
+    # At 30 fps, every second frame leads: 60 poses, others in the second clip than in the first.
+    led: dict[str, Any] = {"pose_video": silent_clip(tmp_path / "pose.mp4", 120)}
+    with pytest.raises(Stopped):
+        make(sound, StopsIn("sampling", 2), kept=kept, **led)
+    rest, fresh = make(sound, kept=kept, **led), make(sound, **led)
+    assert rest.receipt["clips"]["reused"] == 1
+    assert "latents_reused" not in rest.receipt
+    assert rest.receipt["latents_sha256"] == fresh.receipt["latents_sha256"]
+
+
+def test_a_speech_too_long_for_the_limit_is_not_kept(make: Make, tmp_path: Path) -> None:
+    sound = write_wav(tmp_path / "a.wav", tones(4.0))
+    make(sound, kept=KeptLatents(tmp_path / "kept", limit_bytes=80_000))
+    assert not (tmp_path / "kept").exists()
+
+
 def test_the_check_says_yes_and_what_a_clip_is(model: WanModel) -> None:
     request = parse("speech-to-video", {"prompt": "a", "image_url": "a.png", "audio_url": "a.wav"})
     report = check(request, family=model.family)
@@ -329,7 +364,7 @@ def test_without_ears_there_is_no_run(model: WanModel, picture: Path, tmp_path: 
 
 
 def silent_clip(file: Path, frames: int) -> Path:
-    pictures = (np.full((32, 48, 3), 30 * index, np.uint8) for index in range(frames))
+    pictures = (np.full((32, 48, 3), 30 * index % 256, np.uint8) for index in range(frames))
     encode_video(pictures, file, width=48, height=32, fps=Fraction(30), frame_count=frames)
     assert sum(1 for _ in read_frames(file)) == frames
     return file

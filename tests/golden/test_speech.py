@@ -16,7 +16,12 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory
-from wan_duet.pipelines.generate.speech_clips import SETTLING_FRAMES, SpeechInputs, speech_frames
+from wan_duet.pipelines.generate.speech_clips import (
+    SETTLING_FRAMES,
+    ClipSampling,
+    SpeechInputs,
+    speech_frames,
+)
 from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.loading.identify import read_part
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
@@ -174,17 +179,19 @@ def test_two_clips_equal_the_official_run(
     grid = unipc_grid(tiny.STEPS, tiny.SHIFT)
     inputs = SpeechInputs(
         model=model,
-        speaker=speaker_of(model.experts["high"]),
         memory=DeviceMemory("cpu"),
         progress=Silent(),
         frames=2 * tiny.CLIP_FRAMES,
         clip_frames=tiny.CLIP_FRAMES,
         latent_shape=tiny.CLIP_SHAPE,
-        sampling=Sampling(Schedule.of_grid(grid, None), "unipc", {"high": tiny.GUIDANCE}),
-        seed=tiny.SEED,
-        prompts=Prompts(padded("prompt"), padded("negative")),
-        features=features,
         image=torch.from_numpy(tiny.picture()).permute(2, 0, 1).float() / 255 * 2 - 1,
+        sampling=ClipSampling(
+            speaker=speaker_of(model.experts["high"]),
+            sampling=Sampling(Schedule.of_grid(grid, None), "unipc", {"high": tiny.GUIDANCE}),
+            seed=tiny.SEED,
+            prompts=Prompts(padded("prompt"), padded("negative")),
+            features=features,
+        ),
     )
     hashes: list[str] = []
     frames = torch.stack(list(speech_frames(inputs, hashes)), 1)

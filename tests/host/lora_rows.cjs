@@ -85,8 +85,9 @@ async function work(page) {
     },
     [many, JSON.stringify(MANY)],
   );
-  await page.locator(".wan-duet-loras tbody tr").nth(49).waitFor();
-  const last = page.locator(".wan-duet-loras input[list]").nth(49);
+  const shown = page.locator(".wan-duet-loras:visible"); // ComfyUI hides, and keeps, the table inside the subgraph
+  await shown.locator("tbody tr").nth(49).waitFor();
+  const last = shown.locator("input[list]").nth(49);
   await last.scrollIntoViewIfNeeded();
   await last.fill("toy/outlined");
   await page.keyboard.press("Tab");

@@ -148,9 +148,11 @@ def test_a_file_that_was_written_again_is_read_again(client: ComfyClient, models
 
 
 @pytest.mark.parametrize("name", ["file", "low_file"])
-def test_a_missing_lora_is_named_with_its_folder_before_anything_runs(client: ComfyClient, name: str) -> None:
-    with pytest.raises(HostError, match=r"gone\.safetensors is not in models/loras; put it there"):
-        client.run(lora_graph(**{"file": STYLE, name: "gone.safetensors"}))
+def test_a_missing_lora_of_a_pair_is_named_once_under_its_widget(client: ComfyClient, name: str) -> None:
+    wanted = rf"{name}: 'gone\.safetensors' not in models/loras; put it there"
+    with pytest.raises(HostError, match=wanted) as refused:
+        client.run(lora_graph(**{"file": STYLE, "low_file": STYLE, name: "gone.safetensors"}))
+    assert str(refused.value).count("gone.safetensors") == 1
 
 
 @pytest.mark.parametrize(

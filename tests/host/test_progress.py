@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import numpy as np
 import pytest
 from PIL import Image
 
 from wan_duet.pipelines.headless.client import ComfyClient, WorkflowProgress
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
+from wan_duet.pipelines.video.read import read_frames
 
 WORKFLOW = Path(__file__).parents[2] / "workflows" / "api" / "Text to Video (building blocks).json"
 STEPS = 5
@@ -53,6 +55,20 @@ def test_sampler_shows_each_step_the_way_the_user_chose(
     if pictures:
         assert pictures[0].width / pictures[0].height == pytest.approx(112 / 64, rel=0.01)
         assert pictures[0].tobytes() != pictures[-1].tobytes()
+
+
+def test_previews_have_the_colours_of_the_video(host: HeadlessComfyUI, client: ComfyClient) -> None:
+    graph = workflow(seed=11)
+    (saver,) = (node for node in graph.values() if node["class_type"] == "SaveVideo")
+    saver["inputs"]["filename_prefix"] = "previewed"
+    last = asyncio.run(previews(host.url, graph, "latent2rgb"))[-1]
+    (video,) = host.output.glob("previewed_*")
+    first_frame = Image.fromarray(next(iter(read_frames(video))))
+    seen, drawn = (
+        np.asarray(image.convert("RGB").resize((14, 8), Image.Resampling.BOX), float)
+        for image in (last, first_frame)
+    )
+    assert np.abs(seen - drawn).mean() < 16  # of 255
 
 
 def test_check_shows_its_answer_in_the_node(host: HeadlessComfyUI, client: ComfyClient) -> None:

@@ -315,12 +315,12 @@ def savers(graph: dict[str, Any]) -> list[dict[str, Any]]:
     return [node for node in graph.values() if node["class_type"].startswith("Save")]
 
 
-def test_images_are_given_when_asked_for_and_else_block_only_what_needs_them(client: ComfyClient) -> None:
+def test_images_are_given_when_asked_for_and_else_their_reader_is_an_error(client: ComfyClient) -> None:
     graph = workflow(ONE_REQUEST, num_inference_steps=2)
     images = add(graph, "PreviewImage", images=("WanDuetRunLocal", 1))
-    without = client.run(graph)
-    assert images not in without.outputs
-    assert id_of(graph, "SaveVideo") in without.outputs
+    graph[images]["_meta"] = {"title": "My frames"}
+    with pytest.raises(HostError, match="return_images: off, but images is connected to My frames; switch"):
+        client.run(graph)
     graph[id_of(graph, "WanDuetRunLocal")]["inputs"]["return_images"] = True
     assert len(client.run(graph).outputs[images]["images"]) == 33
 

@@ -1,0 +1,43 @@
+"""The switch `return_images` of the runners, and what is said when images are connected without it."""
+
+from __future__ import annotations
+
+from ..pipelines.errors import RequestError
+from ..pipelines.request.implied import IMAGE_TASKS
+from .comfy_interface import ExecutionBlocker, io
+
+__all__ = ["IMAGES_SLOT", "NO_IMAGES", "require_images_wanted", "return_images_input"]
+
+IMAGES_SLOT = 1  # the output `images` of every runner
+NO_IMAGES = ExecutionBlocker("The frames of a video are returned only if return_images is on.")
+
+
+def return_images_input() -> io.Input:
+    return io.Boolean.Input(
+        "return_images",
+        default=False,
+        tooltip="On: also return the frames of a video in images, which holds all of them in memory. "
+        "An image is always returned.",
+    )
+
+
+def require_images_wanted(hidden: io.HiddenHolder, task: str, return_images: bool) -> None:
+    """Raise RequestError if images of a video are connected but not returned: a blocked node is no error to
+    ComfyUI, so its history would say that all went well.
+    """
+    if return_images or task in IMAGE_TASKS:
+        return
+    wanting = _connected(hidden)
+    if wanting:
+        found = f"off, but images is connected to {', '.join(wanting)}"
+        raise RequestError.of("return_images", found, "switch it on, or disconnect images")
+
+
+def _connected(hidden: io.HiddenHolder) -> list[str]:
+    """Return the titles of the nodes that `images` of this node is connected to."""
+    link = [hidden.unique_id, IMAGES_SLOT]
+    return [
+        item.get("_meta", {}).get("title") or item["class_type"]
+        for item in (hidden.prompt or {}).values()
+        if link in item["inputs"].values()
+    ]
