@@ -26,7 +26,7 @@ _FORMATS = {16: latent_formats.Wan21, 48: latent_formats.Wan22}  # by latent cha
 
 
 class _Embedded(latent_formats.LatentFormat):
-    """The latents of the embedded VAE, which was trained by itself: Wan's colours say nothing of them."""
+    """The latents of the embedded VAE, whose channels mean other colours than those of Wan's."""
 
     latent_channels = 16
     latent_dimensions = 3
@@ -39,11 +39,7 @@ class _Embedded(latent_formats.LatentFormat):
 class NodeProgress:
     """Implements `pipelines.progress.Progress` for one execution of a node. Each stage starts the bar again.
 
-<<<<<<< HEAD
-    latent_channels: of the model whose previews are shown. None without sampling.
-=======
-    sampled: the model whose sampling is shown; None where there is no sampling.
->>>>>>> 37ff25c (Check tells of prompts that are cut, speech keeps its clips, previews of the embedded model have its colours, a LoRA missing from a pair is told once, and images that nobody returns are an error)
+    sampled: the model whose previews are shown. None without sampling.
     """
 
     def __init__(self, node_id: str | None, sampled: AnyModel | None = None) -> None:
