@@ -6,7 +6,8 @@ import { addStyle, element } from "./elements.js";
 const STYLE = `
 .wan-duet-check table { border-collapse: collapse; width: 100%; margin: 2px 0 8px; }
 .wan-duet-check th, .wan-duet-check td { text-align: left; vertical-align: top; padding: 2px 6px 2px 0;
-  border-bottom: 1px solid var(--border-color, #444); overflow-wrap: anywhere; font-weight: normal; }
+  border-bottom: 1px solid var(--border-color, #444); overflow-wrap: anywhere; min-width: 4em; font-weight: normal; }
+.wan-duet-check th, .wan-duet-check td:first-child { white-space: nowrap; }
 .wan-duet-check th { color: var(--descrip-text, #999); }
 .wan-duet-check h4 { margin: 0 0 2px; font-size: 12px; }
 .wan-duet-check .impossible, .wan-duet-check .no { color: var(--error-text, #f55); }

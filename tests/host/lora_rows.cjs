@@ -39,6 +39,7 @@ async function work(page) {
   await page.evaluate(() => window.app.extensionManager.command.execute("Comfy.Undo"));
   await page.waitForFunction((id) => window.app.graph.getNodeById(id)?.widgets.at(-2).value.startsWith('[{"file":"toy'), id);
   seen.undone = await rowsOf(page, id);
+  await page.waitForFunction(() => document.querySelector(".wan-duet-loras input[list]")?.value.startsWith("toy"));
   seen.shownAfterUndo = await table.locator("input[list]").evaluateAll((inputs) => inputs.map(({ value }) => value));
 
   seen.pasted = await page.evaluate((id) => {

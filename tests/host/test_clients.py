@@ -1,6 +1,6 @@
 """Every shipped workflow through the clients that people use, not only through ours.
 
-They lie in the virtual environment $COMFY_CLIENTS: comfy-cli and comfy-api-simplified.
+They lie in the virtual environment $COMFY_CLIENTS: comfy-cli, comfy-api-simplified and comfy-script.
 """
 
 from __future__ import annotations
@@ -93,3 +93,25 @@ def test_comfy_api_simplified_runs_it(host: HeadlessComfyUI, tmp_path: Path, nam
     assert done.returncode == 0, done.stderr
     assert all(int(size) > 500 for size in done.stdout.split())
     assert done.stdout.split()
+
+
+@pytest.mark.parametrize("name", ["Text to Video (one request)", "Text to Image"])
+def test_comfy_script_runs_what_it_makes_of_it(host: HeadlessComfyUI, tmp_path: Path, name: str) -> None:
+    """Its script has every node that gives something which nobody uses as a comment: Save Video too."""
+    file = quick(name, tmp_path)
+    graph = json.loads(file.read_text(encoding="utf-8"))
+    (saver,) = (item for item in graph.values() if item["class_type"].startswith("Save"))
+    saver["inputs"]["filename_prefix"] = "scripted"
+    file.write_text(json.dumps(graph), encoding="utf-8")
+    made = ran(
+        ["python", "-m", "comfy_script.transpile", str(file), "--api", f"{host.url}/", "--runtime"], tmp_path
+    )
+    assert made.returncode == 0, made.stderr
+    script = made.stdout.replace("load()", f"load({host.url!r})").replace("Workflow()", "Workflow(wait=True)")
+    (tmp_path / "scripted.py").write_text(script.replace("# _ = ", "_ = "), encoding="utf-8")
+    done = ran(["python", "scripted.py"], tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    written = list(host.output.glob("scripted_*"))
+    assert written, done.stdout + done.stderr
+    for one in written:
+        one.unlink()
