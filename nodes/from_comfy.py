@@ -10,6 +10,7 @@ from .comfy_interface import io
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
+    from ..pipelines.plan.families import Family
     from ..pipelines.vae.standalone import StandaloneVae
 
 log = logging.getLogger(__name__)
@@ -76,9 +77,15 @@ class WanDuetFromComfy(io.ComfyNode):
         facts = {name: facts_of(model, name) for name, model in experts.items()}
         found, notes = family_of_host(facts, family)
         notes += dict.fromkeys(note for model in experts.values() for note in without_effect(model))
+        known = None if vae is None else _wan_vae(vae, found.latent_channels)
+        whole = "" if vae is None or known is not None else _video_vae(vae, found)
+        if whole:
+            notes.append(
+                f"vae: {whole} is no Wan VAE, so ComfyUI decodes the whole clip in one go, and memory grows "
+                "with its length"
+            )
         for note in notes:
             log.warning("%s", note)
-        known = None if vae is None else _wan_vae(vae, found.latent_channels)
         return io.NodeOutput(
             HostModel(
                 name=facts["high"].config,
@@ -87,21 +94,41 @@ class WanDuetFromComfy(io.ComfyNode):
                 networks=ComfyNetworks(experts, clip, clip_vision, vae),
                 vae_recipe=None if known is None else known.vae,
                 precision="auto" if known is None else known.precision,
+                whole_vae=whole,
                 facts=facts,
                 notes=tuple(notes),
             )
         )
 
 
-def _wan_vae(vae: Any, channels: int) -> StandaloneVae:
-    """Raises ModelError for a VAE of another model."""
+def _wan_vae(vae: Any, channels: int) -> StandaloneVae | None:
+    """None for a VAE of another kind. Raises ModelError for the Wan VAE of another model."""
     from ..pipelines.errors import ModelError
     from .core_vae import chosen_vae
 
-    found = chosen_vae(None, vae)
+    vae.throw_exception_if_invalid()
+    try:
+        found = chosen_vae(None, vae)
+    except ModelError:
+        return None
     if found.vae.config["z_dim"] != channels:
         raise ModelError(
             f"vae: has {found.vae.config['z_dim']} latent channels, but this MODEL needs {channels}; connect "
             "the VAE of this model"
         )
     return found
+
+
+def _video_vae(vae: Any, family: Family) -> str:
+    """The class of a VAE that only ComfyUI can run. Raises ModelError for latents of another model."""
+    from ..pipelines.errors import ModelError
+
+    name = type(vae.first_stage_model).__name__
+    found = vae.latent_dim, vae.latent_channels, vae.spacial_compression_decode()
+    wanted = 3, family.latent_channels, family.vae_stride[1]
+    if found != wanted:
+        raise ModelError(
+            "vae: {} has {}-dimensional latents of {} channels and 1/{} of the size, but this MODEL needs "
+            "{} dimensions, {} channels and 1/{}; connect the VAE of this model".format(name, *found, *wanted)
+        )
+    return name

@@ -16,7 +16,7 @@ class Template:
     """node: the request node. kind, size: whose files; without a size the embedded model `model` is used.
 
     values: of the request. media: {socket of the request: title of the core node that fills it}.
-    app: whether it opens in app mode.
+    app: whether it opens in app mode. of_comfyui: its files are loaded by ComfyUI's own nodes.
     """
 
     name: str
@@ -28,6 +28,7 @@ class Template:
     values: Mapping[str, Any] = field(default_factory=dict)
     media: Mapping[str, str] = field(default_factory=dict)
     app: bool = False
+    of_comfyui: bool = False
 
     @property
     def files(self) -> FileSet | None:
@@ -122,6 +123,19 @@ TEMPLATES = (
         "fp8",
         values={"seed": 7, "prompt": "A person speaks to the camera"},
         media={"image": "Load Image", "audio": "Empty Audio"},
+    ),
+    Template(
+        "Any ComfyUI model, our request",
+        "WanDuetTextToVideo",
+        "1. ComfyUI's own loaders load the model here. Files that are missing are listed when the workflow "
+        "opens.\n"
+        "2. Put any node that changes a MODEL (LoRA, cache, attention, context windows, GGUF) before "
+        "**Model from ComfyUI**: it acts on our request as on ComfyUI's samplers.\n"
+        f"3. {_RUN}",
+        "text-to-video",
+        "fp8",
+        values={**_PLAIN, "prompt": _KITE},
+        of_comfyui=True,
     ),
     Template(
         "Image to Video (app)",

@@ -25,7 +25,9 @@ _ROOT = Path(__file__).resolve().parents[1]
 WORKFLOWS = _ROOT / "workflows"
 _SNAPSHOT = _ROOT / "tests" / "nodes" / "snapshot.json"
 _NAMESPACE = uuid.UUID("6f0f6a53-1a7c-4f0e-9b7e-2f4c0e0d0001")  # of the first workflow of this pack
-_SOCKETS = frozenset({"IMAGE", "VIDEO", "AUDIO", "WAN_MODEL", "WAN_REQUEST"})
+_SOCKETS = frozenset(
+    {"IMAGE", "VIDEO", "AUDIO", "MODEL", "CLIP", "VAE", "CLIP_VISION", "WAN_MODEL", "WAN_REQUEST"}
+)
 _OPTIONAL = 7  # the shape that the frontend gives an optional input
 _TEXTS = frozenset({"prompt", "negative_prompt"})  # widgets of several lines
 
@@ -40,6 +42,19 @@ _CORE: dict[str, tuple[list[list[Any]], list[list[str]]]] = {
         ],
         [["AUDIO", "AUDIO"]],
     ),
+    "UNETLoader": (
+        [["unet_name", "COMBO", "", "required"], ["weight_dtype", "COMBO", "default", "required"]],
+        [["MODEL", "MODEL"]],
+    ),
+    "CLIPLoader": (
+        [
+            ["clip_name", "COMBO", "", "required"],
+            ["type", "COMBO", "wan", "required"],
+            ["device", "COMBO", "default", "optional"],
+        ],
+        [["CLIP", "CLIP"]],
+    ),
+    "VAELoader": ([["vae_name", "COMBO", "", "required"]], [["VAE", "VAE"]]),
     "SaveVideo": (
         [
             ["video", "VIDEO", None, "required"],
@@ -51,7 +66,21 @@ _CORE: dict[str, tuple[list[list[Any]], list[list[str]]]] = {
     ),
 }
 _ONLY_IN_THE_API = {"SaveVideo": {"format.codec": "auto"}}  # 0.33 asks for it, 0.25 ignores it
-_TITLES = {"LoadImage": "Load Image", "EmptyAudio": "Empty Audio", "SaveVideo": "Save Video"}
+_TITLES = {
+    "LoadImage": "Load Image",
+    "EmptyAudio": "Empty Audio",
+    "SaveVideo": "Save Video",
+    "UNETLoader": "Load Diffusion Model",
+    "CLIPLoader": "Load CLIP",
+    "VAELoader": "Load VAE",
+}
+# Slot of a set of files -> ComfyUI's loader of it, its widget, and the input of Model from ComfyUI.
+_LOADERS = {
+    "model": ("UNETLoader", "unet_name", "high"),
+    "low_model": ("UNETLoader", "unet_name", "low"),
+    "text_encoder": ("CLIPLoader", "clip_name", "clip"),
+    "vae": ("VAELoader", "vae_name", "vae"),
+}
 
 
 def template_pages() -> dict[Path, Callable[[], str]]:
@@ -123,6 +152,9 @@ class _Graph:
         }
 
     def _nodes(self) -> Iterator[_Node]:
+        if self.template.of_comfyui:
+            yield from self._nodes_of_comfyui()
+            return
         template, files = self.template, self.template.files
         chosen = {"model": template.model} if files is None else {s: f.name for s, f in files.slots.items()}
         slots = () if files is None else tuple(files.slots.values())
@@ -140,11 +172,29 @@ class _Graph:
             values = {"model": model, "file": high, "low_file": low}
             yield _Node(number, "WanDuetLora", (480, 90, 400), values, title="LoRA", files=files.loras)
             model, number = (number, 0), number + 1
-        request = (number, 0)
-        below = 90 if model == (2, 0) else 620
-        yield _Node(number, template.node, (480, below, 400), {**template.values, **media})
-        yield _Node(number + 1, "WanDuetRunLocal", (940, 90, 400), {"request": request, "model": model})
-        yield _Node(number + 2, "WanDuetCheck", (940, 820, 400), {"request": request, "model": model})
+        yield from self._run(number, model, 90 if model == (2, 0) else 620, media)
+
+    def _nodes_of_comfyui(self) -> Iterator[_Node]:
+        """ComfyUI's loaders, one below the other, and the model that they become."""
+        assert self.template.files is not None  # noqa: S101
+        wires: dict[str, tuple[int, int]] = {}
+        number, top = 2, 440
+        for slot, file in self.template.files.slots.items():
+            kind, widget, to = _LOADERS[slot]
+            yield _Node(number, kind, (40, top, 380), {widget: file.name}, files=(file,))
+            wires[to] = (number, 0)
+            number, top = number + 1, top + 190
+        yield _Node(number, "WanDuetFromComfy", (480, 90, 400), wires)
+        yield from self._run(number + 1, (number, 0), 360, {})
+
+    def _run(
+        self, number: int, model: tuple[int, int], top: int, media: Mapping[str, tuple[int, int]]
+    ) -> Iterator[_Node]:
+        """The request, whose node has this number and this place, its runner, its check and the result."""
+        both = {"request": (number, 0), "model": model}
+        yield _Node(number, self.template.node, (480, top, 400), {**self.template.values, **media})
+        yield _Node(number + 1, "WanDuetRunLocal", (940, 90, 400), both)
+        yield _Node(number + 2, "WanDuetCheck", (940, 820, 400), both)
         yield _Node(number + 3, "SaveVideo", (1400, 90, 560), {"video": (number + 1, 0)})
 
     def _rows(self, node: _Node) -> list[list[Any]]:
@@ -273,5 +323,6 @@ def _display_name(node: str) -> str:
         "WanDuetRunLocal": "Wan Duet Run Local",
         "WanDuetCheck": "Wan Duet Check",
         "WanDuetLora": "Wan Duet LoRA",
+        "WanDuetFromComfy": "Wan Duet Model from ComfyUI",
     }
     return {**names, **others}[node]

@@ -70,6 +70,12 @@ class ComfyNetworks:
         images = ImageConditions(latents, mask, features)
         return HostPrompts(with_images(prompts.positive, images), with_images(prompts.negative, images))
 
+    def decode_whole(self, latents: Tensor) -> Tensor:
+        return self.vae.decode(latents)[0].float().cpu()
+
+    def encode_whole(self, frames: Tensor) -> Tensor:
+        return self.vae.encode(frames).float().cpu()
+
     def layout(self, expert: str) -> Recipe:
         named = self.experts[expert].model.diffusion_model.named_parameters()
         return layout_of_tensors(

@@ -114,6 +114,8 @@ def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha
 
 def _vae(run: Run) -> dict[str, Any]:
     """How the VAE computes. Inside ComfyUI its device and dtype may differ from those of the experts."""
+    if isinstance(run.model, HostModel) and run.model.whole_vae:
+        return {"class": run.model.whole_vae, "decodes": "in one go, by ComfyUI"}
     memory = run.memory.for_part("vae")
     return {
         "dtype": str(compute_dtype(run.model.precision, memory, "vae")).removeprefix("torch."),

@@ -290,15 +290,22 @@ def _execute(run: Run, expected: Recorded | None = None) -> Result:
             def tags(tiling: Tiling | None) -> dict[str, str]:
                 if not run.embed_receipt:
                     return dict(run.tags)
-                known = {**receipt, "decoded": tiling_note(tiling), "timings_s": timer.seconds}
+                known = {**receipt, "decoded": _decoded(run, tiling), "timings_s": timer.seconds}
                 return {**run.tags, RECEIPT: json.dumps(known)}
 
             made = _render(run, latents, tags)
-        receipt["decoded"] = tiling_note(made.tiling)
+        receipt["decoded"] = _decoded(run, made.tiling)
         receipt["timings_s"] = timer.seconds
         write_sidecar(out, receipt)
     images = torch.from_numpy(np.stack(made.frames)).float() / 255 if made.frames else None
     return Result(out, plan.seed, prompt, receipt, images)
+
+
+def _decoded(run: Run, tiling: Tiling | None) -> str:
+    """Say for the receipt how the frames were decoded."""
+    if isinstance(run.model, HostModel) and run.model.whole_vae:
+        return f"the whole clip in one go, by {run.model.whole_vae} of ComfyUI"
+    return tiling_note(tiling)
 
 
 def _sampled(run: Run, timer: StageTimer) -> Sampled:

@@ -228,6 +228,8 @@ def _vae_alone(stage: Stage, memory: Memory) -> MemoryEstimate:
 def estimate_host_memory(model: HostModel, memory: Memory, latent_shape: Sequence[int]) -> MemoryEstimate:
     """Estimate what the VAE needs. The host makes room for its own networks."""
     vae_memory = memory.for_part("vae")
+    if model.whole_vae:  # the host makes room for that VAE too
+        return _vae_alone(Stage(model.whole_vae, 0, 0, 0, "chosen by the host"), vae_memory)
     return _vae_alone(_vae_stage(model, vae_memory, latent_shape), vae_memory)
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 from ..device.memory import Memory, compute_dtype
 from ..errors import ModelError, SamplingError
 from ..kernels.choices import FloatChoices
+from ..loading.host_model import HostModel
 from ..loading.wan_model import WanModel
 from ..networks.text_encoder import EncodedPrompt, TextEncoder, load_text_encoder, text_encoder_bytes
 from ..plan.sigmas import forwards_of
@@ -33,7 +34,7 @@ from ..vae.standalone import HasVae
 from ..vae.tiles import Tiling
 from ..video.frames import close
 from .conditions import require_channels
-from .memory_estimate import chunk_tokens, estimate_memory, vae_working_bytes
+from .memory_estimate import chunk_tokens, estimate_memory, frame_size, vae_working_bytes
 
 __all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "float_choices", "sample"]
 
@@ -182,12 +183,41 @@ def encode(
     latent_shape: (..., T, H/8, W/8) of the result.
     tiling:       encode in tiles; None encodes whole frames. See `memory_estimate.vae_tiling`.
     """
+    if isinstance(model, HostModel) and model.whole_vae:
+        return _encode_whole(model, frames, latent_shape)
     memory = memory.for_part("vae")
     try:
         return _encode_frames(model, frames, latent_shape, memory, progress, tiling)
     finally:
         close(frames)
         memory.release()
+
+
+def _encode_whole(model: HostModel, frames: Iterator[Tensor], latent_shape: Sequence[int]) -> Tensor:
+    """Encode all frames at once, by a VAE that only the host can run."""
+    shown = torch.stack([frame.movedim(0, -1) for frame in frames]).float()
+    latents = model.networks.encode_whole((shown + 1) / 2)
+    if tuple(latents.shape[-3:]) != tuple(latent_shape[-3:]):
+        raise ModelError(
+            f"vae: {model.whole_vae} encodes to {tuple(latents.shape[-3:])}, but this run needs "
+            f"{tuple(latent_shape[-3:])}; connect a Wan VAE"
+        )
+    _check_finite(input=latents)
+    return latents
+
+
+def _decode_whole(model: HostModel, latents: Tensor, frames: int | None) -> Iterator[Tensor]:
+    """Decode all frames at once, by a VAE that only the host can run."""
+    images = model.networks.decode_whole(latents)
+    width, height = frame_size(model, latents.shape)
+    wanted = (latents.shape[2] - 1) * model.family.vae_stride[0] + 1, height, width
+    if tuple(images.shape[:3]) != wanted:
+        raise ModelError(
+            f"vae: {model.whole_vae} decodes to {tuple(images.shape[:3])} frames, rows and columns, but this "
+            f"run needs {wanted}; connect a Wan VAE"
+        )
+    for image in images[:frames]:
+        yield image.movedim(-1, 0) * 2 - 1
 
 
 def _encode_frames(
@@ -241,6 +271,9 @@ def decode(
 
     Loads the VAE at the first frame and unloads it when the iterator ends or is closed.
     """
+    if isinstance(model, HostModel) and model.whole_vae:
+        yield from _decode_whole(model, latents, frames)
+        return
     memory = memory.for_part("vae")
     try:
         yield from _decode(model, latents, memory, progress, frames, tiling)

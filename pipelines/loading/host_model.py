@@ -115,6 +115,12 @@ class HostNetworks(Protocol):
     ) -> HostPrompts:
         """`prompts` with the images of `generate.conditions.ImageConditions` on both."""
 
+    def decode_whole(self, latents: Tensor) -> Tensor:
+        """Frames (T, H, W, 3) in [0, 1] of `latents` in VAE space, by the VAE of the host, all at once."""
+
+    def encode_whole(self, frames: Tensor) -> Tensor:
+        """Latents (1, C, T, h, w) in VAE space, float32, of `frames` (T, H, W, 3) in [0, 1], all at once."""
+
     def layout(self, expert: str) -> Recipe:
         """Names and shapes of the weights of an expert, to hold a LoRA against."""
 
@@ -142,6 +148,7 @@ class HostModel:
     networks:  the port behind which the host runs them.
     vae_recipe: of the Wan VAE of the host; None where none is connected.
     precision: in which that VAE computes.
+    whole_vae: class of a VAE that is no Wan VAE, so that only the host can run it; empty where there is none.
     facts:     what the host knows of each expert. notes: what a check says of them.
     The other fields are those of `WanModel`.
     """
@@ -152,6 +159,7 @@ class HostModel:
     networks: HostNetworks = field(repr=False)
     vae_recipe: Recipe | None = field(default=None, repr=False)
     precision: Precision = "auto"
+    whole_vae: str = ""
     loras: tuple[LoraReport, ...] = ()
     keep_alive: KeepAlive = field(default_factory=KeepAlive, repr=False, compare=False)
     prompt_expander: Path | None = None

@@ -27,6 +27,7 @@ DRAWN: dict[str, tuple[str, str | None, str]] = {
     "Video to Video": ("green", "right", "white"),
 }
 ELSEWHERE = {
+    "Any ComfyUI model, our request": "loads real weights with ComfyUI's own nodes",
     "Image to Video (app)": "begins with ComfyUI's own example picture",
     "Speech to Video": "a face is nothing that the detector knows; tests of the embedded model look at it",
     "Text to Video on fal": "needs a key",

@@ -25,6 +25,8 @@ from .test_workflows import add, id_of, text_of, video_of
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 REAL = [template for template in TEMPLATES if template.size is not None]
+# ComfyUI builds no text encoder as small as that of the tiny files: core/test_host_requests.py runs that one.
+RUNNING = [template for template in TEMPLATES if not template.of_comfyui]
 (APP,) = (template for template in TEMPLATES if template.app)
 # Less of everything; the four-step kinds have no such fields.
 QUICK = {
@@ -117,7 +119,7 @@ def test_the_app_runs_with_another_prompt_picture_and_seed_and_shows_the_video(
     assert "type=output" in seen["video"]
 
 
-@pytest.mark.parametrize("template", TEMPLATES, ids=lambda template: template.name)
+@pytest.mark.parametrize("template", RUNNING, ids=lambda template: template.name)
 def test_the_same_graph_runs_on_tiny_files_of_the_same_names(
     real: HeadlessComfyUI, tmp_path: Path, template: Template
 ) -> None:

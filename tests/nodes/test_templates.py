@@ -14,7 +14,7 @@ from wan_duet.pipelines.model_files.catalogue import read_catalogue
 
 WORKFLOWS = Path(__file__).parents[2] / "workflows"
 REAL = [template for template in TEMPLATES if template.size is not None]
-LOADERS = {"WanDuetLoadModel", "WanDuetLora"}
+LOADERS = {"WanDuetLoadModel", "WanDuetLora", "UNETLoader", "CLIPLoader", "VAELoader"}
 
 
 def graph_of(name: str) -> dict[str, Any]:

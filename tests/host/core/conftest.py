@@ -20,13 +20,16 @@ from typing import Any
 
 import frame_nets
 import pytest
+import tiny_files
 import tiny_kinds
 import torch
+from diffusers import AutoencoderKLWan
 from graphs import Bench
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import UMT5Config, UMT5EncoderModel
 
+from tools.template_list import TEMPLATES
 from tools.train_embedded.networks import expert_config, text_encoder_config
 from wan_duet.pipelines.cli.terminal import stopped_by_sigterm
 from wan_duet.pipelines.embedded.toy_model import toy_folder
@@ -35,11 +38,24 @@ from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 
 HERE = Path(__file__).parent
+# A folder of node packs of others, such as ComfyUI-GGUF and ComfyUI-KJNodes, for the tests that use them.
+OTHER_PACKS = os.environ.get("WAN_DUET_OTHER_PACKS")
 FOLDERS = ("diffusers", "diffusion_models", "vae", "loras", "frame_interpolation")
 # Like 4.25.lite: core knows its layout, and runs it at the scales of 4.25.
 RIFE = frame_nets.Rife((8, 8, 8, 8, 24), hidden=16, seen=4, last=52)
 MODEL = "tiny/wan 4096"  # the real width of text embeddings, two tiny experts
 IMAGE_MODEL = "tiny/wan image"  # the same, that begins with a picture
+_SEES = {"added_kv_proj_dim": 128}  # CLIP features of a picture
+# File, seed, channels in and out, what a network that sees pictures has beside. Turbo asks for the name.
+NARROW: tuple[tuple[str, int, tuple[int, int], dict[str, object]], ...] = (
+    ("narrow t2v 4step high", 1, (16, 16), {}),
+    ("narrow t2v 4step low", 2, (16, 16), {}),
+    ("narrow i2v 4step high", 3, (36, 16), {}),
+    ("narrow i2v 4step low", 4, (36, 16), {}),
+    ("narrow i2v 2.1", 5, (36, 16), _SEES),
+    ("narrow flf2v 2.1", 6, (36, 16), {**_SEES, "pos_embed_seq_len": 514}),
+    ("narrow small FastWan", 7, (48, 48), {}),
+)
 
 
 @pytest.fixture(scope="session")
@@ -80,16 +96,22 @@ def core(
 ) -> Iterator[HeadlessComfyUI]:
     models = tmp_path_factory.mktemp("models")
     write_models(models, tiny)
-    folders = {
-        "custom_nodes": str(HERE),
-        **{kind: str(models / kind) for kind in FOLDERS},
-    }
+    arguments = core_arguments(models, comfyui)
+    with stopped_by_sigterm(), HeadlessComfyUI(comfyui, extra_args=arguments, start_timeout_s=900) as running:
+        yield running
+
+
+def core_arguments(models: Path, comfyui: Host) -> tuple[str, ...]:
+    """For a ComfyUI that has these models, the nodes of probe/, and packs of others if a folder is named."""
+    folders = {kind: str(models / kind) for kind in FOLDERS}
+    allowed = ["wan-duet", comfyui.pack_name or "wan-duet", "probe"]
+    folders["custom_nodes"] = str(HERE)
+    if OTHER_PACKS is not None:
+        folders["custom_nodes"] += f"\n{OTHER_PACKS}"
+        allowed += sorted(folder.name for folder in Path(OTHER_PACKS).iterdir())
     config = models / "paths.yaml"
     config.write_text(json.dumps({"tests": folders}))  # JSON is YAML
-    allowed = ("--whitelist-custom-nodes", "wan-duet", comfyui.pack_name or "wan-duet", "probe")
-    arguments = ("--extra-model-paths-config", str(config), *allowed)
-    with stopped_by_sigterm(), HeadlessComfyUI(comfyui, extra_args=arguments) as running:
-        yield running
+    return ("--extra-model-paths-config", str(config), "--whitelist-custom-nodes", *allowed)
 
 
 @pytest.fixture(scope="session")
@@ -122,6 +144,8 @@ def write_models(models: Path, tiny: ModuleType) -> None:
         weights = tiny.expert_weights(tiny.SEEDS[expert])
         save_file(weights, models / "diffusion_models" / f"{expert}.safetensors")
         save_file(scaled_fp8(weights), models / "diffusion_models" / f"{expert} fp8.safetensors")
+        save_file(scaled_int8(weights), models / "diffusion_models" / f"{expert} int8.safetensors")
+        tiny_files.save_gguf(models / "diffusion_models" / f"{expert} q8.gguf", weights, "Q8_0")
         (mine / component).mkdir()
         save_file(tiny.to_diffusers(weights), mine / component / "diffusion_pytorch_model.safetensors")
         (mine / component / "config.json").write_text(json.dumps(tiny.DIFFUSERS_CONFIG))
@@ -134,6 +158,42 @@ def write_models(models: Path, tiny: ModuleType) -> None:
     save_file(frame_nets.weights(RIFE.shapes()), models / "frame_interpolation" / "rife.safetensors")
     vae = load_file(toy / "vae" / "diffusion_pytorch_model.safetensors")
     save_file(original_vae_keys(vae), models / "vae" / "toy.safetensors")
+    write_narrow_models(models)
+
+
+def write_narrow_models(models: Path) -> None:
+    """One head and one block each, so that requests run in the sizes that they have."""
+    narrow = {"num_attention_heads": 1, "num_layers": 1, "text_dim": 4096}
+    for name, seed, (channels, out), image in NARROW:
+        made = tiny_files.transformer(seed, channels, out, image=1280 if image else None, **narrow, **image)
+        save_file(tiny_files.wan_transformer_names(made), models / "diffusion_models" / f"{name}.safetensors")
+    (template,) = (template for template in TEMPLATES if template.of_comfyui)
+    assert template.files is not None
+    for slot, of in {**dict(zip(("model", "low_model"), NARROW, strict=False)), "vae": None}.items():
+        file = template.files.slots[slot]
+        (models / file.folder / file.name).symlink_to(
+            models / "vae" / "narrow.safetensors"
+            if of is None
+            else models / "diffusion_models" / f"{of[0]}.safetensors"
+        )
+    with torch.device("meta"):
+        vae = AutoencoderKLWan.from_config({**tiny_files.VAES["2.1"], "base_dim": 2})
+    save_file(tiny_files.wan_vae_names(tiny_files.randomise(vae, 0)), models / "vae" / "narrow.safetensors")
+
+
+def scaled_int8(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The same matrices as 8-bit integers with a scale for each row, which ComfyUI 0.33 reads."""
+    found: dict[str, Tensor] = {}
+    for name, tensor in weights.items():
+        if not name.startswith("blocks.") or tensor.ndim != 2:
+            found[name] = tensor
+            continue
+        scale = tensor.abs().amax(1, keepdim=True) / 127
+        found[name] = (tensor / scale).round().to(torch.int8)
+        layer = name.removesuffix("weight")
+        found[f"{layer}weight_scale"] = scale
+        found[f"{layer}comfy_quant"] = tiny_files.hint({"format": "int8_tensorwise"})
+    return found
 
 
 def scaled_fp8(weights: dict[str, Tensor]) -> dict[str, Tensor]:

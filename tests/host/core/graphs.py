@@ -69,6 +69,13 @@ def core_stage(stage: str, latent: list[object]) -> Node:
     )
 
 
+def defaults(client: ComfyClient, node_id: str) -> dict[str, Any]:
+    """Every widget of a node, as it comes."""
+    inputs = client.get(f"/object_info/{node_id}")[node_id]["input"]
+    rows = {**inputs["required"], **inputs.get("optional", {})}
+    return {name: row[1]["default"] for name, row in rows.items() if "default" in row[1]}
+
+
 class Bench:
     def __init__(self, comfyui: HeadlessComfyUI, client: ComfyClient) -> None:
         self.comfyui, self.client = comfyui, client
@@ -78,7 +85,7 @@ class Bench:
         saves = {
             f"save {name}": node("ProbeSave", value=[name, 0], name=f"{name}.safetensors") for name in names
         }
-        self.client.run({**graph, **saves}, timeout_s=120)
+        self.client.run({**graph, **saves}, timeout_s=600)  # a machine may be busy
         return [self.saved(f"{name}.safetensors") for name in names]
 
     def saved(self, name: str) -> Tensor:

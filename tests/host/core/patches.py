@@ -1,16 +1,18 @@
 """Every node of a ComfyUI that takes a MODEL and gives one, under our Two-Stage Sampler and under ComfyUI's.
 
 A row says how far both samplers are apart with the patch on both experts, and how far the patch moves the
-result. WAN_DUET_PATCH_TABLE=FILE in the environment of test_patches.py writes the whole table.
+result. With WAN_DUET_PATCH_TABLE=FILE in its environment test_patches.py writes the whole table.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from graphs import SEED, SOURCES, Bench, Node, distance, node
+from graphs import SEED, SOURCES, Bench, Node, defaults, distance, node
 
 from wan_duet.pipelines.errors import HostError
 
@@ -19,43 +21,67 @@ ACTS = 1e-6  # relative L2 between with and without the patch
 EXPERTS = ("high", "low")
 BOUNDARY = 0.85
 STEPS, SPLIT = 6, 4  # ComfyUI's `simple` at shift 8: 1, .976, .941, .889 | .8, .615
+WHOLE = {"start_percent": 0.0, "end_percent": 1.0}
+WINDOWS = {"context_length": 9, "context_overlap": 4}
 
 # What a node needs in order to act on this model and these few steps. Others run as they come.
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
-    "ModelSamplingSD3": {"shift": 3.0},
-    "LoraLoaderModelOnly": {"lora_name": "wan.safetensors", "strength_model": 1.0},
-    "SkipLayerGuidanceDiT": {
-        "double_layers": "0",
-        "single_layers": "",
-        "scale": 3.0,
-        "start_percent": 0.0,
-        "end_percent": 1.0,
-    },
-    "EasyCache": {"reuse_threshold": 3.0, "start_percent": 0.0, "end_percent": 1.0},
-    "LazyCache": {"reuse_threshold": 3.0, "start_percent": 0.0, "end_percent": 1.0},
-    "WanContextWindowsManual": {"context_length": 9, "context_overlap": 4},
+    "ApplyRifleXRoPE_WanVideo": {"k": 2},
     "CFGNorm": {"strength": 0.5},
+    "CFGOverride": {"cfg": 2.0, **WHOLE},
+    "CFGZeroStarAndInit": {"zero_init_steps": 1},
+    "CheckpointPerturbWeights": {"rest_of_the_blocks": 0.5},
+    "ContextWindowsManual": {"context_length": 3, "context_overlap": 1, "dim": 2},
+    "EasyCache": {"reuse_threshold": 3.0, **WHOLE},
+    "FreSca": {"freq_cutoff": 2},
+    "LazyCache": {"reuse_threshold": 3.0, **WHOLE},
+    "LoraLoaderBypassModelOnly": {"lora_name": "wan.safetensors", "strength_model": 1.0},
+    "LoraLoaderModelOnly": {"lora_name": "wan.safetensors", "strength_model": 1.0},
+    "LTXVContextWindows": WINDOWS,
+    "ModelComputeDtype": {"dtype": "bf16"},
+    "ModelMergeSimple": {"ratio": 0.5},
+    "ModelMergeWAN2_1": {"blocks.0.": 0.5, "head.": 0.5},
+    "ModelNoiseScale": {"noise_scale": 0.9},
+    "ModelSamplingSD3": {"shift": 3.0},
+    "RenormCFG": {"cfg_trunc": 0.5, "renorm_cfg": 0.5},
+    "ScaleROPE": {"scale_x": 1.5, "shift_t": 1.0},
+    "SkipLayerGuidanceDiT": {"double_layers": "0", "single_layers": "", "scale": 3.0, **WHOLE},
+    "SkipLayerGuidanceDiTSimple": {"double_layers": "0", "single_layers": "", **WHOLE},
+    "SkipLayerGuidanceSD3": {"layers": "0", "scale": 3.0, **WHOLE},
+    "SkipLayerGuidanceWanVideo": {"blocks": "0", **WHOLE},
+    "TemporalScoreRescaling": {"tsr_k": 0.5, "tsr_sigma": 1.0},
+    "WanContextWindowsManual": WINDOWS,
+    "WanVideoNAG": {"conditioning": ["negative", 0]},
 }
-# Where the switch falls when a patch changes the noise levels: at shift 3 they are 1, .938, .857 | .75, ...
-SPLITS = {"ModelSamplingSD3": 3}
 
 
 @dataclass(frozen=True)
 class Row:
-    """apart: between both samplers; moved: by the patch, under ours. None where there is a problem."""
+    """apart: between both samplers; moved: by the patch, under ours. None where there is a problem.
+
+    pack: module that the node comes from. told: that *Check* says of a patch that it has no effect.
+    """
 
     name: str
+    pack: str = ""
     apart: float | None = None
     moved: float | None = None
     problem: str = ""
+    told: bool = False
+
+    @property
+    def verdict(self) -> str:
+        if self.apart is None or self.moved is None:
+            return self.problem
+        if self.apart > SAME:
+            return "DIFFERENT"
+        if self.moved > ACTS:
+            return "acts"
+        return "no effect in core either" + ("; *Check* says so" if self.told else "")
 
     def text(self) -> str:
-        if self.problem:
-            return f"| {self.name} | | | {self.problem} |"
-        verdict = "acts" if (self.moved or 0) > ACTS else "no effect in core either"
-        if (self.apart or 0) > SAME:
-            verdict = "DIFFERENT"
-        return f"| {self.name} | {self.apart:.1e} | {self.moved:.1e} | {verdict} |"
+        numbers = ["" if value is None else f"{value:.1e}" for value in (self.apart, self.moved)]
+        return f"| {self.name} | {self.pack} | {' | '.join(numbers)} | {self.verdict} |"
 
 
 def patch_nodes(object_info: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,22 +97,53 @@ def patch_nodes(object_info: Mapping[str, Any]) -> dict[str, Any]:
 
 def row(bench: Bench, name: str, info: Mapping[str, Any], **settings: Any) -> Row:
     """Run one patch under both samplers. settings: instead of SETTINGS."""
+    pack = str(info["python_module"]).removeprefix("custom_nodes.").removeprefix("comfy_extras.")
     inputs = _filled(info, {**SETTINGS.get(name, {}), **settings})
     if isinstance(inputs, str):
-        return Row(name, problem=inputs)
+        return Row(name, pack, problem=inputs)
     slot = info["output"].index("MODEL")
     plain: dict[str, list[object]] = {expert: [f"core {expert}", 0] for expert in EXPERTS}
-    patched = {f"patched {expert}": node(name, **_wired(info, inputs, plain[expert])) for expert in EXPERTS}
+    patched = {
+        f"patched {expert}": node(name, **inputs, **_wired(info, plain[expert], plain[other]))
+        for expert, other in zip(EXPERTS, reversed(EXPERTS), strict=True)
+    }
     changed: dict[str, list[object]] = {expert: [f"patched {expert}", slot] for expert in EXPERTS}
-    graph = base() | patched | both("with", changed, SPLITS.get(name, SPLIT)) | both("without", plain, SPLIT)
     try:
+        split = _split(bench, base() | patched | both("with", changed, SPLIT))
+        graph = base() | patched | both("with", changed, split) | both("without", plain, SPLIT)
         ours, core, without = bench.values(graph, "ours with", "core with", "ours without")
+        apart, moved = distance(ours, core), distance(ours, without)
+        told = moved <= ACTS and _is_told(bench, base() | patched | both("with", changed, SPLIT))
     except HostError as error:
-        return Row(name, problem=str(error).partition("\n")[0][:160])
-    return Row(name, distance(ours, core), distance(ours, without))
+        return Row(name, pack, problem=_short(error))
+    return Row(name, pack, apart, moved, told=told)
 
 
-def base(tokens: int = 16) -> dict[str, Node]:
+def _split(bench: Bench, graph: dict[str, Node]) -> int:
+    """Where the experts switch, for a patch may change the noise levels: steps from at least BOUNDARY."""
+    (sigmas,) = bench.values(graph, "sigmas with")
+    return int((sigmas[:-1] >= BOUNDARY).sum())
+
+
+def _is_told(bench: Bench, graph: dict[str, Node]) -> bool:
+    """Whether *Check* says of a patch on "model with" that it has no effect."""
+    check = {
+        "request": node(
+            "WanDuetTextToVideo", **{**defaults(bench.client, "WanDuetTextToVideo"), "prompt": "a red ball"}
+        ),
+        "check": node("WanDuetCheck", request=["request", 0], runner="local", model=["model with", 0]),
+    }
+    wanted = {name: item for name, item in graph.items() if name.startswith(("core ", "patched ", "model "))}
+    job = bench.client.run({**base(), **wanted, **check}, timeout_s=300)
+    return "has no effect on a Wan model" in str(job.outputs["check"]["text"][0])
+
+
+def _short(error: HostError) -> str:
+    """The first line, without what is different on every machine and in every run."""
+    return re.sub(r"0x[0-9a-f]+|/\S+/", "", str(error).partition("\n")[0])[:160].replace("|", "/")
+
+
+def base(tokens: int = 512) -> dict[str, Node]:
     text = {"tokens": tokens, "padded_to": 512, "extra": "{}"}
     return {
         "positive": node("ProbeConditioning", seed=1, **text),
@@ -140,6 +197,29 @@ def table(bench: Bench, object_info: Mapping[str, Any]) -> Iterator[Row]:
         yield row(bench, name, info)
 
 
+def write_table(file: Path, host: str, rows: Iterator[Row]) -> list[Row]:
+    """Write each row as soon as it is known, in the section of `host` of a Markdown file."""
+    head = f"## ComfyUI {host}"
+    before, after = _around(file, head)
+    lines = [head, "", "| node | of | ours - core | with - without | |", "| --- | --- | --- | --- | --- |"]
+    done: list[Row] = []
+    for found in rows:
+        done.append(found)
+        lines.append(found.text())
+        file.write_text("\n".join([*before, *lines, "", *after]), encoding="utf-8")
+    return done
+
+
+def _around(file: Path, head: str) -> tuple[list[str], list[str]]:
+    """The lines before and after the section of this heading; all before it where there is none."""
+    lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    if head not in lines:
+        return [*lines, ""] if lines else [], []
+    start = lines.index(head)
+    ends = [index for index in range(start + 1, len(lines)) if lines[index].startswith("## ")]
+    return lines[:start], lines[ends[0] :] if ends else []
+
+
 def _inputs(info: Mapping[str, Any]) -> dict[str, tuple[Any, Mapping[str, Any]]]:
     rows = info["input"].get("required", {})
     return {name: (spec[0], spec[1] if len(spec) > 1 else {}) for name, spec in rows.items()}
@@ -168,6 +248,7 @@ def _filled(info: Mapping[str, Any], settings: Mapping[str, Any]) -> dict[str, A
     return {**found, **{name: value for name, value in settings.items() if name not in found}}
 
 
-def _wired(info: Mapping[str, Any], inputs: Mapping[str, Any], model: list[object]) -> dict[str, Any]:
-    models = {name: model for name, (kind, _) in _inputs(info).items() if kind == "MODEL"}
-    return {**inputs, **models}
+def _wired(info: Mapping[str, Any], model: list[object], other: list[object]) -> dict[str, list[object]]:
+    """`model` to the first input for one, `other` to further ones: a merge with itself does nothing."""
+    first, *more = (name for name, (kind, _) in _inputs(info).items() if kind == "MODEL")
+    return {first: model, **dict.fromkeys(more, other)}

@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from pathlib import Path
 
 import pytest
 import torch
-from graphs import Bench, Node, distance, node, ours, start
+from graphs import Bench, Node, defaults, distance, node, ours, start
 
 from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.headless.client import ComfyClient
 
 PROMPT = "a red ball"
-
-
-def defaults(client: ComfyClient, node_id: str) -> dict[str, Any]:
-    """Every widget of a node, as it comes."""
-    inputs = client.get(f"/object_info/{node_id}")[node_id]["input"]
-    rows = {**inputs["required"], **inputs.get("optional", {})}
-    return {name: row[1]["default"] for name, row in rows.items() if "default" in row[1]}
+WORKFLOWS = Path(__file__).parents[3] / "workflows"
 
 
 def host(**changed: object) -> dict[str, Node]:
@@ -119,3 +113,71 @@ def test_a_request_lora_is_attached_by_comfyui_and_reported(bench: Bench, core_c
         core_client.run(graph)
         images.append(bench.saved("run.safetensors"))
     assert distance(images[1], images[0]) > 1e-3
+
+
+def test_a_vae_that_is_no_wan_vae_decodes_in_one_go_and_the_receipt_says_so(
+    bench: Bench, core_client: ComfyClient
+) -> None:
+    graph = host(vae=["other vae", 0]) | image(core_client)
+    graph |= {
+        "other vae": node("ProbeTinyAutoencoder"),
+        "text": node("WanDuetEncodePrompt", model=["model", 0], prompt=PROMPT, negative_prompt=""),
+        "one": node("WanDuetEmptyLatent", model=["model", 0], width=112, height=64, num_frames=1),
+        "nine": node("WanDuetEmptyLatent", model=["model", 0], width=112, height=64, num_frames=9),
+        "ours": node("WanDuetDecode", model=["model", 0], latent=["nine", 0]),
+        "core": node("VAEDecode", vae=["other vae", 0], samples=["nine", 0]),
+        "images": node("ProbeSave", value=["run", 1], name="run.safetensors"),
+        "saved receipt": node("ProbeText", value=["run", 4], name="receipt.json"),
+    }
+    ours_, core = bench.values(graph, "ours", "core")
+    assert ours_.shape == core.shape == (9, 64, 112, 3)
+    assert distance(ours_, core.clamp(0, 1)) <= 1e-6
+    receipt = json.loads((bench.comfyui.output / "receipt.json").read_text())
+    assert receipt["decoded"] == "the whole clip in one go, by TAEHV of ComfyUI"
+    assert receipt["model"]["vae"]["class"] == "TAEHV"
+    assert bench.saved("run.safetensors").shape == (1, 64, 112, 3)
+    report = str(core_client.run(_checked(graph)).outputs["check"]["text"][0])
+    assert "vae: TAEHV is no Wan VAE, so ComfyUI decodes the whole clip in one go" in report
+
+
+def test_a_vae_of_other_latents_is_refused_by_its_class(core_client: ComfyClient) -> None:
+    graph = host(vae=["other vae", 0], high=["small", 0])
+    del graph["model"]["inputs"]["low"]
+    graph |= {
+        "other vae": node("ProbeTinyAutoencoder"),
+        "small": node("UNETLoader", unet_name="narrow small FastWan.safetensors", weight_dtype="default"),
+        "shown": node("PreviewAny", source=["model", 0]),
+    }
+    with pytest.raises(HostError, match="vae: TAEHV has 3-dimensional latents of 16 channels"):
+        core_client.run(graph)
+
+
+def test_the_template_runs_on_tiny_files_of_the_same_names(bench: Bench, core_client: ComfyClient) -> None:
+    """But its text encoder, of which ComfyUI builds one size only, and its size: the flat VAE is quick."""
+    file = WORKFLOWS / "api" / "Any ComfyUI model, our request.json"
+    graph: dict[str, Node] = json.loads(file.read_text(encoding="utf-8"))
+    quick = {"num_frames": 17, "num_inference_steps": 2, "aspect_ratio": "1:1"}
+    for item in graph.values():
+        item["inputs"] |= {name: value for name, value in quick.items() if name in item["inputs"]}
+    kinds = {item["class_type"]: name for name, item in graph.items()}
+    graph[kinds["CLIPLoader"]] = node("ProbeClip")
+    graph["flat"] = node("ProbeFlatVae", channels=16, side=8)
+    run, model = graph[kinds["WanDuetRunLocal"]]["inputs"], graph[kinds["WanDuetFromComfy"]]["inputs"]
+    graph["quick"] = node("WanDuetFromComfy", **{**model, "vae": ["flat", 0]})
+    run["model"] = ["quick", 0]
+    graph["saved receipt"] = node("ProbeText", value=[kinds["WanDuetRunLocal"], 4], name="receipt.json")
+    job = core_client.run(graph, timeout_s=600)
+    assert job.outputs[kinds["SaveVideo"]]
+    assert "can run (local on wan2.2-t2v-a14b)" in job.outputs[kinds["WanDuetCheck"]]["text"][0]
+    experts = json.loads((bench.comfyui.output / "receipt.json").read_text())["model"]["experts"]
+    loaders = [item["inputs"] for item in graph.values() if item["class_type"] == "UNETLoader"]
+    assert {expert["file"] for expert in experts.values()} == {item["unet_name"] for item in loaders}
+
+
+def _checked(graph: dict[str, Node]) -> dict[str, Node]:
+    """Without what samples."""
+    return {
+        name: item
+        for name, item in graph.items()
+        if name not in ("run", "receipt", "saved receipt", "images")
+    }

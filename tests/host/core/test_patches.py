@@ -88,10 +88,6 @@ def test_scaled_fp8_experts_act_alike(bench: Bench) -> None:
 
 @pytest.mark.skipif(TABLE is None, reason="takes minutes: set WAN_DUET_PATCH_TABLE to the file to write")
 def test_every_patch_of_this_host_acts_alike(bench: Bench, core_client: ComfyClient) -> None:
-    lines = ["| node | ours - core | with - without | |", "| --- | --- | --- | --- |"]
-    rows = []
-    for row in patches.table(bench, core_client.get("/object_info")):
-        rows.append(row)
-        lines.append(row.text())
-        Path(str(TABLE)).write_text("\n".join([*lines, ""]), encoding="utf-8")
+    host = core_client.get("/system_stats")["system"]["comfyui_version"]
+    rows = patches.write_table(Path(str(TABLE)), host, patches.table(bench, core_client.get("/object_info")))
     assert not [row.name for row in rows if (row.apart or 0) > patches.SAME]

@@ -1,5 +1,6 @@
 """Nodes that only tests need: what comes from elsewhere, and what is going on inside the process."""
 
+import copy
 import gc
 import hashlib
 import json
@@ -9,10 +10,13 @@ from pathlib import Path
 import folder_paths
 import torch
 from comfy import ops, sd
+from comfy.clip_vision import Output
 from comfy.ldm.wan import model as wan
-from comfy.ldm.wan import model_animate
+from comfy.ldm.wan import model_animate, vae2_2
 from comfy.model_patcher import ModelPatcher
+from comfy.taesd.taehv import TAEHV
 from safetensors.torch import save_file
+from torch.nn import functional
 
 # ruff: noqa: N802 (ComfyUI's names)
 
@@ -67,6 +71,114 @@ class ProbeClip:
 
     def run(self):
         return (_Clip(),)
+
+
+class _ClipVision:
+    """An image encoder of the real width: numbers that follow from the mean colour of the image."""
+
+    def encode_image(self, image, crop=True):
+        found = Output()
+        colour = image.mean((0, 1, 2))
+        pattern = torch.randn(3, 257, 1280, generator=torch.Generator().manual_seed(3))
+        found.penultimate_hidden_states = torch.einsum("c,ctd->td", colour, pattern)[None]
+        found.last_hidden_state = found.image_embeds = found.mm_projected = None
+        return found
+
+
+class ProbeClipVision:
+    """A CLIP_VISION without the gigabyte of the real one."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "probe", "run", ("CLIP_VISION",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def run(self):
+        return (_ClipVision(),)
+
+
+class ProbeSmallVae:
+    """The VAE of the 5B in ComfyUI's own class, a fortieth as wide."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "probe", "run", ("VAE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"like": ("VAE",)}}
+
+    def run(self, like):
+        network = vae2_2.WanVAE(dim=4, dec_dim=4, z_dim=48, temperal_downsample=[False, True, True])
+        generator = torch.Generator().manual_seed(8)
+        for name, tensor in network.state_dict().items():
+            noise = torch.randn(tensor.shape, generator=generator)
+            tensor.copy_(noise * min(0.1, tensor[0].numel() ** -0.5) + name.endswith("gamma"))
+        made = copy.copy(like)
+        made.first_stage_model = network.eval().to(like.vae_dtype)
+        made.patcher = ModelPatcher(made.first_stage_model, like.device, like.patcher.offload_device)
+        made.latent_channels, made.downscale_ratio, made.upscale_ratio = (
+            48,
+            (like.downscale_ratio[0], 16, 16),
+            (like.upscale_ratio[0], 16, 16),
+        )
+        made.downscale_index_formula = made.upscale_index_formula = (4, 16, 16)
+        return (made,)
+
+
+class _FlatVae:
+    """Means of squares as latents, and squares of one colour as frames."""
+
+    latent_dim, first_stage_model = 3, torch.nn.Identity()
+
+    def __init__(self, channels, side):
+        self.latent_channels, self.side, self.vae_dtype = channels, side, torch.float32
+
+    def throw_exception_if_invalid(self):
+        pass
+
+    def spacial_compression_decode(self):
+        return self.side
+
+    def encode(self, frames):
+        means = functional.avg_pool2d(frames.movedim(-1, 1), self.side)[::4]
+        return means.repeat(1, self.latent_channels // 3 + 1, 1, 1)[:, : self.latent_channels].movedim(1, 0)[
+            None
+        ]
+
+    def decode(self, latents):
+        colours = torch.sigmoid(latents[0, :3]).movedim(1, 0).repeat_interleave(4, 0)[3:]
+        return functional.interpolate(colours, scale_factor=self.side).movedim(1, -1)[None]
+
+
+class ProbeFlatVae:
+    """A VAE that only ComfyUI could run, and that takes no time."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "probe", "run", ("VAE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"channels": ("INT",), "side": ("INT",)}}
+
+    def run(self, channels, side):
+        return (_FlatVae(channels, side),)
+
+
+class ProbeTinyAutoencoder:
+    """A VAE of another kind that makes Wan's frames of Wan's latents, as ComfyUI loads lighttaew2_1."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "probe", "run", ("VAE",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def run(self):
+        generator = torch.Generator().manual_seed(9)
+        weights = TAEHV(latent_channels=16).state_dict()
+        for name, tensor in weights.items():
+            spread = max(1, tensor[0].numel()) ** -0.5
+            weights[name] = torch.randn(tensor.shape, generator=generator) * spread
+        return (sd.VAE(sd=weights),)
 
 
 class ProbeSave(_Always):
@@ -159,5 +271,17 @@ class ProbeProcess(_Always):
         return {"ui": {"text": [json.dumps(found)]}}
 
 
-_NODES = (ProbeConditioning, ProbeClip, ProbeOtherModel, ProbeTinyModel, ProbeText, ProbeSave, ProbeProcess)
+_NODES = (
+    ProbeConditioning,
+    ProbeClip,
+    ProbeClipVision,
+    ProbeFlatVae,
+    ProbeOtherModel,
+    ProbeProcess,
+    ProbeSave,
+    ProbeSmallVae,
+    ProbeText,
+    ProbeTinyAutoencoder,
+    ProbeTinyModel,
+)
 NODE_CLASS_MAPPINGS = {node.__name__: node for node in _NODES}

@@ -1,0 +1,248 @@
+"""Run Local on ComfyUI's MODEL, CLIP, VAE and CLIP_VISION, once for every kind of request.
+
+Each run has the latents of the same run in single steps, bit for bit; and each condition of these steps acts
+as that of ComfyUI's own node.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from graphs import SEED, Bench, Node, defaults, distance, node
+
+from wan_duet.pipelines.generate.local_receipt import latents_hash
+from wan_duet.pipelines.headless.client import ComfyClient
+from wan_duet.pipelines.video.probe import probe
+
+PROMPT = "a red ball"
+FRAMES, STEPS = 17, 2
+T2V = ("narrow t2v 4step high", "narrow t2v 4step low")
+I2V = ("narrow i2v 4step high", "narrow i2v 4step low")
+PICTURE, LAST = ["picture", 0], ["last", 0]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A kind of request on MODELs of these files.
+
+    size:    width and height of the result, in pixels. frames: their number.
+    asked:   fields of the request. sockets: its inputs.
+    begins:  the node of this pack that makes what the sampler starts from, and its inputs.
+    """
+
+    kind: str
+    files: tuple[str, ...]
+    family: str
+    size: tuple[int, int]
+    begins: tuple[str, Mapping[str, Any]]
+    asked: Mapping[str, Any]
+    sockets: Mapping[str, list[object]] = field(default_factory=dict)
+    frames: int = FRAMES
+
+
+QUICK = {"num_inference_steps": STEPS, "guidance_scale": 3.5, "shift": 5.0}
+VIDEO = {**QUICK, "num_frames": FRAMES, "resolution": "480p", "aspect_ratio": "1:1"}
+SMALL_VIDEO = {**VIDEO, "resolution": "580p"}
+IMAGE = {**QUICK, "image_size": "custom", "width": 64, "height": 96}
+BOTH = {"guidance_scale_2": 4.0}
+EMPTY: tuple[str, Mapping[str, Any]] = ("WanDuetEmptyLatent", {})
+FIRST = ("WanDuetImageCondition", {"image": PICTURE})
+FIRST_AND_LAST = ("WanDuetImageCondition", {"image": PICTURE, "end_image": LAST})
+CLIP = ("WanDuetVideoCondition", {"video": ["video", 0], "resample_fps": False, "frames_per_second": 16.0})
+T2V_A14B, I2V_A14B, SMALL = "wan2.2-t2v-a14b", "wan2.2-i2v-a14b", "wan2.2-ti2v-5b"
+FAST = ("narrow small FastWan",)
+SEES = {"image": PICTURE}
+SEES_BOTH = {"image": PICTURE, "end_image": LAST}
+SQUARE, LARGER, PORTRAIT = (640, 640), (768, 768), (64, 96)
+CASES = {
+    "text": Case("WanDuetTextToVideo", T2V, T2V_A14B, SQUARE, EMPTY, VIDEO | BOTH),
+    "first image": Case("WanDuetImageToVideo", I2V, I2V_A14B, SQUARE, FIRST, VIDEO | BOTH, SEES),
+    "first and last image": Case(
+        "WanDuetImageToVideo", I2V, I2V_A14B, SQUARE, FIRST_AND_LAST, VIDEO | BOTH, SEES_BOTH
+    ),
+    "2.1 image": Case(
+        "WanDuetImageToVideo", ("narrow i2v 2.1",), "wan2.1-i2v-14b", SQUARE, FIRST, VIDEO, SEES
+    ),
+    "2.1 first and last image": Case(
+        "WanDuetImageToVideo",
+        ("narrow flf2v 2.1",),
+        "wan2.1-flf2v-14b",
+        SQUARE,
+        FIRST_AND_LAST,
+        VIDEO,
+        SEES_BOTH,
+    ),
+    "video": Case(
+        "WanDuetVideoToVideo",
+        T2V,
+        T2V_A14B,
+        SQUARE,
+        CLIP,
+        VIDEO | BOTH | {"strength": 0.75, "num_inference_steps": 4},
+        {"video": ["video", 0]},
+    ),
+    "text to image": Case("WanDuetTextToImage", T2V, T2V_A14B, PORTRAIT, EMPTY, IMAGE | BOTH, frames=1),
+    "small text": Case("WanDuetSmallTextToVideo", FAST, SMALL, LARGER, EMPTY, SMALL_VIDEO),
+    "small image": Case("WanDuetSmallImageToVideo", FAST, SMALL, LARGER, FIRST, SMALL_VIDEO, SEES),
+    "small text to image": Case("WanDuetSmallTextToImage", FAST, SMALL, PORTRAIT, EMPTY, IMAGE, frames=1),
+    "small distill": Case(
+        "WanDuetSmallDistill", FAST, SMALL, LARGER, EMPTY, SMALL_VIDEO | {"guidance_scale": 1.0}
+    ),
+}
+# What ComfyUI's own nodes make for the same: node, its pictures, and whether it gives conditioning.
+OF_CORE: dict[str, tuple[str, Mapping[str, list[object]], bool]] = {
+    "first image": ("WanImageToVideo", {"start_image": PICTURE}, True),
+    "first and last image": (
+        "WanFirstLastFrameToVideo",
+        {"start_image": PICTURE, "end_image": LAST},
+        True,
+    ),
+    "2.1 image": (
+        "WanImageToVideo",
+        {"start_image": PICTURE, "clip_vision_output": ["seen", 0]},
+        True,
+    ),
+    "2.1 first and last image": (
+        "WanFirstLastFrameToVideo",
+        {
+            "start_image": PICTURE,
+            "end_image": LAST,
+            "clip_vision_start_image": ["seen", 0],
+            "clip_vision_end_image": ["seen last", 0],
+        },
+        True,
+    ),
+    "video": ("VAEEncode", {"pixels": ["clip", 0]}, False),
+    "small image": ("Wan22ImageToVideoLatent", {"start_image": PICTURE}, False),
+}
+
+
+def model_of(case: Case) -> dict[str, Node]:
+    parts: dict[str, Any] = {"clip": ["encoder", 0], "vae": ["flat vae" if large(case) else vae_of(case), 0]}
+    flat = {"channels": 48, "side": 16} if case.family == SMALL else {"channels": 16, "side": 8}
+    graph = {
+        "encoder": node("ProbeClip"),
+        "vae": node("VAELoader", vae_name="narrow.safetensors"),
+        "small vae": node("ProbeSmallVae", like=["vae", 0]),
+        "flat vae": node("ProbeFlatVae", **flat),
+        "sees": node("ProbeClipVision"),
+    }
+    for expert, file in zip(("high", "low"), case.files, strict=False):
+        graph[expert] = node("UNETLoader", unet_name=f"{file}.safetensors", weight_dtype="default")
+        parts[expert] = [expert, 0]
+    if "2.1" in case.family:
+        parts["clip_vision"] = ["sees", 0]
+    return {**graph, "model": node("WanDuetFromComfy", **parts)}
+
+
+def vae_of(case: Case) -> str:
+    return "small vae" if case.family == SMALL else "vae"
+
+
+def large(case: Case) -> bool:
+    """A real VAE, however narrow, takes minutes on a CPU for a video of a size that requests have."""
+    return case.size[0] >= 640
+
+
+def single_steps(case: Case) -> dict[str, Node]:
+    """Up to the latents "sampled", from "begin"."""
+    kind, inputs = case.begins
+    width, height = case.size
+    size = {"width": width, "height": height}
+    model, asked = {"model": ["model", 0]}, case.asked
+    text = {"positive": ["text", 0], "negative": ["text", 1]}
+    given = {"positive": ["begin", 0], "negative": ["begin", 1], "latent": ["begin", 2]}
+    conditions = kind == "WanDuetImageCondition"
+    return {
+        "picture": node("EmptyImage", **size, batch_size=1, color=0xD03020),
+        "last": node("EmptyImage", **size, batch_size=1, color=0x2040C0),
+        "clip": node("EmptyImage", **size, batch_size=case.frames, color=0x30A050),
+        "video": node("CreateVideo", images=["clip", 0], fps=16.0),
+        "text": node("WanDuetEncodePrompt", **model, prompt=PROMPT, negative_prompt=""),
+        "begin": node(
+            kind, **model, **size, num_frames=case.frames, **inputs, **(text if conditions else {})
+        ),
+        "sampled": node(
+            "WanDuetTwoStageSampler",
+            **model,
+            **(given if conditions else {**text, "latent": ["begin", 0]}),
+            seed=SEED,
+            steps=asked["num_inference_steps"],
+            guidance_scale=asked["guidance_scale"],
+            guidance_scale_2=asked.get("guidance_scale_2", 3.5),
+            shift=asked["shift"],
+            solver="unipc",
+            boundary=-1.0,
+            strength=asked.get("strength", 1.0),
+        ),
+    }
+
+
+def requested(client: ComfyClient, case: Case) -> dict[str, Node]:
+    settings = {**defaults(client, case.kind), "prompt": PROMPT, "seed": SEED, **case.asked}
+    if "interpolator_model" in settings:
+        settings |= {"interpolator_model": "none", "num_interpolated_frames": 0}
+    run = {**defaults(client, "WanDuetRunLocal"), "save": True, "filename_prefix": "kind/made"}
+    return {
+        "request": node(case.kind, **settings, **case.sockets),
+        "run": node("WanDuetRunLocal", **run, request=["request", 0], model=["model", 0]),
+        "receipt": node("ProbeText", value=["run", 4], name="receipt.json"),
+    }
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_kind_runs_and_has_the_latents_of_the_same_run_in_single_steps(
+    bench: Bench, core_client: ComfyClient, name: str
+) -> None:
+    case = CASES[name]
+    graph = model_of(case) | single_steps(case) | requested(core_client, case)
+    graph["latents"] = node("ProbeSave", value=["sampled", 0], name="latents.safetensors")
+    core_client.run(graph, timeout_s=600)
+    receipt = json.loads((bench.comfyui.output / "receipt.json").read_text())
+    assert receipt["latents_sha256"] == latents_hash(bench.saved("latents.safetensors"))
+    assert (receipt["model"]["exactness"], receipt["model"]["family"]) == ("host", case.family)
+    assert receipt["memory"]["residency"] is None  # ComfyUI's management decides
+    made = {file.suffix: file for file in (bench.comfyui.output / "kind").iterdir()}
+    if case.frames > 1:
+        facts = probe(made[".mp4"])
+        assert (facts.width, facts.height, facts.frames) == (*case.size, case.frames)
+    assert ".json" in made
+    for file in made.values():
+        file.unlink()
+
+
+@pytest.mark.parametrize("name", OF_CORE)
+def test_a_condition_acts_as_that_of_comfyuis_own_node(bench: Bench, name: str) -> None:
+    case = replace(CASES[name], size=(96, 64), frames=9)
+    kind, inputs, conditions = OF_CORE[name]
+    graph = model_of(case) | single_steps(case)
+    text = {"positive": ["core text", 0], "negative": ["core no text", 0]}
+    given = {"positive": ["made", 0], "negative": ["made", 1], "latent": ["made", 2]}
+    shape = {"width": 96, "height": 64, "length": 9, "batch_size": 1}
+    look = {"clip_vision": ["sees", 0], "crop": "none"}
+    graph |= {
+        "core text": node("CLIPTextEncode", clip=["encoder", 0], text=PROMPT),
+        "core no text": node("CLIPTextEncode", clip=["encoder", 0], text=""),
+        "seen": node("CLIPVisionEncode", **look, image=PICTURE),
+        "seen last": node("CLIPVisionEncode", **look, image=LAST),
+        "made": node(
+            kind,
+            vae=[vae_of(case), 0],
+            **inputs,
+            **(text if conditions else {}),
+            **({} if kind == "VAEEncode" else shape),
+        ),
+        "plain": node("WanDuetEmptyLatent", model=["model", 0], width=96, height=64, num_frames=9),
+    }
+    sampler = graph["sampled"]["inputs"]
+    graph["core"] = node("WanDuetTwoStageSampler", **{**sampler, **(given if conditions else text)})
+    graph["without"] = node("WanDuetTwoStageSampler", **{**sampler, **text, "latent": ["plain", 0]})
+    if not conditions:
+        graph["core"]["inputs"]["latent"] = ["made", 0]
+    ours, core, without = bench.values(graph, "sampled", "core", "without")
+    assert distance(ours, core) <= 1e-4
+    assert distance(ours, without) > 1e-2
