@@ -60,9 +60,13 @@ def takes(seconds: float, context: JobContext, workshop: Workshop) -> None:
     workshop.during["status"] = look
 
 
-def test_half_an_hour_is_no_reason_to_cancel(patient: JobContext, workshop: Workshop, order: Make) -> None:
+@pytest.mark.parametrize("cancel_late", [False, True])
+def test_half_an_hour_is_no_reason_to_cancel(
+    patient: JobContext, workshop: Workshop, order: Make, cancel_late: bool
+) -> None:
     takes(1800.0, patient, workshop)
-    assert run(order(), patient).state == "done"
+    context = replace(patient, poll_times=replace(patient.poll_times, cancel_late=cancel_late))
+    assert run(order(), context).state == "done"
     assert "cancel" not in workshop.calls
 
 
