@@ -7,7 +7,6 @@ from pathlib import Path
 
 import folder_paths
 
-from ..pipelines.download.downloads import Downloads
 from ..pipelines.embedded.toy_model import embedded_loras
 from ..pipelines.errors import LoraError, RequestError, WanDuetError
 from ..pipelines.request.lora_weight import place_of
@@ -37,6 +36,8 @@ def lora_choices() -> FileChoices:
 
 def lora_sources(*, online: bool = True) -> LoraSources:
     """online: whether an address may be asked; False looks on the disk alone."""
+    from ..pipelines.download.downloads import Downloads
+
     kept = Path(folder_paths.models_dir) / "loras" / _DOWNLOADS
     return LoraSources(
         [Path(folder) for folder in folder_paths.get_folder_paths("loras")],

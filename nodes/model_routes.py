@@ -22,7 +22,6 @@ from aiohttp import web
 from ..pipelines.errors import DownloadError
 from ..pipelines.model_files.background import BackgroundDownload
 from ..pipelines.model_files.catalogue import read_catalogue
-from ..pipelines.model_files.get_files import get_files, web_of
 from ..pipelines.model_files.inventory import Folders, Found, find_files, require_room, to_fetch
 from ..pipelines.progress import Progress
 from ..pipelines.request import KINDS
@@ -40,6 +39,8 @@ def add_model_routes(
     """Add the routes. own_list: folder of the user's list. folders: where ComfyUI has files."""
 
     def get(found: Sequence[Found], progress: Progress) -> Sequence[Path]:
+        from ..pipelines.model_files.get_files import get_files, web_of
+
         return get_files(found, web_of(read_catalogue(own_list())), progress)
 
     download = BackgroundDownload(get)

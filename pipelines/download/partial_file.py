@@ -8,11 +8,13 @@ import json
 import os
 import re
 from pathlib import Path
-
-import httpx
+from typing import TYPE_CHECKING
 
 from ..files.on_disk import remove
 from ..progress import Progress
+
+if TYPE_CHECKING:
+    import httpx
 
 __all__ = [
     "BrokenError",

@@ -1,8 +1,8 @@
-// Opens workflows whose model files are missing, one after another, and prints as a JSON list what a user would see.
+// Opens workflows, one after another, and prints as a JSON list what a user would see.
 //
-//   node open_templates.cjs URL '[{"workflow": "FILE.json", "vue": false, "screenshot": "OUT.png"}, ...]'
+//   node open_templates.cjs URL '[{"workflow": "FILE.json", "vue": false, "lists": true, "screenshot": "OUT.png"}, ...]'
 //
-// Of each: `listed`, the files in ComfyUI's list of missing models; `prompt`, what Run would send; `missing`, node types
+// `lists`: whether it names model files that are not here. Of each: `listed`, the files in ComfyUI's list of missing models; `prompt`, what Run would send; `missing`, node types
 // that are not known; `overlaps`, pairs of nodes of which one lies on the other; `app`, whether app mode is shown.
 
 const fs = require("fs");
@@ -31,13 +31,13 @@ async function main(browser) {
   }
 }
 
-async function open(page, { workflow, screenshot }) {
+async function open(page, { workflow, lists, screenshot }) {
   const graph = JSON.parse(fs.readFileSync(workflow, "utf8"));
   await page.bringToFront();
   await page.evaluate(() => window.app.loadGraphData({ version: 0.4, nodes: [], links: [], last_node_id: 0, last_link_id: 0 }));
   await page.waitForFunction(() => !document.querySelector('[data-testid="missing-model-actions"]'));
   await page.evaluate((given) => window.app.loadGraphData(given), graph);
-  const listed = graph.extra.linearMode ? [] : await listedFiles(page);
+  const listed = lists ? await listedFiles(page) : [];
   await page.waitForTimeout(1000);
   await page.evaluate(() => window.app.canvas.canvas.focus());
   await page.keyboard.press("."); // fit the graph into the window

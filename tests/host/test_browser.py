@@ -230,7 +230,7 @@ def in_browser(script: str, *arguments: str) -> Any:
         env={**os.environ, "CHROMIUM": str(CHROMIUM), "PLAYWRIGHT_CORE": str(PLAYWRIGHT)},
         capture_output=True,
         text=True,
-        timeout=480,
+        timeout=1800,
         check=False,
     )
     assert done.returncode == 0, done.stderr

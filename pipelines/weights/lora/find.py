@@ -6,12 +6,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ...download.address import HubFile, read_address
-from ...download.downloads import Downloads
 from ...errors import DownloadError, LoraError
 from ...progress import Progress, Silent
 from ...request.lora_weight import place_of
+
+if TYPE_CHECKING:
+    from ...download.downloads import Downloads
 
 __all__ = ["LoraSources"]
 
