@@ -58,6 +58,7 @@ def extension() -> ComfyExtension:
     from .remote import RUNNERS, WanDuetJob, runner_node
     from .remote_jobs import accepts_key, follow_job, go_on_with_open_jobs, remote_folder
     from .request import request_node
+    from .request_local import WanDuetRequestLocal
     from .run import WanDuetCheck, WanDuetRunLocal
     from .sample import WanDuetStageSampler, WanDuetTwoStageSampler
     from .save_video import (
@@ -112,6 +113,7 @@ def extension() -> ComfyExtension:
                 WanDuetSaveEncoded,
                 WanDuetSaveInterpolated,
                 WanDuetKeepVideo,
+                WanDuetRequestLocal,
             ]
             return [explaining_missing_packages(node) for node in nodes]
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from ..pipelines.request import kinds_of
 from ..pipelines.request.local_rules import LOCAL_RULES
+from ..pipelines.request.local_settings_rules import SETTING_MEANINGS
 from .tasks import REQUEST_NODES
 
 __all__ = ["DOCS", "README", "help_page", "own_nodes", "with_tables"]
@@ -39,6 +40,8 @@ _FOUND_ON_DISK = {
     ("WanDuetRequestLora", "file"): "none, the embedded ones, and every file found",
     ("WanDuetRequestLora", "low_file"): "none, the embedded ones, and every file found",
 }
+
+_MEANINGS = ("", "## On this machine", "", "| field | what Run Local does with it |", "| --- | --- |")
 
 Info = Mapping[str, Any]  # of one node, as in ComfyUI's /object_info
 
@@ -95,12 +98,12 @@ def _nodes_table(nodes: Mapping[str, Info]) -> str:
 
 def _on_this_machine(node: str) -> list[str]:
     """Return what the fields of a request node mean to Run Local, in Markdown."""
+    if node == "WanDuetRequestLocal":
+        return [*_MEANINGS, *(f"| {name} | {meaning} |" for name, meaning in SETTING_MEANINGS.items())]
     request = next((request for request in REQUEST_NODES if request.node_id == node), None)
     if request is None:
         return []
-    lines = ["", "## On this machine", ""]
-    lines += ["| field | what Run Local does with it |", "| --- | --- |"]
-    return lines + [f"| {field} | {LOCAL_RULES[field].meaning} |" for field in request.fields]
+    return [*_MEANINGS, *(f"| {field} | {LOCAL_RULES[field].meaning} |" for field in request.fields)]
 
 
 def _default(options: Mapping[str, Any]) -> str:

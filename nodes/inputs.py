@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = [
     "boundary_input",
     "chosen_boundary",
+    "field_input",
     "field_inputs",
     "filename_input",
     "guidance_input",
@@ -42,7 +43,7 @@ def field_inputs(task: str, names: tuple[str, ...]) -> list[io.Input]:
     for name in names:
         if known[name].media is not None:
             inputs.append(_socket(known[name]))
-        inputs += [_field_input(widget) for widget in widgets(task, (name,))]
+        inputs += [field_input(widget) for widget in widgets(task, (name,))]
     return inputs
 
 
@@ -137,7 +138,8 @@ def _socket(row: FieldRow) -> io.Input:
     )
 
 
-def _field_input(widget: Widget) -> io.Input:
+def field_input(widget: Widget) -> io.Input:
+    """Return the input of a widget."""
     common = {"default": widget.default, "tooltip": widget.tooltip, "optional": widget.optional}
     bounds = {"min": widget.min, "max": widget.max}
     if widget.name == "seed":

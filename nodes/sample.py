@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ..pipelines.plan import GRIDS
 from .comfy_interface import io
 from .conditioning import from_conditioning
+from .guidance_inputs import chosen_extra, extra_guidance_inputs
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
 from .inputs import (
@@ -68,6 +69,7 @@ class WanDuetTwoStageSampler(io.ComfyNode):
                     tooltip="Noise levels to use instead of the solver's own; steps and shift then have "
                     "no effect.",
                 ),
+                *extra_guidance_inputs(two_stages=True),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The finished latent.")],
             hidden=[io.Hidden.unique_id],
@@ -89,6 +91,8 @@ class WanDuetTwoStageSampler(io.ComfyNode):
         boundary: float,
         strength: float,
         sigmas: Tensor | None = None,
+        nag_negative: Any | None = None,
+        **extra: Any,
     ) -> io.NodeOutput:
         from ..pipelines.plan.sigmas import from_sigmas, start_step
         from ..pipelines.sampling.schedule import Sampling, Schedule
@@ -98,7 +102,8 @@ class WanDuetTwoStageSampler(io.ComfyNode):
         start = start_step(len(grid.timesteps), strength)
         schedule = Schedule.of_grid(grid, chosen_boundary(boundary, model), start)
         guidance = {"high": guidance_scale, "low": guidance_scale_2}
-        return _sample(cls, model, Sampling(schedule, walker, guidance), (positive, negative, latent), seed)
+        sampling = Sampling(schedule, walker, guidance, chosen_extra(tuple(guidance), **extra))
+        return _sample(cls, model, sampling, (positive, negative, latent), seed, nag_negative=nag_negative)
 
 
 class WanDuetStageSampler(io.ComfyNode):
@@ -139,6 +144,7 @@ class WanDuetStageSampler(io.ComfyNode):
                     default=True,
                     tooltip="On for the first stage. Off if the latent still contains noise.",
                 ),
+                *extra_guidance_inputs(two_stages=False),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The latent with the remaining noise.")],
             hidden=[io.Hidden.unique_id],
@@ -157,14 +163,18 @@ class WanDuetStageSampler(io.ComfyNode):
         guidance_scale: float,
         solver: str,
         add_noise: bool,
+        cfg_zero_star: bool = False,
+        nag_negative: Any | None = None,
+        **extra: Any,
     ) -> io.NodeOutput:
         from ..pipelines.plan.sigmas import from_sigmas
         from ..pipelines.sampling.schedule import Sampling, Schedule
 
         schedule = Schedule.of_stage(from_sigmas(sigmas.tolist()), stage)
         material = (positive, negative, latent)
-        sampling = Sampling(schedule, solver, {stage: guidance_scale})
-        return _sample(cls, model, sampling, material, seed, add_noise)
+        more = chosen_extra((stage,), cfg_zero_star="both" if cfg_zero_star else "off", **extra)
+        sampling = Sampling(schedule, solver, {stage: guidance_scale}, more)
+        return _sample(cls, model, sampling, material, seed, add_noise, nag_negative)
 
 
 def _sample(
@@ -174,10 +184,12 @@ def _sample(
     material: tuple[Any, Any, Any],
     seed: int,
     add_noise: bool = True,
+    nag_negative: Any | None = None,
 ) -> io.NodeOutput:
     """Sample with our engine or with ComfyUI's MODEL.
 
     material: positive, negative, latent. add_noise: off if the latent still contains noise.
+    nag_negative: CONDITIONING that NAG avoids; None for the negative one.
     """
     from ..pipelines.loading.host_model import HostModel
 
@@ -193,9 +205,11 @@ def _sample(
     positive, negative, latent = material
     latents, kept = latents_to_sample(latent, frames_stay=model.family.image_form == "frames")
     noise = initial_noise(latents.shape, seed) if add_noise else None
-    prompts = Prompts(
-        from_conditioning(positive, "positive", model), from_conditioning(negative, "negative", model)
-    )
+    rejected = avoided = from_conditioning(negative, "negative", model)
+    if nag_negative is not None:
+        avoided = from_conditioning(nag_negative, "nag_negative", model)
+    given = from_conditioning(positive, "positive", model)
+    prompts = Prompts(given, rejected, None if sampling.extra is None else avoided.text)
     start = StartLatents(latents, noise, kept)
     finished = sample(model, sampling, start, prompts, HostMemory(model.keep_alive), progress)
     return io.NodeOutput(to_latent(finished, kept))

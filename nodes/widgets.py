@@ -10,7 +10,17 @@ from ..pipelines.errors import RequestError
 from ..pipelines.request import SEED_MAX, FieldRow, field_table, kinds_of, read_json
 from ..pipelines.request.image_size import LONGEST_SIDE
 
-__all__ = ["CUSTOM", "PROVIDER_DEFAULT", "Widget", "chosen", "fields_of", "socket_of", "widgets"]
+__all__ = [
+    "CUSTOM",
+    "PROVIDER_DEFAULT",
+    "UNSET",
+    "Widget",
+    "chosen",
+    "fields_of",
+    "row_widget",
+    "socket_of",
+    "widgets",
+]
 
 PROVIDER_DEFAULT = "provider default"
 UNSET = -1
@@ -61,6 +71,14 @@ def fields_of(task: str) -> Mapping[str, FieldRow]:
 def widgets(task: str, names: tuple[str, ...]) -> list[Widget]:
     """Return the widgets of these fields, in this order."""
     return [widget for name in names for widget in _widgets(fields_of(task)[name])]
+
+
+def row_widget(row: FieldRow) -> Widget:
+    """The one widget of a setting of `local`. A graph may leave it out, as it may be newer than the graph."""
+    (widget,) = _widgets(row)
+    unset = row.default is None and widget.default == UNSET
+    tooltip = f"{row.description} {UNSET}: unset." if unset else row.description
+    return widget._replace(tooltip=tooltip, optional=True)
 
 
 def socket_of(row: FieldRow) -> str:

@@ -13,6 +13,7 @@ from ..errors import RequestError
 from ..kernels.kernel_names import COMPILER
 from ..plan.families import Family, default_family
 from ..request.base import WanRequest
+from ..request.field_rows import LOCAL
 from ..request.flags import add_flags, values_of_flags
 from ..request.kinds import KIND_NAMES, class_of
 from ..request.parse import parse, read_json
@@ -113,6 +114,8 @@ def read_request(options: argparse.Namespace) -> WanRequest:
     if options.request is None and not flags:
         raise RequestError.of("REQUEST.json", "not given", "give a file, - to read stdin, or --prompt")
     values = {} if options.request is None else read_json(_read(options.request))
+    if isinstance(values.get(LOCAL), dict) and LOCAL in flags:
+        flags[LOCAL] = {**values[LOCAL], **flags[LOCAL]}
     return parse(options.kind, {**values, **flags})
 
 

@@ -61,7 +61,7 @@ class ImageConditions:
             return replace(condition, channels=channels, clip_features=self.features)
 
         negative = None if prompts.negative is None else with_image(prompts.negative)
-        return Prompts(with_image(prompts.positive), negative)
+        return Prompts(with_image(prompts.positive), negative, prompts.avoided)
 
 
 def image_mask(latent_shape: Sequence[int], *, last: int) -> Tensor:

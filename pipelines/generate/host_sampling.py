@@ -13,7 +13,7 @@ from ..plan.sigmas import stages_of
 from ..progress import Progress
 from ..sampling.loop import AfterStep, require_finite, walk
 from ..sampling.noise import noise_sampler
-from ..sampling.schedule import Sampling, Schedule
+from ..sampling.schedule import Sampling
 from ..sampling.solvers import Solver, new_solver
 from .stages import PURE_NOISE_FROM
 
@@ -32,6 +32,11 @@ def sample_on_host(
     A schedule without a step returns the latents unchanged.
     """
     schedule = sampling.schedule
+    if sampling.extra is not None:
+        raise ModelError(
+            f"{', '.join(sampling.extra.methods)}: a model of ComfyUI is guided by ComfyUI; patch its MODEL "
+            "instead, before Wan Duet Model from ComfyUI"
+        )
     if not len(schedule):
         return start.latents
     for expert in dict.fromkeys(schedule.experts):
@@ -47,17 +52,8 @@ def sample_on_host(
     return model.networks.sample(stages, start, prompts)
 
 
-def _expert_sigmas(schedule: Schedule) -> tuple[float, ...]:
-    """Return timestep / 1000 of each step, or its sigma where the timestep is truncated to 0."""
-    expert_sigmas = [
-        timestep / 1000 or sigma
-        for timestep, sigma in zip(schedule.timesteps, schedule.sigmas[:-1], strict=True)
-    ]
-    return (*expert_sigmas, schedule.sigmas[-1])
-
-
 def _stage(sampling: Sampling, steps: range, solver: Solver, progress: Progress) -> HostStage:
-    schedule, expert_sigmas = sampling.schedule, _expert_sigmas(sampling.schedule)
+    schedule, expert_sigmas = sampling.schedule, sampling.schedule.expert_sigmas
     expert = schedule.experts[steps.start]
 
     def stage_walk(latents: Tensor, predict: Predict, report: AfterStep) -> Tensor:

@@ -87,7 +87,7 @@ def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha
         "format": _FORMAT,
         "runner": "local",
         "kind": request.kind,
-        "request": _fit_to_share(request.payload(), run.inputs),
+        "request": _fit_to_share(request.document(), run.inputs),
         "inputs": run.inputs.as_dict(),
         "prompt": prompt,
         "seed": plan.seed,
@@ -106,10 +106,16 @@ def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha
             "files": model.hashes(),
             "loras": [{**lora.as_dict(), **_origin(lora.file)} for lora in model.loras],
         },
+        **_lossy(plan),
         "latents_sha256": latents_sha256,
         "memory": run.estimate.as_dict(),
         "versions": library_versions(),
     }
+
+
+def _lossy(plan: Plan) -> dict[str, Any]:
+    """What was chosen that changes the result. Absent when nothing was."""
+    return {} if plan.extra_guidance is None else {"lossy_by_choice": list(plan.extra_guidance.methods)}
 
 
 def _vae(run: Run) -> dict[str, Any]:

@@ -408,6 +408,7 @@ def local_abilities(available: Interpolators, model: AnyModel | None = None) -> 
         remarks=() if host is None else host.notes,
         patched_shift=None if host is None else host.facts["high"].shift,
         count_tokens=partial(count_tokens, model) if isinstance(model, WanModel) else None,
+        own_engine=host is None,
     )
 
 

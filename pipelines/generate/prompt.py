@@ -12,6 +12,7 @@ from ..networks.helper_folder import companion_record
 from ..networks.prompt_expander import expand_prompt
 from ..networks.text_encoder import clean_prompt
 from ..networks.tokenizer import read_tokenizer
+from ..request.local_settings_rules import decided
 from ..sampling.engine import Condition, Prompts
 from .prepared_run import Run
 from .safety import check_inputs, check_prompt
@@ -54,10 +55,16 @@ def prompt_conditions(run: Run, prompt: str) -> tuple[Prompts | HostPrompts, dic
 
 
 def own_conditions(run: Run, prompt: str) -> tuple[Prompts, dict[str, str]]:
-    """As `prompt_conditions`, for our own engine. The negative prompt is encoded if a step uses it."""
-    plan, fields = run.plan, {**dict(run.request), "prompt": prompt}
-    guided = any(plan.guidance[expert] != 1 for expert in plan.experts[plan.start_step :])
-    names = ["prompt", "negative_prompt"] if guided else ["prompt"]
+    """As `prompt_conditions`, for our own engine. A negative prompt is encoded if a step uses it."""
+    plan, running = run.plan, run.plan.experts[run.plan.start_step :]
+    guided = any(plan.guidance[expert] != 1 for expert in running)
+    avoiding = plan.extra_guidance is not None and plan.extra_guidance.nag_on(running)
+    fields = {**dict(run.request), **decided(run.request.local, dict(run.request)), "prompt": prompt}
+    names = [
+        "prompt",
+        *(["negative_prompt"] if guided else []),
+        *(["nag_negative_prompt"] if avoiding else []),
+    ]
     encoded = encode_prompts(
         run.own_model, [fields.get(name) or "" for name in names], run.memory, run.progress
     )
@@ -66,8 +73,9 @@ def own_conditions(run: Run, prompt: str) -> tuple[Prompts, dict[str, str]]:
         for name, prompt in zip(names, encoded, strict=True)
         if prompt.dropped
     }
-    conditions = [Condition(prompt.embeddings) for prompt in encoded]
-    return Prompts(conditions[0], conditions[1] if guided else None), notes
+    texts = dict(zip(names, (prompt.embeddings for prompt in encoded), strict=True))
+    negative = Condition(texts["negative_prompt"]) if guided else None
+    return Prompts(Condition(texts["prompt"]), negative, texts.get("nag_negative_prompt")), notes
 
 
 def count_tokens(model: WanModel, prompt: str) -> int:

@@ -175,7 +175,8 @@ def _sampled(
     schedule, guidance = given.sampling.schedule, dict(given.sampling.guidance)
     solver = SOLVERS[given.sampling.solver](schedule.sigmas)
     with given.speaker as speaker:
-        made = denoise(noise, schedule, solver, speaker, prompts, guidance, inputs.progress)
+        extra = given.sampling.extra
+        made = denoise(noise, schedule, solver, speaker, prompts, guidance, inputs.progress, extra)
     return made.cpu()
 
 

@@ -24,7 +24,6 @@ from ..networks.s2v_features import frame_features
 from ..networks.s2v_network_kind import SPEECH_EXPERT
 from ..networks.wav2vec import SAMPLE_RATE, audio_encoder_bytes, audio_hidden_states
 from ..plan.plan import Plan
-from ..plan.sigmas import forwards_of
 from ..progress import Progress, Silent
 from ..sampling.engine import Prompts
 from ..sampling.schedule import Sampling
@@ -249,7 +248,7 @@ def _sampling(speech: _Speech, heard: _Heard) -> ClipSampling | None:
         run.memory,
         run.progress.check,
         sampling_bytes(recipe, _token_shape(plan), run.dtype),
-        forwards=forwards_of(sampling.schedule.experts, sampling.guidance),
+        forwards=sampling.forwards,
         residency=run.estimate.residency,
         kind=SPEECH_EXPERT,
     )

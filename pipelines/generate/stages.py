@@ -17,7 +17,6 @@ from ..kernels.choices import FloatChoices
 from ..loading.host_model import HostModel
 from ..loading.wan_model import WanModel
 from ..networks.text_encoder import EncodedPrompt, TextEncoder, load_text_encoder, text_encoder_bytes
-from ..plan.sigmas import forwards_of
 from ..progress import Progress
 from ..sampling.engine import Prompts
 from ..sampling.loop import denoise
@@ -113,6 +112,8 @@ def sample(
     _check_finite(latents=latents, positive=prompts.positive.text)
     if prompts.negative is not None:
         _check_finite(negative=prompts.negative.text)
+    if prompts.avoided is not None:
+        _check_finite(nag_negative=prompts.avoided)
     for expert in dict.fromkeys(schedule.experts):
         if expert not in model.experts:
             raise ModelError(
@@ -157,12 +158,13 @@ def sample(
         memory,
         progress.check,
         working_bytes,
-        forwards=forwards_of(schedule.experts, sampling.guidance),
+        forwards=sampling.forwards,
         residency=estimate.residency,
         choices=choices,
     ) as executor:
         experts = executor if cache is None else cache.around(executor)
-        current = denoise(current, schedule, solver, experts, on_device, dict(sampling.guidance), progress)
+        guidance = dict(sampling.guidance)
+        current = denoise(current, schedule, solver, experts, on_device, guidance, progress, sampling.extra)
     if last > 0:
         current = to_leftover(current, last)
     finished = denormalise(current, model.vae).cpu()

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from ..kernels.attention import Attend, attend_with
 from ..kernels.choices import FloatChoices
 from ..kernels.operations import Operations, Rope
+from ..sampling.nag import AttentionGuidance
+from .attention_guidance import guided_attention
 
 __all__ = ["OwnBlock", "Rotary", "modulation_rows", "replace_block_forward"]
 
@@ -31,7 +33,8 @@ _TEXT_TOKENS = 512  # what stands before them is an image: WanAttnProcessor of d
 class OwnBlock(WanTransformerBlock):  # type: ignore[misc]
     """A block with our forward.
 
-    `temb` is as for the stock block, or from `modulation_rows`, made once for all blocks.
+    `temb` is as for the stock block, or from `modulation_rows`, made once for all blocks. `guidance` has the
+    negative text as (1 or B, L, D), beside that of the stock block.
     """
 
     choices: FloatChoices
@@ -39,12 +42,17 @@ class OwnBlock(WanTransformerBlock):  # type: ignore[misc]
     attend: Attend
 
     def forward(
-        self, hidden_states: Tensor, encoder_hidden_states: Tensor, temb: Tensor, rotary_emb: Rotary
+        self,
+        hidden_states: Tensor,
+        encoder_hidden_states: Tensor,
+        temb: Tensor,
+        rotary_emb: Rotary,
+        guidance: AttentionGuidance | None = None,
     ) -> Tensor:
         compiler = self.choices.compiler
         forward = _forward if compiler is None else _compiled(compiler)
         rope = rotary_emb if isinstance(rotary_emb, Rope) else _from_diffusers(rotary_emb, self.operations)
-        return forward(self, hidden_states, encoder_hidden_states, temb, rope)
+        return forward(self, hidden_states, encoder_hidden_states, temb, rope, guidance)
 
 
 def modulation_rows(temb: Tensor) -> Tensor:
@@ -77,6 +85,19 @@ class _Modulation(NamedTuple):
         return _Modulation(*(rows[:, chosen] for rows in self))
 
 
+_KeyValue: TypeAlias = tuple[Tensor, Tensor]
+"""(B, L, heads, D / heads) each."""
+
+
+class _Context(NamedTuple):
+    """What the tokens attend to beside each other: the text, an image, and what they are led away from."""
+
+    text: _KeyValue
+    image: _KeyValue | None
+    avoided: _KeyValue | None
+    guidance: AttentionGuidance | None
+
+
 @lru_cache(maxsize=4)
 def _compiled(backend: str) -> Callable[..., Tensor]:
     """Return the compiled forward, one per process.
@@ -87,16 +108,24 @@ def _compiled(backend: str) -> Callable[..., Tensor]:
     return compiled
 
 
-def _forward(block: OwnBlock, hidden: Tensor, text: Tensor, temb: Tensor, rope: Rope) -> Tensor:
+def _forward(
+    block: OwnBlock,
+    hidden: Tensor,
+    text: Tensor,
+    temb: Tensor,
+    rope: Rope,
+    guidance: AttentionGuidance | None = None,
+) -> Tensor:
     """Compute the block.
 
     hidden: (B, N, D). text: (B, L, D). temb: of the stock network, or of `modulation_rows`.
+    guidance: its negative text is (1 or B, L, D).
     """
     rows = block.scale_shift_table + (temb if temb.ndim == 4 else modulation_rows(temb))
     shift, scale, gate, ff_shift, ff_scale, ff_gate = rows.unbind(2)
     about_attention = _Modulation(scale, shift, gate)
     about_ff = _Modulation(ff_scale, ff_shift, ff_gate)
-    context = _text_context(block.attn2, text)
+    context = _context_of(block.attn2, text, guidance)
     tokens, chunk_tokens = hidden.shape[1], block.choices.chunk_tokens
 
     if not chunk_tokens or chunk_tokens >= tokens:
@@ -166,7 +195,7 @@ def _after_attention(
     block: OwnBlock,
     hidden: Tensor,
     attended: Tensor,
-    context: list[tuple[Tensor, Tensor]],
+    context: _Context,
     about_attention: _Modulation,
     about_ff: _Modulation,
 ) -> Tensor:
@@ -192,31 +221,40 @@ def _after_attention(
     return do.gated(hidden, update, about_ff.gate)
 
 
-def _looked_up(block: OwnBlock, attending: Tensor, context: list[tuple[Tensor, Tensor]]) -> Tensor:
+def _looked_up(block: OwnBlock, attending: Tensor, context: _Context) -> Tensor:
+    """Return what the tokens find in text and image, (B, N, D)."""
     cross = block.attn2
     query = torch.unflatten(cross.norm_q(cross.to_q(attending)), 2, (cross.heads, -1))
-    found = block.attend(query, *context[0])
-    for key, value in context[1:]:
-        found = found + block.attend(query, key, value)
-    return found.flatten(2)
+    seen = None if context.image is None else block.attend(query, *context.image).flatten(2)
+    found = block.attend(query, *context.text).flatten(2)
+    if context.avoided is not None and context.guidance is not None:
+        avoided = block.attend(query, *context.avoided).flatten(2)
+        del query  # else it would be what makes this the most memory that a block takes
+        found = guided_attention(found, avoided, *context.guidance[1:])
+        del avoided
+    return found if seen is None else seen + found
 
 
-def _text_context(attention: Any, text: Tensor) -> list[tuple[Tensor, Tensor]]:
-    """Return keys and values of the text, and of the image before it for the Wan 2.1 models that have one."""
+def _context_of(attention: Any, text: Tensor, guidance: AttentionGuidance | None) -> _Context:
+    """Return what the tokens attend to. For the Wan 2.1 models that see an image, it stands before the text.
 
-    def heads(key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    Guidance concerns the text alone: NAGWanAttnProcessor2_0 of ChenDarYen/Normalized-Attention-Guidance.
+    """
+
+    def heads(key: Tensor, value: Tensor) -> _KeyValue:
         return torch.unflatten(key, 2, (attention.heads, -1)), torch.unflatten(
             value, 2, (attention.heads, -1)
         )
 
+    def of_text(text: Tensor) -> _KeyValue:
+        return heads(attention.norm_k(attention.to_k(text)), attention.to_v(text))
+
     image = None
     if attention.add_k_proj is not None:
-        image, text = text[:, :-_TEXT_TOKENS], text[:, -_TEXT_TOKENS:]
-    context = [heads(attention.norm_k(attention.to_k(text)), attention.to_v(text))]
-    if image is not None:
-        key, value = attention.norm_added_k(attention.add_k_proj(image)), attention.add_v_proj(image)
-        context.insert(0, heads(key, value))
-    return context
+        seen, text = text[:, :-_TEXT_TOKENS], text[:, -_TEXT_TOKENS:]
+        image = heads(attention.norm_added_k(attention.add_k_proj(seen)), attention.add_v_proj(seen))
+    avoided = None if guidance is None else of_text(guidance.negative.expand(len(text), -1, -1))
+    return _Context(of_text(text), image, avoided, guidance)
 
 
 def _parts(tokens: int, rows: int, chunk_tokens: int) -> Iterator[tuple[slice, slice]]:

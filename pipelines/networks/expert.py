@@ -43,13 +43,16 @@ def velocity_of(
             2, -1, features.shape[-1]
         )  # first and last image have positions of their own
     time = torch.tensor([timestep], dtype=torch.float32, device=device)
+    options: dict[str, Any] = {"return_dict": False}
+    if condition.attention is not None:
+        options["guidance"] = condition.attention.to(device, dtype)
     with with_step_cache(network, cache):
         if condition.clean_frames is None:
-            velocity: Tensor = network(entering, time, text, features, return_dict=False)[0]
+            velocity: Tensor = network(entering, time, text, features, **options)[0]
             return velocity.float()
         sampled = ~condition.clean_frames
         times = (time * sampled)[None, :: network.config.patch_size[0]]
-        velocity = network(entering, times, text, features, return_dict=False)[0]
+        velocity = network(entering, times, text, features, **options)[0]
         return velocity.float() * sampled.view(1, 1, -1, 1, 1)
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..kernels.choices import FloatChoices
 from ..kernels.operations import Operations, Rope
+from ..sampling.nag import AttentionGuidance
 from .block import modulation_rows, replace_block_forward
 
 __all__ = ["OwnRotary", "OwnTransformer", "replace_transformer_forward"]
@@ -66,10 +67,12 @@ class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
         encoder_hidden_states_image: Tensor | None = None,
         return_dict: bool = True,
         attention_kwargs: dict[str, Any] | None = None,
+        guidance: AttentionGuidance | None = None,
     ) -> Any:
         """The velocity, in the shape of `hidden_states` but for its channels.
 
         timestep: (B,), or (B, R) for R equal stretches of tokens: frames, in the order they are in.
+        guidance: of the cross-attention to the text; None for none.
         """
         if attention_kwargs:
             raise ValueError(f"attention_kwargs: {sorted(attention_kwargs)} mean nothing here")
@@ -87,8 +90,9 @@ class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
         modulation = modulation_rows(torch.unflatten(modulation, 2, (6, -1)))
         if image is not None:
             text = torch.cat([image, text], 1)
+        avoided = () if guidance is None else (self._read(guidance),)
         for block in self.blocks:
-            hidden = block(hidden, text, modulation, rope)
+            hidden = block(hidden, text, modulation, rope, *avoided)
         patches = self.proj_out(self._normed(hidden, temb))
         output = (
             patches.reshape(batch, *grid, by_frame, by_row, by_column, -1)
@@ -102,6 +106,10 @@ class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
 
             return Transformer2DModelOutput(sample=output)
         return (output,)
+
+    def _read(self, guidance: AttentionGuidance) -> AttentionGuidance:
+        """Return `guidance` with its text as the blocks take it, (1, L, width)."""
+        return guidance._replace(negative=self.condition_embedder.text_embedder(guidance.negative))
 
     def _normed(self, hidden: Tensor, temb: Tensor) -> Tensor:
         """temb: (B, R, D)."""

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..request import KINDS, FieldRow, WanRequest, field_table
+from ..request import KINDS, FieldRow, WanRequest, field_table, local_row
 from ..request.contracts import ALIASES
 from ..request.local_rules import LOCAL_RULES
+from ..request.local_settings_rules import SETTING_MEANINGS
 from ..request.prices import PRICES
 from .families import FAMILIES, Family
 
@@ -23,6 +24,7 @@ __all__ = [
     "local_markdown",
     "price_markdown",
     "requests_page",
+    "settings_markdown",
     "sizes_markdown",
 ]
 
@@ -67,6 +69,17 @@ _LOCAL = """Every kind runs on this machine. If some values of a field are impos
 which, and what to do instead.
 
 """
+_SETTINGS = """Every kind has one more field, `local`: an object with settings that only this machine has. It
+is never sent, and a provider refuses a request with any of them. On the command line they are flags such as
+`--local-nag-scale 5`; in ComfyUI they are the node *Wan Duet Request Local*.
+
+NAG ([paper](https://arxiv.org/abs/2505.21179)) makes a negative prompt act at guidance scale 1, where
+distilled models run. CFG-Zero* ([paper](https://arxiv.org/abs/2503.18886)) changes guidance above 1; the
+factor is the paper's, applied as ComfyUI's CFGZeroStar applies it, to the clean estimate. Both are *lossy by
+choice*: they change the result, and check and receipt say so. A MODEL of ComfyUI is patched with ComfyUI's
+nodes instead.
+
+"""
 
 
 def requests_page() -> str:
@@ -74,6 +87,7 @@ def requests_page() -> str:
     parts = [_INTRODUCTION, "## Kinds\n\n", _kinds_table(), "\n"]
     for kind in KINDS:
         parts += [f"## {kind}\n\n", _heading(KINDS[kind]), field_markdown(kind), "\n"]
+    parts += ["## local\n\n", _SETTINGS, _fields(local_row().fields), "\n", settings_markdown(), "\n"]
     parts += ["## Sizes\n\n", _SIZES, sizes_markdown(), "\n"]
     parts += ["## What a field means on this machine\n\n", _LOCAL, local_markdown(), "\n"]
     parts += ["## Prices\n\n", price_markdown()]
@@ -105,6 +119,12 @@ def local_markdown() -> str:
     return _table(
         ("field", "on this machine"), ((f"`{name}`", rule.meaning) for name, rule in LOCAL_RULES.items())
     )
+
+
+def settings_markdown() -> str:
+    """What each setting of `local` does, in a Markdown table."""
+    lines = ((f"`{name}`", meaning) for name, meaning in SETTING_MEANINGS.items())
+    return _table(("setting", "on this machine"), lines)
 
 
 def price_markdown() -> str:
@@ -150,6 +170,7 @@ def _default(row: FieldRow) -> str:
 def _allowed(row: FieldRow) -> str:
     choices = "" if row.enum is None else ", ".join(map(str, row.enum))
     ranges = "; ".join(f"{row.range_text(limit)} ({limit.as_of})" for limit in reversed(row.limits))
+    ranges = ranges or row.range_text()
     return "; ".join(part for part in (choices, ranges) if part)
 
 

@@ -11,10 +11,14 @@ from typing import Any
 from ..errors import RequestError
 from ..request import SEED_MAX, Resolved
 from ..request.timing import frames_out, generated_frames, output_fps
+from .extra_guidance import ExtraGuidance, zeroed_steps
 from .families import Family
 from .sigmas import DISTILLED, GRIDS, SigmaGrid, experts_of, forwards_of, start_step
 
 __all__ = ["Plan", "describe", "make_plan"]
+
+
+_EXTRA = "extra_guidance"  # the only key of a plan that may be missing
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Plan:
     forwards:          calls of an expert in the whole run.
     interpolator:      "none" if no frames are added.
     tokens:            length of the sequence in an expert.
+    extra_guidance:    NAG and CFG-Zero*; None for neither, and then it is no key of `as_dict`.
     size_bytes:        of the latents (float32), of one hidden state in an expert (bfloat16), and of all
                        frames of the file (8 bits per channel).
     """
@@ -71,6 +76,7 @@ class Plan:
     text_length: int
     tokens: int
     size_bytes: Mapping[str, int]
+    extra_guidance: ExtraGuidance | None = None
 
     def expected_seconds(self, seconds_per_forward: float) -> float:
         """Return the time of denoising at a measured rate, in seconds."""
@@ -79,6 +85,9 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values. `from_dict` restores the same plan from them, bit for bit."""
         values = asdict(self) | {"fps_out": f"{self.fps_out.numerator}/{self.fps_out.denominator}"}
+        del values[_EXTRA]
+        if self.extra_guidance is not None:
+            values[_EXTRA] = self.extra_guidance.as_dict()
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
@@ -87,7 +96,7 @@ class Plan:
 
         Raises RequestError on `plan` for missing or unknown keys, as in a receipt of another version.
         """
-        wrong = sorted(set(data) ^ {field.name for field in fields(cls)})
+        wrong = sorted(set(data) - {_EXTRA} ^ {field.name for field in fields(cls)} - {_EXTRA})
         if wrong:
             raise RequestError.of(
                 "plan", f"missing or unknown keys: {', '.join(map(str, wrong))}", "use a plan of this version"
@@ -96,6 +105,8 @@ class Plan:
             name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
         }
         values["fps_out"] = Fraction(values["fps_out"])
+        if _EXTRA in values:
+            values[_EXTRA] = ExtraGuidance.from_dict(values[_EXTRA])
         return cls(**values)
 
 
@@ -135,6 +146,7 @@ def make_plan(
     guidance: dict[str, float] = {"high": values["guidance_scale"]}
     if family.experts == 2:
         guidance["low"] = values["guidance_scale_2"]
+    extra, running = ExtraGuidance.of_values(values, tuple(guidance)), experts[start:]
 
     stride_t, stride_h, stride_w = family.vae_stride
     latent_frames = (generated - 1) // stride_t + 1
@@ -162,7 +174,7 @@ def make_plan(
         experts=experts,
         start_step=start,
         guidance=guidance,
-        forwards=len(forwards_of(experts[start:], guidance)),
+        forwards=len(forwards_of(running[zeroed_steps(running, guidance, extra) :], guidance)),
         interpolator=values["interpolator_model"] if between else "none",
         num_interpolated_frames=between,
         frames_out=delivered,
@@ -177,6 +189,7 @@ def make_plan(
             "hidden_state": 2 * tokens * family.hidden_width,
             "frames": 3 * delivered * size.width * size.height,
         },
+        extra_guidance=extra,
     )
     seconds = resolved.media.seconds
     return plan if seconds is None else _until_the_sound_ends(plan, seconds, max_seconds)

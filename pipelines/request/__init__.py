@@ -5,7 +5,7 @@ from __future__ import annotations
 from .base import WanRequest
 from .check import RUNNERS, check, check_all
 from .field_case import LocalAbilities
-from .field_rows import MEDIA, FieldRow
+from .field_rows import MEDIA, FieldRow, local_row
 from .image_size import ImageSize
 from .kinds import (
     KIND_NAMES,
@@ -21,7 +21,7 @@ from .kinds import (
 from .lora_weight import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
 from .media_facts import MediaFacts
 from .novita_words import NOVITA_MODELS, NovitaModel, for_novita
-from .parse import parse, read_json, read_list, read_loras, request_for, t2v_request, with_lora
+from .parse import parse, read_json, read_list, read_loras, request_for, t2v_request, with_local, with_lora
 from .prices import Price, estimate
 from .report import Finding, Report, side_by_side
 from .request_with_media import Medium, RequestWithMedia, bind, bind_task
@@ -65,6 +65,7 @@ __all__ = [
     "json_schema",
     "kind_of",
     "kinds_of",
+    "local_row",
     "parse",
     "read_json",
     "read_list",
@@ -74,5 +75,6 @@ __all__ = [
     "seed_of",
     "side_by_side",
     "t2v_request",
+    "with_local",
     "with_lora",
 ]

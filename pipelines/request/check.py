@@ -14,9 +14,11 @@ from ..errors import RequestError
 from .base import WanRequest
 from .fal_rules import fal_findings, for_fal
 from .field_case import FieldCase, LocalAbilities
+from .field_rows import LOCAL
 from .implied import implied_by, plan_name
 from .limits import dated_limits
 from .local_rules import LOCAL_RULES
+from .local_settings_rules import avoids_negative_prompt, decided, elsewhere, settings_findings
 from .media_facts import NOTHING_KNOWN, MediaFacts
 from .model_facts import ModelFacts
 from .novita_words import NovitaModel, for_novita, novita_findings
@@ -60,12 +62,14 @@ def check(
     else:
         findings = fal_findings(request) if runner == "fal" else novita_findings(request, novita_model)
         sent = for_novita(request, novita_model) if runner == "novita" else for_fal(request)
+        refused = elsewhere(request.local)
+        findings, sent = [*findings, *refused], None if refused else sent
         resolved = None if sent is None else Resolved(sent, MappingProxyType(dict(sent)), media=media)
     values = request.model_dump(mode="json")
     used = {**values, **{finding.field: finding.used for finding in findings}}
     if runner in ("local", request.provider):
         findings.extend(_older_limits(request, values))
-    findings.extend(_side_effects(used))
+    findings.extend(_side_effects(used, runner == "local" and avoids_negative_prompt(request.local)))
     return Report(
         runner=runner,
         kind=request.kind,
@@ -115,13 +119,15 @@ def _resolve(
         *remarks,
         *(item for item in judged if item.field in fields),
     ]
+    asked = {plan_name(name): value for name, value in request if value is not None and name != LOCAL}
+    adjusted = {plan_name(item.field): item.used for item in judged if item.status == "adjusted"}
+    values = {**implied, **asked, **adjusted}
+    findings += settings_findings(request.local, request.task, values, family, abilities)
     if any(finding.status == "impossible" for finding in findings):
         return findings, None
-    asked = {plan_name(name): value for name, value in request if value is not None}
-    adjusted = {plan_name(item.field): item.used for item in judged if item.status == "adjusted"}
     size = None if family is None else choose_size({**implied, **asked}, family, media.size)
-    values = MappingProxyType({**implied, **asked, **adjusted})
-    return findings, Resolved(request, values, None if family is None else family.name, size, media)
+    resolved = MappingProxyType({**values, **decided(request.local, values)})
+    return findings, Resolved(request, resolved, None if family is None else family.name, size, media)
 
 
 def _wrong_model(
@@ -177,8 +183,11 @@ def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Fi
                 yield Finding(field, "warning", value, value, reason)
 
 
-def _side_effects(used: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield warnings about effects that the user may not expect."""
+def _side_effects(used: Mapping[str, Any], negative_avoided: bool) -> Iterator[Finding]:
+    """Yield warnings about effects that the user may not expect.
+
+    negative_avoided: the negative prompt acts without guidance.
+    """
     between = 0 if used.get("interpolator_model") == "none" else used.get("num_interpolated_frames")
     if between:
         rate = used["frames_per_second"]
@@ -187,6 +196,7 @@ def _side_effects(used: Mapping[str, Any]) -> Iterator[Finding]:
             reason = f"the file plays at {fps} frames per second, more than most players show"
             yield Finding("frames_per_second", "warning", rate, rate, reason)
     negative = used.get("negative_prompt")
-    if negative and used.get("guidance_scale") == 1 and used.get("guidance_scale_2", 1) in (1, None):
+    unguided = used.get("guidance_scale") == 1 and used.get("guidance_scale_2", 1) in (1, None)
+    if negative and unguided and not negative_avoided:
         reason = "has no effect while the guidance scale of every stage is 1"
         yield Finding("negative_prompt", "warning", negative, negative, reason)

@@ -22,6 +22,7 @@ class LocalAbilities:
     missing_weights:        {task: which weights the loaded model needs for it but does not have, and what to
                             do}.
     remarks:                what else to say about the loaded model.
+    own_engine:             whether the networks are ours; those of a host guide in their own way.
     patched_shift:          the shift that a patch of the host gave the model; the request's wins.
     count_tokens:           counts the tokens of a prompt for the loaded model; None where nobody can.
     """
@@ -35,6 +36,7 @@ class LocalAbilities:
     remarks: tuple[str, ...] = ()
     patched_shift: float | None = None
     count_tokens: Callable[[str], int] | None = None
+    own_engine: bool = True
 
 
 @dataclass(frozen=True)

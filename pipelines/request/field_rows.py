@@ -7,11 +7,14 @@ import types
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from .base import StrictModel
 from .contracts import DESCRIPTIONS
 from .limits import Limit, dated_limits
+from .local_settings import LocalSettings
+from .strict_model import StrictModel
 
-__all__ = ["MEDIA", "FieldRow", "closest", "field_rows"]
+__all__ = ["LOCAL", "MEDIA", "FieldRow", "closest", "field_rows", "local_row"]
+
+LOCAL = "local"  # the field of every request that no contract has
 
 # {field that names a file: kind of medium}. A socket accepts the medium itself instead.
 MEDIA: Mapping[str, str] = {
@@ -73,11 +76,12 @@ class FieldRow(NamedTuple):
         return self.limits[-1].multiple_of if self.limits else None
 
     def range_text(self, limit: Limit | None = None) -> str:
-        """Describe a published range, by default the newest. Empty without one."""
-        if not self.limits:
+        """Describe a range, by default the newest. Empty without one."""
+        if self.range is None:
             return ""
         unit = _UNITS.get(self.type.split("<")[0], "")
-        return f"{limit or self.limits[-1]}{unit}"
+        newest = self.limits[-1] if self.limits else Limit(*self.range, as_of="", source="")
+        return f"{limit or newest}{unit}"
 
     def _example(self) -> str:
         shown = ", ".join(
@@ -95,13 +99,16 @@ _EXAMPLES = {
     "webhook": '{"url": "https://..."}',
     "url": '"https://..."',
     "return_task_status": '"TASK_STATUS_SUCCEED"',
+    "nag_scale": "5.0",
 }
 
 
 def field_rows(model: type[StrictModel]) -> list[FieldRow]:
-    """Return the fields of a class, in order."""
+    """Return the fields of a class, in order, without `local`."""
     table = []
     for name, info in model.model_fields.items():
+        if name == LOCAL:
+            continue
         kind, enum, nested = _type_of(info.annotation)
         limits = dated_limits(model.contract, name)
         table.append(
@@ -109,7 +116,7 @@ def field_rows(model: type[StrictModel]) -> list[FieldRow]:
                 name=name,
                 type=kind,
                 default=None if info.is_required() else info.default,
-                range=(limits[-1].min, limits[-1].max) if limits else None,
+                range=(limits[-1].min, limits[-1].max) if limits else _own_range(info.metadata),
                 enum=enum,
                 description=DESCRIPTIONS[name],
                 required=info.is_required(),
@@ -119,6 +126,18 @@ def field_rows(model: type[StrictModel]) -> list[FieldRow]:
             )
         )
     return table
+
+
+def local_row() -> FieldRow:
+    """Return the field `local`, which every request has. Its fields are the settings of this machine."""
+    settings = tuple(field_rows(LocalSettings))
+    return FieldRow(LOCAL, "object", None, None, None, DESCRIPTIONS[LOCAL], False, fields=settings)
+
+
+def _own_range(metadata: Iterable[Any]) -> tuple[float | None, float | None] | None:
+    """Return the range that a field states itself, with pydantic's `ge` and `le`."""
+    found = {end: getattr(item, end) for item in metadata for end in ("ge", "le") if hasattr(item, end)}
+    return (found.get("ge"), found.get("le")) if found else None
 
 
 def _type_of(annotation: Any) -> tuple[str, tuple[Any, ...] | None, type[StrictModel] | None]:

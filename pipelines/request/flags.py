@@ -7,12 +7,13 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from .field_rows import FieldRow
+from .field_rows import LOCAL, FieldRow, local_row
 from .kinds import field_table
 
 __all__ = ["add_flags", "values_of_flags"]
 
 _PREFIX = "field "  # keeps the values of fields apart from a command's own options
+_LOCAL_PREFIX = "local field "
 _METAVARS = {"string": "TEXT", "integer": "N", "number": "X", "boolean": "yes|no"}
 _BOOLEANS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 
@@ -21,21 +22,34 @@ def add_flags(parser: argparse.ArgumentParser, kind: str) -> None:
     """Add a flag for each field of `kind`. `parse` reports wrong values, because it names the field."""
     group = parser.add_argument_group(f"fields of {kind}", "A flag overrides REQUEST.json.")
     for row in field_table(kind):
-        group.add_argument(
-            "--" + row.name.replace("_", "-"),
-            dest=_PREFIX + row.name,
-            type=_reader(row),
-            default=argparse.SUPPRESS,
-            metavar=_metavar(row),
-            help=_help(row).replace("%", "%%"),
-        )
+        _add_flag(group, row, "--", _PREFIX)
+    text = "Settings that only this machine has, the object `local` of a request. No provider is sent them."
+    group = parser.add_argument_group("fields of local", text)
+    for row in local_row().fields:
+        _add_flag(group, row, "--local-", _LOCAL_PREFIX)
 
 
 def values_of_flags(options: argparse.Namespace) -> dict[str, Any]:
-    """Return {field: value} of the flags that the user gave."""
+    """Return {field: value} of the flags that the user gave. Those of `local` are one object."""
+    local = _with_prefix(options, _LOCAL_PREFIX)
+    return {**_with_prefix(options, _PREFIX), **({LOCAL: local} if local else {})}
+
+
+def _with_prefix(options: argparse.Namespace, prefix: str) -> dict[str, Any]:
     return {
-        name.removeprefix(_PREFIX): value for name, value in vars(options).items() if name.startswith(_PREFIX)
+        name.removeprefix(prefix): value for name, value in vars(options).items() if name.startswith(prefix)
     }
+
+
+def _add_flag(group: Any, row: FieldRow, start: str, prefix: str) -> None:
+    group.add_argument(
+        start + row.name.replace("_", "-"),
+        dest=prefix + row.name,
+        type=_reader(row),
+        default=argparse.SUPPRESS,
+        metavar=_metavar(row),
+        help=_help(row).replace("%", "%%"),
+    )
 
 
 def _reader(row: FieldRow) -> Callable[[str], Any]:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 from pydantic import Discriminator, Tag, field_validator
 from pydantic_core import PydanticCustomError
 
-from .base import StrictModel
+from .strict_model import StrictModel
 
 __all__ = ["LONGEST_SIDE", "PRESETS", "ImageSize", "SizeOrPreset", "pixels"]
 

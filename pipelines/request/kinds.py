@@ -8,12 +8,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import Field, create_model
 
 from ..errors import RequestError
-from .base import StrictModel, WanRequest
+from .base import WanRequest
 from .contracts import ALIASES, KIND_ENTRIES, OBJECT_ENTRIES, SENT_ENTRIES
 from .field_rows import FieldRow, closest, field_rows
 from .forms import FORMS
 from .image_size import SizeOrPreset
 from .lora_weight import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
+from .strict_model import StrictModel
 
 __all__ = [
     "KINDS",

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 from pydantic import field_validator
 from pydantic_core import PydanticCustomError
 
-from .base import StrictModel
+from .strict_model import StrictModel
 
 __all__ = ["LegacyLoRAWeight", "LoRAWeight", "NovitaLoRA", "Place", "is_https", "place_of", "why_not_sent"]
 

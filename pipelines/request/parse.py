@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 from ..errors import Problem, RequestError
 from .base import WanRequest
-from .field_rows import FieldRow, closest, field_rows
+from .field_rows import LOCAL, FieldRow, closest, field_rows, local_row
 from .forms import SIZE_PAIRS, FalRequest
 from .image_size import LONGEST_SIDE
 from .kinds import KINDS, class_of, kinds_of, stated_by_alias
@@ -28,6 +28,7 @@ __all__ = [
     "request_for",
     "shown_value",
     "t2v_request",
+    "with_local",
     "with_lora",
 ]
 
@@ -76,8 +77,14 @@ def request_for(task: str, values: Mapping[str, Any]) -> WanRequest:
 
 def with_lora(request: WanRequest, lora: Mapping[str, Any]) -> WanRequest:
     """Return the request with one more LoRA, as the kind of its task that has LoRAs."""
-    values = request.payload()
+    values = request.document()
     return request_for(request.task, {**values, "loras": [*values.get("loras", ()), lora]})
+
+
+def with_local(request: WanRequest, settings: Mapping[str, Any]) -> WanRequest:
+    """Return the request with these settings of this machine. They replace settings that it has."""
+    values = request.document()
+    return _validate(type(request), {**values, LOCAL: {**values.get(LOCAL, {}), **settings}})
 
 
 def read_loras(values: Any) -> tuple[LoRAWeight, ...]:
@@ -165,7 +172,7 @@ def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _problem(item: Any, cls: type[WanRequest]) -> Problem:
     location = _location(item["loc"])
-    table, row = _table(cls), None
+    table, row = {**_table(cls), LOCAL: local_row()}, None
     for part in location:
         if isinstance(part, str):
             if row is not None:

@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .nag import AttentionGuidance
+
 __all__ = ["Condition", "Engine", "Experts", "Prompts"]
 
 
@@ -21,27 +23,33 @@ class Condition:
     clip_features: (1, tokens, D) of the input images. None if the network does not use CLIP.
     clean_frames:  (T,) bool, True for a latent frame without noise: its timestep and velocity are 0. None if
                    all frames are sampled.
+    attention:     guidance inside the cross-attention to the text; None without NAG.
     """
 
     text: Tensor
     channels: Tensor | None = None
     clip_features: Tensor | None = None
     clean_frames: Tensor | None = None
+    attention: AttentionGuidance | None = None
 
     def to(self, device: torch.device) -> Condition:
         moved = (None if tensor is None else tensor.to(device) for tensor in self._tensors())
         return Condition(*moved)  # type: ignore[arg-type]
 
-    def _tensors(self) -> tuple[Tensor | None, ...]:
-        return self.text, self.channels, self.clip_features, self.clean_frames
+    def _tensors(self) -> tuple[Tensor | AttentionGuidance | None, ...]:
+        return self.text, self.channels, self.clip_features, self.clean_frames, self.attention
 
 
 @dataclass(frozen=True)
 class Prompts:
-    """The conditions of both prompts. `negative` is None if no stage uses guidance."""
+    """The conditions of both prompts. `negative` is None if no stage uses guidance.
+
+    avoided: (1 or B, L, D) embeddings of the negative prompt of NAG; None if no stage uses it.
+    """
 
     positive: Condition
     negative: Condition | None
+    avoided: Tensor | None = None
 
     def to(self, device: torch.device, clean_frames: Tensor | None = None) -> Prompts:
         """Return both conditions on `device`, with these `clean_frames`."""
@@ -49,7 +57,9 @@ class Prompts:
         def moved(condition: Condition) -> Condition:
             return replace(condition, clean_frames=clean_frames).to(device)
 
-        return Prompts(moved(self.positive), None if self.negative is None else moved(self.negative))
+        negative = None if self.negative is None else moved(self.negative)
+        avoided = None if self.avoided is None else self.avoided.to(device)
+        return Prompts(moved(self.positive), negative, avoided)
 
 
 class Engine(Protocol):

@@ -8,8 +8,10 @@ import torch
 from torch import Tensor
 
 from ..errors import SamplingError
+from ..plan.extra_guidance import ExtraGuidance, zeroed_steps
 from ..progress import Progress
-from .engine import Engine, Experts, Prompts
+from .engine import Experts, Prompts
+from .guidance import cfg, cfg_zero_star, positive_conditions
 from .schedule import Schedule
 from .solvers import Solver
 
@@ -27,25 +29,47 @@ def denoise(
     prompts: Prompts,
     guidance: dict[str, float],
     progress: Progress,
+    extra: ExtraGuidance | None = None,
 ) -> Tensor:
     """Return the latents after the last step of `schedule`.
 
     latents:  (B, C, T, H/8, W/8), normalised latent space, float32, at noise level schedule.sigmas[0].
     solver:   new, built from schedule.sigmas.
     guidance: scale per expert; an expert with scale 1 makes no forward for the negative prompt.
+    extra:    NAG and CFG-Zero*; None for neither.
 
-    Raises SamplingError if an expert returns NaN or Inf, and what `progress.check` raises to stop the run; it
-    is called before every forward.
+    Raises SamplingError if an expert returns NaN or Inf or a negative prompt is missing, and what
+    `progress.check` raises to stop the run; it is called before every forward.
     """
     progress.begin("sampling", len(schedule), "steps")
+    positives = positive_conditions(prompts, extra, schedule.experts)
+    zeroed = zeroed_steps(schedule.experts, guidance, extra)
+    if 0 < len(schedule) <= zeroed:
+        raise SamplingError(f"cfg_zero_steps: all {zeroed} steps would leave the noise as it is; give fewer")
 
     def velocity(index: int, latents: Tensor) -> Tensor:
         progress.check()
-        name = schedule.experts[index]
-        expert, timestep = experts.use(name), schedule.timesteps[index]
-        found = _guided(expert, latents, timestep, prompts, guidance[name], progress)
+        if index < zeroed:
+            return torch.zeros_like(latents)
+        found = guided(index, latents)
         require_finite([torch.isfinite(found).all()], schedule, index)
         return found
+
+    def guided(index: int, latents: Tensor) -> Tensor:
+        name, timestep = schedule.experts[index], schedule.timesteps[index]
+        expert, scale = experts.use(name), guidance[name]
+        positive = expert.predict(latents, timestep, positives[name])
+        if scale == 1:
+            return positive
+        if prompts.negative is None:
+            raise SamplingError(
+                f"negative prompt: none given, but guidance {scale} needs one; give one, or guidance 1"
+            )
+        progress.check()
+        negative = expert.predict(latents, timestep, prompts.negative)
+        if extra is not None and name in extra.cfg_zero_star:
+            return cfg_zero_star(positive, negative, scale, latents, schedule.expert_sigmas[index])
+        return cfg(positive, negative, scale)
 
     def report(index: int, clean: Tensor, _: Tensor) -> None:
         progress.advance(index + 1, lambda: clean)
@@ -86,19 +110,3 @@ def require_finite(finite: Sequence[Tensor], schedule: Schedule, first: int) -> 
                 f"the {name}-noise expert produced NaN or Inf at step {index + 1} of "
                 f"{len(schedule)} (sigma {sigma:.3f}); try precision fp32, or a lower LoRA scale"
             )
-
-
-def _guided(
-    expert: Engine, latents: Tensor, timestep: float, prompts: Prompts, scale: float, progress: Progress
-) -> Tensor:
-    """Return classifier-free guidance, arxiv.org/abs/2207.12598: negative + scale * (positive - negative)."""
-    positive = expert.predict(latents, timestep, prompts.positive)
-    if scale == 1:
-        return positive
-    if prompts.negative is None:
-        raise SamplingError(
-            f"negative prompt: none given, but guidance {scale} needs one; give one, or guidance 1"
-        )
-    progress.check()
-    negative = expert.predict(latents, timestep, prompts.negative)
-    return negative + scale * (positive - negative)

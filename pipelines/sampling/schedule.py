@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..plan.extra_guidance import ExtraGuidance, zeroed_steps
 from ..plan.plan import Plan
-from ..plan.sigmas import SigmaGrid, experts_of
+from ..plan.sigmas import SigmaGrid, experts_of, forwards_of
 
 __all__ = ["Sampling", "Schedule"]
 
@@ -26,6 +27,12 @@ class Schedule:
 
     def __len__(self) -> int:
         return len(self.timesteps)
+
+    @property
+    def expert_sigmas(self) -> tuple[float, ...]:
+        """The n + 1 noise levels that experts receive: timestep / 1000, or sigma if truncated to 0."""
+        levels = zip(self.timesteps, self.sigmas[:-1], strict=True)
+        return (*(timestep / 1000 or sigma for timestep, sigma in levels), self.sigmas[-1])
 
     @classmethod
     def of_plan(cls, plan: Plan) -> Schedule:
@@ -50,12 +57,19 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Sampling:
-    """The steps, the solver, and the guidance scale of each expert."""
+    """The steps, the solver, and the guidance of each expert. extra: NAG and CFG-Zero*; None for neither."""
 
     schedule: Schedule
     solver: str
     guidance: Mapping[str, float]
+    extra: ExtraGuidance | None = None
 
     @classmethod
     def of_plan(cls, plan: Plan) -> Sampling:
-        return cls(Schedule.of_plan(plan), plan.solver, plan.guidance)
+        return cls(Schedule.of_plan(plan), plan.solver, plan.guidance, plan.extra_guidance)
+
+    @property
+    def forwards(self) -> tuple[str, ...]:
+        """The expert of every forward, in order. Steps with the velocity 0 make none."""
+        experts = self.schedule.experts
+        return forwards_of(experts[zeroed_steps(experts, self.guidance, self.extra) :], self.guidance)

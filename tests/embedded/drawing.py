@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
@@ -44,6 +45,7 @@ def draw(
     aspect_ratio: str = "1:1",
     guided: bool = True,
     without_low: bool = False,
+    **fields: Any,
 ) -> list[np.ndarray]:
     """For each prompt (T, H, W, 3) uint8 before encoding, at the default settings of a request.
 
@@ -51,11 +53,13 @@ def draw(
     negative_prompts: one for each prompt; empty ones otherwise.
     guided:           False sets both guidance scales to 1.
     without_low:      stop at the boundary and decode what the high expert left.
+    fields:           more fields of the request. NAG avoids the negative prompts.
     """
     negative_prompts = negative_prompts or [""] * len(prompts)
     memory, drawn = DeviceMemory("cpu"), list[np.ndarray]()
-    scales = {} if guided else {"guidance_scale": 1.0, "guidance_scale_2": 1.0}
-    plan = plan_of(t2v_request(prompt="any", aspect_ratio=aspect_ratio, **scales), model.family)
+    if not guided:
+        fields |= {"guidance_scale": 1.0, "guidance_scale_2": 1.0}
+    plan = plan_of(t2v_request(prompt="any", aspect_ratio=aspect_ratio, **fields), model.family)
     schedule = Schedule.of_plan(plan)
     if without_low:
         steps = schedule.experts.count("high")
@@ -68,11 +72,12 @@ def draw(
         encoded = [text.embeddings for text in encode_prompts(model, texts, memory, Silent())]
         count = len(encoded) // 2
         noise = torch.cat([initial_noise((1, *plan.latent_shape), start + index) for index in range(count)])
+        positive, negative = torch.cat(encoded[:count]), torch.cat(encoded[count:])
         latents = sample(
             model,
-            Sampling(schedule, plan.solver, plan.guidance),
+            Sampling(schedule, plan.solver, plan.guidance, plan.extra_guidance),
             StartLatents(torch.zeros_like(noise), noise),
-            Prompts(Condition(torch.cat(encoded[:count])), Condition(torch.cat(encoded[count:]))),
+            Prompts(Condition(positive), Condition(negative), negative),
             memory,
             Silent(),
         )

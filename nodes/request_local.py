@@ -1,0 +1,42 @@
+"""Settings of this machine, on a request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..pipelines.request import RequestWithMedia, local_row, with_local
+from .comfy_interface import io
+from .inputs import field_input
+from .sockets import WanRequestSocket
+from .widgets import row_widget
+
+
+class WanDuetRequestLocal(io.ComfyNode):
+    """Adds settings that only this machine has to a request."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="WanDuetRequestLocal",
+            display_name="Wan Duet Request Local",
+            category="Wan Duet/request",
+            description="Adds settings to a request that only this machine has, such as NAG: a negative "
+            "prompt that acts at guidance scale 1. A provider refuses such a request.",
+            search_aliases=[
+                "nag",
+                "normalized attention guidance",
+                "cfg zero star",
+                "negative prompt lightning",
+            ],
+            inputs=[
+                WanRequestSocket.Input("request", tooltip="The request to add the settings to."),
+                *(field_input(row_widget(row)) for row in local_row().fields),
+            ],
+            outputs=[WanRequestSocket.Output("request", tooltip="The request with these settings.")],
+        )
+
+    @classmethod
+    def execute(cls, request: RequestWithMedia, **settings: Any) -> io.NodeOutput:
+        widgets = {row.name: row_widget(row) for row in local_row().fields}
+        asked = {name: value for name, value in settings.items() if value != widgets[name].default}
+        return io.NodeOutput(request._replace(request=with_local(request.request, asked)))

@@ -1,0 +1,95 @@
+"""Guidance beside classifier-free guidance: NAG, for steps without it, and CFG-Zero*, for steps with it.
+
+Both are lossy by choice: they change what is drawn, and they are off until somebody asks for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from itertools import takewhile
+from typing import Any
+
+__all__ = ["NAG_ALPHA", "NAG_TAU", "ExtraGuidance", "stages_named", "zeroed_steps"]
+
+NAG_TAU, NAG_ALPHA = 2.5, 0.25  # NAGWanPipeline of ChenDarYen/Normalized-Attention-Guidance
+
+
+@dataclass(frozen=True)
+class ExtraGuidance:
+    """What is added to classifier-free guidance, per expert.
+
+    nag_scale:     of normalized attention guidance, arxiv.org/abs/2505.21179; 1, or no entry, is off.
+    nag_tau:       largest L1 norm of the guided features, as a multiple of that of the unguided ones.
+    nag_alpha:     share of the guided features in the result, 0 to 1.
+    cfg_zero_star: the experts whose guidance is that of CFG-Zero*, arxiv.org/abs/2503.18886.
+    zero_steps:    how many first steps of these experts have the velocity 0.
+    """
+
+    nag_scale: Mapping[str, float] = field(default_factory=dict)
+    nag_tau: float = NAG_TAU
+    nag_alpha: float = NAG_ALPHA
+    cfg_zero_star: tuple[str, ...] = ()
+    zero_steps: int = 0
+
+    def nag_on(self, experts: Sequence[str]) -> bool:
+        """Return whether a step of one of `experts` has NAG."""
+        return any(self.nag_scale.get(name, 1.0) != 1 for name in experts)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """The names of what is on, for the receipt."""
+        on = {"nag": self.nag_on(tuple(self.nag_scale)), "cfg_zero_star": bool(self.cfg_zero_star)}
+        return tuple(name for name, is_on in on.items() if is_on)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return JSON values; `from_dict` gives an equal value back."""
+        return {**asdict(self), "cfg_zero_star": list(self.cfg_zero_star)}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ExtraGuidance:
+        """Raises TypeError when keys are unknown."""
+        return cls(**{**data, "cfg_zero_star": tuple(data.get("cfg_zero_star", ()))})
+
+    @classmethod
+    def of(
+        cls,
+        nag_scale: Mapping[str, float],
+        nag_tau: float,
+        nag_alpha: float,
+        cfg_zero_star: tuple[str, ...],
+        zero_steps: int,
+    ) -> ExtraGuidance | None:
+        """Return these settings, or None when they add nothing."""
+        made = cls(dict(nag_scale), nag_tau, nag_alpha, cfg_zero_star, zero_steps if cfg_zero_star else 0)
+        return made if made.methods else None
+
+    @classmethod
+    def of_values(cls, values: Mapping[str, Any], experts: Sequence[str]) -> ExtraGuidance | None:
+        """Return the settings of `local` among the resolved values, as `of` does; None without `local`."""
+        if "nag_scale" not in values:
+            return None
+        scales = {"high": values["nag_scale"], "low": values["nag_scale_2"]}
+        return cls.of(
+            {name: scales[name] for name in experts},
+            values["nag_tau"],
+            values["nag_alpha"],
+            stages_named(values["cfg_zero_star"], experts),
+            values["cfg_zero_steps"],
+        )
+
+
+def stages_named(stages: str, experts: Sequence[str]) -> tuple[str, ...]:
+    """Return the experts that "off", "high", "low" or "both" names."""
+    return () if stages == "off" else tuple(name for name in experts if stages in (name, "both"))
+
+
+def zeroed_steps(experts: Sequence[str], guidance: Mapping[str, float], extra: ExtraGuidance | None) -> int:
+    """Return how many of these steps, from the first on, have the velocity 0 and make no forward.
+
+    experts: of every step that runs. guidance: scale per expert; without guidance no step is zeroed.
+    """
+    if extra is None:
+        return 0
+    first = experts[: extra.zero_steps]
+    return len(list(takewhile(lambda name: name in extra.cfg_zero_star and guidance[name] != 1, first)))

@@ -1,0 +1,192 @@
+"""What each setting of `local` does in a run on this machine, and that no provider has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .field_case import LocalAbilities
+from .local_settings import LocalSettings
+from .model_facts import ModelFacts
+from .report import Finding, Status
+
+__all__ = ["LOSSY", "SETTING_MEANINGS", "avoids_negative_prompt", "decided", "elsewhere", "settings_findings"]
+
+LOSSY = "lossy by choice"
+
+SETTING_MEANINGS: Mapping[str, str] = {
+    "nag_scale": "a second cross-attention per block leads the features away from the negative prompt; it "
+    "costs no second forward. Impossible for speech.",
+    "nag_scale_2": "the same on the low-noise expert. With a model of one expert it is impossible: use "
+    "nag_scale.",
+    "nag_tau": "the L1 norm of the guided features is at most so many times that of the plain ones.",
+    "nag_alpha": "the guided features have this share, the plain ones the rest.",
+    "nag_negative_prompt": "encoded with UMT5, 512 tokens; replaces the negative prompt for NAG alone.",
+    "cfg_zero_star": "the negative part of the guidance is scaled to fit the positive one, as ComfyUI's "
+    "CFGZeroStar does it. With a model of one expert low is impossible: use high or both.",
+    "cfg_zero_steps": "these first steps leave the noise as it is, and need no forward. All steps are "
+    "impossible.",
+}
+_OFF = 1.0
+_MOST_ZERO_STEPS = 10  # a tenth: zero-init is for the first steps, arxiv.org/abs/2503.18886
+_HOST = (
+    "this model is one of ComfyUI, which guides in its own way; patch the MODEL instead, before Wan Duet "
+    "Model from ComfyUI"
+)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """A request to check. values: as the run would use them. guidance: scale of each stage of the model."""
+
+    local: LocalSettings
+    task: str
+    values: Mapping[str, Any]
+    guidance: Mapping[str, float]
+    own_engine: bool
+
+    @property
+    def nag_scales(self) -> dict[str, float]:
+        scales = {"high": self.local.nag_scale, "low": _second_scale(self.local)}
+        return {stage: scales[stage] for stage in self.guidance}
+
+    @property
+    def zero_star(self) -> tuple[str, ...]:
+        """The stages that CFG-Zero* is asked for."""
+        return tuple(stage for stage in self.guidance if self.local.cfg_zero_star in (stage, "both"))
+
+    def finding(self, name: str, status: Status, reason: str) -> Finding:
+        value = getattr(self.local, name)
+        return Finding(f"local.{name}", status, value, None if status == "impossible" else value, reason)
+
+
+def elsewhere(local: LocalSettings | None) -> list[Finding]:
+    """Return a refusal per setting: a provider has none of them."""
+    asked = {} if local is None else local.asked()
+    reason = "only this machine has it; leave it out, or use the local runner"
+    return [Finding(f"local.{name}", "impossible", value, None, reason) for name, value in asked.items()]
+
+
+def settings_findings(
+    local: LocalSettings | None,
+    task: str,
+    values: Mapping[str, Any],
+    family: ModelFacts | None,
+    abilities: LocalAbilities,
+) -> list[Finding]:
+    """Return a finding per setting that is asked for, and warnings.
+
+    values: {plan name: value} as the run would use them.
+    """
+    if local is None:
+        return []
+    case = _Case(local, task, values, _guidance(values, family), abilities.own_engine)
+    refusals = {finding.field: finding for finding in _impossible(case)}
+    findings = [
+        refusals.get(f"local.{name}") or case.finding(name, "supported", SETTING_MEANINGS[name])
+        for name in local.asked()
+    ]
+    return findings if refusals else [*findings, *_about_nag(case), *_about_zero_star(case)]
+
+
+def decided(local: LocalSettings | None, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return {name: value} of all settings as the run uses them; empty without `local`."""
+    if local is None:
+        return {}
+    negative = local.nag_negative_prompt
+    if negative is None:
+        negative = values.get("negative_prompt") or ""
+    return {
+        **local.model_dump(mode="json"),
+        "nag_scale_2": _second_scale(local),
+        "nag_negative_prompt": negative,
+    }
+
+
+def avoids_negative_prompt(local: LocalSettings | None) -> bool:
+    """Return whether NAG uses the negative prompt of the request."""
+    if local is None or local.nag_negative_prompt is not None:
+        return False
+    return local.nag_scale != _OFF or _second_scale(local) != _OFF
+
+
+def _second_scale(local: LocalSettings) -> float:
+    return local.nag_scale if local.nag_scale_2 is None else local.nag_scale_2
+
+
+def _guidance(values: Mapping[str, Any], family: ModelFacts | None) -> dict[str, float]:
+    first, second = values["guidance_scale"], values.get("guidance_scale_2")
+    if second is None or (family is not None and family.experts == 1):
+        return {"high": first}
+    return {"high": first, "low": second}
+
+
+def _impossible(case: _Case) -> Iterator[Finding]:
+    asked = case.local.asked()
+    if not case.own_engine:
+        yield from (case.finding(name, "impossible", _HOST) for name in asked)
+        return
+    for name in asked:
+        if name.startswith("nag_") and case.task == "speech-to-video":
+            reason = "the speech model has no NAG; leave it out, and use the guidance scale"
+            yield case.finding(name, "impossible", reason)
+    if "low" not in case.guidance:
+        if "nag_scale_2" in asked:
+            yield case.finding("nag_scale_2", "impossible", "the model has one expert; use nag_scale")
+        if case.local.cfg_zero_star == "low":
+            yield case.finding("cfg_zero_star", "impossible", "the model has one expert; use high or both")
+    steps = _running_steps(case)
+    if case.zero_star and 0 < steps <= case.local.cfg_zero_steps:
+        reason = f"only {steps} steps run, and one at least has to draw; give fewer"
+        yield case.finding("cfg_zero_steps", "impossible", reason)
+
+
+def _about_nag(case: _Case) -> Iterator[Finding]:
+    asked = [name for name in case.local.asked() if name.startswith("nag_")]
+    on = [stage for stage, scale in case.nag_scales.items() if scale != _OFF]
+    if not on:
+        for name in asked:
+            yield case.finding(name, "warning", "does nothing while nag_scale is 1")
+        return
+    field = "nag_scale" if "nag_scale" in asked else "nag_scale_2"
+    reason = f"{LOSSY}: NAG changes what the {_named(on)} expert draws; 1 is off"
+    yield case.finding(field, "warning", reason)
+    if not decided(case.local, case.values)["nag_negative_prompt"]:
+        reason = "the negative prompt is empty, so NAG leads away from an empty prompt; give one"
+        yield case.finding(field, "warning", reason)
+
+
+def _about_zero_star(case: _Case) -> Iterator[Finding]:
+    local, named = case.local, case.zero_star
+    if not named:
+        if local.cfg_zero_steps:
+            yield case.finding("cfg_zero_steps", "warning", "does nothing while cfg_zero_star is off")
+        return
+    on = [stage for stage in named if case.guidance[stage] != _OFF]
+    idle = [stage for stage in named if stage not in on]
+    if idle:
+        reason = f"does nothing on the {_named(idle)} expert, whose guidance scale is 1"
+        yield case.finding("cfg_zero_star", "warning", reason)
+    if on:
+        reason = f"{LOSSY}: CFG-Zero* changes what the {_named(on)} expert draws; off is plain guidance"
+        yield case.finding("cfg_zero_star", "warning", reason)
+    if not local.cfg_zero_steps:
+        return
+    if not on:
+        yield case.finding("cfg_zero_steps", "warning", "does nothing while the guidance scale is 1")
+    elif "high" not in on:
+        reason = "does nothing where the first steps are those of the high-noise expert"
+        yield case.finding("cfg_zero_steps", "warning", reason)
+    elif local.cfg_zero_steps * _MOST_ZERO_STEPS > _running_steps(case):
+        reason = f"more than a tenth of the {_running_steps(case)} steps draw nothing; give fewer"
+        yield case.finding("cfg_zero_steps", "warning", reason)
+
+
+def _running_steps(case: _Case) -> int:
+    steps: int = case.values["num_inference_steps"]
+    return min(int(steps * case.values["strength"]), steps)
+
+
+def _named(stages: list[str]) -> str:
+    return " and ".join(f"{stage}-noise" for stage in stages)
