@@ -7,12 +7,14 @@ import hashlib
 import json
 import os
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
-from wan_duet.pipelines.errors import JobLostError, RemoteError, UnreachableError
+from wan_duet.pipelines.errors import DownloadError, JobLostError, RemoteError, UnreachableError
 from wan_duet.pipelines.remote.download import Caps, Cdn
 from wan_duet.pipelines.remote.provider import RemoteFile
 
@@ -173,6 +175,33 @@ def test_a_server_that_never_gets_further_is_left_in_the_end(tmp_path: Path) -> 
         assert server.script.calls["download"] == 6
 
     with_cdn(use)
+
+
+@pytest.mark.parametrize(("fault", "seconds"), [("503 page", [0.5, 1.0, 2.0]), ("429 wait", [7.0, 7.0, 7.0])])
+def test_a_server_that_is_busy_is_left_alone_for_a_while(
+    tmp_path: Path, fault: str, seconds: list[float]
+) -> None:
+    waits = Waits()
+
+    async def use(cdn: Cdn, server: FalServer, file: RemoteFile) -> None:
+        server.script.plan("download", fault, times=3)
+        await fetched(replace(cdn, timing=waits.timing()), file, tmp_path / "a.mp4")
+        assert waits.seconds == seconds
+
+    with_cdn(use)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [httpx.ConnectError("refused"), httpx.StreamClosed(), DownloadError("not a public host")],
+    ids=repr,
+)
+def test_an_upload_that_cannot_be_looked_at_counts_as_gone(error: Exception) -> None:
+    def answer(request: httpx.Request) -> httpx.Response:
+        raise error
+
+    cdn = Cdn("fal", httpx.MockTransport(answer))
+    assert not asyncio.run(cdn.holds("https://files.example/a.mp4"))
 
 
 def test_what_stood_there_stays_until_the_new_file_is_whole(tmp_path: Path) -> None:

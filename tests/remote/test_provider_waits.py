@@ -59,6 +59,19 @@ def test_a_job_that_is_not_known_everywhere_yet_has_some_seconds_to_appear(
     assert 5.0 <= seconds() <= 30.0
 
 
+def test_the_list_of_jobs_is_looked_at_soon_and_again_until_it_has_had_a_minute() -> None:
+    async def ask() -> list[float]:
+        waits = Waits()
+        async with FalServer() as server, fal_at(server, waits=waits) as fal:
+            assert await fal.reconcile(T2V, stored_form(RED_BALL), time.time()) is None
+        return waits.seconds
+
+    seconds = asyncio.run(ask())
+    assert 2.0 <= seconds[0] <= 10.0
+    assert seconds == sorted(seconds)
+    assert 60.0 <= sum(seconds) <= 120.0
+
+
 @pytest.mark.parametrize(("ahead_s", "is_found"), [(20.0, True), (120.0, False)])
 def test_a_job_is_looked_for_from_half_a_minute_before_it_was_sent(ahead_s: float, is_found: bool) -> None:
     """Clocks differ by seconds; an equal job of minutes ago is another one. ahead_s: of our clock."""
