@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from wan_duet.pipelines.errors import (
     AmbiguousError,
@@ -425,6 +426,29 @@ def test_a_price_that_cannot_be_had_is_unknown_and_holds_up_no_result(fault: str
         assert server.script.calls["pricing"] == 1
 
     with_fal(use)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"price": 1.0},
+        {"prices": None},
+        {"prices": []},
+        {"prices": [{"currency": "USD"}]},
+        {"prices": [{"currency": "USD", "unit_price": "dear"}]},
+    ],
+    ids=str,
+)
+def test_a_price_in_another_form_is_unknown(answer: dict[str, Any]) -> None:
+    class Other(FalServer):
+        async def _pricing(self, request: web.Request) -> web.StreamResponse:
+            return web.json_response(answer)
+
+    async def use() -> float | None:
+        async with Other() as server, fal_at(server) as fal:
+            return (await fal.result(await finished(fal))).charged
+
+    assert asyncio.run(use()) is None
 
 
 def test_a_price_in_another_currency_is_not_taken_for_dollars() -> None:
