@@ -24,6 +24,7 @@ REQUEST = {
     "num_inference_steps": 2,
     "seed": 7,
     "aspect_ratio": "1:1",
+    "interpolator_model": "none",
 }
 
 Write = Callable[..., str]
@@ -43,7 +44,7 @@ def test_generate_writes_the_video_and_ends_with_its_path(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "deep" / "out.mp4"
-    assert main(["generate", write(), "--model", "toy", "-o", str(out)]) == 0
+    assert main(["generate", write(interpolator_model="film"), "--model", "toy", "-o", str(out)]) == 0
     shown = capsys.readouterr()
     assert shown.out.splitlines() == [str(out)]
     assert "sampling: 2 steps" in shown.err

@@ -81,22 +81,22 @@ def test_seed_fits_whoever_draws_the_noise(task: str, low: int, high: int) -> No
     assert table(task)["seed"][2:6] == (0, table(task)["seed"].tooltip, low, high)
 
 
-@pytest.mark.parametrize(
-    ("task", "field"),
-    [
-        (node.task, name)
-        for node in REQUEST_NODES
-        for name in node.fields
-        if fields_of(node.task)[name].type == "boolean" and fields_of(node.task)[name].default is None
-    ],
-)
-@pytest.mark.parametrize(("setting", "value"), [(PROVIDER_DEFAULT, None), ("on", True), ("off", False)])
-def test_switch_can_be_left_to_the_provider(task: str, field: str, setting: str, value: bool | None) -> None:
-    assert table(task)[field].options == (PROVIDER_DEFAULT, "on", "off")
-    sent = asked(task, **{field: setting}).request.payload()
-    if field == "reverse_video" and not value:  # off is what the plain kind does, which has no such field
-        value = None
-    assert sent.get(field) is value
+@every_task
+def test_switch_can_be_left_to_the_provider(node: RequestNode) -> None:
+    rows = [fields_of(node.task)[name] for name in node.fields]
+    switches = [row.name for row in rows if row.type == "boolean" and row.default is None]
+    for field in switches:
+        assert table(node.task)[field].options == (PROVIDER_DEFAULT, "on", "off")
+    # Off is what the plain kind does, which has no field reverse_video.
+    expected = {
+        (field, setting): None if field == "reverse_video" and not value else value
+        for field in switches
+        for setting, value in ((PROVIDER_DEFAULT, None), ("on", True), ("off", False))
+    }
+    assert {
+        (field, setting): asked(node.task, **{field: setting}).request.payload().get(field)
+        for field, setting in expected
+    } == expected
 
 
 def test_whole_number_can_be_left_to_the_provider() -> None:

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wan_duet.pipelines.errors import AmbiguousError
 from wan_duet.pipelines.remote.retry import (
     CANCEL,
     CHEAP,
@@ -23,15 +22,6 @@ from wan_duet.pipelines.remote.retry import (
 )
 
 NOW = datetime(2026, 11, 20, 12, 0, 0, tzinfo=timezone.utc)
-
-
-def test_a_submit_is_repeated_only_where_surely_no_job_was_made() -> None:
-    assert {failure_kind for failure_kind, rule in SUBMIT.rules.items() if rule.attempts > 1} == {
-        "not sent",
-        "busy",
-    }
-    for failure_kind in ("timed out", "gateway", "crash", "lost"):
-        assert SUBMIT.rules[failure_kind].error is AmbiguousError
 
 
 @given(st.integers(100, 599))

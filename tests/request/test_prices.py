@@ -91,14 +91,12 @@ def test_another_table_of_prices_can_be_used() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("unit", ["video_second", "video", "image"])
-def test_any_table_gives_any_kind_a_price_or_says_why_not(kind: str, unit: str) -> None:
+def test_any_table_gives_any_kind_a_price_or_says_why_not(kind: str) -> None:
     asked = parse(kind, {**values_for(kind), "prompt": "a"})
-    if (unit == "image") != ("to-image" in kind):
-        return
-    table = {asked.endpoint: {"unit": unit, "usd": 0.2, "as_of": "2026-11", "source": "your bill"}}
-    found = estimate(asked, asked.provider, table)
-    assert found.usd is not None or "provider decides the length" in found.text()
+    for unit in ("image",) if "to-image" in kind else ("video_second", "video"):
+        table = {asked.endpoint: {"unit": unit, "usd": 0.2, "as_of": "2026-11", "source": "your bill"}}
+        found = estimate(asked, asked.provider, table)
+        assert found.usd is not None or "provider decides the length" in found.text()
 
 
 def test_a_tier_that_is_not_in_the_table_is_unknown() -> None:
