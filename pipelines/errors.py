@@ -1,29 +1,29 @@
-"""Everything this package raises on purpose.
+"""Defines every error that this package raises on purpose.
 
     WanDuetError
-    ├── RequestError      a field of the request is wrong, or the runner cannot honour it
+    ├── RequestError      a field of the request is wrong or impossible for the runner
     ├── ModelError        a model file or folder is missing, unreadable or of the wrong kind
-    │   └── LoraError     a LoRA that would do nothing, or not what its file says
-    ├── DownloadError     a file of the web that could not be had, or must not be
-    ├── SamplingError     the numbers went wrong while denoising
+    │   └── LoraError     a LoRA has no effect, or not the effect that its file states
+    ├── DownloadError     a file cannot be downloaded, or must not be
+    ├── SamplingError     the latents became invalid while denoising, or do not fit
     ├── MediaError        a video or image could not be read or written
-    ├── SafetyError       a checker flagged what goes in or comes out; nothing was written
-    ├── KeyProblemError   a provider's key is missing, or cannot be used
-    ├── RemoteError       a provider did not do its part, or was not asked to
-    │   ├── NotAcceptedError   surely no job was made; asking again may help
-    │   ├── RefusedError       surely no job was made, and the same request never will be one
-    │   ├── AmbiguousError     nobody here knows whether a job was made
-    │   ├── UnreachableError   no answer about a job or file; asking again costs nothing
+    ├── SafetyError       a checker flagged the input or the result; nothing was written
+    ├── KeyProblemError   the key of a provider is missing or cannot be used
+    ├── RemoteError       a call to a provider failed, or was not made
+    │   ├── NotAcceptedError   the provider certainly created no job; trying again may help
+    │   ├── RefusedError       the provider certainly created no job, and will not for this request
+    │   ├── AmbiguousError     it is unknown whether the provider created a job
+    │   ├── UnreachableError   the provider did not answer about a job or file; trying again is free
     │   ├── JobFailedError     the job ended without a result
     │   ├── JobLostError       the provider no longer has the job or its file
     │   ├── JobStoppedError    the user stopped the job
-    │   └── SpendingError      above what the user allows to be spent; nothing was sent
-    ├── PackageError      a Python package that is needed is not installed
-    ├── JournalError      the record of remote jobs cannot be read or written, so nothing may be bought
-    └── HostError         a ComfyUI we started or talk to did not do its part
+    │   └── SpendingError      the price is above the user's limits; nothing was sent
+    ├── PackageError      a required Python package is not installed
+    ├── JournalError      the record of remote jobs cannot be read or written, so nothing can be bought
+    └── HostError         a ComfyUI that we started or called failed
 
-Each message says which field or file, what was found, and what would work. An interruption by the user is not
-an error: the host's own exception (often a BaseException) passes through untouched.
+Each message names the field or file, what was found, and what would work. An interruption by the user is not
+an error: the host's own exception (often a BaseException) passes through unchanged.
 """
 
 from __future__ import annotations
@@ -61,14 +61,12 @@ __all__ = [
 
 
 class WanDuetError(Exception):
-    """Root of the tree above."""
+    """The root of the tree above."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with one field: `field` as in the request, what was `found`, and the `fix` that would
-    work.
-    """
+    """What is wrong with a field: its name in the request, what was `found`, and a `fix` that would work."""
 
     field: str
     found: str
@@ -79,7 +77,7 @@ class Problem:
 
 
 class RequestError(WanDuetError):
-    """A request that cannot be honoured. Carries every problem found, not only the first."""
+    """A request that is wrong or impossible. Has all problems that were found, not only the first."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
@@ -95,15 +93,15 @@ class ModelError(WanDuetError):
 
 
 class LoraError(ModelError):
-    """A LoRA that would do nothing, or not what its file says."""
+    """A LoRA that has no effect, or not the effect that its file states."""
 
 
 class DownloadError(WanDuetError):
-    """A file of the web that could not be had, or must not be."""
+    """A file cannot be downloaded, or must not be."""
 
 
 class SamplingError(WanDuetError):
-    """The numbers went wrong while denoising."""
+    """The latents became invalid while denoising, or do not fit."""
 
 
 class MediaError(WanDuetError):
@@ -111,30 +109,30 @@ class MediaError(WanDuetError):
 
 
 class SafetyError(WanDuetError):
-    """A safety checker flagged what goes in or comes out, and nothing was written."""
+    """A safety checker flagged the input or the result. Nothing was written."""
 
 
 class HostError(WanDuetError):
-    """A ComfyUI we started or talk to did not do its part."""
+    """A ComfyUI that we started or called failed."""
 
 
 class PackageError(WanDuetError):
-    """A Python package that is needed is not installed."""
+    """A required Python package is not installed."""
 
 
 class KeyProblemError(WanDuetError):
-    """A provider's key is missing, or cannot be used. Says nothing of the key itself."""
+    """The key of a provider is missing or cannot be used. The message never contains the key."""
 
 
 Money = Literal["none spent", "may have been spent", "spent"]
 
 
 class RemoteError(WanDuetError):
-    """A provider did not do its part, or was not asked to.
+    """A call to a provider failed, or was not made.
 
     provider:   "fal" or "novita".
-    request_id: what the provider calls the job, None where there is none or it is not known.
-    money:      what became of the user's money. Where a job may exist it is never "none spent".
+    request_id: the provider's id of the job. None if there is none or it is unknown.
+    money:      what happened to the user's money. Never "none spent" if a job may exist.
     """
 
     def __init__(self, message: str, *, provider: str, money: Money, request_id: str | None = None) -> None:
@@ -144,14 +142,14 @@ class RemoteError(WanDuetError):
 
 
 class NotAcceptedError(RemoteError):
-    """Surely no job was made; asking again may help."""
+    """The provider certainly created no job. Trying again may help."""
 
     def __init__(self, message: str, *, provider: str) -> None:
         super().__init__(message, provider=provider, money="none spent")
 
 
 class RefusedError(RemoteError):
-    """Surely no job was made, and the same request never will be one. field: to blame, where that is told."""
+    """The provider certainly created no job, and will not for this request. field: the cause, if known."""
 
     def __init__(self, message: str, *, provider: str, field: str | None = None) -> None:
         self.field = field
@@ -159,14 +157,14 @@ class RefusedError(RemoteError):
 
 
 class AmbiguousError(RemoteError):
-    """Nobody here knows whether a job was made, so it must not be asked for again by itself."""
+    """It is unknown whether the provider created a job, so the submit must not be repeated automatically."""
 
     def __init__(self, message: str, *, provider: str) -> None:
         super().__init__(message, provider=provider, money="may have been spent")
 
 
 class UnreachableError(RemoteError):
-    """No answer about a job or a file; nothing has changed by it, and asking again costs nothing."""
+    """The provider did not answer about a job or a file. Nothing changed, and trying again is free."""
 
 
 class JobFailedError(RemoteError):
@@ -174,7 +172,7 @@ class JobFailedError(RemoteError):
 
 
 class JobLostError(RemoteError):
-    """The provider no longer has the job, or the file it made."""
+    """The provider no longer has the job or its file."""
 
 
 class JobStoppedError(RemoteError):
@@ -182,14 +180,14 @@ class JobStoppedError(RemoteError):
 
 
 class SpendingError(RemoteError):
-    """Above what the user allows to be spent, or of unknown price; nothing was sent."""
+    """The price is above the user's limits or unknown. Nothing was sent."""
 
     def __init__(self, message: str, *, provider: str) -> None:
         super().__init__(message, provider=provider, money="none spent")
 
 
 class JournalError(WanDuetError):
-    """The record of remote jobs cannot be read or written, so nothing may be bought."""
+    """The record of remote jobs cannot be read or written, so nothing can be bought."""
 
 
 _FULL = (
@@ -203,9 +201,9 @@ _FULL = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether any device says with it that memory ran out. Costs no import of torch.
+    """Return whether the error says that a device ran out of memory. Does not import torch.
 
-    torch has a type of its own for CUDA only; the others say it in words.
+    torch has its own type for CUDA only. Other devices only have a message.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True

@@ -15,24 +15,23 @@ __all__ = ["Progress", "Silent"]
 
 
 class Progress(Protocol):
-    """What a long job needs of its caller."""
+    """The interface through which a long job reports progress and asks whether to stop."""
 
     def begin(self, stage: str, total: int, unit: str) -> None:
-        """A stage starts: `total` pieces of `unit` ("steps", "frames") are to come."""
+        """Start a stage with `total` pieces of `unit` ("steps", "frames")."""
 
     def advance(self, done: int, preview: Callable[[], Tensor] | None = None) -> None:
-        """`done` pieces of the stage are finished.
+        """Report that `done` pieces of the stage are finished.
 
-        `preview` makes the current estimate of the clean video when somebody wants to look:
-        (1, C, T, H/8, W/8), normalised latents.
+        preview: makes the current estimate of the clean video, (1, C, T, H/8, W/8), normalised latents.
         """
 
     def check(self) -> None:
-        """Raise, with whatever exception the host uses, when the user asked to stop."""
+        """Raise the exception of the host if the user wants to stop."""
 
 
 class Silent:
-    """Nobody is watching."""
+    """A progress that nobody watches."""
 
     def begin(self, stage: str, total: int, unit: str) -> None:
         del stage, total, unit

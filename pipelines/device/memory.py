@@ -202,9 +202,9 @@ def _allowed_bytes(device: torch.device) -> int | None:
     """
     import torch
 
-    if device.type == "cuda" and (told := getattr(torch.cuda, "get_per_process_memory_fraction", None)):
+    if device.type == "cuda" and (fraction := getattr(torch.cuda, "get_per_process_memory_fraction", None)):
         index = torch.cuda.current_device() if device.index is None else device.index
-        return int(told(index) * torch.cuda.get_device_properties(index).total_memory)
+        return int(fraction(index) * torch.cuda.get_device_properties(index).total_memory)
     if device.type == "mps" and (recommended := getattr(torch.mps, "recommended_max_memory", None)):
         return int(recommended())
     return None

@@ -32,6 +32,6 @@ def remote_folder(environ: Mapping[str, str] = os.environ) -> Path:
     Without COMFYUI_PATH, return a folder in `data_folder`.
     """
     comfyui = environ.get("COMFYUI_PATH")
-    if comfyui:  # folder_paths.get_system_user_directory("wan_duet"), unless ComfyUI was told another one
+    if comfyui:  # folder_paths.get_system_user_directory("wan_duet"), unless ComfyUI has another one
         return Path(comfyui) / "user" / "__wan_duet"
     return data_folder() / "remote"

@@ -95,16 +95,16 @@ def verify(part: Path) -> None:
     Raises BrokenError if they differ, after deleting the file, so that the next attempt starts again.
     """
     try:
-        told = json.loads(_note(part).read_text(encoding="utf-8")).get("md5")
+        stated = json.loads(_note(part).read_text(encoding="utf-8")).get("md5")
     except (OSError, ValueError, AttributeError):
         return
-    if told is None:
+    if stated is None:
         return
     digest = hashlib.md5(usedforsecurity=False)
     with part.open("rb") as stream:
         while chunk := stream.read(2**20):
             digest.update(chunk)
-    if base64.b64encode(digest.digest()).decode() != told:
+    if base64.b64encode(digest.digest()).decode() != stated:
         forget(part)
         raise BrokenError("the file was damaged during the download")
 

@@ -18,7 +18,7 @@ __all__ = ["follow", "pause"]
 
 log = logging.getLogger(__name__)
 
-_NOTE_EVERY_S = 60.0  # how often the journal is told that the provider knows the job
+_NOTE_EVERY_S = 60.0  # how often the journal records that the provider knows the job
 
 
 async def follow(job: Job, context: JobContext, on_event: OnEvent, *, ordered_here: bool) -> Job:

@@ -79,7 +79,7 @@ class Job:
                     another one.
     money:          of this row; an open job that has none spent is still counted as if, because it may be.
     stop_asked:     the user wants it stopped, and whoever owns the job has to see to it.
-    told:           the user knows that the fate of this job is unknown, and may order it anew.
+    told:           the user knows that the state of this job is unknown, and may buy it again.
     owner:          the token of who works on it.
     price_high:     the most of what it was expected to cost, None where unknown.
     charged:        what it did cost, None where the provider does not say.
@@ -156,14 +156,14 @@ class Job:
     @property
     def seed(self) -> int | None:
         """The seed that was used, or None if it is not known. Only for completed jobs."""
-        told, ordered = self.outcome.seed, self.ordered("seed")
-        return ordered if told is None else told
+        reported, ordered = self.outcome.seed, self.ordered("seed")
+        return ordered if reported is None else reported
 
     @property
     def prompt(self) -> str | None:
         """The prompt that was used, or None if it is not known. Only for completed jobs."""
-        told, ordered = self.outcome.prompt, self.ordered("prompt")
-        return ordered if told is None else told
+        reported, ordered = self.outcome.prompt, self.ordered("prompt")
+        return ordered if reported is None else reported
 
     def ordered(self, field: str) -> Any:
         """Return a value of the payload, also from the groups of some endpoints. None if it is not there."""

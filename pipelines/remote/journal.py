@@ -102,7 +102,7 @@ class Journal:
                 if not (resubmit and job.told and self._is_idle(job, owner)):
                     self._set(job.job_id, {"stop_asked": False, "out_path": out})
                     return self.job(job.job_id)
-                text = "bought anew by the user, who could not know what became of this one"
+                text = "bought again by the user, while the state of this one was unknown"
                 self._set(job.job_id, {"state": "failed", "closed_at": self._now(), "error": text})
             finished = next((job for job in same if reuse and job.state == "done"), None)
             if finished is not None:

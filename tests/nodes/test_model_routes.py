@@ -51,7 +51,7 @@ def ask(
     tmp_path: Path, *questions: tuple[str, object], headers: Mapping[str, str] | None = None
 ) -> list[Any]:
     """(status, answer) of each question to one server: (path, body), a GET without body. "wait" waits until
-    no download runs, "begun" until a MiB has arrived.
+    no download runs, "begun" until a MiB has arrived. An event instead of a body is set, and asks nothing.
     """
 
     async def talk() -> list[Any]:
@@ -75,6 +75,9 @@ def ask(
         try:
             async with ClientSession() as session:
                 for path, body in questions:
+                    if isinstance(body, threading.Event):
+                        body.set()
+                        continue
                     while path in WAITS and not WAITS[path]((await one(session, "progress", None))[1]):
                         await asyncio.sleep(0.02)
                     answers.append(await one(session, "progress" if path in WAITS else path, body))
@@ -99,18 +102,18 @@ def test_the_files_of_a_workflow_are_looked_up_and_fetched(tmp_path: Path) -> No
 
 
 def test_a_download_is_stopped_and_continued_and_another_waits(tmp_path: Path, site: Site) -> None:
-    host, never = f"127.0.0.1:{site.port}", threading.Event()
+    host, ends = f"127.0.0.1:{site.port}", threading.Event()
     half = len(WEIGHTS) // 2
-    first = [Reply(WEIGHTS, 200, TAG, breaks_after=half, pause=never)]
+    first = [Reply(WEIGHTS, 200, TAG, breaks_after=half, pause=ends)]
     site.pages[host, "/vae"] = lambda asked: first.pop() if first else ranged(WEIGHTS, asked, TAG)
     names = {"files": [NAME]}
-    threading.Timer(3, never.set).start()  # a server that sends nothing more; then it ends the connection
     seen = ask(
         tmp_path,
         ("get", names),
         ("begun", None),
         ("get", names),
         ("stop", {}),
+        ("the server sends nothing more, and now ends the connection", ends),
         ("wait", None),
         ("look", names),
     )
