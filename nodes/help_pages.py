@@ -101,7 +101,7 @@ def _on_this_machine(node: str) -> list[str]:
     if node == "WanDuetRequestLocal":
         return [*_MEANINGS, *(f"| {name} | {meaning} |" for name, meaning in SETTING_MEANINGS.items())]
     request = next((request for request in REQUEST_NODES if request.node_id == node), None)
-    if request is None:
+    if request is None or any(cls.remote_only for cls in kinds_of(request.task)):
         return []
     return [*_MEANINGS, *(f"| {field} | {LOCAL_RULES[field].meaning} |" for field in request.fields)]
 

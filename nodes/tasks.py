@@ -33,6 +33,9 @@ def _node(
     )
 
 
+_ANIMATE = """seed resolution num_inference_steps guidance_scale shift use_turbo enable_safety_checker
+    enable_output_safety_checker video_quality video_write_mode return_frames_zip video_url image_url"""
+
 REQUEST_NODES = (
     _node(
         "WanDuetTextToVideo",
@@ -186,5 +189,21 @@ REQUEST_NODES = (
         "Describes a video to generate with Wan 2.1 at Novita.",
         "novita, wan 2.1 t2v, wan2.1-t2v",
         "prompt negative_prompt width height seed steps guidance_scale flow_shift model_name extra",
+    ),
+    _node(
+        "WanDuetAnimateMove",
+        "Wan Duet Animate Move",
+        "animate-move",
+        "Describes a video in which the person of an image moves as that of a video. Runs only at fal.",
+        "wan animate, wan 2.2 animate, motion transfer, character animation, pose transfer",
+        _ANIMATE,
+    ),
+    _node(
+        "WanDuetAnimateReplace",
+        "Wan Duet Animate Replace",
+        "animate-replace",
+        "Describes a video whose person is replaced by the one of an image. Runs only at fal.",
+        "wan animate, wan 2.2 animate, character replacement, swap character",
+        _ANIMATE,
     ),
 )

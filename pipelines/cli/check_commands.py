@@ -117,8 +117,9 @@ def _abilities(options: argparse.Namespace, model: WanModel | None) -> LocalAbil
 def _check(options: argparse.Namespace) -> int:
     """Print the report. Returns 0 when at least one of the requested runners can run the request."""
     request = read_request(options)
-    model = chosen_model(options) if "local" in options.on else None
-    family = family_of(options, model) if "local" in options.on else None
+    here = "local" in options.on and not request.remote_only
+    model = chosen_model(options) if here else None
+    family = family_of(options, model) if here else None
     abilities, novita = _abilities(options, model), novita_model(options, options.on)
     reports = check_all(request, options.on, family, abilities, known_prices(), novita)
     expected = None if family is None else _expected(request, family, model, abilities)

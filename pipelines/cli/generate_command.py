@@ -21,6 +21,7 @@ from ..progress import Progress
 from ..request.check import RUNNERS
 from ..request.field_rows import MEDIA
 from ..request.flags import values_of_flags
+from ..request.kinds import class_of
 from ..video.output import require_known_suffix
 from .remote_command import add_remote_flags, generate_remotely, require_local_flags
 from .request_flags import add_request_flags, add_residency, load_chosen, read_request, seconds_of
@@ -188,6 +189,8 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
 
 
 def _required_model(options: argparse.Namespace) -> str:
+    if (cls := class_of(options.kind)).remote_only:
+        raise RequestError.of("kind", f"{cls.kind} runs only at {cls.provider}", f"add --on {cls.provider}")
     if options.model is None:
         raise RequestError.of("--model", "not given", "give toy, a folder in diffusers layout, or a file")
     return str(options.model)

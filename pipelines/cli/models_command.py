@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..download.folders import data_folder, remote_folder
 from ..errors import RequestError
 from ..plan.expectation import Rates, read_rates
-from ..request import KIND_NAMES, KINDS
+from ..request import KIND_NAMES, LOCAL_KINDS
 from .terminal import TerminalProgress
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _folders(options: argparse.Namespace) -> Folders:
 def _kinds_by_files(catalogue: Catalogue) -> list[list[str]]:
     """Return the kinds in groups that need the same files."""
     groups: dict[tuple[str, ...], list[str]] = {}
-    for kind in KINDS:
+    for kind in LOCAL_KINDS:
         names = tuple(file.name for files in catalogue.sets(kind).values() for file in files.files)
         groups.setdefault(names or (kind,), []).append(kind)
     return list(groups.values())

@@ -91,11 +91,12 @@ class Catalogue:
         return list(dict.fromkeys(file for file in known if file is not None))
 
     def sets(self, kind: str) -> dict[str, FileSet]:
-        """{size: files} for a kind; those of its usual family first. Empty where none is published here.
+        """{size: files} for a kind; those of its usual family first. Empty where none is published here, and
+        for a kind that only a provider runs.
 
         Raises RequestError for an unknown kind.
         """
-        if special_weights(kind) is not None:
+        if special_weights(kind) is not None or class_of(kind).remote_only:
             return {}
         task = class_of(kind).task
         usual = default_family(task).name
@@ -108,7 +109,9 @@ class Catalogue:
         """The files of a kind in this size, or in the first one. Raises RequestError."""
         sets = self.sets(kind)
         if not sets:
-            raise RequestError.of("KIND", f"{kind} has no single files", f"get {special_weights(kind)}")
+            where = special_weights(kind)
+            fix = "run it at its provider, with --on" if where is None else f"get {where}"
+            raise RequestError.of("KIND", f"{kind} has no single files", fix)
         size = next(iter(sets)) if size is None else size
         if size not in sets:
             raise RequestError.of("--size", f"{size} is not listed for {kind}", f"give {' or '.join(sets)}")

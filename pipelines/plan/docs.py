@@ -65,8 +65,8 @@ size and each side rounded to a multiple of 16 (5B: 32). An input in one of the 
 the table.
 
 """
-_LOCAL = """Every kind runs on this machine. If some values of a field are impossible here, its line says
-which, and what to do instead.
+_LOCAL = """Every kind runs on this machine, but those that a provider alone offers. If some values of a field
+are impossible here, its line says which, and what to do instead.
 
 """
 _SETTINGS = """Every kind has one more field, `local`: an object with settings that only this machine has. It

@@ -234,5 +234,5 @@ def default_family(task: str) -> Family:
     """Return the first family that can do `task`. Raises RequestError on `task` if there is none."""
     found = next((family for family in FAMILIES.values() if task in family.tasks), None)
     if found is None:
-        raise RequestError.of("task", f"got {task!r}", "give a task that a model family has")
+        raise RequestError.of("task", f"no model here can do {task}", "run it at its provider, with --on")
     return found

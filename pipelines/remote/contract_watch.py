@@ -15,7 +15,7 @@ from .published_page import PageError, PublishedField, page_address, read_page
 
 __all__ = ["ContractNews", "contract_news", "known_contracts"]
 
-Answer = Literal["equal", "differs", "unknown"]
+Comparison = Literal["equal", "differs", "unknown"]
 _LARGEST = 2**20  # bytes of a page; they have some 20 KiB
 
 
@@ -29,7 +29,7 @@ class ContractNews:
     kind: str
     endpoint: str
     page: str
-    answer: Answer
+    answer: Comparison
     lines: tuple[str, ...] = ()
 
 
@@ -46,7 +46,7 @@ def contract_news(web: Web, entries: Iterable[Mapping[str, Any]]) -> Iterator[Co
         yield ContractNews(entry["kind"], entry["endpoint"], page, answer, lines)
 
 
-def _compare(entry: Mapping[str, Any], web: Web, page: str) -> tuple[Answer, tuple[str, ...]]:
+def _compare(entry: Mapping[str, Any], web: Web, page: str) -> tuple[Comparison, tuple[str, ...]]:
     try:
         status, text = _get(web, page)
         if status in (404, 410):

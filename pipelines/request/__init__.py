@@ -10,6 +10,7 @@ from .image_size import ImageSize
 from .kinds import (
     KIND_NAMES,
     KINDS,
+    LOCAL_KINDS,
     SENDABLE,
     class_of,
     describe_kinds,
@@ -32,6 +33,7 @@ from .seeds import SEED_MAX, seed_for_run, seed_of
 __all__ = [
     "KINDS",
     "KIND_NAMES",
+    "LOCAL_KINDS",
     "MEDIA",
     "NOVITA_MODELS",
     "RUNNERS",

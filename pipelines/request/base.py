@@ -23,6 +23,7 @@ class WanRequest(StrictModel):
     provider: ClassVar[str]
     endpoint: ClassVar[str]
     title: ClassVar[str]
+    remote_only: ClassVar[bool] = False  # no model here can do it
 
     local: LocalSettings | None = Field(default=None, exclude=True)
 

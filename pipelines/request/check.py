@@ -57,7 +57,10 @@ def check(
     """
     if runner not in RUNNERS:
         raise RequestError.of("runner", f"got {runner!r}", f"give one of {', '.join(RUNNERS)}")
-    if runner == "local":
+    if runner == "local" and request.remote_only:
+        reason = f"runs only at {request.provider}: use Run {request.provider}, or --on {request.provider}"
+        findings, resolved = [Finding("kind", "impossible", request.kind, None, reason)], None
+    elif runner == "local":
         findings, resolved = _resolve(request, family, abilities or LocalAbilities(), media)
     else:
         findings = fal_findings(request) if runner == "fal" else novita_findings(request, novita_model)

@@ -50,9 +50,11 @@ def for_fal(request: WanRequest) -> WanRequest | None:
 
 
 def _fault(field: str, value: Any) -> str | None:
-    """Return why a file or address of this field is not sent, which would end the run before it is bought."""
+    """Return why the value is not sent as it is; the run would end before anything is bought."""
     if field in MEDIA and value is not None and "://" in value and not is_https(value):
         return "not an https address; give https, or save the file and give its name"
+    if field == "return_frames_zip" and value:
+        return "the archive would not be fetched; leave it off, and take the frames from the video"
     for index, lora in enumerate(value or () if field == "loras" else ()):
         if fault := why_not_sent(lora["path"]):
             return f"loras[{index}].path: {'; '.join(fault)}"

@@ -19,6 +19,7 @@ from .strict_model import StrictModel
 __all__ = [
     "KINDS",
     "KIND_NAMES",
+    "LOCAL_KINDS",
     "SENDABLE",
     "class_of",
     "describe_kinds",
@@ -52,6 +53,7 @@ def _request_class(entry: Mapping[str, Any]) -> type[WanRequest]:
     cls = _class(entry, FORMS[entry["form"]])
     for key in _ABOUT:
         setattr(cls, key, entry[key])
+    cls.remote_only = entry.get("remote_only", False)
     return cls
 
 
@@ -82,6 +84,8 @@ for _entry in OBJECT_ENTRIES:
     _OBJECTS[_entry["contract"]] = _class(_entry, StrictModel)
 
 KINDS: dict[str, type[WanRequest]] = {entry["kind"]: _request_class(entry) for entry in KIND_ENTRIES}
+
+LOCAL_KINDS: tuple[str, ...] = tuple(kind for kind, cls in KINDS.items() if not cls.remote_only)
 
 KIND_NAMES: tuple[str, ...] = (*KINDS, *ALIASES)  # all names that `class_of` and `parse` accept
 

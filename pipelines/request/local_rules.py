@@ -255,6 +255,11 @@ _NO_EXPANDER = (
     "--prompt-expander FOLDER; or switch it off"
 )
 
+_ONLY_ANIMATE = LocalRule(
+    "impossible: only the Animate kinds have it, and they run only at a provider.",
+    lambda case: case.impossible("only the Animate kinds of a provider have it"),
+)
+
 LOCAL_RULES: Mapping[str, LocalRule] = {
     "prompt": _honoured("encoded with UMT5, 512 tokens"),
     "negative_prompt": _honoured("encoded with UMT5, 512 tokens"),
@@ -351,6 +356,8 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     "extra": LocalRule(
         "impossible: there is no Novita task to report, and no local run will have one; leave it out.", _extra
     ),
+    "use_turbo": _ONLY_ANIMATE,
+    "return_frames_zip": _ONLY_ANIMATE,
     "model_name": _honoured("the family of the loaded model"),
     "width": _honoured("used unchanged"),
     "height": _honoured("used unchanged"),

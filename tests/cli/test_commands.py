@@ -145,7 +145,7 @@ def test_kinds_names_kind_and_contract(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["kinds", "--json"]) == 0
     kinds = json.loads(capsys.readouterr().out)
     assert [kind["kind"] for kind in kinds] == list(KINDS)
-    assert len(kinds) == 19
+    assert len(kinds) == 21
     assert kinds[0]["contract"] == "WanT2VRequest"
     assert main(["kinds"]) == 0
     assert "text-to-video " in capsys.readouterr().out

@@ -29,6 +29,7 @@ from wan_duet.pipelines.request import parse
 
 from ..servers.fal import FalServer
 from ..servers.novita import NovitaServer
+from ..servers.results import clip, picture
 
 KEY = "5f0c1d2e-aaaa-4bbb-8ccc-123456789abc:c0ffee00112233445566778899aabbcc"
 
@@ -105,6 +106,22 @@ def test_a_request_of_the_command_line_is_bought_once_and_listed(
     assert jobs(capsys, "attach", answer["job"]) == listed
     assert main(["jobs", "list"]) == 0
     assert "film.mp4" in capsys.readouterr().out
+
+
+def test_the_person_of_a_video_is_replaced_at_fal_only(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "person.png").write_bytes(picture())
+    (tmp_path / "scene.mp4").write_bytes(clip())
+    media = ["--image-url", str(tmp_path / "person.png"), "--video-url", str(tmp_path / "scene.mp4")]
+    asked = ["generate", "--kind", "animate-replace", *media, "-o", str(tmp_path / "film.mp4")]
+    assert main(asked) == 2
+    assert "animate-replace runs only at fal; add --on fal" in capsys.readouterr().err
+    assert main([*asked, "--on", "fal"]) == 0
+    (job,) = server.jobs.values()
+    assert job.endpoint == "fal-ai/wan/v2.2-14b/animate/replace"
+    assert job.body["resolution"] == "480p"
+    assert {"prompt", "use_turbo", "return_frames_zip"}.isdisjoint(job.body)
 
 
 def test_no_reuse_buys_again_beside_the_first_file(tmp_path: Path, folder: Path, server: FalServer) -> None:

@@ -38,7 +38,8 @@ class Graph:
 
     def __init__(self, settings: dict[str, dict[str, Any]], node: str, **changed: object) -> None:
         self.settings = settings
-        self.nodes = {"request": {"class_type": node, "inputs": self.new(node, prompt="a ball", **changed)}}
+        prompt = {"prompt": "a ball"} if "prompt" in settings[node] else {}
+        self.nodes = {"request": {"class_type": node, "inputs": self.new(node, **prompt, **changed)}}
         self.last = "request"
 
     def new(self, node: str, **changed: object) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from wan_duet.pipelines.model_files.catalogue import (
     special_weights,
 )
 from wan_duet.pipelines.plan.families import FAMILIES
-from wan_duet.pipelines.request import KINDS, class_of
+from wan_duet.pipelines.request import LOCAL_KINDS, class_of
 
 PUBLISHED = read_catalogue()
 T2V, LIGHTNING = "text-to-video", "text-to-video-turbo"
@@ -44,7 +44,7 @@ def test_no_two_files_have_one_content() -> None:
     assert AS_OF.startswith("2026-")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LOCAL_KINDS)
 def test_every_kind_has_all_parts_of_its_model_or_says_where_they_are(kind: str) -> None:
     sets = PUBLISHED.sets(kind)
     assert bool(sets) == (special_weights(kind) is None)

@@ -8,7 +8,7 @@ from wan_duet.pipelines.model_files.catalogue import read_catalogue
 from wan_duet.pipelines.model_files.machine_fit import Machine, expected, fit, weight_count
 from wan_duet.pipelines.plan.expectation import Rates
 from wan_duet.pipelines.plan.flops import SIZES
-from wan_duet.pipelines.request import KINDS
+from wan_duet.pipelines.request import LOCAL_KINDS
 
 GB = 10**9
 CATALOGUE = read_catalogue()
@@ -44,7 +44,7 @@ def test_the_count_of_weights_is_that_of_the_published_file(file: str, family: s
     assert 0.97 < 2 * weight_count(SIZES[family]) / size_bytes < 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", LOCAL_KINDS)
 def test_the_time_of_the_usual_request_is_told_where_the_machine_was_measured(kind: str) -> None:
     for files in CATALOGUE.sets(kind).values():
         assert expected(kind, files.family, None) is None

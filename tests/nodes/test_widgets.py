@@ -59,7 +59,7 @@ def test_every_widget_says_what_it_is_for(node: RequestNode) -> None:
     assert all(widget.tooltip for widget in widgets(node.task, node.fields))
 
 
-@every_task
+@pytest.mark.parametrize("node", [node for node in REQUEST_NODES if "prompt" in node.fields])
 def test_empty_prompt_is_refused_by_name(node: RequestNode) -> None:
     with pytest.raises(RequestError, match=r"^prompt: "):
         asked(node.task, prompt="")

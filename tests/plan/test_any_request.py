@@ -16,6 +16,7 @@ from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.plan import FAMILIES, GRIDS, Plan, describe, make_plan
 from wan_duet.pipelines.request import (
     KINDS,
+    LOCAL_KINDS,
     RUNNERS,
     SEED_MAX,
     FieldRow,
@@ -85,7 +86,7 @@ def right_value(row: FieldRow) -> st.SearchStrategy[Any]:
 @st.composite
 def requests(draw: st.DrawFn) -> tuple[str, dict[str, Any]]:
     """A kind, and a JSON object for it with any field left out that may be."""
-    kind = draw(st.sampled_from(sorted(KINDS)))
+    kind = draw(st.sampled_from(sorted(LOCAL_KINDS)))
     values = draw(right_object(field_table(kind)))
     if "width" in values:
         values["width"], values["height"] = draw(st.sampled_from(SIZE_PAIRS))

@@ -22,6 +22,7 @@ from wan_duet.pipelines.request import (
 )
 
 NEEDED = {
+    "prompt": "a",
     "image_url": "https://a/b.png",
     "video_url": "https://a/b.mp4",
     "audio_url": "https://a/b.wav",
@@ -34,7 +35,7 @@ NEEDED = {
 def request(kind: str, **values: Any) -> WanRequest:
     cls = KINDS[kind]
     needed = {name: value for name, value in NEEDED.items() if cls.model_fields.get(name) is not None}
-    return parse(kind, {"prompt": "a", **needed, **values})
+    return parse(kind, {**needed, **values})
 
 
 def t2v(**values: Any) -> WanRequest:
@@ -317,3 +318,15 @@ def test_runners_stand_side_by_side() -> None:
         "impossible",
     ]
     assert "price: about $0.17" in side_by_side(reports)
+
+
+@pytest.mark.parametrize("kind", ["animate-move", "animate-replace"])
+def test_a_kind_that_no_model_here_can_do_runs_at_its_provider_only(kind: str) -> None:
+    asked = request(kind)
+    [finding] = check(asked, "local").findings
+    assert (finding.field, finding.status) == ("kind", "impossible")
+    assert "--on fal" in finding.reason
+    assert not check(asked, "novita").ok
+    assert check(asked, "fal").ok
+    assert not check(request(kind, return_frames_zip=True), "fal").ok
+    assert asked.endpoint == f"fal-ai/wan/v2.2-14b/animate/{kind.removeprefix('animate-')}"
