@@ -103,6 +103,24 @@ def test_a_finished_job_is_seen_soon_and_an_unfinished_one_is_not_asked_about_al
     assert workshop.calls.count("status") <= 4 + seconds / (1.5 if first == 1.0 else 6.0)
 
 
+def test_the_journal_is_told_about_once_a_minute_that_the_provider_knows_the_job(
+    patient: JobContext, workshop: Workshop, order: Make
+) -> None:
+    known: list[float] = []
+    ages: list[float] = []
+
+    def look() -> None:
+        workshop.looks = 0 if patient.clock.elapsed() >= 1800.0 else 10_000
+        if (known_at := the_row(patient).known_at) is not None:
+            known.append(known_at)
+            ages.append(patient.clock.now() - known_at)
+
+    workshop.during["status"] = look
+    run(order(), patient)
+    assert max(ages) <= 120.0
+    assert 15 <= len(set(known)) <= 60
+
+
 # ---- attempts
 
 
