@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from wan_duet.pipelines.errors import JournalError, UnreachableError
+from wan_duet.pipelines.remote.follow import pause
 from wan_duet.pipelines.remote.job_context import JobContext, PollTimes
 from wan_duet.pipelines.remote.job_record import Job, Order
 from wan_duet.pipelines.remote.stop import StopAskedError, unless_stopped
@@ -120,3 +121,15 @@ def test_a_cancellation_from_outside_goes_through(job: Job, context: JobContext)
         assert ended
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize(("asked", "lasts_s"), [("never", 30.0), ("before", 30.0), ("meanwhile", 1.0)])
+def test_a_new_stop_ends_the_pause_between_two_looks(
+    job: Job, context: JobContext, asked: str, lasts_s: float
+) -> None:
+    if asked != "never":
+        context.journal.ask_to_stop(job.job_id)
+    if asked == "before":
+        job = context.journal.job(job.job_id)
+    asyncio.run(pause(30.0, job, context))
+    assert context.clock.elapsed() == pytest.approx(lasts_s, abs=0.5)
