@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 import urllib.parse
 import warnings
 from pathlib import Path
@@ -107,10 +108,12 @@ def test_comfy_script_runs_what_it_makes_of_it(host: HeadlessComfyUI, tmp_path: 
         ["python", "-m", "comfy_script.transpile", str(file), "--api", f"{host.url}/", "--runtime"], tmp_path
     )
     assert made.returncode == 0, made.stderr
-    script = made.stdout.replace("load()", f"load({host.url!r})").replace("Workflow()", "Workflow(wait=True)")
-    (tmp_path / "scripted.py").write_text(script.replace("# _ = ", "_ = "), encoding="utf-8")
+    script = made.stdout.replace("load()", f"load({host.url!r})").replace("# _ = ", "_ = ")
+    (tmp_path / "scripted.py").write_text(script, encoding="utf-8")
     done = ran(["python", "scripted.py"], tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
+    while host.client.get("/prompt")["exec_info"]["queue_remaining"]:
+        time.sleep(0.5)  # the script ends once the workflow is queued
     written = list(host.output.glob("scripted_*"))
     assert written, done.stdout + done.stderr
     for one in written:
