@@ -9,6 +9,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ..errors import RequestError
+from ..request.contracts import NOT_OFFERED
 from .subcommands import add_command
 
 __all__ = ["UNKNOWN", "add_contracts_command"]
@@ -38,10 +39,12 @@ def _contracts(options: argparse.Namespace) -> int:
         raise RequestError.of(
             "--kind", f"{', '.join(sorted(unknown))}: no such kind", "see wan-duet contracts"
         )
-    return _live(entries, options.json) if options.live else _list(entries, options.json)
+    if options.live:
+        return _live(entries, options.json)
+    return _list(entries, options.json, [] if options.kind else list(NOT_OFFERED.values()))
 
 
-def _list(entries: list[Mapping[str, Any]], as_json: bool) -> int:
+def _list(entries: list[Mapping[str, Any]], as_json: bool, not_offered: list[Mapping[str, Any]]) -> int:
     rows = [
         {
             "kind": entry["kind"],
@@ -52,10 +55,13 @@ def _list(entries: list[Mapping[str, Any]], as_json: bool) -> int:
         for entry in entries
     ]
     if as_json:
-        print(json.dumps(rows, indent=2))
-    else:
-        for row in rows:
-            print(f"{row['kind']}: {row['endpoint']}, {row['fields']} fields, sources {row['sources']}")
+        print(json.dumps({"offered": rows, "not_offered": not_offered}, indent=2, ensure_ascii=False))
+        return 0
+    for row in rows:
+        print(f"{row['kind']}: {row['endpoint']}, {row['fields']} fields, sources {row['sources']}")
+    for known in not_offered:
+        why = f"{known['missing']} ({known['source']}, {known['as_of']})"
+        print(f"{known['kind']}: {known['endpoint']}, known but not offered: {why}")
     return 0
 
 

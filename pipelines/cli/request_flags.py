@@ -15,7 +15,7 @@ from ..plan.families import Family, default_family
 from ..request.base import WanRequest
 from ..request.field_rows import LOCAL
 from ..request.flags import add_flags, values_of_flags
-from ..request.kinds import KIND_NAMES, class_of
+from ..request.kinds import class_of
 from ..request.parse import parse, read_json
 from .subcommands import add_interpolator_folders
 
@@ -40,11 +40,20 @@ def add_request_flags(parser: argparse.ArgumentParser, kind: str) -> None:
     """Add REQUEST.json, --kind, the model, the folders of interpolators, and a flag per field of `kind`."""
     parser.add_argument("request", nargs="?", metavar="REQUEST.json", help="a JSON object; - reads stdin")
     parser.add_argument(
-        "--kind", choices=list(KIND_NAMES), default=DEFAULT_KIND, metavar="KIND", help="default: %(default)s"
+        "--kind", type=_kind, default=DEFAULT_KIND, metavar="KIND", help="default: %(default)s"
     )
     _add_model(parser)
     add_interpolator_folders(parser)
     add_flags(parser, kind)
+
+
+def _kind(name: str) -> str:
+    """Return the name of a kind or alias. Raises ArgumentTypeError that says which there are."""
+    try:
+        class_of(name)
+    except RequestError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return name
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,15 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["ALIASES", "DESCRIPTIONS", "KIND_ENTRIES", "OBJECT_ENTRIES", "SENT_ENTRIES", "stated_limits"]
+__all__ = [
+    "ALIASES",
+    "DESCRIPTIONS",
+    "KIND_ENTRIES",
+    "NOT_OFFERED",
+    "OBJECT_ENTRIES",
+    "SENT_ENTRIES",
+    "stated_limits",
+]
 
 _DATA: dict[str, Any] = json.loads(Path(__file__).with_name("contracts.json").read_text(encoding="utf-8"))
 
@@ -22,6 +30,9 @@ OBJECT_ENTRIES: tuple[Mapping[str, Any], ...] = tuple(_DATA["objects"])
 
 ALIASES: Mapping[str, Mapping[str, Any]] = _DATA["aliases"]
 """{name: its kind, the contract that it mirrors, and the defaults that this contract adds}"""
+
+NOT_OFFERED: Mapping[str, Mapping[str, Any]] = {entry["kind"]: entry for entry in _DATA["not_offered"]}
+"""{kind: provider, endpoint, what is missing here, day and source} of what only the providers have."""
 
 DESCRIPTIONS: Mapping[str, str] = _DATA["descriptions"]
 """{field: what it means}, for tooltips, JSON Schema, command line help and documents."""

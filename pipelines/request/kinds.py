@@ -9,7 +9,7 @@ from pydantic import Field, create_model
 
 from ..errors import RequestError
 from .base import WanRequest
-from .contracts import ALIASES, KIND_ENTRIES, OBJECT_ENTRIES, SENT_ENTRIES
+from .contracts import ALIASES, KIND_ENTRIES, NOT_OFFERED, OBJECT_ENTRIES, SENT_ENTRIES
 from .field_rows import FieldRow, closest, field_rows
 from .forms import FORMS
 from .image_size import SizeOrPreset
@@ -100,6 +100,9 @@ def class_of(kind: str) -> type[WanRequest]:
     name = ALIASES[kind]["kind"] if kind in ALIASES else kind
     if name in KINDS:
         return KINDS[name]
+    if known := NOT_OFFERED.get(kind):
+        found = f"{known['endpoint']} is known ({known['as_of']}), but not offered here"
+        raise RequestError.of("kind", found, f"missing: {known['missing']}; choose another kind")
     near = closest(kind, KINDS)
     fix = f"did you mean {near}?" if near else "known kinds: " + ", ".join(KINDS)
     raise RequestError.of("kind", f"no kind is called {kind[:60]!r}", fix)

@@ -16,8 +16,11 @@ from wan_duet.pipelines.cli import contracts_command
 from wan_duet.pipelines.cli.commands import main
 from wan_duet.pipelines.download import web as web_module
 from wan_duet.pipelines.download.web import Web
+from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.remote.contract_watch import contract_news, known_contracts
 from wan_duet.pipelines.remote.published_page import PageError, read_page
+from wan_duet.pipelines.request.contracts import NOT_OFFERED
+from wan_duet.pipelines.request.kinds import KIND_NAMES, class_of
 
 FAL = [entry for entry in known_contracts() if entry["provider"] == "fal"]
 NOVITA = [entry for entry in known_contracts() if entry["provider"] == "novita"]
@@ -184,5 +187,19 @@ def test_the_command_says_it_by_its_exit_code(
 
 def test_without_live_the_tables_are_listed_and_nothing_is_asked(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["contracts", "--json"]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == len(known_contracts())
+    listed = json.loads(capsys.readouterr().out)
+    assert len(listed["offered"]) == len(known_contracts())
+    assert {item["kind"] for item in listed["not_offered"]} == set(NOT_OFFERED)
     assert main(["contracts", "--kind", "other"]) == 2
+
+
+@pytest.mark.parametrize("kind", NOT_OFFERED)
+def test_check_names_what_is_known_but_not_offered(kind: str) -> None:
+    known = NOT_OFFERED[kind]
+    assert kind not in KIND_NAMES
+    assert known["as_of"]
+    assert known["source"]
+    with pytest.raises(RequestError) as caught:
+        class_of(kind)
+    assert known["endpoint"] in str(caught.value)
+    assert known["missing"] in str(caught.value)
