@@ -401,6 +401,24 @@ def test_a_damaged_receipt_is_exit_code_2(
         assert "is damaged" in capsys.readouterr().err
 
 
+def test_a_receipt_of_a_run_in_comfyui_says_what_it_cannot_promise(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, file = tmp_path / "a.mp4", tmp_path / "host.json"
+    assert main(["generate", write(), "--model", "toy", "-o", str(out)]) == 0
+    receipt = json.loads(out.with_suffix(".json").read_text())
+    experts = {
+        "high": {"class": "WAN21_T2V", "file": "a.gguf", "patches": ["wrapper outer_sample: easycache"]}
+    }
+    receipt["model"] |= {"name": "WAN21_T2V", "exactness": "host", "experts": experts}
+    file.write_text(json.dumps(receipt))
+    assert main(["generate", "--from-receipt", str(file), "-o", str(tmp_path / "b.mp4")]) == 2
+    message = capsys.readouterr().err
+    assert "ComfyUI's MODEL WAN21_T2V with wrapper outer_sample: easycache" in message
+    assert "not promised" in message
+    assert not (tmp_path / "b.mp4").exists()
+
+
 def test_a_receipt_of_a_folder_asks_for_that_folder(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

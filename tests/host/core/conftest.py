@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 import frame_nets
+import gguf
 import pytest
 import tiny_files
 import tiny_kinds
@@ -145,7 +146,7 @@ def write_models(models: Path, tiny: ModuleType) -> None:
         save_file(weights, models / "diffusion_models" / f"{expert}.safetensors")
         save_file(scaled_fp8(weights), models / "diffusion_models" / f"{expert} fp8.safetensors")
         save_file(scaled_int8(weights), models / "diffusion_models" / f"{expert} int8.safetensors")
-        tiny_files.save_gguf(models / "diffusion_models" / f"{expert} q8.gguf", weights, "Q8_0")
+        write_gguf(models / "diffusion_models" / f"{expert} q8.gguf", weights)
         (mine / component).mkdir()
         save_file(tiny.to_diffusers(weights), mine / component / "diffusion_pytorch_model.safetensors")
         (mine / component / "config.json").write_text(json.dumps(tiny.DIFFUSERS_CONFIG))
@@ -179,6 +180,19 @@ def write_narrow_models(models: Path) -> None:
     with torch.device("meta"):
         vae = AutoencoderKLWan.from_config({**tiny_files.VAES["2.1"], "base_dim": 2})
     save_file(tiny_files.wan_vae_names(tiny_files.randomise(vae, 0)), models / "vae" / "narrow.safetensors")
+
+
+def write_gguf(file: Path, weights: dict[str, Tensor]) -> None:
+    """The same matrices in Q8_0 and the rest in F32, as published files have it."""
+    writer = gguf.GGUFWriter(file, "wan")
+    for name, tensor in weights.items():
+        matrix = name.startswith("blocks.") and tensor.ndim == 2
+        kind = gguf.GGMLQuantizationType.Q8_0 if matrix else gguf.GGMLQuantizationType.F32
+        writer.add_tensor(name, gguf.quants.quantize(tensor.numpy(), kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
 
 
 def scaled_int8(weights: dict[str, Tensor]) -> dict[str, Tensor]:

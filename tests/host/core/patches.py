@@ -50,6 +50,9 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "SkipLayerGuidanceSD3": {"layers": "0", "scale": 3.0, **WHOLE},
     "SkipLayerGuidanceWanVideo": {"blocks": "0", **WHOLE},
     "TemporalScoreRescaling": {"tsr_k": 0.5, "tsr_sigma": 1.0},
+    "UNetCrossAttentionMultiply": {"q": 1.5},
+    "UNetSelfAttentionMultiply": {"q": 1.5},
+    "UNetTemporalAttentionMultiply": {"self_temporal": 1.5, "cross_temporal": 1.5},
     "WanContextWindowsManual": WINDOWS,
     "WanVideoNAG": {"conditioning": ["negative", 0]},
 }
@@ -109,7 +112,7 @@ def row(bench: Bench, name: str, info: Mapping[str, Any], **settings: Any) -> Ro
     }
     changed: dict[str, list[object]] = {expert: [f"patched {expert}", slot] for expert in EXPERTS}
     try:
-        split = _split(bench, base() | patched | both("with", changed, SPLIT))
+        split = split_of(bench, base() | patched | both("with", changed, SPLIT), "with")
         graph = base() | patched | both("with", changed, split) | both("without", plain, SPLIT)
         ours, core, without = bench.values(graph, "ours with", "core with", "ours without")
         apart, moved = distance(ours, core), distance(ours, without)
@@ -119,9 +122,9 @@ def row(bench: Bench, name: str, info: Mapping[str, Any], **settings: Any) -> Ro
     return Row(name, pack, apart, moved, told=told)
 
 
-def _split(bench: Bench, graph: dict[str, Node]) -> int:
-    """Where the experts switch, for a patch may change the noise levels: steps from at least BOUNDARY."""
-    (sigmas,) = bench.values(graph, "sigmas with")
+def split_of(bench: Bench, graph: dict[str, Node], name: str) -> int:
+    """The number of steps of the high expert: a model or a patch may bring other noise levels."""
+    (sigmas,) = bench.values(graph, f"sigmas {name}")
     return int((sigmas[:-1] >= BOUNDARY).sum())
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from graphs import SEED, Bench, Node, defaults, distance, node
 
+from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.generate.local_receipt import latents_hash
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.video.probe import probe
@@ -213,6 +214,14 @@ def test_a_kind_runs_and_has_the_latents_of_the_same_run_in_single_steps(
     assert ".json" in made
     for file in made.values():
         file.unlink()
+
+
+def test_a_missing_image_encoder_is_named_by_the_input_that_takes_it(core_client: ComfyClient) -> None:
+    case = CASES["2.1 image"]
+    graph = model_of(case) | single_steps(case) | requested(core_client, case)
+    del graph["model"]["inputs"]["clip_vision"], graph["sampled"], graph["begin"]
+    with pytest.raises(HostError, match="clip_vision: not connected to Wan Duet Model from ComfyUI"):
+        core_client.run(graph)
 
 
 @pytest.mark.parametrize("name", OF_CORE)

@@ -110,9 +110,15 @@ def test_a_request_lora_is_attached_by_comfyui_and_reported(bench: Bench, core_c
     images = []
     for graph in (plain, changed):
         graph["images"] = node("ProbeSave", value=["run", 1], name="run.safetensors")
-        core_client.run(graph)
+        job = core_client.run(graph)
         images.append(bench.saved("run.safetensors"))
     assert distance(images[1], images[0]) > 1e-3
+    model = json.loads(job.outputs["receipt"]["text"][0])["model"]
+    assert [(lora["file"], lora["expert"]) for lora in model["loras"]] == [
+        ("wan.safetensors", "high"),
+        ("wan.safetensors", "low"),
+    ]
+    assert [expert["patches"] for expert in model["experts"].values()] == 2 * [["weights: 8 tensors"]]
 
 
 def test_a_vae_that_is_no_wan_vae_decodes_in_one_go_and_the_receipt_says_so(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -74,16 +75,63 @@ def test_a_hooked_lora_follows_its_keyframes(bench: Bench) -> None:
     assert distance(whole, plain) > distance(half, plain) > 1e-3
 
 
-def test_scaled_fp8_experts_act_alike(bench: Bench) -> None:
-    graph = patches.base()
+def both_of(loader: str, file: str) -> dict[str, Any]:
+    """Our sampler and ComfyUI's on experts of other files, and ours on the plain ones."""
+    graph, loaded = patches.base(), {}
     for expert in patches.EXPERTS:
-        name = f"{expert} fp8.safetensors"
-        graph[f"fp8 {expert}"] = node("UNETLoader", unet_name=name, weight_dtype="default")
-    graph |= patches.both("fp8", {expert: [f"fp8 {expert}", 0] for expert in patches.EXPERTS}, patches.SPLIT)
-    graph |= patches.both("plain", {name: [f"core {name}", 0] for name in patches.EXPERTS}, patches.SPLIT)
-    ours, core, plain = bench.values(graph, "ours fp8", "core fp8", "ours plain")
+        graph[f"other {expert}"] = node(loader, unet_name=f"{expert} {file}")
+        if loader == "UNETLoader":
+            graph[f"other {expert}"]["inputs"]["weight_dtype"] = "default"
+        loaded[expert] = [f"other {expert}", 0]
+    plain: dict[str, list[object]] = {name: [f"core {name}", 0] for name in patches.EXPERTS}
+    return graph | patches.both("other", loaded, patches.SPLIT) | patches.both("plain", plain, patches.SPLIT)
+
+
+def expect_alike(bench: Bench, loader: str, file: str) -> None:
+    ours, core, plain = bench.values(both_of(loader, file), "ours other", "core other", "ours plain")
     assert distance(ours, core) <= patches.SAME
     assert 1e-4 < distance(ours, plain) < 0.5
+
+
+def test_scaled_fp8_experts_act_alike(bench: Bench) -> None:
+    expect_alike(bench, "UNETLoader", "fp8.safetensors")
+
+
+def test_int8_experts_act_alike(bench: Bench, core_client: ComfyClient) -> None:
+    if version(core_client) < (0, 33):
+        pytest.skip("this ComfyUI reads no int8")
+    expect_alike(bench, "UNETLoader", "int8.safetensors")
+
+
+def test_gguf_experts_of_another_pack_act_alike(bench: Bench, core_client: ComfyClient) -> None:
+    if "UnetLoaderGGUF" not in core_client.get("/object_info"):
+        pytest.skip("no ComfyUI-GGUF in WAN_DUET_OTHER_PACKS")
+    expect_alike(bench, "UnetLoaderGGUF", "q8.gguf")
+
+
+def version(client: ComfyClient) -> tuple[int, ...]:
+    text = client.get("/system_stats")["system"]["comfyui_version"]
+    return tuple(int(part) for part in text.split(".")[:2])
+
+
+def test_a_compiled_model_is_called_and_gives_the_same(bench: Bench) -> None:
+    """The sampler's forwards go through the compiled network: torch counts what it compiled."""
+    plain: dict[str, list[object]] = {name: [f"core {name}", 0] for name in patches.EXPERTS}
+    graph = patches.base() | patches.both("plain", plain, patches.SPLIT)
+    compiled: dict[str, list[object]] = {}
+    for expert in patches.EXPERTS:
+        graph[f"compiled {expert}"] = node("TorchCompileModel", model=plain[expert], backend="inductor")
+        compiled[expert] = [f"compiled {expert}", 0]
+    graph |= patches.both("compiled", compiled, patches.SPLIT)
+    before = compiled_frames(bench)
+    ours, without = bench.values(graph, "ours compiled", "ours plain")
+    assert compiled_frames(bench) > before
+    assert distance(ours, without) <= patches.SAME
+
+
+def compiled_frames(bench: Bench) -> int:
+    job = bench.client.run({"process": node("ProbeProcess")})
+    return int(json.loads(job.outputs["process"]["text"][0])["compiled"])
 
 
 @pytest.mark.skipif(TABLE is None, reason="takes minutes: set WAN_DUET_PATCH_TABLE to the file to write")

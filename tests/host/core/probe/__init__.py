@@ -18,6 +18,11 @@ from comfy.taesd.taehv import TAEHV
 from safetensors.torch import save_file
 from torch.nn import functional
 
+try:  # new in ComfyUI 0.33
+    from comfy.ldm.wan import model_animate2
+except ImportError:
+    model_animate2 = None
+
 # ruff: noqa: N802 (ComfyUI's names)
 
 HEAVY = ("diffusers", "transformers", "av")
@@ -205,6 +210,8 @@ _LAYOUTS = {
     "camera": (wan.CameraWanModel, {"model_type": "camera", "in_dim": 32}),
     "animate": (model_animate.AnimateWanModel, {"in_dim": 36, "num_layers": 5}),  # an adapter every fifth
 }
+if model_animate2 is not None:
+    _LAYOUTS["animate2"] = (model_animate2.WanAnimate2Model, {"in_dim": 36})
 
 
 class ProbeTinyModel:
@@ -224,7 +231,9 @@ class ProbeTinyModel:
             deviation = min(0.05, max(1, tensor[0].numel()) ** -0.5) if tensor.ndim else 0.05
             noise = torch.randn(tensor.shape, generator=generator) * deviation
             weights[name] = noise + ("norm" in name and name.endswith("weight"))
-        return (sd.load_diffusion_model_state_dict(weights),)
+        # ComfyUI knows this layout from its metadata alone: the tensors are those of image to video.
+        told = {"config": json.dumps({"transformer": {"model_type": layout}})} if layout == "animate2" else {}
+        return (sd.load_diffusion_model_state_dict(weights, metadata=told),)
 
 
 class ProbeText(_Always):
@@ -268,6 +277,8 @@ class ProbeProcess(_Always):
         gc.collect()
         alive = [type(thing).__name__ for thing in gc.get_objects() if type(thing).__name__ in NETWORKS]
         found = {"modules": [name for name in HEAVY if name in sys.modules], "networks": alive}
+        counted = sys.modules.get("torch._dynamo.utils")  # of functions that torch.compile compiled
+        found["compiled"] = 0 if counted is None else counted.counters["frames"]["ok"]
         return {"ui": {"text": [json.dumps(found)]}}
 
 
