@@ -100,17 +100,18 @@ def reads() -> Iterator[list[int]]:
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    """The most main memory of the process during `work`, less that before it. Linux only."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew: man 5 proc
-    before = _status("VmRSS")
-    work()
-    return _status("VmHWM") - before
+    """The most that the tensors of `work` take together, beside what was there before."""
+    import torch
 
-
-def _status(name: str) -> int:
-    lines = Path("/proc/self/status").read_text().splitlines()
-    (line,) = (line for line in lines if line.startswith(f"{name}:"))
-    return int(line.split()[1]) * 1024
+    cpu = torch.profiler.ProfilerActivity.CPU
+    with torch.profiler.profile(activities=[cpu], profile_memory=True) as profile:
+        work()
+    events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
+    taken = peak = 0
+    for event in sorted(events, key=lambda event: event.start_ns()):
+        taken += event.nbytes()
+        peak = max(peak, taken)
+    return peak
 
 
 def main() -> None:

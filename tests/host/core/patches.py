@@ -54,7 +54,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "UNetSelfAttentionMultiply": {"q": 1.5},
     "UNetTemporalAttentionMultiply": {"self_temporal": 1.5, "cross_temporal": 1.5},
     "WanContextWindowsManual": WINDOWS,
-    "WanVideoNAG": {"conditioning": ["negative", 0]},
+    "WanVideoNAG": {"conditioning": ["positive", 0]},  # it guides the first of the two in a batch: negative
 }
 
 
