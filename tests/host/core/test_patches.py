@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -112,26 +111,6 @@ def test_gguf_experts_of_another_pack_act_alike(bench: Bench, core_client: Comfy
 def version(client: ComfyClient) -> tuple[int, ...]:
     text = client.get("/system_stats")["system"]["comfyui_version"]
     return tuple(int(part) for part in text.split(".")[:2])
-
-
-def test_a_compiled_model_is_called_and_gives_the_same(bench: Bench) -> None:
-    """The sampler's forwards go through the compiled network: torch counts what it compiled."""
-    plain: dict[str, list[object]] = {name: [f"core {name}", 0] for name in patches.EXPERTS}
-    graph = patches.base() | patches.both("plain", plain, patches.SPLIT)
-    compiled: dict[str, list[object]] = {}
-    for expert in patches.EXPERTS:
-        graph[f"compiled {expert}"] = node("TorchCompileModel", model=plain[expert], backend="inductor")
-        compiled[expert] = [f"compiled {expert}", 0]
-    graph |= patches.both("compiled", compiled, patches.SPLIT)
-    before = compiled_frames(bench)
-    ours, without = bench.values(graph, "ours compiled", "ours plain")
-    assert compiled_frames(bench) > before
-    assert distance(ours, without) <= patches.SAME
-
-
-def compiled_frames(bench: Bench) -> int:
-    job = bench.client.run({"process": node("ProbeProcess")})
-    return int(json.loads(job.outputs["process"]["text"][0])["compiled"])
 
 
 @pytest.mark.skipif(TABLE is None, reason="takes minutes: set WAN_DUET_PATCH_TABLE to the file to write")

@@ -277,8 +277,6 @@ class ProbeProcess(_Always):
         gc.collect()
         alive = [type(thing).__name__ for thing in gc.get_objects() if type(thing).__name__ in NETWORKS]
         found = {"modules": [name for name in HEAVY if name in sys.modules], "networks": alive}
-        counted = sys.modules.get("torch._dynamo.utils")  # of functions that torch.compile compiled
-        found["compiled"] = 0 if counted is None else counted.counters["frames"]["ok"]
         return {"ui": {"text": [json.dumps(found)]}}
 
 
