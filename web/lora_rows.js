@@ -69,9 +69,18 @@ function addTable(node) {
     table.show(rows, wrong);
   }
   after(text, "callback", show);
-  after(node, "onConfigure", show);
+  after(node, "onConfigure", () => {
+    takePlace(node, table.root);
+    show();
+  });
   after(node, "onConnectionsChange", show);
   show();
+}
+
+// After an undo, Nodes 2.0 goes on showing the table of the node that was there before, under the same id.
+function takePlace(node, root) {
+  const shown = document.querySelector(`[data-node-id="${node.id}"] .wan-duet-loras`);
+  if (shown && shown !== root) shown.replaceWith(root);
 }
 
 // Both canvases: the classic one reads the widget, Nodes 2.0 its options.

@@ -6,7 +6,8 @@ import { addStyle, element } from "./elements.js";
 const STRONGEST = 100;
 const FILES = "wan-duet-lora-files"; // one list of file names for all tables
 const STYLE = `
-.wan-duet-loras { display: flex; flex-direction: column; gap: 4px; width: 100%; height: 100%; min-height: 60px;
+.wan-duet-loras { display: flex; flex-direction: column; gap: 4px; width: 100%; height: 100%; min-height: 130px;
+  contain: size; /* rows scroll in it: Nodes 2.0 would make the node as high as all of them */
   overflow-y: auto; box-sizing: border-box; padding: 4px; font: 12px sans-serif; color: var(--input-text, #ddd);
   background: var(--comfy-menu-bg, #222); border-radius: 4px; }
 .wan-duet-loras table { width: 100%; border-collapse: collapse; table-layout: fixed; }
