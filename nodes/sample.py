@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
 
 from ..pipelines.plan import GRIDS
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
     from ..pipelines.loading.host_model import AnyModel
     from ..pipelines.sampling.schedule import Sampling
+
+log = logging.getLogger(__name__)
 
 
 class WanDuetTwoStageSampler(io.ComfyNode):
@@ -210,6 +213,9 @@ def _sample(
         avoided = from_conditioning(nag_negative, "nag_negative", model)
     given = from_conditioning(positive, "positive", model)
     prompts = Prompts(given, rejected, None if sampling.extra is None else avoided.text)
+    for expert in () if sampling.extra is None else sampling.extra.cfg_zero_star:
+        if sampling.guidance[expert] == 1:
+            log.warning("cfg_zero_star: does nothing on the %s expert, whose guidance scale is 1", expert)
     start = StartLatents(latents, noise, kept)
     finished = sample(model, sampling, start, prompts, HostMemory(model.keep_alive), progress)
     return io.NodeOutput(to_latent(finished, kept))

@@ -34,8 +34,8 @@ def sample_on_host(
     schedule = sampling.schedule
     if sampling.extra is not None:
         raise ModelError(
-            f"{', '.join(sampling.extra.methods)}: a model of ComfyUI is guided by ComfyUI; patch its MODEL "
-            "instead, before Wan Duet Model from ComfyUI"
+            "nag_scale, cfg_zero_star: a model of ComfyUI is guided by ComfyUI; patch its MODEL instead, "
+            "before Wan Duet Model from ComfyUI"
         )
     if not len(schedule):
         return start.latents

@@ -114,8 +114,11 @@ def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha
 
 
 def _lossy(plan: Plan) -> dict[str, Any]:
-    """What was chosen that changes the result. Absent when nothing was."""
-    return {} if plan.extra_guidance is None else {"lossy_by_choice": list(plan.extra_guidance.methods)}
+    """Return what was chosen and changed the result; nothing if nothing did."""
+    if plan.extra_guidance is None:
+        return {}
+    acting = plan.extra_guidance.acting(plan.guidance, plan.experts[plan.start_step :])
+    return {"lossy_by_choice": acting} if acting else {}
 
 
 def _vae(run: Run) -> dict[str, Any]:

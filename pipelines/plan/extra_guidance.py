@@ -36,11 +36,14 @@ class ExtraGuidance:
         """Return whether a step of one of `experts` has NAG."""
         return any(self.nag_scale.get(name, 1.0) != 1 for name in experts)
 
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """The names of what is on, for the receipt."""
-        on = {"nag": self.nag_on(tuple(self.nag_scale)), "cfg_zero_star": bool(self.cfg_zero_star)}
-        return tuple(name for name, is_on in on.items() if is_on)
+    def zero_star_on(self, guidance: Mapping[str, float], experts: Sequence[str]) -> bool:
+        """Return whether a step of one of `experts` has CFG-Zero*; without guidance none has."""
+        return any(name in self.cfg_zero_star and guidance[name] != 1 for name in experts)
+
+    def acting(self, guidance: Mapping[str, float], experts: Sequence[str]) -> list[str]:
+        """Return the names of what changes a run, for the receipt. guidance: scale per expert."""
+        on = {"nag": self.nag_on(experts), "cfg_zero_star": self.zero_star_on(guidance, experts)}
+        return [name for name, is_on in on.items() if is_on]
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values; `from_dict` gives an equal value back."""
@@ -62,7 +65,7 @@ class ExtraGuidance:
     ) -> ExtraGuidance | None:
         """Return these settings, or None when they add nothing."""
         made = cls(dict(nag_scale), nag_tau, nag_alpha, cfg_zero_star, zero_steps if cfg_zero_star else 0)
-        return made if made.methods else None
+        return made if cfg_zero_star or made.nag_on(tuple(nag_scale)) else None
 
     @classmethod
     def of_values(cls, values: Mapping[str, Any], experts: Sequence[str]) -> ExtraGuidance | None:

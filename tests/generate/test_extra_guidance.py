@@ -123,7 +123,9 @@ def test_cfg_zero_star_and_its_zeroed_steps_are_repeated(make: Make, toy: WanMod
 
 
 def test_cfg_zero_star_at_guidance_1_changes_no_bit(make: Make) -> None:
-    assert latents(make({"cfg_zero_star": "both", "cfg_zero_steps": 1})) == latents(make())
+    made = make({"cfg_zero_star": "both", "cfg_zero_steps": 1})
+    assert latents(made) == latents(make())
+    assert "lossy_by_choice" not in made.receipt
 
 
 @pytest.mark.parametrize(
@@ -158,5 +160,5 @@ def test_a_sampler_on_a_model_of_comfyui_refuses_both() -> None:
     schedule = Schedule((1.0, 0.0), (1000.0,), ("high",))
     extra = ExtraGuidance(nag_scale={"high": 5.0}, cfg_zero_star=("high",))
     nothing: Any = None
-    with pytest.raises(ModelError, match="nag, cfg_zero_star: a model of ComfyUI is guided by ComfyUI"):
+    with pytest.raises(ModelError, match="nag_scale, cfg_zero_star: a model of ComfyUI is guided by ComfyUI"):
         sample_on_host(nothing, Sampling(schedule, "euler", {"high": 2.0}, extra), nothing, nothing, Silent())

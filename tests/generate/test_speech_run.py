@@ -112,6 +112,15 @@ def two_clips(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Result:
     return make(sound, return_images=True)
 
 
+def test_cfg_zero_star_guides_a_speaker_too(make: Make, tmp_path: Path) -> None:
+    sound = write_wav(tmp_path / "a.wav", tones(0.5))
+    plain, starred = (make(sound, local=local) for local in (None, {"cfg_zero_star": "high"}))
+    assert starred.receipt["latents_sha256"] != plain.receipt["latents_sha256"]
+    assert starred.receipt["lossy_by_choice"] == ["cfg_zero_star"]
+    zeroed = make(sound, local={"cfg_zero_star": "high", "cfg_zero_steps": 1})
+    assert zeroed.receipt["plan"]["forwards"] == plain.receipt["plan"]["forwards"] - 2
+
+
 @pytest.mark.parametrize(("clips", "seconds"), [(1, 2.5), (1, 1.97), (3, 7.41)])
 def test_the_video_is_as_long_as_the_sound(make: Make, tmp_path: Path, clips: int, seconds: float) -> None:
     result = make(write_wav(tmp_path / "a.wav", tones(seconds)))

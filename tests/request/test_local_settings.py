@@ -216,7 +216,7 @@ def test_the_plan_has_the_numbers_of_each_expert() -> None:
     assert plan.extra_guidance is not None
     assert plan.extra_guidance.nag_scale == {"high": 5.0, "low": 3.0}
     assert plan.extra_guidance.nag_tau == 2
-    assert plan.extra_guidance.methods == ("nag",)
+    assert plan.extra_guidance.acting(plan.guidance, plan.experts) == ["nag"]
     (one,) = make_plan(
         check(asked_for("wan21-text-to-video", nag_scale=5), family=ONE_EXPERT).require(), ONE_EXPERT, 0
     ).extra_guidance.nag_scale  # type: ignore[union-attr]
