@@ -28,16 +28,15 @@ NEEDS_KEY = {"Text to Video on fal", "Text to Video on Novita"}
 
 
 def toy_names() -> list[str]:
-    """The workflows that run on the embedded models, or at a provider."""
-    return [
-        file.stem
-        for file in sorted((WORKFLOWS / "api").glob("*.json"))
-        if all(
-            item["inputs"]["model"].startswith("toy")
-            for item in json.loads(file.read_text(encoding="utf-8")).values()
-            if item["class_type"] == "WanDuetLoadModel"
-        )
-    ]
+    """The workflows that need no weight files: they run on the embedded models, or at a provider."""
+    return [file.stem for file in sorted((WORKFLOWS / "api").glob("*.json")) if not needs_weights(file)]
+
+
+def needs_weights(file: Path) -> bool:
+    nodes = json.loads(file.read_text(encoding="utf-8")).values()
+    models = [item["inputs"]["model"] for item in nodes if item["class_type"] == "WanDuetLoadModel"]
+    loaded_by_comfyui = any(item["class_type"] == "UNETLoader" for item in nodes)
+    return loaded_by_comfyui or not all(model.startswith("toy") for model in models)
 
 
 def quick(name: str, to: Path) -> Path:

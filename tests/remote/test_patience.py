@@ -137,10 +137,11 @@ def after(
     return once
 
 
+WAITED_OUT = [failure_kind for failure_kind, rule in READ.rules.items() if rule.attempts > 1]
 RETRIED: list[tuple[Policy, FailureKind, float, float]] = [
-    *((READ, failure_kind, 10.0, 60.0) for failure_kind in READ.rules if failure_kind != "refused"),
-    *((CHEAP, failure_kind, 3.0, 15.0) for failure_kind in READ.rules if failure_kind != "refused"),
-    *((CANCEL, failure_kind, 1.0, 5.0) for failure_kind in READ.rules if failure_kind != "refused"),
+    *((READ, failure_kind, 10.0, 60.0) for failure_kind in WAITED_OUT),
+    *((CHEAP, failure_kind, 3.0, 15.0) for failure_kind in WAITED_OUT),
+    *((CANCEL, failure_kind, 1.0, 5.0) for failure_kind in WAITED_OUT),
     (SUBMIT, "not sent", 3.0, 15.0),
     (SUBMIT, "busy", 3.0, 15.0),
 ]
