@@ -78,6 +78,14 @@ APPENDED_SINCE = {
     },
     "WanDuetEncodeVideo": {"container": "mp4"},
     "WanDuetCheck": {"novita_model": "Wan 2.1"},
+    "WanDuetTwoStageSampler": {
+        "nag_scale": 1,
+        "nag_scale_2": -1,
+        "nag_tau": 2.5,
+        "nag_alpha": 0.25,
+        "cfg_zero_star": "off",
+        "cfg_zero_steps": 0,
+    },
 }
 RENEW = os.environ.get("WAN_DUET_SCREENSHOTS") == "write"
 APPENDED = [(ONE_REQUEST, "WanDuetTextToVideo"), (BLOCKS, "WanDuetTwoStageSampler")]
