@@ -16,6 +16,7 @@ __all__ = ["FileChoices", "find_companions", "find_models", "pick", "stamp"]
 _Value = TypeVar("_Value")
 
 _SUFFIXES = (".safetensors", ".gguf")
+_MOST_WRITTEN = 20  # choices, in ComfyUI's execution.py
 
 
 class FileChoices(list[str]):
@@ -31,6 +32,10 @@ class FileChoices(list[str]):
     def __contains__(self, name: object) -> bool:
         """Accept / and \\ in a name, because a workflow may come from another system."""
         return isinstance(name, str) and pick(name, dict.fromkeys(self, True)) is not None
+
+    def __len__(self) -> int:
+        """Return at most 20: of more choices ComfyUI writes their number after "not in", and no advice."""
+        return min(super().__len__(), _MOST_WRITTEN) if self._advice else super().__len__()
 
     def __str__(self) -> str:
         """Return the text that ComfyUI writes after "not in"."""

@@ -32,12 +32,13 @@ _AROUND = (32, 32, 32)  # the canvas of ComfyUI's dark theme
 
 
 def result_frames(client: ComfyClient, graph: dict[str, Any], folder: Path) -> list[Frame]:
-    """Run `graph`. Returns the frames of the last file that a saving node of it wrote."""
-    job = client.run(graph)
+    """Run `graph`. Returns the frames of the file that the last saving node in it wrote."""
+    job, nodes = client.run(graph), list(graph)
     saved = [file for file in job.files if graph[file.node_id]["class_type"].startswith("Save")]
     if not saved:
         raise HostError("no saving node gave a file")
-    file = client.download(saved[-1], folder / saved[-1].name)
+    last = max(saved, key=lambda file: nodes.index(file.node_id))  # nodes run in any order
+    file = client.download(last, folder / last.name)
     if file.suffix in (".mp4", ".webm"):
         return list(read_frames(file))
     with Image.open(file) as image:

@@ -81,3 +81,13 @@ def test_choices_take_either_separator_and_say_where_a_missing_file_belongs() ->
     assert str(choices) == "models/vae; put it there"
     assert json.dumps(choices) == '["auto", "a/b.safetensors"]'
     assert type(choices)(name for name in choices) == choices  # what dataclasses.asdict does with it
+
+
+def test_advice_is_given_however_many_files_there_are_and_the_browser_gets_all() -> None:
+    names = [f"{number}.safetensors" for number in range(50)]
+    choices = FileChoices(names, "models/loras; put it there")
+    assert len(choices) <= 20  # ComfyUI writes only the number of more
+    assert (
+        list(choices) == json.loads(json.dumps(choices)) == json.loads(json.dumps(choices, indent=1)) == names
+    )
+    assert len(FileChoices(names)) == 50
