@@ -208,11 +208,11 @@ def _sample(
     positive, negative, latent = material
     latents, kept = latents_to_sample(latent, frames_stay=model.family.image_form == "frames")
     noise = initial_noise(latents.shape, seed) if add_noise else None
+    wanted = from_conditioning(positive, "positive", model)
     rejected = avoided = from_conditioning(negative, "negative", model)
     if nag_negative is not None:
         avoided = from_conditioning(nag_negative, "nag_negative", model)
-    given = from_conditioning(positive, "positive", model)
-    prompts = Prompts(given, rejected, None if sampling.extra is None else avoided.text)
+    prompts = Prompts(wanted, rejected, None if sampling.extra is None else avoided.text)
     for expert in () if sampling.extra is None else sampling.extra.cfg_zero_star:
         if sampling.guidance[expert] == 1:
             log.warning("cfg_zero_star: does nothing on the %s expert, whose guidance scale is 1", expert)
