@@ -114,6 +114,8 @@ def add_generate_command(commands: Any, kind: str) -> None:
 def _generate(options: argparse.Namespace) -> int:
     if options.on != "local":
         return generate_remotely(read_request(options), options)
+    if (cls := class_of(options.kind)).remote_only:
+        raise RequestError.of("kind", f"{cls.kind} runs only at {cls.provider}", f"add --on {cls.provider}")
     require_local_flags(options)
     require_known_suffix(options.output)
     with _showing_residency():
@@ -189,8 +191,6 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
 
 
 def _required_model(options: argparse.Namespace) -> str:
-    if (cls := class_of(options.kind)).remote_only:
-        raise RequestError.of("kind", f"{cls.kind} runs only at {cls.provider}", f"add --on {cls.provider}")
     if options.model is None:
         raise RequestError.of("--model", "not given", "give toy, a folder in diffusers layout, or a file")
     return str(options.model)
