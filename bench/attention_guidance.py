@@ -28,7 +28,7 @@ from pairs import ratio_of
 from wan_duet.pipelines.kernels.choices import FloatChoices
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.networks.transformer import replace_transformer_forward
-from wan_duet.pipelines.plan.extra_guidance import NAG_TAU
+from wan_duet.pipelines.request.local_settings import NAG_TAU
 from wan_duet.pipelines.sampling.nag import AttentionGuidance
 
 sys.path.append(str(Path(__file__).parents[1]))  # tools.train_embedded

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..pipelines.plan.extra_guidance import NAG_ALPHA, NAG_TAU, ExtraGuidance, stages_named
-from ..pipelines.request import local_row
+from ..pipelines.plan.extra_guidance import ExtraGuidance
 from ..pipelines.request.contracts import DESCRIPTIONS
+from ..pipelines.request.local_settings import NAG_ALPHA, NAG_TAU, stages_named
 from .comfy_interface import io
 from .inputs import field_input
-from .widgets import UNSET, row_widget
+from .widgets import UNSET, local_widgets
 
 __all__ = ["chosen_extra", "extra_guidance_inputs"]
 
-_WIDGETS = {row.name: row_widget(row) for row in local_row().fields}
+_WIDGETS = local_widgets()
 _SWITCH_TEXT = (
     "On: CFG-Zero* instead of plain guidance. Does nothing at guidance scale 1. Changes the result."
 )

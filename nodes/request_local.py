@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..pipelines.request import RequestWithMedia, local_row, with_local
+from ..pipelines.request import RequestWithMedia, with_local
 from .comfy_interface import io
 from .inputs import field_input
 from .sockets import WanRequestSocket
-from .widgets import row_widget
+from .widgets import local_widgets
 
 
 class WanDuetRequestLocal(io.ComfyNode):
@@ -30,13 +30,13 @@ class WanDuetRequestLocal(io.ComfyNode):
             ],
             inputs=[
                 WanRequestSocket.Input("request", tooltip="The request to add the settings to."),
-                *(field_input(row_widget(row)) for row in local_row().fields),
+                *map(field_input, local_widgets().values()),
             ],
             outputs=[WanRequestSocket.Output("request", tooltip="The request with these settings.")],
         )
 
     @classmethod
     def execute(cls, request: RequestWithMedia, **settings: Any) -> io.NodeOutput:
-        widgets = {row.name: row_widget(row) for row in local_row().fields}
+        widgets = local_widgets()
         asked = {name: value for name, value in settings.items() if value != widgets[name].default}
         return io.NodeOutput(request._replace(request=with_local(request.request, asked)))

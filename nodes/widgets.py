@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from ..pipelines.errors import RequestError
-from ..pipelines.request import SEED_MAX, FieldRow, field_table, kinds_of, read_json
+from ..pipelines.request import SEED_MAX, FieldRow, field_table, kinds_of, local_row, read_json
 from ..pipelines.request.image_size import LONGEST_SIDE
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "Widget",
     "chosen",
     "fields_of",
-    "row_widget",
+    "local_widgets",
     "socket_of",
     "widgets",
 ]
@@ -73,8 +73,15 @@ def widgets(task: str, names: tuple[str, ...]) -> list[Widget]:
     return [widget for name in names for widget in _widgets(fields_of(task)[name])]
 
 
-def row_widget(row: FieldRow) -> Widget:
-    """The one widget of a setting of `local`. A graph may leave it out, as it may be newer than the graph."""
+def local_widgets() -> dict[str, Widget]:
+    """Return {name: widget} of the settings of `local`, in order.
+
+    A graph may leave them out, because a setting may be newer than the graph.
+    """
+    return {row.name: _local_widget(row) for row in local_row().fields}
+
+
+def _local_widget(row: FieldRow) -> Widget:
     (widget,) = _widgets(row)
     unset = row.default is None and widget.default == UNSET
     tooltip = f"{row.description} {UNSET}: unset." if unset else row.description

@@ -19,7 +19,7 @@ from ..device.precision import PRECISIONS, Precision
 from ..download.address import shown
 from ..download.store import origin_of
 from ..errors import ModelError, RequestError
-from ..loading.host_model import HostModel
+from ..loading.host_model import HostModel, has_whole_vae
 from ..plan.plan import Plan
 from ..plan.sigmas import DISTILLED, GRIDS
 from ..request.base import WanRequest
@@ -123,7 +123,7 @@ def _lossy(plan: Plan) -> dict[str, Any]:
 
 def _vae(run: Run) -> dict[str, Any]:
     """How the VAE computes. Inside ComfyUI its device and dtype may differ from those of the experts."""
-    if isinstance(run.model, HostModel) and run.model.whole_vae:
+    if has_whole_vae(run.model):
         return {"class": run.model.whole_vae, "decodes": "in one go, by ComfyUI"}
     memory = run.memory.for_part("vae")
     return {

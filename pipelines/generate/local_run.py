@@ -21,7 +21,7 @@ from ..embedded.toy_model import embedded_loras
 from ..errors import ModelError, RequestError, SamplingError
 from ..interpolation.interpolator_files import Interpolators, interpolator_record, make_interpolator
 from ..kernels.choices import FloatChoices
-from ..loading.host_model import AnyModel, HostModel, HostPrompts, HostStart
+from ..loading.host_model import AnyModel, HostModel, HostPrompts, HostStart, has_whole_vae
 from ..loading.wan_model import WanModel
 from ..plan.plan import Plan, describe, make_plan
 from ..progress import Progress
@@ -303,7 +303,7 @@ def _execute(run: Run, expected: Recorded | None = None) -> Result:
 
 def _decoded(run: Run, tiling: Tiling | None) -> str:
     """Say for the receipt how the frames were decoded."""
-    if isinstance(run.model, HostModel) and run.model.whole_vae:
+    if has_whole_vae(run.model):
         return f"the whole clip in one go, by {run.model.whole_vae} of ComfyUI"
     return tiling_note(tiling)
 

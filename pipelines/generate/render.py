@@ -17,7 +17,7 @@ from torch import Tensor
 from ..device.memory import Memory
 from ..errors import MediaError, ModelError, SafetyError, is_out_of_memory
 from ..files.on_disk import discard
-from ..loading.host_model import HostModel
+from ..loading.host_model import has_whole_vae
 from ..progress import Progress
 from ..vae.standalone import HasVae
 from ..vae.tile_size import smaller_tiling
@@ -164,7 +164,7 @@ def with_tile_fallback(
 
     Raises ModelError when memory runs out with the smallest tiles too.
     """
-    if isinstance(model, HostModel) and model.whole_vae:
+    if has_whole_vae(model):
         return attempt(None)  # the host makes its own room, and cuts into tiles when it has too little
     memory = memory.for_part("vae")
     width, height = frame_size(model, latent_shape)

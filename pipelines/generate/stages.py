@@ -14,7 +14,7 @@ from torch import Tensor
 from ..device.memory import Memory, compute_dtype
 from ..errors import ModelError, SamplingError
 from ..kernels.choices import FloatChoices
-from ..loading.host_model import HostModel
+from ..loading.host_model import HostModel, has_whole_vae
 from ..loading.wan_model import WanModel
 from ..networks.text_encoder import EncodedPrompt, TextEncoder, load_text_encoder, text_encoder_bytes
 from ..progress import Progress
@@ -185,7 +185,7 @@ def encode(
     latent_shape: (..., T, H/8, W/8) of the result.
     tiling:       encode in tiles; None encodes whole frames. See `memory_estimate.vae_tiling`.
     """
-    if isinstance(model, HostModel) and model.whole_vae:
+    if has_whole_vae(model):
         return _encode_whole(model, frames, latent_shape)
     memory = memory.for_part("vae")
     try:
@@ -273,7 +273,7 @@ def decode(
 
     Loads the VAE at the first frame and unloads it when the iterator ends or is closed.
     """
-    if isinstance(model, HostModel) and model.whole_vae:
+    if has_whole_vae(model):
         yield from _decode_whole(model, latents, frames)
         return
     memory = memory.for_part("vae")

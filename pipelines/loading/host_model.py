@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from ..device.memory import KeepAlive
 from ..device.precision import Precision
@@ -36,6 +36,7 @@ __all__ = [
     "HostPrompts",
     "HostStage",
     "HostStart",
+    "has_whole_vae",
     "missing_part",
 ]
 
@@ -218,6 +219,11 @@ _PARTS: Mapping[str, str] = {
     "clip": "Load CLIP of type wan",
     "clip_vision": "Load CLIP Vision",
 }
+
+
+def has_whole_vae(model: object) -> TypeGuard[HostModel]:
+    """Return whether only the host can run the VAE of `model`, on a whole clip at once."""
+    return isinstance(model, HostModel) and bool(model.whole_vae)
 
 
 def missing_part(part: str) -> str:

@@ -10,9 +10,10 @@ from dataclasses import asdict, dataclass, field
 from itertools import takewhile
 from typing import Any
 
-__all__ = ["NAG_ALPHA", "NAG_TAU", "ExtraGuidance", "stages_named", "zeroed_steps"]
+from ..request.local_settings import NAG_ALPHA, NAG_TAU, stages_named
+from .sigmas import forwards_of
 
-NAG_TAU, NAG_ALPHA = 2.5, 0.25  # NAGWanPipeline of ChenDarYen/Normalized-Attention-Guidance
+__all__ = ["ExtraGuidance", "forwards_with", "zeroed_steps"]
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,6 @@ class ExtraGuidance:
         )
 
 
-def stages_named(stages: str, experts: Sequence[str]) -> tuple[str, ...]:
-    """Return the experts that "off", "high", "low" or "both" names."""
-    return () if stages == "off" else tuple(name for name in experts if stages in (name, "both"))
-
-
 def zeroed_steps(experts: Sequence[str], guidance: Mapping[str, float], extra: ExtraGuidance | None) -> int:
     """Return how many of these steps, from the first on, have the velocity 0 and make no forward.
 
@@ -96,3 +92,10 @@ def zeroed_steps(experts: Sequence[str], guidance: Mapping[str, float], extra: E
         return 0
     first = experts[: extra.zero_steps]
     return len(list(takewhile(lambda name: name in extra.cfg_zero_star and guidance[name] != 1, first)))
+
+
+def forwards_with(
+    experts: Sequence[str], guidance: Mapping[str, float], extra: ExtraGuidance | None
+) -> tuple[str, ...]:
+    """Return the expert of every forward of these steps, in order. Zeroed steps make none."""
+    return forwards_of(experts[zeroed_steps(experts, guidance, extra) :], guidance)

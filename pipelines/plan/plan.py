@@ -11,9 +11,9 @@ from typing import Any
 from ..errors import RequestError
 from ..request import SEED_MAX, Resolved
 from ..request.timing import frames_out, generated_frames, output_fps
-from .extra_guidance import ExtraGuidance, zeroed_steps
+from .extra_guidance import ExtraGuidance, forwards_with
 from .families import Family
-from .sigmas import DISTILLED, GRIDS, SigmaGrid, experts_of, forwards_of, start_step
+from .sigmas import DISTILLED, GRIDS, SigmaGrid, experts_of, start_step
 
 __all__ = ["Plan", "describe", "make_plan"]
 
@@ -174,7 +174,7 @@ def make_plan(
         experts=experts,
         start_step=start,
         guidance=guidance,
-        forwards=len(forwards_of(running[zeroed_steps(running, guidance, extra) :], guidance)),
+        forwards=len(forwards_with(running, guidance, extra)),
         interpolator=values["interpolator_model"] if between else "none",
         num_interpolated_frames=between,
         frames_out=delivered,

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import RequestError
+from ..request.timing import running_steps
 
 __all__ = [
     "DISTILLED",
@@ -162,7 +163,7 @@ def forwards_of(experts: Sequence[str], guidance: Mapping[str, float]) -> tuple[
 
 def start_step(steps: int, strength: float) -> int:
     """Return how many steps a strength of 0 to 1 skips: none at 1, all at 0."""
-    return steps - min(int(steps * strength), steps)
+    return steps - running_steps(steps, strength)
 
 
 def _shifted(sigmas: _Array, shift: float) -> _Array:

@@ -16,7 +16,8 @@ from typing import Any
 
 from ..errors import RequestError
 from ..request import MEDIA, WanRequest
-from ..request.lora_weight import is_https, place_of, why_not_sent
+from ..request.lora_weight import place_of, why_not_sent
+from ..request.web_address import is_https, why_medium_not_sent
 from ..video.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
 from .provider import Payload
 
@@ -99,8 +100,8 @@ def _file_of(value: str, where: str, find: FindFile, check: Callable[[], None]) 
         raise RequestError.of(
             where, "the connected media is missing", "connect it again, or give a file or an address"
         )
-    if "://" in value:
-        raise RequestError.of(where, "not an https address", "give https, or save the file and give its name")
+    if fault := why_medium_not_sent(value):
+        raise RequestError.of(where, *fault)
     return file_at(find(value, where), where, check)
 
 

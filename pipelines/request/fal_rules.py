@@ -6,8 +6,9 @@ from typing import Any
 
 from .base import WanRequest
 from .field_rows import MEDIA, field_rows
-from .lora_weight import is_https, why_not_sent
+from .lora_weight import why_not_sent
 from .report import Finding
+from .web_address import why_medium_not_sent
 
 __all__ = ["fal_findings", "for_fal"]
 
@@ -51,8 +52,8 @@ def for_fal(request: WanRequest) -> WanRequest | None:
 
 def _fault(field: str, value: Any) -> str | None:
     """Return why the value is not sent as it is; the run would end before anything is bought."""
-    if field in MEDIA and value is not None and "://" in value and not is_https(value):
-        return "not an https address; give https, or save the file and give its name"
+    if field in MEDIA and value is not None and (fault := why_medium_not_sent(value)):
+        return "; ".join(fault)
     if field == "return_frames_zip" and value:
         return "the archive would not be fetched; leave it off, and take the frames from the video"
     for index, lora in enumerate(value or () if field == "loras" else ()):

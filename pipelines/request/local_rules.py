@@ -8,9 +8,10 @@ from typing import NamedTuple
 from .field_case import FieldCase
 from .image_size import pixels
 from .implied import IMAGE_TASKS
-from .lora_weight import is_https, place_of
+from .lora_weight import place_of
 from .report import Finding
 from .timing import generated_frames, input_fps
+from .web_address import is_https
 
 __all__ = ["INTERPOLATION_FILES", "LOCAL_RULES", "LocalRule"]
 

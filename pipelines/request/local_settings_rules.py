@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .field_case import LocalAbilities
-from .local_settings import LocalSettings
+from .local_settings import LocalSettings, stages_named
 from .model_facts import ModelFacts
 from .report import Finding, Status
+from .timing import running_steps
 
 __all__ = ["LOSSY", "SETTING_MEANINGS", "avoids_negative_prompt", "decided", "elsewhere", "settings_findings"]
 
@@ -54,7 +55,12 @@ class _Case:
     @property
     def zero_star(self) -> tuple[str, ...]:
         """The stages that CFG-Zero* is asked for."""
-        return tuple(stage for stage in self.guidance if self.local.cfg_zero_star in (stage, "both"))
+        return stages_named(self.local.cfg_zero_star, self.guidance)
+
+    @property
+    def steps(self) -> int:
+        """How many steps run."""
+        return running_steps(self.values["num_inference_steps"], self.values["strength"])
 
     def finding(self, name: str, status: Status, reason: str) -> Finding:
         value = getattr(self.local, name)
@@ -136,9 +142,8 @@ def _impossible(case: _Case) -> Iterator[Finding]:
             yield case.finding("nag_scale_2", "impossible", "the model has one expert; use nag_scale")
         if case.local.cfg_zero_star == "low":
             yield case.finding("cfg_zero_star", "impossible", "the model has one expert; use high or both")
-    steps = _running_steps(case)
-    if case.zero_star and 0 < steps <= case.local.cfg_zero_steps:
-        reason = f"only {steps} steps run, and one at least has to draw; give fewer"
+    if case.zero_star and 0 < case.steps <= case.local.cfg_zero_steps:
+        reason = f"only {case.steps} steps run, and one at least has to draw; give fewer"
         yield case.finding("cfg_zero_steps", "impossible", reason)
 
 
@@ -178,14 +183,9 @@ def _about_zero_star(case: _Case) -> Iterator[Finding]:
     elif "high" not in on:
         reason = "does nothing where the first steps are those of the high-noise expert"
         yield case.finding("cfg_zero_steps", "warning", reason)
-    elif local.cfg_zero_steps * _MOST_ZERO_STEPS > _running_steps(case):
-        reason = f"more than a tenth of the {_running_steps(case)} steps draw nothing; give fewer"
+    elif local.cfg_zero_steps * _MOST_ZERO_STEPS > case.steps:
+        reason = f"more than a tenth of the {case.steps} steps draw nothing; give fewer"
         yield case.finding("cfg_zero_steps", "warning", reason)
-
-
-def _running_steps(case: _Case) -> int:
-    steps: int = case.values["num_inference_steps"]
-    return min(int(steps * case.values["strength"]), steps)
 
 
 def _named(stages: list[str]) -> str:

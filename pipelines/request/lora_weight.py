@@ -8,8 +8,9 @@ from pydantic import field_validator
 from pydantic_core import PydanticCustomError
 
 from .strict_model import StrictModel
+from .web_address import is_https
 
-__all__ = ["LegacyLoRAWeight", "LoRAWeight", "NovitaLoRA", "Place", "is_https", "place_of", "why_not_sent"]
+__all__ = ["LegacyLoRAWeight", "LoRAWeight", "NovitaLoRA", "Place", "place_of", "why_not_sent"]
 
 Place = Literal["address", "embedded", "repository", "file"]
 _EMBEDDED = "toy/"
@@ -35,11 +36,6 @@ def why_not_sent(path: str) -> tuple[str, str] | None:
     if place == "file" and not path.lower().endswith(".safetensors"):
         return "not a .safetensors file", "give one that is"
     return None
-
-
-def is_https(address: str) -> bool:
-    """Return whether `address` is one that providers and this program fetch from."""
-    return address[:8].lower() == "https://"
 
 
 class _HasPath(StrictModel):

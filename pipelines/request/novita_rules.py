@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 
 from .field_case import FieldCase
 from .limits import newest_limit
-from .lora_weight import is_https, place_of, why_not_sent
+from .lora_weight import place_of, why_not_sent
 from .report import Finding
+from .web_address import is_https
 
 __all__ = [
     "IMAGE_RULES",

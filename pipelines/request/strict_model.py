@@ -44,7 +44,7 @@ class StrictModel(BaseModel):
     """
 
     model_config = ConfigDict(
-        defer_build=True,  # most runs use one of nineteen kinds
+        defer_build=True,  # most runs use one of all the kinds
         frozen=True,
         extra="forbid",
         strict=True,

@@ -1,4 +1,4 @@
-"""Frame counts and frame rates of the generated clip and of the file."""
+"""Counts of frames and steps, and frame rates, of the generated clip and of the file."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-__all__ = ["frames_out", "generated_frames", "input_fps", "output_fps"]
+__all__ = ["frames_out", "generated_frames", "input_fps", "output_fps", "running_steps"]
 
 
 def generated_frames(num_frames: int, stride: int = 4) -> int:
@@ -27,3 +27,8 @@ def frames_out(num_frames: int, between: int) -> int:
 def output_fps(fps: int | Fraction, num_frames: int, between: int, adjust: bool) -> Fraction:
     """Return the frame rate of the file. A single frame keeps its rate. The result is never clamped."""
     return Fraction(fps * (between + 1 if adjust and num_frames > 1 else 1))
+
+
+def running_steps(steps: int, strength: float) -> int:
+    """Return how many of the steps a strength of 0 to 1 runs: all at 1, none at 0."""
+    return min(int(steps * strength), steps)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..plan.extra_guidance import ExtraGuidance, zeroed_steps
+from ..plan.extra_guidance import ExtraGuidance, forwards_with
 from ..plan.plan import Plan
-from ..plan.sigmas import SigmaGrid, experts_of, forwards_of
+from ..plan.sigmas import SigmaGrid, experts_of
 
 __all__ = ["Sampling", "Schedule"]
 
@@ -71,5 +71,4 @@ class Sampling:
     @property
     def forwards(self) -> tuple[str, ...]:
         """The expert of every forward, in order. Steps with the velocity 0 make none."""
-        experts = self.schedule.experts
-        return forwards_of(experts[zeroed_steps(experts, self.guidance, self.extra) :], self.guidance)
+        return forwards_with(self.schedule.experts, self.guidance, self.extra)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tiny_models import make_model
@@ -38,6 +39,17 @@ def write(tmp_path: Path) -> Write:
         return str(file)
 
     return write_request
+
+
+@pytest.fixture(scope="module")
+def receipt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The receipt of a run, to be changed in a copy."""
+    folder = tmp_path_factory.mktemp("receipt")
+    asked, out = folder / "request.json", folder / "a.mp4"
+    asked.write_text(json.dumps(REQUEST), encoding="utf-8")
+    assert main(["generate", str(asked), "--model", "toy", "-o", str(out)]) == 0
+    found: dict[str, Any] = json.loads(out.with_suffix(".json").read_text())
+    return found
 
 
 def test_generate_writes_the_video_and_ends_with_its_path(
@@ -383,11 +395,9 @@ def test_a_place_that_cannot_be_written_is_found_before_any_work(
 
 
 def test_a_damaged_receipt_is_exit_code_2(
-    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    receipt: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, file = tmp_path / "a.mp4", tmp_path / "damaged.json"
-    assert main(["generate", write(), "--model", "toy", "-o", str(out)]) == 0
-    receipt = json.loads(out.with_suffix(".json").read_text())
+    file = tmp_path / "damaged.json"
     for damage in (
         {"plan": receipt["plan"] | {"fps_out": "1/0"}},
         {"plan": receipt["plan"] | {"solver": "x"}},
@@ -402,16 +412,14 @@ def test_a_damaged_receipt_is_exit_code_2(
 
 
 def test_a_receipt_of_a_run_in_comfyui_says_what_it_cannot_promise(
-    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    receipt: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, file = tmp_path / "a.mp4", tmp_path / "host.json"
-    assert main(["generate", write(), "--model", "toy", "-o", str(out)]) == 0
-    receipt = json.loads(out.with_suffix(".json").read_text())
+    file = tmp_path / "host.json"
     experts = {
         "high": {"class": "WAN21_T2V", "file": "a.gguf", "patches": ["wrapper outer_sample: easycache"]}
     }
-    receipt["model"] |= {"name": "WAN21_T2V", "exactness": "host", "experts": experts}
-    file.write_text(json.dumps(receipt))
+    model = receipt["model"] | {"name": "WAN21_T2V", "exactness": "host", "experts": experts}
+    file.write_text(json.dumps(receipt | {"model": model}))
     assert main(["generate", "--from-receipt", str(file), "-o", str(tmp_path / "b.mp4")]) == 2
     message = capsys.readouterr().err
     assert "ComfyUI's MODEL WAN21_T2V with wrapper outer_sample: easycache" in message

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from wan_duet.pipelines.errors import SamplingError
-from wan_duet.pipelines.plan.extra_guidance import ExtraGuidance, stages_named, zeroed_steps
+from wan_duet.pipelines.plan.extra_guidance import ExtraGuidance, zeroed_steps
 from wan_duet.pipelines.plan.sigmas import linear_grid
 from wan_duet.pipelines.progress import Silent
+from wan_duet.pipelines.request.local_settings import stages_named
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.guidance import cfg, cfg_zero_star
 from wan_duet.pipelines.sampling.loop import denoise
