@@ -3,8 +3,8 @@
     python bench/host_sampler.py [--pairs 40] [--json FILE]
 
 Both run the same two MODELs in one process and on one thread, in alternating order. Time is that of the
-processor. A read is a value that
-Python asks a tensor for (`item`, `tolist`, `bool`, `float`, `int`): on a graphics card each of them waits.
+processor. A read is a value that Python asks a tensor for (`item`, `tolist`, `bool`, `float`, `int`): on a
+graphics card each of them waits.
 """
 
 from __future__ import annotations
@@ -41,19 +41,13 @@ def measure(pairs: int) -> dict[str, Any]:
     """Run in ComfyUI's interpreter."""
     import torch
     from host_sampler_pair import Pair
+    from pairs import ratios_of
 
     torch.set_num_threads(1)
     pair = Pair(LATENT, STEPS, SHIFT, BOUNDARY, GUIDANCE, SEED)
     with torch.inference_mode():
         apart = float((pair.ours() - pair.core()).norm() / pair.core().norm())
-        ratios = []
-        for index in range(pairs):
-            seconds = {}
-            for work in (pair.ours, pair.core) if index % 2 else (pair.core, pair.ours):
-                begun = time.process_time()
-                work()
-                seconds[work] = time.process_time() - begun
-            ratios.append(seconds[pair.ours] / seconds[pair.core])
+        ratios = ratios_of(pair.ours, pair.core, pairs)
         low, high = interval_of_median(ratios)
         counted = {name: counts(work, pair) for name, work in (("ours", pair.ours), ("core", pair.core))}
     return {

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-__all__ = ["Ratio", "ratio_of"]
+__all__ = ["Ratio", "ratio_of", "ratios_of"]
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,13 @@ class Ratio:
 def ratio_of(ours: Callable[[], object], theirs: Callable[[], object], pairs: int) -> Ratio:
     """Processor time of `ours` over that of `theirs`, after one run of each."""
     ours(), theirs()
+    found = ratios_of(ours, theirs, pairs)
+    quartiles = statistics.quantiles(found, n=4)
+    return Ratio(statistics.median(found), quartiles[0], quartiles[2])
+
+
+def ratios_of(ours: Callable[[], object], theirs: Callable[[], object], pairs: int) -> list[float]:
+    """As `ratio_of`, one ratio for each pair, and without a run before them."""
     found = []
     for index in range(pairs):
         seconds = {}
@@ -35,5 +42,4 @@ def ratio_of(ours: Callable[[], object], theirs: Callable[[], object], pairs: in
             work()
             seconds[work] = time.process_time() - begun
         found.append(seconds[ours] / seconds[theirs])
-    quartiles = statistics.quantiles(found, n=4)
-    return Ratio(statistics.median(found), quartiles[0], quartiles[2])
+    return found

@@ -48,9 +48,8 @@ def sample_stages(
     return latents.float().cpu()
 
 
-_Kept = tuple[
-    Any, Any
-]  # (noise, normalised latents) of the first stage; masked parts are made from them in every stage
+# (noise, normalised latents) of the first stage. Masked parts are made from them in every stage.
+_Kept = tuple[Any, Any]
 
 
 class _LoopSampler(samplers.Sampler):

@@ -194,9 +194,8 @@ class _Shown:
 def _compare(facts: VideoFacts, request: WanRequest, model: str) -> None:
     """Raise MediaError unless the file has the frames, size and rate of the plan, computed again here."""
     family = FAMILIES[model]
-    plan = make_plan(
-        check(request, family=family).require(), family, seed=0
-    )  # they do not depend on the seed
+    resolved = check(request, family=family).require()
+    plan = make_plan(resolved, family, seed=0)  # what is compared does not depend on the seed
     verify(facts, frames=plan.frames_out, width=plan.width, height=plan.height, fps=plan.fps_out)
 
 

@@ -39,9 +39,8 @@ def velocity_of(
     text = condition.text.to(device=device, dtype=dtype)
     features = None if condition.clip_features is None else condition.clip_features.to(dtype)
     if features is not None and network.config.pos_embed_seq_len is not None:
-        features = features.view(
-            2, -1, features.shape[-1]
-        )  # first and last image have positions of their own
+        # First and last image have positions of their own.
+        features = features.view(2, -1, features.shape[-1])
     time = torch.tensor([timestep], dtype=torch.float32, device=device)
     options: dict[str, Any] = {"return_dict": False}
     if condition.attention is not None:

@@ -17,9 +17,8 @@ from urllib.parse import unquote_to_bytes, urlsplit
 
 __all__ = ["fingerprint", "stored_form"]
 
-_DATA_URI = re.compile(
-    r"data:[\w.+-]+/[\w.+-]+(?:;[^,]*)?,", re.IGNORECASE
-)  # a prompt may begin with "data:"
+# With its type, because a prompt may begin with "data:".
+_DATA_URI = re.compile(r"data:[\w.+-]+/[\w.+-]+(?:;[^,]*)?,", re.IGNORECASE)
 
 
 def stored_form(value: Any) -> Any:

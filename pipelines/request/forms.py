@@ -13,11 +13,8 @@ from .seeds import SEED_MAX
 __all__ = ["FORMS", "SIZE_PAIRS", "FalRequest"]
 
 SIZE_PAIRS = ((480, 832), (832, 480), (1280, 720), (720, 1280))  # (width, height) of Novita's Wan 2.1
-_INPUT = (
-    "prompt",
-    "negative_prompt",
-    "img_url",
-)  # these fields of Novita's Wan 2.2 are inputs, all others parameters
+# These fields of Novita's Wan 2.2 are inputs, all others parameters.
+_INPUT = ("prompt", "negative_prompt", "img_url")
 
 
 class FalRequest(WanRequest):

@@ -64,9 +64,8 @@ def _thumbnails(file: Path, columns: int, width: int, check: Callable[[], None])
             check()
             yield timed
 
-    wanted = _places(
-        sum(1 for _ in frames()), columns
-    )  # reads the video twice: the first pass counts its frames
+    # The video is read twice: the first time its frames are counted.
+    wanted = _places(sum(1 for _ in frames()), columns)
     return [_thumbnail(timed.frame(), width) for number, timed in enumerate(frames()) if number in wanted]
 
 

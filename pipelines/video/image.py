@@ -23,10 +23,8 @@ __all__ = ["IMAGE_FORMATS", "fit", "image_bytes", "over_white", "read_image", "w
 IMAGE_FORMATS = ("png", "jpeg")
 _MOST_PIXELS = 2**28  # a small file can contain a larger image that fills the memory
 _JPEG_QUALITY = 95  # above it files grow faster than they improve (libjpeg-turbo's documentation)
-_EXIF_MODEL, _EXIF_MAKE = (
-    0x0110,
-    0x010F,
-)  # ComfyUI reads the prompt from the first, other tags from the second and below
+# ComfyUI reads the prompt from the first, other tags from the second and below.
+_EXIF_MODEL, _EXIF_MAKE = 0x0110, 0x010F
 
 
 def read_image(file: Path | bytes) -> Tensor:

@@ -59,9 +59,8 @@ def read_latents(path: Path) -> LatentFile:
     try:
         with safe_open(path, "pt") as file:
             tags = dict(file.metadata() or {})
-            latents = (
-                file.get_tensor(_LATENTS).float().clone()
-            )  # a memory-mapped file could not be removed on Windows
+            # A copy: Windows could not remove a file that is memory-mapped.
+            latents = file.get_tensor(_LATENTS).float().clone()
             scaled = _UNSCALED not in file.keys()  # noqa: SIM118  it is no mapping
         settings = json.loads(tags.pop(_EDIT, "{}"))
     except (OSError, SafetensorError, ValueError) as error:

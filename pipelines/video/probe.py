@@ -111,9 +111,8 @@ def _probe_webp(path: Path) -> VideoFacts:
             image.load()
             milliseconds += image.info.get("duration", 0)
         tags = read_webp_tags(image.getexif())
-        fps = (
-            Fraction(1000 * frames, milliseconds) if milliseconds else Fraction(1)
-        )  # a still image has no rate
+        # A still image has no rate.
+        fps = Fraction(1000 * frames, milliseconds) if milliseconds else Fraction(1)
         return VideoFacts(
             path, image.width, image.height, frames, fps, milliseconds / 1000, "webp", "bgra", tags
         )
