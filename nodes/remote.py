@@ -13,6 +13,7 @@ from ..pipelines.request import NOVITA_MODELS, NovitaModel, RequestWithMedia
 from .comfy_interface import io
 from .files import EMBED_METADATA, new_video_file
 from .finished_files import note_file, times_lost
+from .lora_files import lora_sources
 from .outgoing import allowed_file, written_media
 from .remote_jobs import remote_folder, remote_jobs
 from .remote_progress import RemoteProgress
@@ -159,7 +160,8 @@ class WanDuetJob(io.ComfyNode):
         thread, accounts = remote_jobs()
         job = thread.journal.find(job_id.strip())
         if job.is_open:
-            progress = RemoteProgress(cls.hidden.unique_id)
+            remarks = tuple(finding.line() for finding in job.findings)
+            progress = RemoteProgress(cls.hidden.unique_id, remarks)
             job = await thread.attach(job.job_id, accounts.of(job), progress.receive).wait(progress.refresh)
             progress.show(_end(job, reused=False))
         return to_outputs(job.delivered(), return_images=return_images)
@@ -220,6 +222,7 @@ def _order(
     novita_model: NovitaModel,
 ) -> tuple[Order, Prepared]:
     """Make the order. Raises RequestError that lists what the provider cannot do. Sends nothing."""
+    from ..pipelines.generate.lora_findings import lora_findings
     from ..pipelines.remote.order import order_for
 
     for size in ("%width%", "%height%"):
@@ -236,6 +239,7 @@ def _order(
         find=allowed_file,
         check_stop=model_management.throw_exception_if_processing_interrupted,
         novita_model=novita_model,
+        found=lora_findings(request.request, lora_sources(online=False)),
     )
 
 
@@ -248,9 +252,8 @@ def _limits(limits: SpendingLimits, max_price_usd: float) -> SpendingLimits:
 
 
 def _remarks(order: Order) -> tuple[str, ...]:
-    """Return the assumptions of the price, and what the provider does differently than asked."""
-    adjusted = (f"adjusted {one['field']}: {one['reason']}" for one in order.about["adjustments"])
-    return (f"price: {order.price.text()}", *adjusted)
+    """Return the assumptions of the price, and the findings of the check."""
+    return (f"price: {order.price.text()}", *(finding.line() for finding in order.findings))
 
 
 def _end(job: Job, *, reused: bool) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import folder_paths
 
 from .comfy_interface import ExecutionBlocker, InputImpl, io, ui
+from .findings import with_findings
 from .return_images import NO_IMAGES
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def to_outputs(job: Job, *, return_images: bool) -> io.NodeOutput:
         unknown if job.prompt is None else job.prompt,
         json.dumps(remote_receipt(job), ensure_ascii=False),
         job.job_id,
-        ui=_preview(file),
+        ui=with_findings(_preview(file), job.findings),
     )
 
 

@@ -16,6 +16,7 @@ from ..pipelines.request import (
 from ..pipelines.video.output import suffix_of
 from .comfy_interface import io
 from .files import EMBED_METADATA, VideoFile, kept_latents_folder, new_video_file, workflow_tags
+from .findings import NodeFindings, with_findings
 from .finished_files import note_file, times_lost
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
@@ -143,6 +144,7 @@ class WanDuetRunLocal(io.ComfyNode):
             files.append(new_video_file(filename_prefix, save, plan.width, plan.height, ending))
             return files[0].path
 
+        findings = NodeFindings(cls.hidden.unique_id)
         result = run(
             request.request,
             model,
@@ -161,12 +163,14 @@ class WanDuetRunLocal(io.ComfyNode):
             pose_video=None if pose_video is None else written_video(pose_video),
             max_seconds=max_seconds or None,
             kept=KeptLatents(kept_latents_folder()),
+            tell=findings.tell,
         )
         (file,) = files
         note_file(cls.hidden.unique_id, file.path)
         images = NO_IMAGES if result.images is None else result.images
         receipt = json.dumps(result.receipt, ensure_ascii=False)
-        return io.NodeOutput(file.output(), images, result.seed, result.prompt, receipt, ui=file.preview())
+        shown = with_findings(file.preview(), findings.found)
+        return io.NodeOutput(file.output(), images, result.seed, result.prompt, receipt, ui=shown)
 
 
 class WanDuetCheck(io.ComfyNode):
@@ -210,6 +214,7 @@ class WanDuetCheck(io.ComfyNode):
         novita_model: NovitaModel = NOVITA_MODELS[0],
     ) -> io.NodeOutput:
         from ..pipelines.generate.local_run import local_abilities
+        from ..pipelines.generate.lora_findings import lora_findings
         from ..pipelines.generate.required_weights import with_lightning
         from ..pipelines.plan.sigma_picture import picture_of_request
         from ..pipelines.remote.spending import read_spending
@@ -226,6 +231,7 @@ class WanDuetCheck(io.ComfyNode):
             abilities=abilities,
             prices=prices,
             novita_model=novita_model,
+            found=lora_findings(request.request, lora_sources(online=False)),
         )
         text = side_by_side(reports) if runner == _ALL else reports[0].text()
         shown: dict[str, Any] = {"text": [text], "wan_duet_check": [report.table() for report in reports]}

@@ -27,8 +27,17 @@ from ..request.seeds import seed_of
 from ..video.output import require_writable
 from .models_command import rates_file
 from .remote_command import add_novita_model, known_prices, novita_model
-from .request_flags import add_request_flags, add_residency, chosen_model, family_of, read_request, seconds_of
+from .request_flags import (
+    add_request_flags,
+    add_residency,
+    chosen_model,
+    family_of,
+    found_in_loras,
+    read_request,
+    seconds_of,
+)
 from .subcommands import add_command
+from .terminal import print_findings
 
 if TYPE_CHECKING:
     from ..generate.memory_estimate import MemoryEstimate
@@ -121,7 +130,8 @@ def _check(options: argparse.Namespace) -> int:
     model = chosen_model(options) if here else None
     family = family_of(options, model) if here else None
     abilities, novita = _abilities(options, model), novita_model(options, options.on)
-    reports = check_all(request, options.on, family, abilities, known_prices(), novita)
+    found = found_in_loras(request)
+    reports = check_all(request, options.on, family, abilities, known_prices(), novita, found=found)
     expected = None if family is None else _expected(request, family, model, abilities)
     if options.json:
         answers = [report.as_dict() for report in reports]
@@ -170,21 +180,23 @@ def _plan(options: argparse.Namespace) -> int:
     family, seed, abilities = family_of(options, model), seed_of(request), _abilities(options, model)
     whole = replace(abilities, missing_weights={})  # a plan may be looked at before its weights are there
     media = MediaFacts(size=options.input_size)
-    resolved = check(request, family=family, abilities=whole, media=media).require()
-    plan = make_plan(resolved, family, seed or 0)
+    found = found_in_loras(request)
+    report = check(request, family=family, abilities=whole, media=media, found=found)
+    plan = make_plan(report.require(), family, seed or 0)
     if options.picture is not None:
         require_writable(options.picture)
         write_whole(options.picture, picture_of_plan(plan))
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
     estimate = None if model is None else _memory_estimate(model, plan)
     if options.json:
-        report = check(request, family=family, abilities=abilities)
+        report = check(request, family=family, abilities=abilities, found=found)
         numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
         memory = None if estimate is None else estimate.as_dict()
         answer = {"text": text, "plan": numbers, "report": report.as_dict(), "memory": memory}
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         print(text if estimate is None else f"{text}\n{estimate.text()}")
+        print_findings(report.told)
     return 0
 
 

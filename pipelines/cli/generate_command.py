@@ -26,7 +26,7 @@ from ..video.output import require_known_suffix
 from .remote_command import add_remote_flags, generate_remotely, require_local_flags
 from .request_flags import add_request_flags, add_residency, load_chosen, read_request, seconds_of
 from .subcommands import add_command
-from .terminal import TerminalProgress
+from .terminal import TerminalProgress, print_findings
 
 if TYPE_CHECKING:
     from ..generate.local_run import Result
@@ -161,6 +161,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
             allow_partial_loras=options.allow_partial_loras,
             pose_video=options.pose_video,
             max_seconds=options.max_seconds,
+            tell=print_findings,
         )
     flags = values_of_flags(options)
     for flag in ("attention", "kernels", "compile"):
@@ -187,6 +188,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
         interpolators=find_interpolators(options.interpolator_folder),
         check_memory=not options.ignore_memory,
         pose_video=options.pose_video,
+        tell=print_findings,
     )
 
 
@@ -214,6 +216,4 @@ def _print_result(result: Result, *, as_json: bool) -> None:
         }
         print(json.dumps(answer, indent=2, ensure_ascii=False))
         return
-    for adjustment in result.receipt["adjustments"]:
-        print(f"adjusted {adjustment['field']}: {adjustment['reason']}", file=sys.stderr)
     print(result.path)

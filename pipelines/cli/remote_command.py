@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ..errors import RequestError
 from ..request.novita_words import NOVITA_MODELS, NovitaModel
 from ..video.output import require_known_suffix
+from .request_flags import found_in_loras
 from .subcommands import add_folder
+from .terminal import print_findings
 
 if TYPE_CHECKING:
     from ..remote.job_record import Job
@@ -110,9 +112,9 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
         options.output,
         prices=spending.prices,
         novita_model=model,
+        found=found_in_loras(request),
     )
-    for adjustment in order.about["adjustments"]:
-        print(f"adjusted {adjustment['field']}: {adjustment['reason']}", file=sys.stderr)
+    print_findings(order.findings)
     print(f"price: {order.price.text()}", file=sys.stderr)
     line = NewsLine(sys.stderr)
     with open_account(options.on, folder, _addresses(options, folder)) as (thread, account):

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..embedded.toy_model import embedded_loras
 from ..errors import RequestError
 from ..kernels.kernel_names import COMPILER
 from ..plan.families import Family, default_family
@@ -17,6 +18,7 @@ from ..request.field_rows import LOCAL
 from ..request.flags import add_flags, values_of_flags
 from ..request.kinds import class_of
 from ..request.parse import parse, read_json
+from ..request.report import Finding
 from .subcommands import add_interpolator_folders
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ __all__ = [
     "add_residency",
     "chosen_model",
     "family_of",
+    "found_in_loras",
     "load_chosen",
     "read_request",
     "seconds_of",
@@ -174,6 +177,16 @@ def chosen_model(options: argparse.Namespace) -> WanModel | None:
 def family_of(options: argparse.Namespace, model: WanModel | None) -> Family:
     """Return the family of --model, or without one the usual family of the kind."""
     return default_family(class_of(options.kind).task) if model is None else model.family
+
+
+def found_in_loras(request: WanRequest) -> list[Finding]:
+    """Return what the LoRA files of a request say of themselves. Loads torch only if there are some."""
+    if not getattr(request, "loras", None):
+        return []
+    from ..generate.lora_findings import lora_findings
+    from ..weights.lora.find import LoraSources
+
+    return lora_findings(request, LoraSources(embedded=embedded_loras()))
 
 
 def _refuse_parts_alone(options: argparse.Namespace) -> None:

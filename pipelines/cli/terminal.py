@@ -6,7 +6,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING, TextIO
@@ -18,9 +18,24 @@ from ..errors import MediaError, ModelError, RequestError, WanDuetError, is_out_
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["TerminalProgress", "quiet_pipes", "run_command", "stop_signals", "stopped_by_sigterm"]
+    from ..request.report import Finding
+
+__all__ = [
+    "TerminalProgress",
+    "print_findings",
+    "quiet_pipes",
+    "run_command",
+    "stop_signals",
+    "stopped_by_sigterm",
+]
 
 _CLOSED_PIPE = 141  # 128 + SIGPIPE, what a shell reports for a program that the signal ended
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    """Print on stderr what a run does otherwise than asked, or otherwise than its user may expect."""
+    for finding in findings:
+        print(finding.line(), file=sys.stderr, flush=True)
 
 
 class TerminalProgress:

@@ -7,7 +7,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..errors import MediaError
 from ..files.on_disk import discard, move_into_place
+from ..request.report import Finding
 from ..video.latent_file import LatentFile, read_latents, write_latents
 from .local_receipt import latents_hash
 
@@ -33,13 +34,13 @@ class Sampled:
 
     latents:      (1, C, T, h, w), float32, on the CPU. Speech has its clips one after another in T.
     prompt:       the prompt that was used, expanded if a language model expanded it.
-    notes:        {field: adjustment} that only the run itself could make.
+    notes:        findings that only the run itself could make.
     acceleration: what the step cache skipped; None without one.
     """
 
     latents: Tensor
     prompt: str
-    notes: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[Finding, ...] = ()
     acceleration: Mapping[str, Any] | None = None
 
 
@@ -64,7 +65,8 @@ class KeptLatents:
             facts = json.loads(stored.tags[_FACTS])
             if facts.pop("sha256") != latents_hash(stored.latents):
                 raise MediaError(f"{file} has changed since it was written")
-            sampled = Sampled(stored.latents, **facts)
+            notes = tuple(Finding(**note) for note in facts.pop("notes"))
+            sampled = Sampled(stored.latents, notes=notes, **facts)
             os.utime(file)
         except (MediaError, KeyError, TypeError, ValueError, OSError) as error:
             log.warning("the latents of an earlier run cannot be used: %s", error)
@@ -81,7 +83,7 @@ class KeptLatents:
         facts = {
             "sha256": latents_hash(sampled.latents),
             "prompt": sampled.prompt,
-            "notes": dict(sampled.notes),
+            "notes": [note.as_dict() for note in sampled.notes],
             "acceleration": sampled.acceleration,
         }
         try:

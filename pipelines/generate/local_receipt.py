@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -25,6 +25,7 @@ from ..plan.sigmas import DISTILLED, GRIDS
 from ..request.base import WanRequest
 from ..request.lora_weight import place_of
 from ..request.parse import parse
+from ..request.report import Finding
 from ..version import VERSION
 
 if TYPE_CHECKING:
@@ -70,10 +71,10 @@ class Recorded:
     prompt: str | None = None  # the expanded one
 
 
-def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha256: str) -> dict[str, Any]:
+def make_receipt(run: Run, notes: Sequence[Finding], *, prompt: str, latents_sha256: str) -> dict[str, Any]:
     """Return the receipt of a local run, ready for JSON.
 
-    notes:  {field: adjustment} that only the run itself could make.
+    notes:  findings that only the run itself could make.
     prompt: the prompt that was used, expanded if a language model expanded it.
     """
     request, report, plan, model = run.request, run.report, run.plan, run.model
@@ -81,7 +82,7 @@ def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha
         {"field": finding.field, "asked": finding.asked, "used": finding.used, "reason": finding.reason}
         for finding in report.adjustments
     ]
-    adjustments += [{"field": field, "reason": reason} for field, reason in notes.items()]
+    adjustments += [{"field": note.field, "reason": note.reason} for note in notes]
     return {
         "wan_duet": VERSION,
         "format": _FORMAT,
@@ -110,6 +111,7 @@ def make_receipt(run: Run, notes: Mapping[str, str], *, prompt: str, latents_sha
         "latents_sha256": latents_sha256,
         "memory": run.estimate.as_dict(),
         "versions": library_versions(),
+        "findings": [finding.as_dict() for finding in report.with_findings(notes).told],
     }
 
 

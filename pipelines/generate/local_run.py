@@ -28,7 +28,7 @@ from ..progress import Progress
 from ..request.base import WanRequest
 from ..request.check import check
 from ..request.field_case import LocalAbilities
-from ..request.report import Report
+from ..request.report import Report, Tell, silent
 from ..request.seeds import seed_for_run
 from ..sampling.engine import Prompts
 from ..sampling.noise import StartLatents, initial_noise, noise_sampler
@@ -47,6 +47,7 @@ from .host_sampling import sample_on_host
 from .kept_latents import KeptLatents, Sampled
 from .local_receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
 from .lora_chain import with_loras
+from .lora_findings import attached_remarks, lora_findings
 from .media_inputs import MediaInputs, read_media_inputs
 from .memory_estimate import estimate_host_memory, estimate_memory
 from .prepared_run import Run
@@ -88,6 +89,7 @@ def run(
     pose_video: Path | None = None,
     max_seconds: float | None = None,
     kept: KeptLatents | None = None,
+    tell: Tell = silent,
 ) -> Result:
     """Generate the video or image of `request`, and write it to `out` with its receipt beside it.
 
@@ -105,6 +107,8 @@ def run(
     pose_video, max_seconds: for speech-to-video only, as for `make_speech`.
     kept:          where finished latents are kept. A run that differs from an earlier one only in what
                    follows sampling decodes and encodes those again. None always samples.
+    tell:          says findings to the user: all that are known before anything is loaded, then what only
+                   the run could find.
 
     Raises RequestError before anything is loaded when the request cannot run, ModelError, SamplingError or
     MediaError when a stage fails, and whatever `progress.check` raises when the user stops the run. Then no
@@ -127,6 +131,7 @@ def run(
     seed = seed_for_run(request, "local")
     plan = make_plan(resolved, model.family, seed, boundary=model.boundary, max_seconds=max_seconds)
     model = _with_loras(request, model, sources, progress, allow_partial=allow_partial_loras)
+    report = report.with_findings(lora_findings(request, sources, model.family.experts))
     decided = _decided(
         request,
         report,
@@ -143,6 +148,7 @@ def run(
         check_memory=check_memory,
         cache_threshold=REGULAR if resolved.values.get("acceleration") == "regular" else None,
         kept=kept,
+        tell=tell,
     )
     return make_speech(decided, pose_video) if request.task == SPEECH else _execute(decided)
 
@@ -159,17 +165,18 @@ def repeat(
     interpolators: Interpolators | None = None,
     check_memory: bool = True,
     pose_video: Path | None = None,
+    tell: Tell = silent,
 ) -> Result:
     """Generate the video or image of a receipt again.
 
     media: {field: file} of the inputs. A missing one is looked up by its name in the current folder.
-    check_memory, pose_video: as for `run`.
+    check_memory, pose_video, tell: as for `run`.
 
     Raises ModelError when weight files or inputs differ from the recorded ones, and SamplingError when the
     latents differ. The message then names the differences between the two machines.
     """
     sources = lora_sources or LoraSources(embedded=embedded_loras())
-    model = with_lightning(model, recorded.request.task, sources)
+    plain = model = with_lightning(model, recorded.request.task, sources)
     # A partial LoRA was allowed in the first run, and the files must be the same.
     model = _with_loras(recorded.request, model, sources, progress, allow_partial=True)
     require_same_files(recorded, model)
@@ -179,8 +186,9 @@ def repeat(
     inputs = read_media_inputs(recorded.request, media)
     inputs.require(recorded.inputs)
     threshold = recorded.cache_threshold
-    abilities = replace(local_abilities(available, model), step_cache=threshold is not None)
+    abilities = replace(local_abilities(available, plain), step_cache=threshold is not None)
     report = check(recorded.request, family=model.family, abilities=abilities, media=inputs.facts)
+    report = report.with_findings(lora_findings(recorded.request, sources, model.family.experts))
     decided = _decided(
         recorded.request,
         report,
@@ -194,6 +202,7 @@ def repeat(
         interpolators=available,
         check_memory=check_memory,
         cache_threshold=threshold,
+        tell=tell,
     )
     if recorded.request.task == SPEECH:
         return make_speech(decided, pose_video, recorded)
@@ -218,6 +227,7 @@ def _decided(
     """
     require_suffix(out, plan.output)
     log.info("%s", describe(plan))
+    options["tell"](report.told)
     vae = vae_kernels(model, memory)
     if isinstance(model, HostModel):
         estimate = estimate_host_memory(model, memory, plan.latent_shape)
@@ -326,6 +336,7 @@ def _reused(run: Run, kept: Sampled) -> Sampled:
     """Return `kept`, after the checks of prompt and inputs that a run that samples makes too."""
     log.info("the latents of an earlier run are used again: this run only decodes and encodes")
     expanded_prompt(replace(run, prompt=kept.prompt))
+    run.say(kept.notes)
     return kept
 
 
@@ -405,11 +416,21 @@ def local_abilities(available: Interpolators, model: AnyModel | None = None) -> 
         prompt_expander=model is not None and model.prompt_expander is not None,
         safety_checker=model is not None and model.safety_checker is not None,
         missing_weights={} if model is None else missing_weights(model),
-        remarks=() if host is None else host.notes,
+        remarks=_remarks(model),
+        attached_loras=()
+        if model is None
+        else tuple(lora.file.name for lora in model.loras if lora.strength),
         patched_shift=None if host is None else host.facts["high"].shift,
         count_tokens=partial(count_tokens, model) if isinstance(model, WanModel) else None,
         own_engine=host is None,
     )
+
+
+def _remarks(model: AnyModel | None) -> tuple[str, ...]:
+    if model is None:
+        return ()
+    notes = model.notes if isinstance(model, HostModel) else ()
+    return (*notes, *(attached_remarks(model.loras) if model.family.experts == 2 else ()))
 
 
 def _require_interpolator(plan: Plan, available: Interpolators) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from ..networks.safety_checker import SafetyChecker
 from ..plan.plan import Plan
 from ..progress import Progress
 from ..request.base import WanRequest
-from ..request.report import Report
+from ..request.report import Finding, Report, Tell, silent
 from .kept_latents import KeptLatents
 from .media_inputs import MediaInputs
 from .memory_estimate import MemoryEstimate
@@ -30,7 +30,8 @@ __all__ = ["Run"]
 class Run:
     """A run whose decisions are made and whose networks are not loaded yet.
 
-    report:   the report of the check; the receipt lists its adjustments.
+    report:   the report of the check; the receipt lists its findings.
+    tell:     says findings to the user, when they are made.
     model:    the model with the LoRAs of the request.
     estimate: the memory that the run needs, and how much of the experts stays on the device.
     choices:  the kernels of the experts. vae_kernels: those of the VAE.
@@ -61,6 +62,7 @@ class Run:
     check_memory: bool = True
     cache_threshold: float | None = None
     kept: KeptLatents | None = None
+    tell: Tell = silent
 
     @property
     def own_model(self) -> WanModel:
@@ -70,6 +72,12 @@ class Run:
                 f"{self.model.name}: {self.request.task} runs only on a model of Wan Duet Load Model"
             )
         return self.model
+
+    def say(self, findings: Sequence[Finding]) -> None:
+        """Tell the user findings of the run that the check could not make."""
+        new = [finding for finding in findings if finding not in self.report.findings]
+        if new:
+            self.tell(new)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -12,7 +12,9 @@ from ..networks.helper_folder import companion_record
 from ..networks.prompt_expander import expand_prompt
 from ..networks.text_encoder import clean_prompt
 from ..networks.tokenizer import read_tokenizer
+from ..request.check import too_long
 from ..request.local_settings_rules import decided
+from ..request.report import Finding
 from ..sampling.engine import Condition, Prompts
 from .prepared_run import Run
 from .safety import check_inputs, check_prompt
@@ -45,16 +47,16 @@ def expanded_prompt(run: Run) -> str:
     return prompt
 
 
-def prompt_conditions(run: Run, prompt: str) -> tuple[Prompts | HostPrompts, dict[str, str]]:
-    """Encode prompt and negative prompt. Returns them, and {field: note} for each one that was cut."""
+def prompt_conditions(run: Run, prompt: str) -> tuple[Prompts | HostPrompts, tuple[Finding, ...]]:
+    """Encode prompt and negative prompt. Returns them, and a finding for each one that was cut."""
     if isinstance(run.model, HostModel):
         negative = dict(run.request).get("negative_prompt") or ""
         # Both, whatever the guidance: a patch on the model may use the negative one at scale 1 too.
-        return HostPrompts(*run.model.networks.encode_prompts([prompt, negative])), {}
+        return HostPrompts(*run.model.networks.encode_prompts([prompt, negative])), ()
     return own_conditions(run, prompt)
 
 
-def own_conditions(run: Run, prompt: str) -> tuple[Prompts, dict[str, str]]:
+def own_conditions(run: Run, prompt: str) -> tuple[Prompts, tuple[Finding, ...]]:
     """As `prompt_conditions`, for our own engine. A negative prompt is encoded if a step uses it."""
     plan, running = run.plan, run.plan.experts[run.plan.start_step :]
     guided = any(plan.guidance[expert] != 1 for expert in running)
@@ -68,14 +70,15 @@ def own_conditions(run: Run, prompt: str) -> tuple[Prompts, dict[str, str]]:
     encoded = encode_prompts(
         run.own_model, [fields.get(name) or "" for name in names], run.memory, run.progress
     )
-    notes = {
-        name: f"too long: only the first {prompt.tokens} tokens are used, the last {prompt.dropped} are cut"
+    cut = tuple(
+        too_long(name, prompt.tokens + prompt.dropped, prompt.tokens)
         for name, prompt in zip(names, encoded, strict=True)
         if prompt.dropped
-    }
+    )
+    run.say(cut)
     texts = dict(zip(names, (prompt.embeddings for prompt in encoded), strict=True))
     negative = Condition(texts["negative_prompt"]) if guided else None
-    return Prompts(Condition(texts["prompt"]), negative, texts.get("nag_negative_prompt")), notes
+    return Prompts(Condition(texts["prompt"]), negative, texts.get("nag_negative_prompt")), cut
 
 
 def count_tokens(model: WanModel, prompt: str) -> int:

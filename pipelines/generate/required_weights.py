@@ -9,11 +9,11 @@ from pathlib import Path
 from ..errors import LoraError
 from ..loading.host_model import AnyModel, HostModel, missing_part
 from ..loading.missing_files import missing
+from ..request.distilled import DISTILLED_NAME
 from ..weights.lora.find import LoraSources
 
 __all__ = ["missing_weights", "with_lightning"]
 
-_FOUR_STEPS = re.compile(r"lightning|lightx2v|distill|turbo|4[ _-]?steps?", re.IGNORECASE)
 _FAST = re.compile(r"fast[ _-]?(?:wan|video)|dmd", re.IGNORECASE)
 _LORAS = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/tree/main/split_files/loras"
 _LIGHTNING = {
@@ -80,7 +80,9 @@ def _undistilled(model: AnyModel) -> list[str]:
     if isinstance(model, HostModel):
         has_lora |= {name for name, facts in model.facts.items() if facts.lora}
     return [
-        name for name in _names(model) if name not in has_lora and not _name_matches(_FOUR_STEPS, model, name)
+        name
+        for name in _names(model)
+        if name not in has_lora and not _name_matches(DISTILLED_NAME, model, name)
     ]
 
 

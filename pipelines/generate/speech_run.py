@@ -25,6 +25,7 @@ from ..networks.s2v_network_kind import SPEECH_EXPERT
 from ..networks.wav2vec import SAMPLE_RATE, audio_encoder_bytes, audio_hidden_states
 from ..plan.plan import Plan
 from ..progress import Progress, Silent
+from ..request.report import Finding
 from ..sampling.engine import Prompts
 from ..sampling.schedule import Sampling
 from ..streaming.executor import Executor
@@ -86,7 +87,7 @@ class _Heard:
     """The prompt and the sound of a run, encoded only where a clip is sampled."""
 
     prompt: str
-    notes: Mapping[str, str]
+    notes: tuple[Finding, ...]
     prompts: Prompts | None = None
     features: Tensor | None = None
 
@@ -110,6 +111,7 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
         if len(known) == speech.clips:
             log.info("the latents of an earlier run are used again: this run only decodes and encodes")
             heard = _Heard(_checked_prompt(run, known), known[0].notes)
+            run.say(heard.notes)
         else:
             heard = _heard(speech, known, timer)
         receipt = _receipt(speech, heard, len(known)) | helpers_record(run)

@@ -30,6 +30,7 @@ class Family:
     uses_clip:      the model also reads CLIP features of the input images.
     end_image:      whether a request "never", "may" or "must" have an end image.
     needs_audio:    the model needs an audio encoder.
+    trained_frames: the longest clip that the model was trained on, frame_num of the official configurations.
     source:         where the numbers come from.
     """
 
@@ -52,6 +53,7 @@ class Family:
     uses_clip: bool = False
     end_image: Literal["never", "may", "must"] = "never"
     needs_audio: bool = False
+    trained_frames: int = 81
 
     def able_to(self, task: str) -> tuple[str, ...]:
         """Return the names of all families that can do `task`, for an error message."""
@@ -138,6 +140,7 @@ FAMILIES: dict[str, Family] = {
             vae_stride=(4, 16, 16),
             latent_channels=48,
             image_form="frames",
+            trained_frames=121,
         ),
         Family(
             name="wan2.1-t2v-14b",
@@ -196,6 +199,7 @@ FAMILIES: dict[str, Family] = {
             source="the embedded model of this package",
             hidden_width=256,
             native_frames=17,
+            trained_frames=17,
             own_sizes=True,
         ),
         Family(
@@ -209,6 +213,7 @@ FAMILIES: dict[str, Family] = {
             source="the embedded model of this package",
             hidden_width=256,
             native_frames=17,
+            trained_frames=17,
             own_sizes=True,
             image_form="channels",
             end_image="may",

@@ -21,6 +21,7 @@ from typing import Any, Literal
 
 from ..errors import JobFailedError, JobLostError, JobStoppedError, JournalError, Money, RemoteError
 from ..request.prices import Price
+from ..request.report import Finding
 from .provider import Outcome, Payload, RemoteFile, Submitted
 
 __all__ = ["FOLLOWS", "OPEN", "Job", "Order", "State", "outcome_json"]
@@ -65,6 +66,11 @@ class Order:
     out: Path
     price: Price
     about: Mapping[str, Any]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """What the provider does otherwise than asked, or than the user may expect."""
+        return _findings(self.about)
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,11 @@ class Job:
     error: str | None = None
     known_at: float | None = None
     completed_at: float | None = None
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """As of the order. Empty for a job of an older version."""
+        return _findings(json.loads(self.about_json))
 
     @property
     def is_open(self) -> bool:
@@ -181,6 +192,10 @@ class Job:
             return file if file.stat().st_size == self.size_bytes else None
         except OSError:
             return None
+
+
+def _findings(about: Mapping[str, Any]) -> tuple[Finding, ...]:
+    return tuple(Finding(**finding) for finding in about.get("findings", ()))
 
 
 def outcome_json(outcome: Outcome) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..request import NovitaModel, WanRequest, check, seed_for_run
+from ..request import Finding, NovitaModel, WanRequest, check, seed_for_run
 from ..request.prices import PRICES, PriceTable
 from ..video.local_file import FindFile, any_file
 from .fal import Fal
@@ -15,6 +15,7 @@ from .job_record import Order
 from .payload import Prepared, prepare, sendable
 from .provider import Payload, Provider
 from .purchase import Prepare
+from .stored_form import stored_form
 
 __all__ = ["order_for", "uploading"]
 
@@ -29,6 +30,7 @@ def order_for(
     find: FindFile = any_file,
     check_stop: Callable[[], None] = lambda: None,
     novita_model: NovitaModel = "Wan 2.1",
+    found: Sequence[Finding] = (),
 ) -> tuple[Order, Prepared]:
     """The order, and the files that it takes to send it. Spends and sends nothing.
 
@@ -37,13 +39,14 @@ def order_for(
     find:   the file that a name in a field means; refuses files that are not meant to leave.
     check_stop: raises when the user has lost patience with large files.
     novita_model: the model to use at Novita.
+    found:  what was found in files before, as for `check`.
 
     An unset seed becomes a random one here, which identifies a job whose submit was not answered.
     Raises RequestError with everything that the runner cannot do.
     """
     if "seed" in type(request).model_fields:
         request = request.model_copy(update={"seed": seed_for_run(request, runner)})
-    report = check(request, runner, prices=prices, novita_model=novita_model)
+    report = check(request, runner, prices=prices, novita_model=novita_model, found=found)
     sent = report.require().request
     prepared = prepare(sent, media, find, check_stop)
     about: dict[str, Any] = {
@@ -53,6 +56,7 @@ def order_for(
             {"field": finding.field, "asked": finding.asked, "used": finding.used, "reason": finding.reason}
             for finding in report.adjustments
         ],
+        "findings": stored_form([finding.as_dict() for finding in report.told]),
     }
     return Order(runner, prepared.endpoint, prepared.payload, out, report.price, about), prepared
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ..errors import RequestError
 from .base import WanRequest
+from .distilled import distilled_findings
 from .fal_rules import fal_findings, for_fal
 from .field_case import FieldCase, LocalAbilities
 from .field_rows import LOCAL
@@ -26,9 +27,9 @@ from .prices import PRICES, PriceTable, estimate
 from .report import Finding, Report
 from .resolved import Resolved
 from .sizes import choose_size
-from .timing import output_fps
+from .timing import output_fps, trained_frames
 
-__all__ = ["RUNNERS", "check", "check_all"]
+__all__ = ["RUNNERS", "check", "check_all", "too_long"]
 
 RUNNERS = ("local", "fal", "novita")
 _FAST_FPS = 120  # most displays and players end here
@@ -42,6 +43,7 @@ def check(
     prices: PriceTable = PRICES,
     novita_model: NovitaModel = "Wan 2.1",
     media: MediaFacts = NOTHING_KNOWN,
+    found: Sequence[Finding] = (),
 ) -> Report:
     """Return what `runner` would do with each field of the request, and the request it would run.
 
@@ -52,15 +54,18 @@ def check(
     prices:       of the providers.
     novita_model: the model to use at Novita.
     media:        facts about the input files, for a local run.
+    found:        what was found in files before, such as the headers of LoRAs. They join the findings, and an
+                  impossible one refuses the request.
 
     Raises RequestError for an unknown runner.
     """
     if runner not in RUNNERS:
         raise RequestError.of("runner", f"got {runner!r}", f"give one of {', '.join(RUNNERS)}")
-    if runner == "local" and request.remote_only:
+    here = runner == "local"
+    if here and request.remote_only:
         reason = f"runs only at {request.provider}: use Run {request.provider}, or --on {request.provider}"
         findings, resolved = [Finding("kind", "impossible", request.kind, None, reason)], None
-    elif runner == "local":
+    elif here:
         findings, resolved = _resolve(request, family, abilities or LocalAbilities(), media)
     else:
         findings = fal_findings(request) if runner == "fal" else novita_findings(request, novita_model)
@@ -72,11 +77,16 @@ def check(
     used = {**values, **{finding.field: finding.used for finding in findings}}
     if runner in ("local", request.provider):
         findings.extend(_older_limits(request, values))
-    findings.extend(_side_effects(used, runner == "local" and avoids_negative_prompt(request.local)))
+    findings.extend(_side_effects(used, here and avoids_negative_prompt(request.local)))
+    findings.extend(_long_clip(request.task, family, used))
+    findings.extend(distilled_findings(used, abilities.attached_loras if here and abilities else ()))
+    findings.extend(found)
+    if any(finding.status == "impossible" for finding in found):
+        resolved = None
     return Report(
         runner=runner,
         kind=request.kind,
-        model=family.name if runner == "local" and family is not None else None,
+        model=family.name if here and family is not None else None,
         findings=tuple(findings),
         price=estimate(request if resolved is None else resolved.request, runner, prices),
         resolved=resolved,
@@ -91,9 +101,11 @@ def check_all(
     prices: PriceTable = PRICES,
     novita_model: NovitaModel = "Wan 2.1",
     media: MediaFacts = NOTHING_KNOWN,
+    found: Sequence[Finding] = (),
 ) -> list[Report]:
     """Return the reports of several runners, for a comparison."""
-    return [check(request, runner, family, abilities, prices, novita_model, media) for runner in runners]
+    facts = family, abilities, prices, novita_model, media, found
+    return [check(request, runner, *facts) for runner in runners]
 
 
 def _resolve(
@@ -174,8 +186,13 @@ def _long_prompts(
             continue
         tokens = abilities.count_tokens(text)
         if tokens > limit:
-            reason = f"too long: the model reads {limit} tokens, so the last {tokens - limit} are cut"
-            yield Finding(field, "warning", f"{tokens} tokens", f"{limit} tokens", reason)
+            yield too_long(field, tokens, limit)
+
+
+def too_long(field: str, tokens: int, limit: int) -> Finding:
+    """Return the finding of a prompt that is cut, with T5's end of sequence among its tokens."""
+    reason = f"too long: the model reads {limit} tokens, so the last {tokens - limit} are cut"
+    return Finding(field, "warning", f"{tokens} tokens", f"{limit} tokens", reason)
 
 
 def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Finding]:
@@ -184,6 +201,15 @@ def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Fi
             if value is not None and not limit.allows(value):
                 reason = f"the {limit.source} ({limit.as_of}) allows only {limit}; a provider may refuse it"
                 yield Finding(field, "warning", value, value, reason)
+
+
+def _long_clip(task: str, family: ModelFacts | None, used: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield a warning about more frames than the model was trained on. Speech is a chain of such clips."""
+    frames = None if task == "speech-to-video" else used.get("num_frames")
+    most = trained_frames(task) if family is None else family.trained_frames
+    if isinstance(frames, int) and frames > most:  # text where a provider chooses it
+        reason = f"the model was trained on {most} frames; longer clips tend to repeat or to drift"
+        yield Finding("num_frames", "warning", frames, frames, reason)
 
 
 def _side_effects(used: Mapping[str, Any], negative_avoided: bool) -> Iterator[Finding]:

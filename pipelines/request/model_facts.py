@@ -18,6 +18,7 @@ class ModelFacts(Protocol):
     size_multiple:    width and height must be multiples of this, in pixels.
     default_fps:      frames per second of a kind without that field.
     native_frames:    the only clip length that the model generates well. None if it has no such limit.
+    trained_frames:   the longest clip that the model was trained on.
     text_length:      tokens of a prompt that the model reads.
     end_image:        whether a request "never", "may" or "must" have an end image.
     """
@@ -38,6 +39,8 @@ class ModelFacts(Protocol):
     def default_fps(self) -> int: ...
     @property
     def native_frames(self) -> int | None: ...
+    @property
+    def trained_frames(self) -> int: ...
     @property
     def text_length(self) -> int: ...
     @property

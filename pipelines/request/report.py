@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from ..errors import Problem, RequestError
 from .prices import Price
 from .resolved import Resolved
 
-__all__ = ["Finding", "Report", "Status", "side_by_side"]
+__all__ = ["Finding", "Report", "Status", "Tell", "side_by_side", "silent"]
 
 _ADDRESS = re.compile(r"://[^\s'\"]+")  # may hold a password or a token
 
@@ -35,6 +35,21 @@ class Finding:
             else _shown(self.asked)
         )
         return f"{self.status}: {self.field} {change}: {self.reason}"
+
+    def line(self) -> str:
+        """Return the finding as a run says it: the field and the reason."""
+        return f"{self.status} {self.field}: {self.reason}"
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+Tell = Callable[[Sequence[Finding]], None]  # how a run says findings to its user
+
+
+def silent(findings: Sequence[Finding]) -> None:
+    """Say nothing: whoever calls reads the findings in the receipt."""
+    del findings
 
 
 @dataclass(frozen=True)
@@ -67,6 +82,16 @@ class Report:
         return tuple(finding for finding in self.findings if finding.status == "adjusted")
 
     @property
+    def told(self) -> tuple[Finding, ...]:
+        """The findings that every run says: what is not used as asked, and what may not be expected."""
+        return tuple(finding for finding in self.findings if finding.status in ("adjusted", "warning"))
+
+    def with_findings(self, more: Iterable[Finding]) -> Report:
+        """Return the report with findings that only the run could make, without those that it has."""
+        new = (finding for finding in more if finding not in self.findings)
+        return replace(self, findings=(*self.findings, *new))
+
+    @property
     def problems(self) -> tuple[Problem, ...]:
         """The impossible values, for a RequestError."""
         return tuple(
@@ -81,7 +106,7 @@ class Report:
             "runner": self.runner,
             "kind": self.kind,
             "model": self.model,
-            "findings": [asdict(finding) for finding in self.findings],
+            "findings": [finding.as_dict() for finding in self.findings],
             "price": asdict(self.price),
             "ok": self.ok,
             "resolved": None if self.resolved is None else self.resolved.as_dict(),

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-__all__ = ["frames_out", "generated_frames", "input_fps", "output_fps", "running_steps"]
+__all__ = ["frames_out", "generated_frames", "input_fps", "output_fps", "running_steps", "trained_frames"]
 
 
 def generated_frames(num_frames: int, stride: int = 4) -> int:
@@ -27,6 +27,11 @@ def frames_out(num_frames: int, between: int) -> int:
 def output_fps(fps: int | Fraction, num_frames: int, between: int, adjust: bool) -> Fraction:
     """Return the frame rate of the file. A single frame keeps its rate. The result is never clamped."""
     return Fraction(fps * (between + 1 if adjust and num_frames > 1 else 1))
+
+
+def trained_frames(task: str) -> int:
+    """Return the longest clip that a provider's model for `task` was trained on."""
+    return 121 if task.startswith("small-") else 81  # frame_num in wan/configs of the official code
 
 
 def running_steps(steps: int, strength: float) -> int:

@@ -1,0 +1,51 @@
+"""Says the findings of a run: in its node, in the console, and in the history of ComfyUI's API."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from server import PromptServer
+
+if TYPE_CHECKING:
+    from ..pipelines.request import Finding
+    from .comfy_interface import ui
+
+__all__ = ["FINDINGS", "NodeFindings", "with_findings"]
+
+log = logging.getLogger(__name__)
+
+FINDINGS = "wan_duet_findings"  # the key in the history
+
+_LEVELS = {"warning": logging.WARNING}
+
+_shown: set[str] = set()  # nodes that show findings of their last run
+
+
+class NodeFindings:
+    """The findings of one execution of a node."""
+
+    def __init__(self, node_id: str | None) -> None:
+        self._node_id = node_id
+        self.found: list[Finding] = []
+
+    def tell(self, findings: Sequence[Finding]) -> None:
+        """Show these findings below the earlier ones. Removes those of the last run, even if it gets none."""
+        self.found.extend(findings)
+        for finding in findings:
+            log.log(_LEVELS.get(finding.status, logging.INFO), "%s", finding.line())
+        if self._node_id is None or not (self.found or self._node_id in _shown):
+            return
+        text = "\n".join(finding.line() for finding in self.found)
+        PromptServer.instance.send_progress_text(text, self._node_id)
+        (_shown.add if self.found else _shown.discard)(self._node_id)
+
+
+def with_findings(
+    shown: ui.SavedImages | ui.PreviewVideo | None, findings: Sequence[Finding]
+) -> dict[str, Any] | None:
+    """Return what a node shows, and beside it its findings; None for nothing at all."""
+    preview = {} if shown is None else shown.as_dict()
+    found = {FINDINGS: [finding.as_dict() for finding in findings]} if findings else {}
+    return {**preview, **found} or None

@@ -1,0 +1,99 @@
+"""Every kind of finding is said by Check and by Run Local: in the node, and in the history of the API."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from finding_kinds import FINDING_KINDS, LORA_FILES, FindingKind, write_loras
+
+from wan_duet.pipelines.headless.client import ComfyClient
+from wan_duet.pipelines.headless.server import HeadlessComfyUI
+
+from .test_progress import TEXT, binary_messages
+
+NODES = {"text-to-video": "WanDuetTextToVideo", "text-to-image": "WanDuetTextToImage"}
+by_name = pytest.mark.parametrize("kind", FINDING_KINDS, ids=lambda kind: kind.name)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loras(models: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    made = tmp_path_factory.mktemp("loras")
+    write_loras(made)
+    for name in LORA_FILES:
+        shutil.copy(made / name, models / "loras" / name)
+
+
+@pytest.fixture(scope="module")
+def defaults(host: HeadlessComfyUI) -> dict[str, dict[str, Any]]:
+    nodes = {node: info["input"]["required"] for node, info in host.client.get("/object_info").items()}
+    return {
+        node: {
+            name: item[1]["default"]
+            for name, item in inputs.items()
+            if len(item) > 1 and "default" in item[1]
+        }
+        for node, inputs in nodes.items()
+        if node.startswith("WanDuet")
+    }
+
+
+def graph(kind: FindingKind, defaults: dict[str, dict[str, Any]], **request: Any) -> dict[str, Any]:
+    """A graph that checks the request of `kind`, runs it, and shows its receipt."""
+
+    def node(name: str, **inputs: Any) -> dict[str, Any]:
+        return {"class_type": name, "inputs": {**defaults.get(name, {}), **inputs}}
+
+    loras = json.dumps(kind.loras)
+    return {
+        "asked": node(NODES[kind.task], **{**kind.request, **request}),
+        "with_loras": node("WanDuetRequestLora", request=["asked", 0], loras=loras if kind.loras else ""),
+        "request": node("WanDuetRequestLocal", request=["with_loras", 0], **kind.local),
+        "model": node("WanDuetLoadModel", model="toy"),
+        "check": node("WanDuetCheck", request=["request", 0], runner="local", model=["model", 0]),
+        "run": node("WanDuetRunLocal", request=["request", 0], model=["model", 0]),
+        "receipt": {"class_type": "PreviewAny", "inputs": {"source": ["run", 4]}},
+    }
+
+
+def said(findings: list[dict[str, Any]], kind: FindingKind) -> int:
+    return sum(one["field"] == kind.field and kind.says in one["reason"] for one in findings)
+
+
+@by_name
+def test_it_is_said_in_the_node_in_the_history_and_in_the_receipt(
+    host: HeadlessComfyUI, client: ComfyClient, defaults: dict[str, dict[str, Any]], kind: FindingKind
+) -> None:
+    asked = graph(kind, defaults)
+    del asked["check"]
+    shown = asyncio.run(binary_messages(host.url, asked, TEXT))
+    assert any(b"run" in text and kind.says.encode() in text for text in shown)
+    outputs = client.run(asked).outputs  # of the cache, as a second run is
+    assert said(outputs["run"]["wan_duet_findings"], kind) == 1
+    assert said(json.loads(outputs["receipt"]["text"][0])["findings"], kind) == 1
+
+
+@by_name
+def test_the_check_node_says_it(
+    client: ComfyClient, defaults: dict[str, dict[str, Any]], kind: FindingKind
+) -> None:
+    asked = graph(kind, defaults)
+    for name in ("run", "receipt"):
+        del asked[name]
+    assert kind.says in client.run(asked).outputs["check"]["text"][0]
+
+
+def test_a_run_without_findings_clears_those_of_the_last_one(
+    host: HeadlessComfyUI, defaults: dict[str, dict[str, Any]]
+) -> None:
+    kind = next(kind for kind in FINDING_KINDS if kind.name == "negative")
+    shown = asyncio.run(binary_messages(host.url, graph(kind, defaults, seed=11), TEXT))
+    assert kind.says.encode() in shown[-1]
+    quiet = graph(kind, defaults, seed=12, guidance_scale=2.0)
+    shown = asyncio.run(binary_messages(host.url, quiet, TEXT))
+    assert len(shown) == 1
+    assert kind.says.encode() not in shown[0]
