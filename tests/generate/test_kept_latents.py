@@ -19,7 +19,7 @@ from wan_duet.pipelines.generate.kept_latents import KeptLatents, Sampled
 from wan_duet.pipelines.generate.local_run import Result, run
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent
-from wan_duet.pipelines.request import parse
+from wan_duet.pipelines.request import Finding, parse
 from wan_duet.pipelines.weights.recipe import Recipe
 
 SMALL: dict[str, Any] = {
@@ -181,8 +181,11 @@ def test_an_input_counts_by_content_and_not_by_name(make: Make, tmp_path: Path) 
     assert not reused(drawn(200, video_quality="low"))
 
 
+CUT = (Finding("prompt", "warning", "701 tokens", "512 tokens", "cut"),)
+
+
 def some(level: float, frames: int = 4) -> Sampled:
-    return Sampled(torch.full((1, 4, frames, 8, 8), level), "p", {"prompt": "cut"}, {"threshold": 0.1})
+    return Sampled(torch.full((1, 4, frames, 8, 8), level), "p", CUT, {"threshold": 0.1})
 
 
 def test_what_was_kept_comes_back_bit_for_bit_with_its_facts(tmp_path: Path) -> None:
@@ -192,7 +195,7 @@ def test_what_was_kept_comes_back_bit_for_bit_with_its_facts(tmp_path: Path) -> 
     found = kept.find("a")
     assert found is not None
     assert torch.equal(found.latents, sampled.latents)
-    assert (found.prompt, found.notes, found.acceleration) == ("p", {"prompt": "cut"}, {"threshold": 0.1})
+    assert (found.prompt, found.notes, found.acceleration) == ("p", CUT, {"threshold": 0.1})
     assert kept.find("b") is None
     assert [file.name for file in tmp_path.iterdir()] == ["a.latent"]
 

@@ -437,7 +437,7 @@ def test_prompt_too_long_is_reported_not_dropped_in_silence(toy: WanModel, tmp_p
     assert notes == [
         {
             "field": "prompt",
-            "reason": "too long: only the first 512 tokens are used, the last 189 are cut",
+            "reason": "too long: the model reads 512 tokens, so the last 189 are cut",
         }
     ]
 
