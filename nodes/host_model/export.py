@@ -114,7 +114,8 @@ def _with_loras(loaded: Any, model: WanModel, expert: str) -> Any:
         if report.expert != expert or report.strength == 0:
             continue
         networks, attached = networks.with_lora(report.file, report.strength, expert)
-        if attached < report.coverage.tensors or any("DoRA" in kind for kind in report.facts.kinds):
+        computed_otherwise = any(kind in name for name in report.facts.kinds for kind in ("DoRA", "OFT"))
+        if attached < report.coverage.tensors or computed_otherwise or report.facts.alphas_elsewhere:
             log.info("%s: ComfyUI does not know this dialect; added as differences", report.file.name)
             return _with_differences(loaded, model.experts[expert])
     return networks.experts[expert]

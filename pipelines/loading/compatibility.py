@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 from ..errors import ModelError
 from ..plan.families import FAMILIES, Family
 from ..weights.hashing import file_hash
+from ..weights.noise_in_name import noise_in_name
 from ..weights.recipe import Recipe
 from .architecture import families_of
 from .missing_files import missing
@@ -19,10 +19,6 @@ __all__ = ["expert_in_name", "family_of", "require_fit"]
 
 log = logging.getLogger(__name__)
 
-_IN_NAMES = {
-    "high": re.compile(r"high[ _-]?noise|(?<![a-z])high(?![a-z])"),
-    "low": re.compile(r"low[ _-]?noise|(?<![a-z])low(?![a-z])"),
-}
 _OF_THE_SAME_MODEL = ("num_attention_heads", "num_layers", "ffn_dim", "text_dim", "image_dim")
 
 
@@ -94,9 +90,8 @@ def _require_audio_fit(family: Family, expert: Recipe, audio_encoder: Recipe) ->
 
 def expert_in_name(name: str) -> str | None:
     """Return which expert a file name states, "high" or "low". This is only a hint: names can be wrong."""
-    bare = name.replace("\\", "/").rpartition("/")[2].lower()
-    said = [expert for expert, pattern in _IN_NAMES.items() if pattern.search(bare)]
-    return said[0] if len(said) == 1 else None
+    said = noise_in_name(Path(name.replace("\\", "/")).stem)
+    return next(iter(said)) if len(said) == 1 else None
 
 
 def _embedded(name: str, config: Mapping[str, Any]) -> Family:

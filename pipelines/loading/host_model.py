@@ -182,6 +182,11 @@ class HostModel:
         """As `WanModel.with_lora`. The host attaches the LoRA; the report is ours."""
         targets = tuple(self.facts) if transformer == "both" or len(self.facts) == 1 else (transformer,)
         lora, networks, reports = read_lora(file), self.networks, list(self.loras)
+        if lora.alphas_elsewhere:
+            raise LoraError(
+                f"{file.name}: its alphas stand in adapter_config.json or in the header of the file, where "
+                "ComfyUI does not read them: it would apply another strength; use Wan Duet Load Model"
+            )
         for name in targets:
             _, report = attach_lora(networks.layout(name), lora, scale, name, allow_partial=allow_partial)
             networks, attached = networks.with_lora(file, scale, name)

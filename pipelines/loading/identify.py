@@ -30,8 +30,8 @@ _READERS: dict[str, Callable[[Checkpoint], Recipe]] = {
     "image encoder": clip_recipe,
 }
 _LORA = re.compile(
-    r"(?:.*[._])?(?:lora_(?:A|B|down|up|mid|magnitude_vector)|hada_\w+|lokr_\w+|dora_scale|alpha|diff(?:_[bm])?)"
-    r"(?:\..+)?"
+    r"(?:.*[._])?(?:lora_(?:A|B|down|up|mid|magnitude_vector|linear_layer)|lora\.(?:down|up)|hada_\w+|lokr_\w+"
+    r"|oft_blocks|[ab][12]\.weight|dora_scale|alpha|diff(?:_[bm])?)(?:\..+)?"
 )
 
 

@@ -21,6 +21,7 @@ from ..weights.hashing import file_hash
 from ..weights.lora.attach import attach_lora
 from ..weights.lora.coverage import LoraReport
 from ..weights.lora.lora_file import read_lora
+from ..weights.lora.metadata import adapter_config_beside
 from ..weights.recipe import Recipe
 from .compatibility import family_of, require_fit
 from .identify import Kind, choose, read_part
@@ -98,8 +99,9 @@ class WanModel:
         named = {
             f"{name}/{file.name}": file for name, recipe in self.components.items() for file in recipe.files
         }
-        loras = dict.fromkeys(report.file for report in self.loras)
-        named.update({f"loras[{index}]/{file.name}": file for index, file in enumerate(loras)})
+        for index, lora in enumerate(dict.fromkeys(report.file for report in self.loras)):
+            config = adapter_config_beside(lora)  # decides the strength too
+            named |= {f"loras[{index}]/{file.name}": file for file in (lora, config) if file is not None}
         return dict(sorted(named.items()))
 
     def hashes(self) -> dict[str, str]:

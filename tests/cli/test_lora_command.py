@@ -18,8 +18,8 @@ WEIGHTS = "diffusion_pytorch_model.safetensors"
 def lora(file: Path, *modules: str, width: int = 256) -> Path:
     weights = {}
     for module in modules:
-        weights[f"transformer.{module}.lora_A.weight"] = torch.zeros(2, width)
-        weights[f"transformer.{module}.lora_B.weight"] = torch.zeros(width, 2)
+        weights[f"transformer.{module}.lora_A.weight"] = torch.ones(2, width)
+        weights[f"transformer.{module}.lora_B.weight"] = torch.ones(width, 2)
     save_file(weights, file, metadata={"ss_sd_model_name": "wan2.2_t2v_low_noise_14B.safetensors"})
     return file
 
@@ -77,3 +77,31 @@ def test_a_damaged_file_is_an_error_with_its_name(tmp_path: Path, capsys: pytest
     (tmp_path / "a.safetensors").write_bytes(b"\xff" * 9)
     assert main(["lora", "inspect", str(tmp_path / "a.safetensors"), "--json"]) == 1
     assert json.loads(capsys.readouterr().err)["error"] == "LoraError"
+
+
+@pytest.mark.parametrize(
+    ("number", "told"), [(0.0, "every change is zero"), (float("nan"), "lora_B.weight contains NaN or Inf")]
+)
+def test_a_lora_of_zeros_or_nan_is_told_and_fails(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], number: float, told: str
+) -> None:
+    module = "transformer.blocks.0.attn1.to_q"
+    weights = {
+        f"{module}.lora_A.weight": torch.ones(2, 256),
+        f"{module}.lora_B.weight": torch.full((256, 2), number),
+    }
+    save_file(weights, tmp_path / "a.safetensors")
+    assert main(["lora", "inspect", str(tmp_path / "a.safetensors"), "--model", "toy"]) == 2
+    assert f"warning: {'a.safetensors: ' + module + '.' if number else ''}{told}" in capsys.readouterr().out
+    assert main(["lora", "inspect", str(tmp_path / "a.safetensors"), "--json"]) == 2
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["without_effect"], len(answer["damaged"])) == ((1, 0) if number == 0 else (0, 1))
+
+
+def test_a_folder_of_peft_is_a_lora(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "style"
+    folder.mkdir()
+    lora(folder / "adapter_model.safetensors", "blocks.0.attn1.to_q")
+    (folder / "adapter_config.json").write_text(json.dumps({"r": 2, "lora_alpha": 8}))
+    assert main(["lora", "inspect", str(folder), "--model", "toy"]) == 0
+    assert "rank 2, alpha 8, effective scale 4" in capsys.readouterr().out

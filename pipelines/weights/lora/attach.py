@@ -16,8 +16,8 @@ from .lora_names import is_image_path
 __all__ = ["MATCH_AT_LEAST", "attach_lora", "cover", "refusal"]
 
 # Share of a file's keys that must find a place. A LoRA of the right model misses an odd layer or two (a head
-# or patch embedding of another task) or, made for VACE, its 8 extra blocks beside 40: 17 %. One of another
-# model misses nearly everything. In between lies no LoRA that we know.
+# or patch embedding of another task). One of another model misses nearly everything. In between lies no LoRA
+# that we know. Keys of other networks (text encoder, VACE) do not count.
 MATCH_AT_LEAST = 0.75
 
 
@@ -70,6 +70,7 @@ def cover(recipe: Recipe, lora: LoraFile, expert: str) -> Coverage:
         ),
         misfit_keys=sum(len(change.keys) for change in misfit),
         blocks=_share_of_blocks(recipe, changed),
+        other_networks=lora.other_networks,
     )
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 from ...errors import LoraError, ModelError
 from ..stored_tensors import Files, StoredTensor
 from .delta import Difference, Form, Hadamard, Kronecker, LoraDelta, LowRank, Magnitude, Product, by
+from .lora_names import Expert, LoraKey
 from .metadata import AdapterConfig
+from .multiplicative import Butterfly, GeneralizedLora, Rotation
 
 __all__ = ["Change", "Parts"]
 
@@ -22,8 +24,8 @@ class Change:
     """The change of one parameter.
 
     name:   the parameter, in diffusers' names.
-    second: it is only for the second (low-noise) expert.
-    kind:   LoRA, LoHa, LoKr (each also with ` + DoRA`) or difference.
+    expert: the only one that it is for; empty if the file does not say.
+    kind:   LoRA, LoHa, LoKr (each also with ` + DoRA`), OFT, BOFT, GLoRA or difference.
     rank:   None if nothing is factored.
     alpha:  None if the file states none.
     scale:  alpha / rank (alpha / sqrt(rank) for rank-stabilised adapters), 1 without an alpha.
@@ -31,7 +33,7 @@ class Change:
     """
 
     name: str
-    second: bool
+    expert: Expert
     kind: str
     form: Form
     keys: tuple[str, ...]
@@ -45,7 +47,8 @@ class Change:
 
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Return whether it can be added to a parameter of this shape."""
-        if self.form.matrix != (shape[0], math.prod(shape[1:])):
+        rows, columns = self.form.matrix
+        if rows != shape[0] or columns not in (None, math.prod(shape[1:])):
             return False
         magnitude = self.magnitude
         return magnitude is None or not magnitude.of_columns or magnitude.size == shape[1]
@@ -57,8 +60,10 @@ class Parts:
     `left` are those that belong to no change, such as an alpha alone.
     """
 
-    def __init__(self, file: Path, module: str, second: bool) -> None:
-        self._file, self._module, self._second = file, module, second
+    def __init__(self, file: Path, key: LoraKey) -> None:
+        """key: any key of the module."""
+        self._file, self._module, self._expert = file, key.module, key.expert
+        self._names = (key.module, key.path)
         self._parts: dict[str, StoredTensor] = {}
         self._used: list[str] = []
 
@@ -85,19 +90,64 @@ class Parts:
                 continue
             form, rank = factored
             alpha, scale = self._alpha_and_scale(rank, config, files)
-            magnitude = self._magnitude(form)
+            magnitude = self._magnitude(form.matrix)
             kind = kind if magnitude is None else f"{kind} + DoRA"
             keys = self._keys()
-            found.append(Change(weight, self._second, kind, form, keys, magnitude, rank, alpha, scale))
+            found.append(Change(weight, self._expert, kind, form, keys, magnitude, rank, alpha, scale))
             if (up_bias := self._take("up_bias")) is not None:
                 difference = Difference(up_bias)
-                found.append(Change(bias, self._second, "difference", difference, self._keys(), scale=scale))
+                found.append(Change(bias, self._expert, "difference", difference, self._keys(), scale=scale))
+        found += [*self._generalized(weight, files), *self._orthogonal(weight, files)]
         for part, name in (("diff", weight), ("diff_b", bias)):
             if (tensor := self._take(part)) is not None:
-                found.append(Change(name, self._second, "difference", Difference(tensor), self._keys()))
+                found.append(Change(name, self._expert, "difference", Difference(tensor), self._keys()))
         return found
 
-    def _low_rank(self) -> tuple[Form, int] | None:
+    def _generalized(self, weight: str, files: Files) -> list[Change]:
+        """Return the change of GLoRA, if there is one.
+
+        Old files have the factors of each product swapped. On a square weight both can be read: then
+        the one of lower rank is right.
+        """
+        if not {"a1", "a2", "b1", "b2"} & self._parts.keys():
+            return []
+        a1, a2, b1, b2 = (self._need(part) for part in ("a1", "a2", "b1", "b2"))
+        if a1.shape[0] < a1.shape[1]:
+            a1, a2, b1, b2 = a2, a1, b2, b1
+        self._agree(a1.shape[1], a2.shape[0], a1, a2)
+        self._agree(b1.shape[1], b2.shape[0], b1, b2)
+        self._agree(a1.shape[1], b1.shape[1], a1, b1)
+        if not a1.shape[0] == a2.shape[1] == b2.shape[1]:
+            raise self._error(f"has GLoRA factors of different widths, {by(a1.shape)} and {by(b2.shape)}")
+        rank = a1.shape[1]
+        alpha, scale = self._alpha_and_scale(rank, None, files)
+        form = GeneralizedLora((a1, a2), (b1, b2))
+        return [
+            Change(weight, self._expert, "GLoRA", form, self._keys(), rank=rank, alpha=alpha, scale=scale)
+        ]
+
+    def _orthogonal(self, weight: str, files: Files) -> list[Change]:
+        """Return the change of OFT or BOFT, if there is one. Its alpha is a limit, no scale."""
+        blocks = self._need_if_there("oft_blocks")
+        if blocks is None:
+            return []
+        shape = blocks.shape
+        if len(shape) not in (3, 4) or shape[-1] != shape[-2] or (len(shape) == 4 and shape[-1] % 2):
+            raise self._error(
+                f"has {blocks.key} of shape {by(shape)}; square matrices (k, n, n) are needed or, for BOFT, "
+                "(m, k, n, n) with an even n"
+            )
+        rows, rescale = math.prod(shape[-3:-1]), self._take("rescale")
+        if rescale is not None and math.prod(rescale.shape) != rows:
+            raise self._error(f"has {rescale.key} of shape {by(rescale.shape)} for {rows} outputs")
+        if len(shape) == 4 and rows % (2 ** (shape[0] - 1) * shape[-1]):
+            raise self._error(f"has {shape[0]} levels of BOFT in {blocks.key}, too many for {rows} outputs")
+        limit = self._take("alpha")
+        alpha = None if limit is None else self._number(limit, files)
+        kind, form = ("OFT", Rotation) if len(shape) == 3 else ("BOFT", Butterfly)
+        return [Change(weight, self._expert, kind, form(blocks, rescale, alpha), self._keys(), alpha=alpha)]
+
+    def _low_rank(self) -> tuple[LowRank, int] | None:
         if not {"down", "up"} & self._parts.keys():
             return None
         down, up, mid = self._need("down"), self._need("up"), self._need_if_there("mid")
@@ -108,7 +158,7 @@ class Parts:
             self._agree(down.shape[0], mid.shape[1], down, mid)
         return LowRank(down, up, mid), down.shape[0]
 
-    def _hadamard(self) -> tuple[Form, int | None] | None:
+    def _hadamard(self) -> tuple[Hadamard, int | None] | None:
         if not any(part.startswith("hada_") for part in self._parts):
             return None
         first = self._product("hada_w1_a", "hada_w1_b", "hada_t1")
@@ -119,7 +169,7 @@ class Parts:
             )
         return Hadamard(first, second), self._rank(first, second)
 
-    def _kronecker(self) -> tuple[Form, int | None] | None:
+    def _kronecker(self) -> tuple[Kronecker, int | None] | None:
         """Return the LoKr form.
 
         Unfactored factors have no rank: LyCORIS writes an alpha for them but ignores it.
@@ -149,7 +199,7 @@ class Parts:
             raise self._error(f"has factors of ranks {ranks[0]} and {ranks[1]}; its scale is ambiguous")
         return ranks[0] if ranks else None
 
-    def _magnitude(self, form: Form) -> Magnitude | None:
+    def _magnitude(self, matrix: tuple[int, int]) -> Magnitude | None:
         """Return the DoRA magnitude.
 
         PEFT stores one number per row, LyCORIS (out, 1, ...) or (1, in, ...).
@@ -160,8 +210,8 @@ class Parts:
             return None
         of_columns = rows is None and len(tensor.shape) > 1 and tensor.shape[0] == 1
         magnitude = Magnitude(tensor, of_columns)
-        if form.matrix[1] % magnitude.size if of_columns else form.matrix[0] != magnitude.size:
-            raise self._error(f"has {tensor.key} of shape {by(tensor.shape)} on a {by(form.matrix)} change")
+        if matrix[1] % magnitude.size if of_columns else matrix[0] != magnitude.size:
+            raise self._error(f"has {tensor.key} of shape {by(tensor.shape)} on a {by(matrix)} change")
         return magnitude
 
     def _alpha_and_scale(
@@ -172,10 +222,19 @@ class Parts:
         if tensor is None:
             if config is None:
                 return None, 1.0
-            alpha, power = config.alpha_of(self._module), 0.5 if config.rank_stabilised else 1.0
+            alpha, power = config.alpha_of(*self._names), 0.5 if config.rank_stabilised else 1.0
+            self._require_rank(rank, config)
         else:
             alpha, power = self._number(tensor, files), 1.0
         return alpha, 1.0 if rank is None else alpha / rank**power
+
+    def _require_rank(self, rank: int | None, config: AdapterConfig) -> None:
+        """Raise LoraError if the configuration states another rank: its alpha would be for that one."""
+        stated = config.rank_of(*self._names)
+        if None not in (rank, stated) and rank != stated:
+            raise self._error(
+                f"has rank {rank}, but {config.where} states {stated:g}; they do not belong together"
+            )
 
     def _number(self, tensor: StoredTensor, files: Files) -> float:
         if math.prod(tensor.shape) != 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,10 @@ _EXAMPLES = 3
 
 @dataclass(frozen=True)
 class LoraFacts:
-    """What a LoRA file contains. Ranks, alphas and scales: the distinct values, ascending."""
+    """What a LoRA file contains. Ranks, alphas and scales: the distinct values, ascending.
+
+    alphas_elsewhere: as `LoraFile.alphas_elsewhere`.
+    """
 
     dialect: str
     kinds: tuple[str, ...]
@@ -28,6 +31,7 @@ class LoraFacts:
     scales: tuple[float, ...]
     base: Base
     intended: Intended
+    alphas_elsewhere: bool = False
 
     def text(self) -> str:
         alphas = f"alpha {_span(self.alphas)}" if self.alphas else "no alpha"
@@ -65,11 +69,13 @@ class Misfit:
     """A change whose shape differs from the parameter's: (out, everything else) of both."""
 
     key: str
-    found: tuple[int, int]
+    found: tuple[int, int | None]
     needed: tuple[int, int]
 
     def __str__(self) -> str:
-        return f"{self.key} has shape {by(self.found)}, the model has {by(self.needed)}"
+        rows, columns = self.found
+        found = f"{rows} rows" if columns is None else f"shape {by((rows, columns))}"
+        return f"{self.key} has {found}, the model has {by(self.needed)}"
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class Coverage:
     image_path: keys of the image encoder path of Wan 2.1, for an expert without one. They do not count.
     misfits:    changes of another shape; `misfit_keys` is the number of their keys.
     blocks:     share of the weight matrices of each block that are changed, 0 to 1.
+    other_networks: keys of networks that no LoRA changes here, by network. They do not count.
     """
 
     tensors: int
@@ -91,6 +98,7 @@ class Coverage:
     misfits: tuple[Misfit, ...] = field(repr=False)
     misfit_keys: int
     blocks: tuple[float, ...] = field(default=(), repr=False)
+    other_networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
 
     @property
     def share(self) -> float:
@@ -115,6 +123,8 @@ class Coverage:
                 f"{len(self.image_path)} keys of the image encoder path of Wan 2.1, which this model does "
                 f"not have, such as {self.image_path[0]}"
             )
+        for network, keys in self.other_networks.items():
+            found.append(f"{len(keys)} keys of {network}, which have no effect here, such as {keys[0]}")
         return found
 
     def as_dict(self) -> dict[str, Any]:
@@ -123,6 +133,7 @@ class Coverage:
             "unmatched": len(self.unmatched),
             "image_path": len(self.image_path),
             "mismatched": self.misfit_keys,
+            "other_networks": {network: len(keys) for network, keys in self.other_networks.items()},
             "examples": {
                 "unmatched": list(self.unmatched[:_EXAMPLES]),
                 "image_path": list(self.image_path[:_EXAMPLES]),
@@ -181,7 +192,8 @@ class LoraReport:
 
 
 def describe_lora(lora: LoraFile) -> LoraFacts:
-    keys = sum(len(change.keys) for change in lora.changes) + len(lora.unknown_keys)
+    strange = [lora.unknown_keys, *lora.other_networks.values()]
+    keys = sum(len(change.keys) for change in lora.changes) + sum(map(len, strange))
     factored = [change for change in lora.changes if change.rank is not None]
     return LoraFacts(
         dialect=lora.dialect,
@@ -192,6 +204,7 @@ def describe_lora(lora: LoraFile) -> LoraFacts:
         scales=tuple(sorted({change.scale for change in factored})),
         base=guess_base(lora),
         intended=guess_expert(lora),
+        alphas_elsewhere=lora.alphas_elsewhere,
     )
 
 

@@ -27,49 +27,79 @@ __all__ = [
     "LowRank",
     "Magnitude",
     "Product",
+    "WholeForm",
+    "any_zero",
     "by",
+    "read_finite",
 ]
 
 
 class Form(Protocol):
     """A change without scale and strength.
 
-    Its `matrix` is (out, everything else), known without reading data.
+    Its `matrix` is (out, everything else), known without reading data. None: it fits any number of columns.
     """
 
     @property
-    def matrix(self) -> tuple[int, int]: ...
+    def matrix(self) -> tuple[int, int | None]: ...
+
+    @property
+    def sees_base(self) -> bool:
+        """Whether the change depends on the stored tensor."""
 
     @property
     def adds_in_place(self) -> bool:
         """Whether `add_to` allocates no tensor as large as the change."""
 
-    def value(self, files: Files) -> Tensor:
+    def value(self, files: Files, base: Tensor) -> Tensor:
         """Return the change, float32 on `files.device`, in the order of `matrix`.
 
         The caller may overwrite it.
+
+        base: the tensor as stored, float32 on `files.device`.
         """
 
-    def add_to(self, total: Tensor, files: Files, times: float) -> None:
+    def add_to(self, total: Tensor, files: Files, times: float, base: Tensor) -> None:
         """Add times * the change to `total`. total: float32, with as many elements."""
 
+    def vanishes(self, files: Files) -> bool:
+        """Return whether it changes nothing, whatever the stored tensor is. Reads the factors.
 
-class _Whole:
+        Raises LoraError if one has NaN or Inf.
+        """
+
+
+class WholeForm:
     """A form that is computed completely before it is added."""
 
     @property
     def adds_in_place(self) -> bool:
         return False
 
-    def value(self, files: Files) -> Tensor:
+    def value(self, files: Files, base: Tensor) -> Tensor:
         raise NotImplementedError
 
-    def add_to(self, total: Tensor, files: Files, times: float) -> None:
-        total.add_(self.value(files).reshape(total.shape), alpha=times)
+    def add_to(self, total: Tensor, files: Files, times: float, base: Tensor) -> None:
+        total.add_(self.value(files, base).reshape(total.shape), alpha=times)
+
+
+class _Additive(WholeForm):
+    """A form that is the same for every stored tensor."""
+
+    @property
+    def sees_base(self) -> bool:
+        return False
+
+    def value(self, files: Files, base: Tensor) -> Tensor:
+        del base
+        return self.read(files)
+
+    def read(self, files: Files) -> Tensor:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class Difference(_Whole):
+class Difference(_Additive):
     """A stored change (`diff`, `diff_b`, `diff_m`)."""
 
     tensor: StoredTensor
@@ -78,12 +108,15 @@ class Difference(_Whole):
     def matrix(self) -> tuple[int, int]:
         return _as_matrix(self.tensor.shape)
 
-    def value(self, files: Files) -> Tensor:
-        return _read(files, self.tensor).clone()  # what was read may be the mapped file itself
+    def read(self, files: Files) -> Tensor:
+        return read_finite(files, self.tensor).clone()  # what was read may be the mapped file itself
+
+    def vanishes(self, files: Files) -> bool:
+        return any_zero(files, self.tensor)
 
 
 @dataclass(frozen=True)
-class LowRank(_Whole):
+class LowRank(_Additive):
     """up @ down: (out, r) and (r, in). With `mid` (r, r, kernel) a convolution in Tucker form."""
 
     down: StoredTensor
@@ -99,23 +132,26 @@ class LowRank(_Whole):
     def adds_in_place(self) -> bool:
         return self.mid is None
 
-    def value(self, files: Files) -> Tensor:
+    def read(self, files: Files) -> Tensor:
         up, down = self._factors(files)
-        return up @ down if self.mid is None else _tucker(_read(files, self.mid), up.T, down)
+        return up @ down if self.mid is None else _tucker(read_finite(files, self.mid), up.T, down)
 
-    def add_to(self, total: Tensor, files: Files, times: float) -> None:
+    def add_to(self, total: Tensor, files: Files, times: float, base: Tensor) -> None:
         """Add the change with one matrix product if possible: fewer kernels queue behind a busy GPU."""
         if self.mid is None:
             total.view(self.matrix).addmm_(*self._factors(files), alpha=times)
         else:
-            super().add_to(total, files, times)
+            super().add_to(total, files, times, base)
+
+    def vanishes(self, files: Files) -> bool:
+        return any_zero(files, self.down, self.up, self.mid)
 
     def _factors(self, files: Files) -> tuple[Tensor, Tensor]:
-        return _read(files, self.up).flatten(1), _read(files, self.down).flatten(1)
+        return read_finite(files, self.up).flatten(1), read_finite(files, self.down).flatten(1)
 
 
 @dataclass(frozen=True)
-class Product(_Whole):
+class Product(_Additive):
     """One factor of LoHa or LoKr: a @ b, (n, r) and (r, m). With `core` (r, r, kernel), a is (r, n)."""
 
     a: StoredTensor
@@ -128,13 +164,16 @@ class Product(_Whole):
         rows = self.a.shape[0 if self.core is None else 1]
         return rows, math.prod(self.b.shape[1:]) * math.prod(kernel)
 
-    def value(self, files: Files) -> Tensor:
-        a, b = _read(files, self.a), _read(files, self.b).flatten(1)
-        return a @ b if self.core is None else _tucker(_read(files, self.core), a, b)
+    def read(self, files: Files) -> Tensor:
+        a, b = read_finite(files, self.a), read_finite(files, self.b).flatten(1)
+        return a @ b if self.core is None else _tucker(read_finite(files, self.core), a, b)
+
+    def vanishes(self, files: Files) -> bool:
+        return any_zero(files, self.a, self.b, self.core)
 
 
 @dataclass(frozen=True)
-class Hadamard(_Whole):
+class Hadamard(_Additive):
     """LoHa: the elementwise product of two low-rank factors."""
 
     first: Product
@@ -144,12 +183,16 @@ class Hadamard(_Whole):
     def matrix(self) -> tuple[int, int]:
         return self.first.matrix
 
-    def value(self, files: Files) -> Tensor:
-        return self.first.value(files).mul_(self.second.value(files))
+    def read(self, files: Files) -> Tensor:
+        return self.first.read(files).mul_(self.second.read(files))
+
+    def vanishes(self, files: Files) -> bool:
+        first, second = self.first.vanishes(files), self.second.vanishes(files)  # both are looked through
+        return first or second
 
 
 @dataclass(frozen=True)
-class Kronecker(_Whole):
+class Kronecker(_Additive):
     """LoKr: the Kronecker product of two factors, each whole or low-rank. The second may have a kernel."""
 
     first: Difference | Product
@@ -160,8 +203,12 @@ class Kronecker(_Whole):
         (rows, columns), (more_rows, more_columns) = self.first.matrix, self.second.matrix
         return rows * more_rows, columns * more_columns
 
-    def value(self, files: Files) -> Tensor:
-        return torch.kron(self.first.value(files).flatten(1), self.second.value(files).flatten(1))
+    def read(self, files: Files) -> Tensor:
+        return torch.kron(self.first.read(files).flatten(1), self.second.read(files).flatten(1))
+
+    def vanishes(self, files: Files) -> bool:
+        first, second = self.first.vanishes(files), self.second.vanishes(files)  # both are looked through
+        return first or second
 
 
 @dataclass(frozen=True)
@@ -195,7 +242,7 @@ class LoraDelta:
 
     @property
     def sees_base(self) -> bool:
-        return self.magnitude is not None
+        return self.magnitude is not None or self.form.sees_base
 
     @property
     def adds_in_place(self) -> bool:
@@ -207,10 +254,10 @@ class LoraDelta:
         Raises LoraError if the file has NaN or Inf, ModelError if it cannot be read.
         """
         if self.magnitude is None:
-            self.form.add_to(total, files, self.scale * self.strength)
+            self.form.add_to(total, files, self.scale * self.strength, base)
             return
-        added = self.form.value(files).reshape(base.shape).mul_(self.scale)
-        magnitude = _read(files, self.magnitude.tensor)
+        added = self.form.value(files, base).reshape(base.shape).mul_(self.scale)
+        magnitude = read_finite(files, self.magnitude.tensor)
         total.add_(_decomposed(base, added, magnitude, self.magnitude.of_columns), alpha=self.strength)
 
 
@@ -244,7 +291,14 @@ def _as_matrix(shape: tuple[int, ...]) -> tuple[int, int]:
     return shape[0] if shape else 1, math.prod(shape[1:])
 
 
-def _read(files: Files, stored: StoredTensor) -> Tensor:
+def any_zero(files: Files, *tensors: StoredTensor | None) -> bool:
+    """Return whether a tensor has only zeros. Every one is read, so that NaN in any of them is noticed."""
+    zero = [not read_finite(files, tensor).any() for tensor in tensors if tensor is not None]
+    return any(zero)
+
+
+def read_finite(files: Files, stored: StoredTensor) -> Tensor:
+    """Return a tensor of a LoRA file, float32 on `files.device`. Raises LoraError if it has NaN or Inf."""
     if stored not in files.finite:  # looked through on the CPU: a device would have to be waited for
         if not bool(torch.isfinite(files.mapped(stored.file, stored.key).to(torch.float32)).all()):
             raise LoraError(f"{stored.file.name}: {stored.key} contains NaN or Inf; the file is damaged")

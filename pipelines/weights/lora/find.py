@@ -12,6 +12,7 @@ from ...download.address import HubFile, read_address
 from ...errors import DownloadError, LoraError
 from ...progress import Progress, Silent
 from ...request.lora_weight import place_of
+from .metadata import ADAPTER_WEIGHTS
 
 if TYPE_CHECKING:
     from ...download.downloads import Downloads
@@ -74,15 +75,19 @@ class LoraSources:
 
 
 def _local_file(path: str, folders: Sequence[Path] | None) -> Path:
+    """Return a file. A folder of PEFT stands for the weights in it."""
     if folders is None:
-        if os.path.isfile(path):
-            return Path(path).resolve()
+        for named in (path, os.path.join(path, ADAPTER_WEIGHTS)):
+            if os.path.isfile(named):
+                return Path(named).resolve()
         raise LoraError(f"loras: {path[:200]} not found here; give the path of a .safetensors file")
     name = path.replace("\\", "/")
     for folder in folders:
-        if not os.path.isfile(folder / name):
+        places = (folder / name, folder / name / ADAPTER_WEIGHTS)
+        place = next((place for place in places if os.path.isfile(place)), None)
+        if place is None:
             continue
-        root, file = folder.resolve(), (folder / name).resolve()
+        root, file = folder.resolve(), place.resolve()
         if not file.is_relative_to(root):
             raise LoraError(f"loras: {path[:200]} is outside {folder}; copy the file into that folder")
         return file

@@ -9,10 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from ..noise_in_name import noise_in_name
 from .change import Change
 from .lora_file import LoraFile
 from .lora_names import is_image_path
+from .metadata import ADAPTER_WEIGHTS
 
 __all__ = ["Base", "Intended", "guess_base", "guess_expert"]
 
@@ -37,7 +40,6 @@ _LONGEST = 400  # characters of a header's value that are looked at
 _VERSION = re.compile(r"wan[^a-z0-9]?(?:video)?[^a-z0-9]?v?2[._ -]?([12])(?![0-9])")
 _SIZE = re.compile(r"(?<![0-9.])(a?14b|5b|1[._]3b)(?![a-z0-9])")
 _TASK = re.compile(r"(?<![a-z0-9])(ti2v|i2v|t2v)(?![a-z])")
-_NOISE = re.compile(r"(?<![a-z])(high|low)(?:[ _.-]*noise)?(?![a-z])")
 
 
 @dataclass(frozen=True)
@@ -71,7 +73,9 @@ def guess_base(lora: LoraFile) -> Base:
     version, size, task, evidence = _from_shapes(lora.changes)
     for source, text in _texts(lora):
         before = (version, size, task)
-        found_version, found_size, found_task = (rule.search(text) for rule in (_VERSION, _SIZE, _TASK))
+        found_version, found_size, found_task = (
+            rule.search(text.lower()) for rule in (_VERSION, _SIZE, _TASK)
+        )
         if not version and found_version:
             version = f"2.{found_version[1]}"
         if not version and found_size and found_size[1] == "a14b":
@@ -86,15 +90,16 @@ def guess_base(lora: LoraFile) -> Base:
 
 
 def guess_expert(lora: LoraFile) -> Intended:
-    seconds = {change.second for change in lora.changes}
-    if True in seconds:
-        return Intended("low" if seconds == {True} else "both", "the prefixes of its keys")
+    prefixes = {change.expert for change in lora.changes}
+    if prefixes - {""}:
+        experts = {expert or "high" for expert in prefixes}
+        return Intended("both" if len(experts) == 2 else experts.pop(), "the prefixes of its keys")
     for source, text in _texts(lora):
-        found = {match[1] for match in _NOISE.finditer(text)}
+        found = noise_in_name(text)
         if len(found) == 2 and source == "experts":
             return Intended("both", source)
         if len(found) == 1:
-            return Intended(found.pop(), source)
+            return Intended(next(iter(found)), source)
     return Intended("", "")
 
 
@@ -108,9 +113,8 @@ def _from_shapes(changes: tuple[Change, ...]) -> tuple[str, str, str, list[str]]
             version, task = "2.2", "TI2V"
         elif size == "1.3B":
             version = "2.1"
-    channels = [
-        change.form.matrix[1] // _PATCH for change in changes if change.name == "patch_embedding.weight"
-    ]
+    patches = [change.form.matrix[1] for change in changes if change.name == "patch_embedding.weight"]
+    channels = [columns // _PATCH for columns in patches if columns is not None]
     if channels and channels[0] in _TASKS:
         task = _TASKS[channels[0]]
         evidence.append(f"{channels[0]} input channels")
@@ -125,12 +129,19 @@ def _width(changes: tuple[Change, ...]) -> int | None:
     for change in changes:
         if change.name.startswith("blocks.") and change.name.endswith(".weight"):
             out, into = change.form.matrix
-            return into if change.name.endswith("ffn.net.0.proj.weight") else out
+            width = into if change.name.endswith("ffn.net.0.proj.weight") else out
+            if width is not None:
+                return width
     return None
 
 
 def _texts(lora: LoraFile) -> Iterator[tuple[str, str]]:
     for name in _TELLING:
         if name in lora.metadata:
-            yield name, lora.metadata[name][:_LONGEST].lower()
-    yield _FILE_NAME, lora.file.stem.lower()
+            yield name, lora.metadata[name][:_LONGEST]
+    yield _FILE_NAME, _name(lora.file)
+
+
+def _name(file: Path) -> str:
+    """Return the name that a person chose: of the file, or of the folder of an adapter of PEFT."""
+    return file.parent.name if file.name.lower() == ADAPTER_WEIGHTS else file.stem

@@ -11,7 +11,7 @@ import torch
 from ...errors import LoraError, ModelError
 from ..stored_tensors import Files, read_header, read_metadata
 from .change import Change, Parts
-from .lora_names import LoraKey, read_key
+from .lora_names import Expert, LoraKey, other_network, read_key
 from .metadata import read_adapter_configs
 
 __all__ = ["LoraFile", "read_lora"]
@@ -24,19 +24,30 @@ _SHOWN = 120  # characters of a key that nobody knows: it can hold anything, at 
 
 @dataclass(frozen=True)
 class LoraFile:
-    """A parsed LoRA file. `unknown_keys`: keys that are no change of a Wan transformer, safe to show."""
+    """A parsed LoRA file.
+
+    unknown_keys:   keys that are no change of a Wan transformer, safe to show.
+    other_networks: keys that change another network, by its name ("the text encoder", "VACE").
+    """
 
     file: Path
     dialect: str
     changes: tuple[Change, ...] = field(repr=False)
     unknown_keys: tuple[str, ...] = field(repr=False)
     metadata: Mapping[str, str] = field(repr=False)
+    other_networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict, repr=False)
+
+    @property
+    def alphas_elsewhere(self) -> bool:
+        """Whether alphas stand in the header or in `adapter_config.json`, where ComfyUI does not look."""
+        configured = [change for change in self.changes if change.alpha is not None and change.scale != 1]
+        return any(not any(key.endswith(".alpha") for key in change.keys) for change in configured)
 
     def changes_of(self, expert: str) -> tuple[Change, ...]:
         """Return the changes for "high" or "low": all, unless the file separates the experts."""
-        if not any(change.second for change in self.changes):
+        if not any(change.expert for change in self.changes):
             return self.changes
-        return tuple(change for change in self.changes if change.second == (expert == "low"))
+        return tuple(change for change in self.changes if (change.expert or "high") == expert)
 
 
 def read_lora(file: Path) -> LoraFile:
@@ -54,24 +65,33 @@ def read_lora(file: Path) -> LoraFile:
     scaled = [_shown(key) for key in tensors if key.endswith(_QUANTISED)]
     if scaled:
         raise LoraError(f"{file.name}: is quantised ({', '.join(scaled[:3])}); use the LoRA in bf16 or fp16")
-    modules: dict[tuple[bool, str], Parts] = {}
+    modules: dict[tuple[Expert, str], Parts] = {}
     unknown_keys: list[str] = []
+    others: dict[str, list[str]] = {}
     known: list[LoraKey] = []
     for text, tensor in tensors.items():
         key = read_key(text)
         if key is None:
-            unknown_keys.append(_shown(text))
+            network = other_network(text)
+            (unknown_keys if network is None else others.setdefault(network, [])).append(_shown(text))
             continue
         known.append(key)
-        place = (key.second, key.module)
-        modules.setdefault(place, Parts(file, key.module, key.second)).add(key.part, tensor)
+        place = (key.expert, key.module)
+        modules.setdefault(place, Parts(file, key)).add(key.part, tensor)
     configs = read_adapter_configs(file, metadata)
     changes: list[Change] = []
     with Files(torch.device("cpu")) as files:
-        for (second, _), parts in modules.items():
-            changes += parts.changes(configs.get(second), files)
+        for (expert, _), parts in modules.items():
+            changes += parts.changes(configs.get(expert or "high"), files)
             unknown_keys += parts.left
-    return LoraFile(file, _dialect(known), tuple(changes), tuple(sorted(unknown_keys)), metadata)
+    return LoraFile(
+        file,
+        _dialect(known),
+        tuple(changes),
+        tuple(sorted(unknown_keys)),
+        metadata,
+        {network: tuple(sorted(keys)) for network, keys in others.items()},
+    )
 
 
 def _shown(key: str) -> str:

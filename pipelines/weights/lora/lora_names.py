@@ -10,10 +10,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from ..module_names import BLOCK_MODULES, MODULES
 
-__all__ = ["LoraKey", "is_image_path", "read_key", "resolve"]
+__all__ = ["Expert", "LoraKey", "is_image_path", "other_network", "read_key", "resolve"]
+
+Expert = Literal["", "high", "low"]
 
 
 def _spellings(names: Mapping[str, str]) -> dict[str, str]:
@@ -32,22 +35,31 @@ _ADAPTER = r"(?:\.[\w-]{1,64})?"  # PEFT puts the name of the adapter there, mos
 _KEY = re.compile(
     rf"""
     (?P<prefix>
-        (?:base_model\.model\. | (?:model\.)?diffusion_model\. | pipe\.dit2?\. | transformer(?:_2)?\.){{0,3}}
+        (?:base_model\.model\. | (?:model\.)?diffusion_model\. | pipe\.dit2?\. | transformer(?:_[12])?\.)
+        {{0,3}}
         (?:lora_unet__? | lora_transformer_ | lycoris_)?
     )
-    (?P<stem>.+?)\.
+    (?P<stem>.+?)(?:\. | _(?=lora\.))
     (?:
-        (?P<down>lora_(?:A|down){_ADAPTER}\.weight)
-      | (?P<up>lora_(?:B|up){_ADAPTER}\.weight)
+        (?P<down>lora_(?:A|down)(?:{_ADAPTER}\.weight)? | lora(?:_linear_layer)?\.down\.weight)
+      | (?P<up>lora_(?:B|up)(?:{_ADAPTER}\.weight)? | lora(?:_linear_layer)?\.up\.weight)
       | (?P<up_bias>lora_(?:B|up){_ADAPTER}\.bias)
       | (?P<mid>lora_mid{_ADAPTER}\.weight)
       | (?P<row_magnitude>lora_magnitude_vector{_ADAPTER}(?:\.weight)?)
       | (?P<magnitude>dora_scale)
       | (?P<plain>alpha | diff | diff_b | diff_m | w_norm | b_norm | hada_(?:w[12]_[ab]|t[12])
-          | lokr_(?:w[12](?:_[ab])?|t2))
+          | lokr_(?:w[12](?:_[ab])?|t2) | oft_blocks | rescale)
+      | (?P<glora>[ab][12])\.weight
     )""",
     re.VERBOSE,
 )
+# Parts that a LoRA can change beside the transformer. None of them says that it is for another transformer.
+_OTHER_NETWORKS = {
+    "the text encoder": re.compile(
+        r"(?:base_model\.model\.)?(?:lora_te\d?_|(?:lora_|lycoris_)?text_encoders?(?:_\d)?[._])"
+    ),
+    "VACE": re.compile(r"(?:.*[._])?vace_(?:blocks|patch_embedding)[._]"),
+}
 _IMAGE_PATH = ("image_embedder", "add_k_proj", "add_v_proj", "norm_added_k")
 _SAME_AS = {"w_norm": "diff", "b_norm": "diff_b"}  # LyCORIS' names for the change of a norm
 
@@ -56,19 +68,22 @@ _SAME_AS = {"w_norm": "diff", "b_norm": "diff_b"}  # LyCORIS' names for the chan
 class LoraKey:
     """A parsed key of a LoRA file.
 
-    second: its prefix is that of the second (low-noise) expert.
+    expert: the one that its prefix names; empty if it names none.
     prefix: the text before the module.
     names:  "Wan", "diffusers", or "" if both names are equal.
     module: the module in diffusers' names, or a parameter without module (`scale_shift_table`).
-    part:   down, up, up_bias, mid, alpha, row_magnitude, magnitude, diff, diff_b, hada_*, lokr_*.
+    part:   down, up, up_bias, mid, alpha, row_magnitude, magnitude, diff, diff_b, hada_*, lokr_*, oft_blocks,
+            rescale, a1, a2, b1, b2.
+    path:   the module as written in the file, with its prefix.
     label:  the part as written in the file.
     """
 
-    second: bool
+    expert: Expert
     prefix: str
     names: str
     module: str
     part: str
+    path: str
     label: str
 
 
@@ -77,7 +92,11 @@ def read_key(text: str) -> LoraKey | None:
     match = _KEY.fullmatch(text)
     if match is None:
         return None
-    prefix, stem, part = match["prefix"], match["stem"], match["plain"] or str(match.lastgroup)
+    prefix, stem, part = (
+        match["prefix"],
+        match["stem"],
+        match["plain"] or match["glora"] or str(match.lastgroup),
+    )
     joint = "_" if prefix.endswith("_") else "."
     if part == "diff_m":  # the change of a block's (or the head's) modulation is named after the block
         stem, part = f"{stem}{joint}modulation", "diff"
@@ -85,11 +104,12 @@ def read_key(text: str) -> LoraKey | None:
     if module is None:
         return None
     return LoraKey(
-        second="transformer_2." in prefix or "pipe.dit2." in prefix,
+        expert=_expert_of(prefix),
         prefix=prefix,
         names=_names_of(stem, module),
         module=module,
         part=_SAME_AS.get(part, part),
+        path=text[: match.end("stem")],
         label=text[match.end("stem") + 1 :],
     )
 
@@ -103,12 +123,28 @@ def resolve(spelled: str) -> str | None:
     return None if leaf is None else f"blocks.{block['index']}.{leaf}"
 
 
+def other_network(text: str) -> str | None:
+    """Return which network other than the transformer a key changes, or None."""
+    return next((name for name, key in _OTHER_NETWORKS.items() if key.match(text)), None)
+
+
 def is_image_path(name: str) -> bool:
     """Return whether a module or parameter is of the image encoder path.
 
     Only Wan 2.1 image-to-video has that path.
     """
     return any(f".{part}." in f"{name}." for part in _IMAGE_PATH)
+
+
+def _expert_of(prefix: str) -> Expert:
+    """Return the expert of a prefix.
+
+    diffusers has `transformer` and `transformer_2`, DiffSynth `pipe.dit` and `pipe.dit2`; their first names
+    also stand for the only transformer of a model. ai-toolkit has `transformer_1` (high) and `transformer_2`.
+    """
+    if "transformer_2." in prefix or "pipe.dit2." in prefix:
+        return "low"
+    return "high" if "transformer_1." in prefix else ""
 
 
 def _names_of(stem: str, module: str) -> str:

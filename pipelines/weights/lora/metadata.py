@@ -1,4 +1,7 @@
-"""Reads the adapter configuration that diffusers and PEFT write into the header of a LoRA file."""
+"""Reads the adapter configuration of a LoRA, from the header of its file or `adapter_config.json` beside it.
+
+diffusers writes the first, PEFT the second. Without its alpha a LoRA has another strength than trained.
+"""
 
 from __future__ import annotations
 
@@ -8,82 +11,153 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from ...errors import LoraError
 
-__all__ = ["AdapterConfig", "read_adapter_configs"]
+__all__ = ["ADAPTER_WEIGHTS", "AdapterConfig", "adapter_config_beside", "read_adapter_configs"]
 
+ADAPTER_WEIGHTS = "adapter_model.safetensors"  # peft/utils/constants.py, SAFETENSORS_WEIGHTS_NAME
+_CONFIG = "adapter_config.json"  # peft/utils/constants.py, CONFIG_NAME
+_LARGEST_CONFIG = 2**20  # bytes; it has some KiB
+_Default = TypeVar("_Default", float, "float | None")
 _KEY = "lora_adapter_metadata"  # diffusers/loaders/lora_base.py, LORA_ADAPTER_METADATA_KEY
 
 
 @dataclass(frozen=True)
 class AdapterConfig:
-    """The alphas of one transformer. `alphas`: module, or the end of its name, -> its own alpha."""
+    """The alphas and ranks of one transformer.
 
+    alphas, ranks: module, or the end of its name, -> its own value.
+    rank:          None if the configuration states none.
+    where:         where it stands, for messages.
+    """
+
+    where: str
     alpha: float
     alphas: Mapping[str, float]
+    rank: float | None
+    ranks: Mapping[str, float]
     rank_stabilised: bool
 
-    def alpha_of(self, module: str) -> float:
-        for pattern, alpha in self.alphas.items():
-            if module == pattern or module.endswith(f".{pattern}"):
-                return alpha
-        return self.alpha
+    def alpha_of(self, *names: str) -> float:
+        """Return the alpha of a module. names: all names of it, the one in the file included."""
+        return _chosen(self.alphas, self.alpha, names)
+
+    def rank_of(self, *names: str) -> float | None:
+        """Return the rank that is stated for a module, as `alpha_of`."""
+        return _chosen(self.ranks, self.rank, names)
 
 
-def read_adapter_configs(file: Path, metadata: Mapping[str, str]) -> dict[bool, AdapterConfig]:
-    """Return the configurations of the first (False) and the second transformer (True) in the header.
+def adapter_config_beside(file: Path) -> Path | None:
+    """Return the `adapter_config.json` that belongs to a LoRA file.
 
-    Raises LoraError if one cannot be read: without its alpha the LoRA would have another strength than
-    trained.
+    In a folder with several LoRAs it belongs to the one that has PEFT's own name.
     """
-    if _KEY not in metadata:
+    config = file.with_name(_CONFIG)
+    if not config.is_file():
+        return None
+    if file.name.lower() == ADAPTER_WEIGHTS:
+        return config
+    return config if sum(other.suffix == file.suffix for other in file.parent.iterdir()) == 1 else None
+
+
+def read_adapter_configs(file: Path, metadata: Mapping[str, str]) -> dict[str, AdapterConfig]:
+    """Return the configurations of the first ("high") and the second transformer ("low").
+
+    What is in the header has precedence over the file beside it.
+
+    Raises LoraError if one cannot be read.
+    """
+    if _KEY in metadata:
+        return _of_header(f"{file.name}: {_KEY} in its header", metadata[_KEY])
+    beside = adapter_config_beside(file)
+    if beside is None:
         return {}
-    try:
-        content = json.loads(metadata[_KEY])
-    except (ValueError, RecursionError) as error:
-        raise LoraError(f"{file.name}: {_KEY} in its header is not readable as JSON") from error
-    if not isinstance(content, dict):
-        raise LoraError(f"{file.name}: {_KEY} in its header holds a {type(content).__name__}, not an object")
-    found: dict[bool, AdapterConfig] = {}
-    for second, prefixes in ((False, ("transformer.", "")), (True, ("transformer_2.",))):
+    config = _of_peft(f"{file.parent.name}/{beside.name}", _text(beside))
+    return {"high": config, "low": config}
+
+
+def _of_header(where: str, text: str) -> dict[str, AdapterConfig]:
+    content = _object(where, text)
+    found: dict[str, AdapterConfig] = {}
+    for expert, prefixes in (("high", ("transformer.", "")), ("low", ("transformer_2.",))):
         for prefix in prefixes:
             if f"{prefix}lora_alpha" in content:
-                found[second] = _config(file, content, prefix)
+                found[expert] = _config(where, content, prefix, f"{prefix}lora_alpha")
                 break
     return found
 
 
-def _config(file: Path, content: Mapping[str, Any], prefix: str) -> AdapterConfig:
-    patterns = content.get(f"{prefix}alpha_pattern") or {}
-    if not isinstance(patterns, dict):
-        raise LoraError(f"{file.name}: alpha_pattern in its header is no object")
+def _of_peft(where: str, text: str) -> AdapterConfig:
+    content = _object(where, text)
+    alpha = "lora_alpha" if "lora_alpha" in content else "alpha"  # LoHaConfig and LoKrConfig of PEFT
+    if alpha not in content:
+        raise LoraError(f"{where} states no lora_alpha; the strength of the LoRA is unknown without it")
+    return _config(where, content, "", alpha)
+
+
+def _text(file: Path) -> str:
+    try:
+        if file.stat().st_size > _LARGEST_CONFIG:
+            raise ValueError(f"it is larger than {_LARGEST_CONFIG} bytes")
+        return file.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        raise LoraError(f"{file.parent.name}/{file.name} cannot be read: {error}") from error
+
+
+def _object(where: str, text: str) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise LoraError(f"{where} is not readable as JSON") from error
+    if not isinstance(content, dict):
+        raise LoraError(f"{where} holds a {type(content).__name__}, not an object")
+    return content
+
+
+def _config(where: str, content: Mapping[str, Any], prefix: str, alpha: str) -> AdapterConfig:
+    rank = content.get(f"{prefix}r")
     return AdapterConfig(
-        alpha=_number(file, "lora_alpha", content[f"{prefix}lora_alpha"]),
-        alphas={
-            _plain_name(file, pattern): _number(file, f"alpha_pattern[{pattern!r}]", alpha)
-            for pattern, alpha in patterns.items()
-        },
+        where=where,
+        alpha=_number(where, "lora_alpha", content[alpha]),
+        alphas=_patterns(where, content, f"{prefix}alpha_pattern"),
+        rank=None if rank is None else _number(where, "r", rank),
+        ranks=_patterns(where, content, f"{prefix}rank_pattern"),
         rank_stabilised=content.get(f"{prefix}use_rslora") is True,
     )
 
 
-def _plain_name(file: Path, pattern: str) -> str:
+def _patterns(where: str, content: Mapping[str, Any], name: str) -> dict[str, float]:
+    patterns = content.get(name) or {}
+    if not isinstance(patterns, dict):
+        raise LoraError(f"{where}: {name} is no object")
+    return {
+        _plain_name(where, name, pattern): _number(where, f"{name}[{pattern!r:.80}]", value)
+        for pattern, value in patterns.items()
+    }
+
+
+def _plain_name(where: str, name: str, pattern: str) -> str:
     """Return the literal module name of a pattern, which PEFT uses as a regular expression.
 
     Files contain names, at most anchored and with escaped dots. An expression from a file is never executed.
     """
-    name = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
-    if not re.fullmatch(r"[\w.]+", name):
-        raise LoraError(
-            f"{file.name}: alpha_pattern in its header has {pattern!r:.80}, which names no module"
-        )
-    return name
+    plain = pattern.removeprefix("^").removesuffix("$").replace("\\.", ".")
+    if not re.fullmatch(r"[\w.]+", plain):
+        raise LoraError(f"{where}: {name} has {pattern!r:.80}, which names no module")
+    return plain
 
 
-def _number(file: Path, name: str, value: Any) -> float:
+def _number(where: str, name: str, value: Any) -> float:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not abs(value) <= sys.float_info.max:  # also false for NaN; integers have no end
-        raise LoraError(f"{file.name}: {name} in its header is {value!r:.80}; a number is needed")
+        raise LoraError(f"{where}: {name} is {value!r:.80}; a number is needed")
     return float(value)
+
+
+def _chosen(values: Mapping[str, float], default: _Default, names: tuple[str, ...]) -> float | _Default:
+    for pattern, value in values.items():
+        if any(name == pattern or name.endswith(f".{pattern}") for name in names):
+            return value
+    return default

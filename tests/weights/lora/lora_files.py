@@ -106,6 +106,15 @@ DIALECTS = [
     ),
     Dialect("videox-fun", "lora_unet__", wan_names=True, **_KOHYA, alpha=True, underscores=True),
     Dialect("onetrainer", "lora_transformer_", wan_names=False, **_KOHYA, alpha=True, underscores=True),
+    Dialect(
+        "old diffusers",
+        "transformer.",
+        wan_names=False,
+        down="lora.down.weight",
+        up="lora.up.weight",
+        alpha=True,
+    ),
+    Dialect("bare", "diffusion_model.", wan_names=True, down="lora_A", up="lora_B"),
     Dialect("lycoris", "lycoris_", wan_names=True, **_KOHYA, alpha=True, underscores=True),
 ]
 

@@ -29,7 +29,7 @@ from wan_duet.pipelines.weights.lora.lora_file import read_lora
 from wan_duet.pipelines.weights.recipe import Recipe, materialise
 from wan_duet.pipelines.weights.stored_tensors import Files
 
-from .lora_files import DIALECTS, low_rank_file, made, matrices, tiny_expert
+from .lora_files import DIALECTS, difference, low_rank_file, made, matrices, stored, tiny_expert
 
 CPU = torch.device("cpu")
 Q = "blocks.0.attn1.to_q"
@@ -205,10 +205,56 @@ def test_most_of_a_file_must_fit_unless_the_user_allows_less(tmp_path: Path, mod
 
 def test_a_few_keys_without_a_place_are_reported_and_not_fatal(tmp_path: Path, model: WanModel) -> None:
     fitting = {f"blocks.{i}.attn1.to_{part}": (24, 24) for i in range(2) for part in "qkv"}
-    file = small_file(tmp_path / "a.safetensors", {**fitting, "vace_blocks.0.attn1.to_q": (24, 24)})
+    file = small_file(tmp_path / "a.safetensors", {**fitting, "blocks.9.attn1.to_q": (24, 24)})
     (report,) = model.with_lora(file, 1.0, "high").loras
-    assert report.coverage.unmatched == tuple(f"vace_blocks.0.attn1.to_q.lora_{side}.weight" for side in "AB")
+    assert report.coverage.unmatched == tuple(f"blocks.9.attn1.to_q.lora_{side}.weight" for side in "AB")
     assert "2 keys not in this model" in report.text()
+
+
+@pytest.mark.parametrize(
+    ("module", "network"),
+    [
+        ("diffusion_model.vace_blocks.{}.self_attn.q", "VACE"),
+        ("lora_unet_vace_blocks_{}_self_attn_q", "VACE"),
+        ("text_encoder.encoder.block.{}.layer.0.SelfAttention.q", "the text encoder"),
+        ("lora_te_encoder_block_{}_layer_0_SelfAttention_q", "the text encoder"),
+    ],
+)
+def test_keys_of_another_network_are_told_and_do_not_count(
+    tmp_path: Path, model: WanModel, module: str, network: str
+) -> None:
+    others = {module.format(index): (24, 24) for index in range(9)}
+    file = small_file(tmp_path / "a.safetensors", {Q: (24, 24), **others})
+    (report,) = model.with_lora(file, 1.0, "high").loras
+    assert (report.coverage.share, report.coverage.unmatched) == (1.0, ())
+    assert report.as_dict()["keys"]["other_networks"] == {network: 18}
+    assert f"18 keys of {network}, which have no effect here, such as {module.format(0)}" in report.text()
+    with pytest.raises(LoraError, match=f"none of its keys fits.*18 keys of {network}"):
+        model.with_lora(small_file(tmp_path / "b.safetensors", others), 1.0, "high", allow_partial=True)
+
+
+def test_each_half_of_a_combined_file_goes_to_its_expert(tmp_path: Path, model: WanModel) -> None:
+    """As ai-toolkit writes it: transformer_1 is the high-noise expert."""
+    weights, added = {}, {}
+    for number, expert in (("1", "high"), ("2", "low")):
+        down, up = torch.randn(2, 24), torch.randn(24, 2)
+        module = f"diffusion_model.transformer_{number}.blocks.0.attn1.to_q"
+        weights |= {f"{module}.lora_A.weight": down, f"{module}.lora_B.weight": up}
+        added[expert] = up.double().numpy() @ down.double().numpy()
+    save_file(weights, tmp_path / "a.safetensors")
+    changed = model.with_lora(tmp_path / "a.safetensors", 1.0, "both")
+    assert [(report.expert, report.coverage.share) for report in changed.loras] == [("high", 1), ("low", 1)]
+    for expert, recipe in changed.experts.items():
+        before = stored(model.experts[expert])["blocks.0.attn1.to_q.weight"]
+        assert difference(made(recipe)["blocks.0.attn1.to_q.weight"], before + added[expert]) <= 1e-6
+
+
+def test_a_file_of_only_the_first_half_has_nothing_for_the_low_expert(
+    tmp_path: Path, model: WanModel
+) -> None:
+    file = small_file(tmp_path / "a.safetensors", {"transformer_1.blocks.0.attn1.to_q": (24, 24)})
+    with pytest.raises(LoraError, match=r"no key is for this expert.*for the high-noise expert"):
+        model.with_lora(file, 1.0, "low")
 
 
 def test_a_lora_of_another_model_is_refused_with_both_shapes(tmp_path: Path, model: WanModel) -> None:

@@ -133,19 +133,36 @@ def test_only_a_spelling_of_a_module_is_taken_for_it(pieces: list[str], joint: s
         ),
         ("lycoris_blocks_7_ffn_0.dora_scale", "blocks.7.ffn.net.0.proj", "magnitude"),
         ("lycoris_time_projection_1.lokr_w2_a", "condition_embedder.time_proj", "lokr_w2_a"),
+        ("transformer.blocks.7.attn1.to_q.lora.down.weight", "blocks.7.attn1.to_q", "down"),
+        ("blocks.7.attn1.to_q_lora.up.weight", "blocks.7.attn1.to_q", "up"),
+        ("transformer.blocks.7.attn1.to_q.lora_linear_layer.up.weight", "blocks.7.attn1.to_q", "up"),
+        ("diffusion_model.blocks.7.self_attn.q.lora_A", "blocks.7.attn1.to_q", "down"),
+        ("lora_unet_blocks_7_self_attn_q.lora_up", "blocks.7.attn1.to_q", "up"),
+        ("lycoris_blocks_7_ffn_0.oft_blocks", "blocks.7.ffn.net.0.proj", "oft_blocks"),
+        ("lycoris_blocks_7_ffn_2.a1.weight", "blocks.7.ffn.net.2", "a1"),
     ],
 )
 def test_a_key_says_module_and_part(key: str, module: str, part: str) -> None:
     found = read_key(key)
     assert found is not None
-    assert (found.module, found.part, found.second) == (module, part, False)
+    assert (found.module, found.part, found.expert) == (module, part, "")
 
 
-@pytest.mark.parametrize("prefix", ["transformer_2.", "pipe.dit2."])
-def test_a_key_can_name_the_second_expert(prefix: str) -> None:
+@pytest.mark.parametrize(
+    ("prefix", "expert"),
+    [
+        ("transformer_2.", "low"),
+        ("pipe.dit2.", "low"),
+        ("diffusion_model.transformer_1.", "high"),
+        ("diffusion_model.transformer_2.", "low"),
+        ("transformer.", ""),
+        ("pipe.dit.", ""),
+    ],
+)
+def test_a_prefix_can_name_the_expert(prefix: str, expert: str) -> None:
     found = read_key(f"{prefix}blocks.0.attn1.to_q.lora_A.weight")
     assert found is not None
-    assert found.second
+    assert found.expert == expert
 
 
 @pytest.mark.parametrize(
@@ -161,6 +178,8 @@ def test_a_key_can_name_the_second_expert(prefix: str) -> None:
         "diffusion_model.blocks.00.self_attn.q.lora_A.weight",
         "diffusion_model.blocks.-1.self_attn.q.lora_A.weight",
         "blocks.0.self_attn.q.lora_A.weight.more",
+        "blocks.0.self_attn.q.lora_A.bias",
+        "blocks.0.self_attn.q_lora_A.weight",
         "blocks.0.self_attn.q.weight",
     ],
 )

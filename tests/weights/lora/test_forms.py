@@ -1,4 +1,7 @@
-"""What is no plain LoRA: differences, DoRA, LoHa, LoKr, Tucker cores. Each equals its formula in float64."""
+"""What is no plain LoRA: differences, DoRA, LoHa, LoKr, OFT, BOFT, GLoRA, Tucker cores.
+
+Each equals its formula in float64.
+"""
 
 from __future__ import annotations
 
@@ -251,3 +254,112 @@ def test_a_damaged_factor_is_named_when_it_is_read(tmp_path: Path, recipe: Recip
     weights = {f"{Q_KEY}.lora_down.weight": down, f"{Q_KEY}.lora_up.weight": randn(24, 2)}
     with pytest.raises(LoraError, match=r"self_attn_q\.lora_down\.weight contains NaN"):
         attach(tmp_path, recipe, weights)
+
+
+def cayley(blocks: Tensor, constraint: float) -> np.ndarray:
+    """LyCORIS' rotation of each matrix, in float64."""
+    skew = f64(blocks) - f64(blocks).swapaxes(-1, -2)
+    norm = np.sqrt((skew**2).sum())
+    skew *= constraint / norm if 0 < constraint < norm else 1.0
+    one = np.eye(skew.shape[-1])
+    return (one + skew) @ np.linalg.inv(one - skew)
+
+
+@pytest.mark.parametrize("constraint", [0.0, 0.5])
+@pytest.mark.parametrize("rescaled", [False, True])
+@pytest.mark.parametrize(("name", "key"), [(FFN, FFN_KEY), (PATCH, PATCH_KEY)], ids=["matrix", "convolution"])
+def test_oft_rotates_groups_of_outputs(
+    tmp_path: Path, recipe: Recipe, name: str, key: str, rescaled: bool, constraint: float
+) -> None:
+    before = stored(recipe)[name]
+    out, groups = before.shape[0], 4
+    blocks = randn(groups, out // groups, out // groups)
+    weights = {f"{key}.oft_blocks": blocks, f"{key}.alpha": torch.tensor(constraint)}
+    factor = np.ones(out)
+    if rescaled:
+        weights[f"{key}.rescale"] = torch.rand(out, *[1] * (before.ndim - 1)) + 0.5
+        factor = f64(weights[f"{key}.rescale"]).reshape(-1)
+    merged, report = attach(tmp_path, recipe, weights)
+    rows = before.reshape(groups, out // groups, -1)
+    rotated = np.einsum("knm,knc->kmc", cayley(blocks, constraint), rows).reshape(out, -1)
+    trained = (factor[:, None] * rotated).reshape(before.shape)
+    assert difference(merged[name], before + STRENGTH * (trained - before)) <= 1e-5
+    assert (report.facts.kinds, report.coverage.share) == (("OFT",), 1.0)
+
+
+def test_boft_rotates_outputs_that_stand_ever_further_apart(tmp_path: Path, recipe: Recipe) -> None:
+    """Checked against the product of the sparse matrices of each level, on 24 outputs."""
+    levels, groups, size = 2, 6, 4
+    blocks = randn(levels, groups, size, size)
+    merged, report = attach(tmp_path, recipe, {f"{Q_KEY}.oft_blocks": blocks}, 1.0)
+    before = stored(recipe)[Q]
+    whole = np.eye(24)
+    for level, rotations in enumerate(cayley(blocks, 0.0)):
+        apart = 2**level * (size // 2)
+        # Output (c, g, k) of pairs g that are `apart` from each other is at (c, k, g) while it is rotated.
+        order = np.arange(24).reshape(-1, 2, apart).swapaxes(1, 2).reshape(-1)
+        dense = np.zeros((24, 24))
+        for group in range(groups):
+            rows = order[group * size : (group + 1) * size]
+            dense[np.ix_(rows, rows)] = rotations[group]
+        whole = dense @ whole
+    assert difference(merged[Q], whole @ before) <= 1e-5
+    assert np.allclose(np.linalg.norm(merged[Q].double().numpy(), axis=0), np.linalg.norm(before, axis=0))
+    assert report.facts.kinds == ("BOFT",)
+
+
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.parametrize(("name", "key"), [(Q, Q_KEY), (FFN, FFN_KEY)], ids=["square", "wide"])
+def test_glora_also_multiplies_the_stored_weight(
+    tmp_path: Path, recipe: Recipe, name: str, key: str, old: bool
+) -> None:
+    before = stored(recipe)[name]
+    out, into = before.shape
+    a_in, a_out, b_up, b_down = randn(into, 3), randn(3, into), randn(out, 3), randn(3, into)
+    parts = [a_out, a_in, b_down, b_up] if old else [a_in, a_out, b_up, b_down]
+    weights = {
+        f"{key}.{part}.weight": tensor for part, tensor in zip(("a1", "a2", "b1", "b2"), parts, strict=True)
+    }
+    merged, report = attach(tmp_path, recipe, {**weights, f"{key}.alpha": torch.tensor(1.5)})
+    added = before @ f64(a_in) @ f64(a_out) + f64(b_up) @ f64(b_down)
+    assert difference(merged[name], before + STRENGTH * 0.5 * added) <= 1e-6
+    assert (report.facts.kinds, report.facts.ranks) == (("GLoRA",), (3,))
+
+
+def test_glora_of_a_convolution_mixes_its_input_channels(tmp_path: Path, recipe: Recipe) -> None:
+    a1, a2 = randn(16, 2, 1, 1, 1), randn(2, 16, 1, 1, 1)
+    b1, b2 = randn(24, 2, 1, 1, 1), randn(2, 16, 1, 2, 2)
+    weights = {
+        f"{PATCH_KEY}.{part}.weight": t for part, t in (("a1", a1), ("a2", a2), ("b1", b1), ("b2", b2))
+    }
+    merged, _ = attach(tmp_path, recipe, weights)
+    before = stored(recipe)[PATCH]
+    mixed = np.einsum("oixyz,ir,rj->ojxyz", before, f64(a1)[..., 0, 0, 0], f64(a2)[..., 0, 0, 0])
+    added = mixed + np.einsum("or,rixyz->oixyz", f64(b1)[..., 0, 0, 0], f64(b2))
+    assert difference(merged[PATCH], before + STRENGTH * added) <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({"oft_blocks": (4, 6, 5)}, "of shape 4x6x5; square matrices"),
+        ({"oft_blocks": (2, 8, 3, 3)}, "even n"),
+        ({"oft_blocks": (5, 6, 4, 4)}, "5 levels of BOFT"),
+        ({"oft_blocks": (4, 6, 6), "rescale": (7, 1)}, "rescale of shape 7x1 for 24 outputs"),
+        ({"a1.weight": (24, 2), "a2.weight": (2, 24), "b1.weight": (24, 2)}, "has no b2"),
+        (
+            {"a1.weight": (24, 2), "a2.weight": (2, 24), "b1.weight": (24, 3), "b2.weight": (3, 24)},
+            "has rank 2 in .* and 3",
+        ),
+    ],
+)
+def test_parts_of_a_rotation_that_contradict_each_other_are_refused(
+    tmp_path: Path, recipe: Recipe, parts: dict[str, tuple[int, ...]], message: str
+) -> None:
+    with pytest.raises(LoraError, match=message):
+        attach(tmp_path, recipe, {f"{Q_KEY}.{part}": randn(*shape) for part, shape in parts.items()})
+
+
+def test_a_rotation_of_other_outputs_does_not_fit(tmp_path: Path, recipe: Recipe) -> None:
+    with pytest.raises(LoraError, match=r"oft_blocks has 20 rows, the model has 24x24"):
+        attach(tmp_path, recipe, {f"{Q_KEY}.oft_blocks": randn(4, 5, 5)})

@@ -76,6 +76,79 @@ def test_each_expert_has_its_own_alpha_in_the_header(tmp_path: Path) -> None:
     assert [change.scale for change in lora.changes_of("low")] == [0.25]
 
 
+def peft_folder(folder: Path, config: object, weights: dict[str, Tensor]) -> Path:
+    """As PEFT saves an adapter; `config` may be a text that is no JSON."""
+    folder.mkdir(exist_ok=True)
+    save_file(weights, folder / "adapter_model.safetensors")
+    text = config if isinstance(config, str) else json.dumps(config)
+    (folder / "adapter_config.json").write_text(text)
+    return folder / "adapter_model.safetensors"
+
+
+PEFT = {"peft_type": "LORA", "r": 4, "lora_alpha": 16}
+
+
+@pytest.mark.parametrize(
+    ("config", "scale"),
+    [
+        (PEFT, 4.0),
+        ({**PEFT, "use_rslora": True}, 8.0),
+        ({**PEFT, "alpha_pattern": {"attn1.to_q": 2}}, 0.5),
+        ({**PEFT, "alpha_pattern": {"^transformer\\.blocks\\.0\\.attn1\\.to_q$": 2}}, 0.5),
+        ({**PEFT, "alpha_pattern": {"attn2.to_q": 2}}, 4.0),
+        ({**PEFT, "r": 8, "rank_pattern": {"to_q": 4}}, 4.0),
+        ({"peft_type": "LOHA", "r": 4, "alpha": 2}, 0.5),
+    ],
+)
+def test_an_adapter_of_peft_is_scaled_by_the_configuration_beside_it(
+    tmp_path: Path, config: object, scale: float
+) -> None:
+    assert list(scales(read_lora(peft_folder(tmp_path / "style", config, pair()))).values()) == [scale]
+
+
+def test_a_pattern_may_name_a_module_as_wan_does(tmp_path: Path) -> None:
+    config = {**PEFT, "alpha_pattern": {"self_attn.q": 2}}
+    file = peft_folder(tmp_path / "style", config, pair("base_model.model.blocks.0.self_attn.q"))
+    assert scales(read_lora(file)) == {"blocks.0.attn1.to_q.weight": 0.5}
+
+
+def test_a_configuration_is_for_the_only_lora_of_its_folder(tmp_path: Path) -> None:
+    file = peft_folder(tmp_path / "style", PEFT, pair())
+    file = file.rename(file.with_name("style.safetensors"))
+    assert list(scales(read_lora(file)).values()) == [4.0]
+    save_file(pair(), file.with_name("other.safetensors"))
+    assert list(scales(read_lora(file)).values()) == [1.0]
+
+
+def test_what_a_file_says_itself_counts_before_the_configuration_beside_it(tmp_path: Path) -> None:
+    weights = {**pair(), f"{MODULE}.alpha": torch.tensor(2.0)}
+    assert list(scales(read_lora(peft_folder(tmp_path / "style", PEFT, weights))).values()) == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("not json", "is not readable as JSON"),
+        ([], "holds a list"),
+        ({"r": 4}, "states no lora_alpha"),
+        ({**PEFT, "lora_alpha": None}, "lora_alpha is None"),
+        ({**PEFT, "alpha_pattern": {".*to_q": 2}}, "names no module"),
+        ({**PEFT, "rank_pattern": []}, ""),
+        ({**PEFT, "rank_pattern": [1]}, "rank_pattern is no object"),
+        ({**PEFT, "r": 8}, "has rank 4, but style/adapter_config.json states 8"),
+        (json.dumps(PEFT) + " " * 2**20, "is larger than"),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_is_refused(tmp_path: Path, config: object, message: str) -> None:
+    file = peft_folder(tmp_path / "style", config, pair())
+    if not message:
+        assert list(scales(read_lora(file)).values()) == [4.0]
+        return
+    with pytest.raises(LoraError, match=message) as error:
+        read_lora(file)
+    assert "adapter_config.json" in str(error.value)
+
+
 @pytest.mark.parametrize(
     "metadata",
     [
