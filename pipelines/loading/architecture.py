@@ -19,6 +19,7 @@ from ..errors import ModelError
 from ..networks.shapes import Shapes, require_shapes, shape_of
 from ..weights.checkpoint import Checkpoint
 from ..weights.module_names import PREFIXES, to_diffusers
+from ..weights.quantised_tensor import unpadded
 from ..weights.recipe import Recipe
 from ..weights.stored_tensors import Source, TensorSource
 from .s2v_layout import SPEECH_MARK, is_speech, speech_config, speech_name, speech_shapes
@@ -56,6 +57,7 @@ def transformer_recipe(checkpoint: Checkpoint) -> Recipe:
     tensors = _in_diffusers_names(checkpoint)
     shapes = {name: source.shape for name, source in tensors.items()}
     config = _config(checkpoint, shapes)
+    tensors = unpadded(tensors, _shapes_of(config))
     require_shapes(checkpoint.path, "this Wan transformer", tensors, _shapes_of(config))
     return Recipe.of(config, tensors)
 
@@ -162,7 +164,7 @@ def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
         "out_channels": shape("proj_out.weight", 2)[0] // math.prod(patch),
         "text_dim": shape(f"{embedder}.text_embedder.linear_1.weight", 2)[1],
         "freq_dim": shape(f"{embedder}.time_embedder.linear_1.weight", 2)[1],
-        "ffn_dim": shape("blocks.0.ffn.net.0.proj.weight", 2)[0],
+        "ffn_dim": shape("blocks.0.ffn.net.0.proj.bias", 1)[0],  # a quantised weight may be padded
         "num_layers": len(blocks),
         "cross_attn_norm": True,
         "qk_norm": "rms_norm_across_heads",

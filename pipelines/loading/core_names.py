@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..weights.fp8_scales import ScaledTensor
 from ..weights.module_names import BLOCK_MODULES, MODULES
+from ..weights.quantised_tensor import QuantisedTensor
 from ..weights.recipe import Recipe
 from ..weights.stored_tensors import Files, StoredTensor
 
@@ -89,8 +89,8 @@ def core_config(recipe: Recipe) -> Mapping[str, Any]:
 
 
 def _key(source: object) -> str | None:
-    """The name of a stored tensor in its file."""
-    if isinstance(source, ScaledTensor):
+    """The name of a tensor in its file; None if not every ComfyUI since 0.25 can read it there."""
+    if isinstance(source, QuantisedTensor) and source.is_scaled_fp8:
         return source.weight.key
     return source.key if isinstance(source, StoredTensor) else None
 

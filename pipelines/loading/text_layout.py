@@ -13,6 +13,7 @@ from ..errors import ModelError
 from ..networks.shapes import Shapes, require_shapes, shape_of
 from ..networks.tokenizer import SPIECE
 from ..weights.checkpoint import Checkpoint
+from ..weights.quantised_tensor import unpadded
 from ..weights.recipe import Recipe
 
 __all__ = ["text_recipe"]
@@ -59,6 +60,7 @@ def text_recipe(checkpoint: Checkpoint) -> Recipe:
         tensors.setdefault("shared.weight", table)
     shapes = {name: source.shape for name, source in tensors.items()}
     config = _config(checkpoint, shapes)
+    tensors = unpadded(tensors, _shapes_of(config))
     require_shapes(checkpoint.path, "a UMT5 encoder", tensors, _shapes_of(config))
     return Recipe.of(config, tensors)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from ..errors import ModelError
 from .folder import weight_files
-from .fp8_scales import read_safetensors
 from .gguf_file import read_gguf
+from .quantised_layers import read_safetensors
 from .stored_tensors import Source
 
 __all__ = ["SUFFIXES", "Checkpoint", "read_checkpoint"]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
-from .fp8_scales import read_safetensors
+from .quantised_layers import read_safetensors
 from .recipe import Recipe
 
 __all__ = ["read_component", "read_json", "weight_files"]

@@ -32,6 +32,7 @@ _DTYPES = {
     "I8": torch.int8,
     "U8": torch.uint8,
     "BOOL": torch.bool,
+    "F8_E8M0": torch.uint8,  # exponents of two as bytes: torch has had a dtype for them since 2.7 only
 }
 # What parameters of a network can have.
 NUMBERS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})

@@ -297,27 +297,6 @@ def spoiled(weights: tiny.Weights, change: Callable[[tiny.Weights, str], object]
 
 
 UNKNOWN = {
-    "nvfp4": (
-        lambda w, layer: w.update(
-            {
-                f"{layer}.weight": torch.zeros(256, 128, dtype=torch.uint8),
-                f"{layer}.weight_scale": torch.zeros(256, 16, dtype=torch.float8_e4m3fn),
-                f"{layer}.weight_scale_2": torch.ones(()),
-                f"{layer}.comfy_quant": tiny.hint({"format": "nvfp4"}),
-            }
-        ),
-        "quantised as nvfp4",
-    ),
-    "int8_convrot": (
-        lambda w, layer: w.update(
-            {
-                f"{layer}.weight": torch.zeros(256, 256, dtype=torch.int8),
-                f"{layer}.weight_scale": torch.ones(256, 1),
-                f"{layer}.comfy_quant": tiny.hint({"format": "int8_tensorwise", "convrot": True}),
-            }
-        ),
-        "int8_tensorwise with convrot",
-    ),
     "rotated fp8": (
         lambda w, layer: w.update(
             {
@@ -328,15 +307,6 @@ UNKNOWN = {
         ),
         "float8_e4m3fn with convrot",
     ),
-    "int8 without a word": (
-        lambda w, layer: w.update(
-            {
-                f"{layer}.weight": torch.zeros(256, 256, dtype=torch.int8),
-                f"{layer}.weight_scale": torch.ones(256, 1),
-            }
-        ),
-        "self_attn.q.weight is quantised in an unsupported format: I8",
-    ),
     "bitsandbytes": (
         lambda w, layer: w.update(
             {
@@ -345,25 +315,20 @@ UNKNOWN = {
                 f"{layer}.weight.quant_map": torch.ones(16),
             }
         ),
-        "self_attn.q.weight is quantised in an unsupported format: U8",
+        "quantised as bitsandbytes",
     ),
-    "scales per block": (
+    "integers without a scale": (
+        lambda w, layer: w.update({f"{layer}.weight": torch.zeros(256, 256, dtype=torch.int8)}),
+        "self_attn.q.weight is quantised in an unsupported format: I8",
+    ),
+    "scales per column": (
         lambda w, layer: w.update(
             {
                 f"{layer}.weight": torch.zeros(256, 256, dtype=torch.float8_e4m3fn),
-                f"{layer}.scale_weight": torch.ones(256, 4, 1),
+                f"{layer}.scale_weight": torch.ones(256, 250),
             }
         ),
-        "only one scale per weight or per row",
-    ),
-    "an unknown scale": (
-        lambda w, layer: w.update(
-            {
-                f"{layer}.weight": torch.zeros(256, 256, dtype=torch.float8_e4m3fn),
-                f"{layer}.weight_scale_inv": torch.ones(2, 2),
-            }
-        ),
-        r"no Wan transformer has, such as .*weight_scale_inv",
+        "one scale per weight, per row or per block",
     ),
     "two scales": (
         lambda w, layer: w.update(
@@ -378,7 +343,7 @@ UNKNOWN = {
                 f"{layer}.comfy_quant": tiny.hint({"format": "float8_e4m3fn"}),
             }
         ),
-        "the file has no scale for it",
+        "no weight_scale for it",
     ),
     "a hint that is no JSON": (
         lambda w, layer: w.update({f"{layer}.comfy_quant": torch.zeros(9, dtype=torch.uint8)}),

@@ -1,0 +1,248 @@
+"""Decodes the formats that quantised matrices are stored in, some rows at a time, in float32.
+
+Sources: comfy-kitchen 0.2.31 (backends/eager, float_utils.py), which ComfyUI reads with; musubi-tuner
+(fp8_optimization_utils.py) for blocks along a row; NVIDIA's "Block Scaling Factors Layout" (cuBLAS) for the
+order of the scales of nvfp4 and mxfp8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .stored_tensors import StoredTensor
+
+__all__ = [
+    "BlockFloat4",
+    "BlockFloat8",
+    "GroupedInt4",
+    "NumberFormat",
+    "Read",
+    "RotatedInt4",
+    "Rows",
+    "ScaledNumbers",
+    "ceil_div",
+    "scale_grid",
+]
+
+Read = Callable[[StoredTensor], Tensor]
+Rows = Callable[[int, int], Tensor]  # (start, stop) -> float32, (stop - start, columns)
+
+# The values of e2m1 by their bits: two of exponent, one of mantissa (OCP Microscaling v1.0, 5.3.3).
+_E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
+_GRID_ROWS, _GRID_COLUMNS = 128, 4  # of one tile of block scales, stored as 32 lines of 16
+
+
+class NumberFormat(Protocol):
+    """How the numbers of one matrix are stored.
+
+    tile: rows and columns are padded with zeros to multiples of these.
+    """
+
+    @property
+    def tensors(self) -> tuple[StoredTensor, ...]: ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the decoded numbers, with padding."""
+
+    @property
+    def tile(self) -> tuple[int, int]: ...
+
+    def decoder(self, read: Read) -> Rows:
+        """Return a function that decodes some rows. `read` returns a tensor on the device to decode on."""
+
+
+@dataclass(frozen=True)
+class ScaledNumbers:
+    """Numbers of any type times float scales.
+
+    block:  rows and columns that share a scale.
+    factor: one number that all scales are multiplied by.
+    """
+
+    weight: StoredTensor
+    scale: StoredTensor
+    block: tuple[int, int]
+    factor: StoredTensor | None = None
+    tile = (1, 1)
+
+    @property
+    def tensors(self) -> tuple[StoredTensor, ...]:
+        return (self.weight, self.scale, *(() if self.factor is None else (self.factor,)))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.weight.shape
+
+    def decoder(self, read: Read) -> Rows:
+        weight = read(self.weight)
+        weight = weight.reshape(weight.shape[0] if self.shape else 1, -1)
+        block_rows, block_columns = self.block
+        scale = read(self.scale).float().reshape(ceil_div(len(weight), block_rows), -1)
+        if self.factor is not None:
+            scale = scale * read(self.factor).float()
+
+        def rows(start: int, stop: int) -> Tensor:
+            of_rows = scale[torch.arange(start, stop, device=scale.device) // block_rows]
+            if of_rows.shape[1] > 1:
+                of_rows = of_rows.repeat_interleave(block_columns, 1)[:, : weight.shape[1]]
+            return weight[start:stop].to(torch.float32, copy=True).mul_(of_rows)
+
+        return rows
+
+
+@dataclass(frozen=True)
+class BlockFloat8:
+    """mxfp8: e4m3 numbers, each 32 of a row with a power of two (e8m0)."""
+
+    weight: StoredTensor
+    scale: StoredTensor
+    tile = (32, 32)
+
+    @property
+    def tensors(self) -> tuple[StoredTensor, ...]:
+        return self.weight, self.scale
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.weight.shape
+
+    def decoder(self, read: Read) -> Rows:
+        weight = read(self.weight)
+        exponents = _in_order(read(self.scale).view(torch.uint8), len(weight), weight.shape[1] // 32)
+        scale = (exponents.int() << 23).view(torch.float32)[..., None]  # the exponent of a float32; 0 is 0
+
+        def rows(start: int, stop: int) -> Tensor:
+            blocks = weight[start:stop].float().reshape(stop - start, -1, 32)
+            return (blocks * scale[start:stop]).flatten(1)
+
+        return rows
+
+
+@dataclass(frozen=True)
+class BlockFloat4:
+    """nvfp4: e2m1 numbers, two to a byte and the even one in the high bits, each 16 of a row with a scale.
+
+    The scales are e4m3, and all are multiplied by `factor`.
+    """
+
+    weight: StoredTensor
+    scale: StoredTensor
+    factor: StoredTensor
+    tile = (16, 16)
+
+    @property
+    def tensors(self) -> tuple[StoredTensor, ...]:
+        return self.weight, self.scale, self.factor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.weight.shape[0], self.weight.shape[1] * 2
+
+    def decoder(self, read: Read) -> Rows:
+        packed = read(self.weight)
+        stored = _in_order(read(self.scale).view(torch.uint8), len(packed), packed.shape[1] // 8)
+        scale = (read(self.factor).float().reshape(()) * stored.view(torch.float8_e4m3fn).float())[..., None]
+        values = torch.tensor([*_E2M1, *(-value for value in _E2M1)], device=packed.device)
+
+        def rows(start: int, stop: int) -> Tensor:
+            bits = packed[start:stop]
+            numbers = values[torch.stack([bits >> 4, bits & 15], -1).int()]
+            return (numbers.reshape(stop - start, -1, 16) * scale[start:stop]).flatten(1)
+
+        return rows
+
+
+@dataclass(frozen=True)
+class RotatedInt4:
+    """convrot_w4a4: signed 4-bit integers, two to a byte, the even one in the low bits; a scale per row."""
+
+    weight: StoredTensor
+    scale: StoredTensor
+    tile = (1, 1)
+
+    @property
+    def tensors(self) -> tuple[StoredTensor, ...]:
+        return self.weight, self.scale
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.weight.shape[0], self.weight.shape[1] * 2
+
+    def decoder(self, read: Read) -> Rows:
+        packed, scale = read(self.weight).view(torch.uint8), read(self.scale).float().reshape(-1, 1)
+
+        def rows(start: int, stop: int) -> Tensor:
+            signed = (_low_first(packed[start:stop]).to(torch.int8) ^ 8) - 8  # two's complement
+            return signed.float() * scale[start:stop]
+
+        return rows
+
+
+@dataclass(frozen=True)
+class GroupedInt4:
+    """asym_w4a8_int8: indices of 4 bits, packed as in `RotatedInt4`, that become 8-bit integers.
+
+    An index stands for a value of the codebook (16 numbers; without one, -8 to 7). Times the scale of its
+    `group` of a row it is rounded to an integer, which is multiplied by the scale of the row.
+    """
+
+    weight: StoredTensor
+    group_scale: StoredTensor
+    row_scale: StoredTensor
+    codebook: StoredTensor | None
+    group: int
+    tile = (1, 1)
+
+    @property
+    def tensors(self) -> tuple[StoredTensor, ...]:
+        found = (self.weight, self.group_scale, self.row_scale)
+        return found if self.codebook is None else (*found, self.codebook)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.weight.shape[0], self.weight.shape[1] * 2
+
+    def decoder(self, read: Read) -> Rows:
+        packed, row_scale = read(self.weight).view(torch.uint8), read(self.row_scale).float().reshape(-1, 1)
+        stored = read(self.group_scale)
+        group_scale = (stored.view(torch.float8_e4m3fn) if stored.dtype == torch.uint8 else stored).float()
+        plain = torch.arange(-8.0, 8.0, device=packed.device)
+        values = plain if self.codebook is None else read(self.codebook).float().reshape(16)
+
+        def rows(start: int, stop: int) -> Tensor:
+            grouped = values[_low_first(packed[start:stop]).int()].reshape(stop - start, -1, self.group)
+            integers = (grouped * group_scale[start:stop, :, None]).round_().clamp_(-127, 127)
+            return integers.flatten(1) * row_scale[start:stop]
+
+        return rows
+
+
+def ceil_div(number: int, by: int) -> int:
+    return -(-number // by)
+
+
+def scale_grid(rows: int, columns: int) -> int:
+    """Return how many block scales are stored for a grid of rows x columns: whole tiles."""
+    return ceil_div(rows, _GRID_ROWS) * _GRID_ROWS * ceil_div(columns, _GRID_COLUMNS) * _GRID_COLUMNS
+
+
+def _in_order(stored: Tensor, rows: int, columns: int) -> Tensor:
+    """Return the (rows, columns) block scales that are stored in tiles for the matrix units of a device.
+
+    Tiles of 128 rows and 4 columns follow each other row by row. In a tile, line r holds the scales of the
+    rows r, 32 + r, 64 + r and 96 + r, four each.
+    """
+    across = ceil_div(columns, _GRID_COLUMNS)
+    tiles = stored.reshape(-1, across, 32, 4, _GRID_COLUMNS)  # (down, across, line, quarter, column)
+    return tiles.permute(0, 3, 2, 1, 4).reshape(-1, across * _GRID_COLUMNS)[:rows, :columns]
+
+
+def _low_first(packed: Tensor) -> Tensor:
+    """Unpack (rows, n) bytes to (rows, 2 n) numbers of 4 bits, the low half of a byte first."""
+    return torch.stack([packed & 15, packed >> 4], -1).flatten(1)

@@ -1,0 +1,94 @@
+"""Reads what a file states about its quantised layers, as ComfyUI writes it.
+
+    blocks.0.ffn.0.comfy_quant   {"format": "int8_tensorwise", "convrot": true}, as bytes beside the layer
+    _quantization_metadata       {"layers": {"blocks.0.ffn.0": {"format": ...}}}, in the metadata of the file
+
+Source: comfy/ops.py (`_load_quantized_module`) and comfy/utils.py (`convert_old_quants`) of ComfyUI 0.33.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import ModelError
+from .stored_tensors import Files, StoredTensor
+
+__all__ = ["HINT", "QuantisationHint", "read_hints"]
+
+HINT = "comfy_quant"
+_METADATA = "_quantization_metadata"
+_MAX_HINT_BYTES = 4096
+_SHOWN = 200  # letters of a file's own text in a message
+
+
+@dataclass(frozen=True)
+class QuantisationHint:
+    """What a file states about one layer.
+
+    options: by name, from beside the format or from `params`; beside the format wins, as in ComfyUI.
+    """
+
+    file: Path
+    layer: str
+    format: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def whole_number(self, name: str, default: int) -> int:
+        """Return a positive integer option. Raises ModelError if it is anything else."""
+        value = self.options.get(name, default)
+        if isinstance(value, bool) or not isinstance(value, int) or value <= 0:
+            raise ModelError(
+                f"{self.file}: {self.layer} states {name} as {str(value)[:_SHOWN]}; a positive whole number "
+                "is needed; the file is damaged"
+            )
+        return value
+
+
+def read_hints(
+    tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str]
+) -> dict[str, QuantisationHint]:
+    """Return the hints of a checkpoint by layer. A hint beside a layer replaces that of the metadata.
+
+    Raises ModelError that names file and layer if a hint is not readable.
+    """
+    said: dict[str, Any] = {}
+    file = next((stored.file for stored in tensors.values()), Path())
+    if _METADATA in metadata:
+        layers = _json(file, _METADATA, metadata[_METADATA]).get("layers", {})
+        said.update(layers if isinstance(layers, dict) else {_METADATA: layers})
+    with Files(torch.device("cpu")) as files:
+        for key, stored in tensors.items():
+            layer, _, leaf = key.rpartition(".")
+            if leaf == HINT:
+                if stored.dtype != "U8" or stored.stored_bytes > _MAX_HINT_BYTES:
+                    raise ModelError(f"{stored.file}: {key} should hold a short text; the file is damaged")
+                said[layer] = _json(stored.file, key, stored.read(files).numpy().tobytes())
+    return {layer: _hint(file, layer, content) for layer, content in said.items()}
+
+
+def _hint(file: Path, layer: str, content: Any) -> QuantisationHint:
+    options = content if isinstance(content, dict) else {"format": content}
+    params = options.get("params")
+    beside = {name: value for name, value in options.items() if name not in ("format", "params")}
+    return QuantisationHint(
+        file,
+        layer,
+        str(options.get("format"))[:_SHOWN],
+        {**(params if isinstance(params, dict) else {}), **beside},
+    )
+
+
+def _json(file: Path, key: str, text: str | bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ModelError(f"{file}: {key} is not readable as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{file}: {key} holds a {type(content).__name__}; a JSON object is needed")
+    return content
