@@ -1,4 +1,4 @@
-"""Notices that the file of a cached result is missing, so that ComfyUI runs the node again."""
+"""Notices that a cached result cannot serve, so that ComfyUI runs the node again."""
 
 from __future__ import annotations
 
@@ -7,24 +7,33 @@ from pathlib import Path
 __all__ = ["note_file", "times_lost"]
 
 _files: dict[str, Path] = {}  # the last file of each node
+_without_images: set[str] = set()  # nodes whose last result blocks the output `images`
 _lost: dict[str, int] = {}
 
 
-def note_file(node_id: str | None, file: Path) -> None:
-    """Remember the last file of a node."""
-    if node_id is not None:
-        _files[node_id] = file
+def note_file(node_id: str | None, file: Path, *, has_images: bool = True) -> None:
+    """Remember the last file of a node. has_images: whether its output `images` is more than a blocker."""
+    if node_id is None:
+        return
+    _files[node_id] = file
+    if has_images:
+        _without_images.discard(node_id)
+    else:
+        _without_images.add(node_id)
 
 
-def times_lost(node_id: str | None) -> int:
-    """Count how often the last file of a node was missing.
+def times_lost(node_id: str | None, *, reads_images: bool = False) -> int:
+    """Count how often the last result of a node could not serve: its file was missing, or it had no images.
 
-    This is a part of the node's fingerprint. It changes once per missing file.
+    reads_images: whether another node is connected to `images` in the graph that runs now.
+    This is a part of the node's fingerprint. It changes once per result.
     """
     if node_id is None:
         return 0
     file = _files.get(node_id)
-    if file is not None and not file.exists():
-        del _files[node_id]
+    gone = file is not None and not file.exists()
+    if gone or (reads_images and node_id in _without_images):
+        _files.pop(node_id, None)
+        _without_images.discard(node_id)
         _lost[node_id] = _lost.get(node_id, 0) + 1
     return _lost.get(node_id, 0)

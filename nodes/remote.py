@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from comfy import model_management
 
 from ..pipelines.errors import RequestError
-from ..pipelines.request import NOVITA_MODELS, NovitaModel, RequestWithMedia
+from ..pipelines.request import NOVITA_MODELS, NovitaModel, RequestWithMedia, class_of
 from .comfy_interface import io
 from .files import EMBED_METADATA, new_video_file
 from .finished_files import note_file, times_lost
@@ -17,8 +18,8 @@ from .lora_files import lora_sources
 from .outgoing import allowed_file, written_media
 from .remote_jobs import remote_folder, remote_jobs
 from .remote_progress import RemoteProgress
-from .remote_result import result_outputs, to_outputs
-from .return_images import require_images_wanted, return_images_input
+from .remote_result import is_picture, result_outputs, to_outputs
+from .return_images import images_are_read, require_images_wanted, return_images_input
 from .sockets import WanRequestSocket
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
 
         @classmethod
         def fingerprint_inputs(cls, **_: object) -> int:
-            return times_lost(cls.hidden.unique_id)
+            return times_lost(cls.hidden.unique_id, reads_images=images_are_read(cls.hidden.unique_id))
 
         @classmethod
         async def execute(
@@ -120,9 +121,7 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
             )
             job = await ticket.wait(progress.refresh)
             progress.show(_end(job, reused=not progress.has_received))
-            if job.file is not None:
-                note_file(cls.hidden.unique_id, job.file)
-            return to_outputs(job, return_images=return_images)
+            return _finished(cls.hidden.unique_id, job, return_images, free=reuse)
 
     Run.__name__ = Run.__qualname__ = runner.node_id
     return Run
@@ -149,9 +148,13 @@ class WanDuetJob(io.ComfyNode):
                 return_images_input(),
             ],
             outputs=result_outputs(),
-            hidden=[io.Hidden.unique_id],
+            hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             has_intermediate_output=True,
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: object) -> int:
+        return times_lost(cls.hidden.unique_id, reads_images=images_are_read(cls.hidden.unique_id))
 
     @classmethod
     async def execute(cls, job_id: str, return_images: bool) -> io.NodeOutput:
@@ -159,12 +162,13 @@ class WanDuetJob(io.ComfyNode):
             raise RequestError.of("job_id", "empty", "give the id of a job; `wan-duet jobs list` shows them")
         thread, accounts = remote_jobs()
         job = thread.journal.find(job_id.strip())
+        require_images_wanted(cls.hidden, class_of(job.kind).task, return_images)
         if job.is_open:
             remarks = tuple(finding.line() for finding in job.findings)
             progress = RemoteProgress(cls.hidden.unique_id, remarks)
             job = await thread.attach(job.job_id, accounts.of(job), progress.receive).wait(progress.refresh)
             progress.show(_end(job, reused=False))
-        return to_outputs(job.delivered(), return_images=return_images)
+        return _finished(cls.hidden.unique_id, job.delivered(), return_images, free=True)
 
 
 def _runner_inputs() -> list[io.Input]:
@@ -241,6 +245,14 @@ def _order(
         novita_model=novita_model,
         found=lora_findings(request.request, lora_sources(online=False)),
     )
+
+
+def _finished(node_id: str | None, job: Job, return_images: bool, *, free: bool) -> io.NodeOutput:
+    """Return the outputs of a finished job. free: running the node again buys nothing."""
+    file = Path(str(job.file_path))
+    # A run that is not free is not repeated only to say that it has no images.
+    note_file(node_id, file, has_images=return_images or is_picture(file) or not free)
+    return to_outputs(job, return_images=return_images)
 
 
 def _limits(limits: SpendingLimits, max_price_usd: float) -> SpendingLimits:

@@ -15,7 +15,7 @@ from .return_images import NO_IMAGES
 if TYPE_CHECKING:
     from ..pipelines.remote.job_record import Job
 
-__all__ = ["result_outputs", "to_outputs"]
+__all__ = ["is_picture", "result_outputs", "to_outputs"]
 
 _IMAGE_SUFFIXES = {".png", ".jpg", ".webp"}
 
@@ -35,6 +35,10 @@ def result_outputs() -> list[io.Output]:
     ]
 
 
+def is_picture(file: Path) -> bool:
+    return file.suffix in _IMAGE_SUFFIXES
+
+
 def to_outputs(job: Job, *, return_images: bool) -> io.NodeOutput:
     """Return the `result_outputs` of a finished job, and a preview of its file."""
     from ..pipelines.remote.remote_receipt import remote_receipt
@@ -43,7 +47,7 @@ def to_outputs(job: Job, *, return_images: bool) -> io.NodeOutput:
     file = Path(str(job.file_path))
     video: Any = ExecutionBlocker("The result is an image; connect images instead of video.")
     images: Any = NO_IMAGES
-    if file.suffix in _IMAGE_SUFFIXES:
+    if is_picture(file):
         images = read_image(file)[None]
     else:
         video = InputImpl.VideoFromFile(str(file))
@@ -69,4 +73,4 @@ def _preview(file: Path) -> ui.SavedImages | ui.PreviewVideo | None:
         return None
     subfolder = place.parent.relative_to(output).as_posix()
     saved = ui.SavedResult(place.name, "" if subfolder == "." else subfolder, io.FolderType.output)
-    return ui.SavedImages([saved]) if file.suffix in _IMAGE_SUFFIXES else ui.PreviewVideo([saved])
+    return ui.SavedImages([saved]) if is_picture(file) else ui.PreviewVideo([saved])

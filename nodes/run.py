@@ -26,7 +26,7 @@ from .lora_files import lora_sources
 from .outgoing import allowed_file, written_media, written_video
 from .remote import novita_model_input
 from .remote_jobs import remote_folder
-from .return_images import NO_IMAGES, require_images_wanted, return_images_input
+from .return_images import NO_IMAGES, images_are_read, require_images_wanted, return_images_input
 from .sockets import WanModelSocket, WanRequestSocket
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ class WanDuetRunLocal(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_: object) -> int:
-        return times_lost(cls.hidden.unique_id)
+        return times_lost(cls.hidden.unique_id, reads_images=images_are_read(cls.hidden.unique_id))
 
     @classmethod
     def execute(
@@ -166,7 +166,7 @@ class WanDuetRunLocal(io.ComfyNode):
             tell=findings.tell,
         )
         (file,) = files
-        note_file(cls.hidden.unique_id, file.path)
+        note_file(cls.hidden.unique_id, file.path, has_images=result.images is not None)
         images = NO_IMAGES if result.images is None else result.images
         receipt = json.dumps(result.receipt, ensure_ascii=False)
         shown = with_findings(file.preview(), findings.found)

@@ -183,6 +183,11 @@ class Job:
         return next((group[field] for group in groups if isinstance(group, dict) and field in group), None)
 
     @property
+    def kind(self) -> str:
+        """The kind of the request, such as "text-to-video"."""
+        return str(json.loads(self.about_json)["kind"])
+
+    @property
     def file(self) -> Path | None:
         """The finished file, if it still exists as it was written, else None."""
         if self.state != "done" or self.file_path is None:

@@ -225,6 +225,29 @@ def test_a_node_that_comfyui_runs_again_costs_nothing(
     graph["run"]["inputs"]["reuse"] = False
     client.run(graph)
     assert providers.jobs() == {"fal": 2, "novita": 0}
+    graph["images"] = node("PreviewImage", images=["run", 1])
+    assert "images" not in client.run(graph).outputs
+    assert providers.jobs() == {"fal": 2, "novita": 0}  # not even to say that it has no images
+
+
+def test_frames_of_a_job_that_are_connected_but_not_returned_are_an_error(
+    providers: Providers, host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    graph = run_on(request(T2V, 31, host), "WanDuetRunFal")
+    job_id = text_of(client.run(graph), "shown 2")
+    shown = {"shown": node("PreviewAny", source=["job", 5])}
+    attached = {"job": node("WanDuetJob", job_id=job_id, return_images=False), **shown}
+    frames = {"frames": node("PreviewImage", images=["job", 1])}
+    refused = "return_images: off, but images is connected to PreviewImage"
+    with pytest.raises(HostError, match=refused):
+        client.run(attached | frames)
+    client.run(attached)
+    with pytest.raises(HostError, match=refused):  # of a cached job too
+        client.run(attached | frames)
+    graph["frames"] = node("PreviewImage", images=["run", 1])
+    with pytest.raises(HostError, match=refused):
+        client.run(graph)
+    assert providers.jobs() == {"fal": 1, "novita": 0}
 
 
 def test_a_picture_comes_out_of_images_and_blocks_video(

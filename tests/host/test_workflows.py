@@ -325,6 +325,18 @@ def test_images_are_given_when_asked_for_and_else_their_reader_is_an_error(clien
     assert len(client.run(graph).outputs[images]["images"]) == 33
 
 
+def test_images_that_are_connected_after_the_run_are_an_error_too(client: ComfyClient) -> None:
+    graph = workflow(ONE_REQUEST, num_inference_steps=2, interpolator_model="none", seed=203)
+    client.run(graph)
+    images = add(graph, "PreviewImage", images=("WanDuetRunLocal", 1))
+    for _ in range(2):  # the run is cached the first time
+        with pytest.raises(HostError, match="return_images: off, but images is connected to PreviewImage"):
+            client.run(graph)
+    del graph[images]
+    receipt = add(graph, "PreviewAny", source=("WanDuetRunLocal", 4))
+    assert json.loads(text_of(client.run(graph), receipt))["latents_reused"]
+
+
 def test_saved_runs_lie_in_output_with_their_receipt(host: HeadlessComfyUI, client: ComfyClient) -> None:
     prefix = "mine/%width%x%height%"
     graph = workflow(ONE_REQUEST, num_inference_steps=2, save=True)

@@ -26,3 +26,16 @@ def test_nodes_do_not_share_their_files(tmp_path: Path) -> None:
     assert times_lost("other") == 0
     assert times_lost(None) == 0
     assert times_lost("one") == 1
+
+
+def test_a_result_without_images_serves_until_they_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "a.mp4"
+    file.touch()
+    note_file("blocked", file, has_images=False)
+    assert times_lost("blocked") == 0
+    assert times_lost("blocked", reads_images=True) == 1
+    note_file("blocked", file, has_images=True)
+    assert times_lost("blocked", reads_images=True) == 1
+    note_file("blocked", file, has_images=False)
+    note_file("other result", file)
+    assert times_lost("other result", reads_images=True) == 0
