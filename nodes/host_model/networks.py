@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,10 @@ class ComfyNetworks:
             raise ModelError(missing_part("clip"))
         return [self.clip.encode_from_tokens_scheduled(self.clip.tokenize(prompt)) for prompt in prompts]
 
+    @property
+    def count_tokens(self) -> Callable[[str], int] | None:
+        return None if self.clip is None else partial(_count_tokens, self.clip)
+
     def image_features(self, images: Sequence[Tensor]) -> Tensor:
         if self.clip_vision is None:
             raise ModelError(missing_part("clip_vision"))
@@ -102,3 +107,9 @@ class ComfyNetworks:
             name: {"class": facts.config, "file": facts.file, "patches": list(facts.patches)}
             for name, facts in found.items()
         }
+
+
+def _count_tokens(clip: Any, prompt: str) -> int:
+    """Count the tokens of a CLIP with one text encoder; it fills up to 512 of them."""
+    (segments,) = clip.tokenize(prompt).values()
+    return sum(map(len, segments))

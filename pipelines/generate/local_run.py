@@ -7,7 +7,6 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from fractions import Fraction
-from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -22,7 +21,6 @@ from ..errors import ModelError, RequestError, SamplingError
 from ..interpolation.interpolator_files import Interpolators, interpolator_record, make_interpolator
 from ..kernels.choices import FloatChoices
 from ..loading.host_model import AnyModel, HostModel, HostPrompts, HostStart, has_whole_vae
-from ..loading.wan_model import WanModel
 from ..plan.plan import Plan, describe, make_plan
 from ..progress import Progress
 from ..request.base import WanRequest
@@ -51,7 +49,7 @@ from .lora_findings import attached_remarks, lora_findings
 from .media_inputs import MediaInputs, read_media_inputs
 from .memory_estimate import estimate_host_memory, estimate_memory
 from .prepared_run import Run
-from .prompt import count_tokens, expanded_prompt, helpers_record, prompt_conditions
+from .prompt import expanded_prompt, helpers_record, prompt_conditions, token_counter
 from .render import Rendered, render, render_image, tiling_note
 from .required_weights import missing_weights, with_lightning
 from .result import Result, StageTimer
@@ -421,7 +419,7 @@ def local_abilities(available: Interpolators, model: AnyModel | None = None) -> 
         if model is None
         else tuple(lora.file.name for lora in model.loras if lora.strength),
         patched_shift=None if host is None else host.facts["high"].shift,
-        count_tokens=partial(count_tokens, model) if isinstance(model, WanModel) else None,
+        count_tokens=None if model is None else token_counter(model),
         own_engine=host is None,
     )
 

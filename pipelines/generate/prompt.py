@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..loading.host_model import HostModel, HostPrompts
+from ..loading.host_model import AnyModel, HostModel, HostPrompts
 from ..loading.wan_model import WanModel
 from ..networks.helper_folder import companion_record
 from ..networks.prompt_expander import expand_prompt
@@ -20,7 +22,7 @@ from .prepared_run import Run
 from .safety import check_inputs, check_prompt
 from .stages import encode_prompts
 
-__all__ = ["count_tokens", "expanded_prompt", "helpers_record", "own_conditions", "prompt_conditions"]
+__all__ = ["expanded_prompt", "helpers_record", "own_conditions", "prompt_conditions", "token_counter"]
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +83,12 @@ def own_conditions(run: Run, prompt: str) -> tuple[Prompts, tuple[Finding, ...]]
     return Prompts(Condition(texts["prompt"]), negative, texts.get("nag_negative_prompt")), cut
 
 
-def count_tokens(model: WanModel, prompt: str) -> int:
-    """Return how many tokens the text encoder would get, those it cuts included."""
+def token_counter(model: AnyModel) -> Callable[[str], int] | None:
+    """Return what counts the tokens of a prompt, those that are cut included. None without a text encoder."""
+    return model.networks.count_tokens if isinstance(model, HostModel) else partial(_count_tokens, model)
+
+
+def _count_tokens(model: WanModel, prompt: str) -> int:
     whole = prompt.encode("utf-8", "ignore").decode()  # encoding it will refuse half a surrogate pair
     tokenize = read_tokenizer(model.tokenizer, model.text_encoder.config["vocab_size"])
     return len(tokenize(clean_prompt(whole)))

@@ -136,6 +136,10 @@ class HostNetworks(Protocol):
         """In which the experts compute."""
 
     @property
+    def count_tokens(self) -> Callable[[str], int] | None:
+        """Counts the tokens of a prompt, padding included. None without a text encoder."""
+
+    @property
     def clip_vision(self) -> Any | None:
         """The image encoder, None where none is connected."""
 

@@ -175,7 +175,10 @@ def _remarks(family: ModelFacts, abilities: LocalAbilities, values: Mapping[str,
 def _long_prompts(
     family: ModelFacts, abilities: LocalAbilities, values: Mapping[str, Any]
 ) -> Iterator[Finding]:
-    """Yield a finding per prompt that the text encoder cuts. That of an expanded one is not known."""
+    """Yield a finding per prompt that is longer than the model was trained on.
+
+    Our own text encoder cuts it, that of a host does not. The length of an expanded prompt is not known.
+    """
     expanded = {"prompt"} if values.get("enable_prompt_expansion") else set()
     limit = family.text_length
     for field in ("prompt", "negative_prompt"):
@@ -185,8 +188,11 @@ def _long_prompts(
         if abilities.count_tokens is None or short or field in expanded:
             continue
         tokens = abilities.count_tokens(text)
-        if tokens > limit:
+        if tokens > limit and abilities.own_engine:
             yield too_long(field, tokens, limit)
+        elif tokens > limit:
+            reason = f"longer than the {limit} tokens that the model was trained on; ComfyUI uses all of them"
+            yield Finding(field, "warning", f"{tokens} tokens", f"{tokens} tokens", reason)
 
 
 def too_long(field: str, tokens: int, limit: int) -> Finding:

@@ -226,3 +226,11 @@ def test_steps_are_skipped_only_at_a_runner_that_may_and_never_in_the_four_of_tu
     assert finding(report(abilities=may), "acceleration").used == "regular"
     turbo = check(parse("text-to-video-turbo", {"prompt": "a"}), family=A14B, abilities=may)
     assert finding(turbo, "acceleration").used == "none"
+
+
+@pytest.mark.parametrize(("tokens", "told"), [(512, False), (513, True)])
+def test_a_prompt_that_a_host_does_not_cut_is_told_all_the_same(tokens: int, told: bool) -> None:
+    abilities = LocalAbilities(own_engine=False, count_tokens=lambda _: tokens)
+    found = check(t2v_request(prompt="word " * 512), family=A14B, abilities=abilities).text()
+    said = f"prompt {tokens} tokens: longer than the 512 tokens that the model was trained on; ComfyUI uses"
+    assert (said in found) == told
