@@ -41,7 +41,7 @@ _FOUND_ON_DISK = {
     ("WanDuetRequestLora", "low_file"): "none, the embedded ones, and every file found",
 }
 
-_MEANINGS = ("", "## On this machine", "", "| field | what Run Local does with it |", "| --- | --- |")
+_MEANINGS = ("", "## On this machine", "", "What Run Local does with each field:", "")
 
 Info = Mapping[str, Any]  # of one node, as in ComfyUI's /object_info
 
@@ -52,19 +52,24 @@ def own_nodes(object_info: Mapping[str, Info]) -> dict[str, Info]:
 
 
 def help_page(node: str, info: Info) -> str:
-    """Return a page for the help panel of ComfyUI, in Markdown."""
+    """Return a page for the help panel of ComfyUI, in Markdown.
+
+    The panel is narrow, and a table in it leaves its last columns outside: inputs and outputs are lists.
+    """
     lines = [f"# {info['display_name']}", "", info["description"], "", "## Inputs", ""]
-    # The help panel is narrow: what an input is stands beside its name, and everything else after that.
-    lines += ["| input | what it is | type | default | choices |", "| --- | --- | --- | --- | --- |"]
     for group in ("required", "optional"):
         for name, (kind, options) in info["input"].get(group, {}).items():
-            shown = f"{name} (optional)" if group == "optional" else name
-            cells = (shown, options["tooltip"], kind, _default(options), _choices(node, name, kind, options))
-            lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "## Outputs", "", "| output | what it is | type |", "| --- | --- | --- |"]
+            lines.append(_input_line(node, name, kind, options, optional=group == "optional"))
+    lines += ["", "## Outputs", ""]
     for name, kind, tooltip in zip(info["output_name"], info["output"], info["output_tooltips"], strict=True):
-        lines.append(f"| {name} | {tooltip} | {kind} |")
+        lines.append(f"- **{name}** ({kind}): {tooltip}")
     return "\n".join([*lines, *_on_this_machine(node), ""])
+
+
+def _input_line(node: str, name: str, kind: str, options: Mapping[str, Any], *, optional: bool) -> str:
+    default = _default(options)
+    facts = [kind, *(["optional"] if optional else []), *([f"default {default}"] if default else [])]
+    return f"- **{name}** ({', '.join(facts)}): {options['tooltip']}{_choices(node, name, kind, options)}"
 
 
 def with_tables(readme: str, nodes: Mapping[str, Info]) -> str:
@@ -99,11 +104,11 @@ def _nodes_table(nodes: Mapping[str, Info]) -> str:
 def _on_this_machine(node: str) -> list[str]:
     """Return what the fields of a request node mean to Run Local, in Markdown."""
     if node == "WanDuetRequestLocal":
-        return [*_MEANINGS, *(f"| {name} | {meaning} |" for name, meaning in SETTING_MEANINGS.items())]
+        return [*_MEANINGS, *(f"- **{name}**: {meaning}" for name, meaning in SETTING_MEANINGS.items())]
     request = next((request for request in REQUEST_NODES if request.node_id == node), None)
     if request is None or any(cls.remote_only for cls in kinds_of(request.task)):
         return []
-    return [*_MEANINGS, *(f"| {field} | {LOCAL_RULES[field].meaning} |" for field in request.fields)]
+    return [*_MEANINGS, *(f"- **{field}**: {LOCAL_RULES[field].meaning}" for field in request.fields)]
 
 
 def _default(options: Mapping[str, Any]) -> str:
@@ -115,13 +120,14 @@ def _default(options: Mapping[str, Any]) -> str:
 
 def _choices(node: str, name: str, kind: str, options: Mapping[str, Any]) -> str:
     if (node, name) in _FOUND_ON_DISK:
-        return _FOUND_ON_DISK[node, name]
+        return f" Choices: {_FOUND_ON_DISK[node, name]}."
     if "options" in options:
-        return ", ".join(map(str, options["options"]))
+        return f" Choices: {', '.join(map(str, options['options']))}."
     if "min" not in options:
         return ""
     text = f"{options['min']} to {options['max']}" if "max" in options else f"{options['min']} or more"
-    return f"{text} in steps of {options['step']}" if kind == "INT" and "step" in options else text
+    steps = f" in steps of {options['step']}" if kind == "INT" and "step" in options else ""
+    return f" Range: {text}{steps}."
 
 
 def _write(url: str) -> None:

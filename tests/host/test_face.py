@@ -101,6 +101,15 @@ def test_the_jobs_panel_shows_and_stops_jobs_of_a_provider(
     assert providers.jobs()["fal"] == 2
 
 
+def test_the_help_of_a_node_is_as_wide_as_its_panel(host: HeadlessComfyUI, pictures: Path) -> None:
+    kinds = ["WanDuetLoadModel", "WanDuetTextToVideo", "WanDuetRequestLocal"]
+    seen = in_browser("show_help.cjs", host.url, json.dumps(kinds), str(pictures / "help.png"))
+    for kind, panel in zip(kinds, seen, strict=True):
+        assert panel["over"] <= 0, kind
+        assert panel["text"].count(":") > 10, kind  # each input with what it is
+    assert "residency (COMBO, optional, default auto): How much of the experts to keep" in seen[0]["text"]
+
+
 def test_the_search_finds_our_nodes_by_the_words_of_other_packs(host: HeadlessComfyUI) -> None:
     found = in_browser("search.cjs", host.url, json.dumps(list(WORDS)))
     for words, node in WORDS.items():
