@@ -29,6 +29,16 @@ _SOCKETS = frozenset(
     {"IMAGE", "VIDEO", "AUDIO", "MODEL", "CLIP", "VAE", "CLIP_VISION", "WAN_MODEL", "WAN_REQUEST"}
 )
 _OPTIONAL = 7  # the shape that the frontend gives an optional input
+_GAP = 80  # pixels between two nodes of a column, the title of the lower one included
+# Pixels of what a node shows below its widgets: a picture, a video, a report, a table.
+_SHOWS = {
+    "LoadImage": 260,
+    "SaveVideo": 400,
+    "WanDuetRunLocal": 380,
+    "WanDuetCheck": 120,
+    "WanDuetLora": 260,
+    "WanDuetLoadModel": 150,
+}
 _TEXTS = frozenset({"prompt", "negative_prompt"})  # widgets of several lines
 
 # Of core, as both hosts have them: inputs, outputs. SaveVideo is saved as 0.25 does; 0.33 reads that too.
@@ -158,21 +168,25 @@ class _Graph:
         template, files = self.template, self.template.files
         chosen = {"model": template.model} if files is None else {s: f.name for s, f in files.slots.items()}
         slots = () if files is None else tuple(files.slots.values())
-        yield _Node(2, "WanDuetLoadModel", (40, 440, 380), chosen, files=slots)
+        last = _Node(2, "WanDuetLoadModel", (40, 440, 380), chosen, files=slots)
+        yield last
         media: dict[str, tuple[int, int]] = {}
-        number, left = 3, 960
+        number = 3
         for socket, title in template.media.items():
             kind = "EmptyAudio" if socket == "audio" else "LoadImage"
-            yield _Node(number, kind, (40, left, 380), {}, title="" if title in _TITLES.values() else title)
+            shown = "" if title in _TITLES.values() else title
+            last = _Node(number, kind, (40, self._below(last), 380), {}, title=shown)
+            yield last
             media[socket] = (number, 0)
-            number, left = number + 1, left + 390
-        model = (2, 0)
+            number += 1
+        model, top = (2, 0), 90
         if files is not None and files.loras:
             high, low = (file.name for file in files.loras)
             values = {"model": model, "file": high, "low_file": low}
-            yield _Node(number, "WanDuetLora", (480, 90, 400), values, title="LoRA", files=files.loras)
-            model, number = (number, 0), number + 1
-        yield from self._run(number, model, 90 if model == (2, 0) else 620, media)
+            lora = _Node(number, "WanDuetLora", (480, top, 400), values, title="LoRA", files=files.loras)
+            yield lora
+            model, number, top = (number, 0), number + 1, self._below(lora)
+        yield from self._run(number, model, top, media)
 
     def _nodes_of_comfyui(self) -> Iterator[_Node]:
         """ComfyUI's loaders, one below the other, and the model that they become."""
@@ -181,11 +195,13 @@ class _Graph:
         number, top = 2, 440
         for slot, file in self.template.files.slots.items():
             kind, widget, to = _LOADERS[slot]
-            yield _Node(number, kind, (40, top, 380), {widget: file.name}, files=(file,))
+            loader = _Node(number, kind, (40, top, 380), {widget: file.name}, files=(file,))
+            yield loader
             wires[to] = (number, 0)
-            number, top = number + 1, top + 190
-        yield _Node(number, "WanDuetFromComfy", (480, 90, 400), wires)
-        yield from self._run(number + 1, (number, 0), 360, {})
+            number, top = number + 1, self._below(loader)
+        model = _Node(number, "WanDuetFromComfy", (480, 90, 400), wires)
+        yield model
+        yield from self._run(number + 1, (number, 0), self._below(model), {})
 
     def _run(
         self, number: int, model: tuple[int, int], top: int, media: Mapping[str, tuple[int, int]]
@@ -193,16 +209,28 @@ class _Graph:
         """The request, whose node has this number and this place, its runner, its check and the result."""
         both = {"request": (number, 0), "model": model}
         yield _Node(number, self.template.node, (480, top, 400), {**self.template.values, **media})
-        yield _Node(number + 1, "WanDuetRunLocal", (940, 90, 400), both)
-        yield _Node(number + 2, "WanDuetCheck", (940, 820, 400), both)
+        runner = _Node(number + 1, "WanDuetRunLocal", (940, 90, 400), both)
+        yield runner
+        yield _Node(number + 2, "WanDuetCheck", (940, self._below(runner), 400), both)
         yield _Node(number + 3, "SaveVideo", (1400, 90, 560), {"video": (number + 1, 0)})
 
-    def _rows(self, node: _Node) -> list[list[Any]]:
+    def _rows(self, kind: str) -> list[list[Any]]:
         """[name, type, default, required or optional] of each input, in the order of the schema."""
-        return _CORE[node.type][0] if node.type in _CORE else self.schema[node.type]["inputs"]
+        return _CORE[kind][0] if kind in _CORE else self.schema[kind]["inputs"]
 
     def _outputs(self, node: _Node) -> list[list[str]]:
         return _CORE[node.type][1] if node.type in _CORE else self.schema[node.type]["outputs"]
+
+    def _height(self, kind: str) -> int:
+        """Room in pixels for a node in either canvas, what it shows after a run included."""
+        rows = self._rows(kind)
+        sockets = sum(_is_socket(row[1]) for row in rows)
+        texts = len(_TEXTS.intersection(row[0] for row in rows))
+        return 60 + 22 * sockets + 26 * (len(rows) - sockets - texts) + 110 * texts + _SHOWS.get(kind, 0)
+
+    def _below(self, node: _Node) -> int:
+        """The y of a node under this one."""
+        return node.place[1] + self._height(node.type) + _GAP
 
     def _title(self, node: _Node) -> str:
         return node.title or _TITLES.get(node.type) or _display_name(node.type)
@@ -210,7 +238,7 @@ class _Graph:
     def _api_inputs(self, node: _Node) -> dict[str, Any]:
         """As the browser sends them: widgets in their order, then the links."""
         widgets, links = {}, {}
-        for name, kind, default, _ in self._rows(node):
+        for name, kind, default, _ in self._rows(node.type):
             value = node.inputs.get(name, default)
             if isinstance(value, tuple):
                 links[name] = [str(value[0]), value[1]]
@@ -219,7 +247,7 @@ class _Graph:
         return {**widgets, **links}
 
     def _ui_node(self, order: int, node: _Node, links: list[list[Any]]) -> dict[str, Any]:
-        rows = self._rows(node)
+        rows = self._rows(node.type)
         sockets = [row for row in rows if _is_socket(row[1])]
         widgets = [row for row in rows if not _is_socket(row[1])]
         inputs: list[dict[str, Any]] = []
@@ -243,7 +271,7 @@ class _Graph:
             "id": node.id,
             "type": node.type,
             "pos": [x, y],
-            "size": [width, _height(node.type, len(sockets), [row[0] for row in widgets])],
+            "size": [width, self._height(node.type)],
             "flags": {},
             "order": order,
             "mode": 0,
@@ -305,13 +333,6 @@ def _embedded(file: ModelFile) -> dict[str, str]:
         "hash": file.sha256,
         "hash_type": "SHA256",
     }
-
-
-def _height(kind: str, sockets: int, widgets: list[str]) -> int:
-    """Room in pixels for a node of the classic canvas, previews included."""
-    texts = len(_TEXTS.intersection(widgets))
-    preview = {"LoadImage": 260, "SaveVideo": 400, "WanDuetRunLocal": 380, "WanDuetCheck": 120}.get(kind, 0)
-    return 60 + 22 * sockets + 26 * (len(widgets) - texts) + 110 * texts + preview
 
 
 def _display_name(node: str) -> str:
