@@ -3,8 +3,8 @@
     python -m tools.thumbnails [NAME ...]
 
 Runs each workflow of workflows/api in the ComfyUI of $COMFYUI_PATH, and writes the frame in the middle of its
-last result to workflows/NAME.jpg. Workflows that need a key, or weights that are not here, are named and keep
-their picture.
+last result to workflows/NAME.jpg. Workflows that need a key, or weights that are not here, are named with the
+reason, and their picture is the graph.
 """
 
 from __future__ import annotations
@@ -25,6 +25,8 @@ from wan_duet.pipelines.headless.host import examine, find_comfyui
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.video.frames import Frame
 from wan_duet.pipelines.video.read import read_frames
+
+from .graph_picture import graph_picture
 
 WORKFLOWS = Path(__file__).resolve().parents[1] / "workflows"
 SIZE = (768, 512)
@@ -73,11 +75,12 @@ def main(names: list[str]) -> int:
             graph = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
             try:
                 frames = result_frames(client, graph, Path(folder))
+                picture = thumbnail(frames[len(frames) // 2])
+                print(name)
             except HostError as error:
-                print(f"{name}: keeps its picture: {error}", file=sys.stderr)
-                continue
-            thumbnail(frames[len(frames) // 2]).save(WORKFLOWS / f"{name}.jpg", quality=85)
-            print(name)
+                picture = graph_picture(WORKFLOWS / f"{name}.json", SIZE)
+                print(f"{name}: shown as its graph: {error}", file=sys.stderr)
+            picture.save(WORKFLOWS / f"{name}.jpg", quality=85)
     return 0
 
 
