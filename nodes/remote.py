@@ -95,11 +95,11 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
             return_images: bool,
             novita_model: NovitaModel = NOVITA_MODELS[0],
         ) -> io.NodeOutput:
+            from ..pipelines.remote.experience import known_spending
             from ..pipelines.remote.order import uploading
-            from ..pipelines.remote.spending import read_spending
 
             require_images_wanted(cls.hidden, request.request.task, return_images)
-            spending = read_spending(remote_folder())
+            spending = await asyncio.to_thread(known_spending, remote_folder())
             # Files are read for their hashes, which must not hold up the nodes beside this one.
             order, prepared = await asyncio.to_thread(
                 _order, request, runner.provider, filename_prefix, spending, novita_model

@@ -217,12 +217,12 @@ class WanDuetCheck(io.ComfyNode):
         from ..pipelines.generate.lora_findings import lora_findings
         from ..pipelines.generate.required_weights import with_lightning
         from ..pipelines.plan.sigma_picture import picture_of_request
-        from ..pipelines.remote.spending import read_spending
+        from ..pipelines.remote.experience import known_spending
 
         if model is not None:  # with the LoRAs of turbo where they lie, as a run would have it
             model = with_lightning(model, request.request.task, lora_sources(online=False))
         family, abilities = None if model is None else model.family, local_abilities(interpolators(), model)
-        prices = read_spending(remote_folder()).prices  # the user's own before the published ones
+        prices = known_spending(remote_folder()).prices  # the user's own before the published ones
         runners = RUNNERS if runner == _ALL else (runner,)
         reports = check_all(
             request.request,

@@ -133,6 +133,9 @@ def _check(options: argparse.Namespace) -> int:
     found = found_in_loras(request)
     reports = check_all(request, options.on, family, abilities, known_prices(), novita, found=found)
     expected = None if family is None else _expected(request, family, model, abilities)
+    if expected is not None:
+        seconds = expected.total_s
+        reports = [replace(one, expected_s=seconds) if one.runner == "local" else one for one in reports]
     if options.json:
         answers = [report.as_dict() for report in reports]
         for answer in answers:

@@ -23,7 +23,7 @@ from ..request.field_rows import MEDIA
 from ..request.flags import values_of_flags
 from ..request.kinds import class_of
 from ..video.output import require_known_suffix
-from .remote_command import add_remote_flags, generate_remotely, require_local_flags
+from .remote_command import CHEAPEST, add_remote_flags, generate_remotely, require_local_flags
 from .request_flags import add_request_flags, add_residency, load_chosen, read_request, seconds_of
 from .subcommands import add_command
 from .terminal import TerminalProgress, print_findings
@@ -40,7 +40,11 @@ def add_generate_command(commands: Any, kind: str) -> None:
     text = "run a request; writes the result and its receipt"
     generate = add_command(commands, "generate", _generate, text)
     generate.add_argument(
-        "--on", choices=RUNNERS, default="local", help="where to run it; default: %(default)s"
+        "--on",
+        choices=(*RUNNERS, CHEAPEST),
+        default="local",
+        help="where to run it; cheapest: the provider with the lowest known price among those that you have "
+        "a key for and that refuse nothing; default: %(default)s",
     )
     generate.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .png or .jpg"

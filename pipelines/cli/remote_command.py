@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RequestError
+from ..request.check import RUNNERS
 from ..request.novita_words import NOVITA_MODELS, NovitaModel
 from ..video.output import require_known_suffix
 from .request_flags import found_in_loras
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from ..request.prices import PriceTable
 
 __all__ = [
+    "CHEAPEST",
     "add_novita_model",
     "add_remote_flags",
     "generate_remotely",
@@ -36,6 +38,8 @@ _LOCAL = (
     *("from_receipt", "allow_partial_loras", "prompt_expander", "safety_checker"),
     *("as_requested", "pose_video", "max_seconds"),
 )
+PROVIDERS = tuple(name for name in RUNNERS if name != "local")
+CHEAPEST = "cheapest"  # of the providers
 _REMOTE = ("no_reuse", "resubmit", "provider_url", "allow_loopback", "folder", "novita_model")
 
 
@@ -84,28 +88,33 @@ def require_local_flags(options: argparse.Namespace) -> None:
 
 
 def known_prices() -> PriceTable:
-    """Return the prices of providers that we or the user know."""
+    """Return the prices of providers that we, the user or the user's jobs know."""
     from ..download.folders import remote_folder
-    from ..remote.spending import read_spending
+    from ..remote.experience import known_spending
 
-    return read_spending(remote_folder()).prices
+    return known_spending(remote_folder()).prices
 
 
 def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
-    """Buy `request` at options.on, and print the path of the file.
+    """Buy `request` at options.on, or at the cheapest provider, and print the path of the file.
 
     Replaces no file: if options.output exists, the new file is beside it.
     """
     from ..download.folders import remote_folder
+    from ..remote.cheapest import cheapest
+    from ..remote.experience import known_spending
     from ..remote.order import order_for, uploading
-    from ..remote.spending import read_spending
     from .remote_terminal import NewsLine, follow, open_account
 
     _refuse(options, _LOCAL, "leave it out: the provider has its own")
     require_known_suffix(options.output)
-    model = novita_model(options, [options.on])
     folder = options.folder or remote_folder()
-    spending = read_spending(folder)
+    spending = known_spending(folder)
+    model = novita_model(options, PROVIDERS if options.on == CHEAPEST else [options.on])
+    if options.on == CHEAPEST:
+        chosen = cheapest(request, folder, spending.prices, spending.limits, model)
+        options.on = chosen.runner
+        print(f"cheapest: {chosen.runner}", file=sys.stderr)
     order, prepared = order_for(
         request,
         options.on,

@@ -83,13 +83,16 @@ def check(
     findings.extend(found)
     if any(finding.status == "impossible" for finding in found):
         resolved = None
+    used_request = request if resolved is None else resolved.request
+    known = {} if here else prices.get(used_request.endpoint, {})
     return Report(
         runner=runner,
         kind=request.kind,
         model=family.name if here and family is not None else None,
         findings=tuple(findings),
-        price=estimate(request if resolved is None else resolved.request, runner, prices),
+        price=estimate(used_request, runner, prices),
         resolved=resolved,
+        expected_s=known.get("seconds"),
     )
 
 

@@ -1,4 +1,7 @@
-"""Estimates the price of a run from published, dated prices, and states the assumptions."""
+"""Estimates the price of a run from published, dated prices, and states the assumptions.
+
+An entry of the table may also hold what earlier jobs cost and took (`remote/experience.py`).
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from .timing import frames_out, output_fps
 
 __all__ = ["PRICES", "Price", "PriceTable", "estimate"]
 
+_CHARGE_TOLERANCE = 0.05  # how far charge and estimate may part without a warning
 PriceTable = Mapping[str, Mapping[str, Any]]
 
 
@@ -46,11 +50,19 @@ class Price:
         if self.usd is None or self.low is None or self.high is None:
             return f"unknown ({self.assumption})"
         if self.source is None:
-            return f"${self.usd:.2f} ({self.assumption})"
+            return f"{self.amount()} ({self.assumption})"
         amount = f"about {_dollars(self.usd)}"
         if self.low != self.high:
             amount += f", from {_dollars(self.low)} to {_dollars(self.high)}"
         return f"{amount} ({self.assumption}; {self.source}, {self.as_of})"
+
+    def amount(self) -> str:
+        """Return the price or its range in one word or two."""
+        if self.usd is None or self.low is None or self.high is None:
+            return "unknown"
+        if self.source is None:
+            return f"${self.usd:.2f}"
+        return _dollars(self.low) if self.low == self.high else f"{_dollars(self.low)}-{_dollars(self.high)}"
 
 
 def estimate(request: WanRequest, runner: str, prices: PriceTable = PRICES) -> Price:
@@ -58,7 +70,7 @@ def estimate(request: WanRequest, runner: str, prices: PriceTable = PRICES) -> P
     if runner == "local":
         return Price(0.0, 0.0, 0.0, "your own machine")
     entry = prices.get(request.endpoint)
-    if entry is None or request.provider != runner:
+    if entry is None or "usd" not in entry or request.provider != runner:
         return _unknown(f"{runner} has no published price for {request.kind}")
     values = request.model_dump()
     usd = entry["usd"] if "by" not in entry else entry["usd"].get(values[entry["by"]])
@@ -67,6 +79,7 @@ def estimate(request: WanRequest, runner: str, prices: PriceTable = PRICES) -> P
     if entry["unit"] == "video_second" and "num_frames" not in values:
         return _unknown("the provider decides the length")
     likely, others, assumption = _counts(entry, values)
+    assumption += _charged(entry)
     amounts = [usd * count for count in (likely, *others)]
     return Price(amounts[0], min(amounts), max(amounts), assumption, entry["source"], entry["as_of"])
 
@@ -98,6 +111,15 @@ def _counts(entry: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[float,
         others.append(float(delivered / output_fps(values["frames_per_second"], frames, between, adjust)))
         assumption += "; it may be the length of the file"
     return frames / counted, others, assumption
+
+
+def _charged(entry: Mapping[str, Any]) -> str:
+    """Return a warning if earlier jobs were charged more or less than estimated."""
+    charged = entry.get("charged")
+    if charged is None or abs(charged["ratio"] - 1.0) <= _CHARGE_TOLERANCE:
+        return ""
+    jobs = "1 job" if charged["jobs"] == 1 else f"{charged['jobs']} jobs"
+    return f"; WARNING: your last {jobs} there cost {charged['ratio']:.2f} times the estimate"
 
 
 def _dollars(usd: float) -> str:

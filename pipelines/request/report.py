@@ -58,6 +58,7 @@ class Report:
 
     model:    name of the model family; None for a provider, or without a model.
     resolved: the request with every value decided; None if a value is impossible.
+    expected_s: seconds that the run is expected to take; None if unknown.
     """
 
     runner: str
@@ -66,6 +67,7 @@ class Report:
     findings: tuple[Finding, ...]
     price: Price
     resolved: Resolved | None = None
+    expected_s: float | None = None
 
     def require(self) -> Resolved:
         """Return the resolved request. Raises RequestError that lists all impossible values."""
@@ -110,6 +112,7 @@ class Report:
             "price": asdict(self.price),
             "ok": self.ok,
             "resolved": None if self.resolved is None else self.resolved.as_dict(),
+            "expected_s": self.expected_s,
         }
 
     def table(self) -> dict[str, Any]:
@@ -152,6 +155,8 @@ def side_by_side(reports: Sequence[Report]) -> str:
     fields = dict.fromkeys(finding.field for report in reports for finding in report.findings)
     table = [["", *(report.runner for report in reports)]]
     table.append(["can run", *("yes" if report.ok else "no" for report in reports)])
+    table.append(["price", *(report.price.amount() for report in reports)])
+    table.append(["seconds", *(_seconds(report) for report in reports)])
     table += [[field, *(_verdict(report, field) for report in reports)] for field in fields]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
@@ -159,6 +164,10 @@ def side_by_side(reports: Sequence[Report]) -> str:
         for row in table
     ]
     return "\n\n".join(["\n".join(lines), *(report.text() for report in reports)])
+
+
+def _seconds(report: Report) -> str:
+    return "unknown" if report.expected_s is None else f"about {report.expected_s:.0f}"
 
 
 def _verdict(report: Report, field: str) -> str:

@@ -88,6 +88,19 @@ def jobs(capsys: pytest.CaptureFixture[str], *arguments: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
+def test_the_cheapest_provider_with_a_key_is_chosen_and_named(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert generate(tmp_path, "--on", "cheapest", "--json") == 0
+    told = capsys.readouterr()
+    assert "cheapest: fal" in told.err
+    assert json.loads(told.out)["receipt"]["runner"] == "fal"
+    (folder / "spending.json").write_text(json.dumps({"per_run_usd": 0.1}))
+    assert generate(tmp_path, "--on", "cheapest", "--no-reuse") == 2
+    assert "above your limit" in capsys.readouterr().err
+    assert len(server.jobs) == 1
+
+
 def test_a_request_of_the_command_line_is_bought_once_and_listed(
     tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
