@@ -28,7 +28,7 @@ from wan_duet.pipelines.remote.job_record import Job, Order
 from wan_duet.pipelines.remote.owner_lock import OwnerLock
 from wan_duet.pipelines.remote.spending_limits import SpendingLimits, begin_job
 
-from .workshop import FILM, Workshop, broken, gone, silent
+from .workshop import FILM, JOB_POINTS, Workshop, broken, gone, silent
 
 Make = Callable[..., Order]
 
@@ -409,6 +409,29 @@ def test_a_night_without_this_machine_does_not_cancel_what_is_finished(
     context.clock.time += 9 * 3600  # type: ignore[attr-defined]
     assert resume(context).state == "done"
     assert "cancel" not in workshop.calls
+
+
+@pytest.mark.parametrize("hours", [-2, 2])
+@pytest.mark.parametrize("point", JOB_POINTS)
+def test_a_clock_that_jumps_at_any_point_neither_cancels_nor_delays_a_job(
+    context: JobContext, workshop: Workshop, order: Make, point: str, hours: int
+) -> None:
+    passed = []
+
+    def jump(reached: str) -> None:
+        if reached == point and not passed:
+            passed.append(reached)
+            context.clock.time += hours * 3600  # type: ignore[attr-defined]
+
+    workshop.looks = 3
+    hasty = replace(
+        context.poll_times, cancel_late=True
+    )  # a deadline of ten minutes by the clock would cancel it
+    assert run(order(), replace(context, at=jump, poll_times=hasty)).state == "done"
+    assert passed == [point]
+    assert len(workshop.made) == 1
+    assert "cancel" not in workshop.calls
+    assert context.clock.slept < 60  # type: ignore[attr-defined]
 
 
 def test_a_clock_that_is_put_forward_cancels_nothing(

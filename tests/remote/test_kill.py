@@ -19,28 +19,12 @@ import pytest
 
 from ..servers.fal import FalServer
 from .buyer import KEY, buy
+from .workshop import JOB_POINTS
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="kill -9 and fork are POSIX")
 ROOT = Path(__file__).parents[2]
 
-POINTS = [
-    "intent written",
-    "uploaded",
-    "submitting written",
-    "answered",
-    "submitted written",
-    "status read",
-    "status read:2",
-    "running written",
-    "result read",
-    "completed written",
-    "place reserved",
-    "downloading",
-    "downloading:2",
-    "downloaded",
-    "receipt written",
-    "done written",
-]
+POINTS = [*JOB_POINTS, "status read:2", "downloading:2"]
 STALLED = ["initiate", "upload", "submit", "status", "result", "download"]  # calls of which no answer comes
 
 

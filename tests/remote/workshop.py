@@ -22,6 +22,22 @@ from wan_duet.pipelines.remote.provider import (
 )
 from wan_duet.pipelines.remote.stored_form import stored_form
 
+JOB_POINTS = (  # what `JobContext.at` is told of a job without trouble, in order
+    "intent written",
+    "uploaded",
+    "submitting written",
+    "answered",
+    "submitted written",
+    "status read",
+    "running written",
+    "result read",
+    "completed written",
+    "place reserved",
+    "downloading",
+    "downloaded",
+    "receipt written",
+    "done written",
+)
 FILM = b"\0\0\0\x18ftypmp42" + bytes(1000)
 
 
