@@ -53,8 +53,8 @@ def add_generate_command(commands: Any, kind: str) -> None:
         "--from-receipt",
         type=Path,
         metavar="OUT.json",
-        help="repeat the run of a receipt exactly; inputs are looked up in the current folder, unless --kind "
-        "and their flags are given",
+        help="repeat the run of a receipt exactly; inputs are looked up in the current folder and beside the "
+        "receipt, unless --kind and their flags are given",
     )
 
     generate.add_argument(

@@ -9,7 +9,7 @@ import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ from ..request.lora_weight import place_of
 from ..request.parse import parse
 from ..request.report import Finding
 from ..version import VERSION
+from .cpu_settings import changed_settings, cpu_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +48,7 @@ __all__ = [
 ]
 
 _FORMAT = 1
+_MOST_THREADS = 4096  # above it somebody has mistyped
 _SOLVERS = {solver for _, solver in (*GRIDS.values(), *DISTILLED.values())}
 _LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "numpy", "av", "pydantic")
 
@@ -69,6 +71,8 @@ class Recorded:
     inputs: Mapping[str, Any] = field(default_factory=dict)
     cache_threshold: float | None = None  # of the step cache
     prompt: str | None = None  # the expanded one
+    folder: Path = Path()  # of the receipt
+    cpu: Mapping[str, Any] = field(default_factory=dict)  # as `cpu_settings` makes it
 
 
 def make_receipt(run: Run, notes: Sequence[Finding], *, prompt: str, latents_sha256: str) -> dict[str, Any]:
@@ -111,6 +115,7 @@ def make_receipt(run: Run, notes: Sequence[Finding], *, prompt: str, latents_sha
         "latents_sha256": latents_sha256,
         "memory": run.estimate.as_dict(),
         "versions": library_versions(),
+        "cpu": cpu_settings(),
         "findings": [finding.as_dict() for finding in report.with_findings(notes).told],
     }
 
@@ -162,7 +167,7 @@ def read_receipt(file: Path) -> Recorded:
         )
     try:
         _require_repeatable(content)
-        return _recorded(content)
+        return replace(_recorded(content), folder=file.parent)
     except (KeyError, TypeError, ValueError, ArithmeticError, ModelError) as error:
         raise RequestError.of(
             "from-receipt", f"{file} is damaged: {error!r}", "make a new one from the request"
@@ -200,7 +205,16 @@ def _recorded(content: Mapping[str, Any]) -> Recorded:
         cache_threshold=content["acceleration"]["threshold"] if "acceleration" in content else None,
         prompt=content.get("prompt"),
         preferences=_preferences(model),
+        cpu=_cpu(content.get("cpu", {})),
     )
+
+
+def _cpu(recorded: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Raises what `_recorded` raises. The oldest receipts contain none."""
+    threads = recorded.get("threads", 1)
+    if not isinstance(threads, int) or not 1 <= threads <= _MOST_THREADS:
+        raise ValueError(f"cpu.threads is {threads!r}")
+    return dict(recorded)
 
 
 def _preferences(model: Mapping[str, Any]) -> Preferences:
@@ -225,13 +239,14 @@ def require_same_files(recorded: Recorded, model: AnyModel) -> None:
 
 
 def differences(recorded: Recorded) -> str:
-    """Describe how the versions here differ from those in the receipt."""
+    """Describe how the versions and the CPU here differ from those in the receipt."""
     here = library_versions()
     changed = [
         f"{name} {recorded.versions.get(name)} there, {here.get(name)} here"
         for name in sorted({*here, *recorded.versions})
         if here.get(name) != recorded.versions.get(name)
     ]
+    changed += changed_settings(recorded.cpu)
     return "; ".join(changed) or "all versions are equal, so the device or its settings must differ"
 
 

@@ -41,6 +41,7 @@ from ..video.output import require_suffix, reserved_output, write_sidecar
 from ..video.tags import RECEIPT
 from ..weights.lora.find import LoraSources
 from .conditions import ImageConditions
+from .cpu_settings import threads_of
 from .host_sampling import sample_on_host
 from .kept_latents import KeptLatents, Sampled
 from .local_receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
@@ -50,6 +51,7 @@ from .media_inputs import MediaInputs, read_media_inputs
 from .memory_estimate import estimate_host_memory, estimate_memory
 from .prepared_run import Run
 from .prompt import expanded_prompt, helpers_record, prompt_conditions, token_counter
+from .recorded_inputs import recorded_inputs
 from .render import Rendered, render, render_image, tiling_note
 from .required_weights import missing_weights, with_lightning
 from .result import Result, StageTimer
@@ -167,7 +169,8 @@ def repeat(
 ) -> Result:
     """Generate the video or image of a receipt again.
 
-    media: {field: file} of the inputs. A missing one is looked up by its name in the current folder.
+    media: {field: file} of the inputs. A missing one is looked up by name and hash in the current folder and
+           beside the receipt.
     check_memory, pose_video, tell: as for `run`.
 
     Raises ModelError when weight files or inputs differ from the recorded ones, and SamplingError when the
@@ -181,7 +184,8 @@ def repeat(
     model = replace(model, preferences=recorded.preferences)
     available = interpolators or Interpolators()
     _require_interpolator(recorded.plan, available)
-    inputs = read_media_inputs(recorded.request, media)
+    found = recorded_inputs(recorded.inputs, (Path.cwd(), recorded.folder))
+    inputs = read_media_inputs(recorded.request, {**found, **media})
     inputs.require(recorded.inputs)
     threshold = recorded.cache_threshold
     abilities = replace(local_abilities(available, plain), step_cache=threshold is not None)
@@ -202,9 +206,10 @@ def repeat(
         cache_threshold=threshold,
         tell=tell,
     )
-    if recorded.request.task == SPEECH:
-        return make_speech(decided, pose_video, recorded)
-    return _execute(decided, recorded)
+    with threads_of(recorded.cpu):
+        if recorded.request.task == SPEECH:
+            return make_speech(decided, pose_video, recorded)
+        return _execute(decided, recorded)
 
 
 def _decided(

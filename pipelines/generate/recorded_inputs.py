@@ -1,0 +1,27 @@
+"""Finds the input files of a receipt by name and hash."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from ..video.local_file import file_at
+
+__all__ = ["recorded_inputs"]
+
+
+def recorded_inputs(inputs: Mapping[str, Any], folders: Sequence[Path]) -> dict[str, Path]:
+    """Return {field: file} for each recorded input that lies unchanged in one of `folders`.
+
+    inputs: {field: {"name", "sha256", ...}}, as `MediaInputs.as_dict` makes them.
+    """
+    found = {}
+    for field, entry in inputs.items():
+        name = PureWindowsPath(str(entry["name"])).name  # a receipt from elsewhere names no folder here
+        for folder in folders:
+            file = folder / name
+            if name and file.is_file() and file_at(file, field).sha256 == entry["sha256"]:
+                found[field] = file
+                break
+    return found
