@@ -152,4 +152,4 @@ def field_input(widget: Widget) -> io.Input:
         return io.String.Input(widget.name, multiline=not widget.optional, **common)
     if widget.type == "FLOAT":
         return io.Float.Input(widget.name, **bounds, **_TENTH, **common)
-    return io.Int.Input(widget.name, step=widget.step, **bounds, **common)
+    return io.Int.Input(widget.name, **bounds, **common)

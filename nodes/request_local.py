@@ -8,7 +8,7 @@ from ..pipelines.request import RequestWithMedia, with_local
 from .comfy_interface import io
 from .inputs import field_input
 from .sockets import WanRequestSocket
-from .widgets import local_widgets
+from .widgets import local_chosen, local_widgets
 
 
 class WanDuetRequestLocal(io.ComfyNode):
@@ -20,13 +20,19 @@ class WanDuetRequestLocal(io.ComfyNode):
             node_id="WanDuetRequestLocal",
             display_name="Wan Duet Request Local",
             category="Wan Duet/request",
-            description="Adds settings to a request that only this machine has, such as NAG: a negative "
-            "prompt that acts at guidance scale 1. A provider refuses such a request.",
+            description="Adds settings to a request that only this machine has: its size in pixels, solver, "
+            "steps of each expert, noise levels, or NAG, a negative prompt that acts at guidance scale 1. A "
+            "provider refuses such a request.",
             search_aliases=[
                 "nag",
                 "normalized attention guidance",
                 "cfg zero star",
                 "negative prompt lightning",
+                "width height",
+                "solver",
+                "boundary",
+                "custom sigmas",
+                "lora strength per expert",
             ],
             inputs=[
                 WanRequestSocket.Input("request", tooltip="The request to add the settings to."),
@@ -37,6 +43,4 @@ class WanDuetRequestLocal(io.ComfyNode):
 
     @classmethod
     def execute(cls, request: RequestWithMedia, **settings: Any) -> io.NodeOutput:
-        widgets = local_widgets()
-        asked = {name: value for name, value in settings.items() if value != widgets[name].default}
-        return io.NodeOutput(request._replace(request=with_local(request.request, asked)))
+        return io.NodeOutput(request._replace(request=with_local(request.request, local_chosen(settings))))

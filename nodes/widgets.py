@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any, NamedTuple
 
 from ..pipelines.errors import RequestError
-from ..pipelines.request import SEED_MAX, FieldRow, field_table, kinds_of, local_row, read_json
+from ..pipelines.request import SEED_MAX, FieldRow, field_table, kinds_of, local_row, read_json, read_list
 from ..pipelines.request.image_size import LONGEST_SIDE
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "Widget",
     "chosen",
     "fields_of",
+    "local_chosen",
     "local_widgets",
     "socket_of",
     "widgets",
@@ -25,10 +26,13 @@ __all__ = [
 PROVIDER_DEFAULT = "provider default"
 UNSET = -1
 CUSTOM = "custom"
+_SMALLEST = 0.001  # above 0: what the digits of a widget can say
 _SWITCH = {"on": True, "off": False}
 _CONTROLS = {
     "string": "STRING",
     "object": "STRING",
+    "array<number>": "STRING",
+    "array<StageLoRA>": "STRING",
     "integer": "INT",
     "number": "FLOAT",
     "boolean": "BOOLEAN",
@@ -40,7 +44,6 @@ class Widget(NamedTuple):
     """One widget. type: "STRING", "INT", "FLOAT", "BOOLEAN" or "COMBO". `min` and `max` are included, None if
     open.
 
-    step:     valid whole numbers are its multiples. None if any is valid.
     optional: a graph may leave it out.
     """
 
@@ -51,7 +54,6 @@ class Widget(NamedTuple):
     min: float | None = None
     max: float | None = None
     options: tuple[str | int, ...] = ()
-    step: int | None = None
     optional: bool = False
 
 
@@ -59,12 +61,12 @@ class Widget(NamedTuple):
 def fields_of(task: str) -> Mapping[str, FieldRow]:
     """Return the fields of all kinds of a task.
 
-    Each has the default of the first kind that has it, and the widest range that a kind allows.
+    Each is as the first kind has it that has it; what is valid on any machine is the same in all.
     """
     union: dict[str, FieldRow] = {}
     for cls in kinds_of(task):
         for row in field_table(cls.kind):
-            union[row.name] = _wider(union[row.name], row) if row.name in union else row
+            union.setdefault(row.name, row)
     return union
 
 
@@ -84,8 +86,18 @@ def local_widgets() -> dict[str, Widget]:
 def _local_widget(row: FieldRow) -> Widget:
     (widget,) = _widgets(row)
     unset = row.default is None and widget.default == UNSET
-    tooltip = f"{row.description} {UNSET}: unset." if unset else row.description
+    tooltip = f"{row.description} {UNSET}: unset." if unset else _tooltip(row)
     return widget._replace(tooltip=tooltip, optional=True)
+
+
+def local_chosen(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert widget values to settings of `local`. Leaves out those at their defaults."""
+    known, rows = local_widgets(), {row.name: row for row in local_row().fields}
+    return {
+        name: read_list(f"local.{name}", value) if rows[name].type.startswith("array") else value
+        for name, value in settings.items()
+        if value != known[name].default
+    }
 
 
 def socket_of(row: FieldRow) -> str:
@@ -111,26 +123,28 @@ def chosen(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _widgets(row: FieldRow) -> list[Widget]:
-    low, high = row.range or (None, None)
+    low, high = (None, None) if row.range is None else (row.range.min, row.range.max)
     unset = row.default is None and not row.required
     if row.name == "seed":
-        low, high = row.range or (0, SEED_MAX)
+        low, high = (0, SEED_MAX) if row.range is None else (low, high)
         text = "Where the noise starts: the same seed and settings give the same result."
         return [Widget(row.name, "INT", 0, f"{text} -1 chooses a random one." if low else text, low, high)]
     if row.type == "ImageSize|enum":
         size = _combo(row, (*(row.enum or ()), CUSTOM), unset)
         return [size, *(_side(side) for side in row.fields)]
-    if row.enum is not None:
-        return [_combo(row, row.enum, unset)]
+    if choices := row.enum or row.offered:
+        return [_combo(row, choices, unset)]
     if _is_switch(row):
         return [_combo(row, tuple(_SWITCH), unset)]
     kind = _CONTROLS[row.type]
     if kind == "STRING":
         return [Widget(row.name, kind, row.default or "", _tooltip(row), optional=row.media is not None)]
+    if row.range is not None and row.range.above:
+        low = _SMALLEST
     if unset:
         low = UNSET if low is None else min(UNSET, low)
     default = UNSET if unset else row.default
-    return [Widget(row.name, kind, default, _tooltip(row), low, high, step=row.multiple_of)]
+    return [Widget(row.name, kind, default, _tooltip(row), low, high)]
 
 
 def _combo(row: FieldRow, options: tuple[str | int, ...], unset: bool) -> Widget:
@@ -150,6 +164,8 @@ def _tooltip(row: FieldRow) -> str:
         return f"{row.description} Leave empty when {socket_of(row)} is connected."
     if row.type == "object":
         return f"{row.description} A JSON object, such as {row.wanted()}; empty for none."
+    if row.type.startswith("array"):
+        return f"{row.description} In JSON: {row.wanted()}; empty for none."
     if row.default is None and row.type in ("integer", "number"):
         return f"{row.description} {UNSET} leaves it to the provider."
     return row.description
@@ -172,11 +188,3 @@ def _object(name: str, text: str) -> dict[str, Any]:
     except RequestError as error:
         (problem,) = error.problems
         raise RequestError.of(name, problem.found, problem.fix) from None
-
-
-def _wider(one: FieldRow, other: FieldRow) -> FieldRow:
-    if one.range is None or other.range is None:
-        return one._replace(range=None)
-    lows, highs = zip(one.range, other.range, strict=True)
-    low = None if None in lows else min(lows)
-    return one._replace(range=(low, None if None in highs else max(highs)))

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import RequestError, WanDuetError
+from ..request.check import RUNNERS
 from ..request.kinds import KIND_NAMES, describe_kinds, json_schema
 from ..version import VERSION
 from .check_commands import add_check_commands
@@ -57,6 +58,12 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     add_command(commands, "kinds", _kinds, "list the kinds of request")
     schema = add_command(commands, "schema", _schema, "print the JSON Schema of a kind")
     schema.add_argument("kind", choices=list(KIND_NAMES), metavar="KIND")
+    schema.add_argument(
+        "--on",
+        choices=RUNNERS,
+        default="local",
+        help="local: what a request may hold; a provider: the schema that it states; default: %(default)s",
+    )
     add_contracts_command(commands)
     add_jobs_command(commands)
     add_keys_command(commands)
@@ -78,7 +85,7 @@ def _kinds(options: argparse.Namespace) -> int:
 
 
 def _schema(options: argparse.Namespace) -> int:
-    print(json.dumps(json_schema(options.kind), indent=2, ensure_ascii=False))
+    print(json.dumps(json_schema(options.kind, options.on), indent=2, ensure_ascii=False))
     return 0
 
 

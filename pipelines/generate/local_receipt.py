@@ -23,6 +23,7 @@ from ..loading.host_model import HostModel, has_whole_vae
 from ..plan.plan import Plan
 from ..plan.sigmas import DISTILLED, GRIDS
 from ..request.base import WanRequest
+from ..request.field_rows import LOCAL
 from ..request.lora_weight import place_of
 from ..request.parse import parse
 from ..request.report import Finding
@@ -262,10 +263,15 @@ def _fit_to_share(payload: dict[str, Any], inputs: MediaInputs) -> dict[str, Any
     """Remove what is private: folders of files, and queries of addresses, which may hold a signature."""
     names = {field: file.name for field, file in inputs.files.items()}
     payload = {**payload, **{field: name for field, name in names.items() if not _is_hash(payload[field])}}
-    loras = payload.get("loras")
-    if not loras:
-        return payload
-    return {**payload, "loras": [{**lora, "path": _bare(lora["path"])} for lora in loras]}
+    if local := payload.get(LOCAL):
+        payload = {**payload, LOCAL: _with_bare_paths(local, "loras_per_stage")}
+    return _with_bare_paths(payload, "loras")
+
+
+def _with_bare_paths(values: dict[str, Any], field: str) -> dict[str, Any]:
+    """Return the values with every LoRA of a field under its bare name."""
+    loras = values.get(field)
+    return {**values, field: [{**lora, "path": _bare(lora["path"])} for lora in loras]} if loras else values
 
 
 def _is_hash(value: str) -> bool:

@@ -26,6 +26,7 @@ from ..progress import Progress
 from ..request.base import WanRequest
 from ..request.check import check
 from ..request.field_case import LocalAbilities
+from ..request.local_settings import stage_loras
 from ..request.report import Report, Tell, silent
 from ..request.seeds import seed_for_run
 from ..sampling.engine import Prompts
@@ -274,7 +275,7 @@ def _with_loras(
     *,
     allow_partial: bool,
 ) -> AnyModel:
-    loras = getattr(request, "loras", None) or ()
+    loras = [*(getattr(request, "loras", None) or ()), *stage_loras(request.local)]
     return with_loras(model, loras, sources, progress, allow_partial=allow_partial)
 
 

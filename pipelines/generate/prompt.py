@@ -15,7 +15,6 @@ from ..networks.prompt_expander import expand_prompt
 from ..networks.text_encoder import clean_prompt
 from ..networks.tokenizer import read_tokenizer
 from ..request.check import too_long
-from ..request.local_settings_rules import decided
 from ..request.report import Finding
 from ..sampling.engine import Condition, Prompts
 from .prepared_run import Run
@@ -52,7 +51,7 @@ def expanded_prompt(run: Run) -> str:
 def prompt_conditions(run: Run, prompt: str) -> tuple[Prompts | HostPrompts, tuple[Finding, ...]]:
     """Encode prompt and negative prompt. Returns them, and a finding for each one that was cut."""
     if isinstance(run.model, HostModel):
-        negative = dict(run.request).get("negative_prompt") or ""
+        negative = run.report.require().values.get("negative_prompt") or ""
         # Both, whatever the guidance: a patch on the model may use the negative one at scale 1 too.
         return HostPrompts(*run.model.networks.encode_prompts([prompt, negative])), ()
     return own_conditions(run, prompt)
@@ -63,7 +62,7 @@ def own_conditions(run: Run, prompt: str) -> tuple[Prompts, tuple[Finding, ...]]
     plan, running = run.plan, run.plan.experts[run.plan.start_step :]
     guided = any(plan.guidance[expert] != 1 for expert in running)
     avoiding = plan.extra_guidance is not None and plan.extra_guidance.nag_on(running)
-    fields = {**dict(run.request), **decided(run.request.local, dict(run.request)), "prompt": prompt}
+    fields = {**run.report.require().values, "prompt": prompt}
     names = [
         "prompt",
         *(["negative_prompt"] if guided else []),

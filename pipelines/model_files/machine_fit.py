@@ -15,7 +15,7 @@ from ..plan.flops import SIZES, NetworkSize
 from ..plan.plan import make_plan
 from ..request import class_of, parse
 from ..request.check import check
-from ..request.field_rows import field_rows
+from ..request.field_rows import FieldRow, field_rows
 from .catalogue import FileSet
 
 __all__ = ["Machine", "expected", "fit"]
@@ -72,7 +72,9 @@ def expected(kind: str, family: str, rates: Rates | None) -> Expectation | None:
 def _default_values(kind: str) -> dict[str, Any]:
     """A request with nothing but what it must have, at its first choice or lower end."""
     required = [row for row in field_rows(class_of(kind)) if row.required]
-    return {
-        row.name: "x" if row.type == "string" else row.enum[0] if row.enum else row.range and row.range[0]
-        for row in required
-    }
+    return {row.name: "x" if row.type == "string" else _least(row) for row in required}
+
+
+def _least(row: FieldRow) -> Any:
+    choices = row.enum or row.offered
+    return choices[0] if choices else row.range and row.range.min

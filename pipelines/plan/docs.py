@@ -54,8 +54,10 @@ a provider. A value equal to the default is a preference: a runner may adjust it
 value is a demand: a runner uses it unchanged, or refuses the request. A field without a default is not sent
 until you set it.
 
-Where sources disagree about a range, the newest one validates. A value that only an older source refuses gets
-a warning.
+A range "at" a provider holds there alone: a request outside it runs on this machine, and is refused by that
+provider, in *Check* and before anything is sent. Where its sources disagree, the newest one counts. A value
+that only an older source refuses gets a warning there. `wan-duet schema KIND --on fal` prints the JSON Schema
+as the provider states it.
 
 {_aliases()}
 
@@ -168,10 +170,13 @@ def _default(row: FieldRow) -> str:
 
 
 def _allowed(row: FieldRow) -> str:
-    choices = "" if row.enum is None else ", ".join(map(str, row.enum))
-    ranges = "; ".join(f"{row.range_text(limit)} ({limit.as_of})" for limit in reversed(row.limits))
-    ranges = ranges or row.range_text()
-    return "; ".join(part for part in (choices, ranges) if part)
+    anywhere = "" if row.range is None else str(row.range)
+    if row.enum is not None:
+        anywhere = ", ".join(map(str, row.enum))
+    elif row.offered and row.type == "string":
+        anywhere = row.wanted()
+    stated = (f"{row.limit_text(limit)} ({limit.as_of})" for limit in reversed(row.limits))
+    return "; ".join(part for part in (anywhere, *stated) if part)
 
 
 def _table(head: Iterable[str], lines: Iterable[Iterable[Any]]) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import RequestError
+from .negative_prompts import FIRST_AND_LAST, IMAGE_21, SPEECH, WAN
 
 __all__ = ["FAMILIES", "Family", "Sizes", "default_family"]
 
@@ -31,6 +32,7 @@ class Family:
     end_image:      whether a request "never", "may" or "must" have an end image.
     needs_audio:    the model needs an audio encoder.
     trained_frames: the longest clip that the model was trained on, frame_num of the official configurations.
+    negative_prompt: that of the official code, for an empty one.
     source:         where the numbers come from.
     """
 
@@ -54,6 +56,7 @@ class Family:
     end_image: Literal["never", "may", "must"] = "never"
     needs_audio: bool = False
     trained_frames: int = 81
+    negative_prompt: str = WAN
 
     def able_to(self, task: str) -> tuple[str, ...]:
         """Return the names of all families that can do `task`, for an error message."""
@@ -125,6 +128,7 @@ FAMILIES: dict[str, Family] = {
             sizes=_SIZES,
             source="Wan-Video/Wan2.2 wan/configs/wan_s2v_14B.py",
             needs_audio=True,
+            negative_prompt=SPEECH,
         ),
         Family(
             name="wan2.2-ti2v-5b",
@@ -174,6 +178,7 @@ FAMILIES: dict[str, Family] = {
             image_form="channels",
             uses_clip=True,
             source="Wan-Video/Wan2.1 wan/configs/wan_i2v_14B.py and generate.py",
+            negative_prompt=IMAGE_21,
         ),
         Family(
             name="wan2.1-flf2v-14b",  # the same network, but its image embedding counts two pictures
@@ -187,6 +192,7 @@ FAMILIES: dict[str, Family] = {
             uses_clip=True,
             end_image="must",
             source="Wan-Video/Wan2.1 wan/configs/__init__.py and generate.py",
+            negative_prompt=FIRST_AND_LAST,
         ),
         Family(
             name="toy",
@@ -230,6 +236,7 @@ FAMILIES: dict[str, Family] = {
             hidden_width=64,
             own_sizes=True,
             needs_audio=True,
+            negative_prompt=SPEECH,
         ),
     )
 }

@@ -10,14 +10,15 @@ from typing import Any
 
 from ..errors import RequestError
 from ..request import SEED_MAX, Resolved
-from ..request.timing import frames_out, generated_frames, output_fps
+from ..request.timing import frames_out, generated_frames, output_fps, speech_clip
 from .extra_guidance import ExtraGuidance, forwards_with
 from .families import Family
-from .sigmas import DISTILLED, GRIDS, SigmaGrid, experts_of, start_step
+from .sigmas import DISTILLED, GRIDS, SigmaGrid, experts_of, first_steps, from_sigmas, start_step
 
 __all__ = ["Plan", "describe", "make_plan"]
 
 
+EXPLICIT = "explicit"  # the grid of a request that states its noise levels
 _EXTRA = "extra_guidance"  # the only key of a plan that may be missing
 
 
@@ -32,7 +33,8 @@ class Plan:
     frames_generated:  4n + 1, as the VAE decodes. The file keeps frames_delivered of them. For speech, the
                        first one is the input image.
     fps:               before interpolation. fps_out: of the file. For an image, the rate of the model.
-    grid, solver:      the requested sigma grid, and the solver that uses it.
+    grid, solver:      the requested sigma grid, or "explicit", and the solver that uses it.
+    boundary:          None with one expert, and where the request states the steps of the high one.
     sigmas:            n + 1 float32 values. timesteps and experts have n.
     start_step:        the first step that runs. A strength below 1 skips earlier ones.
     guidance:          {expert: scale}. A scale of 1 needs no forward for the negative prompt.
@@ -134,21 +136,24 @@ def make_plan(
         raise RequestError.of("seed", f"got {seed}", f"give 0 to {SEED_MAX}")
     values, size, request = resolved.values, resolved.size, resolved.request
     frames: int = values["num_frames"]
-    generated = generated_frames(frames, family.vae_stride[0])
+    stride_t, stride_h, stride_w = family.vae_stride
+    clip = speech_clip(frames, stride_t) if request.task == "speech-to-video" else frames
+    generated = generated_frames(clip, stride_t)
     between: int = 0 if values["interpolator_model"] == "none" else values["num_interpolated_frames"]
     fps: int = values["frames_per_second"]
     delivered = frames_out(frames, between)
 
     name, grid, chosen_solver = _grid(values, solver, values["num_inference_steps"], values["shift"])
-    boundary = _boundary(family, boundary)
+    boundary = _boundary(family, boundary if values.get("boundary") is None else values["boundary"])
     experts = experts_of(grid, boundary)
+    if values.get("high_steps") is not None:
+        boundary, experts = None, first_steps(len(experts), values["high_steps"])
     start = start_step(len(experts), values["strength"])
     guidance: dict[str, float] = {"high": values["guidance_scale"]}
     if family.experts == 2:
         guidance["low"] = values["guidance_scale_2"]
     extra, running = ExtraGuidance.of_values(values, tuple(guidance)), experts[start:]
 
-    stride_t, stride_h, stride_w = family.vae_stride
     latent_frames = (generated - 1) // stride_t + 1
     shape = (family.latent_channels, latent_frames, size.height // stride_h, size.width // stride_w)
     tokens = shape[1] * (shape[2] // 2) * (shape[3] // 2)
@@ -257,10 +262,13 @@ def _grid(
             raise RequestError.of("solver", f"got {solver!r}", fix)
         make_grid, chosen_solver = DISTILLED[own]
         return own, make_grid(steps, shift), chosen_solver
-    name = solver or "unipc"
+    asked = values.get("solver", "auto")
+    name = solver or ("unipc" if asked == "auto" else asked)
     if name not in GRIDS:
         raise RequestError.of("solver", f"got {solver!r}", "give one of " + ", ".join(GRIDS))
     make_grid, chosen_solver = GRIDS[name]
+    if values.get("sigmas") is not None:
+        return EXPLICIT, from_sigmas(values["sigmas"]), chosen_solver
     return name, make_grid(steps, shift), chosen_solver
 
 

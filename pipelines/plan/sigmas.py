@@ -23,6 +23,7 @@ __all__ = [
     "dmd_grid",
     "dpmpp_grid",
     "experts_of",
+    "first_steps",
     "forwards_of",
     "from_sigmas",
     "lightning_grid",
@@ -141,6 +142,11 @@ def experts_of(grid: SigmaGrid, boundary: float | None) -> tuple[str, ...]:
     """Return the expert of each step, "high" or "low". See `split`."""
     low_from = split(grid, boundary)
     return ("high",) * low_from + ("low",) * (len(grid.timesteps) - low_from)
+
+
+def first_steps(steps: int, high: int) -> tuple[str, ...]:
+    """Return the expert of each of `steps`: the first `high` are those of the high-noise expert."""
+    return ("high",) * min(high, steps) + ("low",) * max(steps - high, 0)
 
 
 def stages_of(experts: Sequence[str], start: int = 0) -> Iterator[tuple[str, range]]:

@@ -17,11 +17,12 @@ from .fal_rules import fal_findings, for_fal
 from .field_case import FieldCase, LocalAbilities
 from .field_rows import LOCAL
 from .implied import implied_by, plan_name
-from .limits import dated_limits
+from .limits import dated_limits, why_refused
 from .local_rules import LOCAL_RULES
 from .local_settings_rules import avoids_negative_prompt, decided, elsewhere, settings_findings
 from .media_facts import NOTHING_KNOWN, MediaFacts
 from .model_facts import ModelFacts
+from .negative_preset import preset_negative
 from .novita_words import NovitaModel, for_novita, novita_findings
 from .prices import PRICES, PriceTable, estimate
 from .report import Finding, Report
@@ -69,13 +70,18 @@ def check(
         findings, resolved = _resolve(request, family, abilities or LocalAbilities(), media)
     else:
         findings = fal_findings(request) if runner == "fal" else novita_findings(request, novita_model)
+        findings = [*findings, *elsewhere(request.local)]
         sent = for_novita(request, novita_model) if runner == "novita" else for_fal(request)
-        refused = elsewhere(request.local)
-        findings, sent = [*findings, *refused], None if refused else sent
-        resolved = None if sent is None else Resolved(sent, MappingProxyType(dict(sent)), media=media)
+        if sent is None or any(finding.status == "impossible" for finding in findings):
+            resolved = None
+        else:
+            resolved = Resolved(sent, MappingProxyType(dict(sent)), media=media)
     values = request.model_dump(mode="json")
-    used = {**values, **{finding.field: finding.used for finding in findings}}
-    if runner in ("local", request.provider):
+    changed = {finding.field: finding.used for finding in findings if finding.status == "adjusted"}
+    used = {**values, **changed}
+    if runner == "local" and resolved is not None:
+        used["negative_prompt"] = resolved.values.get("negative_prompt")
+    if runner == request.provider:
         findings.extend(_older_limits(request, values))
     findings.extend(_side_effects(used, here and avoids_negative_prompt(request.local)))
     findings.extend(_long_clip(request.task, family, used))
@@ -122,12 +128,13 @@ def _resolve(
     if family is not None:
         implied["frames_per_second"] = family.default_fps
     fields = request.model_dump(mode="json")
+    preset = preset_negative(request.local, fields, family)
     named = {plan_name(field) for field in fields}
-    everything = {**{name: value for name, value in implied.items() if name not in named}, **fields}
+    everything = {**{name: value for name, value in implied.items() if name not in named}, **fields, **preset}
 
     def judge(field: str) -> Finding:
         preference = field not in fields or request.is_preference(field)
-        case = FieldCase(request.task, field, preference, everything, family, abilities, media)
+        case = FieldCase(request.task, field, preference, everything, family, abilities, media, request.local)
         return LOCAL_RULES[field].judge(case)
 
     remarks = () if family is None else _remarks(family, abilities, everything)
@@ -139,11 +146,11 @@ def _resolve(
     ]
     asked = {plan_name(name): value for name, value in request if value is not None and name != LOCAL}
     adjusted = {plan_name(item.field): item.used for item in judged if item.status == "adjusted"}
-    values = {**implied, **asked, **adjusted}
+    values = {**implied, **asked, **adjusted, **preset}
     findings += settings_findings(request.local, request.task, values, family, abilities)
     if any(finding.status == "impossible" for finding in findings):
         return findings, None
-    size = None if family is None else choose_size({**implied, **asked}, family, media.size)
+    size = None if family is None else choose_size({**implied, **asked}, family, media.size, request.local)
     resolved = MappingProxyType({**values, **decided(request.local, values)})
     return findings, Resolved(request, resolved, None if family is None else family.name, size, media)
 
@@ -206,8 +213,10 @@ def too_long(field: str, tokens: int, limit: int) -> Finding:
 
 def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Finding]:
     for field, value in values.items():
+        if value is None or why_refused(request.contract, field, value):
+            continue
         for limit in dated_limits(request.contract, field)[:-1]:
-            if value is not None and not limit.allows(value):
+            if not limit.allows(value):
                 reason = f"the {limit.source} ({limit.as_of}) allows only {limit}; a provider may refuse it"
                 yield Finding(field, "warning", value, value, reason)
 

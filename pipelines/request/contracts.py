@@ -14,6 +14,8 @@ __all__ = [
     "NOT_OFFERED",
     "OBJECT_ENTRIES",
     "SENT_ENTRIES",
+    "is_open",
+    "physical_range",
     "stated_limits",
 ]
 
@@ -38,17 +40,31 @@ DESCRIPTIONS: Mapping[str, str] = _DATA["descriptions"]
 """{field: what it means}, for tooltips, JSON Schema, command line help and documents."""
 
 
+def physical_range(name: str, field: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the bounds that a value of this field has anywhere, in the words of JSON Schema; or none."""
+    bounds: Mapping[str, Any] = field.get("physical") or _DATA["physical"].get(name, {})
+    return bounds
+
+
+def is_open(name: str, field: Mapping[str, Any]) -> bool:
+    """Return whether the choices of this field are those of the provider alone."""
+    return "enum" in field and bool(physical_range(name, field))
+
+
 def stated_limits() -> dict[str, dict[str, list[Mapping[str, Any]]]]:
-    """Return {contract: {field: its published ranges, oldest first}}."""
-    fields: Iterable[tuple[str, str, Mapping[str, Any]]] = (
-        (entry["contract"], name, field)
+    """Return {contract: {field: its published ranges, oldest first}}, each with its provider."""
+    fields: Iterable[tuple[Mapping[str, Any], str, Mapping[str, Any]]] = (
+        (entry, name, field)
         for entry in (*KIND_ENTRIES, *SENT_ENTRIES)
         for name, field in entry["fields"].items()
     )
     limits: dict[str, dict[str, list[Mapping[str, Any]]]] = {
         contract: dict(ranges) for contract, ranges in _DATA["limits"].items()
     }
-    for contract, name, field in fields:
-        if "limits" in field:
-            limits.setdefault(contract, {})[name] = field["limits"]
+    for entry, name, field in fields:
+        stated = [field] if is_open(name, field) else field.get("limits", ())
+        if stated:
+            limits.setdefault(entry["contract"], {})[name] = [
+                {**limit, "provider": entry["provider"]} for limit in stated
+            ]
     return limits

@@ -6,6 +6,7 @@ from typing import Any
 
 from .base import WanRequest
 from .field_rows import MEDIA, field_rows
+from .limits import why_refused
 from .lora_weight import why_not_sent
 from .report import Finding
 from .web_address import why_medium_not_sent
@@ -23,7 +24,7 @@ _DOUBTS = {
 
 
 def fal_findings(request: WanRequest) -> list[Finding]:
-    """Return one finding per field. Only a request of another provider is impossible."""
+    """Return one finding per field. A value outside fal's limits is impossible."""
     if request.provider != "fal":
         reason = f"{request.kind} belongs to {request.provider}; use the kind {_INSTEAD[request.kind]}"
         return [Finding("kind", "impossible", request.kind, None, reason)]
@@ -34,7 +35,7 @@ def fal_findings(request: WanRequest) -> list[Finding]:
     values = request.model_dump(mode="json")
     for row in field_rows(type(request)):
         value = values[row.name]
-        fault = _fault(row.name, value)
+        fault = why_refused(request.contract, row.name, value) or _fault(row.name, value)
         if fault is not None:
             findings.append(Finding(row.name, "impossible", value, None, fault))
         else:

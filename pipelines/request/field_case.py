@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from .local_settings import LocalSettings
 from .media_facts import NOTHING_KNOWN, MediaFacts
 from .model_facts import ModelFacts
 from .report import Finding, Status
@@ -56,6 +57,12 @@ class FieldCase:
     model: ModelFacts | None = None  # this and the next two only for the local runner
     abilities: LocalAbilities = LocalAbilities()
     media: MediaFacts = NOTHING_KNOWN
+    local: LocalSettings | None = None
+
+    @property
+    def local_size(self) -> bool:
+        """Whether the settings of this machine decide the size."""
+        return self.local is not None and (self.local.width is not None or self.local.height is not None)
 
     @property
     def value(self) -> Any:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from .contracts import DESCRIPTIONS
-from .limits import Limit, dated_limits
+from .limits import Limit, Range, dated_limits
 from .local_settings import LocalSettings
 from .strict_model import StrictModel
 
@@ -24,6 +24,8 @@ MEDIA: Mapping[str, str] = {
     "audio_url": "audio",
 }
 
+USUAL_RATIOS = ("4:3", "3:4", "3:2", "2:3", "21:9")  # of photographs and of cinema
+
 _NAMES: dict[object, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
 _WANTED = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
 _UNITS = {"string": " characters", "array": " items"}
@@ -33,9 +35,9 @@ class FieldRow(NamedTuple):
     """The description of one field. If it is not required, a `default` of None means that it is not sent.
 
     type:     "string", "integer", "number", "boolean", "enum", "object", "ImageSize|enum" or "array<NAME>".
-    range:    the newest (min, max), both included. None at an open end, and None without a range. For text it
-              counts characters, for a list items.
-    limits:   every published range, oldest first. The last one validates.
+    range:    what is valid on any machine; None if everything of this type is.
+    limits:   every published range of the provider, oldest first. The last one validates there.
+    offered:  values to choose from, where others are valid too.
     media:    "image", "video" or "audio" if the field names such a file.
     fields:   the fields of the object that is the value, or of the objects in a list. Else empty.
     """
@@ -43,13 +45,25 @@ class FieldRow(NamedTuple):
     name: str
     type: str
     default: Any
-    range: tuple[float | None, float | None] | None
+    range: Range | None
     enum: tuple[Any, ...] | None
     description: str
     required: bool
     limits: tuple[Limit, ...] = ()
     media: str | None = None
     fields: tuple[FieldRow, ...] = ()
+    offered: tuple[Any, ...] = ()
+
+    def as_stated(self) -> FieldRow:
+        """Return the row as the provider states it: with its newest range or its choices."""
+        fields = tuple(row.as_stated() for row in self.fields)
+        if not self.limits:
+            return self._replace(range=None, fields=fields)
+        newest = self.limits[-1]
+        if newest.choices is not None:
+            kind = "enum" if self.type == "string" else self.type
+            return self._replace(type=kind, enum=newest.choices, range=None, offered=(), fields=fields)
+        return self._replace(range=Range(newest.min, newest.max), fields=fields)
 
     def wanted(self) -> str:
         """Describe a valid value, for error messages."""
@@ -60,28 +74,23 @@ class FieldRow(NamedTuple):
             return f"{choices}, or {self._example()}"
         if choices:
             return choices
+        if self.offered and self.type == "string":
+            return f"{', '.join(map(str, self.offered))}, or another W:H"
         if self.type == "object":
             return self._example()
+        if self.type == "array<number>":
+            return "a list of numbers such as [1.0, 0.9, 0.5, 0.0], falling from at most 1 to 0"
         if self.type.startswith("array"):
-            text = f"a list of objects such as {self._example()}"
-            return text if self.range is None else f"{text}, {self.range_text()}"
+            return f"a list of objects such as {self._example()}"
         text = _WANTED[self.type]
         if self.range is None:
             return text
-        return f"{text} {self.range_text()}" if None not in self.range else f"{text}, {self.range_text()}"
+        return f"{text} {self.range}" if None not in self.range else f"{text}, {self.range}"
 
-    @property
-    def multiple_of(self) -> int | None:
-        """The number whose multiples are valid. None if every number in the range is."""
-        return self.limits[-1].multiple_of if self.limits else None
-
-    def range_text(self, limit: Limit | None = None) -> str:
-        """Describe a range, by default the newest. Empty without one."""
-        if self.range is None:
-            return ""
-        unit = _UNITS.get(self.type.split("<")[0], "")
-        newest = self.limits[-1] if self.limits else Limit(*self.range, as_of="", source="")
-        return f"{limit or newest}{unit}"
+    def limit_text(self, limit: Limit) -> str:
+        """Describe a range of the provider, for example "at fal from 1 to 10"."""
+        unit = "" if limit.choices else _UNITS.get(self.type.split("<")[0], "")
+        return f"at {limit.provider} {limit}{unit}"
 
     def _example(self) -> str:
         shown = ", ".join(
@@ -100,6 +109,7 @@ _EXAMPLES = {
     "url": '"https://..."',
     "return_task_status": '"TASK_STATUS_SUCCEED"',
     "nag_scale": "5.0",
+    "high": "1.0",
 }
 
 
@@ -116,13 +126,14 @@ def field_rows(model: type[StrictModel]) -> list[FieldRow]:
                 name=name,
                 type=kind,
                 default=None if info.is_required() else info.default,
-                range=(limits[-1].min, limits[-1].max) if limits else _own_range(info.metadata),
+                range=_own_range(info.metadata),
                 enum=enum,
                 description=DESCRIPTIONS[name],
                 required=info.is_required(),
                 limits=limits,
                 media=MEDIA.get(name),
                 fields=() if nested is None else tuple(field_rows(nested)),
+                offered=_offered(name, limits[-1].choices) if limits and limits[-1].choices else (),
             )
         )
     return table
@@ -134,10 +145,18 @@ def local_row() -> FieldRow:
     return FieldRow(LOCAL, "object", None, None, None, DESCRIPTIONS[LOCAL], False, fields=settings)
 
 
-def _own_range(metadata: Iterable[Any]) -> tuple[float | None, float | None] | None:
-    """Return the range that a field states itself, with pydantic's `ge` and `le`."""
-    found = {end: getattr(item, end) for item in metadata for end in ("ge", "le") if hasattr(item, end)}
-    return (found.get("ge"), found.get("le")) if found else None
+def _offered(name: str, choices: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return the choices of the provider, and for a ratio the usual ones after them."""
+    return tuple(dict.fromkeys((*choices, *USUAL_RATIOS))) if name == "aspect_ratio" else choices
+
+
+def _own_range(metadata: Iterable[Any]) -> Range | None:
+    """Return the range that a field states itself, with pydantic's `ge`, `gt` and `le`."""
+    ends = ("ge", "gt", "le")
+    found = {end: getattr(item, end) for item in metadata for end in ends if hasattr(item, end)}
+    if not found:
+        return None
+    return Range(found.get("gt", found.get("ge")), found.get("le"), above="gt" in found)
 
 
 def _type_of(annotation: Any) -> tuple[str, tuple[Any, ...] | None, type[StrictModel] | None]:
@@ -152,6 +171,8 @@ def _type_of(annotation: Any) -> tuple[str, tuple[Any, ...] | None, type[StrictM
         return "enum" if isinstance(choices[0], str) else "integer", choices, None
     if get_origin(arm) is tuple:
         item = get_args(arm)[0]
+        if item in _NAMES:
+            return f"array<{_NAMES[item]}>", None, None
         return f"array<{item.contract.split('_')[0]}>", None, item
     if arm in _NAMES:
         return _NAMES[arm], None, None

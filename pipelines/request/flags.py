@@ -14,7 +14,7 @@ __all__ = ["add_flags", "values_of_flags"]
 
 _PREFIX = "field "  # keeps the values of fields apart from a command's own options
 _LOCAL_PREFIX = "local field "
-_METAVARS = {"string": "TEXT", "integer": "N", "number": "X", "boolean": "yes|no"}
+_METAVARS = {"string": "TEXT", "integer": "N", "number": "X", "boolean": "yes|no", "array<number>": "X,X,..."}
 _BOOLEANS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 
 
@@ -65,6 +65,8 @@ def _reader(row: FieldRow) -> Callable[[str], Any]:
             if len(sides) == 2 and all(side.isdecimal() for side in sides):
                 return {"width": int(sides[0]), "height": int(sides[1])}
         try:
+            if row.type == "array<number>" and not text.lstrip().startswith("["):
+                return [float(number) for number in text.split(",")]
             return json.loads(text)
         except ValueError:
             return text
@@ -83,7 +85,9 @@ def _metavar(row: FieldRow) -> str:
 
 
 def _help(row: FieldRow) -> str:
-    notes = [row.range_text()]
+    notes = ["" if row.range is None else str(row.range)]
+    if row.limits:
+        notes.append(row.limit_text(row.limits[-1]))
     if row.type == "ImageSize|enum" and row.enum is not None:
         notes.append("one of " + ", ".join(row.enum))
     if row.required:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import ValidationInfo, field_validator
+from pydantic import field_validator
 from pydantic_core import PydanticCustomError
 
 from .base import WanRequest
 from .seeds import SEED_MAX
 
-__all__ = ["FORMS", "SIZE_PAIRS", "FalRequest"]
+__all__ = ["FORMS", "FalRequest"]
 
-SIZE_PAIRS = ((480, 832), (832, 480), (1280, 720), (720, 1280))  # (width, height) of Novita's Wan 2.1
 # These fields of Novita's Wan 2.2 are inputs, all others parameters.
 _INPUT = ("prompt", "negative_prompt", "img_url")
 
@@ -34,25 +33,9 @@ class FalRequest(WanRequest):
             raise PydanticCustomError("seed_range", "outside what the noise generator takes")
         return seed
 
-    @field_validator("num_inference_steps", check_fields=False)
-    @classmethod
-    def _is_positive(cls, steps: int) -> int:
-        # Some contracts state no range, but no model can run less than one step.
-        if steps < 1:
-            raise PydanticCustomError("not_positive", "below 1")
-        return steps
-
 
 class _Novita21(WanRequest):
     """A request with the fields of Novita's Wan 2.1."""
-
-    @field_validator("height", check_fields=False)
-    @classmethod
-    def _fits_the_width(cls, height: int, info: ValidationInfo) -> int:
-        width = info.data.get("width")
-        if width is not None and (width, height) not in SIZE_PAIRS:
-            raise PydanticCustomError("size_pair", "not a size that Novita supports")
-        return height
 
     @field_validator("prompt", check_fields=False)
     @classmethod

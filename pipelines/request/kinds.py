@@ -9,11 +9,20 @@ from pydantic import Field, create_model
 
 from ..errors import RequestError
 from .base import WanRequest
-from .contracts import ALIASES, KIND_ENTRIES, NOT_OFFERED, OBJECT_ENTRIES, SENT_ENTRIES
+from .contracts import (
+    ALIASES,
+    KIND_ENTRIES,
+    NOT_OFFERED,
+    OBJECT_ENTRIES,
+    SENT_ENTRIES,
+    is_open,
+    physical_range,
+)
 from .field_rows import FieldRow, closest, field_rows
 from .forms import FORMS
 from .image_size import SizeOrPreset
 from .lora_weight import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
+from .stated_schema import as_stated
 from .strict_model import StrictModel
 
 __all__ = [
@@ -36,13 +45,14 @@ _OBJECTS: dict[str, type[StrictModel]] = {
     cls.contract: cls for cls in (LoRAWeight, LegacyLoRAWeight, NovitaLoRA)
 }
 _ABOUT = ("kind", "task", "provider", "endpoint", "title")
+_BOUNDS = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "pattern": "pattern"}  # in pydantic
 
 _Model = TypeVar("_Model", bound=StrictModel)
 
 
 def _class(entry: Mapping[str, Any], base: type[_Model]) -> type[_Model]:
     """Make the class of a contract, with its fields in their order."""
-    fields: dict[str, Any] = {name: _field(field) for name, field in entry["fields"].items()}
+    fields: dict[str, Any] = {name: _field(name, field) for name, field in entry["fields"].items()}
     name, text = entry["contract"].removesuffix("_current"), entry["description"]
     cls = create_model(name, __base__=base, __module__=__name__, __doc__=text, **fields)
     cls.contract = entry["contract"]
@@ -57,19 +67,25 @@ def _request_class(entry: Mapping[str, Any]) -> type[WanRequest]:
     return cls
 
 
-def _field(field: Mapping[str, Any]) -> tuple[Any, Any]:
+def _field(name: str, field: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return (type, default) for pydantic. Without a published default, a field is None until it is set."""
-    annotation = _annotation(field)
+    bounds = {_BOUNDS[end]: value for end, value in physical_range(name, field).items()}
+    if "pattern" in bounds and "auto" in field["enum"]:
+        bounds["pattern"] += "|^auto$"
+    annotation, default = _annotation(name, field), field.get("default")
     if field.get("required"):
-        return annotation, ...
-    default = field.get("default")
-    return (annotation, default) if default is not None else (annotation | None, None)
+        default = ...
+    elif default is None:
+        annotation = annotation | None
+    return annotation, Field(default, **bounds) if bounds else default
 
 
-def _annotation(field: Mapping[str, Any]) -> Any:
+def _annotation(field_name: str, field: Mapping[str, Any]) -> Any:
     name: str = field["type"]
     if name == "ImageSize|enum":
         return SizeOrPreset
+    if is_open(field_name, field):
+        return _PLAIN["string" if name == "enum" else name]
     if "enum" in field:
         literal: Any = Literal
         return literal[tuple(field["enum"])]
@@ -135,9 +151,20 @@ def describe_kinds() -> list[dict[str, str]]:
     return [{key: getattr(cls, key) for key in keys} for cls in KINDS.values()]
 
 
-def json_schema(kind: str) -> dict[str, Any]:
-    """Return the JSON Schema of a kind with its newest ranges. `x-limits` has all, with date and source."""
-    return class_of(kind).model_json_schema()
+def json_schema(kind: str, on: str = "local") -> dict[str, Any]:
+    """Return the JSON Schema of a kind. `x-limits` has the limits of its provider, with date and source.
+
+    on: "local", or the provider of the kind for the schema as that provider states it.
+
+    Raises RequestError on `on` for another provider.
+    """
+    cls = class_of(kind)
+    schema = cls.model_json_schema()
+    if on == "local":
+        return schema
+    if on != cls.provider:
+        raise RequestError.of("on", f"{on} states no schema of {kind}", f"give {cls.provider}, or local")
+    return as_stated(schema)
 
 
 def field_table(kind: str) -> list[FieldRow]:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 from .field_case import FieldCase
 from .image_size import pixels
 from .implied import IMAGE_TASKS
-from .lora_weight import place_of
+from .lora_weight import why_not_used
 from .report import Finding
-from .timing import generated_frames, input_fps
-from .web_address import is_https
+from .sizes import choose_size, nearest_size
+from .timing import generated_frames, input_fps, speech_clip
 
 __all__ = ["INTERPOLATION_FILES", "LOCAL_RULES", "LocalRule"]
 
@@ -35,6 +35,16 @@ def _honoured(meaning: str) -> LocalRule:
 
 
 _MOST_STEPS = 1000  # num_train_timesteps of the official configurations
+# Beyond these, two of 1000 noise levels are one float32 number (tests/plan/test_sigma_grids.py).
+_LEAST_SHIFT, _MOST_SHIFT = 1e-6, 10_000
+_STEPS = (
+    "shared by the experts; the boundary of the model splits them. More than "
+    f"{_MOST_STEPS} are impossible: the models have that many noise levels."
+)
+_SHIFT = (
+    f"shifts the sigma grid as the official code does. More than {_MOST_SHIFT} is impossible: neighbouring "
+    "noise levels become one number."
+)
 INTERPOLATION_FILES = {
     name: f"a file such as {file}, from huggingface.co/Comfy-Org/frame_interpolation, in "
     "models/frame_interpolation or, on a command line, in the folder of --interpolator-folder"
@@ -56,7 +66,9 @@ def _optional(ability: str, meaning: str, missing: str) -> LocalRule:
 
 def _num_frames(case: FieldCase) -> Finding:
     if case.task == "speech-to-video":
-        return case.supported("the length of a clip; clips follow each other until the sound ends")
+        frames = speech_clip(case.value)
+        of = "" if frames == case.value else f"{frames}, the next multiple of 4, is "
+        return case.supported(f"{of}the length of a clip; clips follow each other until the sound ends")
     if case.task in IMAGE_TASKS:
         return case.supported("one frame")
     own = case.model.native_frames if case.model is not None and case.preference else None
@@ -102,19 +114,36 @@ def _frames_per_second(case: FieldCase) -> Finding:
 def _steps(case: FieldCase) -> Finding:
     if case.value > _MOST_STEPS:
         return case.impossible(f"the models have {_MOST_STEPS} noise levels; give that many steps or fewer")
+    sigmas = None if case.local is None else case.local.sigmas
+    if sigmas is not None and case.value != len(sigmas) - 1:
+        reason = f"local.sigmas has the levels of {len(sigmas) - 1} steps"
+        return case.cannot(
+            len(sigmas) - 1, reason if case.preference else f"{reason}; leave one of the two out"
+        )
     return case.supported("shared by the experts; the boundary of the model splits them")
 
 
+def _shift(case: FieldCase) -> Finding:
+    if case.local is not None and case.local.sigmas is not None:
+        if not case.preference:
+            return case.impossible("local.sigmas are the noise levels; leave one of the two out")
+        return case.supported("not used: local.sigmas are the noise levels")
+    if not _LEAST_SHIFT <= case.value <= _MOST_SHIFT:
+        reason = f"neighbouring noise levels become one number; give {_LEAST_SHIFT} to {_MOST_SHIFT}"
+        return case.impossible(reason)
+    return case.supported("shifts the sigma grid as the official code does")
+
+
 def _resolution(case: FieldCase) -> Finding:
-    if case.values.get("image_size") is not None:
-        return _overruled_by_image_size(case)
+    if case.local_size or case.values.get("image_size") is not None:
+        return _overruled(case, "local.width" if case.local_size else "image_size")
     if case.model is None:
         return case.supported("the size comes from the model's table")
     table = case.model.sizes.get(case.value)
     if table is None:
         return case.impossible(f"{case.model.name} supports {', '.join(case.model.sizes)}; use one of these")
     aspect = case.values.get("aspect_ratio", "auto")
-    if case.model.own_sizes:
+    if case.model.own_sizes and aspect in ("auto", *table):
         shown = "own size" if aspect == "auto" else "{}x{}".format(*table[aspect])
         shape = "the input" if aspect == "auto" else aspect
         return case.adjusted(
@@ -123,36 +152,51 @@ def _resolution(case: FieldCase) -> Finding:
     if aspect == "auto":
         width, height = table["16:9"]
         return case.supported(f"the area of {width}x{height} in the shape of the input")
-    return case.supported("{}x{} pixels".format(*table[aspect]))
+    chosen = choose_size(case.values, case.model, None)
+    return case.supported(f"{chosen.width}x{chosen.height} pixels")
 
 
 def _aspect_ratio(case: FieldCase) -> Finding:
-    if case.values.get("image_size") is not None:
-        return _overruled_by_image_size(case)
+    if case.local_size or case.values.get("image_size") is not None:
+        return _overruled(case, "local.width" if case.local_size else "image_size")
     if case.value == "auto":
         return case.supported("the shape of the input, at the area of the tier")
-    return case.supported("chooses the size within the tier")
+    return case.supported("chooses the size within the tier; any W:H does, at the area of 16:9")
 
 
-def _overruled_by_image_size(case: FieldCase) -> Finding:
+def _overruled(case: FieldCase, by: str) -> Finding:
     if case.preference:
-        return case.adjusted(None, "image_size decides")
-    return case.impossible("image_size decides the size; leave one of the two out")
+        return case.adjusted(None, f"{by} decides")
+    return case.impossible(f"{by} decides the size; leave one of the two out")
 
 
 def _image_size(case: FieldCase) -> Finding:
     if case.value is None:
         return case.supported("unset: resolution and aspect_ratio decide")
+    if case.local_size:
+        return _overruled(case, "local.width")
     width, height = pixels(case.value)
     if case.model is None:
         return case.supported(f"{width}x{height} pixels")
     if case.model.own_sizes:
         return case.cannot("own size", f"{case.model.name} has its own small sizes; keep the default")
-    step = case.model.size_multiple
-    if width % step or height % step:
-        near = "{}x{}".format(*(max(round(side / step), 1) * step for side in (width, height)))
-        return case.impossible(f"{case.model.name} needs multiples of {step} pixels; the nearest is {near}")
+    if (width, height) != (near := nearest_size(case.model, width, height)):
+        step = case.model.size_multiple
+        return case.impossible(
+            f"{case.model.name} needs multiples of {step} pixels; the nearest is {near[0]}x{near[1]}"
+        )
     return case.supported(f"{width}x{height} pixels")
+
+
+def _side(case: FieldCase) -> Finding:
+    model = case.model
+    if case.local_size:
+        return case.adjusted(getattr(case.local, case.field), f"local.{case.field} decides")
+    if model is not None and case.value % model.size_multiple:
+        near, _ = nearest_size(model, case.value, case.value)
+        reason = f"{model.name} needs multiples of {model.size_multiple} pixels; the nearest is {near}"
+        return case.impossible(reason)
+    return case.supported("used unchanged")
 
 
 def _acceleration(case: FieldCase) -> Finding:
@@ -198,13 +242,9 @@ def _loras(case: FieldCase) -> Finding:
         return case.supported("none")
     one_expert = case.model is not None and case.model.experts == 1
     for index, lora in enumerate(case.value):
-        where, place = f"loras[{index}]", place_of(lora["path"])
-        if place == "address" and not is_https(lora["path"]):
-            return case.impossible(f"{where}.path is downloaded over https only; give an https address")
-        if place in ("file", "embedded") and lora.get("weight_name") is not None:
-            return case.impossible(
-                f"{where}.weight_name chooses a file in a repository, but path is a file; leave one out"
-            )
+        where = f"loras[{index}]"
+        if refused := why_not_used(lora["path"], lora.get("weight_name")):
+            return case.impossible(f"{where}.{refused}")
         if one_expert and lora.get("transformer") == "low":
             return case.impossible(
                 f"{where}.transformer is low, but the model has one expert; use high or both"
@@ -230,6 +270,8 @@ def _end_image(case: FieldCase) -> Finding:
     name = "this model" if case.model is None else case.model.name
     if case.value is None and ends == "must":
         return case.impossible(f"{name} needs a first and a last image; give the last one")
+    if case.value is not None and case.values["num_frames"] == 1:
+        return case.impossible("a video of one frame has no last one; give num_frames 2 or more")
     if case.value is not None and ends == "never":
         return case.impossible(f"{name} does not support an end image; leave it out, or load wan2.2-i2v-a14b")
     return _END_IMAGE.judge(case)
@@ -308,8 +350,7 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     ),
     "image_format": _honoured("the format of the file"),
     "num_inference_steps": LocalRule(
-        "shared by the experts; the boundary of the model splits them. More than "
-        f"{_MOST_STEPS} are impossible: the models have that many noise levels.",
+        _STEPS,
         _steps,
     ),
     "enable_safety_checker": _optional("safety_checker", "prompt and inputs are checked", _NO_CHECKER),
@@ -335,7 +376,7 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
         "reported, and any other value is impossible: use guidance_scale.",
         _guidance_scale_2,
     ),
-    "shift": _honoured("shifts the sigma grid as the official code does"),
+    "shift": LocalRule(_SHIFT, _shift),
     "interpolator_model": LocalRule(
         "generates the frames in between. film, the default, falls back to rife and then to optical flow, "
         "which needs no file. rife is impossible without its file: it needs "
@@ -360,8 +401,8 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     "use_turbo": _ONLY_ANIMATE,
     "return_frames_zip": _ONLY_ANIMATE,
     "model_name": _honoured("the family of the loaded model"),
-    "width": _honoured("used unchanged"),
-    "height": _honoured("used unchanged"),
-    "steps": _honoured("shared by the experts; the boundary of the model splits them"),
-    "flow_shift": _honoured("shifts the sigma grid as the official code does"),
+    "width": LocalRule("used unchanged; must be a multiple of 16 (5B: 32).", _side),
+    "height": LocalRule("used unchanged; must be a multiple of 16 (5B: 32).", _side),
+    "steps": LocalRule(_STEPS, _steps),
+    "flow_shift": LocalRule(_SHIFT, _shift),
 }

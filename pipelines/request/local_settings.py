@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, ClassVar, Literal
+from itertools import pairwise
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
+from .image_size import LONGEST_SIDE
+from .lora_weight import LoRAWeight, StageLoRA
 from .strict_model import StrictModel
 
-__all__ = ["NAG_ALPHA", "NAG_TAU", "LocalSettings", "StageNames", "stages_named"]
+__all__ = ["NAG_ALPHA", "NAG_TAU", "LocalSettings", "Solver", "StageNames", "stage_loras", "stages_named"]
 
 StageNames = Literal["off", "high", "low", "both"]
+Solver = Literal["auto", "unipc", "dpm++", "euler", "lightning"]
 
 NAG_TAU, NAG_ALPHA = 2.5, 0.25  # NAGWanPipeline of ChenDarYen/Normalized-Attention-Guidance
 _LARGEST_SCALE = 100
@@ -32,10 +37,33 @@ class LocalSettings(StrictModel):
     nag_negative_prompt: str | None = None
     cfg_zero_star: StageNames = "off"
     cfg_zero_steps: int = Field(0, ge=0, le=1000)
+    width: int | None = Field(None, ge=1, le=LONGEST_SIDE)
+    height: int | None = Field(None, ge=1, le=LONGEST_SIDE)
+    solver: Solver = "auto"
+    boundary: float | None = Field(None, ge=0, le=1)
+    high_steps: int | None = Field(None, ge=0, le=1000)
+    # Not strict for the containers: JSON has lists, frozen data has tuples.
+    sigmas: Annotated[tuple[float, ...], Field(strict=False)] | None = None
+    negative_preset: Literal["none", "official"] = "none"
+    loras_per_stage: Annotated[tuple[StageLoRA, ...], Field(strict=False)] = ()
+
+    @field_validator("sigmas")
+    @classmethod
+    def _fall_to_zero(cls, sigmas: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if sigmas is not None:
+            falling = len(sigmas) > 1 and all(earlier > later for earlier, later in pairwise(sigmas))
+            if not falling or sigmas[0] > 1 or sigmas[-1] != 0:
+                raise PydanticCustomError("not_falling", "not falling from at most 1 to 0")
+        return sigmas
 
     def asked(self) -> dict[str, Any]:
         """Return the values that differ from their defaults, as JSON."""
         return self.model_dump(mode="json", exclude_defaults=True)
+
+
+def stage_loras(local: LocalSettings | None) -> list[LoRAWeight]:
+    """Return the LoRAs of `loras_per_stage`, as entries of `loras`."""
+    return [] if local is None else [entry for lora in local.loras_per_stage for entry in lora.weights()]
 
 
 def stages_named(stages: str, experts: Iterable[str]) -> tuple[str, ...]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from .field_case import LocalAbilities
-from .local_settings import LocalSettings, stages_named
+from .local_sampling_rules import impossible_sampling, unexpected_sampling
+from .local_settings import LocalSettings
 from .model_facts import ModelFacts
-from .report import Finding, Status
-from .timing import running_steps
+from .report import Finding
+from .settings_case import SettingsCase, second_scale
 
 __all__ = ["LOSSY", "SETTING_MEANINGS", "avoids_negative_prompt", "decided", "elsewhere", "settings_findings"]
 
@@ -28,43 +28,29 @@ SETTING_MEANINGS: Mapping[str, str] = {
     "CFGZeroStar does it. With a model of one expert low is impossible: use high or both.",
     "cfg_zero_steps": "these first steps leave the noise as it is, and need no forward. All steps are "
     "impossible.",
+    "width": "with height: the size of the result, in place of resolution, aspect_ratio and image_size. Must "
+    "be a multiple of 16 (5B: 32).",
+    "height": "with width: the size of the result.",
+    "solver": "unipc, dpm++ and euler take any number of steps, lightning four. Weights that are distilled "
+    "for their own steps take only those.",
+    "boundary": "steps at or above this noise level are those of the high-noise expert. Impossible with a "
+    "model of one expert.",
+    "high_steps": "the first so many steps are those of the high-noise expert, whatever their noise levels. "
+    "Impossible with a model of one expert, and beside boundary.",
+    "sigmas": "the steps go from each level to the next, with the expert at 1000 times the level. Impossible "
+    "for distilled weights, and beside another number of steps or another shift.",
+    "negative_preset": "official is the negative prompt that the official code uses for this model. "
+    "Impossible beside a negative prompt.",
+    "loras_per_stage": "as `loras`, which come first, with a strength for each expert. With a model of one "
+    "expert, low is impossible.",
 }
+_GUIDANCE = tuple(name for name in SETTING_MEANINGS if name.startswith(("nag_", "cfg_zero_")))
 _OFF = 1.0
 _MOST_ZERO_STEPS = 10  # a tenth: zero-init is for the first steps, arxiv.org/abs/2503.18886
 _HOST = (
     "this model is one of ComfyUI, which guides in its own way; patch the MODEL instead, before Wan Duet "
     "Model from ComfyUI"
 )
-
-
-@dataclass(frozen=True)
-class _Case:
-    """A request to check. values: as the run would use them. guidance: scale of each stage of the model."""
-
-    local: LocalSettings
-    task: str
-    values: Mapping[str, Any]
-    guidance: Mapping[str, float]
-    own_engine: bool
-
-    @property
-    def nag_scales(self) -> dict[str, float]:
-        scales = {"high": self.local.nag_scale, "low": _second_scale(self.local)}
-        return {stage: scales[stage] for stage in self.guidance}
-
-    @property
-    def zero_star(self) -> tuple[str, ...]:
-        """The stages that CFG-Zero* is asked for."""
-        return stages_named(self.local.cfg_zero_star, self.guidance)
-
-    @property
-    def steps(self) -> int:
-        """How many steps run."""
-        return running_steps(self.values["num_inference_steps"], self.values["strength"])
-
-    def finding(self, name: str, status: Status, reason: str) -> Finding:
-        value = getattr(self.local, name)
-        return Finding(f"local.{name}", status, value, None if status == "impossible" else value, reason)
 
 
 def elsewhere(local: LocalSettings | None) -> list[Finding]:
@@ -87,25 +73,32 @@ def settings_findings(
     """
     if local is None:
         return []
-    case = _Case(local, task, values, _guidance(values, family), abilities.own_engine)
-    refusals = {finding.field: finding for finding in _impossible(case)}
+    guidance = _guidance(values, family)
+    case = SettingsCase(local, task, values, guidance, abilities.own_engine, family)
+    refusals = {finding.field: finding for finding in (*_impossible(case), *impossible_sampling(case))}
     findings = [
         refusals.get(f"local.{name}") or case.finding(name, "supported", SETTING_MEANINGS[name])
         for name in local.asked()
     ]
-    return findings if refusals else [*findings, *_about_nag(case), *_about_zero_star(case)]
+    if refusals:
+        return findings
+    return [*findings, *_about_nag(case), *_about_zero_star(case), *unexpected_sampling(case)]
 
 
 def decided(local: LocalSettings | None, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return {name: value} of all settings as the run uses them; empty without `local`."""
+    """Return {name: value} of all settings as the run uses them; empty without `local`.
+
+    The size is that of the resolved request, and the negative prompt one of `values`.
+    """
     if local is None:
         return {}
     negative = local.nag_negative_prompt
     if negative is None:
         negative = values.get("negative_prompt") or ""
+    settings = local.model_dump(mode="json", exclude={"width", "height", "negative_preset"})
     return {
-        **local.model_dump(mode="json"),
-        "nag_scale_2": _second_scale(local),
+        **settings,
+        "nag_scale_2": second_scale(local),
         "nag_negative_prompt": negative,
     }
 
@@ -114,11 +107,7 @@ def avoids_negative_prompt(local: LocalSettings | None) -> bool:
     """Return whether NAG uses the negative prompt of the request."""
     if local is None or local.nag_negative_prompt is not None:
         return False
-    return local.nag_scale != _OFF or _second_scale(local) != _OFF
-
-
-def _second_scale(local: LocalSettings) -> float:
-    return local.nag_scale if local.nag_scale_2 is None else local.nag_scale_2
+    return local.nag_scale != _OFF or second_scale(local) != _OFF
 
 
 def _guidance(values: Mapping[str, Any], family: ModelFacts | None) -> dict[str, float]:
@@ -128,10 +117,10 @@ def _guidance(values: Mapping[str, Any], family: ModelFacts | None) -> dict[str,
     return {"high": first, "low": second}
 
 
-def _impossible(case: _Case) -> Iterator[Finding]:
+def _impossible(case: SettingsCase) -> Iterator[Finding]:
     asked = case.local.asked()
     if not case.own_engine:
-        yield from (case.finding(name, "impossible", _HOST) for name in asked)
+        yield from (case.finding(name, "impossible", _HOST) for name in asked if name in _GUIDANCE)
         return
     for name in asked:
         if name.startswith("nag_") and case.task == "speech-to-video":
@@ -147,7 +136,7 @@ def _impossible(case: _Case) -> Iterator[Finding]:
         yield case.finding("cfg_zero_steps", "impossible", reason)
 
 
-def _about_nag(case: _Case) -> Iterator[Finding]:
+def _about_nag(case: SettingsCase) -> Iterator[Finding]:
     asked = [name for name in case.local.asked() if name.startswith("nag_")]
     on = [stage for stage, scale in case.nag_scales.items() if scale != _OFF]
     if not on:
@@ -162,7 +151,7 @@ def _about_nag(case: _Case) -> Iterator[Finding]:
         yield case.finding(field, "warning", reason)
 
 
-def _about_zero_star(case: _Case) -> Iterator[Finding]:
+def _about_zero_star(case: SettingsCase) -> Iterator[Finding]:
     local, named = case.local, case.zero_star
     if not named:
         if local.cfg_zero_steps:

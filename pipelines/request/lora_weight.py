@@ -10,8 +10,18 @@ from pydantic_core import PydanticCustomError
 from .strict_model import StrictModel
 from .web_address import is_https
 
-__all__ = ["LegacyLoRAWeight", "LoRAWeight", "NovitaLoRA", "Place", "place_of", "why_not_sent"]
+__all__ = [
+    "LegacyLoRAWeight",
+    "LoRAWeight",
+    "NovitaLoRA",
+    "Place",
+    "StageLoRA",
+    "place_of",
+    "why_not_sent",
+    "why_not_used",
+]
 
+Expert = Literal["high", "low", "both"]
 Place = Literal["address", "embedded", "repository", "file"]
 _EMBEDDED = "toy/"
 _SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".gguf")
@@ -38,6 +48,16 @@ def why_not_sent(path: str) -> tuple[str, str] | None:
     return None
 
 
+def why_not_used(path: str, weight_name: str | None) -> str | None:
+    """Return why this machine takes no LoRA from there, with the field. None if it may take it."""
+    place = place_of(path)
+    if place == "address" and not is_https(path):
+        return "path is downloaded over https only; give an https address"
+    if place in ("file", "embedded") and weight_name is not None:
+        return "weight_name chooses a file in a repository, but path is a file; leave one out"
+    return None
+
+
 class _HasPath(StrictModel):
     path: str
 
@@ -59,7 +79,29 @@ class LoRAWeight(_LoRA):
 
     contract: ClassVar[str] = "LoRAWeight"
 
-    transformer: Literal["high", "low", "both"] = "high"
+    transformer: Expert = "high"
+
+
+class StageLoRA(_HasPath):
+    """A LoRA with a strength of its own on each expert. It is for this machine alone."""
+
+    contract: ClassVar[str] = "StageLoRA"
+
+    weight_name: str | None = None
+    high: float = 1.0
+    low: float | None = None
+
+    def weights(self) -> tuple[LoRAWeight, ...]:
+        """Return it as entries of `loras`: one for both experts, or one for each that it changes."""
+        low = self.high if self.low is None else self.low
+
+        def on(expert: Expert, scale: float) -> LoRAWeight:
+            return LoRAWeight(path=self.path, weight_name=self.weight_name, scale=scale, transformer=expert)
+
+        if low == self.high:
+            return (on("both", low),)
+        pairs: tuple[tuple[Expert, float], ...] = (("high", self.high), ("low", low))
+        return tuple(on(expert, scale) for expert, scale in pairs if scale)
 
 
 class LegacyLoRAWeight(_LoRA):

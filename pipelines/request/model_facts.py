@@ -20,6 +20,7 @@ class ModelFacts(Protocol):
     native_frames:    the only clip length that the model generates well. None if it has no such limit.
     trained_frames:   the longest clip that the model was trained on.
     text_length:      tokens of a prompt that the model reads.
+    negative_prompt:  that of the official code for this model; empty if it has none.
     end_image:        whether a request "never", "may" or "must" have an end image.
     """
 
@@ -43,6 +44,8 @@ class ModelFacts(Protocol):
     def trained_frames(self) -> int: ...
     @property
     def text_length(self) -> int: ...
+    @property
+    def negative_prompt(self) -> str: ...
     @property
     def end_image(self) -> str: ...
     def able_to(self, task: str) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from .field_case import FieldCase
-from .limits import newest_limit
+from .limits import why_refused
 from .lora_weight import place_of, why_not_sent
 from .report import Finding
 from .web_address import is_https
@@ -36,11 +36,8 @@ def sent_as(name: str, contract: str = _CONTRACT) -> Callable[[FieldCase], Findi
     """Return the rule of a field that is sent as `name`, within the limits of `contract`."""
 
     def judge(case: FieldCase) -> Finding:
-        limit = newest_limit(contract, name)
-        if case.value is not None and limit is not None and not limit.allows(case.value):
-            accepted = f"{limit} characters" if isinstance(case.value, str) else f"values {limit}"
-            return case.impossible(f"Novita accepts {accepted}; change it")
-        return case.supported(f"sent as {name}")
+        refused = why_refused(contract, name, case.value)
+        return case.supported(f"sent as {name}") if refused is None else case.impossible(refused)
 
     return judge
 
@@ -64,7 +61,7 @@ def _resolution(case: FieldCase) -> Finding:
 
 
 def _aspect_ratio(case: FieldCase) -> Finding:
-    if case.value == "1:1":
+    if case.value not in ("16:9", "9:16"):
         return case.impossible("Novita supports 16:9 and 9:16; use one of these")
     return case.supported("with resolution: sent as width and height")
 
@@ -130,10 +127,8 @@ def _adjust(case: FieldCase) -> Finding:
 
 def _loras(case: FieldCase) -> Finding:
     loras = case.value or ()
-    most = newest_limit(_CONTRACT, "loras")
-    if most is not None and not most.allows(loras):
-        return case.impossible(f"Novita accepts {most} LoRAs; remove some")
-    scales = newest_limit("NovitaLoRA", "scale")
+    if too_many := why_refused(_CONTRACT, "loras", loras):
+        return case.impossible(too_many)
     for index, lora in enumerate(loras):
         where = f"loras[{index}]"
         if is_file(lora["path"]):
@@ -142,8 +137,8 @@ def _loras(case: FieldCase) -> Finding:
             return case.impossible(f"{where}.path: {'; '.join(fault)}")
         if lora["weight_name"] is not None:
             return case.impossible(f"{where}.weight_name: Novita has no such field; leave it out")
-        if scales is not None and not scales.allows(lora["scale"]):
-            return case.impossible(f"{where}.scale: Novita accepts values {scales}; change it")
+        if refused := why_refused("NovitaLoRA", "scale", lora["scale"]):
+            return case.impossible(f"{where}.scale: {refused}")
         if lora.get("transformer") == "low":
             return case.impossible(
                 f"{where}.transformer is low, but at Novita no expert can be chosen; use high or both"

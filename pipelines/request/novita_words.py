@@ -12,14 +12,17 @@ from typing import Any, Literal
 from .base import WanRequest
 from .field_case import FieldCase
 from .kinds import SENDABLE
+from .limits import why_refused
 from .novita22_rules import IMAGE_RULES_22, RULES_22, SIZES_22
 from .novita_rules import IMAGE_RULES, LOCAL_LORA, RANDOM_SEED, RULES, is_file
 from .report import Finding
 
-__all__ = ["NOVITA_MODELS", "NovitaModel", "for_novita", "novita_findings"]
+__all__ = ["NOVITA_MODELS", "SIZE_PAIRS", "NovitaModel", "for_novita", "novita_findings"]
 
 NovitaModel = Literal["Wan 2.1", "Wan 2.2"]
 NOVITA_MODELS: tuple[NovitaModel, ...] = ("Wan 2.1", "Wan 2.2")  # the first is the default
+_OWN = "NovitaWan21T2VRequest"
+SIZE_PAIRS = ((480, 832), (832, 480), (1280, 720), (720, 1280))  # (width, height) of Novita's Wan 2.1
 _SIZES: Mapping[tuple[str, str], tuple[int, int]] = {
     ("480p", "16:9"): (832, 480),
     ("480p", "9:16"): (480, 832),
@@ -41,9 +44,9 @@ _RULES_OF_TASK: Mapping[NovitaModel, Mapping[str, Mapping[str, Callable[[FieldCa
 def novita_findings(request: WanRequest, model: NovitaModel = "Wan 2.1") -> list[Finding]:
     """Return one finding per field: the effect of a fal request, or of a Novita request, at Novita."""
     values = request.model_dump(mode="json")
-    if isinstance(request, SENDABLE["NovitaWan21T2VRequest"]):
+    if isinstance(request, SENDABLE[_OWN]):
         if model == "Wan 2.1":
-            return [_own(field, value) for field, value in values.items()]
+            return [_own(field, values) for field in values]
         reason = "belongs to Wan 2.1; choose that model, or use the kind text-to-video"
         return [Finding("kind", "impossible", request.kind, None, reason)]
     rules_of_task = _RULES_OF_TASK[model]
@@ -72,7 +75,7 @@ def for_novita(request: WanRequest, model: NovitaModel = "Wan 2.1") -> WanReques
     """
     if any(finding.status == "impossible" for finding in novita_findings(request, model)):
         return None
-    if isinstance(request, SENDABLE["NovitaWan21T2VRequest"]):
+    if isinstance(request, SENDABLE[_OWN]):
         return request
     values = request.model_dump(mode="json")
     return _as_wan_21(request, values) if model == "Wan 2.1" else _as_wan_22(request, values)
@@ -111,7 +114,7 @@ def _as_wan_21(request: WanRequest, values: Mapping[str, Any]) -> WanRequest:
         "flow_shift": values["shift"],
     }
     if request.task != "image-to-video":
-        return SENDABLE["NovitaWan21T2VRequest"].model_validate(sent)
+        return SENDABLE[_OWN].model_validate(sent)
     if values["enable_safety_checker"] is not None:
         sent["enable_safety_checker"] = values["enable_safety_checker"]
     return SENDABLE["NovitaWan21I2VRequest_current"].model_validate(
@@ -119,10 +122,23 @@ def _as_wan_21(request: WanRequest, values: Mapping[str, Any]) -> WanRequest:
     )
 
 
-def _own(field: str, value: Any) -> Finding:
-    if field == "loras":
-        for index, lora in enumerate(value or ()):
-            if is_file(lora["path"]):
-                return Finding(field, "impossible", value, None, f"loras[{index}].path: {LOCAL_LORA}")
+def _own(field: str, values: Mapping[str, Any]) -> Finding:
+    """Return what happens to a field of Novita's own kind."""
+    value = values[field]
+    if refused := why_refused(_OWN, field, value) or _why_not_own(field, values):
+        return Finding(field, "impossible", value, None, refused)
     reason = "not sent: the provider decides" if value is None else "sent unchanged"
     return Finding(field, "supported", value, value, reason)
+
+
+def _why_not_own(field: str, values: Mapping[str, Any]) -> str | None:
+    """Return why Novita refuses a value beside others. None if it takes it."""
+    if field == "height" and (values["width"], values["height"]) not in SIZE_PAIRS:
+        pairs = ", ".join(f"{width}x{height}" for width, height in SIZE_PAIRS)
+        return f"does not go with the width at Novita; give one of {pairs}"
+    for index, lora in enumerate((values["loras"] or ()) if field == "loras" else ()):
+        if is_file(lora["path"]):
+            return f"loras[{index}].path: {LOCAL_LORA}"
+        if refused := why_refused("NovitaLoRA", "scale", lora["scale"]):
+            return f"loras[{index}].scale: {refused}"
+    return None

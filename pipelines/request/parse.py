@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError
 from ..errors import Problem, RequestError
 from .base import WanRequest
 from .field_rows import LOCAL, FieldRow, closest, field_rows, local_row
-from .forms import SIZE_PAIRS, FalRequest
+from .forms import FalRequest
 from .image_size import LONGEST_SIDE
 from .kinds import KINDS, class_of, kinds_of, stated_by_alias
 from .lora_weight import LoRAWeight
@@ -200,13 +200,8 @@ def _problem(item: Any, cls: type[WanRequest]) -> Problem:
         return Problem(
             field, found, f"give 0 to {SEED_MAX} (what the noise generator takes), or leave it out"
         )
-    if item["type"] == "not_positive":
-        return Problem(field, found, "give 1 or more")
     if item["type"] == "side_range":
         return Problem(field, found, f"give 1 to {LONGEST_SIDE} pixels")
-    if item["type"] == "size_pair":
-        pairs = ", ".join(f"{width}x{height}" for width, height in SIZE_PAIRS)
-        return Problem(field, f"{found} does not go with the width", f"give one of {pairs}")
     near = None
     if row is not None and row.enum is not None and isinstance(item["input"], str):
         near = closest(item["input"].strip().lower(), map(str, row.enum))

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from .image_size import pixels
+from .local_settings import LocalSettings
 from .model_facts import ModelFacts
 
-__all__ = ["Size", "choose_size"]
+__all__ = ["Size", "choose_size", "nearest_size"]
 
 _SHAPES = {"16:9": 16 / 9, "9:16": 9 / 16, "1:1": 1.0}
 _SAME_SHAPE = 0.01  # relative difference that cropping to even numbers may cause
@@ -23,11 +24,19 @@ class Size(NamedTuple):
     assumed: bool = False
 
 
-def choose_size(values: Mapping[str, Any], model: ModelFacts, media_size: tuple[int, int] | None) -> Size:
+def choose_size(
+    values: Mapping[str, Any],
+    model: ModelFacts,
+    media_size: tuple[int, int] | None,
+    local: LocalSettings | None = None,
+) -> Size:
     """Return the size of the result of a request with these field values.
 
     media_size: (width, height) of the input whose aspect ratio is kept; None if it is unknown.
+    local:      the settings of this machine; a size in them wins.
     """
+    if local is not None and local.width is not None and local.height is not None:
+        return Size(local.width, local.height)
     if values.get("image_size") is not None:
         size = pixels(values["image_size"])
         return Size(*(_own_size(model, size) if model.own_sizes else size))
@@ -36,10 +45,23 @@ def choose_size(values: Mapping[str, Any], model: ModelFacts, media_size: tuple[
         return Size(*(_own_size(model, size) if model.own_sizes else size))
     table, aspect = model.sizes[values["resolution"]], values.get("aspect_ratio", "auto")
     if aspect != "auto":
-        return Size(*table[aspect])
+        return Size(*(table[aspect] if aspect in table else _in_shape(model, table, _ratio(aspect))))
     if media_size is None:
         return Size(*table["16:9"], assumed=True)
     return Size(*(_own_size(model, media_size) if model.own_sizes else _in_shape(model, table, media_size)))
+
+
+def nearest_size(model: ModelFacts, width: int, height: int) -> tuple[int, int]:
+    """Return the nearest size in multiples that the model can generate."""
+    step = model.size_multiple
+    near_width, near_height = (max(round(side / step), 1) * step for side in (width, height))
+    return near_width, near_height
+
+
+def _ratio(aspect: str) -> tuple[int, int]:
+    """Return the two numbers of an aspect ratio such as 4:3."""
+    width, height = aspect.split(":")
+    return int(width), int(height)
 
 
 def _in_shape(

@@ -6,12 +6,25 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
-__all__ = ["frames_out", "generated_frames", "input_fps", "output_fps", "running_steps", "trained_frames"]
+__all__ = [
+    "frames_out",
+    "generated_frames",
+    "input_fps",
+    "output_fps",
+    "running_steps",
+    "speech_clip",
+    "trained_frames",
+]
 
 
 def generated_frames(num_frames: int, stride: int = 4) -> int:
     """Return the next 4n + 1: the VAE encodes the first frame alone, then `stride` frames at a time."""
     return -(-(num_frames - 1) // stride) * stride + 1
+
+
+def speech_clip(num_frames: int, stride: int = 4) -> int:
+    """Return the next multiple of `stride`: the VAE encodes no frame of a clip of speech alone."""
+    return -(-num_frames // stride) * stride
 
 
 def input_fps(values: Mapping[str, Any]) -> Fraction | None:

@@ -167,7 +167,12 @@ def test_schema_prints_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["schema", "text-to-video"]) == 0
     schema = json.loads(capsys.readouterr().out)
     assert schema["required"] == ["prompt"]
-    assert schema["properties"]["num_frames"]["maximum"] == 161
+    assert schema["properties"]["num_frames"]["minimum"] == 1
+    assert main(["schema", "text-to-video", "--on", "fal"]) == 0
+    stated = json.loads(capsys.readouterr().out)
+    assert stated["properties"]["num_frames"]["maximum"] == 161
+    assert "local" not in stated["properties"]
+    assert main(["schema", "text-to-video", "--on", "novita"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -175,7 +180,7 @@ def test_schema_prints_json_schema(capsys: pytest.CaptureFixture[str]) -> None:
     [
         ("not json", "request"),
         ('{"prompt": ""}', "prompt"),
-        ('{"prompt": "a", "num_frames": 16}', "num_frames"),
+        ('{"prompt": "a", "num_frames": 0}', "num_frames"),
         ('{"prompt": "a", "num_framse": 17}', "num_framse"),
         ('{"prompt": "a", "interpolator_model": "rife"}', "interpolator_model"),
     ],

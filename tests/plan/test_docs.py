@@ -17,7 +17,8 @@ def test_the_page_has_every_field_of_every_kind_and_no_empty_cell_where_there_is
 
 
 def test_the_page_shows_both_dates_of_a_range_that_changed() -> None:
-    assert "from 17 to 161 (2026-08); from 17 to 121 (before 2026-08)" in field_markdown("text-to-video")
+    page = field_markdown("text-to-video")
+    assert "from 1 to 100000; at fal from 17 to 161 (2026-08); at fal from 17 to 121 (before 2026-08)" in page
 
 
 def test_the_page_shows_the_fields_of_a_lora() -> None:

@@ -113,11 +113,6 @@ def test_model_of_another_task_is_refused() -> None:
     assert problem.field == "model"
 
 
-def test_frames_between_an_older_and_the_newest_limit_warn() -> None:
-    assert "from 17 to 121" in finding(report(num_frames=141), "num_frames", "warning").reason
-    assert not [item for item in report(num_frames=121).findings if "may refuse it" in item.reason]
-
-
 def test_very_fast_video_warns_and_is_not_slowed() -> None:
     fast = report(frames_per_second=60, num_interpolated_frames=4)
     assert "300" in finding(fast, "frames_per_second", "warning").reason

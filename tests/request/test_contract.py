@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.request import (
     KINDS,
     SENDABLE,
@@ -25,10 +26,10 @@ from wan_duet.pipelines.request import (
 )
 from wan_duet.pipelines.request.contracts import ALIASES
 from wan_duet.pipelines.request.field_rows import FieldRow, field_rows
-from wan_duet.pipelines.request.forms import SIZE_PAIRS
 from wan_duet.pipelines.request.image_size import PRESETS
 from wan_duet.pipelines.request.limits import dated_limits
 from wan_duet.pipelines.request.local_rules import LOCAL_RULES
+from wan_duet.pipelines.request.novita_words import SIZE_PAIRS
 
 CONTRACT = json.loads((Path(__file__).parents[1] / "contract" / "requests.json").read_text(encoding="utf-8"))
 # What this test compares, and what is prose. A key it does not know must be taught to it, not passed over.
@@ -59,6 +60,7 @@ def stated_range(parameter: dict[str, Any]) -> tuple[Any, Any]:
 
 def differences(row: FieldRow, parameter: dict[str, Any], extra: bool, default: Any) -> Iterator[str]:
     """What `row` says otherwise than the page. default: of the field as this contract fills it in."""
+    row = row.as_stated()
     newer = parameter.get("public", {})
     # A default that only the crawl names is not stated by the provider's page: the field stays unset.
     stated = parameter.get("default_stated", False) and not extra
@@ -83,14 +85,18 @@ def differences(row: FieldRow, parameter: dict[str, Any], extra: bool, default: 
         "required": row.required,
         "default": list(default) if isinstance(default, tuple) else default,
         "enum": row.enum,
-        "range": row.range,
-        "multiple of": row.multiple_of,
+        "range": None if row.range is None else (row.range.min, row.range.max),
+        "multiple of": multiple_of(row),
         "has a description": bool(row.description),
     }
     for what, value in found.items():
         if value != wanted[what]:
             yield f"{row.name}: {what} {value!r}, the page has {wanted[what]!r}"
     yield from differences_inside(row, parameter)
+
+
+def multiple_of(row: FieldRow) -> int | None:
+    return row.limits[-1].multiple_of if row.limits else None
 
 
 def differences_inside(row: FieldRow, parameter: dict[str, Any]) -> Iterator[str]:
@@ -150,7 +156,8 @@ def test_no_field_has_a_range_that_no_page_states(kind: str) -> None:
     for name, parameter in parameters(cls.contract).items():
         newer, stated = parameter.get("public", {}), stated_range(parameter)
         published = {stated, (newer.get("min", stated[0]), newer.get("max", stated[1]))} - {(None, None)}
-        assert {(limit.min, limit.max) for limit in dated_limits(cls.contract, name)} <= published
+        of_field = dated_limits(cls.contract, name)
+        assert {(limit.min, limit.max) for limit in of_field if not limit.choices} <= published
 
 
 def test_every_entry_that_a_page_was_given_for_has_a_kind() -> None:
@@ -170,19 +177,33 @@ def arms(entry: dict[str, Any]) -> Iterator[dict[str, Any]]:
         yield entry
 
 
+def bounds(entry: dict[str, Any], *names: str) -> tuple[Any, ...]:
+    """The values under these names, of the schema or of its only arm that is not null."""
+    (arm,) = [arm for arm in arms(entry) if arm.get("type") != "null"]
+    return tuple(map(arm.get, names))
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_json_schema_says_the_same(kind: str) -> None:
-    schema = json_schema(kind)
+def test_the_schema_at_its_provider_says_what_the_page_says(kind: str) -> None:
+    schema = json_schema(kind, KINDS[kind].provider)
     contract = CONTRACT[KINDS[kind].contract]
-    for row in field_table(kind):
+    assert set(schema["properties"]) == {row.name for row in field_table(kind)}
+    assert "LocalSettings" not in schema.get("$defs", {})
+    for row in (row.as_stated() for row in field_table(kind)):
         entry = schema["properties"][row.name]
-        bounds = ("minimum", "maximum")
+        names = ("minimum", "maximum")
         if row.type == "string":
-            bounds = ("minLength", "maxLength")
+            names = ("minLength", "maxLength")
         elif row.type.startswith("array"):
-            bounds = ("minItems", "maxItems")
-        assert tuple(map(entry.get, bounds)) == (row.range or (None, None))
-        assert entry.get("multipleOf") == row.multiple_of
+            names = ("minItems", "maxItems")
+        if row.type not in ("enum", "object", "ImageSize|enum") and row.enum is None:
+            ends = (None, None) if row.range is None else (row.range.min, row.range.max)
+            assert bounds(entry, *names) == ends
+            assert bounds(entry, "multipleOf", "exclusiveMinimum", "pattern") == (
+                multiple_of(row),
+                None,
+                None,
+            )
         assert (row.name in schema.get("required", [])) == row.required
         choices = [arm["const"] for arm in arms(entry) if "const" in arm]
         choices += [choice for arm in arms(entry) for choice in arm.get("enum", ())]
@@ -192,9 +213,27 @@ def test_json_schema_says_the_same(kind: str) -> None:
             assert types - {"null"} == {row.type.split("<")[0]}
         if not row.required:
             assert entry["default"] == (list(row.default) if isinstance(row.default, tuple) else row.default)
-        if row.range is not None:
-            assert entry["x-limits"] == [limit._asdict() for limit in row.limits]
     assert set(schema["properties"]) >= set(contract["params"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_schema_of_a_request_has_the_ranges_of_any_machine_and_the_dated_ones_per_provider(
+    kind: str,
+) -> None:
+    schema, provider = json_schema(kind), KINDS[kind].provider
+    for row in field_table(kind):
+        entry = schema["properties"][row.name]
+        limits = entry.get("x-limits", {})
+        assert limits == ({provider: [limit.as_dict() for limit in row.limits]} if row.limits else {})
+        if row.range is not None:
+            low = "exclusiveMinimum" if row.range.above else "minimum"
+            assert bounds(entry, low, "maximum") == (row.range.min, row.range.max)
+    assert "local" in schema["properties"]
+
+
+def test_the_schema_of_another_provider_is_refused() -> None:
+    with pytest.raises(RequestError, match="novita states no schema of text-to-video; give fal, or local"):
+        json_schema("text-to-video", "novita")
 
 
 @pytest.mark.parametrize("kind", KINDS)

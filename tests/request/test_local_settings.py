@@ -6,13 +6,14 @@ import argparse
 import json
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.cli.request_flags import add_request_flags, read_request
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.plan import FAMILIES, Plan, make_plan
+from wan_duet.pipelines.plan import FAMILIES, GRIDS, Plan, make_plan
 from wan_duet.pipelines.request import (
     KINDS,
     LocalAbilities,
@@ -26,7 +27,7 @@ from wan_duet.pipelines.request import (
     with_lora,
 )
 from wan_duet.pipelines.request.flags import values_of_flags
-from wan_duet.pipelines.request.local_settings import LocalSettings
+from wan_duet.pipelines.request.local_settings import LocalSettings, stage_loras
 from wan_duet.pipelines.request.local_settings_rules import SETTING_MEANINGS
 
 A14B, ONE_EXPERT, SPEECH = (
@@ -63,6 +64,25 @@ def test_every_kind_takes_it_and_without_it_is_the_request_of_before(kind: str) 
     assert "local" in json_schema(kind)["properties"]
 
 
+EVERY_SETTING: dict[str, Any] = {
+    "nag_scale": 5.0, "nag_scale_2": 4.0, "nag_tau": 2.0, "nag_alpha": 0.5, "nag_negative_prompt": "red",
+    "cfg_zero_star": "both", "cfg_zero_steps": 1, "width": 64, "height": 96, "solver": "euler",
+    "boundary": 0.5, "high_steps": 2, "sigmas": [1.0, 0.5, 0.0], "negative_preset": "official",
+    "loras_per_stage": [{"path": "a.safetensors", "high": 0.5}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_payload_has_any_setting_and_every_provider_refuses_each(kind: str) -> None:
+    assert set(EVERY_SETTING) == set(LocalSettings.model_fields)
+    asked = asked_for(kind, **EVERY_SETTING)
+    assert json.dumps(asked.payload()) == json.dumps(asked_for(kind).payload())
+    for runner in ("fal", "novita"):
+        refused = {problem.field for problem in check(asked, runner).problems}
+        assert refused >= {f"local.{name}" for name in EVERY_SETTING}
+        assert check(asked, runner).resolved is None
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("runner", ["fal", "novita"])
 def test_a_provider_refuses_each_setting_by_name(kind: str, runner: str) -> None:
@@ -73,14 +93,37 @@ def test_a_provider_refuses_each_setting_by_name(kind: str, runner: str) -> None
     assert "only this machine has it" in fields["local.cfg_zero_star"]
 
 
+SIDE = st.integers(1, 50).map(lambda n: 32 * n) | st.integers(1, 2000)
 VALUES: dict[str, Any] = {
     "nag_scale": st.floats(1, 100), "nag_scale_2": st.floats(1, 100), "nag_tau": st.floats(0.01, 100),
     "nag_alpha": st.floats(0, 1), "nag_negative_prompt": st.text("ab ", max_size=5),
     "cfg_zero_star": st.sampled_from(["off", "high", "low", "both"]), "cfg_zero_steps": st.integers(0, 50),
+    "width": SIDE, "height": SIDE, "solver": st.sampled_from(["auto", *GRIDS]),
+    "boundary": st.floats(0, 1), "high_steps": st.integers(0, 50),
+    "sigmas": st.sets(st.integers(1, 40), min_size=1, max_size=9).map(
+        lambda levels: [*(level / 40 for level in sorted(levels, reverse=True)), 0.0]
+    ),
+    "negative_preset": st.sampled_from(["none", "official"]),
+    "loras_per_stage": st.lists(
+        st.fixed_dictionaries({"path": st.just("a.safetensors")},
+                              optional={"high": st.floats(-2, 2), "low": st.floats(-2, 2)}),
+        max_size=2,
+    ),
 }  # fmt: skip
 
 
-SETTINGS = st.fixed_dictionaries({}, optional=VALUES)
+PLANNED = {
+    "width",
+    "height",
+    "solver",
+    "boundary",
+    "high_steps",
+    "sigmas",
+}  # what changes a plan
+
+
+def float32(value: float) -> float:
+    return float(np.float32(value))
 
 
 @settings(max_examples=150, deadline=None)
@@ -101,11 +144,16 @@ def test_any_settings_are_refused_by_name_or_planned(local: dict[str, Any], kind
         return
     plan, plain = (make_plan(each.require(), FAMILIES[family], 0) for each in (made, without))
     assert Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan
-    assert 0 < plan.forwards <= plain.forwards
+    assert (plan.width, plan.height) == (local.get("width", plain.width), local.get("height", plain.height))
+    if "sigmas" in local:
+        assert plan.sigmas == tuple(map(float32, local["sigmas"]))
+    if "high_steps" in local:
+        assert plan.experts.count("high") == local["high_steps"]
     if plan.extra_guidance is None:
-        assert plan == plain
         assert "extra_guidance" not in plan.as_dict()
+        assert plan == plain or set(local) & PLANNED
     else:
+        assert plan.forwards > 0
         assert any(
             "lossy by choice" in item.reason or "does nothing" in item.reason for item in made.findings
         )
@@ -118,8 +166,20 @@ def test_any_settings_are_refused_by_name_or_planned(local: dict[str, Any], kind
         ({"nag_alpha": 2}, "local.nag_alpha: got 2 (whole number); give a number from 0 to 1"),
         ({"nagscale": 5}, "local.nagscale: there is no such field; did you mean nag_scale?"),
         ({"cfg_zero_star": "all"}, "give one of off, high, low, both"),
+        ({"width": 0}, "local.width: got 0 (whole number); give a whole number from 1 to 65535"),
+        (
+            {"sigmas": [1.0, 0.5]},
+            "give a list of numbers such as [1.0, 0.9, 0.5, 0.0], falling from at most 1",
+        ),
+        ({"sigmas": [0.5, 0.9, 0.0]}, "local.sigmas: got [0.5, 0.9, 0.0] (list)"),
+        ({"sigmas": [1.5, 0.0]}, "local.sigmas: got [1.5, 0.0] (list)"),
+        ({"sigmas": "1"}, "local.sigmas: got '1' (text)"),
+        ({"solver": "heun"}, "give one of auto, unipc, dpm++, euler, lightning"),
+        ({"boundary": 1.1}, "local.boundary: got 1.1 (number); give a number from 0 to 1"),
+        ({"loras_per_stage": [{"path": " "}]}, "local.loras_per_stage[0].path: got ' '"),
+        ({"loras_per_stage": [{"high": 1.0}]}, "local.loras_per_stage[0].path: missing"),
         ({"cfg_zero_steps": 1.5}, "local.cfg_zero_steps: got 1.5 (number); give a whole number from 0"),
-        (5, 'local: got 5 (whole number); give {"nag_scale": 5.0}'),
+        (5, 'local: got 5 (whole number); give {"nag_scale": 5.0, "width": 512'),
     ],
 )
 def test_a_wrong_setting_is_named_with_what_would_be_right(local: Any, says: str) -> None:
@@ -196,6 +256,122 @@ def test_what_cannot_be_is_refused(local: dict[str, Any], family: Any, field: st
     assert says in said(told, field)
 
 
+@pytest.mark.parametrize(
+    ("local", "values", "family", "field", "says"),
+    [
+        ({"width": 832}, {}, A14B, "width", "give local.height too"),
+        ({"width": 832, "height": 470}, {}, A14B, "height", "multiples of 16 pixels; the nearest is 464"),
+        ({"boundary": 0.5}, {}, ONE_EXPERT, "boundary", "has one expert"),
+        ({"high_steps": 3}, {}, ONE_EXPERT, "high_steps", "has one expert"),
+        ({"high_steps": 3, "boundary": 0.5}, {}, A14B, "high_steps", "leave one of the two out"),
+        ({"high_steps": 28}, {}, A14B, "high_steps", "there are 27 steps; give 27 or fewer"),
+        ({"solver": "lightning"}, {}, A14B, "solver", "give num_inference_steps 4"),
+        ({"solver": "lightning", "sigmas": [1.0, 0.0]}, {}, A14B, "solver", "use euler with sigmas"),
+        (
+            {"negative_preset": "official"},
+            {"negative_prompt": "red"},
+            A14B,
+            "negative_preset",
+            "leave one of",
+        ),
+        ({"loras_per_stage": [{"path": "http://a/b"}]}, {}, A14B, "loras_per_stage", "over https only"),
+        (
+            {"loras_per_stage": [{"path": "a/b.pt", "low": 0}]},
+            {},
+            ONE_EXPERT,
+            "loras_per_stage",
+            "one expert",
+        ),
+    ],
+)
+def test_a_setting_that_this_run_cannot_have_is_refused_by_name(
+    local: dict[str, Any], values: dict[str, Any], family: Any, field: str, says: str
+) -> None:
+    told = report(local, family, **values)
+    assert [problem.field for problem in told.problems] == [f"local.{field}"]
+    assert says in said(told, field)
+
+
+@pytest.mark.parametrize(
+    ("local", "values", "field"),
+    [
+        ({"width": 640, "height": 640}, {"resolution": "480p"}, "resolution"),
+        ({"width": 640, "height": 640}, {"aspect_ratio": "1:1"}, "aspect_ratio"),
+        ({"sigmas": [1.0, 0.5, 0.0]}, {"num_inference_steps": 20}, "num_inference_steps"),
+        ({"sigmas": [1.0, 0.5, 0.0]}, {"shift": 3.0}, "shift"),
+    ],
+)
+def test_a_demand_that_a_setting_replaces_is_refused_and_a_default_is_adjusted(
+    local: dict[str, Any], values: dict[str, Any], field: str
+) -> None:
+    (problem,) = report(local, **values).problems
+    assert problem.field == field
+    assert report(local).ok
+
+
+@pytest.mark.parametrize("kind", ["text-to-video-turbo", "small-fast-video"])
+def test_weights_that_are_distilled_keep_their_steps(kind: str) -> None:
+    family = A14B if "turbo" in kind else FAMILIES["wan2.2-ti2v-5b"]
+    told = check(asked_for(kind, solver="euler", sigmas=[1.0, 0.0]), family=family)
+    assert [problem.field for problem in told.problems] == ["local.solver", "local.sigmas"]
+
+
+def test_the_plan_has_the_steps_and_the_size_that_are_set() -> None:
+    plan = make_plan(
+        report({"width": 640, "height": 352, "solver": "euler", "boundary": 0.5}).require(), A14B, 0
+    )
+    assert (plan.width, plan.height, plan.grid, plan.boundary) == (640, 352, "euler", 0.5)
+    assert all(
+        (timestep >= 500) == (name == "high")
+        for timestep, name in zip(plan.timesteps, plan.experts, strict=True)
+    )
+    plan = make_plan(report({"high_steps": 2, "sigmas": [1.0, 0.75, 0.25, 0.0]}).require(), A14B, 0)
+    assert (plan.experts, plan.grid, plan.solver) == (("high", "high", "low"), "explicit", "unipc")
+    assert (plan.sigmas, plan.timesteps) == ((1.0, 0.75, 0.25, 0.0), (1000.0, 750.0, 250.0))
+    assert plan.boundary is None
+
+
+@pytest.mark.parametrize("family", [A14B, SPEECH, FAMILIES["wan2.1-flf2v-14b"]])
+def test_the_official_negative_prompt_stands_where_there_is_none(family: Any) -> None:
+    kind = {"wan2.2-s2v-14b": "speech-to-video", "wan2.1-flf2v-14b": "image-to-video"}.get(family.name)
+    values = {"end_image_url": "b.png"} if family.end_image == "must" else {}
+    plain = asked_for(kind or "text-to-video")
+    asked = parse(plain.kind, {**plain.payload(), **values, "local": {"negative_preset": "official"}})
+    resolved = check(asked, family=family).require()
+    assert resolved.values["negative_prompt"] == family.negative_prompt
+    assert asked.payload()["negative_prompt"] == ""
+
+
+def test_the_official_negative_prompt_is_what_nag_avoids_and_what_counts_as_given() -> None:
+    resolved = report({"negative_preset": "official", "nag_scale": 5}).require()
+    assert resolved.values["nag_negative_prompt"] == A14B.negative_prompt
+    few = {"guidance_scale": 1.0, "guidance_scale_2": 1.0}
+    assert "has no effect" in report({"negative_preset": "official"}, **few).text()
+
+
+@pytest.mark.parametrize(
+    ("lora", "entries"),
+    [
+        ({}, [("both", 1.0)]),
+        ({"high": 0.5}, [("both", 0.5)]),
+        ({"high": 0.5, "low": 0}, [("high", 0.5)]),
+        ({"high": 0, "low": -1}, [("low", -1.0)]),
+        ({"high": 0, "low": 0}, [("both", 0.0)]),
+        ({"low": 2}, [("high", 1.0), ("low", 2.0)]),
+    ],
+)
+def test_a_lora_per_stage_is_one_entry_per_strength(lora: dict[str, Any], entries: list[Any]) -> None:
+    asked = LocalSettings.model_validate({"loras_per_stage": [{"path": "a/b", "weight_name": "c", **lora}]})
+    made = stage_loras(asked)
+    assert [(entry.transformer, entry.scale) for entry in made] == entries
+    assert {(entry.path, entry.weight_name) for entry in made} == {("a/b", "c")}
+
+
+def test_a_solver_is_one_of_the_grids() -> None:
+    (row,) = [row for row in local_row().fields if row.name == "solver"]
+    assert set(row.enum or ()) == {"auto", *GRIDS}
+
+
 def test_speech_has_no_nag_and_says_so() -> None:
     told = check(
         asked_for("speech-to-video", nag_scale=5, cfg_zero_star="both"), family=FAMILIES["wan2.2-s2v-14b"]
@@ -236,8 +412,11 @@ def test_flags_win_over_the_object_of_a_file(tmp_path: Any) -> None:
     parser = argparse.ArgumentParser()
     add_request_flags(parser, "text-to-video")
     flags = ["--local-nag-tau", "2", "--local-cfg-zero-star", "low", "--local-nag-negative-prompt", "7"]
+    flags += ["--local-sigmas", "1, 0.5,0", "--local-width", "64"]
     options = parser.parse_args([str(file), *flags])
-    local = LocalSettings(nag_scale=5, nag_tau=2, cfg_zero_star="low", nag_negative_prompt="7")
+    local = LocalSettings(
+        nag_scale=5, nag_tau=2, cfg_zero_star="low", nag_negative_prompt="7", sigmas=(1.0, 0.5, 0.0), width=64
+    )
     assert read_request(options).local == local
     assert "local" not in values_of_flags(parser.parse_args([str(file)]))
 
