@@ -10,7 +10,7 @@ import folder_paths
 
 from ..pipelines.errors import ModelError
 from .comfy_interface import io
-from .listing import find_companions, pick, stamp
+from .listing import find_companions, moved_to, pick, stamp
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
@@ -107,9 +107,11 @@ def _listed(folder: str) -> dict[str, Path]:
 
 
 def _missing(folder: str, name: str | None) -> str | None:
-    if name in (None, _NONE) or pick(str(name), _listed(folder)) is not None:
+    listed = _listed(folder)
+    if name in (None, _NONE) or pick(str(name), listed) is not None:
         return None
-    return f"{name} is not in models/{folder}; put it there, or choose another model"
+    advice = f"put it there, or choose another model{moved_to(str(name), listed)}"
+    return f"{name} is not in models/{folder}; {advice}"
 
 
 def _stamp(folder: str, name: str | None) -> object:

@@ -11,11 +11,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["FileChoices", "find_companions", "find_models", "pick", "stamp"]
+__all__ = ["FileChoices", "find_companions", "find_models", "moved_to", "pick", "stamp"]
 
 _Value = TypeVar("_Value")
 
-_SUFFIXES = (".safetensors", ".gguf")
+_SUFFIXES = (".safetensors", ".sft", ".gguf")
 _MOST_WRITTEN = 20  # choices, in ComfyUI's execution.py
 
 
@@ -28,26 +28,32 @@ class FileChoices(list[str]):
     def __init__(self, names: Iterable[str] = (), advice: str = "") -> None:
         super().__init__(names)  # alone in the copy that `dataclasses.asdict` makes for the browser
         self._advice = advice
+        self._missed = ""  # ComfyUI first asks whether a name is here, then for the text
 
     def __contains__(self, name: object) -> bool:
         """Accept / and \\ in a name, because a workflow may come from another system."""
-        return isinstance(name, str) and pick(name, dict.fromkeys(self, True)) is not None
+        found = isinstance(name, str) and pick(name, dict.fromkeys(self, True)) is not None
+        self._missed = "" if found else str(name)
+        return found
 
     def __len__(self) -> int:
         """Return at most 20: of more choices ComfyUI writes their number after "not in", and no advice."""
         return min(super().__len__(), _MOST_WRITTEN) if self._advice else super().__len__()
 
     def __str__(self) -> str:
-        """Return the text that ComfyUI writes after "not in"."""
-        return self._advice or super().__str__()
+        """Return the text that ComfyUI writes after "not in": where the file is now, and what would work."""
+        if not self._advice:
+            return super().__str__()
+        return f"{self._advice}{moved_to(self._missed, self)}"
 
 
-def find_models(roots: Iterable[str]) -> dict[str, Path]:
-    """Find every folder with a model_index.json, and every .safetensors or .gguf file outside of such
+def find_models(roots: Iterable[str], *, pickles: bool = False) -> dict[str, Path]:
+    """Find every folder with a model_index.json, and every .safetensors, .sft or .gguf file outside of such
     folders.
 
-    If a name occurs twice, the first root is used.
+    If a name occurs twice, the first root is used. pickles: list .pth files too.
     """
+    suffixes = (*_SUFFIXES, ".pth") if pickles else _SUFFIXES
     found: dict[str, Path] = {}
     for root in map(Path, roots):
         for folder, subfolders, files in os.walk(root, followlinks=True):
@@ -58,7 +64,7 @@ def find_models(roots: Iterable[str]) -> dict[str, Path]:
                 continue
             subfolders.sort()
             for file in sorted(files):
-                if file.lower().endswith(_SUFFIXES):
+                if file.lower().endswith(suffixes):
                     found.setdefault((here / file).relative_to(root).as_posix(), here / file)
     return found
 
@@ -86,6 +92,17 @@ def pick(name: str, listed: Mapping[str, _Value]) -> _Value | None:
     """Return the entry called `name`, with / or \\ as separator. None if there is none."""
     wanted = name.replace("\\", "/")
     return next((value for key, value in listed.items() if key.replace("\\", "/") == wanted), None)
+
+
+def moved_to(name: str, listed: Iterable[str]) -> str:
+    """Return where files of that name are listed, as the end of a sentence; empty if nowhere."""
+    wanted = _last(name)
+    places = [entry for entry in listed if wanted and _last(entry) == wanted]
+    return f". A file of that name is at {' and at '.join(places[:3])}: choose that" if places else ""
+
+
+def _last(name: str) -> str:
+    return name.replace("\\", "/").rpartition("/")[2].lower()
 
 
 def stamp(path: Path) -> list[tuple[str, int, int]]:

@@ -11,7 +11,7 @@ from ..pipelines.embedded.toy_model import embedded_loras
 from ..pipelines.errors import LoraError, RequestError, WanDuetError
 from ..pipelines.request.lora_weight import place_of
 from ..pipelines.weights.lora.find import LoraSources
-from .listing import FileChoices, stamp
+from .listing import FileChoices, moved_to, stamp
 from .lora_choice import NONE, files_in_rows
 
 __all__ = [
@@ -29,7 +29,11 @@ _DOWNLOADS = "wan_duet_downloads"
 
 def lora_choices() -> FileChoices:
     """For the widgets: none, the embedded ones, and the files below models/loras."""
-    files = [name for name in folder_paths.get_filename_list("loras") if name.endswith(".safetensors")]
+    files = [
+        name
+        for name in folder_paths.get_filename_list("loras")
+        if name.lower().endswith((".safetensors", ".sft"))
+    ]
     advice = "models/loras; put it there and press R, or choose another"
     return FileChoices([NONE, *embedded_loras(), *files], advice)
 
@@ -70,7 +74,9 @@ def _problem(name: str, listed: FileChoices) -> str | None:
         return None
     if place_of(name) == "embedded":
         return f"{name} is no LoRA of the embedded model; choose another, or install the pack again"
-    return f"{name} is not in models/loras; put it there and press R, or choose another"
+    return (
+        f"{name} is not in models/loras; put it there and press R, or choose another{moved_to(name, listed)}"
+    )
 
 
 def stamps(names: Iterable[str | None]) -> list[object]:

@@ -17,7 +17,7 @@ from .comfy_interface import io
 from .conditioning import to_conditioning
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
-from .listing import FileChoices, find_models, pick, stamp
+from .listing import FileChoices, find_models, moved_to, pick, stamp
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
@@ -29,8 +29,9 @@ _NONE: Final = "none"
 _AUTO: Final = "auto"
 # {input: (folders of its files, values that are no file)}. The first value is the default.
 _SLOTS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
-    "model": (("diffusers", "diffusion_models"), tuple(EMBEDDED)),
-    "low_model": (("diffusers", "diffusion_models"), (_NONE,)),
+    # An all-in-one file lies where ComfyUI's Load Checkpoint looks.
+    "model": (("diffusers", "diffusion_models", "checkpoints"), tuple(EMBEDDED)),
+    "low_model": (("diffusers", "diffusion_models", "checkpoints"), (_NONE,)),
     "vae": (("vae",), (_AUTO,)),
     "text_encoder": (("text_encoders",), (_AUTO,)),
     "image_encoder": (("clip_vision",), (_AUTO,)),
@@ -60,8 +61,9 @@ class WanDuetLoadModel(io.ComfyNode):
                 _file_input(
                     "model",
                     "toy, toy-image (image to video) and toy-speech are tiny models that come with the pack "
-                    "and run on any machine. Others are found in models/diffusers and "
-                    "models/diffusion_models. For Wan 2.2 A14B as two files, choose the high-noise one.",
+                    "and run on any machine. Others are found in models/diffusers, models/diffusion_models "
+                    "and, if they hold all parts, models/checkpoints. For Wan 2.2 A14B as two files, choose "
+                    "the high-noise one.",
                 ),
                 io.Combo.Input(
                     "precision",
@@ -79,14 +81,14 @@ class WanDuetLoadModel(io.ComfyNode):
                 ),
                 _file_input(
                     "vae",
-                    "A file in models/vae. auto: the VAE of the model folder, or, for single files, the one "
-                    "in models/vae that fits the model.",
+                    "A file in models/vae. auto: the VAE of the model folder or of a file that holds all "
+                    "parts, else the one in models/vae that fits the model.",
                     optional=True,
                 ),
                 _file_input(
                     "text_encoder",
-                    "A UMT5 file in models/text_encoders. auto: the encoder of the model folder, or, for "
-                    "single files, the one in models/text_encoders that fits the model.",
+                    "A UMT5 file in models/text_encoders. auto: the encoder of the model folder or of "
+                    "a file that holds all parts, else the one in models/text_encoders that fits the model.",
                     optional=True,
                 ),
                 io.Combo.Input(
@@ -179,6 +181,7 @@ class WanDuetLoadModel(io.ComfyNode):
                 kernels=None if kernels == _AUTO else kernels,
                 compiler=COMPILER if compile else None,
             ),
+            open_pickles=_opens_pickles(),
         )
         return io.NodeOutput(loaded)
 
@@ -238,17 +241,36 @@ def _file_input(slot: str, tooltip: str, optional: bool = False) -> io.Input:
     from ..pipelines.loading.missing_files import public_page
 
     folders, instead = _SLOTS[slot]
+    page = public_page("diffusion_models" if "diffusion_models" in folders else folders[-1])
     choices = FileChoices(
         [*instead, *_listed(slot)],
         f"models/{' or models/'.join(folders)}; put it there, or choose another file. It can be downloaded "
-        f"from {public_page(folders[-1])}",
+        f"from {page}",
     )
     return io.Combo.Input(slot, options=choices, default=instead[0], tooltip=tooltip, optional=optional)
 
 
 def _listed(slot: str) -> dict[str, Path]:
     folders = _SLOTS[slot][0]
-    return find_models(root for folder in folders for root in folder_paths.get_folder_paths(folder))
+    pickles = slot in ("vae", "text_encoder") and _lists_pickles()
+    roots = [root for folder in folders for root in folder_paths.get_folder_paths(folder)]
+    return find_models(roots, pickles=pickles)
+
+
+def _lists_pickles() -> bool:
+    """Return whether .pth files are listed. Settings that cannot be read stop a run, not a list."""
+    try:
+        return _opens_pickles()
+    except ModelError as error:
+        log.warning("%s", error)
+        return False
+
+
+def _opens_pickles() -> bool:
+    """Return whether the user's files.json allows .pth files. Raises ModelError if it cannot be read."""
+    from ..pipelines.loading.file_settings import opens_pickles
+
+    return opens_pickles(Path(folder_paths.get_system_user_directory("wan_duet")))
 
 
 def _is_whole(model: str | None) -> bool:
@@ -275,5 +297,8 @@ def _chosen(slot: str, name: str) -> Path:
     found = pick(name, _listed(slot))
     if found is None:
         folders = " or models/".join(_SLOTS[slot][0])
-        raise ModelError(f"{slot}: {name} is not in models/{folders} any more; choose another file")
+        raise ModelError(
+            f"{slot}: {name} is not in models/{folders} any more; choose another file"
+            f"{moved_to(name, _listed(slot))}"
+        )
     return found

@@ -17,7 +17,7 @@ from ...pipelines.loading.core_names import (
     is_stored_plainly,
     readable_file,
 )
-from ...pipelines.weights.stored_tensors import read_header
+from ...pipelines.weights.stored_tensors import is_safetensors, read_header
 from ..comfy_interface import ExecutionBlocker
 from .networks import ComfyNetworks
 
@@ -65,7 +65,7 @@ def core_clip(model: WanModel) -> Any:
             f"clip: ComfyUI builds UMT5-XXL only, of width {_UMT5_XXL}, and this text encoder has width "
             f"{width}; encode with Wan Duet Encode Prompt"
         )
-    if others or file.suffix != ".safetensors" or "spiece_model" not in read_header(file):
+    if others or not is_safetensors(file) or "spiece_model" not in read_header(file):
         return ExecutionBlocker(
             "clip: ComfyUI reads UMT5 from one .safetensors file that contains its tokenizer, and "
             f"{file.name} is none; encode with Wan Duet Encode Prompt"
@@ -80,7 +80,7 @@ def core_clip(model: WanModel) -> Any:
 def core_vae(model: WanModel) -> Any:
     """Return the VAE from the same file, or an ExecutionBlocker with the reason."""
     file, *others = model.vae.files
-    single = not others and file.suffix == ".safetensors"
+    single = not others and is_safetensors(file)
     if not single or "decoder.conv1.weight" not in read_header(file):
         return ExecutionBlocker(
             f"vae: ComfyUI reads a Wan VAE from one file in Wan's names, and {file.name} is none; decode "

@@ -142,7 +142,9 @@ def _read(file: str) -> bytes:
 
 def load_chosen(options: argparse.Namespace, model: str, precision: Any) -> WanModel:
     """Load `model` with the parts, the helpers and the choices of the command line."""
+    from ..download.folders import remote_folder
     from ..kernels.choices import Preferences
+    from ..loading.file_settings import opens_pickles
     from ..loading.wan_model import load_model
 
     # A check has none of these flags.
@@ -162,6 +164,7 @@ def load_chosen(options: argparse.Namespace, model: str, precision: Any) -> WanM
             compiler=compiler,
         ),
         audio_encoder=options.audio_encoder,
+        open_pickles=opens_pickles(remote_folder()),
     )
     return replace(loaded, prompt_expander=options.prompt_expander, safety_checker=options.safety_checker)
 

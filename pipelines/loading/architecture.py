@@ -18,7 +18,7 @@ from torch import Tensor
 from ..errors import ModelError
 from ..networks.shapes import Shapes, require_shapes, shape_of
 from ..weights.checkpoint import Checkpoint
-from ..weights.module_names import PREFIXES, to_diffusers
+from ..weights.module_names import to_diffusers, transformer_prefix
 from ..weights.quantised_tensor import unpadded
 from ..weights.recipe import Recipe
 from ..weights.stored_tensors import Source, TensorSource
@@ -95,7 +95,7 @@ def families_of(config: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _in_diffusers_names(checkpoint: Checkpoint) -> dict[str, Source]:
     keys = checkpoint.tensors
-    prefix = next((known for known in PREFIXES if any(key.startswith(known) for key in keys)), "")
+    prefix = transformer_prefix(keys) or ""
     tensors: dict[str, Source] = {}
     unknown: list[str] = []
     gates = 0

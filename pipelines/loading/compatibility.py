@@ -68,6 +68,12 @@ def require_fit(
             f"{vae.files[0]}: has {vae.config.get('z_dim')} latent channels, but {family.name} "
             f"needs {family.latent_channels}; choose the VAE of this model"
         )
+    colours, pixels = (vae.config.get(name, 3) for name in ("out_channels", "in_channels"))
+    if colours != pixels:  # of a folder, whose config.json says so; of a file its reader has asked
+        raise ModelError(
+            f"{vae.files[0]}: decodes to {colours} channels what was encoded from {pixels}; choose the plain "
+            "VAE of this model"
+        )
     wanted, width = experts["high"].config.get("text_dim", 4096), text_encoder.config.get("d_model")
     if width != wanted:
         raise ModelError(

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..weights.module_names import BLOCK_MODULES, MODULES
 from ..weights.quantised_tensor import QuantisedTensor
 from ..weights.recipe import Recipe
-from ..weights.stored_tensors import Files, StoredTensor
+from ..weights.stored_tensors import Files, StoredTensor, is_safetensors
 
 __all__ = [
     "added_by_loras",
@@ -47,7 +47,7 @@ def readable_file(recipe: Recipe) -> Path | None:
     Files in Wan's names, fp8 with scales included; not GGUF, shards, or the names of diffusers.
     """
     files = recipe.files
-    if len(files) != 1 or files[0].suffix != ".safetensors":
+    if len(files) != 1 or not is_safetensors(files[0]):
         return None
     keys = {name: _key(tensor.source) for name, tensor in recipe.tensors.items()}
     fits = all(key is not None and key.endswith(to_wan(name)) for name, key in keys.items())

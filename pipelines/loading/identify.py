@@ -11,8 +11,9 @@ from typing import Literal
 from ..errors import ModelError
 from ..plan.families import FAMILIES
 from ..weights.checkpoint import Checkpoint, read_checkpoint
-from ..weights.module_names import PREFIXES
+from ..weights.module_names import transformer_prefix
 from ..weights.recipe import Recipe
+from .all_in_one import parts_of
 from .architecture import families_of, transformer_recipe
 from .clip_layout import clip_recipe
 from .missing_files import PartName, missing
@@ -58,6 +59,7 @@ def identify(path: Path) -> Identity:
         checkpoint = read_checkpoint(path)
     except ModelError as error:
         return Identity("unknown", problem=str(error))
+    checkpoint = parts_of(checkpoint).get("transformer", checkpoint)
     kind = _kind(checkpoint)
     if kind == "LoRA":
         return Identity(kind)
@@ -69,14 +71,15 @@ def identify(path: Path) -> Identity:
         return Identity(kind, problem=str(error))
 
 
-def read_part(path: Path, kind: Kind, slot: str) -> Recipe:
+def read_part(path: Path, kind: Kind, slot: str, *, open_pickles: bool = False) -> Recipe:
     """Return the recipe of a file that must be of one kind. Reads headers only.
 
-    slot: name of the input of the file, for the message.
+    slot: name of the input of the file, for the message. open_pickles: as for `read_checkpoint`.
 
     Raises ModelError that says what the file is instead, or what is wrong with it.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, open_pickles=open_pickles)
+    checkpoint = parts_of(checkpoint).get(kind, checkpoint)
     found = _kind(checkpoint)
     if found == "unknown":
         raise ModelError(f"{slot}: {_strange(checkpoint)}; a {kind} is needed")
@@ -114,7 +117,7 @@ def _kind(checkpoint: Checkpoint) -> Kind:
     keys = checkpoint.tensors
     if any(_LORA.fullmatch(key) for key in keys):
         return "LoRA"
-    if any(f"{prefix}patch_embedding.weight" in keys for prefix in ("", *PREFIXES)):
+    if transformer_prefix(keys) is not None:
         return "transformer"
     if any(
         len(keys[key].shape) == 5 for key in ("decoder.conv1.weight", "decoder.conv_in.weight") if key in keys

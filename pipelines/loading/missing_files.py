@@ -6,9 +6,14 @@ templates/video_wan2_2_*.json; 2026-11-20).
 
 from __future__ import annotations
 
+import os
+from itertools import islice
+from pathlib import Path
 from typing import Literal, NamedTuple
 
-__all__ = ["PartName", "missing", "public_page"]
+__all__ = ["PartName", "missing", "moved", "public_page"]
+
+_MOST_FOLDERS = 2000  # looked into for a file that was moved
 
 PartName = Literal["low", "vae", "text_encoder", "image_encoder", "audio_encoder"]
 
@@ -57,6 +62,15 @@ def missing(slot: PartName, family: str) -> str:
 def public_page(folder: str) -> str:
     """Return the page with files for a ComfyUI folder: diffusion_models, vae, text_encoders, clip_vision."""
     return _PAGES[folder]
+
+
+def moved(path: Path) -> str:
+    """Return where below its folder a missing file is now, as the end of a sentence; empty if nowhere."""
+    if not path.suffix or not path.parent.is_dir():
+        return ""
+    walked = islice(os.walk(path.parent, followlinks=True), _MOST_FOLDERS)
+    places = [str(Path(folder) / path.name) for folder, _, names in walked if path.name in names]
+    return f". A file of that name is at {' and at '.join(sorted(places)[:3])}" if places else ""
 
 
 def _part(slot: PartName, family: str) -> _Part:

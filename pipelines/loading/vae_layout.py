@@ -158,6 +158,12 @@ def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
     residual = _has(shapes, "encoder.down_blocks.0.resnets")
     sampler = "upsampler" if residual else "upsamplers.0"
     in_time = [_has(shapes, f"{level}.{sampler}.time_conv") for level in levels[: len(widths) - 1]]
+    colours = shape("decoder.conv_out.weight")[0]
+    if colours != pixels:
+        raise ModelError(
+            f"{checkpoint.path}: decodes to {colours} channels what was encoded from {pixels}; VAEs that "
+            "enlarge the picture are not supported; use wan_2.1_vae.safetensors"
+        )
     mean, std = _STATISTICS[latents]
     patch = 2 if pixels == 12 else 1  # Wan 2.2 folds 2 x 2 pixels of three channels into twelve
     return {
@@ -174,7 +180,7 @@ def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
         "latents_std": list(std),
         "is_residual": residual,
         "in_channels": pixels,
-        "out_channels": shape("decoder.conv_out.weight")[0],
+        "out_channels": colours,
         "patch_size": None if patch == 1 else patch,
         "scale_factor_temporal": 2 ** sum(in_time),
         "scale_factor_spatial": 2 ** len(in_time) * patch,

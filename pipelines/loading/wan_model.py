@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -16,6 +16,7 @@ from ..networks.prompt_cache import PromptCache
 from ..networks.tokenizer import find_tokenizer
 from ..plan.families import Family
 from ..streaming.residency import parse_residency
+from ..weights.checkpoint import read_checkpoint
 from ..weights.folder import read_component, read_json
 from ..weights.hashing import file_hash
 from ..weights.lora.attach import attach_lora
@@ -23,9 +24,11 @@ from ..weights.lora.coverage import LoraReport
 from ..weights.lora.lora_file import read_lora
 from ..weights.lora.metadata import adapter_config_beside
 from ..weights.recipe import Recipe
+from ..weights.stored_tensors import is_safetensors
+from .all_in_one import parts_of
 from .compatibility import family_of, require_fit
 from .identify import Kind, choose, read_part
-from .missing_files import PartName, missing, public_page
+from .missing_files import PartName, missing, moved, public_page
 from .wav2vec_layout import audio_encoder_recipe, choose_audio_encoder
 
 __all__ = ["FileChoice", "WanModel", "load_model", "read_experts"]
@@ -121,11 +124,13 @@ def load_model(
     residency: str = "auto",
     audio_encoder: FileChoice = None,
     preferences: Preferences | None = None,
+    open_pickles: bool = False,
 ) -> WanModel:
     """A model from a folder or from single files. Reads headers only.
 
     source:       "toy", a folder in diffusers layout, or a transformer: a .safetensors or .gguf file or a
-                  folder with its shards. Of the two experts of Wan 2.2 14B, the high-noise one.
+                  folder with its shards. Of the two experts of Wan 2.2 14B, the high-noise one. A file that
+                  also holds the VAE or the text encoder stands for them too.
     low:          the low-noise expert, likewise.
     vae,
     text_encoder,
@@ -138,6 +143,7 @@ def load_model(
     audio_encoder: of a model for speech: a wav2vec 2.0, its folder or its .safetensors file, likewise. No
                   other model looks at it.
     preferences:       how the experts should compute; None leaves all of it to the device.
+    open_pickles: read a `.pth` file that was named as VAE or text encoder; the user has allowed it.
 
     The family follows from the tensors, never from the name of a file or folder.
     Raises ModelError naming what is missing, of the wrong kind, or of another model.
@@ -147,8 +153,11 @@ def load_model(
     folder = path if _is_whole(path) else None
     index = read_json(path / "model_index.json") if folder else {}
     family = family_of(path, index, experts)
-    vae_recipe, _ = _part("vae", vae, folder, family)
-    text_recipe, text_path = _part("text_encoder", text_encoder, folder, family)
+    held = parts_of(read_checkpoint(path)) if path.is_file() else {}
+    vae = _own_or(vae, "VAE", path, held)
+    text_encoder = _own_or(text_encoder, "text encoder", path, held)
+    vae_recipe, _ = _part("vae", vae, folder, family, open_pickles=open_pickles)
+    text_recipe, text_path = _part("text_encoder", text_encoder, folder, family, open_pickles=open_pickles)
     audio_recipe = _audio_encoder(audio_encoder, folder, family)
     require_fit(family, experts, vae_recipe, text_recipe, audio_recipe)
     boundary = family.boundary if index.get("boundary_ratio") is None else float(index["boundary_ratio"])
@@ -193,20 +202,24 @@ def _located(source: str | Path) -> Path:
         raise ModelError(
             f"{source}: no such model; give {' or '.join(map(repr, EMBEDDED))}, a folder in diffusers "
             "layout, or the transformer as a .safetensors or .gguf file; download one from "
-            f"{public_page('diffusion_models')}"
+            f"{public_page('diffusion_models')}{moved(path)}"
         )
     return path
 
 
 def _is_whole(path: Path) -> bool:
     """Return whether this is a folder in diffusers layout with all parts, not a folder of shards."""
-    return path.is_dir() and ((path / "model_index.json").is_file() or not any(path.glob("*.safetensors")))
+    if not path.is_dir():
+        return False
+    return (path / "model_index.json").is_file() or not any(is_safetensors(file) for file in path.iterdir())
 
 
-def _read(path: Path, kind: Kind, slot: str) -> Recipe:
+def _read(path: Path, kind: Kind, slot: str, *, open_pickles: bool = False) -> Recipe:
     if not path.exists():
-        raise ModelError(f"{slot}: {path} not found; download it from {public_page(_FOLDERS[kind])}")
-    return read_part(path, kind, slot)
+        raise ModelError(
+            f"{slot}: {path} not found; download it from {public_page(_FOLDERS[kind])}{moved(path)}"
+        )
+    return read_part(path, kind, slot, open_pickles=open_pickles)
 
 
 _FOLDERS: dict[Kind, str] = {
@@ -222,7 +235,9 @@ _KINDS: dict[PartName, Kind] = {
 }
 
 
-def _part(slot: PartName, given: FileChoice, folder: Path | None, family: Family) -> tuple[Recipe, Path]:
+def _part(
+    slot: PartName, given: FileChoice, folder: Path | None, family: Family, *, open_pickles: bool = False
+) -> tuple[Recipe, Path]:
     """Return the recipe given for an input, else the folder's own, and its path."""
     kind = _KINDS[slot]
     if given is None and folder is not None:
@@ -232,7 +247,12 @@ def _part(slot: PartName, given: FileChoice, folder: Path | None, family: Family
     if given is None:
         raise ModelError(missing(slot, family.name))
     path = Path(given) if isinstance(given, (str, Path)) else choose(given, kind, family.name, slot)
-    return _read(path, kind, slot), path
+    return _read(path, kind, slot, open_pickles=open_pickles), path
+
+
+def _own_or(given: FileChoice, kind: Kind, path: Path, held: Collection[str]) -> FileChoice:
+    """Return the file of the model for a part that lies in it too, unless another file is named."""
+    return path if kind in held and not isinstance(given, (str, Path)) else given
 
 
 def _image_encoder(given: FileChoice, folder: Path | None, family: Family) -> Recipe | None:

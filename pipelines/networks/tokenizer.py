@@ -13,7 +13,8 @@ import torch
 from tokenizers import Tokenizer
 
 from ..errors import ModelError
-from ..weights.stored_tensors import Files, read_header
+from ..weights.gguf_vocabulary import has_vocabulary, sentencepiece_model
+from ..weights.stored_tensors import Files, is_safetensors, read_header
 
 __all__ = ["SPIECE", "Tokenize", "find_tokenizer", "read_tokenizer"]
 
@@ -30,7 +31,7 @@ def find_tokenizer(weights: Path) -> Path | None:
 
     Raises ModelError if the file cannot be read.
     """
-    if weights.suffix.lower() == ".safetensors" and weights.is_file() and SPIECE in read_header(weights):
+    if weights.is_file() and _carries_one(weights):
         return weights
     beside = weights if weights.is_dir() else weights.parent
     for folder in (beside, *(beside / name for name in _FOLDERS), beside.parent / "tokenizer"):
@@ -64,13 +65,27 @@ def _read(path: Path) -> tuple[Path, Tokenize, int]:
         raise ModelError(f"{path}: has no tokenizer; put {_JSON} or {_SPIECES[0]} there")
     if file.suffix == ".json":
         return file, *_from_json(file)
-    if file.suffix == ".safetensors":
+    if is_safetensors(file):
+        key = _spiece_key(file) or SPIECE
         with Files(torch.device("cpu")) as files:
-            return file, *_from_pieces(file, files.read(file, SPIECE).numpy().tobytes())
+            return file, *_from_pieces(file, files.read(file, key).numpy().tobytes())
+    if file.suffix.lower() == ".gguf":
+        return file, *_from_pieces(file, sentencepiece_model(file))
     try:
         return file, *_from_pieces(file, file.read_bytes())
     except OSError as error:
         raise ModelError(f"{file}: cannot be read: {error.strerror}") from error
+
+
+def _carries_one(weights: Path) -> bool:
+    if weights.suffix.lower() == ".gguf":
+        return has_vocabulary(weights)
+    return is_safetensors(weights) and _spiece_key(weights) is not None
+
+
+def _spiece_key(file: Path) -> str | None:
+    """Return the key of a SentencePiece model: `spiece_model`, in an all-in-one file after a prefix."""
+    return next((key for key in read_header(file) if key.rpartition(".")[2] == SPIECE), None)
 
 
 def _in_folder(folder: Path) -> Path | None:

@@ -24,14 +24,19 @@ __all__ = [
 Expert = Literal["high", "low", "both"]
 Place = Literal["address", "embedded", "repository", "file"]
 _EMBEDDED = "toy/"
-_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".gguf")
+_SUFFIXES = (".safetensors", ".sft", ".pt", ".pth", ".ckpt", ".bin", ".gguf")
 
 
 def place_of(path: str) -> Place:
     """Return what the `path` of a LoRA is: a URL, toy/NAME, a Hugging Face owner/name, or a file."""
     if "://" in path:
         return "address"
-    if path.count("/") != 1 or "\\" in path or path.startswith((".", "/", "~")) or path.endswith(_SUFFIXES):
+    if (
+        path.count("/") != 1
+        or "\\" in path
+        or path.startswith((".", "/", "~"))
+        or path.lower().endswith(_SUFFIXES)
+    ):
         return "file"
     return "embedded" if path.startswith(_EMBEDDED) else "repository"
 

@@ -9,12 +9,13 @@ from pathlib import Path
 from ..errors import ModelError
 from .folder import weight_files
 from .gguf_file import read_gguf
+from .pickled_file import read_pickle
 from .quantised_layers import read_safetensors
-from .stored_tensors import Source
+from .stored_tensors import SAFETENSORS, Source
 
 __all__ = ["SUFFIXES", "Checkpoint", "read_checkpoint"]
 
-SUFFIXES = (".safetensors", ".gguf")
+SUFFIXES = (*SAFETENSORS, ".gguf")
 _PICKLES = {".pth", ".pt", ".ckpt", ".bin", ".pkl"}
 
 
@@ -30,18 +31,22 @@ class Checkpoint:
     architecture: str = ""
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
-    """Read the header of a .safetensors or .gguf file, or of all shards in a folder, without tensor data.
+def read_checkpoint(path: Path, *, open_pickles: bool = False) -> Checkpoint:
+    """Read the header of a file with one of SUFFIXES, or of all shards in a folder, without tensor data.
+
+    open_pickles: read a .pth file too; the user has allowed it.
 
     Raises ModelError that names the file if it is missing, damaged, of another type, or compressed in an
     unsupported format.
     """
     if path.is_dir():
         return Checkpoint(path, read_safetensors(weight_files(path)))
+    if open_pickles and path.suffix.lower() == ".pth":
+        return Checkpoint(path, read_pickle(path))
     if path.suffix.lower() in _PICKLES:
         raise ModelError(
             f"{path}: is a pickle, which can run any code when it is opened; use the .safetensors or .gguf "
-            "version of this model"
+            "version of this model. The README says how to allow the .pth files of a VAE or UMT5"
         )
     if path.suffix.lower() not in SUFFIXES:
         raise ModelError(f"{path}: not a weight file; give a {' or '.join(SUFFIXES)} file")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
 from .quantised_layers import read_safetensors
 from .recipe import Recipe
+from .stored_tensors import is_safetensors
 
 __all__ = ["read_component", "read_json", "weight_files"]
 
 _STEMS = ("diffusion_pytorch_model", "model")
+_STARTS = tuple(f"{stem}." for stem in _STEMS)
+_SHARD = re.compile(r"(.+)-(\d{1,5})-of-(\d{1,5})\.[^.]+")
 
 
 def read_component(folder: Path) -> Recipe:
@@ -40,7 +44,10 @@ def read_json(file: Path) -> dict[str, Any]:
 def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors file of a component folder, or all of its shards.
 
-    Raises ModelError if the folder has none, or if a shard named in its index is missing.
+    In this order: a file or an index of the usual name; shards without an index; a file of one variant, such
+    as `diffusion_pytorch_model.fp16.safetensors`.
+
+    Raises ModelError if the folder has none, if a shard is missing, or if it has several and none is usual.
     """
     for stem in _STEMS:
         single, index = folder / f"{stem}.safetensors", folder / f"{stem}.safetensors.index.json"
@@ -48,10 +55,36 @@ def weight_files(folder: Path) -> list[Path]:
             return [single]
         if index.is_file():
             return [_shard(folder, name) for name in sorted(set(_weight_map(index).values()))]
-    raise ModelError(
-        f"{folder}: has no {' or '.join(f'{stem}.safetensors' for stem in _STEMS)}; "
-        "only safetensors weights are supported"
-    )
+    files = sorted(file for file in folder.iterdir() if is_safetensors(file)) if folder.is_dir() else []
+    sets = _shards(files) or [[file] for file in files if file.name.lower().startswith(_STARTS)]
+    if len(sets) > 1:
+        raise ModelError(
+            f"{folder}: has several versions of the weights: {', '.join(one[0].name for one in sets[:4])}; "
+            "leave one in the folder"
+        )
+    if not sets:
+        raise ModelError(
+            f"{folder}: has no {' or '.join(f'{stem}.safetensors' for stem in _STEMS)}; "
+            "only safetensors weights are supported"
+        )
+    return sets[0]
+
+
+def _shards(files: list[Path]) -> list[list[Path]]:
+    """Return the complete sets of shards among `files`. Raises ModelError if a set is incomplete."""
+    sets: dict[tuple[str, int], dict[int, Path]] = {}
+    for file in files:
+        if found := _SHARD.fullmatch(file.name):
+            sets.setdefault((found[1], int(found[3])), {})[int(found[2])] = file
+    for (name, count), shards in sets.items():
+        missing = sorted(set(range(1, count + 1)) - shards.keys())
+        if missing:
+            first = next(iter(shards.values()))
+            raise ModelError(
+                f"{first.parent}: has {len(shards)} of {count} shards of {name}; number {missing[0]} is "
+                "missing: download it again"
+            )
+    return [[shards[number] for number in sorted(shards)] for shards in sets.values()]
 
 
 def _weight_map(index: Path) -> dict[str, str]:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -23,7 +23,9 @@ from ..errors import ModelError
 from .ggml_blocks import FORMATS, numbers_of
 from .stored_tensors import Files, Source
 
-__all__ = ["GgufTensor", "read_gguf"]
+__all__ = ["GgufTensor", "read_gguf", "read_gguf_metadata"]
+
+_Read = TypeVar("_Read")
 
 _MAGIC, _VERSIONS = b"GGUF", (2, 3)
 _STRING, _ARRAY = 8, 9
@@ -69,9 +71,21 @@ def read_gguf(file: Path) -> tuple[dict[str, Source], dict[str, Any]]:
 
     Raises ModelError that names the file if it is damaged, truncated, or has a type that cannot be read.
     """
+    return _parsed(file, (), _Header.read)
+
+
+def read_gguf_metadata(file: Path, lists: Collection[str]) -> dict[str, Any]:
+    """Return the metadata of a GGUF file. Long arrays are None, except those named in `lists`.
+
+    Raises ModelError that names the file if it is damaged.
+    """
+    return _parsed(file, lists, _Header.metadata)
+
+
+def _parsed(file: Path, lists: Collection[str], read: Callable[[_Header], _Read]) -> _Read:
     try:
         with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return _Header(file, content).read()
+            return read(_Header(file, content, lists))
     except (struct.error, UnicodeDecodeError) as error:
         raise ModelError(f"{file}: a damaged GGUF file: {error}; download it again") from error
     except (OSError, ValueError) as error:  # mmap: an empty file is a ValueError
@@ -81,10 +95,20 @@ def read_gguf(file: Path) -> tuple[dict[str, Source], dict[str, Any]]:
 class _Header:
     """A cursor over a header. Every count is checked against the remaining bytes before it is used."""
 
-    def __init__(self, file: Path, content: mmap.mmap) -> None:
-        self._file, self._content, self._at = file, content, 0
+    def __init__(self, file: Path, content: mmap.mmap, lists: Collection[str]) -> None:
+        self._file, self._content, self._lists, self._at = file, content, lists, 0
 
     def read(self) -> tuple[dict[str, Source], dict[str, Any]]:
+        tensor_count, metadata = self._start()
+        infos = [self._info() for _ in range(tensor_count)]
+        tensors = self._place(infos, metadata)
+        return dict(tensors), metadata
+
+    def metadata(self) -> dict[str, Any]:
+        return self._start()[1]
+
+    def _start(self) -> tuple[int, dict[str, Any]]:
+        """Return the number of tensors, and the metadata."""
         if self._take(4) != _MAGIC:
             raise self._damaged("it does not start with the bytes GGUF")
         version = self._number("I")
@@ -93,15 +117,13 @@ class _Header:
         tensor_count, entry_count = self._number("Q"), self._number("Q")
         if max(tensor_count, entry_count) > _MAX_ENTRIES:
             raise self._damaged(f"it announces {tensor_count} tensors and {entry_count} metadata entries")
-        metadata = dict(self._entry() for _ in range(entry_count))
-        infos = [self._info() for _ in range(tensor_count)]
-        tensors = self._place(infos, metadata)
-        return dict(tensors), metadata
+        return tensor_count, dict(self._entry() for _ in range(entry_count))
 
     def _entry(self) -> tuple[str, Any]:
-        return self._text(_MAX_KEY), self._value(self._number("I"))
+        key = self._text(_MAX_KEY)
+        return key, self._value(self._number("I"), whole=key in self._lists)
 
-    def _value(self, kind: int) -> Any:
+    def _value(self, kind: int, *, whole: bool) -> Any:
         if kind == _STRING:
             return self._text(_MAX_HEADER)
         if kind in _SCALARS:
@@ -110,6 +132,8 @@ class _Header:
             raise self._damaged(f"a metadata value has the unknown type {kind}")
         inner, count = self._number("I"), self._number("Q")
         if inner == _STRING:
+            if whole:
+                return [self._text(_MAX_KEY) for _ in range(count)]
             for _ in range(count):  # a vocabulary: walked over, not kept
                 self._take(self._number("Q"))
             return None
@@ -117,7 +141,7 @@ class _Header:
             raise self._damaged(f"a metadata list has the unknown type {inner}")
         code = _SCALARS[inner]
         data = self._take(count * struct.calcsize(f"<{code}"))
-        return list(struct.unpack(f"<{count}{code}", data)) if count <= _MAX_DIMS else None
+        return list(struct.unpack(f"<{count}{code}", data)) if whole or count <= _MAX_DIMS else None
 
     def _info(self) -> tuple[str, tuple[int, ...], int, int]:
         """Return (key, shape in the order of torch, type, offset in the data)."""

@@ -6,11 +6,15 @@ Only names differ; converting between them changes no tensor. The table is in th
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
-__all__ = ["BLOCK_MODULES", "MODULES", "PREFIXES", "to_diffusers"]
+__all__ = ["BLOCK_MODULES", "MODULES", "to_diffusers", "transformer_prefix"]
 
-# What others put before Wan's own names: ComfyUI's checkpoints, and files split out of them.
-PREFIXES = ("model.diffusion_model.", "diffusion_model.")
+# What others put before the names: ComfyUI's checkpoints (model.diffusion_model.), files split out of them,
+# trainers (net., transformer., module. of DistributedDataParallel) and DiffSynth-Studio (pipe.dit.).
+_PREFIXED = re.compile(
+    r"((?:(?:model|diffusion_model|net|transformer|module|pipe\.dit)\.)*)patch_embedding\.weight"
+)
 
 # Wan's name -> the one in diffusers, of whatever holds a weight or is a bare parameter.
 MODULES = {
@@ -50,6 +54,15 @@ BLOCK_MODULES = {
 }
 
 _BLOCK = re.compile(r"(blocks\.\d+)\.(.+)")
+
+
+def transformer_prefix(keys: Iterable[str]) -> str | None:
+    """Return what all names of a transformer begin with; None if no transformer is among the keys.
+
+    >>> transformer_prefix(["module.head.head.bias", "module.patch_embedding.weight"])
+    'module.'
+    """
+    return next((found[1] for key in keys if (found := _PREFIXED.fullmatch(key))), None)
 
 
 def to_diffusers(module: str) -> str | None:

@@ -16,7 +16,19 @@ from torch import Tensor
 
 from ..errors import ModelError
 
-__all__ = ["NUMBERS", "Files", "Source", "StoredTensor", "TensorSource", "read_header", "read_metadata"]
+__all__ = [
+    "NUMBERS",
+    "SAFETENSORS",
+    "Files",
+    "Source",
+    "StoredTensor",
+    "TensorSource",
+    "is_safetensors",
+    "read_header",
+    "read_metadata",
+]
+
+SAFETENSORS = (".safetensors", ".sft")  # in any case
 
 # As safetensors calls them. The 4- and 6-bit floats that it also knows have no dtype of their own in torch.
 _DTYPES = {
@@ -137,6 +149,11 @@ class StoredTensor:
 
     def read(self, files: Files) -> Tensor:
         return files.read(self.file, self.key)
+
+
+def is_safetensors(file: Path) -> bool:
+    """Return whether the name of a file says that it is one, in any case: `a.SAFETENSORS`, `a.sft`."""
+    return file.suffix.lower() in SAFETENSORS
 
 
 def read_header(file: Path) -> dict[str, StoredTensor]:

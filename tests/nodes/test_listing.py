@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wan_duet.nodes.listing import FileChoices, find_models, pick, stamp
+from wan_duet.nodes.listing import FileChoices, find_models, moved_to, pick, stamp
 
 
 @pytest.fixture
@@ -81,6 +81,18 @@ def test_choices_take_either_separator_and_say_where_a_missing_file_belongs() ->
     assert str(choices) == "models/vae; put it there"
     assert json.dumps(choices) == '["auto", "a/b.safetensors"]'
     assert type(choices)(name for name in choices) == choices  # what dataclasses.asdict does with it
+
+
+def test_choices_say_where_a_moved_file_is() -> None:
+    names = ["auto", "wan/22/M.safetensors", "other.safetensors"]
+    choices = FileChoices(names, "models/vae; put it there")
+    assert "old\\m.safetensors" not in choices
+    assert str(choices) == (
+        "models/vae; put it there. A file of that name is at wan/22/M.safetensors: choose that"
+    )
+    assert "nowhere.safetensors" not in choices
+    assert str(choices) == "models/vae; put it there"
+    assert moved_to("", names) == moved_to("folder/", names) == ""
 
 
 def test_advice_is_given_however_many_files_there_are_and_the_browser_gets_all() -> None:

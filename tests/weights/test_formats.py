@@ -27,7 +27,10 @@ from wan_duet.pipelines.weights.recipe import Recipe, keeping_fp32, materialise
 from wan_duet.pipelines.weights.stored_tensors import Files
 
 CPU = torch.device("cpu")
-PREFIXES = ("", "model.diffusion_model.", "diffusion_model.")
+PREFIXES = (
+    *("", "model.diffusion_model.", "diffusion_model.", "model.", "net.", "transformer.", "module."),
+    *("pipe.dit.", "module.model."),
+)
 
 
 @pytest.fixture(scope="module")

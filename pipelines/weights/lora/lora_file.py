@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ...errors import LoraError, ModelError
-from ..stored_tensors import Files, read_header, read_metadata
+from ..stored_tensors import Files, is_safetensors, read_header, read_metadata
 from .change import Change, Parts
 from .lora_names import Expert, LoraKey, other_network, read_key
 from .metadata import read_adapter_configs
@@ -56,7 +56,7 @@ def read_lora(file: Path) -> LoraFile:
     Raises LoraError if it is not a readable safetensors file, lacks a part of a change, contradicts itself or
     is quantised.
     """
-    if file.suffix != ".safetensors":
+    if not is_safetensors(file):
         raise LoraError(f"{file}: not a .safetensors file; give a LoRA in that format")
     try:
         tensors, metadata = read_header(file), read_metadata(file)

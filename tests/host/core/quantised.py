@@ -1,8 +1,9 @@
 """Run by test_quantised.py in ComfyUI's own interpreter: quantised files as ComfyUI reads them, and as we do.
 
 The last line it prints is JSON: by format, the largest difference of our numbers from ComfyUI's, relative to
-the largest number: "written by us", read by its loader; "written by kitchen", decoded by comfy-kitchen; and
-"in bfloat16", which ComfyUI decodes to while it runs.
+the largest number: "written by us", read by its loader; "written by kitchen", decoded by comfy-kitchen; "in
+bfloat16", which ComfyUI decodes to while it runs; and of the outputs of a layer that it computes in the
+format, relative to their size.
 """
 
 from __future__ import annotations
@@ -60,16 +61,34 @@ def ours(folder: Path, held: dict[str, Tensor], shapes: dict[str, tuple[int, ...
         return {name: found[name].read(opened).float() for name in shapes}
 
 
-def of_comfyui(held: dict[str, Tensor], name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """The weight of a linear layer that ComfyUI's loader made of the file."""
-    made = ops.mixed_precision_ops({}, dtype).Linear(
+def layer_of_comfyui(
+    held: dict[str, Tensor], name: str, shape: tuple[int, ...], dtype: torch.dtype
+) -> torch.nn.Module:
+    """The linear layer that ComfyUI's loader makes of the file."""
+    made: torch.nn.Module = ops.mixed_precision_ops({}, dtype).Linear(
         shape[1], shape[0], bias=False, device="cpu", dtype=dtype
     )
     layer = name.removesuffix("weight")
     made.load_state_dict({key.removeprefix(layer): t for key, t in held.items() if key.startswith(layer)})
+    return made
+
+
+def of_comfyui(held: dict[str, Tensor], name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Its weight, decoded."""
+    made = layer_of_comfyui(held, name, shape, dtype)
     weight = made.weight.dequantize()[: shape[0], : shape[1]].float()
     smoothing = getattr(made, "pre_quant_scale", None)
     return weight if smoothing is None else weight * smoothing
+
+
+def of_products(kind: str) -> float:
+    """How far outputs of ComfyUI's layer, computed in the format, are from those of the decoded weight."""
+    (name, weight), *_ = files.matrices([(384, 512)]).items()
+    held, meant, _ = files.quantised({name: weight}, kind, lambda name, tensor: True)
+    made = layer_of_comfyui(held, name, tuple(weight.shape), torch.bfloat16)
+    inputs = torch.randn(64, 512, generator=torch.Generator().manual_seed(2)).bfloat16()
+    exact = inputs.double() @ meant[name].double().T
+    return float((made(inputs).double() - exact).norm() / exact.norm())
 
 
 def written_by_us(folder: Path, kind: str, dtype: torch.dtype) -> float:
@@ -117,6 +136,7 @@ with tempfile.TemporaryDirectory() as made:
         "unknown to this ComfyUI": missing,
         "written by us": {kind: written_by_us(place, kind, torch.float32) for kind in known},
         "in bfloat16": {kind: written_by_us(place, kind, torch.bfloat16) for kind in known},
+        "products in the format": {kind: of_products(kind) for kind in known if "fp8 per row" not in kind},
         "written by kitchen": {
             kind: written_by_kitchen(place, kind)
             for kind, (name, _, _) in KITCHEN.items()

@@ -43,3 +43,16 @@ def test_a_comfyui_of_2026_leaves_no_format_out(answers: Answers) -> None:
 def test_what_comfyui_decodes_to_while_it_runs_differs_by_rounding_alone(answers: Answers) -> None:
     assert all(error < BFLOAT16 for error in answers["in bfloat16"].values())
     assert max(answers["in bfloat16"].values()) > 0
+
+
+# Of the size of a layer's output: ComfyUI quantises the layer's inputs too, to 8 bits or to 4.
+PRODUCTS = {"int8": 0.012, "asym": 0.012, "mxfp8": 0.035, "nvfp4": 0.12, "convrot": 0.17}
+
+
+@pytest.mark.host
+def test_products_that_comfyui_computes_in_the_format_are_near_ours(answers: Answers) -> None:
+    found = answers["products in the format"]
+    bounds_of = {
+        kind: next(PRODUCTS[start] for start in PRODUCTS if kind.startswith(start)) for kind in found
+    }
+    assert {kind: error for kind, error in found.items() if not 0 < error < bounds_of[kind]} == {}

@@ -1,0 +1,300 @@
+"""Where the weights of a part may lie: any suffix, variants, shards without an index, one file for all."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import gguf
+import pytest
+import tiny_files as tiny
+import torch
+from sentencepiece import SentencePieceProcessor
+
+from wan_duet.pipelines.errors import ModelError
+from wan_duet.pipelines.loading.identify import identify, read_part
+from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+from wan_duet.pipelines.networks.tokenizer import find_tokenizer, read_tokenizer
+from wan_duet.pipelines.request.lora_weight import place_of
+from wan_duet.pipelines.weights.checkpoint import read_checkpoint
+from wan_duet.pipelines.weights.folder import read_component, weight_files
+from wan_duet.pipelines.weights.lora.lora_file import read_lora
+from wan_duet.pipelines.weights.recipe import Recipe
+from wan_duet.pipelines.weights.stored_tensors import Files
+
+CPU = torch.device("cpu")
+STEM = "diffusion_pytorch_model"
+ROWS = tiny.text_config().vocab_size
+TEXTS = ["the red ball moves left over the sea", "", "night  slowly", "xyz blue", " green\tcube "]
+
+
+@pytest.fixture(scope="module")
+def transformer() -> tiny.Weights:
+    return tiny.wan_transformer_names(tiny.transformer(channels=48, out=48))
+
+
+@pytest.fixture(scope="module")
+def pieces() -> bytes:
+    return tiny.spiece_model()
+
+
+def holds(recipe: Recipe, weights: tiny.Weights) -> bool:
+    with Files(CPU) as files:
+        found = [tensor.compute(files) for tensor in recipe.tensors.values()]
+    return len(found) == len(weights) and all(
+        any(torch.equal(one, other) for other in weights.values()) for one in found
+    )
+
+
+@pytest.mark.parametrize("name", ["m.sft", "m.SAFETENSORS", "m.Sft", "m.safetensors"])
+def test_any_spelling_of_the_suffix_is_read(tmp_path: Path, transformer: tiny.Weights, name: str) -> None:
+    file = tiny.save(tmp_path / name, transformer)
+    assert identify(file).kind == "transformer"
+    assert holds(read_part(file, "transformer", "model"), transformer)
+
+
+@pytest.mark.parametrize("name", ["LORA.SAFETENSORS", "l.sft"])
+def test_a_lora_may_be_spelled_so_too(tmp_path: Path, name: str) -> None:
+    sides = {f"diffusion_model.blocks.0.self_attn.q.lora_{side}.weight": torch.ones(1, 1) for side in "AB"}
+    assert len(read_lora(tiny.save(tmp_path / name, sides)).changes) == 1
+    assert place_of(f"styles/{name}") == "file"
+
+
+def halves(weights: tiny.Weights) -> list[tiny.Weights]:
+    return [dict(list(weights.items())[part::2]) for part in (0, 1)]
+
+
+@pytest.mark.parametrize("stem", [STEM, f"{STEM}.fp16", "wan2.2_high_noise"])
+def test_shards_need_no_index(tmp_path: Path, transformer: tiny.Weights, stem: str) -> None:
+    for number, half in enumerate(halves(transformer), 1):
+        tiny.save(tmp_path / f"{stem}-0000{number}-of-00002.safetensors", half)
+    assert holds(read_part(tmp_path, "transformer", "model"), transformer)
+
+
+def test_a_missing_shard_is_named_without_an_index_too(tmp_path: Path, transformer: tiny.Weights) -> None:
+    tiny.save(tmp_path / f"{STEM}-00002-of-00003.safetensors", transformer)
+    with pytest.raises(ModelError, match=rf"1 of 3 shards of {STEM}; number 1 is missing"):
+        weight_files(tmp_path)
+
+
+@pytest.mark.parametrize("name", [f"{STEM}.fp16.safetensors", "model.bf16.sft", f"{STEM}.SAFETENSORS"])
+def test_a_variant_is_read_where_it_is_the_only_one(tmp_path: Path, name: str) -> None:
+    tiny.save(tmp_path / name, {"a": torch.ones(2)})
+    (tmp_path / "config.json").write_text("{}")
+    assert list(read_component(tmp_path).tensors) == ["a"]
+
+
+def test_the_plain_file_wins_over_a_variant(tmp_path: Path) -> None:
+    for name in (f"{STEM}.fp16.safetensors", f"{STEM}.safetensors"):
+        tiny.save(tmp_path / name, {"a": torch.ones(2)})
+    assert weight_files(tmp_path) == [tmp_path / f"{STEM}.safetensors"]
+
+
+def test_of_two_variants_none_is_guessed(tmp_path: Path) -> None:
+    for name in ("fp16", "bf16"):
+        tiny.save(tmp_path / f"{STEM}.{name}.safetensors", {"a": torch.ones(2)})
+    with pytest.raises(ModelError, match=r"several versions .*\.bf16\.safetensors, .*\.fp16\.safetensors"):
+        weight_files(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory, transformer: tiny.Weights, pieces: bytes) -> Path:
+    """The parts of a 5B model in files of their own."""
+    folder = tmp_path_factory.mktemp("parts")
+    tiny.save(folder / "model.safetensors", transformer)
+    tiny.save(folder / "vae.safetensors", tiny.wan_vae_names(tiny.vae("2.2")))
+    tiny.save(
+        folder / "text.safetensors", {**tiny.text_encoder(), "spiece_model": tiny.spiece_tensor(pieces)}
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def all_in_one(tmp_path_factory: pytest.TempPathFactory, transformer: tiny.Weights, pieces: bytes) -> Path:
+    """The same in one file, as ComfyUI's Save Checkpoint writes it."""
+    text = {f"text_encoders.umt5xxl.transformer.{name}": t for name, t in tiny.text_encoder().items()}
+    held = {
+        **{f"model.diffusion_model.{name}": tensor for name, tensor in transformer.items()},
+        **{f"vae.{name}": tensor for name, tensor in tiny.wan_vae_names(tiny.vae("2.2")).items()},
+        **text,
+        "text_encoders.spiece_model": tiny.spiece_tensor(pieces),
+        "text_encoders.umt5xxl.logit_scale": torch.ones(()),
+    }
+    return tiny.save(tmp_path_factory.mktemp("one") / "all.safetensors", held)
+
+
+def same_numbers(one: WanModel, other: WanModel) -> bool:
+    pairs = [
+        (ours, other.components[part].tensors[name])
+        for part, recipe in one.components.items()
+        for name, ours in recipe.tensors.items()
+    ]
+    with Files(CPU) as files:
+        return all(torch.equal(ours.compute(files), theirs.compute(files)) for ours, theirs in pairs)
+
+
+@pytest.mark.parametrize("auto", [None, "all that might fit"])
+def test_each_part_is_taken_from_an_all_in_one_file(parts: Path, all_in_one: Path, auto: str | None) -> None:
+    files = None if auto is None else [parts / "vae.safetensors", parts / "text.safetensors"]
+    model = load_model(all_in_one, vae=files, text_encoder=files)
+    assert {file for recipe in model.components.values() for file in recipe.files} == {all_in_one}
+    apart = load_model(
+        parts / "model.safetensors", vae=parts / "vae.safetensors", text_encoder=parts / "text.safetensors"
+    )
+    assert model.components.keys() == apart.components.keys()
+    assert same_numbers(model, apart)
+    assert model.tokenizer == all_in_one
+    tokenize = read_tokenizer(apart.tokenizer, ROWS)
+    assert [read_tokenizer(model.tokenizer, ROWS)(text) for text in TEXTS] == [
+        tokenize(text) for text in TEXTS
+    ]
+
+
+def test_a_named_file_replaces_a_part_of_an_all_in_one(parts: Path, all_in_one: Path) -> None:
+    model = load_model(all_in_one, vae=parts / "vae.safetensors")
+    assert model.vae.files == (parts / "vae.safetensors",)
+    assert model.text_encoder.files == (all_in_one,)
+
+
+def test_an_all_in_one_file_is_a_transformer_in_a_list_and_a_part_where_one_is_asked(
+    all_in_one: Path,
+) -> None:
+    assert (identify(all_in_one).kind, identify(all_in_one).families) == ("transformer", ("wan2.2-ti2v-5b",))
+    assert holds(read_part(all_in_one, "VAE", "vae"), tiny.vae("2.2"))
+
+
+def test_a_vae_that_enlarges_the_picture_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    weights = tiny.vae("2.1")
+    wide = weights["decoder.conv_out.weight"].repeat(4, 1, 1, 1, 1)
+    held = {**weights, "decoder.conv_out.weight": wide, "decoder.conv_out.bias": torch.zeros(12)}
+    file = tiny.save(tmp_path / "upscale2x.safetensors", tiny.wan_vae_names(held))
+    with pytest.raises(ModelError, match="decodes to 12 channels what was encoded from 3"):
+        read_part(file, "VAE", "vae")
+    assert "12 channels" in identify(file).problem
+
+
+def test_such_a_vae_in_a_folder_is_refused_too(tmp_path: Path) -> None:
+    from wan_duet.pipelines.embedded.toy_model import toy_folder
+
+    shutil.copytree(toy_folder("toy"), tmp_path / "toy")
+    for folder in ("vae", "transformer"):
+        assert (tmp_path / "toy" / folder).is_dir()
+    config = tmp_path / "toy" / "vae" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "out_channels": 12}))
+    with pytest.raises(ModelError, match="decodes to 12 channels what was encoded from 3"):
+        load_model(tmp_path / "toy")
+
+
+def vocabulary_gguf(file: Path, model: bytes, *, scores: bool = True, types: bool = True) -> Path:
+    """A GGUF text encoder as llama.cpp's converter writes it, with the vocabulary in its metadata."""
+    processor = SentencePieceProcessor(model_proto=model)
+    numbers = range(processor.get_piece_size())
+    writer = gguf.GGUFWriter(file, "t5encoder")
+    writer.add_tokenizer_model("t5")
+    writer.add_token_list([processor.id_to_piece(number) for number in numbers])
+    if scores:
+        writer.add_token_scores([processor.get_score(number) for number in numbers])
+    if types:
+        writer.add_token_types([kind_of(processor, number) for number in numbers])
+    writer.add_add_space_prefix(True)
+    writer.add_remove_extra_whitespaces(True)
+    charsmap = normaliser_of(model)
+    if charsmap:
+        writer.add_precompiled_charsmap(charsmap)
+    for name in ("unk", "bos", "eos", "pad"):
+        getattr(writer, f"add_{name}_token_id")(getattr(processor, f"{name}_id")())
+    writer.add_tensor("token_embd.weight", tiny.text_encoder()["shared.weight"].numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file
+
+
+def kind_of(processor: SentencePieceProcessor, number: int) -> int:
+    """The type of a piece in llama.cpp: normal, unknown, control, unused, byte."""
+    checks = {2: processor.is_unknown, 3: processor.is_control, 5: processor.is_unused, 6: processor.is_byte}
+    return next((kind for kind, check in checks.items() if check(number)), 1)
+
+
+def normaliser_of(model: bytes) -> bytes:
+    """The rules for letters in a SentencePiece model: field 2 of field 3 of the message."""
+    return field_of(field_of(model, 3), 2)
+
+
+def field_of(message: bytes, wanted: int) -> bytes:
+    at, found = 0, b""
+    while at < len(message):
+        tag, at = varint(message, at)
+        if tag & 7 == 2:
+            size, at = varint(message, at)
+            found = message[at : at + size] if tag >> 3 == wanted else found
+            at += size
+        elif tag & 7 == 5:
+            at += 4
+        else:
+            _, at = varint(message, at)
+    return found
+
+
+def varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = message[at]
+        value |= (byte & 127) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 128:
+            return value, at
+
+
+@pytest.mark.parametrize("types", [True, False])
+def test_a_gguf_text_encoder_brings_its_own_vocabulary(tmp_path: Path, pieces: bytes, types: bool) -> None:
+    file = vocabulary_gguf(tmp_path / "umt5.gguf", pieces, types=types)
+    assert find_tokenizer(file) == file
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "spiece.model").write_bytes(pieces)
+    expected, found = (read_tokenizer(place, ROWS) for place in (tmp_path / "other", file))
+    assert [found(text) for text in TEXTS] == [expected(text) for text in TEXTS]
+    assert len({tuple(expected(text)) for text in TEXTS}) == len(TEXTS)
+
+
+def test_a_gguf_without_scores_brings_none(tmp_path: Path, pieces: bytes) -> None:
+    file = vocabulary_gguf(tmp_path / "umt5.gguf", pieces, scores=False)
+    assert find_tokenizer(file) is None
+    with pytest.raises(ModelError, match=r"umt5\.gguf: has no tokenizer\.ggml\.tokens with"):
+        read_tokenizer(file, ROWS)
+
+
+def test_a_damaged_vocabulary_is_named(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "t.gguf", "t5encoder")
+    writer.add_token_list(["a", "b"])
+    writer.add_token_scores([0.5])
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(ModelError, match=r"t\.gguf: its vocabulary has 2 pieces, 1 scores and 2 types"):
+        read_tokenizer(tmp_path / "t.gguf", ROWS)
+
+
+def test_a_moved_file_is_found_below_its_folder(tmp_path: Path, transformer: tiny.Weights) -> None:
+    new = tiny.save(tmp_path / "wan" / "22" / "m.safetensors", transformer)
+    with pytest.raises(ModelError, match="no such model") as caught:
+        load_model(tmp_path / "m.safetensors")
+    assert f"A file of that name is at {new}" in str(caught.value)
+    with pytest.raises(ModelError, match="not found") as caught:
+        load_model(new, vae=tmp_path / "m.safetensors")
+    assert f"A file of that name is at {new}" in str(caught.value)
+    with pytest.raises(ModelError, match="no such model") as caught:
+        load_model(tmp_path / "other.safetensors")
+    assert "of that name" not in str(caught.value)
+
+
+def test_keys_of_no_part_are_still_refused(tmp_path: Path, all_in_one: Path) -> None:
+    from safetensors.torch import load_file
+
+    held = {**load_file(all_in_one), "model.diffusion_model.strange.weight": torch.ones(1)}
+    with pytest.raises(ModelError, match="no Wan transformer has"):
+        read_part(tiny.save(tmp_path / "m.safetensors", held), "transformer", "model")
+    assert read_checkpoint(tmp_path / "m.safetensors").tensors
