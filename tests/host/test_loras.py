@@ -158,8 +158,8 @@ def test_a_missing_lora_of_a_pair_is_named_once_under_its_widget(client: ComfyCl
 @pytest.mark.parametrize(
     ("slot", "folder"),
     [
-        ("model", "diffusers or models/diffusion_models"),
-        ("low_model", "diffusers or models/diffusion_models"),
+        ("model", "diffusers or models/diffusion_models or models/checkpoints"),
+        ("low_model", "diffusers or models/diffusion_models or models/checkpoints"),
         ("vae", "vae"),
         ("text_encoder", "text_encoders"),
     ],
