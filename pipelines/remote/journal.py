@@ -97,7 +97,7 @@ class Journal:
                 *key,
             )
             for job in same:
-                if not job.is_open or (job.stop_asked and job.state in _AT_PROVIDER):
+                if not job.is_open or self._is_being_cancelled(job, owner):
                     continue
                 if not (resubmit and job.told and self._is_idle(job, owner)):
                     self._set(job.job_id, {"stop_asked": False, "out_path": out})
@@ -274,6 +274,10 @@ class Journal:
             tuple(vars(job).values()),
         )
         return job
+
+    def _is_being_cancelled(self, job: Job, owner: OwnerLock) -> bool:
+        """Whether somebody is about to end it. One that could not be cancelled goes on."""
+        return job.stop_asked and job.state in _AT_PROVIDER and not self._is_idle(job, owner)
 
     def _is_idle(self, job: Job, owner: OwnerLock) -> bool:
         """Whether nobody who lives works on the job."""

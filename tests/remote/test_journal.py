@@ -83,6 +83,16 @@ def test_a_job_that_is_being_stopped_at_the_provider_is_not_the_job_of_a_new_run
     assert begin(order()).job_id != first.job_id
 
 
+def test_a_job_that_could_not_be_stopped_and_that_nobody_works_on_is_not_bought_again(
+    journal: Journal, owner: OwnerLock, order: Make, begin: Begin
+) -> None:
+    first = bring_to(journal, begin(order()), owner, "submitting", "submitted", request_id="r")
+    journal.ask_to_stop(first.job_id)
+    journal.release(first.job_id, owner)
+    assert begin(order()).job_id == first.job_id
+    assert not journal.job(first.job_id).stop_asked
+
+
 def test_running_again_takes_back_a_stop_that_was_not_passed_on(
     journal: Journal, order: Make, begin: Begin
 ) -> None:
