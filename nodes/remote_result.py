@@ -42,7 +42,7 @@ def is_picture(file: Path) -> bool:
 def to_outputs(job: Job, *, return_images: bool) -> io.NodeOutput:
     """Return the `result_outputs` of a finished job, and a preview of its file."""
     from ..pipelines.remote.remote_receipt import remote_receipt
-    from ..pipelines.video.image import read_image
+    from ..pipelines.video.read_image import read_image
 
     file = Path(str(job.file_path))
     video: Any = ExecutionBlocker("The result is an image; connect images instead of video.")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import folder_paths
 
-from ..pipelines.files.on_disk import discard, move_into_place
+from ..pipelines.files.staging import staged_pair
 from ..pipelines.video.output import sidecar
 from .comfy_interface import io
 from .files import new_video_file, shown_video
@@ -127,15 +127,11 @@ def _is_in_output(file: Path) -> bool:
 
 
 def _copied(source: Path, prefix: str, video: Any) -> Path:
-    """Copy a video and its receipt. Each appears completely or not at all."""
+    """Copy a video and its receipt. Both appear completely or not at all."""
     width, height = video.get_dimensions()
     place = new_video_file(prefix, True, width, height, source.suffix.removeprefix(".")).path
-    for part_of, into in ((sidecar(source), sidecar(place)), (source, place)):
-        if part_of.exists():
-            part = into.with_name(f"{into.name}.part")
-            try:
-                shutil.copyfile(part_of, part)
-                move_into_place(part, into)
-            finally:
-                discard(part)
+    with staged_pair(place, sidecar(place)) as staged:
+        shutil.copyfile(source, staged)
+        if sidecar(source).exists():
+            shutil.copyfile(sidecar(source), sidecar(staged))
     return place

@@ -145,15 +145,15 @@ def _run_here(request: WanRequest, model: str, out: Path) -> None:
 def _run_in(host: Host, workflow: _Workflow, out: Path) -> None:
     where = "on the CPU" if host.cpu else "on its device"
     print(f"Starting the ComfyUI in {host.path} {where} ...", file=sys.stderr, flush=True)
-    with reserved_output(out), HeadlessComfyUI(host) as comfyui:
+    with reserved_output(out) as staged, HeadlessComfyUI(host) as comfyui:
         print("It runs; the workflow is queued.", file=sys.stderr, flush=True)
         shown = _Shown(workflow, TerminalProgress(sys.stderr))
         job = comfyui.run(workflow, on_progress=shown)
-        comfyui.client.download(_saved(job, workflow), out)
-    receipt = probe(out).tags.get(RECEIPT)
-    if receipt is None:
-        raise HostError(f"The video that ComfyUI saved, {out}, contains no receipt.")
-    write_sidecar(out, json.loads(receipt))
+        comfyui.client.download(_saved(job, workflow), staged)
+        receipt = probe(staged).tags.get(RECEIPT)
+        if receipt is None:
+            raise HostError(f"The video that ComfyUI saved, {out}, contains no receipt.")
+        write_sidecar(staged, json.loads(receipt))
 
 
 def _saved(job: WorkflowResult, workflow: _Workflow) -> OutputFile:

@@ -284,7 +284,7 @@ def _execute(run: Run, expected: Recorded | None = None) -> Result:
     plan, out, timer = run.plan, run.out, StageTimer()
     key = None if run.kept is None else sampling_key(run)
     kept = None if run.kept is None or key is None else run.kept.find(key)
-    with reserved_output(out):
+    with reserved_output(out) as staged:
         sampled = _sampled(run, timer) if kept is None else _reused(run, kept)
         latents, prompt, fingerprint = sampled.latents, sampled.prompt, latents_hash(sampled.latents)
         if expected is not None and fingerprint != expected.latents_sha256:
@@ -307,10 +307,10 @@ def _execute(run: Run, expected: Recorded | None = None) -> Result:
                 known = {**receipt, "decoded": _decoded(run, tiling), "timings_s": timer.seconds}
                 return {**run.tags, RECEIPT: json.dumps(known)}
 
-            made = _render(run, latents, tags)
+            made = _render(run, latents, staged, tags)
         receipt["decoded"] = _decoded(run, made.tiling)
         receipt["timings_s"] = timer.seconds
-        write_sidecar(out, receipt)
+        write_sidecar(staged, receipt)
     images = torch.from_numpy(np.stack(made.frames)).float() / 255 if made.frames else None
     return Result(out, plan.seed, prompt, receipt, images)
 
@@ -384,11 +384,16 @@ def _sample_on_host(run: Run, latents: Tensor, conditions: ImageConditions, prom
     )
 
 
-def _render(run: Run, latents: Tensor, tags: Callable[[Tiling | None], Mapping[str, str]]) -> Rendered:
+def _render(
+    run: Run, latents: Tensor, staged: Path, tags: Callable[[Tiling | None], Mapping[str, str]]
+) -> Rendered:
+    """Write the result to `staged`. Latents that must be kept lie beside its final place."""
     plan, check = run.plan, result_check(run.checker, run.request)
-    target = run.model, latents, run.out
+    target = run.model, latents, staged
     if plan.output != "mp4":
-        return render_image(*target, plan.output, run.memory, run.progress, tags=tags, check=check)
+        return render_image(
+            *target, plan.output, run.memory, run.progress, tags=tags, check=check, place=run.out
+        )
     edit = Edit(
         Fraction(plan.fps),
         plan.reverse,
@@ -408,6 +413,7 @@ def _render(run: Run, latents: Tensor, tags: Callable[[Tiling | None], Mapping[s
         tags=tags,
         keep_frames=run.return_images,
         check=check,
+        place=run.out,
     )
 
 

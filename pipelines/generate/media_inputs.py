@@ -14,8 +14,8 @@ from ..request.media_facts import NOTHING_KNOWN
 from ..request.timing import input_fps
 from ..video.audio import Audio, read_audio
 from ..video.clip import clip_size, count_frames
-from ..video.image import read_image
 from ..video.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
+from ..video.read_image import read_image
 
 __all__ = ["MediaInputs", "read_media_inputs"]
 

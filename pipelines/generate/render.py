@@ -75,16 +75,18 @@ def render(
     audio: Audio | None = None,
     keep_frames: bool = False,
     check: FrameCheck = lambda *_: None,
+    place: Path | None = None,
 ) -> Rendered:
     """Decode `latents` (1, C, T, h, w) in VAE space, apply `edit`, and write the video to `out`.
 
     frames: how many decoded frames to use; None uses all.
     tags:   a function from the tiling to the metadata of the file.
     check:  called with each decoded frame before it is written. If it raises SafetyError, no file remains.
+    place:  where the caller will put the file afterwards; None if it stays at `out`.
 
-    Saves the latents beside `out` until the file is complete. Removes them when the user stops the run, and
-    keeps them when the run fails; the error then says where. Starts again with smaller tiles when memory runs
-    out.
+    Saves the latents beside that place until the file is complete. Removes them when the user stops the run,
+    and keeps them when the run fails; the error then says where. Starts again with smaller tiles when memory
+    runs out.
 
     Raises:
         MediaError, ModelError: as the stages do.
@@ -115,7 +117,7 @@ def render(
         return Rendered(tiling, kept, facts)
 
     file = LatentFile(latents, edit, count, tags(None))
-    with _with_saved_latents(file, out, watched):
+    with _with_saved_latents(file, place or out, watched):
         return with_tile_fallback(attempt, model, latents.shape, memory)
 
 
@@ -129,6 +131,7 @@ def render_image(
     *,
     tags: Callable[[Tiling | None], Mapping[str, str]] = lambda _: {},
     check: FrameCheck = lambda *_: None,
+    place: Path | None = None,
 ) -> Rendered:
     """Write the first frame of `latents` (1, C, T, h, w) in VAE space to `out`. No partial file remains.
 
@@ -146,7 +149,7 @@ def render_image(
         progress.advance(1)
         return Rendered(tiling, [frame])
 
-    with _with_saved_latents(LatentFile(latents, tags=tags(None)), out, watched):
+    with _with_saved_latents(LatentFile(latents, tags=tags(None)), place or out, watched):
         return with_tile_fallback(attempt, model, latents.shape, memory)
 
 

@@ -13,8 +13,8 @@ from ..networks.safety_checker import Looks, SafetyChecker
 from ..progress import Progress
 from ..request import MEDIA, WanRequest
 from ..video.frames import Frame
-from ..video.image import read_image
 from ..video.read import read_frames
+from ..video.read_image import read_image
 from .media_inputs import MediaInputs
 from .render import FrameCheck
 

@@ -32,10 +32,11 @@ from ..streaming.executor import Executor
 from ..video.audio import Audio, mono_at
 from ..video.encode_video import encode_video
 from ..video.frames import Frame, FrameStream, tee, video_frames
-from ..video.image import fit, read_image
+from ..video.image import fit
 from ..video.output import reserved_output, write_sidecar
 from ..video.probe import probe, verify
 from ..video.read import read_frames
+from ..video.read_image import read_image
 from ..video.tags import RECEIPT
 from ..weights.footprint import weight_bytes
 from ..weights.hashing import file_hash
@@ -107,7 +108,7 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
     key = _key(speech)
     known = _known_clips(speech, key)
     hashes: list[str] = []
-    with reserved_output(run.out):
+    with reserved_output(run.out) as staged:
         if len(known) == speech.clips:
             log.info("the latents of an earlier run are used again: this run only decodes and encodes")
             heard = _Heard(_checked_prompt(run, known), known[0].notes)
@@ -124,7 +125,7 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
             )
             facts = encode_video(
                 tee(frames, kept) if run.return_images else frames,
-                run.out,
+                staged,
                 width=plan.width,
                 height=plan.height,
                 fps=Fraction(plan.fps),
@@ -135,9 +136,9 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
                 audio=speech.sound,
                 progress=_OnlyChecks(run.progress),
             )
-            verify(probe(run.out), frames=facts.frames, width=plan.width, height=plan.height, fps=facts.fps)
+            verify(probe(staged), frames=facts.frames, width=plan.width, height=plan.height, fps=facts.fps)
         receipt |= {"latents_sha256": _all_of(hashes), "timings_s": timer.seconds}
-        write_sidecar(run.out, receipt)
+        write_sidecar(staged, receipt)
     images = torch.from_numpy(np.stack(kept)).float() / 255 if run.return_images else None
     return Result(run.out, plan.seed, heard.prompt, receipt, images)
 

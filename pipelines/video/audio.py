@@ -15,7 +15,8 @@ from av.container import OutputContainer
 
 from ..errors import MediaError
 from .containers import Container
-from .open_media import open_media, require_codec
+from .open_media import open_media
+from .streams import sound_stream
 
 __all__ = ["Audio", "AudioTrack", "mono_at", "read_audio"]
 
@@ -99,10 +100,9 @@ def read_audio(file: Path | bytes) -> Audio | None:
     name = "the file" if isinstance(file, bytes) else str(file)
     try:
         with open_media(file) as container:
-            if not container.streams.audio:
+            stream = sound_stream(container, name)
+            if stream is None:
                 return None
-            stream = container.streams.audio[0]
-            require_codec(stream, name)
             rate = stream.codec_context.sample_rate
             layout = stream.codec_context.layout.name
             resampler = av.AudioResampler(format="fltp", layout=_known(layout), rate=rate)

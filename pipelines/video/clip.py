@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..errors import MediaError
 from .frames import Frame, close, to_tensor
-from .image import fit, read_image
+from .image import fit
 from .read import TimedFrame, read_timed_frames
+from .read_image import read_image
 
 __all__ = ["clip_frames", "clip_size", "count_frames", "frames_of_image"]
 

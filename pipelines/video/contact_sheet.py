@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import RequestError
-from .image import read_image
 from .read import TimedFrame, read_timed_frames
+from .read_image import read_image
 
 __all__ = ["LARGEST_SHEET", "SHEET_IMAGES", "contact_sheet"]
 

@@ -1,7 +1,7 @@
 """Encodes a frame stream into a video file. No partial file remains.
 
 The caller's thread makes the frames. A second thread encodes them, at most `_AHEAD` frames behind. The file
-is written as PATH.part beside its place, and moved there when it is complete.
+is written beside its place, under a name that no other run has, and moved there when it is complete.
 """
 
 from __future__ import annotations
@@ -20,11 +20,13 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import MediaError
-from ..files.on_disk import FileInUseError, discard, move_into_place
+from ..files.on_disk import FileInUseError
+from ..files.staging import staged_file
 from ..progress import Progress, Silent
 from .audio import Audio, AudioTrack
 from .containers import Container, container_of, storable
 from .frames import Frame, FrameStream, close
+from .open_media import libav_name
 from .probe import VideoFacts
 from .tags import storable_tags
 from .webp_tags import write_webp_tags
@@ -64,25 +66,20 @@ def encode_video(
     `path` cannot be written.
     """
     path, progress, fps = Path(path), progress or Silent(), storable(fps)
-    part = path.with_name(path.name + ".part")
     try:
         kind = container_of(path)
         options = kind.encoder_options(quality, write_mode)
         _check(kind, width, height, frame_count, audio)
         tags = storable_tags(tags or {})
-        try:
-            with av.open(
-                str(part), "w", format=_MUXERS.get(kind.name, kind.name), options=kind.muxer_options(fps)
-            ) as output:
+        with staged_file(path) as part:
+            muxer = _MUXERS.get(kind.name, kind.name)
+            with av.open(libav_name(part), "w", format=muxer, options=kind.muxer_options(fps)) as output:
                 output.metadata.update(tags)  # must be set before the first stream
                 stream = _add_stream(output, kind, width, height, fps, options)
                 track = None if audio is None else AudioTrack(output, kind, audio, frame_count, fps)
                 _encode_all(_File(output, stream, track), frames, frame_count, progress)
             if kind.name == "webp":
                 write_webp_tags(part, tags, width, height)
-            move_into_place(part, path)
-        finally:
-            discard(part)
     except FileInUseError as error:
         raise MediaError(f"cannot write {path}: {error.strerror}") from error
     except (OSError, av.FFmpegError) as error:

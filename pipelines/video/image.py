@@ -1,4 +1,4 @@
-"""Reads, resizes and writes still images. Keeps their orientation, aspect ratio and tags."""
+"""Resizes and writes still images. Keeps their aspect ratio and tags."""
 
 from __future__ import annotations
 
@@ -10,40 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from PIL import Image, ImageOps, PngImagePlugin
+from PIL import Image, PngImagePlugin
 from torch import Tensor
 from torch.nn import functional
 
 from ..errors import MediaError
-from ..files.on_disk import discard, move_into_place
+from ..files.staging import staged_file
 
-__all__ = ["IMAGE_FORMATS", "fit", "image_bytes", "over_white", "read_image", "write_image"]
+__all__ = ["IMAGE_FORMATS", "fit", "image_bytes", "over_white", "write_image"]
 
 IMAGE_FORMATS = ("png", "jpeg")
-_MOST_PIXELS = 2**28  # a small file can contain a larger image that fills the memory
 _JPEG_QUALITY = 95  # above it files grow faster than they improve (libjpeg-turbo's documentation)
 # ComfyUI reads the prompt from the first, other tags from the second and below.
 _EXIF_MODEL, _EXIF_MAKE = 0x0110, 0x010F
-
-
-def read_image(file: Path | bytes) -> Tensor:
-    """Read an image as (H, W, 3) float32 in [0, 1], rotated as its EXIF says, with white behind transparency.
-
-    Raises MediaError that names the file if it is not a readable image.
-    """
-    name = "the image" if isinstance(file, bytes) else str(file)
-    try:
-        with Image.open(BytesIO(file) if isinstance(file, bytes) else file) as opened:
-            if opened.width * opened.height > _MOST_PIXELS:
-                raise MediaError(f"{name}: {opened.width}x{opened.height} pixels; give at most 16384x16384")
-            upright = ImageOps.exif_transpose(opened)
-            pixels = _over_white(upright)
-    except MediaError:
-        raise
-    except Exception as error:  # Pillow raises many kinds of errors
-        raise MediaError(f"{name}: not a readable image: {error}") from error
-    return torch.from_numpy(pixels)
 
 
 def fit(frames: Tensor, width: int, height: int) -> Tensor:
@@ -91,14 +70,11 @@ def image_bytes(pixels: np.ndarray[Any, Any], kind: str, tags: Mapping[str, str]
 
 def write_image(path: Path, content: bytes) -> None:
     """Write `content` to `path`. Raises MediaError and leaves no partial file if that fails."""
-    part = path.with_name(path.name + ".part")
     try:
-        part.write_bytes(content)
-        move_into_place(part, path)
+        with staged_file(path) as part:
+            part.write_bytes(content)
     except OSError as error:
         raise MediaError(f"cannot write {path}: {error.strerror or error}; choose another path") from error
-    finally:
-        discard(part)
 
 
 def _ascii(value: str) -> str:
@@ -115,15 +91,3 @@ def over_white(pixels: Tensor) -> Tensor:
         return pixels
     alpha = pixels[..., 3:]
     return pixels[..., :3] * alpha + (1 - alpha)
-
-
-def _over_white(image: Image.Image) -> np.ndarray[Any, Any]:
-    """Convert an image to (H, W, 3) float32 in [0, 1], with white behind transparency."""
-    if image.mode in ("I;16", "I;16B", "I"):  # 16-bit grey, which Pillow would clip instead of scale
-        grey = np.asarray(image, np.float32) / 65535
-        return np.repeat(grey[..., None].clip(0, 1), 3, axis=-1)
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        rgba = np.asarray(image.convert("RGBA"), np.float32) / 255
-        colour, alpha = rgba[..., :3], rgba[..., 3:]
-        return colour * alpha + (1 - alpha)
-    return np.asarray(image.convert("RGB"), np.float32) / 255

@@ -23,6 +23,9 @@ FindFile = Callable[[str, str], Path]  # (name in the request, its field) -> the
 _TYPES = {
     ".safetensors": "application/octet-stream",
     ".webp": "image/webp",
+    ".heic": "image/heic",
+    ".heif": "image/heif",
+    ".avif": "image/avif",
     ".mp4": "video/mp4",
     ".mov": "video/quicktime",
     ".webm": "video/webm",

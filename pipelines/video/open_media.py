@@ -15,7 +15,7 @@ from PIL import Image
 
 from ..errors import MediaError
 
-__all__ = ["exact_fraction", "open_animation", "open_media", "require_codec", "tags_of"]
+__all__ = ["exact_fraction", "libav_name", "open_animation", "open_media", "require_codec", "tags_of"]
 
 # Else PyAV below 19 fails on a tag that is not UTF-8. PyAV 19 has no such argument and reads all tags.
 _NOT_UTF8: dict[str, Any] = (
@@ -28,9 +28,18 @@ def open_media(content: Path | bytes) -> InputContainer:
 
     Raises OSError or av.FFmpegError if it is missing or not a media file.
     """
-    source = BytesIO(content) if isinstance(content, bytes) else str(content)
-    container: InputContainer = av.open(source, "r", **_NOT_UTF8)
+    source, reachable = (
+        (BytesIO(content), "none") if isinstance(content, bytes) else (libav_name(content), "file")
+    )
+    # Else a playlist, or a file that names its parts, could make libav open network addresses.
+    options = {"protocol_whitelist": reachable}
+    container: InputContainer = av.open(source, "r", options=options, **_NOT_UTF8)
     return container
+
+
+def libav_name(path: Path) -> str:
+    """Return the name of a file for libav, which takes what is before a colon for a protocol."""
+    return f"file:{path}"
 
 
 def tags_of(container: InputContainer) -> dict[str, str]:

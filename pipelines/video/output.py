@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import MediaError, RequestError
 from ..files.file_names import require_file_name, too_long
-from ..files.on_disk import move_into_place, remove
+from ..files.staging import StagingError, require_free, staged_file, staged_pair
 
 __all__ = [
     "SUFFIXES",
@@ -61,8 +61,9 @@ def sidecar(video: Path) -> Path:
 
 
 @contextmanager
-def reserved_output(video: Path) -> Iterator[None]:
-    """Make the folder of `video`, check that both files can be written, and undo it when the work fails.
+def reserved_output(video: Path) -> Iterator[Path]:
+    """Make the folder of `video`, and yield the path to write to: it and its `sidecar` take their places
+    together when the work is done. When it fails, all is undone.
 
     Raises RequestError when the receipt would replace a file that is no receipt, MediaError when the
     folder is not writable.
@@ -71,13 +72,12 @@ def reserved_output(video: Path) -> Iterator[None]:
     made = [folder for folder in video.absolute().parents if not folder.exists()]
     try:
         require_writable(video, make_folder=True)
-    except MediaError:
+        with staged_pair(video, sidecar(video)) as staged:
+            yield staged
+    except BaseException as error:
         _remove_empty(made)
-        raise
-    try:
-        yield
-    except BaseException:
-        _remove_empty(made)
+        if isinstance(error, StagingError):
+            raise _cannot_write(video, error) from error
         raise
 
 
@@ -96,25 +96,26 @@ def require_writable(video: Path, *, make_folder: bool = False) -> None:
     make_folder: create its folder, which then remains.
     """
     require_file_name(video)
-    probe = video.with_name(f"{video.name}.part")
     try:
         if make_folder:
             video.parent.mkdir(parents=True, exist_ok=True)
         if video.is_dir():
             raise IsADirectoryError(21, "it is a folder")
-        probe.touch()
-        remove(probe)
-        if video.exists():
-            move_into_place(video, video)  # changes nothing, and Windows refuses it while somebody reads it
+        require_free(video)
     except OSError as error:
-        reason = too_long(probe.absolute()) or error.strerror or error
-        raise MediaError(f"cannot write {video}: {reason}; choose another path") from error
+        raise _cannot_write(video, error) from error
+
+
+def _cannot_write(video: Path, error: OSError) -> MediaError:
+    reason = too_long(video.absolute()) or error.strerror or error
+    return MediaError(f"cannot write {video}: {reason}; choose another path")
 
 
 def write_sidecar(video: Path, receipt: Mapping[str, Any]) -> None:
     """Write the receipt of `video` beside it. Raises MediaError if that fails."""
     try:
-        sidecar(video).write_text(json.dumps(receipt, indent=2, ensure_ascii=False), encoding="utf-8")
+        with staged_file(sidecar(video)) as part:
+            part.write_text(json.dumps(receipt, indent=2, ensure_ascii=False), encoding="utf-8")
     except OSError as error:
         raise MediaError(f"cannot write {sidecar(video)}: {error.strerror or error}") from error
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import av
 
 from ..errors import MediaError
-from .open_media import exact_fraction, open_animation, open_media, require_codec, tags_of
+from .open_media import exact_fraction, open_animation, open_media, tags_of
+from .streams import picture_stream, sound_stream
 from .tags import with_own_names
 from .webp_tags import read_webp_tags
 
@@ -57,13 +58,7 @@ def probe(path: Path) -> VideoFacts:
         if path.suffix.lower() == ".webp":
             return _probe_webp(path)
         with open_media(path) as container:
-            if not container.streams.video:
-                raise MediaError(f"{path} has no video stream in it")
-            stream = container.streams.video[0]
-            sound = container.streams.audio[0] if container.streams.audio else None
-            require_codec(stream, str(path))
-            if sound is not None:
-                require_codec(sound, str(path))
+            stream, sound = picture_stream(container, str(path)), sound_stream(container, str(path))
             frames = samples = turn = 0
             for frame in container.decode([stream] if sound is None else [stream, sound]):
                 if isinstance(frame, av.VideoFrame):

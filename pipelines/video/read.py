@@ -14,7 +14,8 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import MediaError
 from .frames import Frame, FrameStream
-from .open_media import exact_fraction, open_animation, open_media, require_codec
+from .open_media import exact_fraction, open_animation, open_media
+from .streams import picture_stream
 
 __all__ = ["TimedFrame", "read_frames", "read_timed_frames"]
 
@@ -54,10 +55,7 @@ def read_timed_frames(content: Path | bytes) -> Iterator[TimedFrame]:
 def _video(content: Path | bytes, name: str) -> Iterator[TimedFrame]:
     try:
         with open_media(content) as container:
-            if not container.streams.video:
-                raise MediaError(f"{name} has no video stream in it")
-            stream = container.streams.video[0]
-            require_codec(stream, name)
+            stream = picture_stream(container, name)
             stream.thread_type = "AUTO"
             rate = exact_fraction(stream.average_rate or stream.guessed_rate) or _SOME_RATE
             start, end = None, Fraction(0)

@@ -20,8 +20,9 @@ from wan_duet.pipelines.generate.local_run import Result, repeat, run
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import parse
-from wan_duet.pipelines.video.image import image_bytes, read_image
+from wan_duet.pipelines.video.image import image_bytes
 from wan_duet.pipelines.video.output import sidecar
+from wan_duet.pipelines.video.read_image import read_image
 
 WHITE = "a green square on a white background"
 RED, BLUE = (225, 30, 35), (30, 70, 225)

@@ -28,9 +28,9 @@ from wan_duet.pipelines.request import class_of, parse
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.noise import StartLatents, initial_noise
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
-from wan_duet.pipelines.video.image import read_image
 from wan_duet.pipelines.video.output import sidecar
 from wan_duet.pipelines.video.probe import probe
+from wan_duet.pipelines.video.read_image import read_image
 
 MEMORY = DeviceMemory("cpu")
 SHORT = {"prompt": "red ball", "seed": 7, "num_frames": 17, "num_inference_steps": 2}

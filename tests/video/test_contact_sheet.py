@@ -12,7 +12,8 @@ from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.errors import MediaError, RequestError
 from wan_duet.pipelines.video.contact_sheet import LARGEST_SHEET, contact_sheet
 from wan_duet.pipelines.video.frames import Frame
-from wan_duet.pipelines.video.image import image_bytes, read_image
+from wan_duet.pipelines.video.image import image_bytes
+from wan_duet.pipelines.video.read_image import read_image
 
 from .clips import HEIGHT, WIDTH, write
 

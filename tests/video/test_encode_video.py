@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -190,15 +189,6 @@ def test_the_source_is_closed_on_failure(tmp_path: Path) -> None:
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match="no such folder"):
         write(tmp_path / "no such folder" / "clip.mp4")
-
-
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's always-full device")
-@pytest.mark.parametrize("count", [2, 200])
-def test_a_full_disk_is_told_with_the_path(tmp_path: Path, count: int) -> None:
-    os.symlink("/dev/full", tmp_path / "clip.mp4.part")
-    with pytest.raises(MediaError, match=r"cannot write .*clip\.mp4: .*No space left"):
-        write(tmp_path / "clip.mp4", count, quality="maximum")
-    assert_nothing_is_left(tmp_path)
 
 
 def test_progress_hears_of_every_frame_and_may_stop_at_every_frame(tmp_path: Path) -> None:

@@ -1,0 +1,34 @@
+"""Chooses the streams of a file: the picture that a player shows, and the sound that it plays."""
+
+from __future__ import annotations
+
+import av
+from av.container import InputContainer
+from av.stream import Disposition
+
+from ..errors import MediaError
+from .open_media import require_codec
+
+__all__ = ["picture_stream", "sound_stream"]
+
+
+def picture_stream(container: InputContainer, name: str) -> av.VideoStream:
+    """Return the first video stream, where album art does not count.
+
+    name: of the file. Raises MediaError if there is none, or no decoder for it.
+    """
+    streams = container.streams.video
+    moving = [stream for stream in streams if not stream.disposition & Disposition.attached_pic]
+    if not moving:
+        art = " (a picture in it is album art)" if streams else ""
+        raise MediaError(f"{name} has no video stream in it{art}")
+    require_codec(moving[0], name)
+    return moving[0]
+
+
+def sound_stream(container: InputContainer, name: str) -> av.AudioStream | None:
+    """Return the first sound, None if there is none. Raises MediaError if there is no decoder for it."""
+    if not container.streams.audio:
+        return None
+    require_codec(container.streams.audio[0], name)
+    return container.streams.audio[0]
