@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from server import PromptServer
 
+from ..pipelines.request import Finding
+
 if TYPE_CHECKING:
-    from ..pipelines.request import Finding
+    from ..pipelines.loading.host_model import AnyModel
     from .comfy_interface import ui
 
-__all__ = ["FINDINGS", "NodeFindings", "with_findings"]
+__all__ = ["FINDINGS", "NodeFindings", "notes_of_model", "with_findings"]
 
 log = logging.getLogger(__name__)
 
@@ -49,3 +51,10 @@ def with_findings(
     preview = {} if shown is None else shown.as_dict()
     found = {FINDINGS: [finding.as_dict() for finding in findings]} if findings else {}
     return {**preview, **found} or None
+
+
+def notes_of_model(node_id: str | None, model: AnyModel) -> dict[str, Any] | None:
+    """Say in the node that loads a model what its user should know, such as exchanged files."""
+    findings, name = NodeFindings(node_id), model.family.name
+    findings.tell([Finding("model", "warning", name, name, note) for note in model.notes])
+    return with_findings(None, findings.found)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from ..pipelines.plan.families import FAMILIES
 from .comfy_interface import io
+from .findings import notes_of_model
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
     from ..pipelines.plan.families import Family
     from ..pipelines.vae.standalone import StandaloneVae
 
-log = logging.getLogger(__name__)
 
 _AUTO = "auto"
 # What a MODEL can be; the embedded ones come with their own loader, and speech needs ComfyUI's own nodes.
@@ -55,6 +54,7 @@ class WanDuetFromComfy(io.ComfyNode):
                 ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="The model, for every node with this input.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -84,21 +84,18 @@ class WanDuetFromComfy(io.ComfyNode):
                 f"vae: {whole} is no Wan VAE, so ComfyUI decodes the whole clip in one go, and memory grows "
                 "with its length"
             )
-        for note in notes:
-            log.warning("%s", note)
-        return io.NodeOutput(
-            HostModel(
-                name=facts["high"].config,
-                family=found,
-                boundary=found.boundary,
-                networks=ComfyNetworks(experts, clip, clip_vision, vae),
-                vae_recipe=None if known is None else known.vae,
-                precision="auto" if known is None else known.precision,
-                whole_vae=whole,
-                facts=facts,
-                notes=tuple(notes),
-            )
+        model = HostModel(
+            name=facts["high"].config,
+            family=found,
+            boundary=found.boundary,
+            networks=ComfyNetworks(experts, clip, clip_vision, vae),
+            vae_recipe=None if known is None else known.vae,
+            precision="auto" if known is None else known.precision,
+            whole_vae=whole,
+            facts=facts,
+            notes=tuple(notes),
         )
+        return io.NodeOutput(model, ui=notes_of_model(cls.hidden.unique_id, model))
 
 
 def _wan_vae(vae: Any, channels: int) -> StandaloneVae | None:

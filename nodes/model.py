@@ -15,6 +15,7 @@ from ..pipelines.errors import ModelError
 from ..pipelines.kernels.kernel_names import ATTENTIONS, COMPILER, KERNELS, Attention, Kernels
 from .comfy_interface import io
 from .conditioning import to_conditioning
+from .findings import notes_of_model
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
 from .listing import FileChoices, find_models, moved_to, pick, stamp
@@ -139,6 +140,7 @@ class WanDuetLoadModel(io.ComfyNode):
                 ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="The model: its experts, VAE and text encoder.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -183,7 +185,7 @@ class WanDuetLoadModel(io.ComfyNode):
             ),
             open_pickles=_opens_pickles(),
         )
-        return io.NodeOutput(loaded)
+        return io.NodeOutput(loaded, ui=notes_of_model(cls.hidden.unique_id, loaded))
 
 
 class WanDuetEncodePrompt(io.ComfyNode):

@@ -439,8 +439,7 @@ def local_abilities(available: Interpolators, model: AnyModel | None = None) -> 
 def _remarks(model: AnyModel | None) -> tuple[str, ...]:
     if model is None:
         return ()
-    notes = model.notes if isinstance(model, HostModel) else ()
-    return (*notes, *(attached_remarks(model.loras) if model.family.experts == 2 else ()))
+    return (*model.notes, *(attached_remarks(model.loras) if model.family.experts == 2 else ()))
 
 
 def _require_interpolator(plan: Plan, available: Interpolators) -> None:

@@ -6,10 +6,10 @@ low noise, nor an expert of Wan 2.2 text to video from the transformer of Wan 2.
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,40 @@ from torch import Tensor
 from ..errors import ModelError
 from ..networks.shapes import Shapes, require_shapes, shape_of
 from ..weights.checkpoint import Checkpoint
+from ..weights.folder import read_component
 from ..weights.module_names import to_diffusers, transformer_prefix
 from ..weights.quantised_tensor import unpadded
 from ..weights.recipe import Recipe
 from ..weights.stored_tensors import Source, TensorSource
 from .s2v_layout import SPEECH_MARK, is_speech, speech_config, speech_name, speech_shapes
+from .unused_tensors import without_unused
 
-__all__ = ["families_of", "layout_of_tensors", "transformer_recipe"]
-
-log = logging.getLogger(__name__)
+__all__ = ["families_of", "folder_recipe", "layout_of_tensors", "require_configured", "transformer_recipe"]
 
 _HEAD_DIM = 128  # of every Wan model: dim / num_heads in Wan-Video/Wan2.2 wan/configs
 _BARE = re.compile(r"(.*(?:modulation|emb_pos))")
 _LEAF = re.compile(r"(.+)\.(weight|bias)")
 _BLOCK = re.compile(r"blocks\.(\d{1,4})\.")
-_GATE = ".to_gate_compress."  # FastWan's sparse attention; the dense one that runs here has no use for it
+
+_NAME = "this Wan transformer"
+# Of diffusers' WanTransformer3DModel, for what a config.json leaves out.
+_DEFAULTS: Mapping[str, Any] = {
+    "patch_size": (1, 2, 2),
+    "num_attention_heads": 40,
+    "attention_head_dim": 128,
+    "in_channels": 16,
+    "out_channels": 16,
+    "text_dim": 4096,
+    "freq_dim": 256,
+    "ffn_dim": 13824,
+    "num_layers": 40,
+    "cross_attn_norm": True,
+    "image_dim": None,
+    "added_kv_proj_dim": None,
+    "pos_embed_seq_len": None,
+}
+_COUNTS = [name for name, value in _DEFAULTS.items() if type(value) is int]
+_LARGEST_COUNT = 2**15  # above every width of a Wan model
 
 # Parts that only these models have. None of them can run without the code that belongs to the part.
 _OTHER_MODELS = {
@@ -54,12 +73,33 @@ def transformer_recipe(checkpoint: Checkpoint) -> Recipe:
     Raises ModelError if it is another model, one that is not supported (its name is in the message), or
     incomplete.
     """
-    tensors = _in_diffusers_names(checkpoint)
+    used, notes = without_unused(checkpoint.tensors)
+    tensors = _in_diffusers_names(replace(checkpoint, tensors=used))
     shapes = {name: source.shape for name, source in tensors.items()}
     config = _config(checkpoint, shapes)
     tensors = unpadded(tensors, _shapes_of(config))
-    require_shapes(checkpoint.path, "this Wan transformer", tensors, _shapes_of(config))
-    return Recipe.of(config, tensors)
+    require_shapes(checkpoint.path, _NAME, tensors, _shapes_of(config))
+    return Recipe.of(config, tensors, notes)
+
+
+def folder_recipe(folder: Path) -> Recipe:
+    """Return the recipe of a transformer folder in diffusers layout, with the configuration in it."""
+    stored = read_component(folder)
+    used, notes = without_unused(stored.sources)
+    return Recipe.of(stored.config, unpadded(used, _configured(folder, stored)), notes)
+
+
+def require_configured(folder: Path, recipe: Recipe) -> None:
+    """Raise ModelError unless the folder of a transformer has the tensors that its configuration states."""
+    require_shapes(folder, _NAME, recipe.sources, _configured(folder, recipe), "its config.json")
+
+
+def _configured(folder: Path, recipe: Recipe) -> dict[str, tuple[int, ...]]:
+    config = {**_DEFAULTS, **recipe.config}
+    for name in _COUNTS:
+        if type(config[name]) is not int or not 0 < config[name] <= _LARGEST_COUNT:
+            raise ModelError(f"{folder / 'config.json'}: {name} is {config[name]!r:.80}; a count is needed")
+    return _shapes_of(config)
 
 
 def layout_of_tensors(tensors: Mapping[str, Tensor]) -> Recipe:
@@ -98,15 +138,12 @@ def _in_diffusers_names(checkpoint: Checkpoint) -> dict[str, Source]:
     prefix = transformer_prefix(keys) or ""
     tensors: dict[str, Source] = {}
     unknown: list[str] = []
-    gates = 0
     already = any(key.startswith(f"{prefix}condition_embedder.") for key in keys)
     of_speech = speech_name([key.removeprefix(prefix) for key in keys])
     for key, source in keys.items():
         own = key.removeprefix(prefix)
         name = own if already else _renamed(own) or of_speech(own)
-        if _GATE in own:
-            gates += 1
-        elif name is None or not key.startswith(prefix):
+        if name is None or not key.startswith(prefix):
             unknown.append(key)
         else:
             tensors[name] = source
@@ -117,8 +154,6 @@ def _in_diffusers_names(checkpoint: Checkpoint) -> dict[str, Source]:
             f"{', '.join(unknown[:3])}; the result would be wrong without them. Use a plain bf16, fp8 or "
             "GGUF version of this model"
         )
-    if gates:
-        log.info("%s: %d tensors of sparse attention are ignored", checkpoint.path.name, gates)
     return tensors
 
 
@@ -180,7 +215,7 @@ def _config(checkpoint: Checkpoint, shapes: Shapes) -> dict[str, Any]:
 def _shapes_of(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Return the name and shape of every parameter of the transformer with this configuration."""
     width = config["num_attention_heads"] * config["attention_head_dim"]
-    image, ffn = config["image_dim"], config["ffn_dim"]
+    image, ffn, added = config["image_dim"], config["ffn_dim"], config["added_kv_proj_dim"]
     shapes: dict[str, tuple[int, ...]] = {}
 
     def linear(name: str, inputs: int, outputs: int) -> None:
@@ -202,8 +237,8 @@ def _shapes_of(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
         linear(f"{embedder}.image_embedder.ff.net.0.proj", image, image)
         linear(f"{embedder}.image_embedder.ff.net.2", image, width)
         norm(f"{embedder}.image_embedder.norm2", width)
-    if config["pos_embed_seq_len"] is not None:
-        shapes[f"{embedder}.image_embedder.pos_embed"] = (1, config["pos_embed_seq_len"], image or 0)
+    if image is not None and config["pos_embed_seq_len"] is not None:
+        shapes[f"{embedder}.image_embedder.pos_embed"] = (1, config["pos_embed_seq_len"], image)
     for index in range(config["num_layers"]):
         block = f"blocks.{index}"
         for attention in ("attn1", "attn2"):
@@ -211,11 +246,12 @@ def _shapes_of(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
                 linear(f"{block}.{attention}.{part}", width, width)
             shapes[f"{block}.{attention}.norm_q.weight"] = (width,)
             shapes[f"{block}.{attention}.norm_k.weight"] = (width,)
-        if image is not None:
-            linear(f"{block}.attn2.add_k_proj", config["added_kv_proj_dim"], width)
-            linear(f"{block}.attn2.add_v_proj", config["added_kv_proj_dim"], width)
+        if added is not None:
+            linear(f"{block}.attn2.add_k_proj", added, width)
+            linear(f"{block}.attn2.add_v_proj", added, width)
             shapes[f"{block}.attn2.norm_added_k.weight"] = (width,)
-        norm(f"{block}.norm2", width)
+        if config["cross_attn_norm"]:
+            norm(f"{block}.norm2", width)
         linear(f"{block}.ffn.net.0.proj", width, ffn)
         linear(f"{block}.ffn.net.2", ffn, width)
         shapes[f"{block}.scale_shift_table"] = (1, 6, width)

@@ -46,6 +46,8 @@ _ENDS = {
 }
 _NAME = re.compile(r"(?:enc\.blk|blocks)\.(\d{1,3})\.(.+)\.weight")
 _INDEX = re.compile(rf"{re.escape(_BLOCK)}\.(\d{{1,3}})\.")
+# transformers UMT5ForConditionalGeneration._keys_to_ignore_on_load_unexpected
+_UNREAD = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
 _TIED = "encoder.embed_tokens.weight"  # the same table as `shared`; some files hold both, some only this
 
 
@@ -67,7 +69,7 @@ def text_recipe(checkpoint: Checkpoint) -> Recipe:
 
 def _name(checkpoint: Checkpoint, key: str) -> str | None:
     """Return the name in UMT5EncoderModel. None for what is not a part of the network."""
-    if key == SPIECE:
+    if key in (SPIECE, _UNREAD):
         return None
     found = _NAME.fullmatch(key)
     inner = _LAYERS.get(found[2]) if found else None

@@ -16,7 +16,7 @@ from ..networks.prompt_cache import PromptCache
 from ..networks.tokenizer import find_tokenizer
 from ..plan.families import Family
 from ..streaming.residency import parse_residency
-from ..weights.checkpoint import read_checkpoint
+from ..weights.checkpoint import Checkpoint, read_checkpoint
 from ..weights.folder import read_component, read_json
 from ..weights.hashing import file_hash
 from ..weights.lora.attach import attach_lora
@@ -26,9 +26,11 @@ from ..weights.lora.metadata import adapter_config_beside
 from ..weights.recipe import Recipe
 from ..weights.stored_tensors import is_safetensors
 from .all_in_one import parts_of
-from .compatibility import family_of, require_fit
+from .architecture import folder_recipe, require_configured
+from .compatibility import family_of, name_notes, require_fit
 from .identify import Kind, choose, read_part
 from .missing_files import PartName, missing, moved, public_page
+from .vae_layout import vae_recipe
 from .wav2vec_layout import audio_encoder_recipe, choose_audio_encoder
 
 __all__ = ["FileChoice", "WanModel", "load_model", "read_experts"]
@@ -52,6 +54,7 @@ class WanModel:
     audio_encoder: wav2vec 2.0, of a model that hears; None of any other.
     preferences:    how its experts should compute, where that is not left to the device.
     prompts:   what its text encoder read last; models made from this one share it.
+    notes:     what a user should know of its files: swapped names, tensors that are left out.
     """
 
     name: str
@@ -71,6 +74,7 @@ class WanModel:
     residency: str = "auto"
     preferences: Preferences = field(default_factory=Preferences)
     prompts: PromptCache = field(default_factory=PromptCache, repr=False, compare=False)
+    notes: tuple[str, ...] = ()
 
     def with_lora(
         self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False
@@ -160,6 +164,8 @@ def load_model(
     text_recipe, text_path = _part("text_encoder", text_encoder, folder, family, open_pickles=open_pickles)
     audio_recipe = _audio_encoder(audio_encoder, folder, family)
     require_fit(family, experts, vae_recipe, text_recipe, audio_recipe)
+    if folder is not None:
+        _require_whole(folder, experts, None if vae else vae_recipe)
     boundary = family.boundary if index.get("boundary_ratio") is None else float(index["boundary_ratio"])
     return WanModel(
         name=str(source),
@@ -174,7 +180,27 @@ def load_model(
         residency=residency,
         audio_encoder=audio_recipe,
         preferences=preferences or Preferences(),
+        notes=(*name_notes(experts, family), *_left_out(experts)),
     )
+
+
+def _left_out(experts: Mapping[str, Recipe]) -> tuple[str, ...]:
+    """Return the notes of the transformers; equal ones of both experts are one."""
+    return tuple(dict.fromkeys(note for recipe in experts.values() for note in recipe.notes))
+
+
+def _require_whole(folder: Path, experts: Mapping[str, Recipe], vae: Recipe | None) -> None:
+    """Hold the tensors of a folder in diffusers layout against its networks. vae: None for another file.
+
+    Other parts of it are held against theirs when they are read.
+
+    Raises ModelError that names missing, extra and misshapen tensors.
+    """
+    for name, part in (("high", "transformer"), ("low", "transformer_2")):
+        if name in experts and experts[name].files[0].parent == folder / part:
+            require_configured(folder / part, experts[name])
+    if vae is not None:
+        vae_recipe(Checkpoint(vae.files[0].parent, vae.sources))
 
 
 def read_experts(source: str | Path, low: str | Path | None = None) -> dict[str, Recipe]:
@@ -186,9 +212,9 @@ def read_experts(source: str | Path, low: str | Path | None = None) -> dict[str,
     experts: dict[str, Recipe] = {}
     if _is_whole(path):
         read_json(path / "model_index.json")  # a folder without one is not said to lack a transformer
-        experts["high"] = read_component(path / "transformer")
+        experts["high"] = folder_recipe(path / "transformer")
         if (path / "transformer_2").is_dir():
-            experts["low"] = read_component(path / "transformer_2")
+            experts["low"] = folder_recipe(path / "transformer_2")
     else:
         experts["high"] = _read(path, "transformer", "model")
     if low is not None:

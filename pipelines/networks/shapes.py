@@ -25,27 +25,41 @@ def shape_of(path: Path, shapes: Shapes, name: str, dims: int) -> tuple[int, ...
     return found
 
 
-def require_shapes(path: Path, what: str, tensors: Mapping[str, Source], wanted: Shapes) -> None:
-    """Raise ModelError unless a file has exactly the parameters of a network, each in its shape."""
+def require_shapes(
+    path: Path,
+    what: str,
+    tensors: Mapping[str, Source],
+    wanted: Shapes,
+    stated_by: str = "the rest of the file",
+) -> None:
+    """Raise ModelError, with everything that is wrong, unless a file has exactly the parameters of a network.
+
+    stated_by: where the wanted shapes are from, for the message.
+    """
     found = {name: source.shape for name, source in tensors.items()}
-    missing = sorted(wanted.keys() - found.keys())
-    if missing:
-        raise ModelError(
-            f"{path}: has no tensor for {', '.join(missing[:3])} ({len(missing)} missing); it is incomplete, "
-            "or one of several files: give the folder that holds them and their index"
+    problems: list[str] = []
+    if missing := sorted(wanted.keys() - found.keys()):
+        problems.append(
+            f"has no tensor for {', '.join(missing[:3])} ({len(missing)} missing); it is incomplete, or one "
+            "of several files: give the folder that holds them and their index"
         )
-    extra = sorted(found.keys() - wanted.keys())
-    if extra:
-        raise ModelError(
-            f"{path}: holds tensors that {what} has no place for, such as {', '.join(extra[:3])} "
-            f"({len(extra)} in all)"
+    if extra := sorted(found.keys() - wanted.keys()):
+        problems.append(
+            f"holds tensors that {what} has no place for, such as {', '.join(extra[:3])} ({len(extra)} in "
+            "all)"
         )
-    for name, shape in wanted.items():
-        if found[name] != shape:
-            raise ModelError(
-                f"{path}: {name} has shape {list(found[name])}; by the rest of the file it should be "
-                f"{list(shape)}. It is damaged, or compressed in a way that is not read here"
-            )
+    common = wanted.keys() & found.keys()
+    if misshapen := sorted(name for name in common if found[name] != wanted[name]):
+        first = misshapen[0]
+        others = f" ({len(misshapen)} have another shape)" if len(misshapen) > 1 else ""
+        problems.append(
+            f"{first} has shape {list(found[first])}; by {stated_by} it should be {list(wanted[first])}"
+            f"{others}. It is damaged, or compressed in a way that is not read here"
+        )
+    for name in sorted(common):
         source = tensors[name]
         if isinstance(source, StoredTensor) and source.dtype not in NUMBERS:
-            raise ModelError(f"{path}: {name} is {source.dtype} instead of a float type; the file is damaged")
+            problems.append(f"{name} is {source.dtype} instead of a float type; the file is damaged")
+            break
+    if problems:
+        raise ModelError(f"{path}: {'; and '.join(problems)}")

@@ -87,15 +87,26 @@ class TensorRecipe:
 
 @dataclass(frozen=True)
 class Recipe:
-    """All tensors of one network. `config` is the configuration of its class (`config.json`)."""
+    """All tensors of one network.
+
+    config: the configuration of its class (`config.json`).
+    notes:  what its user should know of the files, such as tensors that are left out.
+    """
 
     config: Mapping[str, Any]
     tensors: Mapping[str, TensorRecipe] = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, config: Mapping[str, Any], sources: Mapping[str, Source]) -> Recipe:
+    def of(
+        cls, config: Mapping[str, Any], sources: Mapping[str, Source], notes: tuple[str, ...] = ()
+    ) -> Recipe:
         tensors = {name: TensorRecipe(source) for name, source in sources.items()}
-        return cls(MappingProxyType(dict(config)), MappingProxyType(tensors))
+        return cls(MappingProxyType(dict(config)), MappingProxyType(tensors), notes)
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        return {name: tensor.source for name, tensor in self.tensors.items()}
 
     @property
     def units(self) -> tuple[str, ...]:
@@ -135,7 +146,7 @@ class Recipe:
             if acting:
                 every = sorted((*tensors[name].deltas, *acting), key=lambda d: (d.file.name, repr(d)))
                 tensors[name] = replace(tensors[name], deltas=tuple(every))
-        return Recipe(self.config, MappingProxyType(tensors))
+        return replace(self, tensors=MappingProxyType(tensors))
 
     def into(self, unit: str, network: nn.Module, device: torch.device, dtype_of: DTypeRule) -> None:
         """Fill the parameters of one unit of `network`, which may be on the meta device.
