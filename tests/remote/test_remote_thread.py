@@ -6,6 +6,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from wan_duet.pipelines.remote.purchase import Prepare
 from wan_duet.pipelines.remote.remote_thread import RemoteThread, Ticket
 from wan_duet.pipelines.remote.spending_limits import SpendingLimits
 
+from ..quick_clock import on_a_quick_clock
 from .workshop import Workshop
 
 Make = Callable[..., Order]
@@ -87,6 +89,26 @@ def test_a_stop_returns_at_once_and_is_passed_on_behind_it(
     with pytest.raises(JobStoppedError):
         ticket.done.result(5)
     assert workshop.made["request-1"].cancelled
+
+
+def test_the_callers_loop_goes_on_and_a_stop_is_looked_for_some_times_a_second() -> None:
+    """ComfyUI runs all nodes of a prompt on one loop."""
+    asked = 0
+
+    async def wait(clock: Callable[[], float]) -> None:
+        def stop_after_a_minute() -> None:
+            nonlocal asked
+            asked += 1
+            if clock() >= 60 or asked > 10_000:
+                raise UserStop
+
+        other = asyncio.ensure_future(asyncio.sleep(5))
+        with pytest.raises(UserStop):
+            await Ticket("job", Future(), lambda: None).wait(stop_after_a_minute)
+        assert other.done()
+
+    on_a_quick_clock(wait, patience_s=0.0)
+    assert 2 * 60 <= asked <= 20 * 60
 
 
 def test_the_end_of_the_callers_loop_stops_the_job(

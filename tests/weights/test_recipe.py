@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
+from wan_duet.pipelines.device.ram import trim_heap
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.networks.expert import expert_dtypes, meta_expert
 from wan_duet.pipelines.weights.folder import read_component
 from wan_duet.pipelines.weights.recipe import Recipe, materialise
+from wan_duet.pipelines.weights.stored_tensors import Files
 
 CPU = torch.device("cpu")
 
@@ -117,3 +120,35 @@ def test_a_missing_tensor_is_named(tmp_path: Path, recipe: Recipe) -> None:
     tensors = {name: item for name, item in recipe.tensors.items() if name != "proj_out.bias"}
     with pytest.raises(ModelError, match=r"no tensor for proj_out\.bias \(1 missing\)"):
         made(Recipe(recipe.config, tensors))
+
+
+@dataclass(frozen=True)
+class Computed:
+    """A source whose numbers are computed, as those of a compressed file are: 16 MiB of float32."""
+
+    file: Path = Path("computed")
+    shape: tuple[int, ...] = (2**11, 2**11)
+    stored_bytes: int = 2**22
+
+    def read(self, files: Files) -> Tensor:
+        del files
+        return torch.ones(self.shape)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells anonymous memory")
+def test_what_filling_takes_on_the_way_goes_back_to_the_system() -> None:
+    """The C library would keep it: it lies below tensors that stay."""
+    blocks = nn.ModuleList(nn.Linear(2**11, 2**11, bias=False, device="meta") for _ in range(3))
+    network = nn.ModuleDict({"blocks": blocks})
+    recipe = Recipe.of({}, dict.fromkeys(network.state_dict(), Computed()))
+    trim_heap()
+    before = anonymous_bytes()
+    materialise(recipe, network, CPU, lambda _: torch.bfloat16, lambda: None)
+    kept = sum(tensor.nbytes for tensor in network.state_dict().values())
+    assert kept == 3 * 2**23
+    assert anonymous_bytes() - before <= kept + 2**22
+
+
+def anonymous_bytes() -> int:
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon:"))
