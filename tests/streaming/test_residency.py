@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import operator
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from experts import CHANGED, UNITS, inputs, plain_forward, recipe_of, residency_of, write_experts
+from experts import CHANGED, CPU, UNITS, inputs, plain_forward, recipe_of, residency_of, write_experts
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
@@ -18,7 +19,9 @@ from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import ModelError, RequestError
-from wan_duet.pipelines.streaming.executor import Executor
+from wan_duet.pipelines.networks.expert import EXPERT, expert_dtypes
+from wan_duet.pipelines.streaming.buffer_pool import BufferPool
+from wan_duet.pipelines.streaming.executor import Executor, plain_block_forward, unit_sizes
 from wan_duet.pipelines.streaming.residency import RING, MemoryBudget, choose_residency
 from wan_duet.pipelines.streaming.transfer import FileTransfer
 from wan_duet.pipelines.weights.recipe import DTypeRule, Recipe
@@ -167,6 +170,33 @@ def test_two_experts_share_the_slots_of_one(folder: Path) -> None:
         assert alive() == one
         assert len(run.made) == 2 * MOVES
     assert [what for what, _ in memory.entries] == ["high-noise expert", "high-noise and low-noise expert"]
+
+
+def test_where_no_residency_was_chosen_the_free_memory_chooses_it(folder: Path) -> None:
+    """In main memory the second expert waits in its file, however much is free."""
+    one, two = Loads(keeps=False), Loads(keeps=False)
+    Run(one)(recipe_of(folder))
+    recipes = {name: recipe_of(folder, name) for name in ("high", "low")}
+    with torch.inference_mode(), Executor(recipes, torch.float32, two, lambda: None) as experts:
+        experts.use("high")
+    assert [size for _, size in two.entries] == [size for _, size in one.entries]
+
+
+def test_on_a_cpu_what_stays_in_the_file_takes_no_slot(folder: Path) -> None:
+    recipes, dtype_of = {"high": recipe_of(folder)}, expert_dtypes(torch.bfloat16)
+    here, elsewhere = (
+        unit_sizes(recipes, dtype_of, device)["high"] for device in (CPU, torch.device("cuda"))
+    )
+    assert all(map(operator.lt, here, elsewhere))
+
+
+def test_recipes_of_one_configuration_share_a_network(folder: Path, tmp_path: Path) -> None:
+    pool = BufferPool(FileTransfer(CPU, lambda _: torch.float32), CPU, torch.float32, 1, 0, 0)
+    write_experts(tmp_path, layers=2)
+    recipes = [recipe_of(folder), recipe_of(tmp_path, layers=2), recipe_of(folder, "low", head=0.5)]
+    first, other, second = (pool.meta_network(recipe, plain_block_forward, EXPERT) for recipe in recipes)
+    assert first is second
+    assert first is not other
 
 
 def test_an_expert_that_stayed_goes_when_its_room_is_needed(folder: Path) -> None:
