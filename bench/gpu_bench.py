@@ -84,9 +84,9 @@ def dtype_name(dtype: torch.dtype) -> str:
 
 
 def best_attention_of(bench: Bench) -> Any:
-    from wan_duet.pipelines.kernels.attention import best_attention
+    from wan_duet.pipelines.kernels.choices import Preferences
 
-    return best_attention(bench.device, bench.dtype)
+    return Preferences().resolve(bench.device, bench.dtype).attention
 
 
 def fused_kernels(bench: Bench) -> str:

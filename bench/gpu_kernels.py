@@ -163,12 +163,13 @@ def _float8_product(bench: Bench, tokens: int, width: int, ffn: int) -> float:
 
 def attention(bench: Bench) -> dict[str, Any]:
     """TFLOP/s of every attention kernel that runs, at both sizes."""
-    from wan_duet.pipelines.kernels.attention import attend_with, best_attention, usable_attentions
+    from wan_duet.pipelines.kernels.attention import attend_with, why_not
+    from wan_duet.pipelines.kernels.kernel_names import ATTENTIONS
 
     sizes = bench.sizes
     heads, head_width = sizes["heads"], sizes["width"] // sizes["heads"]
-    usable = usable_attentions(bench.device, bench.dtype)
-    found: dict[str, Any] = {"usable": usable, "chosen": best_attention(bench.device, bench.dtype)}
+    usable = {name: why_not(name, bench.device, bench.dtype) for name in ATTENTIONS}
+    found: dict[str, Any] = {"usable": usable, "chosen": best_attention_of(bench)}
     for label in ("tokens_480p", "tokens_720p"):
         tokens = token_count(sizes[label])
         q, k, v = (

@@ -16,16 +16,14 @@ from torch import Tensor
 
 from ..errors import ModelError
 from .kernel_names import ATTENTIONS, Attention
-from .trial import DeviceFacts, facts_of, first_that_runs, remembered
+from .trial import DeviceFacts, facts_of, remembered
 
 __all__ = [
     "Attend",
     "attend_with",
     "attention_candidates",
-    "best_attention",
     "fills_tiles",
     "in_two_parts",
-    "usable_attentions",
     "why_not",
 ]
 
@@ -58,20 +56,6 @@ def _made(name: Attention, *, in_parts: bool) -> Attend:
         return _cudnn_in_parts() if in_parts else _MAKERS[name]()
     except ImportError as error:
         raise ModelError(f"attention: {name} needs a missing package: {error}; use sdpa") from error
-
-
-def best_attention(device: torch.device, dtype: torch.dtype, head_width: int = 128) -> Attention:
-    """Return the fastest exact kernel that runs on `device`. Each candidate is run once on small tensors."""
-    candidates = attention_candidates(facts_of(device), dtype)
-    found, _ = first_that_runs(candidates, lambda name: why_not(name, device, dtype, head_width))
-    return found or "sdpa"
-
-
-def usable_attentions(
-    device: torch.device, dtype: torch.dtype, head_width: int = 128
-) -> dict[str, str | None]:
-    """Return for every kernel None if it runs, else the reason why it does not."""
-    return {name: why_not(name, device, dtype, head_width) for name in ATTENTIONS}
 
 
 def attention_candidates(facts: DeviceFacts, dtype: torch.dtype) -> tuple[Attention, ...]:

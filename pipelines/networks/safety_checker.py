@@ -27,7 +27,6 @@ _WHAT = "safety checker"
 _KINDS: Mapping[Looks, str] = {"text": "ForSequenceClassification", "image": "ForImageClassification"}
 _HARMLESS = {"good", "harmless", "neutral", "normal", "ok", "safe", "sfw"}
 _HARMLESS |= {"drawings", "non-toxic", "non_toxic", "nontoxic", "not_nsfw"}
-_USUAL_SIDE = 224  # pixels
 _SETTINGS = "wan_duet.json"
 _THRESHOLD = 0.5
 _MOST_TOKENS = 512

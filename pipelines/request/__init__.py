@@ -16,7 +16,6 @@ from .kinds import (
     describe_kinds,
     field_table,
     json_schema,
-    kind_of,
     kinds_of,
 )
 from .lora_weight import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
@@ -27,7 +26,6 @@ from .prices import Price, estimate
 from .report import Finding, Report, side_by_side
 from .request_with_media import Medium, RequestWithMedia, bind, bind_task
 from .resolved import Resolved
-from .result_file import ResultFile
 from .seeds import SEED_MAX, seed_for_run, seed_of
 
 __all__ = [
@@ -53,7 +51,6 @@ __all__ = [
     "Report",
     "RequestWithMedia",
     "Resolved",
-    "ResultFile",
     "WanRequest",
     "bind",
     "bind_task",
@@ -65,7 +62,6 @@ __all__ = [
     "field_table",
     "for_novita",
     "json_schema",
-    "kind_of",
     "kinds_of",
     "local_row",
     "parse",

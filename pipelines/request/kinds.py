@@ -34,7 +34,6 @@ __all__ = [
     "describe_kinds",
     "field_table",
     "json_schema",
-    "kind_of",
     "kinds_of",
     "stated_by_alias",
 ]
@@ -127,10 +126,6 @@ def class_of(kind: str) -> type[WanRequest]:
 def stated_by_alias(kind: str) -> Mapping[str, Any]:
     """Return the defaults that an alias adds to those of its kind. Empty for the name of a kind."""
     return ALIASES[kind]["defaults"] if kind in ALIASES else {}
-
-
-def kind_of(request: WanRequest) -> str:
-    return request.kind
 
 
 def kinds_of(task: str) -> tuple[type[WanRequest], ...]:

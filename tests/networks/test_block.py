@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves
 from traffic import Traffic
 
 from wan_duet.pipelines.errors import ModelError
-from wan_duet.pipelines.kernels.attention import attend_with, best_attention
+from wan_duet.pipelines.kernels.attention import attend_with
 from wan_duet.pipelines.kernels.choices import FloatChoices, Preferences
 from wan_duet.pipelines.kernels.kernel_names import ATTENTIONS
 from wan_duet.pipelines.kernels.operations import Rope, plain_operations
@@ -146,7 +146,6 @@ def test_choices_change_no_switch_of_the_process() -> None:
 
 def test_every_kernel_that_runs_here_attends_alike() -> None:
     query, key, value = (torch.randn(1, count, 2, 32) for count in (50, 30, 30))
-    assert best_attention(torch.device("cpu"), torch.float32) == "sdpa"
     expected = torch.softmax(torch.einsum("bnhd,bmhd->bhnm", query, key) / 32**0.5, -1)
     expected = torch.einsum("bhnm,bmhd->bnhd", expected, value)
     assert relative_l2(attend_with("sdpa")(query, key, value), expected) <= 1e-5

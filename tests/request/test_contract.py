@@ -16,7 +16,6 @@ from wan_duet.pipelines.request import (
     ImageSize,
     LegacyLoRAWeight,
     LoRAWeight,
-    ResultFile,
     WanRequest,
     class_of,
     describe_kinds,
@@ -303,12 +302,6 @@ def test_novita_sizes_are_the_contract_s() -> None:
     assert [list(pair) for pair in SIZE_PAIRS] == CONTRACT["NovitaWan21T2VRequest"]["params"]["height"][
         "pairs"
     ]
-
-
-def test_file_has_the_fields_of_the_contract_and_takes_more() -> None:
-    required = {name: info.is_required() for name, info in ResultFile.model_fields.items()}
-    assert required == {name: entry["required"] for name, entry in CONTRACT["_types"]["File"].items()}
-    assert ResultFile.model_validate({"url": "https://a/b.mp4", "file_size": 3, "new": 1}).file_size == 3
 
 
 def test_limits_are_in_the_order_of_their_dates() -> None:

@@ -14,7 +14,6 @@ from wan_duet.pipelines.request import (
     bind,
     bind_task,
     field_table,
-    kind_of,
     parse,
     request_for,
     with_lora,
@@ -91,7 +90,7 @@ def test_what_is_set_selects_the_kind_of_a_task(task: str, values: dict[str, Any
     request, _ = bind_task(
         task, {"prompt": "a", **values}, {"image_url": Picture()} if "image-to" in task else {}
     )
-    assert kind_of(request) == kind
+    assert request.kind == kind
 
 
 def test_a_lora_changes_no_other_value() -> None:
@@ -112,7 +111,7 @@ def test_unknown_field_of_a_task_is_refused_by_name() -> None:
 def test_loras_are_added_one_by_one() -> None:
     plain = request_for("text-to-video", {"prompt": "a", "shift": 3.0})
     twice = with_lora(with_lora(plain, {"path": "a"}), {"path": "b", "transformer": "low"})
-    assert kind_of(twice) == "text-to-video-lora"
+    assert twice.kind == "text-to-video-lora"
     assert [lora["path"] for lora in twice.payload()["loras"]] == ["a", "b"]
     assert twice.payload()["shift"] == 3.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from wan_duet.pipelines.request import RequestWithMedia, field_table, kind_of, parse, t2v_request
+from wan_duet.pipelines.request import RequestWithMedia, field_table, parse, t2v_request
 
 
 def test_only_the_prompt_is_needed_and_every_stated_default_is_sent() -> None:
@@ -36,10 +36,10 @@ def test_a_request_cannot_be_changed() -> None:
 def test_loras_or_reverse_select_the_lora_kind_and_change_nothing_else() -> None:
     values = {"prompt": "a", "num_frames": 33, "shift": 3.0, "seed": 4}
     plain = t2v_request(**values, loras=[], reverse_video=False)
-    assert kind_of(plain) == "text-to-video"
+    assert plain.kind == "text-to-video"
     for extra in ({"loras": [{"path": "style.safetensors"}]}, {"reverse_video": True}):
         request = t2v_request(**values, **extra)
-        assert kind_of(request) == "text-to-video-lora"
+        assert request.kind == "text-to-video-lora"
         payload = request.payload()
         assert payload.keys() - plain.payload().keys() == extra.keys()
         assert {name: payload[name] for name in plain.payload()} == plain.payload()
