@@ -414,6 +414,7 @@ def _render(
         keep_frames=run.return_images,
         check=check,
         place=run.out,
+        planned=(plan.frames_out, plan.fps_out),
     )
 
 

@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import TypeVar
 
@@ -76,13 +77,15 @@ def render(
     keep_frames: bool = False,
     check: FrameCheck = lambda *_: None,
     place: Path | None = None,
+    planned: tuple[int, Fraction] | None = None,
 ) -> Rendered:
     """Decode `latents` (1, C, T, h, w) in VAE space, apply `edit`, and write the video to `out`.
 
-    frames: how many decoded frames to use; None uses all.
-    tags:   a function from the tiling to the metadata of the file.
-    check:  called with each decoded frame before it is written. If it raises SafetyError, no file remains.
-    place:  where the caller will put the file afterwards; None if it stays at `out`.
+    frames:  how many decoded frames to use; None uses all.
+    tags:    a function from the tiling to the metadata of the file.
+    check:   called with each decoded frame before it is written. If it raises SafetyError, no file remains.
+    place:   where the caller will put the file afterwards; None if it stays at `out`.
+    planned: as for `write_edited`.
 
     Saves the latents beside that place until the file is complete. Removes them when the user stops the run,
     and keeps them when the run fails; the error then says where. Starts again with smaller tiles when memory
@@ -111,6 +114,7 @@ def render(
             audio=audio,
             progress=watched,
             kept=kept if keep_frames else None,
+            planned=planned,
         )
         if facts.codec != "webp":  # whose times are whole milliseconds
             verify(probe(out), frames=facts.frames, width=width, height=height, fps=facts.fps)

@@ -50,26 +50,25 @@ class Edit:
     def between(self) -> int:
         return 0 if self.interpolator == "none" else self.num_interpolated_frames
 
-    def frames_out(self, frames: int) -> int:
-        """Return the number of frames in the file for `frames` decoded frames."""
-        return frames_out(frames, self.between)
-
     def fps_out(self, frames: int) -> Fraction:
         return output_fps(self.fps, frames, self.between, self.adjust_fps)
 
-    def remarks(self, frames: int) -> list[str]:
-        """Return warnings about what a user may not expect of the file."""
-        found = []
+    def result_of(self, frames: int, name: str) -> tuple[int, Fraction]:
+        """Return the frames and the frame rate of the file for `frames` decoded frames.
+
+        Logs what a user may not expect of the file, under its name.
+        """
+        fps = self.fps_out(frames)
         if self.between and frames == 1:
-            found.append(
-                "a single frame cannot be interpolated: no frames are added and the frame rate stays"
+            log.warning("%s: a single frame cannot be interpolated; its frame rate stays", name)
+        if fps > _USUAL_FPS:
+            log.warning(
+                "%s: %g frames per second are more than most screens show; use fewer new frames, or do not "
+                "adjust the frame rate",
+                name,
+                float(fps),
             )
-        if (fps := self.fps_out(frames)) > _USUAL_FPS:
-            found.append(
-                f"{float(fps):g} frames per second are more than most screens show; use fewer new frames, "
-                "or do not adjust the frame rate"
-            )
-        return found
+        return frames_out(frames, self.between), fps
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values. `Edit.of` reads them."""
@@ -126,21 +125,22 @@ def write_edited(
     audio: Audio | None = None,
     progress: Progress | None = None,
     kept: list[Frame] | None = None,
+    planned: tuple[int, Fraction] | None = None,
 ) -> VideoFacts:
     """Write `count` frames of that size to `path`, edited. Raises as `edited` and `encode_video` do.
 
-    kept: a list to which every frame of the file is appended.
+    kept:    a list to which every frame of the file is appended.
+    planned: the frames and the frame rate of the file, if a plan has them; None computes them.
     """
-    for remark in edit.remarks(count):
-        log.warning("%s: %s", path.name, remark)
+    frame_count, fps = planned or edit.result_of(count, path.name)
     stream = edited(frames, edit, interpolator, path.parent)
     return encode_video(
         stream if kept is None else tee(stream, kept),
         path,
         width=width,
         height=height,
-        fps=edit.fps_out(count),
-        frame_count=edit.frames_out(count),
+        fps=fps,
+        frame_count=frame_count,
         quality=edit.quality,
         write_mode=edit.write_mode,
         tags=tags,
