@@ -100,7 +100,7 @@ class FloatChoices:
         return ", ".join(parts)
 
 
-# As torch names them. What triton itself says elsewhere is "0 active drivers ([]). There should only be one."
+# As torch names them. Elsewhere triton's own error is "0 active drivers ([]). There should only be one."
 _TRITON_DEVICES = ("cuda", "xpu")
 
 _MAKERS: dict[str, Callable[[], Operations | None]] = {
@@ -205,10 +205,10 @@ TRIALS = Trials()
 
 @dataclass(frozen=True)
 class Preferences:
-    """What somebody wants of the choices; None leaves one to what is quickest on the device.
+    """The choices that the user made. None selects the fastest that runs on the device.
 
-    Each as in FloatChoices. compiler: None is no compiler, for our kernels leave it little to save.
-    vae: the kernels of the VAE, once they are decided. None: `kernels`, tried in the dtype of the VAE.
+    The fields are those of FloatChoices. compiler: None compiles nothing, because it saves little with our
+    kernels. vae: the kernels of the VAE, once decided; None tries `kernels` in the dtype of the VAE.
 
     Raises ModelError for a name that does not exist.
     """
@@ -257,9 +257,9 @@ class Preferences:
     def kernels_on(
         self, device: torch.device, dtype: torch.dtype, *, trials: Trials = TRIALS
     ) -> KernelChoice:
-        """Choose the kernels alone: those that are wanted, else the fastest that run.
+        """Choose only the kernels: those that the user set, else the fastest that run.
 
-        Raises ModelError when those that are wanted do not run on the device.
+        Raises ModelError if the kernels that the user set do not run on the device.
         """
         if self.kernels is not None:
             _require(f"kernels: {self.kernels}", trials.kernels(self.kernels, device, dtype), device)
@@ -274,7 +274,7 @@ class Preferences:
     ) -> KernelChoice:
         """Choose the kernels of the VAE, which may have another device and dtype than the experts.
 
-        Raises ModelError when those that are wanted or decided do not run on the device.
+        Raises ModelError if the kernels that were set or decided do not run on the device.
         """
         if self.vae is None:
             return self.kernels_on(device, dtype, trials=trials)
@@ -290,7 +290,7 @@ def _require_known(field_name: str, name: str, names: Sequence[str]) -> None:
 def _require(what: str, reason: str | None, device: torch.device) -> None:
     if reason is not None:
         raise ModelError(
-            f"{what} does not run on {device} here: {reason}; leave the option out to use what does"
+            f"{what} does not run on {device} here: {reason}; leave the option out to use one that does"
         )
 
 

@@ -10,4 +10,4 @@ Attention = Literal["flash3", "cudnn", "flash2", "sdpa", "sage"]
 ATTENTIONS: tuple[Attention, ...] = ("flash3", "cudnn", "flash2", "sdpa", "sage")
 Kernels = Literal["plain", "kitchen", "triton"]
 KERNELS: tuple[Kernels, ...] = ("plain", "kitchen", "triton")
-COMPILER = "inductor"  # the backend of torch.compile that a user gets who asks for one
+COMPILER = "inductor"  # the backend of torch.compile if the user names none

@@ -1,11 +1,11 @@
-"""What a transformer block, and the VAE, do between their products, as operations that can be fused.
+"""The element-wise operations of a transformer block and of the VAE, which can be fused.
 
-Each has a plain torch form in this file and, where triton or comfy-kitchen is at hand, a fused one. All are
-of the float class.
+Each has a plain torch form in this file and, with triton or comfy-kitchen installed, a fused one. They differ
+by rounding only.
 
-Shapes, the same everywhere: hidden states are (B, N, D). What modulates them, `weight`, `bias` and `gate`, is
-float32 (1 or B, R, D): each of its R rows is for N / R tokens that follow each other, so one row serves a
-whole clip and F rows give every frame a timestep of its own.
+Shapes: hidden states are (B, N, D). Their modulation (`weight`, `bias` and `gate`) is float32 (1 or B, R, D).
+Each of its R rows is for N / R consecutive tokens: one row serves a whole clip, and F rows give each frame
+its own timestep.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ __all__ = [
     "rms_silu",
 ]
 
-_AS_CUDA = ("cuda", "meta")  # without numbers, the work is counted that a GPU would do
+_AS_CUDA = ("cuda", "meta")  # no data: on meta the work of a GPU is counted
 
 
 Project: TypeAlias = Callable[[], Tensor]
@@ -160,7 +160,7 @@ def _rms_norm(hidden: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 def rms_silu(pixels: Tensor, gamma: Tensor, out: Tensor) -> None:
     channels = pixels.shape[-1]
-    # Its eps stands under the root of the mean, where the stock norm has 1e-12 as the least length.
+    # Its eps is inside the root of the mean; the stock norm instead limits the length to at least 1e-12.
     normed = F.rms_norm(pixels, (channels,), gamma, 1e-24 / channels)
     torch.ops.aten.silu.out(normed, out=out)
 

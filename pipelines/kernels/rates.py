@@ -28,7 +28,7 @@ def measure_rates(
 ) -> Rates:
     """Measure with random numbers: zeros need less power, and would be faster."""
     choices = Preferences().resolve(device, dtype)
-    # On a GPU the sizes of a run at 832x480 with 81 frames: no round numbers, which some kernels like better.
+    # On a GPU the sizes of a run at 832x480 with 81 frames. Round sizes suit some kernels better.
     tokens, heads, width, wide = (32760, 40, _WIDTH, 13824) if device.type == "cuda" else (512, 4, 1024, 1024)
 
     def random(*shape: int) -> torch.Tensor:

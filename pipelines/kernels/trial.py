@@ -64,7 +64,7 @@ def remembered(attempt: Callable[P, str | None]) -> Callable[P, str | None]:
                 return known[key]
             try:
                 reason = attempt(*arguments, **options)
-            except Exception as error:  # a compiler may raise anything
+            except Exception as error:  # compilers raise many types of errors
                 reason = str(error).strip().partition("\n")[0] or type(error).__name__
                 if is_out_of_memory(error):
                     return reason

@@ -1,7 +1,7 @@
 """The triton kernels behind `fused`. Imported when the first of them is launched.
 
-A program holds one token, all channels of it, in registers: BLOCK is the next power of two. What modulates
-a token lies in rows, one for every so many tokens of a batch entry.
+One program holds all channels of one token in registers; BLOCK is the next power of two. Each row of the
+modulation is for a number of consecutive tokens of a batch entry.
 """
 
 # triton compiles these functions from their source: types, and which names are constants, are its language.

@@ -12,11 +12,11 @@ from torch import Tensor
 
 __all__ = ["guided_attention"]
 
-_AT_ONCE = 1024  # tokens: float32 copies of all of them would be the most memory that a block takes
+_AT_ONCE = 1024  # tokens at a time: float32 copies of all would raise the peak memory of a block
 
 
 def guided_attention(positive: Tensor, negative: Tensor, scale: float, tau: float, alpha: float) -> Tensor:
-    """Lead the features of the positive prompt away from those of the negative one.
+    """Return the features of the positive prompt, moved away from those of the negative one.
 
     positive, negative: (B, N, D), the cross-attention of the same tokens to either prompt.
     scale: 1 is off. As in the authors' code it is the paper's factor + 1.

@@ -26,8 +26,8 @@ Rotary: TypeAlias = Rope | tuple[Tensor, Tensor]
 """Ours, or (cos, sin) of (1, N, 1, head width) each, as diffusers makes them."""
 
 _SCALES = slice(1, None, 3)  # of shift, scale, gate, and those of the feed-forward
-_ANYWHERE = (None, None, None)  # query, key and value go where there is room
-_TEXT_TOKENS = 512  # what stands before them is an image: WanAttnProcessor of diffusers
+_ANYWHERE = (None, None, None)  # query, key and value are written where memory is free
+_TEXT_TOKENS = 512  # tokens before these are an image: WanAttnProcessor of diffusers
 
 
 class OwnBlock(WanTransformerBlock):  # type: ignore[misc]
@@ -90,7 +90,7 @@ _KeyValue: TypeAlias = tuple[Tensor, Tensor]
 
 
 class _Context(NamedTuple):
-    """What the tokens attend to beside each other: the text, an image, and what they are led away from."""
+    """Keys and values of the cross-attention: of the text, an image, and the negative text of NAG."""
 
     text: _KeyValue
     image: _KeyValue | None
@@ -146,7 +146,7 @@ def _projections_in_parts(
 ) -> list[Tensor]:
     wholes = [torch.empty_like(hidden) for _ in range(3)]
     turned = block.operations.turns_in_place
-    at_once = hidden.shape[0] == 1  # then a part is memory in one piece, which a product can write to
+    at_once = hidden.shape[0] == 1  # then a slice is contiguous, and a matrix product can write to it
     in_place = (turned and at_once, turned and at_once, at_once)
     for here, chosen in parts:
         places = [whole[:, here] for whole in wholes]
@@ -222,21 +222,21 @@ def _after_attention(
 
 
 def _looked_up(block: OwnBlock, attending: Tensor, context: _Context) -> Tensor:
-    """Return what the tokens find in text and image, (B, N, D)."""
+    """Return the cross-attention to text and image, with NAG, (B, N, D)."""
     cross = block.attn2
     query = torch.unflatten(cross.norm_q(cross.to_q(attending)), 2, (cross.heads, -1))
     seen = None if context.image is None else block.attend(query, *context.image).flatten(2)
     found = block.attend(query, *context.text).flatten(2)
     if context.avoided is not None and context.guidance is not None:
         avoided = block.attend(query, *context.avoided).flatten(2)
-        del query  # else it would be what makes this the most memory that a block takes
+        del query  # kept any longer, it would raise the peak memory of the block
         found = guided_attention(found, avoided, *context.guidance[1:])
         del avoided
     return found if seen is None else seen + found
 
 
 def _context_of(attention: Any, text: Tensor, guidance: AttentionGuidance | None) -> _Context:
-    """Return what the tokens attend to. For the Wan 2.1 models that see an image, it stands before the text.
+    """Return keys and values of the cross-attention. Wan 2.1 image models have the image before the text.
 
     Guidance concerns the text alone: NAGWanAttnProcessor2_0 of ChenDarYen/Normalized-Attention-Guidance.
     """

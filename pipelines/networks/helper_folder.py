@@ -59,6 +59,6 @@ def load_companion(kind: str, folder: Path, what: str, dtype: torch.dtype) -> An
         network = getattr(transformers, kind).from_pretrained(
             str(folder), local_files_only=True, use_safetensors=True, trust_remote_code=False, **options
         )
-    except Exception as error:  # transformers raises whatever the files make it raise
+    except Exception as error:  # transformers raises many types of errors for damaged files
         raise ModelError(f"{what}: {folder} cannot be loaded: {error}") from error
     return network.eval()

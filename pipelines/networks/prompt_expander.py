@@ -115,7 +115,7 @@ def _question(tokenizer: Any, instruction: str, prompt: str) -> Mapping[str, tor
     turns = [{"role": "system", "content": instruction}, {"role": "user", "content": prompt}]
     try:
         return _tokens(tokenizer, turns)
-    except Exception:  # templates refuse in their own words; some know no system turn, as Gemma's
+    except Exception:  # templates raise errors of their own; some have no system turn, such as Gemma's
         return _tokens(tokenizer, [{"role": "user", "content": f"{instruction}\n\n{prompt}"}])
 
 
@@ -123,7 +123,7 @@ def _tokens(tokenizer: Any, turns: list[dict[str, str]]) -> Mapping[str, torch.T
     found: Mapping[str, torch.Tensor] = tokenizer.apply_chat_template(
         turns,
         add_generation_prompt=True,
-        enable_thinking=False,  # what does not think ignores it
+        enable_thinking=False,  # templates without reasoning ignore it
         tokenize=True,
         return_dict=True,
         return_tensors="pt",

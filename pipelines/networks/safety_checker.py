@@ -123,7 +123,7 @@ class SafetyChecker:
         folder = self._parts["text"]
         try:
             return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        except Exception as error:  # transformers raises whatever the files make it raise
+        except Exception as error:  # transformers raises many types of errors for damaged files
             raise ModelError(f"{_WHAT}: the tokenizer in {folder} cannot be loaded: {error}") from error
 
     @cached_property

@@ -1,8 +1,8 @@
 """Our own forward for the whole Wan transformer, with the parameters and the call of diffusers' class.
 
-One more form of the timestep than the stock one knows: (B, R), one for each of R stretches of tokens of equal
-length. With one per latent frame that is what TI2V 5B needs; the stock network has a row of modulation per
-token for it, gigabytes of them.
+Beside the timesteps (B,) of the stock network it accepts (B, R): one for each of R segments of tokens, all of
+one length. TI2V 5B needs one per latent frame. The stock network computes one row of modulation per token for
+that, which takes gigabytes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = ["OwnRotary", "OwnTransformer", "replace_transformer_forward"]
 def replace_transformer_forward(
     network: WanTransformer3DModel, choices: FloatChoices, device: torch.device | None = None
 ) -> None:
-    """From now on `network`, its blocks and its positions compute our way, as `choices` say.
+    """Make `network` with its blocks and rotary positions use our forward and the kernels of `choices`.
 
-    device: where it will run, if that is known; the same kernel may be quicker there in another way.
+    device: where it will run, if known; a kernel may have a faster form for it.
 
-    Parameters, their names and how the network is called stay what they are. May be called again with other
-    choices. Raises ModelError when what was chosen is not installed.
+    Parameters, their names and the call stay unchanged. May be called again with other choices. Raises
+    ModelError if a chosen kernel is not installed.
     """
     network.__class__, network.rope.__class__ = OwnTransformer, OwnRotary
     network.operations = network.rope.operations = choices.operations()
@@ -40,7 +40,7 @@ def replace_transformer_forward(
 
 
 class OwnRotary(WanRotaryPosEmbed):  # type: ignore[misc]
-    """Rotary positions of a clip, made once for as long as its shape stays the same."""
+    """Rotary positions of a clip, computed again only when its shape or the device changes."""
 
     operations: Operations
     last: tuple[object, Rope] | None
@@ -55,7 +55,7 @@ class OwnRotary(WanRotaryPosEmbed):  # type: ignore[misc]
 
 
 class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
-    """The stock network's parameters; see `replace_transformer_forward`."""
+    """The stock network with our forward; see `replace_transformer_forward`."""
 
     operations: Operations
 
@@ -69,23 +69,23 @@ class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
         attention_kwargs: dict[str, Any] | None = None,
         guidance: AttentionGuidance | None = None,
     ) -> Any:
-        """The velocity, in the shape of `hidden_states` but for its channels.
+        """Return the velocity, in the shape of `hidden_states` except for its channels.
 
-        timestep: (B,), or (B, R) for R equal stretches of tokens: frames, in the order they are in.
-        guidance: of the cross-attention to the text; None for none.
+        timestep: (B,), or (B, R) for R segments of as many tokens each, in order, such as frames.
+        guidance: of the cross-attention to the text; None without guidance.
         """
         if attention_kwargs:
-            raise ValueError(f"attention_kwargs: {sorted(attention_kwargs)} mean nothing here")
+            raise ValueError(f"attention_kwargs: {sorted(attention_kwargs)} have no effect; leave them out")
         batch, _, frames, rows, columns = hidden_states.shape
         by_frame, by_row, by_column = self.config.patch_size
         grid = frames // by_frame, rows // by_row, columns // by_column
         rope = self.rope(hidden_states)
         hidden = self.patch_embedding(hidden_states).flatten(2).transpose(1, 2).contiguous()
-        stretches = timestep.shape[1] if timestep.ndim == 2 else 1
-        if hidden.shape[1] % stretches:
-            raise ValueError(f"{stretches} timesteps for {hidden.shape[1]} tokens: not a divisor")
+        segments = timestep.shape[1] if timestep.ndim == 2 else 1
+        if hidden.shape[1] % segments:
+            raise ValueError(f"{segments} timesteps do not divide {hidden.shape[1]} tokens")
         temb, modulation, text, image = self.condition_embedder(
-            timestep.flatten(), encoder_hidden_states, encoder_hidden_states_image, timestep_seq_len=stretches
+            timestep.flatten(), encoder_hidden_states, encoder_hidden_states_image, timestep_seq_len=segments
         )
         modulation = modulation_rows(torch.unflatten(modulation, 2, (6, -1)))
         if image is not None:
@@ -108,10 +108,10 @@ class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
         return (output,)
 
     def _read(self, guidance: AttentionGuidance) -> AttentionGuidance:
-        """Return `guidance` with its text as the blocks take it, (1, L, width)."""
+        """Return `guidance` with its text projected to the width of the blocks, (1, L, width)."""
         return guidance._replace(negative=self.condition_embedder.text_embedder(guidance.negative))
 
     def _normed(self, hidden: Tensor, temb: Tensor) -> Tensor:
-        """temb: (B, R, D)."""
+        """Return the final norm, modulated. temb: (B, R, D)."""
         shift, scale = (self.scale_shift_table.unsqueeze(1) + temb.unsqueeze(2).float()).unbind(2)
         return self.operations.norm(hidden, 1 + scale, shift, self.norm_out.eps)

@@ -1,4 +1,4 @@
-"""What a forward gets for normalized attention guidance (NAG); `networks.attention_guidance` computes it."""
+"""The input of normalized attention guidance (NAG); `networks.attention_guidance` computes it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["AttentionGuidance"]
 
 
 class AttentionGuidance(NamedTuple):
-    """Where the cross-attention to the text is led away from, and how strongly.
+    """The negative text that the cross-attention is moved away from, and how strongly.
 
     negative: (1 or B, L, D) UMT5 embeddings of what to avoid, padding zeroed.
     scale, tau, alpha: as in `plan.extra_guidance.ExtraGuidance`, of one expert.

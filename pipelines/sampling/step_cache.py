@@ -23,8 +23,8 @@ REGULAR = 0.06
 """The threshold of `acceleration: regular`: what ParaAttention's documentation names for HunyuanVideo."""
 
 CACHED_SHARE = 0.8
-"""What a cache keeps, as a share of what a forward takes beside the weights: two hidden states for each of
-two conditions, where a forward takes five at least (`models.expert.forward_bytes`)."""
+"""Memory of a cache, as a share of the activations of a forward: two hidden states for each of two
+conditions, where a forward takes at least five (`networks.expert.forward_bytes`)."""
 
 
 class BlockCache(Protocol):
@@ -58,8 +58,8 @@ class FirstBlockCache:
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
-        self._first: Tensor | None = None  # what the first block added at the last forward that was computed
-        self._rest: Tensor | None = None  # what the blocks between added there
+        self._first: Tensor | None = None  # residual of the first block in the last forward that was computed
+        self._rest: Tensor | None = None  # residual of the skippable blocks there
         self._after_first: Tensor | None = None
         self.forwards = self.skipped = 0
 
@@ -120,7 +120,7 @@ class _CachedExperts:
 
     def use(self, expert: str) -> Engine:
         if self._engine is None or expert != self._name:
-            self._engine, self._name = None, expert  # before the next expert needs the room
+            self._engine, self._name = None, expert  # before the next expert needs the memory
             self._engine = _CachedEngine(self._experts.use(expert), expert, self._cache)
         return self._engine
 
