@@ -24,16 +24,19 @@ if TYPE_CHECKING:
 
 
 class _LoraNode(io.ComfyNode):
-    """What both nodes share: which files may be chosen, and when they have changed."""
+    """The part that both nodes share: checks of the chosen files, and when they have changed."""
 
     @classmethod
     def validate_inputs(cls, rows: str | None = None) -> bool | str:
-        """Of the rows alone: ComfyUI repeats the answer under every input that is named here."""
+        """Check only the rows. ComfyUI shows the answer under each input that is named in this signature."""
         return missing_in_rows(rows or "") or True
 
     @classmethod
     def chosen(cls, *, rows: str = "", **settings: Any) -> list[Any]:
-        """As `chosen_loras`; also refuses rows from a link, which `validate_inputs` does not see."""
+        """Return `chosen_loras`. Also checks rows from a link, which `validate_inputs` does not see.
+
+        Raises LoraError for a row whose file is missing.
+        """
         if problem := missing_in_rows(rows):
             raise LoraError(problem)
         return chosen_loras(rows=rows, **settings)

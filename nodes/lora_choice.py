@@ -1,4 +1,4 @@
-"""What the widgets of a LoRA node say: one LoRA or a pair, a list for programs, and the rows of a table."""
+"""Converts the widgets of a LoRA node to `loras`: one LoRA or a pair, a JSON list, and the rows."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def chosen_loras(
     loras: str = "",
     rows: str = "",
 ) -> list[Any]:
-    """The entries of the request field `loras`: the widgets' own first, then the JSON list's, then the rows'.
+    """Return the entries of the field `loras`: first of the widgets, then of the JSON list and the rows.
 
-    With `low_file` the two are a pair: `file` or `path` for the high expert, `low_file` for the low one.
-    Empty when nothing is chosen. Raises RequestError when one thing is chosen in two ways.
+    With `low_file` two files are a pair: `file` or `path` for the high expert, `low_file` for the low one.
+    Empty if nothing is chosen. Raises RequestError if two widgets choose the same thing.
     """
     path, weight_name = path.strip(), weight_name.strip()
     entries: list[Any] = []
@@ -54,14 +54,14 @@ def chosen_loras(
 
 
 def files_in_rows(rows: str) -> dict[str, str]:
-    """{"rows[NUMBER].file": name} of the rows that are on. Raises RequestError as `read_rows`."""
+    """Return {"rows[NUMBER].file": name} of the rows that are on. Raises RequestError as `read_rows` does."""
     return {f"rows[{row.number}].file": row.file for row in read_rows(rows) if row.on}
 
 
 def for_task(task: str, kind: str, entries: Sequence[Any]) -> list[Any]:
-    """The entries without their expert where a task has no choice of it.
+    """Return the entries, without `transformer` if the LoRAs of the task have no such field.
 
-    Raises RequestError naming `kind` when one expert of the two was chosen all the same.
+    Raises RequestError that names `kind` if only one expert was chosen for such a task.
     """
     known = fields_of(task).get(LORAS)
     if known is None or any(row.name == "transformer" for row in known.fields):

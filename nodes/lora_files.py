@@ -28,7 +28,7 @@ _DOWNLOADS = "wan_duet_downloads"
 
 
 def lora_choices() -> FileChoices:
-    """For the widgets: none, the embedded ones, and the files below models/loras."""
+    """Return the choices of the widgets: none, the embedded LoRAs, and the files below models/loras."""
     files = [
         name
         for name in folder_paths.get_filename_list("loras")
@@ -39,7 +39,7 @@ def lora_choices() -> FileChoices:
 
 
 def lora_sources(*, online: bool = True) -> LoraSources:
-    """online: whether an address may be asked; False looks on the disk alone."""
+    """Return the places of LoRA files. online: also download addresses; False looks only on the disk."""
     from ..pipelines.download.downloads import Downloads
 
     kept = Path(folder_paths.models_dir) / "loras" / _DOWNLOADS
@@ -51,7 +51,7 @@ def lora_sources(*, online: bool = True) -> LoraSources:
 
 
 def listed_lora(name: str) -> Path:
-    """The file of a name in the list. Raises LoraError for every other name."""
+    """Return the file of a listed name. Raises LoraError for any other name."""
     problem = _problem(name, lora_choices()) if name not in ("", NONE) else "no LoRA is named"
     if problem:
         raise LoraError(problem)
@@ -59,7 +59,7 @@ def listed_lora(name: str) -> Path:
 
 
 def missing_in_rows(rows: str) -> str | None:
-    """What is wrong with the first wrong row of a table, by its number; None when all are right."""
+    """Return the problem of the first row whose file is missing, with its number; None if all exist."""
     try:
         files = files_in_rows(rows)
     except RequestError as error:
@@ -80,13 +80,13 @@ def _problem(name: str, listed: FileChoices) -> str | None:
 
 
 def stamps(names: Iterable[str | None]) -> list[object]:
-    """What changes when one of these files does; nothing for what is no file of this machine."""
+    """Return values that change when one of these files changes. None for an address or a missing file."""
     sources = lora_sources(online=False)
     return [_stamp(name, sources) for name in names if name not in (None, "", NONE)]
 
 
 def stamps_of_rows(rows: str) -> list[object]:
-    """As `stamps`, for the files of a table; nothing for a table that cannot be read: execute says so."""
+    """Return `stamps` of the files of a table. Empty if it cannot be read; execute reports that."""
     try:
         return stamps(files_in_rows(rows).values())
     except RequestError:
@@ -97,4 +97,4 @@ def _stamp(name: str, sources: LoraSources) -> object:
     try:
         return stamp(sources.find(name))
     except WanDuetError:
-        return None  # an address, or missing: execute says so
+        return None  # an address, or missing; execute reports that

@@ -1,4 +1,4 @@
-"""What the table of LoRAs shows beside a file.
+"""Answers what the table of LoRAs shows beside a file.
 
     GET /wan_duet/loras/about?file=NAME -> {"base", "expert", "triggers": [...]}
 
@@ -18,7 +18,7 @@ __all__ = ["add_lora_routes"]
 
 
 def add_lora_routes(routes: web.RouteTableDef, find: Callable[[str], Path]) -> None:
-    """find: the file of a listed name. Raises WanDuetError for every other name."""
+    """Add the route. find: returns the file of a listed name, and raises WanDuetError for any other name."""
 
     @routes.get("/wan_duet/loras/about")
     async def about(request: web.Request) -> web.Response:
@@ -28,7 +28,7 @@ def add_lora_routes(routes: web.RouteTableDef, find: Callable[[str], Path]) -> N
 
 
 def _about(file: Path) -> dict[str, object]:
-    """The base that the shapes tell, else the one that is stated; reads the header and the JSON beside it."""
+    """Return base, expert and trigger words. The base comes from the shapes, else from header or JSON."""
     from ..pipelines.weights.lora.guess import guess_base, guess_expert
     from ..pipelines.weights.lora.lora_file import read_lora
     from ..pipelines.weights.lora.trigger_words import stated_about

@@ -16,7 +16,7 @@ _PREFIXED = re.compile(
     r"((?:(?:model|diffusion_model|net|transformer|module|pipe\.dit)\.)*)patch_embedding\.weight"
 )
 
-# Wan's name -> the one in diffusers, of whatever holds a weight or is a bare parameter.
+# Wan's name -> diffusers' name, of modules with weights and of bare parameters.
 MODULES = {
     "patch_embedding": "patch_embedding",
     "text_embedding.0": "condition_embedder.text_embedder.linear_1",
@@ -66,7 +66,7 @@ def transformer_prefix(keys: Iterable[str]) -> str | None:
 
 
 def to_diffusers(module: str) -> str | None:
-    """Wan's name of a module or bare parameter -> its name in diffusers; None for one no Wan model has.
+    """Convert Wan's name of a module or bare parameter to diffusers' name. None if no Wan model has it.
 
     >>> to_diffusers("blocks.3.self_attn.q")
     'blocks.3.attn1.to_q'

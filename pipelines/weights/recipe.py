@@ -192,13 +192,13 @@ def materialise(
         check()
         recipe.into(unit, network, device, dtype_of)
         if device.type == "cpu":
-            trim_heap()  # what was computed on the way would pile up, unit by unit
+            trim_heap()  # temporary tensors would accumulate, unit by unit
     missing = [name for name, _ in network.named_parameters() if name not in recipe.tensors]
     if missing:
         raise ModelError(
             f"{recipe.files[0]}: has no tensor for {', '.join(missing[:3])} ({len(missing)} missing)"
         )
-    network.to(device).requires_grad_(False).eval()  # what is left to move are buffers, such as rotary tables
+    network.to(device).requires_grad_(False).eval()  # only buffers remain to be moved, such as rotary tables
 
 
 def keeping_fp32(modules: Collection[str], dtype: torch.dtype) -> DTypeRule:

@@ -68,7 +68,7 @@ class CudaStreams:
         target.copy_(source, non_blocking=True)
 
     def release_pinned(self) -> None:
-        # torch keeps what it locked for whoever asks next. Versions before 2.5 cannot be told to let it go.
+        # torch caches page-locked memory for later requests. Versions before 2.5 cannot free it.
         if empty := getattr(torch._C, "_host_emptyCache", None):
             empty()
 

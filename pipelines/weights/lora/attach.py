@@ -15,7 +15,7 @@ from .lora_names import is_image_path
 
 __all__ = ["MATCH_AT_LEAST", "attach_lora", "cover", "refusal"]
 
-# Share of a file's keys that must find a place. A LoRA of the right model misses an odd layer or two (a head
+# Share of a file's keys that must match. A LoRA of the right model misses an odd layer or two (a head
 # or patch embedding of another task). One of another model misses nearly everything. In between lies no LoRA
 # that we know. Keys of other networks (text encoder, VACE) do not count.
 MATCH_AT_LEAST = 0.75

@@ -40,10 +40,10 @@ class LoraFacts:
             f"contains: {', '.join(self.kinds) or 'nothing'} in {self.keys} keys",
             f"rank {_span(self.ranks) if self.ranks else 'none'}, {alphas}, effective scale "
             f"{_span(self.scales) if self.scales else 1}",
-            f"made for: {self.base.name}{_told(self.base.evidence)}",
+            f"made for: {self.base.name}{_according_to(self.base.evidence)}",
         ]
         if self.intended.expert:
-            lines.append(f"intended for: {self.intended.expert}{_told([self.intended.evidence])}")
+            lines.append(f"intended for: {self.intended.expert}{_according_to([self.intended.evidence])}")
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
@@ -175,8 +175,8 @@ class LoraReport:
             )
         if self.of_other_expert:
             intended = self.facts.intended
-            told = _told([intended.evidence])
-            notes.append(f"  note: seems to be made for the {intended.expert}-noise expert{told}")
+            source = _according_to([intended.evidence])
+            notes.append(f"  note: seems to be made for the {intended.expert}-noise expert{source}")
         return "\n".join(notes)
 
     def as_dict(self) -> dict[str, Any]:
@@ -213,7 +213,7 @@ def _span(values: Sequence[float]) -> str:
     return " and ".join(f"{v:g}" for v in values) if few else f"{values[0]:g} to {values[-1]:g}"
 
 
-def _told(evidence: Sequence[str]) -> str:
+def _according_to(evidence: Sequence[str]) -> str:
     return f" (according to {', '.join(evidence)})" if evidence else ""
 
 

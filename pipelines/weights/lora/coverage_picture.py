@@ -11,7 +11,7 @@ __all__ = ["coverage_picture"]
 
 _WIDTH, _ROW = 420, 34  # of the picture, and the height of a strip with its label
 _COLOURS = {"high": "#e07a3f", "low": "#3f8fe0"}  # as in plan/sigma_picture.py
-_FAINTEST = 0.08  # of a block that is not changed, so that it is seen to be there
+_FAINTEST = 0.08  # of a block that is not changed, so that it stays visible
 _LONGEST_NAME = 40
 _STYLE = (
     ".wan-duet-coverage{color:var(--input-text,#222)}"

@@ -109,7 +109,7 @@ class Difference(_Additive):
         return _as_matrix(self.tensor.shape)
 
     def read(self, files: Files) -> Tensor:
-        return read_finite(files, self.tensor).clone()  # what was read may be the mapped file itself
+        return read_finite(files, self.tensor).clone()  # the tensor may be the mapped file itself
 
     def vanishes(self, files: Files) -> bool:
         return any_zero(files, self.tensor)
@@ -299,7 +299,7 @@ def any_zero(files: Files, *tensors: StoredTensor | None) -> bool:
 
 def read_finite(files: Files, stored: StoredTensor) -> Tensor:
     """Return a tensor of a LoRA file, float32 on `files.device`. Raises LoraError if it has NaN or Inf."""
-    if stored not in files.finite:  # looked through on the CPU: a device would have to be waited for
+    if stored not in files.finite:  # checked on the CPU: checking on a device would wait for it
         if not bool(torch.isfinite(files.mapped(stored.file, stored.key).to(torch.float32)).all()):
             raise LoraError(f"{stored.file.name}: {stored.key} contains NaN or Inf; the file is damaged")
         files.finite.add(stored)

@@ -1,6 +1,6 @@
-"""Reads what the maker of a LoRA says about it: trigger words and base model.
+"""Reads what the maker of a LoRA states about it: trigger words and base model.
 
-They stand in the header of the file, or in a JSON file beside it that a model manager wrote:
+They are in the header of the file, or in a JSON file beside it that a model manager wrote:
 
     NAME.json            "activation text", "sd version"       (AUTOMATIC1111's web UI)
     NAME.civitai.info    "trainedWords", "baseModel"           (Civitai Helper)
@@ -51,7 +51,7 @@ def stated_about(file: Path, metadata: Mapping[str, str]) -> Stated:
 
 
 def _sidecar(file: Path, ending: str) -> Mapping[str, Any]:
-    """The object in the file beside `file`; empty when there is none, or only a link out of the folder."""
+    """Return the JSON object in the file beside `file`. Empty if missing, or a link out of the folder."""
     place = file.with_name(file.stem + ending)
     try:
         if place.resolve().parent != file.resolve().parent or place.stat().st_size > _LARGEST_SIDECAR:
@@ -63,7 +63,7 @@ def _sidecar(file: Path, ending: str) -> Mapping[str, Any]:
 
 
 def _words(value: Any) -> list[str]:
-    """A list of words, or a text with commas between them, which may be the JSON of a list."""
+    """Return the words of a list, or of a text with commas, which may also be a JSON list."""
     if isinstance(value, str):
         try:
             inner = json.loads(value)
