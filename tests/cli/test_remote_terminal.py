@@ -56,8 +56,11 @@ def stopped(wait: Callable[..., object]) -> Callable[..., object]:
 
 
 def test_a_job_is_waited_for() -> None:
+    """Windows delivers Ctrl-C between two waits: each lasts a second at most."""
     ticket, wait = ends_after(60.0, lambda done: done.set_result(JOB))
     assert follow(ticket, io.StringIO(), wait) is JOB
+    assert isinstance(ticket.done, Looked)
+    assert ticket.done.looks >= 60
 
 
 @pytest.mark.parametrize(

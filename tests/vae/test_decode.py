@@ -5,10 +5,12 @@ import torch
 from diffusers import AutoencoderKLWan
 from torch import Tensor
 
+from wan_duet.pipelines.device.ram import trim_heap
 from wan_duet.pipelines.errors import MediaError
 from wan_duet.pipelines.vae.decode import stream_decode
 from wan_duet.pipelines.vae.tiles import Tiling
 
+from ..anonymous_memory import anonymous_bytes, only_on_linux
 from .tiny_vae import LAYOUTS, make_vae
 
 
@@ -126,3 +128,12 @@ def test_the_caller_is_not_left_in_inference_mode() -> None:
 def test_latents_of_another_shape_are_refused_before_anything_runs(shape: tuple[int, ...]) -> None:
     with pytest.raises(MediaError, match="this VAE decodes"):
         stream_decode(make_vae(), torch.zeros(shape))
+
+
+@only_on_linux
+def test_what_the_layers_worked_with_goes_back_to_the_system() -> None:
+    vae = make_vae()
+    for _ in stream_decode(vae, torch.zeros(1, 4, 3, 32, 32)):
+        held = anonymous_bytes()
+        trim_heap()
+        assert held - anonymous_bytes() <= 2**22

@@ -9,7 +9,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKLWan
 from tiny_vae import LAYOUTS, make_vae
-from torch import Tensor
+from torch import Tensor, nn
 from traffic import Traffic
 
 from wan_duet.pipelines.kernels.operations import plain_operations
@@ -140,3 +140,27 @@ def test_its_norms_are_computed_by_the_operations_it_was_given() -> None:
     )
     assert len(seen) == latents.shape[2] * (norms - attentions)
     assert {shape[0] for shape in seen} == {2}
+
+
+class OnGpu(nn.Parameter):
+    """Says that it is on a GPU, which need not be there."""
+
+    @property
+    def device(self) -> torch.device:  # type: ignore[override]
+        return torch.device("cuda")
+
+
+@pytest.mark.parametrize(("where", "last"), [("cpu", False), ("meta", False), ("cuda", True)])
+def test_only_on_a_gpu_convolutions_have_their_channels_last(where: str, last: bool) -> None:
+    vae = make_vae().to("meta" if where == "meta" else "cpu")
+    layouts = {nn.Conv2d: torch.channels_last, nn.Conv3d: torch.channels_last_3d}
+    convolutions = [module for module in vae.modules() if isinstance(module, tuple(layouts))]
+    for module in convolutions if where == "cuda" else ():
+        module.weight = OnGpu(module.weight.data)
+    replace_vae_forward(vae)
+    found = {cls: set[bool]() for cls in layouts}
+    for module in (*vae.encoder.modules(), *vae.decoder.modules()):
+        cls = next((cls for cls in layouts if isinstance(module, cls)), None)
+        if cls is not None and module.weight.shape[1] > 1 and module.weight[0, 0].numel() > 1:
+            found[cls].add(module.weight.is_contiguous(memory_format=layouts[cls]))
+    assert found == {nn.Conv2d: {last}, nn.Conv3d: {last}}

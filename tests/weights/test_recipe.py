@@ -20,6 +20,8 @@ from wan_duet.pipelines.weights.folder import read_component
 from wan_duet.pipelines.weights.recipe import Recipe, materialise
 from wan_duet.pipelines.weights.stored_tensors import Files
 
+from ..anonymous_memory import anonymous_bytes, only_on_linux
+
 CPU = torch.device("cpu")
 
 
@@ -135,7 +137,7 @@ class Computed:
         return torch.ones(self.shape)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells anonymous memory")
+@only_on_linux
 def test_what_filling_takes_on_the_way_goes_back_to_the_system() -> None:
     """The C library would keep it: it lies below tensors that stay."""
     blocks = nn.ModuleList(nn.Linear(2**11, 2**11, bias=False, device="meta") for _ in range(3))
@@ -147,8 +149,3 @@ def test_what_filling_takes_on_the_way_goes_back_to_the_system() -> None:
     kept = sum(tensor.nbytes for tensor in network.state_dict().values())
     assert kept == 3 * 2**23
     assert anonymous_bytes() - before <= kept + 2**22
-
-
-def anonymous_bytes() -> int:
-    status = Path("/proc/self/status").read_text()
-    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("RssAnon:"))
