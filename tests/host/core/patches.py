@@ -1,13 +1,14 @@
 """Every node of a ComfyUI that takes a MODEL and gives one, under our Two-Stage Sampler and under ComfyUI's.
 
 A row says how far both samplers are apart with the patch on both experts, and how far the patch moves the
-result. With WAN_DUET_PATCH_TABLE=FILE in its environment test_patches.py writes the whole table.
+result. With WAN_DUET_PATCH_TABLE=FILE in its environment test_patches.py adds the rows that FILE has not got.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ class Row:
     """apart: between both samplers; moved: by the patch, under ours. None where there is a problem.
 
     pack: module that the node comes from. told: that *Check* says of a patch that it has no effect.
+    compiled: functions that torch.compile compiled for it.
     """
 
     name: str
@@ -71,6 +73,7 @@ class Row:
     moved: float | None = None
     problem: str = ""
     told: bool = False
+    compiled: int = 0
 
     @property
     def verdict(self) -> str:
@@ -80,6 +83,8 @@ class Row:
             return "DIFFERENT"
         if self.moved > ACTS:
             return "acts"
+        if self.compiled:
+            return f"equal to without it; {self.compiled} functions were compiled"
         return "no effect in core either" + ("; *Check* says so" if self.told else "")
 
     def text(self) -> str:
@@ -114,12 +119,13 @@ def row(bench: Bench, name: str, info: Mapping[str, Any], **settings: Any) -> Ro
     try:
         split = split_of(bench, base() | patched | both("with", changed, SPLIT), "with")
         graph = base() | patched | both("with", changed, split) | both("without", plain, SPLIT)
+        before = _compiled(bench)
         ours, core, without = bench.values(graph, "ours with", "core with", "ours without")
-        apart, moved = distance(ours, core), distance(ours, without)
+        apart, moved, compiled = distance(ours, core), distance(ours, without), _compiled(bench) - before
         told = moved <= ACTS and _is_told(bench, base() | patched | both("with", changed, SPLIT))
     except HostError as error:
         return Row(name, pack, problem=_short(error))
-    return Row(name, pack, apart, moved, told=told)
+    return Row(name, pack, apart, moved, told=told, compiled=compiled)
 
 
 def split_of(bench: Bench, graph: dict[str, Node], name: str) -> int:
@@ -141,9 +147,16 @@ def _is_told(bench: Bench, graph: dict[str, Node]) -> bool:
     return "has no effect on a Wan model" in str(job.outputs["check"]["text"][0])
 
 
+def _compiled(bench: Bench) -> int:
+    job = bench.client.run({"process": node("ProbeProcess")})
+    return int(json.loads(job.outputs["process"]["text"][0])["compiled"])
+
+
 def _short(error: HostError) -> str:
-    """The first line, without what is different on every machine and in every run."""
-    return re.sub(r"0x[0-9a-f]+|/\S+/", "", str(error).partition("\n")[0])[:160].replace("|", "/")
+    """The first line, with what follows its colon, without what differs on every machine and in every run."""
+    first, _, more = str(error).partition("\n")
+    line = f"{first} {more.partition(chr(10))[0].strip()}" if first.endswith(":") else first
+    return re.sub(r"0x[0-9a-f]+|/\S+/", "", line)[:160].replace("|", "/")
 
 
 def base(tokens: int = 512) -> dict[str, Node]:
@@ -195,32 +208,44 @@ def both(name: str, models: Mapping[str, list[object]], split: int, **wires: obj
     }
 
 
-def table(bench: Bench, object_info: Mapping[str, Any]) -> Iterator[Row]:
-    for name, info in patch_nodes(object_info).items():
-        yield row(bench, name, info)
+def table(bench: Bench, object_info: Mapping[str, Any], known: Container[str] = ()) -> Iterator[Row]:
+    """The rows of all nodes but the `known` ones; those that compile, which takes minutes each, come last."""
+    nodes = patch_nodes(object_info)
+    for name in sorted(nodes, key=lambda name: ("Compile" in name, name)):
+        if name not in known:
+            yield row(bench, name, nodes[name])
 
 
-def write_table(file: Path, host: str, rows: Iterator[Row]) -> list[Row]:
-    """Write each row as soon as it is known, in the section of `host` of a Markdown file."""
-    head = f"## ComfyUI {host}"
-    before, after = _around(file, head)
-    lines = [head, "", "| node | of | ours - core | with - without | |", "| --- | --- | --- | --- | --- |"]
-    done: list[Row] = []
+def known_rows(file: Path, host: str) -> dict[str, str]:
+    """{node: its row} of the section of `host`."""
+    _, section, _ = _parts(file, host)
+    rows = (
+        line for line in section if line.startswith("| ") and not line.startswith(("| node |", "| --- |"))
+    )
+    return {line.split("|")[1].strip(): line for line in rows}
+
+
+def write_table(file: Path, host: str, rows: Iterable[Row]) -> None:
+    """Add each row to the section of `host` of a Markdown file as soon as it is known, sorted by name."""
+    before, _, after = _parts(file, host)
+    lines = known_rows(file, host)
+    head = ["| node | of | ours - core | with - without | |", "| --- | --- | --- | --- | --- |"]
     for found in rows:
-        done.append(found)
-        lines.append(found.text())
-        file.write_text("\n".join([*before, *lines, "", *after]), encoding="utf-8")
-    return done
+        lines[found.name] = found.text()
+        table = [*head, *(lines[name] for name in sorted(lines))]
+        text = "\n".join([*before, f"## ComfyUI {host}", "", *table, "", *after])
+        file.write_text(text.rstrip("\n") + "\n", encoding="utf-8")
 
 
-def _around(file: Path, head: str) -> tuple[list[str], list[str]]:
-    """The lines before and after the section of this heading; all before it where there is none."""
+def _parts(file: Path, host: str) -> tuple[list[str], list[str], list[str]]:
+    """The lines before, in and after the section of `host`; all before it where there is none."""
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+    head = f"## ComfyUI {host}"
     if head not in lines:
-        return [*lines, ""] if lines else [], []
+        return ([*lines, ""] if lines else []), [], []
     start = lines.index(head)
-    ends = [index for index in range(start + 1, len(lines)) if lines[index].startswith("## ")]
-    return lines[:start], lines[ends[0] :] if ends else []
+    end = next((at for at in range(start + 1, len(lines)) if lines[at].startswith("## ")), len(lines))
+    return lines[:start], lines[start:end], lines[end:]
 
 
 def _inputs(info: Mapping[str, Any]) -> dict[str, tuple[Any, Mapping[str, Any]]]:
