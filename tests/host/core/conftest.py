@@ -41,7 +41,7 @@ from wan_duet.pipelines.headless.server import HeadlessComfyUI
 HERE = Path(__file__).parent
 # A folder of node packs of others, such as ComfyUI-GGUF and ComfyUI-KJNodes, for the tests that use them.
 OTHER_PACKS = os.environ.get("WAN_DUET_OTHER_PACKS")
-FOLDERS = ("diffusers", "diffusion_models", "vae", "loras", "frame_interpolation")
+FOLDERS = ("diffusers", "diffusion_models", "vae", "text_encoders", "loras", "frame_interpolation")
 # Like 4.25.lite: core knows its layout, and runs it at the scales of 4.25.
 RIFE = frame_nets.Rife((8, 8, 8, 8, 24), hidden=16, seen=4, last=52)
 MODEL = "tiny/wan 4096"  # the real width of text embeddings, two tiny experts
@@ -159,6 +159,7 @@ def write_models(models: Path, tiny: ModuleType) -> None:
     save_file(frame_nets.weights(RIFE.shapes()), models / "frame_interpolation" / "rife.safetensors")
     vae = load_file(toy / "vae" / "diffusion_pytorch_model.safetensors")
     save_file(original_vae_keys(vae), models / "vae" / "toy.safetensors")
+    (models / "text_encoders" / "pieces.model").write_bytes(tiny_files.spiece_model())
     write_narrow_models(models)
 
 

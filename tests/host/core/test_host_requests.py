@@ -146,6 +146,29 @@ def test_a_vae_that_is_no_wan_vae_decodes_in_one_go_and_the_receipt_says_so(
     assert "vae: TAEHV is no Wan VAE, so ComfyUI decodes the whole clip in one go" in report
 
 
+def test_a_wan_vae_of_comfyui_gives_the_frames_that_comfyui_decodes(bench: Bench) -> None:
+    """Ours, from its tensors, one latent frame after another."""
+    graph = host() | {
+        "sampled": ours("euler"),
+        "decoded": node("WanDuetDecode", model=["model", 0], latent=["sampled", 0]),
+        "core": node("VAEDecode", vae=["vae", 0], samples=["sampled", 0]),
+    }
+    decoded, core = bench.values(graph, "decoded", "core")
+    assert decoded.shape == core.shape == (9, 64, 80, 3)
+    assert core.std() > 0.02  # something is drawn
+    assert distance(decoded, core.clamp(0, 1)) <= 1e-5
+
+
+def test_check_counts_the_tokens_of_comfyuis_text_encoder(core_client: ComfyClient) -> None:
+    told = "tokens: longer than the 512 tokens that the model was trained on; ComfyUI uses all of them"
+    reports = []
+    for words in (510, 512, 700):
+        graph = host() | image(core_client, prompt="ball " * words)
+        reports.append(str(core_client.run(_checked(graph)).outputs["check"]["text"][0]))
+    assert [told in report for report in reports] == [False, True, True]
+    assert f"warning: prompt 701 {told}" in reports[-1]  # and the end of the sequence
+
+
 def test_a_vae_of_other_latents_is_refused_by_its_class(core_client: ComfyClient) -> None:
     graph = host(vae=["other vae", 0], high=["small", 0])
     del graph["model"]["inputs"]["low"]

@@ -15,6 +15,7 @@ from comfy.ldm.wan import model as wan
 from comfy.ldm.wan import model_animate, vae2_2
 from comfy.model_patcher import ModelPatcher
 from comfy.taesd.taehv import TAEHV
+from comfy.text_encoders.wan import WanT5Tokenizer
 from safetensors.torch import save_file
 from torch.nn import functional
 
@@ -55,13 +56,18 @@ class ProbeConditioning:
 
 
 class _Clip:
-    """A text encoder of the real width: random numbers that follow from the text."""
+    """A text encoder of the real width with ComfyUI's tokenizer: random numbers that follow from tokens."""
+
+    def __init__(self):
+        files = [Path(folder) / "pieces.model" for folder in folder_paths.get_folder_paths("text_encoders")]
+        (pieces,) = (file.read_bytes() for file in files if file.exists())
+        self.tokenizer = WanT5Tokenizer(tokenizer_data={"spiece_model": pieces})
 
     def tokenize(self, text):
-        return text
+        return self.tokenizer.tokenize_with_weights(text)
 
-    def encode_from_tokens_scheduled(self, text):
-        seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big")
+    def encode_from_tokens_scheduled(self, tokens):
+        seed = int.from_bytes(hashlib.sha256(str(tokens).encode()).digest()[:4], "big")
         return [[torch.randn(1, 512, 4096, generator=torch.Generator().manual_seed(seed)), {}]]
 
 
