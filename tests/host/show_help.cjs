@@ -13,11 +13,13 @@ run(async (page) => {
   const seen = [];
   for (const kind of JSON.parse(kinds)) {
     await page.evaluate(() => window.app.graph.clear());
-    const id = await addNode(page, kind);
-    await page.evaluate((id) => window.app.canvas.selectNode(window.app.graph.getNodeById(id)), id);
+    await addNode(page, kind, null, [40, 200]);
+    await page.waitForTimeout(1000); // until it is drawn
+    await page.mouse.click(360, 245); // on its title; what is selected has a toolbox above it
     await page.getByTestId("info-button").click();
     const panel = page.locator(".node-help-content");
-    await panel.locator("h2").first().waitFor();
+    const title = await page.evaluate(() => window.app.graph.nodes[0].title);
+    await panel.locator("h1", { hasText: title }).waitFor(); // not that of the node before
     seen.push(await panel.evaluate(described));
     await page.screenshot({ path: picture });
   }
