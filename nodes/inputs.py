@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..pipelines.loading.host_model import AnyModel
 
 __all__ = [
+    "DYNAMIC",
     "boundary_input",
     "chosen_boundary",
     "field_input",
@@ -30,6 +31,11 @@ __all__ = [
     "steps_input",
 ]
 
+DYNAMIC = (
+    "{a|b} becomes one of the two, and // comments are left out, each time the graph is queued: at a "
+    "provider, each queueing is another purchase."
+)
+_PROMPTS = ("prompt", "negative_prompt", "nag_negative_prompt")
 _MODEL_BOUNDARY = -1.0
 _SLOWEST_FPS, _FASTEST_FPS = 0.01, 300.0
 _LARGEST_DENOMINATOR = 1001  # of a rate
@@ -148,6 +154,9 @@ def field_input(widget: Widget) -> io.Input:
         return io.Combo.Input(widget.name, options=list(widget.options), **common)
     if widget.type == "BOOLEAN":
         return io.Boolean.Input(widget.name, **common)
+    if widget.type == "STRING" and widget.name in _PROMPTS:
+        common["tooltip"] = f"{widget.tooltip} {DYNAMIC}"
+        return io.String.Input(widget.name, multiline=not widget.optional, dynamic_prompts=True, **common)
     if widget.type == "STRING":
         return io.String.Input(widget.name, multiline=not widget.optional, **common)
     if widget.type == "FLOAT":

@@ -10,7 +10,13 @@ from ..pipelines.errors import SamplingError
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["from_latent", "latents_to_sample", "to_latent"]
+    from ..pipelines.sampling.chained import Incoming
+
+__all__ = ["from_latent", "incoming", "latents_to_sample", "noise_level", "to_latent", "with_level"]
+
+# (noise level, the tensor it was written for). Nodes copy the keys of a LATENT they change, so a level counts
+# only beside its own tensor.
+_LEVEL = "wan_duet_noise_level"
 
 
 def from_latent(latent: Mapping[str, Any]) -> Tensor:
@@ -40,12 +46,33 @@ def latents_to_sample(
     return from_latent(latent), kept
 
 
-def to_latent(latents: Tensor, kept: Tensor | None = None) -> dict[str, Tensor]:
-    """Make a LATENT. kept: (T,) bool, True for frames that must stay unchanged."""
+def to_latent(latents: Tensor, kept: Tensor | None = None, level: float = 0.0) -> dict[str, Any]:
+    """Make a LATENT. kept: (T,) bool, True for frames that must stay unchanged. level: of its noise."""
+    latent = with_level({"samples": latents}, level)
     if kept is None:
-        return {"samples": latents}
+        return latent
     mask = (~kept).float().view(1, 1, -1, 1, 1).expand(1, 1, -1, *latents.shape[-2:])
-    return {"samples": latents, "noise_mask": mask.contiguous()}
+    return {**latent, "noise_mask": mask.contiguous()}
+
+
+def with_level(latent: Mapping[str, Any], level: float) -> dict[str, Any]:
+    """Write the noise level of a LATENT, 0 to 1."""
+    return {**latent, _LEVEL: (level, latent["samples"])}
+
+
+def noise_level(latent: Mapping[str, Any]) -> float | None:
+    """Return the noise level of a LATENT. None if it is unknown, or if a node changed the latent since."""
+    level, samples = latent.get(_LEVEL, (None, None))
+    return level if samples is latent["samples"] else None
+
+
+def incoming(latent: Mapping[str, Any]) -> Incoming:
+    """Return what a sampler must know of a LATENT before it adds noise."""
+    from ..pipelines.sampling.chained import Incoming
+
+    level = noise_level(latent)
+    empty = not bool(latent["samples"].any())
+    return Incoming(level, empty, changed=_LEVEL in latent and level is None)
 
 
 def _kept_frames(mask: Tensor | None, shape: Sequence[int], frames_stay: bool) -> Tensor | None:

@@ -13,16 +13,19 @@ from ..pipelines.device.precision import PRECISIONS, Precision
 from ..pipelines.embedded.toy_model import EMBEDDED
 from ..pipelines.errors import ModelError
 from ..pipelines.kernels.kernel_names import ATTENTIONS, COMPILER, KERNELS, Attention, Kernels
+from ..pipelines.request.contracts import DESCRIPTIONS
 from .comfy_interface import io
 from .conditioning import to_conditioning
-from .findings import notes_of_model
+from .findings import NodeFindings, notes_of_model, with_findings
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
+from .inputs import DYNAMIC
 from .listing import FileChoices, find_models, moved_to, pick, stamp
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
     from ..pipelines.loading.host_model import AnyModel
+    from ..pipelines.request.prompt_weights import PromptSyntax
 
 log = logging.getLogger(__name__)
 
@@ -205,13 +208,22 @@ class WanDuetEncodePrompt(io.ComfyNode):
                     "prompt",
                     multiline=True,
                     default="",
-                    tooltip="What the video should show, in any language.",
+                    dynamic_prompts=True,
+                    tooltip=f"What the video should show, in any language. {DYNAMIC}",
                 ),
                 io.String.Input(
                     "negative_prompt",
                     multiline=True,
                     default="",
+                    dynamic_prompts=True,
                     tooltip="What the video should not show. Has no effect if the guidance scale is 1.",
+                ),
+                io.Combo.Input(
+                    "prompt_syntax",
+                    options=["plain", "comfy"],
+                    default="plain",
+                    optional=True,
+                    tooltip=DESCRIPTIONS["prompt_syntax"],
                 ),
             ],
             outputs=[
@@ -221,22 +233,31 @@ class WanDuetEncodePrompt(io.ComfyNode):
                 io.Conditioning.Output("negative", tooltip="The encoded negative prompt."),
             ],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
-    def execute(cls, model: AnyModel, prompt: str, negative_prompt: str) -> io.NodeOutput:
+    def execute(
+        cls, model: AnyModel, prompt: str, negative_prompt: str, prompt_syntax: PromptSyntax = "plain"
+    ) -> io.NodeOutput:
+        from ..pipelines.generate.prompt import cut_prompts
         from ..pipelines.generate.stages import encode_prompts
         from ..pipelines.loading.host_model import HostModel
+        from ..pipelines.request.prompt_syntax import require_possible, syntax_findings
 
-        if isinstance(model, HostModel):
-            return io.NodeOutput(*model.networks.encode_prompts([prompt, negative_prompt]))
-        encoded = encode_prompts(
-            model, [prompt, negative_prompt], HostMemory(), NodeProgress(cls.hidden.unique_id)
+        texts = {"prompt": prompt, "negative_prompt": negative_prompt}
+        findings, on_host = NodeFindings(cls.hidden.unique_id), isinstance(model, HostModel)
+        findings.tell(
+            require_possible(syntax_findings(texts, prompt_syntax, "ComfyUI" if on_host else "here"))
         )
-        for name, text in zip(("prompt", "negative prompt"), encoded, strict=True):
-            if text.dropped:
-                log.warning("%s is too long: its last %d tokens are ignored", name, text.dropped)
-        return io.NodeOutput(*(to_conditioning(text.embeddings) for text in encoded))
+        if isinstance(model, HostModel):
+            conditions = model.networks.encode_prompts(list(texts.values()))
+            return io.NodeOutput(*conditions, ui=with_findings(None, findings.found))
+        progress = NodeProgress(cls.hidden.unique_id)
+        encoded = encode_prompts(model, list(texts.values()), HostMemory(), progress, prompt_syntax)
+        findings.tell(cut_prompts(texts, encoded))
+        conditions = [to_conditioning(text.embeddings) for text in encoded]
+        return io.NodeOutput(*conditions, ui=with_findings(None, findings.found))
 
 
 def _file_input(slot: str, tooltip: str, optional: bool = False) -> io.Input:
@@ -296,11 +317,11 @@ def _may_read(slot: str, name: str | None, whole: bool) -> list[Path]:
 
 
 def _chosen(slot: str, name: str) -> Path:
-    found = pick(name, _listed(slot))
+    listed = _listed(slot)
+    found = pick(name, listed)
     if found is None:
         folders = " or models/".join(_SLOTS[slot][0])
         raise ModelError(
-            f"{slot}: {name} is not in models/{folders} any more; choose another file"
-            f"{moved_to(name, _listed(slot))}"
+            f"{slot}: {name} is not in models/{folders} any more; choose another file{moved_to(name, listed)}"
         )
     return found

@@ -21,6 +21,7 @@ from .inputs import (
     steps_input,
 )
 from .latents import to_latent
+from .links import is_read, readers
 from .media import from_socket
 from .outgoing import written_media
 from .sockets import WanModelSocket
@@ -142,8 +143,14 @@ class WanDuetSigmas(io.ComfyNode):
                 io.Sigmas.Output("low", tooltip="Steps of the low-noise expert."),
                 io.Sigmas.Output("sigmas", tooltip="All steps."),
             ],
+            hidden=[io.Hidden.prompt, io.Hidden.unique_id],
             has_intermediate_output=True,
         )
+
+    @classmethod
+    def fingerprint_inputs(cls, **_: object) -> list[bool]:
+        """Return which stages are connected: one without steps is an error only then."""
+        return [is_read(cls.hidden.unique_id, slot) for slot in (0, 1)]
 
     @classmethod
     def execute(
@@ -160,19 +167,23 @@ class WanDuetSigmas(io.ComfyNode):
         picture = sigma_picture(schedule.sigmas, schedule.experts, boundary=switch_at)
         sigmas = torch.tensor(schedule.sigmas, dtype=torch.float32)
         switch = schedule.experts.count("high")
-        stages = {"high": sigmas[: switch + 1], "low": sigmas[switch:]}
-        return io.NodeOutput(
-            *(
-                stages[expert]
-                if expert in schedule.experts
-                else ExecutionBlocker(
-                    f"None of the {steps} steps uses the {expert}-noise expert of {model.name}."
-                )
-                for expert in stages
-            ),
-            sigmas,
-            ui={"wan_duet_picture": [picture]},
-        )
+        stages: dict[str, Any] = {"high": sigmas[: switch + 1], "low": sigmas[switch:]}
+        for slot, expert in enumerate(stages):
+            if expert not in schedule.experts:
+                found = f"none of the {steps} steps uses the {expert}-noise expert"
+                _require_unread(cls.hidden, slot, expert, found)
+                stages[expert] = ExecutionBlocker(f"sigmas: {found} of {model.name}")
+        return io.NodeOutput(*stages.values(), sigmas, ui={"wan_duet_picture": [picture]})
+
+
+def _require_unread(hidden: io.HiddenHolder, slot: int, expert: str, found: str) -> None:
+    """Raise RequestError if the output of a stage without steps is connected: a blocked node is no error to
+    ComfyUI.
+    """
+    wanting = readers(hidden.unique_id, slot, hidden.prompt or {})
+    if wanting:
+        fix = f"change steps, shift or boundary, or disconnect {', '.join(wanting)} from {expert}"
+        raise RequestError.of("sigmas", found, fix)
 
 
 def size_inputs() -> list[io.Input]:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from server import PromptServer
-
 from ..pipelines.errors import RequestError
 from ..pipelines.request.implied import IMAGE_TASKS
 from .comfy_interface import ExecutionBlocker, io
+from .links import is_read, readers
 
 __all__ = ["IMAGES_SLOT", "NO_IMAGES", "images_are_read", "require_images_wanted", "return_images_input"]
 
@@ -32,26 +28,12 @@ def require_images_wanted(hidden: io.HiddenHolder, task: str, return_images: boo
     """
     if return_images or task in IMAGE_TASKS:
         return
-    wanting = _readers(hidden.unique_id, hidden.prompt or {})
+    wanting = readers(hidden.unique_id, IMAGES_SLOT, hidden.prompt or {})
     if wanting:
         found = f"off, but images is connected to {', '.join(wanting)}"
         raise RequestError.of("return_images", found, "switch it on, or disconnect images")
 
 
 def images_are_read(node_id: str | None) -> bool:
-    """Return whether `images` of a node is connected in the graph that runs now.
-
-    ComfyUI gives no hidden input to a fingerprint but the node's id.
-    """
-    running, _ = PromptServer.instance.prompt_queue.get_current_queue_volatile()
-    return any(_readers(node_id, prompt) for _number, _id, prompt, *_more in running)
-
-
-def _readers(node_id: str | None, prompt: Mapping[str, Any]) -> list[str]:
-    """Return the titles of the nodes that `images` of a node is connected to."""
-    link = [node_id, IMAGES_SLOT]
-    return [
-        item.get("_meta", {}).get("title") or item["class_type"]
-        for item in prompt.values()
-        if link in item["inputs"].values()
-    ]
+    """Return whether `images` of a node is connected in the graph that runs now."""
+    return is_read(node_id, IMAGES_SLOT)

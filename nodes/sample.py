@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any
 
 from ..pipelines.plan import GRIDS
 from .comfy_interface import io
 from .conditioning import from_conditioning
+from .findings import NodeFindings, with_findings
 from .guidance_inputs import chosen_extra, extra_guidance_inputs
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
@@ -20,16 +20,17 @@ from .inputs import (
     solver_input,
     steps_input,
 )
-from .latents import latents_to_sample, to_latent
+from .latents import incoming, latents_to_sample, to_latent, with_level
+from .noise_choice import NoiseChoices, chosen_noise
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ..pipelines.loading.host_model import AnyModel
-    from ..pipelines.sampling.schedule import Sampling
-
-log = logging.getLogger(__name__)
+    from ..pipelines.request import Finding
+    from ..pipelines.sampling.chained import AddNoise
+    from ..pipelines.sampling.schedule import Sampling, Schedule
 
 
 class WanDuetTwoStageSampler(io.ComfyNode):
@@ -76,6 +77,7 @@ class WanDuetTwoStageSampler(io.ComfyNode):
             ],
             outputs=[io.Latent.Output("latent", tooltip="The finished latent.")],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -119,8 +121,7 @@ class WanDuetStageSampler(io.ComfyNode):
             display_name="Wan Duet Stage Sampler",
             category="Wan Duet/blocks",
             description="Denoises with one expert, so that other nodes can work on the latent between the "
-            "two stages. Connect high sigmas to the first sampler and low sigmas to the second; turn "
-            "add_noise off in the second.",
+            "two stages. Connect high sigmas to the first sampler and low sigmas to the second.",
             search_aliases=["wan single expert sampler", "ksampler advanced wan"],
             inputs=[
                 WanModelSocket.Input("model", tooltip="The model whose expert denoises."),
@@ -142,15 +143,18 @@ class WanDuetStageSampler(io.ComfyNode):
                     "result in two stages as in one; the others use earlier steps, which a latent cannot "
                     "carry.",
                 ),
-                io.Boolean.Input(
+                io.Combo.Input(
                     "add_noise",
-                    default=True,
-                    tooltip="On for the first stage. Off if the latent still contains noise.",
+                    options=NoiseChoices(["auto", "on", "off"]),
+                    default="auto",
+                    tooltip="auto: add noise unless the latent has some from a stage before. off: the latent "
+                    "has noise, although it does not say so, such as that of ComfyUI's own sampler.",
                 ),
                 *extra_guidance_inputs(two_stages=False),
             ],
             outputs=[io.Latent.Output("latent", tooltip="The latent with the remaining noise.")],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -165,19 +169,21 @@ class WanDuetStageSampler(io.ComfyNode):
         seed: int,
         guidance_scale: float,
         solver: str,
-        add_noise: bool,
+        add_noise: str | bool,
         cfg_zero_star: bool = False,
         nag_negative: Any | None = None,
         **extra: Any,
     ) -> io.NodeOutput:
         from ..pipelines.plan.sigmas import from_sigmas
+        from ..pipelines.sampling.chained import require_own_steps
         from ..pipelines.sampling.schedule import Sampling, Schedule
 
         schedule = Schedule.of_stage(from_sigmas(sigmas.tolist()), stage)
+        require_own_steps(stage, schedule.timesteps, model.boundary)
         material = (positive, negative, latent)
         more = chosen_extra((stage,), cfg_zero_star="both" if cfg_zero_star else "off", **extra)
         sampling = Sampling(schedule, solver, {stage: guidance_scale}, more)
-        return _sample(cls, model, sampling, material, seed, add_noise, nag_negative)
+        return _sample(cls, model, sampling, material, seed, chosen_noise(add_noise), nag_negative)
 
 
 def _sample(
@@ -186,21 +192,25 @@ def _sample(
     sampling: Sampling,
     material: tuple[Any, Any, Any],
     seed: int,
-    add_noise: bool = True,
+    choice: AddNoise = "on",
     nag_negative: Any | None = None,
 ) -> io.NodeOutput:
     """Sample with our engine or with ComfyUI's MODEL.
 
-    material: positive, negative, latent. add_noise: off if the latent still contains noise.
+    material: positive, negative, latent. choice: when to add noise.
     nag_negative: CONDITIONING that NAG avoids; None for the negative one.
     """
     from ..pipelines.loading.host_model import HostModel
 
-    progress = NodeProgress(node.hidden.unique_id, model)
+    findings, progress = NodeFindings(node.hidden.unique_id), NodeProgress(node.hidden.unique_id, model)
+    add_noise, found = _start(choice, material[2], sampling.schedule)
+    findings.tell([*found, *_idle_zero_star(sampling)])
+    shown = with_findings(None, findings.found)
     if isinstance(model, HostModel):
         from .host_model.sampling import sample_with_host
 
-        return io.NodeOutput(sample_with_host(model, sampling, material, seed, add_noise, progress))
+        finished = sample_with_host(model, sampling, material, seed, add_noise, progress)
+        return io.NodeOutput(with_level(finished, sampling.schedule.sigmas[-1]), ui=shown)
     from ..pipelines.generate.stages import sample
     from ..pipelines.sampling.engine import Prompts
     from ..pipelines.sampling.noise import StartLatents, initial_noise
@@ -213,12 +223,28 @@ def _sample(
     if nag_negative is not None:
         avoided = from_conditioning(nag_negative, "nag_negative", model)
     prompts = Prompts(wanted, rejected, None if sampling.extra is None else avoided.text)
-    for expert in () if sampling.extra is None else sampling.extra.cfg_zero_star:
-        if sampling.guidance[expert] == 1:
-            log.warning("cfg_zero_star: does nothing on the %s expert, whose guidance scale is 1", expert)
     start = StartLatents(latents, noise, kept)
     finished = sample(model, sampling, start, prompts, HostMemory(model.keep_alive), progress)
-    return io.NodeOutput(to_latent(finished, kept))
+    return io.NodeOutput(to_latent(finished, kept, sampling.schedule.sigmas[-1]), ui=shown)
+
+
+def _start(choice: AddNoise, latent: Any, schedule: Schedule) -> tuple[bool, list[Finding]]:
+    """Return whether to add noise, and what to say of the start. Raises SamplingError for a wrong one."""
+    from ..pipelines.sampling.chained import adds_noise, starting_findings
+
+    if not len(schedule):
+        return True, []
+    known, start = incoming(latent), schedule.sigmas[0]
+    return adds_noise(choice, known, start), starting_findings(choice, known, start)
+
+
+def _idle_zero_star(sampling: Sampling) -> list[Finding]:
+    from ..pipelines.request import Finding
+
+    experts = () if sampling.extra is None else sampling.extra.cfg_zero_star
+    reason = "does nothing on the {} expert, whose guidance scale is 1"
+    idle = (expert for expert in experts if sampling.guidance[expert] == 1)
+    return [Finding("cfg_zero_star", "warning", True, True, reason.format(expert)) for expert in idle]
 
 
 def _material() -> list[io.Input]:

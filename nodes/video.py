@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from .comfy_interface import io
 from .core_vae import chosen_vae
 from .files import new_video_file, workflow_tags
+from .findings import NodeFindings, with_findings
 from .finished_files import note_file, times_lost
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
 from .inputs import field_inputs, filename_input, rate, rate_input, save_input
 from .interpolators import chosen_interpolator, interp_model_input, interpolator_name
-from .latents import from_latent
+from .latents import from_latent, noise_level
 from .media import audio_of
 from .sockets import WanModelSocket
 from .video_file import file_of, is_video
@@ -46,6 +47,7 @@ class WanDuetDecode(io.ComfyNode):
             ],
             outputs=[io.Image.Output("images", tooltip="The frames.")],
             hidden=[io.Hidden.unique_id],
+            has_intermediate_output=True,
         )
 
     @classmethod
@@ -55,8 +57,11 @@ class WanDuetDecode(io.ComfyNode):
         from ..pipelines.generate.memory_estimate import frame_size
         from ..pipelines.generate.render import with_tile_fallback
         from ..pipelines.generate.stages import decode
+        from ..pipelines.sampling.chained import left_in_decoded
         from ..pipelines.video.frames import to_image
 
+        findings = NodeFindings(cls.hidden.unique_id)
+        findings.tell(left_in_decoded(noise_level(latent)))
         latents, memory, progress = from_latent(latent), HostMemory(), NodeProgress(cls.hidden.unique_id)
         count = (latents.shape[2] - 1) * model.family.vae_stride[0] + 1
         width, height = frame_size(model, latents.shape)
@@ -71,7 +76,8 @@ class WanDuetDecode(io.ComfyNode):
                     progress.advance(index + 1)
             return images
 
-        return io.NodeOutput(with_tile_fallback(attempt, model, latents.shape, memory))
+        images = with_tile_fallback(attempt, model, latents.shape, memory)
+        return io.NodeOutput(images, ui=with_findings(None, findings.found))
 
 
 class WanDuetRenderVideo(io.ComfyNode):
@@ -141,8 +147,11 @@ class WanDuetRenderVideo(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..pipelines.generate.memory_estimate import frame_size
         from ..pipelines.generate.render import render
+        from ..pipelines.sampling.chained import left_in_decoded
         from ..pipelines.video.edit import Edit
 
+        findings = NodeFindings(cls.hidden.unique_id)
+        findings.tell(left_in_decoded(noise_level(latent)))
         latents, source, memory = from_latent(latent), chosen_vae(model, vae), HostMemory()
         edit = Edit(
             rate(frames_per_second),
@@ -167,7 +176,7 @@ class WanDuetRenderVideo(io.ComfyNode):
             audio=audio_of(audio),
         )
         note_file(cls.hidden.unique_id, file.path)
-        return io.NodeOutput(file.output(), ui=file.preview())
+        return io.NodeOutput(file.output(), ui=with_findings(file.preview(), findings.found))
 
 
 class WanDuetEncodeVideo(io.ComfyNode):

@@ -59,6 +59,16 @@ FINDING_KINDS = (
         "nag", IMAGE, {"negative_prompt": "red"}, "local.nag_scale", "lossy", local={"nag_scale": 3.0}
     ),
     FindingKind(
+        "weight", IMAGE, {"prompt": "a (red:1.4) ball"}, "prompt", "set local.prompt_syntax to comfy"
+    ),
+    FindingKind("embedding", IMAGE, {"prompt": "a ball embedding:x"}, "prompt", "embeddings are not read"),
+    FindingKind("schedule", IMAGE, {"prompt": "a [red:blue:0.5] ball"}, "prompt", "leave the brackets out"),
+    FindingKind(
+        "lora tag", IMAGE, {"prompt": "a ball <lora:outlined:1>"}, "prompt", "put the LoRA into loras"
+    ),
+    FindingKind("choices", IMAGE, {"prompt": "a {red|blue} ball"}, "prompt", "write one of them"),
+    FindingKind("comment", IMAGE, {"prompt": "a ball // red"}, "prompt", "page removes comments"),
+    FindingKind(
         "other expert",
         IMAGE,
         {},

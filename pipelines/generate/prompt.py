@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from ..loading.host_model import AnyModel, HostModel, HostPrompts
 from ..loading.wan_model import WanModel
 from ..networks.helper_folder import companion_record
 from ..networks.prompt_expander import expand_prompt
-from ..networks.text_encoder import clean_prompt
+from ..networks.text_encoder import EncodedPrompt, clean_prompt
 from ..networks.tokenizer import read_tokenizer
 from ..request.check import too_long
 from ..request.report import Finding
@@ -21,7 +21,14 @@ from .prepared_run import Run
 from .safety import check_inputs, check_prompt
 from .stages import encode_prompts
 
-__all__ = ["expanded_prompt", "helpers_record", "own_conditions", "prompt_conditions", "token_counter"]
+__all__ = [
+    "cut_prompts",
+    "expanded_prompt",
+    "helpers_record",
+    "own_conditions",
+    "prompt_conditions",
+    "token_counter",
+]
 
 log = logging.getLogger(__name__)
 
@@ -68,18 +75,23 @@ def own_conditions(run: Run, prompt: str) -> tuple[Prompts, tuple[Finding, ...]]
         *(["negative_prompt"] if guided else []),
         *(["nag_negative_prompt"] if avoiding else []),
     ]
-    encoded = encode_prompts(
-        run.own_model, [fields.get(name) or "" for name in names], run.memory, run.progress
-    )
-    cut = tuple(
+    texts, local = [fields.get(name) or "" for name in names], run.request.local
+    syntax = "plain" if local is None else local.prompt_syntax
+    encoded = encode_prompts(run.own_model, texts, run.memory, run.progress, syntax)
+    cut = tuple(cut_prompts(names, encoded))
+    run.say(cut)
+    found = dict(zip(names, (prompt.embeddings for prompt in encoded), strict=True))
+    negative = Condition(found["negative_prompt"]) if guided else None
+    return Prompts(Condition(found["prompt"]), negative, found.get("nag_negative_prompt")), cut
+
+
+def cut_prompts(names: Iterable[str], encoded: Iterable[EncodedPrompt]) -> list[Finding]:
+    """Return a finding for each prompt that the text encoder cut."""
+    return [
         too_long(name, prompt.tokens + prompt.dropped, prompt.tokens)
         for name, prompt in zip(names, encoded, strict=True)
         if prompt.dropped
-    )
-    run.say(cut)
-    texts = dict(zip(names, (prompt.embeddings for prompt in encoded), strict=True))
-    negative = Condition(texts["negative_prompt"]) if guided else None
-    return Prompts(Condition(texts["prompt"]), negative, texts.get("nag_negative_prompt")), cut
+    ]
 
 
 def token_counter(model: AnyModel) -> Callable[[str], int] | None:

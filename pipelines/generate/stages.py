@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 
 from ..device.memory import Memory, compute_dtype
-from ..errors import ModelError, SamplingError
+from ..errors import ModelError, RequestError, SamplingError
 from ..kernels.choices import FloatChoices
 from ..loading.host_model import HostModel, has_whole_vae
 from ..loading.wan_model import WanModel
 from ..networks.text_encoder import EncodedPrompt, TextEncoder, load_text_encoder, text_encoder_bytes
 from ..progress import Progress
+from ..request.prompt_weights import PromptSyntax, is_plain
 from ..sampling.engine import Prompts
 from ..sampling.loop import denoise
 from ..sampling.noise import StartLatents, add_noise, from_leftover, to_leftover
@@ -44,22 +45,29 @@ PURE_NOISE_FROM = 0.999
 
 
 def encode_prompts(
-    model: WanModel, prompts: Sequence[str], memory: Memory, progress: Progress
+    model: WanModel,
+    prompts: Sequence[str],
+    memory: Memory,
+    progress: Progress,
+    syntax: PromptSyntax = "plain",
 ) -> list[EncodedPrompt]:
     """Encode each prompt with UMT5. Returns embeddings (1, 512, D), float32, on the CPU.
+
+    syntax: how prompts are read. With `comfy`, one with weights may have more than 512 tokens. Raises
+            RequestError if the model cannot read more.
 
     Unloads the encoder before it returns. Does not load it when the model has cached all of the prompts.
     """
     progress.begin("text", len(prompts), "prompts")
     try:
-        return _encode(model, prompts, memory, progress)
+        return _encode(model, prompts, memory, progress, syntax)
     finally:
         memory.release()
 
 
 @torch.inference_mode()
 def _encode(
-    model: WanModel, prompts: Sequence[str], memory: Memory, progress: Progress
+    model: WanModel, prompts: Sequence[str], memory: Memory, progress: Progress, syntax: PromptSyntax
 ) -> list[EncodedPrompt]:
     dtype = compute_dtype(model.precision, memory, "text_encoder")
     length = model.family.text_length
@@ -68,18 +76,30 @@ def _encode(
     encoded: list[EncodedPrompt] = []
     for prompt in prompts:
         progress.check()
-        key = model.prompts.key(recipe, dtype, memory.device, prompt)
+        weighted = syntax == "comfy" and not is_plain(prompt)
+        key = model.prompts.key(recipe, dtype, memory.device, prompt, weighted=weighted)
         known = model.prompts.find(key)
         if known is None:
             encoder = encoder or load_text_encoder(
                 recipe, model.tokenizer, length, dtype, memory, progress.check, working
             )
-            known = encoder.encode(prompt)
+            known = encoder.encode_weighted(prompt) if weighted else encoder.encode(prompt)
+            _require_readable(model, known)
             _check_finite(text_encoder=known.embeddings)
             model.prompts.keep(key, known)
         encoded.append(known)
         progress.advance(len(encoded))
     return encoded
+
+
+def _require_readable(model: WanModel, prompt: EncodedPrompt) -> None:
+    """Raise RequestError if the experts find the image by the length of the text, and it is longer."""
+    length = model.family.text_length
+    if model.family.uses_clip and prompt.tokens > length:
+        found = f"{prompt.tokens} tokens, but {model.family.name} reads {length}"
+        raise RequestError.of(
+            "prompt", found, "shorten it, or set local.prompt_syntax to plain, which cuts it"
+        )
 
 
 @torch.inference_mode()

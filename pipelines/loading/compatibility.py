@@ -48,8 +48,8 @@ def family_of(path: Path, index: Mapping[str, Any], experts: Mapping[str, Recipe
             "to video (36 and 16) and TI2V 5B (48 and 48)"
         )
     if len(experts) == 1:
-        raise ModelError(missing("low", possible[0].name))
-    raise ModelError(f"low: {possible[0].name} has a single transformer; leave low empty")
+        raise ModelError(missing("low_model", possible[0].name))
+    raise ModelError(f"low_model: {possible[0].name} has a single transformer; leave low_model empty")
 
 
 def require_fit(
@@ -62,7 +62,7 @@ def require_fit(
     """Raise ModelError unless the encoders and the VAE match the transformers."""
     if vae.config.get("z_dim") != family.latent_channels:
         raise ModelError(
-            f"{vae.files[0]}: has {vae.config.get('z_dim')} latent channels, but {family.name} "
+            f"vae: {vae.files[0]} has {vae.config.get('z_dim')} latent channels, but {family.name} "
             f"needs {family.latent_channels}; choose the VAE of this model"
         )
     colours, pixels = (vae.config.get(name, 3) for name in ("out_channels", "in_channels"))
@@ -74,7 +74,7 @@ def require_fit(
     wanted, width = experts["high"].config.get("text_dim", 4096), text_encoder.config.get("d_model")
     if width != wanted:
         raise ModelError(
-            f"{text_encoder.files[0]}: this text encoder outputs width {width}, but {family.name} needs "
+            f"text_encoder: {text_encoder.files[0]} outputs width {width}, but {family.name} needs "
             f"{wanted}; choose UMT5-XXL"
         )
     if audio_encoder is not None:
@@ -86,7 +86,7 @@ def _require_audio_fit(family: Family, expert: Recipe, audio_encoder: Recipe) ->
     found = (audio_encoder.config["hidden_size"], audio_encoder.config["num_hidden_layers"] + 1)
     if found != wanted:
         raise ModelError(
-            f"{audio_encoder.files[0]}: this audio encoder outputs {found[1]} layers of width {found[0]}, "
+            f"audio_encoder: {audio_encoder.files[0]} outputs {found[1]} layers of width {found[0]}, "
             f"but {family.name} needs {wanted[1]} of width {wanted[0]}; choose wav2vec2-large-xlsr-53-english"
         )
 
@@ -108,21 +108,24 @@ def _require_pair(path: Path, experts: Mapping[str, Recipe]) -> None:
     if "low" not in experts:
         return
     high, low = experts["high"], experts["low"]
+    part = low.files[0].is_relative_to(path)  # of a folder with both
+    where = f"{path}" if part else f"low_model: {low.files[0]} does not fit {path}"
+    both = "the high- and low-noise experts"
     channels = [int(recipe.config.get("in_channels", 16)) for recipe in (high, low)]
     if channels[0] != channels[1]:
         raise ModelError(
-            f"{path}: the high- and low-noise experts have {channels[0]} and {channels[1]} input "
-            "channels (text to video has 16, image to video 36); both must come from the same model"
+            f"{where}: {both} have {channels[0]} and {channels[1]} input channels (text to video has 16, "
+            "image to video 36); both must come from the same model"
         )
     for key in _OF_THE_SAME_MODEL:
         if high.config.get(key) != low.config.get(key):
             raise ModelError(
-                f"{path}: the high- and low-noise experts differ in {key} ({high.config.get(key)} "
-                f"and {low.config.get(key)}); both must come from the same model"
+                f"{where}: {both} differ in {key} ({high.config.get(key)} and {low.config.get(key)}); both "
+                "must come from the same model"
             )
     if _same_content(high, low):
         raise ModelError(
-            f"low: {low.files[0]} is the same as the high-noise expert; choose the low-noise expert"
+            f"low_model: {low.files[0]} is the same as the high-noise expert; choose the low-noise expert"
         )
 
 

@@ -78,7 +78,10 @@ def read_part(path: Path, kind: Kind, slot: str, *, open_pickles: bool = False) 
 
     Raises ModelError that says what the file is instead, or what is wrong with it.
     """
-    checkpoint = read_checkpoint(path, open_pickles=open_pickles)
+    try:
+        checkpoint = read_checkpoint(path, open_pickles=open_pickles)
+    except ModelError as error:
+        raise ModelError(f"{slot}: {error}") from error
     checkpoint = parts_of(checkpoint).get(kind, checkpoint)
     found = _kind(checkpoint)
     if found == "unknown":

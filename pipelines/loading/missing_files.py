@@ -15,7 +15,7 @@ __all__ = ["PartName", "missing", "moved", "public_page"]
 
 _MOST_FOLDERS = 2000  # looked into for a file that was moved
 
-PartName = Literal["low", "vae", "text_encoder", "image_encoder", "audio_encoder"]
+PartName = Literal["low_model", "vae", "text_encoder", "image_encoder", "audio_encoder"]
 
 _WAN22 = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/tree/main/split_files"
 _WAN21 = "https://huggingface.co/Comfy-Org/Wan_2.1_ComfyUI_repackaged/tree/main/split_files"
@@ -38,7 +38,7 @@ class _Part(NamedTuple):
 
 
 _WHAT = {
-    "low": "low-noise expert",
+    "low_model": "low-noise expert",
     "vae": "VAE",
     "text_encoder": "text encoder",
     "image_encoder": "image encoder",
@@ -74,7 +74,7 @@ def moved(path: Path) -> str:
 
 
 def _part(slot: PartName, family: str) -> _Part:
-    if slot == "low":
+    if slot == "low_model":
         return _Part("diffusion_models", _LOW[family])
     if slot == "audio_encoder":
         return _Part("audio_encoders", "wav2vec2_large_english_fp16.safetensors")

@@ -218,7 +218,7 @@ def read_experts(source: str | Path, low: str | Path | None = None) -> dict[str,
     else:
         experts["high"] = _read(path, "transformer", "model")
     if low is not None:
-        experts["low"] = _read(Path(low), "transformer", "low")
+        experts["low"] = _read(Path(low), "transformer", "low_model")
     return experts
 
 

@@ -25,11 +25,14 @@ class PromptCache:
         self._size, self._lock = size, threading.Lock()
         self._entries: OrderedDict[str, EncodedPrompt] = OrderedDict()
 
-    def key(self, recipe: Recipe, dtype: torch.dtype, device: torch.device, prompt: str) -> str:
+    def key(
+        self, recipe: Recipe, dtype: torch.dtype, device: torch.device, prompt: str, *, weighted: bool = False
+    ) -> str:
         stats = [
             (str(file), stat.st_mtime_ns, stat.st_size) for file in recipe.files if (stat := file.stat())
         ]
-        whole = repr((stats, str(dtype), device.type, prompt)).encode("utf-8", "surrogatepass")
+        facts = stats, str(dtype), device.type, prompt, *(["weighted"] if weighted else [])
+        whole = repr(facts).encode("utf-8", "surrogatepass")
         return hashlib.sha256(whole).hexdigest()
 
     def find(self, key: str) -> EncodedPrompt | None:

@@ -15,6 +15,7 @@ from transformers import UMT5Config, UMT5EncoderModel
 
 from ..device.memory import Memory
 from ..errors import RequestError
+from ..request.prompt_weights import weighted_segments
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32, materialise
 from .tokenizer import Tokenize, read_tokenizer
@@ -33,7 +34,8 @@ __all__ = [
 class EncodedPrompt:
     """The embeddings of a prompt.
 
-    embeddings: (1, L, D), float32, CPU; zero after the `tokens` of the prompt.
+    embeddings: (1, L, D), float32, CPU; zero after the `tokens` of the prompt. L is 512, or more if a
+                weighted prompt has more tokens.
     dropped:    number of tokens beyond L, which are not used.
     """
 
@@ -43,7 +45,7 @@ class EncodedPrompt:
 
 
 class TextEncoder:
-    """A materialised UMT5 with its tokenizer."""
+    """A materialised UMT5 with its tokenizer. Its prompts must be valid Unicode, else RequestError."""
 
     def __init__(
         self, network: UMT5EncoderModel, tokenize: Tokenize, length: int, device: torch.device
@@ -54,19 +56,45 @@ class TextEncoder:
         """Encode a prompt at its true length, and pad the embeddings with zeros.
 
         The result equals padding first and masking, as in the official code: masked positions are never
-        attended to. Raises RequestError for text that is not valid Unicode.
+        attended to.
         """
-        if any("\ud800" <= letter <= "\udfff" for letter in prompt):
-            raise RequestError.of(
-                "prompt", "holds half of a surrogate pair", "give text that is valid Unicode"
-            )
+        _require_unicode(prompt)
         ids = self._tokenize(clean_prompt(prompt))
         kept = ids if len(ids) <= self._length else [*ids[: self._length - 1], ids[-1]]
-        tokens = torch.tensor([kept], device=self._device)
-        hidden = self._network(input_ids=tokens, attention_mask=torch.ones_like(tokens)).last_hidden_state
-        padded = torch.zeros(1, self._length, hidden.shape[-1])
-        padded[:, : len(kept)] = hidden.float().cpu()
-        return EncodedPrompt(padded, len(kept), len(ids) - len(kept))
+        return EncodedPrompt(self._padded(self._hidden(kept)), len(kept), len(ids) - len(kept))
+
+    def encode_weighted(self, prompt: str) -> EncodedPrompt:
+        """Encode a prompt with the weights of ComfyUI's syntax, as its text encoder of Wan does.
+
+        A weight moves an embedding away from that of the empty prompt, which is zero after its only token.
+        Segments are tokenised one by one, whitespace and HTML entities stay, and nothing is cut, as in
+        comfy/sd1_clip.py.
+        """
+        _require_unicode(prompt)
+        (end,) = self._tokenize("")
+        ids, weights = [], []
+        for text, weight in weighted_segments(prompt):
+            pieces = self._tokenize(text)[:-1]
+            ids += pieces
+            weights += [weight] * len(pieces)
+        hidden, scale = self._hidden([*ids, end]), torch.tensor([*weights, 1.0]).view(1, -1, 1)
+        empty = torch.zeros_like(hidden)
+        empty[:, :1] = self._hidden([end])
+        weighted = torch.where(scale == 1, hidden, (hidden - empty) * scale + empty)
+        return EncodedPrompt(self._padded(weighted), len(ids) + 1, 0)
+
+    def _hidden(self, ids: list[int]) -> Tensor:
+        """Return the embeddings of tokens, (1, len(ids), D), float32, CPU."""
+        tokens = torch.tensor([ids], device=self._device)
+        output = self._network(input_ids=tokens, attention_mask=torch.ones_like(tokens))
+        hidden: Tensor = output.last_hidden_state
+        return hidden.float().cpu()
+
+    def _padded(self, hidden: Tensor) -> Tensor:
+        """Return (1, L, D), with zeros where the prompt is shorter than the experts were trained on."""
+        padded = torch.zeros(1, max(self._length, hidden.shape[1]), hidden.shape[-1])
+        padded[:, : hidden.shape[1]] = hidden
+        return padded
 
 
 def load_text_encoder(
@@ -108,6 +136,11 @@ def text_encoder_bytes(config: Mapping[str, Any], length: int) -> int:
     and the softmax. All else is small.
     """
     return 4 * 4 * int(config.get("num_heads", 64)) * length * length
+
+
+def _require_unicode(prompt: str) -> None:
+    if any("\ud800" <= letter <= "\udfff" for letter in prompt):
+        raise RequestError.of("prompt", "holds half of a surrogate pair", "give text that is valid Unicode")
 
 
 def clean_prompt(prompt: str) -> str:

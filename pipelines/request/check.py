@@ -6,7 +6,7 @@ answer.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +25,8 @@ from .model_facts import ModelFacts
 from .negative_preset import preset_negative
 from .novita_words import NovitaModel, for_novita, novita_findings
 from .prices import PRICES, PriceTable, estimate
+from .prompt_syntax import Reader, syntax_findings
+from .prompt_weights import is_plain, weighted_segments
 from .report import Finding, Report
 from .resolved import Resolved
 from .sizes import choose_size
@@ -86,8 +88,9 @@ def check(
     findings.extend(_side_effects(used, here and avoids_negative_prompt(request.local)))
     findings.extend(_long_clip(request.task, family, used))
     findings.extend(distilled_findings(used, abilities.attached_loras if here and abilities else ()))
-    findings.extend(found)
-    if any(finding.status == "impossible" for finding in found):
+    more = [*_syntax(request, runner, abilities), *found]
+    findings.extend(more)
+    if any(finding.status == "impossible" for finding in more):
         resolved = None
     used_request = request if resolved is None else resolved.request
     known = {} if here else prices.get(used_request.endpoint, {})
@@ -137,7 +140,8 @@ def _resolve(
         case = FieldCase(request.task, field, preference, everything, family, abilities, media, request.local)
         return LOCAL_RULES[field].judge(case)
 
-    remarks = () if family is None else _remarks(family, abilities, everything)
+    weights = request.local is not None and request.local.prompt_syntax == "comfy"
+    remarks = () if family is None else _remarks(family, abilities, everything, weights)
     judged = [judge(field) for field in everything if field in LOCAL_RULES]
     findings = [
         *_wrong_model(request, family, abilities),
@@ -170,8 +174,10 @@ def _wrong_model(
         yield Finding("model", "impossible", family.name, None, abilities.missing_weights[request.task])
 
 
-def _remarks(family: ModelFacts, abilities: LocalAbilities, values: Mapping[str, Any]) -> Iterator[Finding]:
-    """What a user may not expect of the loaded model."""
+def _remarks(
+    family: ModelFacts, abilities: LocalAbilities, values: Mapping[str, Any], weights: bool
+) -> Iterator[Finding]:
+    """What a user may not expect of the loaded model. weights: those in prompts are read."""
     for remark in abilities.remarks:
         yield Finding("model", "warning", family.name, family.name, remark)
     patched = abilities.patched_shift
@@ -179,15 +185,18 @@ def _remarks(family: ModelFacts, abilities: LocalAbilities, values: Mapping[str,
         if patched is not None and values.get(field) not in (None, patched):
             reason = f"a patch on the model says {patched:g}, but the request's decides the noise levels"
             yield Finding(field, "warning", values[field], values[field], reason)
-    yield from _long_prompts(family, abilities, values)
+    yield from _long_prompts(family, abilities, values, weights)
 
 
 def _long_prompts(
-    family: ModelFacts, abilities: LocalAbilities, values: Mapping[str, Any]
+    family: ModelFacts, abilities: LocalAbilities, values: Mapping[str, Any], weights: bool
 ) -> Iterator[Finding]:
     """Yield a finding per prompt that is longer than the model was trained on.
 
-    Our own text encoder cuts it, that of a host does not. The length of an expanded prompt is not known.
+    Our own text encoder cuts it, unless it has weights that are read. That of a host does not. The length of
+    an expanded prompt is not known.
+
+    weights: those in prompts are read.
     """
     expanded = {"prompt"} if values.get("enable_prompt_expansion") else set()
     limit = family.text_length
@@ -197,18 +206,37 @@ def _long_prompts(
         short = len(text.encode("utf-8", "surrogatepass")) < limit
         if abilities.count_tokens is None or short or field in expanded:
             continue
-        tokens = abilities.count_tokens(text)
-        if tokens > limit and abilities.own_engine:
+        whole = not abilities.own_engine or (weights and not is_plain(text))
+        tokens = _weighted_tokens(text, abilities.count_tokens) if weights else abilities.count_tokens(text)
+        if tokens > limit and not whole:
             yield too_long(field, tokens, limit)
         elif tokens > limit:
-            reason = f"longer than the {limit} tokens that the model was trained on; ComfyUI uses all of them"
+            used = "all are used, as in ComfyUI" if abilities.own_engine else "ComfyUI uses all of them"
+            reason = f"longer than the {limit} tokens that the model was trained on; {used}"
             yield Finding(field, "warning", f"{tokens} tokens", f"{tokens} tokens", reason)
+
+
+def _weighted_tokens(prompt: str, count: Callable[[str], int]) -> int:
+    """Return the number of tokens of a prompt whose weights are read. `count` adds an end to each segment."""
+    return sum(count(segment.text) - 1 for segment in weighted_segments(prompt)) + 1
 
 
 def too_long(field: str, tokens: int, limit: int) -> Finding:
     """Return the finding of a prompt that is cut, with T5's end of sequence among its tokens."""
     reason = f"too long: the model reads {limit} tokens, so the last {tokens - limit} are cut"
     return Finding(field, "warning", f"{tokens} tokens", f"{limit} tokens", reason)
+
+
+def _syntax(request: WanRequest, runner: str, abilities: LocalAbilities | None) -> list[Finding]:
+    """Return the findings about syntax in the prompts, of `local` too."""
+    prompts = {name: getattr(request, name, None) for name in ("prompt", "negative_prompt")}
+    if runner != "local":
+        return syntax_findings(prompts, "plain", "provider")
+    reader: Reader = "here" if abilities is None or abilities.own_engine else "ComfyUI"
+    if request.local is None:
+        return syntax_findings(prompts, "plain", reader)
+    prompts["local.nag_negative_prompt"] = request.local.nag_negative_prompt
+    return syntax_findings(prompts, request.local.prompt_syntax, reader)
 
 
 def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Finding]:

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 
 from .image_size import LONGEST_SIDE
 from .lora_weight import LoRAWeight, StageLoRA
+from .prompt_weights import PromptSyntax
 from .strict_model import StrictModel
 
 __all__ = ["NAG_ALPHA", "NAG_TAU", "LocalSettings", "Solver", "StageNames", "stage_loras", "stages_named"]
@@ -46,6 +47,7 @@ class LocalSettings(StrictModel):
     sigmas: Annotated[tuple[float, ...], Field(strict=False)] | None = None
     negative_preset: Literal["none", "official"] = "none"
     loras_per_stage: Annotated[tuple[StageLoRA, ...], Field(strict=False)] = ()
+    prompt_syntax: PromptSyntax = "plain"
 
     @field_validator("sigmas")
     @classmethod

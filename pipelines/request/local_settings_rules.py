@@ -43,6 +43,8 @@ SETTING_MEANINGS: Mapping[str, str] = {
     "Impossible beside a negative prompt.",
     "loras_per_stage": "as `loras`, which come first, with a strength for each expert. With a model of one "
     "expert, low is impossible.",
+    "prompt_syntax": "comfy weighs the embeddings of prompts as ComfyUI's text encoder of Wan does, and cuts "
+    "no prompt that has weights. One without weights is encoded as with plain.",
 }
 _GUIDANCE = tuple(name for name in SETTING_MEANINGS if name.startswith(("nag_", "cfg_zero_")))
 _OFF = 1.0

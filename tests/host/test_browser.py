@@ -77,6 +77,7 @@ APPENDED_SINCE = {
         "kernels": "auto",
     },
     "WanDuetEncodeVideo": {"container": "mp4"},
+    "WanDuetEncodePrompt": {"prompt_syntax": "plain"},
     "WanDuetCheck": {"novita_model": "Wan 2.1"},
     "WanDuetTwoStageSampler": {
         "nag_scale": 1,
@@ -88,6 +89,7 @@ APPENDED_SINCE = {
     },
 }
 RENEW = os.environ.get("WAN_DUET_SCREENSHOTS") == "write"
+DYNAMIC = [(ONE_REQUEST, "WanDuetTextToVideo"), (BLOCKS, "WanDuetEncodePrompt")]
 APPENDED = [(ONE_REQUEST, "WanDuetTextToVideo"), (BLOCKS, "WanDuetTwoStageSampler")]
 
 
@@ -99,6 +101,12 @@ def opened(host: HeadlessComfyUI, tmp_path_factory: pytest.TempPathFactory) -> d
     for name in [*PICTURES, *REDRAWN, *REMOTE]:
         jobs[name] = {"workflow": str(ROOT / "workflows" / f"{name}.json"), "run": RENEW and name in PICTURES}
     jobs[BLUEPRINT] = {"workflow": BLUEPRINT, "run": RENEW}
+    for name, node in DYNAMIC:
+        graph = json.loads((ROOT / "workflows" / f"{name}.json").read_text(encoding="utf-8"))
+        (asked,) = (item for item in graph["nodes"] if item["type"] == node)
+        asked["widgets_values"][0] = "a {red|red} ball // not blue"
+        jobs[f"{name} with choices"] = {"workflow": str(folder / f"{node}.json")}
+        (folder / f"{node}.json").write_text(json.dumps(graph), encoding="utf-8")
     for name, node in APPENDED:
         jobs[f"{name} with {node}"] = {"workflow": str(SAVED / f"{name}.json"), "append": node}
     pictures = {**PICTURES, BLUEPRINT: "blueprint"}
@@ -140,6 +148,17 @@ def test_a_saved_workflow_keeps_its_values_when_an_input_is_appended(
     for item in then.values():
         item["inputs"].update(APPENDED_SINCE.get(item["class_type"], {}))
     assert by_meaning(seen["prompt"]) == by_meaning(then)
+
+
+@pytest.mark.skipif(bool(LACKING), reason=SKIPPED)
+@pytest.mark.parametrize(("name", "node"), DYNAMIC)
+def test_the_page_resolves_choices_and_comments_in_prompts(
+    opened: dict[str, dict[str, Any]], name: str, node: str
+) -> None:
+    (asked,) = (
+        item for item in opened[f"{name} with choices"]["prompt"].values() if item["class_type"] == node
+    )
+    assert asked["inputs"]["prompt"].strip() == "a red ball"
 
 
 @pytest.mark.skipif(bool(LACKING), reason=SKIPPED)

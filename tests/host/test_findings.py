@@ -97,3 +97,28 @@ def test_a_run_without_findings_clears_those_of_the_last_one(
     shown = asyncio.run(binary_messages(host.url, quiet, TEXT))
     assert len(shown) == 1
     assert kind.says.encode() not in shown[0]
+
+
+def test_the_block_that_encodes_says_what_it_cuts_and_what_it_reads_as_words(client: ComfyClient) -> None:
+    inputs = {"prompt": "ball " * 1320, "negative_prompt": "(red:1.4)"}
+    encode = {"class_type": "WanDuetEncodePrompt", "inputs": {"model": ["model", 0], **inputs}}
+    model = {"class_type": "WanDuetLoadModel", "inputs": {"model": "toy", "precision": "auto"}}
+    shown = {"class_type": "PreviewAny", "inputs": {"source": ["text", 0]}}
+    asked = {"model": model, "text": encode, "shown": shown}
+    found = client.run(asked).outputs["text"]["wan_duet_findings"]
+    assert [(one["field"], one["reason"].partition(":")[0]) for one in found] == [
+        ("negative_prompt", "(red"),
+        ("prompt", "too long"),
+    ]
+    assert found[1]["reason"].endswith("so the last 809 are cut")
+    encode["inputs"]["prompt_syntax"] = "comfy"
+    found = client.run(asked).outputs["text"]["wan_duet_findings"]
+    assert [one["field"] for one in found] == ["prompt"]
+
+
+@pytest.mark.parametrize("node", ["WanDuetTextToVideo", "WanDuetImageToVideo", "WanDuetEncodePrompt"])
+def test_prompts_are_dynamic_and_their_tooltip_says_what_that_costs(host: HeadlessComfyUI, node: str) -> None:
+    inputs = host.client.get(f"/object_info/{node}")[node]["input"]["required"]
+    for name in ("prompt", "negative_prompt"):
+        assert inputs[name][1]["dynamicPrompts"] is True
+    assert "each queueing is another purchase" in inputs["prompt"][1]["tooltip"]

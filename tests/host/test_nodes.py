@@ -72,7 +72,8 @@ def test_only_the_check_and_what_saves_end_a_graph_and_none_is_paid(nodes: dict[
     kept = {node for node, info in nodes.items() if info["has_intermediate_output"]}
     writing = {"WanDuetRunLocal", "WanDuetEncodeVideo", "WanDuetRenderVideo", "WanDuetInterpolate"}
     remote = {"WanDuetRunFal", "WanDuetRunNovita", "WanDuetJob"}
-    assert kept == {*writing, *remote, "WanDuetLora", "WanDuetSigmas", "WanDuetContactSheet"}
+    told = {"WanDuetEncodePrompt", "WanDuetDecode", "WanDuetTwoStageSampler", "WanDuetStageSampler"}
+    assert kept == {*writing, *remote, *told, "WanDuetLora", "WanDuetSigmas", "WanDuetContactSheet"}
 
 
 def test_help_pages_are_up_to_date(nodes: dict[str, Any]) -> None:

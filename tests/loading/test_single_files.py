@@ -94,12 +94,12 @@ def test_files_make_the_model_that_their_tensors_say(
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"model": "t2v_a", "low": "t2v_a"}, "low: .* is the same as the high-noise expert"),
-        ({"model": "t2v_a", "low": "i2v_a"}, "16 and 36 input channels"),
+        ({"model": "t2v_a", "low": "t2v_a"}, "low_model: .* is the same as the high-noise expert"),
+        ({"model": "t2v_a", "low": "i2v_a"}, "low_model: .* does not fit .* 16 and 36 input channels"),
         ({"model": "t2v_a", "low": "t2v_deeper"}, r"differ in num_layers \(2 and 3\)"),
         (
             {"model": "i2v_a"},
-            r"low: wan2\.2-i2v-a14b also needs its low-noise expert; put wan2\.2_i2v_low_noise",
+            r"low_model: wan2\.2-i2v-a14b also needs its low-noise expert; put wan2\.2_i2v_low_noise",
         ),
         ({"model": "i2v_21", "low": "i2v_21"}, "is the same as|has a single transformer"),
         ({"model": "five", "low": "t2v_a", "vae": "vae_22"}, "48 and 16 input channels"),
@@ -112,7 +112,7 @@ def test_files_make_the_model_that_their_tensors_say(
         ({"model": "vae_21"}, "is a VAE; a transformer is needed"),
         ({"model": "t2v_a", "vae": "t2v_b"}, "vae: .* is a transformer; a VAE is needed"),
         ({"model": "t2v_a", "text": "vae_21"}, "text_encoder: .* is a VAE; a text encoder is needed"),
-        ({"model": "t2v_a", "low": "text"}, "low: .* is a text encoder; a transformer is needed"),
+        ({"model": "t2v_a", "low": "text"}, "low_model: .* is a text encoder; a transformer is needed"),
         ({"model": "t2v_a", "vae": "picture_vae"}, "vae: .*not a part of a Wan model"),
     ],
     ids=lambda value: " ".join(value.values()) if isinstance(value, dict) else "",
@@ -155,7 +155,8 @@ def test_a_missing_part_is_named_with_its_folder_and_its_source(
 )
 def test_a_file_that_is_not_there_is_named_with_a_public_source(files: Files, slot: str, page: str) -> None:
     parts = {"low": files["t2v_b"], "vae": files["vae_21"], "text_encoder": files["text"]}
-    with pytest.raises(ModelError, match=rf"{slot}: gone\.safetensors not found.*https://\S+/{page}"):
+    name = "low_model" if slot == "low" else slot
+    with pytest.raises(ModelError, match=rf"{name}: gone\.safetensors not found.*https://\S+/{page}"):
         load_model(files["t2v_a"], **{**parts, slot: "gone.safetensors"})
 
 
@@ -491,3 +492,10 @@ def test_the_experts_of_a_lone_file_can_be_had_without_its_other_parts(files: Fi
 )
 def test_the_name_of_a_file_hints_at_its_expert(name: str, expert: str | None) -> None:
     assert expert_in_name(name) == expert
+
+
+def test_the_wrong_input_is_named_for_a_file_that_cannot_be_read(files: Files, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.safetensors"
+    broken.write_bytes(b"not a header")
+    with pytest.raises(ModelError, match=r"low_model: .*broken\.safetensors"):
+        load_model(files["t2v_a"], low=broken, vae=files["vae_21"], text_encoder=files["text"])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 
-from wan_duet.nodes.latents import from_latent, latents_to_sample, to_latent
+from wan_duet.nodes.latents import from_latent, incoming, latents_to_sample, noise_level, to_latent
 from wan_duet.pipelines.errors import SamplingError
 
 VIDEO = torch.randn(1, 16, 5, 8, 14, generator=torch.Generator().manual_seed(0))
@@ -56,3 +58,18 @@ def test_place_in_a_batch_is_refused_where_it_would_change_the_noise() -> None:
     assert torch.equal(latents_to_sample({"samples": VIDEO, "batch_index": [0]})[0], VIDEO)
     with pytest.raises(SamplingError, match="batch_index"):
         latents_to_sample({"samples": VIDEO, "batch_index": [3]})
+
+
+def test_a_latent_carries_its_noise_level_until_a_node_changes_it() -> None:
+    latent = to_latent(VIDEO, level=0.875)
+    assert noise_level(latent) == noise_level(dict(latent)) == noise_level(copy.deepcopy(latent)) == 0.875
+    changed = {**latent, "samples": VIDEO * 2}
+    assert noise_level(changed) is None
+    assert incoming(changed).changed
+    assert noise_level({"samples": VIDEO}) is None
+    assert not incoming({"samples": VIDEO}).changed
+
+
+def test_only_zeros_are_an_empty_latent() -> None:
+    assert incoming({"samples": torch.zeros(1, 16, 1, 2, 2)}).empty
+    assert not incoming({"samples": VIDEO}).empty

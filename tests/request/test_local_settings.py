@@ -69,6 +69,7 @@ EVERY_SETTING: dict[str, Any] = {
     "cfg_zero_star": "both", "cfg_zero_steps": 1, "width": 64, "height": 96, "solver": "euler",
     "boundary": 0.5, "high_steps": 2, "sigmas": [1.0, 0.5, 0.0], "negative_preset": "official",
     "loras_per_stage": [{"path": "a.safetensors", "high": 0.5}],
+    "prompt_syntax": "comfy",
 }  # fmt: skip
 
 
