@@ -24,6 +24,8 @@ __all__ = [
     "to_wan",
 ]
 
+# `unet_prefix_from_state_dict` in comfy/model_detection.py of ComfyUI 0.25.
+_CORE_PREFIXES = {"", "model.diffusion_model.", "diffusion_model.", "model.", "net."}
 _WAN_NAMES = {name: wan for wan, name in MODULES.items()}
 _WAN_BLOCK_NAMES = {name: wan for wan, name in BLOCK_MODULES.items()}
 _BLOCK = re.compile(r"(blocks\.\d+)\.(.+)")
@@ -50,7 +52,8 @@ def readable_file(recipe: Recipe) -> Path | None:
     if len(files) != 1 or not is_safetensors(files[0]):
         return None
     keys = {name: _key(tensor.source) for name, tensor in recipe.tensors.items()}
-    fits = all(key is not None and key.endswith(to_wan(name)) for name, key in keys.items())
+    prefixes = {key.removesuffix(to_wan(name)) for name, key in keys.items() if key is not None}
+    fits = None not in keys.values() and len(prefixes) == 1 and prefixes <= _CORE_PREFIXES
     return files[0] if fits else None
 
 

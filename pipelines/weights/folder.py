@@ -44,8 +44,8 @@ def read_json(file: Path) -> dict[str, Any]:
 def weight_files(folder: Path) -> list[Path]:
     """Return the safetensors file of a component folder, or all of its shards.
 
-    In this order: a file or an index of the usual name; shards without an index; a file of one variant, such
-    as `diffusion_pytorch_model.fp16.safetensors`.
+    In this order: a file or an index of the usual name; shards without an index; the only file of a variant,
+    such as `diffusion_pytorch_model.fp16.safetensors`; the only file.
 
     Raises ModelError if the folder has none, if a shard is missing, or if it has several and none is usual.
     """
@@ -56,10 +56,11 @@ def weight_files(folder: Path) -> list[Path]:
         if index.is_file():
             return [_shard(folder, name) for name in sorted(set(_weight_map(index).values()))]
     files = sorted(file for file in folder.iterdir() if is_safetensors(file)) if folder.is_dir() else []
-    sets = _shards(files) or [[file] for file in files if file.name.lower().startswith(_STARTS)]
+    variants = [file for file in files if file.name.lower().startswith(_STARTS)]
+    sets = _shards(files) or [[file] for file in variants or files]
     if len(sets) > 1:
         raise ModelError(
-            f"{folder}: has several versions of the weights: {', '.join(one[0].name for one in sets[:4])}; "
+            f"{folder}: has several files of weights: {', '.join(one[0].name for one in sets[:4])}; "
             "leave one in the folder"
         )
     if not sets:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import quantised_files as files
 import tiny_files as tiny
 import torch
 
@@ -41,6 +42,29 @@ def test_only_a_file_in_wans_names_is_read_as_it_is(tmp_path: Path, weights: tin
     assert readable_file(wan) == tmp_path / "wan.safetensors"
     assert readable_file(prefixed) == tmp_path / "prefixed.safetensors"
     assert readable_file(diffusers) is None
+
+
+@pytest.mark.parametrize("prefix", ["transformer.", "module.", "pipe.dit."])
+def test_names_that_comfyui_has_no_prefix_for_are_not_left_to_it(
+    tmp_path: Path, weights: tiny.Weights, prefix: str
+) -> None:
+    recipe = recipe_of(tmp_path, "m.safetensors", tiny.wan_transformer_names(weights, prefix))
+    assert readable_file(recipe) is None
+    assert core_tensors(recipe, torch.bfloat16).keys() == tiny.wan_transformer_names(weights).keys()
+
+
+@pytest.mark.parametrize(
+    ("kind", "readable"), [("fp8 per row", True), ("int8 per row", False), ("nvfp4", False)]
+)
+def test_formats_that_an_older_comfyui_does_not_read_are_decoded_for_it(
+    tmp_path: Path, weights: tiny.Weights, kind: str, readable: bool
+) -> None:
+    held, meant, _ = files.quantised(tiny.wan_transformer_names(weights), kind, tiny.is_linear)
+    recipe = recipe_of(tmp_path, "m.safetensors", held)
+    assert (readable_file(recipe) is not None) is readable
+    found = core_tensors(recipe, torch.bfloat16)
+    name = "blocks.0.self_attn.q.weight"
+    assert torch.equal(found[name], meant[name].bfloat16())
 
 
 def test_tensors_are_the_stored_ones_in_wans_names(tmp_path: Path, weights: tiny.Weights) -> None:

@@ -78,7 +78,9 @@ def test_a_missing_shard_is_named_without_an_index_too(tmp_path: Path, transform
         weight_files(tmp_path)
 
 
-@pytest.mark.parametrize("name", [f"{STEM}.fp16.safetensors", "model.bf16.sft", f"{STEM}.SAFETENSORS"])
+@pytest.mark.parametrize(
+    "name", [f"{STEM}.fp16.safetensors", "model.bf16.sft", f"{STEM}.SAFETENSORS", "x.fp16.safetensors"]
+)
 def test_a_variant_is_read_where_it_is_the_only_one(tmp_path: Path, name: str) -> None:
     tiny.save(tmp_path / name, {"a": torch.ones(2)})
     (tmp_path / "config.json").write_text("{}")
@@ -94,7 +96,7 @@ def test_the_plain_file_wins_over_a_variant(tmp_path: Path) -> None:
 def test_of_two_variants_none_is_guessed(tmp_path: Path) -> None:
     for name in ("fp16", "bf16"):
         tiny.save(tmp_path / f"{STEM}.{name}.safetensors", {"a": torch.ones(2)})
-    with pytest.raises(ModelError, match=r"several versions .*\.bf16\.safetensors, .*\.fp16\.safetensors"):
+    with pytest.raises(ModelError, match=r"several files .*\.bf16\.safetensors, .*\.fp16\.safetensors"):
         weight_files(tmp_path)
 
 
