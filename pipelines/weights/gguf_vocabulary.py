@@ -48,8 +48,11 @@ def sentencepiece_model(file: Path) -> bytes:
             f"{file}: its vocabulary has {len(tokens)} pieces, {len(scores)} scores and {len(types)} types; "
             "the file is damaged: download it again"
         )
-    pieces = (_piece(*one) for one in zip(tokens, scores, types, strict=True))
-    return b"".join(pieces) + _trainer(metadata, types) + _normalizer(metadata)
+    try:
+        pieces = b"".join(_piece(*one) for one in zip(tokens, scores, types, strict=True))
+        return pieces + _trainer(metadata, types) + _normalizer(metadata)
+    except (struct.error, TypeError, ValueError, OverflowError) as error:  # no numbers where they should be
+        raise ModelError(f"{file}: its vocabulary is damaged: {error}; download it again") from error
 
 
 def _piece(text: str, score: float, kind: int) -> bytes:

@@ -7,6 +7,7 @@ order of the scales of nvfp4 and mxfp8.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -78,6 +79,11 @@ class ScaledNumbers:
     @property
     def shape(self) -> tuple[int, ...]:
         return self.weight.shape
+
+    @property
+    def decodes_in_place(self) -> bool:
+        """Whether each row has one scale, so that decoding needs no memory beside the result."""
+        return self.block[1] >= math.prod(self.shape[1:])
 
     def decoder(self, read: Read) -> Rows:
         weight = read(self.weight)

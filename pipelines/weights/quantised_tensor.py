@@ -15,7 +15,9 @@ from .stored_tensors import Files, Source, StoredTensor
 
 __all__ = ["QuantisedTensor", "unpadded", "unrotated"]
 
-_AT_ONCE = 2**20  # numbers; bounds what is needed beside the result
+# Numbers; bounds what is needed beside the result. The first suits the caches of a CPU; a device wants few
+# launches.
+_AT_ONCE_CPU, _AT_ONCE_DEVICE = 2**20, 2**22
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,12 @@ class QuantisedTensor:
         decode = self.numbers.decoder(on_device)
         smoothing = None if self.smoothing is None else on_device(self.smoothing).float().reshape(1, -1)
         rows, columns = (self.shape or (1,))[0], math.prod(self.shape[1:])
+        plain = not self.rotation and smoothing is None
+        if plain and isinstance(self.numbers, ScaledNumbers) and self.numbers.decodes_in_place:
+            return decode(0, rows).reshape(self.shape)
         total = torch.empty(rows, columns, device=device)
-        step = max(1, _AT_ONCE // max(1, math.prod(self.numbers.shape[1:])))
+        at_once = _AT_ONCE_CPU if device.type == "cpu" else _AT_ONCE_DEVICE
+        step = max(1, at_once // max(1, math.prod(self.numbers.shape[1:])))
         for start in range(0, rows, step):
             part = decode(start, min(start + step, rows))
             if self.rotation:

@@ -10,6 +10,8 @@ import gguf
 import pytest
 import tiny_files as tiny
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 
 from wan_duet.pipelines.errors import ModelError
@@ -266,6 +268,40 @@ def test_a_gguf_without_scores_brings_none(tmp_path: Path, pieces: bytes) -> Non
     assert find_tokenizer(file) is None
     with pytest.raises(ModelError, match=r"umt5\.gguf: has no tokenizer\.ggml\.tokens with"):
         read_tokenizer(file, ROWS)
+
+
+SHORT = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@SHORT
+@given(
+    tokens=st.lists(st.text(max_size=4), min_size=1, max_size=4),
+    scores=st.lists(st.floats() | st.integers(-9, 9), min_size=1, max_size=4),
+    types=st.lists(st.integers(-2, 9), min_size=1, max_size=4),
+    ids=st.integers(-3, 9),
+)
+def test_any_vocabulary_is_read_or_refused_by_name(
+    tmp_path: Path, tokens: list[str], scores: list[float], types: list[int], ids: int
+) -> None:
+    file = tmp_path / "v.gguf"
+    writer = gguf.GGUFWriter(file, "t5encoder")
+    for key, kind, values in (
+        ("tokens", gguf.GGUFValueType.STRING, tokens),
+        ("scores", gguf.GGUFValueType.FLOAT64, [float(one) for one in scores]),
+        ("token_type", gguf.GGUFValueType.INT32, types),
+    ):
+        writer.add_key_value(f"tokenizer.ggml.{key}", values, gguf.GGUFValueType.ARRAY, sub_type=kind)
+    writer.add_string("tokenizer.ggml.precompiled_charsmap", "no list")
+    writer.add_int32("tokenizer.ggml.eos_token_id", ids)
+    for step in (writer.write_header_to_file, writer.write_kv_data_to_file, writer.write_tensors_to_file):
+        step()
+    writer.close()
+    problem = ""
+    try:
+        assert read_tokenizer(file, len(tokens))("red ball")
+    except ModelError as error:
+        problem = str(error)
+    assert not problem or "v.gguf" in problem
 
 
 def test_a_damaged_vocabulary_is_named(tmp_path: Path) -> None:

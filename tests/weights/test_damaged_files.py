@@ -216,6 +216,8 @@ def test_any_spoiled_file_is_read_or_refused(
 KNOWN_KEYS = [
     *("patch_embedding.weight", "head.head.weight", "blocks.0.ffn.0.weight", "lora_unet_x.lora_up.weight"),
     *("decoder.conv1.weight", "encoder.conv1.weight", "conv2.weight", "shared.weight", "spiece_model"),
+    *("vae.decoder.conv1.weight", "text_encoders.umt5xxl.transformer.shared.weight", "vae.conv2.weight"),
+    *("text_encoders.spiece_model", "model.diffusion_model.patch_embedding.weight", "a.comfy_quant.weight"),
     *("scaled_fp8", "a.weight", "a.scale_weight", "a.weight_scale", "a.comfy_quant", ".weight", ""),
 ]
 ROWS = ["blocks", "encoder.block", "decoder.upsamples", "encoder.downsamples"]

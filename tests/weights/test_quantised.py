@@ -118,6 +118,19 @@ def test_stored_bytes_travel_to_the_slot_and_are_decoded_there(tmp_path: Path, k
     assert all(source.stored_bytes < 4 * source.weight.stored_bytes for source in quantised)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    ["fp8 in squares", "int8_tensorwise rotated by 256", "mxfp8", "nvfp4 smoothed", "convrot_w4a4 by 256",
+     "asym_w4a8_int8 by 16"],
+)  # fmt: skip
+def test_a_large_matrix_is_decoded_in_pieces_that_fit_together(tmp_path: Path, kind: str) -> None:
+    held, meant, _ = files.quantised(files.matrices([(2100, 512)]), kind, all_matrices)
+    found = unpadded(
+        read_checkpoint(tiny.save(tmp_path / "m.safetensors", held)).tensors, {"layer0.weight": (2100, 512)}
+    )
+    assert files.largest_error(found["layer0.weight"].read(Files(CPU)), meant["layer0.weight"]) <= bound(kind)
+
+
 def test_rotations_are_undone_in_every_size() -> None:
     for group in (4, 16, 64, 256, 1024):
         weight = torch.randn(3, 2 * group, generator=torch.Generator().manual_seed(1))

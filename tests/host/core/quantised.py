@@ -131,6 +131,8 @@ def _quantised(layout: str, weight: Tensor, asked: dict[str, object]) -> tuple[T
 with tempfile.TemporaryDirectory() as made:
     place = Path(made)
     missing = sorted({name for name, _, _ in KITCHEN.values()} - QUANT_ALGOS.keys())
+    if "pre_quant_scale" not in QUANT_ALGOS["nvfp4"]["parameters"]:
+        missing.append("nvfp4 smoothed")
     known = [kind for kind in files.OF_COMFYUI if not kind.startswith(tuple(missing))]
     told = {
         "unknown to this ComfyUI": missing,
