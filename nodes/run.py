@@ -214,13 +214,16 @@ class WanDuetCheck(io.ComfyNode):
         novita_model: NovitaModel = NOVITA_MODELS[0],
     ) -> io.NodeOutput:
         from ..pipelines.generate.local_run import local_abilities
-        from ..pipelines.generate.lora_findings import lora_findings
+        from ..pipelines.generate.lora_findings import fit_findings, lora_findings
+        from ..pipelines.generate.media_inputs import media_findings
         from ..pipelines.generate.required_weights import with_lightning
         from ..pipelines.plan.sigma_picture import picture_of_request
         from ..pipelines.remote.experience import known_spending
 
+        sources = lora_sources(online=False)
         if model is not None:  # with the LoRAs of turbo where they lie, as a run would have it
-            model = with_lightning(model, request.request.task, lora_sources(online=False))
+            model = with_lightning(model, request.request.task, sources)
+        damaged, facts = media_findings(request.request, find=allowed_file)
         family, abilities = None if model is None else model.family, local_abilities(interpolators(), model)
         prices = known_spending(remote_folder()).prices  # the user's own before the published ones
         runners = RUNNERS if runner == _ALL else (runner,)
@@ -231,7 +234,9 @@ class WanDuetCheck(io.ComfyNode):
             abilities=abilities,
             prices=prices,
             novita_model=novita_model,
-            found=lora_findings(request.request, lora_sources(online=False)),
+            media=facts,
+            found=[*lora_findings(request.request, sources), *damaged],
+            found_here=[] if model is None else fit_findings(request.request, sources, model, model.family),
         )
         text = side_by_side(reports) if runner == _ALL else reports[0].text()
         shown: dict[str, Any] = {"text": [text], "wan_duet_check": [report.table() for report in reports]}

@@ -33,8 +33,10 @@ from .request_flags import (
     chosen_model,
     family_of,
     found_in_loras,
+    found_in_media,
     read_request,
     seconds_of,
+    unfit_loras,
 )
 from .subcommands import add_command
 from .terminal import print_findings
@@ -130,8 +132,18 @@ def _check(options: argparse.Namespace) -> int:
     model = chosen_model(options) if here else None
     family = family_of(options, model) if here else None
     abilities, novita = _abilities(options, model), novita_model(options, options.on)
-    found = found_in_loras(request)
-    reports = check_all(request, options.on, family, abilities, known_prices(), novita, found=found)
+    damaged, media = found_in_media(request)
+    reports = check_all(
+        request,
+        options.on,
+        family,
+        abilities,
+        known_prices(),
+        novita,
+        media,
+        found=[*found_in_loras(request), *damaged],
+        found_here=[] if family is None else unfit_loras(request, model, family),
+    )
     expected = None if family is None else _expected(request, family, model, abilities)
     if expected is not None:
         seconds = expected.total_s
@@ -182,8 +194,9 @@ def _plan(options: argparse.Namespace) -> int:
     request, model = read_request(options), chosen_model(options)
     family, seed, abilities = family_of(options, model), seed_of(request), _abilities(options, model)
     whole = replace(abilities, missing_weights={})  # a plan may be looked at before its weights are there
-    media = MediaFacts(size=options.input_size)
-    found = found_in_loras(request)
+    damaged, measured = found_in_media(request)
+    media = MediaFacts(size=options.input_size) if options.input_size else measured
+    found = [*found_in_loras(request), *unfit_loras(request, model, family), *damaged]
     report = check(request, family=family, abilities=whole, media=media, found=found)
     plan = make_plan(report.require(), family, seed or 0)
     if options.picture is not None:

@@ -14,9 +14,10 @@ from ..errors import RequestError
 from ..kernels.kernel_names import COMPILER
 from ..plan.families import Family, default_family
 from ..request.base import WanRequest
-from ..request.field_rows import LOCAL
+from ..request.field_rows import LOCAL, MEDIA
 from ..request.flags import add_flags, values_of_flags
 from ..request.kinds import class_of
+from ..request.media_facts import NOTHING_KNOWN, MediaFacts
 from ..request.parse import parse, read_json
 from ..request.report import Finding
 from .subcommands import add_interpolator_folders
@@ -31,9 +32,11 @@ __all__ = [
     "chosen_model",
     "family_of",
     "found_in_loras",
+    "found_in_media",
     "load_chosen",
     "read_request",
     "seconds_of",
+    "unfit_loras",
 ]
 
 DEFAULT_KIND = "text-to-video"
@@ -184,12 +187,35 @@ def family_of(options: argparse.Namespace, model: WanModel | None) -> Family:
 
 def found_in_loras(request: WanRequest) -> list[Finding]:
     """Return what the LoRA files of a request say of themselves. Loads torch only if there are some."""
-    if not getattr(request, "loras", None):
+    if not _has_loras(request):
         return []
     from ..generate.lora_findings import lora_findings
     from ..weights.lora.find import LoraSources
 
     return lora_findings(request, LoraSources(embedded=embedded_loras()))
+
+
+def unfit_loras(request: WanRequest, model: WanModel | None, family: Family) -> list[Finding]:
+    """Return which LoRA files do not fit the model here. Loads torch only if there are some."""
+    if not _has_loras(request):
+        return []
+    from ..generate.lora_findings import fit_findings
+    from ..weights.lora.find import LoraSources
+
+    return fit_findings(request, LoraSources(embedded=embedded_loras()), model, family)
+
+
+def _has_loras(request: WanRequest) -> bool:
+    return bool(getattr(request, "loras", None) or (request.local and request.local.loras_per_stage))
+
+
+def found_in_media(request: WanRequest) -> tuple[list[Finding], MediaFacts]:
+    """Return what is wrong with input files, and their facts. Loads torch only if there are some."""
+    if not any(getattr(request, name, None) for name in MEDIA):
+        return [], NOTHING_KNOWN
+    from ..generate.media_inputs import media_findings
+
+    return media_findings(request)
 
 
 def _refuse_parts_alone(options: argparse.Namespace) -> None:

@@ -47,7 +47,7 @@ from .host_sampling import sample_on_host
 from .kept_latents import KeptLatents, Sampled
 from .local_receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
 from .lora_chain import with_loras
-from .lora_findings import attached_remarks, lora_findings
+from .lora_findings import attached_remarks, fit_findings, lora_findings
 from .media_inputs import MediaInputs, read_media_inputs
 from .memory_estimate import estimate_host_memory, estimate_memory
 from .prepared_run import Run
@@ -133,6 +133,7 @@ def run(
     plan = make_plan(resolved, model.family, seed, boundary=model.boundary, max_seconds=max_seconds)
     model = _with_loras(request, model, sources, progress, allow_partial=allow_partial_loras)
     report = report.with_findings(lora_findings(request, sources, model.family.experts))
+    report = report.with_findings(fit_findings(request, sources, model, model.family, allow_partial=True))
     decided = _decided(
         request,
         report,
@@ -192,6 +193,9 @@ def repeat(
     abilities = replace(local_abilities(available, plain), step_cache=threshold is not None)
     report = check(recorded.request, family=model.family, abilities=abilities, media=inputs.facts)
     report = report.with_findings(lora_findings(recorded.request, sources, model.family.experts))
+    report = report.with_findings(
+        fit_findings(recorded.request, sources, model, model.family, allow_partial=True)
+    )
     decided = _decided(
         recorded.request,
         report,

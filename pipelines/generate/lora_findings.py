@@ -1,44 +1,99 @@
-"""Reads the headers of a request's LoRAs, and says which were not made for the expert they are used on."""
+"""Reads the headers of a request's LoRAs: are they here, for which expert are they, do they fit the model?"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
-from ..errors import LoraError
+from ..errors import LoraError, ModelError
+from ..loading.host_model import AnyModel, HostModel
+from ..plan.families import Family
 from ..request.base import WanRequest
+from ..request.local_settings import LocalSettings
 from ..request.lora_weight import LegacyLoRAWeight, LoRAWeight, NovitaLoRA, place_of
-from ..request.report import Finding
-from ..weights.lora.coverage import LoraReport
+from ..request.report import Finding, Status
+from ..weights.lora.attach import cover, refusal
+from ..weights.lora.coverage import LoraReport, describe_lora
 from ..weights.lora.find import LoraSources
-from ..weights.lora.guess import Intended, guess_expert
-from ..weights.lora.lora_file import read_lora
+from ..weights.lora.guess import guess_base, guess_expert, width_of
+from ..weights.lora.lora_file import LoraFile, read_lora
+from ..weights.recipe import Recipe
 
-__all__ = ["attached_remarks", "lora_findings"]
+__all__ = ["attached_remarks", "fit_findings", "lora_findings"]
 
 AnyLoRA = LoRAWeight | LegacyLoRAWeight | NovitaLoRA
 _OTHER = {"high": "low", "low": "high"}
 
 
+@dataclass(frozen=True)
+class _Opened:
+    """A LoRA of a request.
+
+    field:   its place in the request, such as `loras[0]`.
+    file:    None for one that is not on this machine, or that cannot be read.
+    problem: why a run cannot use it; empty if it can, or if that is not known yet.
+    """
+
+    field: str
+    lora: AnyLoRA
+    file: LoraFile | None
+    problem: str = ""
+
+    @property
+    def read(self) -> LoraFile:
+        if self.file is None:
+            raise LoraError(f"{self.field}: {self.problem or 'not on this machine'}")
+        return self.file
+
+
 def lora_findings(request: WanRequest, sources: LoraSources, experts: int = 2) -> list[Finding]:
-    """Return a warning for each LoRA of the request whose file says another expert.
+    """Return a finding for each LoRA that is missing, cannot be read, or was made for another expert.
 
     sources: those without downloads leave out LoRAs that are an address or a repository.
     experts: of the model, 1 or 2.
     """
-    if experts == 1:
-        return []
-    loras: Sequence[AnyLoRA] = getattr(request, "loras", None) or ()
-    intended = {
-        index: _intended(lora, sources)
-        for index, lora in enumerate(loras)
-        if isinstance(lora, LoRAWeight) and lora.scale
-    }
-    made_for = {index: found.expert for index, found in intended.items() if found.expert in _OTHER}
-    return [
-        _misplaced(index, loras, intended[index], made_for)
-        for index, expert in made_for.items()
-        if loras[index].transformer != expert
+    opened = _opened(request, sources)
+    found = [
+        Finding(f"{one.field}.path", "impossible", one.lora.path, None, one.problem)
+        for one in opened
+        if one.problem
     ]
+    for one in opened:
+        if one.file is not None and one.file.alphas_missing:
+            reason = (
+                "its alpha is unknown without the adapter_config.json beside it, and is taken as the rank"
+            )
+            found.append(Finding(f"{one.field}.path", "warning", one.lora.path, one.lora.path, reason))
+    others = () if experts == 1 else _on_other_expert(opened)
+    return list(dict.fromkeys((*found, *others)))  # an entry for each stage names its file twice
+
+
+def fit_findings(
+    request: WanRequest,
+    sources: LoraSources,
+    model: AnyModel | None,
+    family: Family,
+    *,
+    allow_partial: bool = False,
+) -> list[Finding]:
+    """Return a finding for each LoRA that does not fit the model, or of which something has no effect.
+
+    model:         None compares the width of the LoRA with that of `family`.
+    allow_partial: a LoRA of which only a part fits is a warning.
+    """
+    opened = [one for one in _opened(request, sources) if one.file is not None and one.lora.scale]
+    try:
+        layouts = _layouts(model) if opened and model is not None else {}
+    except ModelError as error:  # a MODEL of ComfyUI that is no plain Wan transformer
+        return [Finding("model", "impossible", family.name, None, str(error))]
+    found: list[Finding] = []
+    for one in opened:
+        told = _fit(one, layouts, allow_partial) if layouts else _of_other_width(one, family)
+        path = one.lora.path
+        for status, reason in told.items():
+            used = None if status == "impossible" else path
+            found.append(Finding(f"{one.field}.path", status, path, used, reason))
+    return list(dict.fromkeys(found))
 
 
 def attached_remarks(reports: Sequence[LoraReport]) -> Iterator[str]:
@@ -51,34 +106,86 @@ def attached_remarks(reports: Sequence[LoraReport]) -> Iterator[str]:
             )
 
 
-def _intended(lora: LoRAWeight, sources: LoraSources) -> Intended:
-    """Return the expert that a LoRA was made for; unknown for a file that is not here or not readable."""
-    nowhere = sources.downloads is None and place_of(lora.path) in ("address", "repository")
-    try:
-        return (
-            Intended("", "")
-            if nowhere
-            else guess_expert(read_lora(sources.find(lora.path, lora.weight_name)))
-        )
-    except LoraError:  # a run refuses it with this error
-        return Intended("", "")
-
-
-def _misplaced(
-    index: int, loras: Sequence[AnyLoRA], intended: Intended, made_for: Mapping[int, str]
-) -> Finding:
-    """Return the warning. made_for: {index: "high" or "low"} of all LoRAs that say it."""
-    used, expert = loras[index].transformer, intended.expert
-    partner = next(
-        (
-            other
-            for other, theirs in made_for.items()
-            if loras[other].transformer == expert and theirs == used
+def _opened(request: WanRequest, sources: LoraSources) -> list[_Opened]:
+    loras: Sequence[AnyLoRA] = getattr(request, "loras", None) or ()
+    local: LocalSettings | None = request.local
+    staged = () if local is None else local.loras_per_stage
+    entries = [
+        *((f"loras[{index}]", lora) for index, lora in enumerate(loras)),
+        *(
+            (f"local.loras_per_stage[{index}]", weight)
+            for index, stage in enumerate(staged)
+            for weight in stage.weights()
         ),
-        None,
-    )
-    remedy = f"give {expert}" if partner is None else f"exchange it with loras[{partner}]"
-    reason = (
-        f"the file seems to be made for the {expert}-noise expert ({intended.evidence} says so): {remedy}"
-    )
-    return Finding(f"loras[{index}].transformer", "warning", used, used, reason)
+    ]
+    return [_open(field, lora, sources) for field, lora in entries]
+
+
+def _open(field: str, lora: AnyLoRA, sources: LoraSources) -> _Opened:
+    if sources.downloads is None and place_of(lora.path) in ("address", "repository"):
+        return _Opened(field, lora, None)
+    try:
+        return _Opened(field, lora, read_lora(sources.find(lora.path, lora.weight_name)))
+    except LoraError as error:
+        return _Opened(field, lora, None, str(error).removeprefix("loras: "))
+
+
+def _on_other_expert(opened: Sequence[_Opened]) -> Iterator[Finding]:
+    """Yield a warning for each LoRA that says it was made for another expert than it is used on."""
+    intended = {
+        one.field: guess_expert(one.file)
+        for one in opened
+        if one.file is not None and one.lora.scale and isinstance(one.lora, LoRAWeight)
+    }
+    used = {one.field: one.lora.transformer for one in opened if one.field.startswith("loras")}
+    made_for = {field: found.expert for field, found in intended.items() if found.expert in _OTHER}
+    for field, expert in made_for.items():
+        if field not in used or used[field] == expert:
+            continue
+        partner = next(
+            (
+                other
+                for other, theirs in made_for.items()
+                if used.get(other) == expert and theirs == used[field]
+            ),
+            None,
+        )
+        remedy = f"give {expert}" if partner is None else f"exchange it with {partner}"
+        reason = (
+            f"the file seems to be made for the {expert}-noise expert ({intended[field].evidence} says so): "
+            f"{remedy}"
+        )
+        yield Finding(f"{field}.transformer", "warning", used[field], used[field], reason)
+
+
+def _fit(one: _Opened, layouts: Mapping[str, Recipe], allow_partial: bool) -> dict[Status, str]:
+    """Return why a LoRA is refused, or what of it has no effect, on the experts that it is for."""
+    lora = one.read
+    targets = [one.lora.transformer] if one.lora.transformer in layouts else list(layouts)
+    told: dict[str, list[str]] = {}
+    for expert in targets:
+        report = LoraReport(
+            lora.file, expert, one.lora.scale, describe_lora(lora), cover(layouts[expert], lora, expert)
+        )
+        reason = refusal(report)
+        if reason and not (allow_partial and report.coverage.matched):
+            return {"impossible": reason}
+        if lines := report.coverage.lines()[1:]:
+            told.setdefault("; ".join(lines), []).append(expert)
+    where = (f"on the {' and the '.join(experts)}-noise expert: {text}" for text, experts in told.items())
+    return {"warning": "; ".join(where)} if told else {}
+
+
+def _layouts(model: AnyModel) -> Mapping[str, Recipe]:
+    if isinstance(model, HostModel):
+        return {name: model.networks.layout(name) for name in model.facts}
+    return model.experts
+
+
+def _of_other_width(one: _Opened, family: Family) -> dict[Status, str]:
+    lora = one.read
+    width = width_of(lora)
+    if width in (None, family.hidden_width):
+        return {}
+    made_for = guess_base(lora).name
+    return {"warning": f"seems to be made for {made_for}; {family.name} has width {family.hidden_width}"}

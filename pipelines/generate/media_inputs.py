@@ -11,13 +11,15 @@ from typing import Any
 from ..errors import MediaError, ModelError, RequestError
 from ..request import MEDIA, MediaFacts, WanRequest
 from ..request.media_facts import NOTHING_KNOWN
+from ..request.report import Finding
 from ..request.timing import input_fps
 from ..video.audio import Audio, read_audio
 from ..video.clip import clip_size, count_frames
+from ..video.completeness import require_whole
 from ..video.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
 from ..video.read_image import read_image
 
-__all__ = ["MediaInputs", "read_media_inputs"]
+__all__ = ["MediaInputs", "media_findings", "read_media_inputs"]
 
 _SHAPING = ("image_url", "video_url")  # the fields whose image size decides the size of the result
 
@@ -59,22 +61,7 @@ def read_media_inputs(
 
     Raises RequestError when a file is not on this machine or has no sound, MediaError when it cannot be read.
     """
-    files: dict[str, LocalFile] = {}
-    for name in MEDIA:
-        value = getattr(request, name, None)
-        if value is None:
-            continue
-        if name in media:
-            file = file_at(media[name], name)
-        elif value[:5].lower() == "data:":
-            file = file_in_data_uri(value, name)
-        elif value.startswith("sha256:"):
-            raise RequestError.of(name, "the connected input is missing", "connect it again, or give a file")
-        elif "://" in value:
-            raise RequestError.of(name, "a web address", "download it and give the file, or connect it")
-        else:
-            file = file_at(find(value, name), name)
-        files[name] = of_type(file, name)
+    files = {name: _file(name, value, media, find) for name, value in _named(request).items()}
     shaping = next((name for name in _SHAPING if name in files), None)
     size = None if shaping is None else _size(files[shaping], shaping)
     sound = None if "audio_url" not in files else _sound(files["audio_url"])
@@ -85,6 +72,66 @@ def read_media_inputs(
         sha256={name: file.sha256 for name, file in files.items()},
     )
     return MediaInputs(MappingProxyType(files), sound, facts)
+
+
+def media_findings(
+    request: WanRequest, media: Mapping[str, Path] = MappingProxyType({}), find: FindFile = any_file
+) -> tuple[list[Finding], MediaFacts]:
+    """Return a finding for each input file that is missing or cannot be read, and the facts if there is none.
+
+    Addresses are not asked, and of what is only connected nothing is known. media, find: as for
+    `read_media_inputs`.
+    """
+    found: list[Finding] = []
+    named = _named(request)
+    here = {name: value for name, value in named.items() if name in media or not _is_elsewhere(value)}
+    for name, value in here.items():
+        if problem := _problem(name, value, media, find):
+            found.append(Finding(name, "impossible", value, None, problem))
+    whole = here.keys() == named.keys() and not found
+    return found, read_media_inputs(request, media, find).facts if whole else NOTHING_KNOWN
+
+
+def _named(request: WanRequest) -> dict[str, str]:
+    values = {name: getattr(request, name, None) for name in MEDIA}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _is_elsewhere(value: str) -> bool:
+    return value.startswith("sha256:") or ("://" in value and value[:5].lower() != "data:")
+
+
+def _file(name: str, value: str, media: Mapping[str, Path], find: FindFile) -> LocalFile:
+    if name in media:
+        file = file_at(media[name], name)
+    elif value[:5].lower() == "data:":
+        file = file_in_data_uri(value, name)
+    elif value.startswith("sha256:"):
+        raise RequestError.of(name, "the connected input is missing", "connect it again, or give a file")
+    elif "://" in value:
+        raise RequestError.of(name, "a web address", "download it and give the file, or connect it")
+    else:
+        file = file_at(find(value, name), name)
+    return of_type(file, name)
+
+
+def _problem(name: str, value: str, media: Mapping[str, Path], find: FindFile) -> str:
+    """Return why a file cannot be decoded as its field needs it; empty if it can."""
+    kind = MEDIA[name]
+    try:
+        file = _file(name, value, media, find)
+        if kind == "image":
+            read_image(file.content)
+        elif kind == "audio":
+            _sound(file)
+        else:
+            clip_size(file.content)
+            require_whole(file.content)
+    except RequestError as error:
+        return "; ".join(f"{problem.found}; {problem.fix}" for problem in error.problems)
+    except MediaError as error:
+        return str(error)
+    return ""
 
 
 def _count(video: LocalFile, request: WanRequest) -> int:

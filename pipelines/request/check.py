@@ -114,10 +114,14 @@ def check_all(
     novita_model: NovitaModel = "Wan 2.1",
     media: MediaFacts = NOTHING_KNOWN,
     found: Sequence[Finding] = (),
+    found_here: Sequence[Finding] = (),
 ) -> list[Report]:
-    """Return the reports of several runners, for a comparison."""
-    facts = family, abilities, prices, novita_model, media, found
-    return [check(request, runner, *facts) for runner in runners]
+    """Return the reports of several runners, for a comparison. found_here: as `found`, for this machine."""
+    facts = family, abilities, prices, novita_model, media
+    return [
+        check(request, runner, *facts, (*found, *found_here) if runner == "local" else found)
+        for runner in runners
+    ]
 
 
 def _resolve(

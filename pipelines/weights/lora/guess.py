@@ -17,7 +17,7 @@ from .lora_file import LoraFile
 from .lora_names import is_image_path
 from .metadata import ADAPTER_WEIGHTS
 
-__all__ = ["Base", "Intended", "guess_base", "guess_expert"]
+__all__ = ["Base", "Intended", "guess_base", "guess_expert", "width_of"]
 
 _SIZES = {5120: "14B", 3072: "5B", 1536: "1.3B"}  # hidden width, wan/configs of the official code
 _TASKS = {16: "T2V", 36: "I2V", 48: "TI2V"}  # channels that the patch embedding takes
@@ -101,6 +101,11 @@ def guess_expert(lora: LoraFile) -> Intended:
         if len(found) == 1:
             return Intended(next(iter(found)), source)
     return Intended("", "")
+
+
+def width_of(lora: LoraFile) -> int | None:
+    """Return the hidden width of the model that a LoRA was made for, as far as its shapes tell."""
+    return _width(lora.changes)
 
 
 def _from_shapes(changes: tuple[Change, ...]) -> tuple[str, str, str, list[str]]:

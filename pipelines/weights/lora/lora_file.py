@@ -12,7 +12,7 @@ from ...errors import LoraError, ModelError
 from ..stored_tensors import Files, is_safetensors, read_header, read_metadata
 from .change import Change, Parts
 from .lora_names import Expert, LoraKey, other_network, read_key
-from .metadata import read_adapter_configs
+from .metadata import ADAPTER_WEIGHTS, read_adapter_configs
 
 __all__ = ["LoraFile", "read_lora"]
 
@@ -42,6 +42,12 @@ class LoraFile:
         """Whether alphas stand in the header or in `adapter_config.json`, where ComfyUI does not look."""
         configured = [change for change in self.changes if change.alpha is not None and change.scale != 1]
         return any(not any(key.endswith(".alpha") for key in change.keys) for change in configured)
+
+    @property
+    def alphas_missing(self) -> bool:
+        """Whether it is an adapter of PEFT without the configuration that holds its alphas."""
+        named = self.file.name.lower().startswith(ADAPTER_WEIGHTS.partition(".")[0])
+        return named and not any(change.alpha is not None for change in self.changes)
 
     def changes_of(self, expert: str) -> tuple[Change, ...]:
         """Return the changes for "high" or "low": all, unless the file separates the experts."""
