@@ -172,7 +172,7 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
         if getattr(options, flag):
             fix = "leave it out: the receipt decides it"
             raise RequestError.of(f"--{flag}", "given together with --from-receipt", fix)
-    if options.request is not None or not flags.keys() <= set(MEDIA):
+    if options.request is not None or options.preset is not None or not flags.keys() <= set(MEDIA):
         raise RequestError.of("REQUEST.json", "given together with --from-receipt", "give one of the two")
     recorded = read_receipt(options.from_receipt)
     if options.model is None and recorded.model_name not in EMBEDDED:

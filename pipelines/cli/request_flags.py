@@ -13,6 +13,7 @@ from ..embedded.toy_model import embedded_loras
 from ..errors import RequestError
 from ..kernels.kernel_names import COMPILER
 from ..plan.families import Family, default_family
+from ..plan.presets import PRESETS, with_preset
 from ..request.base import WanRequest
 from ..request.field_rows import LOCAL, MEDIA
 from ..request.flags import add_flags, values_of_flags
@@ -47,6 +48,12 @@ def add_request_flags(parser: argparse.ArgumentParser, kind: str) -> None:
     parser.add_argument("request", nargs="?", metavar="REQUEST.json", help="a JSON object; - reads stdin")
     parser.add_argument(
         "--kind", type=_kind, default=DEFAULT_KIND, metavar="KIND", help="default: %(default)s"
+    )
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        help="values for what REQUEST.json and flags leave out; official: those of the official code for the "
+        "model; fal: fal's defaults; lightning: 4 steps, for distilled weights or LoRAs; draft: a quick look",
     )
     _add_model(parser)
     add_interpolator_folders(parser)
@@ -131,7 +138,13 @@ def read_request(options: argparse.Namespace) -> WanRequest:
     values = {} if options.request is None else read_json(_read(options.request))
     if isinstance(values.get(LOCAL), dict) and LOCAL in flags:
         flags[LOCAL] = {**values[LOCAL], **flags[LOCAL]}
-    return parse(options.kind, {**values, **flags})
+    values = {**values, **flags}
+    if options.preset is not None:
+        # Loading a model reads headers alone.
+        model = chosen_model(options)
+        family = None if model is None else model.family
+        values = with_preset(options.preset, class_of(options.kind), family, values)
+    return parse(options.kind, values)
 
 
 def _read(file: str) -> bytes:

@@ -12,16 +12,18 @@ from typing import Any
 
 from ..request import KINDS, FieldRow, WanRequest, field_table, local_row
 from ..request.contracts import ALIASES
+from ..request.implied import IMAGE_TASKS
 from ..request.local_rules import LOCAL_RULES
 from ..request.local_settings_rules import SETTING_MEANINGS
 from ..request.prices import PRICES
-from .families import FAMILIES, Family
+from .families import DISTILLED_TASKS, FAMILIES, Family
 
 __all__ = [
     "PAGE",
     "WRITE",
     "field_markdown",
     "local_markdown",
+    "official_markdown",
     "price_markdown",
     "requests_page",
     "settings_markdown",
@@ -67,6 +69,16 @@ size and each side rounded to a multiple of 16 (5B: 32). An input in one of the 
 the table.
 
 """
+_PRESETS = """`--preset NAME` fills in what a request leaves out; what it states itself wins. *Check* says how
+a request differs from the official settings of its model.
+
+- `official`: what the official code uses for the model, in the table, with its negative prompt and UniPC.
+  Kinds of distilled weights (turbo, distill, FastVideo) have none.
+- `fal`: the defaults that fal states.
+- `lightning`: four steps at shift 5 without guidance, for weights or LoRAs that are distilled for them.
+- `draft`: a quick look: the smallest tier, 12 steps, no frames in between.
+
+"""
 _LOCAL = """Every kind runs on this machine, but those that a provider alone offers. If some values of a field
 are impossible here, its line says which, and what to do instead.
 
@@ -90,6 +102,7 @@ def requests_page() -> str:
     for kind in KINDS:
         parts += [f"## {kind}\n\n", _heading(KINDS[kind]), field_markdown(kind), "\n"]
     parts += ["## local\n\n", _SETTINGS, _fields(local_row().fields), "\n", settings_markdown(), "\n"]
+    parts += ["## Presets\n\n", _PRESETS, official_markdown(), "\n"]
     parts += ["## Sizes\n\n", _SIZES, sizes_markdown(), "\n"]
     parts += ["## What a field means on this machine\n\n", _LOCAL, local_markdown(), "\n"]
     parts += ["## Prices\n\n", price_markdown()]
@@ -127,6 +140,34 @@ def settings_markdown() -> str:
     """What each setting of `local` does, in a Markdown table."""
     lines = ((f"`{name}`", meaning) for name, meaning in SETTING_MEANINGS.items())
     return _table(("setting", "on this machine"), lines)
+
+
+def official_markdown() -> str:
+    """Return the settings of the official code for each model, as a Markdown table."""
+    head = (
+        "model",
+        "steps",
+        "shift",
+        "boundary",
+        "guidance, high noise first",
+        "frames",
+        "per second",
+        "source",
+    )
+    lines = []
+    for family in FAMILIES.values():
+        if family.steps is None:
+            continue
+        task = next(iter(sorted(family.tasks - set(DISTILLED_TASKS) - set(IMAGE_TASKS))))
+        values = family.official_values(task)
+        shift = f"{family.default_shift:g}"
+        if family.shift_480p is not None:
+            shift += f"; {family.shift_480p:g} at 480p"
+        boundary = "" if family.boundary is None else f"{family.boundary:g}"
+        scales = ", ".join(f"{scale:g}" for scale in family.guidance)
+        times = values["num_frames"], values["frames_per_second"]
+        lines.append((family.name, family.steps, shift, boundary, scales, *times, family.source))
+    return _table(head, lines)
 
 
 def price_markdown() -> str:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from ..errors import RequestError
+from ..request.implied import IMAGE_TASKS
 from .negative_prompts import FIRST_AND_LAST, IMAGE_21, SPEECH, WAN
 
-__all__ = ["FAMILIES", "Family", "Sizes", "default_family"]
+__all__ = ["DISTILLED_TASKS", "FAMILIES", "Family", "Sizes", "default_family"]
 
 Sizes = Mapping[str, Mapping[str, tuple[int, int]]]  # {tier: {aspect ratio: (width, height)}} in pixels
+
+# Their weights are distilled, so the settings of the official code are not theirs.
+DISTILLED_TASKS = ("turbo-text-to-video", "turbo-image-to-video", "small-distill", "small-fast-video")
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,9 @@ class Family:
     needs_audio:    the model needs an audio encoder.
     trained_frames: the longest clip that the model was trained on, frame_num of the official configurations.
     negative_prompt: that of the official code, for an empty one.
+    steps:          of the official code; None where it does not know the model.
+    guidance:       scales of the official code, that of the high-noise expert first.
+    shift_480p:     the shift of the official code at 480p, if it is another.
     source:         where the numbers come from.
     """
 
@@ -57,6 +64,26 @@ class Family:
     needs_audio: bool = False
     trained_frames: int = 81
     negative_prompt: str = WAN
+    steps: int | None = None
+    guidance: tuple[float, ...] = ()
+    shift_480p: float | None = None
+
+    def official_values(self, task: str, resolution: str | None = None) -> Mapping[str, Any]:
+        """Return {plan name: value} of the official code for this model. Empty if it has none for `task`."""
+        if self.steps is None or task in DISTILLED_TASKS:
+            return {}
+        small = resolution == "480p" and self.shift_480p is not None
+        values: dict[str, Any] = {
+            "num_inference_steps": self.steps,
+            "shift": self.shift_480p if small else self.default_shift,
+            "negative_prompt": self.negative_prompt,
+            **dict(zip(("guidance_scale", "guidance_scale_2"), self.guidance, strict=False)),
+        }
+        if task not in IMAGE_TASKS:
+            # infer_frames of wan/speech2video.py: a clip of speech has no first frame beside it.
+            values["num_frames"] = 80 if self.needs_audio else self.trained_frames
+            values["frames_per_second"] = self.default_fps
+        return values
 
     def able_to(self, task: str) -> tuple[str, ...]:
         """Return the names of all families that can do `task`, for an error message."""
@@ -105,6 +132,8 @@ FAMILIES: dict[str, Family] = {
             tasks=_TEXT_A14B,
             sizes=_SIZES,
             source="Wan-Video/Wan2.2 wan/configs/wan_t2v_A14B.py",
+            steps=40,
+            guidance=(4.0, 3.0),  # the official tuple has the low-noise expert first
         ),
         Family(
             name="wan2.2-i2v-a14b",
@@ -117,6 +146,8 @@ FAMILIES: dict[str, Family] = {
             image_form="channels",
             end_image="may",  # the official code has none; diffusers and ComfyUI mask it as Wan 2.1 does
             source="Wan-Video/Wan2.2 wan/configs/wan_i2v_A14B.py",
+            steps=40,
+            guidance=(3.5, 3.5),
         ),
         Family(
             name="wan2.2-s2v-14b",
@@ -129,6 +160,8 @@ FAMILIES: dict[str, Family] = {
             source="Wan-Video/Wan2.2 wan/configs/wan_s2v_14B.py",
             needs_audio=True,
             negative_prompt=SPEECH,
+            steps=40,
+            guidance=(4.5,),
         ),
         Family(
             name="wan2.2-ti2v-5b",
@@ -145,6 +178,8 @@ FAMILIES: dict[str, Family] = {
             latent_channels=48,
             image_form="frames",
             trained_frames=121,
+            steps=50,
+            guidance=(5.0,),
         ),
         Family(
             name="wan2.1-t2v-14b",
@@ -155,6 +190,8 @@ FAMILIES: dict[str, Family] = {
             tasks=_TEXT | {"wan21-text-to-video"},
             sizes=_SIZES,
             source="Wan-Video/Wan2.1 wan/configs/wan_t2v_14B.py and generate.py",
+            steps=50,
+            guidance=(5.0,),
         ),
         Family(
             name="wan2.1-t2v-1.3b",
@@ -166,6 +203,8 @@ FAMILIES: dict[str, Family] = {
             hidden_width=1536,
             sizes=_SIZES,
             source="Wan-Video/Wan2.1 wan/configs/wan_t2v_1_3B.py and generate.py",
+            steps=50,
+            guidance=(5.0,),
         ),
         Family(
             name="wan2.1-i2v-14b",
@@ -179,6 +218,9 @@ FAMILIES: dict[str, Family] = {
             uses_clip=True,
             source="Wan-Video/Wan2.1 wan/configs/wan_i2v_14B.py and generate.py",
             negative_prompt=IMAGE_21,
+            steps=40,
+            guidance=(5.0,),
+            shift_480p=3.0,
         ),
         Family(
             name="wan2.1-flf2v-14b",  # the same network, but its image embedding counts two pictures
@@ -193,6 +235,8 @@ FAMILIES: dict[str, Family] = {
             end_image="must",
             source="Wan-Video/Wan2.1 wan/configs/__init__.py and generate.py",
             negative_prompt=FIRST_AND_LAST,
+            steps=50,
+            guidance=(5.0,),
         ),
         Family(
             name="toy",

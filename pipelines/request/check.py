@@ -24,6 +24,7 @@ from .media_facts import NOTHING_KNOWN, MediaFacts
 from .model_facts import ModelFacts
 from .negative_preset import preset_negative
 from .novita_words import NovitaModel, for_novita, novita_findings
+from .official import official_differences
 from .prices import PRICES, PriceTable, estimate
 from .prompt_syntax import Reader, syntax_findings
 from .prompt_weights import is_plain, weighted_segments
@@ -102,6 +103,7 @@ def check(
         price=estimate(used_request, runner, prices),
         resolved=resolved,
         expected_s=known.get("seconds"),
+        official=official_differences(resolved, family) if here else "",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 __all__ = ["ModelFacts"]
 
@@ -48,5 +48,8 @@ class ModelFacts(Protocol):
     def negative_prompt(self) -> str: ...
     @property
     def end_image(self) -> str: ...
+    def official_values(self, task: str, resolution: str | None = None) -> Mapping[str, Any]:
+        """Return {plan name: value} that the official code uses for this model. Empty if it has none."""
+
     def able_to(self, task: str) -> tuple[str, ...]:
         """Return the names of all models that can do `task`."""

@@ -58,6 +58,7 @@ class Report:
 
     model:    name of the model family; None for a provider, or without a model.
     resolved: the request with every value decided; None if a value is impossible.
+    official: how it differs from what the official code uses for the model; empty if it does not.
     expected_s: seconds that the run is expected to take; None if unknown.
     """
 
@@ -68,6 +69,7 @@ class Report:
     price: Price
     resolved: Resolved | None = None
     expected_s: float | None = None
+    official: str = ""
 
     def require(self) -> Resolved:
         """Return the resolved request. Raises RequestError that lists all impossible values."""
@@ -113,6 +115,7 @@ class Report:
             "ok": self.ok,
             "resolved": None if self.resolved is None else self.resolved.as_dict(),
             "expected_s": self.expected_s,
+            "official": self.official,
         }
 
     def table(self) -> dict[str, Any]:
@@ -145,6 +148,7 @@ class Report:
                 f"{self.kind} {verdict} ({where})",
                 *(f"  {finding.text()}" for finding in others),
                 f"  {as_asked} fields as asked",
+                *([f"  {self.official}"] if self.official else []),
                 f"  price: {self.price.text()}",
             ]
         )

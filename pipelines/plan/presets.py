@@ -1,0 +1,87 @@
+"""Presets: sets of values for a request, by name. A value that the request states itself wins.
+
+official:  what the official code uses for the model; the numbers stand in `families`.
+fal:       the defaults that fal states for the kind.
+lightning: four steps without guidance, for weights or LoRAs that are distilled for them.
+draft:     a quick look: small, few steps, no frames in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import RequestError
+from ..request import WanRequest, field_table
+from ..request.field_rows import LOCAL
+from ..request.implied import plan_name
+from .families import Family, default_family
+
+__all__ = ["PRESETS", "with_preset"]
+
+# LightX2V Wan22StepDistillScheduler: 4 steps at shift 5, guidance off.
+_LIGHTNING = {"num_inference_steps": 4, "shift": 5.0, "guidance_scale": 1.0, "guidance_scale_2": 1.0}
+_DRAFT = {
+    "resolution": "480p",
+    "image_size": "square",
+    "num_inference_steps": 12,
+    "interpolator_model": "none",
+    "acceleration": "regular",
+}
+
+
+def with_preset(
+    name: str, cls: type[WanRequest], family: Family | None, given: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the fields of a request with those of a preset where it leaves them out.
+
+    family: the loaded model. None, or one that has no official settings, uses the usual one of the task.
+
+    Raises RequestError on `preset` when the kind has no such preset.
+    """
+    values = PRESETS[name](cls, family, given)
+    fields = {plan_name(row.name): row.name for row in field_table(cls.kind)}
+    fitting = {fields[field]: value for field, value in values.items() if field in fields}
+    if not fitting:
+        raise RequestError.of("preset", f"{cls.kind} has no preset {name}", "leave it out")
+    merged = {**fitting, **given}
+    local = {**values.get(LOCAL, {}), **given.get(LOCAL, {})}
+    return {**merged, LOCAL: local} if local else merged
+
+
+def _official(cls: type[WanRequest], family: Family | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    if cls.remote_only:
+        return {}
+    made_for = family if family is not None and family.steps else default_family(cls.task)
+    return dict(made_for.official_values(cls.task, given.get("resolution")))
+
+
+def _fal(cls: type[WanRequest], _family: Family | None, _given: Mapping[str, Any]) -> dict[str, Any]:
+    if cls.provider != "fal":
+        return {}
+    return {plan_name(row.name): row.default for row in field_table(cls.kind) if row.default is not None}
+
+
+def _lightning(cls: type[WanRequest], _family: Family | None, _given: Mapping[str, Any]) -> dict[str, Any]:
+    names = {plan_name(row.name) for row in field_table(cls.kind)}
+    takes_steps = "num_inference_steps" in names and not cls.task.startswith(
+        ("small-", "speech-", "animate-")
+    )
+    return {**_LIGHTNING, LOCAL: {"solver": "lightning"}} if takes_steps else {}
+
+
+def _draft(cls: type[WanRequest], _family: Family | None, given: Mapping[str, Any]) -> dict[str, Any]:
+    rows = {row.name: row for row in field_table(cls.kind)}
+    tiers = rows["resolution"].enum if "resolution" in rows else None
+    values = {**_DRAFT, "resolution": tiers[0]} if tiers else dict(_DRAFT)
+    if tiers or given.keys() & {"resolution", "aspect_ratio"}:
+        del values["image_size"]  # which would decide the size
+    return values
+
+
+PRESETS: Mapping[str, Callable[[type[WanRequest], Family | None, Mapping[str, Any]], dict[str, Any]]] = {
+    "official": _official,
+    "fal": _fal,
+    "lightning": _lightning,
+    "draft": _draft,
+}
