@@ -14,7 +14,7 @@ from ..networks.helper_folder import companion_record
 from ..networks.prompt_expander import expand_prompt
 from ..networks.text_encoder import EncodedPrompt, clean_prompt
 from ..networks.tokenizer import read_tokenizer
-from ..request.check import too_long
+from ..request.prompt_length import too_long
 from ..request.report import Finding
 from ..sampling.engine import Condition, Prompts
 from .prepared_run import Run

@@ -6,37 +6,33 @@ answer.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import RequestError
 from .base import WanRequest
-from .distilled import distilled_findings
 from .fal_rules import fal_findings, for_fal
 from .field_case import FieldCase, LocalAbilities
 from .field_rows import LOCAL
 from .implied import implied_by, plan_name
-from .limits import dated_limits, why_refused
 from .local_rules import LOCAL_RULES
-from .local_settings_rules import avoids_negative_prompt, decided, elsewhere, settings_findings
+from .local_settings_rules import decided, elsewhere, settings_findings
 from .media_facts import NOTHING_KNOWN, MediaFacts
 from .model_facts import ModelFacts
 from .negative_preset import preset_negative
 from .novita_words import NovitaModel, for_novita, novita_findings
 from .official import official_differences
 from .prices import PRICES, PriceTable, estimate
-from .prompt_syntax import Reader, syntax_findings
-from .prompt_weights import is_plain, weighted_segments
+from .prompt_length import long_prompts
 from .report import Finding, Report
 from .resolved import Resolved
+from .side_effects import side_effects
 from .sizes import choose_size
-from .timing import output_fps, trained_frames
 
-__all__ = ["RUNNERS", "check", "check_all", "too_long"]
+__all__ = ["RUNNERS", "check", "check_all"]
 
 RUNNERS = ("local", "fal", "novita")
-_FAST_FPS = 120  # most displays and players end here
 
 
 def check(
@@ -79,17 +75,11 @@ def check(
             resolved = None
         else:
             resolved = Resolved(sent, MappingProxyType(dict(sent)), media=media)
-    values = request.model_dump(mode="json")
     changed = {finding.field: finding.used for finding in findings if finding.status == "adjusted"}
-    used = {**values, **changed}
-    if runner == "local" and resolved is not None:
+    used = {**request.model_dump(mode="json"), **changed}
+    if here and resolved is not None:
         used["negative_prompt"] = resolved.values.get("negative_prompt")
-    if runner == request.provider:
-        findings.extend(_older_limits(request, values))
-    findings.extend(_side_effects(used, here and avoids_negative_prompt(request.local)))
-    findings.extend(_long_clip(request.task, family, used))
-    findings.extend(distilled_findings(used, abilities.attached_loras if here and abilities else ()))
-    more = [*_syntax(request, runner, abilities), *found]
+    more = [*side_effects(request, runner, used, family, abilities or LocalAbilities()), *found]
     findings.extend(more)
     if any(finding.status == "impossible" for finding in more):
         resolved = None
@@ -191,93 +181,4 @@ def _remarks(
         if patched is not None and values.get(field) not in (None, patched):
             reason = f"a patch on the model says {patched:g}, but the request's decides the noise levels"
             yield Finding(field, "warning", values[field], values[field], reason)
-    yield from _long_prompts(family, abilities, values, weights)
-
-
-def _long_prompts(
-    family: ModelFacts, abilities: LocalAbilities, values: Mapping[str, Any], weights: bool
-) -> Iterator[Finding]:
-    """Yield a finding per prompt that is longer than the model was trained on.
-
-    Our own text encoder cuts it, unless it has weights that are read. That of a host does not. The length of
-    an expanded prompt is not known.
-
-    weights: those in prompts are read.
-    """
-    expanded = {"prompt"} if values.get("enable_prompt_expansion") else set()
-    limit = family.text_length
-    for field in ("prompt", "negative_prompt"):
-        text = values.get(field) or ""
-        # A token is a byte or more, and reading the vocabulary takes time.
-        short = len(text.encode("utf-8", "surrogatepass")) < limit
-        if abilities.count_tokens is None or short or field in expanded:
-            continue
-        whole = not abilities.own_engine or (weights and not is_plain(text))
-        tokens = _weighted_tokens(text, abilities.count_tokens) if weights else abilities.count_tokens(text)
-        if tokens > limit and not whole:
-            yield too_long(field, tokens, limit)
-        elif tokens > limit:
-            used = "all are used, as in ComfyUI" if abilities.own_engine else "ComfyUI uses all of them"
-            reason = f"longer than the {limit} tokens that the model was trained on; {used}"
-            yield Finding(field, "warning", f"{tokens} tokens", f"{tokens} tokens", reason)
-
-
-def _weighted_tokens(prompt: str, count: Callable[[str], int]) -> int:
-    """Return the number of tokens of a prompt whose weights are read. `count` adds an end to each segment."""
-    return sum(count(segment.text) - 1 for segment in weighted_segments(prompt)) + 1
-
-
-def too_long(field: str, tokens: int, limit: int) -> Finding:
-    """Return the finding of a prompt that is cut, with T5's end of sequence among its tokens."""
-    reason = f"too long: the model reads {limit} tokens, so the last {tokens - limit} are cut"
-    return Finding(field, "warning", f"{tokens} tokens", f"{limit} tokens", reason)
-
-
-def _syntax(request: WanRequest, runner: str, abilities: LocalAbilities | None) -> list[Finding]:
-    """Return the findings about syntax in the prompts, of `local` too."""
-    prompts = {name: getattr(request, name, None) for name in ("prompt", "negative_prompt")}
-    if runner != "local":
-        return syntax_findings(prompts, "plain", "provider")
-    reader: Reader = "here" if abilities is None or abilities.own_engine else "ComfyUI"
-    if request.local is None:
-        return syntax_findings(prompts, "plain", reader)
-    prompts["local.nag_negative_prompt"] = request.local.nag_negative_prompt
-    return syntax_findings(prompts, request.local.prompt_syntax, reader)
-
-
-def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Finding]:
-    for field, value in values.items():
-        if value is None or why_refused(request.contract, field, value):
-            continue
-        for limit in dated_limits(request.contract, field)[:-1]:
-            if not limit.allows(value):
-                reason = f"the {limit.source} ({limit.as_of}) allows only {limit}; a provider may refuse it"
-                yield Finding(field, "warning", value, value, reason)
-
-
-def _long_clip(task: str, family: ModelFacts | None, used: Mapping[str, Any]) -> Iterator[Finding]:
-    """Yield a warning about more frames than the model was trained on. Speech is a chain of such clips."""
-    frames = None if task == "speech-to-video" else used.get("num_frames")
-    most = trained_frames(task) if family is None else family.trained_frames
-    if isinstance(frames, int) and frames > most:  # text where a provider chooses it
-        reason = f"the model was trained on {most} frames; longer clips tend to repeat or to drift"
-        yield Finding("num_frames", "warning", frames, frames, reason)
-
-
-def _side_effects(used: Mapping[str, Any], negative_avoided: bool) -> Iterator[Finding]:
-    """Yield warnings about effects that the user may not expect.
-
-    negative_avoided: the negative prompt acts without guidance.
-    """
-    between = 0 if used.get("interpolator_model") == "none" else used.get("num_interpolated_frames")
-    if between:
-        rate = used["frames_per_second"]
-        fps = output_fps(rate, used["num_frames"], between, used["adjust_fps_for_interpolation"])
-        if fps > _FAST_FPS:
-            reason = f"the file plays at {fps} frames per second, more than most players show"
-            yield Finding("frames_per_second", "warning", rate, rate, reason)
-    negative = used.get("negative_prompt")
-    unguided = used.get("guidance_scale") == 1 and used.get("guidance_scale_2", 1) in (1, None)
-    if negative and unguided and not negative_avoided:
-        reason = "has no effect while the guidance scale of every stage is 1"
-        yield Finding("negative_prompt", "warning", negative, negative, reason)
+    yield from long_prompts(family, abilities, values, weights)

@@ -1,0 +1,52 @@
+"""Finds prompts that are longer than the model was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from .field_case import LocalAbilities
+from .model_facts import ModelFacts
+from .prompt_weights import is_plain, weighted_segments
+from .report import Finding
+
+__all__ = ["long_prompts", "too_long"]
+
+
+def long_prompts(
+    family: ModelFacts, abilities: LocalAbilities, values: Mapping[str, Any], weights: bool
+) -> Iterator[Finding]:
+    """Yield a finding per prompt that is longer than the model was trained on.
+
+    Our own text encoder cuts it, unless it has weights that are read. That of a host does not. The length of
+    an expanded prompt is not known.
+
+    weights: those in prompts are read.
+    """
+    expanded = {"prompt"} if values.get("enable_prompt_expansion") else set()
+    limit = family.text_length
+    for field in ("prompt", "negative_prompt"):
+        text = values.get(field) or ""
+        # A token is a byte or more, and reading the vocabulary takes time.
+        short = len(text.encode("utf-8", "surrogatepass")) < limit
+        if abilities.count_tokens is None or short or field in expanded:
+            continue
+        whole = not abilities.own_engine or (weights and not is_plain(text))
+        tokens = _weighted_tokens(text, abilities.count_tokens) if weights else abilities.count_tokens(text)
+        if tokens > limit and not whole:
+            yield too_long(field, tokens, limit)
+        elif tokens > limit:
+            used = "all are used, as in ComfyUI" if abilities.own_engine else "ComfyUI uses all of them"
+            reason = f"longer than the {limit} tokens that the model was trained on; {used}"
+            yield Finding(field, "warning", f"{tokens} tokens", f"{tokens} tokens", reason)
+
+
+def too_long(field: str, tokens: int, limit: int) -> Finding:
+    """Return the finding of a prompt that is cut, with T5's end of sequence among its tokens."""
+    reason = f"too long: the model reads {limit} tokens, so the last {tokens - limit} are cut"
+    return Finding(field, "warning", f"{tokens} tokens", f"{limit} tokens", reason)
+
+
+def _weighted_tokens(prompt: str, count: Callable[[str], int]) -> int:
+    """Return the number of tokens of a prompt whose weights are read. `count` adds an end to each segment."""
+    return sum(count(segment.text) - 1 for segment in weighted_segments(prompt)) + 1

@@ -1,0 +1,91 @@
+"""Finds what a request that can run does, and its user may not expect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from .base import WanRequest
+from .distilled import distilled_findings
+from .field_case import LocalAbilities
+from .limits import dated_limits, why_refused
+from .local_settings_rules import avoids_negative_prompt
+from .model_facts import ModelFacts
+from .prompt_syntax import Reader, syntax_findings
+from .report import Finding
+from .timing import output_fps, trained_frames
+
+__all__ = ["side_effects"]
+
+_FAST_FPS = 120  # most displays and players end here
+
+
+def side_effects(
+    request: WanRequest,
+    runner: str,
+    used: Mapping[str, Any],
+    family: ModelFacts | None,
+    abilities: LocalAbilities,
+) -> Iterator[Finding]:
+    """Yield the warnings, and refusals of syntax that nobody can read.
+
+    used:   {field: value} as the runner uses them.
+    family: of a local run.
+    """
+    here = runner == "local"
+    if runner == request.provider:
+        yield from _older_limits(request, request.model_dump(mode="json"))
+    yield from _fast_file(used)
+    if not (here and avoids_negative_prompt(request.local)):
+        yield from _idle_negative(used)
+    yield from _long_clip(request.task, family, used)
+    yield from distilled_findings(used, abilities.attached_loras if here else ())
+    yield from _syntax(request, runner, abilities)
+
+
+def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Finding]:
+    for field, value in values.items():
+        if value is None or why_refused(request.contract, field, value):
+            continue
+        for limit in dated_limits(request.contract, field)[:-1]:
+            if not limit.allows(value):
+                reason = f"the {limit.source} ({limit.as_of}) allows only {limit}; a provider may refuse it"
+                yield Finding(field, "warning", value, value, reason)
+
+
+def _fast_file(used: Mapping[str, Any]) -> Iterator[Finding]:
+    between = 0 if used.get("interpolator_model") == "none" else used.get("num_interpolated_frames")
+    if between:
+        rate = used["frames_per_second"]
+        fps = output_fps(rate, used["num_frames"], between, used["adjust_fps_for_interpolation"])
+        if fps > _FAST_FPS:
+            reason = f"the file plays at {fps} frames per second, more than most players show"
+            yield Finding("frames_per_second", "warning", rate, rate, reason)
+
+
+def _idle_negative(used: Mapping[str, Any]) -> Iterator[Finding]:
+    negative = used.get("negative_prompt")
+    if negative and used.get("guidance_scale") == 1 and used.get("guidance_scale_2", 1) in (1, None):
+        reason = "has no effect while the guidance scale of every stage is 1"
+        yield Finding("negative_prompt", "warning", negative, negative, reason)
+
+
+def _long_clip(task: str, family: ModelFacts | None, used: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield a warning about more frames than the model was trained on. Speech is a chain of such clips."""
+    frames = None if task == "speech-to-video" else used.get("num_frames")
+    most = trained_frames(task) if family is None else family.trained_frames
+    if isinstance(frames, int) and frames > most:  # text where a provider chooses it
+        reason = f"the model was trained on {most} frames; longer clips tend to repeat or to drift"
+        yield Finding("num_frames", "warning", frames, frames, reason)
+
+
+def _syntax(request: WanRequest, runner: str, abilities: LocalAbilities) -> list[Finding]:
+    """Return the findings about syntax in the prompts, of `local` too."""
+    prompts = {name: getattr(request, name, None) for name in ("prompt", "negative_prompt")}
+    if runner != "local":
+        return syntax_findings(prompts, "plain", "provider")
+    reader: Reader = "here" if abilities.own_engine else "ComfyUI"
+    if request.local is None:
+        return syntax_findings(prompts, "plain", reader)
+    prompts["local.nag_negative_prompt"] = request.local.nag_negative_prompt
+    return syntax_findings(prompts, request.local.prompt_syntax, reader)
