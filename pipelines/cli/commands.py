@@ -17,6 +17,7 @@ from ..errors import RequestError, WanDuetError
 from ..request.check import RUNNERS
 from ..request.kinds import KIND_NAMES, describe_kinds, json_schema
 from ..version import VERSION
+from .batch_command import add_batch_commands
 from .check_commands import add_check_commands
 from .contracts_command import add_contracts_command
 from .generate_command import add_generate_command
@@ -54,6 +55,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_generate_command(commands, kind)
+    add_batch_commands(commands)
     add_check_commands(commands, kind)
     add_command(commands, "kinds", _kinds, "list the kinds of request")
     schema = add_command(commands, "schema", _schema, "print the JSON Schema of a kind")

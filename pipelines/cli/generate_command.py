@@ -4,33 +4,28 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..device.memory import DeviceMemory
-from ..device.precision import PRECISIONS
-from ..download.folders import data_folder
-from ..embedded.toy_model import EMBEDDED, embedded_loras
+from ..embedded.toy_model import EMBEDDED
 from ..errors import RequestError
-from ..kernels.kernel_names import ATTENTIONS, KERNELS
-from ..progress import Progress
 from ..request.check import RUNNERS
 from ..request.field_rows import MEDIA
 from ..request.flags import values_of_flags
 from ..request.kinds import class_of
+from ..request.seeds_of_count import one_per_seed
 from ..video.output import require_known_suffix
 from .remote_command import CHEAPEST, add_remote_flags, generate_remotely, require_local_flags
-from .request_flags import add_request_flags, add_residency, load_chosen, read_request, seconds_of
+from .request_flags import add_request_flags, load_chosen, read_request
+from .run_flags import add_run_flags, lora_sources, showing_residency, worker_of
 from .subcommands import add_command
 from .terminal import TerminalProgress, print_findings
 
 if TYPE_CHECKING:
     from ..generate.local_run import Result
-    from ..weights.lora.find import LoraSources
 
 __all__ = ["add_generate_command"]
 
@@ -47,7 +42,12 @@ def add_generate_command(commands: Any, kind: str) -> None:
         "a key for and that refuse nothing; default: %(default)s",
     )
     generate.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .png or .jpg"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help=".mp4, .png or .jpg; with --local-count, OUT-1.mp4 and so on",
     )
     generate.add_argument(
         "--from-receipt",
@@ -57,60 +57,7 @@ def add_generate_command(commands: Any, kind: str) -> None:
         "receipt, unless --kind and their flags are given",
     )
 
-    generate.add_argument(
-        "--precision", choices=PRECISIONS, default=None, help="dtype of the computation; default: auto"
-    )
-    generate.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
-    add_residency(generate)
-    generate.add_argument(
-        "--attention",
-        choices=ATTENTIONS,
-        help="attention kernel of the experts; all but sage are exact; default: the fastest exact one",
-    )
-    generate.add_argument(
-        "--kernels",
-        choices=KERNELS,
-        help="kernels for element-wise operations of the experts and the VAE; plain uses only torch; "
-        "default: the fastest that work here",
-    )
-    generate.add_argument(
-        "--compile",
-        action="store_true",
-        help="run the blocks of the experts through torch.compile: less memory, rarely faster; "
-        "needs triton on a GPU, a C++ compiler on a CPU",
-    )
-    generate.add_argument(
-        "--as-requested",
-        action="store_true",
-        help="follow the acceleration field of the request; without this flag every step is computed",
-    )
-    generate.add_argument(
-        "--ignore-memory", action="store_true", help="run even if the memory estimate says that it cannot fit"
-    )
-    generate.add_argument(
-        "--allow-partial-loras",
-        action="store_true",
-        help="also apply LoRAs of which only a part fits the model",
-    )
-    generate.add_argument(
-        "--cache",
-        type=Path,
-        default=data_folder() / "loras",
-        metavar="FOLDER",
-        help="folder for downloaded LoRAs; default: %(default)s",
-    )
-
-    speech = generate.add_argument_group("speech to video")
-    speech.add_argument(
-        "--pose-video", type=Path, metavar="FILE", help="a pose video that guides the body of the speaker"
-    )
-    speech.add_argument(
-        "--max-seconds",
-        type=seconds_of,
-        metavar="S",
-        help="cut the video after S seconds; default: the length of the sound",
-    )
-
+    add_run_flags(generate)
     add_remote_flags(generate)
     add_request_flags(generate, kind)
 
@@ -122,51 +69,28 @@ def _generate(options: argparse.Namespace) -> int:
         raise RequestError.of("kind", f"{cls.kind} runs only at {cls.provider}", f"add --on {cls.provider}")
     require_local_flags(options)
     require_known_suffix(options.output)
-    with _showing_residency():
-        result = _make(options, TerminalProgress(sys.stderr))
-    _print_result(result, as_json=options.json)
+    with showing_residency():
+        results = _make(options) if options.from_receipt is None else [_repeat(options)]
+    _print_results(results, as_json=options.json)
     return 0
 
 
-@contextmanager
-def _showing_residency() -> Iterator[None]:
-    """Print on stderr what `stages` logs about the residency of the weights."""
-    stages = f"{__package__.rpartition('.')[0]}.generate.stages"
-    said, handler = logging.getLogger(stages), logging.StreamHandler(sys.stderr)
-    before = said.level
-    said.addHandler(handler)
-    said.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        said.setLevel(before)
-        said.removeHandler(handler)
+def _make(options: argparse.Namespace) -> list[Result]:
+    requests = one_per_seed(read_request(options))
+    # Clips are sampled one after another: networks may stay loaded for the next one if they fit.
+    keeps = len(requests) > 1 or requests[0].task == "speech-to-video"
+    worker, out = worker_of(options, keeps=keeps), options.output
+    if len(requests) == 1:
+        return [worker.run(requests[0], out)]
+    places = [out.with_stem(f"{out.stem}-{number}") for number in range(1, len(requests) + 1)]
+    return [worker.run(request, place) for request, place in zip(requests, places, strict=True)]
 
 
-def _make(options: argparse.Namespace, progress: Progress) -> Result:
+def _repeat(options: argparse.Namespace) -> Result:
     from ..generate.local_receipt import read_receipt
-    from ..generate.local_run import repeat, run
+    from ..generate.local_run import repeat
     from ..interpolation.interpolator_files import find_interpolators
 
-    if options.from_receipt is None:
-        request = read_request(options)
-        model = load_chosen(options, _required_model(options), options.precision)
-        return run(
-            request,
-            model,
-            out=options.output,
-            # Clips are sampled one after another: networks may stay loaded for the next one if they fit.
-            memory=DeviceMemory(options.device, keeps=request.task == "speech-to-video"),
-            progress=progress,
-            lora_sources=_lora_sources(options),
-            interpolators=find_interpolators(options.interpolator_folder),
-            acceleration="as requested" if options.as_requested else "exact",
-            check_memory=not options.ignore_memory,
-            allow_partial_loras=options.allow_partial_loras,
-            pose_video=options.pose_video,
-            max_seconds=options.max_seconds,
-            tell=print_findings,
-        )
     flags = values_of_flags(options)
     for flag in ("attention", "kernels", "compile"):
         if getattr(options, flag):
@@ -186,9 +110,9 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
         model,
         out=options.output,
         memory=DeviceMemory(options.device),
-        progress=progress,
+        progress=TerminalProgress(sys.stderr),
         media={name: Path(file).expanduser() for name, file in flags.items()},
-        lora_sources=_lora_sources(options),
+        lora_sources=lora_sources(options),
         interpolators=find_interpolators(options.interpolator_folder),
         check_memory=not options.ignore_memory,
         pose_video=options.pose_video,
@@ -196,28 +120,21 @@ def _make(options: argparse.Namespace, progress: Progress) -> Result:
     )
 
 
-def _required_model(options: argparse.Namespace) -> str:
-    if options.model is None:
-        raise RequestError.of("--model", "not given", "give toy, a folder in diffusers layout, or a file")
-    return str(options.model)
-
-
-def _lora_sources(options: argparse.Namespace) -> LoraSources:
-    """Any local file, the embedded LoRAs, and the web."""
-    from ..download.downloads import Downloads
-    from ..weights.lora.find import LoraSources
-
-    return LoraSources(embedded=embedded_loras(), downloads=Downloads.into(options.cache))
-
-
-def _print_result(result: Result, *, as_json: bool) -> None:
-    if as_json:
-        answer = {
-            "video" if result.path.suffix.lower() == ".mp4" else "image": str(result.path),
-            "seed": result.seed,
-            "prompt": result.prompt,
-            "receipt": result.receipt,
-        }
-        print(json.dumps(answer, indent=2, ensure_ascii=False))
+def _print_results(results: Sequence[Result], *, as_json: bool) -> None:
+    """Print one result as itself, several as a list."""
+    if not as_json:
+        for result in results:
+            print(result.path)
         return
-    print(result.path)
+    answers = [_answer(result) for result in results]
+    answer = answers[0] if len(answers) == 1 else {"results": answers}
+    print(json.dumps(answer, indent=2, ensure_ascii=False))
+
+
+def _answer(result: Result) -> dict[str, Any]:
+    return {
+        "video" if result.path.suffix.lower() == ".mp4" else "image": str(result.path),
+        "seed": result.seed,
+        "prompt": result.prompt,
+        "receipt": result.receipt,
+    }

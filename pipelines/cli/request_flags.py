@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_KIND",
+    "add_model_flags",
     "add_request_flags",
     "add_residency",
     "chosen_model",
@@ -44,8 +45,14 @@ DEFAULT_KIND = "text-to-video"
 
 
 def add_request_flags(parser: argparse.ArgumentParser, kind: str) -> None:
-    """Add REQUEST.json, --kind, the model, the folders of interpolators, and a flag per field of `kind`."""
+    """Add REQUEST.json, the flags of `add_model_flags`, and a flag per field of `kind`."""
     parser.add_argument("request", nargs="?", metavar="REQUEST.json", help="a JSON object; - reads stdin")
+    add_model_flags(parser)
+    add_flags(parser, kind)
+
+
+def add_model_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --kind, the model, and the folders of interpolators."""
     parser.add_argument(
         "--kind", type=_kind, default=DEFAULT_KIND, metavar="KIND", help="default: %(default)s"
     )
@@ -57,7 +64,6 @@ def add_request_flags(parser: argparse.ArgumentParser, kind: str) -> None:
     )
     _add_model(parser)
     add_interpolator_folders(parser)
-    add_flags(parser, kind)
 
 
 def _kind(name: str) -> str:

@@ -18,7 +18,7 @@ from ..device.memory import compute_dtype
 from ..device.precision import PRECISIONS, Precision
 from ..download.address import shown
 from ..download.store import origin_of
-from ..errors import ModelError, RequestError
+from ..errors import ModelError, RequestError, SamplingError
 from ..loading.host_model import HostModel, has_whole_vae
 from ..plan.plan import Plan
 from ..plan.sigmas import DISTILLED, GRIDS
@@ -28,6 +28,7 @@ from ..request.lora_weight import place_of
 from ..request.parse import parse
 from ..request.report import Finding
 from ..version import VERSION
+from ..video.frame_hash import FRAMES_SHA256
 from .cpu_settings import changed_settings, cpu_settings
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ _LIBRARIES = ("torch", "diffusers", "transformers", "safetensors", "numpy", "av"
 class Recorded:
     """The contents of a receipt, for a run that repeats it.
 
-    preferences: the choices of kernels that the repeated run must make.
+    preferences:   the choices of kernels that the repeated run must make.
+    frames_sha256: of the frames in the file, and `decoded` says how they were decoded; None in old receipts.
     """
 
     request: WanRequest
@@ -74,6 +76,18 @@ class Recorded:
     prompt: str | None = None  # the expanded one
     folder: Path = Path()  # of the receipt
     cpu: Mapping[str, Any] = field(default_factory=dict)  # as `cpu_settings` makes it
+    frames_sha256: str | None = None
+    decoded: str | None = None
+
+    def require_frames(self, sha256: str, decoded: str = "") -> None:
+        """Raise SamplingError if frames with this hash, `decoded` that way, are not those of the receipt."""
+        if self.frames_sha256 in (None, sha256):
+            return
+        if self.decoded not in (None, decoded):
+            reason = f"they were decoded {self.decoded} there, {decoded} here, as the free memory allowed"
+        else:
+            reason = differences(self)
+        raise SamplingError(f"the latents are those of the receipt, but the frames are not: {reason}")
 
 
 def make_receipt(run: Run, notes: Sequence[Finding], *, prompt: str, latents_sha256: str) -> dict[str, Any]:
@@ -207,6 +221,8 @@ def _recorded(content: Mapping[str, Any]) -> Recorded:
         prompt=content.get("prompt"),
         preferences=_preferences(model),
         cpu=_cpu(content.get("cpu", {})),
+        frames_sha256=content.get(FRAMES_SHA256),  # missing in receipts of 0.1.0 and before
+        decoded=content.get("decoded"),
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from types import MappingProxyType
@@ -29,6 +29,7 @@ from ..request.field_case import LocalAbilities
 from ..request.local_settings import stage_loras
 from ..request.report import Report, Tell, silent
 from ..request.seeds import seed_for_run
+from ..request.seeds_of_count import one_per_seed
 from ..sampling.engine import Prompts
 from ..sampling.noise import StartLatents, initial_noise, noise_sampler
 from ..sampling.schedule import Sampling
@@ -36,6 +37,7 @@ from ..sampling.step_cache import REGULAR, StepCache
 from ..vae.latent_space import vae_kernels
 from ..vae.tiles import Tiling
 from ..video.edit import Edit
+from ..video.frame_hash import FRAMES_SHA256, PENDING
 from ..video.local_file import FindFile, any_file
 from ..video.more_frames import Interpolator
 from ..video.output import require_suffix, reserved_output, write_sidecar
@@ -63,7 +65,7 @@ from .stages import float_choices, sample
 from .start_images import conditions_of
 from .start_latents import input_latents
 
-__all__ = ["Acceleration", "Result", "local_abilities", "repeat", "run"]
+__all__ = ["Acceleration", "Checked", "Result", "checked", "local_abilities", "repeat", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -116,12 +118,77 @@ def run(
     partial file remains.
     """
     available = interpolators or Interpolators()
+    ready = checked(
+        request,
+        model,
+        interpolators=available,
+        lora_sources=lora_sources or LoraSources(embedded=embedded_loras()),
+        progress=progress,
+        media=media,
+        find=find,
+        acceleration=acceleration,
+        allow_partial_loras=allow_partial_loras,
+        pose_video=pose_video,
+        max_seconds=max_seconds,
+    )
+    decided = _decided(
+        request,
+        ready.report,
+        ready.plan,
+        ready.model,
+        ready.inputs,
+        memory,
+        progress,
+        out if isinstance(out, Path) else out(ready.plan),
+        interpolators=available,
+        tags=dict(tags or {}),
+        embed_receipt=embed_receipt,
+        return_images=return_images,
+        check_memory=check_memory,
+        cache_threshold=ready.cache_threshold,
+        kept=kept,
+        tell=tell,
+    )
+    return make_speech(decided, pose_video) if request.task == SPEECH else _execute(decided)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A request that can run here. model: with its LoRAs. cache_threshold: of the step cache, if any."""
+
+    report: Report
+    plan: Plan
+    model: AnyModel
+    inputs: MediaInputs
+    cache_threshold: float | None
+
+
+def checked(
+    request: WanRequest,
+    model: AnyModel,
+    *,
+    interpolators: Interpolators,
+    lora_sources: LoraSources,
+    progress: Progress,
+    media: Mapping[str, Path] = MappingProxyType({}),
+    find: FindFile = any_file,
+    acceleration: Acceleration = "exact",
+    allow_partial_loras: bool = False,
+    pose_video: Path | None = None,
+    max_seconds: float | None = None,
+) -> Checked:
+    """Check and plan the request, read its inputs and attach its LoRAs. Loads no weights.
+
+    The arguments are those of `run`. Raises RequestError, MediaError and ModelError as `run` does before it
+    loads anything.
+    """
+    if len(one_per_seed(request)) > 1:
+        raise RequestError.of("local.count", "not 1 in a single run", "run each request of `one_per_seed`")
     inputs = read_media_inputs(request, media, find)
-    sources = lora_sources or LoraSources(embedded=embedded_loras())
-    model = with_lightning(model, request.task, sources)
+    model = with_lightning(model, request.task, lora_sources)
     # A host brings step caches of its own, as patches on its MODEL.
     step_cache = acceleration == "as requested" and not isinstance(model, HostModel)
-    abilities = replace(local_abilities(available, model), step_cache=step_cache)
+    abilities = replace(local_abilities(interpolators, model), step_cache=step_cache)
     report = check(request, family=model.family, abilities=abilities, media=inputs.facts)
     resolved = report.require()
     if request.task != SPEECH:
@@ -131,28 +198,13 @@ def run(
                 raise RequestError.of(name, f"given for {request.task}", fix)
     seed = seed_for_run(request, "local")
     plan = make_plan(resolved, model.family, seed, boundary=model.boundary, max_seconds=max_seconds)
-    model = _with_loras(request, model, sources, progress, allow_partial=allow_partial_loras)
-    report = report.with_findings(lora_findings(request, sources, model.family.experts))
-    report = report.with_findings(fit_findings(request, sources, model, model.family, allow_partial=True))
-    decided = _decided(
-        request,
-        report,
-        plan,
-        model,
-        inputs,
-        memory,
-        progress,
-        out if isinstance(out, Path) else out(plan),
-        interpolators=available,
-        tags=dict(tags or {}),
-        embed_receipt=embed_receipt,
-        return_images=return_images,
-        check_memory=check_memory,
-        cache_threshold=REGULAR if resolved.values.get("acceleration") == "regular" else None,
-        kept=kept,
-        tell=tell,
+    model = _with_loras(request, model, lora_sources, progress, allow_partial=allow_partial_loras)
+    report = report.with_findings(lora_findings(request, lora_sources, model.family.experts))
+    report = report.with_findings(
+        fit_findings(request, lora_sources, model, model.family, allow_partial=True)
     )
-    return make_speech(decided, pose_video) if request.task == SPEECH else _execute(decided)
+    threshold = REGULAR if resolved.values.get("acceleration") == "regular" else None
+    return Checked(report, plan, model, inputs, threshold)
 
 
 def repeat(
@@ -176,7 +228,7 @@ def repeat(
     check_memory, pose_video, tell: as for `run`.
 
     Raises ModelError when weight files or inputs differ from the recorded ones, and SamplingError when the
-    latents differ. The message then names the differences between the two machines.
+    latents or the frames differ. The message then names the differences between the two machines.
     """
     sources = lora_sources or LoraSources(embedded=embedded_loras())
     plain = model = with_lightning(model, recorded.request.task, sources)
@@ -308,11 +360,16 @@ def _execute(run: Run, expected: Recorded | None = None) -> Result:
             def tags(tiling: Tiling | None) -> dict[str, str]:
                 if not run.embed_receipt:
                     return dict(run.tags)
-                known = {**receipt, "decoded": _decoded(run, tiling), "timings_s": timer.seconds}
+                decided = {FRAMES_SHA256: PENDING, "decoded": _decoded(run, tiling)}
+                known = {**receipt, **decided, "timings_s": timer.seconds}
                 return {**run.tags, RECEIPT: json.dumps(known)}
 
-            made = _render(run, latents, staged, tags)
-        receipt["decoded"] = _decoded(run, made.tiling)
+            def accept(sha256: str, tiling: Tiling | None) -> None:
+                if expected is not None:
+                    expected.require_frames(sha256, _decoded(run, tiling))
+
+            made = _render(run, latents, staged, tags, accept)
+        receipt |= {FRAMES_SHA256: made.frames_sha256, "decoded": _decoded(run, made.tiling)}
         receipt["timings_s"] = timer.seconds
         write_sidecar(staged, receipt)
     images = torch.from_numpy(np.stack(made.frames)).float() / 255 if made.frames else None
@@ -389,14 +446,25 @@ def _sample_on_host(run: Run, latents: Tensor, conditions: ImageConditions, prom
 
 
 def _render(
-    run: Run, latents: Tensor, staged: Path, tags: Callable[[Tiling | None], Mapping[str, str]]
+    run: Run,
+    latents: Tensor,
+    staged: Path,
+    tags: Callable[[Tiling | None], Mapping[str, str]],
+    accept: Callable[[str, Tiling | None], None],
 ) -> Rendered:
     """Write the result to `staged`. Latents that must be kept lie beside its final place."""
     plan, check = run.plan, result_check(run.checker, run.request)
     target = run.model, latents, staged
     if plan.output != "mp4":
         return render_image(
-            *target, plan.output, run.memory, run.progress, tags=tags, check=check, place=run.out
+            *target,
+            plan.output,
+            run.memory,
+            run.progress,
+            tags=tags,
+            check=check,
+            place=run.out,
+            accept=accept,
         )
     edit = Edit(
         Fraction(plan.fps),
@@ -419,6 +487,7 @@ def _render(
         check=check,
         place=run.out,
         planned=(plan.frames_out, plan.fps_out),
+        accept=accept,
     )
 
 

@@ -25,6 +25,7 @@ from ..vae.tile_size import smaller_tiling
 from ..vae.tiles import Tiling
 from ..video.audio import Audio
 from ..video.edit import Edit, write_edited
+from ..video.frame_hash import FrameHash, with_hash
 from ..video.frames import Frame, FrameStream, close, video_frames
 from ..video.image import image_bytes, write_image
 from ..video.latent_file import LatentFile, write_latents
@@ -55,9 +56,11 @@ class Rendered:
     """A finished file.
 
     tiling: how its frames were decoded. frames: those frames, if they were to be kept. facts: of a video.
+    frames_sha256: of the frames in the file, as `FrameHash` computes it.
     """
 
     tiling: Tiling | None
+    frames_sha256: str
     frames: list[Frame] = field(default_factory=list)
     facts: VideoFacts | None = None
 
@@ -78,14 +81,17 @@ def render(
     check: FrameCheck = lambda *_: None,
     place: Path | None = None,
     planned: tuple[int, Fraction] | None = None,
+    accept: Callable[[str, Tiling | None], None] = lambda *_: None,
 ) -> Rendered:
     """Decode `latents` (1, C, T, h, w) in VAE space, apply `edit`, and write the video to `out`.
 
-    frames:  how many decoded frames to use; None uses all.
-    tags:    a function from the tiling to the metadata of the file.
-    check:   called with each decoded frame before it is written. If it raises SafetyError, no file remains.
-    place:   where the caller will put the file afterwards; None if it stays at `out`.
+    frames: how many decoded frames to use; None uses all.
+    tags:   a function from the tiling to the metadata of the file.
+    check:  called with each decoded frame before it is written. If it raises SafetyError, no file remains.
+    place:  where the caller will put the file afterwards; None if it stays at `out`.
     planned: as for `write_edited`.
+    accept: called with the hash of all frames of the file, and the tiling, before the file gets its name. If
+            it raises, no file remains.
 
     Saves the latents beside that place until the file is complete. Removes them when the user stops the run,
     and keeps them when the run fails; the error then says where. Starts again with smaller tiles when memory
@@ -101,6 +107,7 @@ def render(
 
     def attempt(tiling: Tiling | None) -> Rendered:
         kept: list[Frame] = []
+        frame_hash = FrameHash(lambda sha256: accept(sha256, tiling))
         stream = video_frames(decode(model, latents, memory, watched, frames=count, tiling=tiling))
         facts = write_edited(
             checked_frames(stream, check),
@@ -115,10 +122,11 @@ def render(
             progress=watched,
             kept=kept if keep_frames else None,
             planned=planned,
+            frame_hash=frame_hash,
         )
         if facts.codec != "webp":  # whose times are whole milliseconds
             verify(probe(out), frames=facts.frames, width=width, height=height, fps=facts.fps)
-        return Rendered(tiling, kept, facts)
+        return Rendered(tiling, frame_hash.sha256, kept, facts)
 
     file = LatentFile(latents, edit, count, tags(None))
     with _with_saved_latents(file, place or out, watched):
@@ -136,6 +144,7 @@ def render_image(
     tags: Callable[[Tiling | None], Mapping[str, str]] = lambda _: {},
     check: FrameCheck = lambda *_: None,
     place: Path | None = None,
+    accept: Callable[[str, Tiling | None], None] = lambda *_: None,
 ) -> Rendered:
     """Write the first frame of `latents` (1, C, T, h, w) in VAE space to `out`. No partial file remains.
 
@@ -149,9 +158,11 @@ def render_image(
         with closing(checked_frames(video_frames(decoded), check)) as stream:
             frame = next(stream)
         watched.check()
-        write_image(out, image_bytes(frame, kind, tags(tiling)))
+        frame_hash = FrameHash(lambda sha256: accept(sha256, tiling))
+        frame_hash.add(frame)
+        write_image(out, image_bytes(frame, kind, with_hash(tags(tiling), frame_hash.finish())))
         progress.advance(1)
-        return Rendered(tiling, [frame])
+        return Rendered(tiling, frame_hash.sha256, [frame])
 
     with _with_saved_latents(LatentFile(latents, tags=tags(None)), place or out, watched):
         return with_tile_fallback(attempt, model, latents.shape, memory)

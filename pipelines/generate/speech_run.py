@@ -31,6 +31,7 @@ from ..sampling.schedule import Sampling
 from ..streaming.executor import Executor
 from ..video.audio import Audio, mono_at
 from ..video.encode_video import encode_video
+from ..video.frame_hash import FRAMES_SHA256, PENDING, FrameHash
 from ..video.frames import Frame, FrameStream, tee, video_frames
 from ..video.image import fit
 from ..video.output import reserved_output, write_sidecar
@@ -116,8 +117,10 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
         else:
             heard = _heard(speech, known, timer)
         receipt = _receipt(speech, heard, len(known)) | helpers_record(run)
-        inside = {**run.tags, RECEIPT: json.dumps(receipt)} if run.embed_receipt else dict(run.tags)
+        known_receipt = json.dumps({**receipt, FRAMES_SHA256: PENDING})
+        inside = {**run.tags, RECEIPT: known_receipt} if run.embed_receipt else dict(run.tags)
         kept: list[Frame] = []
+        frame_hash = FrameHash() if expected is None else FrameHash(expected.require_frames)
         with timer.stage("video"):
             frames = checked_frames(
                 _frames(speech, heard, key, known, hashes, expected),
@@ -135,9 +138,14 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
                 tags=inside,
                 audio=speech.sound,
                 progress=_OnlyChecks(run.progress),
+                frame_hash=frame_hash,
             )
             verify(probe(staged), frames=facts.frames, width=plan.width, height=plan.height, fps=facts.fps)
-        receipt |= {"latents_sha256": _all_of(hashes), "timings_s": timer.seconds}
+        receipt |= {
+            "latents_sha256": _all_of(hashes),
+            FRAMES_SHA256: frame_hash.sha256,
+            "timings_s": timer.seconds,
+        }
         write_sidecar(staged, receipt)
     images = torch.from_numpy(np.stack(kept)).float() / 255 if run.return_images else None
     return Result(run.out, plan.seed, heard.prompt, receipt, images)

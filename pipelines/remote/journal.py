@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 import threading
 import uuid
@@ -15,15 +14,20 @@ from typing import Any
 
 from ..errors import JournalError
 from .job_record import FOLLOWS, OPEN, Job, Order, State
+from .journal_file import as_journal_error, open_journal, transaction
 from .owner_lock import OwnerLock
 from .provider import Submitted
-from .schema import bring_up_to_date
+from .schema import MIGRATIONS
 from .stored_form import fingerprint, stored_form
 
 __all__ = ["Journal", "Spent"]
 
 _COLUMNS = ", ".join(field.name for field in fields(Job))
 _AT_PROVIDER: Sequence[State] = ("submitted", "running")
+_DAMAGED = (
+    "Move it away, with the files whose names begin so, and look on the providers' sites for jobs that "
+    "were open"
+)
 
 
 @dataclass(frozen=True)
@@ -53,13 +57,8 @@ class Journal:
         connect: Callable[..., sqlite3.Connection] = sqlite3.connect,
     ) -> None:
         self.file, self._now, self._lock = file, now, threading.RLock()
-        with _as_journal_error(file):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # prompts are nobody else's business
-            self._database = connect(file, timeout=10, isolation_level=None, check_same_thread=False)
-            self._database.execute("PRAGMA journal_mode = WAL")
-            self._database.execute("PRAGMA synchronous = FULL")  # a commit outlives a loss of power
-            bring_up_to_date(self._database, str(file))
+        with as_journal_error(file, _DAMAGED):
+            self._database = open_journal(file, MIGRATIONS, connect)
 
     def close(self) -> None:
         self._database.close()
@@ -297,22 +296,15 @@ class Journal:
         )
 
     def _select(self, where: str, *values: Any) -> list[Job]:
-        with self._lock, _as_journal_error(self.file):
+        with self._lock, as_journal_error(self.file, _DAMAGED):
             rows = self._database.execute(f"SELECT {_COLUMNS} FROM jobs WHERE {where}", values).fetchall()  # noqa: S608
         return [_job(row) for row in rows]
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """Alone among all writers, and on disk at the end or not at all."""
-        with self._lock, _as_journal_error(self.file):
-            self._database.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._database.execute("COMMIT")
-            except BaseException:
-                if self._database.in_transaction:  # on a full disk SQLite has rolled back already
-                    self._database.execute("ROLLBACK")
-                raise
+        with as_journal_error(self.file, _DAMAGED), transaction(self._database, self._lock):
+            yield
 
 
 def _job(row: Sequence[Any]) -> Job:
@@ -322,20 +314,3 @@ def _job(row: Sequence[Any]) -> Job:
 
 def _json(value: Any) -> str:
     return json.dumps(stored_form(value), ensure_ascii=False)
-
-
-@contextmanager
-def _as_journal_error(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.IntegrityError:
-        raise
-    except sqlite3.OperationalError as error:  # locked, full, not writable: the file itself may be sound
-        raise JournalError(f"the journal cannot be used: {file}: {error}") from error
-    except sqlite3.DatabaseError as error:
-        raise JournalError(
-            f"the journal is damaged: {file}: {error}. Move it away, with the files whose names begin so, "
-            "and look on the providers' sites for jobs that were open"
-        ) from error
-    except OSError as error:
-        raise JournalError(f"the journal cannot be used: {file}: {error}") from error

@@ -48,6 +48,7 @@ class LocalSettings(StrictModel):
     negative_preset: Literal["none", "official"] = "none"
     loras_per_stage: Annotated[tuple[StageLoRA, ...], Field(strict=False)] = ()
     prompt_syntax: PromptSyntax = "plain"
+    count: int = Field(1, ge=1, le=1000)
 
     @field_validator("sigmas")
     @classmethod

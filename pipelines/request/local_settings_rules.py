@@ -45,6 +45,7 @@ SETTING_MEANINGS: Mapping[str, str] = {
     "expert, low is impossible.",
     "prompt_syntax": "comfy weighs the embeddings of prompts as ComfyUI's text encoder of Wan does, and cuts "
     "no prompt that has weights. One without weights is encoded as with plain.",
+    "count": "as many runs, one after another, with the model loaded once; each has its file and receipt.",
 }
 _GUIDANCE = tuple(name for name in SETTING_MEANINGS if name.startswith(("nag_", "cfg_zero_")))
 _OFF = 1.0

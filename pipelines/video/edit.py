@@ -14,6 +14,7 @@ from ..progress import Progress
 from ..request.timing import frames_out, output_fps
 from .audio import Audio
 from .encode_video import encode_video
+from .frame_hash import FrameHash
 from .frames import Frame, FrameStream, close, tee
 from .more_frames import Interpolator, interpolated
 from .probe import VideoFacts
@@ -126,11 +127,13 @@ def write_edited(
     progress: Progress | None = None,
     kept: list[Frame] | None = None,
     planned: tuple[int, Fraction] | None = None,
+    frame_hash: FrameHash | None = None,
 ) -> VideoFacts:
     """Write `count` frames of that size to `path`, edited. Raises as `edited` and `encode_video` do.
 
-    kept:    a list to which every frame of the file is appended.
+    kept: a list to which every frame of the file is appended.
     planned: the frames and the frame rate of the file, if a plan has them; None computes them.
+    frame_hash: as for `encode_video`.
     """
     frame_count, fps = planned or edit.result_of(count, path.name)
     stream = edited(frames, edit, interpolator, path.parent)
@@ -146,4 +149,5 @@ def write_edited(
         tags=tags,
         audio=audio,
         progress=progress,
+        frame_hash=frame_hash,
     )

@@ -25,6 +25,7 @@ from ..files.staging import staged_file
 from ..progress import Progress, Silent
 from .audio import Audio, AudioTrack
 from .containers import Container, container_of, storable
+from .frame_hash import FrameHash, with_hash, write_hash
 from .frames import Frame, FrameStream, close
 from .open_media import libav_name
 from .probe import VideoFacts
@@ -52,11 +53,13 @@ def encode_video(
     tags: Mapping[str, str] | None = None,
     progress: Progress | None = None,
     audio: Audio | None = None,
+    frame_hash: FrameHash | None = None,
 ) -> VideoFacts:
     """Pull `frame_count` frames and write them to `path`, in the format of its suffix (see `containers`).
 
     fps:   a rate that no file can hold is replaced by the nearest one, see `storable`.
     audio: cut to the length of the video, and written in the same pass.
+    frame_hash: gets every frame. An MP4 gets the hash where its tags say `PENDING`.
 
     After any exception, also an interruption, there is no new file, the encoder thread has ended and `frames`
     is closed. An older file at `path` stays until the new one is complete.
@@ -66,6 +69,7 @@ def encode_video(
     `path` cannot be written.
     """
     path, progress, fps = Path(path), progress or Silent(), storable(fps)
+    frame_hash = frame_hash or FrameHash()
     try:
         kind = container_of(path)
         options = kind.encoder_options(quality, write_mode)
@@ -77,9 +81,13 @@ def encode_video(
                 output.metadata.update(tags)  # must be set before the first stream
                 stream = _add_stream(output, kind, width, height, fps, options)
                 track = None if audio is None else AudioTrack(output, kind, audio, frame_count, fps)
-                _encode_all(_File(output, stream, track), frames, frame_count, progress)
+                _encode_all(_File(output, stream, track), frames, frame_count, progress, frame_hash)
+            sha256 = frame_hash.finish()
             if kind.name == "webp":
                 write_webp_tags(part, tags, width, height)
+            if kind.name == "mp4":
+                tags = with_hash(tags, sha256)
+                write_hash(part, sha256)
     except FileInUseError as error:
         raise MediaError(f"cannot write {path}: {error.strerror}") from error
     except (OSError, av.FFmpegError) as error:
@@ -128,7 +136,9 @@ class _File:
     track: AudioTrack | None
 
 
-def _encode_all(file: _File, frames: FrameStream, count: int, progress: Progress) -> None:
+def _encode_all(
+    file: _File, frames: FrameStream, count: int, progress: Progress, frame_hash: FrameHash
+) -> None:
     """Encode all frames in one worker thread. Waiting for the oldest frame limits the queue and raises its
     error.
 
@@ -151,6 +161,7 @@ def _encode_all(file: _File, frames: FrameStream, count: int, progress: Progress
                 )
             if len(pending) == _AHEAD:
                 pending.popleft().result()
+            frame_hash.add(frame)
             last = worker.submit(_encode_one, last, file, frame, done)
             pending.append(last)
             done += 1

@@ -69,7 +69,7 @@ EVERY_SETTING: dict[str, Any] = {
     "cfg_zero_star": "both", "cfg_zero_steps": 1, "width": 64, "height": 96, "solver": "euler",
     "boundary": 0.5, "high_steps": 2, "sigmas": [1.0, 0.5, 0.0], "negative_preset": "official",
     "loras_per_stage": [{"path": "a.safetensors", "high": 0.5}],
-    "prompt_syntax": "comfy",
+    "prompt_syntax": "comfy", "count": 2,
 }  # fmt: skip
 
 
@@ -96,6 +96,7 @@ def test_a_provider_refuses_each_setting_by_name(kind: str, runner: str) -> None
 
 SIDE = st.integers(1, 50).map(lambda n: 32 * n) | st.integers(1, 2000)
 VALUES: dict[str, Any] = {
+    "count": st.integers(1, 1000),
     "nag_scale": st.floats(1, 100), "nag_scale_2": st.floats(1, 100), "nag_tau": st.floats(0.01, 100),
     "nag_alpha": st.floats(0, 1), "nag_negative_prompt": st.text("ab ", max_size=5),
     "cfg_zero_star": st.sampled_from(["off", "high", "low", "both"]), "cfg_zero_steps": st.integers(0, 50),

@@ -1,0 +1,135 @@
+"""The flags of a run on this machine, and the worker that they describe."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..device.memory import DeviceMemory
+from ..device.precision import PRECISIONS
+from ..download.folders import data_folder
+from ..embedded.toy_model import embedded_loras
+from ..errors import RequestError
+from ..kernels.kernel_names import ATTENTIONS, KERNELS
+from .request_flags import add_residency, load_chosen, seconds_of
+from .terminal import TerminalProgress, print_findings
+
+if TYPE_CHECKING:
+    from ..generate.local_worker import LocalWorker
+    from ..weights.lora.find import LoraSources
+
+__all__ = ["add_run_flags", "lora_sources", "showing_residency", "worker_of"]
+
+
+def add_run_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of device, precision, kernels, memory, LoRAs and speech."""
+    parser.add_argument(
+        "--precision", choices=PRECISIONS, default=None, help="dtype of the computation; default: auto"
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    add_residency(parser)
+    parser.add_argument(
+        "--attention",
+        choices=ATTENTIONS,
+        help="attention kernel of the experts; all but sage are exact; default: the fastest exact one",
+    )
+    parser.add_argument(
+        "--kernels",
+        choices=KERNELS,
+        help="kernels for element-wise operations of the experts and the VAE; plain uses only torch; "
+        "default: the fastest that work here",
+    )
+    parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="run the blocks of the experts through torch.compile: less memory, rarely faster; "
+        "needs triton on a GPU, a C++ compiler on a CPU",
+    )
+    parser.add_argument(
+        "--as-requested",
+        action="store_true",
+        help="follow the acceleration field of the request; without this flag every step is computed",
+    )
+    parser.add_argument(
+        "--ignore-memory", action="store_true", help="run even if the memory estimate says that it cannot fit"
+    )
+    parser.add_argument(
+        "--allow-partial-loras",
+        action="store_true",
+        help="also apply LoRAs of which only a part fits the model",
+    )
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=data_folder() / "loras",
+        metavar="FOLDER",
+        help="folder for downloaded LoRAs; default: %(default)s",
+    )
+
+    speech = parser.add_argument_group("speech to video")
+    speech.add_argument(
+        "--pose-video", type=Path, metavar="FILE", help="a pose video that guides the body of the speaker"
+    )
+    speech.add_argument(
+        "--max-seconds",
+        type=seconds_of,
+        metavar="S",
+        help="cut the video after S seconds; default: the length of the sound",
+    )
+
+
+@contextmanager
+def showing_residency() -> Iterator[None]:
+    """Print on stderr what `stages` logs about the residency of the weights."""
+    stages = f"{__package__.rpartition('.')[0]}.generate.stages"
+    said, handler = logging.getLogger(stages), logging.StreamHandler(sys.stderr)
+    before = said.level
+    said.addHandler(handler)
+    said.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        said.setLevel(before)
+        said.removeHandler(handler)
+
+
+def worker_of(options: argparse.Namespace, *, keeps: bool) -> LocalWorker:
+    """Load the chosen model, and return what runs requests on it.
+
+    keeps: its experts stay loaded between two runs.
+    """
+    from ..generate.local_worker import LocalWorker
+    from ..interpolation.interpolator_files import find_interpolators
+
+    return LocalWorker(
+        model=load_chosen(options, _required_model(options), options.precision),
+        memory=DeviceMemory(options.device, keeps=keeps),
+        progress=TerminalProgress(sys.stderr),
+        tell=print_findings,
+        lora_sources=lora_sources(options),
+        interpolators=find_interpolators(options.interpolator_folder),
+        acceleration="as requested" if options.as_requested else "exact",
+        check_memory=not options.ignore_memory,
+        allow_partial_loras=options.allow_partial_loras,
+        pose_video=options.pose_video,
+        max_seconds=options.max_seconds,
+    )
+
+
+def _required_model(options: argparse.Namespace) -> str:
+    if options.model is None:
+        raise RequestError.of("--model", "not given", "give toy, a folder in diffusers layout, or a file")
+    return str(options.model)
+
+
+def lora_sources(options: argparse.Namespace) -> LoraSources:
+    """Any local file, the embedded LoRAs, and the web."""
+    from ..download.downloads import Downloads
+    from ..weights.lora.find import LoraSources
+
+    return LoraSources(embedded=embedded_loras(), downloads=Downloads.into(options.cache))

@@ -1,0 +1,113 @@
+"""The folder of a batch: its results, and the place where unfinished ones are made.
+
+A result is made in a folder of its attempt, and moved out when it is complete. So a file in the folder of the
+batch is whole, whenever the process ends.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from ..errors import RequestError
+from ..files.on_disk import move_into_place
+from ..video.output import SUFFIXES, sidecar
+from .row_journal import JournalRow
+
+__all__ = ["BatchFolder"]
+
+_UNFINISHED = ".unfinished"
+_CHUNK = 1 << 20
+
+
+class BatchFolder:
+    """The folder `path`, which is made. Raises OSError where it cannot be written."""
+
+    def __init__(self, path: Path) -> None:
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "batch.sqlite"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from working in the folder. Raises RequestError if one does.
+
+        The system releases the lock however the process ends.
+        """
+        lock = FileLock(self.path / "batch.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            fix = "wait until it has ended, or give another folder"
+            raise RequestError.of("--output", f"another batch runs in {self.path}", fix) from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def attempt(self, row: JournalRow) -> Path:
+        """Make and return the folder in which an attempt of a row makes its files."""
+        place = self._attempt(row)
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir(parents=True)
+        return place
+
+    def publish(self, row: JournalRow) -> bool:
+        """Move the files of a row that is `publishing` into their places. Doing it twice does no harm.
+
+        Returns whether they are there: not if somebody removed them meanwhile. Raises OSError.
+        """
+        assert row.file is not None  # noqa: S101 - the journal knows it from this state on
+        place = self.path / row.file
+        for file in (sidecar(place), place):  # a video that can be seen has its receipt
+            made = self._attempt(row) / file.name
+            if made.exists():
+                move_into_place(made, file)
+        return self.holds(row)
+
+    def holds(self, row: JournalRow) -> bool:
+        """Return whether the result of a row is in its place, as it was written, with its receipt."""
+        if row.file is None:
+            return False
+        place = self.path / row.file
+        try:
+            return place.stat().st_size == row.size_bytes and sidecar(place).is_file()
+        except OSError:
+            return False
+
+    def require_free(self, row: JournalRow) -> None:
+        """Raise RequestError if a file that is not of this batch has the name of a row's result."""
+        for suffix in (".json", *SUFFIXES):
+            file = self.path / f"{row.name}{suffix}"
+            if file.exists():
+                fix = "give another folder, or move the file away"
+                raise RequestError.of("--output", f"{file} exists, and is not of this batch", fix)
+
+    def clean(self, row: JournalRow) -> None:
+        """Remove what unfinished attempts of a row left."""
+        for place in (self.path / _UNFINISHED).glob(f"{row.name}.*"):
+            if place.suffix[1:].isdecimal() and place.stem == row.name:
+                shutil.rmtree(place, ignore_errors=True)
+
+    def close(self) -> None:
+        """Remove the folder of unfinished results if it is empty."""
+        unfinished = self.path / _UNFINISHED
+        if unfinished.is_dir() and not any(unfinished.iterdir()):
+            unfinished.rmdir()
+
+    def _attempt(self, row: JournalRow) -> Path:
+        return self.path / _UNFINISHED / f"{row.name}.{row.attempt}"
+
+
+def sync(file: Path) -> None:
+    """Write the content of a file to the disk, so that a loss of power after a commit does not lose it."""
+    with file.open("rb+") as stream:
+        os.fsync(stream.fileno())

@@ -1,0 +1,72 @@
+"""Runs one request after another on this machine with one model, which stays loaded between them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..device.memory import Memory
+from ..interpolation.interpolator_files import Interpolators
+from ..loading.wan_model import WanModel
+from ..plan.plan import Plan
+from ..progress import Progress
+from ..request.base import WanRequest
+from ..request.report import Tell
+from ..weights.lora.find import LoraSources
+from .local_run import Acceleration, Checked, checked, run
+from .result import Result
+
+__all__ = ["LocalWorker"]
+
+
+@dataclass(frozen=True)
+class LocalWorker:
+    """What all runs of a process have in common. The fields are arguments of `local_run.run`.
+
+    memory: one whose `keeps` is on holds the experts for the next run.
+    """
+
+    model: WanModel
+    memory: Memory
+    progress: Progress
+    tell: Tell
+    lora_sources: LoraSources
+    interpolators: Interpolators
+    acceleration: Acceleration = "exact"
+    check_memory: bool = True
+    allow_partial_loras: bool = False
+    pose_video: Path | None = None
+    max_seconds: float | None = None
+
+    def check(self, request: WanRequest) -> Checked:
+        """Do all that `run` does before it loads weights, except for its estimate of the memory."""
+        return checked(
+            request,
+            self.model,
+            interpolators=self.interpolators,
+            lora_sources=self.lora_sources,
+            progress=self.progress,
+            acceleration=self.acceleration,
+            allow_partial_loras=self.allow_partial_loras,
+            pose_video=self.pose_video,
+            max_seconds=self.max_seconds,
+        )
+
+    def run(self, request: WanRequest, out: Path | Callable[[Plan], Path]) -> Result:
+        """Write the result of the request to `out`, with its receipt beside it. Raises as `local_run.run`."""
+        return run(
+            request,
+            self.model,
+            out=out,
+            memory=self.memory,
+            progress=self.progress,
+            tell=self.tell,
+            lora_sources=self.lora_sources,
+            interpolators=self.interpolators,
+            acceleration=self.acceleration,
+            check_memory=self.check_memory,
+            allow_partial_loras=self.allow_partial_loras,
+            pose_video=self.pose_video,
+            max_seconds=self.max_seconds,
+        )

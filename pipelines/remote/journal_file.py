@@ -1,0 +1,57 @@
+"""Opens the SQLite file of a journal, and writes to it: alone among all processes, synced at each commit."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import JournalError
+from .schema import bring_up_to_date
+
+__all__ = ["as_journal_error", "open_journal", "transaction"]
+
+
+def open_journal(
+    file: Path, migrations: Sequence[str], connect: Callable[..., sqlite3.Connection] = sqlite3.connect
+) -> sqlite3.Connection:
+    """Open or make the file, with the tables of `migrations`. Raises JournalError and sqlite3 errors."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # prompts are nobody else's business
+    database = connect(file, timeout=10, isolation_level=None, check_same_thread=False)
+    database.execute("PRAGMA journal_mode = WAL")
+    database.execute("PRAGMA synchronous = FULL")  # a commit outlives a loss of power
+    bring_up_to_date(database, str(file), migrations)
+    return database
+
+
+@contextmanager
+def transaction(database: sqlite3.Connection, lock: threading.RLock) -> Iterator[None]:
+    """Be alone among all writers. What is written is on disk at the end, or not at all."""
+    with lock:
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:  # on a full disk SQLite has rolled back already
+                database.execute("ROLLBACK")
+            raise
+
+
+@contextmanager
+def as_journal_error(file: Path, damaged: str) -> Iterator[None]:
+    """Turn errors of SQLite and of the disk into JournalError. damaged: what to do about a damaged file."""
+    try:
+        yield
+    except sqlite3.IntegrityError:
+        raise
+    except sqlite3.OperationalError as error:  # locked, full, not writable: the file itself may be sound
+        raise JournalError(f"the journal cannot be used: {file}: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise JournalError(f"the journal is damaged: {file}: {error}. {damaged}") from error
+    except OSError as error:
+        raise JournalError(f"the journal cannot be used: {file}: {error}") from error
