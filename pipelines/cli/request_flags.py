@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEFAULT_KIND",
+    "add_model",
     "add_model_flags",
     "add_request_flags",
     "add_residency",
@@ -62,7 +63,7 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         help="values for what REQUEST.json and flags leave out; official: those of the official code for the "
         "model; fal: fal's defaults; lightning: 4 steps, for distilled weights or LoRAs; draft: a quick look",
     )
-    _add_model(parser)
+    add_model(parser)
     add_interpolator_folders(parser)
 
 
@@ -75,7 +76,8 @@ def _kind(name: str) -> str:
     return name
 
 
-def _add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of the model and of the helper models."""
     group = parser.add_argument_group(
         "the model",
         "An embedded model, a folder in diffusers layout, or single files (.safetensors, .gguf) with one "

@@ -12,9 +12,12 @@ from typing import Any
 from ..errors import MediaError, RequestError
 from ..files.file_names import require_file_name, too_long
 from ..files.staging import StagingError, require_free, staged_file, staged_pair
+from .local_file import file_at
 
 __all__ = [
+    "FILE_ENTRY",
     "SUFFIXES",
+    "file_entry",
     "require_known_suffix",
     "require_place",
     "require_suffix",
@@ -27,6 +30,7 @@ __all__ = [
 
 _SUFFIXES_OF = {"mp4": (".mp4",), "png": (".png",), "jpeg": (".jpg", ".jpeg")}
 
+FILE_ENTRY = "file"  # the key of `file_entry` in a receipt beside its file
 SUFFIXES = tuple(ending for endings in _SUFFIXES_OF.values() for ending in endings)
 """Every suffix that a run can write."""
 
@@ -111,11 +115,18 @@ def _cannot_write(video: Path, error: OSError) -> MediaError:
     return MediaError(f"cannot write {video}: {reason}; choose another path")
 
 
+def file_entry(video: Path) -> dict[str, Any]:
+    """Return what a receipt says of the bytes of its file. Raises RequestError if they cannot be read."""
+    read = file_at(video, "output")
+    return {"sha256": read.sha256, "size_bytes": read.size_bytes}
+
+
 def write_sidecar(video: Path, receipt: Mapping[str, Any]) -> None:
-    """Write the receipt of `video` beside it. Raises MediaError if that fails."""
+    """Write the receipt of `video` beside it, with the hash of its bytes. Raises MediaError if that fails."""
     try:
+        whole = {**receipt, FILE_ENTRY: file_entry(video)}
         with staged_file(sidecar(video)) as part:
-            part.write_text(json.dumps(receipt, indent=2, ensure_ascii=False), encoding="utf-8")
+            part.write_text(json.dumps(whole, indent=2, ensure_ascii=False), encoding="utf-8")
     except OSError as error:
         raise MediaError(f"cannot write {sidecar(video)}: {error.strerror or error}") from error
 

@@ -1,0 +1,267 @@
+"""Says of a finished file whether it is what its receipt says.
+
+Two ways: quick, by what file and receipt say of each other, and by running the request of the receipt again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from PIL import Image
+
+from ..device.memory import Memory
+from ..errors import ModelError, RequestError, WanDuetError
+from ..interpolation.interpolator_files import Interpolators
+from ..progress import Progress
+from ..video.output import FILE_ENTRY, file_entry, sidecar
+from ..video.probe import probe
+from ..video.read import read_frames
+from ..video.tags import RECEIPT
+from ..weights.lora.find import LoraSources
+from .cpu_settings import threads_of
+from .local_receipt import Recorded, read_receipt
+from .recorded_inputs import recorded_inputs
+
+if TYPE_CHECKING:
+    from ..loading.wan_model import WanModel
+    from .result import Result
+
+__all__ = ["Verification", "verify_by_running", "verify_quickly"]
+
+Verdict = Literal["same bits", "same within rounding", "different", "cannot tell"]
+LoadModel = Callable[[Recorded], "WanModel"]
+
+_ROUNDING_PSNR_DB = 40.0  # frames closer than this are taken for rounding; a changed request is far below
+_NOT_OF_THE_RESULT = {"timings_s", FILE_ENTRY, "latents_reused"}
+_OF_THE_RESULT = (
+    *("kind", "inputs", "prompt", "plan", "latents_sha256", "frames_sha256"),
+    *("interpolator", "acceleration", "lossy_by_choice"),
+)
+_OF_THE_MODEL = ("family", "precision", "dtype", "files", "loras")
+_YOUNGER = {"frames_sha256"}  # missing in older receipts
+
+
+@dataclass(frozen=True)
+class Verification:
+    """reasons: what was found, one sentence each."""
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        return {"verdict": self.verdict, "reasons": list(self.reasons)}
+
+    def text(self) -> str:
+        return "\n".join([self.verdict, *(f"  {reason}" for reason in self.reasons)])
+
+
+def verify_quickly(file: Path, receipt: Path | None = None) -> Verification:
+    """Compare a video or image with its receipts, inside it and beside it, without running anything.
+
+    receipt: the file of the receipt, if it is not the one beside `file`.
+
+    Raises MediaError when `file` cannot be read, RequestError when a receipt cannot.
+    """
+    inside, beside = _receipt_inside(file), _receipt_beside(file, receipt)
+    if beside is None:
+        found = "it has a receipt inside and none beside it" if inside else "it has no receipt"
+        return Verification("cannot tell", (found,))
+    wrong = [*_different_size(file, beside), *_contradictions(inside, beside)]
+    entry = beside.get(FILE_ENTRY)
+    if entry is not None and entry != file_entry(file):
+        wrong.append("the bytes of the file are not those that its receipt names")
+    if wrong:
+        return Verification("different", tuple(wrong))
+    unknown = []
+    if entry is None:
+        unknown.append("the receipt does not name the bytes of the file")
+    if inside is None:
+        unknown.append("the file has no receipt inside, so only a run can tell whether this request made it")
+    if unknown:
+        return Verification("cannot tell", tuple(unknown))
+    return Verification("same bits", ("bytes, size and both receipts agree; nothing was run again",))
+
+
+def verify_by_running(
+    file: Path,
+    load: LoadModel,
+    *,
+    memory: Memory,
+    progress: Progress,
+    receipt: Path | None = None,
+    interpolators: Interpolators | None = None,
+    lora_sources: LoraSources | None = None,
+) -> Verification:
+    """Run the request of the receipt again, and compare receipt and frames with those of `file`.
+
+    load: returns the model for what the receipt says.
+
+    A quick look goes first. Raises as `verify_quickly`, and what `progress.check` raises.
+    """
+    quick = verify_quickly(file, receipt)
+    if quick.verdict == "different":
+        return quick
+    beside = sidecar(file) if receipt is None else receipt
+    if not beside.exists():
+        return quick
+    try:
+        with TemporaryDirectory() as folder:
+            out = Path(folder) / file.name
+            made = _run_again(read_receipt(beside), load, out, memory, progress, interpolators, lora_sources)
+            return _compared(file, made, json.loads(beside.read_text(encoding="utf-8")))
+    except WanDuetError as error:
+        return Verification("cannot tell", (f"it cannot be run again: {error}",))
+
+
+def _run_again(
+    recorded: Recorded,
+    load: LoadModel,
+    out: Path,
+    memory: Memory,
+    progress: Progress,
+    interpolators: Interpolators | None,
+    lora_sources: LoraSources | None,
+) -> Result:
+    """Run the request alone: nothing that the receipt says of the result is used."""
+    from .local_run import run
+    from .speech_run import SPEECH
+
+    if recorded.request.task == SPEECH:
+        raise ModelError("a run of speech also depends on its pose video and its length; use --quick")
+    model = replace(load(recorded), preferences=recorded.preferences)
+    with threads_of(recorded.cpu):
+        return run(
+            recorded.request,
+            model,
+            out=out,
+            memory=memory,
+            progress=progress,
+            media=recorded_inputs(recorded.inputs, (Path.cwd(), recorded.folder)),
+            lora_sources=lora_sources,
+            interpolators=interpolators,
+            acceleration="exact" if recorded.cache_threshold is None else "as requested",
+            allow_partial_loras=True,
+        )
+
+
+def _compared(file: Path, made: Result, beside: Mapping[str, Any]) -> Verification:
+    wrong = _different_entries(json.loads(sidecar(made.path).read_text(encoding="utf-8")), beside)
+    reasons = [f"a new run of the request has another {name}" for name in wrong]
+    psnr = _psnr(file, made.path)
+    if psnr is None:
+        return Verification("different", (*reasons, "the frames differ in number or size"))
+    if not wrong and psnr == np.inf:
+        return Verification("same bits", ("a new run has the same latents, frames and receipt",))
+    if psnr == np.inf and wrong == ["latents_sha256"]:
+        reasons.append("its frames are equal: the latents were rounded, or the receipt was changed")
+        return Verification("cannot tell", tuple(reasons))
+    reasons.append(f"its frames are at {psnr:.1f} dB PSNR of the file's")
+    close = set(wrong) <= {"latents_sha256", "frames_sha256"} and psnr >= _ROUNDING_PSNR_DB
+    return Verification("same within rounding" if close else "different", tuple(reasons))
+
+
+def _different_entries(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
+    """Return the entries about the result in which two receipts differ."""
+    wrong = [
+        name
+        for name in _OF_THE_RESULT
+        if here.get(name) != there.get(name) and (name in there or name not in _YOUNGER)
+    ]
+    wrong += [
+        f"model.{name}" for name in _OF_THE_MODEL if here["model"].get(name) != there["model"].get(name)
+    ]
+    wrong += ["adjustments"] if _adjusted(here) != _adjusted(there) else []
+    # An unset seed was drawn, and the new run was given the one that was drawn.
+    request = {"seed": there["seed"], **{k: v for k, v in there["request"].items() if v is not None}}
+    return wrong + (["request"] if request != {**here["request"], "seed": there["seed"]} else [])
+
+
+def _adjusted(receipt: Mapping[str, Any]) -> list[tuple[Any, Any]]:
+    """Return what was adjusted to what. The reasons are texts of a version."""
+    return [(entry.get("field"), entry.get("used")) for entry in receipt.get("adjustments", ())]
+
+
+def _psnr(one: Path, other: Path) -> float | None:
+    """Return the lowest PSNR of a frame in dB, of 8-bit values. None if number or size of frames differ."""
+    lowest, pairs = np.inf, zip(_frames(one), _frames(other), strict=True)
+    with suppress(ValueError):  # zip: one of them is longer
+        for first, second in pairs:
+            if first.shape != second.shape:
+                return None
+            error = float(np.mean((first.astype(np.float64) - second) ** 2))
+            lowest = min(lowest, 10 * np.log10(255**2 / error) if error else np.inf)
+        return float(lowest)
+    return None
+
+
+def _frames(file: Path) -> Any:
+    if _is_video(file):
+        return read_frames(file)
+    with Image.open(file) as image:
+        return iter([np.asarray(image.convert("RGB"))])
+
+
+def _is_video(file: Path) -> bool:
+    return file.suffix.lower() not in (".png", ".jpg", ".jpeg")
+
+
+def _receipt_inside(file: Path) -> dict[str, Any] | None:
+    """Return the receipt in the metadata of a video or image."""
+    if _is_video(file):
+        text = probe(file).tags.get(RECEIPT)
+    else:
+        with Image.open(file) as image:
+            lines = [str(line).partition(":") for line in image.getexif().values()]  # of a JPEG
+            text = image.info.get(RECEIPT) or next((text for name, _, text in lines if name == RECEIPT), None)
+    with suppress(ValueError, RecursionError):
+        found = json.loads(text or "null")
+        return found if isinstance(found, dict) else None
+    return None
+
+
+def _receipt_beside(file: Path, receipt: Path | None) -> dict[str, Any] | None:
+    place = sidecar(file) if receipt is None else receipt
+    if receipt is None and not place.exists():
+        return None
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise RequestError.of("--receipt", f"{place}: {error}", "give the .json file of the result") from None
+    if not isinstance(found, dict) or "wan_duet" not in found:
+        raise RequestError.of("--receipt", f"{place} is not a receipt", "give the .json file of the result")
+    return found
+
+
+def _contradictions(inside: Mapping[str, Any] | None, beside: Mapping[str, Any]) -> list[str]:
+    if inside is None:
+        return []
+    names = sorted({*inside, *beside} - _NOT_OF_THE_RESULT)
+    return [
+        f"the receipt inside the file has another {name}"
+        for name in names
+        if inside.get(name) != beside.get(name)
+    ]
+
+
+def _different_size(file: Path, receipt: Mapping[str, Any]) -> list[str]:
+    """Compare size, frames and rate of the file with the plan of a local receipt."""
+    plan = receipt.get("plan") or {}
+    if _is_video(file):
+        facts = probe(file)
+        found: dict[str, Any] = {"width": facts.width, "height": facts.height, "frames": facts.frames}
+    else:
+        with Image.open(file) as image:
+            found = {"width": image.width, "height": image.height, "frames": 1}
+    planned = {"width": plan.get("width"), "height": plan.get("height"), "frames": plan.get("frames_out")}
+    return [
+        f"the file has {name} {found[name]}, its receipt {value}"
+        for name, value in planned.items()
+        if value is not None and value != found[name]
+    ]
