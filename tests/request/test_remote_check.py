@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -318,6 +319,13 @@ def test_runners_stand_side_by_side() -> None:
         "impossible",
     ]
     assert "price: about $0.17" in side_by_side(reports)
+
+
+def test_seconds_that_nobody_can_expect_are_unknown() -> None:
+    report = check(t2v(), "fal")
+    expected, unknown = (replace(report, expected_s=seconds) for seconds in (107.6, None))
+    (row,) = [line for line in side_by_side([expected, unknown]).splitlines() if line.startswith("seconds")]
+    assert row.split() == ["seconds", "about", "108", "unknown"]
 
 
 @pytest.mark.parametrize("kind", ["animate-move", "animate-replace"])
