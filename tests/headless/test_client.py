@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -211,12 +212,20 @@ def test_leaving_early_cancels_the_job(fake: Callable[..., FakeComfyUI]) -> None
     assert comfyui.posted[-2:] == [("/queue", {"delete": [ID]}), ("/interrupt", {"prompt_id": ID})]
 
 
-def test_a_job_that_takes_too_long_is_given_up(fake: Callable[..., FakeComfyUI]) -> None:
+def test_a_job_that_takes_too_long_is_given_up_soon(fake: Callable[..., FakeComfyUI]) -> None:
+    looks: list[float] = []
+
+    def clock() -> float:
+        looks.append(time.monotonic())
+        return looks[-1]
+
     with (
-        ComfyClient(fake([]).url) as client,
-        pytest.raises(HostError, match="not finished the workflow after 1 s"),
+        ComfyClient(fake([]).url, clock=clock) as client,
+        pytest.raises(HostError, match="not finished the workflow after 3 s"),
     ):
-        client.run(WORKFLOW, timeout_s=1)
+        client.run(WORKFLOW, timeout_s=3)
+    assert len(looks) <= 25
+    assert max(after - before for before, after in itertools.pairwise(looks)) < 4.0
 
 
 def test_a_comfyui_that_goes_away_is_noticed(fake: Callable[..., FakeComfyUI]) -> None:
