@@ -90,6 +90,24 @@ def test_a_provider_that_is_silent_after_a_stop_is_left_to_the_next_start_within
     assert patient.clock.elapsed() < 300
 
 
+def test_a_provider_that_is_silent_for_half_a_minute_after_a_stop_is_waited_for(
+    patient: JobContext, workshop: Workshop, order: Make
+) -> None:
+    stopped: list[float] = []
+
+    def look() -> None:
+        if stopped and patient.clock.elapsed() < stopped[0] + 30.0:
+            workshop.faults["status"].append(silent())
+
+    workshop.looks = 10_000
+    workshop.during["submit"] = lambda: patient.journal.ask_to_stop(the_row(patient).job_id)
+    workshop.during["cancel"] = lambda: stopped.append(patient.clock.elapsed())
+    workshop.during["status"] = look
+    with pytest.raises(JobStoppedError):
+        run(order(), patient)
+    assert stopped
+
+
 @pytest.mark.parametrize("seconds", [1.0, 2.0, 4.0, 10.0, 30.0, 120.0, 600.0])
 def test_a_finished_job_is_seen_soon_and_an_unfinished_one_is_not_asked_about_all_the_time(
     patient: JobContext, workshop: Workshop, order: Make, seconds: float
