@@ -61,7 +61,8 @@ def add_model_flags(parser: argparse.ArgumentParser) -> None:
         "--preset",
         choices=PRESETS,
         help="values for what REQUEST.json and flags leave out; official: those of the official code for the "
-        "model; fal: fal's defaults; lightning: 4 steps, for distilled weights or LoRAs; draft: a quick look",
+        "model; fal: fal's defaults; draft: a quick look; the others: for weights or LoRAs that are "
+        "distilled for few steps",
     )
     add_model(parser)
     add_interpolator_folders(parser)

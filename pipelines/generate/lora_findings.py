@@ -9,6 +9,7 @@ from ..errors import LoraError, ModelError
 from ..loading.host_model import AnyModel, HostModel
 from ..plan.families import Family
 from ..request.base import WanRequest
+from ..request.distilled import distilled_by_name, distilled_findings
 from ..request.local_settings import LocalSettings
 from ..request.lora_weight import LegacyLoRAWeight, LoRAWeight, NovitaLoRA, place_of
 from ..request.report import Finding, Status
@@ -22,6 +23,8 @@ from ..weights.recipe import Recipe
 __all__ = ["attached_remarks", "fit_findings", "lora_findings"]
 
 AnyLoRA = LoRAWeight | LegacyLoRAWeight | NovitaLoRA
+_TITLES = ("modelspec.title", "ss_output_name")
+_LONGEST_TITLE = 80
 _OTHER = {"high": "low", "low": "high"}
 
 
@@ -64,6 +67,7 @@ def lora_findings(request: WanRequest, sources: LoraSources, experts: int = 2) -
                 "its alpha is unknown without the adapter_config.json beside it, and is taken as the rank"
             )
             found.append(Finding(f"{one.field}.path", "warning", one.lora.path, one.lora.path, reason))
+    found += _distilled_by_title(request, opened)
     others = () if experts == 1 else _on_other_expert(opened)
     return list(dict.fromkeys((*found, *others)))  # an entry for each stage names its file twice
 
@@ -128,6 +132,17 @@ def _open(field: str, lora: AnyLoRA, sources: LoraSources) -> _Opened:
         return _Opened(field, lora, read_lora(sources.find(lora.path, lora.weight_name)))
     except LoraError as error:
         return _Opened(field, lora, None, str(error).removeprefix("loras: "))
+
+
+def _distilled_by_title(request: WanRequest, opened: Sequence[_Opened]) -> Iterator[Finding]:
+    """Yield what does not suit LoRAs that only their headers call distilled. The check knows file names."""
+    values = {**request.model_dump(mode="json"), "loras": ()}
+    for one in opened:
+        if one.file is None or not one.lora.scale or distilled_by_name(one.file.file.name):
+            continue
+        titles = [one.file.metadata.get(name, "") for name in _TITLES]
+        if title := next((title for title in titles if distilled_by_name(title)), ""):
+            yield from distilled_findings(values, [title[:_LONGEST_TITLE]])
 
 
 def _on_other_expert(opened: Sequence[_Opened]) -> Iterator[Finding]:

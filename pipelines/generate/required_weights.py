@@ -12,7 +12,7 @@ from ..loading.missing_files import missing
 from ..request.distilled import DISTILLED_NAME
 from ..weights.lora.find import LoraSources
 
-__all__ = ["missing_weights", "with_lightning"]
+__all__ = ["expert_file_names", "missing_weights", "with_lightning"]
 
 _FAST = re.compile(r"fast[ _-]?(?:wan|video)|dmd", re.IGNORECASE)
 _LORAS = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/tree/main/split_files/loras"
@@ -96,6 +96,11 @@ def _names(model: AnyModel) -> dict[str, list[str]]:
     if isinstance(model, HostModel):
         return {name: [facts.file] for name, facts in model.facts.items()}
     return {name: [_name(file) for file in recipe.files] for name, recipe in model.experts.items()}
+
+
+def expert_file_names(model: AnyModel) -> list[str]:
+    """Return the names of the files of all experts, or of the folders that hold them."""
+    return list(dict.fromkeys(name for names in _names(model).values() for name in names))
 
 
 def _name(file: Path) -> str:

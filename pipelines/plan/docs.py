@@ -12,6 +12,7 @@ from typing import Any
 
 from ..request import KINDS, FieldRow, WanRequest, field_table, local_row
 from ..request.contracts import ALIASES
+from ..request.distilled import DISTILLED_WEIGHTS
 from ..request.implied import IMAGE_TASKS
 from ..request.local_rules import LOCAL_RULES
 from ..request.local_settings_rules import SETTING_MEANINGS
@@ -21,6 +22,7 @@ from .families import DISTILLED_TASKS, FAMILIES, Family
 __all__ = [
     "PAGE",
     "WRITE",
+    "distilled_markdown",
     "field_markdown",
     "local_markdown",
     "official_markdown",
@@ -75,8 +77,9 @@ a request differs from the official settings of its model.
 - `official`: what the official code uses for the model, in the table, with its negative prompt and UniPC.
   Kinds of distilled weights (turbo, distill, FastVideo) have none.
 - `fal`: the defaults that fal states.
-- `lightning`: four steps at shift 5 without guidance, for weights or LoRAs that are distilled for them.
 - `draft`: a quick look: the smallest tier, 12 steps, no frames in between.
+- the names in the second table: for weights or LoRAs that are distilled for few steps. *Check* recognises
+  them by their names, and says when a request has other settings.
 
 """
 _LOCAL = """Every kind runs on this machine, but those that a provider alone offers. If some values of a field
@@ -102,7 +105,7 @@ def requests_page() -> str:
     for kind in KINDS:
         parts += [f"## {kind}\n\n", _heading(KINDS[kind]), field_markdown(kind), "\n"]
     parts += ["## local\n\n", _SETTINGS, _fields(local_row().fields), "\n", settings_markdown(), "\n"]
-    parts += ["## Presets\n\n", _PRESETS, official_markdown(), "\n"]
+    parts += ["## Presets\n\n", _PRESETS, official_markdown(), "\n", distilled_markdown(), "\n"]
     parts += ["## Sizes\n\n", _SIZES, sizes_markdown(), "\n"]
     parts += ["## What a field means on this machine\n\n", _LOCAL, local_markdown(), "\n"]
     parts += ["## Prices\n\n", price_markdown()]
@@ -167,6 +170,29 @@ def official_markdown() -> str:
         scales = ", ".join(f"{scale:g}" for scale in family.guidance)
         times = values["num_frames"], values["frames_per_second"]
         lines.append((family.name, family.steps, shift, boundary, scales, *times, family.source))
+    return _table(head, lines)
+
+
+def distilled_markdown() -> str:
+    """Return the settings of distilled weights, as a Markdown table."""
+    head = (
+        "distilled weights",
+        "ask with",
+        "steps",
+        "shift or sigmas",
+        "guidance",
+        "boundary",
+        "source",
+        "as of",
+    )
+    lines = []
+    for known in DISTILLED_WEIGHTS:
+        sigmas = ", ".join(f"{sigma:.4g}" for sigma in known.local.get("sigmas", ()))
+        levels = sigmas or ("" if known.shift is None else f"shift {known.shift:g}")
+        boundary, asked = known.local.get("boundary", ""), f"`{known.remedy}`"
+        lines.append(
+            (known.title, asked, known.steps, levels, known.guidance, boundary, known.source, known.as_of)
+        )
     return _table(head, lines)
 
 

@@ -2,25 +2,26 @@
 
 official:  what the official code uses for the model; the numbers stand in `families`.
 fal:       the defaults that fal states for the kind.
-lightning: four steps without guidance, for weights or LoRAs that are distilled for them.
 draft:     a quick look: small, few steps, no frames in between.
+lightning and the other names of request/distilled.json: for weights or LoRAs that are distilled for few
+           steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ..errors import RequestError
 from ..request import WanRequest, field_table
+from ..request.distilled import DISTILLED_WEIGHTS, Distilled
 from ..request.field_rows import LOCAL
 from ..request.implied import plan_name
 from .families import Family, default_family
 
 __all__ = ["PRESETS", "with_preset"]
 
-# LightX2V Wan22StepDistillScheduler: 4 steps at shift 5, guidance off.
-_LIGHTNING = {"num_inference_steps": 4, "shift": 5.0, "guidance_scale": 1.0, "guidance_scale_2": 1.0}
 _DRAFT = {
     "resolution": "480p",
     "image_size": "square",
@@ -62,12 +63,19 @@ def _fal(cls: type[WanRequest], _family: Family | None, _given: Mapping[str, Any
     return {plan_name(row.name): row.default for row in field_table(cls.kind) if row.default is not None}
 
 
-def _lightning(cls: type[WanRequest], _family: Family | None, _given: Mapping[str, Any]) -> dict[str, Any]:
+def _distilled(
+    distilled: Distilled, cls: type[WanRequest], family: Family | None, _given: Mapping[str, Any]
+) -> dict[str, Any]:
     names = {plan_name(row.name) for row in field_table(cls.kind)}
     takes_steps = "num_inference_steps" in names and not cls.task.startswith(
         ("small-", "speech-", "animate-")
     )
-    return {**_LIGHTNING, LOCAL: {"solver": "lightning"}} if takes_steps else {}
+    if not takes_steps:
+        return {}
+    if (family or default_family(cls.task)).experts == 2:
+        return distilled.values
+    one = {name: value for name, value in distilled.values.items() if name != "guidance_scale_2"}
+    return {} if "boundary" in distilled.local else one
 
 
 def _draft(cls: type[WanRequest], _family: Family | None, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -82,6 +90,6 @@ def _draft(cls: type[WanRequest], _family: Family | None, given: Mapping[str, An
 PRESETS: Mapping[str, Callable[[type[WanRequest], Family | None, Mapping[str, Any]], dict[str, Any]]] = {
     "official": _official,
     "fal": _fal,
-    "lightning": _lightning,
     "draft": _draft,
+    **{known.preset: partial(_distilled, known) for known in DISTILLED_WEIGHTS if known.preset},
 }

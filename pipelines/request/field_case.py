@@ -25,7 +25,7 @@ class LocalAbilities:
     remarks:                what else to say about the loaded model.
     own_engine:             whether the networks are ours; those of a host guide in their own way.
     patched_shift:          the shift that a patch of the host gave the model; the request's wins.
-    attached_loras:         the file names of the LoRAs that the model has before those of the request.
+    attached_loras:         the file names of the model, and of the LoRAs that it has before the request's.
     count_tokens:           counts the tokens of a prompt for the loaded model; None where nobody can.
     """
 

@@ -15,6 +15,7 @@ from wan_duet.pipelines.plan import FAMILIES, make_plan
 from wan_duet.pipelines.plan.families import DISTILLED_TASKS, default_family
 from wan_duet.pipelines.plan.presets import PRESETS, with_preset
 from wan_duet.pipelines.request import KINDS, LOCAL_KINDS, check, parse
+from wan_duet.pipelines.request.distilled import DISTILLED_WEIGHTS
 
 OFFICIAL = json.loads(Path(__file__).with_name("official_settings.json").read_text(encoding="utf-8"))
 MODELS: dict[str, dict[str, Any]] = {**OFFICIAL["wan2.2"]["models"], **OFFICIAL["wan2.1"]["models"]}
@@ -119,6 +120,8 @@ HAS: dict[str, set[str]] = {
     },
     "draft": set(KINDS),
 }
+HAS |= {known.preset: HAS["lightning"] for known in DISTILLED_WEIGHTS if known.preset}
+HAS["rcm-i2v"] = {kind for kind in HAS["lightning"] if default_family(KINDS[kind].task).experts == 2}
 
 
 @pytest.mark.parametrize("kind", KINDS)

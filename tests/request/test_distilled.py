@@ -1,0 +1,87 @@
+"""Distilled weights: recognised by name, told when a request wastes them, and usable as presets."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from wan_duet.pipelines.embedded.toy_model import embedded_loras
+from wan_duet.pipelines.generate.lora_findings import lora_findings
+from wan_duet.pipelines.plan import FAMILIES, make_plan
+from wan_duet.pipelines.plan.presets import with_preset
+from wan_duet.pipelines.request import KINDS, check, parse
+from wan_duet.pipelines.request.distilled import DISTILLED_WEIGHTS, distilled_by_name
+from wan_duet.pipelines.weights.lora.find import LoraSources
+
+
+@pytest.mark.parametrize(
+    ("name", "preset"),
+    [
+        ("wan2.2_t2v_lightx2v_4steps_lora_v1.1_high_noise.safetensors", "lightning"),
+        ("Wan2.2-I2V-A14B-4steps-lora-rank64-Seko-V1", "lightning"),
+        ("wan2.2_i2v_A14b_high_noise_int8_lightx2v_4step.safetensors", "lightning"),
+        ("Wan21_T2V_14B_lightx2v_cfg_step_distill_lora_rank32.safetensors", "lightx2v"),
+        ("Wan2.1-T2V-14B-StepDistill-CfgDistill-Lightx2v", "lightx2v"),
+        ("Wan_2_1_T2V_14B_rCM_lora_average_rank_148_bf16.safetensors", "rcm"),
+        ("TurboWan2.2-I2V-A14B-high-720P", "rcm-i2v"),
+        ("TurboDiffusion_Wan2.1_T2V", "rcm"),
+        ("Wan22_TI2V_5B_FastWanFullAttn_lora_rank_128_bf16.safetensors", ""),
+    ],
+)
+def test_published_files_are_recognised_by_their_names(name: str, preset: str) -> None:
+    known = distilled_by_name(name)
+    assert known is not None
+    assert known.preset == preset
+
+
+@pytest.mark.parametrize("name", ["arcm.safetensors", "style_high_noise", "SekoiaPark", "wan2.2_t2v_14B"])
+def test_other_names_are_not_distilled(name: str) -> None:
+    assert distilled_by_name(name) is None
+
+
+def test_every_entry_is_dated_and_says_how_to_ask_for_it() -> None:
+    for known in DISTILLED_WEIGHTS:
+        assert known.source
+        assert known.as_of
+        assert (known.preset == "") != (known.kind == "")
+        assert known.kind in ("", *KINDS)
+
+
+def test_27_steps_with_guidance_are_counted_as_waste() -> None:
+    request = parse("text-to-video-lora", {"prompt": "a", "loras": [{"path": "wan22_lightning.safetensors"}]})
+    found = check(request, family=FAMILIES["wan2.2-t2v-a14b"]).findings
+    (steps,) = (one for one in found if one.field == "num_inference_steps" and one.status == "warning")
+    assert "27 of them waste up to 50 forwards" in steps.reason
+    assert "--preset lightning has the settings of Lightning" in steps.reason
+    values = {"prompt": "a", "loras": [{"path": "wan22_lightning.safetensors"}]}
+    quick = parse("text-to-video-lora", with_preset("lightning", KINDS["text-to-video-lora"], None, values))
+    told = check(quick, family=FAMILIES["wan2.2-t2v-a14b"]).findings
+    assert not [one for one in told if one.status == "warning"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "family", "sigma_max", "boundary"),
+    [("rcm", "wan2.1-t2v-14b", 80, None), ("rcm-i2v", "wan2.2-i2v-a14b", 200, 0.9)],
+)
+def test_the_preset_of_rcm_has_its_schedule(
+    preset: str, family: str, sigma_max: float, boundary: float | None
+) -> None:
+    kind = "image-to-video" if boundary else "text-to-video"
+    given = {"prompt": "a", **({"image_url": "a.png"} if boundary else {})}
+    request = parse(kind, with_preset(preset, KINDS[kind], FAMILIES[family], given))
+    plan = make_plan(check(request, family=FAMILIES[family]).require(), FAMILIES[family], 0)
+    tangents = [sigma_max, *(math.tan(angle) for angle in (1.5, 1.4, 1.0)), 0.0]
+    assert plan.sigmas == pytest.approx([tangent / (1 + tangent) for tangent in tangents], abs=1e-6)
+    assert (plan.forwards, plan.boundary) == (4, boundary)
+
+
+def test_a_header_tells_a_lora_whose_file_was_renamed(tmp_path: Path) -> None:
+    title = {"modelspec.title": "Wan2.2-Lightning T2V"}
+    save_file(load_file(embedded_loras()["toy/circling"]), tmp_path / "fast.safetensors", metadata=title)
+    loras = [{"path": str(tmp_path / "fast.safetensors"), "transformer": "both"}]
+    request = parse("text-to-video-lora", {"prompt": "a", "loras": loras})
+    reasons = [one.reason for one in lora_findings(request, LoraSources())]
+    assert reasons[0].startswith("Wan2.2-Lightning T2V is distilled for few steps")
