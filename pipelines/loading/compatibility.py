@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ def family_of(path: Path, index: Mapping[str, Any], experts: Mapping[str, Recipe
 
     index: the model_index.json of a folder, empty for files; the embedded model states its family there.
 
+    One transformer of Wan 2.2 image to video counts as a merge of both, unless its name says high or low.
+
     Raises ModelError if the two are the same file or of different models, or if one is missing or too many.
     """
     _require_pair(path, experts)
@@ -41,6 +44,8 @@ def family_of(path: Path, index: Mapping[str, Any], experts: Mapping[str, Recipe
     found = next((family for family in possible if family.experts == len(experts)), None)
     if found is not None:
         return found
+    if _is_merged(possible, experts):
+        return replace(possible[0], experts=1, boundary=None)
     if not possible:
         raise ModelError(
             f"{path}: unsupported Wan transformer with {config.get('in_channels')} input and "
@@ -50,6 +55,15 @@ def family_of(path: Path, index: Mapping[str, Any], experts: Mapping[str, Recipe
     if len(experts) == 1:
         raise ModelError(missing("low_model", possible[0].name))
     raise ModelError(f"low_model: {possible[0].name} has a single transformer; leave low_model empty")
+
+
+def _is_merged(possible: Sequence[Family], experts: Mapping[str, Recipe]) -> bool:
+    """Return whether one transformer of image to video stands for both experts.
+
+    People merge the two into one file. Tensors do not show it; only a name that says high or low denies it.
+    """
+    alone = len(experts) == 1 and any(family.image_form == "channels" for family in possible)
+    return alone and expert_in_name(experts["high"].files[0].name) is None
 
 
 def require_fit(
@@ -153,6 +167,9 @@ def name_notes(experts: Mapping[str, Recipe], family: Family) -> tuple[str, ...]
     """Return what to say of file names that contradict their input. Tensors do not show high or low."""
     named = {slot: recipe.files[0].name for slot, recipe in experts.items()}
     said = {slot: expert_in_name(name) for slot, name in named.items()}
+    if len(experts) == 1 and FAMILIES[family.name].experts == 2 and not said["high"]:
+        alone = f"{named['high']} runs every step, as a merge of the two experts of {family.name}"
+        return (f"{alone}; if it is one of the two, choose the other too",)
     if len(experts) == 1:
         return tuple(
             f"{name} is used alone, as {family.name}; if it is one of the two experts of Wan 2.2, choose the "

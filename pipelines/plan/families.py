@@ -77,7 +77,7 @@ class Family:
             "num_inference_steps": self.steps,
             "shift": self.shift_480p if small else self.default_shift,
             "negative_prompt": self.negative_prompt,
-            **dict(zip(("guidance_scale", "guidance_scale_2"), self.guidance, strict=False)),
+            **dict(zip(("guidance_scale", "guidance_scale_2")[: self.experts], self.guidance, strict=False)),
         }
         if task not in IMAGE_TASKS:
             # infer_frames of wan/speech2video.py: a clip of speech has no first frame beside it.
@@ -109,6 +109,7 @@ _TEXT_A14B = _TEXT | {
     "turbo-text-to-video",
     "legacy-text-to-video",
 }
+_TEXT_21 = _TEXT | {"wan21-text-to-video", "text-to-image", "image-to-image"}
 _SMALL = frozenset(
     {
         "small-text-to-video",
@@ -187,7 +188,7 @@ FAMILIES: dict[str, Family] = {
             boundary=None,
             default_shift=5.0,
             default_fps=16,
-            tasks=_TEXT | {"wan21-text-to-video"},
+            tasks=_TEXT_21,
             sizes=_SIZES,
             source="Wan-Video/Wan2.1 wan/configs/wan_t2v_14B.py and generate.py",
             steps=50,
@@ -199,7 +200,7 @@ FAMILIES: dict[str, Family] = {
             boundary=None,
             default_shift=5.0,
             default_fps=16,
-            tasks=_TEXT | {"wan21-text-to-video"},
+            tasks=_TEXT_21,
             hidden_width=1536,
             sizes=_SIZES,
             source="Wan-Video/Wan2.1 wan/configs/wan_t2v_1_3B.py and generate.py",

@@ -4,6 +4,7 @@ request to the file, on tiny random models.
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,11 @@ def make(kind: str, model: WanModel, out: Path, **values: Any) -> Result:
     if kind == "wan21-text-to-video":
         asked |= {"width": 832, "height": 480, "steps": 2}
         model = replace(model, family=replace(model.family, own_sizes=True))
-    if kind == "small-text-to-image":
-        asked |= {"image_size": {"width": 64, "height": 64}, "image_format": "png"}
+    if kind.endswith(("-to-image", "-to-image-lora")):
+        asked |= {"image_size": {"width": 64, "height": 64}}
         out = out.with_suffix(".png")
+    if "image_format" in fields:
+        asked["image_format"] = "png"
     return run(parse(kind, asked), model, out=out, memory=MEMORY, progress=Silent())
 
 
@@ -93,6 +96,9 @@ RUNS = {
     ("small-fast-video", "wan2.2-ti2v-5b"): (["high"], "dmd"),
     ("text-to-video", "wan2.1-t2v-14b"): (["high"], "unipc"),
     ("text-to-video", "wan2.1-t2v-1.3b"): (["high"], "unipc"),
+    ("text-to-image", "wan2.1-t2v-14b"): (["high"], "unipc"),
+    ("text-to-image-lora", "wan2.1-t2v-1.3b"): (["high"], "unipc"),
+    ("image-to-image", "wan2.1-t2v-14b"): (["high"], "unipc"),
     ("legacy-text-to-video", "wan2.2-t2v-a14b"): (["high", "low"], "unipc"),
     ("legacy-text-to-video-lora", "wan2.2-t2v-a14b"): (["high", "low"], "unipc"),
     ("small-text-to-image", "wan2.2-ti2v-5b"): (["high"], "unipc"),
@@ -121,6 +127,35 @@ def test_a_kind_runs_from_the_request_to_the_file(
         assert facts.frames == plan["frames_out"] >= 17
     used = set(given) & set(class_of(kind).model_fields)
     assert set(result.receipt["inputs"]) == used
+
+
+def test_one_merged_file_makes_a_video_from_a_picture(
+    model: Maker, pictures: dict[str, str], tmp_path: Path
+) -> None:
+    pair = model("wan2.2-i2v-a14b")
+    high = pair.experts["high"].files[0]
+    merged = load_model(
+        shutil.copy(high, tmp_path / "merged.safetensors"), vae=high.with_name("vae.safetensors"),
+        text_encoder=high.with_name("text.safetensors"),
+    )  # fmt: skip
+    merged = replace(merged, family=replace(merged.family, sizes=pair.family.sizes))
+    result = make("image-to-video", merged, tmp_path / "clip.mp4", **pictures)
+    assert set(result.receipt["plan"]["experts"]) == {"high"}
+    assert result.receipt["plan"]["guidance"] == {"high": 3.5}
+    assert any("merge of the two experts" in str(item) for item in result.receipt["findings"])
+
+
+def test_the_low_expert_alone_draws_an_image_in_every_step(model: Maker, tmp_path: Path) -> None:
+    low = model("wan2.2-t2v-a14b").experts["low"].files[0]
+    alone = load_model(
+        low, vae=low.with_name("vae.safetensors"), text_encoder=low.with_name("text.safetensors")
+    )
+    result = make("text-to-image", alone, tmp_path / "image.png", guidance_scale=4.0)
+    assert set(result.receipt["plan"]["experts"]) == {"high"}  # the name of the only one
+    local = {"local": {"high_steps": 0}}
+    of_pair = make("text-to-image", model("wan2.2-t2v-a14b"), tmp_path / "pair.png", **local)
+    assert set(of_pair.receipt["plan"]["experts"]) == {"low"}
+    assert of_pair.receipt["latents_sha256"] == result.receipt["latents_sha256"]
 
 
 def test_the_5b_keeps_the_latent_of_the_picture_bit_for_bit(

@@ -97,10 +97,6 @@ def test_files_make_the_model_that_their_tensors_say(
         ({"model": "t2v_a", "low": "t2v_a"}, "low_model: .* is the same as the high-noise expert"),
         ({"model": "t2v_a", "low": "i2v_a"}, "low_model: .* does not fit .* 16 and 36 input channels"),
         ({"model": "t2v_a", "low": "t2v_deeper"}, r"differ in num_layers \(2 and 3\)"),
-        (
-            {"model": "i2v_a"},
-            r"low_model: wan2\.2-i2v-a14b also needs its low-noise expert; put wan2\.2_i2v_low_noise",
-        ),
         ({"model": "i2v_21", "low": "i2v_21"}, "is the same as|has a single transformer"),
         ({"model": "five", "low": "t2v_a", "vae": "vae_22"}, "48 and 16 input channels"),
         ({"model": "fun"}, "unsupported Wan transformer with 52 input and 16 output channels"),
@@ -122,6 +118,23 @@ def test_parts_that_do_not_belong_together_are_refused(
 ) -> None:
     with pytest.raises(ModelError, match=message):
         loaded(files, **given)
+
+
+def test_one_file_of_image_to_video_is_a_merge_of_both_experts(files: Files) -> None:
+    made = loaded(files, "i2v_a")
+    assert (made.family.name, made.family.experts, made.boundary) == ("wan2.2-i2v-a14b", 1, None)
+    (note,) = made.notes
+    assert "runs every step, as a merge of the two experts of wan2.2-i2v-a14b" in note
+
+
+@pytest.mark.parametrize("name", ["wan2.2_i2v_high_noise_14B.safetensors", "i2v_LN.safetensors"])
+def test_one_expert_of_image_to_video_by_its_name_needs_the_other(
+    files: Files, tmp_path: Path, name: str
+) -> None:
+    copy = shutil.copy(files["i2v_a"], tmp_path / name)
+    message = r"low_model: wan2\.2-i2v-a14b also needs its low-noise expert; put wan2\.2_i2v_low_noise"
+    with pytest.raises(ModelError, match=message):
+        load_model(copy, vae=files["vae_21"], text_encoder=files["text"])
 
 
 def test_the_same_expert_under_two_names_is_found_out(files: Files, tmp_path: Path) -> None:
