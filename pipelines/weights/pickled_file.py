@@ -6,6 +6,7 @@ from an archive that cannot grow while it is read. Its tensors lie in it whole.
 
 from __future__ import annotations
 
+import struct
 import zipfile
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def _require_plain_archive(file: Path, most_bytes: int) -> None:
     try:
         with zipfile.ZipFile(file) as archive:
             records = archive.infolist()
-    except (OSError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, RuntimeError, struct.error, zipfile.BadZipFile) as error:  # of a damaged one
         raise ModelError(f"{file}: not an archive of torch: {error}; {_INSTEAD}") from error
     pickled = sum(record.file_size for record in records if record.filename.endswith(".pkl"))
     grows = any(record.compress_type != zipfile.ZIP_STORED for record in records)

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import tiny_files as tiny
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.loading.file_settings import opens_pickles
@@ -116,6 +118,39 @@ def test_anything_but_a_table_of_plain_tensors_is_refused(tmp_path: Path, what: 
     with pytest.raises(ModelError, match=message) as caught:
         read_pickle(make(tmp_path / "m.pth"))
     assert "m.pth" in str(caught.value)
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_spoiled_file_is_read_or_refused_by_name(tmp_path: Path, data: st.DataObject) -> None:
+    content = bytearray(saved(tmp_path / "m.pth", {f"a{i}": torch.ones(5) for i in range(3)}).read_bytes())
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 8))
+        content[at : at + 8] = data.draw(st.binary(min_size=1, max_size=8) | st.just(b"\xff" * 8))
+    (tmp_path / "m.pth").write_bytes(
+        content[: data.draw(st.just(len(content)) | st.integers(0, len(content)))]
+    )
+    problem = None
+    try:
+        found = read_pickle(tmp_path / "m.pth")
+    except ModelError as error:
+        problem, found = str(error), {}
+    assert problem is None or "m.pth" in problem
+    for source in found.values():
+        assert source.read(Files(CPU)).shape == source.shape
+
+
+def test_a_file_whose_names_are_no_text_is_refused(tmp_path: Path) -> None:
+    """Of all damage, this was an exception that named no file."""
+    file = saved(tmp_path / "m.pth", {"a": torch.ones(5)})
+    content = file.read_bytes()
+    at = content.rindex(b"PK\x01\x02")  # the last entry of the archive's list
+    flagged = bytearray(content)
+    flagged[at + 8 : at + 10] = (0x800).to_bytes(2, "little")  # its name is UTF-8
+    flagged[at + 46 : at + 48] = b"\xf1\xf1"
+    file.write_bytes(flagged)
+    with pytest.raises(ModelError, match=r"m\.pth: not an archive of torch"):
+        read_pickle(file)
 
 
 def test_a_file_larger_than_the_largest_official_one_is_not_opened(tmp_path: Path) -> None:
