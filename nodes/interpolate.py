@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from ..pipelines.video.audio import Audio
     from ..pipelines.video.edit import Edit
     from ..pipelines.video.frames import FrameStream
+    from ..pipelines.video.more_frames import Interpolator
+    from ..pipelines.video.sound import Sound
 
 __all__ = ["WanDuetInterpolate", "edit_of", "interpolated_video"]
 
@@ -146,15 +147,17 @@ def interpolated_video(
 ) -> tuple[VideoFile, float]:
     """Write images, or the frames of a video, to the output folder. Returns the file and its frame rate.
 
-    edit: its `fps` is for images. A video has its own rate.
+    edit: its `fps` is for images. A video has its own rate; one that varies becomes constant.
     """
     from ..pipelines.video.frames import image_frames
 
     _require_one(images, video)
     if images is not None:
         size = (images.shape[2], images.shape[1])
-        frames = image_frames(images)
-        return _written(frames, len(images), size, edit, interp_model, hidden, prefix, True, None)
+        interpolator = chosen_interpolator(edit, interp_model, HostMemory(), *size)
+        return _written(
+            image_frames(images), len(images), size, edit, interpolator, hidden, prefix, True, None
+        )
     with file_of(video) as source:
         return _of_file(source, edit, interp_model, hidden, prefix, True)
 
@@ -162,14 +165,13 @@ def interpolated_video(
 def _of_file(
     source: Path, edit: Edit, interp_model: Any | None, hidden: io.HiddenHolder, prefix: str, save: bool
 ) -> tuple[VideoFile, float]:
-    from ..pipelines.video.audio import read_audio
-    from ..pipelines.video.probe import probe
-    from ..pipelines.video.read import read_frames
+    from ..pipelines.video.source_clip import draw_between, open_clip
 
-    facts = probe(source)
-    size, edit = (facts.width, facts.height), replace(edit, fps=facts.fps)
-    audio = read_audio(source)
-    return _written(read_frames(source), facts.frames, size, edit, interp_model, hidden, prefix, save, audio)
+    clip = open_clip(source)
+    size, edit = (clip.facts.width, clip.facts.height), replace(edit, fps=clip.fps)
+    interpolator = chosen_interpolator(edit, interp_model, HostMemory(), *size)
+    clip, edit = draw_between(clip, edit, interpolator)
+    return _written(clip.frames(), clip.count, size, edit, interpolator, hidden, prefix, save, clip.sound)
 
 
 def _written(
@@ -177,15 +179,14 @@ def _written(
     count: int,
     size: tuple[int, int],
     edit: Edit,
-    interp_model: Any | None,
+    interpolator: Interpolator | None,
     hidden: io.HiddenHolder,
     prefix: str,
     save: bool,
-    audio: Audio | None,
+    audio: Sound | None,
 ) -> tuple[VideoFile, float]:
     from ..pipelines.video.edit import write_edited
 
-    interpolator = chosen_interpolator(edit, interp_model, HostMemory(), *size)
     file = new_video_file(prefix, save, *size)
     written = write_edited(
         frames,

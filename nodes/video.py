@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from ..pipelines.loading.host_model import AnyModel
     from ..pipelines.vae.tiles import Tiling
-    from ..pipelines.video.audio import Audio
     from ..pipelines.video.frames import FrameStream
+    from ..pipelines.video.sound import Sound
 
 
 class WanDuetDecode(io.ComfyNode):
@@ -227,14 +227,12 @@ class WanDuetEncodeVideo(io.ComfyNode):
         container: str = "mp4",
         audio: Any | None = None,
     ) -> io.NodeOutput:
-        from ..pipelines.video.audio import read_audio
         from ..pipelines.video.edit import Edit, write_edited
         from ..pipelines.video.frames import image_frames
-        from ..pipelines.video.probe import probe
-        from ..pipelines.video.read import read_frames
+        from ..pipelines.video.source_clip import SourceWish, open_clip
 
         def written(
-            frames: FrameStream, count: int, size: tuple[int, int], fps: Fraction, sound: Audio | None
+            frames: FrameStream, count: int, size: tuple[int, int], fps: Fraction, sound: Sound | None
         ) -> io.NodeOutput:
             file = new_video_file(filename_prefix, save, *size, container)
             write_edited(
@@ -256,10 +254,9 @@ class WanDuetEncodeVideo(io.ComfyNode):
             count, height, width = images.shape[:3]
             return written(image_frames(images), count, (width, height), rate(frames_per_second), sound)
         with file_of(images) as source:
-            facts = probe(source)
-            sound = read_audio(source) if sound is None else sound
-            size = (facts.width, facts.height)
-            return written(read_frames(source), facts.frames, size, facts.fps, sound)
+            clip = open_clip(source, SourceWish(with_sound=sound is None))
+            size = (clip.facts.width, clip.facts.height)
+            return written(clip.frames(), clip.count, size, clip.fps, sound or clip.sound)
 
 
 def _container_input() -> io.Input:

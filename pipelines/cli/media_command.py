@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..device.memory import DeviceMemory
 from ..device.precision import PRECISIONS
 from ..errors import RequestError
-from ..video.containers import QUALITIES, WRITE_MODES, container_of
+from ..video.containers import ODD, QUALITIES, WRITE_MODES, container_of
 from ..video.output import require_writable
 from .subcommands import add_command, add_group, add_interpolator_folders
 from .terminal import TerminalProgress
@@ -43,7 +43,8 @@ def add_media_command(commands: Any) -> None:
     convert = add_command(verbs, "convert", _convert, text)
     convert.add_argument("file", type=Path, metavar="IN")
     convert.add_argument("--no-audio", action="store_true", help="leave the sound out")
-    _add_edit(convert)
+    _add_edit(convert, fps="frame rate before interpolation; duration and sound stay as they are")
+    _add_source(convert)
 
     text = "draw a contact sheet: one row of evenly spaced frames for each video, to compare runs"
     sheet = add_command(verbs, "sheet", _sheet, text)
@@ -67,10 +68,29 @@ def add_media_command(commands: Any) -> None:
     source.add_argument("--model", metavar="toy|FOLDER", help="the model that made the latents")
     source.add_argument("--vae", type=Path, metavar="FILE|FOLDER", help="or only its VAE")
     decode.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the VAE; default: auto")
-    _add_edit(decode)
+    _add_edit(decode, fps="frame rate before interpolation")
 
 
-def _add_edit(parser: argparse.ArgumentParser) -> None:
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say how an input file is read."""
+    parser.add_argument(
+        "--background", default="white", metavar="COLOUR", help="behind transparency; default: white"
+    )
+    parser.add_argument(
+        "--odd",
+        choices=ODD,
+        default="pad",
+        help="an odd width or height, where the format needs even ones: add a pixel, cut one, or refuse",
+    )
+    parser.add_argument(
+        "--audio-track", type=_from_zero, default=0, metavar="N", help="which sound; default: 0, the first"
+    )
+    parser.add_argument(
+        "--salvage", action="store_true", help="leave out damaged frames instead of refusing the file"
+    )
+
+
+def _add_edit(parser: argparse.ArgumentParser, fps: str) -> None:
     """Add the flags of an `Edit`. Without a flag, the value of the file or of `Edit` is used."""
     parser.add_argument(
         "-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .webm, .mkv (lossless), .webp"
@@ -85,7 +105,7 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="number of new frames between two frames",
     )
-    parser.add_argument("--fps", type=_fps, metavar="F", help="frame rate before interpolation")
+    parser.add_argument("--fps", type=_fps, metavar="F", help=fps)
     parser.add_argument(
         "--adjust-fps",
         action=argparse.BooleanOptionalAction,
@@ -110,35 +130,42 @@ def _probe(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
-    from ..video.audio import read_audio
     from ..video.edit import Edit, write_edited
+    from ..video.frame_pixels import background_of
     from ..video.probe import probe
-    from ..video.read import read_frames
+    from ..video.source_clip import SourceWish, draw_between, open_clip
     from ..video.tags import content_tags
 
     takes_sound = bool(container_of(options.output).audio)
     require_writable(options.output)
-    found = probe(options.file)
-    edit = _edit(options, Edit(found.fps))
-    audio = None
-    if found.audio is not None and not options.no_audio:
-        if takes_sound:
-            audio = read_audio(options.file)
-        else:
-            print(
-                f"the sound is left out: a {options.output.suffix} file cannot contain sound", file=sys.stderr
-            )
+    wish = SourceWish(
+        options.fps,
+        background=background_of(options.background),
+        with_sound=takes_sound and not options.no_audio,
+        audio_track=options.audio_track,
+        salvage=options.salvage,
+    )
+    clip = open_clip(options.file, wish)
+    facts = clip.facts
+    if facts.audio is not None and not takes_sound and not options.no_audio:
+        print(f"the sound is left out: a {options.output.suffix} file cannot contain sound", file=sys.stderr)
+    edit = _edit(options, Edit(clip.fps), draws=clip.is_resampled)
+    needed = edit.between > 0 or (clip.is_resampled and edit.interpolator != "none")
+    memory = DeviceMemory(options.device)
+    interpolator = _interpolator(options, edit, memory, facts.width, facts.height) if needed else None
+    clip, edit = draw_between(clip, edit, interpolator)
     write_edited(
-        read_frames(options.file),
+        clip.frames(),
         options.output,
         edit,
-        count=found.frames,
-        width=found.width,
-        height=found.height,
-        interpolator=_interpolator(options, edit, DeviceMemory(options.device), found.width, found.height),
-        tags=content_tags(found.tags),
-        audio=audio,
+        count=clip.count,
+        width=facts.width,
+        height=facts.height,
+        interpolator=interpolator,
+        tags=content_tags(facts.tags),
+        audio=clip.sound,
         progress=TerminalProgress(sys.stderr),
+        odd=options.odd,
     )
     _show(probe(options.output), as_json=options.json)
     return 0
@@ -179,6 +206,7 @@ def _decode(options: argparse.Namespace) -> int:
         model = read_vae(options.vae, options.precision)
     edit = _edit(options, file.edit or Edit(Fraction(model.family.default_fps)))
     memory = DeviceMemory(options.device)
+    size = frame_size(model, file.latents.shape)
     render(
         model,
         file.latents,
@@ -187,15 +215,18 @@ def _decode(options: argparse.Namespace) -> int:
         memory,
         TerminalProgress(sys.stderr),
         frames=file.frames,
-        interpolator=_interpolator(options, edit, memory, *frame_size(model, file.latents.shape)),
+        interpolator=_interpolator(options, edit, memory, *size) if edit.between else None,
         tags=lambda _: file.tags,
     )
     _show(probe(options.output), as_json=options.json)
     return 0
 
 
-def _edit(options: argparse.Namespace, base: Edit) -> Edit:
-    """Return `base` with the values of the command line."""
+def _edit(options: argparse.Namespace, base: Edit, *, draws: bool = False) -> Edit:
+    """Return `base` with the values of the command line.
+
+    draws: an interpolator has work without new frames between two: it draws those of another rate.
+    """
     from dataclasses import replace
 
     given = {
@@ -210,18 +241,16 @@ def _edit(options: argparse.Namespace, base: Edit) -> Edit:
     edit = replace(base, **{name: value for name, value in given.items() if value is not None})
     if options.interpolator is None and options.num_interpolated_frames and edit.interpolator == "none":
         edit = replace(edit, interpolator="flow")
-    if options.interpolator not in (None, "none") and not edit.num_interpolated_frames:
+    if options.interpolator not in (None, "none") and not edit.num_interpolated_frames and not draws:
         raise RequestError.of(
-            "--num-interpolated-frames", "not given", "give the number of new frames, such as 1"
+            "--num-interpolated-frames", "not given", "give the number of new frames, such as 1, or --fps"
         )
     return edit
 
 
 def _interpolator(
     options: argparse.Namespace, edit: Edit, memory: DeviceMemory, width: int, height: int
-) -> Interpolator | None:
-    if not edit.between:
-        return None
+) -> Interpolator:
     from ..interpolation.interpolator_files import find_interpolators, make_interpolator
 
     found = find_interpolators(options.interpolator_folder)
@@ -246,6 +275,12 @@ def _between(text: str) -> int:
     return int(text)
 
 
+def _from_zero(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
+    return int(text)
+
+
 def _at_least_one(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= _LARGEST:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_LARGEST}")
@@ -256,6 +291,9 @@ def _show(facts: VideoFacts, *, as_json: bool) -> None:
     if as_json:
         answer = {**vars(facts), "path": str(facts.path), "fps": str(facts.fps), "tags": dict(facts.tags)}
         answer["audio"] = None if facts.audio is None else vars(facts.audio)
+        answer["first_frame_s"] = float(facts.first_frame_s)
+        answer["largest_deviation_s"] = facts.largest_deviation_s
+        del answer["times"]
         print(json.dumps(answer, indent=2, ensure_ascii=False))
         return
     line = f"{facts.path}: {facts.width}x{facts.height}, {facts.frames} frames, {float(facts.fps):g} fps, "
@@ -263,6 +301,10 @@ def _show(facts: VideoFacts, *, as_json: bool) -> None:
     if facts.audio is not None:
         sound = facts.audio
         line += f", {sound.codec} {sound.rate} Hz x{sound.channels} {sound.duration_s:.3f} s"
+        line += f" from {sound.offset_s:+.3f} s" if abs(sound.offset_s) >= 0.001 else ""
     print(line)
+    if facts.largest_deviation_s is not None and facts.times is not None:
+        constant = "constant" if facts.times.is_constant else "varying"
+        print(f"  rate: {constant}, frames are up to {facts.largest_deviation_s:.3f} s from a constant one")
     for name, text in facts.tags.items():
         print(f"  {name}: {text if len(text) <= 80 else f'{len(text)} characters'}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -14,9 +16,13 @@ import numpy.typing as npt
 from av.container import OutputContainer
 
 from ..errors import MediaError
+from .chosen_streams import sound_stream
 from .containers import Container
+from .frames import close
 from .open_media import open_media
-from .streams import sound_stream
+from .sound import Samples, Sound
+
+log = logging.getLogger(__name__)
 
 __all__ = ["Audio", "AudioTrack", "mono_at", "read_audio"]
 
@@ -53,6 +59,10 @@ class Audio:
     def layout(self) -> str:
         return _LAYOUTS[len(self.samples)]
 
+    def blocks(self) -> Iterator[Samples]:
+        """Yield the whole sound at once: it is in memory already."""
+        yield self.samples
+
 
 class AudioTrack:
     """Encodes one sound into a container, beside the frames. Used by the encoder thread.
@@ -61,13 +71,16 @@ class AudioTrack:
     """
 
     def __init__(
-        self, output: OutputContainer, container: Container, audio: Audio, frame_count: int, fps: Fraction
+        self, output: OutputContainer, container: Container, sound: Sound, frame_count: int, fps: Fraction
     ) -> None:
         rates = av.codec.Codec(container.audio, "w").audio_rates
-        rate = audio.rate if not rates or audio.rate in rates else _ANY_RATE
-        self._output, self._audio, self._fps, self._at = output, audio, fps, 0
-        self._end = min(audio.samples.shape[1], math.ceil(audio.rate * frame_count / fps))
-        stream = output.add_stream(container.audio, rate=rate, layout=audio.layout)
+        rate = sound.rate if not rates or sound.rate in rates else _ANY_RATE
+        self._output, self._rate, self._fps, self._at = output, sound.rate, fps, 0
+        self._end = math.ceil(sound.rate * frame_count / fps)
+        self._blocks, self._rest = sound.blocks(), np.zeros((0, 0), np.float32)
+        self._layout = sound.layout
+        written = _writable_layout(container.audio, sound.layout, rate)
+        stream = output.add_stream(container.audio, rate=rate, layout=written)
         self._stream = cast(av.AudioStream, stream)
         if container.audio == "flac":
             # 24 bits per sample. The default of 16 would be audible after editing.
@@ -75,21 +88,55 @@ class AudioTrack:
 
     def write_until(self, frame_count: int) -> None:
         """Encode the sound of the first `frame_count` frames, except what is encoded already."""
-        until = min(self._end, math.ceil(self._audio.rate * frame_count / self._fps))
-        if until <= self._at:
-            return
-        samples = np.ascontiguousarray(self._audio.samples[:, self._at : until], np.float32)
-        sound = av.AudioFrame.from_ndarray(samples, format="fltp", layout=self._audio.layout)
-        sound.sample_rate, sound.pts, sound.time_base = (
-            self._audio.rate,
-            self._at,
-            Fraction(1, self._audio.rate),
-        )
-        self._at = until
-        self._output.mux(self._stream.encode(sound))
+        until = min(self._end, math.ceil(self._rate * frame_count / self._fps))
+        while self._at < until:
+            if not self._rest.shape[1]:
+                block = next(self._blocks, None)
+                if block is None:
+                    return
+                self._rest = block
+            now = self._rest[:, : until - self._at]
+            self._rest = self._rest[:, now.shape[1] :]
+            if now.shape[1]:
+                self._encode(np.ascontiguousarray(now, np.float32))
+
+    def _encode(self, samples: Samples) -> None:
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=self._layout)
+        frame.sample_rate, frame.pts, frame.time_base = self._rate, self._at, Fraction(1, self._rate)
+        self._at += samples.shape[1]
+        self._output.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
         self._output.mux(self._stream.encode(None))
+
+    def close(self) -> None:
+        """Close the source of the sound."""
+        close(self._blocks)
+
+
+def _writable_layout(encoder: str, layout: str, rate: int) -> str:
+    """Return the layout that `encoder` writes for `layout`. Says so if the channels must be mixed."""
+    channels = av.AudioLayout(layout).nb_channels
+    for candidate in (layout, _LAYOUTS.get(channels, ""), "5.1" if channels > 5 else "", "stereo"):
+        if candidate and _encodes(encoder, candidate, rate):
+            if candidate != layout:
+                log.warning(
+                    "the sound is mixed from %s to %s: all that %s stores", layout, candidate, encoder
+                )
+            return candidate
+    raise MediaError(f"{encoder} cannot store a sound of {channels} channels; leave the sound out")
+
+
+def _encodes(encoder: str, layout: str, rate: int) -> bool:
+    context = av.CodecContext.create(encoder, "w")
+    assert isinstance(context, av.AudioCodecContext)  # noqa: S101
+    context.sample_rate, context.layout = rate, layout
+    context.format = av.codec.Codec(encoder, "w").audio_formats[0]
+    try:
+        context.open()
+    except (ValueError, av.FFmpegError):
+        return False
+    return True
 
 
 def read_audio(file: Path | bytes) -> Audio | None:

@@ -14,10 +14,12 @@ from types import MappingProxyType
 
 from ..errors import MediaError
 
-__all__ = ["CONTAINERS", "QUALITIES", "WRITE_MODES", "Container", "container_of", "storable"]
+__all__ = ["CONTAINERS", "ODD", "QUALITIES", "WRITE_MODES", "Container", "container_of", "storable"]
 
 QUALITIES = ("low", "medium", "high", "maximum")
 WRITE_MODES = ("fast", "balanced", "small")
+ODD = ("pad", "crop", "refuse")
+"""What can be done with an odd side: repeat its last pixels once, leave them out, or nothing."""
 
 _TICKS = 100  # time units per frame of an MP4, or fewer, so that its duration is exact
 _MOST_TICKS = 2**31 - 1  # time units per second: libav stores them as signed 32 bits

@@ -12,13 +12,15 @@ from typing import Any
 from ..errors import MediaError
 from ..progress import Progress
 from ..request.timing import frames_out, output_fps
-from .audio import Audio
+from .containers import container_of
 from .encode_video import encode_video
 from .frame_hash import FrameHash
 from .frames import Frame, FrameStream, close, tee
 from .more_frames import Interpolator, interpolated
+from .odd_sizes import even_size, evened
 from .probe import VideoFacts
 from .reverse import reversed_stream
+from .sound import Sound
 
 __all__ = ["Edit", "edited", "write_edited"]
 
@@ -123,25 +125,34 @@ def write_edited(
     height: int,
     interpolator: Interpolator | None = None,
     tags: Mapping[str, str] | None = None,
-    audio: Audio | None = None,
+    audio: Sound | None = None,
     progress: Progress | None = None,
     kept: list[Frame] | None = None,
     planned: tuple[int, Fraction] | None = None,
     frame_hash: FrameHash | None = None,
+    odd: str = "pad",
 ) -> VideoFacts:
     """Write `count` frames of that size to `path`, edited. Raises as `edited` and `encode_video` do.
 
     kept: a list to which every frame of the file is appended.
     planned: the frames and the frame rate of the file, if a plan has them; None computes them.
     frame_hash: as for `encode_video`.
+    odd:  what becomes of an odd size where the format needs an even one, see `ODD`.
     """
     frame_count, fps = planned or edit.result_of(count, path.name)
+    size = even_size(width, height, odd) if container_of(path).halves_colour else (width, height)
     stream = edited(frames, edit, interpolator, path.parent)
+    if size != (width, height):
+        done = "padded" if odd == "pad" else "cropped"
+        log.warning(
+            "%s: %dx%d is %s to %dx%d: this format needs even sides", path.name, width, height, done, *size
+        )
+        stream = evened(stream, *size)
     return encode_video(
         stream if kept is None else tee(stream, kept),
         path,
-        width=width,
-        height=height,
+        width=size[0],
+        height=size[1],
         fps=fps,
         frame_count=frame_count,
         quality=edit.quality,

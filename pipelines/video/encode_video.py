@@ -23,12 +23,13 @@ from ..errors import MediaError
 from ..files.on_disk import FileInUseError
 from ..files.staging import staged_file
 from ..progress import Progress, Silent
-from .audio import Audio, AudioTrack
+from .audio import AudioTrack
 from .containers import Container, container_of, storable
 from .frame_hash import FrameHash, with_hash, write_hash
 from .frames import Frame, FrameStream, close
 from .open_media import libav_name
 from .probe import VideoFacts
+from .sound import Sound
 from .tags import storable_tags
 from .webp_tags import write_webp_tags
 
@@ -52,7 +53,7 @@ def encode_video(
     write_mode: str = "balanced",
     tags: Mapping[str, str] | None = None,
     progress: Progress | None = None,
-    audio: Audio | None = None,
+    audio: Sound | None = None,
     frame_hash: FrameHash | None = None,
 ) -> VideoFacts:
     """Pull `frame_count` frames and write them to `path`, in the format of its suffix (see `containers`).
@@ -81,7 +82,11 @@ def encode_video(
                 output.metadata.update(tags)  # must be set before the first stream
                 stream = _add_stream(output, kind, width, height, fps, options)
                 track = None if audio is None else AudioTrack(output, kind, audio, frame_count, fps)
-                _encode_all(_File(output, stream, track), frames, frame_count, progress, frame_hash)
+                try:
+                    _encode_all(_File(output, stream, track), frames, frame_count, progress, frame_hash)
+                finally:
+                    if track is not None:
+                        track.close()
             sha256 = frame_hash.finish()
             if kind.name == "webp":
                 write_webp_tags(part, tags, width, height)
@@ -100,12 +105,12 @@ def encode_video(
     return VideoFacts(path, width, height, frame_count, fps, seconds, kind.codec, kind.pix_fmt, tags)
 
 
-def _check(kind: Container, width: int, height: int, frame_count: int, audio: Audio | None) -> None:
+def _check(kind: Container, width: int, height: int, frame_count: int, audio: Sound | None) -> None:
     least = 2 if kind.halves_colour else 1
     if width < least or height < least or width % least or height % least:
         raise MediaError(
             f"cannot write {width}x{height} pixels as .{kind.name}, which stores colour for blocks of "
-            f"{least}x{least}; an even width and height work, or .mkv"
+            f"{least}x{least}; an even width and height work, `--odd pad` or `crop`, or .mkv"
         )
     if frame_count < 1:
         raise MediaError(f"cannot write a video of {frame_count} frames; it needs at least one")

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError
+from .image import over_white
 
 __all__ = [
     "Frame",
@@ -73,9 +74,9 @@ def video_frames(decoded: Iterator[Tensor]) -> FrameStream:
 
 
 def image_frames(images: Iterable[Tensor]) -> FrameStream:
-    """Convert a ComfyUI IMAGE, (N, H, W, 3 or 4) in [0, 1], to a frame stream. Drops alpha."""
+    """Convert a ComfyUI IMAGE, (N, H, W, 3 or 4) in [0, 1], to a frame stream, white behind alpha."""
     for image in images:
-        yield to_uint8(image[..., :3].permute(2, 0, 1), low=0.0)
+        yield to_uint8(over_white(image).permute(2, 0, 1), low=0.0)
 
 
 def tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
+from av.container import InputContainer
 
 from ..errors import MediaError
+from .chosen_streams import picture_stream, sound_stream
+from .decoding import Tally, decoded
+from .frame_pixels import shown_size
+from .frame_times import FrameTimes
 from .open_media import exact_fraction, open_animation, open_media, tags_of
-from .streams import picture_stream, sound_stream
+from .read import SOME_RATE, timed
 from .tags import with_own_names
 from .webp_tags import read_webp_tags
 
@@ -20,20 +26,29 @@ __all__ = ["AudioFacts", "VideoFacts", "probe", "verify"]
 
 @dataclass(frozen=True)
 class AudioFacts:
-    """The sound of a file. rate: samples per second."""
+    """The sound of a file. rate: samples per second. layout: of its channels, in libav's words.
+
+    offset_s: when it starts, in seconds from the first frame on. Below 0 if it starts before the picture.
+    """
 
     codec: str
     rate: int
     channels: int
     duration_s: float
+    layout: str = ""
+    offset_s: float = 0.0
 
 
 @dataclass(frozen=True)
 class VideoFacts:
     """The facts about a video file.
 
-    width, height: in pixels, as a player shows it, after a rotation that a phone wrote into the file.
+    width, height: in pixels, as a player shows it: with square pixels, and after a rotation.
     frames:        number of frames. duration_s: how long they are shown, in seconds.
+    first_frame_s: when the first frame appears, in seconds of the file's clock.
+    times:         when each frame appears. None for a file that was just written.
+    lost_frames:   how many frames are damaged or missing, in a file that was salvaged.
+    interlaced:    whether a frame of it shows two instants, line by line. Such frames are deinterlaced.
     """
 
     path: Path
@@ -46,71 +61,125 @@ class VideoFacts:
     pix_fmt: str
     tags: Mapping[str, str] = field(default_factory=dict)
     audio: AudioFacts | None = None
+    first_frame_s: Fraction = Fraction(0)
+    times: FrameTimes | None = field(default=None, compare=False, repr=False)
+    lost_frames: int = 0
+    interlaced: bool = False
+
+    @property
+    def largest_deviation_s(self) -> float | None:
+        """How far a frame is from where a constant rate would put it, at most. None if that is unknown."""
+        return None if self.times is None else self.times.largest_deviation_s
 
 
-def probe(path: Path) -> VideoFacts:
-    """Decode all frames of the first video stream of `path`, and all samples of its first sound.
+def probe(path: Path, *, salvage: bool = False, audio_track: int = 0) -> VideoFacts:
+    """Decode all frames of the first video stream of `path`, and all samples of one sound.
 
-    Raises MediaError if the file is missing or damaged, or has no video stream.
+    salvage:     leave out what is damaged, and count it.
+    audio_track: the number of the sound, 0 is the first.
+
+    Raises MediaError if the file is missing or damaged, or has no video stream, or no such sound.
     """
     path = Path(path)
     try:
         if path.suffix.lower() == ".webp":
             return _probe_webp(path)
         with open_media(path) as container:
-            stream, sound = picture_stream(container, str(path)), sound_stream(container, str(path))
-            frames = samples = turn = 0
-            for frame in container.decode([stream] if sound is None else [stream, sound]):
-                if isinstance(frame, av.VideoFrame):
-                    frames, turn = frames + 1, frame.rotation
-                else:
-                    samples += frame.samples
-            fps = exact_fraction(stream.average_rate or stream.guessed_rate)
-            if not frames or fps is None:
-                raise MediaError(f"{path} has a video stream without a single readable frame")
-            seconds = frames / fps
-            base = exact_fraction(stream.time_base)
-            if stream.duration is not None and base is not None:
-                seconds = stream.duration * base
-            context = stream.codec_context
-            size = (context.width, context.height)
-            width, height = size[::-1] if round(turn / 90) % 2 else size
-            return VideoFacts(
-                path=path,
-                width=width,
-                height=height,
-                frames=frames,
-                fps=fps,
-                duration_s=float(seconds),
-                codec=context.codec.canonical_name,
-                pix_fmt=str(context.pix_fmt),
-                tags=with_own_names(tags_of(container)),
-                audio=None if sound is None else _audio_facts(sound, samples),
-            )
+            try:
+                return _probe_video(path, container, salvage, audio_track)
+            except av.InvalidDataError as error:
+                raise MediaError(
+                    f"{path} is damaged; `media convert --salvage` leaves out what is"
+                ) from error
     except (OSError, av.FFmpegError) as error:
         raise MediaError(f"cannot read {path} as a video: {error.strerror or error}") from error
 
 
-def _audio_facts(stream: av.AudioStream, samples: int) -> AudioFacts:
-    context = stream.codec_context
-    rate = context.sample_rate
-    return AudioFacts(context.codec.canonical_name, rate, context.layout.nb_channels, samples / rate)
+def _probe_video(path: Path, container: InputContainer, salvage: bool, audio_track: int) -> VideoFacts:
+    stream, sound = picture_stream(container, str(path)), sound_stream(container, str(path), audio_track)
+    tally, heard = Tally(), _Heard()
+    turn, size, first, interlaced = 0, (0, 0), Fraction(0), False
+
+    def pictures() -> Iterator[av.VideoFrame]:
+        for frame in decoded(
+            container, [stream] if sound is None else [stream, sound], salvage=salvage, tally=tally
+        ):
+            if isinstance(frame, av.VideoFrame):
+                yield frame
+            else:
+                heard.add(frame)
+
+    def spans() -> Iterator[tuple[float, float]]:
+        nonlocal turn, size, first, interlaced
+        for number, (frame, at, end) in enumerate(timed(pictures(), stream)):
+            if not number:
+                turn, size, first = frame.rotation, (frame.width, frame.height), at
+            interlaced = interlaced or frame.interlaced_frame
+            yield float(at - first), float(end - first)
+
+    fps = exact_fraction(stream.average_rate or stream.guessed_rate)
+    times = FrameTimes.of(spans(), fps or SOME_RATE)
+    frames = len(times.starts)
+    if not frames or fps is None:
+        raise MediaError(f"{path} has a video stream without a single readable frame")
+    lost = tally.missing(stream, frames)
+    base = exact_fraction(stream.time_base)
+    known = stream.duration is not None and base is not None and not lost
+    shape = shown_size(*size, exact_fraction(stream.sample_aspect_ratio) or Fraction(1))
+    width, height = shape[::-1] if round(turn / 90) % 2 else shape
+    return VideoFacts(
+        path=path,
+        width=width,
+        height=height,
+        frames=frames,
+        fps=fps,
+        duration_s=float(stream.duration * base) if known else times.end,
+        codec=stream.codec_context.codec.canonical_name,
+        pix_fmt=str(stream.codec_context.pix_fmt),
+        tags=with_own_names(tags_of(container)),
+        audio=None if sound is None else heard.facts(sound, first),
+        first_frame_s=first,
+        times=times,
+        lost_frames=lost,
+        interlaced=interlaced,
+    )
+
+
+class _Heard:
+    """Counts the samples of a sound, and notes when it starts."""
+
+    def __init__(self) -> None:
+        self.samples, self.start = 0, Fraction(0)
+
+    def add(self, frame: av.AudioFrame) -> None:
+        base = exact_fraction(frame.time_base)
+        if not self.samples and frame.pts is not None and base is not None:
+            self.start = frame.pts * base
+        self.samples += frame.samples
+
+    def facts(self, stream: av.AudioStream, first_picture: Fraction) -> AudioFacts:
+        context = stream.codec_context
+        rate, layout = context.sample_rate, context.layout
+        offset = float(self.start - first_picture) if self.samples else 0.0
+        name = context.codec.canonical_name
+        return AudioFacts(name, rate, layout.nb_channels, self.samples / rate, layout.name, offset)
 
 
 def _probe_webp(path: Path) -> VideoFacts:
     with open_animation(path, str(path)) as image:
-        milliseconds = 0
-        frames = getattr(image, "n_frames", 1)
-        for index in range(frames):
+        shown = []  # milliseconds of each frame
+        for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)
             image.load()
-            milliseconds += image.info.get("duration", 0)
+            shown.append(image.info.get("duration", 0))
         tags = read_webp_tags(image.getexif())
+        frames, end = len(shown), sum(shown)
         # A still image has no rate.
-        fps = Fraction(1000 * frames, milliseconds) if milliseconds else Fraction(1)
-        return VideoFacts(
-            path, image.width, image.height, frames, fps, milliseconds / 1000, "webp", "bgra", tags
-        )
+        fps = Fraction(1000 * frames, end) if end else Fraction(1)
+        ends = np.cumsum([each or 1000 / SOME_RATE for each in shown]) / 1000
+        times = FrameTimes(np.concatenate(([0.0], ends[:-1])).astype(float), float(ends[-1]), fps)
+        size = image.width, image.height
+        return VideoFacts(path, *size, frames, fps, end / 1000, "webp", "bgra", tags, times=times)
 
 
 _RATE_STEP = 1e-5  # Matroska stores nanoseconds per frame, and libav estimates the rate from them

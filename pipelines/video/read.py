@@ -1,4 +1,4 @@
-"""Reads a video file as a frame stream: upright, RGB, one frame at a time."""
+"""Reads a video file as a frame stream: upright, RGB, one frame at a time, each with its time."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from pathlib import Path
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
 
 from ..errors import MediaError
+from .chosen_streams import picture_stream
+from .decoding import decoded
+from .deinterlace import deinterlaced
+from .frame_pixels import WHITE, Look, over_background, rgb
 from .frames import Frame, FrameStream
 from .open_media import exact_fraction, open_animation, open_media
-from .streams import picture_stream
 
-__all__ = ["TimedFrame", "read_frames", "read_timed_frames"]
+__all__ = ["SOME_RATE", "TimedFrame", "read_frames", "read_timed_frames", "timed"]
 
-_SOME_RATE = Fraction(25)  # frames per second of a file that states none
-_HD_LINES = 720  # without a colour tag, players assume BT.709 from this height on, BT.601 below
+SOME_RATE = Fraction(25)
+"""Frames per second of a file that states none."""
 
 
 def read_frames(content: Path | bytes) -> FrameStream:
-    """Yield the frames of the first video stream, rotated as in a player.
+    """Yield the frames of the first video stream, as a player shows them.
 
     Raises MediaError if the file is missing or damaged, or has no video stream.
     """
-    for timed in read_timed_frames(content):
-        yield timed.frame()
+    for frame in read_timed_frames(content):
+        yield frame.frame()
 
 
 @dataclass(frozen=True)
@@ -45,61 +47,65 @@ class TimedFrame:
     frame: Callable[[], Frame]
 
 
-def read_timed_frames(content: Path | bytes) -> Iterator[TimedFrame]:
-    """Yield the frames of the first video stream with their times. Raises as `read_frames`."""
+def read_timed_frames(
+    content: Path | bytes, *, background: tuple[int, int, int] = WHITE, salvage: bool = False
+) -> Iterator[TimedFrame]:
+    """Yield the frames of the first video stream with their times. Raises as `read_frames`.
+
+    background: RGB, 0 to 255, behind transparency. salvage: leave out what is damaged.
+    """
     name = "the video" if isinstance(content, bytes) else str(content)
     is_webp = content[8:12] == b"WEBP" if isinstance(content, bytes) else content.suffix.lower() == ".webp"
-    return _animation(content, name) if is_webp else _video(content, name)
+    if is_webp:
+        return _animation(content, name, background)
+    return _video(content, name, background, salvage)
 
 
-def _video(content: Path | bytes, name: str) -> Iterator[TimedFrame]:
+def _video(
+    content: Path | bytes, name: str, background: tuple[int, int, int], salvage: bool
+) -> Iterator[TimedFrame]:
     try:
         with open_media(content) as container:
             stream = picture_stream(container, name)
-            stream.thread_type = "AUTO"
-            rate = exact_fraction(stream.average_rate or stream.guessed_rate) or _SOME_RATE
-            start, end = None, Fraction(0)
-            for frame in container.decode(stream):
-                # A frame without a time follows the one before.
-                base = exact_fraction(frame.time_base)
-                at = end if frame.pts is None or base is None else frame.pts * base
+            if not salvage:  # each thread would lose other frames to the damage
+                stream.thread_type = "AUTO"
+            look = Look(exact_fraction(stream.sample_aspect_ratio) or Fraction(1), background)
+            frames: Iterator[av.VideoFrame] = decoded(container, [stream], salvage=salvage)
+            start = None
+            for frame, at, end in timed(deinterlaced(frames, name), stream):
                 start = at if start is None else start
-                end = at - start + 1 / rate
-                yield TimedFrame(at - start, end, partial(_upright_rgb, frame))
+                yield TimedFrame(at - start, end - start, partial(rgb, frame, look))
     except (OSError, av.FFmpegError) as error:
         raise MediaError(f"cannot read {name} as a video: {error.strerror or error}") from error
 
 
-def _animation(content: Path | bytes, name: str) -> Iterator[TimedFrame]:
+def timed(
+    frames: Iterator[av.VideoFrame], stream: av.VideoStream
+) -> Iterator[tuple[av.VideoFrame, Fraction, Fraction]]:
+    """Yield each frame with when it appears and disappears, in seconds of the file's clock, rising.
+
+    A frame without a time, or with one that lies before the last frame, follows that one. In an AVI frames
+    have no times, only an order; those that libav makes up are wrong where there are B-frames.
+    """
+    has_times = "avi" not in stream.container.format.name.split(",")
+    usual = 1 / (exact_fraction(stream.average_rate or stream.guessed_rate) or SOME_RATE)
+    before: Fraction | None = None
+    for frame in frames:
+        base = exact_fraction(frame.time_base)
+        at = frame.pts * base if has_times and frame.pts is not None and base is not None else None
+        if at is None or (before is not None and at <= before):
+            at = Fraction(0) if before is None else before + usual
+        before = at
+        shown = frame.duration * base if base is not None and frame.duration else usual
+        yield frame, at, at + shown
+
+
+def _animation(content: Path | bytes, name: str, background: tuple[int, int, int]) -> Iterator[TimedFrame]:
     with open_animation(content, name) as image:
         seconds = Fraction(0)
         for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)
-            pixels = np.asarray(image.convert("RGB"))
-            shown = Fraction(image.info.get("duration", 0), 1000) or 1 / _SOME_RATE
+            pixels = over_background(np.asarray(image.convert("RGBA")), background)
+            shown = Fraction(image.info.get("duration", 0), 1000) or 1 / SOME_RATE
             yield TimedFrame(seconds, seconds + shown, partial(np.asarray, pixels))
             seconds += shown
-
-
-def _upright_rgb(frame: av.VideoFrame) -> Frame:
-    return _upright(_rgb(frame), frame.rotation)
-
-
-def _rgb(frame: av.VideoFrame) -> Frame:
-    matrix = frame.colorspace
-    if matrix not in (Colorspace.ITU709, Colorspace.ITU601, Colorspace.SMPTE170M):
-        matrix = Colorspace.ITU709 if frame.height >= _HD_LINES else Colorspace.ITU601
-    converted = frame.reformat(
-        format="rgb24",
-        src_colorspace=matrix,
-        # Meaningless for RGB. PyAV below 17 ignores the source unless the two differ.
-        dst_colorspace=Colorspace.ITU601,
-        src_color_range=frame.color_range or ColorRange.MPEG,
-        dst_color_range=ColorRange.JPEG,
-    )
-    return np.asarray(converted.to_ndarray(), np.uint8)
-
-
-def _upright(frame: Frame, degrees: int) -> Frame:
-    """Rotate a frame. degrees: counterclockwise, as stored in the file."""
-    return np.ascontiguousarray(np.rot90(frame, round(degrees / 90))) if degrees else frame

@@ -212,10 +212,12 @@ def test_backwards_is_the_last_frame_first(clip: Path) -> None:
         (["--num-interpolated-frames", "1"], 17, "32"),
         (["--num-interpolated-frames", "4", "--interpolator", "flow"], 41, "80"),
         (["--num-interpolated-frames", "4", "--no-adjust-fps"], 41, "16"),
-        (["--num-interpolated-frames", "1", "--fps", "24000/1001"], 17, "48000/1001"),
+        (["--num-interpolated-frames", "1", "--fps", "24000/1001"], 27, "48000/1001"),
+        (["--fps", "24", "--interpolator", "flow"], 13, "24"),
         (["--num-interpolated-frames", "4", "--interpolator", "none"], 9, "16"),
         (["--num-interpolated-frames", "0"], 9, "16"),
-        (["--fps", "60"], 9, "60"),
+        (["--fps", "60"], 34, "60"),
+        (["--fps", "8"], 5, "8"),
     ],
 )
 def test_counts_and_rates(clip: Path, flags: list[str], frames: int, fps: str) -> None:
@@ -268,7 +270,16 @@ def test_what_cannot_be_done_is_said(
     assert [file.name for file in clip.parent.iterdir()] == ["clip.mkv"]
 
 
-@pytest.mark.parametrize("flag", [["--fps", "0"], ["--fps", "1/0"], ["--num-interpolated-frames", "-1"]])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        ["--fps", "0"],
+        ["--fps", "1/0"],
+        ["--num-interpolated-frames", "-1"],
+        ["--audio-track", "-1"],
+        ["--odd", "stretch"],
+    ],
+)
 def test_numbers_that_are_none_are_refused(clip: Path, flag: list[str]) -> None:
     with pytest.raises(SystemExit):
         main(["media", "convert", str(clip), "-o", "a.mp4", *flag])

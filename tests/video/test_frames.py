@@ -33,10 +33,15 @@ def test_a_frame_with_one_bad_value_is_refused(bad: float) -> None:
         to_uint8(frame)
 
 
-def test_an_image_batch_becomes_the_same_frames_and_loses_its_alpha() -> None:
+def test_an_image_batch_becomes_the_same_frames_with_white_behind_alpha() -> None:
     images = torch.rand(3, 4, 6, 4)
-    frames = list(image_frames(images))
-    assert np.array_equal(np.stack(frames), (images[..., :3] * 255).round().byte().numpy())
+    images[..., 3] = torch.tensor([1.0, 0.0] * 3)
+    frames = np.stack(list(image_frames(images)))
+    assert np.array_equal(frames[:, :, ::2], (images[:, :, ::2, :3] * 255).round().byte().numpy())
+    assert (frames[:, :, 1::2] == 255).all()
+    assert np.array_equal(
+        np.stack(list(image_frames(images[..., :3]))), (images[..., :3] * 255).round().byte()
+    )
 
 
 def test_decoder_output_is_converted_frame_by_frame() -> None:

@@ -26,9 +26,16 @@ def picture_stream(container: InputContainer, name: str) -> av.VideoStream:
     return moving[0]
 
 
-def sound_stream(container: InputContainer, name: str) -> av.AudioStream | None:
-    """Return the first sound, None if there is none. Raises MediaError if there is no decoder for it."""
-    if not container.streams.audio:
+def sound_stream(container: InputContainer, name: str, track: int = 0) -> av.AudioStream | None:
+    """Return a sound of the file, None if it has none. track: its number; 0 is the first.
+
+    Raises MediaError if there is no sound of that number, or no decoder for it.
+    """
+    sounds = container.streams.audio
+    if not sounds and not track:
         return None
-    require_codec(container.streams.audio[0], name)
-    return container.streams.audio[0]
+    if track >= len(sounds):
+        found = "no sound" if not sounds else f"{len(sounds)} sounds, numbered from 0"
+        raise MediaError(f"audio track {track}: {name} has {found}")
+    require_codec(sounds[track], name)
+    return sounds[track]

@@ -1,0 +1,100 @@
+"""Converts a decoded frame to what a player shows: upright RGB with square pixels, over a background."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
+from PIL import ImageColor
+
+from ..errors import RequestError
+from .frames import Frame
+
+__all__ = ["WHITE", "Look", "background_of", "over_background", "rgb", "shown_size"]
+
+WHITE = (255, 255, 255)
+
+_HD_LINES = 720  # without a colour tag, players assume BT.709 from this height on, BT.601 below
+# Matrix coefficients of a file (ITU-T H.273 table 4) to SWS_CS_* of libswscale/swscale.h.
+_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a file says about all its frames, and what is wished.
+
+    pixel_aspect: width of a stored pixel by its height.
+    background:   RGB, 0 to 255, behind transparency.
+    """
+
+    pixel_aspect: Fraction = Fraction(1)
+    background: tuple[int, int, int] = WHITE
+
+
+def background_of(text: str) -> tuple[int, int, int]:
+    """Return the RGB of a colour name or of #rrggbb. Raises RequestError for other text."""
+    try:
+        colour = ImageColor.getrgb(text)
+    except ValueError:
+        raise RequestError.of("--background", text, "give a colour such as white or #20a0ff") from None
+    return colour[0], colour[1], colour[2]
+
+
+def shown_size(width: int, height: int, pixel_aspect: Fraction) -> tuple[int, int]:
+    """Return the size with square pixels. The side that is too short grows, so that no detail is lost.
+
+    A side stays even if both were.
+    """
+    if pixel_aspect == 1:
+        return width, height
+    step = 2 if width % 2 == height % 2 == 0 else 1
+    if pixel_aspect > 1:
+        return round(width * pixel_aspect / step) * step, height
+    return width, round(height / pixel_aspect / step) * step
+
+
+def rgb(frame: av.VideoFrame, look: Look) -> Frame:
+    """Return the frame as a player shows it, (H, W, 3)."""
+    has_alpha = frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
+    pixels = _converted(frame, "rgba" if has_alpha else "rgb24", look.pixel_aspect)
+    if has_alpha:
+        pixels = over_background(pixels, look.background)
+    return _upright(pixels, frame.rotation)
+
+
+def over_background(rgba: Frame, background: tuple[int, int, int]) -> Frame:
+    """Lay (H, W, 4) with straight alpha over a colour. Returns (H, W, 3), rounded to the nearest level."""
+    alpha = rgba[..., 3:].astype(np.uint32)
+    mixed = rgba[..., :3] * alpha + np.array(background, np.uint32) * (255 - alpha)
+    return ((mixed + 127) // 255).astype(np.uint8)
+
+
+def _converted(frame: av.VideoFrame, pix_fmt: str, pixel_aspect: Fraction) -> Frame:
+    width, height = shown_size(frame.width, frame.height, pixel_aspect)
+    resized: dict[str, Any] = {}
+    if (width, height) != (frame.width, frame.height):
+        resized = {"width": width, "height": height, "interpolation": "BICUBIC"}
+    converted = frame.reformat(
+        format=pix_fmt,
+        src_colorspace=_matrix(frame),
+        # Meaningless for RGB. PyAV below 17 ignores the source unless the two differ.
+        dst_colorspace=Colorspace.ITU601,
+        src_color_range=frame.color_range or ColorRange.MPEG,
+        dst_color_range=ColorRange.JPEG,
+        **resized,
+    )
+    return np.asarray(converted.to_ndarray(), np.uint8)
+
+
+def _matrix(frame: av.VideoFrame) -> Any:
+    usual = Colorspace.ITU709 if frame.height >= _HD_LINES else Colorspace.ITU601
+    return _MATRICES.get(int(frame.colorspace), usual)
+
+
+def _upright(frame: Frame, degrees: int) -> Frame:
+    """Rotate a frame. degrees: counterclockwise, as stored in the file."""
+    return np.ascontiguousarray(np.rot90(frame, round(degrees / 90))) if degrees else frame
