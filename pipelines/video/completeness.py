@@ -7,8 +7,8 @@ from pathlib import Path
 import av
 
 from ..errors import MediaError
+from .chosen_streams import picture_stream
 from .open_media import open_media
-from .streams import picture_stream
 
 __all__ = ["require_whole"]
 
