@@ -19,9 +19,8 @@ __all__ = ["AddNoise", "Incoming", "adds_noise", "left_in_decoded", "require_own
 # before there was auto: on, but never on top of the noise of another stage.
 AddNoise = Literal["auto", "on", "off", "was on"]
 
-_SAME = (
-    1e-4  # of two noise levels that are meant to be one: more than float16 rounds near 1, less than a step
-)
+# Of two noise levels that are meant to be one: more than float32 rounds, less than a step.
+_SAME = 1e-4
 _NEARLY_PURE = 0.99  # an empty latent has nothing to keep below it
 
 
