@@ -131,7 +131,7 @@ def make_receipt(run: Run, notes: Sequence[Finding], *, prompt: str, latents_sha
         "memory": run.estimate.as_dict(),
         "versions": library_versions(),
         "cpu": cpu_settings(),
-        "findings": [finding.as_dict() for finding in report.with_findings(notes).told],
+        "findings": [finding.to_share() for finding in report.with_findings(notes).told],
     }
 
 

@@ -56,7 +56,7 @@ def order_for(
             {"field": finding.field, "asked": finding.asked, "used": finding.used, "reason": finding.reason}
             for finding in report.adjustments
         ],
-        "findings": stored_form([finding.as_dict() for finding in report.told]),
+        "findings": stored_form([finding.to_share() for finding in report.told]),
     }
     return Order(runner, prepared.endpoint, prepared.payload, out, report.price, about), prepared
 

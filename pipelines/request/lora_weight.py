@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import PurePosixPath, PureWindowsPath
 from typing import ClassVar, Literal
 
 from pydantic import field_validator
@@ -16,6 +18,7 @@ __all__ = [
     "NovitaLoRA",
     "Place",
     "StageLoRA",
+    "bare_path",
     "place_of",
     "why_not_sent",
     "why_not_used",
@@ -39,6 +42,17 @@ def place_of(path: str) -> Place:
     ):
         return "file"
     return "embedded" if path.startswith(_EMBEDDED) else "repository"
+
+
+def bare_path(path: str) -> str:
+    """Return a path that may be shown to others: no folders of a file, no user or query of an address."""
+    if place_of(path) == "address":
+        bare, _, _ = path.partition("?")
+        return re.sub(r"//[^/@]*@", "//", bare)
+    for flavour in (PurePosixPath, PureWindowsPath):
+        if flavour(path).is_absolute():
+            return flavour(path).name
+    return path
 
 
 def why_not_sent(path: str) -> tuple[str, str] | None:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from ..errors import Problem, RequestError
+from .lora_weight import bare_path
 from .prices import Price
 from .resolved import Resolved
 
@@ -42,6 +43,13 @@ class Finding:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def to_share(self) -> dict[str, Any]:
+        """Return JSON values for a receipt, which is passed on: a path without its folders."""
+        if not self.field.endswith(".path"):
+            return self.as_dict()
+        paths = {"asked": self.asked, "used": self.used}
+        return {**self.as_dict(), **{name: path and bare_path(path) for name, path in paths.items()}}
 
 
 Tell = Callable[[Sequence[Finding]], None]  # how a run says findings to its user

@@ -229,3 +229,19 @@ def test_a_prompt_that_a_host_does_not_cut_is_told_all_the_same(tokens: int, tol
     found = check(t2v_request(prompt="word " * 512), family=A14B, abilities=abilities).text()
     said = f"prompt {tokens} tokens: longer than the 512 tokens that the model was trained on; ComfyUI uses"
     assert (said in found) == told
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/home/me/loras/a.safetensors", "a.safetensors"),
+        ("C:\\Users\\me\\a.safetensors", "a.safetensors"),
+        ("style/a.safetensors", "style/a.safetensors"),
+        ("https://me:key@a.test/a.safetensors?token=secret", "https://a.test/a.safetensors"),
+    ],
+)
+def test_a_finding_in_a_receipt_has_nothing_private(path: str, shown: str) -> None:
+    shared = Finding("loras[0].path", "warning", path, None, "odd").to_share()
+    assert (shared["asked"], shared["used"]) == (shown, None)
+    prompt = Finding("prompt", "warning", "/a ball", "/a ball", "odd")
+    assert prompt.to_share() == prompt.as_dict()
