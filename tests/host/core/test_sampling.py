@@ -141,11 +141,12 @@ def sigmas(bench: Bench, graph: dict[str, Node]) -> list[Tensor]:
     return values
 
 
-def test_a_stage_without_steps_blocks_only_what_needs_it(bench: Bench) -> None:
+def test_a_stage_without_steps_is_an_error_only_where_it_is_connected(bench: Bench) -> None:
     graph = start() | {"low": node("ProbeSave", value=["sigmas", 1], name="low.safetensors")}
-    graph |= {"high": node("ProbeSave", value=["sigmas", 0], name="high.safetensors")}
     graph["sigmas"]["inputs"]["boundary"] = 1.0  # sigma 1 alone is high
     graph["sigmas"]["inputs"]["solver"] = "unipc"  # and this grid begins below it
     bench.client.run(graph)
     assert (bench.comfyui.output / "low.safetensors").exists()
-    assert not (bench.comfyui.output / "high.safetensors").exists()
+    graph |= {"high": node("ProbeSave", value=["sigmas", 0], name="high.safetensors")}
+    with pytest.raises(HostError, match=r"none of the \d+ steps uses the high-noise expert"):
+        bench.client.run(graph)
