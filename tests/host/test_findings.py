@@ -122,3 +122,21 @@ def test_prompts_are_dynamic_and_their_tooltip_says_what_that_costs(host: Headle
     for name in ("prompt", "negative_prompt"):
         assert inputs[name][1]["dynamicPrompts"] is True
     assert "each queueing is another purchase" in inputs["prompt"][1]["tooltip"]
+
+
+def test_exchanged_model_files_are_told_by_the_node_that_loads_them_and_by_check(
+    client: ComfyClient, defaults: dict[str, dict[str, Any]]
+) -> None:
+    kind = next(kind for kind in FINDING_KINDS if kind.task == "text-to-video" and not kind.loras)
+    asked = graph(kind, defaults)
+    for name in ("run", "receipt"):
+        del asked[name]
+    files = {"model": "wan_low_noise.safetensors", "low_model": "wan_high_noise.safetensors"}
+    asked["model"]["inputs"] |= {**files, "vae": "2.1.safetensors", "text_encoder": "umt5.safetensors"}
+    outputs = client.run(asked).outputs
+    reasons = [one["reason"] for one in outputs["model"]["wan_duet_findings"]]
+    assert reasons == [
+        "wan_low_noise.safetensors is used as the high-noise expert; its name says low",
+        "wan_high_noise.safetensors is used as the low-noise expert; its name says high",
+    ]
+    assert all(reason in outputs["check"]["text"][0] for reason in reasons)
