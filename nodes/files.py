@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ __all__ = [
     "VideoFile",
     "kept_latents_folder",
     "new_video_file",
+    "preview_of",
     "shown_video",
     "workflow_tags",
 ]
@@ -37,8 +39,14 @@ class VideoFile(NamedTuple):
         return _NO_VIDEO if self.path.suffix in _IMAGES else InputImpl.VideoFromFile(str(self.path))
 
     def preview(self) -> ui.PreviewVideo | ui.SavedImages:
-        is_image = self.path.suffix in _IMAGES
-        return ui.SavedImages([self.listed]) if is_image else ui.PreviewVideo([self.listed])
+        return preview_of([self])
+
+
+def preview_of(files: Sequence[VideoFile]) -> ui.PreviewVideo | ui.SavedImages:
+    """Return what a node shows of its files, which are videos, or all images."""
+    listed = [file.listed for file in files]
+    is_image = files[0].path.suffix in _IMAGES
+    return ui.SavedImages(listed) if is_image else ui.PreviewVideo(listed)
 
 
 def new_video_file(prefix: str, save: bool, width: int, height: int, container: str = "mp4") -> VideoFile:

@@ -33,7 +33,8 @@ class NodeFindings:
         self.found: list[Finding] = []
 
     def tell(self, findings: Sequence[Finding]) -> None:
-        """Show these findings below the earlier ones. Removes those of the last run, even if it gets none."""
+        """Show these findings below the earlier ones, each once. With none, removes those of the last run."""
+        findings = [finding for finding in findings if finding not in self.found]
         self.found.extend(findings)
         for finding in findings:
             log.log(_LEVELS.get(finding.status, logging.INFO), "%s", finding.line())

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["SocketMedium", "audio_of", "from_socket", "image_of"]
 
 _CHUNK = 1 << 20
+_EACH = {  # how ComfyUI makes one result of each
+    "image": ", or put Rebatch Images with batch_size 1 in between: one result is made of each",
+    "audio": "",
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ def from_socket(field: str, medium: str, value: Any) -> SocketMedium:
         tensor = value if medium == "image" else value["waveform"]
         if len(tensor) != 1:
             socket = field.removesuffix("_url")
-            raise RequestError.of(socket, f"{len(tensor)} in a batch", f"connect one {medium}")
+            raise RequestError.of(socket, f"{len(tensor)} in a batch", f"connect one {medium}{_EACH[medium]}")
         _add_tensor(digest, tensor)
         if medium == "audio":
             digest.update(str(value["sample_rate"]).encode())

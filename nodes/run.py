@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..pipelines.request import (
@@ -13,9 +14,17 @@ from ..pipelines.request import (
     check_all,
     side_by_side,
 )
+from ..pipelines.request.seeds_of_count import one_per_seed
 from ..pipelines.video.output import suffix_of
 from .comfy_interface import io
-from .files import EMBED_METADATA, VideoFile, kept_latents_folder, new_video_file, workflow_tags
+from .files import (
+    EMBED_METADATA,
+    VideoFile,
+    kept_latents_folder,
+    new_video_file,
+    preview_of,
+    workflow_tags,
+)
 from .findings import NodeFindings, with_findings
 from .finished_files import note_file, times_lost
 from .host_memory import HostMemory
@@ -48,8 +57,8 @@ class WanDuetRunLocal(io.ComfyNode):
             node_id="WanDuetRunLocal",
             display_name="Wan Duet Run Local",
             category="Wan Duet/run",
-            description="Generates the video or image of a request on this machine. Connect video to Save "
-            "Video, or images to Save Image.",
+            description="Generates the video or image of a request on this machine, or one for each of its "
+            "count of seeds. Connect video to Save Video, or images to Save Image.",
             search_aliases=[
                 "generate video",
                 "wan local",
@@ -99,16 +108,19 @@ class WanDuetRunLocal(io.ComfyNode):
                 ),
             ],
             outputs=[
-                io.Video.Output("video", tooltip="The video file; empty for an image."),
+                io.Video.Output("video", tooltip="The video file; empty for an image.", is_output_list=True),
                 io.Image.Output(
-                    "images", tooltip="The image, or the frames of the video if return_images is on."
+                    "images",
+                    tooltip="The image, or the frames of the video if return_images is on.",
+                    is_output_list=True,
                 ),
-                io.Int.Output("seed", tooltip="The seed that was used."),
-                io.String.Output("prompt", tooltip="The prompt that was used."),
+                io.Int.Output("seed", tooltip="The seed that was used.", is_output_list=True),
+                io.String.Output("prompt", tooltip="The prompt that was used.", is_output_list=True),
                 io.String.Output(
                     "receipt",
                     tooltip="JSON: the request, its adjustments and the settings used. Also embedded in "
                     "the file.",
+                    is_output_list=True,
                 ),
             ],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
@@ -142,12 +154,12 @@ class WanDuetRunLocal(io.ComfyNode):
         def place(plan: Plan) -> Path:
             ending = suffix_of(plan.output).removeprefix(".")
             files.append(new_video_file(filename_prefix, save, plan.width, plan.height, ending))
-            return files[0].path
+            return files[-1].path
 
         findings = NodeFindings(cls.hidden.unique_id)
-        result = run(
-            request.request,
-            model,
+        made = partial(
+            run,
+            model=model,
             out=place,
             memory=HostMemory(model.keep_alive),
             progress=NodeProgress(cls.hidden.unique_id, model),
@@ -165,12 +177,17 @@ class WanDuetRunLocal(io.ComfyNode):
             kept=KeptLatents(kept_latents_folder()),
             tell=findings.tell,
         )
-        (file,) = files
-        note_file(cls.hidden.unique_id, file.path, has_images=result.images is not None)
-        images = NO_IMAGES if result.images is None else result.images
-        receipt = json.dumps(result.receipt, ensure_ascii=False)
-        shown = with_findings(file.preview(), findings.found)
-        return io.NodeOutput(file.output(), images, result.seed, result.prompt, receipt, ui=shown)
+        results = [made(each) for each in one_per_seed(request.request)]
+        has_images = results[0].images is not None
+        note_file(cls.hidden.unique_id, *(file.path for file in files), has_images=has_images)
+        return io.NodeOutput(
+            [file.output() for file in files],
+            [NO_IMAGES if result.images is None else result.images for result in results],
+            [result.seed for result in results],
+            [result.prompt for result in results],
+            [json.dumps(result.receipt, ensure_ascii=False) for result in results],
+            ui=with_findings(preview_of(files), findings.found),
+        )
 
 
 class WanDuetCheck(io.ComfyNode):

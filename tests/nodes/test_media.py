@@ -62,5 +62,6 @@ def test_a_video_is_named_by_its_bytes_wherever_they_are_and_by_its_cut(tmp_path
     [("image", IMAGE.repeat(2, 1, 1, 1)), ("audio", {**AUDIO, "waveform": torch.zeros(3, 1, 4)})],
 )
 def test_a_batch_is_refused_by_the_name_of_its_socket(medium: str, value: object) -> None:
-    with pytest.raises(RequestError, match=f"^some: . in a batch; connect one {medium}"):
+    with pytest.raises(RequestError, match=f"^some: . in a batch; connect one {medium}") as refused:
         from_socket("some_url", medium, value)
+    assert ("Rebatch Images" in str(refused.value)) == (medium == "image")
