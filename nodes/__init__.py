@@ -55,6 +55,7 @@ def extension() -> ComfyExtension:
     from .model_folders import model_folders
     from .model_routes import add_model_routes
     from .prepare import WanDuetEmptyLatent, WanDuetSigmas, WanDuetVideoCondition
+    from .prompt_list import WanDuetPromptList
     from .remote import RUNNERS, WanDuetJob, runner_node
     from .remote_jobs import accepts_key, follow_job, go_on_with_open_jobs, remote_folder
     from .request import request_node
@@ -114,6 +115,7 @@ def extension() -> ComfyExtension:
                 WanDuetSaveInterpolated,
                 WanDuetKeepVideo,
                 WanDuetRequestLocal,
+                WanDuetPromptList,
             ]
             return [explaining_missing_packages(node) for node in nodes]
 

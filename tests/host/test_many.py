@@ -93,3 +93,17 @@ def test_a_batch_of_images_says_how_each_becomes_a_video(
     receipts = [json.loads(text) for text in outputs["receipt"]["text"]]
     hashes = [receipt["inputs"]["image_url"]["sha256"] for receipt in receipts]
     assert len(set(hashes)) == 2
+
+
+def test_a_list_of_prompts_makes_a_video_of_each(
+    host: HeadlessComfyUI, client: ComfyClient, defaults: dict[str, dict[str, Any]]
+) -> None:
+    asked = graph(defaults, "WanDuetTextToVideo", "toy", prompt=["prompts", 0])
+    texts = ["a red ball moves left", "a blue ball moves up"]
+    asked["prompts"] = {
+        "class_type": "WanDuetPromptList",
+        "inputs": {"prompts": "\n".join(texts), "file": ""},
+    }
+    outputs = client.run(asked).outputs
+    assert len(set(files(outputs["run"]))) == len(set(files(outputs["save"]))) == 2
+    assert [json.loads(text)["request"]["prompt"] for text in outputs["receipt"]["text"]] == texts

@@ -1,0 +1,29 @@
+"""Reads several prompts, one a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import RequestError
+
+__all__ = ["prompts_of"]
+
+
+def prompts_of(text: str, file: Path | None = None) -> list[str]:
+    """Return the lines of `text`, then those of `file`, without empty ones and without spaces around them.
+
+    Raises RequestError if the file cannot be read as UTF-8, or if there is no prompt.
+    """
+    lines = [*text.splitlines(), *([] if file is None else _read(file).splitlines())]
+    prompts = [line.strip() for line in lines if line.strip()]
+    if not prompts:
+        raise RequestError.of("prompts", "there are none", "write one a line, or name a file")
+    return prompts
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        found = f"{file.name} cannot be read: {error}"
+        raise RequestError.of("file", found, "give a text file in UTF-8") from error
