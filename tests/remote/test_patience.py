@@ -90,6 +90,25 @@ def test_a_provider_that_is_silent_after_a_stop_is_left_to_the_next_start_within
     assert patient.clock.elapsed() < 300
 
 
+@pytest.mark.parametrize(("outage_s", "arrives"), [(600.0, True), (8 * 3600.0, False)])
+def test_a_provider_may_be_silent_for_ten_minutes_but_not_all_night(
+    patient: JobContext, workshop: Workshop, order: Make, outage_s: float, arrives: bool
+) -> None:
+    def look() -> None:
+        now = patient.clock.elapsed()
+        workshop.looks = 0 if now >= outage_s + 60.0 else 10_000
+        if 30.0 <= now < outage_s:
+            workshop.faults["status"].append(silent())
+
+    workshop.during["status"] = look
+    if arrives:
+        assert run(order(), patient).state == "done"
+        return
+    with pytest.raises(UnreachableError):
+        run(order(), patient)
+    assert patient.clock.elapsed() < 3 * 3600.0
+
+
 def test_a_provider_that_is_silent_for_half_a_minute_after_a_stop_is_waited_for(
     patient: JobContext, workshop: Workshop, order: Make
 ) -> None:
