@@ -105,7 +105,7 @@ def test_the_help_of_a_node_is_as_wide_as_its_panel(host: HeadlessComfyUI, pictu
     kinds = ["WanDuetLoadModel", "WanDuetTextToVideo", "WanDuetRequestLocal"]
     seen = in_browser("show_help.cjs", host.url, json.dumps(kinds), str(pictures / "help.png"))
     for kind, panel in zip(kinds, seen, strict=True):
-        assert panel["over"] <= 0, kind
+        assert panel["over"] < 1, kind  # pixel
         assert panel["text"].count(":") > 10, kind  # each input with what it is
     assert "residency (COMBO, optional, default auto): How much of the experts to keep" in seen[0]["text"]
 
