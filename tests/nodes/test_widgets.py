@@ -65,9 +65,25 @@ def test_empty_prompt_is_refused_by_name(node: RequestNode) -> None:
         asked(node.task, prompt="")
 
 
-@pytest.mark.parametrize("task", ["text-to-video", "speech-to-video"])
-def test_range_is_that_of_the_model_and_not_of_a_provider(task: str) -> None:
-    assert (table(task)["num_frames"].min, table(task)["num_frames"].max) == (1, 100_000)
+@pytest.mark.parametrize(
+    ("task", "name", "low", "high"),
+    [
+        ("text-to-video", "num_frames", 1, 100000),
+        ("speech-to-video", "num_frames", 1, 100000),
+        ("text-to-video", "guidance_scale", 0, None),
+        ("text-to-video", "shift", 0.001, None),
+        ("wan21-text-to-video", "steps", 1, None),
+    ],
+)
+def test_a_widget_has_the_range_of_any_machine(task: str, name: str, low: float, high: float | None) -> None:
+    assert (table(task)[name].min, table(task)[name].max) == (low, high)
+
+
+def test_choices_that_only_a_provider_limits_are_offered_first_and_others_after_them() -> None:
+    assert table("text-to-video")["aspect_ratio"].options == (
+        "16:9", "9:16", "1:1", "4:3", "3:4", "3:2", "2:3", "21:9",
+    )  # fmt: skip
+    assert table("wan21-text-to-video")["width"].options == (480, 720, 832, 1280)
 
 
 @pytest.mark.parametrize(
