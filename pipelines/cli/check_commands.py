@@ -195,8 +195,9 @@ def _plan(options: argparse.Namespace) -> int:
     family, seed, abilities = family_of(options, model), seed_of(request), _abilities(options, model)
     whole = replace(abilities, missing_weights={})  # a plan may be looked at before its weights are there
     damaged, measured = found_in_media(request)
+    warned = [replace(finding, status="warning") for finding in damaged]  # the same holds for its inputs
     media = MediaFacts(size=options.input_size) if options.input_size else measured
-    found = [*found_in_loras(request), *unfit_loras(request, model, family), *damaged]
+    found = [*found_in_loras(request), *unfit_loras(request, model, family), *warned]
     report = check(request, family=family, abilities=whole, media=media, found=found)
     plan = make_plan(report.require(), family, seed or 0)
     if options.picture is not None:

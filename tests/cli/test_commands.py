@@ -6,11 +6,13 @@ import io
 import json
 import subprocess
 import sys
+import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from tiny_models import make_model
 
 from wan_duet.pipelines.cli import main
@@ -18,6 +20,8 @@ from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.plan.expectation import Rates, write_rates
 from wan_duet.pipelines.request import KINDS
 from wan_duet.pipelines.video.probe import probe
+
+from ..video import clips
 
 REQUEST = {
     "prompt": "a red ball moves left",
@@ -343,7 +347,9 @@ def test_check_lays_runners_side_by_side(write: Write, capsys: pytest.CaptureFix
 def test_a_plan_whose_size_depends_on_the_input_can_be_told_it(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["plan", "--kind", "image-to-video", "--prompt", "a", "--image-url", "a.png"]
     assert main(arguments) == 0
-    assert "depends on the input" in capsys.readouterr().out
+    shown = capsys.readouterr()
+    assert "depends on the input" in shown.out
+    assert "warning image_url: a.png: No such file" in shown.err
     assert main([*arguments, "--input-size", "1000x500", "--seconds-per-forward", "2", "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
     assert (answer["plan"]["width"], answer["plan"]["height"]) == (1360, 672)
@@ -466,6 +472,19 @@ def test_a_switch_of_a_request_is_told_how_to_work(
     assert main([*arguments, "--safety-checker", str(tmp_path)]) == 0
 
 
+def write_medium(file: Path) -> None:
+    if file.suffix == ".png":
+        Image.new("RGB", (96, 64)).save(file)
+    elif file.suffix == ".mp4":
+        clips.write(file)
+    else:
+        with wave.open(str(file), "wb") as sound:
+            sound.setnchannels(1)
+            sound.setsampwidth(2)
+            sound.setframerate(16_000)
+            sound.writeframes(bytes(2 * 16_000))
+
+
 @pytest.mark.parametrize(
     ("kind", "fields"),
     [
@@ -478,7 +497,7 @@ def test_a_switch_of_a_request_is_told_how_to_work(
         ),
     ],
 )
-def test_a_check_where_rates_are_known_says_what_inputs_it_has_not_seen_may_take(
+def test_a_check_where_rates_are_known_says_what_a_run_on_these_inputs_may_take(
     kind: str,
     fields: dict[str, str],
     tmp_path: Path,
@@ -491,7 +510,7 @@ def test_a_check_where_rates_are_known_says_what_inputs_it_has_not_seen_may_take
     file = tmp_path / "request.json"
     inputs = {field: str(tmp_path / name) for field, name in fields.items()}
     for name in fields.values():
-        (tmp_path / name).touch()
+        write_medium(tmp_path / name)
     file.write_text(json.dumps({"prompt": "a fox", **inputs}))
     assert main(["check", str(file), "--kind", kind]) == 0
     assert "forwards of" in capsys.readouterr().out
