@@ -87,7 +87,7 @@ def test_one_timestep_for_every_frame_is_one_timestep() -> None:
 
 
 def test_timesteps_that_do_not_divide_the_tokens_are_refused() -> None:
-    with pytest.raises(ValueError, match="7 timesteps for 60 tokens"):
+    with pytest.raises(ValueError, match="7 timesteps do not divide 60 tokens"):
         run(own(stock()), torch.ones(1, 7))
 
 
