@@ -18,7 +18,7 @@ __all__ = ["FINDINGS", "NodeFindings", "notes_of_model", "with_findings"]
 
 log = logging.getLogger(__name__)
 
-FINDINGS = "wan_duet_findings"  # the key in the history
+FINDINGS = "wan_duet_findings"  # the key in the history, and the event for the page
 
 _LEVELS = {"warning": logging.WARNING}
 
@@ -40,8 +40,9 @@ class NodeFindings:
             log.log(_LEVELS.get(finding.status, logging.INFO), "%s", finding.line())
         if self._node_id is None or not (self.found or self._node_id in _shown):
             return
-        text = "\n".join(finding.line() for finding in self.found)
-        PromptServer.instance.send_progress_text(text, self._node_id)
+        # Not as progress text: clients of the API take that for a result.
+        shown = {"node": self._node_id, FINDINGS: _as_dicts(self.found)}
+        PromptServer.instance.send_sync(FINDINGS, shown, PromptServer.instance.client_id)
         (_shown.add if self.found else _shown.discard)(self._node_id)
 
 
@@ -50,8 +51,12 @@ def with_findings(
 ) -> dict[str, Any] | None:
     """Return what a node shows, and beside it its findings; None for nothing at all."""
     preview = {} if shown is None else shown.as_dict()
-    found = {FINDINGS: [finding.as_dict() for finding in findings]} if findings else {}
+    found = {FINDINGS: _as_dicts(findings)} if findings else {}
     return {**preview, **found} or None
+
+
+def _as_dicts(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    return [finding.as_dict() for finding in findings]
 
 
 def notes_of_model(node_id: str | None, model: AnyModel) -> dict[str, Any] | None:

@@ -3,6 +3,7 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
+import { nodeAt } from "./nodes.js";
 
 const PICTURES = ["$$comfy_animation_preview", "$$canvas-image-preview"];
 const REVOKED_AFTER_MS = 600; // the store drops a preview 400 ms after it was told to
@@ -17,12 +18,6 @@ function previewStore() {
 function withParents(executionId) {
   const ids = executionId.split(":");
   return ids.map((_, index) => ids.slice(0, index + 1).join(":"));
-}
-
-function nodeAt(executionId) {
-  const [first, ...inside] = executionId.split(":");
-  const start = (app.rootGraph ?? app.graph).getNodeById(Number(first));
-  return inside.reduce((node, id) => node?.subgraph?.getNodeById(Number(id)), start);
 }
 
 // The classic canvas keeps the picture of a preview as a widget.

@@ -69,6 +69,8 @@ def test_sigmas_loras_and_check_are_drawn_on_their_nodes(
         theme == "dark"
     )
     assert seen["report"].startswith("circling.safetensors\n")
+    [finding] = seen["findings"]
+    assert finding.startswith("warning prompt:")
     assert seen["cells"] == 3  # one for each block of the high expert of the toy model
     assert [name.partition(":")[0] for name in seen["head"]] == ["field", "local", "fal", "novita"]
     assert {"prompt", "num_frames", "resolution"} < set(seen["fields"])

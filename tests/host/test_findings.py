@@ -14,7 +14,7 @@ from finding_kinds import FINDING_KINDS, LORA_FILES, FindingKind, write_loras
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 
-from .test_progress import TEXT, binary_messages
+from .test_progress import messages_of
 
 NODES = {"text-to-video": "WanDuetTextToVideo", "text-to-image": "WanDuetTextToImage"}
 by_name = pytest.mark.parametrize("kind", FINDING_KINDS, ids=lambda kind: kind.name)
@@ -60,6 +60,13 @@ def graph(kind: FindingKind, defaults: dict[str, dict[str, Any]], **request: Any
     }
 
 
+def shown_on(url: str, asked: dict[str, Any], node: str) -> list[list[dict[str, Any]]]:
+    """What the page is told to show on the node while the graph runs."""
+    events = [one for one in asyncio.run(messages_of(url, asked)) if isinstance(one, dict)]
+    told = [event["data"] for event in events if event["type"] == "wan_duet_findings"]
+    return [data["wan_duet_findings"] for data in told if data["node"] == node]
+
+
 def said(findings: list[dict[str, Any]], kind: FindingKind) -> int:
     return sum(one["field"] == kind.field and kind.says in one["reason"] for one in findings)
 
@@ -70,8 +77,7 @@ def test_it_is_said_in_the_node_in_the_history_and_in_the_receipt(
 ) -> None:
     asked = graph(kind, defaults)
     del asked["check"]
-    shown = asyncio.run(binary_messages(host.url, asked, TEXT))
-    assert any(b"run" in text and kind.says.encode() in text for text in shown)
+    assert said(shown_on(host.url, asked, "run")[-1], kind) == 1
     outputs = client.run(asked).outputs  # of the cache, as a second run is
     assert said(outputs["run"]["wan_duet_findings"], kind) == 1
     assert said(json.loads(outputs["receipt"]["text"][0])["findings"], kind) == 1
@@ -91,12 +97,10 @@ def test_a_run_without_findings_clears_those_of_the_last_one(
     host: HeadlessComfyUI, defaults: dict[str, dict[str, Any]]
 ) -> None:
     kind = next(kind for kind in FINDING_KINDS if kind.name == "negative")
-    shown = asyncio.run(binary_messages(host.url, graph(kind, defaults, seed=11), TEXT))
-    assert kind.says.encode() in shown[-1]
+    assert said(shown_on(host.url, graph(kind, defaults, seed=11), "run")[-1], kind) == 1
     quiet = graph(kind, defaults, seed=12, guidance_scale=2.0)
-    shown = asyncio.run(binary_messages(host.url, quiet, TEXT))
-    assert len(shown) == 1
-    assert kind.says.encode() not in shown[0]
+    [shown] = shown_on(host.url, quiet, "run")
+    assert said(shown, kind) == 0
 
 
 def test_the_block_that_encodes_says_what_it_cuts_and_what_it_reads_as_words(client: ComfyClient) -> None:

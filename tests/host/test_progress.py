@@ -94,7 +94,18 @@ async def previews(url: str, graph: dict[str, Any], method: str) -> list[Image.I
 
 async def binary_messages(url: str, graph: dict[str, Any], kind: int, **extra: str) -> list[bytes]:
     """What a browser gets of this kind while `graph` runs."""
-    client_id, found = uuid.uuid4().hex, []
+    messages = await messages_of(url, graph, **extra)
+    return [
+        message[4:]
+        for message in messages
+        if isinstance(message, bytes) and struct.unpack(">I", message[:4]) == (kind,)
+    ]
+
+
+async def messages_of(url: str, graph: dict[str, Any], **extra: str) -> list[bytes | dict[str, Any]]:
+    """What a browser gets while `graph` runs: binary messages, and events as JSON."""
+    client_id = uuid.uuid4().hex
+    found: list[bytes | dict[str, Any]] = []
     async with (
         aiohttp.ClientSession() as session,
         session.ws_connect(f"{url}/ws?clientId={client_id}") as socket,
@@ -103,9 +114,8 @@ async def binary_messages(url: str, graph: dict[str, Any], kind: int, **extra: s
         async with session.post(f"{url}/prompt", json=body) as answer:
             assert answer.status == 200
         async for message in socket:
-            if message.type is aiohttp.WSMsgType.BINARY:
-                if struct.unpack(">I", message.data[:4]) == (kind,):
-                    found.append(message.data[4:])
-            elif json.loads(message.data)["type"] in ("execution_success", "execution_error"):
+            binary = message.type is aiohttp.WSMsgType.BINARY
+            found.append(message.data if binary else json.loads(message.data))
+            if not binary and found[-1]["type"] in ("execution_success", "execution_error"):
                 return found
     return found
