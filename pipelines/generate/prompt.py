@@ -69,7 +69,9 @@ def own_conditions(run: Run, prompt: str) -> tuple[Prompts, tuple[Finding, ...]]
     plan, running = run.plan, run.plan.experts[run.plan.start_step :]
     guided = any(plan.guidance[expert] != 1 for expert in running)
     avoiding = plan.extra_guidance is not None and plan.extra_guidance.nag_on(running)
-    fields = {**run.report.require().values, "prompt": prompt}
+    # A run that repeats a receipt may have a report that refuses: its prompt expander need not be here again.
+    resolved = run.report.resolved
+    fields = {**(dict(run.request) if resolved is None else resolved.values), "prompt": prompt}
     names = [
         "prompt",
         *(["negative_prompt"] if guided else []),

@@ -271,7 +271,7 @@ class ProbeOtherModel:
 
 
 class ProbeProcess(_Always):
-    """What is loaded in the process: libraries, and networks that somebody still holds."""
+    """What is in the process: libraries, networks that somebody still holds, how much was compiled."""
 
     CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "probe", "run", (), True
 
@@ -282,7 +282,10 @@ class ProbeProcess(_Always):
     def run(self):
         gc.collect()
         alive = [type(thing).__name__ for thing in gc.get_objects() if type(thing).__name__ in NETWORKS]
-        found = {"modules": [name for name in HEAVY if name in sys.modules], "networks": alive}
+        dynamo = sys.modules.get("torch._dynamo.utils")  # loaded by who compiles
+        compiled = 0 if dynamo is None else dynamo.counters["stats"]["unique_graphs"]
+        modules = [name for name in HEAVY if name in sys.modules]
+        found = {"modules": modules, "networks": alive, "compiled": compiled}
         return {"ui": {"text": [json.dumps(found)]}}
 
 
