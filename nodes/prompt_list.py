@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..pipelines.request.prompt_list import prompts_of
+from ..pipelines.request.many_prompts import prompts_of
 from .comfy_interface import io
 from .outgoing import allowed_file
 

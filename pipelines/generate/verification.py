@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Verification", "verify_by_running", "verify_quickly"]
 
-Verdict = Literal["same bits", "same within rounding", "different", "cannot tell"]
+Agreement = Literal["same bits", "same within rounding", "different", "cannot tell"]
 LoadModel = Callable[[Recorded], "WanModel"]
 
 # Frames that part by one of 255 in a sixteenth of the values are at 60 dB. A word more in the negative prompt
@@ -55,7 +55,7 @@ _YOUNGER = {"frames_sha256"}  # missing in older receipts
 class Verification:
     """reasons: what was found, one sentence each."""
 
-    verdict: Verdict
+    verdict: Agreement
     reasons: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:

@@ -14,10 +14,18 @@ from .lora_weight import LoRAWeight, StageLoRA
 from .prompt_weights import PromptSyntax
 from .strict_model import StrictModel
 
-__all__ = ["NAG_ALPHA", "NAG_TAU", "LocalSettings", "Solver", "StageNames", "stage_loras", "stages_named"]
+__all__ = [
+    "NAG_ALPHA",
+    "NAG_TAU",
+    "LocalSettings",
+    "SolverChoice",
+    "StageNames",
+    "stage_loras",
+    "stages_named",
+]
 
 StageNames = Literal["off", "high", "low", "both"]
-Solver = Literal["auto", "unipc", "dpm++", "euler", "lightning"]
+SolverChoice = Literal["auto", "unipc", "dpm++", "euler", "lightning"]
 
 NAG_TAU, NAG_ALPHA = 2.5, 0.25  # NAGWanPipeline of ChenDarYen/Normalized-Attention-Guidance
 _LARGEST_SCALE = 100
@@ -40,7 +48,7 @@ class LocalSettings(StrictModel):
     cfg_zero_steps: int = Field(0, ge=0, le=1000)
     width: int | None = Field(None, ge=1, le=LONGEST_SIDE)
     height: int | None = Field(None, ge=1, le=LONGEST_SIDE)
-    solver: Solver = "auto"
+    solver: SolverChoice = "auto"
     boundary: float | None = Field(None, ge=0, le=1)
     high_steps: int | None = Field(None, ge=0, le=1000)
     # Not strict for the containers: JSON has lists, frozen data has tuples.

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...errors import LoraError, ModelError
 from ..stored_tensors import Files, StoredTensor
 from .delta import Difference, Form, Hadamard, Kronecker, LoraDelta, LowRank, Magnitude, Product, by
-from .lora_names import Expert, LoraKey
+from .lora_names import LoraKey, NamedExpert
 from .metadata import AdapterConfig
 from .multiplicative import Butterfly, GeneralizedLora, Rotation
 
@@ -33,7 +33,7 @@ class Change:
     """
 
     name: str
-    expert: Expert
+    expert: NamedExpert
     kind: str
     form: Form
     keys: tuple[str, ...]

@@ -14,9 +14,9 @@ from typing import Literal
 
 from ..module_names import BLOCK_MODULES, MODULES
 
-__all__ = ["Expert", "LoraKey", "is_image_path", "other_network", "read_key", "resolve"]
+__all__ = ["LoraKey", "NamedExpert", "is_image_path", "other_network", "read_key", "resolve"]
 
-Expert = Literal["", "high", "low"]
+NamedExpert = Literal["", "high", "low"]
 
 
 def _spellings(names: Mapping[str, str]) -> dict[str, str]:
@@ -78,7 +78,7 @@ class LoraKey:
     label:  the part as written in the file.
     """
 
-    expert: Expert
+    expert: NamedExpert
     prefix: str
     names: str
     module: str
@@ -136,7 +136,7 @@ def is_image_path(name: str) -> bool:
     return any(f".{part}." in f"{name}." for part in _IMAGE_PATH)
 
 
-def _expert_of(prefix: str) -> Expert:
+def _expert_of(prefix: str) -> NamedExpert:
     """Return the expert of a prefix.
 
     diffusers has `transformer` and `transformer_2`, DiffSynth `pipe.dit` and `pipe.dit2`; their first names

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.request.prompt_list import prompts_of
+from wan_duet.pipelines.request.many_prompts import prompts_of
 
 
 def test_each_line_is_a_prompt_and_the_file_follows_the_text(tmp_path: Path) -> None:
