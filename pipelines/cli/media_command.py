@@ -115,6 +115,13 @@ def _add_edit(parser: argparse.ArgumentParser, fps: str) -> None:
     parser.add_argument(
         "--reverse", action=argparse.BooleanOptionalAction, default=None, help="play the frames backwards"
     )
+    parser.add_argument(
+        "--scene-threshold",
+        type=_share,
+        metavar="T",
+        help="above it, 0 to 1, two frames are of different shots and nothing is drawn between them; 1 finds "
+        "no cuts; default: 0.3",
+    )
     parser.add_argument("--quality", choices=QUALITIES, help="default: high; .mkv is always lossless")
     parser.add_argument("--write-mode", choices=WRITE_MODES, help="default: balanced")
     parser.add_argument(
@@ -237,6 +244,7 @@ def _edit(options: argparse.Namespace, base: Edit, *, draws: bool = False) -> Ed
         "adjust_fps": options.adjust_fps,
         "quality": options.quality,
         "write_mode": options.write_mode,
+        "scene_threshold": options.scene_threshold,
     }
     edit = replace(base, **{name: value for name, value in given.items() if value is not None})
     if options.interpolator is None and options.num_interpolated_frames and edit.interpolator == "none":
@@ -267,6 +275,16 @@ def _fps(text: str) -> Fraction:
             f"{text!r} is not a frame rate; write it as 24 or 24000/1001, at most {_FASTEST_FPS}"
         )
     return fps.limit_denominator(1001)
+
+
+def _share(text: str) -> float:
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
+    return share
 
 
 def _between(text: str) -> int:

@@ -39,8 +39,6 @@ _SMOOTHNESS = (
 _SURPRISE = 0.03  # luma difference from which a pixel counts little: it is likely covered in the other frame
 _LUMA = (0.2126, 0.7152, 0.0722)  # ITU-R BT.709
 _NEAR, _FAR = 0.3, 1.0  # pixels of motion up to which a mix is shown, and from which none is for that reason
-_CUT_DIFFERENCE = 0.06  # mean luma change below which two frames are never taken for different shots
-_CUT_LOST = 0.6  # share of pixels whose forward and backward motion must disagree for a cut
 
 
 @dataclass(frozen=True)
@@ -56,18 +54,13 @@ class FlowInterpolator:
 
     @torch.inference_mode()
     def between(self, a: Frame, b: Frame, times: Sequence[float]) -> list[Frame]:
-        """Yield the frames at `times` (0 = a, 1 = b).
-
-        Across a cut, the nearer of the two frames is repeated.
-        """
+        """Return the frames at `times` (0 = a, 1 = b)."""
         pair = torch.from_numpy(np.stack((a, b)))
         pair = pair.to(self.device).permute(0, 3, 1, 2).float() / 255
         luma = (pair * pair.new_tensor(_LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
         motion = self.motion or motion_on(self.device)
         by_opencv = motion == "opencv" and min(luma.shape[-2:]) >= _LEAST_FOR_OPENCV
         flows = _estimate_by_opencv(luma) if by_opencv else _estimate(luma)
-        if _is_cut(luma, flows):
-            return [a.copy() if t < 0.5 else b.copy() for t in times]
         return [to_uint8(_render(pair, flows, t), low=0.0) for t in times]
 
 
@@ -160,20 +153,6 @@ def _source(flow: Tensor, t: float) -> tuple[Tensor, Tensor]:
         seen, _ = _pulled(flow, move, "bilinear")
         previous, move = move, -t * seen
     return move, (move - previous).square().sum(1, keepdim=True)
-
-
-def _is_cut(luma: Tensor, flows: Tensor) -> bool:
-    """Return whether two frames are of different shots.
-
-    They are if the images differ, and the motion one way does not lead back the other way.
-    """
-    difference = float((luma[0] - luma[1]).abs().mean())
-    if difference < _CUT_DIFFERENCE:
-        return False
-    returned, _ = _pulled(flows.flip(0), flows, "bilinear")
-    length = flows.square().sum(1) + returned.square().sum(1)
-    lost = (flows + returned).square().sum(1) > 0.01 * length + 0.5
-    return float(lost.float().mean()) > _CUT_LOST
 
 
 def _pulled(image: Tensor, move: Tensor, mode: Smoothing) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from ..errors import MediaError
 from ..progress import Progress
 from ..request.timing import frames_out, output_fps
 from .containers import container_of
+from .cuts import SCENE_THRESHOLD
 from .encode_video import encode_video
 from .frame_hash import FrameHash
 from .frames import Frame, FrameStream, close, tee
@@ -39,6 +40,7 @@ class Edit:
                 "none" adds none.
     adjust_fps: raise the frame rate so that the duration stays. Else the clip plays in slow motion and the
                 sound, which is never stretched, ends earlier.
+    scene_threshold: above it two frames are of different shots, see `cuts.unexplained`; 1 finds no cuts.
     """
 
     fps: Fraction
@@ -48,6 +50,7 @@ class Edit:
     adjust_fps: bool = True
     quality: str = "high"
     write_mode: str = "balanced"
+    scene_threshold: float = SCENE_THRESHOLD
 
     @property
     def between(self) -> int:
@@ -111,7 +114,7 @@ def edited(frames: FrameStream, edit: Edit, interpolator: Interpolator | None, s
     if edit.reverse:
         frames = reversed_stream(frames, spool)
     if edit.between and interpolator is not None:
-        frames = interpolated(frames, interpolator, edit.between)
+        frames = interpolated(frames, interpolator, edit.between, edit.scene_threshold)
     return frames
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..progress import Progress
+from .cuts import SCENE_THRESHOLD, frames_between, marked
 from .frames import Frame, FrameStream, close, image_frames
 
 __all__ = ["Interpolator", "interpolated", "interpolated_images"]
@@ -24,14 +25,20 @@ class Interpolator(Protocol):
         """Return a frame for each of `times`, which rise within 0 < t < 1. 0 is `a`, 1 is `b`."""
 
 
-def interpolated(stream: FrameStream, interpolator: Interpolator, k: int) -> FrameStream:
-    """Yield `stream` with `k` new frames between each pair. Holds one pair and its new frames.
+def interpolated(
+    stream: FrameStream, interpolator: Interpolator, k: int, scene_threshold: float = SCENE_THRESHOLD
+) -> FrameStream:
+    """Yield `stream` with `k` new frames between each pair. Holds four frames and the new ones.
+
+    Nothing is drawn across a cut (see `cuts`), nor between a frame and its repetition.
 
     k = 0 passes the frames on unchanged. Raises ValueError for k < 0.
     """
     if k < 0:
         raise ValueError(f"cannot add {k} frames between two; 0 or more works")
-    return _pairwise(stream, interpolator, [(i + 1) / (k + 1) for i in range(k)])
+    if k == 0:
+        return stream
+    return _pairwise(stream, interpolator, [(i + 1) / (k + 1) for i in range(k)], scene_threshold)
 
 
 def interpolated_images(images: Tensor, interpolator: Interpolator, k: int, progress: Progress) -> Tensor:
@@ -52,13 +59,16 @@ def interpolated_images(images: Tensor, interpolator: Interpolator, k: int, prog
     return result
 
 
-def _pairwise(stream: FrameStream, interpolator: Interpolator, times: Sequence[float]) -> FrameStream:
+def _pairwise(
+    stream: FrameStream, interpolator: Interpolator, times: Sequence[float], threshold: float
+) -> FrameStream:
+    before: Frame | None = None
+    frames = marked(stream, lambda frame: frame, threshold)
     try:
-        before: Frame | None = None
-        for frame in stream:
-            if before is not None and times:
-                yield from interpolator.between(before, frame, times)
+        for frame, cut in frames:
+            if before is not None:
+                yield from frames_between(interpolator, before, frame, times, cut)
             yield frame
             before = frame
     finally:
-        close(stream)
+        close(frames)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
+from .cuts import SCENE_THRESHOLD, frames_between, marked
 from .edit import Edit
 from .frame_pixels import WHITE
 from .frame_times import FrameTimes
@@ -34,6 +35,7 @@ class SourceWish:
     background:   RGB, 0 to 255, behind transparency.
     with_sound:   read the sound too. audio_track: its number, 0 is the first.
     salvage:      leave out what is damaged.
+    scene_threshold: as of an `Edit`, for frames that are drawn.
     """
 
     fps: Fraction | None = None
@@ -42,6 +44,7 @@ class SourceWish:
     with_sound: bool = True
     audio_track: int = 0
     salvage: bool = False
+    scene_threshold: float = SCENE_THRESHOLD
 
 
 _AS_IT_IS = SourceWish()
@@ -97,7 +100,10 @@ def draw_between(clip: SourceClip, edit: Edit, interpolator: Interpolator | None
     if interpolator is None or not clip.is_resampled:
         return clip, edit
     fps = clip.fps * (edit.between + 1)
-    drawn = _clip(clip.facts, replace(clip.wish, fps=fps, interpolator=interpolator))
+    drawn = _clip(
+        clip.facts,
+        replace(clip.wish, fps=fps, interpolator=interpolator, scene_threshold=edit.scene_threshold),
+    )
     fps_out = fps if edit.adjust_fps else edit.fps
     return drawn, replace(edit, fps=fps_out, interpolator="none", num_interpolated_frames=0)
 
@@ -165,23 +171,32 @@ def _drawn(
     """Yield a frame for each instant, drawn for where it stands between two frames of the source."""
     before: tuple[float, Frame] | None = None
     made = 0
-    try:
-        for timed in timed_frames:
-            after = (float(timed.seconds) * float(clip.fps) + clip.lead, timed.frame())  # in instants
-            if before is not None:
-                wanted = range(made, math.ceil(after[0] - _IN_PLACE))
-                yield from _between(before, after, [at for at in wanted if at < clip.count], interpolator)
-                made = max(made, wanted.stop)
-            before = after
+
+    def placed() -> Iterator[tuple[float, Frame]]:
+        try:
+            for timed in timed_frames:
+                yield float(timed.seconds) * float(clip.fps) + clip.lead, timed.frame()  # in instants
+        finally:
+            close(timed_frames)
+
+    for after, cut in marked(placed(), lambda item: item[1], clip.wish.scene_threshold):
         if before is not None:
-            for _ in range(made, clip.count):
-                yield before[1]
-    finally:
-        close(timed_frames)
+            wanted = range(made, math.ceil(after[0] - _IN_PLACE))
+            instants = [at for at in wanted if at < clip.count]
+            yield from _between(before, after, instants, interpolator, cut)
+            made = max(made, wanted.stop)
+        before = after
+    if before is not None:
+        for _ in range(made, clip.count):
+            yield before[1]
 
 
 def _between(
-    before: tuple[float, Frame], after: tuple[float, Frame], instants: list[int], interpolator: Interpolator
+    before: tuple[float, Frame],
+    after: tuple[float, Frame],
+    instants: list[int],
+    interpolator: Interpolator,
+    cut: bool,
 ) -> Iterator[Frame]:
     held = [at for at in instants if at - before[0] <= _IN_PLACE]
     for _ in held:
@@ -189,4 +204,4 @@ def _between(
     span = after[0] - before[0]
     times = [(at - before[0]) / span for at in instants[len(held) :]]
     if times:
-        yield from interpolator.between(before[1], after[1], times)
+        yield from frames_between(interpolator, before[1], after[1], times, cut)
