@@ -104,7 +104,8 @@ def _is_cut(before: Sequence[Thumb], after: Sequence[Thumb], threshold: float) -
 
 def _thumb(frame: Frame) -> Thumb:
     small = Image.fromarray(np.ascontiguousarray(frame)).resize((_WIDTH, _HEIGHT), Image.Resampling.BOX)
-    return np.asarray(small, np.float32) / np.float32(255)
+    pixels: Thumb = np.asarray(small, np.float32) / np.float32(255)
+    return pixels
 
 
 def _contrast(a: Thumb) -> float:
