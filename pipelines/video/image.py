@@ -86,7 +86,7 @@ def _ascii(value: str) -> str:
 
 
 def over_white(pixels: Tensor) -> Tensor:
-    """Convert (H, W, 3 or 4) in [0, 1] to (H, W, 3), with white behind transparency."""
+    """Convert (..., H, W, 3 or 4) in [0, 1] to (..., H, W, 3), with white behind transparency."""
     if pixels.shape[-1] == 3:
         return pixels
     alpha = pixels[..., 3:]

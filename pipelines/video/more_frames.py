@@ -14,6 +14,7 @@ from torch import Tensor
 from ..progress import Progress
 from .cuts import SCENE_THRESHOLD, frames_between, marked
 from .frames import Frame, FrameStream, close, image_frames
+from .image import over_white
 
 __all__ = ["Interpolator", "interpolated", "interpolated_images"]
 
@@ -42,14 +43,14 @@ def interpolated(
 
 
 def interpolated_images(images: Tensor, interpolator: Interpolator, k: int, progress: Progress) -> Tensor:
-    """Interpolate a ComfyUI IMAGE (N, H, W, C) in [0, 1]. Returns (N + (N - 1) k, H, W, 3) float32 on the
-    CPU.
+    """Interpolate a ComfyUI IMAGE (N, H, W, C) in [0, 1].
 
-    The given images keep their exact values. Only new frames have 8 bits per channel.
+    Returns (N + (N - 1) k, H, W, 3) float32 on the CPU. The given images keep their exact values, over
+    white where they are transparent. Only new frames have 8 bits per channel.
     """
     count = max(len(images) + (len(images) - 1) * k, 0)
     result = torch.empty(count, *images.shape[1:3], 3)
-    result[:: k + 1] = images[..., :3]
+    result[:: k + 1] = over_white(images)
     progress.begin("interpolation", count, "frames")
     for index, frame in enumerate(interpolated(image_frames(images), interpolator, k)):
         progress.check()

@@ -171,24 +171,29 @@ def _drawn(
     """Yield a frame for each instant, drawn for where it stands between two frames of the source."""
     before: tuple[float, Frame] | None = None
     made = 0
-
-    def placed() -> Iterator[tuple[float, Frame]]:
-        try:
-            for timed in timed_frames:
-                yield float(timed.seconds) * float(clip.fps) + clip.lead, timed.frame()  # in instants
-        finally:
-            close(timed_frames)
-
-    for after, cut in marked(placed(), lambda item: item[1], clip.wish.scene_threshold):
+    frames = marked(_placed(timed_frames, clip), lambda item: item[1], clip.wish.scene_threshold)
+    try:
+        for after, cut in frames:
+            if before is not None:
+                wanted = range(made, math.ceil(after[0] - _IN_PLACE))
+                instants = [at for at in wanted if at < clip.count]
+                yield from _between(before, after, instants, interpolator, cut)
+                made = max(made, wanted.stop)
+            before = after
         if before is not None:
-            wanted = range(made, math.ceil(after[0] - _IN_PLACE))
-            instants = [at for at in wanted if at < clip.count]
-            yield from _between(before, after, instants, interpolator, cut)
-            made = max(made, wanted.stop)
-        before = after
-    if before is not None:
-        for _ in range(made, clip.count):
-            yield before[1]
+            for _ in range(made, clip.count):
+                yield before[1]
+    finally:
+        close(frames)
+
+
+def _placed(timed_frames: Iterator[TimedFrame], clip: SourceClip) -> Iterator[tuple[float, Frame]]:
+    """Yield each source frame with its time in instants of the clip."""
+    try:
+        for timed in timed_frames:
+            yield float(timed.seconds) * float(clip.fps) + clip.lead, timed.frame()
+    finally:
+        close(timed_frames)
 
 
 def _between(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -27,8 +28,13 @@ class Ghosts:
         return [np.rint(a * (1 - t) + b * t).astype(np.uint8) for t in times]
 
 
+@cache
+def drawn(name: str, t: int) -> Frame:
+    return scene(name, *SIZE).frame(t)
+
+
 def shot(name: str, count: int = 6) -> list[Frame]:
-    return [scene(name, *SIZE).frame(t) for t in range(count)]
+    return [drawn(name, t) for t in range(count)]
 
 
 def elsewhere(count: int = 6) -> list[Frame]:
@@ -73,6 +79,26 @@ def test_a_flash_is_no_cut(name: str, length: int) -> None:
     frames = shot(name, 8)
     frames[3 : 3 + length] = flat(255, 255, 255, count=length)
     assert cuts_in(frames) == []
+
+
+@pytest.mark.parametrize("sigma", [3, 20])
+def test_grain_is_no_cut(sigma: float) -> None:
+    random = np.random.default_rng(sigma)
+    grainy = [frame + random.normal(0, sigma, frame.shape) for frame in flat(40, 40, 40, count=8)]
+    assert cuts_in([frame.clip(0, 255).astype(np.uint8) for frame in grainy]) == []
+
+
+def test_cuts_are_the_same_ones_backwards() -> None:
+    frames = [*shot("fast pan"), *elsewhere(4)]
+    assert cuts_in(frames[::-1]) == [4]
+
+
+def test_a_small_thing_that_moves_before_a_still_background_is_drawn() -> None:
+    first, second = np.zeros((2, SIZE[1], SIZE[0], 3), np.uint8)
+    first[80:84, 80:84] = second[80:84, 88:92] = 255
+    ghosts = Ghosts()
+    list(interpolated(iter([first, second]), ghosts, 1))
+    assert ghosts.calls == 1
 
 
 def test_a_threshold_of_1_finds_no_cut() -> None:
