@@ -56,6 +56,12 @@ def test_motion_is_no_cut(name: str) -> None:
     assert cuts_in(shot(name, 8)) == []
 
 
+@pytest.mark.parametrize("pan", [(32.0, 0.0), (-32.0, 0.0), (32.0, 6.0)])
+def test_a_pan_by_a_tenth_of_the_width_in_a_frame_is_no_cut(pan: tuple[float, float]) -> None:
+    camera = Scene(*SIZE, pan=pan)
+    assert cuts_in([camera.frame(t) for t in range(5)]) == []
+
+
 @pytest.mark.parametrize("name", SCENES)
 def test_a_cut_from_any_motion_is_found(name: str) -> None:
     assert cuts_in([*shot(name), *elsewhere(), *shot(name)]) == [6, 12]
