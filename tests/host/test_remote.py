@@ -180,7 +180,9 @@ def test_a_remote_workflow_saves_its_video_with_a_receipt(
     assert file.folder == "output"
     saved = host.output / file.subfolder / file.name
     assert probe(saved).frames == 8
-    assert json.loads(saved.with_suffix(".json").read_text(encoding="utf-8")) == json.loads(receipt)
+    beside = json.loads(saved.with_suffix(".json").read_text(encoding="utf-8"))
+    assert beside.pop("file")["size_bytes"] == saved.stat().st_size
+    assert beside == json.loads(receipt)
     server = providers.fal if provider == "fal" else providers.novita
     assert list(server.jobs) == [json.loads(receipt)["job"]["request_id"]]
     assert providers.jobs()[provider] == sum(providers.jobs().values())
@@ -295,11 +297,24 @@ def test_media_of_sockets_are_where_the_provider_reads_them(
         assert looks(sent(providers, client, {**graph, **media})["video_url"])
 
 
+def write_lora(file: Path, rank: int) -> None:
+    """Write a LoRA of zeros for one layer of the 14B network, as a sparse file."""
+    layer, width, half = "diffusion_model.blocks.0.self_attn.q", 5120, 2 * rank * 5120
+    header = {
+        f"{layer}.lora_A.weight": {"dtype": "F16", "shape": [rank, width], "data_offsets": [0, half]},
+        f"{layer}.lora_B.weight": {"dtype": "F16", "shape": [width, rank], "data_offsets": [half, 2 * half]},
+    }
+    text = json.dumps(header).encode()
+    with file.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        stream.truncate(8 + len(text) + 2 * half)
+
+
 def test_files_of_the_input_folder_and_of_models_loras_may_be_named(
     providers: Providers, host: HeadlessComfyUI, client: ComfyClient, models: Path
 ) -> None:
     lora = models / "loras" / "mine.safetensors"
-    lora.write_bytes(b"weights")
+    write_lora(lora, rank=4)
     (host.input / "start.mp4").write_bytes(clip())
     graph = request("WanDuetVideoToVideo", 16, host, video_url="start.mp4")
     assert sent(providers, client, graph)["video_url"] == clip()
@@ -307,7 +322,7 @@ def test_files_of_the_input_folder_and_of_models_loras_may_be_named(
     inputs = {"file": lora.name, "path": "", "weight_name": "", "scale": 1.0, "transformer": "high"}
     graph["request"] = node("WanDuetRequestLora", request=["plain", 0], **inputs)
     try:
-        assert sent(providers, client, graph)["lora"] == b"weights"
+        assert sent(providers, client, graph)["lora"] == lora.read_bytes()
     finally:
         lora.unlink()
 
@@ -440,8 +455,7 @@ def test_stop_ends_the_reading_of_a_large_file(
     providers: Providers, host: HeadlessComfyUI, client: ComfyClient, models: Path
 ) -> None:
     lora = models / "loras" / "large.safetensors"
-    with lora.open("wb") as stream:
-        stream.truncate(2**36)  # of nothing: it takes no place, and minutes to read
+    write_lora(lora, rank=3_000_000)  # of zeros: it takes no place, and minutes to read
     graph = {"plain": request(T2V, 19, host)["request"]}
     inputs = {"file": lora.name, "path": "", "weight_name": "", "scale": 1.0, "transformer": "high"}
     graph["request"] = node("WanDuetRequestLora", request=["plain", 0], **inputs)
