@@ -30,7 +30,7 @@ def side_effects(
     """Yield the warnings, and refusals of syntax that nobody can read.
 
     used:   {field: value} as the runner uses them.
-    family: of a local run.
+    family: of a local run; a provider has its own model.
     """
     here = runner == "local"
     if runner == request.provider:
@@ -38,7 +38,7 @@ def side_effects(
     yield from _fast_file(used)
     if not (here and avoids_negative_prompt(request.local)):
         yield from _idle_negative(used)
-    yield from _long_clip(request.task, family, used)
+    yield from _long_clip(request.task, family if here else None, used)
     yield from distilled_findings(used, abilities.attached_loras if here else ())
     yield from _syntax(request, runner, abilities)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from wan_duet.pipelines.plan.families import FAMILIES
 from wan_duet.pipelines.request import (
     KINDS,
     NOVITA_MODELS,
@@ -338,3 +339,9 @@ def test_a_kind_that_no_model_here_can_do_runs_at_its_provider_only(kind: str) -
     assert check(asked, "fal").ok
     assert not check(request(kind, return_frames_zip=True), "fal").ok
     assert asked.endpoint == f"fal-ai/wan/v2.2-14b/animate/{kind.removeprefix('animate-')}"
+
+
+def test_the_length_of_a_clip_at_a_provider_is_not_held_against_the_model_here() -> None:
+    here, there = check_all(t2v(num_frames=33), ("local", "fal"), family=FAMILIES["toy"])
+    assert "trained on 17 frames" in here.text()
+    assert "trained on" not in there.text()
