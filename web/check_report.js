@@ -1,5 +1,6 @@
 // The report of Check as tables: one runner with a line for each field, or several side by side.
-// A report is { runner, kind, ok, price, findings: [{ field, status, asked, used, reason }] }.
+// A report is { runner, kind, ok, price, amount, seconds, official,
+//               findings: [{ field, status, asked, used, reason }] }.
 
 import { addStyle, element } from "./elements.js";
 
@@ -29,6 +30,7 @@ function oneRunner(report) {
   return [
     element("h4", { className: report.ok ? "" : "no" },
       `${report.kind} ${report.ok ? "can run" : "cannot run"} (${report.runner}) · price: ${report.price}`),
+    ...(report.official ? [element("div", {}, report.official)] : []),
     ...(told.length ? [table(["field", "asked", "becomes", "why"], told.map(line))] : []),
     element("details", {},
       element("summary", {}, `${rest.length} fields as asked`),
@@ -50,6 +52,10 @@ function sideBySide(reports) {
     });
     return row([field, ...cells]);
   });
+  lines.unshift(
+    row(["price", ...reports.map(({ amount }) => amount)]),
+    row(["seconds", ...reports.map(({ seconds }) => seconds)]),
+  );
   const names = reports.map(({ runner, ok }) => `${runner}: ${ok ? "can run" : "cannot run"}`);
   return table(["field", ...names], lines);
 }

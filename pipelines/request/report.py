@@ -133,6 +133,9 @@ class Report:
             "kind": self.kind,
             "ok": self.ok,
             "price": self.price.text(),
+            "amount": self.price.amount(),
+            "seconds": _seconds(self),
+            "official": self.official,
             "findings": [
                 {
                     "field": finding.field,

@@ -73,6 +73,7 @@ def test_sigmas_loras_and_check_are_drawn_on_their_nodes(
     assert finding.startswith("warning prompt:")
     assert seen["cells"] == 3  # one for each block of the high expert of the toy model
     assert [name.partition(":")[0] for name in seen["head"]] == ["field", "local", "fal", "novita"]
+    assert seen["fields"][:2] == ["price", "seconds"]
     assert {"prompt", "num_frames", "resolution"} < set(seen["fields"])
     assert len(seen["verdicts"]) == 3
     assert all("price:" in verdict for verdict in seen["verdicts"])

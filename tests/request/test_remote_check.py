@@ -345,3 +345,11 @@ def test_the_length_of_a_clip_at_a_provider_is_not_held_against_the_model_here()
     here, there = check_all(t2v(num_frames=33), ("local", "fal"), family=FAMILIES["toy"])
     assert "trained on 17 frames" in here.text()
     assert "trained on" not in there.text()
+
+
+def test_a_report_as_a_table_has_price_seconds_and_what_differs_from_the_official_settings() -> None:
+    here, there = check_all(t2v(num_frames=33), ("local", "fal"), family=FAMILIES["wan2.2-t2v-a14b"])
+    assert "shift 5 (official 12)" in here.table()["official"]
+    assert (here.table()["amount"], here.table()["seconds"]) == ("$0.00", "unknown")
+    assert (there.table()["official"], there.table()["amount"]) == ("", "$0.17-$0.33")
+    assert replace(there, expected_s=61.4).table()["seconds"] == "about 61"
