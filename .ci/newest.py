@@ -34,7 +34,7 @@ LIGHT = [
     "tests/cli/test_remote_command.py",
     "tests/test_run.py",
 ]
-NEEDS_TORCH = ["tests/plan/test_flops.py"]  # among them
+NEEDS_TORCH = ["tests/plan/test_flops.py", "tests/request/test_distilled.py"]  # among them
 TORCH = [
     *NEEDS_TORCH,
     "tests/download",

@@ -28,7 +28,7 @@ from encode_table import drawn, psnr
 
 from wan_duet.pipelines.video.containers import CONTAINERS, QUALITIES, WRITE_MODES
 from wan_duet.pipelines.video.encode_video import encode_video
-from wan_duet.pipelines.video.frames import Frame
+from wan_duet.pipelines.video.frame_stream import Frame
 
 MP4 = CONTAINERS["mp4"]
 BEFORE = {"fast": -2, "balanced": 0, "small": 0}  # added to today's CRF while the tree was used

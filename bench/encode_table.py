@@ -20,7 +20,7 @@ from PIL import Image
 
 from wan_duet.pipelines.video.containers import QUALITIES, WRITE_MODES
 from wan_duet.pipelines.video.encode_video import encode_video
-from wan_duet.pipelines.video.frames import Frame
+from wan_duet.pipelines.video.frame_stream import Frame
 from wan_duet.pipelines.video.open_media import open_media
 
 

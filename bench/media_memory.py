@@ -27,7 +27,8 @@ from diffusers import AutoencoderKLWan
 from wan_duet.pipelines.interpolation.optical_flow import FlowInterpolator
 from wan_duet.pipelines.vae.decode import stream_decode
 from wan_duet.pipelines.video.edit import Edit, write_edited
-from wan_duet.pipelines.video.frames import Frame, FrameStream, video_frames
+from wan_duet.pipelines.video.frame_stream import Frame, FrameStream
+from wan_duet.pipelines.video.frames import video_frames
 
 EDITS = {
     "plain": Edit(Fraction(16)),

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from ..pipelines.video.edit import Edit
-    from ..pipelines.video.frames import FrameStream
+    from ..pipelines.video.frame_stream import FrameStream
     from ..pipelines.video.more_frames import Interpolator
     from ..pipelines.video.sound import Sound
 

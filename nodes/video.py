@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..pipelines.loading.host_model import AnyModel
     from ..pipelines.vae.tiles import Tiling
-    from ..pipelines.video.frames import FrameStream
+    from ..pipelines.video.frame_stream import FrameStream
     from ..pipelines.video.sound import Sound
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file, save_file
+from safetensors.numpy import load_file, save_file  # the newest Python is tested without torch
 
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 

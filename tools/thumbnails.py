@@ -23,7 +23,7 @@ from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import examine, find_comfyui
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
-from wan_duet.pipelines.video.frames import Frame
+from wan_duet.pipelines.video.frame_stream import Frame
 from wan_duet.pipelines.video.read import read_frames
 
 from .graph_picture import graph_picture

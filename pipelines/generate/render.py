@@ -26,7 +26,8 @@ from ..vae.tiles import Tiling
 from ..video.audio import Audio
 from ..video.edit import Edit, write_edited
 from ..video.frame_hash import FrameHash, with_hash
-from ..video.frames import Frame, FrameStream, close, video_frames
+from ..video.frame_stream import Frame, FrameStream, close
+from ..video.frames import video_frames
 from ..video.image import image_bytes, write_image
 from ..video.latent_file import LatentFile, write_latents
 from ..video.more_frames import Interpolator

@@ -12,7 +12,7 @@ from ..loading.host_model import AnyModel
 from ..networks.safety_checker import Looks, SafetyChecker
 from ..progress import Progress
 from ..request import MEDIA, WanRequest
-from ..video.frames import Frame
+from ..video.frame_stream import Frame
 from ..video.read import read_frames
 from ..video.read_image import read_image
 from .media_inputs import MediaInputs

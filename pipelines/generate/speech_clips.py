@@ -33,7 +33,7 @@ from ..vae.decode import stream_decode
 from ..vae.encode import stream_encode
 from ..vae.latent_space import denormalise, load_model_vae, normalise
 from ..vae.tile_size import Way
-from ..video.frames import close
+from ..video.frame_stream import close
 from .local_receipt import latents_hash
 from .memory_estimate import vae_tiling, vae_working_bytes
 

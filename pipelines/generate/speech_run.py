@@ -32,7 +32,8 @@ from ..streaming.executor import Executor
 from ..video.audio import Audio, mono_at
 from ..video.encode_video import encode_video
 from ..video.frame_hash import FRAMES_SHA256, PENDING, FrameHash
-from ..video.frames import Frame, FrameStream, tee, video_frames
+from ..video.frame_stream import Frame, FrameStream, tee
+from ..video.frames import video_frames
 from ..video.image import fit
 from ..video.output import reserved_output, write_sidecar
 from ..video.probe import probe, verify

@@ -32,7 +32,7 @@ from ..vae.encode import stream_encode
 from ..vae.latent_space import denormalise, load_model_vae, normalise
 from ..vae.standalone import HasVae
 from ..vae.tiles import Tiling
-from ..video.frames import close
+from ..video.frame_stream import close
 from .conditions import require_channels
 from .memory_estimate import chunk_tokens, estimate_memory, frame_size, vae_working_bytes
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..video.frames import Frame, to_tensor, to_uint8
+from ..video.frame_stream import Frame
+from ..video.frames import to_tensor, to_uint8
 
 __all__ = ["FrameNet", "NetworkInterpolator"]
 

@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..video.frames import Frame, to_uint8
+from ..video.frame_stream import Frame
+from ..video.frames import to_uint8
 from .warp import Smoothing, sample_at, sampling_grid
 
 __all__ = ["FlowInterpolator", "Motion", "motion_on"]

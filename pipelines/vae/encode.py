@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError
-from ..video.frames import close
+from ..video.frame_stream import close
 from .stream import exclusive, patched
 from .tiles import Tile, TileCaches, Tiling, in_tiles
 

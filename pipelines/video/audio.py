@@ -18,7 +18,7 @@ from av.container import OutputContainer
 from ..errors import MediaError
 from .chosen_streams import sound_stream
 from .containers import Container
-from .frames import close
+from .frame_stream import close
 from .open_media import open_media
 from .sound import Samples, Sound
 

@@ -11,7 +11,8 @@ from pathlib import Path
 from torch import Tensor
 
 from ..errors import MediaError
-from .frames import Frame, close, to_tensor
+from .frame_stream import Frame, close
+from .frames import to_tensor
 from .image import fit
 from .read import TimedFrame, read_timed_frames
 from .read_image import read_image

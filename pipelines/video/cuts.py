@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from .frames import Frame, close
+from .frame_stream import Frame, close
 
 __all__ = ["SCENE_THRESHOLD", "Between", "frames_between", "marked", "unexplained"]
 

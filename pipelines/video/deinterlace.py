@@ -9,7 +9,7 @@ import av
 from av.filter import Graph
 
 from ..errors import MediaError
-from .frames import close
+from .frame_stream import close
 
 __all__ = ["deinterlaced"]
 

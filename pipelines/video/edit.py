@@ -16,7 +16,7 @@ from .containers import container_of
 from .cuts import SCENE_THRESHOLD
 from .encode_video import encode_video
 from .frame_hash import FrameHash
-from .frames import Frame, FrameStream, close, tee
+from .frame_stream import Frame, FrameStream, close, tee
 from .more_frames import Interpolator, interpolated
 from .odd_sizes import even_size, evened
 from .probe import VideoFacts

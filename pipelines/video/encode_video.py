@@ -26,7 +26,7 @@ from ..progress import Progress, Silent
 from .audio import AudioTrack
 from .containers import Container, container_of, storable
 from .frame_hash import FrameHash, with_hash, write_hash
-from .frames import Frame, FrameStream, close
+from .frame_stream import Frame, FrameStream, close
 from .open_media import libav_name
 from .probe import VideoFacts
 from .sound import Sound

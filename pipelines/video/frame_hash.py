@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .frames import Frame
+from .frame_stream import Frame
 
 __all__ = ["FRAMES_SHA256", "PENDING", "FrameHash", "with_hash", "write_hash"]
 

@@ -12,7 +12,7 @@ from av.video.reformatter import ColorRange, Colorspace
 from PIL import ImageColor
 
 from ..errors import RequestError
-from .frames import Frame
+from .frame_stream import Frame
 
 __all__ = ["WHITE", "Look", "background_of", "over_background", "rgb", "shown_size"]
 

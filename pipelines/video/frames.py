@@ -1,38 +1,24 @@
-"""Converts frames, and passes them on one at a time, so that a clip is never in memory as a whole.
-
-Decoder, interpolator, reverser and encoder are generators that pull from each other. Between them a frame is
-a uint8 RGB array. Only the decoder makes floats.
-"""
+"""Converts between the floats of a decoder and frames, which are uint8 RGB arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from ..errors import MediaError
+from .frame_stream import Frame, FrameStream, close
 from .image import over_white
 
 __all__ = [
-    "Frame",
-    "FrameStream",
-    "close",
     "image_frames",
-    "tee",
     "to_image",
     "to_tensor",
     "to_uint8",
     "video_frames",
 ]
-
-Frame: TypeAlias = npt.NDArray[np.uint8]
-"""(H, W, 3) uint8 RGB. Not modified after it was yielded."""
-
-FrameStream: TypeAlias = Iterator[Frame]
 
 
 def to_uint8(frame: Tensor, *, low: float = -1.0) -> Frame:
@@ -79,26 +65,8 @@ def image_frames(images: Iterable[Tensor]) -> FrameStream:
         yield to_uint8(over_white(image).permute(2, 0, 1), low=0.0)
 
 
-def tee(frames: FrameStream, kept: list[Frame]) -> FrameStream:
-    """Yield `frames` and append each one to `kept`."""
-    for frame in frames:
-        kept.append(frame)
-        yield frame
-
-
 def _require_finite(frame: Tensor) -> None:
     if not bool(torch.isfinite(frame).all()):
         raise MediaError(
             "a decoded frame contains NaN or Inf; decode with the VAE in float32, or use another seed"
         )
-
-
-def close(stream: Iterable[object]) -> None:
-    """Close a generator that will not be read further.
-
-    Every stage does this for its source. The garbage collector is too late: the traceback of an error
-    references the whole chain, and so the memory of the decoder and the temporary file.
-    """
-    end = getattr(stream, "close", None)
-    if end is not None:
-        end()

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from ..progress import Progress
 from .cuts import SCENE_THRESHOLD, frames_between, marked
-from .frames import Frame, FrameStream, close, image_frames
+from .frame_stream import Frame, FrameStream, close
+from .frames import image_frames
 from .image import over_white
 
 __all__ = ["Interpolator", "interpolated", "interpolated_images"]

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..errors import MediaError
 from .containers import ODD
-from .frames import FrameStream, close
+from .frame_stream import FrameStream, close
 
 __all__ = ["even_size", "evened"]
 

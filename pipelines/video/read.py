@@ -16,7 +16,7 @@ from .chosen_streams import picture_stream
 from .decoding import decoded
 from .deinterlace import deinterlaced
 from .frame_pixels import WHITE, Look, over_background, rgb
-from .frames import Frame, FrameStream
+from .frame_stream import Frame, FrameStream
 from .open_media import exact_fraction, open_animation, open_media
 
 __all__ = ["SOME_RATE", "TimedFrame", "read_frames", "read_timed_frames", "timed"]

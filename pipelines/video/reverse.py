@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import MediaError
-from .frames import FrameStream, close
+from .frame_stream import FrameStream, close
 
 __all__ = ["reversed_stream"]
 

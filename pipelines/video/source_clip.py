@@ -12,8 +12,8 @@ from pathlib import Path
 from .cuts import SCENE_THRESHOLD, frames_between, marked
 from .edit import Edit
 from .frame_pixels import WHITE
+from .frame_stream import Frame, FrameStream, close
 from .frame_times import FrameTimes
-from .frames import Frame, FrameStream, close
 from .more_frames import Interpolator
 from .probe import VideoFacts, probe
 from .read import TimedFrame, read_timed_frames

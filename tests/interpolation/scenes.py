@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from wan_duet.pipelines.video.frames import Frame
+from wan_duet.pipelines.video.frame_stream import Frame
 
 TEXTURE = 1024
 SCENES = ("translation", "rotation", "zoom", "occlusion", "fast pan", "mixed")

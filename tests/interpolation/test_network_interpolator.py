@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from wan_duet.pipelines.interpolation.network_interpolator import NetworkInterpolator
-from wan_duet.pipelines.video.frames import Frame
+from wan_duet.pipelines.video.frame_stream import Frame
 
 CPU = torch.device("cpu")
 

@@ -11,7 +11,7 @@ import pytest
 from tools.train_embedded import grammar
 from tools.train_embedded.clips import FRAMES, render
 from wan_duet.pipelines.interpolation.optical_flow import FlowInterpolator, Motion, motion_on
-from wan_duet.pipelines.video.frames import Frame
+from wan_duet.pipelines.video.frame_stream import Frame
 
 from .scenes import blend, psnr, scene, ssim
 

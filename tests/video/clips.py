@@ -12,7 +12,7 @@ from PIL import Image
 
 from wan_duet.pipelines.video.audio import Audio
 from wan_duet.pipelines.video.encode_video import encode_video
-from wan_duet.pipelines.video.frames import Frame
+from wan_duet.pipelines.video.frame_stream import Frame
 from wan_duet.pipelines.video.probe import VideoFacts
 
 WIDTH, HEIGHT = 112, 64

@@ -11,7 +11,7 @@ import pytest
 from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.errors import MediaError, RequestError
 from wan_duet.pipelines.video.contact_sheet import LARGEST_SHEET, contact_sheet
-from wan_duet.pipelines.video.frames import Frame
+from wan_duet.pipelines.video.frame_stream import Frame
 from wan_duet.pipelines.video.image import image_bytes
 from wan_duet.pipelines.video.read_image import read_image
 

@@ -11,7 +11,7 @@ import pytest
 from scenes import SCENES, Scene, scene
 
 from wan_duet.pipelines.video.cuts import SCENE_THRESHOLD, marked
-from wan_duet.pipelines.video.frames import Frame
+from wan_duet.pipelines.video.frame_stream import Frame
 from wan_duet.pipelines.video.more_frames import interpolated
 
 SIZE = (320, 176)

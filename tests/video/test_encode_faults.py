@@ -13,7 +13,7 @@ import pytest
 from wan_duet.pipelines.errors import MediaError
 from wan_duet.pipelines.video.audio import read_audio
 from wan_duet.pipelines.video.edit import Edit, edited, write_edited
-from wan_duet.pipelines.video.frames import Frame
+from wan_duet.pipelines.video.frame_stream import Frame
 
 from .clips import HEIGHT, WIDTH, moving, tone, write
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import MediaError
 from wan_duet.pipelines.video.containers import QUALITIES, WRITE_MODES
-from wan_duet.pipelines.video.frames import Frame
+from wan_duet.pipelines.video.frame_stream import Frame
 from wan_duet.pipelines.video.probe import probe, verify
 from wan_duet.pipelines.video.tags import PROMPT, RECEIPT, WORKFLOW
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from wan_duet.pipelines.errors import MediaError
-from wan_duet.pipelines.video.frames import Frame
+from wan_duet.pipelines.video.frame_stream import Frame
 from wan_duet.pipelines.video.reverse import reversed_stream
 
 

@@ -16,7 +16,8 @@ from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.video.audio import Audio
 from wan_duet.pipelines.video.encode_video import encode_video
-from wan_duet.pipelines.video.frames import Frame, to_uint8
+from wan_duet.pipelines.video.frame_stream import Frame
+from wan_duet.pipelines.video.frames import to_uint8
 from wan_duet.pipelines.video.probe import probe
 from wan_duet.pipelines.video.read import read_frames
 
