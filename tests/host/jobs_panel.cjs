@@ -15,7 +15,8 @@ async function work(page) {
   await page.evaluate(() => window.app.extensionManager.sidebarTab.toggleSidebarTab("wan-duet-jobs"));
   const panel = page.locator(".wan-duet-jobs");
   const cards = panel.locator("article");
-  const [waiting, done] = [cards.filter({ hasText: "Cancel" }), cards.filter({ hasText: "done" })];
+  const cancel = page.getByRole("button", { name: "Cancel", exact: true });
+  const [waiting, done] = [cards.filter({ has: cancel }), cards.filter({ hasText: "done" })];
   await waiting.waitFor();
   await page.waitForFunction(() => document.querySelector(".wan-duet-jobs video")?.readyState >= 1);
   const seen = { money: await panel.locator("div").first().textContent(), cards: await cards.allInnerTexts() };
@@ -31,7 +32,7 @@ async function work(page) {
   await page.waitForFunction(() => window.app.graph.nodes.length > 0);
   seen.workflow = await page.evaluate(() => window.app.graph.nodes.map(({ type }) => type));
 
-  await waiting.getByText("Cancel").click();
+  await waiting.getByRole("button", { name: "Cancel", exact: true }).click();
   const stopped = cards.filter({ hasText: /stopping|cancelled/ });
   await stopped.waitFor();
   seen.stopped = await stopped.innerText();

@@ -38,7 +38,7 @@ RUNNERS = {"fal": "WanDuetRunFal", "novita": "WanDuetRunNovita"}
 NAMES = {"fal": "fal", "novita": "Novita"}
 STAR = "Same request, here or there"
 RUNNER = {"reuse": True, "resubmit": False, "max_price_usd": 0, "return_images": False}
-STOP_S = 2.0  # what the user may have to wait for
+STOP_S = 5.0  # what the user may have to wait for, on a machine that is busy
 
 
 @dataclass
