@@ -153,6 +153,7 @@ def test_a_bought_run_says_its_findings_in_the_terminal_and_in_the_receipt(
 def test_a_lora_file_of_the_other_expert_is_told_before_it_is_bought(
     tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("torch", reason="the files of LoRAs are read with it")
     write_loras(tmp_path)
     lora = {"path": str(tmp_path / "x_low_noise.safetensors")}
     asked = tmp_path / "request.json"
