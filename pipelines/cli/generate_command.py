@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..device.memory import DeviceMemory
-from ..embedded.toy_model import EMBEDDED
 from ..errors import RequestError
 from ..request.check import RUNNERS
 from ..request.field_rows import MEDIA
@@ -19,8 +18,8 @@ from ..request.kinds import class_of
 from ..request.seeds_of_count import one_per_seed
 from ..video.output import require_known_suffix
 from .remote_command import CHEAPEST, add_remote_flags, generate_remotely, require_local_flags
-from .request_flags import add_request_flags, load_chosen, read_request
-from .run_flags import add_run_flags, lora_sources, showing_residency, worker_of
+from .request_flags import add_request_flags, read_request
+from .run_flags import add_run_flags, load_recorded, lora_sources, showing_residency, worker_of
 from .subcommands import add_command
 from .terminal import TerminalProgress, print_findings
 
@@ -99,15 +98,10 @@ def _repeat(options: argparse.Namespace) -> Result:
     if options.request is not None or options.preset is not None or not flags.keys() <= set(MEDIA):
         raise RequestError.of("REQUEST.json", "given together with --from-receipt", "give one of the two")
     recorded = read_receipt(options.from_receipt)
-    if options.model is None and recorded.model_name not in EMBEDDED:
-        found = f"not given, and the receipt used {recorded.model_name}"
-        raise RequestError.of("--model", found, "give the folder or the files of that model")
-    model = load_chosen(
-        options, options.model or recorded.model_name, options.precision or recorded.precision
-    )
+    precision = options.precision or recorded.precision
     return repeat(
         recorded,
-        model,
+        load_recorded(options, recorded, precision, "give the folder or the files of that model"),
         out=options.output,
         memory=DeviceMemory(options.device),
         progress=TerminalProgress(sys.stderr),

@@ -38,7 +38,6 @@ _LOCAL = (
     *("from_receipt", "allow_partial_loras", "prompt_expander", "safety_checker"),
     *("as_requested", "pose_video", "max_seconds"),
 )
-PROVIDERS = tuple(name for name in RUNNERS if name != "local")
 CHEAPEST = "cheapest"  # of the providers
 _REMOTE = ("no_reuse", "resubmit", "provider_url", "allow_loopback", "folder", "novita_model")
 
@@ -110,7 +109,7 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
     require_known_suffix(options.output)
     folder = options.folder or remote_folder()
     spending = known_spending(folder)
-    model = novita_model(options, PROVIDERS if options.on == CHEAPEST else [options.on])
+    model = novita_model(options, RUNNERS if options.on == CHEAPEST else [options.on])
     if options.on == CHEAPEST:
         chosen = cheapest(request, folder, spending.prices, spending.limits, model)
         options.on = chosen.runner

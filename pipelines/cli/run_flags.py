@@ -11,19 +11,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..device.memory import DeviceMemory
-from ..device.precision import PRECISIONS
+from ..device.precision import PRECISIONS, Precision
 from ..download.folders import data_folder
-from ..embedded.toy_model import embedded_loras
+from ..embedded.toy_model import EMBEDDED, embedded_loras
 from ..errors import RequestError
 from ..kernels.kernel_names import ATTENTIONS, KERNELS
 from .request_flags import add_residency, load_chosen, seconds_of
 from .terminal import TerminalProgress, print_findings
 
 if TYPE_CHECKING:
+    from ..generate.local_receipt import Recorded
     from ..generate.local_worker import LocalWorker
+    from ..loading.wan_model import WanModel
     from ..weights.lora.find import LoraSources
 
-__all__ = ["add_run_flags", "lora_sources", "showing_residency", "worker_of"]
+__all__ = [
+    "add_machine_flags",
+    "add_run_flags",
+    "load_recorded",
+    "lora_sources",
+    "showing_residency",
+    "worker_of",
+]
 
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +40,7 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=PRECISIONS, default=None, help="dtype of the computation; default: auto"
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    add_machine_flags(parser)
     add_residency(parser)
     parser.add_argument(
         "--attention",
@@ -63,13 +72,6 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also apply LoRAs of which only a part fits the model",
     )
-    parser.add_argument(
-        "--cache",
-        type=Path,
-        default=data_folder() / "loras",
-        metavar="FOLDER",
-        help="folder for downloaded LoRAs; default: %(default)s",
-    )
 
     speech = parser.add_argument_group("speech to video")
     speech.add_argument(
@@ -80,6 +82,18 @@ def add_run_flags(parser: argparse.ArgumentParser) -> None:
         type=seconds_of,
         metavar="S",
         help="cut the video after S seconds; default: the length of the sound",
+    )
+
+
+def add_machine_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --device and --cache."""
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    parser.add_argument(
+        "--cache",
+        type=Path,
+        default=data_folder() / "loras",
+        metavar="FOLDER",
+        help="folder for downloaded LoRAs; default: %(default)s",
     )
 
 
@@ -119,6 +133,19 @@ def worker_of(options: argparse.Namespace, *, keeps: bool) -> LocalWorker:
         pose_video=options.pose_video,
         max_seconds=options.max_seconds,
     )
+
+
+def load_recorded(
+    options: argparse.Namespace, recorded: Recorded, precision: Precision, fix: str
+) -> WanModel:
+    """Load the model of a receipt: --model, or the embedded one that it names.
+
+    fix: what the user can do if the receipt names another model and --model is not given.
+    """
+    if options.model is None and recorded.model_name not in EMBEDDED:
+        found = f"not given, and the receipt used {recorded.model_name}"
+        raise RequestError.of("--model", found, fix)
+    return load_chosen(options, options.model or recorded.model_name, precision)
 
 
 def _required_model(options: argparse.Namespace) -> str:

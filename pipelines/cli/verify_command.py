@@ -5,21 +5,22 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..device.memory import DeviceMemory
-from ..download.folders import data_folder
-from ..embedded.toy_model import EMBEDDED, embedded_loras
-from ..errors import RequestError
-from .request_flags import add_model, load_chosen
+from ..request.report import silent
+from .request_flags import add_model
+from .run_flags import add_machine_flags, load_recorded, lora_sources
 from .subcommands import add_command, add_interpolator_folders
 from .terminal import TerminalProgress
 
 if TYPE_CHECKING:
     from ..generate.local_receipt import Recorded
+    from ..generate.local_worker import LocalWorker
     from ..generate.verification import Verification
-    from ..loading.wan_model import WanModel
 
 __all__ = ["add_verify_command"]
 
@@ -40,14 +41,7 @@ def add_verify_command(commands: Any) -> None:
         action="store_true",
         help="run nothing: only compare the file with the receipts inside it and beside it",
     )
-    verify.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
-    verify.add_argument(
-        "--cache",
-        type=Path,
-        default=data_folder() / "loras",
-        metavar="FOLDER",
-        help="folder for downloaded LoRAs; default: %(default)s",
-    )
+    add_machine_flags(verify)
     add_model(verify)
     add_interpolator_folders(verify)
 
@@ -59,26 +53,26 @@ def _verify(options: argparse.Namespace) -> int:
 
 
 def _verification(options: argparse.Namespace) -> Verification:
-    from ..download.downloads import Downloads
     from ..generate.verification import verify_by_running, verify_quickly
-    from ..interpolation.interpolator_files import find_interpolators
-    from ..weights.lora.find import LoraSources
 
     if options.quick:
         return verify_quickly(options.file, options.receipt)
+    return verify_by_running(options.file, partial(_worker_for, options), options.receipt)
 
-    def load(recorded: Recorded) -> WanModel:
-        if options.model is None and recorded.model_name not in EMBEDDED:
-            found = f"not given, and the receipt used {recorded.model_name}"
-            raise RequestError.of("--model", found, "give its folder or files, or --quick")
-        return load_chosen(options, options.model or recorded.model_name, recorded.precision)
 
-    return verify_by_running(
-        options.file,
-        load,
+def _worker_for(options: argparse.Namespace, recorded: Recorded) -> LocalWorker:
+    """Return what runs the request of a receipt again, with its precision and its kernels."""
+    from ..generate.local_worker import LocalWorker
+    from ..interpolation.interpolator_files import find_interpolators
+
+    model = load_recorded(options, recorded, recorded.precision, "give its folder or files, or --quick")
+    return LocalWorker(
+        model=replace(model, preferences=recorded.preferences),
         memory=DeviceMemory(options.device),
         progress=TerminalProgress(sys.stderr),
-        receipt=options.receipt,
+        tell=silent,
+        lora_sources=lora_sources(options),
         interpolators=find_interpolators(options.interpolator_folder),
-        lora_sources=LoraSources(embedded=embedded_loras(), downloads=Downloads.into(options.cache)),
+        acceleration="exact" if recorded.cache_threshold is None else "as requested",
+        allow_partial_loras=True,
     )

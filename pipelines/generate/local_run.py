@@ -199,10 +199,7 @@ def checked(
     seed = seed_for_run(request, "local")
     plan = make_plan(resolved, model.family, seed, boundary=model.boundary, max_seconds=max_seconds)
     model = _with_loras(request, model, lora_sources, progress, allow_partial=allow_partial_loras)
-    report = report.with_findings(lora_findings(request, lora_sources, model.family.experts))
-    report = report.with_findings(
-        fit_findings(request, lora_sources, model, model.family, allow_partial=True)
-    )
+    report = _with_lora_findings(report, request, lora_sources, model)
     threshold = REGULAR if resolved.values.get("acceleration") == "regular" else None
     return Checked(report, plan, model, inputs, threshold)
 
@@ -244,10 +241,7 @@ def repeat(
     threshold = recorded.cache_threshold
     abilities = replace(local_abilities(available, plain), step_cache=threshold is not None)
     report = check(recorded.request, family=model.family, abilities=abilities, media=inputs.facts)
-    report = report.with_findings(lora_findings(recorded.request, sources, model.family.experts))
-    report = report.with_findings(
-        fit_findings(recorded.request, sources, model, model.family, allow_partial=True)
-    )
+    report = _with_lora_findings(report, recorded.request, sources, model)
     decided = _decided(
         recorded.request,
         report,
@@ -333,6 +327,12 @@ def _with_loras(
 ) -> AnyModel:
     loras = [*(getattr(request, "loras", None) or ()), *stage_loras(request.local)]
     return with_loras(model, loras, sources, progress, allow_partial=allow_partial)
+
+
+def _with_lora_findings(report: Report, request: WanRequest, sources: LoraSources, model: AnyModel) -> Report:
+    """Add what the files of the LoRAs say. Attaching them has refused those that do not fit."""
+    told = report.with_findings(lora_findings(request, sources, model.family.experts))
+    return told.with_findings(fit_findings(request, sources, model, model.family, allow_partial=True))
 
 
 def _execute(run: Run, expected: Recorded | None = None) -> Result:

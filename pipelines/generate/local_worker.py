@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from ..device.memory import Memory
 from ..interpolation.interpolator_files import Interpolators
@@ -53,8 +54,16 @@ class LocalWorker:
             max_seconds=self.max_seconds,
         )
 
-    def run(self, request: WanRequest, out: Path | Callable[[Plan], Path]) -> Result:
-        """Write the result of the request to `out`, with its receipt beside it. Raises as `local_run.run`."""
+    def run(
+        self,
+        request: WanRequest,
+        out: Path | Callable[[Plan], Path],
+        media: Mapping[str, Path] = MappingProxyType({}),
+    ) -> Result:
+        """Write the result of the request to `out`, with its receipt beside it.
+
+        out, media: as for `local_run.run`, which says what is raised.
+        """
         return run(
             request,
             self.model,
@@ -62,6 +71,7 @@ class LocalWorker:
             memory=self.memory,
             progress=self.progress,
             tell=self.tell,
+            media=media,
             lora_sources=self.lora_sources,
             interpolators=self.interpolators,
             acceleration=self.acceleration,

@@ -61,7 +61,13 @@ def read_media_inputs(
 
     Raises RequestError when a file is not on this machine or has no sound, MediaError when it cannot be read.
     """
-    files = {name: _file(name, value, media, find) for name, value in _named(request).items()}
+    return _inputs(
+        request, {name: _file(name, value, media, find) for name, value in _named(request).items()}
+    )
+
+
+def _inputs(request: WanRequest, files: Mapping[str, LocalFile]) -> MediaInputs:
+    """Measure the files of a request. Raises as `read_media_inputs`."""
     shaping = next((name for name in _SHAPING if name in files), None)
     size = None if shaping is None else _size(files[shaping], shaping)
     sound = None if "audio_url" not in files else _sound(files["audio_url"])
@@ -82,14 +88,12 @@ def media_findings(
     Addresses are not asked, and of what is only connected nothing is known. media, find: as for
     `read_media_inputs`.
     """
-    found: list[Finding] = []
     named = _named(request)
     here = {name: value for name, value in named.items() if name in media or not _is_elsewhere(value)}
-    for name, value in here.items():
-        if problem := _problem(name, value, media, find):
-            found.append(Finding(name, "impossible", value, None, problem))
-    whole = here.keys() == named.keys() and not found
-    return found, read_media_inputs(request, media, find).facts if whole else NOTHING_KNOWN
+    looked_at = {name: _looked_at(name, value, media, find) for name, value in here.items()}
+    files = {name: file for name, file in looked_at.items() if isinstance(file, LocalFile)}
+    found = [finding for finding in looked_at.values() if isinstance(finding, Finding)]
+    return found, _inputs(request, files).facts if files.keys() == named.keys() else NOTHING_KNOWN
 
 
 def _named(request: WanRequest) -> dict[str, str]:
@@ -115,23 +119,28 @@ def _file(name: str, value: str, media: Mapping[str, Path], find: FindFile) -> L
     return of_type(file, name)
 
 
-def _problem(name: str, value: str, media: Mapping[str, Path], find: FindFile) -> str:
-    """Return why a file cannot be decoded as its field needs it; empty if it can."""
-    kind = MEDIA[name]
+def _looked_at(name: str, value: str, media: Mapping[str, Path], find: FindFile) -> LocalFile | Finding:
+    """Return the file of a field, or what keeps it from being decoded as the field needs it."""
     try:
-        file = _file(name, value, media, find)
-        if kind == "image":
-            read_image(file.content)
-        elif kind == "audio":
-            _sound(file)
-        else:
-            clip_size(file.content)
-            require_whole(file.content)
+        return _decodable(name, value, media, find)
     except RequestError as error:
-        return "; ".join(f"{problem.found}; {problem.fix}" for problem in error.problems)
+        reason = "; ".join(f"{problem.found}; {problem.fix}" for problem in error.problems)
     except MediaError as error:
-        return str(error)
-    return ""
+        reason = str(error)
+    return Finding(name, "impossible", value, None, reason)
+
+
+def _decodable(name: str, value: str, media: Mapping[str, Path], find: FindFile) -> LocalFile:
+    """Return the file of a field. Raises RequestError or MediaError if it cannot be decoded as needed."""
+    kind, file = MEDIA[name], _file(name, value, media, find)
+    if kind == "image":
+        read_image(file.content)
+    elif kind == "audio":
+        _sound(file)
+    else:
+        clip_size(file.content)
+        require_whole(file.content)
+    return file
 
 
 def _count(video: LocalFile, request: WanRequest) -> int:

@@ -8,35 +8,29 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-from ..device.memory import Memory
 from ..errors import ModelError, RequestError, WanDuetError
-from ..interpolation.interpolator_files import Interpolators
-from ..progress import Progress
 from ..video.output import FILE_ENTRY, file_entry, sidecar
 from ..video.probe import probe
 from ..video.read import read_frames
 from ..video.tags import RECEIPT
-from ..weights.lora.find import LoraSources
 from .cpu_settings import threads_of
 from .local_receipt import Recorded, read_receipt
+from .local_worker import LocalWorker
 from .recorded_inputs import recorded_inputs
-
-if TYPE_CHECKING:
-    from ..loading.wan_model import WanModel
-    from .result import Result
+from .result import Result
+from .speech_run import SPEECH
 
 __all__ = ["Verification", "verify_by_running", "verify_quickly"]
 
 Agreement = Literal["same bits", "same within rounding", "different", "cannot tell"]
-LoadModel = Callable[[Recorded], "WanModel"]
 
 # Frames that part by one of 255 in a sixteenth of the values are at 60 dB. A word more in the negative prompt
 # of few steps may be at 40 dB.
@@ -72,11 +66,37 @@ def verify_quickly(file: Path, receipt: Path | None = None) -> Verification:
 
     Raises MediaError when `file` cannot be read, RequestError when a receipt cannot.
     """
-    inside, beside = _receipt_inside(file), _receipt_beside(file, receipt)
+    return _looked_at(file, _receipt_beside(file, receipt))
+
+
+def verify_by_running(
+    file: Path, worker_for: Callable[[Recorded], LocalWorker], receipt: Path | None = None
+) -> Verification:
+    """Run the request of the receipt again, and compare receipt and frames with those of `file`.
+
+    worker_for: returns what runs it, with the model and the choices of the receipt.
+    receipt:    as for `verify_quickly`.
+
+    A quick look goes first. Raises as `verify_quickly`, and what the user's stop raises.
+    """
+    beside = _receipt_beside(file, receipt)
+    quick = _looked_at(file, beside)
+    if quick.verdict == "different" or beside is None:
+        return quick
+    try:
+        recorded = read_receipt(receipt or sidecar(file))
+        with TemporaryDirectory() as folder:
+            return _compared(file, _run_again(recorded, worker_for, Path(folder) / file.name), beside)
+    except WanDuetError as error:
+        return Verification("cannot tell", (f"it cannot be run again: {error}",))
+
+
+def _looked_at(file: Path, beside: Mapping[str, Any] | None) -> Verification:
+    seen = _look(file)
     if beside is None:
-        found = "it has a receipt inside and none beside it" if inside else "it has no receipt"
+        found = "it has a receipt inside and none beside it" if seen.receipt else "it has no receipt"
         return Verification("cannot tell", (found,))
-    wrong = [*_different_size(file, beside), *_contradictions(inside, beside)]
+    wrong = [*_different_size(seen.size, beside), *_contradictions(seen.receipt, beside)]
     entry = beside.get(FILE_ENTRY)
     if entry is not None and entry != file_entry(file):
         wrong.append("the bytes of the file are not those that its receipt names")
@@ -85,73 +105,21 @@ def verify_quickly(file: Path, receipt: Path | None = None) -> Verification:
     unknown = []
     if entry is None:
         unknown.append("the receipt does not name the bytes of the file")
-    if inside is None:
+    if seen.receipt is None:
         unknown.append("the file has no receipt inside, so only a run can tell whether this request made it")
     if unknown:
         return Verification("cannot tell", tuple(unknown))
     return Verification("same bits", ("bytes, size and both receipts agree; nothing was run again",))
 
 
-def verify_by_running(
-    file: Path,
-    load: LoadModel,
-    *,
-    memory: Memory,
-    progress: Progress,
-    receipt: Path | None = None,
-    interpolators: Interpolators | None = None,
-    lora_sources: LoraSources | None = None,
-) -> Verification:
-    """Run the request of the receipt again, and compare receipt and frames with those of `file`.
-
-    load: returns the model for what the receipt says.
-
-    A quick look goes first. Raises as `verify_quickly`, and what `progress.check` raises.
-    """
-    quick = verify_quickly(file, receipt)
-    if quick.verdict == "different":
-        return quick
-    beside = sidecar(file) if receipt is None else receipt
-    if not beside.exists():
-        return quick
-    try:
-        with TemporaryDirectory() as folder:
-            out = Path(folder) / file.name
-            made = _run_again(read_receipt(beside), load, out, memory, progress, interpolators, lora_sources)
-            return _compared(file, made, json.loads(beside.read_text(encoding="utf-8")))
-    except WanDuetError as error:
-        return Verification("cannot tell", (f"it cannot be run again: {error}",))
-
-
-def _run_again(
-    recorded: Recorded,
-    load: LoadModel,
-    out: Path,
-    memory: Memory,
-    progress: Progress,
-    interpolators: Interpolators | None,
-    lora_sources: LoraSources | None,
-) -> Result:
+def _run_again(recorded: Recorded, worker_for: Callable[[Recorded], LocalWorker], out: Path) -> Result:
     """Run the request alone: nothing that the receipt says of the result is used."""
-    from .local_run import run
-    from .speech_run import SPEECH
-
     if recorded.request.task == SPEECH:
         raise ModelError("a run of speech also depends on its pose video and its length; use --quick")
-    model = replace(load(recorded), preferences=recorded.preferences)
+    media = recorded_inputs(recorded.inputs, (Path.cwd(), recorded.folder))
+    worker = worker_for(recorded)
     with threads_of(recorded.cpu):
-        return run(
-            recorded.request,
-            model,
-            out=out,
-            memory=memory,
-            progress=progress,
-            media=recorded_inputs(recorded.inputs, (Path.cwd(), recorded.folder)),
-            lora_sources=lora_sources,
-            interpolators=interpolators,
-            acceleration="exact" if recorded.cache_threshold is None else "as requested",
-            allow_partial_loras=True,
-        )
+        return worker.run(recorded.request, out, media)
 
 
 def _compared(file: Path, made: Result, beside: Mapping[str, Any]) -> Verification:
@@ -219,14 +187,26 @@ def _is_video(file: Path) -> bool:
     return file.suffix.lower() not in (".png", ".jpg", ".jpeg")
 
 
-def _receipt_inside(file: Path) -> dict[str, Any] | None:
-    """Return the receipt in the metadata of a video or image."""
+@dataclass(frozen=True)
+class _Seen:
+    """What a file says of itself. size: width, height and number of frames. receipt: the one inside it."""
+
+    size: Mapping[str, int]
+    receipt: Mapping[str, Any] | None
+
+
+def _look(file: Path) -> _Seen:
     if _is_video(file):
-        text = probe(file).tags.get(RECEIPT)
-    else:
-        with Image.open(file) as image:
-            lines = [str(line).partition(":") for line in image.getexif().values()]  # of a JPEG
-            text = image.info.get(RECEIPT) or next((text for name, _, text in lines if name == RECEIPT), None)
+        facts = probe(file)
+        size = {"width": facts.width, "height": facts.height, "frames": facts.frames}
+        return _Seen(size, _parsed(facts.tags.get(RECEIPT)))
+    with Image.open(file) as image:
+        lines = [str(line).partition(":") for line in image.getexif().values()]  # of a JPEG
+        text = image.info.get(RECEIPT) or next((text for name, _, text in lines if name == RECEIPT), None)
+        return _Seen({"width": image.width, "height": image.height, "frames": 1}, _parsed(text))
+
+
+def _parsed(text: str | None) -> Mapping[str, Any] | None:
     with suppress(ValueError, RecursionError):
         found = json.loads(text or "null")
         return found if isinstance(found, dict) else None
@@ -257,18 +237,12 @@ def _contradictions(inside: Mapping[str, Any] | None, beside: Mapping[str, Any])
     ]
 
 
-def _different_size(file: Path, receipt: Mapping[str, Any]) -> list[str]:
-    """Compare size, frames and rate of the file with the plan of a local receipt."""
+def _different_size(size: Mapping[str, int], receipt: Mapping[str, Any]) -> list[str]:
+    """Compare the size and the number of frames of a file with the plan of a local receipt."""
     plan = receipt.get("plan") or {}
-    if _is_video(file):
-        facts = probe(file)
-        found: dict[str, Any] = {"width": facts.width, "height": facts.height, "frames": facts.frames}
-    else:
-        with Image.open(file) as image:
-            found = {"width": image.width, "height": image.height, "frames": 1}
     planned = {"width": plan.get("width"), "height": plan.get("height"), "frames": plan.get("frames_out")}
     return [
-        f"the file has {name} {found[name]}, its receipt {value}"
+        f"the file has {name} {size[name]}, its receipt {value}"
         for name, value in planned.items()
-        if value is not None and value != found[name]
+        if value is not None and value != size[name]
     ]

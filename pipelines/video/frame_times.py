@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +39,12 @@ class FrameTimes:
     end: float
     stated: Fraction
 
-    @property
+    @cached_property
     def is_constant(self) -> bool:
         """Whether every frame is shown within half a frame of where `rate` puts it."""
         return self.deviation_s(self.rate) <= _CONSTANT / self.rate
 
-    @property
+    @cached_property
     def rate(self) -> Fraction:
         """The constant rate of the file. For a varying one, the lowest usual rate that keeps its frames."""
         if self.deviation_s(self.stated) <= _CONSTANT / self.stated:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError
+from .json_object import json_object
 from .quantised_layers import read_safetensors
 from .recipe import Recipe
 from .stored_tensors import is_safetensors
@@ -31,14 +31,12 @@ def read_component(folder: Path) -> Recipe:
 def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object from a file. Raises ModelError that names the file."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = file.read_bytes()
     except FileNotFoundError:
         raise ModelError(f"{file}: not found; a model folder in diffusers layout has one") from None
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file}: not readable as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{file}: holds a {type(content).__name__}; a JSON object is needed")
-    return content
+    except OSError as error:
+        raise ModelError(f"{file}: not readable: {error}") from error
+    return json_object(content, str(file))
 
 
 def weight_files(folder: Path) -> list[Path]:

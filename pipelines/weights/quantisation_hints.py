@@ -8,7 +8,6 @@ Source: comfy/ops.py (`_load_quantized_module`) and comfy/utils.py (`convert_old
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import torch
 
 from ..errors import ModelError
+from .json_object import json_object
 from .stored_tensors import Files, StoredTensor
 
 __all__ = ["HINT", "QuantisationHint", "read_hints"]
@@ -60,7 +60,7 @@ def read_hints(
     said: dict[str, Any] = {}
     file = next((stored.file for stored in tensors.values()), Path())
     if _METADATA in metadata:
-        layers = _json(file, _METADATA, metadata[_METADATA]).get("layers", {})
+        layers = json_object(metadata[_METADATA], f"{file}: {_METADATA}").get("layers", {})
         said.update(layers if isinstance(layers, dict) else {_METADATA: layers})
     with Files(torch.device("cpu")) as files:
         for key, stored in tensors.items():
@@ -68,7 +68,7 @@ def read_hints(
             if leaf == HINT:
                 if stored.dtype != "U8" or stored.stored_bytes > _MAX_HINT_BYTES:
                     raise ModelError(f"{stored.file}: {key} should hold a short text; the file is damaged")
-                said[layer] = _json(stored.file, key, stored.read(files).numpy().tobytes())
+                said[layer] = json_object(stored.read(files).numpy().tobytes(), f"{stored.file}: {key}")
     return {layer: _hint(file, layer, content) for layer, content in said.items()}
 
 
@@ -82,13 +82,3 @@ def _hint(file: Path, layer: str, content: Any) -> QuantisationHint:
         str(options.get("format"))[:_SHOWN],
         {**(params if isinstance(params, dict) else {}), **beside},
     )
-
-
-def _json(file: Path, key: str, text: str | bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ModelError(f"{file}: {key} is not readable as JSON: {error}") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{file}: {key} holds a {type(content).__name__}; a JSON object is needed")
-    return content

@@ -5,7 +5,6 @@ diffusers writes the first, PEFT the second. Without its alpha a LoRA has anothe
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ...errors import LoraError
+from ..json_object import json_object
 
 __all__ = ["ADAPTER_WEIGHTS", "AdapterConfig", "adapter_config_beside", "read_adapter_configs"]
 
@@ -79,7 +79,7 @@ def read_adapter_configs(file: Path, metadata: Mapping[str, str]) -> dict[str, A
 
 
 def _of_header(where: str, text: str) -> dict[str, AdapterConfig]:
-    content = _object(where, text)
+    content = json_object(text, where, LoraError)
     found: dict[str, AdapterConfig] = {}
     for expert, prefixes in (("high", ("transformer.", "")), ("low", ("transformer_2.",))):
         for prefix in prefixes:
@@ -90,7 +90,7 @@ def _of_header(where: str, text: str) -> dict[str, AdapterConfig]:
 
 
 def _of_peft(where: str, text: str) -> AdapterConfig:
-    content = _object(where, text)
+    content = json_object(text, where, LoraError)
     alpha = "lora_alpha" if "lora_alpha" in content else "alpha"  # LoHaConfig and LoKrConfig of PEFT
     if alpha not in content:
         raise LoraError(f"{where} states no lora_alpha; the strength of the LoRA is unknown without it")
@@ -104,16 +104,6 @@ def _text(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
         raise LoraError(f"{file.parent.name}/{file.name} cannot be read: {error}") from error
-
-
-def _object(where: str, text: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise LoraError(f"{where} is not readable as JSON") from error
-    if not isinstance(content, dict):
-        raise LoraError(f"{where} holds a {type(content).__name__}, not an object")
-    return content
 
 
 def _config(where: str, content: Mapping[str, Any], prefix: str, alpha: str) -> AdapterConfig:
