@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import JournalError, RequestError
-from ..remote.journal_file import as_journal_error, open_journal, transaction
+from ..remote.journal_file import as_journal_error, insert, open_journal, transaction, update
 from ..remote.stored_form import fingerprint, stored_form
 from ..request.seeds import seed_for_run
 from .batch_rows import BatchRow
@@ -215,11 +215,7 @@ class RowJournal:
             created_at=now,
             updated_at=now,
         )
-        marks = ", ".join("?" * len(fields(JournalRow)))
-        self._database.execute(
-            f"INSERT INTO rows ({_COLUMNS}) VALUES ({marks})",  # noqa: S608 - the columns are our own
-            tuple(vars(values).values()),
-        )
+        insert(self._database, "rows", values)
         return values
 
     def _leave(self, number: int, attempt: int, before: RowState, **columns: Any) -> JournalRow:
@@ -233,11 +229,7 @@ class RowJournal:
             return self.row(number)
 
     def _set(self, number: int, **columns: Any) -> None:
-        names = ", ".join(f"{name} = ?" for name in (*columns, "updated_at"))
-        self._database.execute(
-            f"UPDATE rows SET {names} WHERE number = ?",  # noqa: S608 - the columns are our own
-            (*columns.values(), self._now(), number),
-        )
+        update(self._database, "rows", ("number", number), {**columns, "updated_at": self._now()})
 
     def _select(self, where: str, *values: Any) -> list[JournalRow]:
         with self._lock, as_journal_error(self.file, _DAMAGED):

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import JournalError
 from .job_record import FOLLOWS, OPEN, Job, Order, State
-from .journal_file import as_journal_error, open_journal, transaction
+from .journal_file import as_journal_error, insert, open_journal, transaction, update
 from .owner_lock import OwnerLock
 from .provider import Submitted
 from .schema import MIGRATIONS
@@ -267,11 +267,7 @@ class Journal:
             created_at=now,
             updated_at=now,
         )
-        marks = ", ".join("?" * len(fields(Job)))
-        self._database.execute(
-            f"INSERT INTO jobs ({_COLUMNS}) VALUES ({marks})",  # noqa: S608 - the columns are our own
-            tuple(vars(job).values()),
-        )
+        insert(self._database, "jobs", job)
         return job
 
     def _is_being_cancelled(self, job: Job, owner: OwnerLock) -> bool:
@@ -289,11 +285,7 @@ class Journal:
         return job
 
     def _set(self, job_id: str, columns: Mapping[str, Any]) -> None:
-        names = ", ".join(f"{name} = ?" for name in (*columns, "updated_at"))
-        self._database.execute(
-            f"UPDATE jobs SET {names} WHERE job_id = ?",  # noqa: S608 - the columns are our own
-            (*columns.values(), self._now(), job_id),
-        )
+        update(self._database, "jobs", ("job_id", job_id), {**columns, "updated_at": self._now()})
 
     def _select(self, where: str, *values: Any) -> list[Job]:
         with self._lock, as_journal_error(self.file, _DAMAGED):

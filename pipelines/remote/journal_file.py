@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..errors import JournalError
 from .schema import bring_up_to_date
 
-__all__ = ["as_journal_error", "open_journal", "transaction"]
+__all__ = ["as_journal_error", "insert", "open_journal", "transaction", "update"]
 
 
 def open_journal(
@@ -40,6 +41,27 @@ def transaction(database: sqlite3.Connection, lock: threading.RLock) -> Iterator
             if database.in_transaction:  # on a full disk SQLite has rolled back already
                 database.execute("ROLLBACK")
             raise
+
+
+def insert(database: sqlite3.Connection, table: str, row: object) -> None:
+    """Insert a dataclass whose fields are the columns of the table."""
+    values = vars(row)
+    names, marks = ", ".join(values), ", ".join("?" * len(values))
+    database.execute(
+        f"INSERT INTO {table} ({names}) VALUES ({marks})",  # noqa: S608 - the names are our own
+        tuple(values.values()),
+    )
+
+
+def update(
+    database: sqlite3.Connection, table: str, key: tuple[str, str | int], columns: Mapping[str, Any]
+) -> None:
+    """Change columns of the row whose key column has this value. key: (column, value)."""
+    names = ", ".join(f"{name} = ?" for name in columns)
+    database.execute(
+        f"UPDATE {table} SET {names} WHERE {key[0]} = ?",  # noqa: S608 - the names are our own
+        (*columns.values(), key[1]),
+    )
 
 
 @contextmanager

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,13 +24,14 @@ from wan_duet.pipelines.request import parse, t2v_request
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.video.output import sidecar
 
+from .toy_runs import Make, latents, maker
+
 FEW = {
     "prompt": "a ball moving right", "negative_prompt": "red", "num_frames": 17, "num_inference_steps": 3,
     "seed": 7, "aspect_ratio": "1:1", "interpolator_model": "none",
     "guidance_scale": 1.0, "guidance_scale_2": 1.0,
 }  # fmt: skip
 NAG = {"nag_scale": 8.0}
-Make = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -41,16 +41,7 @@ def toy() -> WanModel:
 
 @pytest.fixture
 def make(toy: WanModel, tmp_path: Path) -> Make:
-    def made(local: dict[str, Any] | None = None, model: WanModel | None = None, **changes: Any) -> Result:
-        request = t2v_request(**{**FEW, **changes, "local": local})
-        out = tmp_path / f"{len(list(tmp_path.iterdir()))}.mp4"
-        return run(request, model or toy, out=out, memory=DeviceMemory("cpu"), progress=Silent())
-
-    return made
-
-
-def latents(result: Result) -> str:
-    return str(result.receipt["latents_sha256"])
+    return maker(toy, tmp_path, FEW)
 
 
 def test_nag_changes_the_result_stands_in_the_receipt_and_is_repeated(

@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.generate.local_receipt import read_receipt
-from wan_duet.pipelines.generate.local_run import Result, repeat, run
+from wan_duet.pipelines.generate.local_run import repeat
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan import FAMILIES
 from wan_duet.pipelines.plan.sigmas import linear_grid
 from wan_duet.pipelines.progress import Silent
-from wan_duet.pipelines.request import t2v_request
 from wan_duet.pipelines.video.output import sidecar
+
+from .toy_runs import Make, latents, maker
 
 FEW = {
     "prompt": "a ball moving right", "num_frames": 5, "num_inference_steps": 3, "seed": 7,
     "aspect_ratio": "1:1", "interpolator_model": "none",
 }  # fmt: skip
 LORA = embedded_loras()["toy/outlined"]
-Make = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +32,7 @@ def toy() -> WanModel:
 
 @pytest.fixture
 def make(toy: WanModel, tmp_path: Path) -> Make:
-    def made(local: dict[str, Any] | None = None, **changes: Any) -> Result:
-        request = t2v_request(**{**FEW, **changes, "local": local})
-        out = tmp_path / f"{len(list(tmp_path.iterdir()))}.mp4"
-        return run(request, toy, out=out, memory=DeviceMemory("cpu"), progress=Silent())
-
-    return made
-
-
-def latents(result: Result) -> str:
-    return str(result.receipt["latents_sha256"])
+    return maker(toy, tmp_path, FEW)
 
 
 def test_the_levels_of_a_solver_given_one_by_one_are_its_own(make: Make) -> None:

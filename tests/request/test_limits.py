@@ -9,18 +9,11 @@ import pytest
 from wan_duet.pipelines.plan import FAMILIES, make_plan
 from wan_duet.pipelines.plan.families import default_family
 from wan_duet.pipelines.plan.sigmas import dpmpp_grid, unipc_grid
-from wan_duet.pipelines.request import KINDS, check, field_table, for_novita, parse
+from wan_duet.pipelines.request import KINDS, check, field_table, for_novita
 from wan_duet.pipelines.request.limits import newest_limit
 
-NEEDED = {
-    "prompt": "a",
-    "image_url": "https://a/b.png",
-    "video_url": "https://a/b.mp4",
-    "audio_url": "https://a/b.wav",
-    "width": 832,
-    "height": 480,
-    "seed": 7,
-}
+from .any_kind import request
+
 HERE = {"image_url": "b.png", "video_url": "b.mp4", "audio_url": "b.wav"}
 
 OUTSIDE: list[tuple[str, str, Any, str]] = [
@@ -53,11 +46,6 @@ OUTSIDE: list[tuple[str, str, Any, str]] = [
     ("wan21-text-to-video", "loras", [{"path": "a/b", "scale": 1.0}] * 4, "3 or less items"),
     ("wan21-text-to-video", "loras", [{"path": "a/b", "scale": 4.1}], "loras[0].scale: novita accepts"),
 ]
-
-
-def request(kind: str, **values: Any) -> Any:
-    needed = {name: value for name, value in NEEDED.items() if name in KINDS[kind].model_fields}
-    return parse(kind, {**needed, **values})
 
 
 @pytest.mark.parametrize(("kind", "field", "value", "allowed"), OUTSIDE)

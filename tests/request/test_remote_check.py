@@ -23,21 +23,7 @@ from wan_duet.pipelines.request import (
     side_by_side,
 )
 
-NEEDED = {
-    "prompt": "a",
-    "image_url": "https://a/b.png",
-    "video_url": "https://a/b.mp4",
-    "audio_url": "https://a/b.wav",
-    "width": 832,
-    "height": 480,
-    "seed": 7,
-}
-
-
-def request(kind: str, **values: Any) -> WanRequest:
-    cls = KINDS[kind]
-    needed = {name: value for name, value in NEEDED.items() if cls.model_fields.get(name) is not None}
-    return parse(kind, {**needed, **values})
+from .any_kind import request
 
 
 def t2v(**values: Any) -> WanRequest:
