@@ -77,8 +77,9 @@ def transformer_recipe(checkpoint: Checkpoint) -> Recipe:
     tensors = _in_diffusers_names(replace(checkpoint, tensors=used))
     shapes = {name: source.shape for name, source in tensors.items()}
     config = _config(checkpoint, shapes)
-    tensors = unpadded(tensors, _shapes_of(config))
-    require_shapes(checkpoint.path, _NAME, tensors, _shapes_of(config))
+    wanted = _shapes_of(config)
+    tensors = unpadded(tensors, wanted)
+    require_shapes(checkpoint.path, _NAME, tensors, wanted)
     return Recipe.of(config, tensors, notes)
 
 

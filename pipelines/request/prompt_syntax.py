@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
-from ..errors import Problem, RequestError
+from ..errors import RequestError
 from .prompt_weights import PromptSyntax, weighted_segments
-from .report import Finding
+from .report import Finding, problems_of
 
 __all__ = ["Reader", "require_possible", "syntax_findings"]
 
@@ -74,12 +74,7 @@ def syntax_findings(prompts: Mapping[str, Any], syntax: PromptSyntax, reader: Re
 
 def require_possible(findings: list[Finding]) -> list[Finding]:
     """Return the findings. Raises RequestError if one is impossible."""
-    problems = [
-        Problem(finding.field, f"asked for {finding.asked}", finding.reason)
-        for finding in findings
-        if finding.status == "impossible"
-    ]
-    if problems:
+    if problems := problems_of(findings):
         raise RequestError(problems)
     return findings
 

@@ -12,7 +12,7 @@ from .lora_weight import bare_path
 from .prices import Price
 from .resolved import Resolved
 
-__all__ = ["Finding", "Report", "Status", "Tell", "side_by_side", "silent"]
+__all__ = ["Finding", "Report", "Status", "Tell", "problems_of", "side_by_side", "silent"]
 
 _ADDRESS = re.compile(r"://[^\s'\"]+")  # may hold a password or a token
 
@@ -106,11 +106,7 @@ class Report:
     @property
     def problems(self) -> tuple[Problem, ...]:
         """The impossible values, for a RequestError."""
-        return tuple(
-            Problem(finding.field, f"asked for {_shown(finding.asked)}", finding.reason)
-            for finding in self.findings
-            if finding.status == "impossible"
-        )
+        return problems_of(self.findings)
 
     def as_dict(self) -> dict[str, Any]:
         """Return the report as JSON values, for receipts and `--json`."""
@@ -163,6 +159,15 @@ class Report:
                 f"  price: {self.price.text()}",
             ]
         )
+
+
+def problems_of(findings: Iterable[Finding]) -> tuple[Problem, ...]:
+    """Return the impossible values among findings, for a RequestError."""
+    return tuple(
+        Problem(finding.field, f"asked for {_shown(finding.asked)}", finding.reason)
+        for finding in findings
+        if finding.status == "impossible"
+    )
 
 
 def side_by_side(reports: Sequence[Report]) -> str:

@@ -22,7 +22,7 @@ from .layer_formats import FLOATS, FORMATS, READABLE, SCALED, SCALES, LayerForma
 from .number_formats import NumberFormat, ceil_div
 from .quantisation_hints import HINT, QuantisationHint, read_hints
 from .quantised_tensor import QuantisedTensor
-from .stored_tensors import NUMBERS, Source, StoredTensor, read_header, read_metadata
+from .stored_tensors import NUMBERS, Source, StoredTensor, read_header_and_metadata
 
 __all__ = ["read_safetensors"]
 
@@ -67,8 +67,9 @@ def read_safetensors(files: Iterable[Path]) -> dict[str, Source]:
     stored: dict[str, StoredTensor] = {}
     metadata: dict[str, str] = {}
     for file in files:
-        stored.update(read_header(file))
-        metadata.update(read_metadata(file))
+        of_file = read_header_and_metadata(file)
+        stored.update(of_file[0])
+        metadata.update(of_file[1])
     return _decoded(stored, read_hints(stored, metadata))
 
 

@@ -25,7 +25,7 @@ __all__ = [
     "TensorSource",
     "is_safetensors",
     "read_header",
-    "read_metadata",
+    "read_header_and_metadata",
 ]
 
 SAFETENSORS = (".safetensors", ".sft")  # in any case
@@ -161,12 +161,13 @@ def read_header(file: Path) -> dict[str, StoredTensor]:
 
     Raises ModelError that names the file if it is not a readable safetensors file.
     """
-    return {key: StoredTensor(file, key, place.shape, place.dtype) for key, place in _read(file)[0].items()}
+    return read_header_and_metadata(file)[0]
 
 
-def read_metadata(file: Path) -> dict[str, str]:
-    """Return the metadata of a safetensors file. Raises ModelError that names the file."""
-    return _read(file)[1]
+def read_header_and_metadata(file: Path) -> tuple[dict[str, StoredTensor], dict[str, str]]:
+    """Return what `read_header` does, and the metadata of the file. Raises as `read_header`."""
+    places, metadata = _read(file)
+    return {key: StoredTensor(file, key, place.shape, place.dtype) for key, place in places.items()}, metadata
 
 
 class _Place(NamedTuple):

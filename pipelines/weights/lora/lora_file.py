@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from ...errors import LoraError, ModelError
-from ..stored_tensors import Files, is_safetensors, read_header, read_metadata
+from ..stored_tensors import Files, is_safetensors, read_header_and_metadata
 from .change import Change, Parts
 from .lora_names import LoraKey, NamedExpert, other_network, read_key
 from .metadata import ADAPTER_WEIGHTS, read_adapter_configs
@@ -65,7 +65,7 @@ def read_lora(file: Path) -> LoraFile:
     if not is_safetensors(file):
         raise LoraError(f"{file}: not a .safetensors file; give a LoRA in that format")
     try:
-        tensors, metadata = read_header(file), read_metadata(file)
+        tensors, metadata = read_header_and_metadata(file)
     except ModelError as error:
         raise LoraError(str(error)) from error
     scaled = [_shown(key) for key in tensors if key.endswith(_QUANTISED)]
