@@ -2,46 +2,26 @@
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { addStyle, element } from "./elements.js";
-import { nodeAt } from "./nodes.js";
+import { element } from "./elements.js";
+import { display, nodeAt } from "./nodes.js";
 
-const STYLE = `
-.wan-duet-findings { width: 100%; height: 100%; overflow: auto; box-sizing: border-box; padding: 4px;
-  color: var(--input-text, #ddd); background: var(--comfy-menu-bg, #222); border-radius: 4px; font: 12px sans-serif;
-  overflow-wrap: anywhere; }
-`;
+const NAME = "findings";
 const HEIGHT = 72;
 
 function show(node, findings) {
-  const known = node.widgets?.find(({ name }) => name === "findings");
   if (!findings.length) {
-    if (known) remove(node, known);
+    remove(node);
     return;
   }
-  addStyle("wan-duet-findings", STYLE);
   const lines = findings.map(({ status, field, reason }) => element("div", {}, `${status} ${field}: ${reason}`));
-  (known ?? add(node)).element.replaceChildren(...lines);
+  display(node, NAME, HEIGHT).element.replaceChildren(...lines);
 }
 
-function add(node) {
-  const root = element("div", { className: "wan-duet-findings" });
-  root.dataset.captureWheel = "true"; // the wheel scrolls the findings and does not zoom
-  const widget = node.addDOMWidget("findings", "wan_duet_findings", root, {
-    serialize: false, getMinHeight: () => HEIGHT, getValue: () => "", setValue: () => {},
-  });
-  widget.serialize = false;
-  grow(node);
-  return widget;
-}
-
-function remove(node, widget) {
-  widget.onRemove?.();
-  node.widgets.splice(node.widgets.indexOf(widget), 1);
-}
-
-function grow(node) {
-  const [width, height] = node.computeSize();
-  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], height)]);
+function remove(node) {
+  const at = node.widgets?.findIndex(({ name }) => name === NAME) ?? -1;
+  if (at < 0) return;
+  node.widgets[at].onRemove?.();
+  node.widgets.splice(at, 1);
 }
 
 app.registerExtension({

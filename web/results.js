@@ -3,11 +3,10 @@
 import { app } from "../../scripts/app.js";
 import { checkReport } from "./check_report.js";
 import { addStyle, element } from "./elements.js";
+import { display } from "./nodes.js";
 
 const NODES = ["WanDuetSigmas", "WanDuetCheck", "WanDuetLora"];
 const STYLE = `
-.wan-duet-result { width: 100%; height: 100%; overflow: auto; box-sizing: border-box; padding: 4px;
-  color: var(--input-text, #ddd); background: var(--comfy-menu-bg, #222); border-radius: 4px; font: 12px sans-serif; }
 .wan-duet-report { white-space: pre-wrap; overflow-wrap: anywhere; }
 .wan-duet-result svg { display: block; width: 100%; max-width: 560px; }
 `;
@@ -26,22 +25,7 @@ function show(node, output) {
   const parts = [...report, ...(output?.wan_duet_picture ?? []).map(picture)];
   if (!parts.length) return;
   addStyle("wan-duet-result", STYLE);
-  const known = node.widgets?.find((widget) => widget.name === "result");
-  const widget = known ?? addResult(node);
-  widget.element.replaceChildren(...parts);
-}
-
-function addResult(node) {
-  const root = element("div", { className: "wan-duet-result" });
-  root.dataset.captureWheel = "true"; // the wheel scrolls the report and does not zoom
-  const height = HEIGHTS[node.comfyClass];
-  const widget = node.addDOMWidget("result", "wan_duet_result", root, {
-    serialize: false, getMinHeight: () => height, getValue: () => "", setValue: () => {},
-  });
-  widget.serialize = false;
-  const [width, needed] = node.computeSize();
-  node.setSize([Math.max(node.size[0], width), Math.max(node.size[1], needed)]);
-  return widget;
+  display(node, "result", HEIGHTS[node.comfyClass]).element.replaceChildren(...parts);
 }
 
 app.registerExtension({
