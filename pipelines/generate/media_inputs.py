@@ -133,13 +133,13 @@ def _looked_at(name: str, value: str, media: Mapping[str, Path], find: FindFile)
 def _decodable(name: str, value: str, media: Mapping[str, Path], find: FindFile) -> LocalFile:
     """Return the file of a field. Raises RequestError or MediaError if it cannot be decoded as needed."""
     kind, file = MEDIA[name], _file(name, value, media, find)
+    require_whole(file.content)
     if kind == "image":
         read_image(file.content)
     elif kind == "audio":
         _sound(file)
     else:
         clip_size(file.content)
-        require_whole(file.content)
     return file
 
 

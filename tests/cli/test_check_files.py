@@ -184,7 +184,7 @@ def in_front(file: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("share", "told"),
-    [(1.0, ""), (0.5, "is cut off: it has"), (0.99, "is cut off: it has 29 of the 30 frames")],
+    [(1.0, ""), (0.5, "is cut off after"), (0.99, "is cut off after")],
 )
 def test_a_video_that_is_cut_off_is_a_finding(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, share: float, told: str
