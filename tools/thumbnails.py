@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -71,6 +72,7 @@ def main(names: list[str]) -> int:
         HeadlessComfyUI(examine(found.path)) as comfyui,
         ComfyClient(comfyui.url) as client,
     ):
+        shutil.copy(found.path / "input" / "example.png", comfyui.input)  # Load Image's, in every ComfyUI
         for name in names:
             graph = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
             try:

@@ -29,7 +29,7 @@ DRAWN: dict[str, tuple[str, str | None, str]] = {
 ELSEWHERE = {
     "Any ComfyUI model, our request": "loads real weights with ComfyUI's own nodes",
     "Image to Video (app)": "begins with ComfyUI's own example picture",
-    "Speech to Video": "a face is nothing that the detector knows; tests of the embedded model look at it",
+    "Speech to Video": "draws noise: the weights of the embedded speech model are random",
     "Text to Video on fal": "needs a key",
     "Text to Video on Novita": "needs a key",
 }

@@ -44,6 +44,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "ModelMergeWAN2_1": {"blocks.0.": 0.5, "head.": 0.5},
     "ModelNoiseScale": {"noise_scale": 0.9},
     "ModelSamplingSD3": {"shift": 3.0},
+    "PathchSageAttentionKJ": {"sage_attention": "auto"},  # its default is none of its choices
     "RenormCFG": {"cfg_trunc": 0.5, "renorm_cfg": 0.5},
     "ScaleROPE": {"scale_x": 1.5, "shift_t": 1.0},
     "SkipLayerGuidanceDiT": {"double_layers": "0", "single_layers": "", "scale": 3.0, **WHOLE},
