@@ -59,6 +59,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if skipped and isinstance(host := look_for_host(), str):
         line = f"HOST TESTS SKIPPED: {len(skipped)} ({host})"
         terminalreporter.write_line(line, yellow=True, bold=True)
+    if "WAN_DUET_REAL_RIFE" not in os.environ:
+        line = (
+            "REAL RIFE WEIGHTS NOT TESTED: see tests/interpolation/test_real_rife.py; set WAN_DUET_REAL_RIFE"
+        )
+        terminalreporter.write_line(line, yellow=True, bold=True)
     if "WAN_DUET_LONG" not in os.environ:
         line = "LONG HOST TESTS NOT RUN: LoRA rows, jobs panel, Get files, real weights; set WAN_DUET_LONG"
         terminalreporter.write_line(line, yellow=True, bold=True)

@@ -28,6 +28,7 @@ from .film import FilmLayout, FilmNet, film_keys, film_layout, is_film
 from .network_interpolator import NetworkInterpolator
 from .optical_flow import FlowInterpolator, motion_on
 from .rife import RifeLayout, RifeNet, is_rife, rife_keys, rife_layout
+from .rife_3 import Rife3Layout, Rife3Net, is_rife_3, rife_3_layout
 
 __all__ = [
     "Interpolators",
@@ -56,19 +57,21 @@ _Shapes: TypeAlias = Mapping[str, tuple[int, ...]]
 class _Network:
     """The layout of a file, and the name in our network of each tensor that is needed."""
 
-    layout: FilmLayout | RifeLayout
+    layout: FilmLayout | RifeLayout | Rife3Layout
     names: Mapping[str, str]
 
     @property
     def kind(self) -> Literal["film", "rife"]:
         return "film" if isinstance(self.layout, FilmLayout) else "rife"
 
-    def build(self, scale: float = 1.0) -> FilmNet | RifeNet:
+    def build(self, scale: float = 1.0) -> FilmNet | RifeNet | Rife3Net:
         """Build the network without weights."""
         with torch.device("meta"):
-            return (
-                FilmNet(self.layout) if isinstance(self.layout, FilmLayout) else RifeNet(self.layout, scale)
-            )
+            if isinstance(self.layout, FilmLayout):
+                return FilmNet(self.layout)
+            if isinstance(self.layout, Rife3Layout):
+                return Rife3Net(self.layout, scale)
+            return RifeNet(self.layout, scale)
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,8 @@ class Interpolators:
 def find_interpolators(folders: Iterable[Path]) -> Interpolators:
     """Find the interpolation files in `folders` and their subfolders. Reads headers only.
 
-    The first folder that has a kind is used. Of several RIFE files there, the one with most blocks is used,
-    and among equals the last by name, in natural order: the newest version.
+    The first folder that has a kind is used. Of several RIFE files there, the one with the newest layout is
+    used, and among equals the last by name, in natural order: the newest version.
     """
     files: dict[str, Path] = {}
     refused: list[str] = []
@@ -110,7 +113,9 @@ def find_interpolators(folders: Iterable[Path]) -> Interpolators:
                 refused.append(f"{folder.name}/{file.relative_to(folder).as_posix()}: {error}")
                 continue
             if network is not None:
-                here[network.kind] = max(here.get(network.kind, ((-1,), file)), (_rank(network, file), file))
+                here[network.kind] = max(
+                    here.get(network.kind, (((-1,), []), file)), (_rank(network, file), file)
+                )
         files = {**{kind: file for kind, (_, file) in here.items()}, **files}
     return Interpolators(files, tuple(refused))
 
@@ -199,7 +204,7 @@ def _recognised(shapes: _Shapes) -> _Network | None:
         names = rife_keys([*shapes])
         if not is_rife([*names.values()]):
             return None
-        network = _Network(rife_layout({name: shapes[key] for key, name in names.items()}), names)
+        network = _Network(_any_rife_layout({name: shapes[key] for key, name in names.items()}), names)
     try:
         wanted = {name: tuple(tensor.shape) for name, tensor in network.build().state_dict().items()}
     except (RuntimeError, ValueError) as error:  # widths that no network can have
@@ -215,10 +220,14 @@ def _recognised(shapes: _Shapes) -> _Network | None:
     return network
 
 
+def _any_rife_layout(shapes: _Shapes) -> RifeLayout | Rife3Layout:
+    return rife_3_layout(shapes) if is_rife_3([*shapes]) else rife_layout(shapes)
+
+
 def _rank(network: _Network, file: Path) -> tuple[Any, ...]:
-    blocks = len(network.layout.widths) if isinstance(network.layout, RifeLayout) else 0
+    order = () if isinstance(network.layout, FilmLayout) else network.layout.order
     # re.split alternates text and digits, so that numbers are only ever compared with numbers.
-    return blocks, [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.stem.lower())]
+    return order, [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", file.stem.lower())]
 
 
 def _shapes(file: Path) -> _Shapes:

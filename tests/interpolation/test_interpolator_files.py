@@ -38,6 +38,15 @@ def rife(file: Path, write: Write = safely, layout: frame_nets.Rife = SMALL) -> 
     return file
 
 
+def rife_4_0(file: Path, write: Write = safely) -> Path:
+    return rife(file, write, frame_nets.Rife((8, 8, 8, 8), head="", last=5, layers="prelu"))
+
+
+def rife_3(file: Path, write: Write = safely) -> Path:
+    write(frame_nets.weights(frame_nets.rife_3_shapes(8)), file)
+    return file
+
+
 def film(file: Path, write: Write = safely) -> Path:
     write(frame_nets.weights(frame_nets.TINY_FILM), file)
     return file
@@ -46,7 +55,9 @@ def film(file: Path, write: Write = safely) -> Path:
 @pytest.mark.parametrize(
     ("name", "write"), [("a.safetensors", safely), ("a.pth", pickled), ("a.pkl", pickled)]
 )
-@pytest.mark.parametrize(("kind", "make"), [("rife", rife), ("film", film)])
+@pytest.mark.parametrize(
+    ("kind", "make"), [("rife", rife), ("rife", rife_4_0), ("rife", rife_3), ("film", film)]
+)
 def test_a_file_is_known_by_its_tensors_and_draws(
     tmp_path: Path, name: str, write: Write, kind: str, make: Callable[..., Path]
 ) -> None:
@@ -131,6 +142,9 @@ def test_the_first_folder_decides_then_the_newest_layout_then_the_last_name(tmp_
     rife(second / "rife_v4.25.safetensors", layout=NEWER)
     only = film(second / "film.safetensors")
     assert find_interpolators([first, second]).files == {"rife": newest, "film": only}
+    rife_3(first / "rife_v5.safetensors")
+    rife_4_0(first / "rife_v6.safetensors")
+    assert find_interpolators([first, second]).files["rife"] == newest
     five_blocks = rife(first / "a.safetensors", layout=NEWER)
     assert find_interpolators([first, second]).files["rife"] == five_blocks
 
@@ -209,11 +223,11 @@ def test_whatever_shape_a_tensor_has_it_is_refused_and_not_a_crash(key: str, sha
     assert len(found.files) + len(found.refused) == 1
 
 
-def test_a_rife_before_4_7_says_so(tmp_path: Path) -> None:
+def test_an_unknown_rife_is_told_which_versions_work(tmp_path: Path) -> None:
     tensors = {"module.block0.conv0.0.0.weight": torch.zeros(4, 7, 3, 3)}
-    save_file(tensors, tmp_path / "rife46.safetensors")
+    save_file(tensors, tmp_path / "rife31.safetensors")
     (line,) = find_interpolators([tmp_path]).refused
-    assert "4.7 and later work" in line
+    assert "3.9 and 4.0 to 4.26 work" in line
 
 
 def test_folders_of_another_pack_are_found_below_custom_nodes(tmp_path: Path) -> None:

@@ -41,6 +41,15 @@ def test_every_version_draws_what_the_reference_draws(version: str) -> None:
     torch.testing.assert_close(frame_nets.sampled(picture), expected, rtol=0, atol=1e-5)
 
 
+def test_4_0_starts_again_at_half_the_size_where_motion_is_fast() -> None:
+    net = network("4.0")
+    net.load_state_dict(own_names(frame_nets.fast(frame_nets.weights(frame_nets.RIFE["4.0"].shapes()))))
+    (picture,) = drawn(net, *frame_nets.pictures(*frame_nets.RIFE["4.0"].size), [frame_nets.T])
+    expected = load_file(REFERENCE)["rife 4.0, fast motion"]
+    # Positions are sums of moves of tens of pixels, so their rounding shows more.
+    torch.testing.assert_close(frame_nets.sampled(picture), expected, rtol=0, atol=1e-4)
+
+
 def test_half_scale_draws_what_the_reference_draws() -> None:
     (picture,) = drawn(network("4.7", 0.5), *frame_nets.pictures(64, 128), [frame_nets.T])
     expected = load_file(REFERENCE)["rife 4.7 at half scale"]
@@ -50,6 +59,8 @@ def test_half_scale_draws_what_the_reference_draws() -> None:
 @pytest.mark.parametrize(
     ("version", "scale", "alignment"),
     [
+        ("4.0", 1, 64),
+        ("4.2", 1, 32),
         ("4.7", 1, 32),
         ("4.7", 0.5, 64),
         ("4.7", 4, 8),
@@ -110,9 +121,16 @@ def test_keys_of_any_file_can_be_asked_for(keys: list[str]) -> None:
     assert {*rife_keys(keys)} <= {*keys}
 
 
-def test_a_version_before_4_7_is_refused_by_what_it_lacks() -> None:
-    shapes = {"blocks.0.conv0.0.0.weight": (96, 7, 3, 3), "contextnet.conv1.conv1.0.weight": (16, 3, 3, 3)}
-    with pytest.raises(ModelError, match=r"before 4\.7"):
+@pytest.mark.parametrize("version", ["4.0", "4.2"])
+def test_parts_that_draw_details_in_the_slow_mode_of_their_authors_do_not_matter(version: str) -> None:
+    keys = [*frame_nets.RIFE[version].shapes()]
+    more = ["contextnet.conv1.conv1.0.weight", "unet.down0.conv1.0.weight", "block_tea.conv0.0.0.weight"]
+    assert [*rife_keys([*keys, *(f"module.{key}" for key in more)])] == keys
+
+
+def test_other_layers_are_refused() -> None:
+    shapes = {"blocks.0.conv0.0.0.weight": (96, 7, 3, 3), "blocks.0.conv0.1.0.weight": (192, 96, 3, 3)}
+    with pytest.raises(ModelError, match=r"unknown version .*3\.9 and 4\.0 to 4\.26 work"):
         rife_layout(shapes)
 
 
