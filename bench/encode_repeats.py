@@ -26,11 +26,12 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 from encode_table import drawn, psnr
 
-from wan_duet.pipelines.video.containers import CONTAINERS, QUALITIES, WRITE_MODES
+from wan_duet.pipelines.video.codecs import CODECS, QUALITIES, WRITE_MODES
+from wan_duet.pipelines.video.containers import CONTAINERS
 from wan_duet.pipelines.video.encode_video import encode_video
 from wan_duet.pipelines.video.frame_stream import Frame
 
-MP4 = CONTAINERS["mp4"]
+MP4, H264 = CONTAINERS["mp4"], CODECS["h264"]
 BEFORE = {"fast": -2, "balanced": 0, "small": 0}  # added to today's CRF while the tree was used
 BEFORE_AT_MAXIMUM = -1
 Clip = Callable[[], Iterator[Frame]]
@@ -106,7 +107,7 @@ def different(folder: Path, frames: list[Frame], encoder_options: Mapping[str, s
 
 def options(quality: str, mode: str, tree: bool) -> dict[str, str]:
     """Return today's options, or those with the tree."""
-    now = MP4.encoder_options(quality, mode)
+    now = H264.encoder_options(quality, mode)
     crf = int(now["crf"]) + BEFORE[mode] + (BEFORE_AT_MAXIMUM if quality == "maximum" else 0)
     return {**now, "x264-params": "mbtree=1", "crf": str(crf)} if tree else now
 
@@ -115,13 +116,13 @@ def write(file: Path, frames: list[Frame], encoder_options: Mapping[str, str]) -
     """Encode as `encode_video` does, with other options."""
     height, width, _ = frames[0].shape
     with av.open(str(file), "w", options=MP4.muxer_options(Fraction(16))) as output:
-        stream = output.add_stream(MP4.encoder, rate=16, options=dict(encoder_options))
-        stream.width, stream.height, stream.pix_fmt = width, height, MP4.pix_fmt
+        stream = output.add_stream(H264.encoder, rate=16, options=dict(encoder_options))
+        stream.width, stream.height, stream.pix_fmt = width, height, H264.pix_fmt
         stream.codec_context.colorspace, stream.codec_context.color_range = 1, ColorRange.MPEG
         for frame in frames:
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
             picture = picture.reformat(
-                format=MP4.pix_fmt, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+                format=H264.pix_fmt, dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
             )
             output.mux(stream.encode(picture))
         output.mux(stream.encode(None))

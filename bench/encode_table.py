@@ -1,6 +1,6 @@
-"""What each quality and write mode costs: size, luma PSNR and time of one clip, for mp4 and webm.
+"""What each quality and write mode costs: size, luma PSNR and time of one clip, for each lossy codec.
 
-    python bench/encode_table.py [--frames 81] [--size 640 352]
+    python bench/encode_table.py [--frames 81] [--size 640 352] [--codec h264 h265 ...]
 
 The clip is drawn: a soft texture that moves and grows, with a little grain. Sizes and PSNR repeat exactly on
 one version of libav; seconds only compare within one run on an idle machine.
@@ -18,8 +18,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from wan_duet.pipelines.video.containers import QUALITIES, WRITE_MODES
+from wan_duet.pipelines.video.codecs import QUALITIES, WRITE_MODES
+from wan_duet.pipelines.video.containers import CONTAINERS
 from wan_duet.pipelines.video.encode_video import encode_video
+from wan_duet.pipelines.video.file_format import AUTO, FormatWish
 from wan_duet.pipelines.video.frame_stream import Frame
 from wan_duet.pipelines.video.open_media import open_media
 
@@ -28,28 +30,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--frames", type=int, default=81)
     parser.add_argument("--size", type=int, nargs=2, default=[640, 352], metavar=("W", "H"))
+    parser.add_argument("--codec", nargs="+", default=["h264", "h265", "av1", "vp9"], metavar="C")
     given = parser.parse_args()
     width, height = given.size
     with tempfile.TemporaryDirectory() as folder:
         truth = Path(folder, "truth.mkv")
         write(truth, given.frames, width, height, "high", "fast")
-        for suffix in ("mp4", "webm"):
-            print(f"\n| {suffix} | " + " | ".join(WRITE_MODES) + " |\n|---|---|---|---|")
+        for codec in given.codec:
+            suffix = next(name for name, container in CONTAINERS.items() if codec in container.codecs)
+            print(f"\n| {codec} | " + " | ".join(WRITE_MODES) + " |\n|---|---|---|---|")
             for quality in QUALITIES:
                 cells = []
                 for mode in WRITE_MODES:
                     path = Path(folder, f"clip.{suffix}")
                     started = time.perf_counter()
-                    write(path, given.frames, width, height, quality, mode)
+                    write(path, given.frames, width, height, quality, mode, codec)
                     seconds = time.perf_counter() - started
                     size_kib = path.stat().st_size / 1024
                     cells.append(f"{size_kib:.0f} KiB, {psnr(path, truth):.1f} dB, {seconds:.1f} s")
                 print(f"| {quality} | " + " | ".join(cells) + " |", flush=True)
 
 
-def write(path: Path, frames: int, width: int, height: int, quality: str, mode: str) -> None:
+def write(
+    path: Path, frames: int, width: int, height: int, quality: str, mode: str, codec: str = AUTO
+) -> None:
     clip = {"width": width, "height": height, "fps": Fraction(32), "frame_count": frames}
-    encode_video(drawn(frames, width, height), path, **clip, quality=quality, write_mode=mode)
+    wish = FormatWish(codec)
+    encode_video(drawn(frames, width, height), path, **clip, quality=quality, write_mode=mode, wish=wish)
 
 
 def drawn(frames: int, width: int, height: int) -> Iterator[Frame]:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 from ..device.memory import DeviceMemory
 from ..device.precision import PRECISIONS
 from ..errors import RequestError
-from ..video.containers import ODD, QUALITIES, WRITE_MODES, container_of
+from ..video.codecs import CODECS, QUALITIES, WRITE_MODES
+from ..video.containers import ODD
+from ..video.file_format import AUTO, FormatWish, format_of
 from ..video.output import require_writable
 from .subcommands import add_command, add_group, add_interpolator_folders
 from .terminal import TerminalProgress
@@ -93,7 +95,19 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
 def _add_edit(parser: argparse.ArgumentParser, fps: str) -> None:
     """Add the flags of an `Edit`. Without a flag, the value of the file or of `Edit` is used."""
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, metavar="OUT", help=".mp4, .webm, .mkv (lossless), .webp"
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="OUT",
+        help=".mp4, .webm, .mkv (lossless), .mov (ProRes), .webp",
+    )
+    parser.add_argument(
+        "--codec",
+        choices=(AUTO, *CODECS),
+        default=AUTO,
+        help="of the pictures; default: the usual one of the suffix. .mp4: h264, h265, av1; .mov: prores, "
+        "prores-4444, h264, h265; .webm: vp9, av1; .mkv: ffv1, h264, h265, av1, vp9",
     )
     parser.add_argument(
         "--interpolator", choices=_INTERPOLATORS, help="what generates the new frames; default: flow"
@@ -143,7 +157,8 @@ def _convert(options: argparse.Namespace) -> int:
     from ..video.source_clip import SourceWish, draw_between, open_clip
     from ..video.tags import content_tags
 
-    takes_sound = bool(container_of(options.output).audio)
+    form_wish = FormatWish(options.codec)
+    takes_sound = bool(format_of(options.output, form_wish).sound)
     require_writable(options.output)
     wish = SourceWish(
         options.fps,
@@ -173,6 +188,7 @@ def _convert(options: argparse.Namespace) -> int:
         audio=clip.sound,
         progress=TerminalProgress(sys.stderr),
         odd=options.odd,
+        wish=form_wish,
     )
     _show(probe(options.output), as_json=options.json)
     return 0
@@ -204,7 +220,8 @@ def _decode(options: argparse.Namespace) -> int:
     from ..video.latent_file import read_latents
     from ..video.probe import probe
 
-    container_of(options.output)
+    form_wish = FormatWish(options.codec)
+    format_of(options.output, form_wish)
     require_writable(options.output)
     file = read_latents(options.file)
     if options.vae is None:
@@ -224,6 +241,7 @@ def _decode(options: argparse.Namespace) -> int:
         frames=file.frames,
         interpolator=_interpolator(options, edit, memory, *size) if edit.between else None,
         tags=lambda _: file.tags,
+        wish=form_wish,
     )
     _show(probe(options.output), as_json=options.json)
     return 0

@@ -25,6 +25,7 @@ from ..vae.tile_size import smaller_tiling
 from ..vae.tiles import Tiling
 from ..video.audio import Audio
 from ..video.edit import Edit, write_edited
+from ..video.file_format import FormatWish
 from ..video.frame_hash import FrameHash, with_hash
 from ..video.frame_stream import Frame, FrameStream, close
 from ..video.frames import video_frames
@@ -48,6 +49,7 @@ __all__ = [
 log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+_USUAL = FormatWish()
 
 FrameCheck = Callable[[int, Frame], None]  # (the number of a frame, the frame)
 
@@ -83,6 +85,7 @@ def render(
     place: Path | None = None,
     planned: tuple[int, Fraction] | None = None,
     accept: Callable[[str, Tiling | None], None] = lambda *_: None,
+    wish: FormatWish = _USUAL,
 ) -> Rendered:
     """Decode `latents` (1, C, T, h, w) in VAE space, apply `edit`, and write the video to `out`.
 
@@ -90,7 +93,7 @@ def render(
     tags:   a function from the tiling to the metadata of the file.
     check:  called with each decoded frame before it is written. If it raises SafetyError, no file remains.
     place:  where the caller will put the file afterwards; None if it stays at `out`.
-    planned: as for `write_edited`.
+    planned, wish: as for `write_edited`.
     accept: called with the hash of all frames of the file, and the tiling, before the file gets its name. If
             it raises, no file remains.
 
@@ -124,6 +127,7 @@ def render(
             kept=kept if keep_frames else None,
             planned=planned,
             frame_hash=frame_hash,
+            wish=wish,
         )
         if facts.codec != "webp":  # whose times are whole milliseconds
             verify(probe(out), frames=facts.frames, width=width, height=height, fps=facts.fps)

@@ -17,7 +17,6 @@ from av.container import OutputContainer
 
 from ..errors import MediaError
 from .chosen_streams import sound_stream
-from .containers import Container
 from .frame_stream import close
 from .open_media import open_media
 from .sound import Samples, Sound
@@ -71,18 +70,18 @@ class AudioTrack:
     """
 
     def __init__(
-        self, output: OutputContainer, container: Container, sound: Sound, frame_count: int, fps: Fraction
+        self, output: OutputContainer, encoder: str, sound: Sound, frame_count: int, fps: Fraction
     ) -> None:
-        rates = av.codec.Codec(container.audio, "w").audio_rates
+        rates = av.codec.Codec(encoder, "w").audio_rates
         rate = sound.rate if not rates or sound.rate in rates else _ANY_RATE
         self._output, self._rate, self._fps, self._at = output, sound.rate, fps, 0
         self._end = math.ceil(sound.rate * frame_count / fps)
         self._blocks, self._rest = sound.blocks(), np.zeros((0, 0), np.float32)
         self._layout = sound.layout
-        written = _writable_layout(container.audio, sound.layout, rate)
-        stream = output.add_stream(container.audio, rate=rate, layout=written)
+        written = _writable_layout(encoder, sound.layout, rate)
+        stream = output.add_stream(encoder, rate=rate, layout=written)
         self._stream = cast(av.AudioStream, stream)
-        if container.audio == "flac":
+        if encoder == "flac":
             # 24 bits per sample. The default of 16 would be audible after editing.
             self._stream.codec_context.format = "s32"
 

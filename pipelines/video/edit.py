@@ -12,9 +12,9 @@ from typing import Any
 from ..errors import MediaError
 from ..progress import Progress
 from ..request.timing import frames_out, output_fps
-from .containers import container_of
 from .cuts import SCENE_THRESHOLD
 from .encode_video import encode_video
+from .file_format import FormatWish, format_of
 from .frame_hash import FrameHash
 from .frame_stream import Frame, FrameStream, close, tee
 from .more_frames import Interpolator, interpolated
@@ -27,6 +27,7 @@ __all__ = ["Edit", "edited", "write_edited"]
 
 log = logging.getLogger(__name__)
 
+_USUAL = FormatWish()
 _USUAL_FPS = 120  # what screens show; faster is written as asked, and players leave frames out
 
 
@@ -134,6 +135,7 @@ def write_edited(
     planned: tuple[int, Fraction] | None = None,
     frame_hash: FrameHash | None = None,
     odd: str = "pad",
+    wish: FormatWish = _USUAL,
 ) -> VideoFacts:
     """Write `count` frames of that size to `path`, edited. Raises as `edited` and `encode_video` do.
 
@@ -141,9 +143,10 @@ def write_edited(
     planned: the frames and the frame rate of the file, if a plan has them; None computes them.
     frame_hash: as for `encode_video`.
     odd:  what becomes of an odd size where the format needs an even one, see `ODD`.
+    wish: as for `encode_video`.
     """
     frame_count, fps = planned or edit.result_of(count, path.name)
-    size = even_size(width, height, odd) if container_of(path).halves_colour else (width, height)
+    size = even_size(width, height, odd, format_of(path, wish).codec.block)
     stream = edited(frames, edit, interpolator, path.parent)
     if size != (width, height):
         done = "padded" if odd == "pad" else "cropped"
@@ -164,4 +167,5 @@ def write_edited(
         audio=audio,
         progress=progress,
         frame_hash=frame_hash,
+        wish=wish,
     )

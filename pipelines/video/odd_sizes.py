@@ -11,17 +11,21 @@ from .frame_stream import FrameStream, close
 __all__ = ["even_size", "evened"]
 
 
-def even_size(width: int, height: int, odd: str) -> tuple[int, int]:
-    """Return the size after `odd`, one of `ODD`. Raises MediaError where there is none."""
+def even_size(width: int, height: int, odd: str, block: tuple[int, int]) -> tuple[int, int]:
+    """Return the size after `odd`, one of `ODD`. block: what a width and a height must be multiples of.
+
+    Raises MediaError where there is none.
+    """
     if odd not in ODD:
         raise MediaError(f"odd sizes: got {odd!r}; give one of {', '.join(ODD)}")
-    if odd == "refuse":
+    over = width % block[0], height % block[1]
+    if odd == "refuse" or not any(over):
         return width, height
     if odd == "pad":
-        return width + width % 2, height + height % 2
-    if min(width, height) < 2:
+        return width + over[0], height + over[1]
+    if 0 in (width - over[0], height - over[1]):
         raise MediaError(f"{width}x{height} pixels cannot be cropped to an even size; pad them")
-    return width - width % 2, height - height % 2
+    return width - over[0], height - over[1]
 
 
 def evened(frames: FrameStream, width: int, height: int) -> FrameStream:

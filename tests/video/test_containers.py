@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wan_duet.pipelines.errors import MediaError
-from wan_duet.pipelines.video.containers import CONTAINERS, QUALITIES, WRITE_MODES, container_of, storable
+from wan_duet.pipelines.video.codecs import QUALITIES, WRITE_MODES
+from wan_duet.pipelines.video.containers import CONTAINERS, container_of, storable
 from wan_duet.pipelines.video.probe import probe, verify
 from wan_duet.pipelines.video.tags import PROMPT, RECEIPT, WORKFLOW
 from wan_duet.pipelines.video.webp_tags import read_webp_tags, write_webp_tags
@@ -131,7 +132,7 @@ def test_any_text_in_a_thumbnail_comes_back(tmp_path_factory, tags: dict[str, st
 
 @pytest.mark.parametrize("name", ["a.avi", "a", "a.mp4.txt"])
 def test_a_suffix_nobody_writes_is_named_with_those_that_work(tmp_path: Path, name: str) -> None:
-    with pytest.raises(MediaError, match=r"cannot write .*\.mp4, \.webm, \.mkv, \.webp work"):
+    with pytest.raises(MediaError, match=r"cannot write .*\.mp4, \.webm, \.mkv, \.mov, \.webp work"):
         write(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import MediaError
-from wan_duet.pipelines.video.containers import QUALITIES, WRITE_MODES
+from wan_duet.pipelines.video.codecs import QUALITIES, WRITE_MODES
 from wan_duet.pipelines.video.frame_stream import Frame
 from wan_duet.pipelines.video.probe import probe, verify
 from wan_duet.pipelines.video.tags import PROMPT, RECEIPT, WORKFLOW

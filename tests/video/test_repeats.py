@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from wan_duet.pipelines.video.containers import CONTAINERS, QUALITIES, WRITE_MODES
+from wan_duet.pipelines.video.codecs import CODECS, QUALITIES, WRITE_MODES
 from wan_duet.pipelines.video.frame_hash import FRAMES_SHA256, PENDING, FrameHash
 from wan_duet.pipelines.video.probe import probe
 from wan_duet.pipelines.video.tags import RECEIPT
@@ -51,7 +51,7 @@ def test_a_fresh_process_writes_the_same_file_every_time(tmp_path: Path, mode: s
 @pytest.mark.parametrize("quality", QUALITIES)
 def test_no_mode_uses_what_makes_files_differ(quality: str, mode: str) -> None:
     """x264's macroblock tree does, but so rarely that 300 encodes may not show it."""
-    assert CONTAINERS["mp4"].encoder_options(quality, mode)["x264-params"] == "mbtree=0"
+    assert CODECS["h264"].encoder_options(quality, mode)["x264-params"] == "mbtree=0"
 
 
 def test_x264_got_the_option(tmp_path: Path) -> None:

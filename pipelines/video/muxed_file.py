@@ -1,0 +1,125 @@
+"""Writes frames and their sound into one container file with libav."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, cast
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.video.reformatter import ColorRange, Colorspace
+
+from .audio import AudioTrack
+from .file_format import FileFormat
+from .frame_stream import Frame
+from .open_media import libav_name
+from .sound import Sound
+
+__all__ = ["MuxedFile", "converted", "muxed_file"]
+
+_BT709 = 1  # the same number for matrix, primaries and transfer, ITU-T H.273
+_RGB = 0  # no colour matrix, ITU-T H.273
+# libswscale's threads now and then leave a line of colour out on the way to 4:2:2 with 10 bits (PyAV 18.1).
+# PyAV below 17 has no such argument and one thread.
+_ONE_THREAD: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) < 17 else {"threads": 1}
+
+
+@dataclass(frozen=True)
+class MuxedFile:
+    """A file that is being written. Used by one thread at a time."""
+
+    output: OutputContainer
+    stream: av.VideoStream
+    track: AudioTrack | None
+    form: FileFormat
+
+    def write(self, frame: Frame, index: int) -> None:
+        """Encode a frame, and the sound until its end."""
+        video_frame = converted(frame, self.form)
+        video_frame.pts, video_frame.time_base = index, self.stream.codec_context.time_base
+        self._mux(video_frame)
+        if self.track is not None:
+            self.track.write_until(index + 1)
+
+    def finish(self) -> None:
+        """Write what the encoders still hold."""
+        self._mux(None)
+        if self.track is not None:
+            self.track.finish()
+
+    def _mux(self, video_frame: av.VideoFrame | None) -> None:
+        for packet in self.stream.encode(video_frame):
+            packet.duration = 1  # else the last frame of the file has a duration of 0
+            self.output.mux(packet)
+
+
+@contextmanager
+def muxed_file(
+    place: Path,
+    form: FileFormat,
+    *,
+    width: int,
+    height: int,
+    fps: Fraction,
+    frame_count: int,
+    options: Mapping[str, str],
+    tags: Mapping[str, str],
+    audio: Sound | None,
+) -> Iterator[MuxedFile]:
+    """Open a file at `place` for frames and sound. The sound is cut to the length of the video."""
+    os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes twenty lines on stderr; 1: errors only
+    muxer = form.container
+    with av.open(libav_name(place), "w", format=muxer.muxer, options=muxer.muxer_options(fps)) as output:
+        output.metadata.update(tags)  # must be set before the first stream
+        stream = _add_stream(output, form, width, height, fps, options)
+        track = None if audio is None else AudioTrack(output, form.sound, audio, frame_count, fps)
+        try:
+            yield MuxedFile(output, stream, track, form)
+        finally:
+            if track is not None:
+                track.close()
+
+
+def _add_stream(
+    output: OutputContainer,
+    form: FileFormat,
+    width: int,
+    height: int,
+    fps: Fraction,
+    options: Mapping[str, str],
+) -> av.VideoStream:
+    codec = form.codec
+    stream = cast(av.VideoStream, output.add_stream(codec.encoder, rate=fps, options=dict(options)))
+    context = stream.codec_context
+    context.width, context.height, context.pix_fmt = width, height, form.pix_fmt
+    context.time_base = stream.time_base = 1 / fps
+    # Untagged files are read as BT.601 by some players and as BT.709 by others: reds and greens shift.
+    context.color_primaries = context.color_trc = _BT709
+    context.colorspace = _RGB if codec.is_rgb else _BT709
+    context.color_range = ColorRange.JPEG if codec.is_rgb else ColorRange.MPEG
+    if codec.tag and form.container.name in ("mp4", "mov"):
+        context.codec_tag = codec.tag
+    return stream
+
+
+def converted(frame: Frame, form: FileFormat) -> av.VideoFrame:
+    """Return an RGB or RGBA frame in the pixel format of the file."""
+    source = "rgba" if form.alpha else "rgb24"
+    video_frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=source)
+    if form.codec.is_rgb:
+        return video_frame.reformat(format=form.pix_fmt, **_ONE_THREAD)
+    video_frame = video_frame.reformat(
+        format=form.pix_fmt,
+        dst_colorspace=Colorspace.ITU709,
+        dst_color_range=ColorRange.MPEG,
+        **_ONE_THREAD,
+    )
+    if hasattr(video_frame, "color_trc"):  # PyAV from 17 on; ProRes has tags of its own, taken from the frame
+        video_frame.color_primaries = video_frame.color_trc = _BT709
+    return video_frame
