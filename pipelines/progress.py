@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Progress", "Silent"]
+__all__ = ["OnlyChecks", "Progress", "Silent"]
 
 
 class Progress(Protocol):
@@ -41,3 +41,13 @@ class Silent:
 
     def check(self) -> None:
         return
+
+
+class OnlyChecks(Silent):
+    """Shows nothing, because other stages do, but lets the user stop the job."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def check(self) -> None:
+        self._progress.check()

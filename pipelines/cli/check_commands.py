@@ -14,6 +14,7 @@ from ..errors import RequestError
 from ..files.on_disk import write_whole
 from ..plan.expectation import Expectation, expect, read_rates, write_rates
 from ..plan.families import Family
+from ..plan.film_plan import plans_of_film
 from ..plan.flops import SIZES, size_of
 from ..plan.plan import Plan, describe, make_plan
 from ..plan.sigma_picture import picture_of_plan
@@ -24,12 +25,14 @@ from ..request.kinds import class_of
 from ..request.media_facts import MediaFacts
 from ..request.report import side_by_side
 from ..request.seeds import seed_of
+from ..request.shots import is_film
 from ..video.output import require_writable
 from .models_command import rates_file
 from .remote_command import add_novita_model, known_prices, novita_model
 from .request_flags import (
     add_request_flags,
     add_residency,
+    chosen_image_model,
     chosen_model,
     family_of,
     found_in_loras,
@@ -131,6 +134,7 @@ def _check(options: argparse.Namespace) -> int:
     here = "local" in options.on and not request.remote_only
     model = chosen_model(options) if here else None
     family = family_of(options, model) if here else None
+    from_image = chosen_image_model(options) if here else None
     abilities, novita = _abilities(options, model), novita_model(options, options.on)
     damaged, media = found_in_media(request)
     reports = check_all(
@@ -143,6 +147,7 @@ def _check(options: argparse.Namespace) -> int:
         media,
         found=[*found_in_loras(request), *damaged],
         found_here=[] if family is None else unfit_loras(request, model, family),
+        image_family=None if from_image is None else from_image.family,
     )
     expected = None if family is None else _expected(request, family, model, abilities)
     if expected is not None:
@@ -193,6 +198,8 @@ def _expected(
 def _plan(options: argparse.Namespace) -> int:
     request, model = read_request(options), chosen_model(options)
     family, seed, abilities = family_of(options, model), seed_of(request), _abilities(options, model)
+    if is_film(request):
+        return _plan_film(options, request, family, abilities)
     whole = replace(abilities, missing_weights={})  # a plan may be looked at before its weights are there
     damaged, measured = found_in_media(request)
     warned = [replace(finding, status="warning") for finding in damaged]  # the same holds for its inputs
@@ -213,6 +220,30 @@ def _plan(options: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         print(text if estimate is None else f"{text}\n{estimate.text()}")
+        print_findings(report.told)
+    return 0
+
+
+def _plan_film(
+    options: argparse.Namespace, request: WanRequest, family: Family, abilities: LocalAbilities
+) -> int:
+    """Print the plan of every shot."""
+    if options.picture is not None:
+        raise RequestError.of("--picture", "given for shots", "draw the plan of one shot as its own kind")
+    from_image = chosen_image_model(options)
+    image_family = None if from_image is None else from_image.family
+    report = check(request, family=family, abilities=abilities, image_family=image_family)
+    report.require()
+    plans = plans_of_film(request, family, image_family, abilities)
+    lines = [
+        f"shot {number}: {describe(plan, seconds_per_forward=options.seconds_per_forward)}"
+        for number, plan in enumerate(plans, 1)
+    ]
+    if options.json:
+        text, shots = "\n".join(lines), [plan.as_dict() for plan in plans]
+        print(json.dumps({"text": text, "shots": shots, "report": report.as_dict()}, indent=2))
+    else:
+        print("\n".join(lines))
         print_findings(report.told)
     return 0
 

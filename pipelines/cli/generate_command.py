@@ -16,6 +16,7 @@ from ..request.field_rows import MEDIA
 from ..request.flags import values_of_flags
 from ..request.kinds import class_of
 from ..request.seeds_of_count import one_per_seed
+from ..request.shots_request import SHOTS
 from ..video.output import require_known_suffix
 from .remote_command import CHEAPEST, add_remote_flags, generate_remotely, require_local_flags
 from .request_flags import add_request_flags, read_request
@@ -76,8 +77,8 @@ def _generate(options: argparse.Namespace) -> int:
 
 def _make(options: argparse.Namespace) -> list[Result]:
     requests = one_per_seed(read_request(options))
-    # Clips are sampled one after another: networks may stay loaded for the next one if they fit.
-    keeps = len(requests) > 1 or requests[0].task == "speech-to-video"
+    # Clips and shots are sampled one after another: networks may stay loaded for the next one if they fit.
+    keeps = len(requests) > 1 or requests[0].task in ("speech-to-video", SHOTS)
     worker, out = worker_of(options, keeps=keeps), options.output
     if len(requests) == 1:
         return [worker.run(requests[0], out)]

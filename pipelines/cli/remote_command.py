@@ -5,21 +5,29 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RequestError
-from ..request.check import RUNNERS
+from ..request.check import RUNNERS, check
 from ..request.novita_words import NOVITA_MODELS, NovitaModel
-from ..video.output import require_known_suffix
+from ..request.shots import is_film
+from ..video.output import require_known_suffix, require_suffix
 from .request_flags import found_in_loras
 from .subcommands import add_folder
-from .terminal import print_findings
+from .terminal import TerminalProgress, print_findings
 
 if TYPE_CHECKING:
-    from ..remote.job_record import Job
+    from ..remote.fal import Fal
+    from ..remote.job_record import Job, Order
+    from ..remote.novita import Novita
+    from ..remote.payload import Prepared
+    from ..remote.remote_thread import RemoteThread
     from ..remote.settings import Addresses
+    from ..remote.spending import Spending
+    from ..remote.spending_limits import SpendingLimits
     from ..request.base import WanRequest
     from ..request.prices import PriceTable
 
@@ -102,8 +110,8 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
     from ..download.folders import remote_folder
     from ..remote.cheapest import cheapest
     from ..remote.experience import known_spending
-    from ..remote.order import order_for, uploading
-    from .remote_terminal import NewsLine, follow, open_account
+    from ..remote.order import order_for
+    from .remote_terminal import open_account
 
     _refuse(options, _LOCAL, "leave it out: the provider has its own")
     require_known_suffix(options.output)
@@ -114,34 +122,82 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
         chosen = cheapest(request, folder, spending.prices, spending.limits, model)
         options.on = chosen.runner
         print(f"cheapest: {chosen.runner}", file=sys.stderr)
-    order, prepared = order_for(
-        request,
-        options.on,
-        options.output,
-        prices=spending.prices,
-        novita_model=model,
-        found=found_in_loras(request),
-    )
+    make_order = partial(order_for, runner=options.on, prices=spending.prices, novita_model=model)
+    if is_film(request):
+        return _generate_film(request, options, folder, spending, make_order)
+    order, prepared = make_order(request, out=options.output, found=found_in_loras(request))
     print_findings(order.findings)
     print(f"price: {order.price.text()}", file=sys.stderr)
-    line = NewsLine(sys.stderr)
     with open_account(options.on, folder, _addresses(options, folder)) as (thread, account):
         thread.resume([account])  # what a former command left open comes home, if there is time
-        ticket = thread.buy(
-            order,
-            account,
-            limits=spending.limits,
-            prepare=uploading(prepared, account),
-            on_event=line,
-            reuse=not options.no_reuse,
-            resubmit=options.resubmit,
-        )
-        try:
-            job = follow(ticket, sys.stderr)
-        finally:
-            line.end()
+        job = _bought(thread, account, order, prepared, spending.limits, options)
     _print(job, as_json=options.json)
     return 0
+
+
+def _generate_film(
+    request: WanRequest,
+    options: argparse.Namespace,
+    folder: Path,
+    spending: Spending,
+    make_order: Callable[..., tuple[Order, Prepared]],
+) -> int:
+    """Buy the shots of `request` one after another, and write one video."""
+    from ..remote.film_purchase import buy_film
+    from ..remote.journal import Spent
+    from ..remote.spending_limits import SpendingLimits, require_within
+    from .remote_terminal import open_account
+
+    if options.no_reuse:
+        fix = "leave it out, or remove the folder of the video that was stopped"
+        raise RequestError.of("--no-reuse", "given for shots, which go on where they stopped", fix)
+    require_suffix(options.output, "mp4")
+    report = check(request, options.on, prices=spending.prices)
+    report.require()
+    print_findings(report.told)
+    print(f"price: {report.price.text()}", file=sys.stderr)
+    whole = SpendingLimits(per_run_usd=spending.limits.per_run_usd)
+    require_within(whole, report.price, Spent(0.0, 0), options.on)
+    with open_account(options.on, folder, _addresses(options, folder)) as (thread, account):
+        thread.resume([account])
+
+        def buy(shot: WanRequest, out: Path) -> Job:
+            order, prepared = make_order(shot, out=out, found=found_in_loras(shot))
+            print(f"{out.stem}: {order.price.text()}", file=sys.stderr)
+            return _bought(thread, account, order, prepared, spending.limits, options)
+
+        receipt = buy_film(request, options.on, options.output, buy, TerminalProgress(sys.stderr))
+    answer = {"video": str(options.output), "receipt": receipt}
+    print(json.dumps(answer, indent=2, ensure_ascii=False) if options.json else options.output)
+    return 0
+
+
+def _bought(
+    thread: RemoteThread,
+    account: Fal | Novita,
+    order: Order,
+    prepared: Prepared,
+    limits: SpendingLimits,
+    options: argparse.Namespace,
+) -> Job:
+    """Buy an order, or find it bought, and return its job when the file is there."""
+    from ..remote.order import uploading
+    from .remote_terminal import NewsLine, follow
+
+    line = NewsLine(sys.stderr)
+    ticket = thread.buy(
+        order,
+        account,
+        limits=limits,
+        prepare=uploading(prepared, account),
+        on_event=line,
+        reuse=not options.no_reuse,
+        resubmit=options.resubmit,
+    )
+    try:
+        return follow(ticket, sys.stderr)
+    finally:
+        line.end()
 
 
 def _refuse(options: argparse.Namespace, names: tuple[str, ...], fix: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..embedded.toy_model import embedded_loras
+from ..embedded.toy_model import TOY, TOY_IMAGE, embedded_loras
 from ..errors import RequestError
 from ..kernels.kernel_names import COMPILER
 from ..plan.families import Family, default_family
@@ -21,6 +21,7 @@ from ..request.kinds import class_of
 from ..request.media_facts import NOTHING_KNOWN, MediaFacts
 from ..request.parse import parse, read_json
 from ..request.report import Finding
+from ..request.shots_request import SHOTS
 from .subcommands import add_interpolator_folders
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ __all__ = [
     "add_model_flags",
     "add_request_flags",
     "add_residency",
+    "chosen_image_model",
     "chosen_model",
     "family_of",
     "found_in_loras",
@@ -88,6 +90,15 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         "--model",
         metavar="toy|toy-image|toy-speech|FOLDER|FILE",
         help="the whole model, or the file of its transformer (of two, the high-noise expert)",
+    )
+    group.add_argument(
+        "--image-model",
+        metavar="NAME|FOLDER|FILE",
+        help="for the kind shots: the model of shots that begin with an image, where --model makes only text "
+        "to video; the other parts are those of --model",
+    )
+    group.add_argument(
+        "--image-low-model", metavar="FILE", help="file of the low-noise expert of --image-model"
     )
     group.add_argument("--low-model", metavar="FILE", help="file of the low-noise expert")
     group.add_argument("--vae", metavar="FILE")
@@ -192,6 +203,17 @@ def load_chosen(options: argparse.Namespace, model: str, precision: Any) -> WanM
         open_pickles=opens_pickles(remote_folder()),
     )
     return replace(loaded, prompt_expander=options.prompt_expander, safety_checker=options.safety_checker)
+
+
+def chosen_image_model(options: argparse.Namespace, precision: Any = "auto") -> WanModel | None:
+    """Return the model of --image-model; for shots on the embedded model, the one that belongs to it."""
+    name = options.image_model
+    if name is None and options.kind == SHOTS and options.model == TOY:
+        name = TOY_IMAGE
+    if name is None:
+        return None
+    options = argparse.Namespace(**{**vars(options), "low_model": options.image_low_model})
+    return load_chosen(options, name, precision)
 
 
 def chosen_model(options: argparse.Namespace) -> WanModel | None:

@@ -16,7 +16,7 @@ from ..download.folders import data_folder
 from ..embedded.toy_model import EMBEDDED, embedded_loras
 from ..errors import RequestError
 from ..kernels.kernel_names import ATTENTIONS, KERNELS
-from .request_flags import add_residency, load_chosen, seconds_of
+from .request_flags import add_residency, chosen_image_model, load_chosen, seconds_of
 from .terminal import TerminalProgress, print_findings
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def worker_of(options: argparse.Namespace, *, keeps: bool) -> LocalWorker:
         allow_partial_loras=options.allow_partial_loras,
         pose_video=options.pose_video,
         max_seconds=options.max_seconds,
+        image_model=chosen_image_model(options, options.precision),
     )
 
 

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Recorded",
     "differences",
+    "fit_to_share",
     "latents_hash",
     "library_versions",
     "make_receipt",
@@ -107,7 +108,7 @@ def make_receipt(run: Run, notes: Sequence[Finding], *, prompt: str, latents_sha
         "format": _FORMAT,
         "runner": "local",
         "kind": request.kind,
-        "request": _fit_to_share(request.document(), run.inputs),
+        "request": fit_to_share(request.document(), run.inputs),
         "inputs": run.inputs.as_dict(),
         "prompt": prompt,
         "seed": plan.seed,
@@ -275,7 +276,7 @@ def latents_hash(latents: Tensor) -> str:
     return digest.hexdigest()
 
 
-def _fit_to_share(payload: dict[str, Any], inputs: MediaInputs) -> dict[str, Any]:
+def fit_to_share(payload: dict[str, Any], inputs: MediaInputs) -> dict[str, Any]:
     """Remove what is private: folders of files, and queries of addresses, which may hold a signature."""
     names = {field: file.name for field, file in inputs.files.items()}
     payload = {**payload, **{field: name for field, name in names.items() if not _is_hash(payload[field])}}

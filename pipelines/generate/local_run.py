@@ -65,7 +65,18 @@ from .stages import float_choices, sample
 from .start_images import conditions_of
 from .start_latents import input_latents
 
-__all__ = ["Acceleration", "Checked", "Result", "checked", "local_abilities", "repeat", "run"]
+__all__ = [
+    "Acceleration",
+    "Checked",
+    "Result",
+    "checked",
+    "decide",
+    "interpolator_of_plan",
+    "local_abilities",
+    "repeat",
+    "run",
+    "sample_latents",
+]
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +142,7 @@ def run(
         pose_video=pose_video,
         max_seconds=max_seconds,
     )
-    decided = _decided(
+    decided = decide(
         request,
         ready.report,
         ready.plan,
@@ -176,15 +187,18 @@ def checked(
     allow_partial_loras: bool = False,
     pose_video: Path | None = None,
     max_seconds: float | None = None,
+    inputs: MediaInputs | None = None,
 ) -> Checked:
     """Check and plan the request, read its inputs and attach its LoRAs. Loads no weights.
 
-    The arguments are those of `run`. Raises RequestError, MediaError and ModelError as `run` does before it
+    inputs: those of a request whose files are not there yet. The others are arguments of `run`.
+
+    Raises RequestError, MediaError and ModelError as `run` does before it
     loads anything.
     """
     if len(one_per_seed(request)) > 1:
         raise RequestError.of("local.count", "not 1 in a single run", "run each request of `one_per_seed`")
-    inputs = read_media_inputs(request, media, find)
+    inputs = read_media_inputs(request, media, find) if inputs is None else inputs
     model = with_lightning(model, request.task, lora_sources)
     # A host brings step caches of its own, as patches on its MODEL.
     step_cache = acceleration == "as requested" and not isinstance(model, HostModel)
@@ -242,7 +256,7 @@ def repeat(
     abilities = replace(local_abilities(available, plain), step_cache=threshold is not None)
     report = check(recorded.request, family=model.family, abilities=abilities, media=inputs.facts)
     report = _with_lora_findings(report, recorded.request, sources, model)
-    decided = _decided(
+    decided = decide(
         recorded.request,
         report,
         recorded.plan,
@@ -263,7 +277,7 @@ def repeat(
         return _execute(decided, recorded)
 
 
-def _decided(
+def decide(
     request: WanRequest,
     report: Report,
     plan: Plan,
@@ -341,7 +355,7 @@ def _execute(run: Run, expected: Recorded | None = None) -> Result:
     key = None if run.kept is None else sampling_key(run)
     kept = None if run.kept is None or key is None else run.kept.find(key)
     with reserved_output(out) as staged:
-        sampled = _sampled(run, timer) if kept is None else _reused(run, kept)
+        sampled = sample_latents(run, timer) if kept is None else _reused(run, kept)
         latents, prompt, fingerprint = sampled.latents, sampled.prompt, latents_hash(sampled.latents)
         if expected is not None and fingerprint != expected.latents_sha256:
             raise SamplingError(f"the latents are not those of the receipt: {differences(expected)}")
@@ -383,7 +397,8 @@ def _decoded(run: Run, tiling: Tiling | None) -> str:
     return tiling_note(tiling)
 
 
-def _sampled(run: Run, timer: StageTimer) -> Sampled:
+def sample_latents(run: Run, timer: StageTimer) -> Sampled:
+    """Encode prompt and inputs of a run, and sample. Raises SamplingError and ModelError as `run` does."""
     with timer.stage("prompt"):
         prompt = expanded_prompt(run)
     with timer.stage("text"):
@@ -481,7 +496,7 @@ def _render(
         run.memory,
         run.progress,
         frames=plan.frames_delivered,
-        interpolator=_interpolator(run),
+        interpolator=interpolator_of_plan(run),
         tags=tags,
         keep_frames=run.return_images,
         check=check,
@@ -524,7 +539,8 @@ def _require_interpolator(plan: Plan, available: Interpolators) -> None:
         )
 
 
-def _interpolator(run: Run) -> Interpolator | None:
+def interpolator_of_plan(run: Run) -> Interpolator | None:
+    """Return the interpolator that the plan names, or None if it adds no frames."""
     plan = run.plan
     if not plan.num_interpolated_frames:
         return None

@@ -9,12 +9,14 @@ from types import MappingProxyType
 
 from ..device.memory import Memory
 from ..interpolation.interpolator_files import Interpolators
-from ..loading.wan_model import WanModel
+from ..loading.host_model import AnyModel
 from ..plan.plan import Plan
 from ..progress import Progress
 from ..request.base import WanRequest
 from ..request.report import Tell
+from ..request.shots import is_film
 from ..weights.lora.find import LoraSources
+from .film_run import run_film
 from .local_run import Acceleration, Checked, checked, run
 from .result import Result
 
@@ -26,9 +28,10 @@ class LocalWorker:
     """What all runs of a process have in common. The fields are arguments of `local_run.run`.
 
     memory: one whose `keeps` is on holds the experts for the next run.
+    image_model: for shots that begin with an image, if `model` cannot do them.
     """
 
-    model: WanModel
+    model: AnyModel
     memory: Memory
     progress: Progress
     tell: Tell
@@ -39,6 +42,7 @@ class LocalWorker:
     allow_partial_loras: bool = False
     pose_video: Path | None = None
     max_seconds: float | None = None
+    image_model: AnyModel | None = None
 
     def check(self, request: WanRequest) -> Checked:
         """Do all that `run` does before it loads weights, except for its estimate of the memory."""
@@ -64,6 +68,10 @@ class LocalWorker:
 
         out, media: as for `local_run.run`, which says what is raised.
         """
+        if is_film(request):
+            if not isinstance(out, Path):
+                raise TypeError("a video of several shots needs a path, not a function of one plan")
+            return run_film(request, self, out)
         return run(
             request,
             self.model,

@@ -24,7 +24,7 @@ from ..networks.s2v_features import frame_features
 from ..networks.s2v_network_kind import SPEECH_EXPERT
 from ..networks.wav2vec import SAMPLE_RATE, audio_encoder_bytes, audio_hidden_states
 from ..plan.plan import Plan
-from ..progress import Progress, Silent
+from ..progress import OnlyChecks
 from ..request.report import Finding
 from ..sampling.engine import Prompts
 from ..sampling.schedule import Sampling
@@ -138,7 +138,7 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
                 write_mode=plan.video_write_mode,
                 tags=inside,
                 audio=speech.sound,
-                progress=_OnlyChecks(run.progress),
+                progress=OnlyChecks(run.progress),
                 frame_hash=frame_hash,
             )
             verify(probe(staged), frames=facts.frames, width=plan.width, height=plan.height, fps=facts.fps)
@@ -342,13 +342,3 @@ def _checked_prompt(run: Run, known: Mapping[int, Sampled]) -> str:
 def _all_of(hashes: list[str]) -> str:
     """Return one hash over the latents of all clips."""
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("\n".join(hashes).encode()).hexdigest()
-
-
-class _OnlyChecks(Silent):
-    """Progress for the encoder: shows nothing, because the clips do, but lets the user stop the run."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    def check(self) -> None:
-        self._progress.check()

@@ -7,11 +7,13 @@ answer.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import RequestError
 from .base import WanRequest
+from .check_film import check_film
 from .fal_rules import fal_findings, for_fal
 from .field_case import FieldCase, LocalAbilities
 from .field_rows import LOCAL
@@ -27,6 +29,7 @@ from .prices import PRICES, PriceTable, estimate
 from .prompt_length import long_prompts
 from .report import Finding, Report
 from .resolved import Resolved
+from .shots import is_film
 from .side_effects import side_effects
 from .sizes import choose_size
 
@@ -44,6 +47,7 @@ def check(
     novita_model: NovitaModel = "Wan 2.1",
     media: MediaFacts = NOTHING_KNOWN,
     found: Sequence[Finding] = (),
+    image_family: ModelFacts | None = None,
 ) -> Report:
     """Return what `runner` would do with each field of the request, and the request it would run.
 
@@ -56,11 +60,15 @@ def check(
     media:        facts about the input files, for a local run.
     found:        what was found in files before, such as the headers of LoRAs. They join the findings, and an
                   impossible one refuses the request.
+    image_family: the model of shots that begin with an image; None for `family`.
 
     Raises RequestError for an unknown runner.
     """
     if runner not in RUNNERS:
         raise RequestError.of("runner", f"got {runner!r}", f"give one of {', '.join(RUNNERS)}")
+    if is_film(request):
+        each = partial(check, abilities=abilities, prices=prices, novita_model=novita_model)
+        return check_film(request, runner, (family, image_family), each, found)
     here = runner == "local"
     if here and request.remote_only:
         reason = f"runs only at {request.provider}: use Run {request.provider}, or --on {request.provider}"
@@ -107,11 +115,12 @@ def check_all(
     media: MediaFacts = NOTHING_KNOWN,
     found: Sequence[Finding] = (),
     found_here: Sequence[Finding] = (),
+    image_family: ModelFacts | None = None,
 ) -> list[Report]:
     """Return the reports of several runners, for a comparison. found_here: as `found`, for this machine."""
     facts = family, abilities, prices, novita_model, media
     return [
-        check(request, runner, *facts, (*found, *found_here) if runner == "local" else found)
+        check(request, runner, *facts, (*found, *found_here) if runner == "local" else found, image_family)
         for runner in runners
     ]
 

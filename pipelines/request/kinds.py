@@ -3,27 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
-
-from pydantic import Field, create_model
+from typing import Any
 
 from ..errors import RequestError
 from .base import WanRequest
-from .contracts import (
-    ALIASES,
-    KIND_ENTRIES,
-    NOT_OFFERED,
-    OBJECT_ENTRIES,
-    SENT_ENTRIES,
-    is_open,
-    physical_range,
-)
+from .contract_class import contract_class
+from .contracts import ALIASES, KIND_ENTRIES, NOT_OFFERED, SENT_ENTRIES
 from .field_rows import FieldRow, closest, field_rows
 from .forms import FORMS
-from .image_size import SizeOrPreset
-from .lora_weight import LegacyLoRAWeight, LoRAWeight, NovitaLoRA
+from .shots_request import SHOTS, ShotsRequest
 from .stated_schema import as_stated
-from .strict_model import StrictModel
 
 __all__ = [
     "KINDS",
@@ -38,71 +27,22 @@ __all__ = [
     "stated_by_alias",
 ]
 
-_PLAIN: Mapping[str, type] = {"string": str, "integer": int, "number": float, "boolean": bool}
-# Those with checks of their own; the others follow below.
-_OBJECTS: dict[str, type[StrictModel]] = {
-    cls.contract: cls for cls in (LoRAWeight, LegacyLoRAWeight, NovitaLoRA)
-}
 _ABOUT = ("kind", "task", "provider", "endpoint", "title")
-_BOUNDS = {"minimum": "ge", "exclusiveMinimum": "gt", "maximum": "le", "pattern": "pattern"}  # in pydantic
-
-_Model = TypeVar("_Model", bound=StrictModel)
-
-
-def _class(entry: Mapping[str, Any], base: type[_Model]) -> type[_Model]:
-    """Make the class of a contract, with its fields in their order."""
-    fields: dict[str, Any] = {name: _field(name, field) for name, field in entry["fields"].items()}
-    name, text = entry["contract"].removesuffix("_current"), entry["description"]
-    cls = create_model(name, __base__=base, __module__=__name__, __doc__=text, **fields)
-    cls.contract = entry["contract"]
-    return cls
 
 
 def _request_class(entry: Mapping[str, Any]) -> type[WanRequest]:
-    cls = _class(entry, FORMS[entry["form"]])
+    cls = contract_class(entry, FORMS[entry["form"]])
     for key in _ABOUT:
         setattr(cls, key, entry[key])
     cls.remote_only = entry.get("remote_only", False)
     return cls
 
 
-def _field(name: str, field: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return (type, default) for pydantic. Without a published default, a field is None until it is set."""
-    bounds = {_BOUNDS[end]: value for end, value in physical_range(name, field).items()}
-    if "pattern" in bounds and "auto" in field["enum"]:
-        bounds["pattern"] += "|^auto$"
-    annotation, default = _annotation(name, field), field.get("default")
-    if field.get("required"):
-        default = ...
-    elif default is None:
-        annotation = annotation | None
-    return annotation, Field(default, **bounds) if bounds else default
-
-
-def _annotation(field_name: str, field: Mapping[str, Any]) -> Any:
-    name: str = field["type"]
-    if name == "ImageSize|enum":
-        return SizeOrPreset
-    if is_open(field_name, field):
-        return _PLAIN["string" if name == "enum" else name]
-    if "enum" in field:
-        literal: Any = Literal
-        return literal[tuple(field["enum"])]
-    if name.startswith("array<"):
-        item = _OBJECTS[name.removeprefix("array<").removesuffix(">")]
-        # Not strict for the container: JSON has lists, frozen data has tuples.
-        return Annotated[tuple[item, ...], Field(strict=False)]  # type: ignore[valid-type]
-    return _PLAIN.get(name) or _OBJECTS[name]
-
-
-for _entry in OBJECT_ENTRIES:
-    _OBJECTS[_entry["contract"]] = _class(_entry, StrictModel)
-
 KINDS: dict[str, type[WanRequest]] = {entry["kind"]: _request_class(entry) for entry in KIND_ENTRIES}
 
 LOCAL_KINDS: tuple[str, ...] = tuple(kind for kind, cls in KINDS.items() if not cls.remote_only)
 
-KIND_NAMES: tuple[str, ...] = (*KINDS, *ALIASES)  # all names that `class_of` and `parse` accept
+KIND_NAMES: tuple[str, ...] = (*KINDS, SHOTS, *ALIASES)  # all names that `class_of` and `parse` accept
 
 # {contract: class} of everything that is sent to a provider: the kinds, and what they are converted to.
 SENDABLE: dict[str, type[WanRequest]] = {
@@ -115,11 +55,13 @@ def class_of(kind: str) -> type[WanRequest]:
     name = ALIASES[kind]["kind"] if kind in ALIASES else kind
     if name in KINDS:
         return KINDS[name]
+    if name == SHOTS:
+        return ShotsRequest
     if known := NOT_OFFERED.get(kind):
         found = f"{known['endpoint']} is known ({known['as_of']}), but not offered here"
         raise RequestError.of("kind", found, f"missing: {known['missing']}; choose another kind")
-    near = closest(kind, KINDS)
-    fix = f"did you mean {near}?" if near else "known kinds: " + ", ".join(KINDS)
+    near = closest(kind, KIND_NAMES)
+    fix = f"did you mean {near}?" if near else "known kinds: " + ", ".join((*KINDS, SHOTS))
     raise RequestError.of("kind", f"no kind is called {kind[:60]!r}", fix)
 
 
@@ -143,7 +85,7 @@ def kinds_of(task: str) -> tuple[type[WanRequest], ...]:
 def describe_kinds() -> list[dict[str, str]]:
     """Return an entry for each kind, for `wan-duet kinds`."""
     keys = ("kind", "contract", "task", "provider", "endpoint", "title")
-    return [{key: getattr(cls, key) for key in keys} for cls in KINDS.values()]
+    return [{key: getattr(cls, key) for key in keys} for cls in (*KINDS.values(), ShotsRequest)]
 
 
 def json_schema(kind: str, on: str = "local") -> dict[str, Any]:

@@ -12,11 +12,13 @@ from .lora_weight import bare_path
 from .prices import Price
 from .resolved import Resolved
 
-__all__ = ["Finding", "Report", "Status", "Tell", "problems_of", "side_by_side", "silent"]
+__all__ = ["TOLD", "Finding", "Report", "Status", "Tell", "problems_of", "side_by_side", "silent"]
 
 _ADDRESS = re.compile(r"://[^\s'\"]+")  # may hold a password or a token
 
 Status = Literal["supported", "adjusted", "impossible", "warning"]
+TOLD: tuple[Status, ...] = ("adjusted", "warning")
+"""What every run says: what is not used as asked, and what may not be expected."""
 
 
 @dataclass(frozen=True)
@@ -95,8 +97,8 @@ class Report:
 
     @property
     def told(self) -> tuple[Finding, ...]:
-        """The findings that every run says: what is not used as asked, and what may not be expected."""
-        return tuple(finding for finding in self.findings if finding.status in ("adjusted", "warning"))
+        """The findings that every run says."""
+        return tuple(finding for finding in self.findings if finding.status in TOLD)
 
     def with_findings(self, more: Iterable[Finding]) -> Report:
         """Return the report with findings that only the run could make, without those that it has."""

@@ -160,8 +160,8 @@ def test_plan_prints_the_numbers_of_the_default_request(
 def test_kinds_names_kind_and_contract(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["kinds", "--json"]) == 0
     kinds = json.loads(capsys.readouterr().out)
-    assert [kind["kind"] for kind in kinds] == list(KINDS)
-    assert len(kinds) == 21
+    assert [kind["kind"] for kind in kinds] == [*KINDS, "shots"]
+    assert len(kinds) == 22
     assert kinds[0]["contract"] == "WanT2VRequest"
     assert main(["kinds"]) == 0
     assert "text-to-video " in capsys.readouterr().out

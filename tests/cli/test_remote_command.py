@@ -27,6 +27,7 @@ from wan_duet.pipelines.remote.order import order_for
 from wan_duet.pipelines.remote.owner_lock import OwnerLock
 from wan_duet.pipelines.remote.remote_thread import RemoteThread
 from wan_duet.pipelines.request import parse
+from wan_duet.pipelines.video.probe import probe
 
 from ..servers.fal import FalServer
 from ..servers.novita import NovitaServer
@@ -322,6 +323,49 @@ def test_novita_is_reached_the_same_way(
     told = json.loads(capsys.readouterr().out)
     assert (told["seed"], told["prompt"]) == (7, "a red ball")
     assert [task.path for task in novita.jobs.values()] == ["/v3/async/wan-t2v", "/v3/async/wan-2.2-t2v"]
+
+
+BOARD = ["--kind", "shots", "--storyboard", "17f: a fox | 17f continue: it jumps | 17f dissolve 2: a ball"]
+
+
+def test_shots_are_jobs_and_one_video(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The server's clips have 8 frames."""
+    out = tmp_path / "film.mp4"
+    command = ["generate", *BOARD, "--on", "fal", "-o", str(out), "--interpolator-model", "none", "--json"]
+    assert main(command) == 0
+    told = capsys.readouterr()
+    assert told.err.index("price: about $0.2") < told.err.index("shot-1:")
+    assert probe(out).frames == 8 + 7 + 6
+    receipt = json.loads(out.with_suffix(".json").read_text())
+    assert receipt == {**json.loads(told.out)["receipt"], "file": receipt["file"]}
+    assert str(tmp_path) not in json.dumps(receipt)
+    bodies = [job.body for job in server.jobs.values()]
+    assert [body["prompt"] for body in bodies] == ["a fox", "it jumps", "a ball"]
+    assert ["image_url" in body for body in bodies] == [False, True, False]
+    assert sorted(tmp_path.glob("*")) == [folder.parent.parent, out.with_suffix(".json"), out]
+
+
+def test_shots_that_were_bought_are_not_bought_again(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["generate", *BOARD, "--on", "fal", "-o", str(tmp_path / "film.mp4")]
+    (folder / "spending.json").write_text(json.dumps({"per_day_usd": 0.6}))  # enough for two
+    assert main(command) == 1
+    assert len(server.jobs) == 2
+    assert not (tmp_path / "film.mp4").exists()
+    (folder / "spending.json").unlink()
+    assert main(command) == 0
+    assert len(server.jobs) == 3
+
+
+def test_the_price_of_all_shots_counts_for_the_limit_of_a_run(
+    tmp_path: Path, folder: Path, server: FalServer
+) -> None:
+    (folder / "spending.json").write_text(json.dumps({"per_run_usd": 0.2}))
+    assert main(["generate", *BOARD, "--on", "fal", "-o", str(tmp_path / "film.mp4")]) == 1
+    assert server.jobs == {}
 
 
 def test_check_knows_the_prices_of_the_user(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

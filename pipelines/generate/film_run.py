@@ -1,0 +1,316 @@
+"""Runs a request for one video of several shots on this machine.
+
+Each shot is sampled when the video gets to it, and its latents are kept beside the video until the file is
+there. After a stop or a crash, the same request goes on with the first shot that is not kept.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from ..errors import RequestError
+from ..loading.host_model import has_whole_vae
+from ..plan.plan import Plan
+from ..progress import OnlyChecks, Progress
+from ..request.base import WanRequest
+from ..request.check_film import of_all, sized
+from ..request.media_facts import MediaFacts
+from ..request.parse import parse
+from ..request.report import TOLD, silent
+from ..request.seeds import seed_of
+from ..request.shots import FilmShot, in_shot, shots_of
+from ..version import VERSION
+from ..video.edit import Edit, write_edited
+from ..video.film_folder import FilmFolder
+from ..video.frame_hash import FRAMES_SHA256, PENDING, FrameHash
+from ..video.frame_stream import Frame, FrameStream, close
+from ..video.frames import video_frames
+from ..video.joined import Drift, joined
+from ..video.output import reserved_output, write_sidecar
+from ..video.probe import probe, verify
+from ..video.tags import RECEIPT
+from .kept_latents import KeptLatents, Sampled
+from .local_receipt import fit_to_share, latents_hash, make_receipt
+from .local_run import Checked, checked, decide, interpolator_of_plan, sample_latents
+from .media_inputs import MediaInputs
+from .memory_estimate import vae_tiling
+from .prepared_run import Run
+from .prompt import helpers_record
+from .render import checked_frames
+from .result import Result, StageTimer
+from .safety import result_check
+from .sampling_key import sampling_key
+from .stages import decode
+
+if TYPE_CHECKING:
+    from .local_worker import LocalWorker
+
+__all__ = ["check_shots", "run_film"]
+
+log = logging.getLogger(__name__)
+
+_NO_LIMIT = 2**60  # the latents of a video are needed until it is there
+
+
+@dataclass
+class _Film:
+    """A video in the making.
+
+    ready:    the shots, checked and planned before anything is loaded.
+    folder:   where latents and first images are kept until the file is there.
+    receipts: of the shots that are sampled so far.
+    """
+
+    request: WanRequest
+    worker: LocalWorker
+    shots: Sequence[FilmShot]
+    ready: Sequence[Checked]
+    out: Path
+    folder: FilmFolder
+    timer: StageTimer = field(default_factory=StageTimer)
+    receipts: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def plan(self) -> Plan:
+        """The plan of the first shot, which has the size, the rate and the encoding of all."""
+        return self.ready[0].plan
+
+    @property
+    def frames(self) -> int:
+        """How many frames the shots have together, before interpolation."""
+        return sum(shot.frames for shot in self.shots)
+
+
+def check_shots(request: WanRequest, worker: LocalWorker) -> list[Checked]:
+    """Check and plan every shot of a request, as `local_run.checked` does one. Loads no weights.
+
+    Raises RequestError when a shot cannot run, or would be of another frame rate than the first.
+    """
+    return _checked_shots(_shots(request, worker), worker)
+
+
+def run_film(
+    request: WanRequest,
+    worker: LocalWorker,
+    out: Path,
+    *,
+    return_images: bool = False,
+    tags: Mapping[str, str] = MappingProxyType({}),
+    embed_receipt: bool = True,
+) -> Result:
+    """Generate the shots of `request`, and write them to `out` as one video with its receipt beside it.
+
+    Says all findings that are known before anything is loaded. Raises what `local_run.run` raises. The shots
+    that were finished until then are kept, and the same request goes on after them. The options are those of
+    `local_run.run`.
+    """
+    shots = _shots(request, worker)
+    ready = _checked_shots(shots, worker)
+    findings = dict.fromkeys(of_all(shots, [each.report for each in ready]))
+    worker.tell([finding for finding in findings if finding.status in TOLD])
+    for each in ready:
+        _decided(worker, each, out)
+    folder = FilmFolder.beside(out)
+    request = folder.seeded(request, "local")
+    film = _Film(request, worker, _shots(request, worker), ready, out, folder)
+    try:
+        result = _made(film, tags, embed_receipt=embed_receipt, return_images=return_images)
+    except BaseException:
+        if folder.path.exists():
+            log.warning("finished shots are kept in %s: the same command goes on after them", folder.path)
+        raise
+    folder.discard()
+    return result
+
+
+def _shots(request: WanRequest, worker: LocalWorker) -> list[FilmShot]:
+    families = [model.family for model in (worker.model, worker.image_model) if model is not None]
+    return shots_of(request, frozenset().union(*(one.tasks for one in families)), families[0].default_fps)
+
+
+def _checked_shots(shots: Sequence[FilmShot], worker: LocalWorker) -> list[Checked]:
+    ready: list[Checked] = []
+    for shot in shots:
+        inputs, request = None, shot.request
+        if ready:
+            size = ready[0].plan.width, ready[0].plan.height
+            request = sized(request, size)
+            inputs = MediaInputs(facts=MediaFacts(size=size)) if shot.join.kind == "continue" else None
+        ready.append(_checked(shot, request, worker, inputs))
+        _require_same_rate(shot, ready)
+    return ready
+
+
+def _checked(shot: FilmShot, request: WanRequest, worker: LocalWorker, inputs: MediaInputs | None) -> Checked:
+    try:
+        return checked(
+            request,
+            worker.model if worker.image_model is None or not shot.from_image else worker.image_model,
+            interpolators=worker.interpolators,
+            lora_sources=worker.lora_sources,
+            progress=worker.progress,
+            acceleration=worker.acceleration,
+            allow_partial_loras=worker.allow_partial_loras,
+            inputs=inputs,
+        )
+    except RequestError as error:
+        raise in_shot(shot.number, error) from error
+
+
+def _require_same_rate(shot: FilmShot, ready: Sequence[Checked]) -> None:
+    first, last = ready[0].plan.fps, ready[-1].plan.fps
+    if last != first:
+        found = f"shot {shot.number + 1} has {last} a second, the first {first}"
+        raise RequestError.of("frames_per_second", found, "state it for the whole")
+
+
+def _decided(worker: LocalWorker, ready: Checked, out: Path) -> Run:
+    return decide(
+        ready.report.require().request,
+        ready.report,
+        ready.plan,
+        ready.model,
+        ready.inputs,
+        worker.memory,
+        worker.progress,
+        out,
+        interpolators=worker.interpolators,
+        check_memory=worker.check_memory,
+        cache_threshold=ready.cache_threshold,
+        tell=silent,
+    )
+
+
+def _made(film: _Film, tags: Mapping[str, str], *, embed_receipt: bool, return_images: bool) -> Result:
+    """Write the video and its receipt. The receipt inside the file says nothing of shots to come."""
+    plan, worker = film.plan, film.worker
+    edit = Edit(
+        Fraction(plan.fps),
+        False,
+        plan.interpolator,
+        plan.num_interpolated_frames,
+        plan.fps_out != plan.fps,
+        plan.video_quality,
+        plan.video_write_mode,
+    )
+    kept: list[Frame] = []
+    drift = Drift(film.request.match_colours == "on")  # type: ignore[attr-defined]
+    frame_hash = FrameHash()
+    receipt = {RECEIPT: json.dumps({**_receipt(film), FRAMES_SHA256: PENDING})}
+    with reserved_output(film.out) as staged:
+        with film.timer.stage("video"):
+            facts = write_edited(
+                joined([shot.join for shot in film.shots], partial(_shot_frames, film), drift),
+                staged,
+                edit,
+                count=film.frames,
+                width=plan.width,
+                height=plan.height,
+                interpolator=interpolator_of_plan(_decided(worker, film.ready[0], film.out)),
+                tags={**tags, **receipt} if embed_receipt else dict(tags),
+                progress=OnlyChecks(worker.progress),
+                kept=kept if return_images else None,
+                frame_hash=frame_hash,
+            )
+        verify(probe(staged), frames=facts.frames, width=plan.width, height=plan.height, fps=facts.fps)
+        whole = _receipt(film) | {
+            "shots": film.receipts,
+            "colour_drift": {str(number + 1): levels for number, levels in drift.per_shot.items()},
+            FRAMES_SHA256: frame_hash.sha256,
+            "timings_s": film.timer.seconds,
+        }
+        write_sidecar(staged, whole)
+    images = torch.from_numpy(np.stack(kept)).float() / 255 if kept else None
+    prompt = " | ".join(str(one["prompt"]) for one in film.receipts)
+    return Result(film.out, int(film.receipts[0]["seed"]), prompt, whole, images)
+
+
+def _receipt(film: _Film) -> dict[str, Any]:
+    return {
+        "wan_duet": VERSION,
+        "format": 1,
+        "runner": "local",
+        "kind": film.request.kind,
+        "request": _to_share(film),
+        "seed": seed_of(film.request),
+        "joins": [shot.join.text() for shot in film.shots],
+        "frames": film.frames,
+    }
+
+
+def _to_share(film: _Film) -> dict[str, Any]:
+    """Return the request for a receipt: files without their folders."""
+    whole = fit_to_share(film.request.document(), MediaInputs())
+    shots = [
+        fit_to_share(shot, ready.inputs)
+        for shot, ready in zip(whole.get("shots", ()), film.ready, strict=False)
+    ]
+    return {**whole, "shots": shots} if shots else whole
+
+
+def _shot_frames(film: _Film, number: int, before: Frame | None) -> FrameStream:
+    """Sample a shot, unless its latents are kept, and decode it.
+
+    before: the last frame of the shot before.
+    """
+    shot, worker = film.shots[number], film.worker
+    log.info("shot %d of %d", number + 1, len(film.shots))
+    run = _decided(worker, _checked_here(film, shot, before), film.out)
+    sampled = _sampled(film, run)
+    receipt = make_receipt(
+        run, sampled.notes, prompt=sampled.prompt, latents_sha256=latents_hash(sampled.latents)
+    )
+    film.receipts.append(receipt | helpers_record(run))
+    tiling = (
+        None
+        if has_whole_vae(run.model)
+        else vae_tiling(run.model, "decode", run.plan.latent_shape, run.memory)
+    )
+    count = run.plan.frames_delivered
+    decoded = decode(run.model, sampled.latents, run.memory, run.progress, frames=count, tiling=tiling)
+    shown = _with_progress(video_frames(decoded), count, run.progress)
+    return checked_frames(shown, result_check(run.checker, run.request))
+
+
+def _with_progress(frames: FrameStream, count: int, progress: Progress) -> FrameStream:
+    progress.begin("decoding", count, "frames")
+    try:
+        for number, frame in enumerate(frames, 1):
+            progress.advance(number)
+            yield frame
+    finally:
+        close(frames)
+
+
+def _checked_here(film: _Film, shot: FilmShot, before: Frame | None) -> Checked:
+    """Check a shot when its inputs are there."""
+    request = shot.request
+    if shot.number:
+        request = sized(request, (film.plan.width, film.plan.height))
+    if shot.join.kind == "continue" and before is not None:
+        image = film.folder.first_image(shot.number, before)
+        request = parse(request.kind, {**request.document(), "image_url": str(image)})
+    return _checked(shot, request, film.worker, None)
+
+
+def _sampled(film: _Film, run: Run) -> Sampled:
+    kept, key = KeptLatents(film.folder.path, _NO_LIMIT), sampling_key(run)
+    known = None if key is None else kept.find(key)
+    if known is not None:
+        log.info("the latents of this shot are those of the run before")
+        return known
+    sampled = sample_latents(run, film.timer)
+    if key is not None:
+        kept.keep(key, sampled)
+    return sampled

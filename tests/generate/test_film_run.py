@@ -1,0 +1,156 @@
+"""A video of several shots has the shots that single runs make, and goes on where it was stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from wan_duet.pipelines.device.memory import DeviceMemory
+from wan_duet.pipelines.errors import RequestError
+from wan_duet.pipelines.generate.local_worker import LocalWorker
+from wan_duet.pipelines.generate.result import Result
+from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
+from wan_duet.pipelines.loading.wan_model import load_model
+from wan_duet.pipelines.progress import Silent
+from wan_duet.pipelines.request import Finding, parse
+from wan_duet.pipelines.video.probe import probe
+from wan_duet.pipelines.video.read import read_frames
+from wan_duet.pipelines.weights.lora.find import LoraSources
+
+WHOLE: dict[str, Any] = {
+    "seed": 7,
+    "aspect_ratio": "1:1",
+    "num_inference_steps": 2,
+    "interpolator_model": "none",
+    "video_quality": "maximum",
+}
+BOARD = "5f: a red ball | 5f continue: it moves up | 5f dissolve 2: a blue star"
+Make = Callable[..., Result]
+
+
+class StoppedError(Exception):
+    """The user stops."""
+
+
+class Watched(Silent):
+    """Counts how often sampling begins, and stops when it would begin once more than `stop_after`."""
+
+    def __init__(self, stop_after: int = 99) -> None:
+        self.sampled, self.stop_after = 0, stop_after
+
+    def begin(self, stage: str, total: int, unit: str) -> None:
+        if stage == "sampling":
+            if self.sampled == self.stop_after:
+                raise StoppedError
+            self.sampled += 1
+
+
+@pytest.fixture(scope="module")
+def make() -> Make:
+    """Runs a request on the embedded models."""
+    models = {"model": load_model("toy"), "image_model": load_model("toy-image")}
+
+    def made(
+        kind: str,
+        values: dict[str, Any],
+        out: Path,
+        progress: Watched | None = None,
+        told: list[Finding] | None = None,
+        **changes: Any,
+    ) -> Result:
+        worker = LocalWorker(
+            **{**models, **changes},
+            memory=DeviceMemory("cpu"),
+            progress=progress or Watched(),
+            tell=(told if told is not None else []).extend,
+            lora_sources=LoraSources(),
+            interpolators=Interpolators(),
+        )
+        return worker.run(parse(kind, {**WHOLE, **values}), out)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def film(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Result:
+    return make("shots", {"storyboard": BOARD}, tmp_path_factory.mktemp("film") / "film.mp4")
+
+
+def hashes(result: Result) -> list[str]:
+    return [shot["latents_sha256"] for shot in result.receipt["shots"]]
+
+
+def test_the_frames_of_all_shots_are_in_one_file(film: Result) -> None:
+    facts = probe(film.path)
+    assert facts.frames == film.receipt["frames"] == 5 + 4 + 3
+    assert film.receipt["joins"] == ["cut", "continue", "dissolve 2"]
+    assert (
+        list(film.path.parent.iterdir()) == [film.path.with_suffix(".json"), film.path]
+        or len(list(film.path.parent.iterdir())) == 2
+    )  # nothing is left behind
+
+
+def test_each_shot_is_what_a_run_of_its_own_makes(make: Make, film: Result, tmp_path: Path) -> None:
+    first = make("text-to-video", {"prompt": "a red ball", "num_frames": 5}, tmp_path / "a.mp4")
+    third = make("text-to-video", {"prompt": "a blue star", "num_frames": 5, "seed": 9}, tmp_path / "c.mp4")
+    ours = hashes(film)
+    assert [ours[0], ours[2]] == [first.receipt["latents_sha256"], third.receipt["latents_sha256"]]
+    shown = list(read_frames(film.path))[:5]
+    assert all((mine == its).all() for mine, its in zip(shown, read_frames(first.path), strict=True))
+
+
+def test_a_stopped_video_goes_on_with_the_first_shot_that_is_missing(
+    make: Make, film: Result, tmp_path: Path
+) -> None:
+    out, again = tmp_path / "film.mp4", Watched()
+    with pytest.raises(StoppedError):
+        make("shots", {"storyboard": BOARD}, out, Watched(stop_after=2))
+    assert not out.exists()
+    result = make("shots", {"storyboard": BOARD}, out, again)
+    assert again.sampled == 1
+    assert result.receipt["frames_sha256"] == film.receipt["frames_sha256"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_a_stopped_video_without_a_seed_keeps_the_one_that_was_drawn(make: Make, tmp_path: Path) -> None:
+    out, again = tmp_path / "film.mp4", Watched()
+    with pytest.raises(StoppedError):
+        make("shots", {"storyboard": BOARD, "seed": None}, out, Watched(stop_after=1))
+    result = make("shots", {"storyboard": BOARD, "seed": None}, out, again)
+    assert again.sampled == 2
+    assert result.receipt["request"]["seed"] == result.seed
+
+
+def test_findings_are_said_once_and_name_the_shot(make: Make, tmp_path: Path) -> None:
+    told: list[Finding] = []
+    board = "0.2s: a red ball | 0.3s cut: a star"
+    with pytest.raises(StoppedError):
+        make("shots", {"storyboard": board}, tmp_path / "x.mp4", Watched(stop_after=0), told)
+    fields = [finding.field for finding in told]
+    assert "shots[0].seconds" in fields
+    assert fields.count("acceleration") == 1
+    assert "local.width" not in fields
+
+
+def test_a_model_that_only_draws_from_text_is_refused_before_anything_runs(
+    make: Make, tmp_path: Path
+) -> None:
+    progress = Watched()
+    with pytest.raises(RequestError, match=r"image-to-video"):
+        make("shots", {"storyboard": BOARD}, tmp_path / "x.mp4", progress, image_model=None)
+    assert progress.sampled == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_receipt_names_no_folder(make: Make, tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (64, 64), "red").save(tmp_path / "start.png")
+    shots = [{"prompt": "it moves", "image_url": str(tmp_path / "start.png"), "num_frames": 5}]
+    result = make("shots", {"shots": shots}, tmp_path / "film.mp4")
+    assert str(tmp_path) not in json.dumps(dict(result.receipt))
+    assert result.receipt["request"]["shots"][0]["image_url"] == "start.png"

@@ -1,0 +1,108 @@
+"""Frames of shots become those of one video."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+from wan_duet.pipelines.request.joins import Join
+from wan_duet.pipelines.video.frame_stream import Frame, FrameStream
+from wan_duet.pipelines.video.joined import Drift, joined
+
+CUT, CONTINUE = Join("cut"), Join("continue")
+
+
+def grey(level: int) -> Frame:
+    return np.full((2, 2, 3), level, np.uint8)
+
+
+def levels(frames: Iterator[Frame]) -> list[int]:
+    return [int(frame[0, 0, 0]) for frame in frames]
+
+
+def of(*shots: list[int]) -> Callable[[int, Frame | None], FrameStream]:
+    return lambda number, _: iter(map(grey, shots[number]))
+
+
+def test_a_cut_shows_every_frame() -> None:
+    assert levels(joined([CUT, CUT], of([1, 2], [3, 4]), Drift())) == [1, 2, 3, 4]
+
+
+def test_the_frame_that_a_shot_continues_from_is_shown_once() -> None:
+    given: list[int | None] = []
+
+    def shot(number: int, before: Frame | None) -> FrameStream:
+        given.append(None if before is None else int(before[0, 0, 0]))
+        return iter(map(grey, [[1, 2], [2, 3], [3, 4]][number]))
+
+    assert levels(joined([CUT, CONTINUE, CONTINUE], shot, Drift())) == [1, 2, 3, 4]
+    assert given == [None, 2, 3]
+
+
+def test_a_dissolve_mixes_by_equal_steps() -> None:
+    made = levels(joined([CUT, Join("dissolve", 3)], of([0] * 5, [100] * 5), Drift()))
+    assert made == [0, 0, 25, 50, 75, 100, 100]
+
+
+def test_a_dissolve_after_a_continued_shot_mixes_what_was_shown() -> None:
+    made = levels(joined([CUT, CONTINUE, Join("dissolve", 1)], of([0, 0], [0, 40, 40], [80, 80]), Drift()))
+    assert made == [0, 0, 40, 60, 80]
+
+
+def test_no_more_frames_are_held_than_are_mixed() -> None:
+    alive: list[int] = []
+
+    def shot(number: int, _: Frame | None) -> FrameStream:
+        for index in range(50):
+            alive.append(number * 50 + index)
+            yield grey(index)
+
+    stream = joined([CUT, Join("dissolve", 4)], shot, Drift())
+    for shown, _ in enumerate(stream):
+        assert len(alive) - shown <= 4 + 4 + 1  # held, mixed away, and the one that was shown
+
+
+def test_a_shot_begins_when_the_one_before_is_shown() -> None:
+    begun: list[int] = []
+
+    def shot(number: int, _: Frame | None) -> FrameStream:
+        begun.append(number)
+        return iter([grey(1), grey(2)])
+
+    stream = joined([CUT, CONTINUE], shot, Drift())
+    next(stream)
+    next(stream)
+    assert begun == [0]
+    next(stream)
+    assert begun == [0, 1]
+
+
+def test_the_shot_is_closed_when_nobody_reads_on() -> None:
+    closed: list[bool] = []
+
+    def shot(number: int, _: Frame | None) -> FrameStream:
+        try:
+            yield grey(number)
+            yield grey(number)
+        finally:
+            closed.append(True)
+
+    stream = joined([CUT], shot, Drift())
+    next(stream)
+    stream.close()
+    assert closed == [True]
+
+
+@pytest.mark.parametrize("matched", [False, True])
+def test_a_drift_of_colours_is_measured_and_corrected_if_asked(matched: bool) -> None:
+    scene = np.random.default_rng(3).integers(60, 180, (8, 8, 3)).astype(np.uint8)
+    faded = (scene * 0.5 + np.array([10, 20, 30])).round().astype(np.uint8)
+    drift = Drift(matched)
+    shots = [[scene], [faded, faded]]
+    made = list(joined([CUT, CONTINUE], lambda number, _: iter(shots[number]), drift))
+    expected = faded.mean(axis=(0, 1)) - scene.mean(axis=(0, 1))
+    assert drift.per_shot[1] == pytest.approx(expected.tolist(), abs=1e-3)
+    farthest = np.abs(made[1].astype(int) - scene.astype(int)).max()
+    assert (farthest <= 2) == matched
