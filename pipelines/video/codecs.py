@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-import av
-
 from ..errors import MediaError
 
 __all__ = ["CODECS", "QUALITIES", "WRITE_MODES", "Codec", "codec_of"]
@@ -73,9 +71,11 @@ class Codec:
 
 def codec_of(name: str) -> Codec:
     """Return the codec of that name. Raises MediaError if it is unknown, or PyAV has no encoder for it."""
+    from av import codecs_available  # only here: the command line lists codecs without loading libav
+
     if name not in CODECS:
         raise MediaError(f"codec {name!r} is unknown; one of {', '.join(CODECS)} works")
-    if CODECS[name].encoder not in av.codecs_available:
+    if CODECS[name].encoder not in codecs_available:
         raise MediaError(f"codec {name}: this PyAV comes without {CODECS[name].encoder}; use another codec")
     return CODECS[name]
 
