@@ -21,9 +21,9 @@ from PIL import Image
 from wan_duet.pipelines.video.codecs import QUALITIES, WRITE_MODES
 from wan_duet.pipelines.video.containers import CONTAINERS
 from wan_duet.pipelines.video.encode_video import encode_video
-from wan_duet.pipelines.video.file_format import AUTO, FormatWish
 from wan_duet.pipelines.video.frame_stream import Frame
 from wan_duet.pipelines.video.open_media import open_media
+from wan_duet.pipelines.video.video_format import AUTO, FormatWish
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from ..device.precision import PRECISIONS
 from ..errors import RequestError
 from ..video.codecs import CODECS, QUALITIES, WRITE_MODES
 from ..video.containers import ODD
-from ..video.file_format import AUTO, FormatWish, format_of
 from ..video.output import require_writable
+from ..video.video_format import AUTO, FormatWish, format_of
 from .subcommands import add_command, add_group, add_interpolator_folders
 from .terminal import TerminalProgress
 

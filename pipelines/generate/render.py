@@ -25,7 +25,6 @@ from ..vae.tile_size import smaller_tiling
 from ..vae.tiles import Tiling
 from ..video.audio import Audio
 from ..video.edit import Edit, write_edited
-from ..video.file_format import FormatWish
 from ..video.frame_hash import FrameHash, with_hash
 from ..video.frame_stream import Frame, FrameStream, close
 from ..video.frames import video_frames
@@ -33,6 +32,7 @@ from ..video.image import image_bytes, write_image
 from ..video.latent_file import LatentFile, write_latents
 from ..video.more_frames import Interpolator
 from ..video.probe import VideoFacts, probe, verify
+from ..video.video_format import FormatWish
 from .memory_estimate import frame_size, vae_tiling
 from .stages import decode
 

@@ -14,7 +14,6 @@ from ..progress import Progress
 from ..request.timing import frames_out, output_fps
 from .cuts import SCENE_THRESHOLD
 from .encode_video import encode_video
-from .file_format import FormatWish, format_of
 from .frame_hash import FrameHash
 from .frame_stream import Frame, FrameStream, close, tee
 from .more_frames import Interpolator, interpolated
@@ -22,6 +21,7 @@ from .odd_sizes import even_size, evened
 from .probe import VideoFacts
 from .reverse import reversed_stream
 from .sound import Sound
+from .video_format import FormatWish, format_of
 
 __all__ = ["Edit", "edited", "write_edited"]
 

@@ -21,13 +21,13 @@ from ..files.on_disk import FileInUseError
 from ..files.staging import staged_file
 from ..progress import Progress, Silent
 from .containers import storable
-from .file_format import FileFormat, FormatWish, format_of
 from .frame_hash import FrameHash, with_hash, write_hash
 from .frame_stream import Frame, FrameStream, close
 from .muxed_file import muxed_file
 from .probe import VideoFacts
 from .sound import Sound
 from .tags import storable_tags
+from .video_format import FormatWish, VideoFormat, format_of
 from .webp_tags import write_webp_tags
 
 __all__ = ["encode_video"]
@@ -114,7 +114,7 @@ def encode_video(
     return VideoFacts(path, width, height, frame_count, fps, seconds, form.codec.stored, form.pix_fmt, tags)
 
 
-def _check(form: FileFormat, width: int, height: int, frame_count: int, audio: Sound | None) -> None:
+def _check(form: VideoFormat, width: int, height: int, frame_count: int, audio: Sound | None) -> None:
     codec, (across, down) = form.codec, form.codec.block
     if width % across or height % down:
         raise MediaError(

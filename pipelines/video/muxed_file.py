@@ -16,10 +16,10 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 
 from .audio import AudioTrack
-from .file_format import FileFormat
 from .frame_stream import Frame
 from .open_media import libav_name
 from .sound import Sound
+from .video_format import VideoFormat
 
 __all__ = ["MuxedFile", "converted", "muxed_file"]
 
@@ -37,7 +37,7 @@ class MuxedFile:
     output: OutputContainer
     stream: av.VideoStream
     track: AudioTrack | None
-    form: FileFormat
+    form: VideoFormat
 
     def write(self, frame: Frame, index: int) -> None:
         """Encode a frame, and the sound until its end."""
@@ -62,7 +62,7 @@ class MuxedFile:
 @contextmanager
 def muxed_file(
     place: Path,
-    form: FileFormat,
+    form: VideoFormat,
     *,
     width: int,
     height: int,
@@ -88,7 +88,7 @@ def muxed_file(
 
 def _add_stream(
     output: OutputContainer,
-    form: FileFormat,
+    form: VideoFormat,
     width: int,
     height: int,
     fps: Fraction,
@@ -108,7 +108,7 @@ def _add_stream(
     return stream
 
 
-def converted(frame: Frame, form: FileFormat) -> av.VideoFrame:
+def converted(frame: Frame, form: VideoFormat) -> av.VideoFrame:
     """Return an RGB or RGBA frame in the pixel format of the file."""
     source = "rgba" if form.alpha else "rgb24"
     video_frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=source)

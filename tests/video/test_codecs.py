@@ -17,9 +17,9 @@ from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.errors import MediaError
 from wan_duet.pipelines.video.codecs import CODECS, QUALITIES, WRITE_MODES, Codec, codec_of
 from wan_duet.pipelines.video.containers import CONTAINERS
-from wan_duet.pipelines.video.file_format import FormatWish, format_of
 from wan_duet.pipelines.video.muxed_file import converted
 from wan_duet.pipelines.video.probe import probe
+from wan_duet.pipelines.video.video_format import FormatWish, format_of
 
 from .clips import moving, soft, tone, write
 

@@ -9,7 +9,7 @@ from ..errors import MediaError
 from .codecs import CODECS, Codec, codec_of
 from .containers import CONTAINERS, Container, container_of
 
-__all__ = ["AUTO", "FileFormat", "FormatWish", "format_of"]
+__all__ = ["AUTO", "FormatWish", "VideoFormat", "format_of"]
 
 AUTO = "auto"
 
@@ -30,7 +30,7 @@ _USUAL = FormatWish()
 
 
 @dataclass(frozen=True)
-class FileFormat:
+class VideoFormat:
     """How a file is written."""
 
     container: Container
@@ -52,7 +52,7 @@ class FileFormat:
         return 4 if self.alpha else 3
 
 
-def format_of(path: Path, wish: FormatWish = _USUAL) -> FileFormat:
+def format_of(path: Path, wish: FormatWish = _USUAL) -> VideoFormat:
     """Return the format of a file at `path`.
 
     Raises MediaError for an unknown suffix or codec, for a codec that the suffix does not hold, and for
@@ -70,7 +70,7 @@ def format_of(path: Path, wish: FormatWish = _USUAL) -> FileFormat:
         raise MediaError(
             f"codec {codec.name} holds no transparency; {_listed(able)} do, or lay it over a background"
         )
-    return FileFormat(container, codec, wish.alpha)
+    return VideoFormat(container, codec, wish.alpha)
 
 
 def _suffixes(codec: Codec) -> list[str]:
