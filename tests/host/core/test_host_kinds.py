@@ -7,7 +7,6 @@ as that of ComfyUI's own node.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -21,6 +20,7 @@ from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.video.probe import probe
 
 PROMPT = "a red ball"
+SIZE = {"width": 96, "height": 64}  # of the group `local`: no kind has a size as small among its own
 FRAMES, STEPS = 17, 2
 T2V = ("narrow t2v 4step high", "narrow t2v 4step low")
 I2V = ("narrow i2v 4step high", "narrow i2v 4step low")
@@ -31,31 +31,26 @@ PICTURE, LAST = ["picture", 0], ["last", 0]
 class Case:
     """A kind of request on MODELs of these files.
 
-    size:    width and height of the result, in pixels. frames: their number.
+    frames:  of the result.
     asked:   fields of the request. sockets: its inputs.
     begins:  the node of this pack that makes what the sampler starts from, and its inputs.
     steps:   inputs of the sampler, where the request has no such field or another name for it.
     alone:   no sampler node does the same in single steps.
-    slow:    always of real length and size, minutes on a CPU: run with WAN_DUET_LONG only.
     """
 
     kind: str
     files: tuple[str, ...]
     family: str
-    size: tuple[int, int]
     begins: tuple[str, Mapping[str, Any]]
     asked: Mapping[str, Any]
     sockets: Mapping[str, list[object]] = field(default_factory=dict)
     frames: int = FRAMES
     steps: Mapping[str, Any] = field(default_factory=dict)
     alone: bool = False
-    slow: bool = False
 
 
 QUICK = {"num_inference_steps": STEPS, "guidance_scale": 3.5, "shift": 5.0}
-VIDEO = {**QUICK, "num_frames": FRAMES, "resolution": "480p", "aspect_ratio": "1:1"}
-SMALL_VIDEO = {**VIDEO, "resolution": "580p"}
-IMAGE = {**QUICK, "image_size": "custom", "width": 64, "height": 96}
+VIDEO = {**QUICK, "num_frames": FRAMES}
 BOTH = {"guidance_scale_2": 4.0}
 EMPTY: tuple[str, Mapping[str, Any]] = ("WanDuetEmptyLatent", {})
 FIRST = ("WanDuetImageCondition", {"image": PICTURE})
@@ -65,90 +60,51 @@ T2V_A14B, I2V_A14B, SMALL = "wan2.2-t2v-a14b", "wan2.2-i2v-a14b", "wan2.2-ti2v-5
 FAST = ("narrow small FastWan",)
 SEES = {"image": PICTURE}
 SEES_BOTH = {"image": PICTURE, "end_image": LAST}
-SQUARE, LARGER, PORTRAIT = (640, 640), (768, 768), (64, 96)
 ONE_OF_2_1 = ("narrow t2v 4step high",)  # one expert alone has the layout of Wan 2.1
 UNGUIDED = {"guidance_scale": 1.0, "guidance_scale_2": 1.0}
-TURBO = {"resolution": "480p", "aspect_ratio": "1:1"}
 LIGHTNING = {"steps": 4, "shift": 5.0, "solver": "lightning", **UNGUIDED}
-WAN_2_1 = {"width": 480, "height": 832, "steps": STEPS, "guidance_scale": 1.0, "flow_shift": 5.0}
+WAN_2_1 = {"steps": STEPS, "guidance_scale": 1.0, "flow_shift": 5.0}
 CASES = {
-    "text": Case("WanDuetTextToVideo", T2V, T2V_A14B, SQUARE, EMPTY, VIDEO | BOTH),
-    "first image": Case("WanDuetImageToVideo", I2V, I2V_A14B, SQUARE, FIRST, VIDEO | BOTH, SEES),
+    "text": Case("WanDuetTextToVideo", T2V, T2V_A14B, EMPTY, VIDEO | BOTH),
+    "first image": Case("WanDuetImageToVideo", I2V, I2V_A14B, FIRST, VIDEO | BOTH, SEES),
     "first and last image": Case(
-        "WanDuetImageToVideo", I2V, I2V_A14B, SQUARE, FIRST_AND_LAST, VIDEO | BOTH, SEES_BOTH
+        "WanDuetImageToVideo", I2V, I2V_A14B, FIRST_AND_LAST, VIDEO | BOTH, SEES_BOTH
     ),
-    "2.1 image": Case(
-        "WanDuetImageToVideo", ("narrow i2v 2.1",), "wan2.1-i2v-14b", SQUARE, FIRST, VIDEO, SEES
-    ),
+    "2.1 image": Case("WanDuetImageToVideo", ("narrow i2v 2.1",), "wan2.1-i2v-14b", FIRST, VIDEO, SEES),
     "2.1 first and last image": Case(
-        "WanDuetImageToVideo",
-        ("narrow flf2v 2.1",),
-        "wan2.1-flf2v-14b",
-        SQUARE,
-        FIRST_AND_LAST,
-        VIDEO,
-        SEES_BOTH,
+        "WanDuetImageToVideo", ("narrow flf2v 2.1",), "wan2.1-flf2v-14b", FIRST_AND_LAST, VIDEO, SEES_BOTH
     ),
     "video": Case(
         "WanDuetVideoToVideo",
         T2V,
         T2V_A14B,
-        SQUARE,
         CLIP,
         VIDEO | BOTH | {"strength": 0.75, "num_inference_steps": 4},
         {"video": ["video", 0]},
     ),
-    "text to image": Case("WanDuetTextToImage", T2V, T2V_A14B, PORTRAIT, EMPTY, IMAGE | BOTH, frames=1),
-    "small text": Case("WanDuetSmallTextToVideo", FAST, SMALL, LARGER, EMPTY, SMALL_VIDEO),
-    "small image": Case("WanDuetSmallImageToVideo", FAST, SMALL, LARGER, FIRST, SMALL_VIDEO, SEES),
-    "small text to image": Case("WanDuetSmallTextToImage", FAST, SMALL, PORTRAIT, EMPTY, IMAGE, frames=1),
-    "small distill": Case(
-        "WanDuetSmallDistill", FAST, SMALL, LARGER, EMPTY, SMALL_VIDEO | {"guidance_scale": 1.0}
-    ),
+    "text to image": Case("WanDuetTextToImage", T2V, T2V_A14B, EMPTY, QUICK | BOTH, frames=1),
+    "small text": Case("WanDuetSmallTextToVideo", FAST, SMALL, EMPTY, VIDEO),
+    "small image": Case("WanDuetSmallImageToVideo", FAST, SMALL, FIRST, VIDEO, SEES),
+    "small text to image": Case("WanDuetSmallTextToImage", FAST, SMALL, EMPTY, QUICK, frames=1),
+    "small distill": Case("WanDuetSmallDistill", FAST, SMALL, EMPTY, VIDEO | {"guidance_scale": 1.0}),
     "legacy text": Case(
-        "WanDuetLegacyTextToVideo",
-        T2V,
-        T2V_A14B,
-        SQUARE,
-        EMPTY,
-        VIDEO | UNGUIDED | {"num_frames": 81},
-        frames=81,
-        slow=True,
+        "WanDuetLegacyTextToVideo", T2V, T2V_A14B, EMPTY, VIDEO | UNGUIDED | {"num_frames": 81}, frames=81
     ),
     "FastVideo": Case(
-        "WanDuetSmallFastVideo",
-        FAST,
-        SMALL,
-        LARGER,
-        EMPTY,
-        {"num_frames": FRAMES, "resolution": "580p", "aspect_ratio": "1:1", "guidance_scale": 1.0},
-        alone=True,
+        "WanDuetSmallFastVideo", FAST, SMALL, EMPTY, {"num_frames": FRAMES, "guidance_scale": 1.0}, alone=True
     ),
-    "turbo text": Case(
-        "WanDuetTurboTextToVideo", T2V, T2V_A14B, SQUARE, EMPTY, TURBO, frames=81, steps=LIGHTNING, slow=True
-    ),
+    "turbo text": Case("WanDuetTurboTextToVideo", T2V, T2V_A14B, EMPTY, {}, frames=81, steps=LIGHTNING),
     "turbo first image": Case(
-        "WanDuetTurboImageToVideo",
-        I2V,
-        I2V_A14B,
-        SQUARE,
-        FIRST,
-        TURBO,
-        SEES,
-        frames=81,
-        steps=LIGHTNING,
-        slow=True,
+        "WanDuetTurboImageToVideo", I2V, I2V_A14B, FIRST, {}, SEES, frames=81, steps=LIGHTNING
     ),
     "2.1 text": Case(
         "WanDuetWan21TextToVideo",
         ONE_OF_2_1,
         "wan2.1-t2v-14b",
-        (480, 832),
         EMPTY,
         WAN_2_1,
         frames=81,
         steps={"shift": 5.0},
-        slow=True,
     ),
 }
 # What ComfyUI's own nodes make for the same: node, its pictures, and whether it gives conditioning.
@@ -180,13 +136,11 @@ OF_CORE: dict[str, tuple[str, Mapping[str, list[object]], bool]] = {
 
 
 def model_of(case: Case) -> dict[str, Node]:
-    parts: dict[str, Any] = {"clip": ["encoder", 0], "vae": ["flat vae" if large(case) else vae_of(case), 0]}
-    flat = {"channels": 48, "side": 16} if case.family == SMALL else {"channels": 16, "side": 8}
+    parts: dict[str, Any] = {"clip": ["encoder", 0], "vae": [vae_of(case), 0]}
     graph = {
         "encoder": node("ProbeClip"),
         "vae": node("VAELoader", vae_name="narrow.safetensors"),
         "small vae": node("ProbeSmallVae", like=["vae", 0]),
-        "flat vae": node("ProbeFlatVae", **flat),
         "sees": node("ProbeClipVision"),
     }
     for expert, file in zip(("high", "low"), case.files, strict=False):
@@ -201,29 +155,22 @@ def vae_of(case: Case) -> str:
     return "small vae" if case.family == SMALL else "vae"
 
 
-def large(case: Case) -> bool:
-    """A real VAE, however narrow, takes minutes on a CPU for a video of a size that requests have."""
-    return max(case.size) >= 640
-
-
 def single_steps(case: Case) -> dict[str, Node]:
     """Up to the latents "sampled", from "begin"."""
     kind, inputs = case.begins
-    width, height = case.size
-    size = {"width": width, "height": height}
     model = {"model": ["model", 0]}
     text = {"positive": ["text", 0], "negative": ["text", 1]}
     given = {"positive": ["begin", 0], "negative": ["begin", 1], "latent": ["begin", 2]}
     asked = {"steps": case.asked.get("num_inference_steps"), "solver": "unipc", **case.asked, **case.steps}
     conditions = kind == "WanDuetImageCondition"
     return {
-        "picture": node("EmptyImage", **size, batch_size=1, color=0xD03020),
-        "last": node("EmptyImage", **size, batch_size=1, color=0x2040C0),
-        "clip": node("EmptyImage", **size, batch_size=case.frames, color=0x30A050),
+        "picture": node("EmptyImage", **SIZE, batch_size=1, color=0xD03020),
+        "last": node("EmptyImage", **SIZE, batch_size=1, color=0x2040C0),
+        "clip": node("EmptyImage", **SIZE, batch_size=case.frames, color=0x30A050),
         "video": node("CreateVideo", images=["clip", 0], fps=16.0),
         "text": node("WanDuetEncodePrompt", **model, prompt=PROMPT, negative_prompt=""),
         "begin": node(
-            kind, **model, **size, num_frames=case.frames, **inputs, **(text if conditions else {})
+            kind, **model, **SIZE, num_frames=case.frames, **inputs, **(text if conditions else {})
         ),
         "sampled": node(
             "WanDuetTwoStageSampler",
@@ -248,7 +195,8 @@ def requested(client: ComfyClient, case: Case) -> dict[str, Node]:
     run = {**defaults(client, "WanDuetRunLocal"), "save": True, "filename_prefix": "kind/made"}
     return {
         "request": node(case.kind, **settings, **case.sockets),
-        "run": node("WanDuetRunLocal", **run, request=["request", 0], model=["model", 0]),
+        "sized": node("WanDuetRequestLocal", request=["request", 0], **SIZE),
+        "run": node("WanDuetRunLocal", **run, request=["sized", 0], model=["model", 0]),
         "receipt": node("ProbeText", value=["run", 4], name="receipt.json"),
     }
 
@@ -258,8 +206,6 @@ def test_a_kind_runs_and_has_the_latents_of_the_same_run_in_single_steps(
     bench: Bench, core_client: ComfyClient, name: str
 ) -> None:
     case = CASES[name]
-    if case.slow and "WAN_DUET_LONG" not in os.environ:
-        pytest.skip("minutes: set WAN_DUET_LONG")
     graph = model_of(case) | requested(core_client, case)
     if not case.alone:
         graph |= single_steps(case)
@@ -273,7 +219,7 @@ def test_a_kind_runs_and_has_the_latents_of_the_same_run_in_single_steps(
     made = {file.suffix: file for file in (bench.comfyui.output / "kind").iterdir()}
     if case.frames > 1:
         facts = probe(made[".mp4"])
-        assert (facts.width, facts.height, facts.frames) == (*case.size, case.frames)
+        assert (facts.width, facts.height, facts.frames) == (*SIZE.values(), case.frames)
     assert ".json" in made
     for file in made.values():
         file.unlink()
@@ -284,7 +230,7 @@ def test_an_image_is_drawn_over_as_from_the_latents_of_comfyuis_own_vae(
 ) -> None:
     """Within the rounding to 8 bits; another strength is far away."""
     over = {"strength": 0.75, "num_inference_steps": 4, **BOTH}
-    case = Case("WanDuetImageToImage", T2V, T2V_A14B, PORTRAIT, EMPTY, IMAGE | over, SEES, frames=1)
+    case = Case("WanDuetImageToImage", T2V, T2V_A14B, EMPTY, QUICK | over, SEES, frames=1)
     graph = model_of(case) | single_steps(case) | requested(core_client, case)
     graph["begin"] = node("VAEEncode", vae=["vae", 0], pixels=PICTURE)
     weaker = {**graph["sampled"]["inputs"], "strength": 0.5}
@@ -296,7 +242,7 @@ def test_an_image_is_drawn_over_as_from_the_latents_of_comfyuis_own_vae(
     }
     drawn, other = bench.values(graph, "drawn", "drawn weaker")
     made = bench.saved("run.safetensors")
-    assert made.shape == drawn.shape == (1, *PORTRAIT[::-1], 3)
+    assert made.shape == drawn.shape == (1, SIZE["height"], SIZE["width"], 3)
     assert distance(made, drawn) < 1e-2 < distance(made, other)
 
 
@@ -310,12 +256,12 @@ def test_a_missing_image_encoder_is_named_by_the_input_that_takes_it(core_client
 
 @pytest.mark.parametrize("name", OF_CORE)
 def test_a_condition_acts_as_that_of_comfyuis_own_node(bench: Bench, name: str) -> None:
-    case = replace(CASES[name], size=(96, 64), frames=9)
+    case = replace(CASES[name], frames=9)
     kind, inputs, conditions = OF_CORE[name]
     graph = model_of(case) | single_steps(case)
     text = {"positive": ["core text", 0], "negative": ["core no text", 0]}
     given = {"positive": ["made", 0], "negative": ["made", 1], "latent": ["made", 2]}
-    shape = {"width": 96, "height": 64, "length": 9, "batch_size": 1}
+    shape = {**SIZE, "length": 9, "batch_size": 1}
     look = {"clip_vision": ["sees", 0], "crop": "none"}
     graph |= {
         "core text": node("CLIPTextEncode", clip=["encoder", 0], text=PROMPT),
@@ -329,7 +275,7 @@ def test_a_condition_acts_as_that_of_comfyuis_own_node(bench: Bench, name: str) 
             **(text if conditions else {}),
             **({} if kind == "VAEEncode" else shape),
         ),
-        "plain": node("WanDuetEmptyLatent", model=["model", 0], width=96, height=64, num_frames=9),
+        "plain": node("WanDuetEmptyLatent", model=["model", 0], **SIZE, num_frames=9),
     }
     sampler = graph["sampled"]["inputs"]
     graph["core"] = node("WanDuetTwoStageSampler", **{**sampler, **(given if conditions else text)})
