@@ -146,7 +146,7 @@ TEMPLATES = (
         "3. Leave the app in the menu at the top to see this graph.",
         "image-to-video",
         model="toy-image",
-        values={**_PLAIN, "prompt": "a blue ball moving up on a white background"},
+        values={**_PLAIN, "prompt": "a green ball moving to the right on a white background"},
         media={"image": "Load Image"},
         app=True,
     ),

@@ -16,6 +16,7 @@ from wan_duet.pipelines.headless.client import ComfyClient
 DRAWN: dict[str, tuple[str, str | None, str]] = {
     "Image to Image": ("blue", None, "white"),
     "Image to Video": ("blue", "left", "white"),
+    "Image to Video (app)": ("green", "right", "white"),
     "Interpolate and re-encode": ("red", "right", "white"),
     "LoRA high, low and both": ("green", None, "navy"),
     "Our model, any sampler": ("red", "right", "white"),
@@ -28,7 +29,6 @@ DRAWN: dict[str, tuple[str, str | None, str]] = {
 }
 ELSEWHERE = {
     "Any ComfyUI model, our request": "loads real weights with ComfyUI's own nodes",
-    "Image to Video (app)": "begins with ComfyUI's own example picture",
     "Speech to Video": "draws noise: the weights of the embedded speech model are random",
     "Text to Video on fal": "needs a key",
     "Text to Video on Novita": "needs a key",
