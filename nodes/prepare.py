@@ -132,7 +132,8 @@ class WanDuetSigmas(io.ComfyNode):
                 shift_input(),
                 solver_input(
                     "The solver to compute the noise levels for: each solver of the official code has its "
-                    "own. lightning is for the 4-step LoRAs."
+                    "own. lightning is for the 4-step LoRAs, dmd for FastWan (3 steps), rcm for rCM and "
+                    "TurboDiffusion (4 steps)."
                 ),
                 boundary_input(),
             ],

@@ -54,7 +54,8 @@ class WanDuetTwoStageSampler(io.ComfyNode):
                 guidance_input("guidance_scale_2", 4.0),
                 shift_input(),
                 solver_input(
-                    "Method that steps from one noise level to the next. lightning is for the 4-step LoRAs."
+                    "Method that steps from one noise level to the next. lightning is for the 4-step LoRAs, "
+                    "dmd for FastWan (3 steps), rcm for rCM and TurboDiffusion (4 steps)."
                 ),
                 boundary_input(),
                 io.Float.Input(

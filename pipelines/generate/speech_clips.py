@@ -25,9 +25,9 @@ from ..progress import Progress
 from ..request import SEED_MAX
 from ..sampling.engine import Prompts
 from ..sampling.loop import denoise
-from ..sampling.noise import initial_noise
+from ..sampling.noise import initial_noise, noise_sampler
 from ..sampling.schedule import Sampling
-from ..sampling.solvers import SOLVERS
+from ..sampling.solvers import new_solver
 from ..streaming.executor import Executor
 from ..vae.decode import stream_decode
 from ..vae.encode import stream_encode
@@ -171,9 +171,10 @@ def _sampled(
         condition(texts.positive.text, sound),
         None if texts.negative is None else condition(texts.negative.text, torch.zeros_like(sound)),
     )
-    noise = initial_noise(inputs.latent_shape, (given.seed + clip) % (SEED_MAX + 1)).to(device)
+    seed = (given.seed + clip) % (SEED_MAX + 1)
+    noise = initial_noise(inputs.latent_shape, seed).to(device)
     schedule, guidance = given.sampling.schedule, dict(given.sampling.guidance)
-    solver = SOLVERS[given.sampling.solver](schedule.sigmas)
+    solver = new_solver(given.sampling.solver, schedule.sigmas, noise_sampler(inputs.latent_shape, seed))
     with given.speaker as speaker:
         extra = given.sampling.extra
         made = denoise(noise, schedule, solver, speaker, prompts, guidance, inputs.progress, extra)

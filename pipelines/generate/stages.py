@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -171,7 +172,10 @@ def sample(
     if estimate.residency is not None:
         log.info("experts: %s; %s", estimate.residency.text(), choices.text())
     working_bytes = max(stage.working_bytes for stage in estimate.stages)
-    solver = new_solver(sampling.solver, schedule.sigmas, start.noise_sampler)
+    draw = start.noise_sampler
+    if draw is not None and kept is not None:
+        draw = partial(_noise_beside, draw, current, _by_frame(kept).to(device))
+    solver = new_solver(sampling.solver, schedule.sigmas, draw)
     with Executor(
         model.experts,
         dtype,
@@ -350,6 +354,11 @@ def _check_finite(**tensors: Tensor) -> None:
                 f"{name.replace('_', ' ')}: contains NaN or Inf. Check the node or file that produced it, or "
                 "set precision to fp32."
             )
+
+
+def _noise_beside(draw: Callable[[], Tensor], latents: Tensor, kept: Tensor) -> Tensor:
+    """Draw noise that leaves given frames as they are: a mean of two equal values is the value."""
+    return torch.where(kept, latents, draw().to(latents.device))
 
 
 def _by_frame(kept: Tensor) -> Tensor:

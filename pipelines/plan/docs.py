@@ -189,7 +189,7 @@ def distilled_markdown() -> str:
     for known in DISTILLED_WEIGHTS:
         sigmas = ", ".join(f"{sigma:.4g}" for sigma in known.local.get("sigmas", ()))
         levels = sigmas or ("" if known.shift is None else f"shift {known.shift:g}")
-        boundary, asked = known.local.get("boundary", ""), f"`{known.remedy}`"
+        boundary, asked = known.local.get("boundary", ""), f"`--preset {known.preset}`"
         lines.append(
             (known.title, asked, known.steps, levels, known.guidance, boundary, known.source, known.as_of)
         )

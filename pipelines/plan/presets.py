@@ -67,10 +67,8 @@ def _distilled(
     distilled: Distilled, cls: type[WanRequest], family: Family | None, _given: Mapping[str, Any]
 ) -> dict[str, Any]:
     names = {plan_name(row.name) for row in field_table(cls.kind)}
-    takes_steps = "num_inference_steps" in names and not cls.task.startswith(
-        ("small-", "speech-", "animate-")
-    )
-    if not takes_steps:
+    others = ("speech-", "animate-") if distilled.small else ("small-", "speech-", "animate-")
+    if "num_inference_steps" not in names or cls.task.startswith(others):
         return {}
     if (family or default_family(cls.task)).experts == 2:
         return distilled.values
@@ -91,5 +89,5 @@ PRESETS: Mapping[str, Callable[[type[WanRequest], Family | None, Mapping[str, An
     "official": _official,
     "fal": _fal,
     "draft": _draft,
-    **{known.preset: partial(_distilled, known) for known in DISTILLED_WEIGHTS if known.preset},
+    **{known.preset: partial(_distilled, known) for known in DISTILLED_WEIGHTS},
 }

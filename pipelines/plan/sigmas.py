@@ -28,6 +28,7 @@ __all__ = [
     "from_sigmas",
     "lightning_grid",
     "linear_grid",
+    "rcm_grid",
     "split",
     "stages_of",
     "start_step",
@@ -40,6 +41,9 @@ _LIGHTNING = (1.0, 0.75, 0.5, 0.25)  # LightX2V Wan22StepDistillScheduler: steps
 
 # The steps that FastWan is distilled for: FastVideo fastvideo/pipelines/stages/denoising.py.
 _DMD = (1000, 757, 522)
+# rCM (TurboDiffusion): angles of TrigFlow, turbodiffusion/inference/wan2.1_t2v_infer.py. The first is
+# atan(sigma_max); four steps is its maximum.
+_RCM, _RCM_SIGMA_MAX = (1.5, 1.4, 1.0), 80.0
 
 _Array = npt.NDArray[np.float64]
 
@@ -86,6 +90,15 @@ def dmd_grid(shift: float = 8.0) -> SigmaGrid:
     return SigmaGrid((*_rounded(sigmas), 0.0), tuple(float(step) for step in _DMD))
 
 
+def rcm_grid(steps: int = 4, sigma_max: float = _RCM_SIGMA_MAX) -> SigmaGrid:
+    """Return up to four steps of rCM: tan(t) / (1 + tan(t)) for its angles t.
+
+    sigma_max: tan(t) of the first step: 80 for Wan 2.1, 200 for image to video with Wan 2.2.
+    """
+    tangents = np.array([sigma_max, *np.tan(_RCM[: steps - 1])])
+    return _grid(tangents / (1 + tangents), truncate=False)
+
+
 def from_sigmas(values: Iterable[float]) -> SigmaGrid:
     """Make a grid from other sigmas, for example a SIGMAS tensor of ComfyUI. It may end above 0.
 
@@ -113,17 +126,25 @@ def _dmd(steps: int, shift: float) -> SigmaGrid:
     return dmd_grid(shift)
 
 
+def _rcm(steps: int, _shift: float) -> SigmaGrid:
+    if steps > len(_RCM) + 1:
+        raise RequestError.of("steps", f"got {steps}", "give 1 to 4; rCM is distilled for 4 steps")
+    return rcm_grid(steps)
+
+
 # {solver in a request: (grid, solver that uses it)}
 GRIDS: Mapping[str, tuple[Callable[[int, float], SigmaGrid], str]] = {
     "unipc": (unipc_grid, "unipc"),
     "dpm++": (dpmpp_grid, "dpm++"),
     "euler": (linear_grid, "euler"),
     "lightning": (_lightning, "euler"),
+    "dmd": (_dmd, "dmd"),
+    "rcm": (_rcm, "dmd"),
 }
 # {grid of distilled weights: (grid, solver that uses it)}
 DISTILLED: Mapping[str, tuple[Callable[[int, float], SigmaGrid], str]] = {
     "lightning": GRIDS["lightning"],
-    "dmd": (_dmd, "dmd"),
+    "dmd": GRIDS["dmd"],
 }
 
 

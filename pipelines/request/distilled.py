@@ -25,8 +25,8 @@ class Distilled:
     """One kind of distilled weights, and the settings that they were distilled for.
 
     names:     searched in file names and titles.
-    preset:    the name of the preset with these settings; empty if no preset can have them.
-    kind:      the kind of request that has them built in.
+    preset:    the name of the preset with these settings.
+    small:     it exists for the 5B too.
     shift:     None where `local` has the sigmas.
     guidance:  on both experts.
     strengths: of a LoRA, high expert first.
@@ -40,9 +40,9 @@ class Distilled:
     strengths: tuple[float, ...]
     source: str
     as_of: str
+    preset: str
+    small: bool = False
     shift: float | None = None
-    preset: str = ""
-    kind: str = ""
     local: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -51,11 +51,6 @@ class Distilled:
         scales = dict.fromkeys(("guidance_scale", "guidance_scale_2"), self.guidance)
         shift = {} if self.shift is None else {"shift": self.shift}
         return {"num_inference_steps": self.steps, **shift, **scales, "local": dict(self.local)}
-
-    @property
-    def remedy(self) -> str:
-        """Say how to ask for the settings."""
-        return f"--preset {self.preset}" if self.preset else f"--kind {self.kind}"
 
 
 def _read() -> tuple[Distilled, ...]:
@@ -92,7 +87,7 @@ def distilled_findings(values: Mapping[str, Any], attached: Iterable[str] = ()) 
     if name is None:
         return
     known = distilled_by_name(name)
-    remedy = "" if known is None else f"; {known.remedy} has the settings of {known.title}"
+    remedy = "" if known is None else f"; --preset {known.preset} has the settings of {known.title}"
     scales = {name: values.get(name) for name in ("guidance_scale", "guidance_scale_2")}
     guided = {name: scale for name, scale in scales.items() if isinstance(scale, float) and scale != 1}
     for place in ("num_inference_steps", "steps"):

@@ -11,7 +11,7 @@ from .sizes import nearest_size
 
 __all__ = ["impossible_sampling", "unexpected_sampling"]
 
-_LIGHTNING_STEPS = 4
+_OWN_STEPS = {"lightning": (4, 4), "dmd": (3, 3), "rcm": (1, 4)}  # fewest and most, of distilled weights
 
 
 def impossible_sampling(case: SettingsCase) -> Iterator[Finding]:
@@ -62,11 +62,15 @@ def _solver(case: SettingsCase) -> Iterator[Finding]:
         if local.sigmas is not None:
             reason = f"the weights are distilled for the levels of {own}; leave it out"
             yield case.finding("sigmas", "impossible", reason)
-    elif local.solver == "lightning":
-        if local.sigmas is not None:
-            yield case.finding("solver", "impossible", "lightning has its own levels; use euler with sigmas")
-        elif case.values["num_inference_steps"] != _LIGHTNING_STEPS:
-            reason = f"lightning is distilled for {_LIGHTNING_STEPS} steps; give num_inference_steps 4"
+    elif local.solver in _OWN_STEPS:
+        fewest, most = _OWN_STEPS[local.solver]
+        if local.sigmas is None:
+            if not fewest <= case.values["num_inference_steps"] <= most:
+                reason = f"{local.solver} is distilled for {most} steps; give num_inference_steps {most}"
+                yield case.finding("solver", "impossible", reason)
+        elif local.solver != "rcm":
+            other = "euler" if local.solver == "lightning" else "rcm"
+            reason = f"{local.solver} has its own levels; use {other} with sigmas"
             yield case.finding("solver", "impossible", reason)
 
 

@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 StageNames = Literal["off", "high", "low", "both"]
-SolverChoice = Literal["auto", "unipc", "dpm++", "euler", "lightning"]
+SolverChoice = Literal["auto", "unipc", "dpm++", "euler", "lightning", "dmd", "rcm"]
 
 NAG_TAU, NAG_ALPHA = 2.5, 0.25  # NAGWanPipeline of ChenDarYen/Normalized-Attention-Guidance
 _LARGEST_SCALE = 100

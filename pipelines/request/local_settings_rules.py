@@ -31,8 +31,9 @@ SETTING_MEANINGS: Mapping[str, str] = {
     "width": "with height: the size of the result, in place of resolution, aspect_ratio and image_size. Must "
     "be a multiple of 16 (5B: 32).",
     "height": "with width: the size of the result.",
-    "solver": "unipc, dpm++ and euler take any number of steps, lightning four. Weights that are distilled "
-    "for their own steps take only those.",
+    "solver": "unipc, dpm++ and euler take any number of steps, lightning four, dmd (FastWan) three, rcm "
+    "one to four. dmd and rcm add new noise at each step. Weights that are distilled for their own steps "
+    "take only those.",
     "boundary": "steps at or above this noise level are those of the high-noise expert. Impossible with a "
     "model of one expert.",
     "high_steps": "the first so many steps are those of the high-noise expert, whatever their noise levels. "

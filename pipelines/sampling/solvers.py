@@ -146,8 +146,9 @@ class UniPC:
 class DMD:
     """Each step computes the clean estimate and adds new noise to it for the next step.
 
-    Distribution matching distillation (https://arxiv.org/abs/2405.14867, section 4.5), as FastVideo runs its
-    5B: fastvideo/pipelines/stages/denoising.py at 2f3d407.
+    Distribution matching distillation (https://arxiv.org/abs/2405.14867, section 4.5), as FastVideo runs
+    FastWan: fastvideo/pipelines/stages/denoising.py at 2f3d407. rCM samples in the same way:
+    turbodiffusion/inference/wan2.1_t2v_infer.py of thu-ml/TurboDiffusion.
     """
 
     def __init__(self, sigmas: Sequence[float], noise_sampler: Callable[[], Tensor]) -> None:

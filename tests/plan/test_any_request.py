@@ -221,7 +221,7 @@ def test_any_request_is_refused_by_name_or_gives_consistent_numbers(
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, SEED_MAX), st.sampled_from(sorted(GRIDS)))
 def test_plan_to_json_to_plan_is_the_identity(seed: int, solver: str) -> None:
-    steps = 4 if solver == "lightning" else 9
+    steps = {"lightning": 4, "dmd": 3, "rcm": 4}.get(solver, 9)
     request = parse("text-to-video", {"prompt": "a", "num_inference_steps": steps})
     plan = plan_of(request, FAMILIES["toy"], seed, solver=solver)
     assert Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan

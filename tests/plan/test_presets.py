@@ -120,7 +120,10 @@ HAS: dict[str, set[str]] = {
     },
     "draft": set(KINDS),
 }
-HAS |= {known.preset: HAS["lightning"] for known in DISTILLED_WEIGHTS if known.preset}
+HAS |= {known.preset: HAS["lightning"] for known in DISTILLED_WEIGHTS}
+HAS["fastwan"] = HAS["lightning"] | {
+    kind for kind, cls in KINDS.items() if cls.task.startswith("small-") and cls.task != "small-fast-video"
+}
 HAS["rcm-i2v"] = {kind for kind in HAS["lightning"] if default_family(KINDS[kind].task).experts == 2}
 
 
@@ -142,6 +145,16 @@ def test_a_preset_of_four_steps_has_the_levels_of_lightning() -> None:
     family = FAMILIES["wan2.2-t2v-a14b"]
     plan = make_plan(check(request, family=family).require(), family, 0)
     assert (plan.grid, plan.solver, plan.forwards) == ("lightning", "euler", 4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "family"), [("text-to-video", "wan2.1-t2v-14b"), ("small-text-to-video", "wan2.2-ti2v-5b")]
+)
+def test_the_preset_of_fastwan_has_its_three_steps(kind: str, family: str) -> None:
+    request = parse(kind, with_preset("fastwan", KINDS[kind], FAMILIES[family], {"prompt": "a"}))
+    plan = make_plan(check(request, family=FAMILIES[family]).require(), FAMILIES[family], 0)
+    assert (plan.solver, plan.timesteps, plan.forwards) == ("dmd", (1000.0, 757.0, 522.0), 3)
+    assert plan.shift == 8.0
 
 
 def test_the_preset_of_the_command_line_is_below_its_flags(capsys: pytest.CaptureFixture[str]) -> None:

@@ -176,7 +176,7 @@ def test_any_settings_are_refused_by_name_or_planned(local: dict[str, Any], kind
         ({"sigmas": [0.5, 0.9, 0.0]}, "local.sigmas: got [0.5, 0.9, 0.0] (list)"),
         ({"sigmas": [1.5, 0.0]}, "local.sigmas: got [1.5, 0.0] (list)"),
         ({"sigmas": "1"}, "local.sigmas: got '1' (text)"),
-        ({"solver": "heun"}, "give one of auto, unipc, dpm++, euler, lightning"),
+        ({"solver": "heun"}, "give one of auto, unipc, dpm++, euler, lightning, dmd, rcm"),
         ({"boundary": 1.1}, "local.boundary: got 1.1 (number); give a number from 0 to 1"),
         ({"loras_per_stage": [{"path": " "}]}, "local.loras_per_stage[0].path: got ' '"),
         ({"loras_per_stage": [{"high": 1.0}]}, "local.loras_per_stage[0].path: missing"),
@@ -269,6 +269,9 @@ def test_what_cannot_be_is_refused(local: dict[str, Any], family: Any, field: st
         ({"high_steps": 28}, {}, A14B, "high_steps", "there are 27 steps; give 27 or fewer"),
         ({"solver": "lightning"}, {}, A14B, "solver", "give num_inference_steps 4"),
         ({"solver": "lightning", "sigmas": [1.0, 0.0]}, {}, A14B, "solver", "use euler with sigmas"),
+        ({"solver": "dmd"}, {}, A14B, "solver", "give num_inference_steps 3"),
+        ({"solver": "dmd", "sigmas": [1.0, 0.0]}, {}, A14B, "solver", "use rcm with sigmas"),
+        ({"solver": "rcm"}, {}, A14B, "solver", "give num_inference_steps 4"),
         (
             {"negative_preset": "official"},
             {"negative_prompt": "red"},
