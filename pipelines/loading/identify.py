@@ -32,7 +32,7 @@ _READERS: dict[str, Callable[[Checkpoint], Recipe]] = {
 }
 _LORA = re.compile(
     r"(?:.*[._])?(?:lora_(?:A|B|down|up|mid|magnitude_vector|linear_layer)|lora\.(?:down|up)|hada_\w+|lokr_\w+"
-    r"|oft_blocks|[ab][12]\.weight|dora_scale|alpha|diff(?:_[bm])?)(?:\..+)?"
+    r"|oft_blocks|oft_R|boft_[Rs]|[ab][12]\.weight|dora_scale|alpha|diff(?:_[bm])?)(?:\..+)?"
 )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from ...errors import LoraError, ModelError
 from ..stored_tensors import Files, StoredTensor
 from .delta import Difference, Form, Hadamard, Kronecker, LoraDelta, LowRank, Magnitude, Product, by
+from .input_rotation import InputButterfly, InputRotation, block_width
 from .lora_names import LoraKey, NamedExpert
 from .metadata import AdapterConfig
 from .multiplicative import Butterfly, GeneralizedLora, Rotation
@@ -25,7 +26,8 @@ class Change:
 
     name:   the parameter, in diffusers' names.
     expert: the only one that it is for; empty if the file does not say.
-    kind:   LoRA, LoHa, LoKr (each also with ` + DoRA`), OFT, BOFT, GLoRA or difference.
+    kind:   LoRA, LoHa, LoKr (each also with ` + DoRA`), OFT, BOFT (of LyCORIS, or of PEFT), GLoRA or
+            difference.
     rank:   None if nothing is factored.
     alpha:  None if the file states none.
     scale:  alpha / rank (alpha / sqrt(rank) for rank-stabilised adapters), 1 without an alpha.
@@ -48,7 +50,9 @@ class Change:
     def fits(self, shape: tuple[int, ...]) -> bool:
         """Return whether it can be added to a parameter of this shape."""
         rows, columns = self.form.matrix
-        if rows != shape[0] or columns not in (None, math.prod(shape[1:])):
+        if rows not in (None, shape[0]) or columns not in (None, math.prod(shape[1:])):
+            return False
+        if isinstance(self.form, InputRotation) and math.prod(shape[1:]) % self.form.width:
             return False
         magnitude = self.magnitude
         return magnitude is None or not magnitude.of_columns or magnitude.size == shape[1]
@@ -98,6 +102,7 @@ class Parts:
                 difference = Difference(up_bias)
                 found.append(Change(bias, self._expert, "difference", difference, self._keys(), scale=scale))
         found += [*self._generalized(weight, files), *self._orthogonal(weight, files)]
+        found += self._orthogonal_of_peft(weight, config)
         for part, name in (("diff", weight), ("diff_b", bias)):
             if (tensor := self._take(part)) is not None:
                 found.append(Change(name, self._expert, "difference", Difference(tensor), self._keys()))
@@ -146,6 +151,32 @@ class Parts:
         alpha = None if limit is None else self._number(limit, files)
         kind, form = ("OFT", Rotation) if len(shape) == 3 else ("BOFT", Butterfly)
         return [Change(weight, self._expert, kind, form(blocks, rescale, alpha), self._keys(), alpha=alpha)]
+
+    def _orthogonal_of_peft(self, weight: str, config: AdapterConfig | None) -> list[Change]:
+        """Return the change of PEFT's OFT or BOFT, if there is one."""
+        found: list[Change] = []
+        if (upper := self._need_if_there("oft_R")) is not None:
+            width = block_width(upper.shape[-1])
+            if width is None or len(upper.shape) != 2:
+                raise self._error(f"has {upper.key} of shape {by(upper.shape)}; (k, n (n - 1) / 2) is needed")
+            if config is None or config.orthogonal is None:
+                raise self._error(
+                    "is OFT of PEFT, and how its rotations are made stands in the adapter_config.json, which "
+                    "is missing; put it beside the file, or name the folder of both"
+                )
+            rotation = InputRotation(upper, width, config.orthogonal)
+            found.append(Change(weight, self._expert, "OFT (PEFT)", rotation, self._keys()))
+        if {"boft_R", "boft_s"} & self._parts.keys():
+            blocks, scale = self._need("boft_R"), self._need("boft_s")
+            shape = blocks.shape
+            if len(shape) != 4 or shape[-1] != shape[-2] or shape[1] % 2 ** (shape[0] - 1) or shape[-1] % 2:
+                raise self._error(
+                    f"has {blocks.key} of shape {by(shape)}; (m, k, n, n) with an even n and k a multiple of "
+                    "2^(m - 1) is needed"
+                )
+            butterfly = InputButterfly(blocks, scale)
+            found.append(Change(weight, self._expert, "BOFT (PEFT)", butterfly, self._keys()))
+        return found
 
     def _low_rank(self) -> tuple[LowRank, int] | None:
         if not {"down", "up"} & self._parts.keys():

@@ -69,12 +69,17 @@ class Misfit:
     """A change whose shape differs from the parameter's: (out, everything else) of both."""
 
     key: str
-    found: tuple[int, int | None]
+    found: tuple[int | None, int | None]
     needed: tuple[int, int]
 
     def __str__(self) -> str:
         rows, columns = self.found
-        found = f"{rows} rows" if columns is None else f"shape {by((rows, columns))}"
+        if rows is not None and columns is not None:
+            found = f"shape {by((rows, columns))}"
+        elif rows is not None:
+            found = f"{rows} rows"
+        else:
+            found = "rotations of another width" if columns is None else f"{columns} columns"
         return f"{self.key} has {found}, the model has {by(self.needed)}"
 
 

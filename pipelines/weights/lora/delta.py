@@ -37,11 +37,11 @@ __all__ = [
 class Form(Protocol):
     """A change without scale and strength.
 
-    Its `matrix` is (out, everything else), known without reading data. None: it fits any number of columns.
+    Its `matrix` is (out, everything else), known without reading data. None: it fits any number of them.
     """
 
     @property
-    def matrix(self) -> tuple[int, int | None]: ...
+    def matrix(self) -> tuple[int | None, int | None]: ...
 
     @property
     def sees_base(self) -> bool:

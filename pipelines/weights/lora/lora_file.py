@@ -47,7 +47,8 @@ class LoraFile:
     def alphas_missing(self) -> bool:
         """Whether it is an adapter of PEFT without the configuration that holds its alphas."""
         named = self.file.name.lower().startswith(ADAPTER_WEIGHTS.partition(".")[0])
-        return named and not any(change.alpha is not None for change in self.changes)
+        scaled = [change for change in self.changes if "OFT" not in change.kind]  # which has no alpha
+        return named and bool(scaled) and not any(change.alpha is not None for change in scaled)
 
     def changes_of(self, expert: str) -> tuple[Change, ...]:
         """Return the changes for "high" or "low": all, unless the file separates the experts."""

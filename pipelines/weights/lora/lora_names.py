@@ -47,6 +47,9 @@ _KEY = re.compile(
       | (?P<mid>lora_mid{_ADAPTER}\.weight)
       | (?P<row_magnitude>lora_magnitude_vector{_ADAPTER}(?:\.weight)?)
       | (?P<magnitude>dora_scale)
+      | (?P<oft_R>oft_R{_ADAPTER}\.weight)
+      | (?P<boft_R>boft_R{_ADAPTER})
+      | (?P<boft_s>boft_s{_ADAPTER})
       | (?P<plain>alpha | diff | diff_b | diff_m | w_norm | b_norm | hada_(?:w[12]_[ab]|t[12])
           | lokr_(?:w[12](?:_[ab])?|t2) | oft_blocks | rescale)
       | (?P<glora>[ab][12])\.weight
@@ -73,7 +76,7 @@ class LoraKey:
     names:  "Wan", "diffusers", or "" if both names are equal.
     module: the module in diffusers' names, or a parameter without module (`scale_shift_table`).
     part:   down, up, up_bias, mid, alpha, row_magnitude, magnitude, diff, diff_b, hada_*, lokr_*, oft_blocks,
-            rescale, a1, a2, b1, b2.
+            rescale, oft_R, boft_R, boft_s, a1, a2, b1, b2.
     path:   the module as written in the file, with its prefix.
     label:  the part as written in the file.
     """

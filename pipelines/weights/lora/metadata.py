@@ -15,13 +15,34 @@ from typing import Any, TypeVar
 from ...errors import LoraError
 from ..json_object import json_object
 
-__all__ = ["ADAPTER_WEIGHTS", "AdapterConfig", "adapter_config_beside", "read_adapter_configs"]
+__all__ = [
+    "ADAPTER_WEIGHTS",
+    "AdapterConfig",
+    "OrthogonalConfig",
+    "adapter_config_beside",
+    "read_adapter_configs",
+]
 
 ADAPTER_WEIGHTS = "adapter_model.safetensors"  # peft/utils/constants.py, SAFETENSORS_WEIGHTS_NAME
 _CONFIG = "adapter_config.json"  # peft/utils/constants.py, CONFIG_NAME
 _LARGEST_CONFIG = 2**20  # bytes; it has some KiB
+_MOST_TERMS = 100
 _Default = TypeVar("_Default", float, "float | None")
 _KEY = "lora_adapter_metadata"  # diffusers/loaders/lora_base.py, LORA_ADAPTER_METADATA_KEY
+
+
+@dataclass(frozen=True)
+class OrthogonalConfig:
+    """How OFT of PEFT makes rotations from its numbers.
+
+    series_terms: of the series in place of the inverse; None computes the inverse.
+    block_share:  one rotation for all groups of inputs.
+    limit:        largest norm of all skew-symmetric matrices together (COFT); None without a limit.
+    """
+
+    series_terms: int | None
+    block_share: bool
+    limit: float | None
 
 
 @dataclass(frozen=True)
@@ -31,6 +52,7 @@ class AdapterConfig:
     alphas, ranks: module, or the end of its name, -> its own value.
     rank:          None if the configuration states none.
     where:         where it stands, for messages.
+    orthogonal:    of an adapter of OFT, which has no alpha.
     """
 
     where: str
@@ -39,6 +61,7 @@ class AdapterConfig:
     rank: float | None
     ranks: Mapping[str, float]
     rank_stabilised: bool
+    orthogonal: OrthogonalConfig | None = None
 
     def alpha_of(self, *names: str) -> float:
         """Return the alpha of a module. names: all names of it, the one in the file included."""
@@ -52,8 +75,12 @@ class AdapterConfig:
 def adapter_config_beside(file: Path) -> Path | None:
     """Return the `adapter_config.json` that belongs to a LoRA file.
 
-    In a folder with several LoRAs it belongs to the one that has PEFT's own name.
+    In a folder with several LoRAs it belongs to the one that has PEFT's own name. A downloaded LoRA has one
+    under its own name.
     """
+    own = file.with_suffix(f".{_CONFIG}")
+    if own.is_file():
+        return own
     config = file.with_name(_CONFIG)
     if not config.is_file():
         return None
@@ -91,10 +118,23 @@ def _of_header(where: str, text: str) -> dict[str, AdapterConfig]:
 
 def _of_peft(where: str, text: str) -> AdapterConfig:
     content = json_object(text, where, LoraError)
+    if content.get("peft_type") in ("OFT", "BOFT"):
+        return AdapterConfig(where, 1.0, {}, None, {}, False, _orthogonal(where, content))
     alpha = "lora_alpha" if "lora_alpha" in content else "alpha"  # LoHaConfig and LoKrConfig of PEFT
     if alpha not in content:
         raise LoraError(f"{where} states no lora_alpha; the strength of the LoRA is unknown without it")
     return _config(where, content, "", alpha)
+
+
+def _orthogonal(where: str, content: Mapping[str, Any]) -> OrthogonalConfig:
+    terms, limit = None, None
+    if content.get("use_cayley_neumann"):  # PEFT before 0.16 had the inverse alone
+        terms = int(_number(where, "num_cayley_neumann_terms", content.get("num_cayley_neumann_terms", 5)))
+        if not 1 <= terms <= _MOST_TERMS:
+            raise LoraError(f"{where}: num_cayley_neumann_terms is {terms}; 1 to {_MOST_TERMS} are usual")
+    if content.get("coft"):
+        limit = _number(where, "eps", content.get("eps", 6e-5))
+    return OrthogonalConfig(terms, content.get("block_share") is True, limit)
 
 
 def _text(file: Path) -> str:

@@ -15,17 +15,19 @@ from torch import Tensor
 from ..stored_tensors import Files, StoredTensor
 from .delta import WholeForm, any_zero, read_finite
 
-__all__ = ["Butterfly", "GeneralizedLora", "Rotation"]
+__all__ = ["Butterfly", "GeneralizedLora", "Multiplicative", "Rotation"]
 
 
-class _Multiplicative(WholeForm):
+class Multiplicative(WholeForm):
+    """A form that is computed from the stored tensor."""
+
     @property
     def sees_base(self) -> bool:
         return True
 
 
 @dataclass(frozen=True)
-class _Orthogonal(_Multiplicative):
+class _Orthogonal(Multiplicative):
     """A rotation of the outputs of a weight.
 
     blocks:     (..., n, n), any matrices Q. Rotations are made from their skew-symmetric part.
@@ -100,7 +102,7 @@ class Butterfly(_Orthogonal):
 
 
 @dataclass(frozen=True)
-class GeneralizedLora(_Multiplicative):
+class GeneralizedLora(Multiplicative):
     """GLoRA: W @ first + second, each of low rank. In a convolution `first` mixes the input channels.
 
     first:  (in, r) and (r, in).
