@@ -17,7 +17,7 @@ from ..files.on_disk import remove
 from ..progress import Progress
 from .address import HubFile, WebFile
 from .fetch import DownloadLimits, fetch
-from .hub import choose_file
+from .hub import ChosenFile, choose_file, read_adapter_config
 from .partial_file import hash_of
 from .public_web import PublicTransport, proxy_of
 from .store import Origin, Store
@@ -66,6 +66,7 @@ class Downloads:
 
     def _fetch(self, wanted: WebFile | HubFile, store: Store, progress: Progress) -> Path:
         remote = _locate(wanted, self.web)
+        config = "" if remote.chosen is None else read_adapter_config(remote.chosen, remote.shown, self.web)
         sha256, file = remote.sha256, store.with_content(remote.sha256)
         if file is None:
             log.info("downloading %s into %s", remote.shown, self.folder)
@@ -79,21 +80,23 @@ class Downloads:
                     f"{remote.sha256[:12]}; try again"
                 )
             file = store.add(part, name or remote.shown.partition("?")[0], sha256)
-        store.remember(wanted.key, file, Origin(remote.shown, sha256, remote.commit))
+        beside = store.put_beside(file, config) if config else ""
+        store.remember(wanted.key, file, Origin(remote.shown, sha256, remote.commit), beside)
         return file
 
 
 class _Remote(NamedTuple):
-    """A file at a server. sha256: "" if it is not known before the download."""
+    """A file at a server. sha256: "" if it is not known before the download. chosen: of a repository."""
 
     url: str
     shown: str
     sha256: str = ""
     commit: str | None = None
+    chosen: ChosenFile | None = None
 
 
 def _locate(wanted: WebFile | HubFile, web: Web) -> _Remote:
     if isinstance(wanted, WebFile):
         return _Remote(wanted.url, wanted.shown)
     chosen = choose_file(wanted, web)
-    return _Remote(chosen.url, f"{wanted.repository}/{chosen.file}", chosen.sha256, chosen.commit)
+    return _Remote(chosen.url, f"{wanted.repository}/{chosen.file}", chosen.sha256, chosen.commit, chosen)

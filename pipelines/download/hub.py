@@ -13,26 +13,36 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
+import httpx
+
 from ..errors import DownloadError
 from .address import HubFile
 from .web import Web
 
-__all__ = ["ChosenFile", "choose_file"]
+__all__ = ["ADAPTER_CONFIG", "ChosenFile", "choose_file", "read_adapter_config"]
+
+ADAPTER_CONFIG = "adapter_config.json"  # peft/utils/constants.py, CONFIG_NAME
 
 _HUB = "https://huggingface.co"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LARGEST_LISTING = 16 * 2**20  # bytes of JSON
+_LARGEST_CONFIG = 2**20
 
 
 @dataclass(frozen=True)
 class ChosenFile:
-    """One file at one commit. sha256: as listed by the Hub; "" for a file outside of Git LFS."""
+    """One file at one commit.
+
+    sha256:     as listed by the Hub; "" for a file outside of Git LFS.
+    config_url: of the `adapter_config.json` that belongs to it; "" if the repository has none.
+    """
 
     file: str
     commit: str
     url: str
     sha256: str
+    config_url: str = ""
 
 
 def choose_file(wanted: HubFile, web: Web) -> ChosenFile:
@@ -56,8 +66,52 @@ def choose_file(wanted: HubFile, web: Web) -> ChosenFile:
     commit = listing.get("sha")
     if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
         raise DownloadError(f"{wanted.repository}: the Hub's answer has no commit; try again later")
-    url = f"{_HUB}/{wanted.repository}/resolve/{commit}/{quote(name)}"
-    return ChosenFile(name, commit, url, files[name])
+    at_commit = f"{_HUB}/{wanted.repository}/resolve/{commit}/"
+    config = _config_of(name, files, listing)
+    config_url = f"{at_commit}{quote(config)}" if config else ""
+    return ChosenFile(name, commit, f"{at_commit}{quote(name)}", files[name], config_url)
+
+
+def read_adapter_config(chosen: ChosenFile, shown: str, web: Web) -> str:
+    """Return the `adapter_config.json` of an adapter of PEFT; "" if it has none.
+
+    Raises DownloadError if it cannot be read, because without it the strength of the LoRA is unknown.
+    """
+    if not chosen.config_url:
+        return ""
+    where = f"{shown}: its {ADAPTER_CONFIG}"
+    with web.get(chosen.config_url) as answer:
+        if answer.status_code != 200:
+            raise DownloadError(f"{where} cannot be read, the Hub answered {answer.status_code}; try again")
+        text = _body(answer, _LARGEST_CONFIG, f"{where} is too long; download both files yourself")
+    try:
+        return text.decode()
+    except UnicodeDecodeError as error:
+        raise DownloadError(f"{where} is no text: {error}") from error
+
+
+def _config_of(name: str, files: Mapping[str, str], listing: Mapping[str, Any]) -> str:
+    """Return the configuration in the folder of a file, "" if there is none, or if it may be of another file.
+
+    As on a disk: the file has PEFT's own name, or is the only one in its folder.
+    """
+    folder, slash, bare = name.rpartition("/")
+    config = f"{folder}{slash}{ADAPTER_CONFIG}"
+    beside = [other for other in files if other.rpartition("/")[0] == folder]
+    if bare.lower() != "adapter_model.safetensors" and len(beside) > 1:
+        return ""
+    entries = (entry for entry in listing["siblings"] if isinstance(entry, dict))
+    return config if any(entry.get("rfilename") == config for entry in entries) else ""
+
+
+def _body(answer: httpx.Response, most: int, too_long: str) -> bytes:
+    """Return the body of an answer. Raises DownloadError with the text `too_long` if it is longer."""
+    body = bytearray()
+    for chunk in answer.iter_raw():
+        body += chunk
+        if len(body) > most:
+            raise DownloadError(too_long)
+    return bytes(body)
 
 
 def _require_inside(file: str) -> None:
@@ -81,13 +135,8 @@ def _listing(wanted: HubFile, web: Web) -> Mapping[str, Any]:
             raise DownloadError(
                 f"{wanted.repository}: Hugging Face answered {answer.status_code}; try again later"
             )
-        body = bytearray()
-        for chunk in answer.iter_raw():
-            body += chunk
-            if len(body) > _LARGEST_LISTING:
-                raise DownloadError(
-                    f"{wanted.repository}: the list of files is too long; give the address of the file"
-                )
+        too_long = f"{wanted.repository}: the list of files is too long; give the address of the file"
+        body = _body(answer, _LARGEST_LISTING, too_long)
     try:
         content = json.loads(body)
     except (ValueError, RecursionError) as error:

@@ -20,6 +20,7 @@ from ..errors import DownloadError
 from ..files.file_names import is_device_name
 from ..files.on_disk import FileInUseError, move_into_place, remove, write_whole
 from .file_lock import file_locked
+from .hub import ADAPTER_CONFIG
 
 __all__ = ["Origin", "Store", "origin_of"]
 
@@ -74,10 +75,27 @@ class Store:
             return file
         raise FileInUseError(self.folder)
 
-    def remember(self, key: str, file: Path, origin: Origin) -> None:
-        """Record in the index that `key` gave `file`. The caller must hold the lock."""
+    def put_beside(self, file: Path, config: str) -> str:
+        """Write the `adapter_config.json` of a kept file under the file's own name. Return that name.
+
+        Raises DownloadError if equal weights were kept with another one.
+        """
+        beside = file.with_suffix(f".{ADAPTER_CONFIG}")
+        if beside.is_file() and beside.read_text(encoding="utf-8") != config:
+            raise DownloadError(
+                f"{beside}: these weights are kept with another {ADAPTER_CONFIG} than this repository has; "
+                "delete that file to use the new one"
+            )
+        write_whole(beside, config)
+        return beside.name
+
+    def remember(self, key: str, file: Path, origin: Origin, config: str = "") -> None:
+        """Record in the index that `key` gave `file`. The caller must hold the lock.
+
+        config: the name from `put_beside`; "" for a file without.
+        """
         status = file.stat()
-        entry = _Entry(file.name, status.st_size, status.st_mtime_ns, origin)
+        entry = _Entry(file.name, status.st_size, status.st_mtime_ns, origin, config)
         entries = {**self._entries(), _digest(key): entry}
         text = json.dumps({name: asdict(entry) for name, entry in entries.items()}, indent=1)
         write_whole(self.folder / _INDEX, text)
@@ -96,6 +114,8 @@ class Store:
         try:
             status = file.stat()
         except OSError:
+            return None
+        if entry.config and not (self.folder / entry.config).is_file():
             return None
         if (status.st_size, status.st_mtime_ns) != (entry.size_bytes, entry.mtime_ns):
             log.warning("%s was changed after its download, so it is not used", file)
@@ -134,13 +154,14 @@ class _Entry:
     size_bytes: int
     mtime_ns: int
     origin: Origin = field(repr=False)
+    config: str = ""  # missing in older indexes
 
     @classmethod
     def of(cls, values: Any) -> _Entry:
-        name = values["file"]
-        if Path(name).name != name or not name.endswith(".safetensors"):
-            raise ValueError(f"{name!r} is not a file of this folder")
-        return cls(name, values["size_bytes"], values["mtime_ns"], Origin(**values["origin"]))
+        name, config = values["file"], values.get("config", "")
+        if Path(name).name != name or not name.endswith(".safetensors") or Path(config).name != config:
+            raise ValueError(f"{name!r} or {config!r} is not a file of this folder")
+        return cls(name, values["size_bytes"], values["mtime_ns"], Origin(**values["origin"]), config)
 
 
 def _digest(key: str) -> str:

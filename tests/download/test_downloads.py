@@ -17,6 +17,7 @@ from wan_duet.pipelines.download.downloads import Downloads
 from wan_duet.pipelines.download.store import origin_of
 from wan_duet.pipelines.errors import DownloadError
 from wan_duet.pipelines.progress import Silent
+from wan_duet.pipelines.weights.lora.metadata import adapter_config_beside
 
 from .conftest import MakeDownloads
 from .small_web import Site
@@ -190,6 +191,55 @@ def test_a_repository_with_one_file_needs_no_name_and_its_commit_is_noted(
     asked = len(site.asked)
     assert get(downloads(), HubFile("owner/name")) == file
     assert len(site.asked) == asked
+
+
+def adapter(site: Site, weights: bytes, alpha: int, *, name: str = "adapter_model.safetensors") -> None:
+    """Publish `owner/name` as a repository of PEFT."""
+    repository(site, weights, name)
+    config = f"{name.rpartition('adapter')[0]}adapter_config.json"
+    listing = {"sha": COMMIT, "siblings": [{"rfilename": name}, {"rfilename": config}]}
+    site.file("huggingface.co", "/api/models/owner/name/revision/main", json.dumps(listing).encode())
+    text = json.dumps({"r": 4, "lora_alpha": alpha, "peft_type": "LORA"})
+    site.file("huggingface.co", f"/owner/name/resolve/{COMMIT}/{config}", text.encode())
+
+
+@pytest.mark.parametrize("folder", ["", "high/"])
+def test_an_adapter_of_peft_comes_with_the_configuration_that_has_its_alpha(
+    site: Site, downloads: MakeDownloads, weights: bytes, folder: str
+) -> None:
+    adapter(site, weights, 16, name=f"{folder}adapter_model.safetensors")
+    file = get(downloads(), HubFile("owner/name"))
+    config = adapter_config_beside(file)
+    assert config is not None
+    assert json.loads(config.read_text())["lora_alpha"] == 16
+    assert get(downloads(), HubFile("owner/name")) == file
+    config.unlink()
+    assert get(downloads(), HubFile("owner/name")) == file
+    assert config.is_file()
+
+
+def test_equal_weights_with_another_alpha_are_refused(
+    site: Site, downloads: MakeDownloads, weights: bytes
+) -> None:
+    adapter(site, weights, 16)
+    made = downloads()
+    file = get(made, HubFile("owner/name"))
+    (made.folder / "index.json").unlink()
+    adapter(site, weights, 32)
+    with pytest.raises(DownloadError, match=r"adapter_config\.json: these weights are kept with another"):
+        get(made, HubFile("owner/name"))
+    assert json.loads(file.with_suffix(".adapter_config.json").read_text())["lora_alpha"] == 16
+
+
+def test_an_adapter_whose_configuration_does_not_come_is_not_kept(
+    site: Site, downloads: MakeDownloads, weights: bytes
+) -> None:
+    adapter(site, weights, 16)
+    del site.pages["huggingface.co", f"/owner/name/resolve/{COMMIT}/adapter_config.json"]
+    made = downloads()
+    with pytest.raises(DownloadError, match=r"its adapter_config\.json cannot be read, the Hub answered 404"):
+        get(made, HubFile("owner/name"))
+    assert list(made.folder.glob("*.safetensors")) == []
 
 
 def test_a_repository_with_several_files_lists_them(
