@@ -6,7 +6,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,12 +36,14 @@ class Sampled:
     prompt:       the prompt that was used, expanded if a language model expanded it.
     notes:        findings that only the run itself could make.
     acceleration: what the step cache skipped; None without one.
+    steps:        the fingerprint of each step; empty in files of earlier versions.
     """
 
     latents: Tensor
     prompt: str
     notes: tuple[Finding, ...] = ()
     acceleration: Mapping[str, Any] | None = None
+    steps: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ class KeptLatents:
             "prompt": sampled.prompt,
             "notes": [note.as_dict() for note in sampled.notes],
             "acceleration": sampled.acceleration,
+            "steps": list(sampled.steps),
         }
         try:
             self._write(self._file(key), LatentFile(sampled.latents, tags={_FACTS: json.dumps(facts)}))

@@ -27,6 +27,7 @@ from ..request.field_rows import LOCAL
 from ..request.lora_weight import place_of
 from ..request.parse import parse
 from ..request.report import Finding
+from ..sampling.step_fingerprints import STEP_FINGERPRINTS, Fingerprint
 from ..version import VERSION
 from ..video.frame_hash import FRAMES_SHA256
 from .cpu_settings import changed_settings, cpu_settings
@@ -79,6 +80,7 @@ class Recorded:
     cpu: Mapping[str, Any] = field(default_factory=dict)  # as `cpu_settings` makes it
     frames_sha256: str | None = None
     decoded: str | None = None
+    steps: Sequence[Fingerprint] = ()  # missing in older receipts
 
     def require_frames(self, sha256: str, decoded: str = "") -> None:
         """Raise SamplingError if frames with this hash, `decoded` that way, are not those of the receipt."""
@@ -224,7 +226,13 @@ def _recorded(content: Mapping[str, Any]) -> Recorded:
         cpu=_cpu(content.get("cpu", {})),
         frames_sha256=content.get(FRAMES_SHA256),  # missing in receipts of 0.1.0 and before
         decoded=content.get("decoded"),
+        steps=[_fingerprint(step) for step in content.get(STEP_FINGERPRINTS, ())],
     )
+
+
+def _fingerprint(step: Mapping[str, Any]) -> Fingerprint:
+    """Raises what `_recorded` raises."""
+    return {"sha256": str(step["sha256"]), "sketch": [float(number) for number in step["sketch"]]}
 
 
 def _cpu(recorded: Mapping[str, Any]) -> Mapping[str, Any]:

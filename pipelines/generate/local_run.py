@@ -34,6 +34,7 @@ from ..sampling.engine import Prompts
 from ..sampling.noise import StartLatents, initial_noise, noise_sampler
 from ..sampling.schedule import Sampling
 from ..sampling.step_cache import REGULAR, StepCache
+from ..sampling.step_fingerprints import STEP_FINGERPRINTS, StepFingerprints, first_difference
 from ..vae.latent_space import vae_kernels
 from ..vae.tiles import Tiling
 from ..video.edit import Edit
@@ -358,10 +359,14 @@ def _execute(run: Run, expected: Recorded | None = None) -> Result:
         sampled = sample_latents(run, timer) if kept is None else _reused(run, kept)
         latents, prompt, fingerprint = sampled.latents, sampled.prompt, latents_hash(sampled.latents)
         if expected is not None and fingerprint != expected.latents_sha256:
-            raise SamplingError(f"the latents are not those of the receipt: {differences(expected)}")
+            first = first_difference(sampled.steps, expected.steps)
+            where = "" if first is None else f" ({first.text(plan.experts[plan.start_step :])})"
+            raise SamplingError(f"the latents are not those of the receipt{where}: {differences(expected)}")
         if run.kept is not None and key is not None and kept is None:
             run.kept.keep(key, sampled)
         receipt = make_receipt(run, sampled.notes, prompt=prompt, latents_sha256=fingerprint)
+        if sampled.steps:
+            receipt[STEP_FINGERPRINTS] = list(sampled.steps)
         receipt |= helpers_record(run)
         if sampled.acceleration is not None:
             receipt["acceleration"] = dict(sampled.acceleration)
@@ -407,9 +412,11 @@ def sample_latents(run: Run, timer: StageTimer) -> Sampled:
         latents = input_latents(run)
         conditions = conditions_of(run)
     cache = None if run.cache_threshold is None else StepCache(run.cache_threshold)
+    steps = StepFingerprints(run.progress)
     with timer.stage("sampling"):
-        latents = _sample(run, latents, conditions, prompts, cache)
-    return Sampled(latents, prompt, notes, None if cache is None else cache.as_dict())
+        latents = _sample(replace(run, progress=steps), latents, conditions, prompts, cache)
+    acceleration = None if cache is None else cache.as_dict()
+    return Sampled(latents, prompt, notes, acceleration, tuple(steps.taken))
 
 
 def _reused(run: Run, kept: Sampled) -> Sampled:

@@ -39,10 +39,7 @@ class MediaInputs:
 
     def as_dict(self) -> dict[str, Any]:
         """Return name, hash and size of each file for the receipt. Its folder is private and left out."""
-        return {
-            name: {"name": file.name, "sha256": file.sha256, "size_bytes": file.size_bytes}
-            for name, file in self.files.items()
-        }
+        return {name: file.as_dict() for name, file in self.files.items()}
 
     def require(self, recorded: Mapping[str, Any]) -> None:
         """Raise ModelError when a file differs from the one that `as_dict` recorded."""

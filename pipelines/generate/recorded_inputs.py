@@ -21,7 +21,9 @@ def recorded_inputs(inputs: Mapping[str, Any], folders: Sequence[Path]) -> dict[
         name = PureWindowsPath(str(entry["name"])).name  # a receipt from elsewhere names no folder here
         for folder in folders:
             file = folder / name
-            if name and file.is_file() and file_at(file, field).sha256 == entry["sha256"]:
+            # Older receipts have the hash of a pose video with a prefix.
+            sha256 = str(entry["sha256"]).removeprefix("sha256:")
+            if name and file.is_file() and file_at(file, field).sha256 == sha256:
                 found[field] = file
                 break
     return found

@@ -28,6 +28,7 @@ from ..progress import OnlyChecks
 from ..request.report import Finding
 from ..sampling.engine import Prompts
 from ..sampling.schedule import Sampling
+from ..sampling.step_fingerprints import STEP_FINGERPRINTS, StepFingerprints
 from ..streaming.executor import Executor
 from ..video.audio import Audio, mono_at
 from ..video.encode_video import encode_video
@@ -35,13 +36,13 @@ from ..video.frame_hash import FRAMES_SHA256, PENDING, FrameHash
 from ..video.frame_stream import Frame, FrameStream, tee
 from ..video.frames import video_frames
 from ..video.image import fit
+from ..video.local_file import file_at
 from ..video.output import reserved_output, write_sidecar
 from ..video.probe import probe, verify
 from ..video.read import read_frames
 from ..video.read_image import read_image
 from ..video.tags import RECEIPT
 from ..weights.footprint import weight_bytes
-from ..weights.hashing import file_hash
 from ..weights.recipe import Recipe
 from .kept_latents import Sampled
 from .local_receipt import Recorded, differences, make_receipt
@@ -55,11 +56,12 @@ from .safety import result_check
 from .sampling_key import sampling_key
 from .speech_clips import ClipSampling, SpeechInputs, speech_frames
 
-__all__ = ["SPEECH", "estimate_speech_memory", "make_speech"]
+__all__ = ["POSE_VIDEO", "SPEECH", "estimate_speech_memory", "make_speech"]
 
 log = logging.getLogger(__name__)
 
 SPEECH = "speech-to-video"  # the task
+POSE_VIDEO = "pose_video"  # in the inputs of a receipt
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,8 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
     The receipt inside the file is written before the first clip is sampled. It lacks the hash of the latents
     and the timings, which the receipt beside the file has. Raises the same errors as `local_run.run`.
     """
+    steps = StepFingerprints(run.progress)
+    run = replace(run, progress=steps)
     speech, plan, timer = _with_inputs(run, pose_video), run.plan, StageTimer()
     log.info("in clips of %d frames: %d", speech.clip_frames, speech.clips)
     key = _key(speech)
@@ -144,6 +148,7 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
             verify(probe(staged), frames=facts.frames, width=plan.width, height=plan.height, fps=facts.fps)
         receipt |= {
             "latents_sha256": _all_of(hashes),
+            **({} if known else {STEP_FINGERPRINTS: steps.taken}),  # those of kept clips are not known
             FRAMES_SHA256: frame_hash.sha256,
             "timings_s": timer.seconds,
         }
@@ -289,7 +294,7 @@ def _receipt(speech: _Speech, heard: _Heard, known: int) -> dict[str, Any]:
     receipt = make_receipt(speech.run, heard.notes, prompt=heard.prompt, latents_sha256="")
     del receipt["latents_sha256"]
     if speech.pose is not None:
-        receipt["inputs"] |= {"pose_video": {"name": speech.pose.name, "sha256": file_hash(speech.pose)}}
+        receipt["inputs"] |= {POSE_VIDEO: file_at(speech.pose, POSE_VIDEO).as_dict()}
     receipt["clips"] = {"count": speech.clips, "frames": speech.clip_frames}
     if known:
         receipt["clips"]["reused"] = known

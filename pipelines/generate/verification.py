@@ -6,9 +6,10 @@ Two ways: quick, by what file and receipt say of each other, and by running the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
@@ -17,6 +18,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ModelError, RequestError, WanDuetError
+from ..sampling.step_fingerprints import STEP_FINGERPRINTS, first_difference
 from ..video.output import FILE_ENTRY, file_entry, sidecar
 from ..video.probe import probe
 from ..video.read import read_frames
@@ -26,7 +28,7 @@ from .local_receipt import Recorded, read_receipt
 from .local_worker import LocalWorker
 from .recorded_inputs import recorded_inputs
 from .result import Result
-from .speech_run import SPEECH
+from .speech_run import POSE_VIDEO, SPEECH
 
 __all__ = ["Verification", "verify_by_running", "verify_quickly"]
 
@@ -35,13 +37,19 @@ Agreement = Literal["same bits", "same within rounding", "different", "cannot te
 # Frames that part by one of 255 in a sixteenth of the values are at 60 dB. A word more in the negative prompt
 # of few steps may be at 40 dB.
 _ROUNDING_PSNR_DB, _CLOSE_PSNR_DB = 60.0, 40.0
+# Relative differences of the first step that differs: up to the first it is rounding, above the second it is
+# not. In float32, other threads make 3e-6, convolutions in TF32 up to 1e-3, a LoRA at 0.51 in place of 0.5
+# 7e-3. In 16 bits rounding makes 5e-2, as much as a word in the negative prompt.
+_STEP_BOUNDS = {"float32": (2e-5, 1e-3)}
+_STEP_BOUNDS_OF_16_BITS = (0.0, 0.3)
 _NOT_OF_THE_RESULT = {"timings_s", FILE_ENTRY, "latents_reused"}
 _OF_THE_RESULT = (
     *("kind", "inputs", "prompt", "plan", "latents_sha256", "frames_sha256"),
     *("interpolator", "acceleration", "lossy_by_choice"),
 )
 _OF_THE_MODEL = ("family", "precision", "dtype", "files", "loras")
-_KNOWN_LATE = {"latents_sha256"}  # of speech: the receipt inside is written before the latents are there
+# Of speech: the receipt inside is written before the latents are there.
+_KNOWN_LATE = {"latents_sha256", STEP_FINGERPRINTS}
 _YOUNGER = {"frames_sha256"}  # missing in older receipts
 
 
@@ -86,7 +94,8 @@ def verify_by_running(
     try:
         recorded = read_receipt(receipt or sidecar(file))
         with TemporaryDirectory() as folder:
-            return _compared(file, _run_again(recorded, worker_for, Path(folder) / file.name), beside)
+            made = _run_again(recorded, worker_for, Path(folder) / file.name)
+            return _compared(file, made, beside, recorded)
     except WanDuetError as error:
         return Verification("cannot tell", (f"it cannot be run again: {error}",))
 
@@ -114,32 +123,66 @@ def _looked_at(file: Path, beside: Mapping[str, Any] | None) -> Verification:
 
 def _run_again(recorded: Recorded, worker_for: Callable[[Recorded], LocalWorker], out: Path) -> Result:
     """Run the request alone: nothing that the receipt says of the result is used."""
-    if recorded.request.task == SPEECH:
-        raise ModelError("a run of speech also depends on its pose video and its length; use --quick")
     media = recorded_inputs(recorded.inputs, (Path.cwd(), recorded.folder))
     worker = worker_for(recorded)
+    if recorded.request.task == SPEECH:
+        worker = _as_long(worker, recorded, media)
     with threads_of(recorded.cpu):
         return worker.run(recorded.request, out, media)
 
 
-def _compared(file: Path, made: Result, beside: Mapping[str, Any]) -> Verification:
+def _as_long(worker: LocalWorker, recorded: Recorded, media: dict[str, Path]) -> LocalWorker:
+    """Return a worker that makes speech as long as the recorded video, with its pose video.
+
+    Raises ModelError if the pose video is not here. Removes it from `media`: it is no field of a request.
+    """
+    pose = media.pop(POSE_VIDEO, None)
+    if POSE_VIDEO in recorded.inputs and pose is None:
+        name = recorded.inputs[POSE_VIDEO]["name"]
+        raise ModelError(f"its pose video {name} is not here; put it beside the receipt, or use --quick")
+    seconds = float(Fraction(recorded.plan.frames_delivered) / Fraction(recorded.plan.fps))
+    return replace(worker, pose_video=pose, max_seconds=seconds)
+
+
+def _compared(file: Path, made: Result, beside: Mapping[str, Any], recorded: Recorded) -> Verification:
     wrong = _different_entries(json.loads(sidecar(made.path).read_text(encoding="utf-8")), beside)
+    first = first_difference(made.receipt.get(STEP_FINGERPRINTS, ()), recorded.steps)
+    if first is not None and "latents_sha256" not in wrong:
+        wrong.append(STEP_FINGERPRINTS)
     reasons = [f"a new run of the request has another {name}" for name in wrong]
     psnr = _psnr(file, made.path)
     if psnr is None:
         return Verification("different", (*reasons, "the frames differ in number or size"))
     if not wrong and psnr == np.inf:
         return Verification("same bits", ("a new run has the same latents, frames and receipt",))
-    if psnr == np.inf and wrong == ["latents_sha256"]:
+    if psnr == np.inf and wrong == ["latents_sha256"] and first is None:
         reasons.append("its frames are equal: the latents were rounded, or the receipt was changed")
         return Verification("cannot tell", tuple(reasons))
     reasons.append(f"its frames are at {psnr:.1f} dB PSNR of the file's")
-    if not set(wrong) <= {"latents_sha256", "frames_sha256"} or psnr < _CLOSE_PSNR_DB:
+    if not set(wrong) <= {"latents_sha256", "frames_sha256"}:
+        return Verification("different", tuple(reasons))
+    if first is not None:
+        experts = recorded.plan.experts[recorded.plan.start_step :]
+        reasons.append(first.text(experts, clips="clips" in beside))
+    return _by_size(psnr, None if first is None else first.size, beside["model"].get("dtype"), reasons)
+
+
+def _by_size(psnr: float, first: float | None, dtype: str, reasons: Sequence[str]) -> Verification:
+    """Decide by the sizes of differences alone.
+
+    psnr: of the frames, in dB. first: relative difference of the first step that differs; None if unknown.
+    """
+    if first is not None:
+        rounding, other = _STEP_BOUNDS.get(dtype, _STEP_BOUNDS_OF_16_BITS)
+        if first > other:
+            return Verification("different", (*reasons, "rounding does not make so much in one step"))
+        if first <= rounding and psnr >= _CLOSE_PSNR_DB:
+            return Verification("same within rounding", tuple(reasons))
+    if psnr < _CLOSE_PSNR_DB:
         return Verification("different", tuple(reasons))
     if psnr >= _ROUNDING_PSNR_DB:
         return Verification("same within rounding", tuple(reasons))
-    reasons.append("that may be rounding, or a small change of the request")
-    return Verification("cannot tell", tuple(reasons))
+    return Verification("cannot tell", (*reasons, "that may be rounding, or a small change of the request"))
 
 
 def _different_entries(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:

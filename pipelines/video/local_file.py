@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ..errors import RequestError
@@ -65,6 +66,10 @@ class LocalFile:
     sha256: str
     content: Path | bytes = field(repr=False)
     mtime_ns: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what a receipt says of it. Its folder is private and left out."""
+        return {"name": self.name, "sha256": self.sha256, "size_bytes": self.size_bytes}
 
     def read(self, begin: int, size_bytes: int) -> bytes:
         if isinstance(self.content, bytes):

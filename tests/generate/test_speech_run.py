@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import wave
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,14 +20,17 @@ from diffusers import AutoencoderKLWan
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import MediaError, ModelError, RequestError
 from wan_duet.pipelines.generate.kept_latents import KeptLatents
-from wan_duet.pipelines.generate.local_receipt import read_receipt
+from wan_duet.pipelines.generate.local_receipt import Recorded, read_receipt
 from wan_duet.pipelines.generate.local_run import Result, repeat, run
+from wan_duet.pipelines.generate.local_worker import LocalWorker
 from wan_duet.pipelines.generate.stages import sample
-from wan_duet.pipelines.generate.verification import verify_quickly
+from wan_duet.pipelines.generate.verification import verify_by_running, verify_quickly
+from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan.sigmas import linear_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import check, parse
+from wan_duet.pipelines.request.report import silent
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.noise import StartLatents
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
@@ -37,6 +41,7 @@ from wan_duet.pipelines.video.output import sidecar
 from wan_duet.pipelines.video.probe import probe
 from wan_duet.pipelines.video.read import read_frames
 from wan_duet.pipelines.weights.folder import read_component
+from wan_duet.pipelines.weights.lora.find import LoraSources
 
 FPS, CLIP = 16, 40
 FRAME_S = 1 / FPS
@@ -111,6 +116,32 @@ def two_clips(make: Make, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """About 4 s in stereo: a clip of 2.5 s and one that is cut."""
     sound = write_wav(tmp_path_factory.mktemp("sound") / "voice.wav", tones(4.02, 44100, 2), 44100)
     return make(sound, return_images=True)
+
+
+def test_speech_is_verified_by_running_it_again(
+    make: Make, model: WanModel, picture: Path, tmp_path: Path
+) -> None:
+    """Its receipt names neither its length nor a field for its pose video: both are found."""
+    sound, pose = write_wav(tmp_path / "a.wav", tones(2)), tmp_path / "pose.mp4"
+    frames = iter(np.random.default_rng(1).integers(0, 255, (8, 64, 64, 3), np.uint8))
+    encode_video(frames, pose, width=64, height=64, fps=Fraction(FPS), frame_count=8)
+    made = make(sound, pose_video=pose, max_seconds=0.5)
+    assert len(made.receipt["step_fingerprints"]) == 2
+    copy = tmp_path / "copy.mp4"
+    for file, to in ((made.path, copy), (sidecar(made.path), sidecar(copy))):
+        shutil.copy(file, to)
+
+    def worker(recorded: Recorded) -> LocalWorker:
+        ready = replace(model, preferences=recorded.preferences)
+        return LocalWorker(ready, CPU, Silent(), silent, LoraSources(), Interpolators())
+
+    shutil.copy(picture, tmp_path)
+    found = verify_by_running(copy, worker)
+    assert found.verdict == "same bits", found.reasons
+    pose.unlink()
+    lost = verify_by_running(copy, worker)
+    assert lost.verdict == "cannot tell"
+    assert "its pose video pose.mp4 is not here" in lost.reasons[0]
 
 
 def test_cfg_zero_star_guides_a_speaker_too(make: Make, tmp_path: Path) -> None:
@@ -238,7 +269,7 @@ def test_the_receipt_names_inputs_by_content_and_repeats_the_run(
 ) -> None:
     beside = json.loads(sidecar(two_clips.path).read_text(encoding="utf-8"))
     inside = json.loads(probe(two_clips.path).tags["wan_duet"])
-    late = {name: beside[name] for name in ("latents_sha256", "timings_s", "file")}
+    late = {name: beside[name] for name in ("latents_sha256", "step_fingerprints", "timings_s", "file")}
     assert {**inside, **late} == beside
     assert verify_quickly(two_clips.path).verdict == "same bits"
     assert beside["request"]["audio_url"] == beside["inputs"]["audio_url"]["name"] == "voice.wav"

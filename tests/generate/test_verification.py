@@ -127,6 +127,7 @@ ALTERED: Mapping[str, Callable[[dict[str, Any]], object]] = {
     "latents": put("latents_sha256", value="0" * 64),
     "weights": put("model", "files", "vae/diffusion_pytorch_model.safetensors", value="sha256:0"),
     "negative prompt": put("request", "negative_prompt", value="blurry"),
+    "a step": put("step_fingerprints", "0", "sha256", value="0" * 16),
     "quality": put("request", "video_quality", value="low"),
 }
 
@@ -210,6 +211,45 @@ def test_pixels_that_part_a_little_are_the_same_within_rounding(
     Image.fromarray(np.clip(moved, 0, 255).astype(np.uint8)).save(file)
     told = verdict(capsys, file)
     assert told[:2] == (code, found), told
+
+
+@pytest.mark.parametrize(
+    ("size", "code", "found"),
+    [(1e-6, 0, "same within rounding"), (1e-4, 2, "cannot tell"), (1e-2, 1, "different")],
+)
+def test_the_first_step_that_differs_is_named_and_decides(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], size: float, code: int, found: str
+) -> None:
+    def from_elsewhere(receipt: dict[str, Any]) -> None:
+        receipt["latents_sha256"] = "0" * 64
+        for name in ("file", "frames_sha256"):
+            receipt.pop(name, None)
+        last = receipt["step_fingerprints"][1]
+        receipt["step_fingerprints"][1] = {
+            "sha256": "0" * 16,
+            "sketch": [number * (1 + size) for number in last["sketch"]],
+        }
+
+    file = copied(image, tmp_path, from_elsewhere)
+    with Image.open(file) as opened:
+        pixels = np.asarray(opened.convert("RGB")).astype(int)
+    moved = pixels + np.random.default_rng(0).choice([-1, 1], pixels.shape)  # 48 dB
+    Image.fromarray(np.clip(moved, 0, 255).astype(np.uint8)).save(file)
+    told = verdict(capsys, file)
+    assert told[:2] == (code, found), told
+    assert "step 2 of 2 (low-noise expert) is the first that differs, by about" in told[2]
+
+
+def test_a_run_with_other_threads_is_the_same_within_rounding(
+    plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def by_other_threads(receipt: dict[str, Any]) -> None:
+        receipt["cpu"]["threads"] = 3 - min(receipt["cpu"]["threads"], 2)
+        del receipt["file"]
+
+    code, found, why = verdict(capsys, copied(plain, tmp_path, by_other_threads))
+    assert (code, found) == (0, "same within rounding"), why
+    assert "step 1 of 2 (high-noise expert) is the first that differs, by about" in why
 
 
 @pytest.mark.parametrize(("image_format", "name"), [("png", "a.png"), ("jpeg", "a.jpg")])
