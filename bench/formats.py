@@ -1,10 +1,14 @@
 """What each quantised format costs in exactness: of random weights, and of what the embedded model draws.
 
-    python bench/formats.py [--clips 16] [--json FILE]
+    python bench/formats.py [--clips 16] [--json FILE] [--only FORMAT ...]
+    python bench/formats.py --table FILE
 
 The blocks of both experts of the embedded model are stored in each format and loaded from that file. The
-same unseen prompts are drawn from the same noise as from the plain weights. The detector of the tests counts
-the clips whose colour, background, motion and shape are the prompt's. All in float32 on the CPU.
+same unseen prompts are drawn from the same noise as from the plain weights, decoded (exact) and computed as
+stored (`precision: stored`, by the reference arithmetic). The detector of the tests counts the clips whose
+colour, background, motion and shape are the prompt's. All between the products is float32 on the CPU.
+
+--table prints the table of docs/formats.md from results.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import argparse
 import json
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -32,7 +37,10 @@ from drawing import PROPERTIES, draw, unseen_prompts  # noqa: E402
 
 from wan_duet.pipelines.loading.identify import read_part  # noqa: E402
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model  # noqa: E402
+from wan_duet.pipelines.networks.stored_linear import StoredLinear  # noqa: E402
+from wan_duet.pipelines.weights.checkpoint import read_checkpoint  # noqa: E402
 from wan_duet.pipelines.weights.recipe import Recipe  # noqa: E402
+from wan_duet.pipelines.weights.stored_layers import computing_as_stored  # noqa: E402
 from wan_duet.pipelines.weights.stored_tensors import Files  # noqa: E402
 
 SEED = 5  # of the prompts, as in the tests
@@ -45,14 +53,42 @@ KINDS = (
 
 
 def random_weights(kind: str) -> dict[str, float]:
-    """The error of a Gaussian matrix, and how many bits each of its numbers takes."""
+    """The error of a Gaussian matrix, and how many bits each of its numbers takes.
+
+    product: the error of computing as stored with Gaussian tokens, beside the decoded matrix; None where it
+    is always decoded.
+    """
     weight = files.matrices([(1024, 1024)])["layer0.weight"]
     beside, meant = files.FORMATS[kind](weight)
     stored = sum(tensor.nbytes for name, tensor in beside.items() if name != "comfy_quant")
     return {
         "weights": float((meant - weight).norm() / weight.norm()),
         "bits": 8 * stored / weight.numel(),
+        **product_error(beside, meant),
     }
+
+
+@torch.inference_mode()
+def product_error(beside: dict[str, Tensor], meant: Tensor) -> dict[str, Any]:
+    """How one layer computes, and its error relative to the decoded one."""
+    name = "blocks.0.layer"
+    with tempfile.TemporaryDirectory() as made:
+        file = tiny.save(
+            Path(made) / "m.safetensors", {f"{name}.{part}": held for part, held in beside.items()}
+        )
+        plain = Recipe.of({}, read_checkpoint(file).tensors)
+        recipe, (use,) = computing_as_stored(plain, torch.device("cpu"))
+        if use.way is None:
+            return {"format": use.format, "product": None, "reason": use.reason}
+        layer = StoredLinear(recipe.stored[name], None)
+        with Files(torch.device("cpu")) as opened:
+            for part, tensor in recipe.tensors.items():
+                read = torch.nn.Parameter(tensor.compute(opened), requires_grad=False)
+                layer.register_parameter(part.removeprefix(f"{name}."), read)
+        tokens = torch.randn(256, meant.shape[1], generator=torch.Generator().manual_seed(1))
+        exact = tokens.double() @ meant.double().T
+        error = float((layer(tokens).double() - exact).norm() / exact.norm())
+    return {"format": use.format, "product": error}
 
 
 def stored_as(model: WanModel, kind: str, folder: Path) -> WanModel:
@@ -78,21 +114,51 @@ def scores(clips: list[np.ndarray], scenes: list[Any]) -> dict[str, int]:
     }
 
 
-def measure(count: int) -> dict[str, dict[str, float]]:
+def measure(count: int, kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
     pairs = unseen_prompts(count, SEED)
     scenes, prompts = [scene for scene, _ in pairs], [prompt for _, prompt in pairs]
     toy = load_model("toy")
     plain = draw(toy, prompts)
-    found: dict[str, dict[str, float]] = {
+    found: dict[str, dict[str, Any]] = {
         "plain": {"bits": 16, "weights": 0.0, "pixels": 0.0, **scores(plain, scenes)}
     }
-    for kind in KINDS:
+    for kind in kinds:
+        of_layer = random_weights(kind)
         with tempfile.TemporaryDirectory() as made:
-            clips = draw(stored_as(toy, kind, Path(made)), prompts)
-        apart = [np.abs(a.astype(float) - b).mean() / 255 for a, b in zip(clips, plain, strict=True)]
-        found[kind] = {**random_weights(kind), "pixels": float(np.mean(apart)), **scores(clips, scenes)}
-        sys.stderr.write(f"{kind}: {json.dumps(found[kind])}\n")
+            model = stored_as(toy, kind, Path(made))
+            exact = draw(model, prompts)
+            row = {**of_layer, "pixels": apart(exact, plain), **scores(exact, scenes)}
+            if of_layer["product"] is not None:
+                clips = draw(replace(model, precision="stored"), prompts)
+                row["stored"] = {"pixels": apart(clips, exact), **scores(clips, scenes)}
+        found[kind] = row
+        sys.stderr.write(f"{kind}: {json.dumps(row)}\n")
     return found
+
+
+def apart(clips: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:
+    """The mean difference of two lists of clips, as a share of white."""
+    return float(
+        np.mean([np.abs(a.astype(float) - b).mean() / 255 for a, b in zip(clips, others, strict=True)])
+    )
+
+
+def table(results: dict[str, Any]) -> str:
+    """The rows of docs/formats.md: a format, how it computes, its errors, and the scores before and after."""
+    lines = [
+        "| format | computes as stored | error of a product | clips apart | scores exact | scores stored |",
+        "|---|---|---|---|---|---|",
+    ]
+    for kind, row in results["formats"].items():
+        of = "/".join(str(row[name]) for name in PROPERTIES)
+        if "stored" not in row:
+            reason = row.get("reason", "it is not quantised")
+            lines.append(f"| {kind} | no: {reason} | | | {of} | |")
+            continue
+        after = "/".join(str(row["stored"][name]) for name in PROPERTIES)
+        cost = f"{100 * row['product']:.2g} % | {100 * row['stored']['pixels']:.2g} %"
+        lines.append(f"| {kind} | {row['format']} | {cost} | {of} | {after} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -101,9 +167,14 @@ def main() -> None:
     )
     parser.add_argument("--clips", type=int, default=16)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, metavar="FORMAT")
+    parser.add_argument("--table", type=Path, metavar="FILE", help="print the table of results; measure none")
     options = parser.parse_args()
+    if options.table is not None:
+        sys.stdout.write(table(json.loads(options.table.read_text())) + "\n")
+        return
     torch.set_num_threads(1)
-    text = json.dumps({"clips": options.clips, "formats": measure(options.clips)}, indent=1)
+    text = json.dumps({"clips": options.clips, "formats": measure(options.clips, options.only)}, indent=1)
     if options.json is not None:
         options.json.write_text(text + "\n")
     sys.stdout.write(text + "\n")

@@ -74,7 +74,9 @@ class WanDuetLoadModel(io.ComfyNode):
                     options=list(PRECISIONS),
                     default="auto",
                     tooltip="Number format to compute in. auto: as ComfyUI chooses by its flags and the "
-                    "device: fp32 on a CPU, bf16 on most GPUs.",
+                    "device: fp32 on a CPU, bf16 on most GPUs. stored: multiply on the numbers of quantised "
+                    "files where the device can; lossy, and takes less memory. Check and the receipt say "
+                    "what each format does.",
                 ),
                 _file_input(
                     "low_model",

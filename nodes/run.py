@@ -234,6 +234,7 @@ class WanDuetCheck(io.ComfyNode):
         from ..pipelines.generate.lora_findings import fit_findings, lora_findings
         from ..pipelines.generate.media_inputs import media_findings
         from ..pipelines.generate.required_weights import with_lightning
+        from ..pipelines.generate.stored_findings import expected_stored_findings
         from ..pipelines.plan.sigma_picture import picture_of_request
         from ..pipelines.remote.experience import known_spending
 
@@ -253,7 +254,12 @@ class WanDuetCheck(io.ComfyNode):
             novita_model=novita_model,
             media=facts,
             found=[*lora_findings(request.request, sources), *damaged],
-            found_here=[] if model is None else fit_findings(request.request, sources, model, model.family),
+            found_here=[]
+            if model is None
+            else [
+                *fit_findings(request.request, sources, model, model.family),
+                *expected_stored_findings(model, request.request, sources, HostMemory().device),
+            ],
         )
         text = side_by_side(reports) if runner == _ALL else reports[0].text()
         shown: dict[str, Any] = {"text": [text], "wan_duet_check": [report.table() for report in reports]}

@@ -23,13 +23,14 @@ from ..request.check import RUNNERS, check, check_all
 from ..request.field_case import LocalAbilities
 from ..request.kinds import class_of
 from ..request.media_facts import MediaFacts
-from ..request.report import side_by_side
+from ..request.report import Finding, Report, side_by_side
 from ..request.seeds import seed_of
 from ..request.shots import is_film
 from ..video.output import require_writable
 from .models_command import rates_file
 from .remote_command import add_novita_model, known_prices, novita_model
 from .request_flags import (
+    add_precision,
     add_request_flags,
     add_residency,
     chosen_image_model,
@@ -37,6 +38,7 @@ from .request_flags import (
     family_of,
     found_in_loras,
     found_in_media,
+    found_in_precision,
     read_request,
     seconds_of,
     unfit_loras,
@@ -63,11 +65,13 @@ def add_check_commands(commands: Any, kind: str) -> None:
         help="local,fal,novita or all; default: local",
     )
     add_novita_model(checked)
+    add_precision(checked)
     add_request_flags(checked, kind)
 
     text = "print all settings that a run would use; loads no weights"
     planned = add_command(commands, "plan", _plan, text)
     planned.add_argument("--input-size", type=_size, metavar="WxH", help="size of the input image or video")
+    add_precision(planned)
     add_residency(planned)
     planned.add_argument(
         "--seconds-per-forward",
@@ -146,9 +150,13 @@ def _check(options: argparse.Namespace) -> int:
         novita,
         media,
         found=[*found_in_loras(request), *damaged],
-        found_here=[] if family is None else unfit_loras(request, model, family),
+        found_here=[]
+        if family is None
+        else [*unfit_loras(request, model, family), *found_in_precision(request, model)],
         image_family=None if from_image is None else from_image.family,
     )
+    if options.precision is not None:
+        reports = [one if one.runner == "local" else _without_precision(one, options) for one in reports]
     expected = None if family is None else _expected(request, family, model, abilities)
     if expected is not None:
         seconds = expected.total_s
@@ -165,6 +173,11 @@ def _check(options: argparse.Namespace) -> int:
         if expected is not None:
             print(expected.text())
     return 0 if any(report.ok for report in reports) else 2
+
+
+def _without_precision(report: Report, options: argparse.Namespace) -> Report:
+    reason = f"{report.runner} computes in its own precision; this is a setting of --on local"
+    return report.with_findings([Finding("precision", "impossible", options.precision, None, reason)])
 
 
 def _bench(options: argparse.Namespace) -> int:
@@ -204,7 +217,12 @@ def _plan(options: argparse.Namespace) -> int:
     damaged, measured = found_in_media(request)
     warned = [replace(finding, status="warning") for finding in damaged]  # the same holds for its inputs
     media = MediaFacts(size=options.input_size) if options.input_size else measured
-    found = [*found_in_loras(request), *unfit_loras(request, model, family), *warned]
+    found = [
+        *found_in_loras(request),
+        *unfit_loras(request, model, family),
+        *found_in_precision(request, model),
+        *warned,
+    ]
     report = check(request, family=family, abilities=whole, media=media, found=found)
     plan = make_plan(report.require(), family, seed or 0)
     if options.picture is not None:

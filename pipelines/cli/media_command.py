@@ -69,7 +69,8 @@ def add_media_command(commands: Any) -> None:
     source = decode.add_mutually_exclusive_group(required=True)
     source.add_argument("--model", metavar="toy|FOLDER", help="the model that made the latents")
     source.add_argument("--vae", type=Path, metavar="FILE|FOLDER", help="or only its VAE")
-    decode.add_argument("--precision", choices=PRECISIONS, default="auto", help="of the VAE; default: auto")
+    formats = [name for name in PRECISIONS if name != "stored"]  # of experts alone
+    decode.add_argument("--precision", choices=formats, default="auto", help="of the VAE; default: auto")
     _add_edit(decode, fps="frame rate before interpolation")
 
 

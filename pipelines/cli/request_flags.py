@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..device.precision import PRECISIONS
 from ..embedded.toy_model import TOY, TOY_IMAGE, embedded_loras
 from ..errors import RequestError
 from ..kernels.kernel_names import COMPILER
@@ -31,6 +32,7 @@ __all__ = [
     "DEFAULT_KIND",
     "add_model",
     "add_model_flags",
+    "add_precision",
     "add_request_flags",
     "add_residency",
     "chosen_image_model",
@@ -38,6 +40,7 @@ __all__ = [
     "family_of",
     "found_in_loras",
     "found_in_media",
+    "found_in_precision",
     "load_chosen",
     "read_request",
     "seconds_of",
@@ -125,6 +128,17 @@ def add_model(parser: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="text or image classifier, or both in FOLDER/text and FOLDER/image, for enable_safety_checker "
         "and enable_output_safety_checker",
+    )
+
+
+def add_precision(parser: argparse.ArgumentParser) -> None:
+    """Add --precision."""
+    parser.add_argument(
+        "--precision",
+        choices=PRECISIONS,
+        default=None,
+        help="dtype of the computation; default: auto. stored multiplies on the numbers of quantised files "
+        "where the device can, with quantised inputs: lossy, less memory; a check says what each format does",
     )
 
 
@@ -221,7 +235,7 @@ def chosen_model(options: argparse.Namespace) -> WanModel | None:
     if options.model is None:
         _refuse_parts_alone(options)
         return None
-    return load_chosen(options, options.model, "auto")
+    return load_chosen(options, options.model, getattr(options, "precision", None))
 
 
 def family_of(options: argparse.Namespace, model: WanModel | None) -> Family:
@@ -247,6 +261,18 @@ def unfit_loras(request: WanRequest, model: WanModel | None, family: Family) -> 
     from ..weights.lora.find import LoraSources
 
     return fit_findings(request, LoraSources(embedded=embedded_loras()), model, family)
+
+
+def found_in_precision(request: WanRequest, model: WanModel | None) -> list[Finding]:
+    """Return what a model that is to compute on stored numbers does with its formats on this device."""
+    if model is None or model.precision != "stored":
+        return []
+    from ..device.memory import DeviceMemory
+    from ..generate.stored_findings import expected_stored_findings
+    from ..weights.lora.find import LoraSources
+
+    sources = LoraSources(embedded=embedded_loras())
+    return expected_stored_findings(model, request, sources, DeviceMemory().device)
 
 
 def _has_loras(request: WanRequest) -> bool:

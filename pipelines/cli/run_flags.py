@@ -11,12 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..device.memory import DeviceMemory
-from ..device.precision import PRECISIONS, Precision
+from ..device.precision import Precision
 from ..download.folders import data_folder
 from ..embedded.toy_model import EMBEDDED, embedded_loras
 from ..errors import RequestError
 from ..kernels.kernel_names import ATTENTIONS, KERNELS
-from .request_flags import add_residency, chosen_image_model, load_chosen, seconds_of
+from .request_flags import (
+    add_precision,
+    add_residency,
+    chosen_image_model,
+    load_chosen,
+    seconds_of,
+)
 from .terminal import TerminalProgress, print_findings
 
 if TYPE_CHECKING:
@@ -37,9 +43,7 @@ __all__ = [
 
 def add_run_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags of device, precision, kernels, memory, LoRAs and speech."""
-    parser.add_argument(
-        "--precision", choices=PRECISIONS, default=None, help="dtype of the computation; default: auto"
-    )
+    add_precision(parser)
     add_machine_flags(parser)
     add_residency(parser)
     parser.add_argument(

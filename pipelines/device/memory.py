@@ -174,8 +174,13 @@ class DeviceMemory:
 
 
 def compute_dtype(precision: Precision, memory: Memory, part: Part) -> torch.dtype:
-    """Return the dtype of a network: of the chosen precision, or for `auto` the one `memory` prefers."""
-    return memory.auto_dtype(part) if precision == "auto" else torch_dtype(precision)
+    """Return the dtype of a network: of the chosen precision, else the one `memory` prefers.
+
+    With `stored` it is the dtype between the products.
+    """
+    if precision == "auto" or precision == "stored":
+        return memory.auto_dtype(part)
+    return torch_dtype(precision)
 
 
 def under_cap(device: torch.device, free_bytes: int, returned_bytes: int = 0) -> int:

@@ -23,8 +23,9 @@ __all__ = [
 ]
 
 Fixed = Literal["fp32", "bf16", "fp16"]
-Precision = Literal["auto", "fp32", "bf16", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
+Precision = Literal["auto", "fp32", "bf16", "fp16", "stored"]
+"""`stored` multiplies on the numbers of quantised files where the device can, else computes as `auto`."""
+PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16", "stored")
 
 Part = Literal["transformer", "vae", "text_encoder"]
 """The networks for which ComfyUI has a rule each; CLIP's image encoder follows `text_encoder`, as in core."""

@@ -31,6 +31,7 @@ from ..sampling.step_fingerprints import STEP_FINGERPRINTS, Fingerprint
 from ..version import VERSION
 from ..video.frame_hash import FRAMES_SHA256
 from .cpu_settings import changed_settings, cpu_settings
+from .stored_findings import stored_findings, stored_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,10 +127,11 @@ def make_receipt(run: Run, notes: Sequence[Finding], *, prompt: str, latents_sha
             "kernels_refused": dict(run.choices.refused),
             "vae": _vae(run),
             **_host_record(model),
+            **stored_record(model, run.memory.device),
             "files": model.hashes(),
             "loras": [{**lora.as_dict(), **_origin(lora.file)} for lora in model.loras],
         },
-        **_lossy(plan),
+        **_lossy(run),
         "latents_sha256": latents_sha256,
         "memory": run.estimate.as_dict(),
         "versions": library_versions(),
@@ -138,11 +140,13 @@ def make_receipt(run: Run, notes: Sequence[Finding], *, prompt: str, latents_sha
     }
 
 
-def _lossy(plan: Plan) -> dict[str, Any]:
+def _lossy(run: Run) -> dict[str, Any]:
     """Return what was chosen and changed the result; nothing if nothing did."""
-    if plan.extra_guidance is None:
-        return {}
-    acting = plan.extra_guidance.acting(plan.guidance, plan.experts[plan.start_step :])
+    plan, acting = run.plan, list[str]()
+    if plan.extra_guidance is not None:
+        acting += plan.extra_guidance.acting(plan.guidance, plan.experts[plan.start_step :])
+    if any(finding.status == "warning" for finding in stored_findings(run.model, run.memory.device)):
+        acting.append("precision_stored")
     return {"lossy_by_choice": acting} if acting else {}
 
 

@@ -65,6 +65,7 @@ from .speech_run import SPEECH, estimate_speech_memory, make_speech
 from .stages import float_choices, sample
 from .start_images import conditions_of
 from .start_latents import input_latents
+from .stored_findings import stored_findings
 
 __all__ = [
     "Acceleration",
@@ -295,6 +296,7 @@ def decide(
     the run.
     """
     require_suffix(out, plan.output)
+    report = report.with_findings(stored_findings(model, memory.device))
     log.info("%s", describe(plan))
     options["tell"](report.told)
     vae = vae_kernels(model, memory)

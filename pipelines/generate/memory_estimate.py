@@ -14,6 +14,7 @@ from ..loading.host_model import HostModel
 from ..loading.wan_model import WanModel
 from ..networks.expert import EXPERT, forward_bytes, token_count
 from ..networks.network_kind import NetworkKind
+from ..networks.stored_linear import stored_working_bytes
 from ..networks.text_encoder import text_dtypes, text_encoder_bytes
 from ..sampling.step_cache import CACHED_SHARE
 from ..streaming.executor import unit_sizes
@@ -161,7 +162,8 @@ def estimate_memory(
     text, text_dtype = model.text_encoder, compute_dtype(model.precision, memory, "text_encoder")
     vae_memory = memory.for_part("vae")
     after, apart = _vae_stage(model, vae_memory, latent_shape), vae_memory.device != device
-    recipes = {name: model.experts[name] for name in dict.fromkeys(experts)}
+    computing = model.experts_on(device)
+    recipes = {name: computing[name] for name in dict.fromkeys(experts)}
     denoising = []
     if recipes:
         chunk = chunk_tokens(model, latent_shape, memory) if kind.in_parts else 0
@@ -263,7 +265,8 @@ def usual_chunk(
 
 def sampling_bytes(recipe: Recipe, latent_shape: Sequence[int], dtype: torch.dtype, chunk: int = 0) -> int:
     """Return the bytes of one forward and of the next unit, which is made at the same time."""
-    return forward_bytes(recipe.config, latent_shape, dtype, chunk) + making_bytes(recipe)
+    working = forward_bytes(recipe.config, latent_shape, dtype, chunk) + making_bytes(recipe)
+    return working + stored_working_bytes(recipe.stored, token_count(recipe.config, latent_shape))
 
 
 def vae_working_bytes(

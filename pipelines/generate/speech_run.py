@@ -258,7 +258,8 @@ def _sampling(speech: _Speech, heard: _Heard) -> ClipSampling | None:
     if heard.prompts is None or heard.features is None:
         return None
     run, plan = speech.run, speech.run.plan
-    recipe, sampling = run.own_model.experts["high"], Sampling.of_plan(plan)
+    recipe = run.own_model.experts_on(run.memory.device)["high"]
+    sampling = Sampling.of_plan(plan)
     speaker = Executor(
         {"high": recipe},
         run.dtype,

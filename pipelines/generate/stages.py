@@ -36,6 +36,7 @@ from ..vae.tiles import Tiling
 from ..video.frame_stream import close
 from .conditions import require_channels
 from .memory_estimate import chunk_tokens, estimate_memory, frame_size, vae_working_bytes
+from .stored_findings import stored_findings
 
 __all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "float_choices", "sample"]
 
@@ -171,13 +172,15 @@ def sample(
     choices = choices or float_choices(model, latents.shape, memory)
     if estimate.residency is not None:
         log.info("experts: %s; %s", estimate.residency.text(), choices.text())
+    for finding in stored_findings(model, device):
+        log.info("%s", finding.line())
     working_bytes = max(stage.working_bytes for stage in estimate.stages)
     draw = start.noise_sampler
     if draw is not None and kept is not None:
         draw = partial(_noise_beside, draw, current, _by_frame(kept).to(device))
     solver = new_solver(sampling.solver, schedule.sigmas, draw)
     with Executor(
-        model.experts,
+        model.experts_on(device),
         dtype,
         memory,
         progress.check,

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from ..device.memory import KeepAlive
 from ..device.precision import Precision
@@ -24,6 +25,7 @@ from ..weights.lora.coverage import LoraReport
 from ..weights.lora.lora_file import read_lora
 from ..weights.lora.metadata import adapter_config_beside
 from ..weights.recipe import Recipe
+from ..weights.stored_layers import StoredUse, computing_as_stored
 from ..weights.stored_tensors import is_safetensors
 from .all_in_one import parts_of
 from .architecture import folder_recipe, require_configured
@@ -32,6 +34,9 @@ from .identify import Kind, choose, read_part
 from .missing_files import PartName, missing, moved, public_page
 from .vae_layout import vae_recipe
 from .wav2vec_layout import audio_encoder_recipe, choose_audio_encoder
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["FileChoice", "WanModel", "load_model", "read_experts"]
 
@@ -94,6 +99,19 @@ class WanModel:
             reports.append(report)
         return replace(self, experts=MappingProxyType(experts), loras=tuple(reports))
 
+    def experts_on(self, device: torch.device) -> dict[str, Recipe]:
+        """Return the recipes by which the experts compute on `device`: on stored numbers, if chosen."""
+        return {name: recipe for name, (recipe, _) in self._computing_on(device).items()}
+
+    def stored_uses(self, device: torch.device) -> dict[str, tuple[StoredUse, ...]]:
+        """Return how the layers of each expert compute on `device`; nothing unless `precision` is stored."""
+        return {name: uses for name, (_, uses) in self._computing_on(device).items()}
+
+    def _computing_on(self, device: torch.device) -> dict[str, tuple[Recipe, tuple[StoredUse, ...]]]:
+        if self.precision != "stored":
+            return {name: (recipe, ()) for name, recipe in self.experts.items()}
+        return {name: computing_as_stored(recipe, device) for name, recipe in self.experts.items()}
+
     @property
     def components(self) -> dict[str, Recipe]:
         """Return the recipe of every network, by name."""
@@ -153,6 +171,10 @@ def load_model(
     Raises ModelError naming what is missing, of the wrong kind, or of another model.
     """
     parse_residency(residency)
+    if precision == "stored" and preferences is not None and preferences.compiler is not None:
+        raise ModelError(
+            "compile: compiled blocks do not compute on stored numbers; leave one of the two out"
+        )
     path, experts = _located(source), read_experts(source, low)
     folder = path if _is_whole(path) else None
     index = read_json(path / "model_index.json") if folder else {}

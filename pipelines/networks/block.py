@@ -11,6 +11,7 @@ from functools import lru_cache, partial
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
+import torch.nn.functional as F  # noqa: N812  its usual name
 from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ from ..kernels.choices import FloatChoices
 from ..kernels.operations import Operations, Rope
 from ..sampling.nag import AttentionGuidance
 from .attention_guidance import guided_attention
+from .stored_linear import StoredLinear
 
 __all__ = ["OwnBlock", "Rotary", "modulation_rows", "replace_block_forward"]
 
@@ -182,8 +184,10 @@ def _projections(
     return query, key, value
 
 
-def _linear(layer: nn.Linear, hidden: Tensor, place: Tensor | None) -> Tensor:
+def _linear(layer: nn.Linear | StoredLinear, hidden: Tensor, place: Tensor | None) -> Tensor:
     """Return layer(hidden), written to `place` if given; contiguous."""
+    if isinstance(layer, StoredLinear):
+        return layer(hidden, place)  # type: ignore[no-any-return]
     if place is None:
         made: Tensor = layer(hidden)
         return made
@@ -214,7 +218,10 @@ def _after_attention(
     hidden, normed = do.gated_norm(hidden, update, None, about_ff.weight, about_ff.bias, block.norm3.eps)
     del update
     widen, narrow = block.ffn.net[0].proj, block.ffn.net[2]
-    wide = do.gelu_linear(normed, widen.weight, widen.bias)
+    if isinstance(widen, StoredLinear):
+        wide = F.gelu(widen(normed), approximate="tanh")
+    else:
+        wide = do.gelu_linear(normed, widen.weight, widen.bias)
     del normed
     update = narrow(wide)
     del wide

@@ -14,6 +14,7 @@ from ..kernels.choices import FloatChoices
 from ..sampling.engine import Condition
 from ..sampling.step_cache import BlockCache
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32
+from ..weights.stored_parts import stored_dtypes
 from .network_kind import NetworkKind
 from .step_cache_hook import with_step_cache
 from .transformer import replace_transformer_forward
@@ -56,8 +57,12 @@ def velocity_of(
 
 
 def expert_dtypes(dtype: torch.dtype) -> DTypeRule:
-    """Return `dtype`, but float32 for norms, modulation tables and the time embedder, as diffusers does."""
-    return keeping_fp32(WanTransformer3DModel._keep_in_fp32_modules, dtype)
+    """Return `dtype`, but float32 for norms, modulation tables and the time embedder, as diffusers does.
+
+    Numbers that layers compute with as stored keep their own.
+    """
+    usual = keeping_fp32(WanTransformer3DModel._keep_in_fp32_modules, dtype)
+    return lambda name: stored_dtypes(name) or usual(name)
 
 
 def forward_bytes(

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ..errors import ModelError
 from ..kernels.choices import FloatChoices
 from ..networks.network_kind import NetworkKind
+from ..networks.stored_linear import replace_linears
 from ..weights.recipe import DTypeRule, Recipe, TensorRecipe
 from .transfer import DeviceEvent, Transfer
 from .unit_schedule import Unit
@@ -118,7 +119,7 @@ class BufferPool:
         return self._buffers[number].tensors
 
     def meta_network(self, recipe: Recipe, block_forward: BlockForward, kind: NetworkKind) -> MetaNetwork:
-        """Return the network for a recipe. Recipes of one configuration share a network."""
+        """Return the network for a recipe. Recipes of one configuration, with the same layers, share one."""
         meta = next((meta for meta in self._networks if meta.serves(recipe, self.choices)), None)
         if meta is None:
             meta = MetaNetwork(recipe, self._device, self.choices, kind)
@@ -154,9 +155,10 @@ class MetaNetwork:
     ) -> None:
         """Raises ModelError when the recipe does not fit the network."""
         network: Any = kind.blank(recipe, choices, device)
+        replace_linears(network, recipe.stored)
         self.network: nn.Module = network
         self.before_blocks = int(recipe.units[0] == "head")
-        self._config, self._choices = dict(recipe.config), choices
+        self._config, self._choices, self._stored = dict(recipe.config), choices, dict(recipe.stored)
         modules = dict(network.named_modules())
         self._blank: dict[str, Tensor] = dict(network.named_parameters())
         self.require_fit(recipe)
@@ -168,7 +170,8 @@ class MetaNetwork:
         network.blocks = nn.ModuleList(self._hooked)
 
     def serves(self, recipe: Recipe, choices: FloatChoices) -> bool:
-        return self._config == dict(recipe.config) and self._choices == choices
+        alike = self._config == dict(recipe.config) and self._stored == dict(recipe.stored)
+        return alike and self._choices == choices
 
     def require_fit(self, recipe: Recipe) -> None:
         """Raises ModelError when a recipe of this configuration has other tensors than the network."""

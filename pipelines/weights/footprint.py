@@ -9,7 +9,15 @@ from .stored_tensors import StoredTensor
 
 __all__ = ["making_bytes", "mapped_bytes", "stays_as_stored", "unit_bytes", "weight_bytes"]
 
-_FILE_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_FILE_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I8": torch.int8,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
 
 
 def weight_bytes(recipe: Recipe, dtype_of: DTypeRule) -> int:

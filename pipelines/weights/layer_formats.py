@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..errors import ModelError
+from ..kernels.block_scales import scale_grid
 from .number_formats import (
     BlockFloat4,
     BlockFloat8,
@@ -19,7 +20,6 @@ from .number_formats import (
     RotatedInt4,
     ScaledNumbers,
     ceil_div,
-    scale_grid,
 )
 from .quantisation_hints import QuantisationHint
 from .stored_tensors import NUMBERS, StoredTensor

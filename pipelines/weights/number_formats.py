@@ -1,8 +1,7 @@
 """Decodes the formats that quantised matrices are stored in, some rows at a time, in float32.
 
 Sources: comfy-kitchen 0.2.31 (backends/eager, float_utils.py), which ComfyUI reads with; musubi-tuner
-(fp8_optimization_utils.py) for blocks along a row; NVIDIA's "Block Scaling Factors Layout" (cuBLAS) for the
-order of the scales of nvfp4 and mxfp8.
+(fp8_optimization_utils.py) for blocks along a row.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from ..kernels.block_scales import e8m0_scale, from_e2m1, in_order
 from .stored_tensors import StoredTensor
 
 __all__ = [
@@ -27,15 +27,10 @@ __all__ = [
     "Rows",
     "ScaledNumbers",
     "ceil_div",
-    "scale_grid",
 ]
 
 Read = Callable[[StoredTensor], Tensor]
 Rows = Callable[[int, int], Tensor]  # (start, stop) -> float32, (stop - start, columns)
-
-# The values of e2m1 by their bits: two of exponent, one of mantissa (OCP Microscaling v1.0, 5.3.3).
-_E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
-_GRID_ROWS, _GRID_COLUMNS = 128, 4  # of one tile of block scales, stored as 32 lines of 16
 
 
 class NumberFormat(Protocol):
@@ -88,18 +83,23 @@ class ScaledNumbers:
     def decoder(self, read: Read) -> Rows:
         weight = read(self.weight)
         weight = weight.reshape(weight.shape[0] if self.shape else 1, -1)
-        block_rows, block_columns = self.block
-        scale = read(self.scale).float().reshape(ceil_div(len(weight), block_rows), -1)
-        if self.factor is not None:
-            scale = scale * read(self.factor).float()
+        block_columns, scale = self.block[1], self.row_scales(read)
 
         def rows(start: int, stop: int) -> Tensor:
-            of_rows = scale[torch.arange(start, stop, device=scale.device) // block_rows]
+            of_rows = scale[start:stop]
             if of_rows.shape[1] > 1:
                 of_rows = of_rows.repeat_interleave(block_columns, 1)[:, : weight.shape[1]]
             return weight[start:stop].to(torch.float32, copy=True).mul_(of_rows)
 
         return rows
+
+    def row_scales(self, read: Read) -> Tensor:
+        """Return the scales of every row (rows, blocks), float32."""
+        rows, block_rows = (self.shape or (1,))[0], self.block[0]
+        scale = read(self.scale).float().reshape(ceil_div(rows, block_rows), -1)
+        if self.factor is not None:
+            scale = scale * read(self.factor).float()
+        return scale[torch.arange(rows, device=scale.device) // block_rows]
 
 
 @dataclass(frozen=True)
@@ -120,8 +120,8 @@ class BlockFloat8:
 
     def decoder(self, read: Read) -> Rows:
         weight = read(self.weight)
-        exponents = _in_order(read(self.scale).view(torch.uint8), len(weight), weight.shape[1] // 32)
-        scale = (exponents.int() << 23).view(torch.float32)[..., None]  # the exponent of a float32; 0 is 0
+        exponents = in_order(read(self.scale).view(torch.uint8), len(weight), weight.shape[1] // 32)
+        scale = e8m0_scale(exponents)[..., None]
 
         def rows(start: int, stop: int) -> Tensor:
             blocks = weight[start:stop].float().reshape(stop - start, -1, 32)
@@ -152,13 +152,11 @@ class BlockFloat4:
 
     def decoder(self, read: Read) -> Rows:
         packed = read(self.weight)
-        stored = _in_order(read(self.scale).view(torch.uint8), len(packed), packed.shape[1] // 8)
+        stored = in_order(read(self.scale).view(torch.uint8), len(packed), packed.shape[1] // 8)
         scale = (read(self.factor).float().reshape(()) * stored.view(torch.float8_e4m3fn).float())[..., None]
-        values = torch.tensor([*_E2M1, *(-value for value in _E2M1)], device=packed.device)
 
         def rows(start: int, stop: int) -> Tensor:
-            bits = packed[start:stop]
-            numbers = values[torch.stack([bits >> 4, bits & 15], -1).int()]
+            numbers = from_e2m1(packed[start:stop])
             return (numbers.reshape(stop - start, -1, 16) * scale[start:stop]).flatten(1)
 
         return rows
@@ -181,13 +179,21 @@ class RotatedInt4:
         return self.weight.shape[0], self.weight.shape[1] * 2
 
     def decoder(self, read: Read) -> Rows:
-        packed, scale = read(self.weight).view(torch.uint8), read(self.scale).float().reshape(-1, 1)
+        return _times(self.integers(read), self.row_scales(read))
+
+    def integers(self, read: Read) -> Rows:
+        """Return a function that decodes some rows without their scale: whole numbers, -8 to 7."""
+        packed = read(self.weight).view(torch.uint8)
 
         def rows(start: int, stop: int) -> Tensor:
             signed = (_low_first(packed[start:stop]).to(torch.int8) ^ 8) - 8  # two's complement
-            return signed.float() * scale[start:stop]
+            return signed.float()
 
         return rows
+
+    def row_scales(self, read: Read) -> Tensor:
+        """Return the scale of every row (rows, 1), float32."""
+        return read(self.scale).float().reshape(-1, 1)
 
 
 @dataclass(frozen=True)
@@ -215,38 +221,32 @@ class GroupedInt4:
         return self.weight.shape[0], self.weight.shape[1] * 2
 
     def decoder(self, read: Read) -> Rows:
-        packed, row_scale = read(self.weight).view(torch.uint8), read(self.row_scale).float().reshape(-1, 1)
-        stored = read(self.group_scale)
+        return _times(self.integers(read), self.row_scales(read))
+
+    def integers(self, read: Read) -> Rows:
+        """Return a function that decodes some rows without their scale: whole numbers, -127 to 127."""
+        packed, stored = read(self.weight).view(torch.uint8), read(self.group_scale)
         group_scale = (stored.view(torch.float8_e4m3fn) if stored.dtype == torch.uint8 else stored).float()
         plain = torch.arange(-8.0, 8.0, device=packed.device)
         values = plain if self.codebook is None else read(self.codebook).float().reshape(16)
 
         def rows(start: int, stop: int) -> Tensor:
             grouped = values[_low_first(packed[start:stop]).int()].reshape(stop - start, -1, self.group)
-            integers = (grouped * group_scale[start:stop, :, None]).round_().clamp_(-127, 127)
-            return integers.flatten(1) * row_scale[start:stop]
+            return (grouped * group_scale[start:stop, :, None]).round_().clamp_(-127, 127).flatten(1)
 
         return rows
+
+    def row_scales(self, read: Read) -> Tensor:
+        """Return the scale of every row (rows, 1), float32."""
+        return read(self.row_scale).float().reshape(-1, 1)
 
 
 def ceil_div(number: int, by: int) -> int:
     return -(-number // by)
 
 
-def scale_grid(rows: int, columns: int) -> int:
-    """Return how many block scales are stored for a grid of rows x columns: whole tiles."""
-    return ceil_div(rows, _GRID_ROWS) * _GRID_ROWS * ceil_div(columns, _GRID_COLUMNS) * _GRID_COLUMNS
-
-
-def _in_order(stored: Tensor, rows: int, columns: int) -> Tensor:
-    """Return the (rows, columns) block scales that are stored in tiles for the matrix units of a device.
-
-    Tiles of 128 rows and 4 columns follow each other row by row. In a tile, line r holds the scales of the
-    rows r, 32 + r, 64 + r and 96 + r, four each.
-    """
-    across = ceil_div(columns, _GRID_COLUMNS)
-    tiles = stored.reshape(-1, across, 32, 4, _GRID_COLUMNS)  # (down, across, line, quarter, column)
-    return tiles.permute(0, 3, 2, 1, 4).reshape(-1, across * _GRID_COLUMNS)[:rows, :columns]
+def _times(integers: Rows, row_scales: Tensor) -> Rows:
+    return lambda start, stop: integers(start, stop) * row_scales[start:stop]
 
 
 def _low_first(packed: Tensor) -> Tensor:

@@ -7,8 +7,8 @@
     blocks.0.ffn.0.weight._data         Wan2GP (quanto), with `weight._scale`
     blocks.0.ffn.0.comfy_quant          the name of a format of ComfyUI, with more tensors for some
 
-Scales of the input (`scale_input`, `input_scale`) serve a product in the stored format. Ours is done in the
-precision of the network, so they are not read.
+Scales of the input (`scale_input`, `input_scale`) are not read: products are done in the precision of the
+network, and those on stored numbers have a scale for each token.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..device.ram import trim_heap
 from ..errors import ModelError
+from ..kernels.stored_products import StoredLayer
 from .stored_tensors import Files, Source
 
 __all__ = ["DTypeRule", "Delta", "Recipe", "TensorRecipe", "keeping_fp32", "materialise"]
@@ -43,6 +44,16 @@ class Delta(Protocol):
     @property
     def adds_in_place(self) -> bool:
         """Whether `add_to` allocates no other tensor of that size."""
+
+    @property
+    def rank(self) -> int | None:
+        """The rank of a change that is the product of two factors; None for every other."""
+
+    def factors(self, files: Files) -> tuple[Tensor, Tensor]:
+        """Return the factors of a change that has a rank: up (out, r) at its strength, and down (r, in).
+
+        Both are float32 on `files.device`.
+        """
 
     def add_to(self, total: Tensor, files: Files, base: Tensor) -> None:
         """Add the change, at its strength, to `total`.
@@ -91,11 +102,13 @@ class Recipe:
 
     config: the configuration of its class (`config.json`).
     notes:  what its user should know of the files, such as tensors that are left out.
+    stored: the layers that compute on the numbers of their file; none unless that was asked for.
     """
 
     config: Mapping[str, Any]
     tensors: Mapping[str, TensorRecipe] = field(repr=False)
     notes: tuple[str, ...] = ()
+    stored: Mapping[str, StoredLayer] = field(default_factory=dict, repr=False)
 
     @classmethod
     def of(

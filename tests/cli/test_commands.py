@@ -514,3 +514,21 @@ def test_a_check_where_rates_are_known_says_what_a_run_on_these_inputs_may_take(
     file.write_text(json.dumps({"prompt": "a fox", **inputs}))
     assert main(["check", str(file), "--kind", kind]) == 0
     assert "forwards of" in capsys.readouterr().out
+
+
+def test_check_says_what_computing_on_stored_numbers_does(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ["--model", "toy", "--precision", "stored", "--json"]
+    assert main(["check", write(), "--on", "local,fal", *asked]) == 0
+    reports = json.loads(capsys.readouterr().out)["reports"]
+    here, there = (
+        [finding for finding in report["findings"] if finding["field"] == "precision"] for report in reports
+    )
+    assert [(one["status"], one["used"]) for one in here] == [("adjusted", "auto")]
+    assert "60 layers in plain numbers" in here[0]["reason"]
+    assert [one["status"] for one in there] == ["impossible"]
+    assert "fal computes in its own precision" in there[0]["reason"]
+    assert main(["plan", write(), *asked]) == 0
+    report = json.loads(capsys.readouterr().out)["report"]
+    assert [one["reason"] for one in report["findings"] if one["field"] == "precision"] == [here[0]["reason"]]

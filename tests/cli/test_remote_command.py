@@ -405,6 +405,7 @@ def test_ctrl_c_cancels_the_job_at_the_provider(tmp_path: Path, folder: Path, se
         ["--on", "fal", "--model", "toy"],
         ["--model", "toy", "--resubmit"],
         ["--on", "fal", "--device", "cpu"],
+        ["--on", "fal", "--precision", "stored"],
         ["--on", "fal", "--allow-partial-loras"],
         ["--on", "fal", "--novita-model", "Wan 2.2"],
         ["--model", "toy", "--novita-model", "Wan 2.2"],

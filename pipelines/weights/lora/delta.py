@@ -132,21 +132,27 @@ class LowRank(_Additive):
     def adds_in_place(self) -> bool:
         return self.mid is None
 
+    @property
+    def rank(self) -> int | None:
+        """None with `mid`: then it is no product of two factors."""
+        return self.down.shape[0] if self.mid is None else None
+
     def read(self, files: Files) -> Tensor:
-        up, down = self._factors(files)
+        up, down = self.factors(files)
         return up @ down if self.mid is None else _tucker(read_finite(files, self.mid), up.T, down)
 
     def add_to(self, total: Tensor, files: Files, times: float, base: Tensor) -> None:
         """Add the change with one matrix product if possible: fewer kernels queue behind a busy GPU."""
         if self.mid is None:
-            total.view(self.matrix).addmm_(*self._factors(files), alpha=times)
+            total.view(self.matrix).addmm_(*self.factors(files), alpha=times)
         else:
             super().add_to(total, files, times, base)
 
     def vanishes(self, files: Files) -> bool:
         return any_zero(files, self.down, self.up, self.mid)
 
-    def _factors(self, files: Files) -> tuple[Tensor, Tensor]:
+    def factors(self, files: Files) -> tuple[Tensor, Tensor]:
+        """Return up (out, r) and down (r, in)."""
         return read_finite(files, self.up).flatten(1), read_finite(files, self.down).flatten(1)
 
 
@@ -247,6 +253,17 @@ class LoraDelta:
     @property
     def adds_in_place(self) -> bool:
         return self.magnitude is None and self.form.adds_in_place
+
+    @property
+    def rank(self) -> int | None:
+        return self.form.rank if self.magnitude is None and isinstance(self.form, LowRank) else None
+
+    def factors(self, files: Files) -> tuple[Tensor, Tensor]:
+        """Raises LoraError for a change without a rank, else as `add_to`."""
+        if self.rank is None or not isinstance(self.form, LowRank):
+            raise LoraError(f"{self.file.name}: a {type(self.form).__name__} has no factors")
+        up, down = self.form.factors(files)
+        return up * (self.scale * self.strength), down
 
     def add_to(self, total: Tensor, files: Files, base: Tensor) -> None:
         """Add the change to `total`.

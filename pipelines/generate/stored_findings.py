@@ -1,0 +1,62 @@
+"""Says what `precision: stored` does with the layers of a model on a device."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from dataclasses import asdict, replace
+from itertools import chain
+from typing import Any
+
+import torch
+
+from ..errors import WanDuetError
+from ..loading.host_model import AnyModel, HostModel
+from ..progress import Silent
+from ..request.base import WanRequest
+from ..request.local_settings import stage_loras
+from ..request.report import Finding
+from ..weights.lora.find import LoraSources
+from ..weights.stored_layers import StoredUse, side_share
+from .lora_chain import with_loras
+
+__all__ = ["expected_stored_findings", "stored_findings", "stored_record"]
+
+
+def stored_findings(model: AnyModel, device: torch.device) -> list[Finding]:
+    """Return the finding of a model that is to compute on stored numbers; none for any other."""
+    if isinstance(model, HostModel) or model.precision != "stored":
+        return []
+    layers: Counter[StoredUse] = Counter()
+    for use in chain.from_iterable(model.stored_uses(device).values()):
+        layers[replace(use, layers=0)] += use.layers
+    text = "; ".join(replace(use, layers=count).text() for use, count in layers.items())
+    if not any(use.way for use in layers):
+        reason = f"nothing computes on stored numbers here, so the run is exact: {text}"
+        return [Finding("precision", "adjusted", "stored", "auto", reason)]
+    share = max(side_share(recipe) for recipe in model.experts_on(device).values())
+    loras = f"; LoRAs beside the products add {share:.1%} to their work" if share else ""
+    return [Finding("precision", "warning", "stored", "stored", f"lossy by choice: {text}{loras}")]
+
+
+def expected_stored_findings(
+    model: AnyModel | None, request: WanRequest, sources: LoraSources, device: torch.device
+) -> list[Finding]:
+    """Return what `stored_findings` will say once the LoRAs of the request are attached.
+
+    sources: those without downloads. LoRAs that are not here or do not fit are told elsewhere.
+    """
+    if model is None or model.precision != "stored":
+        return []
+    loras = [*(getattr(request, "loras", None) or ()), *stage_loras(request.local)]
+    with contextlib.suppress(WanDuetError):
+        model = with_loras(model, loras, sources, Silent(), allow_partial=True)
+    return stored_findings(model, device)
+
+
+def stored_record(model: AnyModel, device: torch.device) -> dict[str, Any]:
+    """Return what a receipt says of it: nothing unless it was chosen."""
+    if isinstance(model, HostModel) or model.precision != "stored":
+        return {}
+    uses = model.stored_uses(device)
+    return {"stored": {expert: [asdict(use) for use in of_expert] for expert, of_expert in uses.items()}}
