@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from server import PromptServer
@@ -11,10 +11,12 @@ from server import PromptServer
 from ..pipelines.request import Finding
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from ..pipelines.loading.host_model import AnyModel
     from .comfy_interface import ui
 
-__all__ = ["FINDINGS", "NodeFindings", "notes_of_model", "with_findings"]
+__all__ = ["FINDINGS", "NodeFindings", "colour_findings", "notes_of_model", "with_findings"]
 
 log = logging.getLogger(__name__)
 
@@ -45,14 +47,26 @@ class NodeFindings:
         PromptServer.instance.send_sync(FINDINGS, shown, PromptServer.instance.client_id)
         (_shown.add if self.found else _shown.discard)(self._node_id)
 
+    def notes_on(self, field: str, name: str) -> Callable[[str], None]:
+        """Return a function that shows a note on the file `name` of an input."""
+        return lambda note: self.tell([Finding(field, "warning", name, None, note)])
+
 
 def with_findings(
-    shown: ui.SavedImages | ui.PreviewVideo | None, findings: Sequence[Finding]
+    shown: ui.SavedImages | ui.PreviewImage | ui.PreviewVideo | None, findings: Sequence[Finding]
 ) -> dict[str, Any] | None:
     """Return what a node shows, and beside it its findings; None for nothing at all."""
     preview = {} if shown is None else shown.as_dict()
     found = {FINDINGS: _as_dicts(findings)} if findings else {}
     return {**preview, **found} or None
+
+
+def colour_findings(field: str, file: Path, name: str) -> list[Finding]:
+    """Return what readers do with the colours of HDR. name: of the file, for its user."""
+    from ..pipelines.video.hdr import note_on_colours
+
+    note = note_on_colours(file)
+    return [Finding(field, "warning", name, None, note)] if note else []
 
 
 def _as_dicts(findings: Sequence[Finding]) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..pipelines.errors import RequestError
 from .comfy_interface import ExecutionBlocker, io
 from .files import VideoFile, new_video_file, workflow_tags
+from .findings import NodeFindings, with_findings
 from .finished_files import note_file, times_lost
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from ..pipelines.request import Finding
     from ..pipelines.video.edit import Edit
     from ..pipelines.video.frame_stream import FrameStream
     from ..pipelines.video.more_frames import Interpolator
@@ -133,8 +135,8 @@ def _of_video(
     with file_of(video) as source:
         if not edit.between:
             return io.NodeOutput(_NO_IMAGES, video, float(probe(source).fps))
-        file, fps = _of_file(source, edit, interp_model, hidden, prefix, save)
-    return io.NodeOutput(_NO_IMAGES, file.output(), fps, ui=file.preview())
+        file, fps, findings = _of_file(source, edit, interp_model, hidden, prefix, save)
+    return io.NodeOutput(_NO_IMAGES, file.output(), fps, ui=with_findings(file.preview(), findings))
 
 
 def interpolated_video(
@@ -144,8 +146,10 @@ def interpolated_video(
     interp_model: Any | None,
     hidden: io.HiddenHolder,
     prefix: str,
-) -> tuple[VideoFile, float]:
-    """Write images, or the frames of a video, to the output folder. Returns the file and its frame rate.
+) -> tuple[VideoFile, float, list[Finding]]:
+    """Write images, or the frames of a video, to the output folder.
+
+    Returns the file, its frame rate, and what changed on the way.
 
     edit: its `fps` is for images. A video has its own rate; one that varies becomes constant.
     """
@@ -155,23 +159,28 @@ def interpolated_video(
     if images is not None:
         size = (images.shape[2], images.shape[1])
         interpolator = chosen_interpolator(edit, interp_model, HostMemory(), *size)
-        return _written(
+        return *_written(
             image_frames(images), len(images), size, edit, interpolator, hidden, prefix, True, None
-        )
+        ), []
     with file_of(video) as source:
         return _of_file(source, edit, interp_model, hidden, prefix, True)
 
 
 def _of_file(
     source: Path, edit: Edit, interp_model: Any | None, hidden: io.HiddenHolder, prefix: str, save: bool
-) -> tuple[VideoFile, float]:
+) -> tuple[VideoFile, float, list[Finding]]:
     from ..pipelines.video.source_clip import draw_between, open_clip
 
-    clip = open_clip(source)
+    findings = NodeFindings(hidden.unique_id)
+    findings.tell([])  # removes those of the last run
+    clip = open_clip(source, tell=findings.notes_on("video", source.name))
     size, edit = (clip.facts.width, clip.facts.height), replace(edit, fps=clip.fps)
     interpolator = chosen_interpolator(edit, interp_model, HostMemory(), *size)
     clip, edit = draw_between(clip, edit, interpolator)
-    return _written(clip.frames(), clip.count, size, edit, interpolator, hidden, prefix, save, clip.sound)
+    file, fps = _written(
+        clip.frames(), clip.count, size, edit, interpolator, hidden, prefix, save, clip.sound
+    )
+    return file, fps, findings.found
 
 
 def _written(

@@ -9,6 +9,7 @@ from ..pipelines.plan import GRIDS
 from ..pipelines.request.contracts import DESCRIPTIONS
 from ..pipelines.request.timing import generated_frames
 from .comfy_interface import ExecutionBlocker, io
+from .findings import NodeFindings, colour_findings, with_findings
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
 from .inputs import (
@@ -99,6 +100,8 @@ class WanDuetVideoCondition(io.ComfyNode):
 
         shape = latent_shape(model, width, height, num_frames)
         file = written_media({"video": from_socket("video", "video", video)})["video"]
+        findings = NodeFindings(cls.hidden.unique_id)
+        findings.tell(colour_findings("video", file, file.name))
         settings = {
             "fps": rate(frames_per_second) if resample_fps else None,
             "count": num_frames,
@@ -111,7 +114,7 @@ class WanDuetVideoCondition(io.ComfyNode):
             HostMemory(),
             NodeProgress(cls.hidden.unique_id),
         )
-        return io.NodeOutput(to_latent(latents))
+        return io.NodeOutput(to_latent(latents), ui=with_findings(None, findings.found))
 
 
 class WanDuetSigmas(io.ComfyNode):

@@ -16,6 +16,7 @@ from ..pipelines.files.staging import staged_pair
 from ..pipelines.video.output import sidecar
 from .comfy_interface import io
 from .files import new_video_file, shown_video
+from .findings import with_findings
 from .inputs import filename_input
 from .interpolate import WanDuetInterpolate, edit_of, interpolated_video
 from .video import WanDuetEncodeVideo, WanDuetRenderVideo
@@ -84,8 +85,10 @@ class WanDuetSaveInterpolated(io.ComfyNode):
         **settings: Any,
     ) -> io.NodeOutput:
         edit = edit_of(interp_model=interp_model, **settings)
-        file, fps = interpolated_video(images, video, edit, interp_model, cls.hidden, filename_prefix)
-        return io.NodeOutput(file.output(), fps, ui=file.preview())
+        file, fps, findings = interpolated_video(
+            images, video, edit, interp_model, cls.hidden, filename_prefix
+        )
+        return io.NodeOutput(file.output(), fps, ui=with_findings(file.preview(), findings))
 
 
 class WanDuetKeepVideo(io.ComfyNode):

@@ -8,6 +8,7 @@ from typing import Any
 from comfy import model_management
 
 from .comfy_interface import io, ui
+from .findings import NodeFindings, colour_findings, with_findings
 from .outgoing import written_video
 
 
@@ -54,7 +55,10 @@ class WanDuetContactSheet(io.ComfyNode):
             ((named[row : row + 1] or [""])[0] or f"video {row + 1}", file)
             for row, file in enumerate(written)
         ]
+        findings = NodeFindings(cls.hidden.unique_id)
+        findings.tell([found for label, file in rows for found in colour_findings("video", file, label)])
         stop = model_management.throw_exception_if_processing_interrupted
         pixels = torch.from_numpy(contact_sheet(rows, columns, width, stop).copy())
         image = pixels[None].float() / 255
-        return io.NodeOutput(image, ui=ui.PreviewImage(image, cls=cls))
+        shown = ui.PreviewImage(image, cls=cls)
+        return io.NodeOutput(image, ui=with_findings(shown, findings.found))

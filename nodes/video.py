@@ -231,6 +231,9 @@ class WanDuetEncodeVideo(io.ComfyNode):
         from ..pipelines.video.frames import image_frames
         from ..pipelines.video.source_clip import SourceWish, open_clip
 
+        findings = NodeFindings(cls.hidden.unique_id)
+        findings.tell([])  # removes those of the last run
+
         def written(
             frames: FrameStream, count: int, size: tuple[int, int], fps: Fraction, sound: Sound | None
         ) -> io.NodeOutput:
@@ -247,14 +250,15 @@ class WanDuetEncodeVideo(io.ComfyNode):
                 progress=NodeProgress(cls.hidden.unique_id),
             )
             note_file(cls.hidden.unique_id, file.path)
-            return io.NodeOutput(file.output(), ui=file.preview())
+            return io.NodeOutput(file.output(), ui=with_findings(file.preview(), findings.found))
 
         sound = audio_of(audio)
         if not is_video(images):
             count, height, width = images.shape[:3]
             return written(image_frames(images), count, (width, height), rate(frames_per_second), sound)
         with file_of(images) as source:
-            clip = open_clip(source, SourceWish(with_sound=sound is None))
+            tell = findings.notes_on("images", source.name)
+            clip = open_clip(source, SourceWish(with_sound=sound is None), tell)
             size = (clip.facts.width, clip.facts.height)
             return written(clip.frames(), clip.count, size, clip.fps, sound or clip.sound)
 

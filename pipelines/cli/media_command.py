@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterator
+from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,11 +199,15 @@ def _convert(options: argparse.Namespace) -> int:
 
 def _sheet(options: argparse.Namespace) -> int:
     from ..video.contact_sheet import contact_sheet
+    from ..video.hdr import note_on_colours
     from ..video.image import image_bytes, write_image
 
     if options.output.suffix.lower() != ".png":
         raise RequestError.of("--output", f"got {options.output.name}", "give a .png file")
     require_writable(options.output)
+    for file in options.files:
+        if note := note_on_colours(file):
+            print(f"{file}: {note}", file=sys.stderr)
     videos = [(file.name, file) for file in options.files]
     pixels = contact_sheet(videos, options.columns, options.width)
     write_image(options.output, image_bytes(pixels, "png", {}))
@@ -330,6 +336,8 @@ def _show(facts: VideoFacts, *, as_json: bool) -> None:
         answer["audio"] = None if facts.audio is None else vars(facts.audio)
         answer["first_frame_s"] = float(facts.first_frame_s)
         answer["largest_deviation_s"] = facts.largest_deviation_s
+        for name in ("colour", "mastering_display", "content_light"):
+            answer[name] = None if answer[name] is None else asdict(answer[name])
         del answer["times"]
         print(json.dumps(answer, indent=2, ensure_ascii=False))
         return
@@ -343,5 +351,23 @@ def _show(facts: VideoFacts, *, as_json: bool) -> None:
     if facts.largest_deviation_s is not None and facts.times is not None:
         constant = "constant" if facts.times.is_constant else "varying"
         print(f"  rate: {constant}, frames are up to {facts.largest_deviation_s:.3f} s from a constant one")
+    for line in _colour_lines(facts):
+        print(f"  {line}")
     for name, text in facts.tags.items():
         print(f"  {name}: {text if len(text) <= 80 else f'{len(text)} characters'}")
+
+
+def _colour_lines(facts: VideoFacts) -> Iterator[str]:
+    """Say what a file says of its colours, and what a reader makes of HDR."""
+    from ..video.hdr import hdr_note, unreadable
+
+    colour, screen, light = facts.colour, facts.mastering_display, facts.content_light
+    stated = {name: getattr(colour, name) for name in ("matrix", "primaries", "transfer", "range")}
+    if said := ", ".join(f"{name} {value}" for name, value in stated.items() if value != "unknown"):
+        yield f"colour: {said}"
+    if screen is not None:
+        yield f"graded on a screen of {screen.least:g} to {screen.most:g} cd/m2"
+    if light is not None:
+        yield f"light: at most {light.most} cd/m2, in the average of a frame {light.average}"
+    if note := unreadable(colour) or hdr_note(colour):
+        yield note

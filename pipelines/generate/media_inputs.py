@@ -16,6 +16,7 @@ from ..request.timing import input_fps
 from ..video.audio import Audio, read_audio
 from ..video.clip import clip_size, count_frames
 from ..video.completeness import require_whole
+from ..video.hdr import note_on_colours
 from ..video.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
 from ..video.read_image import read_image
 
@@ -73,6 +74,7 @@ def _inputs(request: WanRequest, files: Mapping[str, LocalFile]) -> MediaInputs:
         frames=None if "video_url" not in files else _count(files["video_url"], request),
         seconds=None if sound is None else sound.samples.shape[1] / sound.rate,
         sha256={name: file.sha256 for name, file in files.items()},
+        notes={name: note for name, file in files.items() if (note := _note(name, file))},
     )
     return MediaInputs(MappingProxyType(files), sound, facts)
 
@@ -138,6 +140,10 @@ def _decodable(name: str, value: str, media: Mapping[str, Path], find: FindFile)
     else:
         clip_size(file.content)
     return file
+
+
+def _note(name: str, file: LocalFile) -> str:
+    return "" if MEDIA[name] == "audio" else note_on_colours(file.content)
 
 
 def _count(video: LocalFile, request: WanRequest) -> int:

@@ -35,6 +35,7 @@ from ..video.encode_video import encode_video
 from ..video.frame_hash import FRAMES_SHA256, PENDING, FrameHash
 from ..video.frame_stream import Frame, FrameStream, tee
 from ..video.frames import video_frames
+from ..video.hdr import hdr_note, require_readable
 from ..video.image import fit
 from ..video.local_file import file_at
 from ..video.output import reserved_output, write_sidecar
@@ -180,7 +181,10 @@ def _with_inputs(run: Run, pose_video: Path | None) -> _Speech:
     """Raise MediaError when the image or the pose video cannot be read."""
     image = read_image(run.inputs.files["image_url"].content)
     if pose_video is not None:
-        probe(pose_video)  # before any work: MediaError when it cannot be read
+        pose = probe(pose_video)  # before any work: MediaError when it cannot be read
+        require_readable(pose.colour, pose_video.name)
+        if note := hdr_note(pose.colour):
+            run.say([Finding("pose_video", "warning", pose_video.name, None, note)])
     fitted = fit(image[None], run.plan.width, run.plan.height)[0].permute(2, 0, 1) * 2 - 1
     return _Speech(run, _audio_encoder(run.own_model), _sound(run.inputs, run.plan), fitted, pose_video)
 

@@ -87,6 +87,8 @@ def check(
     used = {**request.model_dump(mode="json"), **changed}
     if here and resolved is not None:
         used["negative_prompt"] = resolved.values.get("negative_prompt")
+    if here:
+        findings.extend(_media_notes(request, media))
     more = [*side_effects(request, runner, used, family, abilities or LocalAbilities()), *found]
     findings.extend(more)
     if any(finding.status == "impossible" for finding in more):
@@ -103,6 +105,12 @@ def check(
         expected_s=known.get("seconds"),
         official=official_differences(resolved, family) if here else "",
     )
+
+
+def _media_notes(request: WanRequest, media: MediaFacts) -> list[Finding]:
+    return [
+        Finding(field, "warning", getattr(request, field), None, note) for field, note in media.notes.items()
+    ]
 
 
 def check_all(

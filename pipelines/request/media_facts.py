@@ -20,6 +20,7 @@ class MediaFacts:
     frames:  number of frames of the video at the rate of the request. Counted up to one more than requested.
     seconds: length of the sound.
     sha256:  {field: hash of its file, in hex}.
+    notes:   {field: what this machine changes in its file when it reads it}, such as the colours of HDR.
 
     Raises RequestError on `media_size` for a size below 1.
     """
@@ -28,13 +29,14 @@ class MediaFacts:
     frames: int | None = None
     seconds: float | None = None
     sha256: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    notes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         if self.size is not None and min(self.size) < 1:
             raise RequestError.of("media_size", f"got {self.size}", "give width and height in pixels")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the facts as JSON values."""
+        """Return the facts as JSON values, without the notes, which become findings."""
         size = None if self.size is None else list(self.size)
         return {"size": size, "frames": self.frames, "seconds": self.seconds, "sha256": dict(self.sha256)}
 

@@ -13,8 +13,9 @@ from PIL import ImageColor
 
 from ..errors import RequestError
 from .frame_stream import Frame
+from .hdr_frames import ToSdr
 
-__all__ = ["WHITE", "Look", "background_of", "over_background", "rgb", "shown_size"]
+__all__ = ["WHITE", "Look", "background_of", "flat", "over_background", "rgb", "shown_size"]
 
 WHITE = (255, 255, 255)
 
@@ -29,10 +30,12 @@ class Look:
 
     pixel_aspect: width of a stored pixel by its height.
     background:   RGB, 0 to 255, behind transparency.
+    to_sdr:       the conversion of HDR frames. None for SDR.
     """
 
     pixel_aspect: Fraction = Fraction(1)
     background: tuple[int, int, int] = WHITE
+    to_sdr: ToSdr | None = None
 
 
 def background_of(text: str) -> tuple[int, int, int]:
@@ -59,11 +62,22 @@ def shown_size(width: int, height: int, pixel_aspect: Fraction) -> tuple[int, in
 
 def rgb(frame: av.VideoFrame, look: Look) -> Frame:
     """Return the frame as a player shows it, (H, W, 3)."""
+    return _upright(flat(frame, look), frame.rotation)
+
+
+def flat(frame: av.VideoFrame, look: Look) -> Frame:
+    """Return the frame as `rgb`, but not turned upright."""
     has_alpha = frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
-    pixels = _converted(frame, "rgba" if has_alpha else "rgb24", look.pixel_aspect)
+    size = shown_size(frame.width, frame.height, look.pixel_aspect)
+    if look.to_sdr is None:
+        pixels = _converted(frame, "rgba" if has_alpha else "rgb24", size)
+    else:
+        pixels = look.to_sdr(frame, size)
+        if has_alpha:
+            pixels = np.dstack((pixels, _converted(frame, "rgba", size)[..., 3]))
     if has_alpha:
         pixels = over_background(pixels, look.background)
-    return _upright(pixels, frame.rotation)
+    return pixels
 
 
 def over_background(rgba: Frame, background: tuple[int, int, int]) -> Frame:
@@ -73,11 +87,10 @@ def over_background(rgba: Frame, background: tuple[int, int, int]) -> Frame:
     return ((mixed + 127) // 255).astype(np.uint8)
 
 
-def _converted(frame: av.VideoFrame, pix_fmt: str, pixel_aspect: Fraction) -> Frame:
-    width, height = shown_size(frame.width, frame.height, pixel_aspect)
+def _converted(frame: av.VideoFrame, pix_fmt: str, size: tuple[int, int]) -> Frame:
     resized: dict[str, Any] = {}
-    if (width, height) != (frame.width, frame.height):
-        resized = {"width": width, "height": height, "interpolation": "BICUBIC"}
+    if size != (frame.width, frame.height):
+        resized = {"width": size[0], "height": size[1], "interpolation": "BICUBIC"}
     converted = frame.reformat(
         format=pix_fmt,
         src_colorspace=_matrix(frame),

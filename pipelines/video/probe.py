@@ -13,6 +13,14 @@ from av.container import InputContainer
 
 from ..errors import MediaError
 from .chosen_streams import picture_stream, sound_stream
+from .colour import (
+    Colour,
+    ContentLight,
+    MasteringDisplay,
+    colour_of,
+    content_light,
+    mastering_display,
+)
 from .decoding import Tally, decoded
 from .frame_pixels import shown_size
 from .frame_times import FrameTimes
@@ -49,6 +57,8 @@ class VideoFacts:
     times:         when each frame appears. None for a file that was just written.
     lost_frames:   how many frames are damaged or missing, in a file that was salvaged.
     interlaced:    whether a frame of it shows two instants, line by line. Such frames are deinterlaced.
+    colour, mastering_display, content_light: what it says of its colours. Unknown for a file that was just
+                   written.
     """
 
     path: Path
@@ -65,6 +75,9 @@ class VideoFacts:
     times: FrameTimes | None = field(default=None, compare=False, repr=False)
     lost_frames: int = 0
     interlaced: bool = False
+    colour: Colour = field(default=Colour(), compare=False)
+    mastering_display: MasteringDisplay | None = field(default=None, compare=False)
+    content_light: ContentLight | None = field(default=None, compare=False)
 
     @property
     def largest_deviation_s(self) -> float | None:
@@ -99,6 +112,7 @@ def _probe_video(path: Path, container: InputContainer, salvage: bool, audio_tra
     stream, sound = picture_stream(container, str(path)), sound_stream(container, str(path), audio_track)
     tally, heard = Tally(), _Heard()
     turn, size, first, interlaced = 0, (0, 0), Fraction(0), False
+    screen, light = None, None
 
     def pictures() -> Iterator[av.VideoFrame]:
         for frame in decoded(
@@ -110,10 +124,11 @@ def _probe_video(path: Path, container: InputContainer, salvage: bool, audio_tra
                 heard.add(frame)
 
     def spans() -> Iterator[tuple[float, float]]:
-        nonlocal turn, size, first, interlaced
+        nonlocal turn, size, first, interlaced, screen, light
         for number, (frame, at, end) in enumerate(timed(pictures(), stream)):
             if not number:
                 turn, size, first = frame.rotation, (frame.width, frame.height), at
+                screen, light = mastering_display(frame), content_light(frame)
             interlaced = interlaced or frame.interlaced_frame
             yield float(at - first), float(end - first)
 
@@ -142,6 +157,9 @@ def _probe_video(path: Path, container: InputContainer, salvage: bool, audio_tra
         times=times,
         lost_frames=lost,
         interlaced=interlaced,
+        colour=colour_of(stream, path),
+        mastering_display=screen,
+        content_light=light,
     )
 
 

@@ -13,10 +13,13 @@ import numpy as np
 
 from ..errors import MediaError
 from .chosen_streams import picture_stream
+from .colour import colour_of
 from .decoding import decoded
 from .deinterlace import deinterlaced
 from .frame_pixels import WHITE, Look, over_background, rgb
 from .frame_stream import Frame, FrameStream
+from .hdr import require_readable
+from .hdr_frames import to_sdr
 from .open_media import exact_fraction, open_animation, open_media
 
 __all__ = ["SOME_RATE", "TimedFrame", "read_frames", "read_timed_frames", "timed"]
@@ -69,7 +72,10 @@ def _video(
             stream = picture_stream(container, name)
             if not salvage:  # each thread would lose other frames to the damage
                 stream.thread_type = "AUTO"
-            look = Look(exact_fraction(stream.sample_aspect_ratio) or Fraction(1), background)
+            colour = colour_of(stream, content)
+            require_readable(colour, name)
+            aspect = exact_fraction(stream.sample_aspect_ratio) or Fraction(1)
+            look = Look(aspect, background, to_sdr(colour, content))
             frames: Iterator[av.VideoFrame] = decoded(container, [stream], salvage=salvage)
             start = None
             for frame, at, end in timed(deinterlaced(frames, name), stream):

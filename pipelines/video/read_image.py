@@ -22,6 +22,7 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from ..errors import MediaError
+from .hdr_picture import hdr_picture
 
 __all__ = ["MOST_PIXELS", "read_image"]
 
@@ -50,8 +51,8 @@ _TURNS: dict[int, Callable[[Any], Any]] = {
 def read_image(file: Path | bytes) -> Tensor:
     """Read an image as (H, W, 3) float32 in [0, 1], rotated as its EXIF says, with white behind transparency.
 
-    An ICC profile is converted to sRGB. A picture of more than 16 million pixels is shrunk by a whole factor.
-    Raises MediaError that names the file if it is not a readable image.
+    An ICC profile is converted to sRGB, and HDR is tone-mapped. A picture of more than 16 million pixels is
+    shrunk by a whole factor. Raises MediaError that names the file if it is not a readable image.
     """
     name = "the image" if isinstance(file, bytes) else str(file)
     try:
@@ -59,7 +60,9 @@ def read_image(file: Path | bytes) -> Tensor:
             if opened.format == "JPEG":  # which can be unpacked smaller at once
                 shrink = _shrink(opened)
                 opened.draft(None, (opened.width // shrink, opened.height // shrink))
-            pixels = np.concatenate([*_strips(opened, _shrink(opened), name)])
+            hdr = hdr_picture(file, name)
+            shown = opened if hdr is None else Image.fromarray(hdr)
+            pixels = np.concatenate([*_strips(shown, _shrink(shown), name)])
             pixels = _TURNS.get(opened.getexif().get(_ORIENTATION, 1), np.asarray)(pixels)
     except MediaError:
         raise

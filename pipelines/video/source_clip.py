@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 from .cuts import SCENE_THRESHOLD, frames_between, marked
@@ -14,6 +15,7 @@ from .edit import Edit
 from .frame_pixels import WHITE
 from .frame_stream import Frame, FrameStream, close
 from .frame_times import FrameTimes
+from .hdr import hdr_note, require_readable
 from .more_frames import Interpolator
 from .probe import VideoFacts, probe
 from .read import TimedFrame, read_timed_frames
@@ -80,14 +82,18 @@ class SourceClip:
         return not _times(self.facts).is_constant or self.fps != _times(self.facts).rate
 
 
-def open_clip(path: Path, wish: SourceWish = _AS_IT_IS) -> SourceClip:
-    """Measure a video file, decide how it becomes a clip, and say what changes on the way.
+def open_clip(
+    path: Path, wish: SourceWish = _AS_IT_IS, tell: Callable[[str], None] | None = None
+) -> SourceClip:
+    """Measure a video file, decide how it becomes a clip, and tell what changes on the way, a line each.
 
-    Raises MediaError as `probe` does.
+    tell: None writes to the log. Raises MediaError as `probe` does, and for colours that cannot be read.
     """
-    clip = _clip(probe(path, salvage=wish.salvage, audio_track=wish.audio_track), wish)
+    facts = probe(path, salvage=wish.salvage, audio_track=wish.audio_track)
+    require_readable(facts.colour, str(path))
+    clip = _clip(facts, wish)
     for note in _notes(clip):
-        log.warning("%s: %s", path.name, note)
+        (tell or partial(log.warning, "%s: %s", path.name))(note)
     return clip
 
 
@@ -126,6 +132,8 @@ def _notes(clip: SourceClip) -> list[str]:
     facts, found = clip.facts, []
     if facts.lost_frames:
         found.append(f"{facts.lost_frames} frames are damaged or missing and left out")
+    if of_colour := hdr_note(facts.colour):
+        found.append(of_colour)
     if facts.interlaced:
         found.append("interlaced frames are deinterlaced")
     if not _times(facts).is_constant:

@@ -1,0 +1,54 @@
+"""Says which colours can be read, and what readers do with HDR and Dolby Vision."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import av
+
+from ..errors import MediaError
+from .chosen_streams import picture_stream
+from .colour import UNKNOWN, Colour, colour_of
+from .open_media import open_media
+from .tone_map import PRIMARIES, WHITE_NITS
+
+__all__ = ["hdr_note", "note_on_colours", "require_readable", "unreadable"]
+
+_MATRICES = ("bt2020nc", "bt709", "gbr")
+
+
+def require_readable(colour: Colour, name: str) -> None:
+    """Raise MediaError for colours that are not read here. name: of the file."""
+    if reason := unreadable(colour):
+        raise MediaError(f"cannot read the colours of {name}: {reason}")
+
+
+def unreadable(colour: Colour) -> str:
+    """Return why colours are not read here, and what works. Empty if they are."""
+    dolby, hdr = colour.dolby_vision, colour.hdr
+    if dolby is not None and dolby.needs_metadata:
+        return f"{dolby} has its picture in IPT, which only Dolby's decoders read; HDR10, HLG and SDR work"
+    if hdr is not None and colour.matrix not in (*_MATRICES, UNKNOWN):
+        return f"HDR with the matrix {colour.matrix}; {', '.join(_MATRICES)} work"
+    if hdr is not None and colour.primaries not in (*PRIMARIES, UNKNOWN):
+        return f"HDR with the primaries {colour.primaries}; {', '.join(PRIMARIES)} work"
+    return ""
+
+
+def hdr_note(colour: Colour) -> str:
+    """Return what readers do with HDR or Dolby Vision. Empty for other colours."""
+    notes = []
+    if colour.dolby_vision is not None:
+        notes.append(f"{colour.dolby_vision}: its base layer is read, without Dolby's metadata")
+    if colour.hdr is not None:
+        notes.append(f"HDR ({colour.hdr}) is tone-mapped to SDR, with white at {WHITE_NITS:g} cd/m2")
+    return "; ".join(notes)
+
+
+def note_on_colours(content: Path | bytes) -> str:
+    """Return `hdr_note` of a video or a picture. Empty if it cannot be opened: its reader says why."""
+    with suppress(OSError, av.FFmpegError, MediaError), open_media(content) as container:
+        stream = picture_stream(container, "")
+        return hdr_note(colour_of(stream, content))
+    return ""
