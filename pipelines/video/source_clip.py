@@ -15,7 +15,7 @@ from .edit import Edit
 from .frame_pixels import WHITE
 from .frame_stream import Frame, FrameStream, close
 from .frame_times import FrameTimes
-from .hdr import hdr_note, require_readable
+from .hdr import hdr_note
 from .more_frames import Interpolator
 from .probe import VideoFacts, probe
 from .read import TimedFrame, read_timed_frames
@@ -87,11 +87,9 @@ def open_clip(
 ) -> SourceClip:
     """Measure a video file, decide how it becomes a clip, and tell what changes on the way, a line each.
 
-    tell: None writes to the log. Raises MediaError as `probe` does, and for colours that cannot be read.
+    tell: None writes to the log. Raises MediaError as `probe` does.
     """
-    facts = probe(path, salvage=wish.salvage, audio_track=wish.audio_track)
-    require_readable(facts.colour, str(path))
-    clip = _clip(facts, wish)
+    clip = _clip(probe(path, salvage=wish.salvage, audio_track=wish.audio_track), wish)
     for note in _notes(clip):
         (tell or partial(log.warning, "%s: %s", path.name))(note)
     return clip
