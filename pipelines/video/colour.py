@@ -11,7 +11,7 @@ import av
 from av.sidedata.sidedata import Type
 
 from .dolby_vision import DolbyVision, dolby_vision_of
-from .tone_map import Transfer
+from .tone_map import HdrTransfer
 
 __all__ = [
     "UNKNOWN",
@@ -41,7 +41,7 @@ _MATRICES = {0: "gbr", 1: "bt709", 5: "bt470bg", 6: "smpte170m", 9: "bt2020nc", 
 _RANGES = {1: "tv", 2: "pc"}
 UNKNOWN = "unknown"
 
-_HDR: Mapping[str, Transfer] = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
+_HDR: Mapping[str, HdrTransfer] = {"smpte2084": "PQ", "arib-std-b67": "HLG"}
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Colour:
     dolby_vision: DolbyVision | None = None
 
     @property
-    def hdr(self) -> Transfer | None:
+    def hdr(self) -> HdrTransfer | None:
         """The HDR transfer function. None for SDR."""
         return _HDR.get(self.transfer)
 

@@ -21,7 +21,7 @@ from .chosen_streams import picture_stream
 from .colour import UNKNOWN, Colour
 from .frame_stream import Frame
 from .open_media import exact_fraction, open_media
-from .tone_map import Signal, ToneMap, Transfer, grey_nits
+from .tone_map import HdrTransfer, Signal, ToneMap, grey_nits
 
 __all__ = ["ToSdr", "peak_nits", "to_sdr"]
 
@@ -96,7 +96,7 @@ def _key_frames(container: InputContainer, stream: av.VideoStream) -> Iterator[a
         yield from packet.decode()
 
 
-def _kind(colour: Colour) -> tuple[Transfer, str]:
+def _kind(colour: Colour) -> tuple[HdrTransfer, str]:
     assert colour.hdr is not None  # noqa: S101  the callers have asked
     return colour.hdr, "bt2020" if colour.primaries == UNKNOWN else colour.primaries
 

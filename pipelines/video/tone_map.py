@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from .frame_stream import Frame
 
-__all__ = ["PRIMARIES", "WHITE_NITS", "Signal", "ToneMap", "Transfer", "eetf", "grey_nits"]
+__all__ = ["PRIMARIES", "WHITE_NITS", "HdrTransfer", "Signal", "ToneMap", "eetf", "grey_nits"]
 
-Transfer: TypeAlias = Literal["PQ", "HLG"]
+HdrTransfer: TypeAlias = Literal["PQ", "HLG"]
 Signal: TypeAlias = NDArray[np.uint16]
 """(H, W, 3) R'G'B' in full range: 65535 is the largest signal."""
 _Light: TypeAlias = NDArray[np.float32]  # cd/m2
@@ -48,7 +48,7 @@ class ToneMap:
                light is compressed.
     """
 
-    transfer: Transfer
+    transfer: HdrTransfer
     primaries: str
     peak_nits: float
 
@@ -59,7 +59,7 @@ class ToneMap:
         return _sdr_levels()[_place(light @ _to_sdr(self.primaries))]
 
 
-def grey_nits(signal: float, transfer: Transfer) -> float:
+def grey_nits(signal: float, transfer: HdrTransfer) -> float:
     """Return the light in cd/m2 of a grey with that signal, 0 to 1."""
     light = float(_curve(transfer)[round(signal * _MOST)])
     return light if transfer == "PQ" else _HLG_NITS * light**_HLG_GAMMA
@@ -77,7 +77,7 @@ def eetf(nits: NDArray[np.float64], peak_nits: float) -> NDArray[np.float64]:
     return _pq_light(np.where(signal < knee, signal, spline) * most)
 
 
-def _light(signal: Signal, transfer: Transfer, primaries: str) -> _Light:
+def _light(signal: Signal, transfer: HdrTransfer, primaries: str) -> _Light:
     """Return the light of each component on a screen."""
     light = _curve(transfer)[signal]
     if transfer == "HLG":
@@ -103,7 +103,7 @@ def _shares() -> NDArray[np.float64]:
 
 
 @cache
-def _curve(transfer: Transfer) -> _Light:
+def _curve(transfer: HdrTransfer) -> _Light:
     """Return cd/m2 for each PQ signal, or the light of the scene, 0 to 1, for each HLG signal."""
     signal = np.linspace(0, 1, _MOST + 1)
     light = _pq_light(signal) if transfer == "PQ" else _hlg_scene(signal)
