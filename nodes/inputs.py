@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from ..pipelines.plan import GRIDS
 from ..pipelines.request import SEED_MAX, FieldRow
 from ..pipelines.request.contracts import DESCRIPTIONS
+from ..pipelines.request.field_rows import MEDIA_LISTS
 from .comfy_interface import io
-from .widgets import Widget, fields_of, socket_of, widgets
+from .widgets import Widget, fields_of, sockets_of, widgets
 
 if TYPE_CHECKING:
     from ..pipelines.loading.host_model import AnyModel
@@ -43,12 +44,12 @@ _TENTH = {"step": 0.1, "round": 0.001}  # arrows move by a tenth, typed values k
 
 
 def field_inputs(task: str, names: tuple[str, ...]) -> list[io.Input]:
-    """Return the inputs for these fields of `task`. A media field gets two: a socket, and a text."""
+    """Return the inputs for these fields of `task`. A media field gets a socket, or several, and a text."""
     known = fields_of(task)
     inputs: list[io.Input] = []
     for name in names:
         if known[name].media is not None:
-            inputs.append(_socket(known[name]))
+            inputs += _sockets(known[name])
         inputs += [field_input(widget) for widget in widgets(task, (name,))]
     return inputs
 
@@ -136,12 +137,12 @@ def save_input(ending: str) -> io.Input:
     )
 
 
-def _socket(row: FieldRow) -> io.Input:
+def _sockets(row: FieldRow) -> list[io.Input]:
     kind = {"image": io.Image, "video": io.Video, "audio": io.Audio}[str(row.media)]
-    what = row.description.split(":")[0]
-    return kind.Input(
-        socket_of(row), optional=True, tooltip=f"{what}. Alternatively, give its URL in {row.name}."
-    )
+    what = row.description.split(":")[0].rstrip(".")
+    batch = " A batch gives several." if row.is_list and row.media == "image" else ""
+    tooltip = f"{what}. Alternatively, give its URL in {row.name}.{batch}"
+    return [kind.Input(socket, optional=True, tooltip=tooltip) for socket in sockets_of(row)]
 
 
 def field_input(widget: Widget) -> io.Input:
@@ -158,7 +159,8 @@ def field_input(widget: Widget) -> io.Input:
         common["tooltip"] = f"{widget.tooltip} {DYNAMIC}"
         return io.String.Input(widget.name, multiline=not widget.optional, dynamic_prompts=True, **common)
     if widget.type == "STRING":
-        return io.String.Input(widget.name, multiline=not widget.optional, **common)
+        many_lines = not widget.optional or widget.name in MEDIA_LISTS
+        return io.String.Input(widget.name, multiline=many_lines, **common)
     if widget.type == "FLOAT":
         return io.Float.Input(widget.name, **bounds, **_TENTH, **common)
     return io.Int.Input(widget.name, **bounds, **common)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..pipelines.errors import RequestError
+from ..pipelines.request.media_facts import ClipLength
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from ..pipelines.video.audio import Audio
 
-__all__ = ["SocketMedium", "audio_of", "from_socket", "image_of"]
+__all__ = ["SocketMedium", "audio_of", "connected_lengths", "from_socket", "image_of"]
 
 _CHUNK = 1 << 20
 _EACH = {  # how ComfyUI makes one result of each
@@ -50,6 +51,15 @@ def from_socket(field: str, medium: str, value: Any) -> SocketMedium:
         if medium == "audio":
             digest.update(str(value["sample_rate"]).encode())
     return SocketMedium(medium, value, digest.hexdigest())
+
+
+def connected_lengths(media: Mapping[str, SocketMedium]) -> dict[str, ClipLength]:
+    """Return {field or entry: length} of the connected videos."""
+    return {
+        name: ClipLength(medium.value.get_frame_count(), float(medium.value.get_duration()))
+        for name, medium in media.items()
+        if medium.medium == "video"
+    }
 
 
 def image_of(image: Tensor | None, field: str) -> Tensor | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from .host_progress import NodeProgress
 from .inputs import filename_input, save_input
 from .interpolators import interp_model_input, interpolators
 from .lora_files import lora_sources
+from .media import connected_lengths
 from .outgoing import allowed_file, written_media, written_video
 from .remote import novita_model_input
 from .remote_jobs import remote_folder
@@ -242,6 +244,8 @@ class WanDuetCheck(io.ComfyNode):
         if model is not None:  # with the LoRAs of turbo where they lie, as a run would have it
             model = with_lightning(model, request.request.task, sources)
         damaged, facts = media_findings(request.request, find=allowed_file)
+        if request.request.remote_only:
+            facts = replace(facts, lengths={**facts.lengths, **connected_lengths(request.media)})
         family, abilities = None if model is None else model.family, local_abilities(interpolators(), model)
         prices = known_spending(remote_folder()).prices  # the user's own before the published ones
         runners = RUNNERS if runner == _ALL else (runner,)

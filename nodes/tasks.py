@@ -7,34 +7,13 @@ and ComfyUI lists optional inputs after the others.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from .remote_tasks import REMOTE_NODES
+from .task_row import RequestNode
+from .task_row import request_node_row as _node
 
 __all__ = ["LORAS", "REQUEST_NODES", "RequestNode"]
 
 LORAS = "loras"  # the one field without a widget: WanDuetRequestLora adds to it
-
-
-class RequestNode(NamedTuple):
-    """A request node. fields: of all kinds of the task, in the order of the inputs, without `loras`."""
-
-    node_id: str
-    display_name: str
-    task: str
-    description: str
-    search_aliases: tuple[str, ...]
-    fields: tuple[str, ...]
-
-
-def _node(
-    node_id: str, display_name: str, task: str, description: str, aliases: str, fields: str
-) -> RequestNode:
-    return RequestNode(
-        node_id, display_name, task, description, tuple(aliases.split(", ")), tuple(fields.split())
-    )
-
-
-_ANIMATE = """seed resolution num_inference_steps guidance_scale shift use_turbo enable_safety_checker
-    enable_output_safety_checker video_quality video_write_mode return_frames_zip video_url image_url"""
 
 REQUEST_NODES = (
     _node(
@@ -190,20 +169,5 @@ REQUEST_NODES = (
         "novita, wan 2.1 t2v, wan2.1-t2v",
         "prompt negative_prompt width height seed steps guidance_scale flow_shift model_name extra",
     ),
-    _node(
-        "WanDuetAnimateMove",
-        "Wan Duet Animate Move",
-        "animate-move",
-        "Describes a video in which the person of an image moves as that of a video. Runs only at fal.",
-        "wan animate, wan 2.2 animate, motion transfer, character animation, pose transfer",
-        _ANIMATE,
-    ),
-    _node(
-        "WanDuetAnimateReplace",
-        "Wan Duet Animate Replace",
-        "animate-replace",
-        "Describes a video whose person is replaced by the one of an image. Runs only at fal.",
-        "wan animate, wan 2.2 animate, character replacement, swap character",
-        _ANIMATE,
-    ),
+    *REMOTE_NODES,
 )

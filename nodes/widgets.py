@@ -19,18 +19,20 @@ __all__ = [
     "fields_of",
     "local_chosen",
     "local_widgets",
-    "socket_of",
+    "sockets_of",
     "widgets",
 ]
 
 PROVIDER_DEFAULT = "provider default"
 UNSET = -1
 CUSTOM = "custom"
+_SOCKETS = 3  # of a list without a published length
 _SMALLEST = 0.001  # above 0: what the digits of a widget can say
 _SWITCH = {"on": True, "off": False}
 _CONTROLS = {
     "string": "STRING",
     "object": "STRING",
+    "array<string>": "STRING",
     "array<number>": "STRING",
     "array<StageLoRA>": "STRING",
     "integer": "INT",
@@ -100,9 +102,20 @@ def local_chosen(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def socket_of(row: FieldRow) -> str:
-    """Return the name of the socket of a medium: image for image_url."""
-    return row.name.removesuffix("_url")
+def sockets_of(row: FieldRow) -> dict[str, str]:
+    """Return {socket: field} of a medium: image for image_url.
+
+    Images of a list come as a batch at one socket; its videos and sounds have one each, for an entry such as
+    video_urls[0].
+    """
+    if not row.is_list:
+        return {row.name.removesuffix("_url"): row.name}
+    base = row.name.removesuffix("_urls")
+    if row.media == "image":
+        return {f"{base}s": row.name}
+    most = row.limits[-1].max if row.limits else None
+    count = _SOCKETS if most is None else int(most)
+    return {f"{base}_{index + 1}": f"{row.name}[{index}]" for index in range(count)}
 
 
 def chosen(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,6 +130,9 @@ def chosen(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             values[name] = {side.name: settings[side.name] for side in row.fields}
         elif row.type == "object":
             values[name] = _object(name, setting)
+        elif row.is_list and row.media is not None:
+            if lines := [line.strip() for line in setting.splitlines() if line.strip()]:
+                values[name] = lines
         else:
             values[name] = _SWITCH[setting] if _is_switch(row) else setting
     return values
@@ -161,7 +177,8 @@ def _side(row: FieldRow) -> Widget:
 
 def _tooltip(row: FieldRow) -> str:
     if row.media is not None:
-        return f"{row.description} Leave empty when {socket_of(row)} is connected."
+        each = " One URL or file a line." if row.is_list else ""
+        return f"{row.description}{each} Leave empty when {next(iter(sockets_of(row)))} is connected."
     if row.type == "object":
         return f"{row.description} A JSON object, such as {row.wanted()}; empty for none."
     if row.type.startswith("array"):

@@ -16,7 +16,7 @@ from ..kernels.kernel_names import COMPILER
 from ..plan.families import Family, default_family
 from ..plan.presets import PRESETS, with_preset
 from ..request.base import WanRequest
-from ..request.field_rows import LOCAL, MEDIA
+from ..request.field_rows import LOCAL, media_named
 from ..request.flags import add_flags, values_of_flags
 from ..request.kinds import class_of
 from ..request.media_facts import NOTHING_KNOWN, MediaFacts
@@ -281,7 +281,7 @@ def _has_loras(request: WanRequest) -> bool:
 
 def found_in_media(request: WanRequest) -> tuple[list[Finding], MediaFacts]:
     """Return what is wrong with input files, and their facts. Loads torch only if there are some."""
-    if not any(getattr(request, name, None) for name in MEDIA):
+    if not media_named(dict(request)):
         return [], NOTHING_KNOWN
     from ..generate.media_inputs import media_findings
 

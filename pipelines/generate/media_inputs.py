@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from ..errors import MediaError, ModelError, RequestError
-from ..request import MEDIA, MediaFacts, WanRequest
+from ..request import MediaFacts, WanRequest
+from ..request.field_rows import media_named, medium_of
 from ..request.media_facts import NOTHING_KNOWN
 from ..request.report import Finding
 from ..request.timing import input_fps
 from ..video.audio import Audio, read_audio
 from ..video.clip import clip_size, count_frames
+from ..video.clip_length import known_lengths
 from ..video.completeness import require_whole
 from ..video.hdr import note_on_colours
 from ..video.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
@@ -60,7 +62,7 @@ def read_media_inputs(
     Raises RequestError when a file is not on this machine or has no sound, MediaError when it cannot be read.
     """
     return _inputs(
-        request, {name: _file(name, value, media, find) for name, value in _named(request).items()}
+        request, {name: _file(name, value, media, find) for name, value in media_named(dict(request)).items()}
     )
 
 
@@ -87,17 +89,14 @@ def media_findings(
     Addresses are not asked, and of what is only connected nothing is known. media, find: as for
     `read_media_inputs`.
     """
-    named = _named(request)
+    named = media_named(dict(request))
     here = {name: value for name, value in named.items() if name in media or not _is_elsewhere(value)}
     looked_at = {name: _looked_at(name, value, media, find) for name, value in here.items()}
     files = {name: file for name, file in looked_at.items() if isinstance(file, LocalFile)}
     found = [finding for finding in looked_at.values() if isinstance(finding, Finding)]
+    if request.remote_only:  # only its price depends on them
+        return found, replace(NOTHING_KNOWN, lengths=known_lengths(request, media, find))
     return found, _inputs(request, files).facts if files.keys() == named.keys() else NOTHING_KNOWN
-
-
-def _named(request: WanRequest) -> dict[str, str]:
-    values = {name: getattr(request, name, None) for name in MEDIA}
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _is_elsewhere(value: str) -> bool:
@@ -131,7 +130,7 @@ def _looked_at(name: str, value: str, media: Mapping[str, Path], find: FindFile)
 
 def _decodable(name: str, value: str, media: Mapping[str, Path], find: FindFile) -> LocalFile:
     """Return the file of a field. Raises RequestError or MediaError if it cannot be decoded as needed."""
-    kind, file = MEDIA[name], _file(name, value, media, find)
+    kind, file = medium_of(name), _file(name, value, media, find)
     require_whole(file.content)
     if kind == "image":
         read_image(file.content)
@@ -143,7 +142,7 @@ def _decodable(name: str, value: str, media: Mapping[str, Path], find: FindFile)
 
 
 def _note(name: str, file: LocalFile) -> str:
-    return "" if MEDIA[name] == "audio" else note_on_colours(file.content)
+    return "" if medium_of(name) == "audio" else note_on_colours(file.content)
 
 
 def _count(video: LocalFile, request: WanRequest) -> int:
@@ -167,7 +166,7 @@ def _sound(file: LocalFile) -> Audio:
 
 def _size(file: LocalFile, name: str) -> tuple[int, int]:
     try:
-        if MEDIA[name] == "video":
+        if medium_of(name) == "video":
             return clip_size(file.content)
         height, width = read_image(file.content).shape[:2]
         return width, height

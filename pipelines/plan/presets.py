@@ -67,8 +67,8 @@ def _distilled(
     distilled: Distilled, cls: type[WanRequest], family: Family | None, _given: Mapping[str, Any]
 ) -> dict[str, Any]:
     names = {plan_name(row.name) for row in field_table(cls.kind)}
-    others = ("speech-", "animate-") if distilled.small else ("small-", "speech-", "animate-")
-    if "num_inference_steps" not in names or cls.task.startswith(others):
+    others = ("speech-",) if distilled.small else ("small-", "speech-")
+    if cls.remote_only or "num_inference_steps" not in names or cls.task.startswith(others):
         return {}
     if (family or default_family(cls.task)).experts == 2:
         return distilled.values
@@ -78,8 +78,12 @@ def _distilled(
 
 def _draft(cls: type[WanRequest], _family: Family | None, given: Mapping[str, Any]) -> dict[str, Any]:
     rows = {row.name: row for row in field_table(cls.kind)}
-    tiers = rows["resolution"].enum if "resolution" in rows else None
+    stated = (rows["resolution"].enum if "resolution" in rows else None) or ()
+    tiers = [tier for tier in stated if tier != "auto"]
     values = {**_DRAFT, "resolution": tiers[0]} if tiers else dict(_DRAFT)
+    for name in values.keys() & rows.keys():
+        if (choices := rows[name].enum) and values[name] not in choices:
+            del values[name]
     if tiers or given.keys() & {"resolution", "aspect_ratio"}:
         del values["image_size"]  # which would decide the size
     return values

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ..errors import KeyProblemError, RequestError
-from ..request import NovitaModel, WanRequest, check
+from ..request import MediaFacts, NovitaModel, WanRequest, check
+from ..request.media_facts import NOTHING_KNOWN
 from ..request.prices import PriceTable
 from ..request.report import Report
+from ..video.clip_length import known_lengths
 from .keys import PROVIDERS, find_key
 from .spending_limits import SpendingLimits
 
@@ -31,7 +33,11 @@ def cheapest(
 
     Raises RequestError on `--on` that says for each provider why it does not count.
     """
-    reports = [check(request, provider, prices=prices, novita_model=novita_model) for provider in PROVIDERS]
+    facts = MediaFacts(lengths=known_lengths(request)) if request.remote_only else NOTHING_KNOWN
+    reports = [
+        check(request, provider, prices=prices, novita_model=novita_model, media=facts)
+        for provider in PROVIDERS
+    ]
     against = {report.runner: _against(report, folder, limits, environ) for report in reports}
     able = [report for report in reports if against[report.runner] is None]
     if not able:

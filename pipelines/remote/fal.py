@@ -218,7 +218,7 @@ class Fal:
 
     async def _outcome(self, job: Submitted, answer: Answer) -> Outcome:
         data = answer.data
-        seed, prompt = data.get("seed"), data.get("prompt")
+        seed, prompt = data.get("seed"), data.get("actual_prompt") or data.get("prompt")
         return Outcome(
             files=tuple(read_files(data)),
             seed=seed if isinstance(seed, int) and not isinstance(seed, bool) else None,

@@ -7,8 +7,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..request import Finding, NovitaModel, WanRequest, check, seed_for_run
+from ..request import Finding, MediaFacts, NovitaModel, WanRequest, check, seed_for_run
+from ..request.media_facts import NOTHING_KNOWN
 from ..request.prices import PRICES, PriceTable
+from ..video.clip_length import known_lengths
 from ..video.local_file import FindFile, any_file
 from .fal import Fal
 from .job_record import Order
@@ -35,7 +37,7 @@ def order_for(
     """The order, and the files that it takes to send it. Spends and sends nothing.
 
     runner: "fal" or "novita".
-    media:  {field: the file written for the medium that was connected to it}.
+    media:  {field or entry: the file written for the medium that was connected to it}.
     find:   the file that a name in a field means; refuses files that are not meant to leave.
     check_stop: raises when the user has lost patience with large files.
     novita_model: the model to use at Novita.
@@ -46,7 +48,8 @@ def order_for(
     """
     if "seed" in type(request).model_fields:
         request = request.model_copy(update={"seed": seed_for_run(request, runner)})
-    report = check(request, runner, prices=prices, novita_model=novita_model, found=found)
+    facts = MediaFacts(lengths=known_lengths(request, media, find)) if request.remote_only else NOTHING_KNOWN
+    report = check(request, runner, prices=prices, novita_model=novita_model, media=facts, found=found)
     sent = report.require().request
     prepared = prepare(sent, media, find, check_stop)
     about: dict[str, Any] = {

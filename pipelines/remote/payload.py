@@ -15,7 +15,8 @@ from types import MappingProxyType
 from typing import Any
 
 from ..errors import RequestError
-from ..request import MEDIA, WanRequest
+from ..request import WanRequest
+from ..request.field_rows import MEDIA_LISTS, media_named
 from ..request.lora_weight import place_of, why_not_sent
 from ..request.web_address import is_https, why_medium_not_sent
 from ..video.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
@@ -46,7 +47,7 @@ def prepare(
 ) -> Prepared:
     """Find and hash every file that `request` names.
 
-    media: {field: the file written for the medium connected to it}.
+    media: {field or entry: the file written for the medium connected to it}.
     find:  returns the file that a name in a field means, and refuses files that must not leave this machine.
            The request may be somebody else's, and an upload can be read by everyone who has its address.
     check: called while hashing, which takes seconds for a large file; raises to stop it.
@@ -64,12 +65,16 @@ def prepare(
         files[text] = file
         return text
 
-    for name in MEDIA:
+    sent: dict[str, str] = {}
+    for name, text in media_named(payload).items():
         if name in media:  # the hash of the medium stays: the same picture may be written in other bytes
-            named(of_type(file_at(media[name], name, check), name), name, payload[name])
-        elif name in payload:
-            file = _file_of(payload[name], name, find, check)
-            payload[name] = payload[name] if file is None else named(of_type(file, name), name)
+            sent[name] = named(of_type(file_at(media[name], name, check), name), name, text)
+        else:
+            file = _file_of(text, name, find, check)
+            sent[name] = text if file is None else named(of_type(file, name), name)
+    payload |= {name: text for name, text in sent.items() if name in payload}
+    for name in MEDIA_LISTS.keys() & payload.keys():
+        payload[name] = [sent[f"{name}[{index}]"] for index in range(len(payload[name]))]
     loras = [dict(lora) for lora in payload.get("loras", ())]
     for index, lora in enumerate(loras):
         where = f"loras[{index}].path"

@@ -23,9 +23,10 @@ from .spending_limits import SpendingLimits
 __all__ = ["Spending", "read_spending"]
 
 _FILE = "spending.json"
-_UNITS = ("video_second", "video", "image")
+_UNITS = ("video_second", "second", "video", "image")
 _MOST_USD, _MOST_FPS, _MOST_MINUTES = 10**6, 1000, 10**5  # above them somebody has mistyped
 _ENTRY = {"unit", "usd", "as_of", "source"}
+_MORE = {"by", "counted_fps", "other_usd", "billed_inputs"}
 
 
 @dataclass(frozen=True)
@@ -77,18 +78,27 @@ def _entry(endpoint: str, entry: Any, where: str) -> dict[str, Any]:
         near = closest(endpoint, {cls.endpoint for cls in SENDABLE.values()})
         fix = f"did you mean {near}?" if near else "`wan-duet kinds` lists the endpoints"
         raise RequestError.of(where, "there is no such endpoint", fix)
-    if not isinstance(entry, dict) or _ENTRY - set(entry) or set(entry) - _ENTRY - {"by", "counted_fps"}:
+    if not isinstance(entry, dict) or _ENTRY - set(entry) or set(entry) - _ENTRY - _MORE:
         raise RequestError.of(
-            where, "not a price", f"give {', '.join(sorted(_ENTRY))}; by and counted_fps too"
+            where, "not a price", f"give {', '.join(sorted(_ENTRY))}; {', '.join(sorted(_MORE))} too"
         )
     if entry["unit"] not in _UNITS:
         raise RequestError.of(f"{where}.unit", f"got {entry['unit']!r}", f"give one of {', '.join(_UNITS)}")
+    if entry["unit"] == "second" and "duration" not in cls.model_fields:
+        raise RequestError.of(f"{where}.unit", "got 'second'", f"{cls.kind} has no duration; give another")
     for name in ("as_of", "source"):
         if not isinstance(entry[name], str) or not entry[name]:
             raise RequestError.of(f"{where}.{name}", f"got {entry[name]!r}", "say it in words")
     fps = entry.get("counted_fps", 16)
     if not isinstance(fps, int) or isinstance(fps, bool) or not 1 <= fps <= _MOST_FPS:
         raise RequestError.of(f"{where}.counted_fps", f"got {str(fps)[:40]}", "give frames per second")
+    if "other_usd" in entry:
+        entry = {**entry, "other_usd": _usd(entry["other_usd"], f"{where}.other_usd")}
+    ours = PRICES.get(endpoint, {})
+    if "billed_inputs" in ours:  # another price per second, of the same seconds
+        entry = {**entry, "billed_inputs": ours["billed_inputs"]}
+    elif "billed_inputs" in entry:
+        raise RequestError.of(f"{where}.billed_inputs", "no input of it is billed", "leave it out")
     if "by" not in entry:
         return {**entry, "usd": _usd(entry["usd"], f"{where}.usd")}
     choices = {row.name: row.enum for row in field_rows(cls) if row.type == "enum" and row.enum}

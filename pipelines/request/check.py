@@ -57,7 +57,7 @@ def check(
     abilities:    what the local runner can use.
     prices:       of the providers.
     novita_model: the model to use at Novita.
-    media:        facts about the input files, for a local run.
+    media:        facts about the input files, for a local run and for prices that depend on their length.
     found:        what was found in files before, such as the headers of LoRAs. They join the findings, and an
                   impossible one refuses the request.
     image_family: the model of shots that begin with an image; None for `family`.
@@ -100,7 +100,7 @@ def check(
         kind=request.kind,
         model=family.name if here and family is not None else None,
         findings=tuple(findings),
-        price=estimate(used_request, runner, prices),
+        price=estimate(used_request, runner, prices, media.lengths),
         resolved=resolved,
         expected_s=known.get("seconds"),
         official=official_differences(resolved, family) if here else "",

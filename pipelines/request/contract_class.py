@@ -37,8 +37,8 @@ def contract_class(entry: Mapping[str, Any], base: type[_Model]) -> type[_Model]
 def _field(name: str, field: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return (type, default) for pydantic. Without a published default, a field is None until it is set."""
     bounds = {_BOUNDS[end]: value for end, value in physical_range(name, field).items()}
-    if "pattern" in bounds and "auto" in field["enum"]:
-        bounds["pattern"] += "|^auto$"
+    if "pattern" in bounds:
+        bounds["pattern"] += "".join(f"|^{word}$" for word in field["enum"] if word.isalpha())
     annotation, default = _annotation(name, field), field.get("default")
     if field.get("required"):
         default = ...
@@ -57,9 +57,13 @@ def _annotation(field_name: str, field: Mapping[str, Any]) -> Any:
         literal: Any = Literal
         return literal[tuple(field["enum"])]
     if name.startswith("array<"):
-        item = OBJECTS[name.removeprefix("array<").removesuffix(">")]
+        item = _item(name.removeprefix("array<").removesuffix(">"))
         # Not strict for the container: JSON has lists, frozen data has tuples.
         return Annotated[tuple[item, ...], Field(strict=False)]  # type: ignore[valid-type]
+    return _item(name)
+
+
+def _item(name: str) -> Any:
     return _PLAIN.get(name) or OBJECTS[name]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .base import WanRequest
-from .field_rows import MEDIA, field_rows
+from .field_rows import MEDIA, MEDIA_LISTS, field_rows, media_named
+from .joint_rules import joint_findings
 from .limits import why_refused
 from .lora_weight import why_not_sent
 from .report import Finding
@@ -40,6 +41,7 @@ def fal_findings(request: WanRequest) -> list[Finding]:
             findings.append(Finding(row.name, "impossible", value, None, fault))
         else:
             findings.append(Finding(row.name, "supported", value, value, _meaning(row.name, value)))
+    findings.extend(joint_findings(request))
     if request.kind == "image-to-image":
         reason = "the listing of 2026-08 no longer names this field; fal may ignore it"
         findings.append(Finding("resolution", "warning", values["resolution"], values["resolution"], reason))
@@ -53,8 +55,9 @@ def for_fal(request: WanRequest) -> WanRequest | None:
 
 def _fault(field: str, value: Any) -> str | None:
     """Return why the value is not sent as it is; the run would end before anything is bought."""
-    if field in MEDIA and value is not None and (fault := why_medium_not_sent(value)):
-        return "; ".join(fault)
+    for name, text in media_named({field: value}).items():
+        if fault := why_medium_not_sent(text):
+            return ("" if name == field else f"{name}: ") + "; ".join(fault)
     if field == "return_frames_zip" and value:
         return "the archive would not be fetched; leave it off, and take the frames from the video"
     for index, lora in enumerate(value or () if field == "loras" else ()):
@@ -68,6 +71,8 @@ def _meaning(field: str, value: object) -> str:
         return "not sent: the provider decides"
     if field in MEDIA and not str(value).startswith(("https://", "data:")):
         return "uploaded first, then sent as an address"
+    if field in MEDIA_LISTS:
+        return "sent in this order; files on this machine are uploaded first"
     if field == "loras":
         return "sent unchanged; files on this machine are uploaded first"
     return "sent unchanged"

@@ -12,7 +12,17 @@ from .limits import Limit, Range, dated_limits
 from .local_settings import LocalSettings
 from .strict_model import StrictModel
 
-__all__ = ["LOCAL", "MEDIA", "FieldRow", "closest", "field_rows", "local_row"]
+__all__ = [
+    "LOCAL",
+    "MEDIA",
+    "MEDIA_LISTS",
+    "FieldRow",
+    "closest",
+    "field_rows",
+    "local_row",
+    "media_named",
+    "medium_of",
+]
 
 LOCAL = "local"  # the field of every request that no contract has
 
@@ -22,6 +32,20 @@ MEDIA: Mapping[str, str] = {
     "end_image_url": "image",
     "video_url": "video",
     "audio_url": "audio",
+    "mask_video_url": "video",
+    "mask_image_url": "image",
+    "first_frame_url": "image",
+    "last_frame_url": "image",
+    "start_image_url": "image",
+}
+
+# {field with a list of files: kind of medium}. One of them is called as in errors: ref_image_urls[0].
+MEDIA_LISTS: Mapping[str, str] = {
+    "ref_image_urls": "image",
+    "video_urls": "video",
+    "reference_image_urls": "image",
+    "reference_video_urls": "video",
+    "reference_audio_urls": "audio",
 }
 
 USUAL_RATIOS = ("4:3", "3:4", "3:2", "2:3", "21:9")  # of photographs and of cinema
@@ -38,7 +62,7 @@ class FieldRow(NamedTuple):
     range:    what is valid on any machine; None if everything of this type is.
     limits:   every published range of the provider, oldest first. The last one validates there.
     offered:  values to choose from, where others are valid too.
-    media:    "image", "video" or "audio" if the field names such a file.
+    media:    "image", "video" or "audio" if the field names such a file, or a list of such files.
     fields:   the fields of the object that is the value, or of the objects in a list. Else empty.
     """
 
@@ -54,6 +78,10 @@ class FieldRow(NamedTuple):
     fields: tuple[FieldRow, ...] = ()
     offered: tuple[Any, ...] = ()
 
+    @property
+    def is_list(self) -> bool:
+        return self.type.startswith("array<")
+
     def as_stated(self) -> FieldRow:
         """Return the row as the provider states it: with its newest range or its choices."""
         fields = tuple(row.as_stated() for row in self.fields)
@@ -67,6 +95,8 @@ class FieldRow(NamedTuple):
 
     def wanted(self) -> str:
         """Describe a valid value, for error messages."""
+        if self.is_list and self.media is not None:
+            return f"a list of URLs, data URIs or files with {self.media}"
         if self.media is not None:
             return f"a URL, a data URI or a file with {self.media}, or connect {self.media} to the node"
         choices = "" if self.enum is None else "one of " + ", ".join(map(str, self.enum))
@@ -131,12 +161,25 @@ def field_rows(model: type[StrictModel]) -> list[FieldRow]:
                 description=DESCRIPTIONS[name],
                 required=info.is_required(),
                 limits=limits,
-                media=MEDIA.get(name),
+                media=MEDIA.get(name) or MEDIA_LISTS.get(name),
                 fields=() if nested is None else tuple(field_rows(nested)),
                 offered=_offered(name, limits[-1].choices) if limits and limits[-1].choices else (),
             )
         )
     return table
+
+
+def medium_of(name: str) -> str:
+    """Return the kind of medium of a field of `MEDIA`, or of an entry such as ref_image_urls[0]."""
+    return MEDIA.get(name) or MEDIA_LISTS[name.partition("[")[0]]
+
+
+def media_named(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return {field or entry such as ref_image_urls[0]: its text} for every file that `values` name."""
+    named = {name: values[name] for name in MEDIA if values.get(name) is not None}
+    for name in MEDIA_LISTS:
+        named |= {f"{name}[{index}]": text for index, text in enumerate(values.get(name) or ())}
+    return named
 
 
 def local_row() -> FieldRow:

@@ -45,6 +45,7 @@ def _add_flag(group: Any, row: FieldRow, start: str, prefix: str) -> None:
     group.add_argument(
         start + row.name.replace("_", "-"),
         dest=prefix + row.name,
+        action="extend" if row.is_list and row.media else "store",
         type=_reader(row),
         default=argparse.SUPPRESS,
         metavar=_metavar(row),
@@ -58,6 +59,8 @@ def _reader(row: FieldRow) -> Callable[[str], Any]:
     def read(text: str) -> Any:
         if row.type in ("string", "enum"):
             return text
+        if row.is_list and row.media and not text.lstrip().startswith("["):
+            return [text]
         if row.type == "boolean":
             return _BOOLEANS.get(text.lower(), text)
         if row.type == "ImageSize|enum" and "x" in text:
@@ -80,7 +83,7 @@ def _metavar(row: FieldRow) -> str:
     if row.enum is not None:
         return "|".join(map(str, row.enum))
     if row.media is not None:
-        return "FILE|URL"
+        return "FILE|URL"  # of a list: one of them, and the flag may be repeated
     return _METAVARS.get(row.type, "JSON")
 
 
@@ -90,6 +93,8 @@ def _help(row: FieldRow) -> str:
         notes.append(row.limit_text(row.limits[-1]))
     if row.type == "ImageSize|enum" and row.enum is not None:
         notes.append("one of " + ", ".join(row.enum))
+    if row.is_list and row.media:
+        notes.append("may be given several times")
     if row.required:
         notes.append("required")
     elif row.default not in (None, "", ()):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import field_validator
+from pydantic import ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from .base import WanRequest
+from .field_rows import MEDIA, MEDIA_LISTS
 from .seeds import SEED_MAX
 
 __all__ = ["FORMS", "FalRequest"]
@@ -19,12 +20,19 @@ _INPUT = ("prompt", "negative_prompt", "img_url")
 class FalRequest(WanRequest):
     """A request with the fields of fal."""
 
-    @field_validator(
-        "prompt", "image_url", "end_image_url", "video_url", "audio_url", mode="after", check_fields=False
-    )
+    @field_validator("prompt", *MEDIA, mode="after", check_fields=False)
     @classmethod
-    def _is_not_blank(cls, text: str | None) -> str | None:
+    def _is_not_blank(cls, text: str | None, field: ValidationInfo) -> str | None:
+        if field.field_name is not None and text == cls.model_fields[field.field_name].default:
+            return text  # a published default may be empty
         return _not_blank(text)
+
+    @field_validator(*MEDIA_LISTS, mode="after", check_fields=False)
+    @classmethod
+    def _holds_no_blanks(cls, texts: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for text in texts or ():
+            _not_blank(text)
+        return texts
 
     @field_validator("seed", check_fields=False)
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from .contracts import KIND_ENTRIES
 from .field_case import FieldCase
 from .image_size import pixels
 from .implied import IMAGE_TASKS
@@ -298,10 +299,14 @@ _NO_EXPANDER = (
     "--prompt-expander FOLDER; or switch it off"
 )
 
-_ONLY_ANIMATE = LocalRule(
-    "impossible: only the Animate kinds have it, and they run only at a provider.",
-    lambda case: case.impossible("only the Animate kinds of a provider have it"),
+_ONLY_REMOTE = LocalRule(
+    "impossible: only kinds that run at a provider alone have it.",
+    lambda case: case.impossible("only kinds that run at a provider alone have it"),
 )
+_FIELDS_HERE = {field for entry in KIND_ENTRIES if not entry.get("remote_only") for field in entry["fields"]}
+_FIELDS_ELSEWHERE = [
+    field for entry in KIND_ENTRIES for field in entry["fields"] if field not in _FIELDS_HERE
+]
 
 LOCAL_RULES: Mapping[str, LocalRule] = {
     "prompt": _honoured("encoded with UMT5, 512 tokens"),
@@ -398,8 +403,7 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     "extra": LocalRule(
         "impossible: there is no Novita task to report, and no local run will have one; leave it out.", _extra
     ),
-    "use_turbo": _ONLY_ANIMATE,
-    "return_frames_zip": _ONLY_ANIMATE,
+    **dict.fromkeys(_FIELDS_ELSEWHERE, _ONLY_REMOTE),
     "model_name": _honoured("the family of the loaded model"),
     "width": LocalRule("used unchanged; must be a multiple of 16 (5B: 32).", _side),
     "height": LocalRule("used unchanged; must be a multiple of 16 (5B: 32).", _side),

@@ -9,7 +9,15 @@ from typing import Any
 
 from ..errors import RequestError
 
-__all__ = ["NOTHING_KNOWN", "MediaFacts"]
+__all__ = ["NOTHING_KNOWN", "ClipLength", "MediaFacts"]
+
+
+@dataclass(frozen=True)
+class ClipLength:
+    """How long a video or a sound is. frames: of the file, at its own rate; 0 for a sound."""
+
+    frames: int
+    seconds: float
 
 
 @dataclass(frozen=True)
@@ -21,6 +29,7 @@ class MediaFacts:
     seconds: length of the sound.
     sha256:  {field: hash of its file, in hex}.
     notes:   {field: what this machine changes in its file when it reads it}, such as the colours of HDR.
+    lengths: {field or entry such as video_urls[0]: its length}, for the price at a provider.
 
     Raises RequestError on `media_size` for a size below 1.
     """
@@ -30,13 +39,14 @@ class MediaFacts:
     seconds: float | None = None
     sha256: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     notes: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    lengths: Mapping[str, ClipLength] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         if self.size is not None and min(self.size) < 1:
             raise RequestError.of("media_size", f"got {self.size}", "give width and height in pixels")
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the facts as JSON values, without the notes, which become findings."""
+        """Return the facts as JSON values, without the notes, which become findings, and the lengths."""
         size = None if self.size is None else list(self.size)
         return {"size": size, "frames": self.frames, "seconds": self.seconds, "sha256": dict(self.sha256)}
 

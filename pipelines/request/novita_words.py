@@ -49,6 +49,9 @@ def novita_findings(request: WanRequest, model: NovitaModel = "Wan 2.1") -> list
             return [_own(field, values) for field in values]
         reason = "belongs to Wan 2.1; choose that model, or use the kind text-to-video"
         return [Finding("kind", "impossible", request.kind, None, reason)]
+    if request.remote_only:
+        reason = f"runs only at {request.provider}: use Run {request.provider}, or --on {request.provider}"
+        return [Finding("kind", "impossible", request.kind, None, reason)]
     rules_of_task = _RULES_OF_TASK[model]
     if request.task not in rules_of_task:
         can = ", ".join(sorted(rules_of_task))

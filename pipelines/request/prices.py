@@ -6,14 +6,17 @@ An entry of the table may also hold what earlier jobs cost and took (`remote/exp
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from .base import WanRequest
+from .field_rows import media_named
 from .image_size import pixels
+from .media_facts import ClipLength
 from .timing import frames_out, output_fps
 
 __all__ = ["PRICES", "Price", "PriceTable", "estimate"]
@@ -65,8 +68,17 @@ class Price:
         return _dollars(self.low) if self.low == self.high else f"{_dollars(self.low)}-{_dollars(self.high)}"
 
 
-def estimate(request: WanRequest, runner: str, prices: PriceTable = PRICES) -> Price:
-    """Estimate the price of `request` on `runner`. Unknown for a request of another provider."""
+def estimate(
+    request: WanRequest,
+    runner: str,
+    prices: PriceTable = PRICES,
+    lengths: Mapping[str, ClipLength] = MappingProxyType({}),
+) -> Price:
+    """Estimate the price of `request` on `runner`. Unknown for a request of another provider.
+
+    lengths: of the input files, by their fields; where the price depends on one that is missing, it is
+             unknown.
+    """
     if runner == "local":
         return Price(0.0, 0.0, 0.0, "your own machine")
     entry = prices.get(request.endpoint)
@@ -76,11 +88,17 @@ def estimate(request: WanRequest, runner: str, prices: PriceTable = PRICES) -> P
     usd = entry["usd"] if "by" not in entry else entry["usd"].get(values[entry["by"]])
     if usd is None:
         return _unknown(f"no price is published for {values[entry['by']]}")
-    if entry["unit"] == "video_second" and "num_frames" not in values:
+    deciding = _deciding_inputs(entry, values)
+    if missing := [name for name in deciding if name not in lengths]:
+        return _unknown(f"it depends on the length of {', '.join(missing)}, which is not known here")
+    if entry["unit"] == "video_second" and "num_frames" not in values and not deciding:
         return _unknown("the provider decides the length")
-    likely, others, assumption = _counts(entry, values)
-    assumption += _charged(entry)
+    likely, others, assumption = _counts(entry, values, [lengths[name] for name in deciding])
     amounts = [usd * count for count in (likely, *others)]
+    if "other_usd" in entry:
+        amounts.append(entry["other_usd"] * likely)
+        assumption += f"; another source says {_dollars(entry['other_usd'])} a second"
+    assumption += _charged(entry)
     return Price(amounts[0], min(amounts), max(amounts), assumption, entry["source"], entry["as_of"])
 
 
@@ -88,20 +106,40 @@ def _unknown(why: str) -> Price:
     return Price(None, None, None, why)
 
 
-def _counts(entry: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[float, list[float], str]:
-    """Return the likely number of units, other possible numbers, and the assumption."""
+def _deciding_inputs(entry: Mapping[str, Any], values: Mapping[str, Any]) -> list[str]:
+    """Return the input files whose length decides the price, as `media_named` names them."""
+    if field := entry.get("billed_inputs"):
+        return list(media_named({field: values[field]}))
+    follows = "num_frames" not in values or values.get("match_input_num_frames")
+    has_video = entry["unit"] == "video_second" and values.get("video_url") is not None
+    return ["video_url"] if has_video and follows else []
+
+
+def _counts(
+    entry: Mapping[str, Any], values: Mapping[str, Any], inputs: Sequence[ClipLength]
+) -> tuple[float, list[float], str]:
+    """Return the likely number of units, other possible numbers, and the assumption.
+
+    inputs: the lengths that decide it.
+    """
+    if entry["unit"] == "second":
+        seconds = float(values["duration"]) + sum(clip.seconds for clip in inputs)
+        both = " and of its reference videos" if "billed_inputs" in entry else ""
+        return seconds, [], f"seconds of the result{both}"
     if entry["unit"] == "video":
         return 1, [], "one price for a video of any length"
     if entry["unit"] == "image":
         if values.get("image_size") is None:
             return 1, [], "per image; it may be per megapixel, and the size depends on the input"
         return 1, [prod(pixels(values["image_size"])) / 1e6], "per image; it may be per megapixel"
-    frames: int = values["num_frames"]
+    frames: int = inputs[0].frames if inputs else values["num_frames"]
     between: int = values.get("num_interpolated_frames") or 0
     if values.get("interpolator_model") == "none":
         between = 0
     counted: int = entry.get("counted_fps", 16)
-    others, assumption = [], f"video seconds counted at {counted} fps"
+    others = [inputs[0].seconds] if inputs else []
+    length = f"{frames} frames of the input" if inputs else "video seconds"
+    assumption = f"{length} counted at {counted} fps" + ("; it may be its seconds" if inputs else "")
     delivered = frames_out(frames, between)
     if between:
         others.append(delivered / counted)

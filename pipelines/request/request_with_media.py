@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from ..errors import Problem, RequestError
 from .base import WanRequest
-from .field_rows import MEDIA
+from .field_rows import MEDIA, MEDIA_LISTS
 from .kinds import class_of, kinds_of
 from .parse import parse, request_for
 
@@ -26,6 +27,7 @@ class RequestWithMedia(NamedTuple):
     """A request, and {field: medium} of the media from sockets.
 
     Such a field of the request has the value "sha256:...", so that receipts and journals identify the medium.
+    One of a list is called as ref_image_urls[0].
     Before a request is sent, the address of the upload replaces it.
     """
 
@@ -56,18 +58,37 @@ def _joined(
 ) -> tuple[dict[str, Any], Mapping[str, Medium]]:
     """Return the values, with each medium as its hash, and the media."""
     given = {name: value for name, value in values.items() if name not in MEDIA or value not in (None, "")}
-    connected = {name: medium for name, medium in media.items() if medium is not None}
+    connected = _numbered({name: medium for name, medium in media.items() if medium is not None})
+    fields = dict.fromkeys(name.partition("[")[0] for name in connected)
+    inputs = known & {*MEDIA, *MEDIA_LISTS}
     problems = [
         Problem(name, "set as text and from a socket", "use one of the two")
-        for name in connected
+        for name in fields
         if name in given
     ]
     problems += [
-        Problem(name, "there is no such input", f"connect one of {', '.join(sorted(known & set(MEDIA)))}")
-        for name in connected
-        if name not in known or name not in MEDIA
+        Problem(name, "there is no such input", f"connect one of {', '.join(sorted(inputs))}")
+        for name in fields
+        if name not in inputs
     ]
     if problems:
         raise RequestError(problems)
-    hashes = {name: f"sha256:{medium.sha256}" for name, medium in connected.items()}
+    hashes: dict[str, Any] = {name: [] for name in fields if name in MEDIA_LISTS}
+    for name, medium in connected.items():
+        text = f"sha256:{medium.sha256}"
+        if name in MEDIA:
+            hashes[name] = text
+        else:
+            hashes[name.partition("[")[0]].append(text)
     return {**given, **hashes}, MappingProxyType(connected)
+
+
+def _numbered(media: Mapping[str, Medium]) -> dict[str, Medium]:
+    """Return the media with the entries of each list numbered from 0: a socket may be left open."""
+    numbered: dict[str, Medium] = {}
+    counts: Counter[str] = Counter()
+    for name, medium in media.items():
+        field, bracket, _ = name.partition("[")
+        numbered[f"{field}[{counts[field]}]" if bracket else name] = medium
+        counts[field] += 1
+    return numbered

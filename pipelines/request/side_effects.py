@@ -55,9 +55,10 @@ def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Fi
 
 def _fast_file(used: Mapping[str, Any]) -> Iterator[Finding]:
     between = 0 if used.get("interpolator_model") == "none" else used.get("num_interpolated_frames")
-    if between:
+    adjusts = used.get("adjust_fps_for_interpolation")
+    if between and adjusts is not None:  # else the provider decides the rate of the file
         rate = used["frames_per_second"]
-        fps = output_fps(rate, used["num_frames"], between, used["adjust_fps_for_interpolation"])
+        fps = output_fps(rate, used["num_frames"], between, adjusts)
         if fps > _FAST_FPS:
             reason = f"the file plays at {fps} frames per second, more than most players show"
             yield Finding("frames_per_second", "warning", rate, rate, reason)

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ..errors import RequestError
-from ..request.field_rows import MEDIA
+from ..request.field_rows import medium_of
 
 __all__ = ["FindFile", "LocalFile", "any_file", "file_at", "file_in_data_uri", "of_type"]
 
@@ -143,9 +143,8 @@ def file_in_data_uri(uri: str, field: str) -> LocalFile:
 def of_type(file: LocalFile, field: str) -> LocalFile:
     """Return `file`. Raises RequestError on `field` if it is of another type than the field needs."""
     # A video contains sound too.
-    wanted = ("audio/", "video/") if MEDIA[field] == "audio" else f"{MEDIA[field]}/"
+    medium = medium_of(field)
+    wanted = ("audio/", "video/") if medium == "audio" else f"{medium}/"
     if not file.content_type.startswith(wanted):
-        raise RequestError.of(
-            field, f"{file.name} is {file.content_type}", f"give a file with {MEDIA[field]}"
-        )
+        raise RequestError.of(field, f"{file.name} is {file.content_type}", f"give a file with {medium}")
     return file

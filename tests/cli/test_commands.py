@@ -161,7 +161,7 @@ def test_kinds_names_kind_and_contract(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["kinds", "--json"]) == 0
     kinds = json.loads(capsys.readouterr().out)
     assert [kind["kind"] for kind in kinds] == [*KINDS, "shots"]
-    assert len(kinds) == 22
+    assert len(kinds) == 38
     assert kinds[0]["contract"] == "WanT2VRequest"
     assert main(["kinds"]) == 0
     assert "text-to-video " in capsys.readouterr().out

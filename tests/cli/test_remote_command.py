@@ -26,7 +26,7 @@ from wan_duet.pipelines.remote.keys import Key
 from wan_duet.pipelines.remote.order import order_for
 from wan_duet.pipelines.remote.owner_lock import OwnerLock
 from wan_duet.pipelines.remote.remote_thread import RemoteThread
-from wan_duet.pipelines.request import parse
+from wan_duet.pipelines.request import KINDS, parse
 from wan_duet.pipelines.video.probe import probe
 
 from ..servers.fal import FalServer
@@ -121,6 +121,45 @@ def test_a_request_of_the_command_line_is_bought_once_and_listed(
     assert jobs(capsys, "attach", answer["job"]) == listed
     assert main(["jobs", "list"]) == 0
     assert "film.mp4" in capsys.readouterr().out
+
+
+def test_every_kind_that_runs_only_at_fal_is_taken_there_with_files_of_this_machine(
+    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kinds = {kind: cls for kind, cls in KINDS.items() if cls.remote_only}
+    for suffix, data in (("png", picture()), ("mp4", clip())):
+        (tmp_path / f"input.{suffix}").write_bytes(data)
+    for kind, cls in kinds.items():
+        values = {
+            name: tmp_path / f"input.{_SUFFIXES[name]}" for name in cls.model_fields if name in _SUFFIXES
+        }
+        if kind == "wan27-image-to-video":
+            del values["video_url"]  # not beside an image
+        flags = [
+            text for name, value in values.items() for text in (f"--{name.replace('_', '-')}", str(value))
+        ]
+        prompt = ["--prompt", "a ball"] if "prompt" in cls.model_fields else []
+        asked = ["generate", "--kind", kind, *prompt, *flags, "--on", "fal", "--json"]
+        assert main([*asked, "-o", str(tmp_path / f"{kind}.mp4")]) == 0, capsys.readouterr().err
+        answer = json.loads(capsys.readouterr().out)
+        job = list(server.jobs.values())[-1]
+        assert (job.endpoint, answer["seed"]) == (cls.endpoint, job.body["seed"])
+        if kind.startswith("wan"):
+            assert answer["prompt"] == "a ball, in great detail"
+        assert all(f"{server.url}/cdn/" in str(job.body[name]) for name in values if _SUFFIXES[name] == "mp4")
+    assert len(server.jobs) == len(kinds)
+
+
+_SUFFIXES = {
+    "video_url": "mp4",
+    "video_urls": "mp4",
+    "mask_video_url": "mp4",
+    "reference_video_urls": "mp4",
+    "image_url": "png",
+    "start_image_url": "png",
+    "ref_image_urls": "png",
+    "first_frame_url": "png",
+}
 
 
 def test_the_person_of_a_video_is_replaced_at_fal_only(

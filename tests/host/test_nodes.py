@@ -12,7 +12,7 @@ import pytest
 
 from wan_duet.nodes.help_pages import DOCS, README, help_page, own_nodes, with_tables
 from wan_duet.nodes.tasks import REQUEST_NODES, RequestNode
-from wan_duet.nodes.widgets import fields_of, widgets
+from wan_duet.nodes.widgets import fields_of, sockets_of, widgets
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 
@@ -57,7 +57,7 @@ def test_every_medium_has_a_socket_of_its_type(nodes: dict[str, Any], node: Requ
     inputs = nodes[node.node_id]["input"]
     sockets = {name: item[0] for name, item in inputs.get("optional", {}).items() if item[0] in SOCKETS}
     media = [row for row in fields_of(node.task).values() if row.media is not None]
-    assert sockets == {row.name.removesuffix("_url"): str(row.media).upper() for row in media}
+    assert sockets == {socket: str(row.media).upper() for row in media for socket in sockets_of(row)}
 
 
 def test_every_node_and_input_explains_itself(nodes: dict[str, Any]) -> None:

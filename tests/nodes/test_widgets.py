@@ -7,13 +7,19 @@ from typing import Any
 import pytest
 
 from wan_duet.nodes.tasks import LORAS, REQUEST_NODES, RequestNode
-from wan_duet.nodes.widgets import CUSTOM, PROVIDER_DEFAULT, Widget, chosen, fields_of, widgets
+from wan_duet.nodes.widgets import CUSTOM, PROVIDER_DEFAULT, Widget, chosen, fields_of, sockets_of, widgets
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.request import KINDS, RequestWithMedia, bind_task, kinds_of
 from wan_duet.pipelines.request.image_size import ImageSize
 
 NODES = {node.task: node for node in REQUEST_NODES}
-MEDIA = {"image_url": "a.png", "video_url": "a.mp4", "audio_url": "a.wav"}
+MEDIA = {
+    "image_url": "a.png",
+    "video_url": "a.mp4",
+    "audio_url": "a.wav",
+    "start_image_url": "a.png",
+    "video_urls": "a.mp4\n b.mp4 \n",
+}
 every_task = pytest.mark.parametrize("node", REQUEST_NODES, ids=lambda node: node.task)
 
 
@@ -50,8 +56,21 @@ def test_only_media_are_optional_and_they_stand_last(node: RequestNode) -> None:
 def test_untouched_widgets_are_the_default_request(node: RequestNode) -> None:
     cls = kinds_of(node.task)[0]
     made = asked(node.task).request
-    given = {"prompt": "a ball", "seed": 0, **MEDIA, "width": 480, "height": 832}
+    given = {"prompt": "a ball", "seed": 0, **MEDIA, "video_urls": ["a.mp4", "b.mp4"], "width": 480}
+    given["height"] = 832
     assert made == cls(**{name: value for name, value in given.items() if name in cls.model_fields})
+
+
+def test_images_of_a_list_have_one_socket_and_its_videos_and_sounds_have_several() -> None:
+    rows = fields_of("wan30-reference-to-video")
+    assert sockets_of(rows["reference_image_urls"]) == {"reference_images": "reference_image_urls"}
+    assert list(sockets_of(rows["reference_video_urls"])) == [
+        f"reference_video_{number}" for number in range(1, 6)
+    ]
+    assert sockets_of(fields_of("wan26-reference-to-video")["video_urls"]) == {
+        f"video_{number}": f"video_urls[{number - 1}]" for number in (1, 2, 3)
+    }
+    assert len(sockets_of(fields_of("wan27-reference-to-video")["reference_video_urls"])) == 3
 
 
 @every_task
@@ -59,7 +78,10 @@ def test_every_widget_says_what_it_is_for(node: RequestNode) -> None:
     assert all(widget.tooltip for widget in widgets(node.task, node.fields))
 
 
-@pytest.mark.parametrize("node", [node for node in REQUEST_NODES if "prompt" in node.fields])
+@pytest.mark.parametrize(
+    "node",
+    [node for node in REQUEST_NODES if "prompt" in node.fields and fields_of(node.task)["prompt"].required],
+)
 def test_empty_prompt_is_refused_by_name(node: RequestNode) -> None:
     with pytest.raises(RequestError, match=r"^prompt: "):
         asked(node.task, prompt="")

@@ -20,6 +20,7 @@ from wan_duet.pipelines.request.distilled import DISTILLED_WEIGHTS
 OFFICIAL = json.loads(Path(__file__).with_name("official_settings.json").read_text(encoding="utf-8"))
 MODELS: dict[str, dict[str, Any]] = {**OFFICIAL["wan2.2"]["models"], **OFFICIAL["wan2.1"]["models"]}
 NEEDED = {
+    "video_urls": ["a.mp4"], "start_image_url": "a.png",
     "prompt": "a", "image_url": "a.png", "end_image_url": "b.png", "video_url": "a.mp4", "audio_url": "a.wav",
     "width": 832, "height": 480, "seed": 7,
 }  # fmt: skip
@@ -116,7 +117,7 @@ HAS: dict[str, set[str]] = {
         kind
         for kind, cls in KINDS.items()
         if {"num_inference_steps", "steps"} & set(cls.model_fields) and "guidance_scale" in cls.model_fields
-        if not cls.task.startswith(("small-", "speech-", "animate-"))
+        if not cls.remote_only and not cls.task.startswith(("small-", "speech-"))
     },
     "draft": set(KINDS),
 }
@@ -138,6 +139,14 @@ def test_every_preset_is_a_request_that_can_run_or_is_refused_by_name(name: str,
         return
     request = parse(kind, with_preset(name, cls, family, needed(kind)))
     assert family is None or check(request, family=family).ok
+
+
+def test_a_draft_at_a_provider_is_its_smallest_tier() -> None:
+    tiers = {
+        kind: with_preset("draft", KINDS[kind], None, needed(kind))["resolution"]
+        for kind in ("vace-depth", "wan25-text-to-video", "wan27-text-to-video")
+    }
+    assert tiers == {"vace-depth": "240p", "wan25-text-to-video": "480p", "wan27-text-to-video": "720p"}
 
 
 def test_a_preset_of_four_steps_has_the_levels_of_lightning() -> None:

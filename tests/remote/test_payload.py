@@ -33,7 +33,8 @@ def sent(prepared: Prepared) -> dict[str, Any]:
 
 
 def required(kind: str) -> dict[str, Any]:
-    values: dict[str, Any] = {"string": "https://example.com/a.png", "integer": 0}
+    address = "https://example.com/a.png"
+    values: dict[str, Any] = {"string": address, "integer": 0, "array<string>": [address]}
     needed = {
         row.name: row.enum[-1] if row.enum else values[row.type] for row in field_table(kind) if row.required
     }
@@ -94,6 +95,34 @@ def test_a_connected_medium_keeps_its_own_hash(tmp_path: Path) -> None:
     prepared = prepare(request, {"image_url": tmp_path / "a.png"})
     assert prepared.payload["image_url"] == medium
     assert sent(prepared)["image_url"].startswith("https://cdn/")
+
+
+def test_files_of_a_list_are_uploaded_and_keep_their_order(tmp_path: Path) -> None:
+    for name, data in (("a.mp4", b"first" * 999), ("b.mp4", b"second" * 999)):
+        (tmp_path / name).write_bytes(data)
+    videos = [str(tmp_path / "b.mp4"), "https://a/c.mp4", str(tmp_path / "a.mp4")]
+    prepared = prepare(parse("wan26-reference-to-video", {"prompt": "a", "video_urls": videos}))
+    second, address, first = sent(prepared)["video_urls"]
+    assert address == "https://a/c.mp4"
+    assert first != second
+    assert {first, second} == {f"https://cdn/{text[7:15]}" for text in prepared.files}
+    assert prepared.payload["video_urls"][0][7:15] == second[-8:]
+
+
+def test_a_file_of_the_wrong_type_in_a_list_is_named_with_its_place(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(LARGE)
+    videos = ["https://a/c.mp4", str(tmp_path / "a.png")]
+    with pytest.raises(RequestError, match=r"^video_urls\[1\]: a.png is image/png"):
+        prepare(parse("wan26-reference-to-video", {"prompt": "a", "video_urls": videos}))
+
+
+def test_connected_media_of_a_list_keep_their_own_hashes(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(LARGE)
+    medium = "sha256:" + "ab" * 32
+    request = parse("vace-pose", {"prompt": "a", "video_url": "https://a/b", "ref_image_urls": [medium]})
+    prepared = prepare(request, {"ref_image_urls[0]": tmp_path / "a.png"})
+    assert prepared.payload["ref_image_urls"] == [medium]
+    assert sent(prepared)["ref_image_urls"][0].startswith("https://cdn/")
 
 
 def test_a_lora_file_is_uploaded_and_a_repository_is_named(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from wan_duet.pipelines.request.shots_request import SHOTS
 CONTRACT = json.loads((Path(__file__).parents[1] / "contract" / "requests.json").read_text(encoding="utf-8"))
 # What this test compares, and what is prose. A key it does not know must be taught to it, not passed over.
 COMPARED = {"type", "required", "default", "default_stated", "min", "max", "enum", "multiple_of", "public"}
-SIZED = {"min_length", "max_length", "max_items"}  # the range of a text or a list
+SIZED = {"min_length", "max_length", "min_items", "max_items"}  # the range of a text or a list
 NESTED = {"items", "properties"}
 ELSEWHERE = {"pairs"}  # test_novita_sizes_are_the_contract_s
 PROSE = {"doc", "source", "name_source", "name_inferred"}
@@ -54,7 +54,7 @@ def class_for(contract: str) -> type[WanRequest]:
 
 def stated_range(parameter: dict[str, Any]) -> tuple[Any, Any]:
     """(min, max) as the seed page states them, of the value or of its length."""
-    low = parameter.get("min_length", parameter.get("min"))
+    low = parameter.get("min_length", parameter.get("min_items", parameter.get("min")))
     return low, parameter.get("max_length", parameter.get("max_items", parameter.get("max")))
 
 
@@ -246,7 +246,7 @@ def test_fields_are_the_parameters_and_in_their_order(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_required_is_always_sent_and_what_is_unset_never(kind: str) -> None:
-    values = {"string": "a", "integer": 0}
+    values = {"string": "a", "integer": 0, "array<string>": ["a"]}
     needed = {
         row.name: row.enum[-1] if row.enum else values[row.type] for row in field_table(kind) if row.required
     }

@@ -77,6 +77,7 @@ def test_every_number_at_the_end_of_a_limit_is_sent_and_one_beyond_it_is_not(kin
             assert end is not None
             assert check(request(kind, **{row.name: end}), cls.provider).ok
             physical = row.range is None or row.range.min is None or end + beyond >= row.range.min
+            physical = physical and (row.name, end + beyond) != ("seed", -1)
             if physical and (row.name != "strength"):
                 refused = check(request(kind, **{row.name: end + beyond}), cls.provider).problems
                 assert [problem.field for problem in refused] == [row.name]

@@ -34,11 +34,12 @@ A14B, ONE_EXPERT, SPEECH = (
     FAMILIES[name] for name in ("wan2.2-t2v-a14b", "wan2.1-t2v-14b", "wan2.2-s2v-14b")
 )
 S2V = "wan2.2-s2v-14b"
-FEW = {"guidance_scale": 1.0, "guidance_scale_2": 1.0, "negative_prompt": "blurry"}
 NEEDED = {
     "prompt": "a ball", "image_url": "a.png", "video_url": "a.mp4", "audio_url": "a.wav",
+    "start_image_url": "a.png", "video_urls": ["a.mp4"], "mask_video_url": "m.mp4",
     "width": 832, "height": 480, "seed": 1,
 }  # fmt: skip
+FEW = {"guidance_scale": 1.0, "guidance_scale_2": 1.0, "negative_prompt": "blurry"}
 
 
 def asked_for(kind: str, **local: Any) -> Any:

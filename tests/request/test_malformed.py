@@ -14,6 +14,7 @@ NEEDED = {
     "image_url": "a.png",
     "video_url": "a.mp4",
     "audio_url": "a.wav",
+    "video_urls": ["a.mp4"],
     "width": 832,
     "height": 480,
     "seed": 7,
@@ -154,6 +155,9 @@ def test_wrong_json_is_one_problem_of_the_request(text: str | bytes) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_everything_missing_is_named(kind: str) -> None:
+    if not any(row.required for row in field_table(kind)):
+        assert parse(kind, {}).kind == kind
+        return
     problems = {problem.field: problem.found for problem in refusal(kind, {}).problems}
     assert problems == {row.name: "missing" for row in field_table(kind) if row.required}
 

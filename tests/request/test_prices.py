@@ -6,19 +6,11 @@ from typing import Any
 
 import pytest
 
-from wan_duet.pipelines.request import KINDS, Price, WanRequest, check, estimate, parse
+from wan_duet.pipelines.request import KINDS, Price, check, estimate
+from wan_duet.pipelines.request.media_facts import ClipLength
 from wan_duet.pipelines.request.prices import PRICES
 
-MEDIA = {"image_url": "https://a/b.png", "video_url": "https://a/b.mp4", "audio_url": "https://a/b.wav"}
-
-
-def values_for(kind: str) -> dict[str, Any]:
-    needed = {"prompt": "a", **MEDIA, "width": 832, "height": 480, "seed": 1}
-    return {name: value for name, value in needed.items() if name in KINDS[kind].model_fields}
-
-
-def request(kind: str, **values: Any) -> WanRequest:
-    return parse(kind, {**values_for(kind), **values})
+from .any_kind import request
 
 
 def price(kind: str, **values: Any) -> Price:
@@ -92,11 +84,13 @@ def test_another_table_of_prices_can_be_used() -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_any_table_gives_any_kind_a_price_or_says_why_not(kind: str) -> None:
-    asked = parse(kind, values_for(kind))
-    for unit in ("image",) if "to-image" in kind else ("video_second", "video"):
+    asked = request(kind)
+    units = ("second", "video") if "duration" in type(asked).model_fields else ("video_second", "video")
+    for unit in ("image",) if "to-image" in kind else units:
         table = {asked.endpoint: {"unit": unit, "usd": 0.2, "as_of": "2026-11", "source": "your bill"}}
         found = estimate(asked, asked.provider, table)
-        assert found.usd is not None or "provider decides the length" in found.text()
+        unknown = "provider decides the length", "which is not known here"
+        assert found.usd is not None or any(text in found.text() for text in unknown)
 
 
 def test_a_tier_that_is_not_in_the_table_is_unknown() -> None:
@@ -112,11 +106,68 @@ def test_every_price_belongs_to_a_kind_and_says_source_and_day(endpoint: str) ->
     entry = PRICES[endpoint]
     kinds = [cls for cls in KINDS.values() if cls.endpoint == endpoint]
     assert kinds
-    assert entry["unit"] in ("video_second", "video", "image")
+    assert entry["unit"] in ("video_second", "second", "video", "image")
     assert entry["source"]
     assert entry["as_of"]
     if "by" in entry:
         choices = {
             choice for cls in kinds for choice in cls.model_json_schema()["properties"][entry["by"]]["enum"]
         }
-        assert choices == set(entry["usd"])
+        unpriced = {"auto", "240p", "360p"} if "vace" in endpoint else set()
+        assert choices == set(entry["usd"]) | unpriced
+
+
+CLIP = ClipLength(frames=300, seconds=10.0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "field", "usd", "low", "high"),
+    [
+        ("animate-move", {"resolution": "480p"}, "video_url", 0.75, 0.4, 0.75),
+        (
+            "vace-depth",
+            {"resolution": "720p", "match_input_num_frames": True},
+            "video_url",
+            1.875,
+            1.0,
+            1.875,
+        ),
+        (
+            "wan30-reference-to-video",
+            {"reference_video_urls": ["a"], "resolution": "480p"},
+            "reference_video_urls[0]",
+            0.75,
+            0.75,
+            0.75,
+        ),
+    ],
+)
+def test_a_price_that_depends_on_an_input_needs_its_length(
+    kind: str, values: dict[str, Any], field: str, usd: float, low: float, high: float
+) -> None:
+    asked = request(kind, **values)
+    assert estimate(asked, "fal").text() == (
+        f"unknown (it depends on the length of {field}, which is not known here)"
+    )
+    found = estimate(asked, "fal", PRICES, {field: CLIP})
+    assert (found.usd, found.low, found.high) == pytest.approx((usd, low, high))
+
+
+def test_the_length_of_an_input_is_no_matter_where_the_request_states_one() -> None:
+    asked = request("vace-depth", resolution="720p", num_frames=160, num_interpolated_frames=0)
+    assert estimate(asked, "fal", PRICES, {"video_url": CLIP}).usd == pytest.approx(1.0)
+
+
+def test_a_second_of_the_result_has_the_price_of_its_tier() -> None:
+    assert price("wan25-text-to-video", duration="10", resolution="720p").usd == pytest.approx(1.0)
+    assert price("wan27-text-to-video", duration=3).usd == pytest.approx(0.45)
+
+
+def test_where_two_sources_disagree_the_price_is_a_range() -> None:
+    found = price("vace-pose", resolution="720p", num_frames=160)
+    assert (found.low, found.high) == pytest.approx((1.0, 1.5))
+    assert "another source says $0.15 a second" in found.text()
+
+
+def test_a_tier_without_a_published_price_says_so() -> None:
+    assert price("vace-depth").text() == "unknown (no price is published for auto)"

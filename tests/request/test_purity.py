@@ -12,7 +12,7 @@ import json, sys
 from wan_duet.pipelines.plan import FAMILIES
 from wan_duet.pipelines.request import KINDS, MediaFacts, check_all, field_table, parse
 
-SIZES = {"width": 832, "height": 480, "seed": 1}
+SIZES = {"width": 832, "height": 480, "seed": 1, "video_urls": ["a"]}
 requests = [
     parse(kind, {row.name: SIZES.get(row.name, "a") for row in field_table(kind) if row.required})
     for kind in KINDS

@@ -315,16 +315,45 @@ def test_seconds_that_nobody_can_expect_are_unknown() -> None:
     assert row.split() == ["seconds", "about", "108", "unknown"]
 
 
-@pytest.mark.parametrize("kind", ["animate-move", "animate-replace"])
+REMOTE_ONLY = [kind for kind, cls in KINDS.items() if cls.remote_only]
+
+
+@pytest.mark.parametrize("kind", REMOTE_ONLY)
 def test_a_kind_that_no_model_here_can_do_runs_at_its_provider_only(kind: str) -> None:
     asked = request(kind)
     [finding] = check(asked, "local").findings
     assert (finding.field, finding.status) == ("kind", "impossible")
     assert "--on fal" in finding.reason
-    assert not check(asked, "novita").ok
+    assert "runs only at fal" in check(asked, "novita").text()
     assert check(asked, "fal").ok
-    assert not check(request(kind, return_frames_zip=True), "fal").ok
-    assert asked.endpoint == f"fal-ai/wan/v2.2-14b/animate/{kind.removeprefix('animate-')}"
+    if "return_frames_zip" in KINDS[kind].model_fields:
+        assert not check(request(kind, return_frames_zip=True), "fal").ok
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "field", "reason"),
+    [
+        ("vace-depth", {"match_input_num_frames": True, "num_frames": 161}, "num_frames", "turn match_input"),
+        ("wan26-text-to-video", {"enable_prompt_expansion": False}, None, ""),  # several shots are a default
+        (
+            "wan26-image-to-video",
+            {"enable_prompt_expansion": False, "multi_shots": True},
+            "multi_shots",
+            "turn enable_prompt_expansion on",
+        ),
+        ("vace-inpainting", {"mask_video_url": None}, "mask_video_url", "needs mask_video_url or mask_image"),
+        ("vace-inpainting", {"mask_image_url": "https://a/b.png"}, "mask_image_url", "beside mask_video_url"),
+        ("wan27-image-to-video", {"video_url": "https://a/b.mp4"}, "video_url", "together with image_url"),
+        ("wan26-reference-to-video", {"video_urls": ["http://a/b.mp4"]}, "video_urls", "not an https"),
+        ("wan26-reference-to-video", {"video_urls": ["https://a/b"] * 4}, "video_urls", "from 1 to 3 items"),
+    ],
+)
+def test_what_a_provider_would_ignore_or_not_take_together_is_refused_before_it_costs(
+    kind: str, values: dict[str, Any], field: str | None, reason: str
+) -> None:
+    problems = check(request(kind, **values), "fal").problems
+    assert [problem.field for problem in problems] == ([field] if field else [])
+    assert all(reason in problem.fix for problem in problems)
 
 
 def test_the_length_of_a_clip_at_a_provider_is_not_held_against_the_model_here() -> None:

@@ -18,6 +18,7 @@ from wan_duet.pipelines.request import (
     request_for,
     with_lora,
 )
+from wan_duet.pipelines.request.field_rows import MEDIA_LISTS
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,22 @@ def test_the_media_of_a_request_cannot_be_changed() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_medium_is_marked_in_the_table(kind: str) -> None:
     marked = {row.name: row.media for row in field_table(kind) if row.media}
-    assert marked == {name: MEDIA[name] for name in KINDS[kind].model_fields if name in MEDIA}
+    known = {**MEDIA, **MEDIA_LISTS}
+    assert marked == {name: known[name] for name in KINDS[kind].model_fields if name in known}
+
+
+def test_media_of_a_list_are_numbered_and_an_open_socket_is_passed_over() -> None:
+    first, second = Picture("aa"), Picture("bb")
+    entries = {"reference_image_urls[0]": first, "reference_image_urls[2]": second}
+    request, media = bind("wan27-reference-to-video", {"prompt": "a"}, entries)
+    assert request.payload()["reference_image_urls"] == ["sha256:aa", "sha256:bb"]
+    assert media == {"reference_image_urls[0]": first, "reference_image_urls[1]": second}
+
+
+def test_a_list_comes_as_text_or_from_sockets() -> None:
+    values = {"prompt": "a", "reference_image_urls": ["a.png"]}
+    with pytest.raises(RequestError, match="reference_image_urls: set as text and from a socket"):
+        bind("wan27-reference-to-video", values, {"reference_image_urls[0]": Picture()})
 
 
 @pytest.mark.parametrize(

@@ -104,11 +104,14 @@ def _of_list(
     if not isinstance(value, list):
         yield Fault(at, "list_type", "Input should be a valid list")
         return
+    if len(value) < parameter.get("min_items", 0):
+        yield Fault(at, "too_short", f"List should have at least {parameter['min_items']} items")
     if parameter.get("max_items") is not None and len(value) > parameter["max_items"]:
         yield Fault(at, "too_long", f"List should have at most {parameter['max_items']} items")
     fields = parameter.get("items") or _CONTRACT["_types"].get(item)
     for index, entry in enumerate(value):
         if fields is None:  # plain numbers or words
+            yield from _of_value({"type": item}, entry, (*at, index))
             continue
         if isinstance(entry, dict):
             yield from _of_object(fields, entry, (*at, index))
@@ -120,6 +123,8 @@ def files_that_cannot_be_had(body: Mapping[str, Any], has: Callable[[str], bool]
     """What fal answers about the files that a body names. has: whether there is a file at an address."""
     loras = enumerate(body.get("loras") or ())
     named = [(["body", name], value) for name, value in body.items() if name.endswith("_url")]
+    lists = [(name, value) for name, value in body.items() if name.endswith("_urls")]
+    named += [(["body", name, at], address) for name, value in lists for at, address in enumerate(value)]
     named += [(["body", "loras", index, "path"], lora["path"]) for index, lora in loras if _is_no_name(lora)]
     for loc, address in named:
         if not has(address):

@@ -266,7 +266,11 @@ class FalServer(Loopback):
         url = f"{self.url}/cdn/files/{name}"
         file = {"url": url, "content_type": content_type, "file_name": name, "file_size": len(data)}
         seed = job.body.get("seed", int(hashlib.sha256(job.request_id.encode()).hexdigest()[:8], 16))
-        return {"image" if is_image else "video": file, "seed": seed, "prompt": job.body.get("prompt", "")}
+        used = job.body.get("prompt", "")
+        answer = {"image" if is_image else "video": file, "seed": seed, "prompt": used}
+        if any("actual_prompt" in entry["output"] for entry in entries_of("fal", job.endpoint)):
+            answer["actual_prompt"] = f"{answer.pop('prompt')}, in great detail"
+        return answer
 
 
 if __name__ == "__main__":
