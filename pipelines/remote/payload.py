@@ -107,7 +107,7 @@ def _file_of(value: str, where: str, find: FindFile, check: Callable[[], None]) 
         )
     if fault := why_medium_not_sent(value):
         raise RequestError.of(where, *fault)
-    return file_at(find(value, where), where, check)
+    return file_at(find(value, where), where, check, "a file that can be read, or an https address")
 
 
 def _lora_file(path: str, where: str, find: FindFile, check: Callable[[], None]) -> LocalFile | None:

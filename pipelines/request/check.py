@@ -89,7 +89,8 @@ def check(
         used["negative_prompt"] = resolved.values.get("negative_prompt")
     if here:
         findings.extend(_media_notes(request, media))
-    more = [*side_effects(request, runner, used, family, abilities or LocalAbilities()), *found]
+    in_files = found if here else _not_refused(found, findings)
+    more = [*side_effects(request, runner, used, family, abilities or LocalAbilities()), *in_files]
     findings.extend(more)
     if any(finding.status == "impossible" for finding in more):
         resolved = None
@@ -131,6 +132,16 @@ def check_all(
         check(request, runner, *facts, (*found, *found_here) if runner == "local" else found, image_family)
         for runner in runners
     ]
+
+
+def _not_refused(found: Sequence[Finding], findings: Sequence[Finding]) -> list[Finding]:
+    """Leave out what is wrong with files of a field that a provider refuses: no other file would help."""
+    refused = {_field_of(finding) for finding in findings if finding.status == "impossible"}
+    return [finding for finding in found if _field_of(finding) not in refused]
+
+
+def _field_of(finding: Finding) -> str:
+    return finding.field.partition("[")[0]
 
 
 def _resolve(

@@ -99,10 +99,13 @@ def any_file(name: str, field: str) -> Path:
     return Path(name).expanduser()
 
 
-def file_at(path: Path, field: str, check: Callable[[], None] = lambda: None) -> LocalFile:
+def file_at(
+    path: Path, field: str, check: Callable[[], None] = lambda: None, instead: str = "a file that can be read"
+) -> LocalFile:
     """Read and hash a file. Raises RequestError on `field` if it is empty or cannot be read.
 
-    check: called between parts. Raises to stop.
+    check:   called between parts. Raises to stop.
+    instead: what else the field takes, for the error.
     """
     digest, size = hashlib.sha256(), 0
     try:
@@ -114,9 +117,9 @@ def file_at(path: Path, field: str, check: Callable[[], None] = lambda: None) ->
                 size += len(chunk)
     except OSError as error:
         found = f"{path}: {error.strerror or error}"
-        raise RequestError.of(field, found, "give a file that can be read, or an https address") from None
+        raise RequestError.of(field, found, f"give {instead}") from None
     if size == 0:
-        raise RequestError.of(field, f"{path} is empty", "give another file")
+        raise RequestError.of(field, f"{path} is empty", f"give {instead}")
     suffix = path.suffix.lower()
     guessed = _TYPES.get(suffix) or mimetypes.guess_type(f"file{suffix}")[0] or "application/octet-stream"
     return LocalFile(path.name, guessed, size, digest.hexdigest(), path, mtime_ns)

@@ -158,6 +158,37 @@ def test_a_picture_that_is_missing_or_damaged_is_a_finding(
         assert file.name in found[0]["reason"] or "picture" in found[0]["reason"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "flag"),
+    [
+        ("image-to-video", "--image-url"),
+        ("video-to-video", "--video-url"),
+        ("image-to-image", "--image-url"),
+        ("speech-to-video", "--audio-url"),
+    ],
+)
+def test_a_missing_file_is_no_reason_to_give_what_this_machine_does_not_take(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, kind: str, flag: str
+) -> None:
+    others = ["--image-url", str(picture(tmp_path / "a.png"))] if kind == "speech-to-video" else []
+    gone = str(tmp_path / "gone.bin")
+    _, found = checked(capsys, "--kind", kind, *others, flag, gone)
+    (said,) = (one["reason"] for one in found if one["asked"] == gone)
+    assert "give a file that can be read" in said
+    assert "address" not in said
+
+
+def test_where_no_files_are_taken_a_missing_one_is_not_asked_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    gone = str(tmp_path / "gone.png")
+    _, found = checked(capsys, "--kind", "image-to-video", "--on", "novita", "--image-url", gone)
+    assert [one["reason"] for one in found] == ["Novita accepts no image files; give an https address"]
+    loras = [{"path": str(tmp_path / "gone.safetensors")}]
+    _, found = checked(capsys, "--kind", "text-to-video-lora", "--on", "novita", loras=loras)
+    assert not [one for one in found if ".safetensors file" in one["reason"]]
+
+
 def test_addresses_are_not_asked(capsys: pytest.CaptureFixture[str]) -> None:
     address = "https://files.example/a.png"
     code, found = checked(capsys, "--kind", "image-to-video", "--on", "fal", "--image-url", address)
