@@ -57,7 +57,7 @@ from .prepared_run import Run
 from .prompt import expanded_prompt, helpers_record, prompt_conditions, token_counter
 from .recorded_inputs import recorded_inputs
 from .render import Rendered, render, render_image, tiling_note
-from .required_weights import expert_file_names, missing_weights, with_lightning
+from .required_weights import expert_file_names, lora_names, missing_weights, with_lightning
 from .result import Result, StageTimer
 from .safety import required_checker, result_check
 from .sampling_key import sampling_key
@@ -525,9 +525,7 @@ def local_abilities(available: Interpolators, model: AnyModel | None = None) -> 
         safety_checker=model is not None and model.safety_checker is not None,
         missing_weights={} if model is None else missing_weights(model),
         remarks=_remarks(model),
-        attached_loras=()
-        if model is None
-        else (*(lora.file.name for lora in model.loras if lora.strength), *expert_file_names(model)),
+        attached_loras=() if model is None else (*lora_names(model), *expert_file_names(model)),
         patched_shift=None if host is None else host.facts["high"].shift,
         count_tokens=None if model is None else token_counter(model),
         own_engine=host is None,

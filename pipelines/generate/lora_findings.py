@@ -9,7 +9,7 @@ from ..errors import LoraError, ModelError
 from ..loading.host_model import AnyModel, HostModel
 from ..plan.families import Family
 from ..request.base import WanRequest
-from ..request.distilled import distilled_by_name, distilled_findings
+from ..request.distilled import distilled_findings
 from ..request.local_settings import LocalSettings
 from ..request.lora_weight import LegacyLoRAWeight, LoRAWeight, NovitaLoRA, place_of
 from ..request.report import Finding, Status
@@ -19,12 +19,11 @@ from ..weights.lora.find import LoraSources
 from ..weights.lora.guess import guess_base, guess_expert, width_of
 from ..weights.lora.lora_file import LoraFile, read_lora
 from ..weights.recipe import Recipe
+from .distilled_titles import distilled_title
 
 __all__ = ["attached_remarks", "fit_findings", "lora_findings"]
 
 AnyLoRA = LoRAWeight | LegacyLoRAWeight | NovitaLoRA
-_TITLES = ("modelspec.title", "ss_output_name")
-_LONGEST_TITLE = 80
 _OTHER = {"high": "low", "low": "high"}
 
 
@@ -135,14 +134,16 @@ def _open(field: str, lora: AnyLoRA, sources: LoraSources) -> _Opened:
 
 
 def _distilled_by_title(request: WanRequest, opened: Sequence[_Opened]) -> Iterator[Finding]:
-    """Yield what does not suit LoRAs that only their headers call distilled. The check knows file names."""
+    """Yield what does not suit LoRAs that only their headers or contents call distilled.
+
+    The check knows file names.
+    """
     values = {**request.model_dump(mode="json"), "loras": ()}
     for one in opened:
-        if one.file is None or not one.lora.scale or distilled_by_name(one.file.file.name):
+        if one.file is None or not one.lora.scale:
             continue
-        titles = [one.file.metadata.get(name, "") for name in _TITLES]
-        if title := next((title for title in titles if distilled_by_name(title)), ""):
-            yield from distilled_findings(values, [title[:_LONGEST_TITLE]])
+        if title := distilled_title(one.file.file, one.file.metadata):
+            yield from distilled_findings(values, [title])
 
 
 def _on_other_expert(opened: Sequence[_Opened]) -> Iterator[Finding]:

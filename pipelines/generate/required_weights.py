@@ -11,8 +11,9 @@ from ..loading.host_model import AnyModel, HostModel, missing_part
 from ..loading.missing_files import missing
 from ..request.distilled import DISTILLED_NAME
 from ..weights.lora.find import LoraSources
+from .distilled_titles import titles_of
 
-__all__ = ["expert_file_names", "missing_weights", "with_lightning"]
+__all__ = ["expert_file_names", "lora_names", "missing_weights", "with_lightning"]
 
 _FAST = re.compile(r"fast[ _-]?(?:wan|video)|dmd", re.IGNORECASE)
 _LORAS = "https://huggingface.co/Comfy-Org/Wan_2.2_ComfyUI_Repackaged/tree/main/split_files/loras"
@@ -72,7 +73,7 @@ def _no_image_encoder(model: AnyModel) -> str:
 
 
 def _undistilled(model: AnyModel) -> list[str]:
-    """Return the experts that do not seem distilled: neither their file names nor a LoRA suggest it.
+    """Return the experts that do not seem distilled: neither their names and titles nor a LoRA suggest it.
 
     Tensors do not show it. Any attached LoRA counts, whatever its name.
     """
@@ -87,20 +88,29 @@ def _undistilled(model: AnyModel) -> list[str]:
 
 
 def _name_matches(words: re.Pattern[str], model: AnyModel, expert: str) -> bool:
-    """Whether the name of a file of `expert` contains one of `words`."""
+    """Whether the name or a title of a file of `expert` contains one of `words`."""
     return any(words.search(name) for name in _names(model)[expert])
 
 
 def _names(model: AnyModel) -> dict[str, list[str]]:
-    """The names of the files of each expert; a host may not know its own."""
+    """The names of the files of each expert, and the titles in them; a host may not know its own."""
     if isinstance(model, HostModel):
         return {name: [facts.file] for name, facts in model.facts.items()}
-    return {name: [_name(file) for file in recipe.files] for name, recipe in model.experts.items()}
+    return {
+        name: [*map(_name, recipe.files), *titles_of(recipe.files[0])]  # shards have one title
+        for name, recipe in model.experts.items()
+    }
 
 
 def expert_file_names(model: AnyModel) -> list[str]:
-    """Return the names of the files of all experts, or of the folders that hold them."""
+    """Return the names of the files of all experts, or of the folders that hold them, and their titles."""
     return list(dict.fromkeys(name for names in _names(model).values() for name in names))
+
+
+def lora_names(model: AnyModel) -> list[str]:
+    """Return the names of the files of the LoRAs that act, and their titles."""
+    files = (lora.file for lora in model.loras if lora.strength)
+    return list(dict.fromkeys(name for file in files for name in (file.name, *titles_of(file))))
 
 
 def _name(file: Path) -> str:

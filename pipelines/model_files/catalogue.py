@@ -6,11 +6,12 @@ template of ours and one of core use the same file. size_bytes and sha256 are fr
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ __all__ = [
     "Catalogue",
     "FileSet",
     "ModelFile",
+    "published_as",
     "read_catalogue",
     "special_weights",
 ]
@@ -38,6 +40,7 @@ _DATA: Mapping[str, Any] = json.loads(
 AS_OF: str = _DATA["as_of"]
 FOLDERS = ("diffusion_models", "vae", "text_encoders", "clip_vision", "audio_encoders", "loras")
 _OWN_FACTS = {"folder": str, "url": str, "size_bytes": int, "sha256": str}
+_CHUNK = 2**22
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -153,6 +156,32 @@ def read_catalogue(folder: Path | None = None) -> Catalogue:
         raise RequestError.of(str(file), "files or allow_loopback has another type", "give a table, and true")
     files |= {name: _own_file(name, values, file) for name, values in own.items()}
     return Catalogue(files, allow)
+
+
+def published_as(file: Path, known: Mapping[str, ModelFile] | None = None) -> str:
+    """Return the name under which this very file was published, "" if it is none of the published ones.
+
+    Its name does not count. It is read, once, only if its size is that of a published file.
+    known: {name: file}; None for all that are published.
+    """
+    known = _published() if known is None else known
+    try:
+        status = file.stat()
+    except OSError:
+        return ""
+    if not any(entry.size_bytes == status.st_size for entry in known.values()):
+        return ""
+    sha256 = _sha256(file, status.st_size, status.st_mtime_ns)
+    return next((name for name, entry in known.items() if entry.sha256 == sha256), "")
+
+
+@lru_cache(maxsize=16)
+def _sha256(file: Path, _size_bytes: int, _mtime_ns: int) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 @cache

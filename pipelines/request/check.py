@@ -27,7 +27,7 @@ from .novita_words import NovitaModel, for_novita, novita_findings
 from .official import official_differences
 from .prices import PRICES, PriceTable, estimate
 from .prompt_length import long_prompts
-from .report import Finding, Report
+from .report import Finding, Report, not_refused
 from .resolved import Resolved
 from .shots import is_film
 from .side_effects import side_effects
@@ -87,9 +87,8 @@ def check(
     used = {**request.model_dump(mode="json"), **changed}
     if here and resolved is not None:
         used["negative_prompt"] = resolved.values.get("negative_prompt")
-    if here:
-        findings.extend(_media_notes(request, media))
-    in_files = found if here else _not_refused(found, findings)
+    findings.extend(_media_notes(request, media) if here else ())
+    in_files = found if here else not_refused(found, findings)
     more = [*side_effects(request, runner, used, family, abilities or LocalAbilities()), *in_files]
     findings.extend(more)
     if any(finding.status == "impossible" for finding in more):
@@ -132,16 +131,6 @@ def check_all(
         check(request, runner, *facts, (*found, *found_here) if runner == "local" else found, image_family)
         for runner in runners
     ]
-
-
-def _not_refused(found: Sequence[Finding], findings: Sequence[Finding]) -> list[Finding]:
-    """Leave out what is wrong with files of a field that a provider refuses: no other file would help."""
-    refused = {_field_of(finding) for finding in findings if finding.status == "impossible"}
-    return [finding for finding in found if _field_of(finding) not in refused]
-
-
-def _field_of(finding: Finding) -> str:
-    return finding.field.partition("[")[0]
 
 
 def _resolve(

@@ -1,6 +1,6 @@
 """Recognises weights and LoRAs that are distilled for few steps, and says which settings they need.
 
-Their names tell it, no tensor does. The table is distilled.json.
+Their names and titles tell it, no tensor does. The table is distilled.json.
 """
 
 from __future__ import annotations

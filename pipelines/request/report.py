@@ -12,7 +12,17 @@ from .lora_weight import bare_path
 from .prices import Price
 from .resolved import Resolved
 
-__all__ = ["TOLD", "Finding", "Report", "Status", "Tell", "problems_of", "side_by_side", "silent"]
+__all__ = [
+    "TOLD",
+    "Finding",
+    "Report",
+    "Status",
+    "Tell",
+    "not_refused",
+    "problems_of",
+    "side_by_side",
+    "silent",
+]
 
 _ADDRESS = re.compile(r"://[^\s'\"]+")  # may hold a password or a token
 
@@ -204,3 +214,13 @@ def _verdict(report: Report, field: str) -> str:
 def _shown(value: Any) -> str:
     text = "unset" if value is None else _ADDRESS.sub("://...", str(value))
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def not_refused(found: Sequence[Finding], findings: Sequence[Finding]) -> list[Finding]:
+    """Leave out what is wrong with files of a field that a provider refuses: no other file would help."""
+    refused = {_field_of(finding) for finding in findings if finding.status == "impossible"}
+    return [finding for finding in found if _field_of(finding) not in refused]
+
+
+def _field_of(finding: Finding) -> str:
+    return finding.field.partition("[")[0]

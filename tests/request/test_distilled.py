@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
+from wan_duet.pipelines.generate.distilled_titles import distilled_title, titles_of
+from wan_duet.pipelines.generate.local_run import local_abilities
 from wan_duet.pipelines.generate.lora_findings import lora_findings
+from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
+from wan_duet.pipelines.loading.wan_model import load_model
+from wan_duet.pipelines.model_files.catalogue import ModelFile, published_as
 from wan_duet.pipelines.plan import FAMILIES, make_plan
 from wan_duet.pipelines.plan.presets import with_preset
 from wan_duet.pipelines.request import KINDS, check, parse
 from wan_duet.pipelines.request.distilled import DISTILLED_WEIGHTS, distilled_by_name
+from wan_duet.pipelines.weights.folder import read_component
 from wan_duet.pipelines.weights.lora.find import LoraSources
 
 
@@ -78,10 +88,57 @@ def test_the_preset_of_rcm_has_its_schedule(
     assert (plan.solver, plan.forwards, plan.boundary) == ("dmd", 4, boundary)
 
 
-def test_a_header_tells_a_lora_whose_file_was_renamed(tmp_path: Path) -> None:
-    title = {"modelspec.title": "Wan2.2-Lightning T2V"}
+@pytest.mark.parametrize("key", ["modelspec.title", "ss_output_name", "name", "finetuned_model"])
+def test_a_header_tells_a_lora_whose_file_was_renamed(tmp_path: Path, key: str) -> None:
+    title = {key: "Wan2.2-Lightning T2V"}
     save_file(load_file(embedded_loras()["toy/circling"]), tmp_path / "fast.safetensors", metadata=title)
     loras = [{"path": str(tmp_path / "fast.safetensors"), "transformer": "both"}]
     request = parse("text-to-video-lora", {"prompt": "a", "loras": loras})
     reasons = [one.reason for one in lora_findings(request, LoraSources())]
     assert reasons[0].startswith("Wan2.2-Lightning T2V is distilled for few steps")
+
+
+def test_a_lora_that_was_trained_on_distilled_weights_is_not_distilled(tmp_path: Path) -> None:
+    base = {"ss_sd_model_name": "wan2.2_t2v_lightning_4steps", "ss_output_name": "my_cat"}
+    assert distilled_title(tmp_path / "my_cat.safetensors", base) == ""
+
+
+def test_published_content_is_known_under_any_name(tmp_path: Path) -> None:
+    file = tmp_path / "renamed.safetensors"
+    file.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    known = {"lightning.safetensors": ModelFile("lightning.safetensors", "loras", "", 7, digest)}
+    assert published_as(file, known) == "lightning.safetensors"
+    file.write_bytes(b"WEIGHTS")  # of the same size
+    assert published_as(file, known) == ""
+    assert published_as(tmp_path / "gone", known) == ""
+    assert published_as(file) == ""
+
+
+def test_a_model_states_its_title_in_its_header_or_its_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "mine" / "transformer"
+    folder.mkdir(parents=True)
+    file = folder / "diffusion_pytorch_model.safetensors"
+    save_file({"a": torch.zeros(1)}, file, metadata={"modelspec.title": "Wan2.2 Lightning\x00"})
+    assert titles_of(file) == ("Wan2.2 Lightning",)
+    (folder / "config.json").write_text('{"_name_or_path": "FastVideo/FastWan2.1-T2V-14B"}')
+    (tmp_path / "mine" / "model_index.json").write_text('{"_class_name": "WanDMDPipeline"}')
+    save_file({"a": torch.zeros(2)}, file)
+    assert titles_of(file) == ("FastVideo/FastWan2.1-T2V-14B", "WanDMDPipeline")
+    assert distilled_by_name("WanDMDPipeline").preset == "fastwan"
+    (folder / "config.json").write_text('{"_name_or_path": "/home/me/4steps/wan"}')
+    (tmp_path / "mine" / "model_index.json").write_text("[")
+    save_file({"a": torch.zeros(3)}, file)
+    assert titles_of(file) == ()
+    assert titles_of(tmp_path / "gone.gguf") == ()
+
+
+def test_a_model_that_was_renamed_is_told_when_a_request_wastes_it(tmp_path: Path) -> None:
+    model, folder = load_model("toy"), tmp_path / "mine"
+    shutil.copytree(model.experts["high"].files[0].parent, folder)
+    file = folder / "diffusion_pytorch_model.safetensors"
+    save_file(load_file(file), file, metadata={"name": "wan2.2 4-step distill"})
+    abilities = local_abilities(Interpolators(), replace(model, experts={"high": read_component(folder)}))
+    request = parse("text-to-video", {"prompt": "a", "num_inference_steps": 27})
+    told = [one.reason for one in check(request, family=model.family, abilities=abilities).findings]
+    assert any(reason.startswith("wan2.2 4-step distill is distilled for few steps") for reason in told)
