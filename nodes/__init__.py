@@ -69,6 +69,7 @@ def extension() -> ComfyExtension:
         WanDuetSaveRendered,
     )
     from .sheet import WanDuetContactSheet
+    from .shots import WanDuetShot, WanDuetShots
     from .tasks import REQUEST_NODES
     from .to_comfy import WanDuetToComfy
     from .video import WanDuetDecode, WanDuetEncodeVideo, WanDuetRenderVideo
@@ -116,6 +117,8 @@ def extension() -> ComfyExtension:
                 WanDuetKeepVideo,
                 WanDuetRequestLocal,
                 WanDuetPromptList,
+                WanDuetShots,
+                WanDuetShot,
             ]
             return [explaining_missing_packages(node) for node in nodes]
 

@@ -108,6 +108,7 @@ class WanDuetRunLocal(io.ComfyNode):
                     tooltip="Speech to video only: maximum length of the video in seconds. 0: as long as "
                     "the audio.",
                 ),
+                _image_model_input(),
             ],
             outputs=[
                 io.Video.Output("video", tooltip="The video file; empty for an image.", is_output_list=True),
@@ -146,9 +147,10 @@ class WanDuetRunLocal(io.ComfyNode):
         allow_partial_loras: bool = False,
         pose_video: Any | None = None,
         max_seconds: float = 0.0,
+        image_model: AnyModel | None = None,
     ) -> io.NodeOutput:
         from ..pipelines.generate.kept_latents import KeptLatents
-        from ..pipelines.generate.local_run import run
+        from ..pipelines.generate.local_worker import LocalWorker
 
         require_images_wanted(cls.hidden, request.request.task, return_images)
         files: list[VideoFile] = []
@@ -159,25 +161,28 @@ class WanDuetRunLocal(io.ComfyNode):
             return files[-1].path
 
         findings = NodeFindings(cls.hidden.unique_id)
-        made = partial(
-            run,
-            model=model,
-            out=place,
-            memory=HostMemory(model.keep_alive),
-            progress=NodeProgress(cls.hidden.unique_id, model),
-            media=written_media(request.media),
-            find=allowed_file,
-            tags=workflow_tags(cls.hidden),
-            lora_sources=lora_sources(),
-            return_images=return_images,
-            embed_receipt=EMBED_METADATA,
+        worker = LocalWorker(
+            model,
+            HostMemory(model.keep_alive),
+            NodeProgress(cls.hidden.unique_id, model),
+            findings.tell,
+            lora_sources(),
+            interpolators(interp_model),
             acceleration=acceleration,
-            interpolators=interpolators(interp_model),
             allow_partial_loras=allow_partial_loras,
             pose_video=None if pose_video is None else written_video(pose_video),
             max_seconds=max_seconds or None,
+            image_model=image_model,
+        )
+        made = partial(
+            worker.run,
+            out=place,
+            media=written_media(request.media),
+            find=allowed_file,
+            tags=workflow_tags(cls.hidden),
+            return_images=return_images,
+            embed_receipt=EMBED_METADATA,
             kept=KeptLatents(kept_latents_folder()),
-            tell=findings.tell,
         )
         results = [made(each) for each in one_per_seed(request.request)]
         has_images = results[0].images is not None
@@ -190,6 +195,15 @@ class WanDuetRunLocal(io.ComfyNode):
             [json.dumps(result.receipt, ensure_ascii=False) for result in results],
             ui=with_findings(preview_of(files), findings.found),
         )
+
+
+def _image_model_input() -> io.Input:
+    return WanModelSocket.Input(
+        "image_model",
+        optional=True,
+        tooltip="Shots only: the model of shots that begin with an image, where the model makes only text to "
+        "video.",
+    )
 
 
 class WanDuetCheck(io.ComfyNode):
@@ -218,6 +232,7 @@ class WanDuetCheck(io.ComfyNode):
                     tooltip="If connected, the local check is for this model instead of for any model.",
                 ),
                 novita_model_input(),
+                _image_model_input(),
             ],
             outputs=[io.String.Output("report", tooltip="The report, as shown in the node.")],
             hidden=[io.Hidden.unique_id],
@@ -231,6 +246,7 @@ class WanDuetCheck(io.ComfyNode):
         runner: str,
         model: AnyModel | None = None,
         novita_model: NovitaModel = NOVITA_MODELS[0],
+        image_model: AnyModel | None = None,
     ) -> io.NodeOutput:
         from ..pipelines.generate.local_run import local_abilities
         from ..pipelines.generate.lora_findings import fit_findings, lora_findings
@@ -264,6 +280,7 @@ class WanDuetCheck(io.ComfyNode):
                 *fit_findings(request.request, sources, model, model.family),
                 *expected_stored_findings(model, request.request, sources, HostMemory().device),
             ],
+            image_family=None if image_model is None else image_model.family,
         )
         text = side_by_side(reports) if runner == _ALL else reports[0].text()
         shown: dict[str, Any] = {"text": [text], "wan_duet_check": [report.table() for report in reports]}

@@ -5,12 +5,12 @@ import { checkReport } from "./check_report.js";
 import { addStyle, element } from "./elements.js";
 import { display } from "./nodes.js";
 
-const NODES = ["WanDuetSigmas", "WanDuetCheck", "WanDuetLora"];
+const NODES = ["WanDuetSigmas", "WanDuetCheck", "WanDuetLora", "WanDuetShot"];
 const STYLE = `
 .wan-duet-report { white-space: pre-wrap; overflow-wrap: anywhere; }
 .wan-duet-result svg { display: block; width: 100%; max-width: 560px; }
 `;
-const HEIGHTS = { WanDuetSigmas: 210, WanDuetCheck: 320, WanDuetLora: 160 };
+const HEIGHTS = { WanDuetSigmas: 210, WanDuetCheck: 320, WanDuetLora: 160, WanDuetShot: 130 };
 
 // The picture as an element: parsed as XML, so that no script in it runs.
 function picture(svg) {

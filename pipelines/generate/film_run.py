@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import partial
@@ -26,7 +26,6 @@ from ..progress import OnlyChecks, Progress
 from ..request.base import WanRequest
 from ..request.check_film import of_all, sized
 from ..request.media_facts import MediaFacts
-from ..request.parse import parse
 from ..request.report import TOLD, silent
 from ..request.seeds import seed_of
 from ..request.shots import FilmShot, in_shot, shots_of
@@ -37,6 +36,7 @@ from ..video.frame_hash import FRAMES_SHA256, PENDING, FrameHash
 from ..video.frame_stream import Frame, FrameStream, close
 from ..video.frames import video_frames
 from ..video.joined import Drift, joined
+from ..video.local_file import FindFile, any_file
 from ..video.output import reserved_output, write_sidecar
 from ..video.probe import probe, verify
 from ..video.tags import RECEIPT
@@ -63,6 +63,19 @@ log = logging.getLogger(__name__)
 _NO_LIMIT = 2**60  # the latents of a video are needed until it is there
 
 
+@dataclass(frozen=True)
+class _Inputs:
+    """Where the images of shots are."""
+
+    media: Mapping[str, Path]
+    find: FindFile
+
+    def of_shot(self, number: int) -> Mapping[str, Path]:
+        """Return {field of the shot: file}."""
+        start = f"shots[{number}]."
+        return {name.removeprefix(start): file for name, file in self.media.items() if name.startswith(start)}
+
+
 @dataclass
 class _Film:
     """A video in the making.
@@ -78,6 +91,7 @@ class _Film:
     ready: Sequence[Checked]
     out: Path
     folder: FilmFolder
+    inputs: _Inputs
     timer: StageTimer = field(default_factory=StageTimer)
     receipts: list[dict[str, Any]] = field(default_factory=list)
 
@@ -97,14 +111,16 @@ def check_shots(request: WanRequest, worker: LocalWorker) -> list[Checked]:
 
     Raises RequestError when a shot cannot run, or would be of another frame rate than the first.
     """
-    return _checked_shots(_shots(request, worker), worker)
+    return _checked_shots(_shots(request, worker), worker, _Inputs({}, any_file))
 
 
 def run_film(
     request: WanRequest,
     worker: LocalWorker,
-    out: Path,
+    out: Path | Callable[[Plan], Path],
     *,
+    media: Mapping[str, Path] = MappingProxyType({}),
+    find: FindFile = any_file,
     return_images: bool = False,
     tags: Mapping[str, str] = MappingProxyType({}),
     embed_receipt: bool = True,
@@ -112,18 +128,22 @@ def run_film(
     """Generate the shots of `request`, and write them to `out` as one video with its receipt beside it.
 
     Says all findings that are known before anything is loaded. Raises what `local_run.run` raises. The shots
-    that were finished until then are kept, and the same request goes on after them. The options are those of
-    `local_run.run`.
+    that were finished until then are kept, and the same request goes on after them.
+
+    out:   the file, or a function that returns it for the plan of the first shot.
+    media: {field, as in "shots[1].image_url": the file that was written for a connected input}.
+    The other options are those of `local_run.run`.
     """
     shots = _shots(request, worker)
-    ready = _checked_shots(shots, worker)
+    ready = _checked_shots(shots, worker, _Inputs(media, find))
+    out = out if isinstance(out, Path) else out(ready[0].plan)
     findings = dict.fromkeys(of_all(shots, [each.report for each in ready]))
     worker.tell([finding for finding in findings if finding.status in TOLD])
     for each in ready:
         _decided(worker, each, out)
     folder = FilmFolder.beside(out)
     request = folder.seeded(request, "local")
-    film = _Film(request, worker, _shots(request, worker), ready, out, folder)
+    film = _Film(request, worker, _shots(request, worker), ready, out, folder, _Inputs(media, find))
     try:
         result = _made(film, tags, embed_receipt=embed_receipt, return_images=return_images)
     except BaseException:
@@ -139,7 +159,7 @@ def _shots(request: WanRequest, worker: LocalWorker) -> list[FilmShot]:
     return shots_of(request, frozenset().union(*(one.tasks for one in families)), families[0].default_fps)
 
 
-def _checked_shots(shots: Sequence[FilmShot], worker: LocalWorker) -> list[Checked]:
+def _checked_shots(shots: Sequence[FilmShot], worker: LocalWorker, files: _Inputs) -> list[Checked]:
     ready: list[Checked] = []
     for shot in shots:
         inputs, request = None, shot.request
@@ -147,12 +167,18 @@ def _checked_shots(shots: Sequence[FilmShot], worker: LocalWorker) -> list[Check
             size = ready[0].plan.width, ready[0].plan.height
             request = sized(request, size)
             inputs = MediaInputs(facts=MediaFacts(size=size)) if shot.join.kind == "continue" else None
-        ready.append(_checked(shot, request, worker, inputs))
+        ready.append(_checked(shot, request, worker, files, inputs))
         _require_same_rate(shot, ready)
     return ready
 
 
-def _checked(shot: FilmShot, request: WanRequest, worker: LocalWorker, inputs: MediaInputs | None) -> Checked:
+def _checked(
+    shot: FilmShot,
+    request: WanRequest,
+    worker: LocalWorker,
+    files: _Inputs,
+    inputs: MediaInputs | None = None,
+) -> Checked:
     try:
         return checked(
             request,
@@ -162,6 +188,8 @@ def _checked(shot: FilmShot, request: WanRequest, worker: LocalWorker, inputs: M
             progress=worker.progress,
             acceleration=worker.acceleration,
             allow_partial_loras=worker.allow_partial_loras,
+            media=files.of_shot(shot.number),
+            find=files.find,
             inputs=inputs,
         )
     except RequestError as error:
@@ -295,13 +323,13 @@ def _with_progress(frames: FrameStream, count: int, progress: Progress) -> Frame
 
 def _checked_here(film: _Film, shot: FilmShot, before: Frame | None) -> Checked:
     """Check a shot when its inputs are there."""
-    request = shot.request
+    request, files = shot.request, film.inputs
     if shot.number:
         request = sized(request, (film.plan.width, film.plan.height))
     if shot.join.kind == "continue" and before is not None:
         image = film.folder.first_image(shot.number, before)
-        request = parse(request.kind, {**request.document(), "image_url": str(image)})
-    return _checked(shot, request, film.worker, None)
+        files = _Inputs({f"shots[{shot.number}].image_url": image}, files.find)
+    return _checked(shot, request, film.worker, files)
 
 
 def _sampled(film: _Film, run: Run) -> Sampled:

@@ -27,6 +27,7 @@ from ..request.field_rows import LOCAL
 from ..request.lora_weight import place_of
 from ..request.parse import parse
 from ..request.report import Finding
+from ..request.shots_request import SHOTS
 from ..sampling.step_fingerprints import STEP_FINGERPRINTS, Fingerprint
 from ..version import VERSION
 from ..video.frame_hash import FRAMES_SHA256
@@ -197,7 +198,10 @@ def read_receipt(file: Path) -> Recorded:
 
 
 def _require_repeatable(content: Mapping[str, Any]) -> None:
-    """Raise RequestError for a run on a model of the host: its patches are named there, not promised."""
+    """Raise RequestError for several shots, and for a model of the host, of which nothing is promised."""
+    if content["kind"] == SHOTS:
+        found, fix = "a video of several shots", "run the request in it again: wan-duet generate --kind shots"
+        raise RequestError.of("from-receipt", found, fix)
     model = content["model"]
     if model.get("exactness") != "host":
         return

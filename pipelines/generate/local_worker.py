@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 from ..device.memory import Memory
 from ..interpolation.interpolator_files import Interpolators
@@ -16,7 +17,8 @@ from ..request.base import WanRequest
 from ..request.report import Tell
 from ..request.shots import is_film
 from ..weights.lora.find import LoraSources
-from .film_run import run_film
+from .film_run import check_shots, run_film
+from .kept_latents import KeptLatents
 from .local_run import Acceleration, Checked, checked, run
 from .result import Result
 
@@ -45,7 +47,12 @@ class LocalWorker:
     image_model: AnyModel | None = None
 
     def check(self, request: WanRequest) -> Checked:
-        """Do all that `run` does before it loads weights, except for its estimate of the memory."""
+        """Do all that `run` does before it loads weights, except for its estimate of the memory.
+
+        Of several shots this returns the first.
+        """
+        if is_film(request):
+            return check_shots(request, self)[0]
         return checked(
             request,
             self.model,
@@ -63,15 +70,17 @@ class LocalWorker:
         request: WanRequest,
         out: Path | Callable[[Plan], Path],
         media: Mapping[str, Path] = MappingProxyType({}),
+        *,
+        kept: KeptLatents | None = None,
+        **options: Any,
     ) -> Result:
         """Write the result of the request to `out`, with its receipt beside it.
 
-        out, media: as for `local_run.run`, which says what is raised.
+        out, media, kept: as for `local_run.run`, which says what is raised. A video of shots keeps its own.
+        options: `find`, `tags`, `return_images` and `embed_receipt` of `local_run.run`.
         """
         if is_film(request):
-            if not isinstance(out, Path):
-                raise TypeError("a video of several shots needs a path, not a function of one plan")
-            return run_film(request, self, out)
+            return run_film(request, self, out, media=media, **options)
         return run(
             request,
             self.model,
@@ -87,4 +96,6 @@ class LocalWorker:
             allow_partial_loras=self.allow_partial_loras,
             pose_video=self.pose_video,
             max_seconds=self.max_seconds,
+            kept=kept,
+            **options,
         )

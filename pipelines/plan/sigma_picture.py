@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..request import LocalAbilities, WanRequest, check
+from ..request.shots import is_film, shots_of
 from .families import FAMILIES, Family
 from .plan import Plan, make_plan
 from .sigmas import stages_of
+from .timeline_picture import timeline_picture
 
 __all__ = ["picture_of_plan", "picture_of_request", "sigma_picture"]
 
@@ -34,11 +36,13 @@ def picture_of_plan(plan: Plan) -> str:
 
 
 def picture_of_request(request: WanRequest, family: Family | None, abilities: LocalAbilities) -> str | None:
-    """Draw the steps of a local run. Returns SVG.
+    """Draw the steps of a local run; of several shots the line of shots. Returns SVG.
 
     Returns None if the request cannot run here, or if its size depends on an input that was not measured.
     family: of the model. None uses the family that the task was made for.
     """
+    if is_film(request):
+        return timeline_picture(shots_of(request))
     made_for = (known for known in FAMILIES.values() if request.task in known.tasks)
     family = family or next(made_for, None)
     if family is None:

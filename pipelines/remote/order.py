@@ -7,10 +7,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from ..errors import RequestError
 from ..request import Finding, MediaFacts, NovitaModel, WanRequest, check, seed_for_run
 from ..request.media_facts import NOTHING_KNOWN
 from ..request.prices import PRICES, PriceTable
 from ..video.clip_length import known_lengths
+from ..request.shots import is_film
 from ..video.local_file import FindFile, any_file
 from .fal import Fal
 from .job_record import Order
@@ -46,6 +48,9 @@ def order_for(
     An unset seed becomes a random one here, which identifies a job whose submit was not answered.
     Raises RequestError with everything that the runner cannot do.
     """
+    if is_film(request):
+        fix = "run it here, or buy its shots with `wan-duet generate --kind shots --on fal`"
+        raise RequestError.of("request", "several shots, which are several orders", fix)
     if "seed" in type(request).model_fields:
         request = request.model_copy(update={"seed": seed_for_run(request, runner)})
     facts = MediaFacts(lengths=known_lengths(request, media, find)) if request.remote_only else NOTHING_KNOWN

@@ -75,7 +75,7 @@ def kinds_of(task: str) -> tuple[type[WanRequest], ...]:
 
     Raises RequestError on `task` for an unknown task.
     """
-    found = tuple(cls for cls in KINDS.values() if cls.task == task)
+    found = tuple(cls for cls in (*KINDS.values(), ShotsRequest) if cls.task == task)
     if not found:
         known = ", ".join(dict.fromkeys(cls.task for cls in KINDS.values()))
         raise RequestError.of("task", f"no task is called {task[:60]!r}", f"known tasks: {known}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,7 @@ from .shots_request import SHOTS, Shot
 from .storyboard import read_storyboard
 from .timing import generated_frames
 
-__all__ = ["FilmShot", "in_shot", "is_film", "shots_of", "stated_shots", "with_seed"]
+__all__ = ["FilmShot", "in_shot", "is_film", "shots_of", "stated_shots", "with_seed", "with_shot"]
 
 _FROM_TEXT = "text-to-video", "small-text-to-video"  # the tasks of the A14B and of the 5B
 _FROM_IMAGE = "image-to-video", "small-image-to-video"
@@ -113,6 +113,25 @@ def in_shot(number: int, error: RequestError) -> RequestError:
     return RequestError(
         [Problem(_of_shot(number, each.field), each.found, each.fix) for each in error.problems]
     )
+
+
+def with_shot(request: WanRequest, shot: Mapping[str, Any]) -> tuple[WanRequest, int]:
+    """Return the request with one more shot, and the number of that shot, from 0.
+
+    Raises RequestError on `request` if it is no request for shots, and on `shots[N]` for a wrong shot.
+    """
+    if not is_film(request):
+        fix = "connect Wan Duet Shots, or the shot before"
+        raise RequestError.of("request", f"a request for {request.task}", fix)
+    stated = request.shots or request.storyboard  # type: ignore[attr-defined]
+    earlier = [
+        one.model_dump(mode="json", exclude_none=True) for one in (stated_shots(request) if stated else ())
+    ]
+    values = {**request.document(), "shots": [*earlier, shot]}
+    values.pop("storyboard", None)
+    made = parse(SHOTS, values)
+    shots_of(made)
+    return made, len(earlier)
 
 
 def with_seed(request: WanRequest, seed: int) -> WanRequest:

@@ -20,6 +20,7 @@ import pytest
 from finding_kinds import write_loras
 
 from wan_duet.pipelines.cli import main
+from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.remote.job_context import POLL_TIMES
 from wan_duet.pipelines.remote.journal import Journal
 from wan_duet.pipelines.remote.keys import Key
@@ -397,6 +398,11 @@ def test_shots_that_were_bought_are_not_bought_again(
     (folder / "spending.json").unlink()
     assert main(command) == 0
     assert len(server.jobs) == 3
+
+
+def test_several_shots_are_no_single_order(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="several orders"):
+        order_for(parse("shots", {"storyboard": "a | b"}), "fal", tmp_path / "film.mp4")
 
 
 def test_the_price_of_all_shots_counts_for_the_limit_of_a_run(

@@ -11,6 +11,7 @@ import pytest
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import RequestError
+from wan_duet.pipelines.generate.local_receipt import read_receipt
 from wan_duet.pipelines.generate.local_worker import LocalWorker
 from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
@@ -144,6 +145,11 @@ def test_a_model_that_only_draws_from_text_is_refused_before_anything_runs(
         make("shots", {"storyboard": BOARD}, tmp_path / "x.mp4", progress, image_model=None)
     assert progress.sampled == 0
     assert not list(tmp_path.iterdir())
+
+
+def test_a_receipt_of_shots_is_no_receipt_of_one_run(film: Result) -> None:
+    with pytest.raises(RequestError, match="a video of several shots; run the request in it again"):
+        read_receipt(film.path.with_suffix(".json"))
 
 
 def test_the_receipt_names_no_folder(make: Make, tmp_path: Path) -> None:

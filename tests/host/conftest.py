@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tiny_companions as companions
@@ -64,3 +65,14 @@ def client(host: HeadlessComfyUI) -> Iterator[ComfyClient]:
     """A client of the shared ComfyUI that nobody else listens with."""
     with ComfyClient(host.url) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def defaults(host: HeadlessComfyUI) -> dict[str, dict[str, Any]]:
+    """{node of this pack: {required input: its default}}"""
+    nodes = {node: info["input"]["required"] for node, info in host.client.get("/object_info").items()}
+    return {
+        node: {name: item[1]["default"] for name, item in inputs.items() if "default" in item[-1]}
+        for node, inputs in nodes.items()
+        if node.startswith("WanDuet")
+    }

@@ -28,20 +28,6 @@ def loras(models: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         shutil.copy(made / name, models / "loras" / name)
 
 
-@pytest.fixture(scope="module")
-def defaults(host: HeadlessComfyUI) -> dict[str, dict[str, Any]]:
-    nodes = {node: info["input"]["required"] for node, info in host.client.get("/object_info").items()}
-    return {
-        node: {
-            name: item[1]["default"]
-            for name, item in inputs.items()
-            if len(item) > 1 and "default" in item[1]
-        }
-        for node, inputs in nodes.items()
-        if node.startswith("WanDuet")
-    }
-
-
 def graph(kind: FindingKind, defaults: dict[str, dict[str, Any]], **request: Any) -> dict[str, Any]:
     """A graph that checks the request of `kind`, runs it, and shows its receipt."""
 

@@ -20,16 +20,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module")
-def defaults(host: HeadlessComfyUI) -> dict[str, dict[str, Any]]:
-    nodes = {node: info["input"]["required"] for node, info in host.client.get("/object_info").items()}
-    return {
-        node: {name: item[1]["default"] for name, item in inputs.items() if "default" in item[-1]}
-        for node, inputs in nodes.items()
-        if node.startswith("WanDuet")
-    }
-
-
 def graph(defaults: dict[str, dict[str, Any]], request: str, model: str, **asked: Any) -> dict[str, Any]:
     """A graph that runs a request and saves its videos, and shows seeds and receipts."""
 

@@ -78,7 +78,8 @@ def test_only_the_check_and_what_saves_end_a_graph_and_none_is_paid(nodes: dict[
     writing = {"WanDuetRunLocal", "WanDuetEncodeVideo", "WanDuetRenderVideo", "WanDuetInterpolate"}
     remote = {"WanDuetRunFal", "WanDuetRunNovita", "WanDuetJob"}
     told = {"WanDuetEncodePrompt", "WanDuetDecode", "WanDuetTwoStageSampler", "WanDuetStageSampler"}
-    assert kept == {*writing, *remote, *told, "WanDuetLora", "WanDuetSigmas", "WanDuetContactSheet"}
+    drawn = {"WanDuetLora", "WanDuetSigmas", "WanDuetContactSheet", "WanDuetShot"}
+    assert kept == {*writing, *remote, *told, *drawn}
 
 
 def test_help_pages_are_up_to_date(nodes: dict[str, Any]) -> None:
