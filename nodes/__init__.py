@@ -43,7 +43,6 @@ def extension() -> ComfyExtension:
 
     from .comfy_interface import ComfyExtension, io
     from .companions import WanDuetPromptExpander, WanDuetSafetyChecker
-    from .film import WanDuetShot, WanDuetShots
     from .from_comfy import WanDuetFromComfy
     from .image_condition import WanDuetImageCondition
     from .interpolate import WanDuetInterpolate
@@ -70,6 +69,7 @@ def extension() -> ComfyExtension:
         WanDuetSaveRendered,
     )
     from .sheet import WanDuetContactSheet
+    from .shot_list import WanDuetShot, WanDuetShots
     from .tasks import REQUEST_NODES
     from .to_comfy import WanDuetToComfy
     from .video import WanDuetDecode, WanDuetEncodeVideo, WanDuetRenderVideo
