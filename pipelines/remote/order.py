@@ -11,8 +11,8 @@ from ..errors import RequestError
 from ..request import Finding, MediaFacts, NovitaModel, WanRequest, check, seed_for_run
 from ..request.media_facts import NOTHING_KNOWN
 from ..request.prices import PRICES, PriceTable
-from ..video.clip_length import known_lengths
 from ..request.shots import is_film
+from ..video.clip_length import known_lengths
 from ..video.local_file import FindFile, any_file
 from .fal import Fal
 from .job_record import Order
