@@ -16,23 +16,25 @@ from typing import Any
 import pytest
 import tiny_companions as companions
 import tiny_files as tiny
+from real_names import write_real_names
 
 from wan_duet.pipelines.cli.terminal import stopped_by_sigterm
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 
-# Minutes each, in a browser or with every template of the real weights; the last lines of a run say so.
+# Minutes each, in a browser; the last lines of a run say so.
 if "WAN_DUET_LONG" not in os.environ:
     collect_ignore = ["test_face.py", "test_get_files.py", "test_real_weights.py"]
 
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Model folders of our own, listed beside the host's: a tiny Wan 2.2 A14B of single files."""
+    """Model folders of our own, listed beside the host's, with tiny files: a Wan 2.2 A14B of single
+    files, and one for each published file that a template selects.
+    """
     folder = tmp_path_factory.mktemp("models")
-    for name in ("diffusion_models", "vae", "text_encoders", "loras"):
-        (folder / name).mkdir()
+    write_real_names(folder)
     for seed, noise in enumerate(("high", "low")):
         weights = tiny.wan_transformer_names(tiny.transformer(seed))
         tiny.save(folder / "diffusion_models" / f"wan_{noise}_noise.safetensors", weights)

@@ -1,6 +1,6 @@
 """The files that each template of real weights selects go together: tiny ones of the same names.
 
-tests/host/test_real_weights.py runs the templates themselves, at the sizes of requests, which takes minutes.
+tests/host/test_template_runs.py runs the templates themselves in a ComfyUI.
 """
 
 from __future__ import annotations
