@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import wave
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -10,20 +11,24 @@ import pytest
 import quantised_files as files
 import tiny_files as tiny
 import torch
+from diffusers import AutoencoderKLWan
+from PIL import Image
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.generate.local_receipt import read_receipt
-from wan_duet.pipelines.generate.local_run import repeat
+from wan_duet.pipelines.generate.local_run import run
 from wan_duet.pipelines.generate.memory_estimate import estimate_memory
 from wan_duet.pipelines.generate.stored_findings import expected_stored_findings, stored_findings
 from wan_duet.pipelines.kernels.choices import Preferences
-from wan_duet.pipelines.loading.identify import read_part
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import t2v_request
+from wan_duet.pipelines.request.parse import parse
 from wan_duet.pipelines.video.output import sidecar
+from wan_duet.pipelines.weights.checkpoint import read_checkpoint
+from wan_duet.pipelines.weights.folder import read_component
 from wan_duet.pipelines.weights.lora.find import LoraSources
 from wan_duet.pipelines.weights.recipe import Recipe
 from wan_duet.pipelines.weights.stored_tensors import Files
@@ -42,17 +47,20 @@ def toy() -> WanModel:
     return load_model("toy")
 
 
-@pytest.fixture(scope="module")
-def in_fp8(toy: WanModel, tmp_path_factory: pytest.TempPathFactory) -> WanModel:
-    """The toy with both experts in files of fp8, precision auto."""
-    folder, experts = tmp_path_factory.mktemp("fp8"), dict[str, Recipe]()
-    for name, recipe in toy.experts.items():
+def stored_as(model: WanModel, kind: str, folder: Path) -> WanModel:
+    """The model with its experts in files of this format, precision auto."""
+    experts = dict[str, Recipe]()
+    for name, recipe in model.experts.items():
         with Files(CPU) as opened:
             weights = {key: tensor.compute(opened).float() for key, tensor in recipe.tensors.items()}
-        held, _, _ = files.quantised(weights, "fp8 per row", tiny.is_linear)
-        made = read_part(tiny.save(folder / f"{name}.safetensors", held), "transformer", name)
-        experts[name] = replace(recipe, tensors=made.tensors)
-    return replace(toy, experts=MappingProxyType(experts))
+        file = tiny.save(folder / f"{name}.safetensors", files.quantised(weights, kind, tiny.is_linear)[0])
+        experts[name] = Recipe.of(recipe.config, read_checkpoint(file).tensors)
+    return replace(model, experts=MappingProxyType(experts))
+
+
+@pytest.fixture(scope="module")
+def in_fp8(toy: WanModel, tmp_path_factory: pytest.TempPathFactory) -> WanModel:
+    return stored_as(toy, "fp8 per row", tmp_path_factory.mktemp("fp8"))
 
 
 @pytest.fixture
@@ -60,7 +68,7 @@ def make(toy: WanModel, tmp_path: Path) -> Make:
     return maker(toy, tmp_path, FEW)
 
 
-def test_it_is_named_in_the_receipt_which_repeats_it(make: Make, in_fp8: WanModel, tmp_path: Path) -> None:
+def test_it_is_named_in_the_receipt(make: Make, in_fp8: WanModel) -> None:
     stored, lora = replace(in_fp8, precision="stored"), {"path": "toy/outlined", "transformer": "low"}
     made = make(model=stored, loras=[lora])
     receipt = made.receipt
@@ -69,11 +77,8 @@ def test_it_is_named_in_the_receipt_which_repeats_it(make: Make, in_fp8: WanMode
     assert receipt["model"]["stored"] == {"high": [layers], "low": [layers]}
     (said,) = [finding for finding in receipt["findings"] if finding["field"] == "precision"]
     assert said["reason"].startswith("lossy by choice: 60 layers in fp8 per row: products by fp8 on a CPU")
-    again = repeat(
-        read_receipt(sidecar(made.path)), stored, out=tmp_path / "again.mp4", memory=DeviceMemory("cpu"),
-        progress=Silent(),
-    )  # fmt: skip
-    assert latents(again) == latents(made)
+    assert latents(made) != latents(make(model=in_fp8, loras=[lora]))
+    assert read_receipt(sidecar(made.path)).precision == "stored"
 
 
 def test_numbers_that_are_not_quantised_compute_as_ever_and_that_is_said(make: Make, toy: WanModel) -> None:
@@ -85,6 +90,33 @@ def test_numbers_that_are_not_quantised_compute_as_ever_and_that_is_said(make: M
     (said,) = [finding for finding in made.receipt["findings"] if finding["field"] == "precision"]
     assert (said["status"], said["asked"], said["used"]) == ("adjusted", "stored", "auto")
     assert "60 layers in plain numbers: decoded, as without it: F16 is not quantised" in said["reason"]
+
+
+def test_a_speech_computes_on_stored_numbers_too(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    AutoencoderKLWan(base_dim=2, z_dim=16, num_res_blocks=1).save_pretrained(tmp_path / "vae")
+    toy = replace(load_model("toy-speech"), vae=read_component(tmp_path / "vae"))
+    in_int8 = stored_as(toy, "int8 per row", tmp_path)
+    picture, sound = tmp_path / "who.png", tmp_path / "voice.wav"
+    Image.new("RGB", (50, 50), "red").save(picture)
+    with wave.open(str(sound), "wb") as out:
+        out.setparams((1, 2, 16000, 0, "NONE", ""))
+        out.writeframes(bytes(2 * 16000))
+    request = parse(
+        "speech-to-video",
+        {"prompt": "a", "image_url": str(picture), "audio_url": str(sound), "num_frames": 40,
+         "num_inference_steps": 1, "seed": 3},
+    )  # fmt: skip
+    steps = []
+    for model in (in_int8, replace(in_int8, precision="stored")):
+        out_file = tmp_path / f"{model.precision}.mp4"
+        made = run(
+            request, model, out=out_file, memory=DeviceMemory("cpu"), progress=Silent(), max_seconds=0.3
+        )
+        steps.append(made.receipt["step_fingerprints"])
+    assert steps[0] != steps[1]
+    (use,) = made.receipt["model"]["stored"]["high"]
+    assert (use["format"], use["layers"], use["way"]) == ("int8 per row", 30, "int8 on a CPU")
 
 
 def test_off_the_recipes_are_the_very_same(in_fp8: WanModel) -> None:

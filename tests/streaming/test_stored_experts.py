@@ -125,6 +125,22 @@ def test_the_order_of_loras_changes_no_bit(tmp_path: Path) -> None:
     assert velocity(stored(other_way)).equal(velocity(stored(found)))
 
 
+@torch.inference_mode()
+def test_two_experts_with_other_loras_run_in_turn_as_they_do_alone(tmp_path: Path) -> None:
+    """Their layers have factors of other shapes, or none, in the same slots."""
+    high, low = (written(tmp_path, "int8 per row", name=name) for name in ("high", "low"))
+    recipes = {"high": stored(with_lora(high, tmp_path / "lora.safetensors")), "low": stored(low)}
+    latents, text = condition()
+    with Executor(
+        recipes, torch.float32, DeviceMemory("cpu"), lambda: None, forwards=("high", "low", "high"),
+        residency=residency_of(recipes, "ring:2", torch.float32),
+    ) as experts:  # fmt: skip
+        found = [experts.use(name).predict(latents, 500.0, text) for name in ("high", "low", "high")]
+    assert found[0].equal(found[2])
+    assert found[0].equal(velocity(recipes["high"]))
+    assert found[1].equal(velocity(recipes["low"]))
+
+
 def test_a_lora_of_strength_0_changes_no_bit(tmp_path: Path) -> None:
     recipe = written(tmp_path, "int8 per row")
     assert stored(with_lora(recipe, tmp_path / "lora.safetensors", 0.0)).tensors == stored(recipe).tensors
