@@ -32,7 +32,7 @@ from ..sampling.step_fingerprints import STEP_FINGERPRINTS, Fingerprint
 from ..version import VERSION
 from ..video.frame_hash import FRAMES_SHA256
 from .cpu_settings import changed_settings, cpu_settings
-from .stored_findings import stored_findings, stored_record
+from .stored_findings import stored_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -146,7 +146,7 @@ def _lossy(run: Run) -> dict[str, Any]:
     plan, acting = run.plan, list[str]()
     if plan.extra_guidance is not None:
         acting += plan.extra_guidance.acting(plan.guidance, plan.experts[plan.start_step :])
-    if any(finding.status == "warning" for finding in stored_findings(run.model, run.memory.device)):
+    if any((one.field, one.status) == ("precision", "warning") for one in run.report.findings):
         acting.append("precision_stored")
     return {"lossy_by_choice": acting} if acting else {}
 
