@@ -58,17 +58,18 @@ def velocity(
     **options: object,
 ) -> Tensor:
     latents, text = given or condition()
+    times = 1 if wanted == "resident" else 2  # a slot is filled again
     with Executor(
         {"high": recipe},
         dtype,
         DeviceMemory("cpu"),
         lambda: None,
-        forwards=("high", "high"),
+        forwards=("high",) * times,
         residency=residency_of({"high": recipe}, wanted, dtype),
         kind=kind,
         **options,  # type: ignore[arg-type]
     ) as experts:
-        return [experts.use("high").predict(latents, 500.0, text) for _ in range(2)][1]
+        return [experts.use("high").predict(latents, 500.0, text) for _ in range(times)][-1]
 
 
 def apart(found: Tensor, exact: Tensor) -> float:
