@@ -2,7 +2,8 @@
 
     model.diffusion_model.blocks.0. ...            the transformer
     vae.decoder. ...                               or first_stage_model.
-    text_encoders.umt5xxl.transformer.shared. ...  and text_encoders.spiece_model, its tokenizer
+    text_encoders.umt5xxl.transformer.shared. ...  and text_encoders.spiece_model, its tokenizer;
+                                                   or cond_stage_model.transformer., or text_encoder.
 
 Source: `vae_key_prefix` and `text_encoder_key_prefix` in comfy/supported_models_base.py of ComfyUI 0.33.
 """
@@ -21,7 +22,10 @@ from ..weights.stored_tensors import Source
 __all__ = ["parts_of"]
 
 _VAE = re.compile(r"(?:vae|first_stage_model)\.(.+)")
-_TEXT = re.compile(rf"text_encoders\.(?:[^.]+\.transformer\.(.+)|(?:[^.]+\.)?({SPIECE}))")
+_TEXT = re.compile(
+    r"(?:text_encoders\.[^.]+\.transformer|cond_stage_model\.transformer|text_encoder)\.(.+)"
+    rf"|text_encoders\.(?:[^.]+\.)?({SPIECE})"
+)
 _UNUSED = re.compile(r"text_encoders\.(?:.+\.)?logit_scale")
 
 

@@ -53,7 +53,7 @@ def weight_files(folder: Path) -> list[Path]:
             return [single]
         if index.is_file():
             return [_shard(folder, name) for name in sorted(set(_weight_map(index).values()))]
-    files = sorted(file for file in folder.iterdir() if is_safetensors(file)) if folder.is_dir() else []
+    files = sorted(filter(_is_weights, folder.iterdir())) if folder.is_dir() else []
     variants = [file for file in files if file.name.lower().startswith(_STARTS)]
     sets = _shards(files) or [[file] for file in variants or files]
     if len(sets) > 1:
@@ -67,6 +67,12 @@ def weight_files(folder: Path) -> list[Path]:
             "only safetensors weights are supported"
         )
     return sets[0]
+
+
+def _is_weights(file: Path) -> bool:
+    return is_safetensors(file) and not file.name.startswith(
+        "."
+    )  # macOS leaves `._NAME` beside a copied file
 
 
 def _shards(files: list[Path]) -> list[list[Path]]:

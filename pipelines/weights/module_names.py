@@ -11,9 +11,11 @@ from collections.abc import Iterable
 __all__ = ["BLOCK_MODULES", "MODULES", "to_diffusers", "transformer_prefix"]
 
 # What others put before the names: ComfyUI's checkpoints (model.diffusion_model.), files split out of them,
-# trainers (net., transformer., module. of DistributedDataParallel) and DiffSynth-Studio (pipe.dit.).
+# trainers (net., transformer., module. of DistributedDataParallel, _orig_mod. of
+# torch.compile, generator. and student. of distillation) and DiffSynth-Studio (pipe.dit.).
 _PREFIXED = re.compile(
-    r"((?:(?:model|diffusion_model|net|transformer|module|pipe\.dit)\.)*)patch_embedding\.weight"
+    r"((?:(?:model|diffusion_model|net|transformer|module|_orig_mod|generator(?:_ema)?|student|(?:pipe\.)?dit2?)"
+    r"\.)*)patch_embedding\.weight"
 )
 
 # Wan's name -> diffusers' name, of modules with weights and of bare parameters.

@@ -44,7 +44,9 @@ def test_only_a_file_in_wans_names_is_read_as_it_is(tmp_path: Path, weights: tin
     assert readable_file(diffusers) is None
 
 
-@pytest.mark.parametrize("prefix", ["transformer.", "module.", "pipe.dit."])
+@pytest.mark.parametrize(
+    "prefix", ["transformer.", "module.", "pipe.dit.", "dit.", "_orig_mod.", "generator_ema."]
+)
 def test_names_that_comfyui_has_no_prefix_for_are_not_left_to_it(
     tmp_path: Path, weights: tiny.Weights, prefix: str
 ) -> None:

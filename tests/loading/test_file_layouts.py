@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from sentencepiece import SentencePieceProcessor
 
 from wan_duet.pipelines.errors import ModelError
+from wan_duet.pipelines.loading.all_in_one import parts_of
 from wan_duet.pipelines.loading.identify import identify, read_part
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.networks.tokenizer import find_tokenizer, read_tokenizer
@@ -89,6 +90,12 @@ def test_a_variant_is_read_where_it_is_the_only_one(tmp_path: Path, name: str) -
     assert list(read_component(tmp_path).tensors) == ["a"]
 
 
+def test_what_macos_leaves_beside_a_copied_file_is_no_weights(tmp_path: Path) -> None:
+    tiny.save(tmp_path / "wan.safetensors", {"a": torch.ones(2)})
+    (tmp_path / "._wan.safetensors").write_bytes(b"\x00\x05\x16\x07")
+    assert weight_files(tmp_path) == [tmp_path / "wan.safetensors"]
+
+
 def test_the_plain_file_wins_over_a_variant(tmp_path: Path) -> None:
     for name in (f"{STEM}.fp16.safetensors", f"{STEM}.safetensors"):
         tiny.save(tmp_path / name, {"a": torch.ones(2)})
@@ -136,6 +143,29 @@ def same_numbers(one: WanModel, other: WanModel) -> bool:
     ]
     with Files(CPU) as files:
         return all(torch.equal(ours.compute(files), theirs.compute(files)) for ours, theirs in pairs)
+
+
+@pytest.mark.parametrize(
+    ("model", "vae", "text"),
+    [
+        ("diffusion_model.", "first_stage_model.", "cond_stage_model.transformer."),
+        ("transformer.", "vae.", "text_encoder."),
+    ],
+)
+def test_an_all_in_one_file_may_name_its_parts_otherwise(
+    tmp_path: Path, transformer: tiny.Weights, model: str, vae: str, text: str
+) -> None:
+    names = (transformer, tiny.wan_vae_names(tiny.vae("2.2")), tiny.text_encoder())
+    held = {
+        f"{prefix}{name}": tensor
+        for prefix, tensors in zip((model, vae, text), names, strict=True)
+        for name, tensor in tensors.items()
+    }
+    parts = parts_of(read_checkpoint(tiny.save(tmp_path / "all.safetensors", held)))
+    assert {kind: len(part.tensors) for kind, part in parts.items()} == {
+        kind: len(tensors)
+        for kind, tensors in zip(("transformer", "VAE", "text encoder"), names, strict=True)
+    }
 
 
 @pytest.mark.parametrize("auto", [None, "all that might fit"])

@@ -35,7 +35,8 @@ _ADAPTER = r"(?:\.[\w-]{1,64})?"  # PEFT puts the name of the adapter there, mos
 _KEY = re.compile(
     rf"""
     (?P<prefix>
-        (?:base_model\.model\. | (?:model\.)?diffusion_model\. | pipe\.dit2?\. | transformer(?:_[12])?\.)
+        (?:base_model\.model\. | diffusion_model\. | (?:pipe\.)?dit2?\. | transformer(?:_[12])?\.
+          | (?:model|net|module|unet|_orig_mod)\.)
         {{0,3}}
         (?:lora_unet__? | lora_transformer_ | lycoris_)?
     )
@@ -59,7 +60,7 @@ _KEY = re.compile(
 # Parts that a LoRA can change beside the transformer. None of them says that it is for another transformer.
 _OTHER_NETWORKS = {
     "the text encoder": re.compile(
-        r"(?:base_model\.model\.)?(?:lora_te\d?_|(?:lora_|lycoris_)?text_encoders?(?:_\d)?[._])"
+        r"(?:base_model\.model\.)?(?:lora_te\d?_|(?:lora_|lycoris_)?(?:text_encoders?(?:_\d)?|u?m?t5(?:_?xxl)?)[._])"
     ),
     "VACE": re.compile(r"(?:.*[._])?vace_(?:blocks|patch_embedding)[._]"),
 }
@@ -145,7 +146,7 @@ def _expert_of(prefix: str) -> NamedExpert:
     diffusers has `transformer` and `transformer_2`, DiffSynth `pipe.dit` and `pipe.dit2`; their first names
     also stand for the only transformer of a model. ai-toolkit has `transformer_1` (high) and `transformer_2`.
     """
-    if "transformer_2." in prefix or "pipe.dit2." in prefix:
+    if "transformer_2." in prefix or "dit2." in prefix:
         return "low"
     return "high" if "transformer_1." in prefix else ""
 

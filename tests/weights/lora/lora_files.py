@@ -99,6 +99,8 @@ DIALECTS = [
     Dialect("whole checkpoint", "model.diffusion_model.", wan_names=True, **_KOHYA, alpha=True),
     Dialect("diffsynth", "", wan_names=True, down="lora_A.default.weight", up="lora_B.default.weight"),
     Dialect("diffsynth pipe", "pipe.dit.", wan_names=True),
+    Dialect("of a trainer", "module.", wan_names=True),
+    Dialect("of a compiled model", "dit._orig_mod.", wan_names=True),
     Dialect("musubi", "lora_unet_", wan_names=True, **_KOHYA, alpha=True, underscores=True),
     Dialect("musubi without alpha", "lora_unet_", wan_names=True, **_KOHYA, underscores=True),
     Dialect(

@@ -218,6 +218,8 @@ def test_a_few_keys_without_a_place_are_reported_and_not_fatal(tmp_path: Path, m
         ("lora_unet_vace_blocks_{}_self_attn_q", "VACE"),
         ("text_encoder.encoder.block.{}.layer.0.SelfAttention.q", "the text encoder"),
         ("lora_te_encoder_block_{}_layer_0_SelfAttention_q", "the text encoder"),
+        ("umt5.encoder.block.{}.layer.0.SelfAttention.q", "the text encoder"),
+        ("lora_t5_xxl_encoder_block_{}_layer_0_SelfAttention_q", "the text encoder"),
     ],
 )
 def test_keys_of_another_network_are_told_and_do_not_count(
