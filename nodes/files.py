@@ -25,7 +25,9 @@ __all__ = [
 EMBED_METADATA = not args.disable_metadata  # --disable-metadata: write no receipt and no graph into files
 
 _NO_VIDEO = ExecutionBlocker("The result is an image, not a video; connect the images output.")
-_IMAGES = (".png", ".jpg")
+_ANIMATED = (".gif", ".webp")
+_IMAGES = (".png", ".jpg", *_ANIMATED)
+_UNREADABLE = ExecutionBlocker("ComfyUI reads no animated WebP as a video; choose another container.")
 
 
 class VideoFile(NamedTuple):
@@ -35,8 +37,11 @@ class VideoFile(NamedTuple):
     listed: ui.SavedResult
 
     def output(self) -> InputImpl.VideoFromFile | ExecutionBlocker:
-        """Return the value of a video output: a blocker for an image."""
-        return _NO_VIDEO if self.path.suffix in _IMAGES else InputImpl.VideoFromFile(str(self.path))
+        """Return the value of a video output: a blocker for what ComfyUI cannot read as a video."""
+        if self.path.suffix == ".webp":
+            return _UNREADABLE
+        is_video = self.path.suffix not in _IMAGES or self.path.suffix in _ANIMATED
+        return InputImpl.VideoFromFile(str(self.path)) if is_video else _NO_VIDEO
 
     def preview(self) -> ui.PreviewVideo | ui.SavedImages:
         return preview_of([self])
@@ -45,8 +50,10 @@ class VideoFile(NamedTuple):
 def preview_of(files: Sequence[VideoFile]) -> ui.PreviewVideo | ui.SavedImages:
     """Return what a node shows of its files, which are videos, or all images."""
     listed = [file.listed for file in files]
-    is_image = files[0].path.suffix in _IMAGES
-    return ui.SavedImages(listed) if is_image else ui.PreviewVideo(listed)
+    suffix = files[0].path.suffix
+    if suffix in _IMAGES:
+        return ui.SavedImages(listed, is_animated=suffix in _ANIMATED)
+    return ui.PreviewVideo(listed)
 
 
 def new_video_file(prefix: str, save: bool, width: int, height: int, container: str = "mp4") -> VideoFile:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..pipelines.errors import RequestError
+from ..pipelines.video.cuts import SCENE_THRESHOLD
 from .comfy_interface import ExecutionBlocker, io
 from .files import VideoFile, new_video_file, workflow_tags
 from .findings import NodeFindings, with_findings
@@ -14,6 +15,7 @@ from .host_memory import HostMemory
 from .host_progress import NodeProgress
 from .inputs import field_inputs, filename_input, rate, rate_input, save_input
 from .interpolators import chosen_interpolator, interp_model_input, interpolator_name
+from .output_inputs import background_input, odd_input, scene_threshold_input
 from .video_file import file_of
 
 if TYPE_CHECKING:
@@ -71,6 +73,9 @@ class WanDuetInterpolate(io.ComfyNode):
                 *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
                 filename_input(),
                 save_input("Wan Duet Save Interpolated Video"),
+                scene_threshold_input(),
+                background_input(),
+                odd_input(),
             ],
             outputs=[
                 io.Image.Output("images", tooltip="The images with the interpolated ones."),
@@ -99,6 +104,9 @@ class WanDuetInterpolate(io.ComfyNode):
         images: Tensor | None = None,
         video: Any | None = None,
         interp_model: Any | None = None,
+        scene_threshold: float = SCENE_THRESHOLD,
+        background: str = "white",
+        odd: str = "pad",
     ) -> io.NodeOutput:
         _require_one(images, video)
         edit = edit_of(
@@ -109,25 +117,38 @@ class WanDuetInterpolate(io.ComfyNode):
             adjust_fps_for_interpolation,
             video_quality,
             video_write_mode,
+            scene_threshold,
         )
         if images is not None:
-            return _of_images(images, edit, interp_model, NodeProgress(cls.hidden.unique_id))
-        return _of_video(video, edit, interp_model, cls.hidden, filename_prefix, save)
+            return _of_images(images, edit, interp_model, NodeProgress(cls.hidden.unique_id), background)
+        return _of_video(video, edit, interp_model, cls.hidden, filename_prefix, save, background, odd)
 
 
-def _of_images(images: Tensor, edit: Edit, interp_model: Any | None, progress: NodeProgress) -> io.NodeOutput:
+def _of_images(
+    images: Tensor, edit: Edit, interp_model: Any | None, progress: NodeProgress, background: str
+) -> io.NodeOutput:
+    from ..pipelines.video.frame_pixels import background_of
+    from ..pipelines.video.image_tensor import flattened
     from ..pipelines.video.more_frames import interpolated_images
 
     count, height, width = images.shape[:3]
     fps, memory = float(edit.fps_out(count)), HostMemory()
     interpolator = chosen_interpolator(edit, interp_model, memory, width, height)
     if interpolator is not None:
-        images = interpolated_images(images, interpolator, edit.between, progress)
+        opaque = flattened(images, background_of(background))
+        images = interpolated_images(opaque, interpolator, edit.between, progress, edit.scene_threshold)
     return io.NodeOutput(images, _NO_VIDEO, fps)
 
 
 def _of_video(
-    video: Any, edit: Edit, interp_model: Any | None, hidden: io.HiddenHolder, prefix: str, save: bool
+    video: Any,
+    edit: Edit,
+    interp_model: Any | None,
+    hidden: io.HiddenHolder,
+    prefix: str,
+    save: bool,
+    background: str,
+    odd: str,
 ) -> io.NodeOutput:
     """Interpolate a video. Returns it unchanged if no frames are added."""
     from ..pipelines.video.probe import probe
@@ -135,7 +156,7 @@ def _of_video(
     with file_of(video) as source:
         if not edit.between:
             return io.NodeOutput(_NO_IMAGES, video, float(probe(source).fps))
-        file, fps, findings = _of_file(source, edit, interp_model, hidden, prefix, save)
+        file, fps, findings = _of_file(source, edit, interp_model, hidden, prefix, save, background, odd)
     return io.NodeOutput(_NO_IMAGES, file.output(), fps, ui=with_findings(file.preview(), findings))
 
 
@@ -146,6 +167,8 @@ def interpolated_video(
     interp_model: Any | None,
     hidden: io.HiddenHolder,
     prefix: str,
+    background: str,
+    odd: str,
 ) -> tuple[VideoFile, float, list[Finding]]:
     """Write images, or the frames of a video, to the output folder.
 
@@ -153,32 +176,41 @@ def interpolated_video(
 
     edit: its `fps` is for images. A video has its own rate; one that varies becomes constant.
     """
+    from ..pipelines.video.frame_pixels import background_of
     from ..pipelines.video.frames import image_frames
 
     _require_one(images, video)
     if images is not None:
         size = (images.shape[2], images.shape[1])
         interpolator = chosen_interpolator(edit, interp_model, HostMemory(), *size)
-        return *_written(
-            image_frames(images), len(images), size, edit, interpolator, hidden, prefix, True, None
-        ), []
+        frames = image_frames(images, background_of(background))
+        return *_written(frames, len(images), size, edit, interpolator, hidden, prefix, True, None, odd), []
     with file_of(video) as source:
-        return _of_file(source, edit, interp_model, hidden, prefix, True)
+        return _of_file(source, edit, interp_model, hidden, prefix, True, background, odd)
 
 
 def _of_file(
-    source: Path, edit: Edit, interp_model: Any | None, hidden: io.HiddenHolder, prefix: str, save: bool
+    source: Path,
+    edit: Edit,
+    interp_model: Any | None,
+    hidden: io.HiddenHolder,
+    prefix: str,
+    save: bool,
+    background: str,
+    odd: str,
 ) -> tuple[VideoFile, float, list[Finding]]:
-    from ..pipelines.video.source_clip import draw_between, open_clip
+    from ..pipelines.video.frame_pixels import background_of
+    from ..pipelines.video.source_clip import SourceWish, draw_between, open_clip
 
     findings = NodeFindings(hidden.unique_id)
     findings.tell([])  # removes those of the last run
-    clip = open_clip(source, tell=findings.notes_on("video", source.name))
+    wish = SourceWish(background=background_of(background))
+    clip = open_clip(source, wish, findings.notes_on("video", source.name))
     size, edit = (clip.facts.width, clip.facts.height), replace(edit, fps=clip.fps)
     interpolator = chosen_interpolator(edit, interp_model, HostMemory(), *size)
     clip, edit = draw_between(clip, edit, interpolator)
     file, fps = _written(
-        clip.frames(), clip.count, size, edit, interpolator, hidden, prefix, save, clip.sound
+        clip.frames(), clip.count, size, edit, interpolator, hidden, prefix, save, clip.sound, odd
     )
     return file, fps, findings.found
 
@@ -193,6 +225,7 @@ def _written(
     prefix: str,
     save: bool,
     audio: Sound | None,
+    odd: str,
 ) -> tuple[VideoFile, float]:
     from ..pipelines.video.edit import write_edited
 
@@ -208,6 +241,7 @@ def _written(
         tags=workflow_tags(hidden),
         audio=audio,
         progress=NodeProgress(hidden.unique_id),
+        odd=odd,
     )
     note_file(hidden.unique_id, file.path)
     return file, float(written.fps)
@@ -227,6 +261,7 @@ def edit_of(
     adjust_fps_for_interpolation: bool,
     video_quality: str,
     video_write_mode: str,
+    scene_threshold: float = SCENE_THRESHOLD,
 ) -> Edit:
     """Make the edit that the inputs of these nodes describe."""
     from ..pipelines.video.edit import Edit
@@ -238,4 +273,5 @@ def edit_of(
         adjust_fps=adjust_fps_for_interpolation,
         quality=video_quality,
         write_mode=video_write_mode,
+        scene_threshold=scene_threshold,
     )

@@ -64,13 +64,13 @@ def connected_lengths(media: Mapping[str, SocketMedium]) -> dict[str, ClipLength
 
 def image_of(image: Tensor | None, field: str) -> Tensor | None:
     """Return an IMAGE as (H, W, 3), with white behind transparency. Raises RequestError for a batch."""
-    from ..pipelines.video.image import over_white
+    from ..pipelines.video.image_tensor import flattened
 
     if image is None:
         return None
     if len(image) != 1:
         raise RequestError.of(field, f"{len(image)} in a batch", "connect one image")
-    return over_white(image[0].detach().float().cpu())
+    return flattened(image[0].detach().float().cpu())
 
 
 def audio_of(value: Mapping[str, Any] | None) -> Audio | None:

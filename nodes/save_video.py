@@ -82,11 +82,13 @@ class WanDuetSaveInterpolated(io.ComfyNode):
         images: Tensor | None = None,
         video: Any | None = None,
         interp_model: Any | None = None,
+        background: str = "white",
+        odd: str = "pad",
         **settings: Any,
     ) -> io.NodeOutput:
         edit = edit_of(interp_model=interp_model, **settings)
         file, fps, findings = interpolated_video(
-            images, video, edit, interp_model, cls.hidden, filename_prefix
+            images, video, edit, interp_model, cls.hidden, filename_prefix, background, odd
         )
         return io.NodeOutput(file.output(), fps, ui=with_findings(file.preview(), findings))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
+from ..pipelines.video.cuts import SCENE_THRESHOLD
+from ..pipelines.video.video_format import AUTO, FormatWish
 from .comfy_interface import io
 from .core_vae import chosen_vae
 from .files import new_video_file, workflow_tags
@@ -16,6 +18,14 @@ from .inputs import field_inputs, filename_input, rate, rate_input, save_input
 from .interpolators import chosen_interpolator, interp_model_input, interpolator_name
 from .latents import from_latent, noise_level
 from .media import audio_of
+from .output_inputs import (
+    alpha_input,
+    background_input,
+    codec_input,
+    container_input,
+    odd_input,
+    scene_threshold_input,
+)
 from .sockets import WanModelSocket
 from .video_file import file_of, is_video
 
@@ -111,11 +121,13 @@ class WanDuetRenderVideo(io.ComfyNode):
                 ),
                 *field_inputs("text-to-video", ("num_interpolated_frames", "adjust_fps_for_interpolation")),
                 *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
-                _container_input(),
+                container_input(),
                 _audio_input(),
                 filename_input(),
                 save_input("Wan Duet Save Rendered Video"),
                 interp_model_input(),
+                codec_input(),
+                scene_threshold_input(),
             ],
             outputs=[io.Video.Output("video", tooltip="The video file.")],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
@@ -144,6 +156,8 @@ class WanDuetRenderVideo(io.ComfyNode):
         container: str = "mp4",
         audio: Any | None = None,
         interp_model: Any | None = None,
+        codec: str = AUTO,
+        scene_threshold: float = SCENE_THRESHOLD,
     ) -> io.NodeOutput:
         from ..pipelines.generate.memory_estimate import frame_size
         from ..pipelines.generate.render import render
@@ -161,6 +175,7 @@ class WanDuetRenderVideo(io.ComfyNode):
             adjust_fps_for_interpolation,
             video_quality,
             video_write_mode,
+            scene_threshold,
         )
         size = frame_size(source, latents.shape)
         file = new_video_file(filename_prefix, save, *size, container)
@@ -174,6 +189,7 @@ class WanDuetRenderVideo(io.ComfyNode):
             interpolator=chosen_interpolator(edit, interp_model, memory, *size),
             tags=lambda _: workflow_tags(cls.hidden),
             audio=audio_of(audio),
+            wish=FormatWish(codec),
         )
         note_file(cls.hidden.unique_id, file.path)
         return io.NodeOutput(file.output(), ui=with_findings(file.preview(), findings.found))
@@ -203,8 +219,12 @@ class WanDuetEncodeVideo(io.ComfyNode):
                 *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
                 filename_input(),
                 save_input("Wan Duet Save Encoded Video"),
-                _container_input(),
+                container_input(),
                 _audio_input(),
+                codec_input(),
+                alpha_input(),
+                background_input(),
+                odd_input(),
             ],
             outputs=[io.Video.Output("video", tooltip="The video file.")],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
@@ -226,13 +246,20 @@ class WanDuetEncodeVideo(io.ComfyNode):
         save: bool,
         container: str = "mp4",
         audio: Any | None = None,
+        codec: str = AUTO,
+        alpha: str = "flatten",
+        background: str = "white",
+        odd: str = "pad",
     ) -> io.NodeOutput:
         from ..pipelines.video.edit import Edit, write_edited
+        from ..pipelines.video.frame_pixels import background_of
         from ..pipelines.video.frames import image_frames
         from ..pipelines.video.source_clip import SourceWish, open_clip
 
         findings = NodeFindings(cls.hidden.unique_id)
         findings.tell([])  # removes those of the last run
+        wish = FormatWish(codec, alpha == "keep")
+        behind = None if wish.alpha else background_of(background)
 
         def written(
             frames: FrameStream, count: int, size: tuple[int, int], fps: Fraction, sound: Sound | None
@@ -248,6 +275,8 @@ class WanDuetEncodeVideo(io.ComfyNode):
                 tags=workflow_tags(cls.hidden),
                 audio=sound,
                 progress=NodeProgress(cls.hidden.unique_id),
+                odd=odd,
+                wish=wish,
             )
             note_file(cls.hidden.unique_id, file.path)
             return io.NodeOutput(file.output(), ui=with_findings(file.preview(), findings.found))
@@ -255,23 +284,14 @@ class WanDuetEncodeVideo(io.ComfyNode):
         sound = audio_of(audio)
         if not is_video(images):
             count, height, width = images.shape[:3]
-            return written(image_frames(images), count, (width, height), rate(frames_per_second), sound)
+            return written(
+                image_frames(images, behind), count, (width, height), rate(frames_per_second), sound
+            )
         with file_of(images) as source:
             tell = findings.notes_on("images", source.name)
-            clip = open_clip(source, SourceWish(with_sound=sound is None), tell)
+            clip = open_clip(source, SourceWish(background=behind, with_sound=sound is None), tell)
             size = (clip.facts.width, clip.facts.height)
             return written(clip.frames(), clip.count, size, clip.fps, sound or clip.sound)
-
-
-def _container_input() -> io.Input:
-    return io.Combo.Input(
-        "container",
-        options=["mp4", "webm", "mkv"],
-        default="mp4",
-        optional=True,
-        tooltip="mp4 plays everywhere, webm in web browsers. mkv is lossless and large, whatever the quality "
-        "setting; ComfyUI cannot open a workflow from it.",
-    )
 
 
 def _audio_input() -> io.Input:

@@ -6,7 +6,8 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
+from contextlib import redirect_stdout
+from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from ..device.memory import DeviceMemory
 from ..device.precision import PRECISIONS
 from ..errors import RequestError
-from ..video.codecs import CODECS, QUALITIES, WRITE_MODES
-from ..video.containers import ODD
 from ..video.output import require_writable
-from ..video.video_format import AUTO, FormatWish, format_of
-from .subcommands import add_command, add_group, add_interpolator_folders
+from ..video.video_format import FormatWish, VideoFormat, format_of
+from .media_flags import add_edit_flags, add_source_flags, at_least_one
+from .piped_files import PIPE, input_file, output_file, output_name
+from .subcommands import add_command, add_group
 from .terminal import TerminalProgress
 
 if TYPE_CHECKING:
@@ -28,11 +29,6 @@ if TYPE_CHECKING:
     from ..video.probe import VideoFacts
 
 __all__ = ["add_media_command"]
-
-_INTERPOLATORS = ("none", "flow", "film", "rife")
-_MOST_BETWEEN = 16
-_FASTEST_FPS = 1000
-_LARGEST = 4096  # columns, or pixels of a frame, in a contact sheet
 
 
 def add_media_command(commands: Any) -> None:
@@ -47,19 +43,19 @@ def add_media_command(commands: Any) -> None:
     convert = add_command(verbs, "convert", _convert, text)
     convert.add_argument("file", type=Path, metavar="IN")
     convert.add_argument("--no-audio", action="store_true", help="leave the sound out")
-    _add_edit(convert, fps="frame rate before interpolation; duration and sound stay as they are")
-    _add_source(convert)
+    add_edit_flags(convert, fps="frame rate before interpolation; duration and sound stay as they are")
+    add_source_flags(convert)
 
     text = "draw a contact sheet: one row of evenly spaced frames for each video, to compare runs"
     sheet = add_command(verbs, "sheet", _sheet, text)
     sheet.add_argument("files", type=Path, nargs="+", metavar="IN", help="videos, or pictures")
     sheet.add_argument("-o", "--output", type=Path, required=True, metavar="OUT.png")
     sheet.add_argument(
-        "--columns", type=_at_least_one, default=6, metavar="N", help="frames of each video; default: 6"
+        "--columns", type=at_least_one, default=6, metavar="N", help="frames of each video; default: 6"
     )
     sheet.add_argument(
         "--width",
-        type=_at_least_one,
+        type=at_least_one,
         default=240,
         metavar="W",
         help="width of a frame in pixels; default: 240",
@@ -73,127 +69,61 @@ def add_media_command(commands: Any) -> None:
     source.add_argument("--vae", type=Path, metavar="FILE|FOLDER", help="or only its VAE")
     formats = [name for name in PRECISIONS if name != "stored"]  # of experts alone
     decode.add_argument("--precision", choices=formats, default="auto", help="of the VAE; default: auto")
-    _add_edit(decode, fps="frame rate before interpolation")
-
-
-def _add_source(parser: argparse.ArgumentParser) -> None:
-    """Add the flags that say how an input file is read."""
-    parser.add_argument(
-        "--background", default="white", metavar="COLOUR", help="behind transparency; default: white"
-    )
-    parser.add_argument(
-        "--odd",
-        choices=ODD,
-        default="pad",
-        help="an odd width or height, where the format needs even ones: add a pixel, cut one, or refuse",
-    )
-    parser.add_argument(
-        "--audio-track", type=_from_zero, default=0, metavar="N", help="which sound; default: 0, the first"
-    )
-    parser.add_argument(
-        "--salvage", action="store_true", help="leave out damaged frames instead of refusing the file"
-    )
-
-
-def _add_edit(parser: argparse.ArgumentParser, fps: str) -> None:
-    """Add the flags of an `Edit`. Without a flag, the value of the file or of `Edit` is used."""
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        metavar="OUT",
-        help=".mp4, .webm, .mkv (lossless), .mov (ProRes), .webp",
-    )
-    parser.add_argument(
-        "--codec",
-        choices=(AUTO, *CODECS),
-        default=AUTO,
-        help="of the pictures; default: the usual one of the suffix. .mp4: h264, h265, av1; .mov: prores, "
-        "prores-4444, h264, h265; .webm: vp9, av1; .mkv: ffv1, h264, h265, av1, vp9",
-    )
-    parser.add_argument(
-        "--interpolator", choices=_INTERPOLATORS, help="what generates the new frames; default: flow"
-    )
-    add_interpolator_folders(parser)
-    parser.add_argument(
-        "--num-interpolated-frames",
-        type=_between,
-        metavar="N",
-        help="number of new frames between two frames",
-    )
-    parser.add_argument("--fps", type=_fps, metavar="F", help=fps)
-    parser.add_argument(
-        "--adjust-fps",
-        action=argparse.BooleanOptionalAction,
-        default=None,
-        help="raise the frame rate to keep the duration, or play in slow motion; default: keep it",
-    )
-    parser.add_argument(
-        "--reverse", action=argparse.BooleanOptionalAction, default=None, help="play the frames backwards"
-    )
-    parser.add_argument(
-        "--scene-threshold",
-        type=_share,
-        metavar="T",
-        help="above it, 0 to 1, two frames are of different shots and nothing is drawn between them; 1 finds "
-        "no cuts; default: 0.3",
-    )
-    parser.add_argument("--quality", choices=QUALITIES, help="default: high; .mkv is always lossless")
-    parser.add_argument("--write-mode", choices=WRITE_MODES, help="default: balanced")
-    parser.add_argument(
-        "--device", help="device for the new frames: cpu, cuda, mps; default: the best available"
-    )
+    add_edit_flags(decode, fps="frame rate before interpolation")
 
 
 def _probe(options: argparse.Namespace) -> int:
     from ..video.probe import probe
 
-    _show(probe(options.file), as_json=options.json)
+    with input_file(options.file) as source:
+        _show(replace(probe(source), path=options.file), as_json=options.json)
     return 0
 
 
 def _convert(options: argparse.Namespace) -> int:
     from ..video.edit import Edit, write_edited
     from ..video.frame_pixels import background_of
-    from ..video.probe import probe
     from ..video.source_clip import SourceWish, draw_between, open_clip
     from ..video.tags import content_tags
 
-    form_wish = FormatWish(options.codec)
-    takes_sound = bool(format_of(options.output, form_wish).sound)
-    require_writable(options.output)
+    keeps_alpha = options.alpha == "keep"
+    form_wish = FormatWish(options.codec, keeps_alpha)
+    form = _checked_output(options, form_wish)
     wish = SourceWish(
         options.fps,
-        background=background_of(options.background),
-        with_sound=takes_sound and not options.no_audio,
+        background=None if keeps_alpha else background_of(options.background),
+        with_sound=bool(form.sound) and not options.no_audio,
         audio_track=options.audio_track,
         salvage=options.salvage,
     )
-    clip = open_clip(options.file, wish)
-    facts = clip.facts
-    if facts.audio is not None and not takes_sound and not options.no_audio:
-        print(f"the sound is left out: a {options.output.suffix} file cannot contain sound", file=sys.stderr)
-    edit = _edit(options, Edit(clip.fps), draws=clip.is_resampled)
-    needed = edit.between > 0 or (clip.is_resampled and edit.interpolator != "none")
-    memory = DeviceMemory(options.device)
-    interpolator = _interpolator(options, edit, memory, facts.width, facts.height) if needed else None
-    clip, edit = draw_between(clip, edit, interpolator)
-    write_edited(
-        clip.frames(),
-        options.output,
-        edit,
-        count=clip.count,
-        width=facts.width,
-        height=facts.height,
-        interpolator=interpolator,
-        tags=content_tags(facts.tags),
-        audio=clip.sound,
-        progress=TerminalProgress(sys.stderr),
-        odd=options.odd,
-        wish=form_wish,
-    )
-    _show(probe(options.output), as_json=options.json)
+    with input_file(options.file) as source, output_file(options.output, form) as out:
+        clip = open_clip(source, wish)
+        facts = clip.facts
+        if facts.audio is not None and not form.sound and not options.no_audio:
+            name = form.container.name
+            print(f"the sound is left out: a .{name} file cannot contain sound", file=sys.stderr)
+        edit = _edit(options, Edit(clip.fps), draws=clip.is_resampled)
+        needed = edit.between > 0 or (clip.is_resampled and edit.interpolator != "none")
+        if needed and keeps_alpha:
+            raise RequestError.of("--alpha", "keep, with new frames", "give flatten, or no --interpolator")
+        memory = DeviceMemory(options.device)
+        interpolator = _interpolator(options, edit, memory, facts.width, facts.height) if needed else None
+        clip, edit = draw_between(clip, edit, interpolator)
+        written = write_edited(
+            clip.frames(),
+            out,
+            edit,
+            count=clip.count,
+            width=facts.width,
+            height=facts.height,
+            interpolator=interpolator,
+            tags=content_tags(facts.tags),
+            audio=clip.sound,
+            progress=TerminalProgress(sys.stderr),
+            odd=options.odd,
+            wish=form_wish,
+        )
+        _show_written(options, form, written)
     return 0
 
 
@@ -225,12 +155,11 @@ def _decode(options: argparse.Namespace) -> int:
     from ..vae.standalone import read_vae
     from ..video.edit import Edit
     from ..video.latent_file import read_latents
-    from ..video.probe import probe
 
     form_wish = FormatWish(options.codec)
-    format_of(options.output, form_wish)
-    require_writable(options.output)
-    file = read_latents(options.file)
+    form = _checked_output(options, form_wish)
+    with input_file(options.file) as source:
+        file = read_latents(source)
     if options.vae is None:
         model: HasVae = load_model(options.model, precision=options.precision)
     else:
@@ -238,20 +167,53 @@ def _decode(options: argparse.Namespace) -> int:
     edit = _edit(options, file.edit or Edit(Fraction(model.family.default_fps)))
     memory = DeviceMemory(options.device)
     size = frame_size(model, file.latents.shape)
-    render(
-        model,
-        file.latents,
-        options.output,
-        edit,
-        memory,
-        TerminalProgress(sys.stderr),
-        frames=file.frames,
-        interpolator=_interpolator(options, edit, memory, *size) if edit.between else None,
-        tags=lambda _: file.tags,
-        wish=form_wish,
-    )
-    _show(probe(options.output), as_json=options.json)
+    with output_file(options.output, form) as out:
+        rendered = render(
+            model,
+            file.latents,
+            out,
+            edit,
+            memory,
+            TerminalProgress(sys.stderr),
+            frames=file.frames,
+            interpolator=_interpolator(options, edit, memory, *size) if edit.between else None,
+            tags=lambda _: file.tags,
+            wish=form_wish,
+        )
+        assert rendered.facts is not None  # noqa: S101  of a video
+        _show_written(options, form, rendered.facts)
     return 0
+
+
+def _checked_output(options: argparse.Namespace, wish: FormatWish) -> VideoFormat:
+    """Return the format of the output. Raises before any work if it cannot be written."""
+    from ..video.image_sequence import require_no_frames, sequence_place
+
+    named = output_name(options.output, options.container, wish.codec)
+    form = format_of(named, wish)
+    if form.is_sequence and options.output == PIPE:
+        raise RequestError.of(
+            "--codec", f"{form.codec.name} is many files", "pipe a video, such as gif or mkv"
+        )
+    if form.is_sequence:
+        require_no_frames(sequence_place(named, form.container.name))
+    elif options.output != PIPE:
+        require_writable(named)
+    return form
+
+
+def _show_written(options: argparse.Namespace, form: VideoFormat, written: VideoFacts) -> None:
+    """Print what is in the file, as it is read back. On stderr if the file goes to standard output."""
+    from ..video.probe import probe
+
+    facts = replace(written if form.is_sequence else probe(written.path), path=options.output)
+    if options.output != PIPE:
+        _show(facts, as_json=options.json)
+        return
+    with redirect_stdout(sys.stderr):
+        _show(facts, as_json=options.json)
+        if form.container.holds_tags:
+            print("no file is written: tags, such as a receipt, are inside the video and not beside it")
 
 
 def _edit(options: argparse.Namespace, base: Edit, *, draws: bool = False) -> Edit:
@@ -259,8 +221,6 @@ def _edit(options: argparse.Namespace, base: Edit, *, draws: bool = False) -> Ed
 
     draws: an interpolator has work without new frames between two: it draws those of another rate.
     """
-    from dataclasses import replace
-
     given = {
         "fps": options.fps,
         "reverse": options.reverse,
@@ -288,46 +248,6 @@ def _interpolator(
 
     found = find_interpolators(options.interpolator_folder)
     return make_interpolator(edit.interpolator, found, memory, width=width, height=height)
-
-
-def _fps(text: str) -> Fraction:
-    try:
-        fps = Fraction(text)
-    except (ValueError, ZeroDivisionError):
-        fps = Fraction(0)
-    if not 0 < fps <= _FASTEST_FPS:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a frame rate; write it as 24 or 24000/1001, at most {_FASTEST_FPS}"
-        )
-    return fps.limit_denominator(1001)
-
-
-def _share(text: str) -> float:
-    try:
-        share = float(text)
-    except ValueError:
-        share = -1.0
-    if not 0 <= share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1")
-    return share
-
-
-def _between(text: str) -> int:
-    if not text.isdecimal() or int(text) > _MOST_BETWEEN:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {_MOST_BETWEEN}")
-    return int(text)
-
-
-def _from_zero(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 on")
-    return int(text)
-
-
-def _at_least_one(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= _LARGEST:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {_LARGEST}")
-    return int(text)
 
 
 def _show(facts: VideoFacts, *, as_json: bool) -> None:

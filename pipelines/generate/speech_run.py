@@ -36,7 +36,7 @@ from ..video.frame_hash import FRAMES_SHA256, PENDING, FrameHash
 from ..video.frame_stream import Frame, FrameStream, tee
 from ..video.frames import video_frames
 from ..video.hdr import hdr_note, require_readable
-from ..video.image import fit
+from ..video.image_tensor import fit
 from ..video.local_file import file_at
 from ..video.output import reserved_output, write_sidecar
 from ..video.probe import probe, verify

@@ -14,7 +14,7 @@ from ..loading.host_model import AnyModel, HostModel
 from ..loading.missing_files import missing
 from ..networks.clip_vision import image_features
 from ..progress import Progress
-from ..video.image import fit
+from ..video.image_tensor import fit
 from ..video.read_image import read_image
 from .conditions import ImageConditions, image_mask
 from .prepared_run import Run

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..errors import MediaError
 from .frame_stream import Frame, close
 from .frames import to_tensor
-from .image import fit
+from .image_tensor import fit
 from .read import TimedFrame, read_timed_frames
 from .read_image import read_image
 

@@ -184,6 +184,24 @@ _ALL = (
         qualities=_each("quality", "40", "60", "80", "95"),
         modes=_modes("compression_level", "1", "4", "6"),
     ),
+    Codec(
+        "gif",
+        "gif",
+        "gif",
+        "pal8",
+        qualities=_each("max_colors", "32", "64", "128", "256"),
+        modes=_modes("dither", "none", "sierra2_4a", "bayer:bayer_scale=5"),
+    ),
+    Codec("png", "png", "png", "rgb24", alpha_pix_fmt="rgba"),
+    Codec(
+        "exr",
+        "exr",
+        "exr",
+        "gbrpf32le",
+        alpha_pix_fmt="gbrapf32le",
+        qualities=_each("format", "half", "half", "half", "float"),
+        always={"compression": "zip16"},  # lossless, and what most programs write
+    ),
 )
 CODECS: Mapping[str, Codec] = MappingProxyType({codec.name: codec for codec in _ALL})
 """By name, the most common first."""

@@ -1,6 +1,7 @@
 """Lists the file formats of a video, and which codecs and sounds each holds.
 
-MP4 plays everywhere, WebM on web pages, MOV in editing programs. MKV is lossless. WebP is a moving thumbnail.
+MP4 plays everywhere, WebM on web pages, MOV in editing programs. MKV is lossless. WebP and GIF are moving
+thumbnails. PNG and EXR hold one frame each.
 """
 
 from __future__ import annotations
@@ -26,15 +27,18 @@ _MOST_TICKS = 2**31 - 1  # time units per second: libav stores them as signed 32
 class Container:
     """One file format.
 
-    name:   its suffix. muxer: libav's name of it.
+    name:   its suffix. muxer: libav's name of it. Empty if it holds one frame, and a video is a sequence of
+            files.
     codecs: names of the codecs that it holds, the usual one first.
     sound:  usual encoder of its sound. Empty if the format has no sound.
+    holds_tags: whether metadata fits in.
     """
 
     name: str
     muxer: str
     codecs: tuple[str, ...]
     sound: str = ""
+    holds_tags: bool = True
 
     def muxer_options(self, fps: Fraction) -> dict[str, str]:
         if self.name in ("mp4", "mov"):
@@ -51,6 +55,9 @@ _ALL = (
     Container("mkv", "matroska", ("ffv1", "h264", "h265", "av1", "vp9"), "flac"),
     Container("mov", "mov", ("prores", "prores-4444", "h264", "h265"), "aac"),
     Container("webp", "webp", ("webp",)),
+    Container("gif", "gif", ("gif",), holds_tags=False),
+    Container("png", "", ("png",)),
+    Container("exr", "", ("exr",), holds_tags=False),
 )
 CONTAINERS: Mapping[str, Container] = MappingProxyType({container.name: container for container in _ALL})
 """By name, the most common first."""

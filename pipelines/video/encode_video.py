@@ -6,12 +6,12 @@ is written beside its place, under a name that no other run has, and moved there
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
 
 import av
 import numpy as np
@@ -23,27 +23,22 @@ from ..progress import Progress, Silent
 from .containers import storable
 from .frame_hash import FrameHash, with_hash, write_hash
 from .frame_stream import Frame, FrameStream, close
+from .frame_writer import FileSpec, FrameWriter
+from .gif_file import gif_file
+from .image_sequence import ImageSequence, sequence_place, staged_sequence
 from .muxed_file import muxed_file
 from .probe import VideoFacts
 from .sound import Sound
 from .tags import storable_tags
 from .video_format import FormatWish, VideoFormat, format_of
-from .webp_tags import write_webp_tags
+from .webp_tags import mark_transparent, write_webp_tags
 
 __all__ = ["encode_video"]
 
+log = logging.getLogger(__name__)
+
 _AHEAD = 4
 _USUAL = FormatWish()
-
-
-class FrameWriter(Protocol):
-    """Writes the frames of a file, in order. Used by one thread at a time."""
-
-    def write(self, frame: Frame, index: int) -> None:
-        """Write frame number `index`."""
-
-    def finish(self) -> None:
-        """Write what is left after the last frame."""
 
 
 def encode_video(
@@ -77,31 +72,20 @@ def encode_video(
     """
     path, progress, fps = Path(path), progress or Silent(), storable(fps)
     frame_hash = frame_hash or FrameHash()
+
+    def fill(file: FrameWriter) -> None:
+        _write_all(file, spec, frames, progress, frame_hash)
+
     try:
         form = format_of(path, wish)
         options = form.codec.encoder_options(quality, write_mode)
-        _check(form, width, height, frame_count, audio)
-        tags = storable_tags(tags or {})
-        with staged_file(path) as part:
-            with muxed_file(
-                part,
-                form,
-                width=width,
-                height=height,
-                fps=fps,
-                frame_count=frame_count,
-                options=options,
-                tags=tags,
-                audio=audio,
-            ) as file:
-                shape = (height, width, form.channels)
-                _write_all(file, frames, frame_count, shape, progress, frame_hash)
-            sha256 = frame_hash.finish()
-            if form.container.name == "webp":
-                write_webp_tags(part, tags, width, height)
-            if form.container.name in ("mp4", "mov"):
-                tags = with_hash(tags, sha256)
-                write_hash(part, sha256)
+        fitting = _fitting_tags(storable_tags(tags or {}), form, path.name)
+        spec = FileSpec(form, width, height, fps, frame_count, options, fitting, audio)
+        _check(spec)
+        if form.is_sequence:
+            written = _write_sequence(path, spec, fill, frame_hash)
+        else:
+            written = _write_file(path, spec, fill, frame_hash)
     except FileInUseError as error:
         raise MediaError(f"cannot write {path}: {error.strerror}") from error
     except (OSError, av.FFmpegError) as error:
@@ -111,41 +95,80 @@ def encode_video(
     finally:
         close(frames)
     seconds = float(frame_count / fps)
-    return VideoFacts(path, width, height, frame_count, fps, seconds, form.codec.stored, form.pix_fmt, tags)
+    return VideoFacts(
+        path, width, height, frame_count, fps, seconds, form.codec.stored, form.pix_fmt, written
+    )
 
 
-def _check(form: VideoFormat, width: int, height: int, frame_count: int, audio: Sound | None) -> None:
-    codec, (across, down) = form.codec, form.codec.block
-    if width % across or height % down:
+def _write_file(
+    path: Path, spec: FileSpec, fill: Callable[[FrameWriter], None], frame_hash: FrameHash
+) -> Mapping[str, str]:
+    """Write one file. Returns the tags in it."""
+    container = spec.form.container.name
+    with staged_file(path) as part:
+        opened = gif_file(part, spec, path.name) if container == "gif" else muxed_file(part, spec)
+        with opened as file:
+            fill(file)
+        sha256 = frame_hash.finish()
+        if container == "webp":
+            write_webp_tags(part, spec.tags, spec.width, spec.height)
+            if spec.form.alpha:
+                mark_transparent(part)
+        if container in ("mp4", "mov"):
+            write_hash(part, sha256)
+            return with_hash(spec.tags, sha256)
+    return spec.tags
+
+
+def _write_sequence(
+    path: Path, spec: FileSpec, fill: Callable[[FrameWriter], None], frame_hash: FrameHash
+) -> Mapping[str, str]:
+    """Write a file of each frame. Returns the tags in the first one."""
+    place = sequence_place(path, spec.form.container.name)
+    with staged_sequence(place) as folder:
+        fill(ImageSequence(folder, place, spec))
+        frame_hash.finish()
+    return spec.tags
+
+
+def _fitting_tags(tags: Mapping[str, str], form: VideoFormat, name: str) -> Mapping[str, str]:
+    """Return the tags, or none where the format holds none, and say so."""
+    if form.container.holds_tags or not tags:
+        return tags
+    log.warning("%s: a .%s file holds no tags: %s", name, form.container.name, ", ".join(tags))
+    return {}
+
+
+def _check(spec: FileSpec) -> None:
+    """Raise MediaError for what the format cannot hold."""
+    form, codec, (across, down) = spec.form, spec.form.codec, spec.form.codec.block
+    size = f"{spec.width}x{spec.height}"
+    if spec.width % across or spec.height % down:
         raise MediaError(
-            f"cannot write {width}x{height} pixels as {codec.name}, which stores colour for blocks of "
+            f"cannot write {size} pixels as {codec.name}, which stores colour for blocks of "
             f"{across}x{down}; an even width and height work, `--odd pad` or `crop`, or .mkv"
         )
-    if min(width, height) < codec.least:
+    if min(spec.width, spec.height) < codec.least:
         raise MediaError(
-            f"cannot write {width}x{height} pixels as {codec.name}; from {codec.least}x{codec.least} on works"
+            f"cannot write {size} pixels as {codec.name}; from {codec.least}x{codec.least} on works"
         )
-    if frame_count < 1:
-        raise MediaError(f"cannot write a video of {frame_count} frames; it needs at least one")
-    if audio is not None and not form.sound:
+    if spec.frame_count < 1:
+        raise MediaError(f"cannot write a video of {spec.frame_count} frames; it needs at least one")
+    if spec.audio is not None and not form.sound:
         raise MediaError(
             f"a .{form.container.name} file has no sound track; leave the audio out, or write .mp4"
         )
 
 
 def _write_all(
-    file: FrameWriter,
-    frames: FrameStream,
-    count: int,
-    shape: tuple[int, int, int],
-    progress: Progress,
-    frame_hash: FrameHash,
+    file: FrameWriter, spec: FileSpec, frames: FrameStream, progress: Progress, frame_hash: FrameHash
 ) -> None:
     """Write all frames in one worker thread. Waiting for the oldest frame limits the queue and raises its
     error.
 
     Each frame also waits for the one before: libav crashes when it is called again after a failed write.
     """
+    count, shape = spec.frame_count, spec.shape
     progress.begin("video", count, "frames")
     worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="wan-duet-encoder")
     last: Future[None] | None = None
@@ -172,7 +195,7 @@ def _write_all(
             raise MediaError(f"the video has only {done} of the {count} frames that were announced")
         for future in pending:
             future.result()
-        file.finish()
+        file.finish(progress.check)
     finally:
         worker.shutdown(wait=True, cancel_futures=True)
 

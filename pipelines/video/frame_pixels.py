@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 import av
 import numpy as np
@@ -15,9 +15,10 @@ from ..errors import RequestError
 from .frame_stream import Frame
 from .hdr_frames import ToSdr
 
-__all__ = ["WHITE", "Look", "background_of", "flat", "over_background", "rgb", "shown_size"]
+__all__ = ["WHITE", "Background", "Look", "background_of", "flat", "over_background", "rgb", "shown_size"]
 
 WHITE = (255, 255, 255)
+Background: TypeAlias = tuple[int, int, int] | None
 
 _HD_LINES = 720  # without a colour tag, players assume BT.709 from this height on, BT.601 below
 # Matrix coefficients of a file (ITU-T H.273 table 4) to SWS_CS_* of libswscale/swscale.h.
@@ -29,12 +30,12 @@ class Look:
     """What a file says about all its frames, and what is wished.
 
     pixel_aspect: width of a stored pixel by its height.
-    background:   RGB, 0 to 255, behind transparency.
+    background:   RGB, 0 to 255, behind transparency. None keeps it.
     to_sdr:       the conversion of HDR frames. None for SDR.
     """
 
     pixel_aspect: Fraction = Fraction(1)
-    background: tuple[int, int, int] = WHITE
+    background: Background = WHITE
     to_sdr: ToSdr | None = None
 
 
@@ -61,13 +62,17 @@ def shown_size(width: int, height: int, pixel_aspect: Fraction) -> tuple[int, in
 
 
 def rgb(frame: av.VideoFrame, look: Look) -> Frame:
-    """Return the frame as a player shows it, (H, W, 3)."""
+    """Return the frame as a player shows it, (H, W, 3), or (H, W, 4) where transparency is kept."""
     return _upright(flat(frame, look), frame.rotation)
 
 
 def flat(frame: av.VideoFrame, look: Look) -> Frame:
     """Return the frame as `rgb`, but not turned upright."""
-    has_alpha = frame.format.name == "pal8" or any(part.is_alpha for part in frame.format.components)
+    has_alpha = (
+        look.background is None
+        or frame.format.name == "pal8"
+        or any(part.is_alpha for part in frame.format.components)
+    )
     size = shown_size(frame.width, frame.height, look.pixel_aspect)
     if look.to_sdr is None:
         pixels = _converted(frame, "rgba" if has_alpha else "rgb24", size)
@@ -75,7 +80,7 @@ def flat(frame: av.VideoFrame, look: Look) -> Frame:
         pixels = look.to_sdr(frame, size)
         if has_alpha:
             pixels = np.dstack((pixels, _converted(frame, "rgba", size)[..., 3]))
-    if has_alpha:
+    if has_alpha and look.background is not None:
         pixels = over_background(pixels, look.background)
     return pixels
 

@@ -15,7 +15,8 @@ import numpy.typing as npt
 __all__ = ["Frame", "FrameStream", "close", "tee"]
 
 Frame: TypeAlias = npt.NDArray[np.uint8]
-"""(H, W, 3) uint8 RGB. Not modified after it was yielded."""
+"""(H, W, 3) uint8 RGB, or (H, W, 4) with straight alpha where transparency is kept. Not modified after it was
+yielded."""
 
 FrameStream: TypeAlias = Iterator[Frame]
 

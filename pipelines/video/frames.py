@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from ..errors import MediaError
+from .frame_pixels import WHITE, Background
 from .frame_stream import Frame, FrameStream, close
-from .image import over_white
+from .image_tensor import flattened, with_alpha
 
 __all__ = [
     "image_frames",
@@ -22,7 +23,7 @@ __all__ = [
 
 
 def to_uint8(frame: Tensor, *, low: float = -1.0) -> Frame:
-    """Convert (3, H, W) float in [low, 1] to (H, W, 3) uint8, rounded to the nearest level.
+    """Convert (3 or 4, H, W) float in [low, 1] to (H, W, 3 or 4) uint8, rounded to the nearest level.
 
     Clips values outside the range. Converts on the device of the tensor, so that only bytes are copied to the
     CPU.
@@ -59,10 +60,14 @@ def video_frames(decoded: Iterator[Tensor]) -> FrameStream:
         close(decoded)
 
 
-def image_frames(images: Iterable[Tensor]) -> FrameStream:
-    """Convert a ComfyUI IMAGE, (N, H, W, 3 or 4) in [0, 1], to a frame stream, white behind alpha."""
+def image_frames(images: Iterable[Tensor], background: Background = WHITE) -> FrameStream:
+    """Convert a ComfyUI IMAGE, (N, H, W, 3 or 4) in [0, 1], to a frame stream.
+
+    background: RGB, 0 to 255, behind alpha. None keeps it: all frames are (H, W, 4).
+    """
     for image in images:
-        yield to_uint8(over_white(image).permute(2, 0, 1), low=0.0)
+        pixels = with_alpha(image) if background is None else flattened(image, background)
+        yield to_uint8(pixels.permute(2, 0, 1), low=0.0)
 
 
 def _require_finite(frame: Tensor) -> None:

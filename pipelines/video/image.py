@@ -1,9 +1,8 @@
-"""Resizes and writes still images. Keeps their aspect ratio and tags."""
+"""Writes still images with their tags. Needs no torch, which takes long to import."""
 
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
 from io import BytesIO
 from pathlib import Path
@@ -11,13 +10,11 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, PngImagePlugin
-from torch import Tensor
-from torch.nn import functional
 
 from ..errors import MediaError
 from ..files.staging import staged_file
 
-__all__ = ["IMAGE_FORMATS", "fit", "image_bytes", "over_white", "write_image"]
+__all__ = ["IMAGE_FORMATS", "image_bytes", "write_image"]
 
 IMAGE_FORMATS = ("png", "jpeg")
 _JPEG_QUALITY = 95  # above it files grow faster than they improve (libjpeg-turbo's documentation)
@@ -25,29 +22,9 @@ _JPEG_QUALITY = 95  # above it files grow faster than they improve (libjpeg-turb
 _EXIF_MODEL, _EXIF_MAKE = 0x0110, 0x010F
 
 
-def fit(frames: Tensor, width: int, height: int) -> Tensor:
-    """Resize (T, H, W, 3) in [0, 1] to cover (T, height, width, 3), and crop in the centre.
-
-    Bicubic with antialiasing. Frames of that size are returned unchanged.
-    """
-    old_height, old_width = frames.shape[1:3]
-    if (old_width, old_height) == (width, height):
-        return frames
-    scale = max(width / old_width, height / old_height)
-    covering = [
-        max(side, math.ceil(old * scale - 1e-6)) for side, old in ((height, old_height), (width, old_width))
-    ]
-    resized = functional.interpolate(
-        frames.movedim(-1, 1).float(), size=covering, mode="bicubic", antialias=True, align_corners=False
-    )
-    top, left = (covering[0] - height) // 2, (covering[1] - width) // 2
-    cropped = resized[:, :, top : top + height, left : left + width]
-    return cropped.clamp(0, 1).movedim(1, -1).contiguous()
-
-
 def image_bytes(pixels: np.ndarray[Any, Any], kind: str, tags: Mapping[str, str]) -> bytes:
-    """Return the bytes of an image file of `pixels` (H, W, 3) uint8, with `tags` inside. kind: one of
-    IMAGE_FORMATS.
+    """Return the bytes of an image file of `pixels` (H, W, 3) uint8 with `tags` inside. kind: one of
+    IMAGE_FORMATS. A PNG may have alpha, (H, W, 4).
 
     PNG: text chunks, as in ComfyUI. JPEG: EXIF lines `name:value`, as ComfyUI reads them. Raises MediaError
     for another kind.
@@ -83,11 +60,3 @@ def _ascii(value: str) -> str:
         return json.dumps(json.loads(value))
     except ValueError:
         return value.encode("ascii", "backslashreplace").decode()
-
-
-def over_white(pixels: Tensor) -> Tensor:
-    """Convert (..., H, W, 3 or 4) in [0, 1] to (..., H, W, 3), with white behind transparency."""
-    if pixels.shape[-1] == 3:
-        return pixels
-    alpha = pixels[..., 3:]
-    return pixels[..., :3] * alpha + (1 - alpha)

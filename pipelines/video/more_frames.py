@@ -15,7 +15,7 @@ from ..progress import Progress
 from .cuts import SCENE_THRESHOLD, frames_between, marked
 from .frame_stream import Frame, FrameStream, close
 from .frames import image_frames
-from .image import over_white
+from .image_tensor import flattened
 
 __all__ = ["Interpolator", "interpolated", "interpolated_images"]
 
@@ -43,7 +43,13 @@ def interpolated(
     return _pairwise(stream, interpolator, [(i + 1) / (k + 1) for i in range(k)], scene_threshold)
 
 
-def interpolated_images(images: Tensor, interpolator: Interpolator, k: int, progress: Progress) -> Tensor:
+def interpolated_images(
+    images: Tensor,
+    interpolator: Interpolator,
+    k: int,
+    progress: Progress,
+    scene_threshold: float = SCENE_THRESHOLD,
+) -> Tensor:
     """Interpolate a ComfyUI IMAGE (N, H, W, C) in [0, 1].
 
     Returns (N + (N - 1) k, H, W, 3) float32 on the CPU. The given images keep their exact values, over
@@ -51,9 +57,9 @@ def interpolated_images(images: Tensor, interpolator: Interpolator, k: int, prog
     """
     count = max(len(images) + (len(images) - 1) * k, 0)
     result = torch.empty(count, *images.shape[1:3], 3)
-    result[:: k + 1] = over_white(images)
+    result[:: k + 1] = flattened(images)
     progress.begin("interpolation", count, "frames")
-    for index, frame in enumerate(interpolated(image_frames(images), interpolator, k)):
+    for index, frame in enumerate(interpolated(image_frames(images), interpolator, k, scene_threshold)):
         progress.check()
         if index % (k + 1):
             result[index] = torch.from_numpy(frame).float() / 255

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
@@ -17,8 +16,8 @@ from av.video.reformatter import ColorRange, Colorspace
 
 from .audio import AudioTrack
 from .frame_stream import Frame
+from .frame_writer import FileSpec
 from .open_media import libav_name
-from .sound import Sound
 from .video_format import VideoFormat
 
 __all__ = ["MuxedFile", "converted", "muxed_file"]
@@ -41,14 +40,18 @@ class MuxedFile:
 
     def write(self, frame: Frame, index: int) -> None:
         """Encode a frame, and the sound until its end."""
-        video_frame = converted(frame, self.form)
-        video_frame.pts, video_frame.time_base = index, self.stream.codec_context.time_base
-        self._mux(video_frame)
+        self.put(converted(frame, self.form), index)
         if self.track is not None:
             self.track.write_until(index + 1)
 
-    def finish(self) -> None:
+    def put(self, video_frame: av.VideoFrame, index: int) -> None:
+        """Encode a frame that has the pixel format of the file."""
+        video_frame.pts, video_frame.time_base = index, self.stream.codec_context.time_base
+        self._mux(video_frame)
+
+    def finish(self, check: Callable[[], None]) -> None:
         """Write what the encoders still hold."""
+        check()
         self._mux(None)
         if self.track is not None:
             self.track.finish()
@@ -60,50 +63,36 @@ class MuxedFile:
 
 
 @contextmanager
-def muxed_file(
-    place: Path,
-    form: VideoFormat,
-    *,
-    width: int,
-    height: int,
-    fps: Fraction,
-    frame_count: int,
-    options: Mapping[str, str],
-    tags: Mapping[str, str],
-    audio: Sound | None,
-) -> Iterator[MuxedFile]:
-    """Open a file at `place` for frames and sound. The sound is cut to the length of the video."""
+def muxed_file(place: Path, spec: FileSpec) -> Iterator[MuxedFile]:
+    """Open a file at `place` for frames and sound."""
     os.environ.setdefault("SVT_LOG", "1")  # SVT-AV1 writes twenty lines on stderr; 1: errors only
-    muxer = form.container
-    with av.open(libav_name(place), "w", format=muxer.muxer, options=muxer.muxer_options(fps)) as output:
-        output.metadata.update(tags)  # must be set before the first stream
-        stream = _add_stream(output, form, width, height, fps, options)
-        track = None if audio is None else AudioTrack(output, form.sound, audio, frame_count, fps)
+    container = spec.form.container
+    options = container.muxer_options(spec.fps)
+    with av.open(libav_name(place), "w", format=container.muxer, options=options) as output:
+        output.metadata.update(spec.tags)  # must be set before the first stream
+        stream = _add_stream(output, spec)
+        track = None
+        if spec.audio is not None:
+            track = AudioTrack(output, spec.form.sound, spec.audio, spec.frame_count, spec.fps)
         try:
-            yield MuxedFile(output, stream, track, form)
+            yield MuxedFile(output, stream, track, spec.form)
         finally:
             if track is not None:
                 track.close()
 
 
-def _add_stream(
-    output: OutputContainer,
-    form: VideoFormat,
-    width: int,
-    height: int,
-    fps: Fraction,
-    options: Mapping[str, str],
-) -> av.VideoStream:
-    codec = form.codec
-    stream = cast(av.VideoStream, output.add_stream(codec.encoder, rate=fps, options=dict(options)))
+def _add_stream(output: OutputContainer, spec: FileSpec) -> av.VideoStream:
+    codec = spec.form.codec
+    added = output.add_stream(codec.encoder, rate=spec.fps, options=dict(spec.options))
+    stream = cast(av.VideoStream, added)
     context = stream.codec_context
-    context.width, context.height, context.pix_fmt = width, height, form.pix_fmt
-    context.time_base = stream.time_base = 1 / fps
+    context.width, context.height, context.pix_fmt = spec.width, spec.height, spec.form.pix_fmt
+    context.time_base = stream.time_base = 1 / spec.fps
     # Untagged files are read as BT.601 by some players and as BT.709 by others: reds and greens shift.
     context.color_primaries = context.color_trc = _BT709
     context.colorspace = _RGB if codec.is_rgb else _BT709
     context.color_range = ColorRange.JPEG if codec.is_rgb else ColorRange.MPEG
-    if codec.tag and form.container.name in ("mp4", "mov"):
+    if codec.tag and spec.form.container.name in ("mp4", "mov"):
         context.codec_tag = codec.tag
     return stream
 

@@ -16,7 +16,7 @@ from .chosen_streams import picture_stream
 from .colour import colour_of
 from .decoding import decoded
 from .deinterlace import deinterlaced
-from .frame_pixels import WHITE, Look, over_background, rgb
+from .frame_pixels import WHITE, Background, Look, over_background, rgb
 from .frame_stream import Frame, FrameStream
 from .hdr import require_readable
 from .hdr_frames import to_sdr
@@ -51,11 +51,12 @@ class TimedFrame:
 
 
 def read_timed_frames(
-    content: Path | bytes, *, background: tuple[int, int, int] = WHITE, salvage: bool = False
+    content: Path | bytes, *, background: Background = WHITE, salvage: bool = False
 ) -> Iterator[TimedFrame]:
     """Yield the frames of the first video stream with their times. Raises as `read_frames`.
 
-    background: RGB, 0 to 255, behind transparency. salvage: leave out what is damaged.
+    background: RGB, 0 to 255, behind transparency. None keeps it: the frames are (H, W, 4).
+    salvage:    leave out what is damaged.
     """
     name = "the video" if isinstance(content, bytes) else str(content)
     is_webp = content[8:12] == b"WEBP" if isinstance(content, bytes) else content.suffix.lower() == ".webp"
@@ -64,9 +65,7 @@ def read_timed_frames(
     return _video(content, name, background, salvage)
 
 
-def _video(
-    content: Path | bytes, name: str, background: tuple[int, int, int], salvage: bool
-) -> Iterator[TimedFrame]:
+def _video(content: Path | bytes, name: str, background: Background, salvage: bool) -> Iterator[TimedFrame]:
     try:
         with open_media(content) as container:
             stream = picture_stream(container, name)
@@ -106,12 +105,14 @@ def timed(
         yield frame, at, at + shown
 
 
-def _animation(content: Path | bytes, name: str, background: tuple[int, int, int]) -> Iterator[TimedFrame]:
+def _animation(content: Path | bytes, name: str, background: Background) -> Iterator[TimedFrame]:
     with open_animation(content, name) as image:
         seconds = Fraction(0)
         for index in range(getattr(image, "n_frames", 1)):
             image.seek(index)
-            pixels = over_background(np.asarray(image.convert("RGBA")), background)
+            pixels = np.asarray(image.convert("RGBA"))
+            if background is not None:
+                pixels = over_background(pixels, background)
             shown = Fraction(image.info.get("duration", 0), 1000) or 1 / SOME_RATE
             yield TimedFrame(seconds, seconds + shown, partial(np.asarray, pixels))
             seconds += shown

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .cuts import SCENE_THRESHOLD, frames_between, marked
 from .edit import Edit
-from .frame_pixels import WHITE
+from .frame_pixels import WHITE, Background
 from .frame_stream import Frame, FrameStream, close
 from .frame_times import FrameTimes
 from .hdr import hdr_note
@@ -34,7 +34,7 @@ class SourceWish:
 
     fps:          the constant rate of the clip. None: that of the file, see `FrameTimes.rate`.
     interpolator: draws the frames at instants between those of the file. None shows the nearest one.
-    background:   RGB, 0 to 255, behind transparency.
+    background:   RGB, 0 to 255, behind transparency. None keeps it: the frames are (H, W, 4).
     with_sound:   read the sound too. audio_track: its number, 0 is the first.
     salvage:      leave out what is damaged.
     scene_threshold: as of an `Edit`, for frames that are drawn.
@@ -42,7 +42,7 @@ class SourceWish:
 
     fps: Fraction | None = None
     interpolator: Interpolator | None = None
-    background: tuple[int, int, int] = WHITE
+    background: Background = WHITE
     with_sound: bool = True
     audio_track: int = 0
     salvage: bool = False

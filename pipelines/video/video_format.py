@@ -47,18 +47,23 @@ class VideoFormat:
         return self.container.sound and (self.codec.sound or self.container.sound)
 
     @property
+    def is_sequence(self) -> bool:
+        """Whether each frame is a file."""
+        return not self.container.muxer
+
+    @property
     def channels(self) -> int:
         """The channels of the frames that are encoded."""
         return 4 if self.alpha else 3
 
 
 def format_of(path: Path, wish: FormatWish = _USUAL) -> VideoFormat:
-    """Return the format of a file at `path`.
+    """Return the format of a file at `path`, which may be a folder for a sequence of pictures.
 
     Raises MediaError for an unknown suffix or codec, for a codec that the suffix does not hold, and for
     transparency that the codec does not hold.
     """
-    container = container_of(path)
+    container = _container(path, wish)
     codec = codec_of(container.codecs[0] if wish.codec == AUTO else wish.codec)
     if codec.name not in container.codecs:
         raise MediaError(
@@ -71,6 +76,14 @@ def format_of(path: Path, wish: FormatWish = _USUAL) -> VideoFormat:
             f"codec {codec.name} holds no transparency; {_listed(able)} do, or lay it over a background"
         )
     return VideoFormat(container, codec, wish.alpha)
+
+
+def _container(path: Path, wish: FormatWish) -> Container:
+    """Return the format of a suffix, or of a folder for the pictures of a sequence."""
+    named = CONTAINERS.get(wish.codec)
+    if named is not None and not named.muxer and (path.is_dir() or not path.suffix):
+        return named
+    return container_of(path)
 
 
 def _suffixes(codec: Codec) -> list[str]:

@@ -1,4 +1,7 @@
-"""Reads and writes the tags of a WebP file: EXIF texts ("prompt:{...}") as in ComfyUI. Its encoder cannot."""
+"""Writes what libav leaves out of a WebP file: its tags, and that it is transparent.
+
+Tags are EXIF texts ("prompt:{...}") as in ComfyUI.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,11 @@ from pathlib import Path
 from ..errors import MediaError
 from .tags import PROMPT
 
-__all__ = ["read_webp_tags", "write_webp_tags"]
+__all__ = ["mark_transparent", "read_webp_tags", "write_webp_tags"]
 
 _MODEL = 0x0110  # EXIF number of the prompt in ComfyUI; other tags have lower numbers
-_HAS_EXIF, _ASCII = 0x08, 2
+_HAS_EXIF, _HAS_ALPHA, _ASCII = 0x08, 0x10, 2
+_FLAGS = 20  # where the extended header has them
 
 
 def write_webp_tags(file: Path, tags: Mapping[str, str], width: int, height: int) -> None:
@@ -27,6 +31,15 @@ def write_webp_tags(file: Path, tags: Mapping[str, str], width: int, height: int
     flags = chunks[8] | _HAS_EXIF
     chunks = chunks[:8] + bytes([flags]) + chunks[9:] + _chunk(b"EXIF", _exif(tags))
     file.write_bytes(b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks)
+
+
+def mark_transparent(file: Path) -> None:
+    """Say in the header that a file has transparency. libav does not if all its frames are equal."""
+    with file.open("r+b") as stream:
+        header = stream.read(_FLAGS + 1)
+        if header[12:16] == b"VP8X":
+            stream.seek(_FLAGS)
+            stream.write(bytes([header[_FLAGS] | _HAS_ALPHA]))
 
 
 def read_webp_tags(exif: Mapping[int, object]) -> dict[str, str]:

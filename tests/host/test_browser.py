@@ -76,7 +76,13 @@ APPENDED_SINCE = {
         "compile": False,
         "kernels": "auto",
     },
-    "WanDuetEncodeVideo": {"container": "mp4"},
+    "WanDuetEncodeVideo": {
+        "container": "mp4",
+        "codec": "auto",
+        "alpha": "flatten",
+        "background": "white",
+        "odd": "pad",
+    },
     "WanDuetEncodePrompt": {"prompt_syntax": "plain"},
     "WanDuetCheck": {"novita_model": "Wan 2.1"},
     "WanDuetTwoStageSampler": {

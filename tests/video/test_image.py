@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from wan_duet.pipelines.errors import MediaError
-from wan_duet.pipelines.video.image import fit, image_bytes
+from wan_duet.pipelines.video.image import image_bytes
+from wan_duet.pipelines.video.image_tensor import fit
 from wan_duet.pipelines.video.read_image import read_image
 
 SIDES = st.integers(1, 90)

@@ -17,7 +17,7 @@ from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.video.audio import Audio, read_audio
 from wan_duet.pipelines.video.encode_video import encode_video
 from wan_duet.pipelines.video.probe import probe
-from wan_duet.pipelines.video.read import read_frames
+from wan_duet.pipelines.video.read import read_frames, read_timed_frames
 
 SETTINGS: dict[str, object] = {
     "frames_per_second": 24.0,
@@ -157,6 +157,55 @@ def test_a_video_is_written_anew_with_its_rate_and_sound(
     assert [int(frame.mean()) for frame in found] == pytest.approx([f[0, 0, 0] for f in wanted], abs=3)
     assert probe(made(core, name)).audio is not None
     assert not list(core.temp.glob("wan_duet_*.mp4"))
+
+
+def encoded(source: str, container: str, codec: str, **settings: object) -> dict[str, Any]:
+    return node(
+        "WanDuetEncodeVideo", images=[source, 0], frames_per_second=16.0, video_quality="high",
+        video_write_mode="fast", container=container, codec=codec, filename_prefix=f"{codec} {container}",
+        save=True, **settings,
+    )  # fmt: skip
+
+
+def test_named_codecs_odd_sizes_and_transparency(core: HeadlessComfyUI, core_client: ComfyClient) -> None:
+    """Half of each picture is transparent; its sides are odd."""
+    outputs = {
+        ("mp4", "h265"): ("hevc", (112, 64), {}),
+        ("mp4", "av1"): ("av1", (110, 62), {"odd": "crop"}),
+        ("mov", "prores"): ("prores", (112, 63), {"background": "#306090"}),
+        ("mov", "prores-4444"): ("prores", (111, 63), {"alpha": "keep"}),
+        ("gif", "gif"): ("gif", (111, 63), {}),
+        ("webp", "webp"): ("webp", (111, 63), {"alpha": "keep"}),
+    }
+    prompt = {
+        "colour": node("EmptyImage", width=111, height=63, batch_size=3, color=0xC00000),
+        "half": node("SolidMask", value=1.0, width=111, height=63),
+        "clear": node("JoinImageWithAlpha", image=["colour", 0], alpha=["half", 0]),
+    }
+    for (container, codec), (_, _, settings) in outputs.items():
+        prompt[codec] = encoded("clear", container, codec, **settings)
+        if container != "webp":
+            prompt[f"{codec} shown"] = node("PreviewAny", source=[codec, 0])
+    prompt["webp"]["class_type"] = "WanDuetSaveEncoded"
+    del prompt["webp"]["inputs"]["save"]
+    core_client.run(prompt)
+    for (container, codec), (stored, size, _) in outputs.items():
+        facts = probe(made(core, f"{codec} {container}"))
+        assert (facts.codec, facts.width, facts.height, facts.frames) == (stored, *size, 3)
+    frame = next(read_frames(made(core, "prores mov")))
+    assert np.abs(frame[30, 50].astype(int) - (0x30, 0x60, 0x90)).max() <= 4
+    kept = next(read_timed_frames(made(core, "prores-4444 mov"), background=None)).frame()
+    assert kept[30, 50, 3] == 0
+
+
+def test_a_codec_that_the_container_does_not_hold_is_named(core_client: ComfyClient) -> None:
+    prompt = {
+        "colour": node("EmptyImage", width=64, height=64, batch_size=1, color=0),
+        "video": encoded("colour", "mp4", "prores"),
+        "shown": node("PreviewAny", source=["video", 0]),
+    }
+    with pytest.raises(HostError, match=r"codec prores: a \.mp4 .*\.mov holds prores"):
+        core_client.run(prompt)
 
 
 @pytest.mark.parametrize("container", ["mp4", "webm", "mkv"])
