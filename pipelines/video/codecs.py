@@ -15,6 +15,7 @@ __all__ = ["CODECS", "QUALITIES", "WRITE_MODES", "Codec", "codec_of"]
 
 QUALITIES = ("low", "medium", "high", "maximum")
 WRITE_MODES = ("fast", "balanced", "small")
+_SHORT = 3  # frames; below it a clip is short
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Codec:
     qualities: {video_quality: encoder options}. Empty for a lossless codec.
     modes:     {video_write_mode: encoder options}.
     crf_shift: {video_write_mode: added to the CRF of the quality}, so that all modes look about the same.
-    always:    encoder options.
+    always:    encoder options. short: those that a clip of one or two frames needs instead.
     tag:       four letters that name the codec in MP4 and MOV, where libav's own do not play everywhere.
     sound:     encoder of the sound beside it, if not the usual one of the container.
     least:     the smallest width and height, in pixels.
@@ -46,6 +47,7 @@ class Codec:
     modes: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     crf_shift: Mapping[str, int] = field(default_factory=dict)
     always: Mapping[str, str] = field(default_factory=dict)
+    short: Mapping[str, str] = field(default_factory=dict)
     tag: str = ""
     sound: str = ""
     least: int = 1
@@ -55,8 +57,8 @@ class Codec:
         """Whether the file holds RGB, not luma and colour differences."""
         return not self.pix_fmt.startswith("yuv")
 
-    def encoder_options(self, quality: str, write_mode: str) -> dict[str, str]:
-        """Return the encoder options. Raises MediaError for an unknown quality or write mode."""
+    def encoder_options(self, quality: str, write_mode: str, frame_count: int = _SHORT) -> dict[str, str]:
+        """Return the encoder options of a clip. Raises MediaError for an unknown quality or write mode."""
         if quality not in QUALITIES:
             raise MediaError(f"video_quality {quality!r} is unknown; one of {', '.join(QUALITIES)} works")
         if write_mode not in WRITE_MODES:
@@ -66,7 +68,7 @@ class Codec:
         options = {**self.always, **self.qualities.get(quality, {}), **self.modes.get(write_mode, {})}
         if write_mode in self.crf_shift:
             options["crf"] = str(int(options["crf"]) + self.crf_shift[write_mode])
-        return options
+        return options if frame_count >= _SHORT else {**options, **self.short}
 
 
 def codec_of(name: str) -> Codec:
@@ -88,6 +90,9 @@ def _modes(key: str, fast: str, balanced: str, small: str) -> dict[str, dict[str
     return {name: {key: value} for name, value in zip(WRITE_MODES, (fast, balanced, small), strict=True)}
 
 
+# Without these the number of cores decides how many frames are encoded at once, and so the file, and the
+# CPU's instruction set is written into it.
+_X265 = "frame-threads=2:info=0:log-level=error"
 # CRF: about the luma PSNR of h264 at the same quality, on the clip of bench/encode_table.py.
 _ALL = (
     Codec(
@@ -114,9 +119,9 @@ _ALL = (
         block=(2, 2),
         qualities=_each("crf", "30", "25", "20", "14"),
         modes=_modes("preset", "veryfast", "medium", "slow"),
-        # Else the number of cores decides how many frames are encoded at once, and so the file, and `info`
-        # writes the CPU's instruction set into it.
-        always={"x265-params": "frame-threads=2:info=0:log-level=error"},
+        always={"x265-params": _X265},
+        # Else decoding times are what lay in memory: x265 takes them from the third frame.
+        short={"x265-params": f"{_X265}:bframes=0"},
         tag="hvc1",  # Apple's players take no hev1
         least=16,
     ),

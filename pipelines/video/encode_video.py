@@ -78,7 +78,7 @@ def encode_video(
 
     try:
         form = format_of(path, wish)
-        options = form.codec.encoder_options(quality, write_mode)
+        options = form.codec.encoder_options(quality, write_mode, frame_count)
         fitting = _fitting_tags(storable_tags(tags or {}), form, path.name)
         spec = FileSpec(form, width, height, fps, frame_count, options, fitting, audio)
         _check(spec)
