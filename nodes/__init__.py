@@ -72,6 +72,7 @@ def extension() -> ComfyExtension:
     from .shot_list import WanDuetShot, WanDuetShots
     from .tasks import REQUEST_NODES
     from .to_comfy import WanDuetToComfy
+    from .train import WanDuetTrainLora
     from .video import WanDuetDecode, WanDuetEncodeVideo, WanDuetRenderVideo
 
     shorten_error_names()
@@ -119,6 +120,7 @@ def extension() -> ComfyExtension:
                 WanDuetPromptList,
                 WanDuetShots,
                 WanDuetShot,
+                WanDuetTrainLora,
             ]
             return [explaining_missing_packages(node) for node in nodes]
 

@@ -11,6 +11,7 @@ from comfy import model_management
 
 from ..pipelines.errors import RequestError
 from ..pipelines.request import NOVITA_MODELS, NovitaModel, RequestWithMedia, class_of
+from ..pipelines.request.kinds import TRAININGS
 from .comfy_interface import io
 from .files import EMBED_METADATA, new_video_file
 from .finished_files import note_file, times_lost
@@ -162,6 +163,9 @@ class WanDuetJob(io.ComfyNode):
             raise RequestError.of("job_id", "empty", "give the id of a job; `wan-duet jobs list` shows them")
         thread, accounts = remote_jobs()
         job = thread.journal.find(job_id.strip())
+        if job.kind in TRAININGS:
+            fix = f"run Wan Duet Train LoRA again, or `wan-duet jobs attach {job.job_id[:8]}`"
+            raise RequestError.of("job_id", "a training, which returns no video", fix)
         require_images_wanted(cls.hidden, class_of(job.kind).task, return_images)
         if job.is_open:
             remarks = tuple(finding.line() for finding in job.findings)

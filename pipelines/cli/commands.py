@@ -29,6 +29,7 @@ from .models_command import add_models_command
 from .request_flags import DEFAULT_KIND
 from .subcommands import add_command
 from .terminal import quiet_pipes, run_command
+from .train_command import add_train_command
 from .verify_command import add_verify_command
 
 __all__ = ["main"]
@@ -73,6 +74,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     add_lora_command(commands)
     add_media_command(commands)
     add_models_command(commands)
+    add_train_command(commands)
     add_verify_command(commands)
     return parser
 

@@ -66,8 +66,9 @@ def _list(entries: list[Mapping[str, Any]], as_json: bool, not_offered: list[Map
 
 
 def _sources(entry: Mapping[str, Any]) -> dict[str, str]:
-    limits = [limit for field in entry["fields"].values() for limit in field.get("limits", ())]
-    sources = sorted({f"{limit['source']} ({limit['as_of']})" for limit in limits})
+    stated = [limit for field in entry["fields"].values() for limit in field.get("limits", ())]
+    stated += [entry] if "source" in entry else []
+    sources = sorted({f"{one['source']} ({one['as_of']})" for one in stated})
     return {"sources": "; ".join(sources) or "none dated"}
 
 

@@ -80,7 +80,8 @@ def _show(options: argparse.Namespace) -> int:
 
 def _attach(options: argparse.Namespace) -> int:
     if options.output is not None:
-        require_known_suffix(options.output)
+        if options.output.suffix.lower() != ".safetensors":  # of a training
+            require_known_suffix(options.output)
         require_place(options.output)
     return _bring_home(options, stop=False, out=options.output)
 

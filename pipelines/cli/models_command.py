@@ -6,7 +6,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from ..download.folders import data_folder, remote_folder
 from ..errors import RequestError
 from ..plan.expectation import Rates, read_rates
 from ..request import KIND_NAMES, LOCAL_KINDS
-from .terminal import TerminalProgress
+from .terminal import TerminalProgress, agreed
 
 if TYPE_CHECKING:
     from ..model_files.catalogue import Catalogue, FileSet
@@ -108,7 +108,7 @@ def _get(options: argparse.Namespace) -> int:
     if missing:
         left = _gb(sum(item.left_bytes for item in missing))
         question = f"Download {len(missing)} of {len(found)} files, {left}, from {_hosts(missing)}?"
-        if not _agreed(options, question):
+        if not agreed(question, yes=options.yes):
             print("Nothing was downloaded.", file=sys.stderr)
             return 1
     got = get_files(found, web_of(catalogue), TerminalProgress(sys.stderr))
@@ -118,16 +118,6 @@ def _get(options: argparse.Namespace) -> int:
     else:
         print("\n".join(str(path) for path in got) if got else "All files are here.")
     return 0
-
-
-def _agreed(options: argparse.Namespace, question: str, ask: Callable[[str], str] = input) -> bool:
-    """Ask the user. Raises RequestError if nobody can answer."""
-    if options.yes:
-        return True
-    if not sys.stdin.isatty():
-        raise RequestError.of("--yes", f"not set, and nobody can answer: {question}", "add --yes")
-    print(question, "[y/N] ", end="", file=sys.stderr, flush=True)
-    return ask("").strip().lower() in ("y", "yes")
 
 
 def _folders(options: argparse.Namespace) -> Folders:

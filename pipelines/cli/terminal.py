@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "TerminalProgress",
+    "agreed",
     "print_findings",
     "quiet_pipes",
     "run_command",
@@ -36,6 +37,16 @@ def print_findings(findings: Sequence[Finding]) -> None:
     """Print on stderr what a run does otherwise than asked, or otherwise than its user may expect."""
     for finding in findings:
         print(finding.line(), file=sys.stderr, flush=True)
+
+
+def agreed(question: str, *, yes: bool, ask: Callable[[str], str] = input) -> bool:
+    """Ask the user. yes: the flag --yes. Raises RequestError if nobody can answer."""
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise RequestError.of("--yes", f"not set, and nobody can answer: {question}", "add --yes")
+    print(question, "[y/N] ", end="", file=sys.stderr, flush=True)
+    return ask("").strip().lower() in ("y", "yes")
 
 
 class TerminalProgress:

@@ -10,7 +10,7 @@ import httpx
 
 from ..download.web import Web
 from ..errors import DownloadError
-from ..request.contracts import KIND_ENTRIES, SENT_ENTRIES
+from ..request.contracts import KIND_ENTRIES, SENT_ENTRIES, TRAINING_ENTRIES
 from .published_page import PageError, PublishedField, page_address, read_page
 
 __all__ = ["ContractNews", "contract_news", "known_contracts"]
@@ -35,7 +35,7 @@ class ContractNews:
 
 def known_contracts() -> tuple[Mapping[str, Any], ...]:
     """Return our tables: one entry for each endpoint of a provider."""
-    return (*KIND_ENTRIES, *SENT_ENTRIES)
+    return (*KIND_ENTRIES, *SENT_ENTRIES, *TRAINING_ENTRIES)
 
 
 def contract_news(web: Web, entries: Iterable[Mapping[str, Any]]) -> Iterator[ContractNews]:

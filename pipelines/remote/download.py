@@ -40,6 +40,7 @@ _MOST_REDIRECTS = 3
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 _TRY_OR_FORGET = "The job stays open, to be tried again; `wan-duet jobs forget` gives its file up"
 _STARTS = {b"\x1aE\xdf\xa3": ".webm", b"\x89PNG\r\n\x1a\n": ".png", b"\xff\xd8\xff": ".jpg"}
+_LARGEST_HEADER = 100_000_000  # bytes, as the safetensors library allows
 _GONE = {401, 403, 404, 410}  # a signed address that has expired answers 403
 
 
@@ -137,8 +138,7 @@ class Cdn:
             forget(part)
             raise self._error(
                 RemoteError,
-                f"{shown(file.url)}: the content is neither a video nor an image ({size} bytes). "
-                f"{_TRY_OR_FORGET}",
+                f"{shown(file.url)}: the content is no video, image or LoRA ({size} bytes). {_TRY_OR_FORGET}",
             )
         if file.size_bytes is not None and file.size_bytes != size:
             log.warning("%s stated %d bytes, but the file has %d", self.provider, file.size_bytes, size)
@@ -245,11 +245,15 @@ class Cdn:
 
 
 def suffix_of_bytes(path: Path) -> str | None:
-    """Return ".mp4" (also for MOV), ".webm", ".png", ".jpg" or ".webp" by the first bytes; else None."""
+    """Return ".mp4" (also for MOV), ".webm", ".png", ".jpg", ".webp" or ".safetensors" by the first bytes;
+    else None.
+    """
     with path.open("rb") as stream:
         head = stream.read(12)
     if head[4:8] == b"ftyp":
         return ".mp4"
     if head[:4] == b"RIFF" and head[8:] == b"WEBP":
         return ".webp"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= _LARGEST_HEADER:
+        return ".safetensors"
     return next((suffix for start, suffix in _STARTS.items() if head.startswith(start)), None)

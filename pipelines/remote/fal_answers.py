@@ -43,7 +43,7 @@ def read_status(data: Mapping[str, Any]) -> JobStatus:
 
 
 def read_files(data: Mapping[str, Any]) -> list[RemoteFile]:
-    found = [data.get(name) for name in ("video", "image")]
+    found = [data.get(name) for name in ("video", "image", "lora_file")]
     for several in (data.get("videos"), data.get("images")):
         found += several if isinstance(several, list) else []
     files = []

@@ -16,17 +16,18 @@ from typing import Any
 
 from ..errors import RequestError
 from ..request.field_rows import closest, field_rows
-from ..request.kinds import SENDABLE
+from ..request.kinds import SENDABLE, TRAININGS
 from ..request.prices import PRICES, PriceTable
 from .spending_limits import SpendingLimits
 
 __all__ = ["Spending", "read_spending"]
 
 _FILE = "spending.json"
-_UNITS = ("video_second", "second", "video", "image")
+_UNITS = ("video_second", "second", "step", "video", "image")
+_COUNTED = {"second": "duration", "step": "number_of_steps"}  # {unit: the field that it counts}
 _MOST_USD, _MOST_FPS, _MOST_MINUTES = 10**6, 1000, 10**5  # above them somebody has mistyped
 _ENTRY = {"unit", "usd", "as_of", "source"}
-_MORE = {"by", "counted_fps", "other_usd", "billed_inputs"}
+_MORE = {"by", "counted_fps", "other_usd", "billed_inputs", "least"}
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,9 @@ def read_spending(folder: Path | None) -> Spending:
 
 
 def _entry(endpoint: str, entry: Any, where: str) -> dict[str, Any]:
-    cls = next((cls for cls in SENDABLE.values() if cls.endpoint == endpoint), None)
-    if cls is None:
-        near = closest(endpoint, {cls.endpoint for cls in SENDABLE.values()})
+    classes = {cls.endpoint: cls for cls in (*SENDABLE.values(), *TRAININGS.values())}
+    if (cls := classes.get(endpoint)) is None:
+        near = closest(endpoint, classes)
         fix = f"did you mean {near}?" if near else "`wan-duet kinds` lists the endpoints"
         raise RequestError.of(where, "there is no such endpoint", fix)
     if not isinstance(entry, dict) or _ENTRY - set(entry) or set(entry) - _ENTRY - _MORE:
@@ -84,8 +85,9 @@ def _entry(endpoint: str, entry: Any, where: str) -> dict[str, Any]:
         )
     if entry["unit"] not in _UNITS:
         raise RequestError.of(f"{where}.unit", f"got {entry['unit']!r}", f"give one of {', '.join(_UNITS)}")
-    if entry["unit"] == "second" and "duration" not in cls.model_fields:
-        raise RequestError.of(f"{where}.unit", "got 'second'", f"{cls.kind} has no duration; give another")
+    if (counted := _COUNTED.get(entry["unit"])) and counted not in cls.model_fields:
+        fix = f"{cls.kind} has no {counted}; give another unit"
+        raise RequestError.of(f"{where}.unit", f"got {entry['unit']!r}", fix)
     for name in ("as_of", "source"):
         if not isinstance(entry[name], str) or not entry[name]:
             raise RequestError.of(f"{where}.{name}", f"got {entry[name]!r}", "say it in words")
@@ -94,6 +96,9 @@ def _entry(endpoint: str, entry: Any, where: str) -> dict[str, Any]:
         raise RequestError.of(f"{where}.counted_fps", f"got {str(fps)[:40]}", "give frames per second")
     if "other_usd" in entry:
         entry = {**entry, "other_usd": _usd(entry["other_usd"], f"{where}.other_usd")}
+    least = entry.get("least", 0)
+    if not isinstance(least, int) or isinstance(least, bool) or least < 0:
+        raise RequestError.of(f"{where}.least", f"got {least!r}", "give a whole number from 0")
     ours = PRICES.get(endpoint, {})
     if "billed_inputs" in ours:  # another price per second, of the same seconds
         entry = {**entry, "billed_inputs": ours["billed_inputs"]}

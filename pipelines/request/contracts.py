@@ -14,6 +14,7 @@ __all__ = [
     "NOT_OFFERED",
     "OBJECT_ENTRIES",
     "SENT_ENTRIES",
+    "TRAINING_ENTRIES",
     "is_open",
     "physical_range",
     "stated_limits",
@@ -26,6 +27,9 @@ KIND_ENTRIES: tuple[Mapping[str, Any], ...] = tuple(_DATA["kinds"])
 
 SENT_ENTRIES: tuple[Mapping[str, Any], ...] = tuple(_DATA["sent"])
 """Contracts that a request of another kind is converted to. They are no kinds of their own."""
+
+TRAINING_ENTRIES: tuple[Mapping[str, Any], ...] = tuple(_DATA["trainings"])
+"""The trainings of LoRAs. They are no requests: no node or command for those takes one."""
 
 OBJECT_ENTRIES: tuple[Mapping[str, Any], ...] = tuple(_DATA["objects"])
 """Objects in the fields of others. An object comes after those in its own fields."""
@@ -55,7 +59,7 @@ def stated_limits() -> dict[str, dict[str, list[Mapping[str, Any]]]]:
     """Return {contract: {field: its published ranges, oldest first}}, each with its provider."""
     fields: Iterable[tuple[Mapping[str, Any], str, Mapping[str, Any]]] = (
         (entry, name, field)
-        for entry in (*KIND_ENTRIES, *SENT_ENTRIES)
+        for entry in (*KIND_ENTRIES, *SENT_ENTRIES, *TRAINING_ENTRIES)
         for name, field in entry["fields"].items()
     )
     limits: dict[str, dict[str, list[Mapping[str, Any]]]] = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from .field_rows import LOCAL, FieldRow, local_row
 from .kinds import field_table
 
-__all__ = ["add_flags", "values_of_flags"]
+__all__ = ["add_flags", "add_row_flags", "values_of_flags"]
 
 _PREFIX = "field "  # keeps the values of fields apart from a command's own options
 _LOCAL_PREFIX = "local field "
@@ -20,13 +20,20 @@ _BOOLEANS = {"yes": True, "true": True, "on": True, "no": False, "false": False,
 
 def add_flags(parser: argparse.ArgumentParser, kind: str) -> None:
     """Add a flag for each field of `kind`. `parse` reports wrong values, because it names the field."""
-    group = parser.add_argument_group(f"fields of {kind}", "A flag overrides REQUEST.json.")
-    for row in field_table(kind):
-        _add_flag(group, row, "--", _PREFIX)
+    add_row_flags(parser, field_table(kind), f"fields of {kind}", "A flag overrides REQUEST.json.")
     text = "Settings that only this machine has, the object `local` of a request. No provider is sent them."
     group = parser.add_argument_group("fields of local", text)
     for row in local_row().fields:
         _add_flag(group, row, "--local-", _LOCAL_PREFIX)
+
+
+def add_row_flags(
+    parser: argparse.ArgumentParser, rows: Iterable[FieldRow], title: str, text: str | None = None
+) -> None:
+    """Add a flag for each of these fields, under a title in the help."""
+    group = parser.add_argument_group(title, text)
+    for row in rows:
+        _add_flag(group, row, "--", _PREFIX)
 
 
 def values_of_flags(options: argparse.Namespace) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import RequestError
 from .base import WanRequest
 from .contract_class import contract_class
-from .contracts import ALIASES, KIND_ENTRIES, NOT_OFFERED, SENT_ENTRIES
+from .contracts import ALIASES, KIND_ENTRIES, NOT_OFFERED, SENT_ENTRIES, TRAINING_ENTRIES
 from .field_rows import FieldRow, closest, field_rows
 from .forms import FORMS
 from .shots_request import SHOTS, ShotsRequest
@@ -19,12 +19,14 @@ __all__ = [
     "KIND_NAMES",
     "LOCAL_KINDS",
     "SENDABLE",
+    "TRAININGS",
     "class_of",
     "describe_kinds",
     "field_table",
     "json_schema",
     "kinds_of",
     "stated_by_alias",
+    "training_table",
 ]
 
 _ABOUT = ("kind", "task", "provider", "endpoint", "title")
@@ -49,6 +51,8 @@ SENDABLE: dict[str, type[WanRequest]] = {
     cls.contract: cls for cls in (*KINDS.values(), *(_request_class(entry) for entry in SENT_ENTRIES))
 }
 
+TRAININGS: dict[str, type[WanRequest]] = {entry["kind"]: _request_class(entry) for entry in TRAINING_ENTRIES}
+
 
 def class_of(kind: str) -> type[WanRequest]:
     """Return the request class of a kind or of its alias. Raises RequestError on `kind` for other names."""
@@ -57,6 +61,9 @@ def class_of(kind: str) -> type[WanRequest]:
         return KINDS[name]
     if name == SHOTS:
         return ShotsRequest
+    if kind in TRAININGS:
+        fix = "use `wan-duet train`, or the node Wan Duet Train LoRA"
+        raise RequestError.of("kind", f"{kind} is a training, no request for a video", fix)
     if known := NOT_OFFERED.get(kind):
         found = f"{known['endpoint']} is known ({known['as_of']}), but not offered here"
         raise RequestError.of("kind", found, f"missing: {known['missing']}; choose another kind")
@@ -102,6 +109,11 @@ def json_schema(kind: str, on: str = "local") -> dict[str, Any]:
     if on != cls.provider:
         raise RequestError.of("on", f"{on} states no schema of {kind}", f"give {cls.provider}, or local")
     return as_stated(schema)
+
+
+def training_table(kind: str) -> list[FieldRow]:
+    """Return the settings of a training of `TRAININGS`: its fields without the data."""
+    return [row for row in field_rows(TRAININGS[kind]) if row.name != "training_data_url"]
 
 
 def field_table(kind: str) -> list[FieldRow]:

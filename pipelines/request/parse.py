@@ -14,7 +14,7 @@ from .base import WanRequest
 from .field_rows import LOCAL, FieldRow, closest, field_rows, local_row
 from .forms import FalRequest
 from .image_size import LONGEST_SIDE
-from .kinds import KINDS, class_of, kinds_of, stated_by_alias
+from .kinds import KINDS, TRAININGS, class_of, kinds_of, stated_by_alias
 from .lora_weight import LoRAWeight
 from .seeds import SEED_MAX
 
@@ -22,6 +22,7 @@ __all__ = [
     "no_constant",
     "no_duplicates",
     "parse",
+    "parse_training",
     "read_json",
     "read_list",
     "read_loras",
@@ -49,6 +50,11 @@ def parse(kind: str, data: Mapping[str, Any] | str | bytes) -> WanRequest:
     if not isinstance(values, Mapping):
         raise RequestError.of("request", f"got {shown_value(values)}", "give a JSON object of fields")
     return _validate(cls, {**stated_by_alias(kind), **values})
+
+
+def parse_training(kind: str, values: Mapping[str, Any]) -> WanRequest:
+    """Make the data of a training of `TRAININGS`. Raises RequestError with a problem for each wrong field."""
+    return _validate(TRAININGS[kind], values)
 
 
 def request_for(task: str, values: Mapping[str, Any]) -> WanRequest:

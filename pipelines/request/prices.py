@@ -97,7 +97,9 @@ def estimate(
     amounts = [usd * count for count in (likely, *others)]
     if "other_usd" in entry:
         amounts.append(entry["other_usd"] * likely)
-        assumption += f"; another source says {_dollars(entry['other_usd'])} a second"
+        assumption += (
+            f"; another source says {_dollars(entry['other_usd'])} a {entry['unit'].rpartition('_')[2]}"
+        )
     assumption += _charged(entry)
     return Price(amounts[0], min(amounts), max(amounts), assumption, entry["source"], entry["as_of"])
 
@@ -122,6 +124,9 @@ def _counts(
 
     inputs: the lengths that decide it.
     """
+    if entry["unit"] == "step":
+        steps = max(values["number_of_steps"], entry.get("least", 0))
+        return steps, [], f"{steps} steps"
     if entry["unit"] == "second":
         seconds = float(values["duration"]) + sum(clip.seconds for clip in inputs)
         both = " and of its reference videos" if "billed_inputs" in entry else ""

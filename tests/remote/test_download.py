@@ -233,7 +233,7 @@ def test_an_address_that_gives_nothing_any_more_is_lost(tmp_path: Path, name: st
     [
         ("endless", "bytes or more; the limit is"),
         ("too long", "but the limit is"),
-        ("page", "neither a video nor an image"),
+        ("page", "no video, image or LoRA"),
         ("squeezed", "compressed"),
         ("422", "answered 422"),
         ("redirect to itself", "more than 3 times"),

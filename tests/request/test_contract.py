@@ -26,6 +26,7 @@ from wan_duet.pipelines.request import (
 from wan_duet.pipelines.request.contracts import ALIASES
 from wan_duet.pipelines.request.field_rows import FieldRow, field_rows
 from wan_duet.pipelines.request.image_size import PRESETS
+from wan_duet.pipelines.request.kinds import TRAININGS
 from wan_duet.pipelines.request.limits import dated_limits
 from wan_duet.pipelines.request.local_rules import LOCAL_RULES
 from wan_duet.pipelines.request.novita_words import SIZE_PAIRS
@@ -49,7 +50,8 @@ def parameters(contract: str) -> dict[str, dict[str, Any]]:
 def class_for(contract: str) -> type[WanRequest]:
     """The class of a contract; that of an older page of an endpoint is the class of the newer one."""
     older = {alias["contract"]: name for name, alias in ALIASES.items()}
-    return class_of(older[contract]) if contract in older else SENDABLE[contract]
+    trainings = {cls.contract: cls for cls in TRAININGS.values()}
+    return class_of(older[contract]) if contract in older else {**SENDABLE, **trainings}[contract]
 
 
 def stated_range(parameter: dict[str, Any]) -> tuple[Any, Any]:
@@ -161,7 +163,8 @@ def test_no_field_has_a_range_that_no_page_states(kind: str) -> None:
 
 
 def test_every_entry_that_a_page_was_given_for_has_a_kind() -> None:
-    named = {cls.contract for cls in KINDS.values()} | {alias["contract"] for alias in ALIASES.values()}
+    classes = (*KINDS.values(), *TRAININGS.values())
+    named = {cls.contract for cls in classes} | {alias["contract"] for alias in ALIASES.values()}
     with_page = {
         name for name, entry in CONTRACT.items() if name[0] != "_" and entry["seed_file"] is not None
     }

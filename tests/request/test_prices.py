@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.request import KINDS, Price, check, estimate
+from wan_duet.pipelines.request.kinds import TRAININGS
 from wan_duet.pipelines.request.media_facts import ClipLength
 from wan_duet.pipelines.request.prices import PRICES
 
@@ -104,9 +105,9 @@ def test_a_tier_that_is_not_in_the_table_is_unknown() -> None:
 @pytest.mark.parametrize("endpoint", PRICES)
 def test_every_price_belongs_to_a_kind_and_says_source_and_day(endpoint: str) -> None:
     entry = PRICES[endpoint]
-    kinds = [cls for cls in KINDS.values() if cls.endpoint == endpoint]
+    kinds = [cls for cls in (*KINDS.values(), *TRAININGS.values()) if cls.endpoint == endpoint]
     assert kinds
-    assert entry["unit"] in ("video_second", "second", "video", "image")
+    assert entry["unit"] in ("video_second", "second", "step", "video", "image")
     assert entry["source"]
     assert entry["as_of"]
     if "by" in entry:

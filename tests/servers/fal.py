@@ -20,7 +20,7 @@ from aiohttp import web
 from .cdn import Stored
 from .contract import entries_of, faults_in, files_that_cannot_be_had
 from .loopback import Loopback, run_by_hand
-from .results import clip, picture
+from .results import clip, lora, picture
 
 PRICES = {"fal-ai/wan/v2.2-a14b/text-to-video": 0.08}
 
@@ -257,7 +257,17 @@ class FalServer(Loopback):
         line = f"step {job.looks - self.queue_looks} of {self.run_looks}"
         return [{"message": line, "level": "INFO", "source": "USER", "timestamp": job.sent_at}]
 
+    def _file(self, name: str, data: bytes) -> dict[str, Any]:
+        self.cdn.files[name] = Stored(data, "application/octet-stream")
+        size = {"content_type": "application/octet-stream", "file_name": name, "file_size": len(data)}
+        return {"url": f"{self.url}/cdn/files/{name}", **size}
+
     def _outcome(self, job: Job) -> dict[str, Any]:
+        if any("lora_file" in entry["output"] for entry in entries_of("fal", job.endpoint)):
+            return {
+                "lora_file": self._file(f"{job.request_id}.safetensors", self.data or lora()),
+                "config_file": self._file(f"{job.request_id}.json", b"{}"),
+            }
         is_image = any("image" in entry["output"] for entry in entries_of("fal", job.endpoint))
         data = self.data or (picture() if is_image else clip())
         content_type = "image/png" if is_image else "video/mp4"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from functools import cache
 
 import av
@@ -32,3 +33,14 @@ def picture() -> bytes:
     buffer = io.BytesIO()
     Image.new("RGB", (_WIDTH, _HEIGHT), (240, 200, 80)).save(buffer, "PNG")
     return buffer.getvalue()
+
+
+def lora() -> bytes:
+    """A safetensors file with one LoRA of rank 1 for one weight."""
+    tensors, data = {}, b""
+    for name, shape in (("lora_A", [1, 8]), ("lora_B", [8, 1])):
+        key = f"transformer.blocks.0.attn1.to_q.{name}.weight"
+        tensors[key] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + 32]}
+        data += bytes(32)
+    header = json.dumps(tensors).encode()
+    return len(header).to_bytes(8, "little") + header + data
