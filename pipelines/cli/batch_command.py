@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..fleet.batch_run import BatchResult
     from ..fleet.row_journal import JournalRow
 
-__all__ = ["add_batch_commands"]
+__all__ = ["RowLines", "add_batch_commands"]
 
 
 def add_batch_commands(commands: Any) -> None:
@@ -56,7 +56,7 @@ def _run(options: argparse.Namespace) -> int:
             rows,
             folder,
             place,
-            _RowLines(),
+            RowLines(),
             settings=place.settings(),
             problems=problems,
             keep_going=options.keep_going,
@@ -65,7 +65,7 @@ def _run(options: argparse.Namespace) -> int:
     return 1 if result.failed else 0
 
 
-class _RowLines:
+class RowLines:
     """Prints a line on stderr when a row begins and when it ends."""
 
     def resumed(self, done: int, rows: int) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..embedded.toy_model import embedded_loras
 from ..errors import RequestError
+from .lora_bench_command import add_lora_bench
 from .subcommands import add_command, add_group
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ __all__ = ["add_lora_command"]
 
 
 def add_lora_command(commands: Any) -> None:
-    """Add `lora inspect` to the commands of an argument parser (what `add_subparsers` returned)."""
-    text = "inspect LoRA files"
+    """Add `lora inspect` and `lora bench` to the commands (what `add_subparsers` returned)."""
+    text = "inspect and compare LoRA files"
     verbs = add_group(commands, "lora", text)
     text = (
         "print what a LoRA file contains and, with --model, what of it fits; exit code 2 if nothing fits, or "
@@ -34,6 +35,7 @@ def add_lora_command(commands: Any) -> None:
     )
     inspect.add_argument("--model", metavar="toy|FOLDER|FILE", help="the model to compare it with")
     inspect.add_argument("--low-model", metavar="FILE", help="its low-noise expert, where --model is a file")
+    add_lora_bench(verbs)
 
 
 def _inspect(options: argparse.Namespace) -> int:
