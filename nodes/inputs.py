@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING
 
 from ..pipelines.plan import GRIDS
-from ..pipelines.request import SEED_MAX, FieldRow
+from ..pipelines.request import SEED_MAX, FieldRow, kinds_of
 from ..pipelines.request.contracts import DESCRIPTIONS
 from ..pipelines.request.field_rows import MEDIA_LISTS
 from .comfy_interface import io
@@ -49,7 +49,7 @@ def field_inputs(task: str, names: tuple[str, ...]) -> list[io.Input]:
     inputs: list[io.Input] = []
     for name in names:
         if known[name].media is not None:
-            inputs += _sockets(known[name])
+            inputs += _sockets(known[name], kinds_of(task)[0].remote_only)
         inputs += [field_input(widget) for widget in widgets(task, (name,))]
     return inputs
 
@@ -137,10 +137,14 @@ def save_input(ending: str) -> io.Input:
     )
 
 
-def _sockets(row: FieldRow) -> list[io.Input]:
+def _sockets(row: FieldRow, remote_only: bool) -> list[io.Input]:
     kind = {"image": io.Image, "video": io.Video, "audio": io.Audio}[str(row.media)]
     what = row.description.split(":")[0].rstrip(".")
-    batch = " A batch gives several." if row.is_list and row.media == "image" else ""
+    batch = ""
+    if row.is_list:
+        batch = " A batch gives several." if row.media == "image" else ""
+    elif row.media != "video" and not remote_only:
+        batch = " Run Local makes one result of each of a batch."
     tooltip = f"{what}. Alternatively, give its URL in {row.name}.{batch}"
     return [kind.Input(socket, optional=True, tooltip=tooltip) for socket in sockets_of(row)]
 

@@ -16,38 +16,58 @@ if TYPE_CHECKING:
 
     from ..pipelines.video.audio import Audio
 
-__all__ = ["SocketMedium", "audio_of", "connected_lengths", "from_socket", "image_of"]
+__all__ = ["SocketMedium", "audio_of", "connected_lengths", "from_socket", "image_of", "one_from_socket"]
 
 _CHUNK = 1 << 20
-_EACH = {  # how ComfyUI makes one result of each
-    "image": ", or put Rebatch Images with batch_size 1 in between: one result is made of each",
-    "audio": "",
-}
 
 
 @dataclass(frozen=True)
 class SocketMedium:
     """Implements `pipelines.request.Medium`. value: from the socket. medium: "image", "video" or "audio".
 
-    image: (1, H, W, C), 0 to 1. audio: {"waveform": (1, channels, samples), "sample_rate": Hz}.
+    image: (N, H, W, C), 0 to 1. audio: {"waveform": (N, channels, samples), "sample_rate": Hz}.
     """
 
     medium: str
     value: Any
     sha256: str
 
+    @property
+    def size(self) -> int:
+        return 1 if self.medium == "video" else len(_batch(self.medium, self.value))
+
+    def each(self) -> list[SocketMedium]:
+        if self.size == 1:
+            return [self]
+        parts = _batch(self.medium, self.value).split(1)
+        if self.medium == "audio":
+            parts = tuple({**self.value, "waveform": part} for part in parts)
+        return [_hashed(self.medium, part) for part in parts]
+
 
 def from_socket(field: str, medium: str, value: Any) -> SocketMedium:
-    """Hash a medium. Raises RequestError on the socket of `field` for a batch of images or sounds."""
+    """Hash a medium. Raises RequestError on the socket of `field` for an empty batch of images or sounds."""
+    if medium != "video" and not len(_batch(medium, value)):
+        raise RequestError.of(field.removesuffix("_url"), "an empty batch", f"connect one {medium} or more")
+    return _hashed(medium, value)
+
+
+def one_from_socket(field: str, medium: str, value: Any) -> SocketMedium:
+    """As `from_socket`, where only one can be. Raises RequestError on `field` for a batch."""
+    connected = from_socket(field, medium, value)
+    if connected.size > 1:
+        raise RequestError.of(
+            field.removesuffix("_url"), f"{connected.size} in a batch", f"connect one {medium}"
+        )
+    return connected
+
+
+def _hashed(medium: str, value: Any) -> SocketMedium:
     digest = hashlib.sha256(medium.encode())
     if medium == "video":
         _add_video(digest, value)
     else:
-        tensor = value if medium == "image" else value["waveform"]
-        if len(tensor) != 1:
-            socket = field.removesuffix("_url")
-            raise RequestError.of(socket, f"{len(tensor)} in a batch", f"connect one {medium}{_EACH[medium]}")
-        _add_tensor(digest, tensor)
+        _add_tensor(digest, _batch(medium, value))
         if medium == "audio":
             digest.update(str(value["sample_rate"]).encode())
     return SocketMedium(medium, value, digest.hexdigest())
@@ -62,6 +82,11 @@ def connected_lengths(media: Mapping[str, SocketMedium]) -> dict[str, ClipLength
     }
 
 
+def _batch(medium: str, value: Any) -> Tensor:
+    tensor: Tensor = value if medium == "image" else value["waveform"]
+    return tensor
+
+
 def image_of(image: Tensor | None, field: str) -> Tensor | None:
     """Return an IMAGE as (H, W, 3), with white behind transparency. Raises RequestError for a batch."""
     from ..pipelines.video.image_tensor import flattened
@@ -69,7 +94,8 @@ def image_of(image: Tensor | None, field: str) -> Tensor | None:
     if image is None:
         return None
     if len(image) != 1:
-        raise RequestError.of(field, f"{len(image)} in a batch", "connect one image")
+        fix = "connect one image, or put Rebatch Images with batch_size 1 in between"
+        raise RequestError.of(field, f"{len(image)} in a batch", fix)
     return flattened(image[0].detach().float().cpu())
 
 

@@ -12,6 +12,7 @@ from comfy import model_management
 from ..pipelines.errors import RequestError
 from ..pipelines.request import NOVITA_MODELS, NovitaModel, RequestWithMedia, class_of
 from ..pipelines.request.kinds import TRAININGS
+from ..pipelines.request.media_batches import bought_one_by_one
 from .comfy_interface import io
 from .files import EMBED_METADATA, new_video_file
 from .finished_files import note_file, times_lost
@@ -247,7 +248,7 @@ def _order(
         find=allowed_file,
         check_stop=model_management.throw_exception_if_processing_interrupted,
         novita_model=novita_model,
-        found=lora_findings(request.request, lora_sources(online=False)),
+        found=[*lora_findings(request.request, lora_sources(online=False)), *bought_one_by_one(request)],
     )
 
 

@@ -12,9 +12,11 @@ from ..pipelines.request import (
     RUNNERS,
     NovitaModel,
     RequestWithMedia,
+    WanRequest,
     check_all,
     side_by_side,
 )
+from ..pipelines.request.media_batches import bought_one_by_one, one_per_medium, remarks_on_batches
 from ..pipelines.request.seeds_of_count import one_per_seed
 from ..pipelines.video.output import suffix_of
 from .comfy_interface import io
@@ -41,11 +43,14 @@ from .return_images import NO_IMAGES, images_are_read, require_images_wanted, re
 from .sockets import WanModelSocket, WanRequestSocket
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from ..pipelines.generate.local_run import Acceleration
     from ..pipelines.loading.host_model import AnyModel
     from ..pipelines.plan import Plan
+    from ..pipelines.request import Finding
+    from ..pipelines.weights.lora.find import LoraSources
 
 _ALL = "all"
 
@@ -59,8 +64,9 @@ class WanDuetRunLocal(io.ComfyNode):
             node_id="WanDuetRunLocal",
             display_name="Wan Duet Run Local",
             category="Wan Duet/run",
-            description="Generates the video or image of a request on this machine, or one for each of its "
-            "count of seeds. Connect video to Save Video, or images to Save Image.",
+            description="Generates the video or image of a request on this machine: one for each image of a "
+            "batch, and for each of its count of seeds. Connect video to Save Video, or images to Save "
+            "Image.",
             search_aliases=[
                 "generate video",
                 "wan local",
@@ -177,14 +183,14 @@ class WanDuetRunLocal(io.ComfyNode):
         made = partial(
             worker.run,
             out=place,
-            media=written_media(request.media),
             find=allowed_file,
             tags=workflow_tags(cls.hidden),
             return_images=return_images,
             embed_receipt=EMBED_METADATA,
             kept=KeptLatents(kept_latents_folder()),
+            **({"found": batches} if (batches := remarks_on_batches(request)) else {}),
         )
-        results = [made(each) for each in one_per_seed(request.request)]
+        results = [made(one, media=media) for one, media in _one_each(request)]
         has_images = results[0].images is not None
         note_file(cls.hidden.unique_id, *(file.path for file in files), has_images=has_images)
         return io.NodeOutput(
@@ -204,6 +210,14 @@ def _image_model_input() -> io.Input:
         tooltip="Shots only: the model of shots that begin with an image, where the model makes only text to "
         "video.",
     )
+
+
+def _one_each(request: RequestWithMedia) -> Iterator[tuple[WanRequest, dict[str, Path]]]:
+    """Yield the request of each result, with the files of its media: per medium of a batch, per seed."""
+    for one in one_per_medium(request):
+        media = written_media(one.media)
+        for seeded in one_per_seed(one.request):
+            yield seeded, media
 
 
 class WanDuetCheck(io.ComfyNode):
@@ -249,10 +263,9 @@ class WanDuetCheck(io.ComfyNode):
         image_model: AnyModel | None = None,
     ) -> io.NodeOutput:
         from ..pipelines.generate.local_run import local_abilities
-        from ..pipelines.generate.lora_findings import fit_findings, lora_findings
+        from ..pipelines.generate.lora_findings import lora_findings
         from ..pipelines.generate.media_inputs import media_findings
         from ..pipelines.generate.required_weights import with_lightning
-        from ..pipelines.generate.stored_findings import expected_stored_findings
         from ..pipelines.plan.sigma_picture import picture_of_request
         from ..pipelines.remote.experience import known_spending
 
@@ -274,12 +287,11 @@ class WanDuetCheck(io.ComfyNode):
             novita_model=novita_model,
             media=facts,
             found=[*lora_findings(request.request, sources), *damaged],
-            found_here=[]
-            if model is None
-            else [
-                *fit_findings(request.request, sources, model, model.family),
-                *expected_stored_findings(model, request.request, sources, HostMemory().device),
+            found_here=[
+                *remarks_on_batches(request),
+                *([] if model is None else _fitting(model, request.request, sources)),
             ],
+            found_elsewhere=bought_one_by_one(request),
             image_family=None if image_model is None else image_model.family,
         )
         text = side_by_side(reports) if runner == _ALL else reports[0].text()
@@ -287,3 +299,14 @@ class WanDuetCheck(io.ComfyNode):
         if "local" in runners and (picture := picture_of_request(request.request, family, abilities)):
             shown["wan_duet_picture"] = [picture]
         return io.NodeOutput(text, ui=shown)
+
+
+def _fitting(model: AnyModel, request: WanRequest, sources: LoraSources) -> list[Finding]:
+    """Return what does not fit between the files of the request and the model."""
+    from ..pipelines.generate.lora_findings import fit_findings
+    from ..pipelines.generate.stored_findings import expected_stored_findings
+
+    return [
+        *fit_findings(request, sources, model, model.family),
+        *expected_stored_findings(model, request, sources, HostMemory().device),
+    ]

@@ -25,12 +25,17 @@ from .noise_choice import NoiseChoices, chosen_noise
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torch import Tensor
 
     from ..pipelines.loading.host_model import AnyModel
     from ..pipelines.request import Finding
     from ..pipelines.sampling.chained import AddNoise
     from ..pipelines.sampling.schedule import Sampling, Schedule
+
+
+_SCALES = ("guidance_scale", "guidance_scale_2")  # the inputs, in the order of the stages
 
 
 class WanDuetTwoStageSampler(io.ComfyNode):
@@ -205,7 +210,7 @@ def _sample(
 
     findings, progress = NodeFindings(node.hidden.unique_id), NodeProgress(node.hidden.unique_id, model)
     add_noise, found = _start(choice, material[2], sampling.schedule)
-    findings.tell([*found, *_idle_zero_star(sampling)])
+    findings.tell([*found, *_idle_zero_star(sampling), *_unexpected(model, sampling, material[2])])
     shown = with_findings(None, findings.found)
     if isinstance(model, HostModel):
         from .host_model.sampling import sample_with_host
@@ -246,6 +251,16 @@ def _idle_zero_star(sampling: Sampling) -> list[Finding]:
     reason = "does nothing on the {} expert, whose guidance scale is 1"
     idle = (expert for expert in experts if sampling.guidance[expert] == 1)
     return [Finding("cfg_zero_star", "warning", True, True, reason.format(expert)) for expert in idle]
+
+
+def _unexpected(model: AnyModel, sampling: Sampling, latent: Any) -> Iterator[Finding]:
+    from ..pipelines.generate.sampler_findings import sampler_findings
+
+    scales = list(sampling.guidance.values())[: model.family.experts]
+    guidance = dict(zip(_SCALES, scales, strict=False))
+    # A latent of one image has no axis for frames.
+    frames = latent["samples"].shape[2] if latent["samples"].ndim == 5 else 1
+    return sampler_findings(model, len(sampling.schedule), guidance, frames)
 
 
 def _material() -> list[io.Input]:

@@ -12,7 +12,7 @@ from ..pipelines.request.lora_rows import loras_of, read_rows
 from ..pipelines.request.shots import shots_of, with_shot
 from .comfy_interface import io
 from .inputs import DYNAMIC
-from .media import from_socket
+from .media import one_from_socket
 from .request import request_node
 from .sockets import WanRequestSocket
 from .tasks import RequestNode
@@ -135,7 +135,7 @@ class WanDuetShot(io.ComfyNode):
     ) -> io.NodeOutput:
         images = {"image": image, "end_image": end_image}
         media = {
-            field: from_socket(field, "image", images[socket])
+            field: one_from_socket(field, "image", images[socket])
             for socket, field in _IMAGES.items()
             if images[socket] is not None
         }

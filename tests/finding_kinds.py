@@ -1,15 +1,20 @@
-"""The kinds of findings, each with a request that has it on the embedded model and nothing else to say of it.
+"""The kinds of findings, each with a request that has it on the embedded model.
 
-Every face must say every kind: test_findings.py in tests/cli and in tests/host read this table.
+Every face must say every kind: test_findings.py in tests/cli and in tests/host read this table. Kinds that
+can be had together share a request, because each request is run. tests/cli/test_finding_kinds.py holds the
+table against the code.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.numpy import load_file, save_file  # the newest Python is tested without torch
 
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
@@ -18,7 +23,14 @@ IMAGE, VIDEO = "text-to-image", "text-to-video"
 QUICK = {"prompt": "a red ball", "seed": 1, "num_inference_steps": 2, "acceleration": "none"}
 VIDEO_ALONE = {"num_frames": 17, "interpolator_model": "none", "num_interpolated_frames": 0}
 UNGUIDED = {"guidance_scale": 1.0, "guidance_scale_2": 1.0}
-LORA_FILES = ("x_high_noise.safetensors", "x_low_noise.safetensors", "x_lightning_4steps.safetensors")
+BARE_ADAPTER, WITH_TEXT = "adapter_model.safetensors", "x_with_text.safetensors"
+LORA_FILES = (
+    "x_high_noise.safetensors",
+    "x_low_noise.safetensors",
+    "x_lightning_4steps.safetensors",
+    BARE_ADAPTER,
+    WITH_TEXT,
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,13 @@ class FindingKind:
 def _lora(name: str, transformer: str) -> dict[str, Any]:
     return {"path": name, "transformer": transformer, "scale": 0.5}
 
+
+_IDLE = {"cfg_zero_star": "both", "cfg_zero_steps": 1, "nag_tau": 2.0}
+_LOW = {"cfg_zero_star": "low", "cfg_zero_steps": 1, "nag_scale": 3.0, "width": 96, "height": 96}
+_MANY = {"cfg_zero_star": "high", "cfg_zero_steps": 1, "prompt_syntax": "comfy"}
+_WEIGHED = {"prompt": "(red:1.1) " + "ball " * 520}
+_FILES_SAY = (_lora(BARE_ADAPTER, "low"), _lora(WITH_TEXT, "low"))
+_NO_STAR = {"cfg_zero_steps": 1, "loras_per_stage": [{"path": "toy/outlined", "high": 0.5, "low": 0.25}]}
 
 FINDING_KINDS = (
     FindingKind("adjusted", VIDEO, {"num_frames": 81}, "num_frames", "clip length of this model"),
@@ -68,6 +87,73 @@ FINDING_KINDS = (
     ),
     FindingKind("choices", IMAGE, {"prompt": "a {red|blue} ball"}, "prompt", "write one of them"),
     FindingKind("comment", IMAGE, {"prompt": "a ball // red"}, "prompt", "page removes comments"),
+    FindingKind("list comment", IMAGE, {"prompt": "# a ball"}, "prompt", "lists of prompts have no comments"),
+    FindingKind("idle nag", IMAGE, UNGUIDED, "local.nag_tau", "does nothing while nag_scale is 1", _IDLE),
+    FindingKind(
+        "idle zero star",
+        IMAGE,
+        UNGUIDED,
+        "local.cfg_zero_star",
+        "does nothing on the high-noise and low-noise expert",
+        _IDLE,
+    ),
+    FindingKind(
+        "unguided zero steps",
+        IMAGE,
+        UNGUIDED,
+        "local.cfg_zero_steps",
+        "does nothing while the guidance scale is 1",
+        _IDLE,
+    ),
+    FindingKind("empty nag", IMAGE, {}, "local.nag_scale", "leads away from an empty prompt", _LOW),
+    FindingKind("zero star", IMAGE, {}, "local.cfg_zero_star", "lossy by choice: CFG-Zero*", _LOW),
+    FindingKind(
+        "zero steps of the other expert",
+        IMAGE,
+        {},
+        "local.cfg_zero_steps",
+        "does nothing where the first steps are those of the high-noise expert",
+        _LOW,
+    ),
+    FindingKind("size", IMAGE, {}, "local.width", "was trained on", _LOW),
+    FindingKind("many zero steps", IMAGE, _WEIGHED, "local.cfg_zero_steps", "more than a tenth", _MANY),
+    FindingKind("whole", IMAGE, _WEIGHED, "prompt", "all are used, as in ComfyUI", _MANY),
+    FindingKind(
+        "zero steps alone",
+        IMAGE,
+        {},
+        "local.cfg_zero_steps",
+        "does nothing while cfg_zero_star is off",
+        _NO_STAR,
+        _FILES_SAY,
+    ),
+    FindingKind(
+        "other stage",
+        IMAGE,
+        {},
+        "local.loras_per_stage[0].high",
+        "made for the low-noise expert (experts says so): give 0 for high, and the strength for low",
+        _NO_STAR,
+        _FILES_SAY,
+    ),
+    FindingKind(
+        "alphas elsewhere",
+        IMAGE,
+        {},
+        "loras[0].path",
+        "its alpha is unknown without the adapter_config.json",
+        _NO_STAR,
+        _FILES_SAY,
+    ),
+    FindingKind(
+        "keys without effect",
+        IMAGE,
+        {},
+        "loras[1].path",
+        "keys of the text encoder, which have no effect here",
+        _NO_STAR,
+        _FILES_SAY,
+    ),
     FindingKind(
         "other expert",
         IMAGE,
@@ -103,8 +189,23 @@ FINDING_KINDS = (
 )
 
 
+def _together(kind: FindingKind) -> str:
+    return json.dumps([kind.task, kind.request, kind.local, kind.loras], sort_keys=True)
+
+
+# The kinds by their request.
+REQUESTS = tuple(tuple(kinds) for _, kinds in groupby(FINDING_KINDS, _together))
+
+
+def names_of(kinds: Sequence[FindingKind]) -> str:
+    """The name of a test of these kinds."""
+    return ", ".join(kind.name for kind in kinds)
+
+
 def write_loras(folder: Path) -> None:
-    """Write LoRAs of the embedded model that only their names tell apart."""
+    """Write LoRAs of the embedded model that only their names tell apart, and one for a text encoder too."""
     tensors = load_file(embedded_loras()["toy/circling"])
     for name in LORA_FILES:
         save_file(tensors, folder / name)
+    other = {"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": np.ones((1, 4), np.float32)}
+    save_file({**tensors, **other}, folder / WITH_TEXT)

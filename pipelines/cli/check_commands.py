@@ -19,7 +19,8 @@ from ..plan.flops import SIZES, size_of
 from ..plan.plan import Plan, describe, make_plan
 from ..plan.sigma_picture import picture_of_plan
 from ..request.base import WanRequest
-from ..request.check import RUNNERS, check, check_all
+from ..request.check import RUNNERS, check
+from ..request.comparison import check_all
 from ..request.field_case import LocalAbilities
 from ..request.kinds import class_of
 from ..request.media_facts import MediaFacts

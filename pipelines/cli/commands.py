@@ -57,7 +57,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=VERSION)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     add_generate_command(commands, kind)
-    add_batch_commands(commands)
+    add_batch_commands(commands, kind)
     add_check_commands(commands, kind)
     add_command(commands, "kinds", _kinds, "list the kinds of request")
     schema = add_command(commands, "schema", _schema, "print the JSON Schema of a kind")

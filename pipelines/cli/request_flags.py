@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,7 @@ __all__ = [
     "read_request",
     "seconds_of",
     "unfit_loras",
+    "with_flags",
 ]
 
 DEFAULT_KIND = "text-to-video"
@@ -166,19 +168,29 @@ def seconds_of(text: str) -> float:
 
 def read_request(options: argparse.Namespace) -> WanRequest:
     """Read the request from the file and the flags. A flag overrides the file."""
-    flags = values_of_flags(options)
-    if options.request is None and not flags:
+    if options.request is None and not values_of_flags(options):
         raise RequestError.of("REQUEST.json", "not given", "give a file, - to read stdin, or --prompt")
     values = {} if options.request is None else read_json(_read(options.request))
+    # Loading a model reads headers alone.
+    model = None if options.preset is None else chosen_model(options)
+    family = None if model is None else model.family
+    return parse(options.kind, with_flags(options, options.kind, values, family))
+
+
+def with_flags(
+    options: argparse.Namespace, kind: str, values: Mapping[str, Any], family: Family | None
+) -> dict[str, Any]:
+    """Return the fields of a request of `kind` with those of the flags, which win, and those of --preset.
+
+    family: of the model that --preset is for; None for the usual one of the kind.
+    """
+    flags = values_of_flags(options)
     if isinstance(values.get(LOCAL), dict) and LOCAL in flags:
         flags[LOCAL] = {**values[LOCAL], **flags[LOCAL]}
     values = {**values, **flags}
-    if options.preset is not None:
-        # Loading a model reads headers alone.
-        model = chosen_model(options)
-        family = None if model is None else model.family
-        values = with_preset(options.preset, class_of(options.kind), family, values)
-    return parse(options.kind, values)
+    if options.preset is None:
+        return values
+    return with_preset(options.preset, class_of(kind), family, values)
 
 
 def _read(file: str) -> bytes:

@@ -1,19 +1,20 @@
-"""Reads the rows of a batch, one JSON object a line, and finds what is wrong with any of them."""
+"""Makes the requests of a batch, and finds what is wrong with any of its rows."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import Problem, RequestError, WanDuetError
 from ..request.base import WanRequest
-from ..request.parse import parse, read_json, shown_value
+from ..request.parse import parse, shown_value
 from ..request.seeds_of_count import one_per_seed
+from .row_source import WrittenRow, written_rows
 
-__all__ = ["BatchRow", "check_rows", "read_rows"]
+__all__ = ["BatchRow", "Fill", "as_written", "check_rows", "read_rows"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # a file name on every system
 _FIX = "correct this row, or leave it out"
@@ -24,37 +25,40 @@ class BatchRow:
     """One result that is wanted.
 
     line: of the file, from 1. name: of its files, without suffix; None if the journal shall number it.
+    file: the name of its own file, of a row that has one.
     """
 
     line: int
     name: str | None
     request: WanRequest
+    file: str = ""
+
+    @property
+    def where(self) -> str:
+        """Names the row in messages."""
+        return self.file or f"line {self.line}"
 
 
-def read_rows(file: Path, kind: str) -> tuple[list[BatchRow], list[Problem]]:
-    """Read REQUESTS.jsonl. A line is a request, and may have `kind` and `id`; empty lines are left out.
+Fill = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]  # (kind, fields) -> all fields
 
-    kind: of rows that do not say theirs. A row with `local.count` becomes as many rows, one per seed.
 
-    Returns the rows, and the problems of all lines that are none, each with its line and field. Raises
-    RequestError if the file cannot be read or has no rows.
+def as_written(_kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Add nothing to the fields of a row."""
+    return fields
+
+
+def read_rows(source: Path, kind: str, fill: Fill = as_written) -> tuple[list[BatchRow], list[Problem]]:
+    """Make the requests of all rows of `source`: see `written_rows`. A row may have `kind` and `id`.
+
+    kind: of rows that do not say theirs. fill: adds what the user said for all rows.
+
+    A row with `local.count` becomes as many rows, one per seed. Returns the rows, and the problems of those
+    that are none, each with its place and field. Raises RequestError as `written_rows` does.
     """
-    try:
-        lines = file.read_bytes().split(b"\n")
-    except OSError as error:
-        raise RequestError.of("REQUESTS.jsonl", f"{file}: {error.strerror}", "give a readable file") from None
-    rows: list[BatchRow] = []
-    problems: list[Problem] = []
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            try:
-                rows.extend(_rows_of(number, line, kind))
-            except RequestError as error:
-                problems.extend(_in_line(number, error))
-    problems.extend(_same_names(rows))
-    if not rows and not problems:
-        raise RequestError.of("REQUESTS.jsonl", f"{file} has no rows", "write one JSON object a line")
-    return rows, problems
+    made = [_rows_of(written, kind, fill) for written in written_rows(source)]
+    rows = [row for found, _ in made for row in found]
+    problems = [problem for _, found in made for problem in found]
+    return rows, [*problems, *_same_names(rows)]
 
 
 def check_rows(rows: Sequence[BatchRow], check: Callable[[WanRequest], object]) -> list[Problem]:
@@ -67,20 +71,27 @@ def _problems(row: BatchRow, check: Callable[[WanRequest], object]) -> list[Prob
     try:
         check(row.request)
     except (WanDuetError, OSError) as error:
-        return _in_line(row.line, error)
+        return _at(row.where, error)
     return []
 
 
-def _rows_of(number: int, line: bytes, kind: str) -> Iterator[BatchRow]:
-    values = read_json(line)
-    name, kind = values.pop("id", None), values.pop("kind", kind)
+def _rows_of(written: WrittenRow, kind: str, fill: Fill) -> tuple[list[BatchRow], list[Problem]]:
+    try:
+        return list(_requested(written, kind, fill)), []
+    except RequestError as error:
+        return [], _at(written.where, error)
+
+
+def _requested(written: WrittenRow, kind: str, fill: Fill) -> Iterator[BatchRow]:
+    fields = dict(written.read())
+    name, kind = fields.pop("id", written.name), fields.pop("kind", kind)
     _require_name(name)
     if not isinstance(kind, str):
         raise RequestError.of("kind", f"got {shown_value(kind)}", "give the name of a kind")
-    requests = one_per_seed(parse(kind, values))
+    requests = one_per_seed(parse(kind, fill(kind, fields)))
     for index, request in enumerate(requests, 1):
         suffix = f"-{index}" if len(requests) > 1 else ""
-        yield BatchRow(number, None if name is None else f"{name}{suffix}", request)
+        yield BatchRow(written.line, None if name is None else f"{name}{suffix}", request, written.file)
 
 
 def _require_name(name: Any) -> None:
@@ -92,16 +103,16 @@ def _require_name(name: Any) -> None:
 
 
 def _same_names(rows: Iterable[BatchRow]) -> Iterator[Problem]:
-    seen: dict[str, int] = {}
+    seen: dict[str, str] = {}
     for row in rows:
         if row.name is None:
             continue
-        earlier = seen.setdefault(row.name.lower(), row.line)  # one file on Windows and macOS
-        if earlier != row.line:
-            yield Problem(f"line {row.line}: id", f"{row.name} is that of line {earlier} too", "give another")
+        earlier = seen.setdefault(row.name.lower(), row.where)  # one file on Windows and macOS
+        if earlier != row.where:
+            yield Problem(f"{row.where}: id", f"{row.name} is that of {earlier} too", "give another")
 
 
-def _in_line(number: int, error: Exception) -> list[Problem]:
+def _at(where: str, error: Exception) -> list[Problem]:
     if isinstance(error, RequestError):
-        return [Problem(f"line {number}: {item.field}", item.found, item.fix) for item in error.problems]
-    return [Problem(f"line {number}", str(error), _FIX)]
+        return [Problem(f"{where}: {item.field}", item.found, item.fix) for item in error.problems]
+    return [Problem(where, str(error), _FIX)]

@@ -189,7 +189,7 @@ class RowJournal:
         named = self._select("name = ?", row.name)
         if named and named[0].request_sha256 != sha256:
             found = f"{row.name} is the id of another request in {self.file.parent}"
-            raise RequestError.of(f"line {row.line}: id", found, "give another id, or another folder")
+            raise RequestError.of(f"{row.where}: id", found, "give another id, or another folder")
         return named[0] if named else None
 
     def _insert(self, row: BatchRow, settings: str) -> JournalRow:

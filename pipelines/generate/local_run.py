@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -27,7 +27,7 @@ from ..request.base import WanRequest
 from ..request.check import check
 from ..request.field_case import LocalAbilities
 from ..request.local_settings import stage_loras
-from ..request.report import Report, Tell, silent
+from ..request.report import Finding, Report, Tell, silent
 from ..request.seeds import seed_for_run
 from ..request.seeds_of_count import one_per_seed
 from ..sampling.engine import Prompts
@@ -94,6 +94,7 @@ def run(
     progress: Progress,
     media: Mapping[str, Path] = MappingProxyType({}),
     find: FindFile = any_file,
+    found: Sequence[Finding] = (),
     tags: Mapping[str, str] | None = None,
     lora_sources: LoraSources | None = None,
     return_images: bool = False,
@@ -112,6 +113,7 @@ def run(
     out:           a .mp4, .png or .jpg file, or a function that returns it for a plan.
     media:         {field: the file that was written for a connected input}.
     find:          returns the file for a name in a media field.
+    found:         what was found in the inputs before; joins the findings of the check.
     tags:          more metadata to write into the file, for example ComfyUI's prompt and workflow.
     lora_sources:  where LoRAs are looked up, those of turbo included. None uses local files and the embedded
                    LoRAs.
@@ -139,6 +141,7 @@ def run(
         progress=progress,
         media=media,
         find=find,
+        found=found,
         acceleration=acceleration,
         allow_partial_loras=allow_partial_loras,
         pose_video=pose_video,
@@ -185,6 +188,7 @@ def checked(
     progress: Progress,
     media: Mapping[str, Path] = MappingProxyType({}),
     find: FindFile = any_file,
+    found: Sequence[Finding] = (),
     acceleration: Acceleration = "exact",
     allow_partial_loras: bool = False,
     pose_video: Path | None = None,
@@ -205,7 +209,7 @@ def checked(
     # A host brings step caches of its own, as patches on its MODEL.
     step_cache = acceleration == "as requested" and not isinstance(model, HostModel)
     abilities = replace(local_abilities(interpolators, model), step_cache=step_cache)
-    report = check(request, family=model.family, abilities=abilities, media=inputs.facts)
+    report = check(request, family=model.family, abilities=abilities, media=inputs.facts, found=found)
     resolved = report.require()
     if request.task != SPEECH:
         for name, value in (("pose_video", pose_video), ("max_seconds", max_seconds)):

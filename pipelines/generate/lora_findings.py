@@ -16,7 +16,7 @@ from ..request.report import Finding, Status
 from ..weights.lora.attach import cover, refusal
 from ..weights.lora.coverage import LoraReport, describe_lora
 from ..weights.lora.find import LoraSources
-from ..weights.lora.guess import guess_base, guess_expert, width_of
+from ..weights.lora.guess import Intended, guess_base, guess_expert, width_of
 from ..weights.lora.lora_file import LoraFile, read_lora
 from ..weights.recipe import Recipe
 from .distilled_titles import distilled_title
@@ -67,7 +67,7 @@ def lora_findings(request: WanRequest, sources: LoraSources, experts: int = 2) -
             )
             found.append(Finding(f"{one.field}.path", "warning", one.lora.path, one.lora.path, reason))
     found += _distilled_by_title(request, opened)
-    others = () if experts == 1 else _on_other_expert(opened)
+    others = () if experts == 1 else (*_on_other_expert(opened), *_on_other_stage(opened))
     return list(dict.fromkeys((*found, *others)))  # an entry for each stage names its file twice
 
 
@@ -148,30 +148,50 @@ def _distilled_by_title(request: WanRequest, opened: Sequence[_Opened]) -> Itera
 
 def _on_other_expert(opened: Sequence[_Opened]) -> Iterator[Finding]:
     """Yield a warning for each LoRA that says it was made for another expert than it is used on."""
-    intended = {
-        one.field: guess_expert(one.file)
-        for one in opened
-        if one.file is not None and one.lora.scale and isinstance(one.lora, LoRAWeight)
-    }
-    used = {one.field: one.lora.transformer for one in opened if one.field.startswith("loras")}
-    made_for = {field: found.expert for field, found in intended.items() if found.expert in _OTHER}
-    for field, expert in made_for.items():
-        if field not in used or used[field] == expert:
+    made_for = {one.field: guess for one, guess in _guesses(opened) if not _is_staged(one)}
+    used = {one.field: one.lora.transformer for one in opened if one.field in made_for}
+    for field, guess in made_for.items():
+        if used[field] == guess.expert:
             continue
         partner = next(
             (
                 other
                 for other, theirs in made_for.items()
-                if used.get(other) == expert and theirs == used[field]
+                if used[other] == guess.expert and theirs.expert == used[field]
             ),
             None,
         )
-        remedy = f"give {expert}" if partner is None else f"exchange it with {partner}"
-        reason = (
-            f"the file seems to be made for the {expert}-noise expert ({intended[field].evidence} says so): "
-            f"{remedy}"
+        remedy = f"give {guess.expert}" if partner is None else f"exchange it with {partner}"
+        yield Finding(
+            f"{field}.transformer", "warning", used[field], used[field], f"{_made_for(guess)}: {remedy}"
         )
-        yield Finding(f"{field}.transformer", "warning", used[field], used[field], reason)
+
+
+def _on_other_stage(opened: Sequence[_Opened]) -> Iterator[Finding]:
+    """As `_on_other_expert`, for the LoRAs of `local`, which have a strength for each expert."""
+    for one, guess in _guesses(opened):
+        if _is_staged(one) and one.lora.transformer != guess.expert:
+            other, scale = _OTHER[guess.expert], one.lora.scale
+            remedy = f"give 0 for {other}, and the strength for {guess.expert}"
+            yield Finding(f"{one.field}.{other}", "warning", scale, scale, f"{_made_for(guess)}: {remedy}")
+
+
+def _is_staged(one: _Opened) -> bool:
+    return not one.field.startswith("loras")
+
+
+def _guesses(opened: Sequence[_Opened]) -> list[tuple[_Opened, Intended]]:
+    """Return the LoRAs that change a stage and say for which one expert they were made."""
+    guessed = (
+        (one, guess_expert(one.file))
+        for one in opened
+        if one.file is not None and one.lora.scale and isinstance(one.lora, LoRAWeight)
+    )
+    return [(one, guess) for one, guess in guessed if guess.expert in _OTHER]
+
+
+def _made_for(guess: Intended) -> str:
+    return f"the file seems to be made for the {guess.expert}-noise expert ({guess.evidence} says so)"
 
 
 def _fit(one: _Opened, layouts: Mapping[str, Recipe], allow_partial: bool) -> dict[Status, str]:

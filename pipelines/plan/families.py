@@ -109,7 +109,7 @@ _TEXT_A14B = _TEXT | {
     "turbo-text-to-video",
     "legacy-text-to-video",
 }
-_TEXT_21 = _TEXT | {"wan21-text-to-video", "text-to-image", "image-to-image"}
+_TEXT_21 = _TEXT | {"wan21-text-to-video", "text-to-image", "image-to-image", "video-to-video"}
 _SMALL = frozenset(
     {
         "small-text-to-video",

@@ -30,6 +30,14 @@ _DRAFT = {
     "acceleration": "regular",
 }
 
+# What a setting of `local` decides: a preset does not decide it again.
+_DECIDED_BY: Mapping[str, tuple[str, ...]] = {
+    "sigmas": ("num_inference_steps", "shift"),
+    **dict.fromkeys(("width", "height"), ("resolution", "aspect_ratio", "image_size")),
+    "boundary": ("high_steps",),
+    "high_steps": ("boundary",),
+}
+
 
 def with_preset(
     name: str, cls: type[WanRequest], family: Family | None, given: Mapping[str, Any]
@@ -40,14 +48,20 @@ def with_preset(
 
     Raises RequestError on `preset` when the kind has no such preset.
     """
-    values = PRESETS[name](cls, family, given)
+    local = given.get(LOCAL, {})
+    if not isinstance(local, Mapping):
+        return dict(given)  # which `parse` refuses
+    decided = {field for setting in local for field in _DECIDED_BY.get(setting, ())}
+    values = {
+        field: value for field, value in PRESETS[name](cls, family, given).items() if field not in decided
+    }
     fields = {plan_name(row.name): row.name for row in field_table(cls.kind)}
     fitting = {fields[field]: value for field, value in values.items() if field in fields}
     if not fitting:
         raise RequestError.of("preset", f"{cls.kind} has no preset {name}", "leave it out")
     merged = {**fitting, **given}
-    local = {**values.get(LOCAL, {}), **given.get(LOCAL, {})}
-    return {**merged, LOCAL: local} if local else merged
+    preset_local = {field: value for field, value in values.get(LOCAL, {}).items() if field not in decided}
+    return {**merged, LOCAL: {**preset_local, **local}} if preset_local or local else merged
 
 
 def _official(cls: type[WanRequest], family: Family | None, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +90,7 @@ def _distilled(
     return {} if "boundary" in distilled.local else one
 
 
-def _draft(cls: type[WanRequest], _family: Family | None, given: Mapping[str, Any]) -> dict[str, Any]:
+def _draft(cls: type[WanRequest], family: Family | None, given: Mapping[str, Any]) -> dict[str, Any]:
     rows = {row.name: row for row in field_table(cls.kind)}
     stated = (rows["resolution"].enum if "resolution" in rows else None) or ()
     tiers = [tier for tier in stated if tier != "auto"]
@@ -84,7 +98,8 @@ def _draft(cls: type[WanRequest], _family: Family | None, given: Mapping[str, An
     for name in values.keys() & rows.keys():
         if (choices := rows[name].enum) and values[name] not in choices:
             del values[name]
-    if tiers or given.keys() & {"resolution", "aspect_ratio"}:
+    own_sizes = family is not None and family.own_sizes
+    if tiers or own_sizes or given.keys() & {"resolution", "aspect_ratio"}:
         del values["image_size"]  # which would decide the size
     return values
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .base import WanRequest
-from .check import RUNNERS, check, check_all
+from .check import RUNNERS, check
+from .comparison import check_all
 from .field_case import LocalAbilities
 from .field_rows import MEDIA, FieldRow, local_row
 from .image_size import ImageSize

@@ -33,7 +33,7 @@ from .shots import is_film
 from .side_effects import side_effects
 from .sizes import choose_size
 
-__all__ = ["RUNNERS", "check", "check_all"]
+__all__ = ["RUNNERS", "check"]
 
 RUNNERS = ("local", "fal", "novita")
 
@@ -110,26 +110,6 @@ def check(
 def _media_notes(request: WanRequest, media: MediaFacts) -> list[Finding]:
     return [
         Finding(field, "warning", getattr(request, field), None, note) for field, note in media.notes.items()
-    ]
-
-
-def check_all(
-    request: WanRequest,
-    runners: Sequence[str] = RUNNERS,
-    family: ModelFacts | None = None,
-    abilities: LocalAbilities | None = None,
-    prices: PriceTable = PRICES,
-    novita_model: NovitaModel = "Wan 2.1",
-    media: MediaFacts = NOTHING_KNOWN,
-    found: Sequence[Finding] = (),
-    found_here: Sequence[Finding] = (),
-    image_family: ModelFacts | None = None,
-) -> list[Report]:
-    """Return the reports of several runners, for a comparison. found_here: as `found`, for this machine."""
-    facts = family, abilities, prices, novita_model, media
-    return [
-        check(request, runner, *facts, (*found, *found_here) if runner == "local" else found, image_family)
-        for runner in runners
     ]
 
 

@@ -18,9 +18,11 @@ _METAVARS = {"string": "TEXT", "integer": "N", "number": "X", "boolean": "yes|no
 _BOOLEANS = {"yes": True, "true": True, "on": True, "no": False, "false": False, "off": False}
 
 
-def add_flags(parser: argparse.ArgumentParser, kind: str) -> None:
+def add_flags(
+    parser: argparse.ArgumentParser, kind: str, text: str = "A flag overrides REQUEST.json."
+) -> None:
     """Add a flag for each field of `kind`. `parse` reports wrong values, because it names the field."""
-    add_row_flags(parser, field_table(kind), f"fields of {kind}", "A flag overrides REQUEST.json.")
+    add_row_flags(parser, field_table(kind), f"fields of {kind}", text)
     text = "Settings that only this machine has, the object `local` of a request. No provider is sent them."
     group = parser.add_argument_group("fields of local", text)
     for row in local_row().fields:

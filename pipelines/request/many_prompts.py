@@ -6,7 +6,13 @@ from pathlib import Path
 
 from ..errors import RequestError
 
-__all__ = ["prompts_of"]
+__all__ = ["numbered_prompts", "prompts_of"]
+
+
+def numbered_prompts(text: str) -> list[tuple[int, str]]:
+    """Return (line from 1, prompt) of each line of `text` that is not empty, without spaces around it."""
+    lines = ((number, line.strip()) for number, line in enumerate(text.splitlines(), 1))
+    return [(number, line) for number, line in lines if line]
 
 
 def prompts_of(text: str, file: Path | None = None) -> list[str]:
@@ -14,8 +20,8 @@ def prompts_of(text: str, file: Path | None = None) -> list[str]:
 
     Raises RequestError if the file cannot be read as UTF-8, or if there is no prompt.
     """
-    lines = [*text.splitlines(), *([] if file is None else _read(file).splitlines())]
-    prompts = [line.strip() for line in lines if line.strip()]
+    texts = [text, *([] if file is None else [_read(file)])]
+    prompts = [prompt for one in texts for _, prompt in numbered_prompts(one)]
     if not prompts:
         raise RequestError.of("prompts", "there are none", "write one a line, or name a file")
     return prompts

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 from ..errors import RequestError
-from .prompt_weights import PromptSyntax, weighted_segments
+from .prompt_weights import PromptSyntax, has_number, weighted_segments
 from .report import Finding, problems_of
 
 __all__ = ["Reader", "require_possible", "syntax_findings"]
@@ -31,8 +31,7 @@ class _Syntax(NamedTuple):
     remedy: str
 
 
-_LETTER = r"(?:[^()\\]|\\.)"
-_WEIGHT = re.compile(rf"(?<!\\)\((?:{_LETTER}|\({_LETTER}*\))*:\s*{_NUMBER}\s*\)", re.DOTALL)
+_PARENTHESIS = re.compile(r"\\[()]|[()]")
 _EMBEDDING = re.compile(r"(?<![\w\\])embedding:[\w./\\-]+")
 _NO_EMBEDDING = (
     "embeddings are not read here; leave it out, or use ComfyUI's CLIP in Wan Duet Model from ComfyUI"
@@ -45,7 +44,7 @@ _WEIGHT_REMEDY: Mapping[Reader, str] = {
 }
 _OTHERS = (
     _Syntax(
-        re.compile(rf"\[[^\[\]]*:\s*{_NUMBER}\s*\]"),
+        re.compile(rf"\[[^\[\]]*(?::\s*{_NUMBER}\s*|\|[^\[\]]*)\]"),
         "neither Wan Duet nor ComfyUI changes a prompt between steps; leave the brackets out",
     ),
     _Syntax(
@@ -60,6 +59,7 @@ _OTHERS = (
         re.compile(r"/\*.*?\*/|(?:^|(?<=\s))//[^\n]*", re.DOTALL | re.MULTILINE),
         "only ComfyUI's page removes comments, when it queues a graph; leave it out",
     ),
+    _Syntax(re.compile(r"\A\s*#\s[^\n]*"), "lists of prompts have no comments; leave the line out"),
 )
 
 
@@ -88,11 +88,26 @@ def _in_prompt(field: str, text: str, syntax: PromptSyntax, reader: Reader) -> I
             yield _warning(field, embedding[0], f"{_WORDS}{_NO_EMBEDDING}")
     if syntax == "comfy":
         yield from _endless_weights(field, text)
-    elif weight := _WEIGHT.search(text):
-        yield _warning(field, weight[0], _WEIGHT_REMEDY[reader])
+    elif weight := _weight(text):
+        yield _warning(field, weight, _WEIGHT_REMEDY[reader])
     for kind in _OTHERS:
         if found := kind.form.search(text):
             yield _warning(field, found[0], f"{_WORDS}{kind.remedy}")
+
+
+def _weight(text: str) -> str | None:
+    """Return a part of the prompt that ComfyUI would weigh by a number, with its parentheses."""
+    opened: list[int] = []
+    last = 0  # the end of the parenthesis before
+    for found in _PARENTHESIS.finditer(text):
+        if found[0] == "(":
+            opened.append(found.start())
+        elif found[0] == ")" and opened:
+            start = opened.pop()
+            if ":" in text[last : found.start()] and has_number(pair := text[start : found.end()]):
+                return pair
+        last = found.end()
+    return None
 
 
 def _endless_weights(field: str, text: str) -> Iterator[Finding]:

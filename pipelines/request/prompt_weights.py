@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
-__all__ = ["PromptSyntax", "Segment", "is_plain", "weighted_segments"]
+__all__ = ["PromptSyntax", "Segment", "has_number", "is_plain", "weighted_segments"]
 
 # plain: every character is text, as providers read a prompt. comfy: weights as in ComfyUI.
 PromptSyntax = Literal["plain", "comfy"]
@@ -63,12 +63,21 @@ def _parts(text: str) -> list[str]:
     return [*parts, part] if part else parts
 
 
+def has_number(pair: str) -> bool:
+    """Return whether a pair of parentheses ends with a colon and a number: the weight of its text."""
+    return _number_of(pair) is not None
+
+
+def _number_of(pair: str) -> tuple[str, float] | None:
+    text, colon, number = pair[1:-1].rpartition(":")
+    if not (colon and text):
+        return None
+    try:
+        return text, float(number)
+    except ValueError:
+        return None
+
+
 def _inside(pair: str, weight: float) -> tuple[str, float]:
     """Return the text in a pair of parentheses, and its weight."""
-    text, colon, number = pair[1:-1].rpartition(":")
-    if colon and text:
-        try:
-            return text, float(number)
-        except ValueError:
-            pass
-    return pair[1:-1], weight * _BARE
+    return _number_of(pair) or (pair[1:-1], weight * _BARE)

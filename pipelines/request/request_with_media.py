@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
@@ -17,10 +17,19 @@ __all__ = ["Medium", "RequestWithMedia", "bind", "bind_task"]
 
 
 class Medium(Protocol):
-    """An image, a video or audio. sha256: of its bytes, in hex, stands for the medium in the request."""
+    """An image, a video or audio, or a batch of `size` of them.
+
+    sha256: of its bytes, in hex, stands for it in the request.
+    """
 
     @property
     def sha256(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
+
+    def each(self) -> Sequence[Medium]:
+        """Return the media of a batch, or this one."""
 
 
 class RequestWithMedia(NamedTuple):

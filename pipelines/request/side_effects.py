@@ -15,7 +15,7 @@ from .prompt_syntax import Reader, syntax_findings
 from .report import Finding
 from .timing import output_fps, trained_frames
 
-__all__ = ["side_effects"]
+__all__ = ["beyond_training", "side_effects"]
 
 _FAST_FPS = 120  # most displays and players end here
 
@@ -75,9 +75,15 @@ def _long_clip(task: str, family: ModelFacts | None, used: Mapping[str, Any]) ->
     """Yield a warning about more frames than the model was trained on. Speech is a chain of such clips."""
     frames = None if task == "speech-to-video" else used.get("num_frames")
     most = trained_frames(task) if family is None else family.trained_frames
-    if isinstance(frames, int) and frames > most:  # text where a provider chooses it
+    if isinstance(frames, int):  # text where a provider chooses it
+        yield from beyond_training("num_frames", frames, most)
+
+
+def beyond_training(field: str, frames: int, most: int) -> Iterator[Finding]:
+    """Yield a warning about more frames than `most`, which the model was trained on."""
+    if frames > most:
         reason = f"the model was trained on {most} frames; longer clips tend to repeat or to drift"
-        yield Finding("num_frames", "warning", frames, frames, reason)
+        yield Finding(field, "warning", frames, frames, reason)
 
 
 def _syntax(request: WanRequest, runner: str, abilities: LocalAbilities) -> list[Finding]:

@@ -87,3 +87,43 @@ def test_what_the_model_cannot_do_is_told_for_every_row(
     fields = [problem["field"] for problem in json.loads(capsys.readouterr().err)["problems"]]
     assert sorted(field.partition(":")[0] for field in fields) == ["line 1", "line 2", "line 3"]
     assert "line 3: local.nag_scale_2" in fields
+
+
+def test_a_file_of_prompts_takes_its_fields_from_flags_and_preset(tmp_path: Path) -> None:
+    prompts, out = tmp_path / "prompts.txt", tmp_path / "out"
+    prompts.write_text("a red ball\n\na blue ball\n")
+    flags = ["--kind", "text-to-image", "--num-inference-steps", "2", "--local-solver", "euler"]
+    command = ["batch", "run", str(prompts), "-o", str(out), "--model", "toy", "--preset", "official", *flags]
+    assert main(command) == 0
+    asked = [receipt["request"] for receipt in receipts(out).values()]
+    assert [one["prompt"] for one in asked] == ["a red ball", "a blue ball"]
+    for one in asked:
+        shown = (one["num_inference_steps"], one["shift"], one["guidance_scale_2"], one["local"])
+        assert shown == (2, 12.0, 3.0, {"solver": "euler"})
+    before = {file: file.stat().st_mtime_ns for file in out.iterdir() if file.suffix in (".png", ".jpg")}
+    assert len(before) == 2
+    assert main(command) == 0  # goes on: all rows are done
+    assert before == {file: file.stat().st_mtime_ns for file in before}
+
+
+def test_a_flag_overrides_the_rows_of_a_folder_and_joins_their_local(tmp_path: Path) -> None:
+    asked, out = tmp_path / "asked", tmp_path / "out"
+    asked.mkdir()
+    values = {**SMALL, "num_inference_steps": 9, "seed": 1, "local": {"solver": "euler"}}
+    (asked / "first shot.json").write_text(json.dumps(values, indent=2))
+    flags = ["--num-inference-steps", "2", "--local-boundary", "0.5"]
+    assert main(["batch", "run", str(asked), "-o", str(out), "--model", "toy", *flags]) == 0
+    [(name, receipt)] = receipts(out).items()
+    assert name == "first-shot"
+    assert receipt["request"]["num_inference_steps"] == 2
+    assert receipt["request"]["local"] == {"solver": "euler", "boundary": 0.5}
+
+
+def test_a_prompt_beside_a_file_of_prompts_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "prompts.txt").write_text("a red ball\n")
+    command = ["batch", "run", str(tmp_path / "prompts.txt"), "-o", str(tmp_path / "out"), "--model", "toy"]
+    assert main([*command, "--prompt", "a blue ball"]) == 2
+    assert "--prompt: given beside the prompts of prompts.txt" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from finding_kinds import FINDING_KINDS, VIDEO, FindingKind, write_loras
+from finding_kinds import REQUESTS, VIDEO, FindingKind, names_of, write_loras
 
 from wan_duet.pipelines.cli import main
 
-by_name = pytest.mark.parametrize("kind", FINDING_KINDS, ids=lambda kind: kind.name)
+by_request = pytest.mark.parametrize("kinds", REQUESTS, ids=names_of)
 
 
 @pytest.fixture(scope="module")
@@ -48,22 +49,26 @@ def said_in(findings: list[dict[str, Any]], kind: FindingKind) -> list[str]:
     ]
 
 
-@by_name
+@by_request
 def test_check_says_it(
-    kind: FindingKind, tmp_path: Path, loras: Path, capsys: pytest.CaptureFixture[str]
+    kinds: Sequence[FindingKind], tmp_path: Path, loras: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["check", *arguments(kind, tmp_path, loras), "--json"]) == 0
-    assert len(said_in(json.loads(capsys.readouterr().out)["findings"], kind)) == 1
+    assert main(["check", *arguments(kinds[0], tmp_path, loras), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert [len(said_in(found, kind)) for kind in kinds] == [1] * len(kinds)
 
 
-@by_name
+@by_request
 def test_a_run_says_it_once_before_it_samples_and_in_its_receipt(
-    kind: FindingKind, tmp_path: Path, loras: Path, capsys: pytest.CaptureFixture[str]
+    kinds: Sequence[FindingKind], tmp_path: Path, loras: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    suffix = "mp4" if kind.task == VIDEO else "jpg" if kind.loras else "png"
+    first = kinds[0]
+    suffix = "mp4" if first.task == VIDEO else "jpg" if first.loras else "png"
     out = tmp_path / f"a.{suffix}"
-    assert main(["generate", *arguments(kind, tmp_path, loras), "-o", str(out)]) == 0
+    assert main(["generate", *arguments(first, tmp_path, loras), "-o", str(out)]) == 0
     told = capsys.readouterr().err.splitlines()
-    (said,) = (number for number, line in enumerate(told) if f" {kind.field}: " in line and kind.says in line)
-    assert said < next(number for number, line in enumerate(told) if line.startswith("sampling:"))
-    assert len(said_in(json.loads(out.with_suffix(".json").read_text())["findings"], kind)) == 1
+    before = told[: next(number for number, line in enumerate(told) if line.startswith("sampling:"))]
+    for kind in kinds:
+        assert [f" {kind.field}: " in line and kind.says in line for line in told].count(True) == 1
+        assert any(f" {kind.field}: " in line and kind.says in line for line in before)
+        assert len(said_in(json.loads(out.with_suffix(".json").read_text())["findings"], kind)) == 1

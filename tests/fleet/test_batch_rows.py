@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.fleet.batch_rows import read_rows
+from wan_duet.pipelines.fleet.batch_rows import _require_name, read_rows
+from wan_duet.pipelines.fleet.row_source import _of_file
 
 from .batches import paint, visible, write_rows
 
@@ -108,3 +109,74 @@ def test_any_lines_are_rows_or_problems_with_their_line(
     named = {int(problem.field.partition(":")[0].removeprefix("line ")) for problem in found}
     assert named | {row.line for row in rows} == written
     assert not named & {row.line for row in rows}
+
+
+def test_each_line_of_a_text_file_is_a_prompt(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.TXT"
+    prompts.write_bytes('\ufeffa red ball\r\n\r\n  {"no": json} \r\n# größer\n'.encode())
+    rows, found = read_rows(prompts, "text-to-image")
+    assert found == []
+    assert [(row.line, row.request.payload()["prompt"]) for row in rows] == [
+        (1, "a red ball"),
+        (3, '{"no": json}'),
+        (4, "# größer"),
+    ]
+    assert {row.request.kind for row in rows} == {"text-to-image"}
+
+
+def test_a_file_of_prompts_is_utf_8_and_not_empty(tmp_path: Path) -> None:
+    prompts = tmp_path / "prompts.txt"
+    for content, found in ((b"a\xff", "prompts.txt: 'utf-8' codec"), (b" \n", "prompts.txt has no rows")):
+        prompts.write_bytes(content)
+        with pytest.raises(RequestError, match=found):
+            read_rows(prompts, "text-to-video")
+
+
+def test_each_json_file_of_a_folder_is_a_request_with_its_name(tmp_path: Path) -> None:
+    for name, prompt in (("b.json", "b"), ("a shot.JSON", "a"), ("007.json", "c")):
+        (tmp_path / name).write_text(json.dumps({"prompt": prompt}, indent=2))
+    (tmp_path / "named.json").write_text('{"prompt": "d", "id": "own", "kind": "text-to-image"}')
+    (tmp_path / "first.png").write_bytes(b"an input")
+    (tmp_path / "results").mkdir()
+    rows, found = read_rows(tmp_path, "text-to-video")
+    assert found == []
+    assert [(row.line, row.where, row.name) for row in rows] == [
+        (1, "007.json", "request-007"),
+        (2, "a shot.JSON", "a-shot"),
+        (3, "b.json", "b"),
+        (4, "named.json", "own"),
+    ]
+    assert rows[3].request.kind == "text-to-image"
+
+
+def test_mistakes_in_a_folder_name_their_file(tmp_path: Path) -> None:
+    for name, text in (
+        ("a b", "{"),
+        ("c", '{"prompt": "x"}'),
+        ("C ", '{"prompt": "y"}'),
+        ("d", '{"steps": 1}'),
+    ):
+        (tmp_path / f"{name}.json").write_text(text)
+    (tmp_path / "c-.json").write_text('{"prompt": "z"}')
+    starts = ("a b.json: request: not JSON", "d.json: steps: there is no such", "c-.json: id: c- is that of")
+    found = problems(tmp_path)
+    assert all(any(item.startswith(start) for item in found) for start in starts), found
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="has no rows"):
+        read_rows(tmp_path, "text-to-video")
+
+
+@given(st.text(max_size=100))
+def test_any_name_of_a_file_gives_a_name_of_a_result(stem: str) -> None:
+    name = _of_file(1, Path(f"x{stem}x.json".replace("/", "").replace("\0", "")), b"{}").name
+    assert name is not None
+    _require_name(name)
+
+
+@pytest.mark.parametrize("stem", ["-", "..", " ", "7", "é", "_a", "-5", ".5", "٣", "a" * 200])
+def test_an_odd_name_of_a_file_gives_a_name_of_a_result(stem: str) -> None:
+    name = _of_file(1, Path(f"{stem}.json"), b"{}").name
+    assert name is not None
+    _require_name(name)

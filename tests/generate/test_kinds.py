@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -29,6 +31,7 @@ from wan_duet.pipelines.request import class_of, parse
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.noise import StartLatents, initial_noise
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
+from wan_duet.pipelines.video.encode_video import encode_video
 from wan_duet.pipelines.video.output import sidecar
 from wan_duet.pipelines.video.probe import probe
 from wan_duet.pipelines.video.read_image import read_image
@@ -63,7 +66,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         file = folder / f"{field}.png"
         Image.new("RGB", (90, 60), colour).save(file)
         files[field] = str(file)
-    return files
+    clip = np.random.default_rng(0).integers(0, 256, (17, 64, 64, 3), np.uint8)
+    encode_video(
+        iter(clip), folder / "clip.mp4", quality="high", width=64, height=64, fps=Fraction(16), frame_count=17
+    )
+    return {**files, "video_url": str(folder / "clip.mp4")}
 
 
 def make(kind: str, model: WanModel, out: Path, **values: Any) -> Result:
@@ -99,6 +106,8 @@ RUNS = {
     ("text-to-image", "wan2.1-t2v-14b"): (["high"], "unipc"),
     ("text-to-image-lora", "wan2.1-t2v-1.3b"): (["high"], "unipc"),
     ("image-to-image", "wan2.1-t2v-14b"): (["high"], "unipc"),
+    ("video-to-video", "wan2.1-t2v-14b"): (["high"], "unipc"),
+    ("video-to-video", "wan2.1-t2v-1.3b"): (["high"], "unipc"),
     ("legacy-text-to-video", "wan2.2-t2v-a14b"): (["high", "low"], "unipc"),
     ("legacy-text-to-video-lora", "wan2.2-t2v-a14b"): (["high", "low"], "unipc"),
     ("small-text-to-image", "wan2.2-ti2v-5b"): (["high"], "unipc"),
@@ -156,6 +165,23 @@ def test_the_low_expert_alone_draws_an_image_in_every_step(model: Maker, tmp_pat
     of_pair = make("text-to-image", model("wan2.2-t2v-a14b"), tmp_path / "pair.png", **local)
     assert set(of_pair.receipt["plan"]["experts"]) == {"low"}
     assert of_pair.receipt["latents_sha256"] == result.receipt["latents_sha256"]
+
+
+def test_the_low_expert_alone_takes_a_clip_to_where_the_pair_does(
+    model: Maker, pictures: dict[str, str], tmp_path: Path
+) -> None:
+    pair = model("wan2.2-t2v-a14b")
+    low = pair.experts["low"].files[0]
+    alone = load_model(
+        low, vae=low.with_name("vae.safetensors"), text_encoder=low.with_name("text.safetensors")
+    )
+    alone = replace(alone, family=replace(alone.family, sizes=pair.family.sizes))
+    asked = {"video_url": pictures["video_url"], "strength": 0.5, "num_inference_steps": 4}
+    made = make("video-to-video", alone, tmp_path / "alone.mp4", guidance_scale=4.0, **asked)
+    of_pair = make("video-to-video", pair, tmp_path / "pair.mp4", local={"high_steps": 0}, **asked)
+    assert [len(result.receipt["plan"]["experts"]) for result in (made, of_pair)] == [4, 4]
+    assert made.receipt["plan"]["start_step"] == of_pair.receipt["plan"]["start_step"] == 2
+    assert of_pair.receipt["latents_sha256"] == made.receipt["latents_sha256"]
 
 
 def test_the_5b_keeps_the_latent_of_the_picture_bit_for_bit(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from finding_kinds import FINDING_KINDS, LORA_FILES, FindingKind, write_loras
+from finding_kinds import FINDING_KINDS, LORA_FILES, REQUESTS, FindingKind, names_of, write_loras
 
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
@@ -17,7 +18,7 @@ from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from .test_progress import messages_of
 
 NODES = {"text-to-video": "WanDuetTextToVideo", "text-to-image": "WanDuetTextToImage"}
-by_name = pytest.mark.parametrize("kind", FINDING_KINDS, ids=lambda kind: kind.name)
+by_request = pytest.mark.parametrize("kinds", REQUESTS, ids=names_of)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -35,10 +36,13 @@ def graph(kind: FindingKind, defaults: dict[str, dict[str, Any]], **request: Any
         return {"class_type": name, "inputs": {**defaults.get(name, {}), **inputs}}
 
     loras = json.dumps(kind.loras)
+    local = {
+        name: json.dumps(value) if isinstance(value, list) else value for name, value in kind.local.items()
+    }
     return {
         "asked": node(NODES[kind.task], **{**kind.request, **request}),
         "with_loras": node("WanDuetRequestLora", request=["asked", 0], loras=loras if kind.loras else ""),
-        "request": node("WanDuetRequestLocal", request=["with_loras", 0], **kind.local),
+        "request": node("WanDuetRequestLocal", request=["with_loras", 0], **local),
         "model": node("WanDuetLoadModel", model="toy"),
         "check": node("WanDuetCheck", request=["request", 0], runner="local", model=["model", 0]),
         "run": node("WanDuetRunLocal", request=["request", 0], model=["model", 0]),
@@ -57,26 +61,32 @@ def said(findings: list[dict[str, Any]], kind: FindingKind) -> int:
     return sum(one["field"] == kind.field and kind.says in one["reason"] for one in findings)
 
 
-@by_name
+@by_request
 def test_it_is_said_in_the_node_in_the_history_and_in_the_receipt(
-    host: HeadlessComfyUI, client: ComfyClient, defaults: dict[str, dict[str, Any]], kind: FindingKind
+    host: HeadlessComfyUI,
+    client: ComfyClient,
+    defaults: dict[str, dict[str, Any]],
+    kinds: Sequence[FindingKind],
 ) -> None:
-    asked = graph(kind, defaults)
+    asked = graph(kinds[0], defaults)
     del asked["check"]
-    assert said(shown_on(host.url, asked, "run")[-1], kind) == 1
+    on_node = shown_on(host.url, asked, "run")[-1]
     outputs = client.run(asked).outputs  # of the cache, as a second run is
-    assert said(outputs["run"]["wan_duet_findings"], kind) == 1
-    assert said(json.loads(outputs["receipt"]["text"][0])["findings"], kind) == 1
+    receipt = json.loads(outputs["receipt"]["text"][0])
+    for kind in kinds:
+        for found in (on_node, outputs["run"]["wan_duet_findings"], receipt["findings"]):
+            assert said(found, kind) == 1
 
 
-@by_name
+@by_request
 def test_the_check_node_says_it(
-    client: ComfyClient, defaults: dict[str, dict[str, Any]], kind: FindingKind
+    client: ComfyClient, defaults: dict[str, dict[str, Any]], kinds: Sequence[FindingKind]
 ) -> None:
-    asked = graph(kind, defaults)
+    asked = graph(kinds[0], defaults)
     for name in ("run", "receipt"):
         del asked[name]
-    assert kind.says in client.run(asked).outputs["check"]["text"][0]
+    text = client.run(asked).outputs["check"]["text"][0]
+    assert all(kind.says in text for kind in kinds)
 
 
 def test_a_run_without_findings_clears_those_of_the_last_one(

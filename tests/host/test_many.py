@@ -60,29 +60,76 @@ def test_a_count_makes_a_video_of_each_seed(
     assert json.loads(alone["receipt"]["text"][0])["frames_sha256"] == receipts[1]["frames_sha256"]
 
 
-def test_a_batch_of_images_says_how_each_becomes_a_video(
+def batch(*colours: int) -> dict[str, Any]:
+    """Nodes for one-coloured images, `image0` and so on, and for the `batch` of them."""
+    size = {"width": 64, "height": 64, "batch_size": 1}
+    nodes: dict[str, Any] = {}
+    joined = ""
+    for number, colour in enumerate(colours):
+        image = f"image{number}"
+        nodes[image] = {"class_type": "EmptyImage", "inputs": {**size, "color": colour}}
+        if joined:
+            both = {"image1": [joined, 0], "image2": [image, 0]}
+            nodes[f"joined{number}"] = {"class_type": "ImageBatch", "inputs": both}
+        joined = f"joined{number}" if joined else image
+    nodes["batch"] = nodes.pop(joined)
+    return nodes
+
+
+def test_a_batch_of_images_makes_a_video_of_each_with_each_seed(
     client: ComfyClient, defaults: dict[str, dict[str, Any]]
 ) -> None:
     asked = graph(defaults, "WanDuetImageToVideo", "toy-image", prompt="a red ball moving up")
-    asked["one"] = {
-        "class_type": "EmptyImage",
-        "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 255},
-    }
-    asked["other"] = {
-        "class_type": "EmptyImage",
-        "inputs": {"width": 64, "height": 64, "batch_size": 1, "color": 65280},
-    }
-    asked["batch"] = {"class_type": "ImageBatch", "inputs": {"image1": ["one", 0], "image2": ["other", 0]}}
+    asked |= batch(255, 65280)
     asked["request"]["inputs"]["image"] = ["batch", 0]
-    with pytest.raises(HostError, match=r"image: 2 in a batch; connect one image, or put Rebatch Images"):
-        client.run(asked)
+    asked["local"]["inputs"]["count"] = 2
+    outputs = client.run(asked).outputs
+    assert len(set(files(outputs["run"]))) == len(set(files(outputs["save"]))) == 4
+    assert outputs["seed"]["text"] == ["7", "8", "7", "8"]
+    receipts = [json.loads(text) for text in outputs["receipt"]["text"]]
+    hashes = [receipt["inputs"]["image_url"]["sha256"] for receipt in receipts]
+    assert hashes[0] == hashes[1] != hashes[2] == hashes[3]
+    assert len({receipt["frames_sha256"] for receipt in receipts}) == 4
+    said = "2 in a batch: one result of each, one after another"
+    for findings in (outputs["run"]["wan_duet_findings"], *(one["findings"] for one in receipts)):
+        assert [one["reason"] for one in findings].count(said) == 1
+    # The last of them is what its image makes alone.
+    del asked["local"]["inputs"]["count"]
+    asked["request"]["inputs"] |= {"image": ["image1", 0], "seed": 8}
+    [alone] = [json.loads(text) for text in client.run(asked).outputs["receipt"]["text"]]
+    assert alone["frames_sha256"] == receipts[3]["frames_sha256"]
+    assert alone["request"] == receipts[3]["request"]
+
+
+def test_a_list_of_images_makes_a_video_of_each(
+    client: ComfyClient, defaults: dict[str, dict[str, Any]]
+) -> None:
+    asked = graph(defaults, "WanDuetImageToVideo", "toy-image", prompt="a red ball moving up")
+    asked |= batch(255, 65280)
     asked["list"] = {"class_type": "RebatchImages", "inputs": {"images": ["batch", 0], "batch_size": 1}}
     asked["request"]["inputs"]["image"] = ["list", 0]
     outputs = client.run(asked).outputs
     assert len(set(files(outputs["run"]))) == len(set(files(outputs["save"]))) == 2
-    receipts = [json.loads(text) for text in outputs["receipt"]["text"]]
-    hashes = [receipt["inputs"]["image_url"]["sha256"] for receipt in receipts]
-    assert len(set(hashes)) == 2
+
+
+def test_check_and_a_provider_say_that_each_of_a_batch_is_bought(
+    client: ComfyClient, defaults: dict[str, dict[str, Any]]
+) -> None:
+    asked = graph(defaults, "WanDuetImageToVideo", "toy-image", prompt="a red ball moving up")
+    asked |= batch(255, 65280, 16711680)
+    asked["request"]["inputs"]["image"] = ["batch", 0]
+    asked["check"] = {"class_type": "WanDuetCheck", "inputs": {"request": ["request", 0], "runner": "all"}}
+    for name in ("local", "model", "run", "seed", "receipt", "save"):
+        del asked[name]
+    text = client.run(asked).outputs["check"]["text"][0]
+    assert "warning: image_url 3: 3 in a batch: one result of each" in text
+    assert "impossible: image_url 3: 3 in a batch would be 3 purchases" in text
+    del asked["check"]
+    inputs = {**defaults["WanDuetRunFal"], "request": ["request", 0]}
+    asked["run"] = {"class_type": "WanDuetRunFal", "inputs": inputs}
+    asked["seed"] = {"class_type": "PreviewAny", "inputs": {"source": ["run", 2]}}
+    with pytest.raises(HostError, match=r"image_url: asked for 3; 3 in a batch would be 3 purchases"):
+        client.run(asked)
 
 
 def test_a_list_of_prompts_makes_a_video_of_each(

@@ -58,10 +58,30 @@ def test_a_video_is_named_by_its_bytes_wherever_they_are_and_by_its_cut(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("medium", "value"),
-    [("image", IMAGE.repeat(2, 1, 1, 1)), ("audio", {**AUDIO, "waveform": torch.zeros(3, 1, 4)})],
+    ("medium", "value", "first"),
+    [
+        ("image", torch.cat([IMAGE, 1 - IMAGE]), IMAGE),
+        ("audio", {**AUDIO, "waveform": torch.cat([AUDIO["waveform"], -AUDIO["waveform"]])}, AUDIO),
+    ],
 )
-def test_a_batch_is_refused_by_the_name_of_its_socket(medium: str, value: object) -> None:
-    with pytest.raises(RequestError, match=f"^some: . in a batch; connect one {medium}") as refused:
+def test_each_of_a_batch_is_as_if_it_were_connected_alone(medium: str, value: object, first: object) -> None:
+    batch = from_socket("some_url", medium, value)
+    one, other = batch.each()
+    assert (batch.size, one.size) == (2, 1)
+    assert one.sha256 == sha(medium, first)
+    assert len({batch.sha256, one.sha256, other.sha256}) == 3
+    assert one.each() == [one]
+
+
+def test_a_video_is_one(tmp_path: Path) -> None:
+    video = from_socket("video_url", "video", Video(BytesIO(b"moving")))
+    assert (video.size, video.each()) == (1, [video])
+
+
+@pytest.mark.parametrize(
+    ("medium", "value"),
+    [("image", IMAGE[:0]), ("audio", {**AUDIO, "waveform": torch.zeros(0, 1, 4)})],
+)
+def test_an_empty_batch_is_refused_by_the_name_of_its_socket(medium: str, value: object) -> None:
+    with pytest.raises(RequestError, match=f"^some: an empty batch; connect one {medium} or more"):
         from_socket("some_url", medium, value)
-    assert ("Rebatch Images" in str(refused.value)) == (medium == "image")

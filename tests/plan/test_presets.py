@@ -91,6 +91,29 @@ def test_what_the_request_states_wins_over_the_preset() -> None:
     assert both["local"] == {"solver": "lightning", "nag_scale": 5.0}
 
 
+@pytest.mark.parametrize(
+    ("name", "local"),
+    [
+        ("official", {"sigmas": [1.0, 0.5, 0.0]}),
+        ("draft", {"width": 640, "height": 480}),
+        ("rcm-i2v", {"high_steps": 2}),
+    ],
+)
+def test_a_preset_leaves_out_what_settings_of_this_machine_decide(name: str, local: dict[str, Any]) -> None:
+    asked = {"prompt": "a", "image_url": "a.png", "local": local}
+    request = parse("image-to-video", with_preset(name, KINDS["image-to-video"], None, asked))
+    assert check(request, family=default_family("image-to-video")).ok
+    assert request.document()["local"].items() >= local.items()
+
+
+def test_what_is_no_object_beside_a_preset_is_refused_by_name() -> None:
+    with pytest.raises(RequestError, match=r"^local: got 5"):
+        parse(
+            "text-to-video",
+            with_preset("official", KINDS["text-to-video"], None, {"prompt": "a", "local": 5}),
+        )
+
+
 def test_480p_has_the_shift_that_the_official_code_gives_it() -> None:
     assert official("image-to-video", "wan2.1-i2v-14b")["shift"] == 5.0
     assert official("image-to-video", "wan2.1-i2v-14b", resolution="480p")["shift"] == 3.0
@@ -147,6 +170,12 @@ def test_a_draft_at_a_provider_is_its_smallest_tier() -> None:
         for kind in ("vace-depth", "wan25-text-to-video", "wan27-text-to-video")
     }
     assert tiers == {"vace-depth": "240p", "wan25-text-to-video": "480p", "wan27-text-to-video": "720p"}
+
+
+def test_a_draft_leaves_the_size_to_a_model_that_has_its_own() -> None:
+    toy = FAMILIES["toy"]
+    made = with_preset("draft", KINDS["text-to-image"], toy, needed("text-to-image"))
+    assert check(parse("text-to-image", made), family=toy).ok
 
 
 def test_a_preset_of_four_steps_has_the_levels_of_lightning() -> None:
