@@ -108,8 +108,11 @@ def test_the_fp8_ways_of_a_gpu_mean_what_the_reference_means(name: str) -> None:
 def test_mxfp8_gives_32_numbers_of_a_token_a_power_of_two() -> None:
     x, generator = tokens(5, 64), torch.Generator().manual_seed(2)
     x[1, 32:] = 0
-    x[2, :32] *= 448 / x[2, :32].abs().max()  # exactly representable: no larger scale than 1
-    numbers = torch.randn(8, 64, generator=generator).to(torch.float8_e4m3fn)
+    x[2] = 0
+    x[2, 0], x[2, 1] = 448, 2**-9  # the largest and the least of e4m3: only the scale 1 holds both
+    weight = torch.randn(8, 64, generator=generator)
+    weight[:, 0] = 0
+    numbers = weight.to(torch.float8_e4m3fn)
     exponents = torch.randint(-20, 20, (8, 2), generator=generator)
     blocks = x.reshape(5, 2, 32)
     largest = blocks.abs().amax(2, keepdim=True).double().clamp(min=2.0**-126)
@@ -119,6 +122,7 @@ def test_mxfp8_gives_32_numbers_of_a_token_a_power_of_two() -> None:
     wanted = rounded.reshape(5, 64) @ right.reshape(8, 64).T
     tiles = swizzled((exponents + 127).to(torch.uint8)).flatten()
     found = WAYS["mxfp8 on a CPU"].multiply(x, numbers, tiles)
+    torch.testing.assert_close(found[2].double(), wanted[2], rtol=1e-6, atol=0)
     assert float((found.double() - wanted).norm() / wanted.norm()) < 1e-6
 
 
