@@ -200,14 +200,12 @@ def floor(bench: Bench) -> dict[str, Any]:
     from wan_duet.pipelines.kernels.attention import attend_with
 
     sizes, layers = bench.sizes, 4 if bench.tiny else 40
-    tokens, width, ffn = token_count(sizes["tokens_480p"]), sizes["width"], sizes["ffn"]
+    tokens, width = token_count(sizes["tokens_480p"]), sizes["width"]
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(shape, device=bench.device, dtype=bench.dtype)
 
-    hidden, wide = normal(tokens, width), normal(tokens, ffn)
-    square, widen, narrow = normal(width, width), normal(ffn, width), normal(width, ffn)
-    given = [(hidden, square)] * 6 + [(hidden, widen), (wide, narrow)]
+    given = _products_of_a_block(bench)
 
     def products() -> None:
         for _ in range(layers):
@@ -230,3 +228,73 @@ def floor(bench: Bench) -> dict[str, Any]:
         best = min(bench.seconds(work, 2))
         found[f"{name} s"], found[f"{name} TFLOP/s"] = best, flops[name] / best / 1e12
     return found
+
+
+def _products_of_a_block(bench: Bench) -> list[tuple[Tensor, Tensor]]:
+    """The hidden states and the weight of each product with tokens in a block, at 480p."""
+    tokens, width, ffn = token_count(bench.sizes["tokens_480p"]), bench.sizes["width"], bench.sizes["ffn"]
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, device=bench.device, dtype=bench.dtype)
+
+    hidden, wide = normal(tokens, width), normal(tokens, ffn)
+    square, widen, narrow = normal(width, width), normal(ffn, width), normal(width, ffn)
+    return [(hidden, square)] * 6 + [(hidden, widen), (wide, narrow)]
+
+
+_PARTS = {
+    "fp8": ("weight_e4m3", "row_scale"),
+    "int8": ("weight_int8", "row_scale"),
+    "mxfp8": ("weight_e4m3", "block_scale"),
+    "nvfp4": ("weight_e2m1", "block_scale", "factor"),
+}
+_RANK = 64  # of the LoRA beside each product
+
+
+def stored_products(bench: Bench) -> dict[str, Any]:
+    """The products of a block as `precision: stored` computes them, relative to those in the plain dtype.
+
+    Quantising the tokens is part of them. The second number has a LoRA of rank 64 beside each; the third is
+    the peak memory in GiB.
+    """
+    from wan_duet.pipelines.kernels.stored_products import choose_way
+
+    given = _products_of_a_block(bench)
+
+    def all_of(multiply: Any, operands: list[Any]) -> float:
+        def work() -> None:
+            for operand, (tokens, _) in zip(operands, given, strict=True):
+                multiply(operand, tokens)
+
+        work()
+        return min(bench.seconds(work))
+
+    plain = all_of(lambda weight, tokens: torch.nn.functional.linear(tokens, weight), [w for _, w in given])
+    found: dict[str, Any] = {"plain s": plain, "plain dtype": dtype_name(bench.dtype)}
+    for product in _PARTS:
+        way, reason = choose_way(product, bench.device)  # type: ignore[arg-type]
+        if way is None:
+            found[product] = reason
+            continue
+        bench.forget_peak()
+        for rank in (0, _RANK):
+            layers = [_stored_layer(product, way, weight, rank) for _, weight in given]
+            seconds = all_of(lambda layer, tokens: layer(tokens), layers)
+            found[f"{product} by {way}{', LoRA' if rank else ''}"] = seconds / plain
+        found[f"{product} peak GiB"] = bench.peak_gib()
+    return found
+
+
+def _stored_layer(product: Any, way: str, weight: Tensor, rank: int) -> Any:
+    from wan_duet.pipelines.kernels.stored_products import StoredLayer, quantised_matrix
+    from wan_duet.pipelines.networks.stored_linear import StoredLinear
+
+    out, into = weight.shape
+    parts = dict(zip(_PARTS[product], quantised_matrix(product, weight.float()), strict=True))
+    if rank:
+        parts |= {"lora_down": weight.new_ones(rank, into), "lora_up": weight.new_ones(out, rank)}
+    shapes = tuple((name, tuple(part.shape)) for name, part in parts.items())
+    made = StoredLinear(StoredLayer(way, (out, into), shapes, rank=rank), None)
+    for name, part in parts.items():
+        made.register_parameter(name, torch.nn.Parameter(part, requires_grad=False))
+    return made

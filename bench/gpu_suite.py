@@ -62,6 +62,7 @@ PARTS: dict[str, tuple[Callable[[Bench], dict[str, Any]], float]] = {
     "ceilings": (gpu_kernels.ceilings, 6),
     "attention": (gpu_kernels.attention, 8),
     "floor": (gpu_kernels.floor, 8),
+    "stored products": (gpu_kernels.stored_products, 30),
     "block error": (gpu_networks.block_error, 6),
     "stock forward": (gpu_networks.stock_forward, 22),  # before ours: it leaves the network as it was
     "own forward": (gpu_networks.own_forward, 12),

@@ -18,7 +18,7 @@ from torch import Tensor
 from .block_scales import e8m0_scale, from_e2m1, in_order, in_tiles, to_e2m1
 from .trial import DeviceFacts, facts_of, first_that_runs, remembered
 
-__all__ = ["WAYS", "ProductWay", "StoredProduct", "choose_way", "way_candidates"]
+__all__ = ["WAYS", "ProductWay", "StoredProduct", "choose_way", "quantised_matrix", "way_candidates"]
 
 StoredProduct = Literal["int8", "fp8", "mxfp8", "nvfp4"]
 
@@ -237,16 +237,21 @@ def _sample(product: StoredProduct, device: torch.device) -> tuple[Tensor, tuple
     """Return tokens (40, 128) and the parts of a matrix (64, 128) with different scales in each row."""
     generator = torch.Generator().manual_seed(0)
     tokens, weight = torch.randn(40, 128, generator=generator), torch.randn(64, 128, generator=generator)
-    weight *= torch.linspace(0.5, 2, 64)[:, None]
-    parts: tuple[Tensor, ...]
-    if product == "mxfp8":
-        numbers, scale = _mx_tokens(weight, 128)
-        parts = numbers, in_tiles(scale)
-    elif product == "nvfp4":
-        numbers, scale, _ = _nv_tokens(weight, 128)
-        parts = numbers, in_tiles(scale.view(torch.uint8)), torch.tensor(0.01)
-    else:
-        largest, dtype = (_INT8, torch.int8) if product == "int8" else (_E4M3, torch.float8_e4m3fn)
-        scaled, scale = _per_token(weight, largest)
-        parts = (scaled.round() if product == "int8" else scaled).to(dtype), scale.flatten()
+    parts = quantised_matrix(product, weight * torch.linspace(0.5, 2, 64)[:, None])
     return tokens.to(device), tuple(part.to(device) for part in parts)
+
+
+def quantised_matrix(product: StoredProduct, weight: Tensor) -> tuple[Tensor, ...]:
+    """Return the parts of a float32 matrix (out, in), as `Multiply` takes them, for a trial or a benchmark.
+
+    Both sides are multiples of 32. nvfp4 has a scale for each row, which is left out: its factor is 1.
+    """
+    if product == "mxfp8":
+        numbers, scale = _mx_tokens(weight, weight.shape[1])
+        return numbers, in_tiles(scale)
+    if product == "nvfp4":
+        numbers, scale, _ = _nv_tokens(weight.clone(), weight.shape[1])
+        return numbers, in_tiles(scale.view(torch.uint8)), torch.ones((), device=weight.device)
+    largest, dtype = (_INT8, torch.int8) if product == "int8" else (_E4M3, torch.float8_e4m3fn)
+    scaled, scale = _per_token(weight.clone(), largest)
+    return (scaled.round_() if product == "int8" else scaled).to(dtype), scale.flatten()
