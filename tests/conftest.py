@@ -65,7 +65,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         )
         terminalreporter.write_line(line, yellow=True, bold=True)
     if "WAN_DUET_LONG" not in os.environ:
-        line = "LONG HOST TESTS NOT RUN: LoRA rows, jobs panel, Get files, both canvases; set WAN_DUET_LONG"
+        line = (
+            "LONG HOST TESTS NOT RUN: LoRA rows, jobs panel, 50 jobs, Get files, both canvases; "
+            "set WAN_DUET_LONG"
+        )
         terminalreporter.write_line(line, yellow=True, bold=True)
 
 

@@ -147,14 +147,16 @@ def test_wrong_settings_are_refused_by_name(
     assert server.jobs == {}
 
 
+@pytest.mark.parametrize("data", [b"PK\x03\x04 no safetensors", bytes([9, *bytes(7)]) + b"no safetensors"])
 def test_what_is_no_lora_is_not_put_among_the_loras(
+    data: bytes,
     tmp_path: Path,
     dataset: Path,
     folder: Path,  # noqa: F811
     server: FalServer,  # noqa: F811
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    server.data = b"PK\x03\x04 no safetensors"
+    server.data = data
     assert train(dataset, "--yes") != 0
     told = capsys.readouterr().err
     assert "no video, image or LoRA" in told
