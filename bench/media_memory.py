@@ -1,6 +1,6 @@
 """What a clip takes in memory on its way into a file, at most, by its length.
 
-    python bench/media_memory.py [--source vae] [--edits plain reverse flow] [--frames 49 201 801]
+    python bench/media_memory.py [--source vae] [--edits plain reverse flow gif] [--frames 49 201 801]
                                  [--sizes 320x176 640x352] [-o OUT.json]
 
 Prints JSON: bytes above the start, per size, edit and number of frames. Each case is a fork of its own,
@@ -34,7 +34,9 @@ EDITS = {
     "plain": Edit(Fraction(16)),
     "reverse": Edit(Fraction(16), reverse=True),
     "flow": Edit(Fraction(16), interpolator="flow", num_interpolated_frames=1),
+    "gif": Edit(Fraction(16), write_mode="fast"),
 }
+FILES = {"gif": "clip.gif"}  # the others are MP4
 
 
 def main() -> None:
@@ -49,17 +51,16 @@ def main() -> None:
     sides = {size: tuple(map(int, size.split("x"))) for size in given.sizes}
     with tempfile.TemporaryDirectory() as folder:
 
-        def write(count: int, edit: Edit, width: int, height: int) -> None:
+        def write(count: int, name: str, width: int, height: int) -> None:
+            edit, place = EDITS[name], Path(folder, FILES.get(name, "clip.mp4"))
             frames = decoded(count, width, height) if given.source == "vae" else drawn(count, width, height)
             interpolator = FlowInterpolator() if edit.between else None
             clip = {"count": count, "width": width, "height": height}
-            write_edited(frames, Path(folder, "clip.mp4"), edit, **clip, interpolator=interpolator)
+            write_edited(frames, place, edit, **clip, interpolator=interpolator)
 
         def peaks(name: str, width: int, height: int) -> dict[int, int]:
-            write(9, EDITS[name], width, height)  # what is loaded once does not count
-            return {
-                count: peak_of(partial(write, count, EDITS[name], width, height)) for count in given.frames
-            }
+            write(9, name, width, height)  # what is loaded once does not count
+            return {count: peak_of(partial(write, count, name, width, height)) for count in given.frames}
 
         found = {
             "date": str(date.today()),
