@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Iterator
-from contextlib import redirect_stdout
+from contextlib import ExitStack
 from dataclasses import asdict, replace
 from fractions import Fraction
 from pathlib import Path
@@ -96,7 +97,7 @@ def _convert(options: argparse.Namespace) -> int:
         audio_track=options.audio_track,
         salvage=options.salvage,
     )
-    with input_file(options.file) as source, output_file(options.output, form) as out:
+    with input_file(options.file) as source, output_file(options.output, form.container.name) as out:
         clip = open_clip(source, wish)
         facts = clip.facts
         if facts.audio is not None and not form.sound and not options.no_audio:
@@ -132,19 +133,22 @@ def _sheet(options: argparse.Namespace) -> int:
     from ..video.hdr import note_on_colours
     from ..video.image import image_bytes, write_image
 
-    if options.output.suffix.lower() != ".png":
-        raise RequestError.of("--output", f"got {options.output.name}", "give a .png file")
-    require_writable(options.output)
-    for file in options.files:
-        if note := note_on_colours(file):
-            print(f"{file}: {note}", file=sys.stderr)
-    videos = [(file.name, file) for file in options.files]
-    pixels = contact_sheet(videos, options.columns, options.width)
-    write_image(options.output, image_bytes(pixels, "png", {}))
-    if options.json:
-        print(json.dumps({"path": str(options.output), "width": pixels.shape[1], "height": pixels.shape[0]}))
-    else:
-        print(f"{options.output}: {pixels.shape[1]}x{pixels.shape[0]}")
+    if options.output != PIPE:
+        if options.output.suffix.lower() != ".png":
+            raise RequestError.of("--output", f"got {options.output.name}", "give a .png file, or -")
+        require_writable(options.output)
+    with ExitStack() as inputs, output_file(options.output, "png") as out:
+        videos = [(file.name, inputs.enter_context(input_file(file))) for file in options.files]
+        for name, file in videos:
+            if note := note_on_colours(file):
+                print(f"{name}: {note}", file=sys.stderr)
+        pixels = contact_sheet(videos, options.columns, options.width)
+        write_image(out, image_bytes(pixels, "png", {}))
+        height, width = pixels.shape[:2]
+        if options.json:
+            print(json.dumps({"path": str(options.output), "width": width, "height": height}))
+        else:
+            print(f"{options.output}: {width}x{height}")
     return 0
 
 
@@ -167,7 +171,7 @@ def _decode(options: argparse.Namespace) -> int:
     edit = _edit(options, file.edit or Edit(Fraction(model.family.default_fps)))
     memory = DeviceMemory(options.device)
     size = frame_size(model, file.latents.shape)
-    with output_file(options.output, form) as out:
+    with output_file(options.output, form.container.name) as out:
         rendered = render(
             model,
             file.latents,
@@ -178,6 +182,8 @@ def _decode(options: argparse.Namespace) -> int:
             frames=file.frames,
             interpolator=_interpolator(options, edit, memory, *size) if edit.between else None,
             tags=lambda _: file.tags,
+            # Latents of a failed run are kept there: the folder of a piped output is removed.
+            place=Path(tempfile.gettempdir(), out.name) if options.output == PIPE else None,
             wish=form_wish,
         )
         assert rendered.facts is not None  # noqa: S101  of a video
@@ -203,17 +209,13 @@ def _checked_output(options: argparse.Namespace, wish: FormatWish) -> VideoForma
 
 
 def _show_written(options: argparse.Namespace, form: VideoFormat, written: VideoFacts) -> None:
-    """Print what is in the file, as it is read back. On stderr if the file goes to standard output."""
+    """Print what is in the file, as it is read back."""
     from ..video.probe import probe
 
     facts = replace(written if form.is_sequence else probe(written.path), path=options.output)
-    if options.output != PIPE:
-        _show(facts, as_json=options.json)
-        return
-    with redirect_stdout(sys.stderr):
-        _show(facts, as_json=options.json)
-        if form.container.holds_tags:
-            print("no file is written: tags, such as a receipt, are inside the video and not beside it")
+    _show(facts, as_json=options.json)
+    if options.output == PIPE and form.container.holds_tags:
+        print("no file is written: tags, such as a receipt, are inside the video and not beside it")
 
 
 def _edit(options: argparse.Namespace, base: Edit, *, draws: bool = False) -> Edit:

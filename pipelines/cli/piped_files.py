@@ -9,12 +9,12 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from ..errors import RequestError
 from ..video.containers import CONTAINERS
-from ..video.video_format import AUTO, VideoFormat
+from ..video.video_format import AUTO
 
 __all__ = ["PIPE", "PIPEABLE", "input_file", "output_file", "output_name"]
 
@@ -58,8 +58,10 @@ def output_name(path: Path, container: str | None, codec: str) -> Path:
 
 
 @contextmanager
-def output_file(path: Path, form: VideoFormat) -> Iterator[Path]:
+def output_file(path: Path, suffix: str) -> Iterator[Path]:
     """Yield `path`, or for `-` a temporary file that goes to standard output once it is complete.
+
+    suffix: of that file, without the dot. What is printed meanwhile goes to stderr.
 
     Raises RequestError if standard output is a terminal.
     """
@@ -69,8 +71,9 @@ def output_file(path: Path, form: VideoFormat) -> Iterator[Path]:
     if sys.stdout.isatty():
         raise RequestError.of("--output", "standard output is a terminal", "pipe it, or give a file")
     with tempfile.TemporaryDirectory(prefix="wan-duet-") as folder:
-        spool = Path(folder, f"stdout.{form.container.name}")
-        yield spool
+        spool = Path(folder, f"stdout.{suffix}")
+        with redirect_stdout(sys.stderr):
+            yield spool
         with spool.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()

@@ -33,8 +33,8 @@ MOST_FPS = 50
 """Frames per second of a GIF: it counts hundredths of a second, and browsers show 1/100 as 1/10."""
 
 _MIB = 2**20
-# Bytes per pixel of a frame, for noise. The grainy clip of bench/encode_table.py takes 0.3 to 0.8, a disc that
-# moves over a flat ground 0.005.
+# Bytes per pixel of a frame, for noise. The grainy clip of bench/encode_table.py takes 0.3 to 0.8, a disc
+# that moves over a flat ground 0.005.
 _MOST = 1.3
 _ANY_BASE = Fraction(1, 100)  # of the filters; the file has its own
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from wan_duet.pipelines.cli import main
 
@@ -71,6 +72,14 @@ def test_what_is_said_goes_elsewhere(tmp_path: Path, run: Run, capsys: pytest.Ca
     assert "the sound is left out" in told
     assert "-: 112x64, 3 frames" in told
     assert "inside the video and not beside it" in told
+
+
+def test_a_sheet_goes_through_pipes_too(tmp_path: Path, run: Run) -> None:
+    source = write(tmp_path / "a.mkv", 3).path
+    code, printed = run("sheet", "-", "-o", "-", "--columns", "2", given=source.read_bytes())
+    assert code == 0
+    with Image.open(io.BytesIO(printed)) as sheet:
+        assert (sheet.format, sheet.width) == ("PNG", 2 * 240 + 4)
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "webm", "mkv", "webp", "gif"])
