@@ -17,7 +17,6 @@ from ..request.timing import input_fps
 from ..video.audio import Audio, read_audio
 from ..video.clip import clip_size, count_frames
 from ..video.clip_length import known_lengths
-from ..video.completeness import require_whole
 from ..video.hdr import note_on_colours
 from ..video.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
 from ..video.read_image import read_image
@@ -131,7 +130,6 @@ def _looked_at(name: str, value: str, media: Mapping[str, Path], find: FindFile)
 def _decodable(name: str, value: str, media: Mapping[str, Path], find: FindFile) -> LocalFile:
     """Return the file of a field. Raises RequestError or MediaError if it cannot be decoded as needed."""
     kind, file = medium_of(name), _file(name, value, media, find)
-    require_whole(file.content)
     if kind == "image":
         read_image(file.content)
     elif kind == "audio":

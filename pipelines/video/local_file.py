@@ -9,12 +9,14 @@ import mimetypes
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ..errors import RequestError
 from ..request.field_rows import medium_of
+from .stated_end import stated_end
 
 __all__ = ["FindFile", "LocalFile", "any_file", "file_at", "file_in_data_uri", "of_type"]
 
@@ -144,10 +146,22 @@ def file_in_data_uri(uri: str, field: str) -> LocalFile:
 
 
 def of_type(file: LocalFile, field: str) -> LocalFile:
-    """Return `file`. Raises RequestError on `field` if it is of another type than the field needs."""
+    """Return `file`. Raises RequestError on `field` if it has another type than is needed, or is cut off."""
     # A video contains sound too.
     medium = medium_of(field)
     wanted = ("audio/", "video/") if medium == "audio" else f"{medium}/"
     if not file.content_type.startswith(wanted):
         raise RequestError.of(field, f"{file.name} is {file.content_type}", f"give a file with {medium}")
+    if _is_cut_off(file):
+        kept = "; `wan-duet media convert --salvage` keeps what is there" if medium == "video" else ""
+        found = f"{file.name} is cut off after {file.size_bytes} bytes, before its end"
+        raise RequestError.of(field, found, f"download or copy it again{kept}")
     return file
+
+
+def _is_cut_off(file: LocalFile) -> bool:
+    """Return whether the parts of the file state more bytes than it has, as after a broken download."""
+    if isinstance(file.content, bytes):
+        return stated_end(BytesIO(file.content), file.size_bytes) > file.size_bytes
+    with file.content.open("rb") as stream:
+        return stated_end(stream, file.size_bytes) > file.size_bytes

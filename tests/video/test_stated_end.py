@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from fractions import Fraction
 from functools import cache
 from io import BytesIO
@@ -14,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from wan_duet.pipelines.errors import MediaError
-from wan_duet.pipelines.video.completeness import require_whole
+from wan_duet.pipelines.errors import RequestError
+from wan_duet.pipelines.video.local_file import file_at, file_in_data_uri, of_type
 from wan_duet.pipelines.video.stated_end import stated_end
 
 VIDEO = {"mp4": "mpeg4", "mov": "mpeg4", "matroska": "mpeg4", "webm": "libvpx", "avi": "mpeg4", "flv": "flv"}
@@ -136,8 +137,24 @@ def test_damaged_files_are_read_without_an_error(name: str, place: int, put: byt
     assert stated_end(BytesIO(content[:at] + put + content[at + len(put) :]), len(content)) >= 0
 
 
-def test_the_error_names_the_file_and_what_is_there(tmp_path: Path) -> None:
-    file = tmp_path / "clip.mkv"
-    file.write_bytes(made("matroska")[:-40])
-    with pytest.raises(MediaError, match=rf"clip.mkv is cut off after {file.stat().st_size} bytes"):
-        require_whole(file)
+@pytest.mark.parametrize(
+    ("field", "name", "told"),
+    [("video_url", "clip.mkv", "media convert --salvage"), ("audio_url", "voice.mka", "copy it again")],
+)
+def test_the_error_names_the_field_the_file_and_what_is_there(
+    tmp_path: Path, field: str, name: str, told: str
+) -> None:
+    content = made("matroska" if field == "video_url" else "matroska sound")
+    (tmp_path / name).write_bytes(content)
+    assert of_type(file_at(tmp_path / name, field), field).size_bytes == len(content)
+    (tmp_path / name).write_bytes(content[:-40])
+    size = len(content) - 40
+    with pytest.raises(RequestError, match=rf"{field}: {name} is cut off after {size} bytes.*{told}"):
+        of_type(file_at(tmp_path / name, field), field)
+
+
+def test_the_content_of_a_data_uri_is_looked_at_too() -> None:
+    whole, cut = (base64.b64encode(content).decode() for content in (made("webm"), made("webm")[:-9]))
+    assert of_type(file_in_data_uri(f"data:video/webm;base64,{whole}", "video_url"), "video_url")
+    with pytest.raises(RequestError, match="is cut off"):
+        of_type(file_in_data_uri(f"data:video/webm;base64,{cut}", "video_url"), "video_url")
