@@ -73,11 +73,11 @@ class WanDuetShot(io.ComfyNode):
                 ),
                 io.Combo.Input("join", options=list(JOIN_WORDS), default="cut", tooltip=DESCRIPTIONS["join"]),
                 io.Int.Input(
-                    "dissolve_frames",
-                    default=8,
+                    "join_frames",
+                    default=5,
                     min=1,
                     max=1000,
-                    tooltip="How many frames are mixed. Only for the join dissolve.",
+                    tooltip="How many frames overlap (5, 9, 13, ...) or are mixed; only for these two joins.",
                 ),
                 io.Float.Input(
                     "seconds",
@@ -126,7 +126,7 @@ class WanDuetShot(io.ComfyNode):
         request: RequestWithMedia,
         prompt: str,
         join: str,
-        dissolve_frames: int,
+        join_frames: int,
         seconds: float,
         rows: str = "[]",
         image: Any | None = None,
@@ -141,7 +141,7 @@ class WanDuetShot(io.ComfyNode):
         }
         shot = {
             "prompt": prompt,
-            "join": f"{join} {dissolve_frames}" if join == "dissolve" else join,
+            "join": f"{join} {join_frames}" if join in ("overlap", "dissolve") else join,
             **({"seconds": seconds} if seconds else {}),
             **{name: value for name, value in own.items() if value not in ("", _UNSET)},
             **({"loras": loras} if (loras := loras_of(read_rows(rows))) else {}),

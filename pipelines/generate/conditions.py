@@ -64,15 +64,15 @@ class ImageConditions:
         return Prompts(with_image(prompts.positive), negative, prompts.avoided)
 
 
-def image_mask(latent_shape: Sequence[int], *, last: int) -> Tensor:
-    """Return a mask (1, 4, T, H/8, W/8): 1 for the first and the last `last` pixel frames, else 0.
+def image_mask(latent_shape: Sequence[int], *, last: int, first: int = 1) -> Tensor:
+    """Return a mask (1, 4, T, H/8, W/8): 1 for the first `first` and the last `last` pixel frames, else 0.
 
     The four channels are the four pixel frames of a latent frame. The first latent frame holds only one pixel
     frame, which fills all four.
     """
     frames, rows, columns = latent_shape[-3:]
     given = torch.zeros(4 * frames)
-    given[:4] = 1
+    given[: 3 + first] = 1
     given[4 * frames - last :] = 1
     return given.view(frames, 4).T[None, :, :, None, None].expand(1, 4, frames, rows, columns)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -166,7 +166,7 @@ def _checked_shots(shots: Sequence[FilmShot], worker: LocalWorker, files: _Input
         if ready:
             size = ready[0].plan.width, ready[0].plan.height
             request = sized(request, size)
-            inputs = MediaInputs(facts=MediaFacts(size=size)) if shot.join.kind == "continue" else None
+            inputs = MediaInputs(facts=MediaFacts(size=size)) if shot.join.given else None
         ready.append(_checked(shot, request, worker, files, inputs))
         _require_same_rate(shot, ready)
     return ready
@@ -287,14 +287,14 @@ def _to_share(film: _Film) -> dict[str, Any]:
     return {**whole, "shots": shots} if shots else whole
 
 
-def _shot_frames(film: _Film, number: int, before: Frame | None) -> FrameStream:
+def _shot_frames(film: _Film, number: int, before: Sequence[Frame]) -> FrameStream:
     """Sample a shot, unless its latents are kept, and decode it.
 
-    before: the last frame of the shot before.
+    before: the last frames of the shot before, with which it begins.
     """
     shot, worker = film.shots[number], film.worker
     log.info("shot %d of %d", number + 1, len(film.shots))
-    run = _decided(worker, _checked_here(film, shot, before), film.out)
+    run = replace(_decided(worker, _checked_here(film, shot, before), film.out), lead=tuple(before[1:]))
     sampled = _sampled(film, run)
     receipt = make_receipt(
         run, sampled.notes, prompt=sampled.prompt, latents_sha256=latents_hash(sampled.latents)
@@ -321,13 +321,13 @@ def _with_progress(frames: FrameStream, count: int, progress: Progress) -> Frame
         close(frames)
 
 
-def _checked_here(film: _Film, shot: FilmShot, before: Frame | None) -> Checked:
+def _checked_here(film: _Film, shot: FilmShot, before: Sequence[Frame]) -> Checked:
     """Check a shot when its inputs are there."""
     request, files = shot.request, film.inputs
     if shot.number:
         request = sized(request, (film.plan.width, film.plan.height))
-    if shot.join.kind == "continue" and before is not None:
-        image = film.folder.first_image(shot.number, before)
+    if before:
+        image = film.folder.first_image(shot.number, before[0])
         files = _Inputs({f"shots[{shot.number}].image_url": image}, files.find)
     return _checked(shot, request, film.worker, files)
 

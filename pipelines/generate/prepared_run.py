@@ -19,6 +19,7 @@ from ..plan.plan import Plan
 from ..progress import Progress
 from ..request.base import WanRequest
 from ..request.report import Finding, Report, Tell, silent
+from ..video.frame_stream import Frame
 from .kept_latents import KeptLatents
 from .media_inputs import MediaInputs
 from .memory_estimate import MemoryEstimate
@@ -40,6 +41,7 @@ class Run:
     tags:     more metadata for the file. embed_receipt: whether the file also contains the receipt.
     cache_threshold: of the step cache; None computes every step.
     kept:     where finished latents are looked up and kept; None always samples.
+    lead:     the frames after the first image that are given too, in the size of the plan.
     """
 
     request: WanRequest
@@ -62,6 +64,7 @@ class Run:
     check_memory: bool = True
     cache_threshold: float | None = None
     kept: KeptLatents | None = None
+    lead: tuple[Frame, ...] = ()
     tell: Tell = silent
 
     @property

@@ -13,6 +13,7 @@ import torch
 from ..loading.wan_model import WanModel
 from ..networks.helper_folder import companion_record
 from ..request.seeds import seed_of
+from ..video.frame_stream import Frame
 from ..weights.hashing import file_hash
 from .local_receipt import library_versions
 from .prepared_run import Run
@@ -71,6 +72,7 @@ def sampling_key(run: Run, pose_video: Path | None = None) -> str | None:
         "cache_threshold": run.cache_threshold,
         "task": run.request.task,
         "inputs": {name: file.sha256 for name, file in run.inputs.files.items()},
+        "lead": _hash_of(run.lead),
         "pose_video": None if pose_video is None else file_hash(pose_video),
         "expander": _expander(run),
         "family": model.family.name,
@@ -93,6 +95,13 @@ def sampling_key(run: Run, pose_video: Path | None = None) -> str | None:
 def _expander(run: Run) -> Mapping[str, Any] | None:
     folder = run.model.prompt_expander if getattr(run.request, "enable_prompt_expansion", None) else None
     return None if folder is None else companion_record(folder)
+
+
+def _hash_of(frames: tuple[Frame, ...]) -> str:
+    digest = hashlib.sha256()
+    for frame in frames:
+        digest.update(frame.tobytes())
+    return digest.hexdigest()
 
 
 def _content(file: Path) -> list[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import repeat
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -38,8 +39,17 @@ def conditions_of(run: Run) -> ImageConditions:
     if first is None:
         return ImageConditions()
     size = plan.width, plan.height
+    lead = [torch.from_numpy(np.array(frame)).float() / 255 for frame in run.lead]
     return encode_images(
-        run.model, first, last, size, plan.latent_shape, plan.frames_delivered, run.memory, run.progress
+        run.model,
+        first,
+        last,
+        size,
+        plan.latent_shape,
+        plan.frames_delivered,
+        run.memory,
+        run.progress,
+        lead=lead,
     )
 
 
@@ -71,6 +81,8 @@ def encode_images(
     frames: int,
     memory: Memory,
     progress: Progress,
+    *,
+    lead: Sequence[Tensor] = (),
 ) -> ImageConditions:
     """Encode the first and last image of a clip.
 
@@ -79,23 +91,26 @@ def encode_images(
     latent_shape: (C, T, H/8, W/8) of the clip.
     frames:       number of frames that are delivered. The last image is put on the last one, and on the
                   frames after it that fill its latent frame.
+    lead:         images of the frames after the first one: 4 n, so that whole latent frames are given.
     """
-    shown = [_to_signed(image, size) for image in (first, last) if image is not None]
+    given = [_to_signed(image, size) for image in (first, *lead)]
+    shown = [given[0], *([] if last is None else [_to_signed(last, size)])]
     if model.family.image_form == "frames":
-        one = (latent_shape[0], 1, *latent_shape[2:])
+        count = len(lead) // model.family.vae_stride[0] + 1
+        part = (latent_shape[0], count, *latent_shape[2:])
         latents = torch.zeros(1, *latent_shape)
-        latents[:, :, :1] = encode_with_tile_fallback(model, lambda: iter(shown[:1]), one, memory, progress)
-        return ImageConditions(latents=latents, frames=torch.arange(latent_shape[1]) == 0)
+        latents[:, :, :count] = encode_with_tile_fallback(model, lambda: iter(given), part, memory, progress)
+        return ImageConditions(latents=latents, frames=torch.arange(latent_shape[1]) < count)
     generated = (latent_shape[1] - 1) * model.family.vae_stride[0] + 1
     at_the_end = 0 if last is None else generated - frames + 1
 
     def clip() -> Iterator[Tensor]:
-        yield shown[0]
-        yield from repeat(torch.zeros_like(shown[0]), generated - 1 - at_the_end)
+        yield from given
+        yield from repeat(torch.zeros_like(shown[0]), generated - len(given) - at_the_end)
         yield from repeat(shown[-1], at_the_end)
 
     latents = encode_with_tile_fallback(model, clip, latent_shape, memory, progress)
-    mask = image_mask(latent_shape, last=at_the_end)
+    mask = image_mask(latent_shape, last=at_the_end, first=len(given))
     features = _features(model, shown, memory, progress) if model.family.uses_clip else None
     return ImageConditions(latents, mask, features)
 

@@ -7,7 +7,7 @@ and goes on with the first shot that was not.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
@@ -91,7 +91,7 @@ def buy_film(request: WanRequest, runner: str, out: Path, buy: Buy, progress: Pr
 
 def _bought(shot: FilmShot, before: list[_Bought], folder: FilmFolder, buy: Buy) -> _Bought:
     request = shot.request
-    if shot.join.kind == "continue":
+    if shot.join.given:
         image = folder.first_image(shot.number, _last_frame(before[-1].file))
         request = parse(request.kind, {**request.document(), "image_url": str(image)})
     job = buy(request, folder.path / f"shot-{shot.number + 1}.mp4")
@@ -117,7 +117,7 @@ def _last_frame(file: Path) -> Frame:
     return last[0]
 
 
-def _frames(bought: list[_Bought], number: int, _: Frame | None) -> FrameStream:
+def _frames(bought: list[_Bought], number: int, _: Sequence[Frame]) -> FrameStream:
     return read_frames(bought[number].file)
 
 

@@ -51,7 +51,7 @@ def check_film(
         if size is None and reports[0].resolved is not None and reports[0].resolved.size is not None:
             size = reports[0].resolved.size[:2]
     findings = [*dict.fromkeys(of_all(shots, reports)), *found]
-    ok = all(report.ok for report in reports) and not any(item.status == "impossible" for item in found)
+    ok = not any(finding.status == "impossible" for finding in findings)
     first = reports[0].resolved
     return Report(
         runner=runner,
@@ -84,6 +84,9 @@ def of_all(shots: Sequence[FilmShot], reports: Sequence[Report]) -> Iterator[Fin
                 yield shot.finding(finding)
         if shot.asked_s is not None:
             yield from _length(shot)
+        if shot.join.kind == "overlap" and report.runner != "local":
+            reason = "a provider takes one image to begin with; use continue, or run it here"
+            yield Finding(f"shots[{shot.number}].join", "impossible", shot.join.text(), None, reason)
 
 
 def _length(shot: FilmShot) -> Iterator[Finding]:

@@ -90,9 +90,9 @@ def shots_of(request: WanRequest, tasks: Collection[str] = (), fps: int = 16) ->
     problems = [problem for each in made if isinstance(each, RequestError) for problem in each.problems]
     found = [each for each in made if isinstance(each, FilmShot)]
     problems += [
-        Problem(f"shots[{at}].join", f"mixes {late.join.frames} frames", "mix fewer than both shots have")
+        Problem(f"shots[{at}].join", f"takes {late.join.doubled} frames", "take fewer than both shots have")
         for at, (early, late) in enumerate(pairwise(found), 1)
-        if not problems and late.join.frames and min(early.frames - late.join.frames, late.frames) < 1
+        if not problems and min(early.frames - late.join.frames, late.frames) < 1
     ]
     if problems:
         raise RequestError(problems)
@@ -147,11 +147,11 @@ def _film_shot(request: WanRequest, shot: Shot, number: int, tasks: Collection[s
         raise RequestError.of("join", f"got {shot.join!r}", "leave it out: there is no shot before the first")
     if shot.seconds is not None and shot.num_frames is not None:
         raise RequestError.of("seconds", "given together with num_frames", "give one of the two")
-    if join.kind == "continue":
+    if join.given:
         if shot.image_url is not None:
             fix = "leave it out, or join by cut"
             raise RequestError.of("image_url", "given to a shot that begins with the frame before", fix)
-        own["image_url"] = f"the last frame of shot {number}"
+        own["image_url"] = f"a frame of shot {number}"
     values = {"frames_per_second": fps, **whole, **own}
     if shot.seconds is not None:
         values["num_frames"] = generated_frames(round(shot.seconds * values["frames_per_second"]))

@@ -26,7 +26,7 @@ _LONGEST_S = 600
 class Shot(StrictModel):
     """One shot. What it leaves out is as the whole request says.
 
-    join: "cut", "continue", or "dissolve N"; see `joins.read_join`.
+    join: "cut", "continue", "overlap N" or "dissolve N"; see `joins.read_join`.
     """
 
     contract: ClassVar[str] = "Shot"

@@ -28,37 +28,39 @@ class Drift:
 
 
 def joined(
-    joins: Sequence[Join], shot: Callable[[int, Frame | None], FrameStream], drift: Drift
+    joins: Sequence[Join], shot: Callable[[int, Sequence[Frame]], FrameStream], drift: Drift
 ) -> Generator[Frame, None, None]:
     """Yield the frames of all shots as those of one video.
 
     joins: how each shot joins the one before.
-    shot:  returns the frames of a shot, given its number and the last frame of the shot before. It is called
-           when that frame is known.
+    shot:  returns the frames of a shot, given its number and the last frames of the shot before: those with
+           which it begins. It is called when they are known.
 
-    Holds as many frames as the longest dissolve mixes, and two more.
+    Holds as many frames as the longest overlap and the longest dissolve take, and two more.
     """
     ending: list[Frame] = []  # the end of the shot before, to be mixed
-    last: Frame | None = None
+    before: Sequence[Frame] = ()
     for number, join in enumerate(joins):
-        held = joins[number + 1].frames if number + 1 < len(joins) else 0
+        following = joins[number + 1] if number + 1 < len(joins) else Join("cut")
         recent: deque[Frame] = deque()
-        stream = shot(number, last)
+        last: deque[Frame] = deque(maxlen=following.given)
+        stream = shot(number, before)
         correct: Callable[[Frame], Frame] = _unchanged
         try:
             for index, frame in enumerate(stream):
-                if index == 0 and join.kind == "continue" and last is not None:
-                    drift.per_shot[number] = _difference(frame, last)
-                    correct = _like(frame, last) if drift.matched else _unchanged
-                    continue  # it is the frame before
-                last = correct(frame)
-                shown = _mixed(ending, index, last) if index < len(ending) else last
-                recent.append(shown)
-                if len(recent) > held:
+                if index < join.given:
+                    if index == join.given - 1:
+                        drift.per_shot[number] = _difference(frame, before[-1])
+                        correct = _like(frame, before[-1]) if drift.matched else _unchanged
+                    continue  # it was shown
+                made = correct(frame)
+                last.append(made)
+                recent.append(_mixed(ending, index, made) if index < len(ending) else made)
+                if len(recent) > following.mixed:
                     yield recent.popleft()
         finally:
             close(stream)
-        ending = list(recent)
+        ending, before = list(recent), tuple(last)
 
 
 def _unchanged(frame: Frame) -> Frame:

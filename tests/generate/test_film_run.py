@@ -7,19 +7,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import RequestError
+from wan_duet.pipelines.generate import local_run
+from wan_duet.pipelines.generate.conditions import ImageConditions
 from wan_duet.pipelines.generate.local_receipt import read_receipt
 from wan_duet.pipelines.generate.local_worker import LocalWorker
+from wan_duet.pipelines.generate.prepared_run import Run
 from wan_duet.pipelines.generate.result import Result
+from wan_duet.pipelines.generate.stages import encode
+from wan_duet.pipelines.generate.start_images import conditions_of
 from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
 from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import Finding, parse
 from wan_duet.pipelines.video.probe import probe
 from wan_duet.pipelines.video.read import read_frames
+from wan_duet.pipelines.video.read_image import read_image
 from wan_duet.pipelines.weights.lora.find import LoraSources
 
 WHOLE: dict[str, Any] = {
@@ -124,6 +133,40 @@ def test_a_stopped_video_without_a_seed_keeps_the_one_that_was_drawn(make: Make,
     result = make("shots", {"storyboard": BOARD, "seed": None}, out, again)
     assert again.sampled == 2
     assert result.receipt["request"]["seed"] == result.seed
+
+
+@pytest.mark.parametrize("frames", [5, 9])
+def test_an_overlap_gives_whole_latent_frames_of_the_shot_before(
+    make: Make, tmp_path: Path, frames: int
+) -> None:
+    seen: list[tuple[Run, ImageConditions, Tensor]] = []
+
+    def spied(run: Run) -> ImageConditions:
+        # The image is removed when the video is there.
+        conditions = conditions_of(run)
+        if conditions.mask is not None:
+            seen.append((run, conditions, read_image(run.inputs.files["image_url"].content)))
+        return conditions
+
+    board = f"13f: a red ball | 17f overlap {frames}: it moves up"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_run, "conditions_of", spied)
+        result = make("shots", {"storyboard": board}, tmp_path / "film.mp4")
+    assert result.receipt["frames"] == 13 + 17 - frames
+    run, conditions, first = seen[-1]
+    assert conditions.mask is not None
+    assert conditions.latents is not None
+    marked = conditions.mask[0, :, :, 0, 0].T.flatten().tolist()
+    assert marked == [1.0] * (frames + 3) + [0.0] * (17 - frames)
+    given = [first, *(torch.from_numpy(frame.copy()).float() / 255 for frame in run.lead)]
+    shown = list(read_frames(result.path))[13 - frames : 13]
+    assert all(
+        np.abs(one.numpy() * 255 - its).mean() < 4 for one, its in zip(given, shown, strict=True)
+    )  # the file is not lossless
+    shape = (16, (frames + 3) // 4, 8, 8)
+    signed = (one.movedim(-1, 0) * 2 - 1 for one in given)
+    alone = encode(run.model, signed, shape, DeviceMemory("cpu"), Silent())
+    assert torch.equal(conditions.latents[:, :, : shape[1]], alone)
 
 
 def test_findings_are_said_once_and_name_the_shot(make: Make, tmp_path: Path) -> None:

@@ -207,6 +207,20 @@ def test_the_5b_keeps_the_latent_of_the_picture_bit_for_bit(
     assert not torch.equal(finished[:, :, 1:], start[:, :, 1:])
 
 
+def test_the_5b_keeps_the_latents_of_the_frames_that_a_shot_goes_on_from(
+    model: Maker, pictures: dict[str, str]
+) -> None:
+    small, shape, size = model("wan2.2-ti2v-5b"), (48, 5, 4, 4), (64, 64)
+    first = read_image(Path(pictures["image_url"]))
+    lead = [first * (1 - number / 8) for number in range(1, 5)]
+    given = encode_images(small, first, None, size, shape, 17, MEMORY, Silent(), lead=lead)
+    assert given.frames is not None
+    assert given.frames.tolist() == [True, True, False, False, False]
+    assert given.latents is not None
+    assert given.latents[:, :, 1].any()
+    assert not given.latents[:, :, 2:].any()
+
+
 def test_a_picture_to_end_with_stands_on_the_last_frame_that_is_delivered(
     model: Maker, pictures: dict[str, str]
 ) -> None:

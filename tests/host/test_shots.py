@@ -40,7 +40,7 @@ def graph(defaults: dict[str, dict[str, Any]], **whole: Any) -> dict[str, Any]:
             request=["second", 0],
             prompt="it turns",
             join="dissolve",
-            dissolve_frames=2,
+            join_frames=2,
             seconds=0.5,
             image=["picture", 0],
         ),

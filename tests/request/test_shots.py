@@ -81,16 +81,23 @@ def test_any_text_is_read_or_refused_with_a_word(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "join"),
-    [("cut", Join("cut")), ("continue", Join("continue")), ("dissolve 4", Join("dissolve", 4))],
+    [
+        ("cut", Join("cut")),
+        ("continue", Join("continue")),
+        ("overlap 9", Join("overlap", 9)),
+        ("dissolve 4", Join("dissolve", 4)),
+    ],
 )
 def test_joins_are_read_and_written(text: str, join: Join) -> None:
     assert read_join(text, "join") == join
     assert join.text() == text
 
 
-@pytest.mark.parametrize("text", ["", "wipe", "dissolve", "dissolve 0", "dissolve x", "cut 3"])
+@pytest.mark.parametrize(
+    "text", ["", "wipe", "dissolve", "dissolve 0", "dissolve x", "cut 3", "overlap 4", "overlap 1"]
+)
 def test_other_joins_are_refused(text: str) -> None:
-    with pytest.raises(RequestError, match="give cut, continue, or dissolve N"):
+    with pytest.raises(RequestError, match="give cut, continue, overlap N"):
         read_join(text, "join")
 
 
@@ -122,7 +129,8 @@ def test_a_shot_overrides_the_whole_and_loras_choose_its_kind() -> None:
         ({"storyboard": "a", "shots": [{"prompt": "b"}]}, "storyboard: given together with shots"),
         ({"storyboard": "continue: a"}, "shots[0].join: got 'continue'"),
         ({"storyboard": "a | 5s contine: b"}, "shots[1].join: got 'contine'"),
-        ({"storyboard": "5f: a | 5f dissolve 5: b"}, "shots[1].join: mixes 5 frames"),
+        ({"storyboard": "5f: a | 1f continue: b"}, "shots[1].join: takes 1 frames"),
+        ({"storyboard": "5f: a | 5f dissolve 5: b"}, "shots[1].join: takes 5 frames"),
         ({"shots": [{"prompt": "a", "seconds": 1.0, "num_frames": 9}]}, "shots[0].seconds: given together"),
         (
             {"shots": [{"prompt": "a"}, {"prompt": "b", "join": "continue", "image_url": "x.png"}]},
@@ -149,6 +157,12 @@ def test_the_check_names_shots_and_says_what_seconds_become() -> None:
 def test_a_model_that_cannot_continue_is_refused() -> None:
     report = check(parse("shots", {"storyboard": FOX}), family=TEXT)
     assert [problem.field for problem in report.problems] == ["model"]
+
+
+def test_an_overlap_is_for_this_machine_alone() -> None:
+    request = parse("shots", {"storyboard": "17f: a | 17f overlap 5: b"})
+    assert check(request, family=TEXT, image_family=IMAGE).ok
+    assert [problem.field for problem in check(request, "fal").problems] == ["shots[1].join"]
 
 
 def test_one_family_may_do_both() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def levels(frames: Iterator[Frame]) -> list[int]:
     return [int(frame[0, 0, 0]) for frame in frames]
 
 
-def of(*shots: list[int]) -> Callable[[int, Frame | None], FrameStream]:
+def of(*shots: list[int]) -> Callable[[int, Sequence[Frame]], FrameStream]:
     return lambda number, _: iter(map(grey, shots[number]))
 
 
@@ -31,14 +31,25 @@ def test_a_cut_shows_every_frame() -> None:
 
 
 def test_the_frame_that_a_shot_continues_from_is_shown_once() -> None:
-    given: list[int | None] = []
+    given: list[list[int]] = []
 
-    def shot(number: int, before: Frame | None) -> FrameStream:
-        given.append(None if before is None else int(before[0, 0, 0]))
+    def shot(number: int, before: Sequence[Frame]) -> FrameStream:
+        given.append(levels(iter(before)))
         return iter(map(grey, [[1, 2], [2, 3], [3, 4]][number]))
 
     assert levels(joined([CUT, CONTINUE, CONTINUE], shot, Drift())) == [1, 2, 3, 4]
-    assert given == [None, 2, 3]
+    assert given == [[], [2], [3]]
+
+
+def test_a_shot_that_overlaps_is_given_the_frames_that_are_not_shown_again() -> None:
+    given: list[list[int]] = []
+
+    def shot(number: int, before: Sequence[Frame]) -> FrameStream:
+        given.append(levels(iter(before)))
+        return iter(map(grey, [[1, 2, 3, 4, 5, 6], [2, 3, 4, 5, 6, 7, 8]][number]))
+
+    assert levels(joined([CUT, Join("overlap", 5)], shot, Drift())) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert given == [[], [2, 3, 4, 5, 6]]
 
 
 def test_a_dissolve_mixes_by_equal_steps() -> None:
@@ -54,7 +65,7 @@ def test_a_dissolve_after_a_continued_shot_mixes_what_was_shown() -> None:
 def test_no_more_frames_are_held_than_are_mixed() -> None:
     alive: list[int] = []
 
-    def shot(number: int, _: Frame | None) -> FrameStream:
+    def shot(number: int, _: Sequence[Frame]) -> FrameStream:
         for index in range(50):
             alive.append(number * 50 + index)
             yield grey(index)
@@ -67,7 +78,7 @@ def test_no_more_frames_are_held_than_are_mixed() -> None:
 def test_a_shot_begins_when_the_one_before_is_shown() -> None:
     begun: list[int] = []
 
-    def shot(number: int, _: Frame | None) -> FrameStream:
+    def shot(number: int, _: Sequence[Frame]) -> FrameStream:
         begun.append(number)
         return iter([grey(1), grey(2)])
 
@@ -82,7 +93,7 @@ def test_a_shot_begins_when_the_one_before_is_shown() -> None:
 def test_the_shot_is_closed_when_nobody_reads_on() -> None:
     closed: list[bool] = []
 
-    def shot(number: int, _: Frame | None) -> FrameStream:
+    def shot(number: int, _: Sequence[Frame]) -> FrameStream:
         try:
             yield grey(number)
             yield grey(number)
