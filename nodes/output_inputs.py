@@ -13,6 +13,7 @@ __all__ = [
     "background_input",
     "codec_input",
     "container_input",
+    "hdr_input",
     "odd_input",
     "scene_threshold_input",
 ]
@@ -52,6 +53,17 @@ def alpha_input() -> io.Input:
         optional=True,
         tooltip="keep: transparency stays, in webm (vp9), mkv (ffv1), mov (prores-4444) and webp. flatten: "
         "it is laid over the background.",
+    )
+
+
+def hdr_input() -> io.Input:
+    return io.Combo.Input(
+        "hdr",
+        options=["tone-map", "keep"],
+        default="tone-map",
+        optional=True,
+        tooltip="What becomes of an HDR video. tone-map: SDR, which every screen shows. keep: HDR with 10 "
+        "bits, in h265 or av1 (mp4, webm, mkv).",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..pipelines.video.cuts import SCENE_THRESHOLD
@@ -23,6 +24,7 @@ from .output_inputs import (
     background_input,
     codec_input,
     container_input,
+    hdr_input,
     odd_input,
     scene_threshold_input,
 )
@@ -225,6 +227,7 @@ class WanDuetEncodeVideo(io.ComfyNode):
                 alpha_input(),
                 background_input(),
                 odd_input(),
+                hdr_input(),
             ],
             outputs=[io.Video.Output("video", tooltip="The video file.")],
             hidden=[io.Hidden.prompt, io.Hidden.extra_pnginfo, io.Hidden.unique_id],
@@ -250,10 +253,12 @@ class WanDuetEncodeVideo(io.ComfyNode):
         alpha: str = "flatten",
         background: str = "white",
         odd: str = "pad",
+        hdr: str = "tone-map",
     ) -> io.NodeOutput:
         from ..pipelines.video.edit import Edit, write_edited
         from ..pipelines.video.frame_pixels import background_of
         from ..pipelines.video.frames import image_frames
+        from ..pipelines.video.kept_hdr import hdr_tags
         from ..pipelines.video.source_clip import SourceWish, open_clip
 
         findings = NodeFindings(cls.hidden.unique_id)
@@ -283,13 +288,22 @@ class WanDuetEncodeVideo(io.ComfyNode):
 
         sound = audio_of(audio)
         if not is_video(images):
+            if hdr == "keep":
+                findings.notes_on("images", "images")("images are SDR: there is no HDR to keep")
             count, height, width = images.shape[:3]
             return written(
                 image_frames(images, behind), count, (width, height), rate(frames_per_second), sound
             )
         with file_of(images) as source:
             tell = findings.notes_on("images", source.name)
-            clip = open_clip(source, SourceWish(background=behind, with_sound=sound is None), tell)
+            if hdr == "keep":
+                wish = replace(wish, hdr=hdr_tags(source, source.name))
+                if wish.hdr is None:
+                    tell("it is SDR: there is no HDR to keep")
+            kept = wish.hdr is not None
+            clip = open_clip(
+                source, SourceWish(background=behind, with_sound=sound is None, keep_hdr=kept), tell
+            )
             size = (clip.facts.width, clip.facts.height)
             return written(clip.frames(), clip.count, size, clip.fps, sound or clip.sound)
 

@@ -26,6 +26,7 @@ from .terminal import TerminalProgress
 if TYPE_CHECKING:
     from ..vae.standalone import HasVae
     from ..video.edit import Edit
+    from ..video.kept_hdr import HdrTags
     from ..video.more_frames import Interpolator
     from ..video.probe import VideoFacts
 
@@ -82,13 +83,16 @@ def _probe(options: argparse.Namespace) -> int:
 
 
 def _convert(options: argparse.Namespace) -> int:
+    from ..video.colour import Colour
     from ..video.edit import Edit, write_edited
     from ..video.frame_pixels import background_of
+    from ..video.kept_hdr import HdrTags
     from ..video.source_clip import SourceWish, draw_between, open_clip
     from ..video.tags import content_tags
 
-    keeps_alpha = options.alpha == "keep"
-    form_wish = FormatWish(options.codec, keeps_alpha)
+    keeps_alpha, keeps_hdr = options.alpha == "keep", options.hdr == "keep"
+    any_hdr = HdrTags(Colour()) if keeps_hdr else None
+    form_wish = FormatWish(options.codec, keeps_alpha, options.bit_depth > 8, any_hdr)
     form = _checked_output(options, form_wish)
     wish = SourceWish(
         options.fps,
@@ -98,7 +102,9 @@ def _convert(options: argparse.Namespace) -> int:
         salvage=options.salvage,
     )
     with input_file(options.file) as source, output_file(options.output, form.container.name) as out:
-        clip = open_clip(source, wish)
+        if keeps_hdr:
+            form_wish = replace(form_wish, hdr=_kept(source, options.file))
+        clip = open_clip(source, replace(wish, keep_hdr=form_wish.hdr is not None))
         facts = clip.facts
         if facts.audio is not None and not form.sound and not options.no_audio:
             name = form.container.name
@@ -107,6 +113,8 @@ def _convert(options: argparse.Namespace) -> int:
         needed = edit.between > 0 or (clip.is_resampled and edit.interpolator != "none")
         if needed and keeps_alpha:
             raise RequestError.of("--alpha", "keep, with new frames", "give flatten, or no --interpolator")
+        if needed and form_wish.hdr is not None:
+            raise RequestError.of("--hdr", "keep, with new frames", "give tone-map, or no --interpolator")
         memory = DeviceMemory(options.device)
         interpolator = _interpolator(options, edit, memory, facts.width, facts.height) if needed else None
         clip, edit = draw_between(clip, edit, interpolator)
@@ -126,6 +134,16 @@ def _convert(options: argparse.Namespace) -> int:
         )
         _show_written(options, form, written)
     return 0
+
+
+def _kept(source: Path, name: Path) -> HdrTags | None:
+    """Return what stands beside the HDR of a file. None, and says so, if it is SDR."""
+    from ..video.kept_hdr import hdr_tags
+
+    tags = hdr_tags(source, str(name))
+    if tags is None:
+        print(f"{name} is SDR: there is no HDR to keep", file=sys.stderr)
+    return tags
 
 
 def _sheet(options: argparse.Namespace) -> int:
@@ -160,7 +178,7 @@ def _decode(options: argparse.Namespace) -> int:
     from ..video.edit import Edit
     from ..video.latent_file import read_latents
 
-    form_wish = FormatWish(options.codec)
+    form_wish = FormatWish(options.codec, deep=options.bit_depth > 8)
     form = _checked_output(options, form_wish)
     with input_file(options.file) as source:
         file = read_latents(source)

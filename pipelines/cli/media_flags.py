@@ -15,6 +15,8 @@ from .subcommands import add_interpolator_folders
 __all__ = ["add_edit_flags", "add_source_flags", "at_least_one"]
 
 _ALPHA = ("flatten", "keep")
+_BIT_DEPTHS = (8, 10)
+_HDR = ("tone-map", "keep")
 _INTERPOLATORS = ("none", "flow", "film", "rife")
 _MOST_BETWEEN = 16
 _FASTEST_FPS = 1000
@@ -32,6 +34,12 @@ def add_source_flags(parser: argparse.ArgumentParser) -> None:
         default="flatten",
         help="keep transparency (vp9, ffv1, prores-4444, webp, png, exr), or lay it over the background; "
         "default: flatten",
+    )
+    parser.add_argument(
+        "--hdr",
+        choices=_HDR,
+        default="tone-map",
+        help="turn HDR into SDR, or keep it with 10 bits (h265, av1); default: tone-map",
     )
     parser.add_argument(
         "--odd",
@@ -94,6 +102,13 @@ def add_edit_flags(parser: argparse.ArgumentParser, fps: str) -> None:
         metavar="T",
         help="above it, 0 to 1, two frames are of different shots and nothing is drawn between them; 1 finds "
         "no cuts; default: 0.3",
+    )
+    parser.add_argument(
+        "--bit-depth",
+        type=int,
+        choices=_BIT_DEPTHS,
+        default=8,
+        help="10: smoother gradients (h264, h265, av1; ProRes always has them); default: 8",
     )
     parser.add_argument("--quality", choices=QUALITIES, help="default: high; .mkv is always lossless")
     parser.add_argument("--write-mode", choices=WRITE_MODES, help="default: balanced")

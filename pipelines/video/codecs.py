@@ -34,6 +34,7 @@ class Codec:
     tag:       four letters that name the codec in MP4 and MOV, where libav's own do not play everywhere.
     sound:     encoder of the sound beside it, if not the usual one of the container.
     least:     the smallest width and height, in pixels.
+    holds_hdr: whether the side data of HDR fits in.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Codec:
     tag: str = ""
     sound: str = ""
     least: int = 1
+    holds_hdr: bool = False
 
     @property
     def is_rgb(self) -> bool:
@@ -124,6 +126,7 @@ _ALL = (
         short={"x265-params": f"{_X265}:bframes=0"},
         tag="hvc1",  # Apple's players take no hev1
         least=16,
+        holds_hdr=True,
     ),
     Codec(
         "av1",
@@ -135,6 +138,7 @@ _ALL = (
         qualities=_each("crf", "46", "36", "26", "12"),
         modes=_modes("preset", "10", "8", "5"),
         least=16,
+        holds_hdr=True,
     ),
     Codec(
         "vp9",

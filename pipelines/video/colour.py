@@ -18,6 +18,7 @@ __all__ = [
     "Colour",
     "ContentLight",
     "MasteringDisplay",
+    "codes_of",
     "colour_of",
     "content_light",
     "mastering_display",
@@ -93,6 +94,20 @@ def colour_of(stream: av.VideoStream, content: Path | bytes) -> Colour:
         _TRANSFERS.get(int(context.color_trc), UNKNOWN),
         dolby_vision_of(stream, content),
     )
+
+
+def codes_of(hdr: Colour) -> tuple[int, int, int, int]:
+    """Return range, matrix, primaries and transfer of HDR as codes. What is not stated is as usual in HDR."""
+    return (
+        _code(_RANGES, hdr.range, 1),
+        _code(_MATRICES, hdr.matrix, 9),
+        _code(_PRIMARIES, hdr.primaries, 9),
+        _code(_TRANSFERS, hdr.transfer, 16),
+    )
+
+
+def _code(words: Mapping[int, str], said: str, usual: int) -> int:
+    return next((code for code, word in words.items() if word == said), usual)
 
 
 def mastering_display(frame: av.VideoFrame) -> MasteringDisplay | None:

@@ -25,7 +25,8 @@ class Tally:
 
     def missing(self, stream: av.VideoStream, frames: int) -> int:
         """Return how many frames of `stream` the file should have beside the `frames` that were decoded."""
-        indexed = len(stream.index_entries) - self.cut[stream.index]
+        entries = getattr(stream, "index_entries", ())  # PyAV 16.0 has none
+        indexed = len(entries) - self.cut[stream.index]
         return max(indexed, self.sent[stream.index], frames) - frames
 
 

@@ -14,7 +14,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import numpy as np
 
 from ..errors import MediaError
 from ..files.on_disk import FileInUseError
@@ -78,7 +77,7 @@ def encode_video(
 
     try:
         form = format_of(path, wish)
-        options = form.codec.encoder_options(quality, write_mode, frame_count)
+        options = form.encoder_options(quality, write_mode, frame_count)
         fitting = _fitting_tags(storable_tags(tags or {}), form, path.name)
         spec = FileSpec(form, width, height, fps, frame_count, options, fitting, audio)
         _check(spec)
@@ -179,9 +178,9 @@ def _write_all(
             progress.check()
             if done == count:
                 raise MediaError(f"the video has more than the {count} frames that were announced")
-            if frame.shape != shape or frame.dtype != np.uint8:
+            if frame.shape != shape or frame.dtype != spec.form.dtype:
                 raise MediaError(
-                    f"frame {done} is {frame.dtype} {frame.shape}; this video takes uint8 "
+                    f"frame {done} is {frame.dtype} {frame.shape}; this video takes {spec.form.dtype} "
                     f"(H, W, {shape[2]}) = {shape}"
                 )
             if len(pending) == _AHEAD:

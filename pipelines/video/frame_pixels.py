@@ -13,7 +13,7 @@ from PIL import ImageColor
 
 from ..errors import RequestError
 from .frame_stream import Frame
-from .hdr_frames import ToSdr
+from .hdr_frames import FromHdr
 
 __all__ = ["WHITE", "Background", "Look", "background_of", "flat", "over_background", "rgb", "shown_size"]
 
@@ -31,12 +31,12 @@ class Look:
 
     pixel_aspect: width of a stored pixel by its height.
     background:   RGB, 0 to 255, behind transparency. None keeps it.
-    to_sdr:       the conversion of HDR frames. None for SDR.
+    from_hdr:     the conversion of HDR frames. None for SDR.
     """
 
     pixel_aspect: Fraction = Fraction(1)
     background: Background = WHITE
-    to_sdr: ToSdr | None = None
+    from_hdr: FromHdr | None = None
 
 
 def background_of(text: str) -> tuple[int, int, int]:
@@ -74,10 +74,10 @@ def flat(frame: av.VideoFrame, look: Look) -> Frame:
         or any(part.is_alpha for part in frame.format.components)
     )
     size = shown_size(frame.width, frame.height, look.pixel_aspect)
-    if look.to_sdr is None:
+    if look.from_hdr is None:
         pixels = _converted(frame, "rgba" if has_alpha else "rgb24", size)
     else:
-        pixels = look.to_sdr(frame, size)
+        pixels = look.from_hdr(frame, size)
         if has_alpha:
             pixels = np.dstack((pixels, _converted(frame, "rgba", size)[..., 3]))
     if has_alpha and look.background is not None:

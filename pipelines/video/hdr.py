@@ -36,12 +36,12 @@ def unreadable(colour: Colour) -> str:
     return ""
 
 
-def hdr_note(colour: Colour) -> str:
-    """Return what readers do with HDR or Dolby Vision. Empty for other colours."""
+def hdr_note(colour: Colour, *, kept: bool = False) -> str:
+    """Return what readers do with HDR or Dolby Vision. Empty for other colours. kept: HDR stays."""
     notes = []
     if colour.dolby_vision is not None:
         notes.append(f"{colour.dolby_vision}: its base layer is read, without Dolby's metadata")
-    if colour.hdr is not None:
+    if colour.hdr is not None and not kept:
         notes.append(f"HDR ({colour.hdr}) is tone-mapped to SDR, with white at {WHITE_NITS:g} cd/m2")
     return "; ".join(notes)
 

@@ -9,7 +9,7 @@ from contextlib import suppress
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import av
 import numpy as np
@@ -23,10 +23,10 @@ from .frame_stream import Frame
 from .open_media import exact_fraction, open_media
 from .tone_map import HdrTransfer, Signal, ToneMap, grey_nits
 
-__all__ = ["ToSdr", "peak_nits", "to_sdr"]
+__all__ = ["FromHdr", "as_it_is", "peak_nits", "to_sdr"]
 
-ToSdr: TypeAlias = Callable[[av.VideoFrame, tuple[int, int]], Frame]
-"""Converts a frame to a size (width, height)."""
+FromHdr: TypeAlias = Callable[[av.VideoFrame, tuple[int, int]], Frame]
+"""Converts an HDR frame to a size (width, height)."""
 
 _USUAL_PEAK_NITS = 1000.0  # of a clip without a readable key frame: the nominal peak of HLG, BT.2100 table 5
 _STEP_S = Fraction(1, 2)  # at least, between two key frames that are measured
@@ -43,7 +43,7 @@ _WEIGHTS: Mapping[str, tuple[float, float]] = {
 }
 
 
-def to_sdr(colour: Colour, content: Path | bytes) -> ToSdr | None:
+def to_sdr(colour: Colour, content: Path | bytes) -> FromHdr | None:
     """Return the conversion of the frames of an HDR file to a size. None for SDR, which needs none.
 
     Its first call measures the file, see `peak_nits`.
@@ -65,6 +65,11 @@ def to_sdr(colour: Colour, content: Path | bytes) -> ToSdr | None:
             return np.concatenate([*threads.map(strip, range(0, len(parts), _STRIP_ROWS))])
 
     return convert
+
+
+def as_it_is(frame: av.VideoFrame, size: tuple[int, int]) -> Frame:
+    """Return the Y'CbCr of a frame with 16 bits, (H, W, 3), where HDR is kept."""
+    return cast(Frame, _parts(frame, size))
 
 
 def peak_nits(content: Path | bytes, colour: Colour) -> float:

@@ -36,4 +36,4 @@ def hdr_picture(file: Path | bytes, name: str) -> Frame | None:
         if colour.hdr is None:
             return None  # its HDR version is stated beside it
         require_readable(colour, name)
-        return flat(next(container.decode(stream)), Look(Fraction(1), to_sdr=to_sdr(colour, file)))
+        return flat(next(container.decode(stream)), Look(Fraction(1), from_hdr=to_sdr(colour, file)))

@@ -15,6 +15,7 @@ from av.container import OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 
 from .audio import AudioTrack
+from .colour import codes_of
 from .frame_stream import Frame
 from .frame_writer import FileSpec
 from .open_media import libav_name
@@ -92,13 +93,20 @@ def _add_stream(output: OutputContainer, spec: FileSpec) -> av.VideoStream:
     context.color_primaries = context.color_trc = _BT709
     context.colorspace = _RGB if codec.is_rgb else _BT709
     context.color_range = ColorRange.JPEG if codec.is_rgb else ColorRange.MPEG
+    if spec.form.hdr is not None:
+        tags = codes_of(spec.form.hdr.colour)
+        context.color_range, context.colorspace, context.color_primaries, context.color_trc = tags
     if codec.tag and spec.form.container.name in ("mp4", "mov"):
         context.codec_tag = codec.tag
     return stream
 
 
 def converted(frame: Frame, form: VideoFormat) -> av.VideoFrame:
-    """Return an RGB or RGBA frame in the pixel format of the file."""
+    """Return an RGB or RGBA frame, or one of kept HDR, in the pixel format of the file."""
+    if form.hdr is not None:
+        kept = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="yuv444p16le")
+        same = {"src_colorspace": Colorspace.ITU709, "dst_colorspace": Colorspace.ITU709}
+        return kept.reformat(format=form.pix_fmt, **same, **_ONE_THREAD)
     source = "rgba" if form.alpha else "rgb24"
     video_frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=source)
     if form.codec.is_rgb:

@@ -19,7 +19,7 @@ from .deinterlace import deinterlaced
 from .frame_pixels import WHITE, Background, Look, over_background, rgb
 from .frame_stream import Frame, FrameStream
 from .hdr import require_readable
-from .hdr_frames import to_sdr
+from .hdr_frames import as_it_is, to_sdr
 from .open_media import exact_fraction, open_animation, open_media
 
 __all__ = ["SOME_RATE", "TimedFrame", "read_frames", "read_timed_frames", "timed"]
@@ -51,21 +51,24 @@ class TimedFrame:
 
 
 def read_timed_frames(
-    content: Path | bytes, *, background: Background = WHITE, salvage: bool = False
+    content: Path | bytes, *, background: Background = WHITE, salvage: bool = False, keep_hdr: bool = False
 ) -> Iterator[TimedFrame]:
     """Yield the frames of the first video stream with their times. Raises as `read_frames`.
 
     background: RGB, 0 to 255, behind transparency. None keeps it: the frames are (H, W, 4).
     salvage:    leave out what is damaged.
+    keep_hdr:   the frames of an HDR video are Y'CbCr with 16 bits. Else they are tone-mapped.
     """
     name = "the video" if isinstance(content, bytes) else str(content)
     is_webp = content[8:12] == b"WEBP" if isinstance(content, bytes) else content.suffix.lower() == ".webp"
     if is_webp:
         return _animation(content, name, background)
-    return _video(content, name, background, salvage)
+    return _video(content, name, background, salvage, keep_hdr)
 
 
-def _video(content: Path | bytes, name: str, background: Background, salvage: bool) -> Iterator[TimedFrame]:
+def _video(
+    content: Path | bytes, name: str, background: Background, salvage: bool, keep_hdr: bool
+) -> Iterator[TimedFrame]:
     try:
         with open_media(content) as container:
             stream = picture_stream(container, name)
@@ -74,7 +77,8 @@ def _video(content: Path | bytes, name: str, background: Background, salvage: bo
             colour = colour_of(stream, content)
             require_readable(colour, name)
             aspect = exact_fraction(stream.sample_aspect_ratio) or Fraction(1)
-            look = Look(aspect, background, to_sdr(colour, content))
+            from_hdr = as_it_is if keep_hdr and colour.hdr is not None else to_sdr(colour, content)
+            look = Look(aspect, background, from_hdr)
             frames: Iterator[av.VideoFrame] = decoded(container, [stream], salvage=salvage)
             start = None
             for frame, at, end in timed(deinterlaced(frames, name), stream):

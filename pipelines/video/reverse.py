@@ -25,7 +25,7 @@ def reversed_stream(stream: FrameStream, folder: Path) -> FrameStream:
     try:
         with tempfile.TemporaryFile(prefix="wan-duet-", dir=folder) as spool:
             shape: tuple[int, ...] = ()
-            count = 0
+            count, kind = 0, np.dtype(np.uint8)
             for frame in stream:
                 shape = shape or frame.shape
                 if frame.shape != shape:
@@ -33,12 +33,13 @@ def reversed_stream(stream: FrameStream, folder: Path) -> FrameStream:
                         f"cannot reverse the video: frame {count} is {frame.shape[1]}x{frame.shape[0]}, "
                         f"the ones before are {shape[1]}x{shape[0]}; all must have one size"
                     )
+                kind = frame.dtype  # 16 bits where HDR is kept
                 spool.write(np.ascontiguousarray(frame).data)
                 count += 1
-            size_bytes = int(np.prod(shape))
+            size_bytes = int(np.prod(shape)) * kind.itemsize
             for index in reversed(range(count)):
                 spool.seek(index * size_bytes)
-                yield np.frombuffer(spool.read(size_bytes), np.uint8).reshape(shape)
+                yield np.frombuffer(spool.read(size_bytes), kind).reshape(shape)
     except OSError as error:
         raise MediaError(
             f"cannot keep the frames to reverse in {folder}: {error}; "

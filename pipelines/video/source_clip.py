@@ -38,6 +38,7 @@ class SourceWish:
     with_sound:   read the sound too. audio_track: its number, 0 is the first.
     salvage:      leave out what is damaged.
     scene_threshold: as of an `Edit`, for frames that are drawn.
+    keep_hdr:     as of `read_timed_frames`.
     """
 
     fps: Fraction | None = None
@@ -47,6 +48,7 @@ class SourceWish:
     audio_track: int = 0
     salvage: bool = False
     scene_threshold: float = SCENE_THRESHOLD
+    keep_hdr: bool = False
 
 
 _AS_IT_IS = SourceWish()
@@ -70,7 +72,10 @@ class SourceClip:
     def frames(self) -> FrameStream:
         """Yield the frames. One source frame is held, and the one after it if frames are drawn between."""
         timed_frames = read_timed_frames(
-            self.facts.path, background=self.wish.background, salvage=self.wish.salvage
+            self.facts.path,
+            background=self.wish.background,
+            salvage=self.wish.salvage,
+            keep_hdr=self.wish.keep_hdr,
         )
         if self.wish.interpolator is None:
             return _nearest(timed_frames, self)
@@ -130,7 +135,7 @@ def _notes(clip: SourceClip) -> list[str]:
     facts, found = clip.facts, []
     if facts.lost_frames:
         found.append(f"{facts.lost_frames} frames are damaged or missing and left out")
-    if of_colour := hdr_note(facts.colour):
+    if of_colour := hdr_note(facts.colour, kept=clip.wish.keep_hdr):
         found.append(of_colour)
     if facts.interlaced:
         found.append("interlaced frames are deinterlaced")

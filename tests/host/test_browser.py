@@ -82,6 +82,7 @@ APPENDED_SINCE = {
         "alpha": "flatten",
         "background": "white",
         "odd": "pad",
+        "hdr": "tone-map",
     },
     "WanDuetEncodePrompt": {"prompt_syntax": "plain"},
     "WanDuetCheck": {"novita_model": "Wan 2.1"},

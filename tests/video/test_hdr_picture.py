@@ -14,8 +14,8 @@ from PIL import Image
 from wan_duet.pipelines.video.hdr import note_on_colours
 from wan_duet.pipelines.video.read_image import read_image
 
+from .hdr_clips import RED, SKIN, WHITE, hdr_frame, signal_of
 from .hdr_reference import of_sdr
-from .test_hdr import RED, SKIN, WHITE, hdr_frame, signal_of
 
 
 def write_png(path: Path, pixels: np.ndarray, transfer: int) -> Path:
