@@ -97,7 +97,7 @@ def _names(model: AnyModel) -> dict[str, list[str]]:
     if isinstance(model, HostModel):
         return {name: [facts.file] for name, facts in model.facts.items()}
     return {
-        name: [*map(_name, recipe.files), *titles_of(recipe.files[0])]  # shards have one title
+        name: [*map(_name, recipe.files), *(title for file in recipe.files[:1] for title in titles_of(file))]
         for name, recipe in model.experts.items()
     }
 
