@@ -14,7 +14,13 @@ from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.request import RUNNERS
 
-TEXTS = {"image_url": "a.png", "video_url": "a.mp4", "audio_url": "a.wav"}
+TEXTS = {
+    "image_url": "a.png",
+    "video_url": "a.mp4",
+    "audio_url": "a.wav",
+    "start_image_url": "a.png",
+    "video_urls": "a.mp4\nb.mp4",
+}
 LORA = {"path": "some/lora", "transformer": "high"}
 
 
