@@ -19,13 +19,16 @@ from ..errors import MediaError
 from .chosen_streams import sound_stream
 from .frame_stream import close
 from .open_media import open_media
-from .sound import Samples, Sound
+from .sound import Samples, Sound, sound_frame, stored_samples
 
 log = logging.getLogger(__name__)
 
 __all__ = ["Audio", "AudioTrack", "mono_at", "read_audio"]
 
 _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
+# Layouts whose speakers a reader of ffmpeg's AAC finds again (8.0, asked). Of others it only counts channels.
+_NAMED_BY_AAC = {"mono", "stereo", "2.1", "3.0", "3.0(back)", "4.0", "quad", "5.0", "5.1", "7.1"}
+_SIDE_AS_BACK = {"quad(side)": "quad", "5.0(side)": "5.0", "5.1(side)": "5.1"}
 _ANY_RATE = 48_000  # supported by every encoder that we use
 
 
@@ -97,10 +100,10 @@ class AudioTrack:
             now = self._rest[:, : until - self._at]
             self._rest = self._rest[:, now.shape[1] :]
             if now.shape[1]:
-                self._encode(np.ascontiguousarray(now, np.float32))
+                self._encode(now)
 
     def _encode(self, samples: Samples) -> None:
-        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout=self._layout)
+        frame = sound_frame(samples, self._layout)
         frame.sample_rate, frame.pts, frame.time_base = self._rate, self._at, Fraction(1, self._rate)
         self._at += samples.shape[1]
         self._output.mux(self._stream.encode(frame))
@@ -114,13 +117,18 @@ class AudioTrack:
 
 
 def _writable_layout(encoder: str, layout: str, rate: int) -> str:
-    """Return the layout that `encoder` writes for `layout`. Says so if the channels must be mixed."""
+    """Return the layout that `encoder` writes for `layout`. Says so if it is another, or not stored whole."""
     channels = av.AudioLayout(layout).nb_channels
-    for candidate in (layout, _LAYOUTS.get(channels, ""), "5.1" if channels > 5 else "", "stereo"):
+    first = _SIDE_AS_BACK.get(layout, layout) if encoder == "aac" else layout
+    for candidate in (first, _LAYOUTS.get(channels, ""), "5.1" if channels > 5 else "", "stereo"):
         if candidate and _encodes(encoder, candidate, rate):
             if candidate != layout:
                 log.warning(
                     "the sound is mixed from %s to %s: all that %s stores", layout, candidate, encoder
+                )
+            if encoder == "aac" and candidate not in _NAMED_BY_AAC:
+                log.warning(
+                    "aac stores the %d channels of %s, but not the place of each", channels, candidate
                 )
             return candidate
     raise MediaError(f"{encoder} cannot store a sound of {channels} channels; leave the sound out")
@@ -151,11 +159,13 @@ def read_audio(file: Path | bytes) -> Audio | None:
                 return None
             rate = stream.codec_context.sample_rate
             layout = stream.codec_context.layout.name
-            resampler = av.AudioResampler(format="fltp", layout=_known(layout), rate=rate)
+            resampler = av.AudioResampler(format="flt", layout=_known(layout), rate=rate)
             parts = [
-                part.to_ndarray() for frame in container.decode(stream) for part in resampler.resample(frame)
+                stored_samples(part)
+                for frame in container.decode(stream)
+                for part in resampler.resample(frame)
             ]
-            parts += [part.to_ndarray() for part in resampler.resample(None)]
+            parts += [stored_samples(part) for part in resampler.resample(None)]
     except (OSError, ValueError, av.FFmpegError) as error:
         raise MediaError(f"cannot read the sound of {name}: {error}; leaving the sound out works") from error
     if not parts:
@@ -169,7 +179,7 @@ def mono_at(audio: Audio, rate: int) -> npt.NDArray[np.float32]:
     if audio.rate == rate:
         return mono
     resampler = av.AudioResampler(format="fltp", layout="mono", rate=rate)
-    sound = av.AudioFrame.from_ndarray(np.ascontiguousarray(mono[None]), format="fltp", layout="mono")
+    sound = sound_frame(mono[None], "mono")
     sound.sample_rate, sound.pts, sound.time_base = audio.rate, 0, Fraction(1, audio.rate)
     parts = [part.to_ndarray()[0] for given in (sound, None) for part in resampler.resample(given)]
     count = max(round(len(mono) * rate / audio.rate), 1)

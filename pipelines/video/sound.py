@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import av
 import numpy as np
@@ -17,13 +17,15 @@ from .chosen_streams import sound_stream
 from .decoding import decoded
 from .open_media import exact_fraction, open_media
 
-__all__ = ["FileSound", "Samples", "Sound", "usual_layout"]
+__all__ = ["FileSound", "Samples", "Sound", "sound_frame", "stored_samples", "usual_layout"]
 
 Samples = npt.NDArray[np.float32]
 """(channels, n) float32, -1 to 1."""
 
 # The usual layout of each number of channels, where a file names none.
 _LAYOUTS = ("mono", "stereo", "2.1", "quad", "5.0", "5.1", "6.1", "7.1")
+# From so many channels on, PyAV 18.1 reads beyond the planes of a planar frame, which ends the process.
+_PLANES_END = 8
 _JITTER_S = 0.015  # less than half a frame at 30 fps; some containers round times, or state them roughly
 
 
@@ -101,17 +103,35 @@ def _float_samples(frame: av.AudioFrame, rate: int, layout: str) -> Iterator[Sam
         resampler = av.AudioResampler(format="fltp", layout=layout, rate=rate)
         for given in (frame, None):
             for part in resampler.resample(given):
-                yield np.asarray(part.to_ndarray(), np.float32)
+                yield np.asarray(stored_samples(part), np.float32)
         return
     # Not by a resampler: it would mix where the file does not name its channels.
-    stored = frame.to_ndarray()
-    planes = stored if frame.format.is_planar else stored.reshape(-1, channels).T
+    planes = stored_samples(frame)
     if planes.dtype.kind == "f":
         yield planes.astype(np.float32)
         return
     middle = 128 if planes.dtype == np.uint8 else 0
     full = 2.0 ** (8 * planes.dtype.itemsize - 1)
     yield ((planes.astype(np.float64) - middle) / full).astype(np.float32)
+
+
+def stored_samples(frame: av.AudioFrame) -> npt.NDArray[Any]:
+    """Return the samples of a frame: (channels, n), in the type in which they are stored."""
+    channels = frame.layout.nb_channels
+    if frame.format.is_planar and channels < _PLANES_END:
+        return np.asarray(frame.to_ndarray())
+    parts = [frame]
+    if frame.format.is_planar:
+        packer = av.AudioResampler(format=frame.format.packed, layout=frame.layout, rate=frame.sample_rate)
+        parts = [part for given in (frame, None) for part in packer.resample(given)]
+    packed = np.concatenate([part.to_ndarray() for part in parts], 1)
+    return np.asarray(packed.reshape(-1, channels).T)
+
+
+def sound_frame(samples: Samples, layout: str) -> av.AudioFrame:
+    """Return a frame with `samples`, not planar, so that it may have any number of channels."""
+    packed = np.ascontiguousarray(samples.T, np.float32).reshape(1, -1)
+    return av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
 
 
 def _place_of(frame: av.AudioFrame, rate: int, start_s: Fraction) -> int | None:
