@@ -1,11 +1,12 @@
 """What a clip takes in memory on its way into a file, at most, by its length.
 
     python bench/media_memory.py [--source vae] [--edits plain reverse flow gif] [--frames 49 201 801]
-                                 [--sizes 320x176 640x352] [-o OUT.json]
+                                 [--sizes 320x176 640x352] [--sound-seconds 60 1800] [-o OUT.json]
 
-Prints JSON: bytes above the start, per size, edit and number of frames. Each case is a fork of its own,
-because the peak of a process never falls. The VAE is so narrow that the frames, and not the network, are what
-counts. Linux only.
+Prints JSON: bytes above the start, per size, edit and number of frames, and by the length of a stereo sound
+beside one small frame per second; a slope is what a frame or a second more takes. Each case is a fork of its
+own, because the peak of a process never falls. The VAE is so narrow that the frames, and not the network, are
+what counts. Linux only.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import tempfile
+import wave
 from collections.abc import Iterator
 from datetime import date
 from fractions import Fraction
@@ -29,6 +31,9 @@ from wan_duet.pipelines.vae.decode import stream_decode
 from wan_duet.pipelines.video.edit import Edit, write_edited
 from wan_duet.pipelines.video.frame_stream import Frame, FrameStream
 from wan_duet.pipelines.video.frames import video_frames
+from wan_duet.pipelines.video.sound import FileSound
+
+SOUND_RATE = 48_000
 
 EDITS = {
     "plain": Edit(Fraction(16)),
@@ -45,6 +50,7 @@ def main() -> None:
     parser.add_argument("--edits", choices=EDITS, nargs="+", default=["plain", "reverse"])
     parser.add_argument("--frames", type=int, nargs="+", default=[49, 201, 801])
     parser.add_argument("--sizes", nargs="+", default=["320x176"], metavar="WxH")
+    parser.add_argument("--sound-seconds", type=int, nargs="+", default=[])
     parser.add_argument("-o", "--out", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -62,6 +68,14 @@ def main() -> None:
             write(9, name, width, height)  # what is loaded once does not count
             return {count: peak_of(partial(write, count, name, width, height)) for count in given.frames}
 
+        def heard(seconds: int) -> int:
+            file = Path(folder, f"{seconds}.wav")
+            write_tone(file, seconds)
+            return peak_of(partial(write_with_sound, file, seconds))
+
+        if given.sound_seconds:
+            write_with_sound(write_tone(Path(folder, "warm.wav"), 5), 5)
+        sound = {seconds: heard(seconds) for seconds in given.sound_seconds}
         found = {
             "date": str(date.today()),
             "source": given.source,
@@ -70,10 +84,41 @@ def main() -> None:
                 size: {name: peaks(name, *both) for name in given.edits} for size, both in sides.items()
             },
         }
+    found["slope_bytes_per_frame"] = {
+        size: {name: slope(peak) for name, peak in edits.items()}
+        for size, edits in found["peak_bytes"].items()
+    }
+    if sound:
+        found["sound_bytes_per_second"] = SOUND_RATE * 2 * 4
+        found["peak_bytes_by_seconds_of_sound"] = sound
+        found["slope_bytes_per_second_of_sound"] = slope(sound)
     text = json.dumps(found, indent=2)
     if given.out is not None:
         given.out.write_text(text + "\n", encoding="utf-8")
     print(text)
+
+
+def slope(peaks: dict[int, int]) -> float:
+    """Return the bytes by which the peak grows for each one more, between the smallest and the largest."""
+    least, most = min(peaks), max(peaks)
+    return round((peaks[most] - peaks[least]) / max(most - least, 1), 1)
+
+
+def write_tone(file: Path, seconds: int) -> Path:
+    tone = (np.sin(np.arange(SOUND_RATE) * 2 * np.pi * 440 / SOUND_RATE) * 10_000).astype("<i2")
+    with wave.open(str(file), "wb") as out:
+        out.setnchannels(2)
+        out.setsampwidth(2)
+        out.setframerate(SOUND_RATE)
+        for _ in range(seconds):
+            out.writeframes(np.repeat(tone, 2).tobytes())
+    return file
+
+
+def write_with_sound(file: Path, seconds: int) -> None:
+    sound = FileSound(file, SOUND_RATE, "stereo", Fraction(0))
+    edit, size = Edit(Fraction(1)), {"width": 64, "height": 48}
+    write_edited(drawn(seconds, **size), file.with_suffix(".mp4"), edit, count=seconds, **size, audio=sound)
 
 
 def decoded(count: int, width: int, height: int) -> FrameStream:

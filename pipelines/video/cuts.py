@@ -1,8 +1,9 @@
 """Finds cuts between two frames of a clip, so that no interpolator draws across them.
 
 Two frames are of different shots if motion does not explain how they differ: small pictures of them are cut
-into blocks, and each block is searched for in the other frame. A flash differs too, but what follows it
-looks again like what was before.
+into blocks, and each block is searched for in the other frame. A fast pan takes much of the picture out of
+sight, so the pictures are laid over each other, too, and compared where both show something. A fade only
+changes the light. A flash differs as well, but what follows it looks again like what was before.
 """
 
 from __future__ import annotations
@@ -23,7 +24,10 @@ __all__ = ["SCENE_THRESHOLD", "Between", "frames_between", "marked", "unexplaine
 _Item = TypeVar("_Item")
 
 SCENE_THRESHOLD = 0.3
-"""Measured: motion within a shot gives up to 0.24 (fast pans), unrelated shots give 0.36 and more."""
+"""Measured: motion within a shot gives up to 0.24 (fast pans), unrelated shots give 0.36 and more.
+
+The table in docs/media.md has both.
+"""
 
 Thumb = NDArray[np.float32]
 """(36, 64, 3), 0 to 1: a small picture of a frame."""
@@ -31,6 +35,8 @@ Thumb = NDArray[np.float32]
 _WIDTH, _HEIGHT = 64, 36
 _BLOCK = 8, 9  # columns and rows of a block
 _REACH = 16, 9  # how far a block may have moved: a quarter of the picture
+_PAN = 22, 13  # how far the whole picture may have moved: a third of it
+_ALIKE = 0.95  # correlation of two pictures of which one is a darker copy; unrelated shots have up to 0.44
 _AROUND = 3  # frames looked at on each side of a cut; a flash is one or two frames long
 _LEAST = 0.02  # mean difference of two shots; grain of sigma 20 of 255 on a plain ground gives 0.018
 _SAME, _SAME_ANYWHERE = 0.5, 8  # of 255, mean and largest: what an encoder adds to a frame that is repeated
@@ -104,9 +110,10 @@ def _is_cut(before: Sequence[Thumb], after: Sequence[Thumb], threshold: float) -
 
     A flash is no cut: a frame on one side of it looks like one on the other.
     """
-    if not _differ(before[-1], after[0], threshold):
+    last, first = before[-1], after[0]
+    if not _differ(last, first, threshold) or _is_fade(last, first) or _is_pan(last, first, threshold):
         return False
-    beside = [(a, b) for a in before for b in after if a is not before[-1] or b is not after[0]]
+    beside = [(a, b) for a in before for b in after if a is not last or b is not first]
     return all(_differ(a, b, threshold) for a, b in beside)
 
 
@@ -131,6 +138,25 @@ def _best_matches(a: Thumb, b: Thumb) -> NDArray[np.float64]:
         cells = difference.reshape(_HEIGHT // rows, rows, _WIDTH // columns, columns)
         np.minimum(best, cells.mean((1, 3)), out=best)
     return best
+
+
+def _is_fade(a: Thumb, b: Thumb) -> bool:
+    """Return whether both show the same in other light."""
+    x, y = a - a.mean(), b - b.mean()
+    return float((x * y).sum()) > _ALIKE * float(np.sqrt((x * x).sum() * (y * y).sum()))
+
+
+def _is_pan(a: Thumb, b: Thumb, threshold: float) -> bool:
+    """Return whether both pictures agree where they overlap, one of them moved as a whole."""
+    right, down = _PAN
+    moves = ((x, y) for y in range(-down, down + 1) for x in range(-right, right + 1))
+    overlaps = ((_without_edge(a, x, y), _without_edge(b, -x, -y)) for x, y in moves)
+    return _share(min(float(np.abs(one - other).mean()) for one, other in overlaps), a, b) <= threshold
+
+
+def _without_edge(small: Thumb, x: int, y: int) -> Thumb:
+    """Return the picture without its first `x` columns and `y` rows, or the last ones if negative."""
+    return small[max(y, 0) : _HEIGHT + min(y, 0), max(x, 0) : _WIDTH + min(x, 0)]
 
 
 def _shifted(wide: Thumb) -> Iterator[Thumb]:

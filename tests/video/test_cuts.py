@@ -56,8 +56,10 @@ def test_motion_is_no_cut(name: str) -> None:
     assert cuts_in(shot(name, 8)) == []
 
 
-@pytest.mark.parametrize("pan", [(32.0, 0.0), (-32.0, 0.0), (32.0, 6.0)])
-def test_a_pan_by_a_tenth_of_the_width_in_a_frame_is_no_cut(pan: tuple[float, float]) -> None:
+@pytest.mark.parametrize(
+    "pan", [(32.0, 0.0), (-32.0, 0.0), (32.0, 6.0), (46.0, 46.0), (-64.0, 40.0), (0.0, -46.0)]
+)
+def test_a_pan_by_up_to_a_fifth_of_the_width_in_a_frame_is_no_cut(pan: tuple[float, float]) -> None:
     camera = Scene(*SIZE, pan=pan)
     assert cuts_in([camera.frame(t) for t in range(5)]) == []
 
