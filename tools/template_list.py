@@ -16,6 +16,7 @@ class Template:
     """node: the request node. kind, size: whose files; without a size the embedded model `model` is used.
 
     values: of the request. media: {socket of the request: title of the core node that fills it}.
+    image_model: a second embedded model, for shots that begin with an image.
     app: whether it opens in app mode. of_comfyui: its files are loaded by ComfyUI's own nodes.
     """
 
@@ -29,6 +30,7 @@ class Template:
     media: Mapping[str, str] = field(default_factory=dict)
     app: bool = False
     of_comfyui: bool = False
+    image_model: str = ""
 
     @property
     def files(self) -> FileSet | None:
@@ -136,6 +138,27 @@ TEMPLATES = (
         "fp8",
         values={**_PLAIN, "prompt": _KITE},
         of_comfyui=True,
+    ),
+    Template(
+        "Several shots",
+        "WanDuetShots",
+        "1. The storyboard is one video of three shots. Before each colon stand its length and how it joins "
+        "the shot before: *cut*, *continue* (from the last frame), *overlap N* or *dissolve N*.\n"
+        "2. Shots from text use *toy*, shots that continue *toy-image*. For real videos load Wan 2.2 text to "
+        "video and image to video, or the 5B for both.\n"
+        "3. **Shot** nodes behind *Shots* add shots with pictures, LoRAs and seeds of their own.\n"
+        "4. Press **Run**. *Check* shows the shots as a line before anything is loaded.",
+        "shots",
+        model="toy",
+        image_model="toy-image",
+        values={
+            **_PLAIN,
+            "resolution": "provider default",
+            "aspect_ratio": "1:1",
+            "storyboard": "33f: a red ball moving left on a white background\n"
+            "33f continue: a red ball moving up on a white background\n"
+            "33f dissolve 6: a blue ball moving right on a white background",
+        },
     ),
     Template(
         "Image to Video (app)",

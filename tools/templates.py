@@ -39,7 +39,7 @@ _SHOWS = {
     "WanDuetLora": 260,
     "WanDuetLoadModel": 150,
 }
-_TEXTS = frozenset({"prompt", "negative_prompt"})  # widgets of several lines
+_TEXTS = frozenset({"prompt", "negative_prompt", "storyboard"})  # widgets of several lines
 
 # Of core, as both hosts have them: inputs, outputs. SaveVideo is saved as 0.25 does; 0.33 reads that too.
 _CORE: dict[str, tuple[list[list[Any]], list[list[str]]]] = {
@@ -172,6 +172,10 @@ class _Graph:
         yield last
         media: dict[str, tuple[int, int]] = {}
         number = 3
+        if template.image_model:
+            place, title = (40, self._below(last), 380), "Load Model for shots that continue"
+            yield _Node(number, "WanDuetLoadModel", place, {"model": template.image_model}, title=title)
+            number += 1
         for socket, title in template.media.items():
             kind = "EmptyAudio" if socket == "audio" else "LoadImage"
             shown = "" if title in _TITLES.values() else title
@@ -208,6 +212,8 @@ class _Graph:
     ) -> Iterator[_Node]:
         """The request, whose node has this number and this place, its runner, its check and the result."""
         both = {"request": (number, 0), "model": model}
+        if self.template.image_model:
+            both["image_model"] = (3, 0)
         yield _Node(number, self.template.node, (480, top, 400), {**self.template.values, **media})
         runner = _Node(number + 1, "WanDuetRunLocal", (940, 90, 400), both)
         yield runner
@@ -308,7 +314,8 @@ class _Graph:
         request = next(node for node in self.nodes if node.type == self.template.node)
         images = [[node.id, "image"] for node in self.nodes if node.type == "LoadImage"]
         (result,) = (node.id for node in self.nodes if node.type == "SaveVideo")
-        return {"inputs": [[request.id, "prompt"], *images, [request.id, "seed"]], "outputs": [result]}
+        text = "storyboard" if request.type == "WanDuetShots" else "prompt"
+        return {"inputs": [[request.id, text], *images, [request.id, "seed"]], "outputs": [result]}
 
 
 def _values(node: _Node, widgets: list[list[Any]]) -> Iterator[Any]:
@@ -344,6 +351,7 @@ def _display_name(node: str) -> str:
         "WanDuetRunLocal": "Wan Duet Run Local",
         "WanDuetCheck": "Wan Duet Check",
         "WanDuetLora": "Wan Duet LoRA",
+        "WanDuetShots": "Wan Duet Shots",
         "WanDuetFromComfy": "Wan Duet Model from ComfyUI",
     }
     return {**names, **others}[node]

@@ -22,6 +22,7 @@ DRAWN: dict[str, tuple[str, str | None, str]] = {
     "Our model, any sampler": ("red", "right", "white"),
     "Render a long video": ("red", None, "white"),
     "Same request, here or there": ("red", "right", "white"),
+    "Several shots": ("red", None, "white"),  # most of its shots; each is looked at below
     "Text to Image": ("red", None, "white"),
     "Text to Video (building blocks)": ("red", "right", "white"),
     "Text to Video (one request)": ("red", "right", "white"),
@@ -62,6 +63,15 @@ def test_a_shipped_workflow_draws_what_its_prompt_says(
     assert (seen.colour, seen.background) == (colour, background)
     assert seen.shape is not None
     assert motion in (None, seen.motion)
+
+
+def test_each_shot_of_the_storyboard_moves_as_it_says(client: ComfyClient, tmp_path: Path) -> None:
+    """33 frames, 32 more that continue, and 27 beside the 6 that are mixed."""
+    graph = json.loads((WORKFLOWS / "api" / "Several shots.json").read_text(encoding="utf-8"))
+    frames = np.stack(result_frames(client, graph, tmp_path))
+    assert len(frames) == 33 + 32 + 27
+    seen = [look_at(part) for part in (frames[:33], frames[33:59], frames[65:])]
+    assert [(one.colour, one.motion) for one in seen] == [("red", "left"), ("red", "up"), ("blue", "right")]
 
 
 def test_the_detector_sees_nothing_in_a_blank_clip() -> None:
