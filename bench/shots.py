@@ -2,8 +2,8 @@
 
     python bench/shots.py [--seeds 20] [-o bench/results/shots.json]
 
-The detector of tests/embedded looks at each shot. The difference of the two frames at a continued join (mean
-of all pixels, in levels of 0 to 255) is held against the 95th percentile of such differences inside the shots.
+The detector of tests/embedded looks at each shot. The difference of the two frames at a continued join (the
+mean of all pixels, in levels) is held against the 95th percentile of such differences inside the shots.
 """
 
 from __future__ import annotations
