@@ -58,7 +58,9 @@ def _compare(entry: Mapping[str, Any], web: Web, page: str) -> tuple[Comparison,
         return "unknown", (str(error) or type(error).__name__,)
     if published.endpoint.lower() != entry["endpoint"].lower():
         return "differs", (f"the page is about {published.endpoint}: the endpoint has moved",)
-    lines = tuple(_differences(entry["fields"], published.fields))
+    left_out = entry.get("left_out", {})  # known, and not offered for a reason that stands there
+    theirs = {name: field for name, field in published.fields.items() if name not in left_out}
+    lines = tuple(_differences(entry["fields"], theirs))
     return ("differs" if lines else "equal"), lines
 
 

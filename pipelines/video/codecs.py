@@ -95,7 +95,7 @@ def _modes(key: str, fast: str, balanced: str, small: str) -> dict[str, dict[str
 # Without these the number of cores decides how many frames are encoded at once, and so the file, and the
 # CPU's instruction set is written into it.
 _X265 = "frame-threads=2:info=0:log-level=error"
-# CRF: about the luma PSNR of h264 at the same quality, on the clip of bench/encode_table.py.
+# CRF: at least the luma PSNR of h264 at the same quality, on the clip of bench/encode_table.py.
 _ALL = (
     Codec(
         "h264",

@@ -103,6 +103,15 @@ def test_each_difference_is_told_by_its_field(changed: dict[str, Any], line: str
     assert told(T2V, fal_page(T2V, **changed)) == ("differs", (line,))
 
 
+@pytest.mark.parametrize("entry", [one for one in FAL if "left_out" in one], ids=lambda entry: entry["kind"])
+def test_a_field_that_is_left_out_for_a_stated_reason_is_no_news(entry: Mapping[str, Any]) -> None:
+    published = {name: {"type": "boolean"} for name in entry["left_out"]}
+    assert told(entry, fal_page(entry, **published)) == ("equal", ())
+    assert told(entry, fal_page(entry, **published, another={"type": "string"}))[1] == (
+        "another: new field (string)",
+    )
+
+
 def test_a_page_about_another_endpoint_has_moved() -> None:
     answer, [line] = told(T2V, fal_page({**T2V, "endpoint": "fal-ai/wan/v3/text-to-video"}))
     assert (answer, "fal-ai/wan/v3/text-to-video: the endpoint has moved" in line) == ("differs", True)
