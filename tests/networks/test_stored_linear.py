@@ -97,7 +97,7 @@ def test_the_product_is_that_of_the_meant_weight_but_for_the_tokens(tmp_path: Pa
     assert 1e-4 < apart(found - bias, exact) < ERRORS[kind]
 
 
-@pytest.mark.parametrize("kind", DECODED)
+@pytest.mark.parametrize("kind", sorted(DECODED))
 def test_scales_that_change_along_a_row_are_decoded_and_said(tmp_path: Path, kind: str) -> None:
     recipe, _, _ = matrix(kind, tmp_path)
     made, uses = computing_as_stored(recipe, CPU)
