@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from ..request.lora_weight import bare_path
 from ..request.parse import parse
 from ..request.shots import FilmShot, shots_of
 from ..version import VERSION
-from ..video.edit import Edit, write_edited
+from ..video.encode_video import encode_video
 from ..video.film_folder import FilmFolder
 from ..video.frame_hash import FRAMES_SHA256, FrameHash
 from ..video.frame_stream import Frame, FrameStream
@@ -62,13 +61,16 @@ def buy_film(request: WanRequest, runner: str, out: Path, buy: Buy, progress: Pr
         shots, first = shots_of(request), bought[0].facts
         drift, frame_hash = Drift(request.match_colours == "on"), FrameHash()  # type: ignore[attr-defined]
         count = sum(one.facts.frames - shot.join.doubled for one, shot in zip(bought, shots, strict=True))
-        write_edited(
+        values = dict(shots[0].request)
+        encode_video(
             joined([shot.join for shot in shots], partial(_frames, bought), drift),
             staged,
-            _edit(shots[0], first.fps),
-            count=count,
             width=first.width,
             height=first.height,
+            fps=first.fps,
+            frame_count=count,
+            quality=values["video_quality"],
+            write_mode=values["video_write_mode"],
             progress=progress,
             frame_hash=frame_hash,
         )
@@ -131,9 +133,3 @@ def _to_share(request: WanRequest) -> dict[str, Any]:
     ]
     shared: dict[str, Any] = stored_form({**document, "shots": shots})
     return shared
-
-
-def _edit(shot: FilmShot, fps: Fraction) -> Edit:
-    """The shots are interpolated already: only the encoding is left to do."""
-    values = dict(shot.request)
-    return Edit(fps, quality=values["video_quality"], write_mode=values["video_write_mode"])
