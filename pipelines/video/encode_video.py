@@ -65,9 +65,9 @@ def encode_video(
     After any exception, also an interruption, there is no new file, the encoder thread has ended and `frames`
     is closed. An older file at `path` stays until the new one is complete.
 
-    Returns the facts that `probe` would read from the file, without times and colours. Raises MediaError for an odd size, an unknown
-    suffix, quality or write mode, frames of another size or number, sound in a format without sound, and if
-    `path` cannot be written.
+    Returns the facts that `probe` would read from the file, without times and colours. Raises MediaError for
+    an odd size, an unknown suffix, quality or write mode, frames of another size or number, sound in a format
+    without sound, and if `path` cannot be written.
     """
     path, progress, fps = Path(path), progress or Silent(), storable(fps)
     frame_hash = frame_hash or FrameHash()
