@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -90,22 +91,13 @@ def cells_of(
 
     values: further fields of all requests. Raises RequestError as `request_for` does.
     """
-    return list(_cells(settings, task, values, prompts, seeds))
+    if max(seeds) > SEED_MAX:
+        raise RequestError.of("seed", f"got {max(seeds)}", f"give at most {SEED_MAX}")
 
+    def cell(setting: LoraSetting, number: int, seed: int) -> LoraCell:
+        own = {"prompt": prompts[number - 1], "seed": seed, "loras": setting.loras()}
+        name = f"p{number}-s{seed}-{setting.name}"
+        return LoraCell(setting, number, seed, BatchRow(number, name, request_for(task, {**values, **own})))
 
-def _cells(
-    settings: Sequence[LoraSetting],
-    task: str,
-    values: Mapping[str, Any],
-    prompts: Sequence[str],
-    seeds: Sequence[int],
-) -> Iterator[LoraCell]:
-    for setting in settings:
-        for number, prompt in enumerate(prompts, 1):
-            for seed in seeds:
-                if seed > SEED_MAX:
-                    raise RequestError.of("seed", f"got {seed}", f"give at most {SEED_MAX}")
-                own = {"prompt": prompt, "seed": seed, "loras": setting.loras()}
-                request = request_for(task, {**values, **own})
-                name = f"p{number}-s{seed}-{setting.name}"
-                yield LoraCell(setting, number, seed, BatchRow(number, name, request))
+    numbers = range(1, len(prompts) + 1)
+    return [cell(*combination) for combination in product(settings, numbers, seeds)]
