@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 import tiny_companions as companions
 import tiny_files as tiny
-from real_names import write_real_names
 
 from wan_duet.pipelines.cli.terminal import stopped_by_sigterm
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
+from wan_duet.pipelines.model_files.catalogue import read_catalogue
 
 # Minutes each, in a browser; the last lines of a run say so.
 if "WAN_DUET_LONG" not in os.environ:
@@ -30,11 +30,10 @@ if "WAN_DUET_LONG" not in os.environ:
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Model folders of our own, listed beside the host's, with tiny files: a Wan 2.2 A14B of single
-    files, and one for each published file that a template selects.
-    """
+    """Model folders of our own, listed beside the host's: a tiny Wan 2.2 A14B of single files."""
     folder = tmp_path_factory.mktemp("models")
-    write_real_names(folder)
+    for file in read_catalogue().files.values():  # ComfyUI asks at its start which there are
+        (folder / file.folder).mkdir(exist_ok=True)
     for seed, noise in enumerate(("high", "low")):
         weights = tiny.wan_transformer_names(tiny.transformer(seed))
         tiny.save(folder / "diffusion_models" / f"wan_{noise}_noise.safetensors", weights)
