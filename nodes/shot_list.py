@@ -16,10 +16,10 @@ from .media import one_from_socket
 from .request import request_node
 from .sockets import WanRequestSocket
 from .tasks import RequestNode
+from .widgets import UNSET
 
 __all__ = ["WanDuetShot", "WanDuetShots"]
 
-_UNSET = -1  # of a number: as the whole has it
 _AS_THE_WHOLE = "Empty: as the whole request has it."
 _IMAGES = {"image": "image_url", "end_image": "end_image_url"}
 
@@ -97,11 +97,11 @@ class WanDuetShot(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "seed",
-                    default=_UNSET,
-                    min=_UNSET,
+                    default=UNSET,
+                    min=UNSET,
                     max=2**53,
                     optional=True,
-                    tooltip=f"Seed of this shot. {_UNSET}: that of the whole plus the number of the shot.",
+                    tooltip=f"Seed of this shot. {UNSET}: that of the whole plus the number of the shot.",
                 ),
                 *(_number_input(name) for name in ("guidance_scale", "guidance_scale_2")),
                 io.String.Input(
@@ -143,7 +143,7 @@ class WanDuetShot(io.ComfyNode):
             "prompt": prompt,
             "join": f"{join} {join_frames}" if join in ("overlap", "dissolve") else join,
             **({"seconds": seconds} if seconds else {}),
-            **{name: value for name, value in own.items() if value not in ("", _UNSET)},
+            **{name: value for name, value in own.items() if value not in ("", UNSET)},
             **({"loras": loras} if (loras := loras_of(read_rows(rows))) else {}),
             **{field: f"sha256:{medium.sha256}" for field, medium in media.items()},
         }
@@ -156,11 +156,11 @@ class WanDuetShot(io.ComfyNode):
 def _number_input(name: str) -> io.Input:
     return io.Float.Input(
         name,
-        default=float(_UNSET),
-        min=float(_UNSET),
+        default=float(UNSET),
+        min=float(UNSET),
         max=100.0,
         step=0.1,
         round=0.001,
         optional=True,
-        tooltip=f"{DESCRIPTIONS[name]} {_UNSET}: as the whole request has it.",
+        tooltip=f"{DESCRIPTIONS[name]} {UNSET}: as the whole request has it.",
     )

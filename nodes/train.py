@@ -16,12 +16,11 @@ from ..pipelines.request.kinds import TRAININGS, training_table
 from .comfy_interface import io
 from .remote_jobs import remote_folder, remote_jobs
 from .remote_progress import RemoteProgress
+from .widgets import PROVIDER_DEFAULT, SWITCH
 
 __all__ = ["WanDuetTrainLora"]
 
 _DEFAULTS = {row.name: row.default for row in training_table(next(iter(TRAININGS)))}
-_SWITCH = {"on": True, "off": False}
-_PROVIDER_DEFAULT = "provider default"
 
 
 class WanDuetTrainLora(io.ComfyNode):
@@ -69,7 +68,7 @@ class WanDuetTrainLora(io.ComfyNode):
                 io.String.Input("trigger_phrase", default="", tooltip=DESCRIPTIONS["trigger_phrase"]),
                 io.Combo.Input(
                     "auto_scale_input",
-                    options=[_PROVIDER_DEFAULT, *_SWITCH],
+                    options=[PROVIDER_DEFAULT, *SWITCH],
                     tooltip=DESCRIPTIONS["auto_scale_input"],
                 ),
                 io.String.Input(
@@ -132,7 +131,7 @@ class WanDuetTrainLora(io.ComfyNode):
 
 def _chosen(settings: dict[str, Any]) -> dict[str, Any]:
     scale = settings.pop("auto_scale_input")
-    return settings if scale == _PROVIDER_DEFAULT else {**settings, "auto_scale_input": _SWITCH[scale]}
+    return settings if scale == PROVIDER_DEFAULT else {**settings, "auto_scale_input": SWITCH[scale]}
 
 
 def _loras() -> Path:

@@ -13,6 +13,7 @@ from ..pipelines.request.image_size import LONGEST_SIDE
 __all__ = [
     "CUSTOM",
     "PROVIDER_DEFAULT",
+    "SWITCH",
     "UNSET",
     "Widget",
     "chosen",
@@ -28,7 +29,7 @@ UNSET = -1
 CUSTOM = "custom"
 _SOCKETS = 3  # of a list without a published length
 _SMALLEST = 0.001  # above 0: what the digits of a widget can say
-_SWITCH = {"on": True, "off": False}
+SWITCH = {"on": True, "off": False}
 _CONTROLS = {
     "string": "STRING",
     "object": "STRING",
@@ -134,7 +135,7 @@ def chosen(task: str, settings: Mapping[str, Any]) -> dict[str, Any]:
             if lines := [line.strip() for line in setting.splitlines() if line.strip()]:
                 values[name] = lines
         else:
-            values[name] = _SWITCH[setting] if _is_switch(row) else setting
+            values[name] = SWITCH[setting] if _is_switch(row) else setting
     return values
 
 
@@ -151,7 +152,7 @@ def _widgets(row: FieldRow) -> list[Widget]:
     if choices := row.enum or row.offered:
         return [_combo(row, choices, unset)]
     if _is_switch(row):
-        return [_combo(row, tuple(_SWITCH), unset)]
+        return [_combo(row, tuple(SWITCH), unset)]
     kind = _CONTROLS[row.type]
     if kind == "STRING":
         return [Widget(row.name, kind, row.default or "", _tooltip(row), optional=row.media is not None)]

@@ -1,7 +1,7 @@
 """The kinds of findings, each with a request that has it on the embedded model.
 
 Every face must say every kind: test_findings.py in tests/cli and in tests/host read this table. Kinds that
-can be had together share a request, because each request is run. tests/cli/test_finding_kinds.py holds the
+one request can have together share it, because each request is run. tests/cli/test_finding_kinds.py holds the
 table against the code.
 """
 

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from ..errors import RequestError
 from ..files.on_disk import write_whole
 from ..request.kinds import class_of
 from ..request.parse import read_json
-from ..request.report import Finding
+from ..request.report import Finding, aligned
 from .batch_command import RowLines
 from .request_flags import add_model_flags
 from .run_flags import add_run_flags, showing_residency, worker_of
@@ -190,11 +190,8 @@ def _row(cells: Sequence[LoraCell], found: Sequence[Likeness]) -> dict[str, Any]
     }
 
 
-def _lines(table: Sequence[dict[str, Any]]) -> Iterator[str]:
-    cells = [list(table[0]), *([str(value) for value in row.values()] for row in table)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        yield "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
+def _lines(table: Sequence[dict[str, Any]]) -> list[str]:
+    return aligned([list(table[0]), *([str(value) for value in row.values()] for row in table)])
 
 
 def _numbers(text: str) -> list[float]:

@@ -10,7 +10,6 @@ import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -29,9 +28,9 @@ from ..request.media_facts import MediaFacts
 from ..request.report import TOLD, silent
 from ..request.seeds import seed_of
 from ..request.shots import FilmShot, in_shot, shots_of
-from ..version import VERSION
-from ..video.edit import Edit, write_edited
+from ..video.edit import write_edited
 from ..video.film_folder import FilmFolder
+from ..video.film_receipt import film_receipt, joined_record
 from ..video.frame_hash import FRAMES_SHA256, PENDING, FrameHash
 from ..video.frame_stream import Frame, FrameStream, close
 from ..video.frames import video_frames
@@ -42,7 +41,7 @@ from ..video.probe import probe, verify
 from ..video.tags import RECEIPT
 from .kept_latents import KeptLatents, Sampled
 from .local_receipt import fit_to_share, latents_hash, make_receipt
-from .local_run import Checked, checked, decide, interpolator_of_plan, sample_latents
+from .local_run import Checked, checked, decide, edit_of_plan, interpolator_of_plan, sample_latents
 from .media_inputs import MediaInputs
 from .memory_estimate import vae_tiling
 from .prepared_run import Run
@@ -162,26 +161,24 @@ def _shots(request: WanRequest, worker: LocalWorker) -> list[FilmShot]:
 def _checked_shots(shots: Sequence[FilmShot], worker: LocalWorker, files: _Inputs) -> list[Checked]:
     ready: list[Checked] = []
     for shot in shots:
-        inputs, request = None, shot.request
-        if ready:
-            size = ready[0].plan.width, ready[0].plan.height
-            request = sized(request, size)
-            inputs = MediaInputs(facts=MediaFacts(size=size)) if shot.join.given else None
-        ready.append(_checked(shot, request, worker, files, inputs))
+        size = (ready[0].plan.width, ready[0].plan.height) if ready else None
+        inputs = MediaInputs(facts=MediaFacts(size=size)) if shot.join.given else None
+        ready.append(_checked(shot, size, worker, files, inputs))
         _require_same_rate(shot, ready)
     return ready
 
 
 def _checked(
     shot: FilmShot,
-    request: WanRequest,
+    size: tuple[int, int] | None,
     worker: LocalWorker,
     files: _Inputs,
     inputs: MediaInputs | None = None,
 ) -> Checked:
+    """Check a shot, in the size of the first one. inputs: those of a shot whose files are not there yet."""
     try:
         return checked(
-            request,
+            sized(shot.request, size),
             worker.model if worker.image_model is None or not shot.from_image else worker.image_model,
             interpolators=worker.interpolators,
             lora_sources=worker.lora_sources,
@@ -223,15 +220,6 @@ def _decided(worker: LocalWorker, ready: Checked, out: Path) -> Run:
 def _made(film: _Film, tags: Mapping[str, str], *, embed_receipt: bool, return_images: bool) -> Result:
     """Write the video and its receipt. The receipt inside the file says nothing of shots to come."""
     plan, worker = film.plan, film.worker
-    edit = Edit(
-        Fraction(plan.fps),
-        False,
-        plan.interpolator,
-        plan.num_interpolated_frames,
-        plan.fps_out != plan.fps,
-        plan.video_quality,
-        plan.video_write_mode,
-    )
     kept: list[Frame] = []
     drift = Drift(film.request.match_colours == "on")  # type: ignore[attr-defined]
     frame_hash = FrameHash()
@@ -241,11 +229,11 @@ def _made(film: _Film, tags: Mapping[str, str], *, embed_receipt: bool, return_i
             facts = write_edited(
                 joined([shot.join for shot in film.shots], partial(_shot_frames, film), drift),
                 staged,
-                edit,
+                edit_of_plan(plan),
                 count=film.frames,
                 width=plan.width,
                 height=plan.height,
-                interpolator=interpolator_of_plan(_decided(worker, film.ready[0], film.out)),
+                interpolator=interpolator_of_plan(plan, worker.interpolators, worker.memory),
                 tags={**tags, **receipt} if embed_receipt else dict(tags),
                 progress=OnlyChecks(worker.progress),
                 kept=kept if return_images else None,
@@ -253,8 +241,7 @@ def _made(film: _Film, tags: Mapping[str, str], *, embed_receipt: bool, return_i
             )
         verify(probe(staged), frames=facts.frames, width=plan.width, height=plan.height, fps=facts.fps)
         whole = _receipt(film) | {
-            "shots": film.receipts,
-            "colour_drift": {str(number + 1): levels for number, levels in drift.per_shot.items()},
+            **joined_record(film.receipts, drift),
             FRAMES_SHA256: frame_hash.sha256,
             "timings_s": film.timer.seconds,
         }
@@ -265,16 +252,8 @@ def _made(film: _Film, tags: Mapping[str, str], *, embed_receipt: bool, return_i
 
 
 def _receipt(film: _Film) -> dict[str, Any]:
-    return {
-        "wan_duet": VERSION,
-        "format": 1,
-        "runner": "local",
-        "kind": film.request.kind,
-        "request": _to_share(film),
-        "seed": seed_of(film.request),
-        "joins": [shot.join.text() for shot in film.shots],
-        "frames": film.frames,
-    }
+    made = film_receipt("local", _to_share(film), film.shots, film.frames)
+    return {**made, "seed": seed_of(film.request)}
 
 
 def _to_share(film: _Film) -> dict[str, Any]:
@@ -323,13 +302,12 @@ def _with_progress(frames: FrameStream, count: int, progress: Progress) -> Frame
 
 def _checked_here(film: _Film, shot: FilmShot, before: Sequence[Frame]) -> Checked:
     """Check a shot when its inputs are there."""
-    request, files = shot.request, film.inputs
-    if shot.number:
-        request = sized(request, (film.plan.width, film.plan.height))
+    files = film.inputs
     if before:
         image = film.folder.first_image(shot.number, before[0])
         files = _Inputs({f"shots[{shot.number}].image_url": image}, files.find)
-    return _checked(shot, request, film.worker, files)
+    size = (film.plan.width, film.plan.height) if shot.number else None
+    return _checked(shot, size, film.worker, files)
 
 
 def _sampled(film: _Film, run: Run) -> Sampled:

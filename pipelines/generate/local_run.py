@@ -73,6 +73,7 @@ __all__ = [
     "Result",
     "checked",
     "decide",
+    "edit_of_plan",
     "interpolator_of_plan",
     "local_abilities",
     "repeat",
@@ -494,22 +495,13 @@ def _render(
             place=run.out,
             accept=accept,
         )
-    edit = Edit(
-        Fraction(plan.fps),
-        plan.reverse,
-        plan.interpolator,
-        plan.num_interpolated_frames,
-        plan.fps_out != plan.fps,
-        plan.video_quality,
-        plan.video_write_mode,
-    )
     return render(
         *target,
-        edit,
+        edit_of_plan(plan),
         run.memory,
         run.progress,
         frames=plan.frames_delivered,
-        interpolator=interpolator_of_plan(run),
+        interpolator=interpolator_of_plan(plan, run.interpolators, run.memory),
         tags=tags,
         keep_frames=run.return_images,
         check=check,
@@ -550,11 +542,21 @@ def _require_interpolator(plan: Plan, available: Interpolators) -> None:
         )
 
 
-def interpolator_of_plan(run: Run) -> Interpolator | None:
+def edit_of_plan(plan: Plan) -> Edit:
+    """Return how the frames of a plan become a file."""
+    return Edit(
+        Fraction(plan.fps),
+        plan.reverse,
+        plan.interpolator,
+        plan.num_interpolated_frames,
+        plan.fps_out != plan.fps,
+        plan.video_quality,
+        plan.video_write_mode,
+    )
+
+
+def interpolator_of_plan(plan: Plan, available: Interpolators, memory: Memory) -> Interpolator | None:
     """Return the interpolator that the plan names, or None if it adds no frames."""
-    plan = run.plan
     if not plan.num_interpolated_frames:
         return None
-    return make_interpolator(
-        plan.interpolator, run.interpolators, run.memory, width=plan.width, height=plan.height
-    )
+    return make_interpolator(plan.interpolator, available, memory, width=plan.width, height=plan.height)

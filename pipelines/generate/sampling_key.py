@@ -13,6 +13,7 @@ import torch
 from ..loading.wan_model import WanModel
 from ..networks.helper_folder import companion_record
 from ..request.seeds import seed_of
+from ..video.frame_hash import FrameHash
 from ..video.frame_stream import Frame
 from ..weights.hashing import file_hash
 from .local_receipt import library_versions
@@ -98,10 +99,10 @@ def _expander(run: Run) -> Mapping[str, Any] | None:
 
 
 def _hash_of(frames: tuple[Frame, ...]) -> str:
-    digest = hashlib.sha256()
+    digest = FrameHash()
     for frame in frames:
-        digest.update(frame.tobytes())
-    return digest.hexdigest()
+        digest.add(frame)
+    return digest.sha256
 
 
 def _content(file: Path) -> list[Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ..request.base import WanRequest
 from ..request.check import check
-from ..request.check_film import sized
+from ..request.check_film import reports_of_shots
 from ..request.field_case import LocalAbilities
-from ..request.media_facts import NOTHING_KNOWN, MediaFacts
 from ..request.seeds import seed_of
-from ..request.shots import shots_of
 from .families import Family
 from .plan import Plan, make_plan
 
@@ -19,12 +19,9 @@ def plans_of_film(
     request: WanRequest, family: Family, image_family: Family | None, abilities: LocalAbilities
 ) -> list[Plan]:
     """Return the plan of each shot. A missing seed counts as 0. Raises RequestError when one cannot run."""
-    tasks = family.tasks | (image_family or family).tasks
-    plans: list[Plan] = []
-    for shot in shots_of(request, tasks, family.default_fps):
-        size = (plans[0].width, plans[0].height) if plans else None
-        model = image_family or family if shot.from_image else family
-        media = NOTHING_KNOWN if size is None else MediaFacts(size=size)
-        resolved = check(sized(shot.request, size), family=model, abilities=abilities, media=media).require()
-        plans.append(make_plan(resolved, model, seed_of(shot.request) or 0))
-    return plans
+    families = family, image_family or family
+    shots, reports = reports_of_shots(request, "local", families, partial(check, abilities=abilities))
+    return [
+        make_plan(report.require(), families[shot.from_image], seed_of(shot.request) or 0)
+        for shot, report in zip(shots, reports, strict=True)
+    ]

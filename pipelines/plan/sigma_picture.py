@@ -9,23 +9,15 @@ from ..request.shots import is_film, shots_of
 from .families import FAMILIES, Family
 from .plan import Plan, make_plan
 from .sigmas import stages_of
+from .svg import EXPERT_COLOURS, svg, svg_text
 from .timeline_picture import timeline_picture
 
 __all__ = ["picture_of_plan", "picture_of_request", "sigma_picture"]
 
 _WIDTH, _HEIGHT = 420, 220
 _LEFT, _TOP, _RIGHT, _BOTTOM = 36, 26, 408, 190  # of the plot
-_COLOURS = {"high": "#e07a3f", "low": "#3f8fe0"}
 _LEGEND = {"high": "high-noise", "low": "low-noise"}
-
-# Inside ComfyUI's page the picture uses its colours, elsewhere those of the system.
-_STYLE = (
-    ".wan-duet-sigmas{color:var(--input-text,#222)}"
-    "@media(prefers-color-scheme:dark){.wan-duet-sigmas{color:var(--input-text,#ddd)}}"
-    ".wan-duet-sigmas text{font:11px sans-serif;fill:currentColor}"
-    ".wan-duet-sigmas .axis{stroke:currentColor;stroke-opacity:.35;fill:none}"
-)
-
+_STYLE = ".wan-duet-sigmas .axis{stroke:currentColor;stroke-opacity:.35;fill:none}"
 
 _Stage = tuple[str, range]  # (expert, its steps)
 
@@ -65,18 +57,14 @@ def sigma_picture(
     """
     stages = list(stages_of(experts, start))
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" class="wan-duet-sigmas" viewBox="0 0 {_WIDTH} {_HEIGHT}" '
-        f'role="img" aria-label="{_summary(stages, start)}">',
-        f"<style>{_STYLE}</style>",
         *_axes(len(experts)),
         *([] if boundary is None else _boundary(boundary)),
         *_curve("", range(start), sigmas),
         *(part for stage in stages for part in _curve(*stage, sigmas)),
         *_switches(stages, len(experts)),
         *_legend(stages, start),
-        "</svg>",
     ]
-    return "\n".join(parts) + "\n"
+    return svg("wan-duet-sigmas", (_WIDTH, _HEIGHT), _summary(stages, start), parts, _STYLE)
 
 
 def _summary(stages: Sequence[_Stage], start: int) -> str:
@@ -88,11 +76,11 @@ def _axes(steps: int) -> list[str]:
     middle = (_LEFT + _RIGHT) // 2
     return [
         f'<path class="axis" d="M{_LEFT} {_TOP}V{_BOTTOM}H{_RIGHT}"/>',
-        *(_text(_LEFT - 6, _y(level) + 4, f"{level:g}", "end") for level in (1.0, 0.5, 0.0)),
-        _text(6, _TOP - 12, "sigma", "start"),
-        _text(_LEFT, _BOTTOM + 16, "0", "middle"),
-        _text(_RIGHT, _BOTTOM + 16, str(steps), "end"),
-        _text(middle, _BOTTOM + 16, "step", "middle"),
+        *(svg_text(_LEFT - 6, _y(level) + 4, f"{level:g}", "end") for level in (1.0, 0.5, 0.0)),
+        svg_text(6, _TOP - 12, "sigma", "start"),
+        svg_text(_LEFT, _BOTTOM + 16, "0", "middle"),
+        svg_text(_RIGHT, _BOTTOM + 16, str(steps), "end"),
+        svg_text(middle, _BOTTOM + 16, "step", "middle"),
     ]
 
 
@@ -100,7 +88,7 @@ def _boundary(level: float) -> list[str]:
     y = _y(level)
     return [
         f'<path class="axis" stroke-dasharray="2 3" d="M{_LEFT} {y}H{_RIGHT}"/>',
-        _text(_RIGHT, y - 4, f"boundary {level:g}", "end"),
+        svg_text(_RIGHT, y - 4, f"boundary {level:g}", "end"),
     ]
 
 
@@ -113,10 +101,12 @@ def _curve(expert: str, steps: range, sigmas: Sequence[float]) -> list[str]:
         return []
     points = [(_x(step, len(sigmas) - 1), _y(sigmas[step])) for step in range(steps.start, steps.stop + 1)]
     line = " ".join(f"{x},{y}" for x, y in points)
-    paint = f'stroke="{_COLOURS[expert]}"' if expert else 'stroke="currentColor" stroke-opacity=".3"'
+    paint = f'stroke="{EXPERT_COLOURS[expert]}"' if expert else 'stroke="currentColor" stroke-opacity=".3"'
     drawn = [f'<polyline fill="none" stroke-width="2" {paint} points="{line}"/>']
     if expert:
-        drawn += [f'<circle cx="{x}" cy="{y}" r="3" fill="{_COLOURS[expert]}"/>' for x, y in points[:-1]]
+        drawn += [
+            f'<circle cx="{x}" cy="{y}" r="3" fill="{EXPERT_COLOURS[expert]}"/>' for x, y in points[:-1]
+        ]
     return drawn
 
 
@@ -128,18 +118,14 @@ def _switches(stages: Sequence[_Stage], count: int) -> list[str]:
 def _legend(stages: Sequence[_Stage], start: int) -> list[str]:
     drawn, x = [], 70
     for expert, steps in stages:
-        drawn.append(f'<rect x="{x}" y="6" width="9" height="9" fill="{_COLOURS[expert]}"/>')
-        drawn.append(_text(x + 13, 15, f"{_LEGEND[expert]}: {_steps(len(steps))}", "start"))
+        drawn.append(f'<rect x="{x}" y="6" width="9" height="9" fill="{EXPERT_COLOURS[expert]}"/>')
+        drawn.append(svg_text(x + 13, 15, f"{_LEGEND[expert]}: {_steps(len(steps))}", "start"))
         x += 130
-    return [*drawn, _text(x, 15, f"skipped: {_steps(start)}", "start")] if start else drawn
+    return [*drawn, svg_text(x, 15, f"skipped: {_steps(start)}", "start")] if start else drawn
 
 
 def _steps(count: int) -> str:
     return f"{count} step" if count == 1 else f"{count} steps"
-
-
-def _text(x: float, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x:g}" y="{y:g}" text-anchor="{anchor}">{text}</text>'
 
 
 def _x(step: int, steps: int) -> float:

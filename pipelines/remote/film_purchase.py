@@ -19,9 +19,9 @@ from ..request.base import WanRequest
 from ..request.lora_weight import bare_path
 from ..request.parse import parse
 from ..request.shots import FilmShot, shots_of
-from ..version import VERSION
 from ..video.encode_video import encode_video
 from ..video.film_folder import FilmFolder
+from ..video.film_receipt import film_receipt, joined_record
 from ..video.frame_hash import FRAMES_SHA256, FrameHash
 from ..video.frame_stream import Frame, FrameStream
 from ..video.joined import Drift, joined
@@ -53,12 +53,13 @@ def buy_film(request: WanRequest, runner: str, out: Path, buy: Buy, progress: Pr
     """
     folder = FilmFolder.beside(out)
     request = folder.seeded(request, runner)
+    shots = shots_of(request)
     bought: list[_Bought] = []
     with reserved_output(out) as staged:
-        for shot in shots_of(request):
+        for shot in shots:
             bought.append(_bought(shot, bought, folder, buy))
             _require_alike(bought)
-        shots, first = shots_of(request), bought[0].facts
+        first = bought[0].facts
         drift, frame_hash = Drift(request.match_colours == "on"), FrameHash()  # type: ignore[attr-defined]
         count = sum(one.facts.frames - shot.join.doubled for one, shot in zip(bought, shots, strict=True))
         values = dict(shots[0].request)
@@ -75,15 +76,8 @@ def buy_film(request: WanRequest, runner: str, out: Path, buy: Buy, progress: Pr
             frame_hash=frame_hash,
         )
         receipt = {
-            "wan_duet": VERSION,
-            "format": 1,
-            "runner": runner,
-            "kind": request.kind,
-            "request": _to_share(request),
-            "joins": [shot.join.text() for shot in shots],
-            "frames": count,
-            "shots": [remote_receipt(one.job) for one in bought],
-            "colour_drift": {str(number + 1): levels for number, levels in drift.per_shot.items()},
+            **film_receipt(runner, _to_share(request), shots, count),
+            **joined_record([remote_receipt(one.job) for one in bought], drift),
             FRAMES_SHA256: frame_hash.sha256,
         }
         write_sidecar(staged, receipt)

@@ -15,7 +15,7 @@ from .report import Finding, Report
 from .resolved import Resolved
 from .shots import FilmShot, shots_of
 
-__all__ = ["CheckShot", "check_film", "of_all", "sized"]
+__all__ = ["CheckShot", "check_film", "of_all", "reports_of_shots", "sized"]
 
 _SIZE = ("resolution", "aspect_ratio")
 _GIVEN_HERE = (*_SIZE, "width", "height")  # to later shots: the size of the first one
@@ -37,19 +37,7 @@ def check_film(
 
     Raises RequestError when the shots cannot be read.
     """
-    family = families[0]
-    from_image = families[1] or family
-    tasks = frozenset[str]().union(*(one.tasks for one in (family, from_image) if one is not None))
-    shots = shots_of(request, tasks, 16 if family is None else family.default_fps)
-    reports: list[Report] = []
-    size: tuple[int, int] | None = None
-    for shot in shots:
-        wanted = from_image if shot.from_image else family
-        here = shot.request if runner != "local" else sized(shot.request, size)
-        facts = NOTHING_KNOWN if size is None else MediaFacts(size=size)
-        reports.append(check_shot(here, runner, wanted, media=facts))
-        if size is None and reports[0].resolved is not None and reports[0].resolved.size is not None:
-            size = reports[0].resolved.size[:2]
+    shots, reports = reports_of_shots(request, runner, families, check_shot)
     findings = [*dict.fromkeys(of_all(shots, reports)), *found]
     ok = not any(finding.status == "impossible" for finding in findings)
     first = reports[0].resolved
@@ -64,6 +52,29 @@ def check_film(
         else Resolved(request, MappingProxyType(dict(first.values)), first.model, first.size),
         expected_s=_sum([report.expected_s for report in reports]),
     )
+
+
+def reports_of_shots(
+    request: WanRequest,
+    runner: str,
+    families: tuple[ModelFacts | None, ModelFacts | None],
+    check_shot: CheckShot,
+) -> tuple[list[FilmShot], list[Report]]:
+    """Return the shots, and the report of each. Takes and raises what `check_film` does."""
+    family = families[0]
+    from_image = families[1] or family
+    tasks = frozenset[str]().union(*(one.tasks for one in (family, from_image) if one is not None))
+    shots = shots_of(request, tasks, 16 if family is None else family.default_fps)
+    reports: list[Report] = []
+    size: tuple[int, int] | None = None
+    for shot in shots:
+        wanted = from_image if shot.from_image else family
+        here = shot.request if runner != "local" else sized(shot.request, size)
+        facts = NOTHING_KNOWN if size is None else MediaFacts(size=size)
+        reports.append(check_shot(here, runner, wanted, media=facts))
+        if size is None and reports[0].resolved is not None and reports[0].resolved.size is not None:
+            size = reports[0].resolved.size[:2]
+    return shots, reports
 
 
 def sized(request: WanRequest, size: tuple[int, int] | None) -> WanRequest:

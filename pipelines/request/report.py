@@ -190,12 +190,16 @@ def side_by_side(reports: Sequence[Report]) -> str:
     table.append(["price", *(report.price.amount() for report in reports)])
     table.append(["seconds", *(_seconds(report) for report in reports)])
     table += [[field, *(_verdict(report, field) for report in reports)] for field in fields]
+    return "\n\n".join(["\n".join(aligned(table)), *(report.text() for report in reports)])
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Return the rows of a table as lines whose columns stand below each other."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = [
+    return [
         "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=True)).rstrip()
         for row in table
     ]
-    return "\n\n".join(["\n".join(lines), *(report.text() for report in reports)])
 
 
 def _seconds(report: Report) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,20 +55,24 @@ def _x265(tags: HdrTags) -> dict[str, str]:
     found = []
     if tags.mastering_display is not None:
         screen = tags.mastering_display
-        corners = {"G": screen.green, "B": screen.blue, "R": screen.red, "WP": screen.white}
-        points = "".join(f"{name}({round(x * 50000)},{round(y * 50000)})" for name, (x, y) in corners.items())
+        points = _points(screen, lambda part: str(round(part * 50000)))
         found.append(f"master-display={points}L({round(screen.most * 10000)},{round(screen.least * 10000)})")
     if tags.content_light is not None:
         found.append(f"max-cll={tags.content_light.most},{tags.content_light.average}")
     return {"x265-params": ":".join(found)} if found else {}
 
 
+def _points(screen: MasteringDisplay, written: Callable[[float], str]) -> str:
+    """Return the primaries and the white point of a screen as both encoders read them."""
+    corners = {"G": screen.green, "B": screen.blue, "R": screen.red, "WP": screen.white}
+    return "".join(f"{name}({written(x)},{written(y)})" for name, (x, y) in corners.items())
+
+
 def _svt_av1(tags: HdrTags) -> dict[str, str]:
     found = []
     if tags.mastering_display is not None:
         screen = tags.mastering_display
-        corners = {"G": screen.green, "B": screen.blue, "R": screen.red, "WP": screen.white}
-        points = "".join(f"{name}({x:.5f},{y:.5f})" for name, (x, y) in corners.items())
+        points = _points(screen, lambda part: f"{part:.5f}")
         found.append(f"mastering-display={points}L({screen.most:.4f},{screen.least:.4f})")
     if tags.content_light is not None:
         found.append(f"content-light={tags.content_light.most},{tags.content_light.average}")

@@ -70,9 +70,7 @@ def weight_files(folder: Path) -> list[Path]:
 
 
 def _is_weights(file: Path) -> bool:
-    return is_safetensors(file) and not file.name.startswith(
-        "."
-    )  # macOS leaves `._NAME` beside a copied file
+    return is_safetensors(file) and not file.name.startswith(".")  # macOS leaves `._NAME` beside a copy
 
 
 def _shards(files: list[Path]) -> list[list[Path]]:

@@ -1,0 +1,39 @@
+"""Says in a receipt how several shots became one video."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..request.shots import FilmShot
+from ..request.shots_request import SHOTS
+from ..version import VERSION
+from .joined import Drift
+
+__all__ = ["film_receipt", "joined_record"]
+
+_FORMAT = 1
+
+
+def film_receipt(
+    runner: str, request: Mapping[str, Any], shots: Sequence[FilmShot], frames: int
+) -> dict[str, Any]:
+    """Return what is known before the first shot is made.
+
+    request: as it may be shared. frames: of the video, before interpolation.
+    """
+    return {
+        "wan_duet": VERSION,
+        "format": _FORMAT,
+        "runner": runner,
+        "kind": SHOTS,
+        "request": request,
+        "joins": [shot.join.text() for shot in shots],
+        "frames": frames,
+    }
+
+
+def joined_record(receipts: Sequence[Mapping[str, Any]], drift: Drift) -> dict[str, Any]:
+    """Return what is known when the shots are joined. receipts: of each shot."""
+    by_shot = {str(number + 1): levels for number, levels in drift.per_shot.items()}
+    return {"shots": list(receipts), "colour_drift": by_shot}
