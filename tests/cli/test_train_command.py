@@ -21,7 +21,7 @@ from wan_duet.pipelines.remote.training_data import read_dataset
 
 from ..servers.fal import FalServer
 from ..servers.results import clip, lora, picture
-from .test_remote_command import folder, jobs, loop, server  # noqa: F401 - fixtures
+from .conftest import jobs
 
 
 @pytest.fixture
@@ -40,8 +40,8 @@ def train(*arguments: object) -> int:
 def test_a_lora_comes_back_into_models_loras_with_its_receipt(
     tmp_path: Path,
     dataset: Path,
-    folder: Path,  # noqa: F811
-    server: FalServer,  # noqa: F811
+    folder: Path,
+    server: FalServer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     settings = ("--number-of-steps", 1000, "--trigger-phrase", "blba")
@@ -72,8 +72,8 @@ def test_a_lora_comes_back_into_models_loras_with_its_receipt(
 
 def test_nothing_is_uploaded_without_consent(
     dataset: Path,
-    folder: Path,  # noqa: F811
-    server: FalServer,  # noqa: F811
+    folder: Path,
+    server: FalServer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert train(dataset) == 2
@@ -86,8 +86,8 @@ def test_nothing_is_uploaded_without_consent(
 
 def test_a_training_has_no_limit_of_time(
     dataset: Path,
-    folder: Path,  # noqa: F811
-    server: FalServer,  # noqa: F811
+    folder: Path,
+    server: FalServer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (folder / "spending.json").write_text(json.dumps({"late_after_minutes": 0.0001, "cancel_late": True}))
@@ -99,8 +99,8 @@ def test_a_training_has_no_limit_of_time(
 def test_a_training_that_was_broken_off_is_found_again_and_bought_once(
     tmp_path: Path,
     dataset: Path,
-    folder: Path,  # noqa: F811
-    server: FalServer,  # noqa: F811
+    folder: Path,
+    server: FalServer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     server.run_looks = 10**6
@@ -138,8 +138,8 @@ def test_wrong_settings_are_refused_by_name(
     arguments: list[str],
     said: str,
     dataset: Path,
-    folder: Path,  # noqa: F811
-    server: FalServer,  # noqa: F811
+    folder: Path,
+    server: FalServer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert train(dataset, "--yes", *arguments) == 2
@@ -152,8 +152,8 @@ def test_what_is_no_lora_is_not_put_among_the_loras(
     data: bytes,
     tmp_path: Path,
     dataset: Path,
-    folder: Path,  # noqa: F811
-    server: FalServer,  # noqa: F811
+    folder: Path,
+    server: FalServer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     server.data = data
@@ -201,7 +201,7 @@ def test_what_does_not_belong_in_a_dataset_is_named(
     files: dict[str, bytes],
     said: str,
     tmp_path: Path,
-    folder: Path,  # noqa: F811
+    folder: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert train(broken(tmp_path / "set", **files), "--yes") == 2
@@ -210,8 +210,8 @@ def test_what_does_not_belong_in_a_dataset_is_named(
 
 def test_images_alone_do_not_train_image_to_video(
     tmp_path: Path,
-    folder: Path,  # noqa: F811
-    server: FalServer,  # noqa: F811
+    folder: Path,
+    server: FalServer,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     images = broken(tmp_path / "set", a_png=picture())
@@ -223,7 +223,7 @@ def test_images_alone_do_not_train_image_to_video(
 
 def test_a_file_that_is_no_archive_is_refused(
     tmp_path: Path,
-    folder: Path,  # noqa: F811
+    folder: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (tmp_path / "a.zip").write_bytes(b"no zip")
