@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..device.memory import DeviceMemory
 from ..errors import RequestError
 from ..files.on_disk import write_whole
-from ..plan.expectation import Expectation, expect, read_rates, write_rates
+from ..plan.expectation import Expectation, expect, expect_all, read_rates, write_rates
 from ..plan.families import Family
 from ..plan.film_plan import plans_of_film
 from ..plan.flops import SIZES, size_of
@@ -158,7 +158,7 @@ def _check(options: argparse.Namespace) -> int:
     )
     if options.precision is not None:
         reports = [one if one.runner == "local" else _without_precision(one, options) for one in reports]
-    expected = None if family is None else _expected(request, family, model, abilities)
+    expected = None if family is None else _expected(request, family, model, abilities, from_image)
     if expected is not None:
         seconds = expected.total_s
         reports = [replace(one, expected_s=seconds) if one.runner == "local" else one for one in reports]
@@ -188,7 +188,8 @@ def _bench(options: argparse.Namespace) -> int:
     request, model = read_request(options), chosen_model(options)
     family, memory = family_of(options, model), DeviceMemory(options.device)
     write_rates(rates_file(), measure_rates(memory.device, compute_dtype("auto", memory, "transformer")))
-    expected = _expected(request, family, model, _abilities(options, model))
+    from_image = chosen_image_model(options)
+    expected = _expected(request, family, model, _abilities(options, model), from_image)
     if expected is None:
         raise RequestError.of(
             "--kind", f"{family.name} cannot run this request", "use `wan-duet check` to see why"
@@ -198,14 +199,21 @@ def _bench(options: argparse.Namespace) -> int:
 
 
 def _expected(
-    request: WanRequest, family: Family, model: WanModel | None, abilities: LocalAbilities
+    request: WanRequest,
+    family: Family,
+    model: WanModel | None,
+    abilities: LocalAbilities,
+    from_image: WanModel | None,
 ) -> Expectation | None:
     """Estimate the time. Returns None when this machine was not measured or cannot run the request."""
     rates = read_rates(rates_file())
-    resolved = check(request, family=family, abilities=abilities).resolved
+    image_family = None if from_image is None else from_image.family
+    resolved = check(request, family=family, abilities=abilities, image_family=image_family).resolved
     size = SIZES.get(family.name) if model is None else size_of(model.experts["high"].config)
     if rates is None or size is None or resolved is None:
         return None
+    if is_film(request):
+        return expect_all(plans_of_film(request, family, image_family, abilities), size, rates)
     return expect(make_plan(resolved, family, seed_of(request) or 0), size, rates)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from typing import Any
 from .flops import SIZES, NetworkSize, forward_flops, tokens_of
 from .plan import Plan
 
-__all__ = ["Expectation", "Rates", "expect", "read_rates", "write_rates"]
+__all__ = ["Expectation", "Rates", "expect", "expect_all", "read_rates", "write_rates"]
 
 _PASSES = {"triton": 19, "kitchen": 28, "plain": 44}
 """{kernels: reads and writes of the whole hidden state per block}, counted by `bench/suite.py --only C7`."""
@@ -82,6 +82,15 @@ def expect(plan: Plan, size: NetworkSize, rates: Rates) -> Expectation:
     if size not in SIZES.values():
         decode = 0.0
     return Expectation(rates.device, plan.forwards, forward_s, decode / (rates.products * _DECODE_SHARE))
+
+
+def expect_all(plans: Sequence[Plan], size: NetworkSize, rates: Rates) -> Expectation:
+    """Estimate the time of `plans` together, one after another on experts of one size."""
+    each = [expect(plan, size, rates) for plan in plans]
+    forwards = sum(one.forwards for one in each)
+    sampling_s = sum(one.forwards * one.forward_s for one in each)
+    decode_s = sum(one.decode_s for one in each)
+    return Expectation(rates.device, forwards, sampling_s / forwards if forwards else 0.0, decode_s)
 
 
 def read_rates(file: Path) -> Rates | None:

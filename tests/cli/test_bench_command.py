@@ -25,3 +25,16 @@ def test_check_says_how_long_a_run_takes_once_the_machine_is_measured(
     assert json.loads(capsys.readouterr().out)["expected"] == measured
     assert main(["check", *REQUEST]) == 0
     assert f"{measured['forwards']} forwards" in capsys.readouterr().out
+
+
+def test_shots_take_as_long_as_all_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    assert main(["bench", *REQUEST, "--num-frames", "17", "--device", "cpu", "--json"]) == 0
+    one = json.loads(capsys.readouterr().out)
+    board = "17f: a fox | 17f: a fox | 17f continue: it jumps"
+    assert main(["check", "--kind", "shots", "--storyboard", board, "--model", "toy", "--json"]) == 0
+    all_of_them = json.loads(capsys.readouterr().out)["expected"]
+    assert all_of_them["forwards"] == 3 * one["forwards"]
+    assert all_of_them["total_s"] == pytest.approx(3 * one["total_s"], rel=1e-6)
