@@ -10,10 +10,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_fixed
+
 from ..errors import JournalError
 from .schema import bring_up_to_date
 
 __all__ = ["as_journal_error", "insert", "open_journal", "transaction", "update"]
+
+_PATIENCE = 10.0  # seconds to wait for other processes
 
 
 def open_journal(
@@ -22,11 +26,26 @@ def open_journal(
     """Open or make the file, with the tables of `migrations`. Raises JournalError and sqlite3 errors."""
     file.parent.mkdir(parents=True, exist_ok=True)
     os.close(os.open(file, os.O_CREAT | os.O_RDWR, 0o600))  # prompts are nobody else's business
-    database = connect(file, timeout=10, isolation_level=None, check_same_thread=False)
-    database.execute("PRAGMA journal_mode = WAL")
+    database = connect(file, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
+    _switch_to_wal(database)
     database.execute("PRAGMA synchronous = FULL")  # a commit outlives a loss of power
     bring_up_to_date(database, str(file), migrations)
     return database
+
+
+def _switch_to_wal(database: sqlite3.Connection) -> None:
+    """Write ahead of the file. SQLite fails at once, whatever its timeout, if others switch it too."""
+    again = Retrying(
+        retry=retry_if_exception(_is_locked),
+        wait=wait_fixed(0.02),
+        stop=stop_after_delay(_PATIENCE),
+        reraise=True,
+    )
+    again(database.execute, "PRAGMA journal_mode = WAL")
+
+
+def _is_locked(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -344,6 +345,22 @@ def test_all_who_begin_together_share_one_new_journal(tmp_path: Path, order: Mak
         thread.join()
     assert len(found) == 8
     assert len(set(found)) == 1
+
+
+def test_a_new_file_that_others_open_at_the_same_moment_is_waited_for(tmp_path: Path) -> None:
+    """SQLite does not wait by itself when two switch a file to write-ahead logging."""
+    refusals = ["database is locked", "database is locked"]
+
+    class Contended(sqlite3.Connection):
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if "journal_mode" in sql and refusals:
+                raise sqlite3.OperationalError(refusals.pop())
+            return super().execute(sql, *values)
+
+    journal = Journal(tmp_path / "jobs.sqlite", lambda: 0.0, partial(sqlite3.connect, factory=Contended))
+    assert refusals == []
+    assert journal._database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    journal.close()
 
 
 def test_a_job_is_found_by_its_beginning_and_by_what_the_provider_calls_it(
