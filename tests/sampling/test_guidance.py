@@ -148,6 +148,14 @@ def test_nag_goes_to_the_positive_forwards_of_its_stage_with_its_numbers() -> No
     assert len(calls.seen) == 16
 
 
+@pytest.mark.parametrize("off", [{}, {"high": 1.0}, {"high": 1.0, "low": 1.0}])
+def test_nag_that_is_off_gives_the_same_bits(off: dict[str, float]) -> None:
+    plain, _ = run(None)
+    latents, calls = run(ExtraGuidance(nag_scale=off))
+    assert torch.equal(latents, plain)
+    assert all(condition is POSITIVE or condition is NEGATIVE for _, condition in calls.seen)
+
+
 def test_nag_at_guidance_1_makes_one_forward_a_step_with_one_condition_for_the_step_cache() -> None:
     _, calls = run(ExtraGuidance(nag_scale={"high": 5.0, "low": 5.0}), {"high": 1.0, "low": 1.0})
     assert len(calls.seen) == 8
