@@ -105,7 +105,7 @@ class FieldRow(NamedTuple):
         if choices:
             return choices
         if self.offered and self.type == "string":
-            return f"{', '.join(map(str, self.offered))}, or another W:H"
+            return f"{', '.join(map(str, self.offered))}, or another W:H such as 2.39:1"
         if self.type == "object":
             return self._example()
         if self.type == "array<number>":

@@ -55,9 +55,8 @@ def _older_limits(request: WanRequest, values: Mapping[str, Any]) -> Iterator[Fi
 
 def _fast_file(used: Mapping[str, Any]) -> Iterator[Finding]:
     between = 0 if used.get("interpolator_model") == "none" else used.get("num_interpolated_frames")
-    adjusts = used.get("adjust_fps_for_interpolation")
-    if between and adjusts is not None:  # else the provider decides the rate of the file
-        rate = used["frames_per_second"]
+    adjusts, rate = used.get("adjust_fps_for_interpolation"), used.get("frames_per_second")
+    if between and adjusts is not None and rate is not None:  # else the provider decides the rate of the file
         fps = output_fps(rate, used["num_frames"], between, adjusts)
         if fps > _FAST_FPS:
             reason = f"the file plays at {fps} frames per second, more than most players show"

@@ -58,14 +58,14 @@ def nearest_size(model: ModelFacts, width: int, height: int) -> tuple[int, int]:
     return near_width, near_height
 
 
-def _ratio(aspect: str) -> tuple[int, int]:
-    """Return the two numbers of an aspect ratio such as 4:3."""
+def _ratio(aspect: str) -> tuple[float, float]:
+    """Return the two numbers of an aspect ratio such as 4:3 or 2.39:1."""
     width, height = aspect.split(":")
-    return int(width), int(height)
+    return float(width), float(height)
 
 
 def _in_shape(
-    model: ModelFacts, table: Mapping[str, tuple[int, int]], shape: tuple[int, int]
+    model: ModelFacts, table: Mapping[str, tuple[int, int]], shape: tuple[float, float]
 ) -> tuple[int, int]:
     """Return the size with the area of the tier and this aspect ratio, rounded to the model's multiple.
 

@@ -33,6 +33,7 @@ from wan_duet.pipelines.request.novita_words import SIZE_PAIRS
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20).filter(str.strip)
 ADDRESS = st.sampled_from(["a.png", "data:image/png;base64,AAAA", "https://a.b/c", "sha256:00"])
 SIDES = st.tuples(st.integers(1, 160).map(lambda n: 16 * n), st.integers(1, 2000))
+SIDE_OF_RATIO = st.integers(1, 40).map(str) | st.decimals("0.1", 40, places=2).map(str)
 LARGEST = {"num_frames": 400, "num_inference_steps": 60, "steps": 60}
 HAS_NOTHING = LocalAbilities()
 HAS_ALL = LocalAbilities(
@@ -70,7 +71,7 @@ def right_value(row: FieldRow) -> st.SearchStrategy[Any]:
     if row.type == "object":
         return right_object(row.fields)
     if row.name == "aspect_ratio":
-        ratios = st.tuples(st.integers(1, 40), st.integers(1, 40)).map(lambda pair: f"{pair[0]}:{pair[1]}")
+        ratios = st.tuples(SIDE_OF_RATIO, SIDE_OF_RATIO).map(":".join)
         return st.sampled_from(row.offered) | ratios
     if row.type.startswith("array"):
         return st.lists(right_object(row.fields), max_size=5)

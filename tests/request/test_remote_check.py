@@ -281,6 +281,11 @@ def test_what_cannot_be_said_to_novita_s_newer_model_is_adjusted_or_refused_by_n
     assert check(i2v(aspect_ratio="16:9"), "novita", novita_model="Wan 2.2").problems
 
 
+def test_frames_between_at_novita_are_refused_though_it_has_no_rate_to_multiply() -> None:
+    report = check(t2v(num_frames=81, interpolator_model="rife", num_interpolated_frames=2), "novita")
+    assert {"interpolator_model", "num_interpolated_frames"} <= {item.field for item in report.problems}
+
+
 def test_novita_honours_a_second_guidance_scale_that_is_the_first() -> None:
     assert check(t2v(guidance_scale=3.0, guidance_scale_2=3.0), "novita").ok
 
