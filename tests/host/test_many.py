@@ -144,3 +144,29 @@ def test_a_list_of_prompts_makes_a_video_of_each(
     outputs = client.run(asked).outputs
     assert len(set(files(outputs["run"]))) == len(set(files(outputs["save"]))) == 2
     assert [json.loads(text)["request"]["prompt"] for text in outputs["receipt"]["text"]] == texts
+
+
+def test_a_list_of_videos_makes_one_of_each_in_every_node_that_takes_a_video(
+    host: HeadlessComfyUI, client: ComfyClient, defaults: dict[str, dict[str, Any]]
+) -> None:
+    asked = graph(defaults, "WanDuetTextToVideo", "toy")
+    asked["local"]["inputs"]["count"] = 2
+
+    def node(name: str, **inputs: Any) -> dict[str, Any]:
+        return {"class_type": name, "inputs": {**defaults.get(name, {}), **inputs}}
+
+    videos = ["run", 0]
+    asked |= {
+        "again": node("WanDuetVideoToVideo", **{**SMALL, "video": videos, "strength": 0.5}),
+        "run again": node("WanDuetRunLocal", request=["again", 0], model=["model", 0]),
+        "its receipt": node("PreviewAny", source=["run again", 4]),
+        "encoded": node("WanDuetSaveEncoded", images=videos, filename_prefix="encoded"),
+        "smooth": node("WanDuetSaveInterpolated", video=videos, filename_prefix="smooth", interpolator="flow"),
+        "kept": node("WanDuetKeepVideo", video=videos, filename_prefix="kept"),
+    }
+    outputs = client.run(asked).outputs
+    for name in ("run again", "encoded", "smooth", "kept"):
+        assert len(set(files(outputs[name]))) == 2, name
+    receipts = [json.loads(text) for text in outputs["its receipt"]["text"]]
+    assert len({receipt["inputs"]["video_url"]["sha256"] for receipt in receipts}) == 2
+    assert len({receipt["frames_sha256"] for receipt in receipts}) == 2
