@@ -161,7 +161,9 @@ def test_a_list_of_videos_makes_one_of_each_in_every_node_that_takes_a_video(
         "run again": node("WanDuetRunLocal", request=["again", 0], model=["model", 0]),
         "its receipt": node("PreviewAny", source=["run again", 4]),
         "encoded": node("WanDuetSaveEncoded", images=videos, filename_prefix="encoded"),
-        "smooth": node("WanDuetSaveInterpolated", video=videos, filename_prefix="smooth", interpolator="flow"),
+        "smooth": node(
+            "WanDuetSaveInterpolated", video=videos, filename_prefix="smooth", interpolator="flow"
+        ),
         "kept": node("WanDuetKeepVideo", video=videos, filename_prefix="kept"),
     }
     outputs = client.run(asked).outputs
