@@ -20,7 +20,8 @@
     │   └── SpendingError      the price is above the user's limits; nothing was sent
     ├── PackageError      a required Python package is not installed
     ├── JournalError      the record of remote jobs cannot be read or written, so nothing can be bought
-    └── HostError         a ComfyUI that we started or called failed
+    ├── HostError         a ComfyUI that we started or called failed
+    └── WorkerLostError   what carried out a row of a batch ended or went silent; the row did not fail
 
 Each message names the field or file, what was found, and what would work. An interruption by the user is not
 an error: the host's own exception (often a BaseException) passes through unchanged.
@@ -56,6 +57,7 @@ __all__ = [
     "SpendingError",
     "UnreachableError",
     "WanDuetError",
+    "WorkerLostError",
     "is_out_of_memory",
 ]
 
@@ -114,6 +116,10 @@ class SafetyError(WanDuetError):
 
 class HostError(WanDuetError):
     """A ComfyUI that we started or called failed."""
+
+
+class WorkerLostError(WanDuetError):
+    """What carried out a row of a batch ended or went silent. The row itself did not fail."""
 
 
 class PackageError(WanDuetError):

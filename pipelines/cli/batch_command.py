@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
         result = run_batch(
             rows,
             folder,
-            place,
+            [place],
             RowLines("file" if options.rows.is_dir() else "line"),
             settings=place.settings(),
             problems=problems,

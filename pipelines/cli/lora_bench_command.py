@@ -84,7 +84,7 @@ def _bench(options: argparse.Namespace) -> int:
         worker = replace(worker_of(options, keeps=True), tell=_Once())
         place, folder = LocalPlace(worker), BatchFolder(options.output)
         rows = [cell.row for cell in cells]
-        result = run_batch(rows, folder, place, RowLines(), settings=place.settings())
+        result = run_batch(rows, folder, [place], RowLines(), settings=place.settings())
     if result.failed or result.waiting:
         print(f"{result.done} of {len(cells)} videos are there; the same command goes on", file=sys.stderr)
         return 1

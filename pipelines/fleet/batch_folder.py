@@ -91,6 +91,10 @@ class BatchFolder:
                 fix = "give another folder, or move the file away"
                 raise RequestError.of("--output", f"{file} exists, and is not of this batch", fix)
 
+    def discard(self, row: JournalRow) -> None:
+        """Remove what this attempt of a row made."""
+        shutil.rmtree(self._attempt(row), ignore_errors=True)
+
     def clean(self, row: JournalRow) -> None:
         """Remove what unfinished attempts of a row left."""
         for place in (self.path / _UNFINISHED).glob(f"{row.name}.*"):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from ..request.parse import parse, shown_value
 from ..request.seeds_of_count import one_per_seed
 from .row_source import WrittenRow, written_rows
 
-__all__ = ["BatchRow", "Fill", "as_written", "check_rows", "read_rows"]
+__all__ = ["BatchRow", "Fill", "Works", "as_written", "check_rows", "read_rows"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # a file name on every system
 _FIX = "correct this row, or leave it out"
@@ -26,12 +26,14 @@ class BatchRow:
 
     line: of the file, from 1. name: of its files, without suffix; None if the journal shall number it.
     file: the name of its own file, of a row that has one.
+    batch: rows of several batches take turns.
     """
 
     line: int
     name: str | None
     request: WanRequest
     file: str = ""
+    batch: str = ""
 
     @property
     def where(self) -> str:
@@ -48,7 +50,7 @@ def as_written(_kind: str, fields: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def read_rows(source: Path, kind: str, fill: Fill = as_written) -> tuple[list[BatchRow], list[Problem]]:
-    """Make the requests of all rows of `source`: see `written_rows`. A row may have `kind` and `id`.
+    """Make the requests of all rows of `source`: see `written_rows`. A row may have `kind`, `id` and `batch`.
 
     kind: of rows that do not say theirs. fill: adds what the user said for all rows.
 
@@ -61,18 +63,36 @@ def read_rows(source: Path, kind: str, fill: Fill = as_written) -> tuple[list[Ba
     return rows, [*problems, *_same_names(rows)]
 
 
-def check_rows(rows: Sequence[BatchRow], check: Callable[[WanRequest], object]) -> list[Problem]:
-    """Call `check` on every request. Returns the problems of all rows."""
-    found = (problem for row in rows for problem in _problems(row, check))
-    return list(dict.fromkeys(found))  # the rows of a count have the same
+Works = Mapping[str, float]  # {place that can run the row: its work there}
 
 
-def _problems(row: BatchRow, check: Callable[[WanRequest], object]) -> list[Problem]:
+def check_rows(
+    rows: Sequence[BatchRow], checks: Mapping[str, Callable[[WanRequest], float]]
+) -> tuple[list[Works], list[Problem]]:
+    """Check every request at every place. checks: {place: its `Worker.check`}.
+
+    Returns where each row can run, and the problems of all rows that can run nowhere.
+    """
+    works: list[Works] = []
+    problems: list[Problem] = []
+    for row in rows:
+        found = {place: _checked(row, check) for place, check in checks.items()}
+        works.append({place: answer for place, answer in found.items() if isinstance(answer, float)})
+        if not works[-1]:
+            problems += [
+                problem if len(checks) == 1 else replace(problem, found=f"{place}: {problem.found}")
+                for place, answer in found.items()
+                if isinstance(answer, list)
+                for problem in answer
+            ]
+    return works, list(dict.fromkeys(problems))  # the rows of a count have the same
+
+
+def _checked(row: BatchRow, check: Callable[[WanRequest], float]) -> float | list[Problem]:
     try:
-        check(row.request)
+        return float(check(row.request))
     except (WanDuetError, OSError) as error:
         return _at(row.where, error)
-    return []
 
 
 def _rows_of(written: WrittenRow, kind: str, fill: Fill) -> tuple[list[BatchRow], list[Problem]]:
@@ -85,13 +105,17 @@ def _rows_of(written: WrittenRow, kind: str, fill: Fill) -> tuple[list[BatchRow]
 def _requested(written: WrittenRow, kind: str, fill: Fill) -> Iterator[BatchRow]:
     fields = dict(written.read())
     name, kind = fields.pop("id", written.name), fields.pop("kind", kind)
+    batch = fields.pop("batch", "")
     _require_name(name)
+    if not isinstance(batch, str):
+        raise RequestError.of("batch", f"got {shown_value(batch)}", "give the name of a batch")
     if not isinstance(kind, str):
         raise RequestError.of("kind", f"got {shown_value(kind)}", "give the name of a kind")
     requests = one_per_seed(parse(kind, fill(kind, fields)))
     for index, request in enumerate(requests, 1):
         suffix = f"-{index}" if len(requests) > 1 else ""
-        yield BatchRow(written.line, None if name is None else f"{name}{suffix}", request, written.file)
+        whole = None if name is None else f"{name}{suffix}"
+        yield BatchRow(written.line, whole, request, written.file, batch)
 
 
 def _require_name(name: Any) -> None:

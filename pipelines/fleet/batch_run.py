@@ -1,4 +1,4 @@
-"""Runs the rows of a batch, one after another, and goes on where an earlier process ended.
+"""Runs the rows of a batch on its workers, and goes on where an earlier process ended.
 
 Each row ends in exactly one complete file with its receipt, or in none. In this order: the journal says that
 an attempt runs; its files are made beside; the journal says that they are complete; they move into their
@@ -8,173 +8,124 @@ places; the journal says that the row is done; the manifest gets a line. A proce
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from ..errors import Problem, RequestError, WanDuetError, is_out_of_memory
+from ..errors import Problem, RequestError
+from ..remote.stored_form import fingerprint
 from ..request.base import WanRequest
-from ..request.parse import parse
-from ..video.output import sidecar
-from ..weights.hashing import file_hash
-from .batch_folder import BatchFolder, sync
-from .batch_rows import BatchRow, check_rows
-from .manifest import append_result, rewrite_manifest
+from .batch_folder import BatchFolder
+from .batch_rows import BatchRow, Works, check_rows
+from .crew import Crew, RowWatcher
+from .manifest import rewrite_manifest
+from .row_attempt import finish_move
 from .row_journal import JournalRow, RowJournal
+from .schedule import OpenRow
+from .worker import Worker
 
-__all__ = ["BatchResult", "MadeFile", "RowWatcher", "Worker", "run_batch"]
-
-
-@dataclass(frozen=True)
-class MadeFile:
-    """A complete result. frames_sha256: of its receipt, if it says one."""
-
-    path: Path
-    frames_sha256: str | None
-
-
-class Worker(Protocol):
-    """What carries out a row."""
-
-    @property
-    def place(self) -> str:
-        """Its name in the journal, such as "local"."""
-
-    def check(self, request: WanRequest) -> object:
-        """Raise an error if the request cannot run."""
-
-    def make(self, request: WanRequest, folder: Path, name: str) -> MadeFile:
-        """Write NAME with its suffix, and its receipt, into `folder`."""
-
-
-class RowWatcher(Protocol):
-    """Shows how far a batch is."""
-
-    def resumed(self, done: int, rows: int) -> None:
-        """So many of the rows were made by an earlier process."""
-
-    def begun(self, position: int, rows: int, row: JournalRow, left_s: float | None) -> None:
-        """A row begins. left_s: seconds until the end of the batch; None before a row was measured."""
-
-    def ended(self, row: JournalRow) -> None:
-        """A row is done or has failed."""
+__all__ = ["BatchResult", "run_batch"]
 
 
 @dataclass(frozen=True)
 class BatchResult:
-    """done, failed: rows of the file. waiting: those that were not begun after a failure."""
+    """done, failed, cancelled: rows of the file. waiting: those that were not begun after a failure."""
 
     done: int
     failed: int
     waiting: int
+    cancelled: int = 0
 
 
 def run_batch(
     rows: Sequence[BatchRow],
     folder: BatchFolder,
-    worker: Worker,
+    workers: Sequence[Worker],
     watcher: RowWatcher,
     *,
     settings: dict[str, Any],
     problems: Sequence[Problem] = (),
     keep_going: bool = False,
+    approve: Callable[[Sequence[Works]], None] = lambda _: None,
     now: Callable[[], float] = time.time,
+    clock: Callable[[], float] = time.monotonic,
 ) -> BatchResult:
     """Run every row that is not done yet. A row that failed in an earlier run is tried again.
 
+    workers:    carry out the rows at the same time; closed at the end.
     settings:   as for `RowJournal.enter`.
     problems:   of lines that are no rows; told together with those of the check.
-    keep_going: go on with the next row when one fails; else the batch ends there.
+    keep_going: go on with the other rows when one has failed; else no other row is begun.
+    approve:    called with the places and the work of each open row before any runs; raises to end here.
+    now:        returns seconds since 1970. clock: returns seconds that only grow, for leases.
 
     Raises RequestError with the problems of all rows before anything runs, and if another process works in
     `folder`; JournalError; what the user's stop raises. After any of them an equal call goes on.
     """
-    with folder.alone():
+    with folder.alone(), _closing(workers):
         journal = RowJournal(folder.journal, now)
         try:
-            for row in journal.resume():
-                _publish(journal, folder, row)
-            entered = journal.enter(rows, settings)
-            for row in entered:
-                if row.state == "done" and not folder.holds(row):
-                    journal.lose(row.number)
-            open_rows = [
-                (row, journal.row(known.number))
-                for row, known in zip(rows, entered, strict=True)
-                if journal.row(known.number).state != "done"
-            ]
-            for _, known in open_rows:
+            entered = _entered(rows, folder, journal, settings)
+            numbered = {known.number: row for row, known in zip(rows, entered, strict=True)}
+            open_rows = [row for row in entered if row.state not in ("done", "cancelled")]
+            for known in open_rows:
                 if known.attempt == 0:
                     folder.require_free(known)
-            found = [*problems, *check_rows([row for row, _ in open_rows], worker.check)]
-            if found:
-                raise RequestError(found)
+            works, found = check_rows([numbered[row.number] for row in open_rows], _checks(workers))
+            if found or problems:
+                raise RequestError([*problems, *found])
+            journal.weigh({row.number: max(at.values()) for row, at in zip(open_rows, works, strict=True)})
+            approve(works)
             rewrite_manifest(folder.path, journal.rows())
             watcher.resumed(len(rows) - len(open_rows), len(rows))
-            _run_open(open_rows, journal, folder, worker, watcher, keep_going)
+            waiting = [
+                _open_row(row, numbered[row.number], at) for row, at in zip(open_rows, works, strict=True)
+            ]
+            crew = Crew(
+                workers, numbered, waiting, journal, folder, watcher, keep_going=keep_going, clock=clock
+            )
+            crew.work()
             folder.close()
-            states = [journal.row(row.number).state for row in entered]
+            states = Counter(journal.row(row.number).state for row in entered)
         finally:
             journal.close()
-    done, failed = states.count("done"), states.count("failed")
-    return BatchResult(done, failed, len(states) - done - failed)
+    ended = states["done"], states["failed"], states["cancelled"]
+    return BatchResult(ended[0], ended[1], len(entered) - sum(ended), ended[2])
 
 
-def _run_open(
-    rows: Sequence[tuple[BatchRow, JournalRow]],
-    journal: RowJournal,
-    folder: BatchFolder,
-    worker: Worker,
-    watcher: RowWatcher,
-    keep_going: bool,
-) -> None:
-    began = time.monotonic()
-    for index, (row, known) in enumerate(rows):
-        left_s = (time.monotonic() - began) / index * (len(rows) - index) if index else None
-        watcher.begun(index + 1, len(rows), known, left_s)
-        ended = _run_row(row.request, known, journal, folder, worker)
-        if ended.state != "waiting":
-            append_result(folder.path, ended)
-        watcher.ended(ended)
-        if ended.state == "failed" and not keep_going:
-            return
+def _entered(
+    rows: Sequence[BatchRow], folder: BatchFolder, journal: RowJournal, settings: dict[str, Any]
+) -> list[JournalRow]:
+    """Finish what an earlier process was moving, and return the journal's row of each of `rows`."""
+    for row in journal.resume():
+        finish_move(journal, folder, row)
+    entered = journal.enter(rows, settings)
+    return [
+        journal.lose(row.number) if row.state == "done" and not folder.holds(row) else row for row in entered
+    ]
 
 
-def _run_row(
-    request: WanRequest, known: JournalRow, journal: RowJournal, folder: BatchFolder, worker: Worker
-) -> JournalRow:
-    row, began = journal.begin(known.number, worker.place), time.monotonic()
-    seeded = parse(request.kind, {**request.document(), "seed": int(row.seed)})
+def _checks(workers: Sequence[Worker]) -> Mapping[str, Callable[[WanRequest], float]]:
+    """Return the check of each place."""
+    return {worker.place: worker.check for worker in reversed(workers)}
+
+
+def _open_row(known: JournalRow, row: BatchRow, works: Works) -> OpenRow:
+    return OpenRow(known.number, _key(row.request), max(works.values()), frozenset(works), row.batch)
+
+
+def _key(request: WanRequest) -> str:
+    """Return what is loaded for a request beside the model: its LoRAs."""
+    return fingerprint({"loras": request.payload().get("loras") or []})
+
+
+@contextmanager
+def _closing(workers: Sequence[Worker]) -> Iterator[None]:
+    """Close the workers at the end."""
     try:
-        made = worker.make(seeded, folder.attempt(row), row.name)
-    except BaseException as error:
-        if isinstance(error, (WanDuetError, OSError)) or is_out_of_memory(error):
-            return journal.fail(row.number, row.attempt, str(error), _since(began))
-        journal.stop(row.number, row.attempt)  # by the user, or by a fault of this program
-        folder.clean(row)
-        raise
-    for file in (made.path, sidecar(made.path)):
-        sync(file)
-    journal.publish(
-        row.number,
-        row.attempt,
-        file=made.path.name,
-        size_bytes=made.path.stat().st_size,
-        sha256=file_hash(made.path),
-        frames_sha256=made.frames_sha256,
-        seconds=_since(began),
-    )
-    return _publish(journal, folder, journal.row(row.number))
-
-
-def _publish(journal: RowJournal, folder: BatchFolder, row: JournalRow) -> JournalRow:
-    if not folder.publish(row):
-        return journal.lose(row.number)
-    ended = journal.finish(row.number, row.attempt)
-    folder.clean(ended)
-    return ended
-
-
-def _since(began: float) -> float:
-    return round(time.monotonic() - began, 3)
+        yield
+    finally:
+        for worker in workers:
+            worker.close()

@@ -2,18 +2,19 @@
 
     waiting ──> running ──> publishing ──> done
        ^           │
-       └───────────┴──> failed
+       ├───────────┴──> failed
+       └── cancelled
 
-A row is `running` under the number of its attempt. Only that attempt may publish. `publishing`: the files are
-complete, and are moved into their places. A process that begins finishes those moves, and starts what was
-running again.
+A row is `running` under the number of its attempt, which is the epoch of its lease: only that attempt may
+publish. `publishing`: the files are complete, and are moved into their places. A process that begins finishes
+those moves, and starts what was running again. `cancelled` by the user, from waiting or running.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -25,9 +26,9 @@ from ..remote.stored_form import fingerprint, stored_form
 from ..request.seeds import seed_for_run
 from .batch_rows import BatchRow
 
-__all__ = ["JournalRow", "RowJournal", "RowState"]
+__all__ = ["JournalRow", "RowJournal", "RowState", "StaleAttemptError"]
 
-RowState = Literal["waiting", "running", "publishing", "done", "failed"]
+RowState = Literal["waiting", "running", "publishing", "done", "failed", "cancelled"]
 
 _FIRST = """
 CREATE TABLE rows (
@@ -53,8 +54,17 @@ CREATE TABLE rows (
 CREATE INDEX rows_by_request ON rows (request_sha256);
 CREATE INDEX rows_by_state ON rows (state)
 """
-_MIGRATIONS = (_FIRST,)
+_SECOND = """
+ALTER TABLE rows ADD COLUMN batch TEXT NOT NULL DEFAULT '';
+ALTER TABLE rows ADD COLUMN work REAL;
+ALTER TABLE rows ADD COLUMN cause TEXT
+"""
+_MIGRATIONS = (_FIRST, _SECOND)
 _DAMAGED = "Move it away, with the files whose names begin so; a new run then makes every row again"
+
+
+class StaleAttemptError(JournalError):
+    """The row is no longer that of this attempt: another worker has it, or it was cancelled."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +74,10 @@ class JournalRow:
     name:           of its files, without suffix. line: of the file that was read last.
     request_sha256: of the request as it was written. request_json: its stored form.
     seed:           that of the request, or the one that was drawn; text, as SQLite's integers are too small.
-    attempt:        how often the row was begun. place: where, "local" for this machine.
+    attempt:        how often the row was begun. place: the worker that has or had it.
     file:           name of the result in the folder of the batch. sha256: of its content.
+    batch:          rows of several take turns. work: as `Worker.check` counts it; None before a check.
+    cause:          of the last failure, as `retries` names them. error: what was said then.
     """
 
     number: int
@@ -86,6 +98,9 @@ class JournalRow:
     error: str | None
     created_at: float
     updated_at: float
+    batch: str = ""
+    work: float | None = None
+    cause: str | None = None
 
 
 _COLUMNS = ", ".join(field.name for field in fields(JournalRow))
@@ -139,30 +154,58 @@ class RowJournal:
                 self._set(row.number, state="waiting")
             return self.rows("publishing")
 
-    def begin(self, number: int, place: str) -> JournalRow:
-        """Begin the next attempt of a row. Raises JournalError for one that runs or is being published."""
+    def begin(self, number: int, place: str) -> JournalRow | None:
+        """Begin the next attempt of a row. Returns None for one that was cancelled.
+
+        Raises JournalError for one that runs or is being published.
+        """
         with self._transaction():
             row = self.row(number)
+            if row.state == "cancelled":
+                return None
             if row.state in ("running", "publishing"):
                 raise JournalError(f"row {row.name} is {row.state}, so it cannot be begun")
-            fresh = {"file": None, "size_bytes": None, "sha256": None, "frames_sha256": None, "error": None}
+            fresh = dict.fromkeys(("file", "size_bytes", "sha256", "frames_sha256", "error", "cause"))
             self._set(number, state="running", attempt=row.attempt + 1, place=place, **fresh)
             return self.row(number)
 
     def publish(self, number: int, attempt: int, **columns: Any) -> None:
-        """Record that the files of this attempt are complete. Raises JournalError for an older attempt."""
+        """Record that the files of this attempt are complete. Raises StaleAttemptError for an older one."""
         self._leave(number, attempt, "running", state="publishing", **columns)
 
     def finish(self, number: int, attempt: int) -> JournalRow:
         """Record that the files are in their places."""
         return self._leave(number, attempt, "publishing", state="done")
 
-    def fail(self, number: int, attempt: int, error: str, seconds: float) -> JournalRow:
-        return self._leave(number, attempt, "running", state="failed", error=error, seconds=seconds)
+    def fail(self, number: int, attempt: int, error: str, seconds: float, cause: str) -> JournalRow:
+        told = {"error": error, "cause": cause, "seconds": seconds}
+        return self._leave(number, attempt, "running", state="failed", **told)
 
-    def stop(self, number: int, attempt: int) -> JournalRow:
-        """Let a row that the user stopped wait again."""
-        return self._leave(number, attempt, "running", state="waiting")
+    def stop(
+        self, number: int, attempt: int, error: str | None = None, cause: str | None = None
+    ) -> JournalRow:
+        """Let a row wait again: the user stopped it, or its attempt failed and is not the last one.
+
+        Raises StaleAttemptError if another attempt has it.
+        """
+        return self._leave(number, attempt, "running", state="waiting", error=error, cause=cause)
+
+    def weigh(self, works: Mapping[int, float]) -> None:
+        """Record the work of rows: {number: work}."""
+        with self._transaction():
+            for number, work in works.items():
+                self._set(number, work=work)
+
+    def cancel(self, numbers: Sequence[int]) -> list[JournalRow]:
+        """Cancel rows that wait, run or have failed, and return those. Any process may.
+
+        An attempt that runs cannot publish any more.
+        """
+        return self._change(numbers, ("waiting", "running", "failed"), "cancelled")
+
+    def retry(self, numbers: Sequence[int]) -> list[JournalRow]:
+        """Let rows wait again that have failed or were cancelled, and return those. Any process may."""
+        return self._change(numbers, ("failed", "cancelled"), "waiting")
 
     def lose(self, number: int) -> JournalRow:
         """Let a row whose files are not there wait again."""
@@ -180,6 +223,21 @@ class RowJournal:
     def rows(self, state: RowState | None = None) -> list[JournalRow]:
         """In the order of their numbers."""
         return self._select("1") if state is None else self._select("state = ?", state)
+
+    def numbers(self, state: RowState) -> list[int]:
+        """Return the numbers of the rows in this state."""
+        with self._lock, as_journal_error(self.file, _DAMAGED):
+            found = self._database.execute("SELECT number FROM rows WHERE state = ?", (state,)).fetchall()
+        return [number for (number,) in found]
+
+    def _change(
+        self, numbers: Sequence[int], before: Sequence[RowState], after: RowState
+    ) -> list[JournalRow]:
+        with self._transaction():
+            found = [row for number in numbers if (row := self.row(number)).state in before]
+            for row in found:
+                self._set(row.number, state=after)
+            return [self.row(row.number) for row in found]
 
     def _known(self, row: BatchRow, taken: set[int]) -> JournalRow | None:
         sha256 = _fingerprint(row)
@@ -214,6 +272,7 @@ class RowJournal:
             error=None,
             created_at=now,
             updated_at=now,
+            batch=row.batch,
         )
         insert(self._database, "rows", values)
         return values
@@ -222,7 +281,7 @@ class RowJournal:
         with self._transaction():
             row = self.row(number)
             if (row.state, row.attempt) != (before, attempt):
-                raise JournalError(
+                raise StaleAttemptError(
                     f"row {row.name} is {row.state} in attempt {row.attempt}, not {before} in {attempt}"
                 )
             self._set(number, **columns)

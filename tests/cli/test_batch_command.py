@@ -52,7 +52,8 @@ def test_a_killed_batch_makes_what_generate_makes(tmp_path: Path, capsys: pytest
 
     assert main([*command, "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
-    assert answer == {"done": 3, "failed": 0, "waiting": 0, "manifest": str(out / "results.jsonl")}
+    counts = {"done": 3, "failed": 0, "waiting": 0, "cancelled": 0}
+    assert answer == {**counts, "manifest": str(out / "results.jsonl")}
     assert (out / "red-1.mp4").stat().st_mtime_ns == first
     made = receipts(out)
     lines = {line["id"]: line for line in map(json.loads, (out / "results.jsonl").read_text().splitlines())}

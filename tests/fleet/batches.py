@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,9 @@ import numpy as np
 from wan_duet.pipelines.errors import ModelError, RequestError
 from wan_duet.pipelines.fleet.batch_folder import BatchFolder
 from wan_duet.pipelines.fleet.batch_rows import read_rows
-from wan_duet.pipelines.fleet.batch_run import BatchResult, MadeFile, run_batch
+from wan_duet.pipelines.fleet.batch_run import BatchResult, run_batch
 from wan_duet.pipelines.fleet.row_journal import JournalRow
+from wan_duet.pipelines.fleet.worker import MadeFile, Task, Worker
 from wan_duet.pipelines.request import WanRequest
 from wan_duet.pipelines.video.image import image_bytes
 from wan_duet.pipelines.video.output import write_sidecar
@@ -35,13 +36,17 @@ class Painter:
 
     at: Callable[[str], None] = lambda _: None
     place: str = "local"
+    name: str = "local"
+    lease_s: float | None = None
     asked: list[str] = field(default_factory=list)
 
-    def check(self, request: WanRequest) -> None:
+    def check(self, request: WanRequest) -> float:
         if "impossible" in request.payload()["prompt"]:
             raise RequestError.of("prompt", "it cannot be drawn", "give another")
+        return float(request.payload()["num_frames"])
 
-    def make(self, request: WanRequest, folder: Path, name: str) -> MadeFile:
+    def make(self, task: Task) -> MadeFile:
+        request, folder, name = task.request, task.folder, task.name
         prompt = request.payload()["prompt"]
         self.asked.append(prompt)
         if "fails" in prompt:
@@ -55,6 +60,9 @@ class Painter:
         write_sidecar(file, {"wan_duet": "0", "request": request.document()})
         self.at("whole")
         return MadeFile(file, None)
+
+    def close(self) -> None:
+        return
 
 
 @dataclass
@@ -82,13 +90,17 @@ def write_rows(file: Path, *rows: dict[str, Any] | str) -> Path:
 
 
 def paint(
-    rows: Path, folder: Path, painter: Painter | None = None, watched: Watched | None = None, **options: Any
+    rows: Path,
+    folder: Path,
+    painter: Worker | Sequence[Worker] | None = None,
+    watched: Watched | None = None,
+    **options: Any,
 ) -> BatchResult:
     read, problems = read_rows(rows, "text-to-video")
     return run_batch(
         read,
         BatchFolder(folder),
-        painter or Painter(),
+        list(painter) if isinstance(painter, Sequence) else [painter or Painter()],
         watched or Watched(),
         **{"settings": SETTINGS, "problems": problems, **options},
     )

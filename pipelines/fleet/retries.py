@@ -1,0 +1,55 @@
+"""Decides from the cause of a failure whether a row is tried again, where, and how often."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from ..errors import JournalError, WanDuetError, WorkerLostError, is_out_of_memory
+
+__all__ = ["REMEDIES", "Cause", "FailedAttemptError", "Remedy", "cause_of"]
+
+Cause = Literal["out of memory", "lost", "failed"]
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """What helps against a cause.
+
+    attempts:  at most so many of one row in one run end with this cause; then the row has failed.
+    smaller:   the next attempt keeps less of the model on the device.
+    elsewhere: from which attempt on the row avoids the workers that had it, if there are others. 0: never.
+    """
+
+    attempts: int
+    smaller: bool = False
+    elsewhere: int = 0
+
+
+REMEDIES: Mapping[Cause, Remedy] = {
+    "out of memory": Remedy(attempts=3, smaller=True, elsewhere=2),
+    "lost": Remedy(attempts=5, elsewhere=1),
+    "failed": Remedy(attempts=1),  # a wrong request, a missing file, a full disk: the same again everywhere
+}
+
+
+class FailedAttemptError(WanDuetError):
+    """An attempt that failed in another process. cause: what that process made of its error."""
+
+    def __init__(self, cause: Cause, message: str) -> None:
+        super().__init__(message)
+        self.cause: Cause = cause
+
+
+def cause_of(error: BaseException) -> Cause | None:
+    """Return why an attempt failed. None: the user's stop or a fault of this program, which end the batch."""
+    if isinstance(error, FailedAttemptError):
+        return error.cause
+    if isinstance(error, WorkerLostError):
+        return "lost"
+    if is_out_of_memory(error):
+        return "out of memory"
+    if isinstance(error, (WanDuetError, OSError)) and not isinstance(error, JournalError):
+        return "failed"
+    return None

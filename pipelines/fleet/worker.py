@@ -1,0 +1,74 @@
+"""What carries out the rows of a batch: the interface that every place implements."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..request.base import WanRequest
+
+__all__ = ["LeaseLost", "MadeFile", "Task", "Worker"]
+
+
+class LeaseLost(BaseException):
+    """The row was given to another worker, or cancelled. No error: the attempt just ends."""
+
+
+@dataclass(frozen=True)
+class MadeFile:
+    """A complete result. frames_sha256: of its receipt, if it says one."""
+
+    path: Path
+    frames_sha256: str | None
+
+
+@dataclass(frozen=True)
+class Task:
+    """One attempt at a row.
+
+    request: with its seed. folder: of this attempt alone. name: of the result, without suffix.
+    attempt: its number in the journal, from 1.
+    smaller: how often the row ran out of memory; above 0 a worker keeps less of the model on its device.
+    beat:    extends the lease. Raises LeaseLost once the row is no longer this worker's, which then stops.
+    """
+
+    request: WanRequest
+    folder: Path
+    name: str
+    attempt: int = 1
+    smaller: int = 0
+    beat: Callable[[], None] = lambda: None
+
+
+class Worker(Protocol):
+    """Carries out one row at a time. All methods block; each worker has a thread that calls `make`."""
+
+    @property
+    def place(self) -> str:
+        """What kind of place it is: "local", "comfy", "ray", "fal". Workers of one place check alike."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the journal, unlike that of any other worker of the batch."""
+
+    @property
+    def lease_s(self) -> float | None:
+        """After how many seconds without `Task.beat` it counts as lost. None: it ends with this process."""
+
+    def check(self, request: WanRequest) -> float:
+        """Return the work of the request: a number that grows with the time it takes.
+
+        Raises an error if the request cannot run.
+        """
+
+    def make(self, task: Task) -> MadeFile:
+        """Write NAME with its suffix, and its receipt, into the folder of the task.
+
+        Raises WorkerLostError if the worker ended or went silent, `FailedAttemptError` or another error if
+        the row failed. May be called again after either.
+        """
+
+    def close(self) -> None:
+        """End its processes and jobs. May be called while another thread is in `make`, which then raises."""
