@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -97,8 +97,12 @@ class BatchFolder:
 
     def clean(self, row: JournalRow) -> None:
         """Remove what unfinished attempts of a row left."""
-        for place in (self.path / _UNFINISHED).glob(f"{row.name}.*"):
-            if place.suffix[1:].isdecimal() and place.stem == row.name:
+        self.clean_all({row.name})
+
+    def clean_all(self, names: Set[str]) -> None:
+        """Remove what unfinished attempts of the rows with these names left."""
+        for place in (self.path / _UNFINISHED).glob("*.*"):
+            if place.suffix[1:].isdecimal() and place.stem in names:
                 shutil.rmtree(place, ignore_errors=True)
 
     def close(self) -> None:

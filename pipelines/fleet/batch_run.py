@@ -101,6 +101,7 @@ def _entered(
     """Finish what an earlier process was moving, and return the journal's row of each of `rows`."""
     for row in journal.resume():
         finish_move(journal, folder, row)
+    folder.clean_all({row.name for row in journal.rows("done")})  # a process may have ended before it did
     entered = journal.enter(rows, settings)
     return [
         journal.lose(row.number) if row.state == "done" and not folder.holds(row) else row for row in entered
