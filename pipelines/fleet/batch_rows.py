@@ -13,8 +13,9 @@ from ..request.base import WanRequest
 from ..request.parse import parse, shown_value
 from ..request.seeds_of_count import one_per_seed
 from .row_source import WrittenRow, written_rows
+from .worker import Needs
 
-__all__ = ["BatchRow", "Fill", "Works", "as_written", "check_rows", "read_rows"]
+__all__ = ["BatchRow", "Fill", "NeedsAt", "as_written", "check_rows", "read_rows"]
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,79}")  # a file name on every system
 _FIX = "correct this row, or leave it out"
@@ -63,34 +64,34 @@ def read_rows(source: Path, kind: str, fill: Fill = as_written) -> tuple[list[Ba
     return rows, [*problems, *_same_names(rows)]
 
 
-Works = Mapping[str, float]  # {place that can run the row: its work there}
+NeedsAt = Mapping[str, Needs]  # {place that can run the row: what it takes there}
 
 
 def check_rows(
-    rows: Sequence[BatchRow], checks: Mapping[str, Callable[[WanRequest], float]]
-) -> tuple[list[Works], list[Problem]]:
+    rows: Sequence[BatchRow], checks: Mapping[str, Callable[[WanRequest], Needs]]
+) -> tuple[list[NeedsAt], list[Problem]]:
     """Check every request at every place. checks: {place: its `Worker.check`}.
 
     Returns where each row can run, and the problems of all rows that can run nowhere.
     """
-    works: list[Works] = []
+    needs: list[NeedsAt] = []
     problems: list[Problem] = []
     for row in rows:
         found = {place: _checked(row, check) for place, check in checks.items()}
-        works.append({place: answer for place, answer in found.items() if isinstance(answer, float)})
-        if not works[-1]:
+        needs.append({place: answer for place, answer in found.items() if isinstance(answer, Needs)})
+        if not needs[-1]:
             problems += [
                 problem if len(checks) == 1 else replace(problem, found=f"{place}: {problem.found}")
                 for place, answer in found.items()
                 if isinstance(answer, list)
                 for problem in answer
             ]
-    return works, list(dict.fromkeys(problems))  # the rows of a count have the same
+    return needs, list(dict.fromkeys(problems))  # the rows of a count have the same
 
 
-def _checked(row: BatchRow, check: Callable[[WanRequest], float]) -> float | list[Problem]:
+def _checked(row: BatchRow, check: Callable[[WanRequest], Needs]) -> Needs | list[Problem]:
     try:
-        return float(check(row.request))
+        return check(row.request)
     except (WanDuetError, OSError) as error:
         return _at(row.where, error)
 

@@ -18,13 +18,13 @@ from ..errors import Problem, RequestError
 from ..remote.stored_form import fingerprint
 from ..request.base import WanRequest
 from .batch_folder import BatchFolder
-from .batch_rows import BatchRow, Works, check_rows
+from .batch_rows import BatchRow, NeedsAt, check_rows
 from .crew import Crew, RowWatcher
 from .manifest import rewrite_manifest
 from .row_attempt import finish_move
 from .row_journal import JournalRow, RowJournal
-from .schedule import OpenRow
-from .worker import Worker
+from .row_schedule import OpenRow
+from .worker import Needs, Worker
 
 __all__ = ["BatchResult", "run_batch"]
 
@@ -48,7 +48,7 @@ def run_batch(
     settings: dict[str, Any],
     problems: Sequence[Problem] = (),
     keep_going: bool = False,
-    approve: Callable[[Sequence[Works]], None] = lambda _: None,
+    approve: Callable[[Sequence[NeedsAt]], None] = lambda _: None,
     now: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
 ) -> BatchResult:
@@ -58,7 +58,7 @@ def run_batch(
     settings:   as for `RowJournal.enter`.
     problems:   of lines that are no rows; told together with those of the check.
     keep_going: go on with the other rows when one has failed; else no other row is begun.
-    approve:    called with the places and the work of each open row before any runs; raises to end here.
+    approve:    called before any row runs, with what each takes at the places that can run it; may raise.
     now:        returns seconds since 1970. clock: returns seconds that only grow, for leases.
 
     Raises RequestError with the problems of all rows before anything runs, and if another process works in
@@ -73,16 +73,16 @@ def run_batch(
             for known in open_rows:
                 if known.attempt == 0:
                     folder.require_free(known)
-            works, found = check_rows([numbered[row.number] for row in open_rows], _checks(workers))
+            needs, found = check_rows([numbered[row.number] for row in open_rows], _checks(workers))
             if found or problems:
                 raise RequestError([*problems, *found])
-            journal.weigh({row.number: max(at.values()) for row, at in zip(open_rows, works, strict=True)})
-            approve(works)
+            waiting = [
+                _open_row(row, numbered[row.number], at) for row, at in zip(open_rows, needs, strict=True)
+            ]
+            journal.weigh({row.number: row.work for row in waiting})
+            approve(needs)
             rewrite_manifest(folder.path, journal.rows())
             watcher.resumed(len(rows) - len(open_rows), len(rows))
-            waiting = [
-                _open_row(row, numbered[row.number], at) for row, at in zip(open_rows, works, strict=True)
-            ]
             crew = Crew(
                 workers, numbered, waiting, journal, folder, watcher, keep_going=keep_going, clock=clock
             )
@@ -108,13 +108,14 @@ def _entered(
     ]
 
 
-def _checks(workers: Sequence[Worker]) -> Mapping[str, Callable[[WanRequest], float]]:
+def _checks(workers: Sequence[Worker]) -> Mapping[str, Callable[[WanRequest], Needs]]:
     """Return the check of each place."""
     return {worker.place: worker.check for worker in reversed(workers)}
 
 
-def _open_row(known: JournalRow, row: BatchRow, works: Works) -> OpenRow:
-    return OpenRow(known.number, _key(row.request), max(works.values()), frozenset(works), row.batch)
+def _open_row(known: JournalRow, row: BatchRow, needs: NeedsAt) -> OpenRow:
+    work = max(one.work for one in needs.values())
+    return OpenRow(known.number, _key(row.request), work, frozenset(needs), row.batch)
 
 
 def _key(request: WanRequest) -> str:

@@ -20,7 +20,7 @@ from .manifest import append_result
 from .retries import Cause, cause_of
 from .row_attempt import facts_of, finish_move, with_seed
 from .row_journal import JournalRow, RowJournal, StaleAttemptError
-from .schedule import Lease, OpenRow, Schedule
+from .row_schedule import Lease, OpenRow, RowSchedule
 from .worker import LeaseLost, Task, Worker
 
 __all__ = ["Crew", "RowWatcher"]
@@ -69,7 +69,7 @@ class Crew:
         self._open = {row.number: row for row in open_rows}
         self._journal, self._folder, self._watcher = journal, folder, watcher
         self._keep_going, self._clock = keep_going, clock
-        self._schedule = Schedule(open_rows)
+        self._schedule = RowSchedule(open_rows)
         for worker in workers:
             self._schedule.add_worker(worker.name, worker.place, worker.lease_s)
         self._changed = threading.Condition(threading.RLock())

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..generate.film_run import check_shots
+from ..generate.local_run import Checked
 from ..generate.local_worker import LocalWorker
+from ..generate.memory_estimate import estimate_memory
 from ..loading.wan_model import WanModel
-from ..plan.flops import tokens_of
+from ..plan.expectation import Rates, expect_all
+from ..plan.flops import size_of, tokens_of
+from ..plan.plan import Plan
+from ..progress import Progress
 from ..request.base import WanRequest
 from ..request.shots import is_film
 from ..video.frame_hash import FRAMES_SHA256
 from ..video.output import suffix_of
-from .worker import MadeFile, Task
+from .worker import MadeFile, Needs, Task
 
 __all__ = ["LocalPlace"]
 
@@ -22,12 +28,13 @@ _SMALLEST = "ring"  # residency: three blocks at a time
 
 @dataclass(frozen=True)
 class LocalPlace:
-    """This machine, as a `Worker` of a batch."""
+    """This machine, as a `Worker` of a batch. rates: measured here, if they were."""
 
     worker: LocalWorker
     place: str = "local"
     name: str = "local"
     lease_s: float | None = None
+    rates: Rates | None = None
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the results beside the requests."""
@@ -39,13 +46,33 @@ class LocalPlace:
             "max_seconds": self.worker.max_seconds,
         }
 
-    def check(self, request: WanRequest) -> float:
-        """Return the tokens that all forwards of the request compute."""
+    def check(self, request: WanRequest) -> Needs:
+        """Return what the request takes; its work is the tokens that all forwards compute."""
         shots = check_shots(request, self.worker) if is_film(request) else [self.worker.check(request)]
-        return float(sum(shot.plan.forwards * tokens_of(shot.plan.latent_shape) for shot in shots))
+        plans = [shot.plan for shot in shots]
+        return Needs(
+            work=float(sum(plan.forwards * tokens_of(plan.latent_shape) for plan in plans)),
+            seconds=self._seconds(plans),
+            memory_bytes=None if request.task == "speech-to-video" else max(map(self._memory, shots)),
+        )
+
+    def _seconds(self, plans: Sequence[Plan]) -> float | None:
+        model = self.worker.model
+        if self.rates is None or not isinstance(model, WanModel):
+            return None
+        return expect_all(plans, size_of(model.experts["high"].config), self.rates).total_s
+
+    def _memory(self, shot: Checked) -> int:
+        """Return the bytes that the largest network needs at once."""
+        if not isinstance(shot.model, WanModel):
+            return 0
+        used = shot.plan.experts[shot.plan.start_step :]
+        return estimate_memory(
+            shot.model, self.worker.memory, shot.plan.latent_shape, used
+        ).largest.needed_bytes
 
     def make(self, task: Task) -> MadeFile:
-        worker = self.worker
+        worker = replace(self.worker, progress=_Beating(self.worker.progress, task))
         if task.smaller and isinstance(worker.model, WanModel):
             worker = replace(worker, model=replace(worker.model, residency=_SMALLEST))
         result = worker.run(task.request, lambda plan: task.folder / f"{task.name}{suffix_of(plan.output)}")
@@ -53,3 +80,14 @@ class LocalPlace:
 
     def close(self) -> None:
         return
+
+
+class _Beating:
+    """The progress of a run that extends the lease of its row, and stops when the row is taken away."""
+
+    def __init__(self, shown: Progress, task: Task) -> None:
+        self._task, self.begin, self.advance, self._check = task, shown.begin, shown.advance, shown.check
+
+    def check(self) -> None:
+        self._task.beat()
+        self._check()

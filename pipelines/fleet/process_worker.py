@@ -15,7 +15,7 @@ from typing import Any
 from ..errors import WorkerLostError
 from ..request.base import WanRequest
 from .retries import FailedAttemptError
-from .worker import LeaseLost, MadeFile, Task, Worker
+from .worker import LeaseLost, MadeFile, Needs, Task, Worker
 from .worker_process import BEAT_S, serve
 
 __all__ = ["ProcessWorker"]
@@ -34,7 +34,7 @@ class ProcessWorker:
     def __init__(
         self,
         name: str,
-        check: Callable[[WanRequest], float],
+        check: Callable[[WanRequest], Needs],
         make_worker: Callable[[], Worker],
         *,
         place: str = "local",

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..request.base import WanRequest
 
-__all__ = ["LeaseLost", "MadeFile", "Task", "Worker"]
+__all__ = ["LeaseLost", "MadeFile", "Needs", "Task", "Worker"]
 
 
 class LeaseLost(BaseException):
@@ -42,6 +42,20 @@ class Task:
     beat: Callable[[], None] = lambda: None
 
 
+@dataclass(frozen=True)
+class Needs:
+    """What a row takes at a place.
+
+    work:    a number that grows with the time; only compared with that of other rows.
+    seconds: as measured there. memory_bytes: of the device. usd: the most it may cost. None where unknown.
+    """
+
+    work: float
+    seconds: float | None = None
+    memory_bytes: int | None = None
+    usd: float | None = 0.0
+
+
 class Worker(Protocol):
     """Carries out one row at a time. All methods block; each worker has a thread that calls `make`."""
 
@@ -57,11 +71,8 @@ class Worker(Protocol):
     def lease_s(self) -> float | None:
         """After how many seconds without `Task.beat` it counts as lost. None: it ends with this process."""
 
-    def check(self, request: WanRequest) -> float:
-        """Return the work of the request: a number that grows with the time it takes.
-
-        Raises an error if the request cannot run.
-        """
+    def check(self, request: WanRequest) -> Needs:
+        """Return what the request takes. Raises an error if it cannot run there."""
 
     def make(self, task: Task) -> MadeFile:
         """Write NAME with its suffix, and its receipt, into the folder of the task.

@@ -15,7 +15,7 @@ from wan_duet.pipelines.fleet.batch_folder import BatchFolder
 from wan_duet.pipelines.fleet.batch_rows import read_rows
 from wan_duet.pipelines.fleet.batch_run import BatchResult, run_batch
 from wan_duet.pipelines.fleet.row_journal import JournalRow
-from wan_duet.pipelines.fleet.worker import MadeFile, Task, Worker
+from wan_duet.pipelines.fleet.worker import MadeFile, Needs, Task, Worker
 from wan_duet.pipelines.request import WanRequest
 from wan_duet.pipelines.video.image import image_bytes
 from wan_duet.pipelines.video.output import write_sidecar
@@ -40,10 +40,10 @@ class Painter:
     lease_s: float | None = None
     asked: list[str] = field(default_factory=list)
 
-    def check(self, request: WanRequest) -> float:
+    def check(self, request: WanRequest) -> Needs:
         if "impossible" in request.payload()["prompt"]:
             raise RequestError.of("prompt", "it cannot be drawn", "give another")
-        return float(request.payload()["num_frames"])
+        return Needs(request.payload()["num_frames"])
 
     def make(self, task: Task) -> MadeFile:
         request, folder, name = task.request, task.folder, task.name

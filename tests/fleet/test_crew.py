@@ -12,7 +12,7 @@ from wan_duet.pipelines.errors import MediaError, WorkerLostError
 from wan_duet.pipelines.fleet.batch_run import BatchResult
 from wan_duet.pipelines.fleet.retries import FailedAttemptError
 from wan_duet.pipelines.fleet.row_journal import JournalRow, RowJournal
-from wan_duet.pipelines.fleet.worker import MadeFile, Task
+from wan_duet.pipelines.fleet.worker import MadeFile, Needs, Task
 
 from .batches import Painter, Watched, manifest, paint, visible, write_rows
 
@@ -198,7 +198,7 @@ def test_a_row_goes_to_a_place_that_can_do_it(tmp_path: Path, out: Path) -> None
     local = Painter()
     local.lease_s = LEASE_S
     able = Remote("able")
-    able.check = lambda _: 1.0  # type: ignore[method-assign]
+    able.check = lambda _: Needs(1.0)  # type: ignore[method-assign]
     assert paint(batch(tmp_path, "impossible", "2"), out, [local, able]).done == 2
     assert {line["id"]: line["place"] for line in manifest(out)}["00001"] == "able"
 

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from wan_duet.pipelines.errors import JournalError, MediaError, RequestError, WorkerLostError
 from wan_duet.pipelines.fleet.retries import REMEDIES, Cause, FailedAttemptError, cause_of
-from wan_duet.pipelines.fleet.schedule import OpenRow, Schedule
+from wan_duet.pipelines.fleet.row_schedule import OpenRow, RowSchedule
 
 LOCAL = frozenset({"local"})
 
@@ -21,21 +21,21 @@ def rows(*given: tuple[str, float, str]) -> list[OpenRow]:
     return [OpenRow(number, key, work, LOCAL, batch) for number, (key, work, batch) in enumerate(given, 1)]
 
 
-def schedule(open_rows: list[OpenRow], workers: int = 1) -> Schedule:
-    made = Schedule(open_rows)
+def schedule(open_rows: list[OpenRow], workers: int = 1) -> RowSchedule:
+    made = RowSchedule(open_rows)
     for number in range(1, workers + 1):
         made.add_worker(f"w{number}", "local", 10.0)
     return made
 
 
-def take(made: Schedule, worker: str = "w1", now: float = 0.0) -> int:
+def take(made: RowSchedule, worker: str = "w1", now: float = 0.0) -> int:
     row = made.next_for(worker, now)
     assert row is not None
     made.lease(worker, row, 1, now)
     return row.number
 
 
-def order(made: Schedule) -> list[int]:
+def order(made: RowSchedule) -> list[int]:
     """The rows in the order in which one worker does them."""
     found = []
     while not made.is_over:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from .retries import REMEDIES, Cause
 
-__all__ = ["Lease", "OpenRow", "Schedule"]
+__all__ = ["Lease", "OpenRow", "RowSchedule"]
 
 _MOST_LOSSES = 5  # in a row, then a worker gets no more rows
 _LONGEST_REST_S = 30.0
@@ -62,7 +62,7 @@ class _Known:
         return self.losses >= _MOST_LOSSES
 
 
-class Schedule:
+class RowSchedule:
     """The rows that are not done, and who has which. Times are seconds of one clock that only grows."""
 
     def __init__(self, rows: Iterable[OpenRow]) -> None:
