@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 # Tiny networks run faster on one thread, on a busy machine many times. Set before torch is imported;
@@ -26,6 +28,15 @@ settings.load_profile("patient")
 
 HOST_TESTS = Path(__file__).parent / "host"
 HOST_KEY = pytest.StashKey["Host | str"]()  # the ComfyUI of this run, or why there is none
+
+
+def pytest_configure() -> None:
+    """Keep compiled files, also where a container says not to.
+
+    Else every run compiles the tests again, and every process that a test starts what it imports.
+    """
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -97,6 +108,7 @@ def comfyui(request: pytest.FixtureRequest) -> Host:
     return host
 
 
+@cache
 def look_for_host() -> Host | str:
     """The ComfyUI in $COMFYUI_PATH, or in ~/ComfyUI; or why there is none to test with.
 

@@ -1,5 +1,7 @@
 """Every HTTP error status, in every call of a job at fal, in four forms and for three lengths of time.
 
+Pairwise: each status comes in each form and lasts each time, and each form lasts each time.
+
 A run meets the trouble, and an equal request follows once it is over: one job at most is ever made, and its
 file arrives whenever fal still has it.
 
@@ -116,7 +118,11 @@ class Seen:
 
 
 def cells(call: str) -> list[Cell]:
-    every = [Cell(call, *one) for one in product(STATUSES, BODIES, LASTING)]
+    lasting = tuple(LASTING)
+    every = [
+        Cell(call, status, body, lasting[(row + column) % len(lasting)])
+        for (row, status), (column, body) in product(enumerate(STATUSES), enumerate(BODIES))
+    ]
     if call == "submit":
         every += [replace(cell, after=True) for cell in every if cell.status in MAY_HAVE_MADE_THE_JOB]
     return every

@@ -63,6 +63,7 @@ def tensor(
     return {"dtype": dtype, "shape": list(shape), "data_offsets": [start, end]}
 
 
+EMPTY = json.dumps(tensor(shape=(0,), start=0, end=0)).encode()
 SAFETENSORS = {
     "empty": b"",
     "nothing but a length": struct.pack("<Q", 8),
@@ -80,7 +81,7 @@ SAFETENSORS = {
     "offsets backwards": header({"a": tensor(start=4, end=0)}, bytes(4)),
     "an unknown dtype": header({"a": tensor("Q7")}, bytes(4)),
     "a dtype of another size": header({"a": tensor("F64")}, bytes(4)),
-    "too many tensors": header({f"t{i}": tensor(shape=(0,), start=0, end=0) for i in range(300_000)}),
+    "too many tensors": header(b"{" + b",".join(b'"t%d":%b' % (i, EMPTY) for i in range(300_000)) + b"}"),
     "a zip": b"PK\x03\x04" + bytes(400),
 }  # fmt: skip
 
