@@ -19,7 +19,7 @@ from ..files.on_disk import write_whole
 from ..request.kinds import class_of
 from ..request.parse import read_json
 from ..request.report import Finding, aligned
-from .batch_command import RowLines
+from .batch_lines import RowLines
 from .request_flags import add_model_flags
 from .run_flags import add_run_flags, showing_residency, worker_of
 from .subcommands import add_command

@@ -23,6 +23,7 @@ __all__ = ["BatchFolder"]
 
 _UNFINISHED = ".unfinished"
 _CHUNK = 1 << 20
+_GLANCE_S = 0.2  # `batch status` may look at the lock meanwhile
 
 
 class BatchFolder:
@@ -36,15 +37,20 @@ class BatchFolder:
     def journal(self) -> Path:
         return self.path / "batch.sqlite"
 
+    @staticmethod
+    def lock_of(path: Path) -> Path:
+        """Return the file that is locked while a process runs the batch in `path`."""
+        return path / "batch.lock"
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Keep other processes from working in the folder. Raises RequestError if one does.
 
         The system releases the lock however the process ends.
         """
-        lock = FileLock(self.path / "batch.lock")
+        lock = FileLock(self.lock_of(self.path))
         try:
-            lock.acquire(timeout=0)
+            lock.acquire(timeout=_GLANCE_S)
         except Timeout:
             fix = "wait until it has ended, or give another folder"
             raise RequestError.of("--output", f"another batch runs in {self.path}", fix) from None

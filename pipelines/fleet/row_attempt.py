@@ -16,7 +16,9 @@ __all__ = ["facts_of", "finish_move", "with_seed"]
 
 
 def with_seed(row: BatchRow, known: JournalRow) -> Any:
-    """Return the request of a row with the seed that the journal has for it."""
+    """Return the request of a row with the seed that the journal has for it, if its kind has seeds."""
+    if "seed" not in type(row.request).model_fields:
+        return row.request
     return parse(row.request.kind, {**row.request.document(), "seed": int(known.seed)})
 
 

@@ -260,7 +260,8 @@ class RowJournal:
             request_sha256=_fingerprint(row),
             request_json=json.dumps(stored_form(_document(row)), ensure_ascii=False),
             settings_json=settings,
-            seed=str(seed_for_run(row.request, "local")),
+            # One that every place takes.
+            seed=str(seed_for_run(row.request, "fal")),
             state="waiting",
             attempt=0,
             place=None,

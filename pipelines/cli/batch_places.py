@@ -1,0 +1,177 @@
+"""The places of `batch run --on`: makes their workers, and says what the whole batch takes at each."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..errors import RequestError
+from ..plan.expectation import read_rates
+from ..progress import Silent
+from .batch_lines import duration, say
+from .models_command import rates_file
+from .request_flags import found_in_loras
+from .run_flags import worker_of
+from .terminal import agreed
+
+if TYPE_CHECKING:
+    from ..fleet.batch_rows import NeedsAt
+    from ..fleet.local_place import LocalPlace
+    from ..fleet.worker import Worker
+    from ..plan.families import Family
+
+__all__ = ["PLACES", "Places", "add_place_flags", "approve", "open_places"]
+
+PLACES = ("local", "comfy", "fal")
+_FAL_AT_ONCE = 4  # jobs that wait at fal at the same time
+
+
+@dataclass(frozen=True)
+class Places:
+    """The workers of a batch. settings: what decides its results. family: of the model here, if any."""
+
+    workers: Sequence[Worker]
+    settings: dict[str, Any]
+    family: Family | None = None
+
+    @property
+    def is_here(self) -> bool:
+        """Whether rows run in this process, which then shows their steps itself."""
+        return len(self.workers) == 1 and self.workers[0].name == "local"
+
+
+def add_place_flags(parser: argparse.ArgumentParser) -> None:
+    """Add --on, --workers, --comfy and --yes."""
+    group = parser.add_argument_group("where rows run")
+    group.add_argument(
+        "--on",
+        type=_places,
+        default=["local"],
+        metavar="PLACES",
+        help=f"any of {','.join(PLACES)}; a row runs at one of them that can do it; default: local",
+    )
+    group.add_argument(
+        "--workers",
+        type=_count,
+        default=1,
+        metavar="N",
+        help="processes on this machine, each with its own model, on the GPUs in turn; default: 1",
+    )
+    group.add_argument("--yes", action="store_true", help="do not ask before rows run or are bought")
+
+
+def _places(text: str) -> list[str]:
+    names = list(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in PLACES:
+            raise argparse.ArgumentTypeError(f"{name!r} is not a place; use {', '.join(PLACES)}")
+    return names
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 1 <= int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of workers; give 1 to 64")
+    return int(text)
+
+
+@contextmanager
+def open_places(options: argparse.Namespace) -> Iterator[Places]:
+    """Yield the workers of --on. Raises RequestError for flags of places that are not named."""
+    if "local" not in options.on and options.workers > 1:
+        raise RequestError.of(
+            "--workers", f"given with --on {','.join(options.on)}", "add local, or leave it out"
+        )
+    with _fal(options) as bought:
+        here = _local(options) if "local" in options.on else Places([], {})
+        yield replace(here, workers=[*here.workers, *bought])
+
+
+def _local(options: argparse.Namespace) -> Places:
+    place = _here(options)
+    workers: list[Worker] = [place]
+    if options.workers > 1 or len(options.on) > 1:
+        from ..fleet.process_worker import ProcessWorker
+
+        given = argparse.Namespace(
+            **{name: value for name, value in vars(options).items() if name != "command"}
+        )
+        workers = [
+            ProcessWorker(f"local-{number}", place.check, partial(place_of_process, given, number - 1))
+            for number in range(1, options.workers + 1)
+        ]
+    return Places(workers, place.settings(), place.worker.model.family)
+
+
+def _here(options: argparse.Namespace) -> LocalPlace:
+    from ..fleet.local_place import LocalPlace
+
+    return LocalPlace(worker_of(options, keeps=True), rates=read_rates(rates_file()))
+
+
+def place_of_process(options: argparse.Namespace, index: int) -> LocalPlace:
+    """Return the worker of one of several processes, by its index from 0, with its share of the machine."""
+    import torch
+
+    if options.device in (None, "cuda") and torch.cuda.device_count() > 1:
+        options.device = f"cuda:{index % torch.cuda.device_count()}"
+    torch.set_num_threads(max(1, torch.get_num_threads() // options.workers))
+    place = _here(options)
+    return replace(place, worker=replace(place.worker, progress=Silent(), tell=lambda _: None))
+
+
+@contextmanager
+def _fal(options: argparse.Namespace) -> Iterator[list[Worker]]:
+    """Yield what buys rows at fal. All of it shares one account and one journal of purchases."""
+    if "fal" not in options.on:
+        yield []
+        return
+    from ..download.folders import remote_folder
+    from ..fleet.fal_place import FalPlace
+    from ..remote.experience import known_spending
+    from .remote_terminal import open_account
+
+    folder = remote_folder()
+    with open_account("fal", folder) as (thread, account):
+        thread.resume([account])  # what a killed command left open comes home
+        spending = known_spending(folder)
+        yield [
+            FalPlace(f"fal-{number}", thread, account, spending, options.output / ".bought", found_in_loras)
+            for number in range(1, _FAL_AT_ONCE + 1)
+        ]
+
+
+def approve(options: argparse.Namespace, needs: Sequence[NeedsAt]) -> None:
+    """Say what the rows take at each place, and ask where money or a terminal is there.
+
+    Raises KeyboardInterrupt if the user says no, RequestError if nobody can be asked about money.
+    """
+    if not needs:
+        return
+    places = dict.fromkeys(place for row in needs for place in row)
+    for place in places:
+        say(_summary(place, [row[place] for row in needs if place in row], options.workers))
+    costs = any(one.usd != 0 for row in needs for one in row.values())
+    if (costs or sys.stdin.isatty()) and not agreed(f"run {len(needs)} rows?", yes=options.yes):
+        raise KeyboardInterrupt
+
+
+def _summary(place: str, needs: Sequence[Any], workers: int) -> str:
+    """Say how many rows a place can run, and what all of them take there."""
+    seconds = [one.seconds for one in needs]
+    memory = [one.memory_bytes for one in needs if one.memory_bytes is not None]
+    money = [one.usd for one in needs]
+    parts = [f"{place}: {len(needs)} rows"]
+    if place == "local":
+        unknown = "time unknown until `wan-duet bench` measures it"
+        parts.append(unknown if None in seconds else f"about {duration(sum(seconds) / workers)}")
+        parts += [f"{max(memory) / 2**20:,.0f} MiB for the largest"] if memory else []
+    if any(usd != 0 for usd in money):
+        known_usd = sum(usd for usd in money if usd is not None)
+        rest = sum(usd is None for usd in money)
+        parts.append(f"up to ${known_usd:.2f}" + (f" and {rest} rows of unknown price" if rest else ""))
+    return ", ".join(parts)
