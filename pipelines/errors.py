@@ -21,6 +21,7 @@
     ├── PackageError      a required Python package is not installed
     ├── JournalError      the record of remote jobs cannot be read or written, so nothing can be bought
     ├── HostError         a ComfyUI that we started or called failed
+    ├── ServiceError      `wan-duet serve` does not do what a client asks
     └── WorkerLostError   what carried out a row of a batch ended or went silent; the row did not fail
 
 Each message names the field or file, what was found, and what would work. An interruption by the user is not
@@ -54,6 +55,7 @@ __all__ = [
     "RequestError",
     "SafetyError",
     "SamplingError",
+    "ServiceError",
     "SpendingError",
     "UnreachableError",
     "WanDuetError",
@@ -120,6 +122,17 @@ class HostError(WanDuetError):
 
 class WorkerLostError(WanDuetError):
     """What carried out a row of a batch ended or went silent. The row itself did not fail."""
+
+
+class ServiceError(WanDuetError):
+    """`wan-duet serve` does not do what a client asks.
+
+    status: of the HTTP answer. code: a word for programs. retry_after_s: when asking again may help.
+    """
+
+    def __init__(self, message: str, *, status: int, code: str, retry_after_s: int | None = None) -> None:
+        self.status, self.code, self.retry_after_s = status, code, retry_after_s
+        super().__init__(message)
 
 
 class PackageError(WanDuetError):

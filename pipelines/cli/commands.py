@@ -27,6 +27,7 @@ from .lora_command import add_lora_command
 from .media_command import add_media_command
 from .models_command import add_models_command
 from .request_flags import DEFAULT_KIND
+from .serve_command import add_clients_command, add_serve_command
 from .subcommands import add_command
 from .terminal import quiet_pipes, run_command
 from .train_command import add_train_command
@@ -68,12 +69,14 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         default="local",
         help="local: what a request may hold; a provider: the schema that it states; default: %(default)s",
     )
+    add_clients_command(commands)
     add_contracts_command(commands)
     add_jobs_command(commands)
     add_keys_command(commands)
     add_lora_command(commands)
     add_media_command(commands)
     add_models_command(commands)
+    add_serve_command(commands)
     add_train_command(commands)
     add_verify_command(commands)
     return parser

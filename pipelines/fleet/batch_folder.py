@@ -11,19 +11,32 @@ import shutil
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from filelock import FileLock, Timeout
 
 from ..errors import RequestError
 from ..files.on_disk import move_into_place
 from ..video.output import SUFFIXES, sidecar
-from .row_journal import JournalRow
 
-__all__ = ["BatchFolder"]
+__all__ = ["AttemptRow", "BatchFolder"]
 
 _UNFINISHED = ".unfinished"
 _CHUNK = 1 << 20
 _GLANCE_S = 0.2  # `batch status` may look at the lock meanwhile
+
+
+class AttemptRow(Protocol):
+    """A row of a journal: the columns that say where its files are."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def file(self) -> str | None: ...
+    @property
+    def size_bytes(self) -> int | None: ...
 
 
 class BatchFolder:
@@ -59,14 +72,14 @@ class BatchFolder:
         finally:
             lock.release()
 
-    def attempt(self, row: JournalRow) -> Path:
+    def attempt(self, row: AttemptRow) -> Path:
         """Make and return the folder in which an attempt of a row makes its files."""
         place = self._attempt(row)
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         return place
 
-    def publish(self, row: JournalRow) -> bool:
+    def publish(self, row: AttemptRow) -> bool:
         """Move the files of a row that is `publishing` into their places. Doing it twice does no harm.
 
         Returns whether they are there: not if somebody removed them meanwhile. Raises OSError.
@@ -79,7 +92,7 @@ class BatchFolder:
                 move_into_place(made, file)
         return self.holds(row)
 
-    def holds(self, row: JournalRow) -> bool:
+    def holds(self, row: AttemptRow) -> bool:
         """Return whether the result of a row is in its place, as it was written, with its receipt."""
         if row.file is None:
             return False
@@ -89,7 +102,7 @@ class BatchFolder:
         except OSError:
             return False
 
-    def require_free(self, row: JournalRow) -> None:
+    def require_free(self, row: AttemptRow) -> None:
         """Raise RequestError if a file that is not of this batch has the name of a row's result."""
         for suffix in (".json", *SUFFIXES):
             file = self.path / f"{row.name}{suffix}"
@@ -97,11 +110,11 @@ class BatchFolder:
                 fix = "give another folder, or move the file away"
                 raise RequestError.of("--output", f"{file} exists, and is not of this batch", fix)
 
-    def discard(self, row: JournalRow) -> None:
+    def discard(self, row: AttemptRow) -> None:
         """Remove what this attempt of a row made."""
         shutil.rmtree(self._attempt(row), ignore_errors=True)
 
-    def clean(self, row: JournalRow) -> None:
+    def clean(self, row: AttemptRow) -> None:
         """Remove what unfinished attempts of a row left."""
         self.clean_all({row.name})
 
@@ -117,7 +130,7 @@ class BatchFolder:
         if unfinished.is_dir() and not any(unfinished.iterdir()):
             unfinished.rmdir()
 
-    def _attempt(self, row: JournalRow) -> Path:
+    def _attempt(self, row: AttemptRow) -> Path:
         return self.path / _UNFINISHED / f"{row.name}.{row.attempt}"
 
 
