@@ -21,8 +21,9 @@ class WanDuetRequestLocal(io.ComfyNode):
             display_name="Wan Duet Request Local",
             category="Wan Duet/request",
             description="Adds settings to a request that only this machine has: its size in pixels, solver, "
-            "steps of each expert, noise levels, or NAG, a negative prompt that acts at guidance scale 1. A "
-            "provider refuses such a request.",
+            "steps of each expert, noise levels, NAG, a negative prompt that acts at guidance scale 1, or "
+            "context windows and RIFLEx for clips longer than the model was trained on. A provider refuses "
+            "such a request.",
             search_aliases=[
                 "nag",
                 "normalized attention guidance",
@@ -33,6 +34,10 @@ class WanDuetRequestLocal(io.ComfyNode):
                 "boundary",
                 "custom sigmas",
                 "lora strength per expert",
+                "context windows",
+                "long video",
+                "freenoise",
+                "riflex",
             ],
             inputs=[
                 WanRequestSocket.Input("request", tooltip="The request to add the settings to."),

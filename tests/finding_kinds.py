@@ -62,6 +62,10 @@ _WEIGHED = {"prompt": "(red:1.1) " + "ball " * 520}
 _FILES_SAY = (_lora(BARE_ADAPTER, "low"), _lora(WITH_TEXT, "low"))
 _NO_STAR = {"cfg_zero_steps": 1, "loras_per_stage": [{"path": "toy/outlined", "high": 0.5, "low": 0.25}]}
 
+_WINDOWS = {"context_frames": 20, "context_closed_loop": True, "riflex_frames": 9}
+_WIDE = {"context_frames": 25, "riflex": 4}
+_LONG = {"num_frames": 41}
+
 FINDING_KINDS = (
     FindingKind("adjusted", VIDEO, {"num_frames": 81}, "num_frames", "clip length of this model"),
     FindingKind("frames", VIDEO, {"num_frames": 21}, "num_frames", "trained on 17 frames"),
@@ -185,6 +189,16 @@ FINDING_KINDS = (
         "guidance_scale_2",
         "give 1",
         loras=(_lora(LORA_FILES[2], "both"),),
+    ),
+    FindingKind("windows", VIDEO, _LONG, "local.context_frames", "lossy by choice: windows", _WINDOWS),
+    FindingKind("window of 4n+1", VIDEO, _LONG, "local.context_frames", "20 is not 4n+1", _WINDOWS),
+    FindingKind("idle loop", VIDEO, _LONG, "local.context_closed_loop", "standard_uniform", _WINDOWS),
+    FindingKind("idle L", VIDEO, _LONG, "local.riflex_frames", "does nothing while riflex is 0", _WINDOWS),
+    FindingKind("long window", VIDEO, _LONG, "local.context_frames", "a window has 25", _WIDE),
+    FindingKind("riflex", VIDEO, _LONG, "local.riflex", "lossy by choice: RIFLEx", _WIDE),
+    FindingKind("riflex reach", VIDEO, _LONG, "num_frames", "2 times the 17 frames", _WIDE),
+    FindingKind(
+        "one window", VIDEO, {}, "local.context_frames", "one window has all", {"context_frames": 33}
     ),
 )
 

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Any
 from ..device.memory import DeviceMemory
 from ..errors import RequestError
 from ..files.on_disk import write_whole
+from ..plan.context_windows import at_once
 from ..plan.expectation import Expectation, expect, expect_all, read_rates, write_rates
 from ..plan.families import Family
 from ..plan.film_plan import plans_of_film
 from ..plan.flops import SIZES, size_of
-from ..plan.plan import Plan, describe, make_plan
+from ..plan.plan import Plan, make_plan
+from ..plan.plan_text import describe
 from ..plan.sigma_picture import picture_of_plan
 from ..request.base import WanRequest
 from ..request.check import RUNNERS, check
@@ -278,4 +280,5 @@ def _plan_film(
 def _memory_estimate(model: WanModel, plan: Plan) -> MemoryEstimate:
     from ..generate.memory_estimate import estimate_memory
 
-    return estimate_memory(model, DeviceMemory(), plan.latent_shape, plan.experts[plan.start_step :])
+    shape = at_once(plan.latent_shape, plan.context_windows)
+    return estimate_memory(model, DeviceMemory(), shape, plan.experts[plan.start_step :])

@@ -146,6 +146,7 @@ def _lossy(run: Run) -> dict[str, Any]:
     plan, acting = run.plan, list[str]()
     if plan.extra_guidance is not None:
         acting += plan.extra_guidance.acting(plan.guidance, plan.experts[plan.start_step :])
+    acting += [name for name in ("context_windows", "riflex") if getattr(plan, name) is not None]
     if any((one.field, one.status) == ("precision", "warning") for one in run.report.findings):
         acting.append("precision_stored")
     return {"lossy_by_choice": acting} if acting else {}

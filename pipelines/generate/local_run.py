@@ -21,7 +21,9 @@ from ..errors import ModelError, RequestError, SamplingError
 from ..interpolation.interpolator_files import Interpolators, interpolator_record, make_interpolator
 from ..kernels.choices import FloatChoices
 from ..loading.host_model import AnyModel, HostModel, HostPrompts, HostStart, has_whole_vae
-from ..plan.plan import Plan, describe, make_plan
+from ..plan.context_windows import at_once
+from ..plan.plan import Plan, make_plan
+from ..plan.plan_text import describe
 from ..progress import Progress
 from ..request.base import WanRequest
 from ..request.check import check
@@ -35,6 +37,7 @@ from ..sampling.noise import StartLatents, initial_noise, noise_sampler
 from ..sampling.schedule import Sampling
 from ..sampling.step_cache import REGULAR, StepCache
 from ..sampling.step_fingerprints import STEP_FINGERPRINTS, StepFingerprints, first_difference
+from ..sampling.windowed_experts import free_noise
 from ..vae.latent_space import vae_kernels
 from ..vae.tiles import Tiling
 from ..video.edit import Edit
@@ -314,8 +317,9 @@ def decide(
         choices = FloatChoices(kernels=vae.kernels, refused=vae.refused)
     else:
         steps, cached = plan.experts[plan.start_step :], options["cache_threshold"] is not None
-        estimate = estimate_memory(model, memory, plan.latent_shape, steps, cached=cached)
-        choices = float_choices(model, plan.latent_shape, memory)
+        forward_shape = at_once(plan.latent_shape, plan.context_windows)
+        estimate = estimate_memory(model, memory, forward_shape, steps, cached=cached)
+        choices = float_choices(model, forward_shape, memory)
     # Decided once, so that the VAE is loaded with what the receipt says.
     model = replace(model, preferences=replace(model.preferences, vae=vae))
     log.info("%s", estimate.text())
@@ -444,9 +448,12 @@ def _sample(
     seed = run.plan.seed
     if isinstance(prompts, HostPrompts):
         return _sample_on_host(run, latents, conditions, prompts)
+    noise, windows = initial_noise(latents.shape, seed), run.plan.context_windows
+    if windows is not None and windows.freenoise:
+        noise = free_noise(noise, windows, seed)
     start = StartLatents(
         conditions.start(latents),
-        initial_noise(latents.shape, seed),
+        noise,
         kept=conditions.frames,
         noise_sampler=noise_sampler(latents.shape, seed),
     )

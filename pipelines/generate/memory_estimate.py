@@ -150,7 +150,7 @@ def estimate_memory(
 ) -> MemoryEstimate:
     """Estimate the memory of a run from its recipes. Reads no weights.
 
-    latent_shape:  (..., C, T, H/8, W/8) of the run.
+    latent_shape:  (..., C, T, H/8, W/8) of the largest forward.
     experts:       names of the experts that the steps use; repeated names count once.
     sampling_only: leave out the text encoder and the VAE.
     cached:        count the hidden states that a step cache keeps.

@@ -17,7 +17,9 @@ from ..errors import ModelError, RequestError, SamplingError
 from ..kernels.choices import FloatChoices
 from ..loading.host_model import HostModel, has_whole_vae
 from ..loading.wan_model import WanModel
+from ..networks.expert import expert_kind
 from ..networks.text_encoder import EncodedPrompt, TextEncoder, load_text_encoder, text_encoder_bytes
+from ..plan.context_windows import at_once
 from ..progress import Progress
 from ..request.prompt_weights import PromptSyntax, is_plain
 from ..sampling.engine import Prompts
@@ -26,6 +28,7 @@ from ..sampling.noise import StartLatents, add_noise, from_leftover, to_leftover
 from ..sampling.schedule import Sampling
 from ..sampling.solvers import new_solver
 from ..sampling.step_cache import StepCache
+from ..sampling.windowed_experts import WindowedExperts, WindowProgress
 from ..streaming.executor import Executor
 from ..streaming.residency import Residency
 from ..vae.decode import stream_decode
@@ -147,7 +150,7 @@ def sample(
     estimate = estimate_memory(
         model,
         memory,
-        latents.shape,
+        at_once(latents.shape, sampling.windows),
         schedule.experts,
         sampling_only=True,
         cached=cache is not None,
@@ -169,7 +172,7 @@ def sample(
         current = torch.where(_by_frame(kept).to(device), clean, current)
     on_device = prompts.to(device, kept)
     dtype = compute_dtype(model.precision, memory, "transformer")
-    choices = choices or float_choices(model, latents.shape, memory)
+    choices = choices or float_choices(model, at_once(latents.shape, sampling.windows), memory)
     if estimate.residency is not None:
         log.info("experts: %s; %s", estimate.residency.text(), choices.text())
     for finding in stored_findings(model, device):
@@ -188,8 +191,12 @@ def sample(
         forwards=sampling.forwards,
         residency=estimate.residency,
         choices=choices,
+        kind=expert_kind(sampling.riflex),
     ) as executor:
         experts = executor if cache is None else cache.around(executor)
+        if sampling.windows is not None:
+            progress = WindowProgress(progress, len(sampling.forwards))
+            experts = WindowedExperts(experts, schedule, sampling.windows, progress)
         guidance = dict(sampling.guidance)
         current = denoise(current, schedule, solver, experts, on_device, guidance, progress, sampling.extra)
     if last > 0:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..kernels.choices import FloatChoices
+from ..plan.riflex import Riflex
 from ..sampling.engine import Condition
 from ..sampling.step_cache import BlockCache
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32
@@ -19,7 +22,15 @@ from .network_kind import NetworkKind
 from .step_cache_hook import with_step_cache
 from .transformer import replace_transformer_forward
 
-__all__ = ["EXPERT", "expert_dtypes", "forward_bytes", "meta_expert", "token_count", "velocity_of"]
+__all__ = [
+    "EXPERT",
+    "expert_dtypes",
+    "expert_kind",
+    "forward_bytes",
+    "meta_expert",
+    "token_count",
+    "velocity_of",
+]
 
 
 def velocity_of(
@@ -29,10 +40,12 @@ def velocity_of(
     condition: Condition,
     dtype: torch.dtype,
     cache: BlockCache | None = None,
+    riflex: Riflex | None = None,
 ) -> Tensor:
     """Return the velocity that a Wan transformer predicts, float32. latents: float32; it computes in `dtype`.
 
-    cache: called after the first block and before the last; None computes every block.
+    cache:  called after the first block and before the last; None computes every block.
+    riflex: changes the positions in time; None leaves them as they are.
     """
     device = latents.device
     channels = () if condition.channels is None else (condition.channels,)
@@ -44,6 +57,8 @@ def velocity_of(
         features = features.view(2, -1, features.shape[-1])
     time = torch.tensor([timestep], dtype=torch.float32, device=device)
     options: dict[str, Any] = {"return_dict": False}
+    if riflex is not None:
+        options["riflex"] = riflex
     if condition.attention is not None:
         options["guidance"] = condition.attention.to(device, dtype)
     with with_step_cache(network, cache):
@@ -130,3 +145,8 @@ def _title(names: Collection[str]) -> str:
 
 EXPERT = NetworkKind(_meta_expert_on, expert_dtypes, velocity_of, _title, in_parts=True)
 """The Wan transformers that are asked with a prompt."""
+
+
+def expert_kind(riflex: Riflex | None) -> NetworkKind:
+    """Return EXPERT, with positions in time that `riflex` changes; None leaves them as they are."""
+    return EXPERT if riflex is None else replace(EXPERT, velocity=partial(velocity_of, riflex=riflex))

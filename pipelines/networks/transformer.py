@@ -16,8 +16,10 @@ from torch import Tensor
 
 from ..kernels.choices import FloatChoices
 from ..kernels.operations import Operations, Rope
+from ..plan.riflex import Riflex
 from ..sampling.nag import AttentionGuidance
 from .block import modulation_rows, replace_block_forward
+from .riflex_table import lower_frequency
 
 __all__ = ["OwnRotary", "OwnTransformer", "replace_transformer_forward"]
 
@@ -45,11 +47,14 @@ class OwnRotary(WanRotaryPosEmbed):  # type: ignore[misc]
     operations: Operations
     last: tuple[object, Rope] | None
 
-    def forward(self, hidden_states: Tensor) -> Rope:
-        wanted = (hidden_states.shape[2:], self.freqs_cos.device)
+    def forward(self, hidden_states: Tensor, riflex: Riflex | None = None) -> Rope:
+        wanted = (hidden_states.shape[2:], self.freqs_cos.device, riflex)
         if self.last is None or self.last[0] != wanted:
             cos, sin = super().forward(hidden_states)
             cos, sin = cos[0, :, 0, 0::2].contiguous(), sin[0, :, 0, 1::2].contiguous()
+            if riflex is not None:
+                frames = hidden_states.shape[2] // self.patch_size[0]
+                lower_frequency(cos, sin, riflex, frames, self.t_dim // 2)
             self.last = wanted, Rope(cos, sin, self.operations.table(cos, sin))
         return self.last[1]
 
@@ -68,18 +73,20 @@ class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
         return_dict: bool = True,
         attention_kwargs: dict[str, Any] | None = None,
         guidance: AttentionGuidance | None = None,
+        riflex: Riflex | None = None,
     ) -> Any:
         """Return the velocity, in the shape of `hidden_states` except for its channels.
 
         timestep: (B,), or (B, R) for R segments of as many tokens each, in order, such as frames.
         guidance: of the cross-attention to the text; None without guidance.
+        riflex:   changes the positions in time; None leaves them as they are.
         """
         if attention_kwargs:
             raise ValueError(f"attention_kwargs: {sorted(attention_kwargs)} have no effect; leave them out")
         batch, _, frames, rows, columns = hidden_states.shape
         by_frame, by_row, by_column = self.config.patch_size
         grid = frames // by_frame, rows // by_row, columns // by_column
-        rope = self.rope(hidden_states)
+        rope = self.rope(hidden_states, riflex)
         hidden = self.patch_embedding(hidden_states).flatten(2).transpose(1, 2).contiguous()
         segments = timestep.shape[1] if timestep.ndim == 2 else 1
         if hidden.shape[1] % segments:

@@ -96,6 +96,16 @@ factor is the paper's, applied as ComfyUI's CFGZeroStar applies it, to the clean
 choice*: they change the result, and check and receipt say so. A MODEL of ComfyUI is patched with ComfyUI's
 nodes instead.
 
+Models are trained on clips of 81 frames, or 121 for the 5B; longer ones tend to repeat or to drift. Two
+settings are for those, and both are *lossy by choice*. With `context_frames` each step predicts
+overlapping windows of so many frames and averages them, as ComfyUI's *Wan Context Windows* does, with
+equal results: memory follows the window, and time the number of windows, which plan and progress count. A
+window knows nothing of the others but what overlaps, so it suits motion that goes on and not a story;
+`freenoise` and `context_retain_first` hold the windows together. `riflex` is the number k of
+[RIFLEx](https://arxiv.org/abs/2502.15894): it lowers one frequency of the positions in time to 0.9 * 2 pi
+/ L, with L latent frames of `riflex_frames`, so that up to twice the frames are drawn at once without
+repeating.
+
 """
 
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from .context_windows import at_once
 from .flops import SIZES, NetworkSize, forward_flops, tokens_of
 from .plan import Plan
 
@@ -72,7 +73,7 @@ def expect(plan: Plan, size: NetworkSize, rates: Rates) -> Expectation:
 
     size: of the experts. For a size that no published model has, decoding counts as 0 s.
     """
-    tokens = tokens_of(plan.latent_shape)
+    tokens = tokens_of(at_once(plan.latent_shape, plan.context_windows))
     flops = forward_flops(size, tokens)
     passes = size.layers * _PASSES.get(rates.kernels, _PASSES["plain"])
     moved = passes * tokens * size.width * rates.item_bytes

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any
 
 from ..request.local_settings import NAG_ALPHA, NAG_TAU, stages_named
+from .context_windows import ContextWindows
 from .sigmas import forwards_of
 
 __all__ = ["ExtraGuidance", "forwards_with", "zeroed_steps"]
@@ -95,7 +96,15 @@ def zeroed_steps(experts: Sequence[str], guidance: Mapping[str, float], extra: E
 
 
 def forwards_with(
-    experts: Sequence[str], guidance: Mapping[str, float], extra: ExtraGuidance | None
+    experts: Sequence[str],
+    guidance: Mapping[str, float],
+    extra: ExtraGuidance | None,
+    windows: ContextWindows | None = None,
 ) -> tuple[str, ...]:
-    """Return the expert of every forward of these steps, in order. Zeroed steps make none."""
-    return forwards_of(experts[zeroed_steps(experts, guidance, extra) :], guidance)
+    """Return the expert of every forward of these steps, in order. Zeroed steps make none.
+
+    windows: each one takes as many forwards as a step without windows.
+    """
+    counts = [1] * len(experts) if windows is None else windows.counts(experts)
+    running = [[name] * count for name, count in zip(experts, counts, strict=True)]
+    return forwards_of([*chain(*running[zeroed_steps(experts, guidance, extra) :])], guidance)

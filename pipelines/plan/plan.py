@@ -11,15 +11,22 @@ from typing import Any
 from ..errors import RequestError
 from ..request import SEED_MAX, Resolved
 from ..request.timing import frames_out, generated_frames, output_fps, speech_clip
+from .context_windows import ContextWindows
 from .extra_guidance import ExtraGuidance, forwards_with
 from .families import Family
+from .riflex import Riflex
 from .sigmas import DISTILLED, GRIDS, SigmaGrid, experts_of, first_steps, from_sigmas, start_step
 
-__all__ = ["Plan", "describe", "make_plan"]
+__all__ = ["Plan", "make_plan"]
 
 
 EXPLICIT = "explicit"  # the grid of a request that states its noise levels
-_EXTRA = "extra_guidance"  # the only key of a plan that may be missing
+# The keys of a plan that may be missing: what is off.
+_OPTIONAL: Mapping[str, Any] = {
+    "extra_guidance": ExtraGuidance,
+    "context_windows": ContextWindows,
+    "riflex": Riflex,
+}
 
 
 @dataclass(frozen=True)
@@ -40,8 +47,8 @@ class Plan:
     guidance:          {expert: scale}. A scale of 1 needs no forward for the negative prompt.
     forwards:          calls of an expert in the whole run.
     interpolator:      "none" if no frames are added.
-    tokens:            length of the sequence in an expert.
-    extra_guidance:    NAG and CFG-Zero*; None for neither, and then it is no key of `as_dict`.
+    tokens:            length of the sequence in an expert, of the largest window if there are several.
+    extra_guidance, context_windows, riflex: None if off, and then no key of `as_dict`.
     size_bytes:        of the latents (float32), of one hidden state in an expert (bfloat16), and of all
                        frames of the file (8 bits per channel).
     """
@@ -79,6 +86,8 @@ class Plan:
     tokens: int
     size_bytes: Mapping[str, int]
     extra_guidance: ExtraGuidance | None = None
+    context_windows: ContextWindows | None = None
+    riflex: Riflex | None = None
 
     def expected_seconds(self, seconds_per_forward: float) -> float:
         """Return the time of denoising at a measured rate, in seconds."""
@@ -87,9 +96,12 @@ class Plan:
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values. `from_dict` restores the same plan from them, bit for bit."""
         values = asdict(self) | {"fps_out": f"{self.fps_out.numerator}/{self.fps_out.denominator}"}
-        del values[_EXTRA]
-        if self.extra_guidance is not None:
-            values[_EXTRA] = self.extra_guidance.as_dict()
+        for name in _OPTIONAL:
+            part = getattr(self, name)
+            if part is None:
+                del values[name]
+            else:
+                values[name] = part.as_dict()
         return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
 
     @classmethod
@@ -98,7 +110,7 @@ class Plan:
 
         Raises RequestError on `plan` for missing or unknown keys, as in a receipt of another version.
         """
-        wrong = sorted(set(data) - {_EXTRA} ^ {field.name for field in fields(cls)} - {_EXTRA})
+        wrong = sorted(set(data) - set(_OPTIONAL) ^ {field.name for field in fields(cls)} - set(_OPTIONAL))
         if wrong:
             raise RequestError.of(
                 "plan", f"missing or unknown keys: {', '.join(map(str, wrong))}", "use a plan of this version"
@@ -107,9 +119,8 @@ class Plan:
             name: tuple(value) if isinstance(value, list) else value for name, value in data.items()
         }
         values["fps_out"] = Fraction(values["fps_out"])
-        if _EXTRA in values:
-            values[_EXTRA] = ExtraGuidance.from_dict(values[_EXTRA])
-        return cls(**values)
+        parts = {name: part.from_dict(data[name]) for name, part in _OPTIONAL.items() if name in data}
+        return cls(**{**values, **parts})
 
 
 def make_plan(
@@ -156,7 +167,9 @@ def make_plan(
 
     latent_frames = (generated - 1) // stride_t + 1
     shape = (family.latent_channels, latent_frames, size.height // stride_h, size.width // stride_w)
-    tokens = shape[1] * (shape[2] // 2) * (shape[3] // 2)
+    windows = ContextWindows.of_values(values, latent_frames, stride_t)
+    at_once = latent_frames if windows is None else windows.most_frames
+    tokens = at_once * (shape[2] // 2) * (shape[3] // 2)
     plan = Plan(
         kind=request.kind,
         contract=request.contract,
@@ -179,7 +192,7 @@ def make_plan(
         experts=experts,
         start_step=start,
         guidance=guidance,
-        forwards=len(forwards_with(running, guidance, extra)),
+        forwards=len(forwards_with(running, guidance, extra, windows)),
         interpolator=values["interpolator_model"] if between else "none",
         num_interpolated_frames=between,
         frames_out=delivered,
@@ -195,39 +208,11 @@ def make_plan(
             "frames": 3 * delivered * size.width * size.height,
         },
         extra_guidance=extra,
+        context_windows=windows,
+        riflex=Riflex.of_values(values, at_once, stride_t),
     )
     seconds = resolved.media.seconds
     return plan if seconds is None else _until_the_sound_ends(plan, seconds, max_seconds)
-
-
-def describe(plan: Plan, *, seconds_per_forward: float | None = None) -> str:
-    """Describe the plan in one line: the steps of each stage, the number of forwards, and the result.
-
-    seconds_per_forward: measured for this model and size. None leaves the time out.
-    """
-    running = plan.experts[plan.start_step :]
-    parts: list[str] = []
-    for expert in ("high", "low"):
-        steps = running.count(expert)
-        if not steps:
-            continue
-        part = f"{expert}: {steps} {'step' if steps == 1 else 'steps'}"
-        if not parts:
-            first, last = plan.sigmas[plan.start_step], plan.sigmas[plan.start_step + steps - 1]
-            part += f" (sigma {first:.3f}-{last:.3f})"
-        parts.append(part)
-    work = f"{plan.forwards} forwards"
-    if seconds_per_forward is not None:
-        work += f" (about {plan.expected_seconds(seconds_per_forward):.0f} s)"
-    if plan.output == "mp4":
-        result = f"{plan.frames_delivered} frames at {plan.fps} fps"
-        if plan.num_interpolated_frames:
-            result += f" -> {plan.frames_out} at {plan.fps_out} fps"
-    else:
-        result = f"1 {plan.output} of {plan.width}x{plan.height}"
-    if plan.size_assumed:
-        result += f" (the size depends on the input; {plan.width}x{plan.height} at 16:9)"
-    return ", ".join([*parts, work, result])
 
 
 def _until_the_sound_ends(plan: Plan, seconds: float, max_seconds: float | None) -> Plan:

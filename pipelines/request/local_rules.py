@@ -205,6 +205,8 @@ def _acceleration(case: FieldCase) -> Finding:
         return case.supported("every step is computed")
     if case.task.startswith("turbo-"):
         return case.cannot("none", "four steps are too few to skip any, so every step is computed")
+    if case.local is not None and case.local.context_frames is not None:
+        return case.cannot("none", "every step is computed with local.context_frames")
     if case.abilities.step_cache:
         return case.supported("steps that barely change are skipped; the receipt counts them")
     return case.cannot("none", "every step is computed, unless the runner's acceleration is as requested")
@@ -368,7 +370,7 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
     "acceleration": LocalRule(
         "none computes every step. regular, the default, is adjusted to none unless the runner's "
         "acceleration is as requested: then a first-block cache skips steps that change less than 6 %, but "
-        "never one of the four turbo steps.",
+        "never one of the four turbo steps, and none with local.context_frames.",
         _acceleration,
     ),
     "guidance_scale": LocalRule(

@@ -13,6 +13,7 @@ from .image_size import LONGEST_SIDE
 from .lora_weight import LoRAWeight, StageLoRA
 from .prompt_weights import PromptSyntax
 from .strict_model import StrictModel
+from .window_settings import FuseName, ScheduleName
 
 __all__ = [
     "NAG_ALPHA",
@@ -29,6 +30,8 @@ SolverChoice = Literal["auto", "unipc", "dpm++", "euler", "lightning", "dmd", "r
 
 NAG_TAU, NAG_ALPHA = 2.5, 0.25  # NAGWanPipeline of ChenDarYen/Normalized-Attention-Guidance
 _LARGEST_SCALE = 100
+_MOST_FRAMES = 4096  # 1024 positions in time (rope_params of wan/modules/model.py), of four frames each
+_MOST_FREQUENCIES = 22  # of time in a head of 128 numbers: 44 of them, in pairs
 
 
 class LocalSettings(StrictModel):
@@ -57,6 +60,16 @@ class LocalSettings(StrictModel):
     loras_per_stage: Annotated[tuple[StageLoRA, ...], Field(strict=False)] = ()
     prompt_syntax: PromptSyntax = "plain"
     count: int = Field(1, ge=1, le=1000)
+    context_frames: int | None = Field(None, ge=1, le=_MOST_FRAMES)
+    context_overlap: int | None = Field(None, ge=0, le=_MOST_FRAMES)
+    context_schedule: ScheduleName = "standard_uniform"
+    context_fuse: FuseName = "pyramid"
+    context_stride: int = Field(1, ge=1, le=16)
+    context_closed_loop: bool = False
+    context_retain_first: bool = False
+    freenoise: bool = True
+    riflex: int = Field(0, ge=0, le=_MOST_FREQUENCIES)
+    riflex_frames: int | None = Field(None, ge=1, le=_MOST_FRAMES)
 
     @field_validator("sigmas")
     @classmethod

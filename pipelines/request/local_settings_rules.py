@@ -11,6 +11,7 @@ from .local_settings import LocalSettings
 from .model_facts import ModelFacts
 from .report import Finding
 from .settings_case import SettingsCase, second_scale
+from .window_rules import WINDOW_MEANINGS, impossible_windows, unexpected_windows
 
 __all__ = ["LOSSY", "SETTING_MEANINGS", "avoids_negative_prompt", "decided", "elsewhere", "settings_findings"]
 
@@ -47,6 +48,7 @@ SETTING_MEANINGS: Mapping[str, str] = {
     "prompt_syntax": "comfy weighs the embeddings of prompts as ComfyUI's text encoder of Wan does, and cuts "
     "no prompt that has weights. One without weights is encoded as with plain.",
     "count": "as many runs, one after another, with the model loaded once; each has its file and receipt.",
+    **WINDOW_MEANINGS,
 }
 _GUIDANCE = tuple(name for name in SETTING_MEANINGS if name.startswith(("nag_", "cfg_zero_")))
 _OFF = 1.0
@@ -79,14 +81,26 @@ def settings_findings(
         return []
     guidance = _guidance(values, family)
     case = SettingsCase(local, task, values, guidance, abilities.own_engine, family)
-    refusals = {finding.field: finding for finding in (*_impossible(case), *impossible_sampling(case))}
+    refusals = {finding.field: finding for finding in _refusals(case)}
     findings = [
         refusals.get(f"local.{name}") or case.finding(name, "supported", SETTING_MEANINGS[name])
         for name in local.asked()
     ]
     if refusals:
         return findings
-    return [*findings, *_about_nag(case), *_about_zero_star(case), *unexpected_sampling(case)]
+    return [
+        *findings,
+        *_about_nag(case),
+        *_about_zero_star(case),
+        *unexpected_sampling(case),
+        *unexpected_windows(case),
+    ]
+
+
+def _refusals(case: SettingsCase) -> Iterator[Finding]:
+    yield from _impossible(case)
+    yield from impossible_sampling(case)
+    yield from impossible_windows(case)
 
 
 def decided(local: LocalSettings | None, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,10 +14,13 @@ from .model_facts import ModelFacts
 from .prompt_syntax import Reader, syntax_findings
 from .report import Finding
 from .timing import output_fps, trained_frames
+from .window_rules import frames_at_once
 
 __all__ = ["beyond_training", "side_effects"]
 
 _FAST_FPS = 120  # most displays and players end here
+_RIFLEX_REACH = 2  # without training, arxiv.org/abs/2502.15894
+_AGAINST_REPEATING = "; local.context_frames draws it in windows, local.riflex keeps it from repeating"
 
 
 def side_effects(
@@ -38,7 +41,7 @@ def side_effects(
     yield from _fast_file(used)
     if not (here and avoids_negative_prompt(request.local)):
         yield from _idle_negative(used)
-    yield from _long_clip(request.task, family if here else None, used)
+    yield from _long_clip(request, family if here else None, used)
     yield from distilled_findings(used, abilities.attached_loras if here else ())
     yield from _syntax(request, runner, abilities)
 
@@ -70,18 +73,29 @@ def _idle_negative(used: Mapping[str, Any]) -> Iterator[Finding]:
         yield Finding("negative_prompt", "warning", negative, negative, reason)
 
 
-def _long_clip(task: str, family: ModelFacts | None, used: Mapping[str, Any]) -> Iterator[Finding]:
+def _long_clip(request: WanRequest, family: ModelFacts | None, used: Mapping[str, Any]) -> Iterator[Finding]:
     """Yield a warning about more frames than the model was trained on. Speech is a chain of such clips."""
-    frames = None if task == "speech-to-video" else used.get("num_frames")
-    most = trained_frames(task) if family is None else family.trained_frames
-    if isinstance(frames, int):  # text where a provider chooses it
-        yield from beyond_training("num_frames", frames, most)
+    frames = None if request.task == "speech-to-video" else used.get("num_frames")
+    if not isinstance(frames, int):  # text where a provider chooses it
+        return
+    if family is None:
+        yield from beyond_training("num_frames", frames, trained_frames(request.task))
+        return
+    local, most = request.local, family.trained_frames
+    if frames_at_once(local, frames) > most:
+        if local is None or not local.riflex:
+            yield from beyond_training("num_frames", frames, most, _AGAINST_REPEATING)
+        elif frames > _RIFLEX_REACH * most:
+            reason = (
+                f"RIFLEx was shown for {_RIFLEX_REACH} times the {most} frames of the training, not for more"
+            )
+            yield Finding("num_frames", "warning", frames, frames, reason)
 
 
-def beyond_training(field: str, frames: int, most: int) -> Iterator[Finding]:
+def beyond_training(field: str, frames: int, most: int, advice: str = "") -> Iterator[Finding]:
     """Yield a warning about more frames than `most`, which the model was trained on."""
     if frames > most:
-        reason = f"the model was trained on {most} frames; longer clips tend to repeat or to drift"
+        reason = f"the model was trained on {most} frames; longer clips tend to repeat or to drift{advice}"
         yield Finding(field, "warning", frames, frames, reason)
 
 

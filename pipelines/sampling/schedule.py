@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from ..plan.context_windows import ContextWindows
 from ..plan.extra_guidance import ExtraGuidance, forwards_with
 from ..plan.plan import Plan
+from ..plan.riflex import Riflex
 from ..plan.sigmas import SigmaGrid, experts_of
 
 __all__ = ["Sampling", "Schedule"]
@@ -57,18 +59,21 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Sampling:
-    """The steps, the solver, and the guidance of each expert. extra: NAG and CFG-Zero*; None for neither."""
+    """The steps, the solver, and the guidance of each expert. The other fields are None if off."""
 
     schedule: Schedule
     solver: str
     guidance: Mapping[str, float]
     extra: ExtraGuidance | None = None
+    windows: ContextWindows | None = None
+    riflex: Riflex | None = None
 
     @classmethod
     def of_plan(cls, plan: Plan) -> Sampling:
-        return cls(Schedule.of_plan(plan), plan.solver, plan.guidance, plan.extra_guidance)
+        more = plan.extra_guidance, plan.context_windows, plan.riflex
+        return cls(Schedule.of_plan(plan), plan.solver, plan.guidance, *more)
 
     @property
     def forwards(self) -> tuple[str, ...]:
         """The expert of every forward, in order. Steps with the velocity 0 make none."""
-        return forwards_with(self.schedule.experts, self.guidance, self.extra)
+        return forwards_with(self.schedule.experts, self.guidance, self.extra, self.windows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -29,6 +29,7 @@ from wan_duet.pipelines.request import (
 from wan_duet.pipelines.request.flags import values_of_flags
 from wan_duet.pipelines.request.local_settings import LocalSettings, stage_loras
 from wan_duet.pipelines.request.local_settings_rules import SETTING_MEANINGS
+from wan_duet.pipelines.request.window_settings import FuseName, ScheduleName
 
 A14B, ONE_EXPERT, SPEECH = (
     FAMILIES[name] for name in ("wan2.2-t2v-a14b", "wan2.1-t2v-14b", "wan2.2-s2v-14b")
@@ -71,6 +72,9 @@ EVERY_SETTING: dict[str, Any] = {
     "boundary": 0.5, "high_steps": 2, "sigmas": [1.0, 0.5, 0.0], "negative_preset": "official",
     "loras_per_stage": [{"path": "a.safetensors", "high": 0.5}],
     "prompt_syntax": "comfy", "count": 2,
+    "context_frames": 41, "context_overlap": 8, "context_schedule": "looped_uniform", "context_fuse": "flat",
+    "context_stride": 2, "context_closed_loop": True, "context_retain_first": True, "freenoise": False,
+    "riflex": 6, "riflex_frames": 121,
 }  # fmt: skip
 
 
@@ -112,6 +116,11 @@ VALUES: dict[str, Any] = {
                               optional={"high": st.floats(-2, 2), "low": st.floats(-2, 2)}),
         max_size=2,
     ),
+    "context_frames": st.integers(1, 200), "context_overlap": st.integers(0, 100),
+    "context_schedule": st.sampled_from(get_args(ScheduleName)),
+    "context_fuse": st.sampled_from(get_args(FuseName)), "context_stride": st.integers(1, 4),
+    "context_closed_loop": st.booleans(), "context_retain_first": st.booleans(), "freenoise": st.booleans(),
+    "riflex": st.integers(0, 22), "riflex_frames": st.integers(1, 400),
 }  # fmt: skip
 
 
@@ -122,6 +131,8 @@ PLANNED = {
     "boundary",
     "high_steps",
     "sigmas",
+    "context_frames",
+    "riflex",
 }  # what changes a plan
 
 
