@@ -260,7 +260,7 @@ def _unexpected(model: AnyModel, sampling: Sampling, latent: Any) -> Iterator[Fi
     guidance = dict(zip(_SCALES, scales, strict=False))
     # A latent of one image has no axis for frames.
     frames = latent["samples"].shape[2] if latent["samples"].ndim == 5 else 1
-    return sampler_findings(model, len(sampling.schedule), guidance, frames)
+    return sampler_findings(model, len(sampling.schedule), guidance, frames, HostMemory().device)
 
 
 def _material() -> list[io.Input]:

@@ -19,7 +19,7 @@ from safetensors.numpy import load_file, save_file  # the newest Python is teste
 
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 
-IMAGE, VIDEO = "text-to-image", "text-to-video"
+IMAGE, VIDEO, FROM_VIDEO = "text-to-image", "text-to-video", "video-to-video"
 QUICK = {"prompt": "a red ball", "seed": 1, "num_inference_steps": 2, "acceleration": "none"}
 VIDEO_ALONE = {"num_frames": 17, "interpolator_model": "none", "num_interpolated_frames": 0}
 UNGUIDED = {"guidance_scale": 1.0, "guidance_scale_2": 1.0}
@@ -31,11 +31,16 @@ LORA_FILES = (
     BARE_ADAPTER,
     WITH_TEXT,
 )
+HDR_CLIP = "hdr.mkv"
+EXCHANGED = {"model": "wan_low_noise_fp8.safetensors", "low_model": "wan_high_noise_fp8.safetensors"}
 
 
 @dataclass(frozen=True)
 class FindingKind:
-    """A kind of finding. values: added to a quick request. says: a part of its reason."""
+    """A kind of finding. values: added to a quick request. says: a part of its reason.
+
+    model: {input of Load Model: its value}, the embedded model or files of `write_model`.
+    """
 
     name: str
     task: str
@@ -44,11 +49,12 @@ class FindingKind:
     says: str
     local: Mapping[str, Any] = field(default_factory=dict)
     loras: tuple[Mapping[str, Any], ...] = ()
+    model: Mapping[str, str] = field(default_factory=lambda: {"model": "toy"})
 
     @property
     def request(self) -> dict[str, Any]:
         """The request without LoRAs and without what only this machine has."""
-        return {**QUICK, **(VIDEO_ALONE if self.task == VIDEO else {}), **self.values}
+        return {**QUICK, **({} if self.task == IMAGE else VIDEO_ALONE), **self.values}
 
 
 def _lora(name: str, transformer: str) -> dict[str, Any]:
@@ -60,6 +66,13 @@ _LOW = {"cfg_zero_star": "low", "cfg_zero_steps": 1, "nag_scale": 3.0, "width": 
 _MANY = {"cfg_zero_star": "high", "cfg_zero_steps": 1, "prompt_syntax": "comfy"}
 _WEIGHED = {"prompt": "(red:1.1) " + "ball " * 520}
 _FILES_SAY = (_lora(BARE_ADAPTER, "low"), _lora(WITH_TEXT, "low"))
+_SMALL = {"width": 64, "height": 64}
+_STORED = {
+    **EXCHANGED,
+    "vae": "2.1.safetensors",
+    "text_encoder": "umt5.safetensors",
+    "precision": "stored",
+}
 _NO_STAR = {"cfg_zero_steps": 1, "loras_per_stage": [{"path": "toy/outlined", "high": 0.5, "low": 0.25}]}
 
 _WINDOWS = {"context_frames": 20, "context_closed_loop": True, "riflex_frames": 9}
@@ -200,11 +213,29 @@ FINDING_KINDS = (
     FindingKind(
         "one window", VIDEO, {}, "local.context_frames", "one window has all", {"context_frames": 33}
     ),
+    FindingKind(
+        "exchanged files",
+        IMAGE,
+        {},
+        "model",
+        f"{EXCHANGED['model']} is used as the high",
+        _SMALL,
+        (),
+        _STORED,
+    ),
+    FindingKind("stored numbers", IMAGE, {}, "precision", "lossy by choice: ", _SMALL, (), _STORED),
+    FindingKind(
+        "HDR input",
+        FROM_VIDEO,
+        {"video_url": HDR_CLIP, "strength": 0.5},
+        "video_url",
+        "is tone-mapped to SDR",
+    ),
 )
 
 
 def _together(kind: FindingKind) -> str:
-    return json.dumps([kind.task, kind.request, kind.local, kind.loras], sort_keys=True)
+    return json.dumps([kind.task, kind.request, kind.local, kind.loras, kind.model], sort_keys=True)
 
 
 # The kinds by their request.
@@ -216,6 +247,14 @@ def names_of(kinds: Sequence[FindingKind]) -> str:
     return ", ".join(kind.name for kind in kinds)
 
 
+def write_given(folder: Path) -> None:
+    """Write everything that the requests name."""
+    write_loras(folder)
+    write_model(folder)
+    write_quantised(folder)
+    write_clip(folder)
+
+
 def write_loras(folder: Path) -> None:
     """Write LoRAs of the embedded model that only their names tell apart, and one for a text encoder too."""
     tensors = load_file(embedded_loras()["toy/circling"])
@@ -223,3 +262,35 @@ def write_loras(folder: Path) -> None:
         save_file(tensors, folder / name)
     other = {"lora_te_text_model_encoder_layers_0_mlp_fc1.lora_down.weight": np.ones((1, 4), np.float32)}
     save_file({**tensors, **other}, folder / WITH_TEXT)
+
+
+def write_model(folder: Path) -> None:
+    """Write a tiny Wan 2.2 A14B of single files into subfolders named as those of ComfyUI."""
+    import tiny_files as tiny
+
+    for seed, noise in enumerate(("high", "low")):
+        weights = tiny.wan_transformer_names(tiny.transformer(seed))
+        tiny.save(folder / "diffusion_models" / f"wan_{noise}_noise.safetensors", weights)
+    for version in ("2.1", "2.2"):
+        tiny.save(folder / "vae" / f"{version}.safetensors", tiny.wan_vae_names(tiny.vae(version)))
+    text = {**tiny.text_encoder(), "spiece_model": tiny.spiece_tensor(tiny.spiece_model())}
+    tiny.save(folder / "text_encoders" / "umt5.safetensors", text)
+
+
+def write_quantised(folder: Path) -> None:
+    """Write the experts of `write_model` in FP8, for `EXCHANGED`."""
+    import quantised_files as quantised
+    import tiny_files as tiny
+
+    for seed, noise in enumerate(("high", "low")):
+        weights = tiny.wan_transformer_names(tiny.transformer(seed))
+        stored = quantised.quantised(weights, "fp8 per row", tiny.is_linear)[0]
+        tiny.save(folder / "diffusion_models" / f"wan_{noise}_noise_fp8.safetensors", stored)
+
+
+def write_clip(folder: Path) -> Path:
+    """Write an HDR video of 17 frames."""
+    from tests.video.hdr_clips import write_hdr
+    from tests.video.hdr_reference import of_sdr
+
+    return write_hdr(folder / HDR_CLIP, [of_sdr((200, 50, 50))], count=17)

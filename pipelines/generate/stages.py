@@ -39,7 +39,6 @@ from ..vae.tiles import Tiling
 from ..video.frame_stream import close
 from .conditions import require_channels
 from .memory_estimate import chunk_tokens, estimate_memory, frame_size, vae_working_bytes
-from .stored_findings import stored_findings
 
 __all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "float_choices", "sample"]
 
@@ -175,8 +174,6 @@ def sample(
     choices = choices or float_choices(model, at_once(latents.shape, sampling.windows), memory)
     if estimate.residency is not None:
         log.info("experts: %s; %s", estimate.residency.text(), choices.text())
-    for finding in stored_findings(model, device):
-        log.info("%s", finding.line())
     working_bytes = max(stage.working_bytes for stage in estimate.stages)
     draw = start.noise_sampler
     if draw is not None and kept is not None:

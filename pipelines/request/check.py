@@ -107,10 +107,9 @@ def check(
     )
 
 
-def _media_notes(request: WanRequest, media: MediaFacts) -> list[Finding]:
-    return [
-        Finding(field, "warning", getattr(request, field), None, note) for field, note in media.notes.items()
-    ]
+def _media_notes(request: WanRequest, media: MediaFacts) -> Iterator[Finding]:
+    for field, note in media.notes.items():
+        yield Finding(field, "warning", getattr(request, field), None, note)
 
 
 def _resolve(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
@@ -18,6 +18,7 @@ __all__ = [
     "Colour",
     "ContentLight",
     "MasteringDisplay",
+    "coded",
     "codes_of",
     "colour_of",
     "content_light",
@@ -87,12 +88,17 @@ class ContentLight:
 def colour_of(stream: av.VideoStream, content: Path | bytes) -> Colour:
     """Return what a stream says. content: its file, which is open."""
     context = stream.codec_context
+    codes = (context.color_range or 0, context.colorspace, context.color_primaries, context.color_trc)
+    return replace(coded(*map(int, codes)), dolby_vision=dolby_vision_of(stream, content))
+
+
+def coded(colour_range: int, matrix: int, primaries: int, transfer: int) -> Colour:
+    """Return the colours of these codes. colour_range: 1 limited, 2 full."""
     return Colour(
-        _RANGES.get(int(context.color_range or 0), UNKNOWN),
-        _MATRICES.get(int(context.colorspace), UNKNOWN),
-        _PRIMARIES.get(int(context.color_primaries), UNKNOWN),
-        _TRANSFERS.get(int(context.color_trc), UNKNOWN),
-        dolby_vision_of(stream, content),
+        _RANGES.get(colour_range, UNKNOWN),
+        _MATRICES.get(matrix, UNKNOWN),
+        _PRIMARIES.get(primaries, UNKNOWN),
+        _TRANSFERS.get(transfer, UNKNOWN),
     )
 
 

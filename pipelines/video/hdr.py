@@ -10,6 +10,8 @@ import av
 from ..errors import MediaError
 from .chosen_streams import picture_stream
 from .colour import UNKNOWN, Colour, colour_of
+from .exr_picture import EXR_NOTE, is_exr
+from .heif_picture import heif_colour
 from .open_media import open_media
 from .tone_map import PRIMARIES, WHITE_NITS
 
@@ -29,6 +31,8 @@ def unreadable(colour: Colour) -> str:
     dolby, hdr = colour.dolby_vision, colour.hdr
     if dolby is not None and dolby.needs_metadata:
         return f"{dolby} has its picture in IPT, which only Dolby's decoders read; HDR10, HLG and SDR work"
+    if colour.transfer == "linear":
+        return "linear light, as in EXR, is read of pictures alone; videos of BT.709, sRGB, HLG and PQ work"
     if hdr is not None and colour.matrix not in (*_MATRICES, UNKNOWN):
         return f"HDR with the matrix {colour.matrix}; {', '.join(_MATRICES)} work"
     if hdr is not None and colour.primaries not in (*PRIMARIES, UNKNOWN):
@@ -47,8 +51,15 @@ def hdr_note(colour: Colour, *, kept: bool = False) -> str:
 
 
 def note_on_colours(content: Path | bytes) -> str:
-    """Return `hdr_note` of a video or a picture. Empty if it cannot be opened: its reader says why."""
-    with suppress(OSError, av.FFmpegError, MediaError), open_media(content) as container:
-        stream = picture_stream(container, "")
-        return hdr_note(colour_of(stream, content))
+    """Return `hdr_note` of a video or a picture, or what is done with an EXR.
+
+    Empty if it cannot be opened: its reader says why.
+    """
+    with suppress(OSError, av.FFmpegError, MediaError):
+        if is_exr(content):
+            return EXR_NOTE
+        if (heif := heif_colour(content)) is not None:
+            return hdr_note(heif)
+        with open_media(content) as container:
+            return hdr_note(colour_of(picture_stream(container, ""), content))
     return ""

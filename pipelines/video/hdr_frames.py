@@ -23,7 +23,7 @@ from .frame_stream import Frame
 from .open_media import exact_fraction, open_media
 from .tone_map import HdrTransfer, Signal, ToneMap, grey_nits
 
-__all__ = ["FromHdr", "as_it_is", "peak_nits", "to_sdr"]
+__all__ = ["FromHdr", "as_it_is", "peak_nits", "picture_to_sdr", "to_sdr"]
 
 FromHdr: TypeAlias = Callable[[av.VideoFrame, tuple[int, int]], Frame]
 """Converts an HDR frame to a size (width, height)."""
@@ -58,13 +58,21 @@ def to_sdr(colour: Colour, content: Path | bytes) -> FromHdr | None:
     def convert(frame: av.VideoFrame, size: tuple[int, int]) -> Frame:
         parts, tone_mapped = _parts(frame, size), tone_map()
 
-        def strip(top: int) -> Frame:
-            return tone_mapped(_signal(parts[top : top + _STRIP_ROWS], frame, colour))
-
-        with ThreadPoolExecutor(_THREADS, "wan-duet-hdr") as threads:
-            return np.concatenate([*threads.map(strip, range(0, len(parts), _STRIP_ROWS))])
+        return _in_strips(parts, lambda strip: tone_mapped(_signal(strip, frame, colour)))
 
     return convert
+
+
+def picture_to_sdr(signal: Signal, colour: Colour) -> Frame:
+    """Return an HDR picture in SDR. Its brightest luma is its peak."""
+    largest = float((signal @ _luma(colour)).max()) / _MOST
+    return _in_strips(signal, ToneMap(*_kind(colour), grey_nits(largest, _kind(colour)[0])))
+
+
+def _in_strips(parts: Signal, convert: Callable[[Signal], Frame]) -> Frame:
+    strips = (parts[top : top + _STRIP_ROWS] for top in range(0, len(parts), _STRIP_ROWS))
+    with ThreadPoolExecutor(_THREADS, "wan-duet-hdr") as threads:
+        return np.concatenate([*threads.map(convert, strips)])
 
 
 def as_it_is(frame: av.VideoFrame, size: tuple[int, int]) -> Frame:

@@ -1,4 +1,4 @@
-"""Reads HDR pictures, which Pillow takes for SDR: PNG with a cICP chunk, and AVIF."""
+"""Reads HDR pictures, which Pillow takes for SDR: PNG with a cICP chunk, AVIF and HEIC."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from .frame_pixels import Look, flat
 from .frame_stream import Frame
 from .hdr import require_readable
 from .hdr_frames import to_sdr
+from .heif_picture import hdr_heif, heif_colour
 from .open_media import open_media
 
 __all__ = ["hdr_picture"]
@@ -27,6 +28,9 @@ def hdr_picture(file: Path | bytes, name: str) -> Frame | None:
 
     name: of the file. Raises MediaError for colours that cannot be read, av.FFmpegError for a damaged file.
     """
+    if (heif := heif_colour(file)) is not None:
+        require_readable(heif, name)
+        return hdr_heif(file)
     with BytesIO(file) if isinstance(file, bytes) else file.open("rb") as opened:
         if not _STATED.search(opened.read(_HEAD_BYTES)):
             return None

@@ -28,7 +28,9 @@ _TYPES = {
     ".webp": "image/webp",
     ".heic": "image/heic",
     ".heif": "image/heif",
+    ".hif": "image/heif",  # of cameras
     ".avif": "image/avif",
+    ".exr": "image/x-exr",
     ".mp4": "video/mp4",
     ".mov": "video/quicktime",
     ".m4v": "video/mp4",

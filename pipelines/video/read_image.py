@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,9 @@ from PIL import Image, ImageCms
 from torch import Tensor
 
 from ..errors import MediaError
+from .exr_picture import exr_picture, is_exr
 from .hdr_picture import hdr_picture
+from .heif_picture import allow_heif
 
 __all__ = ["MOST_PIXELS", "read_image"]
 
@@ -31,7 +32,6 @@ MOST_PIXELS = 178_956_970
 
 _ENOUGH_PIXELS = 2**24  # larger pictures are shrunk by whole factors; no video frame has as many
 _STRIP_ROWS = 256
-_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # ISO/IEC 23008-12
 _GREY_16 = ("I;16", "I;16B", "I;16L", "I")
 _ORIENTATION = 0x0112  # EXIF 2.32, 4.6.4
 
@@ -51,18 +51,22 @@ _TURNS: dict[int, Callable[[Any], Any]] = {
 def read_image(file: Path | bytes) -> Tensor:
     """Read an image as (H, W, 3) float32 in [0, 1], rotated as its EXIF says, with white behind transparency.
 
-    An ICC profile is converted to sRGB, and HDR is tone-mapped. A picture of more than 16 million pixels is
-    shrunk by a whole factor. Raises MediaError that names the file if it is not a readable image.
+    An ICC profile and the linear light of EXR are converted to sRGB, and HDR is tone-mapped. A picture of
+    more than 16 million pixels is shrunk by a whole factor. Raises MediaError that names the file if it is
+    not a readable image.
     """
     name = "the image" if isinstance(file, bytes) else str(file)
     try:
+        if is_exr(file):
+            light = exr_picture(file, name, MOST_PIXELS)
+            return torch.from_numpy(_means(light, _shrink(light.shape[1], light.shape[0])))
         with _opened(file, name) as opened:
             if opened.format == "JPEG":  # which can be unpacked smaller at once
-                shrink = _shrink(opened)
+                shrink = _shrink(*opened.size)
                 opened.draft(None, (opened.width // shrink, opened.height // shrink))
             hdr = hdr_picture(file, name)
             shown = opened if hdr is None else Image.fromarray(hdr)
-            pixels = np.concatenate([*_strips(shown, _shrink(shown), name)])
+            pixels = np.concatenate([*_strips(shown, _shrink(*shown.size), name)])
             pixels = _TURNS.get(opened.getexif().get(_ORIENTATION, 1), np.asarray)(pixels)
     except MediaError:
         raise
@@ -73,7 +77,7 @@ def read_image(file: Path | bytes) -> Tensor:
 
 @contextmanager
 def _opened(file: Path | bytes, name: str) -> Iterator[Image.Image]:
-    _allow_heif(file, name)
+    allow_heif(file, name)
     source = BytesIO(file) if isinstance(file, bytes) else file
     try:
         with warnings.catch_warnings():
@@ -91,27 +95,9 @@ def _too_large(name: str) -> MediaError:
     return MediaError(f"{name}: more than {MOST_PIXELS // 10**6} million pixels; give a smaller picture")
 
 
-def _allow_heif(file: Path | bytes, name: str) -> None:
-    """Let Pillow read HEIC and HEIF files. Raises MediaError with a hint where nothing here can."""
-    if isinstance(file, bytes):
-        head = file[:12]
-    else:
-        with file.open("rb") as stream:
-            head = stream.read(12)
-    if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS:
-        return
-    if find_spec("pillow_heif") is None:
-        raise MediaError(
-            f"{name}: a HEIC picture; `pip install pillow-heif` makes it readable, or convert it to JPEG"
-        )
-    import pillow_heif
-
-    pillow_heif.register_heif_opener()
-
-
-def _shrink(image: Image.Image) -> int:
+def _shrink(width: int, height: int) -> int:
     """Return the factor by which to shrink both sides."""
-    return min(math.ceil(math.sqrt(image.width * image.height / _ENOUGH_PIXELS)), *image.size)
+    return min(math.ceil(math.sqrt(width * height / _ENOUGH_PIXELS)), width, height)
 
 
 def _strips(image: Image.Image, shrink: int, name: str) -> Iterator[_Pixels]:
@@ -121,11 +107,16 @@ def _strips(image: Image.Image, shrink: int, name: str) -> Iterator[_Pixels]:
     width, height = (side // shrink * shrink for side in image.size)
     to_rgb = _converter(image, name)
     for top in range(0, height, rows):
-        pixels = to_rgb(image.crop((0, top, width, min(top + rows, height))))
-        if shrink > 1:
-            count, across = len(pixels) // shrink, width // shrink
-            pixels = pixels.reshape(count, shrink, across, shrink, 3).mean((1, 3), dtype=np.float32)
-        yield pixels
+        yield _means(to_rgb(image.crop((0, top, width, min(top + rows, height)))), shrink)
+
+
+def _means(pixels: _Pixels, shrink: int) -> _Pixels:
+    """Return the means of whole cells of `shrink` x `shrink` pixels."""
+    if shrink == 1:
+        return pixels
+    down, across = (side // shrink for side in pixels.shape[:2])
+    cells = pixels[: down * shrink, : across * shrink].reshape(down, shrink, across, shrink, 3)
+    return np.asarray(cells.mean((1, 3), dtype=np.float32))
 
 
 def _converter(image: Image.Image, name: str) -> Callable[[Image.Image], _Pixels]:

@@ -1,44 +1,48 @@
-"""Every warning that the code can make stands in the table of finding kinds, or here with its own test."""
+"""Every warning that the code can make stands in the table of finding kinds, or here with its own test.
+
+`check` says those of the table; test_findings.py, here and in tests/host, that a run does.
+"""
 
 from __future__ import annotations
 
 import ast
+import io
+import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import pytest
-from finding_kinds import FINDING_KINDS, REQUESTS, write_loras
+from finding_kinds import FINDING_KINDS, REQUESTS, FindingKind, names_of, write_given
 
 from wan_duet.pipelines import request
-from wan_duet.pipelines.embedded.toy_model import embedded_loras
-from wan_duet.pipelines.generate.local_run import local_abilities
-from wan_duet.pipelines.generate.lora_findings import fit_findings, lora_findings
-from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
-from wan_duet.pipelines.loading.wan_model import load_model
-from wan_duet.pipelines.request import check, parse, prompt_syntax
-from wan_duet.pipelines.weights.lora.find import LoraSources
+from wan_duet.pipelines.cli import main
+from wan_duet.pipelines.request import Finding, prompt_syntax
 
-from .test_findings import arguments
+from .test_findings import arguments, said_in
 
 PIPELINES = Path(request.__file__).parents[1]
 Site = tuple[str, str, int]  # file, function, how many there are before it in that function
 
-# Warnings that no request to this machine can have, and the test that each is said.
+# Warnings that cannot be said in all five places, why, and the test of the places where they are.
 ELSEWHERE = {
+    # Only a provider has dated limits, doubts about a kind, and sizes of its own.
     ("request/side_effects.py", "_older_limits", 0): "tests/request/test_remote_check.py",
     ("request/fal_rules.py", "fal_findings", 0): "tests/request/test_remote_check.py",
     ("request/fal_rules.py", "fal_findings", 1): "tests/request/test_remote_check.py",
-    ("request/check.py", "_remarks", 0): "tests/host/test_findings.py",  # of files of a model
-    ("request/check.py", "_remarks", 1): "tests/host/core/test_host_requests.py",  # of patches on a MODEL
-    ("request/media_batches.py", "remarks_on_batches", 0): "tests/host/test_many.py",  # of sockets
-    ("sampling/chained.py", "_warning", 0): "tests/host/test_wiring.py",  # of building blocks
+    # Only a node can have a patched MODEL or a batch: a terminal has neither.
+    ("request/check.py", "_remarks", 1): "tests/host/core/test_host_requests.py",
+    ("request/media_batches.py", "remarks_on_batches", 0): "tests/host/test_many.py",
+    # Building blocks have no request to check, and no receipt.
+    ("sampling/chained.py", "_warning", 0): "tests/host/test_wiring.py",
     ("generate/sampler_findings.py", "sampler_findings", 0): "tests/generate/test_sampler_findings.py",
-    ("generate/stored_findings.py", "stored_findings", 0): "tests/generate/test_stored_run.py",  # of files
-    ("generate/speech_run.py", "_with_inputs", 0): "tests/video/test_hdr.py",  # of an HDR pose video
-    ("cli/check_commands.py", "_plan", 0): "tests/cli/test_check_files.py",  # of a plan without its inputs
+    # A pose video is given to a run, not to a request that could be checked.
+    ("generate/speech_run.py", "_with_inputs", 0): "tests/video/test_hdr.py",
+    # Only a plan without its inputs says what it assumes.
+    ("cli/check_commands.py", "_plan", 0): "tests/cli/test_check_files.py",
 }
 
 
@@ -59,45 +63,53 @@ def _warns(call: ast.Call) -> bool:
     return any(isinstance(value, ast.Constant) and value.value == "warning" for value in given)
 
 
+@dataclass(frozen=True)
+class Checked:
+    """What `check` says of the requests of the table. lines: that made a finding, {(file, line)}."""
+
+    lines: set[tuple[str, int]]
+    findings: dict[str, list[dict[str, Any]]]  # by the names of the kinds
+
+
 @pytest.fixture(scope="module")
-def executed(tmp_path_factory: pytest.TempPathFactory) -> set[tuple[str, int]]:
-    """The lines of the pack that run while every request of the table is checked: {(file, line)}."""
-    loras, folder = tmp_path_factory.mktemp("loras"), tmp_path_factory.mktemp("request")
-    write_loras(loras)
-    model, sources = load_model("toy"), LoraSources(embedded=embedded_loras())
-    abilities = local_abilities(Interpolators(), model)
-    files = {str(file) for file in _files()}
-    seen: set[tuple[str, int]] = set()
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Checked:
+    folder = tmp_path_factory.mktemp("given")
+    write_given(folder)
+    made = Checked(set(), {})
+    init = Finding.__init__
 
-    def trace(frame: FrameType, event: str, argument: Any) -> Any:
-        if frame.f_code.co_filename not in files:
-            return None
-        seen.add((frame.f_code.co_filename, frame.f_lineno))
-        return trace
+    def seen(self: Finding, *values: Any, **named: Any) -> None:
+        init(self, *values, **named)
+        frame = sys._getframe(1)
+        while frame is not None:
+            made.lines.add((frame.f_code.co_filename, frame.f_lineno))
+            frame = frame.f_back
 
-    before = sys.gettrace()
-    for kinds in REQUESTS:
-        file, _, kind, *_ = arguments(kinds[0], folder, loras)
-        asked = parse(kind, Path(file).read_bytes())
-        sys.settrace(trace)
-        try:
-            found = [*lora_findings(asked, sources), *fit_findings(asked, sources, model, model.family)]
-            check(asked, family=model.family, abilities=abilities, found=found)
-        finally:
-            sys.settrace(before)
-    return seen
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(Finding, "__init__", seen)
+        for kinds in REQUESTS:
+            with redirect_stdout(io.StringIO()) as told:
+                assert main(["check", *arguments(kinds[0], folder, folder), "--json"]) == 0
+            made.findings[names_of(kinds)] = json.loads(told.getvalue())["findings"]
+    return made
+
+
+@pytest.mark.parametrize("kinds", REQUESTS, ids=names_of)
+def test_check_says_it(kinds: Sequence[FindingKind], checked: Checked) -> None:
+    found = checked.findings[names_of(kinds)]
+    assert [len(said_in(found, kind)) for kind in kinds] == [1] * len(kinds)
 
 
 def _files() -> list[Path]:
     return [file for file in sorted(PIPELINES.rglob("*.py")) if any(warnings_in(file))]
 
 
-def test_every_warning_is_made_by_a_request_of_the_table(executed: set[tuple[str, int]]) -> None:
+def test_every_warning_is_made_by_a_request_of_the_table(checked: Checked) -> None:
     sites = [(file, *warning) for file in _files() for warning in warnings_in(file)]
     made = {
         site
         for file, site, call in sites
-        if any((str(file), line) in executed for line in range(call.lineno, (call.end_lineno or 0) + 1))
+        if any((str(file), line) in checked.lines for line in range(call.lineno, (call.end_lineno or 0) + 1))
     }
     assert {site for _, site, _ in sites} - made == ELSEWHERE.keys()
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.generate.sampler_findings import sampler_findings
@@ -21,7 +23,8 @@ def toy() -> WanModel:
 
 
 def said(model: WanModel, steps: int = 4, frames: int = 5, **guidance: float) -> list[str]:
-    return [finding.line() for finding in sampler_findings(model, steps, guidance or UNGUIDED, frames)]
+    found = sampler_findings(model, steps, guidance or UNGUIDED, frames, torch.device("cpu"))
+    return [finding.line() for finding in found]
 
 
 def test_a_lora_on_the_other_expert_is_told(toy: WanModel) -> None:
@@ -50,3 +53,8 @@ def test_a_clip_that_is_longer_than_the_trained_ones_is_told(toy: WanModel) -> N
     assert said(toy, frames=5) == []
     (line,) = said(toy, frames=6)
     assert line.startswith("warning latent: the model was trained on 17 frames")
+
+
+def test_what_precision_stored_does_is_told(toy: WanModel) -> None:
+    (line,) = said(replace(toy, precision="stored"))
+    assert line.startswith("adjusted precision: nothing computes on stored numbers here")

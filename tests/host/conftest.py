@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import tiny_companions as companions
-import tiny_files as tiny
+from finding_kinds import write_model
 
 from wan_duet.pipelines.cli.terminal import stopped_by_sigterm
 from wan_duet.pipelines.headless.client import ComfyClient
@@ -34,14 +34,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for file in read_catalogue().files.values():  # ComfyUI asks at its start which there are
         (folder / file.folder).mkdir(exist_ok=True)
-    for seed, noise in enumerate(("high", "low")):
-        weights = tiny.wan_transformer_names(tiny.transformer(seed))
-        tiny.save(folder / "diffusion_models" / f"wan_{noise}_noise.safetensors", weights)
+    write_model(folder)
     (folder / "diffusion_models" / "wan.gguf").touch()
-    for version in ("2.1", "2.2"):
-        tiny.save(folder / "vae" / f"{version}.safetensors", tiny.wan_vae_names(tiny.vae(version)))
-    text = {**tiny.text_encoder(), "spiece_model": tiny.spiece_tensor(tiny.spiece_model())}
-    tiny.save(folder / "text_encoders" / "umt5.safetensors", text)
     companions.language_model(folder / "LLM" / "talker")
     for name, flags in (("looker", False), ("refuser", True)):
         companions.image_classifier(folder / "safety_checkers" / name, flags=flags)

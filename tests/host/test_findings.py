@@ -10,19 +10,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finding_kinds import FINDING_KINDS, LORA_FILES, REQUESTS, FindingKind, names_of, write_loras
+from finding_kinds import (
+    FINDING_KINDS,
+    LORA_FILES,
+    REQUESTS,
+    FindingKind,
+    names_of,
+    write_clip,
+    write_loras,
+    write_quantised,
+)
 
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 
 from .test_progress import messages_of
 
-NODES = {"text-to-video": "WanDuetTextToVideo", "text-to-image": "WanDuetTextToImage"}
+NODES = {
+    "text-to-video": "WanDuetTextToVideo",
+    "text-to-image": "WanDuetTextToImage",
+    "video-to-video": "WanDuetVideoToVideo",
+}
 by_request = pytest.mark.parametrize("kinds", REQUESTS, ids=names_of)
 
 
 @pytest.fixture(scope="module", autouse=True)
-def loras(models: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def given(models: Path, host: HeadlessComfyUI, tmp_path_factory: pytest.TempPathFactory) -> None:
+    write_quantised(models)
+    write_clip(host.input)
     made = tmp_path_factory.mktemp("loras")
     write_loras(made)
     for name in LORA_FILES:
@@ -43,7 +58,7 @@ def graph(kind: FindingKind, defaults: dict[str, dict[str, Any]], **request: Any
         "asked": node(NODES[kind.task], **{**kind.request, **request}),
         "with_loras": node("WanDuetRequestLora", request=["asked", 0], loras=loras if kind.loras else ""),
         "request": node("WanDuetRequestLocal", request=["with_loras", 0], **local),
-        "model": node("WanDuetLoadModel", model="toy"),
+        "model": node("WanDuetLoadModel", **kind.model),
         "check": node("WanDuetCheck", request=["request", 0], runner="local", model=["model", 0]),
         "run": node("WanDuetRunLocal", request=["request", 0], model=["model", 0]),
         "receipt": {"class_type": "PreviewAny", "inputs": {"source": ["run", 4]}},

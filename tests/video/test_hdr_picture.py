@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from wan_duet.pipelines.errors import MediaError
 from wan_duet.pipelines.video.hdr import note_on_colours
 from wan_duet.pipelines.video.read_image import read_image
 
@@ -81,3 +82,45 @@ def test_an_hdr_avif_is_tone_mapped(tmp_path: Path) -> None:
     Image.open(path).verify()
     found = (read_image(path)[32, 32::64] * 255).numpy()
     assert np.abs(found - (WHITE, SKIN)).max() <= 3
+
+
+def write_heic(path: Path, pixels: np.ndarray, transfer: int, matrix: int = 9) -> Path:
+    """Write (H, W, 3 or 4), 16 bits, as a lossless HEIC with 10 bits."""
+    pillow_heif = pytest.importorskip("pillow_heif", reason="makes the HEIC file")
+    mode = "RGB;16" if pixels.shape[2] == 3 else "RGBA;16"
+    made = pillow_heif.from_bytes(mode, pixels.shape[1::-1], pixels.tobytes())
+    stated = {"color_primaries": 9, "transfer_characteristics": transfer, "matrix_coefficients": matrix}
+    made.save(path, quality=-1, chroma=444, full_range_flag=1, save_nclx_profile=True, **stated)
+    return path
+
+
+@pytest.mark.parametrize(("transfer", "code"), [("PQ", 16), ("HLG", 18)])
+def test_a_heic_with_an_hdr_signal_is_tone_mapped(tmp_path: Path, transfer: str, code: int) -> None:
+    colours = [WHITE, RED, SKIN]
+    pixels = np.repeat(signal(colours, transfer), 8, 0).round().astype(np.uint16)
+    path = write_heic(tmp_path / "a.heic", np.repeat(pixels, 8, 1), code)
+    for source in (path, path.read_bytes()):
+        found = (read_image(source)[32, 32::64] * 255).numpy()
+        assert np.abs(found - colours).max() <= 3
+    assert f"HDR ({transfer}) is tone-mapped" in note_on_colours(path)
+
+
+def test_transparency_of_an_hdr_heic_is_laid_over_white(tmp_path: Path) -> None:
+    pixels = np.zeros((64, 128, 4))
+    pixels[..., :3] = np.repeat(np.repeat(signal([RED, RED], "PQ"), 8, 0), 8, 1)
+    pixels[:, 64:, 3] = 65535
+    found = (read_image(write_heic(tmp_path / "a.heic", pixels.round().astype(np.uint16), 16)) * 255).numpy()
+    assert found[32, 32].tolist() == [255, 255, 255]
+    assert np.abs(found[32, 96] - RED).max() <= 3
+
+
+def test_a_heic_in_colours_that_are_not_read_is_refused(tmp_path: Path) -> None:
+    path = write_heic(tmp_path / "a.heic", np.full((64, 64, 3), 30000, np.uint16), 16, matrix=10)
+    with pytest.raises(MediaError, match=r"a\.heic: HDR with the matrix bt2020c; .* work"):
+        read_image(path)
+
+
+def test_a_heic_that_states_sdr_is_read_as_before(tmp_path: Path) -> None:
+    path = write_heic(tmp_path / "a.heic", np.full((64, 64, 3), 257 * 140, np.uint16), 13)
+    assert np.abs((read_image(path)[32, 32] * 255).numpy() - 140).max() <= 1
+    assert note_on_colours(path) == ""
