@@ -13,22 +13,26 @@ from ..pipelines.errors import RequestError
 from ..pipelines.request import NOVITA_MODELS, NovitaModel, RequestWithMedia, class_of
 from ..pipelines.request.kinds import TRAININGS
 from ..pipelines.request.media_batches import bought_one_by_one
+from ..pipelines.request.shots import is_film
 from .comfy_interface import io
-from .files import EMBED_METADATA, new_video_file
+from .files import EMBED_METADATA, new_video_file, workflow_tags
 from .finished_files import note_file, times_lost
 from .lora_files import lora_sources
 from .outgoing import allowed_file, written_media
+from .remote_film import bought_film
 from .remote_jobs import remote_folder, remote_jobs
 from .remote_progress import RemoteProgress
-from .remote_result import is_picture, result_outputs, to_outputs
+from .remote_result import film_outputs, is_picture, result_outputs, to_outputs
 from .return_images import images_are_read, require_images_wanted, return_images_input
 from .sockets import WanRequestSocket
 
 if TYPE_CHECKING:
+    from ..pipelines.remote.film_order import FilmOrder
     from ..pipelines.remote.job_record import Job, Order
     from ..pipelines.remote.payload import Prepared
     from ..pipelines.remote.spending import Spending
     from ..pipelines.remote.spending_limits import SpendingLimits
+    from ..pipelines.request import Finding, WanRequest
 
 __all__ = ["RUNNERS", "WanDuetJob", "novita_model_input", "runner_node"]
 
@@ -102,12 +106,29 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
 
             require_images_wanted(cls.hidden, request.request.task, return_images)
             spending = await asyncio.to_thread(known_spending, remote_folder())
+            limits = _limits(spending.limits, max_price_usd)
+            workflow = (cls.hidden.extra_pnginfo or {}).get("workflow")  # a program may send none
+            workflow = workflow if EMBED_METADATA else None
+            if is_film(request.request):
+                film = await asyncio.to_thread(
+                    _film_order, request, runner.provider, filename_prefix, spending, novita_model
+                )
+                bought = await bought_film(
+                    *film,
+                    limits,
+                    cls.hidden.unique_id,
+                    workflow_tags(cls.hidden),
+                    workflow,
+                    reuse=reuse,
+                    resubmit=resubmit,
+                )
+                note_file(cls.hidden.unique_id, bought.path, has_images=return_images or not reuse)
+                return film_outputs(bought, film[0].report.told, return_images=return_images)
             # Files are read for their hashes, which must not hold up the nodes beside this one.
             order, prepared = await asyncio.to_thread(
                 _order, request, runner.provider, filename_prefix, spending, novita_model
             )
-            workflow = (cls.hidden.extra_pnginfo or {}).get("workflow")
-            if EMBED_METADATA and workflow is not None:  # a program may send none
+            if workflow is not None:
                 order = replace(order, about={**order.about, "workflow": workflow})
             thread, accounts = remote_jobs()
             account = accounts.at(runner.provider)
@@ -115,7 +136,7 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
             ticket = thread.buy(
                 order,
                 account,
-                limits=_limits(spending.limits, max_price_usd),
+                limits=limits,
                 prepare=uploading(prepared, account),
                 on_event=progress.receive,
                 reuse=reuse,
@@ -231,25 +252,51 @@ def _order(
     novita_model: NovitaModel,
 ) -> tuple[Order, Prepared]:
     """Make the order. Raises RequestError that lists what the provider cannot do. Sends nothing."""
-    from ..pipelines.generate.lora_findings import lora_findings
     from ..pipelines.remote.order import order_for
 
-    for size in ("%width%", "%height%"):
-        if size in filename_prefix:
-            fix = "leave it out; the provider decides the size"
-            raise RequestError.of("filename_prefix", f"{size} is not known before", fix)
-    file = new_video_file(filename_prefix, save=True, width=0, height=0)
     return order_for(
         request.request,
         provider,
-        file.path,
+        _new_file(filename_prefix),
         media=written_media(request.media),
         prices=spending.prices,
         find=allowed_file,
         check_stop=model_management.throw_exception_if_processing_interrupted,
         novita_model=novita_model,
-        found=[*lora_findings(request.request, lora_sources(online=False)), *bought_one_by_one(request)],
+        found=[*_found_in_loras(request.request), *bought_one_by_one(request)],
     )
+
+
+def _film_order(
+    request: RequestWithMedia,
+    provider: str,
+    filename_prefix: str,
+    spending: Spending,
+    novita_model: NovitaModel,
+) -> tuple[FilmOrder, Path]:
+    """Order the shots of a request, as `_order` orders one video. Return also the file of the video."""
+    from ..pipelines.remote.film_order import FILMS, OrderTerms, film_order
+
+    out = _new_file(filename_prefix)
+    check_stop = model_management.throw_exception_if_processing_interrupted
+    terms = OrderTerms(provider, spending.prices, novita_model, allowed_file, check_stop, _found_in_loras)
+    media = written_media(request.media)
+    film = film_order(request.request, terms, remote_folder() / FILMS, media, bought_one_by_one(request))
+    return film, out
+
+
+def _found_in_loras(request: WanRequest) -> list[Finding]:
+    from ..pipelines.generate.lora_findings import lora_findings
+
+    return lora_findings(request, lora_sources(online=False))
+
+
+def _new_file(filename_prefix: str) -> Path:
+    for size in ("%width%", "%height%"):
+        if size in filename_prefix:
+            fix = "leave it out; the provider decides the size"
+            raise RequestError.of("filename_prefix", f"{size} is not known before", fix)
+    return new_video_file(filename_prefix, save=True, width=0, height=0).path
 
 
 def _finished(node_id: str | None, job: Job, return_images: bool, *, free: bool) -> io.NodeOutput:

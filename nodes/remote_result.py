@@ -13,9 +13,13 @@ from .findings import with_findings
 from .return_images import NO_IMAGES
 
 if TYPE_CHECKING:
-    from ..pipelines.remote.job_record import Job
+    from collections.abc import Sequence
 
-__all__ = ["is_picture", "result_outputs", "to_outputs"]
+    from ..pipelines.remote.film_purchase import BoughtFilm
+    from ..pipelines.remote.job_record import Job
+    from ..pipelines.request import Finding
+
+__all__ = ["film_outputs", "is_picture", "result_outputs", "to_outputs"]
 
 _IMAGE_SUFFIXES = {".png", ".jpg", ".webp"}
 
@@ -31,7 +35,11 @@ def result_outputs() -> list[io.Output]:
             tooltip="JSON: the request, its adjustments, what was sent, the provider's answer and the price. "
             "Also saved beside the file.",
         ),
-        io.String.Output("job_id", tooltip="Id of the job, for Wan Duet Job and for wan-duet jobs."),
+        io.String.Output(
+            "job_id",
+            tooltip="Id of the job, for Wan Duet Job and for wan-duet jobs. Of several shots: those of all "
+            "their jobs, with commas between.",
+        ),
     ]
 
 
@@ -42,9 +50,36 @@ def is_picture(file: Path) -> bool:
 def to_outputs(job: Job, *, return_images: bool) -> io.NodeOutput:
     """Return the `result_outputs` of a finished job, and a preview of its file."""
     from ..pipelines.remote.remote_receipt import remote_receipt
+
+    unknown = ExecutionBlocker(f"The request did not set this value, and {job.provider} did not return it.")
+    file = Path(str(job.file_path))
+    return io.NodeOutput(
+        *_shown(file, return_images=return_images),
+        unknown if job.seed is None else job.seed,
+        unknown if job.prompt is None else job.prompt,
+        json.dumps(remote_receipt(job), ensure_ascii=False),
+        job.job_id,
+        ui=with_findings(_preview(file), job.findings),
+    )
+
+
+def film_outputs(film: BoughtFilm, findings: Sequence[Finding], *, return_images: bool) -> io.NodeOutput:
+    """Return the `result_outputs` of a video of several shots, and its preview."""
+    receipt = film.receipt
+    return io.NodeOutput(
+        *_shown(film.path, return_images=return_images),
+        receipt["seed"],
+        " | ".join(str(shot["prompt"]) for shot in receipt["shots"]),
+        json.dumps(receipt, ensure_ascii=False),
+        ", ".join(shot["job"]["job_id"] for shot in receipt["shots"]),
+        ui=with_findings(_preview(film.path), findings),
+    )
+
+
+def _shown(file: Path, *, return_images: bool) -> tuple[Any, Any]:
+    """Return the outputs video and images."""
     from ..pipelines.video.read_image import read_image
 
-    file = Path(str(job.file_path))
     video: Any = ExecutionBlocker("The result is an image; connect images instead of video.")
     images: Any = NO_IMAGES
     if is_picture(file):
@@ -53,16 +88,7 @@ def to_outputs(job: Job, *, return_images: bool) -> io.NodeOutput:
         video = InputImpl.VideoFromFile(str(file))
         if return_images:
             images = video.get_components().images
-    unknown = ExecutionBlocker(f"The request did not set this value, and {job.provider} did not return it.")
-    return io.NodeOutput(
-        video,
-        images,
-        unknown if job.seed is None else job.seed,
-        unknown if job.prompt is None else job.prompt,
-        json.dumps(remote_receipt(job), ensure_ascii=False),
-        job.job_id,
-        ui=with_findings(_preview(file), job.findings),
-    )
+    return video, images
 
 
 def _preview(file: Path) -> ui.SavedImages | ui.PreviewVideo | None:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RequestError
-from ..request.check import RUNNERS, check
+from ..request.check import RUNNERS
 from ..request.novita_words import NOVITA_MODELS, NovitaModel
 from ..request.shots import is_film
 from ..video.output import require_known_suffix, require_suffix
@@ -122,10 +121,16 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
         chosen = cheapest(request, folder, spending.prices, spending.limits, model)
         options.on = chosen.runner
         print(f"cheapest: {chosen.runner}", file=sys.stderr)
-    make_order = partial(order_for, runner=options.on, prices=spending.prices, novita_model=model)
     if is_film(request):
-        return _generate_film(request, options, folder, spending, make_order)
-    order, prepared = make_order(request, out=options.output, found=found_in_loras(request))
+        return _generate_film(request, options, folder, spending, model)
+    order, prepared = order_for(
+        request,
+        options.on,
+        options.output,
+        prices=spending.prices,
+        novita_model=model,
+        found=found_in_loras(request),
+    )
     print_findings(order.findings)
     print(f"price: {order.price.text()}", file=sys.stderr)
     with open_account(options.on, folder, _addresses(options, folder)) as (thread, account):
@@ -136,39 +141,35 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
 
 
 def _generate_film(
-    request: WanRequest,
-    options: argparse.Namespace,
-    folder: Path,
-    spending: Spending,
-    make_order: Callable[..., tuple[Order, Prepared]],
+    request: WanRequest, options: argparse.Namespace, folder: Path, spending: Spending, model: NovitaModel
 ) -> int:
     """Buy the shots of `request` one after another, and write one video."""
+    from ..remote.film_order import FILMS, OrderTerms, film_order
     from ..remote.film_purchase import buy_film
-    from ..remote.journal import Spent
-    from ..remote.spending_limits import SpendingLimits, require_within
     from .remote_terminal import open_account
 
-    if options.no_reuse:
-        fix = "leave it out, or remove the folder of the video that was stopped"
-        raise RequestError.of("--no-reuse", "given for shots, which go on where they stopped", fix)
     require_suffix(options.output, "mp4")
-    report = check(request, options.on, prices=spending.prices)
-    report.require()
-    print_findings(report.told)
-    print(f"price: {report.price.text()}", file=sys.stderr)
-    whole = SpendingLimits(per_run_usd=spending.limits.per_run_usd)
-    require_within(whole, report.price, Spent(0.0, 0), options.on)
+    terms = OrderTerms(options.on, spending.prices, model, found=found_in_loras)
+    film = film_order(request, terms, folder / FILMS, {})
+    print_findings(film.report.told)
+    print(f"price: {film.report.price.text()}", file=sys.stderr)
     with open_account(options.on, folder, _addresses(options, folder)) as (thread, account):
         thread.resume([account])
 
-        def buy(shot: WanRequest, out: Path) -> Job:
-            order, prepared = make_order(shot, out=out, found=found_in_loras(shot))
-            print(f"{out.stem}: {order.price.text()}", file=sys.stderr)
+        def buy(number: int, order: Order, prepared: Prepared) -> Job:
+            print(f"shot {number + 1} of {len(film.shots)}: {order.price.text()}", file=sys.stderr)
             return _bought(thread, account, order, prepared, spending.limits, options)
 
-        receipt = buy_film(request, options.on, options.output, buy, TerminalProgress(sys.stderr))
-    answer = {"video": str(options.output), "receipt": receipt}
-    print(json.dumps(answer, indent=2, ensure_ascii=False) if options.json else options.output)
+        bought = buy_film(
+            film,
+            options.output,
+            buy,
+            spending.limits,
+            TerminalProgress(sys.stderr),
+            reuse=not options.no_reuse,
+        )
+    answer = {"video": str(bought.path), "receipt": bought.receipt}
+    print(json.dumps(answer, indent=2, ensure_ascii=False) if options.json else bought.path)
     return 0
 
 

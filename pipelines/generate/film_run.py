@@ -27,7 +27,7 @@ from ..request.check_film import of_all, sized
 from ..request.media_facts import MediaFacts
 from ..request.report import TOLD, silent
 from ..request.seeds import seed_of
-from ..request.shots import FilmShot, in_shot, shots_of
+from ..request.shots import FilmShot, in_shot, inputs_of_shot, shots_of
 from ..video.edit import write_edited
 from ..video.film_folder import FilmFolder
 from ..video.film_receipt import film_receipt, joined_record
@@ -68,11 +68,6 @@ class _Inputs:
 
     media: Mapping[str, Path]
     find: FindFile
-
-    def of_shot(self, number: int) -> Mapping[str, Path]:
-        """Return {field of the shot: file}."""
-        start = f"shots[{number}]."
-        return {name.removeprefix(start): file for name, file in self.media.items() if name.startswith(start)}
 
 
 @dataclass
@@ -185,7 +180,7 @@ def _checked(
             progress=worker.progress,
             acceleration=worker.acceleration,
             allow_partial_loras=worker.allow_partial_loras,
-            media=files.of_shot(shot.number),
+            media=inputs_of_shot(shot.number, files.media),
             find=files.find,
             inputs=inputs,
         )

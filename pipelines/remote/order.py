@@ -49,7 +49,7 @@ def order_for(
     Raises RequestError with everything that the runner cannot do.
     """
     if is_film(request):
-        fix = "run it here, or buy its shots with `wan-duet generate --kind shots --on fal`"
+        fix = "order each shot by itself, as `film_order` does"
         raise RequestError.of("request", "several shots, which are several orders", fix)
     if "seed" in type(request).model_fields:
         request = request.model_copy(update={"seed": seed_for_run(request, runner)})

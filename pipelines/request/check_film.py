@@ -20,6 +20,17 @@ __all__ = ["CheckShot", "check_film", "of_all", "reports_of_shots", "sized"]
 _SIZE = ("resolution", "aspect_ratio")
 _GIVEN_HERE = (*_SIZE, "width", "height")  # to later shots: the size of the first one
 
+_ONE_IMAGE = "a provider takes one image to begin with; use continue, or run it here"
+_NO_FILES = (
+    "Novita accepts no image files, so a shot cannot begin with a frame of the one before; use cut or "
+    "dissolve, or run it at fal or here"
+)
+_WHY_NOT_JOINED = {
+    ("fal", "overlap"): _ONE_IMAGE,
+    ("novita", "overlap"): _NO_FILES,
+    ("novita", "continue"): _NO_FILES,
+}
+
 CheckShot = Callable[..., Report]  # (request, runner, family, media=facts about its inputs)
 
 
@@ -89,15 +100,16 @@ def sized(request: WanRequest, size: tuple[int, int] | None) -> WanRequest:
 def of_all(shots: Sequence[FilmShot], reports: Sequence[Report]) -> Iterator[Finding]:
     """Yield the findings about all shots. Those about the size of a later shot here are left out."""
     for shot, report in zip(shots, reports, strict=True):
+        why = _WHY_NOT_JOINED.get((report.runner, shot.join.kind))
         for finding in report.findings:
             name = finding.field.removeprefix(f"{LOCAL}.")
-            if not (shot.number and report.runner == "local" and name in _GIVEN_HERE):
+            given_here = shot.number and report.runner == "local" and name in _GIVEN_HERE
+            if not given_here and not (why and shot.join.given and name == "image_url"):
                 yield shot.finding(finding)
         if shot.asked_s is not None:
             yield from _length(shot)
-        if shot.join.kind == "overlap" and report.runner != "local":
-            reason = "a provider takes one image to begin with; use continue, or run it here"
-            yield Finding(f"shots[{shot.number}].join", "impossible", shot.join.text(), None, reason)
+        if why is not None:
+            yield Finding(f"shots[{shot.number}].join", "impossible", shot.join.text(), None, why)
 
 
 def _length(shot: FilmShot) -> Iterator[Finding]:

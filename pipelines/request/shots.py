@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from ..errors import Problem, RequestError
@@ -18,7 +19,16 @@ from .shots_request import SHOTS, Shot
 from .storyboard import read_storyboard
 from .timing import generated_frames
 
-__all__ = ["FilmShot", "in_shot", "is_film", "shots_of", "stated_shots", "with_seed", "with_shot"]
+__all__ = [
+    "FilmShot",
+    "in_shot",
+    "inputs_of_shot",
+    "is_film",
+    "shots_of",
+    "stated_shots",
+    "with_seed",
+    "with_shot",
+]
 
 _FROM_TEXT = "text-to-video", "small-text-to-video"  # the tasks of the A14B and of the 5B
 _FROM_IMAGE = "image-to-video", "small-image-to-video"
@@ -106,6 +116,12 @@ def _tried(
         return _film_shot(request, shot, number, tasks, fps)
     except RequestError as error:
         return in_shot(number, error)
+
+
+def inputs_of_shot(number: int, media: Mapping[str, Path]) -> dict[str, Path]:
+    """Return {field of the shot: file} of {field, as in "shots[1].image_url": file}."""
+    start = f"shots[{number}]."
+    return {name.removeprefix(start): file for name, file in media.items() if name.startswith(start)}
 
 
 def in_shot(number: int, error: RequestError) -> RequestError:

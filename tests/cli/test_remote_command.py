@@ -324,7 +324,7 @@ def test_shots_are_jobs_and_one_video(
     command = ["generate", *BOARD, "--on", "fal", "-o", str(out), "--interpolator-model", "none", "--json"]
     assert main(command) == 0
     told = capsys.readouterr()
-    assert told.err.index("price: about $0.2") < told.err.index("shot-1:")
+    assert told.err.index("price: about $0.2") < told.err.index("shot 1 of 3:")
     assert probe(out).frames == 8 + 7 + 6
     receipt = json.loads(out.with_suffix(".json").read_text())
     assert receipt == {**json.loads(told.out)["receipt"], "file": receipt["file"]}
