@@ -85,9 +85,9 @@ def prompts(server: fal.FalServer) -> list[str]:
 
 
 def test_three_shots_are_three_jobs_and_one_file_and_cost_nothing_again(
-    providers: Providers,
+    providers: Providers,  # noqa: F811 - a fixture
     host: HeadlessComfyUI,
-    client: ComfyClient,  # noqa: F811
+    client: ComfyClient,
 ) -> None:
     """The server's clips have 8 frames."""
     graph = film(host, 70)
@@ -110,9 +110,9 @@ def test_three_shots_are_three_jobs_and_one_file_and_cost_nothing_again(
 
 
 def test_the_price_of_all_shots_is_told_before_the_first(
-    providers: Providers,
+    providers: Providers,  # noqa: F811 - a fixture
     host: HeadlessComfyUI,
-    client: ComfyClient,  # noqa: F811
+    client: ComfyClient,
 ) -> None:
     graph = film(host, 71)
     graph["run"]["inputs"]["max_price_usd"] = 0.2  # enough for one
@@ -126,9 +126,9 @@ def test_the_price_of_all_shots_is_told_before_the_first(
 
 
 def test_a_stop_cancels_the_job_of_its_shot_and_the_next_run_goes_on_there(
-    providers: Providers,
+    providers: Providers,  # noqa: F811 - a fixture
     host: HeadlessComfyUI,
-    client: ComfyClient,  # noqa: F811
+    client: ComfyClient,
 ) -> None:
     server = providers.fal
     server.held.add("it jumps")
@@ -165,9 +165,9 @@ def test_shots_go_on_without_another_job_after_comfyui_was_killed(
 
 
 def test_a_provider_without_image_files_refuses_the_shot_that_continues(
-    providers: Providers,
+    providers: Providers,  # noqa: F811 - a fixture
     host: HeadlessComfyUI,
-    client: ComfyClient,  # noqa: F811
+    client: ComfyClient,
 ) -> None:
     graph = film(host, 74)
     graph["run"]["class_type"] = "WanDuetRunNovita"
