@@ -19,6 +19,8 @@
     │   ├── JobStoppedError    the user stopped the job
     │   └── SpendingError      the price is above the user's limits; nothing was sent
     ├── PackageError      a required Python package is not installed
+    ├── RankError         one of the processes that compute one video together failed or ended
+    │   └── RankLostError     another one ended, so this one cannot go on
     ├── JournalError      the record of remote jobs cannot be read or written, so nothing can be bought
     ├── HostError         a ComfyUI that we started or called failed
     ├── ServiceError      `wan-duet serve` does not do what a client asks
@@ -50,6 +52,8 @@ __all__ = [
     "NotAcceptedError",
     "PackageError",
     "Problem",
+    "RankError",
+    "RankLostError",
     "RefusedError",
     "RemoteError",
     "RequestError",
@@ -137,6 +141,14 @@ class ServiceError(WanDuetError):
 
 class PackageError(WanDuetError):
     """A required Python package is not installed."""
+
+
+class RankError(WanDuetError):
+    """One of the processes that compute one video together failed or ended. The message names it."""
+
+
+class RankLostError(RankError):
+    """Another rank ended, so this one cannot go on."""
 
 
 class KeyProblemError(WanDuetError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,19 @@ from ..request.field_rows import MEDIA
 from ..request.flags import values_of_flags
 from ..request.kinds import class_of
 from ..request.seeds_of_count import one_per_seed
-from ..request.shots_request import SHOTS
 from ..video.output import require_known_suffix
 from .remote_command import CHEAPEST, add_remote_flags, generate_remotely, require_local_flags
 from .request_flags import add_request_flags, read_request
-from .run_flags import add_run_flags, load_recorded, lora_sources, showing_residency, worker_of
+from .run_flags import (
+    add_run_flags,
+    keeps_networks,
+    load_recorded,
+    lora_sources,
+    output_places,
+    showing_residency,
+    worker_of,
+)
+from .several_gpus import add_gpus, answers_of_gpus, answers_of_torchrun, started_by_torchrun
 from .subcommands import add_command
 from .terminal import TerminalProgress, print_findings
 
@@ -58,6 +66,7 @@ def add_generate_command(commands: Any, kind: str) -> None:
     )
 
     add_run_flags(generate)
+    add_gpus(generate)
     add_remote_flags(generate)
     add_request_flags(generate, kind)
 
@@ -69,20 +78,22 @@ def _generate(options: argparse.Namespace) -> int:
         raise RequestError.of("kind", f"{cls.kind} runs only at {cls.provider}", f"add --on {cls.provider}")
     require_local_flags(options)
     require_known_suffix(options.output)
-    with showing_residency():
-        results = _make(options) if options.from_receipt is None else [_repeat(options)]
-    _print_results(results, as_json=options.json)
+    if started_by_torchrun():
+        answers = answers_of_torchrun(options)
+    elif options.gpus:
+        answers = answers_of_gpus(options)
+    else:
+        with showing_residency():
+            results = _make(options) if options.from_receipt is None else [_repeat(options)]
+        answers = [result.answer() for result in results]
+    _print_answers(answers, as_json=options.json)
     return 0
 
 
 def _make(options: argparse.Namespace) -> list[Result]:
     requests = one_per_seed(read_request(options))
-    # Clips and shots are sampled one after another: networks may stay loaded for the next one if they fit.
-    keeps = len(requests) > 1 or requests[0].task in ("speech-to-video", SHOTS)
-    worker, out = worker_of(options, keeps=keeps), options.output
-    if len(requests) == 1:
-        return [worker.run(requests[0], out)]
-    places = [out.with_stem(f"{out.stem}-{number}") for number in range(1, len(requests) + 1)]
+    worker = worker_of(options, keeps=keeps_networks(requests))
+    places = output_places(options.output, len(requests))
     return [worker.run(request, place) for request, place in zip(requests, places, strict=True)]
 
 
@@ -115,21 +126,11 @@ def _repeat(options: argparse.Namespace) -> Result:
     )
 
 
-def _print_results(results: Sequence[Result], *, as_json: bool) -> None:
-    """Print one result as itself, several as a list."""
+def _print_answers(answers: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    """Print one answer as itself, several as a list."""
     if not as_json:
-        for result in results:
-            print(result.path)
-        return
-    answers = [_answer(result) for result in results]
-    answer = answers[0] if len(answers) == 1 else {"results": answers}
-    print(json.dumps(answer, indent=2, ensure_ascii=False))
-
-
-def _answer(result: Result) -> dict[str, Any]:
-    return {
-        "video" if result.path.suffix.lower() == ".mp4" else "image": str(result.path),
-        "seed": result.seed,
-        "prompt": result.prompt,
-        "receipt": result.receipt,
-    }
+        for answer in answers:
+            print(answer.get("video") or answer["image"])
+    elif answers:
+        answer = answers[0] if len(answers) == 1 else {"results": answers}
+        print(json.dumps(answer, indent=2, ensure_ascii=False))

@@ -43,7 +43,7 @@ __all__ = [
 _LOCAL = (
     *("model", "precision", "device", "residency", "attention", "kernels", "compile"),
     *("from_receipt", "allow_partial_loras", "prompt_expander", "safety_checker"),
-    *("as_requested", "pose_video", "max_seconds"),
+    *("as_requested", "pose_video", "max_seconds", "gpus"),
 )
 CHEAPEST = "cheapest"  # of the providers
 _REMOTE = ("no_reuse", "resubmit", "provider_url", "allow_loopback", "folder", "novita_model")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,8 @@ from ..download.folders import data_folder
 from ..embedded.toy_model import EMBEDDED, embedded_loras
 from ..errors import RequestError
 from ..kernels.kernel_names import ATTENTIONS, KERNELS
+from ..request.base import WanRequest
+from ..request.shots_request import SHOTS
 from .request_flags import (
     add_precision,
     add_residency,
@@ -34,8 +36,10 @@ if TYPE_CHECKING:
 __all__ = [
     "add_machine_flags",
     "add_run_flags",
+    "keeps_networks",
     "load_recorded",
     "lora_sources",
+    "output_places",
     "showing_residency",
     "worker_of",
 ]
@@ -138,6 +142,18 @@ def worker_of(options: argparse.Namespace, *, keeps: bool) -> LocalWorker:
         max_seconds=options.max_seconds,
         image_model=chosen_image_model(options, options.precision),
     )
+
+
+def keeps_networks(requests: Sequence[WanRequest]) -> bool:
+    """Return whether networks may stay loaded between requests, or between the clips or shots of one."""
+    return len(requests) > 1 or requests[0].task in ("speech-to-video", SHOTS)
+
+
+def output_places(out: Path, count: int) -> list[Path]:
+    """Return the file of each result: OUT, or OUT-1, OUT-2 and so on."""
+    if count == 1:
+        return [out]
+    return [out.with_stem(f"{out.stem}-{number}") for number in range(1, count + 1)]
 
 
 def load_recorded(

@@ -107,11 +107,12 @@ class DeviceMemory:
 
     keeps: whether a network may stay loaded from one run to the next, as long as this object exists. Useful
            for several runs of one expert in a row; a single run gains nothing.
+    sharers: processes that use the device together; each counts on an equal part of what is free.
 
     Raises RequestError if this machine has no such device.
     """
 
-    def __init__(self, device: str | None = None, *, keeps: bool = False) -> None:
+    def __init__(self, device: str | None = None, *, keeps: bool = False, sharers: int = 1) -> None:
         import torch
 
         name = device or _best_device()
@@ -123,7 +124,7 @@ class DeviceMemory:
             raise RequestError.of(
                 "device", f"{name}: {reason}", "give cpu, or a device of this machine"
             ) from error
-        self._keeps = keeps
+        self._keeps, self._sharers = keeps, sharers
         self._kept: Resident | None = None
 
     @property
@@ -138,7 +139,9 @@ class DeviceMemory:
 
     def free_bytes(self) -> int | None:
         free = bytes_free(self._device)
-        return free if free is None or self._kept is None else free + self._kept.size_bytes
+        if free is None:
+            return None
+        return free // self._sharers + (0 if self._kept is None else self._kept.size_bytes)
 
     def total_bytes(self) -> int | None:
         return bytes_total(self._device)

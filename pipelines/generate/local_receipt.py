@@ -132,6 +132,7 @@ def make_receipt(run: Run, notes: Sequence[Finding], *, prompt: str, latents_sha
             "files": model.hashes(),
             "loras": [{**lora.as_dict(), **_origin(lora.file)} for lora in model.loras],
         },
+        **({} if run.ranks is None else {"gpus": run.ranks.as_dict()}),
         **_lossy(run),
         "latents_sha256": latents_sha256,
         "memory": run.estimate.as_dict(),
@@ -199,9 +200,14 @@ def read_receipt(file: Path) -> Recorded:
 
 
 def _require_repeatable(content: Mapping[str, Any]) -> None:
-    """Raise RequestError for several shots, and for a model of the host, of which nothing is promised."""
+    """Raise RequestError for several shots or devices, and for a model of the host: nothing is promised."""
     if content["kind"] == SHOTS:
         found, fix = "a video of several shots", "run the request in it again: wan-duet generate --kind shots"
+        raise RequestError.of("from-receipt", found, fix)
+    if "gpus" in content:
+        devices = ", ".join(content["gpus"]["devices"])
+        found = f"the run used {devices} together, whose results differ from those of one device by rounding"
+        fix = "run the request in it again: wan-duet generate --gpus"
         raise RequestError.of("from-receipt", found, fix)
     model = content["model"]
     if model.get("exactness") != "host":

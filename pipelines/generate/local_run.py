@@ -21,6 +21,7 @@ from ..errors import ModelError, RequestError, SamplingError
 from ..interpolation.interpolator_files import Interpolators, interpolator_record, make_interpolator
 from ..kernels.choices import FloatChoices
 from ..loading.host_model import AnyModel, HostModel, HostPrompts, HostStart, has_whole_vae
+from ..parallel.gpu_world import GpuWorld
 from ..plan.context_windows import at_once
 from ..plan.plan import Plan, make_plan
 from ..plan.plan_text import describe
@@ -49,6 +50,7 @@ from ..video.tags import RECEIPT
 from ..weights.lora.find import LoraSources
 from .conditions import ImageConditions
 from .cpu_settings import threads_of
+from .gpu_choice import layout_of_run
 from .host_sampling import sample_on_host
 from .kept_latents import KeptLatents, Sampled
 from .local_receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
@@ -64,7 +66,7 @@ from .required_weights import expert_file_names, lora_names, missing_weights, wi
 from .result import Result, StageTimer
 from .safety import required_checker, result_check
 from .sampling_key import sampling_key
-from .speech_run import SPEECH, estimate_speech_memory, make_speech
+from .speech_run import SPEECH, estimate_speech_memory, help_speech, make_speech
 from .stages import float_choices, sample
 from .start_images import conditions_of
 from .start_latents import input_latents
@@ -82,6 +84,7 @@ __all__ = [
     "repeat",
     "run",
     "sample_latents",
+    "take_part",
 ]
 
 log = logging.getLogger(__name__)
@@ -110,6 +113,7 @@ def run(
     pose_video: Path | None = None,
     max_seconds: float | None = None,
     kept: KeptLatents | None = None,
+    world: GpuWorld | None = None,
     tell: Tell = silent,
 ) -> Result:
     """Generate the video or image of `request`, and write it to `out` with its receipt beside it.
@@ -129,6 +133,8 @@ def run(
     pose_video, max_seconds: for speech-to-video only, as for `make_speech`.
     kept:          where finished latents are kept. A run that differs from an earlier one only in what
                    follows sampling decodes and encodes those again. None always samples.
+    world:         this is rank 0 of it, and every other rank runs `take_part` for the request. None for one
+                   device.
     tell:          says findings to the user: all that are known before anything is loaded, then what only
                    the run could find.
 
@@ -167,6 +173,7 @@ def run(
         check_memory=check_memory,
         cache_threshold=ready.cache_threshold,
         kept=kept,
+        world=world,
         tell=tell,
     )
     return make_speech(decided, pose_video) if request.task == SPEECH else _execute(decided)
@@ -296,9 +303,13 @@ def decide(
     memory: Memory,
     progress: Progress,
     out: Path,
+    *,
+    world: GpuWorld | None = None,
     **options: Any,
 ) -> Run:
     """Make the remaining decisions, before anything is loaded. options: further fields of `Run`.
+
+    world: the ranks that compute together; None for one device.
 
     Raises RequestError when the suffix of `out` does not fit the result, ModelError when the device cannot do
     the run.
@@ -322,6 +333,9 @@ def decide(
         choices = float_choices(model, forward_shape, memory)
     # Decided once, so that the VAE is loaded with what the receipt says.
     model = replace(model, preferences=replace(model.preferences, vae=vae))
+    ranks = None if world is None else world.arrange(layout_of_run(model, plan, len(world.devices)))
+    if ranks is not None:
+        log.info("%s", ranks.text())
     log.info("%s", estimate.text())
     if options["check_memory"]:
         estimate.require_room()
@@ -339,8 +353,17 @@ def decide(
         vae,
         checker,
         out,
+        ranks=ranks,
         **options,
     )
+
+
+def take_part(run: Run, pose_video: Path | None = None) -> None:
+    """Sample as a rank other than 0: compute its part, and write nothing."""
+    if run.request.task == SPEECH:
+        help_speech(run, pose_video)
+    else:
+        sample_latents(run, StageTimer())
 
 
 def _with_loras(
@@ -468,6 +491,7 @@ def _sample(
         cache=cache,
         residency=run.estimate.residency,
         choices=run.choices,
+        ranks=run.ranks,
     )
 
 

@@ -11,15 +11,16 @@ from typing import Any
 from ..device.memory import Memory
 from ..interpolation.interpolator_files import Interpolators
 from ..loading.host_model import AnyModel
+from ..parallel.gpu_world import GpuWorld
 from ..plan.plan import Plan
 from ..progress import Progress
 from ..request.base import WanRequest
-from ..request.report import Tell
+from ..request.report import Tell, silent
 from ..request.shots import is_film
 from ..weights.lora.find import LoraSources
 from .film_run import check_shots, run_film
 from .kept_latents import KeptLatents
-from .local_run import Acceleration, Checked, checked, run
+from .local_run import Acceleration, Checked, checked, decide, run, take_part
 from .result import Result
 
 __all__ = ["LocalWorker"]
@@ -31,6 +32,7 @@ class LocalWorker:
 
     memory: one whose `keeps` is on holds the experts for the next run.
     image_model: for shots that begin with an image, if `model` cannot do them.
+    world: the ranks that compute together, if there are several devices. They cannot do shots.
     """
 
     model: AnyModel
@@ -45,6 +47,7 @@ class LocalWorker:
     pose_video: Path | None = None
     max_seconds: float | None = None
     image_model: AnyModel | None = None
+    world: GpuWorld | None = None
 
     def check(self, request: WanRequest) -> Checked:
         """Do all that `run` does before it loads weights, except for its estimate of the memory.
@@ -97,5 +100,26 @@ class LocalWorker:
             pose_video=self.pose_video,
             max_seconds=self.max_seconds,
             kept=kept,
+            world=self.world,
             **options,
         )
+
+    def take_part(self, request: WanRequest) -> None:
+        """Compute the part of a rank other than 0 in `run` of rank 0. Writes nothing."""
+        ready = self.check(request)
+        decided = decide(
+            request,
+            ready.report,
+            ready.plan,
+            ready.model,
+            ready.inputs,
+            self.memory,
+            self.progress,
+            Path(f"rank.{ready.plan.output}"),
+            world=self.world,
+            interpolators=self.interpolators,
+            check_memory=self.check_memory,
+            cache_threshold=ready.cache_threshold,
+            tell=silent,
+        )
+        take_part(decided, self.pose_video)

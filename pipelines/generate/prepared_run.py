@@ -15,6 +15,7 @@ from ..kernels.choices import FloatChoices, KernelChoice
 from ..loading.host_model import AnyModel, HostModel
 from ..loading.wan_model import WanModel
 from ..networks.safety_checker import SafetyChecker
+from ..parallel.gpu_world import GpuRanks
 from ..plan.plan import Plan
 from ..progress import Progress
 from ..request.base import WanRequest
@@ -42,6 +43,7 @@ class Run:
     cache_threshold: of the step cache; None computes every step.
     kept:     where finished latents are looked up and kept; None always samples.
     lead:     the frames after the first image that are given too, in the size of the plan.
+    ranks:    share the sampling; only rank 0 decodes and writes. None for one device.
     """
 
     request: WanRequest
@@ -65,6 +67,7 @@ class Run:
     cache_threshold: float | None = None
     kept: KeptLatents | None = None
     lead: tuple[Frame, ...] = ()
+    ranks: GpuRanks | None = None
     tell: Tell = silent
 
     @property

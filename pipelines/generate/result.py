@@ -28,6 +28,15 @@ class Result:
     receipt: Mapping[str, Any]
     images: Tensor | None = None
 
+    def answer(self) -> dict[str, Any]:
+        """Return what a command answers, ready for JSON."""
+        return {
+            "video" if self.path.suffix.lower() == ".mp4" else "image": str(self.path),
+            "seed": self.seed,
+            "prompt": self.prompt,
+            "receipt": dict(self.receipt),
+        }
+
 
 @dataclass
 class StageTimer:

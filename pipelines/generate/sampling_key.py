@@ -87,6 +87,7 @@ def sampling_key(run: Run, pose_video: Path | None = None) -> str | None:
             str(run.memory.device),
             run.choices.as_dict(),
             torch.get_num_threads(),
+            None if run.ranks is None else run.ranks.as_dict(),
         ],
         "versions": library_versions(),
     }

@@ -21,6 +21,8 @@ from ..device.memory import Memory, compute_dtype
 from ..loading.wan_model import WanModel
 from ..networks.s2v_motion import MOTION_FRAMES
 from ..networks.s2v_network_kind import ClipCondition
+from ..parallel.gpu_world import GpuRanks
+from ..parallel.guidance_pair import guidance_pair
 from ..progress import Progress
 from ..request import SEED_MAX
 from ..sampling.engine import Prompts
@@ -55,6 +57,7 @@ class ClipSampling:
     prompts:  embeddings of the prompt and, for guidance, of the negative prompt.
     features: the encoded sound (1, states, D, clips x clip_frames), float32, on the CPU.
     pose:     a frame (3, H, W) in [-1, 1] for each frame of all clips; None without a pose video.
+    ranks:    share the work, with the same `sequence` as the executor. None for one device.
     """
 
     speaker: Executor
@@ -63,6 +66,7 @@ class ClipSampling:
     prompts: Prompts = field(repr=False)
     features: Tensor = field(repr=False)
     pose: Iterable[Tensor] | None = field(default=None, repr=False)
+    ranks: GpuRanks | None = None
 
 
 @dataclass(frozen=True)
@@ -172,12 +176,16 @@ def _sampled(
         None if texts.negative is None else condition(texts.negative.text, torch.zeros_like(sound)),
     )
     seed = (given.seed + clip) % (SEED_MAX + 1)
+    ranks = given.ranks
+    if ranks is not None:
+        prompts = ranks.from_first(prompts)
+    both = None if ranks is None or ranks.pair is None else guidance_pair(ranks.pair)
     noise = initial_noise(inputs.latent_shape, seed).to(device)
     schedule, guidance = given.sampling.schedule, dict(given.sampling.guidance)
     solver = new_solver(given.sampling.solver, schedule.sigmas, noise_sampler(inputs.latent_shape, seed))
     with given.speaker as speaker:
         extra = given.sampling.extra
-        made = denoise(noise, schedule, solver, speaker, prompts, guidance, inputs.progress, extra)
+        made = denoise(noise, schedule, solver, speaker, prompts, guidance, inputs.progress, extra, both)
     return made.cpu()
 
 

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -57,7 +58,7 @@ from .safety import result_check
 from .sampling_key import sampling_key
 from .speech_clips import ClipSampling, SpeechInputs, speech_frames
 
-__all__ = ["POSE_VIDEO", "SPEECH", "estimate_speech_memory", "make_speech"]
+__all__ = ["POSE_VIDEO", "SPEECH", "estimate_speech_memory", "help_speech", "make_speech"]
 
 log = logging.getLogger(__name__)
 
@@ -156,6 +157,15 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
         write_sidecar(staged, receipt)
     images = torch.from_numpy(np.stack(kept)).float() / 255 if run.return_images else None
     return Result(run.out, plan.seed, heard.prompt, receipt, images)
+
+
+def help_speech(run: Run, pose_video: Path | None = None) -> None:
+    """Compute the part of a rank other than 0, which writes nothing.
+
+    Each clip starts from the last frames of the one before, so they are decoded here too.
+    """
+    speech = _with_inputs(run, pose_video)
+    deque(_frames(speech, _heard(speech, {}, StageTimer()), None, {}, [], None), maxlen=0)
 
 
 def estimate_speech_memory(
@@ -263,19 +273,20 @@ def _sampling(speech: _Speech, heard: _Heard) -> ClipSampling | None:
         return None
     run, plan = speech.run, speech.run.plan
     recipe = run.own_model.experts_on(run.memory.device)["high"]
-    sampling = Sampling.of_plan(plan)
+    sampling, pair = Sampling.of_plan(plan), None if run.ranks is None else run.ranks.pair
     speaker = Executor(
         {"high": recipe},
         run.dtype,
         run.memory,
         run.progress.check,
         sampling_bytes(recipe, _token_shape(plan), run.dtype),
-        forwards=sampling.forwards,
+        forwards=sampling.forwards if pair is None else sampling.forwards[::2],
         residency=run.estimate.residency,
         kind=SPEECH_EXPERT,
+        ranks=None if run.ranks is None else run.ranks.sequence,
     )
     pose = None if speech.pose is None else _poses(speech, speech.pose)
-    return ClipSampling(speaker, sampling, plan.seed, heard.prompts, heard.features, pose)
+    return ClipSampling(speaker, sampling, plan.seed, heard.prompts, heard.features, pose, run.ranks)
 
 
 def _poses(speech: _Speech, file: Path) -> Iterator[Tensor]:

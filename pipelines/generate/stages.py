@@ -19,6 +19,8 @@ from ..loading.host_model import HostModel, has_whole_vae
 from ..loading.wan_model import WanModel
 from ..networks.expert import expert_kind
 from ..networks.text_encoder import EncodedPrompt, TextEncoder, load_text_encoder, text_encoder_bytes
+from ..parallel.gpu_world import GpuRanks
+from ..parallel.guidance_pair import guidance_pair
 from ..plan.context_windows import at_once
 from ..progress import Progress
 from ..request.prompt_weights import PromptSyntax, is_plain
@@ -119,6 +121,7 @@ def sample(
     cache: StepCache | None = None,
     residency: Residency | None = None,
     choices: FloatChoices | None = None,
+    ranks: GpuRanks | None = None,
 ) -> Tensor:
     """Run the steps of `sampling` and return latents in VAE space, float32, CPU.
 
@@ -126,10 +129,13 @@ def sample(
     cache:        a new step cache, to skip work; None computes every step.
     residency, choices: decisions made earlier. When None, the free memory decides the residency, and the
                   preferences of the model decide the choices.
+    ranks:        share the work, each by a call of its own; each returns the same bits. None for one device.
 
     A schedule that ends above sigma 0 returns latents with leftover noise. A schedule without a step, as of
     strength 0, returns the latents unchanged.
     """
+    if ranks is not None:
+        start, prompts = ranks.from_first(start), ranks.from_first(prompts)
     schedule, latents, noise, kept = sampling.schedule, start.latents, start.noise, start.kept
     _check_latents(model, latents, noise)
     require_channels(model, prompts, latents, kept)
@@ -179,23 +185,28 @@ def sample(
     if draw is not None and kept is not None:
         draw = partial(_noise_beside, draw, current, _by_frame(kept).to(device))
     solver = new_solver(sampling.solver, schedule.sigmas, draw)
+    both = None if ranks is None or ranks.pair is None else guidance_pair(ranks.pair)
+    forwards = sampling.forwards if both is None else sampling.forwards[::2]  # of one prompt
     with Executor(
         model.experts_on(device),
         dtype,
         memory,
         progress.check,
         working_bytes,
-        forwards=sampling.forwards,
+        forwards=forwards,
         residency=estimate.residency,
         choices=choices,
         kind=expert_kind(sampling.riflex),
+        ranks=None if ranks is None else ranks.sequence,
     ) as executor:
         experts = executor if cache is None else cache.around(executor)
         if sampling.windows is not None:
-            progress = WindowProgress(progress, len(sampling.forwards))
+            progress = WindowProgress(progress, len(forwards))
             experts = WindowedExperts(experts, schedule, sampling.windows, progress)
         guidance = dict(sampling.guidance)
-        current = denoise(current, schedule, solver, experts, on_device, guidance, progress, sampling.extra)
+        current = denoise(
+            current, schedule, solver, experts, on_device, guidance, progress, sampling.extra, both
+        )
     if last > 0:
         current = to_leftover(current, last)
     finished = denormalise(current, model.vae).cpu()

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from ..kernels.attention import Attend, attend_with
 from ..kernels.choices import FloatChoices
 from ..kernels.operations import Operations, Rope
+from ..parallel.token_share import TokenShare
 from ..sampling.nag import AttentionGuidance
 from .attention_guidance import guided_attention
 from .stored_linear import StoredLinear
@@ -36,7 +37,8 @@ class OwnBlock(WanTransformerBlock):  # type: ignore[misc]
     """A block with our forward.
 
     `temb` is as for the stock block, or from `modulation_rows`, made once for all blocks. `guidance` has the
-    negative text as (1 or B, L, D), beside that of the stock block.
+    negative text as (1 or B, L, D), beside that of the stock block. With `share`, `hidden_states` and
+    `rotary_emb` are of this rank's tokens.
     """
 
     choices: FloatChoices
@@ -50,11 +52,12 @@ class OwnBlock(WanTransformerBlock):  # type: ignore[misc]
         temb: Tensor,
         rotary_emb: Rotary,
         guidance: AttentionGuidance | None = None,
+        share: TokenShare | None = None,
     ) -> Tensor:
         compiler = self.choices.compiler
         forward = _forward if compiler is None else _compiled(compiler)
         rope = rotary_emb if isinstance(rotary_emb, Rope) else _from_diffusers(rotary_emb, self.operations)
-        return forward(self, hidden_states, encoder_hidden_states, temb, rope, guidance)
+        return forward(self, hidden_states, encoder_hidden_states, temb, rope, guidance, share)
 
 
 def modulation_rows(temb: Tensor) -> Tensor:
@@ -117,11 +120,13 @@ def _forward(
     temb: Tensor,
     rope: Rope,
     guidance: AttentionGuidance | None = None,
+    share: TokenShare | None = None,
 ) -> Tensor:
     """Compute the block.
 
     hidden: (B, N, D). text: (B, L, D). temb: of the stock network, or of `modulation_rows`.
     guidance: its negative text is (1 or B, L, D).
+    share: None if `hidden` has all tokens.
     """
     rows = block.scale_shift_table + (temb if temb.ndim == 4 else modulation_rows(temb))
     shift, scale, gate, ff_shift, ff_scale, ff_gate = rows.unbind(2)
@@ -129,13 +134,14 @@ def _forward(
     about_ff = _Modulation(ff_scale, ff_shift, ff_gate)
     context = _context_of(block.attn2, text, guidance)
     tokens, chunk_tokens = hidden.shape[1], block.choices.chunk_tokens
+    attend = block.attend if share is None else partial(share.attention, block.attend)
 
     if not chunk_tokens or chunk_tokens >= tokens:
-        attended = block.attend(*_projections(block, hidden, about_attention, rope))
+        attended = attend(*_projections(block, hidden, about_attention, rope))
         return _after_attention(block, hidden, attended, context, about_attention, about_ff)
 
     parts = list(_parts(tokens, rows.shape[1], chunk_tokens))
-    attended = block.attend(*_projections_in_parts(block, hidden, about_attention, rope, parts))
+    attended = attend(*_projections_in_parts(block, hidden, about_attention, rope, parts))
     result = torch.empty_like(hidden)
     for here, chosen in parts:
         modulations = about_attention.rows(chosen), about_ff.rows(chosen)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..kernels.choices import FloatChoices
+from ..parallel.rank_group import RankGroup
 from ..plan.riflex import Riflex
 from ..sampling.engine import Condition
 from ..sampling.step_cache import BlockCache
@@ -41,11 +42,14 @@ def velocity_of(
     dtype: torch.dtype,
     cache: BlockCache | None = None,
     riflex: Riflex | None = None,
+    *,
+    ranks: RankGroup | None = None,
 ) -> Tensor:
     """Return the velocity that a Wan transformer predicts, float32. latents: float32; it computes in `dtype`.
 
     cache:  called after the first block and before the last; None computes every block.
     riflex: changes the positions in time; None leaves them as they are.
+    ranks:  share the tokens; None computes all of them here.
     """
     device = latents.device
     channels = () if condition.channels is None else (condition.channels,)
@@ -59,6 +63,8 @@ def velocity_of(
     options: dict[str, Any] = {"return_dict": False}
     if riflex is not None:
         options["riflex"] = riflex
+    if ranks is not None:
+        options["ranks"] = ranks
     if condition.attention is not None:
         options["guidance"] = condition.attention.to(device, dtype)
     with with_step_cache(network, cache):

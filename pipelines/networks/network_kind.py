@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..kernels.choices import FloatChoices
+from ..parallel.rank_group import RankGroup
 from ..sampling.engine import Condition
 from ..sampling.step_cache import BlockCache
 from ..weights.recipe import DTypeRule, Recipe
@@ -26,8 +27,13 @@ class Velocity(Protocol):
         condition: Condition,
         dtype: torch.dtype,
         cache: BlockCache | None = None,
+        *,
+        ranks: RankGroup | None = None,
     ) -> Tensor:
-        """Return the velocity that `network` predicts, float32 like `latents`. It computes in `dtype`."""
+        """Return the velocity that `network` predicts, float32 like `latents`. It computes in `dtype`.
+
+        ranks: share the tokens; None computes all of them here.
+        """
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,17 @@ timestep 0.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 import torch
 from diffusers.models.transformers.transformer_wan import WanTimeTextImageEmbedding, WanTransformerBlock
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..kernels.attention import attend_with
+from ..parallel.rank_group import RankGroup
+from ..parallel.token_share import TokenShare
 from .s2v_audio import AudioEncoder, AudioInjector
 from .s2v_motion import MOTION_FRAMES, MOTION_LATENTS, FramePacker, Grid, rotary_tables
 
@@ -40,17 +43,23 @@ class SpeechBlock(WanTransformerBlock):  # type: ignore[misc]
         rotary: tuple[Tensor, Tensor],
         noisy: int,
         sound: tuple[Tensor, Tensor],
+        share: TokenShare | None = None,
     ) -> Tensor:
         """Compute the block.
 
         hidden:     (1, L, width).
         modulation: (2, 6, width), float32: for the first `noisy` tokens, and for the rest.
         sound:      from `AudioEncoder`, only for the frames of the clip.
+        share:      None if `hidden` has all tokens; else `hidden` and `rotary` are of this rank's tokens.
         """
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (
             self.scale_shift_table.float() + modulation
         ).unbind(1)
-        attended = self.attn1(_modulated(self.norm1, hidden, scale, shift, noisy), None, None, rotary)
+        normed = _modulated(self.norm1, hidden, scale, shift, noisy)
+        if share is None:
+            attended = self.attn1(normed, None, None, rotary)
+        else:
+            attended = _shared_attention(self.attn1, normed, rotary, share)
         hidden = _gated(hidden, attended, gate, noisy)
         hidden = hidden + self.attn2(self.norm2(hidden.float()).type_as(hidden), text, None, None)
         fed = self.ffn(_modulated(self.norm3, hidden, ffn_scale, ffn_shift, noisy))
@@ -66,6 +75,9 @@ class SpeechTransformer(nn.Module):
     Parameters have diffusers' names where it has them, else the names in Wan's files. Only the audio
     injectors differ: they are part of their blocks.
     """
+
+    split: ClassVar[Mapping[str, int]] = {"hidden": 1, "cos": 1, "sin": 1}
+    """What ranks split, and the dimension of its tokens. Text, sound and weights are whole on each."""
 
     def __init__(self, config: dict[str, Any]) -> None:
         """Build the network. config: from `s2v_layout.speech_config`."""
@@ -102,6 +114,7 @@ class SpeechTransformer(nn.Module):
         reference: Tensor,
         motion: Tensor | None,
         pose: Tensor | None,
+        ranks: RankGroup | None = None,
     ) -> Tensor:
         """Return the velocity, in the shape of `latents`.
 
@@ -112,6 +125,7 @@ class SpeechTransformer(nn.Module):
         reference: (1, C, 1, h, w), normalised; the image of the person.
         motion:    (1, C, MOTION_LATENTS, h, w), normalised; None for the first clip.
         pose:      (1, C, T, h, w), normalised; None for no pose.
+        ranks:     share the tokens; each returns the whole velocity. None computes all of them here.
         """
         video = self.patch_embedding(latents)
         video = video + self.cond_encoder(torch.zeros_like(latents) if pose is None else pose)
@@ -132,12 +146,21 @@ class SpeechTransformer(nn.Module):
         text = self.condition_embedder.text_embedder(text)
         rotary = rotary_tables(grids, self.head_dim, hidden.device)
         sound = self._audio_tokens(audio, hidden.dtype)
+        share = None
+        if ranks is not None:
+            share = TokenShare(ranks, [noisy // frames] * frames + [hidden.shape[1] - noisy])
+            noisy = sum(share.own[:frames])
+            hidden, cos, sin = share.take(self.split, hidden=hidden, cos=rotary[0], sin=rotary[1])
+            rotary = cos, sin
         for block in self.blocks:
-            hidden = block(hidden, text, modulation, rotary, noisy, sound)
+            hidden = block(hidden, text, modulation, rotary, noisy, sound, share)
         shift, scale = (self.scale_shift_table.float() + embedding[:1, None]).chunk(2, dim=1)
         out = hidden[:, :noisy].float()
         out = functional.layer_norm(out, out.shape[-1:], eps=self.eps) * (1 + scale) + shift
-        return self._pixels(self.proj_out(out.type_as(hidden)), (frames, rows, columns))
+        patches = self.proj_out(out.type_as(hidden))
+        if share is not None:
+            patches = share.join(patches, frames)
+        return self._pixels(patches, (frames, rows, columns))
 
     def _times(self, timesteps: Sequence[float], device: torch.device) -> tuple[Tensor, Tensor]:
         """Return the embeddings (n, width) and their modulation (n, 6, width), float32."""
@@ -161,6 +184,30 @@ class SpeechTransformer(nn.Module):
         boxes = tokens.view(1, *grid, *self.patch, self.out_channels)
         pixels: Tensor = boxes.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
         return pixels
+
+
+def _shared_attention(
+    attention: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor], share: TokenShare
+) -> Tensor:
+    """Compute the self-attention of this rank's tokens to all tokens, as diffusers' WanAttnProcessor does."""
+    cos, sin = rotary[0][..., 0::2], rotary[1][..., 1::2]
+
+    def turned(heads: Tensor) -> Tensor:
+        first, second = torch.unflatten(heads, -1, (-1, 2)).unbind(-1)
+        rotated = torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1)
+        return rotated.flatten(-2).type_as(heads)
+
+    query, key, value = (
+        torch.unflatten(made, 2, (attention.heads, -1))
+        for made in (
+            attention.norm_q(attention.to_q(hidden)),
+            attention.norm_k(attention.to_k(hidden)),
+            attention.to_v(hidden),
+        )
+    )
+    attended = share.attention(attend_with("sdpa"), turned(query), turned(key), value)
+    projected: Tensor = attention.to_out[0](attended.flatten(2))
+    return projected
 
 
 def _tokens(patches: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..kernels.choices import FloatChoices
+from ..parallel.rank_group import RankGroup
 from ..sampling.engine import Condition
 from ..sampling.step_cache import BlockCache
 from ..weights.recipe import DTypeRule, Recipe
@@ -50,6 +51,8 @@ def speech_velocity(
     condition: Condition,
     dtype: torch.dtype,
     cache: BlockCache | None = None,
+    *,
+    ranks: RankGroup | None = None,
 ) -> Tensor:
     """Return the velocity that a speech transformer predicts, float32. It never skips blocks.
 
@@ -60,7 +63,14 @@ def speech_velocity(
         raise ModelError("the speech model needs audio and an image for each clip, but got only a prompt")
     given = condition.on(latents.device, dtype)
     velocity: Tensor = network(
-        latents.to(dtype), timestep, given.text, given.audio, given.reference, given.motion, given.pose
+        latents.to(dtype),
+        timestep,
+        given.text,
+        given.audio,
+        given.reference,
+        given.motion,
+        given.pose,
+        ranks,
     )
     return velocity.float()
 

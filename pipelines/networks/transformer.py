@@ -7,7 +7,8 @@ that, which takes gigabytes.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
 import torch
 from diffusers import WanTransformer3DModel
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from ..kernels.choices import FloatChoices
 from ..kernels.operations import Operations, Rope
+from ..parallel.rank_group import RankGroup
+from ..parallel.token_share import TokenShare
 from ..plan.riflex import Riflex
 from ..sampling.nag import AttentionGuidance
 from .block import modulation_rows, replace_block_forward
@@ -63,6 +66,8 @@ class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
     """The stock network with our forward; see `replace_transformer_forward`."""
 
     operations: Operations
+    split: ClassVar[Mapping[str, int]] = {"hidden": 1, "cos": 0, "sin": 0}
+    """What ranks split, and the dimension of its tokens. Text, modulation and weights are whole on each."""
 
     def forward(
         self,
@@ -74,12 +79,14 @@ class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
         attention_kwargs: dict[str, Any] | None = None,
         guidance: AttentionGuidance | None = None,
         riflex: Riflex | None = None,
+        ranks: RankGroup | None = None,
     ) -> Any:
         """Return the velocity, in the shape of `hidden_states` except for its channels.
 
         timestep: (B,), or (B, R) for R segments of as many tokens each, in order, such as frames.
         guidance: of the cross-attention to the text; None without guidance.
         riflex:   changes the positions in time; None leaves them as they are.
+        ranks:    share the tokens; each returns the whole velocity. None computes all of them here.
         """
         if attention_kwargs:
             raise ValueError(f"attention_kwargs: {sorted(attention_kwargs)} have no effect; leave them out")
@@ -97,10 +104,17 @@ class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
         modulation = modulation_rows(torch.unflatten(modulation, 2, (6, -1)))
         if image is not None:
             text = torch.cat([image, text], 1)
-        avoided = () if guidance is None else (self._read(guidance),)
+        avoided = None if guidance is None else self._read(guidance)
+        share = None
+        if ranks is not None:
+            share = TokenShare(ranks, [hidden.shape[1] // segments] * segments)
+            hidden, cos, sin = share.take(self.split, hidden=hidden, cos=rope.cos, sin=rope.sin)
+            rope = Rope(cos, sin, self.operations.table(cos, sin))
         for block in self.blocks:
-            hidden = block(hidden, text, modulation, rope, *avoided)
+            hidden = block(hidden, text, modulation, rope, avoided, share)
         patches = self.proj_out(self._normed(hidden, temb))
+        if share is not None:
+            patches = share.join(patches)
         output = (
             patches.reshape(batch, *grid, by_frame, by_row, by_column, -1)
             .permute(0, 7, 1, 4, 2, 5, 3, 6)

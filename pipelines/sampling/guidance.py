@@ -2,17 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TypeAlias
 
 from torch import Tensor
 
 from ..errors import SamplingError
 from ..plan.extra_guidance import ExtraGuidance
-from .engine import Condition, Prompts
+from .engine import Condition, Engine, Prompts
 from .nag import AttentionGuidance
 
-__all__ = ["cfg", "cfg_zero_star", "positive_conditions"]
+__all__ = [
+    "BothVelocities",
+    "cfg",
+    "cfg_zero_star",
+    "combined",
+    "one_after_the_other",
+    "positive_conditions",
+    "required_negative",
+]
+
+BothVelocities: TypeAlias = Callable[[Engine, Tensor, float, Condition, Condition], tuple[Tensor, Tensor]]
+"""(expert, latents, timestep, positive, negative) -> the velocities for both prompts."""
+
+
+def one_after_the_other(check: Callable[[], None]) -> BothVelocities:
+    """Return what predicts for both prompts on one device. check: called between them; may stop the run."""
+
+    def both(
+        expert: Engine, latents: Tensor, timestep: float, positive: Condition, negative: Condition
+    ) -> tuple[Tensor, Tensor]:
+        first = expert.predict(latents, timestep, positive)
+        check()
+        return first, expert.predict(latents, timestep, negative)
+
+    return both
 
 
 def cfg(positive: Tensor, negative: Tensor, scale: float) -> Tensor:
@@ -33,6 +58,11 @@ def cfg_zero_star(positive: Tensor, negative: Tensor, scale: float, latents: Ten
     factor = (ours * theirs).sum(1) / ((theirs**2).sum(1) + 1e-8)
     missing = (1 - factor).view(-1, *[1] * (positive.ndim - 1))
     return cfg(positive, negative, scale) + (scale - 1) * missing * (negative - latents / sigma)
+
+
+def combined(positive: Tensor, negative: Tensor, scale: float, star: tuple[Tensor, float] | None) -> Tensor:
+    """Return the guided velocity. star: latents and noise level for CFG-Zero*; None for plain guidance."""
+    return cfg(positive, negative, scale) if star is None else cfg_zero_star(positive, negative, scale, *star)
 
 
 def positive_conditions(
@@ -56,3 +86,12 @@ def positive_conditions(
             guidance = AttentionGuidance(prompts.avoided, scale, extra.nag_tau, extra.nag_alpha)
             made[name] = replace(prompts.positive, attention=guidance)
     return made
+
+
+def required_negative(prompts: Prompts, scale: float) -> Condition:
+    """Return the condition of the negative prompt. Raises SamplingError if there is none."""
+    if prompts.negative is None:
+        raise SamplingError(
+            f"negative prompt: none given, but guidance {scale} needs one; give one, or guidance 1"
+        )
+    return prompts.negative

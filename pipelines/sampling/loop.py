@@ -11,7 +11,7 @@ from ..errors import SamplingError
 from ..plan.extra_guidance import ExtraGuidance, zeroed_steps
 from ..progress import Progress
 from .engine import Experts, Prompts
-from .guidance import cfg, cfg_zero_star, positive_conditions
+from .guidance import BothVelocities, combined, one_after_the_other, positive_conditions, required_negative
 from .schedule import Schedule
 from .solvers import Solver
 
@@ -30,6 +30,7 @@ def denoise(
     guidance: dict[str, float],
     progress: Progress,
     extra: ExtraGuidance | None = None,
+    both: BothVelocities | None = None,
 ) -> Tensor:
     """Return the latents after the last step of `schedule`.
 
@@ -37,13 +38,15 @@ def denoise(
     solver:   new, built from schedule.sigmas.
     guidance: scale per expert; an expert with scale 1 makes no forward for the negative prompt.
     extra:    NAG and CFG-Zero*; None for neither.
+    both:     predicts for both prompts; None does one after the other.
 
     Raises SamplingError if an expert returns NaN or Inf or a negative prompt is missing, and what
-    `progress.check` raises to stop the run; it is called before every forward.
+    `progress.check`, called before every forward, raises to stop the run.
     """
     progress.begin("sampling", len(schedule), "steps")
     positives = positive_conditions(prompts, extra, schedule.experts)
     zeroed = zeroed_steps(schedule.experts, guidance, extra)
+    both = both or one_after_the_other(progress.check)
     if 0 < len(schedule) <= zeroed:
         raise SamplingError(f"cfg_zero_steps: all {zeroed} steps would leave the noise as it is; give fewer")
 
@@ -58,18 +61,11 @@ def denoise(
     def guided(index: int, latents: Tensor) -> Tensor:
         name, timestep = schedule.experts[index], schedule.timesteps[index]
         expert, scale = experts.use(name), guidance[name]
-        positive = expert.predict(latents, timestep, positives[name])
         if scale == 1:
-            return positive
-        if prompts.negative is None:
-            raise SamplingError(
-                f"negative prompt: none given, but guidance {scale} needs one; give one, or guidance 1"
-            )
-        progress.check()
-        negative = expert.predict(latents, timestep, prompts.negative)
-        if extra is not None and name in extra.cfg_zero_star:
-            return cfg_zero_star(positive, negative, scale, latents, schedule.expert_sigmas[index])
-        return cfg(positive, negative, scale)
+            return expert.predict(latents, timestep, positives[name])
+        found = both(expert, latents, timestep, positives[name], required_negative(prompts, scale))
+        star = extra is not None and name in extra.cfg_zero_star
+        return combined(*found, scale, (latents, schedule.expert_sigmas[index]) if star else None)
 
     def report(index: int, clean: Tensor, _: Tensor) -> None:
         progress.advance(index + 1, lambda: clean)

@@ -16,6 +16,7 @@ from ..errors import ModelError
 from ..kernels.choices import FloatChoices
 from ..networks.expert import EXPERT
 from ..networks.network_kind import NetworkKind
+from ..parallel.rank_group import RankGroup
 from ..sampling.engine import Condition
 from ..sampling.step_cache import BlockCache
 from ..weights.footprint import unit_bytes
@@ -65,6 +66,7 @@ class Executor:
         make_transfer: TransferMaker = transfer_for,
         choices: FloatChoices | None = None,
         kind: NetworkKind = EXPERT,
+        ranks: RankGroup | None = None,
     ) -> None:
         """working_bytes: memory for one forward beside the weights, and for loading a unit.
         forwards:      the expert of every forward of the run, in order.
@@ -73,20 +75,21 @@ class Executor:
                        states; the parameters of the module are loaded when it is called.
         choices:       attention and kernels; None for plain torch.
         kind:          of all networks.
+        ranks:         share the tokens of every forward; each has its own executor. None computes all here.
         check:         called before every unit and while one is waited for; may raise to stop the run.
         """
         self._recipes = {name: recipes[name] for name in dict.fromkeys(forwards or recipes)}
         self._dtype, self._memory, self._check = dtype, memory, check
         self._working_bytes, self._forwards, self._residency = working_bytes, tuple(forwards), residency
         self._block_forward, self._make_transfer = block_forward, make_transfer
-        self._choices, self._kind = choices or FloatChoices(), kind
+        self._choices, self._kind, self._ranks = choices or FloatChoices(), kind, ranks
         self._pool: BufferPool | None = None
         self._cursor: Cursor | None = None
 
     def use(self, expert: str) -> _Expert:
         if self._cursor is None:
             self._cursor = self._begin()
-        return _Expert(self, expert, self._dtype, self._kind)
+        return _Expert(self, expert, self._dtype, self._kind, self._ranks)
 
     def cursor(self) -> Cursor:
         """Return the cursor of the run. Raises ModelError after the run."""
@@ -159,11 +162,21 @@ class Executor:
 class _Expert:
     """The engine of one expert. Latents and velocity are float32; the network computes in its own dtype."""
 
-    def __init__(self, executor: Executor, name: str, dtype: torch.dtype, kind: NetworkKind) -> None:
+    def __init__(
+        self,
+        executor: Executor,
+        name: str,
+        dtype: torch.dtype,
+        kind: NetworkKind,
+        ranks: RankGroup | None,
+    ) -> None:
         self._executor, self._name, self._dtype, self._kind = executor, name, dtype, kind
+        self._ranks = ranks
 
     def predict(
         self, latents: Tensor, timestep: float, condition: Condition, cache: BlockCache | None = None
     ) -> Tensor:
         with self._executor.cursor().forward(self._name) as network:
-            return self._kind.velocity(network, latents, timestep, condition, self._dtype, cache)
+            return self._kind.velocity(
+                network, latents, timestep, condition, self._dtype, cache, ranks=self._ranks
+            )

@@ -1,0 +1,1 @@
+"""Computes one video on several devices at once, with one process (rank) for each of them."""

@@ -1,0 +1,70 @@
+"""`wan-duet generate --gpus`: the picture of one device, and what cannot be run on several."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from wan_duet.pipelines.cli import main
+from wan_duet.pipelines.cli.several_gpus import devices_of, started_by_torchrun
+
+PICTURE = [
+    *("generate", "--kind", "text-to-image", "--model", "toy", "--prompt", "a red ball", "--seed", "3"),
+    *("--num-inference-steps", "2"),
+]
+
+
+def test_two_processes_make_the_picture_of_one(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    one, two = tmp_path / "one.png", tmp_path / "two.png"
+    assert main([*PICTURE, "-o", str(one), "--device", "cpu"]) == 0
+    capfd.readouterr()
+    assert main([*PICTURE, "-o", str(two), "--gpus", "cpu,cpu"]) == 0
+    out, shown = capfd.readouterr()
+    assert out == f"{two}\n"
+    assert shown.count("sampling: 2 steps") == 1
+    pixels = [np.asarray(Image.open(file)).astype(int) for file in (one, two)]
+    assert abs(pixels[0] - pixels[1]).max() <= 1
+    receipt = json.loads(two.with_suffix(".json").read_text(encoding="utf-8"))
+    wanted = {"guidance_pair": True, "sequence_parallel": 1, "exactness": "float"}
+    assert receipt["gpus"] == {"devices": ["cpu", "cpu"], **wanted}
+    assert (
+        main(["generate", "--from-receipt", str(two.with_suffix(".json")), "-o", str(tmp_path / "b.png")])
+        == 2
+    )
+    assert "from-receipt: the run used cpu, cpu together" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--device", "cpu"], "--device: given together with several devices"),
+        (["--compile"], "--compile: given together with several devices"),
+        (["--as-requested"], "--as-requested: given together with several devices"),
+        (["--guidance-scale", "1", "--gpus", "cpu,cpu,cpu,cpu"], "give as many devices as one of 1, 2"),
+    ],
+)
+def test_what_several_devices_cannot_do_is_refused_before_one_starts(
+    flags: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*PICTURE, "-o", str(tmp_path / "a.png"), "--gpus", "cpu,cpu", *flags]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_devices_are_numbers_or_names() -> None:
+    assert devices_of("0,1, 3") == ("cuda:0", "cuda:1", "cuda:3")
+    assert devices_of("cpu,cpu") == ("cpu", "cpu")
+    for text in ("", "0,0", "0,cpu", "cuda:0;1", "-1"):
+        with pytest.raises(argparse.ArgumentTypeError, match="'"):
+            devices_of(text)
+
+
+def test_processes_of_torchrun_are_known_by_their_environment() -> None:
+    names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+    assert started_by_torchrun(dict.fromkeys(names, "2"))
+    assert not started_by_torchrun({**dict.fromkeys(names, "2"), "WORLD_SIZE": "1"})
+    assert not started_by_torchrun({"RANK": "0", "WORLD_SIZE": "2"})
