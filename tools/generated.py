@@ -12,12 +12,13 @@ import sys
 
 from wan_duet.pipelines.plan import docs
 
-from . import device_table, requirements, templates
+from . import device_table, media_table, requirements, templates
 
 PAGES = {
     requirements.ROOT / "requirements.txt": requirements.render,
     docs.PAGE: docs.requests_page,
     device_table.PAGE: device_table.devices_page,
+    media_table.PAGE: media_table.media_page,
     **templates.template_pages(),
 }
 
