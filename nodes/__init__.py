@@ -59,6 +59,7 @@ def extension() -> ComfyExtension:
     from .remote import RUNNERS, WanDuetJob, runner_node
     from .remote_jobs import accepts_key, follow_job, go_on_with_open_jobs, remote_folder
     from .request import request_node
+    from .request_json import WanDuetRequestJson
     from .request_local import WanDuetRequestLocal
     from .run import WanDuetCheck, WanDuetRunLocal
     from .sample import WanDuetStageSampler, WanDuetTwoStageSampler
@@ -117,6 +118,7 @@ def extension() -> ComfyExtension:
                 WanDuetSaveInterpolated,
                 WanDuetKeepVideo,
                 WanDuetRequestLocal,
+                WanDuetRequestJson,
                 WanDuetPromptList,
                 WanDuetShots,
                 WanDuetShot,

@@ -23,6 +23,7 @@
     │   └── RankLostError     another one ended, so this one cannot go on
     ├── JournalError      the record of remote jobs cannot be read or written, so nothing can be bought
     ├── HostError         a ComfyUI that we started or called failed
+    │   └── HostGoneError     it does not answer, or broke the connection
     ├── ServiceError      `wan-duet serve` does not do what a client asks
     └── WorkerLostError   what carried out a row of a batch ended or went silent; the row did not fail
 
@@ -40,6 +41,7 @@ __all__ = [
     "AmbiguousError",
     "DownloadError",
     "HostError",
+    "HostGoneError",
     "JobFailedError",
     "JobLostError",
     "JobStoppedError",
@@ -122,6 +124,10 @@ class SafetyError(WanDuetError):
 
 class HostError(WanDuetError):
     """A ComfyUI that we started or called failed."""
+
+
+class HostGoneError(HostError):
+    """A ComfyUI does not answer, or broke the connection. What it was doing may be lost."""
 
 
 class WorkerLostError(WanDuetError):

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RequestError
 from ..plan.expectation import read_rates
 from ..progress import Silent
+from ..request.parse import read_json
 from .batch_lines import duration, say
 from .models_command import rates_file
 from .request_flags import found_in_loras
@@ -62,6 +64,19 @@ def add_place_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes on this machine, each with its own model, on the GPUs in turn; default: 1",
     )
+    group.add_argument(
+        "--comfy",
+        type=_addresses,
+        metavar="URL,URL",
+        help="the ComfyUIs of --on comfy; default: the list in comfy.json beside the keys",
+    )
+    group.add_argument(
+        "--comfy-workflow",
+        type=Path,
+        metavar="FILE.json",
+        help="a workflow in the API format whose Wan Duet Run Local runs the rows, with its model; default: "
+        "Load Model with the name in --model",
+    )
     group.add_argument("--yes", action="store_true", help="do not ask before rows run or are bought")
 
 
@@ -71,6 +86,15 @@ def _places(text: str) -> list[str]:
         if name not in PLACES:
             raise argparse.ArgumentTypeError(f"{name!r} is not a place; use {', '.join(PLACES)}")
     return names
+
+
+def _addresses(text: str) -> list[str]:
+    from ..fleet.comfy_addresses import require_address
+
+    try:
+        return [require_address(url, "--comfy") for url in dict.fromkeys(text.split(","))]
+    except RequestError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _count(text: str) -> int:
@@ -86,9 +110,14 @@ def open_places(options: argparse.Namespace) -> Iterator[Places]:
         raise RequestError.of(
             "--workers", f"given with --on {','.join(options.on)}", "add local, or leave it out"
         )
+    for flag in ("comfy", "comfy_workflow"):
+        if getattr(options, flag) is not None and "comfy" not in options.on:
+            found = f"given with --on {','.join(options.on)}"
+            raise RequestError.of(f"--{flag.replace('_', '-')}", found, "add comfy, or leave it out")
     with _fal(options) as bought:
-        here = _local(options) if "local" in options.on else Places([], {})
-        yield replace(here, workers=[*here.workers, *bought])
+        made = [make(options) for place, make in _MAKERS.items() if place in options.on]
+        first = made[0] if made else Places([], {})
+        yield replace(first, workers=[*(worker for place in made for worker in place.workers), *bought])
 
 
 def _local(options: argparse.Namespace) -> Places:
@@ -107,10 +136,40 @@ def _local(options: argparse.Namespace) -> Places:
     return Places(workers, place.settings(), place.worker.model.family)
 
 
+def _comfy(options: argparse.Namespace) -> Places:
+    """Return the ComfyUIs, each as a worker."""
+    from ..download.folders import remote_folder
+    from ..fleet.comfy_addresses import comfy_addresses
+    from ..fleet.comfy_place import ComfyPlace, require_runner
+
+    workflow = None
+    if options.comfy_workflow is not None:
+        workflow = _read_workflow(options.comfy_workflow)
+        require_runner(workflow)
+    elif options.model is None:
+        fix = "give toy or a file as Load Model lists it, or --comfy-workflow"
+        raise RequestError.of("--model", "not given", fix)
+    addresses = options.comfy or comfy_addresses(remote_folder())
+    settings = {"comfy": workflow or options.model}
+    return Places([ComfyPlace(url, options.model, workflow) for url in addresses], settings)
+
+
+def _read_workflow(file: Path) -> dict[str, Any]:
+    try:
+        return read_json(file.read_bytes())
+    except OSError as error:
+        fix = "give a readable file"
+        raise RequestError.of("--comfy-workflow", f"{file}: {error.strerror}", fix) from None
+
+
 def _here(options: argparse.Namespace) -> LocalPlace:
     from ..fleet.local_place import LocalPlace
 
     return LocalPlace(worker_of(options, keeps=True), rates=read_rates(rates_file()))
+
+
+# Their order: of several places the first decides the settings that the journal compares.
+_MAKERS = {"local": _local, "comfy": _comfy}
 
 
 def place_of_process(options: argparse.Namespace, index: int) -> LocalPlace:

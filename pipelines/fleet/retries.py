@@ -6,11 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ..errors import JournalError, WanDuetError, WorkerLostError, is_out_of_memory
+from ..errors import (
+    JournalError,
+    NotAcceptedError,
+    RefusedError,
+    SpendingError,
+    WanDuetError,
+    WorkerLostError,
+    is_out_of_memory,
+)
 
 __all__ = ["REMEDIES", "Cause", "FailedAttemptError", "Remedy", "cause_of"]
 
-Cause = Literal["out of memory", "lost", "failed"]
+Cause = Literal["out of memory", "lost", "refused", "failed"]
 
 
 @dataclass(frozen=True)
@@ -20,16 +28,19 @@ class Remedy:
     attempts:  at most so many of one row in one run end with this cause; then the row has failed.
     smaller:   the next attempt keeps less of the model on the device.
     elsewhere: from which attempt on the row avoids the workers that had it, if there are others. 0: never.
+    leaves:    the row can no longer run at that place, only at others.
     """
 
     attempts: int
     smaller: bool = False
     elsewhere: int = 0
+    leaves: bool = False
 
 
 REMEDIES: Mapping[Cause, Remedy] = {
     "out of memory": Remedy(attempts=3, smaller=True, elsewhere=2),
     "lost": Remedy(attempts=5, elsewhere=1),
+    "refused": Remedy(attempts=9, leaves=True),  # by a provider, or the user's limits: nothing was bought
     "failed": Remedy(attempts=1),  # a wrong request, a missing file, a full disk: the same again everywhere
 }
 
@@ -46,8 +57,10 @@ def cause_of(error: BaseException) -> Cause | None:
     """Return why an attempt failed. None: the user's stop or a fault of this program, which end the batch."""
     if isinstance(error, FailedAttemptError):
         return error.cause
-    if isinstance(error, WorkerLostError):
+    if isinstance(error, (WorkerLostError, NotAcceptedError)):  # the second: nothing was bought
         return "lost"
+    if isinstance(error, (RefusedError, SpendingError)):
+        return "refused"
     if is_out_of_memory(error):
         return "out of memory"
     if isinstance(error, (WanDuetError, OSError)) and not isinstance(error, JournalError):

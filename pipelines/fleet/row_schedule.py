@@ -177,7 +177,9 @@ class RowSchedule:
         row.smaller += remedy.smaller
         if remedy.elsewhere and row.causes[cause] >= remedy.elsewhere:
             row.avoids.add(worker)
-        if row.causes[cause] >= remedy.attempts:
+        if remedy.leaves:
+            row.places -= {known.place}
+        if row.causes[cause] >= remedy.attempts or not row.places:
             return False
         self._waiting[row.number] = row
         return True

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import aiohttp
 
-from ..errors import HostError, MediaError
+from ..errors import HostError, HostGoneError, MediaError
 from ..files.on_disk import discard, move_into_place
 
 __all__ = ["ComfyClient", "OutputFile", "Workflow", "WorkflowProgress", "WorkflowResult"]
@@ -192,6 +192,17 @@ class ComfyClient:
         entry = self.get(f"/history/{prompt_id}").get(prompt_id)
         return None if entry is None else _job(prompt_id, entry)
 
+    def upload(self, file: Path, name: str) -> str:
+        """Upload a file into ComfyUI's input folder as `name`, and return how a node names it.
+
+        A file of that name is replaced. Raises HostError, and MediaError when it cannot be read.
+        """
+        try:
+            content = file.read_bytes()
+        except OSError as error:
+            raise MediaError(f"cannot read {file}: {error.strerror or error}") from error
+        return self._await(self._upload(content, name))
+
     def download(self, file: OutputFile, to: Path) -> Path:
         """Download one output file to `to`, which appears only when it is complete.
 
@@ -206,7 +217,7 @@ class ComfyClient:
             return self._loop.run_until_complete(work)
         except (aiohttp.ClientError, asyncio.TimeoutError, OSError) as error:
             reason = str(error) or type(error).__name__
-            raise HostError(f"The ComfyUI at {self.url} does not answer: {reason}") from error
+            raise HostGoneError(f"The ComfyUI at {self.url} does not answer: {reason}") from error
 
     async def _request(
         self,
@@ -223,6 +234,14 @@ class ComfyClient:
             if answer.status != 200:
                 raise HostError(f"ComfyUI answered {answer.status} to {method} {path}: {text[:500].strip()}")
             return json.loads(text) if text.strip() else None
+
+    async def _upload(self, content: bytes, name: str) -> str:
+        form = aiohttp.FormData({"overwrite": "true", "type": "input"})
+        form.add_field("image", content, filename=name)
+        async with self._session.post(f"{self.url}/upload/image", data=form) as answer:
+            if answer.status != 200:
+                raise HostError(f"ComfyUI answered {answer.status} to the upload of {name}.")
+            return str(json.loads(await answer.text())["name"])
 
     async def _listen(self) -> _Socket:
         # Previews arrive on the same socket and may be large: no limit on the size of a message.
@@ -242,9 +261,9 @@ class ComfyClient:
         except asyncio.TimeoutError:
             return False
         if message.type in (aiohttp.WSMsgType.CLOSE, aiohttp.WSMsgType.CLOSED, aiohttp.WSMsgType.CLOSING):
-            raise HostError(f"The ComfyUI at {self.url} closed the connection while it was working.")
+            raise HostGoneError(f"The ComfyUI at {self.url} closed the connection while it was working.")
         if message.type is aiohttp.WSMsgType.ERROR:
-            raise HostError(f"The connection to the ComfyUI at {self.url} broke: {socket.exception()}")
+            raise HostGoneError(f"The connection to the ComfyUI at {self.url} broke: {socket.exception()}")
         if message.type is not aiohttp.WSMsgType.TEXT:
             return False
         event = json.loads(message.data)

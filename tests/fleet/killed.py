@@ -10,8 +10,9 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,31 +23,43 @@ _CHANGES = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree"}
 
 @dataclass
 class Steps:
-    """Counts steps, and kills this process at one of them."""
+    """Counts steps, and kills this process at one of them.
+
+    window: count only steps of this name: "whole" (the file is complete, the row is not), "rename" (a file
+            gets its place), "commit" (within a transaction); "" counts all.
+    """
 
     die_at: int
+    window: str = ""
     seen: int = 0
+    lock: Any = field(default_factory=threading.RLock)
 
     def step(self, name: str = "") -> None:
-        self.seen += 1
-        if self.seen == self.die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+        if self.window not in ("", name):
+            return
+        with self.lock:
+            self.seen += 1
+            if self.seen == self.die_at:
+                os.kill(os.getpid(), signal.SIGKILL)
 
     def now(self) -> float:
-        self.step()
+        self.step("commit")
         return time.time()
 
     def audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         writes = event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wa+")
         if writes or event in _CHANGES:
-            self.step()
+            self.step("rename" if event == "os.rename" else event)
 
 
-def run(rows: Path, folder: Path, die_at: int) -> None:
-    steps = Steps(die_at)
+def run(rows: Path, folder: Path, die_at: int, window: str = "", workers: int = 1) -> None:
+    steps = Steps(die_at, window)
     sys.addaudithook(steps.audit)
     watched = Watched(at=steps.step)
-    result = paint(rows, folder, Painter(at=steps.step), watched, now=steps.now)
+    crew = [Painter(at=steps.step)]
+    if workers > 1:
+        crew = [Painter(at=steps.step, name=f"local-{number}", lease_s=60.0) for number in range(workers)]
+    result = paint(rows, folder, crew, watched, now=steps.now)
     report = {**vars(result), "steps": steps.seen, "done_before": watched.done_before}
     folder.with_suffix(".report").write_text(json.dumps(report))
 
@@ -57,7 +70,7 @@ def main() -> None:
         child = os.fork()
         if not child:
             try:
-                run(Path(given["rows"]), Path(given["folder"]), given["die_at"])
+                run(Path(given.pop("rows")), Path(given.pop("folder")), **given)
             except BaseException as error:
                 sys.stderr.write(f"{error!r}\n")
                 os._exit(1)

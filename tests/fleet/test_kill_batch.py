@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from wan_duet.pipelines.request import parse
 
@@ -30,8 +32,9 @@ class Runner:
     process: subprocess.Popen[str]
     rows: Path
 
-    def run(self, folder: Path, die_at: int = 0) -> int:
+    def run(self, folder: Path, die_at: int = 0, window: str = "", workers: int = 1) -> int:
         given = {"rows": str(self.rows), "folder": str(folder), "die_at": die_at}
+        given |= {"window": window, "workers": workers}
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.write(f"{json.dumps(given)}\n")
@@ -118,3 +121,29 @@ def test_a_batch_that_is_killed_again_and_again_ends(runner: Runner, tmp_path: P
         assert_nothing_is_half(folder)
     assert kills >= 2
     assert len(manifest(folder)) == len(WANTED)
+
+
+_KILL = st.tuples(st.sampled_from(["whole", "rename", "commit"]), st.integers(1, 12), st.sampled_from([1, 2]))
+
+
+@settings(max_examples=8, deadline=None)
+@given(kills=st.lists(_KILL, min_size=1, max_size=4))
+def test_any_order_of_kills_in_the_named_windows(
+    runner: Runner, tmp_path_factory: pytest.TempPathFactory, kills: list[tuple[str, int, int]]
+) -> None:
+    """Complete but not yet a row, during a rename, during a commit; with one worker or two."""
+    folder = tmp_path_factory.mktemp("kills") / "out"
+    seen: dict[Path, int] = {}
+    for window, die_at, workers in kills:
+        assert runner.run(folder, die_at, window, workers) in (0, -signal.SIGKILL)
+        assert_nothing_is_half(folder)
+        assert all(file.stat().st_mtime_ns == time for file, time in seen.items()), "made twice"
+        # A receipt gets its place before its picture, so both are only sure when the row is done.
+        done = (
+            [Path(line["file"]) for line in manifest(folder)] if (folder / "results.jsonl").exists() else []
+        )
+        seen = {folder / name: (folder / name).stat().st_mtime_ns for name in done}
+    assert runner.report(folder)["done"] == 4
+    assert sorted(line["id"] for line in manifest(folder)) == sorted(WANTED)
+    assert visible(folder) == {f"{name}{suffix}" for name in WANTED for suffix in (".png", ".json")}
+    assert not (folder / ".unfinished").exists()

@@ -9,7 +9,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from wan_duet.pipelines.errors import JournalError, MediaError, RequestError, WorkerLostError
+from wan_duet.pipelines.errors import (
+    AmbiguousError,
+    JournalError,
+    MediaError,
+    NotAcceptedError,
+    RefusedError,
+    RequestError,
+    SpendingError,
+    WorkerLostError,
+)
 from wan_duet.pipelines.fleet.retries import REMEDIES, Cause, FailedAttemptError, cause_of
 from wan_duet.pipelines.fleet.row_schedule import OpenRow, RowSchedule
 
@@ -128,6 +137,17 @@ def test_out_of_memory_tries_less_of_the_model_there_and_then_elsewhere() -> Non
     assert not made.retry("w2", 1, 1, "out of memory", 0)
 
 
+def test_what_a_place_refuses_runs_at_another_one_or_fails() -> None:
+    made = RowSchedule([OpenRow(1, "", 1, frozenset({"fal", "local"}))])
+    made.add_worker("fal", "fal", None)
+    made.add_worker("local", "local", None)
+    take(made, "fal")
+    assert made.retry("fal", 1, 1, "refused", 0)
+    assert made.next_for("fal", 9) is None
+    assert take(made, "local") == 1
+    assert not made.retry("local", 1, 1, "refused", 0)
+
+
 def test_a_wrong_request_is_not_tried_again() -> None:
     made = schedule(rows(("", 1, "")), workers=2)
     take(made)
@@ -151,6 +171,10 @@ def test_a_worker_that_is_always_lost_gets_no_more_rows() -> None:
         (MediaError("a disk"), "failed"),
         (OSError(28, "No space left on device"), "failed"),
         (WorkerLostError("it ended"), "lost"),
+        (NotAcceptedError("busy", provider="fal"), "lost"),
+        (SpendingError("the limit", provider="fal"), "refused"),
+        (RefusedError("no", provider="fal"), "refused"),
+        (AmbiguousError("nobody knows", provider="fal"), "failed"),
         (FailedAttemptError("out of memory", "there"), "out of memory"),
         (MemoryError(), "out of memory"),
         (RuntimeError("CUDA error: out of memory"), "out of memory"),
