@@ -95,6 +95,17 @@ def test_a_lease_runs_out_unless_the_worker_beats() -> None:
     assert not made.is_over, "the late worker took the lease of the other one"
 
 
+def test_an_older_attempt_of_the_same_worker_has_no_lease() -> None:
+    made = schedule(rows(("", 1, "")))
+    take(made)
+    made.silence("w1", 1, 1, now=11)
+    row = made.next_for("w1", now=99)
+    assert row is not None
+    made.lease("w1", row, 2, now=99)
+    assert not made.beat("w1", 1, 1, now=99)
+    assert made.beat("w1", 1, 2, now=99)
+
+
 def test_a_process_that_slept_itself_blames_no_worker() -> None:
     made = schedule(rows(("", 1, "")))
     take(made)
