@@ -77,7 +77,8 @@ class Crew:
         self._stopped = False  # end those that run too
         self._fault: BaseException | None = None
         self._last_loss = ""
-        self._began, self._begun, self._work_done = clock(), 0, 0.0
+        self._began, self._work_done = clock(), 0.0
+        self._begun: set[int] = set()  # rows, however often they were tried
         self._hopeless_since: float | None = None
 
     def work(self) -> None:
@@ -158,8 +159,8 @@ class Crew:
                     self._schedule.forget(found.number)
                 else:
                     self._schedule.lease(worker.name, found, row.attempt, now)
-                    self._begun += 1
-                    self._watcher.begun(self._begun, len(self._open), row, self._left_s(now))
+                    self._begun.add(row.number)
+                    self._watcher.begun(len(self._begun), len(self._open), row, self._left_s(now))
                     return row
             return None
 
