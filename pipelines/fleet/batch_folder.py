@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator, Set
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -125,10 +125,11 @@ class BatchFolder:
                 shutil.rmtree(place, ignore_errors=True)
 
     def close(self) -> None:
-        """Remove the folder of unfinished results if it is empty."""
+        """Remove what is empty of the unfinished results: a failed row may have left latents."""
         unfinished = self.path / _UNFINISHED
-        if unfinished.is_dir() and not any(unfinished.iterdir()):
-            unfinished.rmdir()
+        for place in (*unfinished.glob("*/"), unfinished):
+            with suppress(OSError):  # not empty, or not there
+                place.rmdir()
 
     def _attempt(self, row: AttemptRow) -> Path:
         return self.path / _UNFINISHED / f"{row.name}.{row.attempt}"

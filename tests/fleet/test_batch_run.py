@@ -105,6 +105,7 @@ def test_a_failure_ends_the_batch_unless_it_shall_go_on(tmp_path: Path, out: Pat
     assert result == BatchResult(2, 1, 0) if keep_going else BatchResult(1, 1, 1)
     failed = next(line for line in manifest(out) if line["state"] == "failed")
     assert (failed["file"], failed["error"]) == (None, "fails: no such model")
+    assert not (out / ".unfinished").exists()
     again = Painter()
     paint(rows, out, again, keep_going=keep_going)
     assert again.asked[0] == "fails"  # it is tried again
