@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from ..plan.expectation import Expectation, expect, expect_all, read_rates, writ
 from ..plan.families import Family
 from ..plan.film_plan import plans_of_film
 from ..plan.flops import SIZES, size_of
+from ..plan.gpu_expectation import GpuExpectation
 from ..plan.plan import Plan, make_plan
 from ..plan.plan_text import describe
 from ..plan.sigma_picture import picture_of_plan
@@ -30,6 +32,7 @@ from ..request.report import Finding, Report, side_by_side
 from ..request.seeds import seed_of
 from ..request.shots import is_film
 from ..video.output import require_writable
+from .gpu_estimate import estimate_on_gpus
 from .models_command import rates_file
 from .remote_command import add_novita_model, known_prices, novita_model
 from .request_flags import (
@@ -46,6 +49,7 @@ from .request_flags import (
     seconds_of,
     unfit_loras,
 )
+from .several_gpus import add_gpus, link_between, refuse_shots
 from .subcommands import add_command
 from .terminal import print_findings
 
@@ -68,12 +72,14 @@ def add_check_commands(commands: Any, kind: str) -> None:
         help="local,fal,novita or all; default: local",
     )
     add_novita_model(checked)
+    add_gpus(checked)
     add_precision(checked)
     add_request_flags(checked, kind)
 
     text = "print all settings that a run would use; loads no weights"
     planned = add_command(commands, "plan", _plan, text)
     planned.add_argument("--input-size", type=_size, metavar="WxH", help="size of the input image or video")
+    add_gpus(planned)
     add_precision(planned)
     add_residency(planned)
     planned.add_argument(
@@ -93,6 +99,7 @@ def add_check_commands(commands: Any, kind: str) -> None:
     text = "measure this machine and estimate how many seconds a request takes; does not run it"
     measured = add_command(commands, "bench", _bench, text)
     measured.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    add_gpus(measured)
     add_request_flags(measured, kind)
 
 
@@ -164,18 +171,39 @@ def _check(options: argparse.Namespace) -> int:
     if expected is not None:
         seconds = expected.total_s
         reports = [replace(one, expected_s=seconds) if one.runner == "local" else one for one in reports]
+    several = None if family is None else _several(options, request, family, model, reports)
     if options.json:
         answers = [report.as_dict() for report in reports]
         for answer in answers:
             if expected is not None and answer["runner"] == "local":
                 answer["expected"] = expected.as_dict()
+            if several is not None and answer["runner"] == "local":
+                answer["expected_on_gpus"] = several.as_dict()
         answer = answers[0] if len(answers) == 1 else {"reports": answers}
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         print(reports[0].text() if len(reports) == 1 else side_by_side(reports))
         if expected is not None:
             print(expected.text())
+        if several is not None:
+            print(several.text())
     return 0 if any(report.ok for report in reports) else 2
+
+
+def _several(
+    options: argparse.Namespace,
+    request: WanRequest,
+    family: Family,
+    model: WanModel | None,
+    reports: Sequence[Report],
+) -> GpuExpectation | None:
+    """Estimate the time on options.gpus. Raises RequestError for what several devices cannot do."""
+    resolved = next(report for report in reports if report.runner == "local").resolved
+    if not options.gpus or resolved is None:
+        return None
+    refuse_shots(request)
+    plan = make_plan(resolved, family, seed_of(request) or 0)
+    return estimate_on_gpus(len(options.gpus), plan, family, model)
 
 
 def _without_precision(report: Report, options: argparse.Namespace) -> Report:
@@ -188,15 +216,26 @@ def _bench(options: argparse.Namespace) -> int:
     from ..kernels.rates import measure_rates
 
     request, model = read_request(options), chosen_model(options)
-    family, memory = family_of(options, model), DeviceMemory(options.device)
-    write_rates(rates_file(), measure_rates(memory.device, compute_dtype("auto", memory, "transformer")))
+    device = options.gpus[0] if options.gpus else options.device
+    family, memory = family_of(options, model), DeviceMemory(device)
+    before = read_rates(rates_file())
+    link = link_between(options.gpus) if options.gpus else None if before is None else before.link
+    rates = measure_rates(memory.device, compute_dtype("auto", memory, "transformer"))
+    write_rates(rates_file(), replace(rates, link=link))
     from_image = chosen_image_model(options)
     expected = _expected(request, family, model, _abilities(options, model), from_image)
     if expected is None:
         raise RequestError.of(
             "--kind", f"{family.name} cannot run this request", "use `wan-duet check` to see why"
         )
-    print(json.dumps(expected.as_dict(), indent=2) if options.json else expected.text())
+    several = _several(options, request, family, model, [check(request, family=family)])
+    if options.json:
+        answer = expected.as_dict()
+        if several is not None:
+            answer["expected_on_gpus"] = several.as_dict()
+        print(json.dumps(answer, indent=2))
+    else:
+        print(expected.text() if several is None else f"{expected.text()}\n{several.text()}")
     return 0
 
 
@@ -241,14 +280,17 @@ def _plan(options: argparse.Namespace) -> int:
         write_whole(options.picture, picture_of_plan(plan))
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
     estimate = None if model is None else _memory_estimate(model, plan)
+    several = estimate_on_gpus(len(options.gpus), plan, family, model) if options.gpus else None
     if options.json:
         report = check(request, family=family, abilities=abilities, found=found)
         numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
         memory = None if estimate is None else estimate.as_dict()
         answer = {"text": text, "plan": numbers, "report": report.as_dict(), "memory": memory}
+        if several is not None:
+            answer["expected_on_gpus"] = several.as_dict()
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
-        print(text if estimate is None else f"{text}\n{estimate.text()}")
+        print("\n".join([text, *(each.text() for each in (estimate, several) if each is not None)]))
         print_findings(report.told)
     return 0
 
@@ -257,6 +299,8 @@ def _plan_film(
     options: argparse.Namespace, request: WanRequest, family: Family, abilities: LocalAbilities
 ) -> int:
     """Print the plan of every shot."""
+    if options.gpus:
+        refuse_shots(request)
     if options.picture is not None:
         raise RequestError.of("--picture", "given for shots", "draw the plan of one shot as its own kind")
     from_image = chosen_image_model(options)

@@ -27,7 +27,15 @@ if TYPE_CHECKING:
     from ..parallel.gpu_world import GpuWorld
     from ..parallel.rank_processes import RankPlace
 
-__all__ = ["add_gpus", "answers_of_gpus", "answers_of_torchrun", "devices_of", "started_by_torchrun"]
+__all__ = [
+    "add_gpus",
+    "answers_of_gpus",
+    "answers_of_torchrun",
+    "devices_of",
+    "link_between",
+    "refuse_shots",
+    "started_by_torchrun",
+]
 
 Answers = list[dict[str, Any]]
 
@@ -127,10 +135,24 @@ def _requests(options: argparse.Namespace) -> list[WanRequest]:
         if getattr(options, name):
             raise RequestError.of(f"--{name.replace('_', '-')}", "given together with several devices", fix)
     requests = one_per_seed(read_request(options))
-    if is_film(requests[0]):
+    refuse_shots(requests[0])
+    return requests
+
+
+def refuse_shots(request: WanRequest) -> None:
+    """Raise RequestError for several shots."""
+    if is_film(request):
         fix = "run each shot as a request of its own, or use one device"
         raise RequestError.of("--gpus", "given for shots, which several devices cannot do yet", fix)
-    return requests
+
+
+def link_between(devices: Sequence[str]) -> float:
+    """Measure the bytes/s that each of these devices sends to the others."""
+    from ..parallel.link_rate import link_of_rank
+    from ..parallel.rank_processes import run_ranks
+
+    rate: float = run_ranks(link_of_rank, (), devices)
+    return rate
 
 
 def _run(options: argparse.Namespace, requests: Sequence[WanRequest], world: GpuWorld) -> Answers:

@@ -12,7 +12,7 @@ from .context_windows import at_once
 from .flops import SIZES, NetworkSize, forward_flops, tokens_of
 from .plan import Plan
 
-__all__ = ["Expectation", "Rates", "expect", "expect_all", "read_rates", "write_rates"]
+__all__ = ["Expectation", "Rates", "expect", "expect_all", "forward_seconds", "read_rates", "write_rates"]
 
 _PASSES = {"triton": 19, "kitchen": 28, "plain": 44}
 """{kernels: reads and writes of the whole hidden state per block}, counted by `bench/suite.py --only C7`."""
@@ -30,6 +30,7 @@ class Rates:
     products, attention: FLOP/s.
     copies:              bytes/s, reads and writes together.
     kernels:             the element-wise kernels, as in `FloatChoices`.
+    link:                bytes/s that each of several devices sends to the others; None if not measured.
     """
 
     device: str
@@ -40,6 +41,7 @@ class Rates:
     copies: float
     kernels: str
     measured_on: str
+    link: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,15 +76,29 @@ def expect(plan: Plan, size: NetworkSize, rates: Rates) -> Expectation:
     size: of the experts. For a size that no published model has, decoding counts as 0 s.
     """
     tokens = tokens_of(at_once(plan.latent_shape, plan.context_windows))
-    flops = forward_flops(size, tokens)
-    passes = size.layers * _PASSES.get(rates.kernels, _PASSES["plain"])
-    moved = passes * tokens * size.width * rates.item_bytes
-    forward_s = flops.products / rates.products + flops.attention / rates.attention + moved / rates.copies
+    forward_s = forward_seconds(size, tokens, rates)
     pixels = plan.width * plan.height * (4 * plan.latent_shape[1] - 3)
     decode = _DECODE_FLOPS["2.2" if plan.latent_shape[0] == 48 else "2.1"] * pixels
     if size not in SIZES.values():
         decode = 0.0
     return Expectation(rates.device, plan.forwards, forward_s, decode / (rates.products * _DECODE_SHARE))
+
+
+def forward_seconds(
+    size: NetworkSize, tokens: int, rates: Rates, keys: int | None = None, head_share: float = 1.0
+) -> float:
+    """Return the seconds of one forward of `tokens` tokens.
+
+    keys, head_share: for one of several devices that split the tokens: the tokens of all of them, and the
+                      part of the heads that it computes. None if it has all.
+    """
+    flops = forward_flops(size, tokens)
+    attention = flops.attention
+    if keys is not None:
+        attention += 4.0 * size.layers * size.width * (keys * keys * head_share - tokens * tokens)
+    passes = size.layers * _PASSES.get(rates.kernels, _PASSES["plain"])
+    moved = passes * tokens * size.width * rates.item_bytes
+    return flops.products / rates.products + attention / rates.attention + moved / rates.copies
 
 
 def expect_all(plans: Sequence[Plan], size: NetworkSize, rates: Rates) -> Expectation:

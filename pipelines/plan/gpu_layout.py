@@ -15,6 +15,7 @@ from ..errors import RequestError
 
 __all__ = [
     "GpuLayout",
+    "busiest_items",
     "choose_layout",
     "exchanged_items",
     "is_guided",
@@ -95,6 +96,12 @@ def exchanged_items(segments: Sequence[int], heads: int, head_width: int, ranks:
     tokens = [sum(own) for own in zip(*split, strict=True)]
     stay: int = sum(own * part for own, part in zip(tokens, shares_of(heads, ranks), strict=True))
     return 4 * head_width * (sum(segments) * heads - stay)
+
+
+def busiest_items(tokens: int, heads: int, head_width: int, ranks: int) -> int:
+    """Return how many of the numbers of `exchanged_items` the rank sends that has most tokens and heads."""
+    own, part = shares_of(tokens, ranks)[0], shares_of(heads, ranks)[0]
+    return head_width * (3 * own * (heads - part) + (tokens - own) * part)
 
 
 def joined_items(tokens: int, items_per_token: int, ranks: int) -> int:

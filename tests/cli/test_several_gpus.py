@@ -11,7 +11,9 @@ import pytest
 from PIL import Image
 
 from wan_duet.pipelines.cli import main
+from wan_duet.pipelines.cli.models_command import rates_file
 from wan_duet.pipelines.cli.several_gpus import devices_of, started_by_torchrun
+from wan_duet.pipelines.plan.expectation import Rates, write_rates
 
 PICTURE = [
     *("generate", "--kind", "text-to-image", "--model", "toy", "--prompt", "a red ball", "--seed", "3"),
@@ -68,3 +70,37 @@ def test_processes_of_torchrun_are_known_by_their_environment() -> None:
     assert started_by_torchrun(dict.fromkeys(names, "2"))
     assert not started_by_torchrun({**dict.fromkeys(names, "2"), "WORLD_SIZE": "1"})
     assert not started_by_torchrun({"RANK": "0", "WORLD_SIZE": "2"})
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_what_several_devices_are_worth_is_told_once_they_were_measured(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    asked = [command, "--prompt", "a fox", "--gpus", "0,1,2,3"]
+    assert main(asked) == 0
+    layout = "on 4 devices (guidance pair x tokens split in 2): "
+    assert f"{layout}how fast is unknown" in capsys.readouterr().out
+    write_rates(rates_file(), Rates("GPU", "bfloat16", 2, 6e14, 6e14, 3e12, "triton", "today", link=3e11))
+    assert main(asked) == 0
+    assert f"{layout}about 3." in capsys.readouterr().out
+    assert main([*asked, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["expected_on_gpus"]
+    assert told["layout"] == {"guidance_pair": True, "sequence_parallel": 2}
+    assert 3 < told["factor"] < 4
+
+
+def test_too_many_devices_are_refused_by_the_check_too(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = [
+        "check",
+        "--prompt",
+        "a fox",
+        "--guidance-scale",
+        "1",
+        "--guidance-scale-2",
+        "1",
+        "--model",
+        "toy",
+    ]
+    assert main([*asked, "--gpus", "cpu,cpu,cpu,cpu"]) == 2
+    assert "4 devices would split 2 attention heads in 4" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.kernels.choices import FloatChoices
+from wan_duet.pipelines.parallel.link_rate import measure_link
 from wan_duet.pipelines.parallel.rank_group import RankGroup
 from wan_duet.pipelines.parallel.token_share import TokenShare
 from wan_duet.pipelines.plan.gpu_layout import exchanged_items, joined_items, shares_of
@@ -61,6 +63,12 @@ def test_the_bytes_that_are_sent_are_those_of_the_formula(ranks: int, dtype: tor
 
     blocks = len(network.blocks) * exchanged_items([45], 40, 12, ranks)
     assert sum(in_ranks(ranks, sent)) == dtype.itemsize * (blocks + joined_items(45, 64, ranks))
+
+
+def test_the_link_is_what_a_device_sends_to_the_others_in_a_second() -> None:
+    clocks = [itertools.count(0, 0.5).__next__ for _ in range(2)]
+    rates = in_ranks(2, lambda group: measure_link(group, "cpu", clocks[group.rank]))
+    assert rates == [2 * 32 * 2**20] * 2
 
 
 def test_heads_are_split_as_evenly_as_they_can() -> None:
