@@ -203,7 +203,7 @@ FINDING_KINDS = (
         "give 1",
         loras=(_lora(LORA_FILES[2], "both"),),
     ),
-    FindingKind("windows", VIDEO, _LONG, "local.context_frames", "lossy by choice: windows", _WINDOWS),
+    FindingKind("windows", VIDEO, _LONG, "local.context_frames", "each step draws about", _WINDOWS),
     FindingKind("window of 4n+1", VIDEO, _LONG, "local.context_frames", "20 is not 4n+1", _WINDOWS),
     FindingKind("idle loop", VIDEO, _LONG, "local.context_closed_loop", "standard_uniform", _WINDOWS),
     FindingKind("idle L", VIDEO, _LONG, "local.riflex_frames", "does nothing while riflex is 0", _WINDOWS),

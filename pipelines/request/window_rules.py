@@ -79,11 +79,19 @@ def _of_windows(case: SettingsCase, window: int, clip: int) -> Iterator[str]:
     if window == clip:
         yield f"does nothing: one window has all {clip} frames of the clip"
         return
-    yield f"{_LOSSY}: windows of {window} frames are drawn apart, and averaged where they overlap"
+    count = _usual_count(case.local, window, clip)
+    yield f"{_LOSSY}: each step draws about {count} windows of {window} frames apart, and averages them"
     if window != asked:
         yield f"{asked} is not 4n+1, so windows of {window} frames are used"
     if family is not None and window > family.trained_frames:
         yield f"the model was trained on {family.trained_frames} frames, and a window has {window}"
+
+
+def _usual_count(local: LocalSettings, window: int, clip: int) -> int:
+    """Return how many windows a step has; the uniform schedules have more in some steps. Both in frames."""
+    frames, length = ((each - 1) // _STRIDE + 1 for each in (clip, window))
+    overlap = 0 if local.context_schedule == "batched" else window_overlap(window, local.context_overlap)
+    return -(-(frames - overlap // _STRIDE) // (length - overlap // _STRIDE))
 
 
 def _idle(case: SettingsCase, *, acting: bool) -> Iterator[tuple[str, str]]:

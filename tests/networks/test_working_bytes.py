@@ -10,14 +10,21 @@ from typing import Any
 import pytest
 import torch
 from diffusers import WanTransformer3DModel
+from tiny_transformer import own, stock
+from torch import Tensor
 from traffic import Traffic
 from transformers import UMT5Config, UMT5EncoderModel, Wav2Vec2Config, Wav2Vec2Model
 
 from wan_duet.pipelines.kernels.choices import FloatChoices
-from wan_duet.pipelines.networks.expert import expert_dtypes, forward_bytes, token_count
+from wan_duet.pipelines.networks.expert import EXPERT, expert_dtypes, forward_bytes, token_count
 from wan_duet.pipelines.networks.text_encoder import text_encoder_bytes
 from wan_duet.pipelines.networks.transformer import replace_transformer_forward
 from wan_duet.pipelines.networks.wav2vec import SAMPLE_RATE, audio_encoder_bytes
+from wan_duet.pipelines.plan.context_windows import ContextWindows
+from wan_duet.pipelines.progress import Silent
+from wan_duet.pipelines.sampling.engine import Condition
+from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.windowed_experts import WindowedExperts, WindowProgress
 
 A14B = {"num_attention_heads": 40, "ffn_dim": 13824, "in_channels": 16, "out_channels": 16}
 TI2V = {"num_attention_heads": 24, "ffn_dim": 14336, "in_channels": 48, "out_channels": 48}
@@ -81,3 +88,28 @@ def test_reading_a_prompt_takes_what_is_foretold() -> None:
         network(input_ids=tokens, attention_mask=torch.ones_like(tokens))
     foretold = text_encoder_bytes(config.to_dict(), 512)
     assert live.peak <= foretold <= 2 * live.peak  # transformers 4 takes half as much again as 5
+
+
+@torch.inference_mode()
+def test_a_clip_in_windows_takes_the_memory_of_one_window_however_long_it_is() -> None:
+    network, condition = own(stock(num_attention_heads=8)), Condition(torch.zeros(1, 4, 16))
+
+    class Engine:
+        def use(self, _: str) -> Engine:
+            return self
+
+        def predict(self, latents: Tensor, timestep: float, condition: Condition) -> Tensor:
+            return EXPERT.velocity(network, latents, timestep, condition, torch.float32)
+
+    def taken(frames: int, length: int) -> int:
+        latents, schedule = torch.zeros(1, 16, frames, 8, 10), Schedule((1.0, 0.0), (1000.0,), ("high",))
+        windows = ContextWindows(frames, length, 2, "standard_static", 1, False, "pyramid", False, False)
+        experts = WindowedExperts(Engine(), schedule, windows, WindowProgress(Silent(), 1))
+        with Traffic() as live:
+            experts.use("high").predict(latents, 1000.0, condition)
+        return live.peak
+
+    short, long, whole = taken(11, 5), taken(61, 5), taken(61, 61)
+    velocity_of_the_rest = 4 * 16 * 50 * 80
+    assert long - short <= 1.1 * velocity_of_the_rest
+    assert whole > 4 * long

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from wan_duet.pipelines.plan import FAMILIES
+from wan_duet.pipelines.plan.context_windows import ContextWindows
 from wan_duet.pipelines.request import LocalAbilities, Report, check, parse, t2v_request
 
 A14B, SMALL = FAMILIES["wan2.2-t2v-a14b"], FAMILIES["wan2.2-ti2v-5b"]
@@ -38,7 +39,8 @@ def test_more_frames_than_the_training_had_are_told_with_what_helps() -> None:
 
 def test_windows_and_riflex_are_lossy_by_choice_and_quiet_the_warning() -> None:
     made = report(WINDOW)
-    assert "lossy by choice: windows of 81 frames" in said(made, "local.context_frames")
+    words = said(made, "local.context_frames")
+    assert "lossy by choice: each step draws about 3 windows of 81 frames" in words
     assert not said(made, "num_frames")
     made = report({"riflex": 6})
     assert "lossy by choice: RIFLEx lowers frequency 6" in said(made, "local.riflex")
@@ -100,3 +102,13 @@ def test_there_is_no_step_cache_with_windows() -> None:
     assert "every step is computed with local.context_frames" in said(cached, "acceleration", "adjusted")
     assert cached.require().values["acceleration"] == "none"
     assert report(None, step_cache=True).require().values["acceleration"] == "regular"
+
+
+@pytest.mark.parametrize("schedule", ["standard_static", "batched"])
+def test_check_says_how_many_windows_a_step_has(schedule: str) -> None:
+    for frames, window, overlap in ((161, 81, 30), (241, 81, 0), (97, 33, 28), (121, 81, 16)):
+        local = {"context_frames": window, "context_overlap": overlap, "context_schedule": schedule}
+        made = report(local, frames)
+        windows = ContextWindows.of_values(made.require().values, (frames - 1) // 4 + 1, 4)
+        assert windows is not None
+        assert f"about {len(windows.at(0))} windows" in said(made, "local.context_frames")
