@@ -141,13 +141,15 @@ def test_a_run_is_stopped_between_two_windows() -> None:
 
 
 def test_uniform_windows_count_their_steps_from_the_first_of_a_stage() -> None:
-    windows = replace(WINDOWS, schedule="standard_uniform")
-    engines = Engines()
+    windows, engines = replace(WINDOWS, schedule="standard_uniform"), Engines()
     experts = WindowedExperts(engines, SCHEDULE, windows, WindowProgress(Told(), 1))
     for name, timestep in zip(SCHEDULE.experts, SCHEDULE.timesteps, strict=True):
         experts.use(name).predict(LATENTS, timestep, TEXT)
-    counted = [len(windows.at(step)) for step in (0, 0, 1)]
-    assert len(engines.seen) == sum(counted) == sum(windows.counts(SCHEDULE.experts))
+    drawn = [window for step in (0, 0, 1) for window in windows.at(step)]
+    assert windows.at(0) != windows.at(1)
+    assert len(drawn) == len(engines.seen)
+    for window, (seen, _) in zip(drawn, engines.seen, strict=True):
+        assert torch.equal(seen[:, :, -len(window) :], LATENTS[:, :, list(window)])
 
 
 def test_free_noise_repeats_the_noise_before_in_another_order_and_changes_no_first_window() -> None:
