@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import logging
 import os
 import sys
@@ -27,6 +28,8 @@ settings.register_profile("patient", deadline=None, suppress_health_check=[Healt
 settings.load_profile("patient")
 
 HOST_TESTS = Path(__file__).parent / "host"
+# Optional packages, and what is skipped without them.
+OPTIONAL = {"ray": "fleets of several nodes", "schemathesis": "wan-duet serve by its OpenAPI document"}
 HOST_KEY = pytest.StashKey["Host | str"]()  # the ComfyUI of this run, or why there is none
 
 
@@ -70,6 +73,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if skipped and isinstance(host := look_for_host(), str):
         line = f"HOST TESTS SKIPPED: {len(skipped)} ({host})"
         terminalreporter.write_line(line, yellow=True, bold=True)
+    for package, untested in OPTIONAL.items():
+        if importlib.util.find_spec(package) is None:
+            line = f"{package.upper()} NOT INSTALLED, NOT TESTED: {untested}"
+            terminalreporter.write_line(line, yellow=True, bold=True)
     if "WAN_DUET_REAL_RIFE" not in os.environ:
         line = (
             "REAL RIFE WEIGHTS NOT TESTED: see tests/interpolation/test_real_rife.py; set WAN_DUET_REAL_RIFE"

@@ -20,6 +20,7 @@ from .models_command import rates_file
 from .request_flags import found_in_loras
 from .run_flags import worker_of
 from .terminal import agreed
+from .workers_command import add_joining_flags
 
 if TYPE_CHECKING:
     from ..fleet.batch_rows import NeedsAt
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PLACES", "Places", "add_place_flags", "approve", "open_places"]
 
-PLACES = ("local", "comfy", "fal")
+PLACES = ("local", "comfy", "ray", "fal")
 _FAL_AT_ONCE = 4  # jobs that wait at fal at the same time
 
 
@@ -77,6 +78,7 @@ def add_place_flags(parser: argparse.ArgumentParser) -> None:
         help="a workflow in the API format whose Wan Duet Run Local runs the rows, with its model; default: "
         "Load Model with the name in --model",
     )
+    add_joining_flags(group)
     group.add_argument("--yes", action="store_true", help="do not ask before rows run or are bought")
 
 
@@ -106,7 +108,7 @@ def _count(text: str) -> int:
 @contextmanager
 def open_places(options: argparse.Namespace) -> Iterator[Places]:
     """Yield the workers of --on. Raises RequestError for flags of places that are not named."""
-    if "local" not in options.on and options.workers > 1:
+    if not {"local", "ray"} & set(options.on) and options.workers > 1:
         raise RequestError.of(
             "--workers", f"given with --on {','.join(options.on)}", "add local, or leave it out"
         )
@@ -114,8 +116,12 @@ def open_places(options: argparse.Namespace) -> Iterator[Places]:
         if getattr(options, flag) is not None and "comfy" not in options.on:
             found = f"given with --on {','.join(options.on)}"
             raise RequestError.of(f"--{flag.replace('_', '-')}", found, "add comfy, or leave it out")
-    with _fal(options) as bought:
+    if "ray" not in options.on and (options.address or options.insecure):
+        raise RequestError.of("--address", f"given with --on {','.join(options.on)}", "add ray")
+    with _fal(options) as bought, _fleet(options) as fleet:
         made = [make(options) for place, make in _MAKERS.items() if place in options.on]
+        if "ray" in options.on:
+            made.insert(int("local" in options.on), fleet)  # both have the settings of the model here
         first = made[0] if made else Places([], {})
         yield replace(first, workers=[*(worker for place in made for worker in place.workers), *bought])
 
@@ -184,6 +190,19 @@ def place_of_process(options: argparse.Namespace, index: int) -> LocalPlace:
 
 
 @contextmanager
+def _fleet(options: argparse.Namespace) -> Iterator[Places]:
+    """Yield the slots of a fleet that hold the same model as this machine, which checks the rows."""
+    if "ray" not in options.on:
+        yield Places([], {})
+        return
+    from .ray_places import open_fleet
+
+    place = _here(options)
+    with open_fleet(options, place) as workers:
+        yield Places(workers, place.settings(), place.worker.model.family)
+
+
+@contextmanager
 def _fal(options: argparse.Namespace) -> Iterator[list[Worker]]:
     """Yield what buys rows at fal. All of it shares one account and one journal of purchases."""
     if "fal" not in options.on:
@@ -225,7 +244,7 @@ def _summary(place: str, needs: Sequence[Any], workers: int) -> str:
     memory = [one.memory_bytes for one in needs if one.memory_bytes is not None]
     money = [one.usd for one in needs]
     parts = [f"{place}: {len(needs)} rows"]
-    if place == "local":
+    if place in ("local", "ray"):
         unknown = "time unknown until `wan-duet bench` measures it"
         parts.append(unknown if None in seconds else f"about {duration(sum(seconds) / workers)}")
         parts += [f"{max(memory) / 2**20:,.0f} MiB for the largest"] if memory else []

@@ -32,6 +32,7 @@ from .subcommands import add_command
 from .terminal import quiet_pipes, run_command
 from .train_command import add_train_command
 from .verify_command import add_verify_command
+from .workers_command import add_workers_command
 
 __all__ = ["main"]
 
@@ -79,6 +80,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
     add_serve_command(commands)
     add_train_command(commands)
     add_verify_command(commands)
+    add_workers_command(commands)
     return parser
 
 
