@@ -21,9 +21,9 @@ class WanDuetRequestLocal(io.ComfyNode):
             display_name="Wan Duet Request Local",
             category="Wan Duet/request",
             description="Adds settings to a request that only this machine has: its size in pixels, solver, "
-            "steps of each expert, noise levels, NAG, a negative prompt that acts at guidance scale 1, or "
-            "context windows and RIFLEx for clips longer than the model was trained on. A provider refuses "
-            "such a request.",
+            "steps of each expert, noise levels, guidance and LoRA strengths that change between steps, "
+            "NAG, a negative prompt that acts at guidance scale 1, or context windows and RIFLEx for clips "
+            "longer than the model was trained on. A provider refuses such a request.",
             search_aliases=[
                 "nag",
                 "normalized attention guidance",
@@ -38,6 +38,10 @@ class WanDuetRequestLocal(io.ComfyNode):
                 "long video",
                 "freenoise",
                 "riflex",
+                "phases",
+                "three stages",
+                "guidance schedule",
+                "lora schedule",
             ],
             inputs=[
                 WanRequestSocket.Input("request", tooltip="The request to add the settings to."),

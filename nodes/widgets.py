@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from ..pipelines.errors import RequestError
 from ..pipelines.request import SEED_MAX, FieldRow, field_table, kinds_of, local_row, read_json, read_list
 from ..pipelines.request.image_size import LONGEST_SIDE
+from ..pipelines.request.local_settings import TEXT_FORMS
 
 __all__ = [
     "CUSTOM",
@@ -36,6 +37,7 @@ _CONTROLS = {
     "array<string>": "STRING",
     "array<number>": "STRING",
     "array<StageLoRA>": "STRING",
+    "array<Phase>": "STRING",
     "integer": "INT",
     "number": "FLOAT",
     "boolean": "BOOLEAN",
@@ -97,10 +99,17 @@ def local_chosen(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Convert widget values to settings of `local`. Leaves out those at their defaults."""
     known, rows = local_widgets(), {row.name: row for row in local_row().fields}
     return {
-        name: read_list(f"local.{name}", value) if rows[name].type.startswith("array") else value
+        name: _list(name, value) if rows[name].type.startswith("array") else value
         for name, value in settings.items()
         if value != known[name].default
     }
+
+
+def _list(name: str, text: str) -> Any:
+    """Return the list of a JSON text. A setting that is also read from text keeps it."""
+    if name in TEXT_FORMS and not text.lstrip().startswith("["):
+        return text
+    return read_list(f"local.{name}", text)
 
 
 def sockets_of(row: FieldRow) -> dict[str, str]:

@@ -73,7 +73,11 @@ _STORED = {
     "text_encoder": "umt5.safetensors",
     "precision": "stored",
 }
-_NO_STAR = {"cfg_zero_steps": 1, "loras_per_stage": [{"path": "toy/outlined", "high": 0.5, "low": 0.25}]}
+_NO_STAR = {
+    "cfg_zero_steps": 1,
+    "loras_per_stage": [{"path": "toy/outlined", "high": 0.5, "low": 0.25}],
+    "phases": [{"steps": 1, "loras": [{"path": "toy/outlined", "scale": 0.5}]}, {"steps": 1}],
+}
 
 _WINDOWS = {"context_frames": 20, "context_closed_loop": True, "riflex_frames": 9}
 _WIDE = {"context_frames": 25, "riflex": 4}
@@ -150,6 +154,15 @@ FINDING_KINDS = (
         {},
         "local.loras_per_stage[0].high",
         "made for the low-noise expert (experts says so): give 0 for high, and the strength for low",
+        _NO_STAR,
+        _FILES_SAY,
+    ),
+    FindingKind(
+        "other phase",
+        IMAGE,
+        {},
+        "local.phases[0].loras[0].path",
+        "made for the low-noise expert (experts says so): move it to a phase of that expert",
         _NO_STAR,
         _FILES_SAY,
     ),

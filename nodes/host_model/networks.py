@@ -93,6 +93,9 @@ class ComfyNetworks:
         added = sum(len(after.patches[key]) > len(before.patches.get(key, ())) for key in after.patches)
         return replace(self, experts={**self.experts, expert: after}), added
 
+    def with_network(self, name: str, networks: ComfyNetworks, expert: str) -> ComfyNetworks:
+        return replace(self, experts={**self.experts, name: networks.experts[expert]})
+
     def sockets(self) -> tuple[Any, Any, Any, Any]:
         """Return MODEL, MODEL, CLIP and VAE, each an ExecutionBlocker if it is not connected."""
         found = {**self.experts, "clip": self.clip, "vae": self.vae}

@@ -323,6 +323,7 @@ def _plan_film(
 
 def _memory_estimate(model: WanModel, plan: Plan) -> MemoryEstimate:
     from ..generate.memory_estimate import estimate_memory
+    from ..generate.phase_loras import phase_stand_ins
 
-    shape = at_once(plan.latent_shape, plan.context_windows)
-    return estimate_memory(model, DeviceMemory(), shape, plan.experts[plan.start_step :])
+    shape, networks = at_once(plan.latent_shape, plan.context_windows), plan.networks[plan.start_step :]
+    return estimate_memory(phase_stand_ins(model, plan), DeviceMemory(), shape, networks)

@@ -288,7 +288,9 @@ def found_in_precision(request: WanRequest, model: WanModel | None) -> list[Find
 
 
 def _has_loras(request: WanRequest) -> bool:
-    return bool(getattr(request, "loras", None) or (request.local and request.local.loras_per_stage))
+    local = request.local
+    of_phases = () if local is None else (*local.loras_per_stage, *(one.loras for one in local.phases))
+    return bool(getattr(request, "loras", None) or any(of_phases))
 
 
 def found_in_media(request: WanRequest) -> tuple[list[Finding], MediaFacts]:

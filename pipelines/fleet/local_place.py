@@ -67,7 +67,7 @@ class LocalPlace:
         """Return the bytes that the largest network needs at once."""
         if not isinstance(shot.model, WanModel):
             return 0
-        used = shot.plan.experts[shot.plan.start_step :]
+        used = shot.plan.networks[shot.plan.start_step :]
         shape = at_once(shot.plan.latent_shape, shot.plan.context_windows)
         return estimate_memory(shot.model, self.worker.memory, shape, used).largest.needed_bytes
 

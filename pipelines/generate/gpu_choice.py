@@ -19,4 +19,5 @@ def layout_of_run(model: AnyModel, plan: Plan, ranks: int) -> GpuLayout:
         found = f"{model.name} is a model of ComfyUI, whose patches act in its own process"
         raise RequestError.of("gpus", found, "use Wan Duet Load Model, or one device")
     heads = int(next(iter(model.experts.values())).config.get("num_attention_heads", 40))
-    return choose_layout(ranks, heads, guided=is_guided(plan.guidance, plan.experts[plan.start_step :]))
+    running = slice(plan.start_step, None)
+    return choose_layout(ranks, heads, guided=is_guided(plan.scales[running], plan.experts[running]))

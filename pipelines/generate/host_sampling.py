@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..errors import ModelError
 from ..loading.host_model import HostModel, HostPrompts, HostStage, HostStart
-from ..plan.sigmas import stages_of
+from ..plan.sigmas import stages_of, step_scales
 from ..progress import Progress
 from ..sampling.loop import AfterStep, require_finite, walk
 from ..sampling.noise import noise_sampler
@@ -48,13 +48,18 @@ def sample_on_host(
     draw = noise_sampler(start.latents.shape, start.seed)
     solver = new_solver(sampling.solver, schedule.sigmas, draw)
     progress.begin("sampling", len(schedule), "steps")
-    stages = [_stage(sampling, steps, solver, progress) for _, steps in stages_of(schedule.experts)]
+    scales = step_scales(schedule.experts, sampling.guidance)
+    stages = [
+        _stage(sampling, network, scale, steps, solver, progress)
+        for (network, scale), steps in stages_of(list(zip(schedule.networks, scales, strict=True)))
+    ]
     return model.networks.sample(stages, start, prompts)
 
 
-def _stage(sampling: Sampling, steps: range, solver: Solver, progress: Progress) -> HostStage:
+def _stage(
+    sampling: Sampling, network: str, scale: float, steps: range, solver: Solver, progress: Progress
+) -> HostStage:
     schedule, expert_sigmas = sampling.schedule, sampling.schedule.expert_sigmas
-    expert = schedule.experts[steps.start]
 
     def stage_walk(latents: Tensor, predict: Predict, report: AfterStep) -> Tensor:
         finite: list[Tensor] = []
@@ -76,10 +81,10 @@ def _stage(sampling: Sampling, steps: range, solver: Solver, progress: Progress)
         progress.advance(steps.start + index + 1, lambda: clean)
 
     return HostStage(
-        expert=expert,
+        expert=network,
         sigmas=schedule.sigmas[steps.start : steps.stop + 1],
         expert_sigmas=expert_sigmas[steps.start : steps.stop + 1],
-        guidance=sampling.guidance[expert],
+        guidance=scale,
         pure=steps.start == 0 and schedule.sigmas[0] >= PURE_NOISE_FROM,
         walk=stage_walk,
         report=report,

@@ -146,7 +146,8 @@ def _lossy(run: Run) -> dict[str, Any]:
     """Return what was chosen and changed the result; nothing if nothing did."""
     plan, acting = run.plan, list[str]()
     if plan.extra_guidance is not None:
-        acting += plan.extra_guidance.acting(plan.guidance, plan.experts[plan.start_step :])
+        running = slice(plan.start_step, None)
+        acting += plan.extra_guidance.acting(plan.scales[running], plan.experts[running])
     acting += [name for name in ("context_windows", "riflex") if getattr(plan, name) is not None]
     if any((one.field, one.status) == ("precision", "warning") for one in run.report.findings):
         acting.append("precision_stored")
@@ -304,7 +305,9 @@ def fit_to_share(payload: dict[str, Any], inputs: MediaInputs) -> dict[str, Any]
     names = {field: file.name for field, file in inputs.files.items()}
     payload = {**payload, **{field: name for field, name in names.items() if not _is_hash(payload[field])}}
     if local := payload.get(LOCAL):
-        payload = {**payload, LOCAL: _with_bare_paths(local, "loras_per_stage")}
+        local = _with_bare_paths(local, "loras_per_stage")
+        phases = [_with_bare_paths(phase, "loras") for phase in local.get("phases", ())]
+        payload = {**payload, LOCAL: {**local, "phases": phases} if phases else local}
     return _with_bare_paths(payload, "loras")
 
 

@@ -58,6 +58,7 @@ from .lora_chain import with_loras
 from .lora_findings import attached_remarks, fit_findings, lora_findings
 from .media_inputs import MediaInputs, read_media_inputs
 from .memory_estimate import estimate_host_memory, estimate_memory
+from .phase_loras import with_phase_loras
 from .prepared_run import Run
 from .prompt import expanded_prompt, helpers_record, prompt_conditions, token_counter
 from .recorded_inputs import recorded_inputs
@@ -229,7 +230,7 @@ def checked(
                 raise RequestError.of(name, f"given for {request.task}", fix)
     seed = seed_for_run(request, "local")
     plan = make_plan(resolved, model.family, seed, boundary=model.boundary, max_seconds=max_seconds)
-    model = _with_loras(request, model, lora_sources, progress, allow_partial=allow_partial_loras)
+    model = _with_loras(request, model, plan, lora_sources, progress, allow_partial=allow_partial_loras)
     report = _with_lora_findings(report, request, lora_sources, model)
     threshold = REGULAR if resolved.values.get("acceleration") == "regular" else None
     return Checked(report, plan, model, inputs, threshold)
@@ -261,7 +262,7 @@ def repeat(
     sources = lora_sources or LoraSources(embedded=embedded_loras())
     plain = model = with_lightning(model, recorded.request.task, sources)
     # A partial LoRA was allowed in the first run, and the files must be the same.
-    model = _with_loras(recorded.request, model, sources, progress, allow_partial=True)
+    model = _with_loras(recorded.request, model, recorded.plan, sources, progress, allow_partial=True)
     require_same_files(recorded, model)
     model = replace(model, preferences=recorded.preferences)
     available = interpolators or Interpolators()
@@ -327,7 +328,7 @@ def decide(
         # The choice is for the VAE. The blocks of a speech model have none.
         choices = FloatChoices(kernels=vae.kernels, refused=vae.refused)
     else:
-        steps, cached = plan.experts[plan.start_step :], options["cache_threshold"] is not None
+        steps, cached = plan.networks[plan.start_step :], options["cache_threshold"] is not None
         forward_shape = at_once(plan.latent_shape, plan.context_windows)
         estimate = estimate_memory(model, memory, forward_shape, steps, cached=cached)
         choices = float_choices(model, forward_shape, memory)
@@ -369,13 +370,15 @@ def take_part(run: Run, pose_video: Path | None = None) -> None:
 def _with_loras(
     request: WanRequest,
     model: AnyModel,
+    plan: Plan,
     sources: LoraSources,
     progress: Progress,
     *,
     allow_partial: bool,
 ) -> AnyModel:
     loras = [*(getattr(request, "loras", None) or ()), *stage_loras(request.local)]
-    return with_loras(model, loras, sources, progress, allow_partial=allow_partial)
+    model = with_loras(model, loras, sources, progress, allow_partial=allow_partial)
+    return with_phase_loras(model, request.local, plan, sources, progress, allow_partial=allow_partial)
 
 
 def _with_lora_findings(report: Report, request: WanRequest, sources: LoraSources, model: AnyModel) -> Report:

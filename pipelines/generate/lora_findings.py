@@ -12,6 +12,7 @@ from ..request.base import WanRequest
 from ..request.distilled import distilled_findings
 from ..request.local_settings import LocalSettings
 from ..request.lora_weight import LegacyLoRAWeight, LoRAWeight, NovitaLoRA, place_of
+from ..request.phases import experts_named, moving_loras
 from ..request.report import Finding, Status
 from ..weights.lora.attach import cover, refusal
 from ..weights.lora.coverage import LoraReport, describe_lora
@@ -54,7 +55,7 @@ def lora_findings(request: WanRequest, sources: LoraSources, experts: int = 2) -
     sources: those without downloads leave out LoRAs that are an address or a repository.
     experts: of the model, 1 or 2.
     """
-    opened = _opened(request, sources)
+    opened = _opened(request, sources, experts)
     found = [
         Finding(f"{one.field}.path", "impossible", one.lora.path, None, one.problem)
         for one in opened
@@ -84,7 +85,9 @@ def fit_findings(
     model:         None compares the width of the LoRA with that of `family`.
     allow_partial: a LoRA of which only a part fits is a warning.
     """
-    opened = [one for one in _opened(request, sources) if one.file is not None and one.lora.scale]
+    opened = [
+        one for one in _opened(request, sources, family.experts) if one.file is not None and one.lora.scale
+    ]
     try:
         layouts = _layouts(model) if opened and model is not None else {}
     except ModelError as error:  # a MODEL of ComfyUI that is no plain Wan transformer
@@ -109,16 +112,23 @@ def attached_remarks(reports: Sequence[LoraReport]) -> Iterator[str]:
             )
 
 
-def _opened(request: WanRequest, sources: LoraSources) -> list[_Opened]:
+def _opened(request: WanRequest, sources: LoraSources, experts: int) -> list[_Opened]:
     loras: Sequence[AnyLoRA] = getattr(request, "loras", None) or ()
     local: LocalSettings | None = request.local
     staged = () if local is None else local.loras_per_stage
+    phases = () if local is None else local.phases
+    named = experts_named(phases, experts)
     entries = [
         *((f"loras[{index}]", lora) for index, lora in enumerate(loras)),
         *(
             (f"local.loras_per_stage[{index}]", weight)
             for index, stage in enumerate(staged)
             for weight in stage.weights()
+        ),
+        *(
+            (f"local.{moving.field}", weight)
+            for moving in moving_loras(phases, ())
+            for weight in moving.weights(named[moving.phase or 0])
         ),
     ]
     return [_open(field, lora, sources) for field, lora in entries]
@@ -170,7 +180,12 @@ def _on_other_expert(opened: Sequence[_Opened]) -> Iterator[Finding]:
 def _on_other_stage(opened: Sequence[_Opened]) -> Iterator[Finding]:
     """As `_on_other_expert`, for the LoRAs of `local`, which have a strength for each expert."""
     for one, guess in _guesses(opened):
-        if _is_staged(one) and one.lora.transformer != guess.expert:
+        if not _is_staged(one) or one.lora.transformer == guess.expert:
+            continue
+        if one.field.startswith("local.phases"):
+            reason = f"{_made_for(guess)}: move it to a phase of that expert"
+            yield Finding(f"{one.field}.path", "warning", one.lora.path, one.lora.path, reason)
+        else:
             other, scale = _OTHER[guess.expert], one.lora.scale
             remedy = f"give 0 for {other}, and the strength for {guess.expert}"
             yield Finding(f"{one.field}.{other}", "warning", scale, scale, f"{_made_for(guess)}: {remedy}")

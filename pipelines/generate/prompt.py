@@ -67,7 +67,7 @@ def prompt_conditions(run: Run, prompt: str) -> tuple[Prompts | HostPrompts, tup
 def own_conditions(run: Run, prompt: str) -> tuple[Prompts, tuple[Finding, ...]]:
     """As `prompt_conditions`, for our own engine. A negative prompt is encoded if a step uses it."""
     plan, running = run.plan, run.plan.experts[run.plan.start_step :]
-    guided = any(plan.guidance[expert] != 1 for expert in running)
+    guided = any(scale != 1 for scale in plan.scales[plan.start_step :])
     avoiding = plan.extra_guidance is not None and plan.extra_guidance.nag_on(running)
     # A run that repeats a receipt may have a report that refuses: its prompt expander need not be here again.
     resolved = run.report.resolved

@@ -181,7 +181,7 @@ def _sampled(
         prompts = ranks.from_first(prompts)
     both = None if ranks is None or ranks.pair is None else guidance_pair(ranks.pair)
     noise = initial_noise(inputs.latent_shape, seed).to(device)
-    schedule, guidance = given.sampling.schedule, dict(given.sampling.guidance)
+    schedule, guidance = given.sampling.schedule, given.sampling.guidance
     solver = new_solver(given.sampling.solver, schedule.sigmas, noise_sampler(inputs.latent_shape, seed))
     with given.speaker as speaker:
         extra = given.sampling.extra

@@ -156,7 +156,7 @@ def sample(
         model,
         memory,
         at_once(latents.shape, sampling.windows),
-        schedule.experts,
+        schedule.networks,
         sampling_only=True,
         cached=cache is not None,
         residency=residency,
@@ -203,9 +203,16 @@ def sample(
         if sampling.windows is not None:
             progress = WindowProgress(progress, len(forwards))
             experts = WindowedExperts(experts, schedule, sampling.windows, progress)
-        guidance = dict(sampling.guidance)
         current = denoise(
-            current, schedule, solver, experts, on_device, guidance, progress, sampling.extra, both
+            current,
+            schedule,
+            solver,
+            experts,
+            on_device,
+            sampling.guidance,
+            progress,
+            sampling.extra,
+            both,
         )
     if last > 0:
         current = to_leftover(current, last)

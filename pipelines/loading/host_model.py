@@ -70,8 +70,9 @@ class HostStart:
 
 @dataclass(frozen=True)
 class HostStage:
-    """Consecutive steps on one expert.
+    """Consecutive steps on one network.
 
+    expert:        name of the network: an expert, or one that `with_network` added.
     sigmas:        n + 1 noise levels.
     expert_sigmas: the noise levels that the expert receives: timestep / 1000, which official solvers
     truncate.
@@ -127,6 +128,9 @@ class HostNetworks(Protocol):
 
     def with_lora(self, file: Path, strength: float, expert: str) -> tuple[HostNetworks, int]:
         """These networks with a LoRA, attached by the host, and how many tensors it changes."""
+
+    def with_network(self, name: str, networks: HostNetworks, expert: str) -> HostNetworks:
+        """These networks with one more under a name of its own: an expert of `networks`."""
 
     def record(self) -> dict[str, Any]:
         """For the receipt: class, file and patches of each expert, by name."""

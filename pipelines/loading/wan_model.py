@@ -80,6 +80,7 @@ class WanModel:
     preferences: Preferences = field(default_factory=Preferences)
     prompts: PromptCache = field(default_factory=PromptCache, repr=False, compare=False)
     notes: tuple[str, ...] = ()
+    variants: Mapping[str, Recipe] = field(default_factory=dict, repr=False)
 
     def with_lora(
         self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False
@@ -105,12 +106,14 @@ class WanModel:
 
     def stored_uses(self, device: torch.device) -> dict[str, tuple[StoredUse, ...]]:
         """Return how the layers of each expert compute on `device`; nothing unless `precision` is stored."""
-        return {name: uses for name, (_, uses) in self._computing_on(device).items()}
+        computing = self._computing_on(device)
+        return {name: uses for name, (_, uses) in computing.items() if name in self.experts}
 
     def _computing_on(self, device: torch.device) -> dict[str, tuple[Recipe, tuple[StoredUse, ...]]]:
+        networks = {**self.experts, **self.variants}
         if self.precision != "stored":
-            return {name: (recipe, ()) for name, recipe in self.experts.items()}
-        return {name: computing_as_stored(recipe, device) for name, recipe in self.experts.items()}
+            return {name: (recipe, ()) for name, recipe in networks.items()}
+        return {name: computing_as_stored(recipe, device) for name, recipe in networks.items()}
 
     @property
     def components(self) -> dict[str, Recipe]:

@@ -5,14 +5,14 @@ Both are lossy by choice: they change what is drawn, and they are off until some
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from itertools import chain, takewhile
+from itertools import chain, islice, takewhile
 from typing import Any
 
 from ..request.local_settings import NAG_ALPHA, NAG_TAU, stages_named
 from .context_windows import ContextWindows
-from .sigmas import forwards_of
+from .sigmas import Guidance, forwards_of, step_scales
 
 __all__ = ["ExtraGuidance", "forwards_with", "zeroed_steps"]
 
@@ -38,12 +38,21 @@ class ExtraGuidance:
         """Return whether a step of one of `experts` has NAG."""
         return any(self.nag_scale.get(name, 1.0) != 1 for name in experts)
 
-    def zero_star_on(self, guidance: Mapping[str, float], experts: Sequence[str]) -> bool:
+    def zero_star_on(self, guidance: Guidance, experts: Sequence[str]) -> bool:
         """Return whether a step of one of `experts` has CFG-Zero*; without guidance none has."""
-        return any(name in self.cfg_zero_star and guidance[name] != 1 for name in experts)
+        return any(self._has_zero_star(experts, guidance))
 
-    def acting(self, guidance: Mapping[str, float], experts: Sequence[str]) -> list[str]:
-        """Return the names of what changes a run, for the receipt. guidance: scale per expert."""
+    def _has_zero_star(self, experts: Sequence[str], guidance: Guidance) -> Iterator[bool]:
+        for name, scale in zip(experts, step_scales(experts, guidance), strict=True):
+            yield name in self.cfg_zero_star and scale != 1
+
+    def first_zeroed(self, experts: Sequence[str], guidance: Guidance) -> int:
+        """Return how many of `zero_steps` have CFG-Zero*, from the first of these steps on."""
+        first = islice(self._has_zero_star(experts, guidance), self.zero_steps)
+        return len(list(takewhile(bool, first)))
+
+    def acting(self, guidance: Guidance, experts: Sequence[str]) -> list[str]:
+        """Return the names of what changes a run, for the receipt. guidance: of `experts`, in order."""
         on = {"nag": self.nag_on(experts), "cfg_zero_star": self.zero_star_on(guidance, experts)}
         return [name for name, is_on in on.items() if is_on]
 
@@ -84,27 +93,29 @@ class ExtraGuidance:
         )
 
 
-def zeroed_steps(experts: Sequence[str], guidance: Mapping[str, float], extra: ExtraGuidance | None) -> int:
+def zeroed_steps(experts: Sequence[str], guidance: Guidance, extra: ExtraGuidance | None) -> int:
     """Return how many of these steps, from the first on, have the velocity 0 and make no forward.
 
-    experts: of every step that runs. guidance: scale per expert; without guidance no step is zeroed.
+    experts: of every step that runs. Without guidance no step is zeroed.
     """
-    if extra is None:
-        return 0
-    first = experts[: extra.zero_steps]
-    return len(list(takewhile(lambda name: name in extra.cfg_zero_star and guidance[name] != 1, first)))
+    return 0 if extra is None else extra.first_zeroed(experts, guidance)
 
 
 def forwards_with(
     experts: Sequence[str],
-    guidance: Mapping[str, float],
+    guidance: Guidance,
     extra: ExtraGuidance | None,
     windows: ContextWindows | None = None,
+    networks: Sequence[str] | None = None,
 ) -> tuple[str, ...]:
-    """Return the expert of every forward of these steps, in order. Zeroed steps make none.
+    """Return the network of every forward of these steps, in order. Zeroed steps make none.
 
-    windows: each one takes as many forwards as a step without windows.
+    windows:  each one takes as many forwards as a step without windows.
+    networks: the name of the network of each step; None for that of its expert.
     """
     counts = [1] * len(experts) if windows is None else windows.counts(experts)
-    running = [[name] * count for name, count in zip(experts, counts, strict=True)]
-    return forwards_of([*chain(*running[zeroed_steps(experts, guidance, extra) :])], guidance)
+    zeroed, scales = zeroed_steps(experts, guidance, extra), step_scales(experts, guidance)
+    steps = list(zip(networks or experts, scales, counts, strict=True))
+    return tuple(
+        chain.from_iterable(forwards_of([name] * n, [scale] * n) for name, scale, n in steps[zeroed:])
+    )

@@ -7,11 +7,12 @@ tokens, and exchange them around each self-attention for all tokens of a part of
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import RequestError
+from .sigmas import Guidance, step_scales
 
 __all__ = [
     "GpuLayout",
@@ -48,9 +49,9 @@ class GpuLayout:
         return " x ".join(parts) or "one device"
 
 
-def is_guided(guidance: Mapping[str, float], experts: Sequence[str]) -> bool:
+def is_guided(guidance: Guidance, experts: Sequence[str]) -> bool:
     """Return whether all of these steps need both prompts. experts: of every step. guidance: their scales."""
-    return bool(experts) and all(guidance[name] != 1 for name in experts)
+    return bool(experts) and all(scale != 1 for scale in step_scales(experts, guidance))
 
 
 def choose_layout(ranks: int, heads: int, *, guided: bool) -> GpuLayout:

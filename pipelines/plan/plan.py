@@ -12,10 +12,12 @@ from ..errors import RequestError
 from ..request import SEED_MAX, Resolved
 from ..request.timing import frames_out, generated_frames, output_fps, speech_clip
 from .context_windows import ContextWindows
+from .expert_split import expert_split
 from .extra_guidance import ExtraGuidance, forwards_with
 from .families import Family
+from .phase_schedule import PhaseSchedule, planned_phases
 from .riflex import Riflex
-from .sigmas import DISTILLED, GRIDS, SigmaGrid, experts_of, first_steps, from_sigmas, start_step
+from .sigmas import DISTILLED, GRIDS, SigmaGrid, from_sigmas, start_step, step_scales
 
 __all__ = ["Plan", "make_plan"]
 
@@ -26,6 +28,7 @@ _OPTIONAL: Mapping[str, Any] = {
     "extra_guidance": ExtraGuidance,
     "context_windows": ContextWindows,
     "riflex": Riflex,
+    "phases": PhaseSchedule,
 }
 
 
@@ -44,11 +47,13 @@ class Plan:
     boundary:          None with one expert, and where the request states the steps of the high one.
     sigmas:            n + 1 float32 values. timesteps and experts have n.
     start_step:        the first step that runs. A strength below 1 skips earlier ones.
-    guidance:          {expert: scale}. A scale of 1 needs no forward for the negative prompt.
+    guidance:          {expert: scale}, where `phases` does not say more. A scale of 1 needs no forward for
+                       the negative prompt.
     forwards:          calls of an expert in the whole run.
     interpolator:      "none" if no frames are added.
     tokens:            length of the sequence in an expert, of the largest window if there are several.
     extra_guidance, context_windows, riflex: None if off, and then no key of `as_dict`.
+    phases:            of all steps; None where `experts` and `guidance` say it all, and then no key either.
     size_bytes:        of the latents (float32), of one hidden state in an expert (bfloat16), and of all
                        frames of the file (8 bits per channel).
     """
@@ -88,6 +93,17 @@ class Plan:
     extra_guidance: ExtraGuidance | None = None
     context_windows: ContextWindows | None = None
     riflex: Riflex | None = None
+    phases: PhaseSchedule | None = None
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """The guidance scale of each of `experts`."""
+        return step_scales(self.experts, self.guidance) if self.phases is None else self.phases.scales
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The network of each of `experts`: the expert, or the expert with the LoRAs of a phase."""
+        return self.experts if self.phases is None else self.phases.networks
 
     def expected_seconds(self, seconds_per_forward: float) -> float:
         """Return the time of denoising at a measured rate, in seconds."""
@@ -155,14 +171,13 @@ def make_plan(
     delivered = frames_out(frames, between)
 
     name, grid, chosen_solver = _grid(values, solver, values["num_inference_steps"], values["shift"])
-    boundary = _boundary(family, boundary if values.get("boundary") is None else values["boundary"])
-    experts = experts_of(grid, boundary)
-    if values.get("high_steps") is not None:
-        boundary, experts = None, first_steps(len(experts), values["high_steps"])
+    boundary, experts = expert_split(resolved, family, grid, boundary)
     start = start_step(len(experts), values["strength"])
     guidance: dict[str, float] = {"high": values["guidance_scale"]}
     if family.experts == 2:
         guidance["low"] = values["guidance_scale_2"]
+    phases = planned_phases(request.local, experts, guidance)
+    guidance = phases.plain_guidance(guidance)
     extra, running = ExtraGuidance.of_values(values, tuple(guidance)), experts[start:]
 
     latent_frames = (generated - 1) // stride_t + 1
@@ -192,7 +207,7 @@ def make_plan(
         experts=experts,
         start_step=start,
         guidance=guidance,
-        forwards=len(forwards_with(running, guidance, extra, windows)),
+        forwards=len(forwards_with(running, phases.scales[start:], extra, windows)),
         interpolator=values["interpolator_model"] if between else "none",
         num_interpolated_frames=between,
         frames_out=delivered,
@@ -210,6 +225,7 @@ def make_plan(
         extra_guidance=extra,
         context_windows=windows,
         riflex=Riflex.of_values(values, at_once, stride_t),
+        phases=None if phases.says(experts, guidance) else phases,
     )
     seconds = resolved.media.seconds
     return plan if seconds is None else _until_the_sound_ends(plan, seconds, max_seconds)
@@ -255,13 +271,3 @@ def _grid(
     if values.get("sigmas") is not None:
         return EXPLICIT, from_sigmas(values["sigmas"]), chosen_solver
     return name, make_grid(steps, shift), chosen_solver
-
-
-def _boundary(family: Family, asked: float | None) -> float | None:
-    if asked is None:
-        return family.boundary
-    if family.experts == 1:
-        raise RequestError.of("boundary", f"got {asked}", f"leave it out: {family.name} has one expert")
-    if not 0.0 <= asked <= 1.0:
-        raise RequestError.of("boundary", f"got {asked}", "give 0 (all high) to 1 (all low, or nearly)")
-    return float(asked)

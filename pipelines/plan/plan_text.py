@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from .plan import Plan
+from .sigmas import stages_of
 
 __all__ = ["describe"]
 
@@ -12,17 +15,6 @@ def describe(plan: Plan, *, seconds_per_forward: float | None = None) -> str:
 
     seconds_per_forward: measured for this model and size. None leaves the time out.
     """
-    running = plan.experts[plan.start_step :]
-    parts: list[str] = []
-    for expert in ("high", "low"):
-        steps = running.count(expert)
-        if not steps:
-            continue
-        part = f"{expert}: {steps} {'step' if steps == 1 else 'steps'}"
-        if not parts:
-            first, last = plan.sigmas[plan.start_step], plan.sigmas[plan.start_step + steps - 1]
-            part += f" (sigma {first:.3f}-{last:.3f})"
-        parts.append(part)
     work = f"{plan.forwards} forwards"
     if plan.context_windows is not None:
         work += f" in windows of {plan.context_windows.length} of {plan.context_windows.frames} latent frames"
@@ -36,4 +28,18 @@ def describe(plan: Plan, *, seconds_per_forward: float | None = None) -> str:
         result = f"1 {plan.output} of {plan.width}x{plan.height}"
     if plan.size_assumed:
         result += f" (the size depends on the input; {plan.width}x{plan.height} at 16:9)"
-    return ", ".join([*parts, work, result])
+    return ", ".join([*_stages(plan), work, result])
+
+
+def _stages(plan: Plan) -> Iterator[str]:
+    """Yield the steps of each expert; where the plan has phases, those of each phase with its guidance."""
+    steps = list(zip(plan.networks, plan.scales, strict=True)) if plan.phases else plan.experts
+    first = True
+    for stage, running in stages_of(steps, plan.start_step):
+        count = len(running)
+        name, scale = stage if isinstance(stage, tuple) else (stage, None)
+        text = f"{name}: {count} {'step' if count == 1 else 'steps'}"
+        if first:
+            text += f" (sigma {plan.sigmas[running.start]:.3f}-{plan.sigmas[running.stop - 1]:.3f})"
+        yield text if scale is None else f"{text} at guidance {scale:g}"
+        first = False

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby, pairwise
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from ..request.timing import running_steps
 __all__ = [
     "DISTILLED",
     "GRIDS",
+    "Guidance",
     "SigmaGrid",
     "dmd_grid",
     "dpmpp_grid",
@@ -32,6 +33,7 @@ __all__ = [
     "split",
     "stages_of",
     "start_step",
+    "step_scales",
     "unipc_grid",
 ]
 
@@ -45,6 +47,10 @@ _DMD = (1000, 757, 522)
 # atan(sigma_max); four steps is its maximum.
 _RCM, _RCM_SIGMA_MAX = (1.5, 1.4, 1.0), 80.0
 
+Guidance = Mapping[str, float] | Sequence[float]
+"""The scale of each expert, or of each step."""
+
+Step = TypeVar("Step")
 _Array = npt.NDArray[np.float64]
 
 
@@ -170,9 +176,9 @@ def first_steps(steps: int, high: int) -> tuple[str, ...]:
     return ("high",) * min(high, steps) + ("low",) * max(steps - high, 0)
 
 
-def stages_of(experts: Sequence[str], start: int = 0) -> Iterator[tuple[str, range]]:
+def stages_of(experts: Sequence[Step], start: int = 0) -> Iterator[tuple[Step, range]]:
     """Yield (expert, steps) of each stage from step `start` on. A stage is a run of steps with the same
-    expert.
+    expert, or with whatever else is given for each step.
 
     >>> list(stages_of(("high", "high", "low"), 1))
     [('high', range(1, 2)), ('low', range(2, 3))]
@@ -183,9 +189,15 @@ def stages_of(experts: Sequence[str], start: int = 0) -> Iterator[tuple[str, ran
         start = end
 
 
-def forwards_of(experts: Sequence[str], guidance: Mapping[str, float]) -> tuple[str, ...]:
+def step_scales(experts: Sequence[str], guidance: Guidance) -> tuple[float, ...]:
+    """Return the guidance scale of each of these steps. guidance: per expert, or of each step already."""
+    return tuple(map(guidance.__getitem__, experts) if isinstance(guidance, Mapping) else guidance)
+
+
+def forwards_of(experts: Sequence[str], guidance: Guidance) -> tuple[str, ...]:
     """Return the expert of every forward of these steps, in order. A step with guidance has two forwards."""
-    return tuple(name for name in experts for _ in range(1 if guidance[name] == 1 else 2))
+    scaled = zip(experts, step_scales(experts, guidance), strict=True)
+    return tuple(name for name, scale in scaled for _ in range(1 if scale == 1 else 2))
 
 
 def start_step(steps: int, strength: float) -> int:

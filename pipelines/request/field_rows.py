@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_ori
 from .contracts import DESCRIPTIONS
 from .limits import Limit, Range, dated_limits
 from .local_settings import LocalSettings
+from .step_values import MOVING_VALUE
 from .strict_model import StrictModel
 
 __all__ = [
@@ -51,7 +52,18 @@ MEDIA_LISTS: Mapping[str, str] = {
 USUAL_RATIOS = ("4:3", "3:4", "3:2", "2:3", "21:9")  # of photographs and of cinema
 
 _NAMES: dict[object, str] = {str: "string", int: "integer", float: "number", bool: "boolean"}
-_WANTED = {"string": "text", "integer": "a whole number", "number": "a number", "boolean": "true or false"}
+_MOVING = "number|array<number>|string"  # of `step_values.StepValues`
+_WANTED = {
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+    _MOVING: MOVING_VALUE,
+}
+_LISTS = {
+    "sigmas": "a list of numbers such as [1.0, 0.9, 0.5, 0.0], falling from at most 1 to 0",
+    "guidance": "a list of scales of 0 or more, one for each step, such as [3.5, 3.5, 1.0, 1.0]",
+}
 _UNITS = {"string": " characters", "array": " items"}
 
 
@@ -101,17 +113,17 @@ class FieldRow(NamedTuple):
             return f"a URL, a data URI or a file with {self.media}, or connect {self.media} to the node"
         choices = "" if self.enum is None else "one of " + ", ".join(map(str, self.enum))
         if self.type == "ImageSize|enum":
-            return f"{choices}, or {self._example()}"
+            return f"{choices}, or {self.example()}"
         if choices:
             return choices
         if self.offered and self.type == "string":
             return f"{', '.join(map(str, self.offered))}, or another W:H such as 2.39:1"
         if self.type == "object":
-            return self._example()
+            return self.example()
         if self.type == "array<number>":
-            return "a list of numbers such as [1.0, 0.9, 0.5, 0.0], falling from at most 1 to 0"
+            return _LISTS[self.name]
         if self.type.startswith("array"):
-            return f"a list of objects such as {self._example()}"
+            return f"a list of objects such as {self.example()}"
         text = _WANTED[self.type]
         if self.range is None:
             return text
@@ -122,7 +134,8 @@ class FieldRow(NamedTuple):
         unit = "" if limit.choices else _UNITS.get(self.type.split("<")[0], "")
         return f"at {limit.provider} {limit}{unit}"
 
-    def _example(self) -> str:
+    def example(self) -> str:
+        """Return an object of this field, or of its list."""
         shown = ", ".join(
             f'"{row.name}": {_EXAMPLES[row.name]}' for row in self.fields if row.name in _EXAMPLES
         )
@@ -140,6 +153,9 @@ _EXAMPLES = {
     "return_task_status": '"TASK_STATUS_SUCCEED"',
     "nag_scale": "5.0",
     "high": "1.0",
+    "expert": '"high"',
+    "steps": "4",
+    "guidance": "3.5",
 }
 
 
@@ -205,6 +221,8 @@ def _own_range(metadata: Iterable[Any]) -> Range | None:
 def _type_of(annotation: Any) -> tuple[str, tuple[Any, ...] | None, type[StrictModel] | None]:
     """Return the name of the type, its choices, and the class of its object."""
     arms = [arm for arm in _arms(annotation) if arm is not types.NoneType]
+    if len(arms) == 3:
+        return _MOVING, None, None
     if len(arms) == 2:
         preset, nested = arms
         return f"{nested.contract}|enum", get_args(preset), nested
@@ -213,7 +231,7 @@ def _type_of(annotation: Any) -> tuple[str, tuple[Any, ...] | None, type[StrictM
         choices = get_args(arm)
         return "enum" if isinstance(choices[0], str) else "integer", choices, None
     if get_origin(arm) is tuple:
-        item = get_args(arm)[0]
+        (item,) = _arms(get_args(arm)[0])
         if item in _NAMES:
             return f"array<{_NAMES[item]}>", None, None
         return f"array<{item.contract.split('_')[0]}>", None, item

@@ -10,6 +10,7 @@ from .field_case import FieldCase
 from .image_size import pixels
 from .implied import IMAGE_TASKS
 from .lora_weight import why_not_used
+from .phase_rules import scales_replaced, steps_stated
 from .report import Finding
 from .sizes import choose_size, nearest_size
 from .timing import generated_frames, input_fps, speech_clip
@@ -115,12 +116,11 @@ def _frames_per_second(case: FieldCase) -> Finding:
 def _steps(case: FieldCase) -> Finding:
     if case.value > _MOST_STEPS:
         return case.impossible(f"the models have {_MOST_STEPS} noise levels; give that many steps or fewer")
-    sigmas = None if case.local is None else case.local.sigmas
-    if sigmas is not None and case.value != len(sigmas) - 1:
-        reason = f"local.sigmas has the levels of {len(sigmas) - 1} steps"
-        return case.cannot(
-            len(sigmas) - 1, reason if case.preference else f"{reason}; leave one of the two out"
-        )
+    stated = steps_stated(case.local)
+    if stated is not None and case.value != stated[1]:
+        setting, steps = stated
+        reason = f"{setting} {steps} steps"
+        return case.cannot(steps, reason if case.preference else f"{reason}; leave one of the two out")
     return case.supported("shared by the experts; the boundary of the model splits them")
 
 
@@ -213,6 +213,8 @@ def _acceleration(case: FieldCase) -> Finding:
 
 
 def _guidance_scale(case: FieldCase) -> Finding:
+    if (setting := _scale_replaced(case, "high")) is not None:
+        return setting
     if case.task == "small-fast-video" and case.value != 1:
         return case.cannot(1.0, "FastVideo's weights are distilled with guidance, so none is added; use 1")
     return case.supported("guidance of the first expert, or of the only one")
@@ -221,7 +223,20 @@ def _guidance_scale(case: FieldCase) -> Finding:
 def _guidance_scale_2(case: FieldCase) -> Finding:
     if case.model is not None and case.model.experts == 1:
         return case.cannot(None, f"{case.model.name} has one expert: guidance_scale is used for every step")
+    if (setting := _scale_replaced(case, "low")) is not None:
+        return setting
     return case.supported("guidance of the low expert")
+
+
+def _scale_replaced(case: FieldCase, expert: str) -> Finding | None:
+    """Return the finding for a scale that a setting of `local` has in its place; None if none has."""
+    experts = 2 if case.model is None else case.model.experts
+    setting = scales_replaced(case.local, experts).get(expert)
+    if setting is None:
+        return None
+    if case.preference:
+        return case.supported(f"not used: {setting} has the scale of each step")
+    return case.impossible(f"{setting} has the scale of each step; leave one of the two out")
 
 
 def _interpolator(case: FieldCase) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .lora_weight import why_not_used
+from .phase_rules import impossible_phases
 from .report import Finding
 from .settings_case import SettingsCase
 from .sizes import nearest_size
@@ -20,6 +21,7 @@ def impossible_sampling(case: SettingsCase) -> Iterator[Finding]:
     yield from _solver(case)
     yield from _experts(case)
     yield from _loras(case)
+    yield from impossible_phases(case)
     official = "" if case.family is None else case.family.negative_prompt
     if case.local.negative_preset != "none" and case.values.get("negative_prompt") not in (
         None,

@@ -6,18 +6,21 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from .image_size import LONGEST_SIDE
 from .lora_weight import LoRAWeight, StageLoRA
+from .phases import Phases
 from .prompt_weights import PromptSyntax
+from .step_values import numbers_in_text
 from .strict_model import StrictModel
 from .window_settings import FuseName, ScheduleName
 
 __all__ = [
     "NAG_ALPHA",
     "NAG_TAU",
+    "TEXT_FORMS",
     "LocalSettings",
     "SolverChoice",
     "StageNames",
@@ -32,6 +35,11 @@ NAG_TAU, NAG_ALPHA = 2.5, 0.25  # NAGWanPipeline of ChenDarYen/Normalized-Attent
 _LARGEST_SCALE = 100
 _MOST_FRAMES = 4096  # 1024 positions in time (rope_params of wan/modules/model.py), of four frames each
 _MOST_FREQUENCIES = 22  # of time in a head of 128 numbers: 44 of them, in pairs
+
+TEXT_FORMS = ("phases", "guidance")  # lists that are also read from text
+StepScales = Annotated[
+    tuple[Annotated[float, Field(ge=0)], ...], Field(strict=False), BeforeValidator(numbers_in_text)
+]
 
 
 class LocalSettings(StrictModel):
@@ -70,6 +78,8 @@ class LocalSettings(StrictModel):
     freenoise: bool = True
     riflex: int = Field(0, ge=0, le=_MOST_FREQUENCIES)
     riflex_frames: int | None = Field(None, ge=1, le=_MOST_FRAMES)
+    phases: Phases = ()
+    guidance: StepScales | None = None
 
     @field_validator("sigmas")
     @classmethod
@@ -86,8 +96,9 @@ class LocalSettings(StrictModel):
 
 
 def stage_loras(local: LocalSettings | None) -> list[LoRAWeight]:
-    """Return the LoRAs of `loras_per_stage`, as entries of `loras`."""
-    return [] if local is None else [entry for lora in local.loras_per_stage for entry in lora.weights()]
+    """Return the LoRAs of `loras_per_stage` whose strengths stay, as entries of `loras`."""
+    staying = () if local is None else [lora for lora in local.loras_per_stage if not lora.moves]
+    return [entry for lora in staying for entry in lora.weights()]
 
 
 def stages_named(stages: str, experts: Iterable[str]) -> tuple[str, ...]:

@@ -8,7 +8,8 @@ from typing import Any
 from .field_case import LocalAbilities
 from .local_sampling_rules import impossible_sampling, unexpected_sampling
 from .local_settings import LocalSettings
-from .model_facts import ModelFacts
+from .model_facts import ModelFacts, experts_of
+from .phase_rules import scales_used
 from .report import Finding
 from .settings_case import SettingsCase, second_scale
 from .window_rules import WINDOW_MEANINGS, impossible_windows, unexpected_windows
@@ -49,6 +50,12 @@ SETTING_MEANINGS: Mapping[str, str] = {
     "no prompt that has weights. One without weights is encoded as with plain.",
     "count": "as many runs, one after another, with the model loaded once; each has its file and receipt.",
     **WINDOW_MEANINGS,
+    "phases": "each phase has its expert, steps, guidance and LoRAs; a request with two guidance scales is "
+    "one phase for each expert. Phases without steps share those of their expert. Where the strength of a "
+    "LoRA changes, the weights of that expert are made anew. Impossible for speech, and beside boundary or "
+    "high_steps where the phases state steps.",
+    "guidance": "one scale for each step, in place of both guidance scales. A scale of 1 needs no forward "
+    "for the negative prompt.",
 }
 _GUIDANCE = tuple(name for name in SETTING_MEANINGS if name.startswith(("nag_", "cfg_zero_")))
 _OFF = 1.0
@@ -79,7 +86,7 @@ def settings_findings(
     """
     if local is None:
         return []
-    guidance = _guidance(values, family)
+    guidance = {name: max(scales) for name, scales in scales_used(local, values, experts_of(family)).items()}
     case = SettingsCase(local, task, values, guidance, abilities.own_engine, family)
     refusals = {finding.field: finding for finding in _refusals(case)}
     findings = [
@@ -126,13 +133,6 @@ def avoids_negative_prompt(local: LocalSettings | None) -> bool:
     if local is None or local.nag_negative_prompt is not None:
         return False
     return local.nag_scale != _OFF or second_scale(local) != _OFF
-
-
-def _guidance(values: Mapping[str, Any], family: ModelFacts | None) -> dict[str, float]:
-    first, second = values["guidance_scale"], values.get("guidance_scale_2")
-    if second is None or (family is not None and family.experts == 1):
-        return {"high": first}
-    return {"high": first, "low": second}
 
 
 def _impossible(case: SettingsCase) -> Iterator[Finding]:

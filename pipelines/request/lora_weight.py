@@ -9,6 +9,7 @@ from typing import ClassVar, Literal
 from pydantic import field_validator
 from pydantic_core import PydanticCustomError
 
+from .step_values import OptionalStepValues, StepValues, is_constant, strongest
 from .strict_model import StrictModel
 from .web_address import is_https
 
@@ -16,6 +17,7 @@ __all__ = [
     "LegacyLoRAWeight",
     "LoRAWeight",
     "NovitaLoRA",
+    "PhaseLoRA",
     "Place",
     "StageLoRA",
     "bare_path",
@@ -107,20 +109,38 @@ class StageLoRA(_HasPath):
     contract: ClassVar[str] = "StageLoRA"
 
     weight_name: str | None = None
-    high: float = 1.0
-    low: float | None = None
+    high: StepValues = 1.0
+    low: OptionalStepValues = None
+
+    @property
+    def moves(self) -> bool:
+        """Whether the strength on an expert changes between its steps."""
+        return not (is_constant(self.high) and is_constant(self.low))
 
     def weights(self) -> tuple[LoRAWeight, ...]:
-        """Return it as entries of `loras`: one for both experts, or one for each that it changes."""
-        low = self.high if self.low is None else self.low
+        """Return it as entries of `loras`: one for both experts, or one for each that it changes.
+
+        One that moves has its strongest moment in them.
+        """
+        high = strongest(self.high)
+        low = high if self.low is None else strongest(self.low)
 
         def on(expert: Expert, scale: float) -> LoRAWeight:
             return LoRAWeight(path=self.path, weight_name=self.weight_name, scale=scale, transformer=expert)
 
-        if low == self.high:
+        if low == high:
             return (on("both", low),)
-        pairs: tuple[tuple[Expert, float], ...] = (("high", self.high), ("low", low))
+        pairs: tuple[tuple[Expert, float], ...] = (("high", high), ("low", low))
         return tuple(on(expert, scale) for expert, scale in pairs if scale)
+
+
+class PhaseLoRA(_HasPath):
+    """A LoRA of one phase of a run. It is for this machine alone."""
+
+    contract: ClassVar[str] = "PhaseLoRA"
+
+    weight_name: str | None = None
+    scale: StepValues = 1.0
 
 
 class LegacyLoRAWeight(_LoRA):

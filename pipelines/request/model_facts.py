@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-__all__ = ["ModelFacts"]
+__all__ = ["ModelFacts", "experts_of"]
 
 
 class ModelFacts(Protocol):
@@ -53,3 +53,8 @@ class ModelFacts(Protocol):
 
     def able_to(self, task: str) -> tuple[str, ...]:
         """Return the names of all models that can do `task`."""
+
+
+def experts_of(model: ModelFacts | None) -> int:
+    """Return how many experts a model has; 2 where none is known."""
+    return 2 if model is None else model.experts

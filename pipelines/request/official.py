@@ -33,6 +33,6 @@ def _differing(values: Mapping[str, Any], official: Mapping[str, Any]) -> Iterat
             yield f"{name} {here:g} (official {value:g})"
     if values.get("solver", "auto") not in ("auto", "unipc"):
         yield f"solver {values['solver']} (official unipc)"
-    for name in ("boundary", "high_steps", "sigmas"):
-        if values.get(name) is not None:
+    for name in ("boundary", "high_steps", "sigmas", "phases", "guidance"):
+        if values.get(name) not in (None, []):
             yield f"{name} set"

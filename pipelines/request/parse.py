@@ -17,6 +17,7 @@ from .image_size import LONGEST_SIDE
 from .kinds import KINDS, TRAININGS, class_of, kinds_of, stated_by_alias
 from .lora_weight import LoRAWeight
 from .seeds import SEED_MAX
+from .strict_model import UNREADABLE
 
 __all__ = [
     "no_constant",
@@ -194,10 +195,12 @@ def _problem(item: Any, cls: type[WanRequest]) -> Problem:
         )
     # For a list item that is not an object, `row` is that of the whole list.
     is_item = isinstance(location[-1], int)
-    wanted = "an object with at least a path" if row is None or is_item else row.wanted()
+    wanted = _item_wanted(row) if row is None or is_item else row.wanted()
     if item["type"] == "missing":
         return Problem(field, "missing", f"give {wanted}")
     found = f"got {shown_value(item['input'])}"
+    if item["type"] == UNREADABLE:
+        return Problem(field, found, item["msg"])
     if item["type"] == "blank":
         return Problem(field, found, "write what it should say")
     if item["type"] == "half_character":
@@ -212,6 +215,12 @@ def _problem(item: Any, cls: type[WanRequest]) -> Problem:
     if row is not None and row.enum is not None and isinstance(item["input"], str):
         near = closest(item["input"].strip().lower(), map(str, row.enum))
     return Problem(field, found, f"give {wanted}" + (f"; did you mean {near}?" if near else ""))
+
+
+def _item_wanted(row: FieldRow | None) -> str:
+    if row is None or any(nested.name == "path" for nested in row.fields):
+        return "an object with at least a path"
+    return f"an object such as {row.example()}" if row.fields else "a number"
 
 
 def _location(parts: tuple[int | str, ...]) -> tuple[int | str, ...]:

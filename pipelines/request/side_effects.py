@@ -10,7 +10,8 @@ from .distilled import distilled_findings
 from .field_case import LocalAbilities
 from .limits import dated_limits, why_refused
 from .local_settings_rules import avoids_negative_prompt
-from .model_facts import ModelFacts
+from .model_facts import ModelFacts, experts_of
+from .phase_rules import scales_used
 from .prompt_syntax import Reader, syntax_findings
 from .report import Finding
 from .timing import output_fps, trained_frames
@@ -18,6 +19,7 @@ from .window_rules import frames_at_once
 
 __all__ = ["beyond_training", "side_effects"]
 
+_SCALES = {"high": "guidance_scale", "low": "guidance_scale_2"}
 _FAST_FPS = 120  # most displays and players end here
 _RIFLEX_REACH = 2  # without training, arxiv.org/abs/2502.15894
 _AGAINST_REPEATING = "; local.context_frames draws it in windows, local.riflex keeps it from repeating"
@@ -36,6 +38,8 @@ def side_effects(
     family: of a local run; a provider has its own model.
     """
     here = runner == "local"
+    scales = scales_used(request.local if here else None, used, experts_of(family))
+    used = {**used, **{_SCALES[expert]: max(found) for expert, found in scales.items()}}
     if runner == request.provider:
         yield from _older_limits(request, request.model_dump(mode="json"))
     yield from _fast_file(used)

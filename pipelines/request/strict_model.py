@@ -10,7 +10,9 @@ from pydantic_core import PydanticCustomError
 from .contracts import DESCRIPTIONS
 from .limits import dated_limits
 
-__all__ = ["StrictModel"]
+__all__ = ["UNREADABLE", "StrictModel"]
+
+UNREADABLE = "unreadable"  # the type of an error whose message says what would work
 
 
 def _complete_schema(schema: dict[str, Any], model: type[Any]) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..errors import SamplingError
 from ..plan.extra_guidance import ExtraGuidance, zeroed_steps
+from ..plan.sigmas import Guidance, step_scales
 from ..progress import Progress
 from .engine import Experts, Prompts
 from .guidance import BothVelocities, combined, one_after_the_other, positive_conditions, required_negative
@@ -27,7 +28,7 @@ def denoise(
     solver: Solver,
     experts: Experts,
     prompts: Prompts,
-    guidance: dict[str, float],
+    guidance: Guidance,
     progress: Progress,
     extra: ExtraGuidance | None = None,
     both: BothVelocities | None = None,
@@ -36,7 +37,7 @@ def denoise(
 
     latents:  (B, C, T, H/8, W/8), normalised latent space, float32, at noise level schedule.sigmas[0].
     solver:   new, built from schedule.sigmas.
-    guidance: scale per expert; an expert with scale 1 makes no forward for the negative prompt.
+    guidance: scale per expert, or of each step; at scale 1 there is no forward for the negative prompt.
     extra:    NAG and CFG-Zero*; None for neither.
     both:     predicts for both prompts; None does one after the other.
 
@@ -45,7 +46,8 @@ def denoise(
     """
     progress.begin("sampling", len(schedule), "steps")
     positives = positive_conditions(prompts, extra, schedule.experts)
-    zeroed = zeroed_steps(schedule.experts, guidance, extra)
+    scales = step_scales(schedule.experts, guidance)
+    zeroed = zeroed_steps(schedule.experts, scales, extra)
     both = both or one_after_the_other(progress.check)
     if 0 < len(schedule) <= zeroed:
         raise SamplingError(f"cfg_zero_steps: all {zeroed} steps would leave the noise as it is; give fewer")
@@ -60,7 +62,7 @@ def denoise(
 
     def guided(index: int, latents: Tensor) -> Tensor:
         name, timestep = schedule.experts[index], schedule.timesteps[index]
-        expert, scale = experts.use(name), guidance[name]
+        expert, scale = experts.use(schedule.networks[index]), scales[index]
         if scale == 1:
             return expert.predict(latents, timestep, positives[name])
         found = both(expert, latents, timestep, positives[name], required_negative(prompts, scale))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from ..plan.context_windows import ContextWindows
 from ..plan.extra_guidance import ExtraGuidance, forwards_with
 from ..plan.plan import Plan
 from ..plan.riflex import Riflex
-from ..plan.sigmas import SigmaGrid, experts_of
+from ..plan.sigmas import Guidance, SigmaGrid, experts_of
 
 __all__ = ["Sampling", "Schedule"]
 
@@ -21,11 +20,16 @@ class Schedule:
     sigmas:    n + 1 falling noise levels in [0, 1]; step i goes from sigmas[i] to sigmas[i + 1].
     timesteps: n values in [0, 1000], the input of the expert.
     experts:   n names, "high" or "low".
+    networks:  n names, of an expert or of an expert with the LoRAs of a phase; the experts if left out.
     """
 
     sigmas: tuple[float, ...]
     timesteps: tuple[float, ...]
     experts: tuple[str, ...]
+    networks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "networks", self.networks or self.experts)
 
     def __len__(self) -> int:
         return len(self.timesteps)
@@ -40,7 +44,8 @@ class Schedule:
     def of_plan(cls, plan: Plan) -> Schedule:
         """Return the steps of a plan that are run, without those that a low strength skips."""
         start = plan.start_step
-        return cls(plan.sigmas[start:], plan.timesteps[start:], plan.experts[start:])
+        sigmas, timesteps = plan.sigmas[start:], plan.timesteps[start:]
+        return cls(sigmas, timesteps, plan.experts[start:], plan.networks[start:])
 
     @classmethod
     def of_grid(cls, grid: SigmaGrid, boundary: float | None, start: int = 0) -> Schedule:
@@ -59,11 +64,11 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Sampling:
-    """The steps, the solver, and the guidance of each expert. The other fields are None if off."""
+    """The steps, the solver, and the guidance of each expert or step. The other fields are None if off."""
 
     schedule: Schedule
     solver: str
-    guidance: Mapping[str, float]
+    guidance: Guidance
     extra: ExtraGuidance | None = None
     windows: ContextWindows | None = None
     riflex: Riflex | None = None
@@ -71,9 +76,10 @@ class Sampling:
     @classmethod
     def of_plan(cls, plan: Plan) -> Sampling:
         more = plan.extra_guidance, plan.context_windows, plan.riflex
-        return cls(Schedule.of_plan(plan), plan.solver, plan.guidance, *more)
+        return cls(Schedule.of_plan(plan), plan.solver, plan.scales[plan.start_step :], *more)
 
     @property
     def forwards(self) -> tuple[str, ...]:
-        """The expert of every forward, in order. Steps with the velocity 0 make none."""
-        return forwards_with(self.schedule.experts, self.guidance, self.extra, self.windows)
+        """The network of every forward, in order. Steps with the velocity 0 make none."""
+        schedule = self.schedule
+        return forwards_with(schedule.experts, self.guidance, self.extra, self.windows, schedule.networks)

@@ -48,7 +48,7 @@ class WindowedExperts:
         self, experts: Experts, schedule: Schedule, windows: ContextWindows, progress: WindowProgress
     ) -> None:
         self._experts, self._windows, self._progress = experts, windows, progress
-        steps = zip(schedule.experts, schedule.timesteps, steps_of_stages(schedule.experts), strict=True)
+        steps = zip(schedule.networks, schedule.timesteps, steps_of_stages(schedule.experts), strict=True)
         self._steps: dict[str, dict[float, int]] = {}
         for name, timestep, step in steps:
             # Of two steps at one timestep the first counts, as in ComfyUI.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import pytest
 import torch
@@ -102,6 +103,19 @@ def test_each_stage_is_one_call_and_each_step_one_forward() -> None:
     assert [stage.guidance for stage in networks.stages] == [3.0, 4.0]
     assert networks.asked == [timestep / 1000 for timestep in wanted.schedule.timesteps]
     assert progress.done == list(range(1, 9))
+
+
+def test_a_phase_is_a_stage_of_its_own_and_the_walk_stays_the_same() -> None:
+    wanted, networks = sampling("unipc"), Networks()
+    schedule = wanted.schedule
+    high, scales = schedule.experts.count("high"), (2.0, 1.0, 1.0, *(4.0,) * 5)
+    named = ("high", "high", *("high+1",) * (high - 2), *("low",) * (8 - high))
+    phases = Sampling(replace(schedule, networks=named), wanted.solver, scales)
+    assert torch.allclose(run(networks, phases), run(Networks(), wanted), atol=1e-5)
+    found = [(stage.expert, len(stage.sigmas) - 1, stage.guidance) for stage in networks.stages]
+    expected = [(*one, len(list(same))) for one, same in groupby(zip(named, scales, strict=True))]
+    assert [(name, scale, steps) for name, steps, scale in found] == expected
+    assert networks.asked == [timestep / 1000 for timestep in schedule.timesteps]
 
 
 def test_a_timestep_truncated_to_0_still_gives_a_velocity() -> None:

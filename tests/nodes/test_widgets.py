@@ -179,3 +179,13 @@ def test_reverse_selects_the_lora_contract_and_changes_nothing_else() -> None:
     assert plain.kind == "text-to-video"
     assert reversed_.kind == "text-to-video-lora"
     assert reversed_.payload() == {**plain.payload(), "reverse_video": True}
+
+
+def test_phases_and_guidance_are_text_or_a_json_list() -> None:
+    from wan_duet.nodes.widgets import local_chosen
+
+    assert local_chosen({"phases": "3.5, 1", "guidance": ""}) == {"phases": "3.5, 1"}
+    listed = {"phases": ' [{"guidance": 3.5}]', "guidance": "[3.5, 1]"}
+    assert local_chosen(listed) == {"phases": [{"guidance": 3.5}], "guidance": [3.5, 1]}
+    with pytest.raises(RequestError, match=r"local\.phases: not JSON"):
+        local_chosen({"phases": "[3.5"})

@@ -75,6 +75,8 @@ EVERY_SETTING: dict[str, Any] = {
     "context_frames": 41, "context_overlap": 8, "context_schedule": "looped_uniform", "context_fuse": "flat",
     "context_stride": 2, "context_closed_loop": True, "context_retain_first": True, "freenoise": False,
     "riflex": 6, "riflex_frames": 121,
+    "phases": [{"expert": "high", "steps": 2, "guidance": 3.5, "loras": [{"path": "a.safetensors"}]}],
+    "guidance": [3.5, 1.0],
 }  # fmt: skip
 
 
@@ -121,6 +123,8 @@ VALUES: dict[str, Any] = {
     "context_fuse": st.sampled_from(get_args(FuseName)), "context_stride": st.integers(1, 4),
     "context_closed_loop": st.booleans(), "context_retain_first": st.booleans(), "freenoise": st.booleans(),
     "riflex": st.integers(0, 22), "riflex_frames": st.integers(1, 400),
+    "phases": st.sampled_from(["", "3.5, 1", "high 2: 1, low 3: 1", "2: 1"]),
+    "guidance": st.lists(st.sampled_from([1.0, 3.5]), min_size=1, max_size=5),
 }  # fmt: skip
 
 
@@ -133,6 +137,8 @@ PLANNED = {
     "sigmas",
     "context_frames",
     "riflex",
+    "phases",
+    "guidance",
 }  # what changes a plan
 
 
