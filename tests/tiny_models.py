@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import tiny_files
+from smaller import smaller
 from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from tools.train_embedded.networks import new_expert
@@ -53,7 +53,7 @@ def make_model(family: str, folder: Path, *, name: str = "model") -> WanModel:
         image_encoder=make_image_encoder(folder / "image_encoder"),
     )
     assert model.family.name == family
-    return _smaller(model)
+    return smaller(model)
 
 
 def make_image_encoder(folder: Path) -> Path:
@@ -67,12 +67,6 @@ def make_image_encoder(folder: Path) -> Path:
     tiny_files.save(folder / "model.safetensors", named)
     (folder / "config.json").write_text(json.dumps(config.to_dict()))
     return folder
-
-
-def _smaller(model: WanModel) -> WanModel:
-    family = model.family
-    sizes = {tier: dict.fromkeys(shapes, (32, 32)) for tier, shapes in family.sizes.items()}
-    return replace(model, family=replace(family, sizes=sizes))
 
 
 def make_toy_image(folder: Path) -> Path:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_companions as tiny
+from smaller import smaller
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import ModelError, RequestError, SafetyError
@@ -31,7 +32,7 @@ IMAGE = {"prompt": PROMPT, "num_inference_steps": 2, "seed": 1}
 
 @pytest.fixture(scope="module")
 def toy() -> WanModel:
-    return load_model("toy")
+    return smaller(load_model("toy"))
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from smaller import smaller
 from tiny_models import make_model
 
 from wan_duet.pipelines.device.memory import DeviceMemory
@@ -36,7 +37,7 @@ NAG = {"nag_scale": 8.0}
 
 @pytest.fixture(scope="module")
 def toy() -> WanModel:
-    return load_model("toy")
+    return smaller(load_model("toy"))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from smaller import smaller
 from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory
@@ -62,7 +63,9 @@ class Watched(Silent):
 @pytest.fixture(scope="module")
 def make() -> Make:
     """Runs a request on the embedded models."""
-    models = {"model": load_model("toy"), "image_model": load_model("toy-image")}
+    models = {
+        name: smaller(load_model(toy)) for name, toy in (("model", "toy"), ("image_model", "toy-image"))
+    }
 
     def made(
         kind: str,

@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from smaller import smaller
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.generate.kept_latents import KeptLatents, Sampled
@@ -36,7 +37,7 @@ Make = Callable[..., Result]
 
 @pytest.fixture(scope="module")
 def toy() -> WanModel:
-    return load_model("toy")
+    return smaller(load_model("toy"))
 
 
 @pytest.fixture(scope="module")

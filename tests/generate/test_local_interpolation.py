@@ -10,6 +10,7 @@ from typing import Any
 import frame_nets
 import pytest
 from safetensors.torch import save_file
+from smaller import smaller
 
 from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.device.memory import DeviceMemory
@@ -29,7 +30,7 @@ RIFE = {**REQUEST, "guidance_scale_2": 1, "interpolator_model": "rife", "num_int
 
 @pytest.fixture(scope="module")
 def toy() -> WanModel:
-    return load_model("toy")
+    return smaller(load_model("toy"))
 
 
 @pytest.fixture(scope="module")

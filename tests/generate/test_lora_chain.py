@@ -10,6 +10,7 @@ import httpx
 import pytest
 import torch
 from safetensors.torch import save
+from smaller import smaller
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.download.downloads import Downloads
@@ -33,7 +34,7 @@ ADDRESS = "https://files.example/style.safetensors?X-Signature=s3cret"
 
 @pytest.fixture(scope="module")
 def toy() -> WanModel:
-    return load_model("toy")
+    return smaller(load_model("toy"))
 
 
 @pytest.fixture(scope="module")

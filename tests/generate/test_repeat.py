@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from smaller import smaller
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import RequestError, SamplingError
@@ -26,7 +27,7 @@ from wan_duet.pipelines.video.output import sidecar
 
 @pytest.fixture(scope="module")
 def toy_image() -> WanModel:
-    return load_model("toy-image")
+    return smaller(load_model("toy-image"))
 
 
 @pytest.fixture(autouse=True)

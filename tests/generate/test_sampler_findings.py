@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from smaller import smaller
 
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.generate.sampler_findings import sampler_findings
@@ -19,7 +20,7 @@ GUIDED = {"guidance_scale": 3.5, "guidance_scale_2": 4.0}
 
 @pytest.fixture(scope="module")
 def toy() -> WanModel:
-    return load_model("toy")
+    return smaller(load_model("toy"))
 
 
 def said(model: WanModel, steps: int = 4, frames: int = 5, **guidance: float) -> list[str]:

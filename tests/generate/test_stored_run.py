@@ -13,6 +13,7 @@ import tiny_files as tiny
 import torch
 from diffusers import AutoencoderKLWan
 from PIL import Image
+from smaller import smaller
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
@@ -44,7 +45,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="module")
 def toy() -> WanModel:
-    return load_model("toy")
+    return smaller(load_model("toy"))
 
 
 def stored_as(model: WanModel, kind: str, folder: Path) -> WanModel:

@@ -68,7 +68,7 @@ def write_clip(
         audio = output.add_stream(audio_codec, rate=RATE, layout="mono")
         for t in times:
             at = t + picture_from
-            frame = av.VideoFrame.from_ndarray(_picture(at), format="gray").reformat(format="yuv420p")
+            frame = av.VideoFrame.from_ndarray(_picture(at), format="yuv420p")
             frame.pts, frame.time_base = round(at / ticks), ticks
             output.mux(video.encode(frame))
         output.mux(video.encode(None))
@@ -82,7 +82,12 @@ def write_clip(
 
 
 def _picture(at: float) -> np.ndarray:
-    return np.full(_SIDES[::-1], 235 if _lit(np.array(at + 1e-6)) else 16, np.uint8)
+    """Return white or black as yuv420p: the luma, and below it the chroma, as PyAV takes it."""
+    width, height = _SIDES
+    level = 235 if _lit(np.array(at + 1e-6)) else 16
+    return np.full(
+        (height * 3 // 2, width), np.repeat([level, 128], [height, height // 2])[:, None], np.uint8
+    )
 
 
 def _lit(clock: np.ndarray) -> np.ndarray:
@@ -100,19 +105,25 @@ class Seen:
 
 def look(path: Path) -> Seen:
     with av.open(str(path)) as file:
-        frames = [(_time(frame), frame.to_ndarray(format="gray").mean()) for frame in file.decode(video=0)]
+        frames = [(_time(frame), _luma(frame)) for frame in file.decode(video=0)]
     with av.open(str(path)) as file:
         sound = file.streams.audio[0]
         loud = [
-            float(frame.pts * frame.time_base) + place / sound.rate
+            _time(frame) + np.flatnonzero(np.abs(frame.to_ndarray()).max(0) > 0.1) / sound.rate
             for frame in file.decode(sound)
-            for place in np.flatnonzero(np.abs(frame.to_ndarray()).max(0) > 0.1)
         ]
-    return Seen(_onsets([t for t, grey in frames if grey > 128]), _onsets(loud), len(frames))
+    beeps = np.concatenate(loud).tolist()
+    return Seen(_onsets([t for t, grey in frames if grey > 128]), _onsets(beeps), len(frames))
 
 
-def _time(frame: av.VideoFrame) -> float:
+def _time(frame: av.VideoFrame | av.AudioFrame) -> float:
     return float(frame.pts * frame.time_base)
+
+
+def _luma(frame: av.VideoFrame) -> float:
+    """Return the mean of the first plane. A conversion would start threads for each frame."""
+    plane = frame.planes[0]
+    return float(np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, : frame.width].mean())
 
 
 def _onsets(times: list[float]) -> list[float]:
