@@ -40,7 +40,8 @@ TORCH = "torch==2.13.0"
 ROOM = "11 GB on Linux, of which 5.5 GB stay in .venv; about 2 GB elsewhere"
 
 # Tests of one file stay together: what a file shares, a running ComfyUI above all, is then made once.
-PYTEST = ["-m", "pytest", "-n", "auto", "--dist", "loadfile"]
+# tests/conftest.py says which files begin.
+PYTEST = ["-m", "pytest", "-n", "auto", "--dist", "loadfile", "--no-loadscope-reorder"]
 
 EXTRAS = {"demo": [], "test": ["dev", "test"]}
 

@@ -27,7 +27,28 @@ from .windows import rules
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("patient")
 
-HOST_TESTS = Path(__file__).parent / "host"
+HERE = Path(__file__).parent
+HOST_TESTS = HERE / "host"
+# Longest first: a long file that began last would keep one process busy while the others have nothing to do.
+LONGEST = (
+    "host/test_browser.py",
+    "host/core/test_patches.py",
+    "host/core/test_host_kinds.py",
+    "host/test_template_runs.py",
+    "host/test_workflows.py",
+    "embedded/test_embedded.py",
+    "remote/test_http_answers.py",
+    "cli/test_commands.py",
+    "video/test_time_and_sound.py",
+    "generate/test_local_run.py",
+    "remote/test_fault_matrix.py",
+    "generate/test_extra_guidance.py",
+    "cli/test_findings.py",
+    "golden/test_speech.py",
+    "embedded/test_embedded_image.py",
+    "cli/test_batch_command.py",
+    "cli/test_demo.py",
+)
 # Optional packages, and what is skipped without them.
 OPTIONAL = {"ray": "fleets of several nodes", "schemathesis": "wan-duet serve by its OpenAPI document"}
 HOST_KEY = pytest.StashKey["Host | str"]()  # the ComfyUI of this run, or why there is none
@@ -43,6 +64,7 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    longest_first(items)
     needing = [item for item in items if HOST_TESTS in item.path.parents]
     if not needing:
         return
@@ -57,6 +79,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         item.add_marker(pytest.mark.host)
         if isinstance(host, str):
             item.add_marker(pytest.mark.skip(reason=host))
+
+
+def longest_first(items: list[pytest.Item]) -> None:
+    places = {HERE / file: place for place, file in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path, len(places)))  # all others stay in their order
 
 
 @pytest.hookimpl(optionalhook=True)  # there is none without xdist
