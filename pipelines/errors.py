@@ -26,6 +26,7 @@
     │   └── HostGoneError     it does not answer, or broke the connection
     ├── ServiceError      `wan-duet serve` does not do what a client asks
     └── WorkerLostError   what carried out a row of a batch ended or went silent; the row did not fail
+        └── WorkerAbsentError    it could not be reached, so the row was not begun
 
 Each message names the field or file, what was found, and what would work. An interruption by the user is not
 an error: the host's own exception (often a BaseException) passes through unchanged.
@@ -65,6 +66,7 @@ __all__ = [
     "SpendingError",
     "UnreachableError",
     "WanDuetError",
+    "WorkerAbsentError",
     "WorkerLostError",
     "is_out_of_memory",
 ]
@@ -132,6 +134,10 @@ class HostGoneError(HostError):
 
 class WorkerLostError(WanDuetError):
     """What carried out a row of a batch ended or went silent. The row itself did not fail."""
+
+
+class WorkerAbsentError(WorkerLostError):
+    """What should carry out a row could not be reached, so the row was not begun."""
 
 
 class ServiceError(WanDuetError):

@@ -12,7 +12,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import HostError, HostGoneError, ModelError, RequestError, WorkerLostError
+from ..errors import (
+    HostError,
+    HostGoneError,
+    ModelError,
+    RequestError,
+    WorkerAbsentError,
+    WorkerLostError,
+)
 from ..headless.client import ComfyClient, OutputFile, Workflow, WorkflowResult
 from ..request.base import WanRequest
 from ..request.check import check
@@ -58,12 +65,15 @@ class ComfyPlace:
         return Needs(float(asked.get("num_frames") or 1) * float(asked.get("num_inference_steps") or 1))
 
     def make(self, task: Task) -> MadeFile:
-        try:
-            with self._connect(self._url) as client:
-                workflow = self._job(client, task)
-                return _fetched(client, self._followed(client, workflow, task), task)
-        except HostGoneError as error:
-            raise WorkerLostError(str(error)) from error
+        with self._connect(self._url) as client:
+            try:
+                prompt_id = client.queue(self._job(client, task))
+            except HostGoneError as error:
+                raise WorkerAbsentError(str(error)) from error
+            try:
+                return _fetched(client, self._followed(client, prompt_id, task), task)
+            except HostGoneError as error:
+                raise WorkerLostError(str(error)) from error
 
     def close(self) -> None:
         self._closed.set()
@@ -72,9 +82,8 @@ class ComfyPlace:
         workflow = self._workflow or _with_model(client.get("/object_info/WanDuetLoadModel"), self._model)
         return workflow_of(workflow, _uploaded(client, task.request), f"{task.name}-{task.attempt}")
 
-    def _followed(self, client: ComfyClient, workflow: Workflow, task: Task) -> WorkflowResult:
+    def _followed(self, client: ComfyClient, prompt_id: str, task: Task) -> WorkflowResult:
         """Wait for the job. Each answer of the ComfyUI extends the lease."""
-        prompt_id = client.queue(workflow)
         try:
             while (job := client.job(prompt_id)) is None:
                 task.beat()

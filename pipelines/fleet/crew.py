@@ -226,7 +226,7 @@ class Crew:
 
     def _record(self, row: JournalRow, cause: Cause, error: str, seconds: float, *, again: bool) -> None:
         """Record a failed attempt. again: its row waits for another one; else it has failed."""
-        if cause == "lost":
+        if cause in ("lost", "absent"):
             self._last_loss = error
         try:
             if again:

@@ -12,26 +12,29 @@ from ..errors import (
     RefusedError,
     SpendingError,
     WanDuetError,
+    WorkerAbsentError,
     WorkerLostError,
     is_out_of_memory,
 )
 
 __all__ = ["REMEDIES", "Cause", "FailedAttemptError", "Remedy", "cause_of"]
 
-Cause = Literal["out of memory", "lost", "refused", "failed"]
+Cause = Literal["out of memory", "lost", "absent", "refused", "failed"]
 
 
 @dataclass(frozen=True)
 class Remedy:
     """What helps against a cause.
 
-    attempts:  at most so many of one row in one run end with this cause; then the row has failed.
+    attempts:  at most so many of one row in one run end with this cause; then the row has failed. None: any.
+    loses:     the worker gets no rows for a while.
     smaller:   the next attempt keeps less of the model on the device.
     elsewhere: from which attempt on the row avoids the workers that had it, if there are others. 0: never.
     leaves:    the row can no longer run at that place, only at others.
     """
 
-    attempts: int
+    attempts: int | None
+    loses: bool = False
     smaller: bool = False
     elsewhere: int = 0
     leaves: bool = False
@@ -39,8 +42,9 @@ class Remedy:
 
 REMEDIES: Mapping[Cause, Remedy] = {
     "out of memory": Remedy(attempts=3, smaller=True, elsewhere=2),
-    "lost": Remedy(attempts=5, elsewhere=1),
-    "refused": Remedy(attempts=9, leaves=True),  # by a provider, or the user's limits: nothing was bought
+    "lost": Remedy(attempts=5, loses=True, elsewhere=1),
+    "absent": Remedy(attempts=None, loses=True, elsewhere=1),  # the row was not begun
+    "refused": Remedy(attempts=None, leaves=True),  # by a provider, or the user's limits: nothing was bought
     "failed": Remedy(attempts=1),  # a wrong request, a missing file, a full disk: the same again everywhere
 }
 
@@ -57,7 +61,9 @@ def cause_of(error: BaseException) -> Cause | None:
     """Return why an attempt failed. None: the user's stop or a fault of this program, which end the batch."""
     if isinstance(error, FailedAttemptError):
         return error.cause
-    if isinstance(error, (WorkerLostError, NotAcceptedError)):  # the second: nothing was bought
+    if isinstance(error, (WorkerAbsentError, NotAcceptedError)):  # the second: nothing was bought
+        return "absent"
+    if isinstance(error, WorkerLostError):
         return "lost"
     if isinstance(error, (RefusedError, SpendingError)):
         return "refused"

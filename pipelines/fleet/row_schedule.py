@@ -14,7 +14,7 @@ from .retries import REMEDIES, Cause
 
 __all__ = ["Lease", "OpenRow", "RowSchedule"]
 
-_MOST_LOSSES = 5  # in a row, then a worker gets no more rows
+_MOST_LOSSES = 8  # one after another, for two minutes; then a worker gets no more rows
 _LONGEST_REST_S = 30.0
 
 
@@ -169,17 +169,17 @@ class RowSchedule:
         row = self.drop(worker, number, attempt)
         if row is None:
             return False
-        if cause == "lost":
+        remedy = REMEDIES[cause]
+        if remedy.loses:
             known.losses, known.key = losses + 1, None
             known.rests_until = now + min(_LONGEST_REST_S, 2.0**losses)
-        remedy = REMEDIES[cause]
         row.causes[cause] += 1
         row.smaller += remedy.smaller
         if remedy.elsewhere and row.causes[cause] >= remedy.elsewhere:
             row.avoids.add(worker)
         if remedy.leaves:
             row.places -= {known.place}
-        if row.causes[cause] >= remedy.attempts or not row.places:
+        if not row.places or (remedy.attempts is not None and row.causes[cause] >= remedy.attempts):
             return False
         self._waiting[row.number] = row
         return True

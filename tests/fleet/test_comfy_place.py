@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from wan_duet.pipelines.errors import ModelError, RequestError, WorkerLostError
+from wan_duet.pipelines.errors import ModelError, RequestError, WorkerAbsentError, WorkerLostError
 from wan_duet.pipelines.fleet.comfy_addresses import comfy_addresses, require_address
 from wan_duet.pipelines.fleet.comfy_place import ComfyPlace, require_runner, workflow_of
 from wan_duet.pipelines.fleet.retries import FailedAttemptError
@@ -143,7 +143,7 @@ def test_a_comfyui_that_was_restarted_has_lost_the_row(tmp_path: Path, comfyui: 
 
 
 def test_a_comfyui_that_does_not_answer_is_lost(tmp_path: Path) -> None:
-    with pytest.raises(WorkerLostError, match="does not answer"):
+    with pytest.raises(WorkerAbsentError, match="does not answer"):
         ComfyPlace("http://127.0.0.1:9", "toy").make(task(tmp_path))
 
 

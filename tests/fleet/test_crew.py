@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from wan_duet.pipelines.errors import MediaError, WorkerLostError
+from wan_duet.pipelines.errors import MediaError, WorkerAbsentError, WorkerLostError
 from wan_duet.pipelines.fleet.batch_run import BatchResult
 from wan_duet.pipelines.fleet.retries import FailedAttemptError
 from wan_duet.pipelines.fleet.row_journal import JournalRow, RowJournal
@@ -136,7 +136,7 @@ def test_the_rows_of_a_dead_worker_go_elsewhere(tmp_path: Path, out: Path) -> No
 
 def test_a_batch_without_workers_says_so_and_keeps_its_rows(tmp_path: Path, out: Path) -> None:
     def dies(task: Task) -> None:
-        raise WorkerLostError("it ended")
+        raise WorkerAbsentError("it ended")
 
     clock = Clock()
     watched = Watched(at=lambda _: setattr(clock, "now", clock.now + 100))

@@ -17,6 +17,7 @@ from wan_duet.pipelines.errors import (
     RefusedError,
     RequestError,
     SpendingError,
+    WorkerAbsentError,
     WorkerLostError,
 )
 from wan_duet.pipelines.fleet.retries import REMEDIES, Cause, FailedAttemptError, cause_of
@@ -159,6 +160,13 @@ def test_what_a_place_refuses_runs_at_another_one_or_fails() -> None:
     assert not made.retry("local", 1, 1, "refused", 0)
 
 
+def test_a_row_that_was_not_begun_does_not_fail() -> None:
+    made = schedule(rows(("", 1, "")), workers=2)
+    for worker in ("w1", "w2") * 6:
+        take(made, worker, now=1000)
+        assert made.retry(worker, 1, 1, "absent", -1000)
+
+
 def test_a_wrong_request_is_not_tried_again() -> None:
     made = schedule(rows(("", 1, "")), workers=2)
     take(made)
@@ -168,7 +176,7 @@ def test_a_wrong_request_is_not_tried_again() -> None:
 
 def test_a_worker_that_is_always_lost_gets_no_more_rows() -> None:
     made = schedule(rows(*[("", 1, "")] * 9))
-    for _ in range(5):
+    for _ in range(8):
         number = take(made, now=1000)
         made.retry("w1", number, 1, "lost", -1000)
     assert made.is_given_up("w1")
@@ -182,7 +190,8 @@ def test_a_worker_that_is_always_lost_gets_no_more_rows() -> None:
         (MediaError("a disk"), "failed"),
         (OSError(28, "No space left on device"), "failed"),
         (WorkerLostError("it ended"), "lost"),
-        (NotAcceptedError("busy", provider="fal"), "lost"),
+        (WorkerAbsentError("no answer"), "absent"),
+        (NotAcceptedError("busy", provider="fal"), "absent"),
         (SpendingError("the limit", provider="fal"), "refused"),
         (RefusedError("no", provider="fal"), "refused"),
         (AmbiguousError("nobody knows", provider="fal"), "failed"),

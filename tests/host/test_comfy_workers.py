@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -31,6 +32,11 @@ ROWS, KILLS = (100, 6) if LONG else (6, 1)
 def two(comfyui: Host) -> Iterator[list[HeadlessComfyUI]]:
     with ExitStack() as stack:
         yield [stack.enter_context(HeadlessComfyUI(comfyui, start_timeout_s=900)) for _ in range(2)]
+
+
+def again(command: list[str], dead: HeadlessComfyUI) -> subprocess.Popen[bytes]:
+    """Start a ComfyUI that was killed, on the folders that it had. It is killed by the test."""
+    return subprocess.Popen(command, cwd=dead.host.path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 class Watched:
@@ -71,12 +77,13 @@ def test_a_dead_comfyui_costs_its_rows_time_only(tmp_path: Path, two: list[Headl
     def kill() -> None:
         while not any(row.state == "done" and row.place == f"comfy {first.url}" for row in watched.told):
             time.sleep(0.1)
+        pid = first.pid
         for number in range(KILLS):
-            os.kill(first.pid, signal.SIGKILL)
-            if number < KILLS - 1:
-                first.stop()
-                first.__enter__()
-                time.sleep(10)
+            command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
+            os.kill(pid, signal.SIGKILL)
+            if number < KILLS - 1:  # the same address comes back, with an empty queue
+                pid = again(command, first).pid
+                time.sleep(60)
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
