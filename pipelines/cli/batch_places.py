@@ -105,25 +105,37 @@ def _count(text: str) -> int:
     return int(text)
 
 
+_HERE = (
+    *("precision", "device", "residency", "attention", "kernels", "compile", "as_requested"),
+    *("ignore_memory", "allow_partial_loras", "pose_video", "max_seconds"),
+    *("prompt_expander", "safety_checker"),
+)
+
+
 @contextmanager
 def open_places(options: argparse.Namespace) -> Iterator[Places]:
     """Yield the workers of --on. Raises RequestError for flags of places that are not named."""
-    if not {"local", "ray"} & set(options.on) and options.workers > 1:
-        raise RequestError.of(
-            "--workers", f"given with --on {','.join(options.on)}", "add local, or leave it out"
-        )
-    for flag in ("comfy", "comfy_workflow"):
-        if getattr(options, flag) is not None and "comfy" not in options.on:
-            found = f"given with --on {','.join(options.on)}"
-            raise RequestError.of(f"--{flag.replace('_', '-')}", found, "add comfy, or leave it out")
-    if "ray" not in options.on and (options.address or options.insecure):
-        raise RequestError.of("--address", f"given with --on {','.join(options.on)}", "add ray")
+    if not {"local", "ray"} & set(options.on):
+        given = [name for name in _HERE if getattr(options, name)]
+        _refuse(options, ["workers", *given] if options.workers > 1 else given, "local")
+    if "comfy" not in options.on:
+        _refuse(options, [name for name in ("comfy", "comfy_workflow") if getattr(options, name)], "comfy")
+    if "ray" not in options.on:
+        _refuse(options, [name for name in ("address", "insecure") if getattr(options, name)], "ray")
     with _fal(options) as bought, _fleet(options) as fleet:
         made = [make(options) for place, make in _MAKERS.items() if place in options.on]
         if "ray" in options.on:
             made.insert(int("local" in options.on), fleet)  # both have the settings of the model here
         first = made[0] if made else Places([], {})
         yield replace(first, workers=[*(worker for place in made for worker in place.workers), *bought])
+
+
+def _refuse(options: argparse.Namespace, names: Sequence[str], place: str) -> None:
+    """Raise RequestError if flags of a place are given, which is not among those of --on."""
+    if names:
+        flags = ", ".join("--" + name.replace("_", "-") for name in names)
+        found = f"given with --on {','.join(options.on)}"
+        raise RequestError.of(flags, found, f"add {place} to --on, or leave it out")
 
 
 def _local(options: argparse.Namespace) -> Places:

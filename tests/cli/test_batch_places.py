@@ -110,6 +110,9 @@ def test_two_processes_share_the_rows_of_one_model(
     ("flags", "said"),
     [
         (["--on", "fal", "--workers", "2"], "--workers: given with --on fal"),
+        (["--on", "fal", "--precision", "fp32", "--compile"], "--precision, --compile: given with --on fal"),
+        (["--comfy", "http://a"], "--comfy: given with --on local"),
+        (["--on", "comfy", "--comfy", "a:8188"], "give addresses such as http://127.0.0.1:8188"),
         (["--on", "mars"], "'mars' is not a place"),
         (["--workers", "0"], "'0' is not a number of workers"),
     ],
