@@ -39,6 +39,7 @@ LONGEST = (
     "embedded/test_embedded.py",
     "remote/test_http_answers.py",
     "cli/test_commands.py",
+    "train_embedded/test_training.py",
     "video/test_time_and_sound.py",
     "generate/test_local_run.py",
     "remote/test_fault_matrix.py",

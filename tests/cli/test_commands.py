@@ -28,9 +28,9 @@ REQUEST = {
     "num_frames": 17,
     "num_inference_steps": 2,
     "seed": 7,
-    "aspect_ratio": "1:1",
     "interpolator_model": "none",
 }
+SMALL = {"local": {"width": 32, "height": 32}}  # for runs: most of their time goes by the area
 
 Write = Callable[..., str]
 
@@ -50,7 +50,7 @@ def receipt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The receipt of a run, to be changed in a copy."""
     folder = tmp_path_factory.mktemp("receipt")
     asked, out = folder / "request.json", folder / "a.mp4"
-    asked.write_text(json.dumps(REQUEST), encoding="utf-8")
+    asked.write_text(json.dumps({**REQUEST, **SMALL}), encoding="utf-8")
     assert main(["generate", str(asked), "--model", "toy", "-o", str(out)]) == 0
     found: dict[str, Any] = json.loads(out.with_suffix(".json").read_text())
     return found
@@ -60,7 +60,9 @@ def test_generate_writes_the_video_and_ends_with_its_path(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "deep" / "out.mp4"
-    assert main(["generate", write(interpolator_model="film"), "--model", "toy", "-o", str(out)]) == 0
+    assert (
+        main(["generate", write(interpolator_model="film", **SMALL), "--model", "toy", "-o", str(out)]) == 0
+    )
     shown = capsys.readouterr()
     assert shown.out.splitlines() == [str(out)]
     assert "sampling: 2 steps" in shown.err
@@ -71,7 +73,7 @@ def test_generate_writes_the_video_and_ends_with_its_path(
 
 def test_generate_repeats_a_receipt(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = tmp_path / "a.mp4", tmp_path / "b.mp4"
-    assert main(["generate", write(), "--model", "toy", "-o", str(first)]) == 0
+    assert main(["generate", write(**SMALL), "--model", "toy", "-o", str(first)]) == 0
     assert main(["generate", "--from-receipt", str(tmp_path / "a.json"), "-o", str(second)]) == 0
     latents = [
         json.loads(file.with_suffix(".json").read_text())["latents_sha256"] for file in (first, second)
@@ -82,7 +84,7 @@ def test_generate_repeats_a_receipt(write: Write, tmp_path: Path, capsys: pytest
 def test_another_residency_is_said_and_changes_no_bit(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["generate", write(), "--model", "toy", "-o", str(tmp_path / "a.mp4")]
+    command = ["generate", write(**SMALL), "--model", "toy", "-o", str(tmp_path / "a.mp4")]
     told = []
     for residency, words in (("auto", "one expert resident"), ("ring:2", "2 slots stream the others")):
         assert main([*command, "--residency", residency]) == 0
@@ -99,7 +101,7 @@ def test_how_the_experts_compute_is_chosen_said_and_recorded(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "a.mp4"
-    command = ["generate", write(), "--model", "toy", "-o", str(out)]
+    command = ["generate", write(**SMALL), "--model", "toy", "-o", str(out)]
     assert main([*command, "--attention", "sdpa"]) == 0
     assert "sdpa attention, plain kernels" in capsys.readouterr().err
     assert json.loads((tmp_path / "a.json").read_text())["model"]["choices"]["attention"] == "sdpa"
@@ -120,7 +122,7 @@ def test_how_the_experts_compute_is_chosen_said_and_recorded(
 def test_generate_reads_stdin_a_folder_and_answers_with_json(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps(REQUEST).encode())))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(json.dumps({**REQUEST, **SMALL}).encode())))
     out = tmp_path / "out.mp4"
     assert main(["generate", "-", "--model", str(toy_folder()), "-o", str(out), "--json"]) == 0
     answer = json.loads(capsys.readouterr().out)
@@ -442,7 +444,7 @@ def test_a_receipt_of_a_folder_asks_for_that_folder(
     write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder, out, again = str(toy_folder()), tmp_path / "a.mp4", str(tmp_path / "b.mp4")
-    assert main(["generate", write(), "--model", folder, "-o", str(out)]) == 0
+    assert main(["generate", write(**SMALL), "--model", folder, "-o", str(out)]) == 0
     receipt = str(out.with_suffix(".json"))
     assert main(["generate", "--from-receipt", receipt, "-o", again]) == 2
     assert f"the receipt used {toy_folder().name}" in capsys.readouterr().err

@@ -42,6 +42,8 @@ STAGES: dict[str, Callable[[Run], bool]] = {
     "low_image": lambda run: train_expert("low", run, image=True, plan=TINY_EXPERT),
     "lora_hopping_stripes": lambda run: train_lora("hopping_stripes", run, steps=2, batch=2, clips=2),
 }
+# One stage of each kind. high and low are one function, and each is here with or without an image.
+RESUMED = ("vae", "text", "high", "low_image", "lora_hopping_stripes")
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +62,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run
 
 
-@pytest.mark.parametrize("stage", list(STAGES))
+@pytest.mark.parametrize("stage", RESUMED)
 def test_a_resumed_stage_repeats_the_uninterrupted_one_bit_for_bit(run: Run, stage: str):
     whole = torch.load(run.checkpoint(stage), weights_only=True)
     run.checkpoint(stage).unlink()
