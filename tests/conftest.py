@@ -112,7 +112,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line, yellow=True, bold=True)
     if "WAN_DUET_LONG" not in os.environ:
         line = (
-            "LONG HOST TESTS NOT RUN: LoRA rows, jobs panel, 50 jobs, Get files, both canvases; "
+            "LONG TESTS NOT RUN: LoRA rows, jobs panel, 50 jobs, Get files, both canvases, 300 encodes; "
             "set WAN_DUET_LONG"
         )
         terminalreporter.write_line(line, yellow=True, bold=True)
