@@ -25,8 +25,9 @@ class Tally:
 
     def missing(self, stream: av.VideoStream, frames: int) -> int:
         """Return how many frames of `stream` the file should have beside the `frames` that were decoded."""
-        entries = getattr(stream, "index_entries", ())  # PyAV 16.0 has none
-        indexed = len(entries) - self.cut[stream.index]
+        entries = getattr(stream, "index_entries", None)
+        stated = stream.frames if entries is None else len(entries)  # PyAV 16.0 has no entries
+        indexed = stated - self.cut[stream.index]
         return max(indexed, self.sent[stream.index], frames) - frames
 
 

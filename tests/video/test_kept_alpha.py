@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import Colorspace
 from PIL import Image
 
 from wan_duet.pipelines.cli import main
@@ -22,14 +23,21 @@ def with_pillow(file: Path) -> np.ndarray:
         return np.asarray(image.convert("RGBA"))
 
 
+def rgba(frame: av.VideoFrame) -> np.ndarray:
+    # PyAV below 17 ignores the matrix of the source unless that of the result differs.
+    bt709, other = Colorspace.ITU709, Colorspace.ITU601
+    made = frame.reformat(format="rgba", src_colorspace=bt709, dst_colorspace=other)
+    return made.to_ndarray()
+
+
 def with_libav(file: Path, decoder: str | None = None) -> np.ndarray:
     with av.open(str(file)) as container:
         if decoder is None:
-            return next(container.decode(video=0)).to_ndarray(format="rgba")
+            return rgba(next(container.decode(video=0)))
         context = av.CodecContext.create(decoder, "r")
         for packet in container.demux(video=0):
             for frame in context.decode(packet):
-                return frame.to_ndarray(format="rgba")
+                return rgba(frame)
     raise AssertionError("no frame")
 
 

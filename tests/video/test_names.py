@@ -100,7 +100,7 @@ def test_album_art_is_no_video(tmp_path: Path) -> None:
     with av.open(str(song), "w") as output, av.open(str(cover)) as art:
         sound = output.add_stream("libmp3lame", rate=44_100)
         picture = output.add_stream_from_template(art.streams.video[0])
-        picture.disposition = av.stream.Disposition.attached_pic
+        picture.disposition = av.stream.Disposition.attached_pic.value  # PyAV 16.0 takes a number alone
         samples = (tone(1, channels=2).samples * 32767).astype(np.int16)
         frame = av.AudioFrame.from_ndarray(samples, format="s16p", layout="stereo")
         frame.sample_rate = 44_100
