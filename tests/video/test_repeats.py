@@ -19,7 +19,7 @@ from wan_duet.pipelines.video.tags import RECEIPT
 
 from .clips import moving, write
 
-# x264's macroblock tree made 4 different files in the first 100 encodes on one machine, and 2700 equal ones on
+# x264's macroblock tree made 4 different files in the first 100 encodes on one machine, 2700 equal ones on
 # another. No number of encodes is known to show it, so its option is tested too.
 ENCODES, PROCESSES = (300, 3) if "WAN_DUET_LONG" in os.environ else (20, 1)
 AGAIN = """
