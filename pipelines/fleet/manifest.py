@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..files.on_disk import write_whole
+from ..files.on_disk import discard, write_whole
 from ..video.output import sidecar
 from .row_journal import JournalRow
 
@@ -26,6 +26,8 @@ def rewrite_manifest(folder: Path, rows: Iterable[JournalRow]) -> None:
     """Write the manifest of all rows that are done. Raises OSError."""
     done = [row for row in rows if row.state == "done"]
     for name in (MANIFEST, _TABLE):
+        for left in folder.glob(name + 8 * "[a-z0-9_]"):  # by a process that was killed while it wrote this
+            discard(left)
         write_rows(folder / name, done)
 
 

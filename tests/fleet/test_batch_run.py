@@ -45,6 +45,18 @@ def test_the_manifest_grows_with_the_rows(rows: Path, out: Path) -> None:
     assert lengths == [0, 1, 1, 2, 2, 3]
 
 
+def test_a_manifest_that_was_left_half_written_is_removed(rows: Path, out: Path) -> None:
+    out.mkdir()
+    for name in ("results.jsonlab_c1234", "results.csvab_c1234", "results.csv.backup"):
+        (out / name).touch()
+    paint(rows, out)
+    assert {file.name for file in out.glob("results.*")} == {
+        "results.jsonl",
+        "results.csv",
+        "results.csv.backup",
+    }
+
+
 def test_what_is_done_is_not_made_again(rows: Path, out: Path) -> None:
     paint(rows, out)
     again, watched = Painter(), Watched()
