@@ -148,12 +148,12 @@ SPEECH = {
 def test_a_speaker_is_split_with_its_sound_and_its_past(ranks: int, later: bool) -> None:
     torch.manual_seed(0)
     network = SpeechTransformer(SPEECH).eval().requires_grad_(False)
-    shape = (1, 16, 3, 8, 24)  # 48 tokens of a frame
+    shape = (1, 16, 3, 8, 8)  # 16 tokens of a frame
     condition = ClipCondition(
         text=draw(1, 20, 16),
         audio=draw(1, 3, 8, 12),
-        reference=draw(1, 16, 1, 8, 24, seed=2),
-        motion=draw(1, 16, 19, 8, 24, seed=3) if later else None,
+        reference=draw(1, 16, 1, 8, 8, seed=2),
+        motion=draw(1, 16, 19, 8, 8, seed=3) if later else None,
         pose=draw(*shape, seed=4) if later else None,
     )
 
