@@ -47,7 +47,8 @@ class ClusterAccess:
 
     def environment(self) -> dict[str, str]:
         """Return the variables that Ray reads when it is imported."""
-        known = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": "", "RAY_DEDUP_LOGS": "0"}
+        # Without the last one Ray gives its workers the niceness 15: beside other work they hardly run.
+        known = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": "", "RAY_worker_niceness": "0"}
         if self.host == ONLY_HERE:
             # Else Ray takes it for "any address of this machine". Clusters of one machine are the default on
             # Windows and macOS (resolve_ip_for_localhost in ray/_private/services.py, 2.60).
