@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..device.memory import DeviceMemory
-from ..errors import RequestError
+from ..errors import LoraError, RequestError
 from ..files.on_disk import write_whole
 from ..plan.context_windows import at_once
 from ..plan.expectation import Expectation, expect, expect_all, read_rates, write_rates
@@ -22,6 +22,7 @@ from ..plan.gpu_expectation import GpuExpectation
 from ..plan.plan import Plan, make_plan
 from ..plan.plan_text import describe
 from ..plan.sigma_picture import picture_of_plan
+from ..progress import Silent
 from ..request.base import WanRequest
 from ..request.check import RUNNERS, check
 from ..request.comparison import check_all
@@ -55,6 +56,7 @@ from .terminal import print_findings
 
 if TYPE_CHECKING:
     from ..generate.memory_estimate import MemoryEstimate
+    from ..generate.phase_cost import PhaseCost
     from ..loading.wan_model import WanModel
 
 __all__ = ["add_check_commands"]
@@ -281,6 +283,7 @@ def _plan(options: argparse.Namespace) -> int:
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
     estimate = None if model is None else _memory_estimate(model, plan)
     several = estimate_on_gpus(len(options.gpus), plan, family, model) if options.gpus else None
+    changes = None if model is None else _phase_cost(request, model, plan)
     if options.json:
         report = check(request, family=family, abilities=abilities, found=found)
         numbers = {**plan.as_dict(), "seed": seed}  # an unset seed is drawn when the request runs
@@ -288,11 +291,31 @@ def _plan(options: argparse.Namespace) -> int:
         answer = {"text": text, "plan": numbers, "report": report.as_dict(), "memory": memory}
         if several is not None:
             answer["expected_on_gpus"] = several.as_dict()
+        if changes is not None:
+            answer["lora_changes"] = changes.as_dict()
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
-        print("\n".join([text, *(each.text() for each in (estimate, several) if each is not None)]))
+        told = (each.text() for each in (estimate, several, changes) if each is not None)
+        print("\n".join([text, *told]))
         print_findings(report.told)
     return 0
+
+
+def _phase_cost(request: WanRequest, model: WanModel, plan: Plan) -> PhaseCost | None:
+    """Measure a change of LoRA strengths. None without one, or while a LoRA is not on this machine."""
+    if plan.phases is None or not plan.phases.moves:
+        return None
+    from ..embedded.toy_model import embedded_loras
+    from ..generate.phase_cost import measure_phase_cost
+    from ..generate.phase_loras import with_phase_loras
+    from ..weights.lora.find import LoraSources
+
+    sources = LoraSources(embedded=embedded_loras())
+    try:
+        attached = with_phase_loras(model, request.local, plan, sources, Silent(), allow_partial=True)
+    except LoraError:
+        return None
+    return measure_phase_cost(attached, plan, DeviceMemory())
 
 
 def _plan_film(

@@ -134,3 +134,27 @@ def test_phases_are_in_the_receipt_and_repeat_to_the_same_bits(
         read_receipt(sidecar(made.path)), toy, out=out, memory=DeviceMemory("cpu"), progress=Silent()
     )
     assert latents(again) == latents(made)
+
+
+def test_the_cost_of_a_change_counts_borders_within_an_expert_and_weights_with_the_lora(
+    toy: WanModel,
+) -> None:
+    from wan_duet.pipelines.generate.phase_cost import measure_phase_cost
+    from wan_duet.pipelines.generate.phase_loras import with_phase_loras
+    from wan_duet.pipelines.plan import make_plan
+    from wan_duet.pipelines.request import check, t2v_request
+    from wan_duet.pipelines.weights.lora.find import LoraSources
+
+    def cost(local: dict[str, Any]) -> Any:
+        request = t2v_request(**FEW, local=local)
+        plan = make_plan(check(request, family=toy.family).require(), toy.family, 1)
+        sources = LoraSources(embedded=embedded_loras())
+        model = with_phase_loras(toy, request.local, plan, sources, Silent())
+        return measure_phase_cost(model, plan, DeviceMemory("cpu"))
+
+    found = cost(THREE_STAGES)
+    report = toy.with_lora(LORA, 0.7, "high").loras[-1]
+    assert (found.changes, found.tensors) == (1, report.coverage.tensors)
+    assert found.seconds > 0
+    assert "change once within an expert" in found.text()
+    assert cost({"phases": "high 1: 3.5, high 1: 1, low 1: 1"}) is None
