@@ -18,9 +18,7 @@ from .window_schedules import Window
 __all__ = ["shares"]
 
 _Array = npt.NDArray[np.float64]
-_LEAST = (
-    1e-37  # weight of the outermost frame of a linear overlap: it counts only where no other window has it
-)
+_LEAST = 1e-37  # the outermost frame of a linear overlap: it counts only where no other window has it
 _LEAST_RELATIVE = 1e-2
 
 
@@ -37,21 +35,24 @@ def shares(fuse: FuseName, windows: Sequence[Window], frames: int, overlap: int)
 
 
 def _weights(fuse: FuseName, window: Window, frames: int, overlap: int) -> _Array:
-    length = len(window)
     if fuse == "relative":
         return _relative(window)
-    if fuse == "flat":
-        weights = np.ones(length)
-    elif fuse == "pyramid":
-        weights = np.minimum(np.arange(1, length + 1), np.arange(length, 0, -1)).astype(np.float64)
-    else:
-        weights = np.ones(length)
-        ramp = np.linspace(_LEAST, 1, overlap)[:length]
-        if overlap and min(window) > 0:
-            weights[:overlap] = ramp
-        if overlap and max(window) < frames - 1:
-            weights[-overlap:] = np.linspace(1, _LEAST, overlap)[-length:]
+    weights = np.ones(len(window))
+    if fuse == "pyramid":
+        weights = np.minimum(np.arange(len(window)) + 1.0, np.arange(len(window), 0.0, -1))
+    elif fuse == "overlap-linear":
+        weights = _faded(window, frames, overlap)
     return _last_of_each(window, weights)
+
+
+def _faded(window: Window, frames: int, overlap: int) -> _Array:
+    """Return 1, rising from 0 over the overlap with an earlier window, and falling to 0 with a later one."""
+    weights = np.ones(len(window))
+    if overlap and min(window) > 0:
+        weights[:overlap] = np.linspace(_LEAST, 1, overlap)[: len(window)]
+    if overlap and max(window) < frames - 1:  # an overlap of one frame falls to 1 alone, as in ComfyUI
+        weights[-overlap:] = np.linspace(1, _LEAST, overlap)[-len(window) :]
+    return weights
 
 
 def _relative(window: Window) -> _Array:

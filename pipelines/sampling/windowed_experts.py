@@ -68,9 +68,8 @@ class _WindowedEngine:
     def predict(self, latents: Tensor, timestep: float, condition: Condition) -> Tensor:
         settings, velocity = self._windows, torch.zeros_like(latents)
         windows = settings.at(self._steps[timestep])
-        for window, share in zip(
-            windows, shares(settings.fuse, windows, settings.frames, settings.overlap), strict=True
-        ):
+        of_windows = shares(settings.fuse, windows, settings.frames, settings.overlap)
+        for window, share in zip(windows, of_windows, strict=True):
             self._progress.check()
             # The VAE's first latent frame holds one pixel frame, the others four. A later window sees the
             # frame before it too, so that none of its own is drawn as the first of a clip.

@@ -1,12 +1,65 @@
-"""Our context windows are those of ComfyUI: one network gives one result in both."""
+"""Our context windows are those of ComfyUI: with one network in both handlers, and in whole runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Mapping
 from typing import Any
+
+import pytest
+from graphs import Bench, Node, core_stage, distance, node, start
+
+# 8 latent frames in windows of 4 that share 2: two or three at each step.
+FRAMES, LENGTH, OVERLAP = 29, 4, 2
+TEXT = {"positive": ["positive", 0], "negative": ["negative", 0]}
 
 
 def test_the_windows_of_one_network_give_one_result(told_by: Callable[[str], Any]) -> None:
     apart = told_by("context_windows.py")
     assert len(apart) == 4 * 4 * 3 * 2 + 2 * 4 + 3
     assert {name: value for name, value in apart.items() if value > 1e-5} == {}
+
+
+def windowed(latent: list[object], given: Mapping[str, Any], **settings: Any) -> Node:
+    """Our loop, with windows."""
+    windows = {
+        "frames": (FRAMES - 1) // 4 + 1, "length": LENGTH, "overlap": OVERLAP, "schedule": "standard_uniform",
+        "stride": 1, "closed_loop": False, "fuse": "pyramid", "retain_first": False, "freenoise": False,
+        **settings,
+    }  # fmt: skip
+    return node(
+        "ProbeWindows", model=["model", 0], latent=latent, sigmas=["sigmas", 2], seed=5,
+        windows=json.dumps(windows), guidance=json.dumps({"high": 3.5, "low": 4.0}), **given,
+    )  # fmt: skip
+
+
+def of_core(graph: dict[str, Node], latent: list[object], given: Mapping[str, Any], **settings: Any) -> None:
+    """Add core's two stages with its own windows."""
+    for stage, begins in (("high", latent), ("low", ["core first", 0])):
+        graph[f"windows {stage}"] = node(
+            "WanContextWindowsManual", model=[f"core {stage}", 0], context_length=4 * LENGTH - 3,
+            context_overlap=4 * OVERLAP, context_schedule=settings.get("schedule", "standard_uniform"),
+            context_stride=1, closed_loop=settings.get("closed_loop", False),
+            fuse_method=settings.get("fuse", "pyramid"), freenoise=settings.get("freenoise", False),
+            retain_first_frame=settings.get("retain_first", False), split_conds_to_windows=False,
+        )  # fmt: skip
+        made = core_stage(stage, begins)
+        made["inputs"] |= {"model": [f"windows {stage}", 0], **given}
+        graph["core first" if stage == "high" else "core"] = made
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"freenoise": True, "fuse": "relative", "schedule": "standard_static"},
+        {"schedule": "looped_uniform", "closed_loop": True, "fuse": "overlap-linear"},
+    ],
+)
+def test_a_clip_from_text_equals_comfyuis(bench: Bench, settings: dict[str, Any]) -> None:
+    graph = start()
+    graph["latent"]["inputs"]["num_frames"] = FRAMES
+    graph |= {"ours": windowed(["latent", 0], TEXT, **settings)}
+    of_core(graph, ["latent", 0], TEXT, **settings)
+    ours, core = bench.values(graph, "ours", "core")
+    assert distance(ours, core) <= 1e-5

@@ -3,6 +3,7 @@
 import copy
 import gc
 import hashlib
+import importlib
 import json
 import sys
 from pathlib import Path
@@ -192,6 +193,51 @@ class ProbeTinyAutoencoder:
         return (sd.VAE(sd=weights),)
 
 
+class ProbeWindows(_Always):
+    """Our loop with context windows, which only a request has, on what samplers get."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES = "probe", "run", ("LATENT",)
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        sockets = {"model": "WAN_MODEL", "positive": "CONDITIONING", "negative": "CONDITIONING"}
+        sockets |= {"latent": "LATENT", "sigmas": "SIGMAS", "seed": "INT"}
+        texts = dict.fromkeys(("windows", "guidance"), ("STRING",))
+        return {"required": {**{name: (kind,) for name, kind in sockets.items()}, **texts}}
+
+    def run(self, model, positive, negative, latent, sigmas, seed, windows, guidance):
+        pack = type(model).__module__.partition(".pipelines.")[0]
+
+        def of(module):
+            return importlib.import_module(f"{pack}.{module}")
+
+        sampling, engine = of("pipelines.sampling.schedule"), of("pipelines.sampling.engine")
+        windows = of("pipelines.plan.context_windows").ContextWindows(**json.loads(windows))
+        grid = of("pipelines.plan.sigmas").from_sigmas(sigmas.tolist())
+        noise = of("pipelines.sampling.noise").initial_noise(latent["samples"].shape, seed)
+        if windows.freenoise:
+            noise = of("pipelines.sampling.windowed_experts").free_noise(noise, windows, seed)
+        finished = of("pipelines.generate.stages").sample(
+            model,
+            sampling.Sampling(
+                sampling.Schedule.of_grid(grid, of("nodes.sample").chosen_boundary(-1, model)),
+                "euler",
+                json.loads(guidance),
+                windows=windows,
+            ),
+            of("pipelines.sampling.noise").StartLatents(latent["samples"], noise, None),
+            engine.Prompts(
+                *(
+                    of("nodes.conditioning").from_conditioning(given, name, model)
+                    for name, given in (("positive", positive), ("negative", negative))
+                )
+            ),
+            of("nodes.host_memory").HostMemory(model.keep_alive),
+            of("pipelines.progress").Silent(),
+        )
+        return ({"samples": finished},)
+
+
 class ProbeSave(_Always):
     """Writes a tensor, so that a test can compare every bit of it."""
 
@@ -297,6 +343,7 @@ _NODES = (
     ProbeOtherModel,
     ProbeProcess,
     ProbeSave,
+    ProbeWindows,
     ProbeSmallVae,
     ProbeText,
     ProbeTinyAutoencoder,
