@@ -25,6 +25,7 @@ from .run_flags import (
     load_recorded,
     lora_sources,
     output_places,
+    recorded_film_worker,
     showing_residency,
     worker_of,
 )
@@ -34,6 +35,7 @@ from .terminal import TerminalProgress, print_findings
 
 if TYPE_CHECKING:
     from ..generate.local_run import Result
+    from ..generate.recorded_film import RecordedFilm
 
 __all__ = ["add_generate_command"]
 
@@ -98,8 +100,9 @@ def _make(options: argparse.Namespace) -> list[Result]:
 
 
 def _repeat(options: argparse.Namespace) -> Result:
-    from ..generate.local_receipt import read_receipt
+    from ..generate.local_receipt import read_content, recorded_in
     from ..generate.local_run import repeat
+    from ..generate.recorded_film import film_in, is_film_receipt
     from ..interpolation.interpolator_files import find_interpolators
 
     flags = values_of_flags(options)
@@ -109,7 +112,10 @@ def _repeat(options: argparse.Namespace) -> Result:
             raise RequestError.of(f"--{flag}", "given together with --from-receipt", fix)
     if options.request is not None or options.preset is not None or not flags.keys() <= set(MEDIA):
         raise RequestError.of("REQUEST.json", "given together with --from-receipt", "give one of the two")
-    recorded = read_receipt(options.from_receipt)
+    content = read_content(options.from_receipt)
+    if is_film_receipt(content):
+        return _repeat_film(options, film_in(content, options.from_receipt), flags)
+    recorded = recorded_in(content, options.from_receipt)
     precision = options.precision or recorded.precision
     return repeat(
         recorded,
@@ -124,6 +130,19 @@ def _repeat(options: argparse.Namespace) -> Result:
         pose_video=options.pose_video,
         tell=print_findings,
     )
+
+
+def _repeat_film(options: argparse.Namespace, film: RecordedFilm, flags: Mapping[str, Any]) -> Result:
+    """Make the video of several shots of a receipt again."""
+    from ..generate.cpu_settings import threads_of
+
+    given = [name.replace("_", "-") for name in (*flags, *(["precision"] if options.precision else []))]
+    if given:
+        fix = "leave it out: the receipt of several shots decides it"
+        raise RequestError.of(f"--{given[0]}", "given together with --from-receipt", fix)
+    worker = recorded_film_worker(options, film, "give the folder or the files of that model", print_findings)
+    with threads_of(film.from_text.cpu):
+        return worker.run(film.request, options.output, film.media(), expected=film)
 
 
 def _print_answers(answers: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:

@@ -7,6 +7,7 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from ..embedded.toy_model import EMBEDDED, embedded_loras
 from ..errors import RequestError
 from ..kernels.kernel_names import ATTENTIONS, KERNELS
 from ..request.base import WanRequest
+from ..request.report import Tell, silent
 from ..request.shots_request import SHOTS
 from .request_flags import (
     add_precision,
@@ -30,6 +32,7 @@ from .terminal import TerminalProgress, print_findings
 if TYPE_CHECKING:
     from ..generate.local_receipt import Recorded
     from ..generate.local_worker import LocalWorker
+    from ..generate.recorded_film import RecordedFilm
     from ..loading.wan_model import WanModel
     from ..weights.lora.find import LoraSources
 
@@ -40,6 +43,8 @@ __all__ = [
     "load_recorded",
     "lora_sources",
     "output_places",
+    "recorded_film_worker",
+    "recorded_worker",
     "showing_residency",
     "worker_of",
 ]
@@ -167,6 +172,52 @@ def load_recorded(
         found = f"not given, and the receipt used {recorded.model_name}"
         raise RequestError.of("--model", found, fix)
     return load_chosen(options, options.model or recorded.model_name, precision)
+
+
+def recorded_worker(
+    options: argparse.Namespace,
+    recorded: Recorded,
+    model: WanModel,
+    image_model: WanModel | None = None,
+    tell: Tell = silent,
+) -> LocalWorker:
+    """Return what runs the request of a receipt again, with its acceleration. model: with its precision."""
+    from ..generate.local_worker import LocalWorker
+    from ..interpolation.interpolator_files import find_interpolators
+
+    return LocalWorker(
+        model=model,
+        memory=DeviceMemory(options.device),
+        progress=TerminalProgress(sys.stderr),
+        tell=tell,
+        lora_sources=lora_sources(options),
+        interpolators=find_interpolators(options.interpolator_folder),
+        acceleration="exact" if recorded.cache_threshold is None else "as requested",
+        check_memory=not getattr(options, "ignore_memory", False),
+        allow_partial_loras=True,  # they were allowed in the first run
+        image_model=image_model,
+    )
+
+
+def recorded_film_worker(
+    options: argparse.Namespace, film: RecordedFilm, fix: str, tell: Tell = silent
+) -> LocalWorker:
+    """Return what makes the shots of a receipt again, with the models and the kernels that it names.
+
+    fix: as for `load_recorded`.
+    """
+    first, from_image = film.from_text, film.from_image
+    model = replace(load_recorded(options, first, first.precision, fix), preferences=first.preferences)
+    if from_image is None:
+        return recorded_worker(options, first, model, tell=tell)
+    named = {"model": options.image_model, "low_model": options.image_low_model}
+    if options.image_model is None and from_image.model_name not in EMBEDDED:
+        found = f"not given, and shots of the receipt used {from_image.model_name}"
+        raise RequestError.of("--image-model", found, fix)
+    options_of_image = argparse.Namespace(**{**vars(options), **named})
+    image_model = load_recorded(options_of_image, from_image, from_image.precision, fix)
+    image_model = replace(image_model, preferences=from_image.preferences)
+    return recorded_worker(options, first, model, image_model, tell)
 
 
 def _required_model(options: argparse.Namespace) -> str:

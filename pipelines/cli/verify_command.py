@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..device.memory import DeviceMemory
-from ..request.report import silent
 from .request_flags import add_model
-from .run_flags import add_machine_flags, load_recorded, lora_sources
+from .run_flags import add_machine_flags, load_recorded, recorded_film_worker, recorded_worker
 from .subcommands import add_command, add_interpolator_folders
-from .terminal import TerminalProgress
 
 if TYPE_CHECKING:
     from ..generate.local_receipt import Recorded
     from ..generate.local_worker import LocalWorker
+    from ..generate.recorded_film import RecordedFilm
     from ..generate.verification import Verification
 
 __all__ = ["add_verify_command"]
@@ -57,22 +54,19 @@ def _verification(options: argparse.Namespace) -> Verification:
 
     if options.quick:
         return verify_quickly(options.file, options.receipt)
-    return verify_by_running(options.file, partial(_worker_for, options), options.receipt)
+    return verify_by_running(
+        options.file,
+        partial(_worker_for, options),
+        options.receipt,
+        worker_for_shots=partial(_worker_for_shots, options),
+    )
 
 
 def _worker_for(options: argparse.Namespace, recorded: Recorded) -> LocalWorker:
     """Return what runs the request of a receipt again, with its precision and its kernels."""
-    from ..generate.local_worker import LocalWorker
-    from ..interpolation.interpolator_files import find_interpolators
-
     model = load_recorded(options, recorded, recorded.precision, "give its folder or files, or --quick")
-    return LocalWorker(
-        model=replace(model, preferences=recorded.preferences),
-        memory=DeviceMemory(options.device),
-        progress=TerminalProgress(sys.stderr),
-        tell=silent,
-        lora_sources=lora_sources(options),
-        interpolators=find_interpolators(options.interpolator_folder),
-        acceleration="exact" if recorded.cache_threshold is None else "as requested",
-        allow_partial_loras=True,
-    )
+    return recorded_worker(options, recorded, replace(model, preferences=recorded.preferences))
+
+
+def _worker_for_shots(options: argparse.Namespace, film: RecordedFilm) -> LocalWorker:
+    return recorded_film_worker(options, film, "give its folder or files, or --quick")

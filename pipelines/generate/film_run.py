@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -18,20 +19,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from ..errors import RequestError
+from ..errors import RequestError, SamplingError
+from ..interpolation.interpolator_files import interpolator_record
 from ..loading.host_model import has_whole_vae
 from ..plan.plan import Plan
 from ..progress import OnlyChecks, Progress
 from ..request.base import WanRequest
-from ..request.check_film import of_all, sized
+from ..request.check_film import each_once, of_all, sized
 from ..request.media_facts import MediaFacts
 from ..request.report import TOLD, silent
 from ..request.seeds import seed_of
 from ..request.shots import FilmShot, in_shot, inputs_of_shot, shots_of
 from ..video.edit import write_edited
 from ..video.film_folder import FilmFolder
-from ..video.film_receipt import film_receipt, joined_record
-from ..video.frame_hash import FRAMES_SHA256, PENDING, FrameHash
+from ..video.film_receipt import SHOTS_SHA256, film_receipt, joined_record
+from ..video.frame_hash import FRAMES_SHA256, PENDING, FrameHash, write_hash
 from ..video.frame_stream import Frame, FrameStream, close
 from ..video.frames import video_frames
 from ..video.joined import Drift, joined
@@ -40,12 +42,20 @@ from ..video.output import reserved_output, write_sidecar
 from ..video.probe import probe, verify
 from ..video.tags import RECEIPT
 from .kept_latents import KeptLatents, Sampled
-from .local_receipt import fit_to_share, latents_hash, make_receipt
-from .local_run import Checked, checked, decide, edit_of_plan, interpolator_of_plan, sample_latents
+from .local_receipt import Recorded, fit_to_share, latents_hash, require_same_files
+from .local_run import (
+    Checked,
+    checked,
+    decide,
+    edit_of_plan,
+    interpolator_of_plan,
+    receipt_of,
+    sample_latents,
+)
 from .media_inputs import MediaInputs
 from .memory_estimate import vae_tiling
 from .prepared_run import Run
-from .prompt import helpers_record
+from .recorded_film import RecordedFilm
 from .render import checked_frames
 from .result import Result, StageTimer
 from .safety import result_check
@@ -64,10 +74,14 @@ _NO_LIMIT = 2**60  # the latents of a video are needed until it is there
 
 @dataclass(frozen=True)
 class _Inputs:
-    """Where the images of shots are."""
+    """Where the images of shots are. expected: the receipt of the video that is made again, if any."""
 
     media: Mapping[str, Path]
     find: FindFile
+    expected: RecordedFilm | None = None
+
+    def recorded(self, number: int) -> Recorded | None:
+        return None if self.expected is None else self.expected.shots[number]
 
 
 @dataclass
@@ -118,6 +132,7 @@ def run_film(
     return_images: bool = False,
     tags: Mapping[str, str] = MappingProxyType({}),
     embed_receipt: bool = True,
+    expected: RecordedFilm | None = None,
 ) -> Result:
     """Generate the shots of `request`, and write them to `out` as one video with its receipt beside it.
 
@@ -126,18 +141,23 @@ def run_film(
 
     out:   the file, or a function that returns it for the plan of the first shot.
     media: {field, as in "shots[1].image_url": the file that was written for a connected input}.
+    expected: the receipt of the video that is made again. Raises ModelError for other weights, SamplingError
+           when the latents of a shot, or the frames, are others.
     The other options are those of `local_run.run`.
     """
     shots = _shots(request, worker)
-    ready = _checked_shots(shots, worker, _Inputs(media, find))
+    inputs = _Inputs(media, find, expected)
+    if expected is not None:
+        expected.require_shots(shots)
+    ready = _checked_shots(shots, worker, inputs)
     out = out if isinstance(out, Path) else out(ready[0].plan)
-    findings = dict.fromkeys(of_all(shots, [each.report for each in ready]))
+    findings = each_once(of_all(shots, [each.report for each in ready]))
     worker.tell([finding for finding in findings if finding.status in TOLD])
-    for each in ready:
-        _decided(worker, each, out)
+    for number, each in enumerate(ready):
+        _decided(worker, each, out, inputs.recorded(number))
     folder = FilmFolder.beside(out)
     request = folder.seeded(request, "local")
-    film = _Film(request, worker, _shots(request, worker), ready, out, folder, _Inputs(media, find))
+    film = _Film(request, worker, _shots(request, worker), ready, out, folder, inputs)
     try:
         result = _made(film, tags, embed_receipt=embed_receipt, return_images=return_images)
     except BaseException:
@@ -172,7 +192,7 @@ def _checked(
 ) -> Checked:
     """Check a shot, in the size of the first one. inputs: those of a shot whose files are not there yet."""
     try:
-        return checked(
+        made = checked(
             sized(shot.request, size),
             worker.model if worker.image_model is None or not shot.from_image else worker.image_model,
             interpolators=worker.interpolators,
@@ -186,6 +206,11 @@ def _checked(
         )
     except RequestError as error:
         raise in_shot(shot.number, error) from error
+    recorded = files.recorded(shot.number)
+    if recorded is None:
+        return made
+    require_same_files(recorded, made.model)
+    return replace(made, plan=recorded.plan)
 
 
 def _require_same_rate(shot: FilmShot, ready: Sequence[Checked]) -> None:
@@ -195,7 +220,7 @@ def _require_same_rate(shot: FilmShot, ready: Sequence[Checked]) -> None:
         raise RequestError.of("frames_per_second", found, "state it for the whole")
 
 
-def _decided(worker: LocalWorker, ready: Checked, out: Path) -> Run:
+def _decided(worker: LocalWorker, ready: Checked, out: Path, recorded: Recorded | None = None) -> Run:
     return decide(
         ready.report.require().request,
         ready.report,
@@ -205,6 +230,7 @@ def _decided(worker: LocalWorker, ready: Checked, out: Path) -> Run:
         worker.memory,
         worker.progress,
         out,
+        prompt=None if recorded is None else recorded.prompt,
         interpolators=worker.interpolators,
         check_memory=worker.check_memory,
         cache_threshold=ready.cache_threshold,
@@ -217,8 +243,9 @@ def _made(film: _Film, tags: Mapping[str, str], *, embed_receipt: bool, return_i
     plan, worker = film.plan, film.worker
     kept: list[Frame] = []
     drift = Drift(film.request.match_colours == "on")  # type: ignore[attr-defined]
-    frame_hash = FrameHash()
-    receipt = {RECEIPT: json.dumps({**_receipt(film), FRAMES_SHA256: PENDING})}
+    expected = film.inputs.expected
+    frame_hash = FrameHash() if expected is None else FrameHash(expected.require_frames)
+    receipt = {RECEIPT: json.dumps({**_receipt(film), FRAMES_SHA256: PENDING, SHOTS_SHA256: PENDING})}
     with reserved_output(film.out) as staged:
         with film.timer.stage("video"):
             facts = write_edited(
@@ -240,6 +267,7 @@ def _made(film: _Film, tags: Mapping[str, str], *, embed_receipt: bool, return_i
             FRAMES_SHA256: frame_hash.sha256,
             "timings_s": film.timer.seconds,
         }
+        write_hash(staged, whole[SHOTS_SHA256], SHOTS_SHA256)
         write_sidecar(staged, whole)
     images = torch.from_numpy(np.stack(kept)).float() / 255 if kept else None
     prompt = " | ".join(str(one["prompt"]) for one in film.receipts)
@@ -248,6 +276,9 @@ def _made(film: _Film, tags: Mapping[str, str], *, embed_receipt: bool, return_i
 
 def _receipt(film: _Film) -> dict[str, Any]:
     made = film_receipt("local", _to_share(film), film.shots, film.frames)
+    plan, worker = film.plan, film.worker
+    if plan.num_interpolated_frames:
+        made["interpolator"] = interpolator_record(plan.interpolator, worker.interpolators, worker.memory)
     return {**made, "seed": seed_of(film.request)}
 
 
@@ -266,14 +297,16 @@ def _shot_frames(film: _Film, number: int, before: Sequence[Frame]) -> FrameStre
 
     before: the last frames of the shot before, with which it begins.
     """
-    shot, worker = film.shots[number], film.worker
+    shot, worker, recorded = film.shots[number], film.worker, film.inputs.recorded(number)
     log.info("shot %d of %d", number + 1, len(film.shots))
-    run = replace(_decided(worker, _checked_here(film, shot, before), film.out), lead=tuple(before[1:]))
+    run = _decided(worker, _checked_here(film, shot, before), film.out, recorded)
+    run = replace(run, lead=tuple(before[1:]))
     sampled = _sampled(film, run)
-    receipt = make_receipt(
-        run, sampled.notes, prompt=sampled.prompt, latents_sha256=latents_hash(sampled.latents)
-    )
-    film.receipts.append(receipt | helpers_record(run))
+    fingerprint = latents_hash(sampled.latents)
+    if recorded is not None:
+        with _about_shot(number):
+            recorded.require_latents(fingerprint, sampled.steps)
+    film.receipts.append(receipt_of(run, sampled, fingerprint))
     tiling = (
         None
         if has_whole_vae(run.model)
@@ -283,6 +316,14 @@ def _shot_frames(film: _Film, number: int, before: Sequence[Frame]) -> FrameStre
     decoded = decode(run.model, sampled.latents, run.memory, run.progress, frames=count, tiling=tiling)
     shown = _with_progress(video_frames(decoded), count, run.progress)
     return checked_frames(shown, result_check(run.checker, run.request))
+
+
+@contextmanager
+def _about_shot(number: int) -> Iterator[None]:
+    try:
+        yield
+    except SamplingError as error:
+        raise SamplingError(f"shot {number + 1}: {error}") from error
 
 
 def _with_progress(frames: FrameStream, count: int, progress: Progress) -> FrameStream:
@@ -300,7 +341,8 @@ def _checked_here(film: _Film, shot: FilmShot, before: Sequence[Frame]) -> Check
     files = film.inputs
     if before:
         image = film.folder.first_image(shot.number, before[0])
-        files = _Inputs({f"shots[{shot.number}].image_url": image}, files.find)
+        media = {**files.media, f"shots[{shot.number}].image_url": image}
+        files = replace(files, media=media)
     size = (film.plan.width, film.plan.height) if shot.number else None
     return _checked(shot, size, film.worker, files)
 

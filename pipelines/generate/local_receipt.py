@@ -28,7 +28,7 @@ from ..request.lora_weight import place_of
 from ..request.parse import parse
 from ..request.report import Finding
 from ..request.shots_request import SHOTS
-from ..sampling.step_fingerprints import STEP_FINGERPRINTS, Fingerprint
+from ..sampling.step_fingerprints import STEP_FINGERPRINTS, Fingerprint, first_difference
 from ..version import VERSION
 from ..video.frame_hash import FRAMES_SHA256
 from .cpu_settings import changed_settings, cpu_settings
@@ -49,7 +49,9 @@ __all__ = [
     "latents_hash",
     "library_versions",
     "make_receipt",
+    "read_content",
     "read_receipt",
+    "recorded_in",
     "require_same_files",
 ]
 
@@ -83,6 +85,17 @@ class Recorded:
     frames_sha256: str | None = None
     decoded: str | None = None
     steps: Sequence[Fingerprint] = ()  # missing in older receipts
+
+    def require_latents(self, sha256: str, steps: Sequence[Fingerprint]) -> None:
+        """Raise SamplingError if these latents are not those of the receipt.
+
+        steps: of the run that made them.
+        """
+        if sha256 == self.latents_sha256:
+            return
+        first = first_difference(steps, self.steps)
+        where = "" if first is None else f" ({first.text(self.plan.experts[self.plan.start_step :])})"
+        raise SamplingError(f"the latents are not those of the receipt{where}: {differences(self)}")
 
     def require_frames(self, sha256: str, decoded: str = "") -> None:
         """Raise SamplingError if frames with this hash, `decoded` that way, are not those of the receipt."""
@@ -179,18 +192,35 @@ def read_receipt(file: Path) -> Recorded:
 
     Raises RequestError when `file` is not a receipt, or has a format that this version does not know.
     """
+    content = read_content(file)
+    if content.get("kind") == SHOTS:
+        raise RequestError.of("from-receipt", "a video of several shots", "give the receipt of a single run")
+    return recorded_in(content, file)
+
+
+def read_content(file: Path) -> dict[str, Any]:
+    """Read a receipt as JSON values. Raises as `read_receipt` does."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError.of(
             "from-receipt", f"{file} is not readable as JSON: {error}", "give the .json file beside a video"
         ) from error
+    runner = content.get("runner") if isinstance(content, dict) else None
+    if runner in ("fal", "novita"):
+        fix = f"run the request in it again with --on {runner}; nobody can promise the same result"
+        raise RequestError.of("from-receipt", f"{file} was bought at {runner}", fix)
     if not isinstance(content, dict) or content.get("format") != _FORMAT or content.get("runner") != "local":
         raise RequestError.of(
             "from-receipt",
             f"{file} is not a local receipt of format {_FORMAT}",
             "give the .json file beside a video that was made on this machine",
         )
+    return content
+
+
+def recorded_in(content: Mapping[str, Any], file: Path) -> Recorded:
+    """Return the values of a receipt that was read from `file`. Raises as `read_receipt` does."""
     try:
         _require_repeatable(content)
         return replace(_recorded(content), folder=file.parent)
@@ -201,10 +231,7 @@ def read_receipt(file: Path) -> Recorded:
 
 
 def _require_repeatable(content: Mapping[str, Any]) -> None:
-    """Raise RequestError for several shots or devices, and for a model of the host: nothing is promised."""
-    if content["kind"] == SHOTS:
-        found, fix = "a video of several shots", "run the request in it again: wan-duet generate --kind shots"
-        raise RequestError.of("from-receipt", found, fix)
+    """Raise RequestError for several devices, and for a model of the host: nothing is promised."""
     if "gpus" in content:
         devices = ", ".join(content["gpus"]["devices"])
         found = f"the run used {devices} together, whose results differ from those of one device by rounding"

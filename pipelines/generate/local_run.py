@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..device.memory import Memory
 from ..embedded.toy_model import embedded_loras
-from ..errors import ModelError, RequestError, SamplingError
+from ..errors import ModelError, RequestError
 from ..interpolation.interpolator_files import Interpolators, interpolator_record, make_interpolator
 from ..kernels.choices import FloatChoices
 from ..loading.host_model import AnyModel, HostModel, HostPrompts, HostStart, has_whole_vae
@@ -37,7 +37,7 @@ from ..sampling.engine import Prompts
 from ..sampling.noise import StartLatents, initial_noise, noise_sampler
 from ..sampling.schedule import Sampling
 from ..sampling.step_cache import REGULAR, StepCache
-from ..sampling.step_fingerprints import STEP_FINGERPRINTS, StepFingerprints, first_difference
+from ..sampling.step_fingerprints import STEP_FINGERPRINTS, StepFingerprints
 from ..sampling.windowed_experts import free_noise
 from ..vae.latent_space import vae_kernels
 from ..vae.tiles import Tiling
@@ -53,7 +53,7 @@ from .cpu_settings import threads_of
 from .gpu_choice import layout_of_run
 from .host_sampling import sample_on_host
 from .kept_latents import KeptLatents, Sampled
-from .local_receipt import Recorded, differences, latents_hash, make_receipt, require_same_files
+from .local_receipt import Recorded, latents_hash, make_receipt, require_same_files
 from .lora_chain import with_loras
 from .lora_findings import attached_remarks, fit_findings, lora_findings
 from .media_inputs import MediaInputs, read_media_inputs
@@ -82,6 +82,7 @@ __all__ = [
     "edit_of_plan",
     "interpolator_of_plan",
     "local_abilities",
+    "receipt_of",
     "repeat",
     "run",
     "sample_latents",
@@ -395,18 +396,11 @@ def _execute(run: Run, expected: Recorded | None = None) -> Result:
     with reserved_output(out) as staged:
         sampled = sample_latents(run, timer) if kept is None else _reused(run, kept)
         latents, prompt, fingerprint = sampled.latents, sampled.prompt, latents_hash(sampled.latents)
-        if expected is not None and fingerprint != expected.latents_sha256:
-            first = first_difference(sampled.steps, expected.steps)
-            where = "" if first is None else f" ({first.text(plan.experts[plan.start_step :])})"
-            raise SamplingError(f"the latents are not those of the receipt{where}: {differences(expected)}")
+        if expected is not None:
+            expected.require_latents(fingerprint, sampled.steps)
         if run.kept is not None and key is not None and kept is None:
             run.kept.keep(key, sampled)
-        receipt = make_receipt(run, sampled.notes, prompt=prompt, latents_sha256=fingerprint)
-        if sampled.steps:
-            receipt[STEP_FINGERPRINTS] = list(sampled.steps)
-        receipt |= helpers_record(run)
-        if sampled.acceleration is not None:
-            receipt["acceleration"] = dict(sampled.acceleration)
+        receipt = receipt_of(run, sampled, fingerprint)
         if kept is not None:
             receipt["latents_reused"] = True
         if plan.num_interpolated_frames:
@@ -430,6 +424,17 @@ def _execute(run: Run, expected: Recorded | None = None) -> Result:
         write_sidecar(staged, receipt)
     images = torch.from_numpy(np.stack(made.frames)).float() / 255 if made.frames else None
     return Result(out, plan.seed, prompt, receipt, images)
+
+
+def receipt_of(run: Run, sampled: Sampled, latents_sha256: str) -> dict[str, Any]:
+    """Return the receipt of a run whose latents are there."""
+    receipt = make_receipt(run, sampled.notes, prompt=sampled.prompt, latents_sha256=latents_sha256)
+    if sampled.steps:
+        receipt[STEP_FINGERPRINTS] = list(sampled.steps)
+    receipt |= helpers_record(run)
+    if sampled.acceleration is not None:
+        receipt["acceleration"] = dict(sampled.acceleration)
+    return receipt
 
 
 def _decoded(run: Run, tiling: Tiling | None) -> str:

@@ -80,7 +80,8 @@ class LocalWorker:
         """Write the result of the request to `out`, with its receipt beside it.
 
         out, media, kept: as for `local_run.run`, which says what is raised. A video of shots keeps its own.
-        options: `find`, `tags`, `return_images` and `embed_receipt` of `local_run.run`.
+        options: `find`, `tags`, `return_images` and `embed_receipt` of `local_run.run`, and `expected` of
+                 `run_film`.
         """
         if is_film(request):
             return run_film(request, self, out, media=media, **options)

@@ -6,65 +6,39 @@ Two ways: quick, by what file and receipt say of each other, and by running the 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..errors import ModelError, RequestError, WanDuetError
 from ..sampling.step_fingerprints import STEP_FINGERPRINTS, first_difference
+from ..video.film_receipt import SHOTS_SHA256, shots_hash
 from ..video.output import FILE_ENTRY, file_entry, sidecar
 from ..video.probe import probe
-from ..video.read import read_frames
 from ..video.tags import RECEIPT
 from .cpu_settings import threads_of
-from .local_receipt import Recorded, read_receipt
+from .film_verification import compared_film
+from .local_receipt import Recorded, read_content, recorded_in
 from .local_worker import LocalWorker
+from .receipt_comparison import Verification, by_size, different_entries, is_video, lowest_psnr
+from .recorded_film import RecordedFilm, film_in, is_film_receipt
 from .recorded_inputs import recorded_inputs
 from .result import Result
 from .speech_run import POSE_VIDEO, SPEECH
 
 __all__ = ["Verification", "verify_by_running", "verify_quickly"]
 
-Agreement = Literal["same bits", "same within rounding", "different", "cannot tell"]
-
-# Frames that part by one of 255 in a sixteenth of the values are at 60 dB. A word more in the negative prompt
-# of few steps may be at 40 dB.
-_ROUNDING_PSNR_DB, _CLOSE_PSNR_DB = 60.0, 40.0
-# Relative differences of the first step that differs: up to the first it is rounding, above the second it is
-# not. In float32, other threads make 3e-6, convolutions in TF32 up to 1e-3, a LoRA at 0.51 in place of 0.5
-# 7e-3. In 16 bits rounding makes 5e-2, as much as a word in the negative prompt.
-_STEP_BOUNDS = {"float32": (2e-5, 1e-3)}
-_STEP_BOUNDS_OF_16_BITS = (0.0, 0.3)
 _NOT_OF_THE_RESULT = {"timings_s", FILE_ENTRY, "latents_reused"}
-_OF_THE_RESULT = (
-    *("kind", "inputs", "prompt", "plan", "latents_sha256", "frames_sha256"),
-    *("interpolator", "acceleration", "lossy_by_choice"),
-)
-_OF_THE_MODEL = ("family", "precision", "dtype", "files", "loras")
 # Of speech: the receipt inside is written before the latents are there.
 _KNOWN_LATE = {"latents_sha256", STEP_FINGERPRINTS}
-_YOUNGER = {"frames_sha256"}  # missing in older receipts
-
-
-@dataclass(frozen=True)
-class Verification:
-    """reasons: what was found, one sentence each."""
-
-    verdict: Agreement
-    reasons: tuple[str, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        return {"verdict": self.verdict, "reasons": list(self.reasons)}
-
-    def text(self) -> str:
-        return "\n".join([self.verdict, *(f"  {reason}" for reason in self.reasons)])
+_OF_SHOTS = {"shots", "colour_drift"}  # of which the receipt inside has at least the hash
 
 
 def verify_quickly(file: Path, receipt: Path | None = None) -> Verification:
@@ -78,11 +52,16 @@ def verify_quickly(file: Path, receipt: Path | None = None) -> Verification:
 
 
 def verify_by_running(
-    file: Path, worker_for: Callable[[Recorded], LocalWorker], receipt: Path | None = None
+    file: Path,
+    worker_for: Callable[[Recorded], LocalWorker],
+    receipt: Path | None = None,
+    *,
+    worker_for_shots: Callable[[RecordedFilm], LocalWorker],
 ) -> Verification:
     """Run the request of the receipt again, and compare receipt and frames with those of `file`.
 
-    worker_for: returns what runs it, with the model and the choices of the receipt.
+    worker_for: returns what runs it, with the model and the choices of the receipt. worker_for_shots: the
+                same for a video of several shots.
     receipt:    as for `verify_quickly`.
 
     A quick look goes first. Raises as `verify_quickly`, and what the user's stop raises.
@@ -92,10 +71,15 @@ def verify_by_running(
     if quick.verdict == "different" or beside is None:
         return quick
     try:
-        recorded = read_receipt(receipt or sidecar(file))
+        place = receipt or sidecar(file)
+        content = read_content(place)
         with TemporaryDirectory() as folder:
-            made = _run_again(recorded, worker_for, Path(folder) / file.name)
-            return _compared(file, made, beside, recorded)
+            out = Path(folder) / file.name
+            if is_film_receipt(content):
+                film = film_in(content, place)
+                return compared_film(file, _film_again(film, worker_for_shots, out), beside, film)
+            recorded = recorded_in(content, place)
+            return _compared(file, _run_again(recorded, worker_for, out), beside, recorded)
     except WanDuetError as error:
         return Verification("cannot tell", (f"it cannot be run again: {error}",))
 
@@ -106,6 +90,8 @@ def _looked_at(file: Path, beside: Mapping[str, Any] | None) -> Verification:
         found = "it has a receipt inside and none beside it" if seen.receipt else "it has no receipt"
         return Verification("cannot tell", (found,))
     wrong = [*_different_size(seen.size, beside), *_contradictions(seen.receipt, beside)]
+    if SHOTS_SHA256 in beside and beside[SHOTS_SHA256] != shots_hash(beside):
+        wrong.append("what the receipt says of the shots is not what it was made with")
     entry = beside.get(FILE_ENTRY)
     if entry is not None and entry != file_entry(file):
         wrong.append("the bytes of the file are not those that its receipt names")
@@ -131,6 +117,12 @@ def _run_again(recorded: Recorded, worker_for: Callable[[Recorded], LocalWorker]
         return worker.run(recorded.request, out, media)
 
 
+def _film_again(film: RecordedFilm, worker_for: Callable[[RecordedFilm], LocalWorker], out: Path) -> Result:
+    """Run the request of several shots alone, as `_run_again` does."""
+    with threads_of(film.from_text.cpu):
+        return worker_for(film).run(film.request, out, film.media())
+
+
 def _as_long(worker: LocalWorker, recorded: Recorded, media: dict[str, Path]) -> LocalWorker:
     """Return a worker that makes speech as long as the recorded video, with its pose video.
 
@@ -145,12 +137,12 @@ def _as_long(worker: LocalWorker, recorded: Recorded, media: dict[str, Path]) ->
 
 
 def _compared(file: Path, made: Result, beside: Mapping[str, Any], recorded: Recorded) -> Verification:
-    wrong = _different_entries(json.loads(sidecar(made.path).read_text(encoding="utf-8")), beside)
+    wrong = different_entries(json.loads(sidecar(made.path).read_text(encoding="utf-8")), beside)
     first = first_difference(made.receipt.get(STEP_FINGERPRINTS, ()), recorded.steps)
     if first is not None and "latents_sha256" not in wrong:
         wrong.append(STEP_FINGERPRINTS)
     reasons = [f"a new run of the request has another {name}" for name in wrong]
-    psnr = _psnr(file, made.path)
+    psnr = lowest_psnr(file, made.path)
     if psnr is None:
         return Verification("different", (*reasons, "the frames differ in number or size"))
     if not wrong and psnr == np.inf:
@@ -164,70 +156,7 @@ def _compared(file: Path, made: Result, beside: Mapping[str, Any], recorded: Rec
     if first is not None:
         experts = recorded.plan.experts[recorded.plan.start_step :]
         reasons.append(first.text(experts, clips="clips" in beside))
-    return _by_size(psnr, None if first is None else first.size, beside["model"].get("dtype"), reasons)
-
-
-def _by_size(psnr: float, first: float | None, dtype: str, reasons: Sequence[str]) -> Verification:
-    """Decide by the sizes of differences alone.
-
-    psnr: of the frames, in dB. first: relative difference of the first step that differs; None if unknown.
-    """
-    if first is not None:
-        rounding, other = _STEP_BOUNDS.get(dtype, _STEP_BOUNDS_OF_16_BITS)
-        if first > other:
-            return Verification("different", (*reasons, "rounding does not make so much in one step"))
-        if first <= rounding and psnr >= _CLOSE_PSNR_DB:
-            return Verification("same within rounding", tuple(reasons))
-    if psnr < _CLOSE_PSNR_DB:
-        return Verification("different", tuple(reasons))
-    if psnr >= _ROUNDING_PSNR_DB:
-        return Verification("same within rounding", tuple(reasons))
-    return Verification("cannot tell", (*reasons, "that may be rounding, or a small change of the request"))
-
-
-def _different_entries(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:
-    """Return the entries about the result in which two receipts differ."""
-    wrong = [
-        name
-        for name in _OF_THE_RESULT
-        if here.get(name) != there.get(name) and (name in there or name not in _YOUNGER)
-    ]
-    wrong += [
-        f"model.{name}" for name in _OF_THE_MODEL if here["model"].get(name) != there["model"].get(name)
-    ]
-    wrong += ["adjustments"] if _adjusted(here) != _adjusted(there) else []
-    # An unset seed was drawn, and the new run was given the one that was drawn.
-    request = {"seed": there["seed"], **{k: v for k, v in there["request"].items() if v is not None}}
-    return wrong + (["request"] if request != {**here["request"], "seed": there["seed"]} else [])
-
-
-def _adjusted(receipt: Mapping[str, Any]) -> list[tuple[Any, Any]]:
-    """Return what was adjusted to what. The reasons are texts of a version."""
-    return [(entry.get("field"), entry.get("used")) for entry in receipt.get("adjustments", ())]
-
-
-def _psnr(one: Path, other: Path) -> float | None:
-    """Return the lowest PSNR of a frame in dB, of 8-bit values. None if number or size of frames differ."""
-    lowest, pairs = np.inf, zip(_frames(one), _frames(other), strict=True)
-    with suppress(ValueError):  # zip: one of them is longer
-        for first, second in pairs:
-            if first.shape != second.shape:
-                return None
-            error = float(np.mean((first.astype(np.float64) - second) ** 2))
-            lowest = min(lowest, 10 * np.log10(255**2 / error) if error else np.inf)
-        return float(lowest)
-    return None
-
-
-def _frames(file: Path) -> Any:
-    if _is_video(file):
-        return read_frames(file)
-    with Image.open(file) as image:
-        return iter([np.asarray(image.convert("RGB"))])
-
-
-def _is_video(file: Path) -> bool:
-    return file.suffix.lower() not in (".png", ".jpg", ".jpeg")
+    return by_size(psnr, None if first is None else first.size, beside["model"].get("dtype"), reasons)
 
 
 @dataclass(frozen=True)
@@ -239,7 +168,7 @@ class _Seen:
 
 
 def _look(file: Path) -> _Seen:
-    if _is_video(file):
+    if is_video(file):
         facts = probe(file)
         size = {"width": facts.width, "height": facts.height, "frames": facts.frames}
         return _Seen(size, _parsed(facts.tags.get(RECEIPT)))
@@ -272,7 +201,8 @@ def _receipt_beside(file: Path, receipt: Path | None) -> dict[str, Any] | None:
 def _contradictions(inside: Mapping[str, Any] | None, beside: Mapping[str, Any]) -> list[str]:
     if inside is None:
         return []
-    names = sorted({*inside, *beside} - _NOT_OF_THE_RESULT - (_KNOWN_LATE - {*inside}))
+    late = _KNOWN_LATE | (_OF_SHOTS if SHOTS_SHA256 in inside else set())
+    names = sorted({*inside, *beside} - _NOT_OF_THE_RESULT - (late - {*inside}))
     return [
         f"the receipt inside the file has another {name}"
         for name in names

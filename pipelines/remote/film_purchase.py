@@ -28,8 +28,8 @@ from ..request.seeds import seed_of
 from ..request.shots import FilmShot, inputs_of_shot
 from ..video.encode_video import encode_video
 from ..video.film_folder import FilmFolder
-from ..video.film_receipt import film_receipt, joined_record
-from ..video.frame_hash import FRAMES_SHA256, PENDING, FrameHash
+from ..video.film_receipt import SHOTS_SHA256, film_receipt, joined_record
+from ..video.frame_hash import FRAMES_SHA256, PENDING, FrameHash, write_hash
 from ..video.frame_stream import Frame, FrameStream
 from ..video.joined import Drift, joined
 from ..video.local_file import file_at
@@ -165,7 +165,8 @@ def _made(
             "price": {"estimate": order.report.price.text(), "estimate_usd": order.report.price.usd},
             "findings": stored_form([finding.to_share() for finding in order.report.told]),
         }
-        inside = {RECEIPT: json.dumps({**receipt, "shots": receipts, FRAMES_SHA256: PENDING})}
+        known = {**receipt, "shots": receipts, FRAMES_SHA256: PENDING, SHOTS_SHA256: PENDING}
+        inside = {RECEIPT: json.dumps(known)}
         encode_video(
             joined([shot.join for shot in shots], partial(_frames, bought), drift),
             staged,
@@ -180,6 +181,7 @@ def _made(
             frame_hash=frame_hash,
         )
         receipt |= {**joined_record(receipts, drift), FRAMES_SHA256: frame_hash.sha256}
+        write_hash(staged, receipt[SHOTS_SHA256], SHOTS_SHA256)
         write_sidecar(staged, receipt)
     return receipt
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import MappingProxyType
 
 from .base import WanRequest
@@ -15,7 +15,7 @@ from .report import Finding, Report
 from .resolved import Resolved
 from .shots import FilmShot, shots_of
 
-__all__ = ["CheckShot", "check_film", "of_all", "reports_of_shots", "sized"]
+__all__ = ["CheckShot", "check_film", "each_once", "of_all", "reports_of_shots", "sized"]
 
 _SIZE = ("resolution", "aspect_ratio")
 _GIVEN_HERE = (*_SIZE, "width", "height")  # to later shots: the size of the first one
@@ -49,7 +49,7 @@ def check_film(
     Raises RequestError when the shots cannot be read.
     """
     shots, reports = reports_of_shots(request, runner, families, check_shot)
-    findings = [*dict.fromkeys(of_all(shots, reports)), *found]
+    findings = [*each_once(of_all(shots, reports)), *found]
     ok = not any(finding.status == "impossible" for finding in findings)
     first = reports[0].resolved
     return Report(
@@ -110,6 +110,11 @@ def of_all(shots: Sequence[FilmShot], reports: Sequence[Report]) -> Iterator[Fin
             yield from _length(shot)
         if why is not None:
             yield Finding(f"shots[{shot.number}].join", "impossible", shot.join.text(), None, why)
+
+
+def each_once(findings: Iterable[Finding]) -> list[Finding]:
+    """Return the findings without those that are there already. What was asked may be a list."""
+    return list({repr(finding): finding for finding in findings}.values())
 
 
 def _length(shot: FilmShot) -> Iterator[Finding]:

@@ -143,6 +143,7 @@ class FieldRow(NamedTuple):
 
 
 _EXAMPLES = {
+    "prompt": '"a fox runs"',
     "path": '"FILE"',
     "scale": "1.0",
     "transformer": '"high"',

@@ -168,6 +168,9 @@ def _film_shot(request: WanRequest, shot: Shot, number: int, tasks: Collection[s
             fix = "leave it out, or join by cut"
             raise RequestError.of("image_url", "given to a shot that begins with the frame before", fix)
         own["image_url"] = f"a frame of shot {number}"
+    if shot.end_image_url is not None and "image_url" not in own:
+        fix = "give image_url too, or join by continue: only a shot that begins with an image ends with one"
+        raise RequestError.of("end_image_url", "given to a shot without a first image", fix)
     values = {"frames_per_second": fps, **whole, **own}
     if shot.seconds is not None:
         values["num_frames"] = generated_frames(round(shot.seconds * values["frames_per_second"]))

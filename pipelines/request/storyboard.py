@@ -15,6 +15,7 @@ _BETWEEN = re.compile(r"(?<!\\)[|\n]")
 _HEAD = re.compile(
     r"\s*(?:(\d+(?:\.\d+)?)\s?(s|f)(?=\s|:|$))?\s*([a-z]*)([^:]*)(:?)(.*)", re.DOTALL | re.IGNORECASE
 )
+_WRONG_LENGTH = re.compile(r"\s*[-+]?\d[\d.,/e]*\s?(s|secs?|seconds?|f|frames?)\b", re.IGNORECASE)
 _TYPO = 0.8  # how like a word for a join a word is that was meant as one
 
 
@@ -38,6 +39,8 @@ def _shot(part: str, number: int) -> dict[str, Any]:
     join = f"{word}{rest}".strip().lower()
     meant = colon and difflib.get_close_matches(word.lower(), JOIN_WORDS, 1, _TYPO)
     if amount is None and not meant:
+        if colon and _WRONG_LENGTH.match(part):
+            raise _wrong(number, f"{part.partition(':')[0][:40]!r} is no length")
         return {"prompt": part}
     found: dict[str, Any] = {} if amount is None else _length(amount, unit.lower(), number)
     if join:

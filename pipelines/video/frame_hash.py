@@ -51,14 +51,17 @@ def with_hash(tags: Mapping[str, str], sha256: str) -> dict[str, str]:
     return {name: text.replace(_entry(PENDING), _entry(sha256)) for name, text in tags.items()}
 
 
-def write_hash(file: Path, sha256: str) -> None:
-    """Replace `PENDING` in a finished file whose tags are plain text and have no checksum, as in an MP4."""
-    before, after = _entry(PENDING).encode(), _entry(sha256).encode()
+def write_hash(file: Path, sha256: str, key: str = FRAMES_SHA256) -> None:
+    """Replace `PENDING` in a finished file whose tags are plain text and have no checksum, as in an MP4.
+
+    key: of the entry in the receipt.
+    """
+    before, after = _entry(PENDING, key).encode(), _entry(sha256, key).encode()
     with file.open("r+b") as stream, mmap.mmap(stream.fileno(), 0) as content:
         if (at := content.find(before)) >= 0:
             content[at : at + len(before)] = after
 
 
-def _entry(sha256: str) -> str:
+def _entry(sha256: str, key: str = FRAMES_SHA256) -> str:
     """Return the entry of a receipt as JSON. A prompt may hold the same words, but not its quotes."""
-    return f'"{FRAMES_SHA256}": "{sha256}"'
+    return f'"{key}": "{sha256}"'

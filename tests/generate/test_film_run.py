@@ -194,7 +194,7 @@ def test_a_model_that_only_draws_from_text_is_refused_before_anything_runs(
 
 
 def test_a_receipt_of_shots_is_no_receipt_of_one_run(film: Result) -> None:
-    with pytest.raises(RequestError, match="a video of several shots; run the request in it again"):
+    with pytest.raises(RequestError, match="a video of several shots; give the receipt of a single run"):
         read_receipt(film.path.with_suffix(".json"))
 
 

@@ -139,6 +139,13 @@ def test_a_shot_overrides_the_whole_and_loras_choose_its_kind() -> None:
         ({"shots": [{"prompt": " "}]}, "shots[0].prompt: got ' '"),
         ({"storyboard": "a", "frames_per_second": 0}, "frames_per_second: got 0"),
         ({"storyboard": "5s:"}, "storyboard: shot 1"),
+        ({"storyboard": "5sec: a"}, "storyboard: shot 1: '5sec' is no length"),
+        ({"storyboard": "a | -3s: b"}, "storyboard: shot 2: '-3s' is no length"),
+        ({"storyboard": "1/2s: a"}, "storyboard: shot 1: '1/2s' is no length"),
+        ({"storyboard": "5s, continue: a"}, "storyboard: shot 1: '5s, continue' is no length"),
+        ({"shots": [{"prompt": "a", "end_image_url": "x.png"}]}, "shots[0].end_image_url: given to a shot"),
+        ({"shots": ["a"]}, "shots[0]: got 'a' (text); give an object such as {"),
+        ({"shots": {"prompt": "a"}}, "shots: got {'prompt': 'a'} (object); give a list of objects such as"),
     ],
 )
 def test_errors_name_shot_and_field(values: dict[str, Any], field: str) -> None:
@@ -152,6 +159,20 @@ def test_the_check_names_shots_and_says_what_seconds_become() -> None:
     assert changed["shots[0].seconds"] == pytest.approx(81 / 16, abs=1e-3)
     assert changed["shots[1].seconds"] == pytest.approx(49 / 16, abs=1e-3)
     assert not {"resolution", "aspect_ratio", "local.width"} & changed.keys()  # of the later shots
+
+
+def test_loras_of_shots_are_checked_for_every_runner() -> None:
+    shots = [{"prompt": "a", "loras": [{"path": "hf/lora"}]}, {"prompt": "b", "loras": [{"path": "hf/lora"}]}]
+    reports = check_all(parse("shots", {"shots": shots}), ("local", "fal", "novita"))
+    found = [finding.field for finding in reports[1].findings]
+    assert {"shots[0].loras", "shots[1].loras"} <= set(found)
+    assert found.count("resolution") == 1
+
+
+def test_novita_names_the_join_that_it_cannot_make() -> None:
+    report = check(parse("shots", {"storyboard": "a | continue: b"}), "novita")
+    assert [problem.field for problem in report.problems] == ["shots[1].join"]
+    assert check(parse("shots", {"storyboard": "a | dissolve 5: b"}), "novita").ok
 
 
 def test_a_model_that_cannot_continue_is_refused() -> None:
