@@ -102,6 +102,8 @@ def _looked_at(file: Path, beside: Mapping[str, Any] | None) -> Verification:
         unknown.append("the receipt does not name the bytes of the file")
     if seen.receipt is None:
         unknown.append("the file has no receipt inside, so only a run can tell whether this request made it")
+    elif is_film_receipt(beside) and SHOTS_SHA256 not in seen.receipt:
+        unknown.append("the receipt inside the file is of a version that said nothing of shots")
     if unknown:
         return Verification("cannot tell", tuple(unknown))
     return Verification("same bits", ("bytes, size and both receipts agree; nothing was run again",))
@@ -201,7 +203,7 @@ def _receipt_beside(file: Path, receipt: Path | None) -> dict[str, Any] | None:
 def _contradictions(inside: Mapping[str, Any] | None, beside: Mapping[str, Any]) -> list[str]:
     if inside is None:
         return []
-    late = _KNOWN_LATE | (_OF_SHOTS if SHOTS_SHA256 in inside else set())
+    late = _KNOWN_LATE | _OF_SHOTS
     names = sorted({*inside, *beside} - _NOT_OF_THE_RESULT - (late - {*inside}))
     return [
         f"the receipt inside the file has another {name}"

@@ -18,7 +18,7 @@ from wan_duet.pipelines.generate.film_verification import compared_film
 from wan_duet.pipelines.generate.recorded_film import film_in
 from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.video.film_receipt import SHOTS_SHA256, shots_hash
-from wan_duet.pipelines.video.output import sidecar
+from wan_duet.pipelines.video.output import sidecar, write_sidecar
 
 Receipt = dict[str, Any]
 
@@ -162,3 +162,13 @@ def test_what_was_bought_is_not_promised_to_be_the_same_again(
     bought = copied(film, tmp_path, put("runner", value="fal"))
     assert main(["generate", "--from-receipt", str(sidecar(bought)), "-o", str(tmp_path / "x.mp4")]) == 2
     assert "bought at fal; run the request in it again with --on fal" in capsys.readouterr().err
+
+
+def test_a_receipt_inside_that_says_nothing_of_shots_cannot_tell(
+    film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    old = copied(film, tmp_path, lambda receipt: receipt.pop(SHOTS_SHA256))
+    old.write_bytes(old.read_bytes().replace(SHOTS_SHA256.encode(), b"other_sha256"))
+    receipt = receipt_of(old) | {"other_sha256": receipt_of(film)[SHOTS_SHA256]}
+    write_sidecar(old, receipt)
+    assert verdict(capsys, old, "--quick")[:2] == (2, "cannot tell")
