@@ -47,8 +47,12 @@ class ClusterAccess:
 
     def environment(self) -> dict[str, str]:
         """Return the variables that Ray reads when it is imported."""
-        # Without the last one Ray gives its workers the niceness 15: beside other work they hardly run.
-        known = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_AUTH_TOKEN": "", "RAY_worker_niceness": "0"}
+        known = {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_TOKEN": "",
+            "RAY_worker_niceness": "0",  # else 15: beside other work workers would hardly run
+            "RAY_NUM_REDIS_GET_RETRIES": "4",  # one a second; with 20 a wrong token is told after 23 s
+        }
         if self.host == ONLY_HERE:
             # Else Ray takes it for "any address of this machine". Clusters of one machine are the default on
             # Windows and macOS (resolve_ip_for_localhost in ray/_private/services.py, 2.60).

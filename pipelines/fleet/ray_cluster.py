@@ -30,7 +30,7 @@ def join(address: str, access: ClusterAccess) -> Any:
     os.environ.update(access.environment())
     import ray
 
-    with lost(f"the cluster at {address}"):
+    with lost(f"the cluster at {address} (does it run, and is the token file a copy of its own?)"):
         ray.init(
             address=address,
             namespace=NAMESPACE,
