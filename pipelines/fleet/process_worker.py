@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import sys
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,11 @@ from ..request.base import WanRequest
 from .retries import FailedAttemptError
 from .worker import LeaseLost, MadeFile, Needs, Task, Worker
 from .worker_process import BEAT_S, serve
+
+if sys.platform == "win32":
+    from multiprocessing.connection import PipeConnection as Connection
+else:
+    from multiprocessing.connection import Connection
 
 __all__ = ["ProcessWorker"]
 
