@@ -1,6 +1,6 @@
 """Kills workers and drivers of a batch again and again, and counts what is there at the end. Prints JSON.
 
-    python bench/killed_batches.py [--rows 500] [--workers 4] [--kills 30] [--seed N] [--minutes 25] [-o OUT.json]
+    python bench/killed_batches.py [--rows 500] [--workers 4] [--kills 30] [--seed N] [--minutes 25] [-o OUT]
 
 Rows are requests of the embedded model with 4 steps and 17 frames, of --distinct kinds. A driver is a process
 of `wan-duet batch run`. It is killed with signal 9 by itself in a named window, at a random one of them:

@@ -146,7 +146,13 @@ def _meta_expert_on(recipe: Recipe, choices: FloatChoices, device: torch.device)
 
 
 def _title(names: Collection[str]) -> str:
-    return f"{' and '.join(f'{name}-noise' for name in names)} expert"
+    return f"{' and '.join(map(_described, names))} expert"
+
+
+def _described(name: str) -> str:
+    """Say which expert it is. name: "high+1" is the high-noise one after its LoRA strengths changed once."""
+    expert, _, change = name.partition("+")
+    return f"{expert}-noise" + (f" (LoRA change {change})" if change else "")
 
 
 EXPERT = NetworkKind(_meta_expert_on, expert_dtypes, velocity_of, _title, in_parts=True)

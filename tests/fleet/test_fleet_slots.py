@@ -20,8 +20,8 @@ def _ray(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def slot(**changed: Any) -> dict[str, Any]:
-    settings = {**HERE, **{name: value for name, value in changed.items() if name != "versions"}}
-    return {"host": "gpu-1", "settings": settings, "versions": changed.get("versions", versions())}
+    found = {"ray": changed.pop("ray")} if "ray" in changed else {}
+    return {"host": "gpu-1", "settings": {**HERE, **changed}, "versions": {**versions(), **found}}
 
 
 def test_only_slots_that_fit_are_taken() -> None:
@@ -30,16 +30,16 @@ def test_only_slots_that_fit_are_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("about", "error", "said"),
+    ("changed", "error", "said"),
     [
-        (slot(precision="fp32"), ModelError, "precision fp32 there, bf16 here"),
-        (slot(files={"other": "sha256:1"}), ModelError, "not there: vae.safetensors"),
-        (slot(versions={**versions(), "ray": "2.55.0"}), PackageError, "ray 2.55.0 there and 2.60.0 here"),
+        ({"precision": "fp32"}, ModelError, "precision fp32 there, bf16 here"),
+        ({"files": {"other": "sha256:1"}}, ModelError, "not there: vae.safetensors"),
+        ({"ray": "2.55.0"}, PackageError, "ray 2.55.0 there and 2.60.0 here"),
     ],
 )
-def test_a_fleet_that_does_not_fit_says_why(about: dict[str, Any], error: type, said: str) -> None:
+def test_a_fleet_that_does_not_fit_says_why(changed: dict[str, Any], error: type, said: str) -> None:
     with pytest.raises(error, match=f"a on gpu-1: .*{said}"):
-        fitting_slots({"a": about}, HERE)
+        fitting_slots({"a": slot(**changed)}, HERE)
 
 
 def test_a_fleet_without_workers_says_what_to_start() -> None:
