@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,3 +73,12 @@ def test_the_memory_of_a_forward_is_that_of_the_window_whatever_the_length_of_th
         return max(stage.working_bytes for stage in estimate.stages)
 
     assert working(33, WINDOWS) == working(161, WINDOWS) < working(161, {})
+
+
+def test_windows_of_phases(make: Make) -> None:
+    stages: list[dict[str, Any]] = [{"expert": "high", "steps": 2}, {"expert": "low", "steps": 1}]
+    made, plain = make({**WINDOWS, "phases": stages}), make({**WINDOWS, "high_steps": 2})
+    assert latents(made) == latents(plain)
+    assert made.receipt["plan"]["forwards"] == plain.receipt["plan"]["forwards"]
+    stages[1]["loras"] = [{"path": "toy/outlined"}]
+    assert latents(make({**WINDOWS, "phases": stages})) != latents(plain)
