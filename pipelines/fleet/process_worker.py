@@ -112,9 +112,8 @@ class ProcessWorker:
                 raise WorkerLostError(f"{self.name} is closed")
             if self._process is None or not self._process.is_alive() or self._connection is None:
                 self._kill()
-                spawn = multiprocessing.get_context("spawn")  # no lock or device of this process is inherited
-                self._connection, theirs = spawn.Pipe()
-                self._process = spawn.Process(
+                self._connection, theirs = multiprocessing.Pipe()
+                self._process = multiprocessing.get_context("spawn").Process(  # inherits no lock or device
                     target=serve, args=(theirs, self._make_worker), name=self.name, daemon=True
                 )
                 self._process.start()

@@ -117,9 +117,10 @@ def joined_process(function: Callable[..., Any], *arguments: Any, timeout_s: flo
 
     Raises HostError with its message if it fails, or if it takes longer.
     """
-    spawn = multiprocessing.get_context("spawn")
-    ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_report, args=(theirs, function, arguments), daemon=True)
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_report, args=(theirs, function, arguments), daemon=True
+    )
     process.start()
     theirs.close()
     try:

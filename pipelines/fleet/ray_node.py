@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -26,7 +25,13 @@ __all__ = ["RayNode", "started_node"]
 _START_S = 60.0
 _END_S = 15.0
 _STORE_BYTES = 128 << 20  # pieces of 8 MiB travel; Ray takes a third of the memory if nothing is said
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+# `ray`, which Linux sends SIGTERM when the process that started it is killed: 1 is PR_SET_PDEATHSIG.
+_RAY = """import ctypes, signal, sys
+if sys.platform == "linux":
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+from ray.scripts.scripts import main
+main()
+"""
 _SESSION = "r"  # short: see below
 _STARTED = "Ray runtime started"
 
@@ -58,7 +63,7 @@ def started_node(
     folder = Path(tempfile.mkdtemp(prefix="wdray"))  # short: paths of sockets may have 107 characters
     resource = f"wd{uuid.uuid4().hex[:10]}"
     command = [
-        *(sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"),
+        *(sys.executable, "-c", _RAY, "start", "--block", "--disable-usage-stats"),
         *(f"--node-ip-address={access.host}", f"--num-cpus={slots}", f"--object-store-memory={_STORE_BYTES}"),
         *((f'--resources={{"{resource}": {slots}}}',) if slots else ()),
         *((f"--address={address}",) if address else _head(port, folder)),
@@ -72,7 +77,6 @@ def started_node(
             stdin=subprocess.DEVNULL,
             env={**os.environ, **access.environment()},
             start_new_session=True,  # Ctrl-C reaches us, and we end it
-            preexec_fn=_end_with_parent if sys.platform == "linux" else None,
         )
     try:
         _wait_until_started(process, log)
@@ -80,11 +84,6 @@ def started_node(
     finally:
         _end(process)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _end_with_parent() -> None:
-    """Let Linux send this process SIGTERM when the one that started it is killed."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _head(port: int, folder: Path) -> tuple[str, ...]:

@@ -85,14 +85,15 @@ def run_ranks(
     Raises RankError, which names the first rank that failed or ended, after all others have ended. An
     interrupt ends all of them too. When this process is killed, the ranks end by themselves.
     """
-    context = multiprocessing.get_context("spawn")
     with TemporaryDirectory(prefix="wan-duet-ranks-") as folder:
         ranks: list[_Started] = []
         try:
             for rank, device in enumerate(devices):
                 place = RankPlace(rank, tuple(devices), Path(folder) / "store")
-                ours, theirs = context.Pipe()
-                process = context.Process(target=_rank_main, args=(theirs, place, work, tuple(arguments)))
+                ours, theirs = multiprocessing.Pipe()
+                process = multiprocessing.get_context("spawn").Process(
+                    target=_rank_main, args=(theirs, place, work, tuple(arguments))
+                )
                 process.start()
                 theirs.close()
                 ranks.append(_Started(rank, device, process, ours))

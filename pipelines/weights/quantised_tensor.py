@@ -62,6 +62,8 @@ class QuantisedTensor:
 
     def read(self, files: Files) -> Tensor:
         device = torch.device("cpu") if files.device.type == "mps" else files.device  # no 8-bit floats there
+        if 0 in self.shape:
+            return torch.empty(self.shape, device=device)  # a network that has no such tensor refuses it
 
         def on_device(stored: StoredTensor) -> Tensor:
             return stored.read(files).to(device)

@@ -23,6 +23,7 @@ from wan_duet.pipelines.generate.kept_latents import KeptLatents
 from wan_duet.pipelines.generate.local_receipt import Recorded, read_receipt
 from wan_duet.pipelines.generate.local_run import Result, repeat, run
 from wan_duet.pipelines.generate.local_worker import LocalWorker
+from wan_duet.pipelines.generate.recorded_film import RecordedFilm
 from wan_duet.pipelines.generate.stages import sample
 from wan_duet.pipelines.generate.verification import verify_by_running, verify_quickly
 from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
@@ -135,11 +136,14 @@ def test_speech_is_verified_by_running_it_again(
         ready = replace(model, preferences=recorded.preferences)
         return LocalWorker(ready, CPU, Silent(), silent, LoraSources(), Interpolators())
 
+    def no_shots(recorded: RecordedFilm) -> LocalWorker:
+        raise AssertionError(recorded)
+
     shutil.copy(picture, tmp_path)
-    found = verify_by_running(copy, worker)
+    found = verify_by_running(copy, worker, worker_for_shots=no_shots)
     assert found.verdict == "same bits", found.reasons
     pose.unlink()
-    lost = verify_by_running(copy, worker)
+    lost = verify_by_running(copy, worker, worker_for_shots=no_shots)
     assert lost.verdict == "cannot tell"
     assert "its pose video pose.mp4 is not here" in lost.reasons[0]
 

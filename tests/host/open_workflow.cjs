@@ -115,12 +115,22 @@ async function restingPlace(page) {
 // As a user does: a double click on the empty canvas, the name, Enter, and a click where it should lie.
 async function insertBlueprint(page, name) {
   await page.evaluate(() => window.app.loadGraphData({ version: 0.4, nodes: [], links: [], last_node_id: 0, last_link_id: 0 }));
-  await page.mouse.dblclick(SIZE.width / 2, SIZE.height / 2);
-  await page.keyboard.type(name);
-  await page.getByText(name).first().waitFor();
-  await page.keyboard.press("Enter");
+  const chosen = () => page.waitForFunction(() => window.app.graph.nodes.length === 1, null, { timeout: 5_000 });
+  // On a busy machine Enter can come before the list has a first entry; then it does nothing.
+  for (let tries = 1; ; tries++) {
+    await page.mouse.dblclick(SIZE.width / 2, SIZE.height / 2);
+    await page.keyboard.type(name);
+    await page.getByText(name).first().waitFor();
+    await page.keyboard.press("Enter");
+    try {
+      await chosen();
+      break;
+    } catch (error) {
+      if (tries === 10) throw error;
+      await page.keyboard.press("Escape");
+    }
+  }
   const placed = () => page.evaluate(() => window.app.graph.nodes[0]?.flags.ghost === undefined);
-  await page.waitForFunction(() => window.app.graph.nodes.length === 1);
   while (!(await placed())) {
     await page.mouse.move(SIZE.width / 3, SIZE.height / 4, { steps: 5 });
     await page.mouse.click(SIZE.width / 3, SIZE.height / 4);

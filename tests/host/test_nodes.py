@@ -76,7 +76,7 @@ def test_only_the_check_and_what_saves_end_a_graph_and_none_is_paid(nodes: dict[
     assert not [node for node, info in nodes.items() if info["api_node"] or info["price_badge"]]
     kept = {node for node, info in nodes.items() if info["has_intermediate_output"]}
     writing = {"WanDuetRunLocal", "WanDuetEncodeVideo", "WanDuetRenderVideo", "WanDuetInterpolate"}
-    remote = {"WanDuetRunFal", "WanDuetRunNovita", "WanDuetJob"}
+    remote = {"WanDuetRunFal", "WanDuetRunNovita", "WanDuetRunFleet", "WanDuetJob"}
     told = {"WanDuetEncodePrompt", "WanDuetDecode", "WanDuetTwoStageSampler", "WanDuetStageSampler"}
     drawn = {"WanDuetLora", "WanDuetSigmas", "WanDuetContactSheet", "WanDuetShot"}
     assert kept == {*writing, *remote, *told, *drawn}

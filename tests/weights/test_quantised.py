@@ -291,6 +291,12 @@ def test_any_header_is_decoded_whole_or_refused_by_name(
     read_or_refuse(tiny.save(tmp_path / "m.safetensors", held, **more))
 
 
+@pytest.mark.parametrize("shape", [[0], [0, 4], [4, 0]])
+def test_a_matrix_without_numbers_is_read_as_one(tmp_path: Path, shape: list[int]) -> None:
+    held = {"a.weight": torch.zeros(shape, dtype=torch.int8), "a.weight._scale": torch.tensor(1.0)}
+    read_or_refuse(tiny.save(tmp_path / "m.safetensors", held))
+
+
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(list(files.FORMATS)), data=st.data())
 def test_any_spoiled_part_of_a_format_is_refused_or_decoded(
