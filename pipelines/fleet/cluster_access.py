@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
-import os
 import platform
 import secrets
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import KeyProblemError, PackageError
 from ..files.on_disk import write_whole
+from ..files.private_file import open_private
 from ..version import VERSION
 
 __all__ = [
@@ -76,10 +75,7 @@ def token_file(folder: Path) -> Path:
     """Return the file of the token. Raises KeyProblemError if there is none, or if others can read it."""
     file = folder / _FILE
     try:
-        with file.open("rb") as stream:
-            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
-            if os.name == "posix" and mode & 0o077:
-                raise KeyProblemError(f"{file}: others can read it (mode {mode:o}); run: chmod 600 '{file}'")
+        with open_private(file) as stream:
             if len(stream.read().strip()) < _SHORTEST:
                 raise KeyProblemError(f"{file}: too short for a token; copy it again from the first machine")
     except FileNotFoundError:

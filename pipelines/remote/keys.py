@@ -9,13 +9,13 @@ from __future__ import annotations
 import hmac
 import json
 import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
 from ..errors import KeyProblemError
 from ..files.on_disk import write_whole
+from ..files.private_file import open_private
 
 __all__ = ["PROVIDERS", "Key", "find_key", "forget_key", "keep_key", "where_keys_are"]
 
@@ -115,10 +115,7 @@ def _checked(provider: str, text: str) -> str:
 def _read(folder: Path) -> dict[str, str]:
     file = folder / _FILE
     try:
-        with file.open("rb") as stream:
-            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
-            if os.name == "posix" and mode & 0o077:
-                raise KeyProblemError(f"{file}: others can read it (mode {mode:o}); run: chmod 600 '{file}'")
+        with open_private(file) as stream:
             content = json.load(stream)
     except FileNotFoundError:
         return {}

@@ -10,15 +10,14 @@ import base64
 import hashlib
 import hmac
 import json
-import os
 import re
 import secrets
-import stat
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import KeyProblemError, RequestError
 from ..files.on_disk import write_whole
+from ..files.private_file import open_private
 
 __all__ = ["ServiceClient", "add_client", "client_of", "read_clients", "remove_client", "webhook_secret"]
 
@@ -72,10 +71,7 @@ def read_clients(folder: Path) -> list[ServiceClient]:
     """Return all clients. Raises KeyProblemError if others can read the file, or if it is damaged."""
     file = folder / _FILE
     try:
-        with file.open("rb") as stream:
-            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
-            if os.name == "posix" and mode & 0o077:
-                raise KeyProblemError(f"{file}: others can read it (mode {mode:o}); run: chmod 600 '{file}'")
+        with open_private(file) as stream:
             return [ServiceClient(**entry) for entry in json.load(stream)["clients"]]
     except FileNotFoundError:
         return []

@@ -8,8 +8,6 @@ Plain http is taken to this machine, and to another one when the file says "allo
 from __future__ import annotations
 
 import json
-import os
-import stat
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import httpx
 from ..download.public_hosts import is_loopback
 from ..errors import KeyProblemError, RequestError
 from ..files.on_disk import write_whole
+from ..files.private_file import open_private
 
 __all__ = ["FleetAddress", "keep_address", "read_address_of_fleet"]
 
@@ -36,10 +35,7 @@ def read_address_of_fleet(folder: Path) -> FleetAddress:
     """Return the address. Raises KeyProblemError if the file is missing, damaged, or others can read it."""
     file = folder / _FILE
     try:
-        with file.open("rb") as stream:
-            mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
-            if os.name == "posix" and mode & 0o077:
-                raise KeyProblemError(f"{file}: others can read it (mode {mode:o}); run: chmod 600 '{file}'")
+        with open_private(file) as stream:
             said = json.load(stream)
         address, key, allowed = said["address"], said["key"], said.get("allow_http", False)
         if not (isinstance(address, str) and isinstance(key, str) and key.isascii() and key.isprintable()):
