@@ -20,7 +20,7 @@ from .finished_files import note_file, times_lost
 from .lora_files import lora_sources
 from .outgoing import allowed_file, written_media
 from .remote_film import bought_film
-from .remote_jobs import remote_folder, remote_jobs
+from .remote_jobs import PurchaseTerms, purchasing_at, remote_folder, remote_jobs
 from .remote_progress import RemoteProgress
 from .remote_result import film_outputs, is_picture, result_outputs, to_outputs
 from .return_images import images_are_read, require_images_wanted, return_images_input
@@ -102,46 +102,25 @@ def runner_node(runner: Runner) -> type[io.ComfyNode]:
             novita_model: NovitaModel = NOVITA_MODELS[0],
         ) -> io.NodeOutput:
             from ..pipelines.remote.experience import known_spending
-            from ..pipelines.remote.order import uploading
 
             require_images_wanted(cls.hidden, request.request.task, return_images)
             spending = await asyncio.to_thread(known_spending, remote_folder())
             limits = _limits(spending.limits, max_price_usd)
             workflow = (cls.hidden.extra_pnginfo or {}).get("workflow")  # a program may send none
-            workflow = workflow if EMBED_METADATA else None
+            terms = PurchaseTerms(limits, workflow if EMBED_METADATA else None, reuse, resubmit)
             if is_film(request.request):
                 film = await asyncio.to_thread(
                     _film_order, request, runner.provider, filename_prefix, spending, novita_model
                 )
-                bought = await bought_film(
-                    *film,
-                    limits,
-                    cls.hidden.unique_id,
-                    workflow_tags(cls.hidden),
-                    workflow,
-                    reuse=reuse,
-                    resubmit=resubmit,
-                )
+                bought = await bought_film(*film, terms, cls.hidden.unique_id, workflow_tags(cls.hidden))
                 note_file(cls.hidden.unique_id, bought.path, has_images=return_images or not reuse)
                 return film_outputs(bought, film[0].report.told, return_images=return_images)
             # Files are read for their hashes, which must not hold up the nodes beside this one.
             order, prepared = await asyncio.to_thread(
                 _order, request, runner.provider, filename_prefix, spending, novita_model
             )
-            if workflow is not None:
-                order = replace(order, about={**order.about, "workflow": workflow})
-            thread, accounts = remote_jobs()
-            account = accounts.at(runner.provider)
             progress = RemoteProgress(cls.hidden.unique_id, _remarks(order))
-            ticket = thread.buy(
-                order,
-                account,
-                limits=limits,
-                prepare=uploading(prepared, account),
-                on_event=progress.receive,
-                reuse=reuse,
-                resubmit=resubmit,
-            )
+            ticket = purchasing_at(runner.provider, terms)(order, prepared, progress.receive)
             job = await ticket.wait(progress.refresh)
             progress.show(_end(job, reused=not progress.has_received))
             return _finished(cls.hidden.unique_id, job, return_images, free=reuse)

@@ -6,14 +6,13 @@ import asyncio
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from comfy import model_management
 
 from ..pipelines.errors import JobStoppedError
 from .files import EMBED_METADATA
-from .remote_jobs import remote_jobs
+from .remote_jobs import PurchaseTerms, purchasing_at
 from .remote_progress import RemoteProgress
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     from ..pipelines.remote.film_purchase import BoughtFilm
     from ..pipelines.remote.job_record import Job, Order
     from ..pipelines.remote.payload import Prepared
-    from ..pipelines.remote.spending_limits import SpendingLimits
 
 __all__ = ["bought_film"]
 
@@ -34,45 +32,24 @@ _POLL_S = 0.1
 
 
 async def bought_film(
-    film: FilmOrder,
-    out: Path,
-    limits: SpendingLimits,
-    node_id: str | None,
-    tags: Mapping[str, str],
-    workflow: Any | None,
-    *,
-    reuse: bool,
-    resubmit: bool,
+    film: FilmOrder, out: Path, terms: PurchaseTerms, node_id: str | None, tags: Mapping[str, str]
 ) -> BoughtFilm:
     """Return the finished video. After a Stop the running job is cancelled, and ComfyUI's exception raised.
 
-    workflow: for the jobs panel. The other arguments are those of `buy_film` and of `RemoteThread.buy`.
+    tags: as for `buy_film`.
     """
     from ..pipelines.remote.film_purchase import buy_film
-    from ..pipelines.remote.order import uploading
 
-    thread, accounts = remote_jobs()
-    account = accounts.at(film.terms.runner)
+    purchase = purchasing_at(film.terms.runner, terms)
     progress = _FilmProgress(node_id, film)
 
     def buy(number: int, order: Order, prepared: Prepared) -> Job:
         progress.begin_shot(number)
-        if workflow is not None:
-            order = replace(order, about={**order.about, "workflow": workflow})
-        ticket = thread.buy(
-            order,
-            account,
-            limits=limits,
-            prepare=uploading(prepared, account),
-            on_event=progress.receive,
-            reuse=reuse,
-            resubmit=resubmit,
-        )
-        return asyncio.run(ticket.wait(progress.check))
+        return asyncio.run(purchase(order, prepared, progress.receive).wait(progress.check))
 
     def work() -> BoughtFilm:
         return buy_film(
-            film, out, buy, limits, progress, tags=tags, embed_receipt=EMBED_METADATA, reuse=reuse
+            film, out, buy, terms.limits, progress, tags=tags, embed_receipt=EMBED_METADATA, reuse=terms.reuse
         )
 
     done = _begun(work)

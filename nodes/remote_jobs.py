@@ -8,9 +8,11 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import folder_paths
 
@@ -18,9 +20,22 @@ from ..pipelines.errors import WanDuetError
 
 if TYPE_CHECKING:
     from ..pipelines.remote.accounts import Accounts
-    from ..pipelines.remote.remote_thread import RemoteThread
+    from ..pipelines.remote.job_event import OnEvent
+    from ..pipelines.remote.job_record import Order
+    from ..pipelines.remote.payload import Prepared
+    from ..pipelines.remote.remote_thread import RemoteThread, Ticket
+    from ..pipelines.remote.spending_limits import SpendingLimits
 
-__all__ = ["RemoteJobs", "accepts_key", "follow_job", "go_on_with_open_jobs", "remote_folder", "remote_jobs"]
+__all__ = [
+    "PurchaseTerms",
+    "RemoteJobs",
+    "accepts_key",
+    "follow_job",
+    "go_on_with_open_jobs",
+    "purchasing_at",
+    "remote_folder",
+    "remote_jobs",
+]
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +56,38 @@ def remote_jobs() -> RemoteJobs:
     """Return the jobs, always the same object. Raises JournalError if the journal cannot be used."""
     with _BEGINNING:
         return _begun()
+
+
+class PurchaseTerms(NamedTuple):
+    """How a node buys. workflow: for the jobs panel. reuse, resubmit: as for `RemoteThread.buy`."""
+
+    limits: SpendingLimits
+    workflow: Any | None
+    reuse: bool
+    resubmit: bool
+
+
+def purchasing_at(provider: str, terms: PurchaseTerms) -> Callable[[Order, Prepared, OnEvent], Ticket]:
+    """Return what starts, joins or finds the job of an order. Raises KeyProblemError without a key."""
+    from ..pipelines.remote.order import uploading
+
+    thread, accounts = remote_jobs()
+    account = accounts.at(provider)
+
+    def buy(order: Order, prepared: Prepared, on_event: OnEvent) -> Ticket:
+        if terms.workflow is not None:
+            order = replace(order, about={**order.about, "workflow": terms.workflow})
+        return thread.buy(
+            order,
+            account,
+            limits=terms.limits,
+            prepare=uploading(prepared, account),
+            on_event=on_event,
+            reuse=terms.reuse,
+            resubmit=terms.resubmit,
+        )
+
+    return buy
 
 
 def accepts_key(provider: str) -> bool:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ..pipelines.remote.job_record import Job
     from ..pipelines.request import Finding
 
-__all__ = ["film_outputs", "is_picture", "result_outputs", "to_outputs"]
+__all__ = ["film_outputs", "is_picture", "result_outputs", "to_outputs", "video_and_images"]
 
 _IMAGE_SUFFIXES = {".png", ".jpg", ".webp"}
 
@@ -54,7 +54,7 @@ def to_outputs(job: Job, *, return_images: bool) -> io.NodeOutput:
     unknown = ExecutionBlocker(f"The request did not set this value, and {job.provider} did not return it.")
     file = Path(str(job.file_path))
     return io.NodeOutput(
-        *_shown(file, return_images=return_images),
+        *video_and_images(file, return_images=return_images),
         unknown if job.seed is None else job.seed,
         unknown if job.prompt is None else job.prompt,
         json.dumps(remote_receipt(job), ensure_ascii=False),
@@ -67,7 +67,7 @@ def film_outputs(film: BoughtFilm, findings: Sequence[Finding], *, return_images
     """Return the `result_outputs` of a video of several shots, and its preview."""
     receipt = film.receipt
     return io.NodeOutput(
-        *_shown(film.path, return_images=return_images),
+        *video_and_images(film.path, return_images=return_images),
         receipt["seed"],
         " | ".join(str(shot["prompt"]) for shot in receipt["shots"]),
         json.dumps(receipt, ensure_ascii=False),
@@ -76,7 +76,7 @@ def film_outputs(film: BoughtFilm, findings: Sequence[Finding], *, return_images
     )
 
 
-def _shown(file: Path, *, return_images: bool) -> tuple[Any, Any]:
+def video_and_images(file: Path, *, return_images: bool) -> tuple[Any, Any]:
     """Return the outputs video and images."""
     from ..pipelines.video.read_image import read_image
 

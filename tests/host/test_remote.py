@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,23 +83,25 @@ def loop() -> Iterator[asyncio.AbstractEventLoop]:
     loop.close()
 
 
-@pytest.fixture
-def servers(loop: asyncio.AbstractEventLoop) -> Iterator[Providers]:
-    """Which finish a job at the first look."""
+@contextmanager
+def started(fal_server: FalServer, loop: asyncio.AbstractEventLoop) -> Iterator[Providers]:
+    """Run a server of fal and one of Novita, whose jobs are finished at the first look."""
 
     def wait(work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, loop).result()
 
-    made = Providers(
-        FalServer(key=KEYS["fal"], queue_looks=0, run_looks=0),
-        NovitaServer(key=KEYS["novita"], queue_looks=0, run_looks=0),
-        loop,
-    )
+    made = Providers(fal_server, NovitaServer(key=KEYS["novita"], queue_looks=0, run_looks=0), loop)
     for server in (made.fal, made.novita):
         wait(server.start())
     yield made
     for server in (made.fal, made.novita):
         wait(server.stop())
+
+
+@pytest.fixture
+def servers(loop: asyncio.AbstractEventLoop) -> Iterator[Providers]:
+    with started(FalServer(key=KEYS["fal"], queue_looks=0, run_looks=0), loop) as made:
+        yield made
 
 
 @pytest.fixture

@@ -20,7 +20,6 @@ from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.video.probe import probe
 
 from ..servers import fal
-from ..servers.novita import NovitaServer
 from .test_progress import TEXT, binary_messages
 from .test_remote import (  # noqa: F401 - fixtures
     KEYS,
@@ -31,6 +30,7 @@ from .test_remote import (  # noqa: F401 - fixtures
     request,
     run_on,
     saved_in,
+    started,
     stop_when,
     text_of,
     until,
@@ -54,19 +54,8 @@ class HoldingFal(fal.FalServer):
 
 @pytest.fixture
 def servers(loop: asyncio.AbstractEventLoop) -> Iterator[Providers]:  # noqa: F811 - a fixture
-    def wait(work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, loop).result()
-
-    made = Providers(
-        HoldingFal(key=KEYS["fal"], queue_looks=0, run_looks=0),
-        NovitaServer(key=KEYS["novita"], queue_looks=0, run_looks=0),
-        loop,
-    )
-    for server in (made.fal, made.novita):
-        wait(server.start())
-    yield made
-    for server in (made.fal, made.novita):
-        wait(server.stop())
+    with started(HoldingFal(key=KEYS["fal"], queue_looks=0, run_looks=0), loop) as made:
+        yield made
 
 
 def film(host: HeadlessComfyUI, seed: int, **changed: object) -> dict[str, Any]:
