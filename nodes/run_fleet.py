@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import mimetypes
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from comfy import model_management
 from server import PromptServer
 
-from ..pipelines.errors import RequestError
 from ..pipelines.request import RequestWithMedia, WanRequest
-from ..pipelines.request.field_rows import MEDIA, MEDIA_LISTS
+from ..pipelines.request.field_rows import is_content_or_address, is_media, with_texts
 from ..pipelines.request.parse import parse
-from .comfy_interface import ExecutionBlocker, InputImpl, io
+from .comfy_interface import io
 from .files import new_video_file, shown_video
 from .finished_files import note_file, times_lost
 from .outgoing import allowed_file, written_media
 from .remote_jobs import remote_folder
-from .remote_result import is_picture, result_outputs
-from .return_images import NO_IMAGES, images_are_read, require_images_wanted, return_images_input
+from .remote_result import is_picture, result_outputs, video_and_images
+from .return_images import images_are_read, require_images_wanted, return_images_input
 from .sockets import WanRequestSocket
 
 if TYPE_CHECKING:
@@ -32,7 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["WanDuetRunFleet"]
 
 _POLL_S = 0.2
-_IS_IMAGE = ExecutionBlocker("The result is an image; connect images instead of video.")
 
 
 class WanDuetRunFleet(io.ComfyNode):
@@ -111,26 +107,19 @@ def _with_contents(request: RequestWithMedia) -> WanRequest:
     """Return the request with its files as data URIs: the service reads no file that a client names."""
     connected = written_media(request.media)
 
-    def embedded(value: Any, field: str = "") -> Any:
-        if isinstance(value, dict):
-            return {name: embedded(item, name) for name, item in value.items()}
-        if isinstance(value, list):
-            return [embedded(item, field) for item in value]
-        is_file = isinstance(value, str) and (field in MEDIA or field in MEDIA_LISTS)
-        return _data_uri(value, field, connected.get(field)) if is_file else value
+    def embedded(field: str, text: str) -> str:
+        return _data_uri(text, field, connected.get(field)) if is_media(field) else text
 
-    return parse(request.request.kind, embedded(request.request.document()))
+    return parse(request.request.kind, with_texts(request.request.document(), embedded))
 
 
 def _data_uri(value: str, field: str, connected: Path | None) -> str:
-    if connected is None and (value[:5].lower() == "data:" or "://" in value):
+    from ..pipelines.video.local_file import data_uri, file_at, of_type
+
+    if connected is None and is_content_or_address(value):
         return value
-    file = connected or allowed_file(value, field)
-    media_type = mimetypes.guess_type(file.name)[0]
-    if media_type is None:
-        fix = "give a file whose suffix says what it is, such as .png or .mp4"
-        raise RequestError.of(field, f"{file.name} is of an unknown type", fix)
-    return f"data:{media_type};base64,{base64.b64encode(file.read_bytes()).decode()}"
+    file = of_type(file_at(connected or allowed_file(value, field), field), field)
+    return data_uri(file.read(0, file.size_bytes), file.content_type)
 
 
 def _new_file(prefix: str, suffix: str) -> Path:
@@ -141,20 +130,9 @@ def _new_file(prefix: str, suffix: str) -> Path:
 
 def _to_outputs(node_id: str | None, result: FleetResult, *, return_images: bool) -> io.NodeOutput:
     """Return the `result_outputs` of a job, and a preview of its file."""
-    from ..pipelines.video.read_image import read_image
-
-    video: Any = _IS_IMAGE
-    images: Any = NO_IMAGES
-    if is_picture(result.path):
-        images = read_image(result.path)[None]
-    else:
-        video = InputImpl.VideoFromFile(str(result.path))
-        if return_images:
-            images = video.get_components().images
     note_file(node_id, result.path, has_images=return_images or is_picture(result.path))
     return io.NodeOutput(
-        video,
-        images,
+        *video_and_images(result.path, return_images=return_images),
         result.job["seed"],
         result.receipt.get("prompt", result.job["request"].get("prompt", "")),
         json.dumps(result.receipt, ensure_ascii=False),

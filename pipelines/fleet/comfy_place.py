@@ -28,7 +28,7 @@ from ..video.frame_hash import FRAMES_SHA256
 from ..video.output import FILE_ENTRY, file_entry, sidecar
 from ..weights.hashing import file_hash
 from .retries import Cause, FailedAttemptError
-from .worker import MadeFile, Needs, Task
+from .worker import MadeFile, Needs, Task, frames_times_steps
 
 __all__ = ["ComfyPlace", "require_runner", "workflow_of"]
 
@@ -61,8 +61,7 @@ class ComfyPlace:
     def check(self, request: WanRequest) -> Needs:
         """Check what needs no model: the ComfyUI checks the rest. The work is frames times steps."""
         check(request).require()
-        asked = request.payload()
-        return Needs(float(asked.get("num_frames") or 1) * float(asked.get("num_inference_steps") or 1))
+        return Needs(frames_times_steps(request))
 
     def make(self, task: Task) -> MadeFile:
         with self._connect(self._url) as client:

@@ -22,7 +22,7 @@ from ..remote.spending import Spending
 from ..request.base import WanRequest
 from ..request.report import Finding
 from ..video.output import sidecar
-from .worker import MadeFile, Needs, Task
+from .worker import MadeFile, Needs, Task, frames_times_steps
 
 __all__ = ["FalPlace"]
 
@@ -56,9 +56,7 @@ class FalPlace:
         Raises RequestError with everything that fal cannot do.
         """
         order, _ = self._order(request, "checked")
-        asked = request.payload()
-        work = float(asked.get("num_frames") or 1) * float(asked.get("num_inference_steps") or 1)
-        return Needs(work=work, usd=order.price.high)
+        return Needs(work=frames_times_steps(request), usd=order.price.high)
 
     def make(self, task: Task) -> MadeFile:
         """Buy the row, or find it bought. Raises as `RemoteThread.buy`."""

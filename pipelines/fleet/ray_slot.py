@@ -6,7 +6,6 @@ is silent, so a driver that was killed holds no slot.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -14,7 +13,6 @@ import socket
 import tempfile
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,8 +21,8 @@ from ..errors import WanDuetError
 from ..request.parse import parse
 from ..video.output import sidecar
 from .cluster_access import versions
-from .retries import cause_of
-from .travelling_files import PIECE_BYTES, ContentFolder, with_paths
+from .retries import told_failure
+from .travelling_files import PIECE_BYTES, ContentFolder, whole_sha256, with_paths
 from .worker import LeaseLost, MadeFile, Task
 
 __all__ = ["DRIVER_SILENT_S", "RaySlot"]
@@ -106,11 +104,7 @@ class RaySlot:
         except LeaseLost:
             return {"stopped": True}
         except Exception as error:
-            cause = cause_of(error)
-            if cause is None:
-                traceback.print_exc()
-            said = str(error) if cause else f"{type(error).__name__}: {error}"
-            return {"failed": cause or "failed", "error": said}
+            return told_failure(error)
         return _made(made)
 
 
@@ -119,7 +113,7 @@ def _made(made: MadeFile) -> dict[str, Any]:
         {
             "name": file.name,
             "size": file.stat().st_size,
-            "sha256": hashlib.sha256(file.read_bytes()).hexdigest(),
+            "sha256": whole_sha256(file),
         }
         for file in (made.path, sidecar(made.path))
     ]

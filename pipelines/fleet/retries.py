@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -17,7 +18,7 @@ from ..errors import (
     is_out_of_memory,
 )
 
-__all__ = ["REMEDIES", "Cause", "FailedAttemptError", "Remedy", "cause_of"]
+__all__ = ["REMEDIES", "Cause", "FailedAttemptError", "Remedy", "cause_of", "told_failure"]
 
 Cause = Literal["out of memory", "lost", "absent", "refused", "failed"]
 
@@ -72,3 +73,11 @@ def cause_of(error: BaseException) -> Cause | None:
     if isinstance(error, (WanDuetError, OSError)) and not isinstance(error, JournalError):
         return "failed"
     return None
+
+
+def told_failure(error: Exception) -> dict[str, str]:
+    """Return what another process is told of a failed attempt. Prints a fault of this program."""
+    cause = cause_of(error)
+    if cause is None:
+        traceback.print_exc()
+    return {"failed": cause or "failed", "error": str(error) if cause else f"{type(error).__name__}: {error}"}

@@ -9,18 +9,26 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import MediaError
 from ..files.on_disk import move_into_place
-from ..request.field_rows import MEDIA, MEDIA_LISTS
+from ..request.field_rows import is_content_or_address, is_media, with_texts
 from ..request.lora_weight import place_of
 from ..weights.lora.find import LoraSources
 
-__all__ = ["PIECE_BYTES", "ContentFolder", "TravellingFile", "pieces_of", "travelling", "with_paths"]
+__all__ = [
+    "PIECE_BYTES",
+    "ContentFolder",
+    "TravellingFile",
+    "pieces_of",
+    "travelling",
+    "whole_sha256",
+    "with_paths",
+]
 
 PIECE_BYTES = 8 << 20  # of one message: no node needs memory for a whole file
 
@@ -46,11 +54,10 @@ def travelling(document: Mapping[str, Any]) -> tuple[dict[str, Any], list[Travel
         path = _path_of(field, text)
         if path is None:
             return text
-        files.append(TravellingFile(path, _sha256(path)))
+        files.append(TravellingFile(path, whole_sha256(path)))
         return f"content:{files[-1].sha256}/{path.name}"
 
-    changed: dict[str, Any] = _with_texts(document, by_content)
-    return changed, files
+    return with_texts(document, by_content), files
 
 
 def with_paths(document: Mapping[str, Any], folder: ContentFolder) -> dict[str, Any]:
@@ -60,8 +67,7 @@ def with_paths(document: Mapping[str, Any], folder: ContentFolder) -> dict[str, 
         found = _CONTENT.fullmatch(text) if _names_file(field) else None
         return text if found is None else str(folder.place(found[1], found[2]))
 
-    changed: dict[str, Any] = _with_texts(document, here)
-    return changed
+    return with_texts(document, here)
 
 
 def pieces_of(path: Path) -> Iterator[bytes]:
@@ -99,30 +105,21 @@ class ContentFolder:
             stream.write(piece)
         if not last:
             return
-        if _sha256(part) != sha256:
+        if whole_sha256(part) != sha256:
             part.unlink()
             raise MediaError(f"{name}: arrived damaged; run it again")
         move_into_place(part, place)
 
 
-def _with_texts(value: Any, change: Callable[[str, str], str], field: str = "") -> Any:
-    """Return a JSON value with every text changed. change: of (field, text)."""
-    if isinstance(value, Mapping):
-        return {name: _with_texts(item, change, name) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_texts(item, change, field) for item in value]
-    return change(field, value) if isinstance(value, str) else value
-
-
 def _names_file(field: str) -> bool:
-    return field == "path" or field in MEDIA or field in MEDIA_LISTS
+    return field == "path" or is_media(field)
 
 
 def _path_of(field: str, text: str) -> Path | None:
     """Return the file of this machine that a field names, or None."""
     if field == "path":
         return LoraSources().find(text) if place_of(text) == "file" else None
-    if not _names_file(field) or text[:5].lower() == "data:" or "://" in text:
+    if not is_media(field) or is_content_or_address(text):
         return None
     path = Path(text).expanduser()
     if not path.is_file():
@@ -130,7 +127,7 @@ def _path_of(field: str, text: str) -> Path | None:
     return path
 
 
-def _sha256(path: Path) -> str:
+def whole_sha256(path: Path) -> str:
     """Return the hash of a whole file: what others are sent must be exactly that."""
     digest = hashlib.sha256()
     for piece in pieces_of(path):

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..request.base import WanRequest
 
-__all__ = ["LeaseLost", "MadeFile", "Needs", "Task", "Worker"]
+__all__ = ["LeaseLost", "MadeFile", "Needs", "Task", "Worker", "frames_times_steps"]
 
 
 class LeaseLost(BaseException):
@@ -54,6 +54,12 @@ class Needs:
     seconds: float | None = None
     memory_bytes: int | None = None
     usd: float | None = 0.0
+
+
+def frames_times_steps(request: WanRequest) -> float:
+    """Return the work of a request at a place that says no more of it."""
+    asked = request.payload()
+    return float(asked.get("num_frames") or 1) * float(asked.get("num_inference_steps") or 1)
 
 
 class Worker(Protocol):

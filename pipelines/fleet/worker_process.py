@@ -10,16 +10,14 @@ import json
 import os
 import queue
 import signal
-import sys
 import threading
-import traceback
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from ..request.parse import parse
-from .retries import cause_of
+from .retries import told_failure
 from .worker import LeaseLost, Task, Worker
 
 __all__ = ["BEAT_S", "serve"]
@@ -67,11 +65,7 @@ def _answer(worker: Worker, given: Mapping[str, Any], stop: threading.Event) -> 
     except LeaseLost:
         return {"stopped": True}
     except Exception as error:
-        cause = cause_of(error)
-        if cause is None:
-            traceback.print_exc(file=sys.stderr)
-        text = str(error) if cause else f"{type(error).__name__}: {error}"
-        return {"failed": cause or "failed", "error": text}
+        return told_failure(error)
     return {"made": str(made.path), "frames_sha256": made.frames_sha256}
 
 

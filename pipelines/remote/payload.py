@@ -7,7 +7,6 @@ files uploaded, and their addresses put in.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +15,10 @@ from typing import Any
 
 from ..errors import RequestError
 from ..request import WanRequest
-from ..request.field_rows import MEDIA_LISTS, media_named
+from ..request.field_rows import MEDIA_LISTS, media_named, with_texts
 from ..request.lora_weight import place_of, why_not_sent
 from ..request.web_address import is_https, why_medium_not_sent
-from ..video.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
+from ..video.local_file import FindFile, LocalFile, any_file, data_uri, file_at, file_in_data_uri, of_type
 from .provider import Payload
 
 __all__ = ["Prepared", "prepare", "sendable"]
@@ -91,8 +90,8 @@ async def sendable(prepared: Prepared, upload: Callable[[LocalFile], Awaitable[s
     """Return the payload to send: files are uploaded, or put into the payload if they are very small."""
     addresses: dict[str, str] = {}
     for text, file in prepared.files.items():
-        addresses[text] = _data_uri(file) if _is_inline(file) else await upload(file)
-    return {name: _replaced(value, addresses) for name, value in prepared.payload.items()}
+        addresses[text] = _content_of(file) if _is_inline(file) else await upload(file)
+    return with_texts(prepared.payload, lambda _, text: addresses.get(text, text))
 
 
 def _file_of(value: str, where: str, find: FindFile, check: Callable[[], None]) -> LocalFile | None:
@@ -126,14 +125,5 @@ def _is_inline(file: LocalFile) -> bool:
     return file.size_bytes <= _INLINE_BYTES and file.content_type.startswith("image/")
 
 
-def _data_uri(file: LocalFile) -> str:
-    data = base64.b64encode(file.read(0, file.size_bytes)).decode()
-    return f"data:{file.content_type};base64,{data}"
-
-
-def _replaced(value: Any, addresses: Mapping[str, str]) -> Any:
-    if isinstance(value, Mapping):
-        return {name: _replaced(item, addresses) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_replaced(item, addresses) for item in value]
-    return addresses.get(value, value) if isinstance(value, str) else value
+def _content_of(file: LocalFile) -> str:
+    return data_uri(file.read(0, file.size_bytes), file.content_type)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
 from .contracts import DESCRIPTIONS
@@ -20,9 +20,12 @@ __all__ = [
     "FieldRow",
     "closest",
     "field_rows",
+    "is_content_or_address",
+    "is_media",
     "local_row",
     "media_named",
     "medium_of",
+    "with_texts",
 ]
 
 LOCAL = "local"  # the field of every request that no contract has
@@ -197,6 +200,29 @@ def media_named(values: Mapping[str, Any]) -> dict[str, str]:
     for name in MEDIA_LISTS:
         named |= {f"{name}[{index}]": text for index, text in enumerate(values.get(name) or ())}
     return named
+
+
+def is_media(field: str) -> bool:
+    """Return whether a field, or each item of its list, names a medium."""
+    return field in MEDIA or field in MEDIA_LISTS
+
+
+def is_content_or_address(text: str) -> bool:
+    """Return whether a medium is a data URI or a web address, and no file."""
+    return text[:5].lower() == "data:" or "://" in text
+
+
+def with_texts(document: Mapping[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
+    """Return the fields of a request with every text changed. change: of (name of the field, text)."""
+
+    def changed(value: Any, field: str) -> Any:
+        if isinstance(value, Mapping):
+            return {name: changed(item, name) for name, item in value.items()}
+        if isinstance(value, list | tuple):
+            return [changed(item, field) for item in value]
+        return change(field, value) if isinstance(value, str) else value
+
+    return {name: changed(value, name) for name, value in document.items()}
 
 
 def local_row() -> FieldRow:

@@ -34,6 +34,7 @@ class HttpRoute:
 
 
 _POST = (400, 401, 402, 413, 415, 422, 429)
+_NOT_NOW = (401, 404, 409)  # of calls that a job takes in some states only
 
 ROUTES: tuple[HttpRoute, ...] = (
     HttpRoute(
@@ -63,7 +64,7 @@ ROUTES: tuple[HttpRoute, ...] = (
         "cancel_job",
         "Cancel a job that waits or runs.",
         "job",
-        errors=(401, 404, 409),
+        errors=_NOT_NOW,
     ),
     HttpRoute(
         "DELETE",
@@ -71,18 +72,16 @@ ROUTES: tuple[HttpRoute, ...] = (
         "delete_job",
         "Cancel a job if it is open, and remove it with its files.",
         "deleted",
-        errors=(401, 404, 409),
+        errors=_NOT_NOW,
     ),
-    HttpRoute(
-        "GET", "/v1/jobs/{job_id}/result", "get_result", "Fetch the file.", "file", errors=(401, 404, 409)
-    ),
+    HttpRoute("GET", "/v1/jobs/{job_id}/result", "get_result", "Fetch the file.", "file", errors=_NOT_NOW),
     HttpRoute(
         "GET",
         "/v1/jobs/{job_id}/receipt",
         "get_receipt",
         "Fetch the receipt.",
         "receipt",
-        errors=(401, 404, 409),
+        errors=_NOT_NOW,
     ),
     HttpRoute(
         "POST",
@@ -110,7 +109,7 @@ ROUTES: tuple[HttpRoute, ...] = (
         "delete_video",
         "Cancel a job if it is open, and remove it with its files.",
         "deleted",
-        errors=(401, 404, 409),
+        errors=_NOT_NOW,
     ),
     HttpRoute(
         "GET",

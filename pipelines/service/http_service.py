@@ -20,6 +20,7 @@ from ..plan.families import Family
 from ..request.base import WanRequest
 from ..request.parse import read_json
 from ..version import VERSION
+from ..video.local_file import data_uri
 from ..video.output import sidecar
 from .admission import Admission
 from .client_keys import ServiceClient, client_of
@@ -27,7 +28,7 @@ from .http_routes import ROUTES, HttpRoute
 from .job_queue import JobQueue, PostedJob
 from .lane import Lane
 from .openapi_document import openapi_document
-from .posted_request import data_uri, openai_job, posted_job, require_webhook
+from .posted_request import openai_job, posted_job, require_webhook
 from .served_job import ServedJob
 from .service_answers import error_document, job_document, media_type_of, status_of, video_document
 
@@ -82,9 +83,7 @@ class HttpService:
         """Raise RequestError if the request cannot run, also for what a file says that it names."""
         try:
             self.check(request)
-        except RequestError:
-            raise
-        except JournalError:
+        except (RequestError, JournalError):
             raise
         except LoraError as error:
             fix = "name a LoRA that this service has"
@@ -94,20 +93,21 @@ class HttpService:
 
     def progress_of(self, job: ServedJob) -> dict[str, Any] | None:
         """Return how far a running job is, or None."""
-        if job.state != "running":
-            return None
-        for lane in self.lanes:
-            running = lane.job
-            if running is not None and running.name == job.name:
-                return lane.progress.document()
-        return None
+        lane = self._lane_of(job) if job.state == "running" else None
+        return None if lane is None else lane.progress.document()
 
     def wake(self, job: ServedJob) -> None:
         """Let the lane of a job look whether it was cancelled."""
+        if (lane := self._lane_of(job)) is not None:
+            lane.wake()
+
+    def _lane_of(self, job: ServedJob) -> Lane | None:
+        """Return the lane that runs a job. It may end meanwhile."""
         for lane in self.lanes:
             running = lane.job
             if running is not None and running.name == job.name:
-                lane.wake()
+                return lane
+        return None
 
     def remove(self, job: ServedJob) -> None:
         """Cancel a job if it is open, forget it, and remove its files.

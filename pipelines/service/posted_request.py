@@ -6,7 +6,6 @@ operator has given.
 
 from __future__ import annotations
 
-import base64
 import re
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
@@ -18,7 +17,7 @@ from ..download.public_web import url_of
 from ..errors import DownloadError, Problem, RequestError
 from ..plan.families import Family
 from ..request.base import WanRequest
-from ..request.field_rows import LOCAL, MEDIA, MEDIA_LISTS
+from ..request.field_rows import LOCAL, is_media
 from ..request.lora_weight import place_of
 from ..request.parse import parse, shown_value
 from .job_queue import PostedJob
@@ -70,11 +69,6 @@ def openai_job(form: Mapping[str, Any], model: str, family: Family) -> PostedJob
     _require_servable(request)
     about = {name: str(form[name]) for name in ("seconds", "size") if form.get(name) is not None}
     return PostedJob(request, {**about, "form": "openai"})
-
-
-def data_uri(content: bytes, media_type: str) -> str:
-    """Return content as a data URI (RFC 2397)."""
-    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 def require_webhook(url: str, *, allow_loopback: bool) -> str:
@@ -151,7 +145,7 @@ def _unservable(value: Any, field: str) -> Iterator[Problem]:
 
 def _unservable_text(field: str, text: str) -> Iterator[Problem]:
     name = re.sub(r"\[[0-9]+\]$", "", field).rpartition(".")[2]
-    if name in MEDIA or name in MEDIA_LISTS:
+    if is_media(name):
         if text[:5].lower() != "data:":
             found = f"got {shown_value(text)}, and a client cannot name files"
             yield Problem(field, found, "send the content as a data URI")

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import PurePath
 from typing import Any
 
 from ..errors import RequestError, ServiceError, WanDuetError
 from ..remote.stored_form import stored_form
 from .served_job import ServedJob
 
-__all__ = ["error_document", "job_document", "media_type_of", "status_of", "video_document"]
+__all__ = ["MEDIA_TYPES", "error_document", "job_document", "media_type_of", "status_of", "video_document"]
 
-_MEDIA_TYPES = {"mp4": "video/mp4", "png": "image/png", "jpg": "image/jpeg"}
+MEDIA_TYPES = {".mp4": "video/mp4", ".png": "image/png", ".jpg": "image/jpeg"}  # of results
 _OPENAI_STATES = {
     "waiting": "queued",
     "running": "in_progress",
@@ -25,7 +26,7 @@ _SAMPLING = "sampling"  # the stage that takes most of the time; stages before i
 
 def media_type_of(file: str) -> str:
     """Return the media type of a result by its name."""
-    return _MEDIA_TYPES[file.rpartition(".")[2]]
+    return MEDIA_TYPES[PurePath(file).suffix]
 
 
 def job_document(job: ServedJob, progress: dict[str, Any] | None = None) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from ..files.staging import staged_pair
 from ..request.base import WanRequest
 from ..video.output import sidecar
 from .fleet_address import FleetAddress
+from .service_answers import MEDIA_TYPES
 
 __all__ = ["FleetResult", "run_at_service"]
 
@@ -26,7 +27,7 @@ _POLL_S = 1.0
 _PATIENCE_S = 600.0  # how long a service may be away while it has our job
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _MOST_WAIT_S = 60.0
-_SUFFIXES = {"video/mp4": ".mp4", "image/png": ".png", "image/jpeg": ".jpg"}
+_SUFFIXES = {media_type: suffix for suffix, media_type in MEDIA_TYPES.items()}
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ..errors import RequestError
 from ..request.field_rows import medium_of
 from .stated_end import stated_end
 
-__all__ = ["FindFile", "LocalFile", "any_file", "file_at", "file_in_data_uri", "of_type"]
+__all__ = ["FindFile", "LocalFile", "any_file", "data_uri", "file_at", "file_in_data_uri", "of_type"]
 
 FindFile = Callable[[str, str], Path]  # (name in the request, its field) -> the file
 
@@ -127,6 +127,11 @@ def file_at(
     suffix = path.suffix.lower()
     guessed = _TYPES.get(suffix) or mimetypes.guess_type(f"file{suffix}")[0] or "application/octet-stream"
     return LocalFile(path.name, guessed, size, digest.hexdigest(), path, mtime_ns)
+
+
+def data_uri(content: bytes, media_type: str) -> str:
+    """Return content as a data URI (RFC 2397)."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 def file_in_data_uri(uri: str, field: str) -> LocalFile:
