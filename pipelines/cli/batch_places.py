@@ -15,6 +15,7 @@ from ..errors import RequestError
 from ..plan.expectation import read_rates
 from ..progress import Silent
 from ..request.parse import read_json
+from ..request.report import silent
 from .batch_lines import duration, say
 from .models_command import rates_file
 from .request_flags import found_in_loras
@@ -198,7 +199,7 @@ def place_of_process(options: argparse.Namespace, index: int) -> LocalPlace:
         options.device = f"cuda:{index % torch.cuda.device_count()}"
     torch.set_num_threads(max(1, torch.get_num_threads() // options.workers))
     place = _here(options)
-    return replace(place, worker=replace(place.worker, progress=Silent(), tell=lambda _: None))
+    return replace(place, worker=replace(place.worker, progress=Silent(), tell=silent))
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 from ..device.memory import DeviceMemory
 from ..errors import LoraError, RequestError
 from ..files.on_disk import write_whole
-from ..plan.context_windows import at_once
 from ..plan.expectation import Expectation, expect, expect_all, read_rates, write_rates
 from ..plan.families import Family
 from ..plan.film_plan import plans_of_film
@@ -348,5 +347,5 @@ def _memory_estimate(model: WanModel, plan: Plan) -> MemoryEstimate:
     from ..generate.memory_estimate import estimate_memory
     from ..generate.phase_loras import phase_stand_ins
 
-    shape, networks = at_once(plan.latent_shape, plan.context_windows), plan.networks[plan.start_step :]
-    return estimate_memory(phase_stand_ins(model, plan), DeviceMemory(), shape, networks)
+    networks = plan.networks[plan.start_step :]
+    return estimate_memory(phase_stand_ins(model, plan), DeviceMemory(), plan.forward_shape, networks)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import JobStoppedError, KeyProblemError
 from ..video.output import require_known_suffix, require_place
-from .subcommands import add_command, add_folder, add_group
+from .subcommands import add_command, add_folder, add_group, folder_of
 
 __all__ = ["add_jobs_command"]
 
@@ -52,7 +52,7 @@ def add_jobs_command(commands: Any) -> None:
 def _list(options: argparse.Namespace) -> int:
     from ..remote.job_actions import cost_text, job_facts, open_journal
 
-    with open_journal(_folder(options)) as journal:
+    with open_journal(folder_of(options)) as journal:
         jobs = journal.jobs(open_only=options.open)
     if options.json:
         print(json.dumps([job_facts(job) for job in jobs], indent=2, ensure_ascii=False))
@@ -67,7 +67,7 @@ def _list(options: argparse.Namespace) -> int:
 def _show(options: argparse.Namespace) -> int:
     from ..remote.job_actions import job_facts, open_journal
 
-    with open_journal(_folder(options)) as journal:
+    with open_journal(folder_of(options)) as journal:
         facts = job_facts(journal.find(options.job))
     if options.json:
         print(json.dumps(facts, indent=2, ensure_ascii=False))
@@ -103,12 +103,12 @@ def _bring_home(options: argparse.Namespace, *, stop: bool, out: Path | None = N
     from .remote_terminal import NewsLine, follow, open_account
 
     if stop:
-        job = cancel_job(_folder(options), options.job)
+        job = cancel_job(folder_of(options), options.job)
     else:
-        job = open_again(_folder(options), options.job, out)
+        job = open_again(folder_of(options), options.job, out)
     if job.is_open:
         line = NewsLine(sys.stderr)
-        with open_account(job.provider, _folder(options)) as (thread, account):
+        with open_account(job.provider, folder_of(options)) as (thread, account):
             if account.account != job.account:
                 raise KeyProblemError(
                     f"job {job.job_id[:8]} was begun with another {job.provider} key; set that one"
@@ -125,16 +125,9 @@ def _bring_home(options: argparse.Namespace, *, stop: bool, out: Path | None = N
 def _forget(options: argparse.Namespace) -> int:
     from ..remote.job_actions import forget_job
 
-    job = forget_job(_folder(options), options.job)
+    job = forget_job(folder_of(options), options.job)
     print(f"forgot {job.job_id}")
     if job.state == "completed":
         for file in job.outcome.files:
             print(f"not fetched: {file.url}")
     return 0
-
-
-def _folder(options: argparse.Namespace) -> Path:
-    from ..download.folders import remote_folder
-
-    folder: Path = options.folder or remote_folder()
-    return folder

@@ -10,10 +10,9 @@ import getpass
 import json
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from .subcommands import add_command, add_folder, add_group
+from .subcommands import add_command, add_folder, add_group, folder_of
 
 __all__ = ["add_keys_command"]
 
@@ -46,7 +45,7 @@ def add_keys_command(commands: Any) -> None:
 def _list(options: argparse.Namespace) -> int:
     from ..remote.keys import PROVIDERS, where_keys_are
 
-    places = where_keys_are(_folder(options))
+    places = where_keys_are(folder_of(options))
     if options.json:
         print(json.dumps(places))
         return 0
@@ -62,7 +61,7 @@ def _set(options: argparse.Namespace) -> int:
     keep_key(
         options.provider,
         getpass.getpass(asked) if sys.stdin.isatty() else sys.stdin.readline(),
-        _folder(options),
+        folder_of(options),
     )
     return _list(options)
 
@@ -70,7 +69,7 @@ def _set(options: argparse.Namespace) -> int:
 def _forget(options: argparse.Namespace) -> int:
     from ..remote.keys import forget_key
 
-    forget_key(options.provider, _folder(options))
+    forget_key(options.provider, folder_of(options))
     return _list(options)
 
 
@@ -81,7 +80,7 @@ def _test(options: argparse.Namespace) -> int:
     from ..remote.accounts import account_at
 
     async def accepted() -> bool:
-        account = account_at(options.provider, _folder(options))
+        account = account_at(options.provider, folder_of(options))
         try:
             return await account.accepts_key()
         finally:
@@ -91,10 +90,3 @@ def _test(options: argparse.Namespace) -> int:
     answer = f"{options.provider} takes the key" if taken else f"{options.provider} does not take the key"
     print(json.dumps({"accepted": taken}) if options.json else answer)
     return 0 if taken else 1
-
-
-def _folder(options: argparse.Namespace) -> Path:
-    from ..download.folders import remote_folder
-
-    folder: Path = options.folder or remote_folder()
-    return folder

@@ -15,7 +15,7 @@ from ..request.novita_words import NOVITA_MODELS, NovitaModel
 from ..request.shots import is_film
 from ..video.output import require_known_suffix, require_suffix
 from .request_flags import found_in_loras
-from .subcommands import add_folder
+from .subcommands import add_folder, folder_of
 from .terminal import TerminalProgress, print_findings
 
 if TYPE_CHECKING:
@@ -106,7 +106,6 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
 
     Replaces no file: if options.output exists, the new file is beside it.
     """
-    from ..download.folders import remote_folder
     from ..remote.cheapest import cheapest
     from ..remote.experience import known_spending
     from ..remote.order import order_for
@@ -114,7 +113,7 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
 
     _refuse(options, _LOCAL, "leave it out: the provider has its own")
     require_known_suffix(options.output)
-    folder = options.folder or remote_folder()
+    folder = folder_of(options)
     spending = known_spending(folder)
     model = novita_model(options, RUNNERS if options.on == CHEAPEST else [options.on])
     if options.on == CHEAPEST:

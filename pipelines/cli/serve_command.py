@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import RequestError
 from .request_flags import add_model_flags
 from .run_flags import add_run_flags, showing_residency, worker_of
-from .subcommands import add_command, add_folder, add_group
+from .subcommands import add_command, add_folder, add_group, folder_of
 
 __all__ = ["add_clients_command", "add_serve_command"]
 
@@ -104,7 +104,7 @@ def _serve(options: argparse.Namespace) -> int:
         worker = replace(worker_of(options, keeps=True), progress=progress, lora_sources=sources)
         settings = ServiceSettings(
             output=options.output,
-            clients=_folder(options),
+            clients=folder_of(options),
             model=Path(options.model).name,
             family=worker.model.family,
             kind=options.kind,
@@ -125,9 +125,9 @@ def _add(options: argparse.Namespace) -> int:
     from ..service.client_keys import add_client, read_clients, webhook_secret
 
     key = add_client(
-        _folder(options), options.name, usd_per_day=options.usd_per_day, per_minute=options.per_minute
+        folder_of(options), options.name, usd_per_day=options.usd_per_day, per_minute=options.per_minute
     )
-    (client,) = [one for one in read_clients(_folder(options)) if one.name == options.name]
+    (client,) = [one for one in read_clients(folder_of(options)) if one.name == options.name]
     secret = webhook_secret(client.sha256)
     if options.json:
         print(json.dumps({"name": options.name, "key": key, "webhook_secret": secret}))
@@ -140,7 +140,7 @@ def _add(options: argparse.Namespace) -> int:
 def _list(options: argparse.Namespace) -> int:
     from ..service.client_keys import read_clients
 
-    clients = read_clients(_folder(options))
+    clients = read_clients(folder_of(options))
     if options.json:
         limits = ("name", "usd_per_day", "per_minute")
         print(json.dumps([{name: getattr(client, name) for name in limits} for client in clients]))
@@ -155,7 +155,7 @@ def _list(options: argparse.Namespace) -> int:
 def _remove(options: argparse.Namespace) -> int:
     from ..service.client_keys import remove_client
 
-    remove_client(_folder(options), options.name)
+    remove_client(folder_of(options), options.name)
     return _list(options)
 
 
@@ -164,16 +164,9 @@ def _connect(options: argparse.Namespace) -> int:
 
     asked = "Key of this client (not shown): "
     key = getpass.getpass(asked) if sys.stdin.isatty() else sys.stdin.readline()
-    keep_address(_folder(options), options.address, key, allow_http=options.allow_http)
+    keep_address(folder_of(options), options.address, key, allow_http=options.allow_http)
     print(json.dumps({"address": options.address}) if options.json else f"Run Fleet uses {options.address}")
     return 0
-
-
-def _folder(options: argparse.Namespace) -> Path:
-    from ..download.folders import remote_folder
-
-    folder: Path = options.folder or remote_folder()
-    return folder
 
 
 def _count(text: str) -> int:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["add_command", "add_folder", "add_group", "add_interpolator_folders"]
+__all__ = ["add_command", "add_folder", "add_group", "add_interpolator_folders", "folder_of"]
 
 
 def add_command(
@@ -48,3 +48,11 @@ def add_folder(parser: Any, holds: str = "journal and keys") -> None:
         type=Path,
         help=f"folder of {holds}; default: that of $COMFYUI_PATH, else that of the user",
     )
+
+
+def folder_of(options: argparse.Namespace) -> Path:
+    """Return the folder of --folder."""
+    from ..download.folders import remote_folder
+
+    folder: Path = options.folder or remote_folder()
+    return folder

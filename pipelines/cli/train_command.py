@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import RequestError
 from ..request.flags import add_row_flags, values_of_flags
 from ..request.kinds import TRAININGS, training_table
-from .subcommands import add_command, add_folder
+from .subcommands import add_command, add_folder, folder_of
 from .terminal import agreed
 
 if TYPE_CHECKING:
@@ -54,7 +54,6 @@ def add_train_command(commands: Any) -> None:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from ..download.folders import remote_folder
     from ..remote.experience import known_spending
     from ..remote.order import uploading
     from ..remote.settings import read_addresses
@@ -62,7 +61,7 @@ def _train(options: argparse.Namespace) -> int:
     from ..remote.training_data import read_dataset
     from .remote_terminal import NewsLine, follow, open_account
 
-    folder = options.folder or remote_folder()
+    folder = folder_of(options)
     spending = known_spending(folder)
     out = options.output or _usual_place(options.dataset, options.model)
     with tempfile.TemporaryDirectory(prefix="wan-duet-") as work:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import HostError, RequestError
 from ..progress import Silent
+from ..request.report import silent
 from .request_flags import add_model_flags
 from .run_flags import add_run_flags, worker_of
-from .subcommands import add_command, add_folder, add_group
+from .subcommands import add_command, add_folder, add_group, folder_of
 
 if TYPE_CHECKING:
     from ..fleet.cluster_access import ClusterAccess
@@ -74,13 +75,12 @@ def add_joining_flags(parser: Any) -> None:
 
 def access_of(options: argparse.Namespace) -> ClusterAccess:
     """Return how to join. The first node makes the token; others must have it."""
-    from ..download.folders import remote_folder
     from ..fleet.cluster_access import ClusterAccess, make_token, require_ray, token_file
 
     require_ray()
     if options.insecure:
         return ClusterAccess(None, options.listen)
-    folder = options.folder or remote_folder()
+    folder = folder_of(options)
     token = token_file(folder) if options.address else make_token(folder)
     return ClusterAccess(token, options.listen)
 
@@ -92,7 +92,7 @@ def place_in_slot(options: argparse.Namespace) -> tuple[LocalPlace, dict[str, An
     from ..fleet.local_place import LocalPlace
 
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // options.slots))
-    place = LocalPlace(replace(worker_of(options, keeps=True), progress=Silent(), tell=lambda _: None))
+    place = LocalPlace(replace(worker_of(options, keeps=True), progress=Silent(), tell=silent))
     return place, place.settings()
 
 

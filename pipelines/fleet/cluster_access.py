@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import KeyProblemError, PackageError
-from ..files.on_disk import write_whole
-from ..files.private_file import open_private
+from ..files.private_file import read_private, write_private
 from ..version import VERSION
 
 __all__ = [
@@ -75,27 +74,21 @@ def token_file(folder: Path) -> Path:
     """Return the file of the token. Raises KeyProblemError if there is none, or if others can read it."""
     file = folder / _FILE
     try:
-        with open_private(file) as stream:
-            if len(stream.read().strip()) < _SHORTEST:
-                raise KeyProblemError(f"{file}: too short for a token; copy it again from the first machine")
+        token = read_private(file).strip()
     except FileNotFoundError:
         raise KeyProblemError(
             f"{file}: not there; copy it from the first machine of the fleet (mode 600), or join without a "
             "token with --insecure"
         ) from None
-    except OSError as error:
-        raise KeyProblemError(f"{file}: cannot be read: {error.strerror or error}") from None
+    if len(token) < _SHORTEST:
+        raise KeyProblemError(f"{file}: too short for a token; copy it again from the first machine")
     return file
 
 
 def make_token(folder: Path) -> Path:
     """Return the file of the token, which is made if there is none."""
     if not (folder / _FILE).exists():
-        try:
-            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_whole(folder / _FILE, secrets.token_hex(_SHORTEST))
-        except OSError as error:
-            raise KeyProblemError(f"{folder}: no token can be saved: {error.strerror or error}") from None
+        write_private(folder / _FILE, secrets.token_hex(_SHORTEST), "no token can be saved")
     return token_file(folder)
 
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import KeyProblemError
-from ..files.on_disk import write_whole
-from ..files.private_file import open_private
+from ..files.private_file import read_private, write_private
 
 __all__ = ["PROVIDERS", "Key", "find_key", "forget_key", "keep_key", "where_keys_are"]
 
@@ -115,12 +114,9 @@ def _checked(provider: str, text: str) -> str:
 def _read(folder: Path) -> dict[str, str]:
     file = folder / _FILE
     try:
-        with open_private(file) as stream:
-            content = json.load(stream)
+        content = json.loads(read_private(file))
     except FileNotFoundError:
         return {}
-    except OSError as error:
-        raise KeyProblemError(f"{file}: cannot be read: {error.strerror or error}") from None
     except (ValueError, RecursionError):
         content = None  # its text may hold a key: neither it nor the error goes into a message
     if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
@@ -129,8 +125,4 @@ def _read(folder: Path) -> dict[str, str]:
 
 
 def _write(folder: Path, keys: Mapping[str, str]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(folder / _FILE, json.dumps(dict(keys)))
-    except OSError as error:
-        raise KeyProblemError(f"{folder}: the key cannot be saved there: {error.strerror or error}") from None
+    write_private(folder / _FILE, json.dumps(dict(keys)), "the key cannot be saved there")

@@ -16,8 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import KeyProblemError, RequestError
-from ..files.on_disk import write_whole
-from ..files.private_file import open_private
+from ..files.private_file import read_private, write_private
 
 __all__ = ["ServiceClient", "add_client", "client_of", "read_clients", "remove_client", "webhook_secret"]
 
@@ -71,12 +70,9 @@ def read_clients(folder: Path) -> list[ServiceClient]:
     """Return all clients. Raises KeyProblemError if others can read the file, or if it is damaged."""
     file = folder / _FILE
     try:
-        with open_private(file) as stream:
-            return [ServiceClient(**entry) for entry in json.load(stream)["clients"]]
+        return [ServiceClient(**entry) for entry in json.loads(read_private(file))["clients"]]
     except FileNotFoundError:
         return []
-    except OSError as error:
-        raise KeyProblemError(f"{file}: cannot be read: {error.strerror or error}") from None
     except (ValueError, TypeError, KeyError, RecursionError):
         raise KeyProblemError(f"{file}: damaged; delete it and add the clients again") from None
 
@@ -100,8 +96,5 @@ def _sha256(key: str) -> str:
 
 
 def _write(folder: Path, clients: list[ServiceClient]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(folder / _FILE, json.dumps({"clients": [asdict(client) for client in clients]}))
-    except OSError as error:
-        raise KeyProblemError(f"{folder}: clients cannot be saved there: {error.strerror or error}") from None
+    text = json.dumps({"clients": [asdict(client) for client in clients]})
+    write_private(folder / _FILE, text, "clients cannot be saved there")

@@ -15,8 +15,7 @@ import httpx
 
 from ..download.public_hosts import is_loopback
 from ..errors import KeyProblemError, RequestError
-from ..files.on_disk import write_whole
-from ..files.private_file import open_private
+from ..files.private_file import read_private, write_private
 
 __all__ = ["FleetAddress", "keep_address", "read_address_of_fleet"]
 
@@ -35,8 +34,7 @@ def read_address_of_fleet(folder: Path) -> FleetAddress:
     """Return the address. Raises KeyProblemError if the file is missing, damaged, or others can read it."""
     file = folder / _FILE
     try:
-        with open_private(file) as stream:
-            said = json.load(stream)
+        said = json.loads(read_private(file))
         address, key, allowed = said["address"], said["key"], said.get("allow_http", False)
         if not (isinstance(address, str) and isinstance(key, str) and key.isascii() and key.isprintable()):
             raise TypeError
@@ -45,8 +43,6 @@ def read_address_of_fleet(folder: Path) -> FleetAddress:
             f"{file}: not there; run: wan-duet clients connect ADDRESS, with the address and the key of a "
             "`wan-duet serve`"
         ) from None
-    except OSError as error:
-        raise KeyProblemError(f"{file}: cannot be read: {error.strerror or error}") from None
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise KeyProblemError(f"{file}: damaged; run wan-duet clients connect ADDRESS again") from None
     return FleetAddress(_checked(address, allow_http=allowed is True), key)
@@ -57,12 +53,8 @@ def keep_address(folder: Path, address: str, key: str, *, allow_http: bool = Fal
     checked, key = _checked(address, allow_http=allow_http), key.strip()
     if not key or not (key.isascii() and key.isprintable()) or " " in key:
         raise KeyProblemError("the key is empty, or has characters that a key cannot have; copy it again")
-    try:
-        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        content = {"address": checked, "key": key, **({"allow_http": True} if allow_http else {})}
-        write_whole(folder / _FILE, json.dumps(content))
-    except OSError as error:
-        raise KeyProblemError(f"{folder}: cannot be written: {error.strerror or error}") from None
+    content = {"address": checked, "key": key, **({"allow_http": True} if allow_http else {})}
+    write_private(folder / _FILE, json.dumps(content), "cannot be written")
 
 
 def _checked(address: str, *, allow_http: bool) -> str:
