@@ -11,7 +11,6 @@ from ..generate.local_run import Checked
 from ..generate.local_worker import LocalWorker
 from ..generate.memory_estimate import estimate_memory
 from ..loading.wan_model import WanModel
-from ..plan.context_windows import at_once
 from ..plan.expectation import Rates, expect_all
 from ..plan.flops import size_of, tokens_of
 from ..plan.plan import Plan
@@ -68,8 +67,8 @@ class LocalPlace:
         if not isinstance(shot.model, WanModel):
             return 0
         used = shot.plan.networks[shot.plan.start_step :]
-        shape = at_once(shot.plan.latent_shape, shot.plan.context_windows)
-        return estimate_memory(shot.model, self.worker.memory, shape, used).largest.needed_bytes
+        estimate = estimate_memory(shot.model, self.worker.memory, shot.plan.forward_shape, used)
+        return estimate.largest.needed_bytes
 
     def make(self, task: Task) -> MadeFile:
         worker = replace(self.worker, progress=_Beating(self.worker.progress, task))

@@ -223,17 +223,13 @@ def _require_same_rate(shot: FilmShot, ready: Sequence[Checked]) -> None:
 def _decided(worker: LocalWorker, ready: Checked, out: Path, recorded: Recorded | None = None) -> Run:
     return decide(
         ready.report.require().request,
-        ready.report,
-        ready.plan,
-        ready.model,
-        ready.inputs,
+        ready,
         worker.memory,
         worker.progress,
         out,
         prompt=None if recorded is None else recorded.prompt,
         interpolators=worker.interpolators,
         check_memory=worker.check_memory,
-        cache_threshold=ready.cache_threshold,
         tell=silent,
     )
 

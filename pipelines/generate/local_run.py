@@ -22,7 +22,6 @@ from ..interpolation.interpolator_files import Interpolators, interpolator_recor
 from ..kernels.choices import FloatChoices
 from ..loading.host_model import AnyModel, HostModel, HostPrompts, HostStart, has_whole_vae
 from ..parallel.gpu_world import GpuWorld
-from ..plan.context_windows import at_once
 from ..plan.plan import Plan, make_plan
 from ..plan.plan_text import describe
 from ..progress import Progress
@@ -161,10 +160,7 @@ def run(
     )
     decided = decide(
         request,
-        ready.report,
-        ready.plan,
-        ready.model,
-        ready.inputs,
+        ready,
         memory,
         progress,
         out if isinstance(out, Path) else out(ready.plan),
@@ -173,7 +169,6 @@ def run(
         embed_receipt=embed_receipt,
         return_images=return_images,
         check_memory=check_memory,
-        cache_threshold=ready.cache_threshold,
         kept=kept,
         world=world,
         tell=tell,
@@ -277,17 +272,13 @@ def repeat(
     report = _with_lora_findings(report, recorded.request, sources, model)
     decided = decide(
         recorded.request,
-        report,
-        recorded.plan,
-        model,
-        inputs,
+        Checked(report, recorded.plan, model, inputs, threshold),
         memory,
         progress,
         out,
         prompt=recorded.prompt,
         interpolators=available,
         check_memory=check_memory,
-        cache_threshold=threshold,
         tell=tell,
     )
     with threads_of(recorded.cpu):
@@ -298,10 +289,7 @@ def repeat(
 
 def decide(
     request: WanRequest,
-    report: Report,
-    plan: Plan,
-    model: AnyModel,
-    inputs: MediaInputs,
+    ready: Checked,
     memory: Memory,
     progress: Progress,
     out: Path,
@@ -316,8 +304,9 @@ def decide(
     Raises RequestError when the suffix of `out` does not fit the result, ModelError when the device cannot do
     the run.
     """
+    plan, model, inputs = ready.plan, ready.model, ready.inputs
     require_suffix(out, plan.output)
-    report = report.with_findings(stored_findings(model, memory.device))
+    report = ready.report.with_findings(stored_findings(model, memory.device))
     log.info("%s", describe(plan))
     options["tell"](report.told)
     vae = vae_kernels(model, memory)
@@ -329,10 +318,9 @@ def decide(
         # The choice is for the VAE. The blocks of a speech model have none.
         choices = FloatChoices(kernels=vae.kernels, refused=vae.refused)
     else:
-        steps, cached = plan.networks[plan.start_step :], options["cache_threshold"] is not None
-        forward_shape = at_once(plan.latent_shape, plan.context_windows)
-        estimate = estimate_memory(model, memory, forward_shape, steps, cached=cached)
-        choices = float_choices(model, forward_shape, memory)
+        steps, cached = plan.networks[plan.start_step :], ready.cache_threshold is not None
+        estimate = estimate_memory(model, memory, plan.forward_shape, steps, cached=cached)
+        choices = float_choices(model, plan.forward_shape, memory)
     # Decided once, so that the VAE is loaded with what the receipt says.
     model = replace(model, preferences=replace(model.preferences, vae=vae))
     ranks = None if world is None else world.arrange(layout_of_run(model, plan, len(world.devices)))
@@ -355,6 +343,7 @@ def decide(
         vae,
         checker,
         out,
+        cache_threshold=ready.cache_threshold,
         ranks=ranks,
         **options,
     )

@@ -110,17 +110,13 @@ class LocalWorker:
         ready = self.check(request)
         decided = decide(
             request,
-            ready.report,
-            ready.plan,
-            ready.model,
-            ready.inputs,
+            ready,
             self.memory,
             self.progress,
             Path(f"rank.{ready.plan.output}"),
             world=self.world,
             interpolators=self.interpolators,
             check_memory=self.check_memory,
-            cache_threshold=ready.cache_threshold,
             tell=silent,
         )
         take_part(decided, self.pose_video)

@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from .context_windows import at_once
 from .flops import SIZES, NetworkSize, forward_flops, tokens_of
 from .plan import Plan
 
@@ -75,7 +74,7 @@ def expect(plan: Plan, size: NetworkSize, rates: Rates) -> Expectation:
 
     size: of the experts. For a size that no published model has, decoding counts as 0 s.
     """
-    tokens = tokens_of(at_once(plan.latent_shape, plan.context_windows))
+    tokens = tokens_of(plan.forward_shape)
     forward_s = forward_seconds(size, tokens, rates)
     pixels = plan.width * plan.height * (4 * plan.latent_shape[1] - 3)
     decode = _DECODE_FLOPS["2.2" if plan.latent_shape[0] == 48 else "2.1"] * pixels

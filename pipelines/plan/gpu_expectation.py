@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .context_windows import at_once
 from .expectation import Rates, expect, forward_seconds
 from .flops import NetworkSize, tokens_of
 from .gpu_layout import GpuLayout, busiest_items, shares_of
@@ -51,7 +50,7 @@ def expect_on_gpus(
     """
     if rates is None:
         return GpuExpectation(layout.ranks, layout, None, None, None, None)
-    tokens, alone = tokens_of(at_once(plan.latent_shape, plan.context_windows)), expect(plan, size, rates)
+    tokens, alone = tokens_of(plan.forward_shape), expect(plan, size, rates)
     sent = sent_in_forward(size, heads, tokens, rates.item_bytes, layout.sequence)
     if rates.link is None:
         return GpuExpectation(layout.ranks, layout, sent, None, None, None)

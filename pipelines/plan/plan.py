@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import RequestError
 from ..request import SEED_MAX, Resolved
 from ..request.timing import frames_out, generated_frames, output_fps, speech_clip
-from .context_windows import ContextWindows
+from .context_windows import ContextWindows, at_once
 from .expert_split import expert_split
 from .extra_guidance import ExtraGuidance, forwards_with
 from .families import Family
@@ -104,6 +104,11 @@ class Plan:
     def networks(self) -> tuple[str, ...]:
         """The network of each of `experts`: the expert, or the expert with the LoRAs of a phase."""
         return self.experts if self.phases is None else self.phases.networks
+
+    @property
+    def forward_shape(self) -> tuple[int, ...]:
+        """The shape (C, T, H/8, W/8) of the largest forward: of a context window, or the whole clip."""
+        return at_once(self.latent_shape, self.context_windows)
 
     def expected_seconds(self, seconds_per_forward: float) -> float:
         """Return the time of denoising at a measured rate, in seconds."""
