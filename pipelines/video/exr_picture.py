@@ -46,7 +46,7 @@ def exr_picture(file: Path | bytes, name: str, most_pixels: int) -> _Light:
             )
         light = _over_white(next(container.decode(stream)))
     if not np.isfinite(light).all():
-        raise MediaError(f"{name}: holds numbers that are not finite; render or save it again")
+        raise MediaError(f"{name}: holds NaN or Inf; render or save it again")
     return _srgb(light.clip(0, 1))
 
 

@@ -30,7 +30,7 @@ def hdr_picture(file: Path | bytes, name: str) -> Frame | None:
     """
     if (heif := heif_colour(file)) is not None:
         require_readable(heif, name)
-        return hdr_heif(file)
+        return hdr_heif(file, heif)
     with BytesIO(file) if isinstance(file, bytes) else file.open("rb") as opened:
         if not _STATED.search(opened.read(_HEAD_BYTES)):
             return None

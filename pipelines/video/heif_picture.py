@@ -43,13 +43,12 @@ def heif_colour(file: Path | bytes) -> Colour | None:
     return _colour(_opened(file))
 
 
-def hdr_heif(file: Path | bytes) -> Frame | None:
+def hdr_heif(file: Path | bytes, colour: Colour) -> Frame | None:
     """Return a HEIC picture in PQ or HLG as SDR, (H, W, 3), upright, with white behind transparency.
 
-    None for other files and colours. The colours must be readable, see `require_readable`.
+    colour: from `heif_colour`; readable, see `require_readable`. None for other colours.
     """
-    colour = heif_colour(file)
-    if colour is None or colour.hdr is None:
+    if colour.hdr is None:
         return None
     heif = _opened(file)
     levels, most = np.asarray(heif), (1 << heif.info["bit_depth"]) - 1
