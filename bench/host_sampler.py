@@ -1,10 +1,11 @@
 """Our sampler on ComfyUI's MODEL beside ComfyUI's own two stages: time, forwards, reads, peak memory.
 
-    python bench/host_sampler.py [--pairs 40] [--json FILE]
+    python bench/host_sampler.py [--pairs 40] [--latent 5 16 24] [--json FILE]
 
 Both run the same two MODELs in one process and on one thread, in alternating order. Time is that of the
-processor. A read is a value that Python asks a tensor for (`item`, `tolist`, `bool`, `float`, `int`): on a
-graphics card each of them waits.
+processor. The smaller the latent, the larger the share of the two samplers themselves in it. A read is a
+value that Python asks a tensor for (`item`, `tolist`, `bool`, `float`, `int`): on a graphics card each of
+them waits.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 STEPS, SHIFT, BOUNDARY, GUIDANCE, SEED = 6, 8.0, 0.85, 3.5, 5
-LATENT = (1, 16, 5, 16, 24)
+LATENT = (5, 16, 24)  # latent frames, height and width
 _READS = ("item", "tolist", "__bool__", "__float__", "__int__")
 
 
@@ -37,14 +38,14 @@ def interval_of_median(values: list[float]) -> tuple[float, float]:
     return ordered[max(cut - 1, 0)], ordered[min(count - cut, count - 1)]
 
 
-def measure(pairs: int) -> dict[str, Any]:
+def measure(pairs: int, latent: tuple[int, ...]) -> dict[str, Any]:
     """Run in ComfyUI's interpreter."""
     import torch
     from host_sampler_pair import Pair
     from pairs import ratios_of
 
     torch.set_num_threads(1)
-    pair = Pair(LATENT, STEPS, SHIFT, BOUNDARY, GUIDANCE, SEED)
+    pair = Pair((1, 16, *latent), STEPS, SHIFT, BOUNDARY, GUIDANCE, SEED)
     with torch.inference_mode():
         apart = float((pair.ours() - pair.core()).norm() / pair.core().norm())
         ratios = ratios_of(pair.ours, pair.core, pairs)
@@ -53,6 +54,7 @@ def measure(pairs: int) -> dict[str, Any]:
     return {
         "ratio": {"median": statistics.median(ratios), "low": low, "high": high, "pairs": pairs},
         "latents_apart": apart,
+        "latent": latent,
         "steps": STEPS,
         **counted,
     }
@@ -111,15 +113,17 @@ def peak_bytes(work: Callable[[], object]) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--pairs", type=int, default=40)
+    parser.add_argument("--latent", type=int, nargs=3, default=LATENT, metavar=("FRAMES", "HEIGHT", "WIDTH"))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     if importlib.util.find_spec("comfy") or (Path.cwd() / "comfy").is_dir():
         sys.path[:0] = [os.getcwd()]
-        print(json.dumps(measure(options.pairs)))
+        print(json.dumps(measure(options.pairs, tuple(options.latent))))
         return
     from comfyui_python import in_comfyui
 
-    found = in_comfyui(str(Path(__file__).resolve()), "--pairs", str(options.pairs))
+    latent = ("--latent", *map(str, options.latent))
+    found = in_comfyui(str(Path(__file__).resolve()), "--pairs", str(options.pairs), *latent)
     if found is None:
         sys.exit("no ComfyUI; set COMFYUI_PATH")
     record = {"date": time.strftime("%Y-%m-%d"), "load": list(os.getloadavg()), **found}
