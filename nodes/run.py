@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ..pipelines.generate.local_run import Acceleration
+    from ..pipelines.generate.checked_run import Acceleration
     from ..pipelines.loading.host_model import AnyModel
     from ..pipelines.plan import Plan
     from ..pipelines.request import Finding
@@ -262,7 +262,7 @@ class WanDuetCheck(io.ComfyNode):
         novita_model: NovitaModel = NOVITA_MODELS[0],
         image_model: AnyModel | None = None,
     ) -> io.NodeOutput:
-        from ..pipelines.generate.local_run import local_abilities
+        from ..pipelines.generate.local_abilities import local_abilities
         from ..pipelines.generate.lora_findings import lora_findings
         from ..pipelines.generate.media_inputs import media_findings
         from ..pipelines.generate.required_weights import with_lightning

@@ -129,7 +129,7 @@ def _abilities(options: argparse.Namespace, model: WanModel | None) -> LocalAbil
     """Return what the local runner can do. Without a model and a folder this does not load torch."""
     known = LocalAbilities()
     if model is not None or options.interpolator_folder:
-        from ..generate.local_run import local_abilities
+        from ..generate.local_abilities import local_abilities
         from ..generate.required_weights import with_lightning
         from ..interpolation.interpolator_files import find_interpolators
         from ..weights.lora.find import LoraSources

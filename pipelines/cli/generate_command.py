@@ -34,8 +34,8 @@ from .subcommands import add_command
 from .terminal import TerminalProgress, print_findings
 
 if TYPE_CHECKING:
-    from ..generate.local_run import Result
     from ..generate.recorded_film import RecordedFilm
+    from ..generate.result import Result
 
 __all__ = ["add_generate_command"]
 
@@ -101,8 +101,8 @@ def _make(options: argparse.Namespace) -> list[Result]:
 
 def _repeat(options: argparse.Namespace) -> Result:
     from ..generate.local_receipt import read_content, recorded_in
-    from ..generate.local_run import repeat
     from ..generate.recorded_film import film_in, is_film_receipt
+    from ..generate.repeated_run import repeat
     from ..interpolation.interpolator_files import find_interpolators
 
     flags = values_of_flags(options)

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from ..generate.checked_run import Checked
 from ..generate.film_run import check_shots
-from ..generate.local_run import Checked
 from ..generate.local_worker import LocalWorker
 from ..generate.memory_estimate import estimate_memory
 from ..loading.wan_model import WanModel

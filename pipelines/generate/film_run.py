@@ -41,24 +41,20 @@ from ..video.local_file import FindFile, any_file
 from ..video.output import reserved_output, write_sidecar
 from ..video.probe import probe, verify
 from ..video.tags import RECEIPT
+from .checked_run import Checked, checked
+from .decided_run import decide
+from .executed_run import receipt_of
 from .kept_latents import KeptLatents, Sampled
 from .local_receipt import Recorded, fit_to_share, latents_hash, require_same_files
-from .local_run import (
-    Checked,
-    checked,
-    decide,
-    edit_of_plan,
-    interpolator_of_plan,
-    receipt_of,
-    sample_latents,
-)
 from .media_inputs import MediaInputs
 from .memory_estimate import vae_tiling
+from .planned_video import edit_of_plan, interpolator_of_plan
 from .prepared_run import Run
 from .recorded_film import RecordedFilm
 from .render import checked_frames
 from .result import Result, StageTimer
 from .safety import result_check
+from .sampled_latents import sample_latents
 from .sampling_key import sampling_key
 from .stages import decode
 
@@ -115,7 +111,7 @@ class _Film:
 
 
 def check_shots(request: WanRequest, worker: LocalWorker) -> list[Checked]:
-    """Check and plan every shot of a request, as `local_run.checked` does one. Loads no weights.
+    """Check and plan every shot of a request, as `checked` does one. Loads no weights.
 
     Raises RequestError when a shot cannot run, or would be of another frame rate than the first.
     """

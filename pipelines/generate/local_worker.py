@@ -18,9 +18,11 @@ from ..request.base import WanRequest
 from ..request.report import Tell, silent
 from ..request.shots import is_film
 from ..weights.lora.find import LoraSources
+from .checked_run import Acceleration, Checked, checked
+from .decided_run import decide
 from .film_run import check_shots, run_film
 from .kept_latents import KeptLatents
-from .local_run import Acceleration, Checked, checked, decide, run, take_part
+from .local_run import run, take_part
 from .result import Result
 
 __all__ = ["LocalWorker"]

@@ -1,6 +1,6 @@
 """The stages of a local run as functions: encode text, sample, decode.
 
-`local_run` chains them and the building-block nodes call them one by one, so both give the same bits.
+`sampled_latents` chains them and the building-block nodes call them one by one, so both give the same bits.
 """
 
 from __future__ import annotations

@@ -1,8 +1,12 @@
-"""A batch of pictures that need no model, so that many rows can be made, and broken off, in a second."""
+"""A batch of pictures that need no model, so that many rows can be made, and broken off, in a second.
+
+A service and processes of their own have the same painter.
+"""
 
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +36,10 @@ def picture(request: WanRequest) -> bytes:
 
 @dataclass
 class Painter:
-    """Makes the pictures. at: called between its steps. asked: the prompts that were drawn."""
+    """Makes the pictures. A prompt with "slow" is made until it is stopped, one with "fails" fails.
+
+    at: called between its steps. asked: the prompts that were drawn.
+    """
 
     at: Callable[[str], None] = lambda _: None
     place: str = "local"
@@ -51,6 +58,9 @@ class Painter:
         self.asked.append(prompt)
         if "fails" in prompt:
             raise ModelError(f"{prompt}: no such model")
+        while "slow" in prompt:
+            task.beat()
+            time.sleep(0.01)
         file, content = folder / f"{name}.png", picture(request)
         self.at("begun")
         file.write_bytes(content[:40])

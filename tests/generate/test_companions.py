@@ -15,8 +15,11 @@ from smaller import smaller
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import ModelError, RequestError, SafetyError
+from wan_duet.pipelines.generate.local_abilities import local_abilities
 from wan_duet.pipelines.generate.local_receipt import read_receipt
-from wan_duet.pipelines.generate.local_run import Result, local_abilities, repeat, run
+from wan_duet.pipelines.generate.local_run import run
+from wan_duet.pipelines.generate.repeated_run import repeat
+from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.networks.prompt_expander import INSTRUCTIONS, expand_prompt

@@ -17,7 +17,9 @@ from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.generate.host_sampling import sample_on_host
 from wan_duet.pipelines.generate.kept_latents import KeptLatents
 from wan_duet.pipelines.generate.local_receipt import read_receipt
-from wan_duet.pipelines.generate.local_run import Result, repeat, run
+from wan_duet.pipelines.generate.local_run import run
+from wan_duet.pipelines.generate.repeated_run import repeat
+from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan.extra_guidance import ExtraGuidance
 from wan_duet.pipelines.progress import Silent

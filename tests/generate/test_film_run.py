@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.generate import local_run
+from wan_duet.pipelines.generate import sampled_latents
 from wan_duet.pipelines.generate.conditions import ImageConditions
 from wan_duet.pipelines.generate.local_receipt import read_receipt
 from wan_duet.pipelines.generate.local_worker import LocalWorker
@@ -153,7 +153,7 @@ def test_an_overlap_gives_whole_latent_frames_of_the_shot_before(
 
     board = f"13f: a red ball | 17f overlap {frames}: it moves up"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local_run, "conditions_of", spied)
+        patch.setattr(sampled_latents, "conditions_of", spied)
         result = make("shots", {"storyboard": board}, tmp_path / "film.mp4")
     assert result.receipt["frames"] == 13 + 17 - frames
     run, conditions, first = seen[-1]

@@ -17,7 +17,8 @@ from smaller import smaller
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.generate.kept_latents import KeptLatents, Sampled
-from wan_duet.pipelines.generate.local_run import Result, run
+from wan_duet.pipelines.generate.local_run import run
+from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import Finding, parse

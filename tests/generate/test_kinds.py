@@ -21,7 +21,9 @@ from tiny_models import Maker, make_model, make_toy_image
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import ModelError, RequestError
 from wan_duet.pipelines.generate.local_receipt import read_receipt
-from wan_duet.pipelines.generate.local_run import Result, repeat, run
+from wan_duet.pipelines.generate.local_run import run
+from wan_duet.pipelines.generate.repeated_run import repeat
+from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.generate.stages import sample
 from wan_duet.pipelines.generate.start_images import encode_images
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model

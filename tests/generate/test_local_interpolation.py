@@ -16,7 +16,9 @@ from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import ModelError, RequestError
 from wan_duet.pipelines.generate.local_receipt import read_receipt
-from wan_duet.pipelines.generate.local_run import Result, repeat, run
+from wan_duet.pipelines.generate.local_run import run
+from wan_duet.pipelines.generate.repeated_run import repeat
+from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.interpolation.interpolator_files import find_interpolators
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent

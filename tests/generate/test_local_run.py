@@ -23,8 +23,12 @@ from smaller import smaller
 from wan_duet.pipelines.device.memory import DeviceMemory, Resident
 from wan_duet.pipelines.device.precision import Part
 from wan_duet.pipelines.errors import LoraError, ModelError, RequestError, SamplingError
+from wan_duet.pipelines.generate.checked_run import Acceleration
+from wan_duet.pipelines.generate.local_abilities import local_abilities
 from wan_duet.pipelines.generate.local_receipt import latents_hash, read_receipt
-from wan_duet.pipelines.generate.local_run import Acceleration, Result, local_abilities, repeat, run
+from wan_duet.pipelines.generate.local_run import run
+from wan_duet.pipelines.generate.repeated_run import repeat
+from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.generate.stages import encode_prompts, sample
 from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model

@@ -9,8 +9,8 @@ import pytest
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.generate.local_receipt import read_receipt
-from wan_duet.pipelines.generate.local_run import repeat
 from wan_duet.pipelines.generate.memory_estimate import estimate_memory
+from wan_duet.pipelines.generate.repeated_run import repeat
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan import Plan, make_plan
 from wan_duet.pipelines.plan.context_windows import at_once

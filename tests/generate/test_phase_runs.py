@@ -12,7 +12,7 @@ import torch
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.generate.local_receipt import read_receipt
-from wan_duet.pipelines.generate.local_run import repeat
+from wan_duet.pipelines.generate.repeated_run import repeat
 from wan_duet.pipelines.generate.stages import encode_prompts
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan.plan import Plan

@@ -16,8 +16,10 @@ from smaller import smaller
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import RequestError, SamplingError
 from wan_duet.pipelines.generate.local_receipt import read_receipt
-from wan_duet.pipelines.generate.local_run import Result, repeat, run
+from wan_duet.pipelines.generate.local_run import run
 from wan_duet.pipelines.generate.recorded_inputs import recorded_inputs
+from wan_duet.pipelines.generate.repeated_run import repeat
+from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import parse

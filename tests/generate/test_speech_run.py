@@ -21,9 +21,11 @@ from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import MediaError, ModelError, RequestError
 from wan_duet.pipelines.generate.kept_latents import KeptLatents
 from wan_duet.pipelines.generate.local_receipt import Recorded, read_receipt
-from wan_duet.pipelines.generate.local_run import Result, repeat, run
+from wan_duet.pipelines.generate.local_run import run
 from wan_duet.pipelines.generate.local_worker import LocalWorker
 from wan_duet.pipelines.generate.recorded_film import RecordedFilm
+from wan_duet.pipelines.generate.repeated_run import repeat
+from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.generate.stages import sample
 from wan_duet.pipelines.generate.verification import verify_by_running, verify_quickly
 from wan_duet.pipelines.interpolation.interpolator_files import Interpolators

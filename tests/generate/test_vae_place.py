@@ -18,7 +18,9 @@ from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.device.precision import Part
 from wan_duet.pipelines.errors import ModelError, RequestError
 from wan_duet.pipelines.generate.local_receipt import read_receipt
-from wan_duet.pipelines.generate.local_run import Result, repeat, run
+from wan_duet.pipelines.generate.local_run import run
+from wan_duet.pipelines.generate.repeated_run import repeat
+from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.kernels import choices
 from wan_duet.pipelines.kernels.choices import KernelChoice, Preferences
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model

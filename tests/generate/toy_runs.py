@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from wan_duet.pipelines.device.memory import DeviceMemory
-from wan_duet.pipelines.generate.local_run import Result, run
+from wan_duet.pipelines.generate.local_run import run
+from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.loading.wan_model import WanModel
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import t2v_request

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.generate.distilled_titles import distilled_title, titles_of
-from wan_duet.pipelines.generate.local_run import local_abilities
+from wan_duet.pipelines.generate.local_abilities import local_abilities
 from wan_duet.pipelines.generate.lora_findings import lora_findings
 from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
 from wan_duet.pipelines.loading.wan_model import load_model

@@ -6,7 +6,8 @@ import sys
 import time
 from pathlib import Path
 
-from service.painted import KIND, PaintingWorker
+from fleet.batches import Painter
+from service.painted import KIND
 
 from wan_duet.pipelines.fleet.worker import MadeFile, Task
 from wan_duet.pipelines.plan.families import default_family
@@ -14,7 +15,7 @@ from wan_duet.pipelines.service.lane import LaneProgress
 from wan_duet.pipelines.service.serve import ServiceSettings, serve
 
 
-class Slowly(PaintingWorker):
+class Slowly(Painter):
     def make(self, task: Task) -> MadeFile:
         time.sleep(0.05)
         return super().make(task)

@@ -1,4 +1,4 @@
-"""A service whose worker paints pictures, so that many jobs end in a second and need no model."""
+"""A service whose worker is the painter of `fleet.batches`, so that many jobs end in a second."""
 
 from __future__ import annotations
 
@@ -7,57 +7,22 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from aiohttp import ClientSession, web
-from fleet.batches import picture
+from fleet.batches import Painter
 
-from wan_duet.pipelines.errors import ModelError, RequestError
 from wan_duet.pipelines.fleet.batch_folder import BatchFolder
-from wan_duet.pipelines.fleet.worker import MadeFile, Needs, Task
 from wan_duet.pipelines.plan.families import default_family
-from wan_duet.pipelines.request import WanRequest
 from wan_duet.pipelines.service.admission import Admission
 from wan_duet.pipelines.service.client_keys import add_client, read_clients
 from wan_duet.pipelines.service.http_service import HttpService, application
 from wan_duet.pipelines.service.job_queue import JobQueue
 from wan_duet.pipelines.service.lane import Lane, LaneProgress
-from wan_duet.pipelines.video.output import write_sidecar
 
 KIND = "text-to-video"
-
-
-@dataclass
-class PaintingWorker:
-    """Makes pictures. A prompt with "slow" is made until it is stopped, one with "fails" fails."""
-
-    place: str = "local"
-    name: str = "local"
-    lease_s: float | None = None
-    asked: list[str] = field(default_factory=list)
-
-    def check(self, request: WanRequest) -> Needs:
-        if "impossible" in request.payload()["prompt"]:
-            raise RequestError.of("prompt", "it cannot be drawn", "give another")
-        return Needs(1.0)
-
-    def make(self, task: Task) -> MadeFile:
-        prompt = task.request.payload()["prompt"]
-        self.asked.append(prompt)
-        if "fails" in prompt:
-            raise ModelError(f"{prompt}: no such model")
-        while "slow" in prompt:
-            task.beat()
-            time.sleep(0.01)
-        file = task.folder / f"{task.name}.png"
-        file.write_bytes(picture(task.request))
-        write_sidecar(file, {"wan_duet": "0", "request": task.request.document()})
-        return MadeFile(file, "f" * 64)
-
-    def close(self) -> None:
-        return
 
 
 @dataclass
@@ -67,7 +32,7 @@ class Served:
     url: str
     http: ClientSession
     queue: JobQueue
-    worker: PaintingWorker
+    worker: Painter
     folder: Path
     service: HttpService
 
@@ -99,7 +64,7 @@ async def served(
     clock: Callable[[], float] = time.monotonic,
     **limits: Any,
 ) -> AsyncIterator[Served]:
-    keys, folder, worker = tmp_path / "keys", BatchFolder(tmp_path / "out"), PaintingWorker()
+    keys, folder, worker = tmp_path / "keys", BatchFolder(tmp_path / "out"), Painter()
     key = add_client(keys, f"client-{len(read_clients(keys))}", **limits)
     queue = JobQueue(folder.path / "service.sqlite", now, usd_per_hour)
     threads = [Lane(worker, queue, folder, LaneProgress()) for _ in range(lanes)]
