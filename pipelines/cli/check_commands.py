@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..device.memory import DeviceMemory
 from ..errors import LoraError, RequestError
 from ..files.on_disk import write_whole
-from ..plan.expectation import Expectation, expect, expect_all, read_rates, write_rates
+from ..plan.expectation import Expectation, Rates, expect, expect_all, read_rates, write_rates
 from ..plan.families import Family
 from ..plan.film_plan import plans_of_film
 from ..plan.flops import SIZES, size_of
@@ -33,6 +33,7 @@ from ..request.seeds import seed_of
 from ..request.shots import is_film
 from ..video.output import require_writable
 from .gpu_estimate import estimate_on_gpus
+from .known_rates import KnownRates, known_rates
 from .models_command import rates_file
 from .remote_command import add_novita_model, known_prices, novita_model
 from .request_flags import (
@@ -101,6 +102,7 @@ def add_check_commands(commands: Any, kind: str) -> None:
     measured = add_command(commands, "bench", _bench, text)
     measured.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
     add_gpus(measured)
+    add_precision(measured)
     add_request_flags(measured, kind)
 
 
@@ -168,16 +170,21 @@ def _check(options: argparse.Namespace) -> int:
     )
     if options.precision is not None:
         reports = [one if one.runner == "local" else _without_precision(one, options) for one in reports]
-    expected = None if family is None else _expected(request, family, model, abilities, from_image)
+    known = known_rates(request, model) if here else KnownRates(None)
+    expected = (
+        None if family is None else _expected(request, family, model, abilities, from_image, known.rates)
+    )
     if expected is not None:
         seconds = expected.total_s
         reports = [replace(one, expected_s=seconds) if one.runner == "local" else one for one in reports]
-    several = None if family is None else _several(options, request, family, model, reports)
+    several = None if family is None else _several(options, request, family, model, reports, known.rates)
     if options.json:
         answers = [report.as_dict() for report in reports]
         for answer in answers:
             if expected is not None and answer["runner"] == "local":
                 answer["expected"] = expected.as_dict()
+            if (known.stored or known.unmeasured) and answer["runner"] == "local":
+                answer["stored_rates"] = {"measured": known.stored, "unmeasured": known.unmeasured}
             if several is not None and answer["runner"] == "local":
                 answer["expected_on_gpus"] = several.as_dict()
         answer = answers[0] if len(answers) == 1 else {"reports": answers}
@@ -186,6 +193,8 @@ def _check(options: argparse.Namespace) -> int:
         print(reports[0].text() if len(reports) == 1 else side_by_side(reports))
         if expected is not None:
             print(expected.text())
+        if known.text():
+            print(known.text())
         if several is not None:
             print(several.text())
     return 0 if any(report.ok for report in reports) else 2
@@ -197,6 +206,7 @@ def _several(
     family: Family,
     model: WanModel | None,
     reports: Sequence[Report],
+    rates: Rates | None,
 ) -> GpuExpectation | None:
     """Estimate the time on options.gpus. Raises RequestError for what several devices cannot do."""
     resolved = next(report for report in reports if report.runner == "local").resolved
@@ -204,7 +214,7 @@ def _several(
         return None
     refuse_shots(request)
     plan = make_plan(resolved, family, seed_of(request) or 0)
-    return estimate_on_gpus(len(options.gpus), plan, family, model)
+    return estimate_on_gpus(len(options.gpus), plan, family, model, rates)
 
 
 def _without_precision(report: Report, options: argparse.Namespace) -> Report:
@@ -223,20 +233,22 @@ def _bench(options: argparse.Namespace) -> int:
     link = link_between(options.gpus) if options.gpus else None if before is None else before.link
     rates = measure_rates(memory.device, compute_dtype("auto", memory, "transformer"))
     write_rates(rates_file(), replace(rates, link=link))
+    known = known_rates(request, model)
     from_image = chosen_image_model(options)
-    expected = _expected(request, family, model, _abilities(options, model), from_image)
+    expected = _expected(request, family, model, _abilities(options, model), from_image, known.rates)
     if expected is None:
         raise RequestError.of(
             "--kind", f"{family.name} cannot run this request", "use `wan-duet check` to see why"
         )
-    several = _several(options, request, family, model, [check(request, family=family)])
+    several = _several(options, request, family, model, [check(request, family=family)], known.rates)
     if options.json:
         answer = expected.as_dict()
         if several is not None:
             answer["expected_on_gpus"] = several.as_dict()
         print(json.dumps(answer, indent=2))
     else:
-        print(expected.text() if several is None else f"{expected.text()}\n{several.text()}")
+        told = (expected.text(), known.text(), "" if several is None else several.text())
+        print("\n".join(filter(None, told)))
     return 0
 
 
@@ -246,9 +258,9 @@ def _expected(
     model: WanModel | None,
     abilities: LocalAbilities,
     from_image: WanModel | None,
+    rates: Rates | None,
 ) -> Expectation | None:
     """Estimate the time. Returns None when this machine was not measured or cannot run the request."""
-    rates = read_rates(rates_file())
     image_family = None if from_image is None else from_image.family
     resolved = check(request, family=family, abilities=abilities, image_family=image_family).resolved
     size = SIZES.get(family.name) if model is None else size_of(model.experts["high"].config)
@@ -281,7 +293,8 @@ def _plan(options: argparse.Namespace) -> int:
         write_whole(options.picture, picture_of_plan(plan))
     text = describe(plan, seconds_per_forward=options.seconds_per_forward)
     estimate = None if model is None else _memory_estimate(model, plan)
-    several = estimate_on_gpus(len(options.gpus), plan, family, model) if options.gpus else None
+    rates = known_rates(request, model).rates
+    several = estimate_on_gpus(len(options.gpus), plan, family, model, rates) if options.gpus else None
     changes = None if model is None else _phase_cost(request, model, plan)
     if options.json:
         report = check(request, family=family, abilities=abilities, found=found)

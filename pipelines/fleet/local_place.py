@@ -10,8 +10,9 @@ from ..generate.checked_run import Checked
 from ..generate.film_run import check_shots
 from ..generate.local_worker import LocalWorker
 from ..generate.memory_estimate import estimate_memory
+from ..generate.stored_findings import stored_work
 from ..loading.wan_model import WanModel
-from ..plan.expectation import Rates, expect_all
+from ..plan.expectation import Rates, expect_all, rates_of_work, unmeasured
 from ..plan.flops import size_of, tokens_of
 from ..plan.plan import Plan
 from ..progress import Progress
@@ -60,7 +61,11 @@ class LocalPlace:
         model = self.worker.model
         if self.rates is None or not isinstance(model, WanModel):
             return None
-        return expect_all(plans, size_of(model.experts["high"].config), self.rates).total_s
+        work = stored_work(model, self.worker.memory.device)
+        if unmeasured(self.rates, work):
+            return None
+        rates = rates_of_work(self.rates, work)
+        return expect_all(plans, size_of(model.experts["high"].config), rates).total_s
 
     def _memory(self, shot: Checked) -> int:
         """Return the bytes that the largest network needs at once."""

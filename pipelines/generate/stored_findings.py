@@ -17,10 +17,16 @@ from ..request.base import WanRequest
 from ..request.local_settings import stage_loras
 from ..request.report import Finding
 from ..weights.lora.find import LoraSources
-from ..weights.stored_layers import StoredUse, side_share
+from ..weights.stored_layers import StoredUse, side_share, work_by_way
 from .lora_chain import with_loras
 
-__all__ = ["expected_stored_findings", "stored_findings", "stored_record"]
+__all__ = [
+    "expected_stored_findings",
+    "expected_work",
+    "stored_findings",
+    "stored_record",
+    "stored_work",
+]
 
 
 def stored_findings(model: AnyModel, device: torch.device) -> list[Finding]:
@@ -48,10 +54,38 @@ def expected_stored_findings(
     """
     if model is None or model.precision != "stored":
         return []
+    return stored_findings(_with_loras_here(model, request, sources), device)
+
+
+def expected_work(
+    model: AnyModel | None, request: WanRequest, sources: LoraSources, device: torch.device
+) -> dict[str | None, float]:
+    """Return what `stored_work` will be once the LoRAs of the request are attached.
+
+    sources: as of `expected_stored_findings`.
+    """
+    if model is None or model.precision != "stored":
+        return {}
+    return stored_work(_with_loras_here(model, request, sources), device)
+
+
+def stored_work(model: AnyModel, device: torch.device) -> dict[str | None, float]:
+    """Return `work_by_way` of the experts, on average; empty unless they compute on stored numbers."""
+    work: Counter[str | None] = Counter()
+    if isinstance(model, HostModel) or model.precision != "stored":
+        return work
+    computing = model.experts_on(device)
+    for name in model.experts:
+        for way, share in work_by_way(computing[name]).items():
+            work[way] += share / len(model.experts)
+    return dict(work)
+
+
+def _with_loras_here(model: AnyModel, request: WanRequest, sources: LoraSources) -> AnyModel:
     loras = [*(getattr(request, "loras", None) or ()), *stage_loras(request.local)]
     with contextlib.suppress(WanDuetError):
-        model = with_loras(model, loras, sources, Silent(), allow_partial=True)
-    return stored_findings(model, device)
+        return with_loras(model, loras, sources, Silent(), allow_partial=True)
+    return model
 
 
 def stored_record(model: AnyModel, device: torch.device) -> dict[str, Any]:

@@ -6,11 +6,22 @@ the order of the scales; comfy-kitchen 0.2.31 (float_utils.py), which packs the 
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor
 
-__all__ = ["e8m0_scale", "from_e2m1", "in_order", "in_tiles", "scale_grid", "to_e2m1"]
+__all__ = [
+    "e8m0_scale",
+    "from_e2m1",
+    "in_order",
+    "in_tiles",
+    "per_token",
+    "scale_grid",
+    "scale_sides",
+    "to_e2m1",
+]
 
 # The values of e2m1 by their bits: two of exponent, one of mantissa (OCP Microscaling v1.0, 5.3.3).
 _E2M1 = (0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0)
@@ -21,7 +32,12 @@ _GRID_ROWS, _GRID_COLUMNS = 128, 4  # of one tile of block scales, stored as 32 
 
 def scale_grid(rows: int, columns: int) -> int:
     """Return how many block scales are stored for a grid of rows x columns: whole tiles."""
-    return _up(rows, _GRID_ROWS) * _up(columns, _GRID_COLUMNS)
+    return math.prod(scale_sides(rows, columns))
+
+
+def scale_sides(rows: int, columns: int) -> tuple[int, int]:
+    """Return the sides of a grid of rows x columns block scales in whole tiles."""
+    return _up(rows, _GRID_ROWS), _up(columns, _GRID_COLUMNS)
 
 
 def in_order(stored: Tensor, rows: int, columns: int) -> Tensor:
@@ -42,6 +58,13 @@ def in_tiles(scales: Tensor) -> Tensor:
     whole = F.pad(scales, padding)
     tiles = whole.reshape(-1, 4, 32, whole.shape[1] // _GRID_COLUMNS, _GRID_COLUMNS)
     return tiles.permute(0, 3, 2, 1, 4).flatten()
+
+
+def per_token(tokens: Tensor, largest: float) -> tuple[Tensor, Tensor]:
+    """Divide each token by its scale (M, 1), in place, so that its largest number is `largest`."""
+    scale = torch.linalg.vector_norm(tokens, math.inf, dim=1, keepdim=True) / largest
+    scale.clamp_(min=torch.finfo(torch.float32).tiny)  # a token of zeros stays zero
+    return tokens.div_(scale), scale
 
 
 def e8m0_scale(exponents: Tensor) -> Tensor:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import date
+from typing import get_args
 
 import torch
+from torch import Tensor
 
 from ..plan.expectation import Rates
 from .attention import attend_with
 from .choices import Preferences
+from .stored_products import TOKENS_AT_ONCE, WAYS, Multiply, StoredProduct, choose_way, quantised_matrix
 
 __all__ = ["measure_rates", "seconds_of"]
 
@@ -53,7 +56,27 @@ def measure_rates(
         copies,
         choices.kernels,
         date.today().isoformat(),
+        stored=_stored_rates(left, weight, clock),
     )
+
+
+@torch.inference_mode()
+def _stored_rates(tokens: Tensor, weight: Tensor, clock: Callable[[], float]) -> dict[str, float]:
+    """Return FLOP/s of the way in which each product on stored numbers computes here, if it has one."""
+    found, device = dict[str, float](), tokens.device
+    flops = 2 * len(tokens) * weight.numel()
+    for product in get_args(StoredProduct):
+        way, _ = choose_way(product, device, tuple(weight.shape))
+        if way is None:
+            continue
+        multiply, parts = WAYS[way].multiply, quantised_matrix(product, weight.float())
+
+        def work(multiply: Multiply = multiply, parts: tuple[Tensor, ...] = parts) -> None:
+            for some in tokens.split(TOKENS_AT_ONCE):
+                multiply(some.to(torch.float32, copy=True), *parts)
+
+        found[way] = flops / seconds_of(work, device, clock)
+    return found
 
 
 @torch.inference_mode()

@@ -15,10 +15,20 @@ import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor
 
-from .block_scales import e8m0_scale, from_e2m1, in_order, in_tiles, to_e2m1
+from . import kitchen_products as kitchen
+from .block_scales import e8m0_scale, from_e2m1, in_order, in_tiles, per_token, to_e2m1
 from .trial import DeviceFacts, facts_of, first_that_runs, remembered
 
-__all__ = ["WAYS", "ProductWay", "StoredProduct", "choose_way", "quantised_matrix", "way_candidates"]
+__all__ = [
+    "TOKENS_AT_ONCE",
+    "WAYS",
+    "Multiply",
+    "ProductWay",
+    "StoredProduct",
+    "choose_way",
+    "quantised_matrix",
+    "way_candidates",
+]
 
 StoredProduct = Literal["int8", "fp8", "mxfp8", "nvfp4"]
 
@@ -33,6 +43,8 @@ nvfp4:  e2m1 numbers (out, in / 2), packed; e4m3 scales of 16 of a row, uint8 in
 Rows and columns of the last two may be padded.
 """
 
+TOKENS_AT_ONCE = 2048  # what is made beside the result stays small, and products are still quick
+
 _INT8, _E4M3, _E2M1 = 127.0, 448.0, 6.0  # the largest numbers
 _E8M0_BIAS = 127
 _LEAST_ROWS = 17  # of the left factor of torch._int_mm on CUDA
@@ -44,12 +56,14 @@ class ProductWay(NamedTuple):
 
     capability: the least compute capability of an NVIDIA GPU; None for the reference.
     multiple:   rows and columns of the matrix must be multiples of it.
+    kitchen:    the functions that comfy-kitchen must have kernels for; empty if it is not needed.
     """
 
     product: StoredProduct
     multiply: Multiply
     capability: tuple[int, int] | None = None
     multiple: int = 1
+    kitchen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -70,22 +84,15 @@ class StoredLayer:
     rank: int = 0
 
 
-def _per_token(tokens: Tensor, largest: float) -> tuple[Tensor, Tensor]:
-    """Divide each token by its scale (M, 1), in place, so that its largest number is `largest`."""
-    scale = torch.linalg.vector_norm(tokens, math.inf, dim=1, keepdim=True) / largest
-    scale.clamp_(min=torch.finfo(torch.float32).tiny)  # a token of zeros stays zero
-    return tokens.div_(scale), scale
-
-
 def _int8_reference(tokens: Tensor, numbers: Tensor, row_scale: Tensor) -> Tensor:
     """Sum in float64: as exact as int32, and ten times as fast as torch._int_mm on a CPU."""
-    tokens, scale = _per_token(tokens, _INT8)
+    tokens, scale = per_token(tokens, _INT8)
     return (tokens.round_().double() @ numbers.double().t()).float().mul_(scale).mul_(row_scale)
 
 
 def _int8(tokens: Tensor, numbers: Tensor, row_scale: Tensor) -> Tensor:
     """Sum in int32, which is exact."""
-    tokens, scale = _per_token(tokens, _INT8)
+    tokens, scale = per_token(tokens, _INT8)
     left = tokens.round_().to(torch.int8)
     if len(left) < _LEAST_ROWS:
         left = F.pad(left, (0, 0, 0, _LEAST_ROWS - len(left)))
@@ -94,20 +101,20 @@ def _int8(tokens: Tensor, numbers: Tensor, row_scale: Tensor) -> Tensor:
 
 
 def _fp8_reference(tokens: Tensor, numbers: Tensor, row_scale: Tensor) -> Tensor:
-    tokens, scale = _per_token(tokens, _E4M3)
+    tokens, scale = per_token(tokens, _E4M3)
     return (tokens.to(torch.float8_e4m3fn).float() @ numbers.float().t()).mul_(scale).mul_(row_scale)
 
 
 def _fp8_scaled(tokens: Tensor, numbers: Tensor, row_scale: Tensor) -> Tensor:
     """Scale inside the product."""
-    tokens, scale = _per_token(tokens, _E4M3)
+    tokens, scale = per_token(tokens, _E4M3)
     left, by_row = tokens.to(torch.float8_e4m3fn), row_scale.view(1, -1)
     return torch._scaled_mm(left, numbers.t(), scale_a=scale, scale_b=by_row, out_dtype=torch.bfloat16)
 
 
 def _fp8_unscaled(tokens: Tensor, numbers: Tensor, row_scale: Tensor) -> Tensor:
     """Scale after the product: not every device and torch has scales by row."""
-    tokens, scale = _per_token(tokens, _E4M3)
+    tokens, scale = per_token(tokens, _E4M3)
     left, one = tokens.to(torch.float8_e4m3fn), torch.ones((), device=tokens.device)
     sums = torch._scaled_mm(left, numbers.t(), scale_a=one, scale_b=one, out_dtype=torch.float32)
     return sums.mul_(scale).mul_(row_scale)
@@ -135,7 +142,7 @@ def _mxfp8_scaled(tokens: Tensor, numbers: Tensor, block_scale: Tensor) -> Tenso
 
 def _nv_tokens(tokens: Tensor, columns: int) -> tuple[Tensor, Tensor, Tensor]:
     """Return tokens as packed e2m1 numbers, e4m3 scales (M, columns / 16), and a factor for each token."""
-    tokens, factor = _per_token(tokens, _E4M3 * _E2M1)
+    tokens, factor = per_token(tokens, _E4M3 * _E2M1)
     blocks = _blocks(tokens, columns, 16)
     scale = (torch.linalg.vector_norm(blocks, math.inf, dim=2) / _E2M1).to(torch.float8_e4m3fn)
     by_block = scale.float().clamp(min=torch.finfo(torch.float32).tiny)[..., None]
@@ -173,13 +180,19 @@ WAYS = {
     "fp8 on a CPU": ProductWay("fp8", _fp8_reference),
     "mxfp8 on a CPU": ProductWay("mxfp8", _mxfp8_reference),
     "nvfp4 on a CPU": ProductWay("nvfp4", _nvfp4_reference),
+    "comfy-kitchen of int8": ProductWay("int8", kitchen.int8, (7, 5), 16, kitchen.INT8),
     "torch._int_mm": ProductWay("int8", _int8, (7, 5), 8),
     "torch._scaled_mm by row": ProductWay("fp8", _fp8_scaled, (8, 9), 16),
     "torch._scaled_mm": ProductWay("fp8", _fp8_unscaled, (8, 9), 16),
+    "comfy-kitchen of mxfp8": ProductWay("mxfp8", kitchen.mxfp8, (10, 0), 32, kitchen.MXFP8),
     "torch._scaled_mm of mxfp8": ProductWay("mxfp8", _mxfp8_scaled, (10, 0), 32),
+    "comfy-kitchen of nvfp4": ProductWay("nvfp4", kitchen.nvfp4, (10, 0), 32, kitchen.NVFP4),
     "torch._scaled_mm of nvfp4": ProductWay("nvfp4", _nvfp4_scaled, (10, 0), 32),
 }
-"""By name, the quickest of a product first. The references are those without a capability."""
+"""By name, the one to try first before the others of its product. The references have no capability.
+
+comfy-kitchen's come first because they quantise tokens in one kernel. It has none for fp8 with row scales.
+"""
 
 
 def way_candidates(product: StoredProduct, facts: DeviceFacts) -> tuple[str, ...]:
@@ -199,16 +212,25 @@ def way_candidates(product: StoredProduct, facts: DeviceFacts) -> tuple[str, ...
 def choose_way(
     product: StoredProduct,
     device: torch.device,
+    sides: tuple[int, ...] = (),
     *,
     facts: DeviceFacts | None = None,
     why_not: Callable[[str, torch.device], str | None] | None = None,
 ) -> tuple[str | None, str]:
     """Return the way in which a device computes a product, or None and the reason.
 
+    sides:          rows and columns of the matrix, as stored.
     facts, why_not: of the device; asked if not given.
     """
+
+    def refusal(name: str) -> str | None:
+        multiple = WAYS[name].multiple
+        if any(side % multiple for side in sides):
+            return f"needs rows and columns in multiples of {multiple}, not {sides}"
+        return (why_not or _why_not)(name, device)
+
     names = way_candidates(product, facts_of(device) if facts is None else facts)
-    found, refused = first_that_runs(names, lambda name: (why_not or _why_not)(name, device))
+    found, refused = first_that_runs(names, refusal)
     if found is not None:
         return found, ""
     if refused:
@@ -223,6 +245,8 @@ def _why_not(name: str, device: torch.device) -> str | None:
     way = WAYS[name]
     if way.capability is None:
         return None
+    if way.kitchen and (reason := kitchen.why_not_kitchen(way.kitchen)) is not None:
+        return reason
     reference = next(
         other for other in WAYS.values() if other.product == way.product and not other.capability
     )
@@ -253,5 +277,5 @@ def quantised_matrix(product: StoredProduct, weight: Tensor) -> tuple[Tensor, ..
         numbers, scale, _ = _nv_tokens(weight.clone(), weight.shape[1])
         return numbers, in_tiles(scale.view(torch.uint8)), torch.ones((), device=weight.device)
     largest, dtype = (_INT8, torch.int8) if product == "int8" else (_E4M3, torch.float8_e4m3fn)
-    scaled, scale = _per_token(weight.clone(), largest)
+    scaled, scale = per_token(weight.clone(), largest)
     return (scaled.round_() if product == "int8" else scaled).to(dtype), scale.flatten()

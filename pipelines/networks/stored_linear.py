@@ -7,13 +7,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from ..kernels.stored_products import WAYS, StoredLayer
+from ..kernels.stored_products import TOKENS_AT_ONCE, WAYS, StoredLayer
 from ..weights.quantised_tensor import unrotated
 from ..weights.stored_parts import LORA_DOWN, LORA_UP, SMOOTHING, stored_dtypes
 
 __all__ = ["StoredLinear", "replace_linears", "stored_working_bytes"]
-
-_ROWS = 2048  # tokens at a time: what is made beside the result stays small, and products are still quick
 
 
 class StoredLinear(nn.Module):
@@ -35,8 +33,8 @@ class StoredLinear(nn.Module):
         tokens = hidden.flatten(0, -2)
         total = hidden.new_empty(*hidden.shape[:-1], self.layer.shape[0]) if out is None else out
         rows = total.view(len(tokens), -1)
-        for start in range(0, len(tokens), _ROWS):
-            rows[start : start + _ROWS] = self._product(tokens[start : start + _ROWS])
+        for start in range(0, len(tokens), TOKENS_AT_ONCE):
+            rows[start : start + TOKENS_AT_ONCE] = self._product(tokens[start : start + TOKENS_AT_ONCE])
         return total
 
     def _product(self, tokens: Tensor) -> Tensor:
@@ -65,7 +63,7 @@ def replace_linears(network: nn.Module, stored: Mapping[str, StoredLayer]) -> No
 
 def stored_working_bytes(stored: Mapping[str, StoredLayer], tokens: int) -> int:
     """Return the most bytes that one of these layers needs beside its input and result."""
-    return max((_working_bytes(layer, min(tokens, _ROWS)) for layer in stored.values()), default=0)
+    return max((_working_bytes(layer, min(tokens, TOKENS_AT_ONCE)) for layer in stored.values()), default=0)
 
 
 def _working_bytes(layer: StoredLayer, tokens: int) -> int:

@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from .flops import SIZES, NetworkSize, forward_flops, tokens_of
 from .plan import Plan
 
-__all__ = ["Expectation", "Rates", "expect", "expect_all", "forward_seconds", "read_rates", "write_rates"]
+__all__ = [
+    "Expectation",
+    "Rates",
+    "Work",
+    "expect",
+    "expect_all",
+    "forward_seconds",
+    "rates_of_work",
+    "read_rates",
+    "unmeasured",
+    "write_rates",
+]
+
+Work = Mapping[str | None, float]
+"""{way of `stored_products`: the multiplications that it computes, as a share of those of all layers}.
+
+None stands for the dtype of the run. LoRAs beside layers come on top, so the sum may exceed 1.
+"""
 
 _PASSES = {"triton": 19, "kitchen": 28, "plain": 44}
 """{kernels: reads and writes of the whole hidden state per block}, counted by `bench/suite.py --only C7`."""
@@ -30,6 +47,8 @@ class Rates:
     copies:              bytes/s, reads and writes together.
     kernels:             the element-wise kernels, as in `FloatChoices`.
     link:                bytes/s that each of several devices sends to the others; None if not measured.
+    stored:              FLOP/s of products on stored numbers by way, quantising the tokens included.
+    layers:              FLOP/s of the layers of the experts of one model; None if they are `products`.
     """
 
     device: str
@@ -41,6 +60,8 @@ class Rates:
     kernels: str
     measured_on: str
     link: float | None = None
+    stored: Mapping[str, float] = field(default_factory=dict)
+    layers: float | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +118,9 @@ def forward_seconds(
         attention += 4.0 * size.layers * size.width * (keys * keys * head_share - tokens * tokens)
     passes = size.layers * _PASSES.get(rates.kernels, _PASSES["plain"])
     moved = passes * tokens * size.width * rates.item_bytes
-    return flops.products / rates.products + attention / rates.attention + moved / rates.copies
+    return (
+        flops.products / (rates.layers or rates.products) + attention / rates.attention + moved / rates.copies
+    )
 
 
 def expect_all(plans: Sequence[Plan], size: NetworkSize, rates: Rates) -> Expectation:
@@ -107,6 +130,21 @@ def expect_all(plans: Sequence[Plan], size: NetworkSize, rates: Rates) -> Expect
     sampling_s = sum(one.forwards * one.forward_s for one in each)
     decode_s = sum(one.decode_s for one in each)
     return Expectation(rates.device, forwards, sampling_s / forwards if forwards else 0.0, decode_s)
+
+
+def unmeasured(rates: Rates, work: Work) -> tuple[str, ...]:
+    """Return the ways of `work` whose rates are not known."""
+    return tuple(way for way in work if way is not None and way not in rates.stored)
+
+
+def rates_of_work(rates: Rates, work: Work) -> Rates:
+    """Return the rates for a model whose layers compute as `work` says. All ways are measured."""
+    if not work:
+        return rates
+    seconds = sum(
+        share / (rates.products if way is None else rates.stored[way]) for way, share in work.items()
+    )
+    return replace(rates, layers=1 / seconds)
 
 
 def read_rates(file: Path) -> Rates | None:

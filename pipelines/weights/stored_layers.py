@@ -15,12 +15,12 @@ from types import MappingProxyType
 
 import torch
 
-from ..kernels.stored_products import WAYS, StoredLayer, choose_way
+from ..kernels.stored_products import StoredLayer, choose_way
 from .quantised_tensor import QuantisedTensor
 from .recipe import Recipe, TensorRecipe
 from .stored_parts import StoredMatrix, lora_factors, stored_matrix
 
-__all__ = ["StoredUse", "computing_as_stored", "side_share"]
+__all__ = ["StoredUse", "computing_as_stored", "side_share", "work_by_way"]
 
 _LINEAR = re.compile(r"(blocks\.\d+\..+)\.weight")
 
@@ -81,6 +81,25 @@ def side_share(recipe: Recipe) -> float:
     return sum(layer.rank * sum(layer.shape) for layer in layers) / max(products, 1)
 
 
+def work_by_way(recipe: Recipe) -> dict[str | None, float]:
+    """Return the multiplications of each way, relative to those of all layers of the blocks.
+
+    None is the dtype of the run, which computes the other layers, and on top the LoRAs beside products.
+    """
+    work: Counter[str | None] = Counter()
+    for layer in recipe.stored.values():
+        work[layer.way] += math.prod(layer.shape)
+        work[None] += layer.rank * sum(layer.shape)
+    plain = sum(
+        math.prod(tensor.shape)
+        for name, tensor in recipe.tensors.items()
+        if _LINEAR.fullmatch(name) and len(tensor.shape) == 2
+    )
+    work[None] += plain
+    total = plain + sum(math.prod(layer.shape) for layer in recipe.stored.values())
+    return {way: count / total for way, count in work.items() if count}
+
+
 def _way(stored: StoredMatrix, tensor: TensorRecipe, device: torch.device) -> tuple[str | None, str]:
     """Return the way of a layer's product, or None and the reason."""
     if stored.product is None:
@@ -88,10 +107,6 @@ def _way(stored: StoredMatrix, tensor: TensorRecipe, device: torch.device) -> tu
     for delta in tensor.deltas:
         if delta.rank is None:
             return None, f"{delta.file.name} changes it by more than a product of low rank"
-    way, reason = choose_way(stored.product, device)
-    multiple = 1 if way is None else WAYS[way].multiple
     source = tensor.source
-    padded = source.numbers.shape if isinstance(source, QuantisedTensor) else source.shape
-    if any(side % multiple for side in padded):
-        return None, f"{way} needs rows and columns in multiples of {multiple}, not {padded}"
-    return way, reason
+    sides = source.numbers.shape if isinstance(source, QuantisedTensor) else source.shape
+    return choose_way(stored.product, device, sides)

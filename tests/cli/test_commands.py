@@ -8,11 +8,15 @@ import subprocess
 import sys
 import wave
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_files
 from PIL import Image
+from quantised_files import quantised
+from safetensors.torch import load_file
 from tiny_models import make_model
 
 from wan_duet.pipelines.cli import main
@@ -370,12 +374,21 @@ def test_a_kind_that_the_model_cannot_do_is_refused_before_anything_is_loaded(
     assert not out.exists()
 
 
+def parts_of(folder: Path) -> list[str]:
+    """The flags for the files that `make_model` writes."""
+    parts = {"--model": "model_high", "--vae": "vae", "--text-encoder": "text"}
+    return [word for flag, name in parts.items() for word in (flag, str(folder / f"{name}.safetensors"))]
+
+
+def quantised_in_place(file: Path, kind: str) -> None:
+    tiny_files.save(file, quantised(load_file(file), kind, tiny_files.is_linear)[0])
+
+
 def test_the_check_of_a_model_says_which_weights_it_lacks(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     make_model("wan2.2-ti2v-5b", tmp_path)
-    parts = {"--model": "model_high", "--vae": "vae", "--text-encoder": "text"}
-    model = [word for flag, name in parts.items() for word in (flag, str(tmp_path / f"{name}.safetensors"))]
+    model = parts_of(tmp_path)
     assert main(["check", "--kind", "small-fast-video", "--prompt", "a", *model]) == 2
     assert "not the weights of FastVideo" in capsys.readouterr().out
     assert main(["check", "--kind", "small-text-to-video", "--prompt", "a", *model]) == 0
@@ -516,6 +529,30 @@ def test_a_check_where_rates_are_known_says_what_a_run_on_these_inputs_may_take(
     file.write_text(json.dumps({"prompt": "a fox", **inputs}))
     assert main(["check", str(file), "--kind", kind]) == 0
     assert "forwards of" in capsys.readouterr().out
+
+
+def test_seconds_on_stored_numbers_are_counted_as_measured_or_unknown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("wan_duet.pipelines.cli.models_command.data_folder", lambda: tmp_path)
+    make_model("wan2.2-ti2v-5b", tmp_path)
+    quantised_in_place(tmp_path / "model_high.safetensors", "int8 per row")
+    rates = Rates("cpu", "float32", 4, 1e11, 1e11, 1e10, "plain", "2026-11-30")
+    asked = ["check", "--kind", "small-text-to-video", "--prompt", "a", "--json", *parts_of(tmp_path)]
+
+    def answer(known: Rates, *more: str) -> Any:
+        write_rates(tmp_path / "rates.json", known)
+        assert main([*asked, *more]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    plain = answer(rates)
+    assert "stored_rates" not in plain
+    unknown = answer(rates, "--precision", "stored")
+    assert ("expected" in unknown, unknown["stored_rates"]["unmeasured"]) == (False, ["int8 on a CPU"])
+    slow = answer(replace(rates, stored={"int8 on a CPU": 1e10}), "--precision", "stored")
+    assert slow["stored_rates"]["measured"] == ["int8 on a CPU"]
+    assert slow["expected"]["forward_s"] > 1.5 * plain["expected"]["forward_s"]
+    assert slow["expected"]["decode_s"] == plain["expected"]["decode_s"]
 
 
 def test_check_says_what_computing_on_stored_numbers_does(

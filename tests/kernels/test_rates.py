@@ -20,6 +20,14 @@ def test_a_rate_is_work_by_time() -> None:
     assert rates.copies == 2 * 512 * 1024 * 2
 
 
+def test_the_ways_of_stored_products_are_measured_with_quantising() -> None:
+    looks = itertools.count()
+    rates = measure_rates(torch.device("cpu"), torch.float32, lambda: float(next(looks)))
+    ways = {"int8 on a CPU", "fp8 on a CPU", "mxfp8 on a CPU", "nvfp4 on a CPU"}
+    assert rates.stored == dict.fromkeys(ways, 2 * 512 * 1024 * 1024)
+    assert not measure_rates(torch.device("meta"), torch.bfloat16, lambda: float(next(looks))).stored
+
+
 class Card:
     """A GPU that works while nobody looks, and gets slower by a tenth after a fifth of a second."""
 

@@ -13,11 +13,14 @@ from torch import Tensor
 
 from wan_duet.pipelines.kernels.block_scales import from_e2m1, in_order, in_tiles, to_e2m1
 from wan_duet.pipelines.kernels.stored_products import WAYS, StoredProduct, choose_way, way_candidates
+from wan_duet.pipelines.kernels.stored_products import _why_not as tried
 from wan_duet.pipelines.kernels.trial import DeviceFacts
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:1")
 ROWS = ("torch._scaled_mm by row", "torch._scaled_mm")
-INT8, MX, NV = ("torch._int_mm",), ("torch._scaled_mm of mxfp8",), ("torch._scaled_mm of nvfp4",)
+INT8 = ("comfy-kitchen of int8", "torch._int_mm")
+MX = ("comfy-kitchen of mxfp8", "torch._scaled_mm of mxfp8")
+NV = ("comfy-kitchen of nvfp4", "torch._scaled_mm of nvfp4")
 # facts, and the ways of int8, fp8, mxfp8 and nvfp4
 TABLE = [
     (DeviceFacts("cpu"), ("int8 on a CPU",), ("fp8 on a CPU",), ("mxfp8 on a CPU",), ("nvfp4 on a CPU",)),
@@ -55,7 +58,33 @@ def test_a_way_that_fails_its_trial_is_passed_over() -> None:
 
     assert choose_way("fp8", CUDA, facts=facts, why_not=why_not) == ("torch._scaled_mm", "")
     refused = choose_way("int8", CUDA, facts=facts, why_not=lambda *_: "gives wrong results")
-    assert refused == (None, "torch._int_mm: gives wrong results")
+    wrong = "comfy-kitchen of int8: gives wrong results; torch._int_mm: gives wrong results"
+    assert refused == (None, wrong)
+
+
+def test_a_way_is_passed_over_where_it_does_not_take_the_shape() -> None:
+    facts = DeviceFacts("cuda", (9, 0))
+    found = choose_way("int8", CUDA, (48, 24), facts=facts, why_not=lambda *_: None)
+    assert found == ("torch._int_mm", "")
+    way, reason = choose_way("int8", CUDA, (48, 20), facts=facts, why_not=lambda *_: None)
+    assert way is None
+    assert reason.endswith("torch._int_mm: needs rows and columns in multiples of 8, not (48, 20)")
+
+
+def test_comfy_kitchen_is_used_only_where_it_has_kernels() -> None:
+    """On a CPU it is not installed or has plain torch alone, and torch's own way passes its trial there."""
+    facts, refused = DeviceFacts("cuda", (9, 0)), []
+
+    def why_not(name: str, device: torch.device) -> str | None:
+        reason = tried(name, device)
+        refused.append(reason)
+        return reason
+
+    assert choose_way("int8", CPU, facts=facts, why_not=why_not) == ("torch._int_mm", "")
+    assert refused in (
+        ["comfy-kitchen is not installed", None],
+        ["comfy-kitchen has no kernel for int8_linear here", None],
+    )
 
 
 def test_a_device_without_a_product_says_what_it_needs() -> None:

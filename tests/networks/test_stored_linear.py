@@ -16,7 +16,7 @@ from wan_duet.pipelines.weights.checkpoint import read_checkpoint
 from wan_duet.pipelines.weights.lora.delta import LoraDelta, LowRank
 from wan_duet.pipelines.weights.quantised_tensor import unpadded
 from wan_duet.pipelines.weights.recipe import Recipe
-from wan_duet.pipelines.weights.stored_layers import StoredUse, computing_as_stored
+from wan_duet.pipelines.weights.stored_layers import StoredUse, computing_as_stored, work_by_way
 from wan_duet.pipelines.weights.stored_parts import stored_dtypes
 from wan_duet.pipelines.weights.stored_tensors import Files, read_header
 
@@ -140,6 +140,26 @@ def test_loras_beside_the_product_equal_their_delta(tmp_path: Path, kind: str) -
     delta = 0.125 * b.read(read).double() @ a.read(read).double()
     delta -= 2 * d.read(read).double() @ c.read(read).double()
     assert apart(found.double() - without.double(), hidden.double() @ delta.T) < 1e-5
+
+
+def test_the_work_of_a_recipe_is_told_by_way(tmp_path: Path) -> None:
+    """The layer of 300 x 272 computes on stored numbers, with a LoRA of rank 3; one of 100 x 272 does not."""
+    plain, _, _ = matrix("int8 per row", tmp_path)
+    save_file({"a": torch.ones(3, 272), "b": torch.ones(300, 3)}, tmp_path / "lora.safetensors")
+    a, b = read_header(tmp_path / "lora.safetensors").values()
+    save_file({"blocks.0.other.weight": torch.ones(100, 272)}, tmp_path / "o.safetensors")
+    both = Recipe.of(
+        {},
+        {
+            **{name: one.source for name, one in plain.tensors.items()},
+            **read_header(tmp_path / "o.safetensors"),
+        },
+    )
+    recipe = both.with_deltas({NAME: [LoraDelta(tmp_path / "lora.safetensors", 1.0, 1.0, LowRank(a, b))]})
+    total = 400 * 272
+    work = work_by_way(computing_as_stored(recipe, CPU)[0])
+    assert work == {"int8 on a CPU": 300 * 272 / total, None: (100 * 272 + 3 * (300 + 272)) / total}
+    assert work_by_way(recipe) == {None: 1.0}
 
 
 @torch.inference_mode()
