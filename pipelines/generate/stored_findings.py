@@ -71,14 +71,14 @@ def expected_work(
 
 def stored_work(model: AnyModel, device: torch.device) -> dict[str | None, float]:
     """Return `work_by_way` of the experts, on average; empty unless they compute on stored numbers."""
-    work: Counter[str | None] = Counter()
+    work: dict[str | None, float] = {}
     if isinstance(model, HostModel) or model.precision != "stored":
         return work
     computing = model.experts_on(device)
     for name in model.experts:
         for way, share in work_by_way(computing[name]).items():
-            work[way] += share / len(model.experts)
-    return dict(work)
+            work[way] = work.get(way, 0.0) + share / len(model.experts)
+    return work
 
 
 def _with_loras_here(model: AnyModel, request: WanRequest, sources: LoraSources) -> AnyModel:

@@ -72,7 +72,7 @@ def _stored_rates(tokens: Tensor, weight: Tensor, clock: Callable[[], float]) ->
         multiply, parts = WAYS[way].multiply, quantised_matrix(product, weight.float())
 
         def work(multiply: Multiply = multiply, parts: tuple[Tensor, ...] = parts) -> None:
-            for some in tokens.split(TOKENS_AT_ONCE):
+            for some in torch.split(tokens, TOKENS_AT_ONCE):
                 multiply(some.to(torch.float32, copy=True), *parts)
 
         found[way] = flops / seconds_of(work, device, clock)
