@@ -34,10 +34,10 @@ from wan_duet.pipelines.sampling.nag import AttentionGuidance
 sys.path.append(str(Path(__file__).parents[1]))  # tools.train_embedded
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "embedded"))
-from detector import look_at
 from drawing import draw
 
 from tools.train_embedded.grammar import SHAPES
+from wan_duet.pipelines.embedded.detector import look_at
 
 SETTINGS = {"nag_scale": 11.0, "nag_tau": NAG_TAU, "nag_alpha": 0.5}
 _RESAMPLES = 10_000

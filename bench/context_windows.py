@@ -2,7 +2,7 @@
 
     python bench/context_windows.py [--seeds 20] [-o bench/results/context-windows.json]
 
-The detector of tests/embedded looks at each of three parts: how many show the shape, colour and motion of the
+The embedded model's detector looks at each of three parts: how many show the shape, colour and motion of the
 prompt? The largest difference of two frames (mean of all pixels, in levels) is held against their 95th
 percentile: a cut inside a clip stands out there. Seeds that OUT has already are not measured again.
 """
@@ -11,18 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "embedded"))
-
-from detector import look_at
-
 from wan_duet.pipelines.device.memory import DeviceMemory
+from wan_duet.pipelines.embedded.detector import look_at
 from wan_duet.pipelines.generate.local_run import run
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent

@@ -28,9 +28,10 @@ from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 sys.path.append(str(Path(__file__).parents[1]))  # tools.train_embedded
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "embedded"))
-from detector import Seen, look_at
 from drawing import PROPERTIES, colourless_prompt, draw, exchanged, followed, graininess, unseen_prompts
 from image_drawing import drawn, psnr
+
+from wan_duet.pipelines.embedded.detector import Seen, look_at
 
 SEED = 20261120
 SHOWN = (

@@ -32,9 +32,9 @@ sys.path += [str(ROOT), *(str(ROOT / "tests" / name) for name in ("", "embedded"
 
 import quantised_files as files  # noqa: E402
 import tiny_files as tiny  # noqa: E402
-from detector import look_at  # noqa: E402
 from drawing import PROPERTIES, draw, unseen_prompts  # noqa: E402
 
+from wan_duet.pipelines.embedded.detector import look_at  # noqa: E402
 from wan_duet.pipelines.loading.identify import read_part  # noqa: E402
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model  # noqa: E402
 from wan_duet.pipelines.networks.stored_linear import StoredLinear  # noqa: E402

@@ -2,7 +2,7 @@
 
     python bench/shots.py [--seeds 20] [-o bench/results/shots.json]
 
-The detector of tests/embedded looks at each shot. The difference of the two frames at a continued join (the
+The embedded model's detector looks at each shot. The difference of the two frames at a continued join (the
 mean of all pixels, in levels) is held against the 95th percentile of such differences inside the shots.
 """
 
@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "embedded"))
-
-from detector import look_at
-
 from wan_duet.pipelines.device.memory import DeviceMemory
+from wan_duet.pipelines.embedded.detector import look_at
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.generate.local_worker import LocalWorker
 from wan_duet.pipelines.interpolation.interpolator_files import Interpolators

@@ -49,6 +49,7 @@ def extension() -> ComfyExtension:
     from .job_routes import add_job_routes
     from .key_routes import add_key_routes
     from .lora import WanDuetLora, WanDuetRequestLora
+    from .lora_bench import WanDuetLoraBench
     from .lora_files import listed_lora
     from .lora_routes import add_lora_routes
     from .model import WanDuetEncodePrompt, WanDuetLoadModel
@@ -125,6 +126,7 @@ def extension() -> ComfyExtension:
                 WanDuetShot,
                 WanDuetTrainLora,
                 WanDuetRunFleet,
+                WanDuetLoraBench,
             ]
             return [explaining_missing_packages(node) for node in nodes]
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from ..generate.checked_run import Checked
@@ -19,6 +20,7 @@ from ..progress import Progress
 from ..request.base import WanRequest
 from ..request.shots import is_film
 from ..video.frame_hash import FRAMES_SHA256
+from ..video.local_file import FindFile, any_file
 from ..video.output import suffix_of
 from .worker import MadeFile, Needs, Task
 
@@ -29,19 +31,29 @@ _SMALLEST = "ring"  # residency: three blocks at a time
 
 @dataclass(frozen=True)
 class LocalPlace:
-    """This machine, as a `Worker` of a batch. rates: measured here, if they were."""
+    """This machine, as a `Worker` of a batch.
+
+    rates:   measured here, if they were.
+    media, find: of all requests, as for `local_run.run`.
+    options: further ones of `LocalWorker.run`.
+    """
 
     worker: LocalWorker
     place: str = "local"
     name: str = "local"
     lease_s: float | None = None
     rates: Rates | None = None
+    media: Mapping[str, Path] = field(default_factory=dict)
+    find: FindFile = any_file
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     def settings(self) -> dict[str, Any]:
         """Return what decides the results beside the requests."""
         model = self.worker.model
+        loras = [[lora.file.name, lora.expert, lora.strength] for lora in model.loras]
         return {
             "files": model.hashes(),
+            **({"loras": loras} if loras else {}),
             "precision": model.precision,
             "acceleration": self.worker.acceleration,
             "max_seconds": self.worker.max_seconds,
@@ -49,13 +61,16 @@ class LocalPlace:
 
     def check(self, request: WanRequest) -> Needs:
         """Return what the request takes; its work is the tokens that all forwards compute."""
-        shots = check_shots(request, self.worker) if is_film(request) else [self.worker.check(request)]
+        shots = check_shots(request, self.worker) if is_film(request) else [self._checked(request)]
         plans = [shot.plan for shot in shots]
         return Needs(
             work=float(sum(plan.forwards * tokens_of(plan.latent_shape) for plan in plans)),
             seconds=self._seconds(plans),
             memory_bytes=None if request.task == "speech-to-video" else max(map(self._memory, shots)),
         )
+
+    def _checked(self, request: WanRequest) -> Checked:
+        return self.worker.check(request, self.media, self.find)
 
     def _seconds(self, plans: Sequence[Plan]) -> float | None:
         model = self.worker.model
@@ -79,7 +94,13 @@ class LocalPlace:
         worker = replace(self.worker, progress=_Beating(self.worker.progress, task))
         if task.smaller and isinstance(worker.model, WanModel):
             worker = replace(worker, model=replace(worker.model, residency=_SMALLEST))
-        result = worker.run(task.request, lambda plan: task.folder / f"{task.name}{suffix_of(plan.output)}")
+        result = worker.run(
+            task.request,
+            lambda plan: task.folder / f"{task.name}{suffix_of(plan.output)}",
+            self.media,
+            find=self.find,
+            **self.options,
+        )
         return MadeFile(result.path, result.receipt[FRAMES_SHA256])
 
     def close(self) -> None:

@@ -14,10 +14,19 @@ from ..request.parse import request_for
 from ..request.seeds import SEED_MAX
 from .batch_rows import BatchRow
 
-__all__ = ["NO_LORA", "LoraCell", "LoraSetting", "cells_of", "settings_of"]
+__all__ = [
+    "NO_LORA",
+    "LoraCell",
+    "LoraSetting",
+    "cells_of",
+    "experts_in",
+    "settings_of",
+    "strengths_in",
+]
 
 _STRANGE = re.compile(r"[^A-Za-z0-9_.-]+")
 _LONGEST_NAME = 40
+_EXPERTS = ("high", "low", "both")
 
 
 @dataclass(frozen=True)
@@ -101,3 +110,19 @@ def cells_of(
 
     numbers = range(1, len(prompts) + 1)
     return [cell(*combination) for combination in product(settings, numbers, seeds)]
+
+
+def strengths_in(text: str) -> list[float]:
+    """Return the numbers of "0.5, 1". Raises RequestError for anything else."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise RequestError.of("strengths", f"{text!r} is no list of numbers", "write 0.5,1") from None
+
+
+def experts_in(text: str) -> list[str]:
+    """Return the words of "high, low, both". Raises RequestError for others."""
+    experts = [part.strip() for part in text.split(",")]
+    if not set(experts) <= set(_EXPERTS):
+        raise RequestError.of("experts", f"{text!r}", f"give one or more of {', '.join(_EXPERTS)}")
+    return experts

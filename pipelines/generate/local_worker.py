@@ -17,6 +17,7 @@ from ..progress import Progress
 from ..request.base import WanRequest
 from ..request.report import Tell, silent
 from ..request.shots import is_film
+from ..video.local_file import FindFile, any_file
 from ..weights.lora.find import LoraSources
 from .checked_run import Acceleration, Checked, checked
 from .decided_run import decide
@@ -51,7 +52,12 @@ class LocalWorker:
     image_model: AnyModel | None = None
     world: GpuWorld | None = None
 
-    def check(self, request: WanRequest) -> Checked:
+    def check(
+        self,
+        request: WanRequest,
+        media: Mapping[str, Path] = MappingProxyType({}),
+        find: FindFile = any_file,
+    ) -> Checked:
         """Do all that `run` does before it loads weights, except for its estimate of the memory.
 
         Of several shots this returns the first.
@@ -64,6 +70,8 @@ class LocalWorker:
             interpolators=self.interpolators,
             lora_sources=self.lora_sources,
             progress=self.progress,
+            media=media,
+            find=find,
             acceleration=self.acceleration,
             allow_partial_loras=self.allow_partial_loras,
             pose_video=self.pose_video,

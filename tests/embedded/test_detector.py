@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import numpy as np
-from detector import look_at
 
 from tools.train_embedded.clips import SIZES, render
 from tools.train_embedded.grammar import random_scene, scenes
+from wan_duet.pipelines.embedded.detector import look_at
 
 SCENES = list(scenes())
 COUNT = 100

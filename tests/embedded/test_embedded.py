@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detector import Seen, look_at
 from drawing import colourless_prompt, draw, exchanged, followed, graininess, unseen_prompts
 
 from tools.train_embedded.grammar import Scene
+from wan_duet.pipelines.embedded.detector import Seen, look_at
 from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from detector import look_at
 from image_drawing import Drawn, apart, drawn
 
+from wan_duet.pipelines.embedded.detector import look_at
 from wan_duet.pipelines.embedded.toy_model import EMBEDDED, TOY_IMAGE
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 

@@ -94,7 +94,7 @@ def test_again_makes_nothing_new(bench: Path, capsys: pytest.CaptureFixture[str]
     [
         (["--prompts", "missing.txt"], "--prompts: missing.txt"),
         (["--prompt", "x", "--seeds", "0"], "--seeds: got 0"),
-        (["--prompt", "x", "--kind", "text-to-image"], "--kind: text-to-image makes no video"),
+        (["--prompt", "x", "--kind", "text-to-image"], "kind: text-to-image makes no video"),
     ],
 )
 def test_wrong_wishes_are_named(

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from detector import look_at
 from PIL import Image
 
 from wan_duet.pipelines.device.memory import DeviceMemory
+from wan_duet.pipelines.embedded.detector import look_at
 from wan_duet.pipelines.errors import MediaError, ModelError, RequestError
 from wan_duet.pipelines.generate.local_receipt import read_receipt
 from wan_duet.pipelines.generate.local_run import run

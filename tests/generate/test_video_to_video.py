@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from detector import Seen, look_at
 
 from tools.train_embedded.clips import PALETTE
 from wan_duet.pipelines.device.memory import DeviceMemory
+from wan_duet.pipelines.embedded.detector import Seen, look_at
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.generate.local_receipt import read_receipt
 from wan_duet.pipelines.generate.local_run import run

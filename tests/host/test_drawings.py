@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from detector import Seen, look_at
 
 from tools.thumbnails import WORKFLOWS, result_frames
+from wan_duet.pipelines.embedded.detector import Seen, look_at
 from wan_duet.pipelines.headless.client import ComfyClient
 
 # What the last result shows: colour, motion, background. None where the prompt says nothing of it.

@@ -72,13 +72,14 @@ def test_every_node_and_input_explains_itself(nodes: dict[str, Any]) -> None:
 
 def test_only_the_check_and_what_saves_end_a_graph_and_none_is_paid(nodes: dict[str, Any]) -> None:
     saving = {"WanDuetSaveRendered", "WanDuetSaveEncoded", "WanDuetSaveInterpolated", "WanDuetKeepVideo"}
-    assert {node for node, info in nodes.items() if info["output_node"]} == {"WanDuetCheck", *saving}
+    ends = {"WanDuetCheck", "WanDuetLoraBench", *saving}
+    assert {node for node, info in nodes.items() if info["output_node"]} == ends
     assert not [node for node, info in nodes.items() if info["api_node"] or info["price_badge"]]
     kept = {node for node, info in nodes.items() if info["has_intermediate_output"]}
     writing = {"WanDuetRunLocal", "WanDuetEncodeVideo", "WanDuetRenderVideo", "WanDuetInterpolate"}
     remote = {"WanDuetRunFal", "WanDuetRunNovita", "WanDuetRunFleet", "WanDuetJob"}
     told = {"WanDuetEncodePrompt", "WanDuetDecode", "WanDuetTwoStageSampler", "WanDuetStageSampler"}
-    drawn = {"WanDuetLora", "WanDuetSigmas", "WanDuetContactSheet", "WanDuetShot"}
+    drawn = {"WanDuetLora", "WanDuetLoraBench", "WanDuetSigmas", "WanDuetContactSheet", "WanDuetShot"}
     assert kept == {*writing, *remote, *told, *drawn}
 
 
