@@ -77,7 +77,7 @@ def commands_way(folder: Path) -> None:
 
 def called(*command: str | Path) -> None:
     one_thread = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    subprocess.run(list(map(str, command)), check=True, capture_output=True, env=one_thread)  # noqa: S603
+    subprocess.run(list(map(str, command)), check=True, capture_output=True, env=one_thread)
 
 
 def cpu_seconds(way: Callable[[Path], None]) -> float:

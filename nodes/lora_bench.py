@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import folder_paths
 from server import PromptServer
@@ -20,7 +20,7 @@ from .findings import NodeFindings, with_findings
 from .finished_files import note_file, times_lost
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
-from .interpolators import interp_model_input, interpolators
+from .interpolators import interpolators
 from .lora_files import lora_sources, stamps
 from .outgoing import allowed_file, written_media
 from .sockets import WanModelSocket, WanRequestSocket
@@ -96,7 +96,6 @@ class WanDuetLoraBench(io.ComfyNode):
                     optional=True,
                     tooltip="On: apply a LoRA even if only a part of it fits this model. Off: reject it.",
                 ),
-                interp_model_input(),
             ],
             outputs=[
                 io.Image.Output("sheet", tooltip="The contact sheet: four frames of each video."),
@@ -128,7 +127,6 @@ class WanDuetLoraBench(io.ComfyNode):
         seeds: int,
         filename_prefix: str,
         allow_partial_loras: bool = False,
-        interp_model: Any | None = None,
     ) -> io.NodeOutput:
         from ..pipelines.fleet.batch_folder import BatchFolder
         from ..pipelines.fleet.local_place import LocalPlace
@@ -146,7 +144,7 @@ class WanDuetLoraBench(io.ComfyNode):
             progress,
             findings.tell,
             lora_sources(),
-            interpolators(interp_model),
+            interpolators(),
             allow_partial_loras=allow_partial_loras,
         )
         place = LocalPlace(

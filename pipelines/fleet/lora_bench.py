@@ -22,6 +22,7 @@ __all__ = ["LoraBench", "bench_key", "bench_of", "run_bench"]
 
 _VARIED = ("prompt", "seed", "loras")
 _OTHER_PROMPTS = 8  # negative ones
+_MOST_CELLS = 500
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,9 @@ def bench_of(
     if not {"prompt", "video_quality"} <= wanted.model_fields.keys():
         raise RequestError.of("kind", f"{kind} makes no video of one prompt", "choose a kind that does")
     settings = settings_of(files, strengths, experts)
+    if (count := len(settings) * len(prompts) * len(seeds)) > _MOST_CELLS:
+        fix = f"give fewer strengths, experts, prompts or seeds; at most {_MOST_CELLS} videos fit on a sheet"
+        raise RequestError.of("seeds", f"{count} videos in all", fix)
     return LoraBench(settings, cells_of(settings, wanted.task, values, prompts, seeds), prompts)
 
 

@@ -19,11 +19,12 @@ from ..files.on_disk import write_whole
 from ..loading.host_model import AnyModel
 from ..progress import Progress
 from ..request.report import aligned
-from ..video.contact_sheet import contact_sheet
+from ..video.contact_sheet import LARGEST_SHEET, ROW_EDGES, contact_sheet
 from ..video.grid_video import write_grid
 from ..video.image import image_bytes, write_image
 from ..video.likeness import likeness
 from ..video.output import SUFFIXES
+from ..video.probe import VideoFacts, probe
 from ..video.read import read_frames
 from .lora_bench import LoraBench
 from .lora_cells import LoraCell
@@ -59,7 +60,8 @@ def compare(bench: LoraBench, folder: Path, model: AnyModel, progress: Progress)
     """
     file_of = {cell.name: _video_of(cell, folder) for cell in bench.cells}
     scores = _scores(bench, file_of, progress, detects=model.family.name in _DRAWN)
-    sheet = contact_sheet(list(file_of.items()), _SHEET_COLUMNS, _SHEET_WIDTH, progress.check)
+    width = _sheet_width(probe(next(iter(file_of.values()))), len(file_of))
+    sheet = contact_sheet(list(file_of.items()), _SHEET_COLUMNS, width, progress.check)
     write_image(folder / "sheet.png", image_bytes(sheet, "png", {}))
     by_setting = [[cell for cell in bench.cells if cell.setting == setting] for setting in bench.settings]
     write_grid([[file_of[cell.name] for cell in row] for row in by_setting], folder / "grid.mp4", progress)
@@ -68,6 +70,12 @@ def compare(bench: LoraBench, folder: Path, model: AnyModel, progress: Progress)
     table = [_row(row, [scores[cell.name] for cell in row]) for row in by_setting]
     write_whole(folder / "table.csv", _csv(table))
     return Comparison(table, folder / "sheet.png", folder / "grid.mp4")
+
+
+def _sheet_width(facts: VideoFacts, rows: int) -> int:
+    """Return the width of a frame in the sheet: less than usual where all rows would not fit."""
+    height = LARGEST_SHEET // rows - ROW_EDGES
+    return max(1, min(_SHEET_WIDTH, height * facts.width // facts.height))
 
 
 def _video_of(cell: LoraCell, folder: Path) -> Path:

@@ -13,11 +13,12 @@ from ..errors import RequestError
 from .read import TimedFrame, read_timed_frames
 from .read_image import read_image
 
-__all__ = ["LARGEST_SHEET", "SHEET_IMAGES", "contact_sheet"]
+__all__ = ["LARGEST_SHEET", "ROW_EDGES", "SHEET_IMAGES", "contact_sheet"]
 
 SHEET_IMAGES = (".png", ".jpg", ".jpeg")
 LARGEST_SHEET = 16384  # longest side in pixels; few programs open larger images
 _GAP, _LABEL = 4, 18  # pixels: between frames, and height of a line of text
+ROW_EDGES = _GAP + _LABEL  # what a row has beside its frames, in pixels
 _BACKGROUND, _INK = (24, 24, 24), (230, 230, 230)
 
 Pixels = NDArray[np.uint8]  # (H, W, 3)

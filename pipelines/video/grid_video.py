@@ -7,6 +7,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ..errors import MediaError
 from ..progress import Progress
@@ -24,20 +25,20 @@ _GAP, _SHADE = 4, 24
 def write_grid(rows: Sequence[Sequence[Path]], out: Path, progress: Progress | None = None) -> VideoFacts:
     """Write the videos of `rows` to `out`, row under row. A video that ends early stays on its last frame.
 
-    Raises MediaError for videos of different sizes or rates, or a grid of more than 8192 pixels a side.
+    They are made smaller where the grid would have a side of more than 8192 pixels.
+
+    Raises MediaError for videos of different sizes or rates, and for more of them than a side has room for.
     """
     facts = [probe(file) for row in rows for file in row]
     first, columns = facts[0], max(map(len, rows))
     for file, its in zip((file for row in rows for file in row), facts, strict=True):
         if (its.width, its.height, its.fps) != (first.width, first.height, first.fps):
             raise MediaError(f"{file.name} has another size or frame rate than the first video")
-    width = columns * (first.width + _GAP) - _GAP
-    height = len(rows) * (first.height + _GAP) - _GAP
+    cell = _cell_size(first, columns, len(rows))
+    width, height = columns * (cell[0] + _GAP) - _GAP, len(rows) * (cell[1] + _GAP) - _GAP
     width, height = width + width % 2, height + height % 2
-    if max(width, height) > _LARGEST:
-        raise MediaError(f"a grid of {width}x{height} pixels is too large; compare fewer videos at once")
     return encode_video(
-        _grid_frames(rows, first, (width, height)),
+        _grid_frames(rows, cell, (width, height)),
         out,
         width=width,
         height=height,
@@ -47,13 +48,24 @@ def write_grid(rows: Sequence[Sequence[Path]], out: Path, progress: Progress | N
     )
 
 
-def _grid_frames(rows: Sequence[Sequence[Path]], facts: VideoFacts, size: tuple[int, int]) -> FrameStream:
+def _cell_size(facts: VideoFacts, columns: int, rows: int) -> tuple[int, int]:
+    """Return the width and the height of each video in the grid."""
+    room = [(_LARGEST + _GAP) // count - _GAP for count in (columns, rows)]
+    scale = min(1.0, room[0] / facts.width, room[1] / facts.height)
+    width, height = int(facts.width * scale), int(facts.height * scale)
+    if min(width, height) < 1:
+        raise MediaError(f"a grid of {columns} times {rows} videos is too large; compare fewer at once")
+    return width, height
+
+
+def _grid_frames(rows: Sequence[Sequence[Path]], cell: tuple[int, int], size: tuple[int, int]) -> FrameStream:
+    width, height = cell
     sheet = np.full((size[1], size[0], 3), _SHADE, np.uint8)
     with ExitStack() as streams:
         places = [
             (
-                row * (facts.height + _GAP),
-                column * (facts.width + _GAP),
+                row * (height + _GAP),
+                column * (width + _GAP),
                 streams.enter_context(closing(read_frames(file))),  # type: ignore[type-var]
             )
             for row, files in enumerate(rows)
@@ -65,7 +77,13 @@ def _grid_frames(rows: Sequence[Sequence[Path]], facts: VideoFacts, size: tuple[
                 frame: Frame | None = next(stream, None)
                 if frame is not None:
                     alive = True
-                    sheet[top : top + facts.height, left : left + facts.width] = frame
+                    sheet[top : top + height, left : left + width] = _resized(frame, cell)
             if not alive:
                 return
             yield sheet.copy()
+
+
+def _resized(frame: Frame, size: tuple[int, int]) -> Frame:
+    if (frame.shape[1], frame.shape[0]) == size:
+        return frame
+    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.LANCZOS))

@@ -94,6 +94,9 @@ def test_again_makes_nothing_new(bench: Path, capsys: pytest.CaptureFixture[str]
     [
         (["--prompts", "missing.txt"], "--prompts: missing.txt"),
         (["--prompt", "x", "--seeds", "0"], "--seeds: got 0"),
+        (["--prompt", "x", "--seeds", "251"], "seeds: 502 videos in all"),
+        (["--prompt", "x", "--strengths", "much"], "strengths: 'much' is no list of numbers"),
+        (["--prompt", "x", "--experts", "middle"], "experts: 'middle'"),
         (["--prompt", "x", "--kind", "text-to-image"], "kind: text-to-image makes no video"),
     ],
 )

@@ -74,6 +74,17 @@ def test_a_grid_shows_each_video_in_its_place(tmp_path: Path) -> None:
     assert np.abs(np.array(shown) - np.array(levels)).max() <= 4
 
 
+def test_videos_of_a_large_grid_are_made_smaller(tmp_path: Path) -> None:
+    file = tmp_path / "wide.mp4"
+    write(file, 1, iter([np.full((16, 3000, 3), 200, np.uint8)]), width=3000, height=16)
+    facts = write_grid([[file] * 4, [file] * 4], tmp_path / "grid.mp4")
+    assert (facts.width, facts.height) == (4 * 2045 + 3 * 4, 2 * 10 + 4)
+    frame = next(iter(read_frames(tmp_path / "grid.mp4"))).astype(int)
+    assert (
+        np.abs(frame[16:22, 4 * 2049 - 1000 : 4 * 2049 - 500] - 200).max() <= 4
+    )  # the last of the second row
+
+
 def test_a_grid_of_unlike_videos_is_refused_by_name(tmp_path: Path) -> None:
     write(tmp_path / "a.mp4", 3)
     write(tmp_path / "b.mp4", 3, iter([np.zeros((32, 32, 3), np.uint8)] * 3), width=32, height=32)
