@@ -1,6 +1,6 @@
-"""What is in a clip, by classical vision: colour by hue, shape by outline, motion by moments in time.
+"""Sees what is in a clip, by classical vision: colour by hue, shape by outline, motion by moments in time.
 
-It reads finished uint8 frames and knows nothing of how they were made. Numpy only.
+It reads finished frames, and shares no code with the training of the model that drew them. Needs numpy only.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MIN_AREA = 12.0  # pixels
 
 @dataclass(frozen=True)
 class Seen:
-    """Names are None where nothing could be told; the numbers are measured over the whole clip."""
+    """What a clip shows. A name is None where nothing could be told; numbers are of the whole clip."""
 
     shape: str | None
     colour: str | None
@@ -49,7 +49,7 @@ class Seen:
 
 
 def look_at(frames: np.ndarray) -> Seen:
-    """`frames`: (T, H, W, 3) uint8."""
+    """Return what `frames` show: (T, H, W, 3), uint8."""
     pixels = frames.astype(np.float32)
     back = _background(pixels)
     coverage, colour, ink = _coverage(pixels, back)
@@ -88,13 +88,14 @@ def look_at(frames: np.ndarray) -> Seen:
 
 
 def _background(pixels: np.ndarray) -> np.ndarray:
-    """(3,): the median of the frames' borders, which an object touches only here and there."""
+    """Return the median (3,) of the frames' borders, which an object touches only here and there."""
     rims = (pixels[:, :2], pixels[:, -2:], pixels[:, :, :2], pixels[:, :, -2:])
-    return np.median(np.concatenate([rim.reshape(-1, 3) for rim in rims]), axis=0)
+    median: np.ndarray = np.median(np.concatenate([rim.reshape(-1, 3) for rim in rims]), axis=0)
+    return median
 
 
 def _coverage(pixels: np.ndarray, back: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """((T, H, W) in 0..1 how much of each pixel is object, its (3,) colour, the share of ink)."""
+    """Return how much of each pixel is object (T, H, W), in [0, 1], its colour (3,), and the share of ink."""
     away = pixels - back
     distance = np.linalg.norm(away, axis=-1)
     strong = np.sort(distance.ravel())[-max(20, distance.size // 200)]
@@ -112,16 +113,17 @@ def _coverage(pixels: np.ndarray, back: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def _commonest(colours: np.ndarray) -> np.ndarray:
-    """The median of the fullest bin of strongly coloured pixels, else of all."""
+    """Return the median of the fullest bin of strongly coloured pixels, else of all."""
     chroma = colours.max(1) - colours.min(1)
     vivid = colours[chroma > 60] if (chroma > 60).mean() > 0.2 else colours
     bins = (vivid // 48).astype(int) @ np.array([1, 6, 36])
     values, counts = np.unique(bins, return_counts=True)
-    return np.median(vivid[bins == values[counts.argmax()]], axis=0)
+    median: np.ndarray = np.median(vivid[bins == values[counts.argmax()]], axis=0)
+    return median
 
 
 def _hue(colour: np.ndarray) -> tuple[float, float, float]:
-    """Hue in degrees, saturation and value in 0..1."""
+    """Return the hue in degrees, and saturation and value in [0, 1]."""
     red, green, blue = (float(c) / 255 for c in colour)
     high, low = max(red, green, blue), min(red, green, blue)
     spread = high - low
@@ -159,7 +161,7 @@ def _centroids(coverage: np.ndarray, area: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _outline(coverage: np.ndarray, y: float, x: float) -> np.ndarray:
-    """(90,): how much object lies on the ray from the centre in each direction, in pixels."""
+    """Return (90,): how much object lies on the ray from the centre in each direction, in pixels."""
     step = 0.5
     reach = np.arange(step / 2, max(coverage.shape) / 2, step)
     rows = np.clip(y - np.outer(np.sin(_ANGLES), reach), 0, coverage.shape[0] - 1.001)
@@ -170,11 +172,12 @@ def _outline(coverage: np.ndarray, y: float, x: float) -> np.ndarray:
     below = coverage[top + 1, left] * (1 - right) + coverage[top + 1, left + 1] * right
     values = above * (1 - down) + below * down
     inside = np.cumprod(values > 0.2, axis=1)  # a stray blob further out is not this object
-    return np.maximum((values * inside).sum(1) * step, 0.1)
+    reached: np.ndarray = np.maximum((values * inside).sum(1) * step, 0.1)
+    return reached
 
 
 def _shape(strength: np.ndarray) -> tuple[str, int]:
-    """Name and number of corners (0 for a ball) from the outlines' harmonics (T, K)."""
+    """Return the name and the number of corners (0 for a ball) from the outlines' harmonics (T, K)."""
     three, four, five = (float(np.median(strength[:, k])) for k in (3, 4, 5))
     if max(three / 0.12, four / 0.055, five / 0.12) < 1:
         return "ball", 0
@@ -182,7 +185,7 @@ def _shape(strength: np.ndarray) -> tuple[str, int]:
 
 
 def _travel(when: np.ndarray, track: np.ndarray) -> float:
-    """How far the fitted line goes from the first to the last frame."""
+    """Return how far the fitted line goes from the first to the last frame."""
     return float(np.polyfit(when, track, 1)[0] * (when[-1] - when[0])) if len(when) > 2 else 0.0
 
 
@@ -195,7 +198,7 @@ def _turn(harmonic: np.ndarray, order: int) -> float:
 
 
 def _motion(moved_x: float, moved_y: float, grown: float, turned: float) -> str | None:
-    """The strongest of the three changes, each on the scale of a clear example; None when all are faint."""
+    """Return the strongest of the three changes, each on the scale of a clear example; None if faint."""
     travelled = max(abs(moved_x), abs(moved_y)) / 0.15
     swollen = math.log(max(grown, 1e-6)) / math.log(1.8)
     spun = abs(turned) / 45
@@ -209,7 +212,7 @@ def _motion(moved_x: float, moved_y: float, grown: float, turned: float) -> str 
 
 
 def _winding(x: np.ndarray, y: np.ndarray) -> float:
-    """Total turning of the direction of travel; slow steps have no direction and are left out."""
+    """Return the total turning of the direction of travel. Slow steps have no direction and are left out."""
     dx, dy = np.diff(x), np.diff(y)
     fast = np.hypot(dx, dy) > 0.4
     if fast.sum() < 4:

@@ -68,9 +68,10 @@ def test_a_cell_is_what_a_run_of_its_own_makes(bench: Path, tmp_path: Path) -> N
 def test_the_table_the_sheet_and_the_grid_are_there(bench: Path) -> None:
     made = bench / "made"
     lines = (made / "table.csv").read_text().splitlines()
-    assert lines[0] == "lora,expert,strength,ssim,motion"
+    seen = "shape_as_told,colour_as_told,motion_as_told,background_as_told,winding_degrees,bounces,ink"
+    assert lines[0] == f"lora,expert,strength,ssim,motion,{seen}"
     assert lines[1].startswith("none,,0.0,1.0,")
-    name, expert, strength, ssim, _ = lines[2].split(",")
+    name, expert, strength, ssim, *_ = lines[2].split(",")
     assert (name, expert, strength) == ("toy/outlined", "low", "1.0")
     assert 0 < float(ssim) < 1
     assert set(json.loads((made / "cells.json").read_text())) == {
