@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from smaller import smaller
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
@@ -52,7 +53,7 @@ class Counted:
 
 def worker() -> LocalWorker:
     return LocalWorker(
-        replace(load_model("toy"), residency="resident"),
+        replace(smaller(load_model("toy")), residency="resident"),
         DeviceMemory("cpu", keeps=True),
         Silent(),
         silent,
@@ -61,9 +62,18 @@ def worker() -> LocalWorker:
     )
 
 
-def bench(strengths: Sequence[float], experts: Sequence[str], prompts: Sequence[str]) -> LoraBench:
-    files = ["toy/outlined", "toy/circling"]
-    return bench_of(files, strengths, experts, kind="text-to-video", values=SMALL, prompts=prompts, seeds=[7])
+def bench(
+    strengths: Sequence[float], experts: Sequence[str], prompts: Sequence[str], **values: Any
+) -> LoraBench:
+    return bench_of(
+        ["toy/outlined"],
+        strengths,
+        experts,
+        kind="text-to-video",
+        values={**SMALL, **values},
+        prompts=prompts,
+        seeds=[7],
+    )
 
 
 def counted_run(wanted: LoraBench, folder: Path) -> Counted:
@@ -76,7 +86,8 @@ def counted_run(wanted: LoraBench, folder: Path) -> Counted:
         return encode(self, prompt)
 
     def counting_hash(file: Path, size: int) -> str:
-        counted.hashed[str(file)] += file.suffix == ".safetensors"
+        if file.suffix == ".safetensors":
+            counted.hashed[str(file)] += 1
         return read_hash(file, size)
 
     def counting_fill(self: Cursor, load: Any, *rest: Any) -> Any:
@@ -101,7 +112,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[LoraBench, Counted, 
 
 def test_a_file_is_hashed_once(made: tuple[LoraBench, Counted, Path]) -> None:
     hashed = made[1].hashed
-    assert {Path(file).name for file in hashed} >= {"outlined.safetensors", "circling.safetensors"}
+    assert "outlined.safetensors" in {Path(file).name for file in hashed}
     assert set(hashed.values()) == {1}
 
 
@@ -133,11 +144,8 @@ def test_each_cell_has_the_bits_of_a_run_of_its_own(
 
 
 def test_a_prompt_is_encoded_once_however_many_there_are(tmp_path: Path) -> None:
-    prompts = [f"a red ball {number}" for number in range(12)]
-    values = {**SMALL, "num_frames": 1, "num_inference_steps": 1}
-    wanted = bench_of(
-        ["toy/outlined"], [1.0], ["low"], kind="text-to-video", values=values, prompts=prompts, seeds=[7]
-    )
+    prompts = [f"a red ball {number}" for number in range(9)]
+    wanted = bench([1.0], ["low"], prompts, num_frames=1, num_inference_steps=1)
     encoded = counted_run(wanted, tmp_path).encoded
     assert set(encoded) >= set(prompts)
     assert set(encoded.values()) == {1}
