@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import RequestError
+from ..generate.local_receipt import read_content
 from ..loading.wan_model import WanModel
 from ..networks.prompt_cache import PromptCache
 from ..remote.stored_form import fingerprint
@@ -86,7 +87,10 @@ def bench_key(bench: LoraBench, place: LocalPlace) -> str:
 
 
 def run_bench(bench: LoraBench, folder: BatchFolder, place: LocalPlace, watcher: RowWatcher) -> BatchResult:
-    """Make the videos that are not in `folder` yet. Raises as `run_batch` does.
+    """Make the videos that are not in `folder` yet.
+
+    Raises RequestError for a LoRA that has changed since a video in `folder` was made, and as `run_batch`
+    does.
 
     Each prompt is encoded once: every setting uses all of them, so all are kept (8 MB each with UMT5-XXL).
     """
@@ -94,5 +98,18 @@ def run_bench(bench: LoraBench, folder: BatchFolder, place: LocalPlace, watcher:
     if isinstance(model, WanModel):
         kept = PromptCache(len(bench.prompts) + _OTHER_PROMPTS)
         place = replace(place, worker=replace(place.worker, model=replace(model, prompts=kept)))
+    _require_same_loras(bench, folder, place)
     rows = [cell.row for cell in bench.cells]
     return run_batch(rows, folder, [place], watcher, settings=place.settings())
+
+
+def _require_same_loras(bench: LoraBench, folder: BatchFolder, place: LocalPlace) -> None:
+    for cell in bench.cells:
+        receipt = folder.path / f"{cell.name}.json"
+        if cell.setting.path is None or not receipt.is_file():
+            continue
+        file = place.worker.lora_sources.find(cell.setting.path)
+        used = read_content(receipt)["model"]["files"]
+        if file_hash(file) not in used.values():
+            found = f"{file.name} has changed since {cell.name} was made"
+            raise RequestError.of("--output", found, "give another folder, or move these videos away")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from wan_duet.pipelines.cli import main
+from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.fleet.lora_cells import NO_LORA, LoraSetting, cells_of, settings_of
 from wan_duet.pipelines.video.probe import probe
@@ -88,6 +90,19 @@ def test_again_makes_nothing_new(bench: Path, capsys: pytest.CaptureFixture[str]
     assert main([*command, *more, "-o", str(bench / "made"), "--json"]) == 0
     assert {file: file.stat().st_mtime_ns for file in (bench / "made").glob("p1-*")} == before
     assert len(json.loads(capsys.readouterr().out)["table"]) == 2
+
+
+def test_a_lora_that_changed_is_not_mixed_with_the_videos_of_the_old_one(
+    bench: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made, lora = tmp_path / "made", tmp_path / "outlined.safetensors"
+    shutil.copytree(bench / "made", made)
+    shutil.copy(embedded_loras()["toy/circling"], lora)  # of the same name
+    command = ["lora", "bench", str(lora), "--prompt", "a red ball", "--experts", "low"]
+    more = ["--request", str(bench / "request.json"), "--model", "toy", "--seed", "7", "--seeds", "2"]
+    assert main([*command, *more, "-o", str(made)]) == 2
+    said = "outlined.safetensors has changed since p1-s7-outlined-low-1 was made; give another folder"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
