@@ -43,13 +43,13 @@ def extension() -> ComfyExtension:
 
     from .comfy_interface import ComfyExtension, io
     from .companions import WanDuetPromptExpander, WanDuetSafetyChecker
+    from .compare_loras import WanDuetLoraBench
     from .from_comfy import WanDuetFromComfy
     from .image_condition import WanDuetImageCondition
     from .interpolate import WanDuetInterpolate
     from .job_routes import add_job_routes
     from .key_routes import add_key_routes
     from .lora import WanDuetLora, WanDuetRequestLora
-    from .lora_bench import WanDuetLoraBench
     from .lora_files import listed_lora
     from .lora_routes import add_lora_routes
     from .model import WanDuetEncodePrompt, WanDuetLoadModel
