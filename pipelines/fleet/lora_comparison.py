@@ -29,7 +29,7 @@ from ..video.read import read_frames
 from .lora_bench import LoraBench
 from .lora_cells import LoraCell
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["LoraComparison", "compare"]
 
 _SHEET_COLUMNS, _SHEET_WIDTH = 4, 160
 _DRAWN = (TOY, TOY_IMAGE)  # what they draw is what the detector knows
@@ -39,7 +39,7 @@ _Scores = Mapping[str, float | None]
 
 
 @dataclass(frozen=True)
-class Comparison:
+class LoraComparison:
     """table: a row for each setting, with means over its videos; None where no video has a value."""
 
     table: Sequence[Mapping[str, Any]]
@@ -51,7 +51,7 @@ class Comparison:
         return aligned([list(self.table[0]), *(list(map(_text, row.values())) for row in self.table)])
 
 
-def compare(bench: LoraBench, folder: Path, model: AnyModel, progress: Progress) -> Comparison:
+def compare(bench: LoraBench, folder: Path, model: AnyModel, progress: Progress) -> LoraComparison:
     """Write sheet.png, grid.mp4, cells.json and table.csv into the folder of the videos.
 
     model: that of the videos; those of the embedded model are looked at by its detector too.
@@ -69,7 +69,7 @@ def compare(bench: LoraBench, folder: Path, model: AnyModel, progress: Progress)
     write_whole(folder / "cells.json", json.dumps(each, indent=2))
     table = [_row(row, [scores[cell.name] for cell in row]) for row in by_setting]
     write_whole(folder / "table.csv", _csv(table))
-    return Comparison(table, folder / "sheet.png", folder / "grid.mp4")
+    return LoraComparison(table, folder / "sheet.png", folder / "grid.mp4")
 
 
 def _sheet_width(facts: VideoFacts, rows: int) -> int:
