@@ -7,9 +7,9 @@ from typing import Any
 from ..pipelines.plan.timeline_picture import timeline_picture
 from ..pipelines.request import RequestWithMedia
 from ..pipelines.request.contracts import DESCRIPTIONS
-from ..pipelines.request.joins import JOIN_WORDS
 from ..pipelines.request.lora_rows import loras_of, read_rows
 from ..pipelines.request.shots import shots_of, with_shot
+from ..pipelines.request.storyboard import JOIN_WORDS
 from .comfy_interface import io
 from .inputs import DYNAMIC
 from .media import one_from_socket

@@ -38,6 +38,7 @@ _CONTROLS = {
     "array<number>": "STRING",
     "array<StageLoRA>": "STRING",
     "array<Phase>": "STRING",
+    "array<PromptRange>": "STRING",
     "integer": "INT",
     "number": "FLOAT",
     "boolean": "BOOLEAN",

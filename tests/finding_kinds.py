@@ -61,7 +61,7 @@ def _lora(name: str, transformer: str) -> dict[str, Any]:
     return {"path": name, "transformer": transformer, "scale": 0.5}
 
 
-_IDLE = {"cfg_zero_star": "both", "cfg_zero_steps": 1, "nag_tau": 2.0}
+_IDLE = {"cfg_zero_star": "both", "cfg_zero_steps": 1, "nag_tau": 2.0, "prompt_overlap": 4}
 _LOW = {"cfg_zero_star": "low", "cfg_zero_steps": 1, "nag_scale": 3.0, "width": 96, "height": 96}
 _MANY = {"cfg_zero_star": "high", "cfg_zero_steps": 1, "prompt_syntax": "comfy"}
 _WEIGHED = {"prompt": "(red:1.1) " + "ball " * 520}
@@ -82,6 +82,8 @@ _NO_STAR = {
 _WINDOWS = {"context_frames": 20, "context_closed_loop": True, "riflex_frames": 9}
 _WIDE = {"context_frames": 25, "riflex": 4}
 _LONG = {"num_frames": 41}
+_RANGES = {"prompt_ranges": "moving left | moving up", "prompt_overlap": 2}
+_REVERSED, _OUTLINED = {"reverse_video": True}, (_lora("toy/outlined", "low"),)
 
 FINDING_KINDS = (
     FindingKind("adjusted", VIDEO, {"num_frames": 81}, "num_frames", "clip length of this model"),
@@ -110,6 +112,7 @@ FINDING_KINDS = (
     FindingKind("comment", IMAGE, {"prompt": "a ball // red"}, "prompt", "page removes comments"),
     FindingKind("list comment", IMAGE, {"prompt": "# a ball"}, "prompt", "lists of prompts have no comments"),
     FindingKind("idle nag", IMAGE, UNGUIDED, "local.nag_tau", "does nothing while nag_scale is 1", _IDLE),
+    FindingKind("idle overlap", IMAGE, UNGUIDED, "local.prompt_overlap", "does nothing without two", _IDLE),
     FindingKind(
         "idle zero star",
         IMAGE,
@@ -225,6 +228,27 @@ FINDING_KINDS = (
     FindingKind("riflex reach", VIDEO, _LONG, "num_frames", "2 times the 17 frames", _WIDE),
     FindingKind(
         "one window", VIDEO, {}, "local.context_frames", "one window has all", {"context_frames": 33}
+    ),
+    FindingKind(
+        "prompt ranges",
+        VIDEO,
+        _REVERSED,
+        "local.prompt_ranges",
+        "frames 0-8: 'moving left'",
+        _RANGES,
+        _OUTLINED,
+    ),
+    FindingKind(
+        "reversed ranges",
+        VIDEO,
+        _REVERSED,
+        "local.prompt_ranges",
+        "begins with the last range",
+        _RANGES,
+        _OUTLINED,
+    ),
+    FindingKind(
+        "small overlap", VIDEO, _REVERSED, "local.prompt_overlap", "below 4 frames", _RANGES, _OUTLINED
     ),
     FindingKind(
         "exchanged files",

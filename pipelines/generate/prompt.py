@@ -8,13 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from ..loading.host_model import AnyModel, HostModel, HostPrompts
 from ..loading.wan_model import WanModel
 from ..networks.helper_folder import companion_record
 from ..networks.prompt_expander import expand_prompt
 from ..networks.text_encoder import EncodedPrompt, clean_prompt
 from ..networks.tokenizer import read_tokenizer
+from ..plan.prompt_relay import PromptRelay
 from ..request.prompt_length import too_long
+from ..request.prompt_ranges import texts_of_ranges
 from ..request.report import Finding
 from ..sampling.engine import Condition, Prompts
 from .prepared_run import Run
@@ -70,21 +75,25 @@ def own_conditions(run: Run, prompt: str) -> tuple[Prompts, tuple[Finding, ...]]
     guided = any(scale != 1 for scale in plan.scales[plan.start_step :])
     avoiding = plan.extra_guidance is not None and plan.extra_guidance.nag_on(running)
     # A run that repeats a receipt may have a report that refuses: its prompt expander need not be here again.
-    resolved = run.report.resolved
-    fields = {**(dict(run.request) if resolved is None else resolved.values), "prompt": prompt}
-    names = [
-        "prompt",
-        *(["negative_prompt"] if guided else []),
-        *(["nag_negative_prompt"] if avoiding else []),
-    ]
-    texts, local = [fields.get(name) or "" for name in names], run.request.local
+    resolved, local = run.report.resolved, run.request.local
+    fields = dict(run.request) if resolved is None else resolved.values
+    names = [*(["negative_prompt"] if guided else []), *(["nag_negative_prompt"] if avoiding else [])]
+    positive = texts_of_ranges(prompt, () if local is None else local.prompt_ranges) or {"prompt": prompt}
+    texts = {**positive, **{name: fields.get(name) or "" for name in names}}
     syntax = "plain" if local is None else local.prompt_syntax
-    encoded = encode_prompts(run.own_model, texts, run.memory, run.progress, syntax)
-    cut = tuple(cut_prompts(names, encoded))
+    encoded = encode_prompts(run.own_model, list(texts.values()), run.memory, run.progress, syntax)
+    cut = tuple(cut_prompts(texts, encoded))
     run.say(cut)
-    found = dict(zip(names, (prompt.embeddings for prompt in encoded), strict=True))
+    found = dict(zip(texts, (prompt.embeddings for prompt in encoded), strict=True))
     negative = Condition(found["negative_prompt"]) if guided else None
-    return Prompts(Condition(found["prompt"]), negative, found.get("nag_negative_prompt")), cut
+    condition = _of_ranges([found[name] for name in positive], plan.prompt_relay)
+    return Prompts(condition, negative, found.get("nag_negative_prompt")), cut
+
+
+def _of_ranges(texts: list[Tensor], relay: PromptRelay | None) -> Condition:
+    """Return the condition in which each latent frame sees the texts of its ranges."""
+    seen = None if relay is None else relay.seen([text.shape[1] for text in texts])
+    return Condition(torch.cat(texts, 1), seen=seen)
 
 
 def cut_prompts(names: Iterable[str], encoded: Iterable[EncodedPrompt]) -> list[Finding]:

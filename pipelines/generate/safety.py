@@ -12,6 +12,7 @@ from ..loading.host_model import AnyModel
 from ..networks.safety_checker import Looks, SafetyChecker
 from ..progress import Progress
 from ..request import MEDIA, WanRequest
+from ..request.prompt_ranges import texts_of_ranges
 from ..video.frame_stream import Frame
 from ..video.read import read_frames
 from ..video.read_image import read_image
@@ -53,9 +54,12 @@ def required_checker(request: WanRequest, model: AnyModel, inputs: MediaInputs) 
 
 
 def check_prompt(checker: SafetyChecker | None, request: WanRequest, prompt: str) -> None:
-    """Raise SafetyError when the prompt is flagged."""
-    if checker is not None and getattr(request, INPUT, None):
-        checker.read(prompt, "prompt")
+    """Raise SafetyError when the prompt is flagged, alone or with the words of a range of frames."""
+    if checker is None or not getattr(request, INPUT, None):
+        return
+    ranges = () if request.local is None else request.local.prompt_ranges
+    for field, text in {"prompt": prompt, **texts_of_ranges(prompt, ranges)}.items():
+        checker.read(text, field)
 
 
 def check_inputs(

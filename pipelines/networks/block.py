@@ -22,6 +22,7 @@ from ..parallel.token_share import TokenShare
 from ..sampling.nag import AttentionGuidance
 from .attention_guidance import guided_attention
 from .stored_linear import StoredLinear
+from .text_runs import TextRuns
 
 __all__ = ["OwnBlock", "Rotary", "modulation_rows", "replace_block_forward"]
 
@@ -37,8 +38,8 @@ class OwnBlock(WanTransformerBlock):  # type: ignore[misc]
     """A block with our forward.
 
     `temb` is as for the stock block, or from `modulation_rows`, made once for all blocks. `guidance` has the
-    negative text as (1 or B, L, D), beside that of the stock block. With `share`, `hidden_states` and
-    `rotary_emb` are of this rank's tokens.
+    negative text as (1 or B, L, D), beside that of the stock block. With `share`, `hidden_states`,
+    `rotary_emb` and `runs` are of this rank's tokens. Without `runs` every token sees the whole text.
     """
 
     choices: FloatChoices
@@ -53,11 +54,12 @@ class OwnBlock(WanTransformerBlock):  # type: ignore[misc]
         rotary_emb: Rotary,
         guidance: AttentionGuidance | None = None,
         share: TokenShare | None = None,
+        runs: TextRuns | None = None,
     ) -> Tensor:
         compiler = self.choices.compiler
         forward = _forward if compiler is None else _compiled(compiler)
         rope = rotary_emb if isinstance(rotary_emb, Rope) else _from_diffusers(rotary_emb, self.operations)
-        return forward(self, hidden_states, encoder_hidden_states, temb, rope, guidance, share)
+        return forward(self, hidden_states, encoder_hidden_states, temb, rope, guidance, share, runs)
 
 
 def modulation_rows(temb: Tensor) -> Tensor:
@@ -95,12 +97,19 @@ _KeyValue: TypeAlias = tuple[Tensor, Tensor]
 
 
 class _Context(NamedTuple):
-    """Keys and values of the cross-attention: of the text, an image, and the negative text of NAG."""
+    """Keys and values of the cross-attention: of the text, an image, and the negative text of NAG.
+
+    runs: what each token sees of the text; None for all of it.
+    """
 
     text: _KeyValue
     image: _KeyValue | None
     avoided: _KeyValue | None
     guidance: AttentionGuidance | None
+    runs: TextRuns | None
+
+    def within(self, here: slice) -> _Context:
+        return self if self.runs is None else self._replace(runs=self.runs.within(here))
 
 
 @lru_cache(maxsize=4)
@@ -121,6 +130,7 @@ def _forward(
     rope: Rope,
     guidance: AttentionGuidance | None = None,
     share: TokenShare | None = None,
+    runs: TextRuns | None = None,
 ) -> Tensor:
     """Compute the block.
 
@@ -132,7 +142,7 @@ def _forward(
     shift, scale, gate, ff_shift, ff_scale, ff_gate = rows.unbind(2)
     about_attention = _Modulation(scale, shift, gate)
     about_ff = _Modulation(ff_scale, ff_shift, ff_gate)
-    context = _context_of(block.attn2, text, guidance)
+    context = _context_of(block.attn2, text, guidance, runs)
     tokens, chunk_tokens = hidden.shape[1], block.choices.chunk_tokens
     attend = block.attend if share is None else partial(share.attention, block.attend)
 
@@ -144,8 +154,8 @@ def _forward(
     attended = attend(*_projections_in_parts(block, hidden, about_attention, rope, parts))
     result = torch.empty_like(hidden)
     for here, chosen in parts:
-        modulations = about_attention.rows(chosen), about_ff.rows(chosen)
-        result[:, here] = _after_attention(block, hidden[:, here], attended[:, here], context, *modulations)
+        rest = context.within(here), about_attention.rows(chosen), about_ff.rows(chosen)
+        result[:, here] = _after_attention(block, hidden[:, here], attended[:, here], *rest)
     return result
 
 
@@ -239,7 +249,7 @@ def _looked_up(block: OwnBlock, attending: Tensor, context: _Context) -> Tensor:
     cross = block.attn2
     query = torch.unflatten(cross.norm_q(cross.to_q(attending)), 2, (cross.heads, -1))
     seen = None if context.image is None else block.attend(query, *context.image).flatten(2)
-    found = block.attend(query, *context.text).flatten(2)
+    found = _text_seen(block, query, context)
     if context.avoided is not None and context.guidance is not None:
         avoided = block.attend(query, *context.avoided).flatten(2)
         del query  # kept any longer, it would raise the peak memory of the block
@@ -248,7 +258,21 @@ def _looked_up(block: OwnBlock, attending: Tensor, context: _Context) -> Tensor:
     return found if seen is None else seen + found
 
 
-def _context_of(attention: Any, text: Tensor, guidance: AttentionGuidance | None) -> _Context:
+def _text_seen(block: OwnBlock, query: Tensor, context: _Context) -> Tensor:
+    """Return the cross-attention to the text, (B, N, D): with one call for each run of tokens."""
+    if context.runs is None:
+        return block.attend(query, *context.text).flatten(2)
+    found, at = torch.empty_like(query), 0
+    for tokens, first, end in context.runs.runs:
+        here = slice(at, at + tokens)
+        found[:, here] = block.attend(query[:, here], *(part[:, first:end] for part in context.text))
+        at += tokens
+    return found.flatten(2)
+
+
+def _context_of(
+    attention: Any, text: Tensor, guidance: AttentionGuidance | None, runs: TextRuns | None
+) -> _Context:
     """Return keys and values of the cross-attention. Wan 2.1 image models have the image before the text.
 
     Guidance concerns the text alone: NAGWanAttnProcessor2_0 of ChenDarYen/Normalized-Attention-Guidance.
@@ -264,10 +288,11 @@ def _context_of(attention: Any, text: Tensor, guidance: AttentionGuidance | None
 
     image = None
     if attention.add_k_proj is not None:
-        seen, text = text[:, :-_TEXT_TOKENS], text[:, -_TEXT_TOKENS:]
+        length = _TEXT_TOKENS if runs is None else runs.length
+        seen, text = text[:, :-length], text[:, -length:]
         image = heads(attention.norm_added_k(attention.add_k_proj(seen)), attention.add_v_proj(seen))
     avoided = None if guidance is None else of_text(guidance.negative.expand(len(text), -1, -1))
-    return _Context(of_text(text), image, avoided, guidance)
+    return _Context(of_text(text), image, avoided, guidance, runs)
 
 
 def _parts(tokens: int, rows: int, chunk_tokens: int) -> Iterator[tuple[slice, slice]]:

@@ -67,6 +67,8 @@ def velocity_of(
         options["ranks"] = ranks
     if condition.attention is not None:
         options["guidance"] = condition.attention.to(device, dtype)
+    if condition.seen is not None:
+        options["seen"] = condition.seen
     with with_step_cache(network, cache):
         if condition.clean_frames is None:
             velocity: Tensor = network(entering, time, text, features, **options)[0]

@@ -7,7 +7,7 @@ that, which takes gigabytes.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -23,6 +23,7 @@ from ..plan.riflex import Riflex
 from ..sampling.nag import AttentionGuidance
 from .block import modulation_rows, replace_block_forward
 from .riflex_table import lower_frequency
+from .text_runs import TextRuns
 
 __all__ = ["OwnRotary", "OwnTransformer", "replace_transformer_forward"]
 
@@ -80,6 +81,7 @@ class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
         guidance: AttentionGuidance | None = None,
         riflex: Riflex | None = None,
         ranks: RankGroup | None = None,
+        seen: Sequence[tuple[int, int]] | None = None,
     ) -> Any:
         """Return the velocity, in the shape of `hidden_states` except for its channels.
 
@@ -87,6 +89,7 @@ class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
         guidance: of the cross-attention to the text; None without guidance.
         riflex:   changes the positions in time; None leaves them as they are.
         ranks:    share the tokens; each returns the whole velocity. None computes all of them here.
+        seen:     (first, end) of the text's tokens for each frame; None lets all frames see the whole text.
         """
         if attention_kwargs:
             raise ValueError(f"attention_kwargs: {sorted(attention_kwargs)} have no effect; leave them out")
@@ -98,20 +101,26 @@ class OwnTransformer(WanTransformer3DModel):  # type: ignore[misc]
         segments = timestep.shape[1] if timestep.ndim == 2 else 1
         if hidden.shape[1] % segments:
             raise ValueError(f"{segments} timesteps do not divide {hidden.shape[1]} tokens")
+        if seen is not None and len(seen) != grid[0]:
+            raise ValueError(f"seen: says what {len(seen)} frames see, but there are {grid[0]}")
         temb, modulation, text, image = self.condition_embedder(
             timestep.flatten(), encoder_hidden_states, encoder_hidden_states_image, timestep_seq_len=segments
         )
-        modulation = modulation_rows(torch.unflatten(modulation, 2, (6, -1)))
+        modulation, text_length = modulation_rows(torch.unflatten(modulation, 2, (6, -1))), text.shape[1]
         if image is not None:
             text = torch.cat([image, text], 1)
         avoided = None if guidance is None else self._read(guidance)
         share = None
         if ranks is not None:
-            share = TokenShare(ranks, [hidden.shape[1] // segments] * segments)
+            parts = segments if seen is None else grid[0]  # then each rank has tokens of every frame
+            share = TokenShare(ranks, [hidden.shape[1] // parts] * parts)
             hidden, cos, sin = share.take(self.split, hidden=hidden, cos=rope.cos, sin=rope.sin)
             rope = Rope(cos, sin, self.operations.table(cos, sin))
+        runs = None
+        if seen is not None:
+            runs = TextRuns.of_frames(text_length, seen, hidden.shape[1] // grid[0])
         for block in self.blocks:
-            hidden = block(hidden, text, modulation, rope, avoided, share)
+            hidden = block(hidden, text, modulation, rope, avoided, share, runs)
         patches = self.proj_out(self._normed(hidden, temb))
         if share is not None:
             patches = share.join(patches)

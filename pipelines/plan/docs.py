@@ -106,6 +106,13 @@ window knows nothing of the others but what overlaps, so it suits motion that go
 / L, with L latent frames of `riflex_frames`, so that up to twice the frames are drawn at once without
 repeating.
 
+`prompt_ranges` changes the prompt during a clip: "A fox in a wood." with `0-2s: it runs | 2-5s: it jumps`
+draws the first frames with "A fox in a wood. it runs" and the others with "A fox in a wood. it jumps". Each
+latent frame attends to its own text in the cross-attention, and to all frames in the self-attention, so
+subject and background go on. Borders lie between latent frames, after 4n+1 frames; `plan` and *Check* say
+where. `prompt_overlap` lets so many frames on either side of a border attend to both texts. One range has the
+bits of a request with that prompt, and the number of forwards stays the same.
+
 """
 
 

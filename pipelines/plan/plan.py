@@ -16,6 +16,7 @@ from .expert_split import expert_split
 from .extra_guidance import ExtraGuidance, forwards_with
 from .families import Family
 from .phase_schedule import PhaseSchedule, planned_phases
+from .prompt_relay import PromptRelay
 from .riflex import Riflex
 from .sigmas import DISTILLED, GRIDS, SigmaGrid, from_sigmas, start_step, step_scales
 
@@ -29,6 +30,7 @@ _OPTIONAL: Mapping[str, Any] = {
     "context_windows": ContextWindows,
     "riflex": Riflex,
     "phases": PhaseSchedule,
+    "prompt_relay": PromptRelay,
 }
 
 
@@ -52,7 +54,7 @@ class Plan:
     forwards:          calls of an expert in the whole run.
     interpolator:      "none" if no frames are added.
     tokens:            length of the sequence in an expert, of the largest window if there are several.
-    extra_guidance, context_windows, riflex: None if off, and then no key of `as_dict`.
+    extra_guidance, context_windows, riflex, prompt_relay: None if off, and then no key of `as_dict`.
     phases:            of all steps; None where `experts` and `guidance` say it all, and then no key either.
     size_bytes:        of the latents (float32), of one hidden state in an expert (bfloat16), and of all
                        frames of the file (8 bits per channel).
@@ -94,6 +96,7 @@ class Plan:
     context_windows: ContextWindows | None = None
     riflex: Riflex | None = None
     phases: PhaseSchedule | None = None
+    prompt_relay: PromptRelay | None = None
 
     @property
     def scales(self) -> tuple[float, ...]:
@@ -231,6 +234,7 @@ def make_plan(
         context_windows=windows,
         riflex=Riflex.of_values(values, at_once, stride_t),
         phases=None if phases.says(experts, guidance) else phases,
+        prompt_relay=PromptRelay.of_local(request.local, frames, fps),
     )
     seconds = resolved.media.seconds
     return plan if seconds is None else _until_the_sound_ends(plan, seconds, max_seconds)

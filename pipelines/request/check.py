@@ -19,6 +19,7 @@ from .field_case import FieldCase, LocalAbilities
 from .field_rows import LOCAL
 from .implied import implied_by, plan_name
 from .local_rules import LOCAL_RULES
+from .local_settings import LocalSettings
 from .local_settings_rules import decided, elsewhere, settings_findings
 from .media_facts import NOTHING_KNOWN, MediaFacts
 from .model_facts import ModelFacts
@@ -132,8 +133,7 @@ def _resolve(
         case = FieldCase(request.task, field, preference, everything, family, abilities, media, request.local)
         return LOCAL_RULES[field].judge(case)
 
-    weights = request.local is not None and request.local.prompt_syntax == "comfy"
-    remarks = () if family is None else _remarks(family, abilities, everything, weights)
+    remarks = () if family is None else _remarks(family, abilities, everything, request.local)
     judged = [judge(field) for field in everything if field in LOCAL_RULES]
     findings = [
         *_wrong_model(request, family, abilities),
@@ -167,9 +167,9 @@ def _wrong_model(
 
 
 def _remarks(
-    family: ModelFacts, abilities: LocalAbilities, values: Mapping[str, Any], weights: bool
+    family: ModelFacts, abilities: LocalAbilities, values: Mapping[str, Any], local: LocalSettings | None
 ) -> Iterator[Finding]:
-    """What a user may not expect of the loaded model. weights: those in prompts are read."""
+    """What a user may not expect of the loaded model."""
     for remark in abilities.remarks:
         yield Finding("model", "warning", family.name, family.name, remark)
     patched = abilities.patched_shift
@@ -177,4 +177,4 @@ def _remarks(
         if patched is not None and values.get(field) not in (None, patched):
             reason = f"a patch on the model says {patched:g}, but the request's decides the noise levels"
             yield Finding(field, "warning", values[field], values[field], reason)
-    yield from long_prompts(family, abilities, values, weights)
+    yield from long_prompts(family, abilities, values, local)

@@ -15,6 +15,7 @@ __all__ = [
     "OBJECT_ENTRIES",
     "SENT_ENTRIES",
     "TRAINING_ENTRIES",
+    "described",
     "is_open",
     "physical_range",
     "stated_limits",
@@ -41,7 +42,15 @@ NOT_OFFERED: Mapping[str, Mapping[str, Any]] = {entry["kind"]: entry for entry i
 """{kind: provider, endpoint, what is missing here, day and source} of what only the providers have."""
 
 DESCRIPTIONS: Mapping[str, str] = _DATA["descriptions"]
-"""{field: what it means}, for tooltips, JSON Schema, command line help and documents."""
+"""{field: what it means}, for tooltips, JSON Schema, command line help and documents.
+
+A field that means something else in one object is Object.field there.
+"""
+
+
+def described(contract: str, field: str) -> str:
+    """Return what a field means in the objects of a contract."""
+    return DESCRIPTIONS.get(f"{contract}.{field}") or DESCRIPTIONS[field]
 
 
 def physical_range(name: str, field: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ import types
 from collections.abc import Callable, Iterable, Mapping
 from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
 
-from .contracts import DESCRIPTIONS
+from .contracts import DESCRIPTIONS, described
 from .limits import Limit, Range, dated_limits
 from .local_settings import LocalSettings
 from .step_values import MOVING_VALUE
@@ -178,7 +178,7 @@ def field_rows(model: type[StrictModel]) -> list[FieldRow]:
                 default=None if info.is_required() else info.default,
                 range=_own_range(info.metadata),
                 enum=enum,
-                description=DESCRIPTIONS[name],
+                description=described(model.contract, name),
                 required=info.is_required(),
                 limits=limits,
                 media=MEDIA.get(name) or MEDIA_LISTS.get(name),

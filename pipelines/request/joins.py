@@ -7,10 +7,10 @@ from typing import Literal, NamedTuple
 
 from ..errors import RequestError
 from .field_rows import closest
+from .storyboard import JOIN_WORDS
 
-__all__ = ["JOIN_WORDS", "Join", "read_join"]
+__all__ = ["Join", "read_join"]
 
-JOIN_WORDS = ("cut", "continue", "overlap", "dissolve")
 _WAYS = (
     "give cut, continue, overlap N with the number of frames to go on from (5, 9, 13, ...), or dissolve N "
     "with the number of frames to mix"

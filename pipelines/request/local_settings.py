@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from .image_size import LONGEST_SIDE
 from .lora_weight import LoRAWeight, StageLoRA
 from .phases import Phases
+from .prompt_ranges import PromptRanges
 from .prompt_weights import PromptSyntax
 from .step_values import numbers_in_text
 from .strict_model import StrictModel
@@ -36,7 +37,7 @@ _LARGEST_SCALE = 100
 _MOST_FRAMES = 4096  # 1024 positions in time (rope_params of wan/modules/model.py), of four frames each
 _MOST_FREQUENCIES = 22  # of time in a head of 128 numbers: 44 of them, in pairs
 
-TEXT_FORMS = ("phases", "guidance")  # lists that are also read from text
+TEXT_FORMS = ("phases", "guidance", "prompt_ranges")  # lists that are also read from text
 StepScales = Annotated[
     tuple[Annotated[float, Field(ge=0)], ...], Field(strict=False), BeforeValidator(numbers_in_text)
 ]
@@ -80,6 +81,8 @@ class LocalSettings(StrictModel):
     riflex_frames: int | None = Field(None, ge=1, le=_MOST_FRAMES)
     phases: Phases = ()
     guidance: StepScales | None = None
+    prompt_ranges: PromptRanges = ()
+    prompt_overlap: int = Field(0, ge=0, le=_MOST_FRAMES)
 
     @field_validator("sigmas")
     @classmethod

@@ -10,6 +10,7 @@ from .local_sampling_rules import impossible_sampling, unexpected_sampling
 from .local_settings import LocalSettings
 from .model_facts import ModelFacts, experts_of
 from .phase_rules import scales_used
+from .prompt_range_rules import RANGE_MEANINGS, impossible_ranges, unexpected_ranges
 from .report import Finding
 from .settings_case import SettingsCase, second_scale
 from .window_rules import WINDOW_MEANINGS, impossible_windows, unexpected_windows
@@ -56,6 +57,7 @@ SETTING_MEANINGS: Mapping[str, str] = {
     "high_steps where the phases state steps.",
     "guidance": "one scale for each step, in place of both guidance scales. A scale of 1 needs no forward "
     "for the negative prompt.",
+    **RANGE_MEANINGS,
 }
 _GUIDANCE = tuple(name for name in SETTING_MEANINGS if name.startswith(("nag_", "cfg_zero_")))
 _OFF = 1.0
@@ -101,6 +103,7 @@ def settings_findings(
         *_about_zero_star(case),
         *unexpected_sampling(case),
         *unexpected_windows(case),
+        *unexpected_ranges(case),
     ]
 
 
@@ -108,6 +111,7 @@ def _refusals(case: SettingsCase) -> Iterator[Finding]:
     yield from _impossible(case)
     yield from impossible_sampling(case)
     yield from impossible_windows(case)
+    yield from impossible_ranges(case)
 
 
 def decided(local: LocalSettings | None, values: Mapping[str, Any]) -> dict[str, Any]:

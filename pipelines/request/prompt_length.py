@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .field_case import LocalAbilities
+from .local_settings import LocalSettings
 from .model_facts import ModelFacts
+from .prompt_ranges import texts_of_ranges
 from .prompt_weights import is_plain, weighted_segments
 from .report import Finding
 
@@ -14,19 +16,18 @@ __all__ = ["long_prompts", "too_long"]
 
 
 def long_prompts(
-    family: ModelFacts, abilities: LocalAbilities, values: Mapping[str, Any], weights: bool
+    family: ModelFacts, abilities: LocalAbilities, values: Mapping[str, Any], local: LocalSettings | None
 ) -> Iterator[Finding]:
     """Yield a finding per prompt that is longer than the model was trained on.
 
     Our own text encoder cuts it, unless it has weights that are read. That of a host does not. The length of
     an expanded prompt is not known.
-
-    weights: those in prompts are read.
     """
-    expanded = {"prompt"} if values.get("enable_prompt_expansion") else set()
+    prompt, weights = values.get("prompt") or "", local is not None and local.prompt_syntax == "comfy"
+    positive = texts_of_ranges(prompt, () if local is None else local.prompt_ranges) or {"prompt": prompt}
+    expanded = positive.keys() if values.get("enable_prompt_expansion") else ()
     limit = family.text_length
-    for field in ("prompt", "negative_prompt"):
-        text = values.get(field) or ""
+    for field, text in {**positive, "negative_prompt": values.get("negative_prompt") or ""}.items():
         # A token is a byte or more, and reading the vocabulary takes time.
         short = len(text.encode("utf-8", "surrogatepass")) < limit
         if abilities.count_tokens is None or short or field in expanded:

@@ -12,6 +12,7 @@ from .limits import dated_limits, why_refused
 from .local_settings_rules import avoids_negative_prompt
 from .model_facts import ModelFacts, experts_of
 from .phase_rules import scales_used
+from .prompt_ranges import texts_of_ranges
 from .prompt_syntax import Reader, syntax_findings
 from .report import Finding
 from .timing import output_fps, trained_frames
@@ -112,4 +113,5 @@ def _syntax(request: WanRequest, runner: str, abilities: LocalAbilities) -> list
     if request.local is None:
         return syntax_findings(prompts, "plain", reader)
     prompts["local.nag_negative_prompt"] = request.local.nag_negative_prompt
+    prompts |= texts_of_ranges("", request.local.prompt_ranges)
     return syntax_findings(prompts, request.local.prompt_syntax, reader)

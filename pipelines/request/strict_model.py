@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from pydantic import BaseModel, ConfigDict, field_validator
 from pydantic_core import PydanticCustomError
 
-from .contracts import DESCRIPTIONS
+from .contracts import described
 from .limits import dated_limits
 
 __all__ = ["UNREADABLE", "StrictModel"]
@@ -18,7 +18,7 @@ UNREADABLE = "unreadable"  # the type of an error whose message says what would 
 def _complete_schema(schema: dict[str, Any], model: type[Any]) -> None:
     """Add descriptions, and the dated limits of the provider as `x-limits`, to a JSON Schema."""
     for field, entry in schema.get("properties", {}).items():
-        entry["description"] = DESCRIPTIONS[field]
+        entry["description"] = described(model.contract, field)
         if limits := dated_limits(model.contract, field):
             entry["x-limits"] = {limits[-1].provider: [limit.as_dict() for limit in limits]}
 

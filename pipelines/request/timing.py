@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 __all__ = [
+    "LATENT_STRIDE",
     "frames_out",
     "generated_frames",
     "input_fps",
@@ -17,12 +18,15 @@ __all__ = [
 ]
 
 
-def generated_frames(num_frames: int, stride: int = 4) -> int:
+LATENT_STRIDE = 4  # pixel frames of a latent frame, in every VAE of Wan; the first holds one alone
+
+
+def generated_frames(num_frames: int, stride: int = LATENT_STRIDE) -> int:
     """Return the next 4n + 1: the VAE encodes the first frame alone, then `stride` frames at a time."""
     return -(-(num_frames - 1) // stride) * stride + 1
 
 
-def speech_clip(num_frames: int, stride: int = 4) -> int:
+def speech_clip(num_frames: int, stride: int = LATENT_STRIDE) -> int:
     """Return the next multiple of `stride`: the VAE encodes no frame of a clip of speech alone."""
     return -(-num_frames // stride) * stride
 

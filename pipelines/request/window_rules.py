@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from .local_settings import LocalSettings
 from .report import Finding
 from .settings_case import SettingsCase
-from .timing import generated_frames
+from .timing import LATENT_STRIDE, generated_frames
 from .window_settings import window_overlap
 
 __all__ = ["WINDOW_MEANINGS", "frames_at_once", "impossible_windows", "unexpected_windows"]
@@ -26,7 +26,6 @@ WINDOW_MEANINGS: Mapping[str, str] = {
     "riflex": "the frequency k of RIFLEx, 0.9 * 2 pi / L radians per latent frame. Impossible for speech.",
     "riflex_frames": "the test length L of RIFLEx.",
 }
-_STRIDE = 4  # pixel frames of a latent frame, in every VAE of Wan
 _LOSSY = "lossy by choice"
 _HOST = {
     True: "this model is one of ComfyUI, which has windows of its own; patch the MODEL with Wan Context "
@@ -38,7 +37,7 @@ _HOST = {
 def frames_at_once(local: LocalSettings | None, frames: int) -> int:
     """Return how many frames of a clip an expert sees in one forward."""
     window = None if local is None else local.context_frames
-    return frames if window is None else min(frames, (window - 1) // _STRIDE * _STRIDE + 1)
+    return frames if window is None else min(frames, (window - 1) // LATENT_STRIDE * LATENT_STRIDE + 1)
 
 
 def impossible_windows(case: SettingsCase) -> Iterator[Finding]:
@@ -51,14 +50,15 @@ def impossible_windows(case: SettingsCase) -> Iterator[Finding]:
         yield from (case.finding(name, "impossible", reason) for name in asked)
     elif case.local.context_frames is not None:
         window = frames_at_once(case.local, case.local.context_frames)
-        if window_overlap(window, case.local.context_overlap) // _STRIDE >= (window - 1) // _STRIDE + 1:
+        overlap = window_overlap(window, case.local.context_overlap)
+        if overlap // LATENT_STRIDE > (window - 1) // LATENT_STRIDE:
             reason = f"windows of {window} frames must share fewer; give {window // 2} or less"
             yield case.finding("context_overlap", "impossible", reason)
 
 
 def unexpected_windows(case: SettingsCase) -> Iterator[Finding]:
     """Yield a warning per setting that changes the result, or does nothing."""
-    local, clip = case.local, generated_frames(case.values["num_frames"], _STRIDE)
+    local, clip = case.local, generated_frames(case.values["num_frames"])
     if local.riflex:
         reason = f"{_LOSSY}: RIFLEx lowers frequency {local.riflex} of the positions in time; 0 is off"
         yield case.finding("riflex", "warning", reason)
@@ -89,9 +89,9 @@ def _of_windows(case: SettingsCase, window: int, clip: int) -> Iterator[str]:
 
 def _usual_count(local: LocalSettings, window: int, clip: int) -> int:
     """Return how many windows a step has; the uniform schedules have more in some steps. Both in frames."""
-    frames, length = ((each - 1) // _STRIDE + 1 for each in (clip, window))
+    frames, length = ((each - 1) // LATENT_STRIDE + 1 for each in (clip, window))
     overlap = 0 if local.context_schedule == "batched" else window_overlap(window, local.context_overlap)
-    return -(-(frames - overlap // _STRIDE) // (length - overlap // _STRIDE))
+    return -(-(frames - overlap // LATENT_STRIDE) // (length - overlap // LATENT_STRIDE))
 
 
 def _idle(case: SettingsCase, *, acting: bool) -> Iterator[tuple[str, str]]:

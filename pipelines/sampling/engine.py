@@ -24,6 +24,7 @@ class Condition:
     clean_frames:  (T,) bool, True for a latent frame without noise: its timestep and velocity are 0. None if
                    all frames are sampled.
     attention:     guidance inside the cross-attention to the text; None without NAG.
+    seen:          (first, end) of the tokens of `text` that each latent frame sees; None: all see the whole.
     """
 
     text: Tensor
@@ -31,10 +32,11 @@ class Condition:
     clip_features: Tensor | None = None
     clean_frames: Tensor | None = None
     attention: AttentionGuidance | None = None
+    seen: tuple[tuple[int, int], ...] | None = None
 
     def to(self, device: torch.device) -> Condition:
         moved = (None if tensor is None else tensor.to(device) for tensor in self._tensors())
-        return Condition(*moved)  # type: ignore[arg-type]
+        return Condition(*moved, seen=self.seen)  # type: ignore[arg-type, misc]
 
     def _tensors(self) -> tuple[Tensor | AttentionGuidance | None, ...]:
         return self.text, self.channels, self.clip_features, self.clean_frames, self.attention

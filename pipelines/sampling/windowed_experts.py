@@ -85,14 +85,16 @@ class _WindowedEngine:
     def _seen(self, latents: Tensor, condition: Condition, frames: Tensor) -> tuple[Tensor, Condition]:
         """Return latents and condition of these frames of the clip. frames: (N,) of int64."""
         taken = frames.clone()
+        seen = None if condition.seen is None else tuple(condition.seen[frame] for frame in frames.tolist())
         if self._windows.retain_first:
             taken[0] = 0
         channels = None if condition.channels is None else condition.channels.index_select(2, taken)
         if condition.clean_frames is None:
-            return latents.index_select(2, frames), replace(condition, channels=channels)
+            return latents.index_select(2, frames), replace(condition, channels=channels, seen=seen)
         # The images are latent frames themselves.
         clean = condition.clean_frames.index_select(0, taken)
-        return latents.index_select(2, taken), replace(condition, channels=channels, clean_frames=clean)
+        beside = replace(condition, channels=channels, clean_frames=clean, seen=seen)
+        return latents.index_select(2, taken), beside
 
 
 def free_noise(noise: Tensor, windows: ContextWindows, seed: int) -> Tensor:

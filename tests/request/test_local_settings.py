@@ -77,6 +77,7 @@ EVERY_SETTING: dict[str, Any] = {
     "riflex": 6, "riflex_frames": 121,
     "phases": [{"expert": "high", "steps": 2, "guidance": 3.5, "loras": [{"path": "a.safetensors"}]}],
     "guidance": [3.5, 1.0],
+    "prompt_ranges": [{"prompt": "it jumps", "seconds": 2.0}], "prompt_overlap": 8,
 }  # fmt: skip
 
 
@@ -125,6 +126,8 @@ VALUES: dict[str, Any] = {
     "riflex": st.integers(0, 22), "riflex_frames": st.integers(1, 400),
     "phases": st.sampled_from(["", "3.5, 1", "high 2: 1, low 3: 1", "2: 1"]),
     "guidance": st.lists(st.sampled_from([1.0, 3.5]), min_size=1, max_size=5),
+    "prompt_ranges": st.sampled_from(["", "a", "a | b", "1s: a | b", "2s: a | 3s: b"]),
+    "prompt_overlap": st.integers(0, 40),
 }  # fmt: skip
 
 
@@ -139,6 +142,7 @@ PLANNED = {
     "riflex",
     "phases",
     "guidance",
+    "prompt_ranges",
 }  # what changes a plan
 
 

@@ -106,6 +106,13 @@ def test_each_window_sees_its_part_of_the_images() -> None:
         assert torch.equal(engines.seen[1][0], LATENTS[:, :, 2:8])  # the noise stays in its place
 
 
+def test_each_frame_of_a_window_sees_its_own_text() -> None:
+    engines, seen = Engines(), tuple((frame, frame + 1) for frame in range(11))
+    for retained in (False, True):
+        predicted(engines, replace(TEXT, seen=seen), retain_first=retained)
+    assert [condition.seen for _, condition in engines.seen] == 2 * [seen[:5], seen[2:8], seen[5:11]]
+
+
 def test_the_first_frame_of_the_5b_is_clean_where_it_is_seen() -> None:
     clean = torch.tensor([True] + [False] * 10)
     for retained, expected in ((False, [True, False, False]), (True, [True, True, True])):
