@@ -3,7 +3,8 @@
     WanDuetError
     ├── RequestError      a field of the request is wrong or impossible for the runner
     ├── ModelError        a model file or folder is missing, unreadable or of the wrong kind
-    │   └── LoraError     a LoRA has no effect, or not the effect that its file states
+    │   ├── LoraError     a LoRA has no effect, or not the effect that its file states
+    │   └── NoRoomError   the device has too little free memory for the run; nothing was loaded
     ├── DownloadError     a file cannot be downloaded, or must not be
     ├── SamplingError     the latents became invalid while denoising, or do not fit
     ├── MediaError        a video or image could not be read or written
@@ -52,6 +53,7 @@ __all__ = [
     "MediaError",
     "ModelError",
     "Money",
+    "NoRoomError",
     "NotAcceptedError",
     "PackageError",
     "Problem",
@@ -106,6 +108,10 @@ class ModelError(WanDuetError):
 
 class LoraError(ModelError):
     """A LoRA that has no effect, or not the effect that its file states."""
+
+
+class NoRoomError(ModelError):
+    """The device has too little free memory for the run, as estimated before anything is loaded."""
 
 
 class DownloadError(WanDuetError):

@@ -9,6 +9,7 @@ from typing import Literal
 
 from ..errors import (
     JournalError,
+    NoRoomError,
     NotAcceptedError,
     RefusedError,
     SpendingError,
@@ -68,7 +69,7 @@ def cause_of(error: BaseException) -> Cause | None:
         return "lost"
     if isinstance(error, (RefusedError, SpendingError)):
         return "refused"
-    if is_out_of_memory(error):
+    if isinstance(error, NoRoomError) or is_out_of_memory(error):
         return "out of memory"
     if isinstance(error, (WanDuetError, OSError)) and not isinstance(error, JournalError):
         return "failed"

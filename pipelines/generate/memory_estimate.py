@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from ..device.memory import Memory, compute_dtype
-from ..errors import ModelError
+from ..errors import NoRoomError
 from ..loading.host_model import HostModel
 from ..loading.wan_model import WanModel
 from ..networks.expert import EXPERT, forward_bytes, token_count
@@ -92,7 +92,7 @@ class MemoryEstimate:
         return max(self.stages, key=lambda stage: stage.needed_bytes)
 
     def require_room(self) -> None:
-        """Raise ModelError, which says what helps, when the largest stage needs more than the free memory.
+        """Raise NoRoomError, which says what helps, when the largest stage needs more than the free memory.
 
         Refuses nothing when the free memory is unknown. Residency, tiles and chunks are the smallest then.
         """
@@ -107,7 +107,7 @@ class MemoryEstimate:
             helps = "The weights alone do not fit: free some memory, or use a device with more"
         if stage.dtype == "float32":
             helps += ", or set precision to bf16"
-        raise ModelError(
+        raise NoRoomError(
             f"Not enough memory: the {stage.name} needs {_gib(stage.needed_bytes)} GiB on {self.device} "
             f"({_gib(stage.fixed_bytes)} for {stage.dtype} weights, {_gib(stage.working_bytes)} for "
             f"activations), but only {self._room()} are free. {helps}. To try anyway, use `wan-duet generate "
