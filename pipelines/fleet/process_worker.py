@@ -12,7 +12,7 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
-from ..errors import WorkerLostError
+from ..errors import WorkerAbsentError, WorkerLostError
 from ..request.base import WanRequest
 from .retries import FailedAttemptError
 from .worker import LeaseLost, MadeFile, Needs, Task, Worker
@@ -50,7 +50,7 @@ class ProcessWorker:
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._starting = threading.Lock()
-        self._closed = False
+        self._is_ready = self._closed = False
 
     @property
     def pid(self) -> int | None:
@@ -70,7 +70,8 @@ class ProcessWorker:
             )
             return self._result(connection, task)
         except (EOFError, OSError):
-            raise WorkerLostError(self._fate()) from None
+            # A process that ended before its worker was there did nothing for the row.
+            raise (WorkerLostError if self._is_ready else WorkerAbsentError)(self._fate()) from None
 
     def close(self) -> None:
         """Let the process end, amid a row at its next step; kill one that does not."""
@@ -89,7 +90,9 @@ class ProcessWorker:
             if not connection.poll(BEAT_S):
                 continue  # silent: its lease runs out elsewhere
             message = json.loads(connection.recv_bytes())
-            if "beat" in message and not lost:
+            if "ready" in message:
+                self._is_ready = True
+            elif "beat" in message and not lost:
                 try:
                     task.beat()
                 except LeaseLost:
@@ -98,6 +101,8 @@ class ProcessWorker:
             elif "beat" not in message:
                 if lost or "stopped" in message:
                     raise LeaseLost
+                if message.get("failed") == "lost":
+                    self._kill()  # what it has joined is gone; the next row begins a new one
                 if "failed" in message:
                     raise FailedAttemptError(message["failed"], message["error"])
                 return MadeFile(Path(message["made"]), message["frames_sha256"])
@@ -112,6 +117,7 @@ class ProcessWorker:
                 raise WorkerLostError(f"{self.name} is closed")
             if self._process is None or not self._process.is_alive() or self._connection is None:
                 self._kill()
+                self._is_ready = False
                 self._connection, theirs = multiprocessing.Pipe()
                 self._process = multiprocessing.get_context("spawn").Process(  # inherits no lock or device
                     target=serve, args=(theirs, self._make_worker), name=self.name, daemon=True

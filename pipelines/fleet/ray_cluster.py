@@ -22,6 +22,7 @@ NAMESPACE = "wan-duet"
 _PREFIX = "slot-"
 _LOAD_S = 900.0  # a model may have to be read from a slow disk
 _ANSWER_S = 20.0
+_ALIVE_S = 5.0  # in which a slot of this machine answers
 _THREADS = 4  # of a slot: one computes, the others answer
 
 
@@ -59,11 +60,16 @@ def make_slots(
 ) -> list[str]:
     """Make `count` actors on the node that has the resource `node`, and wait until their models are there.
 
-    gpus: of each. Returns their names. They stay until the node ends.
+    gpus: of each. Returns their names, by the address of this machine: a node that was lost and is started
+    again has the same ones, so that a batch finds them. They stay until the node ends.
+
+    Raises HostError if another node of this machine has them.
     """
     ray = join(address, access)
     actor = ray.remote(RaySlot)
-    names = [f"{_PREFIX}{node}-{number}" for number in range(count)]
+    names = [f"{_PREFIX}{access.host}-{number}" for number in range(count)]
+    for name in names:
+        _forget(ray, name)
     slots = [
         actor.options(
             name=name,
@@ -80,6 +86,19 @@ def make_slots(
     with lost(f"the slots of {node}"):
         ray.get([slot.describe.remote() for slot in slots], timeout=_LOAD_S)
     return names
+
+
+def _forget(ray: Any, name: str) -> None:
+    """End what is left of a slot whose node was lost. Raises HostError if it answers."""
+    try:
+        slot = ray.get_actor(name, namespace=NAMESPACE)
+    except ValueError:
+        return
+    answer = slot.describe.remote()
+    if ray.wait([answer], timeout=_ALIVE_S)[0] and _answer(ray, answer) is not None:
+        fix = "end the other `workers start` of this machine first"
+        raise HostError(f"{name} is in the fleet already; {fix}")
+    ray.kill(slot)
 
 
 def slots_of(address: str, access: ClusterAccess) -> dict[str, dict[str, Any]]:

@@ -42,6 +42,7 @@ def serve(connection: Connection, make_worker: Callable[[], Worker]) -> None:
     threading.Thread(target=_read, args=(connection, tasks, stop), daemon=True).start()
     threading.Thread(target=_beat, args=(send,), daemon=True).start()
     worker = make_worker()
+    send(ready=True)
     while (given := tasks.get()) is not None:
         send(**_answer(worker, given, stop))
 

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from wan_duet.pipelines.errors import WorkerLostError
 from wan_duet.pipelines.fleet.worker import MadeFile, Task
 
 from .batches import Painter
@@ -22,6 +23,8 @@ class SlowPainter(Painter):
         prompt = task.request.payload()["prompt"]
         if "memory" in prompt:
             raise MemoryError("the device is full")
+        if "lost" in prompt:
+            raise WorkerLostError("the head is gone")
         if "fault" in prompt:
             raise ZeroDivisionError("a fault of ours")
         if self.wait is not None:
@@ -30,3 +33,8 @@ class SlowPainter(Painter):
                 task.beat()
                 time.sleep(0.02)
         return super().make(task)
+
+
+def no_painter() -> SlowPainter:
+    """A worker that cannot join what it works on."""
+    raise WorkerLostError("the head is gone")

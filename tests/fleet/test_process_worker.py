@@ -14,12 +14,16 @@ from pathlib import Path
 
 import pytest
 
+from wan_duet.pipelines.errors import WorkerAbsentError
 from wan_duet.pipelines.fleet.batch_run import BatchResult
 from wan_duet.pipelines.fleet.process_worker import ProcessWorker
+from wan_duet.pipelines.fleet.retries import FailedAttemptError
 from wan_duet.pipelines.fleet.row_journal import RowJournal
+from wan_duet.pipelines.fleet.worker import Task
+from wan_duet.pipelines.request import parse
 
 from .batches import Painter, Watched, manifest, paint, visible, write_rows
-from .process_painter import SlowPainter
+from .process_painter import SlowPainter, no_painter
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="SIGSTOP and kill -9 are POSIX")
 ROOT = Path(__file__).parents[2]
@@ -135,6 +139,29 @@ def test_what_went_wrong_in_the_process_is_told(tmp_path: Path, out: Path) -> No
         ("failed", "fails: no such model", 1),
         (None, None, 1),
     ]
+
+
+def task(folder: Path, prompt: str) -> Task:
+    return Task(parse("text-to-video", {"prompt": prompt, "seed": 1}), folder, "row")
+
+
+def test_a_process_that_lost_what_it_joined_is_replaced(tmp_path: Path) -> None:
+    one, pids = worker("a"), []
+    for _ in range(2):
+        with pytest.raises(FailedAttemptError, match="the head is gone"):
+            one.make(task(tmp_path, "lost"))
+        pids.append(one.pid)
+    assert one.make(task(tmp_path, "fine")).path.exists()
+    assert one.pid not in pids
+    assert len(set(pids)) == 2
+    one.close()
+
+
+def test_a_process_that_ends_before_its_worker_is_there_has_not_begun_the_row(tmp_path: Path) -> None:
+    one = ProcessWorker("a", Painter().check, no_painter)
+    with pytest.raises(WorkerAbsentError, match="ended with code 1"):
+        one.make(task(tmp_path, "fine"))
+    one.close()
 
 
 _DRIVER = """
