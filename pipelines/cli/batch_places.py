@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ..fleet.worker import Worker
     from ..plan.families import Family
 
-__all__ = ["PLACES", "Places", "add_place_flags", "approve", "open_places"]
+__all__ = ["PLACES", "Places", "add_place_flags", "approve", "open_fal", "open_places", "share_machine"]
 
 PLACES = ("local", "comfy", "ray", "fal")
 _FAL_AT_ONCE = 4  # jobs that wait at fal at the same time
@@ -191,13 +191,18 @@ def _here(options: argparse.Namespace) -> LocalPlace:
 _MAKERS = {"local": _local, "comfy": _comfy}
 
 
-def place_of_process(options: argparse.Namespace, index: int) -> LocalPlace:
-    """Return the worker of one of several processes, by its index from 0, with its share of the machine."""
+def share_machine(options: argparse.Namespace, index: int) -> None:
+    """Take one of the GPUs, and a part of the cores, for the process with this index of --workers."""
     import torch
 
     if options.device in (None, "cuda") and torch.cuda.device_count() > 1:
         options.device = f"cuda:{index % torch.cuda.device_count()}"
     torch.set_num_threads(max(1, torch.get_num_threads() // options.workers))
+
+
+def place_of_process(options: argparse.Namespace, index: int) -> LocalPlace:
+    """Return the worker of one of several processes, by its index from 0."""
+    share_machine(options, index)
     place = _here(options)
     return replace(place, worker=replace(place.worker, progress=Silent(), tell=silent))
 
@@ -217,21 +222,31 @@ def _fleet(options: argparse.Namespace) -> Iterator[Places]:
 
 @contextmanager
 def _fal(options: argparse.Namespace) -> Iterator[list[Worker]]:
-    """Yield what buys rows at fal. All of it shares one account and one journal of purchases."""
+    """Yield what buys rows at fal, if it is one of --on."""
+    from ..download.folders import remote_folder
+
     if "fal" not in options.on:
         yield []
         return
-    from ..download.folders import remote_folder
+    with open_fal(remote_folder(), options.output) as buyers:
+        yield buyers
+
+
+@contextmanager
+def open_fal(folder: Path, output: Path) -> Iterator[list[Worker]]:
+    """Yield workers that buy at fal. All of them share one account and one journal of purchases.
+
+    folder: of key and journal. output: the folder of the results, beside which bought files stay.
+    """
     from ..fleet.fal_place import FalPlace
     from ..remote.experience import known_spending
     from .remote_terminal import open_account
 
-    folder = remote_folder()
     with open_account("fal", folder) as (thread, account):
         thread.resume([account])  # what a killed command left open comes home
         spending = known_spending(folder)
         yield [
-            FalPlace(f"fal-{number}", thread, account, spending, options.output / ".bought", found_in_loras)
+            FalPlace(f"fal-{number}", thread, account, spending, output / ".bought", found_in_loras)
             for number in range(1, _FAL_AT_ONCE + 1)
         ]
 

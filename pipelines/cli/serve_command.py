@@ -6,13 +6,15 @@ import argparse
 import getpass
 import json
 import sys
-from dataclasses import replace
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from ..errors import RequestError
+from .argument_types import amount_of_money, count
 from .request_flags import add_model_flags
-from .run_flags import add_run_flags, showing_residency, worker_of
+from .run_flags import add_run_flags, showing_residency
+from .serve_places import add_serving_places, lanes_of, place_here, purchases_of, with_lora_files
 from .subcommands import add_command, add_folder, add_group, folder_of
 
 __all__ = ["add_clients_command", "add_serve_command"]
@@ -39,14 +41,14 @@ def add_serve_command(commands: Any) -> None:
     serve.add_argument("--port", type=int, default=_PORT, help="default: %(default)s; 0: any free one")
     serve.add_argument(
         "--queue",
-        type=_count,
+        type=count,
         default=100,
         metavar="N",
         help="how many jobs may wait; more are refused for now; default: %(default)s",
     )
     serve.add_argument(
         "--usd-per-hour",
-        type=_money,
+        type=amount_of_money,
         default=0.0,
         metavar="USD",
         help="what an hour of work costs, for the limits of clients; default: nothing",
@@ -60,7 +62,8 @@ def add_serve_command(commands: Any) -> None:
         help="a folder with LoRAs that clients may name; may be repeated. Clients cannot make the service "
         "download any",
     )
-    add_folder(serve, "the clients")
+    add_serving_places(serve)
+    add_folder(serve, "the clients, and of the token of a fleet")
     add_run_flags(serve)
     add_model_flags(serve)
 
@@ -71,10 +74,13 @@ def add_clients_command(commands: Any) -> None:
     add = add_command(verbs, "add", _add, "add a client, and print its key once")
     add.add_argument("name", metavar="NAME")
     add.add_argument(
-        "--usd-per-day", type=_money, metavar="USD", help="what its jobs of a day may cost; default: no limit"
+        "--usd-per-day",
+        type=amount_of_money,
+        metavar="USD",
+        help="what its jobs of a day may cost; default: no limit",
     )
     add.add_argument(
-        "--per-minute", type=_count, metavar="N", help="how many jobs it may send a minute; default: no limit"
+        "--per-minute", type=count, metavar="N", help="how many jobs it may send a minute; default: no limit"
     )
     listed = add_command(verbs, "list", _list, "list the clients and their limits")
     remove = add_command(verbs, "remove", _remove, "remove a client; its key opens nothing any more")
@@ -90,30 +96,32 @@ def add_clients_command(commands: Any) -> None:
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from ..embedded.toy_model import embedded_loras
-    from ..fleet.local_place import LocalPlace
-    from ..service.lane import LaneProgress
     from ..service.serve import ServiceSettings, serve
-    from ..weights.lora.find import LoraSources
 
     if options.preset is not None:
         raise RequestError.of("--preset", "given", "leave it out: each request says its own values")
-    with showing_residency():
-        sources = LoraSources(folders=options.lora_folder, embedded=embedded_loras())
-        progress = LaneProgress()
-        worker = replace(worker_of(options, keeps=True), progress=progress, lora_sources=sources)
+    with showing_residency(), ExitStack() as stack:
+        purchases = stack.enter_context(purchases_of(options))
+        here = place_here(options)
+        lanes = stack.enter_context(lanes_of(options, here))
         settings = ServiceSettings(
             output=options.output,
             clients=folder_of(options),
             model=Path(options.model).name,
-            family=worker.model.family,
+            family=here.worker.model.family,
             kind=options.kind,
             host=options.listen,
             port=options.port,
             most_waiting=options.queue,
             usd_per_hour=options.usd_per_hour,
         )
-        serve(settings, [(LocalPlace(worker), progress)], lambda url: _ready(url, as_json=options.json))
+        serve(
+            settings,
+            lanes,
+            lambda url: _ready(url, as_json=options.json),
+            purchases=purchases,
+            **({"named": with_lora_files(options)} if options.on == "ray" else {}),
+        )
     return 0
 
 
@@ -167,19 +175,3 @@ def _connect(options: argparse.Namespace) -> int:
     keep_address(folder_of(options), options.address, key, allow_http=options.allow_http)
     print(json.dumps({"address": options.address}) if options.json else f"Run Fleet uses {options.address}")
     return 0
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) <= 1_000_000):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a count; give 1 to 1000000")
-    return int(text)
-
-
-def _money(text: str) -> float:
-    try:
-        usd = float(text)
-    except ValueError:
-        usd = -1.0
-    if not 0 < usd < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an amount in US dollars; give one above 0")
-    return usd

@@ -22,7 +22,7 @@ from ..remote.spending import Spending
 from ..request.base import WanRequest
 from ..request.report import Finding
 from ..video.output import sidecar
-from .worker import MadeFile, Needs, Task, frames_times_steps
+from .worker import LeftRunning, MadeFile, Needs, Task, frames_times_steps
 
 __all__ = ["FalPlace"]
 
@@ -85,11 +85,13 @@ class FalPlace:
 
 
 def _followed(ticket: Ticket, task: Task) -> Job:
-    """Wait for the job. A row that is taken away, or cancelled, stops it at fal."""
+    """Wait for the job. A row that is taken away, or cancelled, stops it at fal; LeftRunning does not."""
     try:
         while not ticket.done.done():
             task.beat()
             futures.wait([ticket.done], timeout=_POLL_S)
+    except LeftRunning:
+        raise
     except BaseException:
         ticket.stop()
         raise

@@ -9,11 +9,15 @@ from typing import Protocol
 
 from ..request.base import WanRequest
 
-__all__ = ["LeaseLost", "MadeFile", "Needs", "Task", "Worker", "frames_times_steps"]
+__all__ = ["LeaseLost", "LeftRunning", "MadeFile", "Needs", "Task", "Worker", "frames_times_steps"]
 
 
 class LeaseLost(BaseException):
     """The row was given to another worker, or cancelled. No error: the attempt just ends."""
+
+
+class LeftRunning(LeaseLost):
+    """The process ends. What runs elsewhere and is paid for goes on, and is fetched by the next process."""
 
 
 @dataclass(frozen=True)

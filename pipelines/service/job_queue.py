@@ -13,7 +13,7 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ..remote.journal_file import as_journal_error, insert, open_journal, transa
 from ..remote.stored_form import fingerprint, stored_form
 from ..request.base import WanRequest
 from ..request.seeds import seed_for_run
-from .served_job import COLUMNS, SCHEMA, JobState, ServedJob
+from .served_job import BOUGHT, COLUMNS, SCHEMA, JobState, ServedJob
 
 __all__ = ["ClientUse", "JobQueue", "PostedJob"]
 
@@ -111,19 +111,36 @@ class JobQueue:
         still = "client = ? AND state IN ('waiting', 'running', 'publishing')"
         return ClientUse(usd, self._count(still, client), longest)
 
-    def take(self, place: str) -> ServedJob | None:
-        """Begin the next attempt of a waiting job, or return None. Clients take turns."""
+    def waiting_jobs(self, most: int = 2**31) -> list[ServedJob]:
+        """Return jobs in the order in which they are begun: clients take turns."""
         fairly = """state = 'waiting' ORDER BY
-            (SELECT MAX(other.started_at) FROM jobs other WHERE other.client = jobs.client), number LIMIT 1"""
+            (SELECT MAX(other.started_at) FROM jobs other WHERE other.client = jobs.client), number LIMIT ?"""
+        return self._select(fairly, most)
+
+    def take(self, place: str) -> ServedJob | None:
+        """Begin the next attempt of a waiting job here, or return None."""
         with self._transaction():
-            found = self._select(fairly)
-            if not found:
+            found = next((job for job in self.waiting_jobs() if not job.is_bought), None)
+            return None if found is None else self._begin(found, place)
+
+    def buy(self, job: ServedJob, place: str, usd: float) -> ServedJob | None:
+        """Begin an attempt at a provider, which may cost so much more. None if the job does not wait now."""
+        with self._transaction():
+            now = self._job(job.number)
+            if (now.state, now.attempt) != ("waiting", job.attempt):
                 return None
-            job = found[0]
-            self._set(
-                job, state="running", attempt=job.attempt + 1, place=place, started_at=self.now(), error=None
-            )
-            return self._job(job.number)
+            return self._begin(now, place, usd=now.usd + usd)
+
+    def hand_back(self, job: ServedJob, usd: float) -> None:
+        """Let a job wait for a worker here: it was not bought, and does not cost `usd`."""
+        with suppress(LeaseLost):
+            self._leave(job, "running", state="waiting", place=None, usd=max(job.usd - usd, 0.0))
+
+    def bought_usd(self, since: float) -> float:
+        """Return what the jobs may cost that were given to a provider. since: seconds since 1970."""
+        with self._lock, as_journal_error(self.file, _DAMAGED):
+            query = "SELECT TOTAL(usd) FROM jobs WHERE place LIKE ? || '%' AND created_at >= ?"
+            return float(self._database.execute(query, (BOUGHT, since)).fetchone()[0])
 
     def publish(self, job: ServedJob, seconds: float, **columns: Any) -> ServedJob:
         """Record that the files of this attempt are complete. Raises LeaseLost for an older attempt."""
@@ -175,6 +192,9 @@ class JobQueue:
         """
         with self._transaction():
             for job in self._select("state = 'running'"):
+                if job.is_bought:  # it runs elsewhere, and ends no process here
+                    self._set(job, state="waiting")
+                    continue
                 if job.deaths + 1 < _MOST_DEATHS:
                     self._set(job, state="waiting", deaths=job.deaths + 1)
                     continue
@@ -245,7 +265,15 @@ class JobQueue:
         insert(self._database, "jobs", job)
         return job
 
+    def _begin(self, job: ServedJob, place: str, **columns: Any) -> ServedJob:
+        begun = {"attempt": job.attempt + 1, "place": place, "started_at": self.now(), "error": None}
+        self._set(job, state="running", **begun, **columns)
+        return self._job(job.number)
+
     def _cost(self, job: ServedJob, seconds: float) -> dict[str, float]:
+        """Return the columns of an attempt here. What is bought has its price, and costs no seconds."""
+        if job.is_bought:
+            return {"seconds": job.seconds}
         total = job.seconds + seconds
         return {"seconds": round(total, 3), "usd": total / 3600 * self.usd_per_hour}
 

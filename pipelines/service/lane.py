@@ -10,12 +10,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..errors import JournalError, WanDuetError, is_out_of_memory
+from ..errors import JournalError
 from ..fleet.batch_folder import BatchFolder
+from ..fleet.retries import cause_of
 from ..fleet.row_attempt import facts_of
-from ..fleet.worker import LeaseLost, Task, Worker
+from ..fleet.worker import LeaseLost, LeftRunning, Task, Worker
+from ..request.base import WanRequest
 from ..request.parse import parse
 from .job_queue import JobQueue
+from .overflow import Overflow
 from .served_job import ServedJob
 
 if TYPE_CHECKING:
@@ -27,6 +30,9 @@ log = logging.getLogger(__name__)
 
 _IDLE_S = 0.5  # how often an idle lane looks for a job that nobody told it of
 _PATIENCE_S = 5.0  # how long to wait before a journal that cannot be written is tried again
+_MOST_LOSSES = 5  # attempts after which a job fails whose workers are lost, as in a batch
+_REST_S, _LONGEST_REST_S = 5.0, 300.0  # how long a worker that was lost takes no job
+_END_S = 10.0  # how long a worker of another process may take to stop
 _LOOK_S = 0.5  # how often a running job looks whether it was cancelled
 
 
@@ -58,17 +64,23 @@ class Lane:
     """One worker, and the thread that calls it.
 
     progress: the one that the runs of the worker report to.
+    overflow: which jobs this worker buys. None: it takes all.
+    named:    returns a request as the worker can read it, for one in another folder or on another machine.
     """
 
     worker: Worker
     queue: JobQueue
     folder: BatchFolder
     progress: LaneProgress
+    overflow: Overflow | None = None
+    named: Callable[[WanRequest], WanRequest] = lambda request: request
     job: ServedJob | None = None  # the one that runs
     _wake: threading.Event = field(default_factory=threading.Event)
     _stopping: threading.Event = field(default_factory=threading.Event)
     _thread: threading.Thread | None = None
     _looked_at: float = 0.0
+    _beaten_at: float = 0.0
+    _losses: int = 0  # of the worker, one after another
 
     def start(self) -> None:
         self._thread = threading.Thread(target=self._work, name=f"lane-{self.worker.name}", daemon=True)
@@ -84,12 +96,22 @@ class Lane:
         self._stopping.set()
         self.wake()
         if self._thread is not None:
+            self._thread.join(None if self.worker.lease_s is None else _END_S)
+        self.worker.close()  # which also ends a worker that is silent
+        if self._thread is not None:
             self._thread.join()
-        self.worker.close()
 
     @property
     def is_alive(self) -> bool:
         return self._thread is not None and self._thread.is_alive()
+
+    def look(self) -> None:
+        """Let the job of a worker that has been silent for longer than its lease wait again."""
+        job, lease_s = self.job, self.worker.lease_s
+        if job is not None and lease_s is not None and time.monotonic() - self._beaten_at > lease_s:
+            log.warning("%s: %s has not answered for %g s", job.name, self.worker.name, lease_s)
+            self.queue.give_back(job, 0.0)
+            self._beaten_at = time.monotonic()
 
     def _work(self) -> None:
         while not self._stopping.is_set():
@@ -108,13 +130,13 @@ class Lane:
 
     def _take_and_run(self) -> bool:
         """A job that an error of the journal cut short waits again."""
-        job = self.job or self.queue.take(self.worker.name)
+        job = self.job or (self.overflow or self.queue).take(self.worker.name)
         if job is None:
             return False
         if self.job is not None:
             self.queue.give_back(job, 0.0)
         else:
-            self.job = job
+            self.job, self._beaten_at = job, time.monotonic()
             self._run(job)
         self.job = None
         return True
@@ -131,16 +153,33 @@ class Lane:
             self.folder.clean(job)
             return
         except Exception as error:
-            if not (isinstance(error, (WanDuetError, OSError)) or is_out_of_memory(error)):
-                log.exception("%s: a fault of this program", job.name)
-            said = str(error) or type(error).__name__
-            self._end(job, lambda: self.queue.fail(job, said, _since(began)))
+            self._failed(job, error, _since(began))
             return
+        self._losses = 0
         self._end(job, lambda: self._publish(job, _since(began), facts))
+
+    def _failed(self, job: ServedJob, error: Exception, seconds: float) -> None:
+        said, cause = str(error) or type(error).__name__, cause_of(error)
+        if self.overflow is not None and cause in ("refused", "absent"):
+            self.overflow.hand_back(job, said)
+        elif cause in ("lost", "absent") and job.attempt < _MOST_LOSSES:
+            log.warning("%s: %s; it waits again", job.name, said)
+            self.queue.give_back(job, seconds)
+            self._rest()
+        else:
+            if cause is None:
+                log.error("%s: a fault of this program", job.name, exc_info=error)
+            self._end(job, lambda: self.queue.fail(job, said, seconds))
+        self.folder.clean(job)
+
+    def _rest(self) -> None:
+        """Leave the jobs to other workers for a while, longer after each loss."""
+        self._losses += 1
+        self._stopping.wait(min(_REST_S * 2 ** (self._losses - 1), _LONGEST_REST_S))
 
     def _task(self, job: ServedJob) -> Task:
         return Task(
-            parse(job.kind, job.request_fields()),
+            self.named(parse(job.kind, job.request_fields())),
             self.folder.attempt(job),
             job.name,
             job.attempt,
@@ -157,9 +196,10 @@ class Lane:
         self.folder.clean(job)
 
     def _require_running(self, job: ServedJob) -> None:
-        """Raise LeaseLost if the service ends, or if the client has cancelled the job."""
+        """Raise LeaseLost if the client has cancelled the job, and LeftRunning if the service ends."""
+        self._beaten_at = time.monotonic()
         if self._stopping.is_set():
-            raise LeaseLost
+            raise LeftRunning
         if time.monotonic() - self._looked_at < _LOOK_S:
             return
         self._looked_at = time.monotonic()

@@ -19,18 +19,33 @@ from ..fleet.batch_folder import BatchFolder
 from ..fleet.worker import Worker
 from ..plan.families import Family
 from ..remote.settings import read_addresses
+from ..request.base import WanRequest
 from .admission import Admission
 from .client_keys import ServiceClient, read_clients
 from .http_service import HttpService, application
 from .job_queue import JobQueue
 from .lane import Lane, LaneProgress, publish_job
+from .overflow import Overflow
 from .webhooks import Webhooks
 
-__all__ = ["ServiceSettings", "serve"]
+__all__ = ["Purchases", "ServiceSettings", "serve"]
 
 log = logging.getLogger(__name__)
 
 _QUEUE = "service.sqlite"
+_LOOK_S = 1.0  # how often silent workers are looked for
+
+
+@dataclass(frozen=True)
+class Purchases:
+    """What is bought while too many jobs wait. See `Overflow`.
+
+    workers: that buy; the first one says prices.
+    """
+
+    workers: Sequence[Worker]
+    above: int
+    usd_per_day: float
 
 
 @dataclass(frozen=True)
@@ -56,10 +71,14 @@ def serve(
     settings: ServiceSettings,
     workers: Sequence[tuple[Worker, LaneProgress]],
     ready: Callable[[str], None],
+    *,
+    purchases: Purchases | None = None,
+    named: Callable[[WanRequest], WanRequest] = lambda request: request,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. A running job then waits for the next start.
 
-    workers: each with the progress that its runs report to. ready: is told the address.
+    workers: each with the progress that its runs report to; the first one checks requests. ready: is told the
+             address. purchases: None buys nothing. named: as in `Lane`.
 
     Raises RequestError if there is no client, a limit without a price, or another service in the folder.
     """
@@ -70,7 +89,7 @@ def serve(
         try:
             for job in queue.resume():
                 publish_job(queue, folder, job)
-            asyncio.run(_serve(settings, folder, queue, workers, ready))
+            asyncio.run(_serve(settings, folder, queue, workers, ready, purchases, named))
         finally:
             queue.close()
 
@@ -81,11 +100,14 @@ async def _serve(
     queue: JobQueue,
     workers: Sequence[tuple[Worker, LaneProgress]],
     ready: Callable[[str], None],
+    purchases: Purchases | None,
+    named: Callable[[WanRequest], WanRequest],
 ) -> None:
     stopped = _stop_event()
-    lanes = [Lane(worker, queue, folder, progress) for worker, progress in workers]
     clients = CachedClients(settings.clients)
+    lanes = [Lane(worker, queue, folder, progress, named=named) for worker, progress in workers]
     admission = Admission(queue, settings.most_waiting, len(lanes), time.monotonic)
+    lanes += _buying(purchases, queue, folder, clients)
     loopback = read_addresses(settings.clients).allow_loopback
     service = HttpService(
         queue,
@@ -102,7 +124,7 @@ async def _serve(
     runner = web.AppRunner(application(service), access_log=None)
     await runner.setup()
     webhooks = Webhooks(queue, clients, PublicTransport(allow_loopback=loopback, any_port=True))
-    telling = asyncio.create_task(webhooks.run())
+    tasks = [asyncio.create_task(webhooks.run()), asyncio.create_task(_watch(lanes))]
     try:
         site = web.TCPSite(runner, settings.host, settings.port)
         await site.start()
@@ -112,11 +134,37 @@ async def _serve(
         await stopped.wait()
     finally:
         await runner.cleanup()
-        telling.cancel()
-        with suppress(asyncio.CancelledError):
-            await telling
+        for task in tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         for lane in lanes:
             await asyncio.to_thread(lane.stop)
+
+
+def _buying(
+    purchases: Purchases | None,
+    queue: JobQueue,
+    folder: BatchFolder,
+    clients: Callable[[], list[ServiceClient]],
+) -> list[Lane]:
+    """Return a lane for each worker that buys."""
+    if purchases is None:
+        if begun := sum(job.is_bought for job in queue.waiting_jobs()):
+            log.warning("%d jobs were begun at fal and wait for a start with --overflow fal", begun)
+        return []
+    first, *_ = purchases.workers
+    overflow = Overflow(
+        queue, clients, lambda request: first.check(request).usd, purchases.above, purchases.usd_per_day
+    )
+    return [Lane(worker, queue, folder, LaneProgress(), overflow) for worker in purchases.workers]
+
+
+async def _watch(lanes: Sequence[Lane]) -> None:
+    while True:
+        await asyncio.sleep(_LOOK_S)
+        for lane in lanes:
+            await asyncio.to_thread(lane.look)
 
 
 class CachedClients:

@@ -6,9 +6,11 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-__all__ = ["COLUMNS", "SCHEMA", "JobState", "ServedJob"]
+__all__ = ["BOUGHT", "COLUMNS", "SCHEMA", "JobState", "ServedJob"]
 
 JobState = Literal["waiting", "running", "publishing", "done", "failed", "cancelled", "deleted"]
+
+BOUGHT = "fal"  # how the names of workers begin that buy
 
 SCHEMA = """
 CREATE TABLE jobs (
@@ -88,6 +90,11 @@ class ServedJob:
     created_at: float
     started_at: float | None
     ended_at: float | None
+
+    @property
+    def is_bought(self) -> bool:
+        """Whether it was given to a provider, and so may be paid for."""
+        return self.place is not None and self.place.startswith(BOUGHT)
 
     @property
     def is_open(self) -> bool:

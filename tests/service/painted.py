@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from aiohttp import ClientSession, web
 from fleet.batches import Painter
 
 from wan_duet.pipelines.fleet.batch_folder import BatchFolder
+from wan_duet.pipelines.fleet.worker import Worker
 from wan_duet.pipelines.plan.families import default_family
 from wan_duet.pipelines.service.admission import Admission
 from wan_duet.pipelines.service.client_keys import add_client, read_clients
@@ -60,6 +61,7 @@ async def served(
     most_waiting: int = 100,
     usd_per_hour: float = 0.0,
     lanes: int = 1,
+    workers: Sequence[Worker] = (),
     now: Callable[[], float] = time.time,
     clock: Callable[[], float] = time.monotonic,
     **limits: Any,
@@ -67,7 +69,7 @@ async def served(
     keys, folder, worker = tmp_path / "keys", BatchFolder(tmp_path / "out"), Painter()
     key = add_client(keys, f"client-{len(read_clients(keys))}", **limits)
     queue = JobQueue(folder.path / "service.sqlite", now, usd_per_hour)
-    threads = [Lane(worker, queue, folder, LaneProgress()) for _ in range(lanes)]
+    threads = [Lane(one, queue, folder, LaneProgress()) for one in workers or [worker] * lanes]
     service = HttpService(
         queue,
         folder,
