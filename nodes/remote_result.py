@@ -24,22 +24,25 @@ __all__ = ["film_outputs", "is_picture", "result_outputs", "to_outputs", "video_
 _IMAGE_SUFFIXES = {".png", ".jpg", ".webp"}
 
 
-def result_outputs() -> list[io.Output]:
+_RECEIPT = (
+    "JSON: the request, its adjustments, what was sent, the provider's answer and the price. Also saved "
+    "beside the file."
+)
+_JOB_ID = (
+    "Id of the job, for Wan Duet Job and for wan-duet jobs. Of several shots: those of all their jobs, with "
+    "commas between."
+)
+
+
+def result_outputs(receipt: str = _RECEIPT, job_id: str = _JOB_ID) -> list[io.Output]:
+    """Return the outputs of a node that runs a request elsewhere. receipt, job_id: their tooltips."""
     return [
         io.Video.Output("video", tooltip="The video file in the output folder; empty for an image."),
         io.Image.Output("images", tooltip="The image, or the frames of the video if return_images is on."),
         io.Int.Output("seed", tooltip="The seed that was used."),
         io.String.Output("prompt", tooltip="The prompt that was used."),
-        io.String.Output(
-            "receipt",
-            tooltip="JSON: the request, its adjustments, what was sent, the provider's answer and the price. "
-            "Also saved beside the file.",
-        ),
-        io.String.Output(
-            "job_id",
-            tooltip="Id of the job, for Wan Duet Job and for wan-duet jobs. Of several shots: those of all "
-            "their jobs, with commas between.",
-        ),
+        io.String.Output("receipt", tooltip=receipt),
+        io.String.Output("job_id", tooltip=job_id),
     ]
 
 

@@ -54,7 +54,11 @@ class WanDuetRunFleet(io.ComfyNode):
                 ),
                 return_images_input(),
             ],
-            outputs=result_outputs(),
+            outputs=result_outputs(
+                receipt="JSON: the request, its adjustments and the settings used. Also saved beside "
+                "the file.",
+                job_id="Id of the job at the service, for GET /v1/jobs/ID there.",
+            ),
             hidden=[io.Hidden.unique_id, io.Hidden.prompt],
             has_intermediate_output=True,
         )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import secrets
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..device.memory import DeviceMemory
 from ..errors import RequestError
+from ..parallel.device_names import devices_of
 from ..progress import Silent
 from ..request.base import WanRequest
 from ..request.parse import parse
@@ -31,7 +31,6 @@ __all__ = [
     "add_gpus",
     "answers_of_gpus",
     "answers_of_torchrun",
-    "devices_of",
     "link_between",
     "refuse_shots",
     "started_by_torchrun",
@@ -52,23 +51,18 @@ def add_gpus(parser: argparse.ArgumentParser) -> None:
     """Add --gpus."""
     parser.add_argument(
         "--gpus",
-        type=devices_of,
+        type=_devices,
         metavar="0,1",
         help="compute one video on several devices at once: numbers of GPUs, or names such as cpu,cpu",
     )
 
 
-def devices_of(text: str) -> tuple[str, ...]:
-    """Return the names of the devices in "0,1" or "cpu,cpu". Raises ArgumentTypeError for others."""
-    devices = tuple(f"cuda:{name}" if name.isdecimal() else name for name in text.replace(" ", "").split(","))
-    if not all(re.fullmatch(r"[a-z]+(:\d+)?", device) for device in devices):
-        raise argparse.ArgumentTypeError(f"{text!r} is no list of devices; write 0,1 or cpu,cpu")
-    if len({device.partition(":")[0] for device in devices}) > 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: all devices must be of one type")
-    for device in devices:
-        if device != "cpu" and devices.count(device) > 1:
-            raise argparse.ArgumentTypeError(f"{text!r}: {device} is there twice")
-    return devices
+def _devices(text: str) -> tuple[str, ...]:
+    try:
+        return devices_of(text)
+    except RequestError as error:
+        problem = error.problems[0]
+        raise argparse.ArgumentTypeError(f"{problem.found}; {problem.fix}") from None
 
 
 def started_by_torchrun(environment: Mapping[str, str] = os.environ) -> bool:
@@ -100,9 +94,9 @@ def answers_of_rank(
     place: RankPlace, options: argparse.Namespace, documents: Sequence[tuple[str, Mapping[str, Any]]]
 ) -> Answers:
     """Run the requests as one rank, in a process of its own."""
-    from ..parallel.gpu_world import join_world
+    from ..parallel.gpu_world import join_world, share_cores
 
-    _share_cores(place.devices)
+    share_cores(place.devices)
     requests = [parse(kind, values) for kind, values in documents]
     return _run(options, requests, join_world(place.rank, place.devices, place.store))
 
@@ -190,11 +184,3 @@ def _with_seeds(requests: Sequence[WanRequest], world: GpuWorld) -> list[WanRequ
 
 def _with_device(options: argparse.Namespace, device: str) -> argparse.Namespace:
     return argparse.Namespace(**{**vars(options), "device": device})
-
-
-def _share_cores(devices: Sequence[str]) -> None:
-    """Leave each rank on the CPU its part of the cores."""
-    import torch
-
-    if count := devices.count("cpu"):
-        torch.set_num_threads(max(1, torch.get_num_threads() // count))

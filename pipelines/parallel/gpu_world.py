@@ -15,10 +15,10 @@ import torch.distributed as dist
 from torch import Tensor
 
 from ..errors import PackageError
-from ..plan.gpu_layout import GpuLayout
+from ..plan.gpu_layout import EXACTNESS, GpuLayout
 from .rank_group import RankGroup
 
-__all__ = ["GpuRanks", "GpuWorld", "join_world"]
+__all__ = ["GpuRanks", "GpuWorld", "join_world", "share_cores"]
 
 Value = TypeVar("Value")
 
@@ -58,7 +58,7 @@ class GpuRanks:
 
     def as_dict(self) -> dict[str, Any]:
         """Return what the receipt says. Results differ from those of one device by rounding only."""
-        return {"devices": list(self.devices), **self.layout.as_dict(), "exactness": "float"}
+        return {"devices": list(self.devices), **self.layout.as_dict(), "exactness": EXACTNESS}
 
     def text(self) -> str:
         """Return one line of text."""
@@ -127,6 +127,12 @@ def join_world(rank: int, devices: Sequence[str], store: Path | None) -> GpuWorl
         _stay_on_this_machine()
     dist.init_process_group(backend, rank=rank, world_size=len(devices), timeout=_TIMEOUT, **met)
     return GpuWorld(rank, devices, staged=backend == "gloo" and device.type != "cpu")
+
+
+def share_cores(devices: Sequence[str]) -> None:
+    """Leave this process, a rank on the CPU, its part of the cores."""
+    if count := devices.count("cpu"):
+        torch.set_num_threads(max(1, torch.get_num_threads() // count))
 
 
 def _stay_on_this_machine() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from .expectation import Rates, expect, forward_seconds
 from .flops import NetworkSize, tokens_of
-from .gpu_layout import GpuLayout, busiest_items, shares_of
+from .gpu_layout import EXACTNESS, GpuLayout, busiest_items, shares_of
 from .plan import Plan
 
 __all__ = ["GpuExpectation", "expect_on_gpus", "sent_in_forward", "shared_forward_seconds"]
@@ -31,14 +31,14 @@ class GpuExpectation:
     factor: float | None
 
     def text(self) -> str:
-        """Return one line of text."""
-        start = f"on {self.devices} devices ({self.layout.text()}): "
+        """Return one line of text, which says the class of exactness too."""
+        start = f"on {self.devices} devices ({self.layout.text()}), {EXACTNESS} (differs by rounding only): "
         if self.factor is None or self.total_s is None:
             return f"{start}how fast is unknown; measure it with `wan-duet bench --gpus`"
         return f"{start}about {self.factor:.2f} times as fast as one, {self.total_s:.0f} s"
 
     def as_dict(self) -> dict[str, Any]:
-        return {**asdict(self), "layout": self.layout.as_dict()}
+        return {**asdict(self), "layout": self.layout.as_dict(), "exactness": EXACTNESS}
 
 
 def expect_on_gpus(

@@ -15,6 +15,7 @@ from ..errors import RequestError
 from .sigmas import Guidance, step_scales
 
 __all__ = [
+    "EXACTNESS",
     "GpuLayout",
     "busiest_items",
     "choose_layout",
@@ -25,6 +26,7 @@ __all__ = [
     "shares_of",
 ]
 
+EXACTNESS = "float"  # class of a result of several devices: sums are rounded in another order
 _MOST_RANKS = 64  # up to here the counts that work are listed
 
 

@@ -57,6 +57,8 @@ def test_a_pair_makes_half_of_the_forwards() -> None:
 def test_what_was_not_measured_is_unknown(rates: Rates | None) -> None:
     found = expect_on_gpus(planned(), A14B, 40, rates, GpuLayout(False, 4))
     assert found.factor is None
+    assert found.as_dict()["exactness"] == "float"
     assert found.text() == (
-        "on 4 devices (tokens split in 4): how fast is unknown; measure it with `wan-duet bench --gpus`"
+        "on 4 devices (tokens split in 4), float (differs by rounding only): how fast is unknown; "
+        "measure it with `wan-duet bench --gpus`"
     )
