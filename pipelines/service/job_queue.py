@@ -163,6 +163,14 @@ class JobQueue:
                 self._set(job, state="waiting")
             self._set(job, **self._cost(now, seconds))
 
+    def lose_worker(self, job: ServedJob, error: str, seconds: float) -> None:
+        """Let a job whose worker died wait again. It fails at the third death, as in `resume`."""
+        if job.deaths + 1 >= _MOST_DEATHS:
+            self.fail(job, f"its worker died {_MOST_DEATHS} times: {error}", seconds)
+            return
+        again = {"state": "waiting", "deaths": job.deaths + 1}
+        self._leave(job, "running", **again, **self._cost(job, seconds))
+
     def lose(self, job: ServedJob) -> None:
         """Let a job whose complete files vanished wait again."""
         self._leave(job, "publishing", state="waiting")

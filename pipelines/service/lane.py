@@ -30,7 +30,6 @@ log = logging.getLogger(__name__)
 
 _IDLE_S = 0.5  # how often an idle lane looks for a job that nobody told it of
 _PATIENCE_S = 5.0  # how long to wait before a journal that cannot be written is tried again
-_MOST_LOSSES = 5  # attempts after which a job fails whose workers are lost, as in a batch
 _REST_S, _LONGEST_REST_S = 5.0, 300.0  # how long a worker that was lost takes no job
 _END_S = 10.0  # how long a worker of another process may take to stop
 _LOOK_S = 0.5  # how often a running job looks whether it was cancelled
@@ -162,9 +161,12 @@ class Lane:
         said, cause = str(error) or type(error).__name__, cause_of(error)
         if self.overflow is not None and cause in ("refused", "absent"):
             self.overflow.hand_back(job, said)
-        elif cause in ("lost", "absent") and job.attempt < _MOST_LOSSES:
-            log.warning("%s: %s; it waits again", job.name, said)
-            self.queue.give_back(job, seconds)
+        elif cause in ("lost", "absent"):
+            log.warning("%s: %s", job.name, said)
+            if cause == "absent":
+                self.queue.give_back(job, seconds)
+            else:
+                self._end(job, lambda: self.queue.lose_worker(job, said, seconds))
             self._rest()
         else:
             if cause is None:

@@ -58,7 +58,7 @@ class ServedJob:
     request_json:  the fields of the request. Once the job has ended, without the contents of files.
     about_json:    what the OpenAI form said beside the request.
     seed:          that of the request, or the one that was drawn; text, as SQLite's integers are too small.
-    attempt:       how often it was begun. deaths: how often the service died meanwhile.
+    attempt:       how often it was begun. deaths: how often the service or its worker died meanwhile.
     seconds, usd:  of all attempts.
     webhook_state: None, "due", "sent" or "given up".
     """

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from wan_duet.pipelines.errors import WorkerLostError
+from wan_duet.pipelines.errors import WorkerAbsentError, WorkerLostError
 from wan_duet.pipelines.fleet.batch_folder import BatchFolder
 from wan_duet.pipelines.fleet.worker import MadeFile, Task
 from wan_duet.pipelines.request import parse
@@ -22,6 +22,11 @@ from .painted import KIND
 class Lost(Painter):
     def make(self, task: Task) -> MadeFile:
         raise WorkerLostError("its process was killed")
+
+
+class Absent(Painter):
+    def make(self, task: Task) -> MadeFile:
+        raise WorkerAbsentError("the head is gone")
 
 
 class Silent(Painter):
@@ -52,14 +57,23 @@ def lane(queue: JobQueue, worker: Painter, tmp_path: Path) -> Lane:
     return made
 
 
-def test_a_job_of_a_lost_worker_waits_again_and_fails_after_five(queue: JobQueue, tmp_path: Path) -> None:
+def test_a_job_of_a_lost_worker_waits_again_and_fails_at_the_third_loss(
+    queue: JobQueue, tmp_path: Path
+) -> None:
     job, lost = posted(queue), lane(queue, Lost(name="lost"), tmp_path)
-    for _ in range(4):
+    for _ in range(2):
         assert lost._work_once()
         assert queue.find("ann", job.name).state == "waiting"
     assert lost._work_once()
     failed = queue.find("ann", job.name)
-    assert (failed.state, failed.error) == ("failed", "its process was killed")
+    assert (failed.state, failed.error) == ("failed", "its worker died 3 times: its process was killed")
+
+
+def test_a_job_waits_as_long_as_no_worker_can_be_reached(queue: JobQueue, tmp_path: Path) -> None:
+    job, absent = posted(queue), lane(queue, Absent(name="absent"), tmp_path)
+    for _ in range(9):
+        assert absent._work_once()
+    assert queue.find("ann", job.name).state == "waiting"
 
 
 def test_a_silent_worker_loses_its_job_and_does_not_publish_when_it_comes_back(
