@@ -13,7 +13,7 @@ from ..plan.families import FAMILIES
 from ..weights.checkpoint import Checkpoint, read_checkpoint
 from ..weights.module_names import transformer_prefix
 from ..weights.recipe import Recipe
-from .all_in_one import parts_of
+from .all_in_one import parts_of, unwrapped
 from .architecture import families_of, transformer_recipe
 from .clip_layout import clip_recipe
 from .missing_files import PartName, missing
@@ -59,7 +59,9 @@ def identify(path: Path) -> Identity:
         checkpoint = read_checkpoint(path)
     except ModelError as error:
         return Identity("unknown", problem=str(error))
-    checkpoint = parts_of(checkpoint).get("transformer", checkpoint)
+    parts = parts_of(checkpoint)
+    alone = next(iter(parts.values()), checkpoint)
+    checkpoint = unwrapped(parts.get("transformer", alone))
     kind = _kind(checkpoint)
     if kind == "LoRA":
         return Identity(kind)
@@ -82,7 +84,7 @@ def read_part(path: Path, kind: Kind, slot: str, *, open_pickles: bool = False) 
         checkpoint = read_checkpoint(path, open_pickles=open_pickles)
     except ModelError as error:
         raise ModelError(f"{slot}: {error}") from error
-    checkpoint = parts_of(checkpoint).get(kind, checkpoint)
+    checkpoint = unwrapped(parts_of(checkpoint).get(kind, checkpoint))
     found = _kind(checkpoint)
     if found == "unknown":
         raise ModelError(f"{slot}: {_strange(checkpoint)}; a {kind} is needed")

@@ -48,6 +48,7 @@ _NAME = re.compile(r"(?:enc\.blk|blocks)\.(\d{1,3})\.(.+)\.weight")
 _INDEX = re.compile(rf"{re.escape(_BLOCK)}\.(\d{{1,3}})\.")
 # transformers UMT5ForConditionalGeneration._keys_to_ignore_on_load_unexpected
 _UNREAD = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+_DECODER = ("decoder.", "lm_head.")  # of the whole UMT5; Wan reads the encoder alone
 _TIED = "encoder.embed_tokens.weight"  # the same table as `shared`; some files hold both, some only this
 
 
@@ -64,12 +65,14 @@ def text_recipe(checkpoint: Checkpoint) -> Recipe:
     config = _config(checkpoint, shapes)
     tensors = unpadded(tensors, _shapes_of(config))
     require_shapes(checkpoint.path, "a UMT5 encoder", tensors, _shapes_of(config))
-    return Recipe.of(config, tensors)
+    left_out = sum(key.startswith(_DECODER) for key in checkpoint.tensors if key != _UNREAD)
+    note = f"{left_out} tensors of UMT5's decoder are left out: Wan reads the encoder alone"
+    return Recipe.of(config, tensors, (note,) if left_out else ())
 
 
 def _name(checkpoint: Checkpoint, key: str) -> str | None:
     """Return the name in UMT5EncoderModel. None for what is not a part of the network."""
-    if key in (SPIECE, _UNREAD):
+    if key in (SPIECE, _UNREAD) or key.startswith(_DECODER):
         return None
     found = _NAME.fullmatch(key)
     inner = _LAYERS.get(found[2]) if found else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -155,7 +155,7 @@ def load_model(
 
     source:       "toy", a folder in diffusers layout, or a transformer: a .safetensors or .gguf file or a
                   folder with its shards. Of the two experts of Wan 2.2 14B, the high-noise one. A file that
-                  also holds the VAE or the text encoder stands for them too.
+                  also holds the VAE, the text or the image encoder stands for them too.
     low:          the low-noise expert, likewise.
     vae,
     text_encoder,
@@ -185,6 +185,7 @@ def load_model(
     held = parts_of(read_checkpoint(path)) if path.is_file() else {}
     vae = _own_or(vae, "VAE", path, held)
     text_encoder = _own_or(text_encoder, "text encoder", path, held)
+    image_encoder = _own_or(image_encoder, "image encoder", path, held)
     vae_recipe, _ = _part("vae", vae, folder, family, open_pickles=open_pickles)
     text_recipe, text_path = _part("text_encoder", text_encoder, folder, family, open_pickles=open_pickles)
     audio_recipe = _audio_encoder(audio_encoder, folder, family)
@@ -205,13 +206,13 @@ def load_model(
         residency=residency,
         audio_encoder=audio_recipe,
         preferences=preferences or Preferences(),
-        notes=(*name_notes(experts, family), *_left_out(experts)),
+        notes=(*name_notes(experts, family), *_left_out((*experts.values(), text_recipe))),
     )
 
 
-def _left_out(experts: Mapping[str, Recipe]) -> tuple[str, ...]:
-    """Return the notes of the transformers; equal ones of both experts are one."""
-    return tuple(dict.fromkeys(note for recipe in experts.values() for note in recipe.notes))
+def _left_out(recipes: Iterable[Recipe]) -> tuple[str, ...]:
+    """Return the notes of the networks; equal ones of both experts are one."""
+    return tuple(dict.fromkeys(note for recipe in recipes for note in recipe.notes))
 
 
 def _require_whole(folder: Path, experts: Mapping[str, Recipe], vae: Recipe | None) -> None:

@@ -10,13 +10,9 @@ from collections.abc import Iterable
 
 __all__ = ["BLOCK_MODULES", "MODULES", "to_diffusers", "transformer_prefix"]
 
-# What others put before the names: ComfyUI's checkpoints (model.diffusion_model.), files split out of them,
-# trainers (net., transformer., module. of DistributedDataParallel, _orig_mod. of
-# torch.compile, generator. and student. of distillation) and DiffSynth-Studio (pipe.dit.).
-_PREFIXED = re.compile(
-    r"((?:(?:model|diffusion_model|net|transformer|module|_orig_mod|generator(?:_ema)?|student|(?:pipe\.)?dit2?)"
-    r"\.)*)patch_embedding\.weight"
-)
+# ComfyUI's checkpoints put `model.diffusion_model.` before the names, DiffSynth-Studio `pipe.dit.`, trainers
+# `net.`, `module.`, `generator.` and many others.
+_PREFIXED = re.compile(r"((?:[\w-]+\.)*)patch_embedding\.weight")
 
 # Wan's name -> diffusers' name, of modules with weights and of bare parameters.
 MODULES = {
@@ -61,10 +57,16 @@ _BLOCK = re.compile(r"(blocks\.\d+)\.(.+)")
 def transformer_prefix(keys: Iterable[str]) -> str | None:
     """Return what all names of a transformer begin with; None if no transformer is among the keys.
 
-    >>> transformer_prefix(["module.head.head.bias", "module.patch_embedding.weight"])
+    >>> transformer_prefix(["module.blocks.0.norm3.weight", "module.patch_embedding.weight"])
     'module.'
     """
-    return next((found[1] for key in keys if (found := _PREFIXED.fullmatch(key))), None)
+    named = list(keys)
+    for key in named:
+        found = _PREFIXED.fullmatch(key)
+        # CLIP has a `patch_embedding` of that name too, but no `blocks`.
+        if found and (not found[1] or any(other.startswith(f"{found[1]}blocks.") for other in named)):
+            return found[1]
+    return None
 
 
 def to_diffusers(module: str) -> str | None:

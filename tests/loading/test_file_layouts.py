@@ -12,7 +12,9 @@ import tiny_files as tiny
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file
 from sentencepiece import SentencePieceProcessor
+from tiny_models import make_model
 
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.loading.all_in_one import parts_of
@@ -198,6 +200,54 @@ def test_an_all_in_one_file_is_a_transformer_in_a_list_and_a_part_where_one_is_a
     assert holds(read_part(all_in_one, "VAE", "vae"), tiny.vae("2.2"))
 
 
+@pytest.mark.parametrize("prefix", ["vae.", "first_stage_model.", "module.", "model.", "_orig_mod.module."])
+def test_a_vae_alone_may_have_a_prefix(tmp_path: Path, prefix: str) -> None:
+    weights = tiny.wan_vae_names(tiny.vae("2.1"))
+    file = tiny.save(tmp_path / "v.safetensors", {f"{prefix}{name}": one for name, one in weights.items()})
+    assert identify(file).kind == "VAE"
+    assert holds(read_part(file, "VAE", "vae"), weights)
+
+
+@pytest.mark.parametrize(
+    "prefix",
+    ["text_encoders.umt5xxl.transformer.", "cond_stage_model.transformer.", "text_encoder.", "module."],
+)
+def test_a_text_encoder_alone_may_have_a_prefix(tmp_path: Path, pieces: bytes, prefix: str) -> None:
+    held = {f"{prefix}{name}": one for name, one in tiny.text_encoder().items()}
+    spiece = "text_encoders.spiece_model" if prefix.startswith("text_encoders") else "spiece_model"
+    file = tiny.save(tmp_path / "t.safetensors", {**held, spiece: tiny.spiece_tensor(pieces)})
+    assert identify(file).kind == "text encoder"
+    assert holds(read_part(file, "text encoder", "text_encoder"), tiny.text_encoder())
+    assert find_tokenizer(file) == file
+
+
+def test_the_decoder_of_a_whole_umt5_is_left_out_and_told(tmp_path: Path) -> None:
+    decoder = {f"decoder.block.0.layer.{part}.wo.weight": torch.ones(2, 2) for part in range(3)}
+    file = tiny.save(
+        tmp_path / "t.safetensors", {**tiny.text_encoder(), **decoder, "lm_head.weight": torch.ones(64, 128)}
+    )
+    recipe = read_part(file, "text encoder", "text_encoder")
+    assert holds(recipe, tiny.text_encoder())
+    assert recipe.notes == ("4 tensors of UMT5's decoder are left out: Wan reads the encoder alone",)
+
+
+@pytest.mark.parametrize("prefix", ["", "clip_vision."])
+def test_an_all_in_one_file_may_hold_the_image_encoder_too(tmp_path: Path, prefix: str) -> None:
+    """ComfyUI's Image Only Checkpoint Save writes it without a prefix for Wan."""
+    apart = make_model("wan2.1-i2v-14b", tmp_path)
+    parts = {"model.diffusion_model.": "model_high", "vae.": "vae", prefix: "image_encoder/model"}
+    held = {f"{prefix}visual_projection.weight": torch.ones(2, 2)}
+    for start, name in parts.items():
+        held |= {f"{start}{key}": one for key, one in load_file(tmp_path / f"{name}.safetensors").items()}
+    file = tiny.save(tmp_path / "all.safetensors", held)
+    model = load_model(file, text_encoder=tmp_path / "text.safetensors")
+    assert model.image_encoder is not None
+    assert apart.image_encoder is not None
+    assert model.image_encoder.files == (file,)
+    assert model.image_encoder.tensors.keys() == apart.image_encoder.tensors.keys()
+    assert model.vae.files == (file,)
+
+
 def test_a_vae_that_enlarges_the_picture_is_refused_before_anything_runs(tmp_path: Path) -> None:
     weights = tiny.vae("2.1")
     wide = weights["decoder.conv_out.weight"].repeat(4, 1, 1, 1, 1)
@@ -360,8 +410,6 @@ def test_a_moved_file_is_found_below_its_folder(tmp_path: Path, transformer: tin
 
 
 def test_keys_of_no_part_are_still_refused(tmp_path: Path, all_in_one: Path) -> None:
-    from safetensors.torch import load_file
-
     held = {**load_file(all_in_one), "model.diffusion_model.strange.weight": torch.ones(1)}
     with pytest.raises(ModelError, match="no Wan transformer has"):
         read_part(tiny.save(tmp_path / "m.safetensors", held), "transformer", "model")

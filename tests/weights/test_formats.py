@@ -29,7 +29,7 @@ from wan_duet.pipelines.weights.stored_tensors import Files
 CPU = torch.device("cpu")
 PREFIXES = (
     *("", "model.diffusion_model.", "diffusion_model.", "model.", "net.", "transformer.", "module."),
-    *("pipe.dit.", "module.model."),
+    *("pipe.dit.", "module.model.", "unet.", "base_model.model.", "high_noise_model."),
 )
 
 

@@ -11,7 +11,7 @@ import torch
 from ...errors import LoraError, ModelError
 from ..stored_tensors import Files, is_safetensors, read_header_and_metadata
 from .change import Change, Parts
-from .lora_names import LoraKey, NamedExpert, other_network, read_key
+from .lora_names import LoraKey, NamedExpert, other_network, read_key, unread_form
 from .metadata import ADAPTER_WEIGHTS, read_adapter_configs
 
 __all__ = ["LoraFile", "read_lora"]
@@ -72,6 +72,11 @@ def read_lora(file: Path) -> LoraFile:
     scaled = [_shown(key) for key in tensors if key.endswith(_QUANTISED)]
     if scaled:
         raise LoraError(f"{file.name}: is quantised ({', '.join(scaled[:3])}); use the LoRA in bf16 or fp16")
+    if other := unread_form(tensors):
+        raise LoraError(
+            f"{file.name}: is an adapter of the form {other}, which is not read; use a LoRA, DoRA, LoHa, "
+            "LoKr, OFT, BOFT or GLoRA"
+        )
     modules: dict[tuple[NamedExpert, str], Parts] = {}
     unknown_keys: list[str] = []
     others: dict[str, list[str]] = {}

@@ -8,13 +8,13 @@ is looked up in the table of all modules of a Wan transformer.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from ..module_names import BLOCK_MODULES, MODULES
 
-__all__ = ["LoraKey", "NamedExpert", "is_image_path", "other_network", "read_key", "resolve"]
+__all__ = ["LoraKey", "NamedExpert", "is_image_path", "other_network", "read_key", "resolve", "unread_form"]
 
 NamedExpert = Literal["", "high", "low"]
 
@@ -36,14 +36,14 @@ _KEY = re.compile(
     rf"""
     (?P<prefix>
         (?:base_model\.model\. | diffusion_model\. | (?:pipe\.)?dit2?\. | transformer(?:_[12])?\.
-          | (?:model|net|module|unet|_orig_mod)\.)
+          | (?:high|low)_noise(?:_model)?\. | (?:model|net|module|unet|_orig_mod)\.)
         {{0,3}}
         (?:lora_unet__? | lora_transformer_ | lycoris_)?
     )
     (?P<stem>.+?)(?:\. | _(?=lora\.))
     (?:
-        (?P<down>lora_(?:A|down)(?:{_ADAPTER}\.weight)? | lora(?:_linear_layer)?\.down\.weight)
-      | (?P<up>lora_(?:B|up)(?:{_ADAPTER}\.weight)? | lora(?:_linear_layer)?\.up\.weight)
+        (?P<down>lora_(?:A|down)(?:{_ADAPTER}\.weight)? | lora(?:_linear_layer)?\.down(?:\.weight)?)
+      | (?P<up>lora_(?:B|up)(?:{_ADAPTER}\.weight)? | lora(?:_linear_layer)?\.up(?:\.weight)?)
       | (?P<up_bias>lora_(?:B|up){_ADAPTER}\.bias)
       | (?P<mid>lora_mid{_ADAPTER}\.weight)
       | (?P<row_magnitude>lora_magnitude_vector{_ADAPTER}(?:\.weight)?)
@@ -64,6 +64,8 @@ _OTHER_NETWORKS = {
     ),
     "VACE": re.compile(r"(?:.*[._])?vace_(?:blocks|patch_embedding)[._]"),
 }
+# Forms of adapters in PEFT that are not read, by how their tensors are called.
+_UNREAD_FORMS = {"VeRA": ".vera_", "IA3": ".ia3_", "HRA": ".hra_", "FourierFT": ".fourierft_"}
 _IMAGE_PATH = ("image_embedder", "add_k_proj", "add_v_proj", "norm_added_k")
 _SAME_AS = {"w_norm": "diff", "b_norm": "diff_b"}  # LyCORIS' names for the change of a norm
 
@@ -132,6 +134,12 @@ def other_network(text: str) -> str | None:
     return next((name for name, key in _OTHER_NETWORKS.items() if key.match(text)), None)
 
 
+def unread_form(keys: Iterable[str]) -> str | None:
+    """Return which form of adapter that is not read here the keys belong to, or None."""
+    named = list(keys)
+    return next((form for form, part in _UNREAD_FORMS.items() if any(part in key for key in named)), None)
+
+
 def is_image_path(name: str) -> bool:
     """Return whether a module or parameter is of the image encoder path.
 
@@ -145,10 +153,11 @@ def _expert_of(prefix: str) -> NamedExpert:
 
     diffusers has `transformer` and `transformer_2`, DiffSynth `pipe.dit` and `pipe.dit2`; their first names
     also stand for the only transformer of a model. ai-toolkit has `transformer_1` (high) and `transformer_2`.
+    The folders of the official repositories are `high_noise_model` and `low_noise_model`.
     """
-    if "transformer_2." in prefix or "dit2." in prefix:
+    if any(name in prefix for name in ("transformer_2.", "dit2.", "low_noise")):
         return "low"
-    return "high" if "transformer_1." in prefix else ""
+    return "high" if "transformer_1." in prefix or "high_noise" in prefix else ""
 
 
 def _names_of(stem: str, module: str) -> str:

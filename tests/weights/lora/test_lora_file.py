@@ -269,6 +269,17 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
         read_lora(file)
 
 
+@pytest.mark.parametrize(
+    ("part", "form"),
+    [("vera_lambda_b", "VeRA"), ("ia3_l", "IA3"), ("hra_u", "HRA"), ("fourierft_n", "FourierFT")],
+)
+def test_a_form_that_is_not_read_is_named(tmp_path: Path, part: str, form: str) -> None:
+    file = tmp_path / "a.safetensors"
+    save_file({f"base_model.model.blocks.0.self_attn.q.{part}": torch.ones(4)}, file)
+    with pytest.raises(LoraError, match=rf"a\.safetensors: is an adapter of the form {form}, which is not"):
+        read_lora(file)
+
+
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:
     read(tmp_path, pair())
     file = tmp_path / "a.safetensors"
