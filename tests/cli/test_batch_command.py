@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +12,23 @@ import pytest
 
 from wan_duet.pipelines.cli import main
 
-ROOT = Path(__file__).parents[2]
+from .forked import running
+
 SMALL = {
     "prompt": "a red ball moves left",
     "num_frames": 17,
     "num_inference_steps": 2,
-    "aspect_ratio": "1:1",
     "interpolator_model": "none",
 }
+SIZE = {"width": 32, "height": 32}
 
 
 def write(file: Path, *rows: dict[str, Any]) -> Path:
-    file.write_text("".join(json.dumps({**SMALL, **row}) + "\n" for row in rows))
+    file.write_text(
+        "".join(
+            json.dumps({**SMALL, **row, "local": {**SIZE, **row.get("local", {})}}) + "\n" for row in rows
+        )
+    )
     return file
 
 
@@ -38,15 +41,11 @@ def test_a_killed_batch_makes_what_generate_makes(tmp_path: Path, capsys: pytest
     rows = write(tmp_path / "rows.jsonl", {"id": "red", "seed": 7, "local": {"count": 2}}, {})
     out = tmp_path / "out"
     command = ["batch", "run", str(rows), "-o", str(out), "--model", "toy"]
-    running = subprocess.Popen(
-        [sys.executable, "-m", "wan_duet", *command], cwd=ROOT, stderr=subprocess.PIPE, text=True
-    )
-    assert running.stderr is not None
-    with running:
-        for line in running.stderr:
+    with running(*command) as process:
+        for line in process.stderr:
             if line.startswith("row 2 of 3"):
-                os.kill(running.pid, signal.SIGKILL)
-    assert running.returncode == -signal.SIGKILL
+                os.kill(process.pid, signal.SIGKILL)
+        assert process.code() == -signal.SIGKILL
     assert [file.name for file in out.glob("*.mp4")] == ["red-1.mp4"]
     first = (out / "red-1.mp4").stat().st_mtime_ns
 
@@ -59,12 +58,12 @@ def test_a_killed_batch_makes_what_generate_makes(tmp_path: Path, capsys: pytest
     lines = {line["id"]: line for line in map(json.loads, (out / "results.jsonl").read_text().splitlines())}
     assert set(made) == set(lines) == {"red-1", "red-2", "00003"}
     assert [made["red-1"]["seed"], made["red-2"]["seed"]] == [7, 8]
-    assert "local" not in made["red-1"]["request"]
+    assert made["red-1"]["request"]["local"] == SIZE
     assert all(made[name]["frames_sha256"] == line["frames_sha256"] for name, line in lines.items())
 
     alone, flags = tmp_path / "alone.mp4", ["--model", "toy", "--local-count", "2"]
     request = tmp_path / "request.json"
-    request.write_text(json.dumps({**SMALL, "seed": 7}))
+    request.write_text(json.dumps({**SMALL, "seed": 7, "local": SIZE}))
     assert main(["generate", str(request), "-o", str(alone), *flags]) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / f"alone-{number}.mp4") for number in (1, 2)]
     for number in (1, 2):
@@ -110,14 +109,14 @@ def test_a_file_of_prompts_takes_its_fields_from_flags_and_preset(tmp_path: Path
 def test_a_flag_overrides_the_rows_of_a_folder_and_joins_their_local(tmp_path: Path) -> None:
     asked, out = tmp_path / "asked", tmp_path / "out"
     asked.mkdir()
-    values = {**SMALL, "num_inference_steps": 9, "seed": 1, "local": {"solver": "euler"}}
+    values = {**SMALL, "num_inference_steps": 9, "seed": 1, "local": {**SIZE, "solver": "euler"}}
     (asked / "first shot.json").write_text(json.dumps(values, indent=2))
     flags = ["--num-inference-steps", "2", "--local-boundary", "0.5"]
     assert main(["batch", "run", str(asked), "-o", str(out), "--model", "toy", *flags]) == 0
     [(name, receipt)] = receipts(out).items()
     assert name == "first-shot"
     assert receipt["request"]["num_inference_steps"] == 2
-    assert receipt["request"]["local"] == {"solver": "euler", "boundary": 0.5}
+    assert receipt["request"]["local"] == {**SIZE, "solver": "euler", "boundary": 0.5}
 
 
 def test_a_prompt_beside_a_file_of_prompts_is_refused(

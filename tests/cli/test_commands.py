@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
+import os
+import signal
 import sys
 import wave
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from wan_duet.pipelines.request import KINDS
 from wan_duet.pipelines.video.probe import probe
 
 from ..video import clips
+from .forked import running
 
 REQUEST = {
     "prompt": "a red ball moves left",
@@ -250,15 +252,13 @@ def test_a_device_that_is_not_there_is_exit_code_2(
 @pytest.mark.skipif(sys.platform == "win32", reason="there a kill cannot be caught")
 def test_a_kill_in_the_middle_leaves_nothing_behind(write: Write, tmp_path: Path) -> None:
     out = tmp_path / "out" / "a.mp4"
-    command = [sys.executable, "-m", "wan_duet", "generate", write(aspect_ratio="16:9"), "--model", "toy"]
-    process = subprocess.Popen([*command, "-o", str(out)], stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line.startswith("video: "):
-            process.terminate()
-            break
-    assert "Stopped." in process.stderr.read()
-    assert process.wait(60) == 130
+    with running("generate", write(aspect_ratio="16:9"), "--model", "toy", "-o", str(out)) as process:
+        for line in process.stderr:
+            if line.startswith("video: "):
+                os.kill(process.pid, signal.SIGTERM)
+                break
+        assert "Stopped." in process.stderr.read()
+        assert process.code() == 130
     assert not out.parent.exists()
 
 

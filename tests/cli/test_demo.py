@@ -15,23 +15,22 @@ from wan_duet.pipelines.video.probe import probe
 from wan_duet.pipelines.video.tags import RECEIPT
 
 
-def start(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("COMFYUI_")}
-    command = [sys.executable, "-m", "wan_duet.pipelines.cli.demo", *arguments]
-    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True, check=False)
-
-
-def test_a_prompt_becomes_a_video_whose_path_is_the_last_line(tmp_path: Path) -> None:
-    done = start("--prompt", "a red circle, moving", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+def test_a_prompt_becomes_a_video_whose_path_is_the_last_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("COMFYUI_")]:
+        monkeypatch.delenv(name)
+    assert demo.main(["--prompt", "a red circle, moving"]) == 0
+    shown = capsys.readouterr()
     out = tmp_path / demo.OUT
-    assert done.stdout.splitlines()[-1] == str(out)
-    assert done.stderr.count("No ComfyUI given") == 1
+    assert shown.out.splitlines()[-1] == str(out)
+    assert shown.err.count("No ComfyUI given") == 1
     facts = probe(out)
     receipt = json.loads(facts.tags[RECEIPT])
     model = receipt["model"]
     choices = f"{model['choices']['attention']} attention, {model['choices']['kernels']} kernels"
-    assert f"Computed on {model['device']} in {model['dtype']}: {choices}" in done.stderr
+    assert f"Computed on {model['device']} in {model['dtype']}: {choices}" in shown.err
     assert receipt["request"]["prompt"] == "a red circle, moving"
     assert (facts.frames, facts.width, facts.height) == tuple(
         receipt["plan"][name] for name in ("frames_out", "width", "height")
@@ -39,6 +38,13 @@ def test_a_prompt_becomes_a_video_whose_path_is_the_last_line(tmp_path: Path) ->
     assert (
         json.loads((tmp_path / "wan-duet-demo.json").read_text(encoding="utf-8"))["seed"] == receipt["seed"]
     )
+
+
+def test_it_starts_as_a_module_too(tmp_path: Path) -> None:
+    """So run.py starts it."""
+    command = [sys.executable, "-m", "wan_duet.pipelines.cli.demo", "-o", str(tmp_path / "a.gif")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, ".mp4" in done.stderr) == (2, True)
 
 
 def test_a_file_that_is_no_video_is_not_overwritten(

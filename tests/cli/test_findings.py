@@ -25,9 +25,7 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def arguments(kind: FindingKind, folder: Path, given: Path) -> list[str]:
     """The request as a command line reads it. folder: for the file of the request."""
-    values: dict[str, Any] = dict(kind.request)
-    if kind.local:
-        values["local"] = dict(kind.local)
+    values: dict[str, Any] = {**kind.request, "local": {"width": 32, "height": 32, **kind.local}}
     if kind.loras:
         values["loras"] = [{**lora, "path": placed(str(lora["path"]), given)} for lora in kind.loras]
     if "video_url" in values:

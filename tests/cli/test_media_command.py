@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import struct
 from collections.abc import Callable
 from fractions import Fraction
@@ -149,7 +150,10 @@ def test_only_one_place_opens_media_for_reading() -> None:
     found = []
     for top in ("pipelines", "nodes", "bench", "tools"):
         for file in (ROOT / top).rglob("*.py"):
-            tree = ast.parse(file.read_text(encoding="utf-8"))
+            text = file.read_text(encoding="utf-8")
+            if not re.search(r"\bav\b", text):
+                continue
+            tree = ast.parse(text)
             assert not [
                 node
                 for node in ast.walk(tree)
@@ -220,8 +224,9 @@ def test_backwards_is_the_last_frame_first(clip: Path) -> None:
         (["--fps", "8"], 5, "8"),
     ],
 )
-def test_counts_and_rates(clip: Path, flags: list[str], frames: int, fps: str) -> None:
-    made = convert(clip, "a.mp4", *flags)
+def test_counts_and_rates(tmp_path: Path, flags: list[str], frames: int, fps: str) -> None:
+    write(tmp_path / "a.mkv", 9, moving(9, 32, 32), width=32, height=32)
+    made = convert(tmp_path / "a.mkv", "a.mp4", *flags)
     assert (made.frames, made.fps) == (frames, Fraction(fps))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from drawing import pixels, unseen_prompts
@@ -26,11 +28,11 @@ SIZE, FRAMES, MEMORY = (64, 64), 17, DeviceMemory("cpu")
 Drawn = list[tuple[Scene, np.ndarray, np.ndarray]]  # scene, the clip it was cut from, the clip that was drawn
 
 
-def drawn(model: WanModel, clips: int, seed: int, *, ends: bool) -> Drawn:
-    """At the default settings of a request; the seed of a clip is its place."""
+def drawn(model: WanModel, clips: int, seed: int, *, ends: bool, **fields: Any) -> Drawn:
+    """At the default settings of a request but for `fields`; the seed of a clip is its place."""
     pairs = unseen_prompts(clips, seed)
     given = [render(scene, *SIZE, FRAMES, seed) for seed, (scene, _) in enumerate(pairs)]
-    request = parse("image-to-video", {"prompt": "any", "image_url": "a.png"})
+    request = parse("image-to-video", {"prompt": "any", "image_url": "a.png", **fields})
     plan = plan_of(request, model.family, 0, SIZE, boundary=model.boundary)
     texts = encode_prompts(model, [*(prompt for _, prompt in pairs), ""], MEMORY, Silent())
     channels = [channels_of(model, clip, ends, plan.latent_shape) for clip in given]

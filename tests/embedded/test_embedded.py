@@ -1,6 +1,7 @@
 """The embedded model keeps its promises: a few prompts here, and bench/embedded_model.py asks 96.
 
-The bars stand below the measured figures of the card by what so few prompts can scatter.
+The bars stand below the measured figures of the card by what so few prompts can scatter. Ten steps do: the
+bench also asks at the default number of them.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
+import drawing
 import numpy as np
 import pytest
-from drawing import colourless_prompt, draw, exchanged, followed, graininess, unseen_prompts
+from drawing import colourless_prompt, exchanged, followed, graininess, unseen_prompts
 
 from tools.train_embedded.grammar import Scene
 from wan_duet.pipelines.embedded.detector import Seen, look_at
@@ -18,8 +20,8 @@ from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 
 SEED = 5
-PROMPTS = unseen_prompts(16, SEED)
-FEW = unseen_prompts(4, SEED)
+PROMPTS = unseen_prompts(6, SEED)
+draw = partial(drawing.draw, num_inference_steps=10)
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +40,7 @@ def drawn(clips: list[np.ndarray]) -> list[tuple[Scene, Seen]]:
 
 
 @pytest.mark.parametrize(
-    ("name", "at_least"), [("colour", 15), ("background", 15), ("motion", 12), ("shape", 11)]
+    ("name", "at_least"), [("colour", 5), ("background", 5), ("motion", 5), ("shape", 4)]
 )
 def test_prompts_of_scenes_it_never_saw_are_followed(
     drawn: list[tuple[Scene, Seen]], name: str, at_least: int
@@ -47,32 +49,32 @@ def test_prompts_of_scenes_it_never_saw_are_followed(
 
 
 def test_a_colour_in_the_negative_prompt_is_avoided(toy: WanModel) -> None:
-    prompts = [colourless_prompt(scene) for scene, _ in PROMPTS[:6]]
+    prompts = [colourless_prompt(scene) for scene, _ in PROMPTS[:3]]
     first = [look_at(clip).colour for clip in draw(toy, prompts)]
     again = draw(toy, prompts, negative_prompts=[colour or "" for colour in first])
     seen = [(colour, look_at(clip).colour) for colour, clip in zip(first, again, strict=True) if colour]
-    assert len(seen) >= 4
-    assert sum(colour == avoided for colour, avoided in seen) <= 1
+    assert len(seen) >= 2
+    assert all(colour != avoided for colour, avoided in seen)
 
 
 def test_exchanged_experts_do_not_draw_the_prompt(toy: WanModel) -> None:
-    drawn = followed(FEW, partial(draw, exchanged(toy)))
-    assert sum(scene.shape == seen.shape and scene.motion == seen.motion for scene, seen in drawn) <= 1
+    drawn = followed(PROMPTS[:2], partial(draw, exchanged(toy)))
+    assert not any(scene.shape == seen.shape and scene.motion == seen.motion for scene, seen in drawn)
 
 
 def test_without_its_low_stage_a_clip_is_left_noisy(toy: WanModel, clips: list[np.ndarray]) -> None:
-    cut = draw(toy, [prompt for _, prompt in PROMPTS[:2]], without_low=True)
-    assert all(graininess(noisy) > 4 * graininess(clean) for noisy, clean in zip(cut, clips[:2], strict=True))
+    (cut,) = draw(toy, [PROMPTS[0][1]], without_low=True)
+    assert graininess(cut) > 4 * graininess(clips[0])
 
 
 def test_a_lora_for_the_high_expert_changes_what_moves_there_and_not_on_the_low_one(toy: WanModel) -> None:
-    pairs = unseen_prompts(4, SEED, "circling")
+    pairs = unseen_prompts(2, SEED, "circling")
     lora = toy_folder() / "loras" / "circling.safetensors"
     roamed = {
         place: [seen.roamed for _, seen in followed(pairs, partial(draw, toy.with_lora(lora, 1.0, place)))]
         for place in ("high", "low")
     }
-    assert sum(way > 0.15 for way in roamed["high"]) >= 3
+    assert min(roamed["high"]) > 0.15
     assert max(roamed["low"]) <= 0.15  # measured up to 0.09
 
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(
     not (Path(EMBEDDED[TOY_IMAGE]) / "model_index.json").is_file(),
     reason="this copy has no embedded model that begins with a picture",
 )
-CLIPS, SEED = 6, 11
+CLIPS, SEED, STEPS = 3, 11, 10
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +28,12 @@ def model() -> WanModel:
 
 @pytest.fixture(scope="module")
 def begun(model: WanModel) -> Drawn:
-    return drawn(model, CLIPS, SEED, ends=False)
+    return drawn(model, CLIPS, SEED, ends=False, num_inference_steps=STEPS)
 
 
 @pytest.fixture(scope="module")
 def ended(model: WanModel) -> Drawn:
-    return drawn(model, CLIPS, SEED, ends=True)
+    return drawn(model, CLIPS, SEED, ends=True, num_inference_steps=STEPS)
 
 
 def test_the_first_frame_is_the_picture(begun: Drawn) -> None:
@@ -44,7 +44,7 @@ def test_the_prompt_moves_what_is_in_the_picture(begun: Drawn) -> None:
     """The picture has colour and background; only the prompt says where to."""
     seen = [(scene, look_at(clip)) for scene, _, clip in begun]
     assert sum(scene.colour == there.colour for scene, there in seen) >= CLIPS - 1
-    assert sum(scene.motion == there.motion for scene, there in seen) >= CLIPS - 2
+    assert sum(scene.motion == there.motion for scene, there in seen) >= CLIPS - 1
 
 
 def test_the_last_frame_is_the_picture_to_end_with(ended: Drawn, begun: Drawn) -> None:
