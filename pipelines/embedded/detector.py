@@ -36,14 +36,8 @@ class Seen:
     colour: str | None
     motion: str | None
     background: str | None
-    moved_x: float  # of the shorter side, to the right
-    moved_y: float  # of the shorter side, downwards
-    grown: float  # last area / first area
-    turned_degrees: float
     winding_degrees: float  # how far the direction of travel turned: about 360 for a circle
-    roamed: (
-        float  # the shorter of the ways between its outermost places, across and down, of the shorter side
-    )
+    roamed: float  # the shorter of its ranges across and down, as a share of the shorter side of the frame
     bounces: int  # how often the vertical travel reversed
     ink: float  # share of the object that is neither its own colour nor the background
 
@@ -57,14 +51,14 @@ def look_at(frames: np.ndarray) -> Seen:
     present = area > _MIN_AREA
     background = _background_name(back)
     if present.sum() < max(1, len(frames) // 2):
-        return Seen(None, None, None, background, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0, 0.0)
+        return Seen(None, None, None, background, 0.0, 0.0, 0, 0.0)
     when = np.nonzero(present)[0]
     coverage, area = coverage[present], area[present]
     y, x = _centroids(coverage, area)
     outlines = np.stack([_outline(c, cy, cx) for c, cy, cx in zip(coverage, y, x, strict=True)])
     compact = math.pi * np.square(outlines).mean(1) / area
     if np.median(compact) < 0.6:
-        return Seen(None, None, None, background, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0, ink)
+        return Seen(None, None, None, background, 0.0, 0.0, 0, ink)
     harmonics = np.fft.rfft(outlines / outlines.mean(1, keepdims=True), axis=1) / len(_ANGLES) * 2
     shape, order = _shape(np.abs(harmonics))
     side = min(frames.shape[1:3])
@@ -76,10 +70,6 @@ def look_at(frames: np.ndarray) -> Seen:
         _hue_name(colour),
         _motion(moved_x, moved_y, grown, turned) if len(when) > 2 else None,
         background,
-        moved_x,
-        moved_y,
-        grown,
-        turned,
         _winding(x, y),
         min(float(np.ptp(x)), float(np.ptp(y))) / side,
         _bounces(y),
