@@ -26,6 +26,7 @@ from wan_duet.pipelines.networks.s2v_network_kind import SPEECH_EXPERT, ClipCond
 from wan_duet.pipelines.parallel.gpu_world import GpuRanks
 from wan_duet.pipelines.parallel.guidance_pair import guidance_pair
 from wan_duet.pipelines.parallel.rank_group import RankGroup
+from wan_duet.pipelines.plan.context_windows import ContextWindows
 from wan_duet.pipelines.plan.gpu_layout import GpuLayout
 from wan_duet.pipelines.plan.sigmas import unipc_grid
 from wan_duet.pipelines.progress import Silent
@@ -39,6 +40,10 @@ from wan_duet.pipelines.streaming.executor import Executor
 PAIR, SPLIT, BOTH = GpuLayout(True, 1), GpuLayout(False, 2), GpuLayout(True, 2)
 GRID = unipc_grid(3, 5.0)
 GUIDANCE = {"high": 3.0, "low": 4.0}
+WINDOWS = ContextWindows(
+    frames=5, length=3, overlap=1, schedule="standard_static", stride=1, closed_loop=False, fuse="pyramid",
+    retain_first=False, freenoise=False,
+)  # fmt: skip
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -64,6 +69,25 @@ def test_the_embedded_models_sample_as_on_one_device(name: str, layout: GpuLayou
         start = StartLatents(
             torch.zeros(shape), noise if ranks is None or ranks.everyone.rank == 0 else noise + 1
         )
+        memory = DeviceMemory("cpu")
+        return sample(model, sampling, start, prompts, memory, Silent(), check_memory=False, ranks=ranks)
+
+    require_equal(in_layout(layout, sampled), sampled(None))
+
+
+@pytest.mark.parametrize("windows", [None, WINDOWS], ids=["whole", "windows"])
+@pytest.mark.parametrize("layout", [PAIR, SPLIT], ids=GpuLayout.text)
+def test_windows_and_texts_of_frames_are_those_of_one_device(
+    layout: GpuLayout, windows: ContextWindows | None
+) -> None:
+    """Without windows the texts are in the way of the split: every rank needs tokens of each frame."""
+    model, shape = load_model(toy_folder()), (1, 16, 5, 6, 10)
+    seen = ((0, 20), (0, 20), (0, 35), (20, 35), (20, 35))
+    prompts = Prompts(Condition(draw(1, 35, 128, seed=1), seen=seen), Condition(draw(1, 20, 128, seed=2)))
+    sampling = Sampling(Schedule.of_grid(GRID, 0.9), "unipc", GUIDANCE, windows=windows)
+    start = StartLatents(torch.zeros(shape), draw(*shape))
+
+    def sampled(ranks: GpuRanks | None) -> Tensor:
         memory = DeviceMemory("cpu")
         return sample(model, sampling, start, prompts, memory, Silent(), check_memory=False, ranks=ranks)
 
