@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import folder_paths
 
 from ..pipelines.errors import ModelError
+from ..pipelines.files.moved_file import moved_to
 from .comfy_interface import io
-from .listing import find_companions, moved_to, pick, stamp
+from .listing import find_companions, pick, stamp
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:

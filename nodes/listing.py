@@ -11,7 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-__all__ = ["FileChoices", "find_companions", "find_models", "moved_to", "pick", "stamp"]
+from ..pipelines.files.moved_file import moved_to
+
+__all__ = ["FileChoices", "find_companions", "find_models", "pick", "stamp"]
 
 _Value = TypeVar("_Value")
 
@@ -92,17 +94,6 @@ def pick(name: str, listed: Mapping[str, _Value]) -> _Value | None:
     """Return the entry called `name`, with / or \\ as separator. None if there is none."""
     wanted = name.replace("\\", "/")
     return next((value for key, value in listed.items() if key.replace("\\", "/") == wanted), None)
-
-
-def moved_to(name: str, listed: Iterable[str]) -> str:
-    """Return where files of that name are listed, as the end of a sentence; empty if nowhere."""
-    wanted = _last(name)
-    places = [entry for entry in listed if wanted and _last(entry) == wanted]
-    return f". A file of that name is at {' and at '.join(places[:3])}: choose that" if places else ""
-
-
-def _last(name: str) -> str:
-    return name.replace("\\", "/").rpartition("/")[2].lower()
 
 
 def stamp(path: Path) -> list[tuple[str, int, int]]:

@@ -9,9 +9,10 @@ import folder_paths
 
 from ..pipelines.embedded.toy_model import embedded_loras
 from ..pipelines.errors import LoraError, RequestError, WanDuetError
+from ..pipelines.files.moved_file import moved_to
 from ..pipelines.request.lora_weight import place_of
 from ..pipelines.weights.lora.find import LoraSources
-from .listing import FileChoices, moved_to, stamp
+from .listing import FileChoices, stamp
 from .lora_choice import NONE, files_in_rows
 
 __all__ = [

@@ -12,6 +12,7 @@ from ..pipelines.device.memory import RESIDENCIES
 from ..pipelines.device.precision import PRECISIONS, Precision
 from ..pipelines.embedded.toy_model import EMBEDDED
 from ..pipelines.errors import ModelError
+from ..pipelines.files.moved_file import moved_to
 from ..pipelines.kernels.kernel_names import ATTENTIONS, COMPILER, KERNELS, Attention, Kernels
 from ..pipelines.request.contracts import DESCRIPTIONS
 from .comfy_interface import io
@@ -20,7 +21,7 @@ from .findings import NodeFindings, notes_of_model, with_findings
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
 from .inputs import DYNAMIC
-from .listing import FileChoices, find_models, moved_to, pick, stamp
+from .listing import FileChoices, find_models, pick, stamp
 from .sockets import WanModelSocket
 
 if TYPE_CHECKING:

@@ -46,6 +46,7 @@ from .request_flags import (
     found_in_loras,
     found_in_media,
     found_in_precision,
+    image_family_of,
     read_request,
     seconds_of,
     unfit_loras,
@@ -151,7 +152,7 @@ def _check(options: argparse.Namespace) -> int:
     here = "local" in options.on and not request.remote_only
     model = chosen_model(options) if here else None
     family = family_of(options, model) if here else None
-    from_image = chosen_image_model(options) if here else None
+    image_family = image_family_of(options, chosen_image_model(options)) if here else None
     abilities, novita = _abilities(options, model), novita_model(options, options.on)
     damaged, media = found_in_media(request)
     reports = check_all(
@@ -166,13 +167,13 @@ def _check(options: argparse.Namespace) -> int:
         found_here=[]
         if family is None
         else [*unfit_loras(request, model, family), *found_in_precision(request, model)],
-        image_family=None if from_image is None else from_image.family,
+        image_family=image_family,
     )
     if options.precision is not None:
         reports = [one if one.runner == "local" else _without_precision(one, options) for one in reports]
     known = known_rates(request, model) if here else KnownRates(None)
     expected = (
-        None if family is None else _expected(request, family, model, abilities, from_image, known.rates)
+        None if family is None else _expected(request, family, model, abilities, image_family, known.rates)
     )
     if expected is not None:
         seconds = expected.total_s
@@ -234,8 +235,8 @@ def _bench(options: argparse.Namespace) -> int:
     rates = measure_rates(memory.device, compute_dtype("auto", memory, "transformer"))
     write_rates(rates_file(), replace(rates, link=link))
     known = known_rates(request, model)
-    from_image = chosen_image_model(options)
-    expected = _expected(request, family, model, _abilities(options, model), from_image, known.rates)
+    image_family = image_family_of(options, chosen_image_model(options))
+    expected = _expected(request, family, model, _abilities(options, model), image_family, known.rates)
     if expected is None:
         raise RequestError.of(
             "--kind", f"{family.name} cannot run this request", "use `wan-duet check` to see why"
@@ -257,11 +258,10 @@ def _expected(
     family: Family,
     model: WanModel | None,
     abilities: LocalAbilities,
-    from_image: WanModel | None,
+    image_family: Family | None,
     rates: Rates | None,
 ) -> Expectation | None:
     """Estimate the time. Returns None when this machine was not measured or cannot run the request."""
-    image_family = None if from_image is None else from_image.family
     resolved = check(request, family=family, abilities=abilities, image_family=image_family).resolved
     size = SIZES.get(family.name) if model is None else size_of(model.experts["high"].config)
     if rates is None or size is None or resolved is None:
@@ -338,8 +338,7 @@ def _plan_film(
         refuse_shots(request)
     if options.picture is not None:
         raise RequestError.of("--picture", "given for shots", "draw the plan of one shot as its own kind")
-    from_image = chosen_image_model(options)
-    image_family = None if from_image is None else from_image.family
+    image_family = image_family_of(options, chosen_image_model(options))
     report = check(request, family=family, abilities=abilities, image_family=image_family)
     report.require()
     plans = plans_of_film(request, family, image_family, abilities)

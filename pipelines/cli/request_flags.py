@@ -42,6 +42,7 @@ __all__ = [
     "found_in_loras",
     "found_in_media",
     "found_in_precision",
+    "image_family_of",
     "load_chosen",
     "read_request",
     "seconds_of",
@@ -253,6 +254,13 @@ def chosen_model(options: argparse.Namespace) -> WanModel | None:
 def family_of(options: argparse.Namespace, model: WanModel | None) -> Family:
     """Return the family of --model, or without one the usual family of the kind."""
     return default_family(class_of(options.kind).task) if model is None else model.family
+
+
+def image_family_of(options: argparse.Namespace, image_model: WanModel | None) -> Family | None:
+    """Return the family of shots from an image. None: that of the other shots."""
+    if image_model is not None:
+        return image_model.family
+    return default_family("image-to-video") if options.kind == SHOTS and options.model is None else None
 
 
 def found_in_loras(request: WanRequest) -> list[Finding]:

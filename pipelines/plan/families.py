@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ..errors import RequestError
 from ..request.implied import IMAGE_TASKS
+from ..request.shots_request import SHOTS
 from .negative_prompts import FIRST_AND_LAST, IMAGE_21, SPEECH, WAN
 
 __all__ = ["DISTILLED_TASKS", "FAMILIES", "Family", "Sizes", "default_family"]
@@ -288,8 +289,12 @@ FAMILIES: dict[str, Family] = {
 
 
 def default_family(task: str) -> Family:
-    """Return the first family that can do `task`. Raises RequestError on `task` if there is none."""
-    found = next((family for family in FAMILIES.values() if task in family.tasks), None)
+    """Return the first family that can do `task`, or the shots from text of a request for several shots.
+
+    Raises RequestError on `task` if there is none.
+    """
+    wanted = "text-to-video" if task == SHOTS else task
+    found = next((family for family in FAMILIES.values() if wanted in family.tasks), None)
     if found is None:
         raise RequestError.of("task", f"no model here can do {task}", "run it at its provider, with --on")
     return found

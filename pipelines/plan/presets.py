@@ -18,6 +18,7 @@ from ..request import WanRequest, field_table
 from ..request.distilled import DISTILLED_WEIGHTS, Distilled
 from ..request.field_rows import LOCAL
 from ..request.implied import plan_name
+from ..request.shots_request import SHOTS
 from .families import Family, default_family
 
 __all__ = ["PRESETS", "with_preset"]
@@ -65,7 +66,7 @@ def with_preset(
 
 
 def _official(cls: type[WanRequest], family: Family | None, given: Mapping[str, Any]) -> dict[str, Any]:
-    if cls.remote_only:
+    if cls.remote_only or cls.task == SHOTS:  # shots from an image have other numbers than those from text
         return {}
     made_for = family if family is not None and family.steps else default_family(cls.task)
     return dict(made_for.official_values(cls.task, given.get("resolution")))

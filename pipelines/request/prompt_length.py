@@ -1,4 +1,4 @@
-"""Finds prompts that are longer than the model was trained on."""
+"""Finds prompts that are longer than what a text encoder reads."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from .prompt_ranges import texts_of_ranges
 from .prompt_weights import is_plain, weighted_segments
 from .report import Finding
 
-__all__ = ["long_prompts", "too_long"]
+__all__ = ["long_prompts", "surely_cut", "too_long"]
+
+_READ = 512  # tokens, `text_len` of wan/configs/shared_config.py in the official code
 
 
 def long_prompts(
@@ -40,6 +42,20 @@ def long_prompts(
             used = "all are used, as in ComfyUI" if abilities.own_engine else "ComfyUI uses all of them"
             reason = f"longer than the {limit} tokens that the model was trained on; {used}"
             yield Finding(field, "warning", f"{tokens} tokens", f"{tokens} tokens", reason)
+
+
+def surely_cut(values: Mapping[str, Any]) -> Iterator[Finding]:
+    """Yield a finding per prompt of which a provider's text encoder cannot read all.
+
+    The tokenizer is not here, but a word is a token or more, and T5 adds one at the end. Newer models, which
+    take a duration, state their limits.
+    """
+    expanded = {"prompt"} if values.get("enable_prompt_expansion") else set()
+    for field in sorted({"prompt", "negative_prompt"} - expanded):
+        tokens = len((values.get(field) or "").split()) + 1
+        if tokens > _READ and "duration" not in values:
+            reason = f"too long: Wan's text encoder reads {_READ} tokens, so the provider may cut the end"
+            yield Finding(field, "warning", f"at least {tokens} tokens", f"{_READ} tokens", reason)
 
 
 def too_long(field: str, tokens: int, limit: int) -> Finding:

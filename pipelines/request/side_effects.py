@@ -12,6 +12,7 @@ from .limits import dated_limits, why_refused
 from .local_settings_rules import avoids_negative_prompt
 from .model_facts import ModelFacts, experts_of
 from .phase_rules import scales_used
+from .prompt_length import surely_cut
 from .prompt_ranges import texts_of_ranges
 from .prompt_syntax import Reader, syntax_findings
 from .report import Finding
@@ -48,6 +49,8 @@ def side_effects(
         yield from _idle_negative(used)
     yield from _long_clip(request, family if here else None, used)
     yield from distilled_findings(used, abilities.attached_loras if here else ())
+    if not here:
+        yield from surely_cut(used)
     yield from _syntax(request, runner, abilities)
 
 

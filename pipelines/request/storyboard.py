@@ -12,6 +12,8 @@ from ..errors import RequestError
 __all__ = ["JOIN_WORDS", "read_parts", "read_storyboard", "split_parts"]
 
 JOIN_WORDS = ("cut", "continue", "overlap", "dissolve")
+# {a|b} and {a|{b|c}} of ComfyUI's page, [a|b] of A1111.
+_CHOICES = re.compile(r"\{(?:[^{}\n]|\{[^{}\n]*\})*\}|\[[^\[\]\n]*\]")
 _BETWEEN = re.compile(r"(?<!\\)[|\n]")
 _HEAD = re.compile(
     r"\s*(?:(\d+(?:\.\d+)?)\s?(s|f)(?=\s|:|$))?\s*([a-z]*)([^:]*)(:?)(.*)", re.DOTALL | re.IGNORECASE
@@ -24,7 +26,7 @@ def read_storyboard(text: str) -> list[dict[str, Any]]:
     r"""Return a shot for each part between `|` or line ends, as an entry of `shots`.
 
     A part is a prompt, or LENGTH JOIN: PROMPT where length (5s or 81f) and join are optional. `\|` stands for
-    a `|` in a prompt. Parts without a character are skipped.
+    a `|` in a prompt, as does a `|` in {a|b} or [a|b]. Parts without a character are skipped.
 
     Raises RequestError on `storyboard` that names the shot.
     """
@@ -40,6 +42,7 @@ def read_storyboard(text: str) -> list[dict[str, Any]]:
 
 def split_parts(text: str) -> list[str]:
     """Return the parts between `|` or line ends that have a character."""
+    text = _CHOICES.sub(lambda found: _BETWEEN.sub(r"\\|", found[0]), text)
     parts = (part.replace(r"\|", "|").strip() for part in _BETWEEN.split(text))
     return list(filter(None, parts))
 

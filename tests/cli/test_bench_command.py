@@ -27,6 +27,16 @@ def test_check_says_how_long_a_run_takes_once_the_machine_is_measured(
     assert f"{measured['forwards']} forwards" in capsys.readouterr().out
 
 
+def test_shots_are_checked_and_planned_without_a_model(capsys: pytest.CaptureFixture[str]) -> None:
+    film = ["--kind", "shots", "--storyboard", "17f: a | 17f continue: b"]
+    assert main(["check", *film]) == 0
+    assert "shots can run (local on wan2.2-t2v-a14b)" in capsys.readouterr().out
+    assert main(["plan", *film]) == 0
+    assert "shot 2: high: 10 steps" in capsys.readouterr().out
+    assert main(["check", *film, "--preset", "official"]) == 2
+    assert "shots has no preset official" in capsys.readouterr().err
+
+
 def test_shots_take_as_long_as_all_of_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
-"""Every warning that the code can make stands in the table of finding kinds, or here with its own test.
+"""Every warning that the code can make stands in a table of finding kinds, or here with its own test.
 
-`check` says those of the table; test_findings.py, here and in tests/host, that a run does.
+`check` says those of the tables. test_findings.py and test_provider_findings.py, here and in tests/host, show
+that runs do.
 """
 
 from __future__ import annotations
@@ -17,11 +18,14 @@ from typing import Any
 
 import pytest
 from finding_kinds import FINDING_KINDS, REQUESTS, FindingKind, names_of, write_given
+from provider_finding_kinds import IMAGE_FILE, PURCHASES
 
 from wan_duet.pipelines import request
 from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.request import Finding, prompt_syntax
 
+from ..servers.results import picture
+from . import test_provider_findings as purchases
 from .test_findings import arguments, said_in
 
 PIPELINES = Path(request.__file__).parents[1]
@@ -29,10 +33,6 @@ Site = tuple[str, str, int]  # file, function, how many there are before it in t
 
 # Warnings that cannot be said in all five places, why, and the test of the places where they are.
 ELSEWHERE = {
-    # Only a provider has dated limits, doubts about a kind, and sizes of its own.
-    ("request/side_effects.py", "_older_limits", 0): "tests/request/test_remote_check.py",
-    ("request/fal_rules.py", "fal_findings", 0): "tests/request/test_remote_check.py",
-    ("request/fal_rules.py", "fal_findings", 1): "tests/request/test_remote_check.py",
     # Only a node can have a patched MODEL or a batch: a terminal has neither.
     ("request/check.py", "_remarks", 1): "tests/host/core/test_host_requests.py",
     ("request/media_batches.py", "remarks_on_batches", 0): "tests/host/test_many.py",
@@ -65,7 +65,7 @@ def _warns(call: ast.Call) -> bool:
 
 @dataclass(frozen=True)
 class Checked:
-    """What `check` says of the requests of the table. lines: that made a finding, {(file, line)}."""
+    """What `check` says of the requests of the tables. lines: that made a finding, {(file, line)}."""
 
     lines: set[tuple[str, int]]
     findings: dict[str, list[dict[str, Any]]]  # by the names of the kinds
@@ -75,6 +75,7 @@ class Checked:
 def checked(tmp_path_factory: pytest.TempPathFactory) -> Checked:
     folder = tmp_path_factory.mktemp("given")
     write_given(folder)
+    (folder / IMAGE_FILE).write_bytes(picture())
     made = Checked(set(), {})
     init = Finding.__init__
 
@@ -91,6 +92,9 @@ def checked(tmp_path_factory: pytest.TempPathFactory) -> Checked:
             with redirect_stdout(io.StringIO()) as told:
                 assert main(["check", *arguments(kinds[0], folder, folder), "--json"]) == 0
             made.findings[names_of(kinds)] = json.loads(told.getvalue())["findings"]
+        for bought in PURCHASES:
+            with redirect_stdout(io.StringIO()):
+                assert main(["check", *purchases.arguments(bought[0], folder, folder)]) == 0
     return made
 
 

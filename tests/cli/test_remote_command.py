@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from finding_kinds import write_loras
 
 from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.errors import RequestError
@@ -125,33 +124,6 @@ def test_the_person_of_a_video_is_replaced_at_fal_only(
     assert job.endpoint == "fal-ai/wan/v2.2-14b/animate/replace"
     assert job.body["resolution"] == "480p"
     assert {"prompt", "use_turbo", "return_frames_zip"}.isdisjoint(job.body)
-
-
-def test_a_bought_run_says_its_findings_in_the_terminal_and_in_the_receipt(
-    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    unguided = ["--guidance-scale", "1", "--guidance-scale-2", "1"]
-    assert generate(tmp_path, *unguided, "--negative-prompt", "ugly", "--num-frames", "121", "--json") == 0
-    told = capsys.readouterr()
-    assert "warning negative_prompt: has no effect" in told.err
-    assert "warning num_frames: the model was trained on 81 frames" in told.err
-    findings = json.loads(told.out)["receipt"]["findings"]
-    assert {finding["field"] for finding in findings} == {"negative_prompt", "num_frames"}
-
-
-def test_a_lora_file_of_the_other_expert_is_told_before_it_is_bought(
-    tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    pytest.importorskip("torch", reason="the files of LoRAs are read with it")
-    write_loras(tmp_path)
-    lora = {"path": str(tmp_path / "x_low_noise.safetensors")}
-    asked = tmp_path / "request.json"
-    asked.write_text(json.dumps({"prompt": "a red ball", "loras": [lora]}), encoding="utf-8")
-    command = [str(asked), "--kind", "text-to-video-lora", "--on", "fal"]
-    assert main(["generate", *command, "-o", str(tmp_path / "film.mp4")]) == 0
-    err = capsys.readouterr().err
-    assert "warning loras[0].transformer: the file seems to be made for the low-noise expert" in err
-    assert err.index("give low") < err.index("downloading")
 
 
 def test_no_reuse_buys_again_beside_the_first_file(tmp_path: Path, folder: Path, server: FalServer) -> None:

@@ -394,19 +394,6 @@ def test_the_node_tells_where_its_job_is(providers: Providers, host: HeadlessCom
     assert "charged" in shown[-1]
 
 
-@pytest.mark.parametrize("provider", RUNNERS)
-def test_the_findings_of_a_bought_run_are_in_the_node_and_in_the_history(
-    providers: Providers, host: HeadlessComfyUI, client: ComfyClient, provider: str
-) -> None:
-    asked = {"negative_prompt": "ugly", "guidance_scale": 1.0, "guidance_scale_2": 1.0}
-    graph = run_on(request(T2V, 31, host, **asked), RUNNERS[provider])
-    shown = asyncio.run(binary_messages(host.url, graph, TEXT))
-    assert any(b"warning negative_prompt: has no effect" in text for text in shown)
-    outputs = client.run(graph).outputs[id_of(graph, RUNNERS[provider])]
-    found = {finding["field"]: finding["status"] for finding in outputs["wan_duet_findings"]}
-    assert found["negative_prompt"] == "warning"
-
-
 @dataclass
 class Stopped:
     """A run on which Stop is pressed once `reached`."""

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from wan_duet.nodes.listing import FileChoices, find_models, moved_to, pick, stamp
+from wan_duet.nodes.listing import FileChoices, find_models, pick, stamp
+from wan_duet.pipelines.files.moved_file import moved_to
 
 
 @pytest.fixture

@@ -73,6 +73,22 @@ def test_older_limits_warn_where_the_request_is_sent_as_it_is() -> None:
     assert "from 17 to 121" not in check(long, "novita").text()
 
 
+@pytest.mark.parametrize(
+    ("kind", "words", "more", "told"),
+    [
+        ("text-to-video", 512, {}, True),
+        ("text-to-video", 511, {}, False),
+        ("text-to-video", 512, {"enable_prompt_expansion": True}, False),
+        ("wan25-text-to-video", 395, {}, False),
+    ],
+)
+def test_a_prompt_that_is_surely_too_long_is_told(
+    kind: str, words: int, more: dict[str, Any], told: bool
+) -> None:
+    report = check(request_for(kind, {"prompt": "a " * words, **more}), "fal")
+    assert ("too long: Wan's text encoder reads 512 tokens" in report.text()) == told
+
+
 def test_novita_gets_the_default_request_in_its_own_words() -> None:
     asked = t2v(seed=7, negative_prompt="blur", resolution="480p", aspect_ratio="9:16")
     sent = for_novita(asked)

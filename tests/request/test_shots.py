@@ -51,6 +51,15 @@ def test_lines_separate_shots_too_and_a_backslash_keeps_a_bar() -> None:
     assert read_storyboard("a\n\ncut: b \\| c|") == [{"prompt": "a"}, {"join": "cut", "prompt": "b | c"}]
 
 
+@pytest.mark.parametrize(
+    "prompt", ["a {red|blue} ball", "a {red|{dark|light} blue} ball", "a [red|blue] ball"]
+)
+def test_a_bar_between_choices_separates_no_shots(prompt: str) -> None:
+    assert read_storyboard(f"5s: {prompt} | b") == [{"seconds": 5.0, "prompt": prompt}, {"prompt": "b"}]
+    report = check(parse("shots", {"storyboard": f"5s: {prompt} | b"}), "fal")
+    assert [one.field for one in report.findings if one.status == "warning"] == ["shots[0].prompt"]
+
+
 words = st.text(
     st.characters(codec="ascii", exclude_characters=":|\\", categories=("L", "N", "Zs")), min_size=1
 )

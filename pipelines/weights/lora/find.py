@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ...download.address import HubFile, read_address
 from ...errors import DownloadError, LoraError
+from ...files.moved_file import moved_to
 from ...progress import Progress, Silent
 from ...request.lora_weight import place_of
 from .metadata import ADAPTER_WEIGHTS
@@ -91,4 +92,6 @@ def _local_file(path: str, folders: Sequence[Path] | None) -> Path:
         if not file.is_relative_to(root):
             raise LoraError(f"loras: {path[:200]} is outside {folder}; copy the file into that folder")
         return file
-    raise LoraError(f"loras: {path[:200]} not found in {', '.join(map(str, folders))}; put the file there")
+    known = [file.relative_to(folder).as_posix() for folder in folders for file in folder.rglob("*")]
+    places = ", ".join(map(str, folders))
+    raise LoraError(f"loras: {path[:200]} not found in {places}; put the file there{moved_to(path, known)}")

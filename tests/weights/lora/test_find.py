@@ -106,6 +106,13 @@ def test_a_missing_file_is_named_with_its_folders(folder: Path) -> None:
         LoraSources([folder]).find("gone.safetensors")
 
 
+def test_a_missing_file_that_lies_elsewhere_is_told(folder: Path) -> None:
+    with pytest.raises(
+        LoraError, match=r"put the file there\. A file of that name is at style/a\.safetensors"
+    ):
+        LoraSources([folder]).find("old\\A.safetensors")
+
+
 def test_embedded_loras_are_found_by_name_and_listed_when_not(folder: Path) -> None:
     sources = LoraSources([folder], {"toy/circling": folder / "style" / "a.safetensors"})
     assert sources.find("toy/circling") == folder / "style" / "a.safetensors"
