@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 from comfy import model_management
 from server import PromptServer
 
-from ..pipelines.request import RequestWithMedia, WanRequest
+from ..pipelines.request import Finding, RequestWithMedia, WanRequest
 from ..pipelines.request.field_rows import is_content_or_address, is_media, with_texts
 from ..pipelines.request.parse import parse
 from .comfy_interface import io
 from .files import new_video_file, shown_video
+from .findings import with_findings
 from .finished_files import note_file, times_lost
 from .outgoing import allowed_file, written_media
 from .remote_jobs import remote_folder
@@ -133,7 +134,8 @@ def _new_file(prefix: str, suffix: str) -> Path:
 
 
 def _to_outputs(node_id: str | None, result: FleetResult, *, return_images: bool) -> io.NodeOutput:
-    """Return the `result_outputs` of a job, and a preview of its file."""
+    """Return the `result_outputs` of a job, a preview of its file, and the findings in its receipt."""
+    found = [Finding(**finding) for finding in result.receipt.get("findings", ())]
     note_file(node_id, result.path, has_images=return_images or is_picture(result.path))
     return io.NodeOutput(
         *video_and_images(result.path, return_images=return_images),
@@ -141,5 +143,5 @@ def _to_outputs(node_id: str | None, result: FleetResult, *, return_images: bool
         result.receipt.get("prompt", result.job["request"].get("prompt", "")),
         json.dumps(result.receipt, ensure_ascii=False),
         result.job["id"],
-        ui=shown_video(result.path).preview(),
+        ui=with_findings(shown_video(result.path).preview(), found),
     )

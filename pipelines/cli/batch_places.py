@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -252,18 +253,30 @@ def open_fal(folder: Path, output: Path) -> Iterator[list[Worker]]:
 
 
 def approve(options: argparse.Namespace, needs: Sequence[NeedsAt]) -> None:
-    """Say what the rows take at each place, and ask where money or a terminal is there.
+    """Say what is found in the rows and what they take at each place. Ask where money or a terminal is there.
 
     Raises KeyboardInterrupt if the user says no, RequestError if nobody can be asked about money.
     """
     if not needs:
         return
     places = dict.fromkeys(place for row in needs for place in row)
+    for line, rows in _findings(options, needs).items():
+        say(f"{line} ({rows} of {len(needs)} rows)")
     for place in places:
         say(_summary(place, [row[place] for row in needs if place in row], options.workers))
     costs = any(one.usd != 0 for row in needs for one in row.values())
     if (costs or sys.stdin.isatty()) and not agreed(f"run {len(needs)} rows?", yes=options.yes):
         raise KeyboardInterrupt
+
+
+def _findings(options: argparse.Namespace, needs: Sequence[NeedsAt]) -> Counter[str]:
+    """Return the findings that no run says, and in how many rows each is. One worker here says its own."""
+    own = {"local"} if options.workers == 1 else set()
+    told = (
+        {finding.line() for place, one in row.items() if place not in own for finding in one.findings}
+        for row in needs
+    )
+    return Counter(line for lines in told for line in sorted(lines))
 
 
 def _summary(place: str, needs: Sequence[Any], workers: int) -> str:

@@ -60,8 +60,9 @@ class ComfyPlace:
 
     def check(self, request: WanRequest) -> Needs:
         """Check what needs no model: the ComfyUI checks the rest. The work is frames times steps."""
-        check(request).require()
-        return Needs(frames_times_steps(request))
+        report = check(request)
+        report.require()
+        return Needs(frames_times_steps(request), findings=report.told)
 
     def make(self, task: Task) -> MadeFile:
         with self._connect(self._url) as client:

@@ -51,12 +51,12 @@ class FalPlace:
         self._bought, self._found = bought, found
 
     def check(self, request: WanRequest) -> Needs:
-        """Return the most that the request may cost; its work is its frames times its steps.
+        """Return the most that the request may cost, and its findings. Its work is frames times steps.
 
         Raises RequestError with everything that fal cannot do.
         """
         order, _ = self._order(request, "checked")
-        return Needs(work=frames_times_steps(request), usd=order.price.high)
+        return Needs(frames_times_steps(request), usd=order.price.high, findings=order.findings)
 
     def make(self, task: Task) -> MadeFile:
         """Buy the row, or find it bought. Raises as `RemoteThread.buy`."""

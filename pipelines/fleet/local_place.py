@@ -67,6 +67,7 @@ class LocalPlace:
             work=float(sum(plan.forwards * tokens_of(plan.latent_shape) for plan in plans)),
             seconds=self._seconds(plans),
             memory_bytes=None if request.task == "speech-to-video" else max(map(self._memory, shots)),
+            findings=tuple(finding for shot in shots for finding in shot.report.told),
         )
 
     def _checked(self, request: WanRequest) -> Checked:

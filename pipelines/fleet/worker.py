@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..request.base import WanRequest
+from ..request.report import Finding
 
 __all__ = ["LeaseLost", "LeftRunning", "MadeFile", "Needs", "Task", "Worker", "frames_times_steps"]
 
@@ -52,12 +53,14 @@ class Needs:
 
     work:    a number that grows with the time; only compared with that of other rows.
     seconds: as measured there. memory_bytes: of the device. usd: the most it may cost. None where unknown.
+    findings: what every run of it there says.
     """
 
     work: float
     seconds: float | None = None
     memory_bytes: int | None = None
     usd: float | None = 0.0
+    findings: tuple[Finding, ...] = ()
 
 
 def frames_times_steps(request: WanRequest) -> float:

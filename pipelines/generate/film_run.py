@@ -27,7 +27,7 @@ from ..progress import OnlyChecks, Progress
 from ..request.base import WanRequest
 from ..request.check_film import each_once, of_all, sized
 from ..request.media_facts import MediaFacts
-from ..request.report import TOLD, silent
+from ..request.report import TOLD, Finding, silent
 from ..request.seeds import seed_of
 from ..request.shots import FilmShot, in_shot, inputs_of_shot, shots_of
 from ..video.edit import write_edited
@@ -85,6 +85,7 @@ class _Film:
     """A video in the making.
 
     ready:    the shots, checked and planned before anything is loaded.
+    told:     what was found in the request then.
     folder:   where latents and first images are kept until the file is there.
     receipts: of the shots that are sampled so far.
     """
@@ -93,6 +94,7 @@ class _Film:
     worker: LocalWorker
     shots: Sequence[FilmShot]
     ready: Sequence[Checked]
+    told: Sequence[Finding]
     out: Path
     folder: FilmFolder
     inputs: _Inputs
@@ -148,12 +150,13 @@ def run_film(
     ready = _checked_shots(shots, worker, inputs)
     out = out if isinstance(out, Path) else out(ready[0].plan)
     findings = each_once(of_all(shots, [each.report for each in ready]))
-    worker.tell([finding for finding in findings if finding.status in TOLD])
+    told = [finding for finding in findings if finding.status in TOLD]
+    worker.tell(told)
     for number, each in enumerate(ready):
         _decided(worker, each, out, inputs.recorded(number))
     folder = FilmFolder.beside(out)
     request = folder.seeded(request, "local")
-    film = _Film(request, worker, _shots(request, worker), ready, out, folder, inputs)
+    film = _Film(request, worker, _shots(request, worker), ready, told, out, folder, inputs)
     try:
         result = _made(film, tags, embed_receipt=embed_receipt, return_images=return_images)
     except BaseException:
@@ -271,7 +274,7 @@ def _receipt(film: _Film) -> dict[str, Any]:
     plan, worker = film.plan, film.worker
     if plan.num_interpolated_frames:
         made["interpolator"] = interpolator_record(plan.interpolator, worker.interpolators, worker.memory)
-    return {**made, "seed": seed_of(film.request)}
+    return {**made, "findings": [finding.to_share() for finding in film.told], "seed": seed_of(film.request)}
 
 
 def _to_share(film: _Film) -> dict[str, Any]:

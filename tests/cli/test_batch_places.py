@@ -48,10 +48,14 @@ def answer(capsys: pytest.CaptureFixture[str], *command: str, code: int = 0) -> 
 def test_rows_are_bought_at_fal_once(
     tmp_path: Path, folder: Path, server: FalServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows, out = write_rows(tmp_path / "rows.jsonl", *({"prompt": text} for text in "abc")), tmp_path / "out"
+    prompts = ("a", "b", "a (red:1.4) ball")
+    rows, out = write_rows(tmp_path / "rows.jsonl", *({"prompt": text} for text in prompts)), tmp_path / "out"
     command = ["batch", "run", str(rows), "-o", str(out), "--on", "fal"]
     assert main(command) == 2
-    assert "--yes" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "--yes" in told
+    assert "warning prompt: (red:1.4) is read as words: providers read no weights" in told
+    assert "leave it out (1 of 3 rows)" in told
     assert not server.jobs, "bought without an answer"
     assert main([*command, "--yes"]) == 0
     assert "fal: 3 rows, up to $" in capsys.readouterr().err

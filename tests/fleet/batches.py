@@ -20,7 +20,7 @@ from wan_duet.pipelines.fleet.batch_rows import read_rows
 from wan_duet.pipelines.fleet.batch_run import BatchResult, run_batch
 from wan_duet.pipelines.fleet.row_journal import JournalRow
 from wan_duet.pipelines.fleet.worker import MadeFile, Needs, Task, Worker
-from wan_duet.pipelines.request import WanRequest
+from wan_duet.pipelines.request import WanRequest, check
 from wan_duet.pipelines.video.image import image_bytes
 from wan_duet.pipelines.video.output import write_sidecar
 
@@ -67,7 +67,8 @@ class Painter:
         self.at("half")
         file.write_bytes(content)
         self.at("without receipt")
-        write_sidecar(file, {"wan_duet": "0", "request": request.document()})
+        findings = [finding.to_share() for finding in check(request, "fal").told]
+        write_sidecar(file, {"wan_duet": "0", "request": request.document(), "findings": findings})
         self.at("whole")
         return MadeFile(file, None)
 

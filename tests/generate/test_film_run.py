@@ -39,7 +39,7 @@ WHOLE: dict[str, Any] = {
     "interpolator_model": "none",
     "video_quality": "maximum",
 }
-BOARD = "5f: a red ball | 5f continue: it moves up | 5f dissolve 2: a blue star"
+BOARD = "0.3s: a red ball | 5f continue: it moves up | 5f dissolve 2: a blue star"
 Make = Callable[..., Result]
 
 
@@ -181,6 +181,12 @@ def test_findings_are_said_once_and_name_the_shot(make: Make, tmp_path: Path) ->
     assert "shots[0].seconds" in fields
     assert fields.count("acceleration") == 1
     assert "local.width" not in fields
+
+
+def test_the_receipt_has_the_findings_of_the_whole_video(film: Result) -> None:
+    said = {finding["field"]: finding["reason"] for finding in film.receipt["findings"]}
+    assert said["shots[0].seconds"] == "5 frames at 16 a second: the model makes 4 n + 1 frames"
+    assert "acceleration" in said
 
 
 def test_a_model_that_only_draws_from_text_is_refused_before_anything_runs(

@@ -48,13 +48,15 @@ def graph(host: HeadlessComfyUI, prompt: str, seed: int) -> dict[str, Any]:
 def test_a_result_of_the_fleet_lands_in_output_with_its_receipt(
     service: Served, host: HeadlessComfyUI, client: ComfyClient
 ) -> None:
-    done = client.run(graph(host, "a red ball", 41))
+    done = client.run(graph(host, "a (red:1.4) ball", 41))
     (file,) = (file for file in done.files if file.node_id == "run")
     assert (file.folder, file.subfolder) == ("output", "fleet")
     saved = host.output / file.subfolder / file.name
     receipt = json.loads(saved.with_suffix(".json").read_text(encoding="utf-8"))
     assert json.loads(str(done.outputs["receipt"]["text"][0])) == receipt
-    assert (receipt["request"]["prompt"], receipt["request"]["seed"]) == ("a red ball", 41)
+    assert (receipt["request"]["prompt"], receipt["request"]["seed"]) == ("a (red:1.4) ball", 41)
+    (said,) = done.outputs["run"]["wan_duet_findings"]
+    assert said == receipt["findings"][0]
     (job,) = service.queue.jobs("client-0", 10)
     assert (job.state, job.kind) == ("done", "text-to-image")
     assert str(done.outputs["job"]["text"][0]) == job.name
