@@ -212,6 +212,8 @@ def _sample(
     add_noise, found = _start(choice, material[2], sampling.schedule)
     findings.tell([*found, *_idle_zero_star(sampling), *_unexpected(model, sampling, material[2])])
     shown = with_findings(None, findings.found)
+    if not len(sampling.schedule):  # strength 0: nothing is generated, and the noise of the latent stays
+        return io.NodeOutput(material[2], ui=shown)
     if isinstance(model, HostModel):
         from .host_model.sampling import sample_with_host
 

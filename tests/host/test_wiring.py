@@ -190,3 +190,10 @@ def test_noise_in_what_is_decoded_is_told(client: ComfyClient, graph: Graph, dec
     if decoder == "WanDuetDecode":
         graph["images"]["inputs"]["latent"] = ["low", 0]
         assert told(client, graph, "images") == []
+
+
+def test_strength_0_leaves_a_latent_with_its_noise(client: ComfyClient, graph: Graph) -> None:
+    graph = two_stage(graph)
+    graph["low"]["inputs"] |= {"latent": ["high", 0], "strength": 0.0}
+    (said,) = told(client, graph, "images")
+    assert said.startswith("latent: has noise level 0.8333 still")
