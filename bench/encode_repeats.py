@@ -1,11 +1,15 @@
 """What it costs that equal frames give equal files: x264 with and without its macroblock tree.
 
     python bench/encode_repeats.py [--encodes 40] [--json bench/results/encode-repeats.json]
+    python bench/encode_repeats.py --processes 3 --encodes 300 --json bench/results/encode-repeats.json
 
 Two clips: the drawn one of `encode_table`, and 17 flat frames of 112x64 as the embedded model draws them.
 Each row is one quality and write mode: KiB, luma PSNR and the median CPU seconds of one encode, and how many
 different files came of `--encodes` encodes of the small clip. `tree` is false for what is used. Seconds are
 of the process, so other work on the machine adds little.
+
+With `--processes` only the small clip is encoded, so often in each of so many fresh processes. The JSON file
+keeps its rows, and gets the number of different files for each write mode.
 """
 
 from __future__ import annotations
@@ -14,6 +18,8 @@ import argparse
 import hashlib
 import json
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -41,8 +47,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--encodes", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=3, help="timed encodes of the large clip")
+    parser.add_argument("--processes", type=int, default=0)
+    parser.add_argument("--hashes", choices=WRITE_MODES, help="what a fresh process does: print a hash each")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
+    if given.hashes:
+        print_hashes(given.hashes, given.encodes)
+    elif given.processes:
+        in_fresh_processes(given.processes, given.encodes, given.json)
+    else:
+        compare(given)
+
+
+def compare(given: argparse.Namespace) -> None:
     clips: dict[str, tuple[Clip, tuple[int, int, int]]] = {
         "drawn 320x176": (lambda: drawn(33, 320, 176), (33, 320, 176)),
         "flat 112x64": (flat, (17, 112, 64)),
@@ -70,6 +87,39 @@ def main() -> None:
     if given.json:
         about = {"date": time.strftime("%Y-%m-%d"), "av": av.__version__, "device": "2 cores of an x86 CPU"}
         given.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+
+
+def in_fresh_processes(processes: int, encodes: int, kept: Path | None) -> None:
+    """Count the different files of each write mode, and add that to the file `kept`."""
+    about = {"date": time.strftime("%Y-%m-%d"), "av": av.__version__, "clip": "flat 112x64"}
+    about |= {"processes": processes, "encodes_each": encodes}
+    files = {}
+    for mode in WRITE_MODES:
+        command = [sys.executable, __file__, "--hashes", mode, "--encodes", str(encodes)]
+        each = [subprocess.check_output(command, text=True).split() for _ in range(processes)]
+        files[mode] = len(set().union(*each))
+        print(mode, [len(hashes) for hashes in each], files[mode], "different files", flush=True)
+    if kept is not None:
+        content = {**json.loads(kept.read_text()), "fresh_processes": {**about, "files": files}}
+        kept.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def print_hashes(mode: str, encodes: int) -> None:
+    """Encode the small clip as a run does, and print the hash of each file."""
+    frames = list(flat())
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "clip.mp4"
+        for _ in range(encodes):
+            encode_video(
+                iter(frames),
+                file,
+                width=112,
+                height=64,
+                fps=Fraction(16),
+                frame_count=len(frames),
+                write_mode=mode,
+            )
+            print(hashlib.sha256(file.read_bytes()).hexdigest(), flush=True)
 
 
 def flat() -> Iterator[Frame]:
