@@ -114,8 +114,23 @@ PROVIDER_FINDINGS = (
         "text-to-video-lora",
         {},
         "loras[0].transformer",
-        "made for the low-noise expert (the file name, only a hint says so): give low",
+        "made for the low-noise expert (the file name, which is only a hint, says so): give low",
         (_used(LOW),),
+    ),
+    *(
+        ProviderFinding(
+            f"other expert by {place}",
+            "fal",
+            "text-to-video-lora",
+            {},
+            "loras[0].transformer",
+            "made for the low-noise expert (the file name, which is only a hint, says so): give low",
+            ({"scale": 1.0, **lora},),
+        )
+        for place, lora in (
+            ("address", {"path": f"https://files.example/loras/{LOW}?token=high"}),
+            ("repository", {"path": "owner/high_noise", "weight_name": LOW}),
+        )
     ),
     ProviderFinding(
         "swapped pair",

@@ -17,7 +17,7 @@ from ..request.report import Finding, Status
 from ..weights.lora.attach import cover, refusal
 from ..weights.lora.coverage import LoraReport, describe_lora
 from ..weights.lora.find import LoraSources
-from ..weights.lora.guess import Intended, guess_base, guess_expert, width_of
+from ..weights.lora.guess import Intended, guess_base, guess_expert, guess_expert_by_name, width_of
 from ..weights.lora.lora_file import LoraFile, read_lora
 from ..weights.recipe import Recipe
 from .distilled_titles import distilled_title
@@ -198,11 +198,19 @@ def _is_staged(one: _Opened) -> bool:
 def _guesses(opened: Sequence[_Opened]) -> list[tuple[_Opened, Intended]]:
     """Return the LoRAs that change a stage and say for which one expert they were made."""
     guessed = (
-        (one, guess_expert(one.file))
+        (one, _guess(one))
         for one in opened
-        if one.file is not None and one.lora.scale and isinstance(one.lora, LoRAWeight)
+        if one.lora.scale and not one.problem and isinstance(one.lora, LoRAWeight)
     )
     return [(one, guess) for one, guess in guessed if guess.expert in _OTHER]
+
+
+def _guess(one: _Opened) -> Intended:
+    """Guess from the file, or from the name of one that only a provider or a download reads."""
+    if one.file is not None:
+        return guess_expert(one.file)
+    named = one.lora.path.partition("?")[0].rstrip("/").rpartition("/")[2]
+    return guess_expert_by_name(getattr(one.lora, "weight_name", None) or named)
 
 
 def _made_for(guess: Intended) -> str:

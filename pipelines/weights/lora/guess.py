@@ -17,7 +17,7 @@ from .lora_file import LoraFile
 from .lora_names import is_image_path
 from .metadata import ADAPTER_WEIGHTS
 
-__all__ = ["Base", "Intended", "guess_base", "guess_expert", "width_of"]
+__all__ = ["Base", "Intended", "guess_base", "guess_expert", "guess_expert_by_name", "width_of"]
 
 _SIZES = {5120: "14B", 3072: "5B", 1536: "1.3B"}  # hidden width, wan/configs of the official code
 _TASKS = {16: "T2V", 36: "I2V", 48: "TI2V"}  # channels that the patch embedding takes
@@ -34,7 +34,7 @@ _TELLING = (
     "ss_output_name",
     "experts",
 )
-_FILE_NAME = "the file name, only a hint"
+_FILE_NAME = "the file name, which is only a hint,"
 _LONGEST = 400  # characters of a header's value that are looked at
 
 _VERSION = re.compile(r"wan[^a-z0-9]?(?:video)?[^a-z0-9]?v?2[._ -]?([12])(?![0-9])")
@@ -101,6 +101,12 @@ def guess_expert(lora: LoraFile) -> Intended:
         if len(found) == 1:
             return Intended(next(iter(found)), source)
     return Intended("", "")
+
+
+def guess_expert_by_name(name: str) -> Intended:
+    """Guess from the name of a file that is not here, without folders."""
+    found = noise_in_name(name.removesuffix(".safetensors"))
+    return Intended(next(iter(found)), _FILE_NAME) if len(found) == 1 else Intended("", "")
 
 
 def width_of(lora: LoraFile) -> int | None:
