@@ -93,5 +93,5 @@ def _local_file(path: str, folders: Sequence[Path] | None) -> Path:
             raise LoraError(f"loras: {path[:200]} is outside {folder}; copy the file into that folder")
         return file
     known = [file.relative_to(folder).as_posix() for folder in folders for file in folder.rglob("*")]
-    places = ", ".join(map(str, folders))
-    raise LoraError(f"loras: {path[:200]} not found in {places}; put the file there{moved_to(path, known)}")
+    here = ", ".join(map(str, folders))
+    raise LoraError(f"loras: {path[:200]} not found in {here}; put the file there{moved_to(path, known)}")
