@@ -133,6 +133,15 @@ PROVIDER_FINDINGS = (
         )
     ),
     ProviderFinding(
+        "no expert",
+        "novita",
+        "text-to-video-lora",
+        {},
+        "loras[0].transformer",
+        "says so): at Novita no expert can be chosen",
+        (_used("owner/style_low_noise"),),
+    ),
+    ProviderFinding(
         "swapped pair",
         "fal",
         "text-to-video-lora",

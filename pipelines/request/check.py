@@ -28,7 +28,7 @@ from .novita_words import NovitaModel, for_novita, novita_findings
 from .official import official_differences
 from .prices import PRICES, PriceTable, estimate
 from .prompt_length import long_prompts
-from .report import Finding, Report, not_refused
+from .report import Finding, Report, found_for_provider
 from .resolved import Resolved
 from .shots import is_film
 from .side_effects import side_effects
@@ -89,7 +89,7 @@ def check(
     if here and resolved is not None:
         used["negative_prompt"] = resolved.values.get("negative_prompt")
     findings.extend(_media_notes(request, media) if here else ())
-    in_files = found if here else not_refused(found, findings)
+    in_files = found if here else found_for_provider(found, findings, runner)
     more = [*side_effects(request, runner, used, family, abilities or LocalAbilities()), *in_files]
     findings.extend(more)
     if any(finding.status == "impossible" for finding in more):

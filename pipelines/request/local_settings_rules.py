@@ -12,6 +12,7 @@ from .model_facts import ModelFacts, experts_of
 from .phase_rules import scales_used
 from .prompt_range_rules import RANGE_MEANINGS, impossible_ranges, unexpected_ranges
 from .report import Finding
+from .seeds import SEED_MAX
 from .settings_case import SettingsCase, second_scale
 from .window_rules import WINDOW_MEANINGS, impossible_windows, unexpected_windows
 
@@ -141,6 +142,9 @@ def avoids_negative_prompt(local: LocalSettings | None) -> bool:
 
 def _impossible(case: SettingsCase) -> Iterator[Finding]:
     asked = case.local.asked()
+    if (case.values.get("seed") or 0) + case.local.count - 1 > SEED_MAX:
+        reason = f"the last seed would be above {SEED_MAX}; give a smaller seed, or fewer"
+        yield case.finding("count", "impossible", reason)
     if not case.own_engine:
         yield from (case.finding(name, "impossible", _HOST) for name in asked if name in _GUIDANCE)
         return

@@ -18,7 +18,7 @@ __all__ = [
     "Report",
     "Status",
     "Tell",
-    "not_refused",
+    "found_for_provider",
     "problems_of",
     "side_by_side",
     "silent",
@@ -220,10 +220,22 @@ def _shown(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def not_refused(found: Sequence[Finding], findings: Sequence[Finding]) -> list[Finding]:
-    """Leave out what is wrong with files of a field that a provider refuses: no other file would help."""
+def found_for_provider(found: Sequence[Finding], findings: Sequence[Finding], provider: str) -> list[Finding]:
+    """Leave out what is wrong with files of a field that is refused: no other file would help.
+
+    found: in the files. findings: about the fields of the request.
+    """
     refused = {_field_of(finding) for finding in findings if finding.status == "impossible"}
-    return [finding for finding in found if _field_of(finding) not in refused]
+    left = [finding for finding in found if _field_of(finding) not in refused]
+    return [_without_expert(finding) for finding in left] if provider == "novita" else left
+
+
+def _without_expert(finding: Finding) -> Finding:
+    """Change the remedy for a LoRA of the other expert: Novita has no field for it."""
+    if not finding.field.endswith(".transformer"):
+        return finding
+    fact = finding.reason.rpartition(": ")[0]
+    return replace(finding, reason=f"{fact}: at Novita no expert can be chosen, so it may not act as made")
 
 
 def _field_of(finding: Finding) -> str:

@@ -14,6 +14,13 @@ def counted(count: int, **values: object) -> object:
     return parse("text-to-video", {"prompt": "a", "local": {"count": count}, **values})
 
 
+def test_seeds_above_the_largest_are_refused_by_the_check() -> None:
+    request = parse("text-to-video", {"prompt": "a", "seed": 2**64 - 2, "local": {"count": 3}})
+    assert [problem.field for problem in check(request).problems] == ["local.count"]
+    request = parse("text-to-video", {"prompt": "a", "seed": 2**64 - 2, "local": {"count": 2}})
+    assert check(request).ok
+
+
 def test_the_seeds_follow_each_other() -> None:
     alone = [parse("text-to-video", {"prompt": "a", "seed": seed}) for seed in (7, 8, 9)]
     assert one_per_seed(counted(3, seed=7)) == alone
