@@ -50,7 +50,7 @@ class Painter:
     def check(self, request: WanRequest) -> Needs:
         if "impossible" in request.payload()["prompt"]:
             raise RequestError.of("prompt", "it cannot be drawn", "give another")
-        return Needs(request.payload()["num_frames"])
+        return Needs(request.payload().get("num_frames", 1))  # an image has none
 
     def make(self, task: Task) -> MadeFile:
         request, folder, name = task.request, task.folder, task.name
