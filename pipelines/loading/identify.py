@@ -11,6 +11,7 @@ from typing import Literal
 from ..errors import ModelError
 from ..plan.families import FAMILIES
 from ..weights.checkpoint import Checkpoint, read_checkpoint
+from ..weights.folder import first_shard
 from ..weights.module_names import transformer_prefix
 from ..weights.recipe import Recipe
 from .all_in_one import parts_of, unwrapped
@@ -99,7 +100,7 @@ def choose(files: Sequence[Path], kind: Kind, family: str, slot: PartName) -> Pa
     Raises ModelError when none fits, with the page to download one from, and when several fit: the user must
     choose.
     """
-    fitting = [file for file in files if _fits(identify(file), kind, family)]
+    fitting = [file for file in files if first_shard(file) and _fits(identify(file), kind, family)]
     if len(fitting) == 1:
         return fitting[0]
     if fitting:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import ModelError
-from .folder import weight_files
+from .folder import shards_of, weight_files
 from .gguf_file import read_gguf
 from .pickled_file import read_pickle
 from .quantised_layers import read_safetensors
@@ -34,6 +34,8 @@ class Checkpoint:
 def read_checkpoint(path: Path, *, open_pickles: bool = False) -> Checkpoint:
     """Read the header of a file with one of SUFFIXES, or of all shards in a folder, without tensor data.
 
+    A file that is a shard stands for all of them.
+
     open_pickles: read a .pth file too; the user has allowed it.
 
     Raises ModelError that names the file if it is missing, damaged, of another type, or compressed in an
@@ -48,6 +50,10 @@ def read_checkpoint(path: Path, *, open_pickles: bool = False) -> Checkpoint:
             f"{path}: is a pickle, which can run any code when it is opened; use the .safetensors or .gguf "
             "version of this model. The README says how to allow the .pth files of a VAE or UMT5"
         )
+    if path.name.lower().endswith(".index.json"):
+        raise ModelError(
+            f"{path}: is the index of shards; give their folder {path.parent}, or the first of them"
+        )
     if path.suffix.lower() not in SUFFIXES:
         raise ModelError(f"{path}: not a weight file; give a {' or '.join(SUFFIXES)} file")
     if not path.is_file():
@@ -55,4 +61,4 @@ def read_checkpoint(path: Path, *, open_pickles: bool = False) -> Checkpoint:
     if path.suffix.lower() == ".gguf":
         tensors, metadata = read_gguf(path)
         return Checkpoint(path, tensors, str(metadata.get("general.architecture") or ""))
-    return Checkpoint(path, read_safetensors([path]))
+    return Checkpoint(path, read_safetensors(shards_of(path)))

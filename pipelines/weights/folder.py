@@ -12,11 +12,11 @@ from .quantised_layers import read_safetensors
 from .recipe import Recipe
 from .stored_tensors import is_safetensors
 
-__all__ = ["read_component", "read_json", "weight_files"]
+__all__ = ["first_shard", "read_component", "read_json", "shards_of", "weight_files"]
 
 _STEMS = ("diffusion_pytorch_model", "model")
 _STARTS = tuple(f"{stem}." for stem in _STEMS)
-_SHARD = re.compile(r"(.+)-(\d{1,5})-of-(\d{1,5})\.[^.]+")
+_SHARD = re.compile(r"(.+)[-_](\d{1,5})[-_]of[-_](\d{1,5})\.[^.]+", re.IGNORECASE)
 
 
 def read_component(folder: Path) -> Recipe:
@@ -64,9 +64,27 @@ def weight_files(folder: Path) -> list[Path]:
     if not sets:
         raise ModelError(
             f"{folder}: has no {' or '.join(f'{stem}.safetensors' for stem in _STEMS)}; "
-            "only safetensors weights are supported"
+            "a folder needs safetensors weights, and a .gguf file is given itself"
         )
     return sets[0]
+
+
+def shards_of(file: Path) -> list[Path]:
+    """Return all shards of the checkpoint that a file is a shard of; the file alone if it is none.
+
+    Raises ModelError if one is missing.
+    """
+    named = _SHARD.fullmatch(file.name)
+    if named is None:
+        return [file]
+    beside = sorted(filter(_is_weights, file.parent.iterdir()))
+    return next((shards for shards in _shards(beside) if file in shards), [file])
+
+
+def first_shard(file: Path) -> bool:
+    """Return whether a file may stand for its checkpoint: it is no shard, or the first one."""
+    named = _SHARD.fullmatch(file.name)
+    return named is None or int(named[2]) <= 1
 
 
 def _is_weights(file: Path) -> bool:
@@ -80,7 +98,8 @@ def _shards(files: list[Path]) -> list[list[Path]]:
         if found := _SHARD.fullmatch(file.name):
             sets.setdefault((found[1], int(found[3])), {})[int(found[2])] = file
     for (name, count), shards in sets.items():
-        missing = sorted(set(range(1, count + 1)) - shards.keys())
+        start = 0 if 0 in shards else 1
+        missing = sorted(set(range(start, start + count)) - shards.keys())
         if missing:
             first = next(iter(shards.values()))
             raise ModelError(

@@ -52,6 +52,9 @@ _OTHER_FORMATS = {
     "weight_global_scale": "nvfp4 as LightX2V and vLLM store it",
     "weight._data._data": "quanto with 4 bits",
     "weight._shift": "quanto with 4 bits",
+    "weight_zero_point": "integers with a zero point",
+    "weight_qdata": "torchao",
+    "W_q": "HQQ",
     "qweight": "packed integers (nunchaku, AWQ or GPTQ)",
 }
 

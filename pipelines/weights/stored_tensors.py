@@ -183,9 +183,10 @@ def _read(file: Path) -> tuple[dict[str, _Place], dict[str, str]]:
     """Return the positions of all tensors and the metadata, after safetensors has validated the file."""
     try:
         with file.open("rb") as stream:
-            size = int.from_bytes(stream.read(8), "little")
+            start = stream.read(8)
+            size = int.from_bytes(start, "little")
             if size > _LARGEST_HEADER:
-                raise ValueError(f"its header has {size} bytes, more than {_LARGEST_HEADER}")
+                raise ValueError(_text_in_place(start) or f"its header has {size} bytes")
             with safe_open(file, framework="np"):
                 header = json.loads(stream.read(size))
     except Exception as error:  # safetensors raises its own type, OSError or RuntimeError
@@ -196,6 +197,13 @@ def _read(file: Path) -> tuple[dict[str, _Place], dict[str, str]]:
         start, end = entry["data_offsets"]
         places[key] = _Place(entry["dtype"], tuple(entry["shape"]), 8 + size + start, end - start)
     return places, metadata
+
+
+def _text_in_place(start: bytes) -> str:
+    """Return what a failed download left in place of a file, from its first 8 bytes; empty if unknown."""
+    if start == b"version ":
+        return "it is a pointer of Git LFS; get the file itself with `git lfs pull`"
+    return "it is a web page; download the file itself" if start.lstrip().startswith(b"<") else ""
 
 
 @dataclass(frozen=True, eq=False)

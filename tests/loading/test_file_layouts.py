@@ -18,7 +18,7 @@ from tiny_models import make_model
 
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.loading.all_in_one import parts_of
-from wan_duet.pipelines.loading.identify import identify, read_part
+from wan_duet.pipelines.loading.identify import choose, identify, read_part
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.networks.tokenizer import find_tokenizer, read_tokenizer
 from wan_duet.pipelines.request.lora_weight import place_of
@@ -75,6 +75,58 @@ def test_shards_need_no_index(tmp_path: Path, transformer: tiny.Weights, stem: s
     for number, half in enumerate(halves(transformer), 1):
         tiny.save(tmp_path / f"{stem}-0000{number}-of-00002.safetensors", half)
     assert holds(read_part(tmp_path, "transformer", "model"), transformer)
+
+
+@pytest.mark.parametrize("name", ["M-0000{}-OF-00002.SAFETENSORS", "m_0000{}_of_00002.sft"])
+def test_shards_may_be_spelled_otherwise(tmp_path: Path, transformer: tiny.Weights, name: str) -> None:
+    for number, half in enumerate(halves(transformer), 1):
+        tiny.save(tmp_path / name.format(number), half)
+    assert holds(read_part(tmp_path, "transformer", "model"), transformer)
+
+
+def test_shards_may_be_counted_from_0(tmp_path: Path, transformer: tiny.Weights) -> None:
+    for number, half in enumerate(halves(transformer)):
+        tiny.save(tmp_path / f"{STEM}-0000{number}-of-00002.safetensors", half)
+    assert holds(read_part(tmp_path, "transformer", "model"), transformer)
+
+
+def test_a_shard_stands_for_all_and_the_first_for_them_in_a_list(
+    tmp_path: Path, transformer: tiny.Weights
+) -> None:
+    """ComfyUI's lists have files, not folders."""
+    files = [tmp_path / f"wan-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    for file, half in zip(files, halves(transformer), strict=True):
+        tiny.save(file, half)
+    tiny.save(tmp_path / "other.safetensors", {"a": torch.ones(1)})
+    for file in files:
+        recipe = read_part(file, "transformer", "model")
+        assert holds(recipe, transformer)
+        assert set(recipe.files) == set(files)
+    text = [tmp_path / f"umt5-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    for file, half in zip(text, halves(tiny.text_encoder()), strict=True):
+        tiny.save(file, half)
+    assert choose(text, "text encoder", "wan2.2-t2v-a14b", "text_encoder") == text[0]
+    files[0].unlink()
+    with pytest.raises(ModelError, match="has 1 of 2 shards of wan; number 1 is missing"):
+        read_part(files[1], "transformer", "model")
+
+
+def test_the_index_of_shards_says_what_to_give(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="is the index of shards; give their folder"):
+        read_checkpoint(tmp_path / f"{STEM}.safetensors.index.json")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("version https://git-lfs.github.com/spec/v1\noid sha256:ab\n", "a pointer of Git LFS"),
+        ("<!DOCTYPE html><html>Access denied</html>", "a web page; download"),
+    ],
+)
+def test_what_a_failed_download_left_is_named(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "m.safetensors").write_text(content)
+    with pytest.raises(ModelError, match=message):
+        read_checkpoint(tmp_path / "m.safetensors")
 
 
 def test_a_missing_shard_is_named_without_an_index_too(tmp_path: Path, transformer: tiny.Weights) -> None:

@@ -217,6 +217,9 @@ SPOILED: dict[str, tuple[str, Callable[[tiny.Weights], object], str]] = {
     ),
     "bitsandbytes": ("fp8 per row", _set(**{"weight.absmax": torch.ones(9)}), "bitsandbytes"),
     "quanto with 4 bits": ("fp8 per row", _set(**{"weight._shift": torch.ones(9)}), "quanto with 4 bits"),
+    "a zero point": ("int8 per row", _set(weight_zero_point=torch.ones(300, 1)), "with a zero point"),
+    "torchao": ("fp8 per row", _set(weight_qdata=torch.ones(9)), "torchao"),
+    "HQQ": ("fp8 per row", _set(W_q=torch.ones(9)), "HQQ"),
     "quanto beside a plain weight": ("quanto", _set(weight=torch.ones(300, 272)), "two weights|two scales"),
     "nvfp4 without a word": ("nvfp4", lambda w: w.pop("layer0.comfy_quant"), "unsupported format: U8"),
 }  # fmt: skip
