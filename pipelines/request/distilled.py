@@ -16,7 +16,10 @@ from .report import Finding
 
 __all__ = ["DISTILLED_NAME", "DISTILLED_WEIGHTS", "Distilled", "distilled_by_name", "distilled_findings"]
 
-DISTILLED_NAME = re.compile(r"lightning|lightx2v|distill|turbo|[48][ _-]?steps?", re.IGNORECASE)
+_SCENE = r"(?![ _-]*(?:bolt|strike|storm|effect|magic|fx|power|style))"  # lightning in a picture
+DISTILLED_NAME = re.compile(
+    rf"lightning{_SCENE}|lightx2v|distill(?!er)|turbo|[48][ _-]?steps?", re.IGNORECASE
+)
 _MOST_STEPS = 8  # huggingface.co/lightx2v has LoRAs for 4 and for 8 steps
 
 

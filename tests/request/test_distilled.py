@@ -22,7 +22,7 @@ from wan_duet.pipelines.model_files.catalogue import ModelFile, published_as
 from wan_duet.pipelines.plan import FAMILIES, make_plan
 from wan_duet.pipelines.plan.presets import with_preset
 from wan_duet.pipelines.request import KINDS, check, parse
-from wan_duet.pipelines.request.distilled import DISTILLED_WEIGHTS, distilled_by_name
+from wan_duet.pipelines.request.distilled import DISTILLED_WEIGHTS, distilled_by_name, distilled_findings
 from wan_duet.pipelines.weights.folder import read_component
 from wan_duet.pipelines.weights.lora.find import LoraSources
 
@@ -48,9 +48,20 @@ def test_published_files_are_recognised_by_their_names(name: str, preset: str) -
     assert known.preset == preset
 
 
-@pytest.mark.parametrize("name", ["arcm.safetensors", "style_high_noise", "SekoiaPark", "wan2.2_t2v_14B"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "arcm.safetensors",
+        "style_high_noise",
+        "SekoiaPark",
+        "wan2.2_t2v_14B",
+        "wan22_lightning_bolt",
+        "distillery",
+    ],
+)
 def test_other_names_are_not_distilled(name: str) -> None:
     assert distilled_by_name(name) is None
+    assert list(distilled_findings({"num_inference_steps": 27}, [name])) == []
 
 
 def test_every_entry_is_dated_and_says_how_to_ask_for_it() -> None:
