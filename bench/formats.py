@@ -122,14 +122,14 @@ def measure(count: int, kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
     toy = load_model("toy")
     plain = draw(toy, prompts)
     found: dict[str, dict[str, Any]] = {
-        "plain": {"bits": 16, "weights": 0.0, "pixels": 0.0, **scores(plain, scenes)}
+        "plain": {"clips": count, "bits": 16, "weights": 0.0, "pixels": 0.0, **scores(plain, scenes)}
     }
     for kind in kinds:
         of_layer = random_weights(kind)
         with tempfile.TemporaryDirectory() as made:
             model = stored_as(toy, kind, Path(made))
             exact = draw(model, prompts)
-            row = {**of_layer, "pixels": apart(exact, plain), **scores(exact, scenes)}
+            row = {"clips": count, **of_layer, "pixels": apart(exact, plain), **scores(exact, scenes)}
             if of_layer["product"] is not None:
                 clips = draw(replace(model, precision="stored"), prompts)
                 row["stored"] = {"pixels": apart(clips, exact), **scores(clips, scenes)}
@@ -149,14 +149,15 @@ def table(results: dict[str, Any]) -> str:
     """The rows of docs/formats.md: a format, how it computes, its errors, and the scores before and after."""
     names = ", ".join(PROPERTIES)
     lines = [
-        f"| format | on stored numbers | product error | clips differ by | {names}: exact | stored |",
-        "|---|---|---|---|---|---|",
+        f"| format | on stored numbers | product error | clips | differ by | {names}: exact | stored |",
+        "|---|---|---|---|---|---|---|",
     ]
     for kind, row in results["formats"].items():
         product, stored = row.get("product"), row.get("stored", {})
         how = row["format"] if product is not None else f"no: {row.get('reason', 'it is not quantised')}"
         cells = [
             "" if product is None else f"{100 * product:.2g} %",
+            str(row.get("clips", "")),
             f"{100 * stored['pixels']:.2g} %" if stored else "",
             _score(row),
             _score(stored) if product is not None else "",
@@ -182,7 +183,7 @@ def main() -> None:
         sys.stdout.write(table(json.loads(options.table.read_text())) + "\n")
         return
     torch.set_num_threads(1)
-    text = json.dumps({"clips": options.clips, "formats": measure(options.clips, options.only)}, indent=1)
+    text = json.dumps({"formats": measure(options.clips, options.only)}, indent=1)
     if options.json is not None:
         options.json.write_text(text + "\n")
     sys.stdout.write(text + "\n")
