@@ -65,7 +65,8 @@ def core_clip(model: WanModel) -> Any:
             f"clip: ComfyUI builds UMT5-XXL only, of width {_UMT5_XXL}, and this text encoder has width "
             f"{width}; encode with Wan Duet Encode Prompt"
         )
-    if others or not is_safetensors(file) or "spiece_model" not in read_header(file):
+    readable = not others and is_safetensors(file)
+    if not readable or not {"shared.weight", "spiece_model"} <= read_header(file).keys():
         return ExecutionBlocker(
             "clip: ComfyUI reads UMT5 from one .safetensors file that contains its tokenizer, and "
             f"{file.name} is none; encode with Wan Duet Encode Prompt"
