@@ -27,7 +27,8 @@ from wan_duet.pipelines.plan.sigmas import linear_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
-from wan_duet.pipelines.streaming.executor import Executor
+from wan_duet.pipelines.streaming.executor import Executor, unit_sizes
+from wan_duet.pipelines.streaming.residency import MemoryBudget, choose_residency
 from wan_duet.pipelines.video.encode_video import encode_video
 from wan_duet.pipelines.video.frames import video_frames
 from wan_duet.pipelines.weights.folder import read_component
@@ -57,6 +58,8 @@ def speak(model: WanModel, clips: int, width: int, height: int, folder: Path) ->
     """A video of that many clips, one step each, into a file."""
     recipe, memory, silent = model.experts["high"], DeviceMemory("cpu"), Silent()
     config = recipe.config
+    sizes = unit_sizes({"high": recipe}, SPEECH_EXPERT.dtypes(torch.float32), memory.device)
+    budget = MemoryBudget(memory.free_bytes(), 0)
     inputs = SpeechInputs(
         model=model,
         memory=memory,
@@ -66,7 +69,14 @@ def speak(model: WanModel, clips: int, width: int, height: int, folder: Path) ->
         latent_shape=(1, 16, CLIP_FRAMES // 4, height // 8, width // 8),
         image=torch.zeros(3, height, width),
         sampling=ClipSampling(
-            speaker=Executor({"high": recipe}, torch.float32, memory, silent.check, kind=SPEECH_EXPERT),
+            speaker=Executor(
+                {"high": recipe},
+                torch.float32,
+                memory,
+                silent.check,
+                residency=choose_residency("auto", sizes, budget, own_memory=False),
+                kind=SPEECH_EXPERT,
+            ),
             sampling=Sampling(Schedule.of_grid(linear_grid(1, 3.0), None), "euler", {"high": 1.0}),
             seed=0,
             prompts=Prompts(Condition(torch.zeros(1, 512, config["text_dim"])), None),

@@ -274,14 +274,15 @@ def _sampling(speech: _Speech, heard: _Heard) -> ClipSampling | None:
     run, plan = speech.run, speech.run.plan
     recipe = run.own_model.experts_on(run.memory.device)["high"]
     sampling, pair = Sampling.of_plan(plan), None if run.ranks is None else run.ranks.pair
+    assert run.estimate.residency is not None  # noqa: S101 - it is decided where there are steps
     speaker = Executor(
         {"high": recipe},
         run.dtype,
         run.memory,
         run.progress.check,
         sampling_bytes(recipe, _token_shape(plan), run.dtype),
-        forwards=sampling.forwards if pair is None else sampling.forwards[::2],
         residency=run.estimate.residency,
+        forwards=sampling.forwards if pair is None else sampling.forwards[::2],
         kind=SPEECH_EXPERT,
         ranks=None if run.ranks is None else run.ranks.sequence,
     )

@@ -178,8 +178,9 @@ def sample(
     on_device = prompts.to(device, kept)
     dtype = compute_dtype(model.precision, memory, "transformer")
     choices = choices or float_choices(model, at_once(latents.shape, sampling.windows), memory)
-    if estimate.residency is not None:
-        log.info("experts: %s; %s", estimate.residency.text(), choices.text())
+    residency = estimate.residency
+    assert residency is not None  # noqa: S101 - it is decided where there are steps
+    log.info("experts: %s; %s", residency.text(), choices.text())
     working_bytes = max(stage.working_bytes for stage in estimate.stages)
     draw = start.noise_sampler
     if draw is not None and kept is not None:
@@ -193,8 +194,8 @@ def sample(
         memory,
         progress.check,
         working_bytes,
+        residency=residency,
         forwards=forwards,
-        residency=estimate.residency,
         choices=choices,
         kind=expert_kind(sampling.riflex),
         ranks=None if ranks is None else ranks.sequence,

@@ -23,7 +23,7 @@ from ..weights.footprint import unit_bytes
 from ..weights.recipe import DTypeRule, Recipe
 from .buffer_pool import BlockForward, BufferPool, TransferMaker, unit_sources
 from .cursor import Cursor
-from .residency import MemoryBudget, Residency, choose_residency, held_bytes
+from .residency import Residency, held_bytes
 from .transfer import padded_bytes, transfer_for
 from .unit_schedule import Unit, kept_units
 
@@ -60,8 +60,8 @@ class Executor:
         check: Callable[[], None],
         working_bytes: int = 0,
         *,
+        residency: Residency,
         forwards: Sequence[str] = (),
-        residency: Residency | None = None,
         block_forward: BlockForward = plain_block_forward,
         make_transfer: TransferMaker = transfer_for,
         choices: FloatChoices | None = None,
@@ -69,8 +69,8 @@ class Executor:
         ranks: RankGroup | None = None,
     ) -> None:
         """working_bytes: memory for one forward beside the weights, and for loading a unit.
+        residency:     how many slots there are, and which units stay in them.
         forwards:      the expert of every forward of the run, in order.
-        residency:     None chooses one by the free memory when the first expert is asked for.
         block_forward: computes one block, (module, hidden states, text, modulation, rotary tables) -> hidden
                        states; the parameters of the module are loaded when it is called.
         choices:       attention and kernels; None for plain torch.
@@ -115,8 +115,7 @@ class Executor:
             self._memory.release()
 
     def _begin(self) -> Cursor:
-        dtype_of, device = self._kind.dtypes(self._dtype), self._memory.device
-        residency = self._residency or self._decide(dtype_of, device)
+        dtype_of, residency = self._kind.dtypes(self._dtype), self._residency
         sources = {name: unit_sources(recipe) for name, recipe in self._recipes.items()}
         slot_bytes = max(padded_bytes(unit.tensors, dtype_of) for units in sources.values() for unit in units)
         self._pool = self._take_pool(residency.slots, slot_bytes, dtype_of)
@@ -136,11 +135,6 @@ class Executor:
             self._check,
             self._kind,
         )
-
-    def _decide(self, dtype_of: DTypeRule, device: torch.device) -> Residency:
-        budget = MemoryBudget(self._memory.free_bytes(), self._working_bytes)
-        sizes = unit_sizes(self._recipes, dtype_of, device)
-        return choose_residency("auto", sizes, budget, own_memory=device.type != "cpu")
 
     def _take_pool(self, count: int, slot_bytes: int, dtype_of: DTypeRule) -> BufferPool:
         device = self._memory.device

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from experts import resident
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
@@ -64,7 +65,10 @@ def one_by_one(model: WanModel, plan: Plan, parts: list[tuple[WanModel, str, ran
             sigmas = plan.sigmas[steps.start : steps.stop + 1]
             timesteps = plan.timesteps[steps.start : steps.stop]
             schedule = Schedule(sigmas, timesteps, (expert,) * len(steps))
-            with Executor(of.experts_on(memory.device), torch.float32, memory, lambda: None) as executor:
+            recipes = of.experts_on(memory.device)
+            with Executor(
+                recipes, torch.float32, memory, lambda: None, residency=resident(recipes)
+            ) as executor:
                 solver = new_solver("euler", sigmas)
                 current = denoise(current, schedule, solver, executor, prompts, {expert: scale}, Silent())
     return denormalise(current, model.vae)

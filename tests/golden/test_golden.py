@@ -14,6 +14,7 @@ import pytest
 import tiny
 import torch
 from diffusers import UniPCMultistepScheduler
+from experts import resident
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -54,7 +55,9 @@ def experts(tmp_path: Path) -> Iterator[Executor]:
         recipes[name] = read_component(folder)
     with (
         torch.inference_mode(),
-        Executor(recipes, torch.float32, DeviceMemory("cpu"), lambda: None) as pair,
+        Executor(
+            recipes, torch.float32, DeviceMemory("cpu"), lambda: None, residency=resident(recipes)
+        ) as pair,
     ):
         yield pair
 

@@ -14,6 +14,7 @@ import pytest
 import tiny
 import tiny_kinds
 import torch
+from experts import resident
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -47,7 +48,10 @@ def load(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LoadExpert]:
             {key: tensor.contiguous() for key, tensor in tiny_kinds.KINDS[name].weights().items()}, file
         )
         recipe = read_part(file, "transformer", "model")
-        return Executor({"high": recipe}, torch.float32, DeviceMemory("cpu"), lambda: None)
+        recipes = {"high": recipe}
+        return Executor(
+            recipes, torch.float32, DeviceMemory("cpu"), lambda: None, residency=resident(recipes)
+        )
 
     with torch.inference_mode():
         yield loaded

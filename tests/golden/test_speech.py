@@ -12,6 +12,7 @@ import pytest
 import tiny_files as files
 import tiny_speech as tiny
 import torch
+from experts import resident
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -59,7 +60,14 @@ def engine(recipe: Recipe) -> Iterator[Engine]:
 
 
 def speaker_of(recipe: Recipe) -> Executor:
-    return Executor({"high": recipe}, torch.float32, DeviceMemory("cpu"), lambda: None, kind=SPEECH_EXPERT)
+    return Executor(
+        {"high": recipe},
+        torch.float32,
+        DeviceMemory("cpu"),
+        lambda: None,
+        residency=resident({"high": recipe}, kind=SPEECH_EXPERT),
+        kind=SPEECH_EXPERT,
+    )
 
 
 @pytest.fixture(scope="module")

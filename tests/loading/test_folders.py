@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from experts import resident
 from safetensors.torch import save_file
 from transformers import AutoTokenizer, UMT5EncoderModel
 
@@ -193,7 +194,8 @@ def test_everything_a_network_needs_is_on_the_device(toy: WanModel, name: str) -
 def test_an_expert_runs_on_another_device(toy: WanModel) -> None:
     latents = torch.zeros(1, 16, 2, 4, 4, device="meta")
     text = torch.zeros(1, 512, 128, device="meta")
-    with Executor(toy.experts, torch.bfloat16, Elsewhere(), lambda: None) as experts:
+    residency = resident(toy.experts, torch.bfloat16)
+    with Executor(toy.experts, torch.bfloat16, Elsewhere(), lambda: None, residency=residency) as experts:
         velocity = experts.use("high").predict(latents, 900.0, Condition(text))
     assert (velocity.shape, velocity.dtype) == (latents.shape, torch.float32)
 

@@ -9,6 +9,7 @@ import pytest
 import tiny_files as files
 import tiny_speech as tiny
 import torch
+from experts import resident
 from torch import Tensor
 
 from tools.train_embedded.speech import write
@@ -43,7 +44,14 @@ def velocity(recipe: Recipe) -> Tensor:
         motion=tiny.draw("motion", 1, 16, 19, *places),
         pose=None,
     )
-    speaker = Executor({"high": recipe}, torch.float32, CPU, lambda: None, kind=SPEECH_EXPERT)
+    speaker = Executor(
+        {"high": recipe},
+        torch.float32,
+        CPU,
+        lambda: None,
+        residency=resident({"high": recipe}, kind=SPEECH_EXPERT),
+        kind=SPEECH_EXPERT,
+    )
     with torch.inference_mode(), speaker:
         return speaker.use("high").predict(tiny.draw("latents", *tiny.CLIP_SHAPE), 500.0, condition)
 

@@ -9,6 +9,7 @@ import tiny
 import tiny_kinds
 import tiny_speech
 import torch
+from experts import resident
 from ranks_in_threads import in_layout
 from safetensors.torch import save_file
 from tiny_transformer import own, relative_l2, stock
@@ -116,7 +117,13 @@ def run(recipe: Any, kind: NetworkKind, noise: Tensor, prompts: Prompts, ranks: 
     split = None if ranks is None else ranks.sequence
     both = None if ranks is None or ranks.pair is None else guidance_pair(ranks.pair)
     experts = Executor(
-        {"high": recipe}, torch.float32, DeviceMemory("cpu"), lambda: None, kind=kind, ranks=split
+        {"high": recipe},
+        torch.float32,
+        DeviceMemory("cpu"),
+        lambda: None,
+        residency=resident({"high": recipe}, kind=kind),
+        kind=kind,
+        ranks=split,
     )
     schedule, solver = Schedule.of_grid(GRID, None), new_solver("unipc", GRID.sigmas)
     with torch.inference_mode(), experts:

@@ -13,7 +13,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory, Memory
-from wan_duet.pipelines.networks.expert import expert_dtypes, meta_expert
+from wan_duet.pipelines.networks.expert import EXPERT, expert_dtypes, meta_expert
+from wan_duet.pipelines.networks.network_kind import NetworkKind
 from wan_duet.pipelines.sampling.engine import Condition
 from wan_duet.pipelines.streaming.executor import Executor, unit_sizes
 from wan_duet.pipelines.streaming.residency import MemoryBudget, Residency, choose_residency
@@ -88,6 +89,14 @@ def recipe_of(folder: Path, expert: str = "high", layers: int = 3, **strengths: 
 def residency_of(recipes: Mapping[str, Recipe], wanted: str, dtype: torch.dtype) -> Residency:
     sizes = unit_sizes(recipes, expert_dtypes(dtype), CPU)
     return choose_residency(wanted, sizes, MemoryBudget(2**40, 0), own_memory=False)
+
+
+def resident(
+    recipes: Mapping[str, Recipe], dtype: torch.dtype = torch.float32, kind: NetworkKind = EXPERT
+) -> Residency:
+    """What has a slot for every unit."""
+    sizes = unit_sizes(recipes, kind.dtypes(dtype), CPU)
+    return choose_residency("resident", sizes, MemoryBudget(2**40, 0), own_memory=True)
 
 
 def inputs(seed: int = 0) -> tuple[Tensor, Condition]:

@@ -17,6 +17,7 @@ from experts import (
     inputs,
     plain_forward,
     recipe_of,
+    resident,
     run_all,
     write_experts,
 )
@@ -261,7 +262,10 @@ def test_a_stop_is_heard_while_a_unit_is_waited_for(folder: Path) -> None:
 def test_after_the_run_an_expert_says_that_it_is_gone(folder: Path) -> None:
     latents, condition = inputs()
     with torch.inference_mode():
-        with Executor(both(folder), torch.float32, DeviceMemory("cpu"), lambda: None) as experts:
+        recipes = both(folder)
+        with Executor(
+            recipes, torch.float32, DeviceMemory("cpu"), lambda: None, residency=resident(recipes)
+        ) as experts:
             held = experts.use("high")
             held.predict(latents, 500.0, condition)
         with pytest.raises(ModelError, match="its weights were unloaded"):

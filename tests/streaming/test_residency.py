@@ -172,16 +172,6 @@ def test_two_experts_share_the_slots_of_one(folder: Path) -> None:
     assert [what for what, _ in memory.entries] == ["high-noise expert", "high-noise and low-noise expert"]
 
 
-def test_where_no_residency_was_chosen_the_free_memory_chooses_it(folder: Path) -> None:
-    """In main memory the second expert waits in its file, however much is free."""
-    one, two = Loads(keeps=False), Loads(keeps=False)
-    Run(one)(recipe_of(folder))
-    recipes = {name: recipe_of(folder, name) for name in ("high", "low")}
-    with torch.inference_mode(), Executor(recipes, torch.float32, two, lambda: None) as experts:
-        experts.use("high")
-    assert [size for _, size in two.entries] == [size for _, size in one.entries]
-
-
 def test_on_a_cpu_what_stays_in_the_file_takes_no_slot(folder: Path) -> None:
     recipes, dtype_of = {"high": recipe_of(folder)}, expert_dtypes(torch.bfloat16)
     here, elsewhere = (

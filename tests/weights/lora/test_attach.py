@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from experts import resident
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -338,7 +339,11 @@ def forward(recipe: Recipe) -> tuple[Counter[str], Tensor]:
     latents = torch.randn(1, 16, 1, 4, 4, generator=generator)
     condition = Condition(torch.randn(1, 6, 8, generator=generator))
     memory = DeviceMemory("cpu")
-    with Executor({"high": recipe}, torch.float32, memory, lambda: None, forwards=("high",)) as experts:
+    recipes = {"high": recipe}
+    residency, forwards = resident(recipes), ("high",)
+    with Executor(
+        recipes, torch.float32, memory, lambda: None, residency=residency, forwards=forwards
+    ) as experts:
         engine = experts.use("high")
         with CountingOperations() as counting:  # of this thread
             velocity = engine.predict(latents, 500.0, condition)
