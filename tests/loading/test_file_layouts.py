@@ -402,7 +402,7 @@ def test_a_gguf_without_scores_brings_none(tmp_path: Path, pieces: bytes) -> Non
         read_tokenizer(file, ROWS)
 
 
-SHORT = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SHORT = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @SHORT

@@ -8,7 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from plans import plan_of
 
@@ -112,7 +112,6 @@ def family_names(kind: str) -> st.SearchStrategy[str]:
     return st.sampled_from(able) | st.sampled_from(sorted(FAMILIES))
 
 
-@settings(max_examples=150, deadline=None)
 @given(requests())
 def test_json_to_class_to_json_is_the_identity(drawn: tuple[str, dict[str, Any]]) -> None:
     kind, values = drawn
@@ -126,7 +125,6 @@ def test_json_to_class_to_json_is_the_identity(drawn: tuple[str, dict[str, Any]]
     assert again.payload() == payload
 
 
-@settings(max_examples=250, deadline=None)
 @given(requests(), st.data())
 def test_any_spoiled_field_is_named(drawn: tuple[str, dict[str, Any]], data: st.DataObject) -> None:
     kind, values = drawn
@@ -137,7 +135,6 @@ def test_any_spoiled_field_is_named(drawn: tuple[str, dict[str, Any]], data: st.
     assert named == {row.name}
 
 
-@settings(max_examples=150, deadline=None)
 @given(requests(), st.sampled_from(RUNNERS))
 def test_any_check_answers_every_field_or_refuses_the_kind(
     drawn: tuple[str, dict[str, Any]], runner: str
@@ -156,7 +153,6 @@ def test_any_check_answers_every_field_or_refuses_the_kind(
         assert (sent is not None) == report.ok or request.provider == "novita"
 
 
-@settings(max_examples=500, deadline=None)
 @given(requests(), st.data())
 def test_any_request_is_refused_by_name_or_gives_consistent_numbers(
     drawn: tuple[str, dict[str, Any]], data: st.DataObject
@@ -219,7 +215,6 @@ def test_any_request_is_refused_by_name_or_gives_consistent_numbers(
     assert f"{plan.forwards} forwards" in describe(plan)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.integers(0, SEED_MAX), st.sampled_from(sorted(GRIDS)))
 def test_plan_to_json_to_plan_is_the_identity(seed: int, solver: str) -> None:
     steps = {"lightning": 4, "dmd": 3, "rcm": 4}.get(solver, 9)

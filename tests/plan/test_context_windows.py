@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.plan import FAMILIES, Plan, describe, make_plan
@@ -35,7 +35,6 @@ def clips(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=300, deadline=None)
 @given(clips(), st.sampled_from(FUSES))
 def test_every_frame_is_drawn_at_every_step_and_its_shares_sum_to_1(clip: dict[str, Any], fuse: Any) -> None:
     windows, frames = windows_of(**clip), clip["frames"]

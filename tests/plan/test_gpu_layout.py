@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import RequestError
@@ -43,7 +43,6 @@ def test_a_run_is_guided_only_if_each_of_its_steps_is() -> None:
 
 
 @given(st.integers(1, 80), st.integers(1, 9), st.lists(st.integers(1, 30), min_size=1, max_size=5))
-@settings(max_examples=50, deadline=None)
 def test_every_head_goes_to_one_rank_and_nothing_is_sent_to_itself(
     heads: int, ranks: int, segments: list[int]
 ) -> None:

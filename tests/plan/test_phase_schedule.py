@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.errors import RequestError
@@ -94,7 +94,6 @@ PHASE = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(PHASE, min_size=1, max_size=4), st.lists(PHASE, min_size=1, max_size=3), st.floats(0.3, 1))
 def test_any_phases_are_planned_step_by_step(high: list[Any], low: list[Any], strength: float) -> None:
     """An oracle of its own: one entry a step, from the request alone."""

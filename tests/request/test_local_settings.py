@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.cli.request_flags import add_request_flags, read_request
@@ -150,7 +150,6 @@ def float32(value: float) -> float:
     return float(np.float32(value))
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.fixed_dictionaries({}, optional=VALUES),
     st.sampled_from(list(KINDS)),

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -81,7 +81,6 @@ def cores(positive: Tensor, negative: Tensor, scale: float, latents: Tensor, sig
 
 
 @given(st.floats(0, 12), st.floats(0.05, 1), st.integers(0, 2**31))
-@settings(max_examples=60, deadline=None)
 def test_cfg_zero_star_is_what_comfyui_computes(scale: float, sigma: float, seed: int) -> None:
     positive, negative, latents = torch.randn(3, 2, 4, 3, 4, 4, generator=torch.Generator().manual_seed(seed))
     made = cfg_zero_star(positive, negative, scale, latents, sigma).double()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from wan_duet.pipelines.streaming.unit_schedule import Unit, UnitSchedule, kept_units, make_unit_schedule
@@ -34,7 +34,6 @@ def follow(table: UnitSchedule, contents: list[Unit | None]) -> None:
     assert made == len(table.loads)
 
 
-@settings(max_examples=60, deadline=None)
 @given(FORWARDS, st.integers(1, 6), st.integers(1, 9), st.integers(1, 4), st.data())
 def test_every_use_finds_its_unit_and_nothing_is_overwritten_before(
     forwards: list[str], units: int, slots: int, ring: int, data: st.DataObject

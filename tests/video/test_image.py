@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -66,7 +66,6 @@ def test_what_is_no_picture_is_named(tmp_path: Path, data: bytes) -> None:
         read_image(file)
 
 
-@settings(max_examples=60, deadline=None)
 @given(SIDES, SIDES, SIDES, SIDES)
 def test_any_size_fits_any_other(height: int, width: int, new_height: int, new_width: int) -> None:
     fitted = fit(torch.rand(2, height, width, 3), new_width, new_height)

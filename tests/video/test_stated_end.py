@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -129,7 +129,6 @@ def test_a_riff_of_unknown_length_may_end_anywhere() -> None:
     assert not is_cut(streamed[:-100])
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.sampled_from(NAMES), st.integers(0, 2**16), st.binary(max_size=8))
 def test_damaged_files_are_read_without_an_error(name: str, place: int, put: bytes) -> None:
     content = made(name)

@@ -21,7 +21,7 @@ from wan_duet.pipelines.loading.identify import identify, read_part
 from wan_duet.pipelines.weights.checkpoint import read_checkpoint
 from wan_duet.pipelines.weights.stored_tensors import Files
 
-SLOW = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+SLOW = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 MOST_BYTES = 64 * 2**20  # what reading any tiny file may take on the way
 
 

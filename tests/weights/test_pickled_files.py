@@ -120,7 +120,7 @@ def test_anything_but_a_table_of_plain_tensors_is_refused(tmp_path: Path, what: 
     assert "m.pth" in str(caught.value)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_spoiled_file_is_read_or_refused_by_name(tmp_path: Path, data: st.DataObject) -> None:
     content = bytearray(saved(tmp_path / "m.pth", {f"a{i}": torch.ones(5) for i in range(3)}).read_bytes())

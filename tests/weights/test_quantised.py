@@ -277,7 +277,7 @@ def read_or_refuse(file: Path) -> None:
         assert source.read(Files(CPU)).shape == source.shape
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     parts=st.dictionaries(
         PARTS,
@@ -300,7 +300,7 @@ def test_a_matrix_without_numbers_is_read_as_one(tmp_path: Path, shape: list[int
     read_or_refuse(tiny.save(tmp_path / "m.safetensors", held))
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(kind=st.sampled_from(list(files.FORMATS)), data=st.data())
 def test_any_spoiled_part_of_a_format_is_refused_or_decoded(
     tmp_path: Path, kind: str, data: st.DataObject

@@ -289,7 +289,7 @@ def test_a_truncated_file_is_named(tmp_path: Path) -> None:
 
 
 @given(st.data())
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_damage_to_the_header_is_an_error_of_ours_or_none(tmp_path: Path, data: st.DataObject) -> None:
     weights = {**pair(rank=1), f"{MODULE}.alpha": torch.tensor(1.0), f"{OTHER}.diff": torch.ones(6, 6)}
     config = json.dumps({"transformer.lora_alpha": 8, "transformer.alpha_pattern": {"attn2.to_k": 1}})
