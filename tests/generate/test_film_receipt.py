@@ -28,7 +28,8 @@ def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two shots, of which the second begins with the last frame of the first."""
     out = tmp_path_factory.mktemp("film") / "film.mp4"
     board = "5f: a red ball | 5f continue: it moves up"
-    flags = ["--aspect-ratio", "1:1", "--num-inference-steps", "2", "--interpolator-model", "none"]
+    flags = ["--num-inference-steps", "2", "--interpolator-model", "none"]
+    flags += ["--local-width", "32", "--local-height", "32"]
     command = ["generate", "--kind", "shots", "--model", "toy", "--storyboard", board, *flags]
     assert main([*command, "--video-quality", "maximum", "--seed", "7", "-o", str(out)]) == 0
     return out
@@ -149,6 +150,7 @@ def test_the_images_of_shots_are_looked_up_beside_the_receipt(tmp_path: Path) ->
     shots = [{"prompt": "it moves", "image_url": str(tmp_path / "start.png"), "num_frames": 5}]
     asked = tmp_path / "asked.json"
     values = {"shots": shots, "num_inference_steps": 2, "interpolator_model": "none"}
+    values |= {"local": {"width": 32, "height": 32}}
     asked.write_text(json.dumps({**values, "video_quality": "maximum"}), encoding="utf-8")
     out, again = tmp_path / "film.mp4", tmp_path / "again.mp4"
     assert main(["generate", str(asked), "--kind", "shots", "--model", "toy-image", "-o", str(out)]) == 0

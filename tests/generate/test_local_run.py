@@ -23,7 +23,7 @@ from smaller import smaller
 from wan_duet.pipelines.device.memory import DeviceMemory, Resident
 from wan_duet.pipelines.device.precision import Part
 from wan_duet.pipelines.errors import LoraError, ModelError, RequestError, SamplingError
-from wan_duet.pipelines.generate.checked_run import Acceleration
+from wan_duet.pipelines.generate.checked_run import Acceleration, checked
 from wan_duet.pipelines.generate.local_abilities import local_abilities
 from wan_duet.pipelines.generate.local_receipt import latents_hash, read_receipt
 from wan_duet.pipelines.generate.local_run import run
@@ -112,9 +112,14 @@ def packets(path: Path) -> list[bytes]:
         return [bytes(packet) for packet in container.demux()]
 
 
-def test_the_receipt_holds_the_hash_of_the_frames(result: Result, toy: WanModel, tmp_path: Path) -> None:
+def test_the_receipt_holds_the_hash_of_the_frames_which_come_when_asked_for(
+    result: Result, toy: WanModel, tmp_path: Path
+) -> None:
+    assert result.images is None
     shown = make(toy, tmp_path / "shown.mp4", interpolator_model="film", images=True)
     assert shown.images is not None
+    assert shown.images.shape == (33, 32, 32, 3)
+    assert 0 <= float(shown.images.min()) <= float(shown.images.max()) <= 1
     frame_hash = FrameHash()
     for image in shown.images:
         frame_hash.add((image.numpy() * 255).round().astype(np.uint8))
@@ -128,12 +133,12 @@ def test_frames_that_are_not_those_of_the_receipt_make_no_file(
     again, out = {"memory": DeviceMemory("cpu"), "progress": Silent()}, tmp_path / "again.mp4"
     with pytest.raises(SamplingError, match="frames are not: all versions are equal"):
         repeat(recorded, toy, out=out, **again)
-    in_tiles = replace(recorded, decoded="in tiles of 64 pixels every 48")
-    with pytest.raises(SamplingError, match="in tiles of 64 pixels every 48 there, whole here"):
-        repeat(in_tiles, toy, out=out, **again)
     assert not out.exists()
-    repeat(replace(recorded, frames_sha256=None), toy, out=out, **again)  # a receipt of an older version
-    assert out.exists()
+    in_tiles = replace(recorded, decoded="in tiles of 64 pixels every 48")
+    assert recorded.decoded is not None
+    with pytest.raises(SamplingError, match="in tiles of 64 pixels every 48 there, whole here"):
+        in_tiles.require_frames("f" * 64, recorded.decoded)
+    replace(recorded, frames_sha256=None).require_frames("f" * 64)  # a receipt of an older version
 
 
 def test_a_receipt_makes_the_same_latents_again(result: Result, toy: WanModel, tmp_path: Path) -> None:
@@ -248,22 +253,6 @@ def test_another_seed_is_another_video_and_none_is_drawn(
     assert other.receipt["latents_sha256"] != result.receipt["latents_sha256"]
     drawn = make(toy, tmp_path / "b.mp4", seed=None)
     assert drawn.seed == drawn.receipt["seed"] == drawn.receipt["plan"]["seed"]
-
-
-def test_images_come_only_when_asked_for(toy: WanModel, tmp_path: Path, result: Result) -> None:
-    assert result.images is None
-    request = t2v_request(**{**SMALL, "interpolator_model": "film"})
-    shown = run(
-        request,
-        toy,
-        out=tmp_path / "a.mp4",
-        memory=DeviceMemory("cpu"),
-        progress=Silent(),
-        return_images=True,
-    )
-    assert shown.images is not None
-    assert shown.images.shape == (33, 32, 32, 3)
-    assert 0 <= float(shown.images.min()) <= float(shown.images.max()) <= 1
 
 
 def test_a_reversed_video_is_the_same_one_backwards(toy: WanModel, tmp_path: Path) -> None:
@@ -509,15 +498,11 @@ def test_three_runs_in_a_row_leak_nothing(toy: WanModel, tmp_path: Path) -> None
 
 
 def test_a_parsed_json_request_runs_like_a_built_one(toy: WanModel, tmp_path: Path, result: Result) -> None:
+    """And its file tells nothing when it should not."""
     request: WanRequest = parse("text-to-video", json.dumps(SMALL))
-    again = run(request, toy, out=tmp_path / "a.mp4", memory=DeviceMemory("cpu"), progress=Silent())
+    memory, out = DeviceMemory("cpu"), tmp_path / "a.mp4"
+    again = run(request, toy, out=out, memory=memory, progress=Silent(), embed_receipt=False)
     assert again.receipt["latents_sha256"] == result.receipt["latents_sha256"]
-
-
-def test_a_file_tells_nothing_when_it_should_not(toy: WanModel, tmp_path: Path) -> None:
-    out = tmp_path / "a.mp4"
-    memory, request = DeviceMemory("cpu"), t2v_request(**SMALL)
-    run(request, toy, out=out, memory=memory, progress=Silent(), embed_receipt=False)
     assert "wan_duet" not in probe(out).tags
     assert sidecar(out).exists()
 
@@ -598,13 +583,28 @@ def test_a_stop_between_the_experts_leaves_no_network(toy: WanModel) -> None:
 
 
 def test_acceleration_is_exact_unless_the_runner_is_told_otherwise(toy: WanModel, tmp_path: Path) -> None:
-    out, memory = tmp_path / "a.mp4", Ledger([])
     request, none = t2v_request(**SMALL), t2v_request(**SMALL, acceleration="none")
 
-    def skipping(request: WanRequest, acceleration: Acceleration) -> bool:
-        made = run(request, toy, out=out, memory=memory, progress=Silent(), acceleration=acceleration)
-        return "acceleration" in made.receipt
+    def skips(request: WanRequest, acceleration: Acceleration) -> bool:
+        ready = checked(
+            request,
+            toy,
+            interpolators=Interpolators(),
+            lora_sources=LoraSources(),
+            progress=Silent(),
+            acceleration=acceleration,
+        )
+        return ready.cache_threshold is not None
 
-    assert not skipping(request, "exact")
-    assert skipping(request, "as requested")
-    assert not skipping(none, "as requested")
+    assert not skips(request, "exact")
+    assert skips(request, "as requested")
+    assert not skips(none, "as requested")
+    made = run(
+        request,
+        toy,
+        out=tmp_path / "a.mp4",
+        memory=Ledger([]),
+        progress=Silent(),
+        acceleration="as requested",
+    )
+    assert "acceleration" in made.receipt
