@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
@@ -89,16 +90,28 @@ def make_slots(
 
 
 def _forget(ray: Any, name: str) -> None:
-    """End what is left of a slot whose node was lost. Raises HostError if it answers."""
-    try:
-        slot = ray.get_actor(name, namespace=NAMESPACE)
-    except ValueError:
+    """End what is left of a slot whose node was lost, and wait until its name is free.
+
+    Raises HostError if it answers.
+    """
+    slot = _slot_of(ray, name)
+    if slot is None:
         return
     answer = slot.describe.remote()
     if ray.wait([answer], timeout=_ALIVE_S)[0] and _answer(ray, answer) is not None:
         fix = "end the other `workers start` of this machine first"
         raise HostError(f"{name} is in the fleet already; {fix}")
     ray.kill(slot)
+    until = time.monotonic() + _ANSWER_S
+    while _slot_of(ray, name) is not None and time.monotonic() < until:
+        time.sleep(_ALIVE_S / 50)
+
+
+def _slot_of(ray: Any, name: str) -> Any:
+    """Return a slot, or None if there is none of this name."""
+    with suppress(ValueError):
+        return ray.get_actor(name, namespace=NAMESPACE)
+    return None
 
 
 def slots_of(address: str, access: ClusterAccess) -> dict[str, dict[str, Any]]:
@@ -119,9 +132,8 @@ def slots_of(address: str, access: ClusterAccess) -> dict[str, dict[str, Any]]:
 
 def _asked(ray: Any, name: str) -> Any:
     """Ask a slot what it is. Returns None for one that has died since it was listed."""
-    with suppress(ValueError):
-        return ray.get_actor(name, namespace=NAMESPACE).describe.remote()
-    return None
+    slot = _slot_of(ray, name)
+    return None if slot is None else slot.describe.remote()
 
 
 def _answer(ray: Any, answer: Any) -> bytes | None:
