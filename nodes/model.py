@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import folder_paths
 
@@ -18,6 +19,7 @@ from ..pipelines.request.contracts import DESCRIPTIONS
 from .comfy_interface import io
 from .conditioning import to_conditioning
 from .findings import NodeFindings, notes_of_model, with_findings
+from .gpus_of_model import gpus_of_model
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
 from .inputs import DYNAMIC
@@ -144,6 +146,14 @@ class WanDuetLoadModel(io.ComfyNode):
                     "fastest that passes a test run on the device. plain: torch only, on every device. "
                     "kitchen needs the package comfy-kitchen; triton needs its package and a C compiler.",
                 ),
+                io.String.Input(
+                    "gpus",
+                    default="",
+                    optional=True,
+                    tooltip="Several GPUs that compute one video together in Run Local: their numbers, such "
+                    "as 0,1,2,3. Empty: one device. Results differ from those of one device by rounding "
+                    "only. cpu,cpu shares one CPU.",
+                ),
             ],
             outputs=[WanModelSocket.Output("model", tooltip="The model: its experts, VAE and text encoder.")],
             hidden=[io.Hidden.unique_id],
@@ -170,27 +180,32 @@ class WanDuetLoadModel(io.ComfyNode):
         attention: Attention | Literal["auto"] = _AUTO,
         compile: bool = False,  # noqa: A002  the name of the input
         kernels: Kernels | Literal["auto"] = _AUTO,
+        gpus: str = "",
     ) -> io.NodeOutput:
         from ..pipelines.kernels.choices import Preferences
         from ..pipelines.loading.wan_model import load_model
 
         whole = _is_whole(model)
-        loaded = load_model(
-            model if model in EMBEDDED else _chosen("model", model),
-            low=None if low_model == _NONE else _chosen("low_model", low_model),
-            vae=_part("vae", vae, whole),
-            text_encoder=_part("text_encoder", text_encoder, whole),
-            precision=precision,
-            image_encoder=_part("image_encoder", image_encoder, whole),
-            residency=residency,
-            audio_encoder=_part("audio_encoder", audio_encoder, whole),
-            preferences=Preferences(
-                attention=None if attention == _AUTO else attention,
-                kernels=None if kernels == _AUTO else kernels,
-                compiler=COMPILER if compile else None,
-            ),
-            open_pickles=_opens_pickles(),
+        preferences = Preferences(
+            attention=None if attention == _AUTO else attention,
+            kernels=None if kernels == _AUTO else kernels,
+            compiler=COMPILER if compile else None,
         )
+        arguments: dict[str, Any] = {
+            "source": model if model in EMBEDDED else _chosen("model", model),
+            "low": None if low_model == _NONE else _chosen("low_model", low_model),
+            "vae": _part("vae", vae, whole),
+            "text_encoder": _part("text_encoder", text_encoder, whole),
+            "precision": precision,
+            "image_encoder": _part("image_encoder", image_encoder, whole),
+            "residency": residency,
+            "audio_encoder": _part("audio_encoder", audio_encoder, whole),
+            "preferences": preferences,
+            "open_pickles": _opens_pickles(),
+        }
+        loaded = load_model(**arguments)
+        if gpus.strip():
+            loaded = replace(loaded, gpus=gpus_of_model(gpus, arguments))
         return io.NodeOutput(loaded, ui=notes_of_model(cls.hidden.unique_id, loaded))
 
 

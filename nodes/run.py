@@ -30,6 +30,7 @@ from .files import (
 )
 from .findings import NodeFindings, with_findings
 from .finished_files import note_file, times_lost
+from .gpus_of_model import expected_on_gpus, run_on_gpus_of
 from .host_memory import HostMemory
 from .host_progress import NodeProgress
 from .inputs import filename_input, save_input
@@ -180,16 +181,18 @@ class WanDuetRunLocal(io.ComfyNode):
             max_seconds=max_seconds or None,
             image_model=image_model,
         )
-        made = partial(
-            worker.run,
-            out=place,
-            find=allowed_file,
-            tags=workflow_tags(cls.hidden),
-            return_images=return_images,
-            embed_receipt=EMBED_METADATA,
-            kept=KeptLatents(kept_latents_folder()),
+        options: dict[str, Any] = {
+            "out": place,
+            "tags": workflow_tags(cls.hidden),
+            "return_images": return_images,
+            "embed_receipt": EMBED_METADATA,
             **({"found": batches} if (batches := remarks_on_batches(request)) else {}),
-        )
+        }
+        if model.gpus is None:
+            kept = KeptLatents(kept_latents_folder())
+            made = partial(worker.run, find=allowed_file, kept=kept, **options)
+        else:
+            made = partial(run_on_gpus_of, model, worker, **options)
         results = [made(one, media=media) for one, media in _one_each(request)]
         has_images = results[0].images is not None
         note_file(cls.hidden.unique_id, *(file.path for file in files), has_images=has_images)
@@ -266,6 +269,7 @@ class WanDuetCheck(io.ComfyNode):
         from ..pipelines.generate.lora_findings import lora_findings
         from ..pipelines.generate.media_inputs import media_findings
         from ..pipelines.generate.required_weights import with_lightning
+        from ..pipelines.loading.wan_model import WanModel
         from ..pipelines.plan.sigma_picture import picture_of_request
         from ..pipelines.remote.experience import known_spending
 
@@ -295,6 +299,8 @@ class WanDuetCheck(io.ComfyNode):
             image_family=None if image_model is None else image_model.family,
         )
         text = side_by_side(reports) if runner == _ALL else reports[0].text()
+        if isinstance(model, WanModel) and "local" in runners:
+            text = "\n".join(filter(None, (text, expected_on_gpus(model, reports[0]))))
         shown: dict[str, Any] = {"text": [text], "wan_duet_check": [report.table() for report in reports]}
         if "local" in runners and (picture := picture_of_request(request.request, family, abilities)):
             shown["wan_duet_picture"] = [picture]

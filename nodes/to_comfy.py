@@ -42,9 +42,11 @@ class WanDuetToComfy(io.ComfyNode):
 
     @classmethod
     def execute(cls, model: AnyModel, materialise: bool) -> io.NodeOutput:
+        from ..pipelines.generate.gpu_choice import require_one_device
         from ..pipelines.loading.host_model import HostModel
         from .host_model.export import core_clip, core_expert, core_vae
 
+        require_one_device(model)
         if isinstance(model, HostModel):
             return io.NodeOutput(*model.networks.sockets())
         experts = (core_expert(model, name, materialise) for name in ("high", "low"))

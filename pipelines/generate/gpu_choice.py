@@ -7,7 +7,14 @@ from ..loading.host_model import AnyModel, HostModel
 from ..plan.gpu_layout import GpuLayout, choose_layout, is_guided
 from ..plan.plan import Plan
 
-__all__ = ["layout_of_run"]
+__all__ = ["layout_of_run", "require_one_device"]
+
+
+def require_one_device(model: AnyModel) -> None:
+    """Raise RequestError for a model whose `gpus` would have no effect."""
+    if model.gpus is not None:
+        fix = "use Run Local, or leave gpus of Load Model empty"
+        raise RequestError.of("gpus", "given, and only Run Local computes on several devices", fix)
 
 
 def layout_of_run(model: AnyModel, plan: Plan, ranks: int) -> GpuLayout:

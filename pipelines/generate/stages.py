@@ -40,6 +40,7 @@ from ..vae.standalone import HasVae
 from ..vae.tiles import Tiling
 from ..video.frame_stream import close
 from .conditions import require_channels
+from .gpu_choice import require_one_device
 from .memory_estimate import chunk_tokens, estimate_memory, frame_size, vae_working_bytes
 
 __all__ = ["PURE_NOISE_FROM", "decode", "encode", "encode_prompts", "float_choices", "sample"]
@@ -134,7 +135,9 @@ def sample(
     A schedule that ends above sigma 0 returns latents with leftover noise. A schedule without a step, as of
     strength 0, returns the latents unchanged.
     """
-    if ranks is not None:
+    if ranks is None:
+        require_one_device(model)
+    else:
         start, prompts = ranks.from_first(start), ranks.from_first(prompts)
     schedule, latents, noise, kept = sampling.schedule, start.latents, start.noise, start.kept
     _check_latents(model, latents, noise)

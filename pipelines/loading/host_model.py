@@ -176,6 +176,7 @@ class HostModel:
     preferences: Preferences = field(default_factory=Preferences)
     facts: Mapping[str, HostFacts] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    gpus: None = None
 
     @property
     def vae(self) -> Recipe:

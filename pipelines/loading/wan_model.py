@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..device.memory import KeepAlive
 from ..device.precision import Precision
@@ -38,9 +38,21 @@ from .wav2vec_layout import audio_encoder_recipe, choose_audio_encoder
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FileChoice", "WanModel", "load_model", "read_experts"]
+__all__ = ["FileChoice", "GpusOfModel", "WanModel", "load_model", "read_experts"]
 
 FileChoice = str | Path | Sequence[Path] | None
+
+
+@dataclass(frozen=True)
+class GpusOfModel:
+    """Devices that compute one video together, and how their processes load the model.
+
+    devices:  names, such as "cuda:1".
+    arguments: of `load_model`, as JSON values.
+    """
+
+    devices: tuple[str, ...]
+    arguments: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -60,6 +72,7 @@ class WanModel:
     preferences:    how its experts should compute, where that is not left to the device.
     prompts:   what its text encoder read last; models made from this one share it.
     notes:     what a user should know of its files: swapped names, tensors that are left out.
+    gpus:      devices that compute one video together, for Run Local. None for one device.
     """
 
     name: str
@@ -81,6 +94,7 @@ class WanModel:
     prompts: PromptCache = field(default_factory=PromptCache, repr=False, compare=False)
     notes: tuple[str, ...] = ()
     variants: Mapping[str, Recipe] = field(default_factory=dict, repr=False)
+    gpus: GpusOfModel | None = None
 
     def with_lora(
         self, file: Path, scale: float, transformer: str, *, allow_partial: bool = False

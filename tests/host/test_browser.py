@@ -75,6 +75,7 @@ APPENDED_SINCE = {
         "attention": "auto",
         "compile": False,
         "kernels": "auto",
+        "gpus": "",
     },
     "WanDuetEncodeVideo": {
         "container": "mp4",

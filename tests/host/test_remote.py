@@ -198,9 +198,10 @@ def test_only_the_chosen_branch_submits(
     providers: Providers, client: ComfyClient, remote: bool, fal: bool, chosen: str
 ) -> None:
     graph = workflow(STAR, seed=2, num_inference_steps=2, interpolator_model="none")
-    for node in graph.values():
-        if node["class_type"] == "ComfySwitchNode":
-            node["inputs"]["switch"] = remote if node["_meta"]["title"] == "At a provider" else fal
+    switches = {"At a provider": remote, "fal, not Novita": fal, "At your fleet": False}
+    for item in graph.values():
+        if item["class_type"] == "ComfySwitchNode":
+            item["inputs"]["switch"] = switches[item["_meta"]["title"]]
     ran: set[str] = set()
     done = client.run(graph, on_progress=lambda progress: ran.add(graph[progress.node_id]["class_type"]))
     assert id_of(graph, "SaveVideo") in done.outputs

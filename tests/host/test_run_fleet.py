@@ -17,6 +17,7 @@ from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.service.fleet_address import keep_address
 
 from ..service.painted import Served, running
+from .test_workflows import workflow
 
 IMAGE = "WanDuetTextToImage"
 
@@ -45,6 +46,18 @@ def graph(host: HeadlessComfyUI, prompt: str, seed: int) -> dict[str, Any]:
     }
 
 
+def stop_once_it_runs(service: Served, host: HeadlessComfyUI) -> None:
+    """Press Stop in ComfyUI as soon as the service runs a job."""
+
+    def press() -> None:
+        while service.service.lanes[0].job is None:
+            time.sleep(0.02)
+        with ComfyClient(host.url) as other:
+            other.interrupt()
+
+    threading.Thread(target=press, daemon=True).start()
+
+
 def test_a_result_of_the_fleet_lands_in_output_with_its_receipt(
     service: Served, host: HeadlessComfyUI, client: ComfyClient
 ) -> None:
@@ -63,16 +76,25 @@ def test_a_result_of_the_fleet_lands_in_output_with_its_receipt(
     assert len(done.outputs["images"]["images"]) == 1
 
 
+def test_the_fleet_is_a_home_of_the_template_and_runs_alone(
+    service: Served, host: HeadlessComfyUI, client: ComfyClient
+) -> None:
+    graph = workflow("Same request, here or there", prompt="slow", seed=5)
+    (switch,) = (node for node in graph.values() if node["_meta"]["title"] == "At your fleet")
+    switch["inputs"]["switch"] = True
+    ran: set[str] = set()
+
+    stop_once_it_runs(service, host)
+    client.follow(graph, on_progress=lambda progress: ran.add(graph[progress.node_id]["class_type"]))
+    (job,) = service.queue.jobs("client-0", 10)
+    assert job.request_fields()["seed"] == 5
+    assert {kind for kind in ran if kind.startswith("WanDuetRun")} == {"WanDuetRunFleet"}
+
+
 def test_a_stop_cancels_the_job_at_the_fleet(
     service: Served, host: HeadlessComfyUI, client: ComfyClient
 ) -> None:
-    def press() -> None:
-        while service.service.lanes[0].job is None:
-            time.sleep(0.02)
-        with ComfyClient(host.url) as other:
-            other.interrupt()
-
-    threading.Thread(target=press, daemon=True).start()
+    stop_once_it_runs(service, host)
     assert client.follow(graph(host, "slow", 42), timeout_s=60).status == "interrupted"
     (row,) = service.queue.jobs("client-0", 10)
     assert row.state == "cancelled"
