@@ -119,6 +119,7 @@ def _serve(options: argparse.Namespace) -> int:
             settings,
             lanes,
             lambda url: _ready(url, as_json=options.json),
+            check=here.require_possible,
             purchases=purchases,
             **({"named": with_lora_files(options)} if options.on == "ray" else {}),
         )

@@ -61,7 +61,7 @@ class LocalPlace:
 
     def check(self, request: WanRequest) -> Needs:
         """Return what the request takes; its work is the tokens that all forwards compute."""
-        shots = check_shots(request, self.worker) if is_film(request) else [self._checked(request)]
+        shots = self.require_possible(request)
         plans = [shot.plan for shot in shots]
         return Needs(
             work=float(sum(plan.forwards * tokens_of(plan.latent_shape) for plan in plans)),
@@ -70,8 +70,11 @@ class LocalPlace:
             findings=tuple(finding for shot in shots for finding in shot.report.told),
         )
 
-    def _checked(self, request: WanRequest) -> Checked:
-        return self.worker.check(request, self.media, self.find)
+    def require_possible(self, request: WanRequest) -> Sequence[Checked]:
+        """Return the checked shots. Raises as `check`, whose estimates take most of its time."""
+        if is_film(request):
+            return check_shots(request, self.worker)
+        return [self.worker.check(request, self.media, self.find)]
 
     def _seconds(self, plans: Sequence[Plan]) -> float | None:
         model = self.worker.model

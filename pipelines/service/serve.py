@@ -72,13 +72,15 @@ def serve(
     workers: Sequence[tuple[Worker, LaneProgress]],
     ready: Callable[[str], None],
     *,
+    check: Callable[[WanRequest], object] | None = None,
     purchases: Purchases | None = None,
     named: Callable[[WanRequest], WanRequest] = lambda request: request,
 ) -> None:
     """Serve until SIGTERM or Ctrl-C. A running job then waits for the next start.
 
-    workers: each with the progress that its runs report to; the first one checks requests. ready: is told the
-             address. purchases: None buys nothing. named: as in `Lane`.
+    workers: each with the progress that its runs report to. ready: is told the address.
+    check:   raises an error if a request cannot run here; None asks the first worker.
+    purchases: None buys nothing. named: as in `Lane`.
 
     Raises RequestError if there is no client, a limit without a price, or another service in the folder.
     """
@@ -89,7 +91,11 @@ def serve(
         try:
             for job in queue.resume():
                 publish_job(queue, folder, job)
-            asyncio.run(_serve(settings, folder, queue, workers, ready, purchases, named))
+            asyncio.run(
+                _serve(
+                    settings, folder, queue, workers, ready, check or workers[0][0].check, purchases, named
+                )
+            )
         finally:
             queue.close()
 
@@ -100,6 +106,7 @@ async def _serve(
     queue: JobQueue,
     workers: Sequence[tuple[Worker, LaneProgress]],
     ready: Callable[[str], None],
+    check: Callable[[WanRequest], object],
     purchases: Purchases | None,
     named: Callable[[WanRequest], WanRequest],
 ) -> None:
@@ -114,7 +121,7 @@ async def _serve(
         folder,
         admission,
         clients,
-        workers[0][0].check,
+        check,
         lanes,
         settings.model,
         settings.family,
