@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..device.memory import DeviceMemory
 from ..errors import RequestError
-from ..parallel.device_names import devices_of
+from ..parallel.device_names import devices_of, require_devices
 from ..progress import Silent
 from ..request.base import WanRequest
 from ..request.parse import parse
@@ -80,6 +80,7 @@ def answers_of_gpus(options: argparse.Namespace) -> Answers:
     from ..parallel.rank_processes import run_ranks
 
     requests = _requests(options)
+    require_devices(options.gpus)
     worker = worker_of(_with_device(options, "cpu"), keeps=False)
     for request in requests:
         ready = worker.check(request)

@@ -115,7 +115,9 @@ def _start(options: argparse.Namespace) -> int:
 
 def require_reachable(options: argparse.Namespace) -> None:
     """Raise RequestError if a node of this machine that joins --address could not be reached from there."""
-    if options.address is not None and is_loopback(options.listen):
+    if options.address is None or is_loopback(options.address.rpartition(":")[0]):
+        return
+    if is_loopback(options.listen):
         fix = "give --listen with the address of this machine in their network"
         raise RequestError.of("--listen", "the machines of the fleet must reach this one", fix)
 

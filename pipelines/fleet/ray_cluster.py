@@ -4,6 +4,7 @@ ComfyUI: `joined_process` calls them in one of their own.
 
 from __future__ import annotations
 
+import itertools
 import json
 import multiprocessing
 import os
@@ -23,7 +24,7 @@ NAMESPACE = "wan-duet"
 _PREFIX = "slot-"
 _LOAD_S = 900.0  # a model may have to be read from a slow disk
 _ANSWER_S = 20.0
-_ALIVE_S = 5.0  # in which a slot of this machine answers
+_ALIVE_S = 10.0  # in which a slot that lives answers
 _THREADS = 4  # of a slot: one computes, the others answer
 
 
@@ -63,14 +64,11 @@ def make_slots(
 
     gpus: of each. Returns their names, by the address of this machine: a node that was lost and is started
     again has the same ones, so that a batch finds them. They stay until the node ends.
-
-    Raises HostError if another node of this machine has them.
     """
     ray = join(address, access)
     actor = ray.remote(RaySlot)
-    names = [f"{_PREFIX}{access.host}-{number}" for number in range(count)]
-    for name in names:
-        _forget(ray, name)
+    free = (name for name in _names_of(access.host) if _is_free(ray, name))
+    names = list(itertools.islice(free, count))
     slots = [
         actor.options(
             name=name,
@@ -89,22 +87,23 @@ def make_slots(
     return names
 
 
-def _forget(ray: Any, name: str) -> None:
-    """End what is left of a slot whose node was lost, and wait until its name is free.
+def _names_of(host: str) -> Iterator[str]:
+    return (f"{_PREFIX}{host}-{number}" for number in itertools.count())
 
-    Raises HostError if it answers.
-    """
+
+def _is_free(ray: Any, name: str) -> bool:
+    """Return whether no slot of this name answers. Ends what is left of one whose node was lost."""
     slot = _slot_of(ray, name)
     if slot is None:
-        return
+        return True
     answer = slot.describe.remote()
     if ray.wait([answer], timeout=_ALIVE_S)[0] and _answer(ray, answer) is not None:
-        fix = "end the other `workers start` of this machine first"
-        raise HostError(f"{name} is in the fleet already; {fix}")
+        return False
     ray.kill(slot)
     until = time.monotonic() + _ANSWER_S
     while _slot_of(ray, name) is not None and time.monotonic() < until:
         time.sleep(_ALIVE_S / 50)
+    return True
 
 
 def _slot_of(ray: Any, name: str) -> Any:

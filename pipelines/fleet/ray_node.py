@@ -91,8 +91,16 @@ def _head(port: int, folder: Path) -> tuple[str, ...]:
 
 
 def _address_in(folder: Path) -> str:
-    """Return the address of the head, which Ray writes into its folder."""
-    return (folder / _SESSION / "ray_current_cluster").read_text(encoding="utf-8").strip()
+    """Return the address of the head, which Ray writes into its folder, on a busy machine a while later.
+
+    Raises HostError if it does not.
+    """
+    file, until = folder / _SESSION / "ray_current_cluster", time.monotonic() + _END_S
+    while time.monotonic() < until:
+        if file.exists() and (address := file.read_text(encoding="utf-8").strip()):
+            return address
+        time.sleep(0.1)
+    raise HostError(f"ray start did not say the address of its head in {file}")
 
 
 def _wait_until_started(process: subprocess.Popen[bytes], log: Path) -> None:

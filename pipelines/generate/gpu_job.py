@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import RankError, RequestError, WanDuetError
+from ..parallel.device_names import require_devices
 from ..progress import Progress, Silent
 from ..request.base import WanRequest
 from ..request.parse import parse
@@ -91,6 +92,7 @@ def run_on_gpus(
     `progress.check` raises; then no partial file remains.
     """
     model = worker.model
+    require_devices(gpus.devices)
     _require_several(worker, request)
     request = parse(request.kind, {**request.document(), "seed": seed_for_run(request, "local")})
     ready = worker.check(request)  # raises before anything is loaded; LoRAs are downloaded once

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from ..errors import RequestError
 
-__all__ = ["devices_of"]
+__all__ = ["devices_of", "require_devices"]
 
 
 def devices_of(text: str) -> tuple[str, ...]:
@@ -20,6 +21,20 @@ def devices_of(text: str) -> tuple[str, ...]:
     if twice is not None:
         raise _wrong(text, f"{twice} twice")
     return devices
+
+
+def require_devices(devices: Sequence[str]) -> None:
+    """Raise RequestError on `gpus` for a GPU that this machine does not have."""
+    import torch
+
+    count = torch.cuda.device_count()
+    for device in devices:
+        kind, _, number = device.partition(":")
+        if kind == "cuda" and int(number or 0) >= count:
+            there = (
+                f"the numbers of its GPUs are 0 to {count - 1}" if count else "it has none that torch can use"
+            )
+            raise RequestError.of("gpus", f"{device} is not on this machine", f"{there}; or write cpu,cpu")
 
 
 def _wrong(text: str, found: str) -> RequestError:

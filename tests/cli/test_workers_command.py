@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.metadata
 import importlib.util
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from wan_duet.pipelines.cli import main
+from wan_duet.pipelines.cli.workers_command import require_reachable
 from wan_duet.pipelines.fleet.cluster_access import make_token
 
 JOINING = ("workers", "start", "--model", "toy", "--address", "10.0.0.1:6379", "--folder")
@@ -48,6 +50,10 @@ def test_a_machine_that_the_others_cannot_reach_does_not_join(
     make_token(tmp_path)
     assert main([*JOINING, str(tmp_path)]) == 2
     assert "--listen: the machines of the fleet must reach this one" in capsys.readouterr().err
+
+
+def test_a_second_node_of_this_machine_joins_on_the_loopback() -> None:
+    require_reachable(argparse.Namespace(address="127.0.0.2:6379", listen="127.0.0.3"))
 
 
 def test_an_address_of_a_fleet_is_for_batches_on_ray(

@@ -80,9 +80,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         head = first.enter_context(started_node(access, slots=1))
         other = second.enter_context(started_node(elsewhere, slots=1, address=head.address))
         slots = []
-        for node in (head, other):
+        for node, own in ((head, access), (other, elsewhere)):
             make = partial(painter_in_slot, wait)
-            made = (head.address, access, node.resource, 1, 0.0, make, str(folder / "contents"))
+            made = (head.address, own, node.resource, 1, 0.0, make, str(folder / "contents"))
             slots += joined_process(make_slots, *made)
         yield Fleet([head, other], slots, access, wait, second.close)
         first.close()
