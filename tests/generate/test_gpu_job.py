@@ -73,7 +73,7 @@ def test_the_picture_of_one_device_with_the_loras_of_the_model(tmp_path: Path) -
     shared = run(one, tmp_path / "two.png")
     alone = one.run(parse("text-to-image", PICTURE), tmp_path / "one.png")
     assert shared.receipt["gpus"]["devices"] == ["cpu", "cpu"]
-    assert [lora["strength"] for lora in shared.receipt["loras"]] == [0.5, 0.5]
+    assert [lora["strength"] for lora in shared.receipt["model"]["loras"]] == [0.5, 0.5]
     assert (shared.images - alone.images).abs().max() <= 1 / 255 + torch.finfo(torch.float32).eps
     assert "sampling: 2 steps" in watched.stages
     assert shared.path.with_suffix(".json").is_file()
