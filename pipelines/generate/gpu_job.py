@@ -153,6 +153,7 @@ def _followed(job: GpuJob, worker: LocalWorker) -> dict[str, Any]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         encoding="utf-8",
+        errors="replace",  # packages may print anything
     )
     assert process.stdin is not None  # noqa: S101 - a pipe
     lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
