@@ -57,16 +57,18 @@ def run_on_gpus_of(
     return run_on_gpus(worker, named, gpus=model.gpus, **options)
 
 
-def expected_on_gpus(model: WanModel, report: Report) -> str:
+def expected_on_gpus(model: WanModel, request: WanRequest, report: Report) -> str:
     """Return one line: what the devices of a model are worth. Empty for a request that cannot run here."""
     from ..pipelines.cli.gpu_estimate import estimate_on_gpus
+    from ..pipelines.cli.known_rates import known_rates
     from ..pipelines.plan.plan import make_plan
 
     if model.gpus is None or report.resolved is None or report.resolved.size is None:
         return ""
     plan = make_plan(report.resolved, model.family, seed=0)  # the seed changes no time
+    rates = known_rates(request, model).rates
     try:
-        return estimate_on_gpus(len(model.gpus.devices), plan, model.family, model).text()
+        return estimate_on_gpus(len(model.gpus.devices), plan, model.family, model, rates).text()
     except RequestError as error:
         return str(error)
 

@@ -300,7 +300,7 @@ class WanDuetCheck(io.ComfyNode):
         )
         text = side_by_side(reports) if runner == _ALL else reports[0].text()
         if isinstance(model, WanModel) and "local" in runners:
-            text = "\n".join(filter(None, (text, expected_on_gpus(model, reports[0]))))
+            text = "\n".join(filter(None, (text, expected_on_gpus(model, request.request, reports[0]))))
         shown: dict[str, Any] = {"text": [text], "wan_duet_check": [report.table() for report in reports]}
         if "local" in runners and (picture := picture_of_request(request.request, family, abilities)):
             shown["wan_duet_picture"] = [picture]
