@@ -29,6 +29,8 @@ from .served_job import BOUGHT, COLUMNS, SCHEMA, JobState, ServedJob
 __all__ = ["ClientUse", "JobQueue", "PostedJob"]
 
 _DAMAGED = "Move it away; its jobs are then lost, finished files stay"
+_FAIRLY = """ORDER BY
+    (SELECT MAX(other.started_at) FROM jobs other WHERE other.client = jobs.client), number"""
 _MOST_DEATHS = 3  # a job that ends the process each time must not keep the others from running
 
 
@@ -111,17 +113,16 @@ class JobQueue:
         still = "client = ? AND state IN ('waiting', 'running', 'publishing')"
         return ClientUse(usd, self._count(still, client), longest)
 
-    def waiting_jobs(self, most: int = 2**31) -> list[ServedJob]:
+    def waiting_jobs(self) -> list[ServedJob]:
         """Return jobs in the order in which they are begun: clients take turns."""
-        fairly = """state = 'waiting' ORDER BY
-            (SELECT MAX(other.started_at) FROM jobs other WHERE other.client = jobs.client), number LIMIT ?"""
-        return self._select(fairly, most)
+        return self._select(f"state = 'waiting' {_FAIRLY}")
 
     def take(self, place: str) -> ServedJob | None:
         """Begin the next attempt of a waiting job here, or return None."""
         with self._transaction():
-            found = next((job for job in self.waiting_jobs() if not job.is_bought), None)
-            return None if found is None else self._begin(found, place)
+            here = f"state = 'waiting' AND COALESCE(place, '') NOT LIKE ? || '%' {_FAIRLY} LIMIT 1"
+            found = self._select(here, BOUGHT)
+            return self._begin(found[0], place) if found else None
 
     def buy(self, job: ServedJob, place: str, usd: float) -> ServedJob | None:
         """Begin an attempt at a provider, which may cost so much more. None if the job does not wait now."""
