@@ -22,9 +22,9 @@ class WanDuetRequestLocal(io.ComfyNode):
             category="Wan Duet/request",
             description="Adds settings to a request that only this machine has: its size in pixels, solver, "
             "steps of each expert, noise levels, guidance and LoRA strengths that change between steps, "
-            "NAG, a negative prompt that acts at guidance scale 1, words for parts of the clip, or context "
-            "windows and RIFLEx for clips longer than the model was trained on. A provider refuses such a "
-            "request.",
+            "NAG, a negative prompt that acts at guidance scale 1, words for parts of the clip, context "
+            "windows and RIFLEx for clips longer than the model was trained on, or container, codec and bit "
+            "depth of the file. A provider refuses such a request.",
             search_aliases=[
                 "nag",
                 "normalized attention guidance",
@@ -45,6 +45,11 @@ class WanDuetRequestLocal(io.ComfyNode):
                 "lora schedule",
                 "prompt relay",
                 "prompt per time range",
+                "codec",
+                "h265",
+                "prores",
+                "10 bit",
+                "scene threshold",
             ],
             inputs=[
                 WanRequestSocket.Input("request", tooltip="The request to add the settings to."),

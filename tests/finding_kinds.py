@@ -61,7 +61,7 @@ def _lora(name: str, transformer: str) -> dict[str, Any]:
     return {"path": name, "transformer": transformer, "scale": 0.5}
 
 
-_IDLE = {"cfg_zero_star": "both", "cfg_zero_steps": 1, "nag_tau": 2.0, "prompt_overlap": 4}
+_IDLE = {"cfg_zero_star": "both", "cfg_zero_steps": 1, "nag_tau": 2.0, "prompt_overlap": 4, "codec": "h265"}
 _LOW = {"cfg_zero_star": "low", "cfg_zero_steps": 1, "nag_scale": 3.0, "width": 96, "height": 96}
 _MANY = {"cfg_zero_star": "high", "cfg_zero_steps": 1, "prompt_syntax": "comfy"}
 _WEIGHED = {"prompt": "(red:1.1) " + "ball " * 520}
@@ -79,7 +79,7 @@ _NO_STAR = {
     "phases": [{"steps": 1, "loras": [{"path": "toy/outlined", "scale": 0.5}]}, {"steps": 1}],
 }
 
-_WINDOWS = {"context_frames": 20, "context_closed_loop": True, "riflex_frames": 9}
+_WINDOWS = {"context_frames": 20, "context_closed_loop": True, "riflex_frames": 9, "scene_threshold": 0.5}
 _WIDE = {"context_frames": 25, "riflex": 4}
 _LONG = {"num_frames": 41}
 _RANGES = {"prompt_ranges": "moving left | moving up", "prompt_overlap": 2}
@@ -113,6 +113,7 @@ FINDING_KINDS = (
     FindingKind("list comment", IMAGE, {"prompt": "# a ball"}, "prompt", "lists of prompts have no comments"),
     FindingKind("idle nag", IMAGE, UNGUIDED, "local.nag_tau", "does nothing while nag_scale is 1", _IDLE),
     FindingKind("idle overlap", IMAGE, UNGUIDED, "local.prompt_overlap", "does nothing without two", _IDLE),
+    FindingKind("codec of an image", IMAGE, UNGUIDED, "local.codec", "the result is an image", _IDLE),
     FindingKind(
         "idle zero star",
         IMAGE,
@@ -223,6 +224,7 @@ FINDING_KINDS = (
     FindingKind("window of 4n+1", VIDEO, _LONG, "local.context_frames", "20 is not 4n+1", _WINDOWS),
     FindingKind("idle loop", VIDEO, _LONG, "local.context_closed_loop", "standard_uniform", _WINDOWS),
     FindingKind("idle L", VIDEO, _LONG, "local.riflex_frames", "does nothing while riflex is 0", _WINDOWS),
+    FindingKind("idle cuts", VIDEO, _LONG, "local.scene_threshold", "no frames are", _WINDOWS),
     FindingKind("long window", VIDEO, _LONG, "local.context_frames", "a window has 25", _WIDE),
     FindingKind("riflex", VIDEO, _LONG, "local.riflex", "lossy by choice: RIFLEx", _WIDE),
     FindingKind("riflex reach", VIDEO, _LONG, "num_frames", "2 times the 17 frames", _WIDE),

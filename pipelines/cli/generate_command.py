@@ -15,10 +15,9 @@ from ..request.check import RUNNERS
 from ..request.field_rows import MEDIA
 from ..request.flags import values_of_flags
 from ..request.kinds import class_of
-from ..request.seeds_of_count import one_per_seed
 from ..video.output import require_known_suffix
 from .remote_command import CHEAPEST, add_remote_flags, generate_remotely, require_local_flags
-from .request_flags import add_request_flags, read_request
+from .request_flags import add_request_flags, read_request, read_requests
 from .run_flags import (
     add_run_flags,
     keeps_networks,
@@ -57,7 +56,7 @@ def add_generate_command(commands: Any, kind: str) -> None:
         type=Path,
         required=True,
         metavar="OUT",
-        help=".mp4, .png or .jpg; with --local-count, OUT-1.mp4 and so on",
+        help=".mp4, .mov, .png or .jpg; with --local-count, OUT-1.mp4 and so on",
     )
     generate.add_argument(
         "--from-receipt",
@@ -93,7 +92,7 @@ def _generate(options: argparse.Namespace) -> int:
 
 
 def _make(options: argparse.Namespace) -> list[Result]:
-    requests = one_per_seed(read_request(options))
+    requests = read_requests(options)
     worker = worker_of(options, keeps=keeps_networks(requests))
     places = output_places(options.output, len(requests))
     return [worker.run(request, place) for request, place in zip(requests, places, strict=True)]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import JobStoppedError, KeyProblemError
-from ..video.output import require_known_suffix, require_place
+from ..video.output import BOUGHT_SUFFIXES, require_known_suffix, require_place
 from .subcommands import add_command, add_folder, add_group, folder_of
 
 __all__ = ["add_jobs_command"]
@@ -81,7 +81,7 @@ def _show(options: argparse.Namespace) -> int:
 def _attach(options: argparse.Namespace) -> int:
     if options.output is not None:
         if options.output.suffix.lower() != ".safetensors":  # of a training
-            require_known_suffix(options.output)
+            require_known_suffix(options.output, BOUGHT_SUFFIXES)
         require_place(options.output)
     return _bring_home(options, stop=False, out=options.output)
 

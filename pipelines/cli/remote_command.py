@@ -13,7 +13,7 @@ from ..errors import RequestError
 from ..request.check import RUNNERS
 from ..request.novita_words import NOVITA_MODELS, NovitaModel
 from ..request.shots import is_film
-from ..video.output import require_known_suffix, require_suffix
+from ..video.output import BOUGHT_SUFFIXES, require_known_suffix, require_suffix
 from .request_flags import found_in_loras
 from .subcommands import add_folder, folder_of
 from .terminal import TerminalProgress, print_findings
@@ -112,7 +112,7 @@ def generate_remotely(request: WanRequest, options: argparse.Namespace) -> int:
     from .remote_terminal import open_account
 
     _refuse(options, _LOCAL, "leave it out: the provider has its own")
-    require_known_suffix(options.output)
+    require_known_suffix(options.output, BOUGHT_SUFFIXES)
     folder = folder_of(options)
     spending = known_spending(folder)
     model = novita_model(options, RUNNERS if options.on == CHEAPEST else [options.on])

@@ -21,8 +21,9 @@ from ..request.field_rows import LOCAL, media_named
 from ..request.flags import add_flags, values_of_flags
 from ..request.kinds import class_of
 from ..request.media_facts import NOTHING_KNOWN, MediaFacts
-from ..request.parse import parse, read_json
+from ..request.parse import parse, read_json, with_local
 from ..request.report import Finding
+from ..request.seeds_of_count import one_per_seed
 from ..request.shots_request import SHOTS
 from .subcommands import add_interpolator_folders
 
@@ -45,6 +46,7 @@ __all__ = [
     "image_family_of",
     "load_chosen",
     "read_request",
+    "read_requests",
     "seconds_of",
     "unfit_loras",
     "with_flags",
@@ -176,6 +178,14 @@ def read_request(options: argparse.Namespace) -> WanRequest:
     model = None if options.preset is None else chosen_model(options)
     family = None if model is None else model.family
     return parse(options.kind, with_flags(options, options.kind, values, family))
+
+
+def read_requests(options: argparse.Namespace) -> list[WanRequest]:
+    """Read the request of each result, in the container that the suffix of the output names."""
+    request = read_request(options)
+    if options.output.suffix.lower() == ".mov":
+        request = with_local(request, {"container": "mov"})
+    return one_per_seed(request)
 
 
 def with_flags(

@@ -18,9 +18,8 @@ from ..request.base import WanRequest
 from ..request.parse import parse
 from ..request.report import silent
 from ..request.seeds import seed_of
-from ..request.seeds_of_count import one_per_seed
 from ..request.shots import is_film
-from .request_flags import read_request
+from .request_flags import read_requests
 from .run_flags import keeps_networks, output_places, showing_residency, worker_of
 
 if TYPE_CHECKING:
@@ -129,7 +128,7 @@ def _requests(options: argparse.Namespace) -> list[WanRequest]:
     for name, fix in _ALONE.items():
         if getattr(options, name):
             raise RequestError.of(f"--{name.replace('_', '-')}", "given together with several devices", fix)
-    requests = one_per_seed(read_request(options))
+    requests = read_requests(options)
     refuse_shots(requests[0])
     return requests
 

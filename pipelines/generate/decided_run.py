@@ -15,10 +15,10 @@ from ..plan.plan_text import describe
 from ..progress import Progress
 from ..request.base import WanRequest
 from ..vae.latent_space import vae_kernels
-from ..video.output import require_suffix
 from .checked_run import Checked
 from .gpu_choice import layout_of_run
 from .memory_estimate import estimate_host_memory, estimate_memory
+from .planned_video import require_format
 from .prepared_run import Run
 from .safety import required_checker
 from .speech_run import SPEECH, estimate_speech_memory
@@ -44,11 +44,11 @@ def decide(
 
     world: the ranks that compute together; None for one device.
 
-    Raises RequestError when the suffix of `out` does not fit the result, ModelError when the device cannot do
+    Raises RequestError or MediaError when `out` cannot be such a file, ModelError when the device cannot do
     the run.
     """
     plan, model, inputs = ready.plan, ready.model, ready.inputs
-    require_suffix(out, plan.output)
+    require_format(out, plan)
     report = ready.report.with_findings(stored_findings(model, memory.device))
     log.info("%s", describe(plan))
     options["tell"](report.told)

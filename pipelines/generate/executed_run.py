@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..interpolation.interpolator_files import interpolator_record
 from ..loading.host_model import has_whole_vae
+from ..request.file_settings import CODECS_OF
 from ..sampling.step_fingerprints import STEP_FINGERPRINTS
 from ..vae.tiles import Tiling
 from ..video.frame_hash import FRAMES_SHA256, PENDING
@@ -22,7 +23,7 @@ from ..video.output import reserved_output, write_sidecar
 from ..video.tags import RECEIPT
 from .kept_latents import Sampled
 from .local_receipt import Recorded, latents_hash, make_receipt
-from .planned_video import edit_of_plan, interpolator_of_plan
+from .planned_video import edit_of_plan, interpolator_of_plan, wish_of_plan
 from .prepared_run import Run
 from .prompt import expanded_prompt, helpers_record
 from .render import Rendered, render, render_image, tiling_note
@@ -110,7 +111,7 @@ def _render(
     """Write the result to `staged`. Latents that must be kept lie beside its final place."""
     plan, check = run.plan, result_check(run.checker, run.request)
     target = run.model, latents, staged
-    if plan.output != "mp4":
+    if plan.output not in CODECS_OF:
         return render_image(
             *target,
             plan.output,
@@ -134,4 +135,5 @@ def _render(
         place=run.out,
         planned=(plan.frames_out, plan.fps_out),
         accept=accept,
+        wish=wish_of_plan(plan),
     )

@@ -48,7 +48,7 @@ from .kept_latents import KeptLatents, Sampled
 from .local_receipt import Recorded, fit_to_share, latents_hash, require_same_files
 from .media_inputs import MediaInputs
 from .memory_estimate import vae_tiling
-from .planned_video import edit_of_plan, interpolator_of_plan
+from .planned_video import edit_of_plan, interpolator_of_plan, wish_of_plan
 from .prepared_run import Run
 from .recorded_film import RecordedFilm
 from .render import checked_frames
@@ -255,6 +255,7 @@ def _made(film: _Film, tags: Mapping[str, str], *, embed_receipt: bool, return_i
                 progress=OnlyChecks(worker.progress),
                 kept=kept if return_images else None,
                 frame_hash=frame_hash,
+                wish=wish_of_plan(plan),
             )
         verify(probe(staged), frames=facts.frames, width=plan.width, height=plan.height, fps=facts.fps)
         whole = _receipt(film) | {

@@ -55,7 +55,7 @@ def run(
 ) -> Result:
     """Generate the video or image of `request`, and write it to `out` with its receipt beside it.
 
-    out:           a .mp4, .png or .jpg file, or a function that returns it for a plan.
+    out:           a .mp4, .mov, .png or .jpg file, or a function that returns it for a plan.
     media:         {field: the file that was written for a connected input}.
     find:          returns the file for a name in a media field.
     found:         what was found in the inputs before; joins the findings of the check.

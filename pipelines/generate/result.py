@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..request.file_settings import CODECS_OF
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -31,7 +33,7 @@ class Result:
     def answer(self) -> dict[str, Any]:
         """Return what a command answers, ready for JSON."""
         return {
-            "video" if self.path.suffix.lower() == ".mp4" else "image": str(self.path),
+            "video" if self.path.suffix.lower()[1:] in CODECS_OF else "image": str(self.path),
             "seed": self.seed,
             "prompt": self.prompt,
             "receipt": dict(self.receipt),

@@ -12,6 +12,7 @@ import torch
 
 from ..loading.wan_model import WanModel
 from ..networks.helper_folder import companion_record
+from ..request.file_rules import FILE_MEANINGS
 from ..request.seeds import seed_of
 from ..video.frame_hash import FrameHash
 from ..video.frame_stream import Frame
@@ -28,6 +29,7 @@ _AFTER_SAMPLING = {
     "adjust_fps_for_interpolation",
     "video_quality",
     "video_write_mode",
+    *FILE_MEANINGS,
     "reverse_video",
     "image_format",
     "frames_per_second",  # counts as `fps` where an input is read or heard at it
@@ -46,6 +48,7 @@ _AFTER_SAMPLING_IN_PLAN = {
     "reverse",
     "video_quality",
     "video_write_mode",
+    "file",
     "size_bytes",
 }
 

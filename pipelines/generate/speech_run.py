@@ -50,6 +50,7 @@ from .kept_latents import Sampled
 from .local_receipt import Recorded, differences, make_receipt
 from .media_inputs import MediaInputs
 from .memory_estimate import MemoryEstimate, Stage, estimate_memory, sampling_bytes
+from .planned_video import wish_of_plan
 from .prepared_run import Run
 from .prompt import expanded_prompt, helpers_record, own_conditions
 from .render import checked_frames
@@ -146,6 +147,7 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
                 audio=speech.sound,
                 progress=OnlyChecks(run.progress),
                 frame_hash=frame_hash,
+                wish=wish_of_plan(plan),
             )
             verify(probe(staged), frames=facts.frames, width=plan.width, height=plan.height, fps=facts.fps)
         receipt |= {

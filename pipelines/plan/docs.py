@@ -113,6 +113,12 @@ subject and background go on. Borders lie between latent frames, after 4n+1 fram
 where. `prompt_overlap` lets so many frames on either side of a border attend to both texts. One range has the
 bits of a request with that prompt, and the number of forwards stays the same.
 
+`container`, `codec` and `bit_depth` say how the file is stored, `scene_threshold` where frames in between
+see a cut. On the command line they are also called as in `media convert`: `--codec h265`, and `-o OUT.mov`
+sets the container. Nothing that is sampled depends on them. A model draws SDR, so there is no HDR to keep;
+alpha, WebM, MKV, WebP and GIF are for `media convert` and *Encode Video*, because the receipt in the file
+takes the hash of its frames in MP4 and MOV alone.
+
 """
 
 

@@ -15,6 +15,7 @@ from .context_windows import ContextWindows, at_once
 from .expert_split import expert_split
 from .extra_guidance import ExtraGuidance, forwards_with
 from .families import Family
+from .file_choices import FileChoices
 from .phase_schedule import PhaseSchedule, planned_phases
 from .prompt_relay import PromptRelay
 from .riflex import Riflex
@@ -31,6 +32,7 @@ _OPTIONAL: Mapping[str, Any] = {
     "riflex": Riflex,
     "phases": PhaseSchedule,
     "prompt_relay": PromptRelay,
+    "file": FileChoices,
 }
 
 
@@ -38,7 +40,7 @@ _OPTIONAL: Mapping[str, Any] = {
 class Plan:
     """Every number of one run.
 
-    output:            "mp4", "png" or "jpeg".
+    output:            "mp4", "mov", "png" or "jpeg".
     size_assumed:      the size depends on an input that was not measured, so 16:9 is assumed. Such a plan is
                        only for display.
     latent_shape:      (channels, latent frames, rows, columns).
@@ -54,7 +56,7 @@ class Plan:
     forwards:          calls of an expert in the whole run.
     interpolator:      "none" if no frames are added.
     tokens:            length of the sequence in an expert, of the largest window if there are several.
-    extra_guidance, context_windows, riflex, prompt_relay: None if off, and then no key of `as_dict`.
+    extra_guidance, context_windows, riflex, prompt_relay, file: None if off, and then no key of `as_dict`.
     phases:            of all steps; None where `experts` and `guidance` say it all, and then no key either.
     size_bytes:        of the latents (float32), of one hidden state in an expert (bfloat16), and of all
                        frames of the file (8 bits per channel).
@@ -97,6 +99,7 @@ class Plan:
     riflex: Riflex | None = None
     phases: PhaseSchedule | None = None
     prompt_relay: PromptRelay | None = None
+    file: FileChoices | None = None
 
     @property
     def scales(self) -> tuple[float, ...]:
@@ -198,7 +201,7 @@ def make_plan(
         contract=request.contract,
         family=family.name,
         seed=seed,
-        output=values.get("image_format", "mp4"),
+        output=values.get("image_format") or values.get("container", "mp4"),
         width=size.width,
         height=size.height,
         size_assumed=size.assumed,
@@ -235,6 +238,7 @@ def make_plan(
         riflex=Riflex.of_values(values, at_once, stride_t),
         phases=None if phases.says(experts, guidance) else phases,
         prompt_relay=PromptRelay.of_local(request.local, frames, fps),
+        file=FileChoices.of_values(values),
     )
     seconds = resolved.media.seconds
     return plan if seconds is None else _until_the_sound_ends(plan, seconds, max_seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..request.file_settings import CODECS_OF
 from .plan import Plan
 from .sigmas import stages_of
 
@@ -20,7 +21,7 @@ def describe(plan: Plan, *, seconds_per_forward: float | None = None) -> str:
         work += f" in windows of {plan.context_windows.length} of {plan.context_windows.frames} latent frames"
     if seconds_per_forward is not None:
         work += f" (about {plan.expected_seconds(seconds_per_forward):.0f} s)"
-    if plan.output == "mp4":
+    if plan.output in CODECS_OF:
         result = f"{plan.frames_delivered} frames at {plan.fps} fps"
         if plan.num_interpolated_frames:
             result += f" -> {plan.frames_out} at {plan.fps_out} fps"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .field_rows import LOCAL, FieldRow, local_row
+from .file_rules import FILE_MEANINGS
 from .kinds import field_table
 
 __all__ = ["add_flags", "add_row_flags", "values_of_flags"]
@@ -26,7 +27,8 @@ def add_flags(
     text = "Settings that only this machine has, the object `local` of a request. No provider is sent them."
     group = parser.add_argument_group("fields of local", text)
     for row in local_row().fields:
-        _add_flag(group, row, "--local-", _LOCAL_PREFIX)
+        plain = ("--",) if row.name in FILE_MEANINGS else ()  # as `media convert` calls them
+        _add_flag(group, row, ("--local-", *plain), _LOCAL_PREFIX)
 
 
 def add_row_flags(
@@ -35,7 +37,7 @@ def add_row_flags(
     """Add a flag for each of these fields, under a title in the help."""
     group = parser.add_argument_group(title, text)
     for row in rows:
-        _add_flag(group, row, "--", _PREFIX)
+        _add_flag(group, row, ("--",), _PREFIX)
 
 
 def values_of_flags(options: argparse.Namespace) -> dict[str, Any]:
@@ -50,9 +52,9 @@ def _with_prefix(options: argparse.Namespace, prefix: str) -> dict[str, Any]:
     }
 
 
-def _add_flag(group: Any, row: FieldRow, start: str, prefix: str) -> None:
+def _add_flag(group: Any, row: FieldRow, starts: tuple[str, ...], prefix: str) -> None:
     group.add_argument(
-        start + row.name.replace("_", "-"),
+        *(start + row.name.replace("_", "-") for start in starts),
         dest=prefix + row.name,
         action="extend" if row.is_list and row.media else "store",
         type=_reader(row),

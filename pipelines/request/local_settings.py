@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
+from .file_settings import SCENE_THRESHOLD, BitDepth, CodecName, ContainerName
 from .image_size import LONGEST_SIDE
 from .lora_weight import LoRAWeight, StageLoRA
 from .phases import Phases
@@ -83,6 +84,10 @@ class LocalSettings(StrictModel):
     guidance: StepScales | None = None
     prompt_ranges: PromptRanges = ()
     prompt_overlap: int = Field(0, ge=0, le=_MOST_FRAMES)
+    container: ContainerName = "mp4"
+    codec: CodecName = "auto"
+    bit_depth: BitDepth = 8
+    scene_threshold: float = Field(SCENE_THRESHOLD, ge=0, le=1)
 
     @field_validator("sigmas")
     @classmethod

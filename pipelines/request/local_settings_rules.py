@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .field_case import LocalAbilities
+from .file_rules import FILE_MEANINGS, impossible_file, unexpected_file
 from .local_sampling_rules import impossible_sampling, unexpected_sampling
 from .local_settings import LocalSettings
 from .model_facts import ModelFacts, experts_of
@@ -59,6 +60,7 @@ SETTING_MEANINGS: Mapping[str, str] = {
     "guidance": "one scale for each step, in place of both guidance scales. A scale of 1 needs no forward "
     "for the negative prompt.",
     **RANGE_MEANINGS,
+    **FILE_MEANINGS,
 }
 _GUIDANCE = tuple(name for name in SETTING_MEANINGS if name.startswith(("nag_", "cfg_zero_")))
 _OFF = 1.0
@@ -105,6 +107,7 @@ def settings_findings(
         *unexpected_sampling(case),
         *unexpected_windows(case),
         *unexpected_ranges(case),
+        *unexpected_file(case),
     ]
 
 
@@ -113,15 +116,19 @@ def _refusals(case: SettingsCase) -> Iterator[Finding]:
     yield from impossible_sampling(case)
     yield from impossible_windows(case)
     yield from impossible_ranges(case)
+    yield from impossible_file(case)
 
 
 def decided(local: LocalSettings | None, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return {name: value} of all settings as the run uses them; empty without `local`.
 
-    The size is that of the resolved request, and the negative prompt one of `values`.
+    The size is that of the resolved request, and the negative prompt one of `values`. Settings of the file
+    stand alone where nothing else is asked for, so that what is sampled does not depend on them.
     """
     if local is None:
         return {}
+    if set(local.asked()) <= set(FILE_MEANINGS):
+        return {name: getattr(local, name) for name in FILE_MEANINGS}
     negative = local.nag_negative_prompt
     if negative is None:
         negative = values.get("negative_prompt") or ""

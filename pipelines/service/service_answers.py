@@ -12,7 +12,12 @@ from .served_job import ServedJob
 
 __all__ = ["MEDIA_TYPES", "error_document", "job_document", "media_type_of", "status_of", "video_document"]
 
-MEDIA_TYPES = {".mp4": "video/mp4", ".png": "image/png", ".jpg": "image/jpeg"}  # of results
+MEDIA_TYPES = {  # of results
+    ".mp4": "video/mp4",
+    ".mov": "video/quicktime",
+    ".png": "image/png",
+    ".jpg": "image/jpeg",
+}
 _OPENAI_STATES = {
     "waiting": "queued",
     "running": "in_progress",

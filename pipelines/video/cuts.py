@@ -17,17 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..request.file_settings import SCENE_THRESHOLD
 from .frame_stream import Frame, close
 
 __all__ = ["SCENE_THRESHOLD", "Between", "frames_between", "marked", "unexplained"]
 
 _Item = TypeVar("_Item")
-
-SCENE_THRESHOLD = 0.3
-"""Measured: motion within a shot gives up to 0.24 (fast pans), unrelated shots give 0.36 and more.
-
-The table in docs/media.md has both.
-"""
 
 Thumb = NDArray[np.float32]
 """(36, 64, 3), 0 to 1: a small picture of a frame."""

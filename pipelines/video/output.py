@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from ..files.staging import StagingError, require_free, staged_file, staged_pair
 from .local_file import file_at
 
 __all__ = [
+    "BOUGHT_SUFFIXES",
     "FILE_ENTRY",
     "SUFFIXES",
     "file_entry",
@@ -28,20 +29,23 @@ __all__ = [
     "write_sidecar",
 ]
 
-_SUFFIXES_OF = {"mp4": (".mp4",), "png": (".png",), "jpeg": (".jpg", ".jpeg")}
+_SUFFIXES_OF = {"mp4": (".mp4",), "mov": (".mov",), "png": (".png",), "jpeg": (".jpg", ".jpeg")}
 
 FILE_ENTRY = "file"  # the key of `file_entry` in a receipt beside its file
 SUFFIXES = tuple(ending for endings in _SUFFIXES_OF.values() for ending in endings)
 """Every suffix that a run can write."""
 
+BOUGHT_SUFFIXES = tuple(ending for ending in SUFFIXES if ending != ".mov")
+"""Every suffix that the result of a provider can have."""
+
 
 def suffix_of(output: str) -> str:
-    """Return the suffix for an output of "mp4", "png" or "jpeg"."""
+    """Return the suffix for an output of "mp4", "mov", "png" or "jpeg"."""
     return _SUFFIXES_OF[output][0]
 
 
 def require_suffix(out: Path, output: str) -> None:
-    """Raise RequestError when the suffix of `out` does not fit `output` ("mp4", "png" or "jpeg")."""
+    """Raise RequestError when the suffix of `out` does not fit `output` ("mp4", "mov", "png" or "jpeg")."""
     fitting = _SUFFIXES_OF[output]
     if out.suffix.lower() not in fitting:
         kind = "an image" if output in ("png", "jpeg") else "a video"
@@ -52,10 +56,10 @@ def require_suffix(out: Path, output: str) -> None:
         )
 
 
-def require_known_suffix(out: Path) -> None:
-    """Raise RequestError when no run writes files with the suffix of `out`."""
-    if out.suffix.lower() not in SUFFIXES:
-        fix = f"give a name that ends in {', '.join(SUFFIXES)}"
+def require_known_suffix(out: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
+    """Raise RequestError when the suffix of `out` is not one of `suffixes`."""
+    if out.suffix.lower() not in suffixes:
+        fix = f"give a name that ends in {', '.join(suffixes)}"
         raise RequestError.of("--output", str(out), fix)
 
 

@@ -77,6 +77,23 @@ def test_generate_writes_the_video_and_ends_with_its_path(
     assert json.loads(out.with_suffix(".json").read_text())["seed"] == 7
 
 
+def test_the_file_is_stored_as_its_name_and_its_flags_say(write: Write, tmp_path: Path) -> None:
+    out = tmp_path / "a.mov"
+    assert main(["generate", write(**SMALL), "--model", "toy", "-o", str(out), "--codec", "h265"]) == 0
+    assert probe(out).codec == "hevc"
+
+
+def test_how_a_file_is_stored_is_refused_where_a_provider_is_asked(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for flag, value in {"--codec": "h265", "--bit-depth": "10", "--scene-threshold": "1"}.items():
+        assert main(["check", write(), "--on", "fal", flag, value]) == 2
+        assert f"local.{flag[2:].replace('-', '_')}" in (said := capsys.readouterr().out)
+        assert "only this machine has it" in said
+    assert main(["generate", write(), "--on", "fal", "-o", str(tmp_path / "a.mov")]) == 2
+    assert "give a name that ends in .mp4, .png, .jpg, .jpeg" in capsys.readouterr().err
+
+
 def test_generate_repeats_a_receipt(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = tmp_path / "a.mp4", tmp_path / "b.mp4"
     assert main(["generate", write(**SMALL), "--model", "toy", "-o", str(first)]) == 0

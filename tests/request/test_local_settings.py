@@ -26,6 +26,7 @@ from wan_duet.pipelines.request import (
     with_local,
     with_lora,
 )
+from wan_duet.pipelines.request.file_settings import CodecName, ContainerName
 from wan_duet.pipelines.request.flags import values_of_flags
 from wan_duet.pipelines.request.local_settings import LocalSettings, stage_loras
 from wan_duet.pipelines.request.local_settings_rules import SETTING_MEANINGS
@@ -78,6 +79,7 @@ EVERY_SETTING: dict[str, Any] = {
     "phases": [{"expert": "high", "steps": 2, "guidance": 3.5, "loras": [{"path": "a.safetensors"}]}],
     "guidance": [3.5, 1.0],
     "prompt_ranges": [{"prompt": "it jumps", "seconds": 2.0}], "prompt_overlap": 8,
+    "container": "mov", "codec": "h265", "bit_depth": 10, "scene_threshold": 0.5,
 }  # fmt: skip
 
 
@@ -128,6 +130,8 @@ VALUES: dict[str, Any] = {
     "guidance": st.lists(st.sampled_from([1.0, 3.5]), min_size=1, max_size=5),
     "prompt_ranges": st.sampled_from(["", "a", "a | b", "1s: a | b", "2s: a | 3s: b"]),
     "prompt_overlap": st.integers(0, 40),
+    "container": st.sampled_from(get_args(ContainerName)), "codec": st.sampled_from(get_args(CodecName)),
+    "bit_depth": st.sampled_from([8, 10]), "scene_threshold": st.floats(0, 1),
 }  # fmt: skip
 
 
@@ -143,6 +147,10 @@ PLANNED = {
     "phases",
     "guidance",
     "prompt_ranges",
+    "container",
+    "codec",
+    "bit_depth",
+    "scene_threshold",
 }  # what changes a plan
 
 
