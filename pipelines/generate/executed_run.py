@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..interpolation.interpolator_files import interpolator_record
 from ..loading.host_model import has_whole_vae
-from ..request.file_settings import CODECS_OF
+from ..request.result_formats import CODECS_OF
 from ..sampling.step_fingerprints import STEP_FINGERPRINTS
 from ..vae.tiles import Tiling
 from ..video.frame_hash import FRAMES_SHA256, PENDING

@@ -8,9 +8,9 @@ from pathlib import Path
 from ..device.memory import Memory
 from ..errors import ModelError
 from ..interpolation.interpolator_files import Interpolators, make_interpolator
-from ..plan.file_choices import FileChoices
 from ..plan.plan import Plan
-from ..request.file_settings import CODECS_OF
+from ..plan.stored_video import StoredVideo
+from ..request.result_formats import CODECS_OF
 from ..video.edit import Edit
 from ..video.more_frames import Interpolator
 from ..video.output import require_suffix
@@ -61,5 +61,5 @@ def require_interpolator(plan: Plan, available: Interpolators) -> None:
         )
 
 
-def _choices(plan: Plan) -> FileChoices:
-    return plan.file or FileChoices()
+def _choices(plan: Plan) -> StoredVideo:
+    return plan.file or StoredVideo()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..request.file_settings import CODECS_OF
+from ..request.result_formats import CODECS_OF
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from fractions import Fraction
 from math import prod
 from typing import Any
@@ -15,11 +15,12 @@ from .context_windows import ContextWindows, at_once
 from .expert_split import expert_split
 from .extra_guidance import ExtraGuidance, forwards_with
 from .families import Family
-from .file_choices import FileChoices
 from .phase_schedule import PhaseSchedule, planned_phases
 from .prompt_relay import PromptRelay
 from .riflex import Riflex
 from .sigmas import DISTILLED, GRIDS, SigmaGrid, from_sigmas, start_step, step_scales
+from .sound_length import until_the_sound_ends
+from .stored_video import StoredVideo
 
 __all__ = ["Plan", "make_plan"]
 
@@ -32,7 +33,7 @@ _OPTIONAL: Mapping[str, Any] = {
     "riflex": Riflex,
     "phases": PhaseSchedule,
     "prompt_relay": PromptRelay,
-    "file": FileChoices,
+    "file": StoredVideo,
 }
 
 
@@ -99,7 +100,7 @@ class Plan:
     riflex: Riflex | None = None
     phases: PhaseSchedule | None = None
     prompt_relay: PromptRelay | None = None
-    file: FileChoices | None = None
+    file: StoredVideo | None = None
 
     @property
     def scales(self) -> tuple[float, ...]:
@@ -238,31 +239,10 @@ def make_plan(
         riflex=Riflex.of_values(values, at_once, stride_t),
         phases=None if phases.says(experts, guidance) else phases,
         prompt_relay=PromptRelay.of_local(request.local, frames, fps),
-        file=FileChoices.of_values(values),
+        file=StoredVideo.of_values(values),
     )
     seconds = resolved.media.seconds
-    return plan if seconds is None else _until_the_sound_ends(plan, seconds, max_seconds)
-
-
-def _until_the_sound_ends(plan: Plan, seconds: float, max_seconds: float | None) -> Plan:
-    """Extend the plan from one clip to as many as the sound needs.
-
-    A clip does not include the latent frame of the input image.
-    """
-    frames = round(seconds * plan.fps)
-    if max_seconds is not None:
-        frames = min(frames, max(round(max_seconds * plan.fps), 1))
-    clip = plan.latent_shape[1] - 1
-    clips = -(-frames // (4 * clip))
-    return replace(
-        plan,
-        latent_shape=(plan.latent_shape[0], clip, *plan.latent_shape[2:]),
-        frames_generated=clips * 4 * clip,
-        frames_delivered=frames,
-        frames_out=frames,
-        forwards=clips * plan.forwards,
-        size_bytes={**plan.size_bytes, "frames": 3 * frames * plan.width * plan.height},
-    )
+    return plan if seconds is None else until_the_sound_ends(plan, seconds, max_seconds)
 
 
 def _grid(

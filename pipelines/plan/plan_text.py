@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..request.file_settings import CODECS_OF
+from ..request.result_formats import CODECS_OF
 from .plan import Plan
 from .sigmas import stages_of
 

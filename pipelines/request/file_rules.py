@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from .file_settings import CODECS_OF
 from .report import Finding
+from .result_formats import CODECS_OF
 from .settings_case import SettingsCase
 
 __all__ = ["FILE_MEANINGS", "impossible_file", "unexpected_file"]

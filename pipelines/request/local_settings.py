@@ -9,12 +9,12 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from .file_settings import SCENE_THRESHOLD, BitDepth, CodecName, ContainerName
 from .image_size import LONGEST_SIDE
 from .lora_weight import LoRAWeight, StageLoRA
 from .phases import Phases
 from .prompt_ranges import PromptRanges
 from .prompt_weights import PromptSyntax
+from .result_formats import SCENE_THRESHOLD, BitDepth, CodecName, ContainerName
 from .step_values import numbers_in_text
 from .strict_model import StrictModel
 from .window_settings import FuseName, ScheduleName

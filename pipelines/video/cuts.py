@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ..request.file_settings import SCENE_THRESHOLD
+from ..request.result_formats import SCENE_THRESHOLD
 from .frame_stream import Frame, close
 
 __all__ = ["SCENE_THRESHOLD", "Between", "frames_between", "marked", "unexplained"]

@@ -21,7 +21,7 @@ from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan import Plan, make_plan
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import check, t2v_request
-from wan_duet.pipelines.request.file_settings import SCENE_THRESHOLD
+from wan_duet.pipelines.request.result_formats import SCENE_THRESHOLD
 from wan_duet.pipelines.video.output import sidecar
 
 FEW = {

@@ -8,9 +8,9 @@ from typing import Any, get_args
 import pytest
 
 from wan_duet.pipelines.plan import FAMILIES, Plan, make_plan
-from wan_duet.pipelines.plan.file_choices import FileChoices
+from wan_duet.pipelines.plan.stored_video import StoredVideo
 from wan_duet.pipelines.request import Report, check, parse, t2v_request
-from wan_duet.pipelines.request.file_settings import CODECS_OF, CodecName, ContainerName
+from wan_duet.pipelines.request.result_formats import CODECS_OF, CodecName, ContainerName
 from wan_duet.pipelines.video.containers import CONTAINERS
 
 A14B = FAMILIES["wan2.2-t2v-a14b"]
@@ -51,7 +51,7 @@ def test_the_plan_has_the_choices_and_none_where_all_are_usual() -> None:
     local = {"container": "mov", "codec": "h265", "bit_depth": 10, "scene_threshold": 1.0}
     plan = planned(local)
     assert plan.output == "mov"
-    assert plan.file == FileChoices("h265", 10, 1.0)
+    assert plan.file == StoredVideo("h265", 10, 1.0)
     assert Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan
     usual = planned({})
     assert usual.file is None

@@ -26,10 +26,10 @@ from wan_duet.pipelines.request import (
     with_local,
     with_lora,
 )
-from wan_duet.pipelines.request.file_settings import CodecName, ContainerName
 from wan_duet.pipelines.request.flags import values_of_flags
 from wan_duet.pipelines.request.local_settings import LocalSettings, stage_loras
 from wan_duet.pipelines.request.local_settings_rules import SETTING_MEANINGS
+from wan_duet.pipelines.request.result_formats import CodecName, ContainerName
 from wan_duet.pipelines.request.window_settings import FuseName, ScheduleName
 
 A14B, ONE_EXPERT, SPEECH = (

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from ..request.file_settings import SCENE_THRESHOLD
+from ..request.result_formats import SCENE_THRESHOLD
 
-__all__ = ["FileChoices"]
+__all__ = ["StoredVideo"]
 
 
 @dataclass(frozen=True)
-class FileChoices:
+class StoredVideo:
     """codec: its name, or "auto" for the usual one of the suffix. bit_depth: 8 or 10.
 
     scene_threshold: above it two frames are of different shots, 0 to 1, and nothing is drawn between them.
@@ -27,12 +27,12 @@ class FileChoices:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> FileChoices:
+    def from_dict(cls, data: Mapping[str, Any]) -> StoredVideo:
         """Raises TypeError when keys are unknown."""
         return cls(**data)
 
     @classmethod
-    def of_values(cls, values: Mapping[str, Any]) -> FileChoices | None:
+    def of_values(cls, values: Mapping[str, Any]) -> StoredVideo | None:
         """Return the choices among the resolved values; None where all are the usual ones, or for images."""
         made = cls(**{field.name: values[field.name] for field in fields(cls) if field.name in values})
         return None if made == cls() or "image_format" in values else made
