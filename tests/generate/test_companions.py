@@ -20,12 +20,13 @@ from wan_duet.pipelines.generate.local_receipt import read_receipt
 from wan_duet.pipelines.generate.local_run import run
 from wan_duet.pipelines.generate.repeated_run import repeat
 from wan_duet.pipelines.generate.result import Result
+from wan_duet.pipelines.generate.safety import check_prompt
 from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.networks.prompt_expander import INSTRUCTIONS, expand_prompt
 from wan_duet.pipelines.networks.safety_checker import SafetyChecker
 from wan_duet.pipelines.progress import Silent
-from wan_duet.pipelines.request import check, kinds_of, parse
+from wan_duet.pipelines.request import check, kinds_of, parse, t2v_request
 from wan_duet.pipelines.video.image import image_bytes
 from wan_duet.pipelines.video.output import sidecar
 
@@ -178,6 +179,22 @@ def test_a_flagged_prompt_stops_the_run_and_nothing_is_written(toy: WanModel, tm
         draw(model, tmp_path / "out" / "a.png", enable_safety_checker=True)
     assert not (tmp_path / "out").exists()
     assert draw(model, tmp_path / "b.png", enable_output_safety_checker=True).path.exists()
+
+
+def test_the_prompt_is_checked_alone_and_with_the_words_of_each_range(tmp_path: Path) -> None:
+    class Reading(SafetyChecker):
+        def read(self, text: str, where: str) -> None:
+            found[where] = text
+
+    found: dict[str, str] = {}
+    local = {"prompt_ranges": "moving up | spinning"}
+    request = t2v_request(prompt="a ball", enable_safety_checker=True, local=local)
+    check_prompt(Reading(both(tmp_path)), request, "a red ball")
+    assert found == {
+        "prompt": "a red ball",
+        "local.prompt_ranges[0].prompt": "a red ball moving up",
+        "local.prompt_ranges[1].prompt": "a red ball spinning",
+    }
 
 
 def test_a_flagged_input_stops_the_run(toy: WanModel, tmp_path: Path) -> None:
