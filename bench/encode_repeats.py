@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,14 @@ def main() -> None:
     parser.add_argument("--encodes", type=int, default=40)
     parser.add_argument("--repeats", type=int, default=3, help="timed encodes of the large clip")
     parser.add_argument("--processes", type=int, default=0)
+    parser.add_argument("--write-modes", nargs="+", choices=WRITE_MODES, default=WRITE_MODES)
     parser.add_argument("--hashes", choices=WRITE_MODES, help="what a fresh process does: print a hash each")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     if given.hashes:
         print_hashes(given.hashes, given.encodes)
     elif given.processes:
-        in_fresh_processes(given.processes, given.encodes, given.json)
+        in_fresh_processes(given.write_modes, given.processes, given.encodes, given.json)
     else:
         compare(given)
 
@@ -89,19 +90,20 @@ def compare(given: argparse.Namespace) -> None:
         given.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
 
 
-def in_fresh_processes(processes: int, encodes: int, kept: Path | None) -> None:
+def in_fresh_processes(modes: Sequence[str], processes: int, encodes: int, kept: Path | None) -> None:
     """Count the different files of each write mode, and add that to the file `kept`."""
     about = {"date": time.strftime("%Y-%m-%d"), "av": av.__version__, "clip": "flat 112x64"}
     about |= {"processes": processes, "encodes_each": encodes}
-    files = {}
-    for mode in WRITE_MODES:
+    content: dict[str, Any] = {} if kept is None else json.loads(kept.read_text())
+    files = content.get("fresh_processes", {}).get("files", {})
+    for mode in modes:
         command = [sys.executable, __file__, "--hashes", mode, "--encodes", str(encodes)]
         each = [subprocess.check_output(command, text=True).split() for _ in range(processes)]
         files[mode] = len(set().union(*each))
         print(mode, [len(hashes) for hashes in each], files[mode], "different files", flush=True)
-    if kept is not None:
-        content = {**json.loads(kept.read_text()), "fresh_processes": {**about, "files": files}}
-        kept.write_text(json.dumps(content, indent=1) + "\n")
+        if kept is not None:
+            content["fresh_processes"] = {**about, "files": files}
+            kept.write_text(json.dumps(content, indent=1) + "\n")
 
 
 def print_hashes(mode: str, encodes: int) -> None:
