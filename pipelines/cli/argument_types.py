@@ -1,10 +1,10 @@
-"""Types of arguments that several commands have: counts and amounts of money."""
+"""Types of arguments that several commands have: counts, and amounts of money or power."""
 
 from __future__ import annotations
 
 import argparse
 
-__all__ = ["amount_of_money", "count"]
+__all__ = ["amount_of_money", "count", "power"]
 
 
 def count(text: str) -> int:
@@ -15,10 +15,19 @@ def count(text: str) -> int:
 
 def amount_of_money(text: str) -> float:
     """Return US dollars above 0."""
+    return _above_zero(text, "an amount in US dollars")
+
+
+def power(text: str) -> float:
+    """Return watts above 0."""
+    return _above_zero(text, "a power in watts")
+
+
+def _above_zero(text: str, what: str) -> float:
     try:
-        usd = float(text)
+        value = float(text)
     except ValueError:
-        usd = -1.0
-    if not 0 < usd < 1e6:
-        raise argparse.ArgumentTypeError(f"{text!r} is not an amount in US dollars; give one above 0")
-    return usd
+        value = -1.0
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {what}; give one above 0")
+    return value

@@ -6,7 +6,7 @@ import argparse
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from ..request.check import RUNNERS, check
 from ..request.comparison import check_all
 from ..request.field_case import LocalAbilities
 from ..request.kinds import class_of
+from ..request.machine_price import MachinePrices, price_here
 from ..request.media_facts import MediaFacts
 from ..request.report import Finding, Report, side_by_side
 from ..request.seeds import seed_of
@@ -34,6 +35,7 @@ from ..request.shots import is_film
 from ..video.output import require_writable
 from .gpu_estimate import estimate_on_gpus
 from .known_rates import KnownRates, known_rates
+from .machine_prices import add_machine_prices, machine_prices
 from .models_command import rates_file
 from .remote_command import add_novita_model, known_prices, novita_model
 from .request_flags import (
@@ -77,6 +79,7 @@ def add_check_commands(commands: Any, kind: str) -> None:
     add_novita_model(checked)
     add_gpus(checked)
     add_precision(checked)
+    add_machine_prices(checked)
     add_request_flags(checked, kind)
 
     text = "print all settings that a run would use; loads no weights"
@@ -102,8 +105,15 @@ def add_check_commands(commands: Any, kind: str) -> None:
     text = "measure this machine and estimate how many seconds a request takes; does not run it"
     measured = add_command(commands, "bench", _bench, text)
     measured.add_argument("--device", help="cpu, cuda, cuda:1, mps; default: the best there is")
+    measured.add_argument(
+        "--submit-file",
+        type=Path,
+        metavar="OUT.json",
+        help="also measure one block, and write what this card does, without anything that names you",
+    )
     add_gpus(measured)
     add_precision(measured)
+    add_machine_prices(measured)
     add_request_flags(measured, kind)
 
 
@@ -178,6 +188,8 @@ def _check(options: argparse.Namespace) -> int:
     if expected is not None:
         seconds = expected.total_s
         reports = [replace(one, expected_s=seconds) if one.runner == "local" else one for one in reports]
+    if prices := machine_prices(options, known.rates):
+        reports = [_priced(one, known.rates, prices) if one.runner == "local" else one for one in reports]
     several = None if family is None else _several(options, request, family, model, reports, known.rates)
     if options.json:
         answers = [report.as_dict() for report in reports]
@@ -223,17 +235,28 @@ def _without_precision(report: Report, options: argparse.Namespace) -> Report:
     return report.with_findings([Finding("precision", "impossible", options.precision, None, reason)])
 
 
+def _priced(report: Report, rates: Rates | None, prices: MachinePrices) -> Report:
+    measured_on = None if rates is None else rates.measured_on
+    return replace(report, price=price_here(report.expected_s, measured_on, prices))
+
+
 def _bench(options: argparse.Namespace) -> int:
     from ..device.memory import compute_dtype
     from ..kernels.rates import measure_rates
+    from ..networks.card_record import write_card
 
     request, model = read_request(options), chosen_model(options)
     device = options.gpus[0] if options.gpus else options.device
     family, memory = family_of(options, model), DeviceMemory(device)
+    if options.submit_file is not None:
+        require_writable(options.submit_file)
     before = read_rates(rates_file())
     link = link_between(options.gpus) if options.gpus else None if before is None else before.link
     rates = measure_rates(memory.device, compute_dtype("auto", memory, "transformer"))
-    write_rates(rates_file(), replace(rates, link=link))
+    rates = replace(rates, link=link)
+    write_rates(rates_file(), rates)
+    if options.submit_file is not None:
+        write_card(options.submit_file, rates, memory)
     known = known_rates(request, model)
     image_family = image_family_of(options, chosen_image_model(options))
     expected = _expected(request, family, model, _abilities(options, model), image_family, known.rates)
@@ -242,13 +265,18 @@ def _bench(options: argparse.Namespace) -> int:
             "--kind", f"{family.name} cannot run this request", "use `wan-duet check` to see why"
         )
     several = _several(options, request, family, model, [check(request, family=family)], known.rates)
+    prices = machine_prices(options, rates)
+    cost = price_here(expected.total_s, rates.measured_on, prices) if prices else None
     if options.json:
         answer = expected.as_dict()
+        if cost is not None:
+            answer["price"] = asdict(cost)
         if several is not None:
             answer["expected_on_gpus"] = several.as_dict()
         print(json.dumps(answer, indent=2))
     else:
-        told = (expected.text(), known.text(), "" if several is None else several.text())
+        price = "" if cost is None else f"price: {cost.text()}"
+        told = (expected.text(), known.text(), "" if several is None else several.text(), price)
         print("\n".join(filter(None, told)))
     return 0
 

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 def execute(run: Run, expected: Recorded | None = None) -> Result:
     """Run the stages and write the result. expected: the receipt of the run that is repeated, if any."""
-    plan, out, timer = run.plan, run.out, StageTimer()
+    plan, out, timer = run.plan, run.out, StageTimer.of(run.memory)
     key = None if run.kept is None else sampling_key(run)
     kept = None if run.kept is None or key is None else run.kept.find(key)
     with reserved_output(out) as staged:
@@ -69,7 +69,7 @@ def execute(run: Run, expected: Recorded | None = None) -> Result:
 
             made = _render(run, latents, staged, tags, accept)
         receipt |= {FRAMES_SHA256: made.frames_sha256, "decoded": _decoded(run, made.tiling)}
-        receipt["timings_s"] = timer.seconds
+        receipt |= timer.record()
         write_sidecar(staged, receipt)
     images = torch.from_numpy(np.stack(made.frames)).float() / 255 if made.frames else None
     return Result(out, plan.seed, prompt, receipt, images)

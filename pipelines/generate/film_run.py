@@ -98,7 +98,7 @@ class _Film:
     out: Path
     folder: FilmFolder
     inputs: _Inputs
-    timer: StageTimer = field(default_factory=StageTimer)
+    timer: StageTimer
     receipts: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -156,7 +156,8 @@ def run_film(
         _decided(worker, each, out, inputs.recorded(number))
     folder = FilmFolder.beside(out)
     request = folder.seeded(request, "local")
-    film = _Film(request, worker, _shots(request, worker), ready, told, out, folder, inputs)
+    timer = StageTimer.of(worker.memory)
+    film = _Film(request, worker, _shots(request, worker), ready, told, out, folder, inputs, timer)
     try:
         result = _made(film, tags, embed_receipt=embed_receipt, return_images=return_images)
     except BaseException:
@@ -261,7 +262,7 @@ def _made(film: _Film, tags: Mapping[str, str], *, embed_receipt: bool, return_i
         whole = _receipt(film) | {
             **joined_record(film.receipts, drift),
             FRAMES_SHA256: frame_hash.sha256,
-            "timings_s": film.timer.seconds,
+            **film.timer.record(),
         }
         write_hash(staged, whole[SHOTS_SHA256], SHOTS_SHA256)
         write_sidecar(staged, whole)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from ..request.result_formats import CODECS_OF
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from ..device.memory import Memory
 
 __all__ = ["Result", "StageTimer"]
 
@@ -40,11 +43,36 @@ class Result:
         }
 
 
+def _unknown() -> None:
+    return None
+
+
 @dataclass
 class StageTimer:
-    """Measures the seconds of each stage."""
+    """Measures the seconds of each stage, and the energy from its making on.
+
+    joules: returns what the device has used so far; None if it does not say.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
+    joules: Callable[[], float | None] = _unknown
+
+    def __post_init__(self) -> None:
+        self._before = self.joules()
+
+    @classmethod
+    def of(cls, memory: Memory) -> StageTimer:
+        """Return a timer of a run on the device of `memory`."""
+        from ..device.energy import joules_used
+
+        return cls(joules=partial(joules_used, memory.device))
+
+    def record(self) -> dict[str, Any]:
+        """Return the entries of the receipt. energy_j is of the whole device, other work on it included."""
+        used = self.joules()
+        if used is None or self._before is None:
+            return {"timings_s": self.seconds}
+        return {"timings_s": self.seconds, "energy_j": round(used - self._before, 1)}
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:

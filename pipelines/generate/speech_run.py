@@ -112,7 +112,7 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
     """
     steps = StepFingerprints(run.progress)
     run = replace(run, progress=steps)
-    speech, plan, timer = _with_inputs(run, pose_video), run.plan, StageTimer()
+    speech, plan, timer = _with_inputs(run, pose_video), run.plan, StageTimer.of(run.memory)
     log.info("in clips of %d frames: %d", speech.clip_frames, speech.clips)
     key = _key(speech)
     known = _known_clips(speech, key)
@@ -154,7 +154,7 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
             "latents_sha256": _all_of(hashes),
             **({} if known else {STEP_FINGERPRINTS: steps.taken}),  # those of kept clips are not known
             FRAMES_SHA256: frame_hash.sha256,
-            "timings_s": timer.seconds,
+            **timer.record(),
         }
         write_sidecar(staged, receipt)
     images = torch.from_numpy(np.stack(kept)).float() / 255 if run.return_images else None

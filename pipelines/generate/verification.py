@@ -35,7 +35,7 @@ from .speech_run import POSE_VIDEO, SPEECH
 
 __all__ = ["Verification", "verify_by_running", "verify_quickly"]
 
-_NOT_OF_THE_RESULT = {"timings_s", FILE_ENTRY, "latents_reused"}
+_NOT_OF_THE_RESULT = {"timings_s", "energy_j", FILE_ENTRY, "latents_reused"}
 # Of speech: the receipt inside is written before the latents are there.
 _KNOWN_LATE = {"latents_sha256", STEP_FINGERPRINTS}
 _OF_SHOTS = {"shots", "colour_drift"}  # of which the receipt inside has at least the hash

@@ -14,6 +14,7 @@ from typing import get_args
 import torch
 from torch import Tensor
 
+from ..device.energy import joules_used
 from ..plan.expectation import Rates
 from .attention import attend_with
 from .choices import Preferences
@@ -21,7 +22,6 @@ from .stored_products import TOKENS_AT_ONCE, WAYS, Multiply, StoredProduct, choo
 
 __all__ = ["measure_rates", "seconds_of"]
 
-_WIDTH = 5120  # of the 14B models
 _HEAD_WIDTH = 128
 _HELD_S = 1.0  # how long a GPU is kept busy
 
@@ -31,19 +31,22 @@ def measure_rates(
 ) -> Rates:
     """Measure with random numbers: zeros need less power, and would be faster."""
     choices = Preferences().resolve(device, dtype)
-    # On a GPU the sizes of a run at 832x480 with 81 frames. Round sizes suit some kernels better.
-    tokens, heads, width, wide = (32760, 40, _WIDTH, 13824) if device.type == "cuda" else (512, 4, 1024, 1024)
+    # On a GPU the sizes of A14B at 832x480 with 81 frames, elsewhere those of Wan 2.1 1.3B and a small image.
+    # Round sizes suit some kernels better, and small ones stay in the cache.
+    tokens, heads, width, wide = (32760, 40, 5120, 13824) if device.type == "cuda" else (512, 12, 1536, 8960)
 
     def random(*shape: int) -> torch.Tensor:
         return torch.randn(shape, device=device, dtype=dtype)
 
     left, weight = random(tokens, width), random(wide, width) * 0.02
+    begun, before = clock(), joules_used(device)
     product_flops = 2 * tokens * width * wide
     products = product_flops / seconds_of(lambda: torch.nn.functional.linear(left, weight), device, clock)
     query, key, value = (random(1, tokens, heads, _HEAD_WIDTH) for _ in range(3))
     attend = attend_with(choices.attention, device)
     attention_flops = 4 * tokens**2 * heads * _HEAD_WIDTH
     attention = attention_flops / seconds_of(lambda: attend(query, key, value), device, clock)
+    used, took_s = joules_used(device), clock() - begun
     target = torch.empty_like(left)
     copies = 2 * left.nbytes / seconds_of(lambda: target.copy_(left), device, clock)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
@@ -56,7 +59,8 @@ def measure_rates(
         copies,
         choices.kernels,
         date.today().isoformat(),
-        stored=_stored_rates(left, weight, clock),
+        stored=_stored_rates(left, weight if device.type == "cuda" else weight[:256], clock),
+        watts=None if used is None or before is None else (used - before) / took_s,
     )
 
 

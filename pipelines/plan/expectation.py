@@ -49,6 +49,7 @@ class Rates:
     link:                bytes/s that each of several devices sends to the others; None if not measured.
     stored:              FLOP/s of products on stored numbers by way, quantising the tokens included.
     layers:              FLOP/s of the layers of the experts of one model; None if they are `products`.
+    watts:               power of the device while it multiplies; None where it does not say.
     """
 
     device: str
@@ -62,6 +63,7 @@ class Rates:
     link: float | None = None
     stored: Mapping[str, float] = field(default_factory=dict)
     layers: float | None = None
+    watts: float | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,7 +28,7 @@ def known_spending(folder: Path) -> Spending:
     if not (folder / "jobs.sqlite").exists():
         return spending
     with open_journal(folder) as journal:
-        return Spending(spending.limits, with_experience(spending.prices, journal.jobs()))
+        return replace(spending, prices=with_experience(spending.prices, journal.jobs()))
 
 
 def with_experience(prices: PriceTable, jobs: Iterable[Job]) -> PriceTable:

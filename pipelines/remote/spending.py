@@ -1,10 +1,12 @@
 """What the user has to say about money: limits, and prices that are better known than ours.
 
     {"per_run_usd": 0.5, "per_day_usd": 5, "late_after_minutes": 60, "cancel_late": false,
+     "machine": {"usd_per_hour": 2.5, "usd_per_kwh": 0.3, "watts": 350},
      "prices": {"fal-ai/wan-22": {"unit": "video", "usd": 0.1, "as_of": "2026-11", "source": "my invoice"}}}
 
 A job that takes longer than `late_after_minutes` is reported, and cancelled only with `cancel_late`. A price
-has the form of those in request/prices.json, and takes the place of ours.
+has the form of those in request/prices.json, and takes the place of ours. `machine` says what this machine
+costs: its hour, its energy, or both.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from typing import Any
 from ..errors import RequestError
 from ..request.field_rows import closest, field_rows
 from ..request.kinds import SENDABLE, TRAININGS
+from ..request.machine_price import MachinePrices
 from ..request.prices import PRICES, PriceTable
 from .spending_limits import SpendingLimits
 
@@ -25,17 +28,19 @@ __all__ = ["Spending", "read_spending"]
 _FILE = "spending.json"
 _UNITS = ("video_second", "second", "step", "video", "image")
 _COUNTED = {"second": "duration", "step": "number_of_steps"}  # {unit: the field that it counts}
-_MOST_USD, _MOST_FPS, _MOST_MINUTES = 10**6, 1000, 10**5  # above them somebody has mistyped
+_MOST, _MOST_FPS, _MOST_MINUTES = 10**6, 1000, 10**5  # above them somebody has mistyped
+_MACHINE_UNITS = {"usd_per_hour": "US dollars", "usd_per_kwh": "US dollars", "watts": "watts"}
 _ENTRY = {"unit", "usd", "as_of", "source"}
 _MORE = {"by", "counted_fps", "other_usd", "billed_inputs", "least"}
 
 
 @dataclass(frozen=True)
 class Spending:
-    """The user's limits and prices. prices: of every endpoint; the user's replace ours."""
+    """The user's limits and prices. prices: of every endpoint; the user's replace ours. machine: this one."""
 
     limits: SpendingLimits = field(default_factory=SpendingLimits)
     prices: PriceTable = field(default_factory=lambda: PRICES)
+    machine: MachinePrices = field(default_factory=MachinePrices)
 
 
 def read_spending(folder: Path | None) -> Spending:
@@ -52,7 +57,7 @@ def read_spending(folder: Path | None) -> Spending:
         return Spending()
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError.of(str(file), f"cannot be read: {error}", "correct or delete it") from None
-    known = {"per_run_usd", "per_day_usd", "late_after_minutes", "cancel_late", "prices"}
+    known = {"per_run_usd", "per_day_usd", "late_after_minutes", "cancel_late", "prices", "machine"}
     if not isinstance(content, dict) or set(content) - known:
         found = ", ".join(sorted(set(content) - known)) if isinstance(content, dict) else "no table"
         raise RequestError.of(str(file), f"found {found}", f"give {', '.join(sorted(known))}")
@@ -70,7 +75,7 @@ def read_spending(folder: Path | None) -> Spending:
     own = {
         endpoint: _entry(endpoint, entry, f"{file}: prices.{endpoint}") for endpoint, entry in prices.items()
     }
-    return Spending(limits, {**PRICES, **own})
+    return Spending(limits, {**PRICES, **own}, _machine(content.get("machine", {}), f"{file}: machine"))
 
 
 def _entry(endpoint: str, entry: Any, where: str) -> dict[str, Any]:
@@ -119,9 +124,21 @@ def _entry(endpoint: str, entry: Any, where: str) -> dict[str, Any]:
     return {**entry, "usd": usd}
 
 
+def _machine(content: Any, where: str) -> MachinePrices:
+    if not isinstance(content, dict) or set(content) - set(_MACHINE_UNITS):
+        raise RequestError.of(where, f"got {str(content)[:60]}", f"give {', '.join(_MACHINE_UNITS)}")
+    return MachinePrices(
+        **{name: _amount(value, f"{where}.{name}", _MACHINE_UNITS[name]) for name, value in content.items()}
+    )
+
+
 def _usd(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MOST_USD:
-        raise RequestError.of(where, f"got {value!r}", f"give US dollars, from 0 to {_MOST_USD}")
+    return _amount(value, where, "US dollars")
+
+
+def _amount(value: Any, where: str, unit: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= _MOST:
+        raise RequestError.of(where, f"got {value!r}", f"give {unit}, from 0 to {_MOST}")
     return abs(float(value))
 
 

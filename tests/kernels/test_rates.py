@@ -15,16 +15,16 @@ def test_a_rate_is_work_by_time() -> None:
     looks = itertools.count()
     rates = measure_rates(torch.device("meta"), torch.bfloat16, lambda: float(next(looks)))  # each takes 1 s
     assert (rates.device, rates.dtype, rates.item_bytes, rates.kernels) == ("meta", "bfloat16", 2, "plain")
-    assert rates.products == 2 * 512 * 1024 * 1024
-    assert rates.attention == 4 * 512**2 * 4 * 128
-    assert rates.copies == 2 * 512 * 1024 * 2
+    assert rates.products == 2 * 512 * 1536 * 8960
+    assert rates.attention == 4 * 512**2 * 12 * 128
+    assert rates.copies == 2 * 512 * 1536 * 2
 
 
 def test_the_ways_of_stored_products_are_measured_with_quantising() -> None:
     looks = itertools.count()
     rates = measure_rates(torch.device("cpu"), torch.float32, lambda: float(next(looks)))
     ways = {"int8 on a CPU", "fp8 on a CPU", "mxfp8 on a CPU", "nvfp4 on a CPU"}
-    assert rates.stored == dict.fromkeys(ways, 2 * 512 * 1024 * 1024)
+    assert rates.stored == dict.fromkeys(ways, 2 * 512 * 1536 * 256)
     assert not measure_rates(torch.device("meta"), torch.bfloat16, lambda: float(next(looks))).stored
 
 

@@ -15,6 +15,7 @@ from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.remote.spending import Spending, read_spending
 from wan_duet.pipelines.remote.spending_limits import SpendingLimits
 from wan_duet.pipelines.request import check, parse
+from wan_duet.pipelines.request.machine_price import MachinePrices
 from wan_duet.pipelines.request.prices import PRICES, estimate
 
 ENDPOINT = "fal-ai/wan/v2.2-a14b/image-to-video/lora"
@@ -118,3 +119,24 @@ def test_no_entry_is_misread(entry: dict[str, Any]) -> None:
     request = parse("image-to-video-lora", {"prompt": "a dog", "image_url": "https://a.test/dog.png"})
     price = estimate(request, "fal", spending.prices)
     assert price.usd is None or price.usd >= 0
+
+
+def test_the_user_says_what_this_machine_costs(tmp_path: Path) -> None:
+    written = {"usd_per_hour": 2.5, "usd_per_kwh": 0.3, "watts": 350}
+    assert read(tmp_path, {"machine": written}).machine == MachinePrices(2.5, 0.3, 350.0)
+    assert read(tmp_path, {"machine": {"usd_per_hour": 2.5}}).machine == MachinePrices(2.5)
+
+
+@pytest.mark.parametrize(
+    ("machine", "field"),
+    [
+        ({"gpu_hour": 1}, "machine"),
+        (2.5, "machine"),
+        ({"watts": "350"}, "machine.watts"),
+        ({"usd_per_kwh": -1}, "machine.usd_per_kwh"),
+        ({"usd_per_hour": True}, "machine.usd_per_hour"),
+    ],
+)
+def test_a_wrong_price_of_this_machine_is_named(tmp_path: Path, machine: Any, field: str) -> None:
+    with pytest.raises(RequestError, match=rf"{field}\b"):
+        read(tmp_path, {"machine": machine})
