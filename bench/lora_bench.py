@@ -1,12 +1,13 @@
 """Does a LoRA bench cost what its videos cost? CPU seconds of 24 cells in three ways.
 
-    python bench/lora_bench.py [--rounds 2] [-o bench/results/lora-bench.json]
+    python bench/lora_bench.py [--rounds 2] [-o OUT]
 
 bench:    `wan-duet lora bench`, with its sheet, grid and table.
 runs:     the same 24 requests, one after another in one process that keeps its model.
 commands: 24 calls of `wan-duet generate`.
 Each way is measured from the start of its processes to their end, user and system time, on one thread; every
-round turns the order around. `start` is what a process takes that only imports and reads the model.
+round turns the order around. `start` is what a process takes that only imports and reads the model. What OUT
+has already is not measured again.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
-from itertools import chain
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
@@ -89,6 +90,14 @@ def cpu_seconds(way: Callable[[Path], None]) -> float:
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
+WAYS: Mapping[str, Callable[[Path], None]] = {
+    "start": lambda folder: runs_way(folder, 0),
+    "bench": bench_way,
+    "runs": runs_way,
+    "commands": commands_way,
+}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--rounds", type=int, default=2)
@@ -98,30 +107,29 @@ def main() -> None:
     if options.runs is not None:
         runs(options.output, options.runs)
         return
-    ways: dict[str, Callable[[Path], None]] = {
-        "start": lambda folder: runs_way(folder, 0),
-        "bench": bench_way,
-        "runs": runs_way,
-        "commands": commands_way,
-    }
-    order = list(
-        chain.from_iterable(list(ways)[:: 1 if turn % 2 == 0 else -1] for turn in range(options.rounds))
-    )
-    measured: dict[str, list[float]] = {name: [] for name in ways}
-    for name in order:
-        measured[name].append(round(cpu_seconds(ways[name]), 2))
-        print(name, measured[name][-1], flush=True)
+    out: Path = options.output
+    known = json.loads(out.read_text(encoding="utf-8"))["cpu_seconds"] if out.is_file() else {}
+    measured: dict[str, list[float]] = {name: known.get(name, []) for name in WAYS}
+    for turn in range(options.rounds):
+        for name in list(WAYS)[:: 1 if turn % 2 == 0 else -1]:
+            if len(measured[name]) <= turn:
+                measured[name].append(round(cpu_seconds(WAYS[name]), 2))
+                print(name, measured[name][-1], flush=True)
+                out.write_text(json.dumps(answer(measured), indent=2) + "\n", encoding="utf-8")
+
+
+def answer(measured: Mapping[str, Sequence[float]]) -> dict[str, Any]:
+    """Return the results, with the quotients of the medians once every way has been measured."""
+    found = {"version": VERSION, "cells": len(cells().cells), "cpu_seconds": measured}
+    if not all(measured.values()):
+        return found
     median = {name: statistics.median(values) for name, values in measured.items()}
-    answer = {
-        "version": VERSION,
-        "cells": len(cells().cells),
-        "cpu_seconds": measured,
-        "bench_to_runs": round(median["bench"] / median["runs"], 3),
-        "bench_to_runs_without_start": round(median["bench"] / (median["runs"] - median["start"]), 3),
-        "bench_to_commands": round(median["bench"] / median["commands"], 3),
+    quotients = {
+        "bench_to_runs": median["bench"] / median["runs"],
+        "bench_to_runs_without_start": median["bench"] / (median["runs"] - median["start"]),
+        "bench_to_commands": median["bench"] / median["commands"],
     }
-    options.output.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
-    print(json.dumps(answer))
+    return {**found, **{name: round(value, 3) for name, value in quotients.items()}}
 
 
 if __name__ == "__main__":
