@@ -42,6 +42,7 @@ WanDuetShots = request_node(
             ),
             *("video_quality", "video_write_mode", "enable_safety_checker"),
             *("enable_output_safety_checker", "enable_prompt_expansion", "match_colours"),
+            "overlap_latents",
         ),
     )
 )

@@ -29,6 +29,7 @@ PROVIDER_DEFAULT = "provider default"
 UNSET = -1
 CUSTOM = "custom"
 _SOCKETS = 3  # of a list without a published length
+_LATER = ("overlap_latents",)  # fields that are newer than their node: saved graphs are without them
 _SMALLEST = 0.001  # above 0: what the digits of a widget can say
 SWITCH = {"on": True, "off": False}
 _CONTROLS = {
@@ -178,7 +179,7 @@ def _combo(row: FieldRow, options: tuple[str | int, ...], unset: bool) -> Widget
     """Return the choices of a field. A required one without a default starts with the first."""
     options = (PROVIDER_DEFAULT, *options) if unset else options
     default = options[0] if row.default is None else row.default
-    return Widget(row.name, "COMBO", default, row.description, options=options)
+    return Widget(row.name, "COMBO", default, row.description, options=options, optional=row.name in _LATER)
 
 
 def _side(row: FieldRow) -> Widget:

@@ -21,13 +21,14 @@ import torch
 
 from ..errors import RequestError, SamplingError
 from ..interpolation.interpolator_files import interpolator_record
-from ..loading.host_model import has_whole_vae
+from ..loading.host_model import HostModel, has_whole_vae
 from ..plan.plan import Plan
 from ..progress import OnlyChecks, Progress
 from ..request.base import WanRequest
 from ..request.check_film import each_once, of_all, sized
 from ..request.media_facts import MediaFacts
-from ..request.report import TOLD, Finding, silent
+from ..request.overlap_latents import hands_latents, overlap_findings
+from ..request.report import TOLD, Finding, problems_of, silent
 from ..request.seeds import seed_of
 from ..request.shots import FilmShot, in_shot, inputs_of_shot, shots_of
 from ..video.edit import write_edited
@@ -44,6 +45,7 @@ from ..video.tags import RECEIPT
 from .checked_run import Checked, checked
 from .decided_run import decide
 from .executed_run import receipt_of
+from .film_anchor import FilmAnchor
 from .kept_latents import KeptLatents, Sampled
 from .local_receipt import Recorded, fit_to_share, latents_hash, require_same_files
 from .media_inputs import MediaInputs
@@ -88,6 +90,7 @@ class _Film:
     told:     what was found in the request then.
     folder:   where latents and first images are kept until the file is there.
     receipts: of the shots that are sampled so far.
+    anchor:   what shots hand over in place of frames, with `overlap_latents`.
     """
 
     request: WanRequest
@@ -100,6 +103,7 @@ class _Film:
     inputs: _Inputs
     timer: StageTimer
     receipts: list[dict[str, Any]] = field(default_factory=list)
+    anchor: FilmAnchor | None = None
 
     @property
     def plan(self) -> Plan:
@@ -117,7 +121,9 @@ def check_shots(request: WanRequest, worker: LocalWorker) -> list[Checked]:
 
     Raises RequestError when a shot cannot run, or would be of another frame rate than the first.
     """
-    return _checked_shots(_shots(request, worker), worker, _Inputs({}, any_file))
+    shots = _shots(request, worker)
+    _on_overlap(request, shots, worker)
+    return _checked_shots(shots, worker, _Inputs({}, any_file))
 
 
 def run_film(
@@ -149,7 +155,10 @@ def run_film(
         expected.require_shots(shots)
     ready = _checked_shots(shots, worker, inputs)
     out = out if isinstance(out, Path) else out(ready[0].plan)
-    findings = each_once(of_all(shots, [each.report for each in ready]))
+    findings = [
+        *each_once(of_all(shots, [each.report for each in ready])),
+        *_on_overlap(request, shots, worker),
+    ]
     told = [finding for finding in findings if finding.status in TOLD]
     worker.tell(told)
     for number, each in enumerate(ready):
@@ -158,6 +167,7 @@ def run_film(
     request = folder.seeded(request, "local")
     timer = StageTimer.of(worker.memory)
     film = _Film(request, worker, _shots(request, worker), ready, told, out, folder, inputs, timer)
+    film.anchor = FilmAnchor() if hands_latents(request) else None
     try:
         result = _made(film, tags, embed_receipt=embed_receipt, return_images=return_images)
     except BaseException:
@@ -171,6 +181,18 @@ def run_film(
 def _shots(request: WanRequest, worker: LocalWorker) -> list[FilmShot]:
     families = [model.family for model in (worker.model, worker.image_model) if model is not None]
     return shots_of(request, frozenset().union(*(one.tasks for one in families)), families[0].default_fps)
+
+
+def _on_overlap(request: WanRequest, shots: Sequence[FilmShot], worker: LocalWorker) -> list[Finding]:
+    """Return the warnings about `overlap_latents`. Raises RequestError where these shots cannot have it."""
+    model = worker.image_model or worker.model
+    if hands_latents(request) and isinstance(model, HostModel):
+        fix = "load the model with Wan Duet Load Model, or leave it out"
+        raise RequestError.of("overlap_latents", "a MODEL of ComfyUI", fix)
+    findings = list(overlap_findings(request, shots, "local", model.family))
+    if problems := problems_of(findings):
+        raise RequestError(problems)
+    return findings
 
 
 def _checked_shots(shots: Sequence[FilmShot], worker: LocalWorker, files: _Inputs) -> list[Checked]:
@@ -296,8 +318,10 @@ def _shot_frames(film: _Film, number: int, before: Sequence[Frame]) -> FrameStre
     """
     shot, worker, recorded = film.shots[number], film.worker, film.inputs.recorded(number)
     log.info("shot %d of %d", number + 1, len(film.shots))
-    run = _decided(worker, _checked_here(film, shot, before), film.out, recorded)
-    run = replace(run, lead=tuple(before[1:]))
+    anchor = film.anchor
+    first = before if anchor is None else anchor.first_image(shot, before)
+    run = _decided(worker, _checked_here(film, shot, first), film.out, recorded)
+    run = replace(run, lead=tuple(before[1:])) if anchor is None else anchor.given_to(shot, run)
     sampled = _sampled(film, run)
     fingerprint = latents_hash(sampled.latents)
     if recorded is not None:
@@ -312,6 +336,9 @@ def _shot_frames(film: _Film, number: int, before: Sequence[Frame]) -> FrameStre
     count = run.plan.frames_delivered
     decoded = decode(run.model, sampled.latents, run.memory, run.progress, frames=count, tiling=tiling)
     shown = _with_progress(video_frames(decoded), count, run.progress)
+    if anchor is not None:
+        anchor.latents = sampled.latents
+        shown = anchor.noting(shot, run, shown)
     return checked_frames(shown, result_check(run.checker, run.request))
 
 
@@ -333,11 +360,11 @@ def _with_progress(frames: FrameStream, count: int, progress: Progress) -> Frame
         close(frames)
 
 
-def _checked_here(film: _Film, shot: FilmShot, before: Sequence[Frame]) -> Checked:
-    """Check a shot when its inputs are there."""
+def _checked_here(film: _Film, shot: FilmShot, first: Sequence[Frame]) -> Checked:
+    """Check a shot when its inputs are there. first: empty, or the image that it is given comes first."""
     files = film.inputs
-    if before:
-        image = film.folder.first_image(shot.number, before[0])
+    if first:
+        image = film.folder.first_image(shot.number, first[0])
         media = {**files.media, f"shots[{shot.number}].image_url": image}
         files = replace(files, media=media)
     size = (film.plan.width, film.plan.height) if shot.number else None

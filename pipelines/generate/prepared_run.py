@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from ..device.memory import Memory, compute_dtype
 from ..errors import ModelError
@@ -43,6 +44,8 @@ class Run:
     cache_threshold: of the step cache; None computes every step.
     kept:     where finished latents are looked up and kept; None always samples.
     lead:     the frames after the first image that are given too, in the size of the plan.
+    anchored: latent frames (1, C, k, H/8, W/8) in VAE space, perhaps none: only the first image is given, and
+              these after it. None gives the first image, `lead` and the last image.
     ranks:    share the sampling; only rank 0 decodes and writes. None for one device.
     """
 
@@ -67,6 +70,7 @@ class Run:
     cache_threshold: float | None = None
     kept: KeptLatents | None = None
     lead: tuple[Frame, ...] = ()
+    anchored: Tensor | None = None
     ranks: GpuRanks | None = None
     tell: Tell = silent
 

@@ -17,7 +17,7 @@ from ..request.seeds import seed_of
 from ..video.frame_hash import FrameHash
 from ..video.frame_stream import Frame
 from ..weights.hashing import file_hash
-from .local_receipt import library_versions
+from .local_receipt import latents_hash, library_versions
 from .prepared_run import Run
 
 __all__ = ["sampling_key"]
@@ -77,6 +77,7 @@ def sampling_key(run: Run, pose_video: Path | None = None) -> str | None:
         "task": run.request.task,
         "inputs": {name: file.sha256 for name, file in run.inputs.files.items()},
         "lead": _hash_of(run.lead),
+        **({} if run.anchored is None else {"anchored": latents_hash(run.anchored)}),
         "pose_video": None if pose_video is None else file_hash(pose_video),
         "expander": _expander(run),
         "family": model.family.name,

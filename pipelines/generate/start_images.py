@@ -13,15 +13,17 @@ from ..device.memory import Memory, compute_dtype
 from ..errors import ModelError
 from ..loading.host_model import AnyModel, HostModel
 from ..loading.missing_files import missing
+from ..loading.wan_model import WanModel
 from ..networks.clip_vision import image_features
 from ..progress import Progress
+from ..vae.latent_space import denormalise
 from ..video.image_tensor import fit
 from ..video.read_image import read_image
 from .conditions import ImageConditions, image_mask
 from .prepared_run import Run
 from .start_latents import encode_with_tile_fallback
 
-__all__ = ["conditions_of", "encode_images", "require_image_support"]
+__all__ = ["anchored_images", "conditions_of", "encode_images", "require_image_support"]
 
 
 def conditions_of(run: Run) -> ImageConditions:
@@ -39,6 +41,10 @@ def conditions_of(run: Run) -> ImageConditions:
     if first is None:
         return ImageConditions()
     size = plan.width, plan.height
+    if run.anchored is not None:
+        return anchored_images(
+            run.own_model, first, run.anchored, size, plan.latent_shape, run.memory, run.progress
+        )
     lead = [torch.from_numpy(np.array(frame)).float() / 255 for frame in run.lead]
     return encode_images(
         run.model,
@@ -113,6 +119,33 @@ def encode_images(
     mask = image_mask(latent_shape, last=at_the_end, first=len(given))
     features = _features(model, shown, memory, progress) if model.family.uses_clip else None
     return ImageConditions(latents, mask, features)
+
+
+def anchored_images(
+    model: WanModel,
+    anchor: Tensor,
+    before: Tensor,
+    size: tuple[int, int],
+    latent_shape: tuple[int, int, int, int],
+    memory: Memory,
+    progress: Progress,
+) -> ImageConditions:
+    """Return what Stable Video Infinity 2.0 Pro gives a clip: an image, and the end of the clip before.
+
+    The latents are those of the image alone, then `before`, then zeros where others have the latents of grey
+    frames; the mask marks the image only. As in docs/svi/svi_2.0_pro.md and wan_video_svi_pro.py of
+    vita-epfl/Stable-Video-Infinity, branch svi_wan22.
+
+    anchor: (H, W, 3) in [0, 1].
+    before: (1, C, k, H/8, W/8) in VAE space: the last latent frames of the clip before; none for the first.
+    """
+    channels, frames, *rest = latent_shape
+    one = encode_with_tile_fallback(
+        model, lambda: iter([_to_signed(anchor, size)]), (channels, 1, *rest), memory, progress
+    )
+    given = torch.cat([one, before.to(one)], dim=2)
+    empty = denormalise(torch.zeros(1, channels, frames - given.shape[2], *rest), model.vae)
+    return ImageConditions(torch.cat([given, empty], dim=2), image_mask(latent_shape, last=0))
 
 
 def _features(model: AnyModel, images: Sequence[Tensor], memory: Memory, progress: Progress) -> Tensor:

@@ -9,6 +9,7 @@ from .base import WanRequest
 from .field_rows import LOCAL
 from .media_facts import NOTHING_KNOWN, MediaFacts
 from .model_facts import ModelFacts
+from .overlap_latents import overlap_findings
 from .parse import parse
 from .prices import Price
 from .report import Finding, Report
@@ -49,7 +50,8 @@ def check_film(
     Raises RequestError when the shots cannot be read.
     """
     shots, reports = reports_of_shots(request, runner, families, check_shot)
-    findings = [*each_once(of_all(shots, reports)), *found]
+    on_overlap = overlap_findings(request, shots, runner, families[1] or families[0])
+    findings = [*each_once(of_all(shots, reports)), *on_overlap, *found]
     ok = not any(finding.status == "impossible" for finding in findings)
     first = reports[0].resolved
     return Report(

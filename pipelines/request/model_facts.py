@@ -22,6 +22,8 @@ class ModelFacts(Protocol):
     text_length:      tokens of a prompt that the model reads.
     negative_prompt:  that of the official code for this model; empty if it has none.
     end_image:        whether a request "never", "may" or "must" have an end image.
+    image_form:       how a first image enters the model: "none", as "channels", as latent "frames".
+    uses_clip:        the model also reads CLIP features of the image.
     """
 
     @property
@@ -48,6 +50,10 @@ class ModelFacts(Protocol):
     def negative_prompt(self) -> str: ...
     @property
     def end_image(self) -> str: ...
+    @property
+    def image_form(self) -> str: ...
+    @property
+    def uses_clip(self) -> bool: ...
     def official_values(self, task: str, resolution: str | None = None) -> Mapping[str, Any]:
         """Return {plan name: value} that the official code uses for this model. Empty if it has none."""
 

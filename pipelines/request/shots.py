@@ -32,7 +32,7 @@ __all__ = [
 
 _FROM_TEXT = "text-to-video", "small-text-to-video"  # the tasks of the A14B and of the 5B
 _FROM_IMAGE = "image-to-video", "small-image-to-video"
-_OF_THE_FILM = ("shots", "storyboard", "match_colours", LOCAL)
+_OF_THE_FILM = ("shots", "storyboard", "match_colours", "overlap_latents", LOCAL)
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ class _Film(FalRequest):
     shots: Annotated[tuple[Shot, ...], Field(strict=False)] = ()
     storyboard: str | None = None
     match_colours: Literal["off", "on"] = "off"
+    overlap_latents: Literal["off", "on"] = "off"
 
 
 def _shared_fields() -> Mapping[str, Any]:

@@ -209,6 +209,7 @@ def test_the_price_is_that_of_all_shots() -> None:
 
 def test_the_schema_has_the_fields_of_shots_and_of_the_whole() -> None:
     schema = json_schema("shots")
-    assert {"shots", "storyboard", "match_colours", "resolution", "local"} <= schema["properties"].keys()
+    whole = {"shots", "storyboard", "match_colours", "overlap_latents", "resolution", "local"}
+    assert whole <= schema["properties"].keys()
     assert not {"prompt", "image_url"} & schema["properties"].keys()
     assert json.dumps(schema)

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from wan_duet.pipelines.plan.families import FAMILIES
+from wan_duet.pipelines.request import check, parse
+
+A14B, CLIP, SMALL = (FAMILIES[name] for name in ("wan2.2-i2v-a14b", "wan2.1-i2v-14b", "wan2.2-ti2v-5b"))
+PRO = [{"path": "SVI_Wan2.2-I2V-A14B_high_noise_lora_v2.0_pro.safetensors", "transformer": "high"}]
+
+
+def told(runner: str = "local", image_family: Any = A14B, **values: Any) -> dict[str, str]:
+    """Return {field: status} of what is said of the hand-over."""
+    shots = [
+        {"prompt": "a fox", "num_frames": 81},
+        {"prompt": "it jumps", "join": "overlap 5", "num_frames": 81},
+    ]
+    request = parse("shots", {"shots": shots, **values})
+    report = check(request, runner, family=FAMILIES["wan2.2-t2v-a14b"], image_family=image_family)
+    names = ("overlap_latents", "shots[1].loras")
+    return {one.field: one.status for one in report.findings if one.field in names}
+
+
+def test_it_is_for_wan_2_2_image_to_video_with_its_loras() -> None:
+    assert told(overlap_latents="on", loras=PRO) == {}
+    assert told(overlap_latents="on") == {"overlap_latents": "warning"}
+
+
+@pytest.mark.parametrize("family", [CLIP, SMALL])
+def test_other_models_are_refused(family: Any) -> None:
+    assert told(overlap_latents="on", loras=PRO, image_family=family) == {"overlap_latents": "impossible"}
+
+
+@pytest.mark.parametrize("runner", ["fal", "novita"])
+def test_a_provider_refuses_it_by_name(runner: str) -> None:
+    assert told(runner, overlap_latents="on", loras=PRO)["overlap_latents"] == "impossible"
+
+
+def test_a_lora_whose_name_asks_for_it_is_a_hint() -> None:
+    assert told(loras=PRO) == {"shots[1].loras": "warning"}
+    assert told(loras=[{"path": "svi_shot.safetensors"}]) == {}
