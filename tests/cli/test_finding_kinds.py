@@ -41,6 +41,9 @@ ELSEWHERE = {
     ("generate/sampler_findings.py", "sampler_findings", 0): "tests/generate/test_sampler_findings.py",
     # A pose video is given to a run, not to a request that could be checked.
     ("generate/speech_run.py", "_with_inputs", 0): "tests/video/test_hdr.py",
+    # Only a request for several shots has shots that overlap.
+    ("request/overlap_latents.py", "overlap_findings", 0): "tests/generate/test_film_latents.py",
+    ("request/overlap_latents.py", "_hints", 0): "tests/request/test_overlap_latents.py",
     # Only a plan without its inputs says what it assumes.
     ("cli/check_commands.py", "_plan", 0): "tests/cli/test_check_files.py",
 }
