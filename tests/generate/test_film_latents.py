@@ -40,7 +40,7 @@ WHOLE: dict[str, Any] = {
 }
 SHOTS = [
     {"prompt": "a red ball", "num_frames": 13},
-    {"prompt": "it moves up", "num_frames": 13, "join": "overlap 9"},
+    {"prompt": "it moves up", "num_frames": 17, "join": "overlap 9"},
     {"prompt": "it moves down", "num_frames": 9, "join": "overlap 5"},
 ]
 Seen = list[tuple[Run, ImageConditions, Tensor]]
@@ -133,7 +133,7 @@ def test_a_shot_is_given_the_first_image_the_last_latents_and_zeros(
 ) -> None:
     shots = [{**SHOTS[0], "image_url": str(image)}, *SHOTS[1:]]
     result, seen, latents = watched(lambda: run_film(models, shots, tmp_path / "film.mp4"))
-    assert result.receipt["frames"] == 13 + 13 - 9 + 9 - 5
+    assert result.receipt["frames"] == 13 + 17 - 9 + 9 - 5
     anchors = [anchor for _, _, anchor in seen]
     assert anchors[1].equal(anchors[2])  # of the whole video, in its size
     motions = [latents[0][:, :, :0], latents[0][:, :, -2:], latents[1][:, :, -1:]]
