@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.generate import film_run, local_run
+from wan_duet.pipelines.generate import film_run, sampled_latents
 from wan_duet.pipelines.generate.conditions import ImageConditions
 from wan_duet.pipelines.generate.local_worker import LocalWorker
 from wan_duet.pipelines.generate.prepared_run import Run
@@ -113,7 +113,7 @@ def watched(run: Callable[[], Result]) -> tuple[Result, Seen, list[Tensor]]:
         return made
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(local_run, "conditions_of", spied)
+        patch.setattr(sampled_latents, "conditions_of", spied)
         patch.setattr(film_run, "_sampled", noted)
         result = run()
     return result, seen, latents
