@@ -12,6 +12,7 @@ from graphs import Bench, Node, core_stage, distance, node, start
 # 8 latent frames in windows of 4 that share 2: two or three at each step.
 FRAMES, LENGTH, OVERLAP = 29, 4, 2
 TEXT = {"positive": ["positive", 0], "negative": ["negative", 0]}
+SIZE = {"width": 80, "height": 64}
 
 
 def test_the_windows_of_one_network_give_one_result(told_by: Callable[[str], Any]) -> None:
@@ -61,5 +62,28 @@ def test_a_clip_from_text_equals_comfyuis(bench: Bench, settings: dict[str, Any]
     graph["latent"]["inputs"]["num_frames"] = FRAMES
     graph |= {"ours": windowed(["latent", 0], TEXT, **settings)}
     of_core(graph, ["latent", 0], TEXT, **settings)
+    ours, core = bench.values(graph, "ours", "core")
+    assert distance(ours, core) <= 1e-5
+
+
+@pytest.mark.parametrize("settings", [{}, {"retain_first": True, "freenoise": True}])
+@pytest.mark.parametrize("last", [False, True])
+def test_a_clip_from_images_equals_comfyuis(bench: Bench, last: bool, settings: dict[str, Any]) -> None:
+    kind, ends = ("WanFirstLastFrameToVideo", {"end_image": ["last", 0]}) if last else ("WanImageToVideo", {})
+    graph = start() | {
+        "first": node("EmptyImage", batch_size=1, color=0xD03020, **SIZE),
+        "last": node("EmptyImage", batch_size=1, color=0x2040C0, **SIZE),
+        "vae": node("VAELoader", vae_name="toy.safetensors"),
+        "begin": node(
+            kind, vae=["vae", 0], start_image=["first", 0], length=FRAMES, batch_size=1, **SIZE, **TEXT,
+            **ends,
+        ),
+        "model": node("WanDuetLoadModel", model="tiny/wan image", precision="auto"),
+        "core high": node("UNETLoader", unet_name="image high.safetensors", weight_dtype="default"),
+        "core low": node("UNETLoader", unet_name="image low.safetensors", weight_dtype="default"),
+    }  # fmt: skip
+    given = {"positive": ["begin", 0], "negative": ["begin", 1]}
+    graph["ours"] = windowed(["begin", 2], given, **settings)
+    of_core(graph, ["begin", 2], given, **settings)
     ours, core = bench.values(graph, "ours", "core")
     assert distance(ours, core) <= 1e-5
