@@ -37,6 +37,7 @@ from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import Host
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
+from wan_duet.pipelines.loading.identify import read_part
 
 HERE = Path(__file__).parent
 # A folder of node packs of others, such as ComfyUI-GGUF and ComfyUI-KJNodes, for the tests that use them.
@@ -46,6 +47,7 @@ FOLDERS = ("diffusers", "diffusion_models", "vae", "text_encoders", "loras", "fr
 RIFE = frame_nets.Rife((8, 8, 8, 8, 24), hidden=16, seen=4, last=52)
 MODEL = "tiny/wan 4096"  # the real width of text embeddings, two tiny experts
 IMAGE_MODEL = "tiny/wan image"  # the same, that begins with a picture
+SMALL_MODEL = "tiny/wan 5b"  # the same in the layout of the 5B, with one expert
 _SEES = {"added_kv_proj_dim": 128}  # CLIP features of a picture
 # File, seed, channels in and out, what a network that sees pictures has beside. Turbo asks for the name.
 NARROW: tuple[tuple[str, int, tuple[int, int], dict[str, object]], ...] = (
@@ -151,6 +153,7 @@ def write_models(models: Path, tiny: ModuleType) -> None:
         save_file(tiny.to_diffusers(weights), mine / component / "diffusion_pytorch_model.safetensors")
         (mine / component / "config.json").write_text(json.dumps(tiny.DIFFUSERS_CONFIG))
     write_image_model(models, tiny)
+    write_small_model(models, tiny)
     write_text_encoder(mine / "text_encoder", tiny.TEXT_DIM)
     (mine / "model_index.json").write_text(json.dumps({"boundary_ratio": tiny.BOUNDARY}))
     (models / "diffusion_models" / "some.gguf").write_bytes(b"GGUF")
@@ -237,6 +240,23 @@ def write_image_model(models: Path, tiny: ModuleType) -> None:
     for component in ("vae", "tokenizer", "text_encoder"):
         (mine / component).symlink_to(other / component)
     (mine / "model_index.json").write_text(json.dumps({"boundary_ratio": tiny.BOUNDARY}))
+
+
+def write_small_model(models: Path, tiny: ModuleType) -> None:
+    """Beside the first one. Its VAE gives the numbers that latents are normalised by, and nothing else."""
+    mine, other, kind = models / "diffusers" / SMALL_MODEL, models / "diffusers" / MODEL, "ti2v-5b"
+    weights, vae = tiny_kinds.KINDS[kind].weights(), models / "small vae.safetensors"
+    save_file(weights, models / "diffusion_models" / "small.safetensors")
+    save_file(tiny_files.wan_vae_names(tiny_files.vae("2.2")), vae)
+    (mine / "transformer").mkdir(parents=True)
+    save_file(tiny.to_diffusers(weights), mine / "transformer" / "diffusion_pytorch_model.safetensors")
+    (mine / "transformer" / "config.json").write_text(json.dumps(tiny_kinds.config(tiny_kinds.KINDS[kind])))
+    (mine / "vae").mkdir()
+    save_file(tiny_files.vae("2.2"), mine / "vae" / "diffusion_pytorch_model.safetensors")
+    (mine / "vae" / "config.json").write_text(json.dumps(dict(read_part(vae, "VAE", "vae").config)))
+    for component in ("tokenizer", "text_encoder"):
+        (mine / component).symlink_to(other / component)
+    (mine / "model_index.json").write_text(json.dumps({"boundary_ratio": None}))
 
 
 def write_lora(file: Path) -> None:

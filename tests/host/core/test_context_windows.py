@@ -87,3 +87,28 @@ def test_a_clip_from_images_equals_comfyuis(bench: Bench, last: bool, settings: 
     of_core(graph, ["begin", 2], given, **settings)
     ours, core = bench.values(graph, "ours", "core")
     assert distance(ours, core) <= 1e-5
+
+
+@pytest.mark.parametrize("settings", [{}, {"freenoise": True, "schedule": "standard_static"}])
+@pytest.mark.parametrize("image", [False, True])
+def test_a_clip_of_the_5b_equals_comfyuis(bench: Bench, image: bool, settings: dict[str, Any]) -> None:
+    """One expert. Its image is a latent frame without noise."""
+    size = {"width": 96, "height": 64}
+    begins = {"start_image": ["first", 0]} if image else {}
+    graph = start() | {
+        "first": node("EmptyImage", batch_size=1, color=0xD03020, **size),
+        "like": node("VAELoader", vae_name="toy.safetensors"),
+        "vae": node("ProbeSmallVae", like=["like", 0]),
+        "latent": node(
+            "Wan22ImageToVideoLatent", vae=["vae", 0], length=FRAMES, batch_size=1, **size, **begins
+        ),
+        "model": node("WanDuetLoadModel", model="tiny/wan 5b", precision="auto"),
+        "core high": node("UNETLoader", unet_name="small.safetensors", weight_dtype="default"),
+        "ours": windowed(["latent", 0], TEXT, **settings),
+    }
+    of_core(graph, ["latent", 0], TEXT, **settings)
+    graph["core first"]["inputs"]["sigmas"] = ["sigmas", 2]
+    for name in ("core", "windows low", "core low"):
+        del graph[name]
+    ours, core = bench.values(graph, "ours", "core first")
+    assert distance(ours, core) <= 1e-5

@@ -214,18 +214,21 @@ class ProbeWindows(_Always):
         sampling, engine = of("pipelines.sampling.schedule"), of("pipelines.sampling.engine")
         windows = of("pipelines.plan.context_windows").ContextWindows(**json.loads(windows))
         grid = of("pipelines.plan.sigmas").from_sigmas(sigmas.tolist())
-        noise = of("pipelines.sampling.noise").initial_noise(latent["samples"].shape, seed)
+        latents, kept = of("nodes.latents").latents_to_sample(
+            latent, frames_stay=model.family.image_form == "frames"
+        )
+        noise = of("pipelines.sampling.noise").initial_noise(latents.shape, seed)
         if windows.freenoise:
             noise = of("pipelines.sampling.windowed_experts").free_noise(noise, windows, seed)
         finished = of("pipelines.generate.stages").sample(
             model,
             sampling.Sampling(
-                sampling.Schedule.of_grid(grid, of("nodes.sample").chosen_boundary(-1, model)),
+                sampling.Schedule.of_grid(grid, of("nodes.inputs").chosen_boundary(-1, model)),
                 "euler",
                 json.loads(guidance),
                 windows=windows,
             ),
-            of("pipelines.sampling.noise").StartLatents(latent["samples"], noise, None),
+            of("pipelines.sampling.noise").StartLatents(latents, noise, kept),
             engine.Prompts(
                 *(
                     of("nodes.conditioning").from_conditioning(given, name, model)
