@@ -13,7 +13,9 @@ from pathlib import Path
 
 _NAME = "wan_duet"
 
-if _NAME not in sys.modules:
+_IN_RANK = "__mp_main__"  # the name under which a spawned process runs the script of its parent
+
+if __name__ in ("__main__", _IN_RANK) and _NAME not in sys.modules:
     root = Path(__file__).resolve().parents[2]
     spec = importlib.util.spec_from_file_location(
         _NAME, root / "__init__.py", submodule_search_locations=[str(root)]
