@@ -36,6 +36,11 @@ class VideoFile(NamedTuple):
     path: Path
     listed: ui.SavedResult
 
+    @property
+    def kept(self) -> Path:
+        """What must still be there for the result to be used again."""
+        return self.path
+
     def output(self) -> InputImpl.VideoFromFile | ExecutionBlocker:
         """Return the value of a video output: a blocker for what ComfyUI cannot read as a video."""
         if self.path.suffix == ".webp":

@@ -22,15 +22,21 @@ _FILES = tuple(name for name, container in CONTAINERS.items() if container.muxer
 _OF_FILES = tuple(name for name in CODECS if any(name in CONTAINERS[file].codecs for file in _FILES))
 
 
-def container_input() -> io.Input:
+_FILES_TOLD = (
+    "mp4 plays everywhere, webm in web browsers, mov in editing programs. mkv is lossless and large, "
+    "whatever the quality setting; ComfyUI cannot open a workflow from it. webp and gif are moving pictures."
+)
+
+
+def container_input(*sequences: str) -> io.Input:
+    """sequences: those of numbered pictures that the node writes too."""
+    told = f"{_FILES_TOLD} png and exr (linear light) are folders of numbered pictures."
     return io.Combo.Input(
         "container",
-        options=list(_FILES),
+        options=[*_FILES, *sequences],
         default="mp4",
         optional=True,
-        tooltip="mp4 plays everywhere, webm in web browsers, mov in editing programs. mkv is lossless and "
-        "large, whatever the quality setting; ComfyUI cannot open a workflow from it. webp and gif are "
-        "moving pictures.",
+        tooltip=told if sequences else _FILES_TOLD,
     )
 
 

@@ -6,6 +6,7 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..pipelines.video.containers import CONTAINERS
 from ..pipelines.video.cuts import SCENE_THRESHOLD
 from ..pipelines.video.video_format import AUTO, FormatWish
 from .comfy_interface import io
@@ -28,6 +29,7 @@ from .output_inputs import (
     odd_input,
     scene_threshold_input,
 )
+from .picture_sequence import SEQUENCES, new_pictures
 from .sockets import WanModelSocket
 from .video_file import file_of, is_video
 
@@ -206,8 +208,17 @@ class WanDuetEncodeVideo(io.ComfyNode):
             node_id="WanDuetEncodeVideo",
             display_name="Wan Duet Encode Video",
             category="Wan Duet/blocks",
-            description="Encodes images, or re-encodes a video, to a video file.",
-            search_aliases=["create video", "video combine", "mp4", "re-encode", "convert video"],
+            description="Encodes images, or re-encodes a video, to a video file, or to a folder of numbered "
+            "pictures.",
+            search_aliases=[
+                "create video",
+                "video combine",
+                "mp4",
+                "re-encode",
+                "convert video",
+                "image sequence",
+                "exr",
+            ],
             inputs=[
                 io.MultiType.Input(
                     "images",
@@ -221,7 +232,7 @@ class WanDuetEncodeVideo(io.ComfyNode):
                 *field_inputs("text-to-video", ("video_quality", "video_write_mode")),
                 filename_input(),
                 save_input("Wan Duet Save Encoded Video"),
-                container_input(),
+                container_input(*SEQUENCES),
                 _audio_input(),
                 codec_input(),
                 alpha_input(),
@@ -269,7 +280,8 @@ class WanDuetEncodeVideo(io.ComfyNode):
         def written(
             frames: FrameStream, count: int, size: tuple[int, int], fps: Fraction, sound: Sound | None
         ) -> io.NodeOutput:
-            file = new_video_file(filename_prefix, save, *size, container)
+            new_file = new_pictures if container in SEQUENCES else new_video_file
+            file = new_file(filename_prefix, save, *size, container)
             write_edited(
                 frames,
                 file.path,
@@ -283,7 +295,7 @@ class WanDuetEncodeVideo(io.ComfyNode):
                 odd=odd,
                 wish=wish,
             )
-            note_file(cls.hidden.unique_id, file.path)
+            note_file(cls.hidden.unique_id, file.kept)
             return io.NodeOutput(file.output(), ui=with_findings(file.preview(), findings.found))
 
         sound = audio_of(audio)
@@ -301,9 +313,10 @@ class WanDuetEncodeVideo(io.ComfyNode):
                 if wish.hdr is None:
                     tell("it is SDR: there is no HDR to keep")
             kept = wish.hdr is not None
-            clip = open_clip(
-                source, SourceWish(background=behind, with_sound=sound is None, keep_hdr=kept), tell
-            )
+            heard = sound is None and bool(CONTAINERS[container].sound)
+            clip = open_clip(source, SourceWish(background=behind, with_sound=heard, keep_hdr=kept), tell)
+            if sound is None and not heard and clip.facts.audio is not None:
+                tell(f"the sound is left out: {container} cannot contain sound")
             size = (clip.facts.width, clip.facts.height)
             return written(clip.frames(), clip.count, size, clip.fps, sound or clip.sound)
 

@@ -6,9 +6,11 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 
 from wan_duet.pipelines.errors import HostError
@@ -30,6 +32,7 @@ SETTINGS: dict[str, object] = {
     "container": "mkv",
     "save": True,
 }
+FINDINGS = "wan_duet_findings"
 COLOUR = (0x30, 0x60, 0xA0)
 
 
@@ -196,6 +199,43 @@ def test_named_codecs_odd_sizes_and_transparency(core: HeadlessComfyUI, core_cli
     assert np.abs(frame[30, 50].astype(int) - (0x30, 0x60, 0x90)).max() <= 4
     kept = next(read_timed_frames(made(core, "prores-4444 mov"), background=None)).frame()
     assert kept[30, 50, 3] == 0
+
+
+def test_pictures_and_videos_become_numbered_pictures(
+    core: HeadlessComfyUI, core_client: ComfyClient, tmp_path: Path
+) -> None:
+    """The pictures become EXR in linear light; the video, which has sound, becomes PNG."""
+    blue = (np.full((62, 110, 3), COLOUR, np.uint8) for _ in range(3))
+    sound = Audio(np.zeros((2, 9000), np.float32), 48000)
+    clip = {"width": 110, "height": 62, "fps": Fraction(16), "frame_count": 3, "audio": sound}
+    encode_video(blue, core.input / "blue.mp4", **clip)
+    prompt = {
+        "video": node("LoadVideo", file="blue.mp4"),
+        "colour": node("EmptyImage", width=111, height=63, batch_size=2, color=0xC00000),
+        "png": encoded("video", "png", "auto"),
+        "exr": encoded("colour", "exr", "auto"),
+    }
+    for saved in ("png", "exr"):
+        prompt[saved]["class_type"] = "WanDuetSaveEncoded"
+        del prompt[saved]["inputs"]["save"]
+    job = core_client.run(prompt)
+    folder = made(core, "auto png")
+    names = ["frame_00001.png", "frame_00002.png", "frame_00003.png"]
+    assert sorted(file.name for file in folder.iterdir()) == names
+    assert [(shown["filename"], shown["subfolder"]) for shown in job.outputs["png"]["images"]] == [
+        (name, folder.name) for name in names
+    ]
+    assert "sound is left out" in str(job.outputs["png"][FINDINGS])
+    with Image.open(folder / names[0]) as picture:
+        assert "prompt" in picture.info
+        assert np.abs(np.asarray(picture).astype(int) - COLOUR).max() <= 3
+    first, second = sorted(made(core, "auto exr").iterdir())
+    with av.open(str(second)) as exr:
+        (frame,) = exr.decode(video=0)
+        planes = frame.reformat(format="gbrpf32le").to_ndarray(format="gbrpf32le")
+    assert (frame.width, frame.height) == (111, 63)
+    assert planes.max() == pytest.approx(0.527, abs=0.01)  # 192 of 255 with the curve of sRGB
+    assert first.name == "frame_00001.exr"
 
 
 def test_a_codec_that_the_container_does_not_hold_is_named(core_client: ComfyClient) -> None:
