@@ -44,6 +44,11 @@ def given(models: Path, host: HeadlessComfyUI, tmp_path_factory: pytest.TempPath
         shutil.copy(made / name, models / "loras" / name)
 
 
+def _widget(value: Any, default: Any) -> Any:
+    """The value as its widget has it: one that a provider decides by itself is on, off or its default."""
+    return ("on" if value else "off") if default == "provider default" and isinstance(value, bool) else value
+
+
 def graph(kind: FindingKind, defaults: dict[str, dict[str, Any]], **request: Any) -> dict[str, Any]:
     """A graph that checks the request of `kind`, runs it, and shows its receipt."""
 
@@ -54,8 +59,11 @@ def graph(kind: FindingKind, defaults: dict[str, dict[str, Any]], **request: Any
     local = {
         name: json.dumps(value) if isinstance(value, list) else value for name, value in kind.local.items()
     }
+    widgets = {
+        name: _widget(value, defaults[NODES[kind.task]].get(name)) for name, value in kind.request.items()
+    }
     return {
-        "asked": node(NODES[kind.task], **{**kind.request, **request}),
+        "asked": node(NODES[kind.task], **{**widgets, **request}),
         "with_loras": node("WanDuetRequestLora", request=["asked", 0], loras=loras if kind.loras else ""),
         "request": node("WanDuetRequestLocal", request=["with_loras", 0], **local),
         "model": node("WanDuetLoadModel", **kind.model),
