@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
 from types import MappingProxyType
 from typing import Any
 
@@ -42,6 +43,7 @@ def draw(
     prompts: Sequence[str],
     *,
     negative_prompts: Sequence[str] | None = None,
+    ranges: Sequence[Sequence[str]] | None = None,
     aspect_ratio: str = "1:1",
     guided: bool = True,
     without_low: bool = False,
@@ -51,6 +53,7 @@ def draw(
 
     The seed of a prompt is its place in the list.
     negative_prompts: one for each prompt; empty ones otherwise.
+    ranges:           the texts of the ranges of each clip, in place of its prompt. `local` has their lengths.
     guided:           False sets both guidance scales to 1.
     without_low:      stop at the boundary and decode what the high expert left.
     fields:           more fields of the request. NAG avoids the negative prompts.
@@ -66,18 +69,22 @@ def draw(
         schedule = Schedule(
             schedule.sigmas[: steps + 1], schedule.timesteps[:steps], schedule.experts[:steps]
         )
+    ranges = ranges or [(prompt,) for prompt in prompts]
     for start in range(0, len(prompts), _AT_ONCE):
         chosen = slice(start, start + _AT_ONCE)
-        texts = [*prompts[chosen], *negative_prompts[chosen]]
+        count = len(prompts[chosen])
+        texts = [*chain.from_iterable(ranges[chosen]), *negative_prompts[chosen]]
         encoded = [text.embeddings for text in encode_prompts(model, texts, memory, Silent())]
-        count = len(encoded) // 2
         noise = torch.cat([initial_noise((1, *plan.latent_shape), start + index) for index in range(count)])
-        positive, negative = torch.cat(encoded[:count]), torch.cat(encoded[count:])
+        positive, negative = torch.cat(encoded[:-count]), torch.cat(encoded[-count:])
+        relay, each = plan.prompt_relay, [encoded[0].shape[1]] * len(ranges[0])
+        seen = None if relay is None else relay.seen(each)
+        positive = positive.reshape(count, sum(each), -1)  # the texts of a clip, one after another
         latents = sample(
             model,
             Sampling(schedule, plan.solver, plan.guidance, plan.extra_guidance),
             StartLatents(torch.zeros_like(noise), noise),
-            Prompts(Condition(positive), Condition(negative), negative),
+            Prompts(Condition(positive, seen=seen), Condition(negative), negative),
             memory,
             Silent(),
         )
