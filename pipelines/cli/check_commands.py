@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -186,30 +187,24 @@ def _check(options: argparse.Namespace) -> int:
         None if family is None else _expected(request, family, model, abilities, image_family, known.rates)
     )
     if expected is not None:
-        seconds = expected.total_s
-        reports = [replace(one, expected_s=seconds) if one.runner == "local" else one for one in reports]
+        reports = _changed_here(reports, partial(replace, expected_s=expected.total_s))
     if prices := machine_prices(options, known.rates):
-        reports = [_priced(one, known.rates, prices) if one.runner == "local" else one for one in reports]
+        reports = _changed_here(reports, partial(_priced, rates=known.rates, prices=prices))
     several = None if family is None else _several(options, request, family, model, reports, known.rates)
     if options.json:
-        answers = [report.as_dict() for report in reports]
-        for answer in answers:
-            if expected is not None and answer["runner"] == "local":
-                answer["expected"] = expected.as_dict()
-            if (known.stored or known.unmeasured) and answer["runner"] == "local":
-                answer["stored_rates"] = {"measured": known.stored, "unmeasured": known.unmeasured}
-            if several is not None and answer["runner"] == "local":
-                answer["expected_on_gpus"] = several.as_dict()
+        here_alone: dict[str, Any] = {}
+        if expected is not None:
+            here_alone["expected"] = expected.as_dict()
+        if known.stored or known.unmeasured:
+            here_alone["stored_rates"] = {"measured": known.stored, "unmeasured": known.unmeasured}
+        if several is not None:
+            here_alone["expected_on_gpus"] = several.as_dict()
+        answers = [one.as_dict() | (here_alone if one.runner == "local" else {}) for one in reports]
         answer = answers[0] if len(answers) == 1 else {"reports": answers}
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
-        print(reports[0].text() if len(reports) == 1 else side_by_side(reports))
-        if expected is not None:
-            print(expected.text())
-        if known.text():
-            print(known.text())
-        if several is not None:
-            print(several.text())
+        text = reports[0].text() if len(reports) == 1 else side_by_side(reports)
+        print("\n".join([text, *_times(expected, known, several)]))
     return 0 if any(report.ok for report in reports) else 2
 
 
@@ -233,6 +228,21 @@ def _several(
 def _without_precision(report: Report, options: argparse.Namespace) -> Report:
     reason = f"{report.runner} computes in its own precision; this is a setting of --on local"
     return report.with_findings([Finding("precision", "impossible", options.precision, None, reason)])
+
+
+def _times(expected: Expectation | None, known: KnownRates, several: GpuExpectation | None) -> Iterator[str]:
+    """Yield what is known of the time of a run here, a line each."""
+    if expected is not None:
+        yield expected.text()
+    if told := known.text():
+        yield told
+    if several is not None:
+        yield several.text()
+
+
+def _changed_here(reports: Sequence[Report], change: Callable[[Report], Report]) -> list[Report]:
+    """Return the reports with that of this machine changed."""
+    return [change(one) if one.runner == "local" else one for one in reports]
 
 
 def _priced(report: Report, rates: Rates | None, prices: MachinePrices) -> Report:
@@ -275,9 +285,8 @@ def _bench(options: argparse.Namespace) -> int:
             answer["expected_on_gpus"] = several.as_dict()
         print(json.dumps(answer, indent=2))
     else:
-        price = "" if cost is None else f"price: {cost.text()}"
-        told = (expected.text(), known.text(), "" if several is None else several.text(), price)
-        print("\n".join(filter(None, told)))
+        price = [] if cost is None else [f"price: {cost.text()}"]
+        print("\n".join([*_times(expected, known, several), *price]))
     return 0
 
 
