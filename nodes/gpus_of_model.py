@@ -44,7 +44,7 @@ def run_on_gpus_of(
 
     options: of `run_on_gpus`, which says what is raised.
     """
-    from ..pipelines.generate.gpu_job import run_on_gpus
+    from ..pipelines.generate.gpu_process import run_on_gpus
 
     assert model.gpus is not None  # noqa: S101
 
