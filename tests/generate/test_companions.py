@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_companions as tiny
-from smaller import smaller
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import ModelError, RequestError, SafetyError
@@ -22,7 +21,7 @@ from wan_duet.pipelines.generate.repeated_run import repeat
 from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.generate.safety import check_prompt
 from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
-from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+from wan_duet.pipelines.loading.wan_model import WanModel
 from wan_duet.pipelines.networks.prompt_expander import INSTRUCTIONS, expand_prompt
 from wan_duet.pipelines.networks.safety_checker import SafetyChecker
 from wan_duet.pipelines.progress import Silent
@@ -32,11 +31,6 @@ from wan_duet.pipelines.video.output import sidecar
 
 PROMPT = "a red ball on a white background"
 IMAGE = {"prompt": PROMPT, "num_inference_steps": 2, "seed": 1}
-
-
-@pytest.fixture(scope="module")
-def toy() -> WanModel:
-    return smaller(load_model("toy"))
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from smaller import smaller
 from tiny_models import make_model
 
 from wan_duet.pipelines.device.memory import DeviceMemory
@@ -20,14 +19,14 @@ from wan_duet.pipelines.generate.local_receipt import read_receipt
 from wan_duet.pipelines.generate.local_run import run
 from wan_duet.pipelines.generate.repeated_run import repeat
 from wan_duet.pipelines.generate.result import Result
-from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+from wan_duet.pipelines.loading.wan_model import WanModel
 from wan_duet.pipelines.plan.extra_guidance import ExtraGuidance
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import parse, t2v_request
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
 from wan_duet.pipelines.video.output import sidecar
 
-from .toy_runs import Make, latents, maker
+from .toy_runs import Make, latents
 
 FEW = {
     "prompt": "a ball moving right", "negative_prompt": "red", "num_frames": 17, "num_inference_steps": 3,
@@ -35,16 +34,6 @@ FEW = {
     "guidance_scale": 1.0, "guidance_scale_2": 1.0,
 }  # fmt: skip
 NAG = {"nag_scale": 8.0}
-
-
-@pytest.fixture(scope="module")
-def toy() -> WanModel:
-    return smaller(load_model("toy"))
-
-
-@pytest.fixture
-def make(toy: WanModel, tmp_path: Path) -> Make:
-    return maker(toy, tmp_path, FEW)
 
 
 def test_nag_changes_the_result_stands_in_the_receipt_and_is_repeated(

@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from smaller import smaller
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.generate.kept_latents import KeptLatents, Sampled
@@ -34,11 +33,6 @@ SMALL: dict[str, Any] = {
 }
 PLAIN, REVERSIBLE = "text-to-video", "text-to-video-lora"
 Make = Callable[..., Result]
-
-
-@pytest.fixture(scope="module")
-def toy() -> WanModel:
-    return smaller(load_model("toy"))
 
 
 @pytest.fixture(scope="module")

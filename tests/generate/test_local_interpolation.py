@@ -10,7 +10,6 @@ from typing import Any
 import frame_nets
 import pytest
 from safetensors.torch import save_file
-from smaller import smaller
 
 from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.device.memory import DeviceMemory
@@ -20,7 +19,7 @@ from wan_duet.pipelines.generate.local_run import run
 from wan_duet.pipelines.generate.repeated_run import repeat
 from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.interpolation.interpolator_files import find_interpolators
-from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+from wan_duet.pipelines.loading.wan_model import WanModel
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import t2v_request
 from wan_duet.pipelines.video.output import sidecar
@@ -28,11 +27,6 @@ from wan_duet.pipelines.video.probe import probe
 
 REQUEST = {"prompt": "a red ball", "num_frames": 17, "num_inference_steps": 2, "seed": 7, "guidance_scale": 1}
 RIFE = {**REQUEST, "guidance_scale_2": 1, "interpolator_model": "rife", "num_interpolated_frames": 2}
-
-
-@pytest.fixture(scope="module")
-def toy() -> WanModel:
-    return smaller(load_model("toy"))
 
 
 @pytest.fixture(scope="module")

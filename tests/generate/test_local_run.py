@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
-from smaller import smaller
 
 from wan_duet.pipelines.device.memory import DeviceMemory, Resident
 from wan_duet.pipelines.device.precision import Part
@@ -31,7 +30,7 @@ from wan_duet.pipelines.generate.repeated_run import repeat
 from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.generate.stages import encode_prompts, sample
 from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
-from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+from wan_duet.pipelines.loading.wan_model import WanModel
 from wan_duet.pipelines.networks.prompt_cache import PromptCache
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import WanRequest, check, parse, t2v_request
@@ -51,11 +50,6 @@ SMALL = {
     "aspect_ratio": "1:1",
     "interpolator_model": "none",
 }
-
-
-@pytest.fixture(scope="module")
-def toy() -> WanModel:
-    return smaller(load_model("toy"))
 
 
 def make(

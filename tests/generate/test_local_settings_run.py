@@ -4,36 +4,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-from smaller import smaller
-
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.generate.local_receipt import read_receipt
 from wan_duet.pipelines.generate.repeated_run import repeat
-from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+from wan_duet.pipelines.loading.wan_model import WanModel
 from wan_duet.pipelines.plan import FAMILIES
 from wan_duet.pipelines.plan.sigmas import linear_grid
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.video.output import sidecar
 
-from .toy_runs import Make, latents, maker
+from .toy_runs import Make, latents
 
 FEW = {
     "prompt": "a ball moving right", "num_frames": 5, "num_inference_steps": 3, "seed": 7,
     "aspect_ratio": "1:1", "interpolator_model": "none",
 }  # fmt: skip
 LORA = embedded_loras()["toy/outlined"]
-
-
-@pytest.fixture(scope="module")
-def toy() -> WanModel:
-    return smaller(load_model("toy"))
-
-
-@pytest.fixture
-def make(toy: WanModel, tmp_path: Path) -> Make:
-    return maker(toy, tmp_path, FEW)
 
 
 def test_the_levels_of_a_solver_given_one_by_one_are_its_own(make: Make) -> None:

@@ -18,7 +18,7 @@ from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import check, t2v_request
 from wan_duet.pipelines.video.output import sidecar
 
-from .toy_runs import Make, latents, maker
+from .toy_runs import Make, latents
 
 FEW = {
     "prompt": "a ball moving right", "num_frames": 33, "num_inference_steps": 3, "seed": 7,
@@ -30,11 +30,6 @@ WINDOWS = {"context_frames": 17}
 @pytest.fixture(scope="module")
 def toy() -> WanModel:
     return load_model("toy")
-
-
-@pytest.fixture
-def make(toy: WanModel, tmp_path: Path) -> Make:
-    return maker(toy, tmp_path, FEW)
 
 
 def test_windows_change_the_result_stand_in_the_receipt_and_are_repeated(

@@ -10,7 +10,6 @@ import httpx
 import pytest
 import torch
 from safetensors.torch import save
-from smaller import smaller
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.download.downloads import Downloads
@@ -23,18 +22,13 @@ from wan_duet.pipelines.generate.media_inputs import MediaInputs
 from wan_duet.pipelines.generate.memory_estimate import MemoryEstimate
 from wan_duet.pipelines.generate.prepared_run import Run
 from wan_duet.pipelines.kernels.choices import FloatChoices, KernelChoice
-from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+from wan_duet.pipelines.loading.wan_model import WanModel
 from wan_duet.pipelines.plan import make_plan
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import check, read_loras, t2v_request
 from wan_duet.pipelines.weights.lora.find import LoraSources
 
 ADDRESS = "https://files.example/style.safetensors?X-Signature=s3cret"
-
-
-@pytest.fixture(scope="module")
-def toy() -> WanModel:
-    return smaller(load_model("toy"))
 
 
 @pytest.fixture(scope="module")

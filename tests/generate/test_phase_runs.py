@@ -27,7 +27,7 @@ from wan_duet.pipelines.streaming.executor import Executor
 from wan_duet.pipelines.vae.latent_space import denormalise
 from wan_duet.pipelines.video.output import sidecar
 
-from .toy_runs import Make, latents, maker
+from .toy_runs import Make, latents
 
 FEW = {
     "prompt": "a ball moving right", "num_frames": 5, "seed": 7, "aspect_ratio": "1:1",
@@ -47,11 +47,6 @@ THREE_STAGES = {
 @pytest.fixture(scope="module")
 def toy() -> WanModel:
     return load_model("toy")
-
-
-@pytest.fixture
-def make(toy: WanModel, tmp_path: Path) -> Make:
-    return maker(toy, tmp_path, FEW)
 
 
 def one_by_one(model: WanModel, plan: Plan, parts: list[tuple[WanModel, str, range, float]]) -> torch.Tensor:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-from smaller import smaller
 from tiny_models import make_model
 
 from wan_duet.pipelines.device.memory import DeviceMemory
@@ -14,12 +12,12 @@ from wan_duet.pipelines.generate.kept_latents import KeptLatents
 from wan_duet.pipelines.generate.local_receipt import read_receipt
 from wan_duet.pipelines.generate.local_run import run
 from wan_duet.pipelines.generate.repeated_run import repeat
-from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+from wan_duet.pipelines.loading.wan_model import WanModel
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import parse, t2v_request
 from wan_duet.pipelines.video.output import sidecar
 
-from .toy_runs import Make, latents, maker
+from .toy_runs import Make, latents
 
 FEW = {
     "prompt": "on a white background, a red ball is", "num_frames": 17, "num_inference_steps": 2, "seed": 7,
@@ -27,16 +25,6 @@ FEW = {
 }  # fmt: skip
 TWO = {"prompt_ranges": "moving right | moving up"}
 GUIDED = {"guidance_scale": 3.5, "guidance_scale_2": 4.0, "negative_prompt": "blue"}
-
-
-@pytest.fixture(scope="module")
-def toy() -> WanModel:
-    return smaller(load_model("toy"))
-
-
-@pytest.fixture
-def make(toy: WanModel, tmp_path: Path) -> Make:
-    return maker(toy, tmp_path, FEW)
 
 
 def test_one_range_has_the_bits_of_a_request_that_says_the_same(make: Make) -> None:

@@ -6,21 +6,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 import torch
-from smaller import smaller
 
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.generate.sampler_findings import sampler_findings
-from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+from wan_duet.pipelines.loading.wan_model import WanModel
 
 UNGUIDED = {"guidance_scale": 1.0, "guidance_scale_2": 1.0}
 GUIDED = {"guidance_scale": 3.5, "guidance_scale_2": 4.0}
-
-
-@pytest.fixture(scope="module")
-def toy() -> WanModel:
-    return smaller(load_model("toy"))
 
 
 def said(model: WanModel, steps: int = 4, frames: int = 5, **guidance: float) -> list[str]:

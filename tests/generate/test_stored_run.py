@@ -13,7 +13,6 @@ import tiny_files as tiny
 import torch
 from diffusers import AutoencoderKLWan
 from PIL import Image
-from smaller import smaller
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
@@ -34,18 +33,13 @@ from wan_duet.pipelines.weights.lora.find import LoraSources
 from wan_duet.pipelines.weights.recipe import Recipe
 from wan_duet.pipelines.weights.stored_tensors import Files
 
-from .toy_runs import Make, latents, maker
+from .toy_runs import Make, latents
 
 FEW = {
     "prompt": "a ball moving right", "num_frames": 5, "num_inference_steps": 2, "seed": 7,
     "aspect_ratio": "1:1", "interpolator_model": "none",
 }  # fmt: skip
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def toy() -> WanModel:
-    return smaller(load_model("toy"))
 
 
 def stored_as(model: WanModel, kind: str, folder: Path) -> WanModel:
@@ -62,11 +56,6 @@ def stored_as(model: WanModel, kind: str, folder: Path) -> WanModel:
 @pytest.fixture(scope="module")
 def in_fp8(toy: WanModel, tmp_path_factory: pytest.TempPathFactory) -> WanModel:
     return stored_as(toy, "fp8 per row", tmp_path_factory.mktemp("fp8"))
-
-
-@pytest.fixture
-def make(toy: WanModel, tmp_path: Path) -> Make:
-    return maker(toy, tmp_path, FEW)
 
 
 def test_it_is_named_in_the_receipt(make: Make, in_fp8: WanModel) -> None:
