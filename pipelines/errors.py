@@ -71,6 +71,7 @@ __all__ = [
     "WorkerAbsentError",
     "WorkerLostError",
     "is_out_of_memory",
+    "says_out_of_memory",
 ]
 
 
@@ -241,11 +242,13 @@ class JournalError(WanDuetError):
 
 _FULL = (
     "out of memory",  # CUDA, ROCm, MPS
-    "CUBLAS_STATUS_ALLOC_FAILED",
+    "_status_alloc_failed",  # cuBLAS, cuDNN 8, cuSPARSE
+    "device_allocation_failed",  # cuDNN 9
+    "outofmemoryerror",  # torch's type, as a ComfyUI reports it
     "can't allocate memory",  # a CPU
     "not enough memory",  # a CPU on Windows
-    "not enough GPU video memory",  # DirectML
-    "OUT_OF_DEVICE_MEMORY",  # the driver of Intel's cards
+    "not enough gpu video memory",  # DirectML
+    "out_of_device_memory",  # the driver of Intel's cards
 )
 
 
@@ -256,4 +259,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in _FULL)
+    return isinstance(error, RuntimeError) and says_out_of_memory(str(error))
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Return whether the text of an error says that a device ran out of memory."""
+    return any(words in text.lower() for words in _FULL)

@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from ..errors import RequestError
+from ..files.on_disk import move_into_place
 from ..video.containers import CONTAINERS
 from ..video.video_format import AUTO
 
@@ -83,4 +84,7 @@ def _with_suffix(spool: Path) -> Path:
     """Name a WebP as such: which reader a file needs is known from its suffix."""
     with spool.open("rb") as file:
         is_webp = file.read(12)[8:] == b"WEBP"
-    return spool.rename(spool.with_suffix(".webp")) if is_webp else spool
+    if not is_webp:
+        return spool
+    move_into_place(spool, webp := spool.with_suffix(".webp"))
+    return webp

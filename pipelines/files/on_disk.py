@@ -19,7 +19,8 @@ __all__ = ["FileInUseError", "discard", "move_into_place", "remove", "write_whol
 log = logging.getLogger(__name__)
 
 # ERROR_ACCESS_DENIED (the target of a move is open), _SHARING_VIOLATION, _LOCK_VIOLATION, _USER_MAPPED_FILE
-# (learn.microsoft.com/windows/win32/debug/system-error-codes, 2026-11).
+# (learn.microsoft.com/windows/win32/debug/system-error-codes, 2026-11). Python has no errno for the last, so
+# it is a plain OSError and no PermissionError.
 _IN_USE = {5, 32, 33, 1224}
 _WAITS_S = tuple(0.05 * 2**tries for tries in range(5))
 
@@ -74,7 +75,7 @@ def _done(act: Callable[[], None]) -> bool:
     """Whether it could be done; not while the file is in use."""
     try:
         act()
-    except PermissionError as error:
+    except OSError as error:
         if getattr(error, "winerror", None) not in _IN_USE:
             raise
         return False

@@ -19,6 +19,7 @@ from ..errors import (
     RequestError,
     WorkerAbsentError,
     WorkerLostError,
+    says_out_of_memory,
 )
 from ..headless.client import ComfyClient, OutputFile, Workflow, WorkflowResult
 from ..request.base import WanRequest
@@ -95,7 +96,7 @@ class ComfyPlace:
             _cancel(client, prompt_id)
             raise
         if job.status != "success":
-            cause: Cause = "out of memory" if "out of memory" in job.error.lower() else "failed"
+            cause: Cause = "out of memory" if says_out_of_memory(job.error) else "failed"
             raise FailedAttemptError(cause, job.error)
         return job
 

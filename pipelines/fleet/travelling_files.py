@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import MediaError
-from ..files.on_disk import move_into_place
+from ..files.on_disk import discard, move_into_place
 from ..request.field_rows import is_content_or_address, is_media, with_texts
 from ..request.lora_weight import place_of
 from ..weights.lora.find import LoraSources
@@ -106,7 +106,7 @@ class ContentFolder:
         if not last:
             return
         if whole_sha256(part) != sha256:
-            part.unlink()
+            discard(part)
             raise MediaError(f"{name}: arrived damaged; run it again")
         move_into_place(part, place)
 

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
 from .base import WanRequest
 from .media_facts import NOTHING_KNOWN, MediaFacts
 from .sizes import Size
+from .strict_model import as_json
 
 __all__ = ["Resolved"]
 
@@ -35,5 +34,4 @@ class Resolved:
     def as_dict(self) -> dict[str, Any]:
         """Return values, size and media as JSON values."""
         size = None if self.size is None else self.size._asdict()
-        values: dict[str, Any] = to_jsonable_python(dict(self.values))
-        return {"values": values, "size": size, "media": self.media.as_dict()}
+        return {"values": as_json(self.values), "size": size, "media": self.media.as_dict()}

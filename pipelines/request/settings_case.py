@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic_core import to_jsonable_python
-
 from .local_settings import LocalSettings, stages_named
 from .model_facts import ModelFacts
 from .report import Finding, Status
+from .strict_model import as_json
 from .timing import running_steps
 
 __all__ = ["SettingsCase", "second_scale"]
@@ -48,5 +47,5 @@ class SettingsCase:
         return running_steps(self.values["num_inference_steps"], self.values["strength"])
 
     def finding(self, name: str, status: Status, reason: str) -> Finding:
-        value = to_jsonable_python(getattr(self.local, name))
+        value = as_json(getattr(self.local, name))
         return Finding(f"local.{name}", status, value, None if status == "impossible" else value, reason)

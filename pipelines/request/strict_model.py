@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic_core import PydanticCustomError, to_jsonable_python
 
 from .contracts import described
 from .limits import dated_limits
 
-__all__ = ["UNREADABLE", "StrictModel"]
+__all__ = ["UNREADABLE", "StrictModel", "as_json"]
 
 UNREADABLE = "unreadable"  # the type of an error whose message says what would work
 
@@ -48,3 +49,17 @@ class StrictModel(BaseModel):
         if isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
             raise PydanticCustomError("half_character", "half of a surrogate pair")
         return value
+
+
+def as_json(value: Any) -> Any:
+    """Return a value of a request, and the models in it, as JSON values.
+
+    pydantic 2.7 cannot do this itself for a model whose class is not built yet (`defer_build`); 2.14 can.
+    """
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json")
+    if isinstance(value, Mapping):
+        return {name: as_json(entry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(entry) for entry in value]
+    return to_jsonable_python(value)

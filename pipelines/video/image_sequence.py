@@ -82,7 +82,7 @@ def staged_sequence(place: SequencePlace) -> Iterator[Path]:
     try:
         yield part
         if home != place.folder:
-            part.rename(place.folder)  # which fails where another run has made it in the meantime
+            move_into_place(part, place.folder)  # which fails where another run has made it in the meantime
             return
         require_no_frames(place)
         for picture in sorted(part.iterdir()):

@@ -228,6 +228,21 @@ def test_a_container_has_no_more_than_it_is_allowed(
 
 
 @pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("stat", [None, "", "anon 5\n", "total_inactive_file\n", "inactive_file many\n"])
+def test_a_limit_counts_where_the_group_does_not_say_what_is_cached(
+    tmp_path: Path, version: int, stat: str | None
+) -> None:
+    mounted = tmp_path / "mounted" / ("memory" if version == 1 else "")
+    group(mounted, version, "20", 15)
+    (mounted / "memory.stat").unlink()
+    if stat is not None:
+        (mounted / "memory.stat").write_text(stat)
+    found = groups(tmp_path, "0::/\n" if version == 2 else "5:memory:/\n")
+    assert free_ram(lambda: machine(30), found) == 5 * GIB
+    assert total_ram(lambda: machine(30), found) == 20 * GIB
+
+
+@pytest.mark.parametrize("version", [1, 2])
 def test_the_tightest_of_the_groups_around_a_process_counts(tmp_path: Path, version: int) -> None:
     mounted = tmp_path / "mounted" / ("memory" if version == 1 else "")
     group(mounted, version, "60", 1)

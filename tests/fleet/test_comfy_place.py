@@ -127,7 +127,11 @@ def test_a_row_is_a_job_and_its_file_comes_with_its_receipt(tmp_path: Path, comf
 
 @pytest.mark.parametrize(
     ("ends", "cause"),
-    [("CUDA error: out of memory", "out of memory"), ("ModelError: no such file", "failed")],
+    [
+        ("CUDA error: out of memory", "out of memory"),
+        ("OutOfMemoryError: Allocation on device 0", "out of memory"),
+        ("ModelError: no such file", "failed"),
+    ],
 )
 def test_a_job_that_fails_has_its_cause(tmp_path: Path, comfyui: FakeComfyUI, ends: str, cause: str) -> None:
     comfyui.ends = ends

@@ -20,7 +20,7 @@ import os
 import re
 import sys
 import sysconfig
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -37,9 +37,15 @@ _MAKES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 
 class SharingViolationError(PermissionError):
-    """As Windows reports a file in use: errno EACCES, winerror 32."""
+    """As Windows reports an open file: errno EACCES, winerror 32."""
 
     winerror = 32
+
+
+class UserMappedFileError(OSError):
+    """As Python on Windows reports a memory-mapped file: errno EINVAL, winerror 1224."""
+
+    winerror = 1224
 
 
 @contextmanager
@@ -85,27 +91,24 @@ def _open(caller: str, path: Any, mode: str | None, flags: int) -> None:
     if _NO_NAME.search(name) and name != os.path.basename(os.devnull):
         raise OSError(errno.EINVAL, "Windows has no such name", os.fsdecode(path))
     if flags & os.O_TRUNC and (place := _place(path, -1)) in _mapped():
-        raise OSError(errno.EINVAL, "the file has a user-mapped section open", place)
+        raise UserMappedFileError(errno.EINVAL, "the file has a user-mapped section open", place)
 
 
 def _rename(caller: str, source: Any, target: Any, source_folder: int, target_folder: int) -> None:
     del caller
-    in_use = {*_opened(), *_mapped()}
     for place in (_place(source, source_folder), _place(target, target_folder)):
-        if place in in_use or any(one.startswith(f"{place}/") for one in in_use):
-            raise _in_use(place)
+        _require_unused(place)
 
 
 def _remove(caller: str, path: Any, folder: int) -> None:
     del caller
-    if (place := _place(path, folder)) in {*_opened(), *_mapped()}:
-        raise _in_use(place)
+    _require_unused(_place(path, folder))
 
 
 def _truncate(caller: str, path: Any, length: int) -> None:
     del caller, length
     if not isinstance(path, int) and (place := _place(path, -1)) in _mapped():
-        raise OSError(errno.EINVAL, "the file has a user-mapped section open", place)
+        raise UserMappedFileError(errno.EINVAL, "the file has a user-mapped section open", place)
 
 
 def _symlink(caller: str, source: Any, target: Any, folder: int) -> None:
@@ -128,8 +131,16 @@ _RULES: dict[str, Callable[..., None]] = {
 }
 
 
-def _in_use(place: str) -> SharingViolationError:
-    return SharingViolationError(errno.EACCES, "another process uses the file", place)
+def _require_unused(place: str) -> None:
+    """Neither the file nor, of a folder, anything in it."""
+
+    def among(files: Iterable[str]) -> bool:
+        return any(one == place or one.startswith(f"{place}/") for one in files)
+
+    if among(_opened()):
+        raise SharingViolationError(errno.EACCES, "another process uses the file", place)
+    if among(_mapped()):
+        raise UserMappedFileError(errno.EINVAL, "the file has a user-mapped section open", place)
 
 
 def _place(path: Any, folder: int) -> str:

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -48,7 +47,7 @@ def opened(file: Path) -> Iterator[None]:
 
 @contextmanager
 def mapped(file: Path) -> Iterator[None]:
-    tensor = torch.from_numpy(np.memmap(file, np.uint8, "c"))
+    tensor = torch.from_file(str(file), shared=False, size=file.stat().st_size, dtype=torch.uint8)
     yield
     del tensor
 
