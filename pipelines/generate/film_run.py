@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..errors import RequestError, SamplingError
 from ..interpolation.interpolator_files import interpolator_record
-from ..loading.host_model import HostModel, has_whole_vae
+from ..loading.host_model import HostModel
 from ..plan.plan import Plan
 from ..progress import OnlyChecks, Progress
 from ..request.base import WanRequest
@@ -49,7 +50,6 @@ from .film_anchor import FilmAnchor
 from .kept_latents import KeptLatents, Sampled
 from .local_receipt import Recorded, fit_to_share, latents_hash, require_same_files
 from .media_inputs import MediaInputs
-from .memory_estimate import vae_tiling
 from .planned_video import edit_of_plan, interpolator_of_plan, wish_of_plan
 from .prepared_run import Run
 from .recorded_film import RecordedFilm
@@ -58,7 +58,7 @@ from .result import Result, StageTimer
 from .safety import result_check
 from .sampled_latents import sample_latents
 from .sampling_key import sampling_key
-from .stages import decode
+from .shot_decoding import decode_shot, ending_of
 
 if TYPE_CHECKING:
     from .local_worker import LocalWorker
@@ -91,6 +91,7 @@ class _Film:
     folder:   where latents and first images are kept until the file is there.
     receipts: of the shots that are sampled so far.
     anchor:   what shots hand over in place of frames, with `overlap_latents`.
+    ending:   the last latent frames of the last shot that was sampled.
     """
 
     request: WanRequest
@@ -104,6 +105,7 @@ class _Film:
     timer: StageTimer
     receipts: list[dict[str, Any]] = field(default_factory=list)
     anchor: FilmAnchor | None = None
+    ending: Tensor | None = None
 
     @property
     def plan(self) -> Plan:
@@ -328,14 +330,11 @@ def _shot_frames(film: _Film, number: int, before: Sequence[Frame]) -> FrameStre
         with _about_shot(number):
             recorded.require_latents(fingerprint, sampled.steps)
     film.receipts.append(receipt_of(run, sampled, fingerprint))
-    tiling = (
-        None
-        if has_whole_vae(run.model)
-        else vae_tiling(run.model, "decode", run.plan.latent_shape, run.memory)
-    )
-    count = run.plan.frames_delivered
-    decoded = decode(run.model, sampled.latents, run.memory, run.progress, frames=count, tiling=tiling)
-    shown = _with_progress(video_frames(decoded), count, run.progress)
+    anchored = anchor is not None and shot.join.kind == "overlap"  # begins with another frame
+    goes_on = shot.join.given > 0 and not anchored
+    decoded = decode_shot(run, sampled.latents, film.ending if goes_on else None, shot.join.given)
+    film.ending = ending_of(run, sampled.latents)
+    shown = _with_progress(video_frames(decoded), run.plan.frames_delivered, run.progress)
     if anchor is not None:
         anchor.latents = sampled.latents
         shown = anchor.noting(shot, run, shown)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +15,13 @@ from torch import Tensor
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.errors import RequestError
-from wan_duet.pipelines.generate import sampled_latents
+from wan_duet.pipelines.generate import film_run, sampled_latents
 from wan_duet.pipelines.generate.conditions import ImageConditions
 from wan_duet.pipelines.generate.local_receipt import read_receipt
 from wan_duet.pipelines.generate.local_worker import LocalWorker
 from wan_duet.pipelines.generate.prepared_run import Run
 from wan_duet.pipelines.generate.result import Result
+from wan_duet.pipelines.generate.shot_decoding import decode_shot
 from wan_duet.pipelines.generate.stages import encode
 from wan_duet.pipelines.generate.start_images import conditions_of
 from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
@@ -136,6 +137,23 @@ def test_a_stopped_video_without_a_seed_keeps_the_one_that_was_drawn(make: Make,
     result = make("shots", {"storyboard": BOARD, "seed": None}, out, again)
     assert again.sampled == 2
     assert result.receipt["request"]["seed"] == result.seed
+
+
+def test_a_continued_shot_is_decoded_after_the_one_before(make: Make, tmp_path: Path) -> None:
+    endings: list[Tensor | None] = []
+
+    def spied(run: Run, latents: Tensor, before: Tensor | None, given: int) -> Iterator[Tensor]:
+        endings.append(before)
+        return decode_shot(run, latents, before, given)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(film_run, "decode_shot", spied)
+        make("shots", {"storyboard": BOARD}, tmp_path / "film.mp4")
+    assert [None if ending is None else tuple(ending.shape) for ending in endings] == [
+        None,
+        (1, 16, 2, 4, 4),
+        None,
+    ]
 
 
 @pytest.mark.parametrize("frames", [5, 9])
