@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ..embedded.as_told import detector_scores
 from ..embedded.toy_model import TOY, TOY_IMAGE
@@ -19,13 +20,13 @@ from ..files.on_disk import write_whole
 from ..loading.host_model import AnyModel
 from ..progress import Progress
 from ..request.report import aligned
-from ..video.contact_sheet import LARGEST_SHEET, ROW_EDGES, contact_sheet
+from ..video.contact_sheet import LARGEST_SHEET, ROW_EDGES, drawn_sheet, sheet_places, thumbnail
+from ..video.frame_stream import Frame
 from ..video.grid_video import write_grid
 from ..video.image import image_bytes, write_image
-from ..video.likeness import likeness
+from ..video.likeness import LikenessMeter
 from ..video.output import SUFFIXES
 from ..video.probe import VideoFacts, probe
-from ..video.read import read_frames
 from .lora_bench import LoraBench
 from .lora_cells import LoraCell
 
@@ -59,12 +60,33 @@ def compare(bench: LoraBench, folder: Path, model: AnyModel, progress: Progress)
     Raises MediaError for a video that cannot be read, and what `progress.check` raises.
     """
     file_of = {cell.name: _video_of(cell, folder) for cell in bench.cells}
-    scores = _scores(bench, file_of, progress, detects=model.family.name in _DRAWN)
-    width = _sheet_width(probe(next(iter(file_of.values()))), len(file_of))
-    sheet = contact_sheet(list(file_of.items()), _SHEET_COLUMNS, width, progress.check)
-    write_image(folder / "sheet.png", image_bytes(sheet, "png", {}))
     by_setting = [[cell for cell in bench.cells if cell.setting == setting] for setting in bench.settings]
-    write_grid([[file_of[cell.name] for cell in row] for row in by_setting], folder / "grid.mp4", progress)
+    first = probe(next(iter(file_of.values())))
+    width = _sheet_width(first, len(file_of))
+    detects = model.family.name in _DRAWN
+    seen = {
+        file_of[cell.name]: _Seen(cell, sheet_places(first.frames, _SHEET_COLUMNS), width, detects)
+        for cell in bench.cells
+    }
+    plain: dict[tuple[int, int], Frame] = {}  # {(prompt, seed): the frame without a LoRA}, which comes first
+
+    def show(file: Path, frame: Frame) -> None:
+        one = seen[file]
+        if one.cell.setting.path is None:
+            plain[one.cell.prompt, one.cell.seed] = frame
+        one.add(frame, plain[one.cell.prompt, one.cell.seed])
+
+    progress.begin("comparing", first.frames, "frames")
+    write_grid(
+        [[file_of[cell.name] for cell in row] for row in by_setting], folder / "grid.mp4", progress, show
+    )
+    for file, one in seen.items():
+        if one.frames != first.frames:
+            raise MediaError(f"{file.name} has another number of frames than the first video")
+    rows = [(name, seen[file].thumbnails) for name, file in file_of.items()]
+    sheet = drawn_sheet(rows, _SHEET_COLUMNS, width)
+    write_image(folder / "sheet.png", image_bytes(sheet, "png", {}))
+    scores = {name: seen[file].scores(bench) for name, file in file_of.items()}
     each = {cell.name: {**_of_cell(cell), **scores[cell.name]} for cell in bench.cells}
     write_whole(folder / "cells.json", json.dumps(each, indent=2))
     table = [_row(row, [scores[cell.name] for cell in row]) for row in by_setting]
@@ -86,21 +108,36 @@ def _video_of(cell: LoraCell, folder: Path) -> Path:
     return file
 
 
-def _scores(
-    bench: LoraBench, file_of: Mapping[str, Path], progress: Progress, *, detects: bool
-) -> dict[str, _Scores]:
-    plain = {
-        (cell.prompt, cell.seed): file_of[cell.name] for cell in bench.cells if cell.setting.path is None
-    }
-    progress.begin("comparing", len(bench.cells), "videos")
-    found: dict[str, _Scores] = {}
-    for number, cell in enumerate(bench.cells, 1):
-        file = file_of[cell.name]
-        alike = asdict(likeness(file, plain[cell.prompt, cell.seed], progress.check))
-        prompt = bench.prompts[cell.prompt - 1]
-        found[cell.name] = {**alike, **(detector_scores(read_frames(file), prompt) if detects else {})}
-        progress.advance(number)
-    return found
+@dataclass
+class _Seen:
+    """What is seen of a video while it is read, once for the sheet, the grid and the table.
+
+    wanted: the numbers of the frames of the sheet. clip: all frames, for the detector of the embedded model.
+    """
+
+    cell: LoraCell
+    wanted: Container[int]
+    width: int
+    detects: bool
+    frames: int = 0
+    meter: LikenessMeter = field(default_factory=LikenessMeter)
+    thumbnails: list[Image.Image] = field(default_factory=list)
+    clip: list[Frame] = field(default_factory=list)
+
+    def add(self, frame: Frame, plain: Frame) -> None:
+        self.meter.add(frame, plain)
+        if self.frames in self.wanted:
+            self.thumbnails.append(thumbnail(frame, self.width))
+        if self.detects:
+            self.clip.append(frame)
+        self.frames += 1
+
+    def scores(self, bench: LoraBench) -> _Scores:
+        alike = asdict(self.meter.result())
+        return {
+            **alike,
+            **(detector_scores(self.clip, bench.prompts[self.cell.prompt - 1]) if self.detects else {}),
+        }
 
 
 def _of_cell(cell: LoraCell) -> dict[str, Any]:

@@ -13,7 +13,15 @@ from ..errors import RequestError
 from .read import TimedFrame, read_timed_frames
 from .read_image import read_image
 
-__all__ = ["LARGEST_SHEET", "ROW_EDGES", "SHEET_IMAGES", "contact_sheet"]
+__all__ = [
+    "LARGEST_SHEET",
+    "ROW_EDGES",
+    "SHEET_IMAGES",
+    "contact_sheet",
+    "drawn_sheet",
+    "sheet_places",
+    "thumbnail",
+]
 
 SHEET_IMAGES = (".png", ".jpg", ".jpeg")
 LARGEST_SHEET = 16384  # longest side in pixels; few programs open larger images
@@ -41,7 +49,13 @@ def contact_sheet(
     """
     if columns * (width + _GAP) > LARGEST_SHEET:
         raise RequestError.of("columns", f"{columns} frames of {width} pixels", "give fewer, or smaller ones")
-    rows = [(label, _thumbnails(file, columns, width, check)) for label, file in videos]
+    return drawn_sheet(
+        [(label, _thumbnails(file, columns, width, check)) for label, file in videos], columns, width
+    )
+
+
+def drawn_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], columns: int, width: int) -> Pixels:
+    """Draw the sheet of frames that are read already. rows: (label, the frames, `width` pixels wide)."""
     heights = [_LABEL + max(frame.height for frame in frames) + _GAP for _, frames in rows]
     if sum(heights) > LARGEST_SHEET:
         raise RequestError.of("width", f"{width} for {len(rows)} videos", "give a smaller width")
@@ -58,7 +72,7 @@ def contact_sheet(
 def _thumbnails(file: Path, columns: int, width: int, check: Callable[[], None]) -> list[Image.Image]:
     if file.suffix.lower() in SHEET_IMAGES:
         pixels = (read_image(file).numpy() * 255).round().astype(np.uint8)
-        return [_thumbnail(pixels, width)]
+        return [thumbnail(pixels, width)]
 
     def frames() -> Iterator[TimedFrame]:
         for timed in read_timed_frames(file):
@@ -66,17 +80,18 @@ def _thumbnails(file: Path, columns: int, width: int, check: Callable[[], None])
             yield timed
 
     # The video is read twice: the first time its frames are counted.
-    wanted = _places(sum(1 for _ in frames()), columns)
-    return [_thumbnail(timed.frame(), width) for number, timed in enumerate(frames()) if number in wanted]
+    wanted = sheet_places(sum(1 for _ in frames()), columns)
+    return [thumbnail(timed.frame(), width) for number, timed in enumerate(frames()) if number in wanted]
 
 
-def _places(frames: int, columns: int) -> set[int]:
+def sheet_places(frames: int, columns: int) -> set[int]:
     """Return the numbers of evenly spaced frames. For one column, the middle frame."""
     if columns == 1:
         return {frames // 2}
     return {round(column * (frames - 1) / (columns - 1)) for column in range(columns)}
 
 
-def _thumbnail(pixels: Pixels, width: int) -> Image.Image:
+def thumbnail(pixels: Pixels, width: int) -> Image.Image:
+    """Return a frame (H, W, 3) with a width of so many pixels."""
     height = max(1, round(width * pixels.shape[0] / pixels.shape[1]))
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.LANCZOS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -22,8 +22,15 @@ _LARGEST = 8192  # longest side in pixels: H.264's largest level
 _GAP, _SHADE = 4, 24
 
 
-def write_grid(rows: Sequence[Sequence[Path]], out: Path, progress: Progress | None = None) -> VideoFacts:
+def write_grid(
+    rows: Sequence[Sequence[Path]],
+    out: Path,
+    progress: Progress | None = None,
+    show: Callable[[Path, Frame], None] = lambda *_: None,
+) -> VideoFacts:
     """Write the videos of `rows` to `out`, row under row. A video that ends early stays on its last frame.
+
+    show: called with each file and its frame: the first frames of all files, row by row, then the second.
 
     They are made smaller where the grid would have a side of more than 8192 pixels.
 
@@ -38,7 +45,7 @@ def write_grid(rows: Sequence[Sequence[Path]], out: Path, progress: Progress | N
     width, height = columns * (cell[0] + _GAP) - _GAP, len(rows) * (cell[1] + _GAP) - _GAP
     width, height = width + width % 2, height + height % 2
     return encode_video(
-        _grid_frames(rows, cell, (width, height)),
+        _grid_frames(rows, cell, (width, height), show),
         out,
         width=width,
         height=height,
@@ -58,7 +65,12 @@ def _cell_size(facts: VideoFacts, columns: int, rows: int) -> tuple[int, int]:
     return width, height
 
 
-def _grid_frames(rows: Sequence[Sequence[Path]], cell: tuple[int, int], size: tuple[int, int]) -> FrameStream:
+def _grid_frames(
+    rows: Sequence[Sequence[Path]],
+    cell: tuple[int, int],
+    size: tuple[int, int],
+    show: Callable[[Path, Frame], None],
+) -> FrameStream:
     width, height = cell
     sheet = np.full((size[1], size[0], 3), _SHADE, np.uint8)
     with ExitStack() as streams:
@@ -66,6 +78,7 @@ def _grid_frames(rows: Sequence[Sequence[Path]], cell: tuple[int, int], size: tu
             (
                 row * (height + _GAP),
                 column * (width + _GAP),
+                file,
                 streams.enter_context(closing(read_frames(file))),  # type: ignore[type-var]
             )
             for row, files in enumerate(rows)
@@ -73,10 +86,11 @@ def _grid_frames(rows: Sequence[Sequence[Path]], cell: tuple[int, int], size: tu
         ]
         while True:
             alive = False
-            for top, left, stream in places:
+            for top, left, file, stream in places:
                 frame: Frame | None = next(stream, None)
                 if frame is not None:
                     alive = True
+                    show(file, frame)
                     sheet[top : top + height, left : left + width] = _resized(frame, cell)
             if not alive:
                 return

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import zip_longest
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import MediaError
 from .frame_stream import Frame
-from .read import read_frames
 
-__all__ = ["Likeness", "likeness", "ssim"]
+__all__ = ["Likeness", "LikenessMeter", "ssim"]
 
 _WINDOW = 7  # pixels
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
@@ -33,26 +28,24 @@ class Likeness:
     motion: float
 
 
-def likeness(video: Path, other: Path, check: Callable[[], None] = lambda: None) -> Likeness:
-    """Compare `video` with `other`, frame by frame. motion is that of `video`.
+class LikenessMeter:
+    """Compares a video with another one while their frames are read."""
 
-    check: called for every frame; raises to stop.
+    def __init__(self) -> None:
+        self._similar: list[float] = []
+        self._moved: list[float] = []
+        self._before: _Plane | None = None
 
-    Raises MediaError if one cannot be read, or if their sizes or numbers of frames differ.
-    """
-    similar: list[float] = []
-    moved: list[float] = []
-    before: _Plane | None = None
-    for frame, its in zip_longest(read_frames(video), read_frames(other)):
-        check()
-        if frame is None or its is None or frame.shape != its.shape:
-            raise MediaError(f"{video.name} and {other.name} have different sizes or numbers of frames")
+    def add(self, frame: Frame, other: Frame) -> None:
+        """Take the next frame of the video, and that of the other one. They have one size."""
         plane = _luma(frame)
-        similar.append(_ssim(plane, _luma(its)))
-        if before is not None:
-            moved.append(float(np.abs(plane - before).mean()))
-        before = plane
-    return Likeness(float(np.mean(similar)), float(np.mean(moved)) if moved else 0.0)
+        self._similar.append(1.0 if frame is other else _ssim(plane, _luma(other)))
+        if self._before is not None:
+            self._moved.append(float(np.abs(plane - self._before).mean()))
+        self._before = plane
+
+    def result(self) -> Likeness:
+        return Likeness(float(np.mean(self._similar)), float(np.mean(self._moved)) if self._moved else 0.0)
 
 
 def ssim(frame: Frame, other: Frame) -> float:
