@@ -23,8 +23,8 @@ class WanDuetRequestLocal(io.ComfyNode):
             description="Adds settings to a request that only this machine has: its size in pixels, solver, "
             "steps of each expert, noise levels, guidance and LoRA strengths that change between steps, "
             "NAG, a negative prompt that acts at guidance scale 1, words for parts of the clip, context "
-            "windows and RIFLEx for clips longer than the model was trained on, or container, codec and bit "
-            "depth of the file. A provider refuses such a request.",
+            "windows and RIFLEx for clips longer than the model was trained on, step caches, or container, "
+            "codec and bit depth of the file. A provider refuses such a request.",
             search_aliases=[
                 "nag",
                 "normalized attention guidance",
@@ -50,6 +50,10 @@ class WanDuetRequestLocal(io.ComfyNode):
                 "prores",
                 "10 bit",
                 "scene threshold",
+                "step cache",
+                "magcache",
+                "easycache",
+                "teacache",
             ],
             inputs=[
                 WanRequestSocket.Input("request", tooltip="The request to add the settings to."),

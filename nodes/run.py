@@ -89,7 +89,7 @@ class WanDuetRunLocal(io.ComfyNode):
                     optional=True,
                     tooltip="exact: compute every step. as requested: follow the request's acceleration "
                     "setting; regular reuses cached results for steps that barely change (faster, slightly "
-                    "different output).",
+                    "different output). A step_cache of Request Local acts either way.",
                 ),
                 interp_model_input(),
                 io.Boolean.Input(

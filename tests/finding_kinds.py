@@ -61,9 +61,16 @@ def _lora(name: str, transformer: str) -> dict[str, Any]:
     return {"path": name, "transformer": transformer, "scale": 0.5}
 
 
-_IDLE = {"cfg_zero_star": "both", "cfg_zero_steps": 1, "nag_tau": 2.0, "prompt_overlap": 4, "codec": "h265"}
+_IDLE = {
+    "cfg_zero_star": "both",
+    "cfg_zero_steps": 1,
+    "nag_tau": 2.0,
+    "prompt_overlap": 4,
+    "codec": "h265",
+    "step_cache_threshold": 0.1,
+}
 _LOW = {"cfg_zero_star": "low", "cfg_zero_steps": 1, "nag_scale": 3.0, "width": 96, "height": 96}
-_MANY = {"cfg_zero_star": "high", "cfg_zero_steps": 1, "prompt_syntax": "comfy"}
+_MANY = {"cfg_zero_star": "high", "cfg_zero_steps": 1, "prompt_syntax": "comfy", "step_cache": "easycache"}
 _WEIGHED = {"prompt": "(red:1.1) " + "ball " * 520}
 _FILES_SAY = (_lora(BARE_ADAPTER, "low"), _lora(WITH_TEXT, "low"))
 _SMALL = {"width": 64, "height": 64}
@@ -113,6 +120,7 @@ FINDING_KINDS = (
     FindingKind("list comment", IMAGE, {"prompt": "# a ball"}, "prompt", "lists of prompts have no comments"),
     FindingKind("idle nag", IMAGE, UNGUIDED, "local.nag_tau", "does nothing while nag_scale is 1", _IDLE),
     FindingKind("idle overlap", IMAGE, UNGUIDED, "local.prompt_overlap", "does nothing without two", _IDLE),
+    FindingKind("idle cache", IMAGE, UNGUIDED, "local.step_cache_threshold", "while step_cache is", _IDLE),
     FindingKind("codec of an image", IMAGE, UNGUIDED, "local.codec", "the result is an image", _IDLE),
     FindingKind(
         "idle zero star",
@@ -142,6 +150,7 @@ FINDING_KINDS = (
     ),
     FindingKind("size", IMAGE, {}, "local.width", "was trained on", _LOW),
     FindingKind("many zero steps", IMAGE, _WEIGHED, "local.cfg_zero_steps", "more than a tenth", _MANY),
+    FindingKind("step cache", IMAGE, _WEIGHED, "local.step_cache", "lossy by choice: steps that are", _MANY),
     FindingKind("whole", IMAGE, _WEIGHED, "prompt", "all are used, as in ComfyUI", _MANY),
     FindingKind(
         "zero steps alone",

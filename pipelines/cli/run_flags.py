@@ -192,7 +192,7 @@ def recorded_worker(
         tell=tell,
         lora_sources=lora_sources(options),
         interpolators=find_interpolators(options.interpolator_folder),
-        acceleration="exact" if recorded.cache_threshold is None else "as requested",
+        acceleration="exact" if recorded.cache is None else "as requested",
         check_memory=not getattr(options, "ignore_memory", False),
         allow_partial_loras=True,  # they were allowed in the first run
         image_model=image_model,

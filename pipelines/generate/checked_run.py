@@ -11,6 +11,7 @@ from typing import Literal
 from ..errors import RequestError
 from ..interpolation.interpolator_files import Interpolators
 from ..loading.host_model import AnyModel, HostModel
+from ..plan.cache_choice import CacheChoice
 from ..plan.plan import Plan, make_plan
 from ..progress import Progress
 from ..request.base import WanRequest
@@ -19,7 +20,6 @@ from ..request.local_settings import stage_loras
 from ..request.report import Finding, Report
 from ..request.seeds import seed_for_run
 from ..request.seeds_of_count import one_per_seed
-from ..sampling.step_cache import REGULAR
 from ..video.local_file import FindFile, any_file
 from ..weights.lora.find import LoraSources
 from .local_abilities import local_abilities
@@ -37,13 +37,13 @@ Acceleration = Literal["exact", "as requested"]
 
 @dataclass(frozen=True)
 class Checked:
-    """A request that can run here. model: with its LoRAs. cache_threshold: of the step cache, if any."""
+    """A request that can run here. model: with its LoRAs. cache: the step cache, if any."""
 
     report: Report
     plan: Plan
     model: AnyModel
     inputs: MediaInputs
-    cache_threshold: float | None
+    cache: CacheChoice | None
 
 
 def checked(
@@ -87,8 +87,7 @@ def checked(
     plan = make_plan(resolved, model.family, seed, boundary=model.boundary, max_seconds=max_seconds)
     model = attach_loras(request, model, plan, lora_sources, progress, allow_partial=allow_partial_loras)
     report = with_lora_findings(report, request, lora_sources, model)
-    threshold = REGULAR if resolved.values.get("acceleration") == "regular" else None
-    return Checked(report, plan, model, inputs, threshold)
+    return Checked(report, plan, model, inputs, CacheChoice.of(resolved, model.family))
 
 
 def attach_loras(

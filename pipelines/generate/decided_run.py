@@ -61,7 +61,8 @@ def decide(
         # The choice is for the VAE. The blocks of a speech model have none.
         choices = FloatChoices(kernels=vae.kernels, refused=vae.refused)
     else:
-        steps, cached = plan.networks[plan.start_step :], ready.cache_threshold is not None
+        steps = plan.networks[plan.start_step :]
+        cached = ready.cache is not None and ready.cache.keeps_hidden_states
         estimate = estimate_memory(model, memory, plan.forward_shape, steps, cached=cached)
         choices = float_choices(model, plan.forward_shape, memory)
     # Decided once, so that the VAE is loaded with what the receipt says.
@@ -86,7 +87,7 @@ def decide(
         vae,
         checker,
         out,
-        cache_threshold=ready.cache_threshold,
+        cache=ready.cache,
         ranks=ranks,
         **options,
     )

@@ -39,6 +39,7 @@ __all__ = ["run_on_gpus"]
 _SCRIPT = Path(__file__).resolve().parents[1] / "parallel" / "own_process.py"
 _LOOK_S = 0.2
 _VIDEO = "mp4"  # the output of a plan
+_DIFFERENT = "ranks would skip different blocks"
 _ALONE = "leave gpus of Load Model empty"
 _END_S = 60.0  # two waits of 20 s in `run_ranks`, and some
 
@@ -102,7 +103,9 @@ def _require_several(worker: LocalWorker, request: WanRequest) -> None:
         raise RequestError.of("gpus", "given for shots, which several devices cannot do yet", _ALONE)
     if worker.acceleration != "exact":
         fix = f"choose exact, or {_ALONE}"
-        raise RequestError.of("acceleration", "ranks would skip different blocks", fix)
+        raise RequestError.of("acceleration", _DIFFERENT, fix)
+    if request.local is not None and request.local.step_cache != "off":
+        raise RequestError.of("local.step_cache", _DIFFERENT, f"leave it out, or {_ALONE}")
     if worker.interpolators.loaded:
         fix = f"use a file in models/frame_interpolation, or {_ALONE}"
         raise RequestError.of("interp_model", "it is loaded in ComfyUI's own process", fix)

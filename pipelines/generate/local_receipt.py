@@ -20,6 +20,7 @@ from ..download.address import shown
 from ..download.store import origin_of
 from ..errors import ModelError, RequestError, SamplingError
 from ..loading.host_model import HostModel, has_whole_vae
+from ..plan.cache_choice import CacheChoice
 from ..plan.plan import Plan
 from ..plan.sigmas import DISTILLED, GRIDS
 from ..request.base import WanRequest
@@ -78,7 +79,7 @@ class Recorded:
     versions: Mapping[str, str]
     preferences: Preferences
     inputs: Mapping[str, Any] = field(default_factory=dict)
-    cache_threshold: float | None = None  # of the step cache
+    cache: CacheChoice | None = None
     prompt: str | None = None  # the expanded one
     folder: Path = Path()  # of the receipt
     cpu: Mapping[str, Any] = field(default_factory=dict)  # as `cpu_settings` makes it
@@ -162,6 +163,9 @@ def _lossy(run: Run) -> dict[str, Any]:
         running = slice(plan.start_step, None)
         acting += plan.extra_guidance.acting(plan.scales[running], plan.experts[running])
     acting += [name for name in ("context_windows", "riflex") if getattr(plan, name) is not None]
+    local = run.request.local
+    if local is not None and local.step_cache != "off":
+        acting.append("step_cache")
     if any((one.field, one.status) == ("precision", "warning") for one in run.report.findings):
         acting.append("precision_stored")
     return {"lossy_by_choice": acting} if acting else {}
@@ -263,7 +267,7 @@ def _recorded(content: Mapping[str, Any]) -> Recorded:
         latents_sha256=str(content["latents_sha256"]),
         versions=dict(content["versions"]),
         inputs=dict(content.get("inputs", {})),  # missing in the oldest receipts
-        cache_threshold=content["acceleration"]["threshold"] if "acceleration" in content else None,
+        cache=CacheChoice.of_receipt(content["acceleration"]) if "acceleration" in content else None,
         prompt=content.get("prompt"),
         preferences=_preferences(model),
         cpu=_cpu(content.get("cpu", {})),

@@ -17,6 +17,7 @@ from ..loading.host_model import AnyModel, HostModel
 from ..loading.wan_model import WanModel
 from ..networks.safety_checker import SafetyChecker
 from ..parallel.gpu_world import GpuRanks
+from ..plan.cache_choice import CacheChoice
 from ..plan.plan import Plan
 from ..progress import Progress
 from ..request.base import WanRequest
@@ -41,7 +42,7 @@ class Run:
     checker:  the safety checker, if the request needs one.
     prompt:   the expanded prompt of the receipt, when a run is repeated.
     tags:     more metadata for the file. embed_receipt: whether the file also contains the receipt.
-    cache_threshold: of the step cache; None computes every step.
+    cache: the step cache; None computes every step.
     kept:     where finished latents are looked up and kept; None always samples.
     lead:     the frames after the first image that are given too, in the size of the plan.
     anchored: latent frames (1, C, k, H/8, W/8) in VAE space, perhaps none: only the first image is given, and
@@ -67,7 +68,7 @@ class Run:
     embed_receipt: bool = True
     return_images: bool = False
     check_memory: bool = True
-    cache_threshold: float | None = None
+    cache: CacheChoice | None = None
     kept: KeptLatents | None = None
     lead: tuple[Frame, ...] = ()
     anchored: Tensor | None = None

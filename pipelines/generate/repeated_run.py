@@ -65,13 +65,12 @@ def repeat(
     found = recorded_inputs(recorded.inputs, (Path.cwd(), recorded.folder))
     inputs = read_media_inputs(recorded.request, {**found, **media})
     inputs.require(recorded.inputs)
-    threshold = recorded.cache_threshold
-    abilities = replace(local_abilities(available, plain), step_cache=threshold is not None)
+    abilities = replace(local_abilities(available, plain), step_cache=recorded.cache is not None)
     report = check(recorded.request, family=model.family, abilities=abilities, media=inputs.facts)
     report = with_lora_findings(report, recorded.request, sources, model)
     decided = decide(
         recorded.request,
-        Checked(report, recorded.plan, model, inputs, threshold),
+        Checked(report, recorded.plan, model, inputs, recorded.cache),
         memory,
         progress,
         out,

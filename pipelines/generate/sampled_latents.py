@@ -7,9 +7,10 @@ from dataclasses import replace
 from torch import Tensor
 
 from ..loading.host_model import HostModel, HostPrompts, HostStart
+from ..plan.magnitudes import magnitudes_of
 from ..sampling.engine import Prompts
 from ..sampling.noise import StartLatents, initial_noise, noise_sampler
-from ..sampling.schedule import Sampling
+from ..sampling.schedule import Sampling, Schedule
 from ..sampling.step_cache import StepCache
 from ..sampling.step_fingerprints import StepFingerprints
 from ..sampling.windowed_experts import free_noise
@@ -35,12 +36,19 @@ def sample_latents(run: Run, timer: StageTimer) -> Sampled:
     with timer.stage("input"):
         latents = input_latents(run)
         conditions = conditions_of(run)
-    cache = None if run.cache_threshold is None else StepCache(run.cache_threshold)
+    cache = _step_cache(run)
     steps = StepFingerprints(run.progress)
     with timer.stage("sampling"):
         latents = _sample(replace(run, progress=steps), latents, conditions, prompts, cache)
     acceleration = None if cache is None else cache.as_dict()
     return Sampled(latents, prompt, notes, acceleration, tuple(steps.taken))
+
+
+def _step_cache(run: Run) -> StepCache | None:
+    """Return the new step cache that the run chose; None computes every step."""
+    if run.cache is None:
+        return None
+    return StepCache(run.cache, Schedule.of_plan(run.plan), magnitudes_of(run.model.family))
 
 
 def _sample(

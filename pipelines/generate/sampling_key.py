@@ -73,7 +73,7 @@ def sampling_key(run: Run, pose_video: Path | None = None) -> str | None:
         "values": {k: v for k, v in resolved.values.items() if k not in _AFTER_SAMPLING},
         "plan": {k: v for k, v in run.plan.as_dict().items() if k not in _AFTER_SAMPLING_IN_PLAN},
         "fps": run.plan.fps if timed else None,
-        "cache_threshold": run.cache_threshold,
+        "cache": None if run.cache is None else run.cache.as_dict(),
         "task": run.request.task,
         "inputs": {name: file.sha256 for name, file in run.inputs.files.items()},
         "lead": _hash_of(run.lead),

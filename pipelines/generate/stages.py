@@ -161,7 +161,7 @@ def sample(
         at_once(latents.shape, sampling.windows),
         schedule.networks,
         sampling_only=True,
-        cached=cache is not None,
+        cached=cache is not None and cache.choice.keeps_hidden_states,
         residency=residency,
     )
     if check_memory:

@@ -15,8 +15,8 @@ from ..errors import ModelError
 from ..kernels.choices import FloatChoices
 from ..parallel.rank_group import RankGroup
 from ..plan.riflex import Riflex
+from ..sampling.cached_forward import BlockCache
 from ..sampling.engine import Condition
-from ..sampling.step_cache import BlockCache
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32
 from ..weights.stored_parts import stored_dtypes
 from .network_kind import NetworkKind

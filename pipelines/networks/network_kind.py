@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from ..kernels.choices import FloatChoices
 from ..parallel.rank_group import RankGroup
+from ..sampling.cached_forward import BlockCache
 from ..sampling.engine import Condition
-from ..sampling.step_cache import BlockCache
 from ..weights.recipe import DTypeRule, Recipe
 
 __all__ = ["NetworkKind"]

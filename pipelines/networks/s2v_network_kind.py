@@ -11,8 +11,8 @@ from torch import Tensor
 from ..errors import ModelError
 from ..kernels.choices import FloatChoices
 from ..parallel.rank_group import RankGroup
+from ..sampling.cached_forward import BlockCache
 from ..sampling.engine import Condition
-from ..sampling.step_cache import BlockCache
 from ..weights.recipe import DTypeRule, Recipe
 from .expert import expert_dtypes
 from .network_kind import NetworkKind

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..sampling.step_cache import BlockCache
+from ..sampling.cached_forward import BlockCache
 
 __all__ = ["with_step_cache"]
 

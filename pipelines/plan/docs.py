@@ -113,6 +113,15 @@ subject and background go on. Borders lie between latent frames, after 4n+1 fram
 where. `prompt_overlap` lets so many frames on either side of a border attend to both texts. One range has the
 bits of a request with that prompt, and the number of forwards stays the same.
 
+`step_cache` skips work in steps that are expected to change little; off, the default, computes every step.
+`first-block` compares what the first block adds, `magcache` ([paper](https://arxiv.org/abs/2506.09045)) knows
+from measurements of each network how the size of what the blocks add falls with the noise level, and
+`easycache` ([paper](https://arxiv.org/abs/2507.02860)) expects the change of the velocity from that of the
+latents. All three are *lossy by choice*, decide for each expert by itself, and count what they skipped in the
+receipt. MagCache was measured by its authors on Wan 2.2 (A14B, 5B) and 2.1, and here on the embedded model.
+[What they save and cost](performance.md#step-caches). A MODEL of ComfyUI is patched with ComfyUI's
+*EasyCache* instead.
+
 `container`, `codec` and `bit_depth` say how the file is stored, `scene_threshold` where frames in between
 see a cut. On the command line they are also called as in `media convert`: `--codec h265`, and `-o OUT.mov`
 sets the container. Nothing that is sampled depends on them. A model draws SDR, so there is no HDR to keep;

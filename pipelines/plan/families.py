@@ -41,6 +41,7 @@ class Family:
     steps:          of the official code; None where it does not know the model.
     guidance:       scales of the official code, that of the high-noise expert first.
     shift_480p:     the shift of the official code at 480p, if it is another.
+    mag_cache:      magnitudes.json has the sizes of its residuals.
     source:         where the numbers come from.
     """
 
@@ -68,6 +69,7 @@ class Family:
     steps: int | None = None
     guidance: tuple[float, ...] = ()
     shift_480p: float | None = None
+    mag_cache: bool = False
 
     def official_values(self, task: str, resolution: str | None = None) -> Mapping[str, Any]:
         """Return {plan name: value} of the official code for this model. Empty if it has none for `task`."""
@@ -136,6 +138,7 @@ FAMILIES: dict[str, Family] = {
             source="Wan-Video/Wan2.2 wan/configs/wan_t2v_A14B.py",
             steps=40,
             guidance=(4.0, 3.0),  # the official tuple has the low-noise expert first
+            mag_cache=True,
         ),
         Family(
             name="wan2.2-i2v-a14b",
@@ -150,6 +153,7 @@ FAMILIES: dict[str, Family] = {
             source="Wan-Video/Wan2.2 wan/configs/wan_i2v_A14B.py",
             steps=40,
             guidance=(3.5, 3.5),
+            mag_cache=True,
         ),
         Family(
             name="wan2.2-s2v-14b",
@@ -182,6 +186,7 @@ FAMILIES: dict[str, Family] = {
             trained_frames=121,
             steps=50,
             guidance=(5.0,),
+            mag_cache=True,
         ),
         Family(
             name="wan2.1-t2v-14b",
@@ -194,6 +199,7 @@ FAMILIES: dict[str, Family] = {
             source="Wan-Video/Wan2.1 wan/configs/wan_t2v_14B.py and generate.py",
             steps=50,
             guidance=(5.0,),
+            mag_cache=True,
         ),
         Family(
             name="wan2.1-t2v-1.3b",
@@ -207,6 +213,7 @@ FAMILIES: dict[str, Family] = {
             source="Wan-Video/Wan2.1 wan/configs/wan_t2v_1_3B.py and generate.py",
             steps=50,
             guidance=(5.0,),
+            mag_cache=True,
         ),
         Family(
             name="wan2.1-i2v-14b",
@@ -223,6 +230,7 @@ FAMILIES: dict[str, Family] = {
             steps=40,
             guidance=(5.0,),
             shift_480p=3.0,
+            mag_cache=True,
         ),
         Family(
             name="wan2.1-flf2v-14b",  # the same network, but its image embedding counts two pictures
@@ -253,6 +261,7 @@ FAMILIES: dict[str, Family] = {
             native_frames=17,
             trained_frames=17,
             own_sizes=True,
+            mag_cache=True,
         ),
         Family(
             name="toy-image",

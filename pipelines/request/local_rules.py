@@ -201,6 +201,9 @@ def _side(case: FieldCase) -> Finding:
 
 
 def _acceleration(case: FieldCase) -> Finding:
+    if case.local is not None and case.local.step_cache != "off":
+        reason = "local.step_cache decides"
+        return case.supported(reason) if case.value == "none" else case.adjusted("none", reason)
     if case.value == "none":
         return case.supported("every step is computed")
     if case.task.startswith("turbo-"):

@@ -15,6 +15,7 @@ from .phases import Phases
 from .prompt_ranges import PromptRanges
 from .prompt_weights import PromptSyntax
 from .result_formats import SCENE_THRESHOLD, BitDepth, CodecName, ContainerName
+from .step_caches import StepCacheName
 from .step_values import numbers_in_text
 from .strict_model import StrictModel
 from .window_settings import FuseName, ScheduleName
@@ -88,6 +89,8 @@ class LocalSettings(StrictModel):
     codec: CodecName = "auto"
     bit_depth: BitDepth = 8
     scene_threshold: float = Field(SCENE_THRESHOLD, ge=0, le=1)
+    step_cache: StepCacheName = "off"
+    step_cache_threshold: float | None = Field(None, gt=0, le=_LARGEST_SCALE)
 
     @field_validator("sigmas")
     @classmethod

@@ -15,6 +15,7 @@ from .prompt_range_rules import RANGE_MEANINGS, impossible_ranges, unexpected_ra
 from .report import Finding
 from .seeds import SEED_MAX
 from .settings_case import SettingsCase, second_scale
+from .step_cache_rules import STEP_CACHE_MEANINGS, impossible_step_cache, unexpected_step_cache
 from .window_rules import WINDOW_MEANINGS, impossible_windows, unexpected_windows
 
 __all__ = ["LOSSY", "SETTING_MEANINGS", "avoids_negative_prompt", "decided", "elsewhere", "settings_findings"]
@@ -61,6 +62,7 @@ SETTING_MEANINGS: Mapping[str, str] = {
     "for the negative prompt.",
     **RANGE_MEANINGS,
     **FILE_MEANINGS,
+    **STEP_CACHE_MEANINGS,
 }
 _GUIDANCE = tuple(name for name in SETTING_MEANINGS if name.startswith(("nag_", "cfg_zero_")))
 _OFF = 1.0
@@ -108,6 +110,7 @@ def settings_findings(
         *unexpected_windows(case),
         *unexpected_ranges(case),
         *unexpected_file(case),
+        *unexpected_step_cache(case),
     ]
 
 
@@ -117,6 +120,7 @@ def _refusals(case: SettingsCase) -> Iterator[Finding]:
     yield from impossible_windows(case)
     yield from impossible_ranges(case)
     yield from impossible_file(case)
+    yield from impossible_step_cache(case)
 
 
 def decided(local: LocalSettings | None, values: Mapping[str, Any]) -> dict[str, Any]:

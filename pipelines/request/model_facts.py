@@ -24,6 +24,7 @@ class ModelFacts(Protocol):
     end_image:        whether a request "never", "may" or "must" have an end image.
     image_form:       how a first image enters the model: "none", as "channels", as latent "frames".
     uses_clip:        the model also reads CLIP features of the image.
+    mag_cache:        MagCache was measured on the model.
     """
 
     @property
@@ -54,6 +55,8 @@ class ModelFacts(Protocol):
     def image_form(self) -> str: ...
     @property
     def uses_clip(self) -> bool: ...
+    @property
+    def mag_cache(self) -> bool: ...
     def official_values(self, task: str, resolution: str | None = None) -> Mapping[str, Any]:
         """Return {plan name: value} that the official code uses for this model. Empty if it has none."""
 

@@ -17,8 +17,8 @@ from ..kernels.choices import FloatChoices
 from ..networks.expert import EXPERT
 from ..networks.network_kind import NetworkKind
 from ..parallel.rank_group import RankGroup
+from ..sampling.cached_forward import BlockCache
 from ..sampling.engine import Condition
-from ..sampling.step_cache import BlockCache
 from ..weights.footprint import unit_bytes
 from ..weights.recipe import DTypeRule, Recipe
 from .buffer_pool import BlockForward, BufferPool, TransferMaker, unit_sources

@@ -22,6 +22,7 @@ from wan_duet.pipelines.request import t2v_request
 from wan_duet.pipelines.sampling.engine import Condition, Prompts
 from wan_duet.pipelines.sampling.noise import StartLatents, initial_noise
 from wan_duet.pipelines.sampling.schedule import Sampling, Schedule
+from wan_duet.pipelines.sampling.step_cache import StepCache
 
 __all__ = [
     "PROPERTIES",
@@ -47,6 +48,7 @@ def draw(
     aspect_ratio: str = "1:1",
     guided: bool = True,
     without_low: bool = False,
+    new_cache: Callable[[Schedule], StepCache] | None = None,
     **fields: Any,
 ) -> list[np.ndarray]:
     """For each prompt (T, H, W, 3) uint8 before encoding, at the default settings of a request.
@@ -56,6 +58,7 @@ def draw(
     ranges:           the texts of the ranges of each clip, in place of its prompt. `local` has their lengths.
     guided:           False sets both guidance scales to 1.
     without_low:      stop at the boundary and decode what the high expert left.
+    new_cache:        makes the step cache of a clip; clips are then drawn one by one.
     fields:           more fields of the request. NAG avoids the negative prompts.
     """
     negative_prompts = negative_prompts or [""] * len(prompts)
@@ -70,8 +73,9 @@ def draw(
             schedule.sigmas[: steps + 1], schedule.timesteps[:steps], schedule.experts[:steps]
         )
     ranges = ranges or [(prompt,) for prompt in prompts]
-    for start in range(0, len(prompts), _AT_ONCE):
-        chosen = slice(start, start + _AT_ONCE)
+    at_once = _AT_ONCE if new_cache is None else 1
+    for start in range(0, len(prompts), at_once):
+        chosen = slice(start, start + at_once)
         count = len(prompts[chosen])
         texts = [*chain.from_iterable(ranges[chosen]), *negative_prompts[chosen]]
         encoded = [text.embeddings for text in encode_prompts(model, texts, memory, Silent())]
@@ -87,6 +91,7 @@ def draw(
             Prompts(Condition(positive, seen=seen), Condition(negative), negative),
             memory,
             Silent(),
+            cache=None if new_cache is None else new_cache(schedule),
         )
         drawn += [pixels(model, clip, memory, plan.frames_delivered) for clip in latents.split(1)]
     return drawn

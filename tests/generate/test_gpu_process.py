@@ -91,6 +91,7 @@ def test_a_stop_ends_every_process_and_leaves_no_file(tmp_path: Path) -> None:
     ("changed", "options", "fault"),
     [
         ({"acceleration": "as requested"}, {}, "acceleration: "),
+        ({}, {"local": {"step_cache": "easycache"}}, "local.step_cache: ranks would skip different blocks"),
         ({"interpolators": Interpolators(loaded={"film": object()})}, {}, "interp_model: "),  # type: ignore[dict-item]
         ({}, {"return_images": True}, "return_images: "),
         ({}, {"gpus": replace(TWO, devices=("cuda:97", "cuda:98"))}, "gpus: cuda:97 is not on this machine"),
@@ -100,7 +101,8 @@ def test_a_stop_ends_every_process_and_leaves_no_file(tmp_path: Path) -> None:
 def test_what_several_devices_cannot_do_is_refused_before_a_process_starts(
     tmp_path: Path, changed: dict[str, Any], options: dict[str, Any], fault: str
 ) -> None:
-    request = parse("text-to-video", {"prompt": "a red ball", "num_frames": 5, "interpolator_model": "none"})
+    given = {"prompt": "a red ball", "num_frames": 5, "interpolator_model": "none"}
+    request = parse("text-to-video", {**given, "local": options.pop("local", None)})
     with pytest.raises(RequestError, match=fault):
         run_on_gpus(
             replace(worker(), **changed), request, lambda _: tmp_path / "a.mp4", **{"gpus": TWO, **options}

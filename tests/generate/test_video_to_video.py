@@ -210,3 +210,24 @@ def test_acceleration_as_requested_skips_and_counts_and_repeats(toy: WanModel, t
     assert again.receipt["acceleration"] == counted
     exact = accelerated(acceleration="none", num_inference_steps=2)
     assert "acceleration" not in exact.receipt
+
+
+@pytest.mark.parametrize("name", ["first-block", "magcache", "easycache"])
+def test_a_chosen_step_cache_acts_without_a_word_of_the_runner_and_repeats(
+    toy: WanModel, tmp_path: Path, name: str
+) -> None:
+    fields = {"prompt": PROMPT, "seed": 2, "interpolator_model": "none", "aspect_ratio": "1:1"}
+    local = {"step_cache": name, "step_cache_threshold": 0.15}
+    request = parse("text-to-video", {**fields, "num_inference_steps": 12, "local": local})
+    made = run(request, toy, out=tmp_path / "a.mp4", memory=DeviceMemory("cpu"), progress=Silent())
+    counted = made.receipt["acceleration"]
+    assert (counted["cache"], counted["threshold"]) == (name, 0.15)
+    assert sum(counted["forwards"].values()) == made.receipt["plan"]["forwards"] == 24
+    assert 0 < sum(counted["skipped"].values()) < 24
+    assert made.receipt["lossy_by_choice"] == ["step_cache"]
+    again = repeat(
+        read_receipt(sidecar(made.path)), toy, out=tmp_path / "b.mp4", memory=DeviceMemory("cpu"),
+        progress=Silent(),
+    )  # fmt: skip
+    assert again.receipt["latents_sha256"] == made.receipt["latents_sha256"]
+    assert again.receipt["acceleration"] == counted

@@ -30,6 +30,7 @@ from wan_duet.pipelines.request.flags import values_of_flags
 from wan_duet.pipelines.request.local_settings import LocalSettings, stage_loras
 from wan_duet.pipelines.request.local_settings_rules import SETTING_MEANINGS
 from wan_duet.pipelines.request.result_formats import CodecName, ContainerName
+from wan_duet.pipelines.request.step_caches import StepCacheName
 from wan_duet.pipelines.request.window_settings import FuseName, ScheduleName
 
 A14B, ONE_EXPERT, SPEECH = (
@@ -80,6 +81,7 @@ EVERY_SETTING: dict[str, Any] = {
     "guidance": [3.5, 1.0],
     "prompt_ranges": [{"prompt": "it jumps", "seconds": 2.0}], "prompt_overlap": 8,
     "container": "mov", "codec": "h265", "bit_depth": 10, "scene_threshold": 0.5,
+    "step_cache": "magcache", "step_cache_threshold": 0.1,
 }  # fmt: skip
 
 
@@ -132,6 +134,7 @@ VALUES: dict[str, Any] = {
     "prompt_overlap": st.integers(0, 40),
     "container": st.sampled_from(get_args(ContainerName)), "codec": st.sampled_from(get_args(CodecName)),
     "bit_depth": st.sampled_from([8, 10]), "scene_threshold": st.floats(0, 1),
+    "step_cache": st.sampled_from(get_args(StepCacheName)), "step_cache_threshold": st.floats(0.01, 1),
 }  # fmt: skip
 
 

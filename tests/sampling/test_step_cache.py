@@ -13,8 +13,12 @@ from torch import Tensor
 
 from wan_duet.pipelines.networks.expert import forward_bytes, token_count
 from wan_duet.pipelines.networks.step_cache_hook import with_step_cache
+from wan_duet.pipelines.plan.cache_choice import CacheChoice
+from wan_duet.pipelines.sampling.cached_forward import BlockCache
 from wan_duet.pipelines.sampling.engine import Condition
-from wan_duet.pipelines.sampling.step_cache import CACHED_SHARE, BlockCache, FirstBlockCache, StepCache
+from wan_duet.pipelines.sampling.first_block_cache import FirstBlockCache
+from wan_duet.pipelines.sampling.schedule import Schedule
+from wan_duet.pipelines.sampling.step_cache import CACHED_SHARE, StepCache
 
 POSITIVE, NEGATIVE = Condition(torch.zeros(1, 1, 1)), Condition(torch.ones(1, 1, 1))
 
@@ -39,6 +43,10 @@ class Blocks:
         return hidden * 2
 
 
+def first_block(threshold: float) -> StepCache:
+    return StepCache(CacheChoice("first-block", threshold), Schedule((1.0, 0.0), (900.0,), ("high",)))
+
+
 @dataclass
 class Pair:
     engines: dict[str, Blocks] = field(default_factory=lambda: {"high": Blocks(), "low": Blocks()})
@@ -48,7 +56,7 @@ class Pair:
 
 
 def test_a_forward_whose_first_block_changes_little_is_skipped() -> None:
-    pair, cache = Pair(), StepCache(threshold=0.1)
+    pair, cache = Pair(), first_block(0.1)
     experts = cache.around(pair)
     for first, latents, result, computed in (
         (1.0, 0.0, 22.0, 1),  # nothing is known yet
@@ -66,7 +74,7 @@ def test_a_forward_whose_first_block_changes_little_is_skipped() -> None:
 
 def test_small_changes_that_add_up_are_noticed() -> None:
     """Each is compared with the last forward that was computed, not with the one before."""
-    pair, cache = Pair(), StepCache(threshold=0.1)
+    pair, cache = Pair(), first_block(0.1)
     engine = cache.around(pair).use("high")
     for step in range(6):
         pair.engines["high"].first = 1.0 + 0.04 * step
@@ -75,7 +83,7 @@ def test_small_changes_that_add_up_are_noticed() -> None:
 
 
 def test_prompt_and_negative_prompt_remember_their_own() -> None:
-    pair, cache = Pair(), StepCache(threshold=0.1)
+    pair, cache = Pair(), first_block(0.1)
     engine = cache.around(pair).use("high")
     for first, condition in ((1.0, POSITIVE), (2.0, NEGATIVE), (1.0, POSITIVE), (2.0, NEGATIVE)):
         pair.engines["high"].first = first
@@ -85,7 +93,7 @@ def test_prompt_and_negative_prompt_remember_their_own() -> None:
 
 
 def test_nothing_is_carried_over_the_boundary() -> None:
-    pair, cache = Pair(), StepCache(threshold=0.1)
+    pair, cache = Pair(), first_block(0.1)
     experts = cache.around(pair)
     for expert in ("high", "high", "low", "low", "high"):
         experts.use(expert).predict(torch.zeros(1, 4, 2), 900.0, POSITIVE)
