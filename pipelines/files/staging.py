@@ -26,6 +26,8 @@ __all__ = ["StagingError", "require_free", "staged_file", "staged_pair"]
 
 log = logging.getLogger(__name__)
 
+_ALIVE = "alive.lock"  # in a folder of a run; the system frees it when the process ends, however that is
+
 
 class StagingError(OSError):
     """A pair could not be staged or published. Other errors of the work in between are not this one."""
@@ -65,23 +67,49 @@ def staged_pair(place: Path, companion: Path) -> Iterator[Path]:
 
     At the end that file, and the one named as `companion` beside it, take their places. At no time does a
     companion lie beside a file that it does not belong to. After an exception both places are as before.
+    Folders of the same place are removed whose process was killed.
 
     Raises StagingError when the folder cannot be made or the files cannot be moved.
     """
     before = _version(place)
-    folder = _new_folder(place.parent)
+    folder, alive = _new_folder(place)
     try:
         yield folder / place.name
         _publish(folder, place, companion, before)
     finally:
+        alive.release()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _new_folder(beside: Path) -> Path:
+def _new_folder(place: Path) -> tuple[Path, FileLock]:
+    """Make a folder for what becomes `place`. Returns it with the lock that this process has on it."""
+    named = f".wan-duet-{hashlib.sha256(place.name.encode()).hexdigest()[:16]}-"
     try:
-        return Path(tempfile.mkdtemp(prefix=".wan-duet-", suffix=".part", dir=beside))
+        with _folder_lock(place.parent):  # so that nobody sees the folder before it is locked
+            for old in place.parent.glob(f"{named}*.part"):
+                dead = _lock_of(old)
+                if (old / _ALIVE).is_file() and _locked(dead):
+                    dead.release()  # Windows removes no open file
+                    shutil.rmtree(old, ignore_errors=True)
+            folder = Path(tempfile.mkdtemp(prefix=named, suffix=".part", dir=place.parent))
+            alive = _lock_of(folder)
+            _locked(alive)
     except OSError as error:
         raise StagingError(*error.args) from error
+    return folder, alive
+
+
+def _lock_of(folder: Path) -> FileLock:
+    return FileLock(folder / _ALIVE, thread_local=False)
+
+
+def _locked(lock: FileLock) -> bool:
+    """Take a lock. Returns whether it was free; not where a file system has no locks."""
+    try:
+        lock.acquire(timeout=0)
+    except (OSError, NotImplementedError):
+        return False
+    return True
 
 
 def _publish(folder: Path, place: Path, companion: Path, before: _Version) -> None:

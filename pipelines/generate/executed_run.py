@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 
 def execute(run: Run, expected: Recorded | None = None) -> Result:
     """Run the stages and write the result. expected: the receipt of the run that is repeated, if any."""
-    plan, out, timer = run.plan, run.out, StageTimer.of(run.memory)
+    plan, out, timer = run.plan, run.out, StageTimer.of(run.devices)
     key = None if run.kept is None else sampling_key(run)
     kept = None if run.kept is None or key is None else run.kept.find(key)
     with reserved_output(out) as staged:

@@ -167,7 +167,7 @@ def run_film(
         _decided(worker, each, out, inputs.recorded(number))
     folder = FilmFolder.beside(out)
     request = folder.seeded(request, "local")
-    timer = StageTimer.of(worker.memory)
+    timer = StageTimer.of([worker.memory.device])
     film = _Film(request, worker, _shots(request, worker), ready, told, out, folder, inputs, timer)
     film.anchor = FilmAnchor() if hands_latents(request) else None
     try:

@@ -91,6 +91,11 @@ class Run:
             self.tell(new)
 
     @property
+    def devices(self) -> tuple[torch.device, ...]:
+        """All devices that compute: those of the ranks, or the one of `memory`."""
+        return (self.memory.device,) if self.ranks is None else tuple(map(torch.device, self.ranks.devices))
+
+    @property
     def dtype(self) -> torch.dtype:
         """The dtype in which the transformer computes."""
         if isinstance(self.model, HostModel):

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..request.result_formats import CODECS_OF
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
-
-    from ..device.memory import Memory
 
 __all__ = ["Result", "StageTimer"]
 
@@ -51,7 +49,7 @@ def _unknown() -> None:
 class StageTimer:
     """Measures the seconds of each stage, and the energy from its making on.
 
-    joules: returns what the device has used so far; None if it does not say.
+    joules: returns what the devices have used so far; None if one does not say.
     """
 
     seconds: dict[str, float] = field(default_factory=dict)
@@ -61,14 +59,18 @@ class StageTimer:
         self._before = self.joules()
 
     @classmethod
-    def of(cls, memory: Memory) -> StageTimer:
-        """Return a timer of a run on the device of `memory`."""
+    def of(cls, devices: Collection[torch.device]) -> StageTimer:
+        """Return a timer of a run on these devices together."""
         from ..device.energy import joules_used
 
-        return cls(joules=partial(joules_used, memory.device))
+        def joules() -> float | None:
+            used = [joules_used(device) for device in set(devices)]
+            return None if None in used else sum(filter(None, used))
+
+        return cls(joules=joules)
 
     def record(self) -> dict[str, Any]:
-        """Return the entries of the receipt. energy_j is of the whole device, other work on it included."""
+        """Return the entries of the receipt. energy_j is of whole devices, other work on them included."""
         used = self.joules()
         if used is None or self._before is None:
             return {"timings_s": self.seconds}

@@ -112,7 +112,7 @@ def make_speech(run: Run, pose_video: Path | None = None, expected: Recorded | N
     """
     steps = StepFingerprints(run.progress)
     run = replace(run, progress=steps)
-    speech, plan, timer = _with_inputs(run, pose_video), run.plan, StageTimer.of(run.memory)
+    speech, plan, timer = _with_inputs(run, pose_video), run.plan, StageTimer.of(run.devices)
     log.info("in clips of %d frames: %d", speech.clip_frames, speech.clips)
     key = _key(speech)
     known = _known_clips(speech, key)

@@ -141,6 +141,8 @@ def _require_no_stranger(file: Path) -> None:
         return
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:  # another run has just removed it, to replace the pair
+        return
     except (OSError, ValueError, RecursionError):
         content = None
     if not isinstance(content, dict) or "wan_duet" not in content:

@@ -8,6 +8,8 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -145,3 +147,40 @@ def test_racing_runs_leave_a_video_with_its_own_receipt(tmp_path: Path) -> None:
     assert seen > 0
     assert sorted(os.listdir(tmp_path)) == ["a.json", "a.mp4"]
     assert f'"{place.read_text()}"' in place.with_suffix(".json").read_text()
+
+
+def test_the_folder_of_a_killed_process_is_removed_and_that_of_a_living_one_stays(tmp_path: Path) -> None:
+    place, other = tmp_path / "a.mp4", tmp_path / "b.mp4"
+    with held(place) as living, held(place) as killed, held(other):
+        folders = set(tmp_path.glob(".wan-duet-*.part"))
+        killed.kill()
+        killed.wait()
+        with staged_pair(place, tmp_path / "a.json"):
+            left = folders & set(tmp_path.glob(".wan-duet-*.part"))
+        assert len(folders) == 3
+        assert len(left) == 2
+        living.kill()
+        living.wait()
+        with staged_pair(place, tmp_path / "a.json"):
+            assert len(left & set(tmp_path.glob(".wan-duet-*.part"))) == 1
+        assert len(set(tmp_path.glob(".wan-duet-*.part"))) == 1  # that of b.mp4
+
+
+@contextmanager
+def held(place: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a process that is writing `place`."""
+    script = (
+        "import sys, time; from pathlib import Path\n"
+        "from wan_duet.pipelines.files.staging import staged_pair\n"
+        "place = Path(sys.argv[1])\n"
+        "with staged_pair(place, place.with_suffix('.json')) as part:\n"
+        "    part.write_text('half'); print('held', flush=True); time.sleep(100)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, place], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"held\n"
+        yield process
+    finally:
+        process.kill()
+        process.wait()
