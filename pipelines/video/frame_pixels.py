@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import av
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
 from PIL import ImageColor
 
 from ..errors import RequestError
 from .frame_stream import Frame
 from .hdr_frames import FromHdr
+from .pixel_layout import INTERPOLATED, LEFT, SMOOTH, in_layout
 
 __all__ = ["WHITE", "Background", "Look", "background_of", "flat", "over_background", "rgb", "shown_size"]
 
@@ -21,8 +21,9 @@ WHITE = (255, 255, 255)
 Background: TypeAlias = tuple[int, int, int] | None
 
 _HD_LINES = 720  # without a colour tag, players assume BT.709 from this height on, BT.601 below
-# Matrix coefficients of a file (ITU-T H.273 table 4) to SWS_CS_* of libswscale/swscale.h.
-_MATRICES = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+# Matrix coefficients of a file (ITU-T H.273 table 4) in the words of libav's filter `scale`.
+_MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "bt601", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
+_FULL = 2  # AVColorRange
 
 
 @dataclass(frozen=True)
@@ -32,11 +33,13 @@ class Look:
     pixel_aspect: width of a stored pixel by its height.
     background:   RGB, 0 to 255, behind transparency. None keeps it.
     from_hdr:     the conversion of HDR frames. None for SDR.
+    siting:       where a colour that several pixels share belongs, see `pixel_layout`.
     """
 
     pixel_aspect: Fraction = Fraction(1)
     background: Background = WHITE
     from_hdr: FromHdr | None = None
+    siting: str = LEFT
 
 
 def background_of(text: str) -> tuple[int, int, int]:
@@ -75,11 +78,11 @@ def flat(frame: av.VideoFrame, look: Look) -> Frame:
     )
     size = shown_size(frame.width, frame.height, look.pixel_aspect)
     if look.from_hdr is None:
-        pixels = _converted(frame, "rgba" if has_alpha else "rgb24", size)
+        pixels = _converted(frame, look, "rgba" if has_alpha else "rgb24", size)
     else:
         pixels = look.from_hdr(frame, size)
         if has_alpha:
-            pixels = np.dstack((pixels, _converted(frame, "rgba", size)[..., 3]))
+            pixels = np.dstack((pixels, _converted(frame, look, "rgba", size)[..., 3]))
     if has_alpha and look.background is not None:
         pixels = over_background(pixels, look.background)
     return pixels
@@ -92,24 +95,21 @@ def over_background(rgba: Frame, background: tuple[int, int, int]) -> Frame:
     return ((mixed + 127) // 255).astype(np.uint8)
 
 
-def _converted(frame: av.VideoFrame, pix_fmt: str, size: tuple[int, int]) -> Frame:
-    resized: dict[str, Any] = {}
+def _converted(frame: av.VideoFrame, look: Look, pix_fmt: str, size: tuple[int, int]) -> Frame:
+    options = {"flags": INTERPOLATED, "out_range": "pc"}
     if size != (frame.width, frame.height):
-        resized = {"width": size[0], "height": size[1], "interpolation": "BICUBIC"}
-    converted = frame.reformat(
-        format=pix_fmt,
-        src_colorspace=_matrix(frame),
-        # Meaningless for RGB. PyAV below 17 ignores the source unless the two differ.
-        dst_colorspace=Colorspace.ITU601,
-        src_color_range=frame.color_range or ColorRange.MPEG,
-        dst_color_range=ColorRange.JPEG,
-        **resized,
-    )
-    return np.asarray(converted.to_ndarray(), np.uint8)
+        options |= {"w": str(size[0]), "h": str(size[1]), "flags": SMOOTH}
+    if not frame.format.is_rgb:
+        options |= {
+            "in_color_matrix": _matrix(frame),
+            "in_range": "pc" if frame.color_range == _FULL else "tv",
+            "in_chroma_loc": look.siting,
+        }
+    return np.asarray(in_layout(frame, pix_fmt, options).to_ndarray(), np.uint8)
 
 
-def _matrix(frame: av.VideoFrame) -> Any:
-    usual = Colorspace.ITU709 if frame.height >= _HD_LINES else Colorspace.ITU601
+def _matrix(frame: av.VideoFrame) -> str:
+    usual = "bt709" if frame.height >= _HD_LINES else "bt601"
     return _MATRICES.get(int(frame.colorspace), usual)
 
 

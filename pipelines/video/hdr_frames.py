@@ -9,18 +9,18 @@ from contextlib import suppress
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import av
 import numpy as np
 from av.container import InputContainer
-from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 
 from .chosen_streams import picture_stream
 from .colour import UNKNOWN, Colour
 from .frame_stream import Frame
 from .open_media import exact_fraction, open_media
+from .pixel_layout import AVERAGED, INTERPOLATED, LEFT, SMOOTH, UNCHANGED, in_layout
 from .tone_map import HdrTransfer, Signal, ToneMap, grey_nits
 
 __all__ = ["FromHdr", "as_it_is", "peak_nits", "picture_to_sdr", "to_sdr"]
@@ -126,14 +126,17 @@ def _luma(colour: Colour) -> NDArray[np.float32]:
 
 def _parts(frame: av.VideoFrame, size: tuple[int, int]) -> Signal:
     """Return R'G'B' or Y'CbCr of a frame in that size, (H, W, 3)."""
-    resized: dict[str, Any] = {}
-    if size != (frame.width, frame.height):
-        way = "AREA" if size[1] < frame.height else "BICUBIC"
-        resized = {"width": size[0], "height": size[1], "interpolation": way}
     # libswscale only brings the parts to one size: its way from Y'CbCr to RGB loses half a percent.
-    layout = "rgb48le" if frame.format.is_rgb else "yuv444p16le"
-    same = {"src_colorspace": Colorspace.ITU601, "dst_colorspace": Colorspace.ITU601}
-    return np.asarray(frame.reformat(format=layout, **same, **resized).to_ndarray(), np.uint16)
+    options = {"flags": INTERPOLATED}
+    if size != (frame.width, frame.height):
+        flags = AVERAGED if size[1] < frame.height else SMOOTH
+        options = {"w": str(size[0]), "h": str(size[1]), "flags": flags}
+    if frame.format.is_rgb:
+        return np.asarray(in_layout(frame, "rgb48le", options).to_ndarray(), np.uint16)
+    return np.asarray(
+        in_layout(frame, "yuv444p16le", {**UNCHANGED, **options, "in_chroma_loc": LEFT}).to_ndarray(),
+        np.uint16,
+    )
 
 
 def _signal(parts: Signal, frame: av.VideoFrame, colour: Colour) -> Signal:

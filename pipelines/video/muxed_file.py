@@ -7,27 +7,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import av
 import numpy as np
 from av.container import OutputContainer
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange
 
 from .audio import AudioTrack
 from .colour import codes_of
 from .frame_stream import Frame
 from .frame_writer import FileSpec
 from .open_media import libav_name
+from .pixel_layout import AVERAGED, LEFT, UNCHANGED, in_layout
 from .video_format import VideoFormat
 
 __all__ = ["MuxedFile", "converted", "muxed_file"]
 
 _BT709 = 1  # the same number for matrix, primaries and transfer, ITU-T H.273
 _RGB = 0  # no colour matrix, ITU-T H.273
-# libswscale's threads now and then leave a line of colour out on the way to 4:2:2 with 10 bits (PyAV 18.1).
-# PyAV below 17 has no such argument and one thread.
-_ONE_THREAD: dict[str, Any] = {} if int(av.__version__.partition(".")[0]) < 17 else {"threads": 1}
+_AS_STORED = {"flags": AVERAGED, "out_chroma_loc": LEFT}
 
 
 @dataclass(frozen=True)
@@ -105,18 +104,13 @@ def converted(frame: Frame, form: VideoFormat) -> av.VideoFrame:
     """Return an RGB or RGBA frame, or one of kept HDR, in the pixel format of the file."""
     if form.hdr is not None:
         kept = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="yuv444p16le")
-        same = {"src_colorspace": Colorspace.ITU709, "dst_colorspace": Colorspace.ITU709}
-        return kept.reformat(format=form.pix_fmt, **same, **_ONE_THREAD)
+        return in_layout(kept, form.pix_fmt, {**UNCHANGED, **_AS_STORED})
     source = "rgba" if form.alpha else "rgb24"
     video_frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=source)
     if form.codec.is_rgb:
-        return video_frame.reformat(format=form.pix_fmt, **_ONE_THREAD)
-    video_frame = video_frame.reformat(
-        format=form.pix_fmt,
-        dst_colorspace=Colorspace.ITU709,
-        dst_color_range=ColorRange.MPEG,
-        **_ONE_THREAD,
-    )
+        return in_layout(video_frame, form.pix_fmt, {})
+    options = {"out_color_matrix": "bt709", "out_range": "tv", **_AS_STORED}
+    video_frame = in_layout(video_frame, form.pix_fmt, options)
     if hasattr(video_frame, "color_trc"):  # PyAV from 17 on; ProRes has tags of its own, taken from the frame
         video_frame.color_primaries = video_frame.color_trc = _BT709
     return video_frame

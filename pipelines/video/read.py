@@ -21,6 +21,7 @@ from .frame_stream import Frame, FrameStream
 from .hdr import require_readable
 from .hdr_frames import as_it_is, to_sdr
 from .open_media import exact_fraction, open_animation, open_media
+from .pixel_layout import siting_of
 
 __all__ = ["SOME_RATE", "TimedFrame", "read_frames", "read_timed_frames", "timed"]
 
@@ -78,7 +79,7 @@ def _video(
             require_readable(colour, name)
             aspect = exact_fraction(stream.sample_aspect_ratio) or Fraction(1)
             from_hdr = as_it_is if keep_hdr and colour.hdr is not None else to_sdr(colour, content)
-            look = Look(aspect, background, from_hdr)
+            look = Look(aspect, background, from_hdr, siting_of(stream.codec_context.codec.canonical_name))
             frames: Iterator[av.VideoFrame] = decoded(container, [stream], salvage=salvage)
             start = None
             for frame, at, end in timed(deinterlaced(frames, name), stream):
