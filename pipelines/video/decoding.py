@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,10 +19,14 @@ _WITH_ALPHA = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 
 @dataclass(frozen=True)
 class Tally:
-    """Counts packets by the index of their stream. sent: to a decoder. cut: outside the file's edit."""
+    """Counts packets by the index of their stream.
+
+    sent: to a decoder. cut: outside the file's edit. damaged: they, or frames in them.
+    """
 
     sent: Counter[int] = field(default_factory=Counter)
     cut: Counter[int] = field(default_factory=Counter)
+    damaged: Counter[int] = field(default_factory=Counter)
 
     def missing(self, stream: av.VideoStream, frames: int) -> int:
         """Return how many frames of `stream` the file should have beside the `frames` that were decoded."""
@@ -36,19 +41,27 @@ def decoded(
 ) -> Iterator[Any]:
     """Yield the frames of `streams`, in the order of the file.
 
-    salvage: leave out damaged packets, and what cannot be read on. Else av.FFmpegError is raised.
+    salvage: leave out damaged packets and frames, and what cannot be read on. Else av.FFmpegError is raised.
     """
     decoders = {stream.index: _decoder(stream) for stream in streams}
+    tally = tally or Tally()
     for packet in _packets(container, streams, salvage):
-        if tally is not None and packet.size:
-            (tally.cut if packet.is_discard else tally.sent)[packet.stream.index] += 1
+        of = packet.stream.index
+        if packet.size:
+            (tally.cut if packet.is_discard else tally.sent)[of] += 1
         try:
-            frames = decoders[packet.stream.index].decode(packet)
+            frames = decoders[of].decode(packet)
+            damaged = packet.is_corrupt or any(frame.is_corrupt for frame in frames)
         except av.FFmpegError:
             if not salvage:
                 raise
-            continue
+            frames, damaged = [], True
+        if damaged and not salvage:
+            raise av.InvalidDataError(errno.EINVAL, "a part of it is damaged")
+        tally.damaged[of] += damaged
         for frame in frames:
+            if frame.is_corrupt:  # libav has filled in what is missing
+                continue
             if frame.time_base is None:
                 frame.time_base = packet.time_base
             yield frame

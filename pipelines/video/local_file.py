@@ -9,14 +9,13 @@ import mimetypes
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ..errors import RequestError
 from ..request.field_rows import medium_of
-from .stated_end import stated_end
+from .stated_end import is_cut_off
 
 __all__ = ["FindFile", "LocalFile", "any_file", "data_uri", "file_at", "file_in_data_uri", "of_type"]
 
@@ -159,16 +158,8 @@ def of_type(file: LocalFile, field: str) -> LocalFile:
     wanted = ("audio/", "video/") if medium == "audio" else f"{medium}/"
     if not file.content_type.startswith(wanted):
         raise RequestError.of(field, f"{file.name} is {file.content_type}", f"give a file with {medium}")
-    if _is_cut_off(file):
+    if is_cut_off(file.content):
         kept = "; `wan-duet media convert --salvage` keeps what is there" if medium == "video" else ""
-        found = f"{file.name} is cut off after {file.size_bytes} bytes, before its end"
+        found = f"{file.name} is cut off after {file.size_bytes} bytes, or damaged before"
         raise RequestError.of(field, found, f"download or copy it again{kept}")
     return file
-
-
-def _is_cut_off(file: LocalFile) -> bool:
-    """Return whether the parts of the file state more bytes than it has, as after a broken download."""
-    if isinstance(file.content, bytes):
-        return stated_end(BytesIO(file.content), file.size_bytes) > file.size_bytes
-    with file.content.open("rb") as stream:
-        return stated_end(stream, file.size_bytes) > file.size_bytes

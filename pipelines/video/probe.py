@@ -26,6 +26,7 @@ from .frame_pixels import shown_size
 from .frame_times import FrameTimes
 from .open_media import exact_fraction, open_animation, open_media, tags_of
 from .read import SOME_RATE, timed
+from .stated_end import is_cut_off
 from .tags import with_own_names
 from .webp_tags import read_webp_tags
 
@@ -56,6 +57,7 @@ class VideoFacts:
     first_frame_s: when the first frame appears, in seconds of the file's clock.
     times:         when each frame appears. None for a file that was just written.
     lost_frames:   how many frames are damaged or missing, in a file that was salvaged.
+    damaged:       whether a part of it is damaged or missing, even if nothing says how many frames that are.
     interlaced:    whether a frame of it shows two instants, line by line. Such frames are deinterlaced.
     colour, mastering_display, content_light: what it says of its colours. Unknown for a file that was just
                    written.
@@ -74,6 +76,7 @@ class VideoFacts:
     first_frame_s: Fraction = Fraction(0)
     times: FrameTimes | None = field(default=None, compare=False, repr=False)
     lost_frames: int = 0
+    damaged: bool = False
     interlaced: bool = False
     colour: Colour = field(default=Colour(), compare=False)
     mastering_display: MasteringDisplay | None = field(default=None, compare=False)
@@ -94,21 +97,33 @@ def probe(path: Path, *, salvage: bool = False, audio_track: int = 0) -> VideoFa
     Raises MediaError if the file is missing or damaged, or has no video stream, or no such sound.
     """
     path = Path(path)
+    cut_off = False
     try:
         if path.suffix.lower() == ".webp":
             return _probe_webp(path)
+        cut_off = is_cut_off(path)
         with open_media(path) as container:
+            if cut_off and not salvage:
+                picture_stream(container, str(path))
+                raise MediaError(
+                    f"{path} is cut off, or damaged in its middle; `media convert --salvage` keeps the rest"
+                )
             try:
-                return _probe_video(path, container, salvage, audio_track)
+                return _probe_video(path, container, salvage, audio_track, cut_off)
             except av.InvalidDataError as error:
                 raise MediaError(
                     f"{path} is damaged; `media convert --salvage` leaves out what is"
                 ) from error
     except (OSError, av.FFmpegError) as error:
-        raise MediaError(f"cannot read {path} as a video: {error.strerror or error}") from error
+        why = error.strerror or error
+        if cut_off:
+            why = "it is cut off, and what describes its frames is missing; download or copy it again"
+        raise MediaError(f"cannot read {path} as a video: {why}") from error
 
 
-def _probe_video(path: Path, container: InputContainer, salvage: bool, audio_track: int) -> VideoFacts:
+def _probe_video(
+    path: Path, container: InputContainer, salvage: bool, audio_track: int, cut_off: bool
+) -> VideoFacts:
     stream, sound = picture_stream(container, str(path)), sound_stream(container, str(path), audio_track)
     tally, heard = Tally(), _Heard()
     turn, size, first, interlaced = 0, (0, 0), Fraction(0), False
@@ -156,6 +171,7 @@ def _probe_video(path: Path, container: InputContainer, salvage: bool, audio_tra
         first_frame_s=first,
         times=times,
         lost_frames=lost,
+        damaged=cut_off or bool(lost or tally.damaged.total()),
         interlaced=interlaced,
         colour=colour_of(stream, path),
         mastering_display=screen,

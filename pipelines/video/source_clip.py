@@ -135,6 +135,8 @@ def _notes(clip: SourceClip) -> list[str]:
     facts, found = clip.facts, []
     if facts.lost_frames:
         found.append(f"{facts.lost_frames} frames are damaged or missing and left out")
+    elif facts.damaged:
+        found.append("a part of it is damaged or missing, and nothing says how many frames that were")
     if of_colour := hdr_note(facts.colour, kept=clip.wish.keep_hdr):
         found.append(of_colour)
     if facts.interlaced:

@@ -1,26 +1,32 @@
 """Reads from the structure of a media file where it must end, without decoding it.
 
-A download that broke off leaves a file whose last part is longer than what is there. Where no part states its
-length, nothing can be said.
+A download that broke off leaves a file whose last part is longer than what is there. In a damaged file a part
+does not begin where the one before it ends. Where no part states its length, nothing can be said.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from io import SEEK_END, BytesIO
+from pathlib import Path
 from typing import BinaryIO
 
-__all__ = ["stated_end"]
+__all__ = ["is_cut_off", "stated_end"]
 
 _UNKNOWN = 0x7FFF_0000  # RIFF: what is written for a length that is not known yet is above
+_CHUNK = 2**20
 _HEAD = 256  # bytes: the starts of two packets of MPEG-TS
 _TS_PACKETS = ((188, 0), (192, 4), (204, 0))  # ISO/IEC 13818-1 2.4.3, and two forms with more per packet
 # ISO/IEC 14496-12, and QuickTime's. Anything else between boxes was appended by somebody.
 _BOXES = frozenset(
     b"ftyp styp pdin moov moof mfra mdat free skip wide meta meco uuid sidx ssix prft emsg pnot udta".split()
 )
-_EBML_SEGMENT, _EBML_CLUSTER = 0x18538067, 0x1F43B675  # RFC 9559
-_OGG_LARGEST_PAGE = 65_307  # RFC 3533, 6
+# RFC 9559: the two that are entered, and what is in them.
+_EBML_SEGMENT, _EBML_CLUSTER = 0x18538067, 0x1F43B675
+_EBML_IN_CLUSTER = {0xA3, 0xA0, 0xE7, 0xA7, 0xAB, 0xAF, 0x5854, 0xEC, 0xBF}
+_EBML_IN_SEGMENT = {0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367}
+_EBML_PARTS = {0x1A45DFA3, _EBML_SEGMENT, _EBML_CLUSTER, *_EBML_IN_CLUSTER, *_EBML_IN_SEGMENT}
 # ISO/IEC 11172-3 and 13818-3: kbit/s of layer III by index, of MPEG 1, then of 2 and 2.5.
 _MP3_KBIT = (
     (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -29,10 +35,23 @@ _MP3_KBIT = (
 _MP3_RATES = (44_100, 48_000, 32_000)  # of MPEG 1; halved for 2, quartered for 2.5
 
 
+def is_cut_off(content: Path | bytes) -> bool:
+    """Return whether the end of a file is missing, or one of its parts is not where it must be.
+
+    Raises OSError if it cannot be read.
+    """
+    if isinstance(content, bytes):
+        return stated_end(BytesIO(content), len(content)) > len(content)
+    with content.open("rb") as stream:
+        size = stream.seek(0, SEEK_END)
+        stream.seek(0)
+        return stated_end(stream, size) > size
+
+
 def stated_end(stream: BinaryIO, size: int) -> int:
     """Return the length in bytes that a file must at least have. 0 if its parts state none.
 
-    It is above `size`, the length that the file has, if the end is missing.
+    It is above `size`, the length that the file has, if the end is missing or a part is damaged.
     """
     walk = _walk_for(stream.read(_HEAD))
     try:
@@ -83,11 +102,22 @@ def _boxes(stream: BinaryIO, size: int) -> int:
         head = _read(stream, at, 8)
         length, name = struct.unpack(">I4s", head)
         if name not in _BOXES or length == 0:  # 0: up to the end of the file
-            return at
+            return size + 1 if length and _goes_on(stream, at, b"moof") else at
         if length == 1:
             (length,) = struct.unpack(">Q", _read(stream, at + 8, 8))
         at += max(length, 8)
     return at
+
+
+def _goes_on(stream: BinaryIO, at: int, mark: bytes) -> bool:
+    """Return whether a part that begins with `mark` comes after what is none."""
+    stream.seek(at)
+    before = b""
+    while chunk := stream.read(_CHUNK):
+        if mark in before + chunk:
+            return True
+        before = chunk[-len(mark) :]
+    return False
 
 
 def _riff(stream: BinaryIO, size: int) -> int:
@@ -109,21 +139,42 @@ def _chunks(stream: BinaryIO, size: int, order: str) -> int:
         if appended or length >= _UNKNOWN:
             return end
         end = at + 8 + length
+        if name == b"LIST" and not _all_chunks(stream, at, min(end, size)):
+            return size + 1
         at = end + length % 2
     return end
 
 
+def _all_chunks(stream: BinaryIO, at: int, end: int) -> bool:
+    """Return whether the frames of an AVI begin one after another. True for a list of anything else."""
+    if _read(stream, at + 8, 4) != b"movi":
+        return True
+    at += 12
+    while at + 8 <= end:
+        name, length = struct.unpack("<4sI", _read(stream, at, 8))
+        if not (name[:2].isdigit() or name[:2] == b"ix" or name in (b"JUNK", b"LIST", b"idx1")):
+            return False
+        at += 12 if name == b"LIST" else 8 + length + length % 2
+    return True
+
+
 def _ebml(stream: BinaryIO, size: int) -> int:
-    """Matroska and WebM. What streams wrote has segments and clusters of unknown length: they are entered."""
-    at = 0
+    """Matroska and WebM. Segments and clusters are entered: a stream begins before their length is known."""
+    at = end = 0
     while at < size:
         number, after = _vint(stream, at, keep_marker=True)
+        if number not in _EBML_PARTS:
+            damaged = at < end or _goes_on(stream, at, _EBML_CLUSTER.to_bytes(4, "big"))
+            return size + 1 if damaged else at
         length, begin = _vint(stream, after, keep_marker=False)
         unknown = length == (1 << 7 * (begin - after)) - 1
-        if unknown and number not in (_EBML_SEGMENT, _EBML_CLUSTER):
+        entered = number in (_EBML_SEGMENT, _EBML_CLUSTER)
+        if unknown and not entered:
             return at
-        at = begin if unknown else begin + length
-    return at
+        if entered and not unknown:
+            end = max(end, begin + length)
+        at = begin if entered else begin + length
+    return max(at, end)
 
 
 def _vint(stream: BinaryIO, at: int, *, keep_marker: bool) -> tuple[int, int]:
@@ -144,12 +195,14 @@ def _flv(stream: BinaryIO, size: int) -> int:
 
 
 def _ogg(stream: BinaryIO, size: int) -> int:
-    """Ogg pages have no index: the last one is searched from the end."""
-    begin = max(size - 2 * _OGG_LARGEST_PAGE, 0)
-    tail = _read(stream, begin, size - begin)
-    at = begin + tail.rfind(b"OggS")
-    segments = _read(stream, at + 26, 1)[0]
-    return at + 27 + segments + sum(_read(stream, at + 27, segments))
+    """Ogg, page after page. What others appended has no page in it."""
+    at = 0
+    while at < size:
+        if _read(stream, at, min(4, size - at)) != b"OggS"[: size - at]:
+            return size + 1 if _goes_on(stream, at, b"OggS") else at
+        segments = _read(stream, at + 26, 1)[0]
+        at += 27 + segments + sum(_read(stream, at + 27, segments))
+    return at
 
 
 def _asf(stream: BinaryIO, size: int) -> int:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import av
 import numpy as np
@@ -11,6 +14,7 @@ import pytest
 from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.errors import MediaError
 from wan_duet.pipelines.video.probe import probe
+from wan_duet.pipelines.video.sound import sound_frame
 
 from .clips import soft, tone, write
 
@@ -91,3 +95,87 @@ def test_a_whole_file_loses_nothing(tmp_path: Path, caplog: pytest.LogCaptureFix
         assert convert(source, "--salvage") == 0
     assert "damaged" not in caplog.text
     assert np.isfinite(probe(source).duration_s)
+
+
+# {file: (container, picture, sound, options)}
+CUT = {
+    "a.mp4": ("mp4", "mpeg4", "aac", {"movflags": "faststart"}),
+    "fragments.mp4": ("mp4", "mpeg4", "aac", {"movflags": "frag_every_frame+empty_moov"}),
+    "a.mov": ("mov", "mpeg4", "aac", {"movflags": "faststart"}),
+    "a.mkv": ("matroska", "mpeg4", "aac", {}),
+    "live.mkv": ("matroska", "mpeg4", "aac", {"live": "1"}),
+    "a.webm": ("webm", "libvpx", "libopus", {}),
+    "a.avi": ("avi", "mpeg4", "libmp3lame", {}),
+    "a.flv": ("flv", "flv", "libmp3lame", {}),
+    "a.ts": ("mpegts", "mpeg2video", "mp2", {}),
+    "a.mpg": ("vob", "mpeg2video", "mp2", {}),
+    "a.ogv": ("ogg", "libvpx", "libopus", {}),
+}
+
+
+@cache
+def content_of(name: str) -> bytes:
+    container, picture, of_sound, options = CUT[name]
+    with TemporaryDirectory() as folder:
+        place = Path(folder, name)
+        with av.open(str(place), "w", format=container, options=options) as output:
+            video = output.add_stream(picture, rate=25)
+            video.width, video.height, video.pix_fmt, video.bit_rate = 112, 64, "yuv420p", 2_000_000
+            audio = output.add_stream(of_sound, rate=48_000, layout="stereo")
+            samples = tone(FRAMES / 25, 48_000).samples
+            for number, pixels in enumerate(soft(FRAMES)):
+                output.mux(video.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+                heard = sound_frame(samples[:, number * 1920 : (number + 1) * 1920], "stereo")
+                heard.sample_rate, heard.pts = 48_000, number * 1920
+                output.mux(audio.encode(heard))
+            output.mux(video.encode(None))
+            output.mux(audio.encode(None))
+        return place.read_bytes()
+
+
+def told(source: Path, content: bytes, caplog: pytest.LogCaptureFixture) -> bool:
+    """Whether a file is refused as it is, and what is lost in it is told where it is salvaged."""
+    source.write_bytes(content)
+    refused = convert(source) == 1
+    caplog.clear()
+    salvaged = convert(source, "--salvage") == 0
+    return refused and (not salvaged or "damaged or missing" in caplog.text)
+
+
+@pytest.mark.parametrize("name", sorted(CUT))
+def test_a_cut_file_never_becomes_a_short_video_without_a_word(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole, source, random = content_of(name), tmp_path / name, np.random.default_rng(3)
+    source.write_bytes(whole)
+    assert convert(source) == 0
+    for place in [*random.integers(len(whole) // 20, len(whole), 3).tolist(), len(whole) // 2 + 1]:
+        assert told(source, whole[: place - (name == "a.ts" and place % 188 == 0)], caplog), place
+
+
+@pytest.mark.parametrize("name", sorted({*CUT} - {"a.ts", "a.mpg", "a.mp4", "a.mov"}))
+def test_a_part_that_is_not_where_it_must_be_is_told(
+    tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A stretch in the middle is overwritten that is longer than a frame, with the heads of parts in it."""
+    whole, source = content_of(name), tmp_path / name
+    place = len(whole) // 2
+    noise = np.random.default_rng(4).integers(0, 256, 4000, np.uint8).tobytes()
+    assert told(source, whole[:place] + noise + whole[place + len(noise) :], caplog)
+
+
+def test_a_file_without_its_table_of_frames_is_said_to_be_lost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    container, picture, _, _ = CUT["a.mp4"]
+    memory = BytesIO()
+    with av.open(memory, "w", format=container) as output:
+        video = output.add_stream(picture, rate=25)
+        video.width, video.height, video.pix_fmt = 112, 64, "yuv420p"
+        for pixels in soft(FRAMES):
+            output.mux(video.encode(av.VideoFrame.from_ndarray(pixels, "rgb24")))
+        output.mux(video.encode(None))
+    source = tmp_path / "a.mp4"
+    source.write_bytes(memory.getvalue()[:-2000])
+    assert convert(source, "--salvage") == 1
+    assert "what describes its frames is missing; download or copy it again" in capsys.readouterr().err

@@ -12,7 +12,7 @@ from .delta import Difference, Form, Hadamard, Kronecker, LoraDelta, LowRank, Ma
 from .input_rotation import InputButterfly, InputRotation, block_width
 from .lora_names import LoraKey, NamedExpert
 from .metadata import AdapterConfig
-from .multiplicative import Butterfly, GeneralizedLora, Rotation
+from .multiplicative import Butterfly, GeneralizedLora, Replacement, Rotation
 
 __all__ = ["Change", "Parts"]
 
@@ -26,8 +26,8 @@ class Change:
 
     name:   the parameter, in diffusers' names.
     expert: the only one that it is for; empty if the file does not say.
-    kind:   LoRA, LoHa, LoKr (each also with ` + DoRA`), OFT, BOFT (of LyCORIS, or of PEFT), GLoRA or
-            difference.
+    kind:   LoRA, LoHa, LoKr (each also with ` + DoRA`), OFT, BOFT (of LyCORIS, or of PEFT), GLoRA,
+            difference or replacement.
     rank:   None if nothing is factored.
     alpha:  None if the file states none.
     scale:  alpha / rank (alpha / sqrt(rank) for rank-stabilised adapters), 1 without an alpha.
@@ -106,6 +106,8 @@ class Parts:
         for part, name in (("diff", weight), ("diff_b", bias)):
             if (tensor := self._take(part)) is not None:
                 found.append(Change(name, self._expert, "difference", Difference(tensor), self._keys()))
+        if (tensor := self._take("set_weight")) is not None:
+            found.append(Change(weight, self._expert, "replacement", Replacement(tensor), self._keys()))
         return found
 
     def _generalized(self, weight: str, files: Files) -> list[Change]:
@@ -246,7 +248,7 @@ class Parts:
         return magnitude
 
     def _alpha_and_scale(
-        self, rank: int | None, config: AdapterConfig | None, files: Files
+        self, rank: float | None, config: AdapterConfig | None, files: Files
     ) -> tuple[float | None, float]:
         """Return alpha and scale. A tensor of the module has precedence over the header of the file."""
         tensor = self._take("alpha")
@@ -255,11 +257,13 @@ class Parts:
                 return None, 1.0
             alpha, power = config.alpha_of(*self._names), 0.5 if config.rank_stabilised else 1.0
             self._require_rank(rank, config)
+            if rank is None:  # LoKr of whole factors: PEFT scales it by the rank that was wished
+                rank = config.rank_of(*self._names)
         else:
             alpha, power = self._number(tensor, files), 1.0
         return alpha, 1.0 if rank is None else alpha / rank**power
 
-    def _require_rank(self, rank: int | None, config: AdapterConfig) -> None:
+    def _require_rank(self, rank: float | None, config: AdapterConfig) -> None:
         """Raise LoraError if the configuration states another rank: its alpha would be for that one."""
         stated = config.rank_of(*self._names)
         if None not in (rank, stated) and rank != stated:

@@ -51,7 +51,7 @@ _KEY = re.compile(
       | (?P<oft_R>oft_R{_ADAPTER}\.weight)
       | (?P<boft_R>boft_R{_ADAPTER})
       | (?P<boft_s>boft_s{_ADAPTER})
-      | (?P<plain>alpha | diff | diff_b | diff_m | w_norm | b_norm | hada_(?:w[12]_[ab]|t[12])
+      | (?P<plain>alpha | diff | diff_b | diff_m | set_weight | w_norm | b_norm | hada_(?:w[12]_[ab]|t[12])
           | lokr_(?:w[12](?:_[ab])?|t2) | oft_blocks | rescale)
       | (?P<glora>[ab][12])\.weight
     )""",
@@ -64,8 +64,18 @@ _OTHER_NETWORKS = {
     ),
     "VACE": re.compile(r"(?:.*[._])?vace_(?:blocks|patch_embedding)[._]"),
 }
-# Forms of adapters in PEFT that are not read, by how their tensors are called.
-_UNREAD_FORMS = {"VeRA": ".vera_", "IA3": ".ia3_", "HRA": ".hra_", "FourierFT": ".fourierft_"}
+# Forms of adapters that are not read, by how their tensors are called: those of PEFT, and IA3 of LyCORIS.
+_UNREAD_FORMS = {
+    "AdaLoRA": re.compile(r".+\.lora_E(?:\.|$)"),
+    "IA3": re.compile(r".+\.(?:ia3_l|on_input$)"),
+    **{
+        form: re.compile(rf".+\.{form.lower()}_", re.IGNORECASE)
+        for form in (
+            *("VeRA", "PVeRA", "VBLoRA", "RandLoRA", "DeLoRA", "GraLoRA", "TinyLoRA", "HiRA", "HRA", "C3A"),
+            *("FourierFT", "WaveFT", "SHiRA", "RoAd", "MiSS", "Bone", "PSOFT", "GLoRA", "BEFT", "Lily"),
+        )
+    },
+}
 _IMAGE_PATH = ("image_embedder", "add_k_proj", "add_v_proj", "norm_added_k")
 _SAME_AS = {"w_norm": "diff", "b_norm": "diff_b"}  # LyCORIS' names for the change of a norm
 
@@ -79,7 +89,7 @@ class LoraKey:
     names:  "Wan", "diffusers", or "" if both names are equal.
     module: the module in diffusers' names, or a parameter without module (`scale_shift_table`).
     part:   down, up, up_bias, mid, alpha, row_magnitude, magnitude, diff, diff_b, hada_*, lokr_*, oft_blocks,
-            rescale, oft_R, boft_R, boft_s, a1, a2, b1, b2.
+            set_weight, rescale, oft_R, boft_R, boft_s, a1, a2, b1, b2.
     path:   the module as written in the file, with its prefix.
     label:  the part as written in the file.
     """
@@ -137,7 +147,7 @@ def other_network(text: str) -> str | None:
 def unread_form(keys: Iterable[str]) -> str | None:
     """Return which form of adapter that is not read here the keys belong to, or None."""
     named = list(keys)
-    return next((form for form, part in _UNREAD_FORMS.items() if any(part in key for key in named)), None)
+    return next((form for form, part in _UNREAD_FORMS.items() if any(map(part.match, named))), None)
 
 
 def is_image_path(name: str) -> bool:

@@ -27,6 +27,9 @@ ADAPTER_WEIGHTS = "adapter_model.safetensors"  # peft/utils/constants.py, SAFETE
 _CONFIG = "adapter_config.json"  # peft/utils/constants.py, CONFIG_NAME
 _LARGEST_CONFIG = 2**20  # bytes; it has some KiB
 _MOST_TERMS = 100
+_SHOWN = 40  # characters of a file's own text in a message
+# Ways to begin a training that take a part out of the base weight: peft/tuners/lora/layer.py, *_init.
+_CHANGED_BASE = ("pissa", "olora", "corda", "lora_ga")
 _Default = TypeVar("_Default", float, "float | None")
 _KEY = "lora_adapter_metadata"  # diffusers/loaders/lora_base.py, LORA_ADAPTER_METADATA_KEY
 
@@ -147,6 +150,12 @@ def _text(file: Path) -> str:
 
 
 def _config(where: str, content: Mapping[str, Any], prefix: str, alpha: str) -> AdapterConfig:
+    start = str(content.get(f"{prefix}init_lora_weights"))[:_SHOWN]
+    if start.lower().startswith(_CHANGED_BASE):
+        raise LoraError(
+            f"{where} states init_lora_weights {start}: it was trained beside a changed base weight, which "
+            "is not in the file; save it with PEFT's path_initial_model_for_weight_conversion"
+        )
     rank = content.get(f"{prefix}r")
     return AdapterConfig(
         where=where,

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..stored_tensors import Files, StoredTensor
 from .delta import WholeForm, any_zero, read_finite
 
-__all__ = ["Butterfly", "GeneralizedLora", "Multiplicative", "Rotation"]
+__all__ = ["Butterfly", "GeneralizedLora", "Multiplicative", "Replacement", "Rotation"]
 
 
 class Multiplicative(WholeForm):
@@ -24,6 +24,24 @@ class Multiplicative(WholeForm):
     @property
     def sees_base(self) -> bool:
         return True
+
+
+@dataclass(frozen=True)
+class Replacement(Multiplicative):
+    """A whole trained tensor (`set_weight`). Strength 1 replaces the stored one, 0.5 goes half the way."""
+
+    tensor: StoredTensor
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        return self.tensor.shape[0] if self.tensor.shape else 1, math.prod(self.tensor.shape[1:])
+
+    def value(self, files: Files, base: Tensor) -> Tensor:
+        return read_finite(files, self.tensor).reshape(base.shape) - base
+
+    def vanishes(self, files: Files) -> bool:
+        read_finite(files, self.tensor)
+        return False
 
 
 @dataclass(frozen=True)

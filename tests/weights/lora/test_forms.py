@@ -79,6 +79,24 @@ def test_a_difference_is_added_where_it_belongs(tmp_path: Path, recipe: Recipe, 
     assert all(difference(merged[other], before[other]) == 0 for other in before if other != name)
 
 
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("diffusion_model.blocks.0.self_attn.norm_q.set_weight", "blocks.0.attn1.norm_q.weight"),
+        ("diffusion_model.patch_embedding.set_weight", PATCH),
+    ],
+)
+@pytest.mark.parametrize("strength", [1.0, 0.25])
+def test_a_whole_weight_takes_the_place_of_the_stored_one(
+    tmp_path: Path, recipe: Recipe, key: str, name: str, strength: float
+) -> None:
+    trained, before = randn(*recipe.tensors[name].shape), stored(recipe)
+    merged, report = attach(tmp_path, recipe, {key: trained}, strength)
+    wanted = before[name] * (1 - strength) + strength * f64(trained)
+    assert difference(merged[name], wanted) <= 1e-6
+    assert (report.facts.kinds, report.coverage.share) == (("replacement",), 1.0)
+
+
 def test_a_lora_bias_is_scaled_like_its_matrix(tmp_path: Path, recipe: Recipe) -> None:
     bias = randn(24)
     weights = {

@@ -106,6 +106,16 @@ def test_an_adapter_of_peft_is_scaled_by_the_configuration_beside_it(
     assert list(scales(read_lora(peft_folder(tmp_path / "style", config, pair()))).values()) == [scale]
 
 
+def test_lokr_of_whole_factors_is_scaled_by_peft_and_not_by_lycoris(tmp_path: Path) -> None:
+    """peft/tuners/lokr/layer.py multiplies by alpha / r, LyCORIS ignores an alpha without a rank."""
+    weights = {f"{MODULE}.lokr_w1": torch.ones(2, 2), f"{MODULE}.lokr_w2": torch.ones(12, 12)}
+    config = {"peft_type": "LOKR", "r": 16, "alpha": 4}
+    assert list(scales(read_lora(peft_folder(tmp_path / "a", config, weights))).values()) == [0.25]
+    weights[f"{MODULE}.alpha"] = torch.tensor(4.0)
+    save_file(weights, tmp_path / "b.safetensors")
+    assert list(scales(read_lora(tmp_path / "b.safetensors")).values()) == [1.0]
+
+
 def test_a_pattern_may_name_a_module_as_wan_does(tmp_path: Path) -> None:
     config = {**PEFT, "alpha_pattern": {"self_attn.q": 2}}
     file = peft_folder(tmp_path / "style", config, pair("base_model.model.blocks.0.self_attn.q"))
@@ -135,6 +145,7 @@ def test_what_a_file_says_itself_counts_before_the_configuration_beside_it(tmp_p
         ({**PEFT, "alpha_pattern": {".*to_q": 2}}, "names no module"),
         ({**PEFT, "rank_pattern": []}, ""),
         ({**PEFT, "rank_pattern": [1]}, "rank_pattern is no object"),
+        ({**PEFT, "init_lora_weights": "pissa_niter_4"}, "states init_lora_weights pissa_niter_4: it was"),
         ({**PEFT, "r": 8}, "has rank 4, but style/adapter_config.json states 8"),
         (json.dumps(PEFT) + " " * 2**20, "is larger than"),
     ],
@@ -271,7 +282,18 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("part", "form"),
-    [("vera_lambda_b", "VeRA"), ("ia3_l", "IA3"), ("hra_u", "HRA"), ("fourierft_n", "FourierFT")],
+    [
+        ("vera_lambda_b", "VeRA"),
+        ("ia3_l", "IA3"),
+        ("on_input", "IA3"),
+        ("hra_u", "HRA"),
+        ("fourierft_n", "FourierFT"),
+        ("lora_E", "AdaLoRA"),
+        ("lora_E.default", "AdaLoRA"),
+        ("miss_block", "MiSS"),
+        ("randlora_lambda", "RandLoRA"),
+        ("glora_A.Xd", "GLoRA"),
+    ],
 )
 def test_a_form_that_is_not_read_is_named(tmp_path: Path, part: str, form: str) -> None:
     file = tmp_path / "a.safetensors"
