@@ -48,7 +48,9 @@ def audio_hidden_states(
         materialise(recipe, network, memory.device, lambda _: dtype, check)
         check()
         values = torch.from_numpy(_prepared(samples, recipe.config)).to(memory.device, dtype)
-        states = network(values[None], output_hidden_states=True).hidden_states
+        heard = network(values[None], output_hidden_states=True)
+        # The official code asks for transformers 4, which normalises the last state; 5.24 does not.
+        states = (*heard.hidden_states[:-1], heard.last_hidden_state)
         return torch.cat([state.float().cpu() for state in states])
     finally:
         del network

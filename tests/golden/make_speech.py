@@ -3,10 +3,11 @@
     python tests/golden/make_speech.py --wan22 PATH_OF_A_CHECKOUT
 
 Made with https://github.com/Wan-Video/Wan2.2 at commit 42bf4cf (2026-03-17), torch 2.13.0, transformers
-5.24.0, einops 0.8.2, on a CPU in float32. What the official code needs a GPU, a dataset or a picture library
-for is replaced here: its attention by torch's scaled_dot_product_attention, resizing of a picture that has
-its size already by nothing, reading a sound file by the sound. The rest is the official code as it stands:
-the network, the bucketing of features, the VAE, and `WanS2V.generate` with its loop over clips.
+4.50.3 (the official code takes at most 4.51.3), diffusers 0.37.1, einops 0.8.2, on a CPU in float32. What the
+official code needs a GPU, a dataset or a picture library for is replaced here: its attention by torch's
+scaled_dot_product_attention, resizing of a picture that has its size already by nothing, reading a sound file
+by the sound. The rest is the official code as it stands: the network, the bucketing of features, the VAE, and
+`WanS2V.generate` with its loop over clips.
 """
 
 from __future__ import annotations
