@@ -54,6 +54,7 @@ LONGEST = (
     "golden/test_speech.py",
     "embedded/test_embedded_image.py",
     "cli/test_batch_command.py",
+    "cli/test_started_commands.py",
     "cli/test_demo.py",
 )
 # Optional packages, and what is skipped without them.

@@ -130,7 +130,8 @@ def _length(shot: FilmShot) -> Iterator[Finding]:
 
 def _together(prices: Sequence[Price]) -> Price:
     usd, low, high = (_sum([getattr(price, end) for price in prices]) for end in ("usd", "low", "high"))
-    assumption = f"{len(prices)} shots; {prices[0].assumption}"
+    shots = "1 shot" if len(prices) == 1 else f"{len(prices)} shots"
+    assumption = f"{shots}; {prices[0].assumption}"
     return Price(usd, low, high, assumption, prices[0].source, prices[0].as_of)
 
 
