@@ -269,6 +269,7 @@ class WanDuetCheck(io.ComfyNode):
         from ..pipelines.generate.lora_findings import lora_findings
         from ..pipelines.generate.media_inputs import media_findings
         from ..pipelines.generate.required_weights import with_lightning
+        from ..pipelines.generate.stored_findings import formats_text
         from ..pipelines.loading.wan_model import WanModel
         from ..pipelines.plan.sigma_picture import picture_of_request
         from ..pipelines.remote.experience import known_spending
@@ -300,7 +301,8 @@ class WanDuetCheck(io.ComfyNode):
         )
         text = side_by_side(reports) if runner == _ALL else reports[0].text()
         if isinstance(model, WanModel) and "local" in runners:
-            text = "\n".join(filter(None, (text, expected_on_gpus(model, request.request, reports[0]))))
+            several = expected_on_gpus(model, request.request, reports[0])
+            text = "\n".join(filter(None, (text, formats_text(model), several)))
         shown: dict[str, Any] = {"text": [text], "wan_duet_check": [report.table() for report in reports]}
         if "local" in runners and (picture := picture_of_request(request.request, family, abilities)):
             shown["wan_duet_picture"] = [picture]

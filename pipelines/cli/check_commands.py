@@ -191,8 +191,11 @@ def _check(options: argparse.Namespace) -> int:
     if prices := machine_prices(options, known.rates):
         reports = _changed_here(reports, partial(_priced, rates=known.rates, prices=prices))
     several = None if family is None else _several(options, request, family, model, reports, known.rates)
+    formats, stored_as = _stored_as(model)
     if options.json:
         here_alone: dict[str, Any] = {}
+        if formats:
+            here_alone["stored_as"] = formats
         if expected is not None:
             here_alone["expected"] = expected.as_dict()
         if known.stored or known.unmeasured:
@@ -204,7 +207,7 @@ def _check(options: argparse.Namespace) -> int:
         print(json.dumps(answer, indent=2, ensure_ascii=False))
     else:
         text = reports[0].text() if len(reports) == 1 else side_by_side(reports)
-        print("\n".join([text, *_times(expected, known, several)]))
+        print("\n".join([text, *stored_as, *_times(expected, known, several)]))
     return 0 if any(report.ok for report in reports) else 2
 
 
@@ -228,6 +231,15 @@ def _several(
 def _without_precision(report: Report, options: argparse.Namespace) -> Report:
     reason = f"{report.runner} computes in its own precision; this is a setting of --on local"
     return report.with_findings([Finding("precision", "impossible", options.precision, None, reason)])
+
+
+def _stored_as(model: WanModel | None) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """Return how the weights are stored, and as a line. Without a model this does not load torch."""
+    if model is None:
+        return {}, []
+    from ..generate.stored_findings import formats_of, formats_text
+
+    return formats_of(model), [formats_text(model)]
 
 
 def _times(expected: Expectation | None, known: KnownRates, several: GpuExpectation | None) -> Iterator[str]:

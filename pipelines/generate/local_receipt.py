@@ -33,7 +33,7 @@ from ..sampling.step_fingerprints import STEP_FINGERPRINTS, Fingerprint, first_d
 from ..version import VERSION
 from ..video.frame_hash import FRAMES_SHA256
 from .cpu_settings import changed_settings, cpu_settings
-from .stored_findings import stored_record
+from .stored_findings import formats_of, stored_record
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,6 +142,7 @@ def make_receipt(run: Run, notes: Sequence[Finding], *, prompt: str, latents_sha
             "kernels_refused": dict(run.choices.refused),
             "vae": _vae(run),
             **_host_record(model),
+            "stored_as": formats_of(model),
             **stored_record(model, run.memory.device),
             "files": model.hashes(),
             "loras": [{**lora.as_dict(), **_origin(lora.file)} for lora in model.loras],

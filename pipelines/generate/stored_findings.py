@@ -1,4 +1,4 @@
-"""Says what `precision: stored` does with the layers of a model on a device."""
+"""Says how the layers of a model are stored, and what `precision: stored` does with them on a device."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..progress import Silent
 from ..request.base import WanRequest
 from ..request.local_settings import stage_loras
 from ..request.report import Finding
+from ..weights.format_counts import format_counts
 from ..weights.lora.find import LoraSources
 from ..weights.stored_layers import StoredUse, side_share, work_by_way
 from .lora_chain import with_loras
@@ -23,10 +24,29 @@ from .lora_chain import with_loras
 __all__ = [
     "expected_stored_findings",
     "expected_work",
+    "formats_of",
+    "formats_text",
     "stored_findings",
     "stored_record",
     "stored_work",
 ]
+
+
+def formats_of(model: AnyModel | None) -> dict[str, dict[str, int]]:
+    """Return how many matrices of each expert are stored in which format. Empty where the host has them."""
+    if model is None or isinstance(model, HostModel):
+        return {}
+    return {name: format_counts(recipe) for name, recipe in model.experts.items()}
+
+
+def formats_text(model: AnyModel | None) -> str:
+    """Return `formats_of` in one line, such as `stored as: high: 280 fp8 with one scale, 12 bfloat16`."""
+    told = (
+        f"{name}: {', '.join(f'{count} {kind}' for kind, count in counts.items())}"
+        for name, counts in formats_of(model).items()
+    )
+    found = "; ".join(told)
+    return f"stored as: {found}" if found else ""
 
 
 def stored_findings(model: AnyModel, device: torch.device) -> list[Finding]:

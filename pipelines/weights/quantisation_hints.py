@@ -53,9 +53,9 @@ class QuantisationHint:
 def read_hints(
     tensors: Mapping[str, StoredTensor], metadata: Mapping[str, str]
 ) -> dict[str, QuantisationHint]:
-    """Return the hints of a checkpoint by layer. A hint beside a layer replaces that of the metadata.
+    """Return the hints of a checkpoint by layer, from beside it or from the metadata.
 
-    Raises ModelError that names file and layer if a hint is not readable.
+    Raises ModelError that names file and layer if a hint is not readable, or the two contradict each other.
     """
     said: dict[str, Any] = {}
     file = next((stored.file for stored in tensors.values()), Path())
@@ -68,7 +68,13 @@ def read_hints(
             if leaf == HINT:
                 if stored.dtype != "U8" or stored.stored_bytes > _MAX_HINT_BYTES:
                     raise ModelError(f"{stored.file}: {key} should hold a short text; the file is damaged")
-                said[layer] = json_object(stored.read(files).numpy().tobytes(), f"{stored.file}: {key}")
+                beside = json_object(stored.read(files).numpy().tobytes(), f"{stored.file}: {key}")
+                if said.get(layer, beside) != beside:
+                    raise ModelError(
+                        f"{stored.file}: {key} and {_METADATA} in the header state different formats of "
+                        f"{layer}; the file is damaged: download it again"
+                    )
+                said[layer] = beside
     return {layer: _hint(file, layer, content) for layer, content in said.items()}
 
 

@@ -70,9 +70,13 @@ def read_safetensors(files: Iterable[Path]) -> dict[str, Source]:
     stored: dict[str, StoredTensor] = {}
     metadata: dict[str, str] = {}
     for file in files:
-        of_file = read_header_and_metadata(file)
-        stored.update(of_file[0])
-        metadata.update(of_file[1])
+        tensors, of_file = read_header_and_metadata(file)
+        if twice := next((key for key in tensors if key in stored), None):
+            raise ModelError(
+                f"{file}: has {twice}, which {stored[twice].file.name} has too; leave one of the two"
+            )
+        stored.update(tensors)
+        metadata.update(of_file)
     return _decoded(stored, read_hints(stored, metadata))
 
 
@@ -90,8 +94,30 @@ def _decoded(tensors: Mapping[str, StoredTensor], hints: Mapping[str, Quantisati
             raise layer.damaged("has two weights, `weight` and `weight._data`")
         found[f"{name}.weight"] = _source(layer)
         used |= {key, *(f"{name}.{part}" for part in beside)}
+    for name, hint in hints.items():
+        if tensors and f"{name}.weight" not in found:
+            raise ModelError(
+                f"{hint.file}: states that {name} is {hint.format}, but has no weight of that name"
+            )
+    _require_every_scale(found)
     rest = {key: stored for key, stored in tensors.items() if key not in used}
     return found | {key: stored for key, stored in rest.items() if key.rpartition(".")[2] not in _UNUSED}
+
+
+def _require_every_scale(weights: Mapping[str, Source]) -> None:
+    """Raise ModelError if one fp8 matrix of a network has no scale, and others have."""
+    scaled = {key.partition(".")[0] for key, source in weights.items() if _is_scaled(source)}
+    for key, source in weights.items():
+        plain = isinstance(source, StoredTensor) and source.dtype.startswith("F8") and len(source.shape) == 2
+        if plain and key.partition(".")[0] in scaled:
+            raise ModelError(
+                f"{source.file}: {key} has no scale, but other matrices in fp8 have one; the file is "
+                "damaged: download it again"
+            )
+
+
+def _is_scaled(source: Source) -> bool:
+    return isinstance(source, QuantisedTensor) and source.weight.dtype.startswith("F8")
 
 
 def _layer_of(key: str) -> str | None:

@@ -240,3 +240,13 @@ def test_sound_that_cannot_be_read_is_a_finding(
     ]
     code, found = checked(capsys, *speech, "--audio-url", str(tmp_path / "a.wav"))
     assert (code, [one["field"] for one in found if one["status"] == "impossible"]) == (2, ["audio_url"])
+
+
+def test_check_counts_the_formats_of_each_expert(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["check", "--model", "toy", "--prompt", "a red ball"]
+    assert main([*arguments, "--json"]) == 0
+    stored = json.loads(capsys.readouterr().out)["stored_as"]
+    assert [*stored] == ["high", "low"]
+    (kind, count), *_ = stored["high"].items()
+    assert main(arguments) == 0
+    assert f"stored as: high: {count} {kind}" in capsys.readouterr().out

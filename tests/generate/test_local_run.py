@@ -93,6 +93,7 @@ def test_the_receipt_says_what_was_asked_decided_and_used(result: Result) -> Non
         item for item in receipt["adjustments"] if item["field"] == "interpolator_model"
     ).items()
     assert all(value.startswith("sha256:") for value in receipt["model"]["files"].values())
+    assert [*receipt["model"]["stored_as"]["low"]] == ["float16"]
     assert {"torch", "diffusers", "transformers", "av", "python"} <= set(receipt["versions"])
 
 

@@ -21,6 +21,7 @@ from wan_duet.pipelines.loading.architecture import transformer_recipe
 from wan_duet.pipelines.loading.identify import identify, read_part
 from wan_duet.pipelines.streaming.transfer import DeviceTransfer, padded_bytes
 from wan_duet.pipelines.weights.checkpoint import read_checkpoint
+from wan_duet.pipelines.weights.format_counts import format_counts
 from wan_duet.pipelines.weights.lora.attach import attach_lora
 from wan_duet.pipelines.weights.lora.lora_file import read_lora
 from wan_duet.pipelines.weights.pinned_staging import StagedFiles, Staging
@@ -315,3 +316,64 @@ def test_any_spoiled_part_of_a_format_is_refused_or_decoded(
     else:
         held[part] = torch.zeros(held[part].shape).to(data.draw(STORED))
     read_or_refuse(tiny.save(tmp_path / "m.safetensors", held))
+
+
+def uneven() -> dict[str, Tensor]:
+    """Return three matrices in fp8, with a scale each."""
+    held: dict[str, Tensor] = {}
+    for number in range(3):
+        held[f"blocks.{number}.q.weight"] = torch.ones(4, 8).to(torch.float8_e4m3fn)
+        held[f"blocks.{number}.q.weight_scale"] = torch.tensor(0.5)
+    return held
+
+
+def test_one_matrix_without_its_scale_is_named(tmp_path: Path) -> None:
+    held = uneven()
+    del held["blocks.1.q.weight_scale"]
+    with pytest.raises(ModelError, match=r"m\.safetensors: blocks\.1\.q\.weight has no scale, but"):
+        read_checkpoint(tiny.save(tmp_path / "m.safetensors", held))
+
+
+def test_fp8_without_any_scale_stays_what_it_is(tmp_path: Path) -> None:
+    held = {"blocks.a.weight": torch.ones(4, 8).to(torch.float8_e4m3fn)}
+    assert read_checkpoint(tiny.save(tmp_path / "m.safetensors", held)).tensors.keys() == held.keys()
+
+
+def test_a_format_that_is_stated_for_no_layer_is_named(tmp_path: Path) -> None:
+    said = json.dumps({"layers": {"blocks.7.q": {"format": "float8_e4m3fn"}}})
+    file = tiny.save(tmp_path / "m.safetensors", uneven(), _quantization_metadata=said)
+    with pytest.raises(ModelError, match=r"states that blocks\.7\.q is float8_e4m3fn, but has no weight"):
+        read_checkpoint(file)
+
+
+@pytest.mark.parametrize("beside", ["float8_e4m3fn", "float8_e5m2"])
+def test_a_format_may_be_stated_twice_but_not_in_two_ways(tmp_path: Path, beside: str) -> None:
+    said = json.dumps({"layers": {"blocks.1.q": {"format": "float8_e4m3fn"}}})
+    held = uneven() | {"blocks.1.q.comfy_quant": files.hint(format=beside)}
+    file = tiny.save(tmp_path / "m.safetensors", held, _quantization_metadata=said)
+    if beside == "float8_e4m3fn":
+        assert len(read_checkpoint(file).tensors) == 3
+        return
+    with pytest.raises(ModelError, match=r"q\.comfy_quant and _quantization_metadata in the header state"):
+        read_checkpoint(file)
+
+
+def test_a_tensor_in_two_shards_is_named(tmp_path: Path) -> None:
+    for number in (1, 2):
+        tiny.save(tmp_path / f"model-0000{number}-of-00002.safetensors", {"a.weight": torch.ones(2, 2)})
+    with pytest.raises(ModelError, match=r"00002-of-00002\.safetensors: has a\.weight, which model-00001"):
+        read_checkpoint(tmp_path / "model-00001-of-00002.safetensors")
+
+
+def test_formats_of_an_uneven_file_are_counted(tmp_path: Path) -> None:
+    held = {
+        **files.quantised(files.matrices([(384, 512)]), "mxfp8", all_matrices)[0],
+        "blocks.0.weight": torch.ones(4, 8).to(torch.bfloat16),
+        "blocks.1.weight": torch.ones(4, 8).to(torch.bfloat16),
+        "blocks.2.weight": torch.ones(4, 8).to(torch.int8),
+        "blocks.2.weight_scale": torch.ones(4, 1),
+        "blocks.0.bias": torch.ones(4),
+    }
+    tensors = read_checkpoint(tiny.save(tmp_path / "m.safetensors", held)).tensors
+    counts = format_counts(Recipe.of({}, tensors))
+    assert counts == {"bfloat16": 2, "mxfp8": 1, "int8 per row": 1}
