@@ -183,18 +183,19 @@ class _Heard:
     """Counts the samples of a sound, and notes when it starts."""
 
     def __init__(self) -> None:
-        self.samples, self.start = 0, Fraction(0)
+        self.samples = 0
+        self._start: Fraction | None = None
 
     def add(self, frame: av.AudioFrame) -> None:
         base = exact_fraction(frame.time_base)
-        if not self.samples and frame.pts is not None and base is not None:
-            self.start = frame.pts * base
+        if self._start is None and frame.pts is not None and base is not None:
+            self._start = frame.pts * base - Fraction(self.samples, frame.sample_rate)
         self.samples += frame.samples
 
     def facts(self, stream: av.AudioStream, first_picture: Fraction) -> AudioFacts:
         context = stream.codec_context
         rate, layout = context.sample_rate, context.layout
-        offset = float(self.start - first_picture) if self.samples else 0.0
+        offset = float((self._start or 0) - first_picture) if self.samples else 0.0
         name = context.codec.canonical_name
         return AudioFacts(name, rate, layout.nb_channels, self.samples / rate, layout.name, offset)
 

@@ -28,6 +28,8 @@ __all__ = ["SOME_RATE", "TimedFrame", "read_frames", "read_timed_frames", "timed
 SOME_RATE = Fraction(25)
 """Frames per second of a file that states none."""
 
+_MOST_EARLY = 16  # frames without a time at the start that are held until one has a time
+
 
 def read_frames(content: Path | bytes) -> FrameStream:
     """Yield the frames of the first video stream, as a player shows them.
@@ -94,20 +96,45 @@ def timed(
 ) -> Iterator[tuple[av.VideoFrame, Fraction, Fraction]]:
     """Yield each frame with when it appears and disappears, in seconds of the file's clock, rising.
 
-    A frame without a time, or with one that lies before the last frame, follows that one. In an AVI frames
-    have no times, only an order; those that libav makes up are wrong where there are B-frames.
+    A frame without a time, or with one that lies before the last frame, follows that one. Those at the start
+    lie before the first one with a time: libav gives none to what a Matroska file puts before its start.
+    In an AVI frames have an order instead of times; those that libav makes up are wrong beside B-frames.
     """
     has_times = "avi" not in stream.container.format.name.split(",")
     usual = 1 / (exact_fraction(stream.average_rate or stream.guessed_rate) or SOME_RATE)
-    before: Fraction | None = None
-    for frame in frames:
-        base = exact_fraction(frame.time_base)
-        at = frame.pts * base if has_times and frame.pts is not None and base is not None else None
-        if at is None or (before is not None and at <= before):
-            at = Fraction(0) if before is None else before + usual
-        before = at
+    at: Fraction | None = None
+    for early, frame in _with_early(frames, has_times):
+        stated, base = _time_of(frame, has_times), exact_fraction(frame.time_base)
+        if at is None:
+            at = (stated or Fraction(0)) - len(early) * usual
+            for each in early:
+                yield each, at, at + usual
+                at += usual
+        else:
+            at = at + usual if stated is None or stated <= at else stated
         shown = frame.duration * base if base is not None and frame.duration else usual
         yield frame, at, at + shown
+
+
+def _with_early(
+    frames: Iterator[av.VideoFrame], has_times: bool
+) -> Iterator[tuple[list[av.VideoFrame], av.VideoFrame]]:
+    """Yield each frame; the first one that has a time with those before it."""
+    early: list[av.VideoFrame] = []
+    started = not has_times
+    for frame in frames:
+        if not started and _time_of(frame, has_times) is None and len(early) < _MOST_EARLY:
+            early.append(frame)
+            continue
+        yield ([] if started else early), frame
+        started = True
+    if early and not started:
+        yield early[:-1], early[-1]
+
+
+def _time_of(frame: av.VideoFrame, has_times: bool) -> Fraction | None:
+    base = exact_fraction(frame.time_base)
+    return frame.pts * base if has_times and frame.pts is not None and base is not None else None
 
 
 def _animation(content: Path | bytes, name: str, background: Background) -> Iterator[TimedFrame]:

@@ -26,6 +26,7 @@ Samples = npt.NDArray[np.float32]
 _LAYOUTS = ("mono", "stereo", "2.1", "quad", "5.0", "5.1", "6.1", "7.1")
 # From so many channels on, PyAV 18.1 reads beyond the planes of a planar frame, which ends the process.
 _PLANES_END = 8
+_MOST_EARLY = 64  # frames without a time at the start that are held until one has a time
 _JITTER_S = 0.015  # less than half a frame at 30 fps; some containers round times, or state them roughly
 
 
@@ -82,8 +83,7 @@ def usual_layout(layout: str, channels: int) -> str:
 def _placed(frames: Iterator[av.AudioFrame], rate: int, layout: str, start_s: Fraction) -> Iterator[Samples]:
     """Yield the samples of `frames` from `start_s` on: gaps are silence, what overlaps is cut."""
     done = place = 0  # samples yielded, and the place of the next one, counted from the start
-    for number, frame in enumerate(frames):
-        told = _place_of(frame, rate, start_s)
+    for number, (told, frame) in enumerate(_with_places(frames, rate, start_s)):
         if told is not None and (not number or abs(told - place) > _JITTER_S * rate):
             place = told
         for samples in _float_samples(frame, rate, layout):
@@ -94,6 +94,25 @@ def _placed(frames: Iterator[av.AudioFrame], rate: int, layout: str, start_s: Fr
             if kept.shape[1]:
                 yield kept
                 done += kept.shape[1]
+
+
+def _with_places(
+    frames: Iterator[av.AudioFrame], rate: int, start_s: Fraction
+) -> Iterator[tuple[int | None, av.AudioFrame]]:
+    """Yield each frame with its place. Those without a time at the start lie before the first with one."""
+    early: list[av.AudioFrame] = []
+    for frame in frames:
+        early.append(frame)
+        told = _place_of(frame, rate, start_s)
+        if told is not None or len(early) > _MOST_EARLY:
+            break
+    else:
+        told = None
+    for at, frame in enumerate(early):
+        after = sum(each.samples for each in early[at:-1])
+        yield None if told is None else told - after, frame
+    for frame in frames:
+        yield _place_of(frame, rate, start_s), frame
 
 
 def _float_samples(frame: av.AudioFrame, rate: int, layout: str) -> Iterator[Samples]:

@@ -51,10 +51,14 @@ def write_clip(
     picture_from: float = 0.0,
     b_frames: int = 0,
     fps: int = 30,
+    **options: str,
 ) -> None:
-    """Write a clip with frames at `times`, and a sound as long. Flash and beep come at full seconds."""
+    """Write a clip with frames at `times`, and a sound as long. Flash and beep come at full seconds.
+
+    options: of the muxer.
+    """
     video_codec, audio_codec = _CODECS[path.suffix[1:]]
-    with av.open(str(path), "w") as output:
+    with av.open(str(path), "w", options=options) as output:
         video = output.add_stream(video_codec, rate=fps)
         video.width, video.height = _SIDES
         video.pix_fmt = "yuv420p"

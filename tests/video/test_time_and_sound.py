@@ -89,6 +89,18 @@ def test_a_cut_by_an_edit_list_is_kept(tmp_path: Path, suffix: str, times: list[
     assert_together(source, convert(source))
 
 
+@pytest.mark.parametrize("b_frames", [0, 2])
+@pytest.mark.parametrize(("picture", "sound"), [(-1 / 30, 0.0), (-0.25, 0.0), (-0.25, -0.25), (0.0, -0.25)])
+def test_what_lies_before_the_start_of_a_matroska_file_keeps_its_place(
+    tmp_path: Path, picture: float, sound: float, b_frames: int
+) -> None:
+    """libav gives such frames no time."""
+    source = tmp_path / "a.mkv"
+    offsets = {"picture_from": picture, "sound_from": sound}
+    write_clip(source, constant(30, SECONDS), **offsets, b_frames=b_frames, avoid_negative_ts="disabled")
+    assert np.abs(apart(look(convert(source)))).max() <= HALF_A_FRAME + CODEC_EDGE
+
+
 def test_the_way_to_a_file_may_differ_but_not_its_times(tmp_path: Path) -> None:
     """The largest deviation of the phone's clip is told, and gone in the converted one."""
     source = tmp_path / "a.mp4"
