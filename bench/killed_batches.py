@@ -156,7 +156,7 @@ class KilledRun:
     seconds: float = 0.0
 
     def work(self, plan: list[str], until: float) -> None:
-        """Start one driver after another, until one ends by itself after the last kill."""
+        """Start one driver after another, until one ends by itself because every row is done."""
         began = time.monotonic()
         while time.monotonic() < until:
             window = plan.pop(0) if plan and plan[0] in WINDOWS else "-"
@@ -168,7 +168,7 @@ class KilledRun:
             self.killed[window] += driver.returncode == -signal.SIGKILL and window != "-"
             self.seconds = round(time.monotonic() - began, 1)
             print(f"{self.seconds} s: {dict(self.killed)}, {len(plan)} to come", file=sys.stderr, flush=True)
-            if driver.returncode == 0 and not plan:
+            if driver.returncode == 0:  # every row is done
                 return
 
     def _start(self, window: str) -> subprocess.Popen[bytes]:
