@@ -28,7 +28,7 @@ from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.fleet.lora_bench import LoraBench, bench_of
 from wan_duet.pipelines.generate.local_worker import LocalWorker
-from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
+from wan_duet.pipelines.interpolation.found_interpolators import Interpolators
 from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request.report import silent

@@ -20,7 +20,7 @@ from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.detector import look_at
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.generate.local_worker import LocalWorker
-from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
+from wan_duet.pipelines.interpolation.found_interpolators import Interpolators
 from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import parse

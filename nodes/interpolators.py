@@ -16,7 +16,7 @@ from .comfy_interface import io
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from ..pipelines.interpolation.interpolator_files import Interpolators
+    from ..pipelines.interpolation.found_interpolators import Interpolators
     from ..pipelines.video.edit import Edit
     from ..pipelines.video.more_frames import Interpolator
     from .host_memory import HostMemory
@@ -43,8 +43,8 @@ def interpolators(interp_model: Any | None = None) -> Interpolators:
 
     Raises ModelError for an `interp_model` that this version does not support.
     """
+    from ..pipelines.interpolation.found_interpolators import Interpolators
     from ..pipelines.interpolation.interpolator_files import (
-        Interpolators,
         find_interpolators,
         folders_of_other_packs,
     )

@@ -12,7 +12,7 @@ import torch
 
 from wan_duet.pipelines.device.precision import RULES, DeviceCapabilities, native_precision, torch_dtype
 from wan_duet.pipelines.kernels.attention import attention_candidates
-from wan_duet.pipelines.kernels.choices import kernel_candidates
+from wan_duet.pipelines.kernels.kernel_trials import kernel_candidates
 from wan_duet.pipelines.kernels.trial import DeviceFacts
 from wan_duet.pipelines.weights.streams import streams_of
 

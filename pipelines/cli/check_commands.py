@@ -61,6 +61,7 @@ from .terminal import print_findings
 if TYPE_CHECKING:
     from ..generate.memory_estimate import MemoryEstimate
     from ..generate.phase_cost import PhaseCost
+    from ..interpolation.found_interpolators import Interpolators
     from ..loading.wan_model import WanModel
 
 __all__ = ["add_check_commands"]
@@ -145,16 +146,26 @@ def _abilities(options: argparse.Namespace, model: WanModel | None) -> LocalAbil
     if model is not None or options.interpolator_folder:
         from ..generate.local_abilities import local_abilities
         from ..generate.required_weights import with_lightning
-        from ..interpolation.interpolator_files import find_interpolators
         from ..weights.lora.find import LoraSources
 
         ready = None if model is None else with_lightning(model, class_of(options.kind).task, LoraSources())
-        known = local_abilities(find_interpolators(options.interpolator_folder), ready)
+        known = local_abilities(_interpolators(options), ready)
     return replace(
         known,
         prompt_expander=options.prompt_expander is not None,
         safety_checker=options.safety_checker is not None,
     )
+
+
+def _interpolators(options: argparse.Namespace) -> Interpolators:
+    """Return the interpolators of the folders. Loads torch only if there are some."""
+    from ..interpolation.found_interpolators import Interpolators
+
+    if not options.interpolator_folder:
+        return Interpolators()
+    from ..interpolation.interpolator_files import find_interpolators
+
+    return find_interpolators(options.interpolator_folder)
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from ..errors import RequestError
-from ..interpolation.interpolator_files import Interpolators
+from ..interpolation.found_interpolators import Interpolators
 from ..loading.host_model import AnyModel, HostModel
 from ..plan.cache_choice import CacheChoice
 from ..plan.plan import Plan, make_plan

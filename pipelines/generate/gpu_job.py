@@ -108,7 +108,7 @@ def _worker(job: GpuJob, device: str) -> LocalWorker:
     from ..device.memory import DeviceMemory
     from ..download.downloads import Downloads
     from ..embedded.toy_model import embedded_loras
-    from ..interpolation.interpolator_files import Interpolators
+    from ..interpolation.found_interpolators import Interpolators
     from ..weights.lora.find import LoraSources
     from .local_worker import LocalWorker
 

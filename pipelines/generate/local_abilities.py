@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from ..interpolation.interpolator_files import Interpolators
+from ..interpolation.found_interpolators import Interpolators
 from ..loading.host_model import AnyModel, HostModel
 from ..request.field_case import LocalAbilities
 from .lora_findings import attached_remarks
-from .prompt import token_counter
 from .required_weights import expert_file_names, lora_names, missing_weights
+from .token_counter import token_counter
 
 __all__ = ["local_abilities"]
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from ..device.memory import Memory
 from ..embedded.toy_model import embedded_loras
-from ..interpolation.interpolator_files import Interpolators
+from ..interpolation.found_interpolators import Interpolators
 from ..loading.host_model import AnyModel
 from ..parallel.gpu_world import GpuWorld
 from ..plan.plan import Plan

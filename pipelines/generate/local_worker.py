@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from ..device.memory import Memory
-from ..interpolation.interpolator_files import Interpolators
+from ..interpolation.found_interpolators import Interpolators
 from ..loading.host_model import AnyModel
 from ..parallel.gpu_world import GpuWorld
 from ..plan.plan import Plan

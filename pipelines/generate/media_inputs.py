@@ -19,7 +19,7 @@ from ..video.clip import clip_size, count_frames
 from ..video.clip_length import known_lengths
 from ..video.hdr import note_on_colours
 from ..video.local_file import FindFile, LocalFile, any_file, file_at, file_in_data_uri, of_type
-from ..video.read_image import read_image
+from ..video.read_image import image_pixels
 
 __all__ = ["MediaInputs", "media_findings", "read_media_inputs"]
 
@@ -131,7 +131,7 @@ def _decodable(name: str, value: str, media: Mapping[str, Path], find: FindFile)
     """Return the file of a field. Raises RequestError or MediaError if it cannot be decoded as needed."""
     kind, file = medium_of(name), _file(name, value, media, find)
     if kind == "image":
-        read_image(file.content)
+        image_pixels(file.content)
     elif kind == "audio":
         _sound(file)
     else:
@@ -166,7 +166,7 @@ def _size(file: LocalFile, name: str) -> tuple[int, int]:
     try:
         if medium_of(name) == "video":
             return clip_size(file.content)
-        height, width = read_image(file.content).shape[:2]
+        height, width = image_pixels(file.content).shape[:2]
         return width, height
     except MediaError as error:
         raise MediaError(f"{name}: {error}") from error

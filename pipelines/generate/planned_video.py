@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..device.memory import Memory
 from ..errors import ModelError
-from ..interpolation.interpolator_files import Interpolators, make_interpolator
+from ..interpolation.found_interpolators import Interpolators
+from ..interpolation.interpolator_files import make_interpolator
 from ..plan.plan import Plan
 from ..plan.stored_video import StoredVideo
 from ..request.result_formats import CODECS_OF

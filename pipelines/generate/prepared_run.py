@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..device.memory import Memory, compute_dtype
 from ..errors import ModelError
-from ..interpolation.interpolator_files import Interpolators
+from ..interpolation.found_interpolators import Interpolators
 from ..kernels.choices import FloatChoices, KernelChoice
 from ..loading.host_model import AnyModel, HostModel
 from ..loading.wan_model import WanModel

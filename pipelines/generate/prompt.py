@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..loading.host_model import AnyModel, HostModel, HostPrompts
-from ..loading.wan_model import WanModel
+from ..loading.host_model import HostModel, HostPrompts
 from ..networks.helper_folder import companion_record
 from ..networks.prompt_expander import expand_prompt
-from ..networks.text_encoder import EncodedPrompt, clean_prompt
-from ..networks.tokenizer import read_tokenizer
+from ..networks.text_encoder import EncodedPrompt
 from ..plan.prompt_relay import PromptRelay
 from ..request.prompt_length import too_long
 from ..request.prompt_ranges import texts_of_ranges
@@ -32,7 +29,6 @@ __all__ = [
     "helpers_record",
     "own_conditions",
     "prompt_conditions",
-    "token_counter",
 ]
 
 log = logging.getLogger(__name__)
@@ -103,17 +99,6 @@ def cut_prompts(names: Iterable[str], encoded: Iterable[EncodedPrompt]) -> list[
         for name, prompt in zip(names, encoded, strict=True)
         if prompt.dropped
     ]
-
-
-def token_counter(model: AnyModel) -> Callable[[str], int] | None:
-    """Return what counts the tokens of a prompt, those that are cut included. None without a text encoder."""
-    return model.networks.count_tokens if isinstance(model, HostModel) else partial(_count_tokens, model)
-
-
-def _count_tokens(model: WanModel, prompt: str) -> int:
-    whole = prompt.encode("utf-8", "ignore").decode()  # encoding it will refuse half a surrogate pair
-    tokenize = read_tokenizer(model.tokenizer, model.text_encoder.config["vocab_size"])
-    return len(tokenize(clean_prompt(whole)))
 
 
 def helpers_record(run: Run) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -25,13 +25,13 @@ from ..request.local_rules import INTERPOLATION_FILES
 from ..video.more_frames import Interpolator
 from ..weights.hashing import file_hash
 from .film import FilmLayout, FilmNet, film_keys, film_layout, is_film
+from .found_interpolators import Interpolators
 from .network_interpolator import NetworkInterpolator
 from .optical_flow import FlowInterpolator, motion_on
 from .rife import RifeLayout, RifeNet, is_rife, rife_keys, rife_layout
 from .rife_3 import Rife3Layout, Rife3Net, is_rife_3, rife_3_layout
 
 __all__ = [
-    "Interpolators",
     "find_interpolators",
     "folders_of_other_packs",
     "interpolator_record",
@@ -72,25 +72,6 @@ class _Network:
             if isinstance(self.layout, Rife3Layout):
                 return Rife3Net(self.layout, scale)
             return RifeNet(self.layout, scale)
-
-
-@dataclass(frozen=True)
-class Interpolators:
-    """The available interpolators.
-
-    files:   the file for "film" and for "rife", if found.
-    refused: one line per interpolation file that cannot be used, with the reason.
-    loaded:  networks that are already loaded, by the same names; used before a file.
-    """
-
-    files: Mapping[str, Path] = field(default_factory=dict)
-    refused: tuple[str, ...] = ()
-    loaded: Mapping[str, Interpolator] = field(default_factory=dict)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the interpolators that can be used."""
-        return ("flow", *sorted({*self.files, *self.loaded}))
 
 
 def find_interpolators(folders: Iterable[Path]) -> Interpolators:

@@ -7,10 +7,12 @@ the order of the scales; comfy-kitchen 0.2.31 (float_utils.py), which packs the 
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-import torch
-import torch.nn.functional as F  # noqa: N812  its usual name
-from torch import Tensor
+from ..device.late_torch import F, torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "e8m0_scale",

@@ -1,34 +1,24 @@
-"""Chooses between implementations that differ by rounding only. The choice is made once and recorded.
+"""The choice between implementations that differ by rounding only. It is made once and recorded.
 
-Only Sage is less exact. Equal choices give equal bits.
+Only Sage is less exact. Equal choices give equal bits. Importing this does not import torch.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
-from .attention import attention_candidates, why_not
-from .fused import fused_operations
-from .kernel_names import ATTENTIONS, KERNELS, Attention, Kernels
-from .operations import Operations, Rope, kitchen_operations, plain_operations
-from .traceable import traceable_operations
-from .trial import DeviceFacts, facts_of, first_that_runs, remembered
+from .kernel_names import ATTENTIONS, KERNELS, Attention, Kernels, require_known
 
-__all__ = [
-    "FloatChoices",
-    "KernelChoice",
-    "Preferences",
-    "Trials",
-    "kernel_candidates",
-    "operations_of",
-    "why_not_kernels",
-]
+if TYPE_CHECKING:
+    import torch
+
+    from .kernel_trials import Trials
+    from .operations import Operations
+
+__all__ = ["FloatChoices", "KernelChoice", "Preferences"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +32,7 @@ class KernelChoice:
     refused: Mapping[Kernels, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        _require_known("kernels", self.kernels, KERNELS)
+        require_known("kernels", self.kernels, KERNELS)
 
     def text(self) -> str:
         """Describe the choice in a few words."""
@@ -68,8 +58,8 @@ class FloatChoices:
     refused: Mapping[Kernels, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        _require_known("attention", self.attention, ATTENTIONS)
-        _require_known("kernels", self.kernels, KERNELS)
+        require_known("attention", self.attention, ATTENTIONS)
+        require_known("kernels", self.kernels, KERNELS)
         if self.chunk_tokens < 0:
             raise ModelError(f"chunk_tokens: {self.chunk_tokens} is negative; give tokens per chunk, or 0")
 
@@ -79,9 +69,10 @@ class FloatChoices:
 
     def operations(self) -> Operations:
         """Return the element-wise operations. Raises ModelError if the kernels are not installed."""
-        if self.compiler is not None and self.kernels == "plain":
-            return _made("traceable")  # type: ignore[return-value]
-        return operations_of(self.kernels)
+        from .kernel_trials import operations_of
+
+        compiled = self.compiler is not None and self.kernels == "plain"
+        return operations_of("traceable" if compiled else self.kernels)
 
     def as_dict(self) -> dict[str, Any]:
         """Return JSON values, from which `Preferences` makes the same choices."""
@@ -98,109 +89,6 @@ class FloatChoices:
         if self.compiler is not None:
             parts.append(f"blocks compiled with {self.compiler}")
         return ", ".join(parts)
-
-
-# As torch names them. Elsewhere triton's own error is "0 active drivers ([]). There should only be one."
-_TRITON_DEVICES = ("cuda", "xpu")
-
-_MAKERS: dict[str, Callable[[], Operations | None]] = {
-    "plain": plain_operations,
-    "kitchen": kitchen_operations,
-    "triton": fused_operations,
-    "traceable": traceable_operations,
-}
-
-
-@lru_cache(maxsize=len(_MAKERS))
-def _made(kernels: str) -> Operations | None:
-    """Create each set of operations once: a compiled block is specialised to its functions."""
-    return _MAKERS[kernels]()
-
-
-def operations_of(kernels: Kernels) -> Operations:
-    """Return the operations of these kernels. Raises ModelError if they are unknown or not installed."""
-    _require_known("kernels", kernels, KERNELS)
-    made = _made(kernels)
-    if made is None:
-        raise ModelError(f"kernels: the package for {kernels} is not installed; use plain")
-    return made
-
-
-def kernel_candidates(facts: DeviceFacts) -> tuple[Kernels, ...]:
-    """Return the kernels for element-wise operations on such a device, fastest first."""
-    return ("triton", "kitchen", "plain") if facts.kind == "cuda" and not facts.hip else ("plain",)
-
-
-@remembered
-def why_not_kernels(kernels: Kernels, device: torch.device, dtype: torch.dtype) -> str | None:
-    """Return the error of kernels that do not run on `device`, tried once on small tensors. None if they run.
-
-    An importable package is not enough: triton needs a C compiler for its launcher, and a device that is new
-    enough.
-    """
-    if kernels == "plain":
-        return None
-    if kernels == "triton" and device.type not in _TRITON_DEVICES:
-        return "triton computes only on GPUs of NVIDIA, AMD and Intel"
-    made = _made(kernels)
-    if made is None:
-        return "not installed"
-    for name, (found, expected) in _tried(made, plain_operations(), device, dtype).items():
-        if not torch.allclose(found.float(), expected.float(), rtol=0.05, atol=0.05):
-            return f"{name} gives wrong results"
-    return None
-
-
-@torch.inference_mode()
-def _tried(
-    made: Operations, plain: Operations, device: torch.device, dtype: torch.dtype
-) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Return by name the result of each operation on small tensors, and the result of plain torch."""
-    tokens, heads, width, eps = 4, 2, 32, 1e-6
-    angles = torch.linspace(0, 3, tokens * width // heads // 2, device=device).view(tokens, -1)
-    hidden = torch.linspace(-2, 2, tokens * width, device=device).view(1, tokens, width).to(dtype)
-    row = torch.linspace(0.5, 1.5, width, device=device)
-    rows, weight = row.view(1, 1, width), row.to(dtype)
-    cos, sin = angles.cos(), angles.sin()
-    answers: list[dict[str, torch.Tensor]] = []
-    for do in (made, plain):
-        pixels = torch.zeros_like(hidden)
-        do.rms_silu(hidden, weight, pixels)
-        turned = do.turned(hidden.clone, weight, eps, heads, Rope(cos, sin, do.table(cos, sin)))
-        total, normed = do.gated_norm(hidden, hidden, rows, rows, rows, eps)
-        answers.append(
-            {
-                "norm": do.norm(hidden, rows, rows, eps),
-                "gate": do.gated(hidden, hidden, rows),
-                "gate with norm": torch.stack((total, normed)),
-                "norm with rotation": turned,
-                "norm of the VAE": pixels,
-            }
-        )
-    return {name: (answers[0][name], answers[1][name]) for name in answers[0]}
-
-
-@remembered
-def _why_not_compiled(backend: str, device: torch.device) -> str | None:
-    """Return the error of torch.compile on a small sum, such as a missing C++ compiler or triton.
-
-    None if it works.
-    """
-    torch.compile(_sum, backend=backend)(*torch.ones(2, 4, device=device))
-    return None
-
-
-@dataclass(frozen=True)
-class Trials:
-    """What a choice depends on: the facts of a device, and the reasons why kernels do not run on it."""
-
-    facts: Callable[[torch.device], DeviceFacts] = facts_of
-    attention: Callable[[Attention, torch.device, torch.dtype, int], str | None] = why_not
-    kernels: Callable[[Kernels, torch.device, torch.dtype], str | None] = why_not_kernels
-    compiler: Callable[[str, torch.device], str | None] = _why_not_compiled
-
-
-TRIALS = Trials()
 
 
 @dataclass(frozen=True)
@@ -221,9 +109,9 @@ class Preferences:
 
     def __post_init__(self) -> None:
         if self.attention is not None:
-            _require_known("attention", self.attention, ATTENTIONS)
+            require_known("attention", self.attention, ATTENTIONS)
         if self.kernels is not None:
-            _require_known("kernels", self.kernels, KERNELS)
+            require_known("kernels", self.kernels, KERNELS)
 
     def resolve(
         self,
@@ -232,13 +120,17 @@ class Preferences:
         *,
         head_width: int = 128,
         chunk_tokens: int = 0,
-        trials: Trials = TRIALS,
+        trials: Trials | None = None,
     ) -> FloatChoices:
         """Return the choices for a device. chunk_tokens: used if the user set none.
 
         Raises ModelError if a requested kernel does not run on the device.
         """
-        attention = self.attention
+        from .attention import attention_candidates
+        from .kernel_trials import TRIALS
+        from .trial import first_that_runs
+
+        trials, attention = trials or TRIALS, self.attention
         if attention is None:
             candidates = attention_candidates(trials.facts(device), dtype)
             found, _ = first_that_runs(
@@ -255,12 +147,16 @@ class Preferences:
         return FloatChoices(attention, chosen.kernels, chunk, self.compiler, chosen.refused)
 
     def kernels_on(
-        self, device: torch.device, dtype: torch.dtype, *, trials: Trials = TRIALS
+        self, device: torch.device, dtype: torch.dtype, *, trials: Trials | None = None
     ) -> KernelChoice:
         """Choose only the kernels: those that the user set, else the fastest that run.
 
         Raises ModelError if the kernels that the user set do not run on the device.
         """
+        from .kernel_trials import TRIALS, kernel_candidates
+        from .trial import first_that_runs
+
+        trials = trials or TRIALS
         if self.kernels is not None:
             _require(f"kernels: {self.kernels}", trials.kernels(self.kernels, device, dtype), device)
             return KernelChoice(self.kernels)
@@ -270,7 +166,7 @@ class Preferences:
         return KernelChoice(found or "plain", refused)
 
     def vae_kernels_on(
-        self, device: torch.device, dtype: torch.dtype, *, trials: Trials = TRIALS
+        self, device: torch.device, dtype: torch.dtype, *, trials: Trials | None = None
     ) -> KernelChoice:
         """Choose the kernels of the VAE, which may have another device and dtype than the experts.
 
@@ -282,17 +178,8 @@ class Preferences:
         return self.vae
 
 
-def _require_known(field_name: str, name: str, names: Sequence[str]) -> None:
-    if name not in names:
-        raise ModelError(f"{field_name}: {name!r} is unknown; give one of {', '.join(names)}")
-
-
 def _require(what: str, reason: str | None, device: torch.device) -> None:
     if reason is not None:
         raise ModelError(
             f"{what} does not run on {device} here: {reason}; leave the option out to use one that does"
         )
-
-
-def _sum(one: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
-    return one + other

@@ -9,11 +9,13 @@ Source: comfy-kitchen 0.2.31 (__init__.py, registry.py, backends/cuda). Argument
 
 from __future__ import annotations
 
-import torch
-import torch.nn.functional as F  # noqa: N812  its usual name
-from torch import Tensor
+from typing import TYPE_CHECKING
 
+from ..device.late_torch import F, torch
 from .block_scales import per_token, scale_sides
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["INT8", "MXFP8", "NVFP4", "int8", "mxfp8", "nvfp4", "why_not_kitchen"]
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
-import torch
-import torch.nn.functional as F  # noqa: N812  its usual name
-from torch import Tensor
-
+from ..device.late_torch import F, torch
 from . import kitchen_products as kitchen
 from .block_scales import e8m0_scale, from_e2m1, in_order, in_tiles, per_token, to_e2m1
 from .trial import DeviceFacts, facts_of, first_that_runs, remembered
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "TOKENS_AT_ONCE",
@@ -32,7 +32,7 @@ __all__ = [
 
 StoredProduct = Literal["int8", "fp8", "mxfp8", "nvfp4"]
 
-Multiply = Callable[..., Tensor]
+Multiply = Callable[..., "Tensor"]
 """(tokens, *parts of the matrix) -> (M, out), in any float type.
 
 tokens: (M, in), float32; overwritten.

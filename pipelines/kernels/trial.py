@@ -6,8 +6,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, ParamSpec, TypeVar
 
-import torch
-
+from ..device.late_torch import torch
 from ..errors import is_out_of_memory
 
 __all__ = ["DeviceFacts", "facts_of", "first_that_runs", "remembered"]

@@ -11,9 +11,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from ..networks.shapes import Shapes, require_shapes, shape_of
@@ -25,6 +23,9 @@ from ..weights.recipe import Recipe
 from ..weights.stored_tensors import Source, TensorSource
 from .s2v_layout import SPEECH_MARK, is_speech, speech_config, speech_name, speech_shapes
 from .unused_tensors import without_unused
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["families_of", "folder_recipe", "layout_of_tensors", "require_configured", "transformer_recipe"]
 

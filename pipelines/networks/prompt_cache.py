@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-from ..weights.recipe import Recipe
-from .text_encoder import EncodedPrompt
+    from ..weights.recipe import Recipe
+    from .text_encoder import EncodedPrompt
 
 __all__ = ["PromptCache"]
 

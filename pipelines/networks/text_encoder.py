@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +16,11 @@ from ..errors import RequestError
 from ..request.prompt_weights import weighted_segments
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32, materialise
-from .tokenizer import Tokenize, read_tokenizer
+from .tokenizer import Tokenize, clean_prompt, read_tokenizer
 
 __all__ = [
     "EncodedPrompt",
     "TextEncoder",
-    "clean_prompt",
     "load_text_encoder",
     "text_dtypes",
     "text_encoder_bytes",
@@ -141,8 +138,3 @@ def text_encoder_bytes(config: Mapping[str, Any], length: int) -> int:
 def _require_unicode(prompt: str) -> None:
     if any("\ud800" <= letter <= "\udfff" for letter in prompt):
         raise RequestError.of("prompt", "holds half of a surrogate pair", "give text that is valid Unicode")
-
-
-def clean_prompt(prompt: str) -> str:
-    """Resolve HTML entities and collapse whitespace, as the official tokenizer wrapper does."""
-    return re.sub(r"\s+", " ", html.unescape(html.unescape(prompt))).strip()

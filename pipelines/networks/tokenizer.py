@@ -6,17 +6,16 @@ tokens. A `tokenizer.json` is run by the tokenizers library. Both append T5's en
 
 from __future__ import annotations
 
+import html
+import re
 from collections.abc import Callable
 from pathlib import Path
-
-import torch
-from tokenizers import Tokenizer
 
 from ..errors import ModelError
 from ..weights.gguf_vocabulary import has_vocabulary, sentencepiece_model
 from ..weights.stored_tensors import Files, is_safetensors, read_header
 
-__all__ = ["SPIECE", "Tokenize", "find_tokenizer", "read_tokenizer"]
+__all__ = ["SPIECE", "Tokenize", "clean_prompt", "find_tokenizer", "read_tokenizer"]
 
 Tokenize = Callable[[str], list[int]]
 
@@ -58,6 +57,11 @@ def read_tokenizer(path: Path, rows: int) -> Tokenize:
     return tokenize
 
 
+def clean_prompt(prompt: str) -> str:
+    """Resolve HTML entities and collapse whitespace, as the official tokenizer wrapper does."""
+    return re.sub(r"\s+", " ", html.unescape(html.unescape(prompt))).strip()
+
+
 def _read(path: Path) -> tuple[Path, Tokenize, int]:
     """Return the file that was read, its tokenizer, and the size of its vocabulary."""
     file = _in_folder(path) if path.is_dir() else path
@@ -67,8 +71,8 @@ def _read(path: Path) -> tuple[Path, Tokenize, int]:
         return file, *_from_json(file)
     if is_safetensors(file):
         key = _spiece_key(file) or SPIECE
-        with Files(torch.device("cpu")) as files:
-            return file, *_from_pieces(file, files.read(file, key).numpy().tobytes())
+        with Files() as files:
+            return file, *_from_pieces(file, files.content(file, key))
     if file.suffix.lower() == ".gguf":
         return file, *_from_pieces(file, sentencepiece_model(file))
     try:
@@ -93,6 +97,8 @@ def _in_folder(folder: Path) -> Path | None:
 
 
 def _from_json(file: Path) -> tuple[Tokenize, int]:
+    from tokenizers import Tokenizer
+
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # the library raises bare Exception

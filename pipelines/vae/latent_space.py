@@ -11,7 +11,8 @@ from torch import Tensor
 
 from ..device.memory import Memory, compute_dtype
 from ..errors import ModelError
-from ..kernels.choices import KernelChoice, operations_of
+from ..kernels.choices import KernelChoice
+from ..kernels.kernel_trials import operations_of
 from ..kernels.operations import Operations
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import Recipe, materialise

@@ -7,8 +7,7 @@ from contextlib import closing
 from fractions import Fraction
 from itertools import islice, repeat
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from ..errors import MediaError
 from .frame_stream import Frame, close
@@ -16,6 +15,9 @@ from .frames import to_tensor
 from .image_tensor import fit
 from .read import TimedFrame, read_timed_frames
 from .read_image import read_image
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["clip_frames", "clip_size", "count_frames", "frames_of_image"]
 

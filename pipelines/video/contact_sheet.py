@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from ..errors import RequestError
 from .read import TimedFrame, read_timed_frames
-from .read_image import read_image
+from .read_image import image_pixels
 
 __all__ = [
     "LARGEST_SHEET",
@@ -71,7 +71,7 @@ def drawn_sheet(rows: Sequence[tuple[str, Sequence[Image.Image]]], columns: int,
 
 def _thumbnails(file: Path, columns: int, width: int, check: Callable[[], None]) -> list[Image.Image]:
     if file.suffix.lower() in SHEET_IMAGES:
-        pixels = (read_image(file).numpy() * 255).round().astype(np.uint8)
+        pixels = (image_pixels(file) * 255).round().astype(np.uint8)
         return [thumbnail(pixels, width)]
 
     def frames() -> Iterator[TimedFrame]:

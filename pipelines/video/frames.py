@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from ..device.late_torch import torch
 from ..errors import MediaError
 from .frame_pixels import WHITE, Background
 from .frame_stream import Frame, FrameStream, close
 from .image_tensor import flattened, with_alpha
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "image_frames",

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
-from torch import Tensor
-from torch.nn import functional
-
+from ..device.late_torch import F
 from .frame_pixels import WHITE
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["fit", "flattened", "with_alpha"]
 
@@ -24,7 +26,7 @@ def fit(frames: Tensor, width: int, height: int) -> Tensor:
     covering = [
         max(side, math.ceil(old * scale - 1e-6)) for side, old in ((height, old_height), (width, old_width))
     ]
-    resized = functional.interpolate(
+    resized = F.interpolate(
         frames.movedim(-1, 1).float(), size=covering, mode="bicubic", antialias=True, align_corners=False
     )
     top, left = (covering[0] - height) // 2, (covering[1] - width) // 2
@@ -44,4 +46,4 @@ def flattened(pixels: Tensor, background: tuple[int, int, int] = WHITE) -> Tenso
 
 def with_alpha(pixels: Tensor) -> Tensor:
     """Convert (..., H, W, 3 or 4) in [0, 1] to (..., H, W, 4). Pixels without alpha are opaque."""
-    return pixels if pixels.shape[-1] == 4 else functional.pad(pixels, (0, 1), value=1.0)
+    return pixels if pixels.shape[-1] == 4 else F.pad(pixels, (0, 1), value=1.0)

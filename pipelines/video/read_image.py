@@ -12,20 +12,22 @@ from contextlib import contextmanager
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
-from torch import Tensor
 
+from ..device.late_torch import torch
 from ..errors import MediaError
 from .exr_picture import exr_picture, is_exr
 from .hdr_picture import hdr_picture
 from .heif_picture import allow_heif
 
-__all__ = ["MOST_PIXELS", "read_image"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = ["MOST_PIXELS", "image_pixels", "read_image"]
 
 MOST_PIXELS = 178_956_970
 """Pillow's own limit, twice Image.MAX_IMAGE_PIXELS: a small file can hold a picture that fills the memory."""
@@ -49,6 +51,11 @@ _TURNS: dict[int, Callable[[Any], Any]] = {
 
 
 def read_image(file: Path | bytes) -> Tensor:
+    """Read an image as `image_pixels` does, as a tensor."""
+    return torch.from_numpy(image_pixels(file))
+
+
+def image_pixels(file: Path | bytes) -> _Pixels:
     """Read an image as (H, W, 3) float32 in [0, 1], rotated as its EXIF says, with white behind transparency.
 
     An ICC profile and the linear light of EXR are converted to sRGB, and HDR is tone-mapped. A picture of
@@ -59,7 +66,7 @@ def read_image(file: Path | bytes) -> Tensor:
     try:
         if is_exr(file):
             light = exr_picture(file, name, MOST_PIXELS)
-            return torch.from_numpy(_means(light, _shrink(light.shape[1], light.shape[0])))
+            return _means(light, _shrink(light.shape[1], light.shape[0]))
         with _opened(file, name) as opened:
             if opened.format == "JPEG":  # which can be unpacked smaller at once
                 shrink = _shrink(*opened.size)
@@ -72,7 +79,7 @@ def read_image(file: Path | bytes) -> Tensor:
         raise
     except Exception as error:  # Pillow raises many kinds of errors
         raise MediaError(f"{name}: not a readable image: {error}") from error
-    return torch.from_numpy(np.ascontiguousarray(pixels))
+    return np.ascontiguousarray(pixels)
 
 
 @contextmanager

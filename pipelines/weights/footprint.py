@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
 
 from .recipe import DTypeRule, Recipe, TensorRecipe
-from .stored_tensors import StoredTensor
+from .stored_tensors import StoredTensor, dtype_of_file
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["making_bytes", "mapped_bytes", "stays_as_stored", "unit_bytes", "weight_bytes"]
-
-_FILE_DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-}
 
 
 def weight_bytes(recipe: Recipe, dtype_of: DTypeRule) -> int:
@@ -80,4 +72,4 @@ def making_bytes(recipe: Recipe) -> int:
 def stays_as_stored(item: TensorRecipe, dtype: torch.dtype) -> bool:
     """Return whether the bytes in the file are the tensor: nothing is converted and nothing is added."""
     source = item.source
-    return not item.deltas and isinstance(source, StoredTensor) and _FILE_DTYPES.get(source.dtype) is dtype
+    return not item.deltas and isinstance(source, StoredTensor) and dtype_of_file(source.dtype) is dtype

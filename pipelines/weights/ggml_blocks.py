@@ -8,9 +8,12 @@ These are the formats that nearly all files use, as torch operations with the sa
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
+from ..device.late_torch import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["FORMATS", "numbers_of"]
 

@@ -13,15 +13,17 @@ from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from ..device.late_torch import torch
 from ..errors import ModelError
 from .ggml_blocks import FORMATS, numbers_of
 from .stored_tensors import Files, Source
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["GgufTensor", "read_gguf", "read_gguf_metadata"]
 
@@ -34,7 +36,7 @@ _MAX_ENTRIES, _MAX_KEY, _MAX_DIMS = 65_536, 4096, 8
 _MAX_HEADER = 64 * 2**20  # the largest real ones carry a vocabulary: some 10 MB
 _ALIGNMENT = "general.alignment"
 _SHAPE = "comfy.gguf.orig_shape."  # what ComfyUI-GGUF notes where it had to fold a tensor into rows of 256
-_AS_IS = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_AS_IS = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}  # torch's names
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,7 @@ class GgufTensor:
     def read(self, files: Files) -> Tensor:
         raw = files.raw(self.file, self.offset, self.stored_bytes)
         if self.kind in _AS_IS:
-            return raw.view(_AS_IS[self.kind]).reshape(self.shape)
+            return raw.view(getattr(torch, _AS_IS[self.kind])).reshape(self.shape)
         if self.kind in FORMATS:
             return numbers_of(raw.to(files.device), self.kind).reshape(self.shape)
         gguf = _package()

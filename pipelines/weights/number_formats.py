@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
-
+from ..device.late_torch import torch
 from ..kernels.block_scales import e8m0_scale, from_e2m1, in_order
 from .stored_tensors import StoredTensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "BlockFloat4",
@@ -29,8 +30,8 @@ __all__ = [
     "ceil_div",
 ]
 
-Read = Callable[[StoredTensor], Tensor]
-Rows = Callable[[int, int], Tensor]  # (start, stop) -> float32, (stop - start, columns)
+Read = Callable[[StoredTensor], "Tensor"]
+Rows = Callable[[int, int], "Tensor"]  # (start, stop) -> float32, (stop - start, columns)
 
 
 class NumberFormat(Protocol):

@@ -9,12 +9,14 @@ from __future__ import annotations
 import struct
 import zipfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from ..device.late_torch import torch
 from ..errors import ModelError
 from .stored_tensors import Source, TensorSource
+
+if TYPE_CHECKING:
+    pass
 
 __all__ = ["read_pickle"]
 
@@ -75,7 +77,7 @@ def _require_plain_archive(file: Path, most_bytes: int) -> None:
 def _is_plain(value: object) -> bool:
     """Return whether this is a float tensor whose numbers lie one after another, each of its own."""
     return (
-        isinstance(value, Tensor)
+        isinstance(value, torch.Tensor)
         and value.layout is torch.strided
         and value.is_floating_point()
         and value.is_contiguous()

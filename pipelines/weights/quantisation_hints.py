@@ -13,8 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from ..errors import ModelError
 from .json_object import json_object
 from .stored_tensors import Files, StoredTensor
@@ -62,13 +60,13 @@ def read_hints(
     if _METADATA in metadata:
         layers = json_object(metadata[_METADATA], f"{file}: {_METADATA}").get("layers", {})
         said.update(layers if isinstance(layers, dict) else {_METADATA: layers})
-    with Files(torch.device("cpu")) as files:
+    with Files() as files:
         for key, stored in tensors.items():
             layer, _, leaf = key.rpartition(".")
             if leaf == HINT:
                 if stored.dtype != "U8" or stored.stored_bytes > _MAX_HINT_BYTES:
                     raise ModelError(f"{stored.file}: {key} should hold a short text; the file is damaged")
-                beside = json_object(stored.read(files).numpy().tobytes(), f"{stored.file}: {key}")
+                beside = json_object(files.content(stored.file, key), f"{stored.file}: {key}")
                 if said.get(layer, beside) != beside:
                     raise ModelError(
                         f"{stored.file}: {key} and {_METADATA} in the header state different formats of "

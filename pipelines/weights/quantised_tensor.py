@@ -6,12 +6,14 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from ..device.late_torch import torch
 from .number_formats import NumberFormat, ScaledNumbers, ceil_div
 from .stored_tensors import Files, Source, StoredTensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["QuantisedTensor", "unpadded", "unrotated"]
 

@@ -13,19 +13,20 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Tensor, nn
-
+from ..device.late_torch import torch
 from ..device.ram import trim_heap
 from ..errors import ModelError
 from ..kernels.stored_products import StoredLayer
 from .stored_tensors import Files, Source
 
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
 __all__ = ["DTypeRule", "Delta", "Recipe", "TensorRecipe", "keeping_fp32", "materialise"]
 
-DTypeRule = Callable[[str], torch.dtype]
+DTypeRule = Callable[[str], "torch.dtype"]
 
 
 class Delta(Protocol):

@@ -12,13 +12,15 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-
-import torch
+from typing import TYPE_CHECKING
 
 from ..kernels.stored_products import StoredLayer, choose_way
 from .quantised_tensor import QuantisedTensor
 from .recipe import Recipe, TensorRecipe
 from .stored_parts import StoredMatrix, lora_factors, stored_matrix
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["StoredUse", "computing_as_stored", "side_share", "work_by_way"]
 

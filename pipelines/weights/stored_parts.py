@@ -10,11 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-import torch
-from torch import Tensor
-
+from ..device.late_torch import torch
 from ..kernels.stored_products import StoredProduct
 from .number_formats import (
     BlockFloat4,
@@ -28,6 +26,9 @@ from .number_formats import (
 from .quantised_tensor import QuantisedTensor
 from .recipe import Delta, TensorRecipe
 from .stored_tensors import Files, Source, StoredTensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "LORA_DOWN",
@@ -44,16 +45,16 @@ SMOOTHING = "smoothing"  # what the inputs of a layer are multiplied by
 _ROW_SCALE, _BLOCK_SCALE, _FACTOR = "row_scale", "block_scale", "factor"
 _AT_ONCE = 2**22  # numbers
 _DTYPES = {
-    "weight_int8": torch.int8,
-    "weight_e4m3": torch.float8_e4m3fn,
-    "weight_e5m2": torch.float8_e5m2,
-    "weight_e2m1": torch.uint8,
-    _BLOCK_SCALE: torch.uint8,
-    _FACTOR: torch.float32,
-    _ROW_SCALE: torch.float32,
-    SMOOTHING: torch.float32,
+    "weight_int8": "int8",
+    "weight_e4m3": "float8_e4m3fn",
+    "weight_e5m2": "float8_e5m2",
+    "weight_e2m1": "uint8",
+    _BLOCK_SCALE: "uint8",
+    _FACTOR: "float32",
+    _ROW_SCALE: "float32",
+    SMOOTHING: "float32",
 }
-"""{the last part of a parameter's name: its dtype}. LoRA factors have the dtype of the network."""
+"""{the last part of a parameter's name: torch's name of its dtype}. Factors of LoRAs have the network's."""
 
 _NUMBERS: Mapping[str, tuple[str, StoredProduct]] = {
     "I8": ("weight_int8", "int8"),
@@ -65,7 +66,8 @@ _Rows: TypeAlias = ScaledNumbers | RotatedInt4 | GroupedInt4  # a scale for ever
 
 def stored_dtypes(name: str) -> torch.dtype | None:
     """Return the dtype of a parameter that is kept as stored; None for any other."""
-    return _DTYPES.get(name.rpartition(".")[2])
+    known = _DTYPES.get(name.rpartition(".")[2])
+    return None if known is None else getattr(torch, known)
 
 
 class StoredMatrix(NamedTuple):

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-import numpy as np
-import torch
 from safetensors import safe_open
-from torch import Tensor
 
+from ..device.late_torch import torch
 from ..errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "NUMBERS",
@@ -23,6 +25,7 @@ __all__ = [
     "Source",
     "StoredTensor",
     "TensorSource",
+    "dtype_of_file",
     "is_safetensors",
     "read_header",
     "read_header_and_metadata",
@@ -30,21 +33,37 @@ __all__ = [
 
 SAFETENSORS = (".safetensors", ".sft")  # in any case
 
-# As safetensors calls them. The 4- and 6-bit floats that it also knows have no dtype of their own in torch.
+# Torch's name of a type, and its bytes, by what safetensors calls it. The 4- and 6-bit floats that it also
+# knows have no dtype of their own in torch.
 _DTYPES = {
-    "F64": torch.float64,
-    "F32": torch.float32,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "F8_E5M2": torch.float8_e5m2,
-    "I64": torch.int64,
-    "I32": torch.int32,
-    "I16": torch.int16,
-    "I8": torch.int8,
-    "U8": torch.uint8,
-    "BOOL": torch.bool,
-    "F8_E8M0": torch.uint8,  # exponents of two as bytes: torch has had a dtype for them since 2.7 only
+    "F64": ("float64", 8),
+    "F32": ("float32", 4),
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "F8_E4M3": ("float8_e4m3fn", 1),
+    "F8_E5M2": ("float8_e5m2", 1),
+    "I64": ("int64", 8),
+    "I32": ("int32", 4),
+    "I16": ("int16", 2),
+    "I8": ("int8", 1),
+    "U8": ("uint8", 1),
+    "BOOL": ("bool", 1),
+    "F8_E8M0": ("uint8", 1),  # exponents of two as bytes: torch has had a dtype for them since 2.7 only
+}
+_BF16 = "bf16"
+# How `struct` reads one number of them. It knows no 8-bit floats.
+_STRUCTS = {
+    "F64": "<d",
+    "F32": "<f",
+    "F16": "<e",
+    "BF16": _BF16,
+    "I64": "<q",
+    "I32": "<i",
+    "I16": "<h",
+    "I8": "<b",
+    "U8": "<B",
+    "BOOL": "<?",
+    "F8_E8M0": "<B",
 }
 # What parameters of a network can have.
 NUMBERS = frozenset({"F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"})
@@ -52,7 +71,7 @@ _LARGEST_HEADER = 16 * 2**20  # bytes; that of the A14B has 0.1 MiB, and a LoRA'
 
 
 class Files:
-    """Memory-mapped weight files. `device` is where tensors are computed.
+    """Memory-mapped weight files. `device` is where tensors are computed; None for the CPU.
 
     Each tensor is mapped separately. Linux refuses to map a file as a whole, as safetensors does for torch,
     if it is larger than the memory.
@@ -61,8 +80,8 @@ class Files:
             times.
     """
 
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
+    def __init__(self, device: torch.device | None = None) -> None:
+        self._device = device
         self.finite: set[StoredTensor] = set()
         self._headers: dict[Path, dict[str, _Place]] = {}
 
@@ -71,6 +90,10 @@ class Files:
 
     def __exit__(self, *exc: object) -> None:
         self._headers.clear()
+
+    @property
+    def device(self) -> torch.device:
+        return self._device or torch.device("cpu")
 
     def read(self, file: Path, key: str) -> Tensor:
         """Return a tensor of a safetensors file, as stored, on the CPU.
@@ -83,21 +106,44 @@ class Files:
         """Return a tensor as `read` does, but always on the CPU, even if `read` copies to a device."""
         return self._tensor(file, key, lambda *place: Files.raw(self, *place))
 
-    def _tensor(self, file: Path, key: str, read: Callable[[Path, int, int], Tensor]) -> Tensor:
+    def content(self, file: Path, key: str) -> bytes:
+        """Return the bytes of a small tensor of a safetensors file, without torch. Raises as `read`."""
+        place = self._place(file, key)
+        try:
+            with file.open("rb") as stream:
+                stream.seek(place.offset)
+                return stream.read(place.size_bytes)
+        except OSError as error:
+            raise ModelError(f"{file}: cannot be read: {error}") from error
+
+    def number(self, file: Path, key: str) -> float:
+        """Return the only number of a tensor. Without torch, but for 8-bit floats. Raises as `read`."""
+        kind, content = _STRUCTS.get(self._place(file, key).dtype), self.content(file, key)
+        if kind is None:
+            return float(self.read(file, key))
+        if kind == _BF16:  # the high half of a float32
+            kind, content = "<f", bytes(2) + content
+        return float(struct.unpack(kind, content)[0])
+
+    def _place(self, file: Path, key: str) -> _Place:
         if file not in self._headers:
             self._headers[file] = _read(file)[0]
         place = self._headers[file].get(key)
-        dtype = _DTYPES.get(place.dtype) if place else None
-        if place is None or dtype is None:
+        if place is None or place.dtype not in _DTYPES:
             found = f"stored as {place.dtype}" if place else "not in the file"
             raise ModelError(f"{file}: cannot read {key}: it is {found}")
-        if place.size_bytes != math.prod(place.shape) * dtype.itemsize:
+        if place.size_bytes != math.prod(place.shape) * _DTYPES[place.dtype][1]:
             raise ModelError(
                 f"{file}: cannot read {key}: {place.size_bytes} bytes do not match shape {place.shape}"
             )
+        return place
+
+    def _tensor(self, file: Path, key: str, read: Callable[[Path, int, int], Tensor]) -> Tensor:
+        place = self._place(file, key)
+        name, item_bytes = _DTYPES[place.dtype]
         raw = read(file, place.offset, place.size_bytes)
-        aligned = raw if place.offset % dtype.itemsize == 0 else raw.clone()
-        return aligned.view(dtype).reshape(place.shape)
+        aligned = raw if place.offset % item_bytes == 0 else raw.clone()
+        return aligned.view(getattr(torch, name)).reshape(place.shape)
 
     def raw(self, file: Path, offset: int, size_bytes: int) -> Tensor:
         """Return bytes of any file, uint8, on the CPU, memory-mapped.
@@ -106,6 +152,8 @@ class Files:
         """
         if not size_bytes:
             return torch.empty(0, dtype=torch.uint8)  # nothing cannot be mapped
+        import numpy as np
+
         try:
             # Copy on write: torch has no read-only tensors, and nothing must ever reach the file.
             return torch.from_numpy(np.memmap(file, np.uint8, "c", offset, (size_bytes,)))
@@ -144,11 +192,19 @@ class StoredTensor:
 
     @property
     def stored_bytes(self) -> int:
-        known = _DTYPES.get(self.dtype)
-        return math.prod(self.shape) * (known.itemsize if known else 1)
+        _, size_bytes = _DTYPES.get(self.dtype, ("", 1))
+        return math.prod(self.shape) * size_bytes
 
     def read(self, files: Files) -> Tensor:
         return files.read(self.file, self.key)
+
+
+def dtype_of_file(name: str) -> torch.dtype | None:
+    """Return the dtype in which torch reads numbers of a type of safetensors. None where it has none."""
+    if name not in _DTYPES:
+        return None
+    dtype: torch.dtype = getattr(torch, _DTYPES[name][0])
+    return dtype
 
 
 def is_safetensors(file: Path) -> bool:

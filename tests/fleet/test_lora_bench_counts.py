@@ -21,7 +21,7 @@ from wan_duet.pipelines.fleet.lora_bench import LoraBench, bench_of, run_bench
 from wan_duet.pipelines.fleet.lora_cells import LoraSetting
 from wan_duet.pipelines.fleet.row_journal import JournalRow
 from wan_duet.pipelines.generate.local_worker import LocalWorker
-from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
+from wan_duet.pipelines.interpolation.found_interpolators import Interpolators
 from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.networks.text_encoder import EncodedPrompt, TextEncoder
 from wan_duet.pipelines.progress import Silent

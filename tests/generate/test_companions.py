@@ -20,7 +20,7 @@ from wan_duet.pipelines.generate.local_run import run
 from wan_duet.pipelines.generate.repeated_run import repeat
 from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.generate.safety import check_prompt
-from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
+from wan_duet.pipelines.interpolation.found_interpolators import Interpolators
 from wan_duet.pipelines.loading.wan_model import WanModel
 from wan_duet.pipelines.networks.prompt_expander import INSTRUCTIONS, expand_prompt
 from wan_duet.pipelines.networks.safety_checker import SafetyChecker

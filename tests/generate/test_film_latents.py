@@ -21,7 +21,7 @@ from wan_duet.pipelines.generate.prepared_run import Run
 from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.generate.stages import encode
 from wan_duet.pipelines.generate.start_images import conditions_of
-from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
+from wan_duet.pipelines.interpolation.found_interpolators import Interpolators
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import Finding, parse

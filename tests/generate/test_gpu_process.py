@@ -16,7 +16,7 @@ from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.errors import RequestError
 from wan_duet.pipelines.generate.gpu_process import run_on_gpus
 from wan_duet.pipelines.generate.local_worker import LocalWorker
-from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
+from wan_duet.pipelines.interpolation.found_interpolators import Interpolators
 from wan_duet.pipelines.loading.wan_model import GpusOfModel, load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import parse

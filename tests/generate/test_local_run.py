@@ -29,7 +29,7 @@ from wan_duet.pipelines.generate.local_run import run
 from wan_duet.pipelines.generate.repeated_run import repeat
 from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.generate.stages import encode_prompts, sample
-from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
+from wan_duet.pipelines.interpolation.found_interpolators import Interpolators
 from wan_duet.pipelines.loading.wan_model import WanModel
 from wan_duet.pipelines.networks.prompt_cache import PromptCache
 from wan_duet.pipelines.progress import Silent

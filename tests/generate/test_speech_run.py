@@ -28,7 +28,7 @@ from wan_duet.pipelines.generate.repeated_run import repeat
 from wan_duet.pipelines.generate.result import Result
 from wan_duet.pipelines.generate.stages import sample
 from wan_duet.pipelines.generate.verification import verify_by_running, verify_quickly
-from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
+from wan_duet.pipelines.interpolation.found_interpolators import Interpolators
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.plan.sigmas import linear_grid
 from wan_duet.pipelines.progress import Silent

@@ -21,7 +21,7 @@ from wan_duet.pipelines.generate.local_receipt import read_receipt
 from wan_duet.pipelines.generate.local_run import run
 from wan_duet.pipelines.generate.repeated_run import repeat
 from wan_duet.pipelines.generate.result import Result
-from wan_duet.pipelines.kernels import choices
+from wan_duet.pipelines.kernels import kernel_trials
 from wan_duet.pipelines.kernels.choices import KernelChoice, Preferences
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
 from wan_duet.pipelines.progress import Silent
@@ -126,9 +126,9 @@ def kitchen(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     package = ModuleType("comfy_kitchen")
     package.apply_rope1 = apply_rope1  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "comfy_kitchen", package)
-    choices._made.cache_clear()
+    kernel_trials._made.cache_clear()
     yield
-    choices._made.cache_clear()
+    kernel_trials._made.cache_clear()
 
 
 @pytest.mark.usefixtures("kitchen")

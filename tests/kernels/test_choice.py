@@ -11,18 +11,20 @@ import torch
 
 from wan_duet.pipelines.errors import ModelError, is_out_of_memory
 from wan_duet.pipelines.kernels import attention as attention_module
-from wan_duet.pipelines.kernels import choices as choices_module
+from wan_duet.pipelines.kernels import kernel_trials as kernel_trials_module
 from wan_duet.pipelines.kernels.attention import attention_candidates, fills_tiles, why_not
 from wan_duet.pipelines.kernels.choices import (
     FloatChoices,
     KernelChoice,
     Preferences,
+)
+from wan_duet.pipelines.kernels.kernel_names import KERNELS
+from wan_duet.pipelines.kernels.kernel_trials import (
     Trials,
     kernel_candidates,
     operations_of,
     why_not_kernels,
 )
-from wan_duet.pipelines.kernels.kernel_names import KERNELS
 from wan_duet.pipelines.kernels.trial import DeviceFacts, facts_of, remembered
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:1")
@@ -235,7 +237,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
 
     def forget() -> None:
         attention_module._made.cache_clear()
-        choices_module._made.cache_clear()
+        kernel_trials_module._made.cache_clear()
 
     def install(name: str, code: str) -> None:
         (tmp_path / f"{name}.py").write_text(code)

@@ -19,7 +19,8 @@ from wan_duet.pipelines.device.precision import Part
 from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
-from wan_duet.pipelines.networks.text_encoder import clean_prompt, load_text_encoder
+from wan_duet.pipelines.networks.text_encoder import load_text_encoder
+from wan_duet.pipelines.networks.tokenizer import clean_prompt
 from wan_duet.pipelines.sampling.engine import Condition
 from wan_duet.pipelines.streaming.executor import Executor
 from wan_duet.pipelines.vae.latent_space import denormalise, load_vae, normalise

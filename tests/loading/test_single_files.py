@@ -23,8 +23,8 @@ from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.loading.compatibility import expert_in_name
 from wan_duet.pipelines.loading.identify import choose, identify, read_part
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model, read_experts
-from wan_duet.pipelines.networks.text_encoder import clean_prompt, load_text_encoder
-from wan_duet.pipelines.networks.tokenizer import read_tokenizer
+from wan_duet.pipelines.networks.text_encoder import load_text_encoder
+from wan_duet.pipelines.networks.tokenizer import clean_prompt, read_tokenizer
 from wan_duet.pipelines.vae.latent_space import load_vae
 
 CPU = DeviceMemory("cpu")

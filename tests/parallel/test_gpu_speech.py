@@ -14,7 +14,7 @@ from ranks_in_threads import in_layout
 
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.generate.local_worker import LocalWorker
-from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
+from wan_duet.pipelines.interpolation.found_interpolators import Interpolators
 from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.parallel.gpu_world import GpuRanks
 from wan_duet.pipelines.plan.gpu_layout import GpuLayout

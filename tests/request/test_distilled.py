@@ -16,7 +16,7 @@ from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.generate.distilled_titles import distilled_title, titles_of
 from wan_duet.pipelines.generate.local_abilities import local_abilities
 from wan_duet.pipelines.generate.lora_findings import lora_findings
-from wan_duet.pipelines.interpolation.interpolator_files import Interpolators
+from wan_duet.pipelines.interpolation.found_interpolators import Interpolators
 from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.model_files.catalogue import ModelFile, published_as
 from wan_duet.pipelines.plan import FAMILIES, make_plan

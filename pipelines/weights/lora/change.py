@@ -275,7 +275,7 @@ class Parts:
         if math.prod(tensor.shape) != 1:
             raise self._error(f"has an alpha of shape {by(tensor.shape)} instead of a single number")
         try:
-            number = float(tensor.read(files))
+            number = files.number(tensor.file, tensor.key)
         except (ModelError, RuntimeError) as error:
             raise self._error(f"has an alpha that cannot be read: {error}") from error
         if not math.isfinite(number):

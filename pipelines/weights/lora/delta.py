@@ -10,13 +10,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-import torch
-from torch import Tensor
-
+from ...device.late_torch import torch
 from ...errors import LoraError
 from ..stored_tensors import Files, StoredTensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = [
     "Difference",

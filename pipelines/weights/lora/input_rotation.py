@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from ...device.late_torch import torch
 from ..stored_tensors import Files, StoredTensor
 from .delta import read_finite
 from .metadata import OrthogonalConfig
 from .multiplicative import Multiplicative
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["InputButterfly", "InputRotation", "block_width"]
 

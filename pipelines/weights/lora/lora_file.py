@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from ...errors import LoraError, ModelError
 from ..stored_tensors import Files, is_safetensors, read_header_and_metadata
 from .change import Change, Parts
@@ -92,7 +90,7 @@ def read_lora(file: Path) -> LoraFile:
         modules.setdefault(place, Parts(file, key)).add(key.part, tensor)
     configs = read_adapter_configs(file, metadata)
     changes: list[Change] = []
-    with Files(torch.device("cpu")) as files:
+    with Files() as files:
         for (expert, _), parts in modules.items():
             changes += parts.changes(configs.get(expert or "high"), files)
             unknown_keys += parts.left

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from ...device.late_torch import torch
 from ..stored_tensors import Files, StoredTensor
 from .delta import WholeForm, any_zero, read_finite
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Butterfly", "GeneralizedLora", "Multiplicative", "Replacement", "Rotation"]
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-
 from ...errors import ModelError
 from ..stored_tensors import Files
 from .change import Change
@@ -45,7 +43,7 @@ class LoraValues:
 
 def read_values(lora: LoraFile) -> LoraValues:
     """Read all tensors of a LoRA, one change at a time."""
-    with Files(torch.device("cpu")) as files:
+    with Files() as files:
         found = [_effect(change, files) for change in lora.changes]
     damaged = tuple(error for _, error in found if error)
     return LoraValues(len(found), sum(nothing for nothing, _ in found), damaged)
