@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, islice
+from typing import TYPE_CHECKING
 
 import torch
-from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from ..device.memory import Memory, compute_dtype
@@ -38,6 +38,9 @@ from ..vae.tile_size import Way
 from ..video.frame_stream import close
 from .local_receipt import latents_hash
 from .memory_estimate import vae_tiling, vae_working_bytes
+
+if TYPE_CHECKING:
+    from ..vae.own_vae import OwnVae
 
 __all__ = ["SETTLING_FRAMES", "ClipSampling", "SpeechInputs", "speech_frames"]
 
@@ -190,7 +193,7 @@ def _sampled(
 
 
 @contextmanager
-def _vae(inputs: SpeechInputs) -> Iterator[AutoencoderKLWan]:
+def _vae(inputs: SpeechInputs) -> Iterator[OwnVae]:
     """Load the VAE, with room to encode and to decode. Unloads it at the end."""
     model, memory = inputs.model, inputs.memory.for_part("vae")
     dtype, shape = compute_dtype(model.precision, memory, "vae"), inputs.latent_shape
@@ -206,7 +209,7 @@ def _vae(inputs: SpeechInputs) -> Iterator[AutoencoderKLWan]:
 
 
 @torch.inference_mode()
-def _encoded(vae: AutoencoderKLWan, frames: Iterable[Tensor], inputs: SpeechInputs) -> Tensor:
+def _encoded(vae: OwnVae, frames: Iterable[Tensor], inputs: SpeechInputs) -> Tensor:
     """Encode 4 T - 3 frames. Returns normalised latents (1, C, T, h, w), float32, on the CPU."""
     tiling = vae_tiling(inputs.model, "encode", inputs.latent_shape, inputs.memory)
     latents = stream_encode(vae, iter(frames), tiling=tiling)
@@ -214,7 +217,7 @@ def _encoded(vae: AutoencoderKLWan, frames: Iterable[Tensor], inputs: SpeechInpu
 
 
 def _decoded(
-    vae: AutoencoderKLWan, before: Tensor, latents: Tensor, frames: int, inputs: SpeechInputs
+    vae: OwnVae, before: Tensor, latents: Tensor, frames: int, inputs: SpeechInputs
 ) -> Iterator[Tensor]:
     """Decode the first `frames` frames of `latents` as the continuation of `before`, on the CPU."""
     hidden = 4 * before.shape[2] - 3

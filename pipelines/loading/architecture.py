@@ -9,12 +9,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError
 from ..networks.shapes import Shapes, require_shapes, shape_of
+from ..networks.transformer_config import TransformerConfig
 from ..weights.checkpoint import Checkpoint
 from ..weights.folder import read_component
 from ..weights.module_names import to_diffusers, transformer_prefix
@@ -35,22 +36,7 @@ _LEAF = re.compile(r"(.+)\.(weight|bias)")
 _BLOCK = re.compile(r"blocks\.(\d{1,4})\.")
 
 _NAME = "this Wan transformer"
-# Of diffusers' WanTransformer3DModel, for what a config.json leaves out.
-_DEFAULTS: Mapping[str, Any] = {
-    "patch_size": (1, 2, 2),
-    "num_attention_heads": 40,
-    "attention_head_dim": 128,
-    "in_channels": 16,
-    "out_channels": 16,
-    "text_dim": 4096,
-    "freq_dim": 256,
-    "ffn_dim": 13824,
-    "num_layers": 40,
-    "cross_attn_norm": True,
-    "image_dim": None,
-    "added_kv_proj_dim": None,
-    "pos_embed_seq_len": None,
-}
+_DEFAULTS: Mapping[str, Any] = asdict(TransformerConfig())
 _COUNTS = [name for name, value in _DEFAULTS.items() if type(value) is int]
 _LARGEST_COUNT = 2**15  # above every width of a Wan model
 

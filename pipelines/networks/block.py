@@ -12,7 +12,6 @@ from typing import Any, NamedTuple, TypeAlias
 
 import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
-from diffusers.models.transformers.transformer_wan import WanTransformerBlock
 from torch import Tensor, nn
 
 from ..kernels.attention import Attend, attend_with
@@ -21,6 +20,7 @@ from ..kernels.operations import Operations, Rope
 from ..parallel.token_share import TokenShare
 from ..sampling.nag import AttentionGuidance
 from .attention_guidance import guided_attention
+from .block_layers import BlockLayers
 from .stored_linear import StoredLinear
 from .text_runs import TextRuns
 
@@ -34,7 +34,7 @@ _ANYWHERE = (None, None, None)  # query, key and value are written where memory 
 _TEXT_TOKENS = 512  # tokens before these are an image: WanAttnProcessor of diffusers
 
 
-class OwnBlock(WanTransformerBlock):  # type: ignore[misc]
+class OwnBlock(BlockLayers):
     """A block with our forward.
 
     `temb` is as for the stock block, or from `modulation_rows`, made once for all blocks. `guidance` has the
@@ -72,10 +72,11 @@ def modulation_rows(temb: Tensor) -> Tensor:
     return rows
 
 
-def replace_block_forward(
-    block: WanTransformerBlock, choices: FloatChoices, device: torch.device | None = None
-) -> None:
-    """Make `block` compute with our forward, with the kernels of `choices`. Its parameters stay unchanged."""
+def replace_block_forward(block: Any, choices: FloatChoices, device: torch.device | None = None) -> None:
+    """Make `block`, ours or diffusers', compute with our forward and the kernels of `choices`.
+
+    Its parameters stay unchanged.
+    """
     block.__class__ = OwnBlock
     block.choices, block.operations = choices, choices.operations()
     block.attend = attend_with(choices.attention, device)
@@ -187,7 +188,8 @@ def _projections(
 
     places: where to write them, if the operations can; None allocates.
     """
-    attention, do = block.attn1, block.operations
+    attention: Any = block.attn1
+    do = block.operations
     normed = do.norm(hidden, modulation.weight, modulation.bias, block.norm1.eps)
     value = torch.unflatten(_linear(attention.to_v, normed, places[2]), 2, (attention.heads, -1))
     query, key = (
@@ -233,7 +235,8 @@ def _after_attention(
     del attending
     hidden, normed = do.gated_norm(hidden, update, None, about_ff.weight, about_ff.bias, block.norm3.eps)
     del update
-    widen, narrow = block.ffn.net[0].proj, block.ffn.net[2]
+    ffn: Any = block.ffn.net
+    widen, narrow = ffn[0].proj, ffn[2]
     if isinstance(widen, StoredLinear):
         wide = F.gelu(widen(normed), approximate="tanh")
     else:

@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from diffusers import WanTransformer3DModel
 
 from ..kernels.choices import Preferences
 from ..kernels.rates import seconds_of
 from ..plan.expectation import Rates, forward_seconds
 from ..plan.flops import SIZES, TEXT_TOKENS, TEXT_WIDTH, NetworkSize, tokens_of
 from .expert import expert_dtypes
-from .transformer import replace_transformer_forward
+from .transformer import OwnTransformer, replace_transformer_forward
+from .transformer_config import TransformerConfig
 
 __all__ = ["BlockTime", "measure_block"]
 
@@ -62,13 +62,14 @@ def measure_block(
 def _one_block(size: NetworkSize, device: torch.device, dtype: torch.dtype) -> Any:
     """Return a network with one block of `size`. Weights are random: zeros need less power."""
     rule, heads = expert_dtypes(dtype), size.width // _HEAD_WIDTH
+    config = TransformerConfig(num_attention_heads=heads, ffn_dim=size.ffn, num_layers=1)
     with torch.device("meta"):
-        network = WanTransformer3DModel(num_attention_heads=heads, ffn_dim=size.ffn, num_layers=1)
+        network = OwnTransformer(config)
     weights = {
         name: torch.empty(weight.shape, dtype=rule(name), device=device).normal_(0, 0.02)
         for name, weight in network.named_parameters()
     }
     network.load_state_dict(weights, assign=True)
-    network.rope = type(network.rope)(_HEAD_WIDTH, (1, 2, 2), 1024).to(device)
+    network.rope.to(device)
     replace_transformer_forward(network, Preferences().resolve(device, dtype), device)
     return network

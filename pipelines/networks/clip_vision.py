@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import functional
-from transformers import CLIPVisionConfig, CLIPVisionModel
 
 from ..device.memory import Memory
 from ..progress import Progress
@@ -46,6 +45,8 @@ def image_features(
 
 def _body(recipe: Recipe) -> Any:
     """Build the network on the meta device. Its one buffer that is computed, not stored, is real."""
+    from transformers import CLIPVisionConfig, CLIPVisionModel
+
     with torch.device("meta"):
         network = CLIPVisionModel(CLIPVisionConfig(**recipe.config))
     body = getattr(network, "vision_model", network)  # transformers 4 has one module more around it

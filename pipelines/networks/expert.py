@@ -8,7 +8,6 @@ from functools import partial
 from typing import Any
 
 import torch
-from diffusers import WanTransformer3DModel
 from torch import Tensor
 
 from ..errors import ModelError
@@ -21,7 +20,8 @@ from ..weights.recipe import DTypeRule, Recipe, keeping_fp32
 from ..weights.stored_parts import stored_dtypes
 from .network_kind import NetworkKind
 from .step_cache_hook import with_step_cache
-from .transformer import replace_transformer_forward
+from .transformer import OwnTransformer, replace_transformer_forward
+from .transformer_config import TransformerConfig
 
 __all__ = [
     "EXPERT",
@@ -32,6 +32,9 @@ __all__ = [
     "token_count",
     "velocity_of",
 ]
+
+
+_KEPT_IN_FP32 = ("rope", "time_embedder", "scale_shift_table", "norm1", "norm2", "norm3")  # as diffusers does
 
 
 def velocity_of(
@@ -84,7 +87,7 @@ def expert_dtypes(dtype: torch.dtype) -> DTypeRule:
 
     Numbers that layers compute with as stored keep their own.
     """
-    usual = keeping_fp32(WanTransformer3DModel._keep_in_fp32_modules, dtype)
+    usual = keeping_fp32(_KEPT_IN_FP32, dtype)
     return lambda name: stored_dtypes(name) or usual(name)
 
 
@@ -119,7 +122,7 @@ def token_count(config: Mapping[str, Any], latent_shape: Sequence[int]) -> int:
 
 def meta_expert(
     recipe: Recipe, choices: FloatChoices | None = None, device: torch.device | None = None
-) -> WanTransformer3DModel:
+) -> OwnTransformer:
     """Build the network on the meta device. Only the rotary tables are real: they are computed, not stored.
 
     choices: kernels of the forward; None for plain torch. device: where it will run, if known.
@@ -127,12 +130,9 @@ def meta_expert(
     Raises ModelError if the configuration is not of a Wan transformer.
     """
     try:
+        config = TransformerConfig.of(recipe.config)
         with torch.device("meta"):
-            network = WanTransformer3DModel.from_config(dict(recipe.config))
-        config = network.config
-        network.rope = type(network.rope)(
-            config.attention_head_dim, config.patch_size, config.rope_max_seq_len
-        )
+            network = OwnTransformer(config)
     except (TypeError, ValueError, AttributeError) as error:
         raise ModelError(
             f"{recipe.files[0].parent / 'config.json'}: not a Wan transformer: {error}"
@@ -141,7 +141,7 @@ def meta_expert(
     return network
 
 
-def _meta_expert_on(recipe: Recipe, choices: FloatChoices, device: torch.device) -> WanTransformer3DModel:
+def _meta_expert_on(recipe: Recipe, choices: FloatChoices, device: torch.device) -> OwnTransformer:
     network = meta_expert(recipe, choices, device).requires_grad_(False).eval()
     network.rope.to(device)
     return network

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
 
 from ..errors import ModelError
 from ..weights.folder import read_json
@@ -52,6 +51,8 @@ def load_companion(kind: str, folder: Path, what: str, dtype: torch.dtype) -> An
 
     Raises ModelError if the folder does not fit the class.
     """
+    import transformers
+
     # The argument had another name before 5.0, which warns of it.
     name = "dtype" if int(transformers.__version__.split(".")[0]) >= 5 else "torch_dtype"
     options: Mapping[str, Any] = {name: dtype}

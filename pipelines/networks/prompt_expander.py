@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer, StoppingCriteria, StoppingCriteriaList
 
 from ..device.memory import Memory, compute_dtype
 from ..device.precision import Precision
@@ -75,6 +74,8 @@ def expand_prompt(
 def _expand(
     folder: Path, prompt: str, task: str, dtype: torch.dtype, memory: Memory, progress: Progress
 ) -> str:
+    from transformers import AutoTokenizer, StoppingCriteriaList
+
     architecture_of(folder, _WHAT)
     try:
         tokenizer: Any = AutoTokenizer.from_pretrained(
@@ -137,8 +138,8 @@ def _said(text: str) -> str:
     return " ".join(text.split()).strip("\"'“” ")
 
 
-class _Watch(StoppingCriteria):  # type: ignore[misc]
-    """Reports every token as progress, and checks for a stop."""
+class _Watch:
+    """A stopping criterion that never holds. Reports every token as progress, and checks for a stop."""
 
     def __init__(self, progress: Progress, asked: int) -> None:
         self._progress, self._asked = progress, asked

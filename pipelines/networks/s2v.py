@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-from diffusers.models.transformers.transformer_wan import WanTimeTextImageEmbedding, WanTransformerBlock
 from torch import Tensor, nn
 from torch.nn import functional
 
-from ..kernels.attention import attend_with
 from ..parallel.rank_group import RankGroup
 from ..parallel.token_share import TokenShare
+from .block_layers import BlockLayers
+from .condition_embedder import ConditionEmbedder
+from .s2v_attention import attended_by
 from .s2v_audio import AudioEncoder, AudioInjector
 from .s2v_motion import MOTION_FRAMES, MOTION_LATENTS, FramePacker, Grid, rotary_tables
 
@@ -28,11 +29,11 @@ _REFERENCE_TIME = 30  # where the reference image stands in time: ref_grid_sizes
 _VIDEO, _REFERENCE, _MOTION = 0, 1, 2  # rows of trainable_cond_mask
 
 
-class SpeechBlock(WanTransformerBlock):  # type: ignore[misc]
-    """diffusers' block with two segments of modulation, and cross-attention to audio in some blocks."""
+class SpeechBlock(BlockLayers):
+    """A block with two segments of modulation, and cross-attention to audio in some blocks."""
 
     def __init__(self, width: int, ffn_dim: int, heads: int, eps: float, *, with_audio: bool) -> None:
-        super().__init__(dim=width, ffn_dim=ffn_dim, num_heads=heads, cross_attn_norm=True, eps=eps)
+        super().__init__(width, ffn_dim, heads, eps)
         self.audio = AudioInjector(width, heads, eps) if with_audio else None
 
     def forward(
@@ -56,12 +57,8 @@ class SpeechBlock(WanTransformerBlock):  # type: ignore[misc]
             self.scale_shift_table.float() + modulation
         ).unbind(1)
         normed = _modulated(self.norm1, hidden, scale, shift, noisy)
-        if share is None:
-            attended = self.attn1(normed, None, None, rotary)
-        else:
-            attended = _shared_attention(self.attn1, normed, rotary, share)
-        hidden = _gated(hidden, attended, gate, noisy)
-        hidden = hidden + self.attn2(self.norm2(hidden.float()).type_as(hidden), text, None, None)
+        hidden = _gated(hidden, attended_by(self.attn1, normed, None, rotary, share), gate, noisy)
+        hidden = hidden + attended_by(self.attn2, self.norm2(hidden.float()).type_as(hidden), text)
         fed = self.ffn(_modulated(self.norm3, hidden, ffn_scale, ffn_shift, noisy))
         hidden = _gated(hidden, fed, ffn_gate, noisy)
         if self.audio is not None:
@@ -87,9 +84,7 @@ class SpeechTransformer(nn.Module):
         width = heads * self.head_dim
         self.patch, self.freq_dim, self.out_channels = patch, config["freq_dim"], config["out_channels"]
         self.patch_embedding = nn.Conv3d(config["in_channels"], width, kernel_size=patch, stride=patch)
-        self.condition_embedder = WanTimeTextImageEmbedding(
-            width, config["freq_dim"], 6 * width, config["text_dim"]
-        )
+        self.condition_embedder = ConditionEmbedder(width, config["freq_dim"], config["text_dim"])
         audio_layers = set(config["audio_blocks"])
         self.blocks = nn.ModuleList(
             SpeechBlock(width, config["ffn_dim"], heads, eps, with_audio=index in audio_layers)
@@ -184,30 +179,6 @@ class SpeechTransformer(nn.Module):
         boxes = tokens.view(1, *grid, *self.patch, self.out_channels)
         pixels: Tensor = boxes.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
         return pixels
-
-
-def _shared_attention(
-    attention: Any, hidden: Tensor, rotary: tuple[Tensor, Tensor], share: TokenShare
-) -> Tensor:
-    """Compute the self-attention of this rank's tokens to all tokens, as diffusers' WanAttnProcessor does."""
-    cos, sin = rotary[0][..., 0::2], rotary[1][..., 1::2]
-
-    def turned(heads: Tensor) -> Tensor:
-        first, second = torch.unflatten(heads, -1, (-1, 2)).unbind(-1)
-        rotated = torch.stack((first * cos - second * sin, first * sin + second * cos), dim=-1)
-        return rotated.flatten(-2).type_as(heads)
-
-    query, key, value = (
-        torch.unflatten(made, 2, (attention.heads, -1))
-        for made in (
-            attention.norm_q(attention.to_q(hidden)),
-            attention.norm_k(attention.to_k(hidden)),
-            attention.to_v(hidden),
-        )
-    )
-    attended = share.attention(attend_with("sdpa"), turned(query), turned(key), value)
-    projected: Tensor = attention.to_out[0](attended.flatten(2))
-    return projected
 
 
 def _tokens(patches: Tensor) -> Tensor:

@@ -6,9 +6,11 @@ Follows wan/modules/s2v/audio_utils.py and auxi_blocks.py of Wan-Video/Wan2.2.
 from __future__ import annotations
 
 import torch
-from diffusers.models.transformers.transformer_wan import WanAttention, WanAttnProcessor
 from torch import Tensor, nn
 from torch.nn import functional
+
+from .block_layers import AttentionLayers
+from .s2v_attention import attended_by
 
 __all__ = ["AudioEncoder", "AudioInjector"]
 
@@ -91,15 +93,7 @@ class AudioInjector(nn.Module):
 
     def __init__(self, width: int, heads: int, eps: float) -> None:
         super().__init__()
-        size = width // heads
-        self.attn = WanAttention(
-            dim=width,
-            heads=heads,
-            dim_head=size,
-            eps=eps,
-            cross_attention_dim_head=size,
-            processor=WanAttnProcessor(),
-        )
+        self.attn = AttentionLayers(width, heads, eps)
         self.adain = nn.Linear(width, 2 * width)
 
     def forward(self, video: Tensor, whole: Tensor, tokens: Tensor) -> Tensor:
@@ -111,5 +105,5 @@ class AudioInjector(nn.Module):
         apart = video[0].reshape(frames, -1, video.shape[2])
         shift, scale = self.adain(functional.silu(whole[0]))[:, None].chunk(2, dim=2)
         normed = functional.layer_norm(apart.float(), apart.shape[-1:], eps=1e-5)
-        heard: Tensor = self.attn((normed * (1 + scale) + shift).type_as(video), tokens[0])
+        heard = attended_by(self.attn, (normed * (1 + scale) + shift).type_as(video), tokens[0])
         return heard.flatten(0, 1)[None]

@@ -13,7 +13,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch.nn import functional
-from transformers import AutoTokenizer
 
 from ..errors import ModelError, SafetyError
 from ..weights.folder import read_json
@@ -120,6 +119,8 @@ class SafetyChecker:
 
     @cached_property
     def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
         folder = self._parts["text"]
         try:
             return AutoTokenizer.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)

@@ -9,14 +9,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import UMT5Config, UMT5EncoderModel
 
 from ..device.memory import Memory
-from ..errors import RequestError
+from ..errors import ModelError, RequestError
 from ..request.prompt_weights import weighted_segments
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32, materialise
 from .tokenizer import Tokenize, clean_prompt, read_tokenizer
+from .umt5 import KEPT_IN_FP32, Umt5Encoder
 
 __all__ = [
     "EncodedPrompt",
@@ -44,9 +44,7 @@ class EncodedPrompt:
 class TextEncoder:
     """A materialised UMT5 with its tokenizer. Its prompts must be valid Unicode, else RequestError."""
 
-    def __init__(
-        self, network: UMT5EncoderModel, tokenize: Tokenize, length: int, device: torch.device
-    ) -> None:
+    def __init__(self, network: Umt5Encoder, tokenize: Tokenize, length: int, device: torch.device) -> None:
         self._network, self._tokenize, self._length, self._device = network, tokenize, length, device
 
     def encode(self, prompt: str) -> EncodedPrompt:
@@ -82,9 +80,7 @@ class TextEncoder:
 
     def _hidden(self, ids: list[int]) -> Tensor:
         """Return the embeddings of tokens, (1, len(ids), D), float32, CPU."""
-        tokens = torch.tensor([ids], device=self._device)
-        output = self._network(input_ids=tokens, attention_mask=torch.ones_like(tokens))
-        hidden: Tensor = output.last_hidden_state
+        hidden: Tensor = self._network(torch.tensor([ids], device=self._device))
         return hidden.float().cpu()
 
     def _padded(self, hidden: Tensor) -> Tensor:
@@ -112,9 +108,13 @@ def load_text_encoder(
     """
     dtype_of = text_dtypes(dtype)
     memory.reserve(weight_bytes(recipe, dtype_of), "text encoder", working_bytes)
-    with torch.device("meta"):
-        network = UMT5EncoderModel(UMT5Config.from_dict(dict(recipe.config)))
-    network.encoder.embed_tokens = network.shared  # one table, two names: on meta the tie is made by hand
+    try:
+        with torch.device("meta"):
+            network = Umt5Encoder(recipe.config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelError(
+            f"{recipe.files[0].parent / 'config.json'}: not a UMT5 encoder: {error!r}"
+        ) from error
     materialise(recipe, network, memory.device, dtype_of, check)
     tokenize = read_tokenizer(tokenizer, network.shared.num_embeddings)
     return TextEncoder(network, tokenize, length, memory.device)
@@ -122,17 +122,16 @@ def load_text_encoder(
 
 def text_dtypes(dtype: torch.dtype) -> DTypeRule:
     """Return `dtype`, but float32 for T5's second feed-forward layers in fp16, where they would overflow."""
-    keep = UMT5EncoderModel._keep_in_fp32_modules if dtype == torch.float16 else ()
-    return keeping_fp32(keep or (), dtype)
+    return keeping_fp32(KEPT_IN_FP32 if dtype == torch.float16 else (), dtype)
 
 
 def text_encoder_bytes(config: Mapping[str, Any], length: int) -> int:
     """Return the bytes the encoder needs beside its weights, for a prompt of `length` tokens.
 
-    They are the float32 attention scores, and up to three more tensors of their size for the position bias
-    and the softmax. All else is small.
+    They are the position bias, and where no fused kernel takes it, the attention scores and their softmax, in
+    float32. All else is small.
     """
-    return 4 * 4 * int(config.get("num_heads", 64)) * length * length
+    return 3 * 4 * int(config.get("num_heads", 64)) * length * length
 
 
 def _require_unicode(prompt: str) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from ..device.memory import Memory
 from ..weights.footprint import weight_bytes
@@ -77,7 +76,9 @@ def _prepared(samples: npt.NDArray[np.float32], config: Mapping[str, Any]) -> np
     return np.pad(samples, (0, max(0, _LEAST_SAMPLES - len(samples)))).astype(np.float32)
 
 
-def _network(config: Mapping[str, Any]) -> Wav2Vec2Model:
+def _network(config: Mapping[str, Any]) -> Any:
+    from transformers import Wav2Vec2Config, Wav2Vec2Model
+
     with torch.device("meta"):
         network = Wav2Vec2Model(Wav2Vec2Config(**config))
     network.masked_spec_embed = None  # of training alone

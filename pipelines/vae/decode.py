@@ -18,13 +18,13 @@ from .stream import exclusive, unpatched
 from .tiles import Tile, TileCaches, Tiling, in_tiles
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLWan
+    from .own_vae import OwnVae
 
 __all__ = ["stream_decode"]
 
 
 def stream_decode(
-    vae: AutoencoderKLWan, latents: Tensor, *, frames: int | None = None, tiling: Tiling | None = None
+    vae: OwnVae, latents: Tensor, *, frames: int | None = None, tiling: Tiling | None = None
 ) -> Iterator[Tensor]:
     """Decode `latents` as they are asked for; the same bits as `vae.decode`, or its `tiled_decode`.
 
@@ -49,9 +49,7 @@ def stream_decode(
     return _decode(vae, latents, frames, tiling)
 
 
-def _decode(
-    vae: AutoencoderKLWan, latents: Tensor, frames: int | None, tiling: Tiling | None
-) -> Iterator[Tensor]:
+def _decode(vae: OwnVae, latents: Tensor, frames: int | None, tiling: Tiling | None) -> Iterator[Tensor]:
     caches = TileCaches(vae.decoder, spill=tiling is not None and tiling.spill)
     left = frames
     with exclusive(vae):
@@ -70,7 +68,7 @@ def _decode(
 
 @torch.inference_mode()  # per call: around a yield it would leak into the caller
 def _decode_one(
-    vae: AutoencoderKLWan, latent: Tensor, caches: TileCaches, tiling: Tiling | None, *, first: bool
+    vae: OwnVae, latent: Tensor, caches: TileCaches, tiling: Tiling | None, *, first: bool
 ) -> Tensor:
     """Decode (1, C, 1, h, w) to (1, 3, 1 or 4, H, W) in [-1, 1]."""
     weight = next(vae.decoder.parameters())

@@ -15,14 +15,12 @@ from .stream import exclusive, patched
 from .tiles import Tile, TileCaches, Tiling, in_tiles
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLWan
+    from .own_vae import OwnVae
 
 __all__ = ["stream_encode"]
 
 
-def stream_encode(
-    vae: AutoencoderKLWan, frames: Iterator[Tensor], *, tiling: Tiling | None = None
-) -> Iterator[Tensor]:
+def stream_encode(vae: OwnVae, frames: Iterator[Tensor], *, tiling: Tiling | None = None) -> Iterator[Tensor]:
     """Encode `frames` as they come: the mean that `vae.encode` gives, or its `tiled_encode`.
 
     The same bits, but for a last rounding where a device computes the 1x1x1 convolution at the end in another
@@ -80,9 +78,7 @@ def _chunks(frames: Iterator[Tensor], stride: int) -> Iterator[list[Tensor]]:
 
 
 @torch.inference_mode()  # per call: around a yield it would leak into the caller
-def _encode_one(
-    vae: AutoencoderKLWan, frames: list[Tensor], caches: TileCaches, tiling: Tiling | None
-) -> Tensor:
+def _encode_one(vae: OwnVae, frames: list[Tensor], caches: TileCaches, tiling: Tiling | None) -> Tensor:
     """Encode 1 or 4 frames (3, H, W). Return the mean, (1, C, 1, h, w)."""
     weight = next(vae.encoder.parameters())
     stride, patch = vae.config.scale_factor_spatial, vae.config.patch_size or 1

@@ -14,17 +14,10 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F  # noqa: N812  its usual name
-from diffusers import AutoencoderKLWan
-from diffusers.models.autoencoders.autoencoder_kl_wan import (
-    WanDecoder3d,
-    WanEncoder3d,
-    WanResample,
-    WanResidualBlock,
-    WanResidualUpBlock,
-)
 from torch import Tensor, nn
 
 from ..kernels.operations import Operations, plain_operations
+from .layers import WanDecoder3d, WanEncoder3d, WanResample, WanResidualBlock, WanResidualUpBlock
 
 __all__ = ["replace_vae_forward"]
 
@@ -32,8 +25,8 @@ _PAST = 2  # frames that a causal convolution of three looks back
 _LAYOUT = torch.channels_last_3d
 
 
-def replace_vae_forward(vae: AutoencoderKLWan, operations: Operations | None = None) -> None:
-    """Make `vae` compute with our forward. Names and values of its parameters stay.
+def replace_vae_forward(vae: Any, operations: Operations | None = None) -> None:
+    """Make `vae`, ours or diffusers', compute with our forward. Names and values of its parameters stay.
 
     Weights on a device become channels-last. Those on the CPU keep their layout: they may be a mapped file.
 
@@ -41,9 +34,9 @@ def replace_vae_forward(vae: AutoencoderKLWan, operations: Operations | None = N
     """
     operations = operations or plain_operations()
     ours = (_Decoder, _Encoder, _Resample, _ResidualBlock, _ResidualUpBlock)
-    own: dict[type, Any] = {cls.__mro__[1]: cls for cls in ours}
+    own: dict[str, Any] = {cls.__mro__[1].__name__: cls for cls in ours}
     for module in (*vae.encoder.modules(), *vae.decoder.modules()):
-        module.__class__ = own.get(type(module), type(module))
+        module.__class__ = own.get(type(module).__name__, type(module))
         if isinstance(module, ours):
             module.operations = operations
         if isinstance(module, nn.Conv3d) and module.weight.device.type not in ("cpu", "meta"):
@@ -100,7 +93,9 @@ class _CacheCursor:
         return True
 
 
-class _Decoder(WanDecoder3d):  # type: ignore[misc]
+class _Decoder(WanDecoder3d):
+    operations: Operations
+
     def forward(
         self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None, first_chunk: bool = False
     ) -> Tensor:
@@ -113,7 +108,9 @@ class _Decoder(WanDecoder3d):  # type: ignore[misc]
         return _normed_convolution(self, cursor, self.norm_out, self.conv_out, x)
 
 
-class _Encoder(WanEncoder3d):  # type: ignore[misc]
+class _Encoder(WanEncoder3d):
+    operations: Operations
+
     def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Tensor:
         index = [0] if feat_idx is None else feat_idx
         cursor = _CacheCursor(feat_cache, index)
@@ -124,7 +121,9 @@ class _Encoder(WanEncoder3d):  # type: ignore[misc]
         return _normed_convolution(self, cursor, self.norm_out, self.conv_out, x)
 
 
-class _ResidualBlock(WanResidualBlock):  # type: ignore[misc]
+class _ResidualBlock(WanResidualBlock):
+    operations: Operations
+
     def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Tensor:
         cursor = _CacheCursor(feat_cache, [0] if feat_idx is None else feat_idx)
         result: Tensor = _normed_convolution(self, cursor, self.norm1, self.conv1, x)
@@ -135,7 +134,9 @@ class _ResidualBlock(WanResidualBlock):  # type: ignore[misc]
         return result.add_(x)
 
 
-class _Resample(WanResample):  # type: ignore[misc]
+class _Resample(WanResample):
+    operations: Operations
+
     def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Any:
         if not self.mode.startswith("upsample"):
             return super().forward(x, feat_cache, [0] if feat_idx is None else feat_idx)
@@ -147,7 +148,9 @@ class _Resample(WanResample):  # type: ignore[misc]
         return _upsampled(x, copies, self.resample[1])
 
 
-class _ResidualUpBlock(WanResidualUpBlock):  # type: ignore[misc]
+class _ResidualUpBlock(WanResidualUpBlock):
+    operations: Operations
+
     def forward(
         self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None, first_chunk: bool = False
     ) -> Tensor:
@@ -176,7 +179,7 @@ def _normed_convolution(
     return cursor.convolve(convolution, x.shape, write, x)
 
 
-def _upsampled(x: Tensor, copies: int, convolution: nn.Conv2d) -> Tensor:
+def _upsampled(x: Tensor, copies: int, convolution: Any) -> Tensor:
     """Return `copies` T frames from (B, copies C, T, H, W): each pixel is repeated 2 x 2, then convolved."""
     batch, channels, frames, height, width = x.shape
     channels //= copies

@@ -6,7 +6,6 @@ import logging
 from collections.abc import Callable
 
 import torch
-from diffusers import AutoencoderKLWan
 from torch import Tensor
 
 from ..device.memory import Memory, compute_dtype
@@ -17,6 +16,7 @@ from ..kernels.operations import Operations
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import Recipe, materialise
 from .forward import replace_vae_forward
+from .own_vae import OwnVae, VaeConfig
 from .standalone import HasVae
 
 __all__ = ["denormalise", "load_model_vae", "load_vae", "normalise", "vae_kernels"]
@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 def load_model_vae(
     model: HasVae, dtype: torch.dtype, memory: Memory, check: Callable[[], None], working_bytes: int = 0
-) -> AutoencoderKLWan:
+) -> OwnVae:
     """Load the VAE as `load_vae` does, with the kernels of `vae_kernels`.
 
     memory: of the device of the VAE.
@@ -53,7 +53,7 @@ def load_vae(
     check: Callable[[], None],
     working_bytes: int = 0,
     operations: Operations | None = None,
-) -> AutoencoderKLWan:
+) -> OwnVae:
     """Materialise the VAE on the device of `memory`, and reserve `working_bytes` beside it.
 
     operations: the element-wise operations; None for plain torch.
@@ -63,7 +63,7 @@ def load_vae(
     memory.reserve(weight_bytes(recipe, lambda _: dtype), "VAE", working_bytes)
     try:
         with torch.device("meta"):
-            network = AutoencoderKLWan.from_config(dict(recipe.config))
+            network = OwnVae(VaeConfig.of(recipe.config))
     except (TypeError, ValueError) as error:
         raise ModelError(f"{recipe.files[0].parent / 'config.json'}: not a Wan VAE: {error}") from error
     materialise(recipe, network, memory.device, lambda _: dtype, check)

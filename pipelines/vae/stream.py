@@ -14,7 +14,7 @@ from torch import Tensor
 from ..errors import MediaError
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKLWan
+    from .own_vae import OwnVae
 
 __all__ = ["Cache", "exclusive", "new_cache", "patched", "unpatched"]
 
@@ -29,7 +29,7 @@ _running_lock = threading.Lock()
 
 
 @contextmanager
-def exclusive(vae: AutoencoderKLWan) -> Iterator[None]:
+def exclusive(vae: OwnVae) -> Iterator[None]:
     """Raise MediaError if `vae` already serves a stream: memory is planned for one cache."""
     with _running_lock:
         if vae in _running:

@@ -369,7 +369,7 @@ def test_a_stop_leaves_nothing_behind_and_the_next_run_works(
     assert make(toy, tmp_path / "clip.mp4").receipt["latents_sha256"] == result.receipt["latents_sha256"]
 
 
-NETWORKS = ("WanTransformer3DModel", "AutoencoderKLWan", "UMT5EncoderModel")
+NETWORKS = ("OwnTransformer", "OwnVae", "Umt5Encoder")
 
 
 def alive() -> list[str]:

@@ -81,7 +81,7 @@ def inside(recipe: Recipe) -> dict[str, Tensor]:
     parts = {
         "casual_audio_encoder": ("whole", "heard"),
         "frame_packer": ("packed",),
-        "blocks.3.audio.attn": ("injected",),
+        "blocks.3.audio": ("injected",),
     }
     handles = []
     for name, names in parts.items():

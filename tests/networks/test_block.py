@@ -27,10 +27,9 @@ from wan_duet.pipelines.networks.transformer import replace_transformer_forward
 
 @torch.inference_mode()
 def run(network: WanTransformer3DModel, timestep: Tensor | None = None, seed: int = 1, **more: Any) -> Tensor:
-    generator, dtype = torch.Generator().manual_seed(seed), network.dtype
+    generator = torch.Generator().manual_seed(seed)
     latents = torch.randn(SHAPE, generator=generator).to(network.patch_embedding.weight.dtype)
     text = torch.randn(1, 512, 16, generator=generator).to(latents.dtype)
-    del dtype
     timestep = torch.tensor([640.0]) if timestep is None else timestep
     return network(latents, timestep, text, return_dict=False, **more)[0].float()
 

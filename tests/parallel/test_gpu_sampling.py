@@ -179,6 +179,8 @@ SPEECH = {
 def test_a_speaker_is_split_with_its_sound_and_its_past(ranks: int, later: bool) -> None:
     torch.manual_seed(0)
     network = SpeechTransformer(SPEECH).eval().requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.normal_(std=0.1)
     shape = (1, 16, 3, 8, 8)  # 16 tokens of a frame
     condition = ClipCondition(
         text=draw(1, 20, 16),

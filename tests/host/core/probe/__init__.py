@@ -28,7 +28,7 @@ except ImportError:
 # ruff: noqa: N802 (ComfyUI's names)
 
 HEAVY = ("diffusers", "transformers", "av")
-NETWORKS = ("WanTransformer3DModel", "AutoencoderKLWan", "UMT5EncoderModel")
+NETWORKS = ("OwnTransformer", "OwnVae", "Umt5Encoder")
 
 
 class _Always:
