@@ -6,9 +6,7 @@ import contextlib
 from collections import Counter
 from dataclasses import asdict, replace
 from itertools import chain
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from ..errors import WanDuetError
 from ..loading.host_model import AnyModel, HostModel
@@ -19,7 +17,9 @@ from ..request.report import Finding
 from ..weights.format_counts import format_counts
 from ..weights.lora.find import LoraSources
 from ..weights.stored_layers import StoredUse, side_share, work_by_way
-from .lora_chain import with_loras
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = [
     "expected_stored_findings",
@@ -102,6 +102,8 @@ def stored_work(model: AnyModel, device: torch.device) -> dict[str | None, float
 
 
 def _with_loras_here(model: AnyModel, request: WanRequest, sources: LoraSources) -> AnyModel:
+    from .lora_chain import with_loras  # and httpx with it, which no other check needs
+
     loras = [*(getattr(request, "loras", None) or ()), *stage_loras(request.local)]
     with contextlib.suppress(WanDuetError):
         return with_loras(model, loras, sources, Silent(), allow_partial=True)

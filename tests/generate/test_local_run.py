@@ -589,7 +589,7 @@ def test_acceleration_is_exact_unless_the_runner_is_told_otherwise(toy: WanModel
             progress=Silent(),
             acceleration=acceleration,
         )
-        return ready.cache_threshold is not None
+        return ready.cache is not None
 
     assert not skips(request, "exact")
     assert skips(request, "as requested")
