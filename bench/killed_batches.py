@@ -159,13 +159,16 @@ class KilledRun:
         """Start one driver after another, until one ends by itself because every row is done."""
         began = time.monotonic()
         while time.monotonic() < until:
-            window = plan.pop(0) if plan and plan[0] in WINDOWS else "-"
-            driver = self._start(window)
-            while window == "-" and plan and plan[0] not in WINDOWS and self._makes_rows(driver):
+            window = next((what for what in plan if what in WINDOWS), "-")
+            driver, killed = self._start(window), self.killed["driver"]
+            while plan and plan[0] not in WINDOWS and self._makes_rows(driver):
                 self._kill(plan.pop(0), driver)
             self._wait(driver, until)
             self.drivers.append(driver.returncode)
-            self.killed[window] += driver.returncode == -signal.SIGKILL and window != "-"
+            by_window = driver.returncode == -signal.SIGKILL and self.killed["driver"] == killed
+            if by_window and window in plan:
+                plan.remove(window)
+                self.killed[window] += 1
             self.seconds = round(time.monotonic() - began, 1)
             print(f"{self.seconds} s: {dict(self.killed)}, {len(plan)} to come", file=sys.stderr, flush=True)
             if driver.returncode == 0:  # every row is done
