@@ -16,9 +16,8 @@ from .stages import decode
 
 __all__ = ["decode_shot", "ending_of"]
 
-_HISTORY = (
-    4  # latent frames. All of a shot change no frame of the embedded VAE by more than 0.1 of 255 levels
-)
+# Latent frames. All of the shot before would change no frame of the embedded VAE by more than 0.1 of 255.
+_HISTORY = 4
 
 
 def ending_of(run: Run, latents: Tensor) -> Tensor | None:
