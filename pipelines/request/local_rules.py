@@ -67,13 +67,16 @@ def _optional(ability: str, meaning: str, missing: str) -> LocalRule:
 
 
 def _num_frames(case: FieldCase) -> Finding:
+    own = case.model.native_frames if case.model is not None and case.preference else None
     if case.task == "speech-to-video":
+        until_the_end = "clips follow each other until the sound ends"
+        if own is not None and own != case.value:
+            return case.adjusted(own, f"the length of a clip of this model; {until_the_end}")
         frames = speech_clip(case.value)
         of = "" if frames == case.value else f"{frames}, the next multiple of 4, is "
-        return case.supported(f"{of}the length of a clip; clips follow each other until the sound ends")
+        return case.supported(f"{of}the length of a clip; {until_the_end}")
     if case.task in IMAGE_TASKS:
         return case.supported("one frame")
-    own = case.model.native_frames if case.model is not None and case.preference else None
     wanted: int = case.value if own is None else own
     if case.media.frames is not None and case.media.frames < wanted:
         reason = f"the video has {_frames_there(case)}"

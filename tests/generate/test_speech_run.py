@@ -358,11 +358,17 @@ def test_a_speech_too_long_for_the_limit_is_not_kept(make: Make, tmp_path: Path)
 
 
 def test_the_check_says_yes_and_what_a_clip_is(model: WanModel) -> None:
-    request = parse("speech-to-video", {"prompt": "a", "image_url": "a.png", "audio_url": "a.wav"})
-    report = check(request, family=model.family)
-    assert report.ok
-    (clip,) = (finding for finding in report.findings if finding.field == "num_frames")
-    assert clip.reason == "the length of a clip; clips follow each other until the sound ends"
+    given = {"prompt": "a", "image_url": "a.png", "audio_url": "a.wav"}
+    until_the_end = "clips follow each other until the sound ends"
+    for frames, used, reason in (
+        ({}, 20, "the length of a clip of this model"),
+        ({"num_frames": 40}, 40, "the length of a clip"),
+    ):
+        request = parse("speech-to-video", {**given, **frames})
+        report = check(request, family=model.family)
+        assert report.ok
+        (clip,) = (finding for finding in report.findings if finding.field == "num_frames")
+        assert (clip.used, clip.reason) == (used, f"{reason}; {until_the_end}")
     assert not check(request, family=load_model("toy").family).ok
 
 

@@ -106,7 +106,7 @@ def test_a_speech_computes_on_stored_numbers_too(tmp_path: Path) -> None:
         steps.append(made.receipt["step_fingerprints"])
     assert steps[0] != steps[1]
     (use,) = made.receipt["model"]["stored"]["high"]
-    assert (use["format"], use["layers"], use["way"]) == ("int8 per row", 30, "int8 on a CPU")
+    assert (use["format"], use["layers"], use["way"]) == ("int8 per row", 45, "int8 on a CPU")
 
 
 def test_off_the_recipes_are_the_very_same(in_fp8: WanModel) -> None:

@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from face_detector import see_face
+from speech_drawing import follows
 
-from tools.thumbnails import WORKFLOWS, result_frames
+from tools.thumbnails import WORKFLOWS, result_frames, with_a_speaker
 from wan_duet.pipelines.embedded.detector import Seen, look_at
+from wan_duet.pipelines.embedded.toy_model import EMBEDDED, TOY_SPEECH
 from wan_duet.pipelines.headless.client import ComfyClient
+from wan_duet.pipelines.headless.server import HeadlessComfyUI
+from wan_duet.pipelines.video.audio import mono_at, read_audio
 
 # What the last result shows: colour, motion, background. None where the prompt says nothing of it.
 DRAWN: dict[str, tuple[str, str | None, str]] = {
@@ -30,7 +35,7 @@ DRAWN: dict[str, tuple[str, str | None, str]] = {
 }
 ELSEWHERE = {
     "Any ComfyUI model, our request": "loads real weights with ComfyUI's own nodes",
-    "Speech to Video": "draws noise: the weights of the embedded speech model are random",
+    "Speech to Video": "awaits a face and a sound; looked at below",
     "Text to Video on fal": "needs a key",
     "Text to Video on Novita": "needs a key",
 }
@@ -72,6 +77,17 @@ def test_each_shot_of_the_storyboard_moves_as_it_says(client: ComfyClient, tmp_p
     assert len(frames) == 33 + 32 + 27
     seen = [look_at(part) for part in (frames[:33], frames[33:59], frames[65:])]
     assert [(one.colour, one.motion) for one in seen] == [("red", "left"), ("red", "up"), ("blue", "right")]
+
+
+def test_the_mouth_of_the_speaker_follows_the_sound(
+    host: HeadlessComfyUI, client: ComfyClient, tmp_path: Path
+) -> None:
+    graph = json.loads((WORKFLOWS / "api" / "Speech to Video.json").read_text(encoding="utf-8"))
+    frames = np.stack(result_frames(client, with_a_speaker(graph, host.input), tmp_path))
+    sound = mono_at(read_audio(EMBEDDED[TOY_SPEECH] / "speech.wav"), 16_000)
+    seen = see_face(frames)
+    assert (seen.colour, seen.background) == ("orange", "navy")
+    assert follows(frames, sound)["correlation"] > 0.6
 
 
 def test_the_detector_sees_nothing_in_a_blank_clip() -> None:

@@ -408,7 +408,7 @@ def test_the_shipped_workflow_speaks_as_long_as_its_sound(client: ComfyClient, t
     assert facts.audio is not None
     assert abs(facts.audio.duration_s - 3.0) < 1 / 16
     written = json.loads(text_of(job, receipt))
-    assert written["clips"] == {"count": 2, "frames": 40}
+    assert written["clips"] == {"count": 3, "frames": 20}
     assert written["request"]["audio_url"].startswith("sha256:")
     assert (
         "speech-to-video can run (local on toy-speech)"
