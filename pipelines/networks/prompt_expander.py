@@ -121,7 +121,7 @@ def _question(tokenizer: Any, instruction: str, prompt: str) -> Mapping[str, tor
 
 
 def _tokens(tokenizer: Any, turns: list[dict[str, str]]) -> Mapping[str, torch.Tensor]:
-    found: Mapping[str, torch.Tensor] = tokenizer.apply_chat_template(
+    found = tokenizer.apply_chat_template(
         turns,
         add_generation_prompt=True,
         enable_thinking=False,  # templates without reasoning ignore it
@@ -129,7 +129,8 @@ def _tokens(tokenizer: Any, turns: list[dict[str, str]]) -> Mapping[str, torch.T
         return_dict=True,
         return_tensors="pt",
     )
-    return found
+    # Older transformers and some tokenizers add token types, which most language models refuse.
+    return {name: found[name] for name in ("input_ids", "attention_mask")}
 
 
 def _said(text: str) -> str:

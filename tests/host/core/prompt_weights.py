@@ -17,9 +17,9 @@ from comfy import ops, sd1_clip
 from comfy.text_encoders.spiece_tokenizer import SPieceTokenizer
 from comfy.text_encoders.t5 import T5
 from pack.pipelines.networks.text_encoder import TextEncoder
+from pack.pipelines.networks.umt5 import Umt5Encoder
 from pack.pipelines.request.prompt_weights import weighted_segments
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
-from transformers import UMT5Config, UMT5EncoderModel
 
 LENGTH = 512
 CONFIG: dict[str, Any] = {
@@ -92,7 +92,7 @@ def split_by_core(prompt: str) -> list[tuple[str, float]]:
 @torch.inference_mode()
 def main() -> None:
     torch.manual_seed(0)
-    network = UMT5EncoderModel(UMT5Config(**CONFIG, dropout_rate=0.0)).eval()
+    network = Umt5Encoder(CONFIG).eval()
     for parameter in network.parameters():  # small, so that rounding in the softmax stays small too
         torch.nn.init.normal_(parameter, std=0.1)
     model = pieces()

@@ -283,5 +283,5 @@ def test_a_condition_acts_as_that_of_comfyuis_own_node(bench: Bench, name: str) 
     if not conditions:
         graph["core"]["inputs"]["latent"] = ["made", 0]
     ours, core, without = bench.values(graph, "sampled", "core", "without")
-    assert distance(ours, core) <= 1e-4
+    assert distance(ours, core) <= 2e-4  # rounding of two VAEs, over all steps
     assert distance(ours, without) > 1e-2
