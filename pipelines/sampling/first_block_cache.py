@@ -13,11 +13,12 @@ from torch import Tensor
 
 from .cached_forward import CachingEngine
 from .engine import Condition
+from .kept_residual import KeptResidual
 
 __all__ = ["FirstBlockCache", "FirstBlockCaches"]
 
 
-class FirstBlockCache:
+class FirstBlockCache(KeptResidual):
     """The cache of one expert for one condition.
 
     threshold: mean |change of the first block's residual| / mean |residual|, up to which blocks are skipped.
@@ -25,24 +26,20 @@ class FirstBlockCache:
     """
 
     def __init__(self, threshold: float) -> None:
+        super().__init__()
         self._threshold = threshold
         self._first: Tensor | None = None  # residual of the first block in the last forward that was computed
-        self._rest: Tensor | None = None  # residual of the skippable blocks there
-        self._after_first: Tensor | None = None
         self.forwards = self.skipped = 0
 
     def after_first(self, before: Tensor, after: Tensor) -> Tensor | None:
         self.forwards += 1
         added = after - before
-        if self._first is not None and self._rest is not None and self._is_near(added, self._first):
+        if self._first is not None and self.rest is not None and self._is_near(added, self._first):
             self.skipped += 1
-            return after + self._rest
-        self._first, self._after_first = added, after
+            return after + self.rest
+        self._first = added
+        self.compute(after)
         return None
-
-    def before_last(self, hidden: Tensor) -> None:
-        if self._after_first is not None:
-            self._rest, self._after_first = hidden - self._after_first, None
 
     def _is_near(self, added: Tensor, before: Tensor) -> bool:
         change = (added - before).abs().mean(dtype=torch.float32) / before.abs().mean(dtype=torch.float32)

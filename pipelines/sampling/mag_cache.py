@@ -15,6 +15,7 @@ from torch import Tensor
 from ..plan.magnitudes import ResidualCurve
 from .cached_forward import CachingEngine
 from .engine import Condition
+from .kept_residual import KeptResidual
 
 __all__ = ["MagCache"]
 
@@ -50,13 +51,12 @@ class MagCache:
         return engine.predict(latents, timestep, condition, own)
 
 
-class _Residual:
-    """What the blocks between the first and the last added for one condition, when they were computed."""
+class _Residual(KeptResidual):
+    """The cache of one condition, and how far its residual is expected to be from what it kept."""
 
     def __init__(self, curve: ResidualCurve) -> None:
+        super().__init__()
         self._curve = curve
-        self._rest: Tensor | None = None
-        self._after_first: Tensor | None = None
         self._size = self._error = 0.0
         self._skips = 0
         self.skips = False
@@ -66,16 +66,12 @@ class _Residual:
         size = self._curve.at(timestep)
         self._error += abs(1 - exp(size - self._size))
         self._skips += 1
-        self.skips = self._rest is not None and self._error < threshold and self._skips <= most_skips
+        self.skips = self.rest is not None and self._error < threshold and self._skips <= most_skips
         if not self.skips:
             self._size, self._error, self._skips = size, 0.0, 0
 
     def after_first(self, before: Tensor, after: Tensor) -> Tensor | None:  # noqa: ARG002 - as in BlockCache
-        if self.skips and self._rest is not None:
-            return after + self._rest
-        self._after_first = after
+        if self.skips and self.rest is not None:
+            return after + self.rest
+        self.compute(after)
         return None
-
-    def before_last(self, hidden: Tensor) -> None:
-        if self._after_first is not None:
-            self._rest, self._after_first = hidden - self._after_first, None
