@@ -62,7 +62,7 @@ def compared_film(
     if first is not None:
         reasons.append(f"shot {parted + 1}: {first.text(shot.plan.experts[shot.plan.start_step :])}")
     dtype = beside["shots"][parted]["model"].get("dtype")
-    return by_size(psnr, None if first is None else first.size, dtype, reasons)
+    return by_size(psnr, first, dtype, reasons)
 
 
 def _of_shot(here: Mapping[str, Any], there: Mapping[str, Any]) -> list[str]:

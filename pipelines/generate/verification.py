@@ -158,7 +158,7 @@ def _compared(file: Path, made: Result, beside: Mapping[str, Any], recorded: Rec
     if first is not None:
         experts = recorded.plan.experts[recorded.plan.start_step :]
         reasons.append(first.text(experts, clips="clips" in beside))
-    return by_size(psnr, None if first is None else first.size, beside["model"].get("dtype"), reasons)
+    return by_size(psnr, first, beside["model"].get("dtype"), reasons)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from math import ceil
 from typing import NamedTuple
 
 from .contracts import KIND_ENTRIES
@@ -13,7 +14,7 @@ from .lora_weight import why_not_used
 from .phase_rules import scales_replaced, steps_stated
 from .report import Finding
 from .sizes import choose_size, nearest_size
-from .timing import generated_frames, input_fps, speech_clip
+from .timing import generated_frames, input_fps, running_steps, speech_clip
 
 __all__ = ["INTERPOLATION_FILES", "LOCAL_RULES", "LocalRule"]
 
@@ -36,6 +37,10 @@ def _honoured(meaning: str) -> LocalRule:
     return LocalRule(meaning, lambda case: case.supported(meaning))
 
 
+_STRENGTH = (
+    "the share of the steps that run; earlier steps are skipped, and so is an expert without steps. 0 "
+    "returns the input after one pass through the VAE; 1 uses only its size and length"
+)
 _MOST_STEPS = 1000  # num_train_timesteps of the official configurations
 # Beyond these, two of 1000 noise levels are one float32 number (tests/plan/test_sigma_grids.py).
 _LEAST_SHIFT, _MOST_SHIFT = 1e-6, 10_000
@@ -116,13 +121,23 @@ def _frames_per_second(case: FieldCase) -> Finding:
     return case.supported(f"the audio is read at this rate too, so lips stay in sync{made_for}")
 
 
+def _strength(case: FieldCase) -> Finding:
+    if 0 < case.value < 1:
+        stated = steps_stated(case.local)
+        steps: int = case.values["num_inference_steps"] if stated is None else stated[1]
+        if not running_steps(steps, case.value):
+            fix = f"give {ceil(100 / steps) / 100:g} to 1, or 0 for the input alone"
+            return case.impossible(f"{case.value:g} of {steps} steps is less than one; {fix}")
+    return case.supported(_STRENGTH)
+
+
 def _steps(case: FieldCase) -> Finding:
     if case.value > _MOST_STEPS:
         return case.impossible(f"the models have {_MOST_STEPS} noise levels; give that many steps or fewer")
     stated = steps_stated(case.local)
     if stated is not None and case.value != stated[1]:
         setting, steps = stated
-        reason = f"{setting} {steps} steps"
+        reason = f"local.{setting} has {steps} steps"
         return case.cannot(steps, reason if case.preference else f"{reason}; leave one of the two out")
     return case.supported("shared by the experts; the boundary of the model splits them")
 
@@ -345,10 +360,7 @@ LOCAL_RULES: Mapping[str, LocalRule] = {
         "are used; a shorter one shortens the default num_frames. Its sound is not kept"
     ),
     "audio_url": LocalRule(_AUDIO.meaning, _audio),
-    "strength": _honoured(
-        "the share of the steps that run; earlier steps are skipped, and so is an expert without steps. 0 "
-        "returns the input after one pass through the VAE; 1 uses only its size and length"
-    ),
+    "strength": LocalRule(f"{_STRENGTH}. Less than one step is impossible.", _strength),
     "num_frames": LocalRule(
         "delivered exactly; the next number that is one more than a multiple of 4 is generated. The embedded "
         "model uses its own clip length unless another number than the default is asked for. For speech it "

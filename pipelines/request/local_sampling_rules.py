@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .lora_weight import why_not_used
-from .phase_rules import impossible_phases
+from .phase_rules import impossible_phases, steps_stated
 from .report import Finding
 from .settings_case import SettingsCase
 from .sizes import nearest_size
@@ -64,6 +64,10 @@ def _solver(case: SettingsCase) -> Iterator[Finding]:
         if local.sigmas is not None:
             reason = f"the weights are distilled for the levels of {own}; leave it out"
             yield case.finding("sigmas", "impossible", reason)
+        stated, (fewest, most) = steps_stated(local), _OWN_STEPS[own]
+        if stated is not None and not fewest <= stated[1] <= most:
+            reason = f"has {stated[1]} steps, but the weights are distilled for {most}; give {most}"
+            yield case.finding(stated[0], "impossible", reason)
     elif local.solver in _OWN_STEPS:
         fewest, most = _OWN_STEPS[local.solver]
         if local.sigmas is None:

@@ -16,14 +16,14 @@ __all__ = ["impossible_phases", "scales_replaced", "scales_used", "steps_stated"
 
 
 def steps_stated(local: LocalSettings | None) -> tuple[str, int] | None:
-    """Return (field, number) of the steps that a setting states; None where none does."""
+    """Return (setting, number) of the steps that a setting states; None where none does."""
     if local is None:
         return None
     if local.sigmas is not None:
-        return "local.sigmas has the levels of", len(local.sigmas) - 1
+        return "sigmas", len(local.sigmas) - 1
     if (steps := stated_steps(local.phases)) is not None:
-        return "local.phases has", steps
-    return None if local.guidance is None else ("local.guidance has the scales of", len(local.guidance))
+        return "phases", steps
+    return None if local.guidance is None else ("guidance", len(local.guidance))
 
 
 def scales_replaced(local: LocalSettings | None, experts: int) -> Mapping[str, str]:

@@ -60,11 +60,14 @@ class StepFingerprints:
 class StepDifference:
     """The first step in which two runs differ.
 
-    step: from 0. size: of the difference, relative to the latents; None if it is unknown.
+    step:    from 0.
+    size:    of the difference, relative to the latents; None if it is unknown.
+    largest: of the differences of this step and all later ones; None if one is unknown.
     """
 
     step: int
     size: float | None
+    largest: float | None = None
 
     def text(self, experts: Sequence[str], *, clips: bool = False) -> str:
         """Name the step. experts: of the steps of a run, or of one clip of several."""
@@ -77,12 +80,18 @@ class StepDifference:
 
 def first_difference(here: Sequence[Fingerprint], there: Sequence[Fingerprint]) -> StepDifference | None:
     """Compare the fingerprints of two runs. None if all are equal, or if one run has none."""
-    for step, (one, other) in enumerate(zip(here, there, strict=False)):
-        if one["sha256"] != other["sha256"]:
-            return StepDifference(step, _relative(one["sketch"], other["sketch"]))
+    sizes = {
+        step: _relative(one["sketch"], other["sketch"])
+        for step, (one, other) in enumerate(zip(here, there, strict=False))
+        if one["sha256"] != other["sha256"]
+    }
     if here and there and len(here) != len(there):
-        return StepDifference(min(len(here), len(there)), None)
-    return None
+        sizes[min(len(here), len(there))] = None
+    if not sizes:
+        return None
+    known = [size for size in sizes.values() if size is not None]
+    first = min(sizes)
+    return StepDifference(first, sizes[first], max(known) if len(known) == len(sizes) else None)
 
 
 def _relative(one: Sequence[float], other: Sequence[float]) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.device.memory import DeviceMemory
 from wan_duet.pipelines.embedded.toy_model import embedded_loras
 from wan_duet.pipelines.generate.local_run import run
+from wan_duet.pipelines.generate.receipt_comparison import by_size
 from wan_duet.pipelines.loading.wan_model import load_model
 from wan_duet.pipelines.progress import Silent
 from wan_duet.pipelines.request import parse
+from wan_duet.pipelines.sampling.step_fingerprints import first_difference
 from wan_duet.pipelines.video.encode_video import encode_video
 from wan_duet.pipelines.video.output import sidecar
 from wan_duet.pipelines.video.read import read_frames
@@ -238,6 +240,25 @@ def test_the_first_step_that_differs_is_named_and_decides(
     told = verdict(capsys, file)
     assert told[:2] == (code, found), told
     assert "step 2 of 2 (low-noise expert) is the first that differs, by about" in told[2]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "psnr", "found"),
+    [
+        ((3e-6, 4e-6), 39.7, "same within rounding"),  # H.264 of the same latents
+        ((3e-6, 7e-3), 50.0, "cannot tell"),  # a LoRA of the low-noise expert at another strength
+        ((3e-6, 7e-3), 39.7, "different"),
+        ((3e-6, 4e-6), 25.0, "different"),
+    ],
+)
+def test_a_later_step_that_differs_more_is_no_rounding(
+    sizes: Sequence[float], psnr: float, found: str
+) -> None:
+    def taken(moved: Sequence[float]) -> list[dict[str, Any]]:
+        return [{"sha256": str(size), "sketch": [1 + size]} for size in moved]
+
+    first = first_difference(taken(sizes), taken((0.0, 0.0)))
+    assert by_size(psnr, first, "float32", ()).verdict == found
 
 
 def test_a_run_with_other_threads_is_the_same_within_rounding(

@@ -174,7 +174,10 @@ def test_any_settings_are_refused_by_name_or_planned(local: dict[str, Any], kind
     if made.resolved is None:
         refused = {problem.field for problem in made.problems}
         expected = {problem.field for problem in without.problems}
-        assert refused - expected <= {f"local.{name}" for name in local}
+        assert refused - expected <= {
+            "strength",
+            *(f"local.{name}" for name in local),
+        }  # a share of its steps
         return
     plan, plain = (make_plan(each.require(), FAMILIES[family], 0) for each in (made, without))
     assert Plan.from_dict(json.loads(json.dumps(plan.as_dict()))) == plan
@@ -191,6 +194,38 @@ def test_any_settings_are_refused_by_name_or_planned(local: dict[str, Any], kind
         assert any(
             "lossy by choice" in item.reason or "does nothing" in item.reason for item in made.findings
         )
+
+
+@pytest.mark.parametrize(
+    ("kind", "family", "local", "says"),
+    [
+        ("text-to-video-turbo", "wan2.2-t2v-a14b", {"guidance": [1.0]}, "give 4"),
+        ("image-to-video-turbo", "wan2.2-i2v-a14b", {"phases": "high 1: 1, low 1: 1"}, "give 4"),
+        ("small-fast-video", "wan2.2-ti2v-5b", {"guidance": "1, 1"}, "give 3"),
+    ],
+)
+def test_distilled_weights_refuse_other_steps_before_the_plan(
+    kind: str, family: str, local: dict[str, Any], says: str
+) -> None:
+    (problem,) = check(asked_for(kind, **local), family=FAMILIES[family]).problems
+    (setting,) = local
+    assert problem.field == f"local.{setting}"
+    assert says in f"{problem}"
+
+
+@pytest.mark.parametrize(
+    ("values", "fits"),
+    [
+        ({"local": {"guidance": [1.0]}}, False),
+        ({"num_inference_steps": 3, "strength": 0.3}, False),
+        ({"num_inference_steps": 3, "strength": 0.34}, True),
+        ({"num_inference_steps": 1, "strength": 0}, True),
+    ],
+)
+def test_a_strength_of_less_than_one_step_is_refused(values: dict[str, Any], fits: bool) -> None:
+    request = parse("image-to-image", {"prompt": "a ball", "image_url": "a.png", **values})
+    problems = check(request, family=FAMILIES["toy"]).problems
+    assert [problem.field for problem in problems] == ([] if fits else ["strength"])
 
 
 @pytest.mark.parametrize(
