@@ -50,7 +50,7 @@ TOY = {"aspect_ratio": "1:1", "num_inference_steps": 4, "interpolator_model": "n
 class Scribe:
     """A worker whose result is a small file."""
 
-    place, name, lease_s = "local", "local", None
+    place, name, lease_s, memory_bytes = "local", "local", None, None
 
     def check(self, _: WanRequest) -> Needs:
         return Needs(1.0)

@@ -46,7 +46,12 @@ def open_fleet(options: argparse.Namespace, here: LocalPlace) -> Iterator[list[W
         found = joined_process(slots_of, address, access, timeout_s=_JOIN_S)
         yield [
             ProcessWorker(
-                name, here.check, partial(RayWorker, address, name, access), place="ray", lease_s=_LEASE_S
+                name,
+                here.check,
+                partial(RayWorker, address, name, access),
+                place="ray",
+                lease_s=_LEASE_S,
+                memory_bytes=found[name].get("memory_bytes"),
             )
             for name in fitting_slots(found, here.settings())
         ]

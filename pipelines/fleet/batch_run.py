@@ -115,7 +115,8 @@ def _checks(workers: Sequence[Worker]) -> Mapping[str, Callable[[WanRequest], Ne
 
 def _open_row(known: JournalRow, row: BatchRow, needs: NeedsAt) -> OpenRow:
     work = max(one.work for one in needs.values())
-    return OpenRow(known.number, _key(row.request), work, frozenset(needs), row.batch)
+    least = max(one.least_bytes or 0 for one in needs.values())
+    return OpenRow(known.number, _key(row.request), work, frozenset(needs), row.batch, least)
 
 
 def _key(request: WanRequest) -> str:

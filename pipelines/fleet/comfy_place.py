@@ -45,6 +45,7 @@ class ComfyPlace:
     """
 
     place = "comfy"
+    memory_bytes = None  # ComfyUI decides what lies where
 
     def __init__(
         self,

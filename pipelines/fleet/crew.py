@@ -71,7 +71,7 @@ class Crew:
         self._keep_going, self._clock = keep_going, clock
         self._schedule = RowSchedule(open_rows)
         for worker in workers:
-            self._schedule.add_worker(worker.name, worker.place, worker.lease_s)
+            self._schedule.add_worker(worker.name, worker.place, worker.lease_s, worker.memory_bytes)
         self._changed = threading.Condition(threading.RLock())
         self._no_more = False  # begin no rows; those that run may end
         self._stopped = False  # end those that run too

@@ -36,7 +36,7 @@ class FalPlace:
     """
 
     place = "fal"
-    lease_s = None  # it waits in this process
+    lease_s = memory_bytes = None  # it waits in this process
 
     def __init__(
         self,

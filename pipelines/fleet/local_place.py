@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..device.memory import DeviceMemory, Memory
 from ..generate.checked_run import Checked
 from ..generate.film_run import check_shots
 from ..generate.local_worker import LocalWorker
@@ -47,6 +48,11 @@ class LocalPlace:
     find: FindFile = any_file
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def memory_bytes(self) -> int | None:
+        memory = self.worker.memory
+        return None if memory.device.type == "cpu" else memory.total_bytes()
+
     def settings(self) -> dict[str, Any]:
         """Return what decides the results beside the requests."""
         model = self.worker.model
@@ -62,11 +68,12 @@ class LocalPlace:
     def check(self, request: WanRequest) -> Needs:
         """Return what the request takes; its work is the tokens that all forwards compute."""
         shots = self.require_possible(request)
-        plans = [shot.plan for shot in shots]
+        plans, speech = [shot.plan for shot in shots], request.task == "speech-to-video"
         return Needs(
             work=float(sum(plan.forwards * tokens_of(plan.latent_shape) for plan in plans)),
             seconds=self._seconds(plans),
-            memory_bytes=None if request.task == "speech-to-video" else max(map(self._memory, shots)),
+            memory_bytes=None if speech else max(self._needed(shot, self.worker.memory) for shot in shots),
+            least_bytes=None if speech else self._least(shots),
             findings=tuple(finding for shot in shots for finding in shot.report.told),
         )
 
@@ -86,13 +93,19 @@ class LocalPlace:
         rates = rates_of_work(self.rates, work)
         return expect_all(plans, size_of(model.experts["high"].config), rates).total_s
 
-    def _memory(self, shot: Checked) -> int:
+    def _least(self, shots: Sequence[Checked]) -> int | None:
+        """Return what a GPU like this one needs at least. None where this machine has none."""
+        if self.memory_bytes is None:
+            return None
+        unknown = _UnknownSize(str(self.worker.memory.device))
+        return max(self._needed(shot, unknown) for shot in shots)
+
+    def _needed(self, shot: Checked, memory: Memory) -> int:
         """Return the bytes that the largest network needs at once."""
         if not isinstance(shot.model, WanModel):
             return 0
         used = shot.plan.networks[shot.plan.start_step :]
-        estimate = estimate_memory(shot.model, self.worker.memory, shot.plan.forward_shape, used)
-        return estimate.largest.needed_bytes
+        return estimate_memory(shot.model, memory, shot.plan.forward_shape, used).largest.needed_bytes
 
     def make(self, task: Task) -> MadeFile:
         worker = replace(self.worker, progress=_Beating(self.worker.progress, task))
@@ -109,6 +122,16 @@ class LocalPlace:
 
     def close(self) -> None:
         return
+
+
+class _UnknownSize(DeviceMemory):
+    """A device of unknown size, for which residency, tiles and chunks are the smallest."""
+
+    def free_bytes(self) -> int | None:
+        return None
+
+    def total_bytes(self) -> int | None:
+        return None
 
 
 class _Beating:

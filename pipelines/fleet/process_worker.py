@@ -34,6 +34,7 @@ class ProcessWorker:
     check:       of that worker, but in this process.
     make_worker: can be pickled.
     lease_s:     a process that is silent for so long loses its row.
+    memory_bytes: of its GPU, if known.
     """
 
     def __init__(
@@ -44,8 +45,10 @@ class ProcessWorker:
         *,
         place: str = "local",
         lease_s: float = 20.0,
+        memory_bytes: int | None = None,
     ) -> None:
         self.name, self.check, self.place, self.lease_s = name, check, place, lease_s
+        self.memory_bytes = memory_bytes
         self._make_worker = make_worker
         self._process: BaseProcess | None = None
         self._connection: Connection | None = None

@@ -47,7 +47,8 @@ class RaySlot:
     def describe(self) -> bytes:
         """Return JSON: what this slot is, so that a driver can compare."""
         about = {"settings": self._settings, "versions": versions()}
-        return _json({**about, "host": socket.gethostname(), "pid": os.getpid()})
+        where = {"host": socket.gethostname(), "pid": os.getpid(), "memory_bytes": self._worker.memory_bytes}
+        return _json({**about, **where})
 
     def holds(self, sha256: str, name: str) -> bool:
         return self._contents.holds(sha256, name)

@@ -34,6 +34,7 @@ class RayWorker:
 
     place = "ray"
     lease_s = 30.0
+    memory_bytes = None  # the batch knows it of the slot
 
     def __init__(self, address: str, name: str, access: ClusterAccess) -> None:
         self.name = name

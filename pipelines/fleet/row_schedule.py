@@ -24,6 +24,7 @@ class OpenRow:
 
     number: in the journal. key: of what is loaded for it. work: as `Worker.check` counts it.
     places: where it can run. batch: rows of several batches take turns.
+    least_bytes: of the memory of a GPU that can run it, if known.
     """
 
     number: int
@@ -31,6 +32,7 @@ class OpenRow:
     work: float
     places: frozenset[str]
     batch: str = ""
+    least_bytes: int = 0
     smaller: int = 0
     avoids: set[str] = field(default_factory=set)
     causes: Counter[Cause] = field(default_factory=Counter)
@@ -51,6 +53,7 @@ class _Known:
 
     place: str
     lease_s: float | None
+    memory_bytes: int | None
     key: str | None = None
     losses: int = 0
     rests_until: float = 0.0
@@ -70,8 +73,11 @@ class RowSchedule:
         self._workers: dict[str, _Known] = {}
         self._served: defaultdict[str, float] = defaultdict(float)
 
-    def add_worker(self, name: str, place: str, lease_s: float | None) -> None:
-        self._workers[name] = _Known(place, lease_s)
+    def add_worker(
+        self, name: str, place: str, lease_s: float | None, memory_bytes: int | None = None
+    ) -> None:
+        """memory_bytes: of its GPU. None: unknown, so that it may try any row."""
+        self._workers[name] = _Known(place, lease_s, memory_bytes)
 
     @property
     def is_over(self) -> bool:
@@ -177,6 +183,8 @@ class RowSchedule:
         row.smaller += remedy.smaller
         if remedy.elsewhere and row.causes[cause] >= remedy.elsewhere:
             row.avoids.add(worker)
+            if remedy.smaller and known.memory_bytes is not None:
+                row.least_bytes = max(row.least_bytes, known.memory_bytes + 1)
         if remedy.leaves:
             row.places -= {known.place}
         if not row.places or (remedy.attempts is not None and row.causes[cause] >= remedy.attempts):
@@ -223,7 +231,10 @@ class RowSchedule:
         return lease is not None and (lease.row.number, lease.attempt) == (number, attempt)
 
     def _suits(self, row: OpenRow, worker: str) -> bool:
-        """Whether the worker can take the row. One that the row avoids may, if nobody else can."""
+        """Whether the worker can take the row. One that the row avoids may, if nobody else can.
+
+        So may one with too little memory: what a row needs is an estimate.
+        """
         if self._workers[worker].place not in row.places:
             return False
         others = (
@@ -231,7 +242,11 @@ class RowSchedule:
             for name, known in self._workers.items()
             if known.place in row.places and not known.is_given_up and not known.silent
         )
-        return worker not in row.avoids or all(name in row.avoids for name in others)
+        return self._is_good(row, worker) or not any(self._is_good(row, name) for name in others)
+
+    def _is_good(self, row: OpenRow, worker: str) -> bool:
+        memory = self._workers[worker].memory_bytes
+        return worker not in row.avoids and (memory is None or memory >= row.least_bytes)
 
     def _rank(self, row: OpenRow, known: _Known) -> tuple[int, int, float, int]:
         """Order rows, the first to take first. One at which workers were lost may be why: it comes last."""

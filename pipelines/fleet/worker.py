@@ -53,12 +53,14 @@ class Needs:
 
     work:    a number that grows with the time; only compared with that of other rows.
     seconds: as measured there. memory_bytes: of the device. usd: the most it may cost. None where unknown.
+    least_bytes: of a device that streams the weights; with less memory the row cannot run. None: any does.
     findings: what every run of it there says.
     """
 
     work: float
     seconds: float | None = None
     memory_bytes: int | None = None
+    least_bytes: int | None = None
     usd: float | None = 0.0
     findings: tuple[Finding, ...] = ()
 
@@ -83,6 +85,10 @@ class Worker(Protocol):
     @property
     def lease_s(self) -> float | None:
         """After how many seconds without `Task.beat` it counts as lost. None: it ends with this process."""
+
+    @property
+    def memory_bytes(self) -> int | None:
+        """The memory of its GPU. None: unknown, or it has none of its own."""
 
     def check(self, request: WanRequest) -> Needs:
         """Return what the request takes. Raises an error if it cannot run there."""

@@ -45,6 +45,7 @@ class Painter:
     place: str = "local"
     name: str = "local"
     lease_s: float | None = None
+    memory_bytes: int | None = None
     asked: list[str] = field(default_factory=list)
 
     def check(self, request: WanRequest) -> Needs:

@@ -150,6 +150,36 @@ def test_out_of_memory_tries_less_of_the_model_there_and_then_elsewhere() -> Non
     assert not made.retry("w2", 1, 1, "out of memory", 0)
 
 
+def two_gpus(*open_rows: OpenRow) -> RowSchedule:
+    made = RowSchedule(open_rows)
+    made.add_worker("small", "local", 10.0, 12 << 30)
+    made.add_worker("large", "local", 10.0, 80 << 30)
+    return made
+
+
+def test_a_row_waits_for_a_gpu_with_the_memory_that_it_needs() -> None:
+    large, small = (OpenRow(number, "", 3 - number, LOCAL, "", 20 << 30) for number in (1, 2))
+    small.least_bytes = 5 << 30
+    made = two_gpus(large, small)
+    assert take(made, "small") == 2
+    assert made.next_for("small", 0.0) is None
+    assert take(made, "large") == 1
+
+
+def test_an_estimate_above_every_gpu_refuses_no_row() -> None:
+    assert take(two_gpus(OpenRow(1, "", 1, LOCAL, "", 200 << 30)), "small") == 1
+
+
+def test_a_row_that_did_not_fit_goes_to_a_larger_gpu_alone() -> None:
+    made = two_gpus(OpenRow(1, "", 1, LOCAL))
+    made.add_worker("as small", "local", 10.0, 12 << 30)
+    for _ in range(REMEDIES["out of memory"].elsewhere):
+        take(made, "small")
+        made.retry("small", 1, 1, "out of memory", 0.0)
+    assert made.next_for("as small", 0.0) is None
+    assert take(made, "large") == 1
+
+
 def test_what_a_place_refuses_runs_at_another_one_or_fails() -> None:
     made = RowSchedule([OpenRow(1, "", 1, frozenset({"fal", "local"}))])
     made.add_worker("fal", "fal", None)
