@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..interpolation.interpolator_files import interpolator_record
 from ..loading.host_model import has_whole_vae
+from ..parallel.rank_group import RankGroup
 from ..request.result_formats import CODECS_OF
 from ..sampling.step_fingerprints import STEP_FINGERPRINTS
 from ..vae.tiles import Tiling
@@ -31,6 +32,7 @@ from .result import Result, StageTimer
 from .safety import result_check
 from .sampled_latents import sample_latents
 from .sampling_key import sampling_key
+from .shared_decoding import decoding_group
 
 __all__ = ["execute", "receipt_of"]
 
@@ -54,21 +56,22 @@ def execute(run: Run, expected: Recorded | None = None) -> Result:
             receipt["latents_reused"] = True
         if plan.num_interpolated_frames:
             receipt["interpolator"] = interpolator_record(plan.interpolator, run.interpolators, run.memory)
+        group = decoding_group(run, latents)
         with timer.stage("video"):
 
             def tags(tiling: Tiling | None) -> dict[str, str]:
                 if not run.embed_receipt:
                     return dict(run.tags)
-                decided = {FRAMES_SHA256: PENDING, "decoded": _decoded(run, tiling)}
+                decided = {FRAMES_SHA256: PENDING, "decoded": _decoded(run, tiling, group)}
                 known = {**receipt, **decided, "timings_s": timer.seconds}
                 return {**run.tags, RECEIPT: json.dumps(known)}
 
             def accept(sha256: str, tiling: Tiling | None) -> None:
                 if expected is not None:
-                    expected.require_frames(sha256, _decoded(run, tiling))
+                    expected.require_frames(sha256, _decoded(run, tiling, group))
 
-            made = _render(run, latents, staged, tags, accept)
-        receipt |= {FRAMES_SHA256: made.frames_sha256, "decoded": _decoded(run, made.tiling)}
+            made = _render(run, latents, staged, group, tags, accept)
+        receipt |= {FRAMES_SHA256: made.frames_sha256, "decoded": _decoded(run, made.tiling, group)}
         receipt |= timer.record()
         write_sidecar(staged, receipt)
     images = torch.from_numpy(np.stack(made.frames)).float() / 255 if made.frames else None
@@ -86,11 +89,11 @@ def receipt_of(run: Run, sampled: Sampled, latents_sha256: str) -> dict[str, Any
     return receipt
 
 
-def _decoded(run: Run, tiling: Tiling | None) -> str:
+def _decoded(run: Run, tiling: Tiling | None, group: RankGroup | None) -> str:
     """Say for the receipt how the frames were decoded."""
     if has_whole_vae(run.model):
         return f"the whole clip in one go, by {run.model.whole_vae} of ComfyUI"
-    return tiling_note(tiling)
+    return tiling_note(tiling) if group is None else f"{tiling_note(tiling)}, by rows on {group.size} devices"
 
 
 def _reused(run: Run, kept: Sampled) -> Sampled:
@@ -105,6 +108,7 @@ def _render(
     run: Run,
     latents: Tensor,
     staged: Path,
+    group: RankGroup | None,
     tags: Callable[[Tiling | None], Mapping[str, str]],
     accept: Callable[[str, Tiling | None], None],
 ) -> Rendered:
@@ -136,4 +140,5 @@ def _render(
         planned=(plan.frames_out, plan.fps_out),
         accept=accept,
         wish=wish_of_plan(plan),
+        group=group,
     )

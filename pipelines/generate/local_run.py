@@ -24,6 +24,7 @@ from .kept_latents import KeptLatents
 from .prepared_run import Run
 from .result import Result, StageTimer
 from .sampled_latents import sample_latents
+from .shared_decoding import help_decoding
 from .speech_run import SPEECH, help_speech, make_speech
 
 __all__ = ["run", "take_part"]
@@ -113,8 +114,8 @@ def run(
 
 
 def take_part(run: Run, pose_video: Path | None = None) -> None:
-    """Sample as a rank other than 0: compute its part, and write nothing."""
+    """Sample and decode as a rank other than 0: compute its part, and write nothing."""
     if run.request.task == SPEECH:
         help_speech(run, pose_video)
     else:
-        sample_latents(run, StageTimer())
+        help_decoding(run, sample_latents(run, StageTimer()).latents)

@@ -19,6 +19,7 @@ from ..device.memory import Memory
 from ..errors import MediaError, ModelError, SafetyError, is_out_of_memory
 from ..files.on_disk import discard
 from ..loading.host_model import has_whole_vae
+from ..parallel.rank_group import RankGroup
 from ..progress import Progress
 from ..vae.standalone import HasVae
 from ..vae.tile_size import smaller_tiling
@@ -86,6 +87,7 @@ def render(
     planned: tuple[int, Fraction] | None = None,
     accept: Callable[[str, Tiling | None], None] = lambda *_: None,
     wish: FormatWish = _USUAL,
+    group: RankGroup | None = None,
 ) -> Rendered:
     """Decode `latents` (1, C, T, h, w) in VAE space, apply `edit`, and write the video to `out`.
 
@@ -96,6 +98,7 @@ def render(
     planned, wish: as for `write_edited`.
     accept: called with the hash of all frames of the file, and the tiling, before the file gets its name. If
             it raises, no file remains.
+    group:  as for `decode`, of which this is rank 0.
 
     Saves the latents beside that place until the file is complete. Removes them when the user stops the run,
     and keeps them when the run fails; the error then says where. Starts again with smaller tiles when memory
@@ -112,9 +115,9 @@ def render(
     def attempt(tiling: Tiling | None) -> Rendered:
         kept: list[Frame] = []
         frame_hash = FrameHash(lambda sha256: accept(sha256, tiling))
-        stream = video_frames(decode(model, latents, memory, watched, frames=count, tiling=tiling))
+        decoded = decode(model, latents, memory, watched, frames=count, tiling=tiling, group=group)
         facts = write_edited(
-            checked_frames(stream, check),
+            checked_frames(video_frames(decoded), check),
             out,
             edit,
             count=count,
@@ -135,6 +138,8 @@ def render(
 
     file = LatentFile(latents, edit, count, tags(None))
     with _with_saved_latents(file, place or out, watched):
+        if group is not None:
+            return attempt(None)
         return with_tile_fallback(attempt, model, latents.shape, memory)
 
 

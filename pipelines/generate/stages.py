@@ -21,6 +21,8 @@ from ..networks.expert import expert_kind
 from ..networks.text_encoder import EncodedPrompt, TextEncoder, load_text_encoder, text_encoder_bytes
 from ..parallel.gpu_world import GpuRanks
 from ..parallel.guidance_pair import guidance_pair
+from ..parallel.rank_group import RankGroup
+from ..parallel.row_share import RowShare
 from ..plan.context_windows import at_once
 from ..progress import Progress
 from ..request.prompt_weights import PromptSyntax, is_plain
@@ -318,11 +320,13 @@ def decode(
     *,
     frames: int | None = None,
     tiling: Tiling | None = None,
+    group: RankGroup | None = None,
 ) -> Iterator[Tensor]:
     """Decode `latents` (1, C, T, H/8, W/8) in VAE space. Yields frames (3, H, W) in [-1, 1].
 
     frames: stop after so many frames; None decodes all.
     tiling: decode in tiles; None decodes whole frames. See `memory_estimate.vae_tiling`.
+    group:  the ranks that decode whole frames together, each of which calls this; see `stream_decode`.
 
     Loads the VAE at the first frame and unloads it when the iterator ends or is closed.
     """
@@ -331,7 +335,7 @@ def decode(
         return
     memory = memory.for_part("vae")
     try:
-        yield from _decode(model, latents, memory, progress, frames, tiling)
+        yield from _decode(model, latents, memory, progress, frames, tiling, group)
     finally:
         memory.release()
 
@@ -343,10 +347,12 @@ def _decode(
     progress: Progress,
     frames: int | None,
     tiling: Tiling | None,
+    group: RankGroup | None,
 ) -> Iterator[Tensor]:
     dtype = compute_dtype(model.precision, memory, "vae")
     working = vae_working_bytes(model, "decode", latents.shape, dtype, tiling)
-    vae = load_model_vae(model, dtype, memory, progress.check, working)
+    rows = None if group is None else RowShare(group, latents.shape[-2])
+    vae = load_model_vae(model, dtype, memory, progress.check, working, rows)
     yield from stream_decode(vae, latents, frames=frames, tiling=tiling)
 
 

@@ -35,7 +35,8 @@ def stream_decode(
         tiling: cut images that are larger than its tiles.
 
     Yields:
-        (3, H, W) in [-1, 1], on the VAE's device and in its dtype.
+        (3, H, W) in [-1, 1], on the VAE's device and in its dtype. Of several ranks that decode together
+        only the first one gets whole frames; the others get their rows, and must ask for as many frames.
 
     Raises:
         MediaError: latents of another shape, or a second stream on a VAE whose first is still open.
@@ -71,7 +72,7 @@ def _decode_one(
     vae: OwnVae, latent: Tensor, caches: TileCaches, tiling: Tiling | None, *, first: bool
 ) -> Tensor:
     """Decode (1, C, 1, h, w) to (1, 3, 1 or 4, H, W) in [-1, 1]."""
-    weight = next(vae.decoder.parameters())
+    weight, rows = next(vae.decoder.parameters()), getattr(vae.decoder, "rows", None)  # a stock VAE has none
     latent = latent.to(device=weight.device, dtype=weight.dtype)
     stride, patch = vae.config.scale_factor_spatial, vae.config.patch_size or 1
 
@@ -82,7 +83,9 @@ def _decode_one(
             )
         return decoded
 
-    if tiling is None or max(latent.shape[-2:]) * stride <= tiling.size:
+    if rows is not None:
+        pixels = rows.join_at_first(work(rows.take(latent), (0, 0)))
+    elif tiling is None or max(latent.shape[-2:]) * stride <= tiling.size:
         pixels = work(latent, (0, 0))
     else:
         pixels = in_tiles(latent, tiling, stride_in=stride, stride_out=patch, work=work)

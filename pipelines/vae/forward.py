@@ -17,7 +17,15 @@ import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor, nn
 
 from ..kernels.operations import Operations, plain_operations
-from .layers import WanDecoder3d, WanEncoder3d, WanResample, WanResidualBlock, WanResidualUpBlock
+from ..parallel.row_share import RowShare
+from .layers import (
+    WanAttentionBlock,
+    WanDecoder3d,
+    WanEncoder3d,
+    WanResample,
+    WanResidualBlock,
+    WanResidualUpBlock,
+)
 
 __all__ = ["replace_vae_forward"]
 
@@ -25,20 +33,22 @@ _PAST = 2  # frames that a causal convolution of three looks back
 _LAYOUT = torch.channels_last_3d
 
 
-def replace_vae_forward(vae: Any, operations: Operations | None = None) -> None:
+def replace_vae_forward(vae: Any, operations: Operations | None = None, rows: RowShare | None = None) -> None:
     """Make `vae`, ours or diffusers', compute with our forward. Names and values of its parameters stay.
 
     Weights on a device become channels-last. Those on the CPU keep their layout: they may be a mapped file.
 
     operations: the element-wise operations; None for plain torch.
+    rows:       of the latents, which the decoder of this rank gets; None for all.
     """
     operations = operations or plain_operations()
-    ours = (_Decoder, _Encoder, _Resample, _ResidualBlock, _ResidualUpBlock)
+    ours = (_Decoder, _Encoder, _Resample, _ResidualBlock, _ResidualUpBlock, _AttentionBlock)
     own: dict[str, Any] = {cls.__mro__[1].__name__: cls for cls in ours}
-    for module in (*vae.encoder.modules(), *vae.decoder.modules()):
+    in_decoder = set(vae.decoder.modules())
+    for module in (*vae.encoder.modules(), *in_decoder):
         module.__class__ = own.get(type(module).__name__, type(module))
         if isinstance(module, ours):
-            module.operations = operations
+            module.operations, module.rows = operations, rows if module in in_decoder else None
         if isinstance(module, nn.Conv3d) and module.weight.device.type not in ("cpu", "meta"):
             module.weight.data = module.weight.data.contiguous(memory_format=_LAYOUT)
         if isinstance(module, nn.Conv2d) and module.weight.device.type not in ("cpu", "meta"):
@@ -46,10 +56,13 @@ def replace_vae_forward(vae: Any, operations: Operations | None = None) -> None:
 
 
 class _CacheCursor:
-    """The feature cache of a network, and the position of a forward in it."""
+    """The feature cache of a network, and the position of a forward in it.
 
-    def __init__(self, cache: list[Any] | None, index: list[int]) -> None:
-        self._cache, self._index = cache, index
+    rows: those of this rank; the cached frames then have a row of the neighbours at each end.
+    """
+
+    def __init__(self, cache: list[Any] | None, index: list[int], rows: RowShare | None) -> None:
+        self._cache, self._index, self._rows = cache, index, rows
 
     def convolve(
         self, convolution: Any, shape: torch.Size, write: Callable[[Tensor], object], like: Tensor
@@ -59,8 +72,10 @@ class _CacheCursor:
         shape: (B, C, T, H, W) of the new frames.
         """
         batch, channels, frames, height, width = shape
+        height_padding, width_padding = convolution._padding[2], convolution._padding[0]
+        rows = self._rows if height_padding else None
         whole = torch.empty(
-            (batch, channels, _PAST + frames, height, width),
+            (batch, channels, _PAST + frames, height + 2 * (rows is not None), width),
             dtype=like.dtype,
             device=like.device,
             memory_format=_LAYOUT,
@@ -70,14 +85,18 @@ class _CacheCursor:
             whole[:, :, :_PAST].copy_(past)
         else:
             whole[:, :, :_PAST].zero_()
-        write(whole[:, :, _PAST:])
+        if rows is None:
+            write(whole[:, :, _PAST:])
+        else:
+            mine = torch.empty(shape, dtype=like.dtype, device=like.device, memory_format=_LAYOUT)
+            write(mine)
+            above, below = rows.around(mine)
+            torch.cat((above, mine, below), -2, out=whole[:, :, _PAST:])
         if self._cache is not None:
             self._cache[self._index[0]] = whole[:, :, -_PAST:].clone(memory_format=torch.preserve_format)
             self._index[0] += 1
-        height_padding, width_padding = convolution._padding[2], convolution._padding[0]
-        return F.conv3d(
-            whole, convolution.weight, convolution.bias, padding=(0, height_padding, width_padding)
-        )
+        padding = (0, 0 if rows else height_padding, width_padding)
+        return F.conv3d(whole, convolution.weight, convolution.bias, padding=padding)
 
     def skips_first(self) -> bool:
         """Return whether this convolution has no cached frames yet.
@@ -95,12 +114,13 @@ class _CacheCursor:
 
 class _Decoder(WanDecoder3d):
     operations: Operations
+    rows: RowShare | None
 
     def forward(
         self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None, first_chunk: bool = False
     ) -> Tensor:
         index = [0] if feat_idx is None else feat_idx
-        cursor = _CacheCursor(feat_cache, index)
+        cursor = _CacheCursor(feat_cache, index, self.rows)
         x = cursor.convolve(self.conv_in, x.shape, lambda place: place.copy_(x), x)
         x = self.mid_block(x, feat_cache=feat_cache, feat_idx=index)
         for block in self.up_blocks:
@@ -110,10 +130,11 @@ class _Decoder(WanDecoder3d):
 
 class _Encoder(WanEncoder3d):
     operations: Operations
+    rows: RowShare | None
 
     def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Tensor:
         index = [0] if feat_idx is None else feat_idx
-        cursor = _CacheCursor(feat_cache, index)
+        cursor = _CacheCursor(feat_cache, index, self.rows)
         x = cursor.convolve(self.conv_in, x.shape, lambda place: place.copy_(x), x)
         for layer in self.down_blocks:
             x = layer(x, feat_cache=feat_cache, feat_idx=index)
@@ -123,9 +144,10 @@ class _Encoder(WanEncoder3d):
 
 class _ResidualBlock(WanResidualBlock):
     operations: Operations
+    rows: RowShare | None
 
     def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Tensor:
-        cursor = _CacheCursor(feat_cache, [0] if feat_idx is None else feat_idx)
+        cursor = _CacheCursor(feat_cache, [0] if feat_idx is None else feat_idx, self.rows)
         result: Tensor = _normed_convolution(self, cursor, self.norm1, self.conv1, x)
         result = _normed_convolution(self, cursor, self.norm2, self.conv2, result)
         shortcut = self.conv_shortcut
@@ -136,20 +158,33 @@ class _ResidualBlock(WanResidualBlock):
 
 class _Resample(WanResample):
     operations: Operations
+    rows: RowShare | None
 
     def forward(self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None) -> Any:
         if not self.mode.startswith("upsample"):
             return super().forward(x, feat_cache, [0] if feat_idx is None else feat_idx)
-        cursor = _CacheCursor(feat_cache, [0] if feat_idx is None else feat_idx)
+        cursor = _CacheCursor(feat_cache, [0] if feat_idx is None else feat_idx, self.rows)
         copies = 1
         if self.mode == "upsample3d" and not cursor.skips_first():
             x = cursor.convolve(self.time_conv, x.shape, lambda place, x=x: place.copy_(x), x)  # type: ignore[misc]
             copies = 2  # the convolution gives two frames for each, one half of its channels each
-        return _upsampled(x, copies, self.resample[1])
+        if self.rows is None:
+            return _upsampled(x, copies, self.resample[1])
+        above, below = self.rows.around(x)
+        return _upsampled(torch.cat((above, x, below), -2), copies, self.resample[1])[..., 2:-2, :]
+
+
+class _AttentionBlock(WanAttentionBlock):
+    operations: Operations
+    rows: RowShare | None
+
+    def whole_frames(self, own_keys: Tensor) -> Tensor:
+        return own_keys if self.rows is None else self.rows.join(own_keys)
 
 
 class _ResidualUpBlock(WanResidualUpBlock):
     operations: Operations
+    rows: RowShare | None
 
     def forward(
         self, x: Tensor, feat_cache: Any = None, feat_idx: Any = None, first_chunk: bool = False

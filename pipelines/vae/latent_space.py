@@ -13,6 +13,7 @@ from ..errors import ModelError
 from ..kernels.choices import KernelChoice
 from ..kernels.kernel_trials import operations_of
 from ..kernels.operations import Operations
+from ..parallel.row_share import RowShare
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import Recipe, materialise
 from .forward import replace_vae_forward
@@ -25,15 +26,20 @@ log = logging.getLogger(__name__)
 
 
 def load_model_vae(
-    model: HasVae, dtype: torch.dtype, memory: Memory, check: Callable[[], None], working_bytes: int = 0
+    model: HasVae,
+    dtype: torch.dtype,
+    memory: Memory,
+    check: Callable[[], None],
+    working_bytes: int = 0,
+    rows: RowShare | None = None,
 ) -> OwnVae:
     """Load the VAE as `load_vae` does, with the kernels of `vae_kernels`.
 
-    memory: of the device of the VAE.
+    memory: of the device of the VAE. rows: as for `replace_vae_forward`.
     """
     chosen = vae_kernels(model, memory)
     log.info("VAE: %s", chosen.text())
-    return load_vae(model.vae, dtype, memory, check, working_bytes, operations_of(chosen.kernels))
+    return load_vae(model.vae, dtype, memory, check, working_bytes, operations_of(chosen.kernels), rows)
 
 
 def vae_kernels(model: HasVae, memory: Memory) -> KernelChoice:
@@ -53,10 +59,11 @@ def load_vae(
     check: Callable[[], None],
     working_bytes: int = 0,
     operations: Operations | None = None,
+    rows: RowShare | None = None,
 ) -> OwnVae:
     """Materialise the VAE on the device of `memory`, and reserve `working_bytes` beside it.
 
-    operations: the element-wise operations; None for plain torch.
+    operations, rows: as for `replace_vae_forward`.
 
     Raises ModelError if the recipe does not fit.
     """
@@ -67,7 +74,7 @@ def load_vae(
     except (TypeError, ValueError) as error:
         raise ModelError(f"{recipe.files[0].parent / 'config.json'}: not a Wan VAE: {error}") from error
     materialise(recipe, network, memory.device, lambda _: dtype, check)
-    replace_vae_forward(network, operations)
+    replace_vae_forward(network, operations, rows)
     return network
 
 

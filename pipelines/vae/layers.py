@@ -108,10 +108,16 @@ class WanAttentionBlock(nn.Module):
         self.norm = WanRMS_norm(channels, images=True)
         self.to_qkv, self.proj = Conv2d(channels, 3 * channels, 1), Conv2d(channels, channels, 1)
 
+    def whole_frames(self, own_keys: Tensor) -> Tensor:
+        """Return the keys and values (N, 2 C, h, w) of whole frames."""
+        return own_keys
+
     def forward(self, x: Tensor) -> Tensor:
         images = x.transpose(1, 2).flatten(0, 1)
-        made = self.to_qkv(self.norm(images)).flatten(2).transpose(1, 2)[:, None].contiguous()
-        attended = F.scaled_dot_product_attention(*made.chunk(3, dim=-1))[:, 0].transpose(1, 2)
+        query, own_keys = self.to_qkv(self.norm(images)).tensor_split([images.shape[1]], dim=1)
+        made = (query, *self.whole_frames(own_keys).chunk(2, dim=1))
+        tokens = [each.flatten(2).transpose(1, 2)[:, None].contiguous() for each in made]
+        attended = F.scaled_dot_product_attention(*tokens)[:, 0].transpose(1, 2)
         update = self.proj(attended.reshape(images.shape))
         return torch.unflatten(update, 0, (x.shape[0], -1)).transpose(1, 2) + x
 

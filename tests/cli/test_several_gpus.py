@@ -13,6 +13,7 @@ from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.cli.models_command import rates_file
 from wan_duet.pipelines.cli.several_gpus import started_by_torchrun
 from wan_duet.pipelines.plan.expectation import Rates, write_rates
+from wan_duet.pipelines.video.read import read_frames
 
 PICTURE = [
     *("generate", "--kind", "text-to-image", "--model", "toy", "--prompt", "a red ball", "--seed", "3"),
@@ -38,6 +39,21 @@ def test_two_processes_make_the_picture_of_one(tmp_path: Path, capfd: pytest.Cap
         == 2
     )
     assert "from-receipt: the run used cpu, cpu together" in capfd.readouterr().err
+
+
+def test_two_processes_decode_the_rows_of_a_video_together(tmp_path: Path) -> None:
+    clip = [
+        *("generate", "--kind", "text-to-video", "--model", "toy", "--prompt", "a red ball", "--seed", "3")
+    ]
+    clip += ["--num-inference-steps", "2", "--num-frames", "5", "--interpolator-model", "none"]
+    one, two = tmp_path / "one.mp4", tmp_path / "two.mp4"
+    assert main([*clip, "-o", str(one), "--device", "cpu"]) == 0
+    assert main([*clip, "-o", str(two), "--gpus", "cpu,cpu"]) == 0
+    alone, together = (np.stack(list(read_frames(file))).astype(int) for file in (one, two))
+    assert alone.shape == together.shape
+    assert abs(alone - together).mean() <= 0.5  # of 255; H.264 may part equal frames
+    receipt = json.loads(two.with_suffix(".json").read_text(encoding="utf-8"))
+    assert receipt["decoded"] == "whole, by rows on 2 devices"
 
 
 @pytest.mark.parametrize(
