@@ -44,7 +44,7 @@ class GpuExpectation:
 def expect_on_gpus(
     plan: Plan, size: NetworkSize, heads: int, rates: Rates | None, layout: GpuLayout
 ) -> GpuExpectation:
-    """Estimate the time of `plan` on devices of these rates. The VAE decodes on one of them.
+    """Estimate the time of `plan` on devices of these rates. Decoding counts as on one of them: it is short.
 
     rates: None if this machine was not measured.
     """

@@ -74,16 +74,19 @@ def test_a_dead_comfyui_costs_its_rows_time_only(tmp_path: Path, two: list[Headl
     rows, out, watched = batch(tmp_path / "rows.jsonl", ROWS), tmp_path / "out", Watched()
     first, second = two
 
+    def done_by_first() -> int:
+        return sum(row.state == "done" and row.place == f"comfy {first.url}" for row in watched.told)
+
     def kill() -> None:
-        while not any(row.state == "done" and row.place == f"comfy {first.url}" for row in watched.told):
-            time.sleep(0.1)
         pid = first.pid
         for number in range(KILLS):
+            before = done_by_first()
+            while done_by_first() == before:
+                time.sleep(0.1)
             command = Path(f"/proc/{pid}/cmdline").read_text().split("\0")[:-1]
             os.kill(pid, signal.SIGKILL)
             if number < KILLS - 1:  # the same address comes back, with an empty queue
                 pid = again(command, first).pid
-                time.sleep(60)
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
