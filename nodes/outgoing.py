@@ -16,6 +16,7 @@ import folder_paths
 
 from ..pipelines.errors import RequestError
 from ..pipelines.files.on_disk import FileInUseError, move_into_place
+from ..pipelines.files.sample_inputs import sample_input
 from .lora_files import lora_sources
 from .media import from_socket
 
@@ -29,9 +30,14 @@ _WAV_FULL = 2**15 - 1
 
 
 def allowed_file(name: str, field: str) -> Path:
-    """Return a LoRA in models/loras or a file in the input folder. Raises RequestError for others."""
+    """Return a LoRA in models/loras, a file in the input folder or one that comes with the pack.
+
+    Raises RequestError for others.
+    """
     if field.startswith("loras"):
         return lora_sources(online=False).find(name)
+    if sample := sample_input(name):
+        return sample
     bare, folder = folder_paths.annotated_filepath(name)  # the name may end with [output]
     root = Path(folder or folder_paths.get_input_directory()).resolve()
     file = (root / bare.strip()).resolve()

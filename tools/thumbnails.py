@@ -21,7 +21,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from wan_duet.pipelines.embedded.toy_model import EMBEDDED, TOY_SPEECH
 from wan_duet.pipelines.errors import HostError
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.host import examine, find_comfyui
@@ -48,26 +47,6 @@ def result_frames(client: ComfyClient, graph: dict[str, Any], folder: Path) -> l
         return list(read_frames(file))
     with Image.open(file) as image:
         return [np.asarray(image.convert("RGB"))]
-
-
-def with_a_speaker(graph: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Return `graph` with the embedded model's face and sound for Empty Image and Empty Audio.
-
-    folder: ComfyUI's input folder, into which they are copied. A graph without Empty Audio stays as it is.
-    """
-    if all(node["class_type"] != "EmptyAudio" for node in graph.values()):
-        return graph
-    loaded = {
-        "EmptyImage": ("LoadImage", "image", "face.png"),
-        "EmptyAudio": ("LoadAudio", "audio", "speech.wav"),
-    }
-    for _, _, name in loaded.values():
-        shutil.copy(EMBEDDED[TOY_SPEECH] / name, folder)
-    changed = {}
-    for number, node in graph.items():
-        kind, field, name = loaded.get(node["class_type"], (None, "", ""))
-        changed[number] = node if kind is None else {"class_type": kind, "inputs": {field: name}}
-    return changed
 
 
 def thumbnail(frame: Frame) -> Image.Image:
@@ -98,8 +77,7 @@ def main(names: list[str]) -> int:
         for name in names:
             graph = json.loads((WORKFLOWS / "api" / f"{name}.json").read_text(encoding="utf-8"))
             try:
-                speaking = with_a_speaker(graph, comfyui.input)
-                frames = result_frames(client, speaking, Path(folder))
+                frames = result_frames(client, graph, Path(folder))
                 picture = thumbnail(frames[len(frames) // 2])
                 print(name)
             except HostError as error:

@@ -18,6 +18,7 @@ from ..errors import MediaError
 from ..files.on_disk import discard, move_into_place
 from ..request.field_rows import is_content_or_address, is_media, with_texts
 from ..request.lora_weight import place_of
+from ..video.local_file import any_file
 from ..weights.lora.find import LoraSources
 
 __all__ = [
@@ -121,7 +122,7 @@ def _path_of(field: str, text: str) -> Path | None:
         return LoraSources().find(text) if place_of(text) == "file" else None
     if not is_media(field) or is_content_or_address(text):
         return None
-    path = Path(text).expanduser()
+    path = any_file(text, field)
     if not path.is_file():
         raise MediaError(f"{field}: {text[:200]} is not a file here; give the path of one")
     return path

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ..errors import RequestError
+from ..files.sample_inputs import sample_input
 from ..request.field_rows import medium_of
 from .stated_end import is_cut_off
 
@@ -97,9 +98,9 @@ class LocalFile:
 
 
 def any_file(name: str, field: str) -> Path:
-    """Find a file for a user at a terminal, who may name any."""
+    """Find a file for a user at a terminal, who may name any, also one that comes with the pack."""
     del field
-    return Path(name).expanduser()
+    return sample_input(name) or Path(name).expanduser()
 
 
 def file_at(

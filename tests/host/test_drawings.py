@@ -10,12 +10,11 @@ import pytest
 from face_detector import see_face
 from speech_drawing import follows
 
-from tools.thumbnails import WORKFLOWS, result_frames, with_a_speaker
+from tools.thumbnails import WORKFLOWS, result_frames
 from wan_duet.pipelines.embedded.detector import Seen, look_at
-from wan_duet.pipelines.embedded.toy_model import EMBEDDED, TOY_SPEECH
 from wan_duet.pipelines.headless.client import ComfyClient
-from wan_duet.pipelines.headless.server import HeadlessComfyUI
 from wan_duet.pipelines.video.audio import mono_at, read_audio
+from wan_duet.pipelines.video.local_file import any_file
 
 # What the last result shows: colour, motion, background. None where the prompt says nothing of it.
 DRAWN: dict[str, tuple[str, str | None, str]] = {
@@ -35,7 +34,7 @@ DRAWN: dict[str, tuple[str, str | None, str]] = {
 }
 ELSEWHERE = {
     "Any ComfyUI model, our request": "loads real weights with ComfyUI's own nodes",
-    "Speech to Video": "awaits a face and a sound; looked at below",
+    "Speech to Video": "shows a face, which is looked at below",
     "Text to Video on fal": "needs a key",
     "Text to Video on Novita": "needs a key",
 }
@@ -79,12 +78,10 @@ def test_each_shot_of_the_storyboard_moves_as_it_says(client: ComfyClient, tmp_p
     assert [(one.colour, one.motion) for one in seen] == [("red", "left"), ("red", "up"), ("blue", "right")]
 
 
-def test_the_mouth_of_the_speaker_follows_the_sound(
-    host: HeadlessComfyUI, client: ComfyClient, tmp_path: Path
-) -> None:
+def test_the_mouth_of_the_speaker_follows_the_sound(client: ComfyClient, tmp_path: Path) -> None:
     graph = json.loads((WORKFLOWS / "api" / "Speech to Video.json").read_text(encoding="utf-8"))
-    frames = np.stack(result_frames(client, with_a_speaker(graph, host.input), tmp_path))
-    sound = mono_at(read_audio(EMBEDDED[TOY_SPEECH] / "speech.wav"), 16_000)
+    frames = np.stack(result_frames(client, graph, tmp_path))
+    sound = mono_at(read_audio(any_file("toy/speech.wav", "audio_url")), 16_000)
     seen = see_face(frames)
     assert (seen.colour, seen.background) == ("orange", "navy")
     assert follows(frames, sound)["correlation"] > 0.6
