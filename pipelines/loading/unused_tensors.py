@@ -12,6 +12,8 @@ _UNUSED = {
     # diffusers WanTransformer3DModel._keys_to_ignore_on_load_unexpected
     ".attn2.norm_added_q.": "which every official folder of Wan 2.1 image to video has and nothing uses; the "
     "result is the same without them",
+    ".cross_attn.norm_q_img.": "which some copies of it in Wan's names have; the result is the same without "
+    "them",
     # FastVideo's FastWan, https://github.com/hao-ai-lab/FastVideo: gates of its video sparse attention (VSA)
     ".to_gate_compress.": "the gates of sparse attention: this model was trained with it, and here every "
     "token attends to every other, which takes more time and may look slightly different",

@@ -1,7 +1,8 @@
 """Reads what a file states about its quantised layers, as ComfyUI writes it.
 
     blocks.0.ffn.0.comfy_quant   {"format": "int8_tensorwise", "convrot": true}, as bytes beside the layer
-    _quantization_metadata       {"layers": {"blocks.0.ffn.0": {"format": ...}}}, in the metadata of the file
+    _quantization_metadata       {"layers": {"blocks.0.ffn.0": {"format": ...}}}, in the metadata of the file,
+                                 with or without the prefix that the names of the tensors have
 
 Source: comfy/ops.py (`_load_quantized_module`) and comfy/utils.py (`convert_old_quants`) of ComfyUI 0.33.
 """
@@ -15,6 +16,7 @@ from typing import Any
 
 from ..errors import ModelError
 from .json_object import json_object
+from .module_names import transformer_prefix
 from .stored_tensors import Files, StoredTensor
 
 __all__ = ["HINT", "QuantisationHint", "read_hints"]
@@ -59,7 +61,7 @@ def read_hints(
     file = next((stored.file for stored in tensors.values()), Path())
     if _METADATA in metadata:
         layers = json_object(metadata[_METADATA], f"{file}: {_METADATA}").get("layers", {})
-        said.update(layers if isinstance(layers, dict) else {_METADATA: layers})
+        said.update(_of_tensors(layers, tensors) if isinstance(layers, dict) else {_METADATA: layers})
     with Files() as files:
         for key, stored in tensors.items():
             layer, _, leaf = key.rpartition(".")
@@ -74,6 +76,16 @@ def read_hints(
                     )
                 said[layer] = beside
     return {layer: _hint(file, layer, content) for layer, content in said.items()}
+
+
+def _of_tensors(layers: Mapping[str, Any], tensors: Mapping[str, StoredTensor]) -> dict[str, Any]:
+    """Return what is stated, by the layers' names in the file: ComfyUI takes names without prefix too."""
+    known = {key.rpartition(".")[0] for key in tensors}
+    prefix = transformer_prefix(tensors) or ""
+    return {
+        prefix + layer if layer not in known and prefix + layer in known else layer: content
+        for layer, content in layers.items()
+    }
 
 
 def _hint(file: Path, layer: str, content: Any) -> QuantisationHint:

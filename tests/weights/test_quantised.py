@@ -346,6 +346,20 @@ def test_a_format_that_is_stated_for_no_layer_is_named(tmp_path: Path) -> None:
         read_checkpoint(file)
 
 
+@pytest.mark.parametrize("stated", ["", "model.diffusion_model."])
+def test_the_header_may_state_formats_with_and_without_the_prefix_of_the_tensors(
+    tmp_path: Path, weights: tiny.Weights, stated: str
+) -> None:
+    prefix = "model.diffusion_model."
+    names = tiny.wan_transformer_names(weights, stated)
+    held, meant, said = files.quantised(names, "mxfp8", tiny.is_linear, in_metadata=True)
+    held = {prefix + key.removeprefix(prefix): tensor for key, tensor in held.items()}
+    recipe = transformer_recipe(read_checkpoint(tiny.save(tmp_path / "m.safetensors", held, **said)))
+    with Files(CPU) as opened:
+        for tensor, name in zip(meant.values(), weights, strict=True):
+            assert torch.equal(recipe.tensors[name].compute(opened), tensor)
+
+
 @pytest.mark.parametrize("beside", ["float8_e4m3fn", "float8_e5m2"])
 def test_a_format_may_be_stated_twice_but_not_in_two_ways(tmp_path: Path, beside: str) -> None:
     said = json.dumps({"layers": {"blocks.1.q": {"format": "float8_e4m3fn"}}})

@@ -1,8 +1,8 @@
 """Parses the keys of LoRA files: which parameter of a Wan transformer, and which part of its change.
 
-Trainers use two names for each module (Wan's and diffusers'), join them with dots or underscores, and add a
-prefix. Underscores cannot be converted by rule (in `cross_attn_k_img` two of them are no dots), so every form
-is looked up in the table of all modules of a Wan transformer.
+Trainers use two names for each module (Wan's and diffusers'), join them with dots or underscores, and put
+a prefix of their own before it. Underscores cannot be converted by rule (in `cross_attn_k_img` two of them
+are no dots), so every form is looked up in the table of all modules of a Wan transformer.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..module_names import BLOCK_MODULES, MODULES
+from ..noise_in_name import noise_in_name
 
 __all__ = ["LoraKey", "NamedExpert", "is_image_path", "other_network", "read_key", "resolve", "unread_form"]
 
@@ -31,16 +32,12 @@ def _spellings(names: Mapping[str, str]) -> dict[str, str]:
 _IN_BLOCK, _AT_TOP = _spellings(BLOCK_MODULES), _spellings(MODULES)
 
 _BLOCK = re.compile(r"blocks(?P<joint>[._])(?P<index>0|[1-9][0-9]{0,3})(?P=joint)(?P<leaf>.+)")
+_ROOTS = "|".join(sorted({"blocks", *(name.partition(".")[0] for pair in MODULES.items() for name in pair)}))
 _ADAPTER = r"(?:\.[\w-]{1,64})?"  # PEFT puts the name of the adapter there, mostly `default`
 _KEY = re.compile(
     rf"""
-    (?P<prefix>
-        (?:base_model\.model\. | diffusion_model\. | (?:pipe\.)?dit2?\. | transformer(?:_[12])?\.
-          | (?:high|low)_noise(?:_model)?\. | (?:model|net|module|unet|_orig_mod)\.)
-        {{0,3}}
-        (?:lora_unet__? | lora_transformer_ | lycoris_)?
-    )
-    (?P<stem>.+?)(?:\. | _(?=lora\.))
+    (?P<prefix>(?:[\w-]{{1,64}}\.){{0,5}}?(?:(?:lora|lycoris)_(?:\w{{1,64}}?_)??_?)?)
+    (?P<stem>(?:{_ROOTS}).*?)(?:\. | _(?=lora\.))
     (?:
         (?P<down>lora_(?:A|down)(?:{_ADAPTER}\.weight)? | lora(?:_linear_layer)?\.down(?:\.weight)?)
       | (?P<up>lora_(?:B|up)(?:{_ADAPTER}\.weight)? | lora(?:_linear_layer)?\.up(?:\.weight)?)
@@ -106,7 +103,7 @@ class LoraKey:
 def read_key(text: str) -> LoraKey | None:
     """Parse a key. Return None if it is not a known change of a Wan transformer."""
     match = _KEY.fullmatch(text)
-    if match is None:
+    if match is None or other_network(text):
         return None
     prefix, stem, part = (
         match["prefix"],
@@ -163,11 +160,12 @@ def _expert_of(prefix: str) -> NamedExpert:
 
     diffusers has `transformer` and `transformer_2`, DiffSynth `pipe.dit` and `pipe.dit2`; their first names
     also stand for the only transformer of a model. ai-toolkit has `transformer_1` (high) and `transformer_2`.
-    The folders of the official repositories are `high_noise_model` and `low_noise_model`.
+    Others write it out: `high_noise_model.`, `diffusion_model_low.`, `lora_unet_high_`.
     """
-    if any(name in prefix for name in ("transformer_2.", "dit2.", "low_noise")):
+    if any(name in prefix for name in ("transformer_2.", "dit2.")):
         return "low"
-    return "high" if "transformer_1." in prefix or "high_noise" in prefix else ""
+    named = set().union(*map(noise_in_name, prefix.split(".")))
+    return "high" if "transformer_1." in prefix or named == {"high"} else "low" if named == {"low"} else ""
 
 
 def _names_of(stem: str, module: str) -> str:
