@@ -19,7 +19,7 @@ from .colour import codes_of
 from .frame_stream import Frame
 from .frame_writer import FileSpec
 from .open_media import libav_name
-from .pixel_layout import AVERAGED, LEFT, UNCHANGED, in_layout
+from .pixel_layout import AVERAGED, LEFT, UNCHANGED, forget_graphs, in_layout
 from .video_format import VideoFormat
 
 __all__ = ["MuxedFile", "converted", "muxed_file"]
@@ -77,6 +77,7 @@ def muxed_file(place: Path, spec: FileSpec) -> Iterator[MuxedFile]:
         try:
             yield MuxedFile(output, stream, track, spec.form)
         finally:
+            forget_graphs()
             if track is not None:
                 track.close()
 

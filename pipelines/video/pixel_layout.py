@@ -6,12 +6,23 @@ drawn half a pixel beside its place. PyAV's `reformat` cannot say where it belon
 
 from __future__ import annotations
 
+import threading
 from fractions import Fraction
+from typing import Any
 
 import av
 from av.filter import Graph
 
-__all__ = ["AVERAGED", "INTERPOLATED", "LEFT", "SMOOTH", "UNCHANGED", "in_layout", "siting_of"]
+__all__ = [
+    "AVERAGED",
+    "INTERPOLATED",
+    "LEFT",
+    "SMOOTH",
+    "UNCHANGED",
+    "forget_graphs",
+    "in_layout",
+    "siting_of",
+]
 
 _EXACT = "accurate_rnd+full_chroma_int+full_chroma_inp"
 AVERAGED, INTERPOLATED, SMOOTH = (f"{way}+{_EXACT}" for way in ("area", "bilinear", "bicubic"))
@@ -33,10 +44,41 @@ UNCHANGED = {
 """Options with which Y'CbCr stays what it is, whatever its matrix and range are."""
 
 _ANY_BASE = Fraction(1, 25)  # of a frame without a time; it is not used
+_COLOURS = ("colorspace", "color_range", "color_primaries", "color_trc")
+_MOST_GRAPHS = 4  # of a thread: two inputs and an output, each with transparency
+_graphs = threading.local()  # a graph works for one thread at a time
 
 
 def in_layout(frame: av.VideoFrame, layout: str, options: dict[str, str]) -> av.VideoFrame:
     """Return the frame in a pixel format of libav. options: of its filter `scale`.
+
+    Frames that are alike share a graph of filters, as long as `forget_graphs` is not called in their thread.
+    A new one for each frame takes 5 ms, and from PyAV 19 on stays in memory until Python looks for cycles.
+    """
+    kept = _graphs.__dict__.setdefault("kept", {})
+    wanted = (_kind_of(frame), layout, tuple(options.items()))
+    graph = kept.pop(wanted, None) or _graph(frame, layout, options)
+    graph.vpush(frame)
+    made: av.VideoFrame = graph.vpull()
+    if len(kept) == _MOST_GRAPHS:
+        del kept[next(iter(kept))]
+    kept[wanted] = graph  # only one that works, and as the youngest
+    return made
+
+
+def forget_graphs() -> None:
+    """Free what `in_layout` keeps for frames like the last ones of this thread."""
+    _graphs.__dict__.clear()
+
+
+def _kind_of(frame: av.VideoFrame) -> tuple[Any, ...]:
+    """Return what a graph is made for. One whose frames change in it may convert them wrongly."""
+    size = frame.width, frame.height, frame.format.name, frame.time_base
+    return (*size, *(getattr(frame, name, None) for name in _COLOURS))
+
+
+def _graph(frame: av.VideoFrame, layout: str, options: dict[str, str]) -> Graph:
+    """Return a graph that converts frames like this one.
 
     One thread: libswscale's threads now and then leave a line of colour out on the way to 4:2:2 with 10 bits
     (PyAV 18.1).
@@ -56,8 +98,7 @@ def in_layout(frame: av.VideoFrame, layout: str, options: dict[str, str]) -> av.
     scale.link_to(form)
     form.link_to(sink)
     graph.configure()
-    graph.vpush(frame)
-    return graph.vpull()
+    return graph
 
 
 def siting_of(codec: str) -> str:

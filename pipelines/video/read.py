@@ -21,7 +21,7 @@ from .frame_stream import Frame, FrameStream
 from .hdr import require_readable
 from .hdr_frames import as_it_is, to_sdr
 from .open_media import exact_fraction, open_animation, open_media
-from .pixel_layout import siting_of
+from .pixel_layout import forget_graphs, siting_of
 
 __all__ = ["SOME_RATE", "TimedFrame", "read_frames", "read_timed_frames", "timed"]
 
@@ -89,6 +89,8 @@ def _video(
                 yield TimedFrame(at - start, end - start, partial(rgb, frame, look))
     except (OSError, av.FFmpegError) as error:
         raise MediaError(f"cannot read {name} as a video: {error.strerror or error}") from error
+    finally:
+        forget_graphs()
 
 
 def timed(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
 import pytest
+from av.filter import Graph
+from av.video.reformatter import ColorRange
 
+from wan_duet.pipelines.video import pixel_layout
 from wan_duet.pipelines.video.frame_pixels import Look, flat
 from wan_duet.pipelines.video.muxed_file import converted
+from wan_duet.pipelines.video.pixel_layout import AVERAGED, forget_graphs, in_layout
 from wan_duet.pipelines.video.read import read_frames
 from wan_duet.pipelines.video.video_format import FormatWish, format_of
 
@@ -130,3 +135,41 @@ def test_a_colour_edge_does_not_move_from_file_to_file(tmp_path: Path, name: str
     # Red falls by 110 in 32 pixels: half a pixel each time would be 7.
     middle = (frame.astype(float) - picture)[:, 60:68, 0]
     assert abs(middle.mean()) <= 1.5
+
+
+def test_frames_that_are_alike_share_a_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[Graph] = []
+
+    def counted() -> Graph:
+        made.append(Graph())
+        return made[-1]
+
+    forget_graphs()
+    monkeypatch.setattr(pixel_layout, "Graph", counted)
+    noise = np.random.default_rng(0).integers(0, 256, (6, 16, 32, 3), np.uint8)
+
+    def converted(pictures: npt.NDArray[np.uint8], **changed: Any) -> list[npt.NDArray[np.uint8]]:
+        frames = [av.VideoFrame.from_ndarray(picture, format="rgb24") for picture in pictures]
+        for frame in frames:
+            for name, value in changed.items():
+                setattr(frame, name, value)
+        return [in_layout(frame, "yuv420p", {"flags": AVERAGED}).to_ndarray() for frame in frames]
+
+    together = converted(noise)
+    assert len(made) == 1
+    converted(noise[:1], color_range=ColorRange.JPEG)
+    converted(noise[:, :8])
+    assert len(made) == 3
+    alone = []
+    for picture in noise:
+        forget_graphs()
+        alone += converted(picture[None])
+    assert all(np.array_equal(*pair) for pair in zip(together, alone, strict=True))
+    assert len(made) == 3 + len(noise)
+
+
+def test_a_thread_keeps_few_graphs() -> None:
+    for height in range(16, 16 + 4 * 10, 4):
+        frame = av.VideoFrame.from_ndarray(np.zeros((height, 16, 3), np.uint8), format="rgb24")
+        in_layout(frame, "yuv420p", {"flags": AVERAGED})
+    assert len(pixel_layout._graphs.kept) == 4
