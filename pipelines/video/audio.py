@@ -30,6 +30,7 @@ _LAYOUTS = {1: "mono", 2: "stereo", 6: "5.1", 8: "7.1"}
 _NAMED_BY_AAC = {"mono", "stereo", "2.1", "3.0", "3.0(back)", "4.0", "quad", "5.0", "5.1", "7.1"}
 _SIDE_AS_BACK = {"quad(side)": "quad", "5.0(side)": "5.0", "5.1(side)": "5.1"}
 _ANY_RATE = 48_000  # supported by every encoder that we use
+_UNHEARD_S = 0.1  # encoders fill their last frame, so most sounds are a little longer than the picture
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Audio:
 class AudioTrack:
     """Encodes one sound into a container, beside the frames. Used by the encoder thread.
 
-    A sound longer than the video is cut. After a shorter one the video is silent.
+    A sound longer than the video is cut, which is said. After a shorter one the video is silent.
     """
 
     def __init__(
@@ -109,6 +110,11 @@ class AudioTrack:
         self._output.mux(self._stream.encode(frame))
 
     def finish(self) -> None:
+        after, much = self._rest.shape[1], self._rate * _UNHEARD_S
+        while after <= much and (block := next(self._blocks, None)) is not None:
+            after += block.shape[1]
+        if after > much:
+            log.warning("the sound goes on after the picture; what follows is left out")
         self._output.mux(self._stream.encode(None))
 
     def close(self) -> None:

@@ -82,6 +82,15 @@ def test_a_gap_in_the_sound_stays_a_gap(tmp_path: Path) -> None:
         assert np.abs(made[begin + 20 : end - 20] - level).max() < 1e-4
 
 
+@pytest.mark.parametrize(("gap_s", "said"), [(0.0, False), (0.05, False), (0.3, True)])
+def test_a_sound_that_goes_on_after_the_picture_is_cut_and_that_is_said(
+    tmp_path: Path, gap_s: float, said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = heard(convert(with_sounds(tmp_path / "a.mkv", "mono", gap_s=gap_s), "b.mkv"))
+    assert made.shape == (2 * RATE,)
+    assert ("the sound goes on after the picture; what follows is left out" in caplog.messages) == said
+
+
 @pytest.mark.parametrize("track", [0, 1, 2])
 def test_every_sound_of_a_file_can_be_chosen(tmp_path: Path, track: int) -> None:
     source = with_sounds(tmp_path / "a.mkv", "mono", "mono", "mono")
