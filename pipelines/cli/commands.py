@@ -18,6 +18,7 @@ from ..request.check import RUNNERS
 from ..request.kinds import KIND_NAMES, describe_kinds, json_schema
 from ..version import VERSION
 from .batch_command import add_batch_commands
+from .caches_command import add_caches_command
 from .check_commands import add_check_commands
 from .contracts_command import add_contracts_command
 from .generate_command import add_generate_command
@@ -70,6 +71,7 @@ def _parser(kind: str) -> argparse.ArgumentParser:
         default="local",
         help="local: what a request may hold; a provider: the schema that it states; default: %(default)s",
     )
+    add_caches_command(commands)
     add_clients_command(commands)
     add_contracts_command(commands)
     add_jobs_command(commands)

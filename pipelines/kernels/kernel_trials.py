@@ -11,6 +11,7 @@ import torch
 
 from ..errors import ModelError
 from .attention import why_not
+from .compile_caches import keep_compiled
 from .fused import fused_operations
 from .kernel_names import KERNELS, Attention, Kernels, require_known
 from .operations import Operations, Rope, kitchen_operations, plain_operations
@@ -105,6 +106,7 @@ def _why_not_compiled(backend: str, device: torch.device) -> str | None:
 
     None if it works.
     """
+    keep_compiled()
     torch.compile(_sum, backend=backend)(*torch.ones(2, 4, device=device))
     return None
 

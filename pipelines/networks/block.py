@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ..kernels.attention import Attend, attend_with
 from ..kernels.choices import FloatChoices
+from ..kernels.compile_caches import keep_compiled
 from ..kernels.operations import Operations, Rope
 from ..parallel.token_share import TokenShare
 from ..sampling.nag import AttentionGuidance
@@ -119,6 +120,7 @@ def _compiled(backend: str) -> Callable[..., Tensor]:
 
     Parameters are inputs of its graph, so all blocks share it.
     """
+    keep_compiled()
     compiled: Callable[..., Tensor] = torch.compile(_forward, backend=backend)
     return compiled
 
