@@ -3,9 +3,8 @@
     python -m tools.thumbnails [NAME ...]
 
 Runs each workflow of workflows/api in the ComfyUI of $COMFYUI_PATH, and writes the frame in the middle of its
-last result to workflows/NAME.jpg. A workflow that awaits a face and a sound gets those of the embedded model.
-Workflows that need a key, or weights that are not here, are named with the reason, and their picture is the
-graph.
+last result to workflows/NAME.jpg. Workflows that need a key, or weights that are not here, are named with the
+reason, and their picture is the graph.
 """
 
 from __future__ import annotations
