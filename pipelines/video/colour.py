@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import av
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideData, Type
 
 from .dolby_vision import DolbyVision, dolby_vision_of
 from .tone_map import HdrTransfer
@@ -118,7 +118,7 @@ def _code(words: Mapping[int, str], said: str, usual: int) -> int:
 
 def mastering_display(frame: av.VideoFrame) -> MasteringDisplay | None:
     """Return the screen that a frame names."""
-    data = frame.side_data.get(Type.MASTERING_DISPLAY_METADATA)
+    data = _side_data(frame, Type.MASTERING_DISPLAY_METADATA)
     if data is None:
         return None
     # AVMasteringDisplayMetadata, libavutil/mastering_display_metadata.h: ten fractions and two flags.
@@ -131,6 +131,14 @@ def mastering_display(frame: av.VideoFrame) -> MasteringDisplay | None:
 
 def content_light(frame: av.VideoFrame) -> ContentLight | None:
     """Return the light levels that a frame names."""
-    data = frame.side_data.get(Type.CONTENT_LIGHT_LEVEL)
+    data = _side_data(frame, Type.CONTENT_LIGHT_LEVEL)
     # AVContentLightMetadata, the same header.
     return None if data is None else ContentLight(*struct.unpack("2I", bytes(data)[:8]))
+
+
+def _side_data(frame: av.VideoFrame, kind: Type) -> SideData | None:
+    try:
+        found: SideData | None = frame.side_data.get(kind)
+        return found
+    except ValueError:  # PyAV lacks a kind that libav has, such as the EXIF of a JPEG, and then reads none
+        return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -41,14 +41,19 @@ def decoded(
 ) -> Iterator[Any]:
     """Yield the frames of `streams`, in the order of the file.
 
+    An AVI says when a frame is decoded, and not when it is shown: those are the same times in another order.
+
     salvage: leave out damaged packets and frames, and what cannot be read on. Else av.FFmpegError is raised.
     """
     decoders = {stream.index: _decoder(stream) for stream in streams}
     tally = tally or Tally()
+    is_avi = "avi" in container.format.name.split(",")
+    times: dict[int, deque[int | None]] = {stream.index: deque() for stream in streams}
     for packet in _packets(container, streams, salvage):
         of = packet.stream.index
         if packet.size:
             (tally.cut if packet.is_discard else tally.sent)[of] += 1
+            times[of].append(packet.dts)
         try:
             frames = decoders[of].decode(packet)
             damaged = packet.is_corrupt or any(frame.is_corrupt for frame in frames)
@@ -60,6 +65,8 @@ def decoded(
             raise av.InvalidDataError(errno.EINVAL, "a part of it is damaged")
         tally.damaged[of] += damaged
         for frame in frames:
+            if is_avi and packet.stream.type == "video":
+                frame.pts = times[of].popleft() if times[of] else None
             if frame.is_corrupt:  # libav has filled in what is missing
                 continue
             if frame.time_base is None:

@@ -100,13 +100,11 @@ def timed(
 
     A frame without a time, or with one that lies before the last frame, follows that one. Those at the start
     lie before the first one with a time: libav gives none to what a Matroska file puts before its start.
-    In an AVI frames have an order instead of times; those that libav makes up are wrong beside B-frames.
     """
-    has_times = "avi" not in stream.container.format.name.split(",")
     usual = 1 / (exact_fraction(stream.average_rate or stream.guessed_rate) or SOME_RATE)
     at: Fraction | None = None
-    for early, frame in _with_early(frames, has_times):
-        stated, base = _time_of(frame, has_times), exact_fraction(frame.time_base)
+    for early, frame in _with_early(frames):
+        stated, base = _time_of(frame), exact_fraction(frame.time_base)
         if at is None:
             at = (stated or Fraction(0)) - len(early) * usual
             for each in early:
@@ -118,14 +116,12 @@ def timed(
         yield frame, at, at + shown
 
 
-def _with_early(
-    frames: Iterator[av.VideoFrame], has_times: bool
-) -> Iterator[tuple[list[av.VideoFrame], av.VideoFrame]]:
+def _with_early(frames: Iterator[av.VideoFrame]) -> Iterator[tuple[list[av.VideoFrame], av.VideoFrame]]:
     """Yield each frame; the first one that has a time with those before it."""
     early: list[av.VideoFrame] = []
-    started = not has_times
+    started = False
     for frame in frames:
-        if not started and _time_of(frame, has_times) is None and len(early) < _MOST_EARLY:
+        if not started and _time_of(frame) is None and len(early) < _MOST_EARLY:
             early.append(frame)
             continue
         yield ([] if started else early), frame
@@ -134,9 +130,9 @@ def _with_early(
         yield early[:-1], early[-1]
 
 
-def _time_of(frame: av.VideoFrame, has_times: bool) -> Fraction | None:
+def _time_of(frame: av.VideoFrame) -> Fraction | None:
     base = exact_fraction(frame.time_base)
-    return frame.pts * base if has_times and frame.pts is not None and base is not None else None
+    return frame.pts * base if frame.pts is not None and base is not None else None
 
 
 def _animation(content: Path | bytes, name: str, background: Background) -> Iterator[TimedFrame]:

@@ -6,11 +6,13 @@ import json
 import shutil
 import struct
 import subprocess
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from PIL import Image
 
 from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.errors import MediaError
@@ -219,3 +221,22 @@ def test_another_reader_sees_the_same_dolby_vision(tmp_path: Path, suffix: str) 
 def test_sdr_is_not_touched() -> None:
     assert to_sdr(Colour("tv", "bt2020nc", "bt2020", "bt2020-10"), Path("a.mp4")) is None
     assert hdr_note(Colour("tv", "bt709", "bt709", "bt709")) == ""
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "mov"])
+def test_side_data_that_pyav_does_not_know_is_no_obstacle(tmp_path: Path, suffix: str) -> None:
+    """Such as the EXIF of a JPEG, alone or as a frame of Motion JPEG."""
+    exif = Image.Exif()
+    exif[0x010F] = "a phone"  # its maker
+    Image.new("RGB", (64, 48), (200, 50, 50)).save(tmp_path / "a.jpg", exif=exif)
+    file = tmp_path / f"a.{suffix}"
+    if suffix == "mov":
+        with av.open(str(file), "w") as output:
+            stream = output.add_stream("mjpeg", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+            packet = av.Packet((tmp_path / "a.jpg").read_bytes())
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 10)
+            output.mux(packet)
+    assert probe(file).frames == 1
+    (frame,) = read_frames(file)
+    assert np.abs(frame[20, 20].astype(int) - (200, 50, 50)).max() <= 3

@@ -35,7 +35,7 @@ CASES = {
     "sound late": (constant(30, SECONDS), {"sound_from": 0.5}),
     "sound late, 30 then 24": (phone(SECONDS), {"sound_from": 0.25}),
 }
-VARYING = {"mp4", "mov", "mkv", "webm", "ts"}  # AVI has neither times nor offsets
+VARYING = {"mp4", "mov", "mkv", "webm", "ts"}  # AVI has no offsets, and numbers instead of times
 MATRIX = [
     (suffix, case)
     for suffix in ("mp4", "mov", "mkv", "webm", "ts", "avi")
@@ -77,6 +77,23 @@ def test_flash_and_beep_stay_together(tmp_path: Path, suffix: str, case: str) ->
         assert np.abs(apart(look(made))).max() <= HALF_A_FRAME
     else:
         assert_together(source, made)
+
+
+@pytest.mark.parametrize("times", [phone(SECONDS), screen(SECONDS)], ids=["30 then 24", "screen recording"])
+def test_an_avi_that_leaves_out_frames_keeps_the_times_of_the_others(
+    tmp_path: Path, times: list[float]
+) -> None:
+    """As video capture leaves them out: an empty chunk stands for each."""
+    write_clip(tmp_path / "a.avi", times, fps=120)
+    assert np.abs(apart(look(convert(tmp_path / "a.avi")))).max() <= HALF_A_FRAME
+
+
+def test_an_avi_may_count_twice_as_fast_as_its_frames_come(tmp_path: Path) -> None:
+    """As ffmpeg copies H.264 with B-frames into one."""
+    write_clip(tmp_path / "a.avi", constant(25, SECONDS), fps=50, b_frames=3)
+    made = convert(tmp_path / "a.avi")
+    assert (probe(made).fps, probe(made).frames) == (25, 25 * SECONDS)
+    assert np.abs(apart(look(made))).max() <= HALF_A_FRAME
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov"])
