@@ -48,9 +48,15 @@ def decoded(
     decoders = {stream.index: _decoder(stream) for stream in streams}
     tally = tally or Tally()
     is_avi = "avi" in container.format.name.split(",")
+    last: dict[int, Any] = {}
     times: dict[int, deque[int | None]] = {stream.index: deque() for stream in streams}
     for packet in _packets(container, streams, salvage):
         of = packet.stream.index
+        if not packet.size and packet.pts is not None:  # Theora: the frame before is shown again
+            if of in last:
+                last[of].pts = packet.pts
+                yield last[of]
+            continue
         if packet.size:
             (tally.cut if packet.is_discard else tally.sent)[of] += 1
             times[of].append(packet.dts)
@@ -71,6 +77,7 @@ def decoded(
                 continue
             if frame.time_base is None:
                 frame.time_base = packet.time_base
+            last[of] = frame
             yield frame
 
 

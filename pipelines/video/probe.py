@@ -25,7 +25,7 @@ from .decoding import Tally, decoded
 from .frame_pixels import shown_size
 from .frame_times import FrameTimes
 from .open_media import exact_fraction, open_animation, open_media, tags_of
-from .read import SOME_RATE, timed
+from .read import SOME_RATE, stated_rate, timed
 from .stated_end import is_cut_off
 from .tags import with_own_names
 from .webp_tags import read_webp_tags
@@ -147,7 +147,7 @@ def _probe_video(
             interlaced = interlaced or frame.interlaced_frame
             yield float(at - first), float(end - first)
 
-    fps = exact_fraction(stream.average_rate or stream.guessed_rate)
+    fps = stated_rate(stream)
     times = FrameTimes.of(spans(), fps or SOME_RATE)
     frames = len(times.starts)
     if not frames or fps is None:

@@ -23,11 +23,12 @@ from .hdr_frames import as_it_is, to_sdr
 from .open_media import exact_fraction, open_animation, open_media
 from .pixel_layout import forget_graphs, siting_of
 
-__all__ = ["SOME_RATE", "TimedFrame", "read_frames", "read_timed_frames", "timed"]
+__all__ = ["SOME_RATE", "TimedFrame", "read_frames", "read_timed_frames", "stated_rate", "timed"]
 
 SOME_RATE = Fraction(25)
 """Frames per second of a file that states none."""
 
+_NO_TIMES = 0x80  # AVFMT_NOTIMESTAMPS, libavformat/avformat.h
 _MOST_EARLY = 16  # frames without a time at the start that are held until one has a time
 
 
@@ -75,13 +76,15 @@ def _video(
     try:
         with open_media(content) as container:
             stream = picture_stream(container, name)
-            if not salvage:  # each thread would lose other frames to the damage
+            codec = stream.codec_context.codec.canonical_name
+            # Each thread would lose other frames to the damage, and repeat another one of Theora.
+            if not salvage and codec != "theora":
                 stream.thread_type = "AUTO"
             colour = colour_of(stream, content)
             require_readable(colour, name)
             aspect = exact_fraction(stream.sample_aspect_ratio) or Fraction(1)
             from_hdr = as_it_is if keep_hdr and colour.hdr is not None else to_sdr(colour, content)
-            look = Look(aspect, background, from_hdr, siting_of(stream.codec_context.codec.canonical_name))
+            look = Look(aspect, background, from_hdr, siting_of(codec))
             frames: Iterator[av.VideoFrame] = decoded(container, [stream], salvage=salvage)
             start = None
             for frame, at, end in timed(deinterlaced(frames, name), stream):
@@ -93,6 +96,16 @@ def _video(
         forget_graphs()
 
 
+def stated_rate(stream: av.VideoStream) -> Fraction | None:
+    """Return the frames per second that a file states.
+
+    A raw stream has no times and only its frames state a rate; libav's mean is made up.
+    """
+    rates = stream.average_rate, stream.guessed_rate
+    first, second = rates[::-1] if stream.container.format.flags & _NO_TIMES else rates
+    return exact_fraction(first or second)
+
+
 def timed(
     frames: Iterator[av.VideoFrame], stream: av.VideoStream
 ) -> Iterator[tuple[av.VideoFrame, Fraction, Fraction]]:
@@ -101,7 +114,7 @@ def timed(
     A frame without a time, or with one that lies before the last frame, follows that one. Those at the start
     lie before the first one with a time: libav gives none to what a Matroska file puts before its start.
     """
-    usual = 1 / (exact_fraction(stream.average_rate or stream.guessed_rate) or SOME_RATE)
+    usual = 1 / (stated_rate(stream) or SOME_RATE)
     at: Fraction | None = None
     for early, frame in _with_early(frames):
         stated, base = _time_of(frame), exact_fraction(frame.time_base)

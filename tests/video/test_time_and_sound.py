@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+import subprocess
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 
@@ -14,7 +17,7 @@ from wan_duet.pipelines.cli import main
 from wan_duet.pipelines.video.probe import probe
 from wan_duet.pipelines.video.read import read_frames
 
-from .clips import soft, tone, write
+from .clips import moving, soft, tone, write
 from .flash_and_beep import Seen, constant, look, phone, remuxed, screen, write_clip
 
 SECONDS = 4
@@ -94,6 +97,32 @@ def test_an_avi_may_count_twice_as_fast_as_its_frames_come(tmp_path: Path) -> No
     made = convert(tmp_path / "a.avi")
     assert (probe(made).fps, probe(made).frames) == (25, 25 * SECONDS)
     assert np.abs(apart(look(made))).max() <= HALF_A_FRAME
+
+
+def test_a_raw_stream_has_the_rate_that_its_frames_state(tmp_path: Path) -> None:
+    source = tmp_path / "a.h264"
+    with av.open(str(source), "w", format="h264") as output:
+        video = output.add_stream("libx264", rate=30)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        for picture in moving(15, 64, 48):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            output.mux(video.encode(frame.reformat(format="yuv420p")))
+        output.mux(video.encode(None))
+    made = probe(convert(source))
+    assert (made.fps, made.frames) == (30, 15)
+
+
+def test_theora_may_repeat_a_frame_without_storing_it(tmp_path: Path) -> None:
+    """libtheora writes an empty packet for a frame that is like the one before."""
+    tool = shutil.which("ffmpeg")
+    if tool is None or b"libtheora" not in subprocess.run([tool, "-encoders"], capture_output=True).stdout:
+        pytest.skip("needs ffmpeg with libtheora")
+    source = tmp_path / "a.ogv"
+    still = "color=c=gray:s=64x48:r=25:d=1,drawbox=c=white:t=fill:enable='gte(n,10)*lt(n,15)+eq(n,24)'"
+    subprocess.run([tool, "-v", "error", "-f", "lavfi", "-i", still, "-c:v", "libtheora", source], check=True)
+    frames = np.stack([*read_frames(convert(source))])
+    assert len(frames) == 25
+    assert np.flatnonzero(frames.mean((1, 2, 3)) > 200).tolist() == [10, 11, 12, 13, 14, 24]
 
 
 @pytest.mark.parametrize("suffix", ["mp4", "mov"])
