@@ -18,6 +18,7 @@ from ..pipelines.request import (
 )
 from ..pipelines.request.media_batches import bought_one_by_one, one_per_medium, remarks_on_batches
 from ..pipelines.request.seeds_of_count import one_per_seed
+from ..pipelines.request.shots import is_film
 from ..pipelines.video.output import suffix_of
 from .comfy_interface import io
 from .files import (
@@ -271,6 +272,7 @@ class WanDuetCheck(io.ComfyNode):
         from ..pipelines.generate.required_weights import with_lightning
         from ..pipelines.generate.stored_findings import formats_text
         from ..pipelines.loading.wan_model import WanModel
+        from ..pipelines.plan.planned_report import planned_report
         from ..pipelines.plan.sigma_picture import picture_of_request
         from ..pipelines.remote.experience import known_spending
 
@@ -299,13 +301,17 @@ class WanDuetCheck(io.ComfyNode):
             found_elsewhere=bought_one_by_one(request),
             image_family=None if image_model is None else image_model.family,
         )
+        if family is not None and not is_film(request.request):
+            reports = [planned_report(one, family) if one.runner == "local" else one for one in reports]
+        here = next((one for one in reports if one.runner == "local"), None)
         text = side_by_side(reports) if runner == _ALL else reports[0].text()
         if isinstance(model, WanModel) and "local" in runners:
             several = expected_on_gpus(model, request.request, reports[0])
             text = "\n".join(filter(None, (text, formats_text(model), several)))
         shown: dict[str, Any] = {"text": [text], "wan_duet_check": [report.table() for report in reports]}
-        if "local" in runners and (picture := picture_of_request(request.request, family, abilities)):
-            shown["wan_duet_picture"] = [picture]
+        if here is not None and here.ok:
+            picture = picture_of_request(request.request, family, abilities)
+            shown |= {} if picture is None else {"wan_duet_picture": [picture]}
         return io.NodeOutput(text, ui=shown)
 
 

@@ -21,6 +21,7 @@ from ..plan.flops import SIZES, size_of
 from ..plan.gpu_expectation import GpuExpectation
 from ..plan.plan import Plan, make_plan
 from ..plan.plan_text import describe
+from ..plan.planned_report import planned_report
 from ..plan.sigma_picture import picture_of_plan
 from ..progress import Silent
 from ..request.base import WanRequest
@@ -31,6 +32,7 @@ from ..request.kinds import class_of
 from ..request.machine_price import MachinePrices, price_here
 from ..request.media_facts import MediaFacts
 from ..request.report import Finding, Report, side_by_side
+from ..request.resolved import Resolved
 from ..request.seeds import seed_of
 from ..request.shots import is_film
 from ..video.output import require_writable
@@ -191,12 +193,15 @@ def _check(options: argparse.Namespace) -> int:
         else [*unfit_loras(request, model, family), *found_in_precision(request, model)],
         image_family=image_family,
     )
+    if family is not None and not is_film(request):
+        reports = _changed_here(reports, partial(planned_report, family=family))
     if options.precision is not None:
         reports = [one if one.runner == "local" else _without_precision(one, options) for one in reports]
     known = known_rates(request, model) if here else KnownRates(None)
-    expected = (
-        None if family is None else _expected(request, family, model, abilities, image_family, known.rates)
-    )
+    expected = None
+    if family is not None:
+        resolved = _local(reports).resolved
+        expected = _expected(request, resolved, family, model, abilities, image_family, known.rates)
     if expected is not None:
         reports = _changed_here(reports, partial(replace, expected_s=expected.total_s))
     if prices := machine_prices(options, known.rates):
@@ -231,7 +236,7 @@ def _several(
     rates: Rates | None,
 ) -> GpuExpectation | None:
     """Estimate the time on options.gpus. Raises RequestError for what several devices cannot do."""
-    resolved = next(report for report in reports if report.runner == "local").resolved
+    resolved = _local(reports).resolved
     if not options.gpus or resolved is None:
         return None
     refuse_shots(request)
@@ -263,6 +268,10 @@ def _times(expected: Expectation | None, known: KnownRates, several: GpuExpectat
         yield several.text()
 
 
+def _local(reports: Sequence[Report]) -> Report:
+    return next(report for report in reports if report.runner == "local")
+
+
 def _changed_here(reports: Sequence[Report], change: Callable[[Report], Report]) -> list[Report]:
     """Return the reports with that of this machine changed."""
     return [change(one) if one.runner == "local" else one for one in reports]
@@ -292,12 +301,14 @@ def _bench(options: argparse.Namespace) -> int:
         write_card(options.submit_file, rates, memory)
     known = known_rates(request, model)
     image_family = image_family_of(options, chosen_image_model(options))
-    expected = _expected(request, family, model, _abilities(options, model), image_family, known.rates)
+    abilities = _abilities(options, model)
+    report = check(request, family=family, abilities=abilities, image_family=image_family)
+    expected = _expected(request, report.resolved, family, model, abilities, image_family, known.rates)
     if expected is None:
         raise RequestError.of(
             "--kind", f"{family.name} cannot run this request", "use `wan-duet check` to see why"
         )
-    several = _several(options, request, family, model, [check(request, family=family)], known.rates)
+    several = _several(options, request, family, model, [report], known.rates)
     prices = machine_prices(options, rates)
     cost = price_here(expected.total_s, rates.measured_on, prices) if prices else None
     if options.json:
@@ -315,6 +326,7 @@ def _bench(options: argparse.Namespace) -> int:
 
 def _expected(
     request: WanRequest,
+    resolved: Resolved | None,
     family: Family,
     model: WanModel | None,
     abilities: LocalAbilities,
@@ -322,7 +334,6 @@ def _expected(
     rates: Rates | None,
 ) -> Expectation | None:
     """Estimate the time. Returns None when this machine was not measured or cannot run the request."""
-    resolved = check(request, family=family, abilities=abilities, image_family=image_family).resolved
     size = SIZES.get(family.name) if model is None else size_of(model.experts["high"].config)
     if rates is None or size is None or resolved is None:
         return None
