@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -16,6 +17,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # triton reads it on import, and diffusers, which the first tests need, imports triton.
 if not any(Path("/dev", gpu).exists() for gpu in ("nvidiactl", "kfd")):
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+# A shell lets what it starts in the background ignore Ctrl-C, which tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import pytest
 from hypothesis import HealthCheck, settings
