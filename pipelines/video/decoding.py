@@ -47,9 +47,11 @@ def decoded(
     """
     decoders = {stream.index: _decoder(stream) for stream in streams}
     tally = tally or Tally()
-    is_avi = "avi" in container.format.name.split(",")
     last: dict[int, Any] = {}
-    times: dict[int, deque[int | None]] = {stream.index: deque() for stream in streams}
+    is_avi = "avi" in container.format.name.split(",")
+    times: dict[int, deque[int | None]] = {
+        stream.index: deque() for stream in streams if is_avi and stream.type == "video"
+    }
     for packet in _packets(container, streams, salvage):
         of = packet.stream.index
         if not packet.size and packet.pts is not None:  # Theora: the frame before is shown again
@@ -59,7 +61,8 @@ def decoded(
             continue
         if packet.size:
             (tally.cut if packet.is_discard else tally.sent)[of] += 1
-            times[of].append(packet.dts)
+            if of in times:
+                times[of].append(packet.dts)
         try:
             frames = decoders[of].decode(packet)
             damaged = packet.is_corrupt or any(frame.is_corrupt for frame in frames)
@@ -71,7 +74,7 @@ def decoded(
             raise av.InvalidDataError(errno.EINVAL, "a part of it is damaged")
         tally.damaged[of] += damaged
         for frame in frames:
-            if is_avi and packet.stream.type == "video":
+            if of in times:
                 frame.pts = times[of].popleft() if times[of] else None
             if frame.is_corrupt:  # libav has filled in what is missing
                 continue
