@@ -6,7 +6,8 @@
 Prints JSON: bytes above the start, per size, edit and number of frames, and by the length of a stereo sound
 beside one small frame per second; a slope is what a frame or a second more takes. Each case is a fork of its
 own, because the peak of a process never falls. The VAE is so narrow that the frames, and not the network, are
-what counts. Linux only.
+what counts. Linux only. MALLOC_MMAP_THRESHOLD_=65536 MALLOC_ARENA_MAX=1 in the environment makes glibc give
+back what is free, so that only what is held counts.
 """
 
 from __future__ import annotations
