@@ -1,6 +1,7 @@
 """What each quantised format costs in exactness: of random weights, and of what the embedded model draws.
 
     python bench/formats.py [--clips 16] [--json FILE] [--only FORMAT ...]
+    python bench/formats.py --loras FILE
     python bench/formats.py --table FILE
 
 The blocks of both experts of the embedded model are stored in each format and loaded from that file. The
@@ -8,6 +9,7 @@ same unseen prompts are drawn from the same noise as from the plain weights, dec
 stored (`precision: stored`, by the reference arithmetic). The detector of the tests counts the clips whose
 colour, background, motion and shape are the prompt's. All between the products is float32 on the CPU.
 
+--loras adds to results how it is with the embedded LoRA that outlines what is drawn, on four clips.
 --table prints the table of docs/formats.md from results.
 """
 
@@ -35,6 +37,7 @@ import tiny_files as tiny  # noqa: E402
 from drawing import PROPERTIES, draw, unseen_prompts  # noqa: E402
 
 from wan_duet.pipelines.embedded.detector import look_at  # noqa: E402
+from wan_duet.pipelines.embedded.toy_model import embedded_loras  # noqa: E402
 from wan_duet.pipelines.loading.identify import read_part  # noqa: E402
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model  # noqa: E402
 from wan_duet.pipelines.networks.stored_linear import StoredLinear  # noqa: E402
@@ -44,6 +47,7 @@ from wan_duet.pipelines.weights.stored_layers import computing_as_stored  # noqa
 from wan_duet.pipelines.weights.stored_tensors import Files  # noqa: E402
 
 SEED = 5  # of the prompts, as in the tests
+_INK = 0.1  # from which share of dark pixels a shape is outlined
 # One of each kind: the others differ in names alone.
 KINDS = (
     *("fp8 per row", "fp8 in squares", "fp8 in blocks of a row with a factor", "int8 per row", "quanto"),
@@ -138,6 +142,19 @@ def measure(count: int, kinds: Sequence[str]) -> dict[str, dict[str, Any]]:
     return found
 
 
+def with_lora(kind: str) -> dict[str, Any]:
+    """How many of four clips the embedded LoRA outlines, decoded and stored, and how far they differ."""
+    prompts, lora = [prompt for _, prompt in unseen_prompts(4, SEED)], embedded_loras()["toy/outlined"]
+    with tempfile.TemporaryDirectory() as made:
+        plain = load_model("toy")
+        model = plain if kind.startswith("plain") else stored_as(plain, kind, Path(made))
+        model = model.with_lora(lora, 1.0, "low")
+        exact = draw(model, prompts)
+        stored = draw(replace(model, precision="stored"), prompts)
+    outlined = [sum((look_at(clip).ink or 0) > _INK for clip in clips) for clips in (exact, stored)]
+    return {"outlined": outlined[0], "stored": {"outlined": outlined[1], "pixels": apart(stored, exact)}}
+
+
 def apart(clips: Sequence[np.ndarray], others: Sequence[np.ndarray]) -> float:
     """The mean difference of two lists of clips, as a share of white."""
     return float(
@@ -149,8 +166,9 @@ def table(results: dict[str, Any]) -> str:
     """The rows of docs/formats.md: a format, how it computes, its errors, and the scores before and after."""
     names = ", ".join(PROPERTIES)
     lines = [
-        f"| format | on stored numbers | product error | clips | differ by | {names}: exact | stored |",
-        "|---|---|---|---|---|---|---|",
+        f"| format | on stored numbers | product error | clips | differ by | {names}: exact | stored "
+        "| with a LoRA: outlined, exact | stored | differ by |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for kind, row in results["formats"].items():
         product, stored = row.get("product"), row.get("stored", {})
@@ -161,9 +179,18 @@ def table(results: dict[str, Any]) -> str:
             f"{100 * stored['pixels']:.2g} %" if stored else "",
             _score(row),
             _score(stored) if product is not None else "",
+            *_lora(row.get("lora"), product is not None),
         ]
         lines.append(f"| {kind} | {how} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _lora(row: dict[str, Any] | None, computes: bool) -> list[str]:
+    if row is None:
+        return ["", "", ""]
+    stored = row["stored"]
+    both = [str(stored["outlined"]), f"{100 * stored['pixels']:.2g} %"] if computes else ["", ""]
+    return [f"{row['outlined']} of 4", *both]
 
 
 def _score(row: dict[str, Any]) -> str:
@@ -177,12 +204,20 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=16, help="how many to draw; 0: random weights alone")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, metavar="FORMAT")
+    parser.add_argument("--loras", type=Path, metavar="FILE", help="add the rows with a LoRA to results")
     parser.add_argument("--table", type=Path, metavar="FILE", help="print the table of results; measure none")
     options = parser.parse_args()
     if options.table is not None:
         sys.stdout.write(table(json.loads(options.table.read_text())) + "\n")
         return
     torch.set_num_threads(1)
+    if options.loras is not None:
+        results = json.loads(options.loras.read_text())
+        for kind, row in results["formats"].items():
+            if kind != "plain":  # "plain, the four clips" is of these prompts
+                row["lora"] = with_lora(kind)
+        options.loras.write_text(json.dumps(results, indent=1) + "\n")
+        return
     text = json.dumps({"formats": measure(options.clips, options.only)}, indent=1)
     if options.json is not None:
         options.json.write_text(text + "\n")
