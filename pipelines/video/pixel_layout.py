@@ -53,7 +53,7 @@ def in_layout(frame: av.VideoFrame, layout: str, options: dict[str, str]) -> av.
     """Return the frame in a pixel format of libav. options: of its filter `scale`.
 
     Frames that are alike share a graph of filters, as long as `forget_graphs` is not called in their thread.
-    A new one for each frame takes 5 ms, and from PyAV 19 on stays in memory until Python looks for cycles.
+    A new one for each frame takes time, and from PyAV 19 on stays in memory until Python looks for cycles.
     """
     kept = _graphs.__dict__.setdefault("kept", {})
     wanted = (_kind_of(frame), layout, tuple(options.items()))
