@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from platformdirs import PlatformDirs
-
 __all__ = ["CompileCache", "compile_caches", "keep_compiled", "remove_compiled"]
 
 _INDUCTOR, _TRITON = "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"  # what torch and triton read
@@ -31,6 +29,8 @@ class CompileCache:
 
 def compile_caches(environ: Mapping[str, str] = os.environ) -> list[CompileCache]:
     """Return the folders of torch.compile and of triton, whose environment variables come first."""
+    from platformdirs import PlatformDirs  # what compiles nothing does without it
+
     ours = PlatformDirs("wan-duet", appauthor=False).user_cache_path / "torch-compile"
     inductor = Path(environ.get(_INDUCTOR) or ours)
     triton = Path(environ.get(_TRITON) or Path.home() / ".triton" / "cache")

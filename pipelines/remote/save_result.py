@@ -35,6 +35,7 @@ _SUFFIXES = {
     "image/webp": ".webp",
 }
 _CHUNK = 1 << 20
+_TRIES = 10  # the check of another job may make the folder at the same time, and remove it again
 
 
 async def fetch(job: Job, context: JobContext, on_event: OnEvent, seen: float | None = None) -> Job:
@@ -134,10 +135,12 @@ def _place(job: Job, context: JobContext) -> Path:
 
 def _reserved(wished: Path, job: Job, context: JobContext) -> Path:
     """`wished`, or a name like it that nobody has. Raises MediaError when it cannot be made."""
+    names = [
+        wished.with_name(f"{wished.stem}{ending}{wished.suffix}")
+        for ending in ("", f"-{job.job_id[:8]}", f"-{job.job_id}")
+    ]
     try:
-        wished.parent.mkdir(parents=True, exist_ok=True)
-        for ending in ("", f"-{job.job_id[:8]}", f"-{job.job_id}"):
-            place = wished.with_name(f"{wished.stem}{ending}{wished.suffix}")
+        for place in names:
             if _taken(place):
                 continue
             if context.journal.reserve(job.job_id, context.owner, place):
@@ -176,10 +179,16 @@ def _taken(place: Path) -> bool:
     """Return whether the file or its receipt exists. If not, create an empty file."""
     if sidecar(place).exists():
         return True
-    try:
-        place.touch(exist_ok=False)
-    except FileExistsError:
-        return True
+    for tries_left in reversed(range(_TRIES)):
+        try:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.touch(exist_ok=False)
+            break
+        except (FileExistsError, FileNotFoundError):
+            if place.exists():
+                return True
+            if not tries_left:
+                raise
     return False
 
 

@@ -13,8 +13,9 @@ const { QUIET, browse, given, openPage, print, set, url } = require("./frontend.
 
 const [jobs] = given;
 const SIZE = { width: 2000, height: 1000 };
-// The page opens with a graph of its own and asks the web for the sizes of its models, at any time.
-const OF_ITS_FIRST_GRAPH = /missingModelDownload/;
+// The page opens with a graph of its own and asks the web for the sizes of its models, at any time. It also asks
+// for a list of the user's workflows that a new user does not have, on a busy machine late.
+const OF_ITS_FIRST_GRAPH = /missingModelDownload|workflows%2F\.index\.json/;
 
 async function main(browser) {
   const pages = new Map(); // by the node that has an input more there
