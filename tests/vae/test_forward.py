@@ -120,8 +120,8 @@ def test_norms_and_copies_move_no_more_than_three_times_what_convolutions_do(lay
                     vae.decoder(latent, feat_cache=cache, feat_idx=[0], first_chunk=index == 0)
         moved[name], peaks[name] = traffic, whole.peak
     assert moved["own"].element_wise <= 3 * moved["own"].convolutions
-    # Ours moves as much beside each of them; the norms of 0.37 move three quarters of those of 0.42.
-    share = 0.3 if Version(diffusers.__version__) >= Version("0.42") else 0.4
+    # Ours moves as much beside each of them; the norms up to 0.37 move three quarters of those since 0.38.
+    share = 0.3 if Version(diffusers.__version__) >= Version("0.38") else 0.4
     assert moved["own"].element_wise <= share * moved["stock"].element_wise
     assert peaks["own"] <= peaks["stock"]
 
