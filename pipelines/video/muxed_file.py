@@ -25,6 +25,7 @@ from .video_format import VideoFormat
 __all__ = ["MuxedFile", "converted", "muxed_file"]
 
 _BT709 = 1  # the same number for matrix, primaries and transfer, ITU-T H.273
+_BT709_TAGS = {"out_primaries": "bt709", "out_transfer": "bt709"}  # of a frame; ProRes takes its own from it
 _RGB = 0  # no colour matrix, ITU-T H.273
 _AS_STORED = {"flags": AVERAGED, "out_chroma_loc": LEFT}
 
@@ -110,8 +111,5 @@ def converted(frame: Frame, form: VideoFormat) -> av.VideoFrame:
     video_frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format=source)
     if form.codec.is_rgb:
         return in_layout(video_frame, form.pix_fmt, {})
-    options = {"out_color_matrix": "bt709", "out_range": "tv", **_AS_STORED}
-    video_frame = in_layout(video_frame, form.pix_fmt, options)
-    if hasattr(video_frame, "color_trc"):  # PyAV from 17 on; ProRes has tags of its own, taken from the frame
-        video_frame.color_primaries = video_frame.color_trc = _BT709
-    return video_frame
+    options = {"out_color_matrix": "bt709", "out_range": "tv", **_BT709_TAGS, **_AS_STORED}
+    return in_layout(video_frame, form.pix_fmt, options)

@@ -32,8 +32,9 @@ def open_media(content: Path | bytes) -> InputContainer:
         (BytesIO(content), "none") if isinstance(content, bytes) else (libav_name(content), "file")
     )
     # Else a playlist, or a file that names its parts, could make libav open network addresses.
+    # As `options` they would go to every stream too, and PyAV 16 then ends Python at a cut FLV or MPEG file.
     options = {"protocol_whitelist": reachable}
-    container: InputContainer = av.open(source, "r", options=options, **_NOT_UTF8)
+    container: InputContainer = av.open(source, "r", container_options=options, **_NOT_UTF8)
     return container
 
 
