@@ -32,13 +32,14 @@ from ..request.overlap_latents import hands_latents, overlap_findings
 from ..request.report import TOLD, Finding, problems_of, silent
 from ..request.seeds import seed_of
 from ..request.shots import FilmShot, in_shot, inputs_of_shot, shots_of
+from ..video.colour_drift import Drift
 from ..video.edit import write_edited
 from ..video.film_folder import FilmFolder
 from ..video.film_receipt import SHOTS_SHA256, film_receipt, joined_record
 from ..video.frame_hash import FRAMES_SHA256, PENDING, FrameHash, write_hash
 from ..video.frame_stream import Frame, FrameStream, close
 from ..video.frames import video_frames
-from ..video.joined import Drift, joined
+from ..video.joined import joined
 from ..video.local_file import FindFile, any_file
 from ..video.output import reserved_output, write_sidecar
 from ..video.probe import probe, verify

@@ -26,12 +26,13 @@ from ..request.lora_weight import bare_path
 from ..request.parse import parse
 from ..request.seeds import seed_of
 from ..request.shots import FilmShot, inputs_of_shot
+from ..video.colour_drift import Drift
 from ..video.encode_video import encode_video
 from ..video.film_folder import FilmFolder
 from ..video.film_receipt import SHOTS_SHA256, film_receipt, joined_record
 from ..video.frame_hash import FRAMES_SHA256, PENDING, FrameHash, write_hash
 from ..video.frame_stream import Frame, FrameStream
-from ..video.joined import Drift, joined
+from ..video.joined import joined
 from ..video.local_file import file_at
 from ..video.output import FILE_ENTRY, reserved_output, sidecar, write_sidecar
 from ..video.probe import VideoFacts, probe

@@ -10,7 +10,7 @@ from typing import Any
 from ..request.shots import FilmShot
 from ..request.shots_request import SHOTS
 from ..version import VERSION
-from .joined import Drift
+from .colour_drift import Drift
 
 __all__ = ["SHOTS_SHA256", "film_receipt", "joined_record", "shots_hash"]
 

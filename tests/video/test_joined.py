@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
-import pytest
 
 from wan_duet.pipelines.request.joins import Join
+from wan_duet.pipelines.video.colour_drift import Drift
 from wan_duet.pipelines.video.frame_stream import Frame, FrameStream
-from wan_duet.pipelines.video.joined import Drift, joined
+from wan_duet.pipelines.video.joined import joined
 
 CUT, CONTINUE = Join("cut"), Join("continue")
 
@@ -104,16 +104,3 @@ def test_the_shot_is_closed_when_nobody_reads_on() -> None:
     next(stream)
     stream.close()
     assert closed == [True]
-
-
-@pytest.mark.parametrize("matched", [False, True])
-def test_a_drift_of_colours_is_measured_and_corrected_if_asked(matched: bool) -> None:
-    scene = np.random.default_rng(3).integers(60, 180, (8, 8, 3)).astype(np.uint8)
-    faded = (scene * 0.5 + np.array([10, 20, 30])).round().astype(np.uint8)
-    drift = Drift(matched)
-    shots = [[scene], [faded, faded]]
-    made = list(joined([CUT, CONTINUE], lambda number, _: iter(shots[number]), drift))
-    expected = faded.mean(axis=(0, 1)) - scene.mean(axis=(0, 1))
-    assert drift.per_shot[1] == pytest.approx(expected.tolist(), abs=1e-3)
-    farthest = np.abs(made[1].astype(int) - scene.astype(int)).max()
-    assert (farthest <= 2) == matched
