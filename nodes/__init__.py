@@ -41,9 +41,11 @@ def extension() -> ComfyExtension:
     """Return the pack for ComfyUI. Imports ComfyUI only here, so that tests of other modules need none."""
     from server import PromptServer
 
+    from .batch_routes import add_batch_routes
     from .comfy_interface import ComfyExtension, io
     from .companions import WanDuetPromptExpander, WanDuetSafetyChecker
     from .compare_loras import WanDuetLoraBench
+    from .files import output_folder
     from .from_comfy import WanDuetFromComfy
     from .image_condition import WanDuetImageCondition
     from .interpolate import WanDuetInterpolate
@@ -87,6 +89,7 @@ def extension() -> ComfyExtension:
             add_model_routes(routes, remote_folder, model_folders)
             add_lora_routes(routes, listed_lora)
             add_job_routes(routes, remote_folder, follow_job)
+            add_batch_routes(routes, output_folder)
             go_on_with_open_jobs()
 
         async def get_node_list(self) -> list[type[io.ComfyNode]]:

@@ -17,6 +17,7 @@ __all__ = [
     "VideoFile",
     "kept_latents_folder",
     "new_video_file",
+    "output_folder",
     "preview_of",
     "shown_video",
     "workflow_tags",
@@ -80,6 +81,11 @@ def shown_video(file: Path) -> VideoFile:
     place = file.resolve().relative_to(Path(folder_paths.get_output_directory()).resolve())
     subfolder = "" if place.parent == Path() else place.parent.as_posix()
     return VideoFile(file, ui.SavedResult(file.name, subfolder, io.FolderType.output))
+
+
+def output_folder() -> Path:
+    """Return ComfyUI's output folder."""
+    return Path(folder_paths.get_output_directory())
 
 
 def kept_latents_folder() -> Path:

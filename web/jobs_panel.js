@@ -1,9 +1,10 @@
-// A sidebar tab with the jobs at providers. It shows and does what `wan-duet jobs` shows and does, over routes that only
-// ComfyUI's own page may use.
+// A sidebar tab with batches and the jobs at providers. It shows and does what `wan-duet batch` and `wan-duet jobs` show and
+// do, over routes that only ComfyUI's own page may use.
 
 import { app } from "../../scripts/app.js";
 import { api } from "../../scripts/api.js";
-import { addStyle, element } from "./elements.js";
+import { batchSection } from "./batches_panel.js";
+import { addStyle, arrange, element } from "./elements.js";
 import { ask } from "./server.js";
 
 const LOOK_MS = 3000; // between two looks at the journal while the tab is open
@@ -11,8 +12,11 @@ const STYLE = `
 .wan-duet-jobs { display: flex; flex-direction: column; gap: 8px; height: 100%; overflow-y: auto; padding: 10px;
   box-sizing: border-box; font: 12px sans-serif; color: var(--input-text, #ddd); }
 .wan-duet-jobs h3 { margin: 0; font-size: 14px; }
+.wan-duet-jobs .list { display: flex; flex-direction: column; gap: 8px; }
 .wan-duet-jobs article { display: grid; grid-template-columns: 96px 1fr; gap: 2px 8px; padding: 8px; border-radius: 6px;
   border: 1px solid var(--border-color, #444); background: var(--comfy-menu-bg, #222); }
+.wan-duet-jobs .batch { grid-template-columns: 1fr; }
+.wan-duet-jobs progress { width: 100%; height: 6px; }
 .wan-duet-jobs .seen { grid-row: span 4; width: 96px; height: 72px; object-fit: cover; border-radius: 4px;
   background: var(--comfy-input-bg, #111); display: grid; place-items: center; color: var(--descrip-text, #999); }
 .wan-duet-jobs .prompt { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
@@ -27,32 +31,26 @@ const fileOf = (job) => api.apiURL(`/wan_duet/jobs/file?job=${job}`);
 
 function openPanel(container) {
   addStyle("wan-duet-jobs", STYLE);
-  const money = element("div", { className: "dim" });
+  const money = element("div", { className: "dim money" });
   const problem = element("div", { className: "wrong", role: "alert" });
-  const list = element("section");
-  list.style.cssText = "display:flex;flex-direction:column;gap:8px";
-  const root = element("div", { className: "wan-duet-jobs" }, element("h3", {}, "Wan Duet jobs"), money, problem, list);
+  const list = element("section", { className: "list" });
+  const batches = batchSection(act);
+  const heading = element("h3", {}, "Wan Duet jobs");
+  const root = element("div", { className: "wan-duet-jobs" }, problem, batches.root, heading, money, list);
   const cards = new Map(); // {job id: {told, made}}: a card that did not change stays, and its video keeps playing
 
+  async function lookAtJobs() {
+    const { jobs, today } = await ask("jobs");
+    money.textContent = moneyText(today);
+    arrange(list, jobs.length ? jobs.map(cardOf) : [element("div", { className: "dim" }, "No job was sent to a provider yet.")]);
+  }
   async function look() {
     try {
-      const { jobs, today } = await ask("jobs");
-      money.textContent = moneyText(today);
-      place(jobs.length ? jobs.map(cardOf) : [element("div", { className: "dim" }, "No job was sent to a provider yet.")]);
+      await Promise.all([lookAtJobs(), batches.look()]);
       problem.textContent = "";
     } catch (error) {
       problem.textContent = error.message;
     }
-  }
-  // Only cards that changed are put in: a video that is taken out of the page stops.
-  function place(made) {
-    made.forEach((one, at) => {
-      const there = list.children[at];
-      if (there === one) return;
-      if (there && !made.includes(there)) there.replaceWith(one);
-      else list.insertBefore(one, there ?? null);
-    });
-    while (list.children.length > made.length) list.lastElementChild.remove();
   }
   function cardOf(job) {
     const told = JSON.stringify(job.open ? job : { ...job, elapsed_s: 0 });
@@ -128,7 +126,7 @@ app.registerExtension({
   name: "WanDuet.Jobs",
   setup() {
     app.extensionManager.registerSidebarTab({
-      id: "wan-duet-jobs", icon: "pi pi-cloud", title: "Wan jobs", tooltip: "Wan Duet: jobs at fal and Novita",
+      id: "wan-duet-jobs", icon: "pi pi-cloud", title: "Wan jobs", tooltip: "Wan Duet: batches, and jobs at fal and Novita",
       type: "custom", render: openPanel,
     });
   },

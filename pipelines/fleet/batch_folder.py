@@ -42,13 +42,15 @@ class AttemptRow(Protocol):
 class BatchFolder:
     """The folder `path`, which is made. Raises OSError where it cannot be written."""
 
+    JOURNAL = "batch.sqlite"
+
     def __init__(self, path: Path) -> None:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path
 
     @property
     def journal(self) -> Path:
-        return self.path / "batch.sqlite"
+        return self.path / self.JOURNAL
 
     @staticmethod
     def lock_of(path: Path) -> Path:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
 from ..errors import RequestError
+from ..video.output import sidecar
 from .batch_folder import BatchFolder
 from .row_journal import JournalRow, RowJournal
+from .worker import BOUGHT
 
 __all__ = ["BatchProgress", "open_batch", "progress_of", "rows_named"]
 
@@ -23,12 +27,14 @@ class BatchProgress:
     """rows: all of the journal. left_s: seconds until the end at the measured rates; None while unknown.
 
     is_running: a process works on the batch now. now: seconds since 1970.
+    prices: of the rows that were bought and are done, in US dollars; None for one that is not known.
     """
 
     rows: Sequence[JournalRow]
     is_running: bool
     left_s: float | None
     now: float
+    prices: Sequence[float | None] = ()
 
     @property
     def counts(self) -> dict[str, int]:
@@ -47,6 +53,9 @@ class BatchProgress:
             **{state: self.counts.get(state, 0) for state in _STATES},
             "is_running": self.is_running,
             "left_s": None if self.left_s is None else round(self.left_s, 1),
+            "seconds": round(sum(row.seconds or 0.0 for row in self.rows if row.state == "done"), 1),
+            "usd": round(sum(price or 0.0 for price in self.prices), 4) if self.prices else None,
+            "rows_of_unknown_price": sum(price is None for price in self.prices),
             "now": [
                 {"id": row.name, "place": row.place, "attempt": row.attempt, "since_s": self.since(row)}
                 for row in self.rows
@@ -69,7 +78,7 @@ _STATES = ("waiting", "running", "publishing", "done", "failed", "cancelled")
 
 def open_batch(folder: Path) -> RowJournal:
     """Open the journal of a batch, which another process may be running. Raises RequestError without one."""
-    file = folder / "batch.sqlite"
+    file = folder / BatchFolder.JOURNAL
     if not file.is_file():
         raise RequestError.of(
             "DIR", f"{folder} has no batch", "give the folder that `batch run -o` was given"
@@ -79,8 +88,10 @@ def open_batch(folder: Path) -> RowJournal:
 
 def progress_of(journal: RowJournal, now: float) -> BatchProgress:
     """Return how far the batch of a journal is. now: seconds since 1970."""
-    rows = journal.rows()
-    return BatchProgress(rows, _is_running(journal.file.parent), _left_s(rows), now)
+    rows, folder = journal.rows(), journal.file.parent
+    bought = [row for row in rows if row.state == "done" and (row.place or "").startswith(BOUGHT)]
+    prices = [_price(folder / str(row.file), row.updated_at) for row in bought]
+    return BatchProgress(rows, _is_running(folder), _left_s(rows), now, prices)
 
 
 def rows_named(journal: RowJournal, names: Sequence[str]) -> list[int]:
@@ -102,6 +113,18 @@ def _left_s(rows: Sequence[JournalRow]) -> float | None:
     rate = sum(row.seconds or 0.0 for row in done) / sum(row.work or 0.0 for row in done)
     at_once = max(1, sum(row.state == "running" for row in rows))
     return rate * sum(left) / at_once
+
+
+@lru_cache(maxsize=4096)
+def _price(file: Path, made_at: float) -> float | None:
+    """Return the US dollars in the receipt of a bought file: charged, else estimated. None if not known."""
+    del made_at  # a row that is made again has another receipt
+    try:
+        price = json.loads(sidecar(file).read_text(encoding="utf-8"))["price"]
+        usd = price["estimate_usd"] if price["charged_usd"] is None else price["charged_usd"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return float(usd) if isinstance(usd, (int, float)) else None
 
 
 def _is_running(folder: Path) -> bool:

@@ -22,7 +22,7 @@ from ..remote.spending import Spending
 from ..request.base import WanRequest
 from ..request.report import Finding
 from ..video.output import sidecar
-from .worker import LeftRunning, MadeFile, Needs, Task, frames_times_steps
+from .worker import BOUGHT, LeftRunning, MadeFile, Needs, Task, frames_times_steps
 
 __all__ = ["FalPlace"]
 
@@ -35,7 +35,7 @@ class FalPlace:
     bought: folder of the files. found: reads what the LoRA files of a request say of themselves.
     """
 
-    place = "fal"
+    place = BOUGHT
     lease_s = memory_bytes = None  # it waits in this process
 
     def __init__(

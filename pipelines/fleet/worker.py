@@ -10,7 +10,9 @@ from typing import Protocol
 from ..request.base import WanRequest
 from ..request.report import Finding
 
-__all__ = ["LeaseLost", "LeftRunning", "MadeFile", "Needs", "Task", "Worker", "frames_times_steps"]
+__all__ = ["BOUGHT", "LeaseLost", "LeftRunning", "MadeFile", "Needs", "Task", "Worker", "frames_times_steps"]
+
+BOUGHT = "fal"  # how the names of workers begin that buy
 
 
 class LeaseLost(BaseException):

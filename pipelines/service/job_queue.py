@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ServiceError
-from ..fleet.worker import LeaseLost
+from ..fleet.worker import BOUGHT, LeaseLost
 from ..remote.journal_file import as_journal_error, insert, open_journal, transaction, update
 from ..remote.stored_form import fingerprint, stored_form
 from ..request.base import WanRequest
 from ..request.seeds import seed_for_run
-from .served_job import BOUGHT, COLUMNS, SCHEMA, JobState, ServedJob
+from .served_job import COLUMNS, SCHEMA, JobState, ServedJob
 
 __all__ = ["ClientUse", "JobQueue", "PostedJob"]
 

@@ -6,11 +6,11 @@ import json
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-__all__ = ["BOUGHT", "COLUMNS", "SCHEMA", "JobState", "ServedJob"]
+from ..fleet.worker import BOUGHT
+
+__all__ = ["COLUMNS", "SCHEMA", "JobState", "ServedJob"]
 
 JobState = Literal["waiting", "running", "publishing", "done", "failed", "cancelled", "deleted"]
-
-BOUGHT = "fal"  # how the names of workers begin that buy
 
 SCHEMA = """
 CREATE TABLE jobs (

@@ -14,12 +14,12 @@ async function work(page) {
   await page.evaluate(() => window.app.queuePrompt(0));
   await page.evaluate(() => window.app.extensionManager.sidebarTab.toggleSidebarTab("wan-duet-jobs"));
   const panel = page.locator(".wan-duet-jobs");
-  const cards = panel.locator("article");
+  const cards = panel.locator("article[data-wan-duet-job]");
   const cancel = page.getByRole("button", { name: "Cancel", exact: true });
   const [waiting, done] = [cards.filter({ has: cancel }), cards.filter({ hasText: "done" })];
   await waiting.waitFor();
   await page.waitForFunction(() => document.querySelector(".wan-duet-jobs video")?.readyState >= 1);
-  const seen = { money: await panel.locator("div").first().textContent(), cards: await cards.allInnerTexts() };
+  const seen = { money: await panel.locator(".money").textContent(), cards: await cards.allInnerTexts() };
   seen.width = await done.locator("video").evaluate((video) => video.videoWidth);
   await page.screenshot({ path: screenshot });
 

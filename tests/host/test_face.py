@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
+from fleet.batches import paint, write_rows
 
+from wan_duet.pipelines.fleet.batch_progress import open_batch
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
 
@@ -102,6 +106,30 @@ def test_the_jobs_panel_shows_and_stops_jobs_of_a_provider(
     assert "cancelled" in seen["stopped"] or "stopping" in seen["stopped"]
     assert seen["left"] == 1
     assert providers.jobs()["fal"] == 2
+
+
+def test_the_jobs_panel_shows_cancels_and_retries_a_batch(host: HeadlessComfyUI, pictures: Path) -> None:
+    night = host.output / "teasers" / "night"
+    texts = ("a red ball", "fails", "a blue ball", "slow", "slower", "slow too")
+    rows = write_rows(host.input / "rows.jsonl", *({"prompt": text, "seed": 1} for text in texts))
+    painting = threading.Thread(target=paint, args=(rows, night), kwargs={"keep_going": True}, daemon=True)
+    painting.start()
+    try:
+        seen = in_browser("batches_panel.cjs", host.url, "teasers/night", str(pictures / "batches.png"))
+    finally:
+        with closing(open_batch(night)) as journal:
+            journal.cancel([row.number for row in journal.rows()])
+        painting.join(30)
+    assert "in ComfyUI's output folder, at most 4 folders deep" in seen["rule"]
+    assert "2 of 6 done · 1 running · 2 waiting · 1 failed" in seen["runs"]
+    assert "left" in seen["runs"]
+    assert "local: 00004" in seen["runs"]
+    assert "00002 failed: fails: no such model" in seen["runs"]
+    assert "no process works on it" not in seen["runs"]
+    assert "2 of 6 done · 4 cancelled" in seen["cancelled"]
+    assert "waiting" in seen["retried"]
+    assert "cancelled" not in seen["retried"]
+    assert str(host.output) not in seen["runs"]
 
 
 def test_the_help_of_a_node_is_as_wide_as_its_panel(host: HeadlessComfyUI, pictures: Path) -> None:

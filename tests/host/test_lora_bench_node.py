@@ -72,6 +72,10 @@ def test_one_queueing_gives_sheet_grid_table_and_receipts_and_the_next_one_goes_
     assert folder_of(host, again) == folder
     assert {name: (folder / f"{name}.mp4").stat().st_mtime_ns for name in cells} == before
     assert (folder / "p1-s7-outlined-low-0.5.mp4").is_file()
+    told = {one["batch"]: one for one in client.get("/wan_duet/batches")["batches"]}
+    bench = told[folder.relative_to(host.output).as_posix()]
+    assert (bench["rows"], bench["done"], bench["is_over"], bench["is_running"]) == (3, 3, True, False)
+    assert bench["seconds"] > 0
     other = graph(defaults, prompts="a blue ball")
     assert folder_of(host, client.run(other).outputs) != folder
 
