@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import __version__ as pillow_version
+from PIL import features
 
 from ..errors import MediaError
 from .colour import Colour, coded
@@ -24,7 +26,13 @@ _MOST = 65535
 
 
 def allow_heif(file: Path | bytes, name: str) -> None:
-    """Let Pillow read HEIC and HEIF files. Raises MediaError with a hint where nothing here can."""
+    """Let Pillow read HEIC and HEIF. Raises MediaError with a hint where it cannot read a HEIC or AVIF."""
+    brands = _brands(file)
+    if b"avif" in brands and "avif" not in features.get_supported_modules():
+        raise MediaError(
+            f"{name}: an AVIF picture, which Pillow {pillow_version} cannot read as it is installed here; "
+            "`pip install -U pillow` (11.3 or newer) makes it readable, or convert it to PNG"
+        )
     if not _is_heif(file):
         return
     if find_spec("pillow_heif") is None:
@@ -61,13 +69,18 @@ def hdr_heif(file: Path | bytes, colour: Colour) -> Frame | None:
 
 
 def _is_heif(file: Path | bytes) -> bool:
+    brands = _brands(file)
+    return brands[:4] in _BRANDS and b"avif" not in brands
+
+
+def _brands(file: Path | bytes) -> bytes:
+    """Return the brands that a file of ISO/IEC 14496-12 states, one after another. Empty for other files."""
     if isinstance(file, bytes):
         head = file[:_HEAD_BYTES]
     else:
         with file.open("rb") as stream:
             head = stream.read(_HEAD_BYTES)
-    brands = head[8 : int.from_bytes(head[:4], "big")]
-    return head[4:8] == b"ftyp" and brands[:4] in _BRANDS and b"avif" not in brands
+    return head[8 : int.from_bytes(head[:4], "big")] if head[4:8] == b"ftyp" else b""
 
 
 def _opened(file: Path | bytes) -> Any:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageCms, ImageOps
+from PIL import Image, ImageCms, ImageOps, features
 
 from wan_duet.pipelines.errors import MediaError
 from wan_duet.pipelines.video.read_image import MOST_PIXELS, read_image
@@ -137,6 +137,15 @@ def test_a_heic_picture_names_the_package_that_reads_it(tmp_path: Path) -> None:
     file.write_bytes(HEIC_HEAD)
     with pytest.raises(MediaError, match=r"IMG_0001\.HEIC: a HEIC picture; `pip install pillow-heif`"):
         read_image(file)
+
+
+def test_an_avif_that_pillow_cannot_read_says_which_one_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "get_supported_modules", lambda: ["pil"])
+    (tmp_path / "a.avif").write_bytes(b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf" + bytes(40))
+    with pytest.raises(MediaError, match=r"a\.avif: an AVIF .*11\.3 or newer.* convert it to PNG"):
+        read_image(tmp_path / "a.avif")
 
 
 @pytest.mark.skipif(find_spec("pillow_heif") is None, reason="needs pillow-heif, which makes a HEIC file")

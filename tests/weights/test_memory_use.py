@@ -54,5 +54,5 @@ def test_a_run_leaves_nothing(used: dict[str, dict[str, int]]) -> None:
 
 def test_three_runs_leave_no_more_than_one(used: dict[str, dict[str, int]]) -> None:
     three, one = used["two experts, three times"], used["two experts"]
-    assert three["left_bytes"] <= one["left_bytes"] + SMALL / 4
+    assert three["left_bytes"] <= one["left_bytes"] + ARENA + SMALL / 4
     assert three["peak_bytes"] <= 1.05 * one["peak_bytes"] + ARENA  # each run has a thread of its own
