@@ -89,7 +89,7 @@ def extension() -> ComfyExtension:
             add_model_routes(routes, remote_folder, model_folders)
             add_lora_routes(routes, listed_lora)
             add_job_routes(routes, remote_folder, follow_job)
-            add_batch_routes(routes, output_folder)
+            add_batch_routes(routes, output_folder, remote_folder)
             go_on_with_open_jobs()
 
         async def get_node_list(self) -> list[type[io.ComfyNode]]:

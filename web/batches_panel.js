@@ -9,15 +9,29 @@ const DONE_OF = ["running", "waiting", "failed", "cancelled"]; // told where the
 export function batchSection(act) {
   const rule = element("div", { className: "dim" });
   const list = element("div", { className: "list" });
+  const fleet = element("div", { className: "list" });
+  let asksFleet = false;
   const cards = new Map(); // {folder: {told, made}}: a button that is being pressed stays
-  const root = element("section", { className: "batches list" }, element("h3", {}, "Batches"), rule, list);
+  const root = element("section", { className: "batches list" }, element("h3", {}, "Batches"), rule, list, fleet);
   async function look() {
+    lookAtFleet(); // not awaited: a fleet that does not answer holds nothing else up
     const told = await ask("batches");
     const older = told.older ? `; ${told.older} older ones are not shown` : "";
     rule.textContent = `Batches in ComfyUI's output folder, at most ${told.folders} folders deep${older}.`;
-    arrange(list, told.batches.map(cardOf));
+    arrange(list, told.batches.map((batch) => cardOf(batch, act)));
   }
-  function cardOf(batch) {
+  async function lookAtFleet() {
+    if (asksFleet) return;
+    asksFleet = true;
+    try {
+      const told = await ask("batches/fleet");
+      arrange(fleet, told ? [cardOf(told, null)] : []);
+    } catch (error) {
+      arrange(fleet, [element("div", { className: "wrong" }, error.message)]);
+    }
+    asksFleet = false;
+  }
+  function cardOf(batch, act) {
     const told = JSON.stringify(batch);
     if (cards.get(batch.batch)?.told !== told) cards.set(batch.batch, { told, made: card(batch, act) });
     return cards.get(batch.batch).made;
@@ -25,6 +39,7 @@ export function batchSection(act) {
   return { root, look };
 }
 
+// act: null for what has no buttons.
 function card(batch, act) {
   const name = batch.batch === "." ? "the output folder" : batch.batch;
   const title = element("div", { className: "prompt", title: name, textContent: name });
@@ -37,9 +52,9 @@ function card(batch, act) {
   const button = (text, action, tip) =>
     element("button", { textContent: text, title: tip, onclick: () => act(() => ask(`batches/${action}`, { batch: batch.batch })) });
   const buttons = [];
-  if (batch.waiting || batch.running)
+  if (act && (batch.waiting || batch.running))
     buttons.push(button("Cancel", "cancel", "Cancel all rows that are not done; one that runs is not published"));
-  if (batch.failed || batch.cancelled)
+  if (act && (batch.failed || batch.cancelled))
     buttons.push(button("Retry", "retry", "Let failed and cancelled rows wait again"));
   made.append(
     element("progress", { max: batch.rows, value: batch.done }),

@@ -9,17 +9,44 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
 from ..errors import RequestError
 from ..video.output import sidecar
 from .batch_folder import BatchFolder
-from .row_journal import JournalRow, RowJournal
+from .row_journal import RowJournal
 from .worker import BOUGHT
 
-__all__ = ["BatchProgress", "open_batch", "progress_of", "rows_named"]
+__all__ = ["BatchProgress", "ProgressRow", "left_of", "open_batch", "progress_of", "rows_named"]
+
+
+class ProgressRow(Protocol):
+    """What is told of a row: columns of `JournalRow`."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def line(self) -> int: ...
+    @property
+    def state(self) -> str: ...
+    @property
+    def attempt(self) -> int: ...
+    @property
+    def place(self) -> str | None: ...
+    @property
+    def seconds(self) -> float | None: ...
+    @property
+    def work(self) -> float | None: ...
+    @property
+    def error(self) -> str | None: ...
+    @property
+    def cause(self) -> str | None: ...
+    @property
+    def batch(self) -> str: ...
+    @property
+    def updated_at(self) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -30,7 +57,7 @@ class BatchProgress:
     prices: of the rows that were bought and are done, in US dollars; None for one that is not known.
     """
 
-    rows: Sequence[JournalRow]
+    rows: Sequence[ProgressRow]
     is_running: bool
     left_s: float | None
     now: float
@@ -68,7 +95,7 @@ class BatchProgress:
             ],
         }
 
-    def since(self, row: JournalRow) -> float:
+    def since(self, row: ProgressRow) -> float:
         """Return for how many seconds the row is in its state."""
         return round(max(0.0, self.now - row.updated_at), 1)
 
@@ -91,7 +118,7 @@ def progress_of(journal: RowJournal, now: float) -> BatchProgress:
     rows, folder = journal.rows(), journal.file.parent
     bought = [row for row in rows if row.state == "done" and (row.place or "").startswith(BOUGHT)]
     prices = [_price(folder / str(row.file), row.updated_at) for row in bought]
-    return BatchProgress(rows, _is_running(folder), _left_s(rows), now, prices)
+    return BatchProgress(rows, _is_running(folder), left_of(rows), now, prices)
 
 
 def rows_named(journal: RowJournal, names: Sequence[str]) -> list[int]:
@@ -104,8 +131,11 @@ def rows_named(journal: RowJournal, names: Sequence[str]) -> list[int]:
     return [numbers[name.lower()] for name in names] or list(numbers.values())
 
 
-def _left_s(rows: Sequence[JournalRow]) -> float | None:
-    """Estimate from what done rows took, by their work, and from how many rows run at the same time."""
+def left_of(rows: Sequence[ProgressRow]) -> float | None:
+    """Return the seconds until the end: as done rows took by their work, with as many at once as run now.
+
+    None before a row was measured, and when none is left.
+    """
     done = [row for row in rows if row.state == "done" and row.seconds and row.work]
     left = [row.work or 0.0 for row in rows if row.state in ("waiting", "running", "publishing")]
     if not done or not left:

@@ -15,10 +15,19 @@ from typing import Any
 
 from ..errors import JournalError, WanDuetError
 from .batch_folder import BatchFolder
-from .batch_progress import open_batch, progress_of
+from .batch_progress import BatchProgress, open_batch, progress_of
 from .row_journal import JournalRow, RowJournal
 
-__all__ = ["MOST_BATCHES", "MOST_FOLDERS", "cancel_batch", "find_batches", "list_batches", "retry_batch"]
+__all__ = [
+    "MOST_BATCHES",
+    "MOST_FOLDERS",
+    "cancel_batch",
+    "find_batches",
+    "list_batches",
+    "retry_batch",
+    "told_batch",
+    "without_folders",
+]
 
 MOST_FOLDERS = 4  # from the searched folder, which may be a batch itself, down to a batch
 MOST_BATCHES = 20  # each is read anew for every list
@@ -71,7 +80,7 @@ def _change(root: Path, name: str, change: Callable[[RowJournal, list[int]], lis
         with closing(open_batch(folder)) as journal:
             return len(change(journal, [row.number for row in journal.rows()]))
     except WanDuetError as error:
-        raise JournalError(_without_folders(str(error), root)) from None
+        raise JournalError(without_folders(str(error), root)) from None
 
 
 def _told(folder: Path, root: Path, now: float) -> dict[str, Any]:
@@ -80,10 +89,15 @@ def _told(folder: Path, root: Path, now: float) -> dict[str, Any]:
         with closing(open_batch(folder)) as journal:
             progress = progress_of(journal, now)
     except (WanDuetError, OSError) as error:
-        return {"batch": name, "problem": _without_folders(str(error), root)}
+        return {"batch": name, "problem": without_folders(str(error), root)}
+    return told_batch(name, progress, root)
+
+
+def told_batch(name: str, progress: BatchProgress, root: Path | None = None) -> dict[str, Any]:
+    """Return how far a batch is, as JSON, with a few of its errors. root: as for `without_folders`."""
     facts = progress.as_dict()
     errors = facts["errors"]
-    shown = [{**one, "error": _without_folders(one["error"], root)} for one in errors[:_MOST_ERRORS]]
+    shown = [{**one, "error": without_folders(one["error"], root)} for one in errors[:_MOST_ERRORS]]
     return {
         **facts,
         "batch": name,
@@ -99,9 +113,9 @@ def _name(folder: Path, root: Path) -> str:
     return folder.relative_to(root).as_posix()
 
 
-def _without_folders(text: str, root: Path) -> str:
+def without_folders(text: str, root: Path | None = None) -> str:
     """Return a message without the folders of the paths in it, except those below `root`."""
-    inside = text.replace(f"{root}{os.sep}", "")
+    inside = text if root is None else text.replace(f"{root}{os.sep}", "")
     return _FOLDERS.sub("…/", inside)
 
 

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from ..request.base import WanRequest
 from ..request.report import Finding
 
-__all__ = ["BOUGHT", "LeaseLost", "LeftRunning", "MadeFile", "Needs", "Task", "Worker", "frames_times_steps"]
+__all__ = [
+    "BOUGHT",
+    "LeaseLost",
+    "LeftRunning",
+    "MadeFile",
+    "Needs",
+    "Task",
+    "Worker",
+    "frames_times_steps",
+    "work_of_fields",
+]
 
 BOUGHT = "fal"  # how the names of workers begin that buy
 
@@ -69,7 +79,11 @@ class Needs:
 
 def frames_times_steps(request: WanRequest) -> float:
     """Return the work of a request at a place that says no more of it."""
-    asked = request.payload()
+    return work_of_fields(request.payload())
+
+
+def work_of_fields(asked: Mapping[str, Any]) -> float:
+    """Return the work of a request from its fields alone: frames times steps; 1 for what they do not say."""
     return float(asked.get("num_frames") or 1) * float(asked.get("num_inference_steps") or 1)
 
 

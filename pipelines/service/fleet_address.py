@@ -17,7 +17,7 @@ from ..download.public_hosts import is_loopback
 from ..errors import KeyProblemError, RequestError
 from ..files.private_file import read_private, write_private
 
-__all__ = ["FleetAddress", "keep_address", "read_address_of_fleet"]
+__all__ = ["FleetAddress", "has_fleet", "keep_address", "read_address_of_fleet"]
 
 _FILE = "fleet.json"
 
@@ -28,6 +28,11 @@ class FleetAddress:
 
     address: str
     key: str = field(repr=False)
+
+
+def has_fleet(folder: Path) -> bool:
+    """Return whether an address was kept there."""
+    return (folder / _FILE).exists()
 
 
 def read_address_of_fleet(folder: Path) -> FleetAddress:

@@ -21,12 +21,13 @@ from ..video.output import sidecar
 from .fleet_address import FleetAddress
 from .service_answers import MEDIA_TYPES
 
-__all__ = ["FleetResult", "run_at_service"]
+__all__ = ["FleetResult", "newest_jobs", "run_at_service"]
 
 _POLL_S = 1.0
 _PATIENCE_S = 600.0  # how long a service may be away while it has our job
 _TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 _MOST_WAIT_S = 60.0
+_LOOK = httpx.Timeout(5.0)  # of a look that is repeated
 _SUFFIXES = {media_type: suffix for suffix, media_type in MEDIA_TYPES.items()}
 
 
@@ -107,6 +108,27 @@ def run_at_service(
         while (result := _fetched_or_away(service, done, file, away)) is None:
             service.wait(_POLL_S)
         return result
+
+
+def newest_jobs(
+    address: FleetAddress, limit: int, transport: httpx.BaseTransport | None = None
+) -> list[dict[str, Any]]:
+    """Return the newest jobs of this key, as `job_document` says them. limit: 1 to 100.
+
+    Raises HostError if the service is away, refuses, or is none.
+    """
+    headers = {"Authorization": f"Bearer {address.key}", "User-Agent": "wan-duet"}
+    try:
+        with httpx.Client(headers=headers, timeout=_LOOK, transport=transport, trust_env=False) as http:
+            answer = http.get(f"{address.address}/v1/jobs", params={"limit": limit})
+    except httpx.HTTPError as error:
+        raise HostError(f"no answer from {address.address}: {error}") from None
+    if answer.status_code != 200:
+        raise HostError(f"the service refuses: {_message(answer)}")
+    jobs = _document(answer).get("data")
+    if not isinstance(jobs, list):
+        raise HostError("no answer of a wan-duet serve")
+    return jobs
 
 
 def _posted(service: _Service, request: WanRequest) -> dict[str, Any]:

@@ -16,6 +16,9 @@ async function work(page) {
   };
   const seen = { runs: await said("1 running") };
   seen.rule = await panel.locator(".batches").innerText();
+  const fleet = panel.locator("article").filter({ hasText: "Run Fleet at" });
+  seen.fleet = await fleet.innerText();
+  seen.buttonsOfFleet = await fleet.getByRole("button").count();
   await page.screenshot({ path: screenshot });
   await card.getByRole("button", { name: "Cancel", exact: true }).click();
   seen.cancelled = await said("4 cancelled");

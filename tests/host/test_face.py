@@ -11,13 +11,16 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 from fleet.batches import paint, write_rows
 
 from wan_duet.pipelines.fleet.batch_progress import open_batch
 from wan_duet.pipelines.headless.client import ComfyClient
 from wan_duet.pipelines.headless.server import HeadlessComfyUI
+from wan_duet.pipelines.service.fleet_address import keep_address
 
+from ..service.painted import running
 from .test_browser import LACKING, SKIPPED, in_browser
 from .test_remote import Providers, loop, providers, servers, workflow  # noqa: F401 - fixtures
 
@@ -108,15 +111,23 @@ def test_the_jobs_panel_shows_and_stops_jobs_of_a_provider(
     assert providers.jobs()["fal"] == 2
 
 
-def test_the_jobs_panel_shows_cancels_and_retries_a_batch(host: HeadlessComfyUI, pictures: Path) -> None:
+def test_the_jobs_panel_shows_cancels_and_retries_a_batch(
+    host: HeadlessComfyUI, pictures: Path, tmp_path: Path
+) -> None:
     night = host.output / "teasers" / "night"
     texts = ("a red ball", "fails", "a blue ball", "slow", "slower", "slow too")
     rows = write_rows(host.input / "rows.jsonl", *({"prompt": text, "seed": 1} for text in texts))
     painting = threading.Thread(target=paint, args=(rows, night), kwargs={"keep_going": True}, daemon=True)
     painting.start()
+    settings = host.user / "__wan_duet"
     try:
-        seen = in_browser("batches_panel.cjs", host.url, "teasers/night", str(pictures / "batches.png"))
+        with running(tmp_path) as service:
+            key = service.http.headers["Authorization"].removeprefix("Bearer ")
+            keep_address(settings, service.url, key)
+            httpx.post(f"{service.url}/v1/jobs", json={"prompt": "slow"}, headers=service.http.headers)
+            seen = in_browser("batches_panel.cjs", host.url, "teasers/night", str(pictures / "batches.png"))
     finally:
+        (settings / "fleet.json").unlink(missing_ok=True)
         with closing(open_batch(night)) as journal:
             journal.cancel([row.number for row in journal.rows()])
         painting.join(30)
@@ -130,6 +141,9 @@ def test_the_jobs_panel_shows_cancels_and_retries_a_batch(host: HeadlessComfyUI,
     assert "waiting" in seen["retried"]
     assert "cancelled" not in seen["retried"]
     assert str(host.output) not in seen["runs"]
+    assert seen["fleet"].startswith("Run Fleet at 127.0.0.1:")
+    assert "0 of 1 done · 1 running" in seen["fleet"]
+    assert seen["buttonsOfFleet"] == 0
 
 
 def test_the_help_of_a_node_is_as_wide_as_its_panel(host: HeadlessComfyUI, pictures: Path) -> None:

@@ -74,6 +74,9 @@ def test_a_result_of_the_fleet_lands_in_output_with_its_receipt(
     assert (job.state, job.kind) == ("done", "text-to-image")
     assert str(done.outputs["job"]["text"][0]) == job.name
     assert len(done.outputs["images"]["images"]) == 1
+    told = client.get("/wan_duet/batches/fleet")
+    assert told["batch"].startswith(f"Run Fleet at {service.url.removeprefix('http://')} ")
+    assert (told["rows"], told["done"]) == (1, 1)
 
 
 def test_the_fleet_is_a_home_of_the_template_and_runs_alone(

@@ -13,6 +13,7 @@ from aiohttp import ClientSession, web
 from fleet.batches import paint, write_rows
 
 from wan_duet.nodes.batch_routes import add_batch_routes
+from wan_duet.pipelines.service.fleet_address import keep_address
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def ask(
 
     async def talk() -> tuple[int, Any]:
         routes, app = web.RouteTableDef(), web.Application()
-        add_batch_routes(routes, lambda: output)
+        add_batch_routes(routes, lambda: output, lambda: output.parent / "settings")
         app.add_routes(routes)
         runner = web.AppRunner(app)
         await runner.setup()
@@ -64,6 +65,15 @@ def test_the_batches_of_the_output_folder_are_listed_without_its_path(output: Pa
     assert str(output.parent) not in json.dumps(told)
 
 
+def test_the_fleet_is_told_once_it_has_an_address(output: Path) -> None:
+    assert ask(output, "/fleet") == (200, None)
+    keep_address(output.parent / "settings", "http://127.0.0.1:9", "wd-hidden")
+    status, told = ask(output, "/fleet")
+    assert (status, told["batch"]) == (200, "Run Fleet at 127.0.0.1:9 (newest 100 jobs)")
+    assert told["problem"].startswith("no answer from http://127.0.0.1:9")
+    assert "wd-hidden" not in json.dumps(told)
+
+
 def test_failed_rows_are_retried_and_open_ones_cancelled(output: Path) -> None:
     assert ask(output, "/retry", {"batch": "night"}) == (200, {"rows": 1})
     assert counts(output) == {"done": 2, "waiting": 1}
@@ -86,10 +96,10 @@ def test_a_wrong_body_and_a_folder_elsewhere_are_refused(output: Path, action: s
     "headers",
     [{"Origin": "http://evil.example"}, {"Sec-Fetch-Site": "cross-site"}, {"Host": "evil.example"}],
 )
-@pytest.mark.parametrize("path", ["", "/cancel", "/retry"])
+@pytest.mark.parametrize("path", ["", "/fleet", "/cancel", "/retry"])
 def test_a_page_of_another_site_sees_and_does_nothing(
     output: Path, path: str, headers: Mapping[str, str]
 ) -> None:
-    status, told = ask(output, path, {"batch": "night"} if path else None, headers)
+    status, told = ask(output, path, {"batch": "night"} if path in ("/cancel", "/retry") else None, headers)
     assert (status, list(told)) == (403, ["error"])
     assert counts(output) == {"done": 2, "failed": 1}
