@@ -62,8 +62,8 @@ def add_generate_command(commands: Any, kind: str) -> None:
         "--from-receipt",
         type=Path,
         metavar="OUT.json",
-        help="repeat the run of a receipt exactly; inputs are looked up in the current folder and beside the "
-        "receipt, unless --kind and their flags are given",
+        help="repeat the run of a receipt exactly; inputs and LoRAs are looked up in the current folder and "
+        "beside the receipt, inputs unless --kind and their flags are given",
     )
 
     add_run_flags(generate)
@@ -123,7 +123,7 @@ def _repeat(options: argparse.Namespace) -> Result:
         memory=DeviceMemory(options.device),
         progress=TerminalProgress(sys.stderr),
         media={name: Path(file).expanduser() for name, file in flags.items()},
-        lora_sources=lora_sources(options),
+        lora_sources=lora_sources(options, recorded.folder),
         interpolators=find_interpolators(options.interpolator_folder),
         check_memory=not options.ignore_memory,
         pose_video=options.pose_video,

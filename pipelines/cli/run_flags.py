@@ -190,7 +190,7 @@ def recorded_worker(
         memory=DeviceMemory(options.device),
         progress=TerminalProgress(sys.stderr),
         tell=tell,
-        lora_sources=lora_sources(options),
+        lora_sources=lora_sources(options, recorded.folder),
         interpolators=find_interpolators(options.interpolator_folder),
         acceleration="exact" if recorded.cache is None else "as requested",
         check_memory=not getattr(options, "ignore_memory", False),
@@ -226,9 +226,10 @@ def _required_model(options: argparse.Namespace) -> str:
     return str(options.model)
 
 
-def lora_sources(options: argparse.Namespace) -> LoraSources:
-    """Any local file, the embedded LoRAs, and the web."""
+def lora_sources(options: argparse.Namespace, *folders: Path) -> LoraSources:
+    """Any local file, the embedded LoRAs, and the web. folders: searched after those of --lora-folder."""
     from ..download.downloads import Downloads
     from ..weights.lora.find import LoraSources
 
-    return LoraSources(embedded=embedded_loras(), downloads=Downloads.into(options.cache))
+    nearby = (*getattr(options, "lora_folder", ()), *folders)
+    return LoraSources(embedded=embedded_loras(), downloads=Downloads.into(options.cache), nearby=nearby)

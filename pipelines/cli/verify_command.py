@@ -39,6 +39,15 @@ def add_verify_command(commands: Any) -> None:
         help="run nothing: only compare the file with the receipts inside it and beside it",
     )
     add_machine_flags(verify)
+    verify.add_argument(
+        "--lora-folder",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FOLDER",
+        help="where to look for LoRA files, which a receipt names without their folders; may be repeated. "
+        "They are also looked up beside the receipt and in the current folder",
+    )
     add_model(verify)
     add_interpolator_folders(verify)
 

@@ -34,14 +34,13 @@ VALUES = {
     "num_inference_steps": 2,
     "aspect_ratio": "1:1",
     "interpolator_model": "none",
-    "loras": [LORA],
 }
 
 
-def made_in(folder: Path, *, embed: bool) -> Path:
+def made_in(folder: Path, *, embed: bool, loras: Sequence[Mapping[str, Any]] = (LORA,)) -> Path:
     out = folder / "clip.mp4"
     run(
-        parse("text-to-video-lora", VALUES),
+        parse("text-to-video-lora", {**VALUES, "loras": list(loras)}),
         load_model("toy"),
         out=out,
         memory=DeviceMemory("cpu"),
@@ -138,6 +137,26 @@ def test_an_untouched_file_is_the_same_bits_after_a_new_run(
     plain: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert verdict(capsys, plain)[:2] == (0, "same bits")
+
+
+@pytest.mark.parametrize("place", ["beside the receipt", "current folder", "--lora-folder"])
+def test_a_lora_file_is_found_again_by_its_name(
+    place: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    first, last, here = (tmp_path / name for name in ("first", "last", "here"))
+    for folder in (first, last, here):
+        folder.mkdir()
+    mine = first / "mine.safetensors"
+    shutil.copy(embedded_loras()["toy/hopping_stripes"], mine)
+    out = made_in(last, embed=False, loras=[{**LORA, "path": str(mine)}])
+    monkeypatch.chdir(here)
+    assert verdict(capsys, out)[:2] == (2, "cannot tell")
+    mine.rename({"beside the receipt": last, "current folder": here}.get(place, first) / mine.name)
+    flags = ["--lora-folder", str(first)] if place == "--lora-folder" else []
+    assert verdict(capsys, out, *flags)[:2] == (0, "same bits")
 
 
 def test_a_quick_look_needs_both_receipts(

@@ -28,11 +28,13 @@ class LoraSources:
     folders:   names are searched in these, and no file outside of them is read; None allows any path.
     embedded:  files that come with the pack, by their full name ("toy/NAME").
     downloads: keeps addresses and repositories; None refuses both.
+    nearby:    where any path is allowed, it and its bare name are searched in these first.
     """
 
     folders: Sequence[Path] | None = None
     embedded: Mapping[str, Path] = field(default_factory=dict)
     downloads: Downloads | None = None
+    nearby: Sequence[Path] = ()
 
     def find(self, path: str, weight_name: str | None = None, progress: Progress | None = None) -> Path:
         """Return the file of a LoRA. Download it if `path` is an address or repository that is not kept yet.
@@ -54,7 +56,7 @@ class LoraSources:
                 f"give one of {', '.join(self.embedded)}" if self.embedded else "this installation has none"
             )
             raise LoraError(f"loras: {path[:200]} is not an embedded LoRA; {known}")
-        return _local_file(path, self.folders)
+        return _any_file(path, self.nearby) if self.folders is None else _local_file(path, self.folders)
 
     def _fetched(self, path: str, weight_name: str | None, progress: Progress) -> Path:
         if self.downloads is None:
@@ -75,13 +77,19 @@ class LoraSources:
             raise LoraError(f"loras: {error}") from error
 
 
-def _local_file(path: str, folders: Sequence[Path] | None) -> Path:
-    """Return a file. A folder of PEFT stands for the weights in it."""
-    if folders is None:
-        for named in (path, os.path.join(path, ADAPTER_WEIGHTS)):
-            if os.path.isfile(named):
-                return Path(named).resolve()
-        raise LoraError(f"loras: {path[:200]} not found here; give the path of a .safetensors file")
+def _any_file(path: str, nearby: Sequence[Path]) -> Path:
+    """Return a file anywhere. A folder of PEFT stands for the weights in it."""
+    bare = path.replace("\\", "/").rpartition("/")[2]
+    for named in (*(os.path.join(folder, name) for folder in nearby for name in (path, bare)), path):
+        for place in (named, os.path.join(named, ADAPTER_WEIGHTS)):
+            if os.path.isfile(place):
+                return Path(place).resolve()
+    where = ", ".join(["here", *(f"in {folder}" for folder in nearby)])
+    raise LoraError(f"loras: {path[:200]} not found {where}; give the path of a .safetensors file")
+
+
+def _local_file(path: str, folders: Sequence[Path]) -> Path:
+    """Return a file in one of the folders. A folder of PEFT stands for the weights in it."""
     name = path.replace("\\", "/")
     for folder in folders:
         places = (folder / name, folder / name / ADAPTER_WEIGHTS)
