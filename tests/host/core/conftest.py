@@ -42,7 +42,10 @@ from wan_duet.pipelines.loading.identify import read_part
 HERE = Path(__file__).parent
 # A folder of node packs of others, such as ComfyUI-GGUF and ComfyUI-KJNodes, for the tests that use them.
 OTHER_PACKS = os.environ.get("WAN_DUET_OTHER_PACKS")
-FOLDERS = ("diffusers", "diffusion_models", "vae", "text_encoders", "loras", "frame_interpolation")
+FOLDERS = (
+    *("diffusers", "diffusion_models", "vae", "vae_approx", "text_encoders", "loras"),
+    "frame_interpolation",
+)
 # Like 4.25.lite: core knows its layout, and runs it at the scales of 4.25.
 RIFE = frame_nets.Rife((8, 8, 8, 8, 24), hidden=16, seen=4, last=52)
 MODEL = "tiny/wan 4096"  # the real width of text embeddings, two tiny experts

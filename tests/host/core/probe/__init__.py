@@ -185,12 +185,31 @@ class ProbeTinyAutoencoder:
         return {"required": {}}
 
     def run(self):
-        generator = torch.Generator().manual_seed(9)
-        weights = TAEHV(latent_channels=16).state_dict()
-        for name, tensor in weights.items():
-            spread = max(1, tensor[0].numel()) ** -0.5
-            weights[name] = torch.randn(tensor.shape, generator=generator) * spread
-        return (sd.VAE(sd=weights),)
+        return (sd.VAE(sd=_tiny_autoencoder()),)
+
+
+class ProbePreviewFile(_Always):
+    """Writes lighttaew2_1, with which core decodes previews."""
+
+    CATEGORY, FUNCTION, RETURN_TYPES, OUTPUT_NODE = "probe", "run", (), True
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {}}
+
+    def run(self):
+        *_, folder = folder_paths.get_folder_paths("vae_approx")  # that of the tests
+        save_file(_tiny_autoencoder(), f"{folder}/lighttaew2_1.safetensors")
+        return ()
+
+
+def _tiny_autoencoder():
+    generator = torch.Generator().manual_seed(9)
+    weights = TAEHV(latent_channels=16).state_dict()
+    for name, tensor in weights.items():
+        spread = max(1, tensor[0].numel()) ** -0.5
+        weights[name] = torch.randn(tensor.shape, generator=generator) * spread
+    return weights
 
 
 class ProbeWindows(_Always):
@@ -344,6 +363,7 @@ _NODES = (
     ProbeClipVision,
     ProbeFlatVae,
     ProbeOtherModel,
+    ProbePreviewFile,
     ProbeProcess,
     ProbeSave,
     ProbeWindows,
