@@ -5,7 +5,6 @@ Nothing is guessed from tensors: only titles in headers, the origin in a configu
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -16,6 +15,7 @@ from typing import Any
 from ..errors import ModelError
 from ..model_files.catalogue import published_as
 from ..request.distilled import distilled_by_name
+from ..weights.folder import read_json
 from ..weights.gguf_file import read_gguf_metadata
 from ..weights.stored_tensors import is_safetensors, read_header_and_metadata
 
@@ -28,7 +28,6 @@ _TITLES = ("modelspec.title", "ss_output_name", "name", "finetuned_model")
 _GGUF_TITLES = ("general.name", "general.basename", "general.finetune")
 _REPOSITORY = re.compile(r"[\w.-]+/[\w.-]+")
 _LONGEST = 80  # characters; a header can hold anything
-_LARGEST_JSON = 2**20
 
 
 def distilled_title(file: Path, metadata: Mapping[str, str]) -> str:
@@ -68,10 +67,8 @@ def _titles(file: Path, _size_bytes: int, _mtime_ns: int) -> tuple[str, ...]:
 
 def _entry(file: Path, key: str) -> Any:
     """Return an entry of a JSON file. None if there is none: such files need not be there."""
-    with suppress(OSError, ValueError, RecursionError):
-        if file.stat().st_size <= _LARGEST_JSON:
-            content = json.loads(file.read_text(encoding="utf-8"))
-            return content.get(key) if isinstance(content, dict) else None
+    with suppress(ModelError):
+        return read_json(file).get(key)
     return None
 
 

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import ModelError
 from ..kernels.choices import FloatChoices
 from ..parallel.rank_group import RankGroup
 from ..plan.riflex import Riflex
@@ -18,6 +17,7 @@ from ..sampling.cached_forward import BlockCache
 from ..sampling.engine import Condition
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32
 from ..weights.stored_parts import stored_dtypes
+from .empty_layers import empty_network
 from .network_kind import NetworkKind
 from .step_cache_hook import with_step_cache
 from .transformer import OwnTransformer, replace_transformer_forward
@@ -129,14 +129,9 @@ def meta_expert(
 
     Raises ModelError if the configuration is not of a Wan transformer.
     """
-    try:
-        config = TransformerConfig.of(recipe.config)
-        with torch.device("meta"):
-            network = OwnTransformer(config)
-    except (TypeError, ValueError, AttributeError) as error:
-        raise ModelError(
-            f"{recipe.files[0].parent / 'config.json'}: not a Wan transformer: {error}"
-        ) from error
+    network = empty_network(
+        recipe, "a Wan transformer", lambda config: OwnTransformer(TransformerConfig.of(config))
+    )
     replace_transformer_forward(network, choices or FloatChoices(), device)
     return network
 

@@ -76,7 +76,7 @@ class SpeechTransformer(nn.Module):
     split: ClassVar[Mapping[str, int]] = {"hidden": 1, "cos": 1, "sin": 1}
     """What ranks split, and the dimension of its tokens. Text, sound and weights are whole on each."""
 
-    def __init__(self, config: dict[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any]) -> None:
         """Build the network. config: from `s2v_layout.speech_config`."""
         super().__init__()
         heads, eps = config["num_attention_heads"], config["eps"]

@@ -14,6 +14,7 @@ from ..parallel.rank_group import RankGroup
 from ..sampling.cached_forward import BlockCache
 from ..sampling.engine import Condition
 from ..weights.recipe import DTypeRule, Recipe
+from .empty_layers import empty_network
 from .expert import expert_dtypes
 from .network_kind import NetworkKind
 from .s2v import SpeechTransformer
@@ -84,14 +85,7 @@ def speech_dtypes(dtype: torch.dtype) -> DTypeRule:
 def _blank(recipe: Recipe, choices: FloatChoices, device: torch.device) -> SpeechTransformer:
     """Build the network on the meta device. It ignores `choices`: its forward has one implementation."""
     del choices, device
-    try:
-        with torch.device("meta"):
-            network = SpeechTransformer(dict(recipe.config))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{recipe.files[0].parent / 'config.json'}: not a speech model: {error!r}"
-        ) from error
-    return network.requires_grad_(False).eval()
+    return empty_network(recipe, "a speech model", SpeechTransformer).requires_grad_(False).eval()
 
 
 SPEECH_EXPERT = NetworkKind(_blank, speech_dtypes, speech_velocity, lambda _: "speech model", in_parts=False)

@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from ..device.memory import Memory
-from ..errors import ModelError, RequestError
+from ..errors import RequestError
 from ..request.prompt_weights import weighted_segments
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import DTypeRule, Recipe, keeping_fp32, materialise
+from .empty_layers import empty_network
 from .tokenizer import Tokenize, clean_prompt, read_tokenizer
 from .umt5 import KEPT_IN_FP32, Umt5Encoder
 
@@ -108,13 +109,7 @@ def load_text_encoder(
     """
     dtype_of = text_dtypes(dtype)
     memory.reserve(weight_bytes(recipe, dtype_of), "text encoder", working_bytes)
-    try:
-        with torch.device("meta"):
-            network = Umt5Encoder(recipe.config)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            f"{recipe.files[0].parent / 'config.json'}: not a UMT5 encoder: {error!r}"
-        ) from error
+    network = empty_network(recipe, "a UMT5 encoder", Umt5Encoder)
     materialise(recipe, network, memory.device, dtype_of, check)
     tokenize = read_tokenizer(tokenizer, network.shared.num_embeddings)
     return TextEncoder(network, tokenize, length, memory.device)

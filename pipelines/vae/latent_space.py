@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from ..device.memory import Memory, compute_dtype
-from ..errors import ModelError
 from ..kernels.choices import KernelChoice
 from ..kernels.kernel_trials import operations_of
 from ..kernels.operations import Operations
+from ..networks.empty_layers import empty_network
 from ..parallel.row_share import RowShare
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import Recipe, materialise
@@ -68,11 +68,7 @@ def load_vae(
     Raises ModelError if the recipe does not fit.
     """
     memory.reserve(weight_bytes(recipe, lambda _: dtype), "VAE", working_bytes)
-    try:
-        with torch.device("meta"):
-            network = OwnVae(VaeConfig.of(recipe.config))
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{recipe.files[0].parent / 'config.json'}: not a Wan VAE: {error}") from error
+    network = empty_network(recipe, "a Wan VAE", lambda config: OwnVae(VaeConfig.of(config)))
     materialise(recipe, network, memory.device, lambda _: dtype, check)
     replace_vae_forward(network, operations, rows)
     return network

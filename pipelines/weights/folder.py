@@ -16,6 +16,7 @@ __all__ = ["first_shard", "read_component", "read_json", "shards_of", "weight_fi
 
 _STEMS = ("diffusion_pytorch_model", "model")
 _STARTS = tuple(f"{stem}." for stem in _STEMS)
+_LARGEST_JSON = 2**24  # bytes; the index of a checkpoint's shards is the longest, under 1 MiB
 _SHARD = re.compile(r"(.+)[-_](\d{1,5})[-_]of[-_](\d{1,5})\.[^.]+", re.IGNORECASE)
 
 
@@ -31,11 +32,14 @@ def read_component(folder: Path) -> Recipe:
 def read_json(file: Path) -> dict[str, Any]:
     """Read a JSON object from a file. Raises ModelError that names the file."""
     try:
-        content = file.read_bytes()
+        with file.open("rb") as stream:
+            content = stream.read(_LARGEST_JSON + 1)
     except FileNotFoundError:
         raise ModelError(f"{file}: not found; a model folder in diffusers layout has one") from None
     except OSError as error:
         raise ModelError(f"{file}: not readable: {error}") from error
+    if len(content) > _LARGEST_JSON:
+        raise ModelError(f"{file}: over {_LARGEST_JSON} bytes; configurations and indexes are smaller")
     return json_object(content, str(file))
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,14 @@ from wan_duet.pipelines.device.precision import Part
 from wan_duet.pipelines.embedded.toy_model import toy_folder
 from wan_duet.pipelines.errors import ModelError
 from wan_duet.pipelines.loading.wan_model import WanModel, load_model
+from wan_duet.pipelines.networks.expert import meta_expert
 from wan_duet.pipelines.networks.text_encoder import load_text_encoder
 from wan_duet.pipelines.networks.tokenizer import clean_prompt
 from wan_duet.pipelines.sampling.engine import Condition
 from wan_duet.pipelines.streaming.executor import Executor
 from wan_duet.pipelines.vae.decode import stream_decode
 from wan_duet.pipelines.vae.latent_space import denormalise, load_vae, normalise
+from wan_duet.pipelines.weights.recipe import Recipe
 
 CPU = DeviceMemory("cpu")
 
@@ -226,3 +229,22 @@ def test_two_loras_of_one_name_have_two_hashes(toy: WanModel, tmp_path: Path) ->
     model = toy.with_lora(tmp_path / "one" / "l.safetensors", 1.0, "high")
     hashes = model.with_lora(tmp_path / "two" / "l.safetensors", 1.0, "low").hashes()
     assert hashes["loras[0]/l.safetensors"] != hashes["loras[1]/l.safetensors"]
+
+
+def test_a_configuration_of_another_network_names_its_file_and_what_is_wrong(toy: WanModel) -> None:
+    def stated(recipe: Recipe, **changes: object) -> Recipe:
+        return replace(recipe, config={**recipe.config, **changes})
+
+    with pytest.raises(ModelError, match=r"vae.config\.json: not a Wan VAE: attn_scales is \[0\.5\]"):
+        load_vae(stated(toy.vae, attn_scales=[0.5]), torch.float32, CPU, lambda: None)
+    with pytest.raises(ModelError, match=r"transformer.config\.json: not a Wan transformer: "):
+        meta_expert(stated(toy.experts["high"], num_layers="two"))
+    nameless = replace(toy.text_encoder, config={"d_model": 8})
+    with pytest.raises(ModelError, match=r"text_encoder.config\.json: not a UMT5 encoder: no 'vocab_size'"):
+        load_text_encoder(nameless, toy.tokenizer, 512, torch.float32, CPU, lambda: None)
+
+
+def test_a_configuration_of_absurd_size_is_refused_unread(folder: Path) -> None:
+    (folder / "model_index.json").write_bytes(b" " * (2**24 + 1))
+    with pytest.raises(ModelError, match=r"model_index\.json: over 16777216 bytes"):
+        load_model(folder)
