@@ -13,6 +13,7 @@ back what is free, so that only what is held counts.
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import tempfile
@@ -32,6 +33,7 @@ from wan_duet.pipelines.vae.decode import stream_decode
 from wan_duet.pipelines.video.edit import Edit, write_edited
 from wan_duet.pipelines.video.frame_stream import Frame, FrameStream
 from wan_duet.pipelines.video.frames import video_frames
+from wan_duet.pipelines.video.pixel_layout import forget_graphs
 from wan_duet.pipelines.video.sound import FileSound
 
 SOUND_RATE = 48_000
@@ -139,6 +141,9 @@ def drawn(count: int, width: int, height: int) -> Iterator[Frame]:
 def peak_of(job) -> int:
     """Bytes that `job` takes at most, above what this process has now."""
     read, write = os.pipe()
+    # Freeing a graph of filters waits for its threads, which a fork does not have.
+    forget_graphs()
+    gc.collect()
     child = os.fork()
     if not child:
         Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
