@@ -17,8 +17,9 @@ from ..parallel.row_share import RowShare
 from ..weights.footprint import weight_bytes
 from ..weights.recipe import Recipe, materialise
 from .forward import replace_vae_forward
-from .own_vae import OwnVae, VaeConfig
+from .own_vae import OwnVae
 from .standalone import HasVae
+from .vae_config import VaeConfig
 
 __all__ = ["denormalise", "load_model_vae", "load_vae", "normalise", "vae_kernels"]
 

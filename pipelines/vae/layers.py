@@ -7,7 +7,6 @@ place in it, as in diffusers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +15,7 @@ import torch.nn.functional as F  # noqa: N812  its usual name
 from torch import Tensor, nn
 
 from ..networks.empty_layers import Conv2d, Conv3d
+from .vae_config import VaeConfig
 
 __all__ = [
     "WanCausalConv3d",
@@ -221,27 +221,16 @@ def _row_of_blocks(inputs: int, outputs: int, count: int) -> nn.ModuleList:
 
 
 class WanEncoder3d(nn.Module):
-    """in_time: for each level but the last, whether it halves the frames. nested: the layout of 2.2."""
-
-    def __init__(
-        self,
-        pixels: int,
-        width: int,
-        latents: int,
-        multiples: Sequence[int],
-        layers: int,
-        in_time: Sequence[bool],
-        *,
-        nested: bool,
-    ) -> None:
+    def __init__(self, config: VaeConfig) -> None:
         super().__init__()
-        widths = [width * multiple for multiple in (1, *multiples)]
-        self.conv_in = _conv_of_three(pixels, widths[0])
+        widths = [config.base_dim * multiple for multiple in (1, *config.dim_mult)]
+        layers = config.num_res_blocks
+        self.conv_in = _conv_of_three(config.in_channels, widths[0])
         self.down_blocks = nn.ModuleList()
         for level, (inputs, outputs) in enumerate(pairwise(widths)):
-            halved = level < len(multiples) - 1
-            time = halved and in_time[level]
-            if nested:
+            halved = level < len(config.dim_mult) - 1
+            time = halved and config.temperal_downsample[level]
+            if config.is_residual:
                 self.down_blocks.append(
                     WanResidualDownBlock(inputs, outputs, layers, halved=halved, in_time=time)
                 )
@@ -252,33 +241,27 @@ class WanEncoder3d(nn.Module):
                 self.down_blocks.append(WanResample(outputs, mode, outputs))
         self.mid_block = WanMidBlock(widths[-1])
         self.norm_out = WanRMS_norm(widths[-1], images=False)
-        self.conv_out = _conv_of_three(widths[-1], latents)
+        self.conv_out = _conv_of_three(widths[-1], 2 * config.z_dim)  # mean and variance
 
 
 class WanDecoder3d(nn.Module):
-    """As the encoder, from the other end. in_time: in the order of its own levels."""
+    """As the encoder, from the other end."""
 
-    def __init__(
-        self,
-        pixels: int,
-        width: int,
-        latents: int,
-        multiples: Sequence[int],
-        layers: int,
-        in_time: Sequence[bool],
-        *,
-        nested: bool,
-    ) -> None:
+    def __init__(self, config: VaeConfig) -> None:
         super().__init__()
-        widths = [width * multiple for multiple in (multiples[-1], *reversed(multiples))]
-        self.conv_in = _conv_of_three(latents, widths[0])
+        width = config.base_dim if config.decoder_base_dim is None else config.decoder_base_dim
+        widths = [width * multiple for multiple in (config.dim_mult[-1], *reversed(config.dim_mult))]
+        in_time = config.temperal_downsample[::-1]
+        self.conv_in = _conv_of_three(config.z_dim, widths[0])
         self.mid_block = WanMidBlock(widths[0])
         self.up_blocks = nn.ModuleList()
-        kind = WanResidualUpBlock if nested else WanUpBlock
+        kind = WanResidualUpBlock if config.is_residual else WanUpBlock
         for level, (inputs, outputs) in enumerate(pairwise(widths)):
-            doubled = level < len(multiples) - 1
-            entering = inputs if nested or not level else inputs // 2
+            doubled = level < len(config.dim_mult) - 1
+            entering = inputs if config.is_residual or not level else inputs // 2
             time = doubled and in_time[level]
-            self.up_blocks.append(kind(entering, outputs, layers, doubled=doubled, in_time=time))
+            self.up_blocks.append(
+                kind(entering, outputs, config.num_res_blocks, doubled=doubled, in_time=time)
+            )
         self.norm_out = WanRMS_norm(widths[-1], images=False)
-        self.conv_out = _conv_of_three(widths[-1], pixels)
+        self.conv_out = _conv_of_three(widths[-1], config.out_channels)

@@ -20,7 +20,8 @@ from wan_duet.pipelines.networks.umt5 import Umt5Encoder
 from wan_duet.pipelines.vae.decode import stream_decode
 from wan_duet.pipelines.vae.encode import stream_encode
 from wan_duet.pipelines.vae.forward import replace_vae_forward
-from wan_duet.pipelines.vae.own_vae import OwnVae, VaeConfig
+from wan_duet.pipelines.vae.own_vae import OwnVae
+from wan_duet.pipelines.vae.vae_config import VaeConfig
 
 IMAGE = {"image_dim": 24, "added_kv_proj_dim": 128}
 
